@@ -1,0 +1,62 @@
+import type { Context } from "hono";
+import { cors } from "hono/cors";
+import { AppError } from "../shared/errors.ts";
+import { newApi } from "./api.ts";
+import type { Api, ApiEnv } from "./api.ts";
+import { limitBody } from "./middleware/json-body.ts";
+import { requestId } from "./middleware/request-id.ts";
+import { problemResponse } from "./problem.ts";
+import { routes } from "./routes/index.ts";
+import type { ServicesOf } from "./services.ts";
+
+/** The HTTP API. `servicesOf` opens, for one request, what its routes ask of the world. */
+export function createApp(servicesOf: ServicesOf): Api {
+  const app = newApi();
+  app.use(requestId);
+  app.use(async (c, next) => {
+    c.set(
+      "services",
+      servicesOf(c.env, (work) => c.executionCtx.waitUntil(work)),
+    );
+    await next();
+  });
+  app.use(
+    cors({
+      origin: (origin, c: Context<ApiEnv>) => allowedOrigin(origin, c.get("services").config.CORS_ORIGINS),
+      allowHeaders: [
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "Last-Event-ID",
+        "Prefer",
+        "X-Request-Id",
+      ],
+      exposeHeaders: ["X-Request-Id", "Retry-After", "Idempotent-Replayed", "Link"],
+      maxAge: 7200,
+    }),
+  );
+  app.use("/api/*", limitBody(1));
+  app.use("/scale/*", limitBody(1));
+  // A worker's flush: up to 4 MiB, which escapes and quotes may double.
+  app.use("/internal/*", limitBody(16));
+  for (const add of routes) add(app);
+  app.notFound((c) => problemResponse(nothingHere(app, c), c.get("requestId")));
+  app.onError((error, c) => problemResponse(error, c.get("requestId") ?? ""));
+  return app;
+}
+
+function allowedOrigin(origin: string, allowed: readonly string[]): string | null {
+  if (allowed.includes("*")) return "*";
+  return allowed.includes(origin) ? origin : null;
+}
+
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/** A path that another method has is 405, any other 404. */
+function nothingHere(app: Api, c: Context<ApiEnv>): AppError {
+  const others = METHODS.filter((method) =>
+    app.router.match(method, c.req.path)[0].some(([[, route]]) => route.method === method),
+  );
+  if (others.length === 0) return new AppError("not_found", "There is no such path.");
+  return new AppError("method_not_allowed", `This path takes ${others.join(", ")}.`);
+}

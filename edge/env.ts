@@ -1,0 +1,57 @@
+import { z } from "zod";
+import { TenantId } from "../shared/contracts/ids.ts";
+
+/** What the platform gives this Worker: wrangler.toml says what each of them is. */
+export type Env = {
+  HYPERDRIVE: Hyperdrive;
+  RELAY: DurableObjectNamespace;
+  ARTIFACTS: R2Bucket;
+  /** Absent where the platform has no such thing. */
+  KEY_LOOKUPS?: RateLimit;
+};
+
+const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high);
+const secret = z.string().min(16, "must be at least 16 characters long");
+
+/** The variables and secrets of the Worker. */
+const Config = z.object({
+  UPSTASH_REDIS_REST_URL: z.url("must be the http(s) address of Upstash or of redis-rest"),
+  UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
+  REDIS_URL: z.string().regex(/^rediss?:\/\//, "must begin with redis:// or rediss://"),
+  STREAM_TOKEN_SECRET: secret,
+  /** Absent: workers reach Postgres by themselves, and /internal does not exist. */
+  STATE_SECRET: secret.optional(),
+  QUEUE_SHARDS: count(1, 1024).default(1),
+  EVENT_SHARDS: count(1, 1024).default(1),
+  DEFAULT_TENANT_ID: TenantId.default(TenantId.parse("default")),
+  ENABLE_TENANT_ISOLATION: z
+    .enum(["0", "1"])
+    .default("1")
+    .transform((value) => value === "1"),
+  RATE_LIMIT_PER_TENANT_RPS: count(1, 1_000_000_000).default(1000),
+  MAX_GLOBAL_QUEUE_DEPTH: count(1, 1_000_000_000).default(1_000_000),
+  /** Origins that a browser may call from, with commas between them; `*` is any. */
+  CORS_ORIGINS: z
+    .string()
+    .default("*")
+    .transform((list) => list.split(",").map((origin) => origin.trim())),
+});
+export type Config = z.infer<typeof Config>;
+
+const parsed = new WeakMap<object, Config>();
+
+/**
+ * Reads the variables, once an isolate.
+ * @throws Error that names each wrong variable and what it must be, never its value.
+ */
+export function readConfig(env: object): Config {
+  const known = parsed.get(env);
+  if (known) return known;
+  const result = Config.safeParse(env);
+  if (!result.success) {
+    const wrong = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+    throw new Error(`The Worker's variables are not right. ${wrong.join("; ")}.`);
+  }
+  parsed.set(env, result.data);
+  return result.data;
+}

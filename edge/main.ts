@@ -1,0 +1,13 @@
+import { createApp } from "./app.ts";
+import type { Env } from "./env.ts";
+import { forgetOldKeys } from "./scheduled.ts";
+import { openServices } from "./services.ts";
+
+export { RelayShard } from "./relay/shard.ts";
+
+const app = createApp(openServices);
+
+export default {
+  fetch: app.fetch,
+  scheduled: (_event, env) => forgetOldKeys(env),
+} satisfies ExportedHandler<Env>;

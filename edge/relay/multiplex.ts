@@ -1,0 +1,65 @@
+import type { RunId } from "../../shared/contracts/ids.ts";
+import { eventId, readPosition } from "../../shared/events/lines.ts";
+import { RETRY, SSE_HEADERS } from "./sse.ts";
+
+/** One of the runs of a multiplexed stream: its own stream, from after `after` on; `events` null: it has ended there. */
+export type Part = { run: RunId; after: number; events: ReadableStream<Uint8Array> | null };
+
+/**
+ * Reads the id of a multiplexed stream: the positions of its runs in the order of the request, with commas between.
+ * Null when it is malformed.
+ */
+export function readPositions(runs: readonly RunId[], id: string | undefined): number[] | null {
+  if (id === undefined || id === "" || id === "0") return runs.map(() => 0);
+  const parts = id.split(",");
+  if (parts.length !== runs.length) return null;
+  const positions = runs.map((run, i) => readPosition(run, parts[i]));
+  return positions.includes(null) ? null : positions.map((position) => position ?? 0);
+}
+
+/**
+ * Streams of several runs in one. The data of an event is the same as in its run's own stream; its id is the vector
+ * of all positions, so that a viewer resumes each run exactly.
+ *
+ * It ends when all runs have, or with the first part that is cut: the viewer comes back then with its id.
+ */
+export function multiplex(parts: readonly Part[]): Response {
+  const positions = parts.map((part) => part.after);
+  const readers = parts.map((part) => part.events?.pipeThrough(new TextDecoderStream()).getReader() ?? null);
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = writable.getWriter();
+  const encoder = new TextEncoder();
+  const vector = () => parts.map((part, i) => eventId(part.run, positions[i] ?? 0)).join(",");
+
+  async function pump(index: number): Promise<void> {
+    const [part, reader] = [parts[index], readers[index]];
+    if (!part || !reader) return;
+    let rest = "";
+    let done = false;
+    for (let read = await reader.read(); !read.done; read = await reader.read()) {
+      const blocks = (rest + read.value).split("\n\n");
+      rest = blocks.pop() ?? "";
+      for (const block of blocks) {
+        const event = /^id: \d+-(\d+)\n(data: .*)$/s.exec(block);
+        if (event) positions[index] = Number(event[1]);
+        // Each part says `retry:` once; this stream has said it already.
+        if (block.startsWith("retry:")) continue;
+        done = event?.[2]?.includes('"type":"done"') ?? done;
+        await writer.write(encoder.encode(event ? `id: ${vector()}\n${event[2]}\n\n` : `${block}\n\n`));
+      }
+    }
+    if (!done) throw new Error("cut");
+  }
+
+  void (async () => {
+    try {
+      await writer.write(RETRY);
+      await Promise.all(parts.map((_, index) => pump(index)));
+    } catch {
+      // A part was cut or the viewer has left: all ends, and who is still there comes back.
+    }
+    await Promise.allSettled(readers.map((reader) => reader?.cancel()));
+    await writer.close().catch(() => {});
+  })();
+  return new Response(readable, { headers: SSE_HEADERS });
+}

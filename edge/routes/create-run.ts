@@ -1,0 +1,128 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { DefinitionId, RunId, TenantId, newRunId } from "../../shared/contracts/ids.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import type { NewRun, RunInput } from "../../shared/contracts/run.ts";
+import { AppError } from "../../shared/errors.ts";
+import { json, problems } from "../api.ts";
+import type { Api } from "../api.ts";
+import { jsonBody } from "../middleware/json-body.ts";
+import { needs, tenantOf } from "../middleware/principal.ts";
+
+/** Text that becomes part of names and logs: no control characters. */
+const name = (max: number) =>
+  z
+    .string()
+    .regex(/^[^\p{Cc}]*$/u, "must not hold control characters")
+    .min(1)
+    .max(max);
+
+/** Fields of the API that nothing stands behind yet: refused, never accepted and ignored. */
+const NOT_YET = [
+  "webhook_url",
+  "webhook_secret",
+  "delay_seconds",
+  "run_at",
+  "singleton_key",
+  "attachments",
+] as const;
+
+const RunRequest = z
+  .looseObject({
+    message: z.string().default(""),
+    tenant_id: TenantId.nullish(),
+    session_id: name(200).nullish(),
+    priority: z.number().int().min(0).max(10).nullish(),
+    metadata: z.record(z.string(), JsonValue).nullish(),
+    state: z.record(z.string(), JsonValue).nullish(),
+    correlation_id: name(200).nullish(),
+  })
+  .meta({ id: "RunRequest" });
+type RunRequest = z.infer<typeof RunRequest>;
+
+const RunAccepted = z
+  .object({ run_id: RunId, status: z.literal("queued"), stream_url: z.string(), status_url: z.string() })
+  .meta({ id: "RunAccepted" });
+
+const route = createRoute({
+  method: "post",
+  path: "/api/v2/orchestrations/{id}/run",
+  summary: "Start a run",
+  description: "The run is committed when the answer is 202; it will reach an end.",
+  security: [{ key: ["runs:write"] }],
+  middleware: [needs("runs:write"), jsonBody] as const,
+  request: {
+    params: z.object({ id: DefinitionId }),
+    headers: z.object({ "idempotency-key": name(255).optional() }),
+    body: { required: true, content: { "application/json": { schema: RunRequest } } },
+  },
+  responses: { 202: json(RunAccepted, "Accepted"), ...problems(400, 404, 409, 413, 415, 422, 429) },
+});
+
+export function createRun(api: Api): void {
+  api.openapi(route, async (c) => {
+    const body = c.req.valid("json");
+    refuseUnbuilt(body);
+    const services = c.get("services");
+    const tenant = tenantOf(
+      c.get("principal"),
+      body.tenant_id ?? undefined,
+      services.config.DEFAULT_TENANT_ID,
+    );
+    const key = c.req.valid("header")["idempotency-key"] ?? null;
+    const outcome = await services.accept(await toRun(c.req.valid("param").id, tenant, body, key));
+    if (!outcome.ok) {
+      const { retryAfterSeconds } = outcome;
+      throw new AppError(
+        outcome.code,
+        outcome.detail,
+        retryAfterSeconds === undefined ? {} : { retryAfterSeconds },
+      );
+    }
+    if (outcome.replayed) c.header("Idempotent-Replayed", "true");
+    const url = `/api/v2/orchestrations/runs/${outcome.run_id}`;
+    return c.json(
+      {
+        run_id: outcome.run_id,
+        status: "queued" as const,
+        stream_url: `${url}/stream`,
+        status_url: `${url}/status`,
+      },
+      202,
+    );
+  });
+}
+
+function refuseUnbuilt(body: RunRequest): void {
+  const asked = NOT_YET.filter((field) => body[field] !== undefined && body[field] !== null);
+  if (asked.length === 0) return;
+  throw new AppError("not_yet", `Not available yet: ${asked.join(", ")}.`, {
+    fields: asked.map((path) => ({ path, message: "is not available yet" })),
+  });
+}
+
+async function toRun(id: string, tenant: TenantId, body: RunRequest, key: string | null): Promise<NewRun> {
+  // The millisecond in the id comes from this clock; it begins the run's event ids and is compared with nothing.
+  const run = newRunId(Date.now());
+  const input: RunInput = { message: body.message, state: body.state ?? {} };
+  return {
+    run_id: run,
+    tenant_id: tenant,
+    orchestration_id: id,
+    lane: "default",
+    priority: body.priority ?? 0,
+    correlation_id: body.correlation_id ?? run,
+    session_id: body.session_id ?? null,
+    triggered_by: "api",
+    input: JSON.stringify(input),
+    metadata: JSON.stringify(body.metadata ?? {}),
+    delay_ms: 0,
+    idempotency_key: key,
+    request_hash: key === null ? null : await hashOf(JSON.stringify([id, body])),
+  };
+}
+
+async function hashOf(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,23 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { json, problems } from "../api.ts";
+import type { Api } from "../api.ts";
+import { needs } from "../middleware/principal.ts";
+import { RunView, findRun, viewOf } from "../run-view.ts";
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/runs/{run_id}/status",
+  summary: "How a run stands",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: { params: z.object({ run_id: z.string() }) },
+  responses: { 200: json(RunView, "The run"), ...problems(404) },
+});
+
+export function getRunStatus(api: Api): void {
+  api.openapi(route, async (c) => {
+    const row = await findRun(c.get("services").sql, c.get("principal"), c.req.valid("param").run_id);
+    return c.json(viewOf(row), 200);
+  });
+}

@@ -1,0 +1,61 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { json } from "../api.ts";
+import type { Api } from "../api.ts";
+import { ColdError } from "../../shared/queue/queue.ts";
+import type { Services } from "../services.ts";
+
+const Health = z
+  .object({ status: z.enum(["ok", "degraded"]), pg_connected: z.boolean(), redis_connected: z.boolean() })
+  .meta({ id: "Health" });
+
+const overall = createRoute({
+  method: "get",
+  path: "/health",
+  summary: "Can Postgres and Redis be reached?",
+  responses: { 200: json(Health, "How it is") },
+});
+
+const livez = createRoute({
+  method: "get",
+  path: "/livez",
+  summary: "Does this process answer?",
+  responses: { 200: json(z.object({ status: z.literal("ok") }), "It does") },
+});
+
+const readyz = createRoute({
+  method: "get",
+  path: "/readyz",
+  summary: "May requests be sent here?",
+  responses: { 200: json(Health, "Yes"), 503: json(Health, "Not now") },
+});
+
+export function health(api: Api): void {
+  api.openapi(overall, async (c) => c.json(await look(c.get("services")), 200));
+  api.openapi(livez, (c) => c.json({ status: "ok" as const }, 200));
+  api.openapi(readyz, async (c) => {
+    const found = await look(c.get("services"));
+    return c.json(found, found.status === "ok" ? 200 : 503);
+  });
+}
+
+/** Asks both stores, each for at most 1.5 s. */
+async function look({ sql, queue }: Services): Promise<z.infer<typeof Health>> {
+  const [pg_connected, redis_connected] = await Promise.all([
+    answers(async () => sql`select 1`),
+    answers(() => queue.stats(0)),
+  ]);
+  return { status: pg_connected && redis_connected ? "ok" : "degraded", pg_connected, redis_connected };
+}
+
+const LOOK_MS = 1_500;
+
+async function answers(ask: () => Promise<unknown>): Promise<boolean> {
+  const timeout = new Promise<boolean>((resolve) => setTimeout(resolve, LOOK_MS, false));
+  const answer = ask().then(
+    () => true,
+    // A cold queue is in reach: it says so.
+    (error: unknown) => error instanceof ColdError,
+  );
+  return Promise.race([answer, timeout]);
+}

@@ -1,0 +1,85 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { RunId } from "../../shared/contracts/ids.ts";
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import { AppError } from "../../shared/errors.ts";
+import { problems } from "../api.ts";
+import type { Api } from "../api.ts";
+import { isDatabaseAway } from "../database.ts";
+import { comeBack } from "../relay/sse.ts";
+import { multiplex, readPositions } from "../relay/multiplex.ts";
+import { openEvents } from "../run-events.ts";
+import { viewerPrincipal } from "../viewer-access.ts";
+import { findRun, noRun } from "../run-view.ts";
+
+/** Each run is a stream of its own behind this one. */
+const MAX_RUNS = 20;
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/events/stream",
+  summary: "Watch several runs",
+  description:
+    `Server-sent events of up to ${MAX_RUNS} runs, until all have ended. Ids are the positions in all of them, in the ` +
+    "order of `runs`: come back with the same `runs`. 204: there is nothing after that id.",
+  security: [{ key: ["runs:read"] }, { token: [] }],
+  request: {
+    query: z.object({
+      runs: z.string().optional(),
+      token: z.string().optional(),
+      last_event_id: z.string().optional(),
+    }),
+    headers: z.object({ "last-event-id": z.string().optional() }),
+  },
+  responses: {
+    200: { description: "The events", content: { "text/event-stream": { schema: z.string() } } },
+    204: { description: "All runs have ended and there is nothing after this id" },
+    ...problems(400, 404, 422),
+  },
+});
+
+export function streamRuns(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { runs, token, last_event_id } = c.req.valid("query");
+    try {
+      const principal = await viewerPrincipal(c, token);
+      const ids = namedRuns(runs);
+      const positions = readPositions(ids, c.req.valid("header")["last-event-id"] ?? last_event_id);
+      if (!positions)
+        throw new AppError("bad_event_id", "Last-Event-ID is not an id of a stream of these runs.");
+      const rows = await Promise.all(ids.map((id) => findRun(c.get("services").sql, principal, id)));
+      const parts = await Promise.all(
+        rows.map(async (row, i) => {
+          const after = Math.min(positions[i] ?? 0, row.event_seq);
+          const atEnd = TERMINAL.has(row.status) && after >= row.event_seq;
+          return { run: row.run_id, after, events: atEnd ? null : (await openEvents(c, row, after)).body };
+        }),
+      );
+      return parts.every((part) => part.events === null)
+        ? new Response(null, { status: 204 })
+        : multiplex(parts);
+    } catch (error) {
+      if (isDatabaseAway(error)) return comeBack();
+      throw error;
+    }
+  });
+}
+
+function namedRuns(list: string | undefined): RunId[] {
+  if (list === undefined) {
+    const fields = [
+      { path: "runs", message: "is needed: the stream of all runs of a tenant is not available yet" },
+    ];
+    throw new AppError("not_yet", "Name the runs to watch: ?runs=run_…,run_…", { fields });
+  }
+  const ids = [...new Set(list.split(","))];
+  if (ids.length > MAX_RUNS) {
+    const fields = [{ path: "runs", message: `may name at most ${MAX_RUNS} runs` }];
+    throw new AppError("invalid", "Not valid: runs.", { fields });
+  }
+  return ids.map((id) => {
+    const run = RunId.safeParse(id);
+    if (!run.success) throw noRun();
+    return run.data;
+  });
+}

@@ -1,0 +1,86 @@
+import { z } from "zod";
+import { RunId, workerOf } from "../shared/contracts/ids.ts";
+import { RunError, RunStatus } from "../shared/contracts/run.ts";
+import type { Principal } from "../shared/contracts/tenant.ts";
+import { AppError } from "../shared/errors.ts";
+import { readRun } from "../shared/store/runs.ts";
+import type { RunRow } from "../shared/store/runs.ts";
+import type { Sql } from "../shared/store/sql.ts";
+
+const time = z.iso.datetime().nullable();
+
+/** A run as clients see it. */
+export const RunView = z
+  .object({
+    run_id: RunId,
+    orchestration_id: z.string(),
+    status: RunStatus,
+    current_step_id: z.string().nullable(),
+    waiting_for_human: z.boolean(),
+    worker_id: z.string().nullable(),
+    total_cost_usd: z.number(),
+    total_tokens_used: z.number().int(),
+    started_at: time,
+    ended_at: time,
+    queued_at: z.iso.datetime(),
+    tenant_id: z.string(),
+    triggered_by: z.string(),
+    correlation_id: z.string(),
+    session_id: z.string().nullable(),
+    attempt: z.number().int(),
+    step_count: z.number().int(),
+    definition_version: z.number().int(),
+    error: RunError.nullable(),
+    waiting: z.object({ reason: z.string(), until: z.iso.datetime() }).nullable(),
+  })
+  .meta({ id: "Run" });
+export type RunView = z.infer<typeof RunView>;
+
+export function viewOf(row: RunRow): RunView {
+  return {
+    run_id: row.run_id,
+    orchestration_id: row.orchestration_id,
+    status: row.status,
+    current_step_id: row.current_step_id,
+    waiting_for_human: false,
+    worker_id: row.owner === null ? null : workerOf(row.owner),
+    total_cost_usd: row.cost_micro_usd / 1_000_000,
+    total_tokens_used: row.tokens,
+    started_at: isoTime(row.started_at_ms),
+    ended_at: isoTime(row.ended_at_ms),
+    queued_at: new Date(row.queued_at_ms).toISOString(),
+    tenant_id: row.tenant_id,
+    triggered_by: row.triggered_by,
+    correlation_id: row.correlation_id,
+    session_id: row.session_id,
+    attempt: row.attempt,
+    step_count: row.step_count,
+    definition_version: row.definition_version,
+    error: row.error,
+    waiting: waitingOf(row),
+  };
+}
+
+/** A run that was started and is queued again with a time waits to try a step again. */
+function waitingOf(row: RunRow): RunView["waiting"] {
+  const until = isoTime(row.wake_at_ms);
+  if (row.status !== "queued" || row.attempt === 0 || until === null) return null;
+  return { reason: "retry", until };
+}
+
+/** Milliseconds since 1970 as API clients get them: `2026-06-04T09:15:30.123Z`. */
+export function isoTime(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}
+
+/** The run that a path names. @throws AppError `not_found`, also for a run of another tenant */
+export async function findRun(sql: Sql, principal: Principal, runId: string): Promise<RunRow> {
+  const id = RunId.safeParse(runId);
+  const row = id.success ? await readRun(sql, principal.tenant, id.data) : null;
+  if (!row) throw noRun();
+  return row;
+}
+
+export function noRun(): AppError {
+  return new AppError("not_found", "There is no such run.");
+}

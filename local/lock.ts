@@ -1,0 +1,34 @@
+/** One `npm start` a data folder. */
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { startOf } from "./pids.ts";
+
+/**
+ * Takes the folder for this process until the returned function gives it back.
+ *
+ * The file names the holder by pid *and* start: after a kill -9 the file stays, and the pid may be another's by then.
+ * @throws Error that names the holder, when it lives.
+ */
+export function lockFolder(folder: string): () => void {
+  const file = join(folder, "lock");
+  const held = readLock(file);
+  if (held !== null && startOf(held.pid) === held.start) {
+    throw new Error(
+      `Already running on ${folder} (process ${held.pid}). Stop that one, or choose another folder: npm start -- --data DIR`,
+    );
+  }
+  if (held !== null) rmSync(file, { force: true });
+  const lock = openSync(file, "wx", 0o600); // of two that start at once, one fails here
+  writeSync(lock, `${process.pid}\n${startOf(process.pid)}\n`);
+  closeSync(lock);
+  return () => rmSync(file, { force: true });
+}
+
+function readLock(file: string): { pid: number; start: string } | null {
+  try {
+    const [pid = "", start = ""] = readFileSync(file, "utf8").split("\n");
+    return { pid: Number(pid), start };
+  } catch {
+    return null;
+  }
+}

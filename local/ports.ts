@@ -1,0 +1,44 @@
+/** Free TCP ports on 127.0.0.1. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+
+/** `wanted` when nothing listens there, else any free one (0 wants any). */
+export async function freePort(wanted: number): Promise<number> {
+  return (await probe(wanted)) ?? (await probe(0)) ?? wanted;
+}
+
+/** The first free port at or after `first`; neighbours are easier to remember than numbers by chance. */
+export async function firstFreePort(first: number): Promise<number> {
+  for (let port = first; port < first + 100; port++) {
+    if ((await probe(port)) !== null) return port;
+  }
+  return freePort(0);
+}
+
+/** The port of the last start, written in `file`, if it is free; another one is written there. */
+export async function keptPort(file: string): Promise<number> {
+  const last = readPort(file);
+  const port = await freePort(last);
+  if (port !== last) writeFileSync(file, `${port}\n`);
+  return port;
+}
+
+function readPort(file: string): number {
+  try {
+    const port = Number(readFileSync(file, "utf8"));
+    return Number.isInteger(port) && port > 0 && port < 65_536 ? port : 0;
+  } catch {
+    return 0;
+  }
+}
+
+function probe(port: number): Promise<number | null> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(null));
+    server.listen(port, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address ? address.port : null));
+    });
+  });
+}

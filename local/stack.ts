@@ -1,0 +1,130 @@
+/** Everything one machine needs, started in order and stopped in the opposite one. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { startSearchServer } from "../worker-node/demo/search-server.ts";
+import { writeVariables } from "./dev-vars.ts";
+import { buildEdge, edgeSources } from "./edge-build.ts";
+import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge-process.ts";
+import type { EdgeSettings } from "./edge.ts";
+import type { Facts } from "./facts.ts";
+import { startFleet } from "./fleet.ts";
+import type { Options } from "./options.ts";
+import { firstFreePort, keptPort } from "./ports.ts";
+import { projectFolder } from "./programs.ts";
+import { openSecrets, writePrivate } from "./secrets.ts";
+import { openPostgres, openRedis, type Keep } from "./stores.ts";
+import { seedDefinitions, untilRunsAreTaken } from "./seed.ts";
+
+export type Stack = { facts: Facts; stop(): Promise<void> };
+
+/**
+ * Starts the system of one data folder; it takes runs when this resolves. `dev.json` in the folder tells where
+ * everything is, then and after a worker has come back.
+ * @throws Error of the part that did not start; those that did are stopped then.
+ */
+export async function startStack(options: Options, env: NodeJS.ProcessEnv): Promise<Stack> {
+  const started = { program: new Set<() => Promise<void>>(), store: new Set<() => Promise<void>>() };
+  const stop = async (): Promise<void> => {
+    await Promise.all([...started.program].map((end) => end()));
+    await Promise.all([...started.store].map((end) => end()));
+  };
+  try {
+    const facts = await startParts(options, env, (kind, part) => {
+      started[kind].add(part.stop);
+      return part;
+    });
+    return { facts, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep): Promise<Facts> {
+  const { data } = options;
+  const secrets = openSecrets(data);
+  mkdirSync(join(data, "build"), { recursive: true });
+  const [build, postgres, [redis, rest]] = await Promise.all([
+    buildEdge(join(data, "build"), edgeSources),
+    openPostgres(data, env, secrets.api_key, keep),
+    openRedis(data, env, secrets.rest_token, keep),
+  ]);
+
+  const shardsOf = (name: string): string =>
+    env[name] || z.string().default("1").parse(build.options.bindings[name]);
+  // Both sides must agree on these; wrangler.toml says what they are when the environment does not.
+  const shards = { QUEUE_SHARDS: shardsOf("QUEUE_SHARDS"), EVENT_SHARDS: shardsOf("EVENT_SHARDS") };
+  const settings: EdgeSettings = {
+    build: join(data, "build"),
+    data: join(data, "edge"),
+    ports: await edgePorts(options),
+    s3Port: await keptPort(join(data, "s3-port")),
+    s3: { accessKeyId: secrets.s3_access_key_id, secretAccessKey: secrets.s3_secret_access_key },
+    postgresUrl: postgres.url,
+    vars: {
+      ...shards,
+      UPSTASH_REDIS_REST_URL: rest.url,
+      UPSTASH_REDIS_REST_TOKEN: secrets.rest_token,
+      REDIS_URL: redis.url,
+      STATE_SECRET: secrets.state_secret,
+      STREAM_TOKEN_SECRET: secrets.stream_token_secret,
+    },
+  };
+  writeVariables(projectFolder, ".dev.vars", settings.vars);
+  writeVariables(projectFolder, ".env", { [hyperdriveVariable(build)]: postgres.url });
+
+  const s3 = s3Of(build, settings, options.dev);
+  const writeFacts = (): void => writePrivate(join(data, "dev.json"), facts);
+  const workerEnv = {
+    ...shards,
+    REDIS_URL: redis.url,
+    SCALE_POSTGRES_URL: postgres.url,
+    STATE_SECRET: secrets.state_secret,
+    S3_ENDPOINT: s3.endpoint,
+    S3_BUCKET: s3.bucket,
+    S3_REGION: s3.region,
+    S3_ACCESS_KEY_ID: s3.access_key_id,
+    S3_SECRET_ACCESS_KEY: s3.secret_access_key,
+    SYNAPSE_DATA_DIR: data,
+    // Below the time that Ctrl-C gives to a child.
+    WORKER_DRAIN_SECONDS: "2",
+    // What runs here may call what runs here.
+    EGRESS_ALLOW: env.EGRESS_ALLOW ?? "127.0.0.0/8,::1/128",
+  };
+  const [edges, fleet] = await Promise.all([
+    (options.dev ? startWranglerDev(build, settings) : startEdgeProcess(settings)).then((part) =>
+      keep("program", part),
+    ),
+    startFleet(options.workers, workerEnv, () => writeFacts()).then((part) => keep("program", part)),
+  ]);
+
+  const [api_base = ""] = edges.bases;
+  const search = keep("program", await startSearchServer(await keptPort(join(data, "search-port"))));
+  await seedDefinitions(api_base, secrets.api_key, search.url);
+  await untilRunsAreTaken(api_base, secrets.api_key);
+  const facts: Facts = {
+    api_base,
+    edges: edges.bases,
+    edge_pid: edges.pid,
+    api_key: secrets.api_key,
+    redis_url: redis.url,
+    redis_rest_url: rest.url,
+    redis_rest_token: secrets.rest_token,
+    postgres_url: postgres.url,
+    s3,
+    models: fleet.models,
+    get workers() {
+      return fleet.workers();
+    },
+  };
+  writeFacts();
+  return facts;
+}
+
+/** Neighbours, from the wanted one on. */
+async function edgePorts({ edges, port }: Options): Promise<number[]> {
+  const ports: number[] = [];
+  for (let next = port; ports.length < edges; next++) ports.push((next = await firstFreePort(next)));
+  return ports;
+}

@@ -1,0 +1,79 @@
+import { z } from "zod";
+import { AgentDocument, isRunnableAgent } from "./agent.ts";
+import { validateGraph } from "./graph.ts";
+import { OrchestrationDocument } from "./orchestration.ts";
+import { isRunnable } from "./step.ts";
+import { ToolDocument } from "./tool.ts";
+import type { FieldError } from "../../errors.ts";
+import type { Agent } from "./agent.ts";
+import type { Orchestration } from "./orchestration.ts";
+import type { Tool } from "./tool.ts";
+
+/** A definition, or what keeps it from being one: wrong fields (`invalid`), or only things that are not built (`not_yet`). */
+export type Parsed<Definition> =
+  | { ok: true; definition: Definition }
+  | { ok: false; code: "invalid" | "not_yet"; errors: FieldError[] };
+
+/** Reads an orchestration and checks it as a graph. Paths look like `steps[2].route_map.approved`. Never throws. */
+export function parseOrchestration(json: unknown): Parsed<Orchestration> {
+  const parsed = OrchestrationDocument.safeParse(json);
+  if (!parsed.success) return invalid(fieldErrors(parsed.error));
+  const wrong = validateGraph(parsed.data);
+  if (wrong.length > 0) return invalid(wrong);
+  const steps = parsed.data.steps.filter(isRunnable);
+  if (steps.length === parsed.data.steps.length) return { ok: true, definition: { ...parsed.data, steps } };
+  return notYet(
+    parsed.data.steps.flatMap((step, index) =>
+      isRunnable(step)
+        ? []
+        : [{ path: `steps[${index}].type`, message: `steps of type ${step.type} are not available yet` }],
+    ),
+  );
+}
+
+/** Reads an agent. Never throws. */
+export function parseAgent(json: unknown): Parsed<Agent> {
+  const parsed = AgentDocument.safeParse(json);
+  if (!parsed.success) return invalid(fieldErrors(parsed.error));
+  const agent = parsed.data;
+  if (!isRunnableAgent(agent)) {
+    return notYet([{ path: "type", message: `agents of type ${agent.type} are not available yet` }]);
+  }
+  const all = agent.tools.indexOf("all");
+  if (all >= 0) {
+    return notYet([
+      { path: `tools[${all}]`, message: `"all" is not available yet: name the tools one by one` },
+    ]);
+  }
+  return { ok: true, definition: agent };
+}
+
+/** Reads a tool. Never throws. */
+export function parseTool(json: unknown): Parsed<Tool> {
+  const parsed = ToolDocument.safeParse(json);
+  if (!parsed.success) return invalid(fieldErrors(parsed.error));
+  if (parsed.data.tool_type === "http") return { ok: true, definition: parsed.data };
+  return notYet([
+    { path: "tool_type", message: `tools of type ${parsed.data.tool_type} are not available yet` },
+  ]);
+}
+
+function invalid(errors: FieldError[]): Parsed<never> {
+  return { ok: false, code: "invalid", errors };
+}
+
+function notYet(errors: FieldError[]): Parsed<never> {
+  return { ok: false, code: "not_yet", errors };
+}
+
+function fieldErrors(error: z.ZodError): FieldError[] {
+  return error.issues.map((issue) => ({ path: pathText(issue.path), message: issue.message }));
+}
+
+/** `["steps", 2, "route_map", "approved"]` as `steps[2].route_map.approved`. */
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === "number") return `${text}[${part}]`;
+    return text === "" ? String(part) : `${text}.${String(part)}`;
+  }, "");
+}

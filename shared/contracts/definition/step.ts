@@ -1,0 +1,170 @@
+import { z } from "zod";
+import { DefinitionId } from "../ids.ts";
+import { Keys, limits, orDefault, orNull, required, StateKey, Target, Targets, text } from "./fields.ts";
+import { HumanField } from "./human.ts";
+
+/** How often a failing step is tried, and how long it waits between: exponential from `base_seconds`, with full jitter. */
+export const Retry = z
+  .object({
+    attempts: orDefault(z.number().int().min(1).max(10).default(3)),
+    base_seconds: orDefault(z.number().min(0).max(3_600).default(1)),
+    max_seconds: orDefault(z.number().min(0).max(86_400).default(60)),
+  })
+  .refine((retry) => retry.base_seconds <= retry.max_seconds, "base_seconds must not exceed max_seconds");
+export type Retry = z.infer<typeof Retry>;
+
+const common = {
+  id: DefinitionId,
+  name: text(limits.nameChars),
+  input_keys: Keys,
+  output_key: orNull(StateKey),
+  next_step_id: Target,
+  /**
+   * How many results of this step count before the run passes it by. The original's default is 3; 0 takes the guard
+   * away, which is refused where a cycle would have no other.
+   */
+  max_iterations: orDefault(z.number().int().min(0).max(limits.iterations).default(3)),
+  timeout_seconds: orDefault(z.number().int().min(1).max(86_400).default(300)),
+  retry: orDefault(Retry.default({ attempts: 3, base_seconds: 1, max_seconds: 60 })),
+  position_x: orNull(z.number()),
+  position_y: orNull(z.number()),
+};
+
+const prompted = {
+  prompt_template: text(limits.promptChars),
+  model: orNull(z.string().max(limits.nameChars)),
+};
+
+const steps = {
+  agent: z.object({
+    ...common,
+    ...prompted,
+    type: z.literal("agent"),
+    agent_id: orDefault(DefinitionId),
+    max_turns: orDefault(z.number().int().min(1).max(100).default(15)),
+    /** Narrows the agent's own list; null: all of it. */
+    allowed_tools: orNull(z.array(z.string()).max(limits.tools)),
+  }),
+  llm: z.object({ ...common, ...prompted, type: z.literal("llm") }),
+  tool: z.object({
+    ...common,
+    ...prompted,
+    type: z.literal("tool"),
+    forced_tool: required(limits.nameChars, "a tool step must name its forced_tool"),
+  }),
+  evaluator: z.object({
+    ...common,
+    type: z.literal("evaluator"),
+    model: prompted.model,
+    evaluator_prompt: text(limits.promptChars),
+    route_map: Targets,
+    route_descriptions: orDefault(z.record(z.string(), z.string().max(limits.descriptionChars)).default({})),
+    /** The label taken when the model does not choose one; null: the step fails. */
+    default_route: orNull(z.string().max(limits.nameChars)),
+  }),
+  parallel: z.object({
+    ...common,
+    type: z.literal("parallel"),
+    parallel_branches: orDefault(
+      z.array(z.array(DefinitionId).min(1).max(limits.steps)).max(limits.routes).default([]),
+    ),
+  }),
+  merge: z.object({
+    ...common,
+    type: z.literal("merge"),
+    merge_strategy: orDefault(z.enum(["list", "concat", "dict"]).default("list")),
+  }),
+  loop: z.object({
+    ...common,
+    type: z.literal("loop"),
+    loop_count: orDefault(z.number().int().min(1).max(limits.iterations).default(3)),
+    loop_step_ids: orDefault(z.array(DefinitionId).max(limits.steps).default([])),
+  }),
+  human: z.object({
+    ...common,
+    type: z.literal("human"),
+    human_prompt: text(limits.promptChars),
+    human_fields: orDefault(z.array(HumanField).max(limits.keys).default([])),
+    human_channel_id: orNull(z.string().max(limits.nameChars)),
+    human_timeout_seconds: orDefault(z.number().int().min(1).max(31_536_000).default(3_600)),
+  }),
+  transform: z.object({
+    ...common,
+    type: z.literal("transform"),
+    transform_code: required(limits.codeChars, "a transform step must have transform_code"),
+  }),
+  extract_json: z.object({ ...common, type: z.literal("extract_json") }),
+  if_else: z.object({
+    ...common,
+    type: z.literal("if_else"),
+    if_condition: required(limits.codeChars, "an if_else step must have an if_condition"),
+    if_true_step_id: Target,
+    if_false_step_id: Target,
+  }),
+  switch: z.object({
+    ...common,
+    type: z.literal("switch"),
+    switch_expression: required(limits.codeChars, "a switch step must have a switch_expression"),
+    switch_cases: Targets,
+    switch_default_step_id: Target,
+  }),
+  print: z.object({
+    ...common,
+    type: z.literal("print"),
+    print_content: required(limits.promptChars, "a print step must have print_content"),
+  }),
+  end: z.object({ ...common, type: z.literal("end") }),
+};
+
+/**
+ * A step of a definition. In a file it is one flat record for all types (fields of other types are dropped); here it
+ * is what its type needs, with defaults filled in.
+ */
+export const AnyStep = z.discriminatedUnion("type", [
+  steps.agent,
+  steps.llm,
+  steps.tool,
+  steps.evaluator,
+  steps.parallel,
+  steps.merge,
+  steps.loop,
+  steps.human,
+  steps.transform,
+  steps.extract_json,
+  steps.if_else,
+  steps.switch,
+  steps.print,
+  steps.end,
+]);
+export type AnyStep = z.infer<typeof AnyStep>;
+
+/** Types that the contract knows and the engine cannot run yet: refused when a definition is saved. */
+export type LaterType = "parallel" | "merge" | "loop" | "human";
+const later: ReadonlySet<string> = new Set<LaterType>(["parallel", "merge", "loop", "human"]);
+
+/** A step that can be run. */
+export type Step = Exclude<AnyStep, { type: LaterType }>;
+export type StepType = Step["type"];
+export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;
+
+export function isRunnable(step: AnyStep): step is Step {
+  return !later.has(step.type);
+}
+
+/** The text of a step in which `{state.key}` and `{input}` are replaced, with the field it stands in. */
+export function templateOf(step: AnyStep): { field: string; template: string } | null {
+  switch (step.type) {
+    case "agent":
+    case "llm":
+    case "tool":
+      return { field: "prompt_template", template: step.prompt_template };
+    case "evaluator":
+      return { field: "evaluator_prompt", template: step.evaluator_prompt };
+    case "human":
+      return { field: "human_prompt", template: step.human_prompt };
+    case "print":
+      return { field: "print_content", template: step.print_content };
+    default:
+      return null;
+  }
+}

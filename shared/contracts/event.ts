@@ -1,0 +1,51 @@
+import type { Json, JsonObject } from "./json.ts";
+
+type StepRef = { orch_step_id: string; step_name: string };
+
+/**
+ * What a client can see of a run, by type. Names and fields are those of API.md; `run_id` and `seq` are added when
+ * an event is framed, `ts` and `correlation_id` when its line is written.
+ */
+export type EventFields = {
+  worker_picked_up: { worker_id: string; attempt: number };
+  orchestration_start: { orchestration_id: string; orchestration_name: string };
+  step_start: StepRef & { step_type: string };
+  step_complete: StepRef & { duration_seconds: number };
+  step_error: StepRef & { error: string; code: string };
+  step_warning: StepRef & { message: string };
+  step_retry: StepRef & { error: string; code: string; attempt: number; retry_in_seconds: number };
+  thinking: StepRef & { message: string };
+  llm_delta: { orch_step_id: string; text: string };
+  llm_thought: StepRef & { thought: string; turn: number };
+  tool_execution: StepRef & { tool_name: string; args: Json };
+  tool_result: StepRef & { tool_name: string; preview: string };
+  routing_decision: StepRef & { decision: string; target_step_id: string | null; reasoning: string };
+  if_decision: StepRef & { condition: string; decision: boolean; target_step_id: string | null };
+  switch_decision: StepRef & {
+    expression: string;
+    value: string;
+    matched_case: string | null;
+    target_step_id: string | null;
+  };
+  loop_limit_reached: { orch_step_id: string; iterations: number; max_iterations: number };
+  transform_result: StepRef & { result: Json };
+  /** A checkpoint inside a step that nothing else was to be told of. */
+  checkpoint: Record<never, never>;
+  orchestration_end: { orch_step_id: string };
+  orchestration_complete: { status: "completed" | "failed" | "cancelled"; final_state: JsonObject };
+  orchestration_error: { error: string; code: string };
+  final: {
+    response: Json;
+    intent: string;
+    data: Json;
+    tool_name: string | null;
+    orch_step_id?: string;
+    step_name?: string;
+  };
+  done: Record<never, never>;
+};
+
+export type EventType = keyof EventFields;
+
+/** An event before it is written: its type and its fields. */
+export type RunEvent = { [Type in EventType]: { type: Type } & EventFields[Type] }[EventType];

@@ -1,0 +1,59 @@
+import { z } from "zod";
+
+/** A tenant: letters, digits and `._:-`, at most 64; it becomes part of Redis members, so no spaces or control characters. */
+export const TenantId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/, "must be 1 to 64 letters, digits or . _ : -")
+  .brand("TenantId");
+export type TenantId = z.infer<typeof TenantId>;
+
+/** A run: `run_<12 hex>_<base>`; the base is the millisecond in which it was accepted and begins every event id. */
+export const RunId = z
+  .string()
+  .regex(/^run_[0-9a-f]{12}_[0-9]{13}$/, "must look like run_2483e1773407_1780499750067")
+  .brand("RunId");
+export type RunId = z.infer<typeof RunId>;
+
+/** The id of an orchestration, an agent, a step: chosen by its author. */
+export const DefinitionId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, "must be 1 to 255 letters, digits or . _ -");
+
+/** One life of a worker process: its `WORKER_ID` and a random part made at start. */
+export const Incarnation = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,120}#[0-9a-f]{8}$/)
+  .brand("Incarnation");
+export type Incarnation = z.infer<typeof Incarnation>;
+
+export function randomHex(bytes: number): string {
+  const raw = crypto.getRandomValues(new Uint8Array(bytes));
+  return Array.from(raw, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export function newRunId(nowMs: number): RunId {
+  return RunId.parse(`run_${randomHex(6)}_${nowMs}`);
+}
+
+export function newIncarnation(workerId: string): Incarnation {
+  return Incarnation.parse(`${workerId}#${randomHex(4)}`);
+}
+
+/** The worker's name as clients see it: an incarnation without its random part. */
+export function workerOf(incarnation: string): string {
+  return incarnation.slice(0, incarnation.lastIndexOf("#"));
+}
+
+/** The milliseconds in a run's id. */
+export function baseOf(run: RunId): string {
+  return run.slice(-13);
+}
+
+/** FNV-1a, 32 bits: which shard a name belongs to. The same in every process and for ever, as data is laid out by it. */
+export function shardOf(name: string, shards: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) {
+    hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  }
+  return (hash >>> 0) % shards;
+}

@@ -1,0 +1,37 @@
+import { RunId } from "../contracts/ids.ts";
+import type { EntryLines } from "./lines.ts";
+
+/** A committed entry on its way to viewers. `last` is true when it ended its run. */
+export type LiveEntry = EntryLines & { run: RunId; last: boolean };
+
+/** How many entries a live stream keeps, roughly: seconds of traffic, as the journal has the rest. */
+const KEEP_ENTRIES = 10_000;
+
+/** The arguments of the XADD that shows an entry on a live stream. */
+export function xaddArgs(key: string, entry: LiveEntry): string[] {
+  return [
+    key,
+    "MAXLEN",
+    "~",
+    String(KEEP_ENTRIES),
+    "*",
+    "r",
+    entry.run,
+    "s",
+    String(entry.seq),
+    "n",
+    String(entry.events_n),
+    "e",
+    entry.events,
+    "l",
+    entry.last ? "1" : "0",
+  ];
+}
+
+/** Reads the fields of a live stream's entry; null for one that was not written by `xaddArgs`. */
+export function readLive(fields: readonly string[]): LiveEntry | null {
+  const [, run, , seq, , eventsN, , events, , last] = fields;
+  const id = RunId.safeParse(run);
+  if (!id.success || events === undefined) return null;
+  return { run: id.data, seq: Number(seq), events_n: Number(eventsN), events, last: last === "1" };
+}

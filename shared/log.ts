@@ -1,0 +1,22 @@
+/** What varies in an event: names, numbers, never a secret, a prompt or a payload. */
+export type LogFields = Record<string, string | number | boolean | null | undefined>;
+
+type Level = "info" | "warn" | "error";
+
+function write(level: Level, event: string, fields: LogFields): void {
+  const line = JSON.stringify({ at: new Date().toISOString(), level, event, ...fields });
+  if (level === "info") console.log(line);
+  else console.error(line);
+}
+
+/** One event, one line of JSON: a constant name in the past tense, and fields. */
+export const log = {
+  info: (event: string, fields: LogFields = {}): void => write("info", event, fields),
+  warn: (event: string, fields: LogFields = {}): void => write("warn", event, fields),
+  error: (event: string, fields: LogFields = {}): void => write("error", event, fields),
+};
+
+/** The words of an error for a log line, without its stack. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

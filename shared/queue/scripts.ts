@@ -1,0 +1,28 @@
+import admit from "./admit.lua" with { type: "text" };
+import claim from "./claim.lua" with { type: "text" };
+import common from "./common.lua" with { type: "text" };
+import enqueue from "./enqueue.lua" with { type: "text" };
+import finish from "./finish.lua" with { type: "text" };
+import hold from "./hold.lua" with { type: "text" };
+import index from "./index.lua" with { type: "text" };
+import limits from "./limits.lua" with { type: "text" };
+import release from "./release.lua" with { type: "text" };
+import renew from "./renew.lua" with { type: "text" };
+import reset from "./reset.lua" with { type: "text" };
+import stats from "./stats.lua" with { type: "text" };
+import { defineGrowingScript, defineScript } from "./script.ts";
+
+/** One script for each verb; each behind what they all share. */
+export const scripts = {
+  admit: defineGrowingScript(common, admit),
+  enqueue: defineGrowingScript(common, enqueue),
+  claim: defineScript(common, claim),
+  renew: defineScript(common, renew),
+  hold: defineScript(common, hold),
+  release: defineScript(common, release),
+  finish: defineScript(common, finish),
+  limits: defineScript(common, limits),
+  stats: defineScript(common, stats),
+  reset: defineScript(common, reset),
+  index: defineScript(common, index),
+};

@@ -1,0 +1,177 @@
+import { z } from "zod";
+import { Incarnation, RunId } from "../contracts/ids.ts";
+import { EntryKind, Usage } from "../contracts/journal.ts";
+import type { StoredEntry } from "../contracts/journal.ts";
+import type { EntryLines } from "../events/lines.ts";
+import { pgArray } from "./sql.ts";
+import type { Sql } from "./sql.ts";
+
+/**
+ * One entry on its way into a run's journal, with its fence: `attempt`, `owner` and `known_seq`, the number of the
+ * last event that this worker knows of.
+ */
+export const NewEntry = z.object({
+  run_id: RunId,
+  attempt: z.number().int(),
+  owner: Incarnation,
+  known_seq: z.number().int(),
+  kind: EntryKind,
+  step_path: z.string().nullable(),
+  visit: z.number().int().nullable(),
+  /** JSON text: a Checkpoint, TurnCheckpoint, ParkRecord or EndRecord, as `kind` says. */
+  output: z.string().nullable(),
+  /** Event lines, one JSON a line, at least one. */
+  events: z.string().min(2),
+  events_n: z.number().int().positive(),
+  /** How long, from the commit on, this worker may be silent about the run before it is taken for stuck. */
+  deadline_ms: z.number().int(),
+  current_step: z.string().nullable(),
+  /** Committed results in this entry: 0 or 1. */
+  steps: z.number().int(),
+  usage: z.array(Usage),
+  /** What the run becomes; null: it goes on running. */
+  status: z.enum(["queued", "paused", "completed", "failed", "cancelled"]).nullable(),
+  /** A park: the wake-up, and the signals that this worker has seen; more of them refuse the park. */
+  wake_ms: z.number().int().nullable(),
+  signals: z.number().int(),
+  /** JSON text of RunError, when the run fails. */
+  error: z.string().nullable(),
+});
+export type NewEntry = z.infer<typeof NewEntry>;
+
+/** What became of an entry that was committed. `signals`, `cancel`: what came from outside meanwhile. */
+export type Committed = { run_id: RunId; event_seq: number; signals: number; cancel: boolean };
+
+/**
+ * Commits entries, at most one a run, all in one statement: the checkpoint, its events, its charges and the change
+ * of the run are true together or not at all.
+ *
+ * An entry whose fence does not hold is left out of the answer; it is not an error. `event_seq` in the fence makes
+ * repeating a flush harmless: the second time nothing matches.
+ */
+export async function flush(sql: Sql, entries: readonly NewEntry[]): Promise<Committed[]> {
+  const column = (read: (entry: NewEntry) => string | number | null) =>
+    pgArray(entries.map(read));
+  return sql<Committed[]>`
+    with e as (
+      select * from unnest(
+        ${column((e) => e.run_id)}::text[],
+        ${column((e) => e.attempt)}::int[],
+        ${column((e) => e.owner)}::text[],
+        ${column((e) => e.known_seq)}::int[],
+        ${column((e) => e.kind)}::text[],
+        ${column((e) => e.step_path)}::text[],
+        ${column((e) => e.visit)}::int[],
+        ${column((e) => e.output)}::text[],
+        ${column((e) => e.events)}::text[],
+        ${column((e) => e.events_n)}::int[],
+        ${column((e) => e.deadline_ms)}::float8[],
+        ${column((e) => e.current_step)}::text[],
+        ${column((e) => e.steps)}::int[],
+        ${column((e) => sum(e.usage, (u) => u.input_tokens + u.output_tokens))}::int[],
+        ${column((e) => sum(e.usage, (u) => u.cost_micro_usd))}::bigint[],
+        ${column((e) => e.status)}::text[],
+        ${column((e) => e.wake_ms)}::float8[],
+        ${column((e) => e.signals)}::int[],
+        ${column((e) => e.error)}::text[]
+      ) as e(run_id, attempt, owner, known_seq, kind, step_path, visit, output, events, events_n, deadline_ms,
+        current_step, steps, tokens, cost, status, wake_ms, signals, error)
+    )${usageRows(sql, entries)}, moved as (
+      update runs r set
+        event_seq = r.event_seq + e.events_n,
+        deadline_at = now() + e.deadline_ms * interval '1 millisecond',
+        current_step_id = e.current_step,
+        step_count = r.step_count + e.steps,
+        tokens = r.tokens + e.tokens,
+        cost_micro_usd = r.cost_micro_usd + e.cost,
+        crash_count = case when e.kind in ('step', 'turn') then 0 else r.crash_count end,
+        status = coalesce(e.status, r.status),
+        owner = case when e.status is null then r.owner end,
+        wake_at = case
+          when e.status is null then r.wake_at
+          when e.status in ('queued', 'paused') then now() + e.wake_ms * interval '1 millisecond'
+        end,
+        ended_at = case when e.status in ('completed', 'failed', 'cancelled') then now() end,
+        error = e.error
+      from e
+      where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.status = 'running'
+        and r.event_seq = e.known_seq and (e.kind <> 'park' or r.signals = e.signals)
+      returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
+        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events
+    ), written as (
+      insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
+      select run_id, event_seq, events_n, attempt, kind, step_path, visit, output, events from moved
+    )${chargeUsage(sql, entries)}
+    select run_id, event_seq, signals, cancel from moved`;
+}
+
+function hasUsage(entries: readonly NewEntry[]): boolean {
+  return entries.some((entry) => entry.usage.length > 0);
+}
+
+/** Most flushes charge nothing: two more CTEs only for those that do. */
+function usageRows(sql: Sql, entries: readonly NewEntry[]) {
+  if (!hasUsage(entries)) return sql``;
+  const rows = entries.flatMap(({ run_id, usage }) => usage.map((call) => ({ run_id, ...call })));
+  return sql`, charges as (
+      select * from unnest(
+        ${pgArray(rows.map((u) => u.run_id))}::text[], ${pgArray(rows.map((u) => u.call))}::text[],
+        ${pgArray(rows.map((u) => u.provider))}::text[], ${pgArray(rows.map((u) => u.model))}::text[],
+        ${pgArray(rows.map((u) => u.input_tokens))}::int[], ${pgArray(rows.map((u) => u.output_tokens))}::int[],
+        ${pgArray(rows.map((u) => u.cost_micro_usd))}::bigint[]
+      ) as u(run_id, call, provider, model, input_tokens, output_tokens, cost)
+    )`;
+}
+
+function chargeUsage(sql: Sql, entries: readonly NewEntry[]) {
+  if (!hasUsage(entries)) return sql``;
+  return sql`, charged as (
+      insert into usage (run_id, seq, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
+      select run_id, m.event_seq, u.call, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost
+      from moved m join charges u using (run_id)
+    )`;
+}
+
+function sum<Item>(items: readonly Item[], read: (item: Item) => number): number {
+  return items.reduce((total, item) => total + read(item), 0);
+}
+
+/** Which of these entries are in the journal: asked, in a statement of its own, about entries that a flush left out. */
+export async function findCommitted(
+  sql: Sql,
+  entries: readonly { run_id: RunId; seq: number; attempt: number }[],
+): Promise<RunId[]> {
+  const rows = await sql<{ run_id: RunId }[]>`
+    select j.run_id from journal j
+    join unnest(
+      ${pgArray(entries.map((e) => e.run_id))}::text[], ${pgArray(entries.map((e) => e.seq))}::int[],
+      ${pgArray(entries.map((e) => e.attempt))}::int[]) as e(run_id, seq, attempt)
+    using (run_id, seq, attempt)`;
+  return rows.map((row) => row.run_id);
+}
+
+/** What the folds of runs are made from: all their entries without events, in order. */
+export async function readStored(sql: Sql, runs: readonly RunId[]): Promise<Map<RunId, StoredEntry[]>> {
+  const rows = await sql<(StoredEntry & { run_id: RunId })[]>`
+    select run_id, seq, kind, output from journal
+    where run_id = any(${pgArray(runs)}::text[]) and kind <> 'note' order by run_id, seq`;
+  const byRun = new Map<RunId, StoredEntry[]>();
+  for (const { run_id, ...entry } of rows) {
+    const entries = byRun.get(run_id);
+    if (entries) entries.push(entry);
+    else byRun.set(run_id, [entry]);
+  }
+  return byRun;
+}
+
+/** A page of what viewers see: entries that hold events after number `afterSeq`, in order. */
+export async function readEntries(
+  sql: Sql,
+  run: RunId,
+  afterSeq: number,
+  limit: number,
+): Promise<EntryLines[]> {
+  return sql<EntryLines[]>`
+    select seq, events_n, events from journal
+    where run_id = ${run} and seq > ${afterSeq} order by seq limit ${limit}`;
+}

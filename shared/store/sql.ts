@@ -1,0 +1,21 @@
+import type { Sql } from "postgres";
+
+export type { Sql };
+
+/**
+ * Options of every connection. `fetch_types` would ask the server for its array types before the first query, one
+ * more round trip for each request of the edge; arrays are written by `pgArray` instead.
+ */
+export const connectionOptions = { fetch_types: false, connect_timeout: 3, onnotice: () => {} } as const;
+
+/** A Postgres array literal, for `${pgArray(values)}::text[]`. Null stays null. */
+export function pgArray(values: Iterable<string | number | null>): string {
+  let literal = "";
+  for (const value of values) {
+    if (literal !== "") literal += ",";
+    if (value === null) literal += "NULL";
+    else if (typeof value === "number") literal += value;
+    else literal += `"${value.replace(/["\\]/g, "\\$&")}"`;
+  }
+  return `{${literal}}`;
+}

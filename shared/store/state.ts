@@ -1,0 +1,173 @@
+import { z } from "zod";
+import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
+import { ClaimedRun, RunLook, claimRuns, handBack, lookUp, readPinned } from "./claim.ts";
+import { readDefinition } from "./definitions.ts";
+import { NewEntry, findCommitted, flush } from "./journal.ts";
+import { takeLock } from "./locks.ts";
+import {
+  HeldRun,
+  OverdueRun,
+  TenantLimits,
+  WaitingRun,
+  WalkPosition,
+  changedLimits,
+  dueRuns,
+  forgetWorkers,
+  overdueRuns,
+  owners,
+  runningRuns,
+  takeFromSilent,
+  takeOverdue,
+  walkBounds,
+} from "./reconcile.ts";
+import type { Sql } from "./sql.ts";
+import { Beat, OwnedRun, beat } from "./workers.ts";
+
+/** One thing that a worker asks of the truth: its arguments and answer are plain JSON, so that it may go by HTTP. */
+type Verb<Args extends unknown[], Result> = {
+  args: z.ZodType<Args>;
+  result: z.ZodType<Result>;
+  run(sql: Sql, ...args: Args): Promise<Result>;
+  /** `run` for arguments that nobody has looked at yet. */
+  answer(this: void, sql: Sql, args: unknown): Promise<unknown>;
+};
+
+function verb<Args extends unknown[], Result>(
+  args: z.ZodType<Args>,
+  result: z.ZodType<Result>,
+  run: (sql: Sql, ...args: Args) => Promise<Result>,
+): Verb<Args, Result> {
+  return { args, result, run, answer: (sql, given) => run(sql, ...args.parse(given)) };
+}
+
+const runIds = z.array(RunId).max(1_000);
+const pageSize = z.number().int().min(1).max(1_000);
+const nothing = z.null();
+const Committed = z.object({
+  run_id: RunId,
+  event_seq: z.number(),
+  signals: z.number(),
+  cancel: z.boolean(),
+});
+const Stored = z.object({ owner: z.string(), version: z.number(), definition: z.string() });
+
+/** Everything a worker may ask, by name: the whole of what it needs of Postgres. */
+const verbs = {
+  claim: verb(z.tuple([Incarnation, runIds]), z.array(ClaimedRun), claimRuns),
+  lookUp: verb(z.tuple([runIds]), z.array(RunLook), lookUp),
+  handBack: verb(
+    z.tuple([Incarnation, z.array(z.object({ run_id: RunId, attempt: z.number().int() }))]),
+    runIds,
+    handBack,
+  ),
+  flush: verb(z.tuple([z.array(NewEntry).max(256)]), z.array(Committed), async (sql, entries) => [
+    ...(await flush(sql, entries)),
+  ]),
+  findCommitted: verb(
+    z.tuple([z.array(z.object({ run_id: RunId, seq: z.number().int(), attempt: z.number().int() }))]),
+    runIds,
+    findCommitted,
+  ),
+  beat: verb(z.tuple([Beat]), z.array(OwnedRun), async (sql, worker) => [...(await beat(sql, worker))]),
+  orchestration: verb(
+    z.tuple([z.string(), z.string(), z.number().int()]),
+    z.string().nullable(),
+    readPinned,
+  ),
+  definition: verb(
+    z.tuple([z.enum(["agents", "tools"]), TenantId, z.string()]),
+    Stored.nullable(),
+    readDefinition,
+  ),
+  takeLock: verb(z.tuple([z.string(), z.string(), z.number()]), z.boolean(), takeLock),
+  walkBounds: verb(
+    z.tuple([z.number().nullable()]),
+    z.object({ from: z.string(), until: z.string(), until_ms: z.number(), now_ms: z.number() }),
+    walkBounds,
+  ),
+  dueRuns: verb(z.tuple([WalkPosition, z.string(), pageSize]), z.array(WaitingRun), dueRuns),
+  runningRuns: verb(
+    z.tuple([z.object({ owner: z.string(), run_id: z.string() }), pageSize]),
+    z.array(HeldRun),
+    runningRuns,
+  ),
+  owners: verb(
+    z.tuple([]),
+    z.array(z.object({ owner: z.string(), beat_at: z.string().nullable() })),
+    owners,
+  ),
+  takeFromSilent: verb(
+    z.tuple([z.string(), z.string().nullable()]),
+    z.array(WaitingRun),
+    takeFromSilent,
+  ),
+  overdueRuns: verb(z.tuple([]), z.array(OverdueRun), overdueRuns),
+  takeOverdue: verb(z.tuple([z.array(OverdueRun).max(1_000)]), z.array(WaitingRun), takeOverdue),
+  changedLimits: verb(
+    z.tuple([z.object({ at: z.string(), tenant: z.string() }), pageSize]),
+    z.array(TenantLimits),
+    changedLimits,
+  ),
+  forgetWorkers: verb(z.tuple([]), nothing, async (sql) => {
+    await forgetWorkers(sql);
+    return null;
+  }),
+};
+
+type Verbs = typeof verbs;
+export type VerbName = keyof Verbs;
+
+/** The truth, as workers see it. Two bodies: Postgres itself, and the edge's internal route in front of it. */
+export type StateStore = {
+  [Name in VerbName]: (
+    ...args: z.output<Verbs[Name]["args"]>
+  ) => Promise<z.output<Verbs[Name]["result"]>>;
+};
+
+type Call = <Args extends unknown[], Result>(
+  name: VerbName,
+  verb: Verb<Args, Result>,
+  args: Args,
+) => Promise<Result>;
+
+function bind(call: Call): StateStore {
+  return {
+    claim: (...args) => call("claim", verbs.claim, args),
+    lookUp: (...args) => call("lookUp", verbs.lookUp, args),
+    handBack: (...args) => call("handBack", verbs.handBack, args),
+    flush: (...args) => call("flush", verbs.flush, args),
+    findCommitted: (...args) => call("findCommitted", verbs.findCommitted, args),
+    beat: (...args) => call("beat", verbs.beat, args),
+    orchestration: (...args) => call("orchestration", verbs.orchestration, args),
+    definition: (...args) => call("definition", verbs.definition, args),
+    takeLock: (...args) => call("takeLock", verbs.takeLock, args),
+    walkBounds: (...args) => call("walkBounds", verbs.walkBounds, args),
+    dueRuns: (...args) => call("dueRuns", verbs.dueRuns, args),
+    runningRuns: (...args) => call("runningRuns", verbs.runningRuns, args),
+    owners: (...args) => call("owners", verbs.owners, args),
+    takeFromSilent: (...args) => call("takeFromSilent", verbs.takeFromSilent, args),
+    overdueRuns: (...args) => call("overdueRuns", verbs.overdueRuns, args),
+    takeOverdue: (...args) => call("takeOverdue", verbs.takeOverdue, args),
+    changedLimits: (...args) => call("changedLimits", verbs.changedLimits, args),
+    forgetWorkers: (...args) => call("forgetWorkers", verbs.forgetWorkers, args),
+  };
+}
+
+/** The truth, asked directly. */
+export function stateStore(sql: Sql): StateStore {
+  return bind((_name, { run }, args) => run(sql, ...args));
+}
+
+/** The truth, asked through the edge: `post` sends a verb's arguments and answers its JSON. */
+export function remoteStateStore(post: (name: VerbName, args: unknown[]) => Promise<unknown>): StateStore {
+  return bind(async (name, { result }, args) => result.parse(await post(name, args)));
+}
+
+/** A verb that came by HTTP, ready to be run; null when there is none of that name. It throws a ZodError for wrong arguments. */
+export function findVerb(name: string): ((sql: Sql, args: unknown) => Promise<unknown>) | null {
+  return isVerb(name) ? verbs[name].answer : null;
+}
+
+function isVerb(name: string): name is VerbName {
+  return Object.hasOwn(verbs, name);
+}

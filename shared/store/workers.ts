@@ -1,0 +1,64 @@
+import { z } from "zod";
+import { Incarnation, RunId } from "../contracts/ids.ts";
+import type { Sql } from "./sql.ts";
+
+/** What a worker says of itself with each beat. */
+export const Beat = z.object({
+  incarnation: Incarnation,
+  worker_id: z.string(),
+  hostname: z.string(),
+  address: z.string(),
+  status: z.enum(["online", "draining", "offline"]),
+  slots: z.number().int(),
+  active: z.number().int(),
+  loop_lag_ms: z.number().int(),
+});
+export type Beat = z.infer<typeof Beat>;
+
+/** A run that Postgres says belongs to the worker that beats. */
+export const OwnedRun = z.object({
+  run_id: RunId,
+  attempt: z.number(),
+  signals: z.number(),
+  cancel: z.boolean(),
+});
+export type OwnedRun = z.infer<typeof OwnedRun>;
+
+/** Says that a worker lives, and answers all that it owns: what it executes and is not there, it must stop. */
+export async function beat(sql: Sql, worker: Beat): Promise<OwnedRun[]> {
+  return sql<OwnedRun[]>`
+    with alive as (
+      insert into workers (incarnation, worker_id, hostname, address, status, slots, active, loop_lag_ms)
+      values (${worker.incarnation}, ${worker.worker_id}, ${worker.hostname}, ${worker.address}, ${worker.status},
+        ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms})
+      on conflict (incarnation) do update set status = excluded.status, slots = excluded.slots,
+        active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, beat_at = now()
+    )
+    select run_id, attempt, signals, cancel_requested_at is not null as cancel
+    from runs where owner = ${worker.incarnation} and status = 'running'`;
+}
+
+/** A worker as operators see it; `status` is offline when nothing was heard of it for 90 s. */
+export type WorkerRow = {
+  incarnation: string;
+  worker_id: string;
+  hostname: string;
+  address: string;
+  status: "online" | "draining" | "offline";
+  slots: number;
+  active: number;
+  loop_lag_ms: number;
+  beat_at_ms: number;
+  registered_at_ms: number;
+};
+
+/** The workers of the last day, the newest first; one row for each life of a process. */
+export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
+  return sql<WorkerRow[]>`
+    select incarnation, worker_id, hostname, address, slots, active, loop_lag_ms,
+      case when beat_at < now() - interval '90 seconds' then 'offline' else status end as status,
+      extract(epoch from beat_at)::float8 * 1000 as beat_at_ms,
+      extract(epoch from registered_at)::float8 * 1000 as registered_at_ms
+    from workers where beat_at > now() - interval '1 day'
+    order by registered_at desc limit 1000`;
+}

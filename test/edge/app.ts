@@ -1,0 +1,82 @@
+/** The app in this process, on real stores: for what does not depend on the Workers runtime. */
+import { createApp } from "../../edge/app.ts";
+import type { Env } from "../../edge/env.ts";
+import { openServices } from "../../edge/services.ts";
+import { SMOKE, startWorld, type World } from "./world.ts";
+
+export type CallOptions = {
+  /** Null: none. Absent: the platform's. */
+  key?: string | null;
+  body?: unknown;
+  headers?: Record<string, string>;
+};
+
+export type TestApp = {
+  world: World;
+  platformKey: string;
+  app: ReturnType<typeof createApp>;
+  call(method: string, path: string, options?: CallOptions): Promise<Response>;
+  /** Waits for what goes on after the answers. */
+  settled(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+/** `vars`: over the Worker's variables. */
+export async function startApp(vars: Record<string, string> = {}): Promise<TestApp> {
+  const world = await startWorld();
+  const platformKey = await world.key(null);
+  const pending: Promise<unknown>[] = [];
+  // One pool instead of a connection for each request: Node does not close them with the request, as workerd does.
+  const app = createApp((env, after) => ({ ...openServices(env, after), sql: world.sql }));
+  const env = { ...world.vars, ...vars, HYPERDRIVE: { connectionString: world.postgresUrl } } as unknown as Env;
+  const context = {
+    waitUntil: (work: Promise<unknown>) => void pending.push(work),
+    passThroughOnException() {},
+    props: {},
+  };
+
+  const call: TestApp["call"] = async (method, path, { key = platformKey, body, headers = {} } = {}) =>
+    app.request(
+      path,
+      {
+        method,
+        headers: {
+          ...(key !== null && { authorization: `Bearer ${key}` }),
+          ...(body !== undefined && { "content-type": "application/json" }),
+          ...headers,
+        },
+        ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      },
+      env,
+      context,
+    );
+
+  const saved = await call("PUT", "/api/v2/orchestrations/orch_smoke", { body: SMOKE });
+  if (!saved.ok) throw new Error(`PUT answered ${saved.status}: ${await saved.text()}`);
+  return {
+    world,
+    platformKey,
+    app,
+    call,
+    async settled() {
+      await Promise.all(pending.splice(0));
+    },
+    async stop() {
+      await Promise.all(pending.splice(0));
+      await world.stop();
+    },
+  };
+}
+
+export const RUN = "/api/v2/orchestrations/orch_smoke/run";
+export const runPath = (run: string, rest: string) => `/api/v2/orchestrations/runs/${run}/${rest}`;
+
+export async function startRun(app: TestApp, options: CallOptions = {}): Promise<string> {
+  const answer = await app.call("POST", RUN, { body: { message: "hi" }, ...options });
+  if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
+  return (await bodyOf(answer)).run_id as string;
+}
+
+export async function bodyOf(answer: Response): Promise<Record<string, unknown>> {
+  return (await answer.json()) as Record<string, unknown>;
+}

@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "./app.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+/** The problem that a request gets. */
+async function problem(method: string, path: string, options: Parameters<TestApp["call"]>[2] = {}) {
+  const answer = await app.call(method, path, options);
+  expect(answer.headers.get("content-type")).toBe("application/problem+json");
+  const body = await bodyOf(answer);
+  expect(body).toMatchObject({ status: answer.status, detail: expect.any(String), request_id: expect.any(String) });
+  expect(answer.headers.get("x-request-id")).toBe(body.request_id);
+  return body;
+}
+
+describe("a request that is not right", () => {
+  test.each([
+    ["malformed JSON", "{", 400, "malformed_json"],
+    ["an empty body", "", 400, "malformed_json"],
+    ["a body that is no object", "[]", 422, "invalid"],
+    ["a number for the message", { message: 7 }, 422, "invalid"],
+    ["a priority above 10", { priority: 11 }, 422, "invalid"],
+    ["a priority that is no integer", { priority: 1.5 }, 422, "invalid"],
+    ["a tenant with a space", { tenant_id: "a b" }, 422, "invalid"],
+    ["a session with a control character", { session_id: "a\u0000b" }, 422, "invalid"],
+    ["a webhook, which is not built", { webhook_url: "https://example.com" }, 422, "not_yet"],
+    ["a delay, which is not built", { delay_seconds: 1 }, 422, "not_yet"],
+  ])("%s is answered %4$s", async (_what, body, status, code) => {
+    expect(await problem("POST", RUN, { body })).toMatchObject({ status, code });
+  });
+
+  test("names each wrong field", async () => {
+    const body = { message: 7, priority: 99 };
+    expect((await problem("POST", RUN, { body })).errors).toMatchObject([{ path: "message" }, { path: "priority" }]);
+  });
+
+  test("that is not JSON is 415", async () => {
+    const headers = { "content-type": "text/plain" };
+    expect(await problem("POST", RUN, { body: "{}", headers })).toMatchObject({ status: 415 });
+  });
+
+  test("of 2 MiB is 413, with and without a length", async () => {
+    const body = { message: "x".repeat(2 * 1024 * 1024) };
+    expect(await problem("POST", RUN, { body })).toMatchObject({ status: 413, code: "too_large" });
+    const chunked = { "transfer-encoding": "chunked" };
+    expect(await problem("POST", RUN, { body, headers: chunked })).toMatchObject({ status: 413 });
+  });
+
+  test("for what does not exist is 404, at once", async () => {
+    expect(await problem("POST", "/api/v2/orchestrations/nope/run", { body: {} })).toMatchObject({ status: 404 });
+    expect(await problem("GET", "/api/v2/orchestrations/nope")).toMatchObject({ status: 404 });
+    expect(await problem("GET", runPath("run_000000000000_1780499750067", "status"))).toMatchObject({ status: 404 });
+    expect(await problem("GET", runPath("x';drop table runs", "status"))).toMatchObject({ status: 404 });
+    expect(await problem("GET", "/nowhere")).toMatchObject({ status: 404, code: "not_found" });
+  });
+
+  test("with another method is 405", async () => {
+    expect(await problem("DELETE", RUN)).toMatchObject({ status: 405, detail: "This path takes POST." });
+  });
+
+  test("with a malformed Last-Event-ID is 400", async () => {
+    const run = await startRun(app);
+    for (const id of ["x", "-1", "1780499750067", `${run.slice(-13)}-x`, "1780499750067-1"]) {
+      const headers = { "last-event-id": id };
+      expect(await problem("GET", runPath(run, "stream"), { headers })).toMatchObject({ status: 400, code: "bad_event_id" });
+    }
+    expect(await problem("GET", runPath(run, "events?start=x"))).toMatchObject({ status: 400 });
+    expect(await problem("GET", runPath(run, "events?limit=0"))).toMatchObject({ status: 422 });
+  });
+
+  test("for a result that is not there yet is 409", async () => {
+    const run = await startRun(app);
+    expect(await problem("GET", runPath(run, "result"))).toMatchObject({ status: 409, code: "run_not_finished" });
+  });
+
+  test.each([
+    ["a cycle without a bound", [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "a", max_iterations: 0 }]],
+    ["a target that does not exist", [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "z" }]],
+    ["no steps", []],
+  ])("a definition with %s is 422 with the field", async (_what, steps) => {
+    const body = { name: "Bad", entry_step_id: "a", steps };
+    const answer = await problem("PUT", "/api/v2/orchestrations/orch_bad", { body });
+    expect(answer).toMatchObject({ status: 422, errors: [{ path: expect.any(String), message: expect.any(String) }] });
+  });
+
+  test("a definition under a reserved id or with another id in its body is 422", async () => {
+    const body = { name: "Bad", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
+    expect(await problem("PUT", "/api/v2/orchestrations/runs", { body })).toMatchObject({ status: 422 });
+    const other = { ...body, id: "orch_other" };
+    expect(await problem("PUT", "/api/v2/orchestrations/orch_one", { body: other })).toMatchObject({ status: 422 });
+  });
+});
+
+test("unknown fields of a request are ignored", async () => {
+  expect((await app.call("POST", RUN, { body: { message: "hi", colour: "red" } })).status).toBe(202);
+});
+
+test("nobody's secret is in an error: a token that is wrong is not repeated", async () => {
+  const run = await startRun(app, {});
+  const token = `syn-st.${run}.1780499750.${"a".repeat(64)}`;
+  const answer = await app.call("GET", runPath(run, `stream?token=${token}`), { key: null });
+  expect(answer.status).toBe(401);
+  expect(await answer.text()).not.toContain("a".repeat(64));
+});

@@ -1,0 +1,152 @@
+/** The stores that an edge needs, of the test's own, and short ways to fill and to look into them. */
+import { randomBytes } from "node:crypto";
+import { Redis } from "ioredis";
+import postgres from "postgres";
+import { newIncarnation, RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
+import { Scope } from "../../shared/contracts/tenant.ts";
+import { writeLine } from "../../shared/events/lines.ts";
+import { xaddArgs } from "../../shared/events/live.ts";
+import { eventShardOf, keys } from "../../shared/keys.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import type { RedisCommands } from "../../shared/queue/script.ts";
+import { newApiKey, saveApiKey } from "../../shared/store/api-keys.ts";
+import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
+import type { Service } from "../../local/processes.ts";
+import { startRestFront } from "../../worker-node/redis-rest/start.ts";
+import { parseRedisUrl } from "../../worker-node/redis-connect.ts";
+import { freshDatabase, startRedis } from "../services/services.ts";
+
+export type World = {
+  sql: Sql;
+  postgresUrl: string;
+  redis: Redis;
+  service: Service;
+  queue: Queue;
+  /** The Worker's variables and secrets. */
+  vars: Record<string, string>;
+  /** A key with all scopes; `tenant` null: of the platform. */
+  key(tenant: string | null, scopes?: readonly Scope[], expiresAt?: Date): Promise<string>;
+  stop(): Promise<void>;
+};
+
+export const STREAM_SECRET = "a-secret-for-stream-tokens";
+export const STATE_SECRET = "a-secret-for-the-state-route";
+
+/** `eventShards`: how many relay objects there are. */
+export async function startWorld(eventShards = 1): Promise<World> {
+  const [postgresUrl, service] = await Promise.all([freshDatabase(), startRedis()]);
+  const sql = postgres(postgresUrl, { ...connectionOptions, max: 4 });
+  const redis = new Redis(service.url, { protocol: 2 });
+  redis.on("error", () => {});
+  const token = randomBytes(12).toString("hex");
+  const target = parseRedisUrl({ REDIS_URL: service.url });
+  const front = await startRestFront({ target, token, host: "127.0.0.1", port: 0 }, () => {});
+  const queue = new Queue(commandsOf(redis), 1);
+  await openQueue(queue);
+  return {
+    sql,
+    postgresUrl,
+    redis,
+    service,
+    queue,
+    vars: {
+      UPSTASH_REDIS_REST_URL: `http://127.0.0.1:${front.port}`,
+      UPSTASH_REDIS_REST_TOKEN: token,
+      REDIS_URL: service.url,
+      STREAM_TOKEN_SECRET: STREAM_SECRET,
+      STATE_SECRET,
+      EVENT_SHARDS: String(eventShards),
+    },
+    async key(tenant, scopes = Scope.options, expiresAt) {
+      const key = newApiKey();
+      const owner = tenant === null ? null : TenantId.parse(tenant);
+      await saveApiKey(sql, key, { tenant: owner, name: "test", scopes, ...(expiresAt && { expiresAt }) });
+      return key;
+    },
+    async stop() {
+      redis.disconnect();
+      await Promise.all([sql.end({ timeout: 1 }), front.stop()]);
+      await service.stop();
+    },
+  };
+}
+
+/** Makes an empty shard complete, as a worker does that finds it cold. */
+export async function openQueue(queue: Queue): Promise<void> {
+  await queue.beginIndex(0);
+  await queue.advanceIndex(0, { uptoMs: Date.now(), full: true });
+}
+
+export function commandsOf(redis: Redis): RedisCommands {
+  return {
+    evalsha: (sha, names, args) => redis.evalsha(sha, names.length, ...names, ...args),
+    eval: (script, names, args) => redis.eval(script, names.length, ...names, ...args),
+  };
+}
+
+/** An orchestration of two steps, owned by all. */
+export const SMOKE = {
+  name: "Smoke",
+  description: "Two steps",
+  entry_step_id: "one",
+  steps: [
+    { id: "one", name: "One", type: "print", print_content: "1", output_key: "a", next_step_id: "two" },
+    { id: "two", name: "Two", type: "print", print_content: "2", output_key: "b" },
+  ],
+};
+
+/** A worker of the test's own: it claims one run and commits entries as a worker would, then shows them. */
+export class Scribe {
+  readonly #world: World;
+  readonly run: RunId;
+  seq = 0;
+
+  constructor(world: World, run: string) {
+    this.#world = world;
+    this.run = RunId.parse(run);
+  }
+
+  async claim(): Promise<void> {
+    await this.#world.sql`
+      update runs set status = 'running', attempt = attempt + 1, owner = ${newIncarnation("scribe")},
+        started_at = coalesce(started_at, now()), deadline_at = now() + interval '60 s'
+      where run_id = ${this.run}`;
+  }
+
+  /** Commits one entry with these events, and shows it live unless `live` is false. */
+  async write(events: RunEvent[], { live = true, ends = false } = {}): Promise<void> {
+    this.seq += events.length;
+    const lines = events.map((event) => writeLine(event, new Date(), this.run)).join("\n");
+    const output = ends
+      ? JSON.stringify({ status: "completed", checkpoint: null, response: "ok", error: null })
+      : null;
+    await this.#world.sql`
+      with moved as (
+        update runs set event_seq = ${this.seq},
+          status = case when ${ends} then 'completed' else status end,
+          owner = case when ${ends} then null else owner end,
+          wake_at = case when ${ends} then null else wake_at end,
+          ended_at = case when ${ends} then now() end
+        where run_id = ${this.run} returning attempt)
+      insert into journal (run_id, seq, events_n, attempt, kind, output, events)
+      select ${this.run}, ${this.seq}, ${events.length}, attempt, ${ends ? "end" : "note"}, ${output}, ${lines} from moved`;
+    if (!live) return;
+    const entry = { run: this.run, seq: this.seq, events_n: events.length, events: lines, last: ends };
+    const shard = eventShardOf(this.run, Number(this.#world.vars.EVENT_SHARDS));
+    await this.#world.redis.call("XADD", ...xaddArgs(keys.live(shard), entry));
+  }
+
+  text(text: string, live = true): Promise<void> {
+    return this.write([{ type: "llm_delta", orch_step_id: "one", text }], { live });
+  }
+
+  end(live = true): Promise<void> {
+    const complete: RunEvent = {
+      type: "orchestration_complete",
+      status: "completed",
+      final_state: { a: "1" },
+    };
+    return this.write([complete, { type: "done" }], { live, ends: true });
+  }
+}

@@ -1,0 +1,196 @@
+/** A Postgres database, a Redis and worker processes of a test's own: everything but the edge. */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import postgres from "postgres";
+import { z } from "zod";
+import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import { Queue, scoreOf } from "../../shared/queue/queue.ts";
+import { saveOrchestration } from "../../shared/store/definitions.ts";
+import { acceptRuns, readRun } from "../../shared/store/runs.ts";
+import type { RunRow } from "../../shared/store/runs.ts";
+import { connectionOptions } from "../../shared/store/sql.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { freshDatabase, startRedis } from "../services/services.ts";
+
+const Line = z.object({ event: z.string() }).loose();
+export type LogLine = z.infer<typeof Line>;
+
+export type WorkerProcess = {
+  id: string;
+  process: ChildProcess;
+  pid: number;
+  lines: LogLine[];
+  /** Waits for a line of this event that `matches`. */
+  heard(event: string, matches?: (line: LogLine) => boolean, ms?: number): Promise<LogLine>;
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+};
+
+export type Fleet = Awaited<ReturnType<typeof startFleet>>;
+
+export const acme = TenantId.parse("acme");
+
+/** Starts the stores; `close` ends everything, also the workers. */
+export async function startFleet() {
+  const [databaseUrl, redisService] = await Promise.all([freshDatabase(), startRedis()]);
+  const sql: Sql = postgres(databaseUrl, { ...connectionOptions, max: 5 });
+  const redis = new Redis(redisService.url, { protocol: 2, maxRetriesPerRequest: 1 });
+  redis.on("error", () => {});
+  const queue = new Queue(
+    {
+      evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
+      eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
+    },
+    1,
+  );
+  await sql`insert into tenants (tenant_id, name) values (${acme}, 'Acme')`;
+  const workers: WorkerProcess[] = [];
+
+  return {
+    sql,
+    redis,
+    queue,
+    databaseUrl,
+    redisUrl: redisService.url,
+    workers,
+
+    async startWorker(id: string, env: Record<string, string> = {}): Promise<WorkerProcess> {
+      const worker = spawnWorker(id, {
+        REDIS_URL: redisService.url,
+        SCALE_POSTGRES_URL: databaseUrl,
+        WORKER_HEALTH_PORT: "0",
+        ...env,
+      });
+      workers.push(worker);
+      await worker.heard("worker.ready");
+      return worker;
+    },
+
+    async define(definition: JsonObject & { id: string }): Promise<void> {
+      await saveOrchestration(sql, acme, {
+        id: definition.id,
+        name: definition.id,
+        description: "",
+        definition: JSON.stringify(definition),
+      });
+    },
+
+    /** Commits a run and says so to the queue, as the edge does. */
+    async run(orchestration: string, message = "hello", tenant = acme): Promise<RunId> {
+      const run_id = newRunId(Date.now());
+      const accepted = await acceptRuns(sql, [
+        {
+          run_id,
+          tenant_id: tenant,
+          orchestration_id: orchestration,
+          lane: "default",
+          priority: 0,
+          correlation_id: run_id,
+          session_id: null,
+          triggered_by: "api",
+          input: JSON.stringify({ message, state: {} }),
+          metadata: "{}",
+          delay_ms: 0,
+          idempotency_key: null,
+          request_hash: null,
+        },
+      ]);
+      const queuedAtMs = accepted.get(run_id)?.queued_at_ms;
+      if (queuedAtMs === undefined) throw new Error(`${orchestration} was not accepted`);
+      const job = { run: run_id, tenant, lane: "default" as const, score: scoreOf(queuedAtMs, 0) };
+      await queue.enqueue([{ ...job, status: "queued", delayMs: 0 }]).catch(() => {});
+      return run_id;
+    },
+
+    /** The run once it has ended. */
+    async ended(run: RunId, ms = 15_000): Promise<RunRow> {
+      for (const startedMs = performance.now(); performance.now() - startedMs < ms; await sleep(20)) {
+        const row = await readRun(sql, null, run);
+        if (row && TERMINAL.has(row.status)) return row;
+      }
+      const said = workers.flatMap((worker) => worker.lines.map((line) => JSON.stringify(line)));
+      throw new Error(
+        `${run} has not ended after ${ms} ms: ${JSON.stringify(await readRun(sql, null, run))}\n${said.join("\n")}`,
+      );
+    },
+
+    /** All events of a run, in order, as viewers get them (without run_id and seq). */
+    async events(run: RunId): Promise<{ type: string; [field: string]: unknown }[]> {
+      const rows = await sql<{ events: string }[]>`select events from journal where run_id = ${run} order by seq`;
+      const Event = z.object({ type: z.string() }).loose();
+      return rows.flatMap((row) => row.events.split("\n").map((line) => Event.parse(JSON.parse(line))));
+    },
+
+    async close(): Promise<void> {
+      await Promise.all(workers.map((worker) => worker.stop("SIGKILL")));
+      redis.disconnect();
+      await sql.end({ timeout: 1 });
+      await redisService.stop();
+    },
+  };
+}
+
+function spawnWorker(id: string, env: Record<string, string>): WorkerProcess {
+  const child = spawn(
+    process.execPath,
+    ["--experimental-import-text", "--disable-warning=ExperimentalWarning", "worker-node/main.ts"],
+    {
+      cwd: new URL("../..", import.meta.url),
+      env: { PATH: process.env.PATH, WORKER_ID: id, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  );
+  const lines: LogLine[] = [];
+  const listeners = new Set<() => void>();
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on("line", (text) => {
+      const line = Line.safeParse(parseLine(text));
+      lines.push(line.success ? line.data : { event: "text", text });
+      for (const listener of listeners) listener();
+    });
+  }
+  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+  return {
+    id,
+    process: child,
+    pid: child.pid ?? 0,
+    lines,
+    async heard(event, matches = () => true, ms = 15_000) {
+      const find = () => lines.find((line) => line.event === event && matches(line));
+      const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
+      const timer = setTimeout(
+        () => reject(new Error(`${id} did not say ${event}:\n${lines.map((l) => JSON.stringify(l)).join("\n")}`)),
+        ms,
+      );
+      const listener = (): void => {
+        const line = find();
+        if (line) resolve(line);
+      };
+      listeners.add(listener);
+      listener();
+      try {
+        return await promise;
+      } finally {
+        clearTimeout(timer);
+        listeners.delete(listener);
+      }
+    },
+    async stop(signal = "SIGTERM") {
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+      return ended;
+    },
+  };
+}
+
+function parseLine(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

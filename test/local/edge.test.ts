@@ -1,0 +1,84 @@
+import { cpSync, mkdtempSync, rmSync, statSync, utimesSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { buildEdge, type EdgeBuild } from "../../local/edge-build.ts";
+import { startEdges, type EdgeSettings } from "../../local/edge.ts";
+import { freePort } from "../../local/ports.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "synapse-edge-"));
+const sources = { config: join(dir, "source/wrangler.toml"), folders: [join(dir, "source")] };
+let build: EdgeBuild;
+let settings: EdgeSettings;
+let edges: { stop(): Promise<void> };
+
+beforeAll(async () => {
+  cpSync(join(import.meta.dirname, "fixtures/edge"), join(dir, "source"), { recursive: true });
+  build = await buildEdge(join(dir, "build"), sources);
+  settings = {
+    build: join(dir, "build"),
+    data: join(dir, "data"),
+    ports: [await freePort(0), await freePort(0)],
+    s3Port: await freePort(0),
+    s3: { accessKeyId: "somebody", secretAccessKey: "secret" },
+    postgresUrl: "postgres://user:password@127.0.0.1:5432/orders",
+    vars: { COLOUR: "of the start" },
+  };
+  edges = await startEdges(build, settings);
+});
+afterAll(async () => {
+  await edges.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function ask(edge: number): Promise<unknown> {
+  const answer = await fetch(`http://127.0.0.1:${settings.ports[edge]}/`);
+  return answer.json();
+}
+
+function bucket(secretAccessKey: string): S3Client {
+  return new S3Client({
+    endpoint: `http://127.0.0.1:${settings.s3Port}/cdn-cgi/local/r2/s3`,
+    region: "auto",
+    forcePathStyle: true,
+    credentials: { ...settings.s3, secretAccessKey },
+  });
+}
+
+const greeting = { Bucket: "fixture", Key: "greeting", Body: "good morning" };
+
+test("two edges are two isolates with the bindings of wrangler.toml, and share one bucket with S3", async () => {
+  await bucket("secret").send(new PutObjectCommand(greeting));
+  const first = {
+    colour: "of the start",
+    database: "/orders",
+    greeting: "good morning",
+    counted: 1,
+    requests: 1,
+  };
+  expect(await ask(0)).toEqual(first);
+  expect(await ask(0)).toEqual({ ...first, counted: 2, requests: 2 });
+  expect(await ask(1)).toEqual(first);
+});
+
+test("S3 refuses a wrong secret", async () => {
+  const refused = bucket("guessed").send(new PutObjectCommand(greeting));
+  await expect(refused).rejects.toMatchObject({ $metadata: { httpStatusCode: 403 } });
+});
+
+test("a build is used again until a source is newer", { timeout: 60_000 }, async () => {
+  const madeMs = (): number => statSync(build.script).mtimeMs;
+  const first = madeMs();
+  await buildEdge(settings.build, sources);
+  expect(madeMs()).toBe(first);
+  const inAMoment = new Date(Date.now() + 1000);
+  utimesSync(join(dir, "source/main.ts"), inAMoment, inAMoment);
+  await buildEdge(settings.build, sources);
+  expect(madeMs()).toBeGreaterThan(first);
+});
+
+test("a build that fails says what wrangler said", { timeout: 60_000 }, async () => {
+  const missing = { ...sources, config: join(dir, "nothing.toml") };
+  await expect(buildEdge(join(dir, "other"), missing)).rejects.toThrow("nothing.toml");
+});

@@ -1,0 +1,20 @@
+import { Redis } from "ioredis";
+import postgres from "postgres";
+import { expect, inject, test } from "vitest";
+import { freshDatabase, startRedis } from "../services/services.ts";
+
+test("two fresh databases do not see each other", async () => {
+  const [first, second] = await Promise.all([freshDatabase(), freshDatabase()]);
+  const [a, b] = [postgres(first, { max: 1 }), postgres(second, { max: 1 })];
+  await a`create table only_here (x int)`;
+  await expect(b`select * from only_here`).rejects.toThrow("does not exist");
+  await Promise.all([a.end(), b.end()]);
+});
+
+test("a Redis of a test's own can be stopped without harm to the run's", async () => {
+  const own = await startRedis();
+  await own.stop();
+  const redis = new Redis(inject("redisUrl"));
+  expect(await redis.ping()).toBe("PONG");
+  redis.disconnect();
+});

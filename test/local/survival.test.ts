@@ -1,0 +1,166 @@
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import postgres from "postgres";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
+import { lockFolder } from "../../local/lock.ts";
+import { isRunning, startOf } from "../../local/pids.ts";
+import { startPostgres } from "../../local/postgres.ts";
+import { startProcess, stopProcess } from "../../local/processes.ts";
+import { nodeProgram, startUntil } from "../../local/programs.ts";
+import { startRedis } from "../../local/redis.ts";
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "synapse-survival-"));
+  chmodSync(dir, 0o711);
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+async function gone(pids: number[], withinMs: number): Promise<boolean> {
+  for (const deadline = performance.now() + withinMs; performance.now() < deadline; await sleep(25)) {
+    if (!pids.some(isRunning)) return true;
+  }
+  return false;
+}
+
+async function startStarter() {
+  const command = nodeProgram("test/local/fixtures/starter.ts");
+  const program = await startUntil("started", 20_000, "starter", {
+    ...command,
+    args: [...command.args, dir],
+  });
+  return { child: program.child, pids: z.array(z.number()).parse(program.said.pids) };
+}
+
+describe("Postgres and Redis", () => {
+  test("end with a parent that is killed with -9", async () => {
+    const { child, pids } = await startStarter();
+    expect(pids.every(isRunning)).toBe(true);
+    child.kill("SIGKILL");
+    expect(await gone(pids, 5_000)).toBe(true);
+  });
+
+  test("keep data and port from one start to the next", async () => {
+    const first = await startPostgres({ dir: join(dir, "postgres") });
+    const redis = await startRedis({ dir: join(dir, "redis") });
+    let sql = postgres(first.url, { max: 1, onnotice: () => {} });
+    await sql`create table notes as select 'still here' as text`;
+    await sql.end();
+    let client = new Redis(redis.url);
+    await client.set("note", "still here");
+    client.disconnect();
+    await Promise.all([first.stop(), redis.stop()]);
+
+    const again = await startPostgres({ dir: join(dir, "postgres") });
+    const redisAgain = await startRedis({ dir: join(dir, "redis") });
+    onTestFinished(async () => {
+      await Promise.all([again.stop(), redisAgain.stop()]);
+    });
+    expect([again.url, redisAgain.url]).toEqual([first.url, redis.url]);
+    sql = postgres(again.url, { max: 1 });
+    expect(await sql`select text from notes`).toEqual([{ text: "still here" }]);
+    await sql.end();
+    client = new Redis(redisAgain.url);
+    expect(await client.get("note")).toBe("still here");
+    client.disconnect();
+  });
+
+  test.runIf(process.platform === "linux")(
+    "left behind by a run whose guards were killed too are stopped by the next start",
+    async () => {
+      const { child, pids } = await startStarter();
+      const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")
+        .trim()
+        .split(" ");
+      const guards = children.map(Number).filter((pid) => !pids.includes(pid));
+      expect(guards).toHaveLength(2);
+      for (const guard of guards) process.kill(guard, "SIGKILL");
+      child.kill("SIGKILL");
+      expect(await gone(pids, 1_000)).toBe(false);
+      const own = await startPostgres({ dir: join(dir, "postgres") });
+      const redis = await startRedis({ dir: join(dir, "redis") });
+      expect(await gone(pids, 100)).toBe(true);
+      await Promise.all([own.stop(), redis.stop()]);
+    },
+  );
+
+  test.runIf(process.getuid?.() === 0)(
+    "start for root in a folder that no other user can enter",
+    async () => {
+      const closed = join(dir, "closed");
+      mkdirSync(closed, { mode: 0o700 });
+      const own = await startPostgres({ dir: join(closed, "postgres") });
+      const sql = postgres(own.url, { max: 1 });
+      const [row] =
+        await sql`select current_setting('data_directory') as folder, current_setting('fsync') as fsync`;
+      await sql.end();
+      await own.stop();
+      const { folder } = z.object({ folder: z.string() }).parse(row);
+      onTestFinished(() => rmSync(folder, { recursive: true }));
+      expect(folder).not.toContain(dir);
+      expect(row?.fsync).toBe("on");
+    },
+  );
+
+  test("take another port when the wanted one is taken", async () => {
+    const first = await startRedis({ dir: join(dir, "one") });
+    const second = await startRedis({ dir: join(dir, "two"), port: first.port });
+    expect(second.port).not.toBe(first.port);
+    await Promise.all([first.stop(), second.stop()]);
+  });
+
+  test("say the end of their log when they do not start", async () => {
+    await expect(startRedis({ dir, args: ["--appendfsync", "sometimes"] })).rejects.toThrow(
+      /did not start[^]*sometimes/,
+    );
+  });
+});
+
+describe("a child", () => {
+  test("that ignores the polite signal is ended by force", async () => {
+    const script = "trap '' TERM; touch ready; while :; do sleep 0.1; done";
+    const child = startProcess(
+      { command: "/bin/sh", args: ["-c", script], cwd: dir },
+      join(dir, "log"),
+      "SIGTERM",
+    );
+    while (!existsSync(join(dir, "ready"))) await sleep(10);
+    const before = performance.now();
+    await stopProcess(child, "SIGTERM");
+    expect(performance.now() - before).toBeLessThan(5_000);
+    expect(isRunning(child.pid ?? 0)).toBe(false);
+  });
+
+  test("takes its own children with it when it is killed", async () => {
+    const script = "sleep 60 & echo $! > pid; touch ready; wait";
+    const child = startProcess(
+      { command: "/bin/sh", args: ["-c", script], cwd: dir },
+      join(dir, "log"),
+      "SIGTERM",
+    );
+    while (!existsSync(join(dir, "ready"))) await sleep(10);
+    const grandchild = Number(readFileSync(join(dir, "pid"), "utf8"));
+    child.kill("SIGKILL");
+    expect(await gone([grandchild], 2_000)).toBe(true);
+  });
+});
+
+describe("a data folder", () => {
+  test("is held by one start at a time", () => {
+    const unlock = lockFolder(dir);
+    expect(() => lockFolder(dir)).toThrow(`process ${process.pid}`);
+    unlock();
+    lockFolder(dir)();
+  });
+
+  test("is free again after its holder was killed, also when the pid is another's by now", () => {
+    writeFileSync(join(dir, "lock"), "999999999\n123\n");
+    lockFolder(dir)();
+    writeFileSync(join(dir, "lock"), `${process.pid}\n${Number(startOf(process.pid)) - 1}\n`);
+    lockFolder(dir)();
+  });
+});

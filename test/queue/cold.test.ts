@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Lane } from "../../shared/contracts/run.ts";
+import { ColdError, Queue } from "../../shared/queue/queue.ts";
+import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
+import { timed } from "./timed.ts";
+
+let t: TestQueue;
+beforeAll(async () => {
+  t = await TestQueue.start();
+});
+afterAll(() => t.stop());
+
+/** All verbs that say no on a cold shard. */
+const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
+  enqueue: (queue) => queue.enqueue([job(90, "acme")]),
+  claim: (queue) => queue.claim(0, "w1", LEASE_MS, 1, ALL_LANES, []),
+  renew: (queue) => queue.renew(0, "w1", LEASE_MS, [runOf(1)]),
+  release: (queue) => queue.release([job(1, "acme")], "w1"),
+  finish: (queue) => queue.finish([job(1, "acme")], "w1"),
+  stats: (queue) => queue.stats(0),
+  readIndex: (queue) => queue.readIndex(0),
+  advanceIndex: (queue) => queue.advanceIndex(0, { full: true }),
+};
+
+/** One job in every state and lane, so that every key exists. */
+async function fill(): Promise<void> {
+  await t.begin(limits("acme"));
+  await t.queue.enqueue([job(1, "acme")]);
+  await t.claim("w1", 1);
+  await t.queue.enqueue(Lane.options.map((lane, i) => job(10 + i, "acme", { lane })));
+  await t.queue.enqueue([
+    job(2, "acme", { delayMs: 99_000 }),
+    job(3, "acme", { delayMs: 99_000, status: "paused" }),
+  ]);
+  await t.queue.admit([{ run: runOf(4), tenant: tenant("acme") }], 100);
+}
+
+describe("a shard without an index", () => {
+  beforeEach(() => t.begin(limits("acme")));
+
+  test.each(Object.entries(verbs))("answers cold to %s", async (_, verb) => {
+    await t.redis.del(t.key("index"));
+    await expect(verb(t.queue)).rejects.toThrow(ColdError);
+  });
+
+  test("gets one that begins at minus infinity, and once", async () => {
+    await t.redis.flushall();
+    await t.queue.beginIndex(0);
+    expect(await t.queue.readIndex(0)).toEqual({ uptoMs: -Infinity, full: false, limitsUptoMs: -Infinity });
+    await t.queue.advanceIndex(0, { uptoMs: 1_800_000_000_123, limitsUptoMs: 17, full: true });
+    await t.queue.beginIndex(0);
+    await t.queue.advanceIndex(0, { uptoMs: 1_700_000_000_000, limitsUptoMs: 16 });
+    expect(await t.queue.readIndex(0)).toEqual({
+      uptoMs: 1_800_000_000_123,
+      full: true,
+      limitsUptoMs: 17,
+    });
+  });
+
+  test("has nothing left after a reset", async () => {
+    await fill();
+    await t.queue.reset(0);
+    expect(await t.redis.keys("*")).toEqual([]);
+  });
+});
+
+describe("a key that was evicted or deleted", () => {
+  const proven = ["index", "jobs", "ready", "reserved", "due", "timer", "leases", "active", "open", "limits"];
+  const orders = Lane.options.map((lane) => `order:${lane}`);
+
+  test.each([...proven, ...orders])("makes the shard cold: %s, noticed by claim", async (name) => {
+    await fill();
+    expect(await t.redis.del(t.key(name))).toBe(1);
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+    await expect(t.queue.enqueue([job(50, "acme")])).rejects.toThrow(ColdError);
+  });
+
+  test.each([...proven, ...orders])("makes the shard cold: %s, noticed by admit", async (name) => {
+    await fill();
+    await t.redis.del(t.key(name));
+    const answer = await t.queue.admit([{ run: runOf(60), tenant: tenant("acme") }], 100);
+    expect(answer).toEqual([{ ok: false, reason: "cold" }]);
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+  });
+
+  test.each([...proven.slice(1), ...orders])("is no error of the verbs that do not look: %s", async (name) => {
+    await fill();
+    await t.redis.del(t.key(name));
+    const all = [1, 2, 3, 4, 10, 11].map((number) => job(number, "acme", { delayMs: 5 }));
+    await t.queue.enqueue(all);
+    await t.queue.release(all, "w1");
+    await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)]);
+    await t.queue.hold(all, "w1", "w1", LEASE_MS);
+    await t.queue.finish(all, "w1");
+    await t.queue.finish([job(12, "acme")], "");
+  });
+
+  test("costs nothing but time when it is a ring, a marker, a bucket or the tags", async () => {
+    await fill();
+    await t.redis.del(t.key("ring:default"), t.key("wake:default"), t.key("rate"), t.key("tags"));
+    expect(await t.claim("w2", 10, { default: 10 })).toEqual([]);
+    await t.queue.pushLimits([limits("acme")]);
+    expect(await t.claim("w2", 10, { default: 10 })).toEqual([11]);
+  });
+
+  test("is never hidden by limits that are pushed again", async () => {
+    await t.begin(limits("acme"), limits("other"), limits("third"));
+    await t.redis.del(t.key("limits"));
+    await t.queue.pushLimits([limits("acme"), limits("other"), limits("third")]);
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+  });
+
+  test("shows also in a ring whose order is gone together with its ready runs", async () => {
+    await t.begin(limits("acme"));
+    await t.queue.enqueue([job(1, "acme")]);
+    await t.redis.del(t.key("order:default"), t.key("ready"), t.key("open"), t.key("jobs"));
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+    await expect(t.queue.stats(0)).rejects.toThrow(ColdError);
+  });
+});
+
+describe("a caller that counts another number of shards", () => {
+  const admit = (queue: Queue) => queue.admit([{ run: runOf(1), tenant: tenant("acme") }], 9);
+  const hold = (queue: Queue) => queue.hold([job(1, "acme")], "w1", "w1", LEASE_MS);
+  const pushLimits = (queue: Queue) => queue.pushLimits([limits("acme")]);
+  const all = { ...verbs, admit, hold, pushLimits };
+
+  test.each(Object.entries(all))("is refused: %s", async (_, verb) => {
+    await t.begin(limits("acme"));
+    // Of five shards too, this tenant has the first.
+    const stranger = new Queue(timed(t.redis, t.clock), 5);
+    await expect(verb(stranger)).rejects.toThrow("SHARDS this queue is laid out for 1 shards");
+    expect(await t.queue.stats(0)).toMatchObject({ reserved: 0, ready: 0, leased: 0 });
+  });
+});

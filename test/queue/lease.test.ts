@@ -1,0 +1,157 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
+
+let t: TestQueue;
+beforeAll(async () => {
+  t = await TestQueue.start();
+});
+afterAll(() => t.stop());
+beforeEach(async () => {
+  await t.begin(limits("acme"), limits("single", { maxConcurrentRuns: 1 }));
+  await t.queue.enqueue([job(1, "acme")]);
+});
+
+const ended = (number: number, of = "acme") => [{ run: runOf(number), tenant: tenant(of) }];
+
+describe("renew", () => {
+  test("keeps a lease for its time again", async () => {
+    await t.claim("w1", 1);
+    t.clock.nowMs += LEASE_MS - 1;
+    expect(await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    t.clock.nowMs += LEASE_MS - 1;
+    expect(await t.claim("w2", 1)).toEqual([]);
+    t.clock.nowMs += 1;
+    expect(await t.claim("w2", 1)).toEqual([1]);
+  });
+
+  test("tells what another holds and what nobody holds, and changes neither", async () => {
+    await t.claim("w1", 1);
+    t.clock.nowMs += LEASE_MS;
+    expect(await t.claim("w2", 1)).toEqual([1]);
+    await t.queue.enqueue([job(2, "acme")]);
+    const answer = await t.queue.renew(0, "w1", LEASE_MS, [runOf(1), runOf(2), runOf(3)]);
+    expect(answer).toEqual({ lost: [runOf(1)], unknown: [runOf(2), runOf(3)] });
+    expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+  });
+
+  test("revives a lapsed lease that nobody has taken", async () => {
+    await t.claim("w1", 1);
+    t.clock.nowMs += 10 * LEASE_MS;
+    expect(await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    expect(await t.claim("w2", 1)).toEqual([]);
+  });
+});
+
+describe("hold", () => {
+  test("gives the lease to the owner when nobody has it, and counts it", async () => {
+    await t.queue.hold([job(1, "acme"), job(2, "acme")], "w1", "w2", 5000);
+    expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1), runOf(2)])).toEqual({ lost: [], unknown: [] });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 2, open: 0 });
+    expect(await t.claim("w1", 5)).toEqual([]);
+  });
+
+  test("hands the caller's lease to the owner, for the time given", async () => {
+    await t.claim("w1", 1);
+    await t.queue.hold([job(1, "acme")], "w1", "w2", 5000);
+    expect(await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)])).toMatchObject({ lost: [runOf(1)] });
+    t.clock.nowMs += 5000;
+    expect(await t.claim("w3", 1)).toEqual([1]);
+  });
+
+  test("takes nothing from a third worker", async () => {
+    await t.claim("w3", 1);
+    await t.queue.hold([job(1, "acme")], "w1", "w2", 5000);
+    expect(await t.queue.renew(0, "w3", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+  });
+
+  test("passes a tenant's limit, as Postgres says that the run is running, and stops the next claim", async () => {
+    await t.queue.enqueue([job(3, "single")]);
+    await t.queue.hold([job(4, "single"), job(5, "single")], "w1", "w1", LEASE_MS);
+    expect(await t.queue.tenantStats(tenant("single"))).toEqual({ active: 2, open: 1 });
+    await t.queue.finish(ended(4, "single"), "w1");
+    expect(await t.claim("w1", 5)).toEqual([1]);
+    await t.queue.finish(ended(5, "single"), "w1");
+    expect(await t.claim("w1", 5)).toEqual([3]);
+  });
+
+  test("acts on a cold shard, so that what runs is counted before claims are open", async () => {
+    await t.queue.reset(0);
+    await t.queue.hold([job(6, "single")], "w1", "w1", LEASE_MS);
+    await t.queue.pushLimits([limits("single", { maxConcurrentRuns: 1 })]);
+    await t.queue.beginIndex(0);
+    await t.queue.enqueue([job(7, "single")]);
+    expect(await t.claim("w2", 5)).toEqual([]);
+    await t.queue.finish(ended(6, "single"), "w1");
+    expect(await t.claim("w2", 5)).toEqual([7]);
+  });
+
+  test("by who holds it already does not forget what came meanwhile", async () => {
+    await t.claim("w1", 1);
+    await t.queue.enqueue([job(1, "acme")]);
+    await t.queue.hold([job(1, "acme")], "w1", "w1", LEASE_MS);
+    await t.queue.release([job(1, "acme", { status: "paused", delayMs: 60_000 })], "w1");
+    expect(await t.claim("w2", 1)).toEqual([1]);
+  });
+});
+
+describe("release", () => {
+  test("makes the job ready again, in its old place, or lets it wait", async () => {
+    await t.claim("w1", 1);
+    await t.queue.enqueue([job(2, "acme"), job(3, "acme")]);
+    expect(await t.claim("w2", 1)).toEqual([2]);
+    await t.queue.release([job(1, "acme", { score: 9_000_000_000_000 })], "w1");
+    await t.queue.release([job(2, "acme", { status: "paused", delayMs: 3000 })], "w2");
+    expect(await t.queue.stats(0)).toMatchObject({ ready: 2, timer: 1, leased: 0 });
+    expect(await t.claim("w3", 5)).toEqual([1, 3]);
+    t.clock.nowMs += 3000;
+    expect(await t.claim("w3", 5)).toEqual([2]);
+  });
+
+  test("takes nothing from another worker, and says what waits when nobody knew", async () => {
+    await t.claim("w1", 1);
+    await t.queue.release([job(1, "acme"), job(2, "acme", { delayMs: 1000 })], "w2");
+    expect(await t.queue.stats(0)).toMatchObject({ leased: 1, ready: 0, due: 1 });
+  });
+
+  test("of a job that waits gives it the earlier of both times", async () => {
+    await t.queue.enqueue([job(2, "acme", { delayMs: 9000 })]);
+    await t.queue.release([job(1, "acme", { delayMs: 5000 }), job(2, "acme", { delayMs: 5000 })], "w1");
+    expect(await t.claim("w2", 5)).toEqual([1]);
+    t.clock.nowMs += 5000;
+    expect(await t.claim("w2", 5)).toEqual([2]);
+  });
+});
+
+describe("finish", () => {
+  test("removes what its worker holds", async () => {
+    await t.claim("w1", 1);
+    await t.queue.finish(ended(1), "w1");
+    await t.queue.finish(ended(1), "w1");
+    expect(await t.queue.stats(0)).toMatchObject({ ready: 0, leased: 0 });
+    t.clock.nowMs += LEASE_MS;
+    expect(await t.claim("w2", 1)).toEqual([]);
+  });
+
+  test("that comes late takes nothing from whoever holds the job now", async () => {
+    await t.claim("w1", 1);
+    t.clock.nowMs += LEASE_MS;
+    await t.claim("w2", 1);
+    await t.queue.finish(ended(1), "w1");
+    await t.queue.finish(ended(1), "");
+    expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+  });
+
+  test("that comes late takes away no job that a client's retry has brought back", async () => {
+    await t.claim("w1", 1);
+    await t.queue.finish(ended(1), "w1");
+    await t.queue.enqueue([job(1, "acme")]);
+    await t.queue.finish(ended(1), "w1");
+    expect(await t.claim("w2", 1)).toEqual([1]);
+  });
+
+  test("by the edge removes what nobody holds, wherever it waits", async () => {
+    await t.queue.enqueue([job(2, "acme", { delayMs: 10 }), job(3, "acme", { delayMs: 10, status: "paused" })]);
+    await t.queue.finish([...ended(1), ...ended(2), ...ended(3)], "");
+    expect(await t.queue.stats(0)).toMatchObject({ ready: 0, due: 0, timer: 0 });
+  });
+});

@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { job, limits, runOf, tenant, TestQueue } from "./fixture.ts";
+
+let t: TestQueue;
+beforeAll(async () => {
+  t = await TestQueue.start();
+});
+afterAll(() => t.stop());
+beforeEach(() => t.begin(limits("acme", { version: 5, maxConcurrentRuns: 2 })));
+
+const enqueueFive = () => t.queue.enqueue([1, 2, 3, 4, 5].map((number) => job(number, "acme")));
+const setConcurrent = (version: number, maxConcurrentRuns: number) =>
+  t.queue.pushLimits([limits("acme", { version, maxConcurrentRuns })]);
+const finish = (number: number) =>
+  t.queue.finish([{ run: runOf(number), tenant: tenant("acme") }], "w1");
+
+describe("limits that change", () => {
+  test("upwards let jobs in at once, and wake a worker", async () => {
+    await enqueueFive();
+    expect(await t.claim("w1", 9)).toEqual([1, 2]);
+    await t.redis.del(t.key("wake:default"));
+    await setConcurrent(6, 4);
+    expect(await t.redis.llen(t.key("wake:default"))).toBe(1);
+    expect(await t.claim("w1", 9)).toEqual([3, 4]);
+  });
+
+  test("downwards stop nobody who runs, and let nobody in until enough have ended", async () => {
+    await enqueueFive();
+    await t.claim("w1", 9);
+    await setConcurrent(6, 1);
+    expect(await t.queue.renew(0, "w1", 1000, [runOf(1), runOf(2)])).toEqual({ lost: [], unknown: [] });
+    await finish(1);
+    expect(await t.claim("w1", 9)).toEqual([]);
+    await finish(2);
+    expect(await t.claim("w1", 9)).toEqual([3]);
+  });
+
+  test("to nothing disable the tenant, and back again enable it", async () => {
+    await enqueueFive();
+    await setConcurrent(6, 0);
+    expect(await t.claim("w1", 9)).toEqual([]);
+    await setConcurrent(7, 1);
+    expect(await t.claim("w1", 9)).toEqual([1]);
+  });
+
+  test("never go back to a lower version, and take the same one again", async () => {
+    await enqueueFive();
+    await setConcurrent(4, 5);
+    expect(await t.claim("w1", 9)).toEqual([1, 2]);
+    await setConcurrent(5, 3);
+    expect(await t.claim("w1", 9)).toEqual([3]);
+  });
+
+  test("of the queue act on the next that asks", async () => {
+    await enqueueFive();
+    await t.queue.pushLimits([limits("acme", { version: 6, maxQueuedRuns: 6 })]);
+    const ask = (number: number) => t.queue.admit([{ run: runOf(number), tenant: tenant("acme") }], 100);
+    expect(await ask(6)).toEqual([{ ok: true }]);
+    expect(await ask(7)).toEqual([{ ok: false, reason: "queued", limit: 6 }]);
+  });
+
+  test("that nobody has pushed yet let nothing start", async () => {
+    await t.queue.enqueue([job(1, "stranger")]);
+    expect(await t.claim("w1", 9)).toEqual([]);
+    await t.queue.pushLimits([limits("stranger")]);
+    expect(await t.claim("w1", 9)).toEqual([1]);
+  });
+});

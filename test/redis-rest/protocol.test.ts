@@ -1,0 +1,367 @@
+/** The protocol as its documentation describes it, byte by byte, without a client library. */
+import { request } from "node:http";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { z } from "zod";
+import { newKey, startFront, type Front } from "./front.ts";
+
+let front: Front;
+beforeAll(async () => {
+  front = await startFront(inject("redisUrl"));
+});
+afterAll(() => front.stop());
+
+const auth = (more: Record<string, string> = {}) => ({
+  headers: { authorization: `Bearer ${front.token}`, ...more },
+});
+
+describe("a command in the body", () => {
+  test("answers strings, integers, null and arrays as JSON", async () => {
+    const key = newKey();
+    expect((await front.call("/", ["SET", key, "bar"])).text).toBe('{"result":"OK"}');
+    expect((await front.call("/", ["get", key])).json).toEqual({ result: "bar" });
+    expect((await front.call("/", ["STRLEN", key])).json).toEqual({ result: 3 });
+    expect((await front.call("/", ["GET", newKey()])).json).toEqual({ result: null });
+    expect((await front.call("/", ["MGET", key, newKey(), key])).json).toEqual({
+      result: ["bar", null, "bar"],
+    });
+  });
+
+  test("takes numbers and booleans as arguments, as they are written", async () => {
+    const key = newKey();
+    await front.call("/", ["RPUSH", key, 1, 1.5, true, -0.25]);
+    expect((await front.call("/", ["LRANGE", key, 0, -1])).json).toEqual({
+      result: ["1", "1.5", "true", "-0.25"],
+    });
+  });
+
+  test("keeps every digit of a 64-bit integer, in and out", async () => {
+    const key = newKey();
+    await front.call("/", undefined, { body: `["SET","${key}",9007199254740993]` });
+    expect((await front.call("/", ["GET", key])).json).toEqual({ result: "9007199254740993" });
+    await front.call("/", ["SET", key, "9223372036854775806"]);
+    expect((await front.call("/", ["INCR", key])).text).toBe('{"result":9223372036854775807}');
+  });
+
+  test("keeps the nesting of arrays in arrays", async () => {
+    const reply = await front.call("/", ["EVAL", "return {1, {'a', {2, {}}}, false, {ok='fine'}}", 0]);
+    expect(reply.json).toEqual({ result: [1, ["a", [2, []]], null, "fine"] });
+  });
+
+  test("says an error that a script put into a table as text in its place", async () => {
+    const reply = await front.call("/", ["EVAL", "return {1, redis.error_reply('MINE no')}", 0]);
+    expect(reply.json).toEqual({ result: [1, "MINE no"] });
+  });
+});
+
+describe("a command in the path", () => {
+  test("runs with GET, POST, PUT and HEAD, and HEAD answers without a body", async () => {
+    const key = newKey();
+    for (const method of ["GET", "POST", "PUT"]) {
+      expect((await front.call(`/incr/${key}`, undefined, { method })).status).toBe(200);
+    }
+    const head = await front.call(`/incr/${key}`, undefined, { method: "HEAD" });
+    expect([head.status, head.text]).toEqual([200, ""]);
+    expect((await front.call(`/get/${key}`, undefined, { method: "GET" })).json).toEqual({ result: "4" });
+  });
+
+  test("takes the body as the last argument and the query's pairs after it", async () => {
+    const key = newKey();
+    await front.call(`/set/${key}?EX=100&NX`, undefined, { body: '{"a": "ü"}' });
+    expect((await front.call(`/get/${key}`)).json).toEqual({ result: '{"a": "ü"}' });
+    expect((await front.call(`/ttl/${key}`)).json).toEqual({ result: 100 });
+    expect((await front.call(`/set/${key}/other?NX`)).json).toEqual({ result: null });
+  });
+
+  test("stores a body that is no text byte for byte, and base64 gives it back", async () => {
+    const key = newKey();
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+    await front.call(`/set/${key}`, undefined, { body: bytes });
+    const back = await front.call(`/get/${key}`, undefined, auth({ "upstash-encoding": "base64" }));
+    expect(back.json).toEqual({ result: bytes.toString("base64") });
+  });
+
+  test("decodes percent-encoding in every segment, and refuses what is not UTF-8", async () => {
+    const key = newKey();
+    await front.call(`/set/${key}/${encodeURIComponent("a/b ? ü 😀")}/`);
+    expect((await front.call(`/get/${key}`)).json).toEqual({ result: "a/b ? ü 😀" });
+    expect((await front.call(`/set/${key}/%ff`)).status).toBe(400);
+  });
+});
+
+describe("encodings of an answer", () => {
+  test("base64 encodes every string but a bare OK", async () => {
+    const key = newKey();
+    const base64 = auth({ "upstash-encoding": "base64" });
+    expect((await front.call("/", ["SET", key, "OK"], base64)).json).toEqual({ result: "OK" });
+    expect((await front.call("/", ["MGET", key, newKey()], base64)).json).toEqual({ result: ["T0s=", null] });
+    expect((await front.call("/", ["STRLEN", key], base64)).json).toEqual({ result: 2 });
+  });
+
+  test("plain replaces what is not UTF-8 with U+FFFD", async () => {
+    const key = newKey();
+    await front.call(`/set/${key}`, undefined, { body: Buffer.from([0x61, 0xff, 0x62]) });
+    expect((await front.call(`/get/${key}`)).json).toEqual({ result: "a\u{FFFD}b" });
+  });
+
+  test("resp2 gives the bytes of a TCP client, for errors and pipelines too", async () => {
+    const key = newKey();
+    const resp2 = auth({ "upstash-response-format": "resp2" });
+    const set = await front.call("/", ["SET", key, "bär"], resp2);
+    expect([set.text, set.headers.get("content-type")]).toEqual(["+OK\r\n", "application/octet-stream"]);
+    expect((await front.call("/", ["MGET", key, "none:"], resp2)).text).toBe("*2\r\n$4\r\nbär\r\n$-1\r\n");
+    const failed = await front.call("/", ["INCR", key], resp2);
+    expect([failed.status, failed.text]).toEqual([400, "-ERR value is not an integer or out of range\r\n"]);
+    const rows = [["STRLEN", key], ["NOPE"]];
+    expect((await front.call("/pipeline", rows, resp2)).text).toMatch(
+      /^:4\r\n-ERR unknown command 'NOPE'.*\r\n$/,
+    );
+    expect((await front.call("/multi-exec", [["GET", key]], resp2)).json).toEqual([{ result: "bär" }]);
+  });
+
+  test("other formats, and resp2 with base64, are refused", async () => {
+    const odd = { "upstash-response-format": "xml" };
+    const both = { "upstash-response-format": "resp2", "upstash-encoding": "base64" };
+    for (const headers of [odd, both])
+      expect((await front.call("/", ["PING"], auth(headers))).status).toBe(400);
+  });
+});
+
+describe("many commands in one request", () => {
+  test("a pipeline answers each row in order, and a bad row spoils only its place", async () => {
+    const key = newKey();
+    const rows = [["SET", key, "x"], ["INCR", key], ["NOPE"], ["BLPOP", key, 0], [], [null], ["GET", key]];
+    const answer = await front.call("/pipeline", rows);
+    expect(answer.status).toBe(200);
+    expect(answer.json).toEqual([
+      { result: "OK" },
+      { error: "ERR value is not an integer or out of range" },
+      { error: expect.stringContaining("ERR unknown command 'NOPE'") },
+      { error: expect.stringContaining("ERR Command is not available: 'BLPOP'") },
+      { error: "ERR empty command" },
+      { error: "ERR failed to parse command" },
+      { result: "x" },
+    ]);
+  });
+
+  test("a transaction whose row fails while running runs the others", async () => {
+    const key = newKey();
+    const rows = [
+      ["SET", key, "1"],
+      ["HGET", key, "f"],
+      ["INCR", key],
+    ];
+    const answer = await front.call("/multi-exec", rows);
+    const wrongType = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    expect(answer.json).toEqual([{ result: "OK" }, { error: wrongType }, { result: 2 }]);
+  });
+
+  test.each([
+    ["an unknown command", ["NOPE"]],
+    ["a wrong number of arguments", ["GET"]],
+    ["a refused command", ["BLPOP", "k", 0]],
+    ["an argument that is no word", ["GET", { a: 1 }]],
+  ])("a transaction with %s is discarded whole, with one error", async (_, row) => {
+    const key = newKey();
+    const answer = await front.call("/multi-exec", [["SET", key, "1"], row]);
+    expect(answer.status).toBe(400);
+    expect(answer.json).toEqual({ error: expect.stringMatching(/^ERR /) });
+    expect((await front.call("/", ["EXISTS", key])).json).toEqual({ result: 0 });
+  });
+
+  test("transactions on the shared connection never interleave", async () => {
+    const key = newKey();
+    const rows = [
+      ["INCR", key],
+      ["GET", key],
+      ["INCR", key],
+    ];
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, async (_, i) =>
+        i % 2 ? front.call("/multi-exec", rows) : front.call(`/incr/${key}`),
+      ),
+    );
+    for (const { json } of answers.filter((_, i) => i % 2)) {
+      const [first, second, third] = z.array(z.object({ result: z.coerce.number() })).parse(json);
+      expect([second?.result, third?.result]).toEqual([first?.result, (first?.result ?? 0) + 1]);
+    }
+  });
+});
+
+describe("the sync token", () => {
+  test("is another one with every answer, errors included", async () => {
+    const answers = [
+      await front.call("/", ["PING"]),
+      await front.call("/", ["NOPE"]),
+      await front.call("/pipeline", [["PING"]]),
+      await front.call("/multi-exec", [["PING"]]),
+      await front.call("/ping", undefined, { headers: {} }),
+    ];
+    const tokens = answers.map(({ headers }) => headers.get("upstash-sync-token"));
+    expect(new Set(tokens).size).toBe(answers.length);
+    expect(tokens).not.toContain(null);
+  });
+});
+
+describe("the token", () => {
+  const routes = [
+    "/",
+    "/pipeline",
+    "/multi-exec",
+    "/get/k",
+    "/subscribe/c",
+    "/psubscribe/p",
+    "/nothing-here",
+  ];
+  const wrong: [string, Record<string, string>][] = [
+    ["no header", {}],
+    ["an empty bearer", { authorization: "Bearer " }],
+    ["another token", { authorization: "Bearer 0123456789abcdef01234567" }],
+    ["another scheme", { authorization: "Basic dXNlcjpwYXNz" }],
+  ];
+
+  test.each(routes.flatMap((route) => wrong.map(([what, headers]) => ({ route, what, headers }))))(
+    "$route with $what is 401",
+    async ({ route, headers }) => {
+      const body = JSON.stringify(route === "/" ? ["PING"] : [["PING"]]);
+      const answer = await front.call(route, undefined, { headers, body });
+      expect(answer.status).toBe(401);
+      expect(answer.json).toEqual({ error: "WRONGPASS invalid or missing auth token" });
+    },
+  );
+
+  test("with one character less or more is 401 too", async () => {
+    for (const token of [front.token.slice(0, -1), `${front.token}0`]) {
+      const headers = { authorization: `Bearer ${token}` };
+      expect((await front.call("/ping", undefined, { headers })).status).toBe(401);
+    }
+  });
+
+  test("may stand in the query, where it is no argument", async () => {
+    const key = newKey();
+    const answer = await front.call(`/set/${key}/v?_token=${front.token}&EX=50`, undefined, { headers: {} });
+    expect(answer.json).toEqual({ result: "OK" });
+    expect((await front.call(`/ttl/${key}`)).json).toEqual({ result: 50 });
+  });
+});
+
+describe("what cannot be understood", () => {
+  test.each([
+    ["/", "", "ERR failed to parse command"],
+    ["/", "not json", "ERR failed to parse command"],
+    ["/", '{"a":1}', "ERR failed to parse command"],
+    ["/", '"PING"', "ERR failed to parse command"],
+    ["/", "[]", "ERR empty command"],
+    ["/", '[""]', "ERR empty command"],
+    ["/", "[7]", "ERR failed to parse command"],
+    ["/", '["GET",null]', "ERR null args are not supported"],
+    ["/", '["GET",["k"]]', "ERR failed to parse command"],
+    ["/pipeline", "[", "ERR failed to parse pipeline request"],
+    ["/pipeline", '["GET","k"]', "ERR failed to parse pipeline request"],
+    ["/pipeline", "[]", "ERR empty pipeline request"],
+    ["/multi-exec", "null", "ERR failed to parse multi-exec request"],
+    ["/multi-exec", "[]", "ERR empty multi-exec request"],
+  ])("%s with %j is a 400 that says so", async (path, body, error) => {
+    const answer = await front.call(path, undefined, { body });
+    expect([answer.status, answer.json]).toEqual([400, { error }]);
+  });
+
+  test("what Redis refuses is a 400 in Redis' words", async () => {
+    const answer = await front.call("/", ["GET"]);
+    expect([answer.status, answer.json]).toEqual([
+      400,
+      { error: "ERR wrong number of arguments for 'get' command" },
+    ]);
+    expect((await front.call("/nothing-here")).json).toEqual({
+      error: expect.stringContaining("ERR unknown command"),
+    });
+  });
+
+  test.each(["DELETE", "PATCH", "OPTIONS"])("%s is 405", async (method) => {
+    const answer = await front.call("/ping", undefined, { method });
+    expect([answer.status, answer.json]).toEqual([405, { error: expect.stringContaining("not allowed") }]);
+  });
+
+  test("a body over 10 MiB is a 413 that names the limit, announced or not", async () => {
+    const body = Buffer.alloc(11 * 1024 * 1024, "x");
+    const error = `ERR max request size exceeded. Limit: 10485760 bytes, Actual: ${body.length} bytes`;
+    const announced = await front.call(`/set/${newKey()}`, undefined, { body });
+    expect([announced.status, announced.json]).toEqual([413, { error }]);
+    const status = await new Promise((resolve, reject) => {
+      const headers = { authorization: `Bearer ${front.token}`, "transfer-encoding": "chunked" };
+      const req = request(`${front.url}/set/x`, { method: "POST", headers }, (res) =>
+        resolve(res.statusCode),
+      );
+      req.on("error", reject).end(body);
+    });
+    expect(status).toBe(413);
+  });
+
+  test("a value of 8 MiB passes, there and back", async () => {
+    const key = newKey();
+    const value = "é".repeat(4 * 1024 * 1024);
+    await front.call("/", ["SET", key, value]);
+    const { json } = await front.call("/", ["GET", key]);
+    expect(json).toEqual({ result: value });
+    await front.call("/", ["DEL", key]);
+  });
+});
+
+describe("a command that the shared connection cannot serve", () => {
+  const blocking = [
+    ["BLPOP", "k", 0],
+    ["brpop", "k", 0],
+    ["BLMOVE", "a", "b", "LEFT", "LEFT", 0],
+    ["BRPOPLPUSH", "a", "b", 0],
+    ["BLMPOP", 0, 1, "k", "LEFT"],
+    ["BZPOPMIN", "k", 0],
+    ["BZPOPMAX", "k", 0],
+    ["BZMPOP", 0, 1, "k", "MIN"],
+    ["WAIT", 1, 0],
+    ["WAITAOF", 1, 0, 0],
+    ["XREAD", "BLOCK", 0, "STREAMS", "s", "$"],
+    ["XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "block", 0, "STREAMS", "s", ">"],
+  ];
+  const stateful = [
+    "SELECT 1",
+    "AUTH x",
+    "HELLO 3",
+    "QUIT",
+    "RESET",
+    "CLIENT REPLY OFF",
+    "CLIENT PAUSE 1",
+    "MONITOR",
+  ];
+  const others = [
+    "SUBSCRIBE c",
+    "MULTI",
+    "EXEC",
+    "WATCH k",
+    "SHUTDOWN",
+    "DEBUG SLEEP 1",
+    "SCRIPT DEBUG YES",
+    "CONFIG GET *",
+  ];
+  const all = [...blocking, ...[...stateful, ...others].map((line) => line.split(" "))];
+
+  test.each(all.map((command) => ({ command })))(
+    "$command is refused with its reason",
+    async ({ command }) => {
+      const answer = await front.call("/", command);
+      expect(answer.status).toBe(400);
+      expect(answer.json).toEqual({
+        error: expect.stringMatching(/^ERR Command is not available: '.+'. Reason: .+/),
+      });
+      expect((await front.call("/ping")).json).toEqual({ result: "PONG" });
+    },
+  );
+
+  test("XREAD without BLOCK is not, even from a stream that is called block", async () => {
+    const answer = await front.call("/", ["XREAD", "COUNT", 1, "STREAMS", "block", "0"]);
+    expect(answer.json).toEqual({ result: null });
+  });
+
+  test("CLIENT SETINFO is not", async () => {
+    const answer = await front.call("/", ["CLIENT", "SETINFO", "LIB-NAME", "mine"]);
+    expect(answer.json).toEqual({ error: expect.not.stringContaining("not available") });
+  });
+});

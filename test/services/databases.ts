@@ -1,0 +1,44 @@
+/** A template with all migrations applied, made once a run, and its copies. */
+import { randomBytes } from "node:crypto";
+import postgres, { type Sql } from "postgres";
+import { migrate } from "../../worker-node/migrate.ts";
+
+/** Makes the template. @returns its name, which begins the name of every copy. */
+export async function createTemplate(serverUrl: string): Promise<string> {
+  const template = `test_${randomBytes(4).toString("hex")}`;
+  await onServer(serverUrl, (sql) => sql`create database ${sql(template)}`);
+  await migrate(databaseUrl(serverUrl, template));
+  return template;
+}
+
+/** Makes a copy of the template. @returns its URL. */
+export async function copyTemplate(serverUrl: string, template: string): Promise<string> {
+  const name = `${template}_${randomBytes(4).toString("hex")}`;
+  await onServer(serverUrl, (sql) => sql`create database ${sql(name)} template ${sql(template)}`);
+  return databaseUrl(serverUrl, name);
+}
+
+/** Drops the template and its copies, also those that something is still connected to. */
+export async function dropDatabases(serverUrl: string, template: string): Promise<void> {
+  await onServer(serverUrl, async (sql) => {
+    const databases = await sql<
+      { datname: string }[]
+    >`select datname from pg_database where starts_with(datname, ${template})`;
+    for (const { datname } of databases) await sql`drop database ${sql(datname)} with (force)`;
+  });
+}
+
+async function onServer(url: string, work: (sql: Sql) => Promise<unknown>): Promise<void> {
+  const sql = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
+  try {
+    await work(sql);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}
+
+function databaseUrl(serverUrl: string, name: string): string {
+  const url = new URL(serverUrl);
+  url.pathname = `/${name}`;
+  return url.href;
+}

@@ -1,0 +1,37 @@
+/** Debian packages that `npm run test:host` needs beyond what `npm start` needs: installed by root, else named. */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+
+/** Package → a file by which it is known to be there. */
+const packages = {
+  chromium: ["/usr/bin/chromium"],
+  pgbouncer: ["/usr/sbin/pgbouncer"],
+  // Older than the one out of npm, which would hide what only a newer Postgres can do.
+  postgresql: ["13", "14", "15", "16", "17"].map((major) => `/usr/lib/postgresql/${major}/bin/postgres`),
+};
+
+/** @throws Error that says what to type, when something is missing and cannot be installed. */
+export default function installPackages(): void {
+  const missing = missingPackages();
+  if (missing.length === 0) return;
+  if (process.getuid?.() === 0) {
+    console.log(`Installing ${missing.join(", ")} (apt-get) …`);
+    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+    for (const args of [["update"], ["install", "-y", "--no-install-recommends", ...missing]]) {
+      spawnSync("apt-get", ["-qq", ...args], {
+        env,
+        stdio: ["ignore", "ignore", "inherit"],
+        timeout: 300_000,
+      });
+    }
+  }
+  const still = missingPackages();
+  if (still.length > 0)
+    throw new Error(`These tests need Debian packages: sudo apt-get install -y ${still.join(" ")}`);
+}
+
+function missingPackages(): string[] {
+  return Object.entries(packages).flatMap(([name, files]) =>
+    files.some((file) => existsSync(file)) ? [] : [name],
+  );
+}

@@ -1,0 +1,41 @@
+/** One Postgres and one Redis for a whole test run, started as `npm start` starts them. */
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestProject } from "vitest/node";
+import { startPostgres } from "../../local/postgres.ts";
+import { inMemory, startRedis } from "../../local/redis.ts";
+import { createTemplate, dropDatabases } from "./databases.ts";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    postgresUrl: string;
+    redisUrl: string;
+    databaseTemplate: string;
+  }
+}
+
+/** SYNAPSE_TEST_POSTGRES_URL and SYNAPSE_TEST_REDIS_URL name servers to use instead; what is made there is dropped again. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-test-"));
+  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to get through
+  const given = {
+    postgres: process.env.SYNAPSE_TEST_POSTGRES_URL,
+    redis: process.env.SYNAPSE_TEST_REDIS_URL,
+  };
+  const [postgres, redis] = await Promise.all([
+    given.postgres ? null : startPostgres({ dir: join(dir, "postgres") }),
+    given.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
+  ]);
+  const postgresUrl = given.postgres ?? postgres?.url ?? "";
+  const databaseTemplate = await createTemplate(postgresUrl);
+  project.provide("postgresUrl", postgresUrl);
+  project.provide("redisUrl", given.redis ?? redis?.url ?? "");
+  project.provide("databaseTemplate", databaseTemplate);
+
+  return async () => {
+    await dropDatabases(postgresUrl, databaseTemplate);
+    await Promise.all([postgres?.stop(), redis?.stop()]);
+    rmSync(dir, { recursive: true, force: true });
+  };
+}

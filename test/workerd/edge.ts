@@ -1,0 +1,66 @@
+/** The built Worker in a real workerd, on stores of the test's own. */
+import { createTestHarness } from "wrangler";
+import { SMOKE, startWorld, type World } from "../edge/world.ts";
+
+export type Edge = {
+  base: string;
+  world: World;
+  /** A platform key with all scopes. */
+  platformKey: string;
+  call(
+    method: string,
+    path: string,
+    options?: { key?: string; body?: unknown; headers?: Record<string, string> },
+  ): Promise<Response>;
+  /** Starts a run of the smoke orchestration. @returns its id */
+  start(body?: Record<string, unknown>): Promise<string>;
+  logs(): string;
+  stop(): Promise<void>;
+};
+
+export async function startEdge(eventShards = 1): Promise<Edge> {
+  const world = await startWorld(eventShards);
+  process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE = world.postgresUrl;
+  process.env.WRANGLER_SEND_METRICS = "false";
+  process.env.WRANGLER_WRITE_LOGS = "false";
+  process.env.CLOUDFLARE_CF_FETCH_ENABLED = "false";
+  const configPath = new URL("../../wrangler.toml", import.meta.url);
+  const server = createTestHarness({ workers: [{ configPath, vars: world.vars, secrets: world.vars }] });
+  const { url } = await server.listen();
+  const base = url.origin;
+  const platformKey = await world.key(null);
+
+  const call: Edge["call"] = (method, path, { key = platformKey, body, headers = {} } = {}) =>
+    fetch(base + path, {
+      method,
+      headers: {
+        ...(key && { authorization: `Bearer ${key}` }),
+        ...(body !== undefined && { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+    });
+
+  const saved = await call("PUT", "/api/v2/orchestrations/orch_smoke", { body: SMOKE });
+  if (!saved.ok) throw new Error(`PUT answered ${saved.status}: ${await saved.text()}`);
+
+  return {
+    base,
+    world,
+    platformKey,
+    call,
+    async start(body = {}) {
+      const answer = await call("POST", "/api/v2/orchestrations/orch_smoke/run", {
+        body: { message: "hi", ...body },
+      });
+      if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
+      const { run_id } = (await answer.json()) as { run_id: string };
+      return run_id;
+    },
+    logs: () => JSON.stringify(server.getLogs()),
+    async stop() {
+      await server.close();
+      await world.stop();
+    },
+  };
+}

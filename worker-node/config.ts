@@ -1,0 +1,81 @@
+import { hostname } from "node:os";
+import { z } from "zod";
+import { Lane } from "../shared/contracts/run.ts";
+import { LANES } from "../shared/queue/lanes.ts";
+import { RedisEnv } from "./redis-connect.ts";
+
+const whole = (name: string, min: number, max: number, fallback: number) =>
+  z.coerce
+    .number(`${name} must be a number`)
+    .int()
+    .min(min, `${name} must be at least ${min}`)
+    .max(max, `${name} must be at most ${max}`)
+    .default(fallback);
+
+const url = (name: string, example: string) =>
+  z.string().refine((text) => URL.canParse(text), `${name} must be a URL like ${example}`);
+
+const Lanes = z
+  .string()
+  .transform((text) => text.split(",").map((lane) => lane.trim()))
+  .pipe(z.array(Lane, `WORKER_LANES must be names out of ${Lane.options.join(", ")}`).min(1))
+  .default([...Lane.options]);
+
+const Env = RedisEnv.extend({
+  SCALE_POSTGRES_URL: url("SCALE_POSTGRES_URL", "postgres://user:password@host:5432/database").optional(),
+  SCALE_POSTGRES_DIRECT_URL: url("SCALE_POSTGRES_DIRECT_URL", "postgres://user:password@host:5432/db").optional(),
+  STATE_URL: url("STATE_URL", "https://edge.example.com").optional(),
+  STATE_SECRET: z.string().min(32, "STATE_SECRET must have at least 32 characters").optional(),
+  S3_ENDPOINT: url("S3_ENDPOINT", "https://account.r2.cloudflarestorage.com").optional(),
+  S3_BUCKET: z.string().optional(),
+  S3_REGION: z.string().default("auto"),
+  S3_ACCESS_KEY_ID: z.string().optional(),
+  S3_SECRET_ACCESS_KEY: z.string().optional(),
+  WORKER_ID: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,120}$/, "WORKER_ID must be 1 to 120 letters, digits or . _ -")
+    .optional(),
+  WORKER_CONCURRENCY: whole("WORKER_CONCURRENCY", 1, 1_000, 10),
+  WORKER_HEALTH_PORT: whole("WORKER_HEALTH_PORT", 0, 65_535, 9_000),
+  WORKER_LANES: Lanes,
+  WORKER_DRAIN_SECONDS: whole("WORKER_DRAIN_SECONDS", 0, 3_600, 30),
+  QUEUE_SHARDS: whole("QUEUE_SHARDS", 1, 256, 1),
+  EVENT_SHARDS: whole("EVENT_SHARDS", 1, 1_024, 4),
+  EGRESS_ALLOW: z.string().default(""),
+}).check(({ value, issues }) => {
+  if (!value.SCALE_POSTGRES_URL && !value.STATE_URL) {
+    issues.push({
+      code: "custom",
+      input: value,
+      path: ["SCALE_POSTGRES_URL"],
+      message: "SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database",
+    });
+  }
+  if (value.STATE_URL && !value.STATE_SECRET) {
+    issues.push({
+      code: "custom",
+      input: value,
+      path: ["STATE_SECRET"],
+      message: "STATE_URL is set, so STATE_SECRET must be too: the same as the edge's",
+    });
+  }
+});
+
+export type Config = z.output<typeof Env> & { workerId: string };
+
+/** Reads the environment of a worker. Throws an error whose message says, a line each, what to write instead. */
+export function readConfig(env: Record<string, string | undefined>): Config {
+  // An empty variable is one that somebody left empty in a file of settings: it is not set.
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+  const parsed = Env.safeParse(given);
+  if (!parsed.success) {
+    throw new Error(parsed.error.issues.map((issue) => issue.message).join("\n"));
+  }
+  const fallback = `worker-${hostname().replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(0, 60)}-${process.pid}`;
+  return { ...parsed.data, workerId: parsed.data.WORKER_ID ?? fallback };
+}
+
+/** How many jobs of each lane a worker with `slots` slots may hold at once. */
+export function lanesOf(lanes: readonly Lane[], slots: number): Partial<Record<Lane, number>> {
+  return Object.fromEntries(lanes.map((lane) => [lane, Math.max(1, Math.floor(slots * LANES[lane].share))]));
+}

@@ -1,0 +1,43 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/**
+ * The other end of the demo tool `web_search`: answers every search with the same made-up results, each of which says
+ * that it is demo data. For `npm start` alone. `port` 0 takes a free one; listens on loopback only.
+ */
+export async function startSearchServer(port: number): Promise<{ url: string; stop(): Promise<void> }> {
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? "/", "http://localhost");
+    const query = url.searchParams.get("query");
+    if (url.pathname !== "/search" || query === null) {
+      response.writeHead(400, { "content-type": "application/json" });
+      response.end(JSON.stringify({ error: "ask GET /search?query=…" }));
+      return;
+    }
+    response.writeHead(200, { "content-type": "application/json" });
+    response.end(JSON.stringify({ source: "demo data, no real search", query, results: resultsFor(query) }));
+  });
+  server.requestTimeout = 10_000;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", resolve);
+  });
+  const address: AddressInfo | string | null = server.address();
+  if (address === null || typeof address === "string") throw new Error("the search server has no port");
+  return {
+    url: `http://127.0.0.1:${address.port}`,
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function resultsFor(query: string): { title: string; url: string; snippet: string }[] {
+  return ["An overview", "Recent developments", "Open questions"].map((title, index) => ({
+    title: `[demo data] ${title}: ${query.slice(0, 80)}`,
+    url: `https://example.com/demo/${index + 1}`,
+    snippet: `[demo data] Nobody has searched for this. Text ${index + 1} of 3 stands where a search result would.`,
+  }));
+}

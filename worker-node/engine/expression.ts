@@ -1,0 +1,61 @@
+/** One word, string, number or sign of an expression. */
+const TOKEN =
+  /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|[A-Za-z_$][\w$]*|\d[\w.]*|[=!]==?|[<>]=|=>|&&|\|\||\?\?|\?\.|\*\*|\.\.\.|[^\s]|\s+/g;
+const OPENING = new Set(["(", "[", "{"]);
+const CLOSING = new Set([")", "]", "}"]);
+const WORDS = new Set(["and", "or", "not", "in", "is"]);
+/** Signs that end what `not`, `in` and `is` reach for. */
+const ENDS = new Set(["&&", "||", "?", ":", ",", ";"]);
+
+/**
+ * A condition as JavaScript. Definitions of the original have Python here, and its plain cases work: `and`, `or`,
+ * `not x`, `x in y`, `x not in y`, `is None`, `is not None` (`True`, `False`, `None`, `state.get("x")` and `len` are
+ * names in the sandbox). Where a definition has none of these words, its text goes to the sandbox as it is.
+ */
+export function toJavaScript(expression: string): string {
+  const tokens = expression.match(TOKEN) ?? [];
+  return tokens.some((token) => WORDS.has(token)) ? convert(tokens) : expression;
+}
+
+/** Splits at `and`, `or` and the signs that bind as loosely; in between stand terms. */
+function convert(tokens: readonly string[]): string {
+  let converted = "";
+  let term: string[] = [];
+  for (let at = 0; at < tokens.length; at++) {
+    const token = tokens[at] ?? "";
+    if (OPENING.has(token)) {
+      const end = closing(tokens, at);
+      term.push(token + convert(tokens.slice(at + 1, end)) + (tokens[end] ?? ""));
+      at = end;
+    } else if (token === "and" || token === "or" || ENDS.has(token)) {
+      converted += convertTerm(term) + (token === "and" ? "&&" : token === "or" ? "||" : token);
+      term = [];
+    } else term.push(token);
+  }
+  return converted + convertTerm(term);
+}
+
+/** The place of the bracket that closes the one at `from`, or the end of an expression that lacks it. */
+function closing(tokens: readonly string[], from: number): number {
+  let depth = 0;
+  for (let at = from; at < tokens.length; at++) {
+    const token = tokens[at] ?? "";
+    if (OPENING.has(token)) depth++;
+    else if (CLOSING.has(token) && --depth === 0) return at;
+  }
+  return tokens.length;
+}
+
+/** A term has at most one of the words, but for `not` in front of it and inside `not in` and `is not`. */
+function convertTerm(tokens: readonly string[]): string {
+  const words = tokens.filter((token) => token.trim() !== "");
+  if (words[0] === "not") return ` !(${convertTerm(words.slice(1).map((word) => ` ${word} `))}) `;
+  const at = words.findIndex((token) => token === "in" || token === "is" || token === "not");
+  if (at < 0) return tokens.join("");
+  const left = words.slice(0, at).join(" ");
+  const right = words.slice(at + 1);
+  const negated = words[at] === "not" || right[0] === "not";
+  const rest = right.slice(right[0] === "not" || words[at] === "not" ? 1 : 0).join(" ");
+  const test = words[at] === "is" ? `__is(${left}, ${rest})` : `__in(${left}, ${rest})`;
+  return ` ${negated ? "!" : ""}${test} `;
+}

@@ -1,0 +1,47 @@
+import { asText, lookUp } from "./state.ts";
+import { render } from "./template.ts";
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import type { StepContext } from "./ports.ts";
+
+/** Characters of one value that go into a prompt; what is left out is said. */
+const VALUE_CHARS = 50_000;
+const GOAL_CHARS = 2_000;
+
+/**
+ * What a step tells a model: the run's goal, the values of its `input_keys`, its own earlier result when it runs again,
+ * and its task (the template, or the run's message where there is none). Keys that state does not have are left out:
+ * on a first visit, what a later step will provide is not there yet.
+ */
+export async function compose(step: Step, template: string, context: StepContext): Promise<string> {
+  const task = template.trim() === "" ? context.message : await render(template, context);
+  const sections: string[] = [];
+  if (task !== context.message && context.message !== "") {
+    sections.push(section("Goal of the workflow", clip(context.message, GOAL_CHARS)));
+  }
+  for (const key of step.input_keys) {
+    const value = await textOf(key, context);
+    if (value !== "") sections.push(section(`Input: ${key}`, value));
+  }
+  if (step.output_key !== null && !step.input_keys.includes(step.output_key)) {
+    const earlier = await textOf(step.output_key, context);
+    if (earlier !== "")
+      sections.push(section(`Present value of ${step.output_key}, which you replace`, earlier));
+  }
+  return [...sections, section("Your task", task)].join("\n\n");
+}
+
+async function textOf(key: string, context: StepContext): Promise<string> {
+  const value = await lookUp(context.state, [key], context.load);
+  return value === undefined ? "" : clip(asText(value), VALUE_CHARS);
+}
+
+function section(title: string, text: string): string {
+  return `## ${title}\n${text}`;
+}
+
+/** `text` up to `chars`, with a note of what is missing. */
+export function clip(text: string, chars: number): string {
+  return text.length <= chars
+    ? text
+    : `${text.slice(0, chars)}\n[${text.length - chars} characters left out]`;
+}

@@ -1,0 +1,10 @@
+import type { Executor } from "./executor.ts";
+
+/** Completes the run, whatever `next_step_id` says. */
+export const end: Executor<"end"> = async (step) => ({
+  set: {},
+  events: [{ type: "orchestration_end", orch_step_id: step.id }],
+  usage: [],
+  effects: [],
+  ends: true,
+});

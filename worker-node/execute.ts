@@ -1,0 +1,317 @@
+import type { Orchestration, Step } from "../shared/contracts/definition/index.ts";
+import { workerOf } from "../shared/contracts/ids.ts";
+import type { Incarnation } from "../shared/contracts/ids.ts";
+import type { RunEvent } from "../shared/contracts/event.ts";
+import type { Checkpoint, EndRecord, ParkRecord, TurnCheckpoint, Usage } from "../shared/contracts/journal.ts";
+import type { Json } from "../shared/contracts/json.ts";
+import { RunInput } from "../shared/contracts/run.ts";
+import type { RunError } from "../shared/contracts/run.ts";
+import { apply, fold, start } from "../shared/journal/fold.ts";
+import type { Progress } from "../shared/journal/fold.ts";
+import { log, messageOf } from "../shared/log.ts";
+import type { ClaimedRun } from "../shared/store/claim.ts";
+import type { Definitions } from "./definitions.ts";
+import { endEvents, finalResponse, stepError, stepStart } from "./engine/events.ts";
+import { next } from "./engine/machine.ts";
+import type { Models, Sandbox, Tools } from "./engine/ports.ts";
+import { failureOf } from "./engine/retry.ts";
+import { initialState } from "./engine/state.ts";
+import type { Append, Journal, Outcome, RunLog } from "./journal.ts";
+import { Stop, withTimeout } from "./stop.ts";
+import { LargeValues, loadValue } from "./values.ts";
+import type { ObjectStore } from "./values.ts";
+import { visitStep } from "./visit.ts";
+
+/** Crashes without a checkpoint between them after which a run is not tried again. */
+const POISON_CRASHES = 3;
+/** What a worker may take beyond a step's own time before a run that shows nothing is taken for stuck. */
+const DEADLINE_SLACK_MS = 30_000;
+
+/** What executions share. */
+export type World = {
+  owner: Incarnation;
+  journal: Journal;
+  definitions: Definitions;
+  models: Models;
+  tools: Tools;
+  sandbox: Sandbox;
+  artifacts: ObjectStore | null;
+  confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
+};
+
+/** How an execution left its run: ended, waiting (with the time to its wake-up), still ours, or another's. */
+export type Ending =
+  | { is: "ended" }
+  | { is: "parked"; status: "queued" | "paused"; delayMs: number }
+  | { is: "stopped" }
+  | { is: "dropped" };
+
+/**
+ * Carries a run from where its journal ends to its end, or to where it has to wait. `stop` is aborted with a Stop when
+ * something from outside is to end it; see there what each reason asks for.
+ */
+export async function execute(run: ClaimedRun, world: World, stop: AbortController, runLog: RunLog): Promise<Ending> {
+  const execution = new Execution(run, world, stop, runLog);
+  try {
+    return await execution.carry();
+  } catch (error) {
+    const reason: unknown = stop.signal.aborted ? stop.signal.reason : error;
+    if (reason instanceof Stop) {
+      if (reason.why === "lost") return { is: "dropped" };
+      if (reason.why === "drain") return { is: "stopped" };
+      if (reason.why === "cancel") return execution.end("cancelled", null, null);
+      return execution.end("failed", { code: reason.why, message: reason.message, step_id: runLog.currentStep }, null);
+    }
+    log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
+    return execution.end("failed", { ...failureOf(error), step_id: runLog.currentStep }, null);
+  } finally {
+    runLog.close();
+  }
+}
+
+class Execution {
+  readonly #run: ClaimedRun;
+  readonly #world: World;
+  readonly #stop: AbortController;
+  readonly #log: RunLog;
+  #definition: Orchestration | null = null;
+  #progress: Progress = start({});
+
+  constructor(run: ClaimedRun, world: World, stop: AbortController, runLog: RunLog) {
+    this.#run = run;
+    this.#world = world;
+    this.#stop = stop;
+    this.#log = runLog;
+  }
+
+  async carry(): Promise<Ending> {
+    const run = this.#run;
+    this.#log.note([{ type: "worker_picked_up", worker_id: workerOf(this.#world.owner), attempt: run.attempt }]);
+    // Before anything of the run is touched: whatever kills workers must not get another.
+    if (run.crash_count >= POISON_CRASHES) {
+      const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
+      return this.end("failed", { code: "poison", message, step_id: null }, null);
+    }
+    const { definition_tenant, orchestration_id, definition_version } = run;
+    const definition = await this.#world.definitions.orchestration(
+      definition_tenant,
+      orchestration_id,
+      definition_version,
+    );
+    this.#definition = definition;
+    const input = RunInput.parse(JSON.parse(run.input));
+    const inputValues = new LargeValues(this.#world.artifacts, `${run.tenant_id}/${run.run_id}/input`);
+    this.#progress = fold(await inputValues.outOf(initialState(definition, input)), run.journal);
+    if (run.cancel) return this.end("cancelled", null, null);
+
+    const timeoutMs = definition.timeout_minutes * 60_000;
+    const limit = withTimeout(
+      this.#stop.signal,
+      timeoutMs - run.running_for_ms,
+      new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
+    );
+    try {
+      return await this.#walk(definition, input.message, limit.signal);
+    } finally {
+      limit.clear();
+    }
+  }
+
+  async #walk(definition: Orchestration, message: string, signal: AbortSignal): Promise<Ending> {
+    let todo = next(definition, this.#progress);
+    if (this.#run.event_seq === 0) {
+      this.#log.note([
+        { type: "orchestration_start", orchestration_id: definition.id, orchestration_name: definition.name },
+        ...(todo.do === "step" ? [stepStart(todo.step)] : []),
+      ]);
+    }
+    let lastResponse: Json | undefined;
+    while (todo.do === "step") {
+      const { step, visit } = todo;
+      signal.throwIfAborted();
+      this.#log.currentStep = step.id;
+      this.#log.noteDeadlineMs = deadlineOf(step);
+      const large = new LargeValues(
+        this.#world.artifacts,
+        `${this.#run.tenant_id}/${this.#run.run_id}/${step.id}/${visit}.${this.#run.attempt}`,
+      );
+      const visited = await visitStep({
+        definition,
+        progress: this.#progress,
+        step,
+        visit,
+        context: this.#context(message, signal),
+        runId: this.#run.run_id,
+        large,
+        signal,
+        commitTurn: (data, usage) => this.#commitTurn(step, visit, data, usage),
+      });
+      if (visited.is === "failed") {
+        return this.end("failed", { ...visited.error, step_id: step.id }, null, [stepError(step, visited.error)]);
+      }
+      if (visited.is === "wait") {
+        const parked = await this.#park(step, visited);
+        if (parked) return parked;
+        todo = next(definition, this.#progress);
+        continue;
+      }
+      const { checkpoint, events, usage } = visited;
+      this.#progress = apply(this.#progress, checkpoint);
+      lastResponse = visited.response;
+      todo = next(definition, this.#progress);
+      if (todo.do === "end") {
+        const error = todo.status === "failed" ? todo.error : null;
+        return this.end(todo.status, error, { checkpoint, usage, response: lastResponse }, events);
+      }
+      const outcome = await this.#commitStep(checkpoint, [...events, stepStart(todo.step)], usage, todo.step);
+      if (outcome.is === "rejected") {
+        const error = { code: "result_rejected", message: outcome.message };
+        return this.end("failed", { ...error, step_id: step.id }, null, [stepError(step, error)]);
+      }
+    }
+    return this.end(todo.status, todo.status === "failed" ? todo.error : null, null);
+  }
+
+  #context(message: string, signal: AbortSignal) {
+    const { models, tools, sandbox, artifacts, definitions } = this.#world;
+    const tenant = this.#run.tenant_id;
+    return {
+      message,
+      state: this.#progress.state,
+      load: (value: Json) => loadValue(artifacts, value),
+      models,
+      tools,
+      sandbox,
+      agent: (id: string) => definitions.named("agents", tenant, id),
+      tool: (name: string) => definitions.named("tools", tenant, name),
+      note: (...events: RunEvent[]) => this.#log.note(events),
+      confirm: () => this.#world.confirm(this.#run, signal),
+    };
+  }
+
+  async #commitTurn(step: Step, visit: number, data: Json, usage: readonly Usage[]): Promise<void> {
+    const turn: TurnCheckpoint = { step: step.id, visit, data };
+    await this.#commit({ kind: "turn", step, visit, output: turn, events: [], usage, steps: 0 });
+  }
+
+  #commitStep(
+    checkpoint: Checkpoint,
+    events: readonly RunEvent[],
+    usage: readonly Usage[],
+    following: Step,
+  ): Promise<Outcome> {
+    const { visit } = checkpoint;
+    return this.#commit({ kind: "step", step: following, visit, output: checkpoint, events, usage, steps: 1 });
+  }
+
+  /** Commits, hears what came from outside meanwhile, and stops the execution if the run is another's. */
+  async #commit(entry: {
+    kind: "step" | "turn";
+    step: Step;
+    visit: number;
+    output: Checkpoint | TurnCheckpoint;
+    events: readonly RunEvent[];
+    usage: readonly Usage[];
+    steps: 0 | 1;
+  }): Promise<Outcome> {
+    return this.#append({
+      kind: entry.kind,
+      step_path: entry.output.step,
+      visit: entry.visit,
+      output: JSON.stringify(entry.output),
+      events: entry.events,
+      usage: entry.usage,
+      steps: entry.steps,
+      deadline_ms: deadlineOf(entry.step),
+      current_step: entry.step.id,
+      status: null,
+      wake_ms: null,
+      error: null,
+    });
+  }
+
+  /** Gives the slot back until the retry is due. Null when something came from outside: decide again. */
+  async #park(
+    step: Step,
+    { afterMs, park, event }: { afterMs: number; park: ParkRecord; event: RunEvent },
+  ): Promise<Ending | null> {
+    const outcome = await this.#append({
+      kind: "park",
+      step_path: step.id,
+      visit: park.visit,
+      output: JSON.stringify(park),
+      events: [event],
+      usage: [],
+      steps: 0,
+      deadline_ms: 0,
+      current_step: step.id,
+      status: "queued",
+      wake_ms: Math.ceil(afterMs),
+      error: null,
+    });
+    if (outcome.is === "committed") return { is: "parked", status: "queued", delayMs: afterMs };
+    if (outcome.is === "rejected") throw new Error(outcome.message);
+    this.#progress = { ...this.#progress, park };
+    return null;
+  }
+
+  /** Ends the run: its last entry, which carries the last step's result if that has not been committed yet. */
+  async end(
+    status: EndRecord["status"],
+    error: RunError | null,
+    last: { checkpoint: Checkpoint; usage: readonly Usage[]; response: Json | undefined } | null,
+    events: readonly RunEvent[] = [],
+  ): Promise<Ending> {
+    const response =
+      status === "completed"
+        ? finalResponse(this.#progress, last?.response)
+        : (error?.message ?? "The run was cancelled.");
+    const record: EndRecord = { status, checkpoint: last?.checkpoint ?? null, response, error };
+    const large = new LargeValues(
+      this.#world.artifacts,
+      `${this.#run.tenant_id}/${this.#run.run_id}/end.${this.#run.attempt}`,
+    );
+    const closing = endEvents(
+      { run_id: this.#run.run_id, steps: this.#definition?.steps ?? [] },
+      record,
+      this.#progress,
+    );
+    const outcome = await this.#append({
+      kind: "end",
+      step_path: last?.checkpoint.step ?? null,
+      visit: last?.checkpoint.visit ?? null,
+      output: JSON.stringify(record),
+      events: [...events, ...(await large.outOfEvents(closing))],
+      usage: last?.usage ?? [],
+      steps: last ? 1 : 0,
+      deadline_ms: 0,
+      current_step: null,
+      status,
+      wake_ms: null,
+      error: error === null ? null : JSON.stringify(error),
+    });
+    if (outcome.is === "committed") return { is: "ended" };
+    if (outcome.is !== "rejected") return { is: "dropped" };
+    // What it was to end with cannot be stored: it ends with that.
+    if (status === "failed") throw new Error(`the end of ${this.#run.run_id} cannot be stored: ${outcome.message}`);
+    return this.end("failed", { code: "result_rejected", message: outcome.message, step_id: null }, null);
+  }
+
+  async #append(entry: Append): Promise<Outcome> {
+    const outcome = await this.#log.append(entry);
+    if (outcome.is === "fenced") {
+      const lost = new Stop("lost", "the run is another worker's now");
+      this.#stop.abort(lost);
+      throw lost;
+    }
+    if (outcome.is !== "rejected") {
+      this.#log.signals = outcome.signals;
+      if (outcome.cancel && entry.status === null) this.#stop.abort(new Stop("cancel", "the run was cancelled"));
+    }
+    return outcome;
+  }
+}
+
+function deadlineOf(step: Step): number {
+  return step.timeout_seconds * 1_000 + DEADLINE_SLACK_MS;
+}

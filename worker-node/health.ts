@@ -1,0 +1,63 @@
+import { createServer } from "node:http";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+
+/** What a worker says of itself; each `*_connected` is the outcome of a request made for this answer. */
+export type Health = {
+  status: "ok" | "degraded" | "draining";
+  worker_id: string;
+  active_jobs: number;
+  max_jobs: number;
+  uptime: number;
+  loop_lag_ms: number;
+  pg_connected: boolean;
+  redis_connected: boolean;
+  /** Null: no object store is configured. */
+  s3_connected: boolean | null;
+};
+
+/**
+ * Serves `/health`, `/livez` (this process answers) and `/readyz` (it can take work). @returns the server, listening.
+ */
+export async function serveHealth(port: number, read: () => Promise<Health>): Promise<Server> {
+  const server = createServer((request, response) => {
+    const answer = (status: number, body: object): void => {
+      response.writeHead(status, { "content-type": "application/json" }).end(`${JSON.stringify(body)}\n`);
+    };
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      answer(405, { detail: "only GET is served here" });
+    } else if (request.url === "/livez") {
+      answer(200, { status: "ok" });
+    } else if (request.url === "/health" || request.url === "/readyz") {
+      read().then(
+        (health) => answer(health.status === "ok" ? 200 : 503, health),
+        () => answer(503, { status: "degraded" }),
+      );
+    } else {
+      answer(404, { detail: "there is /health, /livez and /readyz" });
+    }
+  });
+  server.requestTimeout = 10_000;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  server.listen(port, resolve);
+  await promise;
+  return server;
+}
+
+export function portOf(server: Server): number {
+  const address: AddressInfo | string | null = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+/** How long the event loop has been kept from its work, in the worst moment since the last question. */
+export function measureLoopLag(): () => number {
+  const histogram = monitorEventLoopDelay({ resolution: 20 });
+  histogram.enable();
+  return () => {
+    const ms = Math.max(0, Math.round(histogram.max / 1e6) - 20);
+    histogram.reset();
+    return Number.isFinite(ms) ? ms : 0;
+  };
+}

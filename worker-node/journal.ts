@@ -1,0 +1,307 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Incarnation, RunId } from "../shared/contracts/ids.ts";
+import type { RunEvent } from "../shared/contracts/event.ts";
+import type { Usage } from "../shared/contracts/journal.ts";
+import { writeLine } from "../shared/events/lines.ts";
+import type { LiveEntry } from "../shared/events/live.ts";
+import { log, messageOf } from "../shared/log.ts";
+import type { NewEntry } from "../shared/store/journal.ts";
+import type { StateStore } from "../shared/store/state.ts";
+import { judgeStatement } from "./sqlstate.ts";
+
+const MAX_ENTRIES = 256;
+const MAX_BYTES = 4 * 1024 * 1024;
+/** How long events wait for a result of their run to ride with, before they are committed alone. */
+const NOTE_MS = 10;
+const DELTA_MS = 50;
+const SLOW_DELTA_MS = 250;
+const MAX_BACKOFF_MS = 2_000;
+
+/** What an execution commits: an entry without what the journal knows by itself. */
+export type Append = Pick<
+  NewEntry,
+  "kind" | "step_path" | "visit" | "output" | "deadline_ms" | "current_step" | "status" | "wake_ms" | "error"
+> & { events: readonly RunEvent[]; usage: readonly Usage[]; steps: 0 | 1 };
+
+/**
+ * What became of an entry. `fenced`: the run is another's now, drop it in silence. `refused`: a park that has missed
+ * something from outside, decide again. `rejected`: it holds something that Postgres will never take.
+ */
+export type Outcome =
+  | { is: "committed"; signals: number; cancel: boolean }
+  | { is: "fenced" }
+  | { is: "refused"; signals: number; cancel: boolean }
+  | { is: "rejected"; message: string };
+
+const CHECKPOINT: RunEvent = { type: "checkpoint" };
+
+type Waiting = Append & { resolve(outcome: Outcome): void; lines: string[] };
+type InFlight = { log: RunLog; entry: NewEntry; notes: string[]; waiting: Waiting | null };
+
+/** The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time. */
+export class RunLog {
+  readonly run: RunId;
+  readonly attempt: number;
+  readonly #correlationId: string;
+  readonly #schedule: (log: RunLog) => void;
+  readonly #isSlow: () => boolean;
+  knownSeq: number;
+  signals: number;
+  /** Events that no entry carries yet. */
+  notes: string[] = [];
+  notesDue = false;
+  noteDeadlineMs = 60_000;
+  currentStep: string | null = null;
+  waiting: Waiting | null = null;
+  inFlight = false;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAtMs = Infinity;
+
+  constructor(
+    run: { run_id: RunId; attempt: number; event_seq: number; signals: number; correlation_id: string },
+    schedule: (log: RunLog) => void,
+    isSlow: () => boolean,
+  ) {
+    this.run = run.run_id;
+    this.attempt = run.attempt;
+    this.knownSeq = run.event_seq;
+    this.signals = run.signals;
+    this.#correlationId = run.correlation_id;
+    this.#schedule = schedule;
+    this.#isSlow = isSlow;
+  }
+
+  /** Shows events: with the next result of this run, or by themselves within a moment. */
+  note(events: readonly RunEvent[]): void {
+    this.notes.push(...this.#write(events));
+    const onlyText = events.every((event) => event.type === "llm_delta");
+    const waitMs = onlyText ? (this.#isSlow() ? SLOW_DELTA_MS : DELTA_MS) : NOTE_MS;
+    const atMs = performance.now() + waitMs;
+    if (this.notesDue || atMs >= this.#timerAtMs) return;
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    this.#timer = setTimeout(() => {
+      this.#timerAtMs = Infinity;
+      this.notesDue = true;
+      this.#schedule(this);
+    }, waitMs);
+  }
+
+  /** Commits an entry, with the events noted so far before its own; answers once it is durable, however long that takes. */
+  append(entry: Append): Promise<Outcome> {
+    return new Promise((resolve) => {
+      // Every entry has a number of its own, so every entry has an event.
+      const events = entry.events.length + this.notes.length > 0 ? entry.events : [CHECKPOINT];
+      this.waiting = { ...entry, resolve, lines: this.#write(events) };
+      this.#schedule(this);
+    });
+  }
+
+  /** Takes what is to be committed next; null when there is nothing (yet). */
+  take(owner: Incarnation): InFlight | null {
+    const waiting = this.waiting;
+    if (this.inFlight || (!waiting && !this.notesDue)) return null;
+    const notes = this.notes;
+    const lines = waiting ? [...notes, ...waiting.lines] : notes;
+    this.#disarm();
+    this.notes = [];
+    this.waiting = null;
+    this.inFlight = true;
+    if (waiting) {
+      this.noteDeadlineMs = waiting.deadline_ms;
+      this.currentStep = waiting.current_step;
+    }
+    const entry: NewEntry = {
+      run_id: this.run,
+      attempt: this.attempt,
+      owner,
+      known_seq: this.knownSeq,
+      kind: waiting?.kind ?? "note",
+      step_path: waiting?.step_path ?? this.currentStep,
+      visit: waiting?.visit ?? null,
+      output: waiting?.output ?? null,
+      events: lines.join("\n"),
+      events_n: lines.length,
+      deadline_ms: this.noteDeadlineMs,
+      current_step: this.currentStep,
+      steps: waiting?.steps ?? 0,
+      usage: [...(waiting?.usage ?? [])],
+      status: waiting?.status ?? null,
+      wake_ms: waiting?.wake_ms ?? null,
+      signals: this.signals,
+      error: waiting?.error ?? null,
+    };
+    return { log: this, entry, notes, waiting };
+  }
+
+  /** Takes back the notes of an entry that was not committed: what it told of besides its result is still to be told. */
+  restore(notes: string[]): void {
+    this.notes = [...notes, ...this.notes];
+  }
+
+  /** Drops what was never committed: the run is over here. */
+  close(): void {
+    this.#disarm();
+    this.notes = [];
+  }
+
+  #disarm(): void {
+    clearTimeout(this.#timer);
+    this.#timerAtMs = Infinity;
+    this.notesDue = false;
+  }
+
+  #write(events: readonly RunEvent[]): string[] {
+    return events.map((event) => writeLine(event, new Date(), this.#correlationId));
+  }
+}
+
+/**
+ * Commits what all runs of a worker produce, one statement a flush: what comes while a flush is under way gathers for
+ * the next. A commit costs the same for one entry as for a hundred, so the busier a worker is the cheaper a step is.
+ */
+export class Journal {
+  readonly #owner: Incarnation;
+  readonly #store: StateStore;
+  readonly #show: (entries: LiveEntry[]) => void;
+  readonly #ready = new Set<RunLog>();
+  #flushing = false;
+  #lastFlushMs = 0;
+
+  constructor(owner: Incarnation, store: StateStore, show: (entries: LiveEntry[]) => void) {
+    this.#owner = owner;
+    this.#store = store;
+    this.#show = show;
+  }
+
+  open(run: ConstructorParameters<typeof RunLog>[0]): RunLog {
+    return new RunLog(
+      run,
+      (log) => this.#schedule(log),
+      () => this.#lastFlushMs > DELTA_MS,
+    );
+  }
+
+  #schedule(log: RunLog): void {
+    this.#ready.add(log);
+    if (this.#flushing) return;
+    this.#flushing = true;
+    // After the other runs that were woken in this turn of the loop have said theirs.
+    setImmediate(() => void this.#flushAll());
+  }
+
+  async #flushAll(): Promise<void> {
+    for (let batch = this.#gather(); batch.length > 0; batch = this.#gather()) {
+      const startedMs = performance.now();
+      await this.#commit(batch);
+      this.#lastFlushMs = performance.now() - startedMs;
+    }
+    this.#flushing = false;
+  }
+
+  #gather(): InFlight[] {
+    const batch: InFlight[] = [];
+    let bytes = 0;
+    for (const log of this.#ready) {
+      if (batch.length >= MAX_ENTRIES || bytes >= MAX_BYTES) break;
+      this.#ready.delete(log);
+      const next = log.take(this.#owner);
+      if (!next) continue;
+      batch.push(next);
+      bytes += next.entry.events.length + (next.entry.output?.length ?? 0);
+    }
+    return batch;
+  }
+
+  /** Flushes until the outcome of each entry is known. An unknown outcome is asked again: the fence makes that harmless. */
+  async #commit(batch: InFlight[]): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      try {
+        await this.#settle(batch, tries > 0);
+        return;
+      } catch (error) {
+        if (judgeStatement(error) === "data") {
+          await this.#halve(batch, error);
+          return;
+        }
+        if (tries === 0) log.warn("journal.flush_failed", { entries: batch.length, message: messageOf(error) });
+        await sleep(Math.min(MAX_BACKOFF_MS, 20 * 2 ** tries));
+      }
+    }
+  }
+
+  async #settle(batch: InFlight[], repeated: boolean): Promise<void> {
+    const committed = await this.#store.flush(batch.map(({ entry }) => entry));
+    const byRun = new Map(committed.map((row) => [row.run_id, row]));
+    const others = batch.filter(({ entry }) => !byRun.has(entry.run_id));
+    const outcomes = others.length > 0 ? await this.#askAbout(others, repeated) : new Map<RunId, Outcome>();
+    const live: LiveEntry[] = [];
+    for (const each of batch) {
+      const row = byRun.get(each.entry.run_id);
+      const outcome: Outcome = row
+        ? { is: "committed", signals: row.signals, cancel: row.cancel }
+        : (outcomes.get(each.entry.run_id) ?? { is: "fenced" });
+      if (outcome.is === "committed") live.push(this.#accept(each));
+      this.#answer(each, outcome);
+    }
+    // After the commit, never before: nobody may see what a crash can undo.
+    if (live.length > 0) this.#show(live);
+  }
+
+  #accept({ log: runLog, entry }: InFlight): LiveEntry {
+    runLog.knownSeq = entry.known_seq + entry.events_n;
+    const { run_id, events, events_n, status } = entry;
+    const last = status === "completed" || status === "failed" || status === "cancelled";
+    return { run: run_id, seq: runLog.knownSeq, events, events_n, last };
+  }
+
+  #answer(each: InFlight, outcome: Outcome): void {
+    each.log.inFlight = false;
+    if (outcome.is === "fenced") each.log.close();
+    else if (outcome.is !== "committed" && each.waiting) each.log.restore(each.notes);
+    each.waiting?.resolve(outcome);
+    if (each.log.waiting || each.log.notesDue) this.#ready.add(each.log);
+  }
+
+  /** In statements of their own: was it committed after all, was a park refused, or is the run another's? */
+  async #askAbout(entries: InFlight[], repeated: boolean): Promise<Map<RunId, Outcome>> {
+    const runs = entries.map(({ entry }) => entry.run_id);
+    const found = repeated
+      ? await this.#store.findCommitted(
+          entries.map(({ entry }) => ({
+            run_id: entry.run_id,
+            seq: entry.known_seq + entry.events_n,
+            attempt: entry.attempt,
+          })),
+        )
+      : [];
+    const committed = new Set(found);
+    const looks = new Map((await this.#store.lookUp(runs)).map((look) => [look.run_id, look]));
+    return new Map(
+      entries.map(({ entry }): [RunId, Outcome] => {
+        const look = looks.get(entry.run_id);
+        const { signals = entry.signals, cancel = false } = look ?? {};
+        if (committed.has(entry.run_id)) return [entry.run_id, { is: "committed", signals, cancel }];
+        const mine =
+          look?.status === "running" && look.owner === entry.owner && look.attempt === entry.attempt;
+        if (mine && entry.kind === "park" && signals !== entry.signals) {
+          return [entry.run_id, { is: "refused", signals, cancel }];
+        }
+        return [entry.run_id, { is: "fenced" }];
+      }),
+    );
+  }
+
+  /** Finds the entry that Postgres will never take; all others are committed. */
+  async #halve(batch: InFlight[], error: unknown): Promise<void> {
+    const [only] = batch;
+    if (batch.length === 1 && only) {
+      log.error("journal.entry_rejected", { run: only.entry.run_id, message: messageOf(error) });
+      this.#answer(only, { is: "rejected", message: "the step's result cannot be stored" });
+      return;
+    }
+    const middle = Math.ceil(batch.length / 2);
+    await this.#commit(batch.slice(0, middle));
+    await this.#commit(batch.slice(middle));
+  }
+}

@@ -1,0 +1,152 @@
+import { setTimeout } from "node:timers/promises";
+import type { RunId } from "../shared/contracts/ids.ts";
+import type { Incarnation } from "../shared/contracts/ids.ts";
+import { log, messageOf } from "../shared/log.ts";
+import { queueShardOf } from "../shared/keys.ts";
+import { ColdError } from "../shared/queue/queue.ts";
+import type { Job, Queue } from "../shared/queue/queue.ts";
+import type { StateStore } from "../shared/store/state.ts";
+import type { Beat, OwnedRun } from "../shared/store/workers.ts";
+
+export const LEASE_MS = 15_000;
+const PERIOD_MS = 5_000;
+/** A worker that has had no confirmation for so long may have lost its runs: it asks before it touches the world. */
+const FRESH_MS = 12_000;
+
+/** A run in this worker's hands. */
+export type Held = {
+  job: Job;
+  attempt: number;
+  /** What came from outside, as far as this worker knows. */
+  signals: number;
+  sinceMs: number;
+  /** Another moves this run now: stop at once, write nothing. */
+  lose(): void;
+  /** Something came from outside: `cancel`, or more `signals` than before. */
+  hear(news: { signals: number; cancel: boolean }): void;
+};
+
+/**
+ * A worker's right to move its runs: the beat in Postgres, which decides, and the leases in Redis, which save double
+ * work. The two do not wait for each other. PROTOCOL.md section 5.3.
+ */
+export class Leases {
+  readonly held = new Map<RunId, Held>();
+  readonly #owner: Incarnation;
+  readonly #store: StateStore;
+  readonly #queue: Queue;
+  readonly #self: () => Omit<Beat, "incarnation">;
+  readonly #onCold: (shard: number) => void;
+  #confirmedMs = -Infinity;
+  #beating: Promise<void> | null = null;
+  /** Runs that Postgres said are ours in the last beat, and that nobody here executes. */
+  #strays = new Set<RunId>();
+  #owned = new Set<RunId>();
+  #timers: NodeJS.Timeout[] = [];
+  postgresAway = false;
+
+  constructor(parts: {
+    owner: Incarnation;
+    store: StateStore;
+    queue: Queue;
+    self: () => Omit<Beat, "incarnation">;
+    onCold: (shard: number) => void;
+  }) {
+    this.#owner = parts.owner;
+    this.#store = parts.store;
+    this.#queue = parts.queue;
+    this.#self = parts.self;
+    this.#onCold = parts.onCold;
+  }
+
+  start(): void {
+    this.#timers = [
+      setInterval(() => void this.beat(), PERIOD_MS),
+      setInterval(() => void this.#renew(), PERIOD_MS),
+    ];
+  }
+
+  stop(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+  }
+
+  /** Says that this worker lives, and lets go of what Postgres says is not its own. Never throws: the next beat tries again. */
+  beat(): Promise<void> {
+    this.#beating ??= this.#beatOnce().finally(() => {
+      this.#beating = null;
+    });
+    return this.#beating;
+  }
+
+  async #beatOnce(): Promise<void> {
+    const askedMs = performance.now();
+    let owned: OwnedRun[];
+    try {
+      owned = await this.#store.beat({ incarnation: this.#owner, ...this.#self() });
+    } catch (error) {
+      if (!this.postgresAway) log.warn("worker.beat_failed", { message: messageOf(error) });
+      this.postgresAway = true;
+      return;
+    }
+    this.postgresAway = false;
+    this.#confirmedMs = askedMs;
+    const byRun = new Map(owned.map((run) => [run.run_id, run]));
+    this.#owned = new Set(byRun.keys());
+    for (const [run, held] of this.held) {
+      const mine = byRun.get(run);
+      // A run that was claimed after the question is rightly missing from the answer.
+      if (held.sinceMs >= askedMs) continue;
+      if (mine?.attempt !== held.attempt) held.lose();
+      else if (mine.signals !== held.signals || mine.cancel) held.hear(mine);
+    }
+    await this.#handBackStrays(owned.filter((run) => !this.held.has(run.run_id)));
+  }
+
+  /** Owned in two beats and executed by nobody: the reply of a claim was lost. */
+  async #handBackStrays(now: OwnedRun[]): Promise<void> {
+    const twice = now.filter((run) => this.#strays.has(run.run_id));
+    this.#strays = new Set(now.map((run) => run.run_id));
+    if (twice.length === 0) return;
+    try {
+      const back = await this.#store.handBack(this.#owner, twice);
+      for (const run of back) log.warn("run.handed_back", { run, reason: "the reply of its claim was lost" });
+    } catch (error) {
+      log.warn("run.hand_back_failed", { message: messageOf(error) });
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const byShard = Map.groupBy(this.held.values(), ({ job }) => queueShardOf(job.tenant, this.#queue.shards));
+    await Promise.all(Array.from(byShard, ([shard, held]) => this.#renewShard(shard, held)));
+  }
+
+  async #renewShard(shard: number, held: Held[]): Promise<void> {
+    const askedMs = performance.now();
+    try {
+      const jobs = new Map(held.map((each) => [each.job.run, each]));
+      const { lost, unknown } = await this.#queue.renew(shard, this.#owner, LEASE_MS, [...jobs.keys()]);
+      if (lost.length === 0) this.#confirmedMs = Math.max(this.#confirmedMs, askedMs);
+      for (const run of lost) jobs.get(run)?.lose();
+      // Nobody holds them: Redis has lost them, or our lease. Postgres says whose they are.
+      const mine = unknown.filter((run) => this.#owned.has(run)).map((run) => jobs.get(run)?.job);
+      await this.#queue.hold(mine.filter((job) => job !== undefined), this.#owner, this.#owner, LEASE_MS);
+    } catch (error) {
+      if (error instanceof ColdError) this.#onCold(shard);
+      else log.warn("lease.renew_failed", { shard, message: messageOf(error) });
+    }
+  }
+
+  /**
+   * Answers once this worker has been heard of within 12 s; asks, and waits, if it was not. A process that was stopped
+   * for a minute finds here, before its next call to the outside, that its runs are another's. Throws when the run
+   * is lost, or `signal` says so.
+   */
+  async confirm(run: RunId, signal: AbortSignal): Promise<void> {
+    while (performance.now() - this.#confirmedMs > FRESH_MS) {
+      await this.beat();
+      signal.throwIfAborted();
+      if (performance.now() - this.#confirmedMs > FRESH_MS) await setTimeout(1_000, undefined, { signal });
+    }
+    if (!this.held.has(run)) throw new Error(`the right to move ${run} was lost`);
+  }
+}

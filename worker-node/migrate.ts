@@ -1,0 +1,43 @@
+import { readFile, readdir } from "node:fs/promises";
+import postgres from "postgres";
+
+/** One number for all processes that migrate this schema. */
+const ADVISORY_LOCK = 7_301_982_465;
+
+/**
+ * Brings a database to the newest schema. Safe to run from any number of processes at once, and through a pooler:
+ * everything happens in one transaction under a transaction lock, so it is applied whole or not at all.
+ */
+export async function migrate(postgresUrl: string): Promise<void> {
+  const sql = postgres(postgresUrl, { max: 1, connect_timeout: 10, onnotice: () => {}, prepare: false });
+  try {
+    await sql.begin(async (tx) => {
+      await tx`select set_config('lock_timeout', '60s', true), set_config('statement_timeout', '300s', true)`;
+      await tx`select pg_advisory_xact_lock(${ADVISORY_LOCK})`;
+      await tx`create table if not exists schema_migrations (
+        name text primary key, applied_at timestamptz not null default now())`;
+      const applied = new Set((await tx`select name from schema_migrations`).map((row) => String(row.name)));
+      for (const { name, text } of await readMigrations()) {
+        if (applied.has(name)) continue;
+        await tx.unsafe(text);
+        await tx`insert into schema_migrations (name) values (${name})`;
+      }
+    });
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+}
+
+async function readMigrations(): Promise<{ name: string; text: string }[]> {
+  const folder = new URL("../migrations/", import.meta.url);
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".sql")).toSorted();
+  return Promise.all(
+    names.map(async (name) => ({ name, text: await readFile(new URL(name, folder), "utf8") })),
+  );
+}
+
+if (import.meta.main) {
+  const url = process.env.SCALE_POSTGRES_DIRECT_URL ?? process.env.SCALE_POSTGRES_URL;
+  if (!url) throw new Error("SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database");
+  await migrate(url);
+}

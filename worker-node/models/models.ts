@@ -1,0 +1,33 @@
+import { TerminalError } from "../engine/errors.ts";
+import { generateDemo } from "./demo.ts";
+import { readModelName } from "./names.ts";
+import { defaultModelOf } from "./providers.ts";
+import { generateRemote } from "./remote.ts";
+import type { Models } from "../engine/ports.ts";
+import type { ModelEnv } from "./providers.ts";
+
+/**
+ * The models that a worker with this environment can ask. Never throws: a model without its key is an error of the step
+ * that names it. `defaultModel` answers where a step names none; `describe` says in a sentence what that is.
+ */
+export function createModels(env: ModelEnv): Models & { defaultModel: string; describe(): string } {
+  const defaultModel = defaultModelOf(env);
+  return {
+    defaultModel,
+    describe: () =>
+      defaultModel.startsWith("demo/")
+        ? `${defaultModel}: scripted answers, no language model (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GOOGLE_GENERATIVE_AI_API_KEY for a real one)`
+        : defaultModel,
+    async generate(request) {
+      const asked = request.model ?? defaultModel;
+      const name = readModelName(asked);
+      if (name === null) {
+        const message = `"${asked}" names no model: write provider/model, such as openai/gpt-4.1-mini`;
+        throw new TerminalError("unknown_model", message);
+      }
+      const { provider, model } = name;
+      if (provider === "demo") return generateDemo(model, request);
+      return generateRemote(env, { provider, model }, request);
+    },
+  };
+}

@@ -1,0 +1,29 @@
+type Price = { input: number; cached_input?: number; output: number };
+
+/**
+ * USD for a million tokens, as the providers list it; that is micro-dollars for one token. `cached_input`: input that
+ * the provider had in its prompt cache. `demo` is a made-up price of the scripted model.
+ */
+export const priceTable: { [model: string]: Price } = {
+  "gpt-5": { input: 1.25, cached_input: 0.125, output: 10 },
+  "gpt-5-mini": { input: 0.25, cached_input: 0.025, output: 2 },
+  "gpt-5-nano": { input: 0.05, cached_input: 0.005, output: 0.4 },
+  "gpt-4.1": { input: 2, cached_input: 0.5, output: 8 },
+  "gpt-4.1-mini": { input: 0.4, cached_input: 0.1, output: 1.6 },
+  "gpt-4.1-nano": { input: 0.1, cached_input: 0.025, output: 0.4 },
+  "gpt-4o": { input: 2.5, cached_input: 1.25, output: 10 },
+  "gpt-4o-mini": { input: 0.15, cached_input: 0.075, output: 0.6 },
+  o3: { input: 2, cached_input: 0.5, output: 8 },
+  "o4-mini": { input: 1.1, cached_input: 0.275, output: 4.4 },
+  "claude-opus-4-1": { input: 15, cached_input: 1.5, output: 75 },
+  "claude-opus-4-5": { input: 5, cached_input: 0.5, output: 25 },
+  "claude-sonnet-4": { input: 3, cached_input: 0.3, output: 15 },
+  "claude-sonnet-4-5": { input: 3, cached_input: 0.3, output: 15 },
+  "claude-haiku-4-5": { input: 1, cached_input: 0.1, output: 5 },
+  "claude-3-5-haiku": { input: 0.8, cached_input: 0.08, output: 4 },
+  "gemini-2.5-pro": { input: 1.25, cached_input: 0.125, output: 10 },
+  "gemini-2.5-flash": { input: 0.3, cached_input: 0.03, output: 2.5 },
+  "gemini-2.5-flash-lite": { input: 0.1, cached_input: 0.01, output: 0.4 },
+  "gemini-2.0-flash": { input: 0.1, cached_input: 0.025, output: 0.4 },
+  demo: { input: 1, output: 2 },
+};

@@ -1,0 +1,156 @@
+import { z } from "zod";
+import { RetryableError, TerminalError } from "../engine/errors.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import { modelError } from "./errors.ts";
+import { openModel } from "./providers.ts";
+import { costMicroUsd } from "./prices.ts";
+import type { LanguageModelUsage, ModelMessage, ToolSet } from "ai";
+import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
+import type { ModelName } from "./names.ts";
+import type { ModelEnv } from "./providers.ts";
+
+/** Loaded when a model is first asked; its own remarks on the console are not wanted in a worker's log. */
+async function loadSdk(): Promise<typeof import("ai")> {
+  Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
+  return import("ai");
+}
+
+type RemoteName = Parameters<typeof openModel>[1];
+
+/**
+ * One streamed call to a provider. Retries are the step's: the SDK makes none. A stream that ends without saying why
+ * was cut, and the call is an error, as is an answer that its provider stopped (`content_filter`, `output_limit`):
+ * what is missing of it nobody would see.
+ */
+export async function generateRemote(
+  env: ModelEnv,
+  name: RemoteName,
+  request: ModelRequest,
+): Promise<ModelAnswer> {
+  const label = `${name.provider}/${name.model}`;
+  try {
+    request.signal.throwIfAborted();
+    return await stream(env, name, request);
+  } catch (error) {
+    throw modelError(error, label, request.signal);
+  }
+}
+
+async function stream(env: ModelEnv, name: RemoteName, request: ModelRequest): Promise<ModelAnswer> {
+  const model = await openModel(env, name);
+  const sdk = await loadSdk();
+  const result = sdk.streamText({
+    model,
+    messages: request.messages.flatMap(toSdk),
+    allowSystemInMessages: true,
+    tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toolOf(sdk, spec)])),
+    ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
+    headers: { "Idempotency-Key": request.effectKey },
+    maxRetries: 0,
+    abortSignal: request.signal,
+    // Errors come out of the stream; the default would print them.
+    onError: () => {},
+  });
+  let text = "";
+  const calls: ToolCall[] = [];
+  for await (const part of result.fullStream) {
+    switch (part.type) {
+      case "text-delta":
+        text += part.text;
+        request.onText(part.text);
+        break;
+      case "tool-call":
+        calls.push({
+          id: part.toolCallId,
+          name: part.toolName,
+          args: JsonValue.catch(null).parse(part.input),
+        });
+        break;
+      case "error":
+        throw part.error;
+      case "abort":
+        throw request.signal.reason;
+      case "finish":
+        return answerOf(name, text, calls, part);
+      default:
+        break;
+    }
+  }
+  throw cut(name);
+}
+
+function answerOf(
+  name: ModelName,
+  text: string,
+  tool_calls: ToolCall[],
+  finish: { finishReason: string; rawFinishReason: string | undefined; totalUsage: LanguageModelUsage },
+): ModelAnswer {
+  const label = `${name.provider}/${name.model}`;
+  if (finish.rawFinishReason === undefined) throw cut(name);
+  switch (finish.finishReason) {
+    case "content-filter":
+      throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
+    case "length":
+      throw new TerminalError("output_limit", `${label}: the answer was cut off at the model's output limit`);
+    case "error":
+    case "interrupted":
+      throw cut(name);
+  }
+  return { text, tool_calls, usage: usageOf(name, finish.totalUsage) };
+}
+
+function cut(name: ModelName): RetryableError {
+  return new RetryableError(
+    "model_cut",
+    `${name.provider}/${name.model}: the answer was cut off in the middle`,
+  );
+}
+
+function usageOf(name: ModelName, usage: LanguageModelUsage): ModelAnswer["usage"] {
+  const tokens = {
+    input: usage.inputTokens ?? 0,
+    cachedInput: usage.inputTokenDetails.cacheReadTokens ?? 0,
+    output: usage.outputTokens ?? 0,
+  };
+  return {
+    provider: name.provider,
+    model: name.model,
+    input_tokens: tokens.input,
+    output_tokens: tokens.output,
+    cost_micro_usd: costMicroUsd(name.model, tokens),
+  };
+}
+
+function toolOf(sdk: typeof import("ai"), spec: ToolSpec): ToolSet[string] {
+  return { description: spec.description, inputSchema: sdk.jsonSchema(spec.parameters) };
+}
+
+const Arguments = z.record(z.string(), z.unknown()).catch({});
+
+function toSdk(message: Message): ModelMessage[] {
+  switch (message.role) {
+    case "system":
+    case "user":
+      return [message];
+    case "assistant": {
+      const calls = (message.tool_calls ?? []).map((call) => ({
+        type: "tool-call" as const,
+        toolCallId: call.id,
+        toolName: call.name,
+        input: Arguments.parse(call.args),
+      }));
+      const text = message.content === "" ? [] : [{ type: "text" as const, text: message.content }];
+      return text.length + calls.length === 0 ? [] : [{ role: "assistant", content: [...text, ...calls] }];
+    }
+    case "tool": {
+      const output = { type: "text" as const, value: message.content };
+      const result = {
+        type: "tool-result" as const,
+        toolCallId: message.tool_call_id,
+        toolName: message.tool_name,
+        output,
+      };
+      return [{ role: "tool", content: [result] }];
+    }
+  }
+}

@@ -1,0 +1,11 @@
+/**
+ * What a failed statement calls for. `again`: Postgres was away, overloaded or lost a race; the same statement may
+ * succeed as it is. `data`: it holds something that Postgres will never take.
+ */
+export function judgeStatement(error: unknown): "again" | "data" {
+  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+  // 22 data exception, 23 integrity constraint violation, 54 program limit exceeded. All else may pass: 08, 40, 53,
+  // 55, 57, the driver's own CONNECTION_… codes and the system's ECONN…; and what nobody has thought of is kept
+  // rather than lost.
+  return /^(22|23|54)[0-9A-Z]{3}$/.test(code) ? "data" : "again";
+}

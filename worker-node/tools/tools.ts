@@ -1,0 +1,23 @@
+import { z } from "zod";
+import { parseTool } from "../../shared/contracts/definition/index.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import { TerminalError, ToolRejection } from "../engine/errors.ts";
+import { createEgress } from "./egress.ts";
+import { callHttpTool } from "./http.ts";
+import type { Tools } from "../engine/ports.ts";
+
+const Args = z.record(z.string(), JsonValue);
+
+/** Tools for the engine. `egressAllow`: what EGRESS_ALLOW lists. Throws at once when an entry of it is malformed. */
+export function createTools({ egressAllow }: { egressAllow: readonly string[] }): Tools {
+  const egress = createEgress(egressAllow);
+  return {
+    async call({ tool, args, effectKey, signal }) {
+      const parsed = parseTool(tool);
+      if (!parsed.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
+      const given = Args.safeParse(args);
+      if (!given.success) throw new ToolRejection("the arguments must be a JSON object");
+      return callHttpTool(parsed.definition, given.data, { egress, effectKey, signal });
+    },
+  };
+}

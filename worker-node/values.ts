@@ -1,0 +1,87 @@
+import type { RunEvent } from "../shared/contracts/event.ts";
+import { JsonValue } from "../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../shared/contracts/json.ts";
+import { Reference } from "../shared/contracts/journal.ts";
+
+/** Values whose JSON is longer lie in the object store; state and events hold references to them. */
+export const INLINE_LIMIT_BYTES = 32 * 1024;
+const PREVIEW_CHARS = 200;
+
+/** Where large values lie. */
+export type ObjectStore = {
+  put(key: string, body: string, contentType: string): Promise<void>;
+  get(key: string): Promise<string>;
+};
+
+/**
+ * Keeps what is large out of Postgres and Redis. `prefix` is `tenant/run/step/visit.attempt`: an attempt of its own
+ * in every key, so that a fenced worker cannot overwrite what a later attempt committed.
+ *
+ * Without an object store values stay where they are: Postgres takes them too, only dearer.
+ */
+export class LargeValues {
+  readonly #store: ObjectStore | null;
+  readonly #prefix: string;
+  /** What was put already, by its JSON: the same value in state and in an event is one object. */
+  readonly #put = new Map<string, Reference>();
+
+  constructor(store: ObjectStore | null, prefix: string) {
+    this.#store = store;
+    this.#prefix = prefix;
+  }
+
+  /** An object's values, each replaced by a reference if it is large. */
+  async outOf(values: JsonObject): Promise<JsonObject> {
+    const entries = Object.entries(values).map(async ([name, value]): Promise<[string, Json]> => [
+      name,
+      await this.#small(name, value),
+    ]);
+    return Object.fromEntries(await Promise.all(entries));
+  }
+
+  /** An answer, replaced by a reference if it is large. */
+  async outOfResponse(value: Json): Promise<Json> {
+    return this.#small("response", value);
+  }
+
+  /** Events whose large fields are references. */
+  async outOfEvents(events: readonly RunEvent[]): Promise<RunEvent[]> {
+    return Promise.all(
+      events.map(async (event) => {
+        if (this.#store === null || JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
+        const fields = await Promise.all(
+          Object.entries(event).map(async ([name, value]) => {
+            const json = JsonValue.safeParse(value);
+            return [name, json.success ? await this.#small(`event.${name}`, json.data) : value];
+          }),
+        );
+        return { ...event, ...Object.fromEntries(fields) };
+      }),
+    );
+  }
+
+  async #small(name: string, value: Json): Promise<Json> {
+    if (this.#store === null) return value;
+    if (typeof value === "string" && value.length <= INLINE_LIMIT_BYTES / 4) return value;
+    if (value === null || typeof value === "number" || typeof value === "boolean") return value;
+    const json = JSON.stringify(value);
+    const size = Buffer.byteLength(json);
+    if (size <= INLINE_LIMIT_BYTES) return value;
+    const known = this.#put.get(json);
+    if (known) return known;
+    const key = `${this.#prefix}/${encodeURIComponent(name)}`;
+    await this.#store.put(key, json, "application/json");
+    const preview = (typeof value === "string" ? value : json).slice(0, PREVIEW_CHARS);
+    const reference: Reference = { $ref: key, size, content_type: "application/json", preview };
+    this.#put.set(json, reference);
+    return reference;
+  }
+}
+
+/** The value behind a reference, or the value itself. */
+export async function loadValue(store: ObjectStore | null, value: Json): Promise<Json> {
+  const reference = Reference.safeParse(value);
+  if (!reference.success) return value;
+  if (store === null) throw new Error("a value lies in the object store, and this worker has none");
+  return JsonValue.parse(JSON.parse(await store.get(reference.data.$ref)));
+}

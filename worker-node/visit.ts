@@ -1,0 +1,111 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Orchestration, Step } from "../shared/contracts/definition/index.ts";
+import type { Checkpoint, ParkRecord, Usage } from "../shared/contracts/journal.ts";
+import type { RunEvent } from "../shared/contracts/event.ts";
+import type { Json } from "../shared/contracts/json.ts";
+import type { Progress } from "../shared/journal/fold.ts";
+import { usageOfTurn } from "./engine/conversation.ts";
+import { RetryableError } from "./engine/errors.ts";
+import { stepRetry } from "./engine/events.ts";
+import { settle } from "./engine/machine.ts";
+import type { StepContext } from "./engine/ports.ts";
+import { failureOf, judge } from "./engine/retry.ts";
+import { run as runStep } from "./engine/steps/index.ts";
+import { Stop, withTimeout, within } from "./stop.ts";
+import type { LargeValues } from "./values.ts";
+
+/** Waits up to this long keep the run's slot; longer ones give it back and are kept in Postgres. */
+const SHORT_WAIT_MS = 5_000;
+
+/** What a visit of a step has come to. */
+export type Visited =
+  | { is: "result"; checkpoint: Checkpoint; events: RunEvent[]; usage: readonly Usage[]; response: Json | undefined }
+  | { is: "failed"; error: { code: string; message: string } }
+  | { is: "wait"; afterMs: number; park: ParkRecord; event: RunEvent };
+
+/** What a visit needs of its execution. `context` is what the step sees, without what the visit knows by itself. */
+export type Visit = {
+  definition: Orchestration;
+  progress: Progress;
+  step: Step;
+  visit: number;
+  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "signal">;
+  runId: string;
+  large: LargeValues;
+  signal: AbortSignal;
+  /** Commits a checkpoint inside the step; throws a Stop when the run is not this worker's any more. */
+  commitTurn(data: Json, usage: readonly Usage[]): Promise<void>;
+};
+
+/** Tries a step until it has a result, fails for good, or is to wait for longer than a slot should be held. */
+export async function visitStep(visit: Visit): Promise<Visited> {
+  const { progress, step, signal } = visit;
+  const turns = [...progress.turns];
+  let tries = progress.park?.tries ?? 0;
+  let firstFailedAt = progress.park?.first_failed_at;
+  let answered = 0;
+  for (;;) {
+    tries += 1;
+    try {
+      return await tryOnce(visit, turns, tries, answered === 0 ? "" : `:${answered}`);
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      const verdict = error instanceof Stop ? { do: "fail" as const } : judge(error, tries, step.retry, Math.random);
+      const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
+      if (verdict.do === "fail") return { is: "failed", error: failure };
+      if (error instanceof RetryableError && error.answered) answered += 1;
+      firstFailedAt ??= new Date().toISOString();
+      const event = stepRetry(step, failure, tries, verdict.afterMs);
+      if (verdict.afterMs > SHORT_WAIT_MS) {
+        const park: ParkRecord = {
+          step: step.id,
+          visit: visit.visit,
+          reason: "retry",
+          tries,
+          error: failure,
+          first_failed_at: firstFailedAt,
+        };
+        return { is: "wait", afterMs: verdict.afterMs, park, event };
+      }
+      visit.context.note(event);
+      await sleep(verdict.afterMs, undefined, { signal });
+    }
+  }
+}
+
+async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix: string): Promise<Visited> {
+  const { definition, progress, step, large } = visit;
+  const startedAt = new Date().toISOString();
+  const startedMs = performance.now();
+  const limit = withTimeout(
+    visit.signal,
+    step.timeout_seconds * 1_000,
+    new Stop("step_timeout", `the step took longer than its ${step.timeout_seconds} s`),
+  );
+  const context: StepContext = {
+    ...visit.context,
+    effectBase: `${visit.runId}:${step.id}:${visit.visit}`,
+    effectSuffix,
+    turns: [...turns],
+    signal: limit.signal,
+    turn: async (data, usage) => {
+      limit.signal.throwIfAborted();
+      await visit.commitTurn(data, usage);
+      turns.push(data);
+    },
+  };
+  try {
+    const result = await within(limit.signal, runStep(step, context));
+    const small = { ...result, set: await large.outOf(result.set) };
+    const { checkpoint, events } = settle(definition, progress, step, visit.visit, small, {
+      startedAt,
+      durationMs: performance.now() - startedMs,
+      tries,
+      turnUsage: turns.flatMap(usageOfTurn),
+    });
+    const response = result.response === undefined ? undefined : await large.outOfResponse(result.response);
+    return { is: "result", checkpoint, events: await large.outOfEvents(events), usage: result.usage, response };
+  } finally {
+    limit.clear();
+  }
+}

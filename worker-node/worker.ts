@@ -1,0 +1,277 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Incarnation, RunId } from "../shared/contracts/ids.ts";
+import type { Lane } from "../shared/contracts/run.ts";
+import { queueShardOf } from "../shared/keys.ts";
+import { log, messageOf } from "../shared/log.ts";
+import { ColdError, scoreOf } from "../shared/queue/queue.ts";
+import type { Job, JobName, Queue } from "../shared/queue/queue.ts";
+import type { ClaimedRun, RunLook } from "../shared/store/claim.ts";
+import type { StateStore } from "../shared/store/state.ts";
+import { lanesOf } from "./config.ts";
+import { execute } from "./execute.ts";
+import type { Ending, World } from "./execute.ts";
+import { LEASE_MS } from "./lease.ts";
+import type { Leases } from "./lease.ts";
+import { Stop } from "./stop.ts";
+
+/** A lost marker costs at most this. */
+const LONGEST_WAIT_MS = 2_000;
+const REDIS_PAUSE_MS = 500;
+/** How long a job is held for the worker that Postgres says executes it: that worker renews it, or it lapses. */
+const HOLD_MS = 5_000;
+
+export type WorkerParts = {
+  owner: Incarnation;
+  slots: number;
+  lanes: readonly Lane[];
+  queue: Queue;
+  store: StateStore;
+  leases: Leases;
+  world: World;
+  /** Waits for a marker of one of the shard's lanes, at most `ms`. One caller a shard. */
+  waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
+  /** Asks for a pass of the reconciler: this Redis does not know all there is. */
+  onCold(shard: number): void;
+};
+
+type Running = { stop: AbortController; done: Promise<void>; job: Job; claimed: ClaimedRun; lane: Lane };
+
+/**
+ * The loop of a worker: claim as many ready runs as there are free slots, carry each forward, claim again. PROTOCOL.md
+ * section 5.2. It blocks on a marker and never polls faster than a lost marker costs.
+ */
+export class Worker {
+  readonly #parts: WorkerParts;
+  readonly #running = new Map<RunId, Running>();
+  readonly #ended = new Map<number, JobName[]>();
+  readonly #waiting = new Set<number>();
+  #claiming = true;
+  #slotFreed = Promise.withResolvers<void>();
+  #loops: Promise<void>[] = [];
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+  }
+
+  get active(): number {
+    return this.#running.size;
+  }
+
+  start(): void {
+    this.#loops = Array.from({ length: this.#parts.queue.shards }, (_, shard) => this.#loop(shard));
+  }
+
+  /**
+   * Stops claiming, lets what runs go on for `graceMs`, and hands the rest back: another worker has it at once, and
+   * nobody counts a crash.
+   */
+  async drain(graceMs: number): Promise<void> {
+    this.#claiming = false;
+    this.#freeSlot();
+    await Promise.race([this.#allDone(), sleep(graceMs)]);
+    const left = [...this.#running.values()];
+    for (const { stop } of left) stop.abort(new Stop("drain", "the worker is shutting down"));
+    await Promise.race([this.#allDone(), sleep(2_000)]);
+    if (left.length > 0) await this.#handBack(left);
+    await Promise.race([Promise.all(this.#loops), sleep(LONGEST_WAIT_MS + 1_000)]);
+    await this.#finishEnded();
+  }
+
+  async #allDone(): Promise<void> {
+    await Promise.all(Array.from(this.#running.values(), ({ done }) => done));
+  }
+
+  async #handBack(runs: readonly Running[]): Promise<void> {
+    const { store, queue, owner } = this.#parts;
+    try {
+      const back = new Set(
+        await store.handBack(
+          owner,
+          runs.map(({ claimed }) => ({ run_id: claimed.run_id, attempt: claimed.attempt })),
+        ),
+      );
+      const jobs = runs.filter(({ job }) => back.has(job.run)).map(({ job }) => job);
+      await queue.release(jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 })), owner);
+      for (const run of back) log.info("run.handed_back", { run, reason: "drain" });
+    } catch (error) {
+      // The beat stops with this process: the others take over what could not be handed back.
+      log.warn("run.hand_back_failed", { message: messageOf(error) });
+    }
+  }
+
+  async #loop(shard: number): Promise<void> {
+    const { lanes, waitForWork, onCold, leases } = this.#parts;
+    while (this.#claiming) {
+      try {
+        if (leases.postgresAway) {
+          await sleep(REDIS_PAUSE_MS);
+          continue;
+        }
+        const free = this.#parts.slots - this.#running.size;
+        if (free <= 0) {
+          await this.#slotFreed.promise;
+          continue;
+        }
+        const { runs, nextMs } = await this.#claim(shard, free);
+        if (runs > 0) continue;
+        this.#waiting.add(shard);
+        if (this.#endedOf(shard).length > 0) this.#finishSoon(shard);
+        await waitForWork(shard, lanes, Math.min(LONGEST_WAIT_MS, Math.max(1, nextMs)));
+      } catch (error) {
+        if (error instanceof ColdError) onCold(error.shard);
+        else log.warn("worker.claim_failed", { shard, message: messageOf(error) });
+        await sleep(REDIS_PAUSE_MS);
+      } finally {
+        this.#waiting.delete(shard);
+      }
+    }
+  }
+
+  async #claim(shard: number, free: number): Promise<{ runs: number; nextMs: number }> {
+    const { queue, owner } = this.#parts;
+    const ended = this.#takeEnded(shard);
+    try {
+      const claim = await queue.claim(shard, owner, LEASE_MS, free, this.#caps(), ended.map(({ run }) => run));
+      await this.#take(claim.runs);
+      return { runs: claim.runs.length, nextMs: claim.nextMs };
+    } catch (error) {
+      // Whether they were finished is not known: finishing again is harmless, forgetting them costs a lapse.
+      this.#endedOf(shard).push(...ended);
+      throw error;
+    }
+  }
+
+  /** What each lane may still get here. */
+  #caps(): Partial<Record<Lane, number>> {
+    const caps = lanesOf(this.#parts.lanes, this.#parts.slots);
+    for (const { lane } of this.#running.values()) caps[lane] = (caps[lane] ?? 0) - 1;
+    return caps;
+  }
+
+  async #take(jobs: readonly JobName[]): Promise<void> {
+    // What is executed here already was only leased again.
+    const fresh = jobs.filter(({ run }) => !this.#running.has(run));
+    if (fresh.length === 0) return;
+    const claimed = await this.#parts.store.claim(
+      this.#parts.owner,
+      fresh.map(({ run }) => run),
+    );
+    for (const run of claimed) this.#begin(run);
+    const got = new Set(claimed.map(({ run_id }) => run_id));
+    const others = fresh.filter(({ run }) => !got.has(run));
+    if (others.length > 0) await this.#giveUp(others);
+  }
+
+  /** Tells Redis what Postgres says of runs that it offered and Postgres did not give. */
+  async #giveUp(jobs: readonly JobName[]): Promise<void> {
+    const { store, queue, owner } = this.#parts;
+    const looks = await store.lookUp(jobs.map(({ run }) => run));
+    const byRun = new Map(looks.map((look) => [look.run_id, look]));
+    for (const name of jobs) {
+      const look = byRun.get(name.run);
+      if (!look || look.status === "completed" || look.status === "failed" || look.status === "cancelled") {
+        await queue.finish([name], owner);
+      } else if (look.status === "running" && look.owner !== null && !look.owner_silent) {
+        await queue.hold([jobOf(look)], owner, look.owner, HOLD_MS);
+      } else {
+        // Due later, or locked by somebody at this moment.
+        const delayMs = Math.max(look.due_in_ms, 1_000);
+        const status = look.status === "paused" ? ("paused" as const) : ("queued" as const);
+        await queue.release([{ ...jobOf(look), status, delayMs }], owner);
+      }
+    }
+  }
+
+  #begin(claimed: ClaimedRun): void {
+    const { leases, world } = this.#parts;
+    const stop = new AbortController();
+    const runLog = world.journal.open(claimed);
+    const job = jobOf(claimed);
+    log.info("run.claimed", { run: claimed.run_id, attempt: claimed.attempt, tenant: claimed.tenant_id });
+    leases.held.set(claimed.run_id, {
+      job,
+      attempt: claimed.attempt,
+      signals: claimed.signals,
+      sinceMs: performance.now(),
+      lose: () => {
+        leases.held.delete(claimed.run_id);
+        stop.abort(new Stop("lost", "the run is another worker's now"));
+      },
+      hear: ({ signals, cancel }) => {
+        runLog.signals = signals;
+        if (cancel) stop.abort(new Stop("cancel", "the run was cancelled"));
+      },
+    });
+    const done = execute(claimed, world, stop, runLog)
+      .then((ending) => this.#end(claimed, job, ending))
+      .catch((error: unknown) => {
+        log.error("run.ending_failed", { run: claimed.run_id, message: messageOf(error) });
+      })
+      .finally(() => {
+        leases.held.delete(claimed.run_id);
+        this.#running.delete(claimed.run_id);
+        this.#freeSlot();
+      });
+    this.#running.set(claimed.run_id, { stop, done, job, claimed, lane: claimed.lane });
+  }
+
+  async #end(claimed: ClaimedRun, job: Job, ending: Ending): Promise<void> {
+    log.info("run.left", { run: claimed.run_id, attempt: claimed.attempt, as: ending.is });
+    const shard = queueShardOf(job.tenant, this.#parts.queue.shards);
+    if (ending.is === "ended") {
+      this.#endedOf(shard).push(job);
+      if (this.#waiting.has(shard)) this.#finishSoon(shard);
+    } else if (ending.is === "parked") {
+      await this.#parts.queue.release(
+        [{ ...job, status: ending.status, delayMs: ending.delayMs }],
+        this.#parts.owner,
+      );
+    }
+  }
+
+  /** While the loop waits nobody claims, so nothing carries `finish`: it goes by itself, with what ends in the same moment. */
+  #finishSoon(shard: number): void {
+    setImmediate(() => void this.#finish(shard));
+  }
+
+  async #finishEnded(): Promise<void> {
+    await Promise.all(Array.from(this.#ended.keys(), (shard) => this.#finish(shard)));
+  }
+
+  async #finish(shard: number): Promise<void> {
+    const ended = this.#takeEnded(shard);
+    if (ended.length === 0) return;
+    try {
+      await this.#parts.queue.finish(ended, this.#parts.owner);
+    } catch (error) {
+      // Their leases lapse, and the next to claim them reads that they have ended.
+      log.warn("worker.finish_failed", { shard, message: messageOf(error) });
+    }
+  }
+
+  #endedOf(shard: number): JobName[] {
+    const known = this.#ended.get(shard);
+    if (known) return known;
+    const fresh: JobName[] = [];
+    this.#ended.set(shard, fresh);
+    return fresh;
+  }
+
+  #takeEnded(shard: number): JobName[] {
+    return this.#endedOf(shard).splice(0, 1_000);
+  }
+
+  #freeSlot(): void {
+    this.#slotFreed.resolve();
+    this.#slotFreed = Promise.withResolvers<void>();
+  }
+}
+
+function jobOf(run: ClaimedRun | RunLook): Job {
+  return {
+    run: run.run_id,
+    tenant: run.tenant_id,
+    lane: run.lane,
+    score: scoreOf(run.queued_at_ms, run.priority),
+  };
+}
