@@ -1,18 +1,85 @@
 import postgres from "postgres";
-import type { Sql } from "../shared/store/sql.ts";
 import { connectionOptions } from "../shared/store/sql.ts";
+import type { Sql } from "../shared/store/sql.ts";
+
+/** A database that has not let us in by then is away. */
+const CONNECT_MS = 1_000;
 
 /**
- * Postgres through Hyperdrive, for one request: a socket cannot be used by another. The runtime closes it with the
- * request. A database that does not answer within a second is away.
+ * Postgres through Hyperdrive, for one request: a socket cannot be used by another, and the runtime closes it with
+ * the request. Queries are rejected when nobody has let us in within a second.
+ *
+ * The driver's own `connect_timeout` is not enough: it connects again, without a pause and for ever, when a
+ * connection is closed cleanly before it was ready (which is what a proxy does whose database is gone).
  */
-export function openDatabase(hyperdrive: Hyperdrive, max = 5): Sql {
-  return postgres(hyperdrive.connectionString, {
+export function openDatabase(hyperdrive: Hyperdrive, max = 5, onclose = () => {}): Sql {
+  const timer = setTimeout(() => void close(sql), CONNECT_MS);
+  const sql = postgres(hyperdrive.connectionString, {
     ...connectionOptions,
     max,
-    connect_timeout: 1,
     idle_timeout: 20,
+    // The first thing that a server says to those whom it has let in.
+    onparameter: () => clearTimeout(timer),
+    onclose,
   });
+  return sql;
+}
+
+/**
+ * Postgres for an object that lives longer than a request: connections are kept. A pool that has lost one is not
+ * asked again, so that what comes next is told within a second when nobody lets us in.
+ */
+export class KeptDatabase {
+  readonly #hyperdrive: Hyperdrive;
+  readonly #max: number;
+  readonly #answerMs: number;
+  #sql: Sql | null = null;
+
+  /** @param answerMs a question that has no answer by then has failed, and its outcome is unknown */
+  constructor(hyperdrive: Hyperdrive, max: number, answerMs: number) {
+    this.#hyperdrive = hyperdrive;
+    this.#max = max;
+    this.#answerMs = answerMs;
+  }
+
+  /** @throws the driver's error; `isDatabaseAway` of it when there was no answer */
+  async ask<Answer>(question: (sql: Sql) => Promise<Answer>): Promise<Answer> {
+    const sql = (this.#sql ??= this.#open());
+    const timer = setTimeout(() => this.#drop(sql), this.#answerMs);
+    try {
+      return await question(sql);
+    } catch (error) {
+      if (isDatabaseAway(error)) this.#drop(sql);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  close(): void {
+    if (this.#sql) this.#drop(this.#sql);
+  }
+
+  #open(): Sql {
+    const sql: Sql = openDatabase(this.#hyperdrive, this.#max, () => {
+      if (this.#sql === sql) this.#sql = null;
+    });
+    return sql;
+  }
+
+  #drop(sql: Sql): void {
+    if (this.#sql === sql) this.#sql = null;
+    void close(sql);
+  }
+}
+
+/** Rejects what is not answered and closes all connections. */
+async function close(sql: Sql): Promise<void> {
+  try {
+    await sql.end({ timeout: 0 });
+  } catch {
+    // A socket that has failed before has nothing left to close.
+  }
 }
 
 /** Connection lost or refused (08), shut down (57), out of connections (53), a standby (25006). */

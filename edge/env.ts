@@ -1,10 +1,12 @@
 import { z } from "zod";
+import type { IntakeShard } from "./intake/shard.ts";
 import { TenantId } from "../shared/contracts/ids.ts";
 
 /** What the platform gives this Worker: wrangler.toml says what each of them is. */
 export type Env = {
   HYPERDRIVE: Hyperdrive;
   RELAY: DurableObjectNamespace;
+  INTAKE: DurableObjectNamespace<IntakeShard>;
   ARTIFACTS: R2Bucket;
   /** Absent where the platform has no such thing. */
   KEY_LOOKUPS?: RateLimit;

@@ -3,6 +3,7 @@ import type { Env } from "./env.ts";
 import { forgetOldKeys } from "./scheduled.ts";
 import { openServices } from "./services.ts";
 
+export { IntakeShard } from "./intake/shard.ts";
 export { RelayShard } from "./relay/shard.ts";
 
 const app = createApp(openServices);

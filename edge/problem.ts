@@ -37,7 +37,7 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
   return new Response(JSON.stringify(body), { status: error.status, headers });
 }
 
-function toAppError(thrown: unknown): AppError {
+export function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   if (thrown instanceof HTTPException) return new AppError(codeOf(thrown.status), sentenceOf(thrown.status));
   if (isDatabaseAway(thrown)) {

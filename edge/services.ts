@@ -1,15 +1,14 @@
 import type { NewRun } from "../shared/contracts/run.ts";
 import type { RunId } from "../shared/contracts/ids.ts";
-import { Queue } from "../shared/queue/queue.ts";
+import { AppError } from "../shared/errors.ts";
+import type { Queue } from "../shared/queue/queue.ts";
 import type { Sql } from "../shared/store/sql.ts";
-import { eventShardOf } from "../shared/keys.ts";
-import { accept } from "./accept.ts";
+import { eventShardOf, queueShardOf } from "../shared/keys.ts";
 import type { Outcome } from "./accept.ts";
 import { openDatabase } from "./database.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
-import { log } from "./log.ts";
-import { restCommands } from "./redis.ts";
+import { queueOf } from "./redis.ts";
 
 /** What the routes ask of the world, for one request. */
 export type Services = {
@@ -18,7 +17,7 @@ export type Services = {
   queue: Queue;
   /** Lets work go on after the answer. */
   after(work: Promise<unknown>): void;
-  /** Admits and commits a run: PROTOCOL.md 5.1. */
+  /** Admits and commits a run, together with others: PROTOCOL.md 5.1. */
   accept(run: NewRun): Promise<Outcome>;
   /** The events of a live run after number `after`, from the relay of its shard. */
   relay(run: RunId, after: number, signal: AbortSignal): Promise<Response>;
@@ -31,7 +30,7 @@ export type ServicesOf = (env: Env, after: (work: Promise<unknown>) => void) => 
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, after: (work: Promise<unknown>) => void): Services {
   const config = readConfig(env);
-  const queue = new Queue(restCommands(config), config.QUEUE_SHARDS);
+  const queue = queueOf(config);
   // Opened by the first who asks: many requests need no Postgres, and a connection is what costs most here.
   let database: Sql | undefined;
   return {
@@ -42,11 +41,15 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
     queue,
     after,
     async accept(run) {
-      const { outcomes, finishing } = await accept({ config, queue, sql: this.sql }, [run]);
-      after(finishing().catch(unfinished));
-      const [outcome] = outcomes;
-      if (!outcome) throw new Error(`no outcome for ${run.run_id}`);
-      return outcome;
+      const shard = queueShardOf(run.tenant_id, queue.shards);
+      try {
+        return await env.INTAKE.getByName(`i${shard}`).accept(run);
+      } catch (cause) {
+        // The object was moved or is overloaded; nobody knows what it had committed.
+        const detail =
+          "It is not known whether the run was accepted; try again, best with an Idempotency-Key.";
+        throw new AppError("capacity", detail, { retryAfterSeconds: 1, cause });
+      }
     },
     relay(run, afterSeq, signal) {
       const shard = eventShardOf(run, config.EVENT_SHARDS);
@@ -57,9 +60,4 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
       return env.KEY_LOOKUPS ? (await env.KEY_LOOKUPS.limit({ key: address })).success : true;
     },
   };
-}
-
-/** The runs are committed: what the queue was not told now, the reconciler tells it; a reserved place lapses. */
-function unfinished(error: unknown): void {
-  log.info("accept.queue_not_told", { error: error instanceof Error ? error.message : "unknown" });
 }

@@ -4,6 +4,8 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { projectFolder } from "./programs.ts";
 
+export const defaultDataFolder = resolve(projectFolder, ".synapse");
+
 const count = (flag: string, most: number) =>
   z.coerce
     .number(`--${flag} is a number`)
@@ -17,7 +19,7 @@ const Options = z.object({
   port: count("port", 65_535).default(8123),
   data: z
     .string()
-    .default(".synapse")
+    .default(defaultDataFolder)
     .transform((folder) => resolve(projectFolder, folder)),
   /** The edge in `wrangler dev`, which builds anew when a file is saved. */
   dev: z.boolean().default(false),

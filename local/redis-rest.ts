@@ -9,7 +9,7 @@ const Listening = z.looseObject({ port: z.int().positive() });
 export async function startRedisRest(redisUrl: string, token: string, port: number): Promise<Service> {
   const env = { REDIS_URL: redisUrl, REDIS_REST_TOKEN: token, REDIS_REST_PORT: String(port) };
   const command = nodeProgram("worker-node/redis-rest/main.ts", env);
-  const { child, said, stop } = await startUntil("redis_rest.listening", 15_000, "redis-rest", command);
+  const { child, said, stop } = await startUntil("redis_rest.listening", 30_000, "redis-rest", command);
   const listening = Listening.parse(said).port;
   return { url: `http://127.0.0.1:${listening}`, port: listening, pid: child.pid ?? null, stop };
 }

@@ -8,7 +8,7 @@ import { startProcess, stopOrphan, stopProcess, untilReady, type Service } from 
 import { findRedis } from "./redis-binary.ts";
 
 /** Keeps what was written up to a second ago; `inMemory` keeps nothing, which is what a test wants. */
-export const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
+const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
 export const inMemory = ["--appendonly", "no"];
 
 /**

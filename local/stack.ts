@@ -9,7 +9,7 @@ import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./
 import type { EdgeSettings } from "./edge.ts";
 import type { Facts } from "./facts.ts";
 import { startFleet } from "./fleet.ts";
-import type { Options } from "./options.ts";
+import { defaultDataFolder, type Options } from "./options.ts";
 import { firstFreePort, keptPort } from "./ports.ts";
 import { projectFolder } from "./programs.ts";
 import { openSecrets, writePrivate } from "./secrets.ts";
@@ -71,11 +71,17 @@ async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep):
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
     },
   };
-  writeVariables(projectFolder, ".dev.vars", settings.vars);
-  writeVariables(projectFolder, ".env", { [hyperdriveVariable(build)]: postgres.url });
+  // There is one such file a project, so it speaks of the usual folder.
+  if (data === defaultDataFolder) {
+    writeVariables(projectFolder, ".dev.vars", settings.vars);
+    writeVariables(projectFolder, ".env", { [hyperdriveVariable(build)]: postgres.url });
+  }
 
   const s3 = s3Of(build, settings, options.dev);
-  const writeFacts = (): void => writePrivate(join(data, "dev.json"), facts);
+  let known: Facts | null = null; // a worker may come back before all is known
+  const writeFacts = (): void => {
+    if (known !== null) writePrivate(join(data, "dev.json"), known);
+  };
   const workerEnv = {
     ...shards,
     REDIS_URL: redis.url,
@@ -96,14 +102,14 @@ async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep):
     (options.dev ? startWranglerDev(build, settings) : startEdgeProcess(settings)).then((part) =>
       keep("program", part),
     ),
-    startFleet(options.workers, workerEnv, () => writeFacts()).then((part) => keep("program", part)),
+    startFleet(options.workers, workerEnv, writeFacts).then((part) => keep("program", part)),
   ]);
 
   const [api_base = ""] = edges.bases;
   const search = keep("program", await startSearchServer(await keptPort(join(data, "search-port"))));
   await seedDefinitions(api_base, secrets.api_key, search.url);
   await untilRunsAreTaken(api_base, secrets.api_key);
-  const facts: Facts = {
+  known = {
     api_base,
     edges: edges.bases,
     edge_pid: edges.pid,
@@ -119,7 +125,7 @@ async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep):
     },
   };
   writeFacts();
-  return facts;
+  return known;
 }
 
 /** Neighbours, from the wanted one on. */

@@ -20,6 +20,9 @@ export const keys = {
   control: (incarnation: string) => `ctl:${incarnation}`,
 };
 
+/** How many shards there are unless the environment says otherwise: the same for all who speak to one Redis. */
+export const DEFAULT_SHARDS = { queue: 1, event: 4 };
+
 /** The shard on which all jobs of a tenant are: so that one script sees all that its limits count. */
 export function queueShardOf(tenant: TenantId, shards: number): number {
   return shardOf(tenant, shards);

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { z } from "zod";
 import { Lane } from "../shared/contracts/run.ts";
+import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { LANES } from "../shared/queue/lanes.ts";
 import { RedisEnv } from "./redis-connect.ts";
 
@@ -39,8 +40,8 @@ const Env = RedisEnv.extend({
   WORKER_HEALTH_PORT: whole("WORKER_HEALTH_PORT", 0, 65_535, 9_000),
   WORKER_LANES: Lanes,
   WORKER_DRAIN_SECONDS: whole("WORKER_DRAIN_SECONDS", 0, 3_600, 30),
-  QUEUE_SHARDS: whole("QUEUE_SHARDS", 1, 256, 1),
-  EVENT_SHARDS: whole("EVENT_SHARDS", 1, 1_024, 4),
+  QUEUE_SHARDS: whole("QUEUE_SHARDS", 1, 256, DEFAULT_SHARDS.queue),
+  EVENT_SHARDS: whole("EVENT_SHARDS", 1, 1_024, DEFAULT_SHARDS.event),
   EGRESS_ALLOW: z.string().default(""),
 }).check(({ value, issues }) => {
   if (!value.SCALE_POSTGRES_URL && !value.STATE_URL) {
@@ -75,7 +76,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   return { ...parsed.data, workerId: parsed.data.WORKER_ID ?? fallback };
 }
 
-/** How many jobs of each lane a worker with `slots` slots may hold at once. */
+/** How many jobs of each lane a worker with `slots` slots may hold at once. A lane that has the worker to itself has it whole. */
 export function lanesOf(lanes: readonly Lane[], slots: number): Partial<Record<Lane, number>> {
-  return Object.fromEntries(lanes.map((lane) => [lane, Math.max(1, Math.floor(slots * LANES[lane].share))]));
+  const share = (lane: Lane) => (lanes.length === 1 ? 1 : LANES[lane].share);
+  return Object.fromEntries(lanes.map((lane) => [lane, Math.max(1, Math.floor(slots * share(lane)))]));
 }

@@ -6,16 +6,18 @@ import type { Checkpoint, EndRecord, ParkRecord, TurnCheckpoint, Usage } from ".
 import type { Json } from "../shared/contracts/json.ts";
 import { RunInput } from "../shared/contracts/run.ts";
 import type { RunError } from "../shared/contracts/run.ts";
+import { endEvents } from "../shared/journal/ending.ts";
 import { apply, fold, start } from "../shared/journal/fold.ts";
 import type { Progress } from "../shared/journal/fold.ts";
+import { initialState } from "../shared/journal/state.ts";
 import { log, messageOf } from "../shared/log.ts";
 import type { ClaimedRun } from "../shared/store/claim.ts";
+import type { DeadLetter } from "../shared/store/journal.ts";
 import type { Definitions } from "./definitions.ts";
-import { endEvents, finalResponse, stepError, stepStart } from "./engine/events.ts";
+import { finalResponse, stepError, stepStart } from "./engine/events.ts";
 import { next } from "./engine/machine.ts";
 import type { Models, Sandbox, Tools } from "./engine/ports.ts";
 import { failureOf } from "./engine/retry.ts";
-import { initialState } from "./engine/state.ts";
 import type { Append, Journal, Outcome, RunLog } from "./journal.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import { LargeValues, loadValue } from "./values.ts";
@@ -60,10 +62,10 @@ export async function execute(run: ClaimedRun, world: World, stop: AbortControll
       if (reason.why === "lost") return { is: "dropped" };
       if (reason.why === "drain") return { is: "stopped" };
       if (reason.why === "cancel") return execution.end("cancelled", null, null);
-      return execution.end("failed", { code: reason.why, message: reason.message, step_id: runLog.currentStep }, null);
+      return execution.fail({ code: reason.why, message: reason.message, step_id: null });
     }
     log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
-    return execution.end("failed", { ...failureOf(error), step_id: runLog.currentStep }, null);
+    return execution.fail({ ...failureOf(error), step_id: runLog.currentStep }, { cause: error });
   } finally {
     runLog.close();
   }
@@ -90,7 +92,7 @@ class Execution {
     // Before anything of the run is touched: whatever kills workers must not get another.
     if (run.crash_count >= POISON_CRASHES) {
       const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
-      return this.end("failed", { code: "poison", message, step_id: null }, null);
+      return this.fail({ code: "poison", message, step_id: null });
     }
     const { definition_tenant, orchestration_id, definition_version } = run;
     const definition = await this.#world.definitions.orchestration(
@@ -108,7 +110,7 @@ class Execution {
     const limit = withTimeout(
       this.#stop.signal,
       timeoutMs - run.running_for_ms,
-      new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
+      () => new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
     );
     try {
       return await this.#walk(definition, input.message, limit.signal);
@@ -119,12 +121,13 @@ class Execution {
 
   async #walk(definition: Orchestration, message: string, signal: AbortSignal): Promise<Ending> {
     let todo = next(definition, this.#progress);
-    if (this.#run.event_seq === 0) {
-      this.#log.note([
-        { type: "orchestration_start", orchestration_id: definition.id, orchestration_name: definition.name },
-        ...(todo.do === "step" ? [stepStart(todo.step)] : []),
-      ]);
-    }
+    const { event_seq, journal } = this.#run;
+    const name = { orchestration_id: definition.id, orchestration_name: definition.name };
+    if (event_seq === 0) this.#log.note([{ type: "orchestration_start", ...name }]);
+    // Every other step_start rides with the result before it; these two have none, or it was undone.
+    const last = journal.at(-1);
+    const begins = event_seq === 0 || (last?.kind === "rewind" && last.seq === event_seq);
+    if (begins && todo.do === "step") this.#log.note([stepStart(todo.step)]);
     let lastResponse: Json | undefined;
     while (todo.do === "step") {
       const { step, visit } = todo;
@@ -147,7 +150,8 @@ class Execution {
         commitTurn: (data, usage) => this.#commitTurn(step, visit, data, usage),
       });
       if (visited.is === "failed") {
-        return this.end("failed", { ...visited.error, step_id: step.id }, null, [stepError(step, visited.error)]);
+        const { error, tries, firstFailedAt, cause } = visited;
+        return this.fail({ ...error, step_id: step.id }, { events: [stepError(step, error)], tries, firstFailedAt, cause });
       }
       if (visited.is === "wait") {
         const parked = await this.#park(step, visited);
@@ -166,7 +170,7 @@ class Execution {
       const outcome = await this.#commitStep(checkpoint, [...events, stepStart(todo.step)], usage, todo.step);
       if (outcome.is === "rejected") {
         const error = { code: "result_rejected", message: outcome.message };
-        return this.end("failed", { ...error, step_id: step.id }, null, [stepError(step, error)]);
+        return this.fail({ ...error, step_id: step.id }, { events: [stepError(step, error)] });
       }
     }
     return this.end(todo.status, todo.status === "failed" ? todo.error : null, null);
@@ -178,7 +182,7 @@ class Execution {
     return {
       message,
       state: this.#progress.state,
-      load: (value: Json) => loadValue(artifacts, value),
+      load: (value: Json) => loadValue(artifacts, value, tenant),
       models,
       tools,
       sandbox,
@@ -227,6 +231,7 @@ class Execution {
       status: null,
       wake_ms: null,
       error: null,
+      dead_letter: null,
     });
   }
 
@@ -248,11 +253,22 @@ class Execution {
       status: "queued",
       wake_ms: Math.ceil(afterMs),
       error: null,
+      dead_letter: null,
     });
     if (outcome.is === "committed") return { is: "parked", status: "queued", delayMs: afterMs };
     if (outcome.is === "rejected") throw new Error(outcome.message);
     this.#progress = { ...this.#progress, park };
     return null;
+  }
+
+  /** Ends the run in failure, with a dead letter that tells operators more than clients are told. */
+  fail(
+    error: RunError,
+    more: { events?: readonly RunEvent[]; tries?: number; firstFailedAt?: string; cause?: unknown } = {},
+  ): Promise<Ending> {
+    const { events = [], tries = 1, firstFailedAt = null, cause } = more;
+    const stack = cause instanceof Error ? stackOf(cause) : null;
+    return this.end("failed", error, null, events, { ...error, stack, tries, first_failed_at: firstFailedAt });
   }
 
   /** Ends the run: its last entry, which carries the last step's result if that has not been committed yet. */
@@ -261,6 +277,7 @@ class Execution {
     error: RunError | null,
     last: { checkpoint: Checkpoint; usage: readonly Usage[]; response: Json | undefined } | null,
     events: readonly RunEvent[] = [],
+    deadLetter: DeadLetter | null = null,
   ): Promise<Ending> {
     const response =
       status === "completed"
@@ -289,12 +306,13 @@ class Execution {
       status,
       wake_ms: null,
       error: error === null ? null : JSON.stringify(error),
+      dead_letter: deadLetter ?? (error && { ...error, stack: null, tries: 1, first_failed_at: null }),
     });
     if (outcome.is === "committed") return { is: "ended" };
     if (outcome.is !== "rejected") return { is: "dropped" };
     // What it was to end with cannot be stored: it ends with that.
     if (status === "failed") throw new Error(`the end of ${this.#run.run_id} cannot be stored: ${outcome.message}`);
-    return this.end("failed", { code: "result_rejected", message: outcome.message, step_id: null }, null);
+    return this.fail({ code: "result_rejected", message: outcome.message, step_id: null });
   }
 
   async #append(entry: Append): Promise<Outcome> {
@@ -310,6 +328,12 @@ class Execution {
     }
     return outcome;
   }
+}
+
+/** An error's stack with those of its causes. */
+function stackOf(error: Error): string {
+  const own = error.stack ?? error.message;
+  return error.cause instanceof Error ? `${own}\ncaused by ${stackOf(error.cause)}` : own;
 }
 
 function deadlineOf(step: Step): number {

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../shared/contracts/ids.ts";
 import type { RunEvent } from "../shared/contracts/event.ts";
 import type { Usage } from "../shared/contracts/journal.ts";
@@ -9,6 +9,11 @@ import type { NewEntry } from "../shared/store/journal.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { judgeStatement } from "./sqlstate.ts";
 
+/**
+ * While Postgres commits one flush, the runs of the other are carried forward: with one, the two take turns and half
+ * of each is idle.
+ */
+const MAX_FLUSHES = 2;
 const MAX_ENTRIES = 256;
 const MAX_BYTES = 4 * 1024 * 1024;
 /** How long events wait for a result of their run to ride with, before they are committed alone. */
@@ -20,7 +25,7 @@ const MAX_BACKOFF_MS = 2_000;
 /** What an execution commits: an entry without what the journal knows by itself. */
 export type Append = Pick<
   NewEntry,
-  "kind" | "step_path" | "visit" | "output" | "deadline_ms" | "current_step" | "status" | "wake_ms" | "error"
+  "kind" | "step_path" | "visit" | "output" | "deadline_ms" | "current_step" | "status" | "wake_ms" | "error" | "dead_letter"
 > & { events: readonly RunEvent[]; usage: readonly Usage[]; steps: 0 | 1 };
 
 /**
@@ -35,7 +40,7 @@ export type Outcome =
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
 
-type Waiting = Append & { resolve(outcome: Outcome): void; lines: string[] };
+type Waiting = Append & { resolve(outcome: Outcome): void; notes: string[]; lines: string[] };
 type InFlight = { log: RunLog; entry: NewEntry; notes: string[]; waiting: Waiting | null };
 
 /** The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time. */
@@ -52,8 +57,10 @@ export class RunLog {
   notesDue = false;
   noteDeadlineMs = 60_000;
   currentStep: string | null = null;
-  waiting: Waiting | null = null;
   inFlight = false;
+  #closed = false;
+  /** In order: an execution that is stopped ends its run while a result of it may still wait. */
+  readonly #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
   #timerAtMs = Infinity;
 
@@ -73,6 +80,8 @@ export class RunLog {
 
   /** Shows events: with the next result of this run, or by themselves within a moment. */
   note(events: readonly RunEvent[]): void {
+    // Work that a step has left behind may still talk; nobody listens.
+    if (this.#closed) return;
     this.notes.push(...this.#write(events));
     const onlyText = events.every((event) => event.type === "llm_delta");
     const waitMs = onlyText ? (this.#isSlow() ? SLOW_DELTA_MS : DELTA_MS) : NOTE_MS;
@@ -90,22 +99,25 @@ export class RunLog {
   /** Commits an entry, with the events noted so far before its own; answers once it is durable, however long that takes. */
   append(entry: Append): Promise<Outcome> {
     return new Promise((resolve) => {
+      const notes = this.#takeNotes();
       // Every entry has a number of its own, so every entry has an event.
-      const events = entry.events.length + this.notes.length > 0 ? entry.events : [CHECKPOINT];
-      this.waiting = { ...entry, resolve, lines: this.#write(events) };
+      const events = entry.events.length + notes.length > 0 ? entry.events : [CHECKPOINT];
+      this.#waiting.push({ ...entry, resolve, notes, lines: this.#write(events) });
       this.#schedule(this);
     });
   }
 
+  /** Is there something to be committed now? */
+  hasMore(): boolean {
+    return this.#waiting.length > 0 || this.notesDue;
+  }
+
   /** Takes what is to be committed next; null when there is nothing (yet). */
   take(owner: Incarnation): InFlight | null {
-    const waiting = this.waiting;
-    if (this.inFlight || (!waiting && !this.notesDue)) return null;
-    const notes = this.notes;
+    if (this.inFlight || !this.hasMore()) return null;
+    const waiting = this.#waiting.shift() ?? null;
+    const notes = waiting?.notes ?? this.#takeNotes();
     const lines = waiting ? [...notes, ...waiting.lines] : notes;
-    this.#disarm();
-    this.notes = [];
-    this.waiting = null;
     this.inFlight = true;
     if (waiting) {
       this.noteDeadlineMs = waiting.deadline_ms;
@@ -130,6 +142,7 @@ export class RunLog {
       wake_ms: waiting?.wake_ms ?? null,
       signals: this.signals,
       error: waiting?.error ?? null,
+      dead_letter: waiting?.dead_letter ?? null,
     };
     return { log: this, entry, notes, waiting };
   }
@@ -141,14 +154,17 @@ export class RunLog {
 
   /** Drops what was never committed: the run is over here. */
   close(): void {
-    this.#disarm();
-    this.notes = [];
+    this.#closed = true;
+    this.#takeNotes();
   }
 
-  #disarm(): void {
+  #takeNotes(): string[] {
     clearTimeout(this.#timer);
     this.#timerAtMs = Infinity;
     this.notesDue = false;
+    const { notes } = this;
+    this.notes = [];
+    return notes;
   }
 
   #write(events: readonly RunEvent[]): string[] {
@@ -165,7 +181,7 @@ export class Journal {
   readonly #store: StateStore;
   readonly #show: (entries: LiveEntry[]) => void;
   readonly #ready = new Set<RunLog>();
-  #flushing = false;
+  #flushing = 0;
   #lastFlushMs = 0;
 
   constructor(owner: Incarnation, store: StateStore, show: (entries: LiveEntry[]) => void) {
@@ -177,17 +193,17 @@ export class Journal {
   open(run: ConstructorParameters<typeof RunLog>[0]): RunLog {
     return new RunLog(
       run,
-      (log) => this.#schedule(log),
+      (runLog) => this.#schedule(runLog),
       () => this.#lastFlushMs > DELTA_MS,
     );
   }
 
-  #schedule(log: RunLog): void {
-    this.#ready.add(log);
-    if (this.#flushing) return;
-    this.#flushing = true;
+  #schedule(runLog: RunLog): void {
+    this.#ready.add(runLog);
+    if (this.#flushing >= MAX_FLUSHES) return;
+    this.#flushing += 1;
     // After the other runs that were woken in this turn of the loop have said theirs.
-    setImmediate(() => void this.#flushAll());
+    void setImmediate().then(() => this.#flushAll());
   }
 
   async #flushAll(): Promise<void> {
@@ -195,17 +211,19 @@ export class Journal {
       const startedMs = performance.now();
       await this.#commit(batch);
       this.#lastFlushMs = performance.now() - startedMs;
+      // So that all runs that this commit has woken say their next before it is gathered.
+      await setImmediate();
     }
-    this.#flushing = false;
+    this.#flushing -= 1;
   }
 
   #gather(): InFlight[] {
     const batch: InFlight[] = [];
     let bytes = 0;
-    for (const log of this.#ready) {
+    for (const runLog of this.#ready) {
       if (batch.length >= MAX_ENTRIES || bytes >= MAX_BYTES) break;
-      this.#ready.delete(log);
-      const next = log.take(this.#owner);
+      this.#ready.delete(runLog);
+      const next = runLog.take(this.#owner);
       if (!next) continue;
       batch.push(next);
       bytes += next.entry.events.length + (next.entry.output?.length ?? 0);
@@ -260,7 +278,7 @@ export class Journal {
     if (outcome.is === "fenced") each.log.close();
     else if (outcome.is !== "committed" && each.waiting) each.log.restore(each.notes);
     each.waiting?.resolve(outcome);
-    if (each.log.waiting || each.log.notesDue) this.#ready.add(each.log);
+    if (each.log.hasMore()) this.#ready.add(each.log);
   }
 
   /** In statements of their own: was it committed after all, was a park refused, or is the run another's? */

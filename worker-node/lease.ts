@@ -39,8 +39,8 @@ export class Leases {
   readonly #onCold: (shard: number) => void;
   #confirmedMs = -Infinity;
   #beating: Promise<void> | null = null;
-  /** Runs that Postgres said are ours in the last beat, and that nobody here executes. */
-  #strays = new Set<RunId>();
+  /** Runs that Postgres said are ours in the last beat, and that nobody here executes, with their attempts. */
+  #strays = new Map<RunId, number>();
   #owned = new Set<RunId>();
   #timers: NodeJS.Timeout[] = [];
   postgresAway = false;
@@ -104,8 +104,8 @@ export class Leases {
 
   /** Owned in two beats and executed by nobody: the reply of a claim was lost. */
   async #handBackStrays(now: OwnedRun[]): Promise<void> {
-    const twice = now.filter((run) => this.#strays.has(run.run_id));
-    this.#strays = new Set(now.map((run) => run.run_id));
+    const twice = now.filter((run) => this.#strays.get(run.run_id) === run.attempt);
+    this.#strays = new Map(now.map((run) => [run.run_id, run.attempt]));
     if (twice.length === 0) return;
     try {
       const back = await this.#store.handBack(this.#owner, twice);
@@ -125,10 +125,13 @@ export class Leases {
     try {
       const jobs = new Map(held.map((each) => [each.job.run, each]));
       const { lost, unknown } = await this.#queue.renew(shard, this.#owner, LEASE_MS, [...jobs.keys()]);
-      if (lost.length === 0) this.#confirmedMs = Math.max(this.#confirmedMs, askedMs);
+      // What Redis knows nothing of may have been taken over, and finished, since: that confirms nothing.
+      if (lost.length + unknown.length === 0) this.#confirmedMs = Math.max(this.#confirmedMs, askedMs);
       for (const run of lost) jobs.get(run)?.lose();
-      // Nobody holds them: Redis has lost them, or our lease. Postgres says whose they are.
-      const mine = unknown.filter((run) => this.#owned.has(run)).map((run) => jobs.get(run)?.job);
+      // Nobody holds them: Redis has lost them, or our lease. Postgres says whose they are. What has left meanwhile is
+      // unknown for a good reason: its slot must not be taken again.
+      const ours = unknown.filter((run) => this.#owned.has(run) && this.held.get(run) === jobs.get(run));
+      const mine = ours.map((run) => jobs.get(run)?.job);
       await this.#queue.hold(mine.filter((job) => job !== undefined), this.#owner, this.#owner, LEASE_MS);
     } catch (error) {
       if (error instanceof ColdError) this.#onCold(shard);

@@ -60,12 +60,7 @@ export class Reconciler {
       return;
     }
     this.#passing = this.#pass()
-      .catch((error: unknown) => {
-        // What was observed counts only while Postgres was in reach throughout: an outage makes nobody dead.
-        this.#owners.clear();
-        this.#overdue.clear();
-        log.warn("reconciler.pass_failed", { message: messageOf(error) });
-      })
+      .catch((error: unknown) => log.warn("reconciler.pass_failed", { message: messageOf(error) }))
       .finally(() => {
         this.#passing = null;
         if (!this.#again) return;
@@ -75,17 +70,33 @@ export class Reconciler {
   }
 
   async #pass(): Promise<void> {
-    if (!(await this.#store.takeLock(LOCK, this.#owner, LOCK_MS))) {
-      this.#walk = null;
-      this.#owners.clear();
-      this.#overdue.clear();
-      return;
-    }
-    await this.#takeFromSilent();
-    await this.#takeOverdue();
+    if (!(await this.#repairRuns())) return;
     const shards = await this.#warmShards();
     await this.#pushLimits(shards);
     await this.#showDue(shards);
+  }
+
+  /** What needs Postgres alone, so that it goes on while Redis is away. False: another is the reconciler now. */
+  async #repairRuns(): Promise<boolean> {
+    let mine = false;
+    try {
+      mine = await this.#store.takeLock(LOCK, this.#owner, LOCK_MS);
+      if (mine) {
+        await this.#takeFromSilent();
+        await this.#takeOverdue();
+      }
+      return mine;
+    } catch (error) {
+      mine = false;
+      throw error;
+    } finally {
+      if (!mine) {
+        // What was observed counts only while Postgres was in reach throughout: an outage makes nobody dead.
+        this.#walk = null;
+        this.#owners.clear();
+        this.#overdue.clear();
+      }
+    }
   }
 
   /** Rule 3: workers that have not been heard of. */
@@ -100,7 +111,7 @@ export class Reconciler {
       const runs = await this.#store.takeFromSilent(owner, beat_at);
       this.repairs.silent += runs.length;
       if (runs.length > 0) log.warn("reconciler.owner_silent", { owner, runs: runs.length });
-      await this.#enqueue(runs);
+      await this.#tell(runs);
     }
   }
 
@@ -116,7 +127,14 @@ export class Reconciler {
     const runs = await this.#store.takeOverdue(stuck);
     this.repairs.overdue += runs.length;
     for (const run of runs) log.warn("reconciler.run_overdue", { run: run.run_id });
-    await this.#enqueue(runs);
+    await this.#tell(runs);
+  }
+
+  /** Tells the queue at once of what has become ready. If it cannot hear, rule 1 shows it the same later. */
+  async #tell(runs: readonly WaitingRun[]): Promise<void> {
+    await this.#enqueue(runs).catch((error: unknown) => {
+      log.warn("reconciler.enqueue_failed", { runs: runs.length, message: messageOf(error) });
+    });
   }
 
   /** Which of `now` have had the same value for 30 s; remembers the others' for the next look. */

@@ -34,7 +34,7 @@ export class LargeValues {
   async outOf(values: JsonObject): Promise<JsonObject> {
     const entries = Object.entries(values).map(async ([name, value]): Promise<[string, Json]> => [
       name,
-      await this.#small(name, value),
+      await this.#small(`set.${name}`, value),
     ]);
     return Object.fromEntries(await Promise.all(entries));
   }
@@ -47,12 +47,12 @@ export class LargeValues {
   /** Events whose large fields are references. */
   async outOfEvents(events: readonly RunEvent[]): Promise<RunEvent[]> {
     return Promise.all(
-      events.map(async (event) => {
+      events.map(async (event, index) => {
         if (this.#store === null || JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
         const fields = await Promise.all(
           Object.entries(event).map(async ([name, value]) => {
             const json = JsonValue.safeParse(value);
-            return [name, json.success ? await this.#small(`event.${name}`, json.data) : value];
+            return [name, json.success ? await this.#small(`event.${index}.${name}`, json.data) : value];
           }),
         );
         return { ...event, ...Object.fromEntries(fields) };
@@ -78,10 +78,19 @@ export class LargeValues {
   }
 }
 
-/** The value behind a reference, or the value itself. */
-export async function loadValue(store: ObjectStore | null, value: Json): Promise<Json> {
+/**
+ * The value behind a reference of `tenant`, or the value itself. State is what clients and models wrote: what looks
+ * like a reference to anything but an object of the tenant's own is a value like others.
+ */
+export async function loadValue(store: ObjectStore | null, value: Json, tenant: string): Promise<Json> {
   const reference = Reference.safeParse(value);
-  if (!reference.success) return value;
+  if (!reference.success || !isKeyOf(tenant, reference.data.$ref)) return value;
   if (store === null) throw new Error("a value lies in the object store, and this worker has none");
   return JsonValue.parse(JSON.parse(await store.get(reference.data.$ref)));
+}
+
+/** Some stores read `..` in a key as a path. */
+function isKeyOf(tenant: string, key: string): boolean {
+  const [first, ...rest] = key.split("/");
+  return first === tenant && rest.every((part) => part !== "" && part !== "." && part !== "..");
 }

@@ -20,7 +20,7 @@ const SHORT_WAIT_MS = 5_000;
 /** What a visit of a step has come to. */
 export type Visited =
   | { is: "result"; checkpoint: Checkpoint; events: RunEvent[]; usage: readonly Usage[]; response: Json | undefined }
-  | { is: "failed"; error: { code: string; message: string } }
+  | { is: "failed"; error: { code: string; message: string }; tries: number; firstFailedAt: string; cause: unknown }
   | { is: "wait"; afterMs: number; park: ParkRecord; event: RunEvent };
 
 /** What a visit needs of its execution. `context` is what the step sees, without what the visit knows by itself. */
@@ -51,10 +51,10 @@ export async function visitStep(visit: Visit): Promise<Visited> {
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       const verdict = error instanceof Stop ? { do: "fail" as const } : judge(error, tries, step.retry, Math.random);
-      const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
-      if (verdict.do === "fail") return { is: "failed", error: failure };
-      if (error instanceof RetryableError && error.answered) answered += 1;
       firstFailedAt ??= new Date().toISOString();
+      const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
+      if (verdict.do === "fail") return { is: "failed", error: failure, tries, firstFailedAt, cause: error };
+      if (error instanceof RetryableError && error.answered) answered += 1;
       const event = stepRetry(step, failure, tries, verdict.afterMs);
       if (verdict.afterMs > SHORT_WAIT_MS) {
         const park: ParkRecord = {
@@ -80,7 +80,7 @@ async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix:
   const limit = withTimeout(
     visit.signal,
     step.timeout_seconds * 1_000,
-    new Stop("step_timeout", `the step took longer than its ${step.timeout_seconds} s`),
+    () => new Stop("step_timeout", `the step took longer than its ${step.timeout_seconds} s`),
   );
   const context: StepContext = {
     ...visit.context,

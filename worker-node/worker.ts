@@ -4,7 +4,7 @@ import type { Lane } from "../shared/contracts/run.ts";
 import { queueShardOf } from "../shared/keys.ts";
 import { log, messageOf } from "../shared/log.ts";
 import { ColdError, scoreOf } from "../shared/queue/queue.ts";
-import type { Job, JobName, Queue } from "../shared/queue/queue.ts";
+import type { Claim, Job, JobName, Queue } from "../shared/queue/queue.ts";
 import type { ClaimedRun, RunLook } from "../shared/store/claim.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { lanesOf } from "./config.ts";
@@ -17,6 +17,9 @@ import { Stop } from "./stop.ts";
 /** A lost marker costs at most this. */
 const LONGEST_WAIT_MS = 2_000;
 const REDIS_PAUSE_MS = 500;
+/** A Redis that has not answered for so long is away: runs are claimed straight from Postgres, once a second. */
+const REDIS_AWAY_MS = 5_000;
+const DIRECT_PAUSE_MS = 1_000;
 /** How long a job is held for the worker that Postgres says executes it: that worker renews it, or it lapses. */
 const HOLD_MS = 5_000;
 
@@ -45,6 +48,8 @@ export class Worker {
   readonly #running = new Map<RunId, Running>();
   readonly #ended = new Map<number, JobName[]>();
   readonly #waiting = new Set<number>();
+  readonly #awaySinceMs = new Map<number, number>();
+  #claimedDirectlyMs = -Infinity;
   #claiming = true;
   #slotFreed = Promise.withResolvers<void>();
   #loops: Promise<void>[] = [];
@@ -100,7 +105,7 @@ export class Worker {
   }
 
   async #loop(shard: number): Promise<void> {
-    const { lanes, waitForWork, onCold, leases } = this.#parts;
+    const { waitForWork, leases } = this.#parts;
     while (this.#claiming) {
       try {
         if (leases.postgresAway) {
@@ -112,14 +117,19 @@ export class Worker {
           await this.#slotFreed.promise;
           continue;
         }
-        const { runs, nextMs } = await this.#claim(shard, free);
-        if (runs > 0) continue;
+        const claim = await this.#askQueue(shard, free);
+        if (!claim) {
+          await this.#claimDirectly(shard, free);
+          await sleep(REDIS_PAUSE_MS);
+          continue;
+        }
+        await this.#take(claim.runs);
+        if (claim.runs.length > 0) continue;
         this.#waiting.add(shard);
         if (this.#endedOf(shard).length > 0) this.#finishSoon(shard);
-        await waitForWork(shard, lanes, Math.min(LONGEST_WAIT_MS, Math.max(1, nextMs)));
+        await waitForWork(shard, this.#lanesWithRoom(), Math.min(LONGEST_WAIT_MS, Math.max(1, claim.nextMs)));
       } catch (error) {
-        if (error instanceof ColdError) onCold(error.shard);
-        else log.warn("worker.claim_failed", { shard, message: messageOf(error) });
+        log.warn("worker.claim_failed", { shard, message: messageOf(error) });
         await sleep(REDIS_PAUSE_MS);
       } finally {
         this.#waiting.delete(shard);
@@ -127,18 +137,50 @@ export class Worker {
     }
   }
 
-  async #claim(shard: number, free: number): Promise<{ runs: number; nextMs: number }> {
-    const { queue, owner } = this.#parts;
+  /** What the queue gives; null when it is away or cold. */
+  async #askQueue(shard: number, free: number): Promise<Claim | null> {
+    const { queue, owner, onCold } = this.#parts;
     const ended = this.#takeEnded(shard);
     try {
-      const claim = await queue.claim(shard, owner, LEASE_MS, free, this.#caps(), ended.map(({ run }) => run));
-      await this.#take(claim.runs);
-      return { runs: claim.runs.length, nextMs: claim.nextMs };
+      const claim = await queue.claim(
+        shard,
+        owner,
+        LEASE_MS,
+        free,
+        this.#caps(),
+        ended.map(({ run }) => run),
+      );
+      this.#awaySinceMs.delete(shard);
+      return claim;
     } catch (error) {
       // Whether they were finished is not known: finishing again is harmless, forgetting them costs a lapse.
       this.#endedOf(shard).push(...ended);
-      throw error;
+      if (error instanceof ColdError) onCold(shard);
+      else if (!this.#awaySinceMs.has(shard)) log.warn("worker.queue_away", { shard, message: messageOf(error) });
+      if (!this.#awaySinceMs.has(shard)) this.#awaySinceMs.set(shard, performance.now());
+      return null;
     }
+  }
+
+  /** Once a second, after five seconds without a queue. PROTOCOL.md section 11. */
+  async #claimDirectly(shard: number, free: number): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs - (this.#awaySinceMs.get(shard) ?? nowMs) < REDIS_AWAY_MS) return;
+    if (nowMs - this.#claimedDirectlyMs < DIRECT_PAUSE_MS) return;
+    this.#claimedDirectlyMs = nowMs;
+    for (const run of await this.#parts.store.claimDirectly(this.#parts.owner, free)) {
+      // It was taken from us as stuck, and nobody but us could take it: the old execution first has to go.
+      const old = this.#running.get(run.run_id);
+      old?.stop.abort(new Stop("lost", "the run was taken back"));
+      await old?.done;
+      this.#begin(run);
+    }
+  }
+
+  /** Only these are waited for: a lane that is full here has a marker for others all the time. */
+  #lanesWithRoom(): Lane[] {
+    const caps = this.#caps();
+    return this.#parts.lanes.filter((lane) => (caps[lane] ?? 0) > 0);
   }
 
   /** What each lane may still get here. */
@@ -222,10 +264,11 @@ export class Worker {
       this.#endedOf(shard).push(job);
       if (this.#waiting.has(shard)) this.#finishSoon(shard);
     } else if (ending.is === "parked") {
-      await this.#parts.queue.release(
-        [{ ...job, status: ending.status, delayMs: ending.delayMs }],
-        this.#parts.owner,
-      );
+      const waiting = { ...job, status: ending.status, delayMs: ending.delayMs };
+      await this.#parts.queue.release([waiting], this.#parts.owner).catch((error: unknown) => {
+        // Its lease lapses, and the reconciler shows it when it is due.
+        log.warn("run.release_failed", { run: job.run, message: messageOf(error) });
+      });
     }
   }
 

@@ -4,8 +4,7 @@ import { RunId } from "../../shared/contracts/ids.ts";
 import { keys } from "../../shared/keys.ts";
 import { readEntries } from "../../shared/store/journal.ts";
 import { readPositions } from "../../shared/store/runs.ts";
-import type { Sql } from "../../shared/store/sql.ts";
-import { openDatabase } from "../database.ts";
+import { KeptDatabase } from "../database.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { LiveFeed } from "./feed.ts";
@@ -14,6 +13,10 @@ import { SSE_HEADERS, comeBack } from "./sse.ts";
 
 /** More would not fit the memory and the time of one object; the number of shards is configuration. */
 const MAX_VIEWERS = 2_000;
+
+const CONNECTIONS = 4;
+/** Longer than the database lets a statement run. */
+const ANSWER_MS = 6_000;
 
 /** Entries a page of the journal has at most. */
 const PAGE = 200;
@@ -25,7 +28,7 @@ const Join = z.object({
 });
 
 /** What is open while there are viewers, and closed when the last one has gone: open sockets keep an object alive. */
-type Watch = { relay: Relay; feed: LiveFeed; sql: Sql; timer: ReturnType<typeof setInterval> };
+type Watch = { relay: Relay; feed: LiveFeed; database: KeptDatabase; timer: ReturnType<typeof setInterval> };
 
 /**
  * The relay of one event shard: one connection to Redis, whatever the number of its viewers.
@@ -44,10 +47,10 @@ export class RelayShard extends DurableObject<Env> {
   }
 
   #open(shard: number): Watch {
-    const sql = openDatabase(this.env.HYPERDRIVE, 4);
+    const database = new KeptDatabase(this.env.HYPERDRIVE, CONNECTIONS, ANSWER_MS);
     const relay = new Relay({
-      page: (run, after) => readEntries(sql, run, after, PAGE),
-      positions: (runs) => readPositions(sql, runs),
+      page: (run, after) => database.ask((sql) => readEntries(sql, run, after, PAGE)),
+      positions: (runs) => database.ask((sql) => readPositions(sql, runs)),
     });
     const feed = new LiveFeed(readConfig(this.env).REDIS_URL, keys.live(shard), {
       entry: (entry) => relay.hear(entry),
@@ -55,7 +58,7 @@ export class RelayShard extends DurableObject<Env> {
     });
     this.ctx.waitUntil(feed.follow());
     const timer = setInterval(() => relay.tick(feed.following), TIMING.tickMs);
-    return { relay, feed, sql, timer };
+    return { relay, feed, database, timer };
   }
 
   #closeIfEmpty(watch: Watch): void {
@@ -63,6 +66,6 @@ export class RelayShard extends DurableObject<Env> {
     this.#watch = null;
     clearInterval(watch.timer);
     watch.feed.stop();
-    this.ctx.waitUntil(watch.sql.end({ timeout: 1 }));
+    watch.database.close();
   }
 }

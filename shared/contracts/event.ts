@@ -31,6 +31,8 @@ export type EventFields = {
   transform_result: StepRef & { result: Json };
   /** A checkpoint inside a step that nothing else was to be told of. */
   checkpoint: Record<never, never>;
+  /** A client has the run go on after its end: from its last result, or from before the named step's. */
+  run_retried: { from_step_id: string | null };
   orchestration_end: { orch_step_id: string };
   orchestration_complete: { status: "completed" | "failed" | "cancelled"; final_state: JsonObject };
   orchestration_error: { error: string; code: string };

@@ -59,8 +59,10 @@ export function fold(initialState: JsonObject, entries: readonly StoredEntry[]):
         progress.end = end;
         break;
       }
-      case "note":
       case "rewind":
+        progress.end = null;
+        break;
+      case "note":
         break;
     }
   }
@@ -77,15 +79,15 @@ function take(progress: Progress, checkpoint: Checkpoint): void {
 }
 
 /** Entries that still count: a `rewind` cuts away the results between the place it keeps and itself. */
-function survivors(entries: readonly StoredEntry[]): StoredEntry[] {
+export function survivors(entries: readonly StoredEntry[]): StoredEntry[] {
   let kept: StoredEntry[] = [];
   for (const entry of entries) {
     if (entry.kind === "rewind" && entry.output !== null) {
       const { keep_seq } = RewindRecord.parse(JSON.parse(entry.output));
-      kept = kept.filter((earlier) => earlier.seq <= keep_seq);
-    } else {
-      kept.push(entry);
+      // Retries start anew; an end that is kept is kept for its result alone.
+      kept = kept.filter((earlier) => earlier.seq <= keep_seq && earlier.kind !== "park");
     }
+    kept.push(entry);
   }
   return kept;
 }

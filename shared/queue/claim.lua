@@ -12,12 +12,14 @@ local no = refusal() or check_sizes()
 if no then return no end
 local owner, lease_ms, slots, n_ended = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
-local SCAN = 100
+local MAX_DUE = 100
+-- So many that what nobody serves any more does not hide what this worker may take.
+local MAX_LAPSED = 5000
 
 for i = 5, 4 + n_ended do finish(ARGV[i], owner) end
 drop_lapsed_reservations()
 for _, key in ipairs({ due, timer }) do
-  for _, run in ipairs(redis.call("ZRANGEBYSCORE", key, "-inf", whole(now_ms), "LIMIT", 0, SCAN)) do
+  for _, run in ipairs(redis.call("ZRANGEBYSCORE", key, "-inf", whole(now_ms), "LIMIT", 0, MAX_DUE)) do
     local job = read(run)
     leave(job)
     enter(job, "ready", now_ms)
@@ -37,7 +39,7 @@ local function take(job)
   caps[job.lane] = caps[job.lane] - 1
 end
 
-for _, run in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", whole(now_ms), "LIMIT", 0, slots + SCAN)) do
+for _, run in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", whole(now_ms), "LIMIT", 0, MAX_LAPSED)) do
   if slots <= 0 then break end
   local job = read(run)
   if (caps[job.lane] or 0) > 0 then
@@ -50,11 +52,13 @@ end
 
 -- Start-time fair queueing, the same among lanes and among the tenants of a lane: who has the smallest start is
 -- served, the virtual time becomes that start, and his next turn starts 1/weight later.
-local function read_tag(field) return tonumber(redis.call("HGET", tags, field) or 0) end
 local function text(number) return string.format("%.17g", number) end
 
-local lanes_time, lane_finish = read_tag("\0"), {}
-for lane in pairs(caps) do lane_finish[lane] = read_tag("\0" .. lane) end
+local lane_fields = { "\0" }
+for _, lane in ipairs(LANES) do lane_fields[#lane_fields + 1] = "\0" .. lane end
+local lane_tags = redis.call("HMGET", tags, unpack(lane_fields))
+local lanes_time, lane_finish = tonumber(lane_tags[1] or 0), {}
+for i, lane in ipairs(LANES) do lane_finish[lane] = tonumber(lane_tags[i + 1] or 0) end
 
 -- The lane whose turn it is, and the first tenant of its ring with the start of his turn.
 local function next_turn()
@@ -73,7 +77,7 @@ local function next_turn()
   return best, tenant, start
 end
 
-local turns = 0
+local lanes_served = {}
 while slots > 0 do
   local lane, tenant, start = next_turn()
   if not lane then break end
@@ -93,15 +97,16 @@ while slots > 0 do
   -- Behind the others, if the move has left it in the ring.
   redis.call("ZADD", ring(lane), "XX", next_start, tenant)
   take(job)
-  turns = turns + 1
+  lanes_served[lane] = true
 end
-if turns > 0 then
-  redis.call("HSET", tags, "\0", text(lanes_time))
-  for lane, finish_tag in pairs(lane_finish) do redis.call("HSET", tags, "\0" .. lane, text(finish_tag)) end
+for lane in pairs(lanes_served) do
+  redis.call("HSET", tags, "\0", text(lanes_time), "\0" .. lane, text(lane_finish[lane]))
 end
 
-for _, lane in ipairs(LANES) do
-  if redis.call("ZCARD", ring(lane)) > 0 then mark(lane) end
+if redis.call("ZCARD", ready) > 0 then
+  for _, lane in ipairs(LANES) do
+    if redis.call("ZCARD", ring(lane)) > 0 then mark(lane) end
+  end
 end
 
 local next_ms = 60000

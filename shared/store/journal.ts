@@ -6,6 +6,18 @@ import type { EntryLines } from "../events/lines.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
 
+/** Why a run failed for good. `tries` of the step; the stack is for operators, clients never see it. */
+export const DeadLetter = z.object({
+  code: z.string(),
+  message: z.string(),
+  stack: z.string().nullable(),
+  step_id: z.string().nullable(),
+  tries: z.number().int(),
+  /** When the step failed first, or null: with this very entry. */
+  first_failed_at: z.string().nullable(),
+});
+export type DeadLetter = z.infer<typeof DeadLetter>;
+
 /**
  * One entry on its way into a run's journal, with its fence: `attempt`, `owner` and `known_seq`, the number of the
  * last event that this worker knows of.
@@ -36,6 +48,8 @@ export const NewEntry = z.object({
   signals: z.number().int(),
   /** JSON text of RunError, when the run fails. */
   error: z.string().nullable(),
+  /** What operators are told of a run that fails for good. */
+  dead_letter: DeadLetter.nullable(),
 });
 export type NewEntry = z.infer<typeof NewEntry>;
 
@@ -45,6 +59,9 @@ export type Committed = { run_id: RunId; event_seq: number; signals: number; can
 /**
  * Commits entries, at most one a run, all in one statement: the checkpoint, its events, its charges and the change
  * of the run are true together or not at all.
+ *
+ * The fence does not ask for `status = 'running'`: the table's constraint says that only what runs has an owner, and
+ * asked for, it would tempt the planner to read all that runs instead of these few by their key (4 ms, not 2, per 100).
  *
  * An entry whose fence does not hold is left out of the answer; it is not an error. `event_seq` in the fence makes
  * repeating a flush harmless: the second time nothing matches.
@@ -62,8 +79,8 @@ export async function flush(sql: Sql, entries: readonly NewEntry[]): Promise<Com
         ${column((e) => e.kind)}::text[],
         ${column((e) => e.step_path)}::text[],
         ${column((e) => e.visit)}::int[],
-        ${column((e) => e.output)}::text[],
-        ${column((e) => e.events)}::text[],
+        string_to_array(${jsonTexts(entries.map((e) => e.output ?? ""))}, chr(30)),
+        string_to_array(${jsonTexts(entries.map((e) => e.events))}, chr(30)),
         ${column((e) => e.events_n)}::int[],
         ${column((e) => e.deadline_ms)}::float8[],
         ${column((e) => e.current_step)}::text[],
@@ -94,14 +111,13 @@ export async function flush(sql: Sql, entries: readonly NewEntry[]): Promise<Com
         ended_at = case when e.status in ('completed', 'failed', 'cancelled') then now() end,
         error = e.error
       from e
-      where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.status = 'running'
-        and r.event_seq = e.known_seq and (e.kind <> 'park' or r.signals = e.signals)
+      where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq and (e.kind <> 'park' or r.signals = e.signals)
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events
+        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, r.tenant_id, r.orchestration_id
     ), written as (
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
-      select run_id, event_seq, events_n, attempt, kind, step_path, visit, output, events from moved
-    )${chargeUsage(sql, entries)}
+      select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
+    )${chargeUsage(sql, entries)}${buryDead(sql, entries)}
     select run_id, event_seq, signals, cancel from moved`;
 }
 
@@ -129,6 +145,29 @@ function chargeUsage(sql: Sql, entries: readonly NewEntry[]) {
       insert into usage (run_id, seq, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
       select run_id, m.event_seq, u.call, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost
       from moved m join charges u using (run_id)
+    )`;
+}
+
+/** Many JSON texts as one: JSON writes control characters as escapes, so U+001E stands in none, and nothing is escaped anew. */
+function jsonTexts(texts: readonly string[]): string {
+  return texts.join("\u001e");
+}
+
+/** One dead letter for each end in failure, in the same statement: it exists if and only if the run has failed. */
+function buryDead(sql: Sql, entries: readonly NewEntry[]) {
+  const dead = entries.flatMap(({ run_id, dead_letter }) => (dead_letter ? [{ run_id, ...dead_letter }] : []));
+  if (dead.length === 0) return sql``;
+  return sql`, buried as (
+      insert into dead_letters (run_id, seq, tenant_id, orchestration_id, code, message, stack, step_id, tries, attempt,
+        first_failed_at)
+      select run_id, m.event_seq, m.tenant_id, m.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries,
+        m.attempt, coalesce(d.first_failed_at, now())
+      from moved m join unnest(
+        ${pgArray(dead.map((d) => d.run_id))}::text[], ${pgArray(dead.map((d) => d.code))}::text[],
+        ${pgArray(dead.map((d) => d.message))}::text[], ${pgArray(dead.map((d) => d.stack))}::text[],
+        ${pgArray(dead.map((d) => d.step_id))}::text[], ${pgArray(dead.map((d) => d.tries))}::int[],
+        ${pgArray(dead.map((d) => d.first_failed_at))}::timestamptz[]
+      ) as d(run_id, code, message, stack, step_id, tries, first_failed_at) using (run_id)
     )`;
 }
 

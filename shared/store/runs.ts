@@ -10,18 +10,25 @@ import type { Sql } from "./sql.ts";
  * Commits admitted runs, each pinned to the newest version of its definition: the tenant's own, else the shared one.
  *
  * One statement for all, so one commit. A run that is not in the answer was not accepted: its definition does not
- * exist, or its idempotency key is taken (`findIdempotent` tells). A batch may carry a key only once.
+ * exist, or its idempotency key is taken (`findIdempotent` tells), or its tenant's queue is full. A batch may carry a
+ * key only once.
+ *
+ * `counted`: who has seen to it that the tenants' queues have room. While Redis is away it is counted here, under a lock
+ * on each tenant, which costs what Redis saves.
  */
 export async function acceptRuns(
   sql: Sql,
   runs: readonly NewRun[],
+  counted: "by_queue" | "here" = "by_queue",
 ): Promise<Map<RunId, { queued_at_ms: number; definition_version: number }>> {
   const rows = await sql<{ run_id: RunId; queued_at_ms: number; definition_version: number }[]>`
-    with asked as (
+    with given as (
       select * from json_to_recordset(${JSON.stringify(runs)}::text::json) as r(
         run_id text, tenant_id text, orchestration_id text, lane text, priority int, correlation_id text,
         session_id text, triggered_by text, input text, metadata text, delay_ms float8,
         idempotency_key text, request_hash text)
+    ), asked as (
+      ${counted === "here" ? withRoom(sql) : sql`select * from given`}
     ), pinned as (
       select distinct on (a.run_id) a.run_id, o.tenant_id as definition_tenant, o.version
       from asked a
@@ -48,6 +55,16 @@ export async function acceptRuns(
     where a.idempotency_key is null or exists (select from keyed k where k.run_id = a.run_id)
     returning run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms`;
   return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
+}
+
+/** Of each tenant's runs as many as its queue has room for. */
+function withRoom(sql: Sql) {
+  return sql`
+    select g.* from (
+      select *, row_number() over (partition by tenant_id order by run_id) as place from given
+    ) g
+    join (select tenant_id, queue_room(tenant_id) as room from given group by tenant_id) t using (tenant_id)
+    where g.place <= t.room`;
 }
 
 /** The run that a live idempotency key stands for: keys live 24 hours. */

@@ -1,6 +1,6 @@
-import type { Sql } from "postgres";
+import type { PendingQuery, Row, Sql } from "postgres";
 
-export type { Sql };
+export type { PendingQuery, Row, Sql };
 
 /**
  * Options of every connection. `fetch_types` would ask the server for its array types before the first query, one
@@ -8,14 +8,22 @@ export type { Sql };
  */
 export const connectionOptions = { fetch_types: false, connect_timeout: 3, onnotice: () => {} } as const;
 
-/** A Postgres array literal, for `${pgArray(values)}::text[]`. Null stays null. */
+/**
+ * A Postgres array literal, for `${pgArray(values)}::text[]`. Null stays null; a NUL character, which text cannot hold,
+ * becomes U+FFFD (JSON text never has one).
+ */
 export function pgArray(values: Iterable<string | number | null>): string {
   let literal = "";
   for (const value of values) {
     if (literal !== "") literal += ",";
     if (value === null) literal += "NULL";
     else if (typeof value === "number") literal += value;
-    else literal += `"${value.replace(/["\\]/g, "\\$&")}"`;
+    else literal += `"${escape(value)}"`;
   }
   return `{${literal}}`;
+}
+
+/** Twice as fast as one regular expression, and this is the dearest line of a flush. */
+function escape(text: string): string {
+  return text.replaceAll("\0", "\uFFFD").replaceAll("\\", "\\\\").replaceAll('"', '\\"');
 }

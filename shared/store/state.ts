@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
-import { ClaimedRun, RunLook, claimRuns, handBack, lookUp, readPinned } from "./claim.ts";
+import { ClaimedRun, RunLook, claimDirectly, claimRuns, handBack, lookUp, readPinned } from "./claim.ts";
 import { readDefinition } from "./definitions.ts";
 import { NewEntry, findCommitted, flush } from "./journal.ts";
 import { takeLock } from "./locks.ts";
@@ -54,6 +54,11 @@ const Stored = z.object({ owner: z.string(), version: z.number(), definition: z.
 /** Everything a worker may ask, by name: the whole of what it needs of Postgres. */
 const verbs = {
   claim: verb(z.tuple([Incarnation, runIds]), z.array(ClaimedRun), claimRuns),
+  claimDirectly: verb(
+    z.tuple([Incarnation, z.number().int().min(1).max(1_000)]),
+    z.array(ClaimedRun),
+    claimDirectly,
+  ),
   lookUp: verb(z.tuple([runIds]), z.array(RunLook), lookUp),
   handBack: verb(
     z.tuple([Incarnation, z.array(z.object({ run_id: RunId, attempt: z.number().int() }))]),
@@ -133,6 +138,7 @@ type Call = <Args extends unknown[], Result>(
 function bind(call: Call): StateStore {
   return {
     claim: (...args) => call("claim", verbs.claim, args),
+    claimDirectly: (...args) => call("claimDirectly", verbs.claimDirectly, args),
     lookUp: (...args) => call("lookUp", verbs.lookUp, args),
     handBack: (...args) => call("handBack", verbs.handBack, args),
     flush: (...args) => call("flush", verbs.flush, args),

@@ -134,7 +134,10 @@ describe("while a store is away", () => {
       expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "2"]);
       expect(await bodyOf(answer)).toMatchObject({ code: "redis_away" });
       expect((await own.call("GET", `/api/v2/orchestrations/runs/${run}/status`)).status).toBe(200);
-      expect(await bodyOf(await own.call("GET", "/health"))).toMatchObject({ status: "degraded", redis_connected: false });
+      expect(await bodyOf(await own.call("GET", "/health"))).toMatchObject({
+        status: "degraded",
+        redis_connected: false,
+      });
       expect((await own.call("GET", "/readyz")).status).toBe(503);
       const saved = await own.call("POST", "/scale/tenants", { body: { tenant_id: "saved-anyway" } });
       expect(saved.status).toBe(201);
@@ -150,8 +153,12 @@ describe("while a store is away", () => {
     try {
       await own.world.service.stop();
       const back = await startRedis(port);
-      await expect.poll(async () => (await own.call("POST", RUN, { body: {} })).status, { timeout: 10_000 }).toBe(503);
-      await expect.poll(async () => (await bodyOf(await own.call("POST", RUN, { body: {} }))).code, { timeout: 10_000 }).toBe("rebuilding");
+      await expect
+        .poll(async () => (await own.call("POST", RUN, { body: {} })).status, { timeout: 10_000 })
+        .toBe(503);
+      await expect
+        .poll(async () => (await bodyOf(await own.call("POST", RUN, { body: {} }))).code, { timeout: 10_000 })
+        .toBe("rebuilding");
       await expect.poll(() => own.world.redis.status, { timeout: 10_000 }).toBe("ready");
       await openQueue(own.world.queue);
       expect((await own.call("POST", RUN, { body: {} })).status).toBe(202);

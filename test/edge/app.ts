@@ -1,6 +1,8 @@
 /** The app in this process, on real stores: for what does not depend on the Workers runtime. */
 import { createApp } from "../../edge/app.ts";
-import type { Env } from "../../edge/env.ts";
+import { readConfig, type Env } from "../../edge/env.ts";
+import { Intake } from "../../edge/intake/intake.ts";
+import { queueOf } from "../../edge/redis.ts";
 import { openServices } from "../../edge/services.ts";
 import { SMOKE, startWorld, type World } from "./world.ts";
 
@@ -27,8 +29,18 @@ export async function startApp(vars: Record<string, string> = {}): Promise<TestA
   const platformKey = await world.key(null);
   const pending: Promise<unknown>[] = [];
   // One pool instead of a connection for each request: Node does not close them with the request, as workerd does.
-  const app = createApp((env, after) => ({ ...openServices(env, after), sql: world.sql }));
-  const env = { ...world.vars, ...vars, HYPERDRIVE: { connectionString: world.postgresUrl } } as unknown as Env;
+  const app = createApp((env, after) =>
+    Object.defineProperty(openServices(env, after), "sql", { value: world.sql }),
+  );
+  const variables = { ...world.vars, ...vars };
+  const config = readConfig(variables);
+  const intake = new Intake({
+    config,
+    queue: queueOf(config),
+    ask: (question) => question(world.sql),
+    after: (work) => void pending.push(work),
+  });
+  const env = { ...variables, INTAKE: { getByName: () => intake } } as unknown as Env;
   const context = {
     waitUntil: (work: Promise<unknown>) => void pending.push(work),
     passThroughOnException() {},

@@ -60,7 +60,11 @@ describe("every route that takes a key", () => {
     test(`answers 401 to ${what}, and says how to authenticate`, async () => {
       const key = await keyOf();
       for (const { route, answer } of await everywhere(key, headers)) {
-        expect([route, answer.status, answer.headers.get("www-authenticate")]).toEqual([route, 401, "Bearer"]);
+        expect([route, answer.status, answer.headers.get("www-authenticate")]).toEqual([
+          route,
+          401,
+          "Bearer",
+        ]);
         const problem = await bodyOf(answer);
         expect(problem).toMatchObject({ status: 401, code: "unauthorized" });
         if (key) expect(JSON.stringify(problem)).not.toContain(key);
@@ -72,7 +76,10 @@ describe("every route that takes a key", () => {
     for (const { method, path, scopes } of routes) {
       const others = Scope.options.filter((scope) => !scopes.includes(scope));
       const body = method === "POST" || method === "PUT" ? {} : undefined;
-      const answer = await app.call(method, path, { key: await app.world.key(null, others), ...(body && { body }) });
+      const answer = await app.call(method, path, {
+        key: await app.world.key(null, others),
+        ...(body && { body }),
+      });
       expect([method, path, answer.status]).toEqual([method, path, 403]);
     }
   });
@@ -100,13 +107,17 @@ describe("a tenant's key", () => {
     const answer = await app.call("POST", RUN, { key, body: { message: "hi", tenant_id: "globex" } });
     expect(answer.status).toBe(403);
     expect((await app.call("GET", "/api/v2/orchestrations?tenant_id=globex", { key })).status).toBe(403);
-    expect((await app.call("POST", RUN, { key, body: { message: "hi", tenant_id: "acme" } })).status).toBe(202);
+    expect((await app.call("POST", RUN, { key, body: { message: "hi", tenant_id: "acme" } })).status).toBe(
+      202,
+    );
   });
 
   test("may not see or change tenants, whatever its scopes", async () => {
     const key = await app.world.key("acme");
     expect((await app.call("GET", "/scale/tenants", { key })).status).toBe(403);
-    expect((await app.call("POST", "/api/scale/tenants", { key, body: { tenant_id: "acme" } })).status).toBe(403);
+    expect((await app.call("POST", "/api/scale/tenants", { key, body: { tenant_id: "acme" } })).status).toBe(
+      403,
+    );
   });
 
   test("sees its own definitions and the shared ones, and not another tenant's", async () => {

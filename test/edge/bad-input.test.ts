@@ -12,7 +12,11 @@ async function problem(method: string, path: string, options: Parameters<TestApp
   const answer = await app.call(method, path, options);
   expect(answer.headers.get("content-type")).toBe("application/problem+json");
   const body = await bodyOf(answer);
-  expect(body).toMatchObject({ status: answer.status, detail: expect.any(String), request_id: expect.any(String) });
+  expect(body).toMatchObject({
+    status: answer.status,
+    detail: expect.any(String),
+    request_id: expect.any(String),
+  });
   expect(answer.headers.get("x-request-id")).toBe(body.request_id);
   return body;
 }
@@ -35,7 +39,10 @@ describe("a request that is not right", () => {
 
   test("names each wrong field", async () => {
     const body = { message: 7, priority: 99 };
-    expect((await problem("POST", RUN, { body })).errors).toMatchObject([{ path: "message" }, { path: "priority" }]);
+    expect((await problem("POST", RUN, { body })).errors).toMatchObject([
+      { path: "message" },
+      { path: "priority" },
+    ]);
   });
 
   test("that is not JSON is 415", async () => {
@@ -51,9 +58,13 @@ describe("a request that is not right", () => {
   });
 
   test("for what does not exist is 404, at once", async () => {
-    expect(await problem("POST", "/api/v2/orchestrations/nope/run", { body: {} })).toMatchObject({ status: 404 });
+    expect(await problem("POST", "/api/v2/orchestrations/nope/run", { body: {} })).toMatchObject({
+      status: 404,
+    });
     expect(await problem("GET", "/api/v2/orchestrations/nope")).toMatchObject({ status: 404 });
-    expect(await problem("GET", runPath("run_000000000000_1780499750067", "status"))).toMatchObject({ status: 404 });
+    expect(await problem("GET", runPath("run_000000000000_1780499750067", "status"))).toMatchObject({
+      status: 404,
+    });
     expect(await problem("GET", runPath("x';drop table runs", "status"))).toMatchObject({ status: 404 });
     expect(await problem("GET", "/nowhere")).toMatchObject({ status: 404, code: "not_found" });
   });
@@ -66,7 +77,10 @@ describe("a request that is not right", () => {
     const run = await startRun(app);
     for (const id of ["x", "-1", "1780499750067", `${run.slice(-13)}-x`, "1780499750067-1"]) {
       const headers = { "last-event-id": id };
-      expect(await problem("GET", runPath(run, "stream"), { headers })).toMatchObject({ status: 400, code: "bad_event_id" });
+      expect(await problem("GET", runPath(run, "stream"), { headers })).toMatchObject({
+        status: 400,
+        code: "bad_event_id",
+      });
     }
     expect(await problem("GET", runPath(run, "events?start=x"))).toMatchObject({ status: 400 });
     expect(await problem("GET", runPath(run, "events?limit=0"))).toMatchObject({ status: 422 });
@@ -74,24 +88,38 @@ describe("a request that is not right", () => {
 
   test("for a result that is not there yet is 409", async () => {
     const run = await startRun(app);
-    expect(await problem("GET", runPath(run, "result"))).toMatchObject({ status: 409, code: "run_not_finished" });
+    expect(await problem("GET", runPath(run, "result"))).toMatchObject({
+      status: 409,
+      code: "run_not_finished",
+    });
   });
 
   test.each([
-    ["a cycle without a bound", [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "a", max_iterations: 0 }]],
-    ["a target that does not exist", [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "z" }]],
+    [
+      "a cycle without a bound",
+      [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "a", max_iterations: 0 }],
+    ],
+    [
+      "a target that does not exist",
+      [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "z" }],
+    ],
     ["no steps", []],
   ])("a definition with %s is 422 with the field", async (_what, steps) => {
     const body = { name: "Bad", entry_step_id: "a", steps };
     const answer = await problem("PUT", "/api/v2/orchestrations/orch_bad", { body });
-    expect(answer).toMatchObject({ status: 422, errors: [{ path: expect.any(String), message: expect.any(String) }] });
+    expect(answer).toMatchObject({
+      status: 422,
+      errors: [{ path: expect.any(String), message: expect.any(String) }],
+    });
   });
 
   test("a definition under a reserved id or with another id in its body is 422", async () => {
     const body = { name: "Bad", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
     expect(await problem("PUT", "/api/v2/orchestrations/runs", { body })).toMatchObject({ status: 422 });
     const other = { ...body, id: "orch_other" };
-    expect(await problem("PUT", "/api/v2/orchestrations/orch_one", { body: other })).toMatchObject({ status: 422 });
+    expect(await problem("PUT", "/api/v2/orchestrations/orch_one", { body: other })).toMatchObject({
+      status: 422,
+    });
   });
 });
 

@@ -12,12 +12,16 @@ afterAll(() => app.stop());
 
 const claimAll = async () => {
   await app.settled();
-  return (await app.world.queue.claim(0, "w#00000000", 15_000, 1000, ALL_LANES, [])).runs.map(({ run }) => run);
+  return (await app.world.queue.claim(0, "w#00000000", 15_000, 1000, ALL_LANES, [])).runs.map(
+    ({ run }) => run,
+  );
 };
 
 describe("POST …/run", () => {
   test("answers 202 with relative addresses, and the run is committed and on the queue", async () => {
-    const answer = await app.call("POST", RUN, { body: { message: "hi", priority: 3, metadata: { a: [1] }, state: { k: "v" } } });
+    const answer = await app.call("POST", RUN, {
+      body: { message: "hi", priority: 3, metadata: { a: [1] }, state: { k: "v" } },
+    });
     expect(answer.status).toBe(202);
     const body = await bodyOf(answer);
     const run = RunId.parse(body.run_id);
@@ -28,7 +32,13 @@ describe("POST …/run", () => {
       status_url: `/api/v2/orchestrations/runs/${run}/status`,
     });
     const [row] = await app.world.sql`select * from runs where run_id = ${run}`;
-    expect(row).toMatchObject({ status: "queued", priority: 3, lane: "default", definition_version: 1, definition_tenant: "" });
+    expect(row).toMatchObject({
+      status: "queued",
+      priority: 3,
+      lane: "default",
+      definition_version: 1,
+      definition_tenant: "",
+    });
     expect(JSON.parse(row?.input)).toEqual({ message: "hi", state: { k: "v" } });
     expect(JSON.parse(row?.metadata)).toEqual({ a: [1] });
     expect(await claimAll()).toContain(run);
@@ -46,16 +56,25 @@ describe("POST …/run", () => {
   test("uses the default tenant for a platform key that names none, and makes an unknown one", async () => {
     const run = await startRun(app);
     const named = await startRun(app, { body: { tenant_id: "brand-new" } });
-    expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({ tenant_id: "default" });
-    expect(await bodyOf(await app.call("GET", runPath(named, "status")))).toMatchObject({ tenant_id: "brand-new" });
+    expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({
+      tenant_id: "default",
+    });
+    expect(await bodyOf(await app.call("GET", runPath(named, "status")))).toMatchObject({
+      tenant_id: "brand-new",
+    });
     const [row] = await app.world.sql`select * from tenants where tenant_id = 'brand-new'`;
-    expect(row).toMatchObject({ max_concurrent_runs: 100, max_queued_runs: 1000, requests_per_second: 1000, weight: 1 });
+    expect(row).toMatchObject({
+      max_concurrent_runs: 100,
+      max_queued_runs: 1000,
+      requests_per_second: 1000,
+      weight: 1,
+    });
   });
 
   test("takes text that JSON must escape", async () => {
-    const run = await startRun(app, { body: { message: "nul \u0000, lone \ud800, quote \" and \n line" } });
+    const run = await startRun(app, { body: { message: 'nul \u0000, lone \ud800, quote " and \n line' } });
     const [row] = await app.world.sql<{ input: string }[]>`select input from runs where run_id = ${run}`;
-    expect(JSON.parse(row?.input ?? "").message).toBe("nul \u0000, lone \ud800, quote \" and \n line");
+    expect(JSON.parse(row?.input ?? "").message).toBe('nul \u0000, lone \ud800, quote " and \n line');
   });
 });
 
@@ -125,10 +144,20 @@ describe("a run", () => {
     await scribe.claim();
     await app.world.sql`update runs set cost_micro_usd = 47000, tokens = 12400 where run_id = ${run}`;
     const running = await status();
-    expect(running).toMatchObject({ status: "running", worker_id: "scribe", attempt: 1, total_cost_usd: 0.047, total_tokens_used: 12400 });
+    expect(running).toMatchObject({
+      status: "running",
+      worker_id: "scribe",
+      attempt: 1,
+      total_cost_usd: 0.047,
+      total_tokens_used: 12400,
+    });
     expect(running.started_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     await scribe.end();
-    expect(await status()).toMatchObject({ status: "completed", worker_id: null, ended_at: expect.any(String) });
+    expect(await status()).toMatchObject({
+      status: "completed",
+      worker_id: null,
+      ended_at: expect.any(String),
+    });
   });
 
   test("tells its result when it has ended", async () => {
@@ -150,7 +179,11 @@ describe("a run", () => {
     const base = run.slice(-13);
     const ids = async (query: string) => {
       const body = await bodyOf(await app.call("GET", runPath(run, `events${query}`)));
-      return { ids: (body.events as { id: string }[]).map(({ id }) => id), next: body.next_cursor, count: body.count };
+      return {
+        ids: (body.events as { id: string }[]).map(({ id }) => id),
+        next: body.next_cursor,
+        count: body.count,
+      };
     };
     const all = [1, 2, 3, 4, 5].map((n) => `${base}-${n}`);
     expect(await ids("")).toEqual({ ids: all, next: null, count: 5 });
@@ -169,16 +202,26 @@ describe("definitions", () => {
 
   test("keep every version, and show the newest", async () => {
     const path = "/api/v2/orchestrations/orch_versions";
-    expect(await bodyOf(await app.call("PUT", path, { body: definition }))).toMatchObject({ version: 1, tenant_id: null });
-    expect(await bodyOf(await app.call("PUT", path, { body: { ...definition, name: "D2" } }))).toMatchObject({ version: 2 });
-    expect(await bodyOf(await app.call("GET", path))).toMatchObject({ id: "orch_versions", name: "D2", version: 2 });
+    expect(await bodyOf(await app.call("PUT", path, { body: definition }))).toMatchObject({
+      version: 1,
+      tenant_id: null,
+    });
+    expect(await bodyOf(await app.call("PUT", path, { body: { ...definition, name: "D2" } }))).toMatchObject({
+      version: 2,
+    });
+    expect(await bodyOf(await app.call("GET", path))).toMatchObject({
+      id: "orch_versions",
+      name: "D2",
+      version: 2,
+    });
     expect(await bodyOf(await app.call("GET", `${path}?version=1`))).toMatchObject({ name: "D", version: 1 });
     expect((await app.call("GET", `${path}?version=3`)).status).toBe(404);
   });
 
   test("are listed page by page, and not any more when deleted", async () => {
     const key = await app.world.key("lister");
-    for (const id of ["l_1", "l_2", "l_3"]) await app.call("PUT", `/api/v2/orchestrations/${id}`, { key, body: definition });
+    for (const id of ["l_1", "l_2", "l_3"])
+      await app.call("PUT", `/api/v2/orchestrations/${id}`, { key, body: definition });
     await app.call("DELETE", "/api/v2/orchestrations/l_2", { key });
     const first = await app.call("GET", "/api/v2/orchestrations?limit=1", { key });
     expect(await first.json()).toMatchObject([{ id: "l_1", name: "D", updated_at: expect.any(String) }]);
@@ -188,13 +231,31 @@ describe("definitions", () => {
   });
 
   test("of agents and tools are saved, read, listed and deleted", async () => {
-    const agent = { name: "Researcher", type: "conversational", system_prompt: "Be brief.", tools: ["web_search"] };
-    const tool = { name: "web_search", description: "Search", tool_type: "http", url: "https://example.com/{q}" };
-    for (const [path, body] of [["agents/researcher", agent], ["tools/web_search", tool]] as const) {
+    const agent = {
+      name: "Researcher",
+      type: "conversational",
+      system_prompt: "Be brief.",
+      tools: ["web_search"],
+    };
+    const tool = {
+      name: "web_search",
+      description: "Search",
+      tool_type: "http",
+      url: "https://example.com/{q}",
+    };
+    for (const [path, body] of [
+      ["agents/researcher", agent],
+      ["tools/web_search", tool],
+    ] as const) {
       const put = await app.call("PUT", `/api/v2/${path}`, { body });
       expect([path, put.status, await put.clone().text()]).toEqual([path, 200, expect.any(String)]);
-      expect(await bodyOf(await app.call("GET", `/api/v2/${path}`))).toMatchObject({ name: body.name, version: 1 });
-      expect(await (await app.call("GET", `/api/v2/${path.split("/")[0]}`)).json()).toMatchObject([{ name: body.name }]);
+      expect(await bodyOf(await app.call("GET", `/api/v2/${path}`))).toMatchObject({
+        name: body.name,
+        version: 1,
+      });
+      expect(await (await app.call("GET", `/api/v2/${path.split("/")[0]}`)).json()).toMatchObject([
+        { name: body.name },
+      ]);
       expect((await app.call("DELETE", `/api/v2/${path}`)).status).toBe(204);
       expect((await app.call("GET", `/api/v2/${path}`)).status).toBe(404);
     }
@@ -213,7 +274,10 @@ describe("operations", () => {
       queued: 2,
       active: expect.any(Number),
     });
-    expect(await bodyOf(await app.call("GET", "/api/v2/queue/stats", { key }))).toMatchObject({ queued: 1, active: 0 });
+    expect(await bodyOf(await app.call("GET", "/api/v2/queue/stats", { key }))).toMatchObject({
+      queued: 1,
+      active: 0,
+    });
   });
 
   test("workers are listed", async () => {
@@ -221,16 +285,27 @@ describe("operations", () => {
       insert into workers (incarnation, worker_id, hostname, address, status, slots, active)
       values ('w-1#00000000', 'w-1', 'host', 'http://host:9000', 'online', 10, 3)`;
     expect(await (await app.call("GET", "/api/v2/workers")).json()).toMatchObject([
-      { worker_id: "w-1", hostname: "host", status: "online", active_jobs: 3, max_jobs: 10, mcp_disabled: [] },
+      {
+        worker_id: "w-1",
+        hostname: "host",
+        status: "online",
+        active_jobs: 3,
+        max_jobs: 10,
+        mcp_disabled: [],
+      },
     ]);
   });
 
   test("a tenant is made and changed, under both paths", async () => {
-    const made = await app.call("POST", "/scale/tenants", { body: { tenant_id: "acme-corp", name: "ACME", max_queued_runs: 7 } });
+    const made = await app.call("POST", "/scale/tenants", {
+      body: { tenant_id: "acme-corp", name: "ACME", max_queued_runs: 7 },
+    });
     expect(made.status).toBe(201);
     expect(await made.json()).toEqual({ status: "created", tenant_id: "acme-corp" });
     await app.call("POST", "/api/scale/tenants", { body: { tenant_id: "acme-corp", weight: 5 } });
-    const list = (await (await app.call("GET", "/api/scale/tenants?limit=200")).json()) as { tenant_id: string }[];
+    const list = (await (await app.call("GET", "/api/scale/tenants?limit=200")).json()) as {
+      tenant_id: string;
+    }[];
     expect(list.find((tenant) => tenant.tenant_id === "acme-corp")).toMatchObject({
       name: "ACME",
       max_queued_runs: 7,
@@ -252,7 +327,10 @@ describe("operations", () => {
 
   test("the contract is published, with problems and schemas by name", async () => {
     const document = await bodyOf(await app.call("GET", "/api/v2/openapi.json", { key: null }));
-    expect(document).toMatchObject({ openapi: "3.1.0", components: { schemas: { Problem: {}, Run: {}, RunRequest: {} } } });
+    expect(document).toMatchObject({
+      openapi: "3.1.0",
+      components: { schemas: { Problem: {}, Run: {}, RunRequest: {} } },
+    });
   });
 
   test("a browser may ask beforehand", async () => {

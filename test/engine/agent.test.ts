@@ -58,14 +58,18 @@ describe("an agent", () => {
     };
     const { context, called } = world({ agents, tools, says: [both, "ok"] });
     await run(step(fields), context);
-    expect(called.map(({ name, effectKey }) => `${String(name)} ${effectKey}`)).toEqual([
+    expect(called.map(({ name, effectKey }) => `${name} ${effectKey}`)).toEqual([
       "fetch run_1:s:1:tool.1.1",
       "search run_1:s:1:tool.1.2",
     ]);
   });
 
   test("goes on after a crash where its last commit was, without asking or calling again", async () => {
-    const says = [search, { calls: [{ name: "fetch", args: {} }] }, "done"];
+    const says = [
+      { calls: [{ id: "c1", name: "search", args: { query: "q" } }] },
+      { calls: [{ id: "c2", name: "fetch", args: {} }] },
+      "done",
+    ];
     const whole = world({ agents, tools, says });
     const expected = await run(step(fields), whole.context);
     expect(whole.committed).toHaveLength(4);
@@ -84,7 +88,7 @@ describe("an agent", () => {
       expect(after.asked.map((ask) => ask.effectKey)).toEqual(
         whole.asked.slice(answered).map((ask) => ask.effectKey),
       );
-      expect(after.asked.at(-1)?.messages).toEqual(whole.asked.at(-1)?.messages.map((message) => message));
+      expect(after.asked.at(-1)?.messages).toEqual(whole.asked.at(-1)?.messages);
     }
   });
 

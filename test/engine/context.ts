@@ -37,7 +37,7 @@ export type World = {
     model: string | null;
     toolChoice: string;
   }[];
-  called: { name: Json | undefined; args: Json; effectKey: string }[];
+  called: { name: string; args: Json; effectKey: string }[];
   shown: RunEvent[];
   committed: { data: Json; usage: readonly Usage[] }[];
 };
@@ -60,13 +60,13 @@ export function world(given: {
   crashAtTurn?: number;
 }): World {
   const says = [...(given.says ?? [])];
-  const world: Omit<World, "context"> = { asked: [], called: [], shown: [], committed: [] };
+  const seen: Omit<World, "context"> = { asked: [], called: [], shown: [], committed: [] };
   const unused = async (): Promise<Json> => {
     throw new Error("this test needs no sandbox");
   };
   const generate = async (request: ModelRequest): Promise<ModelAnswer> => {
     const { messages, tools, effectKey, model, toolChoice } = request;
-    world.asked.push({
+    seen.asked.push({
       messages: [...messages],
       tools: tools.map((tool) => tool.name),
       effectKey,
@@ -81,7 +81,7 @@ export function world(given: {
       request.onText(next);
       return { text: next, tool_calls: [], usage };
     }
-    const calls = next.calls.map((call, i) => ({ id: `call_${world.asked.length}_${i}`, ...call }));
+    const calls = next.calls.map((call, i) => ({ id: `call_${seen.asked.length}_${i}`, ...call }));
     return { text: next.text ?? "", tool_calls: calls, usage };
   };
   const context: StepContext = {
@@ -97,8 +97,10 @@ export function world(given: {
     models: { generate },
     tools: {
       async call({ tool, args, effectKey }) {
-        world.called.push({ name: tool["name"], args, effectKey });
-        const answer = given.tools?.[String(tool["name"])];
+        const { name } = tool;
+        if (typeof name !== "string") throw new Error("a tool without a name");
+        seen.called.push({ name, args, effectKey });
+        const answer = given.tools?.[name];
         if (answer === undefined) throw new Error("no such tool in this test");
         return answer(args);
       },
@@ -110,15 +112,15 @@ export function world(given: {
         ? null
         : { name, tool_type: "http", url: "https://example.com/", inputSchema },
     turns: given.turns ?? [],
-    note: (...events) => void world.shown.push(...events),
+    note: (...events) => void seen.shown.push(...events),
     async turn(data, usage) {
-      if (world.committed.length + 1 === given.crashAtTurn) throw new Error("crash");
-      world.committed.push({ data: JSON.parse(JSON.stringify(data)), usage: [...usage] });
+      if (seen.committed.length + 1 === given.crashAtTurn) throw new Error("crash");
+      seen.committed.push({ data: JSON.parse(JSON.stringify(data)), usage: [...usage] });
     },
     signal: new AbortController().signal,
     confirm: given.confirm ?? (async () => {}),
   };
-  return { ...world, context };
+  return { ...seen, context };
 }
 
 const inputSchema = { type: "object", properties: { query: { type: "string" } } };

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { apply, start } from "../../shared/journal/fold.ts";
-import { endEvents, finalResponse, stepStart } from "../../worker-node/engine/events.ts";
+import { endEvents } from "../../shared/journal/ending.ts";
+import { finalResponse, stepStart } from "../../worker-node/engine/events.ts";
 import { next, settle } from "../../worker-node/engine/machine.ts";
-import { initialState } from "../../worker-node/engine/state.ts";
+import { initialState } from "../../shared/journal/state.ts";
 import { orchestration } from "./context.ts";
 import type { Orchestration } from "../../shared/contracts/definition/index.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";

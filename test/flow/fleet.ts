@@ -1,7 +1,4 @@
 /** A Postgres database, a Redis and worker processes of a test's own: everything but the edge. */
-import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import postgres from "postgres";
@@ -17,19 +14,8 @@ import type { RunRow } from "../../shared/store/runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
-
-const Line = z.object({ event: z.string() }).loose();
-export type LogLine = z.infer<typeof Line>;
-
-export type WorkerProcess = {
-  id: string;
-  process: ChildProcess;
-  pid: number;
-  lines: LogLine[];
-  /** Waits for a line of this event that `matches`. */
-  heard(event: string, matches?: (line: LogLine) => boolean, ms?: number): Promise<LogLine>;
-  stop(signal?: NodeJS.Signals): Promise<number | null>;
-};
+import { spawnWorker } from "../services/worker-process.ts";
+import type { WorkerProcess } from "../services/worker-process.ts";
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 
@@ -133,64 +119,4 @@ export async function startFleet() {
       await redisService.stop();
     },
   };
-}
-
-function spawnWorker(id: string, env: Record<string, string>): WorkerProcess {
-  const child = spawn(
-    process.execPath,
-    ["--experimental-import-text", "--disable-warning=ExperimentalWarning", "worker-node/main.ts"],
-    {
-      cwd: new URL("../..", import.meta.url),
-      env: { PATH: process.env.PATH, WORKER_ID: id, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  );
-  const lines: LogLine[] = [];
-  const listeners = new Set<() => void>();
-  for (const stream of [child.stdout, child.stderr]) {
-    createInterface({ input: stream }).on("line", (text) => {
-      const line = Line.safeParse(parseLine(text));
-      lines.push(line.success ? line.data : { event: "text", text });
-      for (const listener of listeners) listener();
-    });
-  }
-  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
-  return {
-    id,
-    process: child,
-    pid: child.pid ?? 0,
-    lines,
-    async heard(event, matches = () => true, ms = 15_000) {
-      const find = () => lines.find((line) => line.event === event && matches(line));
-      const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
-      const timer = setTimeout(
-        () => reject(new Error(`${id} did not say ${event}:\n${lines.map((l) => JSON.stringify(l)).join("\n")}`)),
-        ms,
-      );
-      const listener = (): void => {
-        const line = find();
-        if (line) resolve(line);
-      };
-      listeners.add(listener);
-      listener();
-      try {
-        return await promise;
-      } finally {
-        clearTimeout(timer);
-        listeners.delete(listener);
-      }
-    },
-    async stop(signal = "SIGTERM") {
-      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
-      return ended;
-    },
-  };
-}
-
-function parseLine(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -51,7 +51,11 @@ describe("a run that asks to be let in", () => {
   });
 
   test("does not count paused and leased runs of its tenant", async () => {
-    await t.queue.enqueue([job(1, "acme"), job(2, "acme", { status: "paused", delayMs: 5000 }), job(3, "acme")]);
+    await t.queue.enqueue([
+      job(1, "acme"),
+      job(2, "acme", { status: "paused", delayMs: 5000 }),
+      job(3, "acme"),
+    ]);
     await t.claim("w1", 2);
     t.clock.nowMs += 10_000 - 5001;
     for (const number of [4, 5]) expect(await ask(number)).toEqual({ ok: true });

@@ -83,17 +83,20 @@ describe("a key that was evicted or deleted", () => {
     await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
   });
 
-  test.each([...proven.slice(1), ...orders])("is no error of the verbs that do not look: %s", async (name) => {
-    await fill();
-    await t.redis.del(t.key(name));
-    const all = [1, 2, 3, 4, 10, 11].map((number) => job(number, "acme", { delayMs: 5 }));
-    await t.queue.enqueue(all);
-    await t.queue.release(all, "w1");
-    await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)]);
-    await t.queue.hold(all, "w1", "w1", LEASE_MS);
-    await t.queue.finish(all, "w1");
-    await t.queue.finish([job(12, "acme")], "");
-  });
+  test.each([...proven.slice(1), ...orders])(
+    "is no error of the verbs that do not look: %s",
+    async (name) => {
+      await fill();
+      await t.redis.del(t.key(name));
+      const all = [1, 2, 3, 4, 10, 11].map((number) => job(number, "acme", { delayMs: 5 }));
+      await t.queue.enqueue(all);
+      await t.queue.release(all, "w1");
+      await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)]);
+      await t.queue.hold(all, "w1", "w1", LEASE_MS);
+      await t.queue.finish(all, "w1");
+      await t.queue.finish([job(12, "acme")], "");
+    },
+  );
 
   test("costs nothing but time when it is a ring, a marker, a bucket or the tags", async () => {
     await fill();

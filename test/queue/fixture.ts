@@ -3,7 +3,6 @@ import { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { keys } from "../../shared/keys.ts";
 import type { Service } from "../../local/processes.ts";
-import { LANES } from "../../shared/queue/lanes.ts";
 import { Queue, type Job, type Limits, type Waiting } from "../../shared/queue/queue.ts";
 import { startRedis } from "../services/services.ts";
 import { timed, type Clock, type Rewrite } from "./timed.ts";
@@ -49,8 +48,6 @@ export function limits(of: string, changes: Partial<Limits> = {}): Limits {
   };
 }
 
-export const caps = (cap: Partial<Record<keyof typeof LANES, number>>): Partial<Record<Lane, number>> => cap;
-
 /** A queue of one shard on a Redis of its own, at a time that the test moves. */
 export class TestQueue {
   readonly clock: Clock = { nowMs: START_MS };
@@ -58,14 +55,18 @@ export class TestQueue {
   readonly queue: Queue;
   readonly #service: Service;
 
-  private constructor(service: Service, rewrite?: Rewrite) {
+  private constructor(service: Service) {
     this.#service = service;
     this.redis = new Redis(service.url, { protocol: 2 });
-    this.queue = new Queue(timed(this.redis, this.clock, rewrite), 1);
+    this.queue = new Queue(timed(this.redis, this.clock), 1);
   }
 
   static async start(): Promise<TestQueue> {
     return new TestQueue(await startRedis());
+  }
+
+  get url(): string {
+    return this.#service.url;
   }
 
   /** Empties Redis and opens the shard to these tenants, at START_MS. */

@@ -150,7 +150,10 @@ describe("finish", () => {
   });
 
   test("by the edge removes what nobody holds, wherever it waits", async () => {
-    await t.queue.enqueue([job(2, "acme", { delayMs: 10 }), job(3, "acme", { delayMs: 10, status: "paused" })]);
+    await t.queue.enqueue([
+      job(2, "acme", { delayMs: 10 }),
+      job(3, "acme", { delayMs: 10, status: "paused" }),
+    ]);
     await t.queue.finish([...ended(1), ...ended(2), ...ended(3)], "");
     expect(await t.queue.stats(0)).toMatchObject({ ready: 0, due: 0, timer: 0 });
   });

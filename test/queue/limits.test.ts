@@ -11,8 +11,7 @@ beforeEach(() => t.begin(limits("acme", { version: 5, maxConcurrentRuns: 2 })));
 const enqueueFive = () => t.queue.enqueue([1, 2, 3, 4, 5].map((number) => job(number, "acme")));
 const setConcurrent = (version: number, maxConcurrentRuns: number) =>
   t.queue.pushLimits([limits("acme", { version, maxConcurrentRuns })]);
-const finish = (number: number) =>
-  t.queue.finish([{ run: runOf(number), tenant: tenant("acme") }], "w1");
+const finish = (number: number) => t.queue.finish([{ run: runOf(number), tenant: tenant("acme") }], "w1");
 
 describe("limits that change", () => {
   test("upwards let jobs in at once, and wake a worker", async () => {

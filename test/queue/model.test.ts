@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, test } from "vitest";
-import { command, History } from "./commands.ts";
+import { command } from "./commands.ts";
 import { TestQueue } from "./fixture.ts";
+import { History } from "./history.ts";
 
 /** Each run is a history of up to 100 commands. SYNAPSE_FUZZ_RUNS makes it longer; a failure prints its seed. */
 const RUNS = Number(process.env.SYNAPSE_FUZZ_RUNS ?? 100);

@@ -135,12 +135,20 @@ export class Model {
 
   pushLimits(limits: readonly Limits[]): void {
     for (const limit of limits) {
-      if (limit.version >= (this.limits.get(limit.tenant)?.version ?? 0)) this.limits.set(limit.tenant, limit);
+      if (limit.version >= (this.limits.get(limit.tenant)?.version ?? 0))
+        this.limits.set(limit.tenant, limit);
     }
   }
 
   /** Does what a claim that was answered with `reply` has done. @throws Error when that was not allowed. */
-  claim(owner: string, leaseMs: number, slots: number, caps: Caps, ended: readonly RunId[], reply: Claim): void {
+  claim(
+    owner: string,
+    leaseMs: number,
+    slots: number,
+    caps: Caps,
+    ended: readonly RunId[],
+    reply: Claim,
+  ): void {
     this.finish(ended, owner);
     this.#dropLapsedReservations();
     for (const entry of this.list("due", "timer")) {
@@ -168,7 +176,8 @@ export class Model {
       taken.shift();
     }
     for (const entry of taken) {
-      if (this.#firstReady(entry.tenant, entry.lane) !== entry) throw new Error(`${entry.run} was not the next`);
+      if (this.#firstReady(entry.tenant, entry.lane) !== entry)
+        throw new Error(`${entry.run} was not the next`);
       if (!this.hasSlot(entry.tenant)) throw new Error(`${entry.tenant} has no slot for ${entry.run}`);
       take(entry);
     }
@@ -185,7 +194,10 @@ export class Model {
   #nextMs(): number {
     const waiting = this.list("reserved", "due", "timer", "leased");
     const lapsed = (entry: Entry): boolean => entry.state === "leased" && entry.atMs <= this.nowMs;
-    return Math.min(60_000, ...waiting.filter((entry) => !lapsed(entry)).map(({ atMs }) => atMs - this.nowMs));
+    return Math.min(
+      60_000,
+      ...waiting.filter((entry) => !lapsed(entry)).map(({ atMs }) => atMs - this.nowMs),
+    );
   }
 
   #dropLapsedReservations(): void {

@@ -35,7 +35,8 @@ export function expected(model: Model): Content {
   const all = [...model.jobs.values()];
   const timesOf = (...states: Entry["state"][]): Record<string, number> =>
     Object.fromEntries(model.list(...states).map(({ run, atMs }) => [run, atMs]));
-  const members = (entries: Entry[]): string[] => entries.map(({ tenant, run }) => `${tenant}\0${run}`).toSorted();
+  const members = (entries: Entry[]): string[] =>
+    entries.map(({ tenant, run }) => `${tenant}\0${run}`).toSorted();
   const content: Content = {
     jobs: Object.fromEntries(all.map((entry) => [entry.run, rawJob(entry)])),
     limits: Object.fromEntries(

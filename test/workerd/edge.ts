@@ -1,10 +1,14 @@
 /** The built Worker in a real workerd, on stores of the test's own. */
 import { createTestHarness } from "wrangler";
+import { Proxy } from "./proxy.ts";
 import { SMOKE, startWorld, type World } from "../edge/world.ts";
 
 export type Edge = {
   base: string;
   world: World;
+  /** What stands between the edge and its stores. */
+  postgres: Proxy;
+  redis: Proxy;
   /** A platform key with all scopes. */
   platformKey: string;
   call(
@@ -20,12 +24,16 @@ export type Edge = {
 
 export async function startEdge(eventShards = 1): Promise<Edge> {
   const world = await startWorld(eventShards);
-  process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE = world.postgresUrl;
+  const [postgres, redis] = [proxyOf(world.postgresUrl), proxyOf(world.service.url)];
+  const vars = { ...world.vars, REDIS_URL: `redis://127.0.0.1:${await redis.listen()}` };
+  const postgresUrl = new URL(world.postgresUrl);
+  postgresUrl.host = `127.0.0.1:${await postgres.listen()}`;
+  process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE = postgresUrl.href;
   process.env.WRANGLER_SEND_METRICS = "false";
   process.env.WRANGLER_WRITE_LOGS = "false";
   process.env.CLOUDFLARE_CF_FETCH_ENABLED = "false";
   const configPath = new URL("../../wrangler.toml", import.meta.url);
-  const server = createTestHarness({ workers: [{ configPath, vars: world.vars, secrets: world.vars }] });
+  const server = createTestHarness({ workers: [{ configPath, vars, secrets: vars }] });
   const { url } = await server.listen();
   const base = url.origin;
   const platformKey = await world.key(null);
@@ -47,6 +55,8 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
   return {
     base,
     world,
+    postgres,
+    redis,
     platformKey,
     call,
     async start(body = {}) {
@@ -60,7 +70,13 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
     logs: () => JSON.stringify(server.getLogs()),
     async stop() {
       await server.close();
+      await Promise.all([postgres.close(), redis.close()]);
       await world.stop();
     },
   };
+}
+
+function proxyOf(url: string): Proxy {
+  const { hostname, port } = new URL(url);
+  return new Proxy(Number(port), hostname);
 }

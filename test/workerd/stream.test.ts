@@ -1,29 +1,37 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Scribe } from "../edge/world.ts";
+import { createHmac } from "node:crypto";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { STATE_SECRET, Scribe } from "../edge/world.ts";
 import { startEdge, type Edge } from "./edge.ts";
 import { Viewer } from "./sse.ts";
 
 let edge: Edge;
 beforeAll(async () => {
-  edge = await startEdge();
+  edge = await startEdge(2);
 });
 afterAll(() => edge.stop());
+afterEach(() => {
+  edge.redis.set("open");
+  edge.postgres.set("open");
+});
+
+const path = (run: string, rest = "stream") => `/api/v2/orchestrations/runs/${run}/${rest}`;
 
 const watch = (run: string, headers: Record<string, string> = {}) =>
-  Viewer.open(`${edge.base}/api/v2/orchestrations/runs/${run}/stream`, {
-    authorization: `Bearer ${edge.platformKey}`,
-    ...headers,
-  });
+  Viewer.open(edge.base + path(run), { authorization: `Bearer ${edge.platformKey}`, ...headers });
 
 const seqs = (viewer: Viewer) => viewer.frames.map((frame) => frame.data.seq);
 
-describe("a run's stream, in workerd", () => {
+async function running(): Promise<Scribe> {
+  const scribe = new Scribe(edge.world, await edge.start());
+  await scribe.claim();
+  return scribe;
+}
+
+describe("a run's stream", () => {
   test("begins with retry, tells what was and what comes, and ends after done", async () => {
-    const run = await edge.start();
-    const scribe = new Scribe(edge.world, run);
-    await scribe.claim();
+    const scribe = await running();
     await scribe.text("before");
-    const viewer = await watch(run);
+    const viewer = await watch(scribe.run);
     await viewer.until((v) => v.frames.length === 1);
     await scribe.text("live");
     await viewer.until((v) => v.frames.length === 2);
@@ -31,22 +39,303 @@ describe("a run's stream, in workerd", () => {
     await viewer.end();
     expect(viewer.text.startsWith("retry: 1000\n\n")).toBe(true);
     expect(seqs(viewer)).toEqual([1, 2, 3, 4]);
-    expect(viewer.frames.map((frame) => frame.id)).toEqual([1, 2, 3, 4].map((n) => `${run.slice(-13)}-${n}`));
+    expect(viewer.frames.map((frame) => frame.id)).toEqual(
+      [1, 2, 3, 4].map((n) => `${scribe.run.slice(-13)}-${n}`),
+    );
     expect(viewer.frames.at(-1)?.data.type).toBe("done");
   });
 
-  test("goes on after Last-Event-ID, with the same bytes, also when the run has ended", async () => {
+  test("keeps one connection to Redis for all viewers of a shard, and none when they have gone", async () => {
+    const scribe = await running();
+    const viewers = await Promise.all(Array.from({ length: 10 }, () => watch(scribe.run)));
+    await scribe.text("a");
+    await Promise.all(viewers.map((viewer) => viewer.until((v) => v.frames.length === 1)));
+    expect(edge.redis.connections).toBeLessThanOrEqual(2);
+    for (const viewer of viewers) viewer.leave();
+    // A viewer's leaving shows on the next write.
+    await scribe.text("b");
+    await scribe.text("c");
+    await expect.poll(() => edge.redis.connections, { timeout: 40_000 }).toBe(0);
+    await expect.poll(() => edge.postgres.connections, { timeout: 20_000 }).toBe(0);
+  }, 60_000);
+
+  test("can be opened before the run is picked up", async () => {
     const run = await edge.start();
+    const viewer = await watch(run);
     const scribe = new Scribe(edge.world, run);
     await scribe.claim();
-    const whole = await watch(run);
-    for (const text of ["a", "b", "c"]) await scribe.text(text);
     await scribe.end();
-    await whole.end();
-    const late = await watch(run, { "last-event-id": whole.frames[1]?.id ?? "" });
-    await late.end();
-    expect(late.frames).toEqual(whole.frames.slice(2));
-    const last = whole.frames.at(-1)?.id ?? "";
-    expect((await watch(run, { "last-event-id": last })).status).toBe(204);
+    await viewer.end();
+    expect(seqs(viewer)).toEqual([1, 2]);
   });
+
+  test("has the headers of server-sent events", async () => {
+    const scribe = await running();
+    for (const ends of [false, true]) {
+      if (ends) await scribe.end();
+      const answer = await edge.call("GET", path(scribe.run));
+      expect(answer.headers.get("content-type")).toBe("text/event-stream");
+      expect(answer.headers.get("cache-control")).toBe("no-cache, no-transform");
+      expect(answer.headers.get("x-accel-buffering")).toBe("no");
+      expect(answer.headers.get("x-request-id")).toMatch(/^req_/);
+      expect(answer.headers.get("access-control-allow-origin")).toBe("*");
+      await answer.body?.cancel();
+    }
+  });
+
+  test("goes on after Last-Event-ID with the same bytes: live, while it runs, and when it has ended", async () => {
+    const scribe = await running();
+    const whole = await watch(scribe.run);
+    for (const text of ["a", "b", "c", "d"]) await scribe.text(text);
+    await whole.until((v) => v.frames.length === 4);
+    const from = (n: number) => ({ "last-event-id": `${scribe.run.slice(-13)}-${n}` });
+    const middle = await watch(scribe.run, from(2));
+    await middle.until((v) => v.frames.length === 2);
+    await scribe.end();
+    await Promise.all([whole.end(), middle.end()]);
+    expect(middle.frames).toEqual(whole.frames.slice(2));
+    const late = await watch(scribe.run, from(1));
+    await late.end();
+    expect(late.frames).toEqual(whole.frames.slice(1));
+    expect((await watch(scribe.run, from(6))).status).toBe(204);
+    expect((await watch(scribe.run, from(999))).status).toBe(204);
+  });
+
+  test("is the same for 50 viewers who come while it is written", async () => {
+    const scribe = await running();
+    const viewers: Viewer[] = [];
+    for (let i = 0; i < 50; i++) {
+      if (i % 5 === 0) await scribe.text(`text ${i}`);
+      viewers.push(await watch(scribe.run));
+    }
+    await scribe.end();
+    await Promise.all(viewers.map((viewer) => viewer.end()));
+    for (const viewer of viewers)
+      expect(viewer.text.replaceAll(": keepalive\n\n", "")).toBe(viewers[0]?.text);
+    expect(seqs(viewers[49] ?? viewers[0]!)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  });
+
+  test("misses nothing when a live entry is lost: the next one shows the gap", async () => {
+    const scribe = await running();
+    const viewer = await watch(scribe.run);
+    await scribe.text("a");
+    await viewer.until((v) => v.frames.length === 1);
+    await scribe.text("lost", false);
+    await scribe.text("c");
+    await viewer.until((v) => v.frames.length === 3);
+    expect(seqs(viewer)).toEqual([1, 2, 3]);
+    await scribe.end();
+    await viewer.end();
+  });
+
+  test("ends within 20 s when even the last live entry is lost: silent viewers are checked", async () => {
+    const scribe = await running();
+    const viewer = await watch(scribe.run);
+    await scribe.text("a");
+    await viewer.until((v) => v.frames.length === 1);
+    // Once the relay has found its place in the live stream, only its checks can tell.
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await scribe.end(false);
+    await viewer.end(20_000);
+    expect(seqs(viewer)).toEqual([1, 2, 3]);
+    expect(viewer.text).toContain(": keepalive\n\n");
+  }, 30_000);
+
+  test("goes on from Postgres while Redis is away, and live when it is back", async () => {
+    const scribe = await running();
+    const viewer = await watch(scribe.run);
+    await scribe.text("a");
+    await viewer.until((v) => v.frames.length === 1);
+    edge.redis.set("refuse");
+    await scribe.text("b");
+    await viewer.until((v) => v.frames.length === 2, 6_000);
+    edge.redis.set("open");
+    await scribe.text("c");
+    await scribe.end();
+    await viewer.end(6_000);
+    expect(seqs(viewer)).toEqual([1, 2, 3, 4, 5]);
+  }, 30_000);
+
+  test("goes on when Redis has lost the live stream", async () => {
+    const scribe = await running();
+    const viewer = await watch(scribe.run);
+    await scribe.text("a");
+    await viewer.until((v) => v.frames.length === 1);
+    await edge.world.redis.del("{e0}:live", "{e1}:live");
+    // Its ids begin anew below the relay's cursor.
+    await edge.world.redis.xadd("{e0}:live", "1-1", "x", "y");
+    await edge.world.redis.xadd("{e1}:live", "1-1", "x", "y");
+    await scribe.text("b");
+    await scribe.end();
+    await viewer.end(20_000);
+    expect(seqs(viewer)).toEqual([1, 2, 3, 4]);
+  }, 30_000);
+
+  test("asks to come back when Postgres is away at the start, within 2 s and with status 200", async () => {
+    const scribe = await running();
+    await watch(scribe.run).then((viewer) => viewer.leave());
+    for (const mode of ["refuse", "hang"] as const) {
+      edge.postgres.set(mode);
+      const begun = performance.now();
+      const viewer = await watch(scribe.run);
+      await viewer.end();
+      expect([mode, viewer.status, viewer.text]).toEqual([mode, 200, "retry: 1000\n\n"]);
+      expect(performance.now() - begun).toBeLessThan(2_500);
+      edge.postgres.set("open");
+    }
+  });
+
+  test("goes on when Postgres was away in between", async () => {
+    const scribe = await running();
+    const viewer = await watch(scribe.run);
+    await scribe.text("a");
+    await viewer.until((v) => v.frames.length === 1);
+    edge.postgres.set("refuse");
+    await scribe.text("b", false);
+    await scribe.text("c");
+    edge.postgres.set("open");
+    await viewer.until((v) => v.frames.length === 3, 10_000);
+    await scribe.end();
+    await viewer.end();
+    expect(seqs(viewer)).toEqual([1, 2, 3, 4, 5]);
+  }, 30_000);
+});
+
+describe("a stream token", () => {
+  test("opens its run's stream, and nothing else", async () => {
+    const scribe = await running();
+    const made = await edge.call("POST", path(scribe.run, "stream-token"));
+    expect(made.status).toBe(201);
+    const { token, stream_url, expires_at } = (await made.json()) as Record<string, string>;
+    expect(expires_at).toBe(null);
+    const viewer = await Viewer.open(edge.base + stream_url);
+    await scribe.end();
+    await viewer.end();
+    expect(seqs(viewer)).toEqual([1, 2]);
+    const other = await edge.start();
+    expect((await fetch(`${edge.base}${path(other)}?token=${token}`)).status).toBe(404);
+    expect((await fetch(`${edge.base}${path(scribe.run, "status")}?token=${token}`)).status).toBe(401);
+    expect((await fetch(`${edge.base}${path(scribe.run)}?token=${token}x`)).status).toBe(401);
+    expect((await fetch(`${edge.base}${path(scribe.run)}?token=${edge.platformKey}`)).status).toBe(200);
+  });
+
+  test("is no longer good an hour after the end", async () => {
+    const scribe = await running();
+    const { stream_url } = (await (await edge.call("POST", path(scribe.run, "stream-token"))).json()) as {
+      stream_url: string;
+    };
+    await scribe.end();
+    const base = new URL(edge.base + stream_url);
+    expect((await fetch(base)).status).toBe(200);
+    const old = new URL(base);
+    const [prefix, run, made] = (old.searchParams.get("token") ?? "").split(".");
+    const claim = `${prefix}.${run}.${Number(made) - 7_200}`;
+    const signature = createHmac("sha256", edge.world.vars.STREAM_TOKEN_SECRET ?? "")
+      .update(claim)
+      .digest("hex");
+    old.searchParams.set("token", `${claim}.${signature}`);
+    expect((await fetch(old)).status).toBe(200);
+    await edge.world.sql`update runs set ended_at = now() - interval '2 hours' where run_id = ${scribe.run}`;
+    expect((await fetch(old)).status).toBe(401);
+    expect((await fetch(base)).status).toBe(200);
+  });
+});
+
+describe("the stream of several runs", () => {
+  const both = (runs: string[], headers: Record<string, string> = {}) =>
+    Viewer.open(`${edge.base}/api/v2/events/stream?runs=${runs.join(",")}`, {
+      authorization: `Bearer ${edge.platformKey}`,
+      ...headers,
+    });
+
+  test("tells all their events with the same data, resumes each exactly, and ends with the last", async () => {
+    const scribes = [await running(), await running(), await running()];
+    const runs = scribes.map((scribe) => scribe.run);
+    const viewer = await both(runs);
+    for (const text of ["a", "b"]) for (const scribe of scribes) await scribe.text(text);
+    await viewer.until((v) => v.frames.length === 6);
+    const id = viewer.frames[3]?.id ?? "";
+    const rest = await both(runs, { "last-event-id": id });
+    await rest.until((v) => v.frames.length === 2);
+    for (const scribe of scribes) await scribe.end();
+    await Promise.all([viewer.end(), rest.end()]);
+    expect(viewer.text.match(/retry: 1000/g)).toHaveLength(1);
+    const texts = (v: Viewer) => v.frames.map((frame) => frame.text).toSorted();
+    expect(texts(rest)).toEqual(
+      viewer.frames
+        .slice(4)
+        .map((frame) => frame.text)
+        .toSorted(),
+    );
+    for (const scribe of scribes) {
+      const own = await watch(scribe.run);
+      await own.end();
+      const part = viewer.frames.filter((frame) => frame.data.run_id === scribe.run);
+      expect(part.map((frame) => frame.text)).toEqual(own.frames.map((frame) => frame.text));
+    }
+    const last = viewer.frames.at(-1)?.id ?? "";
+    expect((await both(runs, { "last-event-id": last })).status).toBe(204);
+    expect((await both(runs.slice(1), { "last-event-id": last })).status).toBe(400);
+  });
+});
+
+describe("the internal route", () => {
+  const ask = (verb: string, body: string, secret = STATE_SECRET, at = Math.floor(Date.now() / 1000)) => {
+    const v1 = createHmac("sha256", secret).update(`${at}.${verb}.${body}`).digest("hex");
+    const headers = { "content-type": "application/json", "x-synapse-signature": `t=${at},v1=${v1}` };
+    return fetch(`${edge.base}/internal/state/${verb}`, { method: "POST", headers, body });
+  };
+
+  test("answers a worker's question, signed and fresh", async () => {
+    const answer = await ask("takeLock", JSON.stringify(["a-lock", "me", 1000]));
+    expect([answer.status, await answer.json()]).toEqual([200, true]);
+  });
+
+  test("refuses what is not signed, or old, or not a verb, or has wrong arguments", async () => {
+    const body = JSON.stringify(["a-lock", "me", 1000]);
+    expect((await ask("takeLock", body, "another secret of length")).status).toBe(401);
+    expect((await ask("takeLock", body, STATE_SECRET, Math.floor(Date.now() / 1000) - 120)).status).toBe(401);
+    expect((await fetch(`${edge.base}/internal/state/takeLock`, { method: "POST", body })).status).toBe(401);
+    expect((await ask("dropEverything", "[]")).status).toBe(404);
+    expect((await ask("takeLock", "[]")).status).toBe(422);
+  });
+
+  test("says Postgres' own state when it fails, and none when it is away", async () => {
+    edge.postgres.set("refuse");
+    const away = await ask("takeLock", JSON.stringify(["a-lock", "me", 1000]));
+    expect([away.status, await away.json()]).toEqual([503, { sqlstate: null }]);
+    edge.postgres.set("open");
+    const failed = await ask("takeLock", JSON.stringify(["a-lock", "m\u0000e", 1000]));
+    expect([failed.status, await failed.json()]).toEqual([503, { sqlstate: "22021" }]);
+  });
+});
+
+test("while Postgres is away a request is 503 database_away: within 1.5 s when it refuses, 2.5 s when it hangs", async () => {
+  const run = await edge.start();
+  for (const mode of ["refuse", "hang"] as const) {
+    edge.postgres.set(mode);
+    for (const [method, where, body] of [
+      ["GET", path(run, "status"), undefined],
+      ["POST", "/api/v2/orchestrations/orch_smoke/run", {}],
+    ] as const) {
+      const begun = performance.now();
+      const answer = await edge.call(method, where, { ...(body && { body }) });
+      const tookMs = performance.now() - begun;
+      expect([mode, where, answer.status, tookMs < (mode === "refuse" ? 1_500 : 2_500) || tookMs]).toEqual([
+        mode,
+        where,
+        503,
+        true,
+      ]);
+      expect(answer.headers.get("retry-after")).toBe("2");
+      expect(await answer.json()).toMatchObject({ code: "database_away" });
+    }
+    edge.postgres.set("open");
+  }
+}, 30_000);
+
+test("no key and no token is in the logs", async () => {
+  const run = await edge.start();
+  await fetch(`${edge.base}${path(run, "status")}?token=${edge.platformKey}`);
+  expect(edge.logs()).not.toContain(edge.platformKey);
 });

@@ -59,7 +59,11 @@ export function createSandbox(): Sandbox & { close(): Promise<void> } {
     );
     const thread: Thread = { worker, job, timer };
     busy.add(thread);
-    worker.once("message", (message: unknown) => end(thread, Answer.parse(message), false));
+    worker.once("message", (message: unknown) => {
+      const answer = Answer.parse(message);
+      // A heap that has been full once is not trusted with another tenant's program.
+      end(thread, answer, "failed" in answer && answer.failed === "memory");
+    });
     worker.once("error", (error) => end(thread, { failed: "error", message: String(error) }, true));
     worker.postMessage(job.program);
   };

@@ -1,29 +1,5 @@
 import { Reference } from "../../shared/contracts/journal.ts";
-import type { Orchestration } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { RunInput } from "../../shared/contracts/run.ts";
-
-/**
- * What a run's state holds before its first step: the defaults of the schema, what the request gave, and the message
- * as `user_input` and `user_query`, which nothing overrides.
- */
-export function initialState(definition: Orchestration, input: RunInput): JsonObject {
-  const defaults = Object.entries(definition.state_schema).map(([key, field]) => [
-    key,
-    field.default ?? null,
-  ]);
-  return {
-    ...Object.fromEntries(defaults),
-    ...input.state,
-    user_input: input.message,
-    user_query: input.message,
-  };
-}
-
-/** State as clients see it: without the engine's own keys, which begin with `_`. */
-export function publicState(state: Readonly<JsonObject>): JsonObject {
-  return Object.fromEntries(Object.entries(state).filter(([key]) => !key.startsWith("_")));
-}
 
 /** The value at `path` inside `value`, loading references on the way; undefined where there is none. */
 export async function lookUp(

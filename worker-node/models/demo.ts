@@ -5,7 +5,11 @@ import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 
 /** Milliseconds between two pieces of text, by the name behind `demo/`. */
-const PACES: { [model: string]: number } = { fast: 0, writer: 60, slow: 200 };
+const PACES: ReadonlyMap<string, number> = new Map([
+  ["fast", 0],
+  ["writer", 60],
+  ["slow", 200],
+]);
 /** Text comes in pieces of so many words. */
 const PIECE = 3;
 const LABEL = "[demo model]";
@@ -18,11 +22,9 @@ const LABEL = "[demo model]";
  * time, one whose name asks for more work, then one that goes on. Else it writes about its task.
  */
 export async function generateDemo(model: string, request: ModelRequest): Promise<ModelAnswer> {
-  const paceMs = PACES[model];
+  const paceMs = PACES.get(model);
   if (paceMs === undefined) {
-    const known = Object.keys(PACES)
-      .map((name) => `demo/${name}`)
-      .join(", ");
+    const known = [...PACES.keys()].map((name) => `demo/${name}`).join(", ");
     throw new TerminalError("unknown_model", `there is no model demo/${model}; there are ${known}`);
   }
   const call = nextCall(request);

@@ -10,7 +10,7 @@ export type Tokens = { input: number; cachedInput: number; output: number };
  * a price that nobody knows is not guessed. `input` counts `cachedInput` too.
  */
 export function costMicroUsd(model: string, tokens: Tokens): number {
-  const price = priceTable[model] ?? priceTable[model.replace(VERSION, "")];
+  const price = priceTable.get(model) ?? priceTable.get(model.replace(VERSION, ""));
   if (price === undefined) return 0;
   const fresh = Math.max(0, tokens.input - tokens.cachedInput);
   const cost =

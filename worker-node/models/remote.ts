@@ -4,7 +4,7 @@ import { JsonValue } from "../../shared/contracts/json.ts";
 import { modelError } from "./errors.ts";
 import { openModel } from "./providers.ts";
 import { costMicroUsd } from "./prices.ts";
-import type { LanguageModelUsage, ModelMessage, ToolSet } from "ai";
+import type { FinishReason, LanguageModelUsage, ModelMessage, ToolSet } from "ai";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { ModelName } from "./names.ts";
 import type { ModelEnv } from "./providers.ts";
@@ -83,10 +83,9 @@ function answerOf(
   name: ModelName,
   text: string,
   tool_calls: ToolCall[],
-  finish: { finishReason: string; rawFinishReason: string | undefined; totalUsage: LanguageModelUsage },
+  finish: { finishReason: FinishReason; totalUsage: LanguageModelUsage },
 ): ModelAnswer {
   const label = `${name.provider}/${name.model}`;
-  if (finish.rawFinishReason === undefined) throw cut(name);
   switch (finish.finishReason) {
     case "content-filter":
       throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
@@ -95,8 +94,11 @@ function answerOf(
     case "error":
     case "interrupted":
       throw cut(name);
+    case "stop":
+    case "tool-calls":
+    case "other":
+      return { text, tool_calls, usage: usageOf(name, finish.totalUsage) };
   }
-  return { text, tool_calls, usage: usageOf(name, finish.totalUsage) };
 }
 
 function cut(name: ModelName): RetryableError {

@@ -29,7 +29,7 @@ export function createEgress(allow: readonly string[]): Egress {
   const allowed = (text: string): boolean => {
     const address = ipaddr.process(text);
     const listed = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
-    return listed || (address.range() === "unicast" && !NOT_AS_PUBLIC_AS_THEY_LOOK.has(address.toString()));
+    return listed || isPublic(address);
   };
 
   return {
@@ -50,6 +50,15 @@ export function createEgress(allow: readonly string[]): Egress {
       });
     },
   };
+}
+
+/** All that is public in IPv6 lies in 2000::/3; outside it are forms that hold an IPv4 address in other ways than the usual. */
+const GLOBAL_IPV6 = ipaddr.parseCIDR("2000::/3");
+
+function isPublic(address: Address): boolean {
+  if (address.range() !== "unicast" || NOT_AS_PUBLIC_AS_THEY_LOOK.has(address.toString())) return false;
+  const [base, bits] = GLOBAL_IPV6;
+  return address.kind() === "ipv4" || address.match(base, bits);
 }
 
 function blocked(hostname: string): TerminalError {

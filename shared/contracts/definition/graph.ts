@@ -1,10 +1,10 @@
+import { edgesOf } from "./edges.ts";
+import { endlessCycles, unreachable } from "./walks.ts";
 import { placesOf } from "./template.ts";
 import { templateOf } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { AnyStep } from "./step.ts";
-
-type Edge = { field: string; target: string };
 
 /** Keys of state that every run has, or that the engine fills in: no step may take them for its output. */
 const RESERVED: ReadonlySet<string> = new Set(["user_input", "user_query", "human_response"]);
@@ -119,102 +119,4 @@ function providedBy(step: AnyStep): string[] {
     default:
       return output;
   }
-}
-
-function unreachable({ entry_step_id, steps }: OrchestrationDocument): FieldError[] {
-  const byId = new Map(steps.map((step) => [step.id, step]));
-  const reached = new Set<string>();
-  const open = [entry_step_id];
-  for (let id = open.pop(); id !== undefined; id = open.pop()) {
-    const step = byId.get(id);
-    if (step === undefined || reached.has(id)) continue;
-    reached.add(id);
-    open.push(...edgesOf(step).map((edge) => edge.target));
-  }
-  return steps.flatMap((step, index) =>
-    reached.has(step.id) || !byId.has(entry_step_id)
-      ? []
-      : [{ path: `steps[${index}]`, message: `no way leads from the entry step to "${step.id}"` }],
-  );
-}
-
-/**
- * Cycles that only `max_total_turns` would stop. In the long run every step with a `max_iterations` is used up and
- * passed by, towards its `next_step_id`; a cycle that is then still there, of steps without a limit, has no bound.
- */
-function endlessCycles(steps: readonly AnyStep[]): FieldError[] {
-  const byId = new Map(steps.map((step) => [step.id, step]));
-  const settled = (id: string): string | null => {
-    const passed = new Set<string>();
-    for (let at: string | null = id; at !== null && !passed.has(at);) {
-      const step = byId.get(at);
-      if (step === undefined || step.type === "end") return null;
-      if (step.max_iterations === 0) return at;
-      passed.add(at);
-      at = step.next_step_id;
-    }
-    return null;
-  };
-  const comesBack = (start: AnyStep): boolean => {
-    const seen = new Set<string>();
-    const open = edgesOf(start).map((edge) => settled(edge.target));
-    for (let id = open.pop(); id !== undefined; id = open.pop()) {
-      if (id === start.id) return true;
-      const step = id === null ? undefined : byId.get(id);
-      if (step === undefined || seen.has(step.id)) continue;
-      seen.add(step.id);
-      open.push(...edgesOf(step).map((edge) => settled(edge.target)));
-    }
-    return false;
-  };
-  return steps.flatMap((step, index) =>
-    step.max_iterations === 0 && comesBack(step)
-      ? [
-          {
-            path: `steps[${index}].max_iterations`,
-            message: `"${step.id}" is in a cycle that nothing ends: give it a limit`,
-          },
-        ]
-      : [],
-  );
-}
-
-/** Where a step can lead, with the field that says so. */
-export function edgesOf(step: AnyStep): Edge[] {
-  if (step.type === "end") return [];
-  return [
-    ...branchesOf(step),
-    ...(step.next_step_id === null ? [] : [{ field: "next_step_id", target: step.next_step_id }]),
-  ];
-}
-
-function branchesOf(step: AnyStep): Edge[] {
-  switch (step.type) {
-    case "evaluator":
-      return edgesOfTable("route_map", step.route_map);
-    case "if_else":
-      return [
-        ...edge("if_true_step_id", step.if_true_step_id),
-        ...edge("if_false_step_id", step.if_false_step_id),
-      ];
-    case "switch":
-      return [
-        ...edgesOfTable("switch_cases", step.switch_cases),
-        ...edge("switch_default_step_id", step.switch_default_step_id),
-      ];
-    case "parallel":
-      return step.parallel_branches.flatMap((branch, i) =>
-        branch.map((target, k) => ({ field: `parallel_branches[${i}][${k}]`, target })),
-      );
-    case "loop":
-      return step.loop_step_ids.map((target, i) => ({ field: `loop_step_ids[${i}]`, target }));
-    default:
-      return [];
-  }
-}
-
-const edge = (field: string, target: string | null): Edge[] => (target === null ? [] : [{ field, target }]);
-
-function edgesOfTable(field: string, table: Readonly<Record<string, string | null>>): Edge[] {
-  return Object.entries(table).flatMap(([label, target]) => edge(`${field}.${label}`, target));
 }

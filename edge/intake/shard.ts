@@ -1,0 +1,36 @@
+import { DurableObject } from "cloudflare:workers";
+import type { NewRun } from "../../shared/contracts/run.ts";
+import type { Outcome } from "../accept.ts";
+import { KeptDatabase } from "../database.ts";
+import { readConfig } from "../env.ts";
+import type { Env } from "../env.ts";
+import { queueOf } from "../redis.ts";
+import { Intake } from "./intake.ts";
+
+/** Batches that are under way have a connection each. */
+const CONNECTIONS = 2;
+
+/** A commit takes milliseconds; who waits for a 202 shall hear before long that Postgres does not answer. */
+const ANSWER_MS = 2_000;
+
+/** The intake of one queue shard. It has no storage, and keeps what a request cannot: a connection to Postgres. */
+export class IntakeShard extends DurableObject<Env> {
+  readonly #intake: Intake;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    const config = readConfig(env);
+    const database = new KeptDatabase(env.HYPERDRIVE, CONNECTIONS, ANSWER_MS);
+    this.#intake = new Intake({
+      config,
+      queue: queueOf(config),
+      ask: (question) => database.ask(question),
+      after: (work) => ctx.waitUntil(work),
+    });
+  }
+
+  /** Called over RPC by the stateless part of the edge. */
+  accept(run: NewRun): Promise<Outcome> {
+    return this.#intake.accept(run);
+  }
+}

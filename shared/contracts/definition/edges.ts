@@ -1,0 +1,44 @@
+import type { AnyStep } from "./step.ts";
+
+/** A way from a step to another: the target, and the field that names it. */
+type Edge = { field: string; target: string };
+
+/** Where a step can lead, with the field that says so. */
+export function edgesOf(step: AnyStep): Edge[] {
+  if (step.type === "end") return [];
+  return [
+    ...branchesOf(step),
+    ...(step.next_step_id === null ? [] : [{ field: "next_step_id", target: step.next_step_id }]),
+  ];
+}
+
+function branchesOf(step: AnyStep): Edge[] {
+  switch (step.type) {
+    case "evaluator":
+      return edgesOfTable("route_map", step.route_map);
+    case "if_else":
+      return [
+        ...edge("if_true_step_id", step.if_true_step_id),
+        ...edge("if_false_step_id", step.if_false_step_id),
+      ];
+    case "switch":
+      return [
+        ...edgesOfTable("switch_cases", step.switch_cases),
+        ...edge("switch_default_step_id", step.switch_default_step_id),
+      ];
+    case "parallel":
+      return step.parallel_branches.flatMap((branch, i) =>
+        branch.map((target, k) => ({ field: `parallel_branches[${i}][${k}]`, target })),
+      );
+    case "loop":
+      return step.loop_step_ids.map((target, i) => ({ field: `loop_step_ids[${i}]`, target }));
+    default:
+      return [];
+  }
+}
+
+const edge = (field: string, target: string | null): Edge[] => (target === null ? [] : [{ field, target }]);
+
+function edgesOfTable(field: string, table: Readonly<Record<string, string | null>>): Edge[] {
+  return Object.entries(table).flatMap(([label, target]) => edge(`${field}.${label}`, target));
+}

@@ -1,0 +1,69 @@
+import type { RunEvent } from "../contracts/event.ts";
+import type { EndRecord } from "../contracts/journal.ts";
+import type { Json, JsonObject } from "../contracts/json.ts";
+import type { Progress } from "./fold.ts";
+import { publicState } from "./state.ts";
+
+/** What an ending tells of a step that has no result. */
+type KnownStep = { id: string; name: string; type: string };
+
+/**
+ * The events that end a run, whoever ends it: its worker, or the edge when it waits. `progress` includes the result
+ * that `end` carries; `steps` are those of the definition, for a failed one that left no result.
+ */
+export function endEvents(
+  run: { run_id: string; steps: readonly KnownStep[] },
+  end: EndRecord,
+  progress: Progress,
+): RunEvent[] {
+  const state = publicState(progress.state);
+  const data: JsonObject = {
+    run_id: run.run_id,
+    status: end.status,
+    step_history: historyOf(run.steps, end, progress),
+    shared_state: state,
+  };
+  // A failure inside a step has been told by its step_error.
+  const runError: RunEvent[] =
+    end.error !== null && end.error.step_id === null
+      ? [{ type: "orchestration_error", error: end.error.message, code: end.error.code }]
+      : [];
+  return [
+    ...runError,
+    { type: "orchestration_complete", status: end.status, final_state: state },
+    { type: "final", response: end.response, intent: "orchestration", data, tool_name: null },
+    { type: "done" },
+  ];
+}
+
+function historyOf(steps: readonly KnownStep[], end: EndRecord, progress: Progress): Json[] {
+  const results = progress.history.map((result): Json => {
+    const startedMs = Date.parse(result.started_at);
+    return {
+      step_id: result.step,
+      step_name: nameOf(result.step, result.name),
+      step_type: result.type,
+      status: "completed",
+      started_at: result.started_at,
+      ended_at: new Date(startedMs + result.duration_ms).toISOString(),
+      duration_seconds: Math.round(result.duration_ms / 10) / 100,
+      output_key: result.output_key,
+    };
+  });
+  const failed = steps.find((step) => step.id === end.error?.step_id);
+  if (end.error === null || failed === undefined) return results;
+  return [
+    ...results,
+    {
+      step_id: failed.id,
+      step_name: nameOf(failed.id, failed.name),
+      step_type: failed.type,
+      status: "failed",
+      error: end.error.message,
+    },
+  ];
+}
+
+function nameOf(id: string, name: string): string {
+  return name === "" ? id : name;
+}

@@ -1,0 +1,94 @@
+import { z } from "zod";
+import { RunId, TenantId } from "../contracts/ids.ts";
+import { RunStatus } from "../contracts/run.ts";
+import { pgArray } from "./sql.ts";
+import type { Sql } from "./sql.ts";
+
+/** A run that a cancel reaches: the one that was named, or one that it started. */
+export const Relative = z.object({ run_id: RunId, tenant_id: TenantId, status: RunStatus });
+export type Relative = z.infer<typeof Relative>;
+
+/** A run of a tenant (null: of any) and all its descendants that have not ended; the run itself comes first in any case. */
+export async function readFamily(sql: Sql, tenant: TenantId | null, run: RunId): Promise<Relative[]> {
+  const rows = await sql`
+    with recursive family as (
+      select r.run_id, r.tenant_id, r.status, 0 as depth from runs r
+      where r.run_id = ${run} and (${tenant}::text is null or r.tenant_id = ${tenant})
+      union all
+      select c.run_id, c.tenant_id, c.status, f.depth + 1
+      from runs c join family f on c.parent_run_id = f.run_id where f.depth < 16
+    )
+    select run_id, tenant_id, status
+    from family where depth = 0 or status not in ('completed', 'failed', 'cancelled')
+    order by depth, run_id limit 10000`;
+  return rows.map((row) => Relative.parse(row));
+}
+
+/** What the last entry of a run without a worker is made from, besides its journal. */
+const Waiting = z.object({
+  run_id: RunId,
+  event_seq: z.number(),
+  correlation_id: z.string(),
+  /** JSON text of RunInput. */
+  input: z.string(),
+  /** JSON text of the definition that it is pinned to. */
+  definition: z.string().nullable(),
+});
+export type Waiting = z.infer<typeof Waiting>;
+
+/** Of these runs those that are queued or paused now. */
+export async function readWaiting(sql: Sql, runs: readonly RunId[]): Promise<Waiting[]> {
+  const rows = await sql`
+    select r.run_id, r.event_seq, r.correlation_id, r.input, v.definition
+    from runs r left join orchestration_versions v
+      on v.tenant_id = r.definition_tenant and v.id = r.orchestration_id and v.version = r.definition_version
+    where r.run_id = any(${pgArray(runs)}::text[]) and r.status in ('queued', 'paused')`;
+  return rows.map((row) => Waiting.parse(row));
+}
+
+/** The last entry of a run that ends without a worker: it was queued or paused. */
+export type CancelEnd = {
+  run_id: RunId;
+  known_seq: number;
+  events: string;
+  events_n: number;
+  /** JSON text of EndRecord. */
+  output: string;
+};
+
+export type Cancelled = { run_id: RunId; status: "running" | "cancelled"; owner: string | null; event_seq: number };
+
+/**
+ * Cancels, in one statement: what runs is marked (its worker ends it), what is queued or paused ends here and now, with
+ * its last entry. A run that has changed since it was read is in neither: read the family and ask again.
+ */
+export async function cancelRuns(
+  sql: Sql,
+  running: readonly RunId[],
+  ends: readonly CancelEnd[],
+): Promise<Cancelled[]> {
+  return sql<Cancelled[]>`
+    with marked as (
+      update runs set cancel_requested_at = coalesce(cancel_requested_at, now()), signals = signals + 1
+      where run_id = any(${pgArray(running)}::text[]) and status = 'running'
+      returning run_id, status, owner, event_seq
+    ), ends as (
+      select * from unnest(
+        ${pgArray(ends.map((e) => e.run_id))}::text[], ${pgArray(ends.map((e) => e.known_seq))}::int[],
+        ${pgArray(ends.map((e) => e.events_n))}::int[], ${pgArray(ends.map((e) => e.events))}::text[],
+        ${pgArray(ends.map((e) => e.output))}::text[]
+      ) as e(run_id, known_seq, events_n, events, output)
+    ), ended as (
+      update runs r set status = 'cancelled', ended_at = now(), wake_at = null, current_step_id = null,
+        cancel_requested_at = coalesce(r.cancel_requested_at, now()), event_seq = r.event_seq + e.events_n
+      from ends e
+      where r.run_id = e.run_id and r.status in ('queued', 'paused') and r.event_seq = e.known_seq
+      returning r.run_id, r.status, r.owner, r.event_seq, r.attempt, e.events_n, e.events, e.output
+    ), written as (
+      insert into journal (run_id, seq, events_n, attempt, kind, output, events)
+      select run_id, event_seq, events_n, attempt, 'end', output, events from ended
+    )
+    select run_id, status, owner, event_seq from marked
+    union all
+    select run_id, status, owner, event_seq from ended`;
+}

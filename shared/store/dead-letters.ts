@@ -1,0 +1,86 @@
+import { z } from "zod";
+import { RunId } from "../contracts/ids.ts";
+import type { TenantId } from "../contracts/ids.ts";
+import type { Sql } from "./sql.ts";
+
+/** A dead letter as operators see it. Times in milliseconds since 1970. */
+export const DeadLetterRow = z.object({
+  run_id: RunId,
+  seq: z.number(),
+  tenant_id: z.string(),
+  orchestration_id: z.string(),
+  code: z.string(),
+  message: z.string(),
+  stack: z.string().nullable(),
+  step_id: z.string().nullable(),
+  tries: z.number(),
+  attempt: z.number(),
+  first_failed_at_ms: z.number(),
+  failed_at_ms: z.number(),
+  /** `failed_at` with all its digits: what a page is asked for. */
+  failed_at: z.string(),
+  resolved_at_ms: z.number().nullable(),
+  /** JSON text of RunInput: what the run was started with. */
+  input: z.string(),
+});
+export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
+
+const columns = (sql: Sql) => sql`
+  d.run_id, d.seq, d.tenant_id, d.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries, d.attempt, r.input,
+  extract(epoch from d.first_failed_at)::float8 * 1000 as first_failed_at_ms,
+  extract(epoch from d.failed_at)::float8 * 1000 as failed_at_ms, d.failed_at::text as failed_at,
+  extract(epoch from d.resolved_at)::float8 * 1000 as resolved_at_ms`;
+
+export type DeadLetterFilter = {
+  tenant: TenantId | null;
+  orchestration: string | null;
+  code: string | null;
+};
+
+/** A page of what has failed and not been retried, the newest first, before a position (null: from the start). */
+export async function listDeadLetters(
+  sql: Sql,
+  { tenant, orchestration, code }: DeadLetterFilter,
+  before: { at: string; run_id: string } | null,
+  limit: number,
+): Promise<DeadLetterRow[]> {
+  const rows = await sql`
+    select ${columns(sql)}
+    from dead_letters d join runs r using (run_id)
+    where d.resolved_at is null
+      and (${tenant}::text is null or d.tenant_id = ${tenant})
+      and (${orchestration}::text is null or d.orchestration_id = ${orchestration})
+      and (${code}::text is null or d.code = ${code})
+      and (${before?.at ?? null}::text is null
+        or (d.failed_at, d.run_id) < (${before?.at ?? null}::text::timestamptz, ${before?.run_id ?? ""}))
+    order by d.failed_at desc, d.run_id desc limit ${limit}`;
+  return rows.map((row) => DeadLetterRow.parse(row));
+}
+
+export async function readDeadLetter(
+  sql: Sql,
+  tenant: TenantId | null,
+  run: RunId,
+  seq: number,
+): Promise<DeadLetterRow | null> {
+  const [row] = await sql`
+    select ${columns(sql)}
+    from dead_letters d join runs r using (run_id)
+    where d.run_id = ${run} and d.seq = ${seq} and (${tenant}::text is null or d.tenant_id = ${tenant})`;
+  return row ? DeadLetterRow.parse(row) : null;
+}
+
+/** Puts a dead letter away without a retry. False when there is none that is open. */
+export async function dismissDeadLetter(
+  sql: Sql,
+  tenant: TenantId | null,
+  run: RunId,
+  seq: number,
+): Promise<boolean> {
+  const rows = await sql`
+    update dead_letters set resolved_at = now()
+    where run_id = ${run} and seq = ${seq} and resolved_at is null
+      and (${tenant}::text is null or tenant_id = ${tenant})
+    returning 1`;
+  return rows.length > 0;
+}

@@ -1,0 +1,46 @@
+import type { RunId, TenantId } from "../contracts/ids.ts";
+import type { Sql } from "./sql.ts";
+
+/** A life that is to begin anew: the entry that says from where. */
+export type Rewind = {
+  run_id: RunId;
+  tenant_id: TenantId;
+  known_seq: number;
+  /** JSON text of RewindRecord. */
+  output: string;
+  /** One event line. */
+  event: string;
+};
+
+/**
+ * Queues a failed or cancelled run again, as far as its journal keeps it, and resolves its dead letter: one statement.
+ * Null when it has changed since it was read, or is neither; of two at once one gets null. Its clock begins anew: what
+ * the first life took is no part of the second's time.
+ *
+ * `counted`: who has seen to it that the tenant's queue has room; as for `acceptRuns`. `here` and no room: null.
+ */
+export async function retryRun(
+  sql: Sql,
+  { run_id, tenant_id, known_seq, output, event }: Rewind,
+  counted: "by_queue" | "here" = "by_queue",
+): Promise<{ queued_at_ms: number; event_seq: number } | null> {
+  const room = counted === "here" ? sql`select queue_room(${tenant_id}) as n` : sql`select 1 as n`;
+  const [row] = await sql<{ queued_at_ms: number; event_seq: number }[]>`
+    with room as (
+      ${room}
+    ), again as (
+      update runs set status = 'queued', wake_at = now(), queued_at = now(), started_at = null, ended_at = null,
+        error = null, crash_count = 0, cancel_requested_at = null, event_seq = event_seq + 1
+      where run_id = ${run_id} and tenant_id = ${tenant_id} and status in ('failed', 'cancelled')
+        and event_seq = ${known_seq} and (select n from room) > 0
+      returning run_id, event_seq, attempt, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms
+    ), written as (
+      insert into journal (run_id, seq, events_n, attempt, kind, output, events)
+      select run_id, event_seq, 1, attempt, 'rewind', ${output}, ${event} from again
+    ), resolved as (
+      update dead_letters d set resolved_at = now() from again a
+      where d.run_id = a.run_id and d.resolved_at is null
+    )
+    select queued_at_ms, event_seq from again`;
+  return row ?? null;
+}

@@ -1,0 +1,48 @@
+/** `npm run bench`: our figures beside the machine's floor, all in one run. */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import postgres from "postgres";
+import { startPostgres } from "../../local/postgres.ts";
+import { inMemory, startRedis } from "../../local/redis.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import { connectionOptions } from "../../shared/store/sql.ts";
+import { migrate } from "../../worker-node/migrate.ts";
+import { floors } from "./floors.ts";
+import { benchRuns } from "./runs.ts";
+import type { Row } from "./stats.ts";
+
+async function bench(): Promise<Row[]> {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-bench-"));
+  chmodSync(dir, 0o711);
+  const postgresService = await startPostgres({ dir: join(dir, "postgres") });
+  const redisService = await startRedis({ dir: join(dir, "redis"), args: inMemory });
+  const sql = postgres(postgresService.url, { ...connectionOptions, max: 4 });
+  const redis = new Redis(redisService.url, { protocol: 2 });
+  try {
+    await migrate(postgresService.url);
+    const queue = new Queue(
+      {
+        evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
+        eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
+      },
+      1,
+    );
+    const stores = { sql, redis, queue, postgresUrl: postgresService.url, redisUrl: redisService.url };
+    const floor = await floors(sql, redis);
+    return [...floor.rows, ...(await benchRuns(stores, floor.commitMs))];
+  } finally {
+    redis.disconnect();
+    await sql.end({ timeout: 1 });
+    await Promise.all([postgresService.stop(), redisService.stop()]);
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+const rows = await bench();
+console.log(`${cpus().length} cores, ${cpus()[0]?.model ?? "unknown"}\n`);
+for (const { what, figure, unit, mark = "" } of rows) {
+  console.log(`${what.padEnd(44)} ${figure.toFixed(2).padStart(10)} ${unit.padEnd(8)} ${mark}`);
+}
+writeFileSync("bench.json", `${JSON.stringify({ at: new Date().toISOString(), cores: cpus().length, rows }, null, 2)}\n`);

@@ -1,0 +1,125 @@
+/** A worker as it is, but for its seams: there it dies when it passes a point that is armed. */
+import { z } from "zod";
+import { log, messageOf } from "../../shared/log.ts";
+import type { RedisCommands } from "../../shared/queue/script.ts";
+import { scripts } from "../../shared/queue/scripts.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { readConfig } from "../../worker-node/config.ts";
+import { startWorker } from "../../worker-node/start.ts";
+import type { Seams } from "../../worker-node/start.ts";
+import { POINTS_FOLDER, dieAt } from "./points.ts";
+import type { Point } from "./points.ts";
+
+const folder = z.string().min(1).parse(process.env[POINTS_FOLDER]);
+const die = (point: Point): void => dieAt(folder, point);
+
+/** Runs that this process has parked or handed back and not released yet, with the point at which it would die. */
+const unreleased = new Map<string, Point>();
+let held = false;
+
+const seams: Seams = {
+  show: (show) => (entries) => {
+    die("committed_unshown");
+    show(entries);
+  },
+  store: (store): StateStore => ({
+    ...store,
+    async claim(...args) {
+      const runs = await store.claim(...args);
+      if (runs.length > 0) die("claimed_in_postgres");
+      return runs;
+    },
+    async claimDirectly(...args) {
+      const runs = await store.claimDirectly(...args);
+      if (runs.length > 0) die("claimed_directly");
+      return runs;
+    },
+    async flush(entries) {
+      die("before_flush");
+      const committed = await store.flush(entries);
+      if (committed.length === 0) return committed;
+      const done = new Set(committed.map(({ run_id }) => run_id));
+      if (entries.some(({ run_id, kind }) => kind === "turn" && done.has(run_id))) die("turn_committed");
+      for (const { run_id, kind } of entries) {
+        if (kind === "park" && done.has(run_id)) unreleased.set(run_id, "parked_unreleased");
+      }
+      die("committed_unheard");
+      return committed;
+    },
+    async handBack(...args) {
+      const runs = await store.handBack(...args);
+      for (const run of runs) unreleased.set(run, "handed_back_unreleased");
+      return runs;
+    },
+    async beat(...args) {
+      const owned = await store.beat(...args);
+      if (owned.length > 0) die("beat");
+      return owned;
+    },
+    async dueRuns(...args) {
+      const page = await store.dueRuns(...args);
+      if (page.length > 0) die("walk_page");
+      return page;
+    },
+  }),
+  commands: (commands) => {
+    const shas = Promise.all(
+      Object.entries(scripts).map(async ([verb, { sha }]): Promise<[string, string]> => [await sha, verb]),
+    );
+    const bySource = new Map(Object.entries(scripts).map(([verb, { source }]) => [source, verb]));
+    const around: (verb: string | undefined, args: string[], ask: () => Promise<unknown>) => Promise<unknown> =
+      async (verb, args, ask) => {
+        before(verb, args);
+        const reply = await ask();
+        after(verb, reply);
+        return reply;
+      };
+    const armed: RedisCommands = {
+      evalsha: async (sha, keys, args) =>
+        around(new Map(await shas).get(sha), args, () => commands.evalsha(sha, keys, args)),
+      eval: (script, keys, args) => around(bySource.get(script), args, () => commands.eval(script, keys, args)),
+    };
+    return armed;
+  },
+};
+
+/** `args` as queue.ts gives them: a claim's fourth is the number of ended runs, a release names its runs. */
+function before(verb: string | undefined, args: string[]): void {
+  if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) die("ended_unfinished");
+  if (verb === "index" && args[0] === "begin") {
+    if (held) die("rebuild_held");
+    held = false;
+  }
+  if (verb === "index" && args[0] === "advance" && args[2] === "1") die("walk_shown");
+  if (verb !== "release") return;
+  for (const arg of args) {
+    const point = unreleased.get(arg);
+    if (point) die(point);
+    unreleased.delete(arg);
+  }
+}
+
+function after(verb: string | undefined, reply: unknown): void {
+  if (verb === "claim" && Array.isArray(reply) && reply.length > 1) die("claimed_in_redis");
+  if (verb === "renew" && Array.isArray(reply)) die("renewed");
+  if (verb === "reset") die("rebuild_reset");
+  if (verb === "hold") held = true;
+}
+
+function untilSignalled(): Promise<void> {
+  return new Promise((resolve) => {
+    process.once("SIGTERM", () => resolve());
+  });
+}
+
+try {
+  const signalled = untilSignalled();
+  const worker = await startWorker(readConfig(process.env), seams);
+  await signalled;
+  await worker.drain();
+  process.exit(0);
+} catch (error) {
+  log.error("worker.failed", { message: messageOf(error) });
+  log.flush();
+  process.exit(1);
+}

@@ -1,0 +1,86 @@
+/** A program of ours as a child whose lines are kept, not printed: they are told only when something went wrong. */
+import { createInterface } from "node:readline";
+import { z } from "zod";
+import { startProcess } from "../../local/processes.ts";
+import { nodeProgram } from "../../local/programs.ts";
+
+const Line = z.looseObject({ event: z.string() });
+export type Line = z.infer<typeof Line>;
+
+const KEPT_LINES = 4_000;
+
+export type Program = {
+  name: string;
+  pid: number;
+  lines: string[];
+  /** Resolves when it has ended, in whatever way. */
+  ended: Promise<void>;
+  hasEnded(): boolean;
+  kill(signal: NodeJS.Signals): void;
+};
+
+/**
+ * Starts `file` and waits until it says `event`.
+ * @throws Error when it ends before that, or says nothing for `timeoutMs`; it is killed then.
+ */
+export async function startProgram(
+  name: string,
+  file: string,
+  env: Record<string, string>,
+  event: string,
+  timeoutMs: number,
+): Promise<{ program: Program; said: Line }> {
+  const child = startProcess(nodeProgram(file, env), null, "SIGTERM");
+  const lines: string[] = [];
+  const { promise: said, resolve, reject } = Promise.withResolvers<Line>();
+  for (const stream of [child.stdout, child.stderr]) {
+    if (stream === null) continue;
+    createInterface({ input: stream }).on("line", (text) => {
+      lines.push(text);
+      if (lines.length > KEPT_LINES) lines.shift();
+      if (!text.includes(event)) return;
+      const line = Line.safeParse(parseLine(text));
+      if (line.success && line.data.event === event) resolve(line.data);
+    });
+  }
+  const exited = new Promise<void>((done) => child.once("exit", () => done()));
+  const program: Program = {
+    name,
+    pid: child.pid ?? 0,
+    lines,
+    ended: exited,
+    hasEnded: () => child.exitCode !== null || child.signalCode !== null,
+    kill: (signal) => {
+      if (!program.hasEnded()) child.kill(signal);
+    },
+  };
+  void exited.then(() => reject(new Error(`${name} ended before ${event}:\n${lines.slice(-5).join("\n")}`)));
+  child.once("error", reject);
+  const late = setTimeout(() => reject(new Error(`${name} did not say ${event} in ${timeoutMs} ms`)), timeoutMs);
+  try {
+    return { program, said: await said };
+  } catch (error) {
+    program.kill("SIGKILL");
+    throw error;
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+/** Asks a program to end and waits; a program that does not within `graceMs` is killed. */
+export async function endProgram(program: Program, graceMs = 4_000): Promise<void> {
+  if (program.hasEnded()) return;
+  program.kill("SIGCONT");
+  program.kill("SIGTERM");
+  const late = setTimeout(() => program.kill("SIGKILL"), graceMs);
+  await program.ended;
+  clearTimeout(late);
+}
+
+function parseLine(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,39 @@
+/** Chance that can be had again: the same seed and name, the same numbers. */
+import { shardOf } from "../../shared/contracts/ids.ts";
+
+export type Random = {
+  /** A number in [0, 1). */
+  next(): number;
+  /** A number in [low, high). */
+  between(low: number, high: number): number;
+  chance(probability: number): boolean;
+  pick<Item>(items: readonly Item[]): Item;
+  shuffle<Item>(items: readonly Item[]): Item[];
+};
+
+/** The numbers of one part (`name`) of a run with this seed; parts do not disturb each other (mulberry32). */
+export function randomOf(seed: number, name: string): Random {
+  let state = shardOf(`${seed} ${name}`, 2 ** 32);
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const pick = <Item>(items: readonly Item[]): Item => {
+    const item = items[Math.floor(next() * items.length)];
+    if (item === undefined) throw new Error("there is nothing to pick from");
+    return item;
+  };
+  return {
+    next,
+    pick,
+    between: (low, high) => low + next() * (high - low),
+    chance: (probability) => next() < probability,
+    shuffle: (items) =>
+      items
+        .map((item) => ({ item, place: next() }))
+        .toSorted((a, b) => a.place - b.place)
+        .map(({ item }) => item),
+  };
+}

@@ -1,0 +1,88 @@
+/** The whole system as `npm start` starts it, in a data folder of the test's own. */
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { freePort } from "../../local/ports.ts";
+import { nodeProgram, startProgram, type Program } from "../../local/programs.ts";
+
+const Facts = z.object({
+  edges: z.array(z.string()),
+  api_key: z.string(),
+  redis_url: z.string(),
+  workers: z.array(z.object({ name: z.string(), pid: z.number() })),
+});
+export type Facts = z.infer<typeof Facts>;
+
+const Accepted = z.object({ run_id: z.string(), stream_url: z.string() });
+
+export type System = {
+  facts(): Facts;
+  /** Asks edge number `edge` (the first is 0) with the platform key. */
+  ask(edge: number, method: string, path: string, body?: unknown): Promise<Response>;
+  /** Starts a run on the first edge. @throws Error with the API's words when it is not accepted */
+  run(orchestration: string): Promise<z.infer<typeof Accepted>>;
+  /** Ctrl-C, then the same command again: on the same ports, with the same data. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+/** @param env on top of ours, for what `npm start` reads there: SCALE_POSTGRES_URL, REDIS_URL. */
+export async function npmStart(flags: string[], env: Record<string, string> = {}): Promise<System> {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-host-"));
+  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to get through
+  const all = ["--data", dir, "--port", String(await freePort(0)), ...flags];
+  let program = await started(all, env);
+  const facts = (): Facts => Facts.parse(JSON.parse(readFileSync(join(dir, "dev.json"), "utf8")));
+
+  const ask: System["ask"] = (edge, method, path, body) => {
+    const { edges, api_key } = facts();
+    return fetch(`${edges[edge]}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json" },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(30_000),
+    });
+  };
+  return {
+    facts,
+    ask,
+    async run(orchestration) {
+      const path = `/api/v2/orchestrations/${orchestration}/run`;
+      const answer = await ask(0, "POST", path, { message: "hello" });
+      if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
+      return Accepted.parse(await answer.json());
+    },
+    async restart() {
+      const ended = once(program.child, "exit");
+      program.child.kill("SIGINT");
+      await ended;
+      program = await started(all, env);
+    },
+    async stop() {
+      await program.stop();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Resolves with its closing block: the system takes runs then. */
+async function started(flags: string[], env: Record<string, string>): Promise<Program> {
+  const { promise: running, resolve, reject } = Promise.withResolvers<void>();
+  const command = nodeProgram("local/main.ts", env);
+  const program = startProgram("start", { ...command, args: [...command.args, ...flags] }, (line) => {
+    if (line.startsWith("synapse-edge is running")) resolve();
+  });
+  program.child.once("exit", (code) => reject(new Error(`npm start ended with ${code}`)));
+  const late = setTimeout(() => reject(new Error("npm start took more than 90 s")), 90_000);
+  try {
+    await running;
+    return program;
+  } catch (error) {
+    await program.stop();
+    throw error;
+  } finally {
+    clearTimeout(late);
+  }
+}

@@ -1,0 +1,64 @@
+/** Debian's PgBouncer in transaction mode: after each transaction a client may find itself on another connection. */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import postgres from "postgres";
+import { freePort } from "../../local/ports.ts";
+import { postgresUser } from "../../local/postgres-binaries.ts";
+import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes.ts";
+
+/**
+ * Starts it in front of every database of a server that asks for no password.
+ * @returns its `url` names `serverUrl`'s database. `prepare=false` is in it because named statements stay on the
+ * connection that has seen them: before PgBouncer 1.21 a query that uses one elsewhere waits for ever.
+ */
+export async function startPgBouncer(serverUrl: string, poolSize: number): Promise<Service> {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-pgbouncer-"));
+  chmodSync(dir, 0o755); // it refuses to run as root, so another user has to get through
+  const server = new URL(serverUrl);
+  const port = await freePort(0);
+  const file = join(dir, "pgbouncer.ini");
+  writeFileSync(file, settings(server, port, poolSize), { mode: 0o644 });
+
+  const log = join(dir, "pgbouncer.log");
+  const command = { command: "/usr/sbin/pgbouncer", args: [file], ...postgresUser() };
+  const child = startProcess(command, log, "SIGTERM");
+  const url = new URL(server);
+  url.port = String(port);
+  url.searchParams.set("prepare", "false");
+  await untilReady(child, log, 10_000, () => answers(url.href));
+  return {
+    url: url.href,
+    port,
+    pid: child.pid ?? null,
+    async stop() {
+      await stopProcess(child, "SIGTERM");
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A pool is for one database; many clients share its few connections. */
+function settings(server: URL, port: number, poolSize: number): string {
+  return `[databases]
+* = host=${server.hostname} port=${server.port} user=${server.username}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = ${port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = ${poolSize}
+max_client_conn = 200
+ignore_startup_parameters = extra_float_digits
+`;
+}
+
+async function answers(url: string): Promise<void> {
+  const sql = postgres(url, { max: 1, connect_timeout: 2, fetch_types: false });
+  try {
+    await sql`select 1`;
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}

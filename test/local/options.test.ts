@@ -1,0 +1,41 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { writeVariables } from "../../local/dev-vars.ts";
+import { readOptions } from "../../local/options.ts";
+import { projectFolder } from "../../local/programs.ts";
+
+test("without flags there are two workers and one edge on 8123, with data in .synapse", () => {
+  const data = join(projectFolder, ".synapse");
+  expect(readOptions([])).toEqual({ workers: 2, edges: 1, port: 8123, data, dev: false });
+  expect(readOptions(["--workers", "4", "--edges=2"])).toMatchObject({ workers: 4, edges: 2 });
+});
+
+test.each([
+  [["--workers", "none"], "--workers is a number"],
+  [["--workers", "0"], "--workers is at least 1"],
+  [["--port", "70000"], "--port is at most 65535"],
+  [["--edges", "2", "--dev"], "npm run dev serves one edge"],
+  [["--wrokers", "2"], "--wrokers"],
+])("%j is refused with a sentence", (args, sentence) => {
+  expect(() => readOptions(args)).toThrow(sentence);
+});
+
+test("variables are written once and replaced later; what stands beside them stays", () => {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-vars-"));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  const file = join(dir, ".dev.vars");
+  writeFileSync(file, "OPENAI_API_KEY=mine\nREDIS_URL=old\n");
+  writeVariables(dir, ".dev.vars", { REDIS_URL: "redis://127.0.0.1:1" });
+  expect(readFileSync(file, "utf8")).toMatch(
+    /^#.*\nREDIS_URL="redis:\/\/127.0.0.1:1"\nOPENAI_API_KEY=mine\n$/,
+  );
+
+  utimesSync(file, 1, 1);
+  writeVariables(dir, ".dev.vars", { REDIS_URL: "redis://127.0.0.1:1" });
+  expect(statSync(file).mtimeMs).toBe(1_000);
+  writeVariables(dir, ".dev.vars", { REDIS_URL: "redis://127.0.0.1:2" });
+  expect(readFileSync(file, "utf8")).toContain("127.0.0.1:2");
+  expect(readFileSync(file, "utf8").match(/REDIS_URL/g)).toHaveLength(1);
+});

@@ -1,0 +1,156 @@
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { isRunning } from "../../local/pids.ts";
+import { freePort } from "../../local/ports.ts";
+import { nodeProgram, startProgram, type Program } from "../../local/programs.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "synapse-start-"));
+const Facts = z.object({
+  api_base: z.string(),
+  edges: z.array(z.string()),
+  edge_pid: z.number(),
+  api_key: z.string(),
+  workers: z.array(z.object({ name: z.string(), pid: z.number(), health_url: z.string() })),
+});
+
+function facts(): z.infer<typeof Facts> {
+  return Facts.parse(JSON.parse(readFileSync(join(dir, "dev.json"), "utf8")));
+}
+
+let port: number;
+const lines: string[] = [];
+
+/** `npm start` on our folder, up to its closing block. */
+async function start(): Promise<Program> {
+  const command = nodeProgram("local/main.ts");
+  const flags = ["--data", dir, "--port", String(port), "--edges", "2", "--workers", "2"];
+  const { promise: running, resolve, reject } = Promise.withResolvers<void>();
+  const program = startProgram("start", { ...command, args: [...command.args, ...flags] }, (line) => {
+    lines.push(line);
+    if (line.startsWith("synapse-edge is running")) resolve();
+  });
+  program.child.once("exit", () => reject(new Error("it ended")));
+  await running;
+  return program;
+}
+
+async function interrupt({ child }: Program): Promise<{ code: number; tookMs: number }> {
+  const before = performance.now();
+  child.kill("SIGINT");
+  const [code] = await once(child, "exit");
+  return { code: z.number().parse(code), tookMs: performance.now() - before };
+}
+
+let running: Program;
+beforeAll(async () => {
+  chmodSync(dir, 0o711);
+  port = await freePort(0);
+  running = await start();
+}, 120_000);
+afterAll(async () => {
+  await running.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const Accepted = z.object({ run_id: z.string(), stream_url: z.string(), status_url: z.string() });
+
+type Asked = { method?: string; body?: string; headers?: Record<string, string> };
+
+function ask(edge: number, path: string, options: Asked = {}): Promise<Response> {
+  const { edges, api_key } = facts();
+  const headers = {
+    authorization: `Bearer ${api_key}`,
+    "content-type": "application/json",
+    ...options.headers,
+  };
+  return fetch(`${edges[edge]}${path}`, { signal: AbortSignal.timeout(30_000), ...options, headers });
+}
+
+async function run(edge: number): Promise<z.infer<typeof Accepted>> {
+  const body = JSON.stringify({ message: "hello" });
+  const answer = await ask(edge, "/api/v2/orchestrations/orch_smoke/run", { method: "POST", body });
+  expect(answer.status).toBe(202);
+  return Accepted.parse(await answer.json());
+}
+
+/** The ids of a stream, up to its end or to `most` of them. */
+async function ids(edge: number, path: string, most: number, lastEventId?: string): Promise<string[]> {
+  const answer = await ask(edge, path, lastEventId ? { headers: { "last-event-id": lastEventId } } : {});
+  expect(answer.status).toBe(200);
+  let text = "";
+  for await (const bytes of answer.body ?? []) {
+    text += Buffer.from(bytes).toString();
+    if ([...text.matchAll(/^id: .+$/gm)].length >= most) break;
+  }
+  return [...text.matchAll(/^id: (.+)$/gm)].map(([, id = ""]) => id).slice(0, most);
+}
+
+async function until(done: () => boolean, withinMs: number): Promise<void> {
+  for (const deadline = performance.now() + withinMs; !done(); await sleep(50)) {
+    if (performance.now() > deadline) throw new Error("it did not happen in time");
+  }
+}
+
+test("a run that was posted on one edge streams on the other, and resumes on the first without a gap", async () => {
+  const { stream_url } = await run(0);
+  const first = await ids(1, stream_url, 3);
+  const rest = await ids(0, stream_url, Infinity, first.at(-1));
+  const numbers = [...first, ...rest].map((id) => Number(id.split("-")[1]));
+  expect(numbers.length).toBeGreaterThan(6);
+  expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+});
+
+test("the lines it shows work as pasted", async () => {
+  const pasted = lines.filter((line) => /^(RUN=|curl )/.test(line));
+  expect(pasted).toHaveLength(3);
+  const shell = spawnSync("bash", ["-c", pasted.join("\n")], { encoding: "utf8", timeout: 30_000 });
+  expect(shell.stdout).toContain('"type":"done"');
+  expect(shell.stdout).toContain('"status":"completed"');
+});
+
+test("what it writes of itself is for its owner's eyes alone", () => {
+  for (const name of ["dev.json", "secrets.json"]) {
+    expect(statSync(join(dir, name)).mode & 0o777).toBe(0o600);
+  }
+});
+
+test("a worker that is killed comes back, and dev.json tells of it", async () => {
+  const [victim] = facts().workers;
+  if (!victim) throw new Error("there is no worker");
+  process.kill(victim.pid, "SIGKILL");
+  await until(() => facts().workers[0]?.pid !== victim.pid, 15_000);
+  const answer = await fetch(victim.health_url);
+  expect(answer.status).toBe(200);
+});
+
+test("a second start on the same folder says who holds it, and ends with 1", () => {
+  const { command, args, env } = nodeProgram("local/main.ts");
+  const second = spawnSync(command, [...args, "--data", dir], { env, encoding: "utf8", timeout: 20_000 });
+  expect(second.status).toBe(1);
+  expect(second.stderr).toContain(`process ${running.child.pid}`);
+});
+
+test(
+  "Ctrl-C ends everything within 5 s, and all data is there after the next start",
+  { timeout: 90_000 },
+  async () => {
+    const { status_url } = await run(0);
+    const before = facts();
+    const pids = [before.edge_pid, ...before.workers.map(({ pid }) => pid)];
+    const { code, tookMs } = await interrupt(running);
+    expect(code).toBe(0);
+    expect(tookMs).toBeLessThan(5_000);
+    expect(pids.filter(isRunning)).toEqual([]);
+
+    running = await start();
+    expect(facts().api_key).toBe(before.api_key);
+    const answer = await ask(1, status_url);
+    expect(answer.status).toBe(200);
+  },
+);

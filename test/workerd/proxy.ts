@@ -1,0 +1,50 @@
+/** A TCP proxy whose far end a test can take away: a store that refuses, or one that does not answer. */
+import { createServer, connect, type AddressInfo, type Socket } from "node:net";
+
+export class Proxy {
+  readonly #server;
+  readonly #sockets = new Set<Socket>();
+  #mode: "open" | "refuse" | "hang" = "open";
+
+  constructor(port: number, host = "127.0.0.1") {
+    this.#server = createServer((near) => {
+      this.#keep(near);
+      if (this.#mode === "refuse") return near.destroy();
+      if (this.#mode === "hang") return;
+      const far = connect(port, host);
+      this.#keep(far);
+      near.pipe(far).pipe(near);
+      near.on("close", () => far.destroy());
+      far.on("close", () => near.destroy());
+    });
+  }
+
+  async listen(): Promise<number> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** `refuse`: connections are cut; `hang`: those that are there stay and nothing passes. */
+  set(mode: "open" | "refuse" | "hang"): void {
+    this.#mode = mode;
+    for (const socket of this.#sockets) {
+      if (mode === "hang") socket.unpipe().pause();
+      else socket.destroy();
+    }
+  }
+
+  get connections(): number {
+    return this.#sockets.size / 2;
+  }
+
+  async close(): Promise<void> {
+    this.set("refuse");
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on("error", () => {});
+    socket.on("close", () => this.#sockets.delete(socket));
+  }
+}

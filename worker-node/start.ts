@@ -1,0 +1,195 @@
+import { hostname } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import postgres from "postgres";
+import { newIncarnation } from "../shared/contracts/ids.ts";
+import type { LiveEntry } from "../shared/events/live.ts";
+import { keys } from "../shared/keys.ts";
+import { log, messageOf } from "../shared/log.ts";
+import { Queue } from "../shared/queue/queue.ts";
+import type { RedisCommands } from "../shared/queue/script.ts";
+import { connectionOptions } from "../shared/store/sql.ts";
+import { stateStore } from "../shared/store/state.ts";
+import type { StateStore } from "../shared/store/state.ts";
+import { createArtifacts } from "./artifacts.ts";
+import type { Artifacts } from "./artifacts.ts";
+import type { Config } from "./config.ts";
+import { Definitions } from "./definitions.ts";
+import { createSandbox } from "./engine/sandbox.ts";
+import { measureLoopLag, portOf, serveHealth } from "./health.ts";
+import type { Health } from "./health.ts";
+import { Journal } from "./journal.ts";
+import { Leases } from "./lease.ts";
+import { showLive } from "./live.ts";
+import { migrate } from "./migrate.ts";
+import { createModels } from "./models/models.ts";
+import { Reconciler } from "./reconciler.ts";
+import { connectRedis, parseRedisUrl } from "./redis-connect.ts";
+import type { ConnectOptions } from "./redis-connect.ts";
+import { edgeStateStore } from "./state-http.ts";
+import { createTools } from "./tools/tools.ts";
+import { Worker } from "./worker.ts";
+
+const COMMAND_TIMEOUT_MS = 2_000;
+
+/** Where a test may stand between a worker and the world: each is given the real thing and answers what is used. */
+export type Seams = {
+  store?(store: StateStore): StateStore;
+  commands?(commands: RedisCommands): RedisCommands;
+  show?(show: (entries: LiveEntry[]) => void): (entries: LiveEntry[]) => void;
+};
+
+/** A worker out of its parts, serving its health and taking work. @returns how to end it */
+export async function startWorker(config: Config, seams: Seams = {}): Promise<{ drain(): Promise<void> }> {
+  const owner = newIncarnation(config.workerId);
+  const opened = await openStore(config);
+  const store = seams.store?.(opened.store) ?? opened.store;
+  const artifacts = openArtifacts(config);
+
+  const target = parseRedisUrl(config);
+  const connect = (purpose: string, options: ConnectOptions = {}) => {
+    const connection = connectRedis(target, { connectionName: `${config.workerId}-${purpose}`, ...options });
+    connection.on("error", () => {});
+    return connection;
+  };
+  const redis = connect("commands", { commandTimeout: COMMAND_TIMEOUT_MS });
+  redis.on("error", (error: Error) => log.warn("redis.error", { message: messageOf(error) }));
+  const commands: RedisCommands = {
+    evalsha: (sha, scriptKeys, args) => redis.evalsha(sha, scriptKeys.length, ...scriptKeys, ...args),
+    eval: (script, scriptKeys, args) => redis.eval(script, scriptKeys.length, ...scriptKeys, ...args),
+  };
+  const queue = new Queue(seams.commands?.(commands) ?? commands, config.QUEUE_SHARDS);
+  // A blocked connection serves nothing else, so each shard has one of its own.
+  const blocked = Array.from({ length: config.QUEUE_SHARDS }, (_, shard) => connect(`wait-${shard}`));
+  // Hints that a run of ours was cancelled; the beat that they cause says which.
+  const control = connect("control");
+  control.on("ready", () => void control.subscribe(keys.control(owner)).catch(() => {}));
+  control.on("message", () => void leases.beat());
+
+  const loopLag = measureLoopLag();
+  let draining = false;
+  const reconciler = new Reconciler(owner, store, queue);
+  const leases = new Leases({
+    owner,
+    store,
+    queue,
+    onCold: () => reconciler.passSoon(),
+    self: () => ({
+      worker_id: config.workerId,
+      hostname: hostname(),
+      address: `http://${hostname()}:${config.WORKER_HEALTH_PORT}`,
+      status: draining ? "draining" : "online",
+      slots: config.WORKER_CONCURRENCY,
+      active: worker.active,
+      loop_lag_ms: loopLag(),
+    }),
+  });
+  const show = showLive(redis, config.EVENT_SHARDS);
+  const models = createModels(process.env);
+  const sandbox = createSandbox();
+  const worker = new Worker({
+    owner,
+    slots: config.WORKER_CONCURRENCY,
+    lanes: config.WORKER_LANES,
+    queue,
+    store,
+    leases,
+    onCold: () => reconciler.passSoon(),
+    waitForWork: async (shard, lanes, ms) => {
+      // A whole answer in good time even if the connection is half open: the marker is only a hint.
+      const markers = lanes.map((lane) => keys.wake(shard, lane));
+      const marked = markers.length > 0 ? blocked[shard]?.blpop(markers, ms / 1_000) : sleep(ms);
+      await Promise.race([marked, sleep(ms + 1_000, undefined, { ref: false })]);
+    },
+    world: {
+      owner,
+      journal: new Journal(owner, store, seams.show?.(show) ?? show),
+      definitions: new Definitions(store),
+      models,
+      tools: createTools({ egressAllow: config.EGRESS_ALLOW.split(",").filter(Boolean) }),
+      sandbox,
+      artifacts,
+      confirm: (run, signal) => leases.confirm(run.run_id, signal),
+    },
+  });
+
+  const startedMs = performance.now();
+  const readHealth = async (): Promise<Health> => {
+    const [pg, redisOk, s3] = await Promise.all([
+      isUp(() => store.lookUp([])),
+      isUp(() => redis.ping()),
+      artifacts ? isUp(() => artifacts.check()) : null,
+    ]);
+    const status = draining ? "draining" : pg && redisOk && s3 !== false ? "ok" : "degraded";
+    return {
+      status,
+      worker_id: config.workerId,
+      active_jobs: worker.active,
+      max_jobs: config.WORKER_CONCURRENCY,
+      uptime: Math.round(performance.now() - startedMs) / 1_000,
+      loop_lag_ms: loopLag(),
+      pg_connected: pg,
+      redis_connected: redisOk,
+      s3_connected: s3,
+    };
+  };
+  const health = await serveHealth(config.WORKER_HEALTH_PORT, readHealth);
+
+  await leases.beat();
+  leases.start();
+  reconciler.start();
+  worker.start();
+  log.info("worker.ready", {
+    worker: config.workerId,
+    incarnation: owner,
+    pid: process.pid,
+    slots: config.WORKER_CONCURRENCY,
+    health_port: portOf(health),
+    models: models.describe(),
+  });
+
+  const drain = async (): Promise<void> => {
+    draining = true;
+    log.info("worker.drain_started", { active: worker.active, seconds: config.WORKER_DRAIN_SECONDS });
+    void leases.beat();
+    await worker.drain(config.WORKER_DRAIN_SECONDS * 1_000);
+    await reconciler.stop();
+    leases.stop();
+    health.close();
+    for (const connection of [redis, control, ...blocked]) connection.disconnect();
+    await Promise.all([sandbox.close(), opened.close()]);
+    log.info("worker.stopped", { worker: config.workerId });
+  };
+  return { drain };
+}
+
+/** Postgres itself, brought to the newest schema; or the edge in front of it. */
+async function openStore(config: Config): Promise<{ store: StateStore; close(): Promise<void> }> {
+  if (config.STATE_URL && config.STATE_SECRET) {
+    return { store: edgeStateStore(config.STATE_URL, config.STATE_SECRET), close: async () => {} };
+  }
+  const url = config.SCALE_POSTGRES_URL ?? "";
+  await migrate(config.SCALE_POSTGRES_DIRECT_URL ?? url);
+  const sql = postgres(url, {
+    ...connectionOptions,
+    max: 6,
+    connection: { application_name: config.workerId },
+  });
+  return { store: stateStore(sql), close: () => sql.end({ timeout: 2 }) };
+}
+
+function openArtifacts(config: Config): Artifacts | null {
+  const { S3_BUCKET: bucket, S3_ACCESS_KEY_ID: accessKeyId, S3_SECRET_ACCESS_KEY: secretAccessKey } = config;
+  if (!bucket) return null;
+  const credentials = accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : undefined;
+  return createArtifacts({ endpoint: config.S3_ENDPOINT, bucket, region: config.S3_REGION, credentials });
+}
+
+async function isUp(ask: () => Promise<unknown>): Promise<boolean> {
+  const timeout = new Promise<never>((_, reject) => {
+    setTimeout(() => reject(new Error("no answer")), COMMAND_TIMEOUT_MS).unref();
+  });
+  return Promise.race([ask(), timeout]).then(
+    () => true,
+    () => false,
+  );
+}
