@@ -13,6 +13,7 @@ export type Env = {
 };
 
 const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high);
+const onOff = z.enum(["0", "1"], "must be 0 or 1");
 const secret = z.string().min(16, "must be at least 16 characters long");
 
 /** The variables and secrets of the Worker. */
@@ -26,10 +27,9 @@ const Config = z.object({
   QUEUE_SHARDS: count(1, 1024).default(1),
   EVENT_SHARDS: count(1, 1024).default(1),
   DEFAULT_TENANT_ID: TenantId.default(TenantId.parse("default")),
-  ENABLE_TENANT_ISOLATION: z
-    .enum(["0", "1"])
-    .default("1")
-    .transform((value) => value === "1"),
+  ENABLE_TENANT_ISOLATION: onOff.default("1").transform((value) => value === "1"),
+  /** While Redis is away or being rebuilt, runs are accepted by Postgres' own count; 0: they are refused. */
+  ACCEPT_WHEN_REDIS_DOWN: onOff.default("1").transform((value) => value === "1"),
   RATE_LIMIT_PER_TENANT_RPS: count(1, 1_000_000_000).default(1000),
   MAX_GLOBAL_QUEUE_DEPTH: count(1, 1_000_000_000).default(1_000_000),
   /** Origins that a browser may call from, with commas between them; `*` is any. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { RunId, workerOf } from "../shared/contracts/ids.ts";
+import { RunId } from "../shared/contracts/ids.ts";
 import { RunError, RunStatus } from "../shared/contracts/run.ts";
 import type { Principal } from "../shared/contracts/tenant.ts";
 import { AppError } from "../shared/errors.ts";
@@ -43,7 +43,7 @@ export function viewOf(row: RunRow): RunView {
     status: row.status,
     current_step_id: row.current_step_id,
     waiting_for_human: false,
-    worker_id: row.owner === null ? null : workerOf(row.owner),
+    worker_id: row.worker_id,
     total_cost_usd: row.cost_micro_usd / 1_000_000,
     total_tokens_used: row.tokens,
     started_at: isoTime(row.started_at_ms),

@@ -85,6 +85,8 @@ create table runs (
   -- 0 = never claimed. With `owner` and `event_seq` the fence of every write.
   attempt              integer not null default 0,
   owner                text,
+  -- The worker that had it last: for people.
+  worker_id            text,
   wake_at              timestamptz,
   deadline_at          timestamptz,
   event_seq            integer not null default 0,

@@ -24,7 +24,10 @@ const Lanes = z
 
 const Env = RedisEnv.extend({
   SCALE_POSTGRES_URL: url("SCALE_POSTGRES_URL", "postgres://user:password@host:5432/database").optional(),
-  SCALE_POSTGRES_DIRECT_URL: url("SCALE_POSTGRES_DIRECT_URL", "postgres://user:password@host:5432/db").optional(),
+  SCALE_POSTGRES_DIRECT_URL: url(
+    "SCALE_POSTGRES_DIRECT_URL",
+    "postgres://user:password@host:5432/db",
+  ).optional(),
   STATE_URL: url("STATE_URL", "https://edge.example.com").optional(),
   STATE_SECRET: z.string().min(32, "STATE_SECRET must have at least 32 characters").optional(),
   S3_ENDPOINT: url("S3_ENDPOINT", "https://account.r2.cloudflarestorage.com").optional(),
@@ -42,6 +45,7 @@ const Env = RedisEnv.extend({
   WORKER_DRAIN_SECONDS: whole("WORKER_DRAIN_SECONDS", 0, 3_600, 30),
   QUEUE_SHARDS: whole("QUEUE_SHARDS", 1, 256, DEFAULT_SHARDS.queue),
   EVENT_SHARDS: whole("EVENT_SHARDS", 1, 1_024, DEFAULT_SHARDS.event),
+  METRICS_TOKEN: z.string().optional(),
   EGRESS_ALLOW: z.string().default(""),
 }).check(({ value, issues }) => {
   if (!value.SCALE_POSTGRES_URL && !value.STATE_URL) {
@@ -72,7 +76,9 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   if (!parsed.success) {
     throw new Error(parsed.error.issues.map((issue) => issue.message).join("\n"));
   }
-  const fallback = `worker-${hostname().replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(0, 60)}-${process.pid}`;
+  const fallback = `worker-${hostname()
+    .replaceAll(/[^A-Za-z0-9._-]/g, "-")
+    .slice(0, 60)}-${process.pid}`;
   return { ...parsed.data, workerId: parsed.data.WORKER_ID ?? fallback };
 }
 

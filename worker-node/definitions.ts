@@ -22,9 +22,11 @@ export class Definitions {
     const known = this.#versions.get(key);
     if (known) return known;
     const text = await this.#store.orchestration(tenant, id, version);
-    if (text === null) throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
+    if (text === null)
+      throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
     const parsed = parseOrchestration(JSON.parse(text));
-    if (!parsed.ok) throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be run here`);
+    if (!parsed.ok)
+      throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be run here`);
     const [oldest] = this.#versions.keys();
     if (this.#versions.size >= KEPT && oldest !== undefined) this.#versions.delete(oldest);
     this.#versions.set(key, parsed.definition);

@@ -1,8 +1,15 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Orchestration, Step } from "../shared/contracts/definition/index.ts";
 import { workerOf } from "../shared/contracts/ids.ts";
 import type { Incarnation } from "../shared/contracts/ids.ts";
 import type { RunEvent } from "../shared/contracts/event.ts";
-import type { Checkpoint, EndRecord, ParkRecord, TurnCheckpoint, Usage } from "../shared/contracts/journal.ts";
+import type {
+  Checkpoint,
+  EndRecord,
+  ParkRecord,
+  TurnCheckpoint,
+  Usage,
+} from "../shared/contracts/journal.ts";
 import type { Json } from "../shared/contracts/json.ts";
 import { RunInput } from "../shared/contracts/run.ts";
 import type { RunError } from "../shared/contracts/run.ts";
@@ -14,12 +21,13 @@ import { log, messageOf } from "../shared/log.ts";
 import type { ClaimedRun } from "../shared/store/claim.ts";
 import type { DeadLetter } from "../shared/store/journal.ts";
 import type { Definitions } from "./definitions.ts";
+import { TerminalError } from "./engine/errors.ts";
 import { finalResponse, stepError, stepStart } from "./engine/events.ts";
 import { next } from "./engine/machine.ts";
 import type { Models, Sandbox, Tools } from "./engine/ports.ts";
 import { failureOf } from "./engine/retry.ts";
 import type { Append, Journal, Outcome, RunLog } from "./journal.ts";
-import { Stop, withTimeout } from "./stop.ts";
+import { Stop, within, withTimeout } from "./stop.ts";
 import { LargeValues, loadValue } from "./values.ts";
 import type { ObjectStore } from "./values.ts";
 import { visitStep } from "./visit.ts";
@@ -28,6 +36,11 @@ import { visitStep } from "./visit.ts";
 const POISON_CRASHES = 3;
 /** What a worker may take beyond a step's own time before a run that shows nothing is taken for stuck. */
 const DEADLINE_SLACK_MS = 30_000;
+
+/** A run that is woken because its time is over must find it over. */
+const TIMEOUT_SLACK_MS = 1_000;
+/** Between two questions to a store that does not answer. */
+const STORE_PAUSE_MS = 500;
 
 /** What executions share. */
 export type World = {
@@ -52,22 +65,53 @@ export type Ending =
  * Carries a run from where its journal ends to its end, or to where it has to wait. `stop` is aborted with a Stop when
  * something from outside is to end it; see there what each reason asks for.
  */
-export async function execute(run: ClaimedRun, world: World, stop: AbortController, runLog: RunLog): Promise<Ending> {
+export async function execute(
+  run: ClaimedRun,
+  world: World,
+  stop: AbortController,
+  runLog: RunLog,
+): Promise<Ending> {
   const execution = new Execution(run, world, stop, runLog);
   try {
-    return await execution.carry();
+    return await execution.carry().catch((error: unknown) => {
+      const reason: unknown = stop.signal.aborted ? stop.signal.reason : error;
+      if (reason instanceof Stop) return leave(execution, reason);
+      log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
+      return execution.fail({ ...failureOf(error), step_id: runLog.currentStep }, { cause: error });
+    });
   } catch (error) {
-    const reason: unknown = stop.signal.aborted ? stop.signal.reason : error;
-    if (reason instanceof Stop) {
-      if (reason.why === "lost") return { is: "dropped" };
-      if (reason.why === "drain") return { is: "stopped" };
-      if (reason.why === "cancel") return execution.end("cancelled", null, null);
-      return execution.fail({ code: reason.why, message: reason.message, step_id: null });
-    }
-    log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
-    return execution.fail({ ...failureOf(error), step_id: runLog.currentStep }, { cause: error });
+    // Also the end that a cancel or a timeout asks for may come too late.
+    if (error instanceof Stop && error.why === "lost") return { is: "dropped" };
+    throw error;
   } finally {
     runLog.close();
+  }
+}
+
+async function leave(execution: Execution, reason: Stop): Promise<Ending> {
+  switch (reason.why) {
+    case "lost":
+      return { is: "dropped" };
+    case "drain":
+      return { is: "stopped" };
+    case "cancel":
+      return execution.end("cancelled", null, null);
+    case "run_timeout":
+    case "step_timeout":
+      return execution.fail({ code: reason.why, message: reason.message, step_id: null });
+  }
+}
+
+/** Asks until there is an answer: a store that is away for a moment is no fault of the run. */
+async function untilAnswered<Answer>(signal: AbortSignal, ask: () => Promise<Answer>): Promise<Answer> {
+  for (;;) {
+    try {
+      return await within(signal, ask());
+    } catch (error) {
+      if (signal.aborted || error instanceof TerminalError) throw error;
+      log.warn("run.begin_delayed", { message: messageOf(error) });
+      await within(signal, sleep(STORE_PAUSE_MS));
+    }
   }
 }
 
@@ -78,38 +122,45 @@ class Execution {
   readonly #log: RunLog;
   #definition: Orchestration | null = null;
   #progress: Progress = start({});
+  /** As far as the journal tells: without a result that is on its way there. */
+  #committed: Progress = start({});
+  /** Told with the first thing that is committed, which is not before it is known how long that may be the last. */
+  #untold: RunEvent[];
+  #endsAtMs = Infinity;
 
   constructor(run: ClaimedRun, world: World, stop: AbortController, runLog: RunLog) {
     this.#run = run;
     this.#world = world;
     this.#stop = stop;
     this.#log = runLog;
+    this.#untold = [{ type: "worker_picked_up", worker_id: workerOf(world.owner), attempt: run.attempt }];
   }
 
   async carry(): Promise<Ending> {
     const run = this.#run;
-    this.#log.note([{ type: "worker_picked_up", worker_id: workerOf(this.#world.owner), attempt: run.attempt }]);
     // Before anything of the run is touched: whatever kills workers must not get another.
     if (run.crash_count >= POISON_CRASHES) {
       const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
       return this.fail({ code: "poison", message, step_id: null });
     }
     const { definition_tenant, orchestration_id, definition_version } = run;
-    const definition = await this.#world.definitions.orchestration(
-      definition_tenant,
-      orchestration_id,
-      definition_version,
+    const definition = await untilAnswered(this.#stop.signal, () =>
+      this.#world.definitions.orchestration(definition_tenant, orchestration_id, definition_version),
     );
     this.#definition = definition;
     const input = RunInput.parse(JSON.parse(run.input));
     const inputValues = new LargeValues(this.#world.artifacts, `${run.tenant_id}/${run.run_id}/input`);
-    this.#progress = fold(await inputValues.outOf(initialState(definition, input)), run.journal);
+    const state = await untilAnswered(this.#stop.signal, () =>
+      inputValues.outOf(initialState(definition, input)),
+    );
+    this.#progress = fold(state, run.journal);
     if (run.cancel) return this.end("cancelled", null, null);
 
-    const timeoutMs = definition.timeout_minutes * 60_000;
+    const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
+    this.#endsAtMs = performance.now() + timeLeftMs;
     const limit = withTimeout(
       this.#stop.signal,
-      timeoutMs - run.running_for_ms,
+      timeLeftMs,
       () => new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
     );
     try {
@@ -123,6 +174,7 @@ class Execution {
     let todo = next(definition, this.#progress);
     const { event_seq, journal } = this.#run;
     const name = { orchestration_id: definition.id, orchestration_name: definition.name };
+    this.#log.note(this.#untold.splice(0));
     if (event_seq === 0) this.#log.note([{ type: "orchestration_start", ...name }]);
     // Every other step_start rides with the result before it; these two have none, or it was undone.
     const last = journal.at(-1);
@@ -151,15 +203,16 @@ class Execution {
       });
       if (visited.is === "failed") {
         const { error, tries, firstFailedAt, cause } = visited;
-        return this.fail({ ...error, step_id: step.id }, { events: [stepError(step, error)], tries, firstFailedAt, cause });
+        return this.fail(
+          { ...error, step_id: step.id },
+          { events: [stepError(step, error)], tries, firstFailedAt, cause },
+        );
       }
       if (visited.is === "wait") {
-        const parked = await this.#park(step, visited);
-        if (parked) return parked;
-        todo = next(definition, this.#progress);
-        continue;
+        return this.#park(step, visited, signal);
       }
       const { checkpoint, events, usage } = visited;
+      this.#committed = this.#progress;
       this.#progress = apply(this.#progress, checkpoint);
       lastResponse = visited.response;
       todo = next(definition, this.#progress);
@@ -169,6 +222,7 @@ class Execution {
       }
       const outcome = await this.#commitStep(checkpoint, [...events, stepStart(todo.step)], usage, todo.step);
       if (outcome.is === "rejected") {
+        this.#progress = this.#committed;
         const error = { code: "result_rejected", message: outcome.message };
         return this.fail({ ...error, step_id: step.id }, { events: [stepError(step, error)] });
       }
@@ -205,7 +259,15 @@ class Execution {
     following: Step,
   ): Promise<Outcome> {
     const { visit } = checkpoint;
-    return this.#commit({ kind: "step", step: following, visit, output: checkpoint, events, usage, steps: 1 });
+    return this.#commit({
+      kind: "step",
+      step: following,
+      visit,
+      output: checkpoint,
+      events,
+      usage,
+      steps: 1,
+    });
   }
 
   /** Commits, hears what came from outside meanwhile, and stops the execution if the run is another's. */
@@ -235,11 +297,17 @@ class Execution {
     });
   }
 
-  /** Gives the slot back until the retry is due. Null when something came from outside: decide again. */
+  /** Gives the slot back until the retry is due, or the run's time is over. */
   async #park(
     step: Step,
-    { afterMs, park, event }: { afterMs: number; park: ParkRecord; event: RunEvent },
-  ): Promise<Ending | null> {
+    wait: { afterMs: number; park: ParkRecord; event: RunEvent },
+    signal: AbortSignal,
+  ): Promise<Ending> {
+    const { park, event } = wait;
+    const delayMs = Math.min(
+      wait.afterMs,
+      Math.max(0, this.#endsAtMs - performance.now()) + TIMEOUT_SLACK_MS,
+    );
     const outcome = await this.#append({
       kind: "park",
       step_path: step.id,
@@ -251,14 +319,15 @@ class Execution {
       deadline_ms: 0,
       current_step: step.id,
       status: "queued",
-      wake_ms: Math.ceil(afterMs),
+      wake_ms: Math.ceil(delayMs),
       error: null,
       dead_letter: null,
     });
-    if (outcome.is === "committed") return { is: "parked", status: "queued", delayMs: afterMs };
+    if (outcome.is === "committed") return { is: "parked", status: "queued", delayMs };
     if (outcome.is === "rejected") throw new Error(outcome.message);
-    this.#progress = { ...this.#progress, park };
-    return null;
+    // Refused: something came from outside. A cancel ends the wait; nothing else makes the retry due.
+    signal.throwIfAborted();
+    return this.#park(step, wait, signal);
   }
 
   /** Ends the run in failure, with a dead letter that tells operators more than clients are told. */
@@ -268,7 +337,12 @@ class Execution {
   ): Promise<Ending> {
     const { events = [], tries = 1, firstFailedAt = null, cause } = more;
     const stack = cause instanceof Error ? stackOf(cause) : null;
-    return this.end("failed", error, null, events, { ...error, stack, tries, first_failed_at: firstFailedAt });
+    return this.end("failed", error, null, events, {
+      ...error,
+      stack,
+      tries,
+      first_failed_at: firstFailedAt,
+    });
   }
 
   /** Ends the run: its last entry, which carries the last step's result if that has not been committed yet. */
@@ -298,7 +372,7 @@ class Execution {
       step_path: last?.checkpoint.step ?? null,
       visit: last?.checkpoint.visit ?? null,
       output: JSON.stringify(record),
-      events: [...events, ...(await large.outOfEvents(closing))],
+      events: [...this.#untold.splice(0), ...events, ...(await large.outOfEvents(closing))],
       usage: last?.usage ?? [],
       steps: last ? 1 : 0,
       deadline_ms: 0,
@@ -311,7 +385,9 @@ class Execution {
     if (outcome.is === "committed") return { is: "ended" };
     if (outcome.is !== "rejected") return { is: "dropped" };
     // What it was to end with cannot be stored: it ends with that.
-    if (status === "failed") throw new Error(`the end of ${this.#run.run_id} cannot be stored: ${outcome.message}`);
+    if (last) this.#progress = this.#committed;
+    if (status === "failed")
+      throw new Error(`the end of ${this.#run.run_id} cannot be stored: ${outcome.message}`);
     return this.fail({ code: "result_rejected", message: outcome.message, step_id: null });
   }
 
@@ -324,7 +400,8 @@ class Execution {
     }
     if (outcome.is !== "rejected") {
       this.#log.signals = outcome.signals;
-      if (outcome.cancel && entry.status === null) this.#stop.abort(new Stop("cancel", "the run was cancelled"));
+      const goesOn = entry.status === null || outcome.is === "refused";
+      if (outcome.cancel && goesOn) this.#stop.abort(new Stop("cancel", "the run was cancelled"));
     }
     return outcome;
   }

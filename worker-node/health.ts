@@ -1,3 +1,4 @@
+import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -18,9 +19,14 @@ export type Health = {
 };
 
 /**
- * Serves `/health`, `/livez` (this process answers) and `/readyz` (it can take work). @returns the server, listening.
+ * Serves `/health`, `/livez` (this process answers), `/readyz` (it can take work) and `/metrics` (behind `token`, when
+ * there is one). @returns the server, listening.
  */
-export async function serveHealth(port: number, read: () => Promise<Health>): Promise<Server> {
+export async function serveHealth(
+  port: number,
+  read: () => Promise<Health>,
+  metrics: { text(): Promise<string>; contentType: string; token: string | undefined },
+): Promise<Server> {
   const server = createServer((request, response) => {
     const answer = (status: number, body: object): void => {
       response.writeHead(status, { "content-type": "application/json" }).end(`${JSON.stringify(body)}\n`);
@@ -34,8 +40,20 @@ export async function serveHealth(port: number, read: () => Promise<Health>): Pr
         (health) => answer(health.status === "ok" ? 200 : 503, health),
         () => answer(503, { status: "degraded" }),
       );
+    } else if (request.url === "/metrics") {
+      if (
+        metrics.token !== undefined &&
+        !sameText(request.headers.authorization, `Bearer ${metrics.token}`)
+      ) {
+        answer(401, { detail: "METRICS_TOKEN is set: send it as Authorization: Bearer" });
+        return;
+      }
+      metrics.text().then(
+        (text) => response.writeHead(200, { "content-type": metrics.contentType }).end(text),
+        () => answer(503, { detail: "the database cannot be reached" }),
+      );
     } else {
-      answer(404, { detail: "there is /health, /livez and /readyz" });
+      answer(404, { detail: "there is /health, /livez, /readyz and /metrics" });
     }
   });
   server.requestTimeout = 10_000;
@@ -44,6 +62,12 @@ export async function serveHealth(port: number, read: () => Promise<Health>): Pr
   server.listen(port, resolve);
   await promise;
   return server;
+}
+
+/** Compares without telling, by the time it takes, how much of it was right. */
+function sameText(given: string | undefined, wanted: string): boolean {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(given ?? ""), digest(wanted));
 }
 
 export function portOf(server: Server): number {

@@ -25,7 +25,16 @@ const MAX_BACKOFF_MS = 2_000;
 /** What an execution commits: an entry without what the journal knows by itself. */
 export type Append = Pick<
   NewEntry,
-  "kind" | "step_path" | "visit" | "output" | "deadline_ms" | "current_step" | "status" | "wake_ms" | "error" | "dead_letter"
+  | "kind"
+  | "step_path"
+  | "visit"
+  | "output"
+  | "deadline_ms"
+  | "current_step"
+  | "status"
+  | "wake_ms"
+  | "error"
+  | "dead_letter"
 > & { events: readonly RunEvent[]; usage: readonly Usage[]; steps: 0 | 1 };
 
 /**
@@ -242,7 +251,8 @@ export class Journal {
           await this.#halve(batch, error);
           return;
         }
-        if (tries === 0) log.warn("journal.flush_failed", { entries: batch.length, message: messageOf(error) });
+        if (tries === 0)
+          log.warn("journal.flush_failed", { entries: batch.length, message: messageOf(error) });
         await sleep(Math.min(MAX_BACKOFF_MS, 20 * 2 ** tries));
       }
     }

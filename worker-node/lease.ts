@@ -116,7 +116,9 @@ export class Leases {
   }
 
   async #renew(): Promise<void> {
-    const byShard = Map.groupBy(this.held.values(), ({ job }) => queueShardOf(job.tenant, this.#queue.shards));
+    const byShard = Map.groupBy(this.held.values(), ({ job }) =>
+      queueShardOf(job.tenant, this.#queue.shards),
+    );
     await Promise.all(Array.from(byShard, ([shard, held]) => this.#renewShard(shard, held)));
   }
 
@@ -132,7 +134,12 @@ export class Leases {
       // unknown for a good reason: its slot must not be taken again.
       const ours = unknown.filter((run) => this.#owned.has(run) && this.held.get(run) === jobs.get(run));
       const mine = ours.map((run) => jobs.get(run)?.job);
-      await this.#queue.hold(mine.filter((job) => job !== undefined), this.#owner, this.#owner, LEASE_MS);
+      await this.#queue.hold(
+        mine.filter((job) => job !== undefined),
+        this.#owner,
+        this.#owner,
+        LEASE_MS,
+      );
     } catch (error) {
       if (error instanceof ColdError) this.#onCold(shard);
       else log.warn("lease.renew_failed", { shard, message: messageOf(error) });

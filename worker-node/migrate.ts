@@ -38,6 +38,7 @@ async function readMigrations(): Promise<{ name: string; text: string }[]> {
 
 if (import.meta.main) {
   const url = process.env.SCALE_POSTGRES_DIRECT_URL ?? process.env.SCALE_POSTGRES_URL;
-  if (!url) throw new Error("SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database");
+  if (!url)
+    throw new Error("SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database");
   await migrate(url);
 }

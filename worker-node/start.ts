@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Cluster, Redis } from "ioredis";
 import postgres from "postgres";
 import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
@@ -17,6 +18,7 @@ import { Definitions } from "./definitions.ts";
 import { createSandbox } from "./engine/sandbox.ts";
 import { measureLoopLag, portOf, serveHealth } from "./health.ts";
 import type { Health } from "./health.ts";
+import { createMetrics } from "./metrics.ts";
 import { Journal } from "./journal.ts";
 import { Leases } from "./lease.ts";
 import { showLive } from "./live.ts";
@@ -132,8 +134,20 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       s3_connected: s3,
     };
   };
-  const health = await serveHealth(config.WORKER_HEALTH_PORT, readHealth);
+  const metrics = createMetrics({
+    store,
+    repairs: reconciler.repairs,
+    lateRuns: () => reconciler.lateRuns,
+    active: () => worker.active,
+    slots: config.WORKER_CONCURRENCY,
+    loopLagMs: measureLoopLag(),
+  });
+  const health = await serveHealth(config.WORKER_HEALTH_PORT, readHealth, {
+    ...metrics,
+    token: config.METRICS_TOKEN,
+  });
 
+  await warnOfEviction(redis);
   await leases.beat();
   leases.start();
   reconciler.start();
@@ -182,6 +196,15 @@ function openArtifacts(config: Config): Artifacts | null {
   if (!bucket) return null;
   const credentials = accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : undefined;
   return createArtifacts({ endpoint: config.S3_ENDPOINT, bucket, region: config.S3_REGION, credentials });
+}
+
+/** A Redis that evicts keys loses the queue piece by piece: that is noticed and mended, but costs each time. */
+async function warnOfEviction(redis: Redis | Cluster): Promise<void> {
+  const reply = await redis.call("CONFIG", "GET", "maxmemory-policy").catch(() => null);
+  const policy = Array.isArray(reply) ? String(reply[1]) : "unknown";
+  if (policy !== "noeviction") {
+    log.warn("redis.may_evict", { policy, advice: "set maxmemory-policy to noeviction" });
+  }
 }
 
 async function isUp(ask: () => Promise<unknown>): Promise<boolean> {

@@ -6,6 +6,9 @@ import type { StateStore } from "../shared/store/state.ts";
 /** Longer than the edge's own limit for a statement, so that the edge says what went wrong. */
 const TIMEOUT_MS = 10_000;
 
+/** What the edge answers to arguments that it will never take: a data exception, not a lost connection. */
+const UNREADABLE: ReadonlySet<number> = new Set([400, 413, 422]);
+
 const Refusal = z.object({ sqlstate: z.string().nullable().optional() });
 
 /** An answer of the edge that is not a result. `code` is Postgres' SQLSTATE, when Postgres said it. */
@@ -37,6 +40,7 @@ export function edgeStateStore(edgeUrl: string, secret: string): StateStore {
     const answer: unknown = await response.json().catch(() => null);
     if (response.ok) return answer;
     const refusal = Refusal.safeParse(answer);
-    throw new StateError(verb, response.status, (refusal.success && refusal.data.sqlstate) || "08006");
+    const sqlstate = refusal.success ? refusal.data.sqlstate : null;
+    throw new StateError(verb, response.status, sqlstate ?? (UNREADABLE.has(response.status) ? "22000" : "08006"));
   });
 }

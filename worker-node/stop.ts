@@ -37,8 +37,10 @@ export function withTimeout(
   const follow = (): void => controller.abort(signal.reason);
   if (signal.aborted) follow();
   signal.addEventListener("abort", follow, { once: true });
+  const end = (): void => controller.abort(stop());
+  if (ms <= 0) end();
   // Timers of Node count in 32 bits; a longer wait would end at once.
-  const timer = setTimeout(() => controller.abort(stop()), Math.min(Math.max(0, ms), 2 ** 31 - 1));
+  const timer = setTimeout(end, Math.min(Math.max(0, ms), 2 ** 31 - 1));
   const clear = (): void => {
     clearTimeout(timer);
     signal.removeEventListener("abort", follow);

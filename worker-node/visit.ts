@@ -19,8 +19,20 @@ const SHORT_WAIT_MS = 5_000;
 
 /** What a visit of a step has come to. */
 export type Visited =
-  | { is: "result"; checkpoint: Checkpoint; events: RunEvent[]; usage: readonly Usage[]; response: Json | undefined }
-  | { is: "failed"; error: { code: string; message: string }; tries: number; firstFailedAt: string; cause: unknown }
+  | {
+      is: "result";
+      checkpoint: Checkpoint;
+      events: RunEvent[];
+      usage: readonly Usage[];
+      response: Json | undefined;
+    }
+  | {
+      is: "failed";
+      error: { code: string; message: string };
+      tries: number;
+      firstFailedAt: string;
+      cause: unknown;
+    }
   | { is: "wait"; afterMs: number; park: ParkRecord; event: RunEvent };
 
 /** What a visit needs of its execution. `context` is what the step sees, without what the visit knows by itself. */
@@ -50,7 +62,8 @@ export async function visitStep(visit: Visit): Promise<Visited> {
       return await tryOnce(visit, turns, tries, answered === 0 ? "" : `:${answered}`);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      const verdict = error instanceof Stop ? { do: "fail" as const } : judge(error, tries, step.retry, Math.random);
+      const verdict =
+        error instanceof Stop ? { do: "fail" as const } : judge(error, tries, step.retry, Math.random);
       firstFailedAt ??= new Date().toISOString();
       const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
       if (verdict.do === "fail") return { is: "failed", error: failure, tries, firstFailedAt, cause: error };
@@ -68,7 +81,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
         return { is: "wait", afterMs: verdict.afterMs, park, event };
       }
       visit.context.note(event);
-      await sleep(verdict.afterMs, undefined, { signal });
+      await sleep(verdict.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
 }
@@ -88,6 +101,10 @@ async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix:
     effectSuffix,
     turns: [...turns],
     signal: limit.signal,
+    // A try that its timeout has left behind is not heard any more.
+    note: (...events) => {
+      if (!limit.signal.aborted) visit.context.note(...events);
+    },
     turn: async (data, usage) => {
       limit.signal.throwIfAborted();
       await visit.commitTurn(data, usage);
@@ -104,7 +121,13 @@ async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix:
       turnUsage: turns.flatMap(usageOfTurn),
     });
     const response = result.response === undefined ? undefined : await large.outOfResponse(result.response);
-    return { is: "result", checkpoint, events: await large.outOfEvents(events), usage: result.usage, response };
+    return {
+      is: "result",
+      checkpoint,
+      events: await large.outOfEvents(events),
+      usage: result.usage,
+      response,
+    };
   } finally {
     limit.clear();
   }

@@ -86,7 +86,7 @@ export class Worker {
     await Promise.all(Array.from(this.#running.values(), ({ done }) => done));
   }
 
-  async #handBack(runs: readonly Running[]): Promise<void> {
+  async #handBack(runs: readonly Pick<Running, "job" | "claimed">[]): Promise<void> {
     const { store, queue, owner } = this.#parts;
     try {
       const back = new Set(
@@ -96,7 +96,10 @@ export class Worker {
         ),
       );
       const jobs = runs.filter(({ job }) => back.has(job.run)).map(({ job }) => job);
-      await queue.release(jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 })), owner);
+      await queue.release(
+        jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 })),
+        owner,
+      );
       for (const run of back) log.info("run.handed_back", { run, reason: "drain" });
     } catch (error) {
       // The beat stops with this process: the others take over what could not be handed back.
@@ -113,7 +116,7 @@ export class Worker {
           continue;
         }
         const free = this.#parts.slots - this.#running.size;
-        if (free <= 0) {
+        if (free <= 0 || this.#lanesWithRoom().length === 0) {
           await this.#slotFreed.promise;
           continue;
         }
@@ -156,7 +159,8 @@ export class Worker {
       // Whether they were finished is not known: finishing again is harmless, forgetting them costs a lapse.
       this.#endedOf(shard).push(...ended);
       if (error instanceof ColdError) onCold(shard);
-      else if (!this.#awaySinceMs.has(shard)) log.warn("worker.queue_away", { shard, message: messageOf(error) });
+      else if (!this.#awaySinceMs.has(shard))
+        log.warn("worker.queue_away", { shard, message: messageOf(error) });
       if (!this.#awaySinceMs.has(shard)) this.#awaySinceMs.set(shard, performance.now());
       return null;
     }
@@ -173,7 +177,7 @@ export class Worker {
       const old = this.#running.get(run.run_id);
       old?.stop.abort(new Stop("lost", "the run was taken back"));
       await old?.done;
-      this.#begin(run);
+      await this.#beginAll([run]);
     }
   }
 
@@ -198,7 +202,7 @@ export class Worker {
       this.#parts.owner,
       fresh.map(({ run }) => run),
     );
-    for (const run of claimed) this.#begin(run);
+    await this.#beginAll(claimed);
     const got = new Set(claimed.map(({ run_id }) => run_id));
     const others = fresh.filter(({ run }) => !got.has(run));
     if (others.length > 0) await this.#giveUp(others);
@@ -224,6 +228,12 @@ export class Worker {
     }
   }
 
+  /** What a claim brings that was on its way when the drain began goes back at once. */
+  async #beginAll(claimed: readonly ClaimedRun[]): Promise<void> {
+    if (this.#claiming) for (const run of claimed) this.#begin(run);
+    else if (claimed.length > 0) await this.#handBack(claimed.map((run) => ({ claimed: run, job: jobOf(run) })));
+  }
+
   #begin(claimed: ClaimedRun): void {
     const { leases, world } = this.#parts;
     const stop = new AbortController();
@@ -245,7 +255,11 @@ export class Worker {
       },
     });
     const done = execute(claimed, world, stop, runLog)
-      .then((ending) => this.#end(claimed, job, ending))
+      .then((ending) => {
+        // Before the queue hears of it: a renewal in between would take its lease again.
+        leases.held.delete(claimed.run_id);
+        return this.#end(claimed, job, ending);
+      })
       .catch((error: unknown) => {
         log.error("run.ending_failed", { run: claimed.run_id, message: messageOf(error) });
       })

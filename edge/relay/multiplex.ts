@@ -58,7 +58,7 @@ export function multiplex(parts: readonly Part[]): Response {
     } catch {
       // A part was cut or the viewer has left: all ends, and who is still there comes back.
     }
-    await Promise.allSettled(readers.map((reader) => reader?.cancel()));
+    await Promise.allSettled(readers.map(async (reader) => reader?.cancel()));
     await writer.close().catch(() => {});
   })();
   return new Response(readable, { headers: SSE_HEADERS });

@@ -47,7 +47,7 @@ export class Viewer {
   read(page: readonly EntryLines[]): Send[] {
     const sends: Send[] = [];
     for (const entry of page) {
-      if (entry.seq < this.#next) continue;
+      
       sends.push({ entry, from: this.#next });
       this.#next = entry.seq + 1;
     }

@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { DefinitionId, RunId, TenantId, newRunId } from "../../shared/contracts/ids.ts";
+import { DefinitionId, TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { NewRun, RunInput } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -8,6 +8,7 @@ import { json, problems } from "../api.ts";
 import type { Api } from "../api.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { needs, tenantOf } from "../middleware/principal.ts";
+import { RunAccepted, acceptedOf } from "../run-accepted.ts";
 
 /** Text that becomes part of names and logs: no control characters. */
 const name = (max: number) =>
@@ -39,10 +40,6 @@ const RunRequest = z
   })
   .meta({ id: "RunRequest" });
 type RunRequest = z.infer<typeof RunRequest>;
-
-const RunAccepted = z
-  .object({ run_id: RunId, status: z.literal("queued"), stream_url: z.string(), status_url: z.string() })
-  .meta({ id: "RunAccepted" });
 
 const route = createRoute({
   method: "post",
@@ -80,16 +77,7 @@ export function createRun(api: Api): void {
       );
     }
     if (outcome.replayed) c.header("Idempotent-Replayed", "true");
-    const url = `/api/v2/orchestrations/runs/${outcome.run_id}`;
-    return c.json(
-      {
-        run_id: outcome.run_id,
-        status: "queued" as const,
-        stream_url: `${url}/stream`,
-        status_url: `${url}/status`,
-      },
-      202,
-    );
+    return c.json(acceptedOf(outcome.run_id), 202);
   });
 }
 

@@ -5,16 +5,18 @@
 --
 -- KEYS  ready
 -- ARGV  run, tenant, lane, score, status ("queued" or "paused"), delay_ms of each
--- ->    "ok" or "cold"
+-- ->    how many were not known here before; or "cold"
 
 local no = refusal()
 if no then return no end
 
+local unknown = 0
 for i = 1, #ARGV, 6 do
   local run, tenant, lane, score, status = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4]
   local at_ms = now_ms + tonumber(ARGV[i + 5])
   local job = read(run)
   if not job then
+    unknown = unknown + 1
     wait_until({ run = run, tenant = tenant, lane = lane, score = score }, status, at_ms)
   elseif job.state == "leased" then
     job.again = math.min(job.again or math.huge, at_ms)
@@ -23,4 +25,4 @@ for i = 1, #ARGV, 6 do
     bring_forward(job, lane, score, status, at_ms)
   end
 end
-return "ok"
+return unknown

@@ -103,9 +103,12 @@ export class Queue {
     return z.array(z.string()).parse(reply).map(readAdmission);
   }
 
-  /** Makes jobs ready, or waiting for their time. One that waits already gets the earlier of both times. */
-  async enqueue(jobs: readonly (Job & Waiting)[]): Promise<void> {
-    await this.#perShard(jobs, scripts.enqueue, [], (job) => [
+  /**
+   * Makes jobs ready, or waiting for their time. One that waits already gets the earlier of both times.
+   * @returns how many of them were not known here
+   */
+  async enqueue(jobs: readonly (Job & Waiting)[]): Promise<number> {
+    const replies = await this.#perShard(jobs, scripts.enqueue, [], (job) => [
       job.run,
       job.tenant,
       job.lane,
@@ -113,6 +116,10 @@ export class Queue {
       job.status,
       String(Math.max(0, Math.ceil(job.delayMs))),
     ]);
+    return z
+      .array(z.coerce.number())
+      .parse(replies)
+      .reduce((sum, unknown) => sum + unknown, 0);
   }
 
   /**
@@ -134,11 +141,7 @@ export class Queue {
     }
     const reply = await this.#run(shard, scripts.claim, args);
     const [nextMs, ...flat] = z.array(z.coerce.string()).parse(reply);
-    const runs: Claim["runs"] = [];
-    for (let i = 0; i + 1 < flat.length; i += 2) {
-      runs.push({ run: RunId.parse(flat[i]), tenant: TenantId.parse(flat[i + 1]) });
-    }
-    return { runs, nextMs: Number(nextMs) };
+    return { runs: readNames(flat), nextMs: Number(nextMs) };
   }
 
   /**
@@ -193,6 +196,21 @@ export class Queue {
       String(limit.requestsPerSecond),
       String(limit.weight),
     ]);
+  }
+
+  /**
+   * Puts tenants with ready jobs into the rings they should be in, at most `count`, by name after `after`.
+   * @returns the name to go on after, empty when all have been seen
+   */
+  async settle(shard: number, lane: Lane, after: string, count: number): Promise<string> {
+    return z.string().parse(await this.#run(shard, scripts.settle, [lane, after, String(count)]));
+  }
+
+  /** Some of the jobs of a shard, whatever their state. @returns the next cursor, "0" when all have been named */
+  async list(shard: number, cursor: string, count: number): Promise<{ cursor: string; jobs: JobName[] }> {
+    const reply = await this.#run(shard, scripts.list, [cursor, String(count)]);
+    const [next = "0", ...flat] = z.array(z.coerce.string()).parse(reply);
+    return { cursor: next, jobs: readNames(flat) };
   }
 
   async stats(shard: number): Promise<QueueStats> {
@@ -257,12 +275,21 @@ export class Queue {
     script: Script,
     head: string[],
     toArgs: (item: Item) => string[],
-  ): Promise<void> {
+  ): Promise<unknown[]> {
     const byShard = Map.groupBy(items, (item) => queueShardOf(item.tenant, this.shards));
-    await Promise.all(
+    return Promise.all(
       Array.from(byShard, ([shard, group]) => this.#run(shard, script, [...head, ...group.flatMap(toArgs)])),
     );
   }
+}
+
+/** Runs and their tenants, one after the other. */
+function readNames(flat: readonly string[]): JobName[] {
+  const names: JobName[] = [];
+  for (let i = 0; i + 1 < flat.length; i += 2) {
+    names.push({ run: RunId.parse(flat[i]), tenant: TenantId.parse(flat[i + 1]) });
+  }
+  return names;
 }
 
 function readAdmission(answer: string): Admission {

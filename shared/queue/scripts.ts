@@ -6,9 +6,11 @@ import finish from "./finish.lua" with { type: "text" };
 import hold from "./hold.lua" with { type: "text" };
 import index from "./index.lua" with { type: "text" };
 import limits from "./limits.lua" with { type: "text" };
+import list from "./list.lua" with { type: "text" };
 import release from "./release.lua" with { type: "text" };
 import renew from "./renew.lua" with { type: "text" };
 import reset from "./reset.lua" with { type: "text" };
+import settle from "./settle.lua" with { type: "text" };
 import stats from "./stats.lua" with { type: "text" };
 import { defineGrowingScript, defineScript } from "./script.ts";
 
@@ -23,6 +25,8 @@ export const scripts = {
   finish: defineScript(common, finish),
   limits: defineScript(common, limits),
   stats: defineScript(common, stats),
+  settle: defineScript(common, settle),
+  list: defineScript(common, list),
   reset: defineScript(common, reset),
   index: defineScript(common, index),
 };

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { RunId, TenantId } from "../contracts/ids.ts";
+import { RunId, TenantId, workerOf } from "../contracts/ids.ts";
 import { StoredEntry } from "../contracts/journal.ts";
 import { Lane, RunStatus } from "../contracts/run.ts";
 import { readStored } from "./journal.ts";
@@ -68,7 +68,7 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       for update of r skip locked
     )
     update runs r set
-      status = 'running', owner = ${owner}, attempt = r.attempt + 1,
+      status = 'running', owner = ${owner}, worker_id = ${workerOf(owner)}, attempt = r.attempt + 1,
       deadline_at = now() + ${CLAIM_DEADLINE_SECONDS} * interval '1 second',
       started_at = coalesce(r.started_at, now()),
       crash_count = r.crash_count + w.takeover::int

@@ -17,8 +17,6 @@ export const DeadLetterRow = z.object({
   attempt: z.number(),
   first_failed_at_ms: z.number(),
   failed_at_ms: z.number(),
-  /** `failed_at` with all its digits: what a page is asked for. */
-  failed_at: z.string(),
   resolved_at_ms: z.number().nullable(),
   /** JSON text of RunInput: what the run was started with. */
   input: z.string(),
@@ -28,7 +26,7 @@ export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
 const columns = (sql: Sql) => sql`
   d.run_id, d.seq, d.tenant_id, d.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries, d.attempt, r.input,
   extract(epoch from d.first_failed_at)::float8 * 1000 as first_failed_at_ms,
-  extract(epoch from d.failed_at)::float8 * 1000 as failed_at_ms, d.failed_at::text as failed_at,
+  extract(epoch from d.failed_at)::float8 * 1000 as failed_at_ms,
   extract(epoch from d.resolved_at)::float8 * 1000 as resolved_at_ms`;
 
 export type DeadLetterFilter = {
@@ -37,11 +35,11 @@ export type DeadLetterFilter = {
   code: string | null;
 };
 
-/** A page of what has failed and not been retried, the newest first, before a position (null: from the start). */
+/** A page of what has failed and not been retried, the newest first; older than `before` (null: from the start). */
 export async function listDeadLetters(
   sql: Sql,
   { tenant, orchestration, code }: DeadLetterFilter,
-  before: { at: string; run_id: string } | null,
+  before: { run_id: RunId; seq: number } | null,
   limit: number,
 ): Promise<DeadLetterRow[]> {
   const rows = await sql`
@@ -51,10 +49,28 @@ export async function listDeadLetters(
       and (${tenant}::text is null or d.tenant_id = ${tenant})
       and (${orchestration}::text is null or d.orchestration_id = ${orchestration})
       and (${code}::text is null or d.code = ${code})
-      and (${before?.at ?? null}::text is null
-        or (d.failed_at, d.run_id) < (${before?.at ?? null}::text::timestamptz, ${before?.run_id ?? ""}))
+      and (${before?.run_id ?? null}::text is null or (d.failed_at, d.run_id) < (
+        select b.failed_at, b.run_id from dead_letters b
+        where b.run_id = ${before?.run_id ?? null} and b.seq = ${before?.seq ?? null}))
     order by d.failed_at desc, d.run_id desc limit ${limit}`;
   return rows.map((row) => DeadLetterRow.parse(row));
+}
+
+/** How many there are of these, up to 100,000. */
+export async function countDeadLetters(
+  sql: Sql,
+  { tenant, orchestration, code }: DeadLetterFilter,
+): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`
+    select count(*)::int as n from (
+      select from dead_letters
+      where resolved_at is null
+        and (${tenant}::text is null or tenant_id = ${tenant})
+        and (${orchestration}::text is null or orchestration_id = ${orchestration})
+        and (${code}::text is null or code = ${code})
+      limit 100000
+    ) d`;
+  return row?.n ?? 0;
 }
 
 export async function readDeadLetter(

@@ -169,9 +169,30 @@ export async function changedLimits(
     order by updated_at, tenant_id limit ${limit}`;
 }
 
-/** Worker rows that nobody needs any more: silent for a day, owning nothing. */
-export async function forgetWorkers(sql: Sql): Promise<void> {
+/**
+ * How many runs nothing will touch again as far as the tables tell: abandoned by their worker, overdue, or paused past
+ * their time, each for a minute longer than repair takes.
+ */
+export async function withoutWakeup(sql: Sql): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`
+    select (
+      (select count(*) from runs r left join workers w on w.incarnation = r.owner
+       where r.status = 'running' and (
+         r.deadline_at < now() - interval '60 seconds'
+         or coalesce(greatest(w.beat_at, pg_postmaster_start_time()), '-infinity') < now() - interval '90 seconds'))
+      + (select count(*) from runs where status = 'paused' and wake_at < now() - interval '60 seconds')
+    )::int as n`;
+  return row?.n ?? 0;
+}
+
+/** Deletes what nobody needs any more: worker rows that have been silent for a day, idempotency keys that are dead. */
+export async function forgetOld(sql: Sql): Promise<void> {
   await sql`
-    delete from workers w where beat_at < now() - interval '1 day'
-      and not exists (select from runs r where r.owner = w.incarnation and r.status = 'running')`;
+    with workers_gone as (
+      delete from workers w where beat_at < now() - interval '1 day'
+        and not exists (select from runs r where r.owner = w.incarnation and r.status = 'running')
+    )
+    delete from idempotency_keys where (tenant_id, key) in (
+      select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
+      order by created_at limit 10000)`;
 }

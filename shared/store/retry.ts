@@ -1,5 +1,35 @@
-import type { RunId, TenantId } from "../contracts/ids.ts";
+import { z } from "zod";
+import { RunId, TenantId } from "../contracts/ids.ts";
+import { Lane, RunStatus } from "../contracts/run.ts";
 import type { Sql } from "./sql.ts";
+
+/** A run as a retry needs to know it. */
+export const Retriable = z.object({
+  run_id: RunId,
+  tenant_id: TenantId,
+  status: RunStatus,
+  event_seq: z.number(),
+  lane: Lane,
+  priority: z.number(),
+  correlation_id: z.string(),
+  orchestration_id: z.string(),
+  definition_tenant: z.string(),
+  definition_version: z.number(),
+});
+export type Retriable = z.infer<typeof Retriable>;
+
+/** One run of a tenant (null: of any); null when there is none. */
+export async function readRetriable(
+  sql: Sql,
+  tenant: TenantId | null,
+  run: RunId,
+): Promise<Retriable | null> {
+  const [row] = await sql`
+    select run_id, tenant_id, status, event_seq, lane, priority, correlation_id, orchestration_id, definition_tenant,
+      definition_version
+    from runs where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return row ? Retriable.parse(row) : null;
+}
 
 /** A life that is to begin anew: the entry that says from where. */
 export type Rewind = {

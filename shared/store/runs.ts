@@ -90,6 +90,7 @@ const RunRow = z.object({
   status: RunStatus,
   attempt: z.number(),
   owner: z.string().nullable(),
+  worker_id: z.string().nullable(),
   event_seq: z.number(),
   current_step_id: z.string().nullable(),
   step_count: z.number(),
@@ -115,7 +116,7 @@ export type RunRow = z.infer<typeof RunRow>;
 /** One run of a tenant; `tenant` null: of any (a platform key asks). Null when there is none, or it is another's. */
 export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Promise<RunRow | null> {
   const [row] = await sql`
-    select run_id, tenant_id, orchestration_id, definition_version, status, attempt, owner, event_seq,
+    select run_id, tenant_id, orchestration_id, definition_version, status, attempt, owner, worker_id, event_seq,
       current_step_id, step_count, tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd,
       correlation_id, session_id, triggered_by, error, input, metadata,
       extract(epoch from queued_at)::float8 * 1000 as queued_at_ms,

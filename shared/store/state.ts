@@ -12,13 +12,14 @@ import {
   WalkPosition,
   changedLimits,
   dueRuns,
-  forgetWorkers,
+  forgetOld,
   overdueRuns,
   owners,
   runningRuns,
   takeFromSilent,
   takeOverdue,
   walkBounds,
+  withoutWakeup,
 } from "./reconcile.ts";
 import type { Sql } from "./sql.ts";
 import { Beat, OwnedRun, beat } from "./workers.ts";
@@ -113,8 +114,9 @@ const verbs = {
     z.array(TenantLimits),
     changedLimits,
   ),
-  forgetWorkers: verb(z.tuple([]), nothing, async (sql) => {
-    await forgetWorkers(sql);
+  withoutWakeup: verb(z.tuple([]), z.number(), withoutWakeup),
+  forgetOld: verb(z.tuple([]), nothing, async (sql) => {
+    await forgetOld(sql);
     return null;
   }),
 };
@@ -155,7 +157,8 @@ function bind(call: Call): StateStore {
     overdueRuns: (...args) => call("overdueRuns", verbs.overdueRuns, args),
     takeOverdue: (...args) => call("takeOverdue", verbs.takeOverdue, args),
     changedLimits: (...args) => call("changedLimits", verbs.changedLimits, args),
-    forgetWorkers: (...args) => call("forgetWorkers", verbs.forgetWorkers, args),
+    withoutWakeup: (...args) => call("withoutWakeup", verbs.withoutWakeup, args),
+    forgetOld: (...args) => call("forgetOld", verbs.forgetOld, args),
   };
 }
 

@@ -15,7 +15,6 @@ const die = (point: Point): void => dieAt(folder, point);
 
 /** Runs that this process has parked or handed back and not released yet, with the point at which it would die. */
 const unreleased = new Map<string, Point>();
-let held = false;
 
 const seams: Seams = {
   show: (show) => (entries) => {
@@ -86,10 +85,7 @@ const seams: Seams = {
 /** `args` as queue.ts gives them: a claim's fourth is the number of ended runs, a release names its runs. */
 function before(verb: string | undefined, args: string[]): void {
   if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) die("ended_unfinished");
-  if (verb === "index" && args[0] === "begin") {
-    if (held) die("rebuild_held");
-    held = false;
-  }
+  if (verb === "index" && args[0] === "begin") die("rebuild_unbegun");
   if (verb === "index" && args[0] === "advance" && args[2] === "1") die("walk_shown");
   if (verb !== "release") return;
   for (const arg of args) {
@@ -103,7 +99,6 @@ function after(verb: string | undefined, reply: unknown): void {
   if (verb === "claim" && Array.isArray(reply) && reply.length > 1) die("claimed_in_redis");
   if (verb === "renew" && Array.isArray(reply)) die("renewed");
   if (verb === "reset") die("rebuild_reset");
-  if (verb === "hold") held = true;
 }
 
 function untilSignalled(): Promise<void> {

@@ -16,8 +16,8 @@ export const points = {
   handed_back_unreleased: "after the commit of a hand back, before `release`",
   beat: "after a beat's commit, before its answer is heard",
   renewed: "after the renewal of leases, before its answer is heard",
-  rebuild_reset: "in a rebuild, after the reset and before the index begins",
-  rebuild_held: "in a rebuild, after running runs were held and before the index begins",
+  rebuild_reset: "in a rebuild, after the reset, before what runs is held",
+  rebuild_unbegun: "in a rebuild, after what runs was held and the limits pushed, before the index begins",
   walk_page: "in a walk, after a page of due runs was read and before it is enqueued",
   walk_shown: "in a walk, after its page was enqueued and before `upto` is raised",
 } as const;

@@ -4,9 +4,12 @@ import { startRedis } from "../services/services.ts";
 import { bodyOf, RUN, startApp, startRun, type TestApp } from "./app.ts";
 import { openQueue } from "./world.ts";
 
+/** Says no while the queue cannot be asked; what it does otherwise is another matter. */
+const STRICT = { ACCEPT_WHEN_REDIS_DOWN: "0" };
+
 let app: TestApp;
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp(STRICT);
 });
 afterAll(() => app.stop());
 
@@ -123,7 +126,7 @@ describe("while a store is away", () => {
   });
 
   test("a Redis that is gone is 503 redis_away within 4 s; what is known to Postgres is still told", async () => {
-    const own = await startApp();
+    const own = await startApp(STRICT);
     try {
       const run = await startRun(own);
       await own.settled();
@@ -148,7 +151,7 @@ describe("while a store is away", () => {
   });
 
   test("an empty Redis that comes back is 503 until it is complete", async () => {
-    const own = await startApp();
+    const own = await startApp(STRICT);
     const { port } = own.world.service;
     try {
       await own.world.service.stop();

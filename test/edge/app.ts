@@ -1,9 +1,11 @@
 /** The app in this process, on real stores: for what does not depend on the Workers runtime. */
+import { z } from "zod";
 import { createApp } from "../../edge/app.ts";
-import { readConfig, type Env } from "../../edge/env.ts";
+import { readConfig } from "../../edge/env.ts";
 import { Intake } from "../../edge/intake/intake.ts";
 import { queueOf } from "../../edge/redis.ts";
 import { openServices } from "../../edge/services.ts";
+import { RunId } from "../../shared/contracts/ids.ts";
 import { SMOKE, startWorld, type World } from "./world.ts";
 
 export type CallOptions = {
@@ -40,7 +42,7 @@ export async function startApp(vars: Record<string, string> = {}): Promise<TestA
     ask: (question) => question(world.sql),
     after: (work) => void pending.push(work),
   });
-  const env = { ...variables, INTAKE: { getByName: () => intake } } as unknown as Env;
+  const env = { ...variables, INTAKE: { getByName: () => intake } };
   const context = {
     waitUntil: (work: Promise<unknown>) => void pending.push(work),
     passThroughOnException() {},
@@ -86,9 +88,9 @@ export const runPath = (run: string, rest: string) => `/api/v2/orchestrations/ru
 export async function startRun(app: TestApp, options: CallOptions = {}): Promise<string> {
   const answer = await app.call("POST", RUN, { body: { message: "hi" }, ...options });
   if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
-  return (await bodyOf(answer)).run_id as string;
+  return RunId.parse((await bodyOf(answer)).run_id);
 }
 
 export async function bodyOf(answer: Response): Promise<Record<string, unknown>> {
-  return (await answer.json()) as Record<string, unknown>;
+  return z.record(z.string(), z.unknown()).parse(await answer.json());
 }

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newApiKey, revokeApiKey } from "../../shared/store/api-keys.ts";
 import { Scope } from "../../shared/contracts/tenant.ts";
@@ -12,10 +13,11 @@ beforeAll(async () => {
 });
 afterAll(() => app.stop());
 
-type Operation = { security?: Record<string, string[]>[] };
+const Operation = z.looseObject({ security: z.array(z.record(z.string(), z.array(z.string()))).optional() });
+const Paths = z.record(z.string(), z.record(z.string(), Operation));
 
 function securedRoutes(document: Record<string, unknown>) {
-  const paths = document.paths as Record<string, Record<string, Operation>>;
+  const paths = Paths.parse(document.paths);
   return Object.entries(paths).flatMap(([path, operations]) =>
     Object.entries(operations).flatMap(([method, { security }]) => {
       const scopes = security?.[0]?.key;

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { ALL_LANES } from "../queue/fixture.ts";
@@ -155,7 +156,6 @@ describe("a run", () => {
     await scribe.end();
     expect(await status()).toMatchObject({
       status: "completed",
-      worker_id: null,
       ended_at: expect.any(String),
     });
   });
@@ -180,8 +180,11 @@ describe("a run", () => {
     const ids = async (query: string) => {
       const body = await bodyOf(await app.call("GET", runPath(run, `events${query}`)));
       return {
-        ids: (body.events as { id: string }[]).map(({ id }) => id),
-        next: body.next_cursor,
+        ids: z
+          .array(z.object({ id: z.string() }))
+          .parse(body.events)
+          .map(({ id }) => id),
+        next: z.string().nullable().parse(body.next_cursor),
         count: body.count,
       };
     };
@@ -303,9 +306,8 @@ describe("operations", () => {
     expect(made.status).toBe(201);
     expect(await made.json()).toEqual({ status: "created", tenant_id: "acme-corp" });
     await app.call("POST", "/api/scale/tenants", { body: { tenant_id: "acme-corp", weight: 5 } });
-    const list = (await (await app.call("GET", "/api/scale/tenants?limit=200")).json()) as {
-      tenant_id: string;
-    }[];
+    const listed = await app.call("GET", "/api/scale/tenants?limit=200");
+    const list = z.array(z.looseObject({ tenant_id: z.string() })).parse(await listed.json());
     expect(list.find((tenant) => tenant.tenant_id === "acme-corp")).toMatchObject({
       name: "ACME",
       max_queued_runs: 7,

@@ -109,7 +109,7 @@ export class Scribe {
 
   async claim(): Promise<void> {
     await this.#world.sql`
-      update runs set status = 'running', attempt = attempt + 1, owner = ${newIncarnation("scribe")},
+      update runs set status = 'running', attempt = attempt + 1, owner = ${newIncarnation("scribe")}, worker_id = 'scribe',
         started_at = coalesce(started_at, now()), deadline_at = now() + interval '60 s'
       where run_id = ${this.run}`;
   }

@@ -24,5 +24,5 @@ export const refusingStore: StateStore = {
   overdueRuns: refuse,
   takeOverdue: refuse,
   changedLimits: refuse,
-  forgetWorkers: refuse,
+  forgetOld: refuse,
 };

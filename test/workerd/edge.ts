@@ -1,4 +1,5 @@
 /** The built Worker in a real workerd, on stores of the test's own. */
+import { z } from "zod";
 import { createTestHarness } from "wrangler";
 import { Proxy } from "./proxy.ts";
 import { SMOKE, startWorld, type World } from "../edge/world.ts";
@@ -64,8 +65,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
         body: { message: "hi", ...body },
       });
       if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
-      const { run_id } = (await answer.json()) as { run_id: string };
-      return run_id;
+      return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
     },
     logs: () => JSON.stringify(server.getLogs()),
     async stop() {

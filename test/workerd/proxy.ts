@@ -1,5 +1,5 @@
 /** A TCP proxy whose far end a test can take away: a store that refuses, or one that does not answer. */
-import { createServer, connect, type AddressInfo, type Socket } from "node:net";
+import { createServer, connect, type Socket } from "node:net";
 
 export class Proxy {
   readonly #server;
@@ -21,7 +21,9 @@ export class Proxy {
 
   async listen(): Promise<number> {
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
-    return (this.#server.address() as AddressInfo).port;
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") throw new Error("the proxy listens on no port");
+    return address.port;
   }
 
   /** `refuse`: connections are cut; `hang`: those that are there stay and nothing passes. */

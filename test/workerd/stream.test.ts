@@ -1,4 +1,5 @@
 import { createHmac } from "node:crypto";
+import { z } from "zod";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { STATE_SECRET, Scribe } from "../edge/world.ts";
 import { startEdge, type Edge } from "./edge.ts";
@@ -12,6 +13,12 @@ afterAll(() => edge.stop());
 afterEach(() => {
   edge.redis.set("open");
   edge.postgres.set("open");
+});
+
+const StreamToken = z.object({
+  token: z.string(),
+  stream_url: z.string(),
+  expires_at: z.string().nullable(),
 });
 
 const path = (run: string, rest = "stream") => `/api/v2/orchestrations/runs/${run}/${rest}`;
@@ -206,7 +213,7 @@ describe("a stream token", () => {
     const scribe = await running();
     const made = await edge.call("POST", path(scribe.run, "stream-token"));
     expect(made.status).toBe(201);
-    const { token, stream_url, expires_at } = (await made.json()) as Record<string, string>;
+    const { token, stream_url, expires_at } = StreamToken.parse(await made.json());
     expect(expires_at).toBe(null);
     const viewer = await Viewer.open(edge.base + stream_url);
     await scribe.end();
@@ -221,15 +228,14 @@ describe("a stream token", () => {
 
   test("is no longer good an hour after the end", async () => {
     const scribe = await running();
-    const { stream_url } = (await (await edge.call("POST", path(scribe.run, "stream-token"))).json()) as {
-      stream_url: string;
-    };
+    const made = await edge.call("POST", path(scribe.run, "stream-token"));
+    const { stream_url } = StreamToken.parse(await made.json());
     await scribe.end();
     const base = new URL(edge.base + stream_url);
     expect((await fetch(base)).status).toBe(200);
     const old = new URL(base);
-    const [prefix, run, made] = (old.searchParams.get("token") ?? "").split(".");
-    const claim = `${prefix}.${run}.${Number(made) - 7_200}`;
+    const [prefix, run, madeAt] = (old.searchParams.get("token") ?? "").split(".");
+    const claim = `${prefix}.${run}.${Number(madeAt) - 7_200}`;
     const signature = createHmac("sha256", edge.world.vars.STREAM_TOKEN_SECRET ?? "")
       .update(claim)
       .digest("hex");

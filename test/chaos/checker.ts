@@ -1,0 +1,36 @@
+/** The promises of DESIGN.md section 2 and the invariants of PROTOCOL.md section 14, asked of what a run left behind. */
+import { everyLifeEndsOnce, everyResultIsOne, journalsTile, chargesAreUsage } from "./checks/journal.ts";
+import { keysAreAskedAgainOnlyAfterACrash, resultsWereAnswered } from "./checks/outside.ts";
+import { limitsHold, nothingStandsStill, redisIsEmpty, runsAreTakenOver } from "./checks/rest.ts";
+import {
+  cancelledStaysCancelled,
+  everyAcceptedRunEnds,
+  everyFailureIsADeadLetter,
+  everyRequestIsOneRun,
+} from "./checks/runs.ts";
+import { nothingIsShownTooEarly, viewersSeeTheJournal } from "./checks/viewers.ts";
+import type { Violation } from "./checks/violation.ts";
+import type { Evidence } from "./evidence.ts";
+
+const checks: readonly ((evidence: Evidence) => Violation[])[] = [
+  everyAcceptedRunEnds,
+  everyRequestIsOneRun,
+  everyFailureIsADeadLetter,
+  cancelledStaysCancelled,
+  journalsTile,
+  everyLifeEndsOnce,
+  everyResultIsOne,
+  chargesAreUsage,
+  viewersSeeTheJournal,
+  nothingIsShownTooEarly,
+  keysAreAskedAgainOnlyAfterACrash,
+  resultsWereAnswered,
+  redisIsEmpty,
+  limitsHold,
+  runsAreTakenOver,
+  nothingStandsStill,
+];
+
+export function check(evidence: Evidence): Violation[] {
+  return checks.flatMap((one) => one(evidence));
+}

@@ -1,0 +1,80 @@
+/** What is run in a chaos run: each kind of step that the engine has, with loops, retries, parks and failures. */
+import type { JsonObject } from "../../shared/contracts/json.ts";
+
+type Step = { id: string; type: string } & JsonObject;
+
+const model = (name: string): string => `openai-compatible/${name}`;
+const print = (id: string, next?: string): Step => ({
+  id,
+  type: "print",
+  print_content: `${id}: {input}`,
+  output_key: id,
+  ...(next !== undefined && { next_step_id: next }),
+});
+
+const quick = { attempts: 6, base_seconds: 0.2, max_seconds: 2 };
+
+export const agent: JsonObject = {
+  id: "agent_noter",
+  name: "Noter",
+  type: "conversational",
+  tools: ["note_down"],
+  system_prompt: "Note it down, then say so.",
+  model: model("gpt-4.1-mini"),
+};
+
+export const toolAt = (url: string): JsonObject => ({
+  name: "note_down",
+  description: "Notes a text down.",
+  tool_type: "http",
+  method: "POST",
+  url,
+  headers: {},
+  inputSchema: { type: "object", properties: { text: { type: "string" } }, required: ["text"] },
+});
+
+/** Name → steps, the first of which is the entry. */
+const steps: Record<string, Step[]> = {
+  chaos_print: [print("one", "two"), print("two", "three"), print("three")],
+  chaos_llm: [
+    print("before", "write"),
+    { id: "write", type: "llm", model: model("gpt-4.1-mini"), prompt_template: "Write about {input}", retry: quick, output_key: "text", next_step_id: "after" },
+    print("after"),
+  ],
+  chaos_slow: [
+    print("before", "write"),
+    { id: "write", type: "llm", model: model("o3"), prompt_template: "Write slowly about {input}", retry: quick, output_key: "text", next_step_id: "after" },
+    print("after"),
+  ],
+  chaos_agent: [
+    { id: "work", type: "agent", agent_id: "agent_noter", prompt_template: "Work on {input}", retry: quick, output_key: "notes", max_turns: 4, next_step_id: "after" },
+    print("after"),
+  ],
+  chaos_loop: [
+    { id: "count", type: "transform", transform_code: "result = (state.n || 0) + 1", output_key: "n", max_iterations: 6, next_step_id: "enough" },
+    { id: "enough", type: "if_else", if_condition: "state.n < 4", if_true_step_id: "count", if_false_step_id: "which", max_iterations: 6 },
+    { id: "which", type: "switch", switch_expression: "state.n % 2", switch_cases: { "0": "even", "1": "odd" } },
+    print("even"),
+    print("odd"),
+  ],
+  chaos_park: [
+    print("before", "ask"),
+    { id: "ask", type: "llm", model: model("o4-mini"), prompt_template: "Later about {input}", retry: { ...quick, attempts: 8 }, output_key: "text", next_step_id: "after" },
+    print("after"),
+  ],
+  chaos_fails: [
+    print("before", "never"),
+    { id: "never", type: "llm", model: model("gpt-4o"), prompt_template: "Never {input}", retry: { ...quick, attempts: 2 }, output_key: "text" },
+  ],
+};
+
+export const orchestrationNames = Object.keys(steps);
+
+export const orchestrations: JsonObject[] = Object.entries(steps).map(([id, list]) => ({
+  id,
+  name: id,
+  entry_step_id: list[0]?.id ?? "",
+  max_total_turns: 40,
+  timeout_minutes: 15,
+  steps: list.map((step) => ({ name: step.id, timeout_seconds: 30, ...step })),
+}));

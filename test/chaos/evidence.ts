@@ -1,0 +1,146 @@
+/** What a chaos run leaves behind: what clients were told, what viewers saw, and what lies in the stores at rest. */
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import { EntryKind } from "../../shared/contracts/journal.ts";
+import { RunStatus } from "../../shared/contracts/run.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import type { Calls } from "./counted-server.ts";
+
+/**
+ * A request to run, and what came back. `accepted`: the run of each 202. `unknown`: at least one answer never came.
+ * `cancelled`: a cancel was answered with "cancelled". `retried`: how many retries were answered with 202.
+ */
+export type Request = {
+  /** Sent as `correlation_id`: it tells which runs come from this request. */
+  id: string;
+  tenant: string;
+  orchestration: string;
+  key: string | null;
+  accepted: string[];
+  unknown: boolean;
+  cancelled: boolean;
+  retried: number;
+};
+
+/** What one viewer of a run has got, over all its connections. `complete`: it read on until it was told of the end. */
+export type Seen = { run: string; viewer: string; frames: { id: string; data: string }[]; complete: boolean };
+
+/** Running or queued runs of a tenant above its limit, outside the windows in which that may be. */
+export type Overrun = { tenant: string; what: "running" | "queued"; count: number; limit: number; atMs: number };
+
+export const RunRow = z.object({
+  run_id: z.string(),
+  tenant_id: z.string(),
+  orchestration_id: z.string(),
+  status: RunStatus,
+  attempt: z.number(),
+  event_seq: z.number(),
+  crash_count: z.number(),
+  step_count: z.number(),
+  tokens: z.coerce.number(),
+  cost_micro_usd: z.coerce.number(),
+  correlation_id: z.string(),
+  error: z.string().nullable(),
+  cancel_requested: z.boolean(),
+  queued_ms: z.number(),
+});
+export type RunRow = z.infer<typeof RunRow>;
+
+export const JournalRow = z.object({
+  run_id: z.string(),
+  seq: z.number(),
+  events_n: z.number(),
+  attempt: z.number(),
+  kind: EntryKind,
+  step_path: z.string().nullable(),
+  visit: z.number().nullable(),
+  output: z.string().nullable(),
+  events: z.string(),
+  at_ms: z.number(),
+});
+export type JournalRow = z.infer<typeof JournalRow>;
+
+export const UsageRow = z.object({
+  run_id: z.string(),
+  seq: z.number(),
+  call: z.string(),
+  kind: z.string(),
+  tokens: z.coerce.number(),
+  cost_micro_usd: z.coerce.number(),
+});
+export type UsageRow = z.infer<typeof UsageRow>;
+
+export const DeadLetterRow = z.object({ run_id: z.string(), seq: z.number(), code: z.string(), resolved: z.boolean() });
+export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
+
+export const KeyRow = z.object({ tenant_id: z.string(), key: z.string(), run_id: z.string() });
+export type KeyRow = z.infer<typeof KeyRow>;
+
+/** Sizes of the queue's structures by name (`jobs`, `leases`, …), and the names of all other keys. */
+export type RedisRest = { sizes: Record<string, number>; tenants: number; foreign: string[] };
+
+/** How long a killed worker's run stood until another had it. `calm`: nothing else was away meanwhile. */
+export type Takeover = { run: string; ms: number; calm: boolean };
+
+export type Evidence = {
+  requests: Request[];
+  runs: RunRow[];
+  journal: JournalRow[];
+  usage: UsageRow[];
+  deadLetters: DeadLetterRow[];
+  keys: KeyRow[];
+  redis: RedisRest;
+  seen: Seen[];
+  /** Frames that were shown before Postgres had them: run and number. */
+  tooEarly: { run: string; seq: number; committed: number }[];
+  overruns: Overrun[];
+  takeovers: Takeover[];
+  /** Longest time that a run which could move did not, while nothing was away. */
+  standing: { run: string; ms: number }[];
+  /** What the outside was asked, by effect key. */
+  calls: Map<string, Calls>;
+};
+
+export type Tables = Pick<Evidence, "runs" | "journal" | "usage" | "deadLetters" | "keys">;
+
+export async function readTables(sql: Sql): Promise<Tables> {
+  const runs = await sql`
+    select run_id, tenant_id, orchestration_id, status, attempt, event_seq, crash_count, step_count, tokens,
+      cost_micro_usd, correlation_id, error, cancel_requested_at is not null as cancel_requested,
+      extract(epoch from queued_at)::float8 * 1000 as queued_ms
+    from runs order by run_id`;
+  const journal = await sql`
+    select run_id, seq, events_n, attempt, kind, step_path, visit, output, events,
+      extract(epoch from at)::float8 * 1000 as at_ms
+    from journal order by run_id, seq`;
+  const usage = await sql`
+    select run_id, seq, call, kind, input_tokens + output_tokens as tokens, cost_micro_usd from usage`;
+  const deadLetters = await sql`select run_id, seq, code, resolved_at is not null as resolved from dead_letters`;
+  const keys = await sql`select tenant_id, key, run_id from idempotency_keys`;
+  return {
+    runs: runs.map((row) => RunRow.parse(row)),
+    journal: journal.map((row) => JournalRow.parse(row)),
+    usage: usage.map((row) => UsageRow.parse(row)),
+    deadLetters: deadLetters.map((row) => DeadLetterRow.parse(row)),
+    keys: keys.map((row) => KeyRow.parse(row)),
+  };
+}
+
+const TAG = "{synapse:orchestrations:default}:";
+const READY = "synapse:orchestrations:default";
+
+export async function readRedis(redis: Redis): Promise<RedisRest> {
+  const sizes: Record<string, number> = {};
+  const foreign: string[] = [];
+  for (const key of await redis.keys("*")) {
+    const name = key === READY ? "ready" : key.startsWith(TAG) ? key.slice(TAG.length) : null;
+    if (name === null) {
+      if (!/^\{e\d+\}:live$/.test(key)) foreign.push(key);
+      continue;
+    }
+    const type = await redis.type(key);
+    if (type === "zset") sizes[name] = await redis.zcard(key);
+    else if (type === "hash") sizes[name] = await redis.hlen(key);
+  }
+  return { sizes, foreign, tenants: Number(await redis.hget(`${TAG}index`, "tenants")) };
+}

@@ -1,0 +1,178 @@
+/** Everything that can be done to the system. Each fault ends by itself, and leaves the system whole. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FaultLog } from "./fault-log.ts";
+import type { Link, LinkMode } from "./link.ts";
+import type { Random } from "./random.ts";
+import type { Memory } from "./stores.ts";
+import type { System } from "./system.ts";
+import type { Member } from "./workers.ts";
+
+/** What a fault needs: `chance` is drawn when the schedule is made, so a schedule is the same for the same seed. */
+export type Act = (system: System, random: Random, log: FaultLog, rolledBack: () => void) => Promise<void>;
+
+/** Kind → what it does. `times`: how often it is drawn beside others, after each was drawn once. */
+export const faults = {
+  kill: { times: 4, act: kill },
+  stop: { times: 2, act: pause },
+  drain: { times: 2, act: drain },
+  cut: { times: 3, act: (...all) => onLink("cut", ...all) },
+  hang: { times: 2, act: (...all) => onLink("hang", ...all) },
+  deaf: { times: 3, act: (...all) => onLink("deaf", ...all) },
+  slow: { times: 2, act: (...all) => onLink("slow", ...all) },
+  redis_kept: { times: 1, act: (...all) => restartRedis("kept", ...all) },
+  redis_lost: { times: 1, act: (...all) => restartRedis("lost", ...all) },
+  redis_older: { times: 1, act: (...all) => restartRedis("older", ...all) },
+  redis_flushed: { times: 1, act: (system, _random, log) => flushRedis(system, log) },
+  redis_keys: { times: 2, act: deleteKeys },
+  postgres_restart: { times: 1, act: (...all) => restartPostgres(false, ...all) },
+  postgres_crash: { times: 1, act: (...all) => restartPostgres(true, ...all) },
+  edge_restart: { times: 1, act: restartEdge },
+  rest_restart: { times: 1, act: restartRest },
+} as const satisfies Record<string, { times: number; act: Act }>;
+export type FaultKind = keyof typeof faults;
+
+/** One fault at a time has each part; who comes while it is had does nothing. */
+const busy = new WeakSet<object>();
+
+async function alone(part: object, work: () => Promise<void>): Promise<void> {
+  if (busy.has(part)) return;
+  busy.add(part);
+  try {
+    await work();
+  } finally {
+    busy.delete(part);
+  }
+}
+
+async function noted(
+  log: FaultLog,
+  kind: FaultKind,
+  detail: string,
+  blocks: boolean,
+  work: () => Promise<void> | void,
+): Promise<void> {
+  const fault = log.begin(kind, detail, blocks);
+  try {
+    await work();
+  } finally {
+    log.end(fault);
+  }
+}
+
+function oneAlive({ workers }: System, random: Random): Member | null {
+  const alive = workers.filter((member) => member.alive);
+  return alive.length > 0 ? random.pick(alive) : null;
+}
+
+async function kill(system: System, random: Random, log: FaultLog): Promise<void> {
+  const member = oneAlive(system, random);
+  if (member) await noted(log, "kill", member.name, false, () => member.kill());
+}
+
+/** Long enough, now and then, that its runs are taken over and it comes back to find that. */
+async function pause(system: System, random: Random, log: FaultLog): Promise<void> {
+  const member = oneAlive(system, random);
+  const ms = random.pick([1_500, 8_000, 18_000, 24_000]);
+  if (!member) return;
+  await alone(member, () =>
+    noted(log, "stop", `${member.name} for ${ms} ms`, false, async () => {
+      member.pause();
+      await sleep(ms);
+      member.goOn();
+    }),
+  );
+}
+
+async function drain(system: System, random: Random, log: FaultLog): Promise<void> {
+  const member = oneAlive(system, random);
+  if (member) await noted(log, "drain", member.name, false, () => member.drain());
+}
+
+async function onLink(
+  mode: Exclude<LinkMode, "open">,
+  { links }: System,
+  random: Random,
+  log: FaultLog,
+): Promise<void> {
+  await hold([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
+}
+
+/** Holds links in a mode for a while. */
+export async function hold(
+  links: readonly Link[],
+  mode: Exclude<LinkMode, "open">,
+  ms: number,
+  log: FaultLog,
+): Promise<void> {
+  await Promise.all(
+    links.map((link) =>
+      alone(link, () =>
+        noted(log, mode, `${link.name} for ${ms} ms`, mode !== "slow", async () => {
+          link.set(mode);
+          await sleep(ms);
+          link.set("open");
+        }),
+      ),
+    ),
+  );
+}
+
+async function restartRedis(
+  memory: Memory,
+  { redis }: System,
+  random: Random,
+  log: FaultLog,
+  rolledBack: () => void,
+): Promise<void> {
+  await alone(redis, async () => {
+    if (memory === "older") {
+      await redis.copy();
+      await sleep(random.between(2_000, 10_000));
+    }
+    const downMs = random.pick([0, 0, 1_000, 7_000]);
+    await noted(log, `redis_${memory}`, `down for ${downMs} ms`, true, () => redis.restart(downMs, memory));
+    if (memory === "older") rolledBack();
+  });
+}
+
+export async function flushRedis({ redis }: System, log: FaultLog): Promise<void> {
+  await alone(redis, () =>
+    noted(log, "redis_flushed", "", false, async () => {
+      await redis.client.flushall();
+    }),
+  );
+}
+
+async function deleteKeys({ redis }: System, random: Random, log: FaultLog): Promise<void> {
+  await alone(redis, async () => {
+    const keys = (await redis.client.keys("*")).toSorted();
+    if (keys.length === 0) return;
+    const some = new Set(Array.from({ length: random.pick([1, 1, 2]) }, () => random.pick(keys)));
+    await noted(log, "redis_keys", [...some].join(" "), false, async () => {
+      await redis.client.del(...some);
+    });
+  });
+}
+
+async function restartPostgres(
+  crash: boolean,
+  { postgres }: System,
+  random: Random,
+  log: FaultLog,
+): Promise<void> {
+  const downMs = random.pick([0, 1_000, 3_000]);
+  const kind = crash ? "postgres_crash" : "postgres_restart";
+  await alone(postgres, () =>
+    noted(log, kind, `down for ${downMs} ms`, true, () => postgres.restart(downMs, crash)),
+  );
+}
+
+async function restartEdge({ edge }: System, random: Random, log: FaultLog): Promise<void> {
+  const signal = random.pick(["SIGKILL", "SIGTERM"] as const);
+  await alone(edge, () => noted(log, "edge_restart", signal, false, () => edge.restart(random.pick([0, 500]), signal)));
+}
+
+async function restartRest({ rest }: System, random: Random, log: FaultLog): Promise<void> {
+  const signal = random.pick(["SIGKILL", "SIGTERM"] as const);
+  await alone(rest, () => noted(log, "rest_restart", signal, true, () => rest.restart(random.pick([0, 1_000]), signal)));
+}

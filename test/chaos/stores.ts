@@ -1,0 +1,131 @@
+/** The two stores of a chaos run, each on a port that it keeps over restarts. */
+import { copyFileSync, existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { startPostgres } from "../../local/postgres.ts";
+import type { Service } from "../../local/processes.ts";
+import { inMemory, startRedis } from "../../local/redis.ts";
+
+/** A store that a fault can take away for a while. One fault at a time has it. */
+export class PostgresStore {
+  readonly #dir: string;
+  #service: Service;
+  up = true;
+
+  static async start(dir: string): Promise<PostgresStore> {
+    return new PostgresStore(dir, await startPostgres({ dir }));
+  }
+
+  private constructor(dir: string, service: Service) {
+    this.#dir = dir;
+    this.#service = service;
+  }
+
+  get url(): string {
+    return this.#service.url;
+  }
+
+  get port(): number {
+    return this.#service.port;
+  }
+
+  /** Away for `downMs`. `crash`: without a shutdown, so that it has to recover from its log. */
+  async restart(downMs: number, crash: boolean): Promise<void> {
+    this.up = false;
+    if (crash && this.#service.pid !== null) process.kill(this.#service.pid, "SIGQUIT");
+    await this.#service.stop();
+    await sleep(downMs);
+    const { port } = this.#service;
+    this.#service = await startPostgres({ dir: this.#dir, port });
+    if (this.#service.port !== port) throw new Error(`port ${port} of Postgres was taken meanwhile`);
+    this.up = true;
+  }
+
+  stop(): Promise<void> {
+    return this.#service.stop();
+  }
+}
+
+/** What a Redis finds when it is back: all it had, nothing, or what it had when it was copied. */
+export type Memory = "kept" | "lost" | "older";
+
+/** A Redis without a log of its own: what it holds after a restart is what is put into its folder. */
+export class RedisStore {
+  readonly #dir: string;
+  readonly #url: string;
+  #service: Service;
+  readonly #client: Redis;
+  up = true;
+
+  static async start(dir: string): Promise<RedisStore> {
+    return new RedisStore(dir, await startRedis({ dir, port: 0, args: inMemory }));
+  }
+
+  private constructor(dir: string, service: Service) {
+    this.#dir = dir;
+    this.#service = service;
+    this.#url = service.url;
+    this.#client = connect(service.url);
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  get port(): number {
+    return this.#service.port;
+  }
+
+  /** The real thing, past every fault. Commands are rejected while it is away. */
+  get client(): Redis {
+    return this.#client;
+  }
+
+  /** Keeps a copy of what is there now, for a later `restart(…, "older")`. */
+  async copy(): Promise<void> {
+    await this.#client.save();
+    copyFileSync(this.#dump, `${this.#dump}.older`);
+    rmSync(this.#dump);
+  }
+
+  get hasCopy(): boolean {
+    return existsSync(`${this.#dump}.older`);
+  }
+
+  async restart(downMs: number, memory: Memory): Promise<void> {
+    if (memory === "kept") await this.#client.save();
+    this.up = false;
+    if (this.#service.pid !== null) process.kill(this.#service.pid, "SIGKILL");
+    await this.#service.stop();
+    if (memory === "older") copyFileSync(`${this.#dump}.older`, this.#dump);
+    await sleep(downMs);
+    const { port } = this.#service;
+    this.#service = await startRedis({ dir: this.#dir, port, args: inMemory });
+    if (this.#service.port !== port) throw new Error(`port ${port} of Redis was taken meanwhile`);
+    rmSync(this.#dump, { force: true });
+    this.up = true;
+  }
+
+  async stop(): Promise<void> {
+    this.#client.disconnect();
+    await this.#service.stop();
+  }
+
+  get #dump(): string {
+    return join(this.#dir, "dump.rdb");
+  }
+}
+
+
+
+function connect(url: string): Redis {
+  const redis = new Redis(url, {
+    protocol: 2,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 5_000,
+    retryStrategy: () => 100,
+  });
+  redis.on("error", () => {}); // it is away on purpose
+  return redis;
+}

@@ -1,0 +1,186 @@
+/** The whole system in one tree of processes, with a fault proxy between each two of its parts. */
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { buildEdge } from "../../local/edge-build.ts";
+import type { EdgeSettings } from "../../local/edge.ts";
+import { freePort } from "../../local/ports.ts";
+import { openSecrets } from "../../local/secrets.ts";
+import { seedApiKey } from "../../local/seed.ts";
+import { migrate } from "../../worker-node/migrate.ts";
+import { Api } from "./api.ts";
+import type { Counted } from "./counted-server.ts";
+import { agent, orchestrations, toolAt } from "./definitions.ts";
+import { Link } from "./link.ts";
+import { startModelServer } from "./model-server.ts";
+import { POINTS_FOLDER, Points } from "./points.ts";
+import { endProgram, startProgram } from "./program.ts";
+import type { Program } from "./program.ts";
+import { randomOf } from "./random.ts";
+import { PostgresStore, RedisStore } from "./stores.ts";
+import { tenants } from "./tenants.ts";
+import { startToolServer } from "./tool-server.ts";
+import { Member } from "./workers.ts";
+import type { Death } from "./workers.ts";
+
+const WORKERS = 3;
+const SLOTS = 6;
+
+/** A program that keeps its port: `restart` ends it in the given way and starts it again. */
+export class Server {
+  readonly #start: () => Promise<Program>;
+  program: Program;
+
+  constructor(program: Program, start: () => Promise<Program>) {
+    this.program = program;
+    this.#start = start;
+  }
+
+  static async start(start: () => Promise<Program>): Promise<Server> {
+    return new Server(await start(), start);
+  }
+
+  async restart(downMs: number, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    if (signal === "SIGKILL") this.program.kill("SIGKILL");
+    await endProgram(this.program);
+    await sleep(downMs);
+    this.program = await this.#start();
+  }
+}
+
+export type System = {
+  api: Api;
+  postgres: PostgresStore;
+  redis: RedisStore;
+  edge: Server;
+  rest: Server;
+  links: Link[];
+  workers: Member[];
+  points: Points;
+  deaths: Death[];
+  model: Counted;
+  tool: Counted;
+  stop(): Promise<void>;
+};
+
+export async function startSystem(seed: number): Promise<System> {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-chaos-"));
+  chmodSync(dir, 0o711); // another user may run Postgres, and has to get through
+  const closing: (() => Promise<unknown>)[] = [() => Promise.resolve(rmSync(dir, { recursive: true, force: true }))];
+  const stop = async (): Promise<void> => {
+    for (const close of closing.toReversed()) await close();
+  };
+  try {
+    const system = await startParts(dir, seed, (close) => closing.push(close));
+    return { ...system, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startParts(
+  dir: string,
+  seed: number,
+  onStop: (close: () => Promise<unknown>) => void,
+): Promise<Omit<System, "stop">> {
+  const secrets = openSecrets(dir);
+  const build = join(dir, "build");
+  const [postgres, redis] = await Promise.all([
+    PostgresStore.start(join(dir, "postgres")),
+    RedisStore.start(join(dir, "redis")),
+    buildEdge(build),
+  ]);
+  onStop(() => Promise.all([postgres.stop(), redis.stop()]));
+  await migrate(postgres.url);
+  await seedApiKey(postgres.url, secrets.api_key);
+  const [model, tool] = await Promise.all([
+    startModelServer(randomOf(seed, "model")),
+    startToolServer(randomOf(seed, "tool")),
+  ]);
+  onStop(() => Promise.all([model.close(), tool.close()]));
+
+  const links: Link[] = [];
+  onStop(() => Promise.all(links.map((link) => link.close())));
+  const through = async (name: string, url: string): Promise<string> => {
+    const there = new URL(url);
+    const link = new Link(name, Number(there.port));
+    links.push(link);
+    there.host = `127.0.0.1:${await link.listen()}`;
+    return there.href;
+  };
+
+  const restPort = await freePort(0);
+  const restEnv = {
+    REDIS_URL: await through("rest-redis", redis.url),
+    REDIS_REST_TOKEN: secrets.rest_token,
+    REDIS_REST_PORT: String(restPort),
+  };
+  const rest = await serve("redis-rest", "worker-node/redis-rest/main.ts", restEnv, "redis_rest.listening");
+  onStop(() => endProgram(rest.program));
+
+  const edgePort = await freePort(0);
+  const settings: EdgeSettings = {
+    build,
+    data: join(dir, "edge"),
+    ports: [edgePort],
+    s3Port: await freePort(0),
+    s3: { accessKeyId: secrets.s3_access_key_id, secretAccessKey: secrets.s3_secret_access_key },
+    postgresUrl: await through("edge-postgres", postgres.url),
+    vars: {
+      QUEUE_SHARDS: "1",
+      EVENT_SHARDS: "2",
+      UPSTASH_REDIS_REST_URL: await through("edge-rest", `http://127.0.0.1:${restPort}`),
+      UPSTASH_REDIS_REST_TOKEN: secrets.rest_token,
+      REDIS_URL: await through("relay-redis", redis.url),
+      STATE_SECRET: secrets.state_secret,
+      STREAM_TOKEN_SECRET: secrets.stream_token_secret,
+    },
+  };
+  const edge = await serve("edge", "local/edge-main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) }, "edge.listening");
+  onStop(() => endProgram(edge.program));
+
+  const api = new Api(`http://127.0.0.1:${edgePort}`, secrets.api_key);
+  for (const tenant of tenants) await api.must("POST", "/scale/tenants", tenant);
+  await api.must("PUT", "/api/v2/tools/note_down", toolAt(`http://127.0.0.1:${tool.port}/note`));
+  await api.must("PUT", "/api/v2/agents/agent_noter", agent);
+  for (const each of orchestrations) await api.must("PUT", `/api/v2/orchestrations/${String(each.id)}`, each);
+
+  const points = new Points(join(dir, "points"));
+  const deaths: Death[] = [];
+  const workers: Member[] = [];
+  const lives: Promise<void>[] = [];
+  for (let number = 1; number <= WORKERS; number++) {
+    const env = {
+      [POINTS_FOLDER]: points.folder,
+      REDIS_URL: await through(`worker-${number}-redis`, redis.url),
+      SCALE_POSTGRES_URL: await through(`worker-${number}-postgres`, postgres.url),
+      // Migrations are not what is tried here, and a worker that starts has to find its schema.
+      SCALE_POSTGRES_DIRECT_URL: postgres.url,
+      WORKER_CONCURRENCY: String(SLOTS),
+      WORKER_DRAIN_SECONDS: "0",
+      WORKER_HEALTH_PORT: "0",
+      QUEUE_SHARDS: "1",
+      EVENT_SHARDS: "2",
+      OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${model.port}/v1`,
+      EGRESS_ALLOW: "127.0.0.0/8",
+    };
+    const member = new Member(`worker-${number}`, env, deaths);
+    workers.push(member);
+    lives.push(member.live());
+  }
+  onStop(async () => {
+    await Promise.all(workers.map((member) => member.end()));
+    await Promise.all(lives);
+  });
+  for (let tries = 0; workers.some((member) => !member.alive); tries++) {
+    if (tries > 200) throw new Error("the workers did not start within 20 s");
+    await sleep(100);
+  }
+  return { api, postgres, redis, edge, rest, links, workers, points, deaths, model, tool };
+}
+
+function serve(name: string, file: string, env: Record<string, string>, event: string): Promise<Server> {
+  return Server.start(async () => (await startProgram(name, file, env, event, 30_000)).program);
+}

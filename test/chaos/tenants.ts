@@ -1,0 +1,14 @@
+/** Who sends work in a chaos run: two like everybody, one with small limits, one that floods. */
+import { TenantId } from "../../shared/contracts/ids.ts";
+
+export type ChaosTenant = { tenant_id: TenantId; max_concurrent_runs: number; max_queued_runs: number };
+
+const tenant = (name: string, max_concurrent_runs: number, max_queued_runs: number): ChaosTenant => ({
+  tenant_id: TenantId.parse(name),
+  max_concurrent_runs,
+  max_queued_runs,
+});
+
+export const small = tenant("small", 2, 6);
+export const flood = tenant("flood", 5, 40);
+export const tenants: readonly ChaosTenant[] = [tenant("acme", 100, 1_000), tenant("beta", 100, 1_000), small, flood];

@@ -1,0 +1,23 @@
+/** A tool that counts its calls under each key, and sometimes refuses, is slow, or never answers. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { serveCounted } from "./counted-server.ts";
+import type { Counted } from "./counted-server.ts";
+import type { Random } from "./random.ts";
+
+export function startToolServer(random: Random): Promise<Counted> {
+  return serveCounted(async (request, _body, response) => {
+    if (!request.calm && random.chance(0.08)) {
+      response.writeHead(503, { "content-type": "application/json" }).end(`{"error":"busy"}`);
+      return "refused";
+    }
+    if (!request.calm && random.chance(0.04)) {
+      // Nobody hears anything for 2 s, and then the connection has gone.
+      await sleep(2_000);
+      response.destroy();
+      return "cut";
+    }
+    await sleep(request.calm ? 5 : random.between(5, 300));
+    response.writeHead(200, { "content-type": "application/json" }).end(`{"noted":true}`);
+    return "answered";
+  });
+}

@@ -1,0 +1,135 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import postgres from "postgres";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { z } from "zod";
+import type { Service } from "../../local/processes.ts";
+import { migrate } from "../../worker-node/migrate.ts";
+import { freshDatabase } from "../services/services.ts";
+import { npmStart, type System } from "./npm-start.ts";
+import { startPgBouncer } from "./pgbouncer.ts";
+
+/** Fewer connections than the edge and two workers open: what belongs to a session is soon in another's hands. */
+const POOL = 4;
+
+let bouncer: Service;
+let system: System;
+/** Straight to Postgres, to look at what came of it. */
+let sql: postgres.Sql;
+
+beforeAll(async () => {
+  const url = await freshDatabase();
+  sql = postgres(url, { max: 2, onnotice: () => {} });
+  bouncer = await startPgBouncer(url, POOL);
+  system = await npmStart(["--workers", "2"], { SCALE_POSTGRES_URL: bouncer.url });
+}, 120_000);
+afterAll(async () => {
+  await system.stop();
+  await bouncer.stop();
+  await sql.end({ timeout: 1 });
+});
+
+test("migrations pass through it, by several processes at once", async () => {
+  const name = "migrated_through_pgbouncer";
+  const server = postgres(inject("postgresUrl"), { max: 1, onnotice: () => {} });
+  await server`create database ${server(name)}`;
+  try {
+    const url = new URL(bouncer.url);
+    url.pathname = `/${name}`;
+    await Promise.all([1, 2, 3].map(() => migrate(url.href)));
+    url.port = new URL(inject("postgresUrl")).port;
+    expect(await tables(url.href)).toEqual(await tables(await freshDatabase()));
+  } finally {
+    await server`drop database ${server(name)} with (force)`;
+    await server.end({ timeout: 1 });
+  }
+});
+
+async function tables(url: string): Promise<string[]> {
+  const database = postgres(url, { max: 1 });
+  const rows = await database<{ name: string }[]>`
+    select tablename as name from pg_tables where schemaname = 'public' order by 1`;
+  await database.end({ timeout: 1 });
+  expect(rows.length).toBeGreaterThan(5);
+  return rows.map(({ name }) => name);
+}
+
+/** The runs once all have ended. */
+async function ended(runs: string[], withinMs: number) {
+  for (const deadline = performance.now() + withinMs; ; await sleep(50)) {
+    const rows = await sql<{ status: string; attempt: number; step_count: number; event_seq: number }[]>`
+      select status, attempt, step_count, event_seq from runs where run_id in ${sql(runs)} and ended_at is not null`;
+    if (rows.length === runs.length) return rows;
+    if (performance.now() > deadline) throw new Error(`${rows.length} of ${runs.length} runs have ended`);
+  }
+}
+
+/** Steps whose result was committed, in order. */
+async function steps(run: string) {
+  return sql<{ step: string; attempt: number }[]>`
+    select step_path as step, attempt from journal where run_id = ${run} and step_path is not null
+      and kind in ('step', 'end') order by seq`;
+}
+
+test("60 runs, asked for at once, come to their ends over its few connections", async () => {
+  const accepted = await Promise.all(Array.from({ length: 60 }, () => system.run("orch_smoke")));
+  const runs = accepted.map(({ run_id }) => run_id);
+  const rows = await ended(runs, 30_000);
+  for (const row of rows) expect(row).toMatchObject({ status: "completed", attempt: 1, step_count: 2 });
+  const results = await Promise.all(runs.map(async (run) => (await steps(run)).map(({ step }) => step)));
+  expect(results).toEqual(runs.map(() => ["hello", "summary"]));
+
+  const answer = await system.ask(0, "GET", accepted[0]?.stream_url ?? "");
+  expect(await answer.text()).toContain('"type":"done"');
+  const [used] = await sql`select count(*)::int as n from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid() and application_name <> 'postgres.js'`;
+  expect(z.int().parse(used?.n)).toBeLessThanOrEqual(POOL);
+}, 60_000);
+
+test("the run of a worker that is killed is taken over through it", async () => {
+  const definition = {
+    name: "Slow",
+    entry_step_id: "before",
+    steps: [
+      {
+        id: "before",
+        name: "Before",
+        type: "print",
+        print_content: "1",
+        output_key: "a",
+        next_step_id: "slow",
+      },
+      {
+        id: "slow",
+        name: "Slow",
+        type: "llm",
+        model: "demo/slow",
+        prompt_template: "Go on",
+        output_key: "b",
+      },
+    ],
+  };
+  const saved = await system.ask(0, "PUT", "/api/v2/orchestrations/orch_slow", definition);
+  expect(saved.status).toBe(200);
+  const { run_id } = await system.run("orch_slow");
+  const worker = await workerIn(run_id, "slow");
+  const pid = system.facts().workers.find(({ name }) => name === worker)?.pid ?? 0;
+  expect(pid).toBeGreaterThan(0);
+  process.kill(pid, "SIGKILL");
+  const [row] = await ended([run_id], 40_000);
+  expect(row).toMatchObject({ status: "completed", attempt: 2 });
+  expect(await steps(run_id)).toEqual([
+    { step: "before", attempt: 1 },
+    { step: "slow", attempt: 2 },
+  ]);
+}, 90_000);
+
+/** The name of the worker that has this run in hand, once it is in this step. */
+async function workerIn(run: string, step: string): Promise<string> {
+  for (let tries = 0; tries < 200; tries++, await sleep(50)) {
+    const [row] = await sql`
+      select worker_id from runs join workers on incarnation = owner
+      where run_id = ${run} and current_step_id = ${step}`;
+    if (row) return z.string().parse(row.worker_id);
+  }
+  throw new Error(`${run} never came to ${step}`);
+}

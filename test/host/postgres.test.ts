@@ -1,0 +1,69 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import type { Service } from "../../local/processes.ts";
+import { nodeProgram, projectFolder, startProgram } from "../../local/programs.ts";
+import { startDebianPostgres } from "./debian-postgres.ts";
+
+let debian: Service & { major: number };
+beforeAll(async () => {
+  debian = await startDebianPostgres();
+});
+afterAll(() => debian.stop());
+
+const Report = z.object({
+  numPassedTests: z.int(),
+  testResults: z.array(
+    z.object({
+      name: z.string(),
+      status: z.string(),
+      message: z.string(),
+      assertionResults: z.array(
+        z.object({ fullName: z.string(), status: z.string(), failureMessages: z.array(z.string()) }),
+      ),
+    }),
+  ),
+});
+
+/** Runs these files of the main suite on another Postgres. */
+async function runSuite(files: string[], postgresUrl: string): Promise<z.infer<typeof Report>> {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-suite-"));
+  const report = join(dir, "report.json");
+  // Without what tells a process that it is a part of this run of vitest.
+  const ours = Object.keys(process.env).filter((name) => /^VITEST|^TEST$|^NODE_ENV$/.test(name));
+  const env = Object.fromEntries(ours.map((name) => [name, undefined]));
+  const vitest = nodeProgram("node_modules/vitest/vitest.mjs", {
+    ...env,
+    SYNAPSE_TEST_POSTGRES_URL: postgresUrl,
+  });
+  const flags = ["run", "--project", "main", "--reporter=json", `--outputFile=${report}`, ...files];
+  const suite = startProgram("suite", { ...vitest, args: [...vitest.args, ...flags] });
+  try {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    suite.child.once("exit", () => resolve());
+    await promise;
+    return Report.parse(JSON.parse(readFileSync(report, "utf8")));
+  } finally {
+    await suite.stop();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+test("the store's suite and a run from end to end pass on Debian's Postgres, which is older than ours", async () => {
+  expect(debian.major).toBeLessThan(18);
+  const { numPassedTests, testResults } = await runSuite(
+    ["test/store/", "test/flow/run.test.ts"],
+    debian.url,
+  );
+  const failed = testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const tests = assertionResults.filter((result) => result.status !== "passed");
+    if (status === "failed" && tests.length === 0) return [`${name}: ${message}`];
+    return tests.map((result) => `${result.fullName}: ${result.status} ${result.failureMessages.join("\n")}`);
+  });
+  expect(failed).toEqual([]);
+  expect(numPassedTests).toBeGreaterThan(0);
+  const folders = testResults.map(({ name }) => relative(projectFolder, name).split("/")[1]);
+  expect(new Set(folders)).toEqual(new Set(["store", "flow"]));
+}, 180_000);

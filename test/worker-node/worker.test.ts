@@ -1,0 +1,310 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { TenantId, newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { Lane } from "../../shared/contracts/run.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import type { Claim, Job, JobName, Waiting } from "../../shared/queue/queue.ts";
+import type { ClaimedRun, RunLook } from "../../shared/store/claim.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { Definitions } from "../../worker-node/definitions.ts";
+import { RetryableError } from "../../worker-node/engine/errors.ts";
+import { Journal } from "../../worker-node/journal.ts";
+import { Leases } from "../../worker-node/lease.ts";
+import { Worker } from "../../worker-node/worker.ts";
+import { Truth } from "./truth.ts";
+
+const owner = newIncarnation("w");
+const acme = TenantId.parse("acme");
+
+/** What the worker has told the queue, and what the queue gives it. */
+class Told extends Queue {
+  readonly offers: RunId[][] = [];
+  readonly ended: RunId[] = [];
+  readonly finished: RunId[] = [];
+  readonly released: { run: RunId; status: string; delayMs: number; stillHeld: boolean }[] = [];
+  readonly heldFor: { run: RunId; owner: string; ms: number }[] = [];
+  isHeld: (run: RunId) => boolean = () => false;
+
+  constructor() {
+    const none = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
+    super({ evalsha: none, eval: none }, 1);
+  }
+  override async claim(
+    _shard: number,
+    _owner: string,
+    _ms: number,
+    _slots: number,
+    _lanes: Partial<Record<Lane, number>>,
+    ended: readonly RunId[],
+  ): Promise<Claim> {
+    await sleep(1);
+    this.ended.push(...ended);
+    return { runs: (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme })), nextMs: 60_000 };
+  }
+  override async finish(jobs: readonly JobName[]) {
+    this.finished.push(...jobs.map(({ run }) => run));
+  }
+  override async release(jobs: readonly (Job & Waiting)[]) {
+    for (const { run, status, delayMs } of jobs) {
+      this.released.push({ run, status, delayMs, stillHeld: this.isHeld(run) });
+    }
+  }
+  override async hold(jobs: readonly Job[], _caller: string, holder: string, ms: number) {
+    this.heldFor.push(...jobs.map(({ run }) => ({ run, owner: holder, ms })));
+  }
+}
+
+let truth: Truth;
+let queue: Told;
+let worker: Worker;
+let claims: ((run: RunId) => Promise<ClaimedRun | null>) | null;
+let looks: Map<RunId, Partial<RunLook>>;
+let handedBack: RunId[];
+let wake: () => void;
+let waitedFor: (readonly Lane[])[];
+/** How the one step of every run goes. */
+let step: (signal: AbortSignal) => Promise<string>;
+
+beforeEach(() => open(["default"]));
+
+function open(lanes: readonly Lane[]): void {
+  waitedFor = [];
+  truth = new Truth();
+  queue = new Told();
+  looks = new Map();
+  handedBack = [];
+  claims = null;
+  wake = () => {};
+  step = async () => "answer";
+  const llm = { id: "a", type: "llm", model: "demo/fast", prompt_template: "Write" };
+  const definition = JSON.stringify({ id: "orch", name: "Orch", entry_step_id: "a", steps: [llm] });
+  const store: StateStore = {
+    ...truth.store,
+    orchestration: async () => definition,
+    claim: async (_owner, runs) => {
+      const got = await Promise.all(runs.map((run) => (claims ? claims(run) : null)));
+      return got.filter((run) => run !== null);
+    },
+    lookUp: async (runs) => runs.flatMap((run) => (looks.has(run) ? [lookOf(run)] : [])),
+    handBack: async (_owner, runs) => {
+      const mine = runs.filter(({ run_id }) => truth.row(run_id).status === "running");
+      for (const { run_id } of mine) Object.assign(truth.row(run_id), { status: "queued", owner: null });
+      handedBack.push(...mine.map(({ run_id }) => run_id));
+      return mine.map(({ run_id }) => run_id);
+    },
+  };
+  const self = { worker_id: "w", hostname: "h", address: "", status: "online" as const, slots: 5, active: 0, loop_lag_ms: 0 };
+  const leases = new Leases({ owner, store, queue, self: () => self, onCold: () => {} });
+  queue.isHeld = (run) => leases.held.has(run);
+  const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
+  worker = new Worker({
+    owner,
+    slots: 5,
+    lanes,
+    queue,
+    store,
+    leases,
+    onCold: () => {},
+    waitForWork: (_shard, waited, ms) =>
+      new Promise((resolve) => {
+        waitedFor.push(waited);
+        const timer = setTimeout(resolve, ms);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      }),
+    world: {
+      owner,
+      journal: new Journal(owner, store, () => {}),
+      definitions: new Definitions(store),
+      models: {
+        async generate({ signal }) {
+          const usage = { provider: "d", model: "d", input_tokens: 1, output_tokens: 1, cost_micro_usd: 1 };
+          return { text: await step(signal), tool_calls: [], usage };
+        },
+      },
+      tools: { call: refuse },
+      sandbox: { evaluate: refuse, transform: refuse },
+      artifacts: null,
+      confirm: async () => {},
+    },
+  });
+}
+afterEach(async () => {
+  wake();
+  await worker.drain(0);
+});
+
+function lookOf(run: RunId): RunLook {
+  return {
+    run_id: run,
+    tenant_id: acme,
+    status: "queued",
+    lane: "default",
+    priority: 0,
+    queued_at_ms: 0,
+    owner: null,
+    owner_silent: false,
+    attempt: 1,
+    signals: 0,
+    cancel: false,
+    due_in_ms: 0,
+    ...looks.get(run),
+  };
+}
+
+/** A run that Postgres gives to this worker. */
+function claimable(): ClaimedRun {
+  const opened = truth.open(owner);
+  const run: ClaimedRun = {
+    ...opened,
+    tenant_id: acme,
+    orchestration_id: "orch",
+    definition_tenant: "acme",
+    definition_version: 1,
+    crash_count: 0,
+    cancel: false,
+    lane: "default",
+    priority: 0,
+    input: JSON.stringify({ message: "hello", state: {} }),
+    queued_at_ms: 0,
+    running_for_ms: 0,
+    cost_micro_usd: 0,
+    journal: [],
+  };
+  const before = claims;
+  claims = async (asked) => (asked === run.run_id ? run : (before?.(asked) ?? null));
+  return run;
+}
+
+const settled = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 5_000, interval: 5 });
+
+describe("a run that the queue offers and Postgres does not give", () => {
+  const offered = async (look: Partial<RunLook> | null): Promise<RunId> => {
+    const run = newRunId(Date.now());
+    if (look) looks.set(run, look);
+    queue.offers.push([run]);
+    worker.start();
+    await settled(() =>
+      expect(queue.finished.length + queue.released.length + queue.heldFor.length).toBeGreaterThan(0),
+    );
+    return run;
+  };
+
+  test("is finished in the queue when there is no such run", async () => {
+    const run = await offered(null);
+    expect(queue.finished).toEqual([run]);
+  });
+
+  test("is finished when it has ended", async () => {
+    const run = await offered({ status: "failed" });
+    expect(queue.finished).toEqual([run]);
+  });
+
+  test("is released until its time when it is due later, queued or paused as it is", async () => {
+    const run = await offered({ status: "paused", due_in_ms: 40_000 });
+    expect(queue.released).toMatchObject([{ run, status: "paused", delayMs: 40_000 }]);
+  });
+
+  test("is held for the worker that executes it", async () => {
+    const run = await offered({ status: "running", owner: "other#00000000" });
+    expect(queue.heldFor).toEqual([{ run, owner: "other#00000000", ms: 5_000 }]);
+  });
+
+  test("is released for a second when somebody has it locked", async () => {
+    const run = await offered({ status: "running", owner: "other#00000000", owner_silent: true, due_in_ms: -500 });
+    expect(queue.released).toMatchObject([{ run, status: "queued", delayMs: 1_000 }]);
+  });
+});
+
+test("a run that ends while the worker is idle is finished at once", async () => {
+  const run = claimable();
+  queue.offers.push([run.run_id]);
+  worker.start();
+  await settled(() => expect(queue.finished).toEqual([run.run_id]));
+  expect(truth.row(run.run_id).status).toBe("completed");
+});
+
+// Red when: the lease is let go of before the run is: a renewal in between would take it again.
+test("a run that parks is not held any more when its lease is released", async () => {
+  step = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 60_000 }));
+  const run = claimable();
+  queue.offers.push([run.run_id]);
+  worker.start();
+  await settled(() => expect(queue.released).toHaveLength(1));
+  expect(queue.released).toEqual([{ run: run.run_id, status: "queued", delayMs: 60_000, stillHeld: false }]);
+});
+
+test("what is offered again while it is executed is not begun a second time", async () => {
+  let begun = 0;
+  step = async () => {
+    begun += 1;
+    await sleep(50);
+    return "answer";
+  };
+  const run = claimable();
+  queue.offers.push([run.run_id], [run.run_id]);
+  worker.start();
+  await settled(() => expect(truth.row(run.run_id).status).toBe("completed"));
+  expect(begun).toBe(1);
+});
+
+// Red when: a worker without a lane waits for markers of none, which Redis refuses.
+test("a worker whose only lane is full waits for a slot, not for work", async () => {
+  open(["bulk"]);
+  step = (signal) => sleep(60_000, "never", { signal });
+  const runs = [claimable(), claimable()];
+  queue.offers.push(runs.map(({ run_id }) => run_id));
+  for (const run of runs) run.lane = "bulk";
+  worker.start();
+  await settled(() => expect(worker.active).toBe(2));
+  await sleep(30);
+  expect(waitedFor).toEqual([]);
+});
+
+describe("a worker that drains", () => {
+  const never = (signal: AbortSignal) => sleep(60_000, "never", { signal });
+
+  test("lets runs go on for the time it was given", async () => {
+    step = () => sleep(100, "answer");
+    const run = claimable();
+    queue.offers.push([run.run_id]);
+    worker.start();
+    await settled(() => expect(worker.active).toBe(1));
+    await worker.drain(5_000);
+    expect(truth.row(run.run_id).status).toBe("completed");
+    expect(handedBack).toEqual([]);
+  });
+
+  test("hands back what still runs then, and says so to the queue", async () => {
+    step = never;
+    const run = claimable();
+    queue.offers.push([run.run_id]);
+    worker.start();
+    await settled(() => expect(worker.active).toBe(1));
+    await worker.drain(20);
+    expect(handedBack).toEqual([run.run_id]);
+    expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", delayMs: 0 }]);
+  });
+
+  // Red when: runs are counted before the last claim has answered: this one would be lost for half a minute.
+  test("hands back what a claim brings that was on its way", async () => {
+    step = never;
+    const run = claimable();
+    const inner = claims;
+    const asked = Promise.withResolvers<void>();
+    claims = async (id) => {
+      asked.resolve();
+      await sleep(200);
+      return (await inner?.(id)) ?? null;
+    };
+    queue.offers.push([run.run_id]);
+    worker.start();
+    await asked.promise;
+    await worker.drain(0);
+    expect(handedBack).toEqual([run.run_id]);
+    expect(worker.active).toBe(0);
+  });
+});

@@ -1,0 +1,56 @@
+import { Lane } from "../../shared/contracts/run.ts";
+import type { Shards } from "./index-shards.ts";
+import { PAGE } from "./parts.ts";
+import type { RepairParts } from "./parts.ts";
+
+/** Tenants that were changed in statements which took long show up late: their time is that of the statement's start. */
+const OVERLAP_MS = 15_000;
+
+/** Rule 5, the limits: those that were changed since these shards heard of any, or that a rollback of Redis undid. */
+export async function pushChangedLimits(parts: RepairParts, shards: Shards): Promise<void> {
+  const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
+  const newest = await pushLimitsAfter(parts, upto - OVERLAP_MS);
+  for (const shard of shards.keys()) {
+    await parts.queue.advanceIndex(shard, { limitsUptoMs: Math.max(newest, upto) });
+  }
+}
+
+/** Pushes the limits of all tenants that were changed after a time. @returns the newest change, minus infinity: none */
+export async function pushLimitsAfter(
+  { queue, store, repairs }: RepairParts,
+  sinceMs: number,
+): Promise<number> {
+  let newest = -Infinity;
+  let after = { at: Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : "-infinity", tenant: "" };
+  for (;;) {
+    const page = await store.changedLimits(after, PAGE);
+    await queue.pushLimits(page);
+    repairs.limits += page.length;
+    const last = page.at(-1);
+    if (!last) return newest;
+    newest = last.updated_at_ms;
+    if (page.length < PAGE) return newest;
+    after = { at: last.updated_at, tenant: last.tenant };
+  }
+}
+
+/** Rule 5, the rings: tenants with ready jobs get back into a ring that was lost, a thousand a pass. */
+export class RingWalk {
+  readonly #parts: RepairParts;
+  /** Where each lane of each shard is gone on from. */
+  readonly #after = new Map<string, string>();
+
+  constructor(parts: RepairParts) {
+    this.#parts = parts;
+  }
+
+  async pass(shards: Shards): Promise<void> {
+    for (const shard of shards.keys()) {
+      for (const lane of Lane.options) {
+        const key = `${shard} ${lane}`;
+        const after = this.#after.get(key) ?? "";
+        this.#after.set(key, await this.#parts.queue.settle(shard, lane, after, PAGE / Lane.options.length));
+      }
+    }
+  }
+}

@@ -1,0 +1,61 @@
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import type { WalkPosition } from "../../shared/store/reconcile.ts";
+import type { Shards } from "./index-shards.ts";
+import { PAGE, enqueueDue } from "./parts.ts";
+import type { RepairParts } from "./parts.ts";
+
+const HOUR_MS = 3_600_000;
+const THROUGH = "0";
+
+/**
+ * Rule 9: what should not exist. Once an hour, a page a pass: what is old is deleted, every due run is shown to the queue, every job is looked
+ * up in Postgres. Nothing is known to need it; it bounds what nobody has thought of.
+ */
+export class StrayWalk {
+  readonly #parts: RepairParts;
+  #startedMs = performance.now();
+  #due: WalkPosition | null = null;
+  #cursors = new Map<number, string>();
+
+  constructor(parts: RepairParts) {
+    this.#parts = parts;
+  }
+
+  async pass(shards: Shards): Promise<void> {
+    if (performance.now() - this.#startedMs >= HOUR_MS) {
+      this.#startedMs = performance.now();
+      await this.#parts.store.forgetOld();
+      this.#due = { at: "-infinity", run_id: "" };
+      this.#cursors = new Map(Array.from(shards.keys(), (shard) => [shard, THROUGH]));
+    }
+    if (this.#due) this.#due = await this.#showDue(this.#due);
+    for (const [shard, cursor] of this.#cursors) await this.#lookAtJobs(shard, cursor);
+  }
+
+  async #showDue(after: WalkPosition): Promise<WalkPosition | null> {
+    const { store, queue, repairs } = this.#parts;
+    const { until } = await store.walkBounds(null);
+    const page = await store.dueRuns(after, until, PAGE);
+    repairs.forgotten += await enqueueDue(queue, page);
+    const last = page.at(-1);
+    return last && page.length === PAGE ? { at: last.wake_at, run_id: last.run_id } : null;
+  }
+
+  async #lookAtJobs(shard: number, cursor: string): Promise<void> {
+    const { store, queue, repairs } = this.#parts;
+    const { cursor: next, jobs } = await queue.list(shard, cursor, PAGE);
+    if (next === THROUGH) this.#cursors.delete(shard);
+    else this.#cursors.set(shard, next);
+    // HSCAN may answer more than it was asked for.
+    for (let at = 0; at < jobs.length; at += PAGE) {
+      const page = jobs.slice(at, at + PAGE);
+      const looks = await store.lookUp(page.map(({ run }) => run));
+      const alive = new Set(looks.filter(({ status }) => !TERMINAL.has(status)).map(({ run_id }) => run_id));
+      const strays = page.filter(({ run }) => !alive.has(run));
+      // What a worker holds it finishes itself; a reservation that is being committed looks like a stray for a moment,
+      // and is enqueued right after.
+      await queue.finish(strays, "");
+      repairs.stray += strays.length;
+    }
+  }
+}
