@@ -70,7 +70,8 @@ async function outcomeOf(
   if (earlier) return earlier;
   if (!place.ok) return refusalOf(place);
   const isUnknown =
-    place.by === "queue" || (await readOrchestration(stores.sql, run.tenant_id, run.orchestration_id)) === null;
+    place.by === "queue" ||
+    (await readOrchestration(stores.sql, run.tenant_id, run.orchestration_id)) === null;
   return isUnknown ? unknownDefinition(run) : refusedByDatabase(stores, run.tenant_id);
 }
 

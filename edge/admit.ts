@@ -33,10 +33,7 @@ export async function admit(stores: Stores, runs: readonly Applicant[]): Promise
   return new Map(runs.map((run) => [run.run_id, placeOf(stores.config, run, answers.get(run.run_id))]));
 }
 
-async function askQueue(
-  { config, queue }: Stores,
-  runs: readonly Applicant[],
-): Promise<Map<RunId, Answer>> {
+async function askQueue({ config, queue }: Stores, runs: readonly Applicant[]): Promise<Map<RunId, Answer>> {
   const depth = Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / queue.shards);
   const byShard = Map.groupBy(runs, (run) => queueShardOf(run.tenant_id, queue.shards));
   const answers = new Map<RunId, Answer>();
@@ -44,7 +41,8 @@ async function askQueue(
     Array.from(byShard.values(), async (group) => {
       const asked = group.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
       const said = await orAway(queue.admit(asked, depth));
-      for (const [i, { run }] of asked.entries()) answers.set(run, said?.[i] ?? { ok: false, reason: "away" });
+      for (const [i, { run }] of asked.entries())
+        answers.set(run, said?.[i] ?? { ok: false, reason: "away" });
     }),
   );
   return answers;
@@ -108,10 +106,7 @@ function placeOf(config: Config, { tenant_id }: Applicant, answer: Answer | unde
 }
 
 /** The no of a database that has counted itself: the tenant's queue is full, or it takes no runs. */
-export async function refusedByDatabase(
-  { config, sql }: Stores,
-  tenant: TenantId,
-): Promise<Refusal> {
+export async function refusedByDatabase({ config, sql }: Stores, tenant: TenantId): Promise<Refusal> {
   const row = await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS);
   return row.max_concurrent_runs === 0
     ? { ok: false, code: "tenant_disabled", detail: disabled(tenant), retryAfterSeconds: 60 }

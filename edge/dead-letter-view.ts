@@ -92,7 +92,10 @@ export const DeadLetterChoice = z.object({
 export function filterOf(principal: Principal, choice: z.infer<typeof DeadLetterChoice>): DeadLetterFilter {
   const { tenant_id = null, orchestration_id = null, code = null } = choice;
   if (principal.tenant !== null && tenant_id !== null && tenant_id !== principal.tenant) {
-    throw new AppError("forbidden", "This key belongs to another tenant than the one that the request names.");
+    throw new AppError(
+      "forbidden",
+      "This key belongs to another tenant than the one that the request names.",
+    );
   }
   return { tenant: principal.tenant ?? tenant_id, orchestration: orchestration_id, code };
 }

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { IntakeShard } from "./intake/shard.ts";
 import { TenantId } from "../shared/contracts/ids.ts";
+import { DEFAULT_SHARDS } from "../shared/keys.ts";
 
 /** What the platform gives this Worker: wrangler.toml says what each of them is. */
 export type Env = {
@@ -24,8 +25,8 @@ const Config = z.object({
   STREAM_TOKEN_SECRET: secret,
   /** Absent: workers reach Postgres by themselves, and /internal does not exist. */
   STATE_SECRET: secret.optional(),
-  QUEUE_SHARDS: count(1, 1024).default(1),
-  EVENT_SHARDS: count(1, 1024).default(1),
+  QUEUE_SHARDS: count(1, 256).default(DEFAULT_SHARDS.queue),
+  EVENT_SHARDS: count(1, 1024).default(DEFAULT_SHARDS.event),
   DEFAULT_TENANT_ID: TenantId.default(TenantId.parse("default")),
   ENABLE_TENANT_ISOLATION: onOff.default("1").transform((value) => value === "1"),
   /** While Redis is away or being rebuilt, runs are accepted by Postgres' own count; 0: they are refused. */

@@ -46,7 +46,14 @@ export async function retry(
   if (!queued) throw await lost(services, run, counted);
 
   const score = scoreOf(queued.queued_at_ms, run.priority);
-  const job = { run: runId, tenant: run.tenant_id, lane: run.lane, score, status: "queued" as const, delayMs: 0 };
+  const job = {
+    run: runId,
+    tenant: run.tenant_id,
+    lane: run.lane,
+    score,
+    status: "queued" as const,
+    delayMs: 0,
+  };
   const entry = { run: runId, seq: queued.event_seq, events_n: 1, events: event, last: false };
   after(Promise.all([queue.enqueue([job]), tell(config, [entry])]).catch(logUntold));
 }
@@ -54,8 +61,12 @@ export async function retry(
 /** @throws AppError that says why a run in this status cannot be retried */
 function requireRetriable(status: RunStatus): void {
   if (status === "failed" || status === "cancelled") return;
-  if (status === "completed") throw new AppError("run_finished", "The run completed; there is nothing to retry.");
-  throw new AppError("run_not_finished", `The run is ${status}; only one that failed or was cancelled is retried.`);
+  if (status === "completed")
+    throw new AppError("run_finished", "The run completed; there is nothing to retry.");
+  throw new AppError(
+    "run_not_finished",
+    `The run is ${status}; only one that failed or was cancelled is retried.`,
+  );
 }
 
 /** How much of the journal a retry from `step` keeps. The step that is next anyway needs no going back. */

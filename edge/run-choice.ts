@@ -37,13 +37,21 @@ export async function forChosen(
   if (dry_run) return { dry_run, matched: await countRuns(sql, filter), results: [], next_cursor: null };
   const runs = (await findRuns(sql, filter, cursor, limit)).map(({ run_id }) => run_id);
   const results = await forEach(runs, act);
-  return { dry_run, matched: runs.length, results, next_cursor: runs.length === limit ? (runs.at(-1) ?? null) : null };
+  return {
+    dry_run,
+    matched: runs.length,
+    results,
+    next_cursor: runs.length === limit ? (runs.at(-1) ?? null) : null,
+  };
 }
 
 function filterOf(principal: Principal, choice: RunChoice, statuses: readonly RunStatus[]): RunFilter {
   const { tenant_id = null, orchestration_id = null, since, until } = choice;
   if (principal.tenant !== null && tenant_id !== null && tenant_id !== principal.tenant) {
-    throw new AppError("forbidden", "This key belongs to another tenant than the one that the request names.");
+    throw new AppError(
+      "forbidden",
+      "This key belongs to another tenant than the one that the request names.",
+    );
   }
   return {
     tenant: principal.tenant ?? tenant_id,

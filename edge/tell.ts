@@ -18,7 +18,10 @@ export async function tell(
   owners: Iterable<string> = [],
 ): Promise<void> {
   const commands = [
-    ...entries.map((entry) => ["XADD", ...xaddArgs(keys.live(eventShardOf(entry.run, config.EVENT_SHARDS)), entry)]),
+    ...entries.map((entry) => [
+      "XADD",
+      ...xaddArgs(keys.live(eventShardOf(entry.run, config.EVENT_SHARDS)), entry),
+    ]),
     ...Array.from(owners, (owner) => ["PUBLISH", keys.control(owner), "cancel"]),
   ];
   if (commands.length === 0) return;

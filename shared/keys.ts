@@ -21,7 +21,7 @@ export const keys = {
 };
 
 /** How many shards there are unless the environment says otherwise: the same for all who speak to one Redis. */
-export const DEFAULT_SHARDS = { queue: 1, event: 4 };
+export const DEFAULT_SHARDS = { queue: 1, event: 1 };
 
 /** The shard on which all jobs of a tenant are: so that one script sees all that its limits count. */
 export function queueShardOf(tenant: TenantId, shards: number): number {

@@ -45,6 +45,10 @@ const Env = RedisEnv.extend({
   WORKER_DRAIN_SECONDS: whole("WORKER_DRAIN_SECONDS", 0, 3_600, 30),
   QUEUE_SHARDS: whole("QUEUE_SHARDS", 1, 256, DEFAULT_SHARDS.queue),
   EVENT_SHARDS: whole("EVENT_SHARDS", 1, 1_024, DEFAULT_SHARDS.event),
+  ENABLE_TENANT_ISOLATION: z
+    .enum(["0", "1"], "ENABLE_TENANT_ISOLATION must be 0 or 1")
+    .default("1")
+    .transform((value) => value === "1"),
   METRICS_TOKEN: z.string().optional(),
   EGRESS_ALLOW: z.string().default(""),
 }).check(({ value, issues }) => {

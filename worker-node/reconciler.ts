@@ -1,7 +1,4 @@
-import type { Incarnation } from "../shared/contracts/ids.ts";
 import { log, messageOf } from "../shared/log.ts";
-import type { Queue } from "../shared/queue/queue.ts";
-import type { StateStore } from "../shared/store/state.ts";
 import { DueWalk } from "./repairs/due-walk.ts";
 import { indexShards } from "./repairs/index-shards.ts";
 import { RingWalk, pushChangedLimits } from "./repairs/limits.ts";
@@ -42,8 +39,8 @@ export class Reconciler {
     return this.#dueWalk.late;
   }
 
-  constructor(owner: Incarnation, store: StateStore, queue: Queue) {
-    this.#parts = { owner, store, queue, repairs: this.repairs };
+  constructor(parts: Omit<RepairParts, "repairs">) {
+    this.#parts = { ...parts, repairs: this.repairs };
     this.#takeBack = new TakeBack(this.#parts);
     this.#dueWalk = new DueWalk(this.#parts);
     this.#ringWalk = new RingWalk(this.#parts);

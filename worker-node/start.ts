@@ -69,7 +69,12 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
 
   const loopLag = measureLoopLag();
   let draining = false;
-  const reconciler = new Reconciler(owner, store, queue);
+  const reconciler = new Reconciler({
+    owner,
+    store,
+    queue,
+    isolation: config.ENABLE_TENANT_ISOLATION,
+  });
   const leases = new Leases({
     owner,
     store,

@@ -41,6 +41,10 @@ export function edgeStateStore(edgeUrl: string, secret: string): StateStore {
     if (response.ok) return answer;
     const refusal = Refusal.safeParse(answer);
     const sqlstate = refusal.success ? refusal.data.sqlstate : null;
-    throw new StateError(verb, response.status, sqlstate ?? (UNREADABLE.has(response.status) ? "22000" : "08006"));
+    throw new StateError(
+      verb,
+      response.status,
+      sqlstate ?? (UNREADABLE.has(response.status) ? "22000" : "08006"),
+    );
   });
 }

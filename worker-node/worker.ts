@@ -231,7 +231,8 @@ export class Worker {
   /** What a claim brings that was on its way when the drain began goes back at once. */
   async #beginAll(claimed: readonly ClaimedRun[]): Promise<void> {
     if (this.#claiming) for (const run of claimed) this.#begin(run);
-    else if (claimed.length > 0) await this.#handBack(claimed.map((run) => ({ claimed: run, job: jobOf(run) })));
+    else if (claimed.length > 0)
+      await this.#handBack(claimed.map((run) => ({ claimed: run, job: jobOf(run) })));
   }
 
   #begin(claimed: ClaimedRun): void {

@@ -47,7 +47,6 @@ export class Viewer {
   read(page: readonly EntryLines[]): Send[] {
     const sends: Send[] = [];
     for (const entry of page) {
-      
       sends.push({ entry, from: this.#next });
       this.#next = entry.seq + 1;
     }

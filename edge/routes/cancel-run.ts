@@ -32,7 +32,8 @@ export function cancelRun(api: Api): void {
     const { run_id } = c.req.valid("param");
     const status = await cancel(c.get("services"), c.get("principal").tenant, run_id);
     if (status === null) throw noRun();
-    if (status === "finished") throw new AppError("run_finished", "The run has ended; nothing is left to cancel.");
+    if (status === "finished")
+      throw new AppError("run_finished", "The run has ended; nothing is left to cancel.");
     return c.json({ status, run_id }, 200);
   });
 }

@@ -11,7 +11,12 @@ import { RunChoice, forChosen } from "../run-choice.ts";
 
 const OPEN = ["queued", "running", "paused"] as const;
 
-const Request = RunChoice.extend({ status: z.array(z.enum(OPEN)).min(1).default([...OPEN]) }).meta({
+const Request = RunChoice.extend({
+  status: z
+    .array(z.enum(OPEN))
+    .min(1)
+    .default([...OPEN]),
+}).meta({
   id: "CancelRuns",
 });
 

@@ -3,10 +3,24 @@ import { z } from "zod";
 import { json } from "../api.ts";
 import type { Api } from "../api.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
+import { readStuck } from "../../shared/store/why.ts";
 import type { Services } from "../services.ts";
 
+/** What does not move by itself: 0 in a healthy system, but for `unclaimed`, which a backlog raises too. */
+const Stuck = z.object({
+  overdue: z.number().int(),
+  owner_silent: z.number().int(),
+  unclaimed: z.number().int(),
+});
+
 const Health = z
-  .object({ status: z.enum(["ok", "degraded"]), pg_connected: z.boolean(), redis_connected: z.boolean() })
+  .object({
+    status: z.enum(["ok", "degraded"]),
+    pg_connected: z.boolean(),
+    redis_connected: z.boolean(),
+    /** Null: Postgres could not be asked. */
+    stuck: Stuck.nullable(),
+  })
   .meta({ id: "Health" });
 
 const overall = createRoute({
@@ -41,11 +55,12 @@ export function health(api: Api): void {
 
 /** Asks both stores, each for at most 1.5 s. */
 async function look({ sql, queue }: Services): Promise<z.infer<typeof Health>> {
+  let stuck: z.infer<typeof Stuck> | null = null;
   const [pg_connected, redis_connected] = await Promise.all([
-    answers(async () => sql`select 1`),
+    answers(async () => (stuck = await readStuck(sql))),
     answers(() => queue.stats(0)),
   ]);
-  return { status: pg_connected && redis_connected ? "ok" : "degraded", pg_connected, redis_connected };
+  return { status: pg_connected && redis_connected ? "ok" : "degraded", pg_connected, redis_connected, stuck };
 }
 
 const LOOK_MS = 1_500;

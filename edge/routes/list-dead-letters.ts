@@ -4,7 +4,14 @@ import { AppError } from "../../shared/errors.ts";
 import { listDeadLetters as list } from "../../shared/store/dead-letters.ts";
 import { json, problems } from "../api.ts";
 import type { Api } from "../api.ts";
-import { DeadLetter, DeadLetterChoice, DeadLetterId, filterOf, letterOf, partsOf } from "../dead-letter-view.ts";
+import {
+  DeadLetter,
+  DeadLetterChoice,
+  DeadLetterId,
+  filterOf,
+  letterOf,
+  partsOf,
+} from "../dead-letter-view.ts";
 import { needs } from "../middleware/principal.ts";
 import { PageQuery, linkNext } from "../paging.ts";
 
@@ -25,7 +32,12 @@ const routeAt = (prefix: string) =>
 export const listDeadLetters = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
     const { cursor, limit, ...choice } = c.req.valid("query");
-    const rows = await list(c.get("services").sql, filterOf(c.get("principal"), choice), readCursor(cursor), limit);
+    const rows = await list(
+      c.get("services").sql,
+      filterOf(c.get("principal"), choice),
+      readCursor(cursor),
+      limit,
+    );
     const letters = rows.map(letterOf);
     linkNext(
       c,
@@ -40,6 +52,7 @@ export const listDeadLetters = (prefix: string) => (api: Api) => {
 function readCursor(cursor: string) {
   if (cursor === "") return null;
   const id = DeadLetterId.safeParse(cursor);
-  if (!id.success) throw new AppError("bad_cursor", "This cursor is not of this list; take it from the header Link.");
+  if (!id.success)
+    throw new AppError("bad_cursor", "This cursor is not of this list; take it from the header Link.");
   return partsOf(id.data);
 }

@@ -14,7 +14,8 @@ const routeAt = (prefix: string) =>
     method: "post",
     path: `${prefix}/dlq/{id}/retry`,
     summary: "Retry the run of a dead letter",
-    description: "As a retry of the run itself: it goes on from its last result, and the dead letter leaves the list.",
+    description:
+      "As a retry of the run itself: it goes on from its last result, and the dead letter leaves the list.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { params: z.object({ id: DeadLetterId }) },

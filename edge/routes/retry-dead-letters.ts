@@ -44,7 +44,10 @@ export const retryDeadLetters = (prefix: string) => (api: Api) => {
     const { sql } = services;
     const filter = filterOf(c.get("principal"), choice);
     if (dry_run) {
-      return c.json({ dry_run, matched: await countDeadLetters(sql, filter), results: [], next_cursor: null }, 200);
+      return c.json(
+        { dry_run, matched: await countDeadLetters(sql, filter), results: [], next_cursor: null },
+        200,
+      );
     }
     const letters = await listDeadLetters(sql, filter, cursor === undefined ? null : partsOf(cursor), limit);
     const results = await forEach(

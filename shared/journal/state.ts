@@ -6,10 +6,7 @@ import type { RunInput } from "../contracts/run.ts";
  * What a run's state holds before its first step: the defaults of the schema, what the request gave, and the message
  * as `user_input` and `user_query`, which nothing overrides.
  */
-export function initialState(
-  definition: Pick<Orchestration, "state_schema">,
-  input: RunInput,
-): JsonObject {
+export function initialState(definition: Pick<Orchestration, "state_schema">, input: RunInput): JsonObject {
   const defaults = Object.entries(definition.state_schema).map(([key, field]) => [
     key,
     field.default ?? null,

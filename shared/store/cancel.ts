@@ -56,7 +56,12 @@ export type CancelEnd = {
   output: string;
 };
 
-export type Cancelled = { run_id: RunId; status: "running" | "cancelled"; owner: string | null; event_seq: number };
+export type Cancelled = {
+  run_id: RunId;
+  status: "running" | "cancelled";
+  owner: string | null;
+  event_seq: number;
+};
 
 /**
  * Cancels, in one statement: what runs is marked (its worker ends it), what is queued or paused ends here and now, with

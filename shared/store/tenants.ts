@@ -9,14 +9,20 @@ const UNLIMITED = 1_000_000_000;
 
 /** A tenant's limits as the queue knows them. `isolation` false (ENABLE_TENANT_ISOLATION=0) lifts the `max_*` checks. */
 export function limitsOf(tenant: Tenant, isolation: boolean): Limits {
-  return {
+  const limits = {
     tenant: tenant.tenant_id,
     version: tenant.version,
-    maxConcurrentRuns: isolation ? tenant.max_concurrent_runs : UNLIMITED,
-    maxQueuedRuns: isolation ? tenant.max_queued_runs : UNLIMITED,
+    maxConcurrentRuns: tenant.max_concurrent_runs,
+    maxQueuedRuns: tenant.max_queued_runs,
     requestsPerSecond: tenant.requests_per_second,
     weight: tenant.weight,
   };
+  return isolation ? limits : withoutMaxima(limits);
+}
+
+/** Limits as they are where tenants are not isolated: only their rate and their weight hold. */
+export function withoutMaxima(limits: Limits): Limits {
+  return { ...limits, maxConcurrentRuns: UNLIMITED, maxQueuedRuns: UNLIMITED };
 }
 
 /** The tenant; made with the defaults when there is none. `requestsPerSecond`: the default of this installation. */

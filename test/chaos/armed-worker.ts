@@ -66,17 +66,21 @@ const seams: Seams = {
       Object.entries(scripts).map(async ([verb, { sha }]): Promise<[string, string]> => [await sha, verb]),
     );
     const bySource = new Map(Object.entries(scripts).map(([verb, { source }]) => [source, verb]));
-    const around: (verb: string | undefined, args: string[], ask: () => Promise<unknown>) => Promise<unknown> =
-      async (verb, args, ask) => {
-        before(verb, args);
-        const reply = await ask();
-        after(verb, reply);
-        return reply;
-      };
+    const around: (
+      verb: string | undefined,
+      args: string[],
+      ask: () => Promise<unknown>,
+    ) => Promise<unknown> = async (verb, args, ask) => {
+      before(verb, args);
+      const reply = await ask();
+      after(verb, reply);
+      return reply;
+    };
     const armed: RedisCommands = {
       evalsha: async (sha, keys, args) =>
         around(new Map(await shas).get(sha), args, () => commands.evalsha(sha, keys, args)),
-      eval: (script, keys, args) => around(bySource.get(script), args, () => commands.eval(script, keys, args)),
+      eval: (script, keys, args) =>
+        around(bySource.get(script), args, () => commands.eval(script, keys, args)),
     };
     return armed;
   },

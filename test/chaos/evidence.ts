@@ -26,7 +26,13 @@ export type Request = {
 export type Seen = { run: string; viewer: string; frames: { id: string; data: string }[]; complete: boolean };
 
 /** Running or queued runs of a tenant above its limit, outside the windows in which that may be. */
-export type Overrun = { tenant: string; what: "running" | "queued"; count: number; limit: number; atMs: number };
+export type Overrun = {
+  tenant: string;
+  what: "running" | "queued";
+  count: number;
+  limit: number;
+  atMs: number;
+};
 
 export const RunRow = z.object({
   run_id: z.string(),
@@ -70,7 +76,12 @@ export const UsageRow = z.object({
 });
 export type UsageRow = z.infer<typeof UsageRow>;
 
-export const DeadLetterRow = z.object({ run_id: z.string(), seq: z.number(), code: z.string(), resolved: z.boolean() });
+export const DeadLetterRow = z.object({
+  run_id: z.string(),
+  seq: z.number(),
+  code: z.string(),
+  resolved: z.boolean(),
+});
 export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
 
 export const KeyRow = z.object({ tenant_id: z.string(), key: z.string(), run_id: z.string() });
@@ -115,7 +126,8 @@ export async function readTables(sql: Sql): Promise<Tables> {
     from journal order by run_id, seq`;
   const usage = await sql`
     select run_id, seq, call, kind, input_tokens + output_tokens as tokens, cost_micro_usd from usage`;
-  const deadLetters = await sql`select run_id, seq, code, resolved_at is not null as resolved from dead_letters`;
+  const deadLetters =
+    await sql`select run_id, seq, code, resolved_at is not null as resolved from dead_letters`;
   const keys = await sql`select tenant_id, key, run_id from idempotency_keys`;
   return {
     runs: runs.map((row) => RunRow.parse(row)),

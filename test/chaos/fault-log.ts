@@ -13,13 +13,20 @@ export class FaultLog {
     return fault;
   }
 
+  /** Notes a fault that is over in a moment; its effect may excuse standing still for `blocksMs`. */
+  note(kind: string, detail: string, fromMs: number, blocksMs: number): void {
+    const untilMs = fromMs + blocksMs;
+    this.faults.push({ kind, detail, fromMs, untilMs, blocks: blocksMs > 0 });
+  }
+
   end(fault: Fault): void {
     fault.untilMs = Date.now();
   }
 
   /** Is anything away now whose absence excuses standing still? */
   get blocked(): boolean {
-    return this.faults.some(({ blocks, untilMs }) => blocks && untilMs === null);
+    const nowMs = Date.now();
+    return this.faults.some(({ blocks, untilMs }) => blocks && (untilMs === null || untilMs > nowMs));
   }
 
   countByKind(): Map<string, number> {

@@ -15,17 +15,17 @@ export const faults = {
   kill: { times: 4, act: kill },
   stop: { times: 2, act: pause },
   drain: { times: 2, act: drain },
-  cut: { times: 3, act: (...all) => onLink("cut", ...all) },
-  hang: { times: 2, act: (...all) => onLink("hang", ...all) },
-  deaf: { times: 3, act: (...all) => onLink("deaf", ...all) },
-  slow: { times: 2, act: (...all) => onLink("slow", ...all) },
-  redis_kept: { times: 1, act: (...all) => restartRedis("kept", ...all) },
-  redis_lost: { times: 1, act: (...all) => restartRedis("lost", ...all) },
-  redis_older: { times: 1, act: (...all) => restartRedis("older", ...all) },
+  cut: { times: 3, act: onLink("cut") },
+  hang: { times: 2, act: onLink("hang") },
+  deaf: { times: 3, act: onLink("deaf") },
+  slow: { times: 2, act: onLink("slow") },
+  redis_kept: { times: 1, act: restartRedis("kept") },
+  redis_lost: { times: 1, act: restartRedis("lost") },
+  redis_older: { times: 1, act: restartRedis("older") },
   redis_flushed: { times: 1, act: (system, _random, log) => flushRedis(system, log) },
   redis_keys: { times: 2, act: deleteKeys },
-  postgres_restart: { times: 1, act: (...all) => restartPostgres(false, ...all) },
-  postgres_crash: { times: 1, act: (...all) => restartPostgres(true, ...all) },
+  postgres_restart: { times: 1, act: restartPostgres(false) },
+  postgres_crash: { times: 1, act: restartPostgres(true) },
   edge_restart: { times: 1, act: restartEdge },
   rest_restart: { times: 1, act: restartRest },
 } as const satisfies Record<string, { times: number; act: Act }>;
@@ -88,13 +88,9 @@ async function drain(system: System, random: Random, log: FaultLog): Promise<voi
   if (member) await noted(log, "drain", member.name, false, () => member.drain());
 }
 
-async function onLink(
-  mode: Exclude<LinkMode, "open">,
-  { links }: System,
-  random: Random,
-  log: FaultLog,
-): Promise<void> {
-  await hold([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
+function onLink(mode: Exclude<LinkMode, "open">): Act {
+  return ({ links }, random, log) =>
+    hold([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
 }
 
 /** Holds links in a mode for a while. */
@@ -117,22 +113,17 @@ export async function hold(
   );
 }
 
-async function restartRedis(
-  memory: Memory,
-  { redis }: System,
-  random: Random,
-  log: FaultLog,
-  rolledBack: () => void,
-): Promise<void> {
-  await alone(redis, async () => {
-    if (memory === "older") {
-      await redis.copy();
-      await sleep(random.between(2_000, 10_000));
-    }
-    const downMs = random.pick([0, 0, 1_000, 7_000]);
-    await noted(log, `redis_${memory}`, `down for ${downMs} ms`, true, () => redis.restart(downMs, memory));
-    if (memory === "older") rolledBack();
-  });
+function restartRedis(memory: Memory): Act {
+  return ({ redis }, random, log, rolledBack) =>
+    alone(redis, async () => {
+      if (memory === "older") {
+        await redis.copy();
+        await sleep(random.between(2_000, 10_000));
+      }
+      const downMs = random.pick([0, 0, 1_000, 7_000]);
+      await noted(log, `redis_${memory}`, `down for ${downMs} ms`, true, () => redis.restart(downMs, memory));
+      if (memory === "older") rolledBack();
+    });
 }
 
 export async function flushRedis({ redis }: System, log: FaultLog): Promise<void> {
@@ -154,25 +145,26 @@ async function deleteKeys({ redis }: System, random: Random, log: FaultLog): Pro
   });
 }
 
-async function restartPostgres(
-  crash: boolean,
-  { postgres }: System,
-  random: Random,
-  log: FaultLog,
-): Promise<void> {
-  const downMs = random.pick([0, 1_000, 3_000]);
-  const kind = crash ? "postgres_crash" : "postgres_restart";
-  await alone(postgres, () =>
-    noted(log, kind, `down for ${downMs} ms`, true, () => postgres.restart(downMs, crash)),
-  );
+function restartPostgres(crash: boolean): Act {
+  return ({ postgres }, random, log) => {
+    const downMs = random.pick([0, 1_000, 3_000]);
+    const kind = crash ? "postgres_crash" : "postgres_restart";
+    return alone(postgres, () =>
+      noted(log, kind, `down for ${downMs} ms`, true, () => postgres.restart(downMs, crash)),
+    );
+  };
 }
 
 async function restartEdge({ edge }: System, random: Random, log: FaultLog): Promise<void> {
   const signal = random.pick(["SIGKILL", "SIGTERM"] as const);
-  await alone(edge, () => noted(log, "edge_restart", signal, false, () => edge.restart(random.pick([0, 500]), signal)));
+  await alone(edge, () =>
+    noted(log, "edge_restart", signal, false, () => edge.restart(random.pick([0, 500]), signal)),
+  );
 }
 
 async function restartRest({ rest }: System, random: Random, log: FaultLog): Promise<void> {
   const signal = random.pick(["SIGKILL", "SIGTERM"] as const);
-  await alone(rest, () => noted(log, "rest_restart", signal, true, () => rest.restart(random.pick([0, 1_000]), signal)));
+  await alone(rest, () =>
+    noted(log, "rest_restart", signal, true, () => rest.restart(random.pick([0, 1_000]), signal)),
+  );
 }

@@ -44,7 +44,12 @@ function refuse(response: ServerResponse, status: number, headers: Record<string
 }
 
 /** @param cut ends the connection in the middle of the answer. */
-async function answer(asked: Asked, response: ServerResponse, pieceMs: number, cut: boolean): Promise<string> {
+async function answer(
+  asked: Asked,
+  response: ServerResponse,
+  pieceMs: number,
+  cut: boolean,
+): Promise<string> {
   const send = (delta: object, more: object = {}): void => {
     const choices = [{ index: 0, delta, finish_reason: null, ...more }];
     const chunk = { id: "chaos", object: "chat.completion.chunk", created: 1, model: asked.model, choices };
@@ -61,12 +66,19 @@ async function answer(asked: Asked, response: ServerResponse, pieceMs: number, c
     }
   }
   if (callsTool) {
-    const call = { index: 0, id: "call_1", type: "function", function: { name: "note_down", arguments: `{"text":"x"}` } };
+    const call = {
+      index: 0,
+      id: "call_1",
+      type: "function",
+      function: { name: "note_down", arguments: `{"text":"x"}` },
+    };
     send({ tool_calls: [call] });
   }
   send({}, { finish_reason: callsTool ? "tool_calls" : "stop" });
   const usage = { prompt_tokens: 100, completion_tokens: 20, total_tokens: 120 };
-  response.write(`data: ${JSON.stringify({ id: "chaos", object: "chat.completion.chunk", created: 1, model: asked.model, choices: [], usage })}\n\n`);
+  response.write(
+    `data: ${JSON.stringify({ id: "chaos", object: "chat.completion.chunk", created: 1, model: asked.model, choices: [], usage })}\n\n`,
+  );
   response.end("data: [DONE]\n\n");
   return "answered";
 }

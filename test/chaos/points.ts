@@ -1,5 +1,5 @@
 /** The places between two lines of a worker at which it can be made to die, and how many of them have been reached. */
-import { existsSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Name → where the worker dies. Every one of them is reached at least once in a run. */
@@ -62,6 +62,11 @@ export class Points {
 
   isArmed(point: Point): boolean {
     return existsSync(join(this.folder, `${point}.armed`));
+  }
+
+  /** What nobody has come by is not armed any more. */
+  disarm(): void {
+    for (const point of pointNames) rmSync(join(this.folder, `${point}.armed`), { force: true });
   }
 
   /** Who died where, with the time of the clock. */

@@ -56,7 +56,10 @@ export async function startProgram(
   };
   void exited.then(() => reject(new Error(`${name} ended before ${event}:\n${lines.slice(-5).join("\n")}`)));
   child.once("error", reject);
-  const late = setTimeout(() => reject(new Error(`${name} did not say ${event} in ${timeoutMs} ms`)), timeoutMs);
+  const late = setTimeout(
+    () => reject(new Error(`${name} did not say ${event} in ${timeoutMs} ms`)),
+    timeoutMs,
+  );
   try {
     return { program, said: await said };
   } catch (error) {

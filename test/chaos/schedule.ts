@@ -17,20 +17,22 @@ function isKind(name: string): name is FaultKind {
   return Object.hasOwn(faults, name);
 }
 
+/** Who dies as the reconciler leaves its lock behind for 15 s: these points need time between them. */
+const slow = pointNames.filter((point) => /^(rebuild|walk)_/.test(point));
+
 /** Every point once in the first three quarters, every kind once, and then more of them as they are drawn. */
 export function makeSchedule(seed: number, lengthMs: number): Item[] {
   const random = randomOf(seed, "schedule");
-  const spanMs = lengthMs * 0.75;
-  const armed = random
-    .shuffle(pointNames)
-    .map((point, i, all): Item => ({ atMs: 2_000 + (spanMs / all.length) * i, point }));
+  const spread = (names: readonly Point[]): Item[] =>
+    random.shuffle(names).map((point, i) => ({ atMs: 2_000 + (lengthMs * 0.75 * i) / names.length, point }));
   const bag = kinds.flatMap((kind) => Array.from({ length: faults[kind].times }, () => kind));
   const once = random.shuffle(kinds);
   const drawn: Item[] = [];
   for (let atMs = 4_000; atMs < lengthMs - 4_000; atMs += random.between(2_500, 6_000)) {
     drawn.push({ atMs, fault: once.pop() ?? random.pick(bag) });
   }
-  return [...armed, ...drawn].toSorted((a, b) => a.atMs - b.atMs);
+  const quick = pointNames.filter((point) => !slow.includes(point));
+  return [...spread(slow), ...spread(quick), ...drawn].toSorted((x, y) => x.atMs - y.atMs);
 }
 
 /** Does what the schedule says; ends when all its faults have ended. */
@@ -46,38 +48,55 @@ export async function follow(
   const underWay: Promise<void>[] = [];
   for (const item of schedule) {
     await sleep(Math.max(0, startedMs + item.atMs - performance.now()));
-    const done = "fault" in item
-      ? faults[item.fault].act(system, random, log, rolledBack)
-      : armPoint(item.point, system, log);
+    const done =
+      "fault" in item
+        ? faults[item.fault].act(system, random, log, rolledBack)
+        : armPoint(item.point, system, log);
     // A fault that fails (a store was away that it wanted to ask) is a fault less.
     underWay.push(done.catch(() => {}));
   }
   await Promise.all(underWay);
 }
 
-/** Most points are passed all the time; these have to be provoked, and again when nobody came by. */
+/** Most points are passed all the time; these have to be provoked, and again when nobody came by for a while. */
+type Provoke = { act(system: System, log: FaultLog): Promise<void>; everyMs: number };
+
 async function armPoint(point: Point, system: System, log: FaultLog): Promise<void> {
   system.points.arm(point);
   const provoke = provoked[point];
-  for (let tries = 0; provoke && tries < 6 && system.points.isArmed(point); tries++) {
-    await provoke(system, log);
-    await sleep(3_000);
+  if (!provoke) return;
+  for (let tries = 0; tries < 5; tries++) {
+    await provoke.act(system, log);
+    for (let waitedMs = 0; waitedMs < provoke.everyMs; waitedMs += 200) {
+      if (!system.points.isArmed(point)) return;
+      await sleep(200);
+    }
   }
 }
 
-const provoked: Partial<Record<Point, (system: System, log: FaultLog) => Promise<void>>> = {
-  rebuild_reset: flushRedis,
-  rebuild_unbegun: flushRedis,
-  walk_page: flushRedis,
-  walk_shown: flushRedis,
-  async handed_back_unreleased({ workers }, log) {
-    for (const member of workers.filter(({ alive }) => alive).slice(0, 1)) {
-      log.end(log.begin("drain", member.name, false));
-      member.drain();
-    }
-    await sleep(0);
-  },
-  async claimed_directly({ links }, log) {
-    await hold(links.filter(({ name }) => /^worker-\d-redis$/.test(name)), "cut", 9_000, log);
-  },
+const rebuild: Provoke = { act: flushRedis, everyMs: 18_000 };
+
+const provoked: Partial<Record<Point, Provoke>> = {
+  rebuild_reset: rebuild,
+  rebuild_unbegun: rebuild,
+  walk_page: rebuild,
+  walk_shown: rebuild,
+  handed_back_unreleased: { act: drainOne, everyMs: 2_500 },
+  claimed_directly: { act: cutRedisOff, everyMs: 1_000 },
 };
+
+async function drainOne({ workers }: System, log: FaultLog): Promise<void> {
+  const member = workers.findLast(({ alive }) => alive);
+  if (!member) return;
+  log.end(log.begin("drain", member.name, false));
+  member.drain();
+}
+
+async function cutRedisOff({ links }: System, log: FaultLog): Promise<void> {
+  await hold(
+    links.filter(({ name }) => /^worker-\d-redis$/.test(name)),
+    "cut",
+    9_000,
+    log,
+  );
+}

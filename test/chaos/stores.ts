@@ -117,8 +117,6 @@ export class RedisStore {
   }
 }
 
-
-
 function connect(url: string): Redis {
   const redis = new Redis(url, {
     protocol: 2,

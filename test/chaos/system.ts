@@ -30,6 +30,7 @@ const SLOTS = 6;
 /** A program that keeps its port: `restart` ends it in the given way and starts it again. */
 export class Server {
   readonly #start: () => Promise<Program>;
+  readonly #said: string[] = [];
   program: Program;
 
   constructor(program: Program, start: () => Promise<Program>) {
@@ -41,10 +42,16 @@ export class Server {
     return new Server(await start(), start);
   }
 
+  /** What all its lives have said. */
+  get lines(): string[] {
+    return [...this.#said, ...this.program.lines];
+  }
+
   async restart(downMs: number, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
     if (signal === "SIGKILL") this.program.kill("SIGKILL");
     await endProgram(this.program);
     await sleep(downMs);
+    this.#said.push(...this.program.lines);
     this.program = await this.#start();
   }
 }
@@ -67,7 +74,9 @@ export type System = {
 export async function startSystem(seed: number): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-chaos-"));
   chmodSync(dir, 0o711); // another user may run Postgres, and has to get through
-  const closing: (() => Promise<unknown>)[] = [() => Promise.resolve(rmSync(dir, { recursive: true, force: true }))];
+  const closing: (() => Promise<unknown>)[] = [
+    () => Promise.resolve(rmSync(dir, { recursive: true, force: true })),
+  ];
   const stop = async (): Promise<void> => {
     for (const close of closing.toReversed()) await close();
   };
@@ -138,7 +147,12 @@ async function startParts(
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
     },
   };
-  const edge = await serve("edge", "local/edge-main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) }, "edge.listening");
+  const edge = await serve(
+    "edge",
+    "local/edge-main.ts",
+    { SYNAPSE_EDGE: JSON.stringify(settings) },
+    "edge.listening",
+  );
   onStop(() => endProgram(edge.program));
 
   const api = new Api(`http://127.0.0.1:${edgePort}`, secrets.api_key);

@@ -11,4 +11,9 @@ const tenant = (name: string, max_concurrent_runs: number, max_queued_runs: numb
 
 export const small = tenant("small", 2, 6);
 export const flood = tenant("flood", 5, 40);
-export const tenants: readonly ChaosTenant[] = [tenant("acme", 100, 1_000), tenant("beta", 100, 1_000), small, flood];
+export const tenants: readonly ChaosTenant[] = [
+  tenant("acme", 100, 1_000),
+  tenant("beta", 100, 1_000),
+  small,
+  flood,
+];

@@ -7,6 +7,7 @@ import { npmStart, type System } from "./npm-start.ts";
 import { commandsGivenTo, newerThanFloor } from "./redis-floor.ts";
 import { Tabs, type Tab } from "./tab.ts";
 
+const ends: (() => Promise<unknown>)[] = [];
 let system: System;
 let tabs: Tabs;
 /** Between the browser and the second edge; runs are posted on the first. */
@@ -30,7 +31,7 @@ const watched = {
       name: "Slow",
       type: "llm",
       model: "demo/slow",
-      prompt_template: "Go on",
+      prompt_template: "Go on: {input}",
       output_key: "two",
       next_step_id: "after",
     },
@@ -39,23 +40,25 @@ const watched = {
 };
 
 beforeAll(async () => {
-  [system, tabs] = await Promise.all([npmStart(["--edges", "2", "--workers", "2"]), Tabs.open()]);
+  tabs = await Tabs.open();
+  ends.push(() => tabs.close());
+  system = await npmStart(["--edges", "2", "--workers", "2"]);
+  ends.push(() => system.stop());
   line = new Proxy(Number(new URL(system.facts().edges[1] ?? "").port));
   lineBase = `http://127.0.0.1:${await line.listen()}`;
+  ends.push(() => line.close());
   const saved = await system.ask(0, "PUT", "/api/v2/orchestrations/orch_watched", watched);
   expect(saved.status).toBe(200);
 }, 120_000);
 afterAll(async () => {
-  await tabs.close();
-  await system.stop();
-  await line.close();
+  for (const end of ends) await end();
 });
 
 const Token = z.object({ stream_url: z.string() });
 
 /** A new run, and its stream as a browser may open it: through the line, with a token in the query. */
-async function startWatched(): Promise<{ run: string; url: string }> {
-  const { run_id } = await system.run("orch_watched");
+async function startWatched(message?: string): Promise<{ run: string; url: string }> {
+  const { run_id } = await system.run("orch_watched", message);
   const answer = await system.ask(0, "POST", `/api/v2/orchestrations/runs/${run_id}/stream-token`);
   const { stream_url } = Token.parse(await answer.json());
   expect(stream_url).toContain("?token=");
@@ -112,7 +115,7 @@ test("a page that closes its EventSource on done never comes back", async () => 
 
 // Red when: the stream does not read Last-Event-ID.
 test("a browser whose connection is cut comes back by itself after the last event it has seen", async () => {
-  const { run, url } = await startWatched();
+  const { run, url } = await startWatched("about 60 words");
   const tab = await tabs.watch(url);
   const positions: (string | undefined)[] = [undefined];
   for (const events of [5, 12]) {
@@ -130,8 +133,20 @@ test("a browser whose connection is cut comes back by itself after the last even
   expect(connections.map(({ after }) => after)).toEqual(positions);
 }, 90_000);
 
+// What the edge (through its REST front), the relay, the workers and the scripts have said in the tests above.
+test("all of this needs no command of Redis that is newer than 7.0", async () => {
+  const redis = new Redis(system.facts().redis_url, { protocol: 2 });
+  try {
+    const given = await commandsGivenTo(redis);
+    expect(given).toEqual(expect.arrayContaining(["evalsha", "xadd", "xread", "blpop", "zadd"]));
+    expect(await newerThanFloor(redis, given)).toEqual([]);
+  } finally {
+    redis.disconnect();
+  }
+});
+
 test("a browser outlives a restart of everything behind it, in the middle of a run", async () => {
-  const { run, url } = await startWatched();
+  const { run, url } = await startWatched("about 120 words"); // longer than a worker that stops waits for it
   const tab = await tabs.watch(url);
   await hasSeen(tab, 6);
   await system.restart();
@@ -143,12 +158,3 @@ test("a browser outlives a restart of everything behind it, in the middle of a r
   expect(statuses.slice(0, 2)).toEqual([200, 200]);
   expect(statuses.at(-1)).toBe(204);
 }, 120_000);
-
-// What the edge (through its REST front), the relay, the workers and the scripts have said in the tests above.
-test("all of this needs no command of Redis that is newer than 7.0", async () => {
-  const redis = new Redis(system.facts().redis_url);
-  const given = await commandsGivenTo(redis);
-  expect(given).toEqual(expect.arrayContaining(["evalsha", "xadd", "xread", "blpop", "zadd"]));
-  expect(await newerThanFloor(redis, given)).toEqual([]);
-  redis.disconnect();
-});

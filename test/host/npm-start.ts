@@ -22,7 +22,7 @@ export type System = {
   /** Asks edge number `edge` (the first is 0) with the platform key. */
   ask(edge: number, method: string, path: string, body?: unknown): Promise<Response>;
   /** Starts a run on the first edge. @throws Error with the API's words when it is not accepted */
-  run(orchestration: string): Promise<z.infer<typeof Accepted>>;
+  run(orchestration: string, message?: string): Promise<z.infer<typeof Accepted>>;
   /** Ctrl-C, then the same command again: on the same ports, with the same data. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -48,9 +48,9 @@ export async function npmStart(flags: string[], env: Record<string, string> = {}
   return {
     facts,
     ask,
-    async run(orchestration) {
+    async run(orchestration, message = "hello") {
       const path = `/api/v2/orchestrations/${orchestration}/run`;
-      const answer = await ask(0, "POST", path, { message: "hello" });
+      const answer = await ask(0, "POST", path, { message });
       if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
       return Accepted.parse(await answer.json());
     },
@@ -71,11 +71,15 @@ export async function npmStart(flags: string[], env: Record<string, string> = {}
 async function started(flags: string[], env: Record<string, string>): Promise<Program> {
   const { promise: running, resolve, reject } = Promise.withResolvers<void>();
   const command = nodeProgram("local/main.ts", env);
+  const lines: string[] = [];
+  const fail = (what: string): void =>
+    reject(new Error(`npm start ${what}:\n${lines.slice(-30).join("\n")}`));
   const program = startProgram("start", { ...command, args: [...command.args, ...flags] }, (line) => {
+    lines.push(line);
     if (line.startsWith("synapse-edge is running")) resolve();
   });
-  program.child.once("exit", (code) => reject(new Error(`npm start ended with ${code}`)));
-  const late = setTimeout(() => reject(new Error("npm start took more than 90 s")), 90_000);
+  program.child.once("exit", (code) => fail(`ended with ${code}`));
+  const late = setTimeout(() => fail("was not ready within 90 s"), 90_000);
   try {
     await running;
     return program;

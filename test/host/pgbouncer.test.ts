@@ -11,6 +11,8 @@ import { startPgBouncer } from "./pgbouncer.ts";
 /** Fewer connections than the edge and two workers open: what belongs to a session is soon in another's hands. */
 const POOL = 4;
 
+const ends: (() => Promise<unknown>)[] = [];
+const OBSERVER = "observer";
 let bouncer: Service;
 let system: System;
 /** Straight to Postgres, to look at what came of it. */
@@ -18,14 +20,15 @@ let sql: postgres.Sql;
 
 beforeAll(async () => {
   const url = await freshDatabase();
-  sql = postgres(url, { max: 2, onnotice: () => {} });
+  sql = postgres(url, { max: 2, connection: { application_name: OBSERVER } });
+  ends.unshift(() => sql.end({ timeout: 1 }));
   bouncer = await startPgBouncer(url, POOL);
+  ends.unshift(() => bouncer.stop());
   system = await npmStart(["--workers", "2"], { SCALE_POSTGRES_URL: bouncer.url });
+  ends.unshift(() => system.stop());
 }, 120_000);
 afterAll(async () => {
-  await system.stop();
-  await bouncer.stop();
-  await sql.end({ timeout: 1 });
+  for (const end of ends) await end();
 });
 
 test("migrations pass through it, by several processes at once", async () => {
@@ -81,7 +84,7 @@ test("60 runs, asked for at once, come to their ends over its few connections", 
   const answer = await system.ask(0, "GET", accepted[0]?.stream_url ?? "");
   expect(await answer.text()).toContain('"type":"done"');
   const [used] = await sql`select count(*)::int as n from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid() and application_name <> 'postgres.js'`;
+    where datname = current_database() and application_name <> ${OBSERVER}`;
   expect(z.int().parse(used?.n)).toBeLessThanOrEqual(POOL);
 }, 60_000);
 
@@ -127,7 +130,7 @@ test("the run of a worker that is killed is taken over through it", async () => 
 async function workerIn(run: string, step: string): Promise<string> {
   for (let tries = 0; tries < 200; tries++, await sleep(50)) {
     const [row] = await sql`
-      select worker_id from runs join workers on incarnation = owner
+      select workers.worker_id from runs join workers on incarnation = owner
       where run_id = ${run} and current_step_id = ${step}`;
     if (row) return z.string().parse(row.worker_id);
   }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -44,6 +44,7 @@ async function runSuite(files: string[], postgresUrl: string): Promise<z.infer<t
     const { promise, resolve } = Promise.withResolvers<void>();
     suite.child.once("exit", () => resolve());
     await promise;
+    if (!existsSync(report)) throw new Error("the suite could not start: its last lines above say why");
     return Report.parse(JSON.parse(readFileSync(report, "utf8")));
   } finally {
     await suite.stop();

@@ -24,5 +24,6 @@ export const refusingStore: StateStore = {
   overdueRuns: refuse,
   takeOverdue: refuse,
   changedLimits: refuse,
+  withoutWakeup: refuse,
   forgetOld: refuse,
 };

@@ -251,15 +251,14 @@ test("what is offered again while it is executed is not begun a second time", as
   expect(begun).toBe(1);
 });
 
-// Red when: a worker without a lane waits for markers of none, which Redis refuses.
-test("a worker whose only lane is full waits for a slot, not for work", async () => {
-  open(["bulk"]);
+// Red when: a worker without room in any lane waits for markers of none, which Redis refuses.
+test("a worker whose lanes are all full waits for a slot, not for work", async () => {
+  open(["bulk", "mail"]);
   step = (signal) => sleep(60_000, "never", { signal });
-  const runs = [claimable(), claimable()];
+  const runs = (["bulk", "bulk", "mail", "mail"] as const).map((lane) => Object.assign(claimable(), { lane }));
   queue.offers.push(runs.map(({ run_id }) => run_id));
-  for (const run of runs) run.lane = "bulk";
   worker.start();
-  await settled(() => expect(worker.active).toBe(2));
+  await settled(() => expect(worker.active).toBe(4));
   await sleep(30);
   expect(waitedFor).toEqual([]);
 });

@@ -1,4 +1,5 @@
 import { Lane } from "../../shared/contracts/run.ts";
+import { withoutMaxima } from "../../shared/store/tenants.ts";
 import type { Shards } from "./index-shards.ts";
 import { PAGE } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
@@ -17,14 +18,14 @@ export async function pushChangedLimits(parts: RepairParts, shards: Shards): Pro
 
 /** Pushes the limits of all tenants that were changed after a time. @returns the newest change, minus infinity: none */
 export async function pushLimitsAfter(
-  { queue, store, repairs }: RepairParts,
+  { queue, store, repairs, isolation }: RepairParts,
   sinceMs: number,
 ): Promise<number> {
   let newest = -Infinity;
   let after = { at: Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : "-infinity", tenant: "" };
   for (;;) {
     const page = await store.changedLimits(after, PAGE);
-    await queue.pushLimits(page);
+    await queue.pushLimits(isolation ? page : page.map(withoutMaxima));
     repairs.limits += page.length;
     const last = page.at(-1);
     if (!last) return newest;

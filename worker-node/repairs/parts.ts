@@ -11,8 +11,14 @@ export type Repairs = Record<
   number
 >;
 
-/** What every repair works with. */
-export type RepairParts = { owner: Incarnation; store: StateStore; queue: Queue; repairs: Repairs };
+/** What every repair works with. `isolation`: whether the tenants' `max_*` limits hold here. */
+export type RepairParts = {
+  owner: Incarnation;
+  store: StateStore;
+  queue: Queue;
+  isolation: boolean;
+  repairs: Repairs;
+};
 
 /** As many rows as one statement or script is asked for. */
 export const PAGE = 1_000;

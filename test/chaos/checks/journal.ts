@@ -13,23 +13,53 @@ export function journalsTile(evidence: Evidence): Violation[] {
     let attempt = 0;
     for (const entry of entries) {
       if (entry.seq - entry.events_n !== last)
-        found.push(broken("events are gap-free", `after ${last} comes an entry of ${entry.events_n} up to ${entry.seq}`, run.run_id));
+        found.push(
+          broken(
+            "events are gap-free",
+            `after ${last} comes an entry of ${entry.events_n} up to ${entry.seq}`,
+            run.run_id,
+          ),
+        );
       if (entry.events.split("\n").length !== entry.events_n)
-        found.push(broken("events are gap-free", `entry ${entry.seq} has not the lines that it counts`, run.run_id));
+        found.push(
+          broken("events are gap-free", `entry ${entry.seq} has not the lines that it counts`, run.run_id),
+        );
       if (entry.attempt < attempt)
-        found.push(broken("only the owner writes", `attempt ${entry.attempt} wrote after ${attempt}, at ${entry.seq}`, run.run_id));
+        found.push(
+          broken(
+            "only the owner writes",
+            `attempt ${entry.attempt} wrote after ${attempt}, at ${entry.seq}`,
+            run.run_id,
+          ),
+        );
       last = entry.seq;
       attempt = entry.attempt;
     }
     if (last !== run.event_seq)
-      found.push(broken("events are gap-free", `the journal ends at ${last}, event_seq is ${run.event_seq}`, run.run_id));
+      found.push(
+        broken(
+          "events are gap-free",
+          `the journal ends at ${last}, event_seq is ${run.event_seq}`,
+          run.run_id,
+        ),
+      );
     if (attempt > run.attempt)
-      found.push(broken("only the owner writes", `attempt ${attempt} wrote, the run knows of ${run.attempt}`, run.run_id));
+      found.push(
+        broken(
+          "only the owner writes",
+          `attempt ${attempt} wrote, the run knows of ${run.attempt}`,
+          run.run_id,
+        ),
+      );
     return [...found, ...oneOwnerAnAttempt(run.run_id, entries)];
   });
 }
 
-const Line = z.looseObject({ type: z.string(), worker_id: z.string().optional(), attempt: z.number().optional() });
+const Line = z.looseObject({
+  type: z.string(),
+  worker_id: z.string().optional(),
+  attempt: z.number().optional(),
+});
 
 function linesOf(entry: JournalRow): z.infer<typeof Line>[] {
   return entry.events.split("\n").map((line) => Line.parse(JSON.parse(line)));
@@ -52,7 +82,13 @@ export function everyLifeEndsOnce(evidence: Evidence): Violation[] {
       const done = types.filter((type) => type === "done").length;
       const ends = life.filter(({ kind }) => kind === "end");
       if (done !== 1 || types.at(-1) !== "done" || ends.length !== 1)
-        found.push(broken("one end a life", `life ${i + 1} has ${ends.length} ends and ${done} done, last ${types.at(-1)}`, run.run_id));
+        found.push(
+          broken(
+            "one end a life",
+            `life ${i + 1} has ${ends.length} ends and ${done} done, last ${types.at(-1)}`,
+            run.run_id,
+          ),
+        );
       const status = ends[0]?.output ? EndRecord.parse(JSON.parse(ends[0].output)).status : null;
       if (i === lives.length - 1 && status !== run.status)
         found.push(broken("one end a life", `it ended as ${status} and is ${run.status}`, run.run_id));
@@ -101,11 +137,15 @@ export function chargesAreUsage(evidence: Evidence): Violation[] {
     const steps = entries.filter((entry) => checkpointOf(entry) !== null).length;
     const found: Violation[] = [];
     const promise = "charges are usage";
-    if (tokens !== run.tokens) found.push(broken(promise, `${run.tokens} tokens, used ${tokens}`, run.run_id));
-    if (cost !== run.cost_micro_usd) found.push(broken(promise, `${run.cost_micro_usd} micro-dollars, used ${cost}`, run.run_id));
-    if (steps !== run.step_count) found.push(broken(promise, `${run.step_count} steps, results ${steps}`, run.run_id));
+    if (tokens !== run.tokens)
+      found.push(broken(promise, `${run.tokens} tokens, used ${tokens}`, run.run_id));
+    if (cost !== run.cost_micro_usd)
+      found.push(broken(promise, `${run.cost_micro_usd} micro-dollars, used ${cost}`, run.run_id));
+    if (steps !== run.step_count)
+      found.push(broken(promise, `${run.step_count} steps, results ${steps}`, run.run_id));
     const seqs = new Set(entries.map(({ seq }) => seq));
-    if (calls.some(({ seq }) => !seqs.has(seq))) found.push(broken(promise, "a charge belongs to no entry", run.run_id));
+    if (calls.some(({ seq }) => !seqs.has(seq)))
+      found.push(broken(promise, "a charge belongs to no entry", run.run_id));
     return found;
   });
 }

@@ -11,14 +11,23 @@ import type { Violation } from "./violation.ts";
  */
 export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evidence): Violation[] {
   const byId = new Map(runs.map((run) => [run.run_id, run]));
-  const parks = Map.groupBy(journal.filter(({ kind }) => kind === "park"), ({ run_id }) => run_id);
+  const parks = Map.groupBy(
+    journal.filter(({ kind }) => kind === "park"),
+    ({ run_id }) => run_id,
+  );
   return [...calls].flatMap(([key, { answered, refused }]) => {
     const run = byId.get(key.split(":")[0] ?? "");
     const promise = "the outside is asked under stable keys";
     if (!run) return [broken(promise, `"${key}" belongs to no run`)];
     const claims = run.attempt - (parks.get(run.run_id)?.length ?? 0);
     if (answered + refused <= claims) return [];
-    return [broken(promise, `${key} had ${answered} answers and ${refused} refusals in ${claims} claims`, run.run_id)];
+    return [
+      broken(
+        promise,
+        `${key} had ${answered} answers and ${refused} refusals in ${claims} claims`,
+        run.run_id,
+      ),
+    ];
   });
 }
 
@@ -28,6 +37,12 @@ export function resultsWereAnswered({ calls, journal }: Evidence): Violation[] {
     const effects = checkpointOf(entry)?.effects ?? [];
     return effects
       .filter((key) => (calls.get(key)?.answered ?? 0) === 0)
-      .map((key) => broken("no silent success", `the result at ${entry.seq} tells of ${key}, which nobody answered`, entry.run_id));
+      .map((key) =>
+        broken(
+          "no silent success",
+          `the result at ${entry.seq} tells of ${key}, which nobody answered`,
+          entry.run_id,
+        ),
+      );
   });
 }

@@ -15,7 +15,10 @@ export function redisIsEmpty({ redis }: Evidence): Violation[] {
     .map(([name, size]) => broken("nothing is left in Redis", `${name} holds ${size}`));
   if ((sizes.limits ?? 0) !== tenants)
     found.push(broken("sizes prove completeness", `${sizes.limits} limits, the index counts ${tenants}`));
-  return [...found, ...foreign.map((key) => broken("nothing is left in Redis", `nobody owns the key ${key}`))];
+  return [
+    ...found,
+    ...foreign.map((key) => broken("nothing is left in Redis", `nobody owns the key ${key}`)),
+  ];
 }
 
 /** DESIGN.md promise 5, PROTOCOL.md 14.6. */

@@ -53,10 +53,17 @@ export function everyFailureIsADeadLetter({ runs, journal, deadLetters }: Eviden
     const failed = (ends.get(run_id) ?? []).map(({ seq }) => seq).join();
     const found: Violation[] = [];
     const promise = "one dead letter per failed run";
-    const written = own.map(({ seq }) => seq).toSorted((a, b) => a - b).join();
-    if (written !== failed) found.push(broken(promise, `ends in failure: ${failed || "none"}, letters: ${written || "none"}`, run_id));
+    const written = own
+      .map(({ seq }) => seq)
+      .toSorted((a, b) => a - b)
+      .join();
+    if (written !== failed)
+      found.push(
+        broken(promise, `ends in failure: ${failed || "none"}, letters: ${written || "none"}`, run_id),
+      );
     const open = own.filter(({ resolved }) => !resolved).length;
-    if (open !== (status === "failed" ? 1 : 0)) found.push(broken(promise, `${open} unresolved, status ${status}`, run_id));
+    if (open !== (status === "failed" ? 1 : 0))
+      found.push(broken(promise, `${open} unresolved, status ${status}`, run_id));
     return found;
   });
 }

@@ -21,7 +21,8 @@ export function viewersSeeTheJournal({ seen, journal, runs }: Evidence): Violati
 function compare({ frames, complete }: Seen, journal: Seen["frames"]): string | null {
   for (const [i, frame] of frames.entries()) {
     const stored = journal[i];
-    if (frame.id !== stored?.id) return `event ${i + 1} has the id ${frame.id}, the journal has ${stored?.id ?? "none"}`;
+    if (frame.id !== stored?.id)
+      return `event ${i + 1} has the id ${frame.id}, the journal has ${stored?.id ?? "none"}`;
     if (frame.data !== stored.data) return `event ${i + 1} is ${frame.data}, the journal has ${stored.data}`;
   }
   const ended = journal[frames.length - 1]?.data.includes('"type":"done"') ?? false;
@@ -33,12 +34,19 @@ function framesOf(run: string, entries: JournalRow[]): Seen["frames"] {
   const base = run.slice(-13);
   return entries
     .flatMap(({ events }) => events.split("\n"))
-    .map((line, i) => ({ id: `${base}-${i + 1}`, data: `{"run_id":"${run}","seq":${i + 1},${line.slice(1)}` }));
+    .map((line, i) => ({
+      id: `${base}-${i + 1}`,
+      data: `{"run_id":"${run}","seq":${i + 1},${line.slice(1)}`,
+    }));
 }
 
 /** PROTOCOL.md 14.7: no frame before its entry was committed. */
 export function nothingIsShownTooEarly({ tooEarly }: Evidence): Violation[] {
   return tooEarly.map(({ run, seq, committed }) =>
-    broken("nothing is shown before its commit", `event ${seq} was seen when ${committed} were committed`, run),
+    broken(
+      "nothing is shown before its commit",
+      `event ${seq} was seen when ${committed} were committed`,
+      run,
+    ),
   );
 }

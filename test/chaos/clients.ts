@@ -1,0 +1,128 @@
+/** The load: clients who start runs, ask again when they were not answered, cancel some, and retry what failed. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import type { Answer, Api } from "./api.ts";
+import { orchestrationNames } from "./definitions.ts";
+import type { Request } from "./evidence.ts";
+import type { Random } from "./random.ts";
+import { flood, small, tenants } from "./tenants.ts";
+
+const PERIOD_MS = 420;
+const BURST_EVERY_MS = 17_000;
+const BURST = 25;
+const TRIES = 12;
+
+const Accepted = z.object({ run_id: z.string() });
+const Cancelled = z.object({ status: z.string() });
+const Status = z.object({ status: z.string() });
+
+/** Statuses after which nobody knows what became of a request, or which say "later". */
+const AGAIN = new Set([0, 429, 500, 502, 503]);
+
+export class Clients {
+  readonly requests: Request[] = [];
+  readonly #api: Api;
+  readonly #random: Random;
+  readonly #accepted: (run: string) => void;
+  readonly #underWay = new Set<Promise<void>>();
+  #on = true;
+  #made = 0;
+
+  /** @param accepted is told of each run once, as soon as its 202 is there. */
+  constructor(api: Api, random: Random, accepted: (run: string) => void) {
+    this.#api = api;
+    this.#random = random;
+    this.#accepted = accepted;
+  }
+
+  /** Sends until `stop`; ends when every client has its answer or has given up. */
+  async send(): Promise<void> {
+    let burstMs = performance.now() + 3_000;
+    while (this.#on) {
+      this.#start(this.#random.chance(0.2) ? small.tenant_id : this.#random.pick(tenants).tenant_id);
+      if (performance.now() > burstMs) {
+        burstMs = performance.now() + BURST_EVERY_MS;
+        for (let i = 0; i < BURST; i++) this.#start(flood.tenant_id);
+      }
+      if (this.#random.chance(0.15)) this.#track(this.#retryOne());
+      await sleep(PERIOD_MS);
+    }
+    await Promise.all(this.#underWay);
+  }
+
+  stop(): void {
+    this.#on = false;
+  }
+
+  #track(work: Promise<void>): void {
+    this.#underWay.add(work);
+    void work.finally(() => this.#underWay.delete(work));
+  }
+
+  #start(tenant: string): void {
+    const id = `request-${(this.#made += 1)}`;
+    const request: Request = {
+      id,
+      tenant,
+      orchestration: this.#random.pick(orchestrationNames),
+      key: this.#random.chance(0.75) ? `key-${id}` : null,
+      accepted: [],
+      unknown: false,
+      cancelled: false,
+      retried: 0,
+    };
+    this.requests.push(request);
+    this.#track(this.#post(request));
+    // A client that is in doubt asks twice at once.
+    if (request.key !== null && this.#random.chance(0.25)) this.#track(this.#post(request));
+    if (this.#random.chance(0.08)) this.#track(this.#cancel(request, this.#random.between(50, 4_000)));
+  }
+
+  async #post(request: Request): Promise<void> {
+    const { id, tenant, orchestration, key } = request;
+    const headers = key === null ? {} : { "idempotency-key": key };
+    const body = { message: id, tenant_id: tenant, correlation_id: id, priority: 0 };
+    for (let tries = 0; tries < TRIES; tries++) {
+      const answer = await this.#api.call(
+        "POST",
+        `/api/v2/orchestrations/${orchestration}/run`,
+        body,
+        headers,
+      );
+      if (answer.status === 202) return this.#take(request, answer);
+      if (answer.status !== 429) request.unknown = true;
+      // Without a key another POST would be another run.
+      if (key === null || !AGAIN.has(answer.status)) return;
+      const asked = Number(answer.headers.get("retry-after") ?? 1) * 1_000;
+      await sleep(Math.min(asked, 3_000) + this.#random.between(0, 500));
+    }
+  }
+
+  #take(request: Request, { body }: Answer): void {
+    const { run_id } = Accepted.parse(body);
+    if (request.accepted.length === 0) this.#accepted(run_id);
+    request.accepted.push(run_id);
+  }
+
+  async #cancel(request: Request, afterMs: number): Promise<void> {
+    await sleep(afterMs);
+    const [run] = request.accepted;
+    if (run === undefined) return;
+    const { status, body } = await this.#api.call("POST", `/api/v2/orchestrations/runs/${run}/cancel`);
+    if (status === 200 && Cancelled.parse(body).status === "cancelled") request.cancelled = true;
+  }
+
+  /** Looks at one earlier run, and retries it if it has failed. */
+  async #retryOne(): Promise<void> {
+    if (this.requests.length === 0) return;
+    const request = this.#random.pick(this.requests);
+    const [run] = request.accepted;
+    if (run === undefined || request.retried > 1) return;
+    const path = `/api/v2/orchestrations/runs/${run}`;
+    const { status, body } = await this.#api.call("GET", `${path}/status`);
+    if (status !== 200 || Status.parse(body).status !== "failed") return;
+    const answer = await this.#api.call("POST", `${path}/retry`, {});
+    // Also when no answer came: it may have been retried.
+    if (answer.status === 202 || AGAIN.has(answer.status)) request.retried += 1;
+  }
+}

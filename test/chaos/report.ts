@@ -1,0 +1,93 @@
+/** What is printed at the end: the table of a run, and for each broken promise all that is known of it. */
+import type { Violation } from "./checks/violation.ts";
+import type { Evidence, Takeover } from "./evidence.ts";
+import type { Fault, FaultLog } from "./fault-log.ts";
+import { pointNames, points } from "./points.ts";
+import type { Point } from "./points.ts";
+
+/** Runs that are shown for each broken promise, and faults for each run. */
+const SHOWN = 4;
+const FAULTS = 20;
+
+export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point[], deaths: number): string {
+  const statuses = Map.groupBy(evidence.runs, ({ status }) => status);
+  const accepted = evidence.requests.filter((request) => request.accepted.length > 0).length;
+  const calls = [...evidence.calls.values()];
+  const rows: [string, string | number][] = [
+    ["requests / accepted", `${evidence.requests.length} / ${accepted}`],
+    ["runs", evidence.runs.length],
+    ...Array.from(statuses, ([status, runs]): [string, number] => [`  ${status}`, runs.length]),
+    ["  retried", evidence.journal.filter(({ kind }) => kind === "rewind").length],
+    ["  attempts", evidence.runs.reduce((sum, { attempt }) => sum + attempt, 0)],
+    ["events", evidence.runs.reduce((sum, { event_seq }) => sum + event_seq, 0)],
+    [
+      "viewers / frames",
+      `${evidence.seen.length} / ${evidence.seen.reduce((sum, { frames }) => sum + frames.length, 0)}`,
+    ],
+    [
+      "keys / calls outside",
+      `${calls.length} / ${calls.reduce((sum, { answered, refused, cut }) => sum + answered + refused + cut, 0)}`,
+    ],
+    ["deaths of workers", deaths],
+    ["takeovers, calm", quantiles(evidence.takeovers.filter(({ calm }) => calm))],
+    ["takeovers, all", quantiles(evidence.takeovers)],
+    [
+      "longest stand while all was up",
+      `${Math.round(Math.max(0, ...evidence.standing.map(({ ms }) => ms)))} ms`,
+    ],
+    ...[...faults.countByKind()]
+      .toSorted()
+      .map(([kind, count]): [string, number] => [`fault ${kind}`, count]),
+    ...pointNames.map((point): [string, string] => [
+      `point ${point}`,
+      hits.includes(point) ? "reached" : `NOT REACHED: ${points[point]}`,
+    ]),
+  ];
+  return rows.map(([what, figure]) => `${what.padEnd(34)} ${figure}`).join("\n");
+}
+
+function quantiles(takeovers: readonly Takeover[]): string {
+  const ms = takeovers.map((takeover) => takeover.ms).toSorted((a, b) => a - b);
+  const at = (share: number): number =>
+    Math.round(ms[Math.min(ms.length - 1, Math.floor(ms.length * share))] ?? 0);
+  return `${ms.length}: p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)} ms`;
+}
+
+/** Each promise that was broken, with the first runs that broke it, their journals and the faults of their time. */
+export function story(violations: readonly Violation[], evidence: Evidence, faults: FaultLog): string {
+  const promises = Map.groupBy(violations, ({ promise }) => promise);
+  return Array.from(promises, ([promise, group]) => {
+    const shown = group.slice(0, SHOWN).map((violation) => one(violation, evidence, faults));
+    return [`\n### ${promise}: broken ${group.length} times`, ...shown].join("\n");
+  }).join("\n");
+}
+
+function one({ detail, run }: Violation, { journal, runs, requests }: Evidence, faults: FaultLog): string {
+  if (run === null) return `- ${detail}`;
+  const entries = journal.filter(({ run_id }) => run_id === run);
+  const row = runs.find(({ run_id }) => run_id === run);
+  const from = row?.queued_ms ?? entries[0]?.at_ms ?? Number(run.slice(-13));
+  const to = Math.max(from, entries.at(-1)?.at_ms ?? from);
+  const request = requests.find(({ id }) => id === row?.correlation_id);
+  return [
+    `- ${run}: ${detail}`,
+    `    row ${JSON.stringify(row)}`,
+    `    request ${JSON.stringify(request)}`,
+    ...entries.map(
+      ({ seq, attempt, kind, step_path, visit, at_ms }) =>
+        `    ${clock(at_ms)} ${kind} to ${seq}, attempt ${attempt}, ${step_path ?? "-"} visit ${visit ?? "-"}`,
+    ),
+    ...faults
+      .between(from - 5_000, to + 5_000)
+      .slice(-FAULTS)
+      .map((fault) => `    ${tell(fault)}`),
+  ].join("\n");
+}
+
+export function tell({ kind, detail, fromMs, untilMs }: Fault): string {
+  return `${clock(fromMs)} to ${untilMs === null ? "the end" : clock(untilMs)}: ${kind} ${detail}`;
+}
+
+function clock(ms: number): string {
+  return new Date(ms).toISOString().slice(11, 23);
+}

@@ -1,0 +1,102 @@
+/** Viewers of runs: early ones and late ones, who are cut off, vanish and come back, and one who reads all at the end. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Api } from "./api.ts";
+import type { Seen } from "./evidence.ts";
+import type { Random } from "./random.ts";
+
+const PAUSE_MS = 400;
+
+/** Is told of every frame when it comes: the run, and its number. */
+type Glance = (run: string, seq: number) => void;
+
+export class Viewers {
+  readonly seen: Seen[] = [];
+  readonly #api: Api;
+  readonly #random: Random;
+  readonly #glance: Glance;
+  readonly #over = new AbortController();
+  readonly #watching: Promise<void>[] = [];
+
+  constructor(api: Api, random: Random, glance: Glance) {
+    this.#api = api;
+    this.#random = random;
+    this.#glance = glance;
+  }
+
+  /** A run was accepted: some watch it from the beginning, some come later. */
+  consider(run: string): void {
+    if (this.#random.chance(0.3)) this.#watching.push(this.#watch(run, "early", 0));
+    if (this.#random.chance(0.15))
+      this.#watching.push(this.#watch(run, "late", this.#random.between(1_000, 8_000)));
+  }
+
+  /** Ends all who still watch: they have waited for a run that has no viewer's end for them. */
+  async leave(): Promise<void> {
+    this.#over.abort();
+    await Promise.all(this.#watching);
+  }
+
+  /** Reads each run from the first event to the last, a few at a time. */
+  async readAll(runs: readonly string[]): Promise<void> {
+    const todo = [...runs];
+    const one = async (): Promise<void> => {
+      for (let run = todo.pop(); run !== undefined; run = todo.pop()) {
+        const seen: Seen = { run, viewer: "final", frames: [], complete: false };
+        this.seen.push(seen);
+        for (let tries = 0; tries < 5 && !seen.complete; tries++) {
+          await this.#connect(seen, AbortSignal.timeout(15_000));
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, one));
+  }
+
+  async #watch(run: string, viewer: string, afterMs: number): Promise<void> {
+    const seen: Seen = { run, viewer, frames: [], complete: false };
+    this.seen.push(seen);
+    await sleep(afterMs, undefined, { signal: this.#over.signal }).catch(() => {});
+    while (!seen.complete && !this.#over.signal.aborted) {
+      // Half of them vanish at some moment; the others stay until they are cut off.
+      const patience = this.#random.chance(0.5) ? this.#random.between(200, 6_000) : 300_000;
+      await this.#connect(
+        seen,
+        AbortSignal.any([this.#over.signal, AbortSignal.timeout(Math.ceil(patience))]),
+      );
+      await sleep(seen.complete ? 0 : PAUSE_MS);
+    }
+  }
+
+  /** One connection, from after what it has to wherever it ends. */
+  async #connect(seen: Seen, signal: AbortSignal): Promise<void> {
+    const last = seen.frames.at(-1)?.id;
+    try {
+      const answer = await fetch(`${this.#api.base}/api/v2/orchestrations/runs/${seen.run}/stream`, {
+        headers: {
+          authorization: this.#api.authorization,
+          ...(last !== undefined && { "last-event-id": last }),
+        },
+        signal,
+      });
+      if (answer.status === 204) seen.complete = true;
+      if (answer.status !== 200 || answer.body === null) return;
+      let rest = "";
+      for await (const text of answer.body.pipeThrough(new TextDecoderStream())) {
+        const blocks = (rest + text).split("\n\n");
+        rest = blocks.pop() ?? "";
+        for (const block of blocks) this.#take(seen, block);
+      }
+      // The stream ends after the last `done`; a run that is retried later has more.
+      seen.complete ||= seen.frames.at(-1)?.data.includes('"type":"done"') ?? false;
+    } catch {
+      // It was cut off, or has vanished: it comes back with the id of its last event.
+    }
+  }
+
+  #take(seen: Seen, block: string): void {
+    const found = /^id: (\S+)\ndata: (.*)$/.exec(block);
+    if (!found) return;
+    const [, id = "", data = ""] = found;
+    seen.frames.push({ id, data });
+    this.#glance(seen.run, Number(id.split("-")[1]));
+  }
+}

@@ -1,0 +1,190 @@
+/** Looks at Postgres all the time, past every fault: are limits kept, do runs move, who has a dead worker's runs? */
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import { pgArray } from "../../shared/store/sql.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import type { Evidence, Overrun, Takeover } from "./evidence.ts";
+import type { FaultLog } from "./fault-log.ts";
+import type { Points } from "./points.ts";
+import { tenants } from "./tenants.ts";
+import type { Death } from "./workers.ts";
+
+const PERIOD_MS = 250;
+/** PROTOCOL.md section 10: admissions after a rollback; claims have 5 s. */
+const ROLLED_BACK_MS = 10_000;
+
+/** A reconciler that dies leaves its lock behind for 15 s; nobody rebuilds and walks until then. */
+const LOCK_LEFT_MS = 20_000;
+
+const Row = z.object({
+  run_id: z.string(),
+  tenant_id: z.string(),
+  status: z.enum(["queued", "running", "paused"]),
+  attempt: z.number(),
+  owner: z.string().nullable(),
+  event_seq: z.number(),
+  due: z.boolean(),
+  place: z.number(),
+});
+type Row = z.infer<typeof Row>;
+
+/** What one run looked like, and for how long it has stood so while it could move. */
+type Stand = { row: Row; ms: number };
+
+export class Watch {
+  readonly overruns: Overrun[] = [];
+  readonly takeovers: Takeover[] = [];
+  readonly tooEarly: Evidence["tooEarly"] = [];
+  /** Run → the longest time it stood. */
+  readonly #longest = new Map<string, number>();
+  readonly #sql: Sql;
+  readonly #faults: FaultLog;
+  readonly #deaths: readonly Death[];
+  #stands = new Map<string, Stand>();
+  /** Tenants that may be above a limit since Redis went back in time; each until it is seen below again. */
+  #excused = new Map<string, number>();
+  #glances = new Map<string, number>();
+  #on = true;
+  samples = 0;
+
+  constructor(sql: Sql, faults: FaultLog, deaths: readonly Death[]) {
+    this.#sql = sql;
+    this.#faults = faults;
+    this.#deaths = deaths;
+  }
+
+  get standing(): Evidence["standing"] {
+    return Array.from(this.#longest, ([run, ms]) => ({ run, ms }));
+  }
+
+  get open(): Row[] {
+    return Array.from(this.#stands.values(), ({ row }) => row);
+  }
+
+  stop(): void {
+    this.#on = false;
+  }
+
+  /** Redis has gone back in time: what it grants in the next seconds may be too much. */
+  rolledBack(): void {
+    for (const { tenant_id } of tenants) this.#excused.set(tenant_id, Date.now());
+  }
+
+  /** A viewer has got a frame: it must have been committed by now. */
+  glance(run: string, seq: number): void {
+    this.#glances.set(run, Math.max(seq, this.#glances.get(run) ?? 0));
+  }
+
+  async watch(): Promise<void> {
+    let lastMs = performance.now();
+    while (this.#on) {
+      try {
+        await this.#compareGlances();
+        const rows = await this.#read();
+        const nowMs = performance.now();
+        this.samples += 1;
+        this.#checkLimits(rows);
+        this.#follow(rows, this.#faults.blocked ? 0 : nowMs - lastMs);
+        lastMs = nowMs;
+      } catch {
+        // Postgres is away: what it would have said is not missed, as nothing moves meanwhile.
+        lastMs = performance.now();
+      }
+      await sleep(PERIOD_MS);
+    }
+  }
+
+  /** Notes who died at a point, as it happens. */
+  async watchPoints(points: Points): Promise<void> {
+    const known = new Set<string>();
+    for (; this.#on; await sleep(PERIOD_MS)) {
+      for (const { point, atMs } of points.hits()) {
+        if (known.has(point)) continue;
+        known.add(point);
+        this.#faults.note("point", point, atMs, /^(rebuild|walk)_/.test(point) ? LOCK_LEFT_MS : 0);
+      }
+    }
+  }
+
+  async #read(): Promise<Row[]> {
+    const rows = await this.#sql`
+      select run_id, tenant_id, status, attempt, owner, event_seq, wake_at <= now() as due,
+        row_number() over (partition by tenant_id, status order by wake_at)::int as place
+      from runs where status in ('queued', 'running', 'paused')`;
+    return rows.map((row) => Row.parse(row));
+  }
+
+  async #compareGlances(): Promise<void> {
+    const glances = this.#glances;
+    if (glances.size === 0) return;
+    this.#glances = new Map();
+    const rows = await this.#sql<{ run_id: string; event_seq: number }[]>`
+      select run_id, event_seq from runs where run_id = any(${pgArray(glances.keys())}::text[])`;
+    for (const { run_id, event_seq } of rows) {
+      const seq = glances.get(run_id) ?? 0;
+      if (seq > event_seq) this.tooEarly.push({ run: run_id, seq, committed: event_seq });
+    }
+  }
+
+  #checkLimits(rows: Row[]): void {
+    for (const { tenant_id, max_concurrent_runs, max_queued_runs } of tenants) {
+      const own = rows.filter((row) => row.tenant_id === tenant_id);
+      const running = own.filter(({ status }) => status === "running").length;
+      // Those that were claimed before came back, or were parked: they are not asked for room again.
+      const queued = own.filter(({ status, attempt }) => status === "queued" && attempt === 0).length;
+      // A claim leaves the queue in Redis first, and in Postgres a moment (or, if its worker dies, a lease) later.
+      const most = max_queued_runs + max_concurrent_runs;
+      const sinceMs = Date.now() - (this.#excused.get(tenant_id) ?? 0);
+      const over: Overrun[] = [];
+      const at = { tenant: tenant_id, atMs: Date.now() };
+      if (running > max_concurrent_runs)
+        over.push({ ...at, what: "running", count: running, limit: max_concurrent_runs });
+      if (queued > most) over.push({ ...at, what: "queued", count: queued, limit: most });
+      if (over.length === 0 && sinceMs > ROLLED_BACK_MS) this.#excused.delete(tenant_id);
+      if (!this.#excused.has(tenant_id)) this.overruns.push(...over);
+    }
+  }
+
+  #follow(rows: Row[], movedMs: number): void {
+    const running = Map.groupBy(
+      rows.filter(({ status }) => status === "running"),
+      ({ tenant_id }) => tenant_id,
+    );
+    const free = new Map(
+      tenants.map((tenant) => [
+        tenant.tenant_id as string,
+        tenant.max_concurrent_runs - (running.get(tenant.tenant_id)?.length ?? 0),
+      ]),
+    );
+    const next = new Map<string, Stand>();
+    for (const row of rows) {
+      const before = this.#stands.get(row.run_id);
+      if (before) this.#noteTakeover(before.row, row);
+      // Behind a limit, or behind others of its tenant, a run rightly waits.
+      const canMove = row.status === "running" || (row.due && row.place <= (free.get(row.tenant_id) ?? 0));
+      const same = before !== undefined && canMove && isSame(before.row, row);
+      const ms = same ? before.ms + movedMs : 0;
+      next.set(row.run_id, { row, ms });
+      if (ms > (this.#longest.get(row.run_id) ?? 0)) this.#longest.set(row.run_id, ms);
+    }
+    this.#stands = next;
+  }
+
+  #noteTakeover(before: Row, now: Row): void {
+    if (before.status !== "running" || (before.owner === now.owner && before.attempt === now.attempt)) return;
+    const death = this.#deaths.find(({ incarnation }) => incarnation === before.owner);
+    if (!death || now.owner === null) return;
+    const atMs = Date.now();
+    const meanwhile = this.#faults.between(death.atMs - 3_000, atMs);
+    const calm = meanwhile.every(
+      ({ kind, blocks }) => kind === "kill" || kind === "drain" || (kind === "point" && !blocks),
+    );
+    this.takeovers.push({ run: now.run_id, ms: atMs - death.atMs, calm });
+  }
+}
+
+function isSame(a: Row, b: Row): boolean {
+  return (
+    a.status === b.status && a.attempt === b.attempt && a.owner === b.owner && a.event_seq === b.event_seq
+  );
+}

@@ -1,0 +1,227 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { explain } from "../../edge/explain.ts";
+import { keys } from "../../shared/keys.ts";
+import type { WhyFacts } from "../../shared/store/why.ts";
+import { bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
+import { Life, failed } from "./lives.ts";
+import { openQueue } from "./world.ts";
+
+const NOW = Date.parse("2026-06-04T09:15:30.000Z");
+const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
+
+/** A run that is ready, with room and workers for it. */
+const ready: WhyFacts = {
+  now_ms: NOW,
+  tenant_id: "acme",
+  status: "queued",
+  lane: "default",
+  attempt: 0,
+  owner: null,
+  cancel_requested: false,
+  error: null,
+  queued_at_ms: NOW - 30_000,
+  ended_at_ms: null,
+  wake_at_ms: NOW - 30_000,
+  deadline_at_ms: null,
+  beat_at_ms: null,
+  last_at_ms: null,
+  park: null,
+  wait_kind: null,
+  max_concurrent_runs: 5,
+  tenant_running: 0,
+  ahead: 0,
+  workers_online: 2,
+  slots: 20,
+  slots_taken: 3,
+};
+const running: WhyFacts = {
+  ...ready,
+  status: "running",
+  attempt: 1,
+  owner: "w-1#0a1b2c3d",
+  deadline_at_ms: NOW + 60_000,
+  beat_at_ms: NOW - 3_000,
+  last_at_ms: NOW - 8_000,
+};
+const park = JSON.stringify({
+  step: "search",
+  visit: 1,
+  reason: "retry",
+  tries: 2,
+  error: { code: "tool_unavailable", message: "the tool answered HTTP 503" },
+  first_failed_at: at(-60),
+});
+
+describe("a reason, with what would end it", () => {
+  const why = (facts: Partial<WhyFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
+
+  test("a run that is next", () => {
+    expect(why({})).toEqual({
+      state: "queued",
+      reason: "starting",
+      position: 1,
+      blocked_by: [],
+      since: at(-30),
+      next_wake_at: at(-30),
+      sentence: "The run is next, and a worker is about to take it.",
+    });
+  });
+
+  test("its tenant's limit, with the numbers", () => {
+    expect(why({ tenant_running: 5, ahead: 12 })).toMatchObject({
+      reason: "tenant_limit",
+      position: 13,
+      blocked_by: [
+        { kind: "tenant_limit", running: 5, limit: 5 },
+        { kind: "runs_ahead", count: 12 },
+      ],
+      sentence:
+        "Tenant acme has 5 runs running, which is its limit of 5; 12 of its runs are before this one. It starts when they have ended.",
+    });
+    expect(explain({ ...ready, tenant_running: 5 }, "up", false).reason).toBe("starting");
+  });
+
+  test("a tenant that may run nothing, no worker, all slots taken, others before it", () => {
+    expect(why({ max_concurrent_runs: 0 }).reason).toBe("tenant_disabled");
+    expect(why({ workers_online: 0, slots: 0, slots_taken: 0 })).toMatchObject({
+      reason: "no_worker",
+      blocked_by: [{ kind: "workers", online: 0 }],
+    });
+    expect(why({ slots_taken: 20 }).reason).toBe("workers_busy");
+    expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
+  });
+
+  test("a queue that is away or being rebuilt", () => {
+    expect(explain(ready, "away", true)).toMatchObject({
+      reason: "queue_away",
+      blocked_by: [{ kind: "queue", state: "away" }],
+    });
+    expect(explain(ready, "rebuilding", true).sentence).toContain("rebuilt");
+  });
+
+  test("a retry, with its time, and a delay", () => {
+    expect(why({ wake_at_ms: NOW + 40_000, attempt: 1, park, last_at_ms: NOW - 2_000 })).toEqual({
+      state: "queued",
+      reason: "retry_wait",
+      position: null,
+      blocked_by: [{ kind: "time", until: at(40) }],
+      since: at(-2),
+      next_wake_at: at(40),
+      sentence: `Step search failed (try 2, tool_unavailable: the tool answered HTTP 503) and is tried again at ${at(40)}.`,
+    });
+    expect(why({ wake_at_ms: NOW + 40_000 })).toMatchObject({ reason: "delayed", next_wake_at: at(40) });
+  });
+
+  test("a worker that lives, is silent, is stuck, is unknown, or is ending it", () => {
+    expect(why({}, running)).toMatchObject({
+      reason: "running",
+      next_wake_at: null,
+      position: null,
+      since: at(-8),
+    });
+    expect(why({ beat_at_ms: NOW - 13_000 }, running)).toMatchObject({
+      reason: "worker_silent",
+      blocked_by: [{ kind: "worker", worker_id: "w-1", last_heard_at: at(-13) }],
+      sentence: `Its worker w-1 is silent since ${at(-13)}; another takes the run over at about ${at(7)}.`,
+    });
+    expect(why({ beat_at_ms: null }, running).reason).toBe("worker_silent");
+    expect(why({ deadline_at_ms: NOW - 1 }, running).reason).toBe("worker_overdue");
+    expect(why({ cancel_requested: true }, running).reason).toBe("cancelling");
+  });
+
+  test("an answer that is waited for, and an end", () => {
+    expect(why({ status: "paused", wait_kind: "human", wake_at_ms: NOW + 60_000 })).toMatchObject({
+      reason: "waiting",
+      blocked_by: [{ kind: "answer", of: "human" }],
+      next_wake_at: at(60),
+    });
+    const error = { code: "boom", message: "it broke", step_id: null };
+    const end = why({ status: "failed", error, wake_at_ms: null, ended_at_ms: NOW });
+    expect(end).toMatchObject({ reason: "ended", since: at(0), next_wake_at: null });
+    expect(end.sentence).toBe("The run has failed with boom: it broke.");
+  });
+});
+
+describe("GET …/why, on real stores", () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    app = await startApp();
+  });
+  afterAll(() => app.stop());
+  const why = async (run: string) => bodyOf(await app.call("GET", runPath(run, "why")));
+
+  test("follows a run from its queue to its end", async () => {
+    const { sql } = app.world;
+    const tenant_id = "watched";
+    await app.call("POST", "/scale/tenants", { body: { tenant_id, max_concurrent_runs: 1 } });
+    const [first, second, third] = [
+      await startRun(app, { body: { tenant_id } }),
+      await startRun(app, { body: { tenant_id } }),
+      await startRun(app, { body: { tenant_id, priority: 5 } }),
+    ];
+    await app.settled();
+    expect(await why(first)).toMatchObject({ reason: "no_worker", position: 2 });
+    const life = await Life.begin(sql, first);
+    expect(await why(first)).toMatchObject({ state: "running", reason: "running" });
+    // The third has a higher priority, so it comes before the second.
+    expect(await why(second)).toMatchObject({
+      reason: "tenant_limit",
+      position: 2,
+      blocked_by: [
+        { kind: "tenant_limit", running: 1, limit: 1 },
+        { kind: "runs_ahead", count: 1 },
+      ],
+    });
+    expect(await why(third)).toMatchObject({ reason: "tenant_limit", position: 1 });
+    await life.park("two", 90_000);
+    expect(await why(first)).toMatchObject({ state: "queued", reason: "retry_wait", position: null });
+    await sql`update workers set beat_at = now() - interval '40 seconds'`;
+    expect(await why(third)).toMatchObject({ reason: "no_worker" });
+    const other = await failed(sql, await startRun(app));
+    expect(await why(other.run)).toMatchObject({ state: "failed", reason: "ended" });
+  });
+
+  test("sees a cold queue, a silent worker and a queue that is away", async () => {
+    const { sql, redis, queue, service } = app.world;
+    const life = await Life.begin(sql, await startRun(app));
+    const waiting = await startRun(app);
+    await app.settled();
+    await redis.del(`{${keys.ready(0)}}:index`);
+    expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "rebuilding" }] });
+    await openQueue(queue);
+    await sql`update workers set beat_at = now() - interval '20 seconds' where incarnation = ${life.owner}`;
+    expect(await why(life.run)).toMatchObject({ reason: "worker_silent", blocked_by: [{ worker_id: "w" }] });
+    await service.stop();
+    expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "away" }] });
+  });
+
+  test("is 404 for a run of another tenant, or none", async () => {
+    const { sql } = app.world;
+    const [row] = await sql<
+      { run_id: string }[]
+    >`select run_id from runs where tenant_id = 'watched' limit 1`;
+    const key = await app.world.key("stranger");
+    expect((await app.call("GET", runPath(row?.run_id ?? "", "why"), { key })).status).toBe(404);
+    expect((await app.call("GET", runPath("nonsense", "why"))).status).toBe(404);
+  });
+});
+
+test("/health counts what does not move, without a key", async () => {
+  const app = await startApp();
+  try {
+    const { sql } = app.world;
+    const stuck = async () => (await bodyOf(await app.call("GET", "/health", { key: null }))).stuck;
+    expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0 });
+    const [overdue, silent] = [
+      await Life.begin(sql, await startRun(app)),
+      await Life.begin(sql, await startRun(app)),
+    ];
+    const unclaimed = await startRun(app);
+    await sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${overdue.run}`;
+    await sql`update workers set beat_at = now() - interval '61 seconds' where incarnation = ${silent.owner}`;
+    await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${unclaimed}`;
+    expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1 });
+  } finally {
+    await app.stop();
+  }
+});

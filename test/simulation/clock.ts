@@ -1,0 +1,166 @@
+/** Virtual time: a list of what is to happen when, and processes that can be frozen and killed between two things. */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { setImmediate as nextTurn } from "node:timers";
+import { vi } from "vitest";
+
+/** 13 digits, like the base of a run's id. */
+export const START_MS = 1_800_000_000_000;
+
+/** Whose code runs: every timer that it starts is this process's own, and dies with it. */
+const current = new AsyncLocalStorage<Process>();
+
+export type Timer = { atMs: number; order: number; fire: (() => void) | null };
+
+export class Clock {
+  nowMs = START_MS;
+  readonly #timers: Timer[] = [];
+  #order = 0;
+
+  after(ms: number, fire: () => void): Timer {
+    const whole = Number.isFinite(ms) ? Math.max(0, Math.round(ms)) : 0;
+    const timer = { atMs: this.nowMs + whole, order: this.#order++, fire };
+    this.#push(timer);
+    return timer;
+  }
+
+  /**
+   * Lets happen what is to happen, one thing after the other, until `done` or `untilMs`. Between two things all
+   * promises that can be settled are.
+   */
+  async run(untilMs: number, done: () => boolean = () => false): Promise<void> {
+    for (let next = this.#timers[0]; next && next.atMs <= untilMs && !done(); next = this.#timers[0]) {
+      this.#pop();
+      if (!next.fire) continue;
+      this.nowMs = next.atMs;
+      next.fire();
+      await new Promise<void>((resolve) => void nextTurn(resolve));
+    }
+    if (!done()) this.nowMs = Math.max(this.nowMs, untilMs);
+  }
+
+  // A binary heap by time, then by order.
+  #push(timer: Timer): void {
+    const heap = this.#timers;
+    let at = heap.push(timer) - 1;
+    for (let up = (at - 1) >> 1; at > 0; at = up, up = (at - 1) >> 1) {
+      const parent = heap[up];
+      if (!parent || isBefore(parent, timer)) break;
+      heap[at] = parent;
+      heap[up] = timer;
+    }
+  }
+
+  #pop(): void {
+    const heap = this.#timers;
+    const last = heap.pop();
+    if (!last || heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      const [left, right] = [heap[2 * at + 1], heap[2 * at + 2]];
+      const child = right && left && isBefore(right, left) ? right : left;
+      if (!child || isBefore(last, child)) break;
+      heap[at] = child;
+      at = child === left ? 2 * at + 1 : 2 * at + 2;
+    }
+    heap[at] = last;
+  }
+}
+
+function isBefore(a: Timer, b: Timer): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+}
+
+/** Something that can stop on any line: for a while, or for ever. Its promises then wait, for a while or for ever. */
+export class Process {
+  readonly name: string;
+  readonly clock: Clock;
+  dead = false;
+  #frozen = false;
+  #mail: (() => void)[] = [];
+
+  constructor(name: string, clock: Clock) {
+    this.name = name;
+    this.clock = clock;
+  }
+
+  kill(): void {
+    this.dead = true;
+    this.#mail = [];
+  }
+
+  freeze(ms: number): void {
+    if (this.#frozen) return;
+    this.#frozen = true;
+    this.clock.after(ms, () => this.thaw());
+  }
+
+  /** Then it finds all that has come meanwhile, in the order in which it came. */
+  thaw(): void {
+    if (!this.#frozen) return;
+    this.#frozen = false;
+    for (const mail of this.#mail.splice(0)) this.clock.after(0, () => this.deliver(mail));
+  }
+
+  /** Runs `act` as a part of this process: now, when it is thawed, or never. */
+  deliver(act: () => void): void {
+    if (this.dead) return;
+    if (this.#frozen) this.#mail.push(act);
+    else current.run(this, act);
+  }
+
+  after(ms: number, act: () => void): Timer {
+    return this.clock.after(ms, () => this.deliver(act));
+  }
+}
+
+/** The process whose code runs now. */
+export function here(): Process {
+  const process = current.getStore();
+  if (!process) throw new Error("this code belongs to no process of the simulation");
+  return process;
+}
+
+/** Puts `clock` in the place of all clocks that the code under test reads, until `vi.unstubAllGlobals()`. */
+export function stubGlobals(clock: Clock, random: () => number): void {
+  const RealDate = Date;
+  class VirtualDate extends RealDate {
+    constructor(...given: [] | [number | string]) {
+      super(given[0] ?? clock.nowMs);
+    }
+    static override now = (): number => clock.nowMs;
+  }
+  const clear = (timer: Timer | undefined): void => {
+    if (timer) timer.fire = null;
+  };
+  vi.stubGlobal("Date", VirtualDate);
+  vi.stubGlobal("performance", { now: () => clock.nowMs - START_MS });
+  vi.stubGlobal("setTimeout", (act: () => void, ms: number) => here().after(ms, act));
+  vi.stubGlobal("setImmediate", (act: () => void) => here().after(0, act));
+  vi.stubGlobal("clearTimeout", clear);
+  vi.stubGlobal("setInterval", (act: () => void, ms: number) => interval(here(), act, ms));
+  vi.stubGlobal("clearInterval", clear);
+  vi.spyOn(Math, "random").mockImplementation(random);
+}
+
+/** One that was missed while the process was frozen is not made up for. */
+function interval(process: Process, act: () => void, ms: number): Timer {
+  const handle: Timer = { atMs: Infinity, order: 0, fire: act };
+  const again = (): void => {
+    if (!handle.fire) return;
+    process.after(ms, again);
+    act();
+  };
+  process.after(ms, again);
+  return handle;
+}
+
+/** Numbers in [0, 1) that are the same for the same seed (mulberry32). */
+export function randomOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,116 @@
+/** What the edge writes into Postgres, in memory, under the conditions of shared/store/{runs,cancel,retry,tenants}.ts. */
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { NewRun } from "../../shared/contracts/run.ts";
+import type { CancelEnd, Cancelled } from "../../shared/store/cancel.ts";
+import type { Rewind } from "../../shared/store/retry.ts";
+import type { Postgres } from "./postgres.ts";
+import { checkRow } from "./tables.ts";
+import type { RunRow, TenantRow } from "./tables.ts";
+
+/** How many more runs a tenant may queue. */
+export function roomOf(postgres: Postgres, tenant: TenantId): number {
+  const row = postgres.tables.tenants.get(tenant);
+  if (!row || row.max_concurrent_runs === 0) return 0;
+  return row.max_queued_runs - postgres.countOf(tenant, "queued");
+}
+
+/** `startedAt`: when the statement began, which is what it calls now. False: there is no room. */
+export function acceptRun(
+  postgres: Postgres,
+  run: NewRun,
+  counted: "by_queue" | "here",
+  startedAt = postgres.now,
+): boolean {
+  if (counted === "here" && roomOf(postgres, run.tenant_id) <= 0) return false;
+  const { run_id, tenant_id, orchestration_id, lane, priority, correlation_id, input, delay_ms } = run;
+  const row: RunRow = {
+    ...{ run_id, tenant_id, orchestration_id, lane, priority, correlation_id, input },
+    status: "queued",
+    attempt: 0,
+    owner: null,
+    wake_at: startedAt + delay_ms,
+    deadline_at: null,
+    event_seq: 0,
+    signals: 0,
+    crash_count: 0,
+    cancel_requested_at: null,
+    queued_at: startedAt,
+    started_at: null,
+    ended_at: null,
+    tokens: 0,
+    cost_micro_usd: 0,
+    step_count: 0,
+    error: null,
+  };
+  checkRow(row);
+  postgres.tables.runs.set(run_id, row);
+  return true;
+}
+
+export function cancelRuns(
+  { tables, now }: Postgres,
+  running: readonly RunId[],
+  ends: readonly CancelEnd[],
+): Cancelled[] {
+  const marked = running.flatMap((run): Cancelled[] => {
+    const row = tables.runs.get(run);
+    if (row?.status !== "running") return [];
+    Object.assign(row, { cancel_requested_at: row.cancel_requested_at ?? now, signals: row.signals + 1 });
+    return [{ run_id: run, status: "running", owner: row.owner, event_seq: row.event_seq }];
+  });
+  const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): Cancelled[] => {
+    const row = tables.runs.get(run_id);
+    if (!row || (row.status !== "queued" && row.status !== "paused") || row.event_seq !== known_seq) return [];
+    Object.assign(row, {
+      status: "cancelled",
+      ended_at: now,
+      wake_at: null,
+      cancel_requested_at: row.cancel_requested_at ?? now,
+      event_seq: known_seq + events_n,
+    });
+    checkRow(row);
+    const { event_seq, attempt } = row;
+    const entry = { kind: "end" as const, step_path: null, visit: null, output, events, events_n };
+    tables.write({ ...entry, run_id, seq: event_seq, attempt });
+    return [{ run_id, status: "cancelled", owner: null, event_seq }];
+  });
+  return [...marked, ...ended];
+}
+
+export function retryRun(
+  postgres: Postgres,
+  { run_id, known_seq, output, event }: Rewind,
+  counted: "by_queue" | "here",
+): { queued_at_ms: number; event_seq: number } | null {
+  const { tables, now } = postgres;
+  const row = tables.runs.get(run_id);
+  if (!row || (row.status !== "failed" && row.status !== "cancelled") || row.event_seq !== known_seq) return null;
+  if (counted === "here" && roomOf(postgres, row.tenant_id) <= 0) return null;
+  Object.assign(row, {
+    status: "queued",
+    wake_at: now,
+    queued_at: now,
+    started_at: null,
+    ended_at: null,
+    error: null,
+    crash_count: 0,
+    cancel_requested_at: null,
+    event_seq: known_seq + 1,
+  });
+  checkRow(row);
+  const entry = { kind: "rewind" as const, step_path: null, visit: null, output, events: event, events_n: 1 };
+  tables.write({ ...entry, run_id, seq: row.event_seq, attempt: row.attempt });
+  for (const letter of tables.letters) if (letter.run_id === run_id) letter.resolved = true;
+  return { queued_at_ms: now, event_seq: row.event_seq };
+}
+
+export function saveTenant(
+  { tables, now }: Postgres,
+  tenant_id: TenantId,
+  limits: Pick<TenantRow, "max_concurrent_runs" | "max_queued_runs">,
+): TenantRow {
+  const version = (tables.tenants.get(tenant_id)?.version ?? 0) + 1;
+  const row = { tenant_id, ...limits, version, updated_at: now };
+  tables.tenants.set(tenant_id, row);
+  return row;
+}

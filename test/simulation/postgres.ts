@@ -1,0 +1,345 @@
+/**
+ * The statements of shared/store, in memory: each verb does in one go what its statement does, under the same
+ * conditions. contract.test.ts runs both side by side. What is not asked for by a method of its own is overridden by
+ * mutations.test.ts: those are the conditions that must not be dropped.
+ */
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { NewEntry } from "../../shared/store/journal.ts";
+import type { ClaimedRun, RunLook } from "../../shared/store/claim.ts";
+import type { HeldRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/reconcile.ts";
+import type { StateStore, VerbName } from "../../shared/store/state.ts";
+import { checkRow, Tables } from "./tables.ts";
+import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
+
+/** A verb of StateStore, answered at once. */
+export type Args<Name extends VerbName> = Parameters<StateStore[Name]>;
+export type Answer<Name extends VerbName> = Awaited<ReturnType<StateStore[Name]>>;
+export type Statements = { [Name in VerbName]: (...args: Args<Name>) => Answer<Name> };
+
+const SILENT_MS = 12_000;
+const CLAIM_DEADLINE_MS = 60_000;
+
+/** Definitions by id; agents and tools by kind and name. They never change here. */
+export type Library = {
+  orchestrations: ReadonlyMap<string, string>;
+  named: ReadonlyMap<string, string>;
+};
+
+export class Postgres implements Statements {
+  readonly tables = new Tables();
+  readonly library: Library;
+  readonly #now: () => number;
+  startedAt: number;
+
+  constructor(now: () => number, library: Library) {
+    this.#now = now;
+    this.library = library;
+    this.startedAt = -Infinity;
+  }
+
+  get now(): number {
+    return this.#now();
+  }
+
+  claim(owner: string, runs: readonly RunId[]): ClaimedRun[] {
+    const { now } = this;
+    const claimed: ClaimedRun[] = [];
+    for (const row of this.#rows(runs)) {
+      const due = isWaiting(row) && (row.wake_at ?? 0) <= now + 2_000;
+      const takeover = row.status === "running" && this.isSilent(row.owner);
+      if (!due && !takeover) continue;
+      Object.assign(row, {
+        status: "running",
+        owner,
+        attempt: row.attempt + 1,
+        deadline_at: now + CLAIM_DEADLINE_MS,
+        started_at: row.started_at ?? now,
+        crash_count: row.crash_count + (takeover ? 1 : 0),
+      });
+      checkRow(row);
+      claimed.push(this.#claimedOf(row));
+    }
+    return claimed;
+  }
+
+  /** A Postgres that has just started has heard of nobody: that makes nobody silent. */
+  isSilent(owner: string | null): boolean {
+    const worker = this.tables.workers.get(owner ?? "");
+    return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
+  }
+
+  claimDirectly(owner: string, slots: number): ClaimedRun[] {
+    const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
+    const due = this.#all((row) => isWaiting(row) && (row.wake_at ?? 0) <= this.now).toSorted(byWake);
+    const placed = [...this.tables.tenants.values()].flatMap(({ tenant_id, max_concurrent_runs }) => {
+      const free = Math.min(max_concurrent_runs - this.countOf(tenant_id, "running"), slots);
+      const own = due.filter((row) => row.tenant_id === tenant_id).slice(0, Math.max(0, free));
+      return own.map((row, place) => ({ row, place }));
+    });
+    placed.sort((a, b) => a.place - b.place || byWake(a.row, b.row));
+    return this.claim(owner, placed.slice(0, slots).map(({ row }) => row.run_id));
+  }
+
+  lookUp(runs: readonly RunId[]): RunLook[] {
+    return this.#rows(runs).map((row) => ({
+      ...nameOf(row),
+      status: row.status,
+      owner: row.owner,
+      owner_silent: row.owner !== null && this.isSilent(row.owner),
+      attempt: row.attempt,
+      signals: row.signals,
+      cancel: row.cancel_requested_at !== null,
+      due_in_ms: row.wake_at === null ? 0 : row.wake_at - this.now,
+    }));
+  }
+
+  handBack(owner: string, runs: readonly { run_id: RunId; attempt: number }[]): RunId[] {
+    return runs.flatMap(({ run_id, attempt }) => {
+      const row = this.tables.runs.get(run_id);
+      if (!row || row.attempt !== attempt || row.owner !== owner || row.status !== "running") return [];
+      this.#queue(row, 0);
+      return [run_id];
+    });
+  }
+
+  flush(entries: readonly NewEntry[]): Answer<"flush"> {
+    return entries.flatMap((entry) => {
+      const row = this.tables.runs.get(entry.run_id);
+      if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
+      this.#commit(row, entry);
+      const { run_id, event_seq, signals } = row;
+      return [{ run_id, event_seq, signals, cancel: row.cancel_requested_at !== null }];
+    });
+  }
+
+  /** The fence of PROTOCOL.md section 6. */
+  isFenceOf(row: RunRow, { attempt, owner, known_seq }: NewEntry): boolean {
+    return row.attempt === attempt && row.owner === owner && row.event_seq === known_seq;
+  }
+
+  /** A park that has missed something from outside is refused. */
+  mayPark(row: RunRow, { kind, signals }: NewEntry): boolean {
+    return kind !== "park" || row.signals === signals;
+  }
+
+  #commit(row: RunRow, entry: NewEntry): void {
+    const { run_id, kind, step_path, visit, output, events, events_n, status, usage, dead_letter } = entry;
+    const waits = status === "queued" || status === "paused";
+    Object.assign(row, {
+      event_seq: row.event_seq + events_n,
+      deadline_at: this.now + entry.deadline_ms,
+      step_count: row.step_count + entry.steps,
+      tokens: row.tokens + sum(usage.map((call) => call.input_tokens + call.output_tokens)),
+      cost_micro_usd: row.cost_micro_usd + sum(usage.map((call) => call.cost_micro_usd)),
+      crash_count: kind === "step" || kind === "turn" ? 0 : row.crash_count,
+      status: status ?? row.status,
+      owner: status === null ? row.owner : null,
+      wake_at: status === null ? row.wake_at : waits ? this.now + (entry.wake_ms ?? 0) : null,
+      ended_at: status === null || waits ? null : this.now,
+      error: entry.error,
+    });
+    checkRow(row);
+    const seq = row.event_seq;
+    this.tables.write({ run_id, seq, events_n, attempt: row.attempt, kind, step_path, visit, output, events });
+    this.tables.usage.push(...usage.map((call) => ({ ...call, run_id, seq })));
+    if (dead_letter) {
+      this.tables.letters.push({ run_id, seq, code: dead_letter.code, attempt: row.attempt, resolved: false });
+    }
+  }
+
+  findCommitted(entries: Args<"findCommitted">[0]): RunId[] {
+    return entries.flatMap(({ run_id, seq, attempt }) => {
+      const isIt = (entry: JournalRow) => entry.seq === seq && entry.attempt === attempt;
+      return this.tables.entriesOf(run_id).some(isIt) ? [run_id] : [];
+    });
+  }
+
+  beat({ incarnation }: Args<"beat">[0]): Answer<"beat"> {
+    this.tables.workers.set(incarnation, { beat_at: this.now });
+    return this.#all((row) => row.owner === incarnation).map(
+      ({ run_id, attempt, signals, cancel_requested_at }) => ({
+        run_id,
+        attempt,
+        signals,
+        cancel: cancel_requested_at !== null,
+      }),
+    );
+  }
+
+  orchestration(_tenant: string, id: string, _version: number): string | null {
+    return this.library.orchestrations.get(id) ?? null;
+  }
+
+  definition(kind: "agents" | "tools", _tenant: string, id: string): Answer<"definition"> {
+    const definition = this.library.named.get(`${kind} ${id}`);
+    return definition === undefined ? null : { owner: "", version: 1, definition };
+  }
+
+  takeLock(name: string, holder: string, ms: number): boolean {
+    const lock = this.tables.locks.get(name);
+    if (lock && lock.holder !== holder && lock.until >= this.now) return false;
+    this.tables.locks.set(name, { holder, until: this.now + ms });
+    return true;
+  }
+
+  walkBounds(uptoMs: number | null): Answer<"walkBounds"> {
+    const until_ms = this.now - 2_000;
+    const from = uptoMs === null ? -Infinity : uptoMs - this.overlapMs();
+    return { from: text(from), until: text(until_ms), until_ms, now_ms: this.now };
+  }
+
+  /** So that what was committed late, or out of order, is met. */
+  overlapMs(): number {
+    return 15_000;
+  }
+
+  dueRuns(after: Args<"dueRuns">[0], until: string, limit: number): WaitingRun[] {
+    const from = read(after.at);
+    return this.#all(isWaiting)
+      .map((row) => this.#waitingOf(row))
+      .filter((run) => {
+        const at = read(run.wake_at);
+        return at <= read(until) && (at > from || (at === from && run.run_id > after.run_id));
+      })
+      .toSorted((a, b) => read(a.wake_at) - read(b.wake_at) || order(a.run_id, b.run_id))
+      .slice(0, limit);
+  }
+
+  runningRuns(after: Args<"runningRuns">[0], limit: number): HeldRun[] {
+    return this.#all((row) => row.status === "running")
+      .map((row) => ({ ...nameOf(row), owner: row.owner ?? "" }))
+      .filter((run) => run.owner > after.owner || (run.owner === after.owner && run.run_id > after.run_id))
+      .toSorted((a, b) => order(a.owner, b.owner) || order(a.run_id, b.run_id))
+      .slice(0, limit);
+  }
+
+  owners(): Answer<"owners"> {
+    const running = this.#all((row) => row.status === "running");
+    return [...new Set(running.map((row) => row.owner ?? ""))].map((owner) => {
+      const worker = this.tables.workers.get(owner);
+      return { owner, beat_at: worker ? text(worker.beat_at) : null };
+    });
+  }
+
+  takeFromSilent(owner: string, observedBeat: string | null): WaitingRun[] {
+    const worker = this.tables.workers.get(owner);
+    if (worker && (observedBeat === null || worker.beat_at !== read(observedBeat))) return [];
+    return this.#all((row) => row.owner === owner).map((row) => this.#queue(row, 1));
+  }
+
+  overdueRuns(): OverdueRun[] {
+    return this.#all((row) => row.status === "running" && (row.deadline_at ?? 0) < this.now).map(
+      ({ run_id, attempt, event_seq, deadline_at }) => ({
+        run_id,
+        attempt,
+        event_seq,
+        deadline_at: text(deadline_at ?? 0),
+      }),
+    );
+  }
+
+  takeOverdue(observed: readonly OverdueRun[]): WaitingRun[] {
+    return observed.flatMap(({ run_id, attempt, event_seq, deadline_at }) => {
+      const row = this.tables.runs.get(run_id);
+      const same =
+        row?.status === "running" &&
+        row.attempt === attempt &&
+        row.event_seq === event_seq &&
+        row.deadline_at === read(deadline_at);
+      return same ? [this.#queue(row, 1)] : [];
+    });
+  }
+
+  changedLimits(after: Args<"changedLimits">[0], limit: number): TenantLimits[] {
+    const from = read(after.at);
+    return [...this.tables.tenants.values()]
+      .filter((row) => row.updated_at > from || (row.updated_at === from && row.tenant_id > after.tenant))
+      .toSorted((a, b) => a.updated_at - b.updated_at || order(a.tenant_id, b.tenant_id))
+      .slice(0, limit)
+      .map(limitsOf);
+  }
+
+  forgetWorkers(): null {
+    return null;
+  }
+
+  countOf(tenant: string, status: RunRow["status"]): number {
+    return this.#all((row) => row.tenant_id === tenant && row.status === status).length;
+  }
+
+  #rows(runs: readonly RunId[]): RunRow[] {
+    return runs.flatMap((run) => this.tables.runs.get(run) ?? []);
+  }
+
+  #all(which: (row: RunRow) => boolean): RunRow[] {
+    return [...this.tables.runs.values()].filter(which);
+  }
+
+  #queue(row: RunRow, crashes: 0 | 1): WaitingRun {
+    const { now } = this;
+    Object.assign(row, { status: "queued", owner: null, wake_at: now, crash_count: row.crash_count + crashes });
+    checkRow(row);
+    return this.#waitingOf(row);
+  }
+
+  #waitingOf(row: RunRow): WaitingRun {
+    const wake_at = row.wake_at ?? 0;
+    const status = row.status === "paused" ? "paused" : "queued";
+    return { ...nameOf(row), status, wake_at: text(wake_at), late_ms: this.now - wake_at };
+  }
+
+  #claimedOf(row: RunRow): ClaimedRun {
+    const { correlation_id, input, attempt, event_seq, signals, crash_count, cost_micro_usd } = row;
+    return {
+      ...nameOf(row),
+      ...{ correlation_id, input, attempt, event_seq, signals, crash_count, cost_micro_usd },
+      orchestration_id: row.orchestration_id,
+      definition_tenant: row.tenant_id,
+      definition_version: 1,
+      cancel: row.cancel_requested_at !== null,
+      running_for_ms: this.now - (row.started_at ?? this.now),
+      journal: this.tables
+        .entriesOf(row.run_id)
+        .filter(({ kind }) => kind !== "note")
+        .map(({ seq, kind, output }) => ({ seq, kind, output })),
+    };
+  }
+}
+
+function isWaiting(row: RunRow): boolean {
+  return row.status === "queued" || row.status === "paused";
+}
+
+function nameOf({ run_id, tenant_id, lane, priority, queued_at }: RunRow) {
+  return { run_id, tenant_id, lane, priority, queued_at_ms: queued_at };
+}
+
+function limitsOf(row: TenantRow): TenantLimits {
+  return {
+    tenant: row.tenant_id,
+    version: row.version,
+    maxConcurrentRuns: row.max_concurrent_runs,
+    maxQueuedRuns: row.max_queued_runs,
+    requestsPerSecond: 1_000,
+    weight: 1,
+    updated_at: text(row.updated_at),
+    updated_at_ms: row.updated_at,
+  };
+}
+
+/** Times between Postgres and those who ask it are text. */
+function text(ms: number): string {
+  return ms === -Infinity ? "-infinity" : new Date(ms).toISOString();
+}
+
+function read(at: string): number {
+  return at === "-infinity" ? -Infinity : Date.parse(at);
+}
+
+function order(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

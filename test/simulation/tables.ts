@@ -1,0 +1,76 @@
+/** What Postgres keeps, as far as the core reads and writes it. Times are milliseconds of Postgres. */
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { Usage } from "../../shared/contracts/journal.ts";
+import type { NewRun, RunStatus } from "../../shared/contracts/run.ts";
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import type { NewEntry } from "../../shared/store/journal.ts";
+
+export type RunRow = Pick<
+  NewRun,
+  "run_id" | "tenant_id" | "orchestration_id" | "lane" | "priority" | "correlation_id" | "input"
+> & {
+  status: RunStatus;
+  attempt: number;
+  owner: string | null;
+  wake_at: number | null;
+  deadline_at: number | null;
+  event_seq: number;
+  signals: number;
+  crash_count: number;
+  cancel_requested_at: number | null;
+  queued_at: number;
+  started_at: number | null;
+  ended_at: number | null;
+  tokens: number;
+  cost_micro_usd: number;
+  step_count: number;
+  error: string | null;
+};
+
+export type JournalRow = Pick<NewEntry, "kind" | "step_path" | "visit" | "output" | "events" | "events_n"> & {
+  run_id: RunId;
+  seq: number;
+  attempt: number;
+};
+
+export type TenantRow = {
+  tenant_id: TenantId;
+  max_concurrent_runs: number;
+  max_queued_runs: number;
+  version: number;
+  updated_at: number;
+};
+
+export type Letter = { run_id: RunId; seq: number; code: string; attempt: number; resolved: boolean };
+
+export class Tables {
+  readonly runs = new Map<RunId, RunRow>();
+  readonly journal = new Map<RunId, JournalRow[]>();
+  readonly usage: (Usage & { run_id: RunId; seq: number })[] = [];
+  readonly workers = new Map<string, { beat_at: number }>();
+  readonly locks = new Map<string, { holder: string; until: number }>();
+  readonly tenants = new Map<TenantId, TenantRow>();
+  readonly letters: Letter[] = [];
+
+  entriesOf(run: RunId): JournalRow[] {
+    return this.journal.get(run) ?? [];
+  }
+
+  write(entry: JournalRow): void {
+    const entries = this.journal.get(entry.run_id);
+    if (entries) entries.push(entry);
+    else this.journal.set(entry.run_id, [entry]);
+  }
+}
+
+/** The constraints of the table `runs`. @throws Error that says which one a row breaks */
+export function checkRow(row: RunRow): void {
+  const ended = row.ended_at !== null;
+  const no = (name: string): never => {
+    throw new Error(`${row.run_id} breaks ${name}: ${JSON.stringify(row)}`);
+  };
+  if (TERMINAL.has(row.status) !== ended) no("terminal_has_ended");
+  if (ended !== (row.wake_at === null)) no("awake_until_it_ends");
+  if ((row.status === "running") !== (row.owner !== null)) no("running_has_owner");
+  if (row.status === "running" && row.deadline_at === null) no("running_has_deadline");
+}
