@@ -8,7 +8,7 @@ import type { Config } from "./env.ts";
 const TIMEOUT_MS = 1_500;
 
 /** What Redis says when it is in reach and the fault is ours. */
-const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|ERR (?!redis is not reachable|max))/;
+const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
 const queues = new WeakMap<Config, Queue>();
 

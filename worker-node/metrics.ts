@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry } from "prom-client";
+import type { Metric } from "prom-client";
 import type { StateStore } from "../shared/store/state.ts";
 import type { Repairs } from "./repairs/parts.ts";
 
@@ -14,44 +15,51 @@ export function createMetrics(parts: {
   slots: number;
   loopLagMs: () => number;
 }): { text(): Promise<string>; contentType: string } {
+  const metrics: Metric[] = [
+    new Gauge({
+      name: "synapse_runs_without_wakeup",
+      help: "Runs that have not ended and that nothing will touch again: overdue, abandoned or forgotten for a minute",
+      registers: [],
+      async collect() {
+        this.set((await parts.store.withoutWakeup()) + parts.lateRuns());
+      },
+    }),
+    new Gauge({
+      name: "synapse_active_jobs",
+      help: "Runs that this worker executes",
+      registers: [],
+      collect() {
+        this.set(parts.active());
+      },
+    }),
+    new Gauge({
+      name: "synapse_slots",
+      help: "Runs that this worker may execute at once",
+      registers: [],
+      collect() {
+        this.set(parts.slots);
+      },
+    }),
+    new Gauge({
+      name: "synapse_event_loop_lag_seconds",
+      help: "The longest time that this worker's event loop was kept from its work since the last scrape",
+      registers: [],
+      collect() {
+        this.set(parts.loopLagMs() / 1_000);
+      },
+    }),
+    new Counter({
+      name: "synapse_repairs_total",
+      help: "Repairs by this worker's reconciler, by what was wrong (PROTOCOL section 7)",
+      labelNames: ["kind"],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const [kind, count] of Object.entries(parts.repairs)) this.inc({ kind }, count);
+      },
+    }),
+  ];
   const registry = new Registry();
-  const registers = [registry];
-  new Gauge({
-    name: "synapse_runs_without_wakeup",
-    help: "Runs that have not ended and that nothing will touch again: overdue, abandoned or forgotten for a minute",
-    registers,
-    async collect() {
-      this.set((await parts.store.withoutWakeup()) + parts.lateRuns());
-    },
-  });
-  new Gauge({
-    name: "synapse_active_jobs",
-    help: "Runs that this worker executes",
-    registers,
-    collect() {
-      this.set(parts.active());
-    },
-  });
-  new Gauge({ name: "synapse_slots", help: "Runs that this worker may execute at once", registers }).set(
-    parts.slots,
-  );
-  new Gauge({
-    name: "synapse_event_loop_lag_seconds",
-    help: "The longest time that this worker's event loop was kept from its work since the last scrape",
-    registers,
-    collect() {
-      this.set(parts.loopLagMs() / 1_000);
-    },
-  });
-  new Counter({
-    name: "synapse_repairs_total",
-    help: "Repairs by this worker's reconciler, by what was wrong (PROTOCOL section 7)",
-    labelNames: ["kind"],
-    registers,
-    collect() {
-      this.reset();
-      for (const [kind, count] of Object.entries(parts.repairs)) this.inc({ kind }, count);
-    },
-  });
+  for (const metric of metrics) registry.registerMetric(metric);
   return { text: () => registry.metrics(), contentType: registry.contentType };
 }

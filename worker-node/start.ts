@@ -55,6 +55,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   };
   const redis = connect("commands", { commandTimeout: COMMAND_TIMEOUT_MS });
   redis.on("error", (error: Error) => log.warn("redis.error", { message: messageOf(error) }));
+  redis.once("ready", () => void warnOfEviction(redis));
   const commands: RedisCommands = {
     evalsha: (sha, scriptKeys, args) => redis.evalsha(sha, scriptKeys.length, ...scriptKeys, ...args),
     eval: (script, scriptKeys, args) => redis.eval(script, scriptKeys.length, ...scriptKeys, ...args),
@@ -152,7 +153,6 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
     token: config.METRICS_TOKEN,
   });
 
-  await warnOfEviction(redis);
   await leases.beat();
   leases.start();
   reconciler.start();
@@ -205,8 +205,9 @@ function openArtifacts(config: Config): Artifacts | null {
 
 /** A Redis that evicts keys loses the queue piece by piece: that is noticed and mended, but costs each time. */
 async function warnOfEviction(redis: Redis | Cluster): Promise<void> {
+  // Where a service does not tell, there is nothing to warn of.
   const reply = await redis.call("CONFIG", "GET", "maxmemory-policy").catch(() => null);
-  const policy = Array.isArray(reply) ? String(reply[1]) : "unknown";
+  const policy = Array.isArray(reply) ? String(reply[1]) : "noeviction";
   if (policy !== "noeviction") {
     log.warn("redis.may_evict", { policy, advice: "set maxmemory-policy to noeviction" });
   }

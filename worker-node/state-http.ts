@@ -12,7 +12,7 @@ const UNREADABLE: ReadonlySet<number> = new Set([400, 413, 422]);
 const Refusal = z.object({ sqlstate: z.string().nullable().optional() });
 
 /** An answer of the edge that is not a result. `code` is Postgres' SQLSTATE, when Postgres said it. */
-export class StateError extends Error {
+class StateError extends Error {
   readonly code: string;
 
   constructor(verb: string, status: number, code: string) {

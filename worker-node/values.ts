@@ -4,7 +4,7 @@ import type { Json, JsonObject } from "../shared/contracts/json.ts";
 import { Reference } from "../shared/contracts/journal.ts";
 
 /** Values whose JSON is longer lie in the object store; state and events hold references to them. */
-export const INLINE_LIMIT_BYTES = 32 * 1024;
+const INLINE_LIMIT_BYTES = 32 * 1024;
 const PREVIEW_CHARS = 200;
 
 /** Where large values lie. */

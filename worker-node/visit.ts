@@ -55,7 +55,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   const turns = [...progress.turns];
   let tries = progress.park?.tries ?? 0;
   let firstFailedAt = progress.park?.first_failed_at;
-  let answered = 0;
+  let answered = progress.park?.answered ?? 0;
   for (;;) {
     tries += 1;
     try {
@@ -75,6 +75,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
           visit: visit.visit,
           reason: "retry",
           tries,
+          answered,
           error: failure,
           first_failed_at: firstFailedAt,
         };

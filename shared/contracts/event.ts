@@ -1,5 +1,7 @@
 import type { Json, JsonObject } from "./json.ts";
 
+/** An event that its type says all of. */
+type Nothing = Record<string, never>;
 type StepRef = { orch_step_id: string; step_name: string };
 
 /**
@@ -30,7 +32,7 @@ export type EventFields = {
   loop_limit_reached: { orch_step_id: string; iterations: number; max_iterations: number };
   transform_result: StepRef & { result: Json };
   /** A checkpoint inside a step that nothing else was to be told of. */
-  checkpoint: Record<never, never>;
+  checkpoint: Nothing;
   /** A client has the run go on after its end: from its last result, or from before the named step's. */
   run_retried: { from_step_id: string | null };
   orchestration_end: { orch_step_id: string };
@@ -44,10 +46,14 @@ export type EventFields = {
     orch_step_id?: string;
     step_name?: string;
   };
-  done: Record<never, never>;
+  done: Nothing;
 };
 
 export type EventType = keyof EventFields;
 
 /** An event before it is written: its type and its fields. */
-export type RunEvent = { [Type in EventType]: { type: Type } & EventFields[Type] }[EventType];
+export type RunEvent = {
+  [Type in EventType]: EventFields[Type] extends Nothing
+    ? { type: Type }
+    : { type: Type } & EventFields[Type];
+}[EventType];

@@ -62,6 +62,8 @@ export const ParkRecord = z.object({
   reason: z.enum(["retry"]),
   /** How often this visit has been tried so far. */
   tries: z.number().int(),
+  /** How many of them were answered, with a no: the next call outside has a key of its own. */
+  answered: z.number().int().nonnegative().default(0),
   error: z.object({ code: z.string(), message: z.string() }),
   first_failed_at: z.string(),
 });

@@ -20,6 +20,5 @@ function isJson(value: unknown, depth = 0): value is Json {
 /** A JSON value of any shape, at most 64 levels deep. */
 export const JsonValue = z
   .unknown()
-  .refine((value) => isJson(value), "must be a JSON value at most 64 levels deep")
-  .transform((value) => value as Json)
+  .refine((value): value is Json => isJson(value), "must be a JSON value at most 64 levels deep")
   .meta({ id: "Json" });

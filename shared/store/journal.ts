@@ -67,8 +67,7 @@ export type Committed = { run_id: RunId; event_seq: number; signals: number; can
  * repeating a flush harmless: the second time nothing matches.
  */
 export async function flush(sql: Sql, entries: readonly NewEntry[]): Promise<Committed[]> {
-  const column = (read: (entry: NewEntry) => string | number | null) =>
-    pgArray(entries.map(read));
+  const column = (read: (entry: NewEntry) => string | number | null) => pgArray(entries.map(read));
   return sql<Committed[]>`
     with e as (
       select * from unnest(
@@ -155,7 +154,9 @@ function jsonTexts(texts: readonly string[]): string {
 
 /** One dead letter for each end in failure, in the same statement: it exists if and only if the run has failed. */
 function buryDead(sql: Sql, entries: readonly NewEntry[]) {
-  const dead = entries.flatMap(({ run_id, dead_letter }) => (dead_letter ? [{ run_id, ...dead_letter }] : []));
+  const dead = entries.flatMap(({ run_id, dead_letter }) =>
+    dead_letter ? [{ run_id, ...dead_letter }] : [],
+  );
   if (dead.length === 0) return sql``;
   return sql`, buried as (
       insert into dead_letters (run_id, seq, tenant_id, orchestration_id, code, message, stack, step_id, tries, attempt,

@@ -51,10 +51,11 @@ export async function dueRuns(
     select run_id, tenant_id, lane, priority, status, wake_at::text as wake_at,
       floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms,
       extract(epoch from now() - wake_at)::float8 * 1000 as late_ms
-    from runs
+    from runs r
     where status in ('queued', 'paused') and (wake_at, run_id) > (${after.at}::text::timestamptz, ${after.run_id})
       and wake_at <= ${until}::text::timestamptz
-    order by wake_at, run_id limit ${limit}`;
+    -- Of the column: bare, the name would mean the text of the answer, and sort all there is as text.
+    order by r.wake_at, r.run_id limit ${limit}`;
 }
 
 /** A run in a worker's hands, as the queue has to know it. */
@@ -165,8 +166,8 @@ export async function changedLimits(
     select tenant_id as tenant, version::float8 as version, max_concurrent_runs as "maxConcurrentRuns",
       max_queued_runs as "maxQueuedRuns", requests_per_second as "requestsPerSecond", weight,
       updated_at::text as updated_at, extract(epoch from updated_at)::float8 * 1000 as updated_at_ms
-    from tenants where (updated_at, tenant_id) > (${after.at}::text::timestamptz, ${after.tenant})
-    order by updated_at, tenant_id limit ${limit}`;
+    from tenants t where (updated_at, tenant_id) > (${after.at}::text::timestamptz, ${after.tenant})
+    order by t.updated_at, t.tenant_id limit ${limit}`;
 }
 
 /**

@@ -75,11 +75,7 @@ const verbs = {
     findCommitted,
   ),
   beat: verb(z.tuple([Beat]), z.array(OwnedRun), async (sql, worker) => [...(await beat(sql, worker))]),
-  orchestration: verb(
-    z.tuple([z.string(), z.string(), z.number().int()]),
-    z.string().nullable(),
-    readPinned,
-  ),
+  orchestration: verb(z.tuple([z.string(), z.string(), z.number().int()]), z.string().nullable(), readPinned),
   definition: verb(
     z.tuple([z.enum(["agents", "tools"]), TenantId, z.string()]),
     Stored.nullable(),
@@ -97,16 +93,8 @@ const verbs = {
     z.array(HeldRun),
     runningRuns,
   ),
-  owners: verb(
-    z.tuple([]),
-    z.array(z.object({ owner: z.string(), beat_at: z.string().nullable() })),
-    owners,
-  ),
-  takeFromSilent: verb(
-    z.tuple([z.string(), z.string().nullable()]),
-    z.array(WaitingRun),
-    takeFromSilent,
-  ),
+  owners: verb(z.tuple([]), z.array(z.object({ owner: z.string(), beat_at: z.string().nullable() })), owners),
+  takeFromSilent: verb(z.tuple([z.string(), z.string().nullable()]), z.array(WaitingRun), takeFromSilent),
   overdueRuns: verb(z.tuple([]), z.array(OverdueRun), overdueRuns),
   takeOverdue: verb(z.tuple([z.array(OverdueRun).max(1_000)]), z.array(WaitingRun), takeOverdue),
   changedLimits: verb(
@@ -126,9 +114,7 @@ export type VerbName = keyof Verbs;
 
 /** The truth, as workers see it. Two bodies: Postgres itself, and the edge's internal route in front of it. */
 export type StateStore = {
-  [Name in VerbName]: (
-    ...args: z.output<Verbs[Name]["args"]>
-  ) => Promise<z.output<Verbs[Name]["result"]>>;
+  [Name in VerbName]: (...args: z.output<Verbs[Name]["args"]>) => Promise<z.output<Verbs[Name]["result"]>>;
 };
 
 type Call = <Args extends unknown[], Result>(

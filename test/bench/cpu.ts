@@ -1,10 +1,83 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 
 const TICKS_PER_SECOND = 100;
 
-/** The processor time that a process has used, in milliseconds: it does not depend on what else the machine does. */
+/** The processor time that a process has used, in milliseconds: it hardly depends on what else the machine does. */
 export function cpuMs(pid: number): number {
-  // The name in field 2 may hold spaces; what follows its bracket does not.
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return ((Number(fields[11]) + Number(fields[12])) * 1_000) / TICKS_PER_SECOND;
+  const { used } = readStat(pid);
+  return ticksToMs(used);
+}
+
+/** The same for a process with all that it has started, also what has ended since. */
+export function treeCpuMs(root: number): number {
+  const stats = readAll();
+  const ofTree = (pid: number): number => {
+    const stat = stats.get(pid);
+    if (!stat) return 0;
+    const children = Array.from(stats).filter(([, { parent }]) => parent === pid);
+    return children.reduce((sum, [child]) => sum + ofTree(child), stat.used + stat.usedByEnded);
+  };
+  return ticksToMs(ofTree(root));
+}
+
+/** The descendant of `root` that runs the program `name`. */
+export function findDescendant(root: number, name: string): number {
+  const stats = readAll();
+  const isOurs = (pid: number): boolean => {
+    const parent = stats.get(pid)?.parent ?? 0;
+    return parent === root || (parent > 1 && isOurs(parent));
+  };
+  for (const [pid, stat] of stats) if (stat.name === name && isOurs(pid)) return pid;
+  throw new Error(`process ${root} has no descendant ${name}`);
+}
+
+/** How to read the processor time so far, in milliseconds, of each process that is of interest. */
+export type Watched = Record<string, () => number>;
+
+/** Does `work`, and tells how many milliseconds of processor time each of the watched has used meanwhile. */
+export async function withCpu<Result>(
+  watched: Watched,
+  work: () => Promise<Result>,
+): Promise<{ result: Result; usedMs: Map<string, number> }> {
+  const read = () => new Map(Object.entries(watched).map(([name, usedMs]) => [name, usedMs()]));
+  const before = read();
+  const result = await work();
+  const after = read();
+  return {
+    result,
+    usedMs: new Map(Array.from(after, ([name, ms]) => [name, ms - (before.get(name) ?? 0)])),
+  };
+}
+
+type Stat = { name: string; parent: number; used: number; usedByEnded: number };
+
+function readAll(): Map<number, Stat> {
+  const stats = new Map<number, Stat>();
+  for (const entry of readdirSync("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      stats.set(Number(entry), readStat(Number(entry)));
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return stats;
+}
+
+function readStat(pid: number): Stat {
+  // The name in field 2 may hold spaces and brackets; what follows its last bracket does not.
+  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const [open, close] = [text.indexOf("("), text.lastIndexOf(") ")];
+  const fields = text.slice(close + 2).split(" ");
+  const field = (number: number) => Number(fields[number - 3]);
+  return {
+    name: text.slice(open + 1, close),
+    parent: field(4),
+    used: field(14) + field(15),
+    usedByEnded: field(16) + field(17),
+  };
+}
+
+function ticksToMs(ticks: number): number {
+  return (ticks * 1_000) / TICKS_PER_SECOND;
 }

@@ -9,7 +9,12 @@ import { inMemory, startRedis } from "../../local/redis.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/migrate.ts";
+import { makeDefinition } from "./definition.ts";
+import { startBenchEdge } from "./edge.ts";
+import { benchEvents } from "./events.ts";
 import { floors } from "./floors.ts";
+import { benchRedisRest } from "./redis-rest.ts";
+import { benchRequests } from "./requests.ts";
 import { benchRuns } from "./runs.ts";
 import type { Row } from "./stats.ts";
 
@@ -29,9 +34,23 @@ async function bench(): Promise<Row[]> {
       },
       1,
     );
-    const stores = { sql, redis, queue, postgresUrl: postgresService.url, redisUrl: redisService.url };
+    await makeDefinition(sql);
+    const stores = { sql, redis, queue, postgres: postgresService, redisService };
     const floor = await floors(sql, redis);
-    return [...floor.rows, ...(await benchRuns(stores, floor.commitMs))];
+    const runs = await benchRuns(stores, floor.commitMs);
+    const rest = await benchRedisRest(redis, redisService);
+    const edge = await startBenchEdge(dir, stores);
+    try {
+      return [
+        ...floor.rows,
+        ...runs,
+        ...rest,
+        ...(await benchRequests(edge)),
+        ...(await benchEvents(stores, edge)),
+      ];
+    } finally {
+      await edge.stop();
+    }
   } finally {
     redis.disconnect();
     await sql.end({ timeout: 1 });
@@ -42,7 +61,12 @@ async function bench(): Promise<Row[]> {
 
 const rows = await bench();
 console.log(`${cpus().length} cores, ${cpus()[0]?.model ?? "unknown"}\n`);
-for (const { what, figure, unit, mark = "" } of rows) {
-  console.log(`${what.padEnd(44)} ${figure.toFixed(2).padStart(10)} ${unit.padEnd(8)} ${mark}`);
+for (const { what, figure, unit, range, mark = "" } of rows) {
+  const spread = range ? `(${range.map((end) => end.toFixed(end < 100 ? 1 : 0)).join(" to ")})` : "";
+  const columns = [what.padEnd(46), figure.toFixed(2).padStart(10), unit.padEnd(8), spread.padEnd(18), mark];
+  console.log(columns.join(" ").trimEnd());
 }
-writeFileSync("bench.json", `${JSON.stringify({ at: new Date().toISOString(), cores: cpus().length, rows }, null, 2)}\n`);
+writeFileSync(
+  "bench.json",
+  `${JSON.stringify({ at: new Date().toISOString(), cores: cpus().length, rows }, null, 2)}\n`,
+);

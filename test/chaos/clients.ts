@@ -39,7 +39,7 @@ export class Clients {
   async send(): Promise<void> {
     let burstMs = performance.now() + 3_000;
     while (this.#on) {
-      this.#start(this.#random.chance(0.2) ? small.tenant_id : this.#random.pick(tenants).tenant_id);
+      this.#start(this.#random.chance(0.25) ? small.tenant_id : this.#random.pick(tenants).tenant_id);
       if (performance.now() > burstMs) {
         burstMs = performance.now() + BURST_EVERY_MS;
         for (let i = 0; i < BURST; i++) this.#start(flood.tenant_id);

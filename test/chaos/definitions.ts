@@ -129,7 +129,7 @@ const steps: Record<string, Step[]> = {
 
 export const orchestrationNames = Object.keys(steps);
 
-export const orchestrations: JsonObject[] = Object.entries(steps).map(([id, list]) => ({
+export const orchestrations: (JsonObject & { id: string })[] = Object.entries(steps).map(([id, list]) => ({
   id,
   name: id,
   entry_step_id: list[0]?.id ?? "",

@@ -90,8 +90,8 @@ export type KeyRow = z.infer<typeof KeyRow>;
 /** Sizes of the queue's structures by name (`jobs`, `leases`, …), and the names of all other keys. */
 export type RedisRest = { sizes: Record<string, number>; tenants: number; foreign: string[] };
 
-/** How long a killed worker's run stood until another had it. `calm`: nothing else was away meanwhile. */
-export type Takeover = { run: string; ms: number; calm: boolean };
+/** How long a killed worker's run stood, from its death on, until another had it. `calm`: all else was well meanwhile. */
+export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean };
 
 export type Evidence = {
   requests: Request[];

@@ -15,6 +15,7 @@ export const faults = {
   kill: { times: 4, act: kill },
   stop: { times: 2, act: pause },
   drain: { times: 2, act: drain },
+  isolate: { times: 1, act: isolate },
   cut: { times: 3, act: onLink("cut") },
   hang: { times: 2, act: onLink("hang") },
   deaf: { times: 3, act: onLink("deaf") },
@@ -91,6 +92,12 @@ async function drain(system: System, random: Random, log: FaultLog): Promise<voi
 function onLink(mode: Exclude<LinkMode, "open">): Act {
   return ({ links }, random, log) =>
     hold([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
+}
+
+/** One worker alone cannot reach Redis, for so long that it claims straight from Postgres while others do not. */
+async function isolate({ links }: System, random: Random, log: FaultLog): Promise<void> {
+  const toRedis = links.filter(({ name }) => /^worker-\d-redis$/.test(name));
+  await hold([random.pick(toRedis)], "cut", 13_000, log);
 }
 
 /** Holds links in a mode for a while. */

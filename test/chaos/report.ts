@@ -31,12 +31,13 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ["deaths of workers", deaths],
     ["takeovers, calm", quantiles(evidence.takeovers.filter(({ calm }) => calm))],
     ["takeovers, all", quantiles(evidence.takeovers)],
+    ["slowest takeover", slowest(evidence.takeovers)],
     [
       "longest stand while all was up",
       `${Math.round(Math.max(0, ...evidence.standing.map(({ ms }) => ms)))} ms`,
     ],
     ...[...faults.countByKind()]
-      .toSorted()
+      .toSorted(([a], [b]) => a.localeCompare(b))
       .map(([kind, count]): [string, number] => [`fault ${kind}`, count]),
     ...pointNames.map((point): [string, string] => [
       `point ${point}`,
@@ -44,6 +45,11 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ]),
   ];
   return rows.map(([what, figure]) => `${what.padEnd(34)} ${figure}`).join("\n");
+}
+
+function slowest(takeovers: readonly Takeover[]): string {
+  const last = takeovers.toSorted((a, b) => a.ms - b.ms).at(-1);
+  return last ? `${last.run}, its worker died at ${clock(last.diedMs)}` : "none";
 }
 
 function quantiles(takeovers: readonly Takeover[]): string {

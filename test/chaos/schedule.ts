@@ -20,22 +20,33 @@ function isKind(name: string): name is FaultKind {
 /** Who dies as the reconciler leaves its lock behind for 15 s: these points need time between them. */
 const slow = pointNames.filter((point) => /^(rebuild|walk)_/.test(point));
 
-/** Every point once in the first three quarters, every kind once, and then more of them as they are drawn. */
+/** In the beginning, and later now and then, one worker dies while all else is well: takeovers are measured there. */
+const CALM_MS = 26_000;
+const CALM_EVERY_MS = 180_000;
+
+/** Every point once, every kind once, and then more of them as they are drawn; none of it in a calm. */
 export function makeSchedule(seed: number, lengthMs: number): Item[] {
   const random = randomOf(seed, "schedule");
-  const spread = (names: readonly Point[]): Item[] =>
-    random.shuffle(names).map((point, i) => ({ atMs: 2_000 + (lengthMs * 0.75 * i) / names.length, point }));
+  const stormMs = Math.min(lengthMs, CALM_EVERY_MS) - CALM_MS;
+  const spread = (names: readonly Point[], share: number): Item[] =>
+    random
+      .shuffle(names)
+      .map((point, i) => ({ atMs: CALM_MS + (stormMs * share * i) / names.length, point }));
   const bag = kinds.flatMap((kind) => Array.from({ length: faults[kind].times }, () => kind));
   const once = random.shuffle(kinds);
   const drawn: Item[] = [];
-  for (let atMs = 4_000; atMs < lengthMs - 4_000; atMs += random.between(2_500, 6_000)) {
+  for (let atMs = 0; atMs < lengthMs - 4_000; atMs += random.between(3_500, 5_500)) {
+    if (atMs % CALM_EVERY_MS < CALM_MS) {
+      drawn.push({ atMs: atMs + 6_000, fault: "kill" });
+      atMs += CALM_MS;
+    }
     drawn.push({ atMs, fault: once.pop() ?? random.pick(bag) });
   }
   const quick = pointNames.filter((point) => !slow.includes(point));
-  return [...spread(slow), ...spread(quick), ...drawn].toSorted((x, y) => x.atMs - y.atMs);
+  return [...spread(slow, 0.9), ...spread(quick, 0.65), ...drawn].toSorted((x, y) => x.atMs - y.atMs);
 }
 
-/** Does what the schedule says; ends when all its faults have ended. */
+/** Does what the schedule says; ends when all its faults have ended. Throws when one could not be done or undone. */
 export async function follow(
   schedule: readonly Item[],
   system: System,
@@ -46,26 +57,31 @@ export async function follow(
   const startedMs = performance.now();
   const random = randomOf(seed, "faults");
   const underWay: Promise<void>[] = [];
+  let failed: unknown = null;
   for (const item of schedule) {
     await sleep(Math.max(0, startedMs + item.atMs - performance.now()));
     const done =
       "fault" in item
         ? faults[item.fault].act(system, random, log, rolledBack)
         : armPoint(item.point, system, log);
-    // A fault that fails (a store was away that it wanted to ask) is a fault less.
-    underWay.push(done.catch(() => {}));
+    underWay.push(
+      done.catch((error: unknown) => {
+        failed ??= error;
+      }),
+    );
   }
   await Promise.all(underWay);
+  if (failed !== null) throw failed;
 }
 
 /** Most points are passed all the time; these have to be provoked, and again when nobody came by for a while. */
-type Provoke = { act(system: System, log: FaultLog): Promise<void>; everyMs: number };
+type Provoke = { act(system: System, log: FaultLog): Promise<void>; everyMs: number; times: number };
 
 async function armPoint(point: Point, system: System, log: FaultLog): Promise<void> {
   system.points.arm(point);
   const provoke = provoked[point];
   if (!provoke) return;
-  for (let tries = 0; tries < 5; tries++) {
+  for (let tries = 0; tries < provoke.times; tries++) {
     await provoke.act(system, log);
     for (let waitedMs = 0; waitedMs < provoke.everyMs; waitedMs += 200) {
       if (!system.points.isArmed(point)) return;
@@ -74,19 +90,19 @@ async function armPoint(point: Point, system: System, log: FaultLog): Promise<vo
   }
 }
 
-const rebuild: Provoke = { act: flushRedis, everyMs: 18_000 };
+const rebuild: Provoke = { act: flushRedis, everyMs: 18_000, times: 3 };
 
 const provoked: Partial<Record<Point, Provoke>> = {
   rebuild_reset: rebuild,
   rebuild_unbegun: rebuild,
   walk_page: rebuild,
   walk_shown: rebuild,
-  handed_back_unreleased: { act: drainOne, everyMs: 2_500 },
-  claimed_directly: { act: cutRedisOff, everyMs: 1_000 },
+  handed_back_unreleased: { act: drainOne, everyMs: 1_500, times: 20 },
+  claimed_directly: { act: cutRedisOff, everyMs: 5_000, times: 3 },
 };
 
 async function drainOne({ workers }: System, log: FaultLog): Promise<void> {
-  const member = workers.findLast(({ alive }) => alive);
+  const member = workers.find(({ alive, active }) => alive && active > 0);
   if (!member) return;
   log.end(log.begin("drain", member.name, false));
   member.drain();

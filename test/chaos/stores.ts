@@ -1,5 +1,5 @@
 /** The two stores of a chaos run, each on a port that it keeps over restarts. */
-import { copyFileSync, existsSync, rmSync } from "node:fs";
+import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -11,7 +11,6 @@ import { inMemory, startRedis } from "../../local/redis.ts";
 export class PostgresStore {
   readonly #dir: string;
   #service: Service;
-  up = true;
 
   static async start(dir: string): Promise<PostgresStore> {
     return new PostgresStore(dir, await startPostgres({ dir }));
@@ -32,14 +31,12 @@ export class PostgresStore {
 
   /** Away for `downMs`. `crash`: without a shutdown, so that it has to recover from its log. */
   async restart(downMs: number, crash: boolean): Promise<void> {
-    this.up = false;
     if (crash && this.#service.pid !== null) process.kill(this.#service.pid, "SIGQUIT");
     await this.#service.stop();
     await sleep(downMs);
     const { port } = this.#service;
     this.#service = await startPostgres({ dir: this.#dir, port });
     if (this.#service.port !== port) throw new Error(`port ${port} of Postgres was taken meanwhile`);
-    this.up = true;
   }
 
   stop(): Promise<void> {
@@ -56,7 +53,6 @@ export class RedisStore {
   readonly #url: string;
   #service: Service;
   readonly #client: Redis;
-  up = true;
 
   static async start(dir: string): Promise<RedisStore> {
     return new RedisStore(dir, await startRedis({ dir, port: 0, args: inMemory }));
@@ -89,14 +85,10 @@ export class RedisStore {
     rmSync(this.#dump);
   }
 
-  get hasCopy(): boolean {
-    return existsSync(`${this.#dump}.older`);
-  }
-
   async restart(downMs: number, memory: Memory): Promise<void> {
-    if (memory === "kept") await this.#client.save();
-    this.up = false;
-    if (this.#service.pid !== null) process.kill(this.#service.pid, "SIGKILL");
+    // It writes down all it has and ends, in one command: nothing that it granted is forgotten. It has no answer.
+    if (memory === "kept") await this.#client.call("SHUTDOWN", "SAVE").catch(() => {});
+    else if (this.#service.pid !== null) process.kill(this.#service.pid, "SIGKILL");
     await this.#service.stop();
     if (memory === "older") copyFileSync(`${this.#dump}.older`, this.#dump);
     await sleep(downMs);
@@ -104,7 +96,10 @@ export class RedisStore {
     this.#service = await startRedis({ dir: this.#dir, port, args: inMemory });
     if (this.#service.port !== port) throw new Error(`port ${port} of Redis was taken meanwhile`);
     rmSync(this.#dump, { force: true });
-    this.up = true;
+    for (let tries = 0; this.#client.status !== "ready"; tries++) {
+      if (tries > 100) throw new Error("our own connection to Redis did not come back within 5 s");
+      await sleep(50);
+    }
   }
 
   async stop(): Promise<void> {

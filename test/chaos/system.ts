@@ -1,5 +1,5 @@
 /** The whole system in one tree of processes, with a fault proxy between each two of its parts. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,9 +15,9 @@ import { agent, orchestrations, toolAt } from "./definitions.ts";
 import { Link } from "./link.ts";
 import { startModelServer } from "./model-server.ts";
 import { POINTS_FOLDER, Points } from "./points.ts";
-import { endProgram, startProgram } from "./program.ts";
-import type { Program } from "./program.ts";
+import { endProgram } from "./program.ts";
 import { randomOf } from "./random.ts";
+import { Server } from "./server.ts";
 import { PostgresStore, RedisStore } from "./stores.ts";
 import { tenants } from "./tenants.ts";
 import { startToolServer } from "./tool-server.ts";
@@ -26,35 +26,6 @@ import type { Death } from "./workers.ts";
 
 const WORKERS = 3;
 const SLOTS = 6;
-
-/** A program that keeps its port: `restart` ends it in the given way and starts it again. */
-export class Server {
-  readonly #start: () => Promise<Program>;
-  readonly #said: string[] = [];
-  program: Program;
-
-  constructor(program: Program, start: () => Promise<Program>) {
-    this.program = program;
-    this.#start = start;
-  }
-
-  static async start(start: () => Promise<Program>): Promise<Server> {
-    return new Server(await start(), start);
-  }
-
-  /** What all its lives have said. */
-  get lines(): string[] {
-    return [...this.#said, ...this.program.lines];
-  }
-
-  async restart(downMs: number, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
-    if (signal === "SIGKILL") this.program.kill("SIGKILL");
-    await endProgram(this.program);
-    await sleep(downMs);
-    this.#said.push(...this.program.lines);
-    this.program = await this.#start();
-  }
-}
 
 export type System = {
   api: Api;
@@ -102,6 +73,7 @@ async function startParts(
     buildEdge(build),
   ]);
   onStop(() => Promise.all([postgres.stop(), redis.stop()]));
+  keepBuild(build);
   await migrate(postgres.url);
   await seedApiKey(postgres.url, secrets.api_key);
   const [model, tool] = await Promise.all([
@@ -126,7 +98,12 @@ async function startParts(
     REDIS_REST_TOKEN: secrets.rest_token,
     REDIS_REST_PORT: String(restPort),
   };
-  const rest = await serve("redis-rest", "worker-node/redis-rest/main.ts", restEnv, "redis_rest.listening");
+  const rest = await Server.start(
+    "redis-rest",
+    "worker-node/redis-rest/main.ts",
+    restEnv,
+    "redis_rest.listening",
+  );
   onStop(() => endProgram(rest.program));
 
   const edgePort = await freePort(0);
@@ -147,7 +124,7 @@ async function startParts(
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
     },
   };
-  const edge = await serve(
+  const edge = await Server.start(
     "edge",
     "local/edge-main.ts",
     { SYNAPSE_EDGE: JSON.stringify(settings) },
@@ -159,7 +136,7 @@ async function startParts(
   for (const tenant of tenants) await api.must("POST", "/scale/tenants", tenant);
   await api.must("PUT", "/api/v2/tools/note_down", toolAt(`http://127.0.0.1:${tool.port}/note`));
   await api.must("PUT", "/api/v2/agents/agent_noter", agent);
-  for (const each of orchestrations) await api.must("PUT", `/api/v2/orchestrations/${String(each.id)}`, each);
+  for (const each of orchestrations) await api.must("PUT", `/api/v2/orchestrations/${each.id}`, each);
 
   const points = new Points(join(dir, "points"));
   const deaths: Death[] = [];
@@ -195,6 +172,8 @@ async function startParts(
   return { api, postgres, redis, edge, rest, links, workers, points, deaths, model, tool };
 }
 
-function serve(name: string, file: string, env: Record<string, string>, event: string): Promise<Server> {
-  return Server.start(async () => (await startProgram(name, file, env, event, 30_000)).program);
+/** A restart of the edge is to serve this build, whatever is edited meanwhile. */
+function keepBuild(build: string): void {
+  const tomorrow = new Date(Date.now() + 86_400_000);
+  utimesSync(join(build, "options.json"), tomorrow, tomorrow);
 }

@@ -107,7 +107,8 @@ export class Watch {
   }
 
   async #read(): Promise<Row[]> {
-    const rows = await this.#sql`
+    const sql = this.#sql;
+    const rows = await sql`
       select run_id, tenant_id, status, attempt, owner, event_seq, wake_at <= now() as due,
         row_number() over (partition by tenant_id, status order by wake_at)::int as place
       from runs where status in ('queued', 'running', 'paused')`;
@@ -118,7 +119,8 @@ export class Watch {
     const glances = this.#glances;
     if (glances.size === 0) return;
     this.#glances = new Map();
-    const rows = await this.#sql<{ run_id: string; event_seq: number }[]>`
+    const sql = this.#sql;
+    const rows = await sql<{ run_id: string; event_seq: number }[]>`
       select run_id, event_seq from runs where run_id = any(${pgArray(glances.keys())}::text[])`;
     for (const { run_id, event_seq } of rows) {
       const seq = glances.get(run_id) ?? 0;
@@ -179,7 +181,7 @@ export class Watch {
     const calm = meanwhile.every(
       ({ kind, blocks }) => kind === "kill" || kind === "drain" || (kind === "point" && !blocks),
     );
-    this.takeovers.push({ run: now.run_id, ms: atMs - death.atMs, calm });
+    this.takeovers.push({ run: now.run_id, diedMs: death.atMs, ms: atMs - death.atMs, calm });
   }
 }
 

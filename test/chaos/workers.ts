@@ -34,8 +34,11 @@ export class Member {
     return this.#program !== null && !this.stopped;
   }
 
-  get pid(): number | null {
-    return this.#program?.pid ?? null;
+  /** How many runs it has in its hands, as it says itself. */
+  get active(): number {
+    const said = this.#program?.lines ?? [];
+    const count = (event: string): number => said.filter((line) => line.includes(event)).length;
+    return count('"run.claimed"') - count('"run.left"');
   }
 
   /** Lives, again and again, until `end`. A start that fails (a store is away) is tried again. */

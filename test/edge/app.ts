@@ -25,9 +25,12 @@ export type TestApp = {
   stop(): Promise<void>;
 };
 
-/** `vars`: over the Worker's variables. */
-export async function startApp(vars: Record<string, string> = {}): Promise<TestApp> {
-  const world = await startWorld();
+/** `vars`: over the Worker's variables. `database`: as for `startWorld`. */
+export async function startApp(
+  vars: Record<string, string> = {},
+  database?: Promise<string>,
+): Promise<TestApp> {
+  const world = await startWorld(1, database);
   const platformKey = await world.key(null);
   const pending: Promise<unknown>[] = [];
   // One pool instead of a connection for each request: Node does not close them with the request, as workerd does.

@@ -33,9 +33,9 @@ export type World = {
 export const STREAM_SECRET = "a-secret-for-stream-tokens";
 export const STATE_SECRET = "a-secret-for-the-state-route";
 
-/** `eventShards`: how many relay objects there are. */
-export async function startWorld(eventShards = 1): Promise<World> {
-  const [postgresUrl, service] = await Promise.all([freshDatabase(), startRedis()]);
+/** `eventShards`: how many relay objects there are. `database`: the URL of a migrated one, for tests that stop theirs. */
+export async function startWorld(eventShards = 1, database = freshDatabase()): Promise<World> {
+  const [postgresUrl, service] = await Promise.all([database, startRedis()]);
   const sql = postgres(postgresUrl, { ...connectionOptions, max: 4 });
   const redis = new Redis(service.url, { protocol: 2 });
   redis.on("error", () => {});

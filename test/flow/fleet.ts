@@ -19,7 +19,7 @@ import type { WorkerProcess } from "../services/worker-process.ts";
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 
-export const acme = TenantId.parse("acme");
+const acme = TenantId.parse("acme");
 
 /** Starts the stores; `close` ends everything, also the workers. */
 export async function startFleet() {
@@ -107,7 +107,9 @@ export async function startFleet() {
 
     /** All events of a run, in order, as viewers get them (without run_id and seq). */
     async events(run: RunId): Promise<{ type: string; [field: string]: unknown }[]> {
-      const rows = await sql<{ events: string }[]>`select events from journal where run_id = ${run} order by seq`;
+      const rows = await sql<
+        { events: string }[]
+      >`select events from journal where run_id = ${run} order by seq`;
       const Event = z.object({ type: z.string() }).loose();
       return rows.flatMap((row) => row.events.split("\n").map((line) => Event.parse(JSON.parse(line))));
     },

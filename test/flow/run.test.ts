@@ -11,7 +11,14 @@ beforeAll(async () => {
     name: "Two prints",
     entry_step_id: "a",
     steps: [
-      { id: "a", name: "First", type: "print", print_content: "one {state.user_input}", output_key: "one", next_step_id: "b" },
+      {
+        id: "a",
+        name: "First",
+        type: "print",
+        print_content: "one {state.user_input}",
+        output_key: "one",
+        next_step_id: "b",
+      },
       { id: "b", name: "Second", type: "print", print_content: "two after {state.one}", output_key: "two" },
     ],
   });

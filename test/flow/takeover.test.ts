@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { startFleet } from "./fleet.ts";
 import type { Fleet } from "./fleet.ts";
+import { startStateEdge } from "./state-edge.ts";
 
 let fleet: Fleet;
 
@@ -12,8 +13,23 @@ beforeEach(async () => {
     name: "Slow in the middle",
     entry_step_id: "before",
     steps: [
-      { id: "before", name: "Before", type: "print", print_content: "first", output_key: "one", next_step_id: "slow" },
-      { id: "slow", name: "Slow", type: "llm", model: "demo/slow", prompt_template: "Write about {state.one}", output_key: "text", next_step_id: "after" },
+      {
+        id: "before",
+        name: "Before",
+        type: "print",
+        print_content: "first",
+        output_key: "one",
+        next_step_id: "slow",
+      },
+      {
+        id: "slow",
+        name: "Slow",
+        type: "llm",
+        model: "demo/slow",
+        prompt_template: "Write about {state.one}",
+        output_key: "text",
+        next_step_id: "after",
+      },
       { id: "after", name: "After", type: "print", print_content: "last", output_key: "two" },
     ],
   });
@@ -21,7 +37,9 @@ beforeEach(async () => {
 afterEach(() => fleet.close());
 
 async function entries(run: string) {
-  return fleet.sql<{ seq: number; attempt: number; kind: string; step_path: string | null; visit: number | null }[]>`
+  return fleet.sql<
+    { seq: number; attempt: number; kind: string; step_path: string | null; visit: number | null }[]
+  >`
     select seq, attempt, kind, step_path, visit from journal where run_id = ${run} order by seq`;
 }
 
@@ -35,33 +53,43 @@ async function untilInStep(run: string, step: string): Promise<void> {
 }
 
 // Red when: claim refuses silent owners, or the fold forgets results.
-test("another worker finishes the run of a killed one within 20 s, from its last checkpoint", async () => {
-  const first = await fleet.startWorker("first");
-  const run = await fleet.run("orch_slow");
-  await untilInStep(run, "slow");
-  await fleet.startWorker("second");
-  const killedMs = performance.now();
-  await first.stop("SIGKILL");
-  for (;;) {
-    const [row] = await fleet.sql`select attempt from runs where run_id = ${run}`;
-    if (row?.attempt === 2) break;
-    if (performance.now() - killedMs > 20_000) throw new Error("nobody took the run over");
-    await sleep(50);
-  }
-  const row = await fleet.ended(run, 25_000);
-  expect(row).toMatchObject({ status: "completed", attempt: 2, step_count: 3 });
-  const results = (await entries(run)).filter((entry) => entry.kind === "step" || entry.kind === "end");
-  expect(results.map(({ attempt, step_path, visit }) => [attempt, step_path, visit])).toEqual([
-    [1, "before", 1],
-    [2, "slow", 1],
-    [2, "after", 1],
-  ]);
-  const types = (await fleet.events(run)).map((event) => event.type);
-  expect(types.filter((type) => type === "worker_picked_up")).toHaveLength(2);
-  expect(types.filter((type) => type === "orchestration_start")).toHaveLength(1);
-  expect(types.filter((type) => type === "step_start")).toHaveLength(3);
-  expect(types.filter((type) => type === "done")).toHaveLength(1);
-}, 60_000);
+test.each(["Postgres", "the edge"])(
+  "another worker finishes the run of a killed one within 20 s, from its last checkpoint, by way of %s",
+  async (way) => {
+    const edge = way === "the edge" ? await startStateEdge(fleet) : null;
+    const first = await fleet.startWorker("first", edge?.env);
+    const run = await fleet.run("orch_slow");
+    await untilInStep(run, "slow");
+    await fleet.startWorker("second", edge?.env);
+    const killedMs = performance.now();
+    await first.stop("SIGKILL");
+    for (;;) {
+      const [row] = await fleet.sql`select attempt from runs where run_id = ${run}`;
+      if (row?.attempt === 2) break;
+      if (performance.now() - killedMs > 20_000)
+        throw new Error(
+          `nobody took the run over:\n${fleet.workers.flatMap((w) => w.lines.map((l) => JSON.stringify(l))).join("\n")}`,
+        );
+      await sleep(50);
+    }
+    const row = await fleet.ended(run, 25_000);
+    expect(row).toMatchObject({ status: "completed", attempt: 2, step_count: 3 });
+    const results = (await entries(run)).filter((entry) => entry.kind === "step" || entry.kind === "end");
+    expect(results.map(({ attempt, step_path, visit }) => [attempt, step_path, visit])).toEqual([
+      [1, "before", 1],
+      [2, "slow", 1],
+      [2, "after", 1],
+    ]);
+    const types = (await fleet.events(run)).map((event) => event.type);
+    expect(types.filter((type) => type === "worker_picked_up")).toHaveLength(2);
+    expect(types.filter((type) => type === "orchestration_start")).toHaveLength(1);
+    expect(types.filter((type) => type === "step_start")).toHaveLength(3);
+    expect(types.filter((type) => type === "done")).toHaveLength(1);
+    if (edge) expect(edge.asked()).toBeGreaterThan(10);
+    edge?.close();
+  },
+  60_000,
+);
 
 // Red when: `owner` and `attempt` are not in the fence of the flush.
 test("a worker that was stopped and comes back writes nothing into a run that was taken over", async () => {

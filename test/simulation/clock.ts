@@ -75,6 +75,8 @@ export class Process {
   readonly name: string;
   readonly clock: Clock;
   dead = false;
+  /** Told once, in the moment in which it dies. */
+  onDeath: (() => void) | null = null;
   #frozen = false;
   #mail: (() => void)[] = [];
 
@@ -84,7 +86,9 @@ export class Process {
   }
 
   kill(): void {
+    if (this.dead) return;
     this.dead = true;
+    this.onDeath?.();
     this.#mail = [];
   }
 

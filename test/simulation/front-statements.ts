@@ -21,6 +21,7 @@ export function acceptRun(
   counted: "by_queue" | "here",
   startedAt = postgres.now,
 ): boolean {
+  if (postgres.tables.runs.has(run.run_id)) throw new Error("the primary key of runs is taken");
   if (counted === "here" && roomOf(postgres, run.tenant_id) <= 0) return false;
   const { run_id, tenant_id, orchestration_id, lane, priority, correlation_id, input, delay_ms } = run;
   const row: RunRow = {

@@ -259,7 +259,17 @@ export class Postgres implements Statements {
       .map(limitsOf);
   }
 
-  forgetWorkers(): null {
+  withoutWakeup(): number {
+    const isLost = ({ status, owner, wake_at, deadline_at }: RunRow): boolean => {
+      const heardAt = Math.max(this.tables.workers.get(owner ?? "")?.beat_at ?? -Infinity, this.startedAt);
+      if (status === "running") return (deadline_at ?? 0) < this.now - 60_000 || heardAt < this.now - 90_000;
+      return status === "paused" && (wake_at ?? 0) < this.now - 60_000;
+    };
+    return this.#all(isLost).length;
+  }
+
+  /** Nothing here lives for a day. */
+  forgetOld(): null {
     return null;
   }
 

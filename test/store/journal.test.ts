@@ -25,10 +25,21 @@ const call = (name: string, cost: number) => ({
 describe("a flush", () => {
   test("commits the result, its events and the change of the run together, and says where the run is", async () => {
     const run = await store.running();
-    expect(await flush(store.sql, [entryOf(run)])).toEqual([{ run_id: run.run_id, event_seq: 2, signals: 0, cancel: false }]);
-    expect(await store.row(run.run_id)).toMatchObject({ status: "running", event_seq: 2, step_count: 1, current_step_id: "b" });
-    expect(await readEntries(store.sql, run.run_id, 0, 10)).toEqual([{ seq: 2, events_n: 2, events: entryOf(run).events }]);
-    expect((await readStored(store.sql, [run.run_id])).get(run.run_id)).toEqual([{ seq: 2, kind: "step", output: "{}" }]);
+    expect(await flush(store.sql, [entryOf(run)])).toEqual([
+      { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false },
+    ]);
+    expect(await store.row(run.run_id)).toMatchObject({
+      status: "running",
+      event_seq: 2,
+      step_count: 1,
+      current_step_id: "b",
+    });
+    expect(await readEntries(store.sql, run.run_id, 0, 10)).toEqual([
+      { seq: 2, events_n: 2, events: entryOf(run).events },
+    ]);
+    expect((await readStored(store.sql, [run.run_id])).get(run.run_id)).toEqual([
+      { seq: 2, kind: "step", output: "{}" },
+    ]);
   });
 
   // Red when: that part is not in the fence.
@@ -78,13 +89,29 @@ describe("a flush", () => {
 
   test("takes what holds, and leaves out what does not", async () => {
     const [good, fenced, other] = [await store.running(), await store.running(), await store.running()];
-    const committed = await flush(store.sql, [entryOf(good), entryOf(fenced, { attempt: 9 }), entryOf(other)]);
+    const committed = await flush(store.sql, [
+      entryOf(good),
+      entryOf(fenced, { attempt: 9 }),
+      entryOf(other),
+    ]);
     expect(new Set(committed.map(({ run_id }) => run_id))).toEqual(new Set([good.run_id, other.run_id]));
   });
 
   // Red when: values are pasted, or arrays are written without quotes.
   test("keeps every text as it is", async () => {
-    for (const text of ['"', "\\", "\\\\\"", "\n\r\t", "NULL", "{a,b}", "", " ", "é\u{1F600}", "\u2028", "'; drop table runs"]) {
+    for (const text of [
+      '"',
+      "\\",
+      '\\\\"',
+      "\n\r\t",
+      "NULL",
+      "{a,b}",
+      "",
+      " ",
+      "é\u{1F600}",
+      "\u2028",
+      "'; drop table runs",
+    ]) {
       const run = await store.running();
       const output = JSON.stringify({ text, nul: "\u0000", lone: "\udfff" });
       await flush(store.sql, [entryOf(run, { output, step_path: text })]);
@@ -99,7 +126,8 @@ describe("a flush", () => {
     await flush(store.sql, [entryOf(run, { known_seq: 2, usage: [call("a", 1)] })]);
     expect(await store.row(run.run_id)).toMatchObject({ tokens: "45", cost_micro_usd: "124" });
     expect(await store.row(free.run_id)).toMatchObject({ tokens: "0", cost_micro_usd: "0" });
-    const rows = await store.sql`select seq, call, cost_micro_usd from usage where run_id = ${run.run_id} order by seq, call`;
+    const rows =
+      await store.sql`select seq, call, cost_micro_usd from usage where run_id = ${run.run_id} order by seq, call`;
     expect(rows.map(({ seq, call: name, cost_micro_usd }) => [seq, name, cost_micro_usd])).toEqual([
       [2, "a", "100"],
       [2, "b", "23"],
@@ -110,7 +138,9 @@ describe("a flush", () => {
   test("that holds one entry nobody can store commits none of its neighbours", async () => {
     const [run, culprit] = [await store.running(), await store.running()];
     const twice = [call("a", 1), call("a", 1)];
-    await expect(flush(store.sql, [entryOf(run), entryOf(culprit, { usage: twice })])).rejects.toMatchObject({ code: "23505" });
+    await expect(flush(store.sql, [entryOf(run), entryOf(culprit, { usage: twice })])).rejects.toMatchObject({
+      code: "23505",
+    });
     expect(await store.row(run.run_id)).toMatchObject({ event_seq: 0 });
   });
 
@@ -127,7 +157,8 @@ describe("a flush", () => {
     await store.sql`update runs set signals = 3, cancel_requested_at = now() where run_id = ${run.run_id}`;
     const [committed] = await flush(store.sql, [entryOf(run, { deadline_ms: 120_000 })]);
     expect(committed).toMatchObject({ signals: 3, cancel: true });
-    const [row] = await store.sql`select extract(epoch from deadline_at - now())::float8 as s from runs where run_id = ${run.run_id}`;
+    const [row] =
+      await store.sql`select extract(epoch from deadline_at - now())::float8 as s from runs where run_id = ${run.run_id}`;
     expect(row?.s).toBeGreaterThan(118);
     expect(row?.s).toBeLessThan(121);
   });
@@ -140,7 +171,8 @@ describe("a park", () => {
     const run = await store.running();
     await flush(store.sql, [entryOf(run, park)]);
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued", owner: null, ended_at: null });
-    const [row] = await store.sql`select extract(epoch from wake_at - now())::float8 as s from runs where run_id = ${run.run_id}`;
+    const [row] =
+      await store.sql`select extract(epoch from wake_at - now())::float8 as s from runs where run_id = ${run.run_id}`;
     expect(row?.s).toBeGreaterThan(28);
   });
 
@@ -161,14 +193,28 @@ describe("an end", () => {
       const error = status === "failed" ? '{"code":"c","message":"m","step_id":null}' : null;
       await flush(store.sql, [entryOf(run, { kind: "end", status, error, current_step: null })]);
       const row = await store.row(run.run_id);
-      expect(row).toMatchObject({ status, owner: null, wake_at: null, error, current_step_id: null, step_count: 1 });
+      expect(row).toMatchObject({
+        status,
+        owner: null,
+        wake_at: null,
+        error,
+        current_step_id: null,
+        step_count: 1,
+      });
       expect(row["ended_at"]).toBeInstanceOf(Date);
     }
   });
 
   test("in failure leaves one dead letter, other ends none", async () => {
     const [failed, completed] = [await store.running(), await store.running()];
-    const dead_letter = { code: "c", message: "m\u0000", stack: "s", step_id: "a", tries: 3, first_failed_at: null };
+    const dead_letter = {
+      code: "c",
+      message: "m\u0000",
+      stack: "s",
+      step_id: "a",
+      tries: 3,
+      first_failed_at: null,
+    };
     const end = { kind: "end", current_step: null } as const;
     await flush(store.sql, [
       entryOf(failed, { ...end, status: "failed", dead_letter }),
@@ -186,7 +232,8 @@ test("a series of flushes updates rows in place", async () => {
   const runs = await Promise.all(Array.from({ length: 20 }, () => store.running()));
   const updates = async () => {
     await store.sql`select pg_stat_force_next_flush()`;
-    const [stat] = await store.sql`select n_tup_upd::int as n, n_tup_hot_upd::int as hot from pg_stat_user_tables where relname = 'runs'`;
+    const [stat] =
+      await store.sql`select n_tup_upd::int as n, n_tup_hot_upd::int as hot from pg_stat_user_tables where relname = 'runs'`;
     return { n: Number(stat?.n), hot: Number(stat?.hot) };
   };
   const reserved = await store.sql.reserve();
@@ -194,7 +241,10 @@ test("a series of flushes updates rows in place", async () => {
     await reserved`select pg_stat_force_next_flush()`;
     const before = await updates();
     for (let i = 0; i < 25; i++) {
-      await flush(reserved, runs.map((run) => entryOf(run, { known_seq: 2 * i })));
+      await flush(
+        reserved,
+        runs.map((run) => entryOf(run, { known_seq: 2 * i })),
+      );
     }
     await reserved`select pg_stat_force_next_flush()`;
     await reserved`select 1`;

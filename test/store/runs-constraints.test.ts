@@ -14,7 +14,11 @@ test.each([
   ["a run that has ended and does not say when", "terminal_has_ended", "status = 'completed', owner = null"],
   ["a run that says when it ended and has not", "terminal_has_ended", "ended_at = now(), wake_at = null"],
   ["a run without a wake-up", "awake_until_it_ends", "wake_at = null"],
-  ["a run that has ended and will wake", "awake_until_it_ends", "status = 'failed', owner = null, ended_at = now()"],
+  [
+    "a run that has ended and will wake",
+    "awake_until_it_ends",
+    "status = 'failed', owner = null, ended_at = now()",
+  ],
   ["a running run of nobody", "running_has_owner", "owner = null"],
   ["a queued run of somebody", "running_has_owner", "status = 'queued'"],
   ["a running run without a deadline", "running_has_deadline", "deadline_at = null"],

@@ -24,20 +24,33 @@ describe("an accepted run", () => {
 
   test("is queued, due at once, and claimed by nobody", async () => {
     const run = await store.accept();
-    expect(await store.row(run)).toMatchObject({ status: "queued", attempt: 0, owner: null, event_seq: 0, ended_at: null });
+    expect(await store.row(run)).toMatchObject({
+      status: "queued",
+      attempt: 0,
+      owner: null,
+      event_seq: 0,
+      ended_at: null,
+    });
     const [due] = await store.sql`select wake_at <= now() as now from runs where run_id = ${run}`;
     expect(due?.now).toBe(true);
   });
 
   test("with a delay is due then", async () => {
     const run = await store.accept({ delay_ms: 90_000 });
-    const [row] = await store.sql`select extract(epoch from wake_at - queued_at)::float8 as s from runs where run_id = ${run}`;
+    const [row] =
+      await store.sql`select extract(epoch from wake_at - queued_at)::float8 as s from runs where run_id = ${run}`;
     expect(row?.s).toBeCloseTo(90, 1);
   });
 
   // Red when: the input is jsonb, or is read as JSON on its way.
   test("keeps every text that JSON can carry, also a large one", async () => {
-    for (const message of ["a\u0000b", "lone \ud800 surrogate", `q"\\u0000\\n\n\t{},NULL`, "x".repeat(1024 * 1024), ""]) {
+    for (const message of [
+      "a\u0000b",
+      "lone \ud800 surrogate",
+      `q"\\u0000\\n\n\t{},NULL`,
+      "x".repeat(1024 * 1024),
+      "",
+    ]) {
       const input = JSON.stringify({ message, state: { key: message } });
       const run = await store.accept({ input });
       const row = await readRun(store.sql, acme, run);
@@ -61,11 +74,20 @@ describe("what is not accepted", () => {
     const bad = ["nowhere", "theirs", "gone"].map((orchestration_id) => newRun({ orchestration_id }));
     const accepted = await acceptRuns(store.sql, [good, ...bad]);
     expect([...accepted.keys()]).toEqual([good.run_id]);
-    expect((await readPositions(store.sql, bad.map((run) => run.run_id))).size).toBe(0);
+    expect(
+      (
+        await readPositions(
+          store.sql,
+          bad.map((run) => run.run_id),
+        )
+      ).size,
+    ).toBe(0);
   });
 
   test("takes no idempotency key", async () => {
-    await acceptRuns(store.sql, [newRun({ orchestration_id: "nowhere", idempotency_key: "free", request_hash: "h" })]);
+    await acceptRuns(store.sql, [
+      newRun({ orchestration_id: "nowhere", idempotency_key: "free", request_hash: "h" }),
+    ]);
     expect(await findIdempotent(store.sql, acme, "free")).toBeNull();
   });
 });
@@ -79,7 +101,9 @@ describe("an idempotency key", () => {
     expect((await acceptRuns(store.sql, [second])).size).toBe(0);
     expect(await findIdempotent(store.sql, acme, "k1")).toEqual({ run_id: first.run_id, request_hash: "h" });
     expect(await findIdempotent(store.sql, globex, "k1")).toBeNull();
-    expect((await acceptRuns(store.sql, [{ ...keyed("k1"), tenant_id: globex, orchestration_id: "both" }])).size).toBe(1);
+    expect(
+      (await acceptRuns(store.sql, [{ ...keyed("k1"), tenant_id: globex, orchestration_id: "both" }])).size,
+    ).toBe(1);
     expect(await readRun(store.sql, acme, second.run_id)).toBeNull();
   });
 
@@ -97,7 +121,10 @@ describe("an idempotency key", () => {
     const runs = Array.from({ length: 20 }, () => keyed("k3"));
     const sizes = await Promise.all(runs.map(async (run) => (await acceptRuns(store.sql, [run])).size));
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(1);
-    const positions = await readPositions(store.sql, runs.map((run) => run.run_id));
+    const positions = await readPositions(
+      store.sql,
+      runs.map((run) => run.run_id),
+    );
     expect(positions.size).toBe(1);
   });
 });

@@ -20,14 +20,20 @@ test("a beat answers what its worker owns, and nothing else", async () => {
   await store.sql`update runs set signals = 2, cancel_requested_at = now() where run_id = ${mine.run_id}`;
   const owned = await beat(store.sql, beatOf(mine.owner));
   expect(new Set(owned.map(({ run_id }) => run_id))).toEqual(new Set([mine.run_id, second.run_id]));
-  expect(owned.find(({ run_id }) => run_id === mine.run_id)).toMatchObject({ attempt: 1, signals: 2, cancel: true });
+  expect(owned.find(({ run_id }) => run_id === mine.run_id)).toMatchObject({
+    attempt: 1,
+    signals: 2,
+    cancel: true,
+  });
   expect(await beat(store.sql, beatOf(ended.owner))).toEqual([]);
 });
 
 test("a beat ends a silence", async () => {
   const run = await store.running();
   await store.silence(run.owner, 100);
-  expect((await listWorkers(store.sql)).find(({ incarnation }) => incarnation === run.owner)?.status).toBe("offline");
+  expect((await listWorkers(store.sql)).find(({ incarnation }) => incarnation === run.owner)?.status).toBe(
+    "offline",
+  );
   await beat(store.sql, { ...beatOf(run.owner), status: "draining", active: 3 });
   expect((await listWorkers(store.sql)).find(({ incarnation }) => incarnation === run.owner)).toMatchObject({
     status: "draining",

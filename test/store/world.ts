@@ -107,7 +107,10 @@ export function newRun(changes: Partial<NewRun> = {}): NewRun {
 }
 
 /** An entry that this claim may write: the result of a step, with two events, unless `changes` say otherwise. */
-export function entryOf(run: ClaimedRun & { owner: Incarnation }, changes: Partial<NewEntry> = {}): NewEntry {
+export function entryOf(
+  run: Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals"> & { owner: Incarnation },
+  changes: Partial<NewEntry> = {},
+): NewEntry {
   return {
     run_id: run.run_id,
     attempt: run.attempt,

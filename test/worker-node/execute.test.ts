@@ -261,10 +261,7 @@ describe("a step that is left behind", () => {
 });
 
 test("a result that Postgres will not take fails the step, and leaves nothing of it in the final state", async () => {
-  definition = steps(
-    { id: "a", ...llm, output_key: "text", next_step_id: "b" },
-    { id: "b", ...print },
-  );
+  definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
   const flush = truth.store.flush;
   truth.store.flush = async (entries) => {
     if (entries.some(({ kind }) => kind === "step")) throw new SqlError("22021");

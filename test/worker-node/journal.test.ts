@@ -55,7 +55,9 @@ function begin(): void {
 
 const open = (): RunLog => journal.open(truth.open(owner));
 const typesOf = (run: RunId): string[] =>
-  truth.of(run).flatMap(({ events }) => Array.from(events.matchAll(/"type":"(\w+)"/g), ([, type]) => type ?? ""));
+  truth
+    .of(run)
+    .flatMap(({ events }) => Array.from(events.matchAll(/"type":"(\w+)"/g), ([, type]) => type ?? ""));
 
 describe("what runs commit", () => {
   test("is gathered while a flush is under way, one entry for each run", async () => {
@@ -179,7 +181,12 @@ describe("an entry", () => {
   });
 
   test("of a run that is another's is fenced, and shown to nobody", async () => {
-    for (const theft of [{ attempt: 2 }, { owner: newIncarnation("w") }, { status: "queued" as const }, { event_seq: 7 }]) {
+    for (const theft of [
+      { attempt: 2 },
+      { owner: newIncarnation("w") },
+      { status: "queued" as const },
+      { event_seq: 7 },
+    ]) {
       const log = open();
       Object.assign(truth.row(log.run), theft);
       log.note([thought]);

@@ -13,7 +13,13 @@ const owner = newIncarnation("w");
 
 /** A worker's leases on stores whose answers the test writes; time stands still until it is moved. */
 function world() {
-  const said = { owned: [] as OwnedRun[], lost: [] as RunId[], unknown: [] as RunId[], cold: false, away: false };
+  const said = {
+    owned: [] as OwnedRun[],
+    lost: [] as RunId[],
+    unknown: [] as RunId[],
+    cold: false,
+    away: false,
+  };
   const handedBack: RunId[] = [];
   const held: RunId[] = [];
   const colds: number[] = [];
@@ -44,7 +50,15 @@ function world() {
     owner,
     store,
     queue: new Renewing({ evalsha: none, eval: none }, 1),
-    self: () => ({ worker_id: "w", hostname: "h", address: "", status: "online", slots: 1, active: 0, loop_lag_ms: 0 }),
+    self: () => ({
+      worker_id: "w",
+      hostname: "h",
+      address: "",
+      status: "online",
+      slots: 1,
+      active: 0,
+      loop_lag_ms: 0,
+    }),
     onCold: (shard) => colds.push(shard),
   });
   const heard: { signals: number; cancel: boolean }[] = [];

@@ -24,11 +24,16 @@ function migrateInAProcess(): Promise<number | null> {
 
 // Red when: they do not wait for each other: the second would find half a schema, or make it twice.
 test("two processes that migrate an empty database at once, and another later, apply each migration once", async () => {
-  expect(await Promise.all([migrateInAProcess(), migrateInAProcess(), migrate(url.href)])).toEqual([0, 0, undefined]);
+  expect(await Promise.all([migrateInAProcess(), migrateInAProcess(), migrate(url.href)])).toEqual([
+    0,
+    0,
+    undefined,
+  ]);
   await migrate(url.href);
   const sql = postgres(url.href, { max: 1 });
   try {
-    const applied = await sql`select name, count(*)::int as n from schema_migrations group by name order by name`;
+    const applied =
+      await sql`select name, count(*)::int as n from schema_migrations group by name order by name`;
     expect(applied.length).toBeGreaterThan(0);
     expect(applied.every(({ n }) => n === 1)).toBe(true);
   } finally {

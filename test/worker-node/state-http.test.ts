@@ -1,5 +1,4 @@
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { findVerb } from "../../shared/store/state.ts";
 import { judgeStatement } from "../../worker-node/sqlstate.ts";
@@ -26,11 +25,18 @@ beforeEach(async () => {
 afterEach(() => new Promise((resolve) => server.close(resolve)));
 
 function store() {
-  const { port } = server.address() as AddressInfo;
+  const address = server.address();
+  const port = typeof address === "object" && address ? address.port : 0;
   return edgeStateStore(`http://127.0.0.1:${port}`, secret);
 }
 
-const failure = async (): Promise<unknown> => store().lookUp([]).then(() => null, (error: unknown) => error);
+const failure = async (): Promise<unknown> =>
+  store()
+    .lookUp([])
+    .then(
+      () => null,
+      (error: unknown) => error,
+    );
 
 test("a verb is a signed POST of its arguments", async () => {
   expect(await store().lookUp([])).toEqual([]);

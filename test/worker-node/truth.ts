@@ -20,7 +20,12 @@ export type Row = {
  * What happens to one flush: `fail` before it is committed, `lose` its reply after it was, answer after `slow` ms, or
  * `deaf`: it is committed, and the questions that follow get no answer.
  */
-export type Weather = { is: "ok" } | { is: "fail" } | { is: "lose" } | { is: "slow"; ms: number } | { is: "deaf" };
+export type Weather =
+  | { is: "ok" }
+  | { is: "fail" }
+  | { is: "lose" }
+  | { is: "slow"; ms: number }
+  | { is: "deaf" };
 
 /** An output that Postgres would never take. */
 export const POISON = '"poison"';
@@ -100,7 +105,12 @@ export class Truth {
       this.#hear();
       return runs.map((run_id) => {
         const { owner, ...row } = this.row(run_id);
-        const job = { tenant_id: TenantId.parse("acme"), lane: "default" as const, priority: 0, queued_at_ms: 0 };
+        const job = {
+          tenant_id: TenantId.parse("acme"),
+          lane: "default" as const,
+          priority: 0,
+          queued_at_ms: 0,
+        };
         return { run_id, ...job, ...row, owner, owner_silent: false, due_in_ms: 0 };
       });
     },

@@ -83,7 +83,7 @@ function open(lanes: readonly Lane[]): void {
     ...truth.store,
     orchestration: async () => definition,
     claim: async (_owner, runs) => {
-      const got = await Promise.all(runs.map((run) => (claims ? claims(run) : null)));
+      const got = await Promise.all(runs.map(async (run) => (await claims?.(run)) ?? null));
       return got.filter((run) => run !== null);
     },
     lookUp: async (runs) => runs.flatMap((run) => (looks.has(run) ? [lookOf(run)] : [])),
@@ -94,7 +94,15 @@ function open(lanes: readonly Lane[]): void {
       return mine.map(({ run_id }) => run_id);
     },
   };
-  const self = { worker_id: "w", hostname: "h", address: "", status: "online" as const, slots: 5, active: 0, loop_lag_ms: 0 };
+  const self = {
+    worker_id: "w",
+    hostname: "h",
+    address: "",
+    status: "online" as const,
+    slots: 5,
+    active: 0,
+    loop_lag_ms: 0,
+  };
   const leases = new Leases({ owner, store, queue, self: () => self, onCold: () => {} });
   queue.isHeld = (run) => leases.held.has(run);
   const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
@@ -214,7 +222,12 @@ describe("a run that the queue offers and Postgres does not give", () => {
   });
 
   test("is released for a second when somebody has it locked", async () => {
-    const run = await offered({ status: "running", owner: "other#00000000", owner_silent: true, due_in_ms: -500 });
+    const run = await offered({
+      status: "running",
+      owner: "other#00000000",
+      owner_silent: true,
+      due_in_ms: -500,
+    });
     expect(queue.released).toMatchObject([{ run, status: "queued", delayMs: 1_000 }]);
   });
 });
@@ -255,7 +268,9 @@ test("what is offered again while it is executed is not begun a second time", as
 test("a worker whose lanes are all full waits for a slot, not for work", async () => {
   open(["bulk", "mail"]);
   step = (signal) => sleep(60_000, "never", { signal });
-  const runs = (["bulk", "bulk", "mail", "mail"] as const).map((lane) => Object.assign(claimable(), { lane }));
+  const runs = (["bulk", "bulk", "mail", "mail"] as const).map((lane) =>
+    Object.assign(claimable(), { lane }),
+  );
   queue.offers.push(runs.map(({ run_id }) => run_id));
   worker.start();
   await settled(() => expect(worker.active).toBe(4));

@@ -14,7 +14,7 @@ export type Encoding = "plain" | "base64" | "resp2";
  * inside an array is encoded, for they would decode it. In plain, what is not UTF-8 becomes U+FFFD.
  * Source: Upstash, REST API, "Base64 Encoded Responses".
  */
-export function jsonReply(reply: unknown, encoding: "plain" | "base64", nested = false): string {
+function jsonReply(reply: unknown, encoding: "plain" | "base64", nested = false): string {
   if (reply === null || reply === undefined) return "null";
   if (Buffer.isBuffer(reply)) {
     if (encoding === "plain") return JSON.stringify(reply.toString());

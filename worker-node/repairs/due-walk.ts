@@ -7,7 +7,7 @@ const PASS_MS = 1_000;
 /** A run that is shown for the first time so late had lost its wake-up. */
 const LATE_MS = 60_000;
 
-type Walk = { at: WalkPosition; until: string; untilMs: number; first: boolean };
+type Walk = { at: WalkPosition; until: string; untilMs: number; first: boolean; knownMs: number };
 
 /**
  * Rule 1: shows the queue every run that has become due, a few times soon after it did. A walk goes on over as many
@@ -32,7 +32,10 @@ export class DueWalk {
   async pass(shards: Shards): Promise<boolean> {
     const { queue, store, repairs } = this.#parts;
     const startedMs = performance.now();
-    const walk = (this.#walk ??= await this.#start(shards));
+    const knownMs = Math.min(...Array.from(shards.values(), ({ uptoMs }) => uptoMs));
+    // Emptied, or gone back in time, since the walk began: its end would prove what this Redis was never shown.
+    if (this.#walk?.knownMs !== knownMs) this.#walk = null;
+    const walk = (this.#walk ??= await this.#start(knownMs));
     while (performance.now() - startedMs < PASS_MS) {
       const page = await store.dueRuns(walk.at, walk.until, PAGE);
       const [late, fresh] = split(page, (run) => run.late_ms > LATE_MS);
@@ -54,14 +57,14 @@ export class DueWalk {
     return walk.first;
   }
 
-  async #start(shards: Shards): Promise<Walk> {
-    const upto = Math.min(...Array.from(shards.values(), ({ uptoMs }) => uptoMs));
-    const bounds = await this.#parts.store.walkBounds(Number.isFinite(upto) ? upto : null);
+  async #start(knownMs: number): Promise<Walk> {
+    const bounds = await this.#parts.store.walkBounds(Number.isFinite(knownMs) ? knownMs : null);
     return {
       at: { at: bounds.from, run_id: "" },
       until: bounds.until,
       untilMs: bounds.until_ms,
-      first: !Number.isFinite(upto),
+      first: !Number.isFinite(knownMs),
+      knownMs,
     };
   }
 }

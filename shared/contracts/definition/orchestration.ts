@@ -6,7 +6,7 @@ import { AnyStep } from "./step.ts";
 import type { Step } from "./step.ts";
 
 /** What a key of state is meant to hold, and what it holds when a run begins. */
-export const StateField = z.object({
+const StateField = z.object({
   type: orDefault(z.string().max(50).default("string")),
   default: JsonValue.optional(),
   description: text(limits.descriptionChars),

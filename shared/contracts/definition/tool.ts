@@ -2,7 +2,7 @@ import { z } from "zod";
 import { JsonTable, limits, orDefault, orNull, text } from "./fields.ts";
 
 /** The name under which a model calls a tool: what all providers accept. */
-export const ToolName = z
+const ToolName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/, "must be 1 to 64 letters, digits, _ or -");
 

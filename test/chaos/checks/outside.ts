@@ -19,7 +19,8 @@ export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evide
     const run = byId.get(key.split(":")[0] ?? "");
     const promise = "the outside is asked under stable keys";
     if (!run) return [broken(promise, `"${key}" belongs to no run`)];
-    const claims = run.attempt - (parks.get(run.run_id)?.length ?? 0);
+    const resumed = (parks.get(run.run_id) ?? []).filter(({ attempt }) => attempt < run.attempt);
+    const claims = run.attempt - resumed.length;
     if (answered + refused <= claims) return [];
     return [
       broken(

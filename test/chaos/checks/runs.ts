@@ -78,7 +78,7 @@ export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation
   });
 }
 
-export function statusOf(endRecord: string | null): unknown {
+function statusOf(endRecord: string | null): unknown {
   const record: unknown = endRecord === null ? null : JSON.parse(endRecord);
   return typeof record === "object" && record !== null && "status" in record ? record.status : null;
 }

@@ -1,0 +1,71 @@
+/** The edge as `npm start` runs it (Miniflare, a socket of its own), with its REST front, on the bench's stores. */
+import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { buildEdge } from "../../local/edge-build.ts";
+import { startEdgeProcess } from "../../local/edge-process.ts";
+import { freePort } from "../../local/ports.ts";
+import { startRedisRest } from "../../local/redis-rest.ts";
+import type { Service } from "../../local/processes.ts";
+import { Scope } from "../../shared/contracts/tenant.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
+import { newApiKey, saveApiKey } from "../../shared/store/api-keys.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { cpuMs, findDescendant, treeCpuMs } from "./cpu.ts";
+import { TENANT } from "./definition.ts";
+import type { Watched } from "./cpu.ts";
+
+export type BenchEdge = { port: number; key: string; watched: Watched; stop(): Promise<void> };
+
+export async function startBenchEdge(
+  dir: string,
+  {
+    sql,
+    queue,
+    postgres,
+    redisService: redis,
+  }: { sql: Sql; queue: Queue; postgres: Service; redisService: Service },
+): Promise<BenchEdge> {
+  const build = join(dir, "build");
+  mkdirSync(build, { recursive: true });
+  await buildEdge(build);
+  // What a worker does that finds the queue cold.
+  await queue.beginIndex(0);
+  await queue.advanceIndex(0, { uptoMs: Date.now(), full: true });
+  const key = newApiKey();
+  await saveApiKey(sql, key, { tenant: TENANT, name: "bench", scopes: Scope.options });
+
+  const token = randomBytes(16).toString("hex");
+  const rest = await startRedisRest(redis.url, token, await freePort(0));
+  const port = await freePort(0);
+  const edges = await startEdgeProcess({
+    build,
+    data: join(dir, "edge"),
+    ports: [port],
+    s3Port: await freePort(0),
+    s3: { accessKeyId: "bench", secretAccessKey: "bench" },
+    postgresUrl: postgres.url,
+    vars: {
+      UPSTASH_REDIS_REST_URL: rest.url,
+      UPSTASH_REDIS_REST_TOKEN: token,
+      REDIS_URL: redis.url,
+      STREAM_TOKEN_SECRET: "the bench's secret for stream tokens",
+    },
+  });
+  const workerd = findDescendant(edges.pid ?? 0, "workerd");
+  return {
+    port,
+    key,
+    watched: {
+      workerd: () => cpuMs(workerd),
+      "redis-rest": () => cpuMs(rest.pid ?? 0),
+      Postgres: () => treeCpuMs(postgres.pid ?? 0),
+      Redis: () => treeCpuMs(redis.pid ?? 0),
+      "this bench": () => cpuMs(process.pid),
+    },
+    async stop() {
+      await edges.stop();
+      await rest.stop();
+    },
+  };
+}

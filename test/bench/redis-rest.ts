@@ -1,0 +1,52 @@
+import { randomBytes } from "node:crypto";
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import { nodeProgram, startUntil } from "../../local/programs.ts";
+import { startRedisRest } from "../../local/redis-rest.ts";
+import { freePort } from "../../local/ports.ts";
+import type { Service } from "../../local/processes.ts";
+import { cpuMs, treeCpuMs } from "./cpu.ts";
+import { loadRows, requestBytes } from "./load.ts";
+import type { Row } from "./stats.ts";
+
+const CLIENTS = 50;
+const KEY = "bench:value";
+
+/** GETs a second through the REST front, beside what Node's HTTP server does that answers the same without a Redis. */
+export async function benchRedisRest(redis: Redis, service: Service): Promise<Row[]> {
+  await redis.set(KEY, "value");
+  const token = randomBytes(16).toString("hex");
+  const request = requestBytes(
+    "POST",
+    "/",
+    { authorization: `Bearer ${token}` },
+    JSON.stringify(["GET", KEY]),
+  );
+  const bare = await startUntil("bare.listening", 10_000, "bare", nodeProgram("test/bench/bare-http.ts"));
+  const front = await startRedisRest(service.url, token, await freePort(0));
+  const load = { clients: CLIENTS, request, status: 200 };
+  try {
+    const { port } = z.looseObject({ port: z.number() }).parse(bare.said);
+    return [
+      ...(await loadRows(
+        `floor: bare node:http, ${CLIENTS} clients`,
+        { ...load, port },
+        {
+          "node:http": () => cpuMs(bare.child.pid ?? 0),
+        },
+      )),
+      ...(await loadRows(
+        `GET through redis-rest, ${CLIENTS} clients`,
+        { ...load, port: front.port },
+        {
+          "redis-rest": () => cpuMs(front.pid ?? 0),
+          Redis: () => treeCpuMs(service.pid ?? 0),
+        },
+        { perSecond: ">= 10000" },
+      )),
+    ];
+  } finally {
+    await Promise.all([bare.stop(), front.stop()]);
+    await redis.del(KEY);
+  }
+}

@@ -1,0 +1,272 @@
+import { describe, expect, test } from "vitest";
+import { check } from "./checker.ts";
+import type { Evidence, JournalRow } from "./evidence.ts";
+
+const RUN = "run_000000000001_1700000000000";
+const KEY = `${RUN}:write:1:model.1`;
+
+const result = (step: string, visit = 1, effects: string[] = []) => ({
+  step,
+  visit,
+  type: "llm",
+  name: step,
+  set: {},
+  next: null,
+  output_key: null,
+  started_at: "2026-01-01T00:00:00.000Z",
+  duration_ms: 1,
+  tries: 1,
+  tokens: 0,
+  cost_micro_usd: 0,
+  effects,
+});
+
+const event = (type: string, more: object = {}): string =>
+  JSON.stringify({ type, ...more, ts: "2026-01-01T00:00:00.000Z" });
+
+const entry = (seq: number, events: string[], more: Partial<JournalRow>): JournalRow => ({
+  run_id: RUN,
+  seq,
+  events_n: events.length,
+  attempt: 1,
+  kind: "note",
+  step_path: null,
+  visit: null,
+  output: null,
+  events: events.join("\n"),
+  at_ms: 0,
+  ...more,
+});
+
+const ended = (status: string, checkpoint: object | null = null) =>
+  JSON.stringify({ status, checkpoint, response: "", error: null });
+
+/** One run that failed, was retried, and completed under its second attempt: everything as it should be. */
+function sound(): Evidence {
+  const journal = [
+    entry(2, [event("worker_picked_up", { worker_id: "a", attempt: 1 }), event("step_complete")], {
+      kind: "step",
+      output: JSON.stringify(result("write", 1, [KEY])),
+    }),
+    entry(3, [event("done")], { kind: "end", output: ended("failed") }),
+    entry(4, [event("step_start")], { kind: "rewind", output: JSON.stringify({ keep_seq: 2 }) }),
+    entry(6, [event("worker_picked_up", { worker_id: "b", attempt: 2 }), event("done")], {
+      kind: "end",
+      attempt: 2,
+      output: ended("completed", result("after")),
+    }),
+  ];
+  const frames = journal
+    .flatMap(({ events }) => events.split("\n"))
+    .map((line, i) => ({
+      id: `1700000000000-${i + 1}`,
+      data: `{"run_id":"${RUN}","seq":${i + 1},${line.slice(1)}`,
+    }));
+  return {
+    requests: [
+      {
+        id: "r1",
+        tenant: "acme",
+        orchestration: "o",
+        key: "k1",
+        accepted: [RUN, RUN],
+        unknown: false,
+        cancelled: false,
+        retried: 1,
+      },
+    ],
+    runs: [
+      {
+        run_id: RUN,
+        tenant_id: "acme",
+        orchestration_id: "o",
+        status: "completed",
+        attempt: 2,
+        event_seq: 6,
+        crash_count: 0,
+        step_count: 2,
+        tokens: 12,
+        cost_micro_usd: 7,
+        correlation_id: "r1",
+        error: null,
+        cancel_requested: false,
+        queued_ms: 0,
+      },
+    ],
+    journal,
+    usage: [{ run_id: RUN, seq: 2, call: "model.1", kind: "charged", tokens: 12, cost_micro_usd: 7 }],
+    deadLetters: [{ run_id: RUN, seq: 3, code: "x", resolved: true }],
+    keys: [{ tenant_id: "acme", key: "k1", run_id: RUN }],
+    redis: { sizes: { limits: 1, tags: 3, index: 5, jobs: 0 }, tenants: 1, foreign: [] },
+    seen: [
+      { run: RUN, viewer: "final", frames, complete: true },
+      { run: RUN, viewer: "early", frames: frames.slice(0, 3), complete: true },
+      { run: RUN, viewer: "late", frames: frames.slice(0, 1), complete: false },
+    ],
+    tooEarly: [],
+    overruns: [],
+    takeovers: [{ run: RUN, diedMs: 0, ms: 60_000, calm: false }],
+    standing: [{ run: RUN, ms: 9_000 }],
+    calls: new Map([[KEY, { answered: 1, refused: 0, cut: 3 }]]),
+  };
+}
+
+test("a sound history breaks no promise", () => {
+  expect(check(sound())).toEqual([]);
+});
+
+/** The one element that a history is broken at. */
+function only<Item>(items: readonly Item[], at = 0): Item {
+  const item = items.at(at);
+  if (item === undefined) throw new Error("the history has no such thing");
+  return item;
+}
+
+type Breaking = [promise: string, how: string, damage: (e: Evidence) => void];
+
+const breakings: Breaking[] = [
+  [
+    "202 means it will finish",
+    "an accepted run is not there",
+    (e) => only(e.requests).accepted.push("run_gone"),
+  ],
+  ["202 means it will finish", "a run is still running", (e) => (only(e.runs).status = "running")],
+  ["202 means it will finish", "a run is still queued", (e) => (only(e.runs).status = "queued")],
+  ["one run per request", "a client was told of two", (e) => only(e.requests).accepted.push("run_other")],
+  [
+    "one run per request",
+    "a request made two",
+    (e) => e.runs.push({ ...only(e.runs), run_id: RUN.replace("1_", "2_") }),
+  ],
+  ["one run per request", "a refused request made one", (e) => (only(e.requests).accepted = [])],
+  ["one run per request", "nobody asked for it", (e) => (only(e.runs).correlation_id = "r2")],
+  ["one run per request", "the key is another run's", (e) => (only(e.keys).run_id = "run_other")],
+  ["one dead letter per failed run", "an end in failure has none", (e) => (e.deadLetters = [])],
+  [
+    "one dead letter per failed run",
+    "it has two",
+    (e) => e.deadLetters.push({ ...only(e.deadLetters), seq: 6 }),
+  ],
+  [
+    "one dead letter per failed run",
+    "it is unresolved after the retry",
+    (e) => (only(e.deadLetters).resolved = false),
+  ],
+  [
+    "cancelled is a terminal status",
+    "a cancelled run completed",
+    (e) => Object.assign(only(e.requests), { cancelled: true, retried: 0 }),
+  ],
+  ["events are gap-free", "an entry is missing", (e) => e.journal.splice(1, 1)],
+  ["events are gap-free", "two entries overlap", (e) => (only(e.journal, 1).events_n = 2)],
+  ["events are gap-free", "the last entry is missing", (e) => (only(e.runs).event_seq = 7)],
+  [
+    "events are gap-free",
+    "an entry has a line too many",
+    (e) => (only(e.journal, 1).events += `\n${event("checkpoint")}`),
+  ],
+  ["only the owner writes", "an attempt falls", (e) => (only(e.journal, 3).attempt = 0)],
+  ["only the owner writes", "a later attempt wrote than was given", (e) => (only(e.journal, 3).attempt = 3)],
+  [
+    "only the owner writes",
+    "an attempt was given twice",
+    (e) => (only(e.journal, 3).events = only(e.journal, 3).events.replace('"attempt":2', '"attempt":1')),
+  ],
+  [
+    "one end a life",
+    "a life has no end",
+    (e) => Object.assign(only(e.journal, 1), { events: event("checkpoint"), kind: "note" }),
+  ],
+  [
+    "one end a life",
+    "done is told twice",
+    (e) => (only(e.journal, 3).events = [event("done"), event("done")].join("\n")),
+  ],
+  ["one end a life", "the run is not what its end says", (e) => (only(e.runs).status = "failed")],
+  [
+    "a step's result is committed once",
+    "a visit has two results",
+    (e) => (only(e.journal, 3).output = ended("completed", result("write"))),
+  ],
+  ["charges are usage", "tokens are charged that nobody used", (e) => (only(e.runs).tokens = 13)],
+  [
+    "charges are usage",
+    "a call is charged twice",
+    (e) => e.usage.push({ ...only(e.usage), call: "model.2" }),
+  ],
+  ["charges are usage", "money is missing", (e) => (only(e.runs).cost_micro_usd = 6)],
+  ["charges are usage", "a result was not counted", (e) => (only(e.runs).step_count = 1)],
+  ["charges are usage", "a charge belongs to no entry", (e) => (only(e.usage).seq = 5)],
+  [
+    "viewers see the journal",
+    "a viewer got an event twice",
+    (e) => only(e.seen, 1).frames.splice(1, 0, only(only(e.seen).frames)),
+  ],
+  ["viewers see the journal", "a viewer missed one", (e) => only(e.seen, 1).frames.splice(0, 1)],
+  ["viewers see the journal", "a byte is another", (e) => (only(only(e.seen, 1).frames).data += " ")],
+  [
+    "viewers see the journal",
+    "an id is another",
+    (e) => (only(only(e.seen, 1).frames).id = "1700000000000-9"),
+  ],
+  ["viewers see the journal", "a stream ended in the middle", (e) => (only(e.seen, 2).complete = true)],
+  ["viewers see the journal", "the last viewer did not get all", (e) => only(e.seen).frames.splice(3)],
+  [
+    "viewers see the journal",
+    "somebody saw what was never committed",
+    (e) => only(e.seen).frames.push({ id: "1700000000000-7", data: "{}" }),
+  ],
+  [
+    "nothing is shown before its commit",
+    "it was",
+    (e) => e.tooEarly.push({ run: RUN, seq: 3, committed: 2 }),
+  ],
+  [
+    "the outside is asked under stable keys",
+    "more often than claimed",
+    (e) => e.calls.set(KEY, { answered: 2, refused: 1, cut: 0 }),
+  ],
+  [
+    "the outside is asked under stable keys",
+    "for no run",
+    (e) => e.calls.set("run_x:a:1:m", { answered: 1, refused: 0, cut: 0 }),
+  ],
+  [
+    "the outside is asked under stable keys",
+    "again after a park that had heard a no",
+    (e) => {
+      e.calls.set(KEY, { answered: 1, refused: 1, cut: 0 });
+      only(e.journal).kind = "park";
+    },
+  ],
+  [
+    "no silent success",
+    "a result that nobody answered",
+    (e) => e.calls.set(KEY, { answered: 0, refused: 1, cut: 0 }),
+  ],
+  ["nothing is left in Redis", "a job", (e) => (e.redis.sizes.jobs = 1)],
+  ["nothing is left in Redis", "a lease", (e) => (e.redis.sizes.leases = 1)],
+  ["nothing is left in Redis", "a used slot", (e) => (e.redis.sizes.active = 1)],
+  ["nothing is left in Redis", "a place in a ring", (e) => (e.redis.sizes["ring:default"] = 1)],
+  ["nothing is left in Redis", "a key of nobody", (e) => e.redis.foreign.push("synapse:lost")],
+  ["sizes prove completeness", "limits were lost", (e) => (e.redis.sizes.limits = 0)],
+  [
+    "limits are never passed",
+    "they were",
+    (e) => e.overruns.push({ tenant: "small", what: "running", count: 3, limit: 2, atMs: 0 }),
+  ],
+  [
+    "taken over within 20 s",
+    "it took longer, and nothing else was wrong",
+    (e) => (only(e.takeovers).calm = true),
+  ],
+  ["never stuck", "a run stood", (e) => (only(e.standing).ms = 90_000)],
+];
+
+describe("a broken history is told from a sound one:", () => {
+  test.each(breakings)("%s: %s", (promise, _how, damage) => {
+    const evidence = sound();
+    damage(evidence);
+    expect(check(evidence).map((violation) => violation.promise)).toContain(promise);
+  });
+});

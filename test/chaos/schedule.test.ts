@@ -1,0 +1,29 @@
+import { describe, expect, test } from "vitest";
+import { faults } from "./faults.ts";
+import { pointNames } from "./points.ts";
+import { makeSchedule } from "./schedule.ts";
+
+const TWO_MINUTES_MS = 120_000;
+
+describe("a schedule", () => {
+  test("is the same for the same seed, and another for another", () => {
+    expect(makeSchedule(1, TWO_MINUTES_MS)).toEqual(makeSchedule(1, TWO_MINUTES_MS));
+    expect(makeSchedule(1, TWO_MINUTES_MS)).not.toEqual(makeSchedule(2, TWO_MINUTES_MS));
+  });
+
+  test("of two minutes has every point once and every kind of fault, and leaves time for the last of them", () => {
+    for (let seed = 1; seed <= 200; seed++) {
+      const items = makeSchedule(seed, TWO_MINUTES_MS);
+      const armed = items.flatMap((item) => ("point" in item ? [item.point] : []));
+      const drawn = new Set(items.flatMap((item) => ("fault" in item ? [item.fault] : [])));
+      expect(armed.toSorted()).toEqual(pointNames.toSorted());
+      expect([...drawn].toSorted()).toEqual(Object.keys(faults).toSorted());
+      expect(items.at(-1)?.atMs).toBeLessThan(TWO_MINUTES_MS);
+    }
+  });
+
+  test("begins with one death in a calm, where takeovers can be measured", () => {
+    const early = makeSchedule(7, TWO_MINUTES_MS).filter(({ atMs }) => atMs < 26_000);
+    expect(early).toEqual([{ atMs: 6_000, fault: "kill" }]);
+  });
+});

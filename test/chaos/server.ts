@@ -1,0 +1,50 @@
+/** A program that keeps its port: what asks for it finds it again after a restart. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { endProgram, startProgram } from "./program.ts";
+import type { Program } from "./program.ts";
+
+const START_MS = 30_000;
+const START_TRIES = 5;
+
+export class Server {
+  readonly #start: () => Promise<Program>;
+  readonly #said: string[] = [];
+  program: Program;
+
+  private constructor(program: Program, start: () => Promise<Program>) {
+    this.program = program;
+    this.#start = start;
+  }
+
+  /** Starts `file`; it listens when it says `event`. */
+  static async start(
+    name: string,
+    file: string,
+    env: Record<string, string>,
+    event: string,
+  ): Promise<Server> {
+    const start = async () => (await startProgram(name, file, env, event, START_MS)).program;
+    return new Server(await start(), start);
+  }
+
+  /** What all its lives have said. */
+  get lines(): string[] {
+    return [...this.#said, ...this.program.lines];
+  }
+
+  async restart(downMs: number, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    if (signal === "SIGKILL") this.program.kill("SIGKILL");
+    await endProgram(this.program);
+    await sleep(downMs);
+    this.#said.push(...this.program.lines);
+    for (let tries = 1; ; tries++) {
+      try {
+        this.program = await this.#start();
+        return;
+      } catch (error) {
+        // Its store may be away at this moment.
+        if (tries === START_TRIES) throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+/** What the built Worker says while a store is away: in real workerd, whose sockets fail in their own ways. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { startEdge, type Edge } from "../workerd/edge.ts";
+
+let edge: Edge;
+beforeAll(async () => {
+  edge = await startEdge();
+});
+afterAll(() => edge.stop());
+beforeEach(() => {
+  edge.postgres.set("open");
+  edge.redis.set("open");
+});
+
+const RUN = "/api/v2/orchestrations/orch_smoke/run";
+const at = (run: string, rest: string) => `/api/v2/orchestrations/runs/${run}/${rest}`;
+
+describe.each(["refuse", "hang"] as const)("while Postgres is away (%s)", (mode) => {
+  test("everything answers 503 database_away with Retry-After within 1.5 s, also on connections that were kept", async () => {
+    const run = await edge.start();
+    edge.postgres.set(mode);
+    for (const [method, path, body] of [
+      ["POST", RUN, {}],
+      ["GET", at(run, "status"), undefined],
+      ["GET", at(run, "why"), undefined],
+      ["POST", at(run, "cancel"), undefined],
+      ["POST", at(run, "retry"), undefined],
+      ["GET", "/scale/dlq", undefined],
+      ["POST", RUN, {}],
+    ] as const) {
+      const begun = performance.now();
+      const answer = await edge.call(method, path, { ...(body && { body }) });
+      const tookMs = Math.round(performance.now() - begun);
+      console.log(mode, method, path.slice(0, 40), answer.status, tookMs);
+      expect([path, answer.status, tookMs < 1_500 || tookMs]).toEqual([path, 503, true]);
+      expect(answer.headers.get("retry-after")).toBe("2");
+      expect(await answer.json()).toMatchObject({ code: "database_away" });
+    }
+  }, 60_000);
+
+  test("a stream is 200 and asks to come back, and is whole when Postgres is back", async () => {
+    const run = await edge.start();
+    edge.postgres.set(mode);
+    const begun = performance.now();
+    const answer = await edge.call("GET", at(run, "stream"));
+    expect([answer.status, await answer.text()]).toEqual([200, "retry: 1000\n\n"]);
+    expect(performance.now() - begun).toBeLessThan(2_500);
+    edge.postgres.set("open");
+    expect((await edge.call("POST", at(run, "cancel"))).status).toBe(200);
+    expect(await (await edge.call("GET", at(run, "stream"))).text()).toContain('"type":"done"');
+  }, 30_000);
+});
+
+test("while Redis is away a run is accepted and can be cancelled, and a stream is served", async () => {
+  await edge.world.service.stop();
+  const begun = performance.now();
+  const run = await edge.start();
+  const tookMs = Math.round(performance.now() - begun);
+  console.log("accepted without Redis in", tookMs);
+  expect(tookMs).toBeLessThan(3_500);
+  const stream = await edge.call("GET", at(run, "stream"));
+  expect(await (await edge.call("POST", at(run, "cancel"))).json()).toEqual({
+    status: "cancelled",
+    run_id: run,
+  });
+  expect(await stream.text()).toContain('"type":"done"');
+}, 30_000);

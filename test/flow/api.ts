@@ -1,0 +1,108 @@
+/** The API in this process, on stores of the test's own, with real worker processes behind it. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { LiveFeed } from "../../edge/relay/feed.ts";
+import { Relay, TIMING } from "../../edge/relay/relay.ts";
+import { RunId } from "../../shared/contracts/ids.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { keys } from "../../shared/keys.ts";
+import { readEntries } from "../../shared/store/journal.ts";
+import { readPositions } from "../../shared/store/runs.ts";
+import { bodyOf, runPath, startApp } from "../edge/app.ts";
+import type { TestApp } from "../edge/app.ts";
+import { spawnWorker } from "../services/worker-process.ts";
+import type { WorkerProcess } from "../services/worker-process.ts";
+
+export type FlowApi = TestApp & {
+  workers: WorkerProcess[];
+  startWorker(id: string, env?: Record<string, string>): Promise<WorkerProcess>;
+  define(kind: "orchestrations" | "tools", id: string, definition: JsonObject): Promise<void>;
+  start(orchestration: string, body?: JsonObject): Promise<string>;
+  /** The run's status once it is one of these. */
+  until(run: string, statuses: readonly string[], ms?: number): Promise<string>;
+};
+
+const ENDED = ["completed", "failed", "cancelled"];
+
+/** `database`: as for `startWorld`. */
+export async function startApi(database?: Promise<string>): Promise<FlowApi> {
+  const app = await startApp({}, database);
+  const workers: WorkerProcess[] = [];
+  return {
+    ...app,
+    workers,
+    async startWorker(id, env = {}) {
+      const worker = spawnWorker(id, {
+        REDIS_URL: app.world.service.url,
+        SCALE_POSTGRES_URL: app.world.postgresUrl,
+        WORKER_HEALTH_PORT: "0",
+        ...env,
+      });
+      workers.push(worker);
+      await worker.heard("worker.ready");
+      return worker;
+    },
+    async define(kind, id, definition) {
+      const answer = await app.call("PUT", `/api/v2/${kind}/${id}`, { body: definition });
+      if (!answer.ok) throw new Error(`PUT ${id} answered ${answer.status}: ${await answer.text()}`);
+    },
+    async start(orchestration, body = {}) {
+      const answer = await app.call("POST", `/api/v2/orchestrations/${orchestration}/run`, { body });
+      if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
+      return String((await bodyOf(answer)).run_id);
+    },
+    async until(run, statuses, ms = 20_000) {
+      let last = "";
+      for (const startedMs = performance.now(); performance.now() - startedMs < ms; await sleep(20)) {
+        const answer = await app.call("GET", runPath(run, "status"));
+        last = String((await bodyOf(answer)).status);
+        if (statuses.includes(last)) return last;
+      }
+      const said = workers.flatMap((worker) => worker.lines.map((line) => JSON.stringify(line)));
+      throw new Error(`${run} is ${last} after ${ms} ms\n${said.slice(-60).join("\n")}`);
+    },
+    async stop() {
+      await Promise.all(workers.map((worker) => worker.stop("SIGKILL")));
+      await app.stop();
+    },
+  };
+}
+
+export const untilEnd = (api: FlowApi, run: string, ms?: number) => api.until(run, ENDED, ms);
+
+/** Watches runs as the edge's relay object does. */
+export class Watch {
+  readonly #relay: Relay;
+  readonly #feed: LiveFeed;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor({ world: { sql, service } }: FlowApi) {
+    this.#relay = new Relay({
+      page: (run, after) => readEntries(sql, run, after, 200),
+      positions: (runs) => readPositions(sql, runs),
+    });
+    this.#feed = new LiveFeed(service.url, keys.live(0), {
+      entry: (entry) => this.#relay.hear(entry),
+      doubt: () => this.#relay.doubt(),
+    });
+    void this.#feed.follow();
+    this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), TIMING.tickMs);
+  }
+
+  /** All that a viewer sees who is there from the start, once the stream has ended. */
+  see(run: string): Promise<string> {
+    return new Response(this.#relay.join(RunId.parse(run), 0, new AbortController().signal, () => {})).text();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#relay.closeAll();
+    this.#feed.stop();
+  }
+}
+
+/** How often a run's log tells events of these types. */
+export async function count(api: FlowApi, run: string, type: string): Promise<number> {
+  const rows = await api.world.sql<{ events: string }[]>`select events from journal where run_id = ${run}`;
+  const lines = rows.flatMap((row) => row.events.split("\n"));
+  return lines.filter((line) => line.startsWith(`{"type":"${type}"`)).length;
+}

@@ -1,0 +1,160 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { startPostgres } from "../../local/postgres.ts";
+import type { Service } from "../../local/processes.ts";
+import { migrate } from "../../worker-node/migrate.ts";
+import { startRedis } from "../services/services.ts";
+import { Watch, startApi, untilEnd } from "./api.ts";
+import type { FlowApi } from "./api.ts";
+
+const STEPS = 4;
+const SLOW = {
+  name: "Slow",
+  entry_step_id: "s0",
+  steps: Array.from({ length: STEPS }, (_, i) => ({
+    id: `s${i}`,
+    name: `s${i}`,
+    type: "llm",
+    model: "demo/writer",
+    prompt_template: "Write.",
+    output_key: `k${i}`,
+    ...(i + 1 < STEPS && { next_step_id: `s${i + 1}` }),
+  })),
+};
+
+/** The most runs that a tenant had running at any of many moments. */
+function sample(api: FlowApi): { stop(): Promise<Map<string, number>> } {
+  const most = new Map<string, number>();
+  let going = true;
+  const done = (async () => {
+    while (going) {
+      const rows = await api.world.sql<{ tenant_id: string; n: number }[]>`
+        select tenant_id, count(*)::int as n from runs where status = 'running' group by tenant_id`;
+      for (const { tenant_id, n } of rows) most.set(tenant_id, Math.max(n, most.get(tenant_id) ?? 0));
+      await sleep(25);
+    }
+  })();
+  const stop = async () => {
+    going = false;
+    await done;
+    return most;
+  };
+  return { stop };
+}
+
+/** Every run has come to its end, each step once, and its viewer saw all of it, byte for byte the log. */
+async function expectWhole(
+  api: FlowApi,
+  runs: readonly string[],
+  seen: Promise<string>[],
+  ms: number,
+): Promise<void> {
+  for (const [i, run] of runs.entries()) {
+    expect([run, await untilEnd(api, run, ms)]).toEqual([run, "completed"]);
+    const [row] = await api.world.sql`
+      select count(*) filter (where kind in ('step', 'end'))::int as results,
+        count(distinct step_path) filter (where kind in ('step', 'end'))::int as steps,
+        sum(events_n)::int as events, max(seq) as last
+      from journal where run_id = ${run}`;
+    expect(row).toMatchObject({ results: STEPS, steps: STEPS, events: row?.last });
+    const late = await (await api.call("GET", `/api/v2/orchestrations/runs/${run}/stream`)).text();
+    expect(`retry: 1000\n\n${withoutComments(await seen[i])}`).toBe(
+      `retry: 1000\n\n${withoutComments(late)}`,
+    );
+  }
+}
+
+function withoutComments(text = ""): string {
+  return text.replaceAll(/^(: keepalive|retry: 1000)\n\n/gm, "");
+}
+
+// Red when: accept refuses without a queue, workers do not claim directly, or a claim counts without the lock.
+test("Redis goes and comes back empty: every request is accepted, every run ends, no limit is passed, viewers miss nothing", async () => {
+  const api = await startApi();
+  const watch = new Watch(api);
+  let back: Service | null = null;
+  try {
+    await api.define("orchestrations", "slow", SLOW);
+    for (const tenant_id of ["acme", "globex"]) {
+      await api.call("POST", "/scale/tenants", {
+        body: { tenant_id, max_concurrent_runs: 3, max_queued_runs: 100 },
+      });
+    }
+    await Promise.all([api.startWorker("a"), api.startWorker("b")]);
+    const sampled = sample(api);
+    const runs: string[] = [];
+    const seen: Promise<string>[] = [];
+    const startSome = async (n: number) => {
+      for (let i = 0; i < n; i++) {
+        const run = await api.start("slow", { tenant_id: i % 2 === 0 ? "acme" : "globex" });
+        runs.push(run);
+        seen.push(watch.see(run));
+      }
+    };
+    await startSome(8);
+    await api.until(runs[0] ?? "", ["running"]);
+
+    const { port } = api.world.service;
+    await api.world.service.stop();
+    await startSome(8);
+    // The last one was accepted without a queue, and is claimed without one.
+    expect(await untilEnd(api, runs.at(-1) ?? "", 60_000)).toBe("completed");
+    await startSome(6);
+    back = await startRedis(port);
+    await startSome(4);
+    await expectWhole(api, runs, seen, 60_000);
+    const most = await sampled.stop();
+    expect([most.get("acme"), most.get("globex")]).toEqual([3, 3]);
+    await expect
+      .poll(() => api.world.queue.stats(0).catch(() => null), { timeout: 20_000 })
+      .toMatchObject({ ready: 0, leased: 0, due: 0, reserved: 0 });
+    expect(api.workers.map((worker) => worker.process.exitCode)).toEqual([null, null]);
+  } finally {
+    watch.close();
+    await api.stop();
+    await back?.stop();
+  }
+}, 150_000);
+
+// Red when: a worker gives up a flush, or takes the runs of others for dead because nobody could beat.
+test("Postgres goes for 10 s: no worker falls, nothing is lost or done twice, and nobody's runs are taken", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-away-"));
+  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to get through
+  let postgres = await startPostgres({ dir: join(dir, "postgres") });
+  const { url, port } = postgres;
+  const api = await startApi(migrate(url).then(() => url));
+  const watch = new Watch(api);
+  try {
+    await api.define("orchestrations", "slow", SLOW);
+    await Promise.all([api.startWorker("a"), api.startWorker("b")]);
+    const runs: string[] = [];
+    for (let i = 0; i < 16; i++) runs.push(await api.start("slow"));
+    const seen = runs.map((run) => watch.see(run));
+    for (const run of runs) await api.until(run, ["running", "completed"]);
+    await postgres.stop();
+    await sleep(10_000);
+    postgres = await startPostgres({ dir: join(dir, "postgres"), port });
+    await expect
+      .poll(
+        () =>
+          api.world.sql`select 1`.then(
+            () => true,
+            () => false,
+          ),
+        { timeout: 20_000 },
+      )
+      .toBe(true);
+    await expectWhole(api, runs, seen, 60_000);
+    const rows = await api.world.sql`select distinct attempt, crash_count from runs`;
+    expect([...rows]).toEqual([{ attempt: 1, crash_count: 0 }]);
+    expect(api.workers.map((worker) => worker.process.exitCode)).toEqual([null, null]);
+  } finally {
+    watch.close();
+    await api.stop();
+    await postgres.stop();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}, 150_000);

@@ -1,0 +1,168 @@
+import { createServer } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { runPath, bodyOf } from "../edge/app.ts";
+import { count, startApi, untilEnd } from "./api.ts";
+import type { FlowApi } from "./api.ts";
+
+/** A provider and a tool that begin to answer and never finish: they notice when the caller hangs up. */
+class Endless {
+  readonly hungUpMs = new Map<string, number>();
+  readonly open = new Set<string>();
+  readonly #server: Server;
+
+  constructor() {
+    this.#server = createServer((request, response) => {
+      void bodyText(request).then((body) => {
+        const key = /case-\d+/.exec(`${request.url} ${body}`)?.[0] ?? "unknown";
+        this.open.add(key);
+        response.on("close", () => {
+          this.open.delete(key);
+          this.hungUpMs.set(key, performance.now());
+        });
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        response.write(`data: ${JSON.stringify(CHUNK)}\n\n`);
+      });
+    });
+  }
+
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  close(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+}
+
+const CHUNK = {
+  id: "c",
+  object: "chat.completion.chunk",
+  created: 1,
+  model: "endless",
+  choices: [{ index: 0, delta: { role: "assistant", content: "And" }, finish_reason: null }],
+};
+
+async function bodyText(request: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const part of request) text += String(part);
+  return text;
+}
+
+let api: FlowApi;
+let endless: Endless;
+let base: string;
+beforeEach(async () => {
+  endless = new Endless();
+  base = await endless.listen();
+  api = await startApi();
+});
+afterEach(async () => {
+  await api.stop();
+  endless.close();
+});
+
+const cancel = async (run: string) => api.call("POST", runPath(run, "cancel"));
+
+// Red when: the hint is not published, a beat does not follow it, or a step does not pass its signal on.
+test("a cancelled run's model or tool call is hung up within 1 s (p99 of 50), and the run ends as cancelled", async () => {
+  const step = (id: string, fields: object) => ({ id, name: id, ...fields, output_key: "out" });
+  await api.define("orchestrations", "asks_model", {
+    name: "Asks a model",
+    entry_step_id: "ask",
+    steps: [
+      step("ask", { type: "llm", model: "openai-compatible/endless", prompt_template: "{state.user_input}" }),
+    ],
+  });
+  await api.define("tools", "endless_tool", {
+    name: "endless_tool",
+    tool_type: "http",
+    method: "GET",
+    url: `${base}/tool`,
+    inputSchema: { type: "object", properties: { case: { type: "string" } } },
+  });
+  await api.define("orchestrations", "calls_tool", {
+    name: "Calls a tool",
+    entry_step_id: "call",
+    steps: [step("call", { type: "tool", forced_tool: "endless_tool" })],
+  });
+  const env = { WORKER_CONCURRENCY: "30", OPENAI_COMPATIBLE_BASE_URL: base, EGRESS_ALLOW: "127.0.0.1" };
+  await Promise.all([api.startWorker("a", env), api.startWorker("b", env)]);
+  const cases = Array.from({ length: 50 }, (_, i) => `case-${i}`);
+  const runs = await Promise.all(
+    cases.map((message, i) => api.start(i % 2 === 0 ? "asks_model" : "calls_tool", { message })),
+  );
+  await expect.poll(() => endless.open.size, { timeout: 20_000 }).toBe(50);
+
+  const tookMs: number[] = [];
+  for (const [i, run] of runs.entries()) {
+    const askedMs = performance.now();
+    expect(await bodyOf(await cancel(run))).toEqual({ status: "cancellation_requested", run_id: run });
+    const key = cases[i] ?? "";
+    await expect.poll(() => endless.hungUpMs.has(key), { timeout: 10_000, interval: 5 }).toBe(true);
+    tookMs.push((endless.hungUpMs.get(key) ?? Infinity) - askedMs);
+  }
+  tookMs.sort((a, b) => a - b);
+  console.log(
+    `hung up after a cancel: p50 ${tookMs[25]?.toFixed(0)} ms, p99 ${tookMs.at(-1)?.toFixed(0)} ms`,
+  );
+  expect(tookMs.at(-1)).toBeLessThan(1_000);
+  for (const run of runs) {
+    expect(await untilEnd(api, run)).toBe("cancelled");
+    expect(await count(api, run, "done")).toBe(1);
+  }
+  await expect
+    .poll(async () => api.world.queue.stats(0), { timeout: 20_000 })
+    .toMatchObject({ leased: 0, ready: 0 });
+}, 90_000);
+
+// Red when: a cancel or a worker's end does not ask for what it has read of the run.
+test("of many runs that are cancelled at any moment of their lives each has exactly one end", async () => {
+  await api.define("orchestrations", "short", {
+    name: "Short",
+    entry_step_id: "s0",
+    steps: Array.from({ length: 8 }, (_, i) => ({
+      id: `s${i}`,
+      name: `s${i}`,
+      type: "print",
+      print_content: "x",
+      output_key: `k${i}`,
+      ...(i < 7 && { next_step_id: `s${i + 1}` }),
+    })),
+  });
+  await Promise.all([api.startWorker("a"), api.startWorker("b")]);
+  const ends = await Promise.all(
+    Array.from({ length: 120 }, async (_, i) => {
+      await sleep(i * 5);
+      const run = await api.start("short");
+      await sleep((i * 37) % 120);
+      const answer = await cancel(run);
+      const said = answer.status === 200 ? (await bodyOf(answer)).status : answer.status;
+      const status = await untilEnd(api, run);
+      return { run, said, status };
+    }),
+  );
+  const seen = new Map<string, number>();
+  for (const { run, said, status } of ends) {
+    const key = `${said} → ${status}`;
+    seen.set(key, (seen.get(key) ?? 0) + 1);
+    expect([
+      "cancelled → cancelled",
+      "cancellation_requested → cancelled",
+      "cancellation_requested → completed",
+      "409 → completed",
+    ]).toContain(key);
+    expect([run, await count(api, run, "done"), await count(api, run, "orchestration_complete")]).toEqual([
+      run,
+      1,
+      1,
+    ]);
+  }
+  console.log(Object.fromEntries(seen));
+  await sleep(500);
+  for (const { run, status } of ends) expect(await untilEnd(api, run)).toBe(status);
+}, 60_000);

@@ -1,0 +1,157 @@
+/** Clients and their edge: each request is a process of its own, that may die between its lines. PROTOCOL.md 5.1, 5.7, 5.8. */
+import { RunId } from "../../shared/contracts/ids.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
+import type { EndRecord } from "../../shared/contracts/journal.ts";
+import type { NewRun } from "../../shared/contracts/run.ts";
+import { writeLine } from "../../shared/events/lines.ts";
+import { endEvents } from "../../shared/journal/ending.ts";
+import { start } from "../../shared/journal/fold.ts";
+import type { Job, Queue } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/queue.ts";
+import type { CancelEnd } from "../../shared/store/cancel.ts";
+import { Process } from "./clock.ts";
+import * as statements from "./front-statements.ts";
+import { QueueOver } from "./ports.ts";
+import type { ProgramName } from "./programs.ts";
+import type { World } from "./world.ts";
+import type { RunRow } from "./tables.ts";
+
+const MAX_DEPTH = 1_000;
+
+export class Front {
+  readonly #world: World;
+  /** Runs whose 202 a client has seen. */
+  readonly accepted = new Set<RunId>();
+  #requests = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  submit(tenant: TenantId, program: ProgramName, lane: NewRun["lane"]): void {
+    const number = ++this.#requests;
+    const { nowMs } = this.#world.clock;
+    const run_id = RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${nowMs}`);
+    const run: NewRun = {
+      run_id,
+      tenant_id: tenant,
+      orchestration_id: program,
+      lane,
+      priority: 0,
+      correlation_id: `c${number}`,
+      session_id: null,
+      triggered_by: "api",
+      input: '{"message":"hello","state":{}}',
+      metadata: "{}",
+      delay_ms: 0,
+      idempotency_key: null,
+      request_hash: null,
+    };
+    this.#request(`edge submit ${number}`, (process, queue) => this.accept(process, queue, run));
+  }
+
+  /** Place, commit, answer, and only then the queue. */
+  async accept(process: Process, queue: Queue, run: NewRun): Promise<void> {
+    const place = await this.#place(queue, run);
+    if (place === "none") return;
+    const counted = place === "queue" ? "by_queue" : "here";
+    const isIn = await this.#ask(process, "accept", (beganAtMs) =>
+      statements.acceptRun(this.#world.postgres, run, counted, beganAtMs),
+    );
+    if (!isIn) return;
+    this.accepted.add(run.run_id);
+    await queue.enqueue([{ ...jobOf(run, this.#world.clock.nowMs), status: "queued", delayMs: run.delay_ms }]);
+  }
+
+  async #place(queue: Queue, run: { run_id: RunId; tenant_id: TenantId }): Promise<"queue" | "database" | "none"> {
+    try {
+      const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
+      if (answer?.ok) return "queue";
+      const unasked = answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
+      return unasked ? "database" : "none";
+    } catch {
+      return "database";
+    }
+  }
+
+  cancel(run: RunId): void {
+    this.#request(`edge cancel ${run}`, async (process, queue) => {
+      const read = await this.#ask(process, "read", () => this.#world.postgres.tables.runs.get(run)?.status);
+      const known = await this.#ask(process, "read", () => this.#endOf(run));
+      if (!read || !known) return;
+      const [answer] = await this.#ask(process, "cancel", () =>
+        statements.cancelRuns(this.#world.postgres, read === "running" ? [run] : [], read === "running" ? [] : [known.end]),
+      );
+      if (answer?.status === "cancelled") {
+        await queue.finish([{ run, tenant: known.row.tenant_id }], "");
+      } else if (answer?.owner) {
+        this.#world.hint(answer.owner);
+      }
+    });
+  }
+
+  #endOf(run: RunId): { row: RunRow; end: CancelEnd } | null {
+    const row = this.#world.postgres.tables.runs.get(run);
+    if (!row) return null;
+    const record: EndRecord = { status: "cancelled", checkpoint: null, response: "The run was cancelled.", error: null };
+    const lines = endEvents({ run_id: run, steps: [] }, record, start({})).map((event) =>
+      writeLine(event, new Date(), row.correlation_id),
+    );
+    const end = { run_id: run, known_seq: row.event_seq, events: lines.join("\n"), events_n: lines.length };
+    return { row, end: { ...end, output: JSON.stringify(record) } };
+  }
+
+  retry(run: RunId): void {
+    this.#request(`edge retry ${run}`, async (process, queue) => {
+      const row = await this.#ask(process, "read", () => {
+        const found = this.#world.postgres.tables.runs.get(run);
+        return found && { ...found };
+      });
+      if (row?.status !== "failed" && row?.status !== "cancelled") return;
+      const place = await this.#place(queue, row);
+      if (place === "none") return;
+      const rewind = {
+        run_id: run,
+        tenant_id: row.tenant_id,
+        known_seq: row.event_seq,
+        output: JSON.stringify({ keep_seq: row.event_seq }),
+        event: writeLine({ type: "run_retried", from_step_id: null }, new Date(), row.correlation_id),
+      };
+      const queued = await this.#ask(process, "retry", () =>
+        statements.retryRun(this.#world.postgres, rewind, place === "queue" ? "by_queue" : "here"),
+      );
+      if (!queued) return;
+      await queue.enqueue([{ ...jobOf(row, queued.queued_at_ms), status: "queued", delayMs: 0 }]);
+    });
+  }
+
+  setLimit(tenant: TenantId, max_concurrent_runs: number): void {
+    this.#request(`edge limits ${tenant}`, async (process, queue) => {
+      const row = await this.#ask(process, "save", () =>
+        statements.saveTenant(this.#world.postgres, tenant, { max_concurrent_runs, max_queued_runs: 100 }),
+      );
+      const { version } = row;
+      await queue.pushLimits([
+        { tenant, version, maxConcurrentRuns: max_concurrent_runs, maxQueuedRuns: 100, requestsPerSecond: 1_000, weight: 1 },
+      ]);
+    });
+  }
+
+  #request(name: string, handle: (process: Process, queue: Queue) => Promise<void>): void {
+    const { network, redisService, redis, clock, trace } = this.#world;
+    const process = new Process(name, clock);
+    const queue = new QueueOver(network, process, redisService, redis);
+    process.deliver(() => {
+      // A client that gets an error knows nothing; what was committed is true all the same.
+      handle(process, queue).catch((error: unknown) => trace(`${name} failed: ${String(error)}`));
+    });
+  }
+
+  #ask<Answer>(process: Process, verb: string, act: (beganAtMs: number) => Answer): Promise<Answer> {
+    return this.#world.network.call(process, this.#world.postgresService, verb, act);
+  }
+}
+
+function jobOf(run: { run_id: RunId; tenant_id: TenantId; lane: NewRun["lane"]; priority: number }, queuedAtMs: number): Job {
+  return { run: run.run_id, tenant: run.tenant_id, lane: run.lane, score: scoreOf(queuedAtMs, run.priority) };
+}

@@ -1,0 +1,97 @@
+/** PROTOCOL.md section 14 and the promises of DESIGN.md, as far as they can be read off the tables at rest. */
+import { Checkpoint, EndRecord } from "../../shared/contracts/journal.ts";
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import { fold, start, survivors } from "../../shared/journal/fold.ts";
+import { outputsOf, programOf } from "./programs.ts";
+import type { RunRow, Tables } from "./tables.ts";
+import type { World } from "./world.ts";
+
+export function violationsAtRest(world: World): string[] {
+  const { tables } = world.postgres;
+  const found: string[] = [];
+  for (const run of world.front.accepted) if (!tables.runs.has(run)) found.push(`${run} was accepted and is not there`);
+  for (const row of tables.runs.values()) {
+    for (const check of [checkEnd, checkTiles, checkResults, checkUsage, checkLetters, checkOutcome]) {
+      found.push(...check(row, tables).map((what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`));
+    }
+  }
+  for (const { run, state, owner } of world.redis.jobs) found.push(`${run} is left in the queue: ${state} ${owner ?? ""}`);
+  for (const { owner, worker, process } of world.workers) {
+    if (!process.dead && worker.active > 0) found.push(`${owner} still executes ${worker.active} runs`);
+  }
+  return found;
+}
+
+/** 1: terminal, once per life, and each life ends with exactly one `done`. */
+function checkEnd(row: RunRow, tables: Tables): string[] {
+  if (!TERMINAL.has(row.status)) return [`has not ended: ${JSON.stringify(row)}`];
+  const entries = tables.entriesOf(row.run_id);
+  const wrong = entries.flatMap(({ kind, seq, events }, at) => {
+    const dones = events.split("\n").map((line) => line.includes('"type":"done"'));
+    const isLast = at === entries.length - 1;
+    const ok = kind === "end" ? dones.indexOf(true) === dones.length - 1 : !dones.includes(true);
+    const follows = entries[at + 1]?.kind;
+    if (kind === "end" && !isLast && follows !== "rewind") return [`entry ${seq} ended it, and ${follows} follows`];
+    return ok ? [] : [`entry ${seq} has its done elsewhere`];
+  });
+  return entries.at(-1)?.kind === "end" ? wrong : [...wrong, "its last entry is no end"];
+}
+
+/** 2: no hole, no overlap; `attempt` never falls. */
+function checkTiles(row: RunRow, tables: Tables): string[] {
+  let [seq, attempt] = [0, 0];
+  for (const entry of tables.entriesOf(row.run_id)) {
+    if (entry.seq - entry.events_n !== seq) return [`after event ${seq} comes an entry up to ${entry.seq} with ${entry.events_n}`];
+    if (entry.events.split("\n").length !== entry.events_n) return [`entry ${entry.seq} counts its events wrongly`];
+    if (entry.attempt < attempt) return [`attempt ${entry.attempt} wrote after ${attempt}`];
+    ({ seq, attempt } = entry);
+  }
+  return seq === row.event_seq ? [] : [`its journal ends at ${seq}, it says ${row.event_seq}`];
+}
+
+/** 3: one result for each visit of a step. */
+function checkResults(row: RunRow, tables: Tables): string[] {
+  const seen = new Set<string>();
+  return survivors(tables.entriesOf(row.run_id)).flatMap(({ kind, output }) => {
+    if (output === null || (kind !== "step" && kind !== "end")) return [];
+    const json: unknown = JSON.parse(output);
+    const checkpoint = kind === "step" ? Checkpoint.parse(json) : EndRecord.parse(json).checkpoint;
+    const key = checkpoint && `${checkpoint.step} ${checkpoint.visit}`;
+    if (key === null) return [];
+    const again = seen.has(key) ? [`two results of ${key}`] : [];
+    seen.add(key);
+    return again;
+  });
+}
+
+/** 3: what is charged is what was used, and no answer is charged twice. */
+function checkUsage(row: RunRow, tables: Tables): string[] {
+  const calls = tables.usage.filter(({ run_id }) => run_id === row.run_id);
+  const tokens = calls.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0);
+  const cost = calls.reduce((sum, call) => sum + call.cost_micro_usd, 0);
+  const wrong = tokens !== row.tokens || cost !== row.cost_micro_usd ? [`its totals are not the sum of its usage`] : [];
+  const { usage } = programOf(row.orchestration_id);
+  const isTooMuch = calls.length > usage || (row.status === "completed" && calls.length !== usage);
+  return isTooMuch ? [...wrong, `${calls.length} calls are charged, not ${usage}`] : wrong;
+}
+
+/** 8: one unresolved dead letter for a failed run, none for others. */
+function checkLetters(row: RunRow, tables: Tables): string[] {
+  const open = tables.letters.filter(({ run_id, resolved }) => run_id === row.run_id && !resolved).length;
+  const due = row.status === "failed" ? 1 : 0;
+  return open === due ? [] : [`${open} open dead letters`];
+}
+
+/** Promise 6, no silent success; and no failure for a reason that is not the program's own. */
+function checkOutcome(row: RunRow, tables: Tables): string[] {
+  const program = programOf(row.orchestration_id);
+  const progress = fold(start({}).state, tables.entriesOf(row.run_id));
+  if (row.status === "completed") {
+    const [state, due] = [JSON.stringify(progress.state), JSON.stringify(outputsOf(program))];
+    if (!program.outcomes.includes("completed")) return ["cannot have completed"];
+    return state === due ? [] : [`its steps wrote ${state}, not ${due}`];
+  }
+  if (row.status === "cancelled") return row.cancel_requested_at === null ? ["nobody cancelled it"] : [];
+  const code = progress.end?.error?.code ?? "none";
+  return row.status !== "failed" || code === "poison" || program.outcomes.includes(code) ? [] : [`failed as ${code}`];
+}

@@ -1,0 +1,94 @@
+/** The stores as one process sees them: StateStore and Queue, each call over the network. */
+import type { RunId } from "../../shared/contracts/ids.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import type { StateStore, VerbName } from "../../shared/store/state.ts";
+import type { Process } from "./clock.ts";
+import type { Args, Statements } from "./postgres.ts";
+import type { Redis } from "./redis.ts";
+import type { Network, Service } from "./wire.ts";
+
+export function storeOver(network: Network, process: Process, service: Service, store: Statements): StateStore {
+  const ask = <Answer>(verb: VerbName, act: () => Answer): Promise<Answer> =>
+    network.call(process, service, verb, act);
+  return {
+    claim: (...args: Args<"claim">) => ask("claim", () => store.claim(...args)),
+    claimDirectly: (...args) => ask("claimDirectly", () => store.claimDirectly(...args)),
+    lookUp: (...args) => ask("lookUp", () => store.lookUp(...args)),
+    handBack: (...args) => ask("handBack", () => store.handBack(...args)),
+    flush: (...args) => ask("flush", () => store.flush(...args)),
+    findCommitted: (...args) => ask("findCommitted", () => store.findCommitted(...args)),
+    beat: (...args) => ask("beat", () => store.beat(...args)),
+    orchestration: (...args) => ask("orchestration", () => store.orchestration(...args)),
+    definition: (...args) => ask("definition", () => store.definition(...args)),
+    takeLock: (...args) => ask("takeLock", () => store.takeLock(...args)),
+    walkBounds: (...args) => ask("walkBounds", () => store.walkBounds(...args)),
+    dueRuns: (...args) => ask("dueRuns", () => store.dueRuns(...args)),
+    runningRuns: (...args) => ask("runningRuns", () => store.runningRuns(...args)),
+    owners: (...args) => ask("owners", () => store.owners(...args)),
+    takeFromSilent: (...args) => ask("takeFromSilent", () => store.takeFromSilent(...args)),
+    overdueRuns: (...args) => ask("overdueRuns", () => store.overdueRuns(...args)),
+    takeOverdue: (...args) => ask("takeOverdue", () => store.takeOverdue(...args)),
+    changedLimits: (...args) => ask("changedLimits", () => store.changedLimits(...args)),
+    withoutWakeup: (...args) => ask("withoutWakeup", () => store.withoutWakeup(...args)),
+    forgetOld: (...args) => ask("forgetOld", () => store.forgetOld(...args)),
+  };
+}
+
+/** A Queue whose scripts are never run: each verb is the model's. */
+export class QueueOver extends Queue {
+  readonly #ask: <Answer>(verb: string, act: () => Answer) => Promise<Answer>;
+  readonly #redis: Redis;
+
+  constructor(network: Network, process: Process, service: Service, redis: Redis) {
+    const unasked = async (): Promise<never> => {
+      throw new Error("the simulation has no scripts: a verb of the queue is missing here");
+    };
+    super({ eval: unasked, evalsha: unasked }, 1);
+    this.#redis = redis;
+    this.#ask = (verb, act) => network.call(process, service, verb, act);
+  }
+
+  override admit(...args: Parameters<Queue["admit"]>) {
+    return this.#ask("admit", () => this.#redis.admit(...args));
+  }
+  override async enqueue(jobs: Parameters<Queue["enqueue"]>[0]) {
+    return jobs.length === 0 ? 0 : this.#ask("enqueue", () => this.#redis.enqueue(jobs));
+  }
+  override claim(_shard: number, ...args: Parameters<Redis["claim"]>) {
+    return this.#ask("take", () => this.#redis.claim(...args));
+  }
+  override renew(_shard: number, ...args: Parameters<Redis["renew"]>) {
+    return this.#ask("renew", () => this.#redis.renew(...args));
+  }
+  override async hold(...args: Parameters<Queue["hold"]>) {
+    if (args[0].length > 0) await this.#ask("hold", () => this.#redis.hold(...args));
+  }
+  override async release(...args: Parameters<Queue["release"]>) {
+    if (args[0].length > 0) await this.#ask("release", () => this.#redis.release(...args));
+  }
+  override async finish(jobs: Parameters<Queue["finish"]>[0], owner: string) {
+    const runs = jobs.map(({ run }): RunId => run);
+    if (runs.length > 0) await this.#ask("finish", () => this.#redis.finish(runs, owner));
+  }
+  override async pushLimits(limits: Parameters<Queue["pushLimits"]>[0]) {
+    if (limits.length > 0) await this.#ask("pushLimits", () => this.#redis.pushLimits(limits));
+  }
+  override reset() {
+    return this.#ask("reset", () => this.#redis.reset());
+  }
+  override beginIndex() {
+    return this.#ask("beginIndex", () => this.#redis.beginIndex());
+  }
+  override readIndex() {
+    return this.#ask("readIndex", () => this.#redis.readIndex());
+  }
+  override advanceIndex(_shard: number, progress: Parameters<Queue["advanceIndex"]>[1]) {
+    return this.#ask("advanceIndex", () => this.#redis.advanceIndex(progress));
+  }
+  override settle() {
+    return this.#ask("settle", () => this.#redis.settle());
+  }
+  override list() {
+    return this.#ask("list", () => ({ cursor: "0", jobs: this.#redis.list() }));
+  }
+}

@@ -1,0 +1,152 @@
+/** What the runs of the simulation do: definitions, the models and tools behind them, and what must come of each. */
+import { RetryableError, TerminalError } from "../../worker-node/engine/errors.ts";
+import type { Models, Tools } from "../../worker-node/engine/ports.ts";
+import { here } from "./clock.ts";
+import type { Library } from "./postgres.ts";
+import { setTimeout as sleep } from "./timers-promises.ts";
+
+/**
+ * `outcomes`: `completed`, or the codes with which it may fail. `usage`: how many model calls are charged. `workMs`: how
+ * long it takes when nothing goes wrong.
+ */
+type Program = { steps: object[]; minutes?: number; outcomes: readonly string[]; usage: number; workMs: number };
+
+const print = (id: string, next: string | null = null) => ({
+  id,
+  type: "print",
+  print_content: `said by ${id}`,
+  output_key: id,
+  next_step_id: next,
+});
+const tool = (name: string, more: object = {}) => ({
+  id: name,
+  type: "tool",
+  forced_tool: name,
+  output_key: name,
+  next_step_id: "last",
+  ...more,
+});
+const llm = { id: "write", type: "llm", prompt_template: "Write.", output_key: "write", next_step_id: "fetch" };
+const agent = {
+  id: "work",
+  type: "agent",
+  agent_id: "helper",
+  prompt_template: "Work.",
+  output_key: "work",
+  next_step_id: "last",
+};
+
+export const programs = {
+  prints: { steps: [print("first", "second"), print("second", "last"), print("last")], outcomes: ["completed"], usage: 0, workMs: 200 },
+  talk: { steps: [llm, tool("fetch"), print("last")], outcomes: ["completed"], usage: 1, workMs: 1_500 },
+  agent: { steps: [agent, print("last")], outcomes: ["completed"], usage: 2, workMs: 1_800 },
+  long: { steps: [print("first", "slow"), tool("slow"), print("last")], outcomes: ["completed"], usage: 0, workMs: 8_500 },
+  flaky: {
+    steps: [tool("flaky", { retry: { attempts: 5, base_seconds: 1, max_seconds: 2 } }), print("last")],
+    outcomes: ["completed"],
+    usage: 0, workMs: 12_000,
+  },
+  doomed: { steps: [print("first", "doomed"), tool("doomed"), print("last")], outcomes: ["doomed"], usage: 0, workMs: 800 },
+  hang: { steps: [tool("hang", { timeout_seconds: 4 }), print("last")], outcomes: ["step_timeout"], usage: 0, workMs: 4_500 },
+  tired: {
+    steps: [tool("tired", { retry: { attempts: 10, base_seconds: 2, max_seconds: 4 } }), print("last")],
+    minutes: 0.1,
+    outcomes: ["run_timeout", "tired"],
+    usage: 0, workMs: 8_000,
+  },
+  killer: { steps: [print("first", "killer"), tool("killer"), print("last")], outcomes: ["poison"], usage: 0, workMs: 65_000 },
+} satisfies Record<string, Program>;
+
+export type ProgramName = keyof typeof programs;
+
+export function programOf(orchestration: string): Program {
+  const found = Object.entries(programs).find(([name]) => name === orchestration);
+  if (!found) throw new Error(`there is no program ${orchestration}`);
+  return found[1];
+}
+
+/** What a completed run's steps have written. */
+export function outputsOf({ steps }: Program): Record<string, unknown> {
+  const ids = steps.map((step) => ("id" in step ? String(step.id) : ""));
+  return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `said by ${id}`]));
+}
+
+const outputs = new Map<string, unknown>([
+  ["write", "one two three "],
+  ["work", "one two three "],
+  ...["fetch", "slow", "flaky"].map((name): [string, unknown] => [name, { found: name }]),
+]);
+
+const TOOLS = ["fetch", "slow", "flaky", "doomed", "hang", "tired", "killer"];
+
+export const library: Library = {
+  orchestrations: new Map(
+    Object.entries(programs).map(([id, program]: [string, Program]) => {
+      const [first] = program.steps;
+      const entry_step_id = first && "id" in first ? first.id : null;
+      const timeout_minutes = program.minutes ?? 30;
+      return [id, JSON.stringify({ id, name: id, entry_step_id, steps: program.steps, timeout_minutes })];
+    }),
+  ),
+  named: new Map([
+    ["agents helper", JSON.stringify({ id: "helper", name: "Helper", tools: ["fetch"] })],
+    ...TOOLS.map((name): [string, string] => [
+      `tools ${name}`,
+      JSON.stringify({ name, tool_type: "http", url: "https://example.com/" }),
+    ]),
+  ]),
+};
+
+/** The outside world: it counts the calls of each run, whoever makes them. */
+export class Outside {
+  readonly #calls = new Map<string, number>();
+
+  readonly tools: Tools = {
+    call: async ({ tool: { name }, effectKey, signal }) => {
+      const call = this.#count(effectKey);
+      await sleep(name === "slow" ? 8_000 : 300, undefined, { signal });
+      switch (name) {
+        case "doomed":
+          throw new TerminalError("doomed", "this tool never works");
+        case "tired":
+          throw new RetryableError("tired", "this tool is always too tired", { answered: true });
+        case "flaky":
+          if (call > 2) break;
+          throw new RetryableError("busy", "come back later", { answered: true, retryAfterMs: call === 1 ? 8_000 : 100 });
+        case "hang":
+          await new Promise(() => {});
+          break;
+        case "killer":
+          here().kill();
+          await new Promise(() => {});
+          break;
+        default:
+      }
+      return { found: String(name) };
+    },
+  };
+
+  readonly models: Models = {
+    generate: async ({ messages, tools, signal, onText }) => {
+      const asks = tools.length > 0 && !messages.some(({ role }) => role === "tool");
+      const usage = { provider: "sim", model: "m", input_tokens: 10, output_tokens: 5, cost_micro_usd: 7 };
+      if (asks) {
+        await sleep(200, undefined, { signal });
+        return { text: "", tool_calls: [{ id: "1", name: "fetch", args: {} }], usage };
+      }
+      for (const word of ["one ", "two ", "three "]) {
+        await sleep(150, undefined, { signal });
+        onText(word);
+      }
+      return { text: "one two three ", tool_calls: [], usage };
+    },
+  };
+
+  /** Which call of a run's step this is, from 1. */
+  #count(effectKey: string): number {
+    const [run, step] = effectKey.split(":");
+    const calls = (this.#calls.get(`${run}:${step}`) ?? 0) + 1;
+    this.#calls.set(`${run}:${step}`, calls);
+    return calls;
+  }
+}

@@ -1,0 +1,213 @@
+/**
+ * The queue in Redis: the model that the scripts are proved against (test/queue/model.ts), with what the core needs
+ * besides the jobs: the index, and markers. Whose turn it is among tenants, chance decides.
+ */
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { Lane } from "../../shared/contracts/run.ts";
+import type { Admission, Claim, IndexProgress, Job, JobName, Limits, Waiting } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/queue.ts";
+import { Model } from "../queue/model.ts";
+import type { Caps, Entry } from "../queue/model.ts";
+import type { Clock } from "./clock.ts";
+
+/** All that a Redis holds: what is lost together, and what a rollback brings back together. */
+type Memory = { model: Model; uptoMs: number; limitsUptoMs: number; robbed: boolean };
+
+export class Redis {
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  #memory: Memory = emptyMemory();
+  /** Those who wait for a marker. */
+  #waiting: { lanes: readonly Lane[]; wake(): void }[] = [];
+
+  constructor(clock: Clock, random: () => number) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** What is in it now. */
+  get jobs(): Entry[] {
+    return [...this.#memory.model.jobs.values()];
+  }
+
+  /** Everything is lost. */
+  empty(): void {
+    this.#memory = emptyMemory();
+  }
+
+  snapshot(): Memory {
+    const { model, ...rest } = this.#memory;
+    const copy = new Model(0);
+    for (const [run, entry] of model.jobs) copy.jobs.set(run, { ...entry });
+    for (const [tenant, limits] of model.limits) copy.limits.set(tenant, limits);
+    for (const [tenant, bucket] of model.buckets) copy.buckets.set(tenant, { ...bucket });
+    copy.index = model.index && { ...model.index };
+    return { ...rest, model: copy };
+  }
+
+  restore(memory: Memory): void {
+    this.#memory = memory;
+  }
+
+  /** A key is lost: that of the waiting jobs, so that nobody will ever claim them. */
+  rob(): void {
+    const { model } = this.#memory;
+    for (const { run } of model.list("ready", "due", "timer")) {
+      model.jobs.delete(run);
+      this.#memory.robbed = true;
+    }
+  }
+
+  /** Sizes that do not agree any more make the index go. */
+  checkSizes(): void {
+    if (!this.#memory.robbed) return;
+    this.#memory.robbed = false;
+    this.#memory.model.index = null;
+  }
+
+  admit(requests: readonly JobName[], maxDepth: number): Admission[] {
+    this.checkSizes();
+    return this.#any().admit(requests, maxDepth);
+  }
+
+  enqueue(jobs: readonly (Job & Waiting)[]): number {
+    const model = this.#warm();
+    const unknown = jobs.filter(({ run }) => !model.jobs.has(run)).length;
+    model.enqueue(jobs);
+    this.#mark();
+    return unknown;
+  }
+
+  claim(owner: string, leaseMs: number, slots: number, caps: Caps, ended: readonly RunId[]): Claim {
+    this.#warm();
+    this.checkSizes();
+    const model = this.#warm();
+    model.finish(ended, owner);
+    const taken = this.#choose(model, slots, { ...caps });
+    const left = (entry: Entry): boolean => !taken.includes(entry) && (entry.state !== "leased" || entry.atMs > model.nowMs);
+    const waiting = model.list("reserved", "due", "timer", "leased").filter((entry) => left(entry) && entry.atMs > model.nowMs);
+    const times = [60_000, ...waiting.map(({ atMs }) => atMs - model.nowMs)];
+    if (taken.length > 0) times.push(leaseMs);
+    const claim = { runs: taken.map(({ run, tenant }) => ({ run, tenant })), nextMs: Math.min(...times) };
+    // It says whether that was allowed, and does it.
+    model.claim(owner, leaseMs, slots, caps, ended, claim);
+    this.#mark();
+    return claim;
+  }
+
+  /** Lapsed leases first, then ready jobs, each tenant's in their order, the tenants as chance has it. */
+  #choose(model: Model, slots: number, caps: Caps): Entry[] {
+    const { nowMs } = model;
+    const taken: Entry[] = [];
+    const take = (entry: Entry): void => {
+      taken.push(entry);
+      caps[entry.lane] = (caps[entry.lane] ?? 0) - 1;
+    };
+    const byTime = (a: Entry, b: Entry): number => a.atMs - b.atMs || (a.run < b.run ? -1 : 1);
+    for (const entry of model.list("leased").toSorted(byTime)) {
+      if (entry.atMs <= nowMs && taken.length < slots && (caps[entry.lane] ?? 0) > 0) take(entry);
+    }
+    const isReady = (entry: Entry): boolean => entry.state === "ready" || entry.atMs <= nowMs;
+    const ready = model.list("ready", "due", "timer").filter(isReady);
+    ready.sort((a, b) => a.score - b.score || (a.run < b.run ? -1 : 1));
+    while (taken.length < slots) {
+      const heads = ready.filter((entry, at) => {
+        const isFirst = ready.findIndex((other) => other.tenant === entry.tenant && other.lane === entry.lane) === at;
+        const used = model.countOf(entry.tenant, "leased") + taken.filter((t) => t.tenant === entry.tenant && t.state !== "leased").length;
+        const limit = model.limits.get(entry.tenant)?.maxConcurrentRuns ?? 0;
+        return isFirst && used < limit && (caps[entry.lane] ?? 0) > 0;
+      });
+      const chosen = heads[Math.floor(this.#random() * heads.length)];
+      if (!chosen) break;
+      ready.splice(ready.indexOf(chosen), 1);
+      take(chosen);
+    }
+    return taken;
+  }
+
+  renew(owner: string, leaseMs: number, runs: readonly RunId[]): { lost: RunId[]; unknown: RunId[] } {
+    return this.#warm().renew(owner, leaseMs, runs);
+  }
+
+  hold(jobs: readonly Job[], caller: string, owner: string, leaseMs: number): void {
+    this.#any().hold(jobs, caller, owner, leaseMs);
+  }
+
+  release(jobs: readonly (Job & Waiting)[], owner: string): void {
+    this.#warm().release(jobs, owner);
+    this.#mark();
+  }
+
+  finish(runs: readonly RunId[], owner: string): void {
+    this.#warm().finish(runs, owner);
+    this.#mark();
+  }
+
+  pushLimits(limits: readonly Limits[]): void {
+    this.#any().pushLimits(limits);
+    this.#mark();
+  }
+
+  reset(): void {
+    this.#any().reset();
+    this.#memory = { ...this.#memory, uptoMs: -Infinity, limitsUptoMs: -Infinity, robbed: false };
+  }
+
+  beginIndex(): void {
+    this.#any().index ??= { full: false };
+  }
+
+  readIndex(): IndexProgress {
+    const { uptoMs, limitsUptoMs } = this.#memory;
+    return { uptoMs, limitsUptoMs, full: this.#warm().index?.full ?? false };
+  }
+
+  advanceIndex(progress: Partial<IndexProgress>): void {
+    const { index } = this.#warm();
+    const memory = this.#memory;
+    memory.uptoMs = Math.max(memory.uptoMs, progress.uptoMs ?? -Infinity);
+    memory.limitsUptoMs = Math.max(memory.limitsUptoMs, progress.limitsUptoMs ?? -Infinity);
+    if (index && progress.full) index.full = true;
+  }
+
+  /** Rings are made anew for each claim here, so none is ever lost. */
+  settle(): string {
+    this.#warm();
+    return "";
+  }
+
+  list(): JobName[] {
+    return [...this.#warm().jobs.values()].map(({ run, tenant }) => ({ run, tenant }));
+  }
+
+  /** Calls `wake` once there is something to be claimed in one of the lanes; at once if there is already. */
+  waitForMarker(lanes: readonly Lane[], wake: () => void): void {
+    this.#waiting.push({ lanes, wake });
+    if (this.#memory.model.index) this.#mark();
+  }
+
+  #mark(): void {
+    const model = this.#any();
+    if (this.#waiting.length === 0) return;
+    const lanes = new Set(model.list("ready").flatMap(({ tenant, lane }) => (model.hasSlot(tenant) ? [lane] : [])));
+    const woken = this.#waiting.filter((one) => one.lanes.some((lane) => lanes.has(lane)));
+    this.#waiting = this.#waiting.filter((one) => !woken.includes(one));
+    for (const { wake } of woken) wake();
+  }
+
+  #any(): Model {
+    const { model } = this.#memory;
+    model.nowMs = this.#clock.nowMs;
+    return model;
+  }
+
+  #warm(): Model {
+    const model = this.#any();
+    if (!model.index) throw new ColdError(0);
+    return model;
+  }
+}
+
+function emptyMemory(): Memory {
+  return { model: new Model(0), uptoMs: -Infinity, limitsUptoMs: -Infinity, robbed: false };
+}

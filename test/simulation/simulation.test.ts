@@ -1,0 +1,43 @@
+/**
+ * The core, as it is, in one process on a virtual clock: workers, leases, journal, engine and reconciler over models of
+ * both stores (contract.test.ts and test/queue/model.test.ts hold these to the real ones), with faults at every call.
+ *
+ * SYNAPSE_SIM_RUNS makes it longer; SYNAPSE_SIM_SEED repeats one.
+ */
+import fc from "fast-check";
+import { expect, test, vi } from "vitest";
+import { history, live, story } from "./history.ts";
+import type { History } from "./history.ts";
+
+vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
+vi.mock("../../shared/log.ts", () => import("./log.ts"));
+
+const RUNS = Number(process.env.SYNAPSE_SIM_RUNS ?? 2_000);
+const SEED = process.env.SYNAPSE_SIM_SEED;
+
+test(
+  "after any history of faults every run ends as its program says, once, and nothing is left behind",
+  { timeout: 60_000 + RUNS * 100 },
+  async () => {
+    const counted: Record<string, number> = {};
+    let longestMs = 0;
+    let failed: History | null = null;
+    const result = await fc.check(
+      fc.asyncProperty(history, async (given) => {
+        const { violations, restMs, repairs } = await live(given);
+        for (const each of repairs) {
+          for (const [kind, times] of Object.entries(each)) counted[kind] = (counted[kind] ?? 0) + times;
+        }
+        longestMs = Math.max(longestMs, restMs);
+        if (violations.length > 0) failed = given;
+        expect(violations).toEqual([]);
+      }),
+      { numRuns: RUNS, ...(SEED === undefined ? {} : { seed: Number(SEED) }) },
+    );
+    if (result.failed) {
+      const [shrunk = failed] = result.counterexample ?? [];
+      throw new Error(`seed ${result.seed}\n${shrunk ? await story(shrunk) : String(result.errorInstance)}`);
+    }
+    console.info(JSON.stringify({ runs: RUNS, longestMs, ...counted }));
+  },
+);

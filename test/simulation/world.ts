@@ -1,0 +1,203 @@
+/** Everything in one place: stores, network, clients, and workers that are the real ones but for what they stand on. */
+import { Incarnation, TenantId } from "../../shared/contracts/ids.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
+import { Lane } from "../../shared/contracts/run.ts";
+import { Definitions } from "../../worker-node/definitions.ts";
+import { Journal } from "../../worker-node/journal.ts";
+import { Leases } from "../../worker-node/lease.ts";
+import { Reconciler } from "../../worker-node/reconciler.ts";
+import { Worker } from "../../worker-node/worker.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { Auditor } from "./auditor.ts";
+import { Clock, Process, START_MS, randomOf } from "./clock.ts";
+import { Front } from "./front.ts";
+import { saveTenant } from "./front-statements.ts";
+import { QueueOver, storeOver } from "./ports.ts";
+import { Postgres } from "./postgres.ts";
+import { Outside, library } from "./programs.ts";
+import { Redis } from "./redis.ts";
+import { Network } from "./wire.ts";
+import type { Service } from "./wire.ts";
+
+export const TENANTS = [TenantId.parse("acme"), TenantId.parse("beta")] as const;
+/** A worker that has died is started again, as whatever runs it would. */
+const RESTART_MS = 6_000;
+const NO_SANDBOX = async (): Promise<never> => {
+  throw new Error("no program here has an expression");
+};
+
+/** What mutations.test.ts puts in the place of parts, to see that somebody notices. */
+export type Parts = {
+  postgres: typeof Postgres;
+  redis: typeof Redis;
+  front: typeof Front;
+  /** Stands between a worker and its store. */
+  store(store: StateStore, owner: Incarnation): StateStore;
+};
+
+export const soundParts: Parts = { postgres: Postgres, redis: Redis, front: Front, store: (store) => store };
+
+export type SimWorker = {
+  process: Process;
+  owner: Incarnation;
+  slot: number;
+  worker: Worker;
+  reconciler: Reconciler;
+  leases: Leases;
+};
+
+export type WorldOptions = {
+  seed: number;
+  workers: number;
+  slots: number;
+  limit: number;
+  /** False: this history has faults after which limits may be passed for a while (PROTOCOL.md section 10). */
+  limitsHold: boolean;
+};
+
+export class World {
+  readonly clock = new Clock();
+  readonly random: () => number;
+  readonly postgresService: Service = { name: "Postgres", isUp: true, patienceMs: 300 };
+  readonly redisService: Service = { name: "Redis", isUp: true, patienceMs: 2_000 };
+  readonly postgres: Postgres;
+  readonly redis: Redis;
+  readonly network: Network;
+  readonly outside = new Outside();
+  readonly front: Front;
+  readonly auditor: Auditor;
+  readonly workers: SimWorker[] = [];
+  /** Workers that died, when, and what they owned then. */
+  readonly deaths: { owner: Incarnation; atMs: number; runs: RunId[] }[] = [];
+  readonly #parts: Parts;
+  readonly #options: WorldOptions;
+  #lives = 0;
+  /** Set by who wants to read the history: a line for all that happens. */
+  tell: ((line: string) => void) | null = null;
+  readonly trace = (line: string): void =>
+    this.tell?.(`${((this.clock.nowMs - START_MS) / 1_000).toFixed(3).padStart(8)}  ${line}`);
+
+  constructor(options: WorldOptions, parts: Parts = soundParts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.random = randomOf(options.seed);
+    this.postgres = new parts.postgres(() => this.clock.nowMs, library);
+    this.redis = new parts.redis(this.clock, this.random);
+    this.network = new Network(this.clock, this.random, (process, verb, { is, ms }) =>
+      this.trace(`FAULT ${process.name} ${verb}: ${is} ${ms}`),
+    );
+    const limits = new Map<string, number>(TENANTS.map((tenant) => [tenant, options.limit]));
+    this.auditor = new Auditor(this.postgres, options.limitsHold ? limits : null);
+    this.front = new parts.front(this);
+    for (const tenant of TENANTS) {
+      saveTenant(this.postgres, tenant, { max_concurrent_runs: options.limit, max_queued_runs: 100 });
+    }
+    for (let slot = 0; slot < options.workers; slot++) this.startWorker(slot);
+  }
+
+  get alive(): SimWorker[] {
+    return this.workers.filter(({ process }) => !process.dead);
+  }
+
+  /** A life of the worker in this slot; the next one begins a while after it has died. */
+  startWorker(slot: number): void {
+    const owner = Incarnation.parse(`w${slot}#${(++this.#lives).toString(16).padStart(8, "0")}`);
+    const process = new Process(owner, this.clock);
+    this.trace(`${owner} starts`);
+    process.onDeath = () => {
+      this.trace(`${owner} dies`);
+      const rows = [...this.postgres.tables.runs.values()].filter((row) => row.owner === owner);
+      this.deaths.push({ owner, atMs: this.clock.nowMs, runs: rows.map(({ run_id }) => run_id) });
+    };
+    process.deliver(() => this.workers.push(this.#assemble(process, owner, slot)));
+  }
+
+  #assemble(process: Process, owner: Incarnation, slot: number): SimWorker {
+    const watched = this.auditor.watch(this.postgres);
+    const over = storeOver(this.network, process, this.postgresService, watched);
+    const store = this.#parts.store(over, owner);
+    const queue = new QueueOver(this.network, process, this.redisService, this.redis);
+    const reconciler = new Reconciler({ owner, store, queue, isolation: true });
+    const onCold = (): void => reconciler.passSoon();
+    const self = () => ({
+      worker_id: `w${slot}`,
+      hostname: "sim",
+      address: "http://sim",
+      status: "online" as const,
+      slots: this.#options.slots,
+      active: worker.active,
+      loop_lag_ms: 0,
+    });
+    const leases = new Leases({ owner, store, queue, onCold, self });
+    const worker = new Worker({
+      owner,
+      slots: this.#options.slots,
+      lanes: Lane.options,
+      queue,
+      store,
+      leases,
+      onCold,
+      waitForWork: (_shard, lanes, ms) => this.#waitForWork(process, lanes, ms),
+      world: {
+        owner,
+        journal: new Journal(owner, store, (entries) => this.auditor.shown(entries)),
+        definitions: new Definitions(store),
+        models: this.outside.models,
+        tools: this.outside.tools,
+        sandbox: { evaluate: NO_SANDBOX, transform: NO_SANDBOX },
+        artifacts: null,
+        confirm: (run, signal) => leases.confirm(run.run_id, signal),
+      },
+    });
+    void leases.beat().then(() => {
+      leases.start();
+      reconciler.start();
+      worker.start();
+    });
+    return { process, owner, slot, worker, reconciler, leases };
+  }
+
+  #waitForWork(process: Process, lanes: readonly Lane[], ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      process.after(ms, resolve);
+      // One marker in ten is lost, which costs no more than the wait.
+      const wake = (): void => void process.after(1, resolve);
+      if (this.redisService.isUp && this.random() > 0.1) this.redis.waitForMarker(lanes, wake);
+    });
+  }
+
+  /** SIGTERM: it drains, and ends. */
+  drain({ process, worker, reconciler, leases }: SimWorker, graceMs: number): void {
+    process.deliver(() => {
+      void worker
+        .drain(graceMs)
+        .then(() => reconciler.stop())
+        .then(() => {
+          leases.stop();
+          process.kill();
+        });
+    });
+  }
+
+  /** Looks after dead workers, once a second. */
+  supervise(): void {
+    for (let slot = 0; slot < this.#options.workers; slot++) {
+      const lives = this.workers.filter((each) => each.slot === slot);
+      if (lives.every(({ process }) => process.dead) && !this.#restarting.has(slot)) {
+        this.#restarting.add(slot);
+        this.clock.after(RESTART_MS, () => {
+          this.#restarting.delete(slot);
+          this.startWorker(slot);
+        });
+      }
+    }
+    this.clock.after(1_000, () => this.supervise());
+  }
+  readonly #restarting = new Set<number>();
+
+  /** What the channel of a worker brings: look, one of your runs was cancelled. */
+  hint(owner: string): void {
+    const heard = this.workers.find((each) => each.owner === owner);
+    if (this.redisService.isUp && this.random() > 0.2) heard?.process.deliver(() => void heard.leases.beat());
+  }
+}

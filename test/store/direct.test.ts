@@ -1,0 +1,74 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { TenantId } from "../../shared/contracts/ids.ts";
+import { claimDirectly } from "../../shared/store/claim.ts";
+import { acceptRuns } from "../../shared/store/runs.ts";
+import { newRun, openStore } from "./world.ts";
+import type { Store } from "./world.ts";
+
+let store: Store;
+beforeEach(async () => {
+  store = await openStore();
+});
+afterEach(() => store.close());
+
+async function tenant(id: string, limits: { queued?: number; concurrent?: number }): Promise<TenantId> {
+  const tenant_id = TenantId.parse(id);
+  const { queued = 1000, concurrent = 100 } = limits;
+  await store.sql`
+    insert into tenants (tenant_id, max_queued_runs, max_concurrent_runs) values (${tenant_id}, ${queued}, ${concurrent})`;
+  await store.sql`
+    insert into orchestrations (tenant_id, id, name, version) values (${tenant_id}, 'orch', 'orch', 1)`;
+  return tenant_id;
+}
+
+describe("an accept that counts by itself", () => {
+  // Red when: queue_room counts in the query that locks, or does not lock.
+  test("never passes max_queued_runs, however many edges ask at once", async () => {
+    const tenant_id = await tenant("exact", { queued: 10 });
+    const batches = Array.from({ length: 16 }, () => [newRun({ tenant_id }), newRun({ tenant_id })]);
+    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "here")));
+    expect(accepted.reduce((sum, rows) => sum + rows.size, 0)).toBe(10);
+    const [row] = await store.sql`select count(*)::int as n from runs where tenant_id = ${tenant_id}`;
+    expect(row?.n).toBe(10);
+  });
+
+  test("takes batches of many tenants, in any order, at once", async () => {
+    const tenants = await Promise.all(Array.from({ length: 40 }, (_, i) => tenant(`mix-${i}`, {})));
+    const batches = Array.from({ length: 80 }, (_, i) => {
+      const some = tenants.filter((_tenant, t) => (t * (i + 3)) % 7 < 4);
+      return (i % 2 === 0 ? some : some.toReversed()).map((tenant_id) => newRun({ tenant_id }));
+    });
+    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "here")));
+    expect(accepted.map((rows) => rows.size)).toEqual(batches.map((runs) => runs.length));
+  });
+});
+
+describe("a claim straight from the database", () => {
+  // Red when: claimable_runs does not hold the row `direct`, or counts before it has it.
+  test("never passes max_concurrent_runs, however many workers claim at once", async () => {
+    const limited = await tenant("three", { concurrent: 3 });
+    await acceptRuns(
+      store.sql,
+      Array.from({ length: 20 }, () => newRun({ tenant_id: limited })),
+      "here",
+    );
+    const owners = await Promise.all(Array.from({ length: 8 }, (_, i) => store.worker(`w${i}`)));
+    const claims = await Promise.all(owners.map((owner) => claimDirectly(store.sql, owner, 50)));
+    const mine = claims.flat().filter((run) => run.tenant_id === limited);
+    expect(mine).toHaveLength(3);
+    expect(new Set(mine.map((run) => run.run_id)).size).toBe(3);
+    expect(await claimDirectly(store.sql, owners[0] ?? (await store.worker()), 50)).toEqual([]);
+  });
+
+  test("takes the tenants in turn, and each tenant's oldest first", async () => {
+    const [a, b] = [await tenant("turn-a", {}), await tenant("turn-b", {})];
+    const runsOf = async (tenant_id: TenantId, n: number) => {
+      const runs = Array.from({ length: n }, () => newRun({ tenant_id }));
+      for (const run of runs) await acceptRuns(store.sql, [run], "here");
+      return runs.map((run) => run.run_id);
+    };
+    const [first, second] = [await runsOf(a, 6), await runsOf(b, 2)];
+    const claimed = await claimDirectly(store.sql, await store.worker(), 4);
+    expect(new Set(claimed.map((run) => run.run_id))).toEqual(new Set([...first.slice(0, 2), ...second]));
+  });
+});

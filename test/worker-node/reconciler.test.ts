@@ -1,0 +1,201 @@
+import { Redis } from "ioredis";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { newIncarnation } from "../../shared/contracts/ids.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { Service } from "../../local/processes.ts";
+import { ColdError, Queue } from "../../shared/queue/queue.ts";
+import { flush } from "../../shared/store/journal.ts";
+import { stateStore } from "../../shared/store/state.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { beat } from "../../shared/store/workers.ts";
+import { Reconciler } from "../../worker-node/reconciler.ts";
+import { startRedis } from "../services/services.ts";
+import { acme, beatOf, entryOf, openStore } from "../store/world.ts";
+import type { Store } from "../store/world.ts";
+
+const lanes = { default: 100 };
+let store: Store;
+let service: Service;
+let redis: Redis;
+let queue: Queue;
+let state: StateStore;
+let reconciler: Reconciler;
+
+beforeEach(async () => {
+  [store, service] = await Promise.all([openStore(), startRedis()]);
+  redis = new Redis(service.url, { protocol: 2, maxRetriesPerRequest: 1 });
+  redis.on("error", () => {});
+  queue = new Queue(
+    {
+      evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
+      eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
+    },
+    1,
+  );
+  state = stateStore(store.sql);
+  reconciler = new Reconciler({ owner: newIncarnation("r"), store: state, queue, isolation: true });
+});
+afterEach(async () => {
+  vi.useRealTimers();
+  redis.disconnect();
+  await Promise.all([store.close(), service.stop()]);
+});
+
+async function pass(): Promise<void> {
+  reconciler.passSoon();
+  await reconciler.stop();
+}
+
+/** Lets it look as if a run had been due for so long. */
+const late = (run: RunId, seconds: number) =>
+  store.sql`update runs set wake_at = now() - ${seconds} * interval '1 second' where run_id = ${run}`;
+
+const claim = async (slots = 100): Promise<RunId[]> =>
+  (await queue.claim(0, "w#00000000", 15_000, slots, lanes, [])).runs.map(({ run }) => run);
+
+test("a run whose edge died after the commit is shown to the queue", async () => {
+  await pass();
+  const run = await store.accept();
+  await late(run, 3);
+  await pass();
+  expect(await claim()).toEqual([run]);
+});
+
+describe("a Redis that was emptied", () => {
+  test("says so, and knows everything again after a pass", async () => {
+    await expect(claim()).rejects.toThrow(ColdError);
+    const waiting = await Promise.all(Array.from({ length: 5 }, () => store.accept()));
+    for (const run of waiting) await late(run, 100);
+    await pass();
+    expect(new Set(await claim())).toEqual(new Set(waiting));
+    expect(await queue.readIndex(0)).toMatchObject({ full: true });
+  });
+
+  // Red when: claims open before what runs is held for its owner.
+  test("gives a tenant no more than its limit, counting what runs", async () => {
+    await pass();
+    await store.sql`update tenants set max_concurrent_runs = 3 where tenant_id = ${acme}`;
+    const running = [await store.running(), await store.running()];
+    for (let i = 0; i < 5; i++) await late(await store.accept(), 100);
+    await redis.flushall();
+    await pass();
+    expect(await queue.tenantStats(acme)).toEqual({ active: 2, open: 5 });
+    expect(await claim()).toHaveLength(1);
+    const owner = running[0]?.owner ?? "";
+    const renewed = await queue.renew(
+      0,
+      owner,
+      15_000,
+      running.map(({ run_id }) => run_id),
+    );
+    expect(renewed.lost).toEqual([running[1]?.run_id]);
+    expect(renewed.unknown).toEqual([]);
+  });
+
+  // Red when: the sizes are not compared.
+  test.each(["jobs", "open", "order:default", "limits", "index", "ready"])(
+    "of its key %s alone is rebuilt like one that was emptied of all",
+    async (name) => {
+      const runs = [await store.accept(), await store.accept()];
+      for (const run of runs) await late(run, 100);
+      await pass();
+      const key =
+        name === "ready" ? "synapse:orchestrations:default" : `{synapse:orchestrations:default}:${name}`;
+      expect(await redis.unlink(key)).toBe(1);
+      await expect(claim()).rejects.toThrow(ColdError);
+      await pass();
+      expect(new Set(await claim())).toEqual(new Set(runs));
+    },
+  );
+
+  test("of a ring has it again after a pass", async () => {
+    const run = await store.accept();
+    await late(run, 100);
+    await pass();
+    await redis.unlink("{synapse:orchestrations:default}:ring:default");
+    await late(run, 1_000);
+    expect(await claim()).toEqual([]);
+    await pass();
+    expect(await claim()).toEqual([run]);
+  });
+});
+
+test("limits that were changed act after a pass", async () => {
+  await pass();
+  for (let i = 0; i < 5; i++) await late(await store.accept(), 3);
+  await pass();
+  await store.sql`update tenants set max_concurrent_runs = 2, version = version + 1, updated_at = now() where tenant_id = ${acme}`;
+  await pass();
+  expect(await claim()).toHaveLength(2);
+});
+
+describe("what stands still for 30 s", () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+  });
+  const overdue = async () => {
+    const run = await store.running();
+    await store.sql`update runs set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
+    return run;
+  };
+  const wait = (seconds: number) => vi.advanceTimersByTime(seconds * 1_000);
+
+  // Red when: one look is enough.
+  test("is taken back: from a worker that is silent, and from one that beats and does not move", async () => {
+    const [silent, stuck] = [await store.running(), await overdue()];
+    await pass();
+    wait(29);
+    await beat(store.sql, beatOf(stuck.owner));
+    await pass();
+    expect(await store.row(silent.run_id)).toMatchObject({ status: "running" });
+    expect(await store.row(stuck.run_id)).toMatchObject({ status: "running" });
+    wait(2);
+    await pass();
+    expect(await store.row(silent.run_id)).toMatchObject({ status: "queued", crash_count: 1 });
+    expect(await store.row(stuck.run_id)).toMatchObject({ status: "queued", crash_count: 1 });
+    expect(reconciler.repairs).toMatchObject({ silent: 1, overdue: 1 });
+  });
+
+  test("and moves again in time is left alone", async () => {
+    const [alive, moving] = [await store.running(), await overdue()];
+    await pass();
+    wait(20);
+    await beat(store.sql, beatOf(alive.owner));
+    await flush(store.sql, [entryOf(moving, { deadline_ms: -1_000 })]);
+    await beat(store.sql, beatOf(moving.owner));
+    await pass();
+    wait(15);
+    await pass();
+    expect(reconciler.repairs).toMatchObject({ silent: 0, overdue: 0 });
+  });
+
+  // Red when: an outage of Postgres does not start the observation anew: it would make every worker look dead.
+  test("while Postgres was away is not counted, and while Redis was away is", async () => {
+    const run = await store.running();
+    const { owners } = state;
+    await pass();
+    wait(20);
+    state.owners = async () => Promise.reject(new Error("connection refused"));
+    await pass();
+    state.owners = owners;
+    wait(20);
+    await pass();
+    expect(await store.row(run.run_id)).toMatchObject({ status: "running" });
+    await service.stop();
+    wait(20);
+    await pass();
+    wait(20);
+    await pass();
+    expect(await store.row(run.run_id)).toMatchObject({ status: "queued" });
+  });
+
+  test("is another's to find while another is the reconciler", async () => {
+    const run = await store.running();
+    await state.takeLock("reconciler", "another", 60_000);
+    for (let i = 0; i < 3; i++) {
+      await pass();
+      wait(31);
+    }
+    expect(await store.row(run.run_id)).toMatchObject({ status: "running" });
+  });
+});
