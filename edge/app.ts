@@ -1,8 +1,8 @@
 import type { Context } from "hono";
-import { cors } from "hono/cors";
 import { AppError } from "../shared/errors.ts";
 import { newApi } from "./api.ts";
 import type { Api, ApiEnv } from "./api.ts";
+import { crossOrigin } from "./middleware/cross-origin.ts";
 import { limitBody } from "./middleware/json-body.ts";
 import { requestId } from "./middleware/request-id.ts";
 import { problemResponse } from "./problem.ts";
@@ -20,21 +20,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     );
     await next();
   });
-  app.use(
-    cors({
-      origin: (origin, c: Context<ApiEnv>) => allowedOrigin(origin, c.get("services").config.CORS_ORIGINS),
-      allowHeaders: [
-        "Authorization",
-        "Content-Type",
-        "Idempotency-Key",
-        "Last-Event-ID",
-        "Prefer",
-        "X-Request-Id",
-      ],
-      exposeHeaders: ["X-Request-Id", "Retry-After", "Idempotent-Replayed", "Link"],
-      maxAge: 7200,
-    }),
-  );
+  app.use(crossOrigin);
   app.use("/api/*", limitBody(1));
   app.use("/scale/*", limitBody(1));
   // A worker's flush: up to 4 MiB, which escapes and quotes may double.
@@ -43,11 +29,6 @@ export function createApp(servicesOf: ServicesOf): Api {
   app.notFound((c) => problemResponse(nothingHere(app, c), c.get("requestId")));
   app.onError((error, c) => problemResponse(error, c.get("requestId") ?? ""));
   return app;
-}
-
-function allowedOrigin(origin: string, allowed: readonly string[]): string | null {
-  if (allowed.includes("*")) return "*";
-  return allowed.includes(origin) ? origin : null;
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];

@@ -1,6 +1,8 @@
 import postgres from "postgres";
 import { connectionOptions } from "../shared/store/sql.ts";
 import type { Sql } from "../shared/store/sql.ts";
+import { readConfig } from "./env.ts";
+import type { Env } from "./env.ts";
 
 /** A database that has not let us in by then is away. */
 const CONNECT_MS = 1_000;
@@ -12,10 +14,11 @@ const CONNECT_MS = 1_000;
  * The driver's own `connect_timeout` is not enough: it connects again, without a pause and for ever, when a
  * connection is closed cleanly before it was ready (which is what a proxy does whose database is gone).
  */
-export function openDatabase(hyperdrive: Hyperdrive, max = 5, onclose = () => {}): Sql {
+export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
   const timer = setTimeout(() => void close(sql), CONNECT_MS);
-  const sql = postgres(hyperdrive.connectionString, {
+  const sql = postgres(env.HYPERDRIVE.connectionString, {
     ...connectionOptions,
+    prepare: readConfig(env).PREPARE_STATEMENTS,
     max,
     idle_timeout: 20,
     // The first thing that a server says to those whom it has let in.
@@ -30,14 +33,14 @@ export function openDatabase(hyperdrive: Hyperdrive, max = 5, onclose = () => {}
  * asked again, so that what comes next is told within a second when nobody lets us in.
  */
 export class KeptDatabase {
-  readonly #hyperdrive: Hyperdrive;
+  readonly #env: Env;
   readonly #max: number;
   readonly #answerMs: number;
   #sql: Sql | null = null;
 
   /** @param answerMs a question that has no answer by then has failed, and its outcome is unknown */
-  constructor(hyperdrive: Hyperdrive, max: number, answerMs: number) {
-    this.#hyperdrive = hyperdrive;
+  constructor(env: Env, max: number, answerMs: number) {
+    this.#env = env;
     this.#max = max;
     this.#answerMs = answerMs;
   }
@@ -61,7 +64,7 @@ export class KeptDatabase {
   }
 
   #open(): Sql {
-    const sql: Sql = openDatabase(this.#hyperdrive, this.#max, () => {
+    const sql: Sql = openDatabase(this.#env, this.#max, () => {
       if (this.#sql === sql) this.#sql = null;
     });
     return sql;

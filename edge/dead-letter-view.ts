@@ -3,7 +3,7 @@ import { RunId, TenantId } from "../shared/contracts/ids.ts";
 import { JsonValue } from "../shared/contracts/json.ts";
 import type { Principal } from "../shared/contracts/tenant.ts";
 import { AppError } from "../shared/errors.ts";
-import type { DeadLetterFilter, DeadLetterRow } from "../shared/store/dead-letters.ts";
+import type { DeadLetterFilter, DeadLetterRow, WholeDeadLetter } from "../shared/store/dead-letters.ts";
 import { isoTime } from "./run-view.ts";
 
 /** A dead letter: `<run_id>.<number of the event that ended the run>`. */
@@ -55,7 +55,7 @@ export function letterOf(row: DeadLetterRow): z.infer<typeof DeadLetter> {
   };
 }
 
-export function detailOf(row: DeadLetterRow, path: string): z.infer<typeof DeadLetterDetail> {
+export function detailOf(row: WholeDeadLetter, path: string): z.infer<typeof DeadLetterDetail> {
   const again = `POST ${path}/retry`;
   const how_to_retry =
     row.resolved_at_ms === null

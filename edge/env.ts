@@ -31,6 +31,8 @@ const Config = z.object({
   ENABLE_TENANT_ISOLATION: onOff.default("1").transform((value) => value === "1"),
   /** While Redis is away or being rebuilt, runs are accepted by Postgres' own count; 0: they are refused. */
   ACCEPT_WHEN_REDIS_DOWN: onOff.default("1").transform((value) => value === "1"),
+  /** 0 behind a PgBouncer before 1.21, which loses named statements; Miniflare's Hyperdrive drops `?prepare=false`. */
+  PREPARE_STATEMENTS: onOff.default("1").transform((value) => value === "1"),
   RATE_LIMIT_PER_TENANT_RPS: count(1, 1_000_000_000).default(1000),
   MAX_GLOBAL_QUEUE_DEPTH: count(1, 1_000_000_000).default(1_000_000),
   /** Origins that a browser may call from, with commas between them; `*` is any. */

@@ -8,7 +8,7 @@ const PAGES = 20;
 
 /** The cron tick: forgets idempotency keys that are older than the 24 hours they count for. */
 export async function forgetOldKeys(env: Env): Promise<void> {
-  const sql = openDatabase(env.HYPERDRIVE, 1);
+  const sql = openDatabase(env, 1);
   let forgotten = 0;
   for (let page = 0; page < PAGES; page++) {
     const { count } = await sql`

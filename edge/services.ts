@@ -36,7 +36,7 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
   return {
     config,
     get sql() {
-      return (database ??= openDatabase(env.HYPERDRIVE));
+      return (database ??= openDatabase(env));
     },
     queue,
     after,
@@ -51,10 +51,12 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
         throw new AppError("capacity", detail, { retryAfterSeconds: 1, cause });
       }
     },
-    relay(run, afterSeq, signal) {
+    async relay(run, afterSeq, signal) {
       const shard = eventShardOf(run, config.EVENT_SHARDS);
       const url = `https://relay/?shard=${shard}&run=${run}&after=${afterSeq}`;
-      return env.RELAY.getByName(`e${shard}`).fetch(url, { signal });
+      const answer = await env.RELAY.getByName(`e${shard}`).fetch(url, { signal });
+      // The headers of what was fetched cannot be changed, those of a copy can.
+      return new Response(answer.body, answer);
     },
     async mayLookUpKey(address) {
       return env.KEY_LOOKUPS ? (await env.KEY_LOOKUPS.limit({ key: address })).success : true;

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./edge-build.ts";
 import type { EdgeSettings } from "./edge.ts";
+import type { Living } from "./processes.ts";
 import { nodeProgram, projectFolder, startProgram, startUntil } from "./programs.ts";
 
 export type S3Facts = {
@@ -12,27 +13,39 @@ export type S3Facts = {
   secret_access_key: string;
 };
 
-export type RunningEdges = { bases: string[]; pid: number | null; stop(): Promise<void> };
+export type RunningEdges = Living & { bases: string[] };
 
 /** One process with an edge on each of `settings.ports`. They listen when this resolves. */
-export async function startEdgeProcess(settings: EdgeSettings): Promise<RunningEdges> {
+export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSignal): Promise<RunningEdges> {
   const command = nodeProgram("local/edge-main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) });
-  const { child, stop } = await startUntil("edge.listening", 30_000, "edge", command);
-  return { bases: settings.ports.map(baseOf), pid: child.pid ?? null, stop };
+  const program = await startUntil("edge.listening", 30_000, "edge", command, signal);
+  return { ...program, bases: settings.ports.map(baseOf) };
 }
 
 /** `wrangler dev` on the first port, which builds anew when a file is saved. */
-export async function startWranglerDev(build: EdgeBuild, settings: EdgeSettings): Promise<RunningEdges> {
+export async function startWranglerDev(
+  build: EdgeBuild,
+  settings: EdgeSettings,
+  signal?: AbortSignal,
+): Promise<RunningEdges> {
   const [port = 0] = settings.ports;
   const args = ["dev", "--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
-  const { child, stop } = startProgram("edge", {
+  const program = startProgram("edge", {
     command: process.execPath,
     args: [wranglerFile, ...args, "--show-interactive-dev-session=false", "--persist-to", settings.data],
     env: { ...process.env, ...wranglerEnvironment, [hyperdriveVariable(build)]: settings.postgresUrl },
     cwd: projectFolder,
   });
-  await untilAnswers(`${baseOf(port)}/livez`, 60_000);
-  return { bases: [baseOf(port)], pid: child.pid ?? null, stop };
+  const givenUp = new AbortController();
+  void program.ended.then(() => givenUp.abort());
+  signal?.addEventListener("abort", () => givenUp.abort(), { once: true });
+  try {
+    await untilAnswers(`${baseOf(port)}/livez`, 60_000, givenUp.signal);
+  } catch (error) {
+    await program.stop();
+    throw error;
+  }
+  return { ...program, bases: [baseOf(port)] };
 }
 
 function baseOf(port: number): string {
@@ -64,8 +77,9 @@ export function hyperdriveVariable(build: EdgeBuild): string {
   return `CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_${binding}`;
 }
 
-async function untilAnswers(url: string, timeoutMs: number): Promise<void> {
-  for (const deadline = performance.now() + timeoutMs; performance.now() < deadline; await sleep(50)) {
+async function untilAnswers(url: string, timeoutMs: number, givenUp: AbortSignal): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (; performance.now() < deadline && !givenUp.aborted; await sleep(50)) {
     try {
       const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) });
       await answer.body?.cancel();
@@ -74,5 +88,5 @@ async function untilAnswers(url: string, timeoutMs: number): Promise<void> {
       // not yet
     }
   }
-  throw new Error(`${url} did not answer within ${timeoutMs / 1000} s`);
+  throw new Error(`${url} did not answer${givenUp.aborted ? "" : ` within ${timeoutMs / 1000} s`}`);
 }

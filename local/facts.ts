@@ -2,7 +2,10 @@
 import type { S3Facts } from "./edge-process.ts";
 import type { Worker } from "./fleet.ts";
 
-/** The content of dev.json. All addresses are of 127.0.0.1; pids are null for what is not ours. */
+/**
+ * The content of dev.json. All addresses are of 127.0.0.1; pids are null for what is not ours. Addresses stay while it
+ * runs, pids are those of the last starts.
+ */
 export type Facts = {
   api_base: string;
   /** All edges, the first is `api_base`. */
@@ -10,9 +13,12 @@ export type Facts = {
   edge_pid: number | null;
   api_key: string;
   redis_url: string;
+  redis_pid: number | null;
   redis_rest_url: string;
+  redis_rest_pid: number | null;
   redis_rest_token: string;
   postgres_url: string;
+  postgres_pid: number | null;
   s3: S3Facts;
   /** What the workers say of the models they call: scripted ones are called so. */
   models: string;

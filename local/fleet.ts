@@ -1,69 +1,60 @@
-/** The workers of this machine. One that dies comes back after a second, as it would in a fleet, as another incarnation. */
-import { setTimeout as sleep } from "node:timers/promises";
+/** The workers of this machine. One that dies comes back, as another incarnation. */
 import { z } from "zod";
+import { keepAlive } from "./keep-alive.ts";
 import { firstFreePort } from "./ports.ts";
-import { nodeProgram, startUntil, type Program } from "./programs.ts";
+import { nodeProgram, startUntil } from "./programs.ts";
 
 const Ready = z.looseObject({ models: z.string() });
 
 /** Milliseconds. */
 const readyTimeoutMs = 30_000;
-const restartAfterMs = 1_000;
 
 export type Worker = { name: string; pid: number | null; health_url: string };
-type Member = { name: string; port: number; env: NodeJS.ProcessEnv; program: Program | null; models: string };
+type Member = { name: string; port: number };
 export type Fleet = { models: string; workers(): Worker[]; stop(): Promise<void> };
 
 /**
  * Starts `count` workers; they are ready when this resolves.
  * @param env what every worker is told; its name and its health port come from here.
  * @param changed called when a worker has come back.
+ * @throws Error of a worker that did not start; the others are stopped then.
  */
 export async function startFleet(count: number, env: NodeJS.ProcessEnv, changed: () => void): Promise<Fleet> {
-  const stopping = new AbortController();
+  const starts = await Promise.allSettled(
+    (await membersOf(count)).map(async ({ name, port }) => {
+      const own = { WORKER_ID: name, WORKER_HEALTH_PORT: String(port) };
+      const command = nodeProgram("worker-node/main.ts", { ...env, ...own });
+      const kept = await keepAlive(
+        name,
+        (_before, signal) => startUntil("worker.ready", readyTimeoutMs, name, command, signal),
+        changed,
+      );
+      return { name, kept, health_url: `http://127.0.0.1:${port}/health` };
+    }),
+  );
+  const members = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
+  const stop = async (): Promise<void> => {
+    await Promise.all(members.map(({ kept }) => kept.stop()));
+  };
+  const failed = starts.find((start) => start.status === "rejected");
+  if (failed) {
+    await stop();
+    throw failed.reason;
+  }
+  const said = members[0]?.kept.now().said;
+  return {
+    models: Ready.parse(said).models,
+    workers: () => members.map(({ name, kept, health_url }) => ({ name, pid: kept.now().pid, health_url })),
+    stop,
+  };
+}
+
+/** Each with a health port of its own, from 9000 on. */
+async function membersOf(count: number): Promise<Member[]> {
   const members: Member[] = [];
   for (let number = 1, port = 9000; number <= count; number++, port++) {
     port = await firstFreePort(port);
-    const own = { WORKER_ID: `worker-${number}`, WORKER_HEALTH_PORT: String(port) };
-    members.push({ name: `worker-${number}`, port, env: { ...env, ...own }, program: null, models: "" });
+    members.push({ name: `worker-${number}`, port });
   }
-
-  const start = async (member: Member): Promise<void> => {
-    const command = nodeProgram("worker-node/main.ts", member.env);
-    const program = await startUntil("worker.ready", readyTimeoutMs, member.name, command);
-    member.program = program;
-    member.models = Ready.parse(program.said).models;
-    program.child.once("exit", () => void comeBack(member));
-  };
-  /** Ends with the stop of the fleet; until then it tries for as long as it takes. */
-  const comeBack = async (member: Member): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      console.error(`${member.name} has ended; it starts again in ${restartAfterMs / 1000} s`);
-      await sleep(restartAfterMs);
-      if (stopping.signal.aborted) return;
-      try {
-        await start(member);
-        changed();
-        return;
-      } catch (error) {
-        console.error(error instanceof Error ? error.message : String(error));
-      }
-    }
-  };
-  const stop = async (): Promise<void> => {
-    stopping.abort();
-    await Promise.all(members.map(async (member) => member.program?.stop()));
-  };
-
-  try {
-    await Promise.all(members.map(start));
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { models: members[0]?.models ?? "", workers: () => members.map(facts), stop };
-}
-
-function facts({ name, port, program }: Member): Worker {
-  return { name, pid: program?.child.pid ?? null, health_url: `http://127.0.0.1:${port}/health` };
+  return members;
 }

@@ -23,6 +23,11 @@ export async function keptPort(file: string): Promise<number> {
   return port;
 }
 
+/** A port for a store: `wanted`, or another one when it is taken; without a wish that of the last start. */
+export function choosePort(file: string, wanted: number | undefined): Promise<number> {
+  return wanted === undefined ? keptPort(file) : freePort(wanted);
+}
+
 function readPort(file: string): number {
   try {
     const port = Number(readFileSync(file, "utf8"));

@@ -5,10 +5,10 @@ import { chownSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import postgres from "postgres";
 import { readPid } from "./pids.ts";
-import { freePort, keptPort } from "./ports.ts";
+import { choosePort } from "./ports.ts";
 import { canBeEntered, findPostgres, openFolder, postgresUser } from "./postgres-binaries.ts";
 import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
-import { startProcess, stopOrphan, stopProcess, untilReady, type Service } from "./processes.ts";
+import { living, startProcess, stopOrphan, untilReady, type OwnService } from "./processes.ts";
 
 /**
  * Starts Postgres and makes the database `synapse`.
@@ -16,9 +16,17 @@ import { startProcess, stopOrphan, stopProcess, untilReady, type Service } from 
  * `dir` gets its log, its port of the last start and, where Postgres' user can enter it, its data. Commits are durable
  * (fsync and synchronous_commit are on): what is tried here must not be faster or looser than what is deployed.
  * @param port wanted; another one is taken when it is not free. Absent: that of the last start.
+ * @param onlyPort this one and no other: those who know it shall find it again.
+ * @param signal ends a start that is under way.
  * @throws Error with the end of the log when it does not start within 30 s.
  */
-export async function startPostgres({ dir, port }: { dir: string; port?: number }): Promise<Service> {
+export async function startPostgres(options: {
+  dir: string;
+  port?: number;
+  onlyPort?: number;
+  signal?: AbortSignal;
+}): Promise<OwnService> {
+  const { dir } = options;
   mkdirSync(dir, { recursive: true });
   const user = postgresUser();
   const binaries = findPostgres(user);
@@ -31,23 +39,22 @@ export async function startPostgres({ dir, port }: { dir: string; port?: number 
   // SIGINT is Postgres' fast shutdown: clients are cut, nothing is lost.
   if (orphan !== null) await stopOrphan(orphan, "SIGINT", (command) => command.includes(data));
 
-  const chosen = port === undefined ? await keptPort(join(dir, "port")) : await freePort(port);
+  const port = options.onlyPort ?? (await choosePort(join(dir, "port"), options.port));
   const args = [
     "-D",
     data,
     "-p",
-    String(chosen),
+    String(port),
     ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
   ];
   const log = join(dir, "postgres.log");
   const child = startProcess({ command: join(binaries.bin, "postgres"), args, ...run }, log, "SIGINT");
-  const server = `postgres://postgres:synapse@127.0.0.1:${chosen}`; // no password is asked; drivers and Hyperdrive want one
-  await untilReady(child, log, 30_000, () => createDatabase(`${server}/postgres`, "synapse"));
+  const server = `postgres://postgres:synapse@127.0.0.1:${port}`; // no password is asked; drivers and Hyperdrive want one
+  await untilReady(child, log, 30_000, () => createDatabase(`${server}/postgres`, "synapse"), options.signal);
   return {
     url: `${server}/synapse`,
-    port: chosen,
-    pid: child.pid ?? null,
-    stop: () => stopProcess(child, "SIGINT"),
+    port,
+    ...living(child, "SIGINT"),
   };
 }
 

@@ -19,13 +19,14 @@ export type Command = {
   gid?: number;
 };
 
-/** Something that listens and can be stopped. `pid` is null when it is not ours (an address from the environment). */
+/** A child of ours. `ended` resolves at its end, whoever caused it; `stop` ends it and waits for that. */
+export type Living = { pid: number | null; ended: Promise<void>; stop(): Promise<void> };
+
+/** Something that listens and can be stopped. */
 export type Service = { url: string; port: number; pid: number | null; stop(): Promise<void> };
 
-/** A server that somebody else runs: `url` out of the environment. */
-export function givenService(url: string): Service {
-  return { url, port: Number(new URL(url).port), pid: null, stop: async () => {} };
-}
+/** A service that is a child of ours. */
+export type OwnService = Service & Living;
 
 /** Milliseconds between a polite signal and SIGKILL. */
 const graceMs = 4_000;
@@ -72,30 +73,46 @@ function killGroup(pid: number): void {
 
 /** Ends a child and waits for it: the signal, then SIGKILL after the grace. Does nothing when it has ended already. */
 export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once("exit", resolve));
+  if (hasEnded(child)) return;
+  const ended = endOf(child);
   child.kill(signal);
   const late = setTimeout(() => child.kill("SIGKILL"), graceMs);
   await ended;
   clearTimeout(late);
 }
 
+/** @param signal what asks it to end. */
+export function living(child: ChildProcess, signal: NodeJS.Signals): Living {
+  return { pid: child.pid ?? null, ended: endOf(child), stop: () => stopProcess(child, signal) };
+}
+
+/** Also a child that could not be started has ended. */
+function hasEnded(child: ChildProcess): boolean {
+  return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+}
+
+function endOf(child: ChildProcess): Promise<void> {
+  if (hasEnded(child)) return Promise.resolve();
+  return new Promise((resolve) => child.once("exit", () => resolve()));
+}
+
 /**
- * Repeats `probe` every 25 ms until it resolves; gives up when the child ends or after `timeoutMs`.
- * @throws Error with the end of the log and the probe's last failure as its cause.
+ * Repeats `probe` every 25 ms until it resolves; gives up when the child ends, after `timeoutMs` or at `signal`.
+ * @throws Error with the end of the log and the probe's last failure as its cause; the child has ended then.
  */
 export async function untilReady(
   child: ChildProcess,
   logFile: string,
   timeoutMs: number,
   probe: () => Promise<unknown>,
+  signal?: AbortSignal,
 ): Promise<void> {
   let failed: unknown;
   child.once("error", (error) => {
     failed = error;
   });
   for (const deadline = performance.now() + timeoutMs; performance.now() < deadline;) {
-    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) break;
+    if (hasEnded(child) || signal?.aborted) break;
     try {
       await probe();
       return;
@@ -104,6 +121,7 @@ export async function untilReady(
       await sleep(25);
     }
   }
+  await stopProcess(child, "SIGTERM");
   const log = readFileSync(logFile, "utf8").slice(-800);
   throw new Error(`${child.spawnfile} did not start. The end of ${logFile}:\n${log}`, { cause: failed });
 }

@@ -3,14 +3,14 @@ import type { ChildProcess } from "node:child_process";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
-import { startProcess, stopProcess, type Command } from "./processes.ts";
+import { living, startProcess, type Command, type Living } from "./processes.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "..");
 
 const LogEvent = z.looseObject({ event: z.string() });
 export type LogEvent = z.infer<typeof LogEvent>;
 
-export type Program = { child: ChildProcess; stop(): Promise<void> };
+export type Program = Living & { child: ChildProcess };
 
 /** A file of this project, run by the Node that runs us. `env` comes on top of ours. */
 export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command {
@@ -40,19 +40,20 @@ export function startProgram(
       onLine(line);
     });
   }
-  return { child, stop: () => stopProcess(child, "SIGTERM") };
+  return { child, ...living(child, "SIGTERM") };
 }
 
 /**
  * Starts a program and waits for its log event `event` (a line of JSON).
  * @returns the program and the event with its fields.
- * @throws Error when it ends before, or says nothing for `timeoutMs`; it is stopped then.
+ * @throws Error when it ends before, says nothing for `timeoutMs`, or at `signal`; it has ended then.
  */
 export async function startUntil(
   event: string,
   timeoutMs: number,
   name: string,
   command: Command,
+  signal?: AbortSignal,
 ): Promise<Program & { said: LogEvent }> {
   const { promise, resolve: hear, reject } = Promise.withResolvers<LogEvent>();
   const program = startProgram(name, command, (line) => {
@@ -63,6 +64,8 @@ export async function startUntil(
   program.child.once("exit", (code, signal) =>
     reject(new Error(`${name} ended (${signal ?? code}) before it was ready`)),
   );
+  const abandon = (): void => reject(new Error(`${name} is no longer wanted`));
+  signal?.addEventListener("abort", abandon, { once: true });
   const late = setTimeout(
     () => reject(new Error(`${name} was not ready within ${timeoutMs / 1000} s`)),
     timeoutMs,
@@ -74,6 +77,7 @@ export async function startUntil(
     throw error;
   } finally {
     clearTimeout(late);
+    signal?.removeEventListener("abort", abandon);
   }
 }
 

@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Redis } from "ioredis";
 import { readPid } from "./pids.ts";
-import { freePort, keptPort } from "./ports.ts";
-import { startProcess, stopOrphan, stopProcess, untilReady, type Service } from "./processes.ts";
+import { choosePort } from "./ports.ts";
+import { living, startProcess, stopOrphan, untilReady, type OwnService } from "./processes.ts";
 import { findRedis } from "./redis-binary.ts";
 
 /** Keeps what was written up to a second ago; `inMemory` keeps nothing, which is what a test wants. */
@@ -17,9 +17,17 @@ export const inMemory = ["--appendonly", "no"];
  * `dir` gets its log, its data, its pid and its port of the last start. It never evicts: a queue that forgets is worse
  * than one that says no.
  * @param port wanted; another one is taken when it is not free. Absent: that of the last start.
+ * @param onlyPort this one and no other: those who know it shall find it again.
+ * @param signal ends a start that is under way.
  * @throws Error that says what to type when no Redis can be found, or with the end of the log when it does not start.
  */
-export async function startRedis(options: { dir: string; port?: number; args?: string[] }): Promise<Service> {
+export async function startRedis(options: {
+  dir: string;
+  port?: number;
+  onlyPort?: number;
+  args?: string[];
+  signal?: AbortSignal;
+}): Promise<OwnService> {
   const dir = resolve(options.dir);
   const pidFile = join(dir, "redis.pid");
   mkdirSync(dir, { recursive: true });
@@ -27,7 +35,7 @@ export async function startRedis(options: { dir: string; port?: number; args?: s
   const orphan = readPid(pidFile);
   if (orphan !== null) await stopOrphan(orphan, "SIGTERM", (command) => /redis|valkey/.test(command));
 
-  const port = options.port === undefined ? await keptPort(join(dir, "port")) : await freePort(options.port);
+  const port = options.onlyPort ?? (await choosePort(join(dir, "port"), options.port));
   const { command, args, env } = found.at(port);
   const policy = ["--maxmemory-policy", "noeviction", "--save", "", ...(options.args ?? appendOnly)];
   const log = join(dir, "redis.log");
@@ -37,12 +45,11 @@ export async function startRedis(options: { dir: string; port?: number; args?: s
     "SIGTERM",
   );
   writeFileSync(pidFile, `${child.pid}\n`);
-  await untilReady(child, log, found.startTimeoutMs, () => ping(port));
+  await untilReady(child, log, found.startTimeoutMs, () => ping(port), options.signal);
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
-    pid: child.pid ?? null,
-    stop: () => stopProcess(child, "SIGTERM"),
+    ...living(child, "SIGTERM"),
   };
 }
 

@@ -1,6 +1,6 @@
 /** The secrets of one data folder, made at its first start. */
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { newApiKey } from "../shared/store/api-keys.ts";
@@ -32,7 +32,9 @@ export function openSecrets(folder: string): Secrets {
   return secrets;
 }
 
-/** Writes JSON that only its owner may read. */
+/** Writes JSON that only its owner may read; who reads meanwhile sees the old or the new, never a half. */
 export function writePrivate(file: string, content: unknown): void {
-  writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
+  const next = `${file}.next`;
+  writeFileSync(next, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
+  renameSync(next, file);
 }

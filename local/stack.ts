@@ -6,21 +6,23 @@ import { startSearchServer } from "../worker-node/demo/search-server.ts";
 import { writeVariables } from "./dev-vars.ts";
 import { buildEdge, edgeSources } from "./edge-build.ts";
 import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge-process.ts";
+import type { RunningEdges } from "./edge-process.ts";
 import type { EdgeSettings } from "./edge.ts";
 import type { Facts } from "./facts.ts";
 import { startFleet } from "./fleet.ts";
+import { keepAlive } from "./keep-alive.ts";
 import { defaultDataFolder, type Options } from "./options.ts";
 import { firstFreePort, keptPort } from "./ports.ts";
 import { projectFolder } from "./programs.ts";
 import { openSecrets, writePrivate } from "./secrets.ts";
-import { openPostgres, openRedis, type Keep } from "./stores.ts";
+import { openPostgres, openRedis, type Start } from "./stores.ts";
 import { seedDefinitions, untilRunsAreTaken } from "./seed.ts";
 
 export type Stack = { facts: Facts; stop(): Promise<void> };
 
 /**
  * Starts the system of one data folder; it takes runs when this resolves. `dev.json` in the folder tells where
- * everything is, then and after a worker has come back.
+ * everything is, then and after something has died and come back.
  * @throws Error of the part that did not start; those that did are stopped then.
  */
 export async function startStack(options: Options, env: NodeJS.ProcessEnv): Promise<Stack> {
@@ -30,25 +32,31 @@ export async function startStack(options: Options, env: NodeJS.ProcessEnv): Prom
     await Promise.all([...started.store].map((end) => end()));
   };
   try {
-    const facts = await startParts(options, env, (kind, part) => {
+    let known: Facts | null = null; // something may come back before all is known
+    const writeFacts = (): void => {
+      if (known !== null) writePrivate(join(options.data, "dev.json"), known);
+    };
+    const keep: Start["keep"] = (kind, part) => {
       started[kind].add(part.stop);
       return part;
-    });
-    return { facts, stop };
+    };
+    known = await startParts(options, { data: options.data, env, keep, changed: writeFacts });
+    writeFacts();
+    return { facts: known, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep): Promise<Facts> {
-  const { data } = options;
+async function startParts(options: Options, start: Start): Promise<Facts> {
+  const { data, env, keep, changed } = start;
   const secrets = openSecrets(data);
   mkdirSync(join(data, "build"), { recursive: true });
   const [build, postgres, [redis, rest]] = await Promise.all([
     buildEdge(join(data, "build"), edgeSources),
-    openPostgres(data, env, secrets.api_key, keep),
-    openRedis(data, env, secrets.rest_token, keep),
+    openPostgres(start, secrets.api_key),
+    openRedis(start, secrets.rest_token),
   ]);
 
   const shardsOf = (name: string): string =>
@@ -67,6 +75,7 @@ async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep):
       UPSTASH_REDIS_REST_URL: rest.url,
       UPSTASH_REDIS_REST_TOKEN: secrets.rest_token,
       REDIS_URL: redis.url,
+      PREPARE_STATEMENTS: new URL(postgres.url).searchParams.get("prepare") === "false" ? "0" : "1",
       STATE_SECRET: secrets.state_secret,
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
     },
@@ -78,10 +87,6 @@ async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep):
   }
 
   const s3 = s3Of(build, settings, options.dev);
-  let known: Facts | null = null; // a worker may come back before all is known
-  const writeFacts = (): void => {
-    if (known !== null) writePrivate(join(data, "dev.json"), known);
-  };
   const workerEnv = {
     ...shards,
     REDIS_URL: redis.url,
@@ -98,34 +103,44 @@ async function startParts(options: Options, env: NodeJS.ProcessEnv, keep: Keep):
     // What runs here may call what runs here.
     EGRESS_ALLOW: env.EGRESS_ALLOW ?? "127.0.0.0/8,::1/128",
   };
-  const [edges, fleet] = await Promise.all([
-    (options.dev ? startWranglerDev(build, settings) : startEdgeProcess(settings)).then((part) =>
-      keep("program", part),
-    ),
-    startFleet(options.workers, workerEnv, writeFacts).then((part) => keep("program", part)),
+  const startEdge = (_before: unknown, signal: AbortSignal): Promise<RunningEdges> =>
+    options.dev ? startWranglerDev(build, settings, signal) : startEdgeProcess(settings, signal);
+  const [edge, fleet] = await Promise.all([
+    keepAlive("edge", startEdge, changed).then((part) => keep("program", part)),
+    startFleet(options.workers, workerEnv, changed).then((part) => keep("program", part)),
   ]);
 
-  const [api_base = ""] = edges.bases;
+  const { bases } = edge.now();
+  const [api_base = ""] = bases;
   const search = keep("program", await startSearchServer(await keptPort(join(data, "search-port"))));
   await seedDefinitions(api_base, secrets.api_key, search.url);
   await untilRunsAreTaken(api_base, secrets.api_key);
-  known = {
+  return {
     api_base,
-    edges: edges.bases,
-    edge_pid: edges.pid,
+    edges: bases,
+    get edge_pid() {
+      return edge.now().pid;
+    },
     api_key: secrets.api_key,
     redis_url: redis.url,
+    get redis_pid() {
+      return redis.pid();
+    },
     redis_rest_url: rest.url,
+    get redis_rest_pid() {
+      return rest.pid();
+    },
     redis_rest_token: secrets.rest_token,
     postgres_url: postgres.url,
+    get postgres_pid() {
+      return postgres.pid();
+    },
     s3,
     models: fleet.models,
     get workers() {
       return fleet.workers();
     },
   };
-  writeFacts();
-  return known;
 }
 
 /** Neighbours, from the wanted one on. */

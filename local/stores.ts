@@ -1,45 +1,64 @@
-/** The two stores: those that the environment names, else our own. */
+/** The two stores: those that the environment names, else our own, which come back when they die. */
 import { join } from "node:path";
 import { migrate } from "../worker-node/migrate.ts";
+import { keepAlive } from "./keep-alive.ts";
 import { keptPort } from "./ports.ts";
 import { startPostgres } from "./postgres.ts";
-import { givenService, type Service } from "./processes.ts";
+import type { OwnService } from "./processes.ts";
 import { startRedisRest } from "./redis-rest.ts";
 import { startRedis } from "./redis.ts";
 import { seedApiKey } from "./seed.ts";
 
-/** Remembers a part that has started: programs are stopped first, all at once, then the stores they write to. */
-export type Keep = <Part extends { stop(): Promise<void> }>(kind: "program" | "store", part: Part) => Part;
+/** What the parts of a start have in common. */
+export type Start = {
+  data: string;
+  env: NodeJS.ProcessEnv;
+  /** Remembers a part that has started: programs are stopped first, all at once, then the stores they write to. */
+  keep: <Part extends { stop(): Promise<void> }>(kind: "program" | "store", part: Part) => Part;
+  /** Called when a part has come back. */
+  changed: () => void;
+};
+
+/** `pid()` is null when somebody else runs it. */
+export type Store = { url: string; pid(): number | null };
 
 /** A migrated Postgres that knows the key: that of the environment, else our own. */
-export async function openPostgres(
-  data: string,
-  env: NodeJS.ProcessEnv,
-  apiKey: string,
-  keep: Keep,
-): Promise<Service> {
+export async function openPostgres(start: Start, apiKey: string): Promise<Store> {
+  const { data, env } = start;
   const url = env.SCALE_POSTGRES_URL;
-  const postgres = keep(
-    "store",
-    url ? givenService(url) : await startPostgres({ dir: join(data, "postgres") }),
-  );
-  await migrate(env.SCALE_POSTGRES_DIRECT_URL ?? postgres.url);
-  await seedApiKey(postgres.url, apiKey);
-  return postgres;
+  const store = url ? given(url) : await own(start, "Postgres", startPostgres, join(data, "postgres"));
+  await migrate(env.SCALE_POSTGRES_DIRECT_URL ?? store.url);
+  await seedApiKey(store.url, apiKey);
+  return store;
 }
 
 /** Redis (that of the environment, else our own) and its REST front. */
-export async function openRedis(
-  data: string,
-  env: NodeJS.ProcessEnv,
-  token: string,
-  keep: Keep,
-): Promise<[Service, Service]> {
+export async function openRedis(start: Start, token: string): Promise<[Store, Store]> {
+  const { data, env, keep, changed } = start;
   const url = env.REDIS_URL;
-  const redis = keep("store", url ? givenService(url) : await startRedis({ dir: join(data, "redis") }));
-  const rest = keep(
-    "program",
-    await startRedisRest(redis.url, token, await keptPort(join(data, "redis-rest-port"))),
+  const redis = url ? given(url) : await own(start, "Redis", startRedis, join(data, "redis"));
+  const port = await keptPort(join(data, "redis-rest-port"));
+  const rest = await keepAlive(
+    "redis-rest",
+    (_before, signal) => startRedisRest(redis.url, token, port, signal),
+    changed,
   );
-  return [redis, rest];
+  keep("program", rest);
+  return [redis, { url: rest.now().url, pid: () => rest.now().pid }];
+}
+
+function given(url: string): Store {
+  return { url, pid: () => null };
+}
+
+type StartStore = (options: { dir: string; onlyPort?: number; signal: AbortSignal }) => Promise<OwnService>;
+
+async function own({ keep, changed }: Start, name: string, start: StartStore, dir: string): Promise<Store> {
+  const store = await keepAlive<OwnService>(
+    name,
+    (before, signal) => start({ dir, signal, ...(before && { onlyPort: before.port }) }),
+    changed,
+  );
+  keep("store", store);
+  return { url: store.now().url, pid: () => store.now().pid };
 }

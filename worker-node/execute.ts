@@ -28,7 +28,7 @@ import type { Models, Sandbox, Tools } from "./engine/ports.ts";
 import { failureOf } from "./engine/retry.ts";
 import type { Append, Journal, Outcome, RunLog } from "./journal.ts";
 import { Stop, within, withTimeout } from "./stop.ts";
-import { LargeValues, loadValue } from "./values.ts";
+import { LargeValues, loadValue, shortened } from "./values.ts";
 import type { ObjectStore } from "./values.ts";
 import { visitStep } from "./visit.ts";
 
@@ -95,7 +95,7 @@ async function leave(execution: Execution, reason: Stop): Promise<Ending> {
     case "drain":
       return { is: "stopped" };
     case "cancel":
-      return execution.end("cancelled", null, null);
+      return execution.end("cancelled");
     case "run_timeout":
     case "step_timeout":
       return execution.fail({ code: reason.why, message: reason.message, step_id: null });
@@ -114,6 +114,15 @@ async function untilAnswered<Answer>(signal: AbortSignal, ask: () => Promise<Ans
     }
   }
 }
+
+/** What a run ends with besides its status. */
+type EndParts = {
+  error?: RunError | null;
+  last?: { checkpoint: Checkpoint; response: Json | undefined } | null;
+  events?: readonly RunEvent[];
+  usage?: readonly Usage[];
+  deadLetter?: DeadLetter | null;
+};
 
 class Execution {
   readonly #run: ClaimedRun;
@@ -154,7 +163,7 @@ class Execution {
       inputValues.outOf(initialState(definition, input)),
     );
     this.#progress = fold(state, run.journal);
-    if (run.cancel) return this.end("cancelled", null, null);
+    if (run.cancel) return this.end("cancelled");
 
     const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
     this.#endsAtMs = performance.now() + timeLeftMs;
@@ -202,11 +211,8 @@ class Execution {
         commitTurn: (data, usage) => this.#commitTurn(step, visit, data, usage),
       });
       if (visited.is === "failed") {
-        const { error, tries, firstFailedAt, cause } = visited;
-        return this.fail(
-          { ...error, step_id: step.id },
-          { events: [stepError(step, error)], tries, firstFailedAt, cause },
-        );
+        const { error, ...more } = visited;
+        return this.fail({ ...error, step_id: step.id }, { events: [stepError(step, error)], ...more });
       }
       if (visited.is === "wait") {
         return this.#park(step, visited, signal);
@@ -218,7 +224,7 @@ class Execution {
       todo = next(definition, this.#progress);
       if (todo.do === "end") {
         const error = todo.status === "failed" ? todo.error : null;
-        return this.end(todo.status, error, { checkpoint, usage, response: lastResponse }, events);
+        return this.end(todo.status, { error, last: { checkpoint, response: lastResponse }, events, usage });
       }
       const outcome = await this.#commitStep(checkpoint, [...events, stepStart(todo.step)], usage, todo.step);
       if (outcome.is === "rejected") {
@@ -227,7 +233,7 @@ class Execution {
         return this.fail({ ...error, step_id: step.id }, { events: [stepError(step, error)] });
       }
     }
-    return this.end(todo.status, todo.status === "failed" ? todo.error : null, null);
+    return this.end(todo.status, todo.status === "failed" ? { error: todo.error } : {});
   }
 
   #context(message: string, signal: AbortSignal) {
@@ -240,9 +246,10 @@ class Execution {
       models,
       tools,
       sandbox,
-      agent: (id: string) => definitions.named("agents", tenant, id),
-      tool: (name: string) => definitions.named("tools", tenant, name),
-      note: (...events: RunEvent[]) => this.#log.note(events),
+      // A store that is away uses up no try of the step.
+      agent: (id: string) => untilAnswered(signal, () => definitions.named("agents", tenant, id)),
+      tool: (name: string) => untilAnswered(signal, () => definitions.named("tools", tenant, name)),
+      note: (...events: RunEvent[]) => this.#log.note(events.map(shortened)),
       confirm: () => this.#world.confirm(this.#run, signal),
     };
   }
@@ -300,10 +307,10 @@ class Execution {
   /** Gives the slot back until the retry is due, or the run's time is over. */
   async #park(
     step: Step,
-    wait: { afterMs: number; park: ParkRecord; event: RunEvent },
+    wait: { afterMs: number; park: ParkRecord; event: RunEvent; usage: readonly Usage[] },
     signal: AbortSignal,
   ): Promise<Ending> {
-    const { park, event } = wait;
+    const { park, event, usage } = wait;
     const delayMs = Math.min(
       wait.afterMs,
       Math.max(0, this.#endsAtMs - performance.now()) + TIMEOUT_SLACK_MS,
@@ -314,7 +321,7 @@ class Execution {
       visit: park.visit,
       output: JSON.stringify(park),
       events: [event],
-      usage: [],
+      usage,
       steps: 0,
       deadline_ms: 0,
       current_step: step.id,
@@ -333,26 +340,21 @@ class Execution {
   /** Ends the run in failure, with a dead letter that tells operators more than clients are told. */
   fail(
     error: RunError,
-    more: { events?: readonly RunEvent[]; tries?: number; firstFailedAt?: string; cause?: unknown } = {},
+    more: Pick<EndParts, "events" | "usage"> & {
+      tries?: number;
+      firstFailedAt?: string;
+      cause?: unknown;
+    } = {},
   ): Promise<Ending> {
-    const { events = [], tries = 1, firstFailedAt = null, cause } = more;
+    const { events, usage, tries = 1, firstFailedAt = null, cause } = more;
     const stack = cause instanceof Error ? stackOf(cause) : null;
-    return this.end("failed", error, null, events, {
-      ...error,
-      stack,
-      tries,
-      first_failed_at: firstFailedAt,
-    });
+    const deadLetter = { ...error, stack, tries, first_failed_at: firstFailedAt };
+    return this.end("failed", { error, deadLetter, ...(events && { events }), ...(usage && { usage }) });
   }
 
   /** Ends the run: its last entry, which carries the last step's result if that has not been committed yet. */
-  async end(
-    status: EndRecord["status"],
-    error: RunError | null,
-    last: { checkpoint: Checkpoint; usage: readonly Usage[]; response: Json | undefined } | null,
-    events: readonly RunEvent[] = [],
-    deadLetter: DeadLetter | null = null,
-  ): Promise<Ending> {
+  async end(status: EndRecord["status"], parts: EndParts = {}): Promise<Ending> {
+    const { error = null, last = null, events = [], usage = [], deadLetter = null } = parts;
     const response =
       status === "completed"
         ? finalResponse(this.#progress, last?.response)
@@ -372,8 +374,8 @@ class Execution {
       step_path: last?.checkpoint.step ?? null,
       visit: last?.checkpoint.visit ?? null,
       output: JSON.stringify(record),
-      events: [...this.#untold.splice(0), ...events, ...(await large.outOfEvents(closing))],
-      usage: last?.usage ?? [],
+      events: [...this.#untold.splice(0), ...events, ...(await smallIfPossible(large, closing))],
+      usage,
       steps: last ? 1 : 0,
       deadline_ms: 0,
       current_step: null,
@@ -405,6 +407,17 @@ class Execution {
     }
     return outcome;
   }
+}
+
+/** A run that has come to its end ends, though the object store is away: Postgres takes large values too. */
+async function smallIfPossible(
+  large: LargeValues,
+  events: readonly RunEvent[],
+): Promise<readonly RunEvent[]> {
+  return large.outOfEvents(events).catch((error: unknown) => {
+    log.warn("object.put_given_up", { message: messageOf(error) });
+    return events;
+  });
 }
 
 /** An error's stack with those of its causes. */

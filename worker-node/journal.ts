@@ -273,7 +273,16 @@ export class Journal {
       this.#answer(each, outcome);
     }
     // After the commit, never before: nobody may see what a crash can undo.
-    if (live.length > 0) this.#show(live);
+    if (live.length > 0) this.#showLive(live);
+  }
+
+  /** What cannot be shown is no reason to flush again. */
+  #showLive(entries: LiveEntry[]): void {
+    try {
+      this.#show(entries);
+    } catch (error) {
+      log.warn("journal.show_failed", { entries: entries.length, message: messageOf(error) });
+    }
   }
 
   #accept({ log: runLog, entry }: InFlight): LiveEntry {

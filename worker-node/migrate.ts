@@ -1,5 +1,6 @@
 import { readFile, readdir } from "node:fs/promises";
 import postgres from "postgres";
+import type { TransactionSql } from "postgres";
 
 /** One number for all processes that migrate this schema. */
 const ADVISORY_LOCK = 7_301_982_465;
@@ -22,9 +23,24 @@ export async function migrate(postgresUrl: string): Promise<void> {
         await tx.unsafe(text);
         await tx`insert into schema_migrations (name) values (${name})`;
       }
+      await limitStatements(tx);
     });
   } finally {
     await sql.end({ timeout: 5 });
+  }
+}
+
+/**
+ * Bounds every statement of this role here: the queue's index counts on it that a wake-up is committed within seconds
+ * of its time. Settings of the role, because poolers drop those of a session.
+ */
+async function limitStatements(sql: TransactionSql): Promise<void> {
+  const limits = { statement_timeout: "5s", lock_timeout: "2s", idle_in_transaction_session_timeout: "5s" };
+  const [here] = await sql<{ role: string; database: string }[]>`
+    select current_user as role, current_database() as database`;
+  if (!here) throw new Error("a select without from answered no row");
+  for (const [name, value] of Object.entries(limits)) {
+    await sql`alter role ${sql(here.role)} in database ${sql(here.database)} set ${sql(name)} = ${sql.unsafe(`'${value}'`)}`;
   }
 }
 

@@ -1,11 +1,14 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { RunEvent } from "../shared/contracts/event.ts";
 import { JsonValue } from "../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../shared/contracts/json.ts";
 import { Reference } from "../shared/contracts/journal.ts";
+import { log, messageOf } from "../shared/log.ts";
 
 /** Values whose JSON is longer lie in the object store; state and events hold references to them. */
 const INLINE_LIMIT_BYTES = 32 * 1024;
 const PREVIEW_CHARS = 200;
+const PUT_PAUSES_MS = [200, 1_000, 3_000];
 
 /** Where large values lie. */
 export type ObjectStore = {
@@ -70,12 +73,40 @@ export class LargeValues {
     const known = this.#put.get(json);
     if (known) return known;
     const key = `${this.#prefix}/${encodeURIComponent(name)}`;
-    await this.#store.put(key, json, "application/json");
+    await putPatiently(this.#store, key, json);
     const preview = (typeof value === "string" ? value : json).slice(0, PREVIEW_CHARS);
     const reference: Reference = { $ref: key, size, content_type: "application/json", preview };
     this.#put.set(json, reference);
     return reference;
   }
+}
+
+/** A store that is away for a moment costs a moment, not the answer of a model that was paid for. */
+async function putPatiently(store: ObjectStore, key: string, json: string): Promise<void> {
+  for (const pauseMs of PUT_PAUSES_MS) {
+    try {
+      return await store.put(key, json, "application/json");
+    } catch (error) {
+      log.warn("object.put_delayed", { key, message: messageOf(error) });
+      await sleep(pauseMs);
+    }
+  }
+  await store.put(key, json, "application/json");
+}
+
+/** An event that is shown before anything is stored: its large fields are cut to what they begin with. */
+export function shortened(event: RunEvent): RunEvent {
+  if (JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
+  const fields = Object.entries(event).map(([name, value]) => {
+    const json = typeof value === "string" ? value : JSON.stringify(value);
+    if (json.length <= INLINE_LIMIT_BYTES / 4) return [name, value];
+    const preview = json.slice(0, PREVIEW_CHARS);
+    return [
+      name,
+      typeof value === "string" ? `${preview}…` : { preview, size: json.length, truncated: true },
+    ];
+  });
+  return { ...event, ...Object.fromEntries(fields) };
 }
 
 /**

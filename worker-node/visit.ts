@@ -32,8 +32,9 @@ export type Visited =
       tries: number;
       firstFailedAt: string;
       cause: unknown;
+      usage: readonly Usage[];
     }
-  | { is: "wait"; afterMs: number; park: ParkRecord; event: RunEvent };
+  | { is: "wait"; afterMs: number; park: ParkRecord; event: RunEvent; usage: readonly Usage[] };
 
 /** What a visit needs of its execution. `context` is what the step sees, without what the visit knows by itself. */
 export type Visit = {
@@ -56,17 +57,29 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   let tries = progress.park?.tries ?? 0;
   let firstFailedAt = progress.park?.first_failed_at;
   let answered = progress.park?.answered ?? 0;
+  /** What models answered in tries that failed: it is paid for, and charged with whatever is committed next. */
+  const lost: Usage[] = [];
   for (;;) {
     tries += 1;
+    const spent: Usage[] = [];
     try {
-      return await tryOnce(visit, turns, tries, answered === 0 ? "" : `:${answered}`);
+      return await tryOnce(visit, {
+        turns,
+        tries,
+        effectSuffix: answered === 0 ? "" : `:${answered}`,
+        lost,
+        spent,
+      });
     } catch (error) {
+      for (const [i, usage] of spent.entries()) lost.push({ ...usage, call: `try.${tries}.${i + 1}` });
       if (signal.aborted) throw signal.reason;
       const verdict =
         error instanceof Stop ? { do: "fail" as const } : judge(error, tries, step.retry, Math.random);
       firstFailedAt ??= new Date().toISOString();
       const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
-      if (verdict.do === "fail") return { is: "failed", error: failure, tries, firstFailedAt, cause: error };
+      if (verdict.do === "fail") {
+        return { is: "failed", error: failure, tries, firstFailedAt, cause: error, usage: lost };
+      }
       if (error instanceof RetryableError && error.answered) answered += 1;
       const event = stepRetry(step, failure, tries, verdict.afterMs);
       if (verdict.afterMs > SHORT_WAIT_MS) {
@@ -79,7 +92,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
           error: failure,
           first_failed_at: firstFailedAt,
         };
-        return { is: "wait", afterMs: verdict.afterMs, park, event };
+        return { is: "wait", afterMs: verdict.afterMs, park, event, usage: lost };
       }
       visit.context.note(event);
       await sleep(verdict.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
@@ -87,7 +100,10 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   }
 }
 
-async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix: string): Promise<Visited> {
+/** One try: `turns` and `spent` are added to as it goes, `lost` is what tries before it spent. */
+type Try = { turns: Json[]; tries: number; effectSuffix: string; lost: readonly Usage[]; spent: Usage[] };
+
+async function tryOnce(visit: Visit, { turns, tries, effectSuffix, lost, spent }: Try): Promise<Visited> {
   const { definition, progress, step, large } = visit;
   const startedAt = new Date().toISOString();
   const startedMs = performance.now();
@@ -102,6 +118,13 @@ async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix:
     effectSuffix,
     turns: [...turns],
     signal: limit.signal,
+    models: {
+      generate: async (request) => {
+        const answer = await visit.context.models.generate(request);
+        spent.push({ call: request.effectKey, ...answer.usage });
+        return answer;
+      },
+    },
     // A try that its timeout has left behind is not heard any more.
     note: (...events) => {
       if (!limit.signal.aborted) visit.context.note(...events);
@@ -110,6 +133,8 @@ async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix:
       limit.signal.throwIfAborted();
       await visit.commitTurn(data, usage);
       turns.push(data);
+      // What a turn reports is charged.
+      spent.length = 0;
     },
   };
   try {
@@ -119,14 +144,14 @@ async function tryOnce(visit: Visit, turns: Json[], tries: number, effectSuffix:
       startedAt,
       durationMs: performance.now() - startedMs,
       tries,
-      turnUsage: turns.flatMap(usageOfTurn),
+      turnUsage: [...turns.flatMap(usageOfTurn), ...lost],
     });
     const response = result.response === undefined ? undefined : await large.outOfResponse(result.response);
     return {
       is: "result",
       checkpoint,
       events: await large.outOfEvents(events),
-      usage: result.usage,
+      usage: [...lost, ...result.usage],
       response,
     };
   } finally {

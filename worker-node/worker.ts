@@ -50,6 +50,8 @@ export class Worker {
   readonly #waiting = new Set<number>();
   readonly #awaySinceMs = new Map<number, number>();
   #claimedDirectlyMs = -Infinity;
+  /** Slots that a claim under way may fill. */
+  #asked = 0;
   #claiming = true;
   #slotFreed = Promise.withResolvers<void>();
   #loops: Promise<void>[] = [];
@@ -115,18 +117,16 @@ export class Worker {
           await sleep(REDIS_PAUSE_MS);
           continue;
         }
-        const free = this.#parts.slots - this.#running.size;
+        const free = this.#parts.slots - this.#running.size - this.#asked;
         if (free <= 0 || this.#lanesWithRoom().length === 0) {
           await this.#slotFreed.promise;
           continue;
         }
-        const claim = await this.#askQueue(shard, free);
+        const claim = await this.#fill(shard, free);
         if (!claim) {
-          await this.#claimDirectly(shard, free);
           await sleep(REDIS_PAUSE_MS);
           continue;
         }
-        await this.#take(claim.runs);
         if (claim.runs.length > 0) continue;
         this.#waiting.add(shard);
         if (this.#endedOf(shard).length > 0) this.#finishSoon(shard);
@@ -137,6 +137,20 @@ export class Worker {
       } finally {
         this.#waiting.delete(shard);
       }
+    }
+  }
+
+  /** Claims for slots that the loops of other shards do not count as free meanwhile. Null: without the queue. */
+  async #fill(shard: number, free: number): Promise<Claim | null> {
+    this.#asked += free;
+    try {
+      const claim = await this.#askQueue(shard, free);
+      if (claim) await this.#take(claim.runs);
+      else await this.#claimDirectly(shard, free);
+      return claim;
+    } finally {
+      this.#asked -= free;
+      this.#freeSlot();
     }
   }
 

@@ -20,7 +20,7 @@ export class IntakeShard extends DurableObject<Env> {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const config = readConfig(env);
-    const database = new KeptDatabase(env.HYPERDRIVE, CONNECTIONS, ANSWER_MS);
+    const database = new KeptDatabase(env, CONNECTIONS, ANSWER_MS);
     this.#intake = new Intake({
       config,
       queue: queueOf(config),

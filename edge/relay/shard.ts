@@ -47,7 +47,7 @@ export class RelayShard extends DurableObject<Env> {
   }
 
   #open(shard: number): Watch {
-    const database = new KeptDatabase(this.env.HYPERDRIVE, CONNECTIONS, ANSWER_MS);
+    const database = new KeptDatabase(this.env, CONNECTIONS, ANSWER_MS);
     const relay = new Relay({
       page: (run, after) => database.ask((sql) => readEntries(sql, run, after, PAGE)),
       positions: (runs) => database.ask((sql) => readPositions(sql, runs)),

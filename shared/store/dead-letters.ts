@@ -4,7 +4,7 @@ import type { TenantId } from "../contracts/ids.ts";
 import type { Sql } from "./sql.ts";
 
 /** A dead letter as operators see it. Times in milliseconds since 1970. */
-export const DeadLetterRow = z.object({
+const DeadLetterRow = z.object({
   run_id: RunId,
   seq: z.number(),
   tenant_id: z.string(),
@@ -18,13 +18,15 @@ export const DeadLetterRow = z.object({
   first_failed_at_ms: z.number(),
   failed_at_ms: z.number(),
   resolved_at_ms: z.number().nullable(),
-  /** JSON text of RunInput: what the run was started with. */
-  input: z.string(),
 });
 export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
 
+/** One of them, with what the run was started with (JSON text of RunInput): too large for a list of many. */
+const WholeDeadLetter = DeadLetterRow.extend({ input: z.string() });
+export type WholeDeadLetter = z.infer<typeof WholeDeadLetter>;
+
 const columns = (sql: Sql) => sql`
-  d.run_id, d.seq, d.tenant_id, d.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries, d.attempt, r.input,
+  d.run_id, d.seq, d.tenant_id, d.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries, d.attempt,
   extract(epoch from d.first_failed_at)::float8 * 1000 as first_failed_at_ms,
   extract(epoch from d.failed_at)::float8 * 1000 as failed_at_ms,
   extract(epoch from d.resolved_at)::float8 * 1000 as resolved_at_ms`;
@@ -44,7 +46,7 @@ export async function listDeadLetters(
 ): Promise<DeadLetterRow[]> {
   const rows = await sql`
     select ${columns(sql)}
-    from dead_letters d join runs r using (run_id)
+    from dead_letters d
     where d.resolved_at is null
       and (${tenant}::text is null or d.tenant_id = ${tenant})
       and (${orchestration}::text is null or d.orchestration_id = ${orchestration})
@@ -78,12 +80,12 @@ export async function readDeadLetter(
   tenant: TenantId | null,
   run: RunId,
   seq: number,
-): Promise<DeadLetterRow | null> {
+): Promise<WholeDeadLetter | null> {
   const [row] = await sql`
-    select ${columns(sql)}
+    select ${columns(sql)}, r.input
     from dead_letters d join runs r using (run_id)
     where d.run_id = ${run} and d.seq = ${seq} and (${tenant}::text is null or d.tenant_id = ${tenant})`;
-  return row ? DeadLetterRow.parse(row) : null;
+  return row ? WholeDeadLetter.parse(row) : null;
 }
 
 /** Puts a dead letter away without a retry. False when there is none that is open. */

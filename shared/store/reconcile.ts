@@ -152,7 +152,6 @@ export const TenantLimits = z.object({
   requestsPerSecond: z.number(),
   weight: z.number(),
   updated_at: z.string(),
-  updated_at_ms: z.number(),
 });
 export type TenantLimits = z.infer<typeof TenantLimits>;
 
@@ -165,7 +164,7 @@ export async function changedLimits(
   return sql<TenantLimits[]>`
     select tenant_id as tenant, version::float8 as version, max_concurrent_runs as "maxConcurrentRuns",
       max_queued_runs as "maxQueuedRuns", requests_per_second as "requestsPerSecond", weight,
-      updated_at::text as updated_at, extract(epoch from updated_at)::float8 * 1000 as updated_at_ms
+      updated_at::text as updated_at
     from tenants t where (updated_at, tenant_id) > (${after.at}::text::timestamptz, ${after.tenant})
     order by t.updated_at, t.tenant_id limit ${limit}`;
 }

@@ -93,6 +93,7 @@ function sound(): Evidence {
         queued_ms: 0,
       },
     ],
+    odd: [],
     journal,
     usage: [{ run_id: RUN, seq: 2, call: "model.1", kind: "charged", tokens: 12, cost_micro_usd: 7 }],
     deadLetters: [{ run_id: RUN, seq: 3, code: "x", resolved: true }],
@@ -125,6 +126,7 @@ function only<Item>(items: readonly Item[], at = 0): Item {
 type Breaking = [promise: string, how: string, damage: (e: Evidence) => void];
 
 const breakings: Breaking[] = [
+  ["every answer is meant", "a 500", (e) => e.odd.push({ request: "POST /x", status: 500, body: "" })],
   [
     "202 means it will finish",
     "an accepted run is not there",

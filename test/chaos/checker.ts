@@ -5,6 +5,7 @@ import { limitsHold, nothingStandsStill, redisIsEmpty, runsAreTakenOver } from "
 import {
   cancelledStaysCancelled,
   everyAcceptedRunEnds,
+  everyAnswerIsMeant,
   everyFailureIsADeadLetter,
   everyRequestIsOneRun,
 } from "./checks/runs.ts";
@@ -15,6 +16,7 @@ import type { Evidence } from "./evidence.ts";
 const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   everyAcceptedRunEnds,
   everyRequestIsOneRun,
+  everyAnswerIsMeant,
   everyFailureIsADeadLetter,
   cancelledStaysCancelled,
   journalsTile,

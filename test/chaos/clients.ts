@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Answer, Api } from "./api.ts";
 import { orchestrationNames } from "./definitions.ts";
-import type { Request } from "./evidence.ts";
+import type { OddAnswer, Request } from "./evidence.ts";
 import type { Random } from "./random.ts";
 import { flood, small, tenants } from "./tenants.ts";
 
@@ -19,8 +19,13 @@ const Status = z.object({ status: z.string() });
 /** Statuses after which nobody knows what became of a request, or which say "later". */
 const AGAIN = new Set([0, 429, 500, 502, 503]);
 
+/** A no that a client of this load may get: too late, too much. */
+const NO = new Set([409, 429]);
+
 export class Clients {
   readonly requests: Request[] = [];
+  /** Answers that no fault explains. */
+  readonly odd: OddAnswer[] = [];
   readonly #api: Api;
   readonly #random: Random;
   readonly #accepted: (run: string) => void;
@@ -83,19 +88,28 @@ export class Clients {
     const headers = key === null ? {} : { "idempotency-key": key };
     const body = { message: id, tenant_id: tenant, correlation_id: id, priority: 0 };
     for (let tries = 0; tries < TRIES; tries++) {
-      const answer = await this.#api.call(
-        "POST",
-        `/api/v2/orchestrations/${orchestration}/run`,
-        body,
-        headers,
-      );
+      const answer = await this.#call("POST", `/api/v2/orchestrations/${orchestration}/run`, body, headers);
       if (answer.status === 202) return this.#take(request, answer);
-      if (answer.status !== 429) request.unknown = true;
+      if (answer.status === 0 || answer.status >= 500) request.unknown = true;
       // Without a key another POST would be another run.
       if (key === null || !AGAIN.has(answer.status)) return;
       const asked = Number(answer.headers.get("retry-after") ?? 1) * 1_000;
       await sleep(Math.min(asked, 3_000) + this.#random.between(0, 500));
     }
+  }
+
+  async #call(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
+    const answer = await this.#api.call(method, path, body, headers);
+    const { status } = answer;
+    if (status === 500 || (status >= 400 && status < 500 && !NO.has(status))) {
+      this.odd.push({ request: `${method} ${path}`, status, body: JSON.stringify(answer.body) });
+    }
+    return answer;
   }
 
   #take(request: Request, { body }: Answer): void {
@@ -108,7 +122,7 @@ export class Clients {
     await sleep(afterMs);
     const [run] = request.accepted;
     if (run === undefined) return;
-    const { status, body } = await this.#api.call("POST", `/api/v2/orchestrations/runs/${run}/cancel`);
+    const { status, body } = await this.#call("POST", `/api/v2/orchestrations/runs/${run}/cancel`);
     if (status === 200 && Cancelled.parse(body).status === "cancelled") request.cancelled = true;
   }
 
@@ -119,9 +133,9 @@ export class Clients {
     const [run] = request.accepted;
     if (run === undefined || request.retried > 1) return;
     const path = `/api/v2/orchestrations/runs/${run}`;
-    const { status, body } = await this.#api.call("GET", `${path}/status`);
+    const { status, body } = await this.#call("GET", `${path}/status`);
     if (status !== 200 || Status.parse(body).status !== "failed") return;
-    const answer = await this.#api.call("POST", `${path}/retry`, {});
+    const answer = await this.#call("POST", `${path}/retry`, {});
     // Also when no answer came: it may have been retried.
     if (answer.status === 202 || AGAIN.has(answer.status)) request.retried += 1;
   }

@@ -22,6 +22,9 @@ export type Request = {
   retried: number;
 };
 
+/** An answer of the API that no fault explains: a 500, or a 4xx to a request that is right. */
+export type OddAnswer = { request: string; status: number; body: string };
+
 /** What one viewer of a run has got, over all its connections. `complete`: it read on until it was told of the end. */
 export type Seen = { run: string; viewer: string; frames: { id: string; data: string }[]; complete: boolean };
 
@@ -95,6 +98,7 @@ export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean 
 
 export type Evidence = {
   requests: Request[];
+  odd: OddAnswer[];
   runs: RunRow[];
   journal: JournalRow[];
   usage: UsageRow[];

@@ -14,6 +14,8 @@ export type Act = (system: System, random: Random, log: FaultLog, rolledBack: ()
 export const faults = {
   kill: { times: 4, act: kill },
   stop: { times: 2, act: pause },
+  freeze: { times: 2, act: freeze },
+  lost_answers: { times: 2, act: loseAnswers },
   drain: { times: 2, act: drain },
   isolate: { times: 1, act: isolate },
   cut: { times: 3, act: onLink("cut") },
@@ -65,23 +67,42 @@ function oneAlive({ workers }: System, random: Random): Member | null {
   return alive.length > 0 ? random.pick(alive) : null;
 }
 
+/** Rather one that has something to lose. */
+function oneBusy(system: System, random: Random): Member | null {
+  const busyOnes = system.workers.filter((member) => member.alive && member.active > 0);
+  return busyOnes.length > 0 ? random.pick(busyOnes) : oneAlive(system, random);
+}
+
 async function kill(system: System, random: Random, log: FaultLog): Promise<void> {
-  const member = oneAlive(system, random);
+  const member = oneBusy(system, random);
   if (member) await noted(log, "kill", member.name, false, () => member.kill());
 }
 
-/** Long enough, now and then, that its runs are taken over and it comes back to find that. */
 async function pause(system: System, random: Random, log: FaultLog): Promise<void> {
-  const member = oneAlive(system, random);
-  const ms = random.pick([1_500, 8_000, 18_000, 24_000]);
+  await stopFor(oneAlive(system, random), "stop", random.pick([1_500, 8_000]), log);
+}
+
+/** So long that its runs are taken over: it comes back in the middle of them, and must not write a word. */
+async function freeze(system: System, random: Random, log: FaultLog): Promise<void> {
+  await stopFor(oneBusy(system, random), "freeze", random.between(18_000, 24_000), log);
+}
+
+async function stopFor(member: Member | null, kind: FaultKind, ms: number, log: FaultLog): Promise<void> {
   if (!member) return;
   await alone(member, () =>
-    noted(log, "stop", `${member.name} for ${ms} ms`, false, async () => {
+    noted(log, kind, `${member.name} for ${Math.round(ms)} ms`, false, async () => {
       member.pause();
       await sleep(ms);
       member.goOn();
     }),
   );
+}
+
+/** What a busy worker commits is committed, and it does not hear of it. */
+async function loseAnswers(system: System, random: Random, log: FaultLog): Promise<void> {
+  const member = oneBusy(system, random);
+  const links = system.links.filter(({ name }) => name === `${member?.name}-postgres`);
+  await hold(links, "deaf", 2_000, log);
 }
 
 async function drain(system: System, random: Random, log: FaultLog): Promise<void> {

@@ -64,6 +64,7 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
     const evidence: Evidence = {
       ...tables,
       requests: clients.requests,
+      odd: clients.odd,
       redis: await readRedis(system.redis.client),
       seen: viewers.seen,
       tooEarly: watch.tooEarly,

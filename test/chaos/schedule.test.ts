@@ -22,8 +22,11 @@ describe("a schedule", () => {
     }
   });
 
-  test("begins with one death in a calm, where takeovers can be measured", () => {
+  test("begins with one worker stopped and one killed in a calm, where takeovers can be measured", () => {
     const early = makeSchedule(7, TWO_MINUTES_MS).filter(({ atMs }) => atMs < 26_000);
-    expect(early).toEqual([{ atMs: 6_000, fault: "kill" }]);
+    expect(early).toEqual([
+      { atMs: 3_000, fault: "freeze" },
+      { atMs: 6_000, fault: "kill" },
+    ]);
   });
 });

@@ -20,7 +20,7 @@ function isKind(name: string): name is FaultKind {
 /** Who dies as the reconciler leaves its lock behind for 15 s: these points need time between them. */
 const slow = pointNames.filter((point) => /^(rebuild|walk)_/.test(point));
 
-/** In the beginning, and later now and then, one worker dies while all else is well: takeovers are measured there. */
+/** In the beginning, and later now and then, one worker stops and one dies while all else is well: takeovers are measured there. */
 const CALM_MS = 26_000;
 const CALM_EVERY_MS = 180_000;
 
@@ -35,9 +35,9 @@ export function makeSchedule(seed: number, lengthMs: number): Item[] {
   const bag = kinds.flatMap((kind) => Array.from({ length: faults[kind].times }, () => kind));
   const once = random.shuffle(kinds);
   const drawn: Item[] = [];
-  for (let atMs = 0; atMs < lengthMs - 4_000; atMs += random.between(3_500, 5_500)) {
+  for (let atMs = 0; atMs < lengthMs - 4_000; atMs += random.between(3_200, 5_000)) {
     if (atMs % CALM_EVERY_MS < CALM_MS) {
-      drawn.push({ atMs: atMs + 6_000, fault: "kill" });
+      drawn.push({ atMs: atMs + 3_000, fault: "freeze" }, { atMs: atMs + 6_000, fault: "kill" });
       atMs += CALM_MS;
     }
     drawn.push({ atMs, fault: once.pop() ?? random.pick(bag) });

@@ -179,7 +179,7 @@ export class Watch {
     const atMs = Date.now();
     const meanwhile = this.#faults.between(death.atMs - 3_000, atMs);
     const calm = meanwhile.every(
-      ({ kind, blocks }) => kind === "kill" || kind === "drain" || (kind === "point" && !blocks),
+      ({ kind, blocks }) => /^(kill|drain|freeze)$/.test(kind) || (kind === "point" && !blocks),
     );
     this.takeovers.push({ run: now.run_id, diedMs: death.atMs, ms: atMs - death.atMs, calm });
   }

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { RunId, TenantId, newRunId } from "../../shared/contracts/ids.ts";
+import { z } from "zod";
+import { RunId, TenantId, newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import { keys } from "../../shared/keys.ts";
 import { claimRuns } from "../../shared/store/claim.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
 import { Life, failed, journalOf, typesOf } from "./lives.ts";
-import { newIncarnation } from "../../shared/contracts/ids.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -12,6 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => app.stop());
 
+const Items = z.array(z.object({ run_id: z.string(), status: z.string() }));
 const CANCEL = "/api/v2/orchestrations/runs:cancel";
 const cancel = (run: string, key?: string) =>
   app.call("POST", runPath(run, "cancel"), key === undefined ? {} : { key });
@@ -143,7 +144,7 @@ describe("a cancel of many", () => {
     expect(await statusOf(runs[1] ?? "")).toBe("queued");
     const answer = await bodyOf(await app.call("POST", CANCEL, { body: { tenant_id } }));
     expect(answer).toMatchObject({ dry_run: false, matched: 3, next_cursor: null });
-    const results = answer.results as { run_id: string; status: string }[];
+    const results = Items.parse(answer.results);
     expect(Object.fromEntries(results.map(({ run_id, status }) => [run_id, status]))).toEqual({
       [executed.run]: "cancellation_requested",
       [runs[1] ?? ""]: "cancelled",
@@ -160,7 +161,7 @@ describe("a cancel of many", () => {
     do {
       const page = await bodyOf(await app.call("POST", CANCEL, { body: { tenant_id, limit: 2, cursor } }));
       seen.push(page.matched);
-      cursor = (page.next_cursor as string | null) ?? "";
+      cursor = z.string().nullable().parse(page.next_cursor) ?? "";
     } while (cursor !== "");
     expect(seen).toEqual([2, 2, 1]);
   });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
 import { TenantId } from "../../shared/contracts/ids.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
 import { Life, failed } from "./lives.ts";
@@ -10,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => app.stop());
 
 const DLQ = "/scale/dlq";
-type Letter = { id: string; run_id: string };
+const Letters = z.array(z.looseObject({ id: z.string(), run_id: z.string() }));
 const dead = async (tenant_id: string) => {
   const { run, seq } = await failed(
     app.world.sql,
@@ -19,7 +20,7 @@ const dead = async (tenant_id: string) => {
   return { run, id: `${run}.${seq}` };
 };
 const listed = async (query: string, key?: string) =>
-  (await (await app.call("GET", `${DLQ}?${query}`, key === undefined ? {} : { key })).json()) as Letter[];
+  Letters.parse(await (await app.call("GET", `${DLQ}?${query}`, key === undefined ? {} : { key })).json());
 
 test("a run that failed for good has one, with all that helps to mend it", async () => {
   const { run, id } = await dead("one");
@@ -59,7 +60,7 @@ describe("the list", () => {
     let url: string | undefined = `${DLQ}?tenant_id=paged&limit=2`;
     while (url !== undefined) {
       const page: Response = await app.call("GET", url);
-      seen.push(...((await page.json()) as Letter[]).map((letter) => letter.id));
+      seen.push(...Letters.parse(await page.json()).map((letter) => letter.id));
       url = /<(.*)>; rel="next"/.exec(page.headers.get("link") ?? "")?.[1];
     }
     expect(seen).toEqual(ids.toReversed());

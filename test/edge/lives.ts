@@ -1,4 +1,5 @@
 /** Lives of runs as workers would write them: claimed, with results, parked, ended; through the real statements. */
+import { z } from "zod";
 import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Checkpoint } from "../../shared/contracts/journal.ts";
@@ -142,8 +143,10 @@ export async function journalOf(sql: Sql, run: string) {
     select seq, kind, attempt, output, events from journal where run_id = ${run} order by seq`;
 }
 
+const Typed = z.object({ type: z.string() });
+
 /** The types of a run's events, in order. */
 export async function typesOf(sql: Sql, run: string): Promise<string[]> {
   const lines = (await journalOf(sql, run)).flatMap((entry) => entry.events.split("\n"));
-  return lines.map((line) => (JSON.parse(line) as { type: string }).type);
+  return lines.map((line) => Typed.parse(JSON.parse(line)).type);
 }

@@ -28,9 +28,9 @@ const SLOW = {
 /** The most runs that a tenant had running at any of many moments. */
 function sample(api: FlowApi): { stop(): Promise<Map<string, number>> } {
   const most = new Map<string, number>();
-  let going = true;
+  const stopped = new AbortController();
   const done = (async () => {
-    while (going) {
+    while (!stopped.signal.aborted) {
       const rows = await api.world.sql<{ tenant_id: string; n: number }[]>`
         select tenant_id, count(*)::int as n from runs where status = 'running' group by tenant_id`;
       for (const { tenant_id, n } of rows) most.set(tenant_id, Math.max(n, most.get(tenant_id) ?? 0));
@@ -38,7 +38,7 @@ function sample(api: FlowApi): { stop(): Promise<Map<string, number>> } {
     }
   })();
   const stop = async () => {
-    going = false;
+    stopped.abort();
     await done;
     return most;
   };

@@ -1,8 +1,8 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { portOf } from "../../worker-node/health.ts";
 import { runPath, bodyOf } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
@@ -30,7 +30,7 @@ class Endless {
 
   async listen(): Promise<string> {
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${portOf(this.#server)}`;
   }
 
   close(): void {
@@ -107,9 +107,6 @@ test("a cancelled run's model or tool call is hung up within 1 s (p99 of 50), an
     tookMs.push((endless.hungUpMs.get(key) ?? Infinity) - askedMs);
   }
   tookMs.sort((a, b) => a - b);
-  console.log(
-    `hung up after a cancel: p50 ${tookMs[25]?.toFixed(0)} ms, p99 ${tookMs.at(-1)?.toFixed(0)} ms`,
-  );
   expect(tookMs.at(-1)).toBeLessThan(1_000);
   for (const run of runs) {
     expect(await untilEnd(api, run)).toBe("cancelled");
@@ -141,28 +138,24 @@ test("of many runs that are cancelled at any moment of their lives each has exac
       const run = await api.start("short");
       await sleep((i * 37) % 120);
       const answer = await cancel(run);
-      const said = answer.status === 200 ? (await bodyOf(answer)).status : answer.status;
+      const said = answer.status === 200 ? String((await bodyOf(answer)).status) : String(answer.status);
       const status = await untilEnd(api, run);
       return { run, said, status };
     }),
   );
-  const seen = new Map<string, number>();
   for (const { run, said, status } of ends) {
-    const key = `${said} → ${status}`;
-    seen.set(key, (seen.get(key) ?? 0) + 1);
     expect([
       "cancelled → cancelled",
       "cancellation_requested → cancelled",
       "cancellation_requested → completed",
       "409 → completed",
-    ]).toContain(key);
+    ]).toContain(`${said} → ${status}`);
     expect([run, await count(api, run, "done"), await count(api, run, "orchestration_complete")]).toEqual([
       run,
       1,
       1,
     ]);
   }
-  console.log(Object.fromEntries(seen));
   await sleep(500);
   for (const { run, status } of ends) expect(await untilEnd(api, run)).toBe(status);
 }, 60_000);

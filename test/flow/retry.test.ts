@@ -1,7 +1,8 @@
 import { createServer } from "node:http";
 import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { portOf } from "../../worker-node/health.ts";
 import { bodyOf, runPath } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
@@ -19,7 +20,7 @@ beforeAll(async () => {
     response.writeHead(broken.has(path) ? 400 : 200).end(`"${path}"`);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const base = `http://127.0.0.1:${portOf(server)}`;
   api = await startApi();
   for (const name of ["one", "two"]) {
     await api.define("tools", name, { name, tool_type: "http", method: "POST", url: `${base}/${name}` });
@@ -48,12 +49,9 @@ beforeEach(() => {
   broken.clear();
 });
 
+const Letters = z.array(z.object({ id: z.string(), run_id: z.string(), code: z.string() }));
 const letters = async (run: string) => {
-  const all = (await (await api.call("GET", "/scale/dlq?limit=200")).json()) as {
-    id: string;
-    run_id: string;
-    code: string;
-  }[];
+  const all = Letters.parse(await (await api.call("GET", "/scale/dlq?limit=200")).json());
   return all.filter((letter) => letter.run_id === run);
 };
 const pathsOf = (run: string) => calls.filter(({ key }) => key.startsWith(run)).map(({ path }) => path);

@@ -14,9 +14,29 @@ export const CHAOS_MS = 30_000;
 const names = Object.keys(programs).filter((name): name is ProgramName => name in programs);
 const common = names.filter((name) => name !== "killer");
 /** The verbs that carry runs; a fault elsewhere is what a fault of the store is. */
-const WORKER_VERBS = ["take", "claim", "lookUp", "flush", "findCommitted", "beat", "renew", "hold", "release", "finish"];
+const WORKER_VERBS = [
+  "take",
+  "claim",
+  "lookUp",
+  "flush",
+  "findCommitted",
+  "beat",
+  "renew",
+  "hold",
+  "release",
+  "finish",
+];
 const REPAIR_VERBS = [
-  ...["claimDirectly", "handBack", "orchestration", "definition", "takeLock", "dueRuns", "runningRuns", "owners"],
+  ...[
+    "claimDirectly",
+    "handBack",
+    "orchestration",
+    "definition",
+    "takeLock",
+    "dueRuns",
+    "runningRuns",
+    "owners",
+  ],
   ...["takeFromSilent", "overdueRuns", "takeOverdue", "changedLimits", "walkBounds", "reset", "pushLimits"],
   ...["beginIndex", "readIndex", "advanceIndex", "enqueue", "settle"],
 ];
@@ -25,34 +45,63 @@ const EDGE_VERBS = ["admit", "accept", "enqueue", "cancel", "retry", "finish", "
 const atMs = fc.integer({ min: 0, max: CHAOS_MS });
 const nth = fc.nat(7);
 const tenant = fc.nat(TENANTS.length - 1);
-const faultMs = fc.constantFrom(50, 500, 3_000, 8_000, 14_000);
+const faultMs: fc.Arbitrary<number> = fc.constantFrom(50, 500, 3_000, 8_000, 14_000);
 const faultIs = fc.constantFrom(...FAULTS);
 
 const submit = fc.record({
   do: fc.constant("submit"),
   atMs,
   tenant,
-  program: fc.oneof({ weight: 30, arbitrary: fc.constantFrom(...common) }, { weight: 1, arbitrary: fc.constant<ProgramName>("killer") }),
+  program: fc.oneof(
+    { weight: 30, arbitrary: fc.constantFrom(...common) },
+    { weight: 1, arbitrary: fc.constant<ProgramName>("killer") },
+  ),
   lane: fc.constantFrom<Lane>("default", "default", "interactive", "bulk"),
 });
 const trap = (whose: fc.Arbitrary<string>, verbs: readonly string[]) =>
   fc.record({
     do: fc.constant("trap"),
     atMs,
-    trap: fc.record({ whose, verbs: fc.constantFrom(...verbs).map((verb) => [verb]), is: faultIs, ms: faultMs }),
+    trap: fc.record({
+      whose,
+      verbs: fc.constantFrom(...verbs).map((verb) => [verb]),
+      is: faultIs,
+      ms: faultMs,
+    }),
   });
 
 export const act = fc.oneof(
   { weight: 8, arbitrary: submit },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("cancel"), atMs, nth }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), atMs, nth }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("limit"), atMs, tenant, to: fc.constantFrom(0, 1, 2, 5) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("limit"), atMs, tenant, to: fc.constantFrom(0, 1, 2, 5) }),
+  },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("kill"), atMs, nth }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant("freeze"), atMs, nth, ms: fc.constantFrom(3_000, 13_000, 16_000, 25_000) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("drain"), atMs, nth, graceMs: fc.constantFrom(0, 1_000, 5_000) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant("freeze"),
+      atMs,
+      nth,
+      ms: fc.constantFrom(3_000, 13_000, 16_000, 25_000),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("drain"), atMs, nth, graceMs: fc.constantFrom(0, 1_000, 5_000) }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("empty"), atMs }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("rob"), atMs }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("rollback"), atMs, ms: fc.constantFrom(1_000, 4_000, 12_000, 25_000) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("rollback"),
+      atMs,
+      ms: fc.constantFrom(1_000, 4_000, 12_000, 25_000),
+    }),
+  },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -71,7 +120,9 @@ export type Act = typeof act extends fc.Arbitrary<infer A> ? A : never;
 
 /** After these, limits may be passed for a while: what a Redis has granted and forgotten. */
 export function mayPassLimits(acts: readonly Act[]): boolean {
-  return acts.some((each) => ["rollback", "empty", "rob", "away", "limit", "trap", "freeze"].includes(each.do));
+  return acts.some((each) =>
+    ["rollback", "empty", "rob", "away", "limit", "trap", "freeze"].includes(each.do),
+  );
 }
 
 /** Does it now. A rollback needs to be known before: see `prepare`. */
@@ -143,4 +194,3 @@ export function schedule(world: World, each: Act): void {
 export function describe({ do: what, atMs: _atMs, ...rest }: Act): string {
   return `${what} ${JSON.stringify(rest)}`;
 }
-

@@ -52,7 +52,10 @@ export class Auditor {
     for (const { run_id, attempt, tenant_id } of runs) {
       this.claims.push({ run: run_id, owner, atMs: this.#truth.now });
       const was = before.get(run_id);
-      const last = Math.max(this.#truth.tables.workers.get(was?.owner ?? "")?.beat_at ?? -Infinity, this.#truth.startedAt);
+      const last = Math.max(
+        this.#truth.tables.workers.get(was?.owner ?? "")?.beat_at ?? -Infinity,
+        this.#truth.startedAt,
+      );
       if (was?.status === "running" && last >= this.#truth.now - SILENT_MS) {
         this.#note(`${run_id} was taken over by ${owner} from ${was.owner}, which lives`);
       }
@@ -97,10 +100,12 @@ export class Auditor {
   }
 
   rowsOf(runs: Iterable<RunId>): Map<RunId, RunRow> {
-    return new Map(Array.from(runs).flatMap((run) => {
-      const row = this.#truth.tables.runs.get(run);
-      return row ? [[run, { ...row }]] : [];
-    }));
+    return new Map(
+      Array.from(runs).flatMap((run) => {
+        const row = this.#truth.tables.runs.get(run);
+        return row ? [[run, { ...row }]] : [];
+      }),
+    );
   }
 
   #note(violation: string): void {

@@ -61,7 +61,8 @@ export function cancelRuns(
   });
   const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): Cancelled[] => {
     const row = tables.runs.get(run_id);
-    if (!row || (row.status !== "queued" && row.status !== "paused") || row.event_seq !== known_seq) return [];
+    if (!row || (row.status !== "queued" && row.status !== "paused") || row.event_seq !== known_seq)
+      return [];
     Object.assign(row, {
       status: "cancelled",
       ended_at: now,
@@ -85,7 +86,8 @@ export function retryRun(
 ): { queued_at_ms: number; event_seq: number } | null {
   const { tables, now } = postgres;
   const row = tables.runs.get(run_id);
-  if (!row || (row.status !== "failed" && row.status !== "cancelled") || row.event_seq !== known_seq) return null;
+  if (!row || (row.status !== "failed" && row.status !== "cancelled") || row.event_seq !== known_seq)
+    return null;
   if (counted === "here" && roomOf(postgres, row.tenant_id) <= 0) return null;
   Object.assign(row, {
     status: "queued",

@@ -60,14 +60,20 @@ export class Front {
     );
     if (!isIn) return;
     this.accepted.add(run.run_id);
-    await queue.enqueue([{ ...jobOf(run, this.#world.clock.nowMs), status: "queued", delayMs: run.delay_ms }]);
+    await queue.enqueue([
+      { ...jobOf(run, this.#world.clock.nowMs), status: "queued", delayMs: run.delay_ms },
+    ]);
   }
 
-  async #place(queue: Queue, run: { run_id: RunId; tenant_id: TenantId }): Promise<"queue" | "database" | "none"> {
+  async #place(
+    queue: Queue,
+    run: { run_id: RunId; tenant_id: TenantId },
+  ): Promise<"queue" | "database" | "none"> {
     try {
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
       if (answer?.ok) return "queue";
-      const unasked = answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
+      const unasked =
+        answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
       return unasked ? "database" : "none";
     } catch {
       return "database";
@@ -80,7 +86,11 @@ export class Front {
       const known = await this.#ask(process, "read", () => this.#endOf(run));
       if (!read || !known) return;
       const [answer] = await this.#ask(process, "cancel", () =>
-        statements.cancelRuns(this.#world.postgres, read === "running" ? [run] : [], read === "running" ? [] : [known.end]),
+        statements.cancelRuns(
+          this.#world.postgres,
+          read === "running" ? [run] : [],
+          read === "running" ? [] : [known.end],
+        ),
       );
       if (answer?.status === "cancelled") {
         await queue.finish([{ run, tenant: known.row.tenant_id }], "");
@@ -93,7 +103,12 @@ export class Front {
   #endOf(run: RunId): { row: RunRow; end: CancelEnd } | null {
     const row = this.#world.postgres.tables.runs.get(run);
     if (!row) return null;
-    const record: EndRecord = { status: "cancelled", checkpoint: null, response: "The run was cancelled.", error: null };
+    const record: EndRecord = {
+      status: "cancelled",
+      checkpoint: null,
+      response: "The run was cancelled.",
+      error: null,
+    };
     const lines = endEvents({ run_id: run, steps: [] }, record, start({})).map((event) =>
       writeLine(event, new Date(), row.correlation_id),
     );
@@ -132,7 +147,14 @@ export class Front {
       );
       const { version } = row;
       await queue.pushLimits([
-        { tenant, version, maxConcurrentRuns: max_concurrent_runs, maxQueuedRuns: 100, requestsPerSecond: 1_000, weight: 1 },
+        {
+          tenant,
+          version,
+          maxConcurrentRuns: max_concurrent_runs,
+          maxQueuedRuns: 100,
+          requestsPerSecond: 1_000,
+          weight: 1,
+        },
       ]);
     });
   }
@@ -152,6 +174,9 @@ export class Front {
   }
 }
 
-function jobOf(run: { run_id: RunId; tenant_id: TenantId; lane: NewRun["lane"]; priority: number }, queuedAtMs: number): Job {
+function jobOf(
+  run: { run_id: RunId; tenant_id: TenantId; lane: NewRun["lane"]; priority: number },
+  queuedAtMs: number,
+): Job {
   return { run: run.run_id, tenant: run.tenant_id, lane: run.lane, score: scoreOf(queuedAtMs, run.priority) };
 }

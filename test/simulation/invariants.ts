@@ -9,13 +9,19 @@ import type { World } from "./world.ts";
 export function violationsAtRest(world: World): string[] {
   const { tables } = world.postgres;
   const found: string[] = [];
-  for (const run of world.front.accepted) if (!tables.runs.has(run)) found.push(`${run} was accepted and is not there`);
+  for (const run of world.front.accepted)
+    if (!tables.runs.has(run)) found.push(`${run} was accepted and is not there`);
   for (const row of tables.runs.values()) {
     for (const check of [checkEnd, checkTiles, checkResults, checkUsage, checkLetters, checkOutcome]) {
-      found.push(...check(row, tables).map((what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`));
+      found.push(
+        ...check(row, tables).map(
+          (what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`,
+        ),
+      );
     }
   }
-  for (const { run, state, owner } of world.redis.jobs) found.push(`${run} is left in the queue: ${state} ${owner ?? ""}`);
+  for (const { run, state, owner } of world.redis.jobs)
+    found.push(`${run} is left in the queue: ${state} ${owner ?? ""}`);
   for (const { owner, worker, process } of world.workers) {
     if (!process.dead && worker.active > 0) found.push(`${owner} still executes ${worker.active} runs`);
   }
@@ -31,7 +37,8 @@ function checkEnd(row: RunRow, tables: Tables): string[] {
     const isLast = at === entries.length - 1;
     const ok = kind === "end" ? dones.indexOf(true) === dones.length - 1 : !dones.includes(true);
     const follows = entries[at + 1]?.kind;
-    if (kind === "end" && !isLast && follows !== "rewind") return [`entry ${seq} ended it, and ${follows} follows`];
+    if (kind === "end" && !isLast && follows !== "rewind")
+      return [`entry ${seq} ended it, and ${follows} follows`];
     return ok ? [] : [`entry ${seq} has its done elsewhere`];
   });
   return entries.at(-1)?.kind === "end" ? wrong : [...wrong, "its last entry is no end"];
@@ -41,8 +48,10 @@ function checkEnd(row: RunRow, tables: Tables): string[] {
 function checkTiles(row: RunRow, tables: Tables): string[] {
   let [seq, attempt] = [0, 0];
   for (const entry of tables.entriesOf(row.run_id)) {
-    if (entry.seq - entry.events_n !== seq) return [`after event ${seq} comes an entry up to ${entry.seq} with ${entry.events_n}`];
-    if (entry.events.split("\n").length !== entry.events_n) return [`entry ${entry.seq} counts its events wrongly`];
+    if (entry.seq - entry.events_n !== seq)
+      return [`after event ${seq} comes an entry up to ${entry.seq} with ${entry.events_n}`];
+    if (entry.events.split("\n").length !== entry.events_n)
+      return [`entry ${entry.seq} counts its events wrongly`];
     if (entry.attempt < attempt) return [`attempt ${entry.attempt} wrote after ${attempt}`];
     ({ seq, attempt } = entry);
   }
@@ -69,7 +78,8 @@ function checkUsage(row: RunRow, tables: Tables): string[] {
   const calls = tables.usage.filter(({ run_id }) => run_id === row.run_id);
   const tokens = calls.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0);
   const cost = calls.reduce((sum, call) => sum + call.cost_micro_usd, 0);
-  const wrong = tokens !== row.tokens || cost !== row.cost_micro_usd ? [`its totals are not the sum of its usage`] : [];
+  const wrong =
+    tokens !== row.tokens || cost !== row.cost_micro_usd ? [`its totals are not the sum of its usage`] : [];
   const { usage } = programOf(row.orchestration_id);
   const isTooMuch = calls.length > usage || (row.status === "completed" && calls.length !== usage);
   return isTooMuch ? [...wrong, `${calls.length} calls are charged, not ${usage}`] : wrong;
@@ -93,5 +103,7 @@ function checkOutcome(row: RunRow, tables: Tables): string[] {
   }
   if (row.status === "cancelled") return row.cancel_requested_at === null ? ["nobody cancelled it"] : [];
   const code = progress.end?.error?.code ?? "none";
-  return row.status !== "failed" || code === "poison" || program.outcomes.includes(code) ? [] : [`failed as ${code}`];
+  return row.status !== "failed" || code === "poison" || program.outcomes.includes(code)
+    ? []
+    : [`failed as ${code}`];
 }

@@ -7,7 +7,12 @@ import type { Args, Statements } from "./postgres.ts";
 import type { Redis } from "./redis.ts";
 import type { Network, Service } from "./wire.ts";
 
-export function storeOver(network: Network, process: Process, service: Service, store: Statements): StateStore {
+export function storeOver(
+  network: Network,
+  process: Process,
+  service: Service,
+  store: Statements,
+): StateStore {
   const ask = <Answer>(verb: VerbName, act: () => Answer): Promise<Answer> =>
     network.call(process, service, verb, act);
   return {

@@ -77,7 +77,10 @@ export class Postgres implements Statements {
       return own.map((row, place) => ({ row, place }));
     });
     placed.sort((a, b) => a.place - b.place || byWake(a.row, b.row));
-    return this.claim(owner, placed.slice(0, slots).map(({ row }) => row.run_id));
+    return this.claim(
+      owner,
+      placed.slice(0, slots).map(({ row }) => row.run_id),
+    );
   }
 
   lookUp(runs: readonly RunId[]): RunLook[] {
@@ -140,10 +143,26 @@ export class Postgres implements Statements {
     });
     checkRow(row);
     const seq = row.event_seq;
-    this.tables.write({ run_id, seq, events_n, attempt: row.attempt, kind, step_path, visit, output, events });
+    this.tables.write({
+      run_id,
+      seq,
+      events_n,
+      attempt: row.attempt,
+      kind,
+      step_path,
+      visit,
+      output,
+      events,
+    });
     this.tables.usage.push(...usage.map((call) => ({ ...call, run_id, seq })));
     if (dead_letter) {
-      this.tables.letters.push({ run_id, seq, code: dead_letter.code, attempt: row.attempt, resolved: false });
+      this.tables.letters.push({
+        run_id,
+        seq,
+        code: dead_letter.code,
+        attempt: row.attempt,
+        resolved: false,
+      });
     }
   }
 
@@ -287,7 +306,12 @@ export class Postgres implements Statements {
 
   #queue(row: RunRow, crashes: 0 | 1): WaitingRun {
     const { now } = this;
-    Object.assign(row, { status: "queued", owner: null, wake_at: now, crash_count: row.crash_count + crashes });
+    Object.assign(row, {
+      status: "queued",
+      owner: null,
+      wake_at: now,
+      crash_count: row.crash_count + crashes,
+    });
     checkRow(row);
     return this.#waitingOf(row);
   }
@@ -333,7 +357,6 @@ function limitsOf(row: TenantRow): TenantLimits {
     requestsPerSecond: 1_000,
     weight: 1,
     updated_at: text(row.updated_at),
-    updated_at_ms: row.updated_at,
   };
 }
 

@@ -9,7 +9,13 @@ import { setTimeout as sleep } from "./timers-promises.ts";
  * `outcomes`: `completed`, or the codes with which it may fail. `usage`: how many model calls are charged. `workMs`: how
  * long it takes when nothing goes wrong.
  */
-type Program = { steps: object[]; minutes?: number; outcomes: readonly string[]; usage: number; workMs: number };
+type Program = {
+  steps: object[];
+  minutes?: number;
+  outcomes: readonly string[];
+  usage: number;
+  workMs: number;
+};
 
 const print = (id: string, next: string | null = null) => ({
   id,
@@ -26,7 +32,13 @@ const tool = (name: string, more: object = {}) => ({
   next_step_id: "last",
   ...more,
 });
-const llm = { id: "write", type: "llm", prompt_template: "Write.", output_key: "write", next_step_id: "fetch" };
+const llm = {
+  id: "write",
+  type: "llm",
+  prompt_template: "Write.",
+  output_key: "write",
+  next_step_id: "fetch",
+};
 const agent = {
   id: "work",
   type: "agent",
@@ -37,24 +49,51 @@ const agent = {
 };
 
 export const programs = {
-  prints: { steps: [print("first", "second"), print("second", "last"), print("last")], outcomes: ["completed"], usage: 0, workMs: 200 },
+  prints: {
+    steps: [print("first", "second"), print("second", "last"), print("last")],
+    outcomes: ["completed"],
+    usage: 0,
+    workMs: 200,
+  },
   talk: { steps: [llm, tool("fetch"), print("last")], outcomes: ["completed"], usage: 1, workMs: 1_500 },
   agent: { steps: [agent, print("last")], outcomes: ["completed"], usage: 2, workMs: 1_800 },
-  long: { steps: [print("first", "slow"), tool("slow"), print("last")], outcomes: ["completed"], usage: 0, workMs: 8_500 },
+  long: {
+    steps: [print("first", "slow"), tool("slow"), print("last")],
+    outcomes: ["completed"],
+    usage: 0,
+    workMs: 8_500,
+  },
   flaky: {
     steps: [tool("flaky", { retry: { attempts: 5, base_seconds: 1, max_seconds: 2 } }), print("last")],
     outcomes: ["completed"],
-    usage: 0, workMs: 12_000,
+    usage: 0,
+    workMs: 12_000,
   },
-  doomed: { steps: [print("first", "doomed"), tool("doomed"), print("last")], outcomes: ["doomed"], usage: 0, workMs: 800 },
-  hang: { steps: [tool("hang", { timeout_seconds: 4 }), print("last")], outcomes: ["step_timeout"], usage: 0, workMs: 4_500 },
+  doomed: {
+    steps: [print("first", "doomed"), tool("doomed"), print("last")],
+    outcomes: ["doomed"],
+    usage: 0,
+    workMs: 800,
+  },
+  hang: {
+    steps: [tool("hang", { timeout_seconds: 4 }), print("last")],
+    outcomes: ["step_timeout"],
+    usage: 0,
+    workMs: 4_500,
+  },
   tired: {
     steps: [tool("tired", { retry: { attempts: 10, base_seconds: 2, max_seconds: 4 } }), print("last")],
     minutes: 0.1,
     outcomes: ["run_timeout", "tired"],
-    usage: 0, workMs: 8_000,
+    usage: 0,
+    workMs: 8_000,
   },
-  killer: { steps: [print("first", "killer"), tool("killer"), print("last")], outcomes: ["poison"], usage: 0, workMs: 65_000 },
+  killer: {
+    steps: [print("first", "killer"), tool("killer"), print("last")],
+    outcomes: ["poison"],
+    usage: 0,
+    workMs: 65_000,
+  },
 } satisfies Record<string, Program>;
 
 export type ProgramName = keyof typeof programs;
@@ -112,7 +151,10 @@ export class Outside {
           throw new RetryableError("tired", "this tool is always too tired", { answered: true });
         case "flaky":
           if (call > 2) break;
-          throw new RetryableError("busy", "come back later", { answered: true, retryAfterMs: call === 1 ? 8_000 : 100 });
+          throw new RetryableError("busy", "come back later", {
+            answered: true,
+            retryAfterMs: call === 1 ? 8_000 : 100,
+          });
         case "hang":
           await new Promise(() => {});
           break;

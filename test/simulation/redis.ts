@@ -4,7 +4,15 @@
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
-import type { Admission, Claim, IndexProgress, Job, JobName, Limits, Waiting } from "../../shared/queue/queue.ts";
+import type {
+  Admission,
+  Claim,
+  IndexProgress,
+  Job,
+  JobName,
+  Limits,
+  Waiting,
+} from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import { Model } from "../queue/model.ts";
 import type { Caps, Entry } from "../queue/model.ts";
@@ -84,8 +92,11 @@ export class Redis {
     const model = this.#warm();
     model.finish(ended, owner);
     const taken = this.#choose(model, slots, { ...caps });
-    const left = (entry: Entry): boolean => !taken.includes(entry) && (entry.state !== "leased" || entry.atMs > model.nowMs);
-    const waiting = model.list("reserved", "due", "timer", "leased").filter((entry) => left(entry) && entry.atMs > model.nowMs);
+    const left = (entry: Entry): boolean =>
+      !taken.includes(entry) && (entry.state !== "leased" || entry.atMs > model.nowMs);
+    const waiting = model
+      .list("reserved", "due", "timer", "leased")
+      .filter((entry) => left(entry) && entry.atMs > model.nowMs);
     const times = [60_000, ...waiting.map(({ atMs }) => atMs - model.nowMs)];
     if (taken.length > 0) times.push(leaseMs);
     const claim = { runs: taken.map(({ run, tenant }) => ({ run, tenant })), nextMs: Math.min(...times) };
@@ -112,8 +123,11 @@ export class Redis {
     ready.sort((a, b) => a.score - b.score || (a.run < b.run ? -1 : 1));
     while (taken.length < slots) {
       const heads = ready.filter((entry, at) => {
-        const isFirst = ready.findIndex((other) => other.tenant === entry.tenant && other.lane === entry.lane) === at;
-        const used = model.countOf(entry.tenant, "leased") + taken.filter((t) => t.tenant === entry.tenant && t.state !== "leased").length;
+        const isFirst =
+          ready.findIndex((other) => other.tenant === entry.tenant && other.lane === entry.lane) === at;
+        const used =
+          model.countOf(entry.tenant, "leased") +
+          taken.filter((t) => t.tenant === entry.tenant && t.state !== "leased").length;
         const limit = model.limits.get(entry.tenant)?.maxConcurrentRuns ?? 0;
         return isFirst && used < limit && (caps[entry.lane] ?? 0) > 0;
       });
@@ -189,7 +203,9 @@ export class Redis {
   #mark(): void {
     const model = this.#any();
     if (this.#waiting.length === 0) return;
-    const lanes = new Set(model.list("ready").flatMap(({ tenant, lane }) => (model.hasSlot(tenant) ? [lane] : [])));
+    const lanes = new Set(
+      model.list("ready").flatMap(({ tenant, lane }) => (model.hasSlot(tenant) ? [lane] : [])),
+    );
     const woken = this.#waiting.filter((one) => one.lanes.some((lane) => lanes.has(lane)));
     this.#waiting = this.#waiting.filter((one) => !woken.includes(one));
     for (const { wake } of woken) wake();

@@ -32,38 +32,47 @@ const kill = fc.record({
 });
 
 // Red when: a lease lapses after 25 s, a lapsed lease is held for 15 s instead of 5 s for an owner that is silent soon.
-test("what a worker that is killed at any instruction had in hand, another has within 20 s", { timeout: 60_000 }, async () => {
-  let longestMs = 0;
-  let taken = 0;
-  await fc.assert(
-    fc.asyncProperty(kill, async ({ seed, atMs, verb, after, submits }) => {
-      await inWorld({ ...options, seed }, soundParts, async (world) => {
-        for (const each of submits) {
-          world.clock.after(each.atMs, () => world.front.submit(TENANTS[0], each.program, "default"));
-        }
-        world.clock.after(atMs, () => {
-          if (verb === null) world.workers[0]?.process.kill();
-          else world.network.set({ whose: "w0", verbs: [verb], is: after ? "kill_after" : "kill", ms: 0 });
+test(
+  "what a worker that is killed at any instruction had in hand, another has within 20 s",
+  { timeout: 60_000 },
+  async () => {
+    let longestMs = 0;
+    let taken = 0;
+    await fc.assert(
+      fc.asyncProperty(kill, async ({ seed, atMs, verb, after, submits }) => {
+        await inWorld({ ...options, seed }, soundParts, async (world) => {
+          for (const each of submits) {
+            world.clock.after(each.atMs, () => world.front.submit(TENANTS[0], each.program, "default"));
+          }
+          world.clock.after(atMs, () => {
+            if (verb === null) world.workers[0]?.process.kill();
+            else world.network.set({ whose: "w0", verbs: [verb], is: after ? "kill_after" : "kill", ms: 0 });
+          });
+          await world.clock.run(
+            START_MS + 60_000,
+            () => world.clock.nowMs > START_MS + 20_000 && isAtRest(world),
+          );
+          expect([...world.auditor.violations, ...violationsAtRest(world)]).toEqual([]);
+          const waits = takeoversOf(world);
+          taken += waits.length;
+          longestMs = Math.max(longestMs, ...waits);
         });
-        await world.clock.run(START_MS + 60_000, () => world.clock.nowMs > START_MS + 20_000 && isAtRest(world));
-        expect([...world.auditor.violations, ...violationsAtRest(world)]).toEqual([]);
-        const waits = takeoversOf(world);
-        taken += waits.length;
-        longestMs = Math.max(longestMs, ...waits);
-      });
-    }),
-    { numRuns: 200 },
-  );
-  console.info(JSON.stringify({ taken, longestMs }));
-  expect(taken).toBeGreaterThan(50);
-  expect(longestMs).toBeLessThanOrEqual(TAKEOVER_MS);
-});
+      }),
+      { numRuns: 200 },
+    );
+    console.info(JSON.stringify({ taken, longestMs }));
+    expect(taken).toBeGreaterThan(50);
+    expect(longestMs).toBeLessThanOrEqual(TAKEOVER_MS);
+  },
+);
 
 /** How long each run of a dead worker was in nobody's hands. */
 function takeoversOf({ deaths, auditor }: World): number[] {
   return deaths.flatMap(({ owner, atMs, runs }) =>
     runs.map((run) => {
-      const next = auditor.claims.find((claim) => claim.run === run && claim.owner !== owner && claim.atMs >= atMs);
+      const next = auditor.claims.find(
+        (claim) => claim.run === run && claim.owner !== owner && claim.atMs >= atMs,
+      );
       return next ? next.atMs - atMs : Infinity;
     }),
   );
@@ -99,8 +108,12 @@ test("what a draining worker hands back another has within a second, and nobody 
     world.drain(draining, 0);
     await world.clock.run(WARM_MS + 6_000);
     const moved = world.auditor.claims.filter(({ atMs }) => atMs > WARM_MS + 2_000);
-    expect(moved.map(({ owner }) => owner)).toEqual(Array.from({ length: had }, () => world.workers[1]?.owner));
+    expect(moved.map(({ owner }) => owner)).toEqual(
+      Array.from({ length: had }, () => world.workers[1]?.owner),
+    );
     expect(Math.max(...moved.map(({ atMs }) => atMs - WARM_MS - 2_000))).toBeLessThan(1_000);
-    expect([...world.postgres.tables.runs.values()].map(({ crash_count }) => crash_count)).toEqual([0, 0, 0, 0, 0, 0]);
+    expect([...world.postgres.tables.runs.values()].map(({ crash_count }) => crash_count)).toEqual([
+      0, 0, 0, 0, 0, 0,
+    ]);
   });
 });

@@ -8,7 +8,18 @@ import type { Clock, Timer } from "./clock.ts";
  * statement that began now is visible `ms` later. `kill…`, `freeze…` (for `ms`): the caller, before the call leaves or
  * when it has been done and before the answer.
  */
-export const FAULTS = ["fail", "lose", "late", "twice", "stuck", "slow", "kill", "kill_after", "freeze", "freeze_after"] as const;
+export const FAULTS = [
+  "fail",
+  "lose",
+  "late",
+  "twice",
+  "stuck",
+  "slow",
+  "kill",
+  "kill_after",
+  "freeze",
+  "freeze_after",
+] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
 /** A fault that waits for a call: of the process whose name begins with `whose`, of a verb in `verbs`. */
@@ -24,7 +35,11 @@ export class Network {
   #traps: Trap[] = [];
   #stuck: { timer: Timer; end(): void }[] = [];
 
-  constructor(clock: Clock, random: () => number, onFault: (process: Process, verb: string, trap: Trap) => void) {
+  constructor(
+    clock: Clock,
+    random: () => number,
+    onFault: (process: Process, verb: string, trap: Trap) => void,
+  ) {
     this.clock = clock;
     this.#random = random;
     this.#onFault = onFault;
@@ -44,7 +59,12 @@ export class Network {
    * Asks `service` for `verb`. `act` does it, in one go; it is told when the statement began. The answer comes to `from`
    * if that lives then, and when it is not frozen.
    */
-  call<Answer>(from: Process, service: Service, verb: string, act: (beganAtMs: number) => Answer): Promise<Answer> {
+  call<Answer>(
+    from: Process,
+    service: Service,
+    verb: string,
+    act: (beganAtMs: number) => Answer,
+  ): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     if (from.dead) return promise;
     const trap = this.#take(from.name, verb);
@@ -65,7 +85,8 @@ export class Network {
       if (trap?.is === "slow") this.clock.after(Math.min(trap.ms, 4_000), commit);
       else commit();
     };
-    const send = (ms = this.#latency(), answers = true): void => void this.clock.after(ms, () => arrive(answers));
+    const send = (ms = this.#latency(), answers = true): void =>
+      void this.clock.after(ms, () => arrive(answers));
 
     switch (trap?.is) {
       case "kill":

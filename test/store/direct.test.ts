@@ -44,7 +44,6 @@ describe("an accept that counts by itself", () => {
 });
 
 describe("a claim straight from the database", () => {
-  // Red when: claimable_runs does not hold the row `direct`, or counts before it has it.
   test("never passes max_concurrent_runs, however many workers claim at once", async () => {
     const limited = await tenant("three", { concurrent: 3 });
     await acceptRuns(
@@ -57,7 +56,26 @@ describe("a claim straight from the database", () => {
     const mine = claims.flat().filter((run) => run.tenant_id === limited);
     expect(mine).toHaveLength(3);
     expect(new Set(mine.map((run) => run.run_id)).size).toBe(3);
-    expect(await claimDirectly(store.sql, owners[0] ?? (await store.worker()), 50)).toEqual([]);
+    expect(await claimDirectly(store.sql, await store.worker(), 50)).toEqual([]);
+  });
+
+  // Red when: claimable_runs does not hold the row `direct` until its transaction ends.
+  test("waits for the claim before it, so that both do not count the same free slot", async () => {
+    const limited = await tenant("one", { concurrent: 1 });
+    await acceptRuns(store.sql, [newRun({ tenant_id: limited }), newRun({ tenant_id: limited })], "here");
+    const [first, second] = [await store.worker("first"), await store.worker("second")];
+    let waited = true;
+    let later: Promise<unknown[]> = Promise.resolve([]);
+    await store.sql.begin(async (tx) => {
+      await tx`select claimable_runs(1)`;
+      later = claimDirectly(store.sql, second, 5).finally(() => (waited = false));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(waited).toBe(true);
+      await tx`
+        update runs set status = 'running', owner = ${first}, deadline_at = now() + interval '60 s'
+        where run_id = (select run_id from runs where tenant_id = ${limited} order by run_id desc limit 1)`;
+    });
+    expect(await later).toEqual([]);
   });
 
   test("takes the tenants in turn, and each tenant's oldest first", async () => {

@@ -106,3 +106,12 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
 ])("%s reads no more of 100,000 runs than it has to", async (_name, work) => {
   for (const plan of await plansOf(() => work(sql))) expect(plan).not.toMatch(/Seq Scan on runs/);
 });
+
+// Red when: a page is sorted: the whole backlog would be read for each.
+test("a page of the walk comes out of its index in order", async () => {
+  const page = () => dueRuns(sql, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000);
+  for (const plan of await plansOf(page)) {
+    expect(plan).toContain("runs_due");
+    expect(plan).not.toContain("Sort");
+  }
+});

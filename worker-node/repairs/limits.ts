@@ -10,27 +10,24 @@ const OVERLAP_MS = 15_000;
 /** Rule 5, the limits: those that were changed since these shards heard of any, or that a rollback of Redis undid. */
 export async function pushChangedLimits(parts: RepairParts, shards: Shards): Promise<void> {
   const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
-  const newest = await pushLimitsAfter(parts, upto - OVERLAP_MS);
-  for (const shard of shards.keys()) {
-    await parts.queue.advanceIndex(shard, { limitsUptoMs: Math.max(newest, upto) });
-  }
+  // Asked before the tenants are: what changes meanwhile is met by the next pass.
+  const { now_ms } = await parts.store.walkBounds(null);
+  await pushLimitsAfter(parts, upto - OVERLAP_MS);
+  for (const shard of shards.keys()) await parts.queue.advanceIndex(shard, { limitsUptoMs: now_ms });
 }
 
-/** Pushes the limits of all tenants that were changed after a time. @returns the newest change, minus infinity: none */
+/** Pushes the limits of all tenants that were changed after a time. */
 export async function pushLimitsAfter(
   { queue, store, repairs, isolation }: RepairParts,
   sinceMs: number,
-): Promise<number> {
-  let newest = -Infinity;
+): Promise<void> {
   let after = { at: Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : "-infinity", tenant: "" };
   for (;;) {
     const page = await store.changedLimits(after, PAGE);
     await queue.pushLimits(isolation ? page : page.map(withoutMaxima));
     repairs.limits += page.length;
     const last = page.at(-1);
-    if (!last) return newest;
-    newest = last.updated_at_ms;
-    if (page.length < PAGE) return newest;
+    if (!last || page.length < PAGE) return;
     after = { at: last.updated_at, tenant: last.tenant };
   }
 }

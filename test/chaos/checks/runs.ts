@@ -78,6 +78,13 @@ export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation
   });
 }
 
+/** API.md: what is away is a 503, too much is a 429; nothing that clients rightly ask is a 500 or not found. */
+export function everyAnswerIsMeant({ odd }: Evidence): Violation[] {
+  return odd.map(({ request, status, body }) =>
+    broken("every answer is meant", `${request}: ${status} ${body}`),
+  );
+}
+
 function statusOf(endRecord: string | null): unknown {
   const record: unknown = endRecord === null ? null : JSON.parse(endRecord);
   return typeof record === "object" && record !== null && "status" in record ? record.status : null;

@@ -1,0 +1,81 @@
+/** Random acts on Postgres and on its model. */
+import fc from "fast-check";
+
+const run = fc.nat(2);
+const runs = fc.uniqueArray(run, { minLength: 1, maxLength: 3 });
+const owner: fc.Arbitrary<number> = fc.constantFrom(0, 0, 1, 2);
+const counted = fc.constantFrom<"by_queue" | "here">("by_queue", "here");
+/** Mostly what the fence asks for. */
+const behind = fc.constantFrom(0, 0, 0, 0, 1);
+
+const ask = fc.record({
+  do: fc.constantFrom(
+    ...([
+      "claim",
+      "claim",
+      "claim",
+      "claimDirectly",
+      "lookUp",
+      "handBack",
+      "findCommitted",
+      "beat",
+      "beat",
+    ] as const),
+    ...(["lock", "walk", "owners", "running", "limits", "silent", "overdue", "lost"] as const),
+  ),
+  owner,
+  runs,
+  slots: fc.integer({ min: 1, max: 4 }),
+});
+const entry = fc.record({
+  run,
+  isOwner: fc.constantFrom(true, true, true, false),
+  attemptBehind: behind,
+  seqBehind: behind,
+  signalsBehind: behind,
+  kind: fc.constantFrom("note" as const, "step", "step", "turn", "park", "end"),
+  end: fc.constantFrom("completed" as const, "failed", "cancelled"),
+});
+
+export const contractAct = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant("accept"),
+      tenant: fc.nat(1),
+      delayMs: fc.constantFrom(0, 0, 0, 9_100),
+      counted,
+    }),
+  },
+  { weight: 9, arbitrary: ask },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("flush"),
+      entries: fc.array(entry, { minLength: 1, maxLength: 3 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant("pass"), ms: fc.constantFrom(1_370, 4_710, 12_930, 61_390) }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("cancel"), run }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), run, behind, counted }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("limit"), tenant: fc.nat(1), to: fc.nat(3) }) },
+);
+export type ContractAct = typeof contractAct extends fc.Arbitrary<infer Act> ? Act : never;
+
+const accept: ContractAct = { do: "accept", tenant: 0, delayMs: 0, counted: "by_queue" };
+const asked = { owner: 0, runs: [0, 1, 2], slots: 1 };
+
+/** Begins with runs in a worker's hands: most of what there is to go wrong is about these. */
+export const contractHistory = fc
+  .array(contractAct, { minLength: 5, maxLength: 40, size: "max" })
+  .map((acts): ContractAct[] => [
+    accept,
+    accept,
+    accept,
+    { ...asked, do: "beat" },
+    { ...asked, do: "claim" },
+    ...acts,
+  ]);
