@@ -26,7 +26,7 @@ export async function startFleet(count: number, env: NodeJS.ProcessEnv, changed:
       const command = nodeProgram("worker-node/main.ts", { ...env, ...own });
       const kept = await keepAlive(
         name,
-        (_before, signal) => startUntil("worker.ready", readyTimeoutMs, name, command, signal),
+        (signal) => startUntil("worker.ready", readyTimeoutMs, name, command, signal),
         changed,
       );
       return { name, kept, health_url: `http://127.0.0.1:${port}/health` };

@@ -11,27 +11,27 @@ export type Kept<Part> = { now(): Part; stop(): Promise<void> };
 /**
  * Starts a part, and starts it again 1 s after it ended by itself, for as long as it takes.
  *
- * @param start gets null or, at a restart, the part that has ended: the new one takes its place (port and data). It
- * leaves nothing behind when it throws, and does so soon after `signal`.
+ * @param start takes the place of the one before (port and data). It leaves nothing behind when it throws, and does
+ * so soon after `signal`.
  * @param changed called when the part has come back.
  * @returns when the first start is done. `stop` also ends a start that is under way.
  * @throws the error of the first start; those of later ones are shown, and it is tried again.
  */
 export async function keepAlive<Part extends Living>(
   name: string,
-  start: (before: Part | null, signal: AbortSignal) => Promise<Part>,
+  start: (signal: AbortSignal) => Promise<Part>,
   changed: () => void,
 ): Promise<Kept<Part>> {
   const stopping = new AbortController();
   const { signal } = stopping;
   const stopped = new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-  let part = await start(null, signal);
+  let part = await start(signal);
 
   const comeBack = async (): Promise<void> => {
     console.error(`${name} has ended; it starts again in ${restartAfterMs / 1000} s`);
     try {
       await sleep(restartAfterMs, undefined, { signal });
-      part = await start(part, signal);
+      part = await start(signal);
     } catch (error) {
       if (!signal.aborted) console.error(error instanceof Error ? error.message : String(error));
       return;

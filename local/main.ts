@@ -16,7 +16,7 @@ async function main(): Promise<void> {
   const starting = startStack(options, process.env);
   const stack = await Promise.race([starting, asked]);
   if (stack === "stop") return; // while it was starting: the guards end what has started
-  console.log(startBlock(stack.facts));
+  console.log(startBlock(stack.facts()));
   await asked;
   console.log("\nStopping …");
   await stack.stop();

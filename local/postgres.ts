@@ -23,7 +23,7 @@ import { living, startProcess, stopOrphan, untilReady, type OwnService } from ".
 export async function startPostgres(options: {
   dir: string;
   port?: number;
-  onlyPort?: number;
+  onlyPort?: number | undefined;
   signal?: AbortSignal;
 }): Promise<OwnService> {
   const { dir } = options;

@@ -24,7 +24,7 @@ export const inMemory = ["--appendonly", "no"];
 export async function startRedis(options: {
   dir: string;
   port?: number;
-  onlyPort?: number;
+  onlyPort?: number | undefined;
   args?: string[];
   signal?: AbortSignal;
 }): Promise<OwnService> {

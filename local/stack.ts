@@ -18,7 +18,8 @@ import { openSecrets, writePrivate } from "./secrets.ts";
 import { openPostgres, openRedis, type Start } from "./stores.ts";
 import { seedDefinitions, untilRunsAreTaken } from "./seed.ts";
 
-export type Stack = { facts: Facts; stop(): Promise<void> };
+/** `facts` are those of now: what has come back has another pid. */
+export type Stack = { facts(): Facts; stop(): Promise<void> };
 
 /**
  * Starts the system of one data folder; it takes runs when this resolves. `dev.json` in the folder tells where
@@ -32,24 +33,24 @@ export async function startStack(options: Options, env: NodeJS.ProcessEnv): Prom
     await Promise.all([...started.store].map((end) => end()));
   };
   try {
-    let known: Facts | null = null; // something may come back before all is known
+    let facts: (() => Facts) | null = null; // something may come back before all is known
     const writeFacts = (): void => {
-      if (known !== null) writePrivate(join(options.data, "dev.json"), known);
+      if (facts !== null) writePrivate(join(options.data, "dev.json"), facts());
     };
     const keep: Start["keep"] = (kind, part) => {
       started[kind].add(part.stop);
       return part;
     };
-    known = await startParts(options, { data: options.data, env, keep, changed: writeFacts });
+    facts = await startParts(options, { data: options.data, env, keep, changed: writeFacts });
     writeFacts();
-    return { facts: known, stop };
+    return { facts, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function startParts(options: Options, start: Start): Promise<Facts> {
+async function startParts(options: Options, start: Start): Promise<() => Facts> {
   const { data, env, keep, changed } = start;
   const secrets = openSecrets(data);
   mkdirSync(join(data, "build"), { recursive: true });
@@ -103,7 +104,7 @@ async function startParts(options: Options, start: Start): Promise<Facts> {
     // What runs here may call what runs here.
     EGRESS_ALLOW: env.EGRESS_ALLOW ?? "127.0.0.0/8,::1/128",
   };
-  const startEdge = (_before: unknown, signal: AbortSignal): Promise<RunningEdges> =>
+  const startEdge = (signal: AbortSignal): Promise<RunningEdges> =>
     options.dev ? startWranglerDev(build, settings, signal) : startEdgeProcess(settings, signal);
   const [edge, fleet] = await Promise.all([
     keepAlive("edge", startEdge, changed).then((part) => keep("program", part)),
@@ -115,32 +116,22 @@ async function startParts(options: Options, start: Start): Promise<Facts> {
   const search = keep("program", await startSearchServer(await keptPort(join(data, "search-port"))));
   await seedDefinitions(api_base, secrets.api_key, search.url);
   await untilRunsAreTaken(api_base, secrets.api_key);
-  return {
+  return () => ({
     api_base,
     edges: bases,
-    get edge_pid() {
-      return edge.now().pid;
-    },
+    edge_pid: edge.now().pid,
     api_key: secrets.api_key,
     redis_url: redis.url,
-    get redis_pid() {
-      return redis.pid();
-    },
+    redis_pid: redis.pid(),
     redis_rest_url: rest.url,
-    get redis_rest_pid() {
-      return rest.pid();
-    },
+    redis_rest_pid: rest.pid(),
     redis_rest_token: secrets.rest_token,
     postgres_url: postgres.url,
-    get postgres_pid() {
-      return postgres.pid();
-    },
+    postgres_pid: postgres.pid(),
     s3,
     models: fleet.models,
-    get workers() {
-      return fleet.workers();
-    },
-  };
+    workers: fleet.workers(),
+  });
 }
 
 /** Neighbours, from the wanted one on. */

@@ -40,7 +40,7 @@ export async function openRedis(start: Start, token: string): Promise<[Store, St
   const port = await keptPort(join(data, "redis-rest-port"));
   const rest = await keepAlive(
     "redis-rest",
-    (_before, signal) => startRedisRest(redis.url, token, port, signal),
+    (signal) => startRedisRest(redis.url, token, port, signal),
     changed,
   );
   keep("program", rest);
@@ -51,14 +51,19 @@ function given(url: string): Store {
   return { url, pid: () => null };
 }
 
-type StartStore = (options: { dir: string; onlyPort?: number; signal: AbortSignal }) => Promise<OwnService>;
+type StartStore = (options: {
+  dir: string;
+  onlyPort: number | undefined;
+  signal: AbortSignal;
+}) => Promise<OwnService>;
 
 async function own({ keep, changed }: Start, name: string, start: StartStore, dir: string): Promise<Store> {
-  const store = await keepAlive<OwnService>(
-    name,
-    (before, signal) => start({ dir, signal, ...(before && { onlyPort: before.port }) }),
-    changed,
-  );
-  keep("store", store);
+  let onlyPort: number | undefined; // everybody has been told the first one
+  const begin = async (signal: AbortSignal): Promise<OwnService> => {
+    const service = await start({ dir, onlyPort, signal });
+    onlyPort = service.port;
+    return service;
+  };
+  const store = keep("store", await keepAlive(name, begin, changed));
   return { url: store.now().url, pid: () => store.now().pid };
 }

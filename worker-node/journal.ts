@@ -49,7 +49,13 @@ export type Outcome =
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
 
-type Waiting = Append & { resolve(outcome: Outcome): void; notes: string[]; lines: string[] };
+/** `signals`: what had come from outside when it was decided, not when it is written: a park that missed one is refused. */
+type Waiting = Append & {
+  resolve(outcome: Outcome): void;
+  notes: string[];
+  lines: string[];
+  signals: number;
+};
 type InFlight = { log: RunLog; entry: NewEntry; notes: string[]; waiting: Waiting | null };
 
 /** The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time. */
@@ -111,7 +117,7 @@ export class RunLog {
       const notes = this.#takeNotes();
       // Every entry has a number of its own, so every entry has an event.
       const events = entry.events.length + notes.length > 0 ? entry.events : [CHECKPOINT];
-      this.#waiting.push({ ...entry, resolve, notes, lines: this.#write(events) });
+      this.#waiting.push({ ...entry, resolve, notes, lines: this.#write(events), signals: this.signals });
       this.#schedule(this);
     });
   }
@@ -149,7 +155,7 @@ export class RunLog {
       usage: [...(waiting?.usage ?? [])],
       status: waiting?.status ?? null,
       wake_ms: waiting?.wake_ms ?? null,
-      signals: this.signals,
+      signals: waiting?.signals ?? this.signals,
       error: waiting?.error ?? null,
       dead_letter: waiting?.dead_letter ?? null,
     };

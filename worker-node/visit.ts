@@ -66,7 +66,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
       return await tryOnce(visit, {
         turns,
         tries,
-        effectSuffix: answered === 0 ? "" : `:${answered}`,
+        effectSuffix: suffixOf(progress.rewinds, answered),
         lost,
         spent,
       });
@@ -98,6 +98,11 @@ export async function visitStep(visit: Visit): Promise<Visited> {
       await sleep(verdict.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
+}
+
+/** What makes a call another call: that a client had the run go on, that the other side has answered no. */
+function suffixOf(rewinds: number, answered: number): string {
+  return `${rewinds === 0 ? "" : `:r${rewinds}`}${answered === 0 ? "" : `:${answered}`}`;
 }
 
 /** One try: `turns` and `spent` are added to as it goes, `lost` is what tries before it spent. */

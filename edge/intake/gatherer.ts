@@ -1,5 +1,5 @@
 /** Batches that are under way at once: one is committed while the next is being admitted. */
-const AT_ONCE = 2;
+const AT_ONCE = 1;
 
 /** Items of a batch at most: what keeps one statement and one script short. */
 const MAX_BATCH = 128;

@@ -11,6 +11,8 @@ export type Progress = {
   next: string | null | undefined;
   /** What the visit in hand has reached inside its step. */
   turns: Json[];
+  /** How often a client has had the run go on after its end: what is called again then is called anew. */
+  rewinds: number;
   /** The retry that the visit in hand is in, if it failed before. */
   park: ParkRecord | null;
   end: EndRecord | null;
@@ -18,7 +20,15 @@ export type Progress = {
 
 /** The progress of a run that has committed nothing: `initialState` is what its schema and its request begin with. */
 export function start(initialState: JsonObject): Progress {
-  return { state: { ...initialState }, history: [], next: undefined, turns: [], park: null, end: null };
+  return {
+    state: { ...initialState },
+    history: [],
+    next: undefined,
+    turns: [],
+    rewinds: 0,
+    park: null,
+    end: null,
+  };
 }
 
 /** `progress` after one more committed result. A new value: what an observer holds does not change under it. */
@@ -28,6 +38,7 @@ export function apply(progress: Progress, checkpoint: Checkpoint): Progress {
     history: [...progress.history, checkpoint],
     next: checkpoint.next,
     turns: [],
+    rewinds: progress.rewinds,
     park: null,
     end: null,
   };
@@ -60,6 +71,7 @@ export function fold(initialState: JsonObject, entries: readonly StoredEntry[]):
         break;
       }
       case "rewind":
+        progress.rewinds += 1;
         progress.end = null;
         break;
       case "note":
@@ -84,8 +96,8 @@ export function survivors(entries: readonly StoredEntry[]): StoredEntry[] {
   for (const entry of entries) {
     if (entry.kind === "rewind" && entry.output !== null) {
       const { keep_seq } = RewindRecord.parse(JSON.parse(entry.output));
-      // Retries start anew; an end that is kept is kept for its result alone.
-      kept = kept.filter((earlier) => earlier.seq <= keep_seq && earlier.kind !== "park");
+      // Rewinds are counted, so they stay. Retries start anew; an end that is kept is kept for its result alone.
+      kept = kept.filter(({ seq, kind }) => kind === "rewind" || (seq <= keep_seq && kind !== "park"));
     }
     kept.push(entry);
   }

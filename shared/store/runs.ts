@@ -63,7 +63,10 @@ function withRoom(sql: Sql) {
     select g.* from (
       select *, row_number() over (partition by tenant_id order by run_id) as place from given
     ) g
-    join (select tenant_id, queue_room(tenant_id) as room from given group by tenant_id) t using (tenant_id)
+    join (
+      -- Locked in one order, so that two batches never wait for each other.
+      select tenant_id, queue_room(tenant_id) as room from (select distinct tenant_id from given order by 1) o
+    ) t using (tenant_id)
     where g.place <= t.room`;
 }
 

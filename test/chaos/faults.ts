@@ -79,20 +79,36 @@ async function kill(system: System, random: Random, log: FaultLog): Promise<void
 }
 
 async function pause(system: System, random: Random, log: FaultLog): Promise<void> {
-  await stopFor(oneAlive(system, random), "stop", random.pick([1_500, 8_000]), log);
+  const ms = random.pick([1_500, 8_000]);
+  await stopWhile(oneAlive(system, random), "stop", () => sleep(ms), log);
 }
 
-/** So long that its runs are taken over: it comes back in the middle of them, and must not write a word. */
+/** Until another has one of its runs: it comes back in the middle of them, and must not write a word. */
 async function freeze(system: System, random: Random, log: FaultLog): Promise<void> {
-  await stopFor(oneBusy(system, random), "freeze", random.between(18_000, 24_000), log);
+  const member = oneBusy(system, random);
+  const own = member?.held ?? new Set<string>();
+  const others = system.workers.filter((other) => other !== member);
+  const untilTaken = async (): Promise<void> => {
+    for (let waitedMs = 0; waitedMs < 26_000; waitedMs += 100) {
+      if (others.some(({ held }) => [...held].some((run) => own.has(run)))) break;
+      await sleep(100);
+    }
+    await sleep(random.between(0, 1_000));
+  };
+  await stopWhile(member, "freeze", untilTaken, log);
 }
 
-async function stopFor(member: Member | null, kind: FaultKind, ms: number, log: FaultLog): Promise<void> {
+async function stopWhile(
+  member: Member | null,
+  kind: FaultKind,
+  wait: () => Promise<unknown>,
+  log: FaultLog,
+): Promise<void> {
   if (!member) return;
   await alone(member, () =>
-    noted(log, kind, `${member.name} for ${Math.round(ms)} ms`, false, async () => {
+    noted(log, kind, member.name, false, async () => {
       member.pause();
-      await sleep(ms);
+      await wait();
       member.goOn();
     }),
   );

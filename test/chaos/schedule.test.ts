@@ -22,11 +22,12 @@ describe("a schedule", () => {
     }
   });
 
-  test("begins with one worker stopped and one killed in a calm, where takeovers can be measured", () => {
+  test("begins in a calm: one worker stopped, one killed, one that does not hear its answers, where takeovers can be measured", () => {
     const early = makeSchedule(7, TWO_MINUTES_MS).filter(({ atMs }) => atMs < 26_000);
     expect(early).toEqual([
       { atMs: 3_000, fault: "freeze" },
       { atMs: 6_000, fault: "kill" },
+      { atMs: 23_000, fault: "lost_answers" },
     ]);
   });
 });

@@ -38,6 +38,7 @@ export function makeSchedule(seed: number, lengthMs: number): Item[] {
   for (let atMs = 0; atMs < lengthMs - 4_000; atMs += random.between(3_200, 5_000)) {
     if (atMs % CALM_EVERY_MS < CALM_MS) {
       drawn.push({ atMs: atMs + 3_000, fault: "freeze" }, { atMs: atMs + 6_000, fault: "kill" });
+      drawn.push({ atMs: atMs + 23_000, fault: "lost_answers" });
       atMs += CALM_MS;
     }
     drawn.push({ atMs, fault: once.pop() ?? random.pick(bag) });

@@ -34,11 +34,20 @@ export class Member {
     return this.#program !== null && !this.stopped;
   }
 
-  /** How many runs it has in its hands, as it says itself. */
+  /** The runs that it has in its hands, as it says itself. */
+  get held(): Set<string> {
+    const held = new Set<string>();
+    for (const line of this.#program?.lines ?? []) {
+      const [, event, run] = /"event":"run\.(claimed|left)","run":"([^"]+)"/.exec(line) ?? [];
+      if (run === undefined) continue;
+      if (event === "claimed") held.add(run);
+      else held.delete(run);
+    }
+    return held;
+  }
+
   get active(): number {
-    const said = this.#program?.lines ?? [];
-    const count = (event: string): number => said.filter((line) => line.includes(event)).length;
-    return count('"run.claimed"') - count('"run.left"');
+    return this.held.size;
   }
 
   /** Lives, again and again, until `end`. A start that fails (a store is away) is tried again. */

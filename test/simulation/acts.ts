@@ -120,9 +120,7 @@ export type Act = typeof act extends fc.Arbitrary<infer A> ? A : never;
 
 /** After these, limits may be passed for a while: what a Redis has granted and forgotten. */
 export function mayPassLimits(acts: readonly Act[]): boolean {
-  return acts.some((each) =>
-    ["rollback", "empty", "rob", "away", "limit", "trap", "freeze"].includes(each.do),
-  );
+  return acts.some((each) => ["rollback", "limit", "away"].includes(each.do));
 }
 
 /** Does it now. A rollback needs to be known before: see `prepare`. */

@@ -10,6 +10,7 @@ import { execute } from "../../worker-node/execute.ts";
 import type { World } from "../../worker-node/execute.ts";
 import { Journal } from "../../worker-node/journal.ts";
 import { Stop } from "../../worker-node/stop.ts";
+import type { ObjectStore } from "../../worker-node/values.ts";
 import { SqlError, Truth } from "./truth.ts";
 
 const owner = newIncarnation("w");
@@ -22,6 +23,7 @@ let definition: JsonObject;
 let readDefinition: () => Promise<void>;
 let generate: (request: ModelRequest) => Promise<string>;
 let calls: ModelRequest[];
+let artifacts: ObjectStore | null;
 
 const print = { type: "print", print_content: "text" };
 const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -30,6 +32,7 @@ beforeEach(() => {
   truth = new Truth();
   stop = new AbortController();
   calls = [];
+  artifacts = null;
   readDefinition = async () => {};
   generate = async () => "answer";
   definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
@@ -79,7 +82,7 @@ function begin(changes: Partial<ClaimedRun> = {}) {
     },
     tools: { call: refuse },
     sandbox: { evaluate: refuse, transform: refuse },
-    artifacts: null,
+    artifacts,
     confirm: async () => {},
   };
   if (run.event_seq > 0) truth.row(run.run_id).event_seq = run.event_seq;
@@ -272,4 +275,15 @@ test("a result that Postgres will not take fails the step, and leaves nothing of
   expect(await ending).toEqual({ is: "ended" });
   expect(errorOf(run)).toContain("result_rejected");
   expect(truth.of(run.run_id).at(-1)?.events).not.toContain("unstorable");
+});
+
+// Red when: usage is committed only with a result or a turn.
+test("what a model answered in a try that failed is charged with the entry that ends the run", async () => {
+  definition = steps({ id: "a", ...llm, output_key: "text", retry: { attempts: 1 } });
+  generate = async () => "too large to stay here ".repeat(5_000);
+  artifacts = { put: () => Promise.reject(new Error("the object store is away")), get: async () => "" };
+  const { run, ending } = begin();
+  expect(await ending).toEqual({ is: "ended" });
+  expect(truth.row(run.run_id).status).toBe("failed");
+  expect(truth.of(run.run_id).flatMap((entry) => entry.usage)).toEqual([{ call: "try.1.1", ...usage }]);
 });

@@ -1,0 +1,43 @@
+/** Histories that once showed a defect: they are lived through first. */
+import type { Act } from "./acts.ts";
+import type { History } from "./history.ts";
+
+const calm = { seed: 0, workers: 2, slots: 1, limit: 1 };
+const trap = (whose: string, verb: string): Act => ({
+  do: "trap",
+  atMs: 0,
+  trap: { whose, verbs: [verb], is: "fail", ms: 50 },
+});
+
+/** Postgres was away while a step looked its tool up: that used up the step's tries, and the run failed. */
+const toolNotFoundMeanwhile: History = {
+  ...calm,
+  acts: [
+    { do: "away", atMs: 18_014, store: "postgres", ms: 20_000, restarts: false },
+    { do: "away", atMs: 62, store: "redis", ms: 500, restarts: false },
+    { do: "submit", atMs: 0, tenant: 0, program: "prints", lane: "default" },
+    { do: "submit", atMs: 60, tenant: 0, program: "flaky", lane: "default" },
+    { do: "freeze", atMs: 510, nth: 0, ms: 25_000 },
+    { do: "kill", atMs: 11_001, nth: 0 },
+    { do: "freeze", atMs: 510, nth: 1, ms: 25_000 },
+    { do: "freeze", atMs: 510, nth: 0, ms: 3_000 },
+  ],
+};
+
+/** A cancel was heard of between the decision to park and its flush: the park counted as one that knew of it. */
+const cancelDuringPark: History = {
+  ...calm,
+  acts: [
+    trap("w", "flush"),
+    { do: "cancel", atMs: 10_538, nth: 0 },
+    { do: "submit", atMs: 8_531, tenant: 0, program: "flaky", lane: "default" },
+    { do: "freeze", atMs: 3_527, nth: 3, ms: 3_000 },
+    { do: "kill", atMs: 8_536, nth: 3 },
+    trap("w", "claimDirectly"),
+    { do: "submit", atMs: 8_532, tenant: 0, program: "prints", lane: "default" },
+    trap("edge", "pushLimits"),
+    { do: "freeze", atMs: 10_550, nth: 0, ms: 3_000 },
+  ],
+};
+
+export const known: [History][] = [[toolNotFoundMeanwhile], [cancelDuringPark]];
