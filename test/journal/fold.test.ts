@@ -81,7 +81,9 @@ describe("the fold of a journal", () => {
     const end = { status: "failed", checkpoint: null, response: "m", error: null };
     const kept = fold({}, [...done, entry(9, "end", end), entry(10, "rewind", { keep_seq: 2 })]);
     expect(kept).toMatchObject({ state: { x: 1 }, next: "b", turns: [], park: null, end: null });
-    expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 0 })])).toEqual(start({}));
+    expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 0 })])).toEqual({ ...start({}), rewinds: 1 });
+    const twice = [...done, entry(10, "rewind", { keep_seq: 6 }), entry(11, "rewind", { keep_seq: 0 })];
+    expect(fold({}, twice)).toEqual({ ...start({}), rewinds: 2 });
     expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
       turns: ["one", "two"],
       park: null,
