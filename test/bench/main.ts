@@ -9,6 +9,7 @@ import { inMemory, startRedis } from "../../local/redis.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/migrate.ts";
+import { benchBareWorker } from "./bare-worker.ts";
 import { makeDefinition } from "./definition.ts";
 import { startBenchEdge } from "./edge.ts";
 import { benchEvents } from "./events.ts";
@@ -39,12 +40,14 @@ async function bench(): Promise<Row[]> {
     const floor = await floors(sql, redis);
     const runs = await benchRuns(stores, floor.commitMs);
     const rest = await benchRedisRest(redis, redisService);
+    const bareWorker = await benchBareWorker();
     const edge = await startBenchEdge(dir, stores);
     try {
       return [
         ...floor.rows,
         ...runs,
         ...rest,
+        ...bareWorker,
         ...(await benchRequests(edge)),
         ...(await benchEvents(stores, edge)),
       ];

@@ -126,6 +126,11 @@ function only<Item>(items: readonly Item[], at = 0): Item {
 type Breaking = [promise: string, how: string, damage: (e: Evidence) => void];
 
 const breakings: Breaking[] = [
+  [
+    "an entry is committed once",
+    "a flush was written again",
+    (e) => e.journal.push({ ...only(e.journal), seq: 8 }),
+  ],
   ["every answer is meant", "a 500", (e) => e.odd.push({ request: "POST /x", status: 500, body: "" })],
   [
     "202 means it will finish",

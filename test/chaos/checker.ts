@@ -1,5 +1,11 @@
 /** The promises of DESIGN.md section 2 and the invariants of PROTOCOL.md section 14, asked of what a run left behind. */
-import { everyLifeEndsOnce, everyResultIsOne, journalsTile, chargesAreUsage } from "./checks/journal.ts";
+import {
+  everyLifeEndsOnce,
+  everyResultIsOne,
+  journalsTile,
+  chargesAreUsage,
+  nothingIsWrittenTwice,
+} from "./checks/journal.ts";
 import { keysAreAskedAgainOnlyAfterACrash, resultsWereAnswered } from "./checks/outside.ts";
 import { limitsHold, nothingStandsStill, redisIsEmpty, runsAreTakenOver } from "./checks/rest.ts";
 import {
@@ -20,6 +26,7 @@ const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   everyFailureIsADeadLetter,
   cancelledStaysCancelled,
   journalsTile,
+  nothingIsWrittenTwice,
   everyLifeEndsOnce,
   everyResultIsOne,
   chargesAreUsage,

@@ -8,7 +8,7 @@ import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
 
 /** How many more runs a tenant may queue. */
-export function roomOf(postgres: Postgres, tenant: TenantId): number {
+function roomOf(postgres: Postgres, tenant: TenantId): number {
   const row = postgres.tables.tenants.get(tenant);
   if (!row || row.max_concurrent_runs === 0) return 0;
   return row.max_queued_runs - postgres.countOf(tenant, "queued");
@@ -25,7 +25,13 @@ export function acceptRun(
   if (counted === "here" && roomOf(postgres, run.tenant_id) <= 0) return false;
   const { run_id, tenant_id, orchestration_id, lane, priority, correlation_id, input, delay_ms } = run;
   const row: RunRow = {
-    ...{ run_id, tenant_id, orchestration_id, lane, priority, correlation_id, input },
+    run_id,
+    tenant_id,
+    orchestration_id,
+    lane,
+    priority,
+    correlation_id,
+    input,
     status: "queued",
     attempt: 0,
     owner: null,

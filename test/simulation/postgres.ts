@@ -326,7 +326,13 @@ export class Postgres implements Statements {
     const { correlation_id, input, attempt, event_seq, signals, crash_count, cost_micro_usd } = row;
     return {
       ...nameOf(row),
-      ...{ correlation_id, input, attempt, event_seq, signals, crash_count, cost_micro_usd },
+      correlation_id,
+      input,
+      attempt,
+      event_seq,
+      signals,
+      crash_count,
+      cost_micro_usd,
       orchestration_id: row.orchestration_id,
       definition_tenant: row.tenant_id,
       definition_version: 1,

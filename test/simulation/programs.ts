@@ -164,7 +164,7 @@ export class Outside {
           break;
         default:
       }
-      return { found: String(name) };
+      return { found: name ?? null };
     },
   };
 

@@ -31,7 +31,6 @@ const kill = fc.record({
   ),
 });
 
-// Red when: a lease lapses after 25 s, a lapsed lease is held for 15 s instead of 5 s for an owner that is silent soon.
 test(
   "what a worker that is killed at any instruction had in hand, another has within 20 s",
   { timeout: 60_000 },
@@ -60,7 +59,6 @@ test(
       }),
       { numRuns: 200 },
     );
-    console.info(JSON.stringify({ taken, longestMs }));
     expect(taken).toBeGreaterThan(50);
     expect(longestMs).toBeLessThanOrEqual(TAKEOVER_MS);
   },
@@ -78,7 +76,6 @@ function takeoversOf({ deaths, auditor }: World): number[] {
   );
 }
 
-// Red when: rule 4 is left out of the reconciler's pass.
 test("a worker that beats but does not move loses its runs to another", async () => {
   await inWorld({ ...options, workers: 2, slots: 1 }, soundParts, async (world) => {
     await world.clock.run(WARM_MS);
@@ -87,7 +84,7 @@ test("a worker that beats but does not move loses its runs to another", async ()
     await world.clock.run(WARM_MS + 200_000, () => world.front.accepted.size === 1 && isEnded(world));
     // Its deadline is 60 s after the claim, and it has to be repaired 60 s later.
     expect(world.clock.nowMs - WARM_MS).toBeLessThan(120_000);
-    expect(world.workers.map(({ reconciler }) => reconciler.repairs.overdue).toSorted()).toEqual([0, 1]);
+    expect(world.workers.reduce((sum, { reconciler }) => sum + reconciler.repairs.overdue, 0)).toBe(1);
     expect(new Set(world.auditor.claims.map(({ owner }) => owner)).size).toBe(2);
   });
 });
@@ -96,7 +93,6 @@ function isEnded(world: World): boolean {
   return [...world.postgres.tables.runs.values()].every(({ status }) => status === "completed");
 }
 
-// Red when: a drain counts as a crash, or hands back only when its lease lapses.
 test("what a draining worker hands back another has within a second, and nobody counts a crash", async () => {
   await inWorld({ ...options, workers: 2 }, soundParts, async (world) => {
     await world.clock.run(WARM_MS);

@@ -14,7 +14,7 @@ import { Postgres } from "./postgres.ts";
 import type { Statements } from "./postgres.ts";
 import type { ContractAct } from "./contract-acts.ts";
 
-export const OWNERS = ["w0#00000000", "w1#00000001", "w2#00000002"].map((name) => Incarnation.parse(name));
+const OWNERS = ["w0#00000000", "w1#00000001", "w2#00000002"].map((name) => Incarnation.parse(name));
 const TENANTS = [acme, globex] as const;
 const EVENT = '{"type":"checkpoint"}';
 
@@ -222,13 +222,15 @@ export class Twins {
     const status = each.kind === "end" ? each.end : each.kind === "park" ? "queued" : null;
     return [
       {
-        ...{
-          run_id,
-          attempt: row.attempt - each.attemptBehind,
-          owner,
-          known_seq: row.event_seq - each.seqBehind,
-        },
-        ...{ kind: each.kind, step_path: "a", visit: 1, output: "{}", status },
+        run_id,
+        attempt: row.attempt - each.attemptBehind,
+        owner,
+        known_seq: row.event_seq - each.seqBehind,
+        kind: each.kind,
+        step_path: "a",
+        visit: 1,
+        output: "{}",
+        status,
         events: `${EVENT}\n${EVENT}`,
         events_n: 2,
         deadline_ms: 20_000,

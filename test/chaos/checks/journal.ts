@@ -72,6 +72,25 @@ function oneOwnerAnAttempt(run: string, entries: JournalRow[]): Violation[] {
   return [broken("only the owner writes", `an attempt was picked up twice: ${attempts.join(", ")}`, run)];
 }
 
+/** PROTOCOL.md 6: a repeated flush is harmless. Lines carry the millisecond in which they were written, so none is twice. */
+export function nothingIsWrittenTwice(evidence: Evidence): Violation[] {
+  return forEachRun(evidence, (run, entries) => {
+    const seen = new Map<string, number>();
+    return entries.flatMap(({ events, seq }) => {
+      const before = seen.get(events);
+      seen.set(events, seq);
+      if (before === undefined) return [];
+      return [
+        broken(
+          "an entry is committed once",
+          `what was committed at ${before} is there again at ${seq}`,
+          run.run_id,
+        ),
+      ];
+    });
+  });
+}
+
 /** PROTOCOL.md 14.1: each life ends with exactly one `done`, its last event, and says the status that the run has. */
 export function everyLifeEndsOnce(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
