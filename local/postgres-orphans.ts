@@ -23,7 +23,9 @@ export async function endBackendsOf(data: string): Promise<void> {
 
 /** A backend works in the data folder and is called `postgres: …`. */
 function backendsIn(folder: string): number[] {
-  return pids().filter((pid) => workingFolderOf(pid) === folder && /^postgres: /.test(commandLineOf(pid)));
+  return pids().filter(
+    (pid) => workingFolderOf(pid) === folder && commandLineOf(pid).startsWith("postgres: "),
+  );
 }
 
 function pids(): number[] {

@@ -61,8 +61,8 @@ export async function startUntil(
     if (said?.event === event) hear(said);
   });
   program.child.once("error", reject);
-  program.child.once("exit", (code, signal) =>
-    reject(new Error(`${name} ended (${signal ?? code}) before it was ready`)),
+  program.child.once("exit", (code, endedBy) =>
+    reject(new Error(`${name} ended (${endedBy ?? code}) before it was ready`)),
   );
   const abandon = (): void => reject(new Error(`${name} is no longer wanted`));
   signal?.addEventListener("abort", abandon, { once: true });

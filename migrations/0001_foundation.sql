@@ -177,6 +177,8 @@ create table workers (
   slots          integer not null,
   active         integer not null default 0,
   loop_lag_ms    integer not null default 0,
+  -- Whether it can reach the queue. While anybody can, nobody claims without it.
+  redis_ok       boolean not null default true,
   registered_at  timestamptz not null default now(),
   beat_at        timestamptz not null default now()
 );

@@ -51,15 +51,19 @@ begin
   return room - (select count(*) from runs where tenant_id = p_tenant and status = 'queued');
 end $$;
 
--- The runs that may be claimed straight from here, at most p_slots: each tenant's next ones, as far as its limit of
--- running ones allows, the tenants in turn.
+-- The runs that may be claimed straight from here, at most p_slots: those of silent workers, then each tenant's next
+-- ones, as far as its limit of running ones allows, the tenants in turn.
 --
+-- Nothing while any worker can reach the queue: it counts slots there, and would not know of those given out here.
 -- Whoever asks holds the row `direct` until his transaction ends, so that two do not count the same free slot.
 create function claimable_runs(p_slots integer) returns setof text
 language plpgsql volatile as $$
 begin
   insert into locks (name, holder, until) values ('direct', 'claim', now())
   on conflict (name) do update set until = now();
+  if exists (select from workers w where w.redis_ok and w.beat_at >= now() - interval '12 seconds') then
+    return;
+  end if;
   return query
     with recursive waiting as (
       (select tenant_id from runs where status = 'queued' order by tenant_id limit 1)
@@ -89,6 +93,16 @@ begin
       select d.run_id, d.wake_at, f.slots,
         row_number() over (partition by d.tenant_id order by d.wake_at, d.run_id) as place
       from due d join free f using (tenant_id)
+    ), abandoned as (
+      select r.run_id, r.wake_at from runs r
+      where r.status = 'running' and not exists (
+        select from workers w where w.incarnation = r.owner
+          and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - interval '12 seconds')
+      limit p_slots
     )
-    select p.run_id from placed p where p.place <= p.slots order by p.place, p.wake_at limit p_slots;
+    select c.run_id from (
+      select a.run_id, a.wake_at, 0::bigint as place from abandoned a
+      union all
+      select p.run_id, p.wake_at, p.place from placed p where p.place <= p.slots
+    ) c order by c.place, c.wake_at limit p_slots;
 end $$;

@@ -87,6 +87,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       slots: config.WORKER_CONCURRENCY,
       active: worker.active,
       loop_lag_ms: loopLag(),
+      redis_ok: worker.queueReachable,
     }),
   });
   const show = showLive(redis, config.EVENT_SHARDS);

@@ -12,6 +12,7 @@ import { execute } from "./execute.ts";
 import type { Ending, World } from "./execute.ts";
 import { LEASE_MS } from "./lease.ts";
 import type { Leases } from "./lease.ts";
+import { holdRunning } from "./repairs/index-shards.ts";
 import { Stop } from "./stop.ts";
 
 /** A lost marker costs at most this. */
@@ -62,6 +63,10 @@ export class Worker {
 
   get active(): number {
     return this.#running.size;
+  }
+
+  get queueReachable(): boolean {
+    return this.#awaySinceMs.size === 0;
   }
 
   start(): void {
@@ -156,9 +161,11 @@ export class Worker {
 
   /** What the queue gives; null when it is away or cold. */
   async #askQueue(shard: number, free: number): Promise<Claim | null> {
-    const { queue, owner, onCold } = this.#parts;
+    const { store, queue, owner, onCold } = this.#parts;
     const ended = this.#takeEnded(shard);
     try {
+      // Before the first claim: what was given out without it takes up slots that it does not know of.
+      if (this.#awaySinceMs.has(shard)) await holdRunning(store, queue);
       const claim = await queue.claim(
         shard,
         owner,

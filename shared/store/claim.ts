@@ -7,7 +7,7 @@ import { pgArray } from "./sql.ts";
 import type { PendingQuery, Row, Sql } from "./sql.ts";
 
 /** How long an owner may not have been heard of before its runs may be taken over; shorter than a lease in Redis. */
-const SILENT_SECONDS = 12;
+export const SILENT_SECONDS = 12;
 
 /** How long a claim may show nothing before the run is taken for stuck. */
 const CLAIM_DEADLINE_SECONDS = 60;

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../contracts/ids.ts";
 import { Lane } from "../contracts/run.ts";
+import { SILENT_SECONDS } from "./claim.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
 
@@ -66,6 +67,8 @@ export const HeldRun = z.object({
   priority: z.number(),
   queued_at_ms: z.number(),
   owner: z.string(),
+  /** Its owner has not been heard of: another may have it at once. */
+  owner_silent: z.boolean(),
 });
 export type HeldRun = z.infer<typeof HeldRun>;
 
@@ -76,11 +79,13 @@ export async function runningRuns(
   limit: number,
 ): Promise<HeldRun[]> {
   return sql<HeldRun[]>`
-    select run_id, tenant_id, lane, priority, owner,
-      floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms
-    from runs
-    where status = 'running' and (owner, run_id) > (${after.owner}, ${after.run_id})
-    order by owner, run_id limit ${limit}`;
+    select r.run_id, r.tenant_id, r.lane, r.priority, r.owner,
+      floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
+      w.incarnation is null or greatest(w.beat_at, pg_postmaster_start_time())
+        < now() - ${SILENT_SECONDS} * interval '1 second' as owner_silent
+    from runs r left join workers w on w.incarnation = r.owner
+    where r.status = 'running' and (r.owner, r.run_id) > (${after.owner}, ${after.run_id})
+    order by r.owner, r.run_id limit ${limit}`;
 }
 
 /** Everyone who owns runs, with the last beat as text (null: there is no such worker). As many as the fleet has workers. */

@@ -12,6 +12,8 @@ export const Beat = z.object({
   slots: z.number().int(),
   active: z.number().int(),
   loop_lag_ms: z.number().int(),
+  /** Whether it can reach the queue. */
+  redis_ok: z.boolean(),
 });
 export type Beat = z.infer<typeof Beat>;
 
@@ -28,11 +30,12 @@ export type OwnedRun = z.infer<typeof OwnedRun>;
 export async function beat(sql: Sql, worker: Beat): Promise<OwnedRun[]> {
   return sql<OwnedRun[]>`
     with alive as (
-      insert into workers (incarnation, worker_id, hostname, address, status, slots, active, loop_lag_ms)
+      insert into workers (incarnation, worker_id, hostname, address, status, slots, active, loop_lag_ms,
+        redis_ok)
       values (${worker.incarnation}, ${worker.worker_id}, ${worker.hostname}, ${worker.address}, ${worker.status},
-        ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms})
+        ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms}, ${worker.redis_ok})
       on conflict (incarnation) do update set status = excluded.status, slots = excluded.slots,
-        active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, beat_at = now()
+        active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok, beat_at = now()
     )
     select run_id, attempt, signals, cancel_requested_at is not null as cancel
     from runs where owner = ${worker.incarnation} and status = 'running'`;

@@ -37,6 +37,7 @@ export class Life {
       slots: 10,
       active: 1,
       loop_lag_ms: 0,
+      redis_ok: true,
     });
     const [claimed] = await claimRuns(sql, owner, [RunId.parse(run)]);
     if (!claimed) throw new Error(`${run} was not claimed`);

@@ -69,6 +69,8 @@ export class Postgres implements Statements {
   }
 
   claimDirectly(owner: string, slots: number): ClaimedRun[] {
+    const reaches = [...this.tables.workers.values()].some((w) => w.redis_ok && w.beat_at >= this.now - 12_000);
+    if (reaches) return [];
     const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
     const due = this.#all((row) => isWaiting(row) && (row.wake_at ?? 0) <= this.now).toSorted(byWake);
     const placed = [...this.tables.tenants.values()].flatMap(({ tenant_id, max_concurrent_runs }) => {
@@ -76,6 +78,8 @@ export class Postgres implements Statements {
       const own = due.filter((row) => row.tenant_id === tenant_id).slice(0, Math.max(0, free));
       return own.map((row, place) => ({ row, place }));
     });
+    const abandoned = this.#all((row) => row.status === "running" && this.isSilent(row.owner));
+    placed.push(...abandoned.map((row) => ({ row, place: -1 })));
     placed.sort((a, b) => a.place - b.place || byWake(a.row, b.row));
     return this.claim(
       owner,
@@ -173,8 +177,8 @@ export class Postgres implements Statements {
     });
   }
 
-  beat({ incarnation }: Args<"beat">[0]): Answer<"beat"> {
-    this.tables.workers.set(incarnation, { beat_at: this.now });
+  beat({ incarnation, redis_ok }: Args<"beat">[0]): Answer<"beat"> {
+    this.tables.workers.set(incarnation, { beat_at: this.now, redis_ok });
     return this.#all((row) => row.owner === incarnation).map(
       ({ run_id, attempt, signals, cancel_requested_at }) => ({
         run_id,
@@ -226,7 +230,7 @@ export class Postgres implements Statements {
 
   runningRuns(after: Args<"runningRuns">[0], limit: number): HeldRun[] {
     return this.#all((row) => row.status === "running")
-      .map((row) => ({ ...nameOf(row), owner: row.owner ?? "" }))
+      .map((row) => ({ ...nameOf(row), owner: row.owner ?? "", owner_silent: this.isSilent(row.owner) }))
       .filter((run) => run.owner > after.owner || (run.owner === after.owner && run.run_id > after.run_id))
       .toSorted((a, b) => order(a.owner, b.owner) || order(a.run_id, b.run_id))
       .slice(0, limit);

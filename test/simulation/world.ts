@@ -127,6 +127,7 @@ export class World {
       slots: this.#options.slots,
       active: worker.active,
       loop_lag_ms: 0,
+      redis_ok: worker.queueReachable,
     });
     const leases = new Leases({ owner, store, queue, onCold, self });
     const worker = new Worker({

@@ -79,6 +79,7 @@ export function beatOf(owner: Incarnation) {
     slots: 10,
     active: 0,
     loop_lag_ms: 0,
+    redis_ok: true,
   };
 }
 

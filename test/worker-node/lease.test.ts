@@ -58,6 +58,7 @@ function world() {
       slots: 1,
       active: 0,
       loop_lag_ms: 0,
+      redis_ok: true,
     }),
     onCold: (shard) => colds.push(shard),
   });

@@ -102,6 +102,7 @@ function open(lanes: readonly Lane[]): void {
     slots: 5,
     active: 0,
     loop_lag_ms: 0,
+    redis_ok: true,
   };
   const leases = new Leases({ owner, store, queue, self: () => self, onCold: () => {} });
   queue.isHeld = (run) => leases.held.has(run);

@@ -1,6 +1,7 @@
 import { log } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
-import type { IndexProgress } from "../../shared/queue/queue.ts";
+import type { IndexProgress, Queue } from "../../shared/queue/queue.ts";
+import type { StateStore } from "../../shared/store/state.ts";
 import { LEASE_MS } from "../lease.ts";
 import { pushLimitsAfter } from "./limits.ts";
 import { PAGE, jobOf } from "./parts.ts";
@@ -25,22 +26,31 @@ export async function indexShards(parts: RepairParts): Promise<{ shards: Shards;
   return { shards, rebuilt };
 }
 
+/** A lease for somebody who is not heard of: it keeps the slot counted, and the next claimer takes it over. */
+const SILENT_LEASE_MS = 1_000;
+
 /** What runs is held for its owner before anything may be claimed, so that no limit is passed meanwhile. */
 async function rebuild(parts: RepairParts, shard: number): Promise<void> {
   const { queue, store, repairs } = parts;
   repairs.rebuilt += 1;
   log.warn("reconciler.rebuild_started", { shard });
   await queue.reset(shard);
+  await holdRunning(store, queue);
+  await pushLimitsAfter(parts, -Infinity);
+  await queue.beginIndex(shard);
+}
+
+/** Tells a queue that has been away, or is new, of all that runs: a slot of each tenant for each of its runs. */
+export async function holdRunning(store: StateStore, queue: Queue): Promise<void> {
   let after = { owner: "", run_id: "" };
   for (;;) {
     const page = await store.runningRuns(after, PAGE);
     for (const [owner, runs] of Map.groupBy(page, (run) => run.owner)) {
-      await queue.hold(runs.map(jobOf), owner, owner, LEASE_MS);
+      const leaseMs = runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS;
+      await queue.hold(runs.map(jobOf), owner, owner, leaseMs);
     }
     const last = page.at(-1);
-    if (!last || page.length < PAGE) break;
+    if (!last || page.length < PAGE) return;
     after = { owner: last.owner, run_id: last.run_id };
   }
-  await pushLimitsAfter(parts, -Infinity);
-  await queue.beginIndex(shard);
 }
