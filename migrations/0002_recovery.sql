@@ -98,11 +98,11 @@ begin
       where r.status = 'running' and not exists (
         select from workers w where w.incarnation = r.owner
           and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - interval '12 seconds')
-      limit p_slots
+      order by r.wake_at, r.run_id limit p_slots
     )
     select c.run_id from (
       select a.run_id, a.wake_at, 0::bigint as place from abandoned a
       union all
       select p.run_id, p.wake_at, p.place from placed p where p.place <= p.slots
-    ) c order by c.place, c.wake_at limit p_slots;
+    ) c order by c.place, c.wake_at, c.run_id limit p_slots;
 end $$;

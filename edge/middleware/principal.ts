@@ -10,10 +10,12 @@ import type { Services } from "../services.ts";
 
 /** A revoked key works this long at most. */
 const REMEMBER_MS = 30_000;
+/** From then on one request looks it up again, after its answer: when it is forgotten, all at once would. */
+const REFRESH_MS = 20_000;
 const REMEMBERED_KEYS = 10_000;
 
 /** Principals by key, in this isolate. Keys that are not known are asked for each time, so that a new one works at once. */
-const remembered = new Map<string, { principal: Principal; until: number }>();
+const remembered = new Map<string, { principal: Principal; until: number; refreshAt: number }>();
 
 /** Lets a route be used with a key that has `scope`; the principal is in the context then. */
 export function needs(scope: Scope) {
@@ -55,25 +57,42 @@ export function bearerKey(c: Context<ApiEnv>): string {
 /** Who a key speaks for. @throws AppError `unauthorized` for one that is unknown, revoked or expired */
 export async function principalOf(services: Services, key: string, address: string): Promise<Principal> {
   const known = remembered.get(key);
-  if (known && known.until > Date.now()) return known.principal;
+  const nowMs = Date.now();
+  if (known && known.until > nowMs) {
+    if (known.refreshAt <= nowMs) {
+      known.refreshAt = known.until;
+      // If that fails, whoever comes after it is forgotten looks it up, and is told.
+      services.after(remember(services, key).catch(() => null));
+    }
+    return known.principal;
+  }
   remembered.delete(key);
-  const principal = await lookUp(services, key, address);
-  if (!principal)
-    throw new AppError("unauthorized", "This API key is not known, or has expired or been revoked.");
-  const oldest = remembered.keys().next();
-  if (remembered.size >= REMEMBERED_KEYS && !oldest.done) remembered.delete(oldest.value);
-  remembered.set(key, { principal, until: Date.now() + REMEMBER_MS });
-  return principal;
-}
-
-async function lookUp(services: Services, key: string, address: string): Promise<Principal | null> {
-  if (!ApiKey.safeParse(key).success) return null;
-  if (!(await services.mayLookUpKey(address))) {
+  if (!(await mayLookUp(services, key, address))) {
     throw new AppError("rate_limited", "Too many keys were tried from this address.", {
       retryAfterSeconds: 10,
     });
   }
-  return findPrincipal(services.sql, key);
+  const principal = await remember(services, key);
+  if (!principal)
+    throw new AppError("unauthorized", "This API key is not known, or has expired or been revoked.");
+  return principal;
+}
+
+/** Looks a key up and remembers who it speaks for, or that it speaks for nobody any more. */
+async function remember(services: Services, key: string): Promise<Principal | null> {
+  const principal = ApiKey.safeParse(key).success ? await findPrincipal(services.sql, key) : null;
+  remembered.delete(key);
+  if (!principal) return null;
+  const oldest = remembered.keys().next();
+  if (remembered.size >= REMEMBERED_KEYS && !oldest.done) remembered.delete(oldest.value);
+  const nowMs = Date.now();
+  remembered.set(key, { principal, until: nowMs + REMEMBER_MS, refreshAt: nowMs + REFRESH_MS });
+  return principal;
+}
+
+/** Guessing costs the guesser: what is no key at all is not looked up, and keys only so many a moment. */
+async function mayLookUp(services: Services, key: string, address: string): Promise<boolean> {
+  return !ApiKey.safeParse(key).success || services.mayLookUpKey(address);
 }
 
 export function addressOf(c: Context<ApiEnv>): string {

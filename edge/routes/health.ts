@@ -60,7 +60,12 @@ async function look({ sql, queue }: Services): Promise<z.infer<typeof Health>> {
     answers(async () => (stuck = await readStuck(sql))),
     answers(() => queue.stats(0)),
   ]);
-  return { status: pg_connected && redis_connected ? "ok" : "degraded", pg_connected, redis_connected, stuck };
+  return {
+    status: pg_connected && redis_connected ? "ok" : "degraded",
+    pg_connected,
+    redis_connected,
+    stuck,
+  };
 }
 
 const LOOK_MS = 1_500;

@@ -26,9 +26,12 @@ export const Incarnation = z
   .brand("Incarnation");
 export type Incarnation = z.infer<typeof Incarnation>;
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 export function randomHex(bytes: number): string {
-  const raw = crypto.getRandomValues(new Uint8Array(bytes));
-  return Array.from(raw, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  let text = "";
+  for (const byte of crypto.getRandomValues(new Uint8Array(bytes))) text += HEX[byte];
+  return text;
 }
 
 export function newRunId(nowMs: number): RunId {

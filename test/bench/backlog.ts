@@ -1,5 +1,5 @@
 /**
- * `node --experimental-import-text test/bench/backlog.ts [runs]`: the reconciler with a backlog of 1,000,000 queued runs in
+ * `npm run bench:backlog [-- runs]`: the reconciler with a backlog of 1,000,000 queued runs in
  * Postgres and Redis. What a rebuild of Redis takes, what a pass costs then, and what claims feel of it.
  */
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";

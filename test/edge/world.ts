@@ -30,7 +30,7 @@ export type World = {
   stop(): Promise<void>;
 };
 
-export const STREAM_SECRET = "a-secret-for-stream-tokens";
+const STREAM_SECRET = "a-secret-for-stream-tokens";
 export const STATE_SECRET = "a-secret-for-the-state-route";
 
 /** `eventShards`: how many relay objects there are. `database`: the URL of a migrated one, for tests that stop theirs. */
@@ -78,7 +78,7 @@ export async function openQueue(queue: Queue): Promise<void> {
   await queue.advanceIndex(0, { uptoMs: Date.now(), full: true });
 }
 
-export function commandsOf(redis: Redis): RedisCommands {
+function commandsOf(redis: Redis): RedisCommands {
   return {
     evalsha: (sha, names, args) => redis.evalsha(sha, names.length, ...names, ...args),
     eval: (script, names, args) => redis.eval(script, names.length, ...names, ...args),

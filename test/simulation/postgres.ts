@@ -69,7 +69,9 @@ export class Postgres implements Statements {
   }
 
   claimDirectly(owner: string, slots: number): ClaimedRun[] {
-    const reaches = [...this.tables.workers.values()].some((w) => w.redis_ok && w.beat_at >= this.now - 12_000);
+    const reaches = [...this.tables.workers.values()].some(
+      (w) => w.redis_ok && w.beat_at >= this.now - 12_000,
+    );
     if (reaches) return [];
     const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
     const due = this.#all((row) => isWaiting(row) && (row.wake_at ?? 0) <= this.now).toSorted(byWake);

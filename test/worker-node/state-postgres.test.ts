@@ -46,7 +46,10 @@ test("a Postgres that swallows a question is asked anew over other connections",
     expect(await store.owners()).toEqual([]);
     link.swallow(true);
     const askedMs = performance.now();
-    await store.owners().then(() => console.log("answered"), (e) => console.log("rejected", e.message, performance.now() - askedMs));
+    await store.owners().then(
+      () => console.log("answered"),
+      (e) => console.log("rejected", e.message, performance.now() - askedMs),
+    );
     expect(performance.now() - askedMs).toBeLessThan(12_000);
     link.swallow(false);
     expect(await store.owners()).toEqual([]);
