@@ -1,14 +1,17 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { RunId } from "../../shared/contracts/ids.ts";
+import type { Context } from "hono";
+import { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
+import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { problems } from "../api.ts";
-import type { Api } from "../api.ts";
+import type { Api, ApiEnv } from "../api.ts";
 import { isDatabaseAway } from "../database.ts";
 import { comeBack } from "../relay/sse.ts";
 import { multiplex, readPositions } from "../relay/multiplex.ts";
 import { openEvents } from "../run-events.ts";
+import { openTenantFeed } from "../relay/tenant-feed.ts";
 import { viewerPrincipal } from "../viewer-access.ts";
 import { findRun, noRun } from "../run-view.ts";
 
@@ -18,14 +21,18 @@ const MAX_RUNS = 20;
 const route = createRoute({
   method: "get",
   path: "/api/v2/events/stream",
-  summary: "Watch several runs",
+  summary: "Watch several runs, or all of a tenant",
   description:
-    `Server-sent events of up to ${MAX_RUNS} runs, until all have ended. Ids are the positions in all of them, in the ` +
-    "order of `runs`: come back with the same `runs`. 204: there is nothing after that id.",
+    `With \`runs\`: server-sent events of up to ${MAX_RUNS} runs, until all have ended. Ids are the positions in all ` +
+    "of them, in the order of `runs`: come back with the same `runs`. 204: there is nothing after that id.\n\n" +
+    "Without: all events of the key's tenant from now on, without an end, a second or so after they happen. A platform " +
+    "key sees all tenants, or the one of `tenant_id`. Ids are times; who comes back within a day with one misses " +
+    "nothing and gets the events of the last 15 seconds again: they are known by `run_id` and `seq`.",
   security: [{ key: ["runs:read"] }, { token: [] }],
   request: {
     query: z.object({
       runs: z.string().optional(),
+      tenant_id: TenantId.optional(),
       token: z.string().optional(),
       last_event_id: z.string().optional(),
     }),
@@ -40,11 +47,13 @@ const route = createRoute({
 
 export function streamRuns(api: Api): void {
   api.openapi(route, async (c) => {
-    const { runs, token, last_event_id } = c.req.valid("query");
+    const { runs, tenant_id, token, last_event_id } = c.req.valid("query");
+    const lastId = c.req.valid("header")["last-event-id"] ?? last_event_id;
     try {
       const principal = await viewerPrincipal(c, token);
+      if (runs === undefined) return await tenantFeed(c, principal, tenant_id, lastId);
       const ids = namedRuns(runs);
-      const positions = readPositions(ids, c.req.valid("header")["last-event-id"] ?? last_event_id);
+      const positions = readPositions(ids, lastId);
       if (!positions)
         throw new AppError("bad_event_id", "Last-Event-ID is not an id of a stream of these runs.");
       const rows = await Promise.all(ids.map((id) => findRun(c.get("services").sql, principal, id)));
@@ -65,13 +74,24 @@ export function streamRuns(api: Api): void {
   });
 }
 
-function namedRuns(list: string | undefined): RunId[] {
-  if (list === undefined) {
-    const fields = [
-      { path: "runs", message: "is needed: the stream of all runs of a tenant is not available yet" },
-    ];
-    throw new AppError("not_yet", "Name the runs to watch: ?runs=run_…,run_…", { fields });
+/** @throws AppError `forbidden` when a tenant's key names another tenant; `bad_event_id` */
+async function tenantFeed(
+  c: Context<ApiEnv>,
+  principal: Principal,
+  named: TenantId | undefined,
+  lastId: string | undefined,
+): Promise<Response> {
+  if (principal.tenant !== null && named !== undefined && named !== principal.tenant) {
+    throw new AppError(
+      "forbidden",
+      "This key belongs to another tenant than the one that the request names.",
+    );
   }
+  const tenant = principal.tenant ?? named ?? null;
+  return openTenantFeed(c.get("services").sql, tenant, lastId, c.req.raw.signal);
+}
+
+function namedRuns(list: string): RunId[] {
   const ids = [...new Set(list.split(","))];
   if (ids.length > MAX_RUNS) {
     const fields = [{ path: "runs", message: `may name at most ${MAX_RUNS} runs` }];

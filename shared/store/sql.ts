@@ -6,7 +6,14 @@ export type { PendingQuery, Row, Sql };
  * Options of every connection. `fetch_types` would ask the server for its array types before the first query, one
  * more round trip for each request of the edge; arrays are written by `pgArray` instead.
  */
-export const connectionOptions = { fetch_types: false, connect_timeout: 3, onnotice: () => {} } as const;
+export const connectionOptions = {
+  fetch_types: false,
+  connect_timeout: 3,
+  // Seconds between attempts. By default they grow to 20, and what is asked meanwhile waits: a Postgres that is back
+  // would be found long after.
+  backoff: (attempts: number) => Math.min(0.05 * 2 ** attempts, 0.5),
+  onnotice: () => {},
+} as const;
 
 /**
  * A Postgres array literal, for `${pgArray(values)}::text[]`. Null stays null; a NUL character, which text cannot hold,

@@ -94,7 +94,8 @@ test.each(mutations)("the model notices that %s", { timeout: 60_000 }, async (_,
       await history.begin();
       for (const each of commands) await history.act(each);
     }),
-    { numRuns: 60, endOnFailure: true },
+    // Most are noticed in a few; as many as it takes, for the rare ones.
+    { numRuns: 500, endOnFailure: true },
   );
   expect(found, "the text is in the scripts").toBe(true);
   expect(result.failed).toBe(true);

@@ -7,6 +7,7 @@ import { freshDatabase } from "../services/services.ts";
 /** A link to `url` that can swallow what is sent, without a word to either end. */
 async function linkTo(url: string) {
   const target = new URL(url);
+  const port = Number(target.port);
   let swallows = false;
   const pipe = (from: Socket, to: Socket) => {
     from.on("data", (bytes) => {
@@ -17,7 +18,7 @@ async function linkTo(url: string) {
   };
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
-    const upstream = connect(Number(target.port), target.hostname);
+    const upstream = connect(port, target.hostname);
     for (const socket of [client, upstream]) sockets.add(socket);
     pipe(client, upstream);
     pipe(upstream, client);
@@ -46,10 +47,7 @@ test("a Postgres that swallows a question is asked anew over other connections",
     expect(await store.owners()).toEqual([]);
     link.swallow(true);
     const askedMs = performance.now();
-    await store.owners().then(
-      () => console.log("answered"),
-      (e) => console.log("rejected", e.message, performance.now() - askedMs),
-    );
+    await expect(store.owners()).rejects.toThrow();
     expect(performance.now() - askedMs).toBeLessThan(12_000);
     link.swallow(false);
     expect(await store.owners()).toEqual([]);
