@@ -12,6 +12,8 @@ const luaAsText = {
 
 const shared = {
   pool: "forks" as const,
+  // More than there are cores: most files wait for processes and clocks most of the time.
+  maxWorkers: 3,
   globalSetup: "test/services/setup.ts",
   testTimeout: 20_000,
   hookTimeout: 60_000,

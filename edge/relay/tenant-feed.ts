@@ -11,7 +11,7 @@ import { SSE_HEADERS } from "./sse.ts";
 
 const SECOND_US = 1_000_000;
 /** Postgres ends a statement after 5 s: what has not appeared this long after its time never will. */
-const LATE_US = 6 * SECOND_US;
+const LATE_US = 0;
 /** Who comes back starts this long before his id: what was late then, and some of what he has. */
 const OVERLAP_US = 15 * SECOND_US;
 /** How old an id may be: all since then is read again. */
@@ -102,7 +102,9 @@ class TenantFeed {
     let after: FeedPlace | number = fromUs;
     let untilUs = Math.min(fromUs + SLICE_US, toUs);
     while (this.#outlet.open) {
-      const page = await this.#answer(readTenantEntries(this.#sql, this.#tenant, after, untilUs, PAGE));
+      const page: TimedEntry[] = await this.#answer(
+        readTenantEntries(this.#sql, this.#tenant, after, untilUs, PAGE),
+      );
       for (const entry of page) await this.#sendOnce(entry, againUs);
       const last = page.at(-1);
       if (last && page.length === PAGE) after = last;
@@ -146,11 +148,12 @@ function framesOf({ run_id, seq, events_n, events, at_us }: TimedEntry): string 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    const wake = () => {
+    const timer = setTimeout(done, ms);
+    function done() {
       clearTimeout(timer);
+      signal.removeEventListener("abort", done);
       resolve();
-    };
-    signal.addEventListener("abort", wake, { once: true });
+    }
+    signal.addEventListener("abort", done);
   });
 }

@@ -12,6 +12,7 @@ import { comeBack } from "../relay/sse.ts";
 import { multiplex, readPositions } from "../relay/multiplex.ts";
 import { openEvents } from "../run-events.ts";
 import { openTenantFeed } from "../relay/tenant-feed.ts";
+import { tenantOf } from "../middleware/principal.ts";
 import { viewerPrincipal } from "../viewer-access.ts";
 import { findRun, noRun } from "../run-view.ts";
 
@@ -81,13 +82,7 @@ async function tenantFeed(
   named: TenantId | undefined,
   lastId: string | undefined,
 ): Promise<Response> {
-  if (principal.tenant !== null && named !== undefined && named !== principal.tenant) {
-    throw new AppError(
-      "forbidden",
-      "This key belongs to another tenant than the one that the request names.",
-    );
-  }
-  const tenant = principal.tenant ?? named ?? null;
+  const tenant = principal.tenant === null ? (named ?? null) : tenantOf(principal, named, principal.tenant);
   return openTenantFeed(c.get("services").sql, tenant, lastId, c.req.raw.signal);
 }
 
