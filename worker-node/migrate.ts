@@ -23,7 +23,7 @@ export async function migrate(postgresUrl: string): Promise<void> {
         await tx.unsafe(text);
         await tx`insert into schema_migrations (name) values (${name})`;
       }
-      await limitStatements(tx);
+      await setUpRole(tx);
     });
   } finally {
     await sql.end({ timeout: 5 });
@@ -31,15 +31,23 @@ export async function migrate(postgresUrl: string): Promise<void> {
 }
 
 /**
- * Bounds every statement of this role here: the queue's index counts on it that a wake-up is committed within seconds
- * of its time. Settings of the role, because poolers drop those of a session.
+ * Settings of the role, because poolers drop those of a session.
+ *
+ * Every statement is bounded: the queue's index counts on it that a wake-up is committed within seconds of its time.
+ * Plans are generic: our statements go by keys, and planning a flush anew each time takes longer than the flush (one
+ * entry 1.8 against 0.8 ms, a hundred 9.7 against 6 ms).
  */
-async function limitStatements(sql: TransactionSql): Promise<void> {
-  const limits = { statement_timeout: "5s", lock_timeout: "2s", idle_in_transaction_session_timeout: "5s" };
+async function setUpRole(sql: TransactionSql): Promise<void> {
+  const settings = {
+    statement_timeout: "5s",
+    lock_timeout: "2s",
+    idle_in_transaction_session_timeout: "5s",
+    plan_cache_mode: "force_generic_plan",
+  };
   const [here] = await sql<{ role: string; database: string }[]>`
     select current_user as role, current_database() as database`;
   if (!here) throw new Error("a select without from answered no row");
-  for (const [name, value] of Object.entries(limits)) {
+  for (const [name, value] of Object.entries(settings)) {
     await sql`alter role ${sql(here.role)} in database ${sql(here.database)} set ${sql(name)} = ${sql.unsafe(`'${value}'`)}`;
   }
 }

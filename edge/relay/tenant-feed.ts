@@ -11,7 +11,7 @@ import { SSE_HEADERS } from "./sse.ts";
 
 const SECOND_US = 1_000_000;
 /** Postgres ends a statement after 5 s: what has not appeared this long after its time never will. */
-const LATE_US = 0;
+const LATE_US = 6 * SECOND_US;
 /** Who comes back starts this long before his id: what was late then, and some of what he has. */
 const OVERLAP_US = 15 * SECOND_US;
 /** How old an id may be: all since then is read again. */
@@ -20,7 +20,7 @@ const OLDEST_US = 24 * 3600 * SECOND_US;
 const SLICE_US = 15 * SECOND_US;
 const PAGE = 500;
 /** A Postgres that is silent for this long is away. */
-const ANSWER_MS = 10_000;
+const ANSWER_MS = 3_000;
 
 const encoder = new TextEncoder();
 

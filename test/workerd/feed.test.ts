@@ -1,0 +1,47 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Scribe } from "../edge/world.ts";
+import { startEdge, type Edge } from "./edge.ts";
+import { Viewer } from "./sse.ts";
+
+let edge: Edge;
+beforeAll(async () => {
+  edge = await startEdge();
+});
+afterAll(() => edge.stop());
+
+const watch = (headers: Record<string, string> = {}) =>
+  Viewer.open(`${edge.base}/api/v2/events/stream`, {
+    authorization: `Bearer ${edge.platformKey}`,
+    ...headers,
+  });
+
+/** Connections on which a feed has asked in the last 3 seconds: a pooler may keep one that nobody uses. */
+async function feeds(): Promise<number> {
+  const [row] = await edge.world.sql`
+    select count(*)::int as n from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid() and query like '%journal j%' and query_start > now() - interval '3 seconds'`;
+  return Number(row?.n);
+}
+
+test("a feed goes on over one connection until its viewer leaves; a lost Postgres ends it, and its id finds the rest", async () => {
+  const scribe = new Scribe(edge.world, await edge.start());
+  await scribe.claim();
+  const viewer = await watch();
+  await scribe.text("one", false);
+  await viewer.until((v) => v.frames.length === 1);
+  expect(await feeds()).toBe(1);
+
+  edge.postgres.set("refuse");
+  await viewer.end();
+  edge.postgres.set("open");
+  await scribe.text("two", false);
+  const again = await watch({ "last-event-id": viewer.frames[0]?.id ?? "" });
+  await again.until((v) => v.frames.length === 2);
+  expect(again.frames.map((frame) => frame.data.seq)).toEqual([1, 2]);
+
+  again.leave();
+  const deadline = Date.now() + 8_000;
+  while ((await feeds()) > 0 && Date.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(await feeds()).toBe(0);
+});
