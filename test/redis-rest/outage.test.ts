@@ -50,6 +50,7 @@ describe("while Redis is away", () => {
     expect((await front.call("/subscribe/other", undefined, listening)).status).toBe(503);
     expect((await front.call("/", ["GET", "k"], { headers: {} })).status).toBe(401);
 
+    await until(async () => front.events.length > 0);
     redis = await startRedis(redis.port);
     await until(async () => (await front.call("/ping")).status === 200);
     expect(front.events).toEqual(["redis_away", "redis_back"]);

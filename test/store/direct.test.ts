@@ -43,7 +43,34 @@ describe("an accept that counts by itself", () => {
   });
 });
 
+/** Workers as they are while Redis is away. */
+async function cutOff(): Promise<void> {
+  await store.sql`update workers set redis_ok = false`;
+}
+
 describe("a claim straight from the database", () => {
+  // Red when: claimable_runs does not ask whether anybody reaches the queue.
+  test("gives nothing while any worker reaches the queue, which would not know of it", async () => {
+    const tenant_id = await tenant("held", { concurrent: 3 });
+    await acceptRuns(store.sql, [newRun({ tenant_id })], "here");
+    const alone = await store.worker("alone");
+    expect(await claimDirectly(store.sql, alone, 5)).toEqual([]);
+    await cutOff();
+    expect(await claimDirectly(store.sql, alone, 5)).toHaveLength(1);
+  });
+
+  // Red when: claimable_runs looks at queued runs alone.
+  test("takes over what a silent worker has, whatever its tenant's limit", async () => {
+    const tenant_id = await tenant("abandoned", { concurrent: 1 });
+    const { run_id, owner } = await store.running({ tenant_id });
+    // Not its beat set back: a Postgres that has just started takes nobody for silent.
+    await store.sql`delete from workers where incarnation = ${owner}`;
+    const heir = await store.worker("heir");
+    await cutOff();
+    const claimed = await claimDirectly(store.sql, heir, 5);
+    expect(claimed.map((run) => [run.run_id, run.attempt, run.crash_count])).toEqual([[run_id, 2, 1]]);
+  });
+
   test("never passes max_concurrent_runs, however many workers claim at once", async () => {
     const limited = await tenant("three", { concurrent: 3 });
     await acceptRuns(
@@ -52,11 +79,14 @@ describe("a claim straight from the database", () => {
       "here",
     );
     const owners = await Promise.all(Array.from({ length: 8 }, (_, i) => store.worker(`w${i}`)));
+    await cutOff();
     const claims = await Promise.all(owners.map((owner) => claimDirectly(store.sql, owner, 50)));
     const mine = claims.flat().filter((run) => run.tenant_id === limited);
     expect(mine).toHaveLength(3);
     expect(new Set(mine.map((run) => run.run_id)).size).toBe(3);
-    expect(await claimDirectly(store.sql, await store.worker(), 50)).toEqual([]);
+    const late = await store.worker();
+    await cutOff();
+    expect(await claimDirectly(store.sql, late, 50)).toEqual([]);
   });
 
   // Red when: claimable_runs does not hold the row `direct` until its transaction ends.
@@ -64,6 +94,7 @@ describe("a claim straight from the database", () => {
     const limited = await tenant("one", { concurrent: 1 });
     await acceptRuns(store.sql, [newRun({ tenant_id: limited }), newRun({ tenant_id: limited })], "here");
     const [first, second] = [await store.worker("first"), await store.worker("second")];
+    await cutOff();
     let waited = true;
     let later: Promise<unknown[]> = Promise.resolve([]);
     await store.sql.begin(async (tx) => {
@@ -86,7 +117,9 @@ describe("a claim straight from the database", () => {
       return runs.map((run) => run.run_id);
     };
     const [first, second] = [await runsOf(a, 6), await runsOf(b, 2)];
-    const claimed = await claimDirectly(store.sql, await store.worker(), 4);
+    const owner = await store.worker();
+    await cutOff();
+    const claimed = await claimDirectly(store.sql, owner, 4);
     expect(new Set(claimed.map((run) => run.run_id))).toEqual(new Set([...first.slice(0, 2), ...second]));
   });
 });
