@@ -4,10 +4,11 @@ import { keepAlive } from "./keep-alive.ts";
 import { firstFreePort } from "./ports.ts";
 import { nodeProgram, startUntil } from "./programs.ts";
 
-const Ready = z.looseObject({ models: z.string() });
+const Ready = z.looseObject({ models: z.string(), health_port: z.int() });
 
 /** Milliseconds. */
 const readyTimeoutMs = 30_000;
+const PORT_TRIES = 5;
 
 export type Worker = { name: string; pid: number | null; health_url: string };
 type Member = { name: string; port: number };
@@ -22,14 +23,8 @@ export type Fleet = { models: string; workers(): Worker[]; stop(): Promise<void>
 export async function startFleet(count: number, env: NodeJS.ProcessEnv, changed: () => void): Promise<Fleet> {
   const starts = await Promise.allSettled(
     (await membersOf(count)).map(async ({ name, port }) => {
-      const own = { WORKER_ID: name, WORKER_HEALTH_PORT: String(port) };
-      const command = nodeProgram("worker-node/main.ts", { ...env, ...own });
-      const kept = await keepAlive(
-        name,
-        (signal) => startUntil("worker.ready", readyTimeoutMs, name, command, signal),
-        changed,
-      );
-      return { name, kept, health_url: `http://127.0.0.1:${port}/health` };
+      const start = (signal: AbortSignal) => startWorker(name, port, env, signal);
+      return { name, kept: await keepAlive(name, start, changed) };
     }),
   );
   const members = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
@@ -44,9 +39,28 @@ export async function startFleet(count: number, env: NodeJS.ProcessEnv, changed:
   const said = members[0]?.kept.now().said;
   return {
     models: Ready.parse(said).models,
-    workers: () => members.map(({ name, kept, health_url }) => ({ name, pid: kept.now().pid, health_url })),
+    workers: () =>
+      members.map(({ name, kept }) => {
+        const { pid, said } = kept.now();
+        return { name, pid, health_url: `http://127.0.0.1:${Ready.parse(said).health_port}/health` };
+      }),
     stop,
   };
+}
+
+/** A worker on `port`, or on the next one that is free: between the look and the start another may take it. */
+async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, signal: AbortSignal) {
+  for (let tries = 1; ; tries++) {
+    const free = await firstFreePort(port);
+    const own = { WORKER_ID: name, WORKER_HEALTH_PORT: String(free) };
+    const command = nodeProgram("worker-node/main.ts", { ...env, ...own });
+    try {
+      return await startUntil("worker.ready", readyTimeoutMs, name, command, signal);
+    } catch (error) {
+      const wasTaken = (await firstFreePort(free)) !== free;
+      if (!wasTaken || tries === PORT_TRIES || signal.aborted) throw error;
+    }
+  }
 }
 
 /** Each with a health port of its own, from 9000 on. */

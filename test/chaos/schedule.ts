@@ -98,7 +98,7 @@ const provoked: Partial<Record<Point, Provoke>> = {
   rebuild_unbegun: rebuild,
   walk_page: rebuild,
   walk_shown: rebuild,
-  handed_back_unreleased: { act: drainOne, everyMs: 1_500, times: 20 },
+  handed_back_unreleased: { act: drainOne, everyMs: 600, times: 150 },
   claimed_directly: { act: cutRedisOff, everyMs: 5_000, times: 3 },
 };
 
