@@ -41,8 +41,9 @@ export async function startFleet(count: number, env: NodeJS.ProcessEnv, changed:
     models: Ready.parse(said).models,
     workers: () =>
       members.map(({ name, kept }) => {
-        const { pid, said } = kept.now();
-        return { name, pid, health_url: `http://127.0.0.1:${Ready.parse(said).health_port}/health` };
+        const worker = kept.now();
+        const { health_port } = Ready.parse(worker.said);
+        return { name, pid: worker.pid, health_url: `http://127.0.0.1:${health_port}/health` };
       }),
     stop,
   };
