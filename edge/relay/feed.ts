@@ -3,6 +3,7 @@ import { z } from "zod";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { log } from "../log.ts";
+import { pause } from "./pause.ts";
 
 /** How long one XREAD waits; a silent stream is looked at this often. */
 const BLOCK_MS = 5_000;
@@ -141,17 +142,4 @@ async function within<Value>(ms: number, work: Promise<Value>): Promise<Value> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done);
-  });
 }

@@ -8,6 +8,7 @@ import { isDatabaseAway } from "../database.ts";
 import { log } from "../log.ts";
 import { Outlet } from "./outlet.ts";
 import { SSE_HEADERS } from "./sse.ts";
+import { pause } from "./pause.ts";
 
 const SECOND_US = 1_000_000;
 /** Postgres ends a statement after 5 s: what has not appeared this long after its time never will. */
@@ -143,17 +144,4 @@ function framesOf({ run_id, seq, events_n, events, at_us }: TimedEntry): string 
     .split("\n")
     .map((line, i) => `id: ${at_us}\ndata: ${eventJson(run_id, seq - events_n + 1 + i, line)}\n\n`)
     .join("");
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done);
-  });
 }
