@@ -84,11 +84,11 @@ begin
       cross join lateral (
         select r.run_id, r.tenant_id, r.wake_at from runs r
         where r.tenant_id = w.tenant_id and r.status = 'queued' and r.wake_at <= now()
-        order by r.wake_at limit f.slots
+        order by r.wake_at, r.run_id limit f.slots
       ) q
       union all
       (select r.run_id, r.tenant_id, r.wake_at from runs r
-       where r.status = 'paused' and r.wake_at <= now() order by r.wake_at limit p_slots)
+       where r.status = 'paused' and r.wake_at <= now() order by r.wake_at, r.run_id limit p_slots)
     ), placed as (
       select d.run_id, d.wake_at, f.slots,
         row_number() over (partition by d.tenant_id order by d.wake_at, d.run_id) as place

@@ -79,3 +79,29 @@ export const contractHistory = fc
     { ...asked, do: "claim" },
     ...acts,
   ]);
+
+/** Two runs of one tenant are given back in one statement, and wake at the same time: the tie is settled by their ids. */
+export const tiedWakeUps: ContractAct[] = [
+  accept,
+  accept,
+  accept,
+  { ...asked, do: "beat" },
+  { ...asked, do: "claim" },
+  {
+    do: "flush",
+    entries: [
+      {
+        run: 0,
+        isOwner: true,
+        attemptBehind: 0,
+        seqBehind: 0,
+        signalsBehind: 0,
+        kind: "note",
+        end: "failed",
+      },
+    ],
+  },
+  { do: "pass", ms: 61_390 },
+  { ...asked, do: "handBack", runs: [0, 1] },
+  { ...asked, do: "claimDirectly", slots: 2 },
+];
