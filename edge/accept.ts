@@ -14,13 +14,16 @@ export type Outcome = { ok: true; run_id: RunId; replayed: boolean } | Refusal;
 /** `finishing` is what comes after the answer: jobs to the queue, places given back. Nothing depends on it. */
 export type Accepted = { outcomes: Outcome[]; finishing(): Promise<void> };
 
+/** So long after a queue could not be told it is told once more; then it is left to the reconciler. */
+const TELL_AGAIN_MS = 3_000;
+
 type Committed = Awaited<ReturnType<typeof acceptRuns>>;
 
 /**
  * Accepts runs, in this order (PROTOCOL.md 5.1): the queue reserves a place for each or says no, one statement
  * commits all that have one, and the queue hears of them after the commit: a worker may claim the instant it does.
  * A queue that cannot be asked is done without: the database counts then, and the reconciler shows the runs to the
- * queue when it is back.
+ * queue when it is back, if it cannot be told here.
  *
  * @throws the driver's error when Postgres is away; the places are kept then, as nobody knows whether the runs exist.
  */
@@ -28,24 +31,22 @@ export async function accept(stores: Stores, runs: readonly NewRun[]): Promise<A
   const places = await admit(stores, runs);
   // A statement may carry a key once: who comes second with the same key is told what became of the first.
   const first = firstOfEachKey(runs.filter((run) => places.get(run.run_id)?.ok));
-  const placedBy = (by: "queue" | "database") => (run: NewRun) => isPlacedBy(places.get(run.run_id), by);
-  const byQueue = first.filter(placedBy("queue"));
+  const counted = (how: "by_queue" | "here") => (run: NewRun) => isCounted(places.get(run.run_id), how);
+  const byQueue = first.filter(counted("by_queue"));
   const committed = new Map([
     ...(byQueue.length > 0 ? await acceptRuns(stores.sql, byQueue) : []),
-    ...(await acceptCounting(stores, first.filter(placedBy("database")))),
+    ...(await acceptCounting(stores, first.filter(counted("here")))),
   ]);
   const outcomes = await Promise.all(runs.map((run) => outcomeOf(stores, run, places, committed)));
-  return {
-    outcomes,
-    finishing: () => tellQueue(stores, runs.filter(placedBy("queue")), committed),
-  };
+  const left = runs.filter((run) => places.get(run.run_id)?.kept && !committed.has(run.run_id));
+  return { outcomes, finishing: () => tellQueue(stores, runs, committed, left) };
 }
 
-function isPlacedBy(place: Place | undefined, by: "queue" | "database"): boolean {
-  return place?.ok === true && place.by === by;
+function isCounted(place: Place | undefined, how: "by_queue" | "here"): boolean {
+  return place?.ok === true && place.counted === how;
 }
 
-/** Commits runs that no queue has counted: as many as their tenants' queues have room for. */
+/** Commits runs that have to be counted here: as many as their tenants' queues have room for. */
 async function acceptCounting(stores: Stores, runs: readonly NewRun[]): Promise<Committed> {
   if (runs.length === 0) return new Map();
   const { config, sql } = stores;
@@ -53,7 +54,7 @@ async function acceptCounting(stores: Stores, runs: readonly NewRun[]): Promise<
   for (const tenant of new Set<TenantId>(runs.map((run) => run.tenant_id))) {
     await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS);
   }
-  return acceptRuns(sql, runs, config.ENABLE_TENANT_ISOLATION ? "here" : "by_queue");
+  return acceptRuns(sql, runs, "here");
 }
 
 async function outcomeOf(
@@ -70,29 +71,42 @@ async function outcomeOf(
   if (earlier) return earlier;
   if (!place.ok) return refusalOf(place);
   const isUnknown =
-    place.by === "queue" ||
+    place.counted === "by_queue" ||
     (await readOrchestration(stores.sql, run.tenant_id, run.orchestration_id)) === null;
   return isUnknown ? unknownDefinition(run) : refusedByDatabase(stores, run.tenant_id);
 }
 
-function refusalOf({ full: _full, ...refusal }: Refusal & { full: boolean }): Refusal {
+function refusalOf({
+  full: _full,
+  kept: _kept,
+  ...refusal
+}: Refusal & { full: boolean; kept: boolean }): Refusal {
   return refusal;
 }
 
-/** What was committed becomes ready; the places of the others are given back. */
-async function tellQueue({ queue }: Stores, placed: readonly NewRun[], committed: Committed): Promise<void> {
-  const jobs = placed.flatMap((run) => {
+/** What was committed becomes ready; the places of the others are given back. A queue that was away may be back soon. */
+async function tellQueue(
+  { queue }: Stores,
+  runs: readonly NewRun[],
+  committed: Committed,
+  left: readonly NewRun[],
+): Promise<void> {
+  const jobs = runs.flatMap((run) => {
     const row = committed.get(run.run_id);
     return row ? [jobOf(run, row.queued_at_ms)] : [];
   });
-  const left = placed.filter((run) => !committed.has(run.run_id));
-  await Promise.all([
-    queue.enqueue(jobs),
-    queue.finish(
-      left.map((run) => ({ run: run.run_id, tenant: run.tenant_id })),
-      "",
-    ),
-  ]);
+  const names = left.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
+  const tell = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
+  try {
+    await tell();
+  } catch {
+    await sleep(TELL_AGAIN_MS);
+    await tell();
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function jobOf(run: NewRun, queuedAtMs: number) {

@@ -2,23 +2,28 @@ import type { RunId, TenantId } from "../shared/contracts/ids.ts";
 import { AppError } from "../shared/errors.ts";
 import type { ErrorCode } from "../shared/errors.ts";
 import { queueShardOf } from "../shared/keys.ts";
-import type { Admission, Queue } from "../shared/queue/queue.ts";
+import type { Admission } from "../shared/queue/queue.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { ensureTenant, limitsOf } from "../shared/store/tenants.ts";
 import type { Config } from "./env.ts";
+import type { EdgeQueue } from "./redis.ts";
 
-export type Stores = { config: Config; queue: Queue; sql: Sql };
+export type Stores = { config: Config; queue: EdgeQueue; sql: Sql };
 export type Applicant = { run_id: RunId; tenant_id: TenantId };
 
 /** Why a run is not let in. Retry-After is exact where the queue knows it, else a fair guess. */
 export type Refusal = { ok: false; code: ErrorCode; detail: string; retryAfterSeconds?: number };
 
 /**
- * The answer to a run that asks to be let in. `by: "queue"`: the queue has counted it and keeps a place for 30 s.
- * `by: "database"`: the queue could not be asked, so whoever commits the run has to count (PROTOCOL.md section 11).
- * `full`: a no for want of room, which a request that was accepted before does not have to hear.
+ * The answer to a run that asks to be let in. `counted: "by_queue"`: the queue has counted it. `"here"`: whoever
+ * commits the run has to count (PROTOCOL.md section 11), as the queue could not be asked, or does not know of all that
+ * were let in without it. `full`: a no for want of room, which a request that was accepted before does not have to hear.
+ * `kept`: whether the queue keeps a place for it, for 30 s.
  */
-export type Place = { ok: true; by: "queue" | "database" } | (Refusal & { full: boolean });
+export type Place = { kept: boolean } & (
+  | { ok: true; counted: "by_queue" | "here" }
+  | (Refusal & { full: boolean })
+);
 
 type Answer = Admission | { ok: false; reason: "away" };
 
@@ -30,7 +35,11 @@ export async function admit(stores: Stores, runs: readonly Applicant[]): Promise
     await pushLimits(stores, new Set(unknown.map((run) => run.tenant_id)));
     for (const [run, answer] of await askQueue(stores, unknown)) answers.set(run, answer);
   }
-  return new Map(runs.map((run) => [run.run_id, placeOf(stores.config, run, answers.get(run.run_id))]));
+  // Asked after the queue was: it may have been lost, and found again, by these very calls.
+  const { isDoubtful } = stores.queue;
+  return new Map(
+    runs.map((run) => [run.run_id, placeOf(stores.config, run, answers.get(run.run_id), isDoubtful)]),
+  );
 }
 
 async function askQueue({ config, queue }: Stores, runs: readonly Applicant[]): Promise<Map<RunId, Answer>> {
@@ -70,18 +79,26 @@ function reasonOf(answer: Answer | undefined): string | null {
   return answer === undefined || answer.ok ? null : answer.reason;
 }
 
-function placeOf(config: Config, { tenant_id }: Applicant, answer: Answer | undefined): Place {
+function placeOf(
+  config: Config,
+  { tenant_id }: Applicant,
+  answer: Answer | undefined,
+  isDoubtful: boolean,
+): Place {
   if (!answer) throw new Error("the queue left a run out of its answer");
-  if (answer.ok) return { ok: true, by: "queue" };
+  const here = config.ENABLE_TENANT_ISOLATION ? "here" : "by_queue";
+  if (answer.ok) return { ok: true, counted: isDoubtful ? here : "by_queue", kept: true };
+  const kept = answer.reason === "rebuilding";
   const no = (code: ErrorCode, retryAfterSeconds: number, detail: string, full = false): Place => ({
     ok: false,
     code,
     detail,
     retryAfterSeconds,
     full,
+    kept,
   });
   const orDatabase = (refused: Place): Place =>
-    config.ACCEPT_WHEN_REDIS_DOWN ? { ok: true, by: "database" } : refused;
+    config.ACCEPT_WHEN_REDIS_DOWN ? { ok: true, counted: here, kept } : refused;
   switch (answer.reason) {
     case "rate": {
       const seconds = Math.max(1, Math.ceil(answer.retryMs / 1000));

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { workerOf } from "../shared/contracts/ids.ts";
 import { ParkRecord } from "../shared/contracts/journal.ts";
-import { RunStatus } from "../shared/contracts/run.ts";
+import { Lane, RunStatus } from "../shared/contracts/run.ts";
 import type { WhyFacts } from "../shared/store/why.ts";
 
 /** A worker that beats is heard of every 5 s; after so long it may be taken for silent, and its runs taken over. */
@@ -17,6 +17,7 @@ const Blocker = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("runs_ahead"), count: z.number().int() }),
   z.object({
     kind: z.literal("workers"),
+    lane: Lane,
     online: z.number().int(),
     slots: z.number().int(),
     taken: z.number().int(),
@@ -165,18 +166,17 @@ function notYetDue(facts: WhyFacts): Cause {
 /** What keeps a ready run from being claimed: the first of these that holds. */
 function queued(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
   const { tenant_running: n, max_concurrent_runs: limit, ahead, tenant_id } = facts;
-  const { workers_online: online, slots, slots_taken: taken } = facts;
+  const { lane, workers_of_lane: online, slots, slots_taken: taken } = facts;
   const sinceMs = facts.queued_at_ms;
   const before: Blocker[] = ahead > 0 ? [{ kind: "runs_ahead", count: ahead }] : [];
-  const workers: Blocker = { kind: "workers", online, slots, taken };
+  const workers: Blocker = { kind: "workers", lane, online, slots, taken };
   const tenantLimit: Blocker = { kind: "tenant_limit", running: n, limit };
   if (isolation && limit === 0) {
     const sentence = `Tenant ${tenant_id} may not run anything: its max_concurrent_runs is 0.`;
     return { reason: "tenant_disabled", sentence, blocked_by: [tenantLimit], sinceMs };
   }
   if (online === 0) {
-    const sentence = "No worker is online that could take the run; start one, or look at /api/v2/workers.";
-    return { reason: "no_worker", sentence, blocked_by: [workers, ...before], sinceMs };
+    return { reason: "no_worker", sentence: noWorker(facts), blocked_by: [workers, ...before], sinceMs };
   }
   if (isolation && n >= limit) {
     const sentence =
@@ -197,7 +197,7 @@ function queued(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
     };
   }
   if (slots > 0 && taken >= slots) {
-    const sentence = `All ${slots} slots of ${online} workers are taken; ${ahead} runs of its tenant are before this one.`;
+    const sentence = `All ${slots} slots of the ${online} live workers for lane ${lane} are taken; ${ahead} runs of its tenant are before this one.`;
     return { reason: "workers_busy", sentence, blocked_by: [workers, ...before], sinceMs };
   }
   if (ahead > 0) {
@@ -205,6 +205,13 @@ function queued(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
     return { reason: "behind_others", sentence, blocked_by: before, sinceMs };
   }
   return { reason: "starting", sentence: "The run is next, and a worker is about to take it.", sinceMs };
+}
+
+function noWorker({ lane, workers_online: others }: WhyFacts): string {
+  const look = "or look at /api/v2/workers.";
+  return others === 0
+    ? `No live worker for lane ${lane}, nor for any other: start one, ${look}`
+    : `No live worker for lane ${lane}: the ${others} that live serve others. Start one with ${lane} in its WORKER_LANES, ${look}`;
 }
 
 function iso(ms: number): string {

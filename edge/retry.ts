@@ -40,10 +40,9 @@ export async function retry(
   if (!place?.ok) throw refused(place);
   const event = writeLine({ type: "run_retried", from_step_id: fromStep }, new Date(), run.correlation_id);
   const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
-  const counted = place.by === "database" && config.ENABLE_TENANT_ISOLATION ? "here" : "by_queue";
-  const queued = await retryRun(sql, rewind, counted);
+  const queued = await retryRun(sql, rewind, place.counted);
   // The place is not given back: its name is the run's, and whoever was first needs it. Unused, it lapses.
-  if (!queued) throw await lost(services, run, counted);
+  if (!queued) throw await lost(services, run, place.counted);
 
   const score = scoreOf(queued.queued_at_ms, run.priority);
   const job = {

@@ -1,7 +1,6 @@
 import type { NewRun } from "../shared/contracts/run.ts";
 import type { RunId } from "../shared/contracts/ids.ts";
 import { AppError } from "../shared/errors.ts";
-import type { Queue } from "../shared/queue/queue.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { eventShardOf, queueShardOf } from "../shared/keys.ts";
 import type { Outcome } from "./accept.ts";
@@ -9,12 +8,13 @@ import { openDatabase } from "./database.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
 import { queueOf } from "./redis.ts";
+import type { EdgeQueue } from "./redis.ts";
 
 /** What the routes ask of the world, for one request. */
 export type Services = {
   config: Config;
   sql: Sql;
-  queue: Queue;
+  queue: EdgeQueue;
   /** Lets work go on after the answer. */
   after(work: Promise<unknown>): void;
   /** Admits and commits a run, together with others: PROTOCOL.md 5.1. */

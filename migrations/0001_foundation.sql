@@ -174,6 +174,8 @@ create table workers (
   hostname       text not null,
   address        text not null,
   status         text not null check (status in ('online', 'draining', 'offline')),
+  -- Which lanes it takes runs of.
+  lanes          text[] not null,
   slots          integer not null,
   active         integer not null default 0,
   loop_lag_ms    integer not null default 0,

@@ -84,6 +84,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       hostname: hostname(),
       address: `http://${hostname()}:${config.WORKER_HEALTH_PORT}`,
       status: draining ? "draining" : "online",
+      lanes: config.WORKER_LANES,
       slots: config.WORKER_CONCURRENCY,
       active: worker.active,
       loop_lag_ms: loopLag(),

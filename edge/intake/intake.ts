@@ -1,17 +1,17 @@
 import type { NewRun } from "../../shared/contracts/run.ts";
-import type { Queue } from "../../shared/queue/queue.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { accept } from "../accept.ts";
 import type { Outcome } from "../accept.ts";
 import type { Config } from "../env.ts";
 import { log } from "../log.ts";
 import { toAppError } from "../problem.ts";
+import type { EdgeQueue } from "../redis.ts";
 import { Gatherer } from "./gatherer.ts";
 
 /** What an intake needs. `ask` runs a question on a connection to Postgres that is kept from batch to batch. */
 export type IntakeStores = {
   config: Config;
-  queue: Queue;
+  queue: EdgeQueue;
   ask<Answer>(question: (sql: Sql) => Promise<Answer>): Promise<Answer>;
   /** Lets work go on after the answers. */
   after(work: Promise<unknown>): void;

@@ -21,9 +21,12 @@ export class IntakeShard extends DurableObject<Env> {
     super(ctx, env);
     const config = readConfig(env);
     const database = new KeptDatabase(env, CONNECTIONS, ANSWER_MS);
+    const queue = queueOf(config);
+    // Whoever took these runs in before may have let some in without it.
+    queue.doubt();
     this.#intake = new Intake({
       config,
-      queue: queueOf(config),
+      queue,
       ask: (question) => database.ask(question),
       after: (work) => ctx.waitUntil(work),
     });

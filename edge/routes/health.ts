@@ -2,6 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { json } from "../api.ts";
 import type { Api } from "../api.ts";
+import { Lane } from "../../shared/contracts/run.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import { readStuck } from "../../shared/store/why.ts";
 import type { Services } from "../services.ts";
@@ -11,6 +12,8 @@ const Stuck = z.object({
   overdue: z.number().int(),
   owner_silent: z.number().int(),
   unclaimed: z.number().int(),
+  /** Lanes with due runs and without a worker that could take them. */
+  no_worker: z.array(z.object({ lane: Lane, runs: z.number().int() })),
 });
 
 const Health = z

@@ -1,5 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
+import { Lane } from "../../shared/contracts/run.ts";
 import { listWorkers as list } from "../../shared/store/workers.ts";
 import { json, problems } from "../api.ts";
 import type { Api } from "../api.ts";
@@ -11,6 +12,7 @@ const Worker = z
     hostname: z.string(),
     address: z.string(),
     status: z.enum(["online", "draining", "offline"]),
+    lanes: z.array(Lane),
     active_jobs: z.number().int(),
     max_jobs: z.number().int(),
     last_heartbeat: z.iso.datetime(),
@@ -44,6 +46,7 @@ export function listWorkers(api: Api): void {
         hostname: row.hostname,
         address: row.address,
         status: row.status,
+        lanes: row.lanes,
         active_jobs: row.active,
         max_jobs: row.slots,
         last_heartbeat: new Date(row.beat_at_ms).toISOString(),

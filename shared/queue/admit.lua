@@ -3,17 +3,30 @@
 -- A yes reserves the place until the run is committed and enqueued, or for `reservation_ms`. A no takes nothing.
 -- A run that is here already is a yes: the request is repeated.
 --
+-- While the index is not full, nothing here can be counted: the caller counts otherwise, and has its places all the
+-- same, so that who is let in that way is known here when the index is.
+--
 -- KEYS  ready
 -- ARGV  max_depth, reservation_ms, then tenant, run of each
 -- ->    a word for each run: "ok", "rate <retry_ms>", "queued <limit>", "depth", "disabled", "unknown";
---       or "cold", or "rebuilding"
+--       or "cold"; or "rebuilding": each has its place, uncounted
 
 local no = refusal() or check_sizes()
 if no then return no end
-if redis.call("HGET", index, "full") ~= "1" then return "rebuilding" end
 drop_lapsed_reservations()
 
 local max_depth, reservation_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+local function reserve(tenant, run)
+  enter({ run = run, tenant = tenant, lane = "default", score = now_ms }, "reserved", now_ms + reservation_ms)
+end
+
+if redis.call("HGET", index, "full") ~= "1" then
+  for i = 3, #ARGV, 2 do
+    if redis.call("HEXISTS", jobs, ARGV[i + 1]) == 0 then reserve(ARGV[i], ARGV[i + 1]) end
+  end
+  return "rebuilding"
+end
 
 -- Token bucket of one second's requests, in thousandths of a token, so that all of it is whole numbers. Buckets
 -- start full.
@@ -36,7 +49,7 @@ local function admit(tenant, run)
   if redis.call("ZCARD", open) >= max_depth then return "depth" end
   if count_of(open, tenant) >= limit.queued then return "queued " .. whole(limit.queued) end
   redis.call("HSET", rate, tenant, whole(tokens - 1000) .. " " .. whole(now_ms))
-  enter({ run = run, tenant = tenant, lane = "default", score = now_ms }, "reserved", now_ms + reservation_ms)
+  reserve(tenant, run)
   return "ok"
 end
 

@@ -1,24 +1,47 @@
 -- Read or write what this Redis knows about its own completeness.
 --
 -- `upto`: every run due by that time (ms of Postgres) has been shown to this Redis. It lives beside what it speaks
--- of, so a loss or a rollback takes both.
+-- of, so a loss or a rollback takes both. `walked`: how far the walk under way has come; `epoch`: when the index began.
+-- Who walks says both as he knows them, so that a walk does not end as through when this Redis was emptied, or has
+-- gone back, since it began.
+--
+-- `full`: nobody is unknown here any more, so `admit` may count. It takes a walk that reaches SETTLE_MS further than
+-- the first one: whoever was let in before this index began, without asking it, has been committed by then.
 --
 -- KEYS  ready
--- ARGV  nothing: read; or "begin"; or "advance", upto, full ("1": the first walk is through), limits_upto
--- ->    { upto, full, limits_upto }, numbers as text; or "cold"
+-- ARGV  nothing: read; or "begin"; or "walk", epoch, walked, the new walked, upto (empty: it goes on);
+--       or "limits", epoch, limits_upto
+-- ->    { epoch, walked, upto, full, limits_upto }; or "cold"; or "stale": another index, or another walk
+
+local SETTLE_MS = 7000
 
 local no = refusal()
 if no == "cold" and ARGV[1] == "begin" then
-  local tenants = redis.call("HLEN", limits)
-  redis.call("HSET", index, "upto", "-inf", "full", "0", "limits_upto", "-inf", "shards", shards, "tenants", tenants)
+  redis.call("HSET", index, "epoch", time[1] .. "." .. time[2], "walked", "", "upto", "-inf", "full", "0",
+    "limits_upto", "-inf", "shards", shards, "tenants", redis.call("HLEN", limits))
 elseif no then
   return no
 end
-if ARGV[1] == "advance" then
-  local known = redis.call("HMGET", index, "upto", "limits_upto")
-  -- Never back: of two reconcilers the slower one must not undo the other's walk.
-  if tonumber(ARGV[2]) and (tonumber(known[1]) or -math.huge) < tonumber(ARGV[2]) then redis.call("HSET", index, "upto", ARGV[2]) end
-  if ARGV[3] == "1" then redis.call("HSET", index, "full", "1") end
-  if tonumber(ARGV[4]) and (tonumber(known[2]) or -math.huge) < tonumber(ARGV[4]) then redis.call("HSET", index, "limits_upto", ARGV[4]) end
+
+local function known(field) return redis.call("HGET", index, field) end
+
+-- Never back: of two who walk, the slower one must not undo what the other has done.
+local function raise(field, upto)
+  if (tonumber(known(field)) or -math.huge) < tonumber(upto) then redis.call("HSET", index, field, upto) end
 end
-return redis.call("HMGET", index, "upto", "full", "limits_upto")
+
+if ARGV[1] == "walk" or ARGV[1] == "limits" then
+  if known("epoch") ~= ARGV[2] then return "stale" end
+  if ARGV[1] == "limits" then
+    raise("limits_upto", ARGV[3])
+  else
+    if known("walked") ~= ARGV[3] then return "stale" end
+    redis.call("HSET", index, "walked", ARGV[4])
+    if ARGV[5] ~= "" then
+      raise("upto", ARGV[5])
+      redis.call("HSETNX", index, "first_upto", ARGV[5])
+      if tonumber(ARGV[5]) - tonumber(known("first_upto")) >= SETTLE_MS then redis.call("HSET", index, "full", "1") end
+    end
+  end
+end
+return redis.call("HMGET", index, "epoch", "walked", "upto", "full", "limits_upto")

@@ -30,7 +30,10 @@ export type Admission =
   | { ok: true }
   | { ok: false; reason: "rate"; retryMs: number }
   | { ok: false; reason: "queued"; limit: number }
-  /** `unknown`: this Redis has no limits of the tenant; push them and ask once more. */
+  /**
+   * `unknown`: this Redis has no limits of the tenant; push them and ask once more. `rebuilding`: it has kept a place,
+   * but cannot count; who counts otherwise may use it.
+   */
   | { ok: false; reason: "depth" | "disabled" | "unknown" | "cold" | "rebuilding" };
 
 /** A run's name and the tenant that says on which shard it is. */
@@ -69,9 +72,19 @@ export function scoreOf(queuedAtMs: number, priority: number): number {
 
 /**
  * What a shard knows about its own completeness, in milliseconds of Postgres: every run that is due by `uptoMs` has
- * been shown to it; `full`: the walk that followed its rebuild is through. Minus infinity: nothing yet.
+ * been shown to it; `full`: it knows enough to count. Minus infinity: nothing yet. `epoch`: which index this is;
+ * `walked`: how far the walk under way has come, as its walker wrote it.
  */
-export type IndexProgress = { uptoMs: number; full: boolean; limitsUptoMs: number };
+export type IndexProgress = {
+  epoch: string;
+  walked: string;
+  uptoMs: number;
+  full: boolean;
+  limitsUptoMs: number;
+};
+
+/** The walk that an index is expected to know: another one means that what was shown to it may be lost. */
+export type KnownWalk = Pick<IndexProgress, "epoch" | "walked">;
 
 /** How long an admitted run may take to be committed before its place is given back; longer than any statement. */
 const RESERVATION_MS = 30_000;
@@ -250,14 +263,18 @@ export class Queue {
     return readProgress(await this.#run(shard, scripts.index, []));
   }
 
-  /** Raises what a shard knows; a lower value changes nothing. */
-  async advanceIndex(shard: number, progress: Partial<IndexProgress>): Promise<void> {
-    await this.#run(shard, scripts.index, [
-      "advance",
-      String(progress.uptoMs ?? ""),
-      progress.full ? "1" : "0",
-      String(progress.limitsUptoMs ?? ""),
-    ]);
+  /**
+   * Notes how far a walk has come; with `uptoMs` that it is through.
+   * @returns false: it is not the walk that this shard knows, so it proves nothing
+   */
+  async advanceWalk(shard: number, known: KnownWalk, walked: string, uptoMs?: number): Promise<boolean> {
+    const args = ["walk", known.epoch, known.walked, walked, String(uptoMs ?? "")];
+    return (await this.#run(shard, scripts.index, args)) !== "stale";
+  }
+
+  /** Notes that a shard has been told all limits that were changed by a time. A lower one, or another index, changes nothing. */
+  async advanceLimits(shard: number, epoch: string, limitsUptoMs: number): Promise<void> {
+    await this.#run(shard, scripts.index, ["limits", epoch, String(limitsUptoMs)]);
   }
 
   async #run(shard: number, script: Script, args: string[]): Promise<unknown> {
@@ -311,10 +328,8 @@ function readAdmission(answer: string): Admission {
 }
 
 function readProgress(reply: unknown): IndexProgress {
-  const [upto, full, limitsUpto] = z
-    .tuple([z.coerce.string(), z.coerce.string(), z.coerce.string()])
-    .parse(reply);
-  return { uptoMs: readMs(upto), full: full === "1", limitsUptoMs: readMs(limitsUpto) };
+  const [epoch = "", walked = "", upto = "", full, limitsUpto = ""] = z.array(z.coerce.string()).parse(reply);
+  return { epoch, walked, uptoMs: readMs(upto), full: full === "1", limitsUptoMs: readMs(limitsUpto) };
 }
 
 function readMs(text: string): number {

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { RunId, TenantId } from "../contracts/ids.ts";
 import { Lane, RunError, RunStatus } from "../contracts/run.ts";
-import type { Sql } from "./sql.ts";
+import { SILENT_SECONDS } from "./claim.ts";
+import type { PendingQuery, Row, Sql } from "./sql.ts";
 
 /** Runs ahead are counted up to here. */
 const MOST_AHEAD = 10_000;
@@ -36,7 +37,10 @@ export const WhyFacts = z.object({
   tenant_running: z.number(),
   /** Due runs of its tenant and lane that come before it. */
   ahead: z.number(),
+  /** Workers that live and take work, whatever their lanes. */
   workers_online: z.number(),
+  /** Those of them that serve its lane, and their slots. */
+  workers_of_lane: z.number(),
   slots: z.number(),
   slots_taken: z.number(),
 });
@@ -66,19 +70,28 @@ export async function readWhy(sql: Sql, tenant: TenantId | null, run: RunId): Pr
               < (r.queued_at - r.priority * interval '1 minute', r.run_id)
           limit ${MOST_AHEAD}) o
       ) else 0 end as ahead,
-      fleet.online as workers_online, fleet.slots, fleet.active as slots_taken
+      fleet.online as workers_online, fleet.of_lane as workers_of_lane, fleet.slots, fleet.active as slots_taken
     from runs r
     join tenants t using (tenant_id)
     left join workers w on w.incarnation = r.owner
     left join lateral (
       select j.kind, j.output, j.at from journal j where j.run_id = r.run_id order by j.seq desc limit 1
     ) last on true
-    cross join (
-      select count(*)::int as online, coalesce(sum(slots), 0)::int as slots, coalesce(sum(active), 0)::int as active
-      from workers where status = 'online' and beat_at > now() - interval '30 seconds'
+    cross join lateral (
+      select count(*)::int as online, count(*) filter (where r.lane = any(l.lanes))::int as of_lane,
+        coalesce(sum(l.slots) filter (where r.lane = any(l.lanes)), 0)::int as slots,
+        coalesce(sum(l.active) filter (where r.lane = any(l.lanes)), 0)::int as active
+      from (${liveWorkers(sql)}) l
     ) fleet
     where r.run_id = ${run} and (${tenant}::text is null or r.tenant_id = ${tenant})`;
   return row ? WhyFacts.parse(row) : null;
+}
+
+/** Workers that take work: heard of since they could be taken for silent, and not draining. */
+function liveWorkers(sql: Sql): PendingQuery<Row[]> {
+  return sql`
+    select lanes, slots, active from workers
+    where status = 'online' and beat_at > now() - ${SILENT_SECONDS} * interval '1 second'`;
 }
 
 /** What of the whole system does not move; each count stops at 1,000. */
@@ -89,6 +102,11 @@ export type Stuck = {
   owner_silent: number;
   /** Due for more than 60 s and claimed by nobody: a backlog, or no worker. */
   unclaimed: number;
+  /**
+   * Lanes that no live worker serves, with the runs that wait there: of the 1,000 that are due the longest, among
+   * which they all come to be, as others are claimed.
+   */
+  no_worker: { lane: Lane; runs: number }[];
 };
 
 /** Counts by the partial indexes on what runs and what is due: the cost does not grow with the backlog. */
@@ -103,7 +121,13 @@ export async function readStuck(sql: Sql): Promise<Stuck> {
         limit 1000) b) as owner_silent,
       (select count(*)::int from (
         select from runs where status in ('queued', 'paused') and wake_at < now() - interval '60 seconds'
-        limit 1000) c) as unclaimed`;
+        limit 1000) c) as unclaimed,
+      (select coalesce(json_agg(d order by d.lane), '[]') from (
+        select due.lane, count(*)::int as runs from (
+          select lane from runs where status in ('queued', 'paused') and wake_at <= now()
+          order by wake_at, run_id limit 1000) due
+        where not exists (select from (${liveWorkers(sql)}) l where due.lane = any(l.lanes))
+        group by due.lane) d) as no_worker`;
   if (!row) throw new Error("a select without from answered no row");
   return row;
 }

@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../contracts/ids.ts";
+import { Lane } from "../contracts/run.ts";
+import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
 
 /** What a worker says of itself with each beat. */
@@ -9,6 +11,8 @@ export const Beat = z.object({
   hostname: z.string(),
   address: z.string(),
   status: z.enum(["online", "draining", "offline"]),
+  /** The lanes it takes runs of. */
+  lanes: z.array(Lane).min(1),
   slots: z.number().int(),
   active: z.number().int(),
   loop_lag_ms: z.number().int(),
@@ -30,12 +34,12 @@ export type OwnedRun = z.infer<typeof OwnedRun>;
 export async function beat(sql: Sql, worker: Beat): Promise<OwnedRun[]> {
   return sql<OwnedRun[]>`
     with alive as (
-      insert into workers (incarnation, worker_id, hostname, address, status, slots, active, loop_lag_ms,
-        redis_ok)
+      insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active,
+        loop_lag_ms, redis_ok)
       values (${worker.incarnation}, ${worker.worker_id}, ${worker.hostname}, ${worker.address}, ${worker.status},
-        ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms}, ${worker.redis_ok})
-      on conflict (incarnation) do update set status = excluded.status, slots = excluded.slots,
-        active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok, beat_at = now()
+        ${pgArray(worker.lanes)}::text[], ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms}, ${worker.redis_ok})
+      on conflict (incarnation) do update set status = excluded.status, lanes = excluded.lanes,
+        slots = excluded.slots, active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok, beat_at = now()
     )
     select run_id, attempt, signals, cancel_requested_at is not null as cancel
     from runs where owner = ${worker.incarnation} and status = 'running'`;
@@ -48,6 +52,7 @@ export type WorkerRow = {
   hostname: string;
   address: string;
   status: "online" | "draining" | "offline";
+  lanes: Lane[];
   slots: number;
   active: number;
   loop_lag_ms: number;
@@ -58,7 +63,7 @@ export type WorkerRow = {
 /** The workers of the last day, the newest first; one row for each life of a process. */
 export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
   return sql<WorkerRow[]>`
-    select incarnation, worker_id, hostname, address, slots, active, loop_lag_ms,
+    select incarnation, worker_id, hostname, address, to_json(lanes) as lanes, slots, active, loop_lag_ms,
       case when beat_at < now() - interval '90 seconds' then 'offline' else status end as status,
       extract(epoch from beat_at)::float8 * 1000 as beat_at_ms,
       extract(epoch from registered_at)::float8 * 1000 as registered_at_ms

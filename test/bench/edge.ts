@@ -11,6 +11,7 @@ import { Scope } from "../../shared/contracts/tenant.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/api-keys.ts";
 import type { Sql } from "../../shared/store/sql.ts";
+import { openIndex } from "../queue/open-index.ts";
 import { cpuMs, findDescendant, treeCpuMs } from "./cpu.ts";
 import { TENANT } from "./definition.ts";
 import type { Watched } from "./cpu.ts";
@@ -30,8 +31,7 @@ export async function startBenchEdge(
   mkdirSync(build, { recursive: true });
   await buildEdge(build);
   // What a worker does that finds the queue cold.
-  await queue.beginIndex(0);
-  await queue.advanceIndex(0, { uptoMs: Date.now(), full: true });
+  await openIndex(queue, 0, Date.now());
   const key = newApiKey();
   await saveApiKey(sql, key, { tenant: TENANT, name: "bench", scopes: Scope.options });
 

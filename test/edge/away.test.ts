@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { keys } from "../../shared/keys.ts";
 import { startRedis } from "../services/services.ts";
@@ -76,6 +77,32 @@ describe("while Redis is away", () => {
       Array.from({ length: 80 }, (_, i) => post(app, tenants[(i * 5) % 8] ?? "")),
     );
     expect(answers.map((answer) => answer.status)).toEqual(Array.from({ length: 80 }, () => 202));
+  });
+});
+
+describe("while Redis cannot be reached for a while, and keeps its memory", () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    app = await startApp();
+  });
+  afterAll(() => app.stop());
+
+  // Red when: `placeOf` does not ask whether the queue is doubtful; or `tellQueue` gives up at once.
+  test("no limit is passed when it is back, and what was accepted without it is shown to it", async () => {
+    const statuses = async (n: number) =>
+      (await Promise.all(Array.from({ length: n }, () => post(app, "five")))).map(({ status }) => status);
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "five", max_queued_runs: 5 } });
+    expect(await statuses(1)).toEqual([202]);
+    await app.settled();
+    await app.world.withoutRedis(async () => {
+      expect(await statuses(3)).toEqual([202, 202, 202]);
+      await sleep(500); // in vain it is told of them
+    });
+    expect(await app.world.queue.stats(0)).toMatchObject({ ready: 1 });
+    expect((await statuses(4)).toSorted()).toEqual([202, 429, 429, 429]);
+    expect(await queued(app, "five")).toBe(5);
+    await app.settled();
+    expect(await app.world.queue.stats(0)).toMatchObject({ ready: 5, reserved: 0 });
   });
 });
 

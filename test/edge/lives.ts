@@ -3,6 +3,7 @@ import { z } from "zod";
 import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Checkpoint } from "../../shared/contracts/journal.ts";
+import { Lane } from "../../shared/contracts/run.ts";
 import { claimRuns } from "../../shared/store/claim.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
 import { flush } from "../../shared/store/journal.ts";
@@ -34,6 +35,7 @@ export class Life {
       hostname: "host",
       address: "http://host:9000",
       status: "online",
+      lanes: Lane.options,
       slots: 10,
       active: 1,
       loop_lag_ms: 0,

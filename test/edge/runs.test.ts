@@ -285,13 +285,14 @@ describe("operations", () => {
 
   test("workers are listed", async () => {
     await app.world.sql`
-      insert into workers (incarnation, worker_id, hostname, address, status, slots, active)
-      values ('w-1#00000000', 'w-1', 'host', 'http://host:9000', 'online', 10, 3)`;
+      insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active)
+      values ('w-1#00000000', 'w-1', 'host', 'http://host:9000', 'online', '{default,mail}', 10, 3)`;
     expect(await (await app.call("GET", "/api/v2/workers")).json()).toMatchObject([
       {
         worker_id: "w-1",
         hostname: "host",
         status: "online",
+        lanes: ["default", "mail"],
         active_jobs: 3,
         max_jobs: 10,
         mcp_disabled: [],
@@ -322,7 +323,7 @@ describe("operations", () => {
       status: "ok",
       pg_connected: true,
       redis_connected: true,
-      stuck: { overdue: 0, owner_silent: 0, unclaimed: 0 },
+      stuck: { overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [] },
     });
     expect((await app.call("GET", "/readyz", { key: null })).status).toBe(200);
     expect((await app.call("GET", "/livez", { key: null })).status).toBe(200);

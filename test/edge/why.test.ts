@@ -1,7 +1,12 @@
+import { z } from "zod";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { explain } from "../../edge/explain.ts";
+import { newIncarnation } from "../../shared/contracts/ids.ts";
+import { Lane } from "../../shared/contracts/run.ts";
 import { keys } from "../../shared/keys.ts";
 import type { WhyFacts } from "../../shared/store/why.ts";
+import { beat } from "../../shared/store/workers.ts";
+import { beatOf } from "../store/world.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
 import { Life, failed } from "./lives.ts";
 import { openQueue } from "./world.ts";
@@ -31,6 +36,7 @@ const ready: WhyFacts = {
   tenant_running: 0,
   ahead: 0,
   workers_online: 2,
+  workers_of_lane: 2,
   slots: 20,
   slots_taken: 3,
 };
@@ -81,12 +87,24 @@ describe("a reason, with what would end it", () => {
     expect(explain({ ...ready, tenant_running: 5 }, "up", false).reason).toBe("starting");
   });
 
-  test("a tenant that may run nothing, no worker, all slots taken, others before it", () => {
-    expect(why({ max_concurrent_runs: 0 }).reason).toBe("tenant_disabled");
-    expect(why({ workers_online: 0, slots: 0, slots_taken: 0 })).toMatchObject({
+  test("no live worker for its lane, and what would be one", () => {
+    const none = { lane: "bulk", workers_of_lane: 0, slots: 0, slots_taken: 0 } as const;
+    expect(why({ ...none, ahead: 2 })).toMatchObject({
       reason: "no_worker",
-      blocked_by: [{ kind: "workers", online: 0 }],
+      blocked_by: [
+        { kind: "workers", lane: "bulk", online: 0, slots: 0, taken: 0 },
+        { kind: "runs_ahead", count: 2 },
+      ],
+      sentence:
+        "No live worker for lane bulk: the 2 that live serve others. Start one with bulk in its WORKER_LANES, or look at /api/v2/workers.",
     });
+    expect(why({ ...none, workers_online: 0 }).sentence).toBe(
+      "No live worker for lane bulk, nor for any other: start one, or look at /api/v2/workers.",
+    );
+  });
+
+  test("a tenant that may run nothing, all slots taken, others before it", () => {
+    expect(why({ max_concurrent_runs: 0 }).reason).toBe("tenant_disabled");
     expect(why({ slots_taken: 20 }).reason).toBe("workers_busy");
     expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
   });
@@ -175,10 +193,42 @@ describe("GET …/why, on real stores", () => {
     expect(await why(third)).toMatchObject({ reason: "tenant_limit", position: 1 });
     await life.park("two", 90_000);
     expect(await why(first)).toMatchObject({ state: "queued", reason: "retry_wait", position: null });
-    await sql`update workers set beat_at = now() - interval '40 seconds'`;
+    await sql`update workers set beat_at = now() - interval '13 seconds'`;
     expect(await why(third)).toMatchObject({ reason: "no_worker" });
     const other = await failed(sql, await startRun(app));
     expect(await why(other.run)).toMatchObject({ state: "failed", reason: "ended" });
+  });
+
+  // Red when: workers of other lanes, silent ones or draining ones count as those that could take it.
+  test("sees that nobody serves a run's lane, until somebody does", async () => {
+    const { sql } = app.world;
+    await sql`delete from workers`;
+    const run = await startRun(app);
+    await app.settled();
+    await sql`update runs set lane = 'bulk' where run_id = ${run}`;
+    const says = async () => {
+      const { reason, sentence, blocked_by } = await why(run);
+      return { reason, sentence, blocked_by };
+    };
+    const here = beatOf(newIncarnation("w"));
+    const elsewhere = { ...beatOf(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
+    await beat(sql, elsewhere);
+    expect(await says()).toMatchObject({
+      reason: "no_worker",
+      sentence: expect.stringContaining("No live worker for lane bulk: the 1 that live"),
+      blocked_by: [{ kind: "workers", lane: "bulk", online: 0, slots: 0, taken: 0 }],
+    });
+    await beat(sql, { ...here, status: "draining" });
+    expect(await says()).toMatchObject({ reason: "no_worker" });
+    await beat(sql, here);
+    expect(await says()).toMatchObject({ reason: "starting" });
+    await sql`update workers set beat_at = now() - interval '13 seconds' where incarnation = ${here.incarnation}`;
+    expect(await says()).toMatchObject({ reason: "no_worker" });
+    await beat(sql, { ...here, active: here.slots });
+    expect(await says()).toMatchObject({
+      reason: "workers_busy",
+      sentence: expect.stringContaining("All 10 slots of the 1 live workers for lane bulk"),
+    });
   });
 
   test("sees a cold queue, a silent worker and a queue that is away", async () => {
@@ -210,8 +260,9 @@ test("/health counts what does not move, without a key", async () => {
   const app = await startApp();
   try {
     const { sql } = app.world;
-    const stuck = async () => (await bodyOf(await app.call("GET", "/health", { key: null }))).stuck;
-    expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0 });
+    const stuck = async () =>
+      z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
+    expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [] });
     const [overdue, silent] = [
       await Life.begin(sql, await startRun(app)),
       await Life.begin(sql, await startRun(app)),
@@ -220,7 +271,18 @@ test("/health counts what does not move, without a key", async () => {
     await sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${overdue.run}`;
     await sql`update workers set beat_at = now() - interval '61 seconds' where incarnation = ${silent.owner}`;
     await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${unclaimed}`;
-    expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1 });
+    expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1, no_worker: [] });
+    // Red when: a lane is looked for among all workers, or what is not due yet counts as well.
+    const [later, mail] = [await startRun(app), await startRun(app)];
+    await sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${later}`;
+    await sql`update runs set lane = 'mail' where run_id in (${mail}, ${later})`;
+    await sql`update workers set lanes = '{default,bulk}'`;
+    expect((await stuck()).no_worker).toEqual([{ lane: "mail", runs: 1 }]);
+    await sql`update workers set status = 'draining'`;
+    expect((await stuck()).no_worker).toEqual([
+      { lane: "default", runs: 1 },
+      { lane: "mail", runs: 1 },
+    ]);
   } finally {
     await app.stop();
   }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Admission } from "../../shared/queue/queue.ts";
-import { job, limits, runOf, tenant, TestQueue } from "./fixture.ts";
+import { job, limits, runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
+import { openIndex } from "./open-index.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -117,12 +118,15 @@ describe("while the index is not finished", () => {
     expect(await ask(1)).toEqual({ ok: false, reason: "cold" });
   });
 
-  test("nobody is let in until the walk that follows the rebuild is through", async () => {
+  test("nobody is let in until the walks that follow the rebuild are through; who asks has a place all the same", async () => {
     await t.redis.flushall();
-    await t.queue.pushLimits([limits("acme")]);
+    await t.queue.pushLimits([limits("acme", { maxQueuedRuns: 2 })]);
     await t.queue.beginIndex(0);
-    expect(await ask(1)).toEqual({ ok: false, reason: "rebuilding" });
-    await t.queue.advanceIndex(0, { full: true });
-    expect(await ask(1)).toEqual({ ok: true });
+    for (const number of [1, 2, 2]) expect(await ask(number)).toEqual({ ok: false, reason: "rebuilding" });
+    expect(await t.queue.stats(0)).toMatchObject({ reserved: 2 });
+    await openIndex(t.queue, 0, START_MS);
+    expect(await ask(3)).toEqual({ ok: false, reason: "queued", limit: 2 });
+    await t.queue.finish([{ run: runOf(1), tenant: tenant("acme") }], "");
+    expect(await ask(3)).toEqual({ ok: true });
   });
 });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { Lane } from "../../shared/contracts/run.ts";
 import { ColdError, Queue } from "../../shared/queue/queue.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
+import { openIndex, SETTLE_MS } from "./open-index.ts";
 import { timed } from "./timed.ts";
 
 let t: TestQueue;
@@ -19,7 +20,8 @@ const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
   finish: (queue) => queue.finish([job(1, "acme")], "w1"),
   stats: (queue) => queue.stats(0),
   readIndex: (queue) => queue.readIndex(0),
-  advanceIndex: (queue) => queue.advanceIndex(0, { full: true }),
+  advanceWalk: (queue) => queue.advanceWalk(0, { epoch: "", walked: "" }, "", 1),
+  advanceLimits: (queue) => queue.advanceLimits(0, "", 1),
 };
 
 /** One job in every state and lane, so that every key exists. */
@@ -46,15 +48,56 @@ describe("a shard without an index", () => {
   test("gets one that begins at minus infinity, and once", async () => {
     await t.redis.flushall();
     await t.queue.beginIndex(0);
-    expect(await t.queue.readIndex(0)).toEqual({ uptoMs: -Infinity, full: false, limitsUptoMs: -Infinity });
-    await t.queue.advanceIndex(0, { uptoMs: 1_800_000_000_123, limitsUptoMs: 17, full: true });
+    const nothing = { uptoMs: -Infinity, full: false, limitsUptoMs: -Infinity };
+    const begun = await t.queue.readIndex(0);
+    expect(begun).toMatchObject(nothing);
+    await openIndex(t.queue, 0, 1_800_000_000_123);
+    await t.queue.advanceLimits(0, begun.epoch, 17);
+    t.clock.nowMs += 1;
     await t.queue.beginIndex(0);
-    await t.queue.advanceIndex(0, { uptoMs: 1_700_000_000_000, limitsUptoMs: 16 });
+    await t.queue.advanceWalk(0, begun, "", 1_700_000_000_000);
+    await t.queue.advanceLimits(0, begun.epoch, 16);
+    const { epoch } = begun;
     expect(await t.queue.readIndex(0)).toEqual({
+      epoch,
+      walked: "",
       uptoMs: 1_800_000_000_123,
       full: true,
       limitsUptoMs: 17,
     });
+  });
+
+  // Red when: index.lua does not compare `epoch`, or `walked`.
+  test("believes nobody who walked for another index, or who does not know how far the walk has come", async () => {
+    await t.redis.flushall();
+    await t.queue.beginIndex(0);
+    const old = await t.queue.readIndex(0);
+    await t.queue.reset(0);
+    t.clock.nowMs += 1;
+    await t.queue.beginIndex(0);
+    const known = await t.queue.readIndex(0);
+    expect(known.epoch).not.toBe(old.epoch);
+    expect(await t.queue.advanceWalk(0, old, "", 50_000)).toBe(false);
+    await t.queue.advanceLimits(0, old.epoch, 50_000);
+    expect(await t.queue.advanceWalk(0, known, "page 1")).toBe(true);
+    expect(await t.queue.advanceWalk(0, known, "", 50_000)).toBe(false);
+    expect(await t.queue.readIndex(0)).toEqual({ ...known, walked: "page 1" });
+    expect(await t.queue.advanceWalk(0, { ...known, walked: "page 1" }, "", 50_000)).toBe(true);
+    expect(await t.queue.readIndex(0)).toEqual({ ...known, uptoMs: 50_000 });
+  });
+
+  // Red when: SETTLE_MS is 0: who was let in without this index may not be committed yet when the first walk is through.
+  test("is full when a walk has come far enough beyond the first", async () => {
+    await t.redis.flushall();
+    await t.queue.beginIndex(0);
+    const known = await t.queue.readIndex(0);
+    const fullAfter = async (uptoMs: number) => {
+      await t.queue.advanceWalk(0, known, "", uptoMs);
+      return (await t.queue.readIndex(0)).full;
+    };
+    expect(await fullAfter(1_000_000)).toBe(false);
+    expect(await fullAfter(1_000_000 + SETTLE_MS - 1)).toBe(false);
+    expect(await fullAfter(1_000_000 + SETTLE_MS)).toBe(true);
   });
 
   test("has nothing left after a reset", async () => {

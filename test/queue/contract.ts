@@ -1,6 +1,7 @@
 import { expect } from "vitest";
 import { queueShardOf } from "../../shared/keys.ts";
 import { ColdError, type Queue } from "../../shared/queue/queue.ts";
+import { openIndex } from "./open-index.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf } from "./fixture.ts";
 
 /** Every verb once and each kind of answer, at Redis's own time: what any client and any layout of Redis must give. */
@@ -15,9 +16,8 @@ export async function checkContract(queue: Queue): Promise<void> {
   await queue.pushLimits(names.map((name) => limits(name)));
   await queue.hold(jobs.slice(0, 1), "w1", "w1", LEASE_MS);
   for (const shard of shards) {
-    await queue.beginIndex(shard);
-    await queue.advanceIndex(shard, { uptoMs: 1_799_999_999_999, full: true });
-    expect(await queue.readIndex(shard)).toEqual({
+    await openIndex(queue, shard, 1_799_999_999_999);
+    expect(await queue.readIndex(shard)).toMatchObject({
       uptoMs: 1_799_999_999_999,
       full: true,
       limitsUptoMs: -Infinity,

@@ -5,6 +5,7 @@ import { keys } from "../../shared/keys.ts";
 import type { Service } from "../../local/processes.ts";
 import { Queue, type Job, type Limits, type Waiting } from "../../shared/queue/queue.ts";
 import { startRedis } from "../services/services.ts";
+import { openIndex } from "./open-index.ts";
 import { timed, type Clock, type Rewrite } from "./timed.ts";
 
 export const START_MS = 1_800_000_000_000;
@@ -74,8 +75,7 @@ export class TestQueue {
     this.clock.nowMs = START_MS;
     await this.redis.flushall();
     await this.queue.pushLimits(tenants);
-    await this.queue.beginIndex(0);
-    await this.queue.advanceIndex(0, { uptoMs: START_MS, full: true });
+    await openIndex(this.queue, 0, START_MS);
   }
 
   /** The same Redis and clock behind scripts that have been changed. */

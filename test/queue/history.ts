@@ -5,6 +5,7 @@ import { ColdError, type Queue } from "../../shared/queue/queue.ts";
 import { jobs, type Command } from "./commands.ts";
 import { limits, runOf, START_MS, type TestQueue } from "./fixture.ts";
 import { Model } from "./model.ts";
+import { openIndex } from "./open-index.ts";
 import { countMarkers, expected, observe } from "./observe.ts";
 
 /** A history of a queue and of its model. */
@@ -98,7 +99,7 @@ export class History {
       await this.#queue.beginIndex(0);
       this.#model.index ??= { full: false };
     } else if (this.#model.index) {
-      await this.#queue.advanceIndex(0, { full: true });
+      await openIndex(this.#queue, 0, this.#model.nowMs);
       this.#model.index.full = true;
     }
   }

@@ -45,8 +45,11 @@ export class Model {
 
   admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): Admission[] {
     if (!this.index) return requests.map(() => ({ ok: false, reason: "cold" }));
-    if (!this.index.full) return requests.map(() => ({ ok: false, reason: "rebuilding" }));
     this.#dropLapsedReservations();
+    if (!this.index.full) {
+      for (const { run, tenant } of requests) if (!this.jobs.has(run)) this.#reserve(run, tenant);
+      return requests.map(() => ({ ok: false, reason: "rebuilding" }));
+    }
     return requests.map(({ run, tenant }) => this.#admit(run, tenant, maxDepth));
   }
 
@@ -67,9 +70,13 @@ export class Model {
       return { ok: false, reason: "queued", limit: limit.maxQueuedRuns };
     }
     this.buckets.set(tenant, { milliTokens: milliTokens - 1000, atMs: this.nowMs });
-    const reserved = { run, tenant, lane: "default", score: this.nowMs } as const;
-    this.#put(reserved, "reserved", this.nowMs + 30_000);
+    this.#reserve(run, tenant);
     return { ok: true };
+  }
+
+  #reserve(run: RunId, tenant: TenantId): void {
+    const job = { run, tenant, lane: "default", score: this.nowMs } as const;
+    this.#put(job, "reserved", this.nowMs + 30_000);
   }
 
   enqueue(jobs: readonly (Job & Waiting)[]): void {

@@ -44,7 +44,8 @@ const REPAIR_VERBS = [
   "pushLimits",
   "beginIndex",
   "readIndex",
-  "advanceIndex",
+  "advanceWalk",
+  "advanceLimits",
   "enqueue",
   "settle",
 ];
@@ -131,14 +132,9 @@ export const anyAct = fc.oneof(
 );
 export type Act = typeof anyAct extends fc.Arbitrary<infer A> ? A : never;
 
-/**
- * After these, limits may be passed for a while: a rollback forgets what Redis has granted, lowered limits stop nobody,
- * and a Redis that was away has not heard of what was claimed without it.
- */
+/** After these, limits may be passed for a while: a rollback forgets what Redis has granted, lowered limits stop nobody. */
 export function mayPassLimits(acts: readonly Act[]): boolean {
-  return acts.some(
-    (each) => each.do === "rollback" || each.do === "limit" || (each.do === "away" && each.store === "redis"),
-  );
+  return acts.some((each) => each.do === "rollback" || each.do === "limit");
 }
 
 /** Does it now. A rollback needs to be known before: see `prepare`. */

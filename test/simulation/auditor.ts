@@ -1,5 +1,5 @@
 /** Looks at each statement that workers make, before and after, and notes what no history may ever show. */
-import type { RunId } from "../../shared/contracts/ids.ts";
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
 import { Postgres } from "./postgres.ts";
@@ -14,10 +14,10 @@ export class Auditor {
   readonly claims: { run: RunId; owner: string; atMs: number }[] = [];
   /** Who had each attempt of a run. */
   readonly #ownerOf = new Map<string, string>();
-  /** A tenant's highest limit in this history; null: one that the faults of this history may let pass. */
-  readonly limits: Map<string, number> | null;
+  /** What a tenant may have in this history; null: what its faults may let pass. */
+  readonly limits: { running: number; queued: number } | null;
 
-  constructor(truth: Postgres, limits: Map<string, number> | null) {
+  constructor(truth: Postgres, limits: { running: number; queued: number } | null) {
     this.#truth = truth;
     this.limits = limits;
   }
@@ -62,10 +62,24 @@ export class Auditor {
       const key = `${run_id} ${attempt}`;
       if (this.#ownerOf.has(key)) this.#note(`attempt ${attempt} of ${run_id} was given out twice`);
       this.#ownerOf.set(key, owner);
-      const limit = this.limits?.get(tenant_id) ?? Infinity;
+      const limit = this.limits?.running ?? Infinity;
       const running = this.#truth.countOf(tenant_id, "running");
       if (running > limit) this.#note(`${tenant_id} has ${running} running runs, its limit is ${limit}`);
     }
+  }
+
+  /**
+   * A run was let in. `others`: how many requests have their place and are not committed.
+   *
+   * What was claimed before and came back takes no place; what is claimed in Redis is still queued here for a moment.
+   */
+  accepted(tenant: TenantId, others: number): void {
+    if (!this.limits) return;
+    const most = this.limits.queued + this.limits.running + others;
+    const isFresh = (row: RunRow): boolean =>
+      row.tenant_id === tenant && row.status === "queued" && row.attempt === 0;
+    const queued = [...this.#truth.tables.runs.values()].filter(isFresh).length;
+    if (queued > most) this.#note(`${tenant} has ${queued} queued runs, ${most} are allowed`);
   }
 
   flushed(before: ReadonlyMap<RunId, RunRow>, entries: Args<"flush">[0], committed: Answer<"flush">): void {

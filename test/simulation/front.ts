@@ -17,15 +17,27 @@ import type { World } from "./world.ts";
 import type { RunRow } from "./tables.ts";
 
 const MAX_DEPTH = 1_000;
+const DOUBT_MS = 15_000;
 
 export class Front {
   readonly #world: World;
   /** Runs whose 202 a client has seen. */
   readonly accepted = new Set<RunId>();
+  /** How many runs of a tenant may be queued. */
+  readonly #queued: number;
   #requests = 0;
+  /** Requests between their place and their commit: they do not see each other. */
+  #asking = 0;
+  #lostMs = -Infinity;
 
-  constructor(world: World) {
+  constructor(world: World, queued: number) {
     this.#world = world;
+    this.#queued = queued;
+  }
+
+  /** The queue was away a moment ago: it may not know of what was let in without it. */
+  get isDoubtful(): boolean {
+    return this.#world.clock.nowMs - this.#lostMs < DOUBT_MS;
   }
 
   submit(tenant: TenantId, program: ProgramName, lane: NewRun["lane"]): void {
@@ -52,31 +64,40 @@ export class Front {
 
   /** Place, commit, answer, and only then the queue. */
   async accept(process: Process, queue: Queue, run: NewRun): Promise<void> {
-    const place = await this.#place(queue, run);
-    if (place === "none") return;
-    const counted = place === "queue" ? "by_queue" : "here";
-    const isIn = await this.#ask(process, "accept", (beganAtMs) =>
-      statements.acceptRun(this.#world.postgres, run, counted, beganAtMs),
-    );
-    if (!isIn) return;
+    this.#asking += 1;
+    const isIn = await this.#commit(process, queue, run).finally(() => (this.#asking -= 1));
+    if (!isIn) return queue.finish([{ run: run.run_id, tenant: run.tenant_id }], "");
     this.accepted.add(run.run_id);
     await queue.enqueue([
       { ...jobOf(run, this.#world.clock.nowMs), status: "queued", delayMs: run.delay_ms },
     ]);
   }
 
+  async #commit(process: Process, queue: Queue, run: NewRun): Promise<boolean> {
+    const counted = await this.#place(queue, run);
+    if (counted === "no") return false;
+    return this.#ask(process, "accept", (beganAtMs) => {
+      const { postgres, auditor } = this.#world;
+      const isIn = statements.acceptRun(postgres, run, counted, beganAtMs);
+      if (isIn) auditor.accepted(run.tenant_id, this.#asking - 1);
+      return isIn;
+    });
+  }
+
+  /** Who counts the run, or no. */
   async #place(
     queue: Queue,
     run: { run_id: RunId; tenant_id: TenantId },
-  ): Promise<"queue" | "database" | "none"> {
+  ): Promise<"by_queue" | "here" | "no"> {
     try {
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
-      if (answer?.ok) return "queue";
+      if (answer?.ok) return this.isDoubtful ? "here" : "by_queue";
       const unasked =
         answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
-      return unasked ? "database" : "none";
+      return unasked ? "here" : "no";
     } catch {
-      return "database";
+      this.#lostMs = this.#world.clock.nowMs;
+      return "here";
     }
   }
 
@@ -123,8 +144,8 @@ export class Front {
         return found && { ...found };
       });
       if (row?.status !== "failed" && row?.status !== "cancelled") return;
-      const place = await this.#place(queue, row);
-      if (place === "none") return;
+      const counted = await this.#place(queue, row);
+      if (counted === "no") return;
       const rewind = {
         run_id: run,
         tenant_id: row.tenant_id,
@@ -133,7 +154,7 @@ export class Front {
         event: writeLine({ type: "run_retried", from_step_id: null }, new Date(), row.correlation_id),
       };
       const queued = await this.#ask(process, "retry", () =>
-        statements.retryRun(this.#world.postgres, rewind, place === "queue" ? "by_queue" : "here"),
+        statements.retryRun(this.#world.postgres, rewind, counted),
       );
       if (!queued) return;
       await queue.enqueue([{ ...jobOf(row, queued.queued_at_ms), status: "queued", delayMs: 0 }]);
@@ -143,7 +164,10 @@ export class Front {
   setLimit(tenant: TenantId, max_concurrent_runs: number): void {
     this.#request(`edge limits ${tenant}`, async (process, queue) => {
       const row = await this.#ask(process, "save", () =>
-        statements.saveTenant(this.#world.postgres, tenant, { max_concurrent_runs, max_queued_runs: 100 }),
+        statements.saveTenant(this.#world.postgres, tenant, {
+          max_concurrent_runs,
+          max_queued_runs: this.#queued,
+        }),
       );
       const { version } = row;
       await queue.pushLimits([
@@ -151,7 +175,7 @@ export class Front {
           tenant,
           version,
           maxConcurrentRuns: max_concurrent_runs,
-          maxQueuedRuns: 100,
+          maxQueuedRuns: this.#queued,
           requestsPerSecond: 1_000,
           weight: 1,
         },

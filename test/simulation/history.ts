@@ -12,13 +12,21 @@ import { programOf } from "./programs.ts";
 import { World, soundParts } from "./world.ts";
 import type { Parts, WorldOptions } from "./world.ts";
 
-export type History = { seed: number; workers: number; slots: number; limit: number; acts: Act[] };
+export type History = {
+  seed: number;
+  workers: number;
+  slots: number;
+  limit: number;
+  queued: number;
+  acts: Act[];
+};
 
 export const history: fc.Arbitrary<History> = fc.record({
   seed: fc.nat(),
   workers: fc.integer({ min: 2, max: 3 }),
   slots: fc.integer({ min: 1, max: 4 }),
   limit: fc.constantFrom(1, 2, 2, 10),
+  queued: fc.constantFrom(2, 100, 100),
   acts: fc.array(anyAct, { minLength: 4, maxLength: 18 }),
 });
 
@@ -94,9 +102,9 @@ export function isAtRest(world: World): boolean {
 export async function story(given: History, parts: Parts = soundParts): Promise<string> {
   const { violations, lines } = await live(given, parts, true);
   const acts = given.acts.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
-  const { seed, workers, slots, limit } = given;
+  const { seed, workers, slots, limit, queued } = given;
   return [
-    `seed ${seed}, ${workers} workers of ${slots} slots, limit ${limit}`,
+    `seed ${seed}, ${workers} workers of ${slots} slots, limits ${limit} and ${queued}`,
     ...acts,
     ...lines.slice(-400),
     ...violations.map((violation) => `VIOLATION ${violation}`),

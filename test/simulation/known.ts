@@ -2,7 +2,7 @@
 import type { Act } from "./acts.ts";
 import type { History } from "./history.ts";
 
-const calm = { seed: 0, workers: 2, slots: 1, limit: 1 };
+const calm = { seed: 0, workers: 2, slots: 1, limit: 1, queued: 100 };
 const trap = (whose: string, verb: string): Act => ({
   do: "trap",
   atMs: 0,

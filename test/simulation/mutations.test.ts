@@ -31,12 +31,19 @@ vi.mock("../../shared/log.ts", () => import("./log.ts"));
 
 class UptoInPostgres extends Redis {
   #uptoMs = -Infinity;
-  override advanceIndex(progress: Parameters<Redis["advanceIndex"]>[0]): void {
-    super.advanceIndex(progress);
-    this.#uptoMs = Math.max(this.#uptoMs, progress.uptoMs ?? -Infinity);
+  override advanceWalk(...args: Parameters<Redis["advanceWalk"]>): boolean {
+    const isKnown = super.advanceWalk(...args);
+    if (isKnown) this.#uptoMs = Math.max(this.#uptoMs, args[2] ?? -Infinity);
+    return isKnown;
   }
   override readIndex(): ReturnType<Redis["readIndex"]> {
     return { ...super.readIndex(), uptoMs: this.#uptoMs };
+  }
+}
+
+class FullAtOnce extends Redis {
+  override get settleMs(): number {
+    return 0;
   }
 }
 
@@ -90,7 +97,7 @@ function scene(acts: (fc.Arbitrary<Act> | Act)[], changes: Partial<History> = {}
   const all = fc.tuple(...acts.map((each) => ("do" in each ? fc.constant(each) : each)));
   return fc
     .record({ seed: fc.nat(), acts: all })
-    .map((drawn) => ({ workers: 2, slots: 2, limit: 2, ...drawn, ...changes }));
+    .map((drawn) => ({ workers: 2, slots: 2, limit: 2, queued: 100, ...drawn, ...changes }));
 }
 
 const between = (min: number, max: number) => fc.integer({ min, max });
@@ -114,6 +121,13 @@ const drainDuringFlush = scene([
   trap("w", "release", "fail", 0),
   ...[0, 1].map((nth) => between(6_000, 7_000).map((atMs): Act => ({ do: "drain", atMs, nth, graceMs: 0 }))),
 ]);
+/** A tenant that begins to want more than it may, while Redis loses its memory. */
+const flood = (loss: fc.Arbitrary<Act>) =>
+  scene([...Array.from({ length: 60 }, () => submit("long", 9_000, 20_000)), loss], {
+    slots: 1,
+    limit: 1,
+    queued: 8,
+  });
 const flushesGoWrong = scene([
   ...(["late", "twice", "lose"] as const).map((is) => trap("w", "flush", is, 50)),
   ...Array.from({ length: 4 }, () => submit("talk")),
@@ -150,6 +164,12 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
     { redis: SizesNotCompared },
     backlog((atMs) => ({ do: "rob", atMs })),
     /has not ended/,
+  ],
+  [
+    "an index counts as soon as its first walk is through",
+    { redis: FullAtOnce },
+    flood(between(9_500, 10_500).map((atMs) => ({ do: "empty", atMs }))),
+    /has \d+ queued/,
   ],
   ["a run is enqueued before its commit", { front: EnqueuesFirst }, history, /does not exist/],
   ["the list of the beat is not heard", { store: beatNotHeard }, history, /has not ended|still executes/],

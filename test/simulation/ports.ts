@@ -87,8 +87,11 @@ export class QueueOver extends Queue {
   override readIndex() {
     return this.#ask("readIndex", () => this.#redis.readIndex());
   }
-  override advanceIndex(_shard: number, progress: Parameters<Queue["advanceIndex"]>[1]) {
-    return this.#ask("advanceIndex", () => this.#redis.advanceIndex(progress));
+  override advanceWalk(_shard: number, ...args: Parameters<Redis["advanceWalk"]>) {
+    return this.#ask("advanceWalk", () => this.#redis.advanceWalk(...args));
+  }
+  override advanceLimits(_shard: number, ...args: Parameters<Redis["advanceLimits"]>) {
+    return this.#ask("advanceLimits", () => this.#redis.advanceLimits(...args));
   }
   override settle() {
     return this.#ask("settle", () => this.#redis.settle());

@@ -10,27 +10,42 @@ import type {
   IndexProgress,
   Job,
   JobName,
+  KnownWalk,
   Limits,
   Waiting,
 } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import { Model } from "../queue/model.ts";
+import { SETTLE_MS } from "../queue/open-index.ts";
 import type { Caps, Entry } from "../queue/model.ts";
 import type { Clock } from "./clock.ts";
 
 /** All that a Redis holds: what is lost together, and what a rollback brings back together. */
-type Memory = { model: Model; uptoMs: number; limitsUptoMs: number; robbed: boolean };
+type Memory = {
+  model: Model;
+  epoch: number;
+  walked: string;
+  uptoMs: number;
+  firstUptoMs: number;
+  limitsUptoMs: number;
+  robbed: boolean;
+};
 
 export class Redis {
   readonly #clock: Clock;
   readonly #random: () => number;
   #memory: Memory = emptyMemory();
+  #epochs = 0;
   /** Those who wait for a marker. */
   #waiting: { lanes: readonly Lane[]; wake(): void }[] = [];
 
   constructor(clock: Clock, random: () => number) {
     this.#clock = clock;
     this.#random = random;
+  }
+
+  get settleMs(): number {
+    return SETTLE_MS;
   }
 
   /** What is in it now. */
@@ -164,24 +179,39 @@ export class Redis {
 
   reset(): void {
     this.#any().reset();
-    this.#memory = { ...this.#memory, uptoMs: -Infinity, limitsUptoMs: -Infinity, robbed: false };
+    this.#memory = { ...emptyMemory(), model: this.#memory.model };
   }
 
   beginIndex(): void {
-    this.#any().index ??= { full: false };
+    const model = this.#any();
+    if (model.index) return;
+    model.index = { full: false };
+    const { robbed } = this.#memory;
+    this.#memory = { ...emptyMemory(), epoch: (this.#epochs += 1), model, robbed };
   }
 
   readIndex(): IndexProgress {
-    const { uptoMs, limitsUptoMs } = this.#memory;
-    return { uptoMs, limitsUptoMs, full: this.#warm().index?.full ?? false };
+    const { full } = this.#warm().index ?? { full: false };
+    const { epoch, walked, uptoMs, limitsUptoMs } = this.#memory;
+    return { epoch: String(epoch), walked, uptoMs, limitsUptoMs, full };
   }
 
-  advanceIndex(progress: Partial<IndexProgress>): void {
+  advanceWalk(known: KnownWalk, walked: string, uptoMs?: number): boolean {
     const { index } = this.#warm();
     const memory = this.#memory;
-    memory.uptoMs = Math.max(memory.uptoMs, progress.uptoMs ?? -Infinity);
-    memory.limitsUptoMs = Math.max(memory.limitsUptoMs, progress.limitsUptoMs ?? -Infinity);
-    if (index && progress.full) index.full = true;
+    if (known.epoch !== String(memory.epoch) || known.walked !== memory.walked) return false;
+    memory.walked = walked;
+    if (uptoMs === undefined) return true;
+    memory.uptoMs = Math.max(memory.uptoMs, uptoMs);
+    if (memory.firstUptoMs === -Infinity) memory.firstUptoMs = uptoMs;
+    if (index && uptoMs - memory.firstUptoMs >= this.settleMs) index.full = true;
+    return true;
+  }
+
+  advanceLimits(epoch: string, limitsUptoMs: number): void {
+    this.#warm();
+    if (epoch !== String(this.#memory.epoch)) return;
+    this.#memory.limitsUptoMs = Math.max(this.#memory.limitsUptoMs, limitsUptoMs);
   }
 
   /** Rings are made anew for each claim here, so none is ever lost. */
@@ -225,5 +255,6 @@ export class Redis {
 }
 
 function emptyMemory(): Memory {
-  return { model: new Model(0), uptoMs: -Infinity, limitsUptoMs: -Infinity, robbed: false };
+  const never = { uptoMs: -Infinity, firstUptoMs: -Infinity, limitsUptoMs: -Infinity };
+  return { ...never, model: new Model(0), epoch: 0, walked: "", robbed: false };
 }

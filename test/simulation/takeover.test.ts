@@ -14,7 +14,7 @@ vi.mock("../../shared/log.ts", () => import("./log.ts"));
 const TAKEOVER_MS = 20_000;
 /** By then the workers have given an empty Redis its index. */
 const WARM_MS = START_MS + 5_000;
-const options = { seed: 1, workers: 3, slots: 10, limit: 100, limitsHold: true };
+const options = { seed: 1, workers: 3, slots: 10, limit: 100, queued: 100, limitsHold: true };
 
 /** A kill at any time, or at the next call of a verb: before it leaves, or when it is done and not answered. */
 const kill = fc.record({

@@ -51,6 +51,7 @@ export type WorldOptions = {
   workers: number;
   slots: number;
   limit: number;
+  queued: number;
   /** False: this history has faults after which limits may be passed for a while (PROTOCOL.md section 10). */
   limitsHold: boolean;
 };
@@ -86,11 +87,14 @@ export class World {
     this.network = new Network(this.clock, this.random, (process, verb, { is, ms }) =>
       this.trace(`FAULT ${process.name} ${verb}: ${is} ${ms}`),
     );
-    const limits = new Map<string, number>(TENANTS.map((tenant) => [tenant, options.limit]));
+    const limits = { running: options.limit, queued: options.queued };
     this.auditor = new Auditor(this.postgres, options.limitsHold ? limits : null);
-    this.front = new parts.front(this);
+    this.front = new parts.front(this, options.queued);
     for (const tenant of TENANTS) {
-      saveTenant(this.postgres, tenant, { max_concurrent_runs: options.limit, max_queued_runs: 100 });
+      saveTenant(this.postgres, tenant, {
+        max_concurrent_runs: options.limit,
+        max_queued_runs: options.queued,
+      });
     }
     for (let slot = 0; slot < options.workers; slot++) this.startWorker(slot);
   }
@@ -124,6 +128,7 @@ export class World {
       hostname: "sim",
       address: "http://sim",
       status: "online" as const,
+      lanes: Lane.options,
       slots: this.#options.slots,
       active: worker.active,
       loop_lag_ms: 0,

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Lane } from "../../shared/contracts/run.ts";
 import { flush } from "../../shared/store/journal.ts";
 import { beat, listWorkers } from "../../shared/store/workers.ts";
 import { beatOf, entryOf, openStore } from "./world.ts";
@@ -26,6 +27,16 @@ test("a beat answers what its worker owns, and nothing else", async () => {
     cancel: true,
   });
   expect(await beat(store.sql, beatOf(ended.owner))).toEqual([]);
+});
+
+// Red when: a beat does not carry the lanes, or only a worker's first one does.
+test("a beat says which lanes its worker serves", async () => {
+  const owner = await store.worker();
+  const lanes = async () =>
+    (await listWorkers(store.sql)).find(({ incarnation }) => incarnation === owner)?.lanes;
+  expect(await lanes()).toEqual(Lane.options);
+  await beat(store.sql, { ...beatOf(owner), lanes: ["mail", "bulk"] });
+  expect(await lanes()).toEqual(["mail", "bulk"]);
 });
 
 test("a beat ends a silence", async () => {

@@ -2,6 +2,7 @@
 import postgres from "postgres";
 import { TenantId, newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import { Lane } from "../../shared/contracts/run.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { claimRuns } from "../../shared/store/claim.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
@@ -76,6 +77,7 @@ export function beatOf(owner: Incarnation) {
     hostname: "host",
     address: "http://host:9000",
     status: "online" as const,
+    lanes: Lane.options,
     slots: 10,
     active: 0,
     loop_lag_ms: 0,

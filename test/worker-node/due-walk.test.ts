@@ -1,15 +1,17 @@
 import { expect, test } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import { ColdError, Queue } from "../../shared/queue/queue.ts";
-import type { IndexProgress, Job } from "../../shared/queue/queue.ts";
+import type { IndexProgress, Job, KnownWalk } from "../../shared/queue/queue.ts";
 import type { WaitingRun } from "../../shared/store/reconcile.ts";
 import { DueWalk } from "../../worker-node/repairs/due-walk.ts";
 import { refusingStore } from "./fakes.ts";
 
+const begun: IndexProgress = { epoch: "0", walked: "", uptoMs: 1_000, full: false, limitsUptoMs: 0 };
+
 /** A queue that remembers what it was shown, and can lose it all. */
 class Shown extends Queue {
   readonly jobs = new Set<string>();
-  index: IndexProgress | null = { uptoMs: 1_000, full: true, limitsUptoMs: 0 };
+  index: IndexProgress | null = { ...begun, epoch: "1" };
 
   constructor() {
     const none = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
@@ -20,9 +22,11 @@ class Shown extends Queue {
     for (const { run } of jobs) this.jobs.add(run);
     return jobs.length;
   }
-  override async advanceIndex(_shard: number, progress: Partial<IndexProgress>) {
+  override async advanceWalk(_shard: number, known: KnownWalk, walked: string, uptoMs?: number) {
     if (!this.index) throw new ColdError(0);
-    this.index = { ...this.index, ...progress };
+    if (known.epoch !== this.index.epoch || known.walked !== this.index.walked) return false;
+    this.index = { ...this.index, walked, uptoMs: uptoMs ?? this.index.uptoMs };
+    return true;
   }
 }
 
@@ -39,12 +43,7 @@ const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
   };
 });
 
-// Red when: a walk that was under way goes on: its end would prove that Redis knows what it was shown before the loss.
-test.each([
-  ["was emptied and has an index again", -Infinity],
-  ["has gone back in time", 500],
-])("a walk that was under way starts anew when Redis %s", async (_name, uptoMs) => {
-  const queue = new Shown();
+function walkOver(queue: Queue): DueWalk {
   const store = {
     ...refusingStore,
     walkBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000 }),
@@ -52,8 +51,17 @@ test.each([
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
   const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
-  const walk = new DueWalk({ owner: newIncarnation("w"), store, queue, repairs, isolation: true });
-  const pass = () => walk.pass(new Map([[0, queue.index ?? { uptoMs: 0, full: false, limitsUptoMs: 0 }]]));
+  return new DueWalk({ owner: newIncarnation("w"), store, queue, repairs, isolation: true });
+}
+
+// Red when: a walk that was under way goes on: its end would prove that Redis knows what it was shown before the loss.
+test.each([
+  ["was emptied and has an index again", { ...begun, epoch: "2", uptoMs: -Infinity }],
+  ["has gone back in time", { ...begun, epoch: "1" }],
+])("a walk that was under way starts anew when Redis %s", async (_name, index) => {
+  const queue = new Shown();
+  const walk = walkOver(queue);
+  const pass = () => walk.pass(new Map([[0, queue.index ?? begun]]));
   const enqueue = queue.enqueue.bind(queue);
   let pages = 0;
   queue.enqueue = async (jobs) => {
@@ -65,8 +73,29 @@ test.each([
   };
   await expect(pass()).rejects.toThrow(ColdError);
   // The index is there again, but whoever made it could not say so here.
-  queue.index = { uptoMs, full: false, limitsUptoMs: 0 };
+  queue.index = index;
   await pass();
-  expect(queue.index).toMatchObject({ uptoMs: 2_000, full: true });
+  expect(queue.index).toMatchObject({ uptoMs: 2_000, walked: "" });
+  expect(queue.jobs.size).toBe(due.length);
+});
+
+// Red when: DueWalk does not look at what `advanceWalk` answers, or index.lua answers everybody alike.
+test("a walk that goes on while another rebuilds proves nothing", async () => {
+  const queue = new Shown();
+  const walk = walkOver(queue);
+  const enqueue = queue.enqueue.bind(queue);
+  let pages = 0;
+  queue.enqueue = async (jobs) => {
+    const known = await enqueue(jobs);
+    if (pages++ === 0) {
+      queue.jobs.clear();
+      queue.index = { ...begun, epoch: "2", uptoMs: -Infinity };
+    }
+    return known;
+  };
+  await walk.pass(new Map([[0, { ...begun, epoch: "1" }]]));
+  expect(queue.index).toMatchObject({ uptoMs: -Infinity });
+  await walk.pass(new Map([[0, queue.index ?? begun]]));
+  expect(queue.index).toMatchObject({ uptoMs: 2_000 });
   expect(queue.jobs.size).toBe(due.length);
 });

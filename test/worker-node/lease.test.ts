@@ -55,6 +55,7 @@ function world() {
       hostname: "h",
       address: "",
       status: "online",
+      lanes: ["default"],
       slots: 1,
       active: 0,
       loop_lag_ms: 0,

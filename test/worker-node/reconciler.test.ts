@@ -68,7 +68,10 @@ describe("a Redis that was emptied", () => {
     for (const run of waiting) await late(run, 100);
     await pass();
     expect(new Set(await claim())).toEqual(new Set(waiting));
-    expect(await queue.readIndex(0)).toMatchObject({ full: true });
+    // Nobody is counted yet: who was let in without it may still be on his way into the database.
+    expect(await queue.readIndex(0)).toMatchObject({ full: false });
+    const { uptoMs } = await queue.readIndex(0);
+    expect(Math.abs(uptoMs - Date.now())).toBeLessThan(10_000);
   });
 
   // Red when: claims open before what runs is held for its owner.

@@ -99,6 +99,7 @@ function open(lanes: readonly Lane[]): void {
     hostname: "h",
     address: "",
     status: "online" as const,
+    lanes: [...lanes],
     slots: 5,
     active: 0,
     loop_lag_ms: 0,

@@ -1,4 +1,5 @@
-import type { WalkPosition } from "../../shared/store/reconcile.ts";
+import type { KnownWalk } from "../../shared/queue/queue.ts";
+import type { WaitingRun, WalkPosition } from "../../shared/store/reconcile.ts";
 import type { Shards } from "./index-shards.ts";
 import { PAGE, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
@@ -7,11 +8,18 @@ const PASS_MS = 1_000;
 /** A run that is shown for the first time so late had lost its wake-up. */
 const LATE_MS = 60_000;
 
-type Walk = { at: WalkPosition; until: string; untilMs: number; first: boolean; knownMs: number };
+/** `known`: what each shard knew of this walk when it was last told. */
+type Walk = {
+  at: WalkPosition;
+  until: string;
+  untilMs: number;
+  first: boolean;
+  known: Map<number, KnownWalk>;
+};
 
 /**
  * Rule 1: shows the queue every run that has become due, a few times soon after it did. A walk goes on over as many
- * passes as it takes; the first one after a rebuild is the whole backlog, and opens `admit` at its end.
+ * passes as it takes; the first one after a rebuild is the whole backlog, and those after it open `admit`.
  */
 export class DueWalk {
   readonly #parts: RepairParts;
@@ -30,24 +38,18 @@ export class DueWalk {
 
   /** Goes on for about a second. @returns true when there is more, and nobody is admitted until it is through */
   async pass(shards: Shards): Promise<boolean> {
-    const { queue, store, repairs } = this.#parts;
     const startedMs = performance.now();
-    const knownMs = Math.min(...Array.from(shards.values(), ({ uptoMs }) => uptoMs));
-    // Emptied, or gone back in time, since the walk began: its end would prove what this Redis was never shown.
-    if (this.#walk?.knownMs !== knownMs) this.#walk = null;
-    const walk = (this.#walk ??= await this.#start(knownMs));
+    // Emptied, or gone back in time, since then: its end would prove what this Redis was never shown.
+    if (this.#walk && !isKnown(this.#walk, shards)) this.#walk = null;
+    const walk = (this.#walk ??= await this.#start(shards));
     while (performance.now() - startedMs < PASS_MS) {
-      const page = await store.dueRuns(walk.at, walk.until, PAGE);
-      const [late, fresh] = split(page, (run) => run.late_ms > LATE_MS);
-      const lateUnknown = await enqueueDue(queue, late);
-      repairs.enqueued += lateUnknown + (await enqueueDue(queue, fresh));
-      if (!walk.first) this.#lateHere += lateUnknown;
-      const last = page.at(-1);
-      if (last) walk.at = { at: last.wake_at, run_id: last.run_id };
-      if (page.length < PAGE) {
-        for (const shard of shards.keys()) {
-          await queue.advanceIndex(shard, { uptoMs: walk.untilMs, full: true });
-        }
+      const page = await this.#show(walk);
+      const isThrough = page.length < PAGE;
+      if (!(await this.#advance(walk, isThrough))) {
+        this.#walk = null;
+        return walk.first;
+      }
+      if (isThrough) {
         this.#walk = null;
         this.late = this.#lateHere;
         this.#lateHere = 0;
@@ -57,16 +59,48 @@ export class DueWalk {
     return walk.first;
   }
 
-  async #start(knownMs: number): Promise<Walk> {
-    const bounds = await this.#parts.store.walkBounds(Number.isFinite(knownMs) ? knownMs : null);
+  async #start(shards: Shards): Promise<Walk> {
+    const uptoMs = Math.min(...Array.from(shards.values(), (progress) => progress.uptoMs));
+    const bounds = await this.#parts.store.walkBounds(Number.isFinite(uptoMs) ? uptoMs : null);
     return {
       at: { at: bounds.from, run_id: "" },
       until: bounds.until,
       untilMs: bounds.until_ms,
-      first: !Number.isFinite(knownMs),
-      knownMs,
+      first: !Number.isFinite(uptoMs),
+      known: new Map(Array.from(shards, ([shard, { epoch, walked }]) => [shard, { epoch, walked }])),
     };
   }
+
+  /** Shows the queue the next page of due runs. */
+  async #show(walk: Walk): Promise<WaitingRun[]> {
+    const { queue, store, repairs } = this.#parts;
+    const page = await store.dueRuns(walk.at, walk.until, PAGE);
+    const [late, fresh] = split(page, (run) => run.late_ms > LATE_MS);
+    const lateUnknown = await enqueueDue(queue, late);
+    repairs.enqueued += lateUnknown + (await enqueueDue(queue, fresh));
+    if (!walk.first) this.#lateHere += lateUnknown;
+    const last = page.at(-1);
+    if (last) walk.at = { at: last.wake_at, run_id: last.run_id };
+    return page;
+  }
+
+  /** Tells every shard how far the walk has come. @returns false when one of them knows another walk */
+  async #advance(walk: Walk, isThrough: boolean): Promise<boolean> {
+    const walked = isThrough ? "" : `${walk.at.at} ${walk.at.run_id}`;
+    const uptoMs = isThrough ? walk.untilMs : undefined;
+    const told = await Promise.all(
+      Array.from(walk.known, ([shard, known]) => this.#parts.queue.advanceWalk(shard, known, walked, uptoMs)),
+    );
+    for (const known of walk.known.values()) known.walked = walked;
+    return told.every((isTold) => isTold);
+  }
+}
+
+function isKnown(walk: Walk, shards: Shards): boolean {
+  return Array.from(shards).every(([shard, { epoch, walked }]) => {
+    const known = walk.known.get(shard);
+    return known?.epoch === epoch && known.walked === walked;
+  });
 }
 
 function split<Item>(items: readonly Item[], test: (item: Item) => boolean): [Item[], Item[]] {

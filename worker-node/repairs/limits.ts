@@ -13,7 +13,7 @@ export async function pushChangedLimits(parts: RepairParts, shards: Shards): Pro
   // Asked before the tenants are: what changes meanwhile is met by the next pass.
   const { now_ms } = await parts.store.walkBounds(null);
   await pushLimitsAfter(parts, upto - OVERLAP_MS);
-  for (const shard of shards.keys()) await parts.queue.advanceIndex(shard, { limitsUptoMs: now_ms });
+  for (const [shard, { epoch }] of shards) await parts.queue.advanceLimits(shard, epoch, now_ms);
 }
 
 /** Pushes the limits of all tenants that were changed after a time. */
