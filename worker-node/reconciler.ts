@@ -1,4 +1,5 @@
 import { log, messageOf } from "../shared/log.ts";
+import { ColdError } from "../shared/queue/queue.ts";
 import { DueWalk } from "./repairs/due-walk.ts";
 import { indexShards } from "./repairs/index-shards.ts";
 import { RingWalk, pushChangedLimits } from "./repairs/limits.ts";
@@ -8,12 +9,14 @@ import { TakeBack } from "./repairs/take-back.ts";
 
 const PERIOD_MS = 5_000;
 const LOCK_MS = 15_000;
-const LOCK = "reconciler";
 
 /**
  * Finds what nothing else will ever touch again, and gives it back its wake-up: PROTOCOL.md section 7. One at a time
- * in the fleet, by a row of `locks`; two at once would be harmless, as every repair is a conditional statement or an
+ * in the fleet, by rows of `locks`; two at once would be harmless, as every repair is a conditional statement or an
  * idempotent verb. A pass costs what has changed and what is broken, never the backlog.
+ *
+ * There is a row for what needs Postgres alone, whose reconciler has to go on looking, and one for the queue, which
+ * goes round: who cannot reach Redis leaves it to others.
  */
 export class Reconciler {
   readonly repairs: Repairs = {
@@ -33,6 +36,8 @@ export class Reconciler {
   #timer: NodeJS.Timeout | undefined;
   #passing: Promise<void> | null = null;
   #again = false;
+  /** Until then the queue is left to others, as it was out of reach from here. */
+  #leftUntilMs = -Infinity;
 
   /** Runs that the last walk found to have been forgotten for more than a minute. */
   get lateRuns(): number {
@@ -75,7 +80,41 @@ export class Reconciler {
   }
 
   async #pass(): Promise<void> {
-    if (!(await this.#takeBackRuns())) return;
+    await this.#takeBackRuns();
+    await this.#repairQueue();
+  }
+
+  /** What needs Postgres alone. */
+  async #takeBackRuns(): Promise<void> {
+    let mine = false;
+    try {
+      const taken = await this.#takeLock("reconciler", LOCK_MS);
+      if (taken) await this.#takeBack.pass();
+      mine = taken;
+    } finally {
+      if (!mine) this.#takeBack.forget();
+    }
+  }
+
+  async #repairQueue(): Promise<void> {
+    if (performance.now() < this.#leftUntilMs) return;
+    let done = false;
+    try {
+      if (!(await this.#takeLock("queue", LOCK_MS))) return;
+      await this.#showQueue();
+      done = true;
+    } catch (error) {
+      // A queue that answers is no reason: it has lost its memory meanwhile.
+      if (error instanceof ColdError) throw error;
+      this.#leftUntilMs = performance.now() + PERIOD_MS;
+      await this.#takeLock("queue", 0);
+      throw error;
+    } finally {
+      if (!done) this.#dueWalk.forget();
+    }
+  }
+
+  async #showQueue(): Promise<void> {
     const { shards, rebuilt } = await indexShards(this.#parts);
     if (rebuilt) this.#dueWalk.forget();
     await pushChangedLimits(this.#parts, shards);
@@ -84,19 +123,8 @@ export class Reconciler {
     await this.#strayWalk.pass(shards);
   }
 
-  /** What needs Postgres alone. False: another is the reconciler now. */
-  async #takeBackRuns(): Promise<boolean> {
-    let mine = false;
-    try {
-      const taken = await this.#parts.store.takeLock(LOCK, this.#parts.owner, LOCK_MS);
-      if (taken) await this.#takeBack.pass();
-      mine = taken;
-    } finally {
-      if (!mine) {
-        this.#takeBack.forget();
-        this.#dueWalk.forget();
-      }
-    }
-    return mine;
+  /** False: another has it. */
+  #takeLock(name: string, ms: number): Promise<boolean> {
+    return this.#parts.store.takeLock(name, this.#parts.owner, ms);
   }
 }

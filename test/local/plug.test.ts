@@ -152,8 +152,9 @@ test("runs finish and a stream shows each event once, whatever is killed on the 
   for (const [nameFor, pidFor] of plugs) {
     const one = await run();
     accepted.push(one);
-    streams.push(watch(one.stream_url, 75_000));
-    await until(() => workerOf(one.run_id) !== "", 15_000, `${one.run_id} is taken`);
+    streams.push(watch(one.stream_url, 200_000));
+    // What was accepted while the queue was away is shown to it within a minute, whatever else happens.
+    await until(() => workerOf(one.run_id) !== "", 60_000, `${one.run_id} is taken`);
     const [name, victim] = [nameFor(workerOf(one.run_id)), pidFor(workerOf(one.run_id))];
     const isBack = (): boolean => pidFor(name) !== victim && isRunning(pidFor(name));
     process.kill(victim, "SIGKILL");
@@ -170,7 +171,7 @@ test("runs finish and a stream shows each event once, whatever is killed on the 
     expect(await answer.json()).toMatchObject({ status: "completed" });
   }
   expect(facts().api_base).toBe(before.api_base);
-}, 120_000);
+}, 300_000);
 
 // Red when: startPostgres leaves the backends alone.
 test("Postgres comes back also while a query of the killed one goes on", async () => {

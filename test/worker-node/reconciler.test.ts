@@ -14,6 +14,7 @@ import { acme, beatOf, entryOf, openStore } from "../store/world.ts";
 import type { Store } from "../store/world.ts";
 
 const lanes = { default: 100 };
+const unreachable = async (): Promise<never> => Promise.reject(new Error("connection refused"));
 let store: Store;
 let service: Service;
 let redis: Redis;
@@ -55,6 +56,21 @@ const claim = async (slots = 100): Promise<RunId[]> =>
 
 test("a run whose edge died after the commit is shown to the queue", async () => {
   await pass();
+  const run = await store.accept();
+  await late(run, 3);
+  await pass();
+  expect(await claim()).toEqual([run]);
+});
+
+// Red when: who repairs the queue keeps that to himself although he cannot reach it.
+test("a run is shown to the queue also when who repaired it so far is cut off from Redis", async () => {
+  const cut: Queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
+  const parts = { store: state, isolation: true };
+  const first = new Reconciler({ ...parts, owner: newIncarnation("cut"), queue: cut });
+  for (let i = 0; i < 2; i++) {
+    first.passSoon();
+    await first.stop();
+  }
   const run = await store.accept();
   await late(run, 3);
   await pass();
