@@ -8,6 +8,7 @@ import { openDatabase } from "./database.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
 import { queueOf } from "./redis.ts";
+import { Combiner } from "./intake/combiner.ts";
 import type { EdgeQueue } from "./redis.ts";
 
 /** What the routes ask of the world, for one request. */
@@ -27,6 +28,17 @@ export type Services = {
 
 export type ServicesOf = (env: Env, after: (work: Promise<unknown>) => void) => Services;
 
+const combiners = new WeakMap<Config, Combiner<NewRun, Outcome>[]>();
+
+/** For each queue shard what lets the requests of this isolate share their calls to its intake. */
+function combinersOf(config: Config): Combiner<NewRun, Outcome>[] {
+  const known = combiners.get(config);
+  if (known) return known;
+  const fresh = Array.from({ length: config.QUEUE_SHARDS }, () => new Combiner<NewRun, Outcome>());
+  combiners.set(config, fresh);
+  return fresh;
+}
+
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, after: (work: Promise<unknown>) => void): Services {
   const config = readConfig(env);
@@ -43,7 +55,10 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
     async accept(run) {
       const shard = queueShardOf(run.tenant_id, queue.shards);
       try {
-        return await env.INTAKE.getByName(`i${shard}`).accept(run);
+        const call = (runs: NewRun[]) => env.INTAKE.getByName(`i${shard}`).accept(runs);
+        const combiner = combinersOf(config)[shard];
+        if (!combiner) throw new Error(`there is no shard ${shard}`);
+        return await combiner.ask(run, call, after);
       } catch (cause) {
         // The object was moved or is overloaded; nobody knows what it had committed.
         const detail =

@@ -33,7 +33,7 @@ export class IntakeShard extends DurableObject<Env> {
   }
 
   /** Called over RPC by the stateless part of the edge. */
-  accept(run: NewRun): Promise<Outcome> {
-    return this.#intake.accept(run);
+  accept(runs: NewRun[]): Promise<Outcome[]> {
+    return Promise.all(runs.map((run) => this.#intake.accept(run)));
   }
 }

@@ -74,7 +74,8 @@ export function requestBytes(
   return Buffer.from(`${method} ${path} HTTP/1.1\r\n${head.join("")}\r\n${body}`);
 }
 
-async function run(load: Load, forMs: number): Promise<{ latenciesMs: number[]; seconds: number }> {
+/** Sends for so long. @returns how long each answer took */
+export async function run(load: Load, forMs: number): Promise<{ latenciesMs: number[]; seconds: number }> {
   const sockets = await Promise.all(Array.from({ length: load.clients }, () => connected(load.port)));
   const startedMs = performance.now();
   try {

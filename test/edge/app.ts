@@ -6,6 +6,7 @@ import { Intake } from "../../edge/intake/intake.ts";
 import { queueOf } from "../../edge/redis.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
+import type { NewRun } from "../../shared/contracts/run.ts";
 import { SMOKE, startWorld, type World } from "./world.ts";
 
 export type CallOptions = {
@@ -45,7 +46,8 @@ export async function startApp(
     ask: (question) => question(world.sql),
     after: (work) => void pending.push(work),
   });
-  const env = { ...variables, INTAKE: { getByName: () => intake } };
+  const accept = (runs: NewRun[]) => Promise.all(runs.map((run) => intake.accept(run)));
+  const env = { ...variables, INTAKE: { getByName: () => ({ accept }) } };
   const context = {
     waitUntil: (work: Promise<unknown>) => void pending.push(work),
     passThroughOnException() {},

@@ -65,6 +65,7 @@ export class Life {
         status: null,
         wake_ms: null,
         signals: this.claimed.signals,
+        waits: [],
         error: null,
         dead_letter: null,
         ...changes,
