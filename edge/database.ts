@@ -4,18 +4,24 @@ import type { Sql } from "../shared/store/sql.ts";
 import { readConfig } from "./env.ts";
 import type { Env } from "./env.ts";
 
-/** A database that has not let us in by then is away. */
-const CONNECT_MS = 1_000;
+/** A database that has not let us in by then is away: who asks hears it within a second. */
+const CONNECT_MS = 850;
+
+/** A kept connection that has not answered for so long may be dead without our having been told. */
+const DOUBT_MS = 450;
+
+/** Then a new one is tried, and must be let in within so long. */
+const PROBE_MS = 400;
 
 /**
  * Postgres through Hyperdrive, for one request: a socket cannot be used by another, and the runtime closes it with
- * the request. Queries are rejected when nobody has let us in within a second.
+ * the request. Queries are rejected when nobody has let us in within `connectMs`.
  *
  * The driver's own `connect_timeout` is not enough: it connects again, without a pause and for ever, when a
  * connection is closed cleanly before it was ready (which is what a proxy does whose database is gone).
  */
-export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
-  const timer = setTimeout(() => void close(sql), CONNECT_MS);
+export function openDatabase(env: Env, max = 5, onclose = () => {}, connectMs = CONNECT_MS): Sql {
+  const timer = setTimeout(() => void close(sql), connectMs);
   const sql = postgres(env.HYPERDRIVE.connectionString, {
     ...connectionOptions,
     prepare: readConfig(env).PREPARE_STATEMENTS,
@@ -30,7 +36,8 @@ export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
 
 /**
  * Postgres for an object that lives longer than a request: connections are kept. A pool that has lost one is not
- * asked again, so that what comes next is told within a second when nobody lets us in.
+ * asked again, so that what comes next is told within a second when nobody lets us in. A question that takes long is
+ * no proof of anything; that nobody new is let in meanwhile is.
  */
 export class KeptDatabase {
   readonly #env: Env;
@@ -48,19 +55,34 @@ export class KeptDatabase {
   /** @throws the driver's error; `isDatabaseAway` of it when there was no answer */
   async ask<Answer>(question: (sql: Sql) => Promise<Answer>): Promise<Answer> {
     const sql = (this.#sql ??= this.#open());
-    const timer = setTimeout(() => this.#drop(sql), this.#answerMs);
+    const timers = [
+      setTimeout(() => void this.#probe(sql), DOUBT_MS),
+      setTimeout(() => this.#drop(sql), this.#answerMs),
+    ];
     try {
       return await question(sql);
     } catch (error) {
       if (isDatabaseAway(error)) this.#drop(sql);
       throw error;
     } finally {
-      clearTimeout(timer);
+      for (const timer of timers) clearTimeout(timer);
     }
   }
 
   close(): void {
     if (this.#sql) this.#drop(this.#sql);
+  }
+
+  /** Drops a pool when its database lets nobody in. */
+  async #probe(sql: Sql): Promise<void> {
+    const probe = openDatabase(this.#env, 1, () => {}, PROBE_MS);
+    try {
+      await probe`select`;
+    } catch (error) {
+      if (isDatabaseAway(error)) this.#drop(sql);
+    } finally {
+      await close(probe);
+    }
   }
 
   #open(): Sql {

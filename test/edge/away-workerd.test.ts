@@ -16,11 +16,10 @@ const RUN = "/api/v2/orchestrations/orch_smoke/run";
 const at = (run: string, rest: string) => `/api/v2/orchestrations/runs/${run}/${rest}`;
 
 describe.each(["refuse", "hang"] as const)("while Postgres is away (%s)", (mode) => {
-  // The first finds the intake's kept connection hung, and nobody told it so: its question's time has to run out.
-  test("everything answers 503 database_away with Retry-After within 1.5 s, the first within 2.5 s", async () => {
+  // Red when: `KeptDatabase` does not probe: the first finds the intake's kept connection hung, and nobody told it so.
+  test("everything answers 503 database_away with Retry-After, within about a second", async () => {
     const run = await edge.start();
     edge.postgres.set(mode);
-    let withinMs = 2_500;
     for (const [method, path, body] of [
       ["POST", RUN, {}],
       ["GET", at(run, "status"), undefined],
@@ -33,8 +32,7 @@ describe.each(["refuse", "hang"] as const)("while Postgres is away (%s)", (mode)
       const begun = performance.now();
       const answer = await edge.call(method, path, { ...(body && { body }) });
       const tookMs = Math.round(performance.now() - begun);
-      expect([path, answer.status, tookMs < withinMs || tookMs]).toEqual([path, 503, true]);
-      withinMs = 1_500;
+      expect([path, answer.status, tookMs < 1_500 || tookMs]).toEqual([path, 503, true]);
       expect(answer.headers.get("retry-after")).toBe("2");
       expect(await answer.json()).toMatchObject({ code: "database_away" });
     }
