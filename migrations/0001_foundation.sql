@@ -123,7 +123,7 @@ create table runs (
 create index runs_due on runs (wake_at, run_id) where status in ('queued', 'paused');
 create index runs_owned on runs (owner) where status = 'running';
 -- A tenant's queue, counted and in the order of its wake-ups.
-create index runs_queued on runs (tenant_id, wake_at) where status = 'queued';
+create index runs_queued on runs (tenant_id, lane, wake_at) where status = 'queued';
 create index runs_by_tenant on runs (tenant_id, run_id);
 create index runs_by_parent on runs (parent_run_id) where parent_run_id is not null;
 create index runs_ended on runs (ended_at) where ended_at is not null;

@@ -33,6 +33,12 @@ create table waits (
   child_run_id text,
   primary key (run_id, wait_id)
 );
+-- Who waits for a run that ends: asked at every end, so both are as small as can be.
+create index waits_for_child on waits (child_run_id) where answered_at is null;
+-- `runs` is as empty as it was made, in this very transaction or a moment before it.
+-- squawk-ignore require-concurrent-index-creation
+create index runs_of_parents on runs (run_id) include (parent_run_id, parent_wait_id)
+  where parent_wait_id is not null and ended_at is null;
 
 -- How many more runs a tenant may queue, while nobody else can queue one of its runs.
 --
@@ -51,12 +57,12 @@ begin
   return room - (select count(*) from runs where tenant_id = p_tenant and status = 'queued');
 end $$;
 
--- The runs that may be claimed straight from here, at most p_slots: those of silent workers, then each tenant's next
--- ones, as far as its limit of running ones allows, the tenants in turn.
+-- The runs of these lanes that may be claimed straight from here, at most p_slots: those of silent workers, then each
+-- tenant's next ones, as far as its limit of running ones allows, the tenants in turn.
 --
 -- Nothing while any worker can reach the queue: it counts slots there, and would not know of those given out here.
 -- Whoever asks holds the row `direct` until his transaction ends, so that two do not count the same free slot.
-create function claimable_runs(p_slots integer) returns setof text
+create function claimable_runs(p_slots integer, p_lanes text[]) returns setof text
 language plpgsql volatile as $$
 begin
   insert into locks (name, holder, until) values ('direct', 'claim', now())
@@ -81,21 +87,23 @@ begin
       select q.run_id, q.tenant_id, q.wake_at
       from waiting w
       join free f using (tenant_id)
+      cross join unnest(p_lanes) l(lane)
       cross join lateral (
         select r.run_id, r.tenant_id, r.wake_at from runs r
-        where r.tenant_id = w.tenant_id and r.status = 'queued' and r.wake_at <= now()
+        where r.tenant_id = w.tenant_id and r.lane = l.lane and r.status = 'queued' and r.wake_at <= now()
         order by r.wake_at, r.run_id limit f.slots
       ) q
       union all
       (select r.run_id, r.tenant_id, r.wake_at from runs r
-       where r.status = 'paused' and r.wake_at <= now() order by r.wake_at, r.run_id limit p_slots)
+       where r.status = 'paused' and r.lane = any(p_lanes) and r.wake_at <= now()
+       order by r.wake_at, r.run_id limit p_slots)
     ), placed as (
       select d.run_id, d.wake_at, f.slots,
         row_number() over (partition by d.tenant_id order by d.wake_at, d.run_id) as place
       from due d join free f using (tenant_id)
     ), abandoned as (
       select r.run_id, r.wake_at from runs r
-      where r.status = 'running' and not exists (
+      where r.status = 'running' and r.lane = any(p_lanes) and not exists (
         select from workers w where w.incarnation = r.owner
           and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - interval '12 seconds')
       order by r.wake_at, r.run_id limit p_slots

@@ -85,7 +85,9 @@ export class Worker {
     for (const { stop } of left) stop.abort(new Stop("drain", "the worker is shutting down"));
     await Promise.race([this.#allDone(), sleep(2_000)]);
     if (left.length > 0) await this.#handBack(left);
-    await Promise.race([Promise.all(this.#loops), sleep(LONGEST_WAIT_MS + 1_000)]);
+    // What waits for work claims no more.
+    const claims = this.#loops.filter((_, shard) => !this.#waiting.has(shard));
+    await Promise.race([Promise.all(claims), sleep(LONGEST_WAIT_MS + 1_000)]);
     await this.#finishEnded();
   }
 
@@ -193,7 +195,8 @@ export class Worker {
     if (nowMs - (this.#awaySinceMs.get(shard) ?? nowMs) < REDIS_AWAY_MS) return;
     if (nowMs - this.#claimedDirectlyMs < DIRECT_PAUSE_MS) return;
     this.#claimedDirectlyMs = nowMs;
-    for (const run of await this.#parts.store.claimDirectly(this.#parts.owner, free)) {
+    const { store, owner } = this.#parts;
+    for (const run of await store.claimDirectly(owner, free, this.#lanesWithRoom())) {
       // It was taken from us as stuck, and nobody but us could take it: the old execution first has to go.
       const old = this.#running.get(run.run_id);
       old?.stop.abort(new Stop("lost", "the run was taken back"));

@@ -48,11 +48,16 @@ export function claimRuns(sql: Sql, owner: string, runs: readonly RunId[]): Prom
 }
 
 /**
- * Claims up to `slots` due runs without a queue: while Redis is away. The tenants' limits are counted here, by one
+ * Claims up to `slots` due runs of these lanes without a queue: while Redis is away. The tenants' limits are counted here, by one
  * claimer at a time; between tenants they take turns.
  */
-export function claimDirectly(sql: Sql, owner: string, slots: number): Promise<ClaimedRun[]> {
-  return claimFrom(sql, owner, sql`select claimable_runs(${slots})`);
+export function claimDirectly(
+  sql: Sql,
+  owner: string,
+  slots: number,
+  lanes: readonly Lane[],
+): Promise<ClaimedRun[]> {
+  return claimFrom(sql, owner, sql`select claimable_runs(${slots}, ${pgArray(lanes)}::text[])`);
 }
 
 async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Promise<ClaimedRun[]> {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
 import { ClaimedRun, RunLook, claimDirectly, claimRuns, handBack, lookUp, readPinned } from "./claim.ts";
+import { Lane } from "../contracts/run.ts";
 import { readDefinition } from "./definitions.ts";
 import { NewEntry, findCommitted, flush } from "./journal.ts";
 import { takeLock } from "./locks.ts";
@@ -56,7 +57,7 @@ const Stored = z.object({ owner: z.string(), version: z.number(), definition: z.
 const verbs = {
   claim: verb(z.tuple([Incarnation, runIds]), z.array(ClaimedRun), claimRuns),
   claimDirectly: verb(
-    z.tuple([Incarnation, z.number().int().min(1).max(1_000)]),
+    z.tuple([Incarnation, z.number().int().min(1).max(1_000), z.array(Lane)]),
     z.array(ClaimedRun),
     claimDirectly,
   ),

@@ -7,14 +7,16 @@ import type { StateStore } from "../../shared/store/state.ts";
 import { readConfig } from "../../worker-node/config.ts";
 import { startWorker } from "../../worker-node/start.ts";
 import type { Seams } from "../../worker-node/start.ts";
-import { POINTS_FOLDER, dieAt } from "./points.ts";
-import type { Point } from "./points.ts";
+import { POINTS_FOLDER, takePoint } from "./points.ts";
+import type { WorkerPoint } from "./points.ts";
 
 const folder = z.string().min(1).parse(process.env[POINTS_FOLDER]);
-const die = (point: Point): void => dieAt(folder, point);
+const die = (point: WorkerPoint): void => {
+  if (takePoint(folder, point)) process.kill(process.pid, "SIGKILL");
+};
 
 /** Runs that this process has parked or handed back and not released yet, with the point at which it would die. */
-const unreleased = new Map<string, Point>();
+const unreleased = new Map<string, WorkerPoint>();
 
 const seams: Seams = {
   show: (show) => (entries) => {
@@ -46,6 +48,7 @@ const seams: Seams = {
       return committed;
     },
     async handBack(...args) {
+      die("drained_unreturned");
       const runs = await store.handBack(...args);
       for (const run of runs) unreleased.set(run, "handed_back_unreleased");
       return runs;
@@ -90,7 +93,7 @@ const seams: Seams = {
 function before(verb: string | undefined, args: string[]): void {
   if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) die("ended_unfinished");
   if (verb === "index" && args[0] === "begin") die("rebuild_unbegun");
-  if (verb === "index" && args[0] === "advance" && args[2] === "1") die("walk_shown");
+  if (verb === "index" && args[0] === "walk") die("walk_shown");
   if (verb !== "release") return;
   for (const arg of args) {
     const point = unreleased.get(arg);

@@ -68,6 +68,7 @@ function sound(): Evidence {
         id: "r1",
         tenant: "acme",
         orchestration: "o",
+        priority: 0,
         key: "k1",
         accepted: [RUN, RUN],
         unknown: false,

@@ -30,6 +30,7 @@ export class Clients {
   readonly #random: Random;
   readonly #accepted: (run: string) => void;
   readonly #underWay = new Set<Promise<void>>();
+  #turn: string[] = [];
   #on = true;
   #made = 0;
 
@@ -49,7 +50,7 @@ export class Clients {
         burstMs = performance.now() + BURST_EVERY_MS;
         for (let i = 0; i < BURST; i++) this.#start(flood.tenant_id);
       }
-      if (this.#random.chance(0.15)) this.#track(this.#retryOne());
+      if (this.#random.chance(0.4)) this.#track(this.#retryOne());
       await sleep(PERIOD_MS);
     }
     await Promise.all(this.#underWay);
@@ -69,7 +70,8 @@ export class Clients {
     const request: Request = {
       id,
       tenant,
-      orchestration: this.#random.pick(orchestrationNames),
+      orchestration: this.#draw(),
+      priority: this.#random.chance(0.5) ? 0 : Math.floor(this.#random.between(1, 11)),
       key: this.#random.chance(0.75) ? `key-${id}` : null,
       accepted: [],
       unknown: false,
@@ -80,13 +82,19 @@ export class Clients {
     this.#track(this.#post(request));
     // A client that is in doubt asks twice at once.
     if (request.key !== null && this.#random.chance(0.25)) this.#track(this.#post(request));
-    if (this.#random.chance(0.08)) this.#track(this.#cancel(request, this.#random.between(50, 4_000)));
+    if (this.#random.chance(0.1)) this.#track(this.#cancel(request, this.#random.between(50, 3_000)));
+  }
+
+  /** Each in its turn, in an order that changes: whatever a point needs is never away for long. */
+  #draw(): string {
+    if (this.#turn.length === 0) this.#turn = this.#random.shuffle(orchestrationNames);
+    return this.#turn.pop() ?? this.#random.pick(orchestrationNames);
   }
 
   async #post(request: Request): Promise<void> {
-    const { id, tenant, orchestration, key } = request;
+    const { id, tenant, orchestration, priority, key } = request;
     const headers = key === null ? {} : { "idempotency-key": key };
-    const body = { message: id, tenant_id: tenant, correlation_id: id, priority: 0 };
+    const body = { message: id, tenant_id: tenant, correlation_id: id, priority };
     for (let tries = 0; tries < TRIES; tries++) {
       const answer = await this.#call("POST", `/api/v2/orchestrations/${orchestration}/run`, body, headers);
       if (answer.status === 202) return this.#take(request, answer);

@@ -15,6 +15,7 @@ export type Request = {
   id: string;
   tenant: string;
   orchestration: string;
+  priority: number;
   key: string | null;
   accepted: string[];
   unknown: boolean;

@@ -5,6 +5,7 @@ import type { Link, LinkMode } from "./link.ts";
 import type { Random } from "./random.ts";
 import type { Memory } from "./stores.ts";
 import type { System } from "./system.ts";
+import { until } from "./until.ts";
 import type { Member } from "./workers.ts";
 
 /** What a fault needs: `chance` is drawn when the schedule is made, so a schedule is the same for the same seed. */
@@ -37,7 +38,11 @@ export type FaultKind = keyof typeof faults;
 /** One fault at a time has each part; who comes while it is had does nothing. */
 const busy = new WeakSet<object>();
 
-async function alone(part: object, work: () => Promise<void>): Promise<void> {
+export function isHad(part: object): boolean {
+  return busy.has(part);
+}
+
+export async function alone(part: object, work: () => Promise<void>): Promise<void> {
   if (busy.has(part)) return;
   busy.add(part);
   try {
@@ -47,7 +52,7 @@ async function alone(part: object, work: () => Promise<void>): Promise<void> {
   }
 }
 
-async function noted(
+export async function noted(
   log: FaultLog,
   kind: FaultKind,
   detail: string,
@@ -83,16 +88,16 @@ async function pause(system: System, random: Random, log: FaultLog): Promise<voi
   await stopWhile(oneAlive(system, random), "stop", () => sleep(ms), log);
 }
 
+/** Longer than a takeover takes. */
+const FROZEN_MS = 26_000;
+
 /** Until another has one of its runs: it comes back in the middle of them, and must not write a word. */
 async function freeze(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
   const own = member?.held ?? new Set<string>();
   const others = system.workers.filter((other) => other !== member);
   const untilTaken = async (): Promise<void> => {
-    for (let waitedMs = 0; waitedMs < 26_000; waitedMs += 100) {
-      if (others.some(({ held }) => [...held].some((run) => own.has(run)))) break;
-      await sleep(100);
-    }
+    await until(() => others.some(({ held }) => [...held].some((run) => own.has(run))), FROZEN_MS);
     await sleep(random.between(0, 1_000));
   };
   await stopWhile(member, "freeze", untilTaken, log);
@@ -137,19 +142,20 @@ async function isolate({ links }: System, random: Random, log: FaultLog): Promis
   await hold([random.pick(toRedis)], "cut", 13_000, log);
 }
 
-/** Holds links in a mode for a while. */
+/** Holds links in a mode for a while, or until `isOver`. */
 export async function hold(
   links: readonly Link[],
   mode: Exclude<LinkMode, "open">,
   ms: number,
   log: FaultLog,
+  isOver: () => boolean = () => false,
 ): Promise<void> {
   await Promise.all(
     links.map((link) =>
       alone(link, () =>
         noted(log, mode, `${link.name} for ${ms} ms`, mode !== "slow", async () => {
           link.set(mode);
-          await sleep(ms);
+          await until(isOver, ms);
           link.set("open");
         }),
       ),

@@ -15,8 +15,10 @@ beforeEach(async () => {
   far = createServer((socket) => {
     socket.on("error", () => {});
     socket.on("data", (bytes) => {
-      heard.push(String(bytes));
-      socket.write(`re ${String(bytes)}`);
+      const text = String(bytes);
+      heard.push(text);
+      // A commit takes its time.
+      setTimeout(() => socket.write(`re ${text}`), text.startsWith("commit") ? 40 : 0);
     });
   });
   far.listen(0, "127.0.0.1");
@@ -45,7 +47,12 @@ async function join(): Promise<{ socket: Socket; read: string[]; closed: () => b
   return { socket, read, closed: () => closed };
 }
 
-const settled = () => sleep(60);
+const settled = () => sleep(100);
+
+async function say(socket: Socket, text: string): Promise<void> {
+  socket.write(text);
+  await settled();
+}
 
 describe("a link", () => {
   test("carries both ways while it is open", async () => {
@@ -99,5 +106,45 @@ describe("a link", () => {
     socket.write("b");
     await sleep(400);
     expect(read.join(" ")).toBe("re a re b");
+  });
+
+  // Red when: a trap lets the question through, or springs for another question or before its time.
+  test("with a trap loses the question that it waits for, once its time has come", async () => {
+    let isTime = false;
+    link.traps.push({ asked: "commit", lost: "question", spring: () => isTime });
+    const { socket, read } = await join();
+    await say(socket, "commit 1");
+    isTime = true;
+    await say(socket, "look");
+    await say(socket, "commit 2");
+    expect([heard, read]).toEqual([
+      ["commit 1", "look"],
+      ["re commit 1", "re look"],
+    ]);
+  });
+
+  // Red when: the trap loses the question as well, or an answer to something else, or one of another connection.
+  test("with a trap for an answer lets the question through, and loses what is said to it", async () => {
+    link.traps.push({ asked: "commit", lost: "answer", spring: () => true });
+    const [one, other] = [await join(), await join()];
+    one.socket.write("commit");
+    await sleep(10);
+    await say(other.socket, "look");
+    await settled();
+    expect(heard).toEqual(["commit", "look"]);
+    expect([one.read, other.read]).toEqual([[], ["re look"]]);
+  });
+
+  test("with two traps for one question springs the one whose time has come", async () => {
+    const sprung: string[] = [];
+    const trap = (lost: "question" | "answer", isTime: boolean) => ({
+      asked: "commit",
+      lost,
+      spring: () => isTime && sprung.push(lost) > 0,
+    });
+    link.traps.push(trap("question", false), trap("answer", true));
+    const { socket, read } = await join();
+    await say(socket, "commit");
+    expect([heard, read, sprung]).toEqual([["commit"], [], ["answer"]]);
   });
 });

@@ -10,10 +10,18 @@ import { setTimeout as sleep } from "node:timers/promises";
  */
 export type LinkMode = "open" | "cut" | "hang" | "deaf" | "slow";
 
+/** Waits for a question with `asked` in it. It is `lost`, or its answer is, if `spring` says so when it sees those bytes. */
+export type Trap = { asked: string; lost: "question" | "answer"; spring(bytes: Buffer): boolean };
+
+/** What one connection has asked and not been answered yet, as far as a trap waits for the answer. */
+type Talk = { awaited: Trap[] };
+
 const SLOW_MS = 120;
 
 export class Link {
   readonly name: string;
+  /** Whoever springs one sees to it that the connection does not live on: it lacks a piece. */
+  readonly traps: Trap[] = [];
   readonly #port: number;
   readonly #server;
   readonly #sockets = new Set<Socket>();
@@ -64,8 +72,9 @@ export class Link {
     this.#keep(far);
     near.on("close", () => far.destroy());
     far.on("close", () => near.destroy());
-    void this.#carry(near, far, true);
-    void this.#carry(far, near, false);
+    const talk: Talk = { awaited: [] };
+    void this.#carry(near, far, talk, true);
+    void this.#carry(far, near, talk, false);
   }
 
   #keep(socket: Socket): void {
@@ -75,12 +84,19 @@ export class Link {
     socket.on("close", () => this.#sockets.delete(socket));
   }
 
-  async #carry(from: Socket, to: Socket, asking: boolean): Promise<void> {
+  #isCaught(talk: Talk, bytes: Buffer, asking: boolean): boolean {
+    const due = asking ? this.traps.filter(({ asked }) => bytes.includes(asked)) : talk.awaited;
+    if (due.length > 0) talk.awaited = asking ? due.filter(({ lost }) => lost === "answer") : [];
+    return due.some(({ lost, spring }) => (lost === "question") === asking && spring(bytes));
+  }
+
+  async #carry(from: Socket, to: Socket, talk: Talk, asking: boolean): Promise<void> {
     try {
       for await (const bytes of from) {
         if (this.#mode === "slow") await sleep(SLOW_MS);
         while (this.#mode === "hang") await this.#opened.promise;
         if (this.#mode === "deaf" && !asking) continue;
+        if (this.#isCaught(talk, bytes, asking)) continue;
         if (!to.write(bytes)) await once(to, "drain");
       }
       to.end();

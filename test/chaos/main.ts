@@ -18,21 +18,21 @@ import { readRedis, readTables } from "./evidence.ts";
 import type { Evidence } from "./evidence.ts";
 import { FaultLog } from "./fault-log.ts";
 import { pointNames } from "./points.ts";
+import { reachAll } from "./provoke.ts";
 import { randomOf } from "./random.ts";
 import { story, table, tell } from "./report.ts";
 import { follow, makeSchedule } from "./schedule.ts";
 import { startSystem } from "./system.ts";
 import type { System } from "./system.ts";
+import { setTraps } from "./traps.ts";
 import { Viewers } from "./viewers.ts";
 import { Watch } from "./watch.ts";
 
 /** Longest time to rest: the last takeover, the last lease, the last retry, the last reservation. */
 const REST_MS = 120_000;
 
-const LINGER_MS = 25_000;
-
 const Options = z.object({
-  minutes: z.coerce.number("--minutes is a number").min(0.1).max(600).default(2),
+  minutes: z.coerce.number("--minutes is a number").min(1).max(600).default(2),
   seed: z.coerce
     .number("--seed is a number")
     .int()
@@ -41,6 +41,7 @@ const Options = z.object({
 
 async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolean> {
   const system = await startSystem(seed);
+  tellTime("the system is up");
   const sql = postgres(system.postgres.url, { ...connectionOptions, max: 3 });
   try {
     const faults = new FaultLog();
@@ -48,16 +49,21 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
     const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) => watch.glance(run, seq));
     const clients = new Clients(system.api, randomOf(seed, "clients"), (run) => viewers.consider(run));
     const watching = Promise.all([watch.watch(), watch.watchPoints(system.points)]);
+    const edgeRestarts = await setTraps(system, faults);
     const sending = clients.send();
     await follow(makeSchedule(seed, minutes * 60_000), system, seed, faults, () => watch.rolledBack());
-    await untilReached(system);
+    tellTime("the faults are over");
+    await reachAll(system, sql, faults);
+    await Promise.all(edgeRestarts);
+    tellTime("all points were gone to");
     calm(system);
     clients.stop();
     await sending;
-    const restedMs = await untilAtRest(system, watch);
+    tellTime((await untilAtRest(system, watch)) ? "at rest" : "no rest in sight");
     await viewers.leave();
     watch.stop();
     await watching;
+    if (watch.samples === 0) throw new Error("nobody watched: not one look at Postgres had an answer");
 
     const tables = await readTables(sql);
     await viewers.readAll(tables.runs.map(({ run_id }) => run_id));
@@ -73,18 +79,10 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
       standing: watch.standing,
       calls: new Map([...system.model.calls, ...system.tool.calls]),
     };
-    return report(evidence, faults, system, restedMs, { minutes, seed });
+    return report(evidence, faults, system, { minutes, seed });
   } finally {
     await sql.end({ timeout: 1 });
     await system.stop();
-  }
-}
-
-/** Points that nobody has come by yet get a little longer, under load and without faults. */
-async function untilReached({ points }: System): Promise<void> {
-  for (let waitedMs = 0; waitedMs < LINGER_MS; waitedMs += 500) {
-    if (pointNames.every((point) => !points.isArmed(point))) return;
-    await sleep(500);
   }
 }
 
@@ -96,22 +94,21 @@ function calm(system: System): void {
   for (const member of system.workers) member.goOn();
 }
 
-/** @returns how long it took until no run was open and nothing was on the queue. */
-async function untilAtRest({ redis }: System, watch: Watch): Promise<number> {
-  const startedMs = performance.now();
-  for (let waitedMs = 0; waitedMs < REST_MS; waitedMs = performance.now() - startedMs) {
+/** Waits until no run is open and nothing on the queue. @returns whether it is so */
+async function untilAtRest({ redis }: System, watch: Watch): Promise<boolean> {
+  const endMs = performance.now() + REST_MS;
+  while (performance.now() < endMs) {
     await sleep(1_000);
     const { sizes } = await readRedis(redis.client);
-    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0) return waitedMs;
+    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0) return true;
   }
-  return REST_MS;
+  return false;
 }
 
 function report(
   evidence: Evidence,
   faults: FaultLog,
   system: System,
-  restedMs: number,
   { minutes, seed }: z.infer<typeof Options>,
 ): boolean {
   const hits = system.points.hits().map(({ point }) => point);
@@ -119,7 +116,6 @@ function report(
   const missed = pointNames.filter((point) => !hits.includes(point));
   const violations = check(evidence);
   console.log(table(evidence, faults, hits, system.deaths.length));
-  console.log(`at rest after ${Math.round(restedMs / 1_000)} s`);
   const good = violations.length === 0 && missed.length === 0 && evidence.runs.length > 0;
   if (good) return true;
   console.log(story(violations, evidence, faults));
@@ -130,6 +126,11 @@ function report(
   console.log(`\nWhat all processes said is in ${folder}`);
   console.log(`Again: npm run chaos -- --minutes ${minutes} --seed ${seed}`);
   return false;
+}
+
+/** Says how far it is: a run takes minutes. */
+function tellTime(what: string): void {
+  console.log(`${Math.round(performance.now() / 1_000)} s: ${what}`);
 }
 
 function logsOf({ workers, edge, rest }: System): [string, string[]][] {
@@ -143,9 +144,6 @@ function logsOf({ workers, edge, rest }: System): [string, string[]][] {
 const { values } = parseArgs({ options: { minutes: { type: "string" }, seed: { type: "string" } } });
 const options = Options.parse(values);
 console.log(`chaos: ${options.minutes} minutes, seed ${options.seed}`);
-const startedMs = performance.now();
 const good = await chaos(options);
-console.log(
-  `${good ? "All promises kept" : "FAILED"} after ${Math.round((performance.now() - startedMs) / 1_000)} s`,
-);
+tellTime(good ? "all promises kept" : "FAILED");
 process.exit(good ? 0 : 1);

@@ -41,7 +41,9 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
       .map(([kind, count]): [string, number] => [`fault ${kind}`, count]),
     ...pointNames.map((point): [string, string] => [
       `point ${point}`,
-      hits.includes(point) ? "reached" : `NOT REACHED: ${points[point]}`,
+      hits.includes(point)
+        ? `reached ${hits.filter((hit) => hit === point).length}`
+        : `NOT REACHED: ${points[point]}`,
     ]),
   ];
   return rows.map(([what, figure]) => `${what.padEnd(34)} ${figure}`).join("\n");

@@ -5,6 +5,8 @@ import type { Seen } from "./evidence.ts";
 import type { Random } from "./random.ts";
 
 const PAUSE_MS = 400;
+/** For a few hundred runs at rest it takes a second or two. */
+const READ_ALL_MS = 60_000;
 
 /** Is told of every frame when it comes: the run, and its number. */
 type Glance = (run: string, seq: number) => void;
@@ -39,12 +41,13 @@ export class Viewers {
   /** Reads each run from the first event to the last, a few at a time. */
   async readAll(runs: readonly string[]): Promise<void> {
     const todo = [...runs];
+    const late = AbortSignal.timeout(READ_ALL_MS);
     const one = async (): Promise<void> => {
       for (let run = todo.pop(); run !== undefined; run = todo.pop()) {
         const seen: Seen = { run, viewer: "final", frames: [], complete: false };
         this.seen.push(seen);
-        for (let tries = 0; tries < 5 && !seen.complete; tries++) {
-          await this.#connect(seen, AbortSignal.timeout(15_000));
+        for (let tries = 0; tries < 5 && !seen.complete && !late.aborted; tries++) {
+          await this.#connect(seen, AbortSignal.any([late, AbortSignal.timeout(15_000)]));
         }
       }
     };

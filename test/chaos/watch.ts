@@ -99,8 +99,8 @@ export class Watch {
     const known = new Set<string>();
     for (; this.#on; await sleep(PERIOD_MS)) {
       for (const { point, atMs } of points.hits()) {
-        if (known.has(point)) continue;
-        known.add(point);
+        if (known.has(`${point} ${atMs}`)) continue;
+        known.add(`${point} ${atMs}`);
         this.#faults.note("point", point, atMs, /^(rebuild|walk)_/.test(point) ? LOCK_LEFT_MS : 0);
       }
     }
@@ -110,7 +110,9 @@ export class Watch {
     const sql = this.#sql;
     const rows = await sql`
       select run_id, tenant_id, status, attempt, owner, event_seq, wake_at <= now() as due,
-        row_number() over (partition by tenant_id, status order by wake_at)::int as place
+        row_number() over (
+          partition by tenant_id, status order by wake_at > now(), queued_at - priority * interval '1 minute'
+        )::int as place
       from runs where status in ('queued', 'running', 'paused')`;
     return rows.map((row) => Row.parse(row));
   }

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { startFleet } from "./fleet.ts";
 import type { Fleet } from "./fleet.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { WorkerProcess } from "../services/worker-process.ts";
 import { startStateEdge } from "./state-edge.ts";
 
 let fleet: Fleet;
@@ -52,15 +54,23 @@ async function untilInStep(run: string, step: string): Promise<void> {
   throw new Error(`${run} never came to ${step}`);
 }
 
+/** Starts two workers and a run. @returns the one that has it, in the middle of its slow step */
+async function workerInStep(env: Record<string, string> = {}): Promise<{ run: RunId; first: WorkerProcess }> {
+  const workers = await Promise.all(["first", "second"].map((id) => fleet.startWorker(id, env)));
+  const run = await fleet.run("orch_slow");
+  await untilInStep(run, "slow");
+  const [row] = await fleet.sql`select worker_id from runs where run_id = ${run}`;
+  const first = workers[row?.worker_id === "first" ? 0 : 1];
+  if (!first) throw new Error("no such worker");
+  return { run, first };
+}
+
 // Red when: claim refuses silent owners, or the fold forgets results.
 test.each(["Postgres", "the edge"])(
   "another worker finishes the run of a killed one within 20 s, from its last checkpoint, by way of %s",
   async (way) => {
     const edge = way === "the edge" ? await startStateEdge(fleet) : null;
-    const first = await fleet.startWorker("first", edge?.env);
-    const run = await fleet.run("orch_slow");
-    await untilInStep(run, "slow");
-    await fleet.startWorker("second", edge?.env);
+    const { run, first } = await workerInStep(edge?.env);
     const killedMs = performance.now();
     await first.stop("SIGKILL");
     for (;;) {
@@ -93,10 +103,7 @@ test.each(["Postgres", "the edge"])(
 
 // Red when: `owner` and `attempt` are not in the fence of the flush.
 test("a worker that was stopped and comes back writes nothing into a run that was taken over", async () => {
-  const first = await fleet.startWorker("first");
-  const run = await fleet.run("orch_slow");
-  await untilInStep(run, "slow");
-  await fleet.startWorker("second");
+  const { run, first } = await workerInStep();
   first.process.kill("SIGSTOP");
   const row = await fleet.ended(run, 40_000);
   expect(row).toMatchObject({ status: "completed", attempt: 2 });
@@ -107,13 +114,11 @@ test("a worker that was stopped and comes back writes nothing into a run that wa
 }, 60_000);
 
 test("a worker that is told to stop hands its run back, and another has it within a second", async () => {
-  const first = await fleet.startWorker("first", { WORKER_DRAIN_SECONDS: "0" });
-  const run = await fleet.run("orch_slow");
-  await untilInStep(run, "slow");
-  await fleet.startWorker("second");
+  const { run, first } = await workerInStep({ WORKER_DRAIN_SECONDS: "0" });
+  const second = fleet.workers.find((worker) => worker !== first);
   const askedMs = performance.now();
   void first.stop("SIGTERM");
-  await fleet.workers[1]?.heard("run.claimed", (line) => line.run === run, 3_000);
+  await second?.heard("run.claimed", (line) => line.run === run, 3_000);
   expect(performance.now() - askedMs).toBeLessThan(3_500);
   const row = await fleet.ended(run, 25_000);
   expect(row).toMatchObject({ status: "completed", attempt: 2 });

@@ -33,9 +33,9 @@ export class Auditor {
         this.claimed(owner, before, claimed);
         return claimed;
       },
-      claimDirectly: (owner, slots) => {
+      claimDirectly: (owner, ...rest) => {
         const before = this.rowsOf(store.tables.runs.keys());
-        const claimed = store.claimDirectly(owner, slots);
+        const claimed = store.claimDirectly(owner, ...rest);
         this.claimed(owner, before, claimed);
         return claimed;
       },

@@ -68,19 +68,22 @@ export class Postgres implements Statements {
     return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
   }
 
-  claimDirectly(owner: string, slots: number): ClaimedRun[] {
+  claimDirectly(owner: string, slots: number, lanes: readonly string[]): ClaimedRun[] {
     const reaches = [...this.tables.workers.values()].some(
       (w) => w.redis_ok && w.beat_at >= this.now - 12_000,
     );
     if (reaches) return [];
     const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
-    const due = this.#all((row) => isWaiting(row) && (row.wake_at ?? 0) <= this.now).toSorted(byWake);
+    const isOurs = (row: RunRow): boolean => lanes.includes(row.lane);
+    const due = this.#all((row) => isOurs(row) && isWaiting(row) && (row.wake_at ?? 0) <= this.now).toSorted(
+      byWake,
+    );
     const placed = [...this.tables.tenants.values()].flatMap(({ tenant_id, max_concurrent_runs }) => {
       const free = Math.min(max_concurrent_runs - this.countOf(tenant_id, "running"), slots);
       const own = due.filter((row) => row.tenant_id === tenant_id).slice(0, Math.max(0, free));
       return own.map((row, place) => ({ row, place }));
     });
-    const abandoned = this.#all((row) => row.status === "running" && this.isSilent(row.owner));
+    const abandoned = this.#all((row) => isOurs(row) && row.status === "running" && this.isSilent(row.owner));
     placed.push(...abandoned.map((row) => ({ row, place: -1 })));
     placed.sort((a, b) => a.place - b.place || byWake(a.row, b.row));
     return this.claim(

@@ -113,7 +113,7 @@ export class Twins {
       case "claim":
         return store.claim(owner, runs);
       case "claimDirectly":
-        return store.claimDirectly(owner, act.slots);
+        return store.claimDirectly(owner, act.slots, ["default"]);
       case "lookUp":
         return store.lookUp(runs);
       case "handBack":
@@ -239,6 +239,7 @@ export class Twins {
         usage: each.kind === "turn" ? [call] : [],
         wake_ms: each.kind === "park" ? 7_000 : null,
         signals: row.signals - each.signalsBehind,
+        waits: [],
         error: status === "failed" ? "{}" : null,
         dead_letter: status === "failed" ? failed : null,
       },

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TenantId } from "../../shared/contracts/ids.ts";
+import { Lane } from "../../shared/contracts/run.ts";
 import { claimDirectly } from "../../shared/store/claim.ts";
 import { acceptRuns } from "../../shared/store/runs.ts";
+import { pgArray } from "../../shared/store/sql.ts";
 import { newRun, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -54,9 +56,9 @@ describe("a claim straight from the database", () => {
     const tenant_id = await tenant("held", { concurrent: 3 });
     await acceptRuns(store.sql, [newRun({ tenant_id })], "here");
     const alone = await store.worker("alone");
-    expect(await claimDirectly(store.sql, alone, 5)).toEqual([]);
+    expect(await claimDirectly(store.sql, alone, 5, Lane.options)).toEqual([]);
     await cutOff();
-    expect(await claimDirectly(store.sql, alone, 5)).toHaveLength(1);
+    expect(await claimDirectly(store.sql, alone, 5, Lane.options)).toHaveLength(1);
   });
 
   // Red when: claimable_runs looks at queued runs alone.
@@ -67,8 +69,24 @@ describe("a claim straight from the database", () => {
     await store.sql`delete from workers where incarnation = ${owner}`;
     const heir = await store.worker("heir");
     await cutOff();
-    const claimed = await claimDirectly(store.sql, heir, 5);
+    const claimed = await claimDirectly(store.sql, heir, 5, Lane.options);
     expect(claimed.map((run) => [run.run_id, run.attempt, run.crash_count])).toEqual([[run_id, 2, 1]]);
+  });
+
+  // Red when: claimable_runs does not ask for the lane, of what is queued or of what is abandoned.
+  test("gives a worker runs of its own lanes only", async () => {
+    const tenant_id = await tenant("lanes", {});
+    const [bulk, quick] = [newRun({ tenant_id, lane: "bulk" }), newRun({ tenant_id, lane: "interactive" })];
+    await acceptRuns(store.sql, [bulk, quick], "here");
+    const { run_id: left, owner } = await store.running({ tenant_id, lane: "mail" });
+    await store.sql`delete from workers where incarnation = ${owner}`;
+    const worker = await store.worker("worker");
+    await cutOff();
+    const take = async (...lanes: Lane[]) =>
+      (await claimDirectly(store.sql, worker, 5, lanes)).map(({ run_id }) => run_id);
+    expect(await take("default", "interactive")).toEqual([quick.run_id]);
+    expect(await take("mail")).toEqual([left]);
+    expect(await take("bulk")).toEqual([bulk.run_id]);
   });
 
   test("never passes max_concurrent_runs, however many workers claim at once", async () => {
@@ -80,13 +98,15 @@ describe("a claim straight from the database", () => {
     );
     const owners = await Promise.all(Array.from({ length: 8 }, (_, i) => store.worker(`w${i}`)));
     await cutOff();
-    const claims = await Promise.all(owners.map((owner) => claimDirectly(store.sql, owner, 50)));
+    const claims = await Promise.all(
+      owners.map((owner) => claimDirectly(store.sql, owner, 50, Lane.options)),
+    );
     const mine = claims.flat().filter((run) => run.tenant_id === limited);
     expect(mine).toHaveLength(3);
     expect(new Set(mine.map((run) => run.run_id)).size).toBe(3);
     const late = await store.worker();
     await cutOff();
-    expect(await claimDirectly(store.sql, late, 50)).toEqual([]);
+    expect(await claimDirectly(store.sql, late, 50, Lane.options)).toEqual([]);
   });
 
   // Red when: claimable_runs does not hold the row `direct` until its transaction ends.
@@ -98,8 +118,8 @@ describe("a claim straight from the database", () => {
     let waited = true;
     let later: Promise<unknown[]> = Promise.resolve([]);
     await store.sql.begin(async (tx) => {
-      await tx`select claimable_runs(1)`;
-      later = claimDirectly(store.sql, second, 5).finally(() => (waited = false));
+      await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
+      later = claimDirectly(store.sql, second, 5, Lane.options).finally(() => (waited = false));
       await new Promise((resolve) => setTimeout(resolve, 300));
       expect(waited).toBe(true);
       await tx`
@@ -119,7 +139,7 @@ describe("a claim straight from the database", () => {
     const [first, second] = [await runsOf(a, 6), await runsOf(b, 2)];
     const owner = await store.worker();
     await cutOff();
-    const claimed = await claimDirectly(store.sql, owner, 4);
+    const claimed = await claimDirectly(store.sql, owner, 4, Lane.options);
     expect(new Set(claimed.map((run) => run.run_id))).toEqual(new Set([...first.slice(0, 2), ...second]));
   });
 });

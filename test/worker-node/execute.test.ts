@@ -263,19 +263,26 @@ describe("a step that is left behind", () => {
   });
 });
 
-test("a result that Postgres will not take fails the step, and leaves nothing of it in the final state", async () => {
-  definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
-  const flush = truth.store.flush;
-  truth.store.flush = async (entries) => {
-    if (entries.some(({ kind }) => kind === "step")) throw new SqlError("22021");
-    return flush(entries);
-  };
-  generate = async () => "unstorable";
-  const { run, ending } = begin();
-  expect(await ending).toEqual({ is: "ended" });
-  expect(errorOf(run)).toContain("result_rejected");
-  expect(truth.of(run.run_id).at(-1)?.events).not.toContain("unstorable");
-});
+// Red when: what the run comes to by a result is kept before the result is.
+test.each([
+  ["fails the step", [{ id: "b", ...print }]],
+  ["that was the last one fails the run", []],
+])(
+  "a result that Postgres will not take %s, and leaves nothing of it in the final state",
+  async (_, after) => {
+    definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: after[0]?.id ?? null }, ...after);
+    const flush = truth.store.flush;
+    truth.store.flush = async (entries) => {
+      if (entries.some(({ output }) => output?.includes("unstorable"))) throw new SqlError("22021");
+      return flush(entries);
+    };
+    generate = async () => "unstorable";
+    const { run, ending } = begin();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(errorOf(run)).toContain("result_rejected");
+    expect(truth.of(run.run_id).at(-1)?.events).not.toContain("unstorable");
+  },
+);
 
 // Red when: usage is committed only with a result or a turn.
 test("what a model answered in a try that failed is charged with the entry that ends the run", async () => {
