@@ -12,6 +12,8 @@ export const LEASE_MS = 15_000;
 const PERIOD_MS = 5_000;
 /** A worker that has had no confirmation for so long may have lost its runs: it asks before it touches the world. */
 const FRESH_MS = 12_000;
+/** For so long after the queue was found again it counts as reached: by then its first claim has been answered. */
+const FOUND_MS = 10_000;
 
 /** A run in this worker's hands. */
 export type Held = {
@@ -38,6 +40,7 @@ export class Leases {
   readonly #self: () => Omit<Beat, "incarnation">;
   readonly #onCold: (shard: number) => void;
   #confirmedMs = -Infinity;
+  #foundMs = -Infinity;
   #beating: Promise<void> | null = null;
   /** Runs that Postgres said are ours in the last beat, and that nobody here executes, with their attempts. */
   #strays = new Map<RunId, number>();
@@ -78,11 +81,31 @@ export class Leases {
     return this.#beating;
   }
 
+  /**
+   * Says that the queue answers, before anything is claimed from it. When it resolves, nobody claims without the queue
+   * any more, and what was claimed so is committed: it can be read, and the queue be told of it.
+   * @throws the store's error
+   */
+  async announceQueue(): Promise<void> {
+    this.#foundMs = performance.now();
+    // A beat on its way may say the contrary.
+    await this.#beating;
+    await this.#store.beat(this.#told());
+    // Claims without the queue hold this row, and look at the beats when they have it.
+    await this.#store.takeLock("direct", this.#owner, 0);
+  }
+
+  #told(): Beat {
+    const self = this.#self();
+    const isFound = performance.now() - this.#foundMs < FOUND_MS;
+    return { ...self, incarnation: this.#owner, redis_ok: self.redis_ok || isFound };
+  }
+
   async #beatOnce(): Promise<void> {
     const askedMs = performance.now();
     let owned: OwnedRun[];
     try {
-      owned = await this.#store.beat({ incarnation: this.#owner, ...this.#self() });
+      owned = await this.#store.beat(this.#told());
     } catch (error) {
       if (!this.postgresAway) log.warn("worker.beat_failed", { message: messageOf(error) });
       this.postgresAway = true;
@@ -92,14 +115,27 @@ export class Leases {
     this.#confirmedMs = askedMs;
     const byRun = new Map(owned.map((run) => [run.run_id, run]));
     this.#owned = new Set(byRun.keys());
+    const gone: Job[] = [];
     for (const [run, held] of this.held) {
       const mine = byRun.get(run);
       // A run that was claimed after the question is rightly missing from the answer.
       if (held.sinceMs >= askedMs) continue;
+      if (!mine) gone.push(held.job);
       if (mine?.attempt !== held.attempt) held.lose();
       else if (mine.signals !== held.signals || mine.cancel) held.hear(mine);
     }
+    await this.#releaseGone(gone);
     await this.#handBackStrays(owned.filter((run) => !this.held.has(run.run_id)));
+  }
+
+  /** Runs that were taken from us: our leases in Redis would keep them from others until they lapse. */
+  async #releaseGone(jobs: readonly Job[]): Promise<void> {
+    if (jobs.length === 0) return;
+    // Whoever claims them reads in Postgres what they are now.
+    const ready = jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 }));
+    await this.#queue.release(ready, this.#owner).catch((error: unknown) => {
+      log.warn("lease.release_failed", { runs: jobs.length, message: messageOf(error) });
+    });
   }
 
   /** Owned in two beats and executed by nobody: the reply of a claim was lost. */

@@ -73,6 +73,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
     store,
     queue,
     isolation: config.ENABLE_TENANT_ISOLATION,
+    announceQueue: () => leases.announceQueue(),
   });
   const leases = new Leases({
     owner,

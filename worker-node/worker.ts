@@ -70,7 +70,10 @@ export class Worker {
   }
 
   start(): void {
-    this.#loops = Array.from({ length: this.#parts.queue.shards }, (_, shard) => this.#loop(shard));
+    const shards = Array.from({ length: this.#parts.queue.shards }, (_, shard) => shard);
+    // Nobody knows yet what the others have done without the queue.
+    for (const shard of shards) this.#awaySinceMs.set(shard, performance.now());
+    this.#loops = shards.map((shard) => this.#loop(shard));
   }
 
   /**
@@ -163,11 +166,15 @@ export class Worker {
 
   /** What the queue gives; null when it is away or cold. */
   async #askQueue(shard: number, free: number): Promise<Claim | null> {
-    const { store, queue, owner, onCold } = this.#parts;
+    const { store, queue, leases, owner, onCold } = this.#parts;
     const ended = this.#takeEnded(shard);
     try {
-      // Before the first claim: what was given out without it takes up slots that it does not know of.
-      if (this.#awaySinceMs.has(shard)) await holdRunning(store, queue);
+      if (this.#awaySinceMs.has(shard)) {
+        await queue.readIndex(shard); // does it answer, and know anything?
+        // Before the first claim: what was given out without it takes up slots that it does not know of.
+        await leases.announceQueue();
+        await holdRunning(store, queue);
+      }
       const claim = await queue.claim(
         shard,
         owner,

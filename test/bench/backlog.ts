@@ -48,7 +48,13 @@ try {
     1,
   );
   const store = stateStore(sql);
-  const reconciler = new Reconciler({ owner: newIncarnation("bench"), store, queue, isolation: true });
+  const reconciler = new Reconciler({
+    owner: newIncarnation("bench"),
+    store,
+    queue,
+    isolation: true,
+    announceQueue: async () => {},
+  });
   const pass = async (): Promise<number> => {
     const startedMs = performance.now();
     reconciler.passSoon();

@@ -33,6 +33,9 @@ export const history: fc.Arbitrary<History> = fc.record({
 /** What nothing else would touch again is repaired within so long. */
 const REPAIR_MS = 60_000;
 
+/** By then every request that was on its way when all was healed has committed, or never will. */
+const REQUEST_MS = 20_000;
+
 export type Ended = { violations: string[]; restMs: number; repairs: Repairs[]; lines: string[] };
 
 /** Lives through a history. `lines`: what happened, when it was asked for. */
@@ -46,6 +49,7 @@ export async function live(given: History, parts: Parts = soundParts, told = fal
     await world.clock.run(START_MS + CHAOS_MS);
     heal(world);
     const healedAtMs = world.clock.nowMs;
+    await world.clock.run(healedAtMs + REQUEST_MS, () => isAtRest(world));
     await world.clock.run(healedAtMs + REPAIR_MS + workOf(world), () => isAtRest(world));
     const restMs = world.clock.nowMs - healedAtMs;
     const violations = [...world.auditor.violations, ...violationsAtRest(world)];

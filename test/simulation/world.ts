@@ -121,7 +121,13 @@ export class World {
     const over = storeOver(this.network, process, this.postgresService, watched);
     const store = this.#parts.store(over, owner);
     const queue = new QueueOver(this.network, process, this.redisService, this.redis);
-    const reconciler = new Reconciler({ owner, store, queue, isolation: true });
+    const reconciler = new Reconciler({
+      owner,
+      store,
+      queue,
+      isolation: true,
+      announceQueue: () => leases.announceQueue(),
+    });
     const onCold = (): void => reconciler.passSoon();
     const self = () => ({
       worker_id: `w${slot}`,

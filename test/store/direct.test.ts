@@ -4,7 +4,10 @@ import { Lane } from "../../shared/contracts/run.ts";
 import { claimDirectly } from "../../shared/store/claim.ts";
 import { acceptRuns } from "../../shared/store/runs.ts";
 import { pgArray } from "../../shared/store/sql.ts";
-import { newRun, openStore } from "./world.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import { stateStore } from "../../shared/store/state.ts";
+import { Leases } from "../../worker-node/lease.ts";
+import { beatOf, newRun, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
 let store: Store;
@@ -44,6 +47,8 @@ describe("an accept that counts by itself", () => {
     expect(accepted.map((rows) => rows.size)).toEqual(batches.map((runs) => runs.length));
   });
 });
+
+const unreachable = async (): Promise<never> => Promise.reject(new Error("connection refused"));
 
 /** Workers as they are while Redis is away. */
 async function cutOff(): Promise<void> {
@@ -127,6 +132,30 @@ describe("a claim straight from the database", () => {
         where run_id = (select run_id from runs where tenant_id = ${limited} order by run_id desc limit 1)`;
     });
     expect(await later).toEqual([]);
+  });
+
+  // Red when: `announceQueue` does not take the row `direct`, or takes it before its beat.
+  test("is over, and the last one, when a worker has announced that the queue answers", async () => {
+    const tenant_id = await tenant("found", { concurrent: 1 });
+    await acceptRuns(store.sql, [newRun({ tenant_id }), newRun({ tenant_id })], "here");
+    const [away, found] = [await store.worker("away"), await store.worker("found")];
+    await cutOff();
+    const queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
+    const self = () => ({ ...beatOf(found), redis_ok: false });
+    const state = stateStore(store.sql);
+    const leases = new Leases({ owner: found, store: state, queue, self, onCold: () => {} });
+    let isAnnounced = false;
+    let announced = Promise.resolve();
+    await store.sql.begin(async (tx) => {
+      await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
+      announced = leases.announceQueue().then(() => void (isAnnounced = true));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(isAnnounced).toBe(false);
+    });
+    await announced;
+    expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);
+    await leases.beat();
+    expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);
   });
 
   test("takes the tenants in turn, and each tenant's oldest first", async () => {

@@ -51,7 +51,14 @@ function walkOver(queue: Queue): DueWalk {
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
   const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
-  return new DueWalk({ owner: newIncarnation("w"), store, queue, repairs, isolation: true });
+  return new DueWalk({
+    owner: newIncarnation("w"),
+    store,
+    queue,
+    repairs,
+    isolation: true,
+    announceQueue: async () => {},
+  });
 }
 
 // Red when: a walk that was under way goes on: its end would prove that Redis knows what it was shown before the loss.

@@ -22,6 +22,7 @@ function world() {
   };
   const handedBack: RunId[] = [];
   const held: RunId[] = [];
+  const released: RunId[] = [];
   const colds: number[] = [];
   let beats = 0;
   const store: StateStore = {
@@ -40,6 +41,9 @@ function world() {
     override async renew(shard: number) {
       if (said.cold) throw new ColdError(shard);
       return { lost: said.lost, unknown: said.unknown };
+    }
+    override async release(jobs: readonly Job[]) {
+      released.push(...jobs.map(({ run }) => run));
     }
     override async hold(jobs: readonly Job[]) {
       held.push(...jobs.map(({ run }) => run));
@@ -81,7 +85,7 @@ function world() {
     leases.held.set(run, each);
     return run;
   };
-  return { leases, said, handedBack, held, colds, heard, lost, take, beats: () => beats };
+  return { leases, said, handedBack, held, released, colds, heard, lost, take, beats: () => beats };
 }
 
 const mine = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
@@ -100,14 +104,16 @@ afterEach(() => {
 });
 
 describe("a beat", () => {
-  // Red when: the list of the beat is not compared with what is executed.
+  // Red when: the list of the beat is not compared with what is executed; or the lease of another's run is kept, or
+  // that of an attempt of our own given up.
   test("stops what Postgres does not name as ours, or names under another attempt", async () => {
-    const { leases, said, take, lost } = world();
+    const { leases, said, take, lost, released } = world();
     const [kept, gone, other] = [take(), take(), take()];
     await vi.advanceTimersByTimeAsync(1);
     said.owned = [mine(kept), mine(other, { attempt: 2 })];
     await leases.beat();
     expect(lost).toEqual([gone, other]);
+    expect(released).toEqual([gone]);
   });
 
   test("says nothing about a run that was claimed after its question", async () => {

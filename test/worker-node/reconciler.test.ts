@@ -34,7 +34,13 @@ beforeEach(async () => {
     1,
   );
   state = stateStore(store.sql);
-  reconciler = new Reconciler({ owner: newIncarnation("r"), store: state, queue, isolation: true });
+  reconciler = new Reconciler({
+    owner: newIncarnation("r"),
+    store: state,
+    queue,
+    isolation: true,
+    announceQueue: async () => {},
+  });
 });
 afterEach(async () => {
   vi.useRealTimers();
@@ -65,7 +71,7 @@ test("a run whose edge died after the commit is shown to the queue", async () =>
 // Red when: who repairs the queue keeps that to himself although he cannot reach it.
 test("a run is shown to the queue also when who repaired it so far is cut off from Redis", async () => {
   const cut: Queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
-  const parts = { store: state, isolation: true };
+  const parts = { store: state, isolation: true, announceQueue: async () => {} };
   const first = new Reconciler({ ...parts, owner: newIncarnation("cut"), queue: cut });
   for (let i = 0; i < 2; i++) {
     first.passSoon();

@@ -39,8 +39,12 @@ class Told extends Queue {
     ended: readonly RunId[],
   ): Promise<Claim> {
     await sleep(1);
+    told.push("claims");
     this.ended.push(...ended);
     return { runs: (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme })), nextMs: 60_000 };
+  }
+  override async readIndex() {
+    return { epoch: "1", walked: "", uptoMs: 0, full: true, limitsUptoMs: 0 };
   }
   override async finish(jobs: readonly JobName[]) {
     this.finished.push(...jobs.map(({ run }) => run));
@@ -63,6 +67,8 @@ let looks: Map<RunId, Partial<RunLook>>;
 let handedBack: RunId[];
 let wake: () => void;
 let waitedFor: (readonly Lane[])[];
+/** What the store heard before runs were claimed, in order. */
+let told: string[];
 /** How the one step of every run goes. */
 let step: (signal: AbortSignal) => Promise<string>;
 
@@ -70,6 +76,7 @@ beforeEach(() => open(["default"]));
 
 function open(lanes: readonly Lane[]): void {
   waitedFor = [];
+  told = [];
   truth = new Truth();
   queue = new Told();
   looks = new Map();
@@ -81,6 +88,18 @@ function open(lanes: readonly Lane[]): void {
   const definition = JSON.stringify({ id: "orch", name: "Orch", entry_step_id: "a", steps: [llm] });
   const store: StateStore = {
     ...truth.store,
+    beat: async ({ redis_ok }) => {
+      told.push(redis_ok ? "the queue answers" : "the queue is away");
+      return [];
+    },
+    takeLock: async (name) => {
+      told.push(`waits for ${name}`);
+      return true;
+    },
+    runningRuns: async () => {
+      told.push("asks what runs");
+      return [];
+    },
     orchestration: async () => definition,
     claim: async (_owner, runs) => {
       const got = await Promise.all(runs.map(async (run) => (await claims?.(run)) ?? null));
@@ -103,9 +122,14 @@ function open(lanes: readonly Lane[]): void {
     slots: 5,
     active: 0,
     loop_lag_ms: 0,
-    redis_ok: true,
   };
-  const leases = new Leases({ owner, store, queue, self: () => self, onCold: () => {} });
+  const leases = new Leases({
+    owner,
+    store,
+    queue,
+    self: () => ({ ...self, redis_ok: worker.queueReachable }),
+    onCold: () => {},
+  });
   queue.isHeld = (run) => leases.held.has(run);
   const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
   worker = new Worker({
@@ -323,4 +347,17 @@ describe("a worker that drains", () => {
     expect(handedBack).toEqual([run.run_id]);
     expect(worker.active).toBe(0);
   });
+});
+
+// Red when: a queue that answers again is claimed from before it knows of what was claimed without it.
+test("nothing is claimed from a queue that was away, or not seen yet, before nobody claims without it, and it knows what runs", async () => {
+  const found = ["the queue answers", "waits for direct", "asks what runs", "claims"];
+  worker.start();
+  await settled(() => expect(told).toEqual(found));
+  const { claim } = queue;
+  queue.claim = async () => Promise.reject(new Error("connection refused"));
+  wake();
+  await settled(() => expect(worker.queueReachable).toBe(false));
+  queue.claim = claim;
+  await settled(() => expect(told).toEqual([...found, ...found]));
 });

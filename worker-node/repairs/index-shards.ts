@@ -33,6 +33,7 @@ const SILENT_LEASE_MS = 1_000;
 async function rebuild(parts: RepairParts, shard: number): Promise<void> {
   const { queue, store, repairs } = parts;
   repairs.rebuilt += 1;
+  await parts.announceQueue();
   log.warn("reconciler.rebuild_started", { shard });
   await queue.reset(shard);
   await holdRunning(store, queue);

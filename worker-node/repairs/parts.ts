@@ -11,12 +11,15 @@ export type Repairs = Record<
   number
 >;
 
-/** What every repair works with. `isolation`: whether the tenants' `max_*` limits hold here. */
+/**
+ * What every repair works with. `isolation`: whether the tenants' `max_*` limits hold here. `announceQueue`: see Leases.
+ */
 export type RepairParts = {
   owner: Incarnation;
   store: StateStore;
   queue: Queue;
   isolation: boolean;
+  announceQueue(): Promise<void>;
   repairs: Repairs;
 };
 
