@@ -65,13 +65,16 @@ test(
 );
 
 /** How long each run of a dead worker was in nobody's hands. */
-function takeoversOf({ deaths, auditor }: World): number[] {
+function takeoversOf({ deaths, auditor, postgres }: World): number[] {
   return deaths.flatMap(({ owner, atMs, runs }) =>
-    runs.map((run) => {
+    runs.flatMap((run) => {
       const next = auditor.claims.find(
         (claim) => claim.run === run && claim.owner !== owner && claim.atMs >= atMs,
       );
-      return next ? next.atMs - atMs : Infinity;
+      if (next) return [next.atMs - atMs];
+      // Its end was on the way to Postgres when its worker died: there was nothing to take over.
+      const endedAt = postgres.tables.runs.get(run)?.ended_at ?? Infinity;
+      return endedAt - atMs < 1_000 ? [] : [Infinity];
     }),
   );
 }
