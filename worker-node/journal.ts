@@ -156,6 +156,7 @@ export class RunLog {
       status: waiting?.status ?? null,
       wake_ms: waiting?.wake_ms ?? null,
       signals: waiting?.signals ?? this.signals,
+      waits: [],
       error: waiting?.error ?? null,
       dead_letter: waiting?.dead_letter ?? null,
     };

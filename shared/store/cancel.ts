@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../contracts/ids.ts";
 import { RunStatus } from "../contracts/run.ts";
+import { isLocked, lockFamily, relativesOf, tellFamily } from "./family.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
 
@@ -66,6 +67,8 @@ export type Cancelled = {
 /**
  * Cancels, in one statement: what runs is marked (its worker ends it), what is queued or paused ends here and now, with
  * its last entry. A run that has changed since it was read is in neither: read the family and ask again.
+ *
+ * Relatives that are not named here are told as by any end: the parent has its answer, children are to end too.
  */
 export async function cancelRuns(
   sql: Sql,
@@ -73,27 +76,33 @@ export async function cancelRuns(
   ends: readonly CancelEnd[],
 ): Promise<Cancelled[]> {
   return sql<Cancelled[]>`
-    with marked as (
-      update runs set cancel_requested_at = coalesce(cancel_requested_at, now()), signals = signals + 1
-      where run_id = any(${pgArray(running)}::text[]) and status = 'running'
-      returning run_id, status, owner, event_seq
-    ), ends as (
+    with ends as (
       select * from unnest(
         ${pgArray(ends.map((e) => e.run_id))}::text[], ${pgArray(ends.map((e) => e.known_seq))}::int[],
         ${pgArray(ends.map((e) => e.events_n))}::int[], ${pgArray(ends.map((e) => e.events))}::text[],
         ${pgArray(ends.map((e) => e.output))}::text[]
       ) as e(run_id, known_seq, events_n, events, output)
-    ), ended as (
+    ), named as (
+      select unnest(${pgArray(running)}::text[]) as run_id
+    ), ending as (
+      select run_id from ends
+    ), ${lockFamily(sql, sql`select run_id from ends union all select run_id from named`)}, ended as (
       update runs r set status = 'cancelled', ended_at = now(), wake_at = null, current_step_id = null,
         cancel_requested_at = coalesce(r.cancel_requested_at, now()), event_seq = r.event_seq + e.events_n
       from ends e
-      where r.run_id = e.run_id and r.status in ('queued', 'paused') and r.event_seq = e.known_seq
+      where r.run_id = e.run_id and r.status in ('queued', 'paused') and r.event_seq = e.known_seq and ${isLocked(sql)}
       returning r.run_id, r.status, r.owner, r.event_seq, r.attempt, e.events_n, e.events, e.output
-    ), written as (
+    ), marked as (
+      -- Locked, so it still runs when it is told.
+      select run_id from named join locked using (run_id) where status = 'running'
+    ), relatives as (
+      select run_id, bool_or(cancel) as cancel
+      from (${relativesOf(sql)} union all select run_id, true from marked) k group by run_id
+    ), ${tellFamily(sql, sql`ended`)}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)
       select run_id, event_seq, events_n, attempt, 'end', output, events from ended
     )
-    select run_id, status, owner, event_seq from marked
+    select run_id, status, owner, event_seq from told join marked using (run_id)
     union all
     select run_id, status, owner, event_seq from ended`;
 }

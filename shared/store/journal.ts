@@ -3,9 +3,12 @@ import { Incarnation, RunId } from "../contracts/ids.ts";
 import type { TenantId } from "../contracts/ids.ts";
 import { EntryKind, Usage } from "../contracts/journal.ts";
 import type { StoredEntry } from "../contracts/journal.ts";
+import { TERMINAL } from "../contracts/run.ts";
 import type { EntryLines } from "../events/lines.ts";
+import { cancelTime, isLocked, lockFamily, relativesOf, tellFamily } from "./family.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
+import { NewWait, openWaits } from "./waits.ts";
 
 /** Why a run failed for good. `tries` of the step; the stack is for operators, clients never see it. */
 export const DeadLetter = z.object({
@@ -47,6 +50,8 @@ export const NewEntry = z.object({
   /** A park: the wake-up, and the signals that this worker has seen; more of them refuse the park. */
   wake_ms: z.number().int().nullable(),
   signals: z.number().int(),
+  /** What a park waits for. It wakes at the latest when the first of them is overdue. */
+  waits: z.array(NewWait).default([]),
   /** JSON text of RunError, when the run fails. */
   error: z.string().nullable(),
   /** What operators are told of a run that fails for good. */
@@ -59,7 +64,8 @@ export type Committed = { run_id: RunId; event_seq: number; signals: number; can
 
 /**
  * Commits entries, at most one a run, all in one statement: the checkpoint, its events, its charges and the change
- * of the run are true together or not at all.
+ * of the run are true together or not at all, and so are the waits that a park opens and what an end means for the
+ * run's relatives.
  *
  * The fence does not ask for `status = 'running'`: the table's constraint says that only what runs has an owner, and
  * asked for, it would tempt the planner to read all that runs instead of these few by their key (4 ms, not 2, per 100).
@@ -67,11 +73,13 @@ export type Committed = { run_id: RunId; event_seq: number; signals: number; can
  * An entry whose fence does not hold is left out of the answer; it is not an error. `event_seq` in the fence makes
  * repeating a flush harmless: the second time nothing matches.
  */
-export async function flush(sql: Sql, entries: readonly NewEntry[]): Promise<Committed[]> {
+export async function flush(sql: Sql, given: readonly NewEntry[]): Promise<Committed[]> {
+  // Rows are locked in the order of their ids by all that lock many: see `lockFamily`.
+  const entries = given.toSorted((a, b) => (a.run_id < b.run_id ? -1 : 1));
   const column = (read: (entry: NewEntry) => string | number | null) => pgArray(entries.map(read));
   return sql<Committed[]>`
     with e as (
-      select * from unnest(
+      select *, coalesce(status in ('completed', 'failed', 'cancelled'), false) as ends from unnest(
         ${column((e) => e.run_id)}::text[],
         ${column((e) => e.attempt)}::int[],
         ${column((e) => e.owner)}::text[],
@@ -88,13 +96,35 @@ export async function flush(sql: Sql, entries: readonly NewEntry[]): Promise<Com
         ${column((e) => sum(e.usage, (u) => u.input_tokens + u.output_tokens))}::int[],
         ${column((e) => sum(e.usage, (u) => u.cost_micro_usd))}::bigint[],
         ${column((e) => e.status)}::text[],
-        ${column((e) => e.wake_ms)}::float8[],
+        ${column(wakeMs)}::float8[],
         ${column((e) => e.signals)}::int[],
         ${column((e) => e.error)}::text[]
       ) as e(run_id, attempt, owner, known_seq, kind, step_path, visit, output, events, events_n, deadline_ms,
         current_step, steps, tokens, cost, status, wake_ms, signals, error)
-    )${usageRows(sql, entries)}, moved as (
-      update runs r set
+    )${usageRows(sql, entries)}, ${entries.some(isEnd) ? moveFamilies(sql) : sql`moved as (${move(sql)})`}, written as (
+      insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
+      select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
+    )${chargeUsage(sql, entries)}${buryDead(sql, entries)}${openWaits(sql, entries)}
+    select run_id, event_seq, signals, cancel from moved`;
+}
+
+/**
+ * Moves the runs of entries on, under their fences: of all entries, or of those that end their run, or of the others
+ * after those. Of the last, whose relative has just ended is told so with his own entry; a park has missed it.
+ */
+function move(sql: Sql, part: "all" | "ends" | "others" = "all") {
+  const last = part === "others";
+  const told = last
+    ? sql`signals = r.signals + (k.run_id is not null)::int, cancel_requested_at = ${cancelTime(sql)},`
+    : sql``;
+  const from = last ? sql`e left join relatives k on k.run_id = e.run_id` : sql`e`;
+  const only = {
+    all: () => sql``,
+    ends: () => sql`and e.ends and ${isLocked(sql)}`,
+    others: () => sql`and not e.ends and (e.kind <> 'park' or k.run_id is null)`,
+  }[part]();
+  return sql`
+      update runs r set ${told}
         event_seq = r.event_seq + e.events_n,
         deadline_at = now() + e.deadline_ms * interval '1 millisecond',
         current_step_id = e.current_step,
@@ -108,17 +138,36 @@ export async function flush(sql: Sql, entries: readonly NewEntry[]): Promise<Com
           when e.status is null then r.wake_at
           when e.status in ('queued', 'paused') then now() + e.wake_ms * interval '1 millisecond'
         end,
-        ended_at = case when e.status in ('completed', 'failed', 'cancelled') then now() end,
+        ended_at = case when e.ends then now() end,
         error = e.error
-      from e
-      where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq and (e.kind <> 'park' or r.signals = e.signals)
+      from ${from}
+      where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
+        and (e.kind <> 'park' or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, r.tenant_id, r.orchestration_id
-    ), written as (
-      insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
-      select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${buryDead(sql, entries)}
-    select run_id, event_seq, signals, cancel from moved`;
+        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, r.tenant_id, r.orchestration_id`;
+}
+
+/**
+ * Moves the runs of a flush in which some end: these first. So a relative that has an entry here as well is changed
+ * once, by one of the two. When nobody has relatives it costs 0.4 ms more than `move` alone, and 3 us for each end.
+ */
+function moveFamilies(sql: Sql) {
+  return sql`ending as (
+      select run_id from e where ends
+    ), ${lockFamily(sql, sql`select run_id from e where exists (select from family)`)}, ended as (${move(sql, "ends")}
+    ), relatives as (${relativesOf(sql)}
+    ), others as (${move(sql, "others")}
+    ), moved as (
+      select * from ended union all select * from others
+    ), ${tellFamily(sql, sql`moved`)}`;
+}
+
+function isEnd({ status }: NewEntry): boolean {
+  return status !== null && TERMINAL.has(status);
+}
+
+function wakeMs({ wake_ms, waits }: NewEntry): number | null {
+  return wake_ms && Math.min(wake_ms, ...waits.map((wait) => wait.deadline_ms ?? Infinity));
 }
 
 function hasUsage(entries: readonly NewEntry[]): boolean {

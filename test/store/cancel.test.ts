@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { cancelRuns, readFamily, readWaiting } from "../../shared/store/cancel.ts";
+import { flush } from "../../shared/store/journal.ts";
+import { readWaits } from "../../shared/store/waits.ts";
+import { childOf, endOf as endEntryOf, parkOf, runningChildOf, waitForChild } from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -10,11 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const child = async (parent: RunId): Promise<RunId> => {
-  const run = await store.accept();
-  await store.sql`update runs set parent_run_id = ${parent}, parent_wait_id = 'w' where run_id = ${run}`;
-  return run;
-};
+const child = (parent: RunId): Promise<RunId> => childOf(store, parent, "w");
 const endOf = (run_id: RunId, known_seq = 0) => ({
   run_id,
   known_seq,
@@ -66,4 +65,93 @@ test("a run that has changed since it was read is left alone", async () => {
     moved,
   ]);
   expect(await store.row(moved)).toMatchObject({ status: "queued", event_seq: 3, cancel_requested_at: null });
+});
+
+// Red when: a level is not reached, a row is changed by two parts of the statement, or what has ended is touched.
+test("a family of three levels ends as far as it waits, is marked as far as it runs, and keeps what has ended", async () => {
+  const root = await store.running();
+  const queued = await childOf(store, root.run_id, "queued");
+  const paused = await runningChildOf(store, root.run_id, "paused");
+  const ended = await runningChildOf(store, root.run_id, "ended");
+  const underQueued = await childOf(store, queued, "w");
+  const underPaused = await runningChildOf(store, paused.run_id, "w");
+  const underEnded = await runningChildOf(store, ended.run_id, "w");
+  await flush(store.sql, [parkOf(paused, [waitForChild("w", underPaused.run_id)])]);
+  await flush(store.sql, [endEntryOf(ended)]);
+  const before = await store.row(ended.run_id);
+
+  const family = await readFamily(store.sql, acme, root.run_id);
+  const running = family.filter(({ status }) => status === "running").map(({ run_id }) => run_id);
+  const waiting = await readWaiting(
+    store.sql,
+    family.map(({ run_id }) => run_id),
+  );
+  const ends = waiting.map(({ run_id, event_seq }) => endOf(run_id, event_seq));
+  expect(new Set(running)).toEqual(new Set([root.run_id, underPaused.run_id, underEnded.run_id]));
+  expect(new Set(ends.map(({ run_id }) => run_id))).toEqual(new Set([queued, paused.run_id, underQueued]));
+  expect(await cancelRuns(store.sql, running, ends)).toHaveLength(6);
+
+  for (const run of running) {
+    const row = await store.row(run);
+    expect(row).toMatchObject({ status: "running", cancel_requested_at: expect.any(Date) });
+  }
+  for (const { run_id } of ends)
+    expect(await store.row(run_id)).toMatchObject({ status: "cancelled", owner: null });
+  expect(await store.row(ended.run_id)).toEqual(before);
+  const answered = (await readWaits(store.sql, root.run_id)).map(
+    ({ wait_id, state }) => `${wait_id} ${state}`,
+  );
+  expect(answered).toEqual(["ended answered", "paused answered", "queued answered"]);
+  // Told once by the mark, though three of its relatives have ended: one before, two now.
+  expect(await store.row(root.run_id)).toMatchObject({ signals: 2 });
+});
+
+// Red when: relatives that are not named hear nothing of an end.
+test("a run that is cancelled alone answers its parent, and what it has started is to end too", async () => {
+  const parent = await store.running();
+  const run = await childOf(store, parent.run_id, "w1");
+  await flush(store.sql, [parkOf(parent, [waitForChild("w1", run)])]);
+  const [grandchild, asleep] = [await runningChildOf(store, run, "w1"), await childOf(store, run, "w2")];
+  await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${asleep}`;
+  expect(await cancelRuns(store.sql, [], [endOf(run)])).toEqual([
+    { run_id: run, status: "cancelled", owner: null, event_seq: 2 },
+  ]);
+  expect(await readWaits(store.sql, parent.run_id)).toMatchObject([
+    { state: "answered", answer: "{}", answered_by: run },
+  ]);
+  expect(await store.row(parent.run_id)).toMatchObject({
+    status: "queued",
+    signals: 1,
+    cancel_requested_at: null,
+  });
+  expect(await store.row(grandchild.run_id)).toMatchObject({ status: "running", signals: 1 });
+  expect(await store.claim(parent.owner, asleep)).toMatchObject({ cancel: true });
+});
+
+// Red when: a mark takes a status from what has ended, or an answer is given twice.
+test("an end that is committed before a cancel stays, and one at the same moment ends once", async () => {
+  const families = await Promise.all(
+    Array.from({ length: 30 }, async () => {
+      const parent = await store.running();
+      const run = await runningChildOf(store, parent.run_id, "w");
+      await flush(store.sql, [parkOf(parent, [waitForChild("w", run.run_id)])]);
+      return { parent, run };
+    }),
+  );
+  await Promise.all(
+    families.map(async ({ parent, run }) => {
+      const [ended, , cancelled] = await Promise.all([
+        flush(store.sql, [endEntryOf(run)]),
+        cancelRuns(store.sql, [run.run_id], []),
+        cancelRuns(store.sql, [], [endOf(parent.run_id, 2)]),
+      ]);
+      expect(ended).toHaveLength(1);
+      expect(cancelled).toHaveLength(1);
+      const [row, after] = [await store.row(run.run_id), await store.row(parent.run_id)];
+      expect([row["status"], after["status"]]).toEqual(["completed", "cancelled"]);
+      expect(await readWaits(store.sql, parent.run_id)).toMatchObject([{ answered_by: run.run_id }]);
+      expect(await cancelRuns(store.sql, [run.run_id, parent.run_id], [endOf(run.run_id, 2)])).toEqual([]);
+      expect(await store.row(run.run_id)).toEqual(row);
+    }),
+  );
 });

@@ -2,7 +2,8 @@ import type { ParameterOrJSON } from "postgres";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
-import { claimRuns, handBack, lookUp } from "../../shared/store/claim.ts";
+import { cancelRuns } from "../../shared/store/cancel.ts";
+import { claimDirectly, claimRuns, handBack, lookUp } from "../../shared/store/claim.ts";
 import { flush } from "../../shared/store/journal.ts";
 import {
   dueRuns,
@@ -75,6 +76,16 @@ const entries = runIds.map((run_id) => entryOf({ run_id, attempt: 1, event_seq: 
 // Red when: an index is dropped, or a condition is written so that none fits: each of these runs all the time.
 test.each<[string, (on: Sql) => Promise<unknown>]>([
   ["a flush", (on) => flush(on, entries)],
+  [
+    "a flush of ends",
+    (on) =>
+      flush(
+        on,
+        entries.map((entry) => ({ ...entry, kind: "end", status: "completed" })),
+      ),
+  ],
+  ["a cancel", (on) => cancelRuns(on, runIds, [])],
+  ["a direct claim", (on) => claimDirectly(on, owner, 10, ["default"])],
   ["a claim", (on) => claimRuns(on, owner, runIds)],
   ["a look", (on) => lookUp(on, runIds)],
   [

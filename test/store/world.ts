@@ -132,6 +132,7 @@ export function entryOf(
     status: null,
     wake_ms: null,
     signals: run.signals,
+    waits: [],
     error: null,
     dead_letter: null,
     ...changes,
