@@ -3,29 +3,16 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { startFleet } from "./fleet.ts";
 import type { Fleet } from "./fleet.ts";
+import { fourTexts, STEPS } from "./four-texts.ts";
 
 const RUNS = 60;
 const KILLS = 7;
-const STEPS = ["a", "b", "c", "d"];
 
 let fleet: Fleet;
 
 beforeEach(async () => {
   fleet = await startFleet();
-  await fleet.define({
-    id: "orch_long",
-    name: "Four texts",
-    entry_step_id: "a",
-    steps: STEPS.map((id, i) => ({
-      id,
-      name: id,
-      type: "llm",
-      model: "demo/writer",
-      prompt_template: "Write",
-      output_key: id,
-      next_step_id: STEPS[i + 1] ?? null,
-    })),
-  });
+  await fleet.define(fourTexts);
 });
 afterEach(() => fleet.close());
 

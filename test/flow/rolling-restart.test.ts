@@ -3,9 +3,9 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { startFleet } from "./fleet.ts";
 import type { Fleet } from "./fleet.ts";
+import { fourTexts, STEPS } from "./four-texts.ts";
 
 const WORKERS = 3;
-const STEPS = ["a", "b", "c", "d"];
 /** Shorter than a run, so that each worker has runs in its hands when its time is over. */
 const DRAIN_SECONDS = 1;
 const EVERY_MS = 150;
@@ -14,20 +14,7 @@ let fleet: Fleet;
 
 beforeEach(async () => {
   fleet = await startFleet();
-  await fleet.define({
-    id: "orch_long",
-    name: "Four texts",
-    entry_step_id: "a",
-    steps: STEPS.map((id, i) => ({
-      id,
-      name: id,
-      type: "llm",
-      model: "demo/writer",
-      prompt_template: "Write",
-      output_key: id,
-      next_step_id: STEPS[i + 1] ?? null,
-    })),
-  });
+  await fleet.define(fourTexts);
 });
 afterEach(() => fleet.close());
 
