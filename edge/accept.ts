@@ -34,8 +34,8 @@ export async function accept(stores: Stores, runs: readonly NewRun[]): Promise<A
   const counted = (how: "by_queue" | "here") => (run: NewRun) => isCounted(places.get(run.run_id), how);
   const byQueue = first.filter(counted("by_queue"));
   const committed = new Map([
-    ...(byQueue.length > 0 ? await acceptRuns(stores.sql, byQueue) : []),
-    ...(await acceptCounting(stores, first.filter(counted("here")))),
+    ...(byQueue.length > 0 ? await stores.ask((sql) => acceptRuns(sql, byQueue)) : []),
+    ...(await acceptCounting(stores, first.filter(counted("here")), places)),
   ]);
   const outcomes = await Promise.all(runs.map((run) => outcomeOf(stores, run, places, committed)));
   const left = runs.filter((run) => places.get(run.run_id)?.kept && !committed.has(run.run_id));
@@ -47,14 +47,19 @@ function isCounted(place: Place | undefined, how: "by_queue" | "here"): boolean 
 }
 
 /** Commits runs that have to be counted here: as many as their tenants' queues have room for. */
-async function acceptCounting(stores: Stores, runs: readonly NewRun[]): Promise<Committed> {
+async function acceptCounting(
+  stores: Stores,
+  runs: readonly NewRun[],
+  places: ReadonlyMap<RunId, Place>,
+): Promise<Committed> {
   if (runs.length === 0) return new Map();
-  const { config, sql } = stores;
+  const { config, queue, ask } = stores;
   // A tenant that there is not has no room.
   for (const tenant of new Set<TenantId>(runs.map((run) => run.tenant_id))) {
-    await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS);
+    await ask((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   }
-  return acceptRuns(sql, runs, "here");
+  queue.missed(runs.filter((run) => !places.get(run.run_id)?.kept).map((run) => run.tenant_id));
+  return ask((sql) => acceptRuns(sql, runs, "here"));
 }
 
 async function outcomeOf(
@@ -67,12 +72,12 @@ async function outcomeOf(
   const place = places.get(run.run_id);
   if (!place) throw new Error(`no place and no refusal for ${run.run_id}`);
   // A client that repeats an accepted request gets its answer even when there is no room for another run.
-  const earlier = place.ok || place.full ? await replay(stores.sql, run) : null;
+  const earlier = place.ok || place.full ? await stores.ask((sql) => replay(sql, run)) : null;
   if (earlier) return earlier;
   if (!place.ok) return refusalOf(place);
   const isUnknown =
     place.counted === "by_queue" ||
-    (await readOrchestration(stores.sql, run.tenant_id, run.orchestration_id)) === null;
+    (await stores.ask((sql) => readOrchestration(sql, run.tenant_id, run.orchestration_id))) === null;
   return isUnknown ? unknownDefinition(run) : refusedByDatabase(stores, run.tenant_id);
 }
 

@@ -8,7 +8,10 @@ import { ensureTenant, limitsOf } from "../shared/store/tenants.ts";
 import type { Config } from "./env.ts";
 import type { EdgeQueue } from "./redis.ts";
 
-export type Stores = { config: Config; queue: EdgeQueue; sql: Sql };
+/** Runs a question on a connection to Postgres. */
+export type Ask = <Answer>(question: (sql: Sql) => Promise<Answer>) => Promise<Answer>;
+
+export type Stores = { config: Config; queue: EdgeQueue; ask: Ask };
 export type Applicant = { run_id: RunId; tenant_id: TenantId };
 
 /** Why a run is not let in. Retry-After is exact where the queue knows it, else a fair guess. */
@@ -35,11 +38,7 @@ export async function admit(stores: Stores, runs: readonly Applicant[]): Promise
     await pushLimits(stores, new Set(unknown.map((run) => run.tenant_id)));
     for (const [run, answer] of await askQueue(stores, unknown)) answers.set(run, answer);
   }
-  // Asked after the queue was: it may have been lost, and found again, by these very calls.
-  const { isDoubtful } = stores.queue;
-  return new Map(
-    runs.map((run) => [run.run_id, placeOf(stores.config, run, answers.get(run.run_id), isDoubtful)]),
-  );
+  return new Map(runs.map((run) => [run.run_id, placeOf(stores.config, run, answers.get(run.run_id))]));
 }
 
 async function askQueue({ config, queue }: Stores, runs: readonly Applicant[]): Promise<Map<RunId, Answer>> {
@@ -68,9 +67,9 @@ async function orAway<Reply>(reply: Promise<Reply>): Promise<Reply | null> {
 }
 
 /** What the queue is not told now it asks for again. */
-async function pushLimits({ config, queue, sql }: Stores, tenants: ReadonlySet<TenantId>): Promise<void> {
-  const rows = await Promise.all(
-    Array.from(tenants, (tenant) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)),
+async function pushLimits({ config, queue, ask }: Stores, tenants: ReadonlySet<TenantId>): Promise<void> {
+  const rows = await ask((sql) =>
+    Promise.all(Array.from(tenants, (tenant) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS))),
   );
   await orAway(queue.pushLimits(rows.map((row) => limitsOf(row, config.ENABLE_TENANT_ISOLATION))));
 }
@@ -79,15 +78,10 @@ function reasonOf(answer: Answer | undefined): string | null {
   return answer === undefined || answer.ok ? null : answer.reason;
 }
 
-function placeOf(
-  config: Config,
-  { tenant_id }: Applicant,
-  answer: Answer | undefined,
-  isDoubtful: boolean,
-): Place {
+function placeOf(config: Config, { tenant_id }: Applicant, answer: Answer | undefined): Place {
   if (!answer) throw new Error("the queue left a run out of its answer");
   const here = config.ENABLE_TENANT_ISOLATION ? "here" : "by_queue";
-  if (answer.ok) return { ok: true, counted: isDoubtful ? here : "by_queue", kept: true };
+  if (answer.ok) return { ok: true, counted: "by_queue", kept: true };
   const kept = answer.reason === "rebuilding";
   const no = (code: ErrorCode, retryAfterSeconds: number, detail: string, full = false): Place => ({
     ok: false,
@@ -123,8 +117,8 @@ function placeOf(
 }
 
 /** The no of a database that has counted itself: the tenant's queue is full, or it takes no runs. */
-export async function refusedByDatabase({ config, sql }: Stores, tenant: TenantId): Promise<Refusal> {
-  const row = await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS);
+export async function refusedByDatabase({ config, ask }: Stores, tenant: TenantId): Promise<Refusal> {
+  const row = await ask((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   return row.max_concurrent_runs === 0
     ? { ok: false, code: "tenant_disabled", detail: disabled(tenant), retryAfterSeconds: 60 }
     : { ok: false, code: "queue_full", detail: queueFull(tenant, row.max_queued_runs), retryAfterSeconds: 5 };

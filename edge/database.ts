@@ -10,18 +10,18 @@ const CONNECT_MS = 850;
 /** A kept connection that has not answered for so long may be dead without our having been told. */
 const DOUBT_MS = 450;
 
-/** Then a new one is tried, and must be let in within so long. */
+/** Then a new one is tried, and must have its answer within so long. */
 const PROBE_MS = 400;
 
 /**
  * Postgres through Hyperdrive, for one request: a socket cannot be used by another, and the runtime closes it with
- * the request. Queries are rejected when nobody has let us in within `connectMs`.
+ * the request. Queries are rejected when nobody has let us in within a second.
  *
  * The driver's own `connect_timeout` is not enough: it connects again, without a pause and for ever, when a
  * connection is closed cleanly before it was ready (which is what a proxy does whose database is gone).
  */
-export function openDatabase(env: Env, max = 5, onclose = () => {}, connectMs = CONNECT_MS): Sql {
-  const timer = setTimeout(() => void close(sql), connectMs);
+export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
+  const timer = setTimeout(() => void close(sql), CONNECT_MS);
   const sql = postgres(env.HYPERDRIVE.connectionString, {
     ...connectionOptions,
     prepare: readConfig(env).PREPARE_STATEMENTS,
@@ -37,13 +37,15 @@ export function openDatabase(env: Env, max = 5, onclose = () => {}, connectMs = 
 /**
  * Postgres for an object that lives longer than a request: connections are kept. A pool that has lost one is not
  * asked again, so that what comes next is told within a second when nobody lets us in. A question that takes long is
- * no proof of anything; that nobody new is let in meanwhile is.
+ * no proof of anything; that nothing is answered, and a new connection neither, is.
  */
 export class KeptDatabase {
   readonly #env: Env;
   readonly #max: number;
   readonly #answerMs: number;
   #sql: Sql | null = null;
+  #answered = 0;
+  #isProbing = false;
 
   /** @param answerMs a question that has no answer by then has failed, and its outcome is unknown */
   constructor(env: Env, max: number, answerMs: number) {
@@ -60,7 +62,9 @@ export class KeptDatabase {
       setTimeout(() => this.#drop(sql), this.#answerMs),
     ];
     try {
-      return await question(sql);
+      const answer = await question(sql);
+      this.#answered += 1;
+      return answer;
     } catch (error) {
       if (isDatabaseAway(error)) this.#drop(sql);
       throw error;
@@ -73,14 +77,22 @@ export class KeptDatabase {
     if (this.#sql) this.#drop(this.#sql);
   }
 
-  /** Drops a pool when its database lets nobody in. */
+  /** Drops a pool when neither it nor a new connection is answered. One at a time: many may wait for the same reason. */
   async #probe(sql: Sql): Promise<void> {
-    const probe = openDatabase(this.#env, 1, () => {}, PROBE_MS);
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    const answered = this.#answered;
+    const probe = openDatabase(this.#env, 1);
+    const timer = setTimeout(() => void close(probe), PROBE_MS);
     try {
       await probe`select`;
     } catch (error) {
-      if (isDatabaseAway(error)) this.#drop(sql);
+      // Full is not away.
+      const isFull = sqlState(error)?.startsWith("53") ?? false;
+      if (isDatabaseAway(error) && !isFull && this.#answered === answered) this.#drop(sql);
     } finally {
+      clearTimeout(timer);
+      this.#isProbing = false;
       await close(probe);
     }
   }

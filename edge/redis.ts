@@ -1,6 +1,9 @@
 import { Redis } from "@upstash/redis/cloudflare";
+import type { TenantId } from "../shared/contracts/ids.ts";
 import { AppError } from "../shared/errors.ts";
-import { Queue } from "../shared/queue/queue.ts";
+import { queueShardOf } from "../shared/keys.ts";
+import { ColdError, Queue } from "../shared/queue/queue.ts";
+import type { Admission, JobName } from "../shared/queue/queue.ts";
 import type { RedisCommands } from "../shared/queue/script.ts";
 import type { Config } from "./env.ts";
 
@@ -10,8 +13,8 @@ const TIMEOUT_MS = 1_500;
 /** What Redis says when it is in reach and the fault is ours. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
-/** After it was away, the queue may not know of what was let in without it until the reconciler has walked twice. */
-const DOUBT_MS = 15_000;
+/** A Redis that hung is not waited for again so soon: every request in between would wait for nothing. */
+const HUNG_MS = 2_000;
 
 const queues = new WeakMap<Config, EdgeQueue>();
 
@@ -24,26 +27,37 @@ export function queueOf(config: Config): EdgeQueue {
   return queue;
 }
 
-/** When Redis did not answer for the last time. */
-type Reach = { lostMs: number };
-
-/** A queue that remembers when it could not be reached. */
+/**
+ * A queue that remembers that runs were let in without it. Before it is asked again it is told so: it does not know of
+ * them yet, and must not count for a while.
+ */
 export class EdgeQueue extends Queue {
-  readonly #reach: Reach;
+  readonly #missed = new Set<number>();
 
-  constructor(config: Config, reach: Reach = { lostMs: -Infinity }) {
-    super(restCommands(config, reach), config.QUEUE_SHARDS);
-    this.#reach = reach;
+  constructor(config: Config) {
+    super(restCommands(config), config.QUEUE_SHARDS);
   }
 
-  /** What it counts may be too little: it was away a moment ago, and runs were let in without it. */
-  get isDoubtful(): boolean {
-    return Date.now() - this.#reach.lostMs < DOUBT_MS;
+  /** Runs of these tenants are let in, and the queue does not know. */
+  missed(tenants: Iterable<TenantId>): void {
+    for (const tenant of tenants) this.#missed.add(queueShardOf(tenant, this.shards));
   }
 
-  /** Takes it for one that was away until now. */
-  doubt(): void {
-    this.#reach.lostMs = Date.now();
+  /** Nobody knows what was let in before this process began. */
+  missedAll(): void {
+    for (let shard = 0; shard < this.shards; shard++) this.#missed.add(shard);
+  }
+
+  override async admit(requests: readonly JobName[], maxDepth: number): Promise<Admission[]> {
+    for (const shard of new Set(requests.map(({ tenant }) => queueShardOf(tenant, this.shards)))) {
+      if (!this.#missed.has(shard)) continue;
+      // A cold one is about to be rebuilt, which takes the same walks.
+      await this.doubt(shard).catch((error: unknown) => {
+        if (!(error instanceof ColdError)) throw error;
+      });
+      this.#missed.delete(shard);
+    }
+    return super.admit(requests, maxDepth);
   }
 }
 
@@ -53,7 +67,7 @@ export class EdgeQueue extends Queue {
  * The SDK's defaults are changed because they take 4.3 s to notice that Redis is gone, and parse values as JSON.
  * @throws AppError `redis_away` from each command that gets no answer.
  */
-function restCommands(config: Config, reach: Reach): RedisCommands {
+function restCommands(config: Config): RedisCommands {
   const redis = new Redis({
     url: config.UPSTASH_REDIS_REST_URL,
     token: config.UPSTASH_REDIS_REST_TOKEN,
@@ -64,21 +78,32 @@ function restCommands(config: Config, reach: Reach): RedisCommands {
     retry: { retries: 1, backoff: () => 50 },
     signal: () => AbortSignal.timeout(TIMEOUT_MS),
   });
+  const askOrAway = notHung();
   return {
-    evalsha: (sha, keys, args) => orAway(redis.evalsha(sha, keys, args), reach),
-    eval: (script, keys, args) => orAway(redis.eval(script, keys, args), reach),
+    evalsha: (sha, keys, args) => askOrAway(() => redis.evalsha(sha, keys, args)),
+    eval: (script, keys, args) => askOrAway(() => redis.eval(script, keys, args)),
   };
 }
 
-async function orAway(answer: Promise<unknown>, reach: Reach): Promise<unknown> {
-  try {
-    return await answer;
-  } catch (cause) {
-    if (cause instanceof Error && OUR_FAULT.test(cause.message)) throw cause;
-    reach.lostMs = Date.now();
-    throw new AppError("redis_away", "The queue cannot be reached; try again in a moment.", {
-      cause,
-      retryAfterSeconds: 2,
-    });
-  }
+/** Asks, unless somebody has just waited in vain. */
+function notHung(): (ask: () => Promise<unknown>) => Promise<unknown> {
+  let hungMs = -Infinity;
+  return async (ask) => {
+    const askedMs = Date.now();
+    if (askedMs - hungMs < HUNG_MS) throw away(null);
+    try {
+      return await ask();
+    } catch (cause) {
+      if (cause instanceof Error && OUR_FAULT.test(cause.message)) throw cause;
+      if (Date.now() - askedMs >= TIMEOUT_MS) hungMs = Date.now();
+      throw away(cause);
+    }
+  };
+}
+
+function away(cause: unknown): AppError {
+  return new AppError("redis_away", "The queue cannot be reached; try again in a moment.", {
+    cause,
+    retryAfterSeconds: 2,
+  });
 }

@@ -40,6 +40,7 @@ export async function retry(
   if (!place?.ok) throw refused(place);
   const event = writeLine({ type: "run_retried", from_step_id: fromStep }, new Date(), run.correlation_id);
   const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
+  if (place.counted === "here" && !place.kept) queue.missed([run.tenant_id]);
   const queued = await retryRun(sql, rewind, place.counted);
   // The place is not given back: its name is the run's, and whoever was first needs it. Unused, it lapses.
   if (!queued) throw await lost(services, run, place.counted);

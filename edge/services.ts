@@ -4,6 +4,7 @@ import { AppError } from "../shared/errors.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { eventShardOf, queueShardOf } from "../shared/keys.ts";
 import type { Outcome } from "./accept.ts";
+import type { Ask } from "./admit.ts";
 import { openDatabase } from "./database.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
@@ -15,6 +16,7 @@ import type { EdgeQueue } from "./redis.ts";
 export type Services = {
   config: Config;
   sql: Sql;
+  ask: Ask;
   queue: EdgeQueue;
   /** Lets work go on after the answer. */
   after(work: Promise<unknown>): void;
@@ -45,11 +47,12 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
   const queue = queueOf(config);
   // Opened by the first who asks: many requests need no Postgres, and a connection is what costs most here.
   let database: Sql | undefined;
-  return {
+  const services: Services = {
     config,
     get sql() {
       return (database ??= openDatabase(env));
     },
+    ask: (question) => question(services.sql),
     queue,
     after,
     async accept(run) {
@@ -77,4 +80,5 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
       return env.KEY_LOOKUPS ? (await env.KEY_LOOKUPS.limit({ key: address })).success : true;
     },
   };
+  return services;
 }

@@ -204,7 +204,8 @@ class Execution {
       large: this.#largeValues(`${step.id}/${visit}.${run.attempt}`),
       signal,
       commitTurn: async (data, usage) => {
-        await entries.turn(step, { step: step.id, visit, data }, usage);
+        const heard = await entries.turn(step, { step: step.id, visit, data }, usage);
+        if (heard.is === "rejected") throw new TerminalError("result_rejected", heard.message);
       },
     });
   }

@@ -95,6 +95,11 @@ export class Leases {
     await this.#store.takeLock("direct", this.#owner, 0);
   }
 
+  /** It does not answer after all. */
+  withdrawQueue(): void {
+    this.#foundMs = -Infinity;
+  }
+
   #told(): Beat {
     const self = this.#self();
     const isFound = performance.now() - this.#foundMs < FOUND_MS;
@@ -124,7 +129,8 @@ export class Leases {
       if (mine?.attempt !== held.attempt) held.lose();
       else if (mine.signals !== held.signals || mine.cancel) held.hear(mine);
     }
-    await this.#releaseGone(gone);
+    // The beat does not wait for Redis.
+    void this.#releaseGone(gone);
     await this.#handBackStrays(owned.filter((run) => !this.held.has(run.run_id)));
   }
 

@@ -106,8 +106,8 @@ export class Reconciler {
     } catch (error) {
       // A queue that answers is no reason: it has lost its memory meanwhile.
       if (error instanceof ColdError) throw error;
-      this.#leftUntilMs = performance.now() + PERIOD_MS;
-      await this.#takeLock("queue", 0);
+      this.#leftUntilMs = performance.now() + PERIOD_MS / 2;
+      await this.#takeLock("queue", 0).catch(() => {}); // then it lapses
       throw error;
     } finally {
       if (!done) this.#dueWalk.forget();

@@ -59,6 +59,8 @@ export class Worker {
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
+    // Nobody has seen the queue yet, nor knows what others have done without it.
+    for (let shard = 0; shard < parts.queue.shards; shard++) this.#awaySinceMs.set(shard, performance.now());
   }
 
   get active(): number {
@@ -70,10 +72,7 @@ export class Worker {
   }
 
   start(): void {
-    const shards = Array.from({ length: this.#parts.queue.shards }, (_, shard) => shard);
-    // Nobody knows yet what the others have done without the queue.
-    for (const shard of shards) this.#awaySinceMs.set(shard, performance.now());
-    this.#loops = shards.map((shard) => this.#loop(shard));
+    this.#loops = Array.from({ length: this.#parts.queue.shards }, (_, shard) => this.#loop(shard));
   }
 
   /**
@@ -173,7 +172,7 @@ export class Worker {
         await queue.readIndex(shard); // does it answer, and know anything?
         // Before the first claim: what was given out without it takes up slots that it does not know of.
         await leases.announceQueue();
-        await holdRunning(store, queue);
+        await holdRunning(store, queue, shard);
       }
       const claim = await queue.claim(
         shard,
@@ -188,6 +187,7 @@ export class Worker {
     } catch (error) {
       // Whether they were finished is not known: finishing again is harmless, forgetting them costs a lapse.
       this.#endedOf(shard).push(...ended);
+      leases.withdrawQueue();
       if (error instanceof ColdError) onCold(shard);
       else if (!this.#awaySinceMs.has(shard))
         log.warn("worker.queue_away", { shard, message: messageOf(error) });

@@ -17,8 +17,8 @@ type Waiting<Item, Answer> = { item: Item; resolve(news: News<Answer>): void; re
  * once and alone.
  *
  * A request may use only what it has opened itself, so each call is made by the request that leads it. A client that
- * leaves takes its request along: `keep` lets the call go on for the others, and a leader that never comes back is
- * replaced.
+ * leaves takes its request along: `keep` lets it do its part for the others all the same, and a leader that never
+ * comes back is replaced.
  */
 export class Combiner<Item, Answer> {
   #waiting: Waiting<Item, Answer>[] = [];
@@ -30,26 +30,34 @@ export class Combiner<Item, Answer> {
    * @param keep keeps the calling request alive for as long as the work takes
    * @throws what `call` throws; an Error when no answer came in time
    */
-  async ask(
+  ask(
     item: Item,
     call: (items: Item[]) => Promise<Answer[]>,
     keep: (work: Promise<unknown>) => void,
   ): Promise<Answer> {
+    const answer = this.#ask(item, call);
+    keep(answer.catch(() => {})); // whoever asks hears of it
+    return answer;
+  }
+
+  async #ask(item: Item, call: (items: Item[]) => Promise<Answer[]>): Promise<Answer> {
     if (this.#isLed()) {
       const news = await this.#wait(item);
       if (news !== "lead") return news.answer;
     }
     const others = this.#waiting.splice(0, MAX_BATCH - 1);
     this.#ledSinceMs = Date.now();
-    const answers = call([item, ...others.map((other) => other.item)]);
-    const shared = answers.then(
-      (all) => others.forEach((other, i) => tell(other, all[i + 1])),
-      (error: unknown) => others.forEach(({ reject }) => reject(error)),
-    );
-    keep(shared.then(() => this.#passOn()));
-    const [own] = await answers;
-    if (own === undefined) throw new Error("an item of the batch was not answered");
-    return own;
+    try {
+      const [own, ...rest] = await call([item, ...others.map((other) => other.item)]);
+      for (const [i, other] of others.entries()) tell(other, rest[i]);
+      if (own === undefined) throw new Error("an item of the batch was not answered");
+      return own;
+    } catch (error) {
+      for (const { reject } of others) reject(error);
+      throw error;
+    } finally {
+      this.#passOn();
+    }
   }
 
   #passOn(): void {
@@ -69,13 +77,11 @@ export class Combiner<Item, Answer> {
     const untilMs = Date.now() + WAIT_MS;
     const timer = setInterval(() => {
       const place = this.#waiting.indexOf(own);
+      const isLate = Date.now() > untilMs;
       // Whoever is not waiting any more is in a call: asked for twice, it might be done twice.
-      if (place >= 0 && !this.#isLed()) {
-        this.#waiting.splice(place, 1);
-        resolve("lead");
-      } else if (Date.now() > untilMs) {
-        reject(new Error("no answer in time"));
-      }
+      if (place >= 0 && (isLate || !this.#isLed())) this.#waiting.splice(place, 1);
+      if (isLate) reject(new Error("no answer in time"));
+      else if (place >= 0 && !this.#isLed()) resolve("lead");
     }, LEADER_GONE_MS);
     try {
       return await promise;

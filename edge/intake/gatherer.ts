@@ -20,6 +20,11 @@ export class Gatherer<Item, Answer> {
     this.#handle = handle;
   }
 
+  /** How many have not begun. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   add(item: Item): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });

@@ -1,21 +1,19 @@
 import type { NewRun } from "../../shared/contracts/run.ts";
-import type { Sql } from "../../shared/store/sql.ts";
 import { accept } from "../accept.ts";
 import type { Outcome } from "../accept.ts";
-import type { Config } from "../env.ts";
+import type { Stores } from "../admit.ts";
 import { log } from "../log.ts";
 import { toAppError } from "../problem.ts";
-import type { EdgeQueue } from "../redis.ts";
 import { Gatherer } from "./gatherer.ts";
 
-/** What an intake needs. `ask` runs a question on a connection to Postgres that is kept from batch to batch. */
-export type IntakeStores = {
-  config: Config;
-  queue: EdgeQueue;
-  ask<Answer>(question: (sql: Sql) => Promise<Answer>): Promise<Answer>;
+/** What an intake needs. `ask` runs on connections that are kept from batch to batch. */
+export type IntakeStores = Stores & {
   /** Lets work go on after the answers. */
   after(work: Promise<unknown>): void;
 };
+
+/** Runs that may wait for their batch: more than any client waits for. */
+const MAX_WAITING = 2_000;
 
 /**
  * Accepts the runs that many requests bring at the same time: they share one `admit`, one INSERT with its commit and
@@ -30,7 +28,7 @@ export class Intake {
   constructor({ config, queue, ask, after }: IntakeStores) {
     this.#gatherer = new Gatherer(async (runs) => {
       try {
-        const { outcomes, finishing } = await ask((sql) => accept({ config, queue, sql }, runs));
+        const { outcomes, finishing } = await accept({ config, queue, ask }, runs);
         after(finishing().catch(logUnfinished));
         return outcomes;
       } catch (error) {
@@ -41,7 +39,9 @@ export class Intake {
   }
 
   /** What becomes of a run, a failure included: as data, because an error loses its kind between objects. */
-  accept(run: NewRun): Promise<Outcome> {
+  async accept(run: NewRun): Promise<Outcome> {
+    if (this.#gatherer.waiting >= MAX_WAITING)
+      return { ok: false, code: "capacity", detail: "Too many runs come at once.", retryAfterSeconds: 2 };
     return this.#gatherer.add(run);
   }
 }

@@ -22,8 +22,7 @@ export class IntakeShard extends DurableObject<Env> {
     const config = readConfig(env);
     const database = new KeptDatabase(env, CONNECTIONS, ANSWER_MS);
     const queue = queueOf(config);
-    // Whoever took these runs in before may have let some in without it.
-    queue.doubt();
+    if (config.ACCEPT_WHEN_REDIS_DOWN) queue.missedAll();
     this.#intake = new Intake({
       config,
       queue,

@@ -5,11 +5,12 @@
 -- Who walks says both as he knows them, so that a walk does not end as through when this Redis was emptied, or has
 -- gone back, since it began.
 --
--- `full`: nobody is unknown here any more, so `admit` may count. It takes a walk that reaches SETTLE_MS further than
--- the first one: whoever was let in before this index began, without asking it, has been committed by then.
+-- `full`: whoever counts against a tenant's queue is known here, so `admit` may count. It takes a walk that reaches
+-- SETTLE_MS further than the first one: whoever was let in before this index began, without asking it, has been
+-- committed by then. "doubt" takes it back: somebody was let in without asking.
 --
 -- KEYS  ready
--- ARGV  nothing: read; or "begin"; or "walk", epoch, walked, the new walked, upto (empty: it goes on);
+-- ARGV  nothing: read; or "begin"; or "doubt"; or "walk", epoch, walked, the new walked, upto (empty: it goes on);
 --       or "limits", epoch, limits_upto
 -- ->    { epoch, walked, upto, full, limits_upto }; or "cold"; or "stale": another index, or another walk
 
@@ -21,6 +22,11 @@ if no == "cold" and ARGV[1] == "begin" then
     "limits_upto", "-inf", "shards", shards, "tenants", redis.call("HLEN", limits))
 elseif no then
   return no
+end
+
+if ARGV[1] == "doubt" then
+  redis.call("HSET", index, "full", "0")
+  redis.call("HDEL", index, "first_upto")
 end
 
 local function known(field) return redis.call("HGET", index, field) end

@@ -112,7 +112,6 @@ export class Queue {
     const shard = queueShardOf(first.tenant, this.shards);
     const reply = await this.#call(shard, scripts.admit, args);
     if (reply === "cold") return requests.map(() => ({ ok: false, reason: "cold" }));
-    if (reply === "rebuilding") return requests.map(() => ({ ok: false, reason: "rebuilding" }));
     return z.array(z.string()).parse(reply).map(readAdmission);
   }
 
@@ -259,6 +258,11 @@ export class Queue {
     await this.#run(shard, scripts.index, ["begin"]);
   }
 
+  /** Tells a shard that runs were let in without it: it does not count again before walks have shown it all of them. */
+  async doubt(shard: number): Promise<void> {
+    await this.#run(shard, scripts.index, ["doubt"]);
+  }
+
   async readIndex(shard: number): Promise<IndexProgress> {
     return readProgress(await this.#run(shard, scripts.index, []));
   }
@@ -321,6 +325,7 @@ function readAdmission(answer: string): Admission {
     case "depth":
     case "disabled":
     case "unknown":
+    case "rebuilding":
       return { ok: false, reason: word };
     default:
       throw new Error(`admit answered ${answer}`);

@@ -16,7 +16,7 @@ import { cpuMs, findDescendant, treeCpuMs } from "./cpu.ts";
 import { TENANT } from "./definition.ts";
 import type { Watched } from "./cpu.ts";
 
-export type BenchEdge = { port: number; key: string; watched: Watched; stop(): Promise<void> };
+export type BenchEdge = { port: number; key: string; watched: Watched; queue: Queue; stop(): Promise<void> };
 
 export async function startBenchEdge(
   dir: string,
@@ -56,6 +56,7 @@ export async function startBenchEdge(
   return {
     port,
     key,
+    queue,
     watched: {
       workerd: () => cpuMs(workerd),
       "redis-rest": () => cpuMs(rest.pid ?? 0),

@@ -19,6 +19,7 @@ const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
   release: (queue) => queue.release([job(1, "acme")], "w1"),
   finish: (queue) => queue.finish([job(1, "acme")], "w1"),
   stats: (queue) => queue.stats(0),
+  doubt: (queue) => queue.doubt(0),
   readIndex: (queue) => queue.readIndex(0),
   advanceWalk: (queue) => queue.advanceWalk(0, { epoch: "", walked: "" }, "", 1),
   advanceLimits: (queue) => queue.advanceLimits(0, "", 1),
@@ -55,12 +56,12 @@ describe("a shard without an index", () => {
     await t.queue.advanceLimits(0, begun.epoch, 17);
     t.clock.nowMs += 1;
     await t.queue.beginIndex(0);
-    await t.queue.advanceWalk(0, begun, "", 1_700_000_000_000);
+    await t.queue.advanceWalk(0, { ...begun, walked: "second" }, "second", 1_700_000_000_000);
     await t.queue.advanceLimits(0, begun.epoch, 16);
     const { epoch } = begun;
     expect(await t.queue.readIndex(0)).toEqual({
       epoch,
-      walked: "",
+      walked: "second",
       uptoMs: 1_800_000_000_123,
       full: true,
       limitsUptoMs: 17,

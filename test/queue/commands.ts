@@ -77,7 +77,10 @@ export const command = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("pop"), lane }) },
   {
     weight: 1,
-    arbitrary: fc.record({ do: fc.constant("rebuild"), step: fc.constantFrom("begin", "full", "reset") }),
+    arbitrary: fc.record({
+      do: fc.constant("rebuild"),
+      step: fc.constantFrom("begin", "begin", "full", "full", "full", "doubt", "reset"),
+    }),
   },
 );
 export type Command = typeof command extends fc.Arbitrary<infer C> ? C : never;

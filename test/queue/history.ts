@@ -98,6 +98,10 @@ export class History {
     } else if (step === "begin") {
       await this.#queue.beginIndex(0);
       this.#model.index ??= { full: false };
+    } else if (step === "doubt") {
+      await this.#unlessCold(this.#queue.doubt(0), () => {
+        this.#model.index = { full: false };
+      });
     } else if (this.#model.index) {
       await openIndex(this.#queue, 0, this.#model.nowMs);
       this.#model.index.full = true;

@@ -46,15 +46,13 @@ export class Model {
   admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): Admission[] {
     if (!this.index) return requests.map(() => ({ ok: false, reason: "cold" }));
     this.#dropLapsedReservations();
-    if (!this.index.full) {
-      for (const { run, tenant } of requests) if (!this.jobs.has(run)) this.#reserve(run, tenant);
-      return requests.map(() => ({ ok: false, reason: "rebuilding" }));
-    }
-    return requests.map(({ run, tenant }) => this.#admit(run, tenant, maxDepth));
+    const { full } = this.index;
+    return requests.map(({ run, tenant }) => this.#admit(run, tenant, maxDepth, full));
   }
 
-  #admit(run: RunId, tenant: TenantId, maxDepth: number): Admission {
-    if (this.jobs.has(run)) return { ok: true };
+  #admit(run: RunId, tenant: TenantId, maxDepth: number, counts: boolean): Admission {
+    const yes: Admission = counts ? { ok: true } : { ok: false, reason: "rebuilding" };
+    if (this.jobs.has(run)) return yes;
     const limit = this.limits.get(tenant);
     if (!limit) return { ok: false, reason: "unknown" };
     if (limit.maxConcurrentRuns === 0) return { ok: false, reason: "disabled" };
@@ -65,18 +63,15 @@ export class Model {
     if (milliTokens < 1000) {
       return { ok: false, reason: "rate", retryMs: Math.ceil((1000 - milliTokens) / perSecond) };
     }
-    if (this.list("reserved", "ready", "due").length >= maxDepth) return { ok: false, reason: "depth" };
-    if (this.countOf(tenant, "reserved", "ready", "due") >= limit.maxQueuedRuns) {
+    if (counts && this.list("reserved", "ready", "due").length >= maxDepth)
+      return { ok: false, reason: "depth" };
+    if (counts && this.countOf(tenant, "reserved", "ready", "due") >= limit.maxQueuedRuns) {
       return { ok: false, reason: "queued", limit: limit.maxQueuedRuns };
     }
     this.buckets.set(tenant, { milliTokens: milliTokens - 1000, atMs: this.nowMs });
-    this.#reserve(run, tenant);
-    return { ok: true };
-  }
-
-  #reserve(run: RunId, tenant: TenantId): void {
-    const job = { run, tenant, lane: "default", score: this.nowMs } as const;
-    this.#put(job, "reserved", this.nowMs + 30_000);
+    const reserved = { run, tenant, lane: "default", score: this.nowMs } as const;
+    this.#put(reserved, "reserved", this.nowMs + 30_000);
+    return yes;
   }
 
   enqueue(jobs: readonly (Job & Waiting)[]): void {

@@ -7,6 +7,6 @@ export const SETTLE_MS = 7_000;
 export async function openIndex(queue: Queue, shard: number, uptoMs: number): Promise<void> {
   await queue.beginIndex(shard);
   const known = await queue.readIndex(shard);
-  await queue.advanceWalk(shard, known, "", uptoMs - SETTLE_MS);
-  await queue.advanceWalk(shard, { ...known, walked: "" }, "", uptoMs);
+  await queue.advanceWalk(shard, known, "first", uptoMs - SETTLE_MS);
+  await queue.advanceWalk(shard, { ...known, walked: "first" }, "second", uptoMs);
 }

@@ -17,7 +17,6 @@ import type { World } from "./world.ts";
 import type { RunRow } from "./tables.ts";
 
 const MAX_DEPTH = 1_000;
-const DOUBT_MS = 15_000;
 
 export class Front {
   readonly #world: World;
@@ -28,16 +27,12 @@ export class Front {
   #requests = 0;
   /** Requests between their place and their commit: they do not see each other. */
   #asking = 0;
-  #lostMs = -Infinity;
+  /** Runs were let in without the queue since it was told so. */
+  #missed = false;
 
   constructor(world: World, queued: number) {
     this.#world = world;
     this.#queued = queued;
-  }
-
-  /** The queue was away a moment ago: it may not know of what was let in without it. */
-  get isDoubtful(): boolean {
-    return this.#world.clock.nowMs - this.#lostMs < DOUBT_MS;
   }
 
   submit(tenant: TenantId, program: ProgramName, lane: NewRun["lane"]): void {
@@ -90,13 +85,15 @@ export class Front {
     run: { run_id: RunId; tenant_id: TenantId },
   ): Promise<"by_queue" | "here" | "no"> {
     try {
+      if (this.#missed) await queue.doubt(0);
+      this.#missed = false;
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
-      if (answer?.ok) return this.isDoubtful ? "here" : "by_queue";
+      if (answer?.ok) return "by_queue";
       const unasked =
         answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
       return unasked ? "here" : "no";
     } catch {
-      this.#lostMs = this.#world.clock.nowMs;
+      this.#missed = true;
       return "here";
     }
   }

@@ -84,6 +84,9 @@ export class QueueOver extends Queue {
   override beginIndex() {
     return this.#ask("beginIndex", () => this.#redis.beginIndex());
   }
+  override doubt() {
+    return this.#ask("doubt", () => this.#redis.doubt());
+  }
   override readIndex() {
     return this.#ask("readIndex", () => this.#redis.readIndex());
   }

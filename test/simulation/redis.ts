@@ -190,6 +190,11 @@ export class Redis {
     this.#memory = { ...emptyMemory(), epoch: (this.#epochs += 1), model, robbed };
   }
 
+  doubt(): void {
+    this.#warm().index = { full: false };
+    this.#memory.firstUptoMs = -Infinity;
+  }
+
   readIndex(): IndexProgress {
     const { full } = this.#warm().index ?? { full: false };
     const { epoch, walked, uptoMs, limitsUptoMs } = this.#memory;

@@ -82,8 +82,23 @@ test.each([
   // The index is there again, but whoever made it could not say so here.
   queue.index = index;
   await pass();
-  expect(queue.index).toMatchObject({ uptoMs: 2_000, walked: "" });
+  expect(queue.index).toMatchObject({ uptoMs: 2_000, walked: "2000" });
   expect(queue.jobs.size).toBe(due.length);
+});
+
+// Red when: `walked` is the same between all walks: then the Redis of a while ago looks like this one.
+test("a short walk proves nothing to a Redis that went back between its page and its end", async () => {
+  const queue = new Shown();
+  const walk = walkOver(queue);
+  const before = { ...begun, epoch: "1", walked: "500", uptoMs: 500 };
+  queue.index = { ...begun, epoch: "1", walked: "1000" };
+  const { enqueue } = queue;
+  queue.enqueue = async (jobs) => {
+    queue.index = before;
+    return enqueue.call(queue, jobs);
+  };
+  await walk.pass(new Map([[0, queue.index]]));
+  expect(queue.index).toEqual(before);
 });
 
 // Red when: DueWalk does not look at what `advanceWalk` answers, or index.lua answers everybody alike.

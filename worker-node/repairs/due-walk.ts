@@ -13,7 +13,10 @@ type Walk = {
   at: WalkPosition;
   until: string;
   untilMs: number;
+  /** After a rebuild: what it shows was known before, and lost. */
   first: boolean;
+  /** The queue does not count until it is through. */
+  isAwaited: boolean;
   known: Map<number, KnownWalk>;
 };
 
@@ -36,7 +39,7 @@ export class DueWalk {
     this.#walk = null;
   }
 
-  /** Goes on for about a second. @returns true when there is more, and nobody is admitted until it is through */
+  /** Goes on for about a second. @returns true when there is more, and the queue does not count until it is through */
   async pass(shards: Shards): Promise<boolean> {
     const startedMs = performance.now();
     // Emptied, or gone back in time, since then: its end would prove what this Redis was never shown.
@@ -47,7 +50,7 @@ export class DueWalk {
       const isThrough = page.length < PAGE;
       if (!(await this.#advance(walk, isThrough))) {
         this.#walk = null;
-        return walk.first;
+        return walk.isAwaited;
       }
       if (isThrough) {
         this.#walk = null;
@@ -56,7 +59,7 @@ export class DueWalk {
         return false;
       }
     }
-    return walk.first;
+    return walk.isAwaited;
   }
 
   async #start(shards: Shards): Promise<Walk> {
@@ -67,6 +70,7 @@ export class DueWalk {
       until: bounds.until,
       untilMs: bounds.until_ms,
       first: !Number.isFinite(uptoMs),
+      isAwaited: Array.from(shards.values()).some(({ full }) => !full),
       known: new Map(Array.from(shards, ([shard, { epoch, walked }]) => [shard, { epoch, walked }])),
     };
   }
@@ -86,7 +90,8 @@ export class DueWalk {
 
   /** Tells every shard how far the walk has come. @returns false when one of them knows another walk */
   async #advance(walk: Walk, isThrough: boolean): Promise<boolean> {
-    const walked = isThrough ? "" : `${walk.at.at} ${walk.at.run_id}`;
+    // Never the same twice: a Redis that has gone back shows by it, also between two walks.
+    const walked = isThrough ? String(walk.untilMs) : `${walk.at.at} ${walk.at.run_id}`;
     const uptoMs = isThrough ? walk.untilMs : undefined;
     const told = await Promise.all(
       Array.from(walk.known, ([shard, known]) => this.#parts.queue.advanceWalk(shard, known, walked, uptoMs)),

@@ -1,3 +1,4 @@
+import { queueShardOf } from "../../shared/keys.ts";
 import { log } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import type { IndexProgress, Queue } from "../../shared/queue/queue.ts";
@@ -33,20 +34,22 @@ const SILENT_LEASE_MS = 1_000;
 async function rebuild(parts: RepairParts, shard: number): Promise<void> {
   const { queue, store, repairs } = parts;
   repairs.rebuilt += 1;
-  await parts.announceQueue();
   log.warn("reconciler.rebuild_started", { shard });
   await queue.reset(shard);
-  await holdRunning(store, queue);
   await pushLimitsAfter(parts, -Infinity);
+  // From here on nobody claims without it: what runs now is all that it has to know.
+  await parts.announceQueue();
+  await holdRunning(store, queue, shard);
   await queue.beginIndex(shard);
 }
 
-/** Tells a queue that has been away, or is new, of all that runs: a slot of each tenant for each of its runs. */
-export async function holdRunning(store: StateStore, queue: Queue): Promise<void> {
+/** Tells a shard that has been away, or is new, of all that runs: a slot of each tenant for each of its runs. */
+export async function holdRunning(store: StateStore, queue: Queue, shard: number): Promise<void> {
   let after = { owner: "", run_id: "" };
   for (;;) {
     const page = await store.runningRuns(after, PAGE);
-    for (const [owner, runs] of Map.groupBy(page, (run) => run.owner)) {
+    const here = page.filter((run) => queueShardOf(run.tenant_id, queue.shards) === shard);
+    for (const [owner, runs] of Map.groupBy(here, (run) => run.owner)) {
       const leaseMs = runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS;
       await queue.hold(runs.map(jobOf), owner, owner, leaseMs);
     }
