@@ -7,7 +7,7 @@ import { endEvents } from "../shared/journal/ending.ts";
 import type { Progress } from "../shared/journal/fold.ts";
 import { log, messageOf } from "../shared/log.ts";
 import type { ClaimedRun } from "../shared/store/claim.ts";
-import type { DeadLetter } from "../shared/store/journal.ts";
+import type { DeadLetter } from "../shared/store/flush.ts";
 import { finalResponse } from "./engine/events.ts";
 import type { Entries } from "./entries.ts";
 import { LargeValues } from "./values.ts";

@@ -5,7 +5,7 @@ import type { Usage } from "../shared/contracts/journal.ts";
 import { writeLine } from "../shared/events/lines.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { log, messageOf } from "../shared/log.ts";
-import type { NewEntry } from "../shared/store/journal.ts";
+import type { NewEntry } from "../shared/store/flush.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { judgeStatement } from "./sqlstate.ts";
 

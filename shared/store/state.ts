@@ -3,7 +3,8 @@ import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
 import { ClaimedRun, RunLook, claimDirectly, claimRuns, handBack, lookUp, readPinned } from "./claim.ts";
 import { Lane } from "../contracts/run.ts";
 import { readDefinition } from "./definitions.ts";
-import { NewEntry, findCommitted, flush } from "./journal.ts";
+import { NewEntry, flush } from "./flush.ts";
+import { findCommitted } from "./journal.ts";
 import { takeLock } from "./locks.ts";
 import {
   HeldRun,

@@ -6,8 +6,8 @@ import type { Checkpoint } from "../../shared/contracts/journal.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import { claimRuns } from "../../shared/store/claim.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
-import { flush } from "../../shared/store/journal.ts";
-import type { Committed, NewEntry } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
+import type { Committed, NewEntry } from "../../shared/store/flush.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { beat } from "../../shared/store/workers.ts";
 

@@ -1,5 +1,5 @@
 /** Postgres without one of its conditions: what simulation and contract must notice. */
-import type { NewEntry } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 import { Postgres } from "./postgres.ts";
 import type { RunRow } from "./tables.ts";
 

@@ -4,7 +4,7 @@
  * mutations.test.ts: those are the conditions that must not be dropped.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 import type { ClaimedRun, RunLook } from "../../shared/store/claim.ts";
 import type { HeldRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/reconcile.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";

@@ -3,7 +3,7 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Usage } from "../../shared/contracts/journal.ts";
 import type { NewRun, RunStatus } from "../../shared/contracts/run.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { NewEntry } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 
 export type RunRow = Pick<
   NewRun,

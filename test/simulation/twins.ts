@@ -1,6 +1,6 @@
 /** Postgres and its model side by side: each act is done to both, and both have to answer the same. */
 import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 import { cancelRuns } from "../../shared/store/cancel.ts";
 import { acceptRuns } from "../../shared/store/runs.ts";
 import { retryRun } from "../../shared/store/retry.ts";

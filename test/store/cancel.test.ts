@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { cancelRuns, readFamily, readWaiting } from "../../shared/store/cancel.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import { readWaits } from "../../shared/store/waits.ts";
 import { childOf, endOf as endEntryOf, parkOf, runningChildOf, waitForChild } from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import { claimRuns, handBack, lookUp, readPinned } from "../../shared/store/claim.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import { acme, entryOf, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 

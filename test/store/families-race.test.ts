@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { claimRuns, lookUp } from "../../shared/store/claim.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import { answerWait, readWaits } from "../../shared/store/waits.ts";
 import { endOf, parkOf, runningChildOf, sleepers, waitFor, waitForChild } from "./relatives.ts";
 import type { Running } from "./relatives.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import { readWaits } from "../../shared/store/waits.ts";
 import { COMPLETED, childOf, endOf, parkOf, runningChildOf, waitFor, waitForChild } from "./relatives.ts";
 import type { Running } from "./relatives.ts";

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import { handBack } from "../../shared/store/claim.ts";
-import { findCommitted, flush, readEntries, readStored } from "../../shared/store/journal.ts";
-import type { NewEntry } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
+import { findCommitted, readEntries, readStored } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 import { entryOf, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 

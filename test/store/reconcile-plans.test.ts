@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import { cancelRuns } from "../../shared/store/cancel.ts";
 import { claimDirectly, claimRuns, handBack, lookUp } from "../../shared/store/claim.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import {
   dueRuns,
   overdueRuns,

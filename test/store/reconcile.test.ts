@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { handBack } from "../../shared/store/claim.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import {
   changedLimits,
   dueRuns,

@@ -1,7 +1,7 @@
 /** Runs that wait for each other. */
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
-import type { NewEntry } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 import type { NewWait } from "../../shared/store/waits.ts";
 import { entryOf } from "./world.ts";
 import type { Store } from "./world.ts";

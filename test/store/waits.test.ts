@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import { answerWait, readWaits } from "../../shared/store/waits.ts";
 import { endOf, parkOf, waitFor } from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Lane } from "../../shared/contracts/run.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import { beat, listWorkers } from "../../shared/store/workers.ts";
 import { beatOf, entryOf, openStore } from "./world.ts";
 import type { Store } from "./world.ts";

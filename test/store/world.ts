@@ -7,7 +7,7 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import { claimRuns } from "../../shared/store/claim.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
 import { saveOrchestration } from "../../shared/store/definitions.ts";
-import type { NewEntry } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 import { acceptRuns } from "../../shared/store/runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";

@@ -4,7 +4,7 @@ import { newIncarnation } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Service } from "../../local/processes.ts";
 import { ColdError, Queue } from "../../shared/queue/queue.ts";
-import { flush } from "../../shared/store/journal.ts";
+import { flush } from "../../shared/store/flush.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { beat } from "../../shared/store/workers.ts";

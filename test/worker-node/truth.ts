@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TenantId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { newRunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal.ts";
+import type { NewEntry } from "../../shared/store/flush.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { refusingStore } from "./fakes.ts";
 
