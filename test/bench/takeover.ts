@@ -11,7 +11,7 @@ import postgres from "postgres";
 import { startPostgres } from "../../local/postgres.ts";
 import { inMemory, startRedis } from "../../local/redis.ts";
 import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
-import { Queue, scoreOf } from "../../shared/queue/queue.ts";
+import { ColdError, Queue, scoreOf } from "../../shared/queue/queue.ts";
 import { saveOrchestration } from "../../shared/store/definitions.ts";
 import { acceptRuns } from "../../shared/store/runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
@@ -66,7 +66,7 @@ try {
   const waitsMs: number[] = [];
   for (let kill = 0; kill < KILLS; kill++) {
     const victim = await start(`victim-${kill}`);
-    await sleep(3_000);
+    await untilWarm();
     await accept();
     await untilRunning(RUNS);
     const heir = await start(`heir-${kill}`);
@@ -76,6 +76,7 @@ try {
     await heir.stop("SIGKILL");
     await sql`update runs set status = 'cancelled', ended_at = now(), wake_at = null, owner = null`;
     await redis.flushall();
+    await sql`delete from locks`;
   }
   const figures = [0.5, 0.99, 1].map((share) => (quantile(waitsMs, share) / 1_000).toFixed(1));
   console.log(
@@ -86,6 +87,19 @@ try {
   await sql.end({ timeout: 1 });
   await Promise.all([postgresService.stop(), redisService.stop()]);
   rmSync(dir, { recursive: true, force: true });
+}
+
+/** Until a worker has given the empty queue its index. */
+async function untilWarm(): Promise<void> {
+  for (let tries = 0; tries < 60; tries++, await sleep(500)) {
+    try {
+      await queue.readIndex(0);
+      return;
+    } catch (error) {
+      if (!(error instanceof ColdError)) throw error;
+    }
+  }
+  throw new Error("the queue stays cold");
 }
 
 async function accept(): Promise<void> {
