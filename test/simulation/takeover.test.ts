@@ -59,7 +59,8 @@ test(
       }),
       { numRuns: 200 },
     );
-    expect(taken).toBeGreaterThan(50);
+    // Else the kills met nobody at work.
+    expect(taken).toBeGreaterThan(20);
     expect(longestMs).toBeLessThanOrEqual(TAKEOVER_MS);
   },
 );
