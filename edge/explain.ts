@@ -137,20 +137,34 @@ function running(facts: WhyFacts): Cause {
   };
 }
 
-function paused({ wait_kind, wake_at_ms }: WhyFacts): Cause {
-  const until = wake_at_ms === null ? "" : `, until ${iso(wake_at_ms)} at the latest`;
+const ASKED = {
+  human: "a person to answer",
+  child: "a run that it has started",
+  turn: "the turn before it",
+  budget: "its budget",
+  timer: "its time",
+} as const;
+
+function paused({ wait_kind, wait_step, wait_opened_at_ms, wake_at_ms, last_at_ms }: WhyFacts): Cause {
   const of = wait_kind ?? "timer";
+  const sinceMs = wait_opened_at_ms ?? last_at_ms;
+  const since = sinceMs === null ? "" : ` since ${iso(sinceMs)}`;
+  const until = wake_at_ms === null ? "" : `, until ${iso(wake_at_ms)} at the latest`;
+  const step = wait_step === null ? "" : ` (step ${wait_step})`;
+  const how = of === "human" ? " POST …/resume answers." : "";
   return {
     reason: "waiting",
-    sentence: `The run waits for ${of === "timer" ? "its time" : `an answer (${of})`}${until}.`,
+    sentence: `The run waits for ${ASKED[of]}${step}${since}${until}.${how}`,
     blocked_by: [{ kind: "answer", of }],
+    sinceMs,
   };
 }
 
 function notYetDue(facts: WhyFacts): Cause {
   const until = iso(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
-  if (facts.park === null) {
+  const park = facts.park === null ? null : ParkRecord.parse(JSON.parse(facts.park));
+  if (park?.reason !== "retry") {
     return {
       reason: "delayed",
       sentence: `The run is to start at ${until}.`,
@@ -158,7 +172,7 @@ function notYetDue(facts: WhyFacts): Cause {
       sinceMs: facts.queued_at_ms,
     };
   }
-  const { step, tries, error } = ParkRecord.parse(JSON.parse(facts.park));
+  const { step, tries, error } = park;
   const sentence = `Step ${step} failed (try ${tries}, ${error.code}: ${error.message}) and is tried again at ${until}.`;
   return { reason: "retry_wait", sentence, blocked_by };
 }

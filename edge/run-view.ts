@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { HumanField } from "../shared/contracts/definition/human.ts";
 import { RunId } from "../shared/contracts/ids.ts";
 import { RunError, RunStatus } from "../shared/contracts/run.ts";
 import type { Principal } from "../shared/contracts/tenant.ts";
@@ -6,8 +7,22 @@ import { AppError } from "../shared/errors.ts";
 import { readRun } from "../shared/store/runs.ts";
 import type { RunRow } from "../shared/store/runs.ts";
 import type { Sql } from "../shared/store/sql.ts";
+import type { Question } from "../shared/store/waits.ts";
 
 const time = z.iso.datetime().nullable();
+
+/** What a run waits for that takes up no worker. */
+const Waiting = z.discriminatedUnion("reason", [
+  z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
+  z.object({
+    reason: z.literal("human"),
+    step_id: z.string(),
+    prompt: z.string(),
+    fields: z.array(HumanField),
+    asked_at: z.iso.datetime(),
+    expires_at: time,
+  }),
+]);
 
 /** A run as clients see it. */
 export const RunView = z
@@ -31,18 +46,19 @@ export const RunView = z
     step_count: z.number().int(),
     definition_version: z.number().int(),
     error: RunError.nullable(),
-    waiting: z.object({ reason: z.string(), until: z.iso.datetime() }).nullable(),
+    waiting: Waiting.nullable(),
   })
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-export function viewOf(row: RunRow): RunView {
+/** @param question what a paused run asks a person */
+export function viewOf(row: RunRow, question: Question | null = null): RunView {
   return {
     run_id: row.run_id,
     orchestration_id: row.orchestration_id,
     status: row.status,
     current_step_id: row.current_step_id,
-    waiting_for_human: false,
+    waiting_for_human: question !== null,
     worker_id: row.worker_id,
     total_cost_usd: row.cost_micro_usd / 1_000_000,
     total_tokens_used: row.tokens,
@@ -57,14 +73,20 @@ export function viewOf(row: RunRow): RunView {
     step_count: row.step_count,
     definition_version: row.definition_version,
     error: row.error,
-    waiting: waitingOf(row),
+    waiting: waitingOf(row, question),
   };
 }
 
-/** A run that was started and is queued again with a time waits to try a step again. */
-function waitingOf(row: RunRow): RunView["waiting"] {
+/** A run that was started and is queued again until some time waits to try a step again. */
+function waitingOf(row: RunRow, question: Question | null): RunView["waiting"] {
+  if (question) {
+    const { step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
+    const asked_at = new Date(opened_at_ms).toISOString();
+    return { reason: "human", step_id, prompt, fields, asked_at, expires_at: isoTime(deadline_at_ms) };
+  }
   const until = isoTime(row.wake_at_ms);
-  if (row.status !== "queued" || row.attempt === 0 || until === null) return null;
+  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0)
+    return null;
   return { reason: "retry", until };
 }
 

@@ -80,6 +80,7 @@ export async function endRun(
     current_step: null,
     status,
     wake_ms: null,
+    waits: [],
     error: error === null ? null : JSON.stringify(error),
     dead_letter: deadLetter ?? (error && { ...error, stack: null, tries: 1, first_failed_at: null }),
   });

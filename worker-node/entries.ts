@@ -2,6 +2,7 @@ import type { Step } from "../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../shared/contracts/event.ts";
 import type { Checkpoint, ParkRecord, TurnCheckpoint, Usage } from "../shared/contracts/journal.ts";
 import { stepStart } from "./engine/events.ts";
+import type { NewWait } from "../shared/store/waits.ts";
 import type { Append, Outcome, RunLog } from "./journal.ts";
 import { Stop } from "./stop.ts";
 
@@ -11,8 +12,22 @@ const DEADLINE_SLACK_MS = 30_000;
 /** What became of an entry; `fenced` is thrown. */
 type Heard = Exclude<Outcome, { is: "fenced" }>;
 
+/** A wait that is too long to hold the run's slot meanwhile. */
+export type Parked = {
+  is: "wait";
+  /** `queued`: for a time. `paused`: for somebody outside, and this is how long at most. */
+  status: "queued" | "paused";
+  afterMs: number;
+  park: ParkRecord;
+  waits: readonly NewWait[];
+  /** Of the run, before it was decided to wait: if more has come since, the park is refused. Null: nothing to miss. */
+  signals: number | null;
+  events: readonly RunEvent[];
+  usage: readonly Usage[];
+};
+
 /** An entry after which its run goes on. */
-const GOES_ON = { status: null, wake_ms: null, error: null, dead_letter: null } as const;
+const GOES_ON = { status: null, wake_ms: null, waits: [], error: null, dead_letter: null } as const;
 
 /**
  * The entries that one execution writes into its run's journal. With each it hears what came from outside meanwhile:
@@ -74,25 +89,28 @@ export class Entries {
   }
 
   /** Gives the run back until it is due, in `delayMs`. `refused`: something came from outside that it has not seen. */
-  async park(
-    wait: { park: ParkRecord; event: RunEvent; usage: readonly Usage[] },
-    delayMs: number,
-  ): Promise<Heard> {
-    const { park, event, usage } = wait;
+  async park({ status, park, waits, signals, events, usage }: Parked, delayMs: number): Promise<Heard> {
     return this.append({
       ...GOES_ON,
       kind: "park",
       step_path: park.step,
       visit: park.visit,
       output: JSON.stringify(park),
-      events: [event],
+      events,
       usage,
       steps: 0,
       deadline_ms: 0,
       current_step: park.step,
-      status: "queued",
+      status,
       wake_ms: Math.ceil(delayMs),
+      waits,
+      ...(signals === null ? {} : { signals }),
     });
+  }
+
+  /** What came from outside, as far as this worker has heard. */
+  get signals(): number {
+    return this.#log.signals;
   }
 
   /** Any entry. */

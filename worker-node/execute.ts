@@ -9,6 +9,7 @@ import { apply, fold, start } from "../shared/journal/fold.ts";
 import { initialState } from "../shared/journal/state.ts";
 import { log, messageOf } from "../shared/log.ts";
 import type { ClaimedRun } from "../shared/store/claim.ts";
+import type { StateStore } from "../shared/store/state.ts";
 import type { Definitions } from "./definitions.ts";
 import { endRun, failRun } from "./end-run.ts";
 import type { Ended, FailureParts, Standing } from "./end-run.ts";
@@ -18,6 +19,7 @@ import { next } from "./engine/machine.ts";
 import type { Models, Sandbox, Tools } from "./engine/ports.ts";
 import { failureOf } from "./engine/retry.ts";
 import { Entries } from "./entries.ts";
+import type { Parked } from "./entries.ts";
 import type { Journal, RunLog } from "./journal.ts";
 import { Stop, within, withTimeout } from "./stop.ts";
 import { LargeValues, loadValue, shortened } from "./values.ts";
@@ -41,6 +43,7 @@ export type World = {
   tools: Tools;
   sandbox: Sandbox;
   artifacts: ObjectStore | null;
+  readWaits: StateStore["readWaits"];
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
 };
 
@@ -156,7 +159,11 @@ class Execution {
         const { error, ...more } = visited;
         return this.#failStep(step, error, more);
       }
-      if (visited.is === "wait") return this.#park(visited, signal);
+      if (visited.is === "wait") {
+        const parked = await this.#park(visited, signal);
+        if (parked) return parked;
+        continue;
+      }
       const { checkpoint, events, usage, response } = visited;
       const progress = apply(this.#standing.progress, checkpoint);
       todo = next(definition, progress);
@@ -203,6 +210,11 @@ class Execution {
       runId: run.run_id,
       large: this.#largeValues(`${step.id}/${visit}.${run.attempt}`),
       signal,
+      readWaits: async () => {
+        // Before the look: what comes after it refuses the park that is decided by it.
+        const { signals } = entries;
+        return { signals, waits: await untilAnswered(signal, () => this.#world.readWaits(run.run_id)) };
+      },
       commitTurn: async (data, usage) => {
         const heard = await entries.turn(step, { step: step.id, visit, data }, usage);
         if (heard.is === "rejected") throw new TerminalError("result_rejected", heard.message);
@@ -230,16 +242,19 @@ class Execution {
     };
   }
 
-  /** Gives the slot back until the retry is due, or the run's time is over. */
-  async #park(wait: Extract<Visited, { is: "wait" }>, signal: AbortSignal): Promise<Ending> {
+  /** Gives the slot back until the wait is over, or the run's time is. Null: the step is to look again. */
+  async #park(wait: Parked, signal: AbortSignal): Promise<Ending | null> {
+    const { status, afterMs } = wait;
     const leftMs = Math.max(0, this.#endsAtMs - performance.now());
-    const delayMs = Math.min(wait.afterMs, leftMs + TIMEOUT_SLACK_MS);
+    // The run's time stands still while people have it.
+    const delayMs = status === "paused" ? afterMs : Math.min(afterMs, leftMs + TIMEOUT_SLACK_MS);
     const outcome = await this.#standing.entries.park(wait, delayMs);
-    if (outcome.is === "committed") return { is: "parked", status: "queued", delayMs };
+    if (outcome.is === "committed") return { is: "parked", status, delayMs };
     if (outcome.is === "rejected") throw new Error(outcome.message);
-    // Refused: something came from outside. A cancel ends the wait; nothing else makes the retry due.
+    // Refused: something came from outside. A cancel ends any wait; an answer is what a question waits for; nothing
+    // makes a retry due.
     signal.throwIfAborted();
-    return this.#park(wait, signal);
+    return status === "paused" ? null : this.#park(wait, signal);
   }
 
   #failStep(

@@ -7,6 +7,7 @@ import type { LiveEntry } from "../shared/events/live.ts";
 import { log, messageOf } from "../shared/log.ts";
 import type { NewEntry } from "../shared/store/flush.ts";
 import type { StateStore } from "../shared/store/state.ts";
+import type { NewWait } from "../shared/store/waits.ts";
 import { judgeStatement } from "./sqlstate.ts";
 
 /**
@@ -35,7 +36,14 @@ export type Append = Pick<
   | "wake_ms"
   | "error"
   | "dead_letter"
-> & { events: readonly RunEvent[]; usage: readonly Usage[]; steps: 0 | 1 };
+> & {
+  events: readonly RunEvent[];
+  usage: readonly Usage[];
+  steps: 0 | 1;
+  waits: readonly NewWait[];
+  /** What came from outside until it was decided; absent: until now. */
+  signals?: number;
+};
 
 /**
  * What became of an entry. `fenced`: the run is another's now, drop it in silence. `refused`: a park that has missed
@@ -117,7 +125,7 @@ export class RunLog {
       const notes = this.#takeNotes();
       // Every entry has a number of its own, so every entry has an event.
       const events = entry.events.length + notes.length > 0 ? entry.events : [CHECKPOINT];
-      this.#waiting.push({ ...entry, resolve, notes, lines: this.#write(events), signals: this.signals });
+      this.#waiting.push({ resolve, notes, lines: this.#write(events), signals: this.signals, ...entry });
       this.#schedule(this);
     });
   }
@@ -156,7 +164,7 @@ export class RunLog {
       status: waiting?.status ?? null,
       wake_ms: waiting?.wake_ms ?? null,
       signals: waiting?.signals ?? this.signals,
-      waits: [],
+      waits: [...(waiting?.waits ?? [])],
       error: waiting?.error ?? null,
       dead_letter: waiting?.dead_letter ?? null,
     };

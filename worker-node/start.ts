@@ -93,7 +93,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
     }),
   });
   const show = showLive(redis, config.EVENT_SHARDS);
-  const models = createModels(process.env);
+  const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000);
   const sandbox = createSandbox();
   const worker = new Worker({
     owner,
@@ -114,9 +114,13 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       journal: new Journal(owner, store, seams.show?.(show) ?? show),
       definitions: new Definitions(store),
       models,
-      tools: createTools({ egressAllow: config.EGRESS_ALLOW.split(",").filter(Boolean) }),
+      tools: createTools({
+        egressAllow: config.EGRESS_ALLOW.split(",").filter(Boolean),
+        timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
+      }),
       sandbox,
       artifacts,
+      readWaits: store.readWaits,
       confirm: (run, signal) => leases.confirm(run.run_id, signal),
     },
   });

@@ -26,12 +26,15 @@ export async function within<Result>(signal: AbortSignal, work: Promise<Result>)
   }
 }
 
-/** A signal that also ends after `ms`, for the reason that `stop` makes. `clear` it when the work is done. */
+/**
+ * A signal that also ends after `ms`, for the reason that `stop` makes; `restart` gives it all of its time again.
+ * `clear` it when the work is done.
+ */
 export function withTimeout(
   signal: AbortSignal,
   ms: number,
-  stop: () => Stop,
-): { signal: AbortSignal; clear(): void } {
+  stop: () => Error,
+): { signal: AbortSignal; restart(): void; clear(): void } {
   // By hand, not AbortSignal.any: this is made for every step, and costs a tenth of it.
   const controller = new AbortController();
   const follow = (): void => controller.abort(signal.reason);
@@ -45,5 +48,5 @@ export function withTimeout(
     clearTimeout(timer);
     signal.removeEventListener("abort", follow);
   };
-  return { signal: controller.signal, clear };
+  return { signal: controller.signal, restart: () => timer.refresh(), clear };
 }

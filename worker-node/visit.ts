@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Orchestration, Step } from "../shared/contracts/definition/index.ts";
-import type { Checkpoint, ParkRecord, Usage } from "../shared/contracts/journal.ts";
+import type { Checkpoint, RetryPark, Usage } from "../shared/contracts/journal.ts";
 import type { RunEvent } from "../shared/contracts/event.ts";
 import type { Json } from "../shared/contracts/json.ts";
 import type { Progress } from "../shared/journal/fold.ts";
@@ -11,6 +11,9 @@ import { settle } from "./engine/machine.ts";
 import type { StepContext } from "./engine/ports.ts";
 import { failureOf, judge } from "./engine/retry.ts";
 import { run as runStep } from "./engine/steps/index.ts";
+import type { Parked } from "./entries.ts";
+import { Question } from "./question.ts";
+import type { ReadWaits } from "./question.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
 import type { LargeValues } from "./values.ts";
 
@@ -34,7 +37,7 @@ export type Visited =
       cause: unknown;
       usage: readonly Usage[];
     }
-  | { is: "wait"; afterMs: number; park: ParkRecord; event: RunEvent; usage: readonly Usage[] };
+  | Parked;
 
 /** What a visit needs of its execution. `context` is what the step sees, without what the visit knows by itself. */
 export type Visit = {
@@ -42,10 +45,11 @@ export type Visit = {
   progress: Progress;
   step: Step;
   visit: number;
-  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "signal">;
+  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal">;
   runId: string;
   large: LargeValues;
   signal: AbortSignal;
+  readWaits: ReadWaits;
   /** Commits a checkpoint inside the step; throws a Stop when the run is not this worker's any more. */
   commitTurn(data: Json, usage: readonly Usage[]): Promise<void>;
 };
@@ -83,7 +87,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
       if (error instanceof RetryableError && error.answered) answered += 1;
       const event = stepRetry(step, failure, tries, verdict.afterMs);
       if (verdict.afterMs > SHORT_WAIT_MS) {
-        const park: ParkRecord = {
+        const park: RetryPark = {
           step: step.id,
           visit: visit.visit,
           reason: "retry",
@@ -92,7 +96,17 @@ export async function visitStep(visit: Visit): Promise<Visited> {
           error: failure,
           first_failed_at: firstFailedAt,
         };
-        return { is: "wait", afterMs: verdict.afterMs, park, event, usage: lost };
+        const { afterMs } = verdict;
+        return {
+          is: "wait",
+          status: "queued",
+          afterMs,
+          park,
+          waits: [],
+          signals: null,
+          events: [event],
+          usage: lost,
+        };
       }
       visit.context.note(event);
       await sleep(verdict.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
@@ -117,12 +131,14 @@ async function tryOnce(visit: Visit, { turns, tries, effectSuffix, lost, spent }
     step.timeout_seconds * 1_000,
     () => new Stop("step_timeout", `the step took longer than its ${step.timeout_seconds} s`),
   );
+  const question = new Question(step.id, visit.visit, effectSuffix, visit.readWaits);
   const context: StepContext = {
     ...visit.context,
     effectBase: `${visit.runId}:${step.id}:${visit.visit}`,
     effectSuffix,
     turns: [...turns],
     signal: limit.signal,
+    reply: () => question.reply(),
     models: {
       generate: async (request) => {
         const answer = await visit.context.models.generate(request);
@@ -144,10 +160,13 @@ async function tryOnce(visit: Visit, { turns, tries, effectSuffix, lost, spent }
   };
   try {
     const result = await within(limit.signal, runStep(step, context));
+    if ("ask" in result) return await question.park(result, large, lost);
     const small = { ...result, set: await large.outOf(result.set) };
     const { checkpoint, events } = settle(definition, progress, step, visit.visit, small, {
-      startedAt,
-      durationMs: performance.now() - startedMs,
+      startedAt: result.startedAt ?? startedAt,
+      durationMs: result.startedAt
+        ? Date.now() - Date.parse(result.startedAt)
+        : performance.now() - startedMs,
       tries,
       turnUsage: [...turns.flatMap(usageOfTurn), ...lost],
     });

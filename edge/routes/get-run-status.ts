@@ -1,5 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
+import { openQuestions } from "../../shared/store/waits.ts";
 import { json, problems } from "../api.ts";
 import type { Api } from "../api.ts";
 import { needs } from "../middleware/principal.ts";
@@ -17,7 +18,9 @@ const route = createRoute({
 
 export function getRunStatus(api: Api): void {
   api.openapi(route, async (c) => {
-    const row = await findRun(c.get("services").sql, c.get("principal"), c.req.valid("param").run_id);
-    return c.json(viewOf(row), 200);
+    const { sql } = c.get("services");
+    const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const [question = null] = row.status === "paused" ? await openQuestions(sql, row.run_id) : [];
+    return c.json(viewOf(row, question), 200);
   });
 }

@@ -24,6 +24,7 @@ import { listWorkers } from "./list-workers.ts";
 import { openapi } from "./openapi.ts";
 import { putDefinition } from "./put-definition.ts";
 import { putOrchestration } from "./put-orchestration.ts";
+import { resumeRun } from "./resume-run.ts";
 import { retryDeadLetter } from "./retry-dead-letter.ts";
 import { retryDeadLetters } from "./retry-dead-letters.ts";
 import { retryRun } from "./retry-run.ts";
@@ -42,6 +43,7 @@ export const routes: readonly ((api: Api) => void)[] = [
   listRunEvents,
   explainRun,
   cancelRun,
+  resumeRun,
   retryRun,
   cancelRuns,
   retryRuns,

@@ -29,6 +29,17 @@ export type EventFields = {
     matched_case: string | null;
     target_step_id: string | null;
   };
+  human_input_required: StepRef & {
+    prompt: string;
+    fields: Json;
+    channel_id: string | null;
+    agent_context: Json;
+    expires_at: string;
+  };
+  /** The run waits for somebody, and takes up no worker meanwhile. */
+  paused: Nothing;
+  /** `answered_by`: the id of the key that the answer came with. */
+  human_response: StepRef & { response: Json; answered_by: string | null };
   loop_limit_reached: { orch_step_id: string; iterations: number; max_iterations: number };
   transform_result: StepRef & { result: Json };
   /** A checkpoint inside a step that nothing else was to be told of. */

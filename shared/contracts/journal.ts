@@ -55,11 +55,11 @@ export type Checkpoint = z.infer<typeof Checkpoint>;
 export const TurnCheckpoint = z.object({ step: z.string(), visit: z.number().int(), data: JsonValue });
 export type TurnCheckpoint = z.infer<typeof TurnCheckpoint>;
 
-/** Why a run gave its slot back: `output` of a `park` entry. */
-export const ParkRecord = z.object({
+/** A try of a visit failed, and another is to follow. */
+export const RetryPark = z.object({
   step: z.string(),
   visit: z.number().int(),
-  reason: z.enum(["retry"]),
+  reason: z.literal("retry"),
   /** How often this visit has been tried so far. */
   tries: z.number().int(),
   /** How many of them were answered, with a no: the next call outside has a key of its own. */
@@ -67,6 +67,18 @@ export const ParkRecord = z.object({
   error: z.object({ code: z.string(), message: z.string() }),
   first_failed_at: z.string(),
 });
+export type RetryPark = z.infer<typeof RetryPark>;
+
+/** A visit has asked somebody; `wait_id` is the question's name among the run's waits. */
+const AnswerPark = z.object({
+  step: z.string(),
+  visit: z.number().int(),
+  reason: z.literal("answer"),
+  wait_id: z.string(),
+});
+
+/** Why a run gave its slot back: `output` of a `park` entry. */
+export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, AnswerPark]);
 export type ParkRecord = z.infer<typeof ParkRecord>;
 
 /** What became of a run: `output` of an `end` entry. */

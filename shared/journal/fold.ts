@@ -1,5 +1,5 @@
 import { Checkpoint, EndRecord, ParkRecord, RewindRecord, TurnCheckpoint } from "../contracts/journal.ts";
-import type { StoredEntry } from "../contracts/journal.ts";
+import type { RetryPark, StoredEntry } from "../contracts/journal.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
 
 /** How far a run has come: the fold of its journal. Nothing else decides what a run does next. */
@@ -14,7 +14,7 @@ export type Progress = {
   /** How often a client has had the run go on after its end: what is called again then is called anew. */
   rewinds: number;
   /** The retry that the visit in hand is in, if it failed before. */
-  park: ParkRecord | null;
+  park: RetryPark | null;
   end: EndRecord | null;
 };
 
@@ -61,9 +61,12 @@ export function fold(initialState: JsonObject, entries: readonly StoredEntry[]):
       case "turn":
         progress.turns.push(TurnCheckpoint.parse(output).data);
         break;
-      case "park":
-        progress.park = ParkRecord.parse(output);
+      case "park": {
+        // What was asked, and what became of it, the table of waits tells.
+        const park = ParkRecord.parse(output);
+        if (park.reason === "retry") progress.park = park;
         break;
+      }
       case "end": {
         const end = EndRecord.parse(output);
         if (end.checkpoint) take(progress, end.checkpoint);

@@ -29,7 +29,7 @@ export const ClaimedRun = z.object({
   correlation_id: z.string(),
   input: z.string(),
   queued_at_ms: z.number(),
-  /** Since its first pickup. */
+  /** Since its first pickup, without what it was paused. */
   running_for_ms: z.number(),
   cost_micro_usd: z.number(),
   journal: z.array(StoredEntry),
@@ -76,12 +76,13 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       status = 'running', owner = ${owner}, worker_id = ${workerOf(owner)}, attempt = r.attempt + 1,
       deadline_at = now() + ${CLAIM_DEADLINE_SECONDS} * interval '1 second',
       started_at = coalesce(r.started_at, now()),
+      paused_for = r.paused_for + coalesce(now() - r.paused_at, '0'), paused_at = null,
       crash_count = r.crash_count + w.takeover::int
     from wanted w where r.run_id = w.run_id
     returning r.run_id, r.tenant_id, r.orchestration_id, r.definition_tenant, r.definition_version, r.attempt,
       r.event_seq, r.signals, r.crash_count, r.cancel_requested_at is not null as cancel, r.lane, r.priority,
       r.correlation_id, r.input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
-      extract(epoch from now() - r.started_at)::float8 * 1000 as running_for_ms,
+      extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
       r.cost_micro_usd::float8 as cost_micro_usd`;
   const begun = rows.filter((row) => row.event_seq > 0).map((row) => row.run_id);
   const journals = begun.length > 0 ? await readStored(sql, begun) : new Map<RunId, StoredEntry[]>();

@@ -135,6 +135,7 @@ function move(sql: Sql, part: "all" | "ends" | "others" = "all") {
           when e.status is null then r.wake_at
           when e.status in ('queued', 'paused') then now() + e.wake_ms * interval '1 millisecond'
         end,
+        paused_at = case when e.status = 'paused' then now() end,
         ended_at = case when e.ends then now() end,
         error = e.error
       from ${from}

@@ -60,6 +60,7 @@ export async function retryRun(
       ${room}
     ), again as (
       update runs set status = 'queued', wake_at = now(), queued_at = now(), started_at = null, ended_at = null,
+        paused_at = null, paused_for = '0',
         error = null, crash_count = 0, cancel_requested_at = null, event_seq = event_seq + 1
       where run_id = ${run_id} and tenant_id = ${tenant_id} and status in ('failed', 'cancelled')
         and event_seq = ${known_seq} and (select n from room) > 0
@@ -67,6 +68,10 @@ export async function retryRun(
     ), written as (
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)
       select run_id, event_seq, 1, attempt, 'rewind', ${output}, ${event} from again
+    ), withdrawn as (
+      -- What the first life asked and nobody answered is asked anew.
+      update waits w set answered_at = now(), answered_by = 'retry' from again a
+      where w.run_id = a.run_id and w.kind = 'human' and w.answered_at is null
     ), resolved as (
       update dead_letters d set resolved_at = now() from again a
       where d.run_id = a.run_id and d.resolved_at is null

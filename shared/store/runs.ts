@@ -112,6 +112,8 @@ const RunRow = z.object({
   started_at_ms: ms,
   ended_at_ms: ms,
   wake_at_ms: ms,
+  /** To its wake-up; below zero when that has passed, null when it has ended. */
+  due_in_ms: z.number().nullable(),
   cancel_requested: z.boolean(),
 });
 export type RunRow = z.infer<typeof RunRow>;
@@ -126,6 +128,7 @@ export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Pr
       extract(epoch from started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from ended_at)::float8 * 1000 as ended_at_ms,
       extract(epoch from wake_at)::float8 * 1000 as wake_at_ms,
+      extract(epoch from wake_at - now())::float8 * 1000 as due_in_ms,
       cancel_requested_at is not null as cancel_requested
     from runs
     where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;

@@ -24,6 +24,7 @@ import {
   withoutWakeup,
 } from "./reconcile.ts";
 import type { Sql } from "./sql.ts";
+import { Wait, readWaits } from "./waits.ts";
 import { Beat, OwnedRun, beat } from "./workers.ts";
 
 /** One thing that a worker asks of the truth: its arguments and answer are plain JSON, so that it may go by HTTP. */
@@ -76,6 +77,7 @@ const verbs = {
     runIds,
     findCommitted,
   ),
+  readWaits: verb(z.tuple([RunId]), z.array(Wait), readWaits),
   beat: verb(z.tuple([Beat]), z.array(OwnedRun), async (sql, worker) => [...(await beat(sql, worker))]),
   orchestration: verb(z.tuple([z.string(), z.string(), z.number().int()]), z.string().nullable(), readPinned),
   definition: verb(
@@ -133,6 +135,7 @@ function bind(call: Call): StateStore {
     handBack: (...args) => call("handBack", verbs.handBack, args),
     flush: (...args) => call("flush", verbs.flush, args),
     findCommitted: (...args) => call("findCommitted", verbs.findCommitted, args),
+    readWaits: (...args) => call("readWaits", verbs.readWaits, args),
     beat: (...args) => call("beat", verbs.beat, args),
     orchestration: (...args) => call("orchestration", verbs.orchestration, args),
     definition: (...args) => call("definition", verbs.definition, args),

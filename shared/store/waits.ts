@@ -1,15 +1,18 @@
 import { z } from "zod";
+import { HumanField } from "../contracts/definition/human.ts";
 import { RunId, TenantId } from "../contracts/ids.ts";
 import { Lane } from "../contracts/run.ts";
 import { hearing } from "./family.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
 
-const WaitKind = z.enum(["human", "timer", "child", "turn", "budget"]);
+export const WaitKind = z.enum(["human", "timer", "child", "turn", "budget"]);
 
 /** Something that a run gives its slot back for. Its name is the run's own: stable over crashes. */
 export const NewWait = z.object({
   wait_id: z.string(),
+  /** The step that waits. */
+  step_id: z.string(),
   kind: WaitKind,
   /** What a human is asked, and JSON text of the fields of his answer. */
   prompt: z.string().nullable(),
@@ -29,15 +32,15 @@ export function openWaits(sql: Sql, entries: readonly { run_id: RunId; waits: re
   const waits = entries.flatMap((entry) => entry.waits.map((wait) => ({ run_id: entry.run_id, ...wait })));
   if (waits.length === 0) return sql``;
   return sql`, opened as (
-      insert into waits (run_id, wait_id, kind, prompt, fields, deadline_at, child_run_id)
-      select run_id, w.wait_id, w.kind, w.prompt, w.fields, now() + w.deadline_ms * interval '1 millisecond',
+      insert into waits (run_id, wait_id, step_id, kind, prompt, fields, deadline_at, child_run_id)
+      select run_id, w.wait_id, w.step_id, w.kind, w.prompt, w.fields, now() + w.deadline_ms * interval '1 millisecond',
         w.child_run_id
       from moved m join unnest(
         ${pgArray(waits.map((w) => w.run_id))}::text[], ${pgArray(waits.map((w) => w.wait_id))}::text[],
-        ${pgArray(waits.map((w) => w.kind))}::text[], ${pgArray(waits.map((w) => w.prompt))}::text[],
-        ${pgArray(waits.map((w) => w.fields))}::text[], ${pgArray(waits.map((w) => w.deadline_ms))}::float8[],
-        ${pgArray(waits.map((w) => w.child_run_id))}::text[]
-      ) as w(run_id, wait_id, kind, prompt, fields, deadline_ms, child_run_id) using (run_id)
+        ${pgArray(waits.map((w) => w.step_id))}::text[], ${pgArray(waits.map((w) => w.kind))}::text[],
+        ${pgArray(waits.map((w) => w.prompt))}::text[], ${pgArray(waits.map((w) => w.fields))}::text[],
+        ${pgArray(waits.map((w) => w.deadline_ms))}::float8[], ${pgArray(waits.map((w) => w.child_run_id))}::text[]
+      ) as w(run_id, wait_id, step_id, kind, prompt, fields, deadline_ms, child_run_id) using (run_id)
       on conflict (run_id, wait_id) do nothing
     )`;
 }
@@ -113,34 +116,68 @@ async function lookWhy(
   return wait.ended ? { is: "ended" } : null;
 }
 
+/** Who has answered a wait that nobody answered in time. No key has this name: theirs begin with `key_`. */
+const DEADLINE = "deadline";
+
 /** A wait as its run finds it. Times in milliseconds. */
-const Wait = z.object({
+export const Wait = z.object({
   wait_id: z.string(),
   kind: WaitKind,
-  prompt: z.string().nullable(),
-  fields: z.string().nullable(),
   child_run_id: RunId.nullable(),
-  /** `overdue`: its deadline has passed, and nobody has answered. */
-  state: z.enum(["open", "overdue", "answered"]),
-  /** To its deadline; below zero when that has passed, null when it has none. */
+  /** `expired`: nobody answered before its deadline, and nobody can any more. */
+  state: z.enum(["open", "answered", "expired"]),
+  /** To its deadline; null when it has none. */
   due_in_ms: z.number().nullable(),
+  opened_at_ms: z.number(),
   /** JSON text; of a child the EndRecord. */
   answer: z.string().nullable(),
+  /** For people: a key, or the run whose end it is. */
   answered_by: z.string().nullable(),
-  answered_at_ms: z.number().nullable(),
 });
 export type Wait = z.infer<typeof Wait>;
 
 /**
- * All waits of a run, in the order of their names. Whoever decides to park by them has read the run's `signals` before:
- * an answer that comes after this look refuses the park then.
+ * All waits of a run, in the order of their names, as its worker acts on them: what is overdue is closed first, and of
+ * that and an answer at the same moment one wins.
+ *
+ * Whoever decides to park by them has read the run's `signals` before: an answer that comes after this look refuses
+ * the park then.
  */
 export async function readWaits(sql: Sql, run: RunId): Promise<Wait[]> {
+  await sql`
+    update waits set answered_at = now(), answered_by = ${DEADLINE}
+    where run_id = ${run} and answered_at is null and deadline_at <= now()`;
   const rows = await sql`
-    select wait_id, kind, prompt, fields, child_run_id, answer, answered_by,
-      case when answered_at is not null then 'answered' when deadline_at <= now() then 'overdue' else 'open' end as state,
+    select wait_id, kind, child_run_id, answer, answered_by,
+      case when answered_at is null then 'open' when answered_by = ${DEADLINE} then 'expired' else 'answered' end as state,
       extract(epoch from deadline_at - now())::float8 * 1000 as due_in_ms,
-      extract(epoch from answered_at)::float8 * 1000 as answered_at_ms
+      extract(epoch from opened_at)::float8 * 1000 as opened_at_ms
     from waits where run_id = ${run} order by wait_id`;
   return rows.map((row) => Wait.parse(row));
+}
+
+/** A question to a person, as clients are told of it. Times in milliseconds since 1970. */
+export const Question = z.object({
+  wait_id: z.string(),
+  step_id: z.string(),
+  prompt: z.string(),
+  fields: z
+    .string()
+    .transform((text) => JSON.parse(text))
+    .pipe(z.array(HumanField)),
+  opened_at_ms: z.number(),
+  deadline_at_ms: z.number().nullable(),
+});
+export type Question = z.infer<typeof Question>;
+
+/** The questions to people that a run has open now, the oldest first. Ask for a run that is known to be the caller's. */
+export async function openQuestions(sql: Sql, run: RunId): Promise<Question[]> {
+  const rows = await sql`
+    select w.wait_id, w.step_id, coalesce(w.prompt, '') as prompt, coalesce(w.fields, '[]') as fields,
+      extract(epoch from w.opened_at)::float8 * 1000 as opened_at_ms,
+      extract(epoch from w.deadline_at)::float8 * 1000 as deadline_at_ms
+    from waits w join runs r using (run_id)
+    where w.run_id = ${run} and w.kind = 'human' and w.answered_at is null and r.ended_at is null
+    order by w.opened_at, w.wait_id limit 100`;
+  return rows.map((row) => Question.parse(row));
 }

@@ -3,6 +3,7 @@ import type { RunId, TenantId } from "../contracts/ids.ts";
 import { Lane, RunError, RunStatus } from "../contracts/run.ts";
 import { SILENT_SECONDS } from "./claim.ts";
 import type { PendingQuery, Row, Sql } from "./sql.ts";
+import { WaitKind } from "./waits.ts";
 
 /** Runs ahead are counted up to here. */
 const MOST_AHEAD = 10_000;
@@ -31,8 +32,10 @@ export const WhyFacts = z.object({
   /** The journal's last entry; `park` is the JSON text of a ParkRecord. */
   last_at_ms: ms,
   park: z.string().nullable(),
-  /** The question that a paused run waits to have answered. */
-  wait_kind: z.string().nullable(),
+  /** What a paused run waits to have answered first. */
+  wait_kind: WaitKind.nullable(),
+  wait_step: z.string().nullable(),
+  wait_opened_at_ms: ms,
   max_concurrent_runs: z.number(),
   tenant_running: z.number(),
   /** Due runs of its tenant and lane that come before it. */
@@ -58,8 +61,7 @@ export async function readWhy(sql: Sql, tenant: TenantId | null, run: RunId): Pr
       extract(epoch from w.beat_at)::float8 * 1000 as beat_at_ms,
       extract(epoch from last.at)::float8 * 1000 as last_at_ms,
       case when last.kind = 'park' then last.output end as park,
-      (select q.kind from waits q where q.run_id = r.run_id and q.answered_at is null order by q.wait_id limit 1)
-        as wait_kind,
+      q.kind as wait_kind, q.step_id as wait_step, extract(epoch from q.opened_at)::float8 * 1000 as wait_opened_at_ms,
       t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
       case when r.status = 'queued' then (
@@ -77,6 +79,10 @@ export async function readWhy(sql: Sql, tenant: TenantId | null, run: RunId): Pr
     left join lateral (
       select j.kind, j.output, j.at from journal j where j.run_id = r.run_id order by j.seq desc limit 1
     ) last on true
+    left join lateral (
+      select kind, step_id, opened_at from waits q where q.run_id = r.run_id and q.answered_at is null
+      order by q.opened_at, q.wait_id limit 1
+    ) q on true
     cross join lateral (
       select count(*)::int as online, count(*) filter (where r.lane = any(l.lanes))::int as of_lane,
         coalesce(sum(l.slots) filter (where r.lane = any(l.lanes)), 0)::int as slots,

@@ -85,6 +85,7 @@ async function write(log: RunLog, events: number, everyMs: number): Promise<void
       status: null,
       wake_ms: null,
       error: null,
+      waits: [],
       dead_letter: null,
       events: [{ type: "llm_delta", orch_step_id: "s1", text: "a few words of a model's answer " }],
       usage: [],

@@ -41,6 +41,12 @@ const entry = (seq: number, events: string[], more: Partial<JournalRow>): Journa
 const ended = (status: string, checkpoint: object | null = null) =>
   JSON.stringify({ status, checkpoint, response: "", error: null });
 
+const answered = {
+  ...result("after"),
+  type: "human",
+  set: { human_response: { decision: "approve", signed: "answer-1" } },
+};
+
 /** One run that failed, was retried, and completed under its second attempt: everything as it should be. */
 function sound(): Evidence {
   const journal = [
@@ -53,7 +59,7 @@ function sound(): Evidence {
     entry(6, [event("worker_picked_up", { worker_id: "b", attempt: 2 }), event("done")], {
       kind: "end",
       attempt: 2,
-      output: ended("completed", result("after")),
+      output: ended("completed", answered),
     }),
   ];
   const frames = journal
@@ -94,6 +100,7 @@ function sound(): Evidence {
         queued_ms: 0,
       },
     ],
+    taken: [{ run: RUN, signed: "answer-1" }],
     odd: [],
     journal,
     usage: [{ run_id: RUN, seq: 2, call: "model.1", kind: "charged", tokens: 12, cost_micro_usd: 7 }],
@@ -267,6 +274,24 @@ const breakings: Breaking[] = [
     "taken over within 20 s",
     "it took longer, and nothing else was wrong",
     (e) => (only(e.takeovers).calm = true),
+  ],
+  [
+    "an answer that was taken is heard",
+    "a second one was taken",
+    (e) => e.taken.push({ run: RUN, signed: "answer-2" }),
+  ],
+  [
+    "an answer that was taken is heard",
+    "its run went on with another",
+    (e) => (only(e.journal, 3).output = ended("completed", result("after"))),
+  ],
+  [
+    "an answer that was taken is heard",
+    "a run that asked went on without one",
+    (e) => {
+      e.taken = [];
+      only(e.journal, 3).output = ended("completed", { ...answered, set: {} });
+    },
   ],
   ["never stuck", "a run stood", (e) => (only(e.standing).ms = 90_000)],
 ];

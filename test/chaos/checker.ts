@@ -1,4 +1,5 @@
 /** The promises of DESIGN.md section 2 and the invariants of PROTOCOL.md section 14, asked of what a run left behind. */
+import { everyTakenAnswerIsHeard, nobodyIsAnsweredFor } from "./checks/answers.ts";
 import {
   everyLifeEndsOnce,
   everyResultIsOne,
@@ -25,6 +26,8 @@ const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   everyAnswerIsMeant,
   everyFailureIsADeadLetter,
   cancelledStaysCancelled,
+  everyTakenAnswerIsHeard,
+  nobodyIsAnsweredFor,
   journalsTile,
   nothingIsWrittenTwice,
   everyLifeEndsOnce,

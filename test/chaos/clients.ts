@@ -1,9 +1,12 @@
-/** The load: clients who start runs, ask again when they were not answered, cancel some, and retry what failed. */
+/**
+ * The load: clients who start runs, ask again when they were not answered, answer what they are asked, cancel some, and
+ * retry what failed.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Answer, Api } from "./api.ts";
 import { orchestrationNames } from "./definitions.ts";
-import type { OddAnswer, Request } from "./evidence.ts";
+import type { OddAnswer, Request, Taken } from "./evidence.ts";
 import type { Random } from "./random.ts";
 import { flood, small, tenants } from "./tenants.ts";
 
@@ -12,9 +15,13 @@ const BURST_EVERY_MS = 17_000;
 const BURST = 25;
 const TRIES = 12;
 
+/** The orchestration that asks, and how many of its runs are looked after: the others are left to their deadline. */
+const ASKS = "chaos_asks";
+const ASKED = 6;
+
 const Accepted = z.object({ run_id: z.string() });
 const Cancelled = z.object({ status: z.string() });
-const Status = z.object({ status: z.string() });
+const Status = z.object({ status: z.string(), waiting_for_human: z.boolean() });
 
 /** Statuses after which nobody knows what became of a request, or which say "later". */
 const AGAIN = new Set([0, 429, 500, 502, 503]);
@@ -24,6 +31,7 @@ const NO = new Set([409, 429]);
 
 export class Clients {
   readonly requests: Request[] = [];
+  readonly taken: Taken[] = [];
   /** Answers that no fault explains. */
   readonly odd: OddAnswer[] = [];
   readonly #api: Api;
@@ -33,6 +41,7 @@ export class Clients {
   #turn: string[] = [];
   #on = true;
   #made = 0;
+  #answers = 0;
 
   /** @param accepted is told of each run once, as soon as its 202 is there. */
   constructor(api: Api, random: Random, accepted: (run: string) => void) {
@@ -51,6 +60,7 @@ export class Clients {
         for (let i = 0; i < BURST; i++) this.#start(flood.tenant_id);
       }
       if (this.#random.chance(0.4)) this.#track(this.#retryOne());
+      this.#track(this.#answerOne());
       await sleep(PERIOD_MS);
     }
     await Promise.all(this.#underWay);
@@ -132,6 +142,23 @@ export class Clients {
     if (run === undefined) return;
     const { status, body } = await this.#call("POST", `/api/v2/orchestrations/runs/${run}/cancel`);
     if (status === 200 && Cancelled.parse(body).status === "cancelled") request.cancelled = true;
+  }
+
+  /** Looks at one of the last runs that ask somebody, and answers: now and then two do, at the same moment. */
+  async #answerOne(): Promise<void> {
+    const asking = this.requests.filter(({ orchestration }) => orchestration === ASKS).slice(-ASKED);
+    if (asking.length === 0) return;
+    const [run] = this.#random.pick(asking).accepted;
+    if (run === undefined) return;
+    const path = `/api/v2/orchestrations/runs/${run}`;
+    const { status, body } = await this.#call("GET", `${path}/status`);
+    if (status !== 200 || !Status.parse(body).waiting_for_human) return;
+    const answer = async (): Promise<void> => {
+      const signed = `answer-${(this.#answers += 1)}`;
+      const said = await this.#call("POST", `${path}/resume`, { response: { decision: "approve", signed } });
+      if (said.status === 202) this.taken.push({ run, signed });
+    };
+    await Promise.all(this.#random.chance(0.3) ? [answer(), answer()] : [answer()]);
   }
 
   /** Looks at one earlier run, and retries it if it has failed. */

@@ -114,6 +114,20 @@ const steps: Record<string, Step[]> = {
     },
     print("after"),
   ],
+  chaos_asks: [
+    print("before", "ask"),
+    {
+      id: "ask",
+      type: "human",
+      human_prompt: "Go on with {input}?",
+      human_fields: [{ key: "decision", type: "select", options: ["approve"], required: true }],
+      // Longer than most faults, so that answers are lost in them, and not so long that nobody hears of its end.
+      human_timeout_seconds: 15,
+      output_key: "verdict",
+      next_step_id: "after",
+    },
+    print("after"),
+  ],
   chaos_fails: [
     print("before", "never"),
     {

@@ -23,6 +23,9 @@ export type Request = {
   retried: number;
 };
 
+/** An answer of a person to what a run has asked, as the API took it; `signed`: how it is known again. */
+export type Taken = { run: string; signed: string };
+
 /** An answer of the API that no fault explains: a 500, or a 4xx to a request that is right. */
 export type OddAnswer = { request: string; status: number; body: string };
 
@@ -99,6 +102,7 @@ export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean 
 
 export type Evidence = {
   requests: Request[];
+  taken: Taken[];
   odd: OddAnswer[];
   runs: RunRow[];
   journal: JournalRow[];

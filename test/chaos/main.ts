@@ -70,6 +70,7 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
     const evidence: Evidence = {
       ...tables,
       requests: clients.requests,
+      taken: clients.taken,
       odd: clients.odd,
       redis: await readRedis(system.redis.client),
       seen: viewers.seen,

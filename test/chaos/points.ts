@@ -29,6 +29,8 @@ const edgePoints = {
   admitted: "in an accept, after `admit` and before the commit",
   committed_unsaid: "in an accept, after the commit and before the 202",
   accepted_unqueued: "in an accept or a client's retry, after the answer and before `enqueue`",
+  unanswered: "in an answer, before its commit",
+  answered_unsaid: "in an answer, after its commit and before anybody hears of it",
   cancelled_untold: "in a cancel or a client's retry, after the commit, before anybody hears of it",
 } as const;
 export type EdgePoint = keyof typeof edgePoints;

@@ -19,6 +19,7 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ...Array.from(statuses, ([status, runs]): [string, number] => [`  ${status}`, runs.length]),
     ["  retried", evidence.journal.filter(({ kind }) => kind === "rewind").length],
     ["  attempts", evidence.runs.reduce((sum, { attempt }) => sum + attempt, 0)],
+    ["questions / answers taken", `${questions(evidence)} / ${evidence.taken.length}`],
     ["events", evidence.runs.reduce((sum, { event_seq }) => sum + event_seq, 0)],
     [
       "viewers / frames",
@@ -47,6 +48,11 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ]),
   ];
   return rows.map(([what, figure]) => `${what.padEnd(34)} ${figure}`).join("\n");
+}
+
+function questions({ journal }: Evidence): number {
+  return journal.filter(({ kind, events }) => kind === "park" && events.includes('"human_input_required"'))
+    .length;
 }
 
 function slowest(takeovers: readonly Takeover[]): string {

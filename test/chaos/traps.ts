@@ -13,6 +13,8 @@ type Place = { link: string; asked: string; lost: Trap["lost"]; said: string; af
 
 /** Only the statement of an accept is given runs as JSON, with the hash of each request. */
 export const ACCEPT = `"request_hash":`;
+/** Of all that the edge says to Postgres only an answer holds what its client wrote. */
+export const ANSWER = `"signed":"answer-`;
 /** Commands to Redis in one request: entries for viewers, hints for workers. */
 const TELL = "POST /pipeline ";
 
@@ -23,6 +25,7 @@ const TELL = "POST /pipeline ";
  */
 export async function setTraps(system: System, log: FaultLog): Promise<Promise<void>[]> {
   const accept = { link: "edge-postgres", asked: ACCEPT, afterMs: 0 };
+  const answer = { link: "edge-postgres", asked: ANSWER, afterMs: 0 };
   const enqueue = await scripts.enqueue.sha;
   const places: Record<EdgePoint, Place> = {
     admitted: { ...accept, lost: "question", said: ACCEPT },
@@ -30,6 +33,9 @@ export async function setTraps(system: System, log: FaultLog): Promise<Promise<v
     committed_unsaid: { ...accept, lost: "answer", said: "run_" },
     // The 202 leaves in the same moment, and has arrived by then.
     accepted_unqueued: { link: "edge-rest", asked: enqueue, lost: "question", said: "run_", afterMs: 50 },
+    unanswered: { ...answer, lost: "question", said: ANSWER },
+    // An answer that another was faster than makes no run go on.
+    answered_unsaid: { ...answer, lost: "answer", said: "run_" },
     cancelled_untold: { link: "edge-rest", asked: TELL, lost: "question", said: TELL, afterMs: 0 },
   };
   const restarts: Promise<void>[] = [];

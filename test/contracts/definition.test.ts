@@ -90,6 +90,10 @@ describe("an orchestration", () => {
     ["if_else", { if_condition: "state.x" }],
     ["switch", { switch_expression: "state.x" }],
     ["print", { print_content: "hi" }],
+    [
+      "human",
+      { human_prompt: "ok?", human_fields: [{ name: "a" }, { key: "b", type: "select", options: ["x"] }] },
+    ],
     ["end", {}],
   ])("takes the flat record of a step of type %s", (type, fields) => {
     expect(errorsOf(document([flat("a", type, fields)])).errors).toEqual([]);
@@ -99,10 +103,6 @@ describe("an orchestration", () => {
     ["parallel", { parallel_branches: [["b"]] }],
     ["merge", { input_keys: ["k"] }],
     ["loop", { loop_step_ids: ["b"] }],
-    [
-      "human",
-      { human_prompt: "ok?", human_fields: [{ name: "a" }, { key: "b", type: "select", options: ["x"] }] },
-    ],
   ])("with a valid step of type %s is not yet possible, and says where", (type, fields) => {
     const result = errorsOf(document([flat("a", type, { ...fields, next_step_id: "b" }), print("b")]));
     expect(result).toMatchObject({ code: "not_yet", errors: [{ path: "steps[0].type" }] });

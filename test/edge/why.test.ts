@@ -32,6 +32,8 @@ const ready: WhyFacts = {
   last_at_ms: null,
   park: null,
   wait_kind: null,
+  wait_step: null,
+  wait_opened_at_ms: null,
   max_concurrent_runs: 5,
   tenant_running: 0,
   ahead: 0,

@@ -1,8 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { usageOfTurn } from "../../worker-node/engine/conversation.ts";
 import { RetryableError, ToolRejection } from "../../worker-node/engine/errors.ts";
-import { run } from "../../worker-node/engine/steps/index.ts";
-import { step, world } from "./context.ts";
+import { run, step, world } from "./context.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 
 const fields = {

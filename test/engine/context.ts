@@ -7,9 +7,12 @@ import type {
   Message,
   ModelAnswer,
   ModelRequest,
+  Reply,
   StepContext,
+  StepResult,
   ToolCall,
 } from "../../worker-node/engine/ports.ts";
+import { run as runStep } from "../../worker-node/engine/steps/index.ts";
 
 export function orchestration(steps: object[], more: object = {}): Orchestration {
   const first = steps[0];
@@ -58,6 +61,7 @@ export function world(given: {
   transform?: StepContext["sandbox"]["transform"];
   confirm?: () => Promise<void>;
   crashAtTurn?: number;
+  reply?: Reply;
 }): World {
   const says = [...(given.says ?? [])];
   const seen: Omit<World, "context"> = { asked: [], called: [], shown: [], committed: [] };
@@ -112,6 +116,7 @@ export function world(given: {
         ? null
         : { name, tool_type: "http", url: "https://example.com/", inputSchema },
     turns: given.turns ?? [],
+    reply: async () => given.reply ?? null,
     note: (...events) => void seen.shown.push(...events),
     async turn(data, usage) {
       if (seen.committed.length + 1 === given.crashAtTurn) throw new Error("crash");
@@ -124,3 +129,10 @@ export function world(given: {
 }
 
 const inputSchema = { type: "object", properties: { query: { type: "string" } } };
+
+/** The result of a step that has nobody to ask. */
+export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
+  const result = await runStep(...given);
+  if ("ask" in result) throw new Error(`the step asks: ${result.ask.prompt}`);
+  return result;
+}

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { RetryableError, TerminalError, ToolRejection } from "../../worker-node/engine/errors.ts";
-import { run } from "../../worker-node/engine/steps/index.ts";
-import { step, world } from "./context.ts";
+import { run, step, world } from "./context.ts";
 
 describe("print", () => {
   test("renders its content into its key, and answers with it", async () => {

@@ -55,12 +55,13 @@ async function play(id: string): Promise<{ steps: string[]; state: JsonObject }>
       }
       const result = await runStep(now.step, {
         ...world({ message: "the history of tea", state: progress.state }).context,
-        models: createModels({ DEFAULT_MODEL: "demo/fast" }),
-        tools: createTools({ egressAllow: ["127.0.0.1"] }),
+        models: createModels({ DEFAULT_MODEL: "demo/fast" }, 1_000),
+        tools: createTools({ egressAllow: ["127.0.0.1"], timeoutMs: 5_000 }),
         sandbox,
         agent: async (name) => agents?.get(name) ?? null,
         tool: async (name) => tools?.get(name) ?? null,
       });
+      if ("ask" in result) throw new Error(`${now.step.id} asks a person`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, turnUsage: [] };
       progress = apply(
         progress,
@@ -104,7 +105,7 @@ describe("on the demo model", () => {
       signal: stop.signal,
       onText: () => stop.abort(new Error("cancelled")),
     };
-    const models = createModels({});
+    const models = createModels({}, 1_000);
     await expect(models.generate(request)).rejects.toThrow("cancelled");
     const fast = { ...request, model: "demo/fast", signal: new AbortController().signal, onText: () => {} };
     expect(await models.generate(fast)).toEqual(await models.generate(fast));

@@ -41,10 +41,11 @@ type Given = {
   signal?: AbortSignal;
   onText?: (text: string) => void;
   settings?: Parameters<typeof createModels>[0];
+  silenceMs?: number;
 };
 
 function ask(model: string | null, given: Given = {}): Promise<ModelAnswer> {
-  return createModels(given.settings ?? env).generate({
+  return createModels(given.settings ?? env, given.silenceMs ?? 10_000).generate({
     model,
     messages: given.messages ?? [
       { role: "system", content: "You are brief." },
@@ -219,6 +220,39 @@ test("an abort throws its reason and closes the connection to the provider", asy
   close();
 });
 
+// Red when: a call has no limit of its own, or the limit counts from the beginning of an answer that goes on and on.
+test("a provider that says nothing any more, before its answer or in the middle, is given up", async () => {
+  const limit = { name: "RetryableError", code: "model_timeout", answered: false };
+  const closed = Promise.withResolvers<void>();
+  const silent = await serve("", (response) => response.once("close", () => closed.resolve()));
+  const settings = { OPENAI_API_KEY: "k", OPENAI_BASE_URL: silent.url };
+  await expect(ask("gpt-4.1", { settings, silenceMs: 200 })).rejects.toMatchObject({
+    ...limit,
+    message: "openai/gpt-4.1: the provider said nothing for 0.2 s",
+  });
+  await closed.promise;
+  silent.close();
+  const talks = await serve(openaiBegins, (response) => {
+    let said = 0;
+    const timer = setInterval(() => {
+      said += 1;
+      if (said < 8) response.write(openaiBegins);
+    }, 100);
+    response.once("close", () => clearInterval(timer));
+  });
+  const pieces: string[] = [];
+  const startedMs = performance.now();
+  const asking = ask("gpt-4.1", {
+    settings: { OPENAI_API_KEY: "k", OPENAI_BASE_URL: talks.url },
+    silenceMs: 400,
+    onText: (text) => pieces.push(text),
+  });
+  await expect(asking).rejects.toMatchObject(limit);
+  expect(performance.now() - startedMs).toBeGreaterThan(1_000);
+  expect(pieces).toHaveLength(8);
+  talks.close();
+});
+
 test("an answer that was cut off at the output limit, or withheld, is no answer", async () => {
   mock.onMessage("hello", { content: "half of", finishReason: "length" });
   await expect(ask("gpt-4.1")).rejects.toMatchObject({ name: "TerminalError", code: "output_limit" });
@@ -263,7 +297,7 @@ test.each([
   [{ OPENAI_API_KEY: "k", ANTHROPIC_API_KEY: "k" }, "openai/gpt-4.1-mini"],
   [{ OPENAI_API_KEY: "k", DEFAULT_MODEL: "ollama.llama3" }, "ollama.llama3"],
 ])("with %j the default model is %s", (settings, model) => {
-  const models = createModels(settings);
+  const models = createModels(settings, 1_000);
   expect(models.defaultModel).toBe(model);
   expect(models.describe()).toContain(model);
 });

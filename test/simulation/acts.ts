@@ -27,6 +27,7 @@ const WORKER_VERBS = [
   "finish",
 ];
 const REPAIR_VERBS = [
+  "readWaits",
   "claimDirectly",
   "handBack",
   "orchestration",
@@ -49,7 +50,17 @@ const REPAIR_VERBS = [
   "enqueue",
   "settle",
 ];
-const EDGE_VERBS = ["admit", "accept", "enqueue", "cancel", "retry", "finish", "save", "pushLimits"];
+const EDGE_VERBS = [
+  "admit",
+  "accept",
+  "enqueue",
+  "answer",
+  "cancel",
+  "retry",
+  "finish",
+  "save",
+  "pushLimits",
+];
 
 const atMs = fc.integer({ min: 0, max: CHAOS_MS });
 const anyOf = fc.nat(7);
@@ -83,6 +94,7 @@ export const anyAct = fc.oneof(
   { weight: 8, arbitrary: submit },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("cancel"), atMs, nth: anyOf }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), atMs, nth: anyOf }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("answer"), atMs, nth: anyOf }) },
   {
     weight: 1,
     arbitrary: fc.record({ do: fc.constant("limit"), atMs, tenant, to: fc.constantFrom(0, 1, 2, 5) }),
@@ -150,6 +162,12 @@ function perform(world: World, each: Act): void {
       const runs = [...world.postgres.tables.runs.keys()];
       const run = runs[each.nth % Math.max(1, runs.length)];
       if (run) world.front[each.do](run);
+      return;
+    }
+    case "answer": {
+      const asking = world.postgres.tables.waits.filter(({ answered_by }) => answered_by === null);
+      const wait = asking[each.nth % Math.max(1, asking.length)];
+      if (wait) world.front.answer(wait.run_id, wait.wait_id);
       return;
     }
     case "limit": {

@@ -136,6 +136,7 @@ function bound(store: Statements): Statements {
     handBack: (...args) => store.handBack(...args),
     flush: (...args) => store.flush(...args),
     findCommitted: (...args) => store.findCommitted(...args),
+    readWaits: (...args) => store.readWaits(...args),
     beat: (...args) => store.beat(...args),
     orchestration: (...args) => store.orchestration(...args),
     definition: (...args) => store.definition(...args),

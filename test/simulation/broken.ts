@@ -1,5 +1,7 @@
 /** Postgres without one of its conditions: what simulation and contract must notice. */
+import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewEntry } from "../../shared/store/flush.ts";
+import type { Wait } from "../../shared/store/waits.ts";
 import { Postgres } from "./postgres.ts";
 import type { RunRow } from "./tables.ts";
 
@@ -30,5 +32,17 @@ export class NoSilenceNeeded extends Postgres {
 export class NoOverlap extends Postgres {
   override overlapMs(): number {
     return 0;
+  }
+}
+
+export class DeadlineLeavesOpen extends Postgres {
+  override readWaits(run: RunId): Wait[] {
+    return super.readWaits(run).map((wait): Wait => {
+      const isOver = wait.state === "open" && wait.due_in_ms !== null && wait.due_in_ms <= 0;
+      return isOver ? { ...wait, state: "expired" } : wait;
+    });
+  }
+  override closedBy(): null {
+    return null;
   }
 }

@@ -21,7 +21,7 @@ const ask = fc.record({
       "beat",
       "beat",
     ] as const),
-    ...(["lock", "walk", "owners", "running", "limits", "silent", "overdue", "lost"] as const),
+    ...(["lock", "walk", "owners", "running", "limits", "silent", "overdue", "lost", "waits"] as const),
   ),
   owner,
   runs,
@@ -33,7 +33,7 @@ const entry = fc.record({
   attemptBehind: behind,
   seqBehind: behind,
   signalsBehind: behind,
-  kind: fc.constantFrom("note" as const, "step", "step", "turn", "park", "end"),
+  kind: fc.constantFrom("note" as const, "step", "step", "turn", "park", "ask", "ask", "end"),
   end: fc.constantFrom("completed" as const, "failed", "cancelled"),
 });
 
@@ -60,6 +60,7 @@ export const contractAct = fc.oneof(
     arbitrary: fc.record({ do: fc.constant("pass"), ms: fc.constantFrom(1_370, 4_710, 12_930, 61_390) }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("cancel"), run }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("answer"), run, wait: fc.nat(1) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), run, behind, counted }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("limit"), tenant: fc.nat(1), to: fc.nat(3) }) },
 );

@@ -3,6 +3,7 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import type { CancelEnd, Cancelled } from "../../shared/store/cancel.ts";
 import type { Rewind } from "../../shared/store/retry.ts";
+import type { AnswerOutcome } from "../../shared/store/waits.ts";
 import type { Postgres } from "./postgres.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
@@ -43,6 +44,8 @@ export function acceptRun(
     cancel_requested_at: null,
     queued_at: startedAt,
     started_at: null,
+    paused_at: null,
+    paused_for: 0,
     ended_at: null,
     tokens: 0,
     cost_micro_usd: 0,
@@ -100,6 +103,8 @@ export function retryRun(
     wake_at: now,
     queued_at: now,
     started_at: null,
+    paused_at: null,
+    paused_for: 0,
     ended_at: null,
     error: null,
     crash_count: 0,
@@ -109,8 +114,34 @@ export function retryRun(
   checkRow(row);
   const entry = { kind: "rewind" as const, step_path: null, visit: null, output, events: event, events_n: 1 };
   tables.write({ ...entry, run_id, seq: row.event_seq, attempt: row.attempt });
+  for (const wait of tables.waitsOf(run_id)) wait.answered_by ??= "retry";
   for (const letter of tables.letters) if (letter.run_id === run_id) letter.resolved = true;
   return { queued_at_ms: now, event_seq: row.event_seq };
+}
+
+/** What became of an answer to a question of a run. */
+export function answerWait(
+  { tables, now }: Postgres,
+  run: RunId,
+  waitId: string,
+  answer: string,
+  by: string,
+): AnswerOutcome {
+  const row = tables.runs.get(run);
+  const wait = tables.waitsOf(run).find(({ wait_id }) => wait_id === waitId);
+  if (!row || !wait) return { is: "unknown" };
+  if (wait.answered_by !== null) return { is: "taken", by: wait.answered_by, at_ms: 0 };
+  if (row.ended_at !== null) return { is: "ended" };
+  Object.assign(wait, { answer, answered_by: by });
+  row.signals += 1;
+  if (row.status !== "running") Object.assign(row, { status: "queued", wake_at: now });
+  checkRow(row);
+  const { run_id, tenant_id, owner, lane, priority, queued_at } = row;
+  const status = row.status === "running" ? "running" : "queued";
+  return {
+    is: "answered",
+    run: { run_id, tenant_id, status, owner, lane, priority, queued_at_ms: queued_at },
+  };
 }
 
 export function saveTenant(

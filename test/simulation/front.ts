@@ -12,6 +12,7 @@ import type { CancelEnd } from "../../shared/store/cancel.ts";
 import { Process } from "./clock.ts";
 import * as statements from "./front-statements.ts";
 import { QueueOver } from "./ports.ts";
+import { YES } from "./programs.ts";
 import type { ProgramName } from "./programs.ts";
 import type { World } from "./world.ts";
 import type { RunRow } from "./tables.ts";
@@ -22,6 +23,8 @@ export class Front {
   readonly #world: World;
   /** Runs whose 202 a client has seen. */
   readonly accepted = new Set<RunId>();
+  /** Who has heard that his answer to a question (run and wait) was taken. */
+  readonly answered = new Map<string, string>();
   /** How many runs of a tenant may be queued. */
   readonly #queued: number;
   #requests = 0;
@@ -155,6 +158,21 @@ export class Front {
       );
       if (!queued) return;
       await queue.enqueue([{ ...jobOf(row, queued.queued_at_ms), status: "queued", delayMs: 0 }]);
+    });
+  }
+
+  /** A person's answer, which one of several may win. */
+  answer(run: RunId, wait: string): void {
+    this.#request(`edge answer ${run}`, async (process, queue) => {
+      const by = `key_${++this.#requests}`;
+      const outcome = await this.#ask(process, "answer", () =>
+        statements.answerWait(this.#world.postgres, run, wait, JSON.stringify(YES), by),
+      );
+      if (outcome.is !== "answered") return;
+      this.answered.set(`${run} ${wait}`, by);
+      const { status, queued_at_ms } = outcome.run;
+      if (status === "running") return;
+      await queue.enqueue([{ ...jobOf(outcome.run, queued_at_ms), status, delayMs: 0 }]);
     });
   }
 

@@ -20,6 +20,11 @@ export function violationsAtRest(world: World): string[] {
       );
     }
   }
+  for (const [question, by] of world.front.answered) {
+    const wait = tables.waits.find(({ run_id, wait_id }) => `${run_id} ${wait_id}` === question);
+    if (wait?.answered_by !== by)
+      found.push(`${question} was answered by ${by}, and ${wait?.answered_by} counts`);
+  }
   for (const { run, state, owner } of world.redis.jobs)
     found.push(`${run} is left in the queue: ${state} ${owner ?? ""}`);
   for (const { owner, worker, process } of world.workers) {
@@ -99,11 +104,21 @@ function checkOutcome(row: RunRow, tables: Tables): string[] {
   if (row.status === "completed") {
     const [state, due] = [JSON.stringify(progress.state), JSON.stringify(outputsOf(program))];
     if (!program.outcomes.includes("completed")) return ["cannot have completed"];
-    return state === due ? [] : [`its steps wrote ${state}, not ${due}`];
+    return state === due ? checkAnswer(row, tables, "answered") : [`its steps wrote ${state}, not ${due}`];
   }
   if (row.status === "cancelled") return row.cancel_requested_at === null ? ["nobody cancelled it"] : [];
   const code = progress.end?.error?.code ?? "none";
+  if (code === "human_timeout") return checkAnswer(row, tables, "expired");
   return row.status !== "failed" || code === "poison" || program.outcomes.includes(code)
     ? []
     : [`failed as ${code}`];
+}
+
+/** A run goes on by an answer, or fails for want of one: what it did is what became of its last question. */
+function checkAnswer(row: RunRow, tables: Tables, due: "answered" | "expired"): string[] {
+  const last = tables.waitsOf(row.run_id).at(-1);
+  if (!last) return due === "expired" ? ["timed out, and asked nobody"] : [];
+  const became =
+    last.answered_by === "deadline" ? "expired" : last.answered_by === null ? "open" : "answered";
+  return became === due ? [] : [`its question is ${became}, it went on as ${due}`];
 }

@@ -9,6 +9,7 @@ import { scoreOf } from "../../shared/queue/queue.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { OwnedRun } from "../../shared/store/workers.ts";
 import {
+  DeadlineLeavesOpen,
   EventSeqNotInFence,
   NoOverlap,
   NoSilenceNeeded,
@@ -136,6 +137,14 @@ const cancelDuringCall = scene([
   submit("flaky", 6_000, 6_000),
   between(6_200, 6_500).map((atMs): Act => ({ do: "cancel", atMs, nth: 0 })),
 ]);
+/** Answers about the time when the question is over, while the end that says so takes its time. */
+const lateAnswers = scene([
+  submit("asks", 6_000, 6_000),
+  trap("w", "flush", "late", 1_500, 14_000),
+  ...Array.from({ length: 6 }, () =>
+    between(15_000, 18_000).map((atMs): Act => ({ do: "answer", atMs, nth: 0 })),
+  ),
+]);
 const accepted = scene([
   trap("edge", "accept", "slow", 4_000),
   trap("edge", "enqueue", "fail", 0),
@@ -170,6 +179,12 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
     { redis: FullAtOnce },
     flood(between(9_500, 10_500).map((atMs) => ({ do: "empty", atMs }))),
     /has \d+ queued/,
+  ],
+  [
+    "a deadline leaves its question open",
+    { postgres: DeadlineLeavesOpen },
+    lateAnswers,
+    /question is (open|answered), it went on as expired/,
   ],
   ["a run is enqueued before its commit", { front: EnqueuesFirst }, history, /does not exist/],
   ["the list of the beat is not heard", { store: beatNotHeard }, history, /has not ended|still executes/],

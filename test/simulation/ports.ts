@@ -22,6 +22,7 @@ export function storeOver(
     handBack: (...args) => ask("handBack", () => store.handBack(...args)),
     flush: (...args) => ask("flush", () => store.flush(...args)),
     findCommitted: (...args) => ask("findCommitted", () => store.findCommitted(...args)),
+    readWaits: (...args) => ask("readWaits", () => store.readWaits(...args)),
     beat: (...args) => ask("beat", () => store.beat(...args)),
     orchestration: (...args) => ask("orchestration", () => store.orchestration(...args)),
     definition: (...args) => ask("definition", () => store.definition(...args)),

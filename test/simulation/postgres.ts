@@ -8,6 +8,7 @@ import type { NewEntry } from "../../shared/store/flush.ts";
 import type { ClaimedRun, RunLook } from "../../shared/store/claim.ts";
 import type { HeldRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/reconcile.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
+import type { Wait } from "../../shared/store/waits.ts";
 import { checkRow, Tables } from "./tables.ts";
 import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
 
@@ -54,6 +55,8 @@ export class Postgres implements Statements {
         attempt: row.attempt + 1,
         deadline_at: now + CLAIM_DEADLINE_MS,
         started_at: row.started_at ?? now,
+        paused_for: row.paused_for + (row.paused_at === null ? 0 : now - row.paused_at),
+        paused_at: null,
         crash_count: row.crash_count + (takeover ? 1 : 0),
       });
       checkRow(row);
@@ -146,7 +149,8 @@ export class Postgres implements Statements {
       crash_count: kind === "step" || kind === "turn" ? 0 : row.crash_count,
       status: status ?? row.status,
       owner: status === null ? row.owner : null,
-      wake_at: status === null ? row.wake_at : waits ? this.now + (entry.wake_ms ?? 0) : null,
+      wake_at: status === null ? row.wake_at : waits ? this.now + wakeMs(entry) : null,
+      paused_at: status === "paused" ? this.now : null,
       ended_at: status === null || waits ? null : this.now,
       error: entry.error,
     });
@@ -163,6 +167,7 @@ export class Postgres implements Statements {
       output,
       events,
     });
+    this.#open(entry);
     this.tables.usage.push(...usage.map((call) => ({ ...call, run_id, seq })));
     if (dead_letter) {
       this.tables.letters.push({
@@ -173,6 +178,45 @@ export class Postgres implements Statements {
         resolved: false,
       });
     }
+  }
+
+  /** A wait that is there stays as it is. */
+  #open({ run_id, waits }: NewEntry): void {
+    const known = new Set(this.tables.waitsOf(run_id).map(({ wait_id }) => wait_id));
+    for (const { wait_id, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
+      const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
+      const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null };
+      this.tables.waits.push({ run_id, wait_id, ...open });
+    }
+  }
+
+  readWaits(run: RunId): Wait[] {
+    const { now } = this;
+    return this.tables
+      .waitsOf(run)
+      .map((wait): Wait => {
+        const { wait_id, deadline_at, opened_at, answer } = wait;
+        if (deadline_at !== null && deadline_at <= now) wait.answered_by ??= this.closedBy();
+        const { answered_by } = wait;
+        const state = answered_by === null ? "open" : answered_by === "deadline" ? "expired" : "answered";
+        const due_in_ms = deadline_at === null ? null : deadline_at - now;
+        return {
+          wait_id,
+          kind: "human",
+          child_run_id: null,
+          state,
+          due_in_ms,
+          opened_at_ms: opened_at,
+          answer,
+          answered_by,
+        };
+      })
+      .toSorted((a, b) => order(a.wait_id, b.wait_id));
+  }
+
+  /** What is overdue is closed: nobody can answer it any more. */
+  closedBy(): string | null {
+    return "deadline";
   }
 
   findCommitted(entries: Args<"findCommitted">[0]): RunId[] {
@@ -346,13 +390,17 @@ export class Postgres implements Statements {
       definition_tenant: row.tenant_id,
       definition_version: 1,
       cancel: row.cancel_requested_at !== null,
-      running_for_ms: this.now - (row.started_at ?? this.now),
+      running_for_ms: this.now - (row.started_at ?? this.now) - row.paused_for,
       journal: this.tables
         .entriesOf(row.run_id)
         .filter(({ kind }) => kind !== "note")
         .map(({ seq, kind, output }) => ({ seq, kind, output })),
     };
   }
+}
+
+function wakeMs({ wake_ms, waits }: NewEntry): number {
+  return Math.min(wake_ms ?? 0, ...waits.map(({ deadline_ms }) => deadline_ms ?? Infinity));
 }
 
 function isWaiting(row: RunRow): boolean {

@@ -88,6 +88,23 @@ export const programs = {
     usage: 0,
     workMs: 8_000,
   },
+  asks: {
+    steps: [
+      print("first", "human_response"),
+      {
+        id: "human_response",
+        type: "human",
+        human_prompt: "Go on?",
+        human_timeout_seconds: 9,
+        output_key: "human_response",
+        next_step_id: "last",
+      },
+      print("last"),
+    ],
+    outcomes: ["completed", "human_timeout"],
+    usage: 0,
+    workMs: 10_000,
+  },
   killer: {
     steps: [print("first", "killer"), tool("killer"), print("last")],
     outcomes: ["poison"],
@@ -110,7 +127,11 @@ export function outputsOf({ steps }: Program): Record<string, unknown> {
   return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `said by ${id}`]));
 }
 
+/** What people answer. */
+export const YES = { yes: true };
+
 const outputs = new Map<string, unknown>([
+  ["human_response", YES],
   ["write", "one two three "],
   ["work", "one two three "],
   ...["fetch", "slow", "flaky"].map((name): [string, unknown] => [name, { found: name }]),

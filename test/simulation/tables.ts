@@ -20,6 +20,8 @@ export type RunRow = Pick<
   cancel_requested_at: number | null;
   queued_at: number;
   started_at: number | null;
+  paused_at: number | null;
+  paused_for: number;
   ended_at: number | null;
   tokens: number;
   cost_micro_usd: number;
@@ -43,6 +45,16 @@ export type TenantRow = {
 
 export type Letter = { run_id: RunId; seq: number; code: string; attempt: number; resolved: boolean };
 
+/** `answered_by`: null as long as it is open. */
+export type WaitRow = {
+  run_id: RunId;
+  wait_id: string;
+  opened_at: number;
+  deadline_at: number | null;
+  answer: string | null;
+  answered_by: string | null;
+};
+
 export class Tables {
   readonly runs = new Map<RunId, RunRow>();
   readonly journal = new Map<RunId, JournalRow[]>();
@@ -51,9 +63,14 @@ export class Tables {
   readonly locks = new Map<string, { holder: string; until: number }>();
   readonly tenants = new Map<TenantId, TenantRow>();
   readonly letters: Letter[] = [];
+  readonly waits: WaitRow[] = [];
 
   entriesOf(run: RunId): JournalRow[] {
     return this.journal.get(run) ?? [];
+  }
+
+  waitsOf(run: RunId): WaitRow[] {
+    return this.waits.filter(({ run_id }) => run_id === run);
   }
 
   write(entry: JournalRow): void {

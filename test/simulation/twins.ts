@@ -8,6 +8,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { saveTenant } from "../../shared/store/tenants.ts";
+import { answerWait } from "../../shared/store/waits.ts";
 import { acme, beatOf, globex, newRun } from "../store/world.ts";
 import * as front from "./front-statements.ts";
 import { Postgres } from "./postgres.ts";
@@ -37,7 +38,7 @@ export class Twins {
   }
 
   async begin(): Promise<void> {
-    await this.#sql`truncate runs, journal, usage, dead_letters, workers, locks`;
+    await this.#sql`truncate runs, journal, usage, dead_letters, waits, workers, locks`;
     for (const tenant of TENANTS) await this.#limit(tenant, 2);
   }
 
@@ -55,6 +56,8 @@ export class Twins {
         return this.#cancel(act.run);
       case "retry":
         return this.#retry(act.run, act.behind, act.counted);
+      case "answer":
+        return this.#answer(act.run, `q${act.wait}`);
       case "flush": {
         const entries = act.entries.flatMap((each) => this.#entryOf(each));
         const once = [...new Map(entries.map((entry) => [entry.run_id, entry])).values()];
@@ -67,17 +70,20 @@ export class Twins {
 
   /** All that both hold, as far as it is no time. */
   async tables(): Promise<[unknown, unknown]> {
-    const { runs, journal, usage, letters } = this.#model.tables;
+    const { runs, journal, usage, letters, waits } = this.#model.tables;
     const rows = await this.#sql`
       select run_id, status, attempt, owner, event_seq, signals, crash_count, step_count, error,
         tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd, wake_at is null as ended,
-        cancel_requested_at is null as uncancelled, started_at is null as unstarted, ended_at is null as open
+        cancel_requested_at is null as uncancelled, started_at is null as unstarted, paused_at is null as unpaused,
+        round(extract(epoch from paused_for)::numeric, 0)::float8 as paused_s, ended_at is null as open
       from runs order by run_id`;
     const entries = await this.#sql`
       select run_id, seq, events_n, attempt, kind, step_path, visit, output, events from journal order by run_id, seq`;
     const calls = await this.#sql`select run_id, seq, call from usage order by run_id, seq, call`;
     const dead = await this.#sql`
       select run_id, seq, code, attempt, resolved_at is not null as resolved from dead_letters order by run_id, seq`;
+    const questions = await this.#sql`
+      select run_id, wait_id, answer, answered_by, deadline_at is null as endless from waits order by run_id, wait_id`;
     const model = {
       rows: [...runs.values()].map((row) => ({
         run_id: row.run_id,
@@ -94,18 +100,27 @@ export class Twins {
         ended: row.wake_at === null,
         uncancelled: row.cancel_requested_at === null,
         unstarted: row.started_at === null,
+        unpaused: row.paused_at === null,
+        paused_s: Math.round(row.paused_for / 1_000),
         open: row.ended_at === null,
       })),
       entries: [...journal.values()].flat(),
       calls: usage.map(({ run_id, seq, call }) => ({ run_id, seq, call })),
       dead: letters,
+      questions: waits.map(({ run_id, wait_id, answer, answered_by, deadline_at }) => ({
+        run_id,
+        wait_id,
+        answer,
+        answered_by,
+        endless: deadline_at === null,
+      })),
     };
-    return [sorted({ rows, entries, calls, dead }), sorted(model)];
+    return [sorted({ rows, entries, calls, dead, questions }), sorted(model)];
   }
 
   #ask(
     store: Store,
-    act: Exclude<ContractAct, { do: "accept" | "pass" | "limit" | "cancel" | "retry" | "flush" }>,
+    act: Exclude<ContractAct, { do: "accept" | "pass" | "limit" | "cancel" | "retry" | "answer" | "flush" }>,
   ) {
     const owner = OWNERS[act.owner] ?? Incarnation.parse("w#00000000");
     const runs = act.runs.flatMap((n) => this.#runs[n] ?? []);
@@ -141,6 +156,8 @@ export class Twins {
         return takeFromSilent(store, owner);
       case "overdue":
         return takeOverdue(store);
+      case "waits":
+        return store.readWaits(runs[0] ?? RunId.parse("run_000000000000_0"));
       case "lost":
         return store.withoutWakeup();
     }
@@ -165,7 +182,9 @@ export class Twins {
     const back = `${ms} milliseconds`;
     await this.#sql`
       update runs set wake_at = wake_at - ${back}::text::interval, deadline_at = deadline_at - ${back}::text::interval,
-        queued_at = queued_at - ${back}::text::interval, started_at = started_at - ${back}::text::interval`;
+        queued_at = queued_at - ${back}::text::interval, started_at = started_at - ${back}::text::interval,
+        paused_at = paused_at - ${back}::text::interval`;
+    await this.#sql`update waits set deadline_at = deadline_at - ${back}::text::interval`;
     await this.#sql`update workers set beat_at = beat_at - ${back}::text::interval`;
     await this.#sql`update locks set until = until - ${back}::text::interval`;
     return [null, null];
@@ -185,6 +204,13 @@ export class Twins {
     const end = { run_id, known_seq: row.event_seq, events: EVENT, events_n: 1, output: "{}" };
     const cancelled = front.cancelRuns(this.#model, [run_id], [end]);
     return cancelRuns(this.#sql, [run_id], [end]).then((said) => [timeless(said), timeless(cancelled)]);
+  }
+
+  async #answer(nth: number, wait: string): Promise<[unknown, unknown]> {
+    const run = this.#runs[nth];
+    if (!run) return [null, null];
+    const said = await answerWait(this.#sql, null, run, wait, "{}", "ann");
+    return [timeless(said), timeless(front.answerWait(this.#model, run, wait, "{}", "ann"))];
   }
 
   async #retry(nth: number, behind: number, counted: "by_queue" | "here"): Promise<[unknown, unknown]> {
@@ -219,14 +245,22 @@ export class Twins {
       tries: 1,
       first_failed_at: null,
     };
-    const status = each.kind === "end" ? each.end : each.kind === "park" ? "queued" : null;
+    const status =
+      each.kind === "end"
+        ? each.end
+        : each.kind === "park"
+          ? "queued"
+          : each.kind === "ask"
+            ? "paused"
+            : null;
+    const waits = each.kind === "ask" ? [questionOf("q0", 20_000), questionOf("q1", null)] : [];
     return [
       {
         run_id,
         attempt: row.attempt - each.attemptBehind,
         owner,
         known_seq: row.event_seq - each.seqBehind,
-        kind: each.kind,
+        kind: each.kind === "ask" ? "park" : each.kind,
         step_path: "a",
         visit: 1,
         output: "{}",
@@ -237,9 +271,9 @@ export class Twins {
         current_step: "a",
         steps: each.kind === "step" ? 1 : 0,
         usage: each.kind === "turn" ? [call] : [],
-        wake_ms: each.kind === "park" ? 7_000 : null,
+        wake_ms: each.kind === "park" ? 7_000 : each.kind === "ask" ? 60_000 : null,
         signals: row.signals - each.signalsBehind,
-        waits: [],
+        waits,
         error: status === "failed" ? "{}" : null,
         dead_letter: status === "failed" ? failed : null,
       },
@@ -259,6 +293,10 @@ export class Twins {
     this.#nowMs = Math.round(row.now_ms) + this.#aheadMs;
     this.#model.startedAt = row.started_ms + this.#aheadMs;
   }
+}
+
+function questionOf(wait_id: string, deadline_ms: number | null): NewEntry["waits"][number] {
+  return { wait_id, step_id: "a", kind: "human", prompt: "?", fields: "[]", deadline_ms, child_run_id: null };
 }
 
 /** The due runs from a while before some time on: each store's own times are its own affair. */

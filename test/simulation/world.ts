@@ -158,6 +158,7 @@ export class World {
         tools: this.outside.tools,
         sandbox: { evaluate: NO_SANDBOX, transform: NO_SANDBOX },
         artifacts: null,
+        readWaits: store.readWaits,
         confirm: (run, signal) => leases.confirm(run.run_id, signal),
       },
     });

@@ -119,8 +119,8 @@ test("an answer and the end of the child at the same moment: one of them is the 
         moment().then(() => answerWait(store.sql, acme, parent, "w1", "1", "limit")),
         moment().then(() => flush(store.sql, [endOf(child)])),
       ]);
-      const [wait] = await readWaits(store.sql, parent);
-      expect(wait?.answered_by).toBe(said.is === "answered" ? "limit" : child.run_id);
+      const [wait] = await store.sql`select answered_by from waits where run_id = ${parent}`;
+      expect(wait?.["answered_by"]).toBe(said.is === "answered" ? "limit" : child.run_id);
       expect(await store.row(parent)).toMatchObject({ status: "queued" });
       return said.is;
     }),

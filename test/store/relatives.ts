@@ -24,6 +24,7 @@ export async function runningChildOf(store: Store, parent: RunId, wait: string):
 export function waitFor(wait_id: string, changes: Partial<NewWait> = {}): NewWait {
   return {
     wait_id,
+    step_id: "ask",
     kind: "human",
     prompt: "go on?",
     fields: null,

@@ -89,6 +89,7 @@ describe("a request", () => {
         headers: {},
         body: null,
         timeoutMs: 5_000,
+        timeoutCode: "tool_timeout",
         maxBytes: 1_000,
         signal: new AbortController().signal,
       },

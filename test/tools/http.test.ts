@@ -42,11 +42,11 @@ const json =
 function call(
   tool: object,
   args: Json = {},
-  { allow = ["127.0.0.1"], signal = new AbortController().signal } = {},
+  { allow = ["127.0.0.1"], signal = new AbortController().signal, timeoutMs = 5_000 } = {},
 ): Promise<Json> {
   seen = [];
   const stored = { name: "t", tool_type: "http", url: base, ...tool };
-  return createTools({ egressAllow: allow }).call({
+  return createTools({ egressAllow: allow, timeoutMs }).call({
     tool: stored,
     args,
     effectKey: "run:s:1:tool.1",
@@ -143,6 +143,19 @@ describe("an HTTP tool", () => {
     });
     await expect(call({}, {}, { signal: stop.signal })).rejects.toBe(reason);
     await closed;
+  });
+
+  // Red when: a call has no limit of its own, or its error does not say which it was.
+  test("that does not answer in time may be tried again, and says which limit it was", async () => {
+    const closed = Promise.withResolvers<void>();
+    answer = (response) => void response.once("close", () => closed.resolve());
+    await expect(call({}, {}, { timeoutMs: 200 })).rejects.toMatchObject({
+      name: "RetryableError",
+      code: "tool_timeout",
+      message: expect.stringMatching(/^127\.0\.0\.1:\d+ did not answer in 0\.2 s$/),
+      answered: false,
+    });
+    await closed.promise;
   });
 
   test("does not reach this machine unless that is allowed", async () => {

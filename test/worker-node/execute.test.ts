@@ -24,6 +24,7 @@ let readDefinition: () => Promise<void>;
 let generate: (request: ModelRequest) => Promise<string>;
 let calls: ModelRequest[];
 let artifacts: ObjectStore | null;
+let readWaits: World["readWaits"];
 
 const print = { type: "print", print_content: "text" };
 const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -33,6 +34,7 @@ beforeEach(() => {
   stop = new AbortController();
   calls = [];
   artifacts = null;
+  readWaits = async () => [];
   readDefinition = async () => {};
   generate = async () => "answer";
   definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
@@ -83,6 +85,7 @@ function begin(changes: Partial<ClaimedRun> = {}) {
     tools: { call: refuse },
     sandbox: { evaluate: refuse, transform: refuse },
     artifacts,
+    readWaits: (id) => readWaits(id),
     confirm: async () => {},
   };
   if (run.event_seq > 0) truth.row(run.run_id).event_seq = run.event_seq;
@@ -293,4 +296,81 @@ test("what a model answered in a try that failed is charged with the entry that 
   expect(await ending).toEqual({ is: "ended" });
   expect(truth.row(run.run_id).status).toBe("failed");
   expect(truth.of(run.run_id).flatMap((entry) => entry.usage)).toEqual([{ call: "try.1.1", ...usage }]);
+});
+
+describe("a question", () => {
+  const human = { type: "human", human_prompt: "Go on?", human_timeout_seconds: 60 };
+  const wait = {
+    wait_id: "a:1",
+    kind: "human" as const,
+    child_run_id: null,
+    state: "open" as const,
+    due_in_ms: 20_000,
+    opened_at_ms: 1_800_000_000_000,
+    answer: null,
+    answered_by: null,
+  };
+  beforeEach(() => {
+    definition = steps({ id: "a", ...human, output_key: "said", next_step_id: "b" }, { id: "b", ...print });
+  });
+  const entriesOf = (run: ClaimedRun) => truth.of(run.run_id).filter(({ kind }) => kind !== "note");
+
+  test("is stored with the park, and the run sleeps until its deadline", async () => {
+    const { run, ending } = begin();
+    expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 60_000 });
+    expect(entriesOf(run)).toMatchObject([
+      {
+        kind: "park",
+        status: "paused",
+        wake_ms: 60_000,
+        waits: [{ wait_id: "a:1", step_id: "a", kind: "human", prompt: "Go on?", deadline_ms: 60_000 }],
+      },
+    ]);
+  });
+
+  // Red when: a run that is woken by something else gives people their whole time again.
+  test("that is asked on keeps its deadline", async () => {
+    readWaits = async () => [wait];
+    const { run, ending } = begin({ attempt: 1, event_seq: 5 });
+    expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 20_000 });
+    expect(entriesOf(run)).toMatchObject([{ wake_ms: 20_000, waits: [{ deadline_ms: 20_000 }] }]);
+  });
+
+  // Red when: the park is decided by the signals of the moment in which it is written: the beat has heard of the
+  // answer by then, the look before it has not, and the run would sleep with its answer.
+  test("whose answer comes between the look and the park is looked at again", async () => {
+    let looks = 0;
+    readWaits = async (id) => {
+      looks += 1;
+      if (looks > 1) return [{ ...wait, state: "answered", answer: '"yes"', answered_by: "key_1" }];
+      truth.row(id).signals = 1;
+      runLog.signals = 1;
+      return [wait];
+    };
+    const { run, runLog, ending } = begin({ attempt: 1, event_seq: 5 });
+    expect(await ending).toEqual({ is: "ended" });
+    expect(looks).toBe(2);
+    expect(entriesOf(run).map(({ kind }) => kind)).toEqual(["step", "end"]);
+    expect(entriesOf(run)[0]?.output).toContain('"said":"yes"');
+  });
+
+  // Red when: the park of a cancelled run is tried again, or given up without its end.
+  test("of a run that is cancelled at that moment ends with it", async () => {
+    readWaits = async (id) => {
+      Object.assign(truth.row(id), { signals: 1, cancel: true });
+      return [wait];
+    };
+    const { run, ending } = begin({ attempt: 1, event_seq: 5 });
+    expect(await ending).toEqual({ is: "ended" });
+    expect(truth.row(run.run_id).status).toBe("cancelled");
+  });
+
+  // Red when: a question of an earlier life of the run answers this one's.
+  test("of an earlier life of the run is another one", async () => {
+    readWaits = async () => [{ ...wait, state: "answered", answer: '"old"' }];
+    const rewind = { seq: 5, kind: "rewind" as const, output: '{"keep_seq":5}' };
+    const { run, ending } = begin({ attempt: 1, event_seq: 5, journal: [rewind] });
+    expect(await ending).toMatchObject({ is: "parked" });
+    expect(entriesOf(run)).toMatchObject([{ waits: [{ wait_id: "a:1:r1" }] }]);
+  });
 });

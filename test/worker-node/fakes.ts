@@ -12,6 +12,7 @@ export const refusingStore: StateStore = {
   handBack: refuse,
   flush: refuse,
   findCommitted: refuse,
+  readWaits: refuse,
   beat: refuse,
   orchestration: refuse,
   definition: refuse,

@@ -24,6 +24,7 @@ function result(changes: Partial<Append> = {}): Append {
     current_step: "a",
     status: null,
     wake_ms: null,
+    waits: [],
     error: null,
     dead_letter: null,
     events: [{ type: "step_complete", orch_step_id: "a", step_name: "a", duration_seconds: 0 }],

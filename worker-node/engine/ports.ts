@@ -1,3 +1,4 @@
+import type { HumanField } from "../../shared/contracts/definition/human.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Usage } from "../../shared/contracts/journal.ts";
@@ -20,6 +21,8 @@ export type StepContext = {
   tool(name: string): Promise<JsonObject | null>;
   /** What an earlier, interrupted execution of this visit had reached, in order: the `data` of its turns. */
   turns: readonly Json[];
+  /** What has become of the question that this visit has asked; null: it has asked none. */
+  reply(): Promise<Reply | null>;
   /** Shows events as they happen; they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
   /** Commits a checkpoint inside the step (with the usage so far) and answers once it is durable. */
@@ -28,6 +31,19 @@ export type StepContext = {
   signal: AbortSignal;
   /** Asks, before each call to the outside, whether this worker still may move the run. Throws if not. */
   confirm(): Promise<void>;
+};
+
+/** `askedAt`: when the question was asked. `expired`: its time went by without an answer. */
+export type Reply =
+  | { is: "answered"; answer: Json; by: string | null; askedAt: string }
+  | { is: "open" }
+  | { is: "expired" };
+
+/** What a step answers that has to ask a person first: the run sleeps until there is a reply, then the step runs again. */
+export type StepQuestion = {
+  ask: { prompt: string; fields: readonly HumanField[]; timeoutMs: number };
+  /** Told with the question. */
+  events: RunEvent[];
 };
 
 /** What a step answers. */
@@ -45,6 +61,8 @@ export type StepResult = {
   /** What the step answers with: the run's response if it is the last. */
   response?: Json;
   effects: readonly string[];
+  /** When it began, if that was before this execution of it. */
+  startedAt?: string;
   /** True for `end`: the run completes here, whatever follows. */
   ends?: boolean;
 };

@@ -27,8 +27,5 @@ export function failureOf(error: unknown): { code: string; message: string } {
   if (error instanceof TerminalError || error instanceof RetryableError) {
     return { code: error.code, message: error.message };
   }
-  if (error instanceof Error && error.name === "TimeoutError") {
-    return { code: "timeout", message: "the step took longer than its timeout" };
-  }
   return { code: "internal", message: "the step failed for a reason of our own" };
 }

@@ -8,9 +8,12 @@ import type { ModelEnv } from "./providers.ts";
 
 /**
  * The models that a worker with this environment can ask. Never throws: a model without its key is an error of the step
- * that names it. `defaultModel` answers where a step names none; `describe` says in a sentence what that is.
+ * that names it. A provider that says nothing for `silenceMs` has failed. `defaultModel` answers where a step names none; `describe` says in a sentence what that is.
  */
-export function createModels(env: ModelEnv): Models & { defaultModel: string; describe(): string } {
+export function createModels(
+  env: ModelEnv,
+  silenceMs: number,
+): Models & { defaultModel: string; describe(): string } {
   const defaultModel = defaultModelOf(env);
   return {
     defaultModel,
@@ -27,7 +30,7 @@ export function createModels(env: ModelEnv): Models & { defaultModel: string; de
       }
       const { provider, model } = name;
       if (provider === "demo") return generateDemo(model, request);
-      return generateRemote(env, { provider, model }, request);
+      return generateRemote(env, { provider, model }, request, silenceMs);
     },
   };
 }

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RetryableError, TerminalError } from "../engine/errors.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
+import { withTimeout, within } from "../stop.ts";
 import { modelError } from "./errors.ts";
 import { openModel } from "./providers.ts";
 import { costMicroUsd } from "./prices.ts";
@@ -20,23 +21,38 @@ type RemoteName = Parameters<typeof openModel>[1];
 /**
  * One streamed call to a provider. Retries are the step's: the SDK makes none. A stream that ends without saying why
  * was cut, and the call is an error, as is an answer that its provider stopped (`content_filter`, `output_limit`):
- * what is missing of it nobody would see.
+ * what is missing of it nobody would see. A provider that says nothing for `silenceMs`, before its answer or in the
+ * middle, is not waited for any longer: the limit is of its silence, as answers may take as long as a step may.
  */
 export async function generateRemote(
   env: ModelEnv,
   name: RemoteName,
   request: ModelRequest,
+  silenceMs: number,
 ): Promise<ModelAnswer> {
   const label = `${name.provider}/${name.model}`;
+  const limit = withTimeout(request.signal, silenceMs, () => {
+    const message = `${label}: the provider said nothing for ${silenceMs / 1_000} s`;
+    return new RetryableError("model_timeout", message);
+  });
+  const { signal } = limit;
   try {
-    request.signal.throwIfAborted();
-    return await stream(env, name, request);
+    signal.throwIfAborted();
+    return await within(signal, stream(env, name, { ...request, signal }, limit.restart));
   } catch (error) {
-    throw modelError(error, label, request.signal);
+    throw modelError(error, label, signal);
+  } finally {
+    limit.clear();
   }
 }
 
-async function stream(env: ModelEnv, name: RemoteName, request: ModelRequest): Promise<ModelAnswer> {
+/** @param heard called with everything that comes from the provider */
+async function stream(
+  env: ModelEnv,
+  name: RemoteName,
+  request: ModelRequest,
+  heard: () => void,
+): Promise<ModelAnswer> {
   const model = await openModel(env, name);
   const sdk = await loadSdk();
   const result = sdk.streamText({
@@ -54,6 +70,7 @@ async function stream(env: ModelEnv, name: RemoteName, request: ModelRequest): P
   let text = "";
   const calls: ToolCall[] = [];
   for await (const part of result.fullStream) {
+    heard();
     switch (part.type) {
       case "text-delta":
         text += part.text;

@@ -8,7 +8,6 @@ import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Egress } from "./egress.ts";
 import type { Incoming } from "./request.ts";
 
-const TIMEOUT_MS = 30_000;
 const MAX_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
 
@@ -23,21 +22,20 @@ const QUOTED_CHARS = 300;
 export async function callHttpTool(
   tool: Tool,
   args: JsonObject,
-  { egress, effectKey, signal }: { egress: Egress; effectKey: string; signal: AbortSignal },
+  call: { egress: Egress; timeoutMs: number; effectKey: string; signal: AbortSignal },
 ): Promise<Json> {
   const hasBody = tool.method !== "GET" && tool.method !== "DELETE";
   const headers = {
     accept: "application/json, text/*;q=0.9, */*;q=0.1",
     ...(hasBody ? { "content-type": "application/json" } : {}),
     ...tool.headers,
-    "Idempotency-Key": effectKey,
+    "Idempotency-Key": call.effectKey,
   };
   const body = hasBody ? JSON.stringify(args) : null;
   const url = fillUrl(tool.url, args, !hasBody);
-  const answer = await send(
-    { url, method: tool.method, headers, body, timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES, signal },
-    egress,
-  );
+  const { egress, timeoutMs, signal } = call;
+  const limits = { timeoutMs, timeoutCode: "tool_timeout", maxBytes: MAX_BYTES };
+  const answer = await send({ url, method: tool.method, headers, body, ...limits, signal }, egress);
   if (answer.status >= 200 && answer.status < 300) return keep(valueOf(answer), tool);
   throw failure(answer, tool);
 }

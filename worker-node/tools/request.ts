@@ -10,6 +10,8 @@ export type Outgoing = {
   body: string | null;
   /** For the whole exchange. */
   timeoutMs: number;
+  /** The code of the error that says that this limit was reached. */
+  timeoutCode: string;
   /** Of the answer's body; more ends the exchange. */
   maxBytes: number;
   signal: AbortSignal;
@@ -20,11 +22,11 @@ export type Incoming = { status: number; headers: Readonly<Record<string, string
 /**
  * One HTTP exchange with the outside, through the guard. Redirects are not followed: they are answers.
  *
- * Fails with `egress_blocked`, `answer_too_large`, or (to be tried again) `unreachable` and `timeout`; an abort of
+ * Fails with `egress_blocked`, `answer_too_large`, or (to be tried again) `unreachable` and `timeoutCode`; an abort of
  * `signal` throws its reason. No error quotes the request: its headers hold secrets.
  */
 export function send(outgoing: Outgoing, egress: Egress): Promise<Incoming> {
-  const { url, method, headers, body, timeoutMs, signal } = outgoing;
+  const { url, method, headers, body, timeoutMs, timeoutCode, signal } = outgoing;
   return new Promise((resolve, reject) => {
     egress.check(url.hostname);
     const timeout = AbortSignal.timeout(timeoutMs);
@@ -43,7 +45,7 @@ export function send(outgoing: Outgoing, egress: Egress): Promise<Incoming> {
       if (signal.aborted) reject(signal.reason);
       else if (error instanceof TerminalError) reject(error);
       else if (timeout.aborted)
-        reject(new RetryableError("timeout", `${url.host} did not answer in ${timeoutMs / 1_000} s`));
+        reject(new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`));
       else
         reject(
           new RetryableError("unreachable", `${url.host} cannot be reached, or broke off`, { cause: error }),

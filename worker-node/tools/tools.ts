@@ -8,8 +8,14 @@ import type { Tools } from "../engine/ports.ts";
 
 const Args = z.record(z.string(), JsonValue);
 
-/** Tools for the engine. `egressAllow`: what EGRESS_ALLOW lists. Throws at once when an entry of it is malformed. */
-export function createTools({ egressAllow }: { egressAllow: readonly string[] }): Tools {
+/** Tools for the engine. `egressAllow`: what EGRESS_ALLOW lists; `timeoutMs` of a call. Throws at once when an entry of it is malformed. */
+export function createTools({
+  egressAllow,
+  timeoutMs,
+}: {
+  egressAllow: readonly string[];
+  timeoutMs: number;
+}): Tools {
   const egress = createEgress(egressAllow);
   return {
     async call({ tool, args, effectKey, signal }) {
@@ -17,7 +23,7 @@ export function createTools({ egressAllow }: { egressAllow: readonly string[] })
       if (!parsed.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
       const given = Args.safeParse(args);
       if (!given.success) throw new ToolRejection("the arguments must be a JSON object");
-      return callHttpTool(parsed.definition, given.data, { egress, effectKey, signal });
+      return callHttpTool(parsed.definition, given.data, { egress, timeoutMs, effectKey, signal });
     },
   };
 }

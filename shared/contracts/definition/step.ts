@@ -139,8 +139,8 @@ export const AnyStep = z.discriminatedUnion("type", [
 export type AnyStep = z.infer<typeof AnyStep>;
 
 /** Types that the contract knows and the engine cannot run yet: refused when a definition is saved. */
-export type LaterType = "parallel" | "merge" | "loop" | "human";
-const later: ReadonlySet<string> = new Set<LaterType>(["parallel", "merge", "loop", "human"]);
+export type LaterType = "parallel" | "merge" | "loop";
+const later: ReadonlySet<string> = new Set<LaterType>(["parallel", "merge", "loop"]);
 
 /** A step that can be run. */
 export type Step = Exclude<AnyStep, { type: LaterType }>;

@@ -1,0 +1,174 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import { answerWait } from "../../shared/store/waits.ts";
+import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
+import { Life } from "./lives.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+const FIELDS = [
+  { key: "decision", label: "Decision", type: "select", options: ["approve", "reject"], required: true },
+  { key: "comment", label: "Comment", type: "textarea", options: null, required: false },
+];
+
+/** A run of a tenant of its own that asks a person in each of these steps. */
+async function asking(steps: string[] = ["ask"], body: object = {}): Promise<Life> {
+  const life = await Life.begin(app.world.sql, await startRun(app, { body: { message: "hi", ...body } }));
+  await app.settled();
+  await life.write({
+    kind: "park",
+    output: JSON.stringify({ step: "ask", visit: 1, reason: "answer", wait_id: "ask:1" }),
+    status: "paused",
+    wake_ms: 60_000,
+    current_step: "ask",
+    waits: steps.map((step_id) => ({
+      wait_id: `${step_id}:1`,
+      step_id,
+      kind: "human",
+      prompt: "Publish?",
+      fields: JSON.stringify(FIELDS),
+      deadline_ms: 60_000,
+      child_run_id: null,
+    })),
+  });
+  return life;
+}
+
+const resume = (run: string, body: unknown, key?: string) =>
+  app.call("POST", runPath(run, "resume"), { body, ...(key === undefined ? {} : { key }) });
+const approve = { response: { decision: "approve" } };
+const statusOf = async (run: string) => bodyOf(await app.call("GET", runPath(run, "status")));
+
+describe("a run that asks a person", () => {
+  test("says so: what is asked, by which step, until when", async () => {
+    const { run } = await asking();
+    expect(await statusOf(run)).toMatchObject({
+      status: "paused",
+      waiting_for_human: true,
+      current_step_id: "ask",
+      waiting: {
+        reason: "human",
+        step_id: "ask",
+        prompt: "Publish?",
+        fields: FIELDS,
+        expires_at: expect.any(String),
+      },
+    });
+    const why = await bodyOf(await app.call("GET", runPath(run, "why")));
+    expect(why).toMatchObject({ reason: "waiting", blocked_by: [{ kind: "answer", of: "human" }] });
+    expect(String(why["sentence"])).toMatch(/^The run waits for a person to answer \(step ask\) since 20/);
+  });
+
+  // Red when: the queue is not told of it, or the answer counts against the tenant's quota.
+  test("goes on with the answer, though the tenant's queue is full", async () => {
+    const tenant = TenantId.parse("full-desk");
+    const limits = { tenant_id: tenant, max_concurrent_runs: 5, max_queued_runs: 1 };
+    await app.call("POST", "/scale/tenants", { body: limits });
+    const { run } = await asking(["ask"], { tenant_id: tenant });
+    const { queue } = app.world;
+    const claim = async () => (await queue.claim(0, "w", 15_000, 100, { default: 100 }, [])).runs;
+    expect(await claim()).toContainEqual({ run, tenant });
+    const job = { run: RunId.parse(run), tenant, lane: "default" as const, score: 1 };
+    await queue.release([{ ...job, status: "paused", delayMs: 60_000 }], "w");
+    const other = await startRun(app, { body: { tenant_id: tenant } });
+    await app.settled();
+    expect((await app.call("POST", RUN, { body: { tenant_id: tenant } })).status).toBe(429);
+    const answer = await resume(run, approve);
+    expect([answer.status, await answer.json()]).toEqual([
+      202,
+      { run_id: run, status: "resuming", stream_url: `/api/v2/orchestrations/runs/${run}/stream` },
+    ]);
+    await app.settled();
+    expect(await statusOf(run)).toMatchObject({ status: "queued", waiting_for_human: false, waiting: null });
+    expect((await claim()).map((each) => each.run)).toEqual([run, other]);
+    const [wait] = await app.world.sql`select answer from waits where run_id = ${run}`;
+    expect(wait).toEqual({ answer: '{"decision":"approve"}' });
+  });
+
+  test("takes text as well, as an object that holds it", async () => {
+    const { run } = await asking();
+    expect((await resume(run, { response: { decision: "reject", extra: [1] } })).status).toBe(202);
+    const [wait] = await app.world.sql`select answer, answered_by from waits where run_id = ${run}`;
+    expect(wait).toMatchObject({
+      answer: '{"decision":"reject","extra":[1]}',
+      answered_by: expect.stringMatching(/^key_/),
+    });
+    const free = await asking(["free"]);
+    await app.world.sql`update waits set fields = '[]' where run_id = ${free.run}`;
+    expect((await resume(free.run, { response: "go on" })).status).toBe(202);
+    const [text] = await app.world.sql`select answer from waits where run_id = ${free.run}`;
+    expect(text).toEqual({ answer: '{"response":"go on"}' });
+  });
+
+  // Red when: an answer is not checked against the form, or a refused one is kept.
+  test("refuses an answer that its form does not take, and goes on waiting", async () => {
+    const { run } = await asking();
+    const answer = await resume(run, { response: { decision: "maybe", comment: 5 } });
+    expect(answer.status).toBe(422);
+    expect(await answer.json()).toMatchObject({
+      code: "invalid",
+      errors: [
+        { path: "response.decision", message: "must be one of approve, reject" },
+        { path: "response.comment", message: "must be text" },
+      ],
+    });
+    expect((await resume(run, {})).status).toBe(422);
+    expect((await resume(run, { response: 5 })).status).toBe(422);
+    expect(await statusOf(run)).toMatchObject({ status: "paused", waiting_for_human: true });
+  });
+
+  // Red when: `answered_at is null` is not asked for.
+  test("takes one of many answers at the same moment; the others are told 409", async () => {
+    const { run } = await asking();
+    const answers = await Promise.all(Array.from({ length: 8 }, () => resume(run, approve)));
+    const codes = answers.map(({ status }) => status).toSorted((a, b) => a - b);
+    expect(codes).toEqual([202, ...Array.from({ length: 7 }, () => 409)]);
+    const late = await resume(run, approve);
+    expect([late.status, (await bodyOf(late)).code]).toEqual([409, "not_waiting"]);
+  });
+
+  test("in several steps wants to hear which is meant", async () => {
+    const { run } = await asking(["one", "two"]);
+    const unnamed = await resume(run, approve);
+    expect([unnamed.status, (await bodyOf(unnamed)).detail]).toEqual([
+      409,
+      "Several steps ask: name one as step_id (one, two).",
+    ]);
+    expect((await resume(run, { ...approve, step_id: "three" })).status).toBe(409);
+    expect((await resume(run, { ...approve, step_id: "two" })).status).toBe(202);
+    const rows = await app.world.sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
+    expect(rows).toEqual([{ wait_id: "one:1" }]);
+  });
+});
+
+describe("an answer", () => {
+  test("to a run that asks nothing, has ended, is another tenant's, or does not exist is refused", async () => {
+    const queued = await startRun(app);
+    const idle = await resume(queued, approve);
+    expect([idle.status, (await bodyOf(idle)).code]).toEqual([409, "not_waiting"]);
+    const { run } = await asking();
+    const stranger = await app.world.key(TenantId.parse("stranger"));
+    expect((await resume(run, approve, stranger)).status).toBe(404);
+    await app.call("POST", runPath(run, "cancel"));
+    const over = await resume(run, approve);
+    expect([over.status, (await bodyOf(over)).code]).toEqual([409, "run_finished"]);
+    expect((await resume("run_000000000000_1", approve)).status).toBe(404);
+  });
+
+  // Red when: a retry leaves the question of the first life open.
+  test("of the first life is nothing to the second", async () => {
+    const { run } = await asking();
+    await app.call("POST", runPath(run, "cancel"));
+    expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
+    await app.settled();
+    expect((await resume(run, approve)).status).toBe(409);
+    expect(await answerWait(app.world.sql, null, RunId.parse(run), "ask:1", "{}", "ann")).toMatchObject({
+      is: "taken",
+      by: "retry",
+    });
+  });
+});
