@@ -10,7 +10,7 @@ import { run as runStep } from "../../worker-node/engine/steps/index.ts";
 import { createModels } from "../../worker-node/models/models.ts";
 import { createTools } from "../../worker-node/tools/tools.ts";
 import { world } from "../engine/context.ts";
-import type { JsonObject } from "../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 const folder = new URL("../../local/definitions/", import.meta.url);
 
@@ -35,8 +35,8 @@ test("every demo definition can be saved under the name of its file", async () =
   }
 });
 
-/** Runs a demo orchestration on the fast demo model, without a journal. */
-async function play(id: string): Promise<{ steps: string[]; state: JsonObject }> {
+/** Runs a demo orchestration on the fast demo model, without a journal. `answers`: what people say, in order. */
+async function play(id: string, answers: Json[] = []): Promise<{ steps: string[]; state: JsonObject }> {
   const search = await startSearchServer(0);
   const [orchestrations, agents, tools] = await Promise.all(
     ["orchestrations", "agents", "tools"].map((kind) => definitions(kind, search.url)),
@@ -60,6 +60,10 @@ async function play(id: string): Promise<{ steps: string[]; state: JsonObject }>
         sandbox,
         agent: async (name) => agents?.get(name) ?? null,
         tool: async (name) => tools?.get(name) ?? null,
+        reply: async () => {
+          const answer = answers.shift();
+          return answer === undefined ? null : { is: "answered", answer, by: null, askedAt: "2026-01-01" };
+        },
       });
       if ("ask" in result) throw new Error(`${now.step.id} asks a person`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, turnUsage: [] };
@@ -87,6 +91,13 @@ describe("on the demo model", () => {
     const { steps, state } = await play("orch_report_generator");
     expect(steps.length).toBeGreaterThanOrEqual(8);
     expect(state["response"]).toContain("Report on the history of tea");
+  });
+
+  test("the approval goes back for another draft as often as a person wants one", async () => {
+    const answers = [{ decision: "revise", comment: "shorter" }, { decision: "approve" }];
+    const { steps, state } = await play("orch_approval", answers);
+    expect(steps.join(" ")).toBe("draft approve decide draft approve decide publish");
+    expect(state["published"]).toBe(state["draft"]);
   });
 
   test("the smoke test says back what it was told", async () => {
