@@ -328,6 +328,12 @@ describe("a question", () => {
     ]);
   });
 
+  // Red when: people have no longer than the run has left: its time stands still while they have it.
+  test("gives people their whole time, however little the run has left", async () => {
+    const { ending } = begin({ running_for_ms: 30 * 60_000 - 5_000 });
+    expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 60_000 });
+  });
+
   // Red when: a run that is woken by something else gives people their whole time again.
   test("that is asked on keeps its deadline", async () => {
     readWaits = async () => [wait];
