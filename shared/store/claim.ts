@@ -3,7 +3,7 @@ import { RunId, TenantId, workerOf } from "../contracts/ids.ts";
 import { StoredEntry } from "../contracts/journal.ts";
 import { Lane, RunStatus } from "../contracts/run.ts";
 import { readStored } from "./journal.ts";
-import { pgArray } from "./sql.ts";
+import { few, pgArray } from "./sql.ts";
 import type { PendingQuery, Row, Sql } from "./sql.ts";
 
 /** How long an owner may not have been heard of before its runs may be taken over; shorter than a lease in Redis. */
@@ -63,13 +63,14 @@ export function claimDirectly(
 async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Promise<ClaimedRun[]> {
   const rows = await sql<Omit<ClaimedRun, "journal">[]>`
     with wanted as (
-      select r.run_id, r.status = 'running' as takeover from runs r
-      where r.run_id = any(array(${runs})) and (
-        (r.status in ('queued', 'paused') and r.wake_at <= now() + interval '2 seconds')
-        or (r.status = 'running' and not exists (
+      select r.run_id, r.status = 'running' as takeover
+      from ${few(sql, runs)} a(run_id) join runs r using (run_id)
+      where case r.status
+        when 'running' then not exists (
           select from workers w where w.incarnation = r.owner
-            and greatest(w.beat_at, pg_postmaster_start_time())
-              >= now() - ${SILENT_SECONDS} * interval '1 second')))
+            and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - ${SILENT_SECONDS} * interval '1 second')
+        else r.ended_at is null and r.wake_at <= now() + interval '2 seconds'
+      end
       for update of r skip locked
     )
     update runs r set

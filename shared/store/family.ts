@@ -1,3 +1,4 @@
+import { few } from "./sql.ts";
 import type { PendingQuery, Row, Sql } from "./sql.ts";
 
 /**
@@ -23,23 +24,29 @@ import type { PendingQuery, Row, Sql } from "./sql.ts";
  * @param own the other runs that the statement changes, as a select of `run_id`
  */
 export function lockFamily(sql: Sql, own: PendingQuery<Row[]>) {
-  const ending = sql`any(array(select run_id from ending))`;
+  const ending = few(sql, sql`select run_id from ending`);
+  // By the key of each that ends: what a join may read at once are all open waits, which are few only in the beginning.
   return sql`family as (
-      select w.child_run_id as run_id, w.run_id as relative, w.wait_id from waits w
-      where w.child_run_id = ${ending} and w.answered_at is null
+      select d.run_id, w.run_id as relative, w.wait_id from ${ending} d cross join lateral (
+        select run_id, wait_id from waits where child_run_id = d.run_id and answered_at is null offset 0
+      ) w
       union
       -- A parent's wait may be so new that this statement cannot see it: the child knows its name.
-      select c.run_id, c.parent_run_id, c.parent_wait_id from runs c
-      where c.run_id = ${ending} and c.parent_wait_id is not null and c.ended_at is null
-        and not exists (select from waits w
-          where w.run_id = c.parent_run_id and w.wait_id = c.parent_wait_id and w.answered_at is not null)
+      select d.run_id, c.parent_run_id, c.parent_wait_id from ${ending} d cross join lateral (
+        select c.parent_run_id, c.parent_wait_id from runs c
+        where c.run_id = d.run_id and c.parent_wait_id is not null and c.ended_at is null
+          and (select w.answered_at from waits w
+            where w.run_id = c.parent_run_id and w.wait_id = c.parent_wait_id) is null
+        offset 0
+      ) c
       union
-      select c.parent_run_id, c.run_id, null from runs c
-      where c.parent_run_id = ${ending} and c.ended_at is null
+      select d.run_id, c.run_id, null from ${ending} d cross join lateral (
+        select run_id from runs where parent_run_id = d.run_id and ended_at is null offset 0
+      ) c
     ), locked as (
-      select r.run_id, r.status from runs r
-      where r.run_id = any(array(select relative from family union all ${own}))
-      order by r.run_id collate "C" for update
+      select r.run_id, r.status
+      from ${few(sql, sql`select relative as run_id from family union (${own})`)} f join runs r using (run_id)
+      order by r.run_id collate "C" for update of r
     )`;
 }
 
@@ -63,11 +70,14 @@ export function relativesOf(sql: Sql) {
  * @param changed the name of the CTE that has changed runs
  */
 export function tellFamily(sql: Sql, changed: PendingQuery<Row[]>) {
+  // What is locked stays as it was seen then.
+  const open = sql`
+    select k.run_id, k.cancel from relatives k join locked l using (run_id)
+    where l.status in ('queued', 'running', 'paused')`;
   return sql`told as (
       update runs r set ${hearing(sql)}, cancel_requested_at = ${cancelTime(sql)}
-      from relatives k
-      where r.run_id = k.run_id and r.ended_at is null
-        and not exists (select from ${changed} x where x.run_id = k.run_id)
+      from ${few(sql, open)} k
+      where r.run_id = k.run_id and not exists (select from ${changed} x where x.run_id = k.run_id)
       returning r.run_id, r.status, r.owner, r.event_seq
     ), answered as (
       insert into waits (run_id, wait_id, kind, child_run_id, answer, answered_at, answered_by)
