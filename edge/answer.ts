@@ -5,16 +5,23 @@ import { TERMINAL } from "../shared/contracts/run.ts";
 import type { Principal } from "../shared/contracts/tenant.ts";
 import { AppError } from "../shared/errors.ts";
 import { scoreOf } from "../shared/queue/queue.ts";
+import type { RunRow } from "../shared/store/runs.ts";
 import { answerWait, openQuestions } from "../shared/store/waits.ts";
 import type { AnswerOutcome, Question } from "../shared/store/waits.ts";
 import { log } from "./log.ts";
-import { findRun, noRun } from "./run-view.ts";
+import { findRun } from "./run-view.ts";
 import type { Services } from "./services.ts";
 
+/** Which question is answered: by its name, by the step that asks it (null: there is only one), or the one that is open. */
+export type Named = { questionId: string | null; stepId: string | null };
+
 /**
- * Answers the question that a run has asked a person: PROTOCOL.md 5.6. It is never refused for want of room, and the
- * run goes on as soon as a worker is free.
- * @param stepId the step that has asked; null: there is only one
+ * Answers a question that a run has asked a person: PROTOCOL.md 5.6. It is never refused for want of room, and the run
+ * goes on as soon as a worker is free.
+ *
+ * The same answer by the same key to a question that is named is taken once, however often it comes: a client whose
+ * reply was lost may ask again. Without the name an answer is to whatever is open when it arrives.
+ * @returns whether it had been taken before
  * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (somebody else was first); `invalid` for an
  *   answer that the form does not take
  */
@@ -22,38 +29,34 @@ export async function answer(
   { sql, queue, after }: Services,
   principal: Principal,
   runId: RunId,
-  stepId: string | null,
+  named: Named,
   response: JsonObject,
-): Promise<void> {
+): Promise<{ replayed: boolean }> {
   const run = await findRun(sql, principal, runId);
-  if (TERMINAL.has(run.status)) throw finished(run.status);
-  const question = questionOf(await openQuestions(sql, runId), stepId);
-  const fields = answerErrors(question.fields, response);
-  if (fields.length > 0) {
-    const detail = `Not valid: ${fields.map(({ path, message }) => `${path} ${message}`).join("; ")}.`;
-    throw new AppError("invalid", detail, { fields });
-  }
-  const { wait_id } = question;
+  const question = choose(await openQuestions(sql, runId), named, run);
+  requireFit(question, response);
   const text = JSON.stringify(response);
-  const outcome = await answerWait(sql, principal.tenant, runId, wait_id, text, principal.key_id);
-  if (outcome.is !== "answered") throw notAnswered(outcome);
+  const waitId = question?.wait_id ?? named.questionId ?? "";
+  const outcome = await answerWait(sql, principal.tenant, runId, waitId, text, principal.key_id);
+  if (outcome.is !== "answered") {
+    if (isSame(outcome, named, principal.key_id, text)) return { replayed: true };
+    throw notAnswered(outcome, run);
+  }
   const { tenant_id, lane, priority, queued_at_ms, status } = outcome.run;
   // A run whose worker is just about to let it go finds the answer itself: its park is refused.
-  if (status !== "queued") return;
-  const job = {
-    run: runId,
-    tenant: tenant_id,
-    lane,
-    score: scoreOf(queued_at_ms, priority),
-    status,
-    delayMs: 0,
-  };
-  // After the commit; what the queue was not told now, the reconciler tells it.
-  after(queue.enqueue([job]).catch(logUntold));
+  if (status === "queued") {
+    const score = scoreOf(queued_at_ms, priority);
+    const job = { run: runId, tenant: tenant_id, lane, score, status, delayMs: 0 };
+    // After the commit; what the queue was not told now, the reconciler tells it.
+    after(queue.enqueue([job]).catch(logUntold));
+  }
+  return { replayed: false };
 }
 
-/** @throws AppError `not_waiting` */
-function questionOf(open: readonly Question[], stepId: string | null): Question {
+/** The open question that is meant; null: one that is named and not open, of which Postgres knows more. */
+function choose(open: readonly Question[], { questionId, stepId }: Named, run: RunRow): Question | null {
+  if (questionId !== null) return open.find(({ wait_id }) => wait_id === questionId) ?? null;
+  if (TERMINAL.has(run.status)) throw finished(run);
   const asked = stepId === null ? open : open.filter(({ step_id }) => step_id === stepId);
   const [question, second] = asked;
   if (!question) {
@@ -61,24 +64,40 @@ function questionOf(open: readonly Question[], stepId: string | null): Question 
     throw new AppError("not_waiting", `The run ${what} at this moment.`);
   }
   if (second) {
-    const steps = asked.map(({ step_id }) => step_id).join(", ");
-    throw new AppError("not_waiting", `Several steps ask: name one as step_id (${steps}).`);
+    const message = `must name one of the questions that are open: ${asked.map(({ wait_id }) => wait_id).join(", ")}`;
+    throw new AppError("invalid", `Not valid: question_id ${message}.`, {
+      fields: [{ path: "question_id", message }],
+    });
   }
   return question;
 }
 
-function finished(status: string): AppError {
+function requireFit(question: Question | null, response: JsonObject): void {
+  const fields = answerErrors(question?.fields ?? [], response);
+  if (fields.length === 0) return;
+  const detail = `Not valid: ${fields.map(({ path, message }) => `${path} ${message}`).join("; ")}.`;
+  throw new AppError("invalid", detail, { fields });
+}
+
+/** Is it the answer that was taken, once more? */
+function isSame(outcome: AnswerOutcome, { questionId }: Named, by: string, text: string): boolean {
+  return questionId !== null && outcome.is === "taken" && outcome.by === by && outcome.answer === text;
+}
+
+function finished({ status }: Pick<RunRow, "status">): AppError {
   return new AppError("run_finished", `The run is ${status}; nobody waits for an answer any more.`);
 }
 
-function notAnswered(outcome: Exclude<AnswerOutcome, { is: "answered" }>): AppError {
+function notAnswered(outcome: Exclude<AnswerOutcome, { is: "answered" }>, run: RunRow): AppError {
   switch (outcome.is) {
     case "taken":
-      return new AppError("conflict", "The question was answered, or its time was over, at the same moment.");
+      return new AppError("conflict", "The question was answered by somebody else, or its time is over.");
     case "ended":
-      return finished("over");
+      return TERMINAL.has(run.status)
+        ? finished(run)
+        : new AppError("run_finished", "The run has just ended.");
     case "unknown":
-      return noRun();
+      return new AppError("not_waiting", "The run has no such question.");
   }
 }
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { HumanField } from "../shared/contracts/definition/human.ts";
+import { FormField } from "../shared/contracts/definition/human.ts";
 import { RunId } from "../shared/contracts/ids.ts";
 import { RunError, RunStatus } from "../shared/contracts/run.ts";
 import type { Principal } from "../shared/contracts/tenant.ts";
@@ -16,9 +16,11 @@ const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
   z.object({
     reason: z.literal("human"),
+    /** Names the question in an answer. */
+    question_id: z.string(),
     step_id: z.string(),
     prompt: z.string(),
-    fields: z.array(HumanField),
+    fields: z.array(FormField),
     asked_at: z.iso.datetime(),
     expires_at: time,
   }),
@@ -80,9 +82,10 @@ export function viewOf(row: RunRow, question: Question | null = null): RunView {
 /** A run that was started and is queued again until some time waits to try a step again. */
 function waitingOf(row: RunRow, question: Question | null): RunView["waiting"] {
   if (question) {
-    const { step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
+    const { wait_id, step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
     const asked_at = new Date(opened_at_ms).toISOString();
-    return { reason: "human", step_id, prompt, fields, asked_at, expires_at: isoTime(deadline_at_ms) };
+    const expires_at = isoTime(deadline_at_ms);
+    return { reason: "human", question_id: wait_id, step_id, prompt, fields, asked_at, expires_at };
   }
   const until = isoTime(row.wake_at_ms);
   if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0)

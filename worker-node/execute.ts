@@ -210,10 +210,11 @@ class Execution {
       runId: run.run_id,
       large: this.#largeValues(`${step.id}/${visit}.${run.attempt}`),
       signal,
-      readWaits: async () => {
+      readWaits: async (waitIds) => {
         // Before the look: what comes after it refuses the park that is decided by it.
         const { signals } = entries;
-        return { signals, waits: await untilAnswered(signal, () => this.#world.readWaits(run.run_id)) };
+        const ask = () => this.#world.readWaits(run.run_id, [...waitIds]);
+        return { signals, waits: await untilAnswered(signal, ask) };
       },
       commitTurn: async (data, usage) => {
         const heard = await entries.turn(step, { step: step.id, visit, data }, usage);

@@ -26,7 +26,7 @@ export class LargeValues {
   readonly #store: ObjectStore | null;
   readonly #prefix: string;
   /** What was put already, by its JSON: the same value in state and in an event is one object. */
-  readonly #put = new Map<string, Reference>();
+  readonly #put = new Map<string, Promise<Reference>>();
 
   constructor(store: ObjectStore | null, prefix: string) {
     this.#store = store;
@@ -73,11 +73,12 @@ export class LargeValues {
     const known = this.#put.get(json);
     if (known) return known;
     const key = `${this.#prefix}/${encodeURIComponent(name)}`;
-    await putPatiently(this.#store, key, json);
     const preview = (typeof value === "string" ? value : json).slice(0, PREVIEW_CHARS);
     const reference: Reference = { $ref: key, size, content_type: "application/json", preview };
-    this.#put.set(json, reference);
-    return reference;
+    const put = putPatiently(this.#store, key, json).then(() => reference);
+    // At once, so that the same value under another name waits for this one.
+    this.#put.set(json, put);
+    return put;
   }
 }
 

@@ -124,21 +124,23 @@ type Try = { turns: Json[]; tries: number; effectSuffix: string; lost: readonly 
 
 async function tryOnce(visit: Visit, { turns, tries, effectSuffix, lost, spent }: Try): Promise<Visited> {
   const { definition, progress, step, large } = visit;
-  const startedAt = new Date().toISOString();
+  const startedAt = Date.now();
   const startedMs = performance.now();
+  const question = new Question(step.id, visit.visit, effectSuffix);
+  // Outside of the step's own time: a store that is away for long is no fault of the step.
+  const reply = await question.reply(progress.asked, visit.readWaits);
   const limit = withTimeout(
     visit.signal,
     step.timeout_seconds * 1_000,
     () => new Stop("step_timeout", `the step took longer than its ${step.timeout_seconds} s`),
   );
-  const question = new Question(step.id, visit.visit, effectSuffix, visit.readWaits);
   const context: StepContext = {
     ...visit.context,
     effectBase: `${visit.runId}:${step.id}:${visit.visit}`,
     effectSuffix,
     turns: [...turns],
     signal: limit.signal,
-    reply: () => question.reply(),
+    reply,
     models: {
       generate: async (request) => {
         const answer = await visit.context.models.generate(request);
@@ -161,12 +163,11 @@ async function tryOnce(visit: Visit, { turns, tries, effectSuffix, lost, spent }
   try {
     const result = await within(limit.signal, runStep(step, context));
     if ("ask" in result) return await question.park(result, large, lost);
+    const { waitedMs = 0 } = result;
     const small = { ...result, set: await large.outOf(result.set) };
     const { checkpoint, events } = settle(definition, progress, step, visit.visit, small, {
-      startedAt: result.startedAt ?? startedAt,
-      durationMs: result.startedAt
-        ? Date.now() - Date.parse(result.startedAt)
-        : performance.now() - startedMs,
+      startedAt: new Date(startedAt - waitedMs).toISOString(),
+      durationMs: waitedMs + performance.now() - startedMs,
       tries,
       turnUsage: [...turns.flatMap(usageOfTurn), ...lost],
     });

@@ -2,17 +2,23 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { DefinitionId, RunId } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { answer } from "../answer.ts";
 import { json, problems } from "../api.ts";
 import type { Api } from "../api.ts";
-import { optionalBody } from "../middleware/optional-body.ts";
+import { jsonBody } from "../middleware/json-body.ts";
 import { needs } from "../middleware/principal.ts";
 import { acceptedOf } from "../run-accepted.ts";
 
 const ResumeRequest = z
   .object({
     /** Text alone is `{ "response": text }`. */
-    response: z.union([z.string(), z.record(z.string(), JsonValue)]).nullish(),
+    response: JsonValue.refine(
+      (value): value is string | JsonObject => typeof value === "string" || isObject(value),
+      "must be an object or text",
+    ),
+    /** As the status and the event `human_input_required` tell it. */
+    question_id: z.string().max(500).nullish(),
     step_id: DefinitionId.nullish(),
   })
   .meta({ id: "ResumeRequest" });
@@ -27,12 +33,13 @@ const route = createRoute({
   summary: "Answer the question that a run has asked a person",
   description:
     "`response` is checked against the fields of the question (422). Of several answers one wins, the others get 409. " +
-    "`step_id` names the step that asks, where there are several.",
+    "`question_id` says which question is meant: an answer that comes late is not taken for one to the next question, " +
+    "and the same answer may be sent again (`Idempotent-Replayed: true`). Without it, what is open is answered.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), optionalBody] as const,
+  middleware: [needs("runs:write"), jsonBody] as const,
   request: {
     params: z.object({ run_id: RunId }),
-    body: { content: { "application/json": { schema: ResumeRequest } } },
+    body: { required: true, content: { "application/json": { schema: ResumeRequest } } },
   },
   responses: { 202: json(Resuming, "Answered"), ...problems(400, 404, 409, 413, 415, 422) },
 });
@@ -40,9 +47,15 @@ const route = createRoute({
 export function resumeRun(api: Api): void {
   api.openapi(route, async (c) => {
     const { run_id } = c.req.valid("param");
-    const { response, step_id = null } = c.req.valid("json");
-    const given = typeof response === "string" ? { response } : (response ?? {});
-    await answer(c.get("services"), c.get("principal"), run_id, step_id, given);
+    const { response, question_id = null, step_id = null } = c.req.valid("json");
+    const given = typeof response === "string" ? { response } : response;
+    const named = { questionId: question_id, stepId: step_id };
+    const { replayed } = await answer(c.get("services"), c.get("principal"), run_id, named, given);
+    if (replayed) c.header("Idempotent-Replayed", "true");
     return c.json({ run_id, status: "resuming" as const, stream_url: acceptedOf(run_id).stream_url }, 202);
   });
+}
+
+function isObject(value: Json): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -30,6 +30,8 @@ export type EventFields = {
     target_step_id: string | null;
   };
   human_input_required: StepRef & {
+    /** Names the question in an answer; the event of a step that has not been asked yet has none. */
+    question_id?: string;
     prompt: string;
     fields: Json;
     channel_id: string | null;
@@ -38,8 +40,7 @@ export type EventFields = {
   };
   /** The run waits for somebody, and takes up no worker meanwhile. */
   paused: Nothing;
-  /** `answered_by`: the id of the key that the answer came with. */
-  human_response: StepRef & { response: Json; answered_by: string | null };
+  human_response: StepRef & { response: Json };
   loop_limit_reached: { orch_step_id: string; iterations: number; max_iterations: number };
   transform_result: StepRef & { result: Json };
   /** A checkpoint inside a step that nothing else was to be told of. */

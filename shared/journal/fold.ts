@@ -15,6 +15,8 @@ export type Progress = {
   rewinds: number;
   /** The retry that the visit in hand is in, if it failed before. */
   park: RetryPark | null;
+  /** The name of the last question that the visit in hand has asked, in whichever life of the run. */
+  asked: string | null;
   end: EndRecord | null;
 };
 
@@ -27,6 +29,7 @@ export function start(initialState: JsonObject): Progress {
     turns: [],
     rewinds: 0,
     park: null,
+    asked: null,
     end: null,
   };
 }
@@ -40,6 +43,7 @@ export function apply(progress: Progress, checkpoint: Checkpoint): Progress {
     turns: [],
     rewinds: progress.rewinds,
     park: null,
+    asked: null,
     end: null,
   };
 }
@@ -62,9 +66,9 @@ export function fold(initialState: JsonObject, entries: readonly StoredEntry[]):
         progress.turns.push(TurnCheckpoint.parse(output).data);
         break;
       case "park": {
-        // What was asked, and what became of it, the table of waits tells.
         const park = ParkRecord.parse(output);
         if (park.reason === "retry") progress.park = park;
+        else progress.asked = park.wait_id;
         break;
       }
       case "end": {
@@ -90,6 +94,7 @@ function take(progress: Progress, checkpoint: Checkpoint): void {
   progress.next = checkpoint.next;
   progress.turns = [];
   progress.park = null;
+  progress.asked = null;
   progress.end = null;
 }
 
@@ -100,11 +105,15 @@ export function survivors(entries: readonly StoredEntry[]): StoredEntry[] {
     if (entry.kind === "rewind" && entry.output !== null) {
       const { keep_seq } = RewindRecord.parse(JSON.parse(entry.output));
       // Rewinds are counted, so they stay. Retries start anew; an end that is kept is kept for its result alone.
-      kept = kept.filter(({ seq, kind }) => kind === "rewind" || (seq <= keep_seq && kind !== "park"));
+      kept = kept.filter((each) => each.kind === "rewind" || (each.seq <= keep_seq && !isRetry(each)));
     }
     kept.push(entry);
   }
   return kept;
+}
+
+function isRetry({ kind, output }: StoredEntry): boolean {
+  return kind === "park" && output !== null && ParkRecord.parse(JSON.parse(output)).reason === "retry";
 }
 
 /** How often each step has committed a result. */

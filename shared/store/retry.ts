@@ -2,6 +2,7 @@ import { z } from "zod";
 import { RunId, TenantId } from "../contracts/ids.ts";
 import { Lane, RunStatus } from "../contracts/run.ts";
 import type { Sql } from "./sql.ts";
+import { CLOSED_BY } from "./waits.ts";
 
 /** A run as a retry needs to know it. */
 export const Retriable = z.object({
@@ -70,7 +71,7 @@ export async function retryRun(
       select run_id, event_seq, 1, attempt, 'rewind', ${output}, ${event} from again
     ), withdrawn as (
       -- What the first life asked and nobody answered is asked anew.
-      update waits w set answered_at = now(), answered_by = 'retry' from again a
+      update waits w set answered_at = now(), answered_by = ${CLOSED_BY.retry} from again a
       where w.run_id = a.run_id and w.kind = 'human' and w.answered_at is null
     ), resolved as (
       update dead_letters d set resolved_at = now() from again a

@@ -77,7 +77,7 @@ const verbs = {
     runIds,
     findCommitted,
   ),
-  readWaits: verb(z.tuple([RunId]), z.array(Wait), readWaits),
+  readWaits: verb(z.tuple([RunId, z.array(z.string()).max(100)]), z.array(Wait), readWaits),
   beat: verb(z.tuple([Beat]), z.array(OwnedRun), async (sql, worker) => [...(await beat(sql, worker))]),
   orchestration: verb(z.tuple([z.string(), z.string(), z.number().int()]), z.string().nullable(), readPinned),
   definition: verb(

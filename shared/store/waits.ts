@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { HumanField } from "../contracts/definition/human.ts";
+import { FormField } from "../contracts/definition/human.ts";
 import { RunId, TenantId } from "../contracts/ids.ts";
 import { Lane } from "../contracts/run.ts";
 import { hearing } from "./family.ts";
@@ -56,15 +56,15 @@ const Answered = z.object({
   queued_at_ms: z.number(),
 });
 
-/** What became of an answer. `taken`: somebody's was first, at a time in milliseconds since 1970. */
+/** What became of an answer. `taken`: somebody's was first, with this text. */
 export type AnswerOutcome =
   | { is: "answered"; run: z.infer<typeof Answered> }
-  | { is: "taken"; by: string | null; at_ms: number }
+  | { is: "taken"; by: string | null; answer: string | null }
   | { is: "ended" | "unknown" };
 
 /**
  * Answers a wait of a tenant's run (null: of any), and makes the run due: one statement, so of many answers one wins.
- * PROTOCOL.md 5.6. Whoever means to act on a wait that is overdue answers it first, in the same way.
+ * PROTOCOL.md 5.6. A wait that is overdue takes an answer as long as nobody has closed it.
  * @param answer JSON text
  * @param by whose answer it is, for people
  */
@@ -106,29 +106,29 @@ async function lookWhy(
   run: RunId,
   waitId: string,
 ): Promise<AnswerOutcome | null> {
-  const [wait] = await sql<{ ended: boolean; by: string | null; at_ms: number | null }[]>`
-    select r.ended_at is not null as ended, w.answered_by as by,
-      extract(epoch from w.answered_at)::float8 * 1000 as at_ms
+  const [wait] = await sql<{ ended: boolean; taken: boolean; by: string | null; answer: string | null }[]>`
+    select r.ended_at is not null as ended, w.answered_at is not null as taken, w.answered_by as by, w.answer
     from waits w join runs r using (run_id)
     where w.run_id = ${run} and w.wait_id = ${waitId} and (${tenant}::text is null or r.tenant_id = ${tenant})`;
   if (!wait) return { is: "unknown" };
-  if (wait.at_ms !== null) return { is: "taken", by: wait.by, at_ms: wait.at_ms };
+  if (wait.taken) return { is: "taken", by: wait.by, answer: wait.answer };
   return wait.ended ? { is: "ended" } : null;
 }
 
-/** Who has answered a wait that nobody answered in time. No key has this name: theirs begin with `key_`. */
-const DEADLINE = "deadline";
+/** Who has closed a wait that nobody has answered: its time, or a client's retry of its run. Names of keys begin with `key_`. */
+export const CLOSED_BY = { deadline: "deadline", retry: "retry" } as const;
 
 /** A wait as its run finds it. Times in milliseconds. */
 export const Wait = z.object({
   wait_id: z.string(),
   kind: WaitKind,
   child_run_id: RunId.nullable(),
-  /** `expired`: nobody answered before its deadline, and nobody can any more. */
+  /** `expired`: nobody answered before it was closed, and nobody can any more. */
   state: z.enum(["open", "answered", "expired"]),
   /** To its deadline; null when it has none. */
   due_in_ms: z.number().nullable(),
-  opened_at_ms: z.number(),
+  /** Since it was opened. */
+  open_for_ms: z.number(),
   /** JSON text; of a child the EndRecord. */
   answer: z.string().nullable(),
   /** For people: a key, or the run whose end it is. */
@@ -137,22 +137,25 @@ export const Wait = z.object({
 export type Wait = z.infer<typeof Wait>;
 
 /**
- * All waits of a run, in the order of their names, as its worker acts on them: what is overdue is closed first, and of
- * that and an answer at the same moment one wins.
+ * Waits of a run by their names, in that order, as its worker acts on them: what is overdue is closed first, and of that
+ * and an answer at the same moment one wins.
  *
  * Whoever decides to park by them has read the run's `signals` before: an answer that comes after this look refuses
  * the park then.
  */
-export async function readWaits(sql: Sql, run: RunId): Promise<Wait[]> {
+export async function readWaits(sql: Sql, run: RunId, waitIds: readonly string[]): Promise<Wait[]> {
+  const named = sql`run_id = ${run} and wait_id = any(${pgArray(waitIds)}::text[])`;
   await sql`
-    update waits set answered_at = now(), answered_by = ${DEADLINE}
-    where run_id = ${run} and answered_at is null and deadline_at <= now()`;
+    update waits set answered_at = now(), answered_by = ${CLOSED_BY.deadline}
+    where ${named} and answered_at is null and deadline_at <= now()`;
   const rows = await sql`
     select wait_id, kind, child_run_id, answer, answered_by,
-      case when answered_at is null then 'open' when answered_by = ${DEADLINE} then 'expired' else 'answered' end as state,
+      case when answered_at is null then 'open'
+        when answered_by in (${CLOSED_BY.deadline}, ${CLOSED_BY.retry}) then 'expired'
+        else 'answered' end as state,
       extract(epoch from deadline_at - now())::float8 * 1000 as due_in_ms,
-      extract(epoch from opened_at)::float8 * 1000 as opened_at_ms
-    from waits where run_id = ${run} order by wait_id`;
+      extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms
+    from waits where ${named} order by wait_id`;
   return rows.map((row) => Wait.parse(row));
 }
 
@@ -164,7 +167,7 @@ export const Question = z.object({
   fields: z
     .string()
     .transform((text) => JSON.parse(text))
-    .pipe(z.array(HumanField)),
+    .pipe(z.array(FormField)),
   opened_at_ms: z.number(),
   deadline_at_ms: z.number().nullable(),
 });

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { acceptRuns } from "../../shared/store/runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { flush } from "../../shared/store/flush.ts";
-import { answerWait, readWaits } from "../../shared/store/waits.ts";
-import { parkOf, waitFor } from "../store/relatives.ts";
+import { answerWait } from "../../shared/store/waits.ts";
+import { parkOf, waitFor, waitsOf } from "../store/relatives.ts";
 import { acme, newRun, openStore } from "../store/world.ts";
 import type { Store } from "../store/world.ts";
 import type { Sql } from "../../shared/store/sql.ts";
@@ -67,7 +67,7 @@ describe("who dies in an answer", () => {
     const told = await askTrapped(ANSWER, lost, (sql) =>
       answerWait(sql, acme, run.run_id, "w1", answer, "ann"),
     );
-    const [wait] = await readWaits(store.sql, run.run_id);
+    const [wait] = await waitsOf(store.sql, run.run_id);
     expect([told, wait?.state]).toEqual([false, state]);
   });
 });

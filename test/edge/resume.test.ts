@@ -52,6 +52,7 @@ describe("a run that asks a person", () => {
       current_step_id: "ask",
       waiting: {
         reason: "human",
+        question_id: "ask:1",
         step_id: "ask",
         prompt: "Publish?",
         fields: FIELDS,
@@ -116,7 +117,13 @@ describe("a run that asks a person", () => {
         { path: "response.comment", message: "must be text" },
       ],
     });
+    // Red when: a body without an answer is one: a misspelt field would use the question up.
     expect((await resume(run, {})).status).toBe(422);
+    expect((await resume(run, { answer: { decision: "approve" } })).status).toBe(422);
+    expect((await app.call("POST", runPath(run, "resume"))).status).toBe(415);
+    // Red when: each value may be as deep as the worker takes the whole to be.
+    const deep = JSON.parse(`${"[".repeat(65)}${"]".repeat(65)}`);
+    expect((await resume(run, { response: { decision: "approve", deep } })).status).toBe(422);
     expect((await resume(run, { response: 5 })).status).toBe(422);
     expect(await statusOf(run)).toMatchObject({ status: "paused", waiting_for_human: true });
   });
@@ -131,12 +138,42 @@ describe("a run that asks a person", () => {
     expect([late.status, (await bodyOf(late)).code]).toEqual([409, "not_waiting"]);
   });
 
+  // Red when: an answer is to whatever is open when it arrives: it would be one to a question that nobody has read.
+  test("takes an answer to the question that it names, and to no other", async () => {
+    const { run } = await asking();
+    const named = { ...approve, question_id: "ask:1" };
+    const other = await resume(run, { ...approve, question_id: "ask:2" });
+    expect([other.status, (await bodyOf(other)).code]).toEqual([409, "not_waiting"]);
+    expect((await resume(run, named)).status).toBe(202);
+    await app.world.sql`
+      insert into waits (run_id, wait_id, step_id, kind) values (${run}, 'ask:2', 'ask', 'human')`;
+    expect((await resume(run, { response: { decision: "reject" }, question_id: "ask:1" })).status).toBe(409);
+    const open = await app.world.sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
+    expect(open).toEqual([{ wait_id: "ask:2" }]);
+  });
+
+  // Red when: who does not know whether he was heard is told that somebody else was, also after the run's end.
+  test("takes the same answer again from whom it had it", async () => {
+    const { run } = await asking();
+    const named = { ...approve, question_id: "ask:1" };
+    expect((await resume(run, named)).headers.get("idempotent-replayed")).toBeNull();
+    const again = async (key?: string) => {
+      const answer = await resume(run, named, key);
+      return [answer.status, answer.headers.get("idempotent-replayed")];
+    };
+    expect(await again()).toEqual([202, "true"]);
+    expect(await again(await app.world.key(null))).toEqual([409, null]);
+    await app.call("POST", runPath(run, "cancel"));
+    expect(await again()).toEqual([202, "true"]);
+    expect((await resume(run, { ...named, question_id: "ask:9" })).status).toBe(409);
+  });
+
   test("in several steps wants to hear which is meant", async () => {
     const { run } = await asking(["one", "two"]);
     const unnamed = await resume(run, approve);
     expect([unnamed.status, (await bodyOf(unnamed)).detail]).toEqual([
-      409,
-      "Several steps ask: name one as step_id (one, two).",
+      422,
+      "Not valid: question_id must name one of the questions that are open: one:1, two:1.",
     ]);
     expect((await resume(run, { ...approve, step_id: "three" })).status).toBe(409);
     expect((await resume(run, { ...approve, step_id: "two" })).status).toBe(202);

@@ -116,7 +116,7 @@ export function world(given: {
         ? null
         : { name, tool_type: "http", url: "https://example.com/", inputSchema },
     turns: given.turns ?? [],
-    reply: async () => given.reply ?? null,
+    reply: given.reply ?? null,
     note: (...events) => void seen.shown.push(...events),
     async turn(data, usage) {
       if (seen.committed.length + 1 === given.crashAtTurn) throw new Error("crash");
@@ -133,6 +133,6 @@ const inputSchema = { type: "object", properties: { query: { type: "string" } } 
 /** The result of a step that has nobody to ask. */
 export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
   const result = await runStep(...given);
-  if ("ask" in result) throw new Error(`the step asks: ${result.ask.prompt}`);
+  if ("ask" in result) throw new Error(`the step asks: ${result.ask?.prompt}`);
   return result;
 }

@@ -35,21 +35,18 @@ describe("a human step", () => {
     expect(Date.parse(event.expires_at) - before).toBeGreaterThanOrEqual(90_000);
   });
 
-  // Red when: what is asked again is told again.
-  test("that is woken by something else asks on, and tells nothing", async () => {
-    const said = await runStep(step(fields), world({ state, reply: { is: "open" } }).context);
-    expect(said).toMatchObject({ ask: asked, events: [] });
+  // Red when: what is asked again is told again, or rendered again: what it reads may be away at this moment.
+  test("that is woken by something else asks on, and tells only that the run sleeps", async () => {
+    const { context } = world({ state: {}, reply: { is: "open" } });
+    expect(await runStep(step(fields), context)).toEqual({ ask: null, events: [{ type: "paused" }] });
   });
 
   test("keeps the answer under its key and as human_response, and dates from when it asked", async () => {
     const answer = { decision: "yes" };
-    const askedAt = "2026-06-04T09:15:30.000Z";
-    const reply = { is: "answered" as const, answer, by: "key_1", askedAt };
+    const reply = { is: "answered" as const, answer, openForMs: 5_000 };
     const result = await run(step({ ...fields, output_key: "verdict" }), world({ state, reply }).context);
-    expect(result).toMatchObject({ set: { verdict: answer, human_response: answer }, startedAt: askedAt });
-    expect(result.events).toMatchObject([
-      { type: "human_response", orch_step_id: "s", response: answer, answered_by: "key_1" },
-    ]);
+    expect(result).toMatchObject({ set: { verdict: answer, human_response: answer }, waitedMs: 5_000 });
+    expect(result.events).toMatchObject([{ type: "human_response", orch_step_id: "s", response: answer }]);
     const without = await run(step(fields), world({ state, reply }).context);
     expect(without.set).toEqual({ human_response: answer });
   });

@@ -60,10 +60,10 @@ async function play(id: string, answers: Json[] = []): Promise<{ steps: string[]
         sandbox,
         agent: async (name) => agents?.get(name) ?? null,
         tool: async (name) => tools?.get(name) ?? null,
-        reply: async () => {
-          const answer = answers.shift();
-          return answer === undefined ? null : { is: "answered", answer, by: null, askedAt: "2026-01-01" };
-        },
+        reply:
+          now.step.type === "human"
+            ? { is: "answered", answer: answers.shift() ?? null, openForMs: 0 }
+            : null,
       });
       if ("ask" in result) throw new Error(`${now.step.id} asks a person`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, turnUsage: [] };

@@ -36,8 +36,8 @@ export class NoOverlap extends Postgres {
 }
 
 export class DeadlineLeavesOpen extends Postgres {
-  override readWaits(run: RunId): Wait[] {
-    return super.readWaits(run).map((wait): Wait => {
+  override readWaits(run: RunId, waitIds: readonly string[]): Wait[] {
+    return super.readWaits(run, waitIds).map((wait): Wait => {
       const isOver = wait.state === "open" && wait.due_in_ms !== null && wait.due_in_ms <= 0;
       return isOver ? { ...wait, state: "expired" } : wait;
     });

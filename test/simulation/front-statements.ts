@@ -130,7 +130,7 @@ export function answerWait(
   const row = tables.runs.get(run);
   const wait = tables.waitsOf(run).find(({ wait_id }) => wait_id === waitId);
   if (!row || !wait) return { is: "unknown" };
-  if (wait.answered_by !== null) return { is: "taken", by: wait.answered_by, at_ms: 0 };
+  if (wait.answered_by !== null) return { is: "taken", by: wait.answered_by, answer: wait.answer };
   if (row.ended_at !== null) return { is: "ended" };
   Object.assign(wait, { answer, answered_by: by });
   row.signals += 1;

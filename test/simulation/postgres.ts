@@ -190,15 +190,17 @@ export class Postgres implements Statements {
     }
   }
 
-  readWaits(run: RunId): Wait[] {
+  readWaits(run: RunId, waitIds: readonly string[]): Wait[] {
     const { now } = this;
     return this.tables
       .waitsOf(run)
+      .filter(({ wait_id }) => waitIds.includes(wait_id))
       .map((wait): Wait => {
         const { wait_id, deadline_at, opened_at, answer } = wait;
         if (deadline_at !== null && deadline_at <= now) wait.answered_by ??= this.closedBy();
         const { answered_by } = wait;
-        const state = answered_by === null ? "open" : answered_by === "deadline" ? "expired" : "answered";
+        const isClosed = answered_by === "deadline" || answered_by === "retry";
+        const state = answered_by === null ? "open" : isClosed ? "expired" : "answered";
         const due_in_ms = deadline_at === null ? null : deadline_at - now;
         return {
           wait_id,
@@ -206,7 +208,7 @@ export class Postgres implements Statements {
           child_run_id: null,
           state,
           due_in_ms,
-          opened_at_ms: opened_at,
+          open_for_ms: now - opened_at,
           answer,
           answered_by,
         };

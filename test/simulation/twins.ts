@@ -157,7 +157,7 @@ export class Twins {
       case "overdue":
         return takeOverdue(store);
       case "waits":
-        return store.readWaits(runs[0] ?? RunId.parse("run_000000000000_0"));
+        return store.readWaits(runs[0] ?? RunId.parse("run_000000000000_0"), ["q0", "q1"]);
       case "lost":
         return store.withoutWakeup();
     }

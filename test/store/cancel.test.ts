@@ -2,8 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { cancelRuns, readFamily, readWaiting } from "../../shared/store/cancel.ts";
 import { flush } from "../../shared/store/flush.ts";
-import { readWaits } from "../../shared/store/waits.ts";
-import { childOf, endOf as endEntryOf, parkOf, runningChildOf, waitForChild } from "./relatives.ts";
+import { childOf, endOf as endEntryOf, parkOf, runningChildOf, waitForChild, waitsOf } from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -98,9 +97,7 @@ test("a family of three levels ends as far as it waits, is marked as far as it r
   for (const { run_id } of ends)
     expect(await store.row(run_id)).toMatchObject({ status: "cancelled", owner: null });
   expect(await store.row(ended.run_id)).toEqual(before);
-  const answered = (await readWaits(store.sql, root.run_id)).map(
-    ({ wait_id, state }) => `${wait_id} ${state}`,
-  );
+  const answered = (await waitsOf(store.sql, root.run_id)).map(({ wait_id, state }) => `${wait_id} ${state}`);
   expect(answered).toEqual(["ended answered", "paused answered", "queued answered"]);
   // Told once by the mark, though three of its relatives have ended: one before, two now.
   expect(await store.row(root.run_id)).toMatchObject({ signals: 2 });
@@ -116,7 +113,7 @@ test("a run that is cancelled alone answers its parent, and what it has started 
   expect(await cancelRuns(store.sql, [], [endOf(run)])).toEqual([
     { run_id: run, status: "cancelled", owner: null, event_seq: 2 },
   ]);
-  expect(await readWaits(store.sql, parent.run_id)).toMatchObject([
+  expect(await waitsOf(store.sql, parent.run_id)).toMatchObject([
     { state: "answered", answer: "{}", answered_by: run },
   ]);
   expect(await store.row(parent.run_id)).toMatchObject({
@@ -149,7 +146,7 @@ test("an end that is committed before a cancel stays, and one at the same moment
       expect(cancelled).toHaveLength(1);
       const [row, after] = [await store.row(run.run_id), await store.row(parent.run_id)];
       expect([row["status"], after["status"]]).toEqual(["completed", "cancelled"]);
-      expect(await readWaits(store.sql, parent.run_id)).toMatchObject([{ answered_by: run.run_id }]);
+      expect(await waitsOf(store.sql, parent.run_id)).toMatchObject([{ answered_by: run.run_id }]);
       expect(await cancelRuns(store.sql, [run.run_id, parent.run_id], [endOf(run.run_id, 2)])).toEqual([]);
       expect(await store.row(run.run_id)).toEqual(row);
     }),

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { claimRuns, lookUp } from "../../shared/store/claim.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
 import { flush } from "../../shared/store/flush.ts";
-import { answerWait, readWaits } from "../../shared/store/waits.ts";
-import { endOf, parkOf, runningChildOf, sleepers, waitFor, waitForChild } from "./relatives.ts";
+import { answerWait } from "../../shared/store/waits.ts";
+import { endOf, parkOf, runningChildOf, sleepers, waitFor, waitForChild, waitsOf } from "./relatives.ts";
 import type { Running } from "./relatives.ts";
 import { acme, entryOf, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
@@ -40,7 +40,7 @@ async function untilAnswered(run: Running): Promise<number> {
   let refusals = 0;
   let now = run;
   for (let decisions = 0; decisions < 20; decisions++) {
-    const waits = await readWaits(store.sql, run.run_id);
+    const waits = await waitsOf(store.sql, run.run_id);
     if (waits.length > 0 && waits.every((wait) => wait.state === "answered")) return refusals;
     await moment();
     const names = ["w1", "w2"].map((name) => waitFor(name));
@@ -97,7 +97,7 @@ test("a child's end and its parent's first park at the same moment leave the par
       parked.add(park.length > 0);
       const row = await store.row(parent.run_id);
       expect(row).toMatchObject({ status: park.length > 0 ? "queued" : "running", signals: 1 });
-      expect(await readWaits(store.sql, parent.run_id)).toMatchObject([{ state: "answered" }]);
+      expect(await waitsOf(store.sql, parent.run_id)).toMatchObject([{ state: "answered" }]);
     }),
   );
   expect(parked).toEqual(new Set([true, false]));

@@ -1,8 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { flush } from "../../shared/store/flush.ts";
-import { readWaits } from "../../shared/store/waits.ts";
-import { COMPLETED, childOf, endOf, parkOf, runningChildOf, waitFor, waitForChild } from "./relatives.ts";
+import {
+  COMPLETED,
+  childOf,
+  endOf,
+  parkOf,
+  runningChildOf,
+  waitFor,
+  waitForChild,
+  waitsOf as readAll,
+} from "./relatives.ts";
 import type { Running } from "./relatives.ts";
 import { entryOf, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
@@ -39,14 +47,15 @@ describe("a child's end", () => {
     const child = only(children);
     const end = endOf(child);
     expect(await flush(store.sql, [end])).toHaveLength(1);
-    const [row, waits] = [await store.row(parent.run_id), await readWaits(store.sql, parent.run_id)];
+    const [row, waits] = [await store.row(parent.run_id), await readAll(store.sql, parent.run_id)];
     expect(row).toMatchObject({ status: "queued", signals: 1, cancel_requested_at: null });
     expect(waits).toEqual([
       expect.objectContaining({ state: "answered", answer: COMPLETED, answered_by: child.run_id }),
     ]);
+    const told = await waitsOf(parent.run_id);
     for (let n = 0; n < 3; n++) expect(await flush(store.sql, [end])).toEqual([]);
     expect(await store.row(parent.run_id)).toEqual(row);
-    expect(await readWaits(store.sql, parent.run_id)).toEqual(waits);
+    expect(await waitsOf(parent.run_id)).toEqual(told);
     await store.claim(parent.owner, parent.run_id);
   });
 

@@ -75,7 +75,9 @@ async function plansOf(work: () => Promise<unknown>, on: Sql = store.sql): Promi
 }
 
 function literal(parameter: unknown): string {
-  return parameter === null ? "null" : `'${String(parameter).replaceAll("'", "''")}'`;
+  if (parameter === null) return "null";
+  const text = typeof parameter === "string" ? parameter : JSON.stringify(parameter);
+  return `'${text.replaceAll("'", "''")}'`;
 }
 
 const owner = newIncarnation("w");

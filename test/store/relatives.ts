@@ -2,7 +2,9 @@
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
 import type { NewEntry } from "../../shared/store/flush.ts";
-import type { NewWait } from "../../shared/store/waits.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { readWaits } from "../../shared/store/waits.ts";
+import type { NewWait, Wait } from "../../shared/store/waits.ts";
 import { entryOf } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -67,4 +69,14 @@ export async function sleepers(store: Store): Promise<number> {
     where r.status = 'paused' and exists (select from waits w where w.run_id = r.run_id)
       and not exists (select from waits w where w.run_id = r.run_id and w.answered_at is null)`;
   return row?.n ?? 0;
+}
+
+/** All waits of a run, as its worker finds them. */
+export async function waitsOf(sql: Sql, run: RunId): Promise<Wait[]> {
+  const rows = await sql<{ wait_id: string }[]>`select wait_id from waits where run_id = ${run}`;
+  return readWaits(
+    sql,
+    run,
+    rows.map(({ wait_id }) => wait_id),
+  );
 }

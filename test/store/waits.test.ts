@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { flush } from "../../shared/store/flush.ts";
-import { answerWait, readWaits } from "../../shared/store/waits.ts";
-import { endOf, parkOf, waitFor } from "./relatives.ts";
+import { answerWait } from "../../shared/store/waits.ts";
+import { endOf, parkOf, waitFor, waitsOf } from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 const states = async (run: RunId) =>
-  (await readWaits(store.sql, run)).map(({ wait_id, state }) => `${wait_id} ${state}`);
+  (await waitsOf(store.sql, run)).map(({ wait_id, state }) => `${wait_id} ${state}`);
 const answer = (run: RunId, wait: string, by = "ann", tenant: typeof acme | null = acme) =>
   answerWait(store.sql, tenant, run, wait, '{"yes":true}', by);
 
@@ -25,11 +25,11 @@ describe("a park", () => {
     const waits = [waitFor("w1", { fields: "[]", deadline_ms: 60_000 }), waitFor("w2")];
     expect(await flush(store.sql, [parkOf(run, waits), parkOf(refused, waits)])).toHaveLength(1);
     expect(await store.row(run.run_id)).toMatchObject({ status: "paused", owner: null });
-    expect(await readWaits(store.sql, run.run_id)).toEqual([
+    expect(await waitsOf(store.sql, run.run_id)).toEqual([
       expect.objectContaining({ wait_id: "w1", state: "open", answer: null }),
       expect.objectContaining({ wait_id: "w2", state: "open", due_in_ms: null }),
     ]);
-    expect(await readWaits(store.sql, refused.run_id)).toEqual([]);
+    expect(await waitsOf(store.sql, refused.run_id)).toEqual([]);
   });
 
   // Red when: `wake_ms` is taken as it is: the run would sleep past its limit.
@@ -86,7 +86,7 @@ describe("an answer", () => {
     });
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued", signals: 1 });
     expect((await store.claim(run.owner, run.run_id)).signals).toBe(1);
-    expect(await readWaits(store.sql, run.run_id)).toEqual([
+    expect(await waitsOf(store.sql, run.run_id)).toEqual([
       expect.objectContaining({ state: "answered", answer: '{"yes":true}' }),
     ]);
   });
@@ -111,11 +111,10 @@ describe("an answer", () => {
     await flush(store.sql, [parkOf(run, [waitFor("w1")])]);
     const names = Array.from({ length: 8 }, (_, n) => `n${n}`);
     const outcomes = await Promise.all(names.map((by) => answer(run.run_id, "w1", by)));
-    const [wait] = await store.sql`
-      select answered_by, extract(epoch from answered_at)::float8 * 1000 as at_ms from waits where run_id = ${run.run_id}`;
+    const [wait] = await store.sql`select answered_by from waits where run_id = ${run.run_id}`;
     const winner = names.findIndex((_, n) => outcomes[n]?.is === "answered");
     expect(wait?.["answered_by"]).toBe(names[winner]);
-    const taken = { is: "taken", by: names[winner], at_ms: wait?.["at_ms"] };
+    const taken = { is: "taken", by: names[winner], answer: '{"yes":true}' };
     expect(outcomes.filter((_, n) => n !== winner)).toEqual(Array.from({ length: 7 }, () => taken));
     expect(await store.row(run.run_id)).toMatchObject({ signals: 1 });
   });

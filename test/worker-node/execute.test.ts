@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TenantId, newIncarnation } from "../../shared/contracts/ids.ts";
+import { Checkpoint, EndRecord, ParkRecord } from "../../shared/contracts/journal.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../shared/store/claim.ts";
 import { Definitions } from "../../worker-node/definitions.ts";
@@ -38,6 +39,17 @@ beforeEach(() => {
   readDefinition = async () => {};
   generate = async () => "answer";
   definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
+});
+
+// Red when: something is written that the next worker, or the edge, cannot read.
+afterEach(() => {
+  for (const { kind, output } of truth.entries) {
+    if (output === null) continue;
+    const json: unknown = JSON.parse(output);
+    if (kind === "step") Checkpoint.parse(json);
+    if (kind === "end") EndRecord.parse(json);
+    if (kind === "park") ParkRecord.parse(json);
+  }
 });
 
 function steps(...list: JsonObject[]): JsonObject {
@@ -85,7 +97,7 @@ function begin(changes: Partial<ClaimedRun> = {}) {
     tools: { call: refuse },
     sandbox: { evaluate: refuse, transform: refuse },
     artifacts,
-    readWaits: (id) => readWaits(id),
+    readWaits: (id, names) => readWaits(id, names),
     confirm: async () => {},
   };
   if (run.event_seq > 0) truth.row(run.run_id).event_seq = run.event_seq;
@@ -306,10 +318,11 @@ describe("a question", () => {
     child_run_id: null,
     state: "open" as const,
     due_in_ms: 20_000,
-    opened_at_ms: 1_800_000_000_000,
+    open_for_ms: 40_000,
     answer: null,
     answered_by: null,
   };
+  const answered = { ...wait, state: "answered" as const, answer: '"yes"', answered_by: "key_1" };
   beforeEach(() => {
     definition = steps({ id: "a", ...human, output_key: "said", next_step_id: "b" }, { id: "b", ...print });
   });
@@ -334,12 +347,23 @@ describe("a question", () => {
     expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 60_000 });
   });
 
-  // Red when: a run that is woken by something else gives people their whole time again.
+  /** A run that has asked, as its journal tells. */
+  const asked = (waitId = "a:1") => ({
+    seq: 3,
+    kind: "park" as const,
+    output: JSON.stringify({ step: "a", visit: 1, reason: "answer", wait_id: waitId }),
+  });
+  const beginAgain = (...more: ClaimedRun["journal"]) =>
+    begin({ attempt: 1, event_seq: 5, journal: [asked(), ...more] });
+  const rewind = { seq: 5, kind: "rewind" as const, output: '{"keep_seq":4}' };
+
+  // Red when: a run that is woken by something else gives people their whole time again, or asks a second time.
   test("that is asked on keeps its deadline", async () => {
     readWaits = async () => [wait];
-    const { run, ending } = begin({ attempt: 1, event_seq: 5 });
+    const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 20_000 });
-    expect(entriesOf(run)).toMatchObject([{ wake_ms: 20_000, waits: [{ deadline_ms: 20_000 }] }]);
+    expect(entriesOf(run)).toMatchObject([{ wake_ms: 20_000, waits: [], kind: "park" }]);
+    expect(eventsOf(run)).not.toContain("human_input_required");
   });
 
   // Red when: the park is decided by the signals of the moment in which it is written: the beat has heard of the
@@ -348,12 +372,12 @@ describe("a question", () => {
     let looks = 0;
     readWaits = async (id) => {
       looks += 1;
-      if (looks > 1) return [{ ...wait, state: "answered", answer: '"yes"', answered_by: "key_1" }];
+      if (looks > 1) return [answered];
       truth.row(id).signals = 1;
       runLog.signals = 1;
       return [wait];
     };
-    const { run, runLog, ending } = begin({ attempt: 1, event_seq: 5 });
+    const { run, runLog, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
     expect(looks).toBe(2);
     expect(entriesOf(run).map(({ kind }) => kind)).toEqual(["step", "end"]);
@@ -366,17 +390,41 @@ describe("a question", () => {
       Object.assign(truth.row(id), { signals: 1, cancel: true });
       return [wait];
     };
-    const { run, ending } = begin({ attempt: 1, event_seq: 5 });
+    const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
     expect(truth.row(run.run_id).status).toBe("cancelled");
   });
 
-  // Red when: a question of an earlier life of the run answers this one's.
-  test("of an earlier life of the run is another one", async () => {
-    readWaits = async () => [{ ...wait, state: "answered", answer: '"old"' }];
-    const rewind = { seq: 5, kind: "rewind" as const, output: '{"keep_seq":5}' };
-    const { run, ending } = begin({ attempt: 1, event_seq: 5, journal: [rewind] });
+  // Red when: the answer is asked for within the step's own time: a Postgres that is away for long would cost it.
+  test("is answered, though the store is away for longer than the step may take", async () => {
+    definition = steps({ id: "a", ...human, timeout_seconds: 1, output_key: "said" });
+    const backMs = performance.now() + 1_600;
+    readWaits = async () => {
+      if (performance.now() < backMs) throw new SqlError("57P01");
+      return [answered];
+    };
+    const { run, ending } = beginAgain();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(truth.row(run.run_id).status).toBe("completed");
+  });
+
+  // Red when: an answer that was taken is lost by a retry: the person would be asked the same again.
+  test("that was answered in an earlier life of the run stays answered", async () => {
+    readWaits = async (_id, names) => (names.includes("a:1") ? [answered] : []);
+    const { run, ending } = beginAgain(rewind);
+    expect(await ending).toEqual({ is: "ended" });
+    expect(entriesOf(run)[0]?.output).toContain('"said":"yes"');
+  });
+
+  // Red when: what closed the question of an earlier life fails this one, or a retry from before it keeps its answer.
+  test.each([
+    ["was not answered", rewind, { ...wait, state: "expired" as const }],
+    ["is done again", { ...rewind, output: '{"keep_seq":2}' }, answered],
+  ])("of an earlier life of the run that %s is asked anew", async (_what, cut, found) => {
+    readWaits = async (_id, names) => (names.includes("a:1") ? [found] : []);
+    const { run, ending } = beginAgain(cut);
     expect(await ending).toMatchObject({ is: "parked" });
     expect(entriesOf(run)).toMatchObject([{ waits: [{ wait_id: "a:1:r1" }] }]);
+    expect(eventsOf(run)).toContain('"question_id":"a:1:r1"');
   });
 });

@@ -1,4 +1,4 @@
-import type { HumanField } from "../../shared/contracts/definition/human.ts";
+import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Usage } from "../../shared/contracts/journal.ts";
@@ -21,8 +21,8 @@ export type StepContext = {
   tool(name: string): Promise<JsonObject | null>;
   /** What an earlier, interrupted execution of this visit had reached, in order: the `data` of its turns. */
   turns: readonly Json[];
-  /** What has become of the question that this visit has asked; null: it has asked none. */
-  reply(): Promise<Reply | null>;
+  /** What has become of the question that this visit has asked; null: it is to ask. */
+  reply: Reply | null;
   /** Shows events as they happen; they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
   /** Commits a checkpoint inside the step (with the usage so far) and answers once it is durable. */
@@ -33,15 +33,13 @@ export type StepContext = {
   confirm(): Promise<void>;
 };
 
-/** `askedAt`: when the question was asked. `expired`: its time went by without an answer. */
-export type Reply =
-  | { is: "answered"; answer: Json; by: string | null; askedAt: string }
-  | { is: "open" }
-  | { is: "expired" };
+/** `openForMs`: since the question was asked. `expired`: its time went by without an answer. */
+export type Reply = { is: "answered"; answer: Json; openForMs: number } | { is: "open" } | { is: "expired" };
 
 /** What a step answers that has to ask a person first: the run sleeps until there is a reply, then the step runs again. */
 export type StepQuestion = {
-  ask: { prompt: string; fields: readonly HumanField[]; timeoutMs: number };
+  /** Null: what it has asked before. */
+  ask: { prompt: string; fields: readonly FormField[]; timeoutMs: number } | null;
   /** Told with the question. */
   events: RunEvent[];
 };
@@ -61,8 +59,8 @@ export type StepResult = {
   /** What the step answers with: the run's response if it is the last. */
   response?: Json;
   effects: readonly string[];
-  /** When it began, if that was before this execution of it. */
-  startedAt?: string;
+  /** How long it has taken before this execution of it, if it has. */
+  waitedMs?: number;
   /** True for `end`: the run completes here, whatever follows. */
   ends?: boolean;
 };

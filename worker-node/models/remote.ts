@@ -63,6 +63,8 @@ async function stream(
     ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
     headers: { "Idempotency-Key": request.effectKey },
     maxRetries: 0,
+    // Also what the SDK makes nothing of, such as a ping, is heard.
+    includeRawChunks: true,
     abortSignal: request.signal,
     // Errors come out of the stream; the default would print them.
     onError: () => {},

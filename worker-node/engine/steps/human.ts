@@ -8,8 +8,8 @@ import { render } from "../template.ts";
 import type { StepContext, StepQuestion } from "../ports.ts";
 import type { Executor } from "./executor.ts";
 
-/** Of the rendered question. */
-const PROMPT_CHARS = 65_536;
+/** Of the rendered question: it stands in events as it is. What is to be looked at at length comes by `input_keys`. */
+const PROMPT_CHARS = 10_000;
 const CONTEXT_CHARS = 10_000;
 
 /**
@@ -17,21 +17,21 @@ const CONTEXT_CHARS = 10_000;
  * `human_response` too. A question that nobody answers in `human_timeout_seconds` fails the step.
  */
 export const human: Executor<"human"> = async (step, context) => {
-  const reply = await context.reply();
+  const { reply } = context;
   switch (reply?.is) {
     case "answered":
       return {
         set: { [step.output_key ?? "human_response"]: reply.answer, human_response: reply.answer },
-        events: [{ type: "human_response", ...named(step), response: reply.answer, answered_by: reply.by }],
+        events: [{ type: "human_response", ...named(step), response: reply.answer }],
         usage: [],
         effects: [],
-        startedAt: reply.askedAt,
+        waitedMs: reply.openForMs,
       };
     case "expired":
       throw new TerminalError("human_timeout", `nobody answered within ${step.human_timeout_seconds} s`);
     case "open":
-      // Woken by something else: what was asked is not told again.
-      return { ...(await questionOf(step, context)), events: [] };
+      // Woken by something else: what was asked is not told again, but that the run sleeps.
+      return { ask: null, events: [{ type: "paused" }] };
     case undefined:
       return questionOf(step, context);
   }
