@@ -26,6 +26,7 @@ import { connectRedis, parseRedisUrl } from "./redis-connect.ts";
 import type { ConnectOptions } from "./redis-connect.ts";
 import { edgeStateStore } from "./state-http.ts";
 import { postgresStateStore } from "./state-postgres.ts";
+import { createEgress } from "./tools/egress.ts";
 import { createTools } from "./tools/tools.ts";
 import { Worker } from "./worker.ts";
 
@@ -114,7 +115,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       journal: new Journal(owner, store, seams.show?.(show) ?? show),
       definitions: new Definitions(store),
       models,
-      tools: createTools({ egressAllow: config.EGRESS_ALLOW.split(",").filter(Boolean) }),
+      tools: createTools(createEgress(config.EGRESS_ALLOW)),
       sandbox,
       artifacts,
       confirm: (run, signal) => leases.confirm(run.run_id, signal),

@@ -122,6 +122,8 @@ async function startParts(
       REDIS_URL: await through("relay-redis", redis.url),
       STATE_SECRET: secrets.state_secret,
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
+      MASTER_KEY: secrets.master_key,
+      EGRESS_ALLOW: "127.0.0.0/8",
     },
   };
   const edge = await Server.start(
@@ -155,6 +157,7 @@ async function startParts(
       QUEUE_SHARDS: "1",
       EVENT_SHARDS: "2",
       OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${model.port}/v1`,
+      MASTER_KEY: secrets.master_key,
       EGRESS_ALLOW: "127.0.0.0/8",
     };
     const member = new Member(`worker-${number}`, env, deaths);

@@ -35,6 +35,7 @@ export type World = {
 
 const STREAM_SECRET = "a-secret-for-stream-tokens";
 export const STATE_SECRET = "a-secret-for-the-state-route";
+export const MASTER_KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /** `eventShards`: how many relay objects there are. `database`: the URL of a migrated one, for tests that stop theirs. */
 export async function startWorld(eventShards = 1, database = freshDatabase()): Promise<World> {
@@ -60,6 +61,7 @@ export async function startWorld(eventShards = 1, database = freshDatabase()): P
       REDIS_URL: service.url,
       STREAM_TOKEN_SECRET: STREAM_SECRET,
       STATE_SECRET,
+      MASTER_KEY,
       EVENT_SHARDS: String(eventShards),
     },
     async withoutRedis(act) {

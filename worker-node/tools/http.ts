@@ -35,7 +35,16 @@ export async function callHttpTool(
   const body = hasBody ? JSON.stringify(args) : null;
   const url = fillUrl(tool.url, args, !hasBody);
   const answer = await send(
-    { url, method: tool.method, headers, body, timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES, signal },
+    {
+      url,
+      method: tool.method,
+      headers,
+      body,
+      timeoutMs: TIMEOUT_MS,
+      maxBytes: MAX_BYTES,
+      excess: "fails",
+      signal,
+    },
     egress,
   );
   if (answer.status >= 200 && answer.status < 300) return keep(valueOf(answer), tool);
