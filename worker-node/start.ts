@@ -28,6 +28,7 @@ import { edgeStateStore } from "./state-http.ts";
 import { postgresStateStore } from "./state-postgres.ts";
 import { createEgress } from "./tools/egress.ts";
 import { createTools } from "./tools/tools.ts";
+import { Sender, wakingStore } from "./webhooks/sender.ts";
 import { Worker } from "./worker.ts";
 
 const COMMAND_TIMEOUT_MS = 2_000;
@@ -43,7 +44,10 @@ export type Seams = {
 export async function startWorker(config: Config, seams: Seams = {}): Promise<{ drain(): Promise<void> }> {
   const owner = newIncarnation(config.workerId);
   const opened = await openStore(config);
-  const store = seams.store?.(opened.store) ?? opened.store;
+  const truth = seams.store?.(opened.store) ?? opened.store;
+  const egress = createEgress(config.EGRESS_ALLOW);
+  const sender = new Sender(truth, { egress, masterKey: config.MASTER_KEY ?? null });
+  const store = wakingStore(truth, () => sender.wake());
   const artifacts = openArtifacts(config);
 
   const target = parseRedisUrl(config);
@@ -115,7 +119,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       journal: new Journal(owner, store, seams.show?.(show) ?? show),
       definitions: new Definitions(store),
       models,
-      tools: createTools(createEgress(config.EGRESS_ALLOW)),
+      tools: createTools(egress),
       sandbox,
       artifacts,
       confirm: (run, signal) => leases.confirm(run.run_id, signal),
@@ -159,6 +163,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   leases.start();
   reconciler.start();
   worker.start();
+  if (config.WORKER_LANES.includes("webhooks")) sender.start();
   log.info("worker.ready", {
     worker: config.workerId,
     incarnation: owner,
@@ -172,7 +177,8 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
     draining = true;
     log.info("worker.drain_started", { active: worker.active, seconds: config.WORKER_DRAIN_SECONDS });
     void leases.beat();
-    await worker.drain(config.WORKER_DRAIN_SECONDS * 1_000);
+    const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
+    await Promise.all([worker.drain(graceMs), sender.drain(graceMs)]);
     await reconciler.stop();
     leases.stop();
     health.close();
