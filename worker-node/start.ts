@@ -149,6 +149,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const metrics = createMetrics({
     store,
     repairs: reconciler.repairs,
+    sent: sender.sent,
     lateRuns: () => reconciler.lateRuns,
     active: () => worker.active,
     slots: config.WORKER_CONCURRENCY,

@@ -1,4 +1,7 @@
-import type { RunId } from "../contracts/ids.ts";
+import { z } from "zod";
+import { RunId } from "../contracts/ids.ts";
+import type { TenantId } from "../contracts/ids.ts";
+import { DeliveryId, DeliveryOutcome, DeliveryType } from "../contracts/webhook.ts";
 import { pgArray } from "./sql.ts";
 import type { PendingQuery, Row, Sql } from "./sql.ts";
 
@@ -26,4 +29,78 @@ export function writeDeliveries(sql: Sql, changed: PendingQuery<Row[]>, asking: 
         and (c.ended_at is not null or c.run_id = any(${pgArray(asking)}::text[]))
       returning run_id
     )`;
+}
+
+/** A delivery as operators see it: never its secret. Times in milliseconds since 1970. */
+const DeliveryRow = z.object({
+  delivery_id: DeliveryId,
+  run_id: RunId,
+  tenant_id: z.string(),
+  orchestration_id: z.string(),
+  type: DeliveryType,
+  url: z.string(),
+  signed: z.boolean(),
+  outcome: DeliveryOutcome.nullable(),
+  tries: z.number(),
+  last_status: z.number().nullable(),
+  last_error: z.string().nullable(),
+  created_at_ms: z.number(),
+  next_at_ms: z.number().nullable(),
+  expires_at_ms: z.number(),
+  done_at_ms: z.number().nullable(),
+});
+export type DeliveryRow = z.infer<typeof DeliveryRow>;
+
+const columns = (sql: Sql) => sql`
+  delivery_id, run_id, tenant_id, orchestration_id, type, url, secret is not null as signed, outcome, tries,
+  last_status, last_error,
+  extract(epoch from created_at)::float8 * 1000 as created_at_ms,
+  extract(epoch from next_at)::float8 * 1000 as next_at_ms,
+  extract(epoch from expires_at)::float8 * 1000 as expires_at_ms,
+  extract(epoch from done_at)::float8 * 1000 as done_at_ms`;
+
+/** `pending`: no outcome yet. */
+export type DeliveryFilter = {
+  tenant: TenantId | null;
+  run: RunId | null;
+  outcome: DeliveryOutcome | "pending" | null;
+};
+
+/** A page of deliveries, the newest first; older than `before` (null: from the start). */
+export async function listDeliveries(
+  sql: Sql,
+  { tenant, run, outcome }: DeliveryFilter,
+  before: string | null,
+  limit: number,
+): Promise<DeliveryRow[]> {
+  // Only the conditions that are asked for, so that each list has the index that is made for it.
+  const rows = await sql`
+    select ${columns(sql)}
+    from webhook_deliveries
+    where true
+      ${tenant === null ? sql`` : sql`and tenant_id = ${tenant}`}
+      ${run === null ? sql`` : sql`and run_id = ${run}`}
+      ${outcome === null ? sql`` : outcome === "pending" ? sql`and outcome is null` : sql`and outcome = ${outcome}`}
+      ${
+        before === null
+          ? sql``
+          : sql`and (created_at, delivery_id) < (
+              select b.created_at, b.delivery_id from webhook_deliveries b where b.delivery_id = ${before})`
+      }
+    order by created_at desc, delivery_id desc limit ${limit}`;
+  return rows.map((row) => DeliveryRow.parse(row));
+}
+
+/**
+ * Makes a delivery of a tenant (null: of any) due again, with 24 hours of its own. One that is being sent at this moment
+ * is left to its sender, who has the new time. Null when there is none.
+ */
+export async function redeliver(sql: Sql, tenant: TenantId | null, id: string): Promise<DeliveryRow | null> {
+  const [row] = await sql`
+    update webhook_deliveries set outcome = null, done_at = null, failures = 0,
+      expires_at = now() + interval '24 hours',
+      next_at = case when sending then next_at else now() end
+    where delivery_id = ${id} and (${tenant}::text is null or tenant_id = ${tenant})
+    returning ${columns(sql)}`;
+  return row ? DeliveryRow.parse(row) : null;
 }

@@ -61,7 +61,6 @@ export async function startWorld(eventShards = 1, database = freshDatabase()): P
       REDIS_URL: service.url,
       STREAM_TOKEN_SECRET: STREAM_SECRET,
       STATE_SECRET,
-      MASTER_KEY,
       EVENT_SHARDS: String(eventShards),
     },
     async withoutRedis(act) {

@@ -26,7 +26,7 @@ const ENDED = ["completed", "failed", "cancelled"];
 
 /** `database`: as for `startWorld`. */
 export async function startApi(database?: Promise<string>): Promise<FlowApi> {
-  const app = await startApp({ EGRESS_ALLOW: "127.0.0.1" }, database);
+  const app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" }, database);
   const workers: WorkerProcess[] = [];
   return {
     ...app,

@@ -43,7 +43,7 @@ const until = (run: string, outcome: string) =>
 
 // Red when: the sender is not woken by the flush, signs something else than what it sends, or the body lacks a field.
 test("the end of a run is told at once, signed, with what it came to", async () => {
-  await api.startWorker("w", worker);
+  const sender = await api.startWorker("w", worker);
   const run = await start({ webhook_secret: SECRET });
   await untilEnd(api, run);
   const endedMs = performance.now();
@@ -76,6 +76,10 @@ test("the end of a run is told at once, signed, with what it came to", async () 
   });
   expect(body["final_state"]).toEqual(result["final_state"]);
   await until(run, "delivered");
+  const { health_port } = await sender.heard("worker.ready");
+  const metrics = await (await fetch(`http://127.0.0.1:${String(health_port)}/metrics`)).text();
+  expect(metrics).toContain('synapse_webhook_deliveries_total{outcome="delivered"} 1');
+  expect(metrics).toContain('synapse_webhook_deliveries{state="overdue"} 0');
 });
 
 // Red when: the secret is stored, queued, shown or logged as it came.

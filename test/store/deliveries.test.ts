@@ -3,6 +3,7 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import { cancelRuns } from "../../shared/store/cancel.ts";
 import { flush } from "../../shared/store/flush.ts";
 import type { NewEntry } from "../../shared/store/flush.ts";
+import { forgetOld } from "../../shared/store/reconcile.ts";
 import { retryRun } from "../../shared/store/retry.ts";
 import { claimDeliveries, countDue, releaseDeliveries, saveTry } from "../../shared/store/sending.ts";
 import type { DueDelivery } from "../../shared/store/sending.ts";
@@ -271,6 +272,18 @@ test("what is due is counted, and what has been for a minute", async () => {
   await store.sql`update webhook_deliveries set next_at = now() - interval '2 minutes' where run_id = (
     select min(run_id) from webhook_deliveries)`;
   expect(await countDue(store.sql)).toEqual({ due: 3, overdue: 1 });
+});
+
+// Red when: what is still to be sent is forgotten, or what is done is kept for ever.
+test("what has been done for 30 days is forgotten", async () => {
+  for (let i = 0; i < 3; i++) await due();
+  const [old, young, open] = (await rows()).map((row) => String(row["delivery_id"]));
+  const done = store.sql`done_at = now(), outcome = 'delivered', next_at = null`;
+  await store.sql`update webhook_deliveries set created_at = now() - interval '31 days'`;
+  await store.sql`update webhook_deliveries set ${done} where delivery_id <> ${open ?? ""}`;
+  await store.sql`update webhook_deliveries set done_at = created_at where delivery_id = ${old ?? ""}`;
+  await forgetOld(store.sql);
+  expect((await rows()).map((row) => row["delivery_id"])).toEqual([young, open]);
 });
 
 // Red when: the constraint is dropped.
