@@ -7,9 +7,9 @@ import type { Sql } from "./sql.ts";
 /** How long a delivery belongs to the worker that claimed it: longer than its request may take. */
 export const SENDING_LEASE_MS = 20_000;
 
-/** Requests that one worker has open at once: to one receiver, and for one tenant. */
-const PER_RECEIVER = 4;
-const PER_TENANT = 16;
+/** Requests that one worker has open at once: to one receiver, and for one tenant; it has 64 slots for them. */
+const PER_RECEIVER = 16;
+const PER_TENANT = 32;
 
 /** Receivers that one claim looks at. */
 const RECEIVERS = 1_000;
@@ -143,14 +143,14 @@ export const TryResult = z.object({
 export type TryResult = z.infer<typeof TryResult>;
 
 /** What has become of a delivery: `pending` when it is tried again; `lost`: somebody else tries it by now, or has it done. */
-export const Standing = z.enum([...DeliveryOutcome.options, "pending", "lost"]);
-export type Standing = z.infer<typeof Standing>;
+export const DeliveryState = z.enum([...DeliveryOutcome.options, "pending", "lost"]);
+export type DeliveryState = z.infer<typeof DeliveryState>;
 
 /**
  * Writes what a try came to. A delivery that is not taken within its time has expired; the last try is made when the
  * time is over, also when the receiver asked for a longer wait.
  */
-export async function saveTry(sql: Sql, result: TryResult): Promise<Standing> {
+export async function saveTry(sql: Sql, result: TryResult): Promise<DeliveryState> {
   const { delivery_id, tries, outcome, retry_ms, status, error } = result;
   const [row] = await sql<{ outcome: DeliveryOutcome | null }[]>`
     update webhook_deliveries d set sending = false, last_status = ${status}, last_error = ${error},

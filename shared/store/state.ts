@@ -26,9 +26,9 @@ import {
 import {
   BusyReceiver,
   ClaimedDeliveries,
+  DeliveryState,
   DueDelivery,
   Receiver,
-  Standing,
   TryResult,
   claimDeliveries,
   countDue,
@@ -124,7 +124,7 @@ const verbs = {
     ClaimedDeliveries,
     claimDeliveries,
   ),
-  saveTry: verb(z.tuple([TryResult]), Standing, saveTry),
+  saveTry: verb(z.tuple([TryResult]), DeliveryState, saveTry),
   releaseDeliveries: verb(
     z.tuple([z.array(DueDelivery.pick({ delivery_id: true, tries: true })).max(1_000)]),
     nothing,

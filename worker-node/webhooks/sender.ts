@@ -1,7 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
 import { SENDING_LEASE_MS } from "../../shared/store/sending.ts";
-import type { BusyReceiver, DueDelivery, Receiver, Standing, TryResult } from "../../shared/store/sending.ts";
+import type {
+  BusyReceiver,
+  DeliveryState,
+  DueDelivery,
+  Receiver,
+  TryResult,
+} from "../../shared/store/sending.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Stop } from "../stop.ts";
 import { post } from "./post.ts";
@@ -9,7 +15,7 @@ import type { Outside } from "./post.ts";
 import { REQUEST_LIMIT_MS } from "./verdict.ts";
 
 /** Requests that this worker has open at once; the claim keeps the share of each receiver and tenant small. */
-const SLOTS = 32;
+const SLOTS = 64;
 const LOOK_EVERY_MS = 5_000;
 /** An outcome that cannot be written is tried again so often, and sent again after that. */
 const SAVE_PAUSES_MS = [200, 1_000, 3_000];
@@ -121,24 +127,24 @@ export class Sender {
   }
 
   async #try(delivery: DueDelivery, claimedMs: number): Promise<void> {
-    // A process that was stopped meanwhile: another may be sending it, or is about to.
-    const mayLapse = performance.now() - claimedMs > SENDING_LEASE_MS - REQUEST_LIMIT_MS;
-    if (mayLapse || !this.#claiming) {
+    if (!this.#claiming) {
       this.#unfinished.push(delivery);
       return;
     }
+    // This process was stopped meanwhile: the lease may end during the request, and another worker send it too.
+    if (performance.now() - claimedMs > SENDING_LEASE_MS - REQUEST_LIMIT_MS) return;
     const { delivery_id, run_id, tries } = delivery;
     const startedMs = performance.now();
     try {
       const verdict = await post(delivery, this.#outside, this.#stop.signal);
       const took_ms = Math.round(performance.now() - startedMs);
-      const standing = await this.#save({ delivery_id, tries, ...verdict });
+      const state = await this.#save({ delivery_id, tries, ...verdict });
       const { status, error } = verdict;
       log.info("webhook.sent", {
         delivery: delivery_id,
         run: run_id,
         try: tries,
-        standing,
+        state,
         status,
         took_ms,
         error,
@@ -149,13 +155,13 @@ export class Sender {
     }
   }
 
-  async #save(result: TryResult): Promise<Standing> {
-    const standing = await this.#savePatiently(result);
-    if (standing !== "lost") this.sent[standing === "pending" ? "retried" : standing] += 1;
-    return standing;
+  async #save(result: TryResult): Promise<DeliveryState> {
+    const state = await this.#savePatiently(result);
+    if (state !== "lost") this.sent[state === "pending" ? "retried" : state] += 1;
+    return state;
   }
 
-  async #savePatiently(result: TryResult): Promise<Standing> {
+  async #savePatiently(result: TryResult): Promise<DeliveryState> {
     for (const pauseMs of SAVE_PAUSES_MS) {
       try {
         return await this.#store.saveTry(result);

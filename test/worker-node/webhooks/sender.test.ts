@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, seal } from "../../../shared/seal.ts";
 import { flush } from "../../../shared/store/flush.ts";
@@ -146,14 +146,14 @@ describe("many workers", () => {
   }, 30_000);
 
   // Red when: a worker opens as many requests to one receiver as it has slots.
-  test("have four requests open to one receiver each, and a slow one holds no other back", async () => {
+  test("have sixteen requests open to one receiver each, and a slow one holds no other back", async () => {
     const quick = await Receiver.listen();
     receiver.answer = (response) => void sleep(2_000).then(() => response.end());
-    for (let i = 0; i < 20; i++) await due();
+    for (let i = 0; i < 40; i++) await due();
     for (let i = 0; i < 20; i++) await due(quick.url());
     startSender();
     await quick.until(20, 1_900);
-    expect(receiver.mostOpen).toBe(4);
+    expect(receiver.mostOpen).toBe(16);
     quick.close();
   }, 30_000);
 });
@@ -173,16 +173,34 @@ test("a try whose outcome nobody wrote is made again with the same id", async ()
   expect(second?.body).toBe(first?.body);
 }, 20_000);
 
+// Red when: what was claimed is sent however long ago that was.
+test("a worker that was stopped after its claim leaves what may be another's by now", async () => {
+  const truth = stateStore(store.sql);
+  const clock = vi.spyOn(performance, "now");
+  const claimDeliveries: StateStore["claimDeliveries"] = async (...args) => {
+    const claimed = await truth.claimDeliveries(...args);
+    if (claimed.deliveries.length > 0) clock.mockReturnValue(performance.now() + 11_000);
+    return claimed;
+  };
+  await due();
+  startSender({ truth: { ...truth, claimDeliveries } });
+  await expect.poll(() => clock.mock.results.length, { timeout: 5_000 }).toBeGreaterThan(3);
+  await sleep(300);
+  clock.mockRestore();
+  expect(receiver.got).toEqual([]);
+  expect(await rows()).toMatchObject([{ tries: 1, sending: true, outcome: null }]);
+});
+
 describe("a drain", () => {
   test("lets open requests end, and claims no more", async () => {
     receiver.answer = (response) => void sleep(300).then(() => response.end());
-    for (let i = 0; i < 8; i++) await due();
+    for (let i = 0; i < 20; i++) await due();
     const sender = startSender();
-    await receiver.until(4);
+    await receiver.until(16);
     await sender.drain(5_000);
     const outcomes = (await rows()).map((row) => row["outcome"]);
-    expect(outcomes.filter((outcome) => outcome === "delivered")).toHaveLength(4);
-    expect(receiver.got).toHaveLength(4);
+    expect(outcomes.filter((outcome) => outcome === "delivered")).toHaveLength(16);
+    expect(receiver.got).toHaveLength(16);
   });
 
   // Red when: leases are kept: others would wait for them.
