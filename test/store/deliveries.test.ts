@@ -136,6 +136,11 @@ test("each end of a run that is retried has its own, which keeps what that end w
     { seq: 2, type: "run.failed", error: expect.stringContaining('"c"'), ended_at: expect.any(Date) },
     { seq: 5, type: "run.completed", error: null, ended_at: expect.any(Date) },
   ]);
+  const sent = (await claim()).toSorted((a, b) => (a.type < b.type ? -1 : 1));
+  expect(sent).toMatchObject([
+    { type: "run.completed", status: "completed", error: null },
+    { type: "run.failed", status: "failed", error: expect.stringContaining('"c"') },
+  ]);
 });
 
 describe("a claim", () => {
@@ -198,12 +203,12 @@ describe("a claim", () => {
         cost_micro_usd, next_at)
       select 'whd_' || lpad(i::text, 12, '0') || '_1780499750067_1', 'run_' || lpad(i::text, 12, '0') || '_1780499750067', 1,
         ${acme}, 'orch', 'run.completed', 'https://h' || lpad(i::text, 5, '0') || '.example.com', 'completed', 0, 0,
-        case when i = 1499 then now() else now() + interval '1 hour' end
-      from generate_series(0, 1499) i`;
+        case when i = 299 then now() else now() + interval '1 hour' end
+      from generate_series(0, 299) i`;
     const first = await claimDeliveries(store.sql, 32, [], null);
-    expect(first).toEqual({ deliveries: [], after: { tenant_id: acme, host: "h00999.example.com" } });
+    expect(first).toEqual({ deliveries: [], after: { tenant_id: acme, host: "h00199.example.com" } });
     const second = await claimDeliveries(store.sql, 32, [], first.after);
-    expect(second.deliveries.map(({ host }) => host)).toEqual(["h01499.example.com"]);
+    expect(second.deliveries.map(({ host }) => host)).toEqual(["h00299.example.com"]);
     expect(second.after).toBeNull();
   });
 });
