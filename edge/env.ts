@@ -1,7 +1,9 @@
 import { z } from "zod";
 import type { IntakeShard } from "./intake/shard.ts";
 import { TenantId } from "../shared/contracts/ids.ts";
+import { reachable } from "../shared/egress.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
+import { masterKey } from "../shared/seal.ts";
 
 /** What the platform gives this Worker: wrangler.toml says what each of them is. */
 export type Env = {
@@ -25,6 +27,23 @@ const Config = z.object({
   STREAM_TOKEN_SECRET: secret,
   /** Absent: workers reach Postgres by themselves, and /internal does not exist. */
   STATE_SECRET: secret.optional(),
+  /** Absent: what would have to be sealed is refused. */
+  MASTER_KEY: masterKey().optional(),
+  /** Hosts and networks that webhooks may be sent to although they are private: the same as the workers'. */
+  EGRESS_ALLOW: z
+    .string()
+    .default("")
+    .transform((list, context) => {
+      try {
+        return reachable(list);
+      } catch {
+        context.addIssue({
+          code: "custom",
+          message: "must be hosts, addresses and ranges, with commas between",
+        });
+        return z.NEVER;
+      }
+    }),
   QUEUE_SHARDS: count(1, 256).default(DEFAULT_SHARDS.queue),
   EVENT_SHARDS: count(1, 1024).default(DEFAULT_SHARDS.event),
   DEFAULT_TENANT_ID: TenantId.default(TenantId.parse("default")),

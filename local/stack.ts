@@ -64,6 +64,8 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     env[name] || z.string().default("1").parse(build.options.bindings[name]);
   // Both sides must agree on these; wrangler.toml says what they are when the environment does not.
   const shards = { QUEUE_SHARDS: shardsOf("QUEUE_SHARDS"), EVENT_SHARDS: shardsOf("EVENT_SHARDS") };
+  // What runs here may call what runs here.
+  const EGRESS_ALLOW = env.EGRESS_ALLOW ?? "127.0.0.0/8,::1/128";
   const settings: EdgeSettings = {
     build: join(data, "build"),
     data: join(data, "edge"),
@@ -79,6 +81,8 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
       PREPARE_STATEMENTS: new URL(postgres.url).searchParams.get("prepare") === "false" ? "0" : "1",
       STATE_SECRET: secrets.state_secret,
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
+      MASTER_KEY: secrets.master_key,
+      EGRESS_ALLOW,
     },
   };
   // There is one such file a project, so it speaks of the usual folder.
@@ -101,8 +105,8 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     SYNAPSE_DATA_DIR: data,
     // Below the time that Ctrl-C gives to a child.
     WORKER_DRAIN_SECONDS: "2",
-    // What runs here may call what runs here.
-    EGRESS_ALLOW: env.EGRESS_ALLOW ?? "127.0.0.0/8,::1/128",
+    MASTER_KEY: secrets.master_key,
+    EGRESS_ALLOW,
   };
   const startEdge = (signal: AbortSignal): Promise<RunningEdges> =>
     options.dev ? startWranglerDev(build, settings, signal) : startEdgeProcess(settings, signal);

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Lane } from "../shared/contracts/run.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { LANES } from "../shared/queue/lanes.ts";
+import { masterKey } from "../shared/seal.ts";
 import { RedisEnv } from "./redis-connect.ts";
 
 const whole = (name: string, min: number, max: number, fallback: number) =>
@@ -53,6 +54,7 @@ const Env = RedisEnv.extend({
   TOOL_TIMEOUT_SECONDS: whole("TOOL_TIMEOUT_SECONDS", 1, 3_600, 30),
   METRICS_TOKEN: z.string().optional(),
   EGRESS_ALLOW: z.string().default(""),
+  MASTER_KEY: masterKey("MASTER_KEY ").optional(),
 }).check(({ value, issues }) => {
   if (!value.SCALE_POSTGRES_URL && !value.STATE_URL) {
     issues.push({

@@ -2,6 +2,7 @@ import { Counter, Gauge, Registry } from "prom-client";
 import type { Metric } from "prom-client";
 import type { StateStore } from "../shared/store/state.ts";
 import type { Repairs } from "./repairs/parts.ts";
+import type { Sent } from "./webhooks/sender.ts";
 
 /**
  * What a worker tells Prometheus. `synapse_runs_without_wakeup` is the one to alert on: it is 0, or a promise is
@@ -10,6 +11,7 @@ import type { Repairs } from "./repairs/parts.ts";
 export function createMetrics(parts: {
   store: StateStore;
   repairs: Repairs;
+  sent: Sent;
   lateRuns: () => number;
   active: () => number;
   slots: number;
@@ -56,6 +58,25 @@ export function createMetrics(parts: {
       collect() {
         this.reset();
         for (const [kind, count] of Object.entries(parts.repairs)) this.inc({ kind }, count);
+      },
+    }),
+    new Gauge({
+      name: "synapse_webhook_deliveries",
+      help: "Webhooks of the fleet that are due, and those of them that have been for a minute (overdue)",
+      labelNames: ["state"],
+      registers: [],
+      async collect() {
+        for (const [state, count] of Object.entries(await parts.store.countDue())) this.set({ state }, count);
+      },
+    }),
+    new Counter({
+      name: "synapse_webhook_deliveries_total",
+      help: "Webhooks that this worker sent, by what became of it",
+      labelNames: ["outcome"],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const [outcome, count] of Object.entries(parts.sent)) this.inc({ outcome }, count);
       },
     }),
   ];

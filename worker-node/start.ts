@@ -26,7 +26,9 @@ import { connectRedis, parseRedisUrl } from "./redis-connect.ts";
 import type { ConnectOptions } from "./redis-connect.ts";
 import { edgeStateStore } from "./state-http.ts";
 import { postgresStateStore } from "./state-postgres.ts";
+import { createEgress } from "./tools/egress.ts";
 import { createTools } from "./tools/tools.ts";
+import { Sender, wakingStore } from "./webhooks/sender.ts";
 import { Worker } from "./worker.ts";
 
 const COMMAND_TIMEOUT_MS = 2_000;
@@ -42,7 +44,10 @@ export type Seams = {
 export async function startWorker(config: Config, seams: Seams = {}): Promise<{ drain(): Promise<void> }> {
   const owner = newIncarnation(config.workerId);
   const opened = await openStore(config);
-  const store = seams.store?.(opened.store) ?? opened.store;
+  const truth = seams.store?.(opened.store) ?? opened.store;
+  const egress = createEgress(config.EGRESS_ALLOW);
+  const sender = new Sender(truth, { egress, masterKey: config.MASTER_KEY ?? null });
+  const store = wakingStore(truth, () => sender.wake());
   const artifacts = openArtifacts(config);
 
   const target = parseRedisUrl(config);
@@ -114,10 +119,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       journal: new Journal(owner, store, seams.show?.(show) ?? show),
       definitions: new Definitions(store),
       models,
-      tools: createTools({
-        egressAllow: config.EGRESS_ALLOW.split(",").filter(Boolean),
-        timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
-      }),
+      tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000),
       sandbox,
       artifacts,
       readWaits: store.readWaits,
@@ -148,6 +150,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const metrics = createMetrics({
     store,
     repairs: reconciler.repairs,
+    sent: sender.sent,
     lateRuns: () => reconciler.lateRuns,
     active: () => worker.active,
     slots: config.WORKER_CONCURRENCY,
@@ -162,6 +165,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   leases.start();
   reconciler.start();
   worker.start();
+  if (config.WORKER_LANES.includes("webhooks")) sender.start();
   log.info("worker.ready", {
     worker: config.workerId,
     incarnation: owner,
@@ -175,7 +179,8 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
     draining = true;
     log.info("worker.drain_started", { active: worker.active, seconds: config.WORKER_DRAIN_SECONDS });
     void leases.beat();
-    await worker.drain(config.WORKER_DRAIN_SECONDS * 1_000);
+    const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
+    await Promise.all([worker.drain(graceMs), sender.drain(graceMs)]);
     await reconciler.stop();
     leases.stop();
     health.close();

@@ -4,13 +4,16 @@ import { z } from "zod";
 import { DefinitionId, TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { NewRun, RunInput } from "../../shared/contracts/run.ts";
+import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
 import { AppError } from "../../shared/errors.ts";
 import { json, problems } from "../api.ts";
 import type { Api, ApiEnv } from "../api.ts";
+import type { Config } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { needs, tenantOf } from "../middleware/principal.ts";
 import { invalidFields } from "../problem.ts";
 import { RunAccepted, acceptedOf } from "../run-accepted.ts";
+import { webhookOf } from "../webhook-request.ts";
 
 /** Text that becomes part of names and logs: no control characters. */
 const name = (max: number) =>
@@ -21,14 +24,7 @@ const name = (max: number) =>
     .max(max);
 
 /** Fields of the API that nothing stands behind yet: refused, never accepted and ignored. */
-const NOT_YET = [
-  "webhook_url",
-  "webhook_secret",
-  "delay_seconds",
-  "run_at",
-  "singleton_key",
-  "attachments",
-] as const;
+const NOT_YET = ["delay_seconds", "run_at", "singleton_key", "attachments"] as const;
 
 const RunRequest = z
   .looseObject({
@@ -39,6 +35,8 @@ const RunRequest = z
     metadata: z.record(z.string(), JsonValue).nullish(),
     state: z.record(z.string(), JsonValue).nullish(),
     correlation_id: name(200).nullish(),
+    webhook_url: WebhookUrl.nullish(),
+    webhook_secret: WebhookSecret.nullish(),
   })
   .meta({ id: "RunRequest" });
 type RunRequest = z.infer<typeof RunRequest>;
@@ -72,7 +70,7 @@ export function createRun(api: Api): void {
       body.tenant_id ?? undefined,
       services.config.DEFAULT_TENANT_ID,
     );
-    const outcome = await services.accept(await toRun(id, tenant, body, key));
+    const outcome = await services.accept(await toRun(id, tenant, body, key, services.config));
     if (!outcome.ok) {
       const { retryAfterSeconds } = outcome;
       throw new AppError(
@@ -115,7 +113,13 @@ function refuseUnbuilt(body: RunRequest): void {
   });
 }
 
-async function toRun(id: string, tenant: TenantId, body: RunRequest, key: string | null): Promise<NewRun> {
+async function toRun(
+  id: string,
+  tenant: TenantId,
+  body: RunRequest,
+  key: string | null,
+  config: Config,
+): Promise<NewRun> {
   // The millisecond in the id comes from this clock; it begins the run's event ids and is compared with nothing.
   const run = newRunId(Date.now());
   const input: RunInput = { message: body.message, state: body.state ?? {} };
@@ -133,6 +137,7 @@ async function toRun(id: string, tenant: TenantId, body: RunRequest, key: string
     delay_ms: 0,
     idempotency_key: key,
     request_hash: key === null ? null : await hashOf(JSON.stringify([id, body])),
+    ...(await webhookOf(body, run, config)),
   };
 }
 

@@ -17,6 +17,7 @@ import { getRunStatus } from "./get-run-status.ts";
 import { health } from "./health.ts";
 import { listDeadLetters } from "./list-dead-letters.ts";
 import { listDefinitions } from "./list-definitions.ts";
+import { listDeliveries } from "./list-deliveries.ts";
 import { listOrchestrations } from "./list-orchestrations.ts";
 import { listRunEvents } from "./list-run-events.ts";
 import { listTenants } from "./list-tenants.ts";
@@ -24,6 +25,7 @@ import { listWorkers } from "./list-workers.ts";
 import { openapi } from "./openapi.ts";
 import { putDefinition } from "./put-definition.ts";
 import { putOrchestration } from "./put-orchestration.ts";
+import { redeliver } from "./redeliver.ts";
 import { resumeRun } from "./resume-run.ts";
 import { retryDeadLetter } from "./retry-dead-letter.ts";
 import { retryDeadLetters } from "./retry-dead-letters.ts";
@@ -73,6 +75,8 @@ export const routes: readonly ((api: Api) => void)[] = [
     getDeadLetter(prefix),
     retryDeadLetter(prefix),
     deleteDeadLetter(prefix),
+    listDeliveries(prefix),
+    redeliver(prefix),
   ]),
   callState,
   health,

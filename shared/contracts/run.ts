@@ -35,6 +35,9 @@ export const NewRun = z.object({
   delay_ms: z.number().int().nonnegative(),
   idempotency_key: z.string().nullable(),
   request_hash: z.string().nullable(),
+  /** Whom its end is told, and the secret that this is signed with: sealed for `webhook_secret` of this run. */
+  webhook_url: z.string().nullable(),
+  webhook_secret: z.string().nullable(),
 });
 export type NewRun = z.infer<typeof NewRun>;
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../contracts/ids.ts";
 import { RunStatus } from "../contracts/run.ts";
+import { toldOfRun, writeDeliveries } from "./deliveries.ts";
 import { isLocked, lockFamily, relativesOf, tellFamily } from "./family.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
@@ -68,7 +69,8 @@ export type Cancelled = {
  * Cancels, in one statement: what runs is marked (its worker ends it), what is queued or paused ends here and now, with
  * its last entry. A run that has changed since it was read is in neither: read the family and ask again.
  *
- * Relatives that are not named here are told as by any end: the parent has its answer, children are to end too.
+ * Relatives that are not named here are told as by any end: the parent has its answer, children are to end too; and so
+ * is whoever has a webhook.
  */
 export async function cancelRuns(
   sql: Sql,
@@ -91,7 +93,7 @@ export async function cancelRuns(
         cancel_requested_at = coalesce(r.cancel_requested_at, now()), event_seq = r.event_seq + e.events_n
       from ends e
       where r.run_id = e.run_id and r.status in ('queued', 'paused') and r.event_seq = e.known_seq and ${isLocked(sql)}
-      returning r.run_id, r.status, r.owner, r.event_seq, r.attempt, e.events_n, e.events, e.output
+      returning r.run_id, r.owner, r.event_seq, r.attempt, e.events_n, e.events, e.output, ${toldOfRun(sql)}
     ), marked as (
       -- Locked, so it still runs when it is told.
       select run_id from named join locked using (run_id) where status = 'running'
@@ -101,7 +103,7 @@ export async function cancelRuns(
     ), ${tellFamily(sql, sql`ended`)}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)
       select run_id, event_seq, events_n, attempt, 'end', output, events from ended
-    )
+    )${writeDeliveries(sql, sql`ended`)}
     select run_id, status, owner, event_seq from told join marked using (run_id)
     union all
     select run_id, status, owner, event_seq from ended`;

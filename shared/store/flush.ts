@@ -2,6 +2,7 @@ import { z } from "zod";
 import { Incarnation, RunId } from "../contracts/ids.ts";
 import { EntryKind, Usage } from "../contracts/journal.ts";
 import { TERMINAL } from "../contracts/run.ts";
+import { toldOfRun, writeDeliveries } from "./deliveries.ts";
 import { cancelTime, isLocked, lockFamily, relativesOf, tellFamily } from "./family.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
@@ -56,13 +57,22 @@ export const NewEntry = z.object({
 });
 export type NewEntry = z.infer<typeof NewEntry>;
 
-/** What became of an entry that was committed. `signals`, `cancel`: what came from outside meanwhile. */
-export type Committed = { run_id: RunId; event_seq: number; signals: number; cancel: boolean };
+/**
+ * What became of an entry that was committed. `signals`, `cancel`: what came from outside meanwhile. `webhook`: there is
+ * a delivery to be sent now.
+ */
+export type Committed = {
+  run_id: RunId;
+  event_seq: number;
+  signals: number;
+  cancel: boolean;
+  webhook: boolean;
+};
 
 /**
  * Commits entries, at most one a run, all in one statement: the checkpoint, its events, its charges and the change
- * of the run are true together or not at all, and so are the waits that a park opens and what an end means for the
- * run's relatives.
+ * of the run are true together or not at all, and so are the waits that a park opens, what an end means for the
+ * run's relatives, and what a webhook is to be told of either.
  *
  * The fence does not ask for `status = 'running'`: the table's constraint says that only what runs has an owner, and
  * asked for, it would tempt the planner to read all that runs instead of these few by their key (4 ms, not 2, per 100).
@@ -74,6 +84,7 @@ export async function flush(sql: Sql, given: readonly NewEntry[]): Promise<Commi
   // Rows are locked in the order of their ids by all that lock many: see `lockFamily`.
   const entries = given.toSorted((a, b) => (a.run_id < b.run_id ? -1 : 1));
   const column = (read: (entry: NewEntry) => string | number | null) => pgArray(entries.map(read));
+  const tells = entries.some((entry) => isEnd(entry) || asksHuman(entry));
   return sql<Committed[]>`
     with e as (
       select *, coalesce(status in ('completed', 'failed', 'cancelled'), false) as ends from unnest(
@@ -102,8 +113,10 @@ export async function flush(sql: Sql, given: readonly NewEntry[]): Promise<Commi
     )${usageRows(sql, entries)}, ${entries.some(isEnd) ? moveFamilies(sql) : sql`moved as (${move(sql)})`}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${buryDead(sql, entries)}${openWaits(sql, entries)}
-    select run_id, event_seq, signals, cancel from moved`;
+    )${chargeUsage(sql, entries)}${buryDead(sql, entries)}${openWaits(sql, entries)}${tells ? tellOutside(sql, entries) : sql``}
+    select run_id, event_seq, signals, cancel,
+      ${tells ? sql`run_id in (select run_id from told_outside)` : sql`false`} as webhook
+    from moved`;
 }
 
 /**
@@ -143,7 +156,7 @@ function move(sql: Sql, part: "all" | "ends" | "others" = "all") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.kind <> 'park' or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, r.tenant_id, r.orchestration_id`;
+        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, ${toldOfRun(sql)}`;
 }
 
 /**
@@ -163,6 +176,16 @@ function moveFamilies(sql: Sql) {
 
 function isEnd({ status }: NewEntry): boolean {
   return status !== null && TERMINAL.has(status);
+}
+
+/** Does it give the slot back until a human has answered? */
+function asksHuman({ kind, waits }: NewEntry): boolean {
+  return kind === "park" && waits.some((wait) => wait.kind === "human");
+}
+
+function tellOutside(sql: Sql, entries: readonly NewEntry[]) {
+  const asking = entries.filter(asksHuman).map(({ run_id }) => run_id);
+  return writeDeliveries(sql, sql`moved`, asking);
 }
 
 function wakeMs({ wake_ms, waits }: NewEntry): number | null {

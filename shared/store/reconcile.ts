@@ -190,12 +190,20 @@ export async function withoutWakeup(sql: Sql): Promise<number> {
   return row?.n ?? 0;
 }
 
-/** Deletes what nobody needs any more: worker rows that have been silent for a day, idempotency keys that are dead. */
+/**
+ * Deletes what nobody needs any more: worker rows that have been silent for a day, idempotency keys that are dead,
+ * deliveries that have been done for 30 days.
+ */
 export async function forgetOld(sql: Sql): Promise<void> {
   await sql`
     with workers_gone as (
       delete from workers w where beat_at < now() - interval '1 day'
         and not exists (select from runs r where r.owner = w.incarnation and r.status = 'running')
+    ), deliveries_gone as (
+      delete from webhook_deliveries where delivery_id in (
+        select delivery_id from webhook_deliveries
+        where created_at < now() - interval '30 days' and done_at < now() - interval '30 days'
+        order by created_at limit 10000)
     )
     delete from idempotency_keys where (tenant_id, key) in (
       select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'

@@ -23,6 +23,18 @@ import {
   walkBounds,
   withoutWakeup,
 } from "./reconcile.ts";
+import {
+  BusyReceiver,
+  ClaimedDeliveries,
+  DeliveryState,
+  DueDelivery,
+  Receiver,
+  TryResult,
+  claimDeliveries,
+  countDue,
+  releaseDeliveries,
+  saveTry,
+} from "./sending.ts";
 import type { Sql } from "./sql.ts";
 import { Wait, readWaits } from "./waits.ts";
 import { Beat, OwnedRun, beat } from "./workers.ts";
@@ -52,6 +64,8 @@ const Committed = z.object({
   event_seq: z.number(),
   signals: z.number(),
   cancel: z.boolean(),
+  // An edge of before there were webhooks does not say.
+  webhook: z.boolean().default(false),
 });
 const Stored = z.object({ owner: z.string(), version: z.number(), definition: z.string() });
 
@@ -107,6 +121,21 @@ const verbs = {
     changedLimits,
   ),
   withoutWakeup: verb(z.tuple([]), z.number(), withoutWakeup),
+  claimDeliveries: verb(
+    z.tuple([z.number().int().min(1).max(100), z.array(BusyReceiver).max(1_000), Receiver.nullable()]),
+    ClaimedDeliveries,
+    claimDeliveries,
+  ),
+  saveTry: verb(z.tuple([TryResult]), DeliveryState, saveTry),
+  releaseDeliveries: verb(
+    z.tuple([z.array(DueDelivery.pick({ delivery_id: true, tries: true })).max(1_000)]),
+    nothing,
+    async (sql, claimed) => {
+      await releaseDeliveries(sql, claimed);
+      return null;
+    },
+  ),
+  countDue: verb(z.tuple([]), z.object({ due: z.number(), overdue: z.number() }), countDue),
   forgetOld: verb(z.tuple([]), nothing, async (sql) => {
     await forgetOld(sql);
     return null;
@@ -149,6 +178,10 @@ function bind(call: Call): StateStore {
     takeOverdue: (...args) => call("takeOverdue", verbs.takeOverdue, args),
     changedLimits: (...args) => call("changedLimits", verbs.changedLimits, args),
     withoutWakeup: (...args) => call("withoutWakeup", verbs.withoutWakeup, args),
+    claimDeliveries: (...args) => call("claimDeliveries", verbs.claimDeliveries, args),
+    saveTry: (...args) => call("saveTry", verbs.saveTry, args),
+    releaseDeliveries: (...args) => call("releaseDeliveries", verbs.releaseDeliveries, args),
+    countDue: (...args) => call("countDue", verbs.countDue, args),
     forgetOld: (...args) => call("forgetOld", verbs.forgetOld, args),
   };
 }

@@ -90,6 +90,8 @@ export async function acceptBenchRuns(sql: Sql, runs: readonly RunId[]): Promise
         delay_ms: 0,
         idempotency_key: null,
         request_hash: null,
+        webhook_url: null,
+        webhook_secret: null,
       })),
     );
   }

@@ -120,6 +120,8 @@ async function accept(): Promise<void> {
       delay_ms: 0,
       idempotency_key: null,
       request_hash: null,
+      webhook_url: null,
+      webhook_secret: null,
     })),
   );
   await queue.enqueue(

@@ -58,6 +58,15 @@ const seams: Seams = {
       if (owned.length > 0) die("beat");
       return owned;
     },
+    async claimDeliveries(...args) {
+      const claimed = await store.claimDeliveries(...args);
+      if (claimed.deliveries.length > 0) die("delivery_claimed");
+      return claimed;
+    },
+    async saveTry(result) {
+      if (result.outcome === "delivered") die("delivery_unsaved");
+      return store.saveTry(result);
+    },
     async dueRuns(...args) {
       const page = await store.dueRuns(...args);
       if (page.length > 0) die("walk_page");

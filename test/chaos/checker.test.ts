@@ -76,6 +76,7 @@ function sound(): Evidence {
         orchestration: "o",
         priority: 0,
         key: "k1",
+        webhook: true,
         accepted: [RUN, RUN],
         unknown: false,
         cancelled: false,
@@ -97,10 +98,24 @@ function sound(): Evidence {
         correlation_id: "r1",
         error: null,
         cancel_requested: false,
+        webhook: true,
         queued_ms: 0,
       },
     ],
-    taken: [{ run: RUN, signed: "answer-1" }],
+    taken: [{ run: RUN, question: "after:1", signed: "answer-1" }],
+    deliveries: [
+      { delivery_id: "whd_1", run_id: RUN, seq: 3, type: "run.failed", outcome: "delivered" },
+      { delivery_id: "whd_2", run_id: RUN, seq: 6, type: "run.completed", outcome: "delivered" },
+    ],
+    told: [
+      { id: "whd_1", body: `{"type":"run.failed","run_id":"${RUN}"}`, signed: true },
+      { id: "whd_2", body: `{"type":"run.completed","run_id":"${RUN}"}`, signed: true },
+      { id: "whd_2", body: `{"type":"run.completed","run_id":"${RUN}"}`, signed: true },
+    ],
+    receiver: new Map([
+      ["whd_1", { answered: 1, refused: 0, cut: 0 }],
+      ["whd_2", { answered: 1, refused: 0, cut: 1 }],
+    ]),
     odd: [],
     journal,
     usage: [{ run_id: RUN, seq: 2, call: "model.1", kind: "charged", tokens: 12, cost_micro_usd: 7 }],
@@ -278,7 +293,7 @@ const breakings: Breaking[] = [
   [
     "an answer that was taken is heard",
     "a second one was taken",
-    (e) => e.taken.push({ run: RUN, signed: "answer-2" }),
+    (e) => e.taken.push({ run: RUN, question: "after:1", signed: "answer-2" }),
   ],
   [
     "an answer that was taken is heard",
@@ -293,6 +308,19 @@ const breakings: Breaking[] = [
       only(e.journal, 3).output = ended("completed", { ...answered, set: {} });
     },
   ],
+  [
+    "an answer that was taken is heard",
+    "one answer was heard by two visits",
+    (e) => (only(e.journal).output = JSON.stringify({ ...answered, step: "write", effects: [KEY] })),
+  ],
+  ["every end is told", "an end has no delivery", (e) => e.deliveries.pop()],
+  ["every end is told", "a run without a webhook has one", (e) => (only(e.runs).webhook = false)],
+  ["every end is told", "a delivery is still pending", (e) => (only(e.deliveries).outcome = null)],
+  ["every end is told", "a delivery was taken by nobody", (e) => e.receiver.delete("whd_1")],
+  ["every end is told", "another body came under the same id", (e) => (only(e.told, 2).body += " ")],
+  ["every end is told", "it was not signed", (e) => (only(e.told).signed = false)],
+  ["every end is told", "it told of another run", (e) => (only(e.told).body = '{"type":"run.failed"}')],
+  ["every end is told", "nobody wrote what was told", (e) => (only(e.told).id = "whd_9")],
   ["never stuck", "a run stood", (e) => (only(e.standing).ms = 90_000)],
 ];
 

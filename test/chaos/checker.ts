@@ -1,5 +1,5 @@
 /** The promises of DESIGN.md section 2 and the invariants of PROTOCOL.md section 14, asked of what a run left behind. */
-import { everyTakenAnswerIsHeard, nobodyIsAnsweredFor } from "./checks/answers.ts";
+import { answersAreHeardOnce, everyTakenAnswerIsHeard, nobodyIsAnsweredFor } from "./checks/answers.ts";
 import {
   everyLifeEndsOnce,
   everyResultIsOne,
@@ -17,6 +17,7 @@ import {
   everyRequestIsOneRun,
 } from "./checks/runs.ts";
 import { nothingIsShownTooEarly, viewersSeeTheJournal } from "./checks/viewers.ts";
+import { everyDeliveryIsTaken, everyEndHasADelivery, whatIsToldIsSigned } from "./checks/webhooks.ts";
 import type { Violation } from "./checks/violation.ts";
 import type { Evidence } from "./evidence.ts";
 
@@ -28,6 +29,10 @@ const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   cancelledStaysCancelled,
   everyTakenAnswerIsHeard,
   nobodyIsAnsweredFor,
+  answersAreHeardOnce,
+  everyEndHasADelivery,
+  everyDeliveryIsTaken,
+  whatIsToldIsSigned,
   journalsTile,
   nothingIsWrittenTwice,
   everyLifeEndsOnce,

@@ -19,9 +19,15 @@ const TRIES = 12;
 const ASKS = "chaos_asks";
 const ASKED = 6;
 
+/** Who is to be told of a run. */
+export type Hook = { webhook_url: string; webhook_secret: string };
+
 const Accepted = z.object({ run_id: z.string() });
 const Cancelled = z.object({ status: z.string() });
-const Status = z.object({ status: z.string(), waiting_for_human: z.boolean() });
+const Status = z.object({
+  status: z.string(),
+  waiting: z.looseObject({ question_id: z.string().optional() }).nullable(),
+});
 
 /** Statuses after which nobody knows what became of a request, or which say "later". */
 const AGAIN = new Set([0, 429, 500, 502, 503]);
@@ -35,6 +41,7 @@ export class Clients {
   /** Answers that no fault explains. */
   readonly odd: OddAnswer[] = [];
   readonly #api: Api;
+  readonly #hook: Hook;
   readonly #random: Random;
   readonly #accepted: (run: string) => void;
   readonly #underWay = new Set<Promise<void>>();
@@ -44,8 +51,9 @@ export class Clients {
   #answers = 0;
 
   /** @param accepted is told of each run once, as soon as its 202 is there. */
-  constructor(api: Api, random: Random, accepted: (run: string) => void) {
+  constructor(api: Api, hook: Hook, random: Random, accepted: (run: string) => void) {
     this.#api = api;
+    this.#hook = hook;
     this.#random = random;
     this.#accepted = accepted;
   }
@@ -83,6 +91,7 @@ export class Clients {
       orchestration: this.#draw(),
       priority: this.#random.chance(0.5) ? 0 : Math.floor(this.#random.between(1, 11)),
       key: this.#random.chance(0.75) ? `key-${id}` : null,
+      webhook: this.#random.chance(0.4),
       accepted: [],
       unknown: false,
       cancelled: false,
@@ -104,7 +113,8 @@ export class Clients {
   async #post(request: Request): Promise<void> {
     const { id, tenant, orchestration, priority, key } = request;
     const headers = key === null ? {} : { "idempotency-key": key };
-    const body = { message: id, tenant_id: tenant, correlation_id: id, priority };
+    const hook = request.webhook ? this.#hook : {};
+    const body = { message: id, tenant_id: tenant, correlation_id: id, priority, ...hook };
     for (let tries = 0; tries < TRIES; tries++) {
       const answer = await this.#call("POST", `/api/v2/orchestrations/${orchestration}/run`, body, headers);
       if (answer.status === 202) return this.#take(request, answer);
@@ -152,11 +162,18 @@ export class Clients {
     if (run === undefined) return;
     const path = `/api/v2/orchestrations/runs/${run}`;
     const { status, body } = await this.#call("GET", `${path}/status`);
-    if (status !== 200 || !Status.parse(body).waiting_for_human) return;
+    const question_id = status === 200 ? Status.parse(body).waiting?.question_id : undefined;
+    if (question_id === undefined) return;
     const answer = async (): Promise<void> => {
       const signed = `answer-${(this.#answers += 1)}`;
-      const said = await this.#call("POST", `${path}/resume`, { response: { decision: "approve", signed } });
-      if (said.status === 202) this.taken.push({ run, signed });
+      const response = { decision: "approve", signed };
+      for (let tries = 0; tries < TRIES; tries++) {
+        const said = await this.#call("POST", `${path}/resume`, { response, question_id });
+        if (said.status === 202) return void this.taken.push({ run, question: question_id, signed });
+        // Who does not know whether he was heard says the same again.
+        if (!AGAIN.has(said.status)) return;
+        await sleep(500 + this.#random.between(0, 500));
+      }
     };
     await Promise.all(this.#random.chance(0.3) ? [answer(), answer()] : [answer()]);
   }

@@ -1,7 +1,7 @@
-/** An HTTP server that counts, under each `Idempotency-Key`, how it has answered. */
+/** An HTTP server that counts, under each key (a header: `Idempotency-Key` if nothing else is said), how it has answered. */
 import { once } from "node:events";
 import { createServer } from "node:http";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { finished } from "node:stream/promises";
 
 /** How calls under one key went: `answered` and `refused` were read to their end by the caller, `cut` were not. */
@@ -18,16 +18,16 @@ export type Counted = {
 
 /** `answer` says what it has done: `answered`, `refused` or `cut`. */
 type Answer = (
-  request: { key: string; calm: boolean },
+  request: { key: string; calm: boolean; headers: IncomingHttpHeaders },
   body: string,
   response: ServerResponse,
 ) => Promise<string> | string;
 
-export async function serveCounted(answer: Answer): Promise<Counted> {
+export async function serveCounted(answer: Answer, keyHeader = "idempotency-key"): Promise<Counted> {
   const calls = new Map<string, Calls>();
   let calm = false;
   const server = createServer((request, response) => {
-    const key = String(request.headers["idempotency-key"] ?? "");
+    const key = String(request.headers[keyHeader] ?? "");
     const count = calls.get(key) ?? { answered: 0, refused: 0, cut: 0 };
     calls.set(key, count);
     void serve(request, response, key).then((how) => {
@@ -39,7 +39,7 @@ export async function serveCounted(answer: Answer): Promise<Counted> {
     try {
       const read = finished(response, { signal: AbortSignal.timeout(60_000) });
       read.catch(() => {}); // it is awaited below, when the answer is through
-      const how = await answer({ key, calm }, await bodyOf(request), response);
+      const how = await answer({ key, calm, headers: request.headers }, await bodyOf(request), response);
       await read;
       return how;
     } catch {

@@ -124,9 +124,11 @@ const steps: Record<string, Step[]> = {
       // Longer than most faults, so that answers are lost in them, and not so long that nobody hears of its end.
       human_timeout_seconds: 15,
       output_key: "verdict",
+      // Twice: an answer to the first is none to the second.
+      max_iterations: 2,
       next_step_id: "after",
     },
-    print("after"),
+    { ...print("after", "ask"), max_iterations: 2 },
   ],
   chaos_fails: [
     print("before", "never"),

@@ -5,6 +5,7 @@ import { EntryKind } from "../../shared/contracts/journal.ts";
 import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Calls } from "./counted-server.ts";
+import type { Told } from "./receiver.ts";
 
 /**
  * A request to run, and what came back. `accepted`: the run of each 202. `unknown`: at least one answer never came.
@@ -17,6 +18,7 @@ export type Request = {
   orchestration: string;
   priority: number;
   key: string | null;
+  webhook: boolean;
   accepted: string[];
   unknown: boolean;
   cancelled: boolean;
@@ -24,7 +26,7 @@ export type Request = {
 };
 
 /** An answer of a person to what a run has asked, as the API took it; `signed`: how it is known again. */
-export type Taken = { run: string; signed: string };
+export type Taken = { run: string; question: string; signed: string };
 
 /** An answer of the API that no fault explains: a 500, or a 4xx to a request that is right. */
 export type OddAnswer = { request: string; status: number; body: string };
@@ -55,6 +57,7 @@ export const RunRow = z.object({
   correlation_id: z.string(),
   error: z.string().nullable(),
   cancel_requested: z.boolean(),
+  webhook: z.boolean(),
   queued_ms: z.number(),
 });
 export type RunRow = z.infer<typeof RunRow>;
@@ -91,6 +94,15 @@ export const DeadLetterRow = z.object({
 });
 export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
 
+export const DeliveryRow = z.object({
+  delivery_id: z.string(),
+  run_id: z.string(),
+  seq: z.number(),
+  type: z.string(),
+  outcome: z.string().nullable(),
+});
+export type DeliveryRow = z.infer<typeof DeliveryRow>;
+
 export const KeyRow = z.object({ tenant_id: z.string(), key: z.string(), run_id: z.string() });
 export type KeyRow = z.infer<typeof KeyRow>;
 
@@ -109,6 +121,10 @@ export type Evidence = {
   usage: UsageRow[];
   deadLetters: DeadLetterRow[];
   keys: KeyRow[];
+  deliveries: DeliveryRow[];
+  /** What the receiver of webhooks was told, and how it answered, by delivery. */
+  told: Told[];
+  receiver: Map<string, Calls>;
   redis: RedisRest;
   seen: Seen[];
   /** Frames that were shown before Postgres had them: run and number. */
@@ -121,12 +137,12 @@ export type Evidence = {
   calls: Map<string, Calls>;
 };
 
-export type Tables = Pick<Evidence, "runs" | "journal" | "usage" | "deadLetters" | "keys">;
+export type Tables = Pick<Evidence, "runs" | "journal" | "usage" | "deadLetters" | "keys" | "deliveries">;
 
 export async function readTables(sql: Sql): Promise<Tables> {
   const runs = await sql`
     select run_id, tenant_id, orchestration_id, status, attempt, event_seq, crash_count, step_count, tokens,
-      cost_micro_usd, correlation_id, error, cancel_requested_at is not null as cancel_requested,
+      cost_micro_usd, correlation_id, error, cancel_requested_at is not null as cancel_requested, webhook_url is not null as webhook,
       extract(epoch from queued_at)::float8 * 1000 as queued_ms
     from runs order by run_id`;
   const journal = await sql`
@@ -138,12 +154,14 @@ export async function readTables(sql: Sql): Promise<Tables> {
   const deadLetters =
     await sql`select run_id, seq, code, resolved_at is not null as resolved from dead_letters`;
   const keys = await sql`select tenant_id, key, run_id from idempotency_keys`;
+  const deliveries = await sql`select delivery_id, run_id, seq, type, outcome from webhook_deliveries`;
   return {
     runs: runs.map((row) => RunRow.parse(row)),
     journal: journal.map((row) => JournalRow.parse(row)),
     usage: usage.map((row) => UsageRow.parse(row)),
     deadLetters: deadLetters.map((row) => DeadLetterRow.parse(row)),
     keys: keys.map((row) => KeyRow.parse(row)),
+    deliveries: deliveries.map((row) => DeliveryRow.parse(row)),
   };
 }
 

@@ -12,6 +12,7 @@ import { parseArgs } from "node:util";
 import postgres from "postgres";
 import { z } from "zod";
 import { connectionOptions } from "../../shared/store/sql.ts";
+import type { Sql } from "../../shared/store/sql.ts";
 import { check } from "./checker.ts";
 import { Clients } from "./clients.ts";
 import { readRedis, readTables } from "./evidence.ts";
@@ -45,9 +46,11 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
   const sql = postgres(system.postgres.url, { ...connectionOptions, max: 3 });
   try {
     const faults = new FaultLog();
+    const { port, secret } = system.receiver;
+    const hook = { webhook_url: `http://127.0.0.1:${port}/told`, webhook_secret: secret };
     const watch = new Watch(sql, faults, system.deaths);
     const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) => watch.glance(run, seq));
-    const clients = new Clients(system.api, randomOf(seed, "clients"), (run) => viewers.consider(run));
+    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) => viewers.consider(run));
     const watching = Promise.all([watch.watch(), watch.watchPoints(system.points)]);
     const edgeRestarts = await setTraps(system, faults);
     const sending = clients.send();
@@ -59,7 +62,7 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
     calm(system);
     clients.stop();
     await sending;
-    tellTime((await untilAtRest(system, watch)) ? "at rest" : "no rest in sight");
+    tellTime((await untilAtRest(system, watch, sql)) ? "at rest" : "no rest in sight");
     await viewers.leave();
     watch.stop();
     await watching;
@@ -71,6 +74,8 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
       ...tables,
       requests: clients.requests,
       taken: clients.taken,
+      told: system.receiver.told,
+      receiver: system.receiver.calls,
       odd: clients.odd,
       redis: await readRedis(system.redis.client),
       seen: viewers.seen,
@@ -91,17 +96,19 @@ function calm(system: System): void {
   system.points.disarm();
   system.model.calm();
   system.tool.calm();
+  system.receiver.calm();
   for (const link of system.links) link.set("open");
   for (const member of system.workers) member.goOn();
 }
 
-/** Waits until no run is open and nothing on the queue. @returns whether it is so */
-async function untilAtRest({ redis }: System, watch: Watch): Promise<boolean> {
+/** Waits until no run is open, nothing on the queue, and nobody still to be told. @returns whether it is so */
+async function untilAtRest({ redis }: System, watch: Watch, sql: Sql): Promise<boolean> {
   const endMs = performance.now() + REST_MS;
   while (performance.now() < endMs) {
     await sleep(1_000);
     const { sizes } = await readRedis(redis.client);
-    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0) return true;
+    const untold = await sql`select from webhook_deliveries where done_at is null limit 1`;
+    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0 && untold.length === 0) return true;
   }
   return false;
 }

@@ -19,6 +19,8 @@ const workerPoints = {
   renewed: "after the renewal of leases, before its answer is heard",
   rebuild_reset: "in a rebuild, after the reset, before what runs is held",
   rebuild_unbegun: "in a rebuild, after what runs was held and the limits pushed, before the index begins",
+  delivery_claimed: "after the claim of deliveries, before they are sent",
+  delivery_unsaved: "after a receiver has taken a delivery, before that is written",
   walk_page: "in a walk, after a page of due runs was read and before it is enqueued",
   walk_shown: "in a walk, after its page was enqueued and before `upto` is raised",
 } as const;

@@ -20,6 +20,7 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ["  retried", evidence.journal.filter(({ kind }) => kind === "rewind").length],
     ["  attempts", evidence.runs.reduce((sum, { attempt }) => sum + attempt, 0)],
     ["questions / answers taken", `${questions(evidence)} / ${evidence.taken.length}`],
+    ["webhooks due / requests", `${evidence.deliveries.length} / ${evidence.told.length}`],
     ["events", evidence.runs.reduce((sum, { event_seq }) => sum + event_seq, 0)],
     [
       "viewers / frames",

@@ -17,6 +17,8 @@ import { startModelServer } from "./model-server.ts";
 import { POINTS_FOLDER, Points } from "./points.ts";
 import { endProgram } from "./program.ts";
 import { randomOf } from "./random.ts";
+import { startReceiver } from "./receiver.ts";
+import type { Receiver } from "./receiver.ts";
 import { Server } from "./server.ts";
 import { PostgresStore, RedisStore } from "./stores.ts";
 import { tenants } from "./tenants.ts";
@@ -39,6 +41,7 @@ export type System = {
   deaths: Death[];
   model: Counted;
   tool: Counted;
+  receiver: Receiver;
   stop(): Promise<void>;
 };
 
@@ -76,11 +79,12 @@ async function startParts(
   keepBuild(build);
   await migrate(postgres.url);
   await seedApiKey(postgres.url, secrets.api_key);
-  const [model, tool] = await Promise.all([
+  const [model, tool, receiver] = await Promise.all([
     startModelServer(randomOf(seed, "model")),
     startToolServer(randomOf(seed, "tool")),
+    startReceiver(randomOf(seed, "receiver")),
   ]);
-  onStop(() => Promise.all([model.close(), tool.close()]));
+  onStop(() => Promise.all([model.close(), tool.close(), receiver.close()]));
 
   const links: Link[] = [];
   onStop(() => Promise.all(links.map((link) => link.close())));
@@ -122,6 +126,8 @@ async function startParts(
       REDIS_URL: await through("relay-redis", redis.url),
       STATE_SECRET: secrets.state_secret,
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
+      MASTER_KEY: secrets.master_key,
+      EGRESS_ALLOW: "127.0.0.0/8",
     },
   };
   const edge = await Server.start(
@@ -155,6 +161,7 @@ async function startParts(
       QUEUE_SHARDS: "1",
       EVENT_SHARDS: "2",
       OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${model.port}/v1`,
+      MASTER_KEY: secrets.master_key,
       EGRESS_ALLOW: "127.0.0.0/8",
     };
     const member = new Member(`worker-${number}`, env, deaths);
@@ -169,7 +176,7 @@ async function startParts(
     if (tries > 200) throw new Error("the workers did not start within 20 s");
     await sleep(100);
   }
-  return { api, postgres, redis, edge, rest, links, workers, points, deaths, model, tool };
+  return { api, postgres, redis, edge, rest, links, workers, points, deaths, model, tool, receiver };
 }
 
 /** A restart of the edge is to serve this build, whatever is edited meanwhile. */

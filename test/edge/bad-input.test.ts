@@ -31,7 +31,17 @@ describe("a request that is not right", () => {
     ["a priority that is no integer", { priority: 1.5 }, 422, "invalid"],
     ["a tenant with a space", { tenant_id: "a b" }, 422, "invalid"],
     ["a session with a control character", { session_id: "a\u0000b" }, 422, "invalid"],
-    ["a webhook, which is not built", { webhook_url: "https://example.com" }, 422, "not_yet"],
+    ["a webhook that is no URL", { webhook_url: "example.com/hook" }, 422, "invalid"],
+    ["a webhook by another protocol", { webhook_url: "ftp://example.com" }, 422, "invalid"],
+    ["a webhook with a password in it", { webhook_url: "https://a:b@example.com" }, 422, "invalid"],
+    ["a webhook of 2,049 characters", { webhook_url: `https://a.b/${"x".repeat(2_037)}` }, 422, "invalid"],
+    ["a webhook's secret without a webhook", { webhook_secret: "long enough" }, 422, "invalid"],
+    [
+      "a webhook's secret of 7 characters",
+      { webhook_url: "https://a.b", webhook_secret: "1234567" },
+      422,
+      "invalid",
+    ],
     ["a delay, which is not built", { delay_seconds: 1 }, 422, "not_yet"],
   ])("%s is answered %4$s", async (_what, body, status, code) => {
     expect(await problem("POST", RUN, { body })).toMatchObject({ status, code });

@@ -35,6 +35,7 @@ export type World = {
 
 const STREAM_SECRET = "a-secret-for-stream-tokens";
 export const STATE_SECRET = "a-secret-for-the-state-route";
+export const MASTER_KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /** `eventShards`: how many relay objects there are. `database`: the URL of a migrated one, for tests that stop theirs. */
 export async function startWorld(eventShards = 1, database = freshDatabase()): Promise<World> {

@@ -9,6 +9,7 @@ import { readEntries } from "../../shared/store/journal.ts";
 import { readPositions } from "../../shared/store/runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
+import { MASTER_KEY } from "../edge/world.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 
@@ -25,7 +26,7 @@ const ENDED = ["completed", "failed", "cancelled"];
 
 /** `database`: as for `startWorld`. */
 export async function startApi(database?: Promise<string>): Promise<FlowApi> {
-  const app = await startApp({}, database);
+  const app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" }, database);
   const workers: WorkerProcess[] = [];
   return {
     ...app,
@@ -35,6 +36,7 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
         REDIS_URL: app.world.service.url,
         SCALE_POSTGRES_URL: app.world.postgresUrl,
         WORKER_HEALTH_PORT: "0",
+        MASTER_KEY,
         ...env,
       });
       workers.push(worker);

@@ -84,6 +84,8 @@ export async function startFleet() {
           delay_ms: 0,
           idempotency_key: null,
           request_hash: null,
+          webhook_url: null,
+          webhook_secret: null,
         },
       ]);
       const queuedAtMs = accepted.get(run_id)?.queued_at_ms;

@@ -7,7 +7,7 @@ import type { Fleet } from "./fleet.ts";
 const SECRET = "state-secret-of-32-characters-000";
 
 /** @returns what such a worker is started with, and how to end it. */
-export async function startStateEdge(fleet: Fleet) {
+export async function startStateEdge(fleet: Pick<Fleet, "redisUrl" | "databaseUrl" | "sql">) {
   const variables = {
     UPSTASH_REDIS_REST_URL: "http://127.0.0.1:1",
     UPSTASH_REDIS_REST_TOKEN: "not asked",

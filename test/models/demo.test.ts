@@ -8,6 +8,7 @@ import { createSandbox } from "../../worker-node/engine/sandbox.ts";
 import { initialState } from "../../shared/journal/state.ts";
 import { run as runStep } from "../../worker-node/engine/steps/index.ts";
 import { createModels } from "../../worker-node/models/models.ts";
+import { createEgress } from "../../worker-node/tools/egress.ts";
 import { createTools } from "../../worker-node/tools/tools.ts";
 import { world } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -56,7 +57,7 @@ async function play(id: string, answers: Json[] = []): Promise<{ steps: string[]
       const result = await runStep(now.step, {
         ...world({ message: "the history of tea", state: progress.state }).context,
         models: createModels({ DEFAULT_MODEL: "demo/fast" }, 1_000),
-        tools: createTools({ egressAllow: ["127.0.0.1"], timeoutMs: 5_000 }),
+        tools: createTools(createEgress("127.0.0.1"), 5_000),
         sandbox,
         agent: async (name) => agents?.get(name) ?? null,
         tool: async (name) => tools?.get(name) ?? null,

@@ -150,6 +150,10 @@ function bound(store: Statements): Statements {
     takeOverdue: (...args) => store.takeOverdue(...args),
     changedLimits: (...args) => store.changedLimits(...args),
     withoutWakeup: () => store.withoutWakeup(),
+    claimDeliveries: (...args) => store.claimDeliveries(...args),
+    saveTry: (...args) => store.saveTry(...args),
+    releaseDeliveries: (...args) => store.releaseDeliveries(...args),
+    countDue: () => store.countDue(),
     forgetOld: () => store.forgetOld(),
   };
 }

@@ -56,6 +56,8 @@ export class Front {
       delay_ms: 0,
       idempotency_key: null,
       request_hash: null,
+      webhook_url: null,
+      webhook_secret: null,
     };
     this.#request(`edge submit ${number}`, (process, queue) => this.accept(process, queue, run));
   }

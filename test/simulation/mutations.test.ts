@@ -89,6 +89,7 @@ const flushBelieved: Parts["store"] = (store) => ({
         event_seq: known_seq + events_n,
         signals,
         cancel: false,
+        webhook: false,
       })),
     ),
 });

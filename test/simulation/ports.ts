@@ -36,6 +36,10 @@ export function storeOver(
     takeOverdue: (...args) => ask("takeOverdue", () => store.takeOverdue(...args)),
     changedLimits: (...args) => ask("changedLimits", () => store.changedLimits(...args)),
     withoutWakeup: (...args) => ask("withoutWakeup", () => store.withoutWakeup(...args)),
+    claimDeliveries: (...args) => ask("claimDeliveries", () => store.claimDeliveries(...args)),
+    saveTry: (...args) => ask("saveTry", () => store.saveTry(...args)),
+    releaseDeliveries: (...args) => ask("releaseDeliveries", () => store.releaseDeliveries(...args)),
+    countDue: (...args) => ask("countDue", () => store.countDue(...args)),
     forgetOld: (...args) => ask("forgetOld", () => store.forgetOld(...args)),
   };
 }

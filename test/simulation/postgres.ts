@@ -123,7 +123,7 @@ export class Postgres implements Statements {
       if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
       this.#commit(row, entry);
       const { run_id, event_seq, signals } = row;
-      return [{ run_id, event_seq, signals, cancel: row.cancel_requested_at !== null }];
+      return [{ run_id, event_seq, signals, cancel: row.cancel_requested_at !== null, webhook: false }];
     });
   }
 
@@ -340,6 +340,23 @@ export class Postgres implements Statements {
       return status === "paused" && (wake_at ?? 0) < this.now - 60_000;
     };
     return this.#all(isLost).length;
+  }
+
+  /** No run here has a webhook: deliveries are no part of the core. */
+  claimDeliveries(): Answer<"claimDeliveries"> {
+    return { deliveries: [], after: null };
+  }
+
+  saveTry(): Answer<"saveTry"> {
+    return "lost";
+  }
+
+  releaseDeliveries(): null {
+    return null;
+  }
+
+  countDue(): Answer<"countDue"> {
+    return { due: 0, overdue: 0 };
   }
 
   /** Nothing here lives for a day. */

@@ -27,7 +27,7 @@ describe("a flush", () => {
   test("commits the result, its events and the change of the run together, and says where the run is", async () => {
     const run = await store.running();
     expect(await flush(store.sql, [entryOf(run)])).toEqual([
-      { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false },
+      { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false, webhook: false },
     ]);
     expect(await store.row(run.run_id)).toMatchObject({
       status: "running",

@@ -105,6 +105,8 @@ export function newRun(changes: Partial<NewRun> = {}): NewRun {
     delay_ms: 0,
     idempotency_key: null,
     request_hash: null,
+    webhook_url: null,
+    webhook_secret: null,
     ...changes,
   };
 }

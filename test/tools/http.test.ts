@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startSearchServer } from "../../worker-node/demo/search-server.ts";
+import { createEgress } from "../../worker-node/tools/egress.ts";
 import { createTools } from "../../worker-node/tools/tools.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 
@@ -42,11 +43,11 @@ const json =
 function call(
   tool: object,
   args: Json = {},
-  { allow = ["127.0.0.1"], signal = new AbortController().signal, timeoutMs = 5_000 } = {},
+  { allow = "127.0.0.1", signal = new AbortController().signal, timeoutMs = 5_000 } = {},
 ): Promise<Json> {
   seen = [];
   const stored = { name: "t", tool_type: "http", url: base, ...tool };
-  return createTools({ egressAllow: allow, timeoutMs }).call({
+  return createTools(createEgress(allow), timeoutMs).call({
     tool: stored,
     args,
     effectKey: "run:s:1:tool.1",
@@ -159,7 +160,7 @@ describe("an HTTP tool", () => {
   });
 
   test("does not reach this machine unless that is allowed", async () => {
-    await expect(call({}, {}, { allow: [] })).rejects.toMatchObject({ code: "egress_blocked" });
+    await expect(call({}, {}, { allow: "" })).rejects.toMatchObject({ code: "egress_blocked" });
     expect(seen).toEqual([]);
   });
 });

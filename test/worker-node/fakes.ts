@@ -26,5 +26,9 @@ export const refusingStore: StateStore = {
   takeOverdue: refuse,
   changedLimits: refuse,
   withoutWakeup: refuse,
+  claimDeliveries: refuse,
+  saveTry: refuse,
+  releaseDeliveries: refuse,
+  countDue: refuse,
   forgetOld: refuse,
 };

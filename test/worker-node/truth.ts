@@ -75,7 +75,8 @@ export class Truth {
     row.status = entry.status ?? row.status;
     if (entry.status !== null) row.owner = null;
     this.entries.push(entry);
-    return [{ run_id: entry.run_id, event_seq: row.event_seq, signals: row.signals, cancel: row.cancel }];
+    const { event_seq, signals, cancel } = row;
+    return [{ run_id: entry.run_id, event_seq, signals, cancel, webhook: false }];
   }
 
   readonly store: StateStore = {

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { createTestHarness } from "wrangler";
 import { Proxy } from "./proxy.ts";
-import { SMOKE, startWorld, type World } from "../edge/world.ts";
+import { MASTER_KEY, SMOKE, startWorld, type World } from "../edge/world.ts";
 
 export type Edge = {
   base: string;
@@ -26,7 +26,11 @@ export type Edge = {
 export async function startEdge(eventShards = 1): Promise<Edge> {
   const world = await startWorld(eventShards);
   const [postgres, redis] = [proxyOf(world.postgresUrl), proxyOf(world.service.url)];
-  const vars = { ...world.vars, REDIS_URL: `redis://127.0.0.1:${await redis.listen()}` };
+  const vars = {
+    ...world.vars,
+    MASTER_KEY,
+    REDIS_URL: `redis://127.0.0.1:${await redis.listen()}`,
+  };
   const postgresUrl = new URL(world.postgresUrl);
   postgresUrl.host = `127.0.0.1:${await postgres.listen()}`;
   process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE = postgresUrl.href;

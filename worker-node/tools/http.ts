@@ -34,7 +34,7 @@ export async function callHttpTool(
   const body = hasBody ? JSON.stringify(args) : null;
   const url = fillUrl(tool.url, args, !hasBody);
   const { egress, timeoutMs, signal } = call;
-  const limits = { timeoutMs, timeoutCode: "tool_timeout", maxBytes: MAX_BYTES };
+  const limits = { timeoutMs, timeoutCode: "tool_timeout", maxBytes: MAX_BYTES, excess: "fails" as const };
   const answer = await send({ url, method: tool.method, headers, body, ...limits, signal }, egress);
   if (answer.status >= 200 && answer.status < 300) return keep(valueOf(answer), tool);
   throw failure(answer, tool);

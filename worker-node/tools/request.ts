@@ -12,8 +12,9 @@ export type Outgoing = {
   timeoutMs: number;
   /** The code of the error that says that this limit was reached. */
   timeoutCode: string;
-  /** Of the answer's body; more ends the exchange. */
+  /** Of the answer's body; what comes beyond them fails the exchange, or is not read. */
   maxBytes: number;
+  excess: "fails" | "is dropped";
   signal: AbortSignal;
 };
 
@@ -53,7 +54,7 @@ export function send(outgoing: Outgoing, egress: Egress): Promise<Incoming> {
     };
     request.once("error", fail);
     request.once("response", (response) => {
-      readBody(response, outgoing.maxBytes).then(
+      readBody(response, outgoing).then(
         (text) => resolve({ status: response.statusCode ?? 0, headers: flat(response.headers), body: text }),
         fail,
       );
@@ -62,12 +63,16 @@ export function send(outgoing: Outgoing, egress: Egress): Promise<Incoming> {
   });
 }
 
-async function readBody(response: http.IncomingMessage, maxBytes: number): Promise<string> {
+async function readBody(
+  response: http.IncomingMessage,
+  { maxBytes, excess }: Pick<Outgoing, "maxBytes" | "excess">,
+): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response) {
     const part: Uint8Array = chunk;
     bytes += part.byteLength;
+    if (bytes > maxBytes && excess === "is dropped") break;
     if (bytes > maxBytes)
       throw new TerminalError("answer_too_large", `the answer is larger than ${maxBytes} bytes`);
     chunks.push(part);

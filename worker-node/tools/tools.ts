@@ -2,21 +2,14 @@ import { z } from "zod";
 import { parseTool } from "../../shared/contracts/definition/index.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { TerminalError, ToolRejection } from "../engine/errors.ts";
-import { createEgress } from "./egress.ts";
-import { callHttpTool } from "./http.ts";
 import type { Tools } from "../engine/ports.ts";
+import type { Egress } from "./egress.ts";
+import { callHttpTool } from "./http.ts";
 
 const Args = z.record(z.string(), JsonValue);
 
-/** Tools for the engine. `egressAllow`: what EGRESS_ALLOW lists; `timeoutMs` of a call. Throws at once when an entry of it is malformed. */
-export function createTools({
-  egressAllow,
-  timeoutMs,
-}: {
-  egressAllow: readonly string[];
-  timeoutMs: number;
-}): Tools {
-  const egress = createEgress(egressAllow);
+/** Tools for the engine, which reach what `egress` lets through; `timeoutMs` of a call. */
+export function createTools(egress: Egress, timeoutMs: number): Tools {
   return {
     async call({ tool, args, effectKey, signal }) {
       const parsed = parseTool(tool);

@@ -1,0 +1,69 @@
+import ipaddr from "ipaddr.js";
+
+type Address = ReturnType<typeof ipaddr.process>;
+
+/** Azure's metadata and DNS service has an address that looks public. */
+const NOT_AS_PUBLIC_AS_THEY_LOOK = new Set(["168.63.129.16"]);
+
+/** What may be reached: public addresses, and what an operator allows. */
+export type Reachable = {
+  /** May this address be connected to? */
+  allows(address: string): boolean;
+  /** Is this host name (not an address) allowed, whatever it resolves to? */
+  allowsName(name: string): boolean;
+  /** Is this host of a URL an address that may not be connected to? Of a name that can only be said when it is resolved. */
+  refuses(host: string): boolean;
+};
+
+/**
+ * The rule against requests into the network around us: private, loopback, link-local (cloud metadata), carrier-grade
+ * NAT, multicast, reserved and unspecified ranges, in IPv4, IPv6 and the forms in which one holds the other.
+ *
+ * `allow`: host names (exact), addresses and CIDR ranges that are let through all the same, with commas between them.
+ * @throws Error for a malformed range
+ */
+export function reachable(allow: string): Reachable {
+  const entries = allow
+    .split(",")
+    .map((entry) => entry.trim().toLowerCase())
+    .filter((entry) => entry !== "");
+  const ranges = entries.filter(looksNumeric).map(rangeOf);
+  const names = new Set(entries.filter((entry) => !looksNumeric(entry)));
+  const allows = (text: string): boolean => {
+    const address = ipaddr.process(text);
+    const listed = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
+    return listed || isPublic(address);
+  };
+  return {
+    allows,
+    allowsName: (name) => names.has(name.toLowerCase()),
+    refuses(host) {
+      const address = host.replace(/^\[|\]$/g, "");
+      return isAddress(address) && !allows(address);
+    },
+  };
+}
+
+/** All that is public in IPv6 lies in 2000::/3; outside it are forms that hold an IPv4 address in other ways than the usual. */
+const GLOBAL_IPV6 = ipaddr.parseCIDR("2000::/3");
+
+function isPublic(address: Address): boolean {
+  if (address.range() !== "unicast" || NOT_AS_PUBLIC_AS_THEY_LOOK.has(address.toString())) return false;
+  const [base, bits] = GLOBAL_IPV6;
+  return address.kind() === "ipv4" || address.match(base, bits);
+}
+
+/** URL parsers write every form of an IPv4 address in four decimal parts. */
+function isAddress(text: string): boolean {
+  return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
+}
+
+function looksNumeric(entry: string): boolean {
+  return isAddress(entry.split("/", 1)[0] ?? "");
+}
+
+function rangeOf(entry: string): [Address, number] {
+  if (entry.includes("/")) return ipaddr.parseCIDR(entry);
+  const address = ipaddr.process(entry);
+  return [address, address.kind() === "ipv4" ? 32 : 128];
+}

@@ -1,0 +1,89 @@
+import { z } from "zod";
+
+/** AES-256-GCM: a nonce of 12 bytes, random each time, stands before what is sealed. */
+const ALGORITHM = "AES-GCM";
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+
+/** Says how a value was sealed, so that another way may come beside this one. */
+const VERSION = "v1.";
+
+/** The key that secrets are sealed under: MASTER_KEY, 32 bytes. */
+export type MasterKey = Uint8Array<ArrayBuffer>;
+
+/** MASTER_KEY as it stands in an environment. `name` begins the sentence of a wrong one. */
+export function masterKey(name = "") {
+  return z.string().transform((text, context): MasterKey => {
+    const key = /^[0-9a-f]{64}$/i.test(text) ? fromHex(text) : fromBase64(text);
+    if (key?.length === KEY_BYTES) return key;
+    const message = `${name}must be 32 bytes, as 64 hex digits or as base64: openssl rand -base64 32`;
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  });
+}
+
+/** A value cannot be opened: it was sealed under another key, or for another place, or is none. */
+export class SealError extends Error {
+  constructor(message: string, options: ErrorOptions = {}) {
+    super(message, options);
+    this.name = "SealError";
+  }
+}
+
+/**
+ * Seals a text so that only who has the key can read it, and only where it belongs.
+ * @param place what it belongs to, by `placeOf`: moved to another row it does not open
+ */
+export async function seal(key: MasterKey, text: string, place: string): Promise<string> {
+  const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
+  const sealed = await crypto.subtle.encrypt(paramsOf(nonce, place), await keyOf(key), bytesOf(text));
+  return VERSION + toBase64([...nonce, ...new Uint8Array(sealed)]);
+}
+
+/** The text that was sealed for this place. @throws SealError, which quotes nothing of it */
+export async function unseal(key: MasterKey, sealed: string, place: string): Promise<string> {
+  const bytes = sealed.startsWith(VERSION) ? fromBase64(sealed.slice(VERSION.length)) : null;
+  if (!bytes) throw new SealError("this is no sealed value");
+  const [nonce, rest] = [bytes.subarray(0, NONCE_BYTES), bytes.subarray(NONCE_BYTES)];
+  try {
+    const text = await crypto.subtle.decrypt(paramsOf(nonce, place), await keyOf(key), rest);
+    return new TextDecoder().decode(text);
+  } catch (cause) {
+    throw new SealError("it was sealed under another MASTER_KEY, or for another place", { cause });
+  }
+}
+
+/** Where a sealed value belongs: a field of a thing. */
+export function placeOf(id: string, field: string): string {
+  return `${id}/${field}`;
+}
+
+function paramsOf(iv: MasterKey, place: string) {
+  return { name: ALGORITHM, iv, additionalData: bytesOf(place) };
+}
+
+function keyOf(key: MasterKey): Promise<CryptoKey> {
+  return crypto.subtle.importKey("raw", key, ALGORITHM, false, ["encrypt", "decrypt"]);
+}
+
+function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(new TextEncoder().encode(text));
+}
+
+function fromHex(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length: text.length / 2 }, (_, i) =>
+    Number.parseInt(text.slice(2 * i, 2 * i + 2), 16),
+  );
+}
+
+function toBase64(bytes: readonly number[]): string {
+  return btoa(bytes.map((byte) => String.fromCharCode(byte)).join(""));
+}
+
+function fromBase64(text: string): Uint8Array<ArrayBuffer> | null {
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,42 @@
+/** Who is told of runs by webhook: keeps what it was told, and sometimes refuses, is slow, or never answers. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { Webhook } from "standardwebhooks";
+import { serveCounted } from "./counted-server.ts";
+import type { Counted } from "./counted-server.ts";
+import type { Random } from "./random.ts";
+
+/** One request under the id of a delivery. `signed`: its signature is good. */
+export type Told = { id: string; body: string; signed: boolean };
+
+export type Receiver = Counted & { secret: string; told: Told[] };
+
+export async function startReceiver(random: Random): Promise<Receiver> {
+  const secret = "told in confidence";
+  const webhook = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
+  const told: Told[] = [];
+  const isSigned = (body: string, headers: Record<string, string>): boolean => {
+    try {
+      webhook.verify(body, headers);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const server = await serveCounted(async ({ key, calm, headers }, body, response) => {
+    const flat = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
+    told.push({ id: key, body, signed: isSigned(body, flat) });
+    if (!calm && random.chance(0.12)) {
+      response.writeHead(503).end();
+      return "refused";
+    }
+    if (!calm && random.chance(0.04)) {
+      await sleep(2_000);
+      response.destroy();
+      return "cut";
+    }
+    await sleep(calm ? 2 : random.between(2, 150));
+    response.writeHead(204).end();
+    return "answered";
+  }, "webhook-id");
+  return { ...server, secret, told };
+}

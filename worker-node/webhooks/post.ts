@@ -1,0 +1,58 @@
+import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
+import { SealError, placeOf, unseal } from "../../shared/seal.ts";
+import type { MasterKey } from "../../shared/seal.ts";
+import type { DueDelivery } from "../../shared/store/sending.ts";
+import type { Egress } from "../tools/egress.ts";
+import { send } from "../tools/request.ts";
+import { bodyOf } from "./body.ts";
+import { headersOf } from "./headers.ts";
+import { REQUEST_LIMIT_MS, judgeAnswer, judgeFailure } from "./verdict.ts";
+import type { Verdict } from "./verdict.ts";
+
+/** Of an answer's body, which is read for the sake of the connection and of no interest. */
+const MAX_ANSWER_BYTES = 64 * 1024;
+
+/** How requests get out. `masterKey`: null where there is none; what has a secret is not sent then. */
+export type Outside = { egress: Egress; masterKey: MasterKey | null };
+
+/** Sends a delivery once. @throws the reason of `signal` when it is aborted; whatever else happens is a verdict */
+export async function post(
+  delivery: DueDelivery,
+  { egress, masterKey }: Outside,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const { delivery_id, failures } = delivery;
+  try {
+    const secret = await secretOf(delivery, masterKey);
+    const body = bodyOf(delivery);
+    const answer = await send(
+      {
+        url: new URL(delivery.url),
+        method: "POST",
+        headers: headersOf(delivery_id, body, secret, new Date()),
+        body,
+        timeoutMs: REQUEST_LIMIT_MS,
+        timeoutCode: "webhook_timeout",
+        maxBytes: MAX_ANSWER_BYTES,
+        excess: "is dropped",
+        signal,
+      },
+      egress,
+    );
+    return judgeAnswer(answer, failures, Math.random);
+  } catch (error) {
+    signal.throwIfAborted();
+    return judgeFailure(error, failures, Math.random);
+  }
+}
+
+/** What is to be signed is never sent unsigned: it waits for a worker that can, as long as it lives. */
+async function secretOf(
+  { run_id, secret }: DueDelivery,
+  masterKey: MasterKey | null,
+): Promise<string | null> {
+  if (secret === null) return null;
+  if (!masterKey)
+    throw new SealError("webhook_unsigned: this worker has no MASTER_KEY to open the secret with");
+  return unseal(masterKey, secret, placeOf(run_id, SECRET_FIELD));
+}
