@@ -167,7 +167,7 @@ function perform(world: World, each: Act): void {
     case "answer": {
       const asking = world.postgres.tables.waits.filter(({ answered_by }) => answered_by === null);
       const wait = asking[each.nth % Math.max(1, asking.length)];
-      if (wait) world.front.answer(wait.run_id, wait.wait_id);
+      if (wait) world.front.answer(wait.run_id);
       return;
     }
     case "limit": {

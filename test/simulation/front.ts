@@ -12,7 +12,6 @@ import type { CancelEnd } from "../../shared/store/cancel.ts";
 import { Process } from "./clock.ts";
 import * as statements from "./front-statements.ts";
 import { QueueOver } from "./ports.ts";
-import { YES } from "./programs.ts";
 import type { ProgramName } from "./programs.ts";
 import type { World } from "./world.ts";
 import type { RunRow } from "./tables.ts";
@@ -163,12 +162,17 @@ export class Front {
     });
   }
 
-  /** A person's answer, which one of several may win. */
-  answer(run: RunId, wait: string): void {
+  /** A person's answer to what is open when he looks, which one of several may win. */
+  answer(run: RunId): void {
     this.#request(`edge answer ${run}`, async (process, queue) => {
       const by = `key_${++this.#requests}`;
+      const wait = await this.#ask(process, "read", () => {
+        const waits = this.#world.postgres.tables.waitsOf(run);
+        return waits.find(({ answered_by }) => answered_by === null)?.wait_id;
+      });
+      if (wait === undefined) return;
       const outcome = await this.#ask(process, "answer", () =>
-        statements.answerWait(this.#world.postgres, run, wait, JSON.stringify(YES), by),
+        statements.answerWait(this.#world.postgres, run, wait, JSON.stringify({ by }), by),
       );
       if (outcome.is !== "answered") return;
       this.answered.set(`${run} ${wait}`, by);

@@ -102,23 +102,30 @@ function checkOutcome(row: RunRow, tables: Tables): string[] {
   const program = programOf(row.orchestration_id);
   const progress = fold(start({}).state, tables.entriesOf(row.run_id));
   if (row.status === "completed") {
-    const [state, due] = [JSON.stringify(progress.state), JSON.stringify(outputsOf(program))];
+    const { human_response: _, ...written } = progress.state;
+    const [state, due] = [JSON.stringify(written), JSON.stringify(outputsOf(program))];
     if (!program.outcomes.includes("completed")) return ["cannot have completed"];
-    return state === due ? checkAnswer(row, tables, "answered") : [`its steps wrote ${state}, not ${due}`];
+    return state === due ? checkAnswers(row, tables) : [`its steps wrote ${state}, not ${due}`];
   }
   if (row.status === "cancelled") return row.cancel_requested_at === null ? ["nobody cancelled it"] : [];
   const code = progress.end?.error?.code ?? "none";
-  if (code === "human_timeout") return checkAnswer(row, tables, "expired");
+  if (code === "human_timeout" && tables.waitsOf(row.run_id).at(-1)?.answered_by !== "deadline") {
+    return ["timed out, and its last question was not closed by its deadline"];
+  }
   return row.status !== "failed" || code === "poison" || program.outcomes.includes(code)
     ? []
     : [`failed as ${code}`];
 }
 
-/** A run goes on by an answer, or fails for want of one: what it did is what became of its last question. */
-function checkAnswer(row: RunRow, tables: Tables, due: "answered" | "expired"): string[] {
-  const last = tables.waitsOf(row.run_id).at(-1);
-  if (!last) return due === "expired" ? ["timed out, and asked nobody"] : [];
-  const became =
-    last.answered_by === "deadline" ? "expired" : last.answered_by === null ? "open" : "answered";
-  return became === due ? [] : [`its question is ${became}, it went on as ${due}`];
+/** Each visit goes on with the answer to its own question, and every answer that was taken is heard, once. */
+function checkAnswers(row: RunRow, tables: Tables): string[] {
+  const { history } = fold(start({}).state, tables.entriesOf(row.run_id));
+  const asked = history.filter(({ type }) => type === "human");
+  const heard = asked.map(({ visit, set }) => `${visit} ${JSON.stringify(set["human_response"])}`);
+  const given = tables
+    .waitsOf(row.run_id)
+    .filter(({ answer }) => answer !== null)
+    .map(({ wait_id, answer }) => `${wait_id.split(":")[1]} ${answer}`);
+  const [is, due] = [heard.toSorted().join(), given.toSorted().join()];
+  return is === due ? [] : [`its visits heard ${is}, and were answered ${due}`];
 }

@@ -185,7 +185,7 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
     "a deadline leaves its question open",
     { postgres: DeadlineLeavesOpen },
     lateAnswers,
-    /question is (open|answered), it went on as expired/,
+    /was not closed by its deadline/,
   ],
   ["a run is enqueued before its commit", { front: EnqueuesFirst }, history, /does not exist/],
   ["the list of the beat is not heard", { store: beatNotHeard }, history, /has not ended|still executes/],

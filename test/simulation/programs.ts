@@ -89,21 +89,22 @@ export const programs = {
     workMs: 8_000,
   },
   asks: {
+    // Two rounds: an answer to the first question is none to the second.
     steps: [
-      print("first", "human_response"),
+      { ...print("first", "asked"), max_iterations: 2 },
       {
-        id: "human_response",
+        id: "asked",
         type: "human",
         human_prompt: "Go on?",
         human_timeout_seconds: 9,
         output_key: "human_response",
-        next_step_id: "last",
+        max_iterations: 2,
+        next_step_id: "first",
       },
-      print("last"),
     ],
     outcomes: ["completed", "human_timeout"],
     usage: 0,
-    workMs: 10_000,
+    workMs: 20_000,
   },
   killer: {
     steps: [print("first", "killer"), tool("killer"), print("last")],
@@ -121,17 +122,13 @@ export function programOf(orchestration: string): Program {
   return found[1];
 }
 
-/** What a completed run's steps have written. */
+/** What a completed run's steps have written, but for what people have answered. */
 export function outputsOf({ steps }: Program): Record<string, unknown> {
-  const ids = steps.map((step) => ("id" in step ? String(step.id) : ""));
+  const ids = steps.flatMap((step) => ("id" in step && step.id !== "asked" ? [String(step.id)] : []));
   return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `said by ${id}`]));
 }
 
-/** What people answer. */
-export const YES = { yes: true };
-
 const outputs = new Map<string, unknown>([
-  ["human_response", YES],
   ["write", "one two three "],
   ["work", "one two three "],
   ...["fetch", "slow", "flaky"].map((name): [string, unknown] => [name, { found: name }]),

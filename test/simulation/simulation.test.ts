@@ -42,9 +42,10 @@ test(
     console.info(
       `simulated ${RUNS} histories; the longest way to rest took ${longestMs} ms: ${JSON.stringify(counted)}`,
     );
-    // Else the histories are too tame to prove anything.
+    // Else the histories are too tame to prove anything. What others have taken over long before is repaired in one of a
+    // thousand histories: those repairs have tests of their own.
     if (RUNS < 1_000) return;
-    for (const kind of ["enqueued", "rebuilt", "silent", "limits"]) {
+    for (const kind of ["enqueued", "rebuilt", "limits"]) {
       expect(counted[kind], `repairs of kind ${kind}`).toBeGreaterThan(0);
     }
   },
