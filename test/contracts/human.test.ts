@@ -19,6 +19,8 @@ test.each([
   [select, "Approve", "must be one of approve, reject"],
   [select, ["approve"], "must be one of approve, reject"],
   [{ type: "select" }, "anything", null],
+  [{ type: "date" }, 5, "must be text"],
+  [{ type: "files" }, [{ name: "a" }], null],
   [select, null, null],
   [{ ...select, required: true }, "", "is required"],
   [{ required: true }, undefined, "is required"],

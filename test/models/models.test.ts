@@ -253,6 +253,25 @@ test("a provider that says nothing any more, before its answer or in the middle,
   talks.close();
 });
 
+// Red when: only what the SDK makes something of is heard.
+test("a provider that thinks for long, and says so by pings, is not given up", async () => {
+  const pings = await serve("", (response) => {
+    let said = 0;
+    const timer = setInterval(() => {
+      said += 1;
+      if (said < 8) response.write('event: ping\ndata: {"type":"ping"}\n\n');
+      else response.end(anthropicBegins);
+    }, 100);
+    response.once("close", () => clearInterval(timer));
+  });
+  const settings = { ANTHROPIC_API_KEY: "k", ANTHROPIC_BASE_URL: pings.url };
+  // It is heard to the end of its stream, which comes too early.
+  await expect(ask("claude-haiku-4-5", { settings, silenceMs: 500 })).rejects.toMatchObject({
+    code: "model_cut",
+  });
+  pings.close();
+});
+
 test("an answer that was cut off at the output limit, or withheld, is no answer", async () => {
   mock.onMessage("hello", { content: "half of", finishReason: "length" });
   await expect(ask("gpt-4.1")).rejects.toMatchObject({ name: "TerminalError", code: "output_limit" });

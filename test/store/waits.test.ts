@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { flush } from "../../shared/store/flush.ts";
-import { answerWait } from "../../shared/store/waits.ts";
+import { answerWait, readWaits } from "../../shared/store/waits.ts";
 import { endOf, parkOf, waitFor, waitsOf } from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
@@ -47,6 +47,24 @@ describe("a park", () => {
     expect(await answer(run.run_id, "soon")).toMatchObject({ is: "taken", by: "deadline" });
     await answer(run.run_id, "late");
     expect(await states(run.run_id)).toEqual(["late answered", "soon expired"]);
+  });
+
+  // Red when: who asks for one wait gets them all: a loop's answers would be read again with each of its rounds.
+  test("finds what it asks for, and closes nothing else", async () => {
+    const run = await store.running();
+    await flush(store.sql, [
+      parkOf(
+        run,
+        ["w1", "w2"].map((id) => waitFor(id, { deadline_ms: 1_000 })),
+      ),
+    ]);
+    await store.sql`update waits set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
+    expect(await readWaits(store.sql, run.run_id, ["w1", "w9"])).toMatchObject([
+      { wait_id: "w1", state: "expired" },
+    ]);
+    const open =
+      await store.sql`select wait_id from waits where run_id = ${run.run_id} and answered_at is null`;
+    expect(open).toEqual([{ wait_id: "w2" }]);
   });
 
   // Red when: an answer that comes between the deadline and the look at it is not kept.

@@ -26,6 +26,17 @@ test("what is large is kept as an object, and read back as it was", async () => 
   expect(await loadValue(store, out["text"] ?? null, "acme")).toBe(large("x"));
 });
 
+// Red when: two who ask for it at once put it twice.
+test("what is large under two names is kept once", async () => {
+  const store = memory();
+  const out = await new LargeValues(store, "acme/run_1/a/1.1").outOf({
+    verdict: large("x"),
+    said: large("x"),
+  });
+  expect(out["said"]).toEqual(out["verdict"]);
+  expect(store.objects.size).toBe(1);
+});
+
 // Red when: the key is made of the name alone, so that the second lies over the first.
 test("a response does not lie over a state key of the same name", async () => {
   const store = memory();

@@ -18,6 +18,7 @@ export type ModelEnv = {
 };
 
 type Remote = Exclude<Provider, "demo">;
+type Fetch = typeof globalThis.fetch;
 
 /** Model used where none is named, by provider, in the order in which a key is looked for. */
 const defaults: [Remote, string][] = [
@@ -27,36 +28,42 @@ const defaults: [Remote, string][] = [
 ];
 
 // A provider's package is loaded when it is first asked: together they take longer to import than the rest of a worker.
-const open: { [Name in Remote]: (env: ModelEnv, model: string) => Promise<LanguageModel> } = {
-  openai: async (env, model) => {
+const open: { [Name in Remote]: (env: ModelEnv, model: string, fetch: Fetch) => Promise<LanguageModel> } = {
+  openai: async (env, model, fetch) => {
     const { createOpenAI } = await import("@ai-sdk/openai");
-    const settings = { apiKey: required(env.OPENAI_API_KEY, "OPENAI_API_KEY"), ...base(env.OPENAI_BASE_URL) };
+    const settings = {
+      apiKey: required(env.OPENAI_API_KEY, "OPENAI_API_KEY"),
+      ...base(env.OPENAI_BASE_URL),
+      fetch,
+    };
     // Chat completions, not the newer Responses: gateways behind OPENAI_BASE_URL speak the former.
     return createOpenAI(settings).chat(model);
   },
-  anthropic: async (env, model) => {
+  anthropic: async (env, model, fetch) => {
     const { createAnthropic } = await import("@ai-sdk/anthropic");
     const settings = {
       apiKey: required(env.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY"),
       ...base(env.ANTHROPIC_BASE_URL),
+      fetch,
     };
     return createAnthropic(settings)(model);
   },
-  google: async (env, model) => {
+  google: async (env, model, fetch) => {
     const { createGoogleGenerativeAI } = await import("@ai-sdk/google");
     const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY");
-    return createGoogleGenerativeAI({ apiKey, ...base(env.GOOGLE_BASE_URL) })(model);
+    return createGoogleGenerativeAI({ apiKey, ...base(env.GOOGLE_BASE_URL), fetch })(model);
   },
-  "openai-compatible": (env, model) =>
+  "openai-compatible": (env, model, fetch) =>
     compatible(
       "openai-compatible",
       required(env.OPENAI_COMPATIBLE_BASE_URL, "OPENAI_COMPATIBLE_BASE_URL"),
       env.OPENAI_COMPATIBLE_API_KEY,
       model,
+      fetch,
     ),
-  ollama: (env, model) => {
+  ollama: (env, model, fetch) => {
     const root = (env.OLLAMA_BASE_URL ?? "http://localhost:11434").replace(/\/+$/, "");
-    return compatible("ollama", root.endsWith("/v1") ? root : `${root}/v1`, undefined, model);
+    return compatible("ollama", root.endsWith("/v1") ? root : `${root}/v1`, undefined, model, fetch);
   },
 };
 
@@ -65,18 +72,33 @@ async function compatible(
   baseURL: string,
   apiKey: string | undefined,
   model: string,
+  fetch: Fetch,
 ): Promise<LanguageModel> {
   const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
   const key = apiKey === undefined || apiKey === "" ? {} : { apiKey };
-  return createOpenAICompatible({ name, baseURL, includeUsage: true, ...key })(model);
+  return createOpenAICompatible({ name, baseURL, includeUsage: true, ...key, fetch })(model);
 }
 
-/** Opens a model at its provider. A missing setting is a TerminalError `model_not_configured` that names it. */
+/**
+ * Opens a model at its provider. A missing setting is a TerminalError `model_not_configured` that names it.
+ * @param heard called with all that comes from the provider, also with what the SDK makes nothing of, such as a ping
+ */
 export function openModel(
   env: ModelEnv,
   { provider, model }: ModelName & { provider: Remote },
+  heard: () => void,
 ): Promise<LanguageModel> {
-  return open[provider](env, model);
+  return open[provider](env, model, async (...request) => {
+    const answer = await fetch(...request);
+    heard();
+    const ears = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(bytes, controller) {
+        heard();
+        controller.enqueue(bytes);
+      },
+    });
+    return new Response(answer.body?.pipeThrough(ears) ?? null, answer);
+  });
 }
 
 /** The model for steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the scripted one. */

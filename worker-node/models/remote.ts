@@ -46,14 +46,13 @@ export async function generateRemote(
   }
 }
 
-/** @param heard called with everything that comes from the provider */
 async function stream(
   env: ModelEnv,
   name: RemoteName,
   request: ModelRequest,
   heard: () => void,
 ): Promise<ModelAnswer> {
-  const model = await openModel(env, name);
+  const model = await openModel(env, name, heard);
   const sdk = await loadSdk();
   const result = sdk.streamText({
     model,
@@ -63,8 +62,6 @@ async function stream(
     ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
     headers: { "Idempotency-Key": request.effectKey },
     maxRetries: 0,
-    // Also what the SDK makes nothing of, such as a ping, is heard.
-    includeRawChunks: true,
     abortSignal: request.signal,
     // Errors come out of the stream; the default would print them.
     onError: () => {},
@@ -72,7 +69,6 @@ async function stream(
   let text = "";
   const calls: ToolCall[] = [];
   for await (const part of result.fullStream) {
-    heard();
     switch (part.type) {
       case "text-delta":
         text += part.text;
