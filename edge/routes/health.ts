@@ -14,6 +14,8 @@ const Stuck = z.object({
   unclaimed: z.number().int(),
   /** Lanes with due runs and without a worker that could take them. */
   no_worker: z.array(z.object({ lane: Lane, runs: z.number().int() })),
+  /** Webhooks that have been due for a minute, and that no worker sends. */
+  untold: z.number().int(),
 });
 
 const Health = z

@@ -113,6 +113,8 @@ export type Stuck = {
    * which they all come to be, as others are claimed.
    */
   no_worker: { lane: Lane; runs: number }[];
+  /** Deliveries of webhooks that have been due for more than 60 s: no worker sends them. */
+  untold: number;
 };
 
 /** Counts by the partial indexes on what runs and what is due: the cost does not grow with the backlog. */
@@ -133,7 +135,10 @@ export async function readStuck(sql: Sql): Promise<Stuck> {
           select lane from runs where status in ('queued', 'paused') and wake_at <= now()
           order by wake_at, run_id limit 1000) due
         where not exists (select from (${liveWorkers(sql)}) l where due.lane = any(l.lanes))
-        group by due.lane) d) as no_worker`;
+        group by due.lane) d) as no_worker,
+      (select count(*)::int from (
+        select from webhook_deliveries where done_at is null and next_at < now() - interval '60 seconds'
+        limit 1000) e) as untold`;
   if (!row) throw new Error("a select without from answered no row");
   return row;
 }

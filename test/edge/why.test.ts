@@ -264,7 +264,7 @@ test("/health counts what does not move, without a key", async () => {
     const { sql } = app.world;
     const stuck = async () =>
       z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
-    expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [] });
+    expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 });
     const [overdue, silent] = [
       await Life.begin(sql, await startRun(app)),
       await Life.begin(sql, await startRun(app)),
@@ -273,7 +273,7 @@ test("/health counts what does not move, without a key", async () => {
     await sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${overdue.run}`;
     await sql`update workers set beat_at = now() - interval '61 seconds' where incarnation = ${silent.owner}`;
     await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${unclaimed}`;
-    expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1, no_worker: [] });
+    expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1, no_worker: [], untold: 0 });
     // Red when: a lane is looked for among all workers, or what is not due yet counts as well.
     const [later, mail] = [await startRun(app), await startRun(app)];
     await sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${later}`;
@@ -285,6 +285,15 @@ test("/health counts what does not move, without a key", async () => {
       { lane: "default", runs: 1 },
       { lane: "mail", runs: 1 },
     ]);
+    // Red when: what was told counts, or what has been due for less than a minute.
+    await sql`
+      insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens, cost_micro_usd, next_at,
+        done_at, outcome)
+      select 'whd_' || seq, 'run_1', seq, 'acme', 'orch', 'run.failed', 'https://example.com/', 'failed', 0, 0, next_at, done_at,
+        case when done_at is not null then 'delivered' end
+      from (values (1, now() - interval '61 seconds', null), (2, now() - interval '50 seconds', null), (3, null, now()))
+        as v(seq, next_at, done_at)`;
+    expect((await stuck()).untold).toBe(1);
   } finally {
     await app.stop();
   }
