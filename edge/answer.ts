@@ -6,8 +6,9 @@ import type { Principal } from "../shared/contracts/tenant.ts";
 import { AppError } from "../shared/errors.ts";
 import { scoreOf } from "../shared/queue/queue.ts";
 import type { RunRow } from "../shared/store/runs.ts";
-import { answerWait, openQuestions } from "../shared/store/waits.ts";
-import type { AnswerOutcome, Question } from "../shared/store/waits.ts";
+import type { Sql } from "../shared/store/sql.ts";
+import { answerWait, openQuestions, whyNotOpen } from "../shared/store/waits.ts";
+import type { Question, Unanswered } from "../shared/store/waits.ts";
 import { log } from "./log.ts";
 import { findRun } from "./run-view.ts";
 import type { Services } from "./services.ts";
@@ -33,11 +34,13 @@ export async function answer(
   response: JsonObject,
 ): Promise<{ replayed: boolean }> {
   const run = await findRun(sql, principal, runId);
-  const question = choose(await openQuestions(sql, runId), named, run);
-  requireFit(question, response);
+  const question = await findQuestion(sql, run, named);
+  if ("wait_id" in question) requireFit(question, response);
   const text = JSON.stringify(response);
-  const waitId = question?.wait_id ?? named.questionId ?? "";
-  const outcome = await answerWait(sql, principal.tenant, runId, waitId, text, principal.key_id);
+  const outcome =
+    "wait_id" in question
+      ? await answerWait(sql, principal.tenant, runId, question.wait_id, text, principal.key_id)
+      : question;
   if (outcome.is !== "answered") {
     if (isSame(outcome, named, principal.key_id, text)) return { replayed: true };
     throw notAnswered(outcome, run);
@@ -53,7 +56,19 @@ export async function answer(
   return { replayed: false };
 }
 
-/** The open question that is meant; null: one that is named and not open, of which Postgres knows more. */
+/** The open question that is meant, or why one that is named is not open. Only what was read here is ever answered. */
+async function findQuestion(sql: Sql, run: RunRow, named: Named): Promise<Question | Unanswered> {
+  // Twice: it may be asked between the look at all that are open and the look at why it is not.
+  for (let tries = 0; tries < 2; tries++) {
+    const question = choose(await openQuestions(sql, run.run_id), named, run);
+    if (question) return question;
+    const why = await whyNotOpen(sql, null, run.run_id, named.questionId ?? "");
+    if (why) return why;
+  }
+  return { is: "unknown" };
+}
+
+/** The open question that is meant; null: it is named, and not open. */
 function choose(open: readonly Question[], { questionId, stepId }: Named, run: RunRow): Question | null {
   if (questionId !== null) return open.find(({ wait_id }) => wait_id === questionId) ?? null;
   if (TERMINAL.has(run.status)) throw finished(run);
@@ -72,15 +87,15 @@ function choose(open: readonly Question[], { questionId, stepId }: Named, run: R
   return question;
 }
 
-function requireFit(question: Question | null, response: JsonObject): void {
-  const fields = answerErrors(question?.fields ?? [], response);
+function requireFit(question: Question, response: JsonObject): void {
+  const fields = answerErrors(question.fields, response);
   if (fields.length === 0) return;
   const detail = `Not valid: ${fields.map(({ path, message }) => `${path} ${message}`).join("; ")}.`;
   throw new AppError("invalid", detail, { fields });
 }
 
 /** Is it the answer that was taken, once more? */
-function isSame(outcome: AnswerOutcome, { questionId }: Named, by: string, text: string): boolean {
+function isSame(outcome: Unanswered, { questionId }: Named, by: string, text: string): boolean {
   return questionId !== null && outcome.is === "taken" && outcome.by === by && outcome.answer === text;
 }
 
@@ -88,7 +103,7 @@ function finished({ status }: Pick<RunRow, "status">): AppError {
   return new AppError("run_finished", `The run is ${status}; nobody waits for an answer any more.`);
 }
 
-function notAnswered(outcome: Exclude<AnswerOutcome, { is: "answered" }>, run: RunRow): AppError {
+function notAnswered(outcome: Unanswered, run: RunRow): AppError {
   switch (outcome.is) {
     case "taken":
       return new AppError("conflict", "The question was answered by somebody else, or its time is over.");

@@ -1,5 +1,5 @@
-/** HMAC-SHA256 of a text, in hex. */
-export async function sign(secret: string, text: string): Promise<string> {
+/** HMAC-SHA256 of a text, in hex. The secret is text, or a key of bytes. */
+export async function sign(secret: string | Uint8Array<ArrayBuffer>, text: string): Promise<string> {
   const mac = await crypto.subtle.sign("HMAC", await keyOf(secret), bytesOf(text));
   return Array.from(new Uint8Array(mac), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -11,9 +11,15 @@ export async function verify(secret: string, text: string, hex: string): Promise
   return crypto.subtle.verify("HMAC", await keyOf(secret), mac, bytesOf(text));
 }
 
-function keyOf(secret: string): Promise<CryptoKey> {
+function keyOf(secret: string | Uint8Array<ArrayBuffer>): Promise<CryptoKey> {
   const algorithm = { name: "HMAC", hash: "SHA-256" };
-  return crypto.subtle.importKey("raw", bytesOf(secret), algorithm, false, ["sign", "verify"]);
+  return crypto.subtle.importKey(
+    "raw",
+    typeof secret === "string" ? bytesOf(secret) : secret,
+    algorithm,
+    false,
+    ["sign", "verify"],
+  );
 }
 
 function bytesOf(text: string): Uint8Array<ArrayBuffer> {

@@ -18,7 +18,8 @@ create table webhook_deliveries (
                     check (type in ('run.completed', 'run.failed', 'run.cancelled', 'run.waiting')),
   url               text not null,
   -- One slow receiver holds no others back: they are taken in turns.
-  host              text not null generated always as (split_part(url, '/', 3)) stored,
+  -- Bounded, as it stands in an index: no URL may keep a run from ending.
+  host              text not null generated always as (left(split_part(url, '/', 3), 255)) stored,
   secret            text,
   status            text not null,
   tokens            bigint not null,
@@ -48,4 +49,7 @@ create index webhook_deliveries_due on webhook_deliveries (next_at) where done_a
 -- The receivers that something is still to be sent to, and for each of them what is due first.
 create index webhook_deliveries_by_receiver on webhook_deliveries (tenant_id, host, next_at) where done_at is null;
 create index webhook_deliveries_by_tenant on webhook_deliveries (tenant_id, created_at, delivery_id);
+-- What an operator looks for, among all that was delivered.
+create index webhook_deliveries_failed on webhook_deliveries (outcome, created_at, delivery_id)
+  where outcome in ('rejected', 'expired');
 create index webhook_deliveries_created on webhook_deliveries (created_at, delivery_id);

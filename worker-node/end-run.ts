@@ -4,6 +4,7 @@ import type { Checkpoint, EndRecord, Usage } from "../shared/contracts/journal.t
 import type { Json } from "../shared/contracts/json.ts";
 import type { RunError } from "../shared/contracts/run.ts";
 import { endEvents } from "../shared/journal/ending.ts";
+import { start } from "../shared/journal/fold.ts";
 import type { Progress } from "../shared/journal/fold.ts";
 import { log, messageOf } from "../shared/log.ts";
 import type { ClaimedRun } from "../shared/store/claim.ts";
@@ -50,8 +51,8 @@ export type FailureParts = Pick<EndParts, "events" | "usage"> & {
  * Ends a run with its last entry: the last step's result if it is still to be committed, the events that close it, and
  * with a failure its dead letter.
  *
- * An end that Postgres will never take becomes a failure that says so, without the result that was in it. Throws a
- * Stop (`lost`) when the run is another's.
+ * An end that Postgres will never take becomes a failure that says so, without the result that was in it; and that, if it
+ * is not taken either, one that tells nothing of the run but that. Throws a Stop (`lost`) when the run is another's.
  */
 export async function endRun(
   standing: Standing,
@@ -86,8 +87,13 @@ export async function endRun(
   });
   if (outcome.is === "committed") return { is: "ended" };
   if (outcome.is !== "rejected") return { is: "dropped" };
-  if (status === "failed") throw new Error(`the end of ${run.run_id} cannot be stored: ${outcome.message}`);
-  return failRun(standing, { code: "result_rejected", message: outcome.message, step_id: null });
+  const rejected = { code: "result_rejected", message: outcome.message, step_id: null };
+  if (status !== "failed") return failRun(standing, rejected);
+  if (standing.steps.length === 0 && untold.length === 0) {
+    throw new Error(`the end of ${run.run_id} cannot be stored: ${outcome.message}`);
+  }
+  // Whatever it was that Postgres does not take: a run that cannot end would be executed, and paid for, again and again.
+  return failRun({ ...standing, steps: [], progress: start({}), untold: [] }, rejected);
 }
 
 /** Ends a run in failure, with a dead letter that tells operators more than clients are told. */

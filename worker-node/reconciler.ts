@@ -2,6 +2,7 @@ import { log, messageOf } from "../shared/log.ts";
 import { ColdError } from "../shared/queue/queue.ts";
 import { DueWalk } from "./repairs/due-walk.ts";
 import { indexShards } from "./repairs/index-shards.ts";
+import { OldRows } from "./repairs/old-rows.ts";
 import { RingWalk, pushChangedLimits } from "./repairs/limits.ts";
 import type { RepairParts, Repairs } from "./repairs/parts.ts";
 import { StrayWalk } from "./repairs/stray-walk.ts";
@@ -30,6 +31,7 @@ export class Reconciler {
   };
   readonly #parts: RepairParts;
   readonly #takeBack: TakeBack;
+  readonly #oldRows: OldRows;
   readonly #dueWalk: DueWalk;
   readonly #ringWalk: RingWalk;
   readonly #strayWalk: StrayWalk;
@@ -47,6 +49,7 @@ export class Reconciler {
   constructor(parts: Omit<RepairParts, "repairs">) {
     this.#parts = { ...parts, repairs: this.repairs };
     this.#takeBack = new TakeBack(this.#parts);
+    this.#oldRows = new OldRows(this.#parts);
     this.#dueWalk = new DueWalk(this.#parts);
     this.#ringWalk = new RingWalk(this.#parts);
     this.#strayWalk = new StrayWalk(this.#parts);
@@ -91,6 +94,7 @@ export class Reconciler {
       const taken = await this.#takeLock("reconciler", LOCK_MS);
       if (taken) await this.#takeBack.pass();
       mine = taken;
+      if (taken) await this.#oldRows.pass();
     } finally {
       if (!mine) this.#takeBack.forget();
     }

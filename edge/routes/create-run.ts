@@ -11,6 +11,7 @@ import type { Api, ApiEnv } from "../api.ts";
 import type { Config } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { needs, tenantOf } from "../middleware/principal.ts";
+import { sign } from "../hmac.ts";
 import { invalidFields } from "../problem.ts";
 import { RunAccepted, acceptedOf } from "../run-accepted.ts";
 import { webhookOf } from "../webhook-request.ts";
@@ -136,9 +137,16 @@ async function toRun(
     metadata: JSON.stringify(body.metadata ?? {}),
     delay_ms: 0,
     idempotency_key: key,
-    request_hash: key === null ? null : await hashOf(JSON.stringify([id, body])),
+    request_hash: key === null ? null : await hashOf(JSON.stringify([id, await withoutSecret(body, config)])),
     ...(await webhookOf(body, run, config)),
   };
+}
+
+/** The body with a mark in place of its secret that nobody without MASTER_KEY can try guesses on. */
+async function withoutSecret(body: RunRequest, { MASTER_KEY }: Config): Promise<object> {
+  const { webhook_secret } = body;
+  if (!MASTER_KEY || !webhook_secret) return body;
+  return { ...body, webhook_secret: await sign(MASTER_KEY, webhook_secret) };
 }
 
 async function hashOf(text: string): Promise<string> {

@@ -18,7 +18,11 @@ const ResumeRequest = z
       "must be an object or text",
     ),
     /** As the status and the event `human_input_required` tell it. */
-    question_id: z.string().max(500).nullish(),
+    question_id: z
+      .string()
+      .max(500)
+      .regex(/^[^\p{Cc}]*$/u, "must not hold control characters")
+      .nullish(),
     step_id: DefinitionId.nullish(),
   })
   .meta({ id: "ResumeRequest" });

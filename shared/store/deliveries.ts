@@ -66,6 +66,14 @@ export type DeliveryFilter = {
   outcome: DeliveryOutcome | "pending" | null;
 };
 
+/** In so many words: a parameter would hide from Postgres which of its partial indexes fits. */
+const isOutcome = (sql: Sql) => ({
+  pending: sql`and done_at is null`,
+  delivered: sql`and outcome = 'delivered'`,
+  rejected: sql`and outcome = 'rejected'`,
+  expired: sql`and outcome = 'expired'`,
+});
+
 /** A page of deliveries, the newest first; older than `before` (null: from the start). */
 export async function listDeliveries(
   sql: Sql,
@@ -80,7 +88,7 @@ export async function listDeliveries(
     where true
       ${tenant === null ? sql`` : sql`and tenant_id = ${tenant}`}
       ${run === null ? sql`` : sql`and run_id = ${run}`}
-      ${outcome === null ? sql`` : outcome === "pending" ? sql`and outcome is null` : sql`and outcome = ${outcome}`}
+      ${outcome === null ? sql`` : isOutcome(sql)[outcome]}
       ${
         before === null
           ? sql``
@@ -92,14 +100,14 @@ export async function listDeliveries(
 }
 
 /**
- * Makes a delivery of a tenant (null: of any) due again, with 24 hours of its own. One that is being sent at this moment
- * is left to its sender, who has the new time. Null when there is none.
+ * Makes a delivery of a tenant (null: of any) due again, with 24 hours of its own. Null when there is none.
+ *
+ * One that is being sent at this moment is sent once more: what its sender hears is about what was before.
  */
 export async function redeliver(sql: Sql, tenant: TenantId | null, id: string): Promise<DeliveryRow | null> {
   const [row] = await sql`
     update webhook_deliveries set outcome = null, done_at = null, failures = 0,
-      expires_at = now() + interval '24 hours',
-      next_at = case when sending then next_at else now() end
+      expires_at = now() + interval '24 hours', next_at = now(), sending = false, tries = tries + 1
     where delivery_id = ${id} and (${tenant}::text is null or tenant_id = ${tenant})
     returning ${columns(sql)}`;
   return row ? DeliveryRow.parse(row) : null;

@@ -190,12 +190,15 @@ export async function withoutWakeup(sql: Sql): Promise<number> {
   return row?.n ?? 0;
 }
 
+/** Rows of a kind that one call deletes. */
+const FORGOTTEN_AT_ONCE = 10_000;
+
 /**
  * Deletes what nobody needs any more: worker rows that have been silent for a day, idempotency keys that are dead,
- * deliveries that have been done for 30 days.
+ * deliveries that have been done for 30 days. True: there may be more of it.
  */
-export async function forgetOld(sql: Sql): Promise<void> {
-  await sql`
+export async function forgetOld(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ most: number }[]>`
     with workers_gone as (
       delete from workers w where beat_at < now() - interval '1 day'
         and not exists (select from runs r where r.owner = w.incarnation and r.status = 'running')
@@ -203,9 +206,14 @@ export async function forgetOld(sql: Sql): Promise<void> {
       delete from webhook_deliveries where delivery_id in (
         select delivery_id from webhook_deliveries
         where created_at < now() - interval '30 days' and done_at < now() - interval '30 days'
-        order by created_at limit 10000)
+        order by created_at limit ${FORGOTTEN_AT_ONCE})
+      returning 1
+    ), keys_gone as (
+      delete from idempotency_keys where (tenant_id, key) in (
+        select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
+        order by created_at limit ${FORGOTTEN_AT_ONCE})
+      returning 1
     )
-    delete from idempotency_keys where (tenant_id, key) in (
-      select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
-      order by created_at limit 10000)`;
+    select greatest((select count(*) from deliveries_gone), (select count(*) from keys_gone))::int as most`;
+  return (row?.most ?? 0) >= FORGOTTEN_AT_ONCE;
 }

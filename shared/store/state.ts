@@ -136,10 +136,7 @@ const verbs = {
     },
   ),
   countDue: verb(z.tuple([]), z.object({ due: z.number(), overdue: z.number() }), countDue),
-  forgetOld: verb(z.tuple([]), nothing, async (sql) => {
-    await forgetOld(sql);
-    return null;
-  }),
+  forgetOld: verb(z.tuple([]), z.boolean(), forgetOld),
 };
 
 type Verbs = typeof verbs;

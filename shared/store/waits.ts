@@ -57,8 +57,8 @@ const Answered = z.object({
 });
 
 /** What became of an answer. `taken`: somebody's was first, with this text. */
-export type AnswerOutcome =
-  | { is: "answered"; run: z.infer<typeof Answered> }
+export type AnswerOutcome = { is: "answered"; run: z.infer<typeof Answered> } | Unanswered;
+export type Unanswered =
   | { is: "taken"; by: string | null; answer: string | null }
   | { is: "ended" | "unknown" };
 
@@ -93,19 +93,19 @@ export async function answerWait(
       returning r.run_id, r.tenant_id, r.status, r.owner, r.lane, r.priority,
         floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms`;
     if (row) return { is: "answered", run: Answered.parse(row) };
-    const why = await lookWhy(sql, tenant, run, waitId);
+    const why = await whyNotOpen(sql, tenant, run, waitId);
     if (why) return why;
   }
   return { is: "unknown" };
 }
 
-/** Why a wait cannot be answered; null: it can by now. */
-async function lookWhy(
+/** Why a wait of a tenant's run (null: of any) cannot be answered; null: it can by now. */
+export async function whyNotOpen(
   sql: Sql,
   tenant: TenantId | null,
   run: RunId,
   waitId: string,
-): Promise<AnswerOutcome | null> {
+): Promise<Unanswered | null> {
   const [wait] = await sql<{ ended: boolean; taken: boolean; by: string | null; answer: string | null }[]>`
     select r.ended_at is not null as ended, w.answered_at is not null as taken, w.answered_by as by, w.answer
     from waits w join runs r using (run_id)

@@ -168,6 +168,21 @@ describe("a run that asks a person", () => {
     expect((await resume(run, { ...named, question_id: "ask:9" })).status).toBe(409);
   });
 
+  // Red when: what is named is answered though it was not read: without its form, or a wait that is no person's.
+  test("takes no answer to what it has not asked a person", async () => {
+    const { run } = await asking();
+    const child = RunId.parse("run_0000000000ff_1800000000000");
+    await app.world.sql`
+      insert into waits (run_id, wait_id, step_id, kind, child_run_id) values (${run}, 'child:1', 'c', 'child', ${child})`;
+    const forged = await resume(run, { response: { status: "completed" }, question_id: "child:1" });
+    expect([forged.status, (await bodyOf(forged)).code]).toEqual([409, "not_waiting"]);
+    expect((await resume(run, { ...approve, question_id: "ask:7" })).status).toBe(409);
+    expect((await resume(run, { ...approve, question_id: "a\u0000b" })).status).toBe(422);
+    const open = await app.world
+      .sql`select wait_id from waits where run_id = ${run} and answered_at is null order by wait_id`;
+    expect(open).toEqual([{ wait_id: "ask:1" }, { wait_id: "child:1" }]);
+  });
+
   test("in several steps wants to hear which is meant", async () => {
     const { run } = await asking(["one", "two"]);
     const unnamed = await resume(run, approve);

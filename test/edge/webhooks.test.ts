@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
@@ -72,6 +73,29 @@ describe("a request to run", () => {
     for (const webhook_url of ["http://10.1.2.3/", "http://localhost:1/", "https://1.1.1.1/"]) {
       expect((await app.call("POST", RUN, { body: { webhook_url } })).status).toBe(202);
     }
+  });
+
+  // Red when: lengths are those of the text as it came: an index would refuse the host, and with it the run's end.
+  test.each([
+    ["a host of many characters that are no ASCII", `https://${"\u4e2d\u56fd".repeat(300)}.example.com/`],
+    ["a path of many characters that are no ASCII", `https://example.com/${"\u4e2d".repeat(1_000)}`],
+  ])("with %s is refused", async (_what, webhook_url) => {
+    const [status, problem] = await refused({ webhook_url });
+    expect(status).toBe(422);
+    expect(problem).toMatchObject({ errors: [{ path: "webhook_url" }] });
+  });
+
+  // Red when: what is kept of a request tells whoever reads the tables whether he has guessed the secret.
+  test("leaves nothing behind by which its secret can be tried", async () => {
+    const headers = { "idempotency-key": "hook-2" };
+    const body = { message: "hi", webhook_url: HOOK, webhook_secret: SECRET };
+    await app.call("POST", RUN, { body, headers });
+    const [row] = await app.world.sql`select request_hash from idempotency_keys where key = 'hook-2'`;
+    const guess = createHash("sha256")
+      .update(JSON.stringify(["orch_smoke", body]))
+      .digest("hex");
+    expect(row?.["request_hash"]).toMatch(/^[0-9a-f]{64}$/);
+    expect(row?.["request_hash"]).not.toBe(guess);
   });
 
   // Red when: the secret that is sealed anew each time is part of what is compared.
@@ -195,13 +219,16 @@ describe("deliveries", () => {
     expect(row?.["renewed"]).toBe(true);
   });
 
-  // Red when: what is being sent is made due: two would send it at once.
-  test("that are being sent at this moment are left to their sender", async () => {
+  // Red when: what its sender hears of what was before ends it: the receiver was mended meanwhile.
+  test("that are being sent at this moment are sent once more, whatever comes of that", async () => {
     const id = await told("sending");
-    await claimDeliveries(app.world.sql, 100, [], null);
+    const { sql } = app.world;
+    const [sent] = (await claimDeliveries(sql, 100, [], null)).deliveries;
     expect((await app.call("POST", `/scale/webhooks/${id}/redeliver`)).status).toBe(202);
-    const { deliveries } = await claimDeliveries(app.world.sql, 100, [], null);
-    expect(deliveries).toEqual([]);
+    const late = { delivery_id: id, tries: sent?.tries ?? 0, retry_ms: 0, status: 404, error: "no" };
+    expect(await saveTry(sql, { ...late, outcome: "rejected" })).toBe("lost");
+    const { deliveries } = await claimDeliveries(sql, 100, [], null);
+    expect(deliveries.map(({ delivery_id }) => delivery_id)).toEqual([id]);
   });
 
   test("of another tenant do not exist, and only an admin's key sees any", async () => {

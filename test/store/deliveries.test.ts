@@ -287,8 +287,18 @@ test("what has been done for 30 days is forgotten", async () => {
   await store.sql`update webhook_deliveries set created_at = now() - interval '31 days'`;
   await store.sql`update webhook_deliveries set ${done} where delivery_id <> ${open ?? ""}`;
   await store.sql`update webhook_deliveries set done_at = created_at where delivery_id = ${old ?? ""}`;
-  await forgetOld(store.sql);
+  expect(await forgetOld(store.sql)).toBe(false);
   expect((await rows()).map((row) => row["delivery_id"])).toEqual([young, open]);
+});
+
+// Red when: a page is all that is ever deleted, however much more there is.
+test("who forgets what is old says when there is more of it", async () => {
+  await store.sql`
+    insert into idempotency_keys (tenant_id, key, request_hash, run_id, created_at)
+    select 'acme', 'k' || i, 'h', 'run_1', now() - interval '25 hours' from generate_series(1, 10001) i`;
+  expect(await forgetOld(store.sql)).toBe(true);
+  expect(await forgetOld(store.sql)).toBe(false);
+  expect(await store.sql`select from idempotency_keys where request_hash = 'h'`).toHaveLength(0);
 });
 
 // Red when: the constraint is dropped.

@@ -310,6 +310,22 @@ test("what a model answered in a try that failed is charged with the entry that 
   expect(truth.of(run.run_id).flatMap((entry) => entry.usage)).toEqual([{ call: "try.1.1", ...usage }]);
 });
 
+// Red when: a run whose end Postgres does not take is executed again and again, as nothing ends it.
+test("an end in failure that is not taken either becomes one that tells nothing of the run but that", async () => {
+  definition = steps({ id: "a", ...print });
+  const { flush } = truth.store;
+  truth.store.flush = async (entries) => {
+    // What the run began with: it stands in every end that tells its state.
+    if (entries.some(({ events }) => events.includes("hello"))) throw new SqlError("54000");
+    return flush(entries);
+  };
+  const { run, ending } = begin();
+  expect(await ending).toEqual({ is: "ended" });
+  expect(truth.row(run.run_id).status).toBe("failed");
+  expect(errorOf(run)).toContain("result_rejected");
+  expect(truth.of(run.run_id).at(-1)?.events).toContain('"final_state":{}');
+});
+
 describe("a question", () => {
   const human = { type: "human", human_prompt: "Go on?", human_timeout_seconds: 60 };
   const wait = {

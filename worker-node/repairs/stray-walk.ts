@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000;
 const THROUGH = "0";
 
 /**
- * Rule 9: what should not exist. Once an hour, a page a pass: what is old is deleted, every due run is shown to the queue, every job is looked
+ * Rule 9: what should not exist. Once an hour, a page a pass: every due run is shown to the queue, every job is looked
  * up in Postgres. Nothing is known to need it; it bounds what nobody has thought of.
  */
 export class StrayWalk {
@@ -24,7 +24,6 @@ export class StrayWalk {
   async pass(shards: Shards): Promise<void> {
     if (performance.now() - this.#startedMs >= HOUR_MS) {
       this.#startedMs = performance.now();
-      await this.#parts.store.forgetOld();
       this.#due = { at: "-infinity", run_id: "" };
       this.#cursors = new Map(Array.from(shards.keys(), (shard) => [shard, THROUGH]));
     }
