@@ -16,6 +16,7 @@ export const Delivery = z
     url: z.string(),
     signed: z.boolean(),
     outcome: z.enum([...DeliveryOutcome.options, "pending"]),
+    /** At least how often it was sent: a try may have been given up before its request. */
     tries: z.number().int(),
     last_status: z.number().int().nullable(),
     last_error: z.string().nullable(),

@@ -1,6 +1,7 @@
 import type { RunId } from "../shared/contracts/ids.ts";
 import type { NewRun } from "../shared/contracts/run.ts";
 import { SECRET_FIELD } from "../shared/contracts/webhook.ts";
+import { isBadPort } from "../shared/egress.ts";
 import { AppError } from "../shared/errors.ts";
 import { placeOf, seal } from "../shared/seal.ts";
 import type { Config } from "./env.ts";
@@ -24,6 +25,8 @@ export async function webhookOf(
     return { webhook_url: null, webhook_secret: null };
   }
   const url = new URL(webhook_url);
+  if (isBadPort(url.port))
+    throw refused("webhook_url", `has the port ${url.port}, which is for another protocol`);
   if (EGRESS_ALLOW.refuses(url.hostname)) {
     throw refused("webhook_url", "is not a public address, and EGRESS_ALLOW does not name it");
   }

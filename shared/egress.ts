@@ -5,6 +5,22 @@ type Address = ReturnType<typeof ipaddr.process>;
 /** Azure's metadata and DNS service has an address that looks public. */
 const NOT_AS_PUBLIC_AS_THEY_LOOK = new Set(["168.63.129.16"]);
 
+/**
+ * Ports of other protocols, whose servers could be made to read a request as theirs (mail, IRC …): the list of
+ * fetch.spec.whatwg.org, "port blocking".
+ */
+const BAD_PORTS = new Set([
+  0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104,
+  109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515,
+  526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049,
+  3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+]);
+
+/** Is this `port` of a URL (empty: its protocol's own) one that no request goes to, whoever allows its host? */
+export function isBadPort(port: string): boolean {
+  return port !== "" && BAD_PORTS.has(Number(port));
+}
+
 /** What may be reached: public addresses, and what an operator allows. */
 export type Reachable = {
   /** May this address be connected to? */
@@ -20,12 +36,18 @@ export type Reachable = {
  * NAT, multicast, reserved and unspecified ranges, in IPv4, IPv6 and the forms in which one holds the other.
  *
  * `allow`: host names (exact), addresses and CIDR ranges that are let through all the same, with commas between them.
+ * IPv6 may stand in brackets, as in a URL.
  * @throws Error for a malformed range
  */
 export function reachable(allow: string): Reachable {
   const entries = allow
     .split(",")
-    .map((entry) => entry.trim().toLowerCase())
+    .map((entry) =>
+      entry
+        .trim()
+        .toLowerCase()
+        .replace(/^\[([^\]]*)\]/, "$1"),
+    )
     .filter((entry) => entry !== "");
   const ranges = entries.filter(looksNumeric).map(rangeOf);
   const names = new Set(entries.filter((entry) => !looksNumeric(entry)));

@@ -17,6 +17,9 @@ const PER_TENANT = 32;
  */
 const RECEIVERS = 200;
 
+/** A try waits no longer for the next: a delivery lives for a day, and an interval has an end too. */
+const LONGEST_RETRY_MS = 86_400_000;
+
 /** Who receives: a host and port, of one tenant. */
 export const Receiver = z.object({ tenant_id: z.string(), host: z.string() });
 export type Receiver = z.infer<typeof Receiver>;
@@ -28,7 +31,9 @@ export type BusyReceiver = z.infer<typeof BusyReceiver>;
 /** A delivery to be sent now. Times in milliseconds since 1970. */
 export const DueDelivery = Receiver.extend({
   delivery_id: DeliveryId,
+  /** The run and the number of its journal's entry that it tells of: `readEvents` has what that says. */
   run_id: RunId,
+  seq: z.number(),
   orchestration_id: z.string(),
   type: DeliveryType,
   url: z.string(),
@@ -41,18 +46,23 @@ export const DueDelivery = Receiver.extend({
   ended_at_ms: z.number().nullable(),
   /** JSON text of RunError. */
   error: z.string().nullable(),
-  /** Which try this is, and how many have failed since the delivery was made due. */
+  /**
+   * Which claim of it this is: the fence, and so at least as many as requests were sent (a claim may be given back, or
+   * lapse). `failures`: how many requests have failed since it was made due.
+   */
   tries: z.number(),
   failures: z.number(),
-  /** The event lines of the entry that it tells of; null when that is not in the journal any more. */
-  events: z.string().nullable(),
 });
 export type DueDelivery = z.infer<typeof DueDelivery>;
 
-/** `after`: where the look ended, when there are more receivers than one look takes. */
 export const ClaimedDeliveries = z.object({
   deliveries: z.array(DueDelivery),
+  /** Where the look ended, when there are more receivers than one look takes. */
   after: Receiver.nullable(),
+  /** What was due, and was in another claimer's hands at that moment. Behind it more may be due. */
+  missed: z.number(),
+  /** What was due, and is over: see `claimDeliveries`. */
+  expired: z.number(),
 });
 export type ClaimedDeliveries = z.infer<typeof ClaimedDeliveries>;
 
@@ -60,16 +70,22 @@ export type ClaimedDeliveries = z.infer<typeof ClaimedDeliveries>;
  * Takes up to `slots` due deliveries, in turns between receivers, and pushes their wake-up past the request's own limit:
  * if they are not heard of by then, they are due again. PROTOCOL.md section 7, rule 7.
  *
+ * One that was tried and whose time has been over for an hour has expired, whatever became of its last try: where
+ * outcomes cannot be written it would be sent for ever.
+ *
  * Costs what receivers there are, not how much waits for them; and nothing to speak of when nothing is due.
  * @param busy what this worker has open: a receiver, or a tenant, that has enough of it is left out
  * @param after the receiver to go on behind; null: from the first
+ * @param signs false: the worker has no key to open secrets with, and leaves what has one to others
  */
 export async function claimDeliveries(
   sql: Sql,
   slots: number,
   busy: readonly BusyReceiver[],
   after: Receiver | null,
+  signs = true,
 ): Promise<ClaimedDeliveries> {
+  const full = pgArray(fullTenants(busy));
   const rows = await sql`
     with recursive busy as (
       select * from unnest(
@@ -84,9 +100,14 @@ export async function claimDeliveries(
       union all
       select next.tenant_id, next.host, r.place + 1
       from receivers r cross join lateral (
-        select d.tenant_id, d.host from webhook_deliveries d
-        where d.done_at is null and (d.tenant_id, d.host) > (r.tenant_id, r.host)
-        order by d.tenant_id, d.host limit 1
+        (select d.tenant_id, d.host from webhook_deliveries d
+         where r.tenant_id <> all(${full}::text[]) and d.done_at is null
+           and (d.tenant_id, d.host) > (r.tenant_id, r.host)
+         order by d.tenant_id, d.host limit 1)
+        union all
+        (select d.tenant_id, d.host from webhook_deliveries d
+         where r.tenant_id = any(${full}::text[]) and d.done_at is null and d.tenant_id > r.tenant_id
+         order by d.tenant_id, d.host limit 1)
       ) next
       where r.place < ${RECEIVERS}
     ), due as (
@@ -97,8 +118,10 @@ export async function claimDeliveries(
         select w.delivery_id, w.next_at, row_number() over (order by w.next_at) as place
         from webhook_deliveries w
         where w.done_at is null and w.tenant_id = r.tenant_id and w.host = r.host and w.next_at <= now()
+          and (${signs} or w.secret is null)
         order by w.next_at limit greatest(0, ${PER_RECEIVER} - coalesce(b.n, 0))
       ) d
+      where r.tenant_id <> all(${full}::text[])
     ), placed as (
       select delivery_id, place, next_at, coalesce((select sum(n) from busy b where b.tenant_id = due.tenant_id), 0)
         + row_number() over (partition by tenant_id order by place, next_at) as of_tenant
@@ -106,30 +129,54 @@ export async function claimDeliveries(
     ), chosen as (
       select delivery_id from placed where of_tenant <= ${PER_TENANT} order by place, next_at limit ${slots}
     ), free as (
-      select delivery_id from webhook_deliveries
+      select delivery_id, tries > 0 and expires_at < now() - interval '1 hour' as is_over from webhook_deliveries
       where delivery_id = any(array(select delivery_id from chosen)) and done_at is null and next_at <= now()
       for update skip locked
+    ), expired as (
+      update webhook_deliveries d set sending = false, next_at = null, done_at = now(), outcome = 'expired',
+        last_error = coalesce(d.last_error, 'no outcome of a try was ever written')
+      from free f where d.delivery_id = f.delivery_id and f.is_over
     ), claimed as (
       update webhook_deliveries d set tries = d.tries + 1, sending = true,
         next_at = now() + ${SENDING_LEASE_MS} * interval '1 millisecond'
-      from free f where d.delivery_id = f.delivery_id
+      from free f where d.delivery_id = f.delivery_id and not f.is_over
       returning d.*
     )
-    select last.tenant_id as last_tenant, last.host as last_host, c.delivery_id, c.run_id, c.tenant_id, c.host,
+    select last.tenant_id as last_tenant, last.host as last_host,
+      ((select count(*) from chosen) - (select count(*) from free))::int as missed,
+      (select count(*) from free where is_over)::int as expired,
+      c.delivery_id, c.run_id, c.seq, c.tenant_id, c.host,
       c.orchestration_id, c.type, c.url, c.secret, c.status, c.tokens::float8 as tokens,
-      c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures, j.events,
+      c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures,
       extract(epoch from c.started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from c.ended_at)::float8 * 1000 as ended_at_ms
     from (select) one
     left join (select tenant_id, host from receivers where place = ${RECEIVERS}) last on true
-    left join claimed c on true
-    left join journal j on j.run_id = c.run_id and j.seq = c.seq`;
+    left join claimed c on true`;
   const [first] = rows;
   const last = Receiver.safeParse({ tenant_id: first?.["last_tenant"], host: first?.["last_host"] });
   return {
     deliveries: rows.flatMap((row) => (row["delivery_id"] === null ? [] : [DueDelivery.parse(row)])),
     after: last.data ?? null,
+    missed: Number(first?.["missed"] ?? 0),
+    expired: Number(first?.["expired"] ?? 0),
   };
+}
+
+function fullTenants(busy: readonly BusyReceiver[]): string[] {
+  const open = new Map<string, number>();
+  for (const { tenant_id, n } of busy) open.set(tenant_id, (open.get(tenant_id) ?? 0) + n);
+  return [...open].flatMap(([tenant, n]) => (n >= PER_TENANT ? [tenant] : []));
+}
+
+/**
+ * The event lines of a journal's entry; null when it is not there any more. Asked for one delivery when it is sent:
+ * 64 of them in one answer could be of any length.
+ */
+export async function readEvents(sql: Sql, run: RunId, seq: number): Promise<string | null> {
+  const [row] = await sql<{ events: string }[]>`
+    select events from journal where run_id = ${run} and seq = ${seq}`;
+  return row?.events ?? null;
 }
 
 /** What a try came to. `outcome` null: it failed, and is tried again in `retry_ms`. */
@@ -151,17 +198,17 @@ export type DeliveryState = z.infer<typeof DeliveryState>;
 
 /**
  * Writes what a try came to. A delivery that is not taken within its time has expired; the last try is made when the
- * time is over, also when the receiver asked for a longer wait.
+ * time is over, also when the receiver asked for a longer wait. No result is such that it cannot be written.
  */
 export async function saveTry(sql: Sql, result: TryResult): Promise<DeliveryState> {
   const { delivery_id, tries, outcome, retry_ms, status, error } = result;
   const [row] = await sql<{ outcome: DeliveryOutcome | null }[]>`
-    update webhook_deliveries d set sending = false, last_status = ${status}, last_error = ${error},
+    update webhook_deliveries d set sending = false, last_status = ${status}, last_error = ${error?.replaceAll("\0", "\uFFFD") ?? null},
       failures = d.failures + case when ${outcome}::text is null then 1 else 0 end,
       outcome = v.outcome,
       done_at = case when v.outcome is not null then now() end,
       next_at = case when v.outcome is null
-        then least(now() + ${retry_ms} * interval '1 millisecond', d.expires_at) end
+        then least(now() + least(${retry_ms}::float8, ${LONGEST_RETRY_MS}) * interval '1 millisecond', d.expires_at) end
     from (
       select delivery_id, coalesce(${outcome}, case when expires_at <= now() then 'expired' end) as outcome
       from webhook_deliveries where delivery_id = ${delivery_id}

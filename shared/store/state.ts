@@ -32,6 +32,7 @@ import {
   TryResult,
   claimDeliveries,
   countDue,
+  readEvents,
   releaseDeliveries,
   saveTry,
 } from "./sending.ts";
@@ -122,10 +123,16 @@ const verbs = {
   ),
   withoutWakeup: verb(z.tuple([]), z.number(), withoutWakeup),
   claimDeliveries: verb(
-    z.tuple([z.number().int().min(1).max(100), z.array(BusyReceiver).max(1_000), Receiver.nullable()]),
+    z.tuple([
+      z.number().int().min(1).max(100),
+      z.array(BusyReceiver).max(1_000),
+      Receiver.nullable(),
+      z.boolean(),
+    ]),
     ClaimedDeliveries,
     claimDeliveries,
   ),
+  readEvents: verb(z.tuple([RunId, z.number().int()]), z.string().nullable(), readEvents),
   saveTry: verb(z.tuple([TryResult]), DeliveryState, saveTry),
   releaseDeliveries: verb(
     z.tuple([z.array(DueDelivery.pick({ delivery_id: true, tries: true })).max(1_000)]),
@@ -176,6 +183,7 @@ function bind(call: Call): StateStore {
     changedLimits: (...args) => call("changedLimits", verbs.changedLimits, args),
     withoutWakeup: (...args) => call("withoutWakeup", verbs.withoutWakeup, args),
     claimDeliveries: (...args) => call("claimDeliveries", verbs.claimDeliveries, args),
+    readEvents: (...args) => call("readEvents", verbs.readEvents, args),
     saveTry: (...args) => call("saveTry", verbs.saveTry, args),
     releaseDeliveries: (...args) => call("releaseDeliveries", verbs.releaseDeliveries, args),
     countDue: (...args) => call("countDue", verbs.countDue, args),

@@ -53,7 +53,7 @@ describe("a request to run", () => {
 
   // Red when: the guard is not asked, or only about how an address is usually written.
   test.each([
-    "http://127.0.0.1:9/",
+    "http://127.0.0.1:8080/",
     "http://2130706433/",
     "http://0x7f.1/",
     "https://10.2.3.4/",
@@ -69,8 +69,17 @@ describe("a request to run", () => {
     expect(problem["detail"]).toContain("EGRESS_ALLOW");
   });
 
+  // Red when: a mail server may be made to read a request.
+  test("is refused when it names a port of another protocol", async () => {
+    const [status, problem] = await refused({ webhook_url: "http://hooks.example.com:25/" });
+    expect([status, problem["detail"]]).toEqual([
+      422,
+      "webhook_url has the port 25, which is for another protocol.",
+    ]);
+  });
+
   test("may name a private address that EGRESS_ALLOW names, and any name", async () => {
-    for (const webhook_url of ["http://10.1.2.3/", "http://localhost:1/", "https://1.1.1.1/"]) {
+    for (const webhook_url of ["http://10.1.2.3/", "http://localhost:8080/", "https://1.1.1.1/"]) {
       expect((await app.call("POST", RUN, { body: { webhook_url } })).status).toBe(202);
     }
   });

@@ -151,6 +151,7 @@ function bound(store: Statements): Statements {
     changedLimits: (...args) => store.changedLimits(...args),
     withoutWakeup: () => store.withoutWakeup(),
     claimDeliveries: (...args) => store.claimDeliveries(...args),
+    readEvents: (...args) => store.readEvents(...args),
     saveTry: (...args) => store.saveTry(...args),
     releaseDeliveries: (...args) => store.releaseDeliveries(...args),
     countDue: () => store.countDue(),

@@ -37,6 +37,7 @@ export function storeOver(
     changedLimits: (...args) => ask("changedLimits", () => store.changedLimits(...args)),
     withoutWakeup: (...args) => ask("withoutWakeup", () => store.withoutWakeup(...args)),
     claimDeliveries: (...args) => ask("claimDeliveries", () => store.claimDeliveries(...args)),
+    readEvents: (...args) => ask("readEvents", () => store.readEvents(...args)),
     saveTry: (...args) => ask("saveTry", () => store.saveTry(...args)),
     releaseDeliveries: (...args) => ask("releaseDeliveries", () => store.releaseDeliveries(...args)),
     countDue: (...args) => ask("countDue", () => store.countDue(...args)),

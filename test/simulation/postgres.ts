@@ -344,7 +344,11 @@ export class Postgres implements Statements {
 
   /** No run here has a webhook: deliveries are no part of the core. */
   claimDeliveries(): Answer<"claimDeliveries"> {
-    return { deliveries: [], after: null };
+    return { deliveries: [], after: null, missed: 0, expired: 0 };
+  }
+
+  readEvents(): null {
+    return null;
   }
 
   saveTry(): Answer<"saveTry"> {

@@ -1,11 +1,18 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { cancelRuns } from "../../shared/store/cancel.ts";
 import { flush } from "../../shared/store/flush.ts";
 import type { NewEntry } from "../../shared/store/flush.ts";
 import { forgetOld } from "../../shared/store/reconcile.ts";
 import { retryRun } from "../../shared/store/retry.ts";
-import { claimDeliveries, countDue, releaseDeliveries, saveTry } from "../../shared/store/sending.ts";
+import {
+  claimDeliveries,
+  countDue,
+  readEvents,
+  releaseDeliveries,
+  saveTry,
+} from "../../shared/store/sending.ts";
 import type { DueDelivery } from "../../shared/store/sending.ts";
 import { endOf, parkOf, waitFor } from "./relatives.ts";
 import type { Running } from "./relatives.ts";
@@ -29,6 +36,17 @@ const claim = async (slots = 32) => (await claimDeliveries(store.sql, slots, [],
 /** A delivery that is due at once. */
 async function due(changes: Partial<NewRun> = {}): Promise<void> {
   await end(await running(changes));
+}
+
+/** A delivery to each of `n` receivers, of which the last is due. */
+async function receiversOf(tenant: TenantId, n: number): Promise<void> {
+  await store.sql`
+    insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
+      cost_micro_usd, next_at)
+    select 'whd_' || lpad(i::text, 12, '0') || '_1780499750067_1', 'run_' || lpad(i::text, 12, '0') || '_1780499750067', 1,
+      ${tenant}, 'orch', 'run.completed', 'https://h' || lpad(i::text, 5, '0') || '.example.com', 'completed', 0, 0,
+      case when i = ${n - 1} then now() else now() + interval '1 hour' end
+    from generate_series(0, ${n - 1}::int) i`;
 }
 
 async function one(): Promise<DueDelivery> {
@@ -144,7 +162,7 @@ test("each end of a run that is retried has its own, which keeps what that end w
 });
 
 describe("a claim", () => {
-  test("brings what is due with the events of its entry, and lends it for longer than a request takes", async () => {
+  test("brings what is due, and the name of its entry, and lends it for longer than a request takes", async () => {
     await due({ webhook_secret: "v1.sealed" });
     const delivery = await one();
     expect(delivery).toMatchObject({
@@ -152,8 +170,11 @@ describe("a claim", () => {
       secret: "v1.sealed",
       tries: 1,
       failures: 0,
-      events: '{"type":"step_start"}\n{"type":"step_complete"}',
     });
+    expect(delivery).not.toHaveProperty("events");
+    const events = '{"type":"step_start"}\n{"type":"step_complete"}';
+    expect(await readEvents(store.sql, delivery.run_id, delivery.seq)).toBe(events);
+    expect(await readEvents(store.sql, delivery.run_id, delivery.seq + 1)).toBeNull();
     const [row] = await store.sql<{ lease: number }[]>`
       select extract(epoch from next_at - now())::float8 as lease from webhook_deliveries`;
     expect(row?.lease).toBeGreaterThan(15);
@@ -196,17 +217,65 @@ describe("a claim", () => {
     expect((await claimWith(15)).deliveries.map(({ host }) => host)).toEqual(["slow.example.com"]);
   });
 
+  // Red when: a tenant that may have no more takes the places of a look, a receiver each.
+  test("does not go through the receivers of a tenant that has enough", async () => {
+    await receiversOf(acme, 300);
+    await due({ tenant_id: globex });
+    const busy = [1, 2].map((i) => ({ tenant_id: acme, host: `busy${i}.example.com`, n: 16 }));
+    const { deliveries, after } = await claimDeliveries(store.sql, 32, busy, null);
+    expect(deliveries.map(({ tenant_id }) => tenant_id)).toEqual([globex]);
+    expect(after).toBeNull();
+    const behind = { tenant_id: acme, host: "h00100.example.com" };
+    const second = await claimDeliveries(store.sql, 32, busy, behind);
+    expect(second).toMatchObject({ deliveries: [], after: null });
+  });
+
+  // Red when: what another claimer has hold of is told as nothing being due.
+  test("says what it missed because another has it, and what else there is stays due", async () => {
+    await due();
+    const holder = await store.sql.reserve();
+    await holder`begin`;
+    await holder`select from webhook_deliveries for update`;
+    expect(await claimDeliveries(store.sql, 32, [], null)).toMatchObject({ deliveries: [], missed: 1 });
+    await holder`rollback`;
+    holder.release();
+    expect(await claimDeliveries(store.sql, 32, [], null)).toMatchObject({ deliveries: [{}], missed: 0 });
+  });
+
+  // Red when: what cannot be signed is claimed all the same.
+  test("without a key to sign with leaves what has a secret", async () => {
+    await due({ webhook_secret: "v1.sealed" });
+    await due();
+    const unsigned = await claimDeliveries(store.sql, 32, [], null, false);
+    expect(unsigned.deliveries.map(({ secret }) => secret)).toEqual([null]);
+    expect((await claim()).map(({ secret }) => secret)).toEqual(["v1.sealed"]);
+  });
+
+  // Red when: only a written outcome ends a delivery.
+  test("ends what was tried and has been over for an hour, and not what nobody has tried", async () => {
+    for (let i = 0; i < 3; i++) await due();
+    const [dead, late, untried] = (await rows()).map((row) => String(row["delivery_id"]));
+    await store.sql`update webhook_deliveries set expires_at = now() - interval '61 minutes', tries = 4`;
+    await store.sql`update webhook_deliveries set tries = 0 where delivery_id = ${untried ?? ""}`;
+    await store.sql`update webhook_deliveries set expires_at = now() - interval '59 minutes'
+      where delivery_id = ${late ?? ""}`;
+    const { deliveries, expired } = await claimDeliveries(store.sql, 32, [], null);
+    expect(new Set(deliveries.map(({ delivery_id }) => delivery_id))).toEqual(new Set([late, untried]));
+    expect(expired).toBe(1);
+    expect((await rows()).find((row) => row["delivery_id"] === dead)).toMatchObject({
+      outcome: "expired",
+      next_at: null,
+      done_at: expect.any(Date),
+      sending: false,
+      last_error: "no outcome of a try was ever written",
+    });
+  });
+
   // Red when: a look begins at the first receiver each time.
   test("goes round more receivers than it looks at", async () => {
-    await store.sql`
-      insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
-        cost_micro_usd, next_at)
-      select 'whd_' || lpad(i::text, 12, '0') || '_1780499750067_1', 'run_' || lpad(i::text, 12, '0') || '_1780499750067', 1,
-        ${acme}, 'orch', 'run.completed', 'https://h' || lpad(i::text, 5, '0') || '.example.com', 'completed', 0, 0,
-        case when i = 299 then now() else now() + interval '1 hour' end
-      from generate_series(0, 299) i`;
+    await receiversOf(acme, 300);
     const first = await claimDeliveries(store.sql, 32, [], null);
-    expect(first).toEqual({ deliveries: [], after: { tenant_id: acme, host: "h00199.example.com" } });
+    expect(first).toMatchObject({ deliveries: [], after: { tenant_id: acme, host: "h00199.example.com" } });
     const second = await claimDeliveries(store.sql, 32, [], first.after);
     expect(second.deliveries.map(({ host }) => host)).toEqual(["h00299.example.com"]);
     expect(second.after).toBeNull();
@@ -263,6 +332,15 @@ describe("a try", () => {
     await store.sql`update webhook_deliveries set next_at = now(), expires_at = now()`;
     expect(await saveTry(store.sql, { ...(await one()), ...result })).toBe("expired");
     expect(await rows()).toMatchObject([{ outcome: "expired", next_at: null, last_error: result.error }]);
+  });
+
+  // Red when: there is a result that the statement cannot write: its delivery would be sent again for ever.
+  test("can be written whatever it came to", async () => {
+    await due();
+    const odd = { ...result, retry_ms: 1e20, error: "nul \0" };
+    expect(await saveTry(store.sql, { ...(await one()), ...odd })).toBe("pending");
+    const [row] = await rows();
+    expect(row?.["next_at"]).toEqual(row?.["expires_at"]);
   });
 
   test("that is given back is due at once", async () => {

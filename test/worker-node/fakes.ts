@@ -27,6 +27,7 @@ export const refusingStore: StateStore = {
   changedLimits: refuse,
   withoutWakeup: refuse,
   claimDeliveries: refuse,
+  readEvents: refuse,
   saveTry: refuse,
   releaseDeliveries: refuse,
   countDue: refuse,

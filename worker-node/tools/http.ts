@@ -34,7 +34,7 @@ export async function callHttpTool(
   const body = hasBody ? JSON.stringify(args) : null;
   const url = fillUrl(tool.url, args, !hasBody);
   const { egress, timeoutMs, signal } = call;
-  const limits = { timeoutMs, timeoutCode: "tool_timeout", maxBytes: MAX_BYTES, excess: "fails" as const };
+  const limits = { timeoutMs, timeoutCode: "tool_timeout", answerBytes: MAX_BYTES };
   const answer = await send({ url, method: tool.method, headers, body, ...limits, signal }, egress);
   if (answer.status >= 200 && answer.status < 300) return keep(valueOf(answer), tool);
   throw failure(answer, tool);
@@ -45,6 +45,7 @@ function failure({ status, headers, body }: Incoming, tool: Tool): Error {
   if (status === 401 || status === 403) {
     return new TerminalError("tool_unauthorized", `${said}: its headers do not let us in`);
   }
+  if (status < 300) return new TerminalError("tool_redirected", `${said}: protocols are not switched`);
   if (status < 400) return new TerminalError("tool_redirected", `${said}: redirects are not followed`);
   if (status >= 500 || status === 408 || status === 425 || status === 429) {
     const retryAfterMs = retryAfterOf(headers, Date.now());

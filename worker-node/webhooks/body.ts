@@ -26,10 +26,11 @@ type Told = z.infer<typeof Told>;
 /**
  * What a receiver gets, as JSON text: byte for byte the same on each try, whatever has become of the run since. Times
  * are ISO 8601, money is in USD. Values over 32 KiB are references, as they are in events.
+ * @param events the lines of the entry that it tells of; null when that is not in the journal any more
  */
-export function bodyOf(delivery: DueDelivery): string {
+export function bodyOf(delivery: DueDelivery, events: string | null): string {
   const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
-  const told = (delivery.events?.split("\n") ?? []).flatMap((line): Told[] => {
+  const told = (events?.split("\n") ?? []).flatMap((line): Told[] => {
     const parsed = Told.safeParse(JSON.parse(line));
     return parsed.success ? [parsed.data] : [];
   });

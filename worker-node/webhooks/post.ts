@@ -9,22 +9,20 @@ import { headersOf } from "./headers.ts";
 import { REQUEST_LIMIT_MS, judgeAnswer, judgeFailure } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
 
-/** Of an answer's body, which is read for the sake of the connection and of no interest. */
-const MAX_ANSWER_BYTES = 64 * 1024;
-
 /** How requests get out. `masterKey`: null where there is none; what has a secret is not sent then. */
 export type Outside = { egress: Egress; masterKey: MasterKey | null };
 
-/** Sends a delivery once. @throws the reason of `signal` when it is aborted; whatever else happens is a verdict */
+/** Sends a delivery once, with the event lines of its entry. @throws the reason of `signal` when it is aborted; whatever else happens is a verdict */
 export async function post(
   delivery: DueDelivery,
+  events: string | null,
   { egress, masterKey }: Outside,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { delivery_id, failures } = delivery;
   try {
     const secret = await secretOf(delivery, masterKey);
-    const body = bodyOf(delivery);
+    const body = bodyOf(delivery, events);
     const answer = await send(
       {
         url: new URL(delivery.url),
@@ -33,8 +31,7 @@ export async function post(
         body,
         timeoutMs: REQUEST_LIMIT_MS,
         timeoutCode: "webhook_timeout",
-        maxBytes: MAX_ANSWER_BYTES,
-        excess: "is dropped",
+        answerBytes: "ignored",
         signal,
       },
       egress,

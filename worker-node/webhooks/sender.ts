@@ -17,6 +17,10 @@ import { REQUEST_LIMIT_MS } from "./verdict.ts";
 /** Requests that this worker has open at once; the claim keeps the share of each receiver and tenant small. */
 const SLOTS = 64;
 const LOOK_EVERY_MS = 5_000;
+/** Claims that bring nothing, in one look: it may be woken by each request that ends, and receivers may be many. */
+const EMPTY_CLAIMS = 3;
+/** Others are done with what they hold by then. */
+const MISSED_PAUSE_MS = 20;
 /** An outcome that cannot be written is tried again so often, and sent again after that. */
 const SAVE_PAUSES_MS = [200, 1_000, 3_000];
 
@@ -89,17 +93,28 @@ export class Sender {
     await Promise.all(Array.from(this.#open.values(), ({ done }) => done));
   }
 
-  /** Claims until nothing is due, or all slots are taken. Each turn takes slots, or goes on to other receivers. */
+  /**
+   * Claims until nothing is due, or all slots are taken. Each claim takes slots, or is one of the few that may be for
+   * nothing; the next look goes on behind the receiver where this one ends.
+   */
   async #look(): Promise<void> {
-    for (;;) {
+    for (let empty = 0; empty < EMPTY_CLAIMS;) {
       const free = SLOTS - this.#open.size;
       if (!this.#claiming || free <= 0) return;
-      const askedMs = performance.now();
-      const { deliveries, after } = await this.#store.claimDeliveries(free, this.#busy(), this.#after);
+      const [askedMs, from] = [performance.now(), this.#after];
+      const signs = this.#outside.masterKey !== null;
+      const claimed = await this.#store.claimDeliveries(free, this.#busy(), from, signs);
       this.#isAway = false;
-      this.#after = after;
-      for (const delivery of deliveries) this.#begin(delivery, askedMs);
-      if (deliveries.length === 0 && after === null) return;
+      this.#after = claimed.after;
+      this.sent.expired += claimed.expired;
+      for (const delivery of claimed.deliveries) this.#begin(delivery, askedMs);
+      if (claimed.deliveries.length > 0 || claimed.expired > 0) continue;
+      empty += 1;
+      // What others hold was chosen before all else: the rest is looked at when they have it.
+      if (claimed.missed > 0) {
+        this.#after = from;
+        await sleep(MISSED_PAUSE_MS);
+      } else if (from === null && claimed.after === null) return;
     }
   }
 
@@ -115,15 +130,17 @@ export class Sender {
   }
 
   #begin(delivery: DueDelivery, claimedMs: number): void {
+    // Not by its id alone: while an outcome cannot be written the lease may lapse, and the next try begin here.
+    const key = `${delivery.delivery_id} ${delivery.tries}`;
     const done = this.#try(delivery, claimedMs)
       .catch((error: unknown) => {
         log.error("webhook.failed", { delivery: delivery.delivery_id, message: messageOf(error) });
       })
       .finally(() => {
-        this.#open.delete(delivery.delivery_id);
+        this.#open.delete(key);
         this.wake();
       });
-    this.#open.set(delivery.delivery_id, { delivery, done });
+    this.#open.set(key, { delivery, done });
   }
 
   async #try(delivery: DueDelivery, claimedMs: number): Promise<void> {
@@ -131,12 +148,13 @@ export class Sender {
       this.#unfinished.push(delivery);
       return;
     }
-    // This process was stopped meanwhile: the lease may end during the request, and another worker send it too.
-    if (performance.now() - claimedMs > SENDING_LEASE_MS - REQUEST_LIMIT_MS) return;
-    const { delivery_id, run_id, tries } = delivery;
-    const startedMs = performance.now();
+    const { delivery_id, run_id, seq, tries } = delivery;
     try {
-      const verdict = await post(delivery, this.#outside, this.#stop.signal);
+      const events = await this.#store.readEvents(run_id, seq);
+      const startedMs = performance.now();
+      // This process was stopped meanwhile: the lease may end during the request, and another worker send it too.
+      if (startedMs - claimedMs > SENDING_LEASE_MS - REQUEST_LIMIT_MS) return;
+      const verdict = await post(delivery, events, this.#outside, this.#stop.signal);
       const took_ms = Math.round(performance.now() - startedMs);
       const state = await this.#save({ delivery_id, tries, ...verdict });
       const { status, error } = verdict;

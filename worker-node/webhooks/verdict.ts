@@ -9,6 +9,8 @@ export const REQUEST_LIMIT_MS = 10_000;
 
 const FIRST_WAIT_MS = 2_000;
 const LONGEST_WAIT_MS = 3_600_000;
+/** Also when a receiver asks for more: a delivery lives no longer. */
+const LONGEST_ASKED_MS = 86_400_000;
 
 export type Verdict = Pick<TryResult, "outcome" | "retry_ms" | "status" | "error">;
 
@@ -20,7 +22,7 @@ export function judgeAnswer(
 ): Verdict {
   if (status >= 200 && status < 300) return { outcome: "delivered", retry_ms: 0, status, error: null };
   if (status >= 500 || status === 408 || status === 429) {
-    const asked = retryAfterOf(headers, Date.now()) ?? 0;
+    const asked = Math.min(retryAfterOf(headers, Date.now()) ?? 0, LONGEST_ASKED_MS);
     const retry_ms = Math.max(asked, waitMs(failures, random));
     return { outcome: null, retry_ms, status, error: `the receiver answered HTTP ${status}` };
   }

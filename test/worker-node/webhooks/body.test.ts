@@ -19,6 +19,7 @@ const finalLine = (response: string) =>
 const failed: DueDelivery = {
   delivery_id: "whd_2483e1773407_1780499750067_9",
   run_id: RunId.parse("run_2483e1773407_1780499750067"),
+  seq: 9,
   tenant_id: "acme",
   host: "h",
   orchestration_id: "orch",
@@ -33,12 +34,12 @@ const failed: DueDelivery = {
   error: '{"code":"boom","message":"it broke","step_id":"two"}',
   tries: 1,
   failures: 0,
-  events: [finalLine("of a step"), COMPLETE, finalLine("it broke"), '{"type":"done"}'].join("\n"),
 };
+const ended = [finalLine("of a step"), COMPLETE, finalLine("it broke"), '{"type":"done"}'].join("\n");
 
 // Red when: a step's own `final` is taken for the run's.
 test("the end of a run is told with its output and final state, its error and its cost in USD", () => {
-  expect(JSON.parse(bodyOf(failed))).toEqual({
+  expect(JSON.parse(bodyOf(failed, ended))).toEqual({
     type: "run.failed",
     run_id: "run_2483e1773407_1780499750067",
     orchestration_id: "orch",
@@ -65,15 +66,16 @@ test("a pause is told with what is asked, and without an output", () => {
     channel_id: null,
     correlation_id: "c-1",
   };
-  const waiting = (event: object): DueDelivery => ({
+  const waiting: DueDelivery = {
     ...failed,
     type: "run.waiting",
     status: "paused",
     error: null,
     ended_at_ms: null,
-    events: [finalLine("of a step"), JSON.stringify(event)].join("\n"),
-  });
-  const body = JSON.parse(bodyOf(waiting({ ...asked, expires_at: "2026-06-04T00:00:00.000Z" })));
+  };
+  const bodyWith = (event: object) =>
+    JSON.parse(bodyOf(waiting, [finalLine("of a step"), JSON.stringify(event)].join("\n")));
+  const body = bodyWith({ ...asked, expires_at: "2026-06-04T00:00:00.000Z" });
   expect(body).toMatchObject({ type: "run.waiting", status: "paused", output: null, ended_at: null });
   expect(body).toMatchObject({ correlation_id: "c-1", final_state: null });
   expect(body.waiting).toEqual({
@@ -82,13 +84,11 @@ test("a pause is told with what is asked, and without an output", () => {
     fields: asked.fields,
     expires_at: "2026-06-04T00:00:00.000Z",
   });
-  expect(JSON.parse(bodyOf(waiting({ ...asked, expires_at: null }))).waiting).not.toHaveProperty(
-    "expires_at",
-  );
+  expect(bodyWith({ ...asked, expires_at: null }).waiting).not.toHaveProperty("expires_at");
 });
 
 test("an entry that is not in the journal any more leaves what the delivery itself holds", () => {
-  expect(JSON.parse(bodyOf({ ...failed, events: null }))).toMatchObject({
+  expect(JSON.parse(bodyOf(failed, null))).toMatchObject({
     status: "failed",
     output: null,
     final_state: null,

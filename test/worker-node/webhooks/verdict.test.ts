@@ -34,6 +34,14 @@ test("a receiver may ask for a longer wait, and not for a shorter", () => {
   expect([waitOf("120"), waitOf("1"), waitOf("soon")]).toEqual([120_000, 16_000, 16_000]);
 });
 
+// Red when: its wait is taken as it is: one of 3 million years is none that Postgres can add to a time.
+test("a receiver may not ask for a wait that is longer than a day", () => {
+  for (const after of ["99999999999999", "1e400", "Tue, 01 Jan 2999 00:00:00 GMT"]) {
+    const { retry_ms } = judgeAnswer({ status: 503, headers: { "retry-after": after } }, 0, middle);
+    expect([after, retry_ms]).toEqual([after, 86_400_000]);
+  }
+});
+
 test("what was not answered is told by name: a limit, a connection, a guard", () => {
   const cause = Object.assign(new Error("connect"), { code: "ECONNREFUSED" });
   const unreachable = new RetryableError("unreachable", "h:1 cannot be reached, or broke off", { cause });
