@@ -137,16 +137,15 @@ describe("an execution", () => {
   test("that goes on in the middle of a run tells how long its step may take, however late it has the definition", async () => {
     definition = steps({ id: "a", ...llm, timeout_seconds: 600 });
     readDefinition = () => sleep(60);
-    generate = async () => {
-      await sleep(60);
-      return "answer";
-    };
+    const step = Promise.withResolvers<string>();
+    generate = () => step.promise;
     const { run, ending } = begin({ attempt: 1, event_seq: 5 });
-    await sleep(110);
+    await expect.poll(() => truth.of(run.run_id).length).toBe(1);
     const shown = truth.of(run.run_id);
     expect(shown).toHaveLength(1);
     expect(shown[0]?.events).toContain("worker_picked_up");
     expect(shown[0]?.deadline_ms).toBe(630_000);
+    step.resolve("answer");
     await ending;
   });
 
