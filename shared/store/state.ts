@@ -26,16 +26,12 @@ import {
 import {
   BusyReceiver,
   ClaimedDeliveries,
-  DeliveryState,
   DueDelivery,
   Receiver,
-  TryResult,
   claimDeliveries,
-  countDue,
   readEvents,
-  releaseDeliveries,
-  saveTry,
-} from "./sending.ts";
+} from "./claim-deliveries.ts";
+import { DeliveryState, TryResult, countDue, releaseDeliveries, saveTry } from "./sending.ts";
 import type { Sql } from "./sql.ts";
 import { Wait, readWaits } from "./waits.ts";
 import { Beat, OwnedRun, beat } from "./workers.ts";

@@ -6,14 +6,9 @@ import { flush } from "../../shared/store/flush.ts";
 import type { NewEntry } from "../../shared/store/flush.ts";
 import { forgetOld } from "../../shared/store/reconcile.ts";
 import { retryRun } from "../../shared/store/retry.ts";
-import {
-  claimDeliveries,
-  countDue,
-  readEvents,
-  releaseDeliveries,
-  saveTry,
-} from "../../shared/store/sending.ts";
-import type { DueDelivery } from "../../shared/store/sending.ts";
+import { claimDeliveries, readEvents } from "../../shared/store/claim-deliveries.ts";
+import { countDue, releaseDeliveries, saveTry } from "../../shared/store/sending.ts";
+import type { DueDelivery } from "../../shared/store/claim-deliveries.ts";
 import { endOf, parkOf, waitFor } from "./relatives.ts";
 import type { Running } from "./relatives.ts";
 import { acme, define, entryOf, globex, openStore } from "./world.ts";

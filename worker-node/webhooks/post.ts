@@ -1,7 +1,7 @@
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { SealError, placeOf, unseal } from "../../shared/seal.ts";
 import type { MasterKey } from "../../shared/seal.ts";
-import type { DueDelivery } from "../../shared/store/sending.ts";
+import type { DueDelivery } from "../../shared/store/claim-deliveries.ts";
 import type { Egress } from "../tools/egress.ts";
 import { send } from "../tools/request.ts";
 import { bodyOf } from "./body.ts";

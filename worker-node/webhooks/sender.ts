@@ -1,13 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
-import { SENDING_LEASE_MS } from "../../shared/store/sending.ts";
-import type {
-  BusyReceiver,
-  DeliveryState,
-  DueDelivery,
-  Receiver,
-  TryResult,
-} from "../../shared/store/sending.ts";
+import { SENDING_LEASE_MS } from "../../shared/store/claim-deliveries.ts";
+import type { BusyReceiver, DueDelivery, Receiver } from "../../shared/store/claim-deliveries.ts";
+import type { DeliveryState, TryResult } from "../../shared/store/sending.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Stop } from "../stop.ts";
 import { post } from "./post.ts";

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, seal } from "../../../shared/seal.ts";
 import { flush } from "../../../shared/store/flush.ts";
-import type { ClaimedDeliveries, Receiver } from "../../../shared/store/sending.ts";
+import type { ClaimedDeliveries, Receiver } from "../../../shared/store/claim-deliveries.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/tools/egress.ts";
