@@ -36,7 +36,7 @@ async function claimWhenDue({ owner, run_id }: Running): Promise<ClaimedRun> {
 }
 
 /** Works as a worker does: parks while something is unanswered, and decides again when that was refused. */
-async function untilAnswered(run: Running): Promise<number> {
+async function untilAnswered(run: Running, woken: () => void): Promise<number> {
   let refusals = 0;
   let now = run;
   for (let decisions = 0; decisions < 20; decisions++) {
@@ -51,6 +51,7 @@ async function untilAnswered(run: Running): Promise<number> {
       continue;
     }
     now = { ...(await claimWhenDue(run)), owner: run.owner };
+    woken();
   }
   throw new Error("it decided again and again");
 }
@@ -70,9 +71,17 @@ test(
   { timeout: 60_000 },
   async () => {
     const runs = await Promise.all(Array.from({ length: RUNS }, () => store.running()));
-    const work = runs.flatMap((run) => [answerSoon(run, "w1"), answerSoon(run, "w2")]);
-    const refusals = await Promise.all(runs.map((run) => untilAnswered(run)));
-    await Promise.all(work);
+    const refusals = await Promise.all(
+      runs.map(async (run, n) => {
+        const woken = Promise.withResolvers<void>();
+        // One of both wakes the run; the other comes at any time, or when it decides to sleep again.
+        const first = answerSoon(run, "w1");
+        const second = n % 2 === 0 ? answerSoon(run, "w2") : woken.promise.then(() => answerSoon(run, "w2"));
+        const refused = await untilAnswered(run, woken.resolve);
+        await Promise.all([first, second]);
+        return refused;
+      }),
+    );
     expect(await sleepers(store)).toBe(0);
     // Each slept and was woken; some answers came between a decision to sleep and the park.
     expect(refusals.reduce((n, of) => n + of, 0)).toBeGreaterThan(0);
