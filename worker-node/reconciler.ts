@@ -83,18 +83,20 @@ export class Reconciler {
   }
 
   async #pass(): Promise<void> {
-    await this.#takeBackRuns();
+    const mine = await this.#takeBackRuns();
     await this.#repairQueue();
+    // Last: nobody waits for it, and what fails here keeps nothing else from being repaired.
+    if (mine) await this.#oldRows.pass();
   }
 
-  /** What needs Postgres alone. */
-  async #takeBackRuns(): Promise<void> {
+  /** What needs Postgres alone. False: another does it. */
+  async #takeBackRuns(): Promise<boolean> {
     let mine = false;
     try {
       const taken = await this.#takeLock("reconciler", LOCK_MS);
       if (taken) await this.#takeBack.pass();
       mine = taken;
-      if (taken) await this.#oldRows.pass();
+      return taken;
     } finally {
       if (!mine) this.#takeBack.forget();
     }

@@ -68,6 +68,26 @@ test("a run whose edge died after the commit is shown to the queue", async () =>
   expect(await claim()).toEqual([run]);
 });
 
+// Red when: what nobody needs is deleted before what everybody waits for is repaired, or is asked for once and no more.
+test("a run is shown to the queue although what is old cannot be deleted; and that is tried again, until no more is left", async () => {
+  let asked = 0;
+  const answers = [unreachable, async () => true, async () => false];
+  const forgetOld = async () => (answers[asked++] ?? unreachable)();
+  const parts = { store: { ...state, forgetOld }, queue, isolation: true, announceQueue: async () => {} };
+  reconciler = new Reconciler({ ...parts, owner: newIncarnation("r") });
+  await pass();
+  expect(asked).toBe(0);
+  const start = performance.now() + 61_000;
+  const clock = vi.spyOn(performance, "now").mockReturnValue(start);
+  const run = await store.accept();
+  await late(run, 3);
+  await pass();
+  expect(await claim()).toEqual([run]);
+  for (let i = 0; i < 4; i++) await pass();
+  expect(asked).toBe(3);
+  clock.mockRestore();
+});
+
 // Red when: who repairs the queue keeps that to himself although he cannot reach it.
 test("a run is shown to the queue also when who repaired it so far is cut off from Redis", async () => {
   const cut: Queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
