@@ -43,7 +43,7 @@ export async function answer(
       : question;
   if (outcome.is !== "answered") {
     if (isSame(outcome, named, principal.key_id, text)) return { replayed: true };
-    throw notAnswered(outcome, run);
+    throw notAnswered(outcome);
   }
   const { tenant_id, lane, priority, queued_at_ms, status } = outcome.run;
   // A run whose worker is just about to let it go finds the answer itself: its park is refused.
@@ -103,14 +103,12 @@ function finished({ status }: Pick<RunRow, "status">): AppError {
   return new AppError("run_finished", `The run is ${status}; nobody waits for an answer any more.`);
 }
 
-function notAnswered(outcome: Unanswered, run: RunRow): AppError {
+function notAnswered(outcome: Unanswered): AppError {
   switch (outcome.is) {
     case "taken":
       return new AppError("conflict", "The question was answered by somebody else, or its time is over.");
     case "ended":
-      return TERMINAL.has(run.status)
-        ? finished(run)
-        : new AppError("run_finished", "The run has just ended.");
+      return new AppError("run_finished", "The run has ended; nobody waits for an answer any more.");
     case "unknown":
       return new AppError("not_waiting", "The run has no such question.");
   }

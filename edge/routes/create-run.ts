@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { z } from "zod";
-import { DefinitionId, TenantId, newRunId } from "../../shared/contracts/ids.ts";
+import { DefinitionId, TenantId, newRunId, plainName } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { NewRun, RunInput } from "../../shared/contracts/run.ts";
 import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
@@ -16,14 +16,6 @@ import { invalidFields } from "../problem.ts";
 import { RunAccepted, acceptedOf } from "../run-accepted.ts";
 import { webhookOf } from "../webhook-request.ts";
 
-/** Text that becomes part of names and logs: no control characters. */
-const name = (max: number) =>
-  z
-    .string()
-    .regex(/^[^\p{Cc}]*$/u, "must not hold control characters")
-    .min(1)
-    .max(max);
-
 /** Fields of the API that nothing stands behind yet: refused, never accepted and ignored. */
 const NOT_YET = ["delay_seconds", "run_at", "singleton_key", "attachments"] as const;
 
@@ -31,11 +23,11 @@ const RunRequest = z
   .looseObject({
     message: z.string().default(""),
     tenant_id: TenantId.nullish(),
-    session_id: name(200).nullish(),
+    session_id: plainName(200).nullish(),
     priority: z.number().int().min(0).max(10).nullish(),
     metadata: z.record(z.string(), JsonValue).nullish(),
     state: z.record(z.string(), JsonValue).nullish(),
-    correlation_id: name(200).nullish(),
+    correlation_id: plainName(200).nullish(),
     webhook_url: WebhookUrl.nullish(),
     webhook_secret: WebhookSecret.nullish(),
   })
@@ -43,7 +35,7 @@ const RunRequest = z
 type RunRequest = z.infer<typeof RunRequest>;
 
 const Params = z.object({ id: DefinitionId });
-const Headers = z.object({ "idempotency-key": name(255).optional() });
+const Headers = z.object({ "idempotency-key": plainName(255).optional() });
 
 const route = createRoute({
   method: "post",

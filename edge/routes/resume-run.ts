@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { DefinitionId, RunId } from "../../shared/contracts/ids.ts";
+import { DefinitionId, RunId, plainName } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { answer } from "../answer.ts";
@@ -18,11 +18,7 @@ const ResumeRequest = z
       "must be an object or text",
     ),
     /** As the status and the event `human_input_required` tell it. */
-    question_id: z
-      .string()
-      .max(500)
-      .regex(/^[^\p{Cc}]*$/u, "must not hold control characters")
-      .nullish(),
+    question_id: plainName(500).nullish(),
     step_id: DefinitionId.nullish(),
   })
   .meta({ id: "ResumeRequest" });

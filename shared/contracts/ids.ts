@@ -1,5 +1,13 @@
 import { z } from "zod";
 
+/** Text that a client names something by, and that becomes part of names and logs: no control characters. */
+export const plainName = (maxChars: number) =>
+  z
+    .string()
+    .regex(/^[^\p{Cc}]*$/u, "must not hold control characters")
+    .min(1)
+    .max(maxChars);
+
 /** A tenant: letters, digits and `._:-`, at most 64; it becomes part of Redis members, so no spaces or control characters. */
 export const TenantId = z
   .string()

@@ -109,6 +109,7 @@ export async function flush(sql: Sql, given: readonly NewEntry[]): Promise<Commi
         ${column((e) => e.error)}::text[]
       ) as e(run_id, attempt, owner, known_seq, kind, step_path, visit, output, events, events_n, deadline_ms,
         current_step, steps, tokens, cost, status, wake_ms, signals, error)
+      -- Without it (see few in sql.ts) runs would be read from end to end while they are not many.
       limit ${entries.length}
     )${usageRows(sql, entries)}, ${entries.some(isEnd) ? moveFamilies(sql) : sql`moved as (${move(sql)})`}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
