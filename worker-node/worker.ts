@@ -12,7 +12,7 @@ import { execute } from "./execute.ts";
 import type { Ending, World } from "./execute.ts";
 import { LEASE_MS } from "./lease.ts";
 import type { Leases } from "./lease.ts";
-import { holdRunning } from "./repairs/index-shards.ts";
+import { giveUp, holdRunning, releaseMoved } from "./repairs/hold.ts";
 import { Stop } from "./stop.ts";
 
 /** A lost marker costs at most this. */
@@ -21,8 +21,6 @@ const REDIS_PAUSE_MS = 500;
 /** A Redis that has not answered for so long is away: runs are claimed straight from Postgres, once a second. */
 const REDIS_AWAY_MS = 5_000;
 const DIRECT_PAUSE_MS = 1_000;
-/** How long a job is held for the worker that Postgres says executes it: that worker renews it, or it lapses. */
-const HOLD_MS = 5_000;
 
 export type WorkerParts = {
   owner: Incarnation;
@@ -98,7 +96,7 @@ export class Worker {
   }
 
   async #handBack(runs: readonly Pick<Running, "job" | "claimed">[]): Promise<void> {
-    const { store, queue, owner } = this.#parts;
+    const { store, queue, leases, owner } = this.#parts;
     try {
       const back = new Set(
         await store.handBack(
@@ -106,6 +104,8 @@ export class Worker {
           runs.map(({ claimed }) => ({ run_id: claimed.run_id, attempt: claimed.attempt })),
         ),
       );
+      // Not renewed any more, also by a step that takes its time to stop: their leases are others' from here on.
+      for (const run of back) leases.held.delete(run);
       const jobs = runs.filter(({ job }) => back.has(job.run)).map(({ job }) => job);
       await queue.release(
         jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 })),
@@ -165,14 +165,14 @@ export class Worker {
 
   /** What the queue gives; null when it is away or cold. */
   async #askQueue(shard: number, free: number): Promise<Claim | null> {
-    const { store, queue, leases, owner, onCold } = this.#parts;
+    const { queue, leases, owner, onCold } = this.#parts;
     const ended = this.#takeEnded(shard);
     try {
       if (this.#awaySinceMs.has(shard)) {
         await queue.readIndex(shard); // does it answer, and know anything?
         // Before the first claim: what was given out without it takes up slots that it does not know of.
         await leases.announceQueue();
-        await holdRunning(store, queue, shard);
+        await releaseMoved(this.#parts, await holdRunning(this.#parts, shard));
       }
       const claim = await queue.claim(
         shard,
@@ -236,27 +236,7 @@ export class Worker {
     await this.#beginAll(claimed);
     const got = new Set(claimed.map(({ run_id }) => run_id));
     const others = fresh.filter(({ run }) => !got.has(run));
-    if (others.length > 0) await this.#giveUp(others);
-  }
-
-  /** Tells Redis what Postgres says of runs that it offered and Postgres did not give. */
-  async #giveUp(jobs: readonly JobName[]): Promise<void> {
-    const { store, queue, owner } = this.#parts;
-    const looks = await store.lookUp(jobs.map(({ run }) => run));
-    const byRun = new Map(looks.map((look) => [look.run_id, look]));
-    for (const name of jobs) {
-      const look = byRun.get(name.run);
-      if (!look || look.status === "completed" || look.status === "failed" || look.status === "cancelled") {
-        await queue.finish([name], owner);
-      } else if (look.status === "running" && look.owner !== null && !look.owner_silent) {
-        await queue.hold([jobOf(look)], owner, look.owner, HOLD_MS);
-      } else {
-        // Due later, or locked by somebody at this moment.
-        const delayMs = Math.max(look.due_in_ms, 1_000);
-        const status = look.status === "paused" ? ("paused" as const) : ("queued" as const);
-        await queue.release([{ ...jobOf(look), status, delayMs }], owner);
-      }
-    }
+    if (others.length > 0) await giveUp(this.#parts, others, this.#parts.owner);
   }
 
   /** What a claim brings that was on its way when the drain began goes back at once. */

@@ -330,6 +330,17 @@ describe("a worker that drains", () => {
     expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", delayMs: 0 }]);
   });
 
+  // Red when: a run that was handed back is still renewed, and so leased again by whom nobody hears any more.
+  test("does not hold any more what it has handed back, also when that has not stopped yet", async () => {
+    truth.weather.push({ is: "slow", ms: 2_500 });
+    const run = claimable();
+    queue.offers.push([run.run_id]);
+    worker.start();
+    await settled(() => expect(truth.weather).toEqual([]));
+    await worker.drain(0);
+    expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", stillHeld: false }]);
+  });
+
   // Red when: runs are counted before the last claim has answered: this one would be lost for half a minute.
   test("hands back what a claim brings that was on its way", async () => {
     step = never;
