@@ -270,7 +270,7 @@ describe("a step that is left behind", () => {
     };
     const { run, ending } = begin();
     expect(await ending).toEqual({ is: "ended" });
-    await vi.waitFor(() => expect(late).toBe(true));
+    await expect.poll(() => late).toBe(true);
     await sleep(80);
     expect(errorOf(run)).toContain("step_timeout");
     expect(eventsOf(run)).not.toContain("too late");
