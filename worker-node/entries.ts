@@ -3,7 +3,7 @@ import type { RunEvent } from "../shared/contracts/event.ts";
 import type { Checkpoint, ParkRecord, TurnCheckpoint, Usage } from "../shared/contracts/journal.ts";
 import { stepStart } from "./engine/events.ts";
 import type { NewWait } from "../shared/store/waits.ts";
-import type { Append, Outcome, RunLog } from "./journal.ts";
+import type { Append, Outcome, RunLog } from "./run-log.ts";
 import { Stop } from "./stop.ts";
 
 /** What a worker may take beyond a step's own time before a run that shows nothing is taken for stuck. */

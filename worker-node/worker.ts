@@ -8,6 +8,7 @@ import type { Claim, Job, JobName, Queue } from "../shared/queue/queue.ts";
 import type { ClaimedRun, RunLook } from "../shared/store/claim.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { lanesOf } from "./config.ts";
+import { EndedRuns } from "./ended-runs.ts";
 import { execute } from "./execute.ts";
 import type { Ending, World } from "./execute.ts";
 import { LEASE_MS } from "./lease.ts";
@@ -45,7 +46,7 @@ type Running = { stop: AbortController; done: Promise<void>; job: Job; claimed: 
 export class Worker {
   readonly #parts: WorkerParts;
   readonly #running = new Map<RunId, Running>();
-  readonly #ended = new Map<number, JobName[]>();
+  readonly #ended: EndedRuns;
   readonly #waiting = new Set<number>();
   readonly #awaySinceMs = new Map<number, number>();
   #claimedDirectlyMs = -Infinity;
@@ -57,6 +58,7 @@ export class Worker {
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
+    this.#ended = new EndedRuns(parts.queue, parts.owner);
     // Nobody has seen the queue yet, nor knows what others have done without it.
     for (let shard = 0; shard < parts.queue.shards; shard++) this.#awaySinceMs.set(shard, performance.now());
   }
@@ -88,7 +90,7 @@ export class Worker {
     // What waits for work claims no more.
     const claims = this.#loops.filter((_, shard) => !this.#waiting.has(shard));
     await Promise.race([Promise.all(claims), sleep(LONGEST_WAIT_MS + 1_000)]);
-    await this.#finishEnded();
+    await this.#ended.finishAll();
   }
 
   async #allDone(): Promise<void> {
@@ -138,7 +140,7 @@ export class Worker {
         }
         if (claim.runs.length > 0) continue;
         this.#waiting.add(shard);
-        if (this.#endedOf(shard).length > 0) this.#finishSoon(shard);
+        this.#ended.finishSoon(shard);
         await waitForWork(shard, this.#lanesWithRoom(), Math.min(LONGEST_WAIT_MS, Math.max(1, claim.nextMs)));
       } catch (error) {
         log.warn("worker.claim_failed", { shard, message: messageOf(error) });
@@ -166,7 +168,7 @@ export class Worker {
   /** What the queue gives; null when it is away or cold. */
   async #askQueue(shard: number, free: number): Promise<Claim | null> {
     const { queue, leases, owner, onCold } = this.#parts;
-    const ended = this.#takeEnded(shard);
+    const ended = this.#ended.take(shard);
     try {
       if (this.#awaySinceMs.has(shard)) {
         await queue.readIndex(shard); // does it answer, and know anything?
@@ -186,7 +188,7 @@ export class Worker {
       return claim;
     } catch (error) {
       // Whether they were finished is not known: finishing again is harmless, forgetting them costs a lapse.
-      this.#endedOf(shard).push(...ended);
+      this.#ended.add(shard, ended);
       leases.withdrawQueue();
       if (error instanceof ColdError) onCold(shard);
       else if (!this.#awaySinceMs.has(shard))
@@ -287,8 +289,9 @@ export class Worker {
     log.info("run.left", { run: claimed.run_id, attempt: claimed.attempt, as: ending.is });
     const shard = queueShardOf(job.tenant, this.#parts.queue.shards);
     if (ending.is === "ended") {
-      this.#endedOf(shard).push(job);
-      if (this.#waiting.has(shard)) this.#finishSoon(shard);
+      this.#ended.add(shard, [job]);
+      // While the loop waits nobody claims, so nothing carries it.
+      if (this.#waiting.has(shard)) this.#ended.finishSoon(shard);
     } else if (ending.is === "parked") {
       const waiting = { ...job, status: ending.status, delayMs: ending.delayMs };
       await this.#parts.queue.release([waiting], this.#parts.owner).catch((error: unknown) => {
@@ -296,38 +299,6 @@ export class Worker {
         log.warn("run.release_failed", { run: job.run, message: messageOf(error) });
       });
     }
-  }
-
-  /** While the loop waits nobody claims, so nothing carries `finish`: it goes by itself, with what ends in the same moment. */
-  #finishSoon(shard: number): void {
-    setImmediate(() => void this.#finish(shard));
-  }
-
-  async #finishEnded(): Promise<void> {
-    await Promise.all(Array.from(this.#ended.keys(), (shard) => this.#finish(shard)));
-  }
-
-  async #finish(shard: number): Promise<void> {
-    const ended = this.#takeEnded(shard);
-    if (ended.length === 0) return;
-    try {
-      await this.#parts.queue.finish(ended, this.#parts.owner);
-    } catch (error) {
-      // Their leases lapse, and the next to claim them reads that they have ended.
-      log.warn("worker.finish_failed", { shard, message: messageOf(error) });
-    }
-  }
-
-  #endedOf(shard: number): JobName[] {
-    const known = this.#ended.get(shard);
-    if (known) return known;
-    const fresh: JobName[] = [];
-    this.#ended.set(shard, fresh);
-    return fresh;
-  }
-
-  #takeEnded(shard: number): JobName[] {
-    return this.#endedOf(shard).splice(0, 1_000);
   }
 
   #freeSlot(): void {

@@ -9,7 +9,7 @@ import { claimRuns } from "../../shared/store/claim.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { Journal } from "../../worker-node/journal.ts";
-import type { RunLog } from "../../worker-node/journal.ts";
+import type { RunLog } from "../../worker-node/run-log.ts";
 import { showLive } from "../../worker-node/live.ts";
 import { acceptBenchRuns } from "./runs.ts";
 import { withCpu } from "./cpu.ts";

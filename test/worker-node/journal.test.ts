@@ -6,7 +6,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { Journal } from "../../worker-node/journal.ts";
-import type { Append, Outcome, RunLog } from "../../worker-node/journal.ts";
+import type { Append, Outcome, RunLog } from "../../worker-node/run-log.ts";
 import { POISON, Truth } from "./truth.ts";
 import type { Weather } from "./truth.ts";
 
