@@ -11,12 +11,13 @@ export type Script = { source: string; sha: Promise<string> };
 
 /** A script out of the functions all verbs share and the verb itself. */
 export function defineScript(common: string, verb: string): Script {
-  // `allow-oom`: what a full Redis must still do (renew, finish …) shrinks it or keeps its size; the verbs that
-  // grow it say no by themselves.
+  // `allow-oom`: a full Redis lets nobody new in (`admit`), and must know all the same of whoever is in: `renew` and
+  // `finish` keep or shrink it, and a committed run that `enqueue` could not show would wait for as long as it is full.
   const source = `#!lua flags=allow-oom\n${common}\n${verb}`;
   return { source, sha: sha1(source) };
 }
 
+/** One that a full Redis refuses. */
 export function defineGrowingScript(common: string, verb: string): Script {
   const source = `#!lua\n${common}\n${verb}`;
   return { source, sha: sha1(source) };

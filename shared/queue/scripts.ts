@@ -17,7 +17,7 @@ import { defineGrowingScript, defineScript } from "./script.ts";
 /** One script for each verb; each behind what they all share. */
 export const scripts = {
   admit: defineGrowingScript(common, admit),
-  enqueue: defineGrowingScript(common, enqueue),
+  enqueue: defineScript(common, enqueue),
   claim: defineScript(common, claim),
   renew: defineScript(common, renew),
   hold: defineScript(common, hold),
