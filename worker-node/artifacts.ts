@@ -1,5 +1,8 @@
 import type { ObjectStore } from "./values.ts";
 
+/** Of one try of a request; what is large goes in parts of 5 MiB. */
+const REQUEST_MS = 5_000;
+
 export type S3Settings = {
   endpoint: string | undefined;
   bucket: string;
@@ -28,7 +31,8 @@ export function createArtifacts({ endpoint, bucket, region, credentials }: S3Set
       // R2 does not know the trailing checksums that the SDK would send with a stream.
       requestChecksumCalculation: "WHEN_REQUIRED",
       responseChecksumValidation: "WHEN_REQUIRED",
-      requestHandler: { connectionTimeout: 3_000, requestTimeout: 30_000 },
+      // By itself the SDK only warns of a request that takes longer.
+      requestHandler: { connectionTimeout: 3_000, requestTimeout: REQUEST_MS, throwOnRequestTimeout: true },
     });
     return { client, GetObjectCommand, HeadBucketCommand, Upload };
   };

@@ -6,12 +6,11 @@ import type { RunError } from "../shared/contracts/run.ts";
 import { endEvents } from "../shared/journal/ending.ts";
 import { start } from "../shared/journal/fold.ts";
 import type { Progress } from "../shared/journal/fold.ts";
-import { log, messageOf } from "../shared/log.ts";
 import type { ClaimedRun } from "../shared/store/claim.ts";
 import type { DeadLetter } from "../shared/store/flush.ts";
 import { finalResponse } from "./engine/events.ts";
 import type { Entries } from "./entries.ts";
-import { LargeValues } from "./values.ts";
+import { LargeValues, ifStored } from "./values.ts";
 import type { ObjectStore } from "./values.ts";
 
 /** A run as far as its execution has brought it, and where its end is to be written. */
@@ -74,7 +73,7 @@ export async function endRun(
     step_path: last?.checkpoint.step ?? null,
     visit: last?.checkpoint.visit ?? null,
     output: JSON.stringify(record),
-    events: [...untold, ...events, ...(await smallIfPossible(large, closing))],
+    events: [...untold, ...events, ...(await ifStored(large.outOfEvents(closing), closing))],
     usage,
     steps: last ? 1 : 0,
     deadline_ms: 0,
@@ -102,17 +101,6 @@ export async function failRun(standing: Standing, error: RunError, more: Failure
   const stack = cause instanceof Error ? stackOf(cause) : null;
   const deadLetter = { ...error, stack, tries, first_failed_at: firstFailedAt };
   return endRun(standing, "failed", { error, deadLetter, events, usage });
-}
-
-/** A run that has come to its end ends, though the object store is away: Postgres takes large values too. */
-async function smallIfPossible(
-  large: LargeValues,
-  events: readonly RunEvent[],
-): Promise<readonly RunEvent[]> {
-  return large.outOfEvents(events).catch((error: unknown) => {
-    log.warn("object.put_given_up", { message: messageOf(error) });
-    return events;
-  });
 }
 
 /** An error's stack with those of its causes. */

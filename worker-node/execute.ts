@@ -23,7 +23,7 @@ import type { Parked } from "./entries.ts";
 import type { Journal } from "./journal.ts";
 import type { RunLog } from "./run-log.ts";
 import { Stop, within, withTimeout } from "./stop.ts";
-import { LargeValues, loadValue, shortened } from "./values.ts";
+import { LargeValues, ifStored, loadValue, shortened } from "./values.ts";
 import type { ObjectStore } from "./values.ts";
 import { visitStep } from "./visit.ts";
 import type { Visited } from "./visit.ts";
@@ -129,7 +129,8 @@ class Execution {
     this.#standing.steps = definition.steps;
     const input = RunInput.parse(JSON.parse(run.input));
     const inputValues = this.#largeValues("input");
-    const state = await untilAnswered(this.#signal, () => inputValues.outOf(initialState(definition, input)));
+    const given = initialState(definition, input);
+    const state = await ifStored(inputValues.outOf(given), given);
     this.#standing.progress = fold(state, run.journal);
     if (run.cancel) return endRun(this.#standing, "cancelled");
 

@@ -4,11 +4,14 @@ import { JsonValue } from "../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../shared/contracts/json.ts";
 import { Reference } from "../shared/contracts/journal.ts";
 import { log, messageOf } from "../shared/log.ts";
+import { within } from "./stop.ts";
 
 /** Values whose JSON is longer lie in the object store; state and events hold references to them. */
 const INLINE_LIMIT_BYTES = 32 * 1024;
 const PREVIEW_CHARS = 200;
 const PUT_PAUSES_MS = [200, 1_000, 3_000];
+/** With its repetitions, where nothing else bounds it. */
+const PUT_MS = 8_000;
 
 /** Where large values lie. */
 export type ObjectStore = {
@@ -125,4 +128,15 @@ export async function loadValue(store: ObjectStore | null, value: Json, tenant: 
 function isKeyOf(tenant: string, key: string): boolean {
   const [first, ...rest] = key.split("/");
   return first === tenant && rest.every((part) => part !== "" && part !== "." && part !== "..");
+}
+
+/**
+ * What is small once the object store has what was large; or, when that fails or takes long, as it is: Postgres takes
+ * large values too, and no run waits for a store that is away.
+ */
+export async function ifStored<Values>(small: Promise<Values>, large: Values): Promise<Values> {
+  return within(AbortSignal.timeout(PUT_MS), small).catch((error: unknown) => {
+    log.warn("object.put_given_up", { message: messageOf(error) });
+    return large;
+  });
 }

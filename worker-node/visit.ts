@@ -162,20 +162,24 @@ async function tryOnce(visit: Visit, { turns, tries, effectSuffix, lost, spent }
   };
   try {
     const result = await within(limit.signal, runStep(step, context));
-    if ("ask" in result) return await question.park(result, large, lost);
+    if ("ask" in result) return await within(limit.signal, question.park(result, large, lost));
     const { waitedMs = 0 } = result;
-    const small = { ...result, set: await large.outOf(result.set) };
+    // Within the step's time too: an object store that never answers must not keep the slot.
+    const small = { ...result, set: await within(limit.signal, large.outOf(result.set)) };
     const { checkpoint, events } = settle(definition, progress, step, visit.visit, small, {
       startedAt: new Date(startedAt - waitedMs).toISOString(),
       durationMs: waitedMs + performance.now() - startedMs,
       tries,
       turnUsage: [...turns.flatMap(usageOfTurn), ...lost],
     });
-    const response = result.response === undefined ? undefined : await large.outOfResponse(result.response);
+    const response =
+      result.response === undefined
+        ? undefined
+        : await within(limit.signal, large.outOfResponse(result.response));
     return {
       is: "result",
       checkpoint,
-      events: await large.outOfEvents(events),
+      events: await within(limit.signal, large.outOfEvents(events)),
       usage: [...lost, ...result.usage],
       response,
     };

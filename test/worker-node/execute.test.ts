@@ -203,6 +203,29 @@ test.each([
   },
 );
 
+describe("an object store that never answers", () => {
+  const large = "too large to stay here ".repeat(5_000);
+
+  // Red when: what is kept there is waited for beyond the step's time: neither that, nor a cancel, would end the run.
+  test("ends a step with its time", async () => {
+    given.definition = steps({ id: "a", ...llm, output_key: "text", timeout_seconds: 1 });
+    given.generate = async () => large;
+    given.artifacts = { put: () => new Promise(() => {}), get: async () => "" };
+    const { run, ending } = given.begin();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(given.errorOf(run)).toContain("step_timeout");
+  });
+
+  // Red when: the beginning of a run, or its end, waits for it.
+  test("keeps no run from its end", async () => {
+    given.definition = steps({ id: "a", ...print });
+    given.artifacts = { put: () => new Promise(() => {}), get: async () => "" };
+    const { run, ending } = given.begin({ input: JSON.stringify({ message: large, state: {} }) });
+    expect(await ending).toEqual({ is: "ended" });
+    expect(given.truth.row(run.run_id).status).toBe("completed");
+  }, 30_000);
+});
+
 // Red when: usage is committed only with a result or a turn.
 test("what a model answered in a try that failed is charged with the entry that ends the run", async () => {
   given.definition = steps({ id: "a", ...llm, output_key: "text", retry: { attempts: 1 } });
