@@ -124,6 +124,10 @@ export type ConnectOptions = Pick<
 >;
 
 const connectTimeoutMs = 2000;
+/** A connection that owes an answer for so long is half open: nothing of ours waits, or blocks, for longer. */
+const socketTimeoutMs = 8000;
+/** Said by a master that was demoted: behind the same address there may be another by now. */
+const isDemoted = ({ message }: Error) => /^(READONLY|MASTERDOWN)/.test(message);
 /** At most a second between attempts: a Redis that is back is found within about that. */
 const reconnectDelayMs = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt - 1, 5), 1000);
 
@@ -139,6 +143,8 @@ export function connectRedis(target: RedisTarget, options: ConnectOptions = {}):
     ...options,
     protocol: 2,
     connectTimeout: connectTimeoutMs,
+    socketTimeout: socketTimeoutMs,
+    reconnectOnError: isDemoted,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     ...(target.username !== undefined && { username: target.username }),

@@ -5,13 +5,15 @@ export class Proxy {
   readonly #server;
   readonly #sockets = new Set<Socket>();
   #mode: "open" | "refuse" | "hang" = "open";
+  #port: number;
 
   constructor(port: number, host = "127.0.0.1") {
+    this.#port = port;
     this.#server = createServer((near) => {
       this.#keep(near);
       if (this.#mode === "refuse") return near.destroy();
       if (this.#mode === "hang") return;
-      const far = connect(port, host);
+      const far = connect(this.#port, host);
       this.#keep(far);
       near.pipe(far).pipe(near);
       near.on("close", () => far.destroy());
@@ -19,8 +21,8 @@ export class Proxy {
     });
   }
 
-  async listen(): Promise<number> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+  async listen(at = 0): Promise<number> {
+    await new Promise<void>((resolve) => this.#server.listen(at, "127.0.0.1", resolve));
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("the proxy listens on no port");
     return address.port;
@@ -29,10 +31,18 @@ export class Proxy {
   /** `refuse`: connections are cut; `hang`: those that are there stay and nothing passes. */
   set(mode: "open" | "refuse" | "hang"): void {
     this.#mode = mode;
-    for (const socket of this.#sockets) {
-      if (mode === "hang") socket.unpipe().pause();
-      else socket.destroy();
-    }
+    if (mode === "hang") this.silence();
+    else for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Nothing passes any more over the connections that there are; new ones are open. */
+  silence(): void {
+    for (const socket of this.#sockets) socket.unpipe().pause();
+  }
+
+  /** New connections lead there. */
+  lead(port: number): void {
+    this.#port = port;
   }
 
   get connections(): number {
