@@ -22,21 +22,31 @@ export const WaitingRun = z.object({
 });
 export type WaitingRun = z.infer<typeof WaitingRun>;
 
+export const WalkBounds = z.object({
+  from: z.string(),
+  until: z.string(),
+  until_ms: z.number(),
+  now_ms: z.number(),
+  server: z.string(),
+});
+export type WalkBounds = z.infer<typeof WalkBounds>;
+
 /**
  * The bounds of a walk over the due index: from 15 s before what a Redis has been shown (`uptoMs`, minus infinity:
  * nothing), so that rows that were committed late, or out of order, are met; to 2 s ago, so that what edges enqueue
- * by themselves a moment after their commit is not shown twice.
+ * by themselves a moment after their commit is not shown twice. `uptoMs` may lie ahead: a clock that was set back.
+ *
+ * `server`: when this Postgres began. Another one may be a standby that took over, without the last seconds.
  */
-export async function walkBounds(
-  sql: Sql,
-  uptoMs: number | null,
-): Promise<{ from: string; until: string; until_ms: number; now_ms: number }> {
-  const [row] = await sql<{ from: string; until: string; until_ms: number; now_ms: number }[]>`
+export async function walkBounds(sql: Sql, uptoMs: number | null): Promise<WalkBounds> {
+  const [row] = await sql<WalkBounds[]>`
     select
-      coalesce((to_timestamp(${uptoMs}::float8 / 1000) - interval '15 seconds')::text, '-infinity') as from,
+      coalesce((shown - greatest(shown - now(), interval '0') - interval '15 seconds')::text, '-infinity') as from,
       (now() - interval '2 seconds')::text as until,
       extract(epoch from now() - interval '2 seconds')::float8 * 1000 as until_ms,
-      extract(epoch from now())::float8 * 1000 as now_ms`;
+      extract(epoch from now())::float8 * 1000 as now_ms,
+      pg_postmaster_start_time()::text as server
+    from (select to_timestamp(${uptoMs}::float8 / 1000) as shown) s`;
   if (!row) throw new Error("a select without from answered no row");
   return row;
 }

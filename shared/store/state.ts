@@ -20,6 +20,7 @@ import {
   runningRuns,
   takeFromSilent,
   takeOverdue,
+  WalkBounds,
   walkBounds,
   withoutWakeup,
 } from "./reconcile.ts";
@@ -97,11 +98,7 @@ const verbs = {
     readDefinition,
   ),
   takeLock: verb(z.tuple([z.string(), z.string(), z.number()]), z.boolean(), takeLock),
-  walkBounds: verb(
-    z.tuple([z.number().nullable()]),
-    z.object({ from: z.string(), until: z.string(), until_ms: z.number(), now_ms: z.number() }),
-    walkBounds,
-  ),
+  walkBounds: verb(z.tuple([z.number().nullable()]), WalkBounds, walkBounds),
   dueRuns: verb(z.tuple([WalkPosition, z.string(), pageSize]), z.array(WaitingRun), dueRuns),
   runningRuns: verb(
     z.tuple([z.object({ owner: z.string(), run_id: z.string() }), pageSize]),

@@ -258,8 +258,9 @@ export class Postgres implements Statements {
 
   walkBounds(uptoMs: number | null): Answer<"walkBounds"> {
     const until_ms = this.now - 2_000;
-    const from = uptoMs === null ? -Infinity : uptoMs - this.overlapMs();
-    return { from: text(from), until: text(until_ms), until_ms, now_ms: this.now };
+    const from = uptoMs === null ? -Infinity : Math.min(uptoMs, this.now) - this.overlapMs();
+    const server = text(this.startedAt);
+    return { from: text(from), until: text(until_ms), until_ms, now_ms: this.now, server };
   }
 
   /** So that what was committed late, or out of order, is met. */

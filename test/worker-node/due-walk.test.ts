@@ -46,7 +46,7 @@ const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
 function walkOver(queue: Queue): DueWalk {
   const store = {
     ...refusingStore,
-    walkBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000 }),
+    walkBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
     dueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };

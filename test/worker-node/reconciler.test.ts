@@ -5,10 +5,13 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Service } from "../../local/processes.ts";
 import { ColdError, Queue } from "../../shared/queue/queue.ts";
 import { flush } from "../../shared/store/flush.ts";
+import { dueRuns, walkBounds } from "../../shared/store/reconcile.ts";
+import type { WaitingRun } from "../../shared/store/reconcile.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { beat } from "../../shared/store/workers.ts";
 import { Reconciler } from "../../worker-node/reconciler.ts";
+import { jobOf } from "../../worker-node/repairs/parts.ts";
 import { startRedis } from "../services/services.ts";
 import { acme, beatOf, entryOf, openStore } from "../store/world.ts";
 import type { Store } from "../store/world.ts";
@@ -56,6 +59,12 @@ async function pass(): Promise<void> {
 /** Lets it look as if a run had been due for so long. */
 const late = (run: RunId, seconds: number) =>
   store.sql`update runs set wake_at = now() - ${seconds} * interval '1 second' where run_id = ${run}`;
+
+const readWaiting = async (run: RunId): Promise<WaitingRun> => {
+  const [waiting] = await dueRuns(store.sql, { at: "-infinity", run_id: "" }, "infinity", 1);
+  if (waiting?.run_id !== run) throw new Error(`${run} is not what waits`);
+  return waiting;
+};
 
 const claim = async (slots = 100): Promise<RunId[]> =>
   (await queue.claim(0, "w#00000000", 15_000, slots, lanes, [])).runs.map(({ run }) => run);
@@ -165,6 +174,47 @@ describe("a Redis that was emptied", () => {
   });
 });
 
+// Red when: only what became due since the last walk is shown, and a queue that has finished a run is believed for an hour.
+test("a run that waits again, as another Postgres took over without the last seconds, is shown to the queue", async () => {
+  await pass();
+  const run = await store.accept();
+  await late(run, 60);
+  await queue.enqueue([{ ...jobOf(await readWaiting(run)), status: "queued", delayMs: 0 }]);
+  const before = await store.row(run);
+  const [mine] = await claim();
+  await queue.finish([{ run: mine ?? run, tenant: acme }], "w#00000000");
+  await pass();
+  expect(await store.row(run)).toEqual(before);
+  expect(await claim()).toEqual([]);
+
+  state.walkBounds = async (uptoMs) => ({ ...(await walkBounds(store.sql, uptoMs)), server: "another" });
+  await pass();
+  expect(await claim()).toEqual([run]);
+});
+
+// Red when: a walk begins where the last one ended, by a clock that has been set back since.
+test("a run that became due after Postgres' clock was set back is shown to the queue", async () => {
+  await pass();
+  const ahead = Date.now() + 25_000;
+  await queue.advanceWalk(0, await queue.readIndex(0), "ahead", ahead);
+  const run = await store.accept();
+  await late(run, 3);
+  await pass();
+  expect(await claim()).toEqual([run]);
+});
+
+// Red when: a run that was taken from a silent worker waits for that worker's lease, by a clock that may be set back.
+test("a run of a silent worker may be claimed as soon as it is taken from it", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  await pass();
+  const run = await store.running();
+  await queue.hold([jobOf(run)], run.owner, run.owner, 3_600_000);
+  await pass();
+  vi.advanceTimersByTime(31_000);
+  await pass();
+  expect(await claim()).toEqual([run.run_id]);
+});
+
 test("limits that were changed act after a pass", async () => {
   await pass();
   for (let i = 0; i < 5; i++) await late(await store.accept(), 3);
@@ -236,7 +286,7 @@ describe("what stands still for 30 s", () => {
 
   test("is another's to find while another is the reconciler", async () => {
     const run = await store.running();
-    await state.takeLock("reconciler", "another", 60_000);
+    await state.takeLock("reconciler", "another", 55_000);
     for (let i = 0; i < 3; i++) {
       await pass();
       wait(31);

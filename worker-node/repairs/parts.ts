@@ -1,7 +1,7 @@
 import type { Incarnation, RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
-import type { Job, Queue } from "../../shared/queue/queue.ts";
+import type { Job, Queue, Waiting } from "../../shared/queue/queue.ts";
 import type { WaitingRun } from "../../shared/store/reconcile.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 
@@ -44,5 +44,10 @@ export function jobOf(run: {
 /** Tells the queue of runs that are due. @returns how many it did not know */
 export async function enqueueDue(queue: Queue, runs: readonly WaitingRun[]): Promise<number> {
   if (runs.length === 0) return 0;
-  return queue.enqueue(runs.map((run) => ({ ...jobOf(run), status: run.status, delayMs: 0 })));
+  return queue.enqueue(runs.map(asReady));
+}
+
+/** A run that is due, as the queue is told of it. */
+export function asReady(run: WaitingRun): Job & Waiting {
+  return { ...jobOf(run), status: run.status, delayMs: 0 };
 }

@@ -5,15 +5,21 @@ import { PAGE, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
 
 const HOUR_MS = 3_600_000;
+/** How long a pass shows due runs. */
+const PASS_MS = 200;
 const THROUGH = "0";
 
 /**
- * Rule 9: what should not exist. Once an hour, a page a pass: every due run is shown to the queue, every job is looked
- * up in Postgres. Nothing is known to need it; it bounds what nobody has thought of.
+ * Rule 9: what should not exist. Every due run is shown to the queue, every job is looked up in Postgres, some in each
+ * pass: from the first pass of a process on, and once an hour. It bounds what nobody has thought of.
+ *
+ * And when another Postgres answers: a standby that took over without the last seconds, or a backup, may have runs that
+ * wait, and that the queue was shown and has finished since.
  */
 export class StrayWalk {
   readonly #parts: RepairParts;
-  #startedMs = performance.now();
+  #startedMs = -Infinity;
+  #server = "";
   #due: WalkPosition | null = null;
   #cursors = new Map<number, string>();
 
@@ -22,18 +28,21 @@ export class StrayWalk {
   }
 
   async pass(shards: Shards): Promise<void> {
-    if (performance.now() - this.#startedMs >= HOUR_MS) {
+    const { until, server } = await this.#parts.store.walkBounds(null);
+    if (performance.now() - this.#startedMs >= HOUR_MS || server !== this.#server) {
       this.#startedMs = performance.now();
+      this.#server = server;
       this.#due = { at: "-infinity", run_id: "" };
       this.#cursors = new Map(Array.from(shards.keys(), (shard) => [shard, THROUGH]));
     }
-    if (this.#due) this.#due = await this.#showDue(this.#due);
+    const beganMs = performance.now();
+    while (this.#due && performance.now() - beganMs < PASS_MS)
+      this.#due = await this.#showDue(this.#due, until);
     for (const [shard, cursor] of this.#cursors) await this.#lookAtJobs(shard, cursor);
   }
 
-  async #showDue(after: WalkPosition): Promise<WalkPosition | null> {
+  async #showDue(after: WalkPosition, until: string): Promise<WalkPosition | null> {
     const { store, queue, repairs } = this.#parts;
-    const { until } = await store.walkBounds(null);
     const page = await store.dueRuns(after, until, PAGE);
     repairs.forgotten += await enqueueDue(queue, page);
     const last = page.at(-1);

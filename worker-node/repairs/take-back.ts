@@ -1,6 +1,5 @@
 import { log, messageOf } from "../../shared/log.ts";
-import type { WaitingRun } from "../../shared/store/reconcile.ts";
-import { enqueueDue } from "./parts.ts";
+import { asReady, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
 import { StandingStill } from "./standing-still.ts";
 
@@ -37,7 +36,8 @@ export class TakeBack {
       const runs = await store.takeFromSilent(owner, beat_at);
       repairs.silent += runs.length;
       if (runs.length > 0) log.warn("reconciler.owner_silent", { owner, runs: runs.length });
-      await this.#tell(runs);
+      // Its leases end with it: they lapse by a clock of Redis, which may have been set back.
+      await this.#tell(this.#parts.queue.release(runs.map(asReady), owner));
     }
   }
 
@@ -52,13 +52,13 @@ export class TakeBack {
     const runs = await store.takeOverdue(stuck);
     repairs.overdue += runs.length;
     for (const run of runs) log.warn("reconciler.run_overdue", { run: run.run_id });
-    await this.#tell(runs);
+    await this.#tell(enqueueDue(this.#parts.queue, runs));
   }
 
   /** Tells the queue at once of what has become ready. If it cannot hear, the walk shows it the same later. */
-  async #tell(runs: readonly WaitingRun[]): Promise<void> {
-    await enqueueDue(this.#parts.queue, runs).catch((error: unknown) => {
-      log.warn("reconciler.enqueue_failed", { runs: runs.length, message: messageOf(error) });
+  async #tell(telling: Promise<unknown>): Promise<void> {
+    await telling.catch((error: unknown) => {
+      log.warn("reconciler.enqueue_failed", { message: messageOf(error) });
     });
   }
 }
