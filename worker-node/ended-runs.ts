@@ -4,6 +4,8 @@ import type { JobName, Queue } from "../shared/queue/queue.ts";
 
 /** As many as one claim or one `finish` carries. */
 const MAX_RUNS = 1_000;
+/** More end only while the queue is away. */
+const MOST_RUNS = 20_000;
 
 /** Runs that have ended here and whose leases the queue still counts: the next claim of their shard tells it, or `finish`. */
 export class EndedRuns {
@@ -17,7 +19,10 @@ export class EndedRuns {
   }
 
   add(shard: number, runs: readonly JobName[]): void {
-    this.#of(shard).push(...runs);
+    const known = this.#of(shard);
+    known.push(...runs);
+    // A queue that is away for so long has let their leases lapse, or knows nothing of them.
+    known.splice(0, known.length - MOST_RUNS);
   }
 
   /** For somebody who tells the queue of them, and adds them again if that fails. */

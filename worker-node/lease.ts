@@ -39,6 +39,7 @@ export class Leases {
   readonly #queue: Queue;
   readonly #self: () => Omit<Beat, "incarnation">;
   readonly #onCold: (shard: number) => void;
+  readonly #onAway: (shard: number) => void;
   #confirmedMs = -Infinity;
   #foundMs = -Infinity;
   #beating: Promise<void> | null = null;
@@ -54,12 +55,15 @@ export class Leases {
     queue: Queue;
     self: () => Omit<Beat, "incarnation">;
     onCold: (shard: number) => void;
+    /** The queue does not answer: who has no free slot would not notice by claiming. */
+    onAway: (shard: number) => void;
   }) {
     this.#owner = parts.owner;
     this.#store = parts.store;
     this.#queue = parts.queue;
     this.#self = parts.self;
     this.#onCold = parts.onCold;
+    this.#onAway = parts.onAway;
   }
 
   start(): void {
@@ -184,7 +188,10 @@ export class Leases {
       );
     } catch (error) {
       if (error instanceof ColdError) this.#onCold(shard);
-      else log.warn("lease.renew_failed", { shard, message: messageOf(error) });
+      else {
+        log.warn("lease.renew_failed", { shard, message: messageOf(error) });
+        this.#onAway(shard);
+      }
     }
   }
 

@@ -10,9 +10,11 @@ function untilSignalled(): Promise<void> {
 
 try {
   const signalled = untilSignalled();
-  const worker = await startWorker(readConfig(process.env));
+  const starting = startWorker(readConfig(process.env));
+  // A signal ends it also while it waits for a Postgres that is away.
+  const worker = await Promise.race([starting, signalled]);
   await signalled;
-  await worker.drain();
+  await worker?.drain();
   log.flush();
   process.exit(0);
 } catch (error) {

@@ -24,6 +24,7 @@ import { createModels } from "./models/models.ts";
 import { Reconciler } from "./reconciler.ts";
 import { connectRedis, parseRedisUrl } from "./redis-connect.ts";
 import type { ConnectOptions } from "./redis-connect.ts";
+import { isAway } from "./sqlstate.ts";
 import { edgeStateStore } from "./state-http.ts";
 import { postgresStateStore } from "./state-postgres.ts";
 import { createEgress } from "./tools/egress.ts";
@@ -32,6 +33,8 @@ import { Sender, wakingStore } from "./webhooks/sender.ts";
 import { Worker } from "./worker.ts";
 
 const COMMAND_TIMEOUT_MS = 2_000;
+/** Between two attempts to reach a Postgres that is not there when this worker starts. */
+const POSTGRES_PAUSE_MS = 2_000;
 
 /** Where a test may stand between a worker and the world: each is given the real thing and answers what is used. */
 export type Seams = {
@@ -85,6 +88,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
     store,
     queue,
     onCold: () => reconciler.passSoon(),
+    onAway: (shard) => worker.loseQueue(shard),
     self: () => ({
       worker_id: config.workerId,
       hostname: hostname(),
@@ -197,8 +201,22 @@ async function openStore(config: Config): Promise<{ store: StateStore; close(): 
     return { store: edgeStateStore(config.STATE_URL, config.STATE_SECRET), close: async () => {} };
   }
   const url = config.SCALE_POSTGRES_URL ?? "";
-  await migrate(config.SCALE_POSTGRES_DIRECT_URL ?? url);
+  await migrateOnceReached(config.SCALE_POSTGRES_DIRECT_URL ?? url);
   return postgresStateStore(url, config.workerId);
+}
+
+/** A worker that starts while Postgres is away waits for it, as one that has started does. */
+async function migrateOnceReached(url: string): Promise<void> {
+  for (;;) {
+    try {
+      return await migrate(url);
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      const message = `Postgres, where SCALE_POSTGRES_URL says it is, does not answer: ${messageOf(error)}`;
+      log.warn("worker.postgres_away", { message });
+      await sleep(POSTGRES_PAUSE_MS);
+    }
+  }
 }
 
 function openArtifacts(config: Config): Artifacts | null {

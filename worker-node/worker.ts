@@ -50,6 +50,8 @@ export class Worker {
   readonly #waiting = new Set<number>();
   readonly #awaySinceMs = new Map<number, number>();
   #claimedDirectlyMs = -Infinity;
+  /** Leased to us by the queue, and Postgres did not say whose they are: nothing is claimed before it does. */
+  #unsettled: JobName[] = [];
   /** Slots that a claim under way may fill. */
   #asked = 0;
   #claiming = true;
@@ -69,6 +71,12 @@ export class Worker {
 
   get queueReachable(): boolean {
     return this.#awaySinceMs.size === 0;
+  }
+
+  /** The queue does not answer, or knows nothing: before the next claim from it all that is done for a queue that was found. */
+  loseQueue(shard: number): void {
+    this.#parts.leases.withdrawQueue();
+    if (!this.#awaySinceMs.has(shard)) this.#awaySinceMs.set(shard, performance.now());
   }
 
   start(): void {
@@ -155,6 +163,7 @@ export class Worker {
   async #fill(shard: number, free: number): Promise<Claim | null> {
     this.#asked += free;
     try {
+      await this.#giveUp(this.#unsettled.splice(0));
       const claim = await this.#askQueue(shard, free);
       if (claim) await this.#take(claim.runs);
       else await this.#claimDirectly(shard, free);
@@ -189,11 +198,10 @@ export class Worker {
     } catch (error) {
       // Whether they were finished is not known: finishing again is harmless, forgetting them costs a lapse.
       this.#ended.add(shard, ended);
-      leases.withdrawQueue();
       if (error instanceof ColdError) onCold(shard);
       else if (!this.#awaySinceMs.has(shard))
         log.warn("worker.queue_away", { shard, message: messageOf(error) });
-      if (!this.#awaySinceMs.has(shard)) this.#awaySinceMs.set(shard, performance.now());
+      this.loseQueue(shard);
       return null;
     }
   }
@@ -205,12 +213,15 @@ export class Worker {
     if (nowMs - this.#claimedDirectlyMs < DIRECT_PAUSE_MS) return;
     this.#claimedDirectlyMs = nowMs;
     const { store, owner } = this.#parts;
-    for (const run of await store.claimDirectly(owner, free, this.#lanesWithRoom())) {
-      // It was taken from us as stuck, and nobody but us could take it: the old execution first has to go.
+    const claimed = await store.claimDirectly(owner, free, this.#lanesWithRoom());
+    await this.#beginAll(claimed.filter(({ run_id }) => !this.#running.has(run_id)));
+    for (const run of claimed) {
+      // It was taken from us as stuck, and nobody but us could take it: the old execution first has to go. Nobody waits
+      // for that: if it never does, the run is handed back as one that nobody here executes.
       const old = this.#running.get(run.run_id);
-      old?.stop.abort(new Stop("lost", "the run was taken back"));
-      await old?.done;
-      await this.#beginAll([run]);
+      if (!old || old.claimed.attempt === run.attempt) continue;
+      old.stop.abort(new Stop("lost", "the run was taken back"));
+      void old.done.then(() => this.#beginAll([run]));
     }
   }
 
@@ -231,14 +242,23 @@ export class Worker {
     // What is executed here already was only leased again.
     const fresh = jobs.filter(({ run }) => !this.#running.has(run));
     if (fresh.length === 0) return;
-    const claimed = await this.#parts.store.claim(
-      this.#parts.owner,
-      fresh.map(({ run }) => run),
-    );
+    const { store, owner } = this.#parts;
+    const names = fresh.map(({ run }) => run);
+    const claimed = await store.claim(owner, names).catch((error: unknown) => {
+      this.#unsettled.push(...fresh);
+      throw error;
+    });
     await this.#beginAll(claimed);
     const got = new Set(claimed.map(({ run_id }) => run_id));
-    const others = fresh.filter(({ run }) => !got.has(run));
-    if (others.length > 0) await giveUp(this.#parts, others, this.#parts.owner);
+    await this.#giveUp(fresh.filter(({ run }) => !got.has(run)));
+  }
+
+  async #giveUp(jobs: readonly JobName[]): Promise<void> {
+    if (jobs.length === 0) return;
+    await giveUp(this.#parts, jobs, this.#parts.owner).catch((error: unknown) => {
+      this.#unsettled.push(...jobs);
+      throw error;
+    });
   }
 
   /** What a claim brings that was on its way when the drain began goes back at once. */
@@ -290,8 +310,8 @@ export class Worker {
     const shard = queueShardOf(job.tenant, this.#parts.queue.shards);
     if (ending.is === "ended") {
       this.#ended.add(shard, [job]);
-      // While the loop waits nobody claims, so nothing carries it.
-      if (this.#waiting.has(shard)) this.#ended.finishSoon(shard);
+      // While the loop waits, or has ended, nobody claims, so nothing carries it.
+      if (this.#waiting.has(shard) || !this.#claiming) this.#ended.finishSoon(shard);
     } else if (ending.is === "parked") {
       const waiting = { ...job, status: ending.status, delayMs: ending.delayMs };
       await this.#parts.queue.release([waiting], this.#parts.owner).catch((error: unknown) => {

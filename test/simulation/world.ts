@@ -140,7 +140,8 @@ export class World {
       loop_lag_ms: 0,
       redis_ok: worker.queueReachable,
     });
-    const leases = new Leases({ owner, store, queue, onCold, self });
+    const onAway = (shard: number): void => worker.loseQueue(shard);
+    const leases = new Leases({ owner, store, queue, onCold, onAway, self });
     const worker = new Worker({
       owner,
       slots: this.#options.slots,

@@ -143,7 +143,8 @@ describe("a claim straight from the database", () => {
     const queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
     const self = () => ({ ...beatOf(found), redis_ok: false });
     const state = stateStore(store.sql);
-    const leases = new Leases({ owner: found, store: state, queue, self, onCold: () => {} });
+    const ignore = () => {};
+    const leases = new Leases({ owner: found, store: state, queue, self, onCold: ignore, onAway: ignore });
     let isAnnounced = false;
     let announced = Promise.resolve();
     await store.sql.begin(async (tx) => {

@@ -19,11 +19,13 @@ function world() {
     unknown: [] as RunId[],
     cold: false,
     away: false,
+    hangs: false,
   };
   const handedBack: RunId[] = [];
   const held: RunId[] = [];
   const released: RunId[] = [];
   const colds: number[] = [];
+  const aways: number[] = [];
   let beats = 0;
   const store: StateStore = {
     ...refusingStore,
@@ -40,6 +42,7 @@ function world() {
   class Renewing extends Queue {
     override async renew(shard: number) {
       if (said.cold) throw new ColdError(shard);
+      if (said.hangs) throw new Error("no answer");
       return { lost: said.lost, unknown: said.unknown };
     }
     override async release(jobs: readonly Job[]) {
@@ -66,6 +69,7 @@ function world() {
       redis_ok: true,
     }),
     onCold: (shard) => colds.push(shard),
+    onAway: (shard) => aways.push(shard),
   });
   const heard: { signals: number; cancel: boolean }[] = [];
   const lost: RunId[] = [];
@@ -85,7 +89,7 @@ function world() {
     leases.held.set(run, each);
     return run;
   };
-  return { leases, said, handedBack, held, released, colds, heard, lost, take, beats: () => beats };
+  return { leases, said, handedBack, held, released, colds, aways, heard, lost, take, beats: () => beats };
 }
 
 const mine = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
@@ -225,6 +229,18 @@ describe("a renewal", () => {
     await vi.advanceTimersByTimeAsync(5_001);
     leases.stop();
     expect(colds).toEqual([0]);
+  });
+
+  // Red when: only who claims finds out that the queue is away: a full worker would tell others that it is reached, so
+  // that nobody claims without it.
+  test("that fails says that the queue is away", async () => {
+    const { leases, said, take, aways, colds } = world();
+    said.owned = [mine(take())];
+    said.hangs = true;
+    leases.start();
+    await vi.advanceTimersByTimeAsync(5_001);
+    leases.stop();
+    expect([aways, colds]).toEqual([[0], []]);
   });
 });
 

@@ -51,6 +51,7 @@ class Told extends Queue {
   }
   override async release(jobs: readonly (Job & Waiting)[]) {
     for (const { run, status, delayMs } of jobs) {
+      told.push("releases");
       this.released.push({ run, status, delayMs, stillHeld: this.isHeld(run) });
     }
   }
@@ -65,6 +66,8 @@ let worker: Worker;
 let claims: ((run: RunId) => Promise<ClaimedRun | null>) | null;
 let looks: Map<RunId, Partial<RunLook>>;
 let handedBack: RunId[];
+/** What is given out without the queue, once. */
+let direct: ClaimedRun[];
 let wake: () => void;
 let waitedFor: (readonly Lane[])[];
 /** What the store heard before runs were claimed, in order. */
@@ -82,6 +85,7 @@ function open(lanes: readonly Lane[]): void {
   looks = new Map();
   handedBack = [];
   claims = null;
+  direct = [];
   wake = () => {};
   step = async () => "answer";
   const llm = { id: "a", type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -105,6 +109,7 @@ function open(lanes: readonly Lane[]): void {
       const got = await Promise.all(runs.map(async (run) => (await claims?.(run)) ?? null));
       return got.filter((run) => run !== null);
     },
+    claimDirectly: async () => direct.splice(0),
     lookUp: async (runs) => runs.flatMap((run) => (looks.has(run) ? [lookOf(run)] : [])),
     handBack: async (_owner, runs) => {
       const mine = runs.filter(({ run_id }) => truth.row(run_id).status === "running");
@@ -129,6 +134,7 @@ function open(lanes: readonly Lane[]): void {
     queue,
     self: () => ({ ...self, redis_ok: worker.queueReachable }),
     onCold: () => {},
+    onAway: (shard) => worker.loseQueue(shard),
   });
   queue.isHeld = (run) => leases.held.has(run);
   const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
@@ -291,6 +297,67 @@ test("what is offered again while it is executed is not begun a second time", as
   expect(begun).toBe(1);
 });
 
+// Red when: what the queue has leased to a worker is forgotten when Postgres does not say whose it is: 15 s of slots, and
+// of as many more for each claim until it does.
+test("runs whose claim Postgres refused for a moment are given back before others are claimed", async () => {
+  const runs = [newRunId(Date.now()), newRunId(Date.now())];
+  claims = async () => {
+    throw new Error("deadlock detected");
+  };
+  for (const run of runs) looks.set(run, {});
+  queue.offers.push(runs);
+  worker.start();
+  await settled(() => expect(queue.released.map(({ run }) => run)).toEqual(runs));
+  expect(told.slice(told.indexOf("claims")).slice(0, 3)).toEqual(["claims", "releases", "releases"]);
+});
+
+// Red when: a worker that claims nothing, being full, does not hear that the queue is away, or claims from it again
+// without saying so.
+test("a worker that was told that the queue is away says so, and announces it before its next claim", async () => {
+  worker.start();
+  await settled(() => expect(told).toContain("claims"));
+  expect(worker.queueReachable).toBe(true);
+  worker.loseQueue(0);
+  expect(worker.queueReachable).toBe(false);
+  told.length = 0;
+  wake();
+  await settled(() =>
+    expect(told).toEqual(["the queue answers", "waits for direct", "asks what runs", "claims"]),
+  );
+});
+
+describe("a run that this worker executes, and claims anew without the queue", () => {
+  const offer = async (old: ClaimedRun, ...others: ClaimedRun[]): Promise<void> => {
+    queue.offers.push([old.run_id]);
+    worker.start();
+    await settled(() => expect(worker.active).toBe(1));
+    const again = { ...old, attempt: 2 };
+    Object.assign(truth.row(old.run_id), { attempt: 2 });
+    direct = [again, ...others];
+    const gone = async (): Promise<never> => Promise.reject(new Error("connection refused"));
+    Object.assign(queue, { claim: gone, readIndex: gone });
+    wake();
+  };
+
+  // Red when: others wait until the old execution has stopped, which may be never.
+  test("keeps no other waiting", async () => {
+    truth.weather.push({ is: "slow", ms: 9_000 });
+    const [old, other] = [claimable(), claimable()];
+    await offer(old, other);
+    await vi.waitFor(() => expect(truth.row(other.run_id).status).toBe("completed"), { timeout: 8_500 });
+    expect(truth.row(old.run_id).status).toBe("running");
+  });
+
+  test("begins again when its old execution has gone", async () => {
+    let begun = 0;
+    step = async (signal) => (begun++ === 0 ? sleep(60_000, "never", { signal }) : "answer");
+    const old = claimable();
+    await offer(old);
+    await vi.waitFor(() => expect(truth.row(old.run_id).status).toBe("completed"), { timeout: 9_000 });
+    expect(begun).toBe(2);
+  });
+});
+
 // Red when: a worker without room in any lane waits for markers of none, which Redis refuses.
 test("a worker whose lanes are all full waits for a slot, not for work", async () => {
   open(["bulk", "mail"]);
@@ -328,6 +395,20 @@ describe("a worker that drains", () => {
     await worker.drain(20);
     expect(handedBack).toEqual([run.run_id]);
     expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", delayMs: 0 }]);
+  });
+
+  // Red when: only the loop tells the queue what has ended: there is none in a drain, and each end costs 15 s of a slot.
+  test("tells the queue at once what ends meanwhile", async () => {
+    let begun = 0;
+    step = (signal) => sleep(begun++ === 0 ? 300 : 60_000, "answer", { signal });
+    const [short, long] = [claimable(), claimable()];
+    queue.offers.push([short.run_id, long.run_id]);
+    worker.start();
+    await settled(() => expect(begun).toBe(2));
+    const drained = worker.drain(1_500);
+    await settled(() => expect(queue.finished).toHaveLength(1));
+    expect(worker.active).toBe(1);
+    await drained;
   });
 
   // Red when: a run that was handed back is still renewed, and so leased again by whom nobody hears any more.
