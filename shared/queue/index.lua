@@ -1,7 +1,7 @@
 -- Read or write what this Redis knows about its own completeness.
 --
 -- `upto`: every run due by that time (ms of Postgres) has been shown to this Redis. It lives beside what it speaks
--- of, so a loss or a rollback takes both. `walked`: how far the walk under way has come; `epoch`: when the index began.
+-- of, so a loss or a rollback takes both. `walked`: how far the walk under way has come; `epoch`: which rebuild made it.
 -- Who walks says both as he knows them, so that a walk does not end as through when this Redis was emptied, or has
 -- gone back, since it began.
 --
@@ -10,15 +10,16 @@
 -- committed by then. "doubt" takes it back: somebody was let in without asking.
 --
 -- KEYS  ready
--- ARGV  nothing: read; or "begin"; or "doubt"; or "walk", epoch, walked, the new walked, upto (empty: it goes on);
+-- ARGV  nothing: read; or "begin", epoch; or "doubt"; or "walk", epoch, walked, the new walked, upto (empty: it goes on);
 --       or "limits", epoch, limits_upto
 -- ->    { epoch, walked, upto, full, limits_upto }; or "cold"; or "stale": another index, or another walk
 
 local SETTLE_MS = 7000
 
 local no = refusal()
-if no == "cold" and ARGV[1] == "begin" then
-  redis.call("HSET", index, "epoch", time[1] .. "." .. time[2], "walked", "", "upto", "-inf", "full", "0",
+-- Only for the last `reset`, if nothing was lost since: then what runs is held here.
+if no == "cold" and ARGV[1] == "begin" and redis.call("HGET", index, "epoch") == ARGV[2] then
+  redis.call("HSET", index, "walked", "", "upto", "-inf", "full", "0",
     "limits_upto", "-inf", "shards", shards, "tenants", redis.call("HLEN", limits))
 elseif no then
   return no

@@ -91,8 +91,9 @@ const RESERVATION_MS = 30_000;
 
 /**
  * The verbs of the queue over one Redis: PROTOCOL.md section 3. All are batched and idempotent by run id; each
- * script touches the keys of one shard. All but `hold` and `pushLimits` throw ColdError on a cold shard, `admit`
- * answers it. Every call may be repeated, and none of them is needed for a run to finish: Postgres is the truth.
+ * script touches the keys of one shard. On a cold one `pushLimits` acts, and `hold` by whoever rebuilds it; the others
+ * throw ColdError, `admit` answers it. Every call may be repeated, and none of them is needed for a run to finish:
+ * Postgres is the truth.
  */
 export class Queue {
   readonly #redis: RedisCommands;
@@ -171,9 +172,19 @@ export class Queue {
     return { lost, unknown };
   }
 
-  /** Gives the lease of each job to `owner`, if nobody, `caller` or `owner` holds it. Acts on a cold shard too. */
-  async hold(jobs: readonly Job[], caller: string, owner: string, leaseMs: number): Promise<void> {
-    await this.#perShard(jobs, scripts.hold, [caller, owner, String(leaseMs)], (job) => [
+  /**
+   * Gives the lease of each job to `owner`, if nobody, `caller` or `owner` holds it. With the `epoch` of a rebuild also
+   * on a cold shard.
+   * @throws ColdError also when the epoch is not that of the last reset
+   */
+  async hold(
+    jobs: readonly Job[],
+    caller: string,
+    owner: string,
+    leaseMs: number,
+    epoch = "",
+  ): Promise<void> {
+    await this.#perShard(jobs, scripts.hold, [caller, owner, String(leaseMs), epoch], (job) => [
       job.run,
       job.tenant,
       job.lane,
@@ -248,14 +259,21 @@ export class Queue {
     return { active, open };
   }
 
-  /** Forgets everything on a shard: the first step of a rebuild. */
-  async reset(shard: number): Promise<void> {
-    await this.#call(shard, scripts.reset, []);
+  /**
+   * Forgets everything on a cold shard: the first step of a rebuild, which takes it away from whoever is at it.
+   * @returns the epoch of the index to come; null: the shard is not cold any more, and has forgotten nothing
+   */
+  async reset(shard: number): Promise<string | null> {
+    const epoch = z.string().parse(await this.#call(shard, scripts.reset, []));
+    return epoch === "known" ? null : epoch;
   }
 
-  /** Gives a shard its index, if it has none: from now on jobs may be claimed, and a walk shows it all that is due. */
-  async beginIndex(shard: number): Promise<void> {
-    await this.#run(shard, scripts.index, ["begin"]);
+  /**
+   * Gives a shard its index, if it has none: from now on jobs may be claimed, and a walk shows it all that is due.
+   * @throws ColdError when `epoch` is not that of its last reset, or is lost with all that it was told since
+   */
+  async beginIndex(shard: number, epoch: string): Promise<void> {
+    await this.#run(shard, scripts.index, ["begin", epoch]);
   }
 
   /** Tells a shard that runs were let in without it: it does not count again before walks have shown it all of them. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { keys } from "../../shared/keys.ts";
+import { rebuild } from "../queue/open-index.ts";
 import { startRedis } from "../services/services.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
 import { failed } from "./lives.ts";
@@ -129,8 +130,7 @@ describe("while the queue is cold or rebuilt", () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "two", max_queued_runs: 2 } });
     await app.world.redis.del(`{${keys.ready(0)}}:index`);
     expect((await post(app, "two")).status).toBe(202);
-    await app.world.queue.reset(0);
-    await app.world.queue.beginIndex(0);
+    await rebuild(app.world.queue, 0);
     expect((await post(app, "two")).status).toBe(202);
     expect(await code(await post(app, "two"))).toEqual([429, "queue_full"]);
   });

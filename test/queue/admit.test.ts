@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Admission } from "../../shared/queue/queue.ts";
 import { job, limits, runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
-import { openIndex } from "./open-index.ts";
+import { openIndex, rebuild } from "./open-index.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -120,8 +120,8 @@ describe("while the index is not finished", () => {
 
   test("nobody is let in until the walks that follow the rebuild are through; who asks has a place all the same", async () => {
     await t.redis.flushall();
+    await rebuild(t.queue, 0);
     await t.queue.pushLimits([limits("acme", { maxQueuedRuns: 2 })]);
-    await t.queue.beginIndex(0);
     for (const number of [1, 2, 2]) expect(await ask(number)).toEqual({ ok: false, reason: "rebuilding" });
     expect(await t.queue.stats(0)).toMatchObject({ reserved: 2 });
     await openIndex(t.queue, 0, START_MS);

@@ -6,6 +6,7 @@ import { parseRedisUrl } from "../../worker-node/redis-connect.ts";
 import { startRestFront, type RunningFront } from "../../worker-node/redis-rest/start.ts";
 import { checkContract } from "./contract.ts";
 import { runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
+import { rebuild } from "./open-index.ts";
 
 let t: TestQueue;
 let front: RunningFront;
@@ -53,7 +54,7 @@ test.each([
 test("the time of leases is that of Redis", async () => {
   await t.redis.flushall();
   const queue = new Queue(overTcp(), 1);
-  await queue.beginIndex(0);
+  await rebuild(queue, 0);
   await queue.hold(
     [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
     "w1",

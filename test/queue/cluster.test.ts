@@ -74,6 +74,7 @@ test("every verb works on a cluster, with shards on several nodes", async () => 
 });
 
 test("a script that left its slot would be refused", async () => {
+  await Promise.all(cluster.nodes("master").map((node) => node.flushall()));
   const queue = new Queue(
     {
       evalsha: () => Promise.reject(new Error("NOSCRIPT")),

@@ -11,6 +11,8 @@ const number = fc.nat(8);
 const lane = fc.constantFrom<Lane>("interactive", "default", "default", "bulk");
 const worker = fc.constantFrom("w1", "w1", "w1", "w2", "w3");
 const leaseMs = fc.constantFrom(5000, 15_000);
+/** Whose: the last one's, or that of the one before. */
+const rebuild = fc.constantFrom(0, 0, 1);
 const numbers = fc.array(number, { minLength: 1, maxLength: 4 });
 
 const aJob = (n: number): Job => job(n, TENANTS[n % TENANTS.length] ?? "acme");
@@ -59,7 +61,14 @@ export const command = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("renew"), owner: worker, leaseMs, numbers }) },
   {
     weight: 2,
-    arbitrary: fc.record({ do: fc.constant("hold"), caller: worker, owner: worker, leaseMs, numbers }),
+    arbitrary: fc.record({
+      do: fc.constant("hold"),
+      caller: worker,
+      owner: worker,
+      leaseMs,
+      numbers,
+      rebuild: fc.constantFrom(null, null, 0, 1),
+    }),
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("release"), owner: worker, jobs: waitingJobs }) },
   {
@@ -76,10 +85,22 @@ export const command = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("pop"), lane }) },
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc.record({
       do: fc.constant("rebuild"),
-      step: fc.constantFrom("begin", "begin", "full", "full", "full", "doubt", "reset"),
+      step: fc.constantFrom(
+        "begin",
+        "begin",
+        "begin",
+        "full",
+        "full",
+        "full",
+        "doubt",
+        "lose",
+        "reset",
+        "reset",
+      ),
+      rebuild,
     }),
   },
 );

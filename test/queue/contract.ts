@@ -11,11 +11,16 @@ export async function checkContract(queue: Queue): Promise<void> {
   const shards = Array.from({ length: queue.shards }, (_, shard) => shard);
   expect(new Set(jobs.map(({ tenant }) => queueShardOf(tenant, queue.shards))).size).toBe(queue.shards);
 
-  await Promise.all(shards.map((shard) => queue.reset(shard)));
+  const epochs = await Promise.all(shards.map((shard) => queue.reset(shard)));
   await expect(queue.enqueue(jobs)).rejects.toThrow(ColdError);
   await queue.pushLimits(names.map((name) => limits(name)));
-  await queue.hold(jobs.slice(0, 1), "w1", "w1", LEASE_MS);
-  for (const shard of shards) {
+  for (const first of jobs.slice(0, 1)) {
+    const epoch = epochs[queueShardOf(first.tenant, queue.shards)] ?? "";
+    await queue.hold([first], "w1", "w1", LEASE_MS, epoch);
+  }
+  for (const [shard, epoch] of epochs.entries()) {
+    await queue.beginIndex(shard, epoch ?? "");
+    expect(await queue.reset(shard)).toBeNull();
     await openIndex(queue, shard, 1_799_999_999_999);
     expect(await queue.readIndex(shard)).toMatchObject({
       uptoMs: 1_799_999_999_999,

@@ -74,8 +74,8 @@ export class TestQueue {
   async begin(...tenants: Limits[]): Promise<void> {
     this.clock.nowMs = START_MS;
     await this.redis.flushall();
-    await this.queue.pushLimits(tenants);
     await openIndex(this.queue, 0, START_MS);
+    await this.queue.pushLimits(tenants);
   }
 
   /** The same Redis and clock behind scripts that have been changed. */

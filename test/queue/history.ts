@@ -15,6 +15,8 @@ export class History {
   readonly #model = new Model(START_MS);
   /** Lanes whose marker a worker has taken, which it owes a claim. */
   readonly #taken = new Set<Lane>();
+  /** The last first. */
+  readonly #epochs: string[] = [];
 
   constructor(t: TestQueue, queue: Queue) {
     this.#t = t;
@@ -29,6 +31,8 @@ export class History {
     await this.#t.begin(...first);
     this.#model.pushLimits(first);
     this.#model.index = { full: true };
+    this.#model.epoch = (await this.#queue.readIndex(0)).epoch;
+    this.#epochs.unshift(this.#model.epoch);
   }
 
   /** Does it and checks everything. @throws on the first difference. */
@@ -63,8 +67,12 @@ export class History {
         );
       }
       case "hold": {
-        const { caller, owner, leaseMs } = command;
-        await queue.hold(jobs(command.numbers), caller, owner, leaseMs);
+        const { caller, owner, leaseMs, rebuild } = command;
+        const epoch = rebuild === null ? "" : (this.#epochs[rebuild] ?? "none");
+        const held = queue.hold(jobs(command.numbers), caller, owner, leaseMs, epoch);
+        const may = epoch === "" ? model.index !== null : epoch === model.epoch;
+        if (!may) return await expect(held).rejects.toThrow(ColdError);
+        await held;
         return model.hold(jobs(command.numbers), caller, owner, leaseMs);
       }
       case "release":
@@ -87,16 +95,26 @@ export class History {
           this.#taken.add(command.lane);
         return;
       case "rebuild":
-        return await this.#rebuild(command.step);
+        return await this.#rebuild(command.step, this.#epochs[command.rebuild] ?? "none");
     }
   }
 
-  async #rebuild(step: string): Promise<void> {
-    if (step === "reset") {
-      await this.#queue.reset(0);
-      this.#model.reset();
+  async #rebuild(step: string, mine: string): Promise<void> {
+    if (step === "lose") {
+      await this.#t.redis.del(this.#t.key("index"));
+      this.#model.lose();
+    } else if (step === "reset") {
+      // No two at the same time, as they would have the same name.
+      this.#t.clock.nowMs = this.#model.nowMs += 1;
+      const epoch = await this.#queue.reset(0);
+      if (this.#model.index) return expect(epoch).toBeNull();
+      this.#epochs.unshift(String(epoch));
+      this.#model.reset(String(epoch));
     } else if (step === "begin") {
-      await this.#queue.beginIndex(0);
+      const begun = this.#queue.beginIndex(0, mine);
+      if (!this.#model.index && mine !== this.#model.epoch)
+        return await expect(begun).rejects.toThrow(ColdError);
+      await begun;
       this.#model.index ??= { full: false };
     } else if (step === "doubt") {
       await this.#unlessCold(this.#queue.doubt(0), () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
+import { rebuild } from "./open-index.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -75,10 +76,11 @@ describe("hold", () => {
   });
 
   test("acts on a cold shard, so that what runs is counted before claims are open", async () => {
-    await t.queue.reset(0);
-    await t.queue.hold([job(6, "single")], "w1", "w1", LEASE_MS);
-    await t.queue.pushLimits([limits("single", { maxConcurrentRuns: 1 })]);
-    await t.queue.beginIndex(0);
+    await t.redis.flushall();
+    await rebuild(t.queue, 0, async (epoch) => {
+      await t.queue.hold([job(6, "single")], "w1", "w1", LEASE_MS, epoch);
+      await t.queue.pushLimits([limits("single", { maxConcurrentRuns: 1 })]);
+    });
     await t.queue.enqueue([job(7, "single")]);
     expect(await t.claim("w2", 5)).toEqual([]);
     await t.queue.finish(ended(6, "single"), "w1");

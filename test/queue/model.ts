@@ -18,6 +18,8 @@ export type Caps = Partial<Record<Lane, number>>;
 export class Model {
   nowMs: number;
   index: { full: boolean } | null = null;
+  /** Whose rebuild is under way, or was. */
+  epoch: string | null = null;
   readonly jobs = new Map<RunId, Entry>();
   readonly limits = new Map<TenantId, Limits>();
   readonly buckets = new Map<TenantId, { milliTokens: number; atMs: number }>();
@@ -38,8 +40,14 @@ export class Model {
     return this.countOf(tenant, "leased") < (this.limits.get(tenant)?.maxConcurrentRuns ?? 0);
   }
 
-  reset(): void {
+  /** All that is known of it goes: the index. */
+  lose(): void {
     this.index = null;
+    this.epoch = null;
+  }
+
+  reset(epoch: string): void {
+    this.epoch = epoch;
     for (const part of [this.jobs, this.limits, this.buckets]) part.clear();
   }
 

@@ -3,7 +3,7 @@
  *
  * What the model cannot see was broken by hand and seen red elsewhere. cold.test.ts: sizes not compared, one size not
  * compared, shards not compared, a missing key taken for granted, limits counted anew, a key left by `reset`, `upto`
- * set back. lease.test.ts: `hold` refused on a cold shard. wake.test.ts: a marker for a full tenant's jobs.
+ * set back. lease.test.ts: `hold` refused to who rebuilds. wake.test.ts: a marker for a full tenant's jobs.
  * fairness.test.ts and cluster.test.ts break the scripts themselves: virtual time, weights, newcomers, a key outside
  * the tag.
  */
@@ -81,6 +81,10 @@ const mutations: [what: string, from: string, to: string][] = [
     'local counts = redis.call("HGET", index, "full") == "1"',
     "local counts = true",
   ],
+  ["a reset that comes late empties what is known", 'if no ~= "cold" then return no or "known" end', ""],
+  ["who was reset begins", ' and redis.call("HGET", index, "epoch") == ARGV[2] then', " then"],
+  ["who was reset holds", 'redis.call("HGET", index, "epoch") ~= epoch', "false"],
+  ["who rebuilds holds nothing", '(no or epoch ~= "") and redis.call("HGET", index, "epoch") ~= epoch', "no"],
   ["who doubts is not heard", 'if ARGV[1] == "doubt" then', "if false then"],
   ["paused runs are counted as queued", 'elseif status == "queued" then', "elseif true then"],
   ["lapsed leases make the worker ask without end", '"(" .. whole(now_ms)', '"-inf"'],

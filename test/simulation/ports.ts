@@ -87,8 +87,8 @@ export class QueueOver extends Queue {
   override reset() {
     return this.#ask("reset", () => this.#redis.reset());
   }
-  override beginIndex() {
-    return this.#ask("beginIndex", () => this.#redis.beginIndex());
+  override beginIndex(_shard: number, epoch: string) {
+    return this.#ask("beginIndex", () => this.#redis.beginIndex(epoch));
   }
   override doubt() {
     return this.#ask("doubt", () => this.#redis.doubt());

@@ -23,7 +23,6 @@ import type { Clock } from "./clock.ts";
 /** All that a Redis holds: what is lost together, and what a rollback brings back together. */
 type Memory = {
   model: Model;
-  epoch: number;
   walked: string;
   uptoMs: number;
   firstUptoMs: number;
@@ -65,6 +64,7 @@ export class Redis {
     for (const [tenant, limits] of model.limits) copy.limits.set(tenant, limits);
     for (const [tenant, bucket] of model.buckets) copy.buckets.set(tenant, { ...bucket });
     copy.index = model.index && { ...model.index };
+    copy.epoch = model.epoch;
     return { ...rest, model: copy };
   }
 
@@ -85,7 +85,7 @@ export class Redis {
   checkSizes(): void {
     if (!this.#memory.robbed) return;
     this.#memory.robbed = false;
-    this.#memory.model.index = null;
+    this.#memory.model.lose();
   }
 
   admit(requests: readonly JobName[], maxDepth: number): Admission[] {
@@ -158,8 +158,10 @@ export class Redis {
     return this.#warm().renew(owner, leaseMs, runs);
   }
 
-  hold(jobs: readonly Job[], caller: string, owner: string, leaseMs: number): void {
-    this.#any().hold(jobs, caller, owner, leaseMs);
+  hold(jobs: readonly Job[], caller: string, owner: string, leaseMs: number, epoch = ""): void {
+    const model = this.#any();
+    if (!model.index || epoch !== "") this.checkEpoch(epoch);
+    model.hold(jobs, caller, owner, leaseMs);
   }
 
   release(jobs: readonly (Job & Waiting)[], owner: string): void {
@@ -177,17 +179,25 @@ export class Redis {
     this.#mark();
   }
 
-  reset(): void {
-    this.#any().reset();
-    this.#memory = { ...emptyMemory(), model: this.#memory.model };
+  reset(): string | null {
+    const model = this.#any();
+    if (model.index) return null;
+    const epoch = String((this.#epochs += 1));
+    model.reset(epoch);
+    this.#memory = { ...emptyMemory(), model };
+    return epoch;
   }
 
-  beginIndex(): void {
+  beginIndex(epoch: string): void {
     const model = this.#any();
     if (model.index) return;
+    this.checkEpoch(epoch);
     model.index = { full: false };
-    const { robbed } = this.#memory;
-    this.#memory = { ...emptyMemory(), epoch: (this.#epochs += 1), model, robbed };
+  }
+
+  /** Only the last reset's rebuild goes on. */
+  checkEpoch(epoch: string): void {
+    if (epoch !== this.#memory.model.epoch) throw new ColdError(0);
   }
 
   doubt(): void {
@@ -196,15 +206,15 @@ export class Redis {
   }
 
   readIndex(): IndexProgress {
-    const { full } = this.#warm().index ?? { full: false };
-    const { epoch, walked, uptoMs, limitsUptoMs } = this.#memory;
-    return { epoch: String(epoch), walked, uptoMs, limitsUptoMs, full };
+    const { index, epoch } = this.#warm();
+    const { walked, uptoMs, limitsUptoMs } = this.#memory;
+    return { epoch: epoch ?? "", walked, uptoMs, limitsUptoMs, full: index?.full ?? false };
   }
 
   advanceWalk(known: KnownWalk, walked: string, uptoMs?: number): boolean {
-    const { index } = this.#warm();
+    const { index, epoch } = this.#warm();
     const memory = this.#memory;
-    if (known.epoch !== String(memory.epoch) || known.walked !== memory.walked) return false;
+    if (known.epoch !== epoch || known.walked !== memory.walked) return false;
     memory.walked = walked;
     if (uptoMs === undefined) return true;
     memory.uptoMs = Math.max(memory.uptoMs, uptoMs);
@@ -214,8 +224,7 @@ export class Redis {
   }
 
   advanceLimits(epoch: string, limitsUptoMs: number): void {
-    this.#warm();
-    if (epoch !== String(this.#memory.epoch)) return;
+    if (epoch !== this.#warm().epoch) return;
     this.#memory.limitsUptoMs = Math.max(this.#memory.limitsUptoMs, limitsUptoMs);
   }
 
@@ -261,5 +270,5 @@ export class Redis {
 
 function emptyMemory(): Memory {
   const never = { uptoMs: -Infinity, firstUptoMs: -Infinity, limitsUptoMs: -Infinity };
-  return { ...never, model: new Model(0), epoch: 0, walked: "", robbed: false };
+  return { ...never, model: new Model(0), walked: "", robbed: false };
 }

@@ -4,6 +4,7 @@ import { newIncarnation } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Service } from "../../local/processes.ts";
 import { ColdError, Queue } from "../../shared/queue/queue.ts";
+import type { RedisCommands } from "../../shared/queue/script.ts";
 import { flush } from "../../shared/store/flush.ts";
 import { dueRuns, walkBounds } from "../../shared/store/reconcile.ts";
 import type { WaitingRun } from "../../shared/store/reconcile.ts";
@@ -20,6 +21,7 @@ const lanes = { default: 100 };
 const unreachable = async (): Promise<never> => Promise.reject(new Error("connection refused"));
 let store: Store;
 let service: Service;
+let commands: RedisCommands;
 let redis: Redis;
 let queue: Queue;
 let state: StateStore;
@@ -29,13 +31,11 @@ beforeEach(async () => {
   [store, service] = await Promise.all([openStore(), startRedis()]);
   redis = new Redis(service.url, { protocol: 2, maxRetriesPerRequest: 1 });
   redis.on("error", () => {});
-  queue = new Queue(
-    {
-      evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-      eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
-    },
-    1,
-  );
+  commands = {
+    evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
+    eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
+  };
+  queue = new Queue(commands, 1);
   state = stateStore(store.sql);
   reconciler = new Reconciler({
     owner: newIncarnation("r"),
@@ -213,6 +213,108 @@ test("a run of a silent worker may be claimed as soon as it is taken from it", a
   vi.advanceTimersByTime(31_000);
   await pass();
   expect(await claim()).toEqual([run.run_id]);
+});
+
+describe("who stands still in a rebuild for longer than his lock", () => {
+  type Step = "reset" | "hold" | "beginIndex";
+  /** Stands before he takes the step, until he is let go. */
+  function standingAt(step: Step) {
+    const [reached, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const stand = async (at: Step): Promise<void> => {
+      if (at !== step) return;
+      reached.resolve();
+      await released.promise;
+    };
+    class Standing extends Queue {
+      override async reset(...args: Parameters<Queue["reset"]>) {
+        await stand("reset");
+        return super.reset(...args);
+      }
+      override async hold(...args: Parameters<Queue["hold"]>) {
+        await stand("hold");
+        return super.hold(...args);
+      }
+      override async beginIndex(...args: Parameters<Queue["beginIndex"]>) {
+        await stand("beginIndex");
+        return super.beginIndex(...args);
+      }
+    }
+    const parts = { store: state, isolation: true, announceQueue: async () => {} };
+    const one = new Reconciler({
+      ...parts,
+      owner: newIncarnation("stands"),
+      queue: new Standing(commands, 1),
+    });
+    const stands = async (): Promise<void> => {
+      one.passSoon();
+      await reached.promise;
+      await store.sql`update locks set until = now() - interval '1 second'`;
+    };
+    const goesOn = async (): Promise<void> => {
+      released.resolve();
+      await one.stop();
+    };
+    return { one, stands, goesOn };
+  }
+
+  // Red when: reset.lua empties what is known.
+  test("before it has begun empties nothing that another has rebuilt meanwhile", async () => {
+    const run = await store.accept();
+    await late(run, 100);
+    const { one, stands, goesOn } = standingAt("reset");
+    await stands();
+    await pass();
+    const { epoch } = await queue.readIndex(0);
+    await goesOn();
+    expect(await queue.readIndex(0)).toMatchObject({ epoch });
+    expect(await claim()).toEqual([run]);
+    expect(one.repairs.rebuilt).toBe(0);
+  });
+
+  // Red when: `begin` asks nobody whose rebuild it is: the second run is claimed beyond its tenant's limit.
+  test("before it is through opens nothing that another has emptied meanwhile, and has not told yet what runs", async () => {
+    await store.sql`update tenants set max_concurrent_runs = 1, version = version + 1 where tenant_id = ${acme}`;
+    await store.running();
+    const waiting = await store.accept();
+    await late(waiting, 100);
+    const [first, second] = [standingAt("beginIndex"), standingAt("hold")];
+    await first.stands();
+    await second.stands();
+    await first.goesOn();
+    await expect(claim()).rejects.toThrow(ColdError);
+    await second.goesOn();
+    expect(await queue.tenantStats(acme)).toEqual({ active: 1, open: 1 });
+    expect(await claim()).toEqual([]);
+    await pass();
+    expect(reconciler.repairs.rebuilt).toBe(0);
+  });
+
+  // Red when: reset.lua leaves a rebuild to whoever has begun it: nobody would end one whose worker has died.
+  test("keeps nobody from rebuilding", async () => {
+    const run = await store.accept();
+    await late(run, 100);
+    const { stands, goesOn } = standingAt("beginIndex");
+    await stands();
+    await pass();
+    expect(await claim()).toEqual([run]);
+    const { epoch } = await queue.readIndex(0);
+    await goesOn();
+    expect(await queue.readIndex(0)).toMatchObject({ epoch });
+  });
+
+  // Red when: hold.lua asks nobody whose rebuild it is: the run's worker is told that another has it.
+  test("knowing who executed a run holds it for nobody, once another has asked anew", async () => {
+    const run = await store.running();
+    const [first, second] = [standingAt("hold"), standingAt("hold")];
+    await first.stands();
+    await state.handBack(run.owner, [run]);
+    const other = await store.worker("other");
+    await store.claim(other, run.run_id);
+    await second.stands();
+    await first.goesOn();
+    await second.goesOn();
+    expect(await queue.renew(0, other, 15_000, [run.run_id])).toEqual({ lost: [], unknown: [] });
+  });
 });
 
 test("limits that were changed act after a pass", async () => {

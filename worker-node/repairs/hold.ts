@@ -15,8 +15,11 @@ type Stores = { store: StateStore; queue: Queue };
 /** Leases that the queue gave because Postgres said who executes these runs, by that worker. */
 type Holds = Map<string, JobName[]>;
 
-/** Tells a shard that has been away, or is new, of all that runs: a slot of each tenant for each of its runs. */
-export async function holdRunning({ store, queue }: Stores, shard: number): Promise<Holds> {
+/**
+ * Tells a shard that has been away, or is new, of all that runs: a slot of each tenant for each of its runs. `epoch`: of
+ * the rebuild that this is part of.
+ */
+export async function holdRunning({ store, queue }: Stores, shard: number, epoch?: string): Promise<Holds> {
   const holds: Holds = new Map();
   let after = { owner: "", run_id: "" };
   for (;;) {
@@ -24,7 +27,7 @@ export async function holdRunning({ store, queue }: Stores, shard: number): Prom
     const here = page.filter((run) => queueShardOf(run.tenant_id, queue.shards) === shard);
     for (const [owner, runs] of Map.groupBy(here, (run) => run.owner)) {
       const jobs = runs.map(jobOf);
-      await queue.hold(jobs, owner, owner, runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS);
+      await queue.hold(jobs, owner, owner, runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS, epoch);
       holds.set(owner, [...(holds.get(owner) ?? []), ...jobs]);
     }
     const last = page.at(-1);
