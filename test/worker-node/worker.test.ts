@@ -406,6 +406,7 @@ describe("a worker that drains", () => {
     worker.start();
     await settled(() => expect(begun).toBe(2));
     const drained = worker.drain(1_500);
+    wake();
     await settled(() => expect(queue.finished).toHaveLength(1));
     expect(worker.active).toBe(1);
     await drained;
