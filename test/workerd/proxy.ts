@@ -5,6 +5,8 @@ export class Proxy {
   readonly #server;
   readonly #sockets = new Set<Socket>();
   #mode: "open" | "refuse" | "hang" = "open";
+  /** 0: any that is free. */
+  #port = 0;
 
   constructor(port: number, host = "127.0.0.1") {
     this.#server = createServer((near) => {
@@ -19,11 +21,13 @@ export class Proxy {
     });
   }
 
+  /** Opens its port; the same one again after `close`. */
   async listen(): Promise<number> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    if (this.#server.listening) return this.#port;
+    await new Promise<void>((resolve) => this.#server.listen(this.#port, "127.0.0.1", resolve));
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("the proxy listens on no port");
-    return address.port;
+    return (this.#port = address.port);
   }
 
   /** `refuse`: connections are cut; `hang`: those that are there stay and nothing passes. */
@@ -39,6 +43,7 @@ export class Proxy {
     return this.#sockets.size / 2;
   }
 
+  /** From now on the port is closed, as a server's is that was killed. */
   async close(): Promise<void> {
     this.set("refuse");
     await new Promise((resolve) => this.#server.close(resolve));
