@@ -149,6 +149,41 @@ describe("a reason, with what would end it", () => {
     expect(why({ cancel_requested: true }, running).reason).toBe("cancelling");
   });
 
+  // Red when: a takeover is promised though nobody lives who could, or for a time that is over.
+  test("a silent worker and none that could take over, or one that is late to", () => {
+    const silent = { beat_at_ms: NOW - 90_000 };
+    const none = { workers_of_lane: 0, slots: 0, slots_taken: 0 };
+    expect(why({ ...silent, ...none, workers_online: 0 }, running)).toMatchObject({
+      reason: "no_worker",
+      since: at(-90),
+      blocked_by: [
+        { kind: "worker", worker_id: "w-1", last_heard_at: at(-90) },
+        { kind: "workers", lane: "default", online: 0, slots: 0, taken: 0 },
+      ],
+      sentence:
+        `Its worker w-1 is silent since ${at(-90)}. No live worker for lane default, nor for any other: start one, ` +
+        "or look at /api/v2/workers.",
+    });
+    expect(why({ beat_at_ms: null, ...none }, running)).toMatchObject({
+      reason: "no_worker",
+      sentence: expect.stringContaining(
+        "w-1 is not known any more. No live worker for lane default: the 2 that",
+      ),
+    });
+    expect(why(silent, running)).toMatchObject({
+      reason: "worker_silent",
+      sentence: `Its worker w-1 is silent since ${at(-90)}; another is about to take the run over.`,
+    });
+    expect(why({ deadline_at_ms: NOW - 10_000 }, running).sentence).toContain(
+      `taken back at about ${at(25)}.`,
+    );
+    expect(why({ deadline_at_ms: NOW - 90_000 }, running).sentence).toContain(
+      "it is about to be taken back.",
+    );
+    const late = why({ status: "paused", wait_kind: "timer", wake_at_ms: NOW - 1_000 });
+    expect(late.sentence).toBe("The run waits for its time; its wait is over, and a worker is to take it.");
+  });
+
   test("an answer that is waited for, and an end", () => {
     expect(why({ status: "paused", wait_kind: "human", wake_at_ms: NOW + 60_000 })).toMatchObject({
       reason: "waiting",
@@ -241,7 +276,12 @@ describe("GET …/why, on real stores", () => {
     await redis.del(`{${keys.ready(0)}}:index`);
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "rebuilding" }] });
     await openQueue(queue);
-    await sql`update workers set beat_at = now() - interval '20 seconds' where incarnation = ${life.owner}`;
+    await sql`update workers set beat_at = now() - interval '20 seconds'`;
+    expect(await why(life.run)).toMatchObject({
+      reason: "no_worker",
+      blocked_by: [{ worker_id: "w" }, { kind: "workers", online: 0 }],
+    });
+    await beat(sql, beatOf(newIncarnation("w")));
     expect(await why(life.run)).toMatchObject({ reason: "worker_silent", blocked_by: [{ worker_id: "w" }] });
     await service.stop();
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "away" }] });
