@@ -338,3 +338,47 @@ test("/health counts what does not move, without a key", async () => {
     await app.stop();
   }
 });
+
+// Red when: `status` looks at the stores alone, a backlog counts as trouble, or `/readyz` looks at more than the stores.
+test("/health is degraded while something stands still that waits for an operator; /readyz is about the stores", async () => {
+  const app = await startApp();
+  try {
+    const { sql } = app.world;
+    const says = async (path: string) => {
+      const answer = await app.call("GET", path, { key: null });
+      return [answer.status, (await bodyOf(answer)).status];
+    };
+    const life = await Life.begin(sql, await startRun(app));
+    const waiting = await startRun(app);
+    await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${waiting}`;
+    expect(await says("/health")).toEqual([200, "ok"]);
+    const troubles = {
+      overdue: [
+        sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${life.run}`,
+        sql`update runs set deadline_at = now() + interval '1 hour' where run_id = ${life.run}`,
+      ],
+      owner_silent: [
+        sql`update runs set owner = 'w#00000000' where run_id = ${life.run}`,
+        sql`update runs set owner = ${life.owner} where run_id = ${life.run}`,
+      ],
+      no_worker: [sql`update workers set lanes = '{mail}'`, sql`update workers set lanes = '{default}'`],
+      untold: [
+        sql`
+          insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
+            cost_micro_usd, next_at)
+          values ('whd_1', 'run_1', 1, 'acme', 'orch', 'run.failed', 'https://example.com/', 'failed', 0, 0,
+            now() - interval '61 seconds')`,
+        sql`delete from webhook_deliveries`,
+      ],
+    };
+    for (const [what, [begin, end]] of Object.entries(troubles)) {
+      await begin;
+      expect([what, await says("/health")]).toEqual([what, [200, "degraded"]]);
+      expect([what, await says("/readyz")]).toEqual([what, [200, "ok"]]);
+      await end;
+      expect([what, await says("/health")]).toEqual([what, [200, "ok"]]);
+    }
+  } finally {
+    await app.stop();
+  }
+});
