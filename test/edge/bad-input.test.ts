@@ -79,8 +79,14 @@ describe("a request that is not right", () => {
     expect(await problem("GET", "/nowhere")).toMatchObject({ status: 404, code: "not_found" });
   });
 
-  test("with another method is 405", async () => {
+  // Red when: what the path takes is said in the sentence only, which no client reads (RFC 9110, 15.5.6).
+  test("with another method is 405, and `Allow` says what the path takes", async () => {
     expect(await problem("DELETE", RUN)).toMatchObject({ status: 405, detail: "This path takes POST." });
+    const allowed = async (method: string, path: string) =>
+      (await app.call(method, path)).headers.get("allow");
+    expect(await allowed("DELETE", RUN)).toBe("POST");
+    expect(await allowed("POST", "/api/v2/orchestrations/orch_smoke")).toBe("GET, HEAD, PUT, DELETE");
+    expect(await allowed("GET", "/nowhere")).toBeNull();
   });
 
   test("with a malformed Last-Event-ID is 400", async () => {
