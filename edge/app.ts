@@ -26,18 +26,25 @@ export function createApp(servicesOf: ServicesOf): Api {
   // A worker's flush: up to 4 MiB, which escapes and quotes may double.
   app.use("/internal/*", limitBody(16));
   for (const add of routes) add(app);
-  app.notFound((c) => problemResponse(nothingHere(app, c), c.get("requestId")));
+  app.notFound((c) => nothingHere(app, c));
   app.onError((error, c) => problemResponse(error, c.get("requestId") ?? ""));
   return app;
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
-/** A path that another method has is 405, any other 404. */
-function nothingHere(app: Api, c: Context<ApiEnv>): AppError {
+/** A path that another method has is 405 with what it takes in `Allow` (RFC 9110, 15.5.6), any other 404. */
+function nothingHere(app: Api, c: Context<ApiEnv>): Response {
   const others = METHODS.filter((method) =>
     app.router.match(method, c.req.path)[0].some(([[, route]]) => route.method === method),
   );
-  if (others.length === 0) return new AppError("not_found", "There is no such path.");
-  return new AppError("method_not_allowed", `This path takes ${others.join(", ")}.`);
+  if (others.length === 0) {
+    return problemResponse(new AppError("not_found", "There is no such path."), c.get("requestId"));
+  }
+  const error = new AppError("method_not_allowed", `This path takes ${others.join(", ")}.`);
+  const answer = problemResponse(error, c.get("requestId"));
+  // Who answers GET answers HEAD.
+  const allowed = others.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+  answer.headers.set("allow", allowed.join(", "));
+  return answer;
 }

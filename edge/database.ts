@@ -119,11 +119,15 @@ async function close(sql: Sql): Promise<void> {
   }
 }
 
-/** Connection lost or refused (08), shut down (57), out of connections (53), a standby (25006). */
-const AWAY_STATE = /^(08|57P|53|25006)/;
+/**
+ * Connection lost or refused, also by PgBouncer (08), shut down or starting up (57P), out of connections (53), a standby
+ * (25006), and Hyperdrive's own errors (58000: developers.cloudflare.com/hyperdrive/observability/troubleshooting).
+ */
+const AWAY_STATE = /^(08|57P|53|25006|58000)/;
 const AWAY_CODE = /^(CONNECT|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOST)/;
+/** The errors of workerd's sockets have no code. */
 const AWAY_MESSAGE =
-  /network connection lost|connection (was )?(closed|lost|refused|reset)|socket|proxy request/i;
+  /network connection lost|connection (attempt failed|(was )?(closed|lost|refused|reset))|socket|proxy request/i;
 
 /** Is this the error of a database that cannot be asked, rather than its answer? */
 export function isDatabaseAway(error: unknown): boolean {

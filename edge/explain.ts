@@ -111,17 +111,11 @@ function running(facts: WhyFacts): Cause {
   const worker_id = owner === null ? "unknown" : workerOf(owner);
   const last_heard_at = beat_at_ms === null ? null : iso(beat_at_ms);
   const blocked_by: Blocker[] = [{ kind: "worker", worker_id, last_heard_at }];
-  if (beat_at_ms === null || now_ms - beat_at_ms > SILENT_MS) {
-    const sentence =
-      last_heard_at === null || beat_at_ms === null
-        ? `Its worker ${worker_id} is not known any more; another takes the run over within a minute.`
-        : `Its worker ${worker_id} is silent since ${last_heard_at}; another takes the run over at about ` +
-          `${iso(beat_at_ms + TAKEOVER_MS)}.`;
-    return { reason: "worker_silent", sentence, blocked_by, sinceMs: beat_at_ms };
-  }
+  if (beat_at_ms === null || now_ms - beat_at_ms > SILENT_MS) return silent(facts, worker_id, blocked_by);
   if (deadline_at_ms !== null && deadline_at_ms < now_ms) {
-    const until = iso(deadline_at_ms + TAKE_BACK_MS);
-    const sentence = `Worker ${worker_id} lives, but the run has shown nothing in its time; it is taken back at about ${until}.`;
+    const backAt = deadline_at_ms + TAKE_BACK_MS;
+    const end = backAt > now_ms ? `is taken back at about ${iso(backAt)}` : "is about to be taken back";
+    const sentence = `Worker ${worker_id} lives, but the run has shown nothing in its time; it ${end}.`;
     return { reason: "worker_overdue", sentence, blocked_by };
   }
   if (cancel_requested) {
@@ -137,6 +131,22 @@ function running(facts: WhyFacts): Cause {
   };
 }
 
+/** The worker of a running run is not heard of: another takes the run over, if there is one. */
+function silent(facts: WhyFacts, worker_id: string, blocked_by: Blocker[]): Cause {
+  const { now_ms, beat_at_ms: sinceMs } = facts;
+  const gone = `Its worker ${worker_id} is ${sinceMs === null ? "not known any more" : `silent since ${iso(sinceMs)}`}`;
+  if (facts.workers_of_lane === 0) {
+    const sentence = `${gone}. ${noWorker(facts)}`;
+    return { reason: "no_worker", sentence, blocked_by: [...blocked_by, workersOf(facts)], sinceMs };
+  }
+  const overAt = sinceMs === null ? null : sinceMs + TAKEOVER_MS;
+  const end =
+    overAt !== null && overAt > now_ms
+      ? `another takes the run over at about ${iso(overAt)}`
+      : "another is about to take the run over";
+  return { reason: "worker_silent", sentence: `${gone}; ${end}.`, blocked_by, sinceMs };
+}
+
 const ASKED = {
   human: "a person to answer",
   child: "a run that it has started",
@@ -145,11 +155,14 @@ const ASKED = {
   timer: "its time",
 } as const;
 
-function paused({ wait_kind, wait_step, wait_opened_at_ms, wake_at_ms, last_at_ms }: WhyFacts): Cause {
+function paused(facts: WhyFacts): Cause {
+  const { now_ms, wait_kind, wait_step, wait_opened_at_ms, wake_at_ms, last_at_ms } = facts;
   const of = wait_kind ?? "timer";
   const sinceMs = wait_opened_at_ms ?? last_at_ms;
   const since = sinceMs === null ? "" : ` since ${iso(sinceMs)}`;
-  const until = wake_at_ms === null ? "" : `, until ${iso(wake_at_ms)} at the latest`;
+  const isOver = wake_at_ms !== null && wake_at_ms <= now_ms;
+  const over = isOver ? "; its wait is over, and a worker is to take it" : "";
+  const until = wake_at_ms === null || isOver ? over : `, until ${iso(wake_at_ms)} at the latest`;
   const step = wait_step === null ? "" : ` (step ${wait_step})`;
   const how = of === "human" ? " POST …/resume answers." : "";
   return {
@@ -182,8 +195,8 @@ function queued(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
   const { tenant_running: n, max_concurrent_runs: limit, ahead, tenant_id } = facts;
   const { lane, workers_of_lane: online, slots, slots_taken: taken } = facts;
   const sinceMs = facts.queued_at_ms;
+  const workers = workersOf(facts);
   const before: Blocker[] = ahead > 0 ? [{ kind: "runs_ahead", count: ahead }] : [];
-  const workers: Blocker = { kind: "workers", lane, online, slots, taken };
   const tenantLimit: Blocker = { kind: "tenant_limit", running: n, limit };
   if (isolation && limit === 0) {
     const sentence = `Tenant ${tenant_id} may not run anything: its max_concurrent_runs is 0.`;
@@ -219,6 +232,10 @@ function queued(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
     return { reason: "behind_others", sentence, blocked_by: before, sinceMs };
   }
   return { reason: "starting", sentence: "The run is next, and a worker is about to take it.", sinceMs };
+}
+
+function workersOf({ lane, workers_of_lane: online, slots, slots_taken: taken }: WhyFacts): Blocker {
+  return { kind: "workers", lane, online, slots, taken };
 }
 
 function noWorker({ lane, workers_online: others }: WhyFacts): string {

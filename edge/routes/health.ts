@@ -31,8 +31,10 @@ const Health = z
 const overall = createRoute({
   method: "get",
   path: "/health",
-  summary: "Can Postgres and Redis be reached?",
-  responses: { 200: json(Health, "How it is") },
+  summary: "Can Postgres and Redis be reached, and does all move?",
+  responses: {
+    200: json(Health, "How it is: degraded when a store is away or something in `stuck` needs help"),
+  },
 });
 
 const livez = createRoute({
@@ -45,12 +47,15 @@ const livez = createRoute({
 const readyz = createRoute({
   method: "get",
   path: "/readyz",
-  summary: "May requests be sent here?",
+  summary: "May requests be sent here? About the stores only",
   responses: { 200: json(Health, "Yes"), 503: json(Health, "Not now") },
 });
 
 export function health(api: Api): void {
-  api.openapi(overall, async (c) => c.json(await look(c.get("services")), 200));
+  api.openapi(overall, async (c) => {
+    const found = await look(c.get("services"));
+    return c.json({ ...found, status: hasTrouble(found.stuck) ? ("degraded" as const) : found.status }, 200);
+  });
   api.openapi(livez, (c) => c.json({ status: "ok" as const }, 200));
   api.openapi(readyz, async (c) => {
     const found = await look(c.get("services"));
@@ -58,7 +63,13 @@ export function health(api: Api): void {
   });
 }
 
-/** Asks both stores, each for at most 1.5 s. */
+/** A backlog, which `unclaimed` may be, is no trouble. */
+function hasTrouble(stuck: z.infer<typeof Stuck> | null): boolean {
+  if (stuck === null) return false;
+  return stuck.overdue + stuck.owner_silent + stuck.no_worker.length + stuck.untold > 0;
+}
+
+/** Asks both stores, each for at most 1.5 s. `status` is about them alone. */
 async function look({ sql, queue }: Services): Promise<z.infer<typeof Health>> {
   let stuck: z.infer<typeof Stuck> | null = null;
   const [pg_connected, redis_connected] = await Promise.all([

@@ -9,9 +9,12 @@ import { needs } from "../middleware/principal.ts";
 const Worker = z
   .object({
     worker_id: z.string(),
+    /** Names this life of the process; another one has the same `worker_id`. */
+    incarnation: z.string(),
     hostname: z.string(),
     address: z.string(),
-    status: z.enum(["online", "draining", "offline"]),
+    /** Silent: not heard of for 12 s, so that others take its runs over; offline: gone. */
+    status: z.enum(["online", "draining", "silent", "offline"]),
     lanes: z.array(Lane),
     active_jobs: z.number().int(),
     max_jobs: z.number().int(),
@@ -43,6 +46,7 @@ export function listWorkers(api: Api): void {
     return c.json(
       rows.map((row) => ({
         worker_id: row.worker_id,
+        incarnation: row.incarnation,
         hostname: row.hostname,
         address: row.address,
         status: row.status,

@@ -88,13 +88,15 @@ async function tenantFeed(
 
 function namedRuns(list: string): RunId[] {
   const ids = [...new Set(list.split(","))];
-  if (ids.length > MAX_RUNS) {
-    const fields = [{ path: "runs", message: `may name at most ${MAX_RUNS} runs` }];
-    throw new AppError("invalid", "Not valid: runs.", { fields });
-  }
+  if (ids.includes("")) throw notRuns("must be ids of runs with commas between");
+  if (ids.length > MAX_RUNS) throw notRuns(`may name at most ${MAX_RUNS} runs`);
   return ids.map((id) => {
     const run = RunId.safeParse(id);
     if (!run.success) throw noRun();
     return run.data;
   });
+}
+
+function notRuns(message: string): AppError {
+  return new AppError("invalid", "Not valid: runs.", { fields: [{ path: "runs", message }] });
 }

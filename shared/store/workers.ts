@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../contracts/ids.ts";
 import { Lane } from "../contracts/run.ts";
+import { SILENT_SECONDS } from "./claim.ts";
 import { pgArray } from "./sql.ts";
 import type { Sql } from "./sql.ts";
 
@@ -45,13 +46,16 @@ export async function beat(sql: Sql, worker: Beat): Promise<OwnedRun[]> {
     from runs where owner = ${worker.incarnation} and status = 'running'`;
 }
 
-/** A worker as operators see it; `status` is offline when nothing was heard of it for 90 s. */
+/**
+ * A worker as operators see it. `status` is silent as soon as its runs may be taken over, and offline when it has said so
+ * or nothing was heard of it for 90 s: then it has no work, whatever it said last.
+ */
 export type WorkerRow = {
   incarnation: string;
   worker_id: string;
   hostname: string;
   address: string;
-  status: "online" | "draining" | "offline";
+  status: "online" | "draining" | "silent" | "offline";
   lanes: Lane[];
   slots: number;
   active: number;
@@ -63,10 +67,17 @@ export type WorkerRow = {
 /** The workers of the last day, the newest first; one row for each life of a process. */
 export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
   return sql<WorkerRow[]>`
-    select incarnation, worker_id, hostname, address, to_json(lanes) as lanes, slots, active, loop_lag_ms,
-      case when beat_at < now() - interval '90 seconds' then 'offline' else status end as status,
+    select incarnation, worker_id, hostname, address, to_json(lanes) as lanes, slots, loop_lag_ms, shown.status,
+      case when shown.status = 'offline' then 0 else active end as active,
       extract(epoch from beat_at)::float8 * 1000 as beat_at_ms,
       extract(epoch from registered_at)::float8 * 1000 as registered_at_ms
-    from workers where beat_at > now() - interval '1 day'
+    from workers w
+    cross join lateral (
+      select case
+        when w.status = 'offline' or beat_at < now() - interval '90 seconds' then 'offline'
+        when beat_at < now() - ${SILENT_SECONDS} * interval '1 second' then 'silent'
+        else w.status
+      end as status) shown
+    where beat_at > now() - interval '1 day'
     order by registered_at desc limit 1000`;
 }

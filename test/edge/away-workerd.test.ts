@@ -7,19 +7,26 @@ beforeAll(async () => {
   edge = await startEdge();
 });
 afterAll(() => edge.stop());
-beforeEach(() => {
+const comeBack = async () => {
+  await edge.postgres.listen();
   edge.postgres.set("open");
+};
+beforeEach(async () => {
+  await comeBack();
   edge.redis.set("open");
 });
 
 const RUN = "/api/v2/orchestrations/orch_smoke/run";
 const at = (run: string, rest: string) => `/api/v2/orchestrations/runs/${run}/${rest}`;
 
-describe.each(["refuse", "hang"] as const)("while Postgres is away (%s)", (mode) => {
+// Red when: workerd's own words for a closed port are not known as those of a database that is away.
+describe.each(["refuse", "hang", "close"] as const)("while Postgres is away (%s)", (mode) => {
+  const leave = async () => (mode === "close" ? edge.postgres.close() : edge.postgres.set(mode));
+
   // Red when: `KeptDatabase` does not probe: the first finds the intake's kept connection hung, and nobody told it so.
   test("everything answers 503 database_away with Retry-After, within about a second", async () => {
     const run = await edge.start();
-    edge.postgres.set(mode);
+    await leave();
     for (const [method, path, body] of [
       ["POST", RUN, {}],
       ["GET", at(run, "status"), undefined],
@@ -40,12 +47,12 @@ describe.each(["refuse", "hang"] as const)("while Postgres is away (%s)", (mode)
 
   test("a stream is 200 and asks to come back, and is whole when Postgres is back", async () => {
     const run = await edge.start();
-    edge.postgres.set(mode);
+    await leave();
     const begun = performance.now();
     const answer = await edge.call("GET", at(run, "stream"));
     expect([answer.status, await answer.text()]).toEqual([200, "retry: 1000\n\n"]);
     expect(performance.now() - begun).toBeLessThan(2_500);
-    edge.postgres.set("open");
+    await comeBack();
     expect((await edge.call("POST", at(run, "cancel"))).status).toBe(200);
     expect(await (await edge.call("GET", at(run, "stream"))).text()).toContain('"type":"done"');
   }, 30_000);

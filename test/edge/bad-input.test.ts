@@ -55,6 +55,39 @@ describe("a request that is not right", () => {
     ]);
   });
 
+  // Red when: a field that is missing, or a number that is too large, is called too deep, or is told of twice.
+  test("says what is wrong with a value", async () => {
+    const resume = runPath(await startRun(app), "resume");
+    expect(await problem("POST", resume, { body: { respons: {} } })).toMatchObject({
+      status: 422,
+      detail: "Not valid: response.",
+      errors: [{ path: "response", message: "is required" }],
+    });
+    expect((await problem("POST", resume, { body: { response: 5 } })).errors).toEqual([
+      { path: "response", message: "must be an object or text" },
+    ]);
+    const large = '{"metadata":{"a":{"b":[1e999]}},"state":{"n":-1e999}}';
+    expect((await problem("POST", RUN, { body: large })).errors).toEqual([
+      { path: "metadata.a", message: "must have no number beyond 1.8e308" },
+      { path: "state.n", message: "must have no number beyond 1.8e308" },
+    ]);
+    const deep = `{"metadata":{"a":${"[".repeat(70)}${"]".repeat(70)}}}`;
+    expect((await problem("POST", RUN, { body: deep })).errors).toEqual([
+      { path: "metadata.a", message: "must be at most 64 levels deep" },
+    ]);
+  });
+
+  // Red when: the empty name after a comma is looked up as if it were a run's.
+  test.each(["", "run_000000000000_1780499750067,", ",", "run_000000000000_1780499750067,,x"])(
+    "with an empty name in its list of runs (%s) is 422",
+    async (runs) => {
+      expect(await problem("GET", `/api/v2/events/stream?runs=${runs}`)).toMatchObject({
+        status: 422,
+        errors: [{ path: "runs", message: "must be ids of runs with commas between" }],
+      });
+    },
+  );
+
   test("that is not JSON is 415", async () => {
     const headers = { "content-type": "text/plain" };
     expect(await problem("POST", RUN, { body: "{}", headers })).toMatchObject({ status: 415 });
@@ -79,8 +112,14 @@ describe("a request that is not right", () => {
     expect(await problem("GET", "/nowhere")).toMatchObject({ status: 404, code: "not_found" });
   });
 
-  test("with another method is 405", async () => {
+  // Red when: what the path takes is said in the sentence only, which no client reads (RFC 9110, 15.5.6).
+  test("with another method is 405, and `Allow` says what the path takes", async () => {
     expect(await problem("DELETE", RUN)).toMatchObject({ status: 405, detail: "This path takes POST." });
+    const allowed = async (method: string, path: string) =>
+      (await app.call(method, path)).headers.get("allow");
+    expect(await allowed("DELETE", RUN)).toBe("POST");
+    expect(await allowed("POST", "/api/v2/orchestrations/orch_smoke")).toBe("GET, HEAD, PUT, DELETE");
+    expect(await allowed("GET", "/nowhere")).toBeNull();
   });
 
   test("with a malformed Last-Event-ID is 400", async () => {

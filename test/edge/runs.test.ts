@@ -290,6 +290,7 @@ describe("operations", () => {
     expect(await (await app.call("GET", "/api/v2/workers")).json()).toMatchObject([
       {
         worker_id: "w-1",
+        incarnation: "w-1#00000000",
         hostname: "host",
         status: "online",
         lanes: ["default", "mail"],
@@ -298,6 +299,24 @@ describe("operations", () => {
         mcp_disabled: [],
       },
     ]);
+  });
+
+  // Red when: who is silent is online here and silent in `…/why`, or who is gone still has work.
+  test("a worker is listed as silent as soon as `…/why` takes it for that, and offline without a job", async () => {
+    const { sql } = app.world;
+    const heard = async (secondsAgo: number, status = "online") => {
+      await sql`update workers set beat_at = now() - ${secondsAgo} * interval '1 second', status = ${status}, active = 3`;
+      const list = await (await app.call("GET", "/api/v2/workers")).json();
+      const [worker] = z.array(z.looseObject({ status: z.string(), active_jobs: z.number() })).parse(list);
+      return [worker?.status, worker?.active_jobs];
+    };
+    expect(await heard(5)).toEqual(["online", 3]);
+    expect(await heard(13)).toEqual(["silent", 3]);
+    expect(await heard(5, "draining")).toEqual(["draining", 3]);
+    expect(await heard(13, "draining")).toEqual(["silent", 3]);
+    expect(await heard(91)).toEqual(["offline", 0]);
+    expect(await heard(5, "offline")).toEqual(["offline", 0]);
+    expect(await heard(13, "offline")).toEqual(["offline", 0]);
   });
 
   test("a tenant is made and changed, under both paths", async () => {
@@ -318,7 +337,8 @@ describe("operations", () => {
     });
   });
 
-  test("health is that of the stores", async () => {
+  test("health is that of the stores, where a worker lives that takes what is due", async () => {
+    await app.world.sql`update workers set beat_at = now(), status = 'online'`;
     expect(await bodyOf(await app.call("GET", "/health", { key: null }))).toEqual({
       status: "ok",
       pg_connected: true,

@@ -149,6 +149,41 @@ describe("a reason, with what would end it", () => {
     expect(why({ cancel_requested: true }, running).reason).toBe("cancelling");
   });
 
+  // Red when: a takeover is promised though nobody lives who could, or for a time that is over.
+  test("a silent worker and none that could take over, or one that is late to", () => {
+    const silent = { beat_at_ms: NOW - 90_000 };
+    const none = { workers_of_lane: 0, slots: 0, slots_taken: 0 };
+    expect(why({ ...silent, ...none, workers_online: 0 }, running)).toMatchObject({
+      reason: "no_worker",
+      since: at(-90),
+      blocked_by: [
+        { kind: "worker", worker_id: "w-1", last_heard_at: at(-90) },
+        { kind: "workers", lane: "default", online: 0, slots: 0, taken: 0 },
+      ],
+      sentence:
+        `Its worker w-1 is silent since ${at(-90)}. No live worker for lane default, nor for any other: start one, ` +
+        "or look at /api/v2/workers.",
+    });
+    expect(why({ beat_at_ms: null, ...none }, running)).toMatchObject({
+      reason: "no_worker",
+      sentence: expect.stringContaining(
+        "w-1 is not known any more. No live worker for lane default: the 2 that",
+      ),
+    });
+    expect(why(silent, running)).toMatchObject({
+      reason: "worker_silent",
+      sentence: `Its worker w-1 is silent since ${at(-90)}; another is about to take the run over.`,
+    });
+    expect(why({ deadline_at_ms: NOW - 10_000 }, running).sentence).toContain(
+      `taken back at about ${at(25)}.`,
+    );
+    expect(why({ deadline_at_ms: NOW - 90_000 }, running).sentence).toContain(
+      "it is about to be taken back.",
+    );
+    const late = why({ status: "paused", wait_kind: "timer", wake_at_ms: NOW - 1_000 });
+    expect(late.sentence).toBe("The run waits for its time; its wait is over, and a worker is to take it.");
+  });
+
   test("an answer that is waited for, and an end", () => {
     expect(why({ status: "paused", wait_kind: "human", wake_at_ms: NOW + 60_000 })).toMatchObject({
       reason: "waiting",
@@ -241,7 +276,12 @@ describe("GET …/why, on real stores", () => {
     await redis.del(`{${keys.ready(0)}}:index`);
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "rebuilding" }] });
     await openQueue(queue);
-    await sql`update workers set beat_at = now() - interval '20 seconds' where incarnation = ${life.owner}`;
+    await sql`update workers set beat_at = now() - interval '20 seconds'`;
+    expect(await why(life.run)).toMatchObject({
+      reason: "no_worker",
+      blocked_by: [{ worker_id: "w" }, { kind: "workers", online: 0 }],
+    });
+    await beat(sql, beatOf(newIncarnation("w")));
     expect(await why(life.run)).toMatchObject({ reason: "worker_silent", blocked_by: [{ worker_id: "w" }] });
     await service.stop();
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "away" }] });
@@ -294,6 +334,50 @@ test("/health counts what does not move, without a key", async () => {
       from (values (1, now() - interval '61 seconds', null), (2, now() - interval '50 seconds', null), (3, null, now()))
         as v(seq, next_at, done_at)`;
     expect((await stuck()).untold).toBe(1);
+  } finally {
+    await app.stop();
+  }
+});
+
+// Red when: `status` looks at the stores alone, a backlog counts as trouble, or `/readyz` looks at more than the stores.
+test("/health is degraded while something stands still that waits for an operator; /readyz is about the stores", async () => {
+  const app = await startApp();
+  try {
+    const { sql } = app.world;
+    const says = async (path: string) => {
+      const answer = await app.call("GET", path, { key: null });
+      return [answer.status, (await bodyOf(answer)).status];
+    };
+    const life = await Life.begin(sql, await startRun(app));
+    const waiting = await startRun(app);
+    await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${waiting}`;
+    expect(await says("/health")).toEqual([200, "ok"]);
+    const troubles = {
+      overdue: [
+        sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${life.run}`,
+        sql`update runs set deadline_at = now() + interval '1 hour' where run_id = ${life.run}`,
+      ],
+      owner_silent: [
+        sql`update runs set owner = 'w#00000000' where run_id = ${life.run}`,
+        sql`update runs set owner = ${life.owner} where run_id = ${life.run}`,
+      ],
+      no_worker: [sql`update workers set lanes = '{mail}'`, sql`update workers set lanes = '{default}'`],
+      untold: [
+        sql`
+          insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
+            cost_micro_usd, next_at)
+          values ('whd_1', 'run_1', 1, 'acme', 'orch', 'run.failed', 'https://example.com/', 'failed', 0, 0,
+            now() - interval '61 seconds')`,
+        sql`delete from webhook_deliveries`,
+      ],
+    };
+    for (const [what, [begin, end]] of Object.entries(troubles)) {
+      await begin;
+      expect([what, await says("/health")]).toEqual([what, [200, "degraded"]]);
+      expect([what, await says("/readyz")]).toEqual([what, [200, "ok"]]);
+      await end;
+      expect([what, await says("/health")]).toEqual([what, [200, "ok"]]);
+    }
   } finally {
     await app.stop();
   }

@@ -1,5 +1,4 @@
 import { afterEach, expect, test } from "vitest";
-import { freePort } from "../../local/ports.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import { Proxy } from "../workerd/proxy.ts";
@@ -11,11 +10,12 @@ afterEach(async () => {
 
 // Red when: a worker that cannot migrate ends: whoever starts it again does so at longer and longer intervals.
 test("a worker that starts while Postgres is away waits for it, and can be ended meanwhile", async () => {
-  const [database, redis, port] = await Promise.all([freshDatabase(), startRedis(), freePort(0)]);
+  const [database, redis] = await Promise.all([freshDatabase(), startRedis()]);
   ends.push(() => redis.stop());
   const url = new URL(database);
-  const [host, realPort] = [url.hostname, Number(url.port)];
-  url.port = String(port);
+  const proxy = new Proxy(Number(url.port), url.hostname);
+  url.host = `127.0.0.1:${await proxy.listen()}`;
+  await proxy.close();
   const env = { REDIS_URL: redis.url, SCALE_POSTGRES_URL: url.href, WORKER_HEALTH_PORT: "0" };
   const [waits, leaves] = [spawnWorker("waits", env), spawnWorker("leaves", env)];
   ends.push(() => waits.stop("SIGKILL"));
@@ -24,8 +24,8 @@ test("a worker that starts while Postgres is away waits for it, and can be ended
   await leaves.heard("worker.postgres_away");
   expect(await leaves.stop("SIGTERM")).toBe(0);
 
-  const proxy = new Proxy(realPort, host);
-  await proxy.listen(port);
+  proxy.set("open");
+  await proxy.listen();
   ends.push(() => proxy.close());
   await waits.heard("worker.ready");
   expect(await waits.stop("SIGTERM")).toBe(0);

@@ -5,15 +5,17 @@ export class Proxy {
   readonly #server;
   readonly #sockets = new Set<Socket>();
   #mode: "open" | "refuse" | "hang" = "open";
-  #port: number;
+  #target: number;
+  /** 0: any that is free. */
+  #port = 0;
 
   constructor(port: number, host = "127.0.0.1") {
-    this.#port = port;
+    this.#target = port;
     this.#server = createServer((near) => {
       this.#keep(near);
       if (this.#mode === "refuse") return near.destroy();
       if (this.#mode === "hang") return;
-      const far = connect(this.#port, host);
+      const far = connect(this.#target, host);
       this.#keep(far);
       near.pipe(far).pipe(near);
       near.on("close", () => far.destroy());
@@ -21,11 +23,13 @@ export class Proxy {
     });
   }
 
-  async listen(at = 0): Promise<number> {
-    await new Promise<void>((resolve) => this.#server.listen(at, "127.0.0.1", resolve));
+  /** Opens its port; the same one again after `close`. */
+  async listen(): Promise<number> {
+    if (this.#server.listening) return this.#port;
+    await new Promise<void>((resolve) => this.#server.listen(this.#port, "127.0.0.1", resolve));
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("the proxy listens on no port");
-    return address.port;
+    return (this.#port = address.port);
   }
 
   /** `refuse`: connections are cut; `hang`: those that are there stay and nothing passes. */
@@ -42,13 +46,14 @@ export class Proxy {
 
   /** New connections lead there. */
   lead(port: number): void {
-    this.#port = port;
+    this.#target = port;
   }
 
   get connections(): number {
     return this.#sockets.size / 2;
   }
 
+  /** From now on the port is closed, as a server's is that was killed. */
   async close(): Promise<void> {
     this.set("refuse");
     await new Promise((resolve) => this.#server.close(resolve));
