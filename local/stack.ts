@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { startSearchServer } from "../worker-node/demo/search-server.ts";
+import { searchUrl, startSearchServer } from "../worker-node/demo/search-server.ts";
 import { writeVariables } from "./dev-vars.ts";
 import { buildEdge, edgeSources } from "./edge-build.ts";
 import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge-process.ts";
@@ -12,7 +12,7 @@ import type { Facts } from "./facts.ts";
 import { startFleet } from "./fleet.ts";
 import { keepAlive } from "./keep-alive.ts";
 import { defaultDataFolder, type Options } from "./options.ts";
-import { firstFreePort, keptPort } from "./ports.ts";
+import { firstFreePort, keptPort, lastPort } from "./ports.ts";
 import { projectFolder } from "./programs.ts";
 import { openSecrets, writePrivate } from "./secrets.ts";
 import { openPostgres, openRedis, type Start } from "./stores.ts";
@@ -117,8 +117,10 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
 
   const { bases } = edge.now();
   const [api_base = ""] = bases;
-  const search = keep("program", await startSearchServer(await keptPort(join(data, "search-port"))));
-  await seedDefinitions(api_base, secrets.api_key, search.url);
+  const searchPort = join(data, "search-port");
+  const lastUrl = searchUrl(lastPort(searchPort));
+  const search = keep("program", await startSearchServer(await keptPort(searchPort)));
+  await seedDefinitions(postgres.url, api_base, secrets.api_key, { url: search.url, lastUrl });
   await untilRunsAreTaken(api_base, secrets.api_key);
   return () => ({
     api_base,

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:net";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -152,5 +153,44 @@ test(
     expect(facts().api_key).toBe(before.api_key);
     const answer = await ask(1, status_url);
     expect(answer.status).toBe(200);
+  },
+);
+
+async function definition(path: string): Promise<{ version: number; name: string; url?: string }> {
+  const answer = await ask(0, `/api/v2/${path}`);
+  expect(answer.status).toBe(200);
+  const Definition = z.object({ version: z.number(), name: z.string(), url: z.string().optional() });
+  const { url, ...rest } = Definition.parse(await answer.json());
+  return url === undefined ? rest : { ...rest, url };
+}
+
+// Red when: a start saves demo definitions that were there before, or one that somebody deleted; or the search tool goes
+// on naming a port that another program has taken.
+test(
+  "the next start leaves the demo definitions as they were made meanwhile; only where searches go follows its server",
+  { timeout: 90_000 },
+  async () => {
+    const smoke = await (await ask(0, "/api/v2/orchestrations/orch_smoke")).json();
+    const { version, ...mine } = z.looseObject({ version: z.number() }).parse(smoke);
+    const body = JSON.stringify({ ...mine, name: "Mine" });
+    expect((await ask(0, "/api/v2/orchestrations/orch_smoke", { method: "PUT", body })).status).toBe(200);
+    expect((await ask(0, "/api/v2/orchestrations/orch_approval", { method: "DELETE" })).status).toBe(204);
+    const [writer, search] = await Promise.all([
+      definition("agents/agent_writer"),
+      definition("tools/web_search"),
+    ]);
+
+    await interrupt(running);
+    const other = createServer().listen(Number(new URL(search.url ?? "").port), "127.0.0.1");
+    await once(other, "listening");
+    running = await start();
+    other.close();
+
+    expect(await definition("orchestrations/orch_smoke")).toEqual({ version: version + 1, name: "Mine" });
+    expect((await ask(0, "/api/v2/orchestrations/orch_approval")).status).toBe(404);
+    expect(await definition("agents/agent_writer")).toEqual(writer);
+    const moved = await definition("tools/web_search");
+    expect(moved).toEqual({ ...search, version: search.version + 1, url: expect.any(String) });
+    expect((await fetch(`${moved.url}?query=where`)).status).toBe(200);
   },
 );
