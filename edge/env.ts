@@ -15,7 +15,12 @@ export type Env = {
   KEY_LOOKUPS?: RateLimit;
 };
 
-const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high);
+const count = (low: number, high: number) => {
+  const sentence = `must be a whole number from ${low} to ${high}`;
+  return z.coerce
+    .number(sentence)
+    .refine((value) => Number.isInteger(value) && value >= low && value <= high, sentence);
+};
 const onOff = z.enum(["0", "1"], "must be 0 or 1");
 const secret = z.string().min(16, "must be at least 16 characters long");
 
@@ -61,6 +66,9 @@ const Config = z.object({
     .transform((list) => list.split(",").map((origin) => origin.trim())),
 });
 export type Config = z.infer<typeof Config>;
+
+/** The names of all of them. */
+export const variableNames = Config.keyof().options;
 
 const parsed = new WeakMap<object, Config>();
 

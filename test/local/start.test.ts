@@ -5,11 +5,12 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
 import { isRunning } from "../../local/pids.ts";
 import { freePort } from "../../local/ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/programs.ts";
+import { freshDatabase } from "../services/services.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-start-"));
 const Facts = z.object({
@@ -29,7 +30,7 @@ const lines: string[] = [];
 
 /** `npm start` on our folder, up to its closing block. */
 async function start(): Promise<Program> {
-  const command = nodeProgram("local/main.ts");
+  const command = nodeProgram("local/main.ts", { CORS_ORIGINS: "https://app.example.com" });
   const flags = ["--data", dir, "--port", String(port), "--edges", "2", "--workers", "2"];
   const { promise: running, resolve, reject } = Promise.withResolvers<void>();
   const program = startProgram("start", { ...command, args: [...command.args, ...flags] }, (line) => {
@@ -128,6 +129,26 @@ test("a worker that is killed comes back, and dev.json tells of it", async () =>
   await until(() => facts().workers[0]?.pid !== victim.pid, 15_000);
   const answer = await fetch(victim.health_url);
   expect(answer.status).toBe(200);
+});
+
+// Red when: what the environment says of the edge goes to the workers alone.
+test("a variable of the edge in the environment reaches it", async () => {
+  const allowed = async (origin: string): Promise<string | null> =>
+    (await ask(1, "/livez", { headers: { origin } })).headers.get("access-control-allow-origin");
+  expect(await allowed("https://app.example.com")).toBe("https://app.example.com");
+  expect(await allowed("https://other.example.com")).toBe(null);
+});
+
+// Red when: it is passed on as it is: the edge would answer 500 to everything.
+test("a wrong one ends the start with a sentence that says what to write", { timeout: 60_000 }, async () => {
+  const stores = { SCALE_POSTGRES_URL: await freshDatabase(), REDIS_URL: inject("redisUrl") };
+  const wrong = { RATE_LIMIT_PER_TENANT_RPS: "many", ENABLE_TENANT_ISOLATION: "" };
+  const { command, args, env } = nodeProgram("local/main.ts", { ...stores, ...wrong });
+  const options = { env, encoding: "utf8", timeout: 30_000 } as const;
+  const ended = spawnSync(command, [...args, "--data", join(dir, "other")], options);
+  expect(ended.stderr).toContain("RATE_LIMIT_PER_TENANT_RPS: must be a whole number from 1 to 1000000000.");
+  expect(ended.stderr).not.toContain("ENABLE_TENANT_ISOLATION");
+  expect(ended.status).toBe(1);
 });
 
 test("a second start on the same folder says who holds it, and ends with 1", () => {
