@@ -3,6 +3,7 @@ import type { IntakeShard } from "./intake/shard.ts";
 import { TenantId } from "../shared/contracts/ids.ts";
 import { reachable } from "../shared/egress.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
+import { messageOf } from "../shared/log.ts";
 import { masterKey } from "../shared/seal.ts";
 
 /** What the platform gives this Worker: wrangler.toml says what each of them is. */
@@ -41,11 +42,8 @@ const Config = z.object({
     .transform((list, context) => {
       try {
         return reachable(list);
-      } catch {
-        context.addIssue({
-          code: "custom",
-          message: "must be hosts, addresses and ranges, with commas between",
-        });
+      } catch (error) {
+        context.addIssue({ code: "custom", message: messageOf(error) });
         return z.NEVER;
       }
     }),
