@@ -97,6 +97,7 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
   }
 
   const s3 = s3Of(build, settings, options.dev);
+  const metricsToken = env.METRICS_TOKEN || secrets.metrics_token;
   const workerEnv = {
     ...shards,
     REDIS_URL: redis.url,
@@ -110,6 +111,7 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     SYNAPSE_DATA_DIR: data,
     // Below the time that Ctrl-C gives to a child.
     WORKER_DRAIN_SECONDS: "2",
+    METRICS_TOKEN: metricsToken,
     MASTER_KEY: secrets.master_key,
     EGRESS_ALLOW,
   };
@@ -141,6 +143,7 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     postgres_pid: postgres.pid(),
     s3,
     models: fleet.models,
+    metrics_token: metricsToken,
     workers: fleet.workers(),
   });
 }

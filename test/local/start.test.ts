@@ -18,6 +18,7 @@ const Facts = z.object({
   edges: z.array(z.string()),
   edge_pid: z.number(),
   api_key: z.string(),
+  metrics_token: z.string(),
   workers: z.array(z.object({ name: z.string(), pid: z.number(), health_url: z.string() })),
 });
 
@@ -120,6 +121,15 @@ test("what it writes of itself is for its owner's eyes alone", () => {
   for (const name of ["dev.json", "secrets.json"]) {
     expect(statSync(join(dir, name)).mode & 0o777).toBe(0o600);
   }
+});
+
+// Red when: the workers of a start are told of no token, or of another one than dev.json.
+test("a worker's metrics are there for the token in dev.json, and for nobody else", async () => {
+  const { workers, metrics_token } = facts();
+  const url = new URL("/metrics", workers[0]?.health_url);
+  const answer = await fetch(url, { headers: { authorization: `Bearer ${metrics_token}` } });
+  expect(await answer.text()).toContain("synapse_runs_without_wakeup 0");
+  expect((await fetch(url)).status).toBe(401);
 });
 
 test("a worker that is killed comes back, and dev.json tells of it", async () => {
