@@ -3,6 +3,7 @@ import type { IntakeShard } from "./intake/shard.ts";
 import { TenantId } from "../shared/contracts/ids.ts";
 import { reachable } from "../shared/egress.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
+import { messageOf } from "../shared/log.ts";
 import { masterKey } from "../shared/seal.ts";
 
 /** What the platform gives this Worker: wrangler.toml says what each of them is. */
@@ -15,7 +16,12 @@ export type Env = {
   KEY_LOOKUPS?: RateLimit;
 };
 
-const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high);
+const count = (low: number, high: number) => {
+  const sentence = `must be a whole number from ${low} to ${high}`;
+  return z.coerce
+    .number(sentence)
+    .refine((value) => Number.isInteger(value) && value >= low && value <= high, sentence);
+};
 const onOff = z.enum(["0", "1"], "must be 0 or 1");
 const secret = z.string().min(16, "must be at least 16 characters long");
 
@@ -36,11 +42,8 @@ const Config = z.object({
     .transform((list, context) => {
       try {
         return reachable(list);
-      } catch {
-        context.addIssue({
-          code: "custom",
-          message: "must be hosts, addresses and ranges, with commas between",
-        });
+      } catch (error) {
+        context.addIssue({ code: "custom", message: messageOf(error) });
         return z.NEVER;
       }
     }),
@@ -61,6 +64,9 @@ const Config = z.object({
     .transform((list) => list.split(",").map((origin) => origin.trim())),
 });
 export type Config = z.infer<typeof Config>;
+
+/** The names of all of them. */
+export const variableNames = Config.keyof().options;
 
 const parsed = new WeakMap<object, Config>();
 

@@ -22,17 +22,29 @@ export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSig
   return { ...program, bases: settings.ports.map(baseOf) };
 }
 
-/** `wrangler dev` on the first port, which builds anew when a file is saved. */
+/**
+ * `wrangler dev` on the first port, which builds anew when a file is saved. It reads its variables from `.dev.vars`.
+ * @param asked comes before them, for this start alone; in the file it would stay. No secrets: others see command lines.
+ */
 export async function startWranglerDev(
   build: EdgeBuild,
   settings: EdgeSettings,
+  asked: Record<string, string>,
   signal?: AbortSignal,
 ): Promise<RunningEdges> {
   const [port = 0] = settings.ports;
   const args = ["dev", "--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
+  const variables = Object.entries(asked).flatMap(([name, value]) => ["--var", `${name}:${value}`]);
   const program = startProgram("edge", {
     command: process.execPath,
-    args: [wranglerFile, ...args, "--show-interactive-dev-session=false", "--persist-to", settings.data],
+    args: [
+      wranglerFile,
+      ...args,
+      ...variables,
+      "--show-interactive-dev-session=false",
+      "--persist-to",
+      settings.data,
+    ],
     env: { ...process.env, ...wranglerEnvironment, [hyperdriveVariable(build)]: settings.postgresUrl },
     cwd: projectFolder,
   });

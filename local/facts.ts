@@ -22,6 +22,8 @@ export type Facts = {
   s3: S3Facts;
   /** What the workers say of the models they call: scripted ones are called so. */
   models: string;
+  /** What the workers ask for at /metrics. */
+  metrics_token: string;
   workers: Worker[];
 };
 

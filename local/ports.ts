@@ -17,7 +17,7 @@ export async function firstFreePort(first: number): Promise<number> {
 
 /** The port of the last start, written in `file`, if it is free; another one is written there. */
 export async function keptPort(file: string): Promise<number> {
-  const last = readPort(file);
+  const last = lastPort(file);
   const port = await freePort(last);
   if (port !== last) writeFileSync(file, `${port}\n`);
   return port;
@@ -28,7 +28,8 @@ export function choosePort(file: string, wanted: number | undefined): Promise<nu
   return wanted === undefined ? keptPort(file) : freePort(wanted);
 }
 
-function readPort(file: string): number {
+/** The port that `file` keeps; 0 when there is none. */
+export function lastPort(file: string): number {
   try {
     const port = Number(readFileSync(file, "utf8"));
     return Number.isInteger(port) && port > 0 && port < 65_536 ? port : 0;

@@ -11,36 +11,35 @@ const Secrets = z.object({
   state_secret: z.string(),
   stream_token_secret: z.string(),
   master_key: z.string(),
+  metrics_token: z.string(),
   s3_access_key_id: z.string(),
   s3_secret_access_key: z.string(),
 });
 export type Secrets = z.infer<typeof Secrets>;
 
-/** Made by a start that knew of no master key. */
-const Known = Secrets.partial({ master_key: true });
+const Known = z.record(z.string(), z.string());
 
-/** Reads `folder`/secrets.json, or makes it (readable by its owner alone). */
+/** Reads `folder`/secrets.json, or makes it (readable by its owner alone). One that an older start made gets what it lacks. */
 export function openSecrets(folder: string): Secrets {
   const file = join(folder, "secrets.json");
-  const master_key = randomBytes(32).toString("base64");
-  if (existsSync(file)) {
-    const known = Known.parse(JSON.parse(readFileSync(file, "utf8")));
-    const secrets = { ...known, master_key: known.master_key ?? master_key };
-    if (known.master_key === undefined) writePrivate(file, secrets);
-    return secrets;
-  }
+  const known = existsSync(file) ? Known.parse(JSON.parse(readFileSync(file, "utf8"))) : {};
+  const secrets = Secrets.parse({ ...newSecrets(), ...known });
+  if (Object.keys(secrets).some((name) => !(name in known))) writePrivate(file, secrets);
+  return secrets;
+}
+
+function newSecrets(): Secrets {
   const word = (bytes: number): string => randomBytes(bytes).toString("hex");
-  const secrets: Secrets = {
+  return {
     api_key: newApiKey(),
     rest_token: word(24),
     state_secret: word(32),
     stream_token_secret: word(32),
-    master_key,
+    master_key: randomBytes(32).toString("base64"),
+    metrics_token: word(24),
     s3_access_key_id: word(10),
     s3_secret_access_key: word(20),
   };
-  writePrivate(file, secrets);
-  return secrets;
 }
 
 /** Writes JSON that only its owner may read; who reads meanwhile sees the old or the new, never a half. */

@@ -1,38 +1,76 @@
-/** What a new data folder starts with: the platform key and the demo definitions. Doing it again changes nothing. */
+/**
+ * What a new data folder starts with: the platform key and the demo definitions. Doing it again changes nothing.
+ *
+ * From then on the definitions are their user's: what was edited stays edited, what was deleted stays deleted. So a
+ * newer product brings its new demos to an old folder, and its changes to those that are there do not arrive: PUT the
+ * file, or start on a new folder (`--data`).
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
-import { Scope } from "../shared/contracts/tenant.ts";
+import { Scope, SHARED } from "../shared/contracts/tenant.ts";
 import { saveApiKey } from "../shared/store/api-keys.ts";
-import { connectionOptions } from "../shared/store/sql.ts";
+import { idsEverSaved } from "../shared/store/definitions.ts";
+import { connectionOptions, type Sql } from "../shared/store/sql.ts";
 import { projectFolder } from "./programs.ts";
 
 /** Stores the key of this data folder: of the platform, with all scopes. */
 export async function seedApiKey(postgresUrl: string, apiKey: string): Promise<void> {
-  const sql = postgres(postgresUrl, { ...connectionOptions, max: 1 });
-  try {
-    await saveApiKey(sql, apiKey, { tenant: null, name: "npm start", scopes: Scope.options });
-  } finally {
-    await sql.end({ timeout: 1 });
-  }
+  await withSql(postgresUrl, (sql) =>
+    saveApiKey(sql, apiKey, { tenant: null, name: "npm start", scopes: Scope.options }),
+  );
 }
 
+/** `url` stands for ${DEMO_SEARCH_URL} in definitions: the server that answers the demo's searches. */
+type Search = { url: string; /** Where it was at the last start. */ lastUrl: string };
+
 /**
- * PUTs `local/definitions/<kind>/<id>.json` through the API, as any client would.
- * @param searchUrl stands for ${DEMO_SEARCH_URL} in them: the server that answers the demo's searches.
+ * PUTs those of `local/definitions/<kind>/<id>.json` that never were there through the API, as any client would.
  * @throws Error with the API's words for the first one that it refuses.
  */
-export async function seedDefinitions(apiBase: string, apiKey: string, searchUrl: string): Promise<void> {
-  // In this order: agents name tools, orchestrations name agents.
-  for (const kind of ["tools", "agents", "orchestrations"]) {
-    const folder = join(projectFolder, "local/definitions", kind);
-    const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
-    const puts = files.map((file) => {
-      const definition = readFileSync(join(folder, file), "utf8").replaceAll("${DEMO_SEARCH_URL}", searchUrl);
-      return put(`${apiBase}/api/v2/${kind}/${basename(file, ".json")}`, definition, apiKey);
-    });
-    await Promise.all(puts);
+export async function seedDefinitions(
+  postgresUrl: string,
+  apiBase: string,
+  apiKey: string,
+  search: Search,
+): Promise<void> {
+  await withSql(postgresUrl, async (sql) => {
+    // In this order: agents name tools, orchestrations name agents.
+    for (const kind of ["tools", "agents", "orchestrations"] as const) {
+      const known = await idsEverSaved(sql, kind, SHARED);
+      const folder = join(projectFolder, "local/definitions", kind);
+      const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
+      const puts = files.map(async (file) => {
+        const id = basename(file, ".json");
+        if (known.has(id)) return;
+        const definition = readFileSync(join(folder, file), "utf8");
+        await put(
+          `${apiBase}/api/v2/${kind}/${id}`,
+          definition.replaceAll("${DEMO_SEARCH_URL}", search.url),
+          apiKey,
+        );
+      });
+      await Promise.all(puts);
+    }
+    if (search.url !== search.lastUrl) await followSearch(sql, search);
+  });
+}
+
+/** The server's old port was taken by another program: tools that name it go where it is now, and stay what they are else. */
+async function followSearch(sql: Sql, { url, lastUrl }: Search): Promise<void> {
+  const [from, to] = [`"${lastUrl}/search"`, `"${url}/search"`];
+  await sql`
+    update tools set definition = replace(definition, ${from}, ${to}), version = version + 1, updated_at = now()
+    where tenant_id = ${SHARED} and deleted_at is null and strpos(definition, ${from}) > 0`;
+}
+
+async function withSql(postgresUrl: string, work: (sql: Sql) => Promise<unknown>): Promise<void> {
+  const sql = postgres(postgresUrl, { ...connectionOptions, max: 1 });
+  try {
+    await work(sql);
+  } finally {
+    await sql.end({ timeout: 1 });
   }
 }
 

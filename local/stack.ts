@@ -2,7 +2,8 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { startSearchServer } from "../worker-node/demo/search-server.ts";
+import { readConfig, variableNames } from "../edge/env.ts";
+import { searchUrl, startSearchServer } from "../worker-node/demo/search-server.ts";
 import { writeVariables } from "./dev-vars.ts";
 import { buildEdge, edgeSources } from "./edge-build.ts";
 import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge-process.ts";
@@ -12,7 +13,7 @@ import type { Facts } from "./facts.ts";
 import { startFleet } from "./fleet.ts";
 import { keepAlive } from "./keep-alive.ts";
 import { defaultDataFolder, type Options } from "./options.ts";
-import { firstFreePort, keptPort } from "./ports.ts";
+import { firstFreePort, keptPort, lastPort } from "./ports.ts";
 import { projectFolder } from "./programs.ts";
 import { openSecrets, writePrivate } from "./secrets.ts";
 import { openPostgres, openRedis, type Start } from "./stores.ts";
@@ -66,6 +67,20 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
   const shards = { QUEUE_SHARDS: shardsOf("QUEUE_SHARDS"), EVENT_SHARDS: shardsOf("EVENT_SHARDS") };
   // What runs here may call what runs here.
   const EGRESS_ALLOW = env.EGRESS_ALLOW ?? "127.0.0.0/8,::1/128";
+  const vars = {
+    ...shards,
+    UPSTASH_REDIS_REST_URL: rest.url,
+    UPSTASH_REDIS_REST_TOKEN: secrets.rest_token,
+    REDIS_URL: redis.url,
+    PREPARE_STATEMENTS: new URL(postgres.url).searchParams.get("prepare") === "false" ? "0" : "1",
+    STATE_SECRET: secrets.state_secret,
+    STREAM_TOKEN_SECRET: secrets.stream_token_secret,
+    MASTER_KEY: secrets.master_key,
+    EGRESS_ALLOW,
+  };
+  // The rest is the environment's to say. A wrong value ends the start here: the edge would answer 500 to everything.
+  const asked = askedOfEdge(env, vars);
+  readConfig({ ...build.options.bindings, ...asked, ...vars });
   const settings: EdgeSettings = {
     build: join(data, "build"),
     data: join(data, "edge"),
@@ -73,25 +88,16 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     s3Port: await keptPort(join(data, "s3-port")),
     s3: { accessKeyId: secrets.s3_access_key_id, secretAccessKey: secrets.s3_secret_access_key },
     postgresUrl: postgres.url,
-    vars: {
-      ...shards,
-      UPSTASH_REDIS_REST_URL: rest.url,
-      UPSTASH_REDIS_REST_TOKEN: secrets.rest_token,
-      REDIS_URL: redis.url,
-      PREPARE_STATEMENTS: new URL(postgres.url).searchParams.get("prepare") === "false" ? "0" : "1",
-      STATE_SECRET: secrets.state_secret,
-      STREAM_TOKEN_SECRET: secrets.stream_token_secret,
-      MASTER_KEY: secrets.master_key,
-      EGRESS_ALLOW,
-    },
+    vars: { ...asked, ...vars },
   };
   // There is one such file a project, so it speaks of the usual folder.
   if (data === defaultDataFolder) {
-    writeVariables(projectFolder, ".dev.vars", settings.vars);
+    writeVariables(projectFolder, ".dev.vars", vars);
     writeVariables(projectFolder, ".env", { [hyperdriveVariable(build)]: postgres.url });
   }
 
   const s3 = s3Of(build, settings, options.dev);
+  const metricsToken = env.METRICS_TOKEN || secrets.metrics_token;
   const workerEnv = {
     ...shards,
     REDIS_URL: redis.url,
@@ -105,11 +111,12 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     SYNAPSE_DATA_DIR: data,
     // Below the time that Ctrl-C gives to a child.
     WORKER_DRAIN_SECONDS: "2",
+    METRICS_TOKEN: metricsToken,
     MASTER_KEY: secrets.master_key,
     EGRESS_ALLOW,
   };
   const startEdge = (signal: AbortSignal): Promise<RunningEdges> =>
-    options.dev ? startWranglerDev(build, settings, signal) : startEdgeProcess(settings, signal);
+    options.dev ? startWranglerDev(build, settings, asked, signal) : startEdgeProcess(settings, signal);
   const [edge, fleet] = await Promise.all([
     keepAlive("edge", startEdge, changed).then((part) => keep("program", part)),
     startFleet(options.workers, workerEnv, changed).then((part) => keep("program", part)),
@@ -117,8 +124,10 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
 
   const { bases } = edge.now();
   const [api_base = ""] = bases;
-  const search = keep("program", await startSearchServer(await keptPort(join(data, "search-port"))));
-  await seedDefinitions(api_base, secrets.api_key, search.url);
+  const searchPort = join(data, "search-port");
+  const lastUrl = searchUrl(lastPort(searchPort));
+  const search = keep("program", await startSearchServer(await keptPort(searchPort)));
+  await seedDefinitions(postgres.url, api_base, secrets.api_key, { url: search.url, lastUrl });
   await untilRunsAreTaken(api_base, secrets.api_key);
   return () => ({
     api_base,
@@ -134,8 +143,15 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     postgres_pid: postgres.pid(),
     s3,
     models: fleet.models,
+    metrics_token: metricsToken,
     workers: fleet.workers(),
   });
+}
+
+/** The variables in `env` that the edge knows and that are not `decided` here. An empty one is not set. */
+function askedOfEdge(env: NodeJS.ProcessEnv, decided: object): Record<string, string> {
+  const names = variableNames.filter((name) => !(name in decided));
+  return Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));
 }
 
 /** Neighbours, from the wanted one on. */

@@ -21,6 +21,9 @@ export function isBadPort(port: string): boolean {
   return port !== "" && BAD_PORTS.has(Number(port));
 }
 
+const ENTRY_SENTENCE =
+  "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
+
 /** What may be reached: public addresses, and what an operator allows. */
 export type Reachable = {
   /** May this address be connected to? */
@@ -37,20 +40,23 @@ export type Reachable = {
  *
  * `allow`: host names (exact), addresses and CIDR ranges that are let through all the same, with commas between them.
  * IPv6 may stand in brackets, as in a URL.
- * @throws Error for a malformed range
+ * @throws Error for an entry that is neither and so would never match, by its place in the list: an entry by mistake
+ * may be a URL, and hold a password
  */
 export function reachable(allow: string): Reachable {
-  const entries = allow
-    .split(",")
-    .map((entry) =>
-      entry
-        .trim()
-        .toLowerCase()
-        .replace(/^\[([^\]]*)\]/, "$1"),
-    )
-    .filter((entry) => entry !== "");
-  const ranges = entries.filter(looksNumeric).map(rangeOf);
-  const names = new Set(entries.filter((entry) => !looksNumeric(entry)));
+  const ranges: [Address, number][] = [];
+  const names = new Set<string>();
+  for (const [index, text] of allow.split(",").entries()) {
+    const entry = text
+      .trim()
+      .toLowerCase()
+      .replace(/^\[([^\]]*)\](?=\/|$)/, "$1");
+    if (entry === "") continue;
+    const range = rangeOf(entry);
+    if (range) ranges.push(range);
+    else if (isHostName(entry)) names.add(entry);
+    else throw new Error(`entry ${index + 1} ${ENTRY_SENTENCE}`);
+  }
   const allows = (text: string): boolean => {
     const address = ipaddr.process(text);
     const listed = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
@@ -80,12 +86,18 @@ function isAddress(text: string): boolean {
   return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
 }
 
-function looksNumeric(entry: string): boolean {
-  return isAddress(entry.split("/", 1)[0] ?? "");
-}
-
-function rangeOf(entry: string): [Address, number] {
-  if (entry.includes("/")) return ipaddr.parseCIDR(entry);
+/** The range of an entry, an address being one of its own; null when it is neither. */
+function rangeOf(entry: string): [Address, number] | null {
+  if (ipaddr.isValidCIDR(entry) && isAddress(entry.split("/", 1)[0] ?? "")) return ipaddr.parseCIDR(entry);
+  if (!isAddress(entry)) return null;
   const address = ipaddr.process(entry);
   return [address, address.kind() === "ipv4" ? 32 : 128];
+}
+
+const LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
+const HOST_NAME = new RegExp(`^(?:${LABEL}\\.)*${LABEL}\\.?$`);
+
+/** Can this be the host of a URL as parsers write it? One whose last part is a number is an address to them, or nothing. */
+function isHostName(text: string): boolean {
+  return text.length <= 253 && HOST_NAME.test(text) && !/(?:^|\.)\d+\.?$/.test(text);
 }

@@ -1,18 +1,20 @@
 import { hostname } from "node:os";
 import { z } from "zod";
 import { Lane } from "../shared/contracts/run.ts";
+import { reachable } from "../shared/egress.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
+import { messageOf } from "../shared/log.ts";
 import { LANES } from "../shared/queue/lanes.ts";
 import { masterKey } from "../shared/seal.ts";
 import { RedisEnv } from "./redis-connect.ts";
 
-const whole = (name: string, min: number, max: number, fallback: number) =>
-  z.coerce
-    .number(`${name} must be a number`)
-    .int()
-    .min(min, `${name} must be at least ${min}`)
-    .max(max, `${name} must be at most ${max}`)
+const whole = (name: string, min: number, max: number, fallback: number) => {
+  const sentence = `${name} must be a whole number from ${min} to ${max}`;
+  return z.coerce
+    .number(sentence)
+    .refine((value) => Number.isInteger(value) && value >= min && value <= max, sentence)
     .default(fallback);
+};
 
 const url = (name: string, example: string) =>
   z.string().refine((text) => URL.canParse(text), `${name} must be a URL like ${example}`);
@@ -20,8 +22,19 @@ const url = (name: string, example: string) =>
 const Lanes = z
   .string()
   .transform((text) => text.split(",").map((lane) => lane.trim()))
-  .pipe(z.array(Lane, `WORKER_LANES must be names out of ${Lane.options.join(", ")}`).min(1))
+  .pipe(z.array(z.enum(Lane.options, `WORKER_LANES must be names out of ${Lane.options.join(", ")}`)).min(1))
   .default([...Lane.options]);
+
+const EgressAllow = z
+  .string()
+  .default("")
+  .check(({ value, issues }) => {
+    try {
+      reachable(value);
+    } catch (error) {
+      issues.push({ code: "custom", input: value, message: `EGRESS_ALLOW: ${messageOf(error)}` });
+    }
+  });
 
 const Env = RedisEnv.extend({
   SCALE_POSTGRES_URL: url("SCALE_POSTGRES_URL", "postgres://user:password@host:5432/database").optional(),
@@ -53,7 +66,7 @@ const Env = RedisEnv.extend({
   MODEL_TIMEOUT_SECONDS: whole("MODEL_TIMEOUT_SECONDS", 1, 3_600, 180),
   TOOL_TIMEOUT_SECONDS: whole("TOOL_TIMEOUT_SECONDS", 1, 3_600, 30),
   METRICS_TOKEN: z.string().optional(),
-  EGRESS_ALLOW: z.string().default(""),
+  EGRESS_ALLOW: EgressAllow,
   MASTER_KEY: masterKey("MASTER_KEY ").optional(),
 }).check(({ value, issues }) => {
   if (!value.SCALE_POSTGRES_URL && !value.STATE_URL) {
@@ -82,7 +95,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
   const parsed = Env.safeParse(given);
   if (!parsed.success) {
-    throw new Error(parsed.error.issues.map((issue) => issue.message).join("\n"));
+    const sentences = new Set(parsed.error.issues.map((issue) => issue.message));
+    throw new Error([...sentences].join("\n"));
   }
   const fallback = `worker-${hostname()
     .replaceAll(/[^A-Za-z0-9._-]/g, "-")

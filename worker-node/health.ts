@@ -19,8 +19,8 @@ export type Health = {
 };
 
 /**
- * Serves `/health`, `/livez` (this process answers), `/readyz` (it can take work) and `/metrics` (behind `token`, when
- * there is one). @returns the server, listening.
+ * Serves `/health`, `/livez` (this process answers), `/readyz` (it can take work) and `/metrics` (behind `token`; without
+ * one for nobody). @returns the server, listening.
  */
 export async function serveHealth(
   port: number,
@@ -41,11 +41,12 @@ export async function serveHealth(
         () => answer(503, { status: "degraded" }),
       );
     } else if (request.url === "/metrics") {
-      if (
-        metrics.token !== undefined &&
-        !sameText(request.headers.authorization, `Bearer ${metrics.token}`)
-      ) {
-        answer(401, { detail: "METRICS_TOKEN is set: send it as Authorization: Bearer" });
+      if (metrics.token === undefined) {
+        answer(401, { detail: "set METRICS_TOKEN, and send it as Authorization: Bearer" });
+        return;
+      }
+      if (!sameText(request.headers.authorization, `Bearer ${metrics.token}`)) {
+        answer(401, { detail: "send METRICS_TOKEN as Authorization: Bearer" });
         return;
       }
       metrics.text().then(

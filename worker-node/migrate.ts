@@ -1,6 +1,7 @@
 import { readFile, readdir } from "node:fs/promises";
 import postgres from "postgres";
 import type { TransactionSql } from "postgres";
+import { messageOf } from "../shared/log.ts";
 
 /** One number for all processes that migrate this schema. */
 const ADVISORY_LOCK = 7_301_982_465;
@@ -8,10 +9,15 @@ const ADVISORY_LOCK = 7_301_982_465;
 /**
  * Brings a database to the newest schema. Safe to run from any number of processes at once, and through a pooler:
  * everything happens in one transaction under a transaction lock, so it is applied whole or not at all.
+ * @throws Error that names the variable to look at when the database does not let us in
  */
 export async function migrate(postgresUrl: string): Promise<void> {
   const sql = postgres(postgresUrl, { max: 1, connect_timeout: 10, onnotice: () => {}, prepare: false });
   try {
+    await sql`select 1`.catch((cause: unknown) => {
+      const variable = "SCALE_POSTGRES_URL (or SCALE_POSTGRES_DIRECT_URL, where it is set)";
+      throw new Error(`The database of ${variable} cannot be used: ${messageOf(cause)}`, { cause });
+    });
     await sql.begin(async (tx) => {
       await tx`select set_config('lock_timeout', '60s', true), set_config('statement_timeout', '300s', true)`;
       await tx`select pg_advisory_xact_lock(${ADVISORY_LOCK})`;

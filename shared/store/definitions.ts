@@ -86,6 +86,16 @@ export async function deleteOrchestration(sql: Sql, owner: Owner, id: string): P
   return rows.length > 0;
 }
 
+/** The ids of all that an owner ever saved: also of what was deleted since. */
+export async function idsEverSaved(
+  sql: Sql,
+  kind: Kind | "orchestrations",
+  owner: Owner,
+): Promise<Set<string>> {
+  const rows = await sql<{ id: string }[]>`select id from ${sql(kind)} where tenant_id = ${owner}`;
+  return new Set(rows.map(({ id }) => id));
+}
+
 /** Saves an agent or a tool. One that was deleted lives again. @returns its version. */
 export async function saveDefinition(
   sql: Sql,

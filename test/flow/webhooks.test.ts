@@ -11,7 +11,8 @@ import type { FlowApi } from "./api.ts";
 import { startStateEdge } from "./state-edge.ts";
 
 const SECRET = "whispered-sécret-42";
-const worker = { EGRESS_ALLOW: "127.0.0.1" };
+const METRICS_TOKEN = "who may count";
+const worker = { EGRESS_ALLOW: "127.0.0.1", METRICS_TOKEN };
 
 let api: FlowApi;
 let receiver: Receiver;
@@ -77,7 +78,8 @@ test("the end of a run is told at once, signed, with what it came to", async () 
   expect(body["final_state"]).toEqual(result["final_state"]);
   await until(run, "delivered");
   const { health_port } = await sender.heard("worker.ready");
-  const metrics = await (await fetch(`http://127.0.0.1:${String(health_port)}/metrics`)).text();
+  const headers = { authorization: `Bearer ${METRICS_TOKEN}` };
+  const metrics = await (await fetch(`http://127.0.0.1:${String(health_port)}/metrics`, { headers })).text();
   expect(metrics).toContain('synapse_webhook_deliveries_total{outcome="delivered"} 1');
   expect(metrics).toContain('synapse_webhook_deliveries{state="overdue"} 0');
 });

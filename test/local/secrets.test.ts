@@ -21,12 +21,15 @@ test("the secrets of a data folder are made once, for its owner alone", () => {
   expect(statSync(file()).mode & 0o777).toBe(0o600);
 });
 
-// Red when: a folder of before there was a master key does not start, or gets another one each time.
-test("a folder that has no master key yet gets one, once, and keeps the rest", () => {
-  const { master_key: _none, ...before } = openSecrets(folder);
-  writeFileSync(file(), JSON.stringify(before));
-  const after = openSecrets(folder);
-  expect(after).toMatchObject(before);
-  expect(openSecrets(folder)).toEqual(after);
-  expect(readFileSync(file(), "utf8")).toContain(after.master_key);
-});
+// Red when: a folder of before there was one of them does not start, or gets another one each time.
+test.each(["master_key", "metrics_token"] as const)(
+  "a folder that has no %s yet gets one, once, and keeps the rest",
+  (name) => {
+    const { [name]: _none, ...before } = openSecrets(folder);
+    writeFileSync(file(), JSON.stringify(before));
+    const after = openSecrets(folder);
+    expect(after).toMatchObject(before);
+    expect(openSecrets(folder)).toEqual(after);
+    expect(readFileSync(file(), "utf8")).toContain(after[name]);
+  },
+);

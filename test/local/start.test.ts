@@ -1,14 +1,16 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:net";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
 import { isRunning } from "../../local/pids.ts";
 import { freePort } from "../../local/ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/programs.ts";
+import { freshDatabase } from "../services/services.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-start-"));
 const Facts = z.object({
@@ -16,6 +18,7 @@ const Facts = z.object({
   edges: z.array(z.string()),
   edge_pid: z.number(),
   api_key: z.string(),
+  metrics_token: z.string(),
   workers: z.array(z.object({ name: z.string(), pid: z.number(), health_url: z.string() })),
 });
 
@@ -28,7 +31,7 @@ const lines: string[] = [];
 
 /** `npm start` on our folder, up to its closing block. */
 async function start(): Promise<Program> {
-  const command = nodeProgram("local/main.ts");
+  const command = nodeProgram("local/main.ts", { CORS_ORIGINS: "https://app.example.com" });
   const flags = ["--data", dir, "--port", String(port), "--edges", "2", "--workers", "2"];
   const { promise: running, resolve, reject } = Promise.withResolvers<void>();
   const program = startProgram("start", { ...command, args: [...command.args, ...flags] }, (line) => {
@@ -120,6 +123,15 @@ test("what it writes of itself is for its owner's eyes alone", () => {
   }
 });
 
+// Red when: the workers of a start are told of no token, or of another one than dev.json.
+test("a worker's metrics are there for the token in dev.json, and for nobody else", async () => {
+  const { workers, metrics_token } = facts();
+  const url = new URL("/metrics", workers[0]?.health_url);
+  const answer = await fetch(url, { headers: { authorization: `Bearer ${metrics_token}` } });
+  expect(await answer.text()).toContain("synapse_runs_without_wakeup 0");
+  expect((await fetch(url)).status).toBe(401);
+});
+
 test("a worker that is killed comes back, and dev.json tells of it", async () => {
   const [victim] = facts().workers;
   if (!victim) throw new Error("there is no worker");
@@ -127,6 +139,26 @@ test("a worker that is killed comes back, and dev.json tells of it", async () =>
   await until(() => facts().workers[0]?.pid !== victim.pid, 15_000);
   const answer = await fetch(victim.health_url);
   expect(answer.status).toBe(200);
+});
+
+// Red when: what the environment says of the edge goes to the workers alone.
+test("a variable of the edge in the environment reaches it", async () => {
+  const allowed = async (origin: string): Promise<string | null> =>
+    (await ask(1, "/livez", { headers: { origin } })).headers.get("access-control-allow-origin");
+  expect(await allowed("https://app.example.com")).toBe("https://app.example.com");
+  expect(await allowed("https://other.example.com")).toBe(null);
+});
+
+// Red when: it is passed on as it is: the edge would answer 500 to everything.
+test("a wrong one ends the start with a sentence that says what to write", { timeout: 60_000 }, async () => {
+  const stores = { SCALE_POSTGRES_URL: await freshDatabase(), REDIS_URL: inject("redisUrl") };
+  const wrong = { RATE_LIMIT_PER_TENANT_RPS: "many", ENABLE_TENANT_ISOLATION: "" };
+  const { command, args, env } = nodeProgram("local/main.ts", { ...stores, ...wrong });
+  const options = { env, encoding: "utf8", timeout: 30_000 } as const;
+  const ended = spawnSync(command, [...args, "--data", join(dir, "other")], options);
+  expect(ended.stderr).toContain("RATE_LIMIT_PER_TENANT_RPS: must be a whole number from 1 to 1000000000.");
+  expect(ended.stderr).not.toContain("ENABLE_TENANT_ISOLATION");
+  expect(ended.status).toBe(1);
 });
 
 test("a second start on the same folder says who holds it, and ends with 1", () => {
@@ -152,5 +184,44 @@ test(
     expect(facts().api_key).toBe(before.api_key);
     const answer = await ask(1, status_url);
     expect(answer.status).toBe(200);
+  },
+);
+
+async function definition(path: string): Promise<{ version: number; name: string; url?: string }> {
+  const answer = await ask(0, `/api/v2/${path}`);
+  expect(answer.status).toBe(200);
+  const Definition = z.object({ version: z.number(), name: z.string(), url: z.string().optional() });
+  const { url, ...rest } = Definition.parse(await answer.json());
+  return url === undefined ? rest : { ...rest, url };
+}
+
+// Red when: a start saves demo definitions that were there before, or one that somebody deleted; or the search tool goes
+// on naming a port that another program has taken.
+test(
+  "the next start leaves the demo definitions as they were made meanwhile; only where searches go follows its server",
+  { timeout: 90_000 },
+  async () => {
+    const smoke = await (await ask(0, "/api/v2/orchestrations/orch_smoke")).json();
+    const { version, ...mine } = z.looseObject({ version: z.number() }).parse(smoke);
+    const body = JSON.stringify({ ...mine, name: "Mine" });
+    expect((await ask(0, "/api/v2/orchestrations/orch_smoke", { method: "PUT", body })).status).toBe(200);
+    expect((await ask(0, "/api/v2/orchestrations/orch_approval", { method: "DELETE" })).status).toBe(204);
+    const [writer, search] = await Promise.all([
+      definition("agents/agent_writer"),
+      definition("tools/web_search"),
+    ]);
+
+    await interrupt(running);
+    const other = createServer().listen(Number(new URL(search.url ?? "").port), "127.0.0.1");
+    await once(other, "listening");
+    running = await start();
+    other.close();
+
+    expect(await definition("orchestrations/orch_smoke")).toEqual({ version: version + 1, name: "Mine" });
+    expect((await ask(0, "/api/v2/orchestrations/orch_approval")).status).toBe(404);
+    expect(await definition("agents/agent_writer")).toEqual(writer);
+    const moved = await definition("tools/web_search");
+    expect(moved).toEqual({ ...search, version: search.version + 1, url: expect.any(String) });
+    expect((await fetch(`${moved.url}?query=where`)).status).toBe(200);
   },
 );

@@ -90,8 +90,41 @@ describe("the egress guard", () => {
     }
   });
 
-  test("refuses a malformed range at the start", () => {
-    expect(() => createEgress("10.0.0.0/99")).toThrow();
+  // Red when: what matches nothing is taken for a name, or a port for a part of an address.
+  test.each([
+    "10.0.0.0/99",
+    "10.0.0",
+    "10.0.0.256",
+    "[::1]:8080",
+    "[::1",
+    "foo/99",
+    "http://x",
+    "*.internal",
+    "x.internal:8080",
+    "user@x",
+    "a..b",
+    "-x",
+    "two words",
+    "müller.internal",
+    `${"a".repeat(64)}.internal`,
+  ])("refuses %s at the start: it would never match", (entry) => {
+    const first = new Error(
+      "entry 2 must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): " +
+        "no scheme, no port, no *",
+    );
+    expect(() => createEgress(`127.0.0.1,${entry},foo/99`)).toThrow(first);
+  });
+
+  test.each([
+    "localhost",
+    "tools.internal",
+    "my_service",
+    "a-b.c3",
+    "xn--mller-kva.internal",
+    "x.internal.",
+    "7up",
+  ])("takes the name %s", (name) => {
+    expect(() => createEgress(`${name},`)).not.toThrow();
   });
 });
 

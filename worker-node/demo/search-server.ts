@@ -25,13 +25,18 @@ export async function startSearchServer(port: number): Promise<{ url: string; st
   const address: AddressInfo | string | null = server.address();
   if (address === null || typeof address === "string") throw new Error("the search server has no port");
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: searchUrl(address.port),
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
       }),
   };
+}
+
+/** Where a search server on `port` answers. */
+export function searchUrl(port: number): string {
+  return `http://127.0.0.1:${port}`;
 }
 
 function resultsFor(query: string): { title: string; url: string; snippet: string }[] {

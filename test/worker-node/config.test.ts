@@ -1,0 +1,50 @@
+import { expect, test } from "vitest";
+import { freePort } from "../../local/ports.ts";
+import { readConfig } from "../../worker-node/config.ts";
+import { migrate } from "../../worker-node/migrate.ts";
+
+const right = {
+  REDIS_URL: "redis://127.0.0.1:6379",
+  SCALE_POSTGRES_URL: "postgres://user@127.0.0.1:5432/db",
+};
+
+const EGRESS_SENTENCE =
+  "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
+
+// Red when: a message does not begin with its variable, says something else than what to write, or says it twice.
+test.each([
+  ["WORKER_LANES", "foo,bar", "WORKER_LANES must be names out of interactive, default, bulk, mail, webhooks"],
+  ["MODEL_TIMEOUT_SECONDS", "1.5", "MODEL_TIMEOUT_SECONDS must be a whole number from 1 to 3600"],
+  ["MODEL_TIMEOUT_SECONDS", "0.5", "MODEL_TIMEOUT_SECONDS must be a whole number from 1 to 3600"],
+  ["WORKER_CONCURRENCY", "many", "WORKER_CONCURRENCY must be a whole number from 1 to 1000"],
+  ["WORKER_HEALTH_PORT", "70000", "WORKER_HEALTH_PORT must be a whole number from 0 to 65535"],
+  ["EGRESS_ALLOW", "tools.internal,*.internal", `EGRESS_ALLOW: entry 2 ${EGRESS_SENTENCE}`],
+])("%s=%s stops the start with one sentence that names it", (name, value, sentence) => {
+  const read = () => readConfig({ ...right, [name]: value });
+  expect(read).toThrow(new Error(sentence));
+});
+
+test("what is right is read", () => {
+  const config = readConfig({
+    ...right,
+    WORKER_LANES: "bulk, mail",
+    TOOL_TIMEOUT_SECONDS: "7",
+    EGRESS_ALLOW: "::1",
+  });
+  expect(config).toMatchObject({
+    WORKER_LANES: ["bulk", "mail"],
+    TOOL_TIMEOUT_SECONDS: 7,
+    EGRESS_ALLOW: "::1",
+    WORKER_CONCURRENCY: 10,
+  });
+});
+
+// Red when: the driver's "connect ECONNREFUSED" is all that a start says.
+test("a database that does not answer is told by the variable that names it, without what the URL holds", async () => {
+  const url = `postgres://user:secret@127.0.0.1:${await freePort(0)}/db`;
+  const failed = await migrate(url).catch((error: unknown) => error);
+  expect(String(failed)).toMatch(
+    /SCALE_POSTGRES_URL \(or SCALE_POSTGRES_DIRECT_URL, where it is set\).*connect ECONNREFUSED/,
+  );
+  expect(String(failed)).not.toContain("secret");
+});
