@@ -17,6 +17,8 @@ export function isAway(error: unknown): boolean {
   return isSqlState ? /^(08|53|57)/.test(code) : /^(CONNECT|E[A-Z]*$)/.test(code);
 }
 
+/** The code of an error, or of what caused it. */
 function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+  if (!(error instanceof Error)) return "";
+  return "code" in error && typeof error.code === "string" ? error.code : codeOf(error.cause);
 }

@@ -212,8 +212,7 @@ async function migrateOnceReached(url: string): Promise<void> {
       return await migrate(url);
     } catch (error) {
       if (!isAway(error)) throw error;
-      const message = `Postgres, where SCALE_POSTGRES_URL says it is, does not answer: ${messageOf(error)}`;
-      log.warn("worker.postgres_away", { message });
+      log.warn("worker.postgres_away", { message: messageOf(error) });
       await sleep(POSTGRES_PAUSE_MS);
     }
   }
