@@ -69,40 +69,33 @@ export type ContractAct = typeof contractAct extends fc.Arbitrary<infer Act> ? A
 const accept: ContractAct = { do: "accept", tenant: 0, delayMs: 0, counted: "by_queue" };
 const asked = { owner: 0, runs: [0, 1, 2], slots: 1 };
 
-/** Begins with runs in a worker's hands: most of what there is to go wrong is about these. */
+/** Runs in a worker's hands: most of what there is to go wrong is about these. */
+const inHands: ContractAct[] = [accept, accept, accept, { ...asked, do: "beat" }, { ...asked, do: "claim" }];
+
 export const contractHistory = fc
   .array(contractAct, { minLength: 5, maxLength: 40, size: "max" })
-  .map((acts): ContractAct[] => [
-    accept,
-    accept,
-    accept,
-    { ...asked, do: "beat" },
-    { ...asked, do: "claim" },
-    ...acts,
-  ]);
+  .map((acts): ContractAct[] => [...inHands, ...acts]);
+
+/** A flush of what the fence asks for. */
+const flushed = (kind: "note" | "ask"): ContractAct => ({
+  do: "flush",
+  entries: [{ run: 0, isOwner: true, attemptBehind: 0, seqBehind: 0, signalsBehind: 0, kind, end: "failed" }],
+});
 
 /** Two runs of one tenant are given back in one statement, and wake at the same time: the tie is settled by their ids. */
 export const tiedWakeUps: ContractAct[] = [
-  accept,
-  accept,
-  accept,
-  { ...asked, do: "beat" },
-  { ...asked, do: "claim" },
-  {
-    do: "flush",
-    entries: [
-      {
-        run: 0,
-        isOwner: true,
-        attemptBehind: 0,
-        seqBehind: 0,
-        signalsBehind: 0,
-        kind: "note",
-        end: "failed",
-      },
-    ],
-  },
+  ...inHands,
+  flushed("note"),
   { do: "pass", ms: 61_390 },
   { ...asked, do: "handBack", runs: [0, 1] },
   { ...asked, do: "claimDirectly", slots: 2 },
+];
+
+/** A question is looked at after its deadline, which closes it: the answer comes too late. */
+export const answeredTooLate: ContractAct[] = [
+  ...inHands,
+  flushed("ask"),
+  { do: "pass", ms: 61_390 },
+  { ...asked, do: "waits", runs: [0] },
+  { do: "answer", run: 0, wait: 0 },
 ];
