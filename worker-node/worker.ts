@@ -50,7 +50,7 @@ export class Worker {
   readonly #waiting = new Set<number>();
   readonly #awaySinceMs = new Map<number, number>();
   #claimedDirectlyMs = -Infinity;
-  /** Leased to us by the queue, and Postgres did not say whose they are: nothing is claimed before it does. */
+  /** Leased to us by the queue, and Postgres did not say whose they are: no more is claimed from it before it does. */
   #unsettled: JobName[] = [];
   /** Slots that a claim under way may fill. */
   #asked = 0;
@@ -163,7 +163,6 @@ export class Worker {
   async #fill(shard: number, free: number): Promise<Claim | null> {
     this.#asked += free;
     try {
-      await this.#giveUp(this.#unsettled.splice(0));
       const claim = await this.#askQueue(shard, free);
       if (claim) await this.#take(claim.runs);
       else await this.#claimDirectly(shard, free);
@@ -185,6 +184,7 @@ export class Worker {
         await leases.announceQueue();
         await releaseMoved(this.#parts, await holdRunning(this.#parts, shard));
       }
+      await this.#giveUp(this.#unsettled.splice(0));
       const claim = await queue.claim(
         shard,
         owner,

@@ -311,6 +311,28 @@ test("runs whose claim Postgres refused for a moment are given back before other
   expect(told.slice(told.indexOf("claims")).slice(0, 3)).toEqual(["claims", "releases", "releases"]);
 });
 
+// Red when: what is to be given back to the queue comes before the question whether it is there.
+test("a worker that cannot give back what it leased, as the queue is away, claims without it", async () => {
+  const lost = newRunId(Date.now());
+  const answer = claims;
+  claims = async () => {
+    claims = answer;
+    throw new Error("connection refused");
+  };
+  looks.set(lost, {});
+  queue.offers.push([lost]);
+  const gone = async (): Promise<never> => Promise.reject(new Error("connection refused"));
+  Object.assign(queue, { release: gone, readIndex: gone });
+  queue.readIndex = async () => {
+    queue.readIndex = gone;
+    return { epoch: "1", walked: "", uptoMs: 0, full: true, limitsUptoMs: 0 };
+  };
+  const run = claimable();
+  direct = [run];
+  worker.start();
+  await vi.waitFor(() => expect(truth.row(run.run_id).status).toBe("completed"), { timeout: 12_000 });
+});
+
 // Red when: a worker that claims nothing, being full, does not hear that the queue is away, or claims from it again
 // without saying so.
 test("a worker that was told that the queue is away says so, and announces it before its next claim", async () => {
