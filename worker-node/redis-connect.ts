@@ -6,6 +6,7 @@
  */
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import { z } from "zod";
+import type { RedisCommands } from "../shared/queue/script.ts";
 
 export interface HostAndPort {
   host: string;
@@ -178,4 +179,12 @@ export function connectRedis(target: RedisTarget, options: ConnectOptions = {}):
     // Certificates name hosts, and a cluster that speaks TLS announces hosts: resolving them first breaks both.
     ...(target.tls && { dnsLookup: (address, done) => done(null, address) }),
   });
+}
+
+/** Runs the queue's scripts over a client. */
+export function scriptCommands(redis: Redis | Cluster): RedisCommands {
+  return {
+    evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
+    eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
+  };
 }

@@ -22,7 +22,7 @@ import { showLive } from "./live.ts";
 import { migrate } from "./migrate.ts";
 import { createModels } from "./models/models.ts";
 import { Reconciler } from "./reconciler.ts";
-import { connectRedis, parseRedisUrl } from "./redis-connect.ts";
+import { connectRedis, parseRedisUrl, scriptCommands } from "./redis-connect.ts";
 import type { ConnectOptions } from "./redis-connect.ts";
 import { isAway } from "./sqlstate.ts";
 import { edgeStateStore } from "./state-http.ts";
@@ -62,10 +62,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const redis = connect("commands", { commandTimeout: COMMAND_TIMEOUT_MS });
   redis.on("error", (error: Error) => log.warn("redis.error", { message: messageOf(error) }));
   redis.once("ready", () => void warnOfEviction(redis));
-  const commands: RedisCommands = {
-    evalsha: (sha, scriptKeys, args) => redis.evalsha(sha, scriptKeys.length, ...scriptKeys, ...args),
-    eval: (script, scriptKeys, args) => redis.eval(script, scriptKeys.length, ...scriptKeys, ...args),
-  };
+  const commands = scriptCommands(redis);
   const queue = new Queue(seams.commands?.(commands) ?? commands, config.QUEUE_SHARDS);
   // A blocked connection serves nothing else, so each shard has one of its own.
   const blocked = Array.from({ length: config.QUEUE_SHARDS }, (_, shard) => connect(`wait-${shard}`));

@@ -16,6 +16,7 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import { migrate } from "../../worker-node/migrate.ts";
 import { Reconciler } from "../../worker-node/reconciler.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 
 const RUNS = Number(process.argv[2] ?? 1_000_000);
 const PART = 20_000;
@@ -43,13 +44,7 @@ try {
     from generate_series(${from}::int, ${Math.min(RUNS, from + PART - 1)}::int) n`;
   await sql`analyze runs`;
 
-  const queue = new Queue(
-    {
-      evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-      eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
-    },
-    1,
-  );
+  const queue = new Queue(scriptCommands(redis), 1);
   const store = stateStore(sql);
   const reconciler = new Reconciler({
     owner: newIncarnation("bench"),

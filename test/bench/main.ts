@@ -9,6 +9,7 @@ import { inMemory, startRedis } from "../../local/redis.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/migrate.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 import { benchBareWorker } from "./bare-worker.ts";
 import { makeDefinition } from "./definition.ts";
 import { startBenchEdge } from "./edge.ts";
@@ -28,13 +29,7 @@ async function bench(): Promise<Row[]> {
   const redis = new Redis(redisService.url, { protocol: 2 });
   try {
     await migrate(postgresService.url);
-    const queue = new Queue(
-      {
-        evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-        eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
-      },
-      1,
-    );
+    const queue = new Queue(scriptCommands(redis), 1);
     await makeDefinition(sql);
     const stores = { sql, redis, queue, postgres: postgresService, redisService };
     const floor = await floors(sql, redis);

@@ -17,6 +17,7 @@ import { acceptRuns } from "../../shared/store/runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/migrate.ts";
 import { spawnWorker } from "../services/worker-process.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 import { quantile } from "./stats.ts";
 
 const KILLS = 5;
@@ -29,13 +30,7 @@ const postgresService = await startPostgres({ dir: join(dir, "postgres") });
 const redisService = await startRedis({ dir: join(dir, "redis"), args: inMemory });
 const sql = postgres(postgresService.url, { ...connectionOptions, max: 2 });
 const redis = new Redis(redisService.url, { protocol: 2 });
-const queue = new Queue(
-  {
-    evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-    eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
-  },
-  1,
-);
+const queue = new Queue(scriptCommands(redis), 1);
 const start = async (id: string) => {
   const worker = spawnWorker(id, {
     REDIS_URL: redisService.url,

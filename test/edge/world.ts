@@ -9,12 +9,11 @@ import { writeLine } from "../../shared/events/lines.ts";
 import { xaddArgs } from "../../shared/events/live.ts";
 import { eventShardOf, keys } from "../../shared/keys.ts";
 import { Queue } from "../../shared/queue/queue.ts";
-import type { RedisCommands } from "../../shared/queue/script.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/api-keys.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
 import type { Service } from "../../local/processes.ts";
 import { startRestFront } from "../../worker-node/redis-rest/start.ts";
-import { parseRedisUrl } from "../../worker-node/redis-connect.ts";
+import { parseRedisUrl, scriptCommands } from "../../worker-node/redis-connect.ts";
 import { openIndex } from "../queue/open-index.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 
@@ -47,7 +46,7 @@ export async function startWorld(eventShards = 1, database = freshDatabase()): P
   const target = parseRedisUrl({ REDIS_URL: service.url });
   const startFront = (port: number) => startRestFront({ target, token, host: "127.0.0.1", port }, () => {});
   let front = await startFront(0);
-  const queue = new Queue(commandsOf(redis), 1);
+  const queue = new Queue(scriptCommands(redis), 1);
   await openQueue(queue);
   return {
     sql,
@@ -88,13 +87,6 @@ export async function startWorld(eventShards = 1, database = freshDatabase()): P
 /** Makes an empty shard complete, as a worker does that finds it cold. */
 export async function openQueue(queue: Queue): Promise<void> {
   await openIndex(queue, 0, Date.now());
-}
-
-function commandsOf(redis: Redis): RedisCommands {
-  return {
-    evalsha: (sha, names, args) => redis.evalsha(sha, names.length, ...names, ...args),
-    eval: (script, names, args) => redis.eval(script, names.length, ...names, ...args),
-  };
 }
 
 /** An orchestration of two steps, owned by all. */

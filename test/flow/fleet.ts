@@ -16,6 +16,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 
@@ -27,13 +28,7 @@ export async function startFleet() {
   const sql: Sql = postgres(databaseUrl, { ...connectionOptions, max: 5 });
   const redis = new Redis(redisService.url, { protocol: 2, maxRetriesPerRequest: 1 });
   redis.on("error", () => {});
-  const queue = new Queue(
-    {
-      evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-      eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
-    },
-    1,
-  );
+  const queue = new Queue(scriptCommands(redis), 1);
   await sql`insert into tenants (tenant_id, name) values (${acme}, 'Acme')`;
   const workers: WorkerProcess[] = [];
 

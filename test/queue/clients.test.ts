@@ -4,6 +4,7 @@ import { Queue } from "../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../shared/queue/script.ts";
 import { parseRedisUrl } from "../../worker-node/redis-connect.ts";
 import { startRestFront, type RunningFront } from "../../worker-node/redis-rest/start.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 import { checkContract } from "./contract.ts";
 import { runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
 import { rebuild } from "./open-index.ts";
@@ -20,10 +21,7 @@ afterAll(async () => {
   await t.stop();
 });
 
-const overTcp = (): RedisCommands => ({
-  evalsha: (sha, keys, args) => t.redis.evalsha(sha, keys.length, ...keys, ...args),
-  eval: (script, keys, args) => t.redis.eval(script, keys.length, ...keys, ...args),
-});
+const overTcp = (): RedisCommands => scriptCommands(t.redis);
 
 const overHttp = (): RedisCommands => {
   const url = `http://127.0.0.1:${front.port}`;

@@ -9,6 +9,7 @@ import type { Service } from "../../local/processes.ts";
 import { freePort } from "../../local/ports.ts";
 import { inMemory, startRedis } from "../../local/redis.ts";
 import { Queue } from "../../shared/queue/queue.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 import { checkContract } from "./contract.ts";
 
 const SLOTS = 16_384;
@@ -61,13 +62,7 @@ async function isJoined(node: Redis): Promise<boolean> {
 }
 
 test("every verb works on a cluster, with shards on several nodes", async () => {
-  const queue = new Queue(
-    {
-      evalsha: (sha, keys, args) => cluster.evalsha(sha, keys.length, ...keys, ...args),
-      eval: (script, keys, args) => cluster.eval(script, keys.length, ...keys, ...args),
-    },
-    SHARDS,
-  );
+  const queue = new Queue(scriptCommands(cluster), SHARDS);
   await checkContract(queue);
   const sizes = await Promise.all(cluster.nodes("master").map((node) => node.dbsize()));
   expect(sizes.filter((size) => size > 0).length).toBeGreaterThan(1);

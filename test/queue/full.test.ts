@@ -7,6 +7,7 @@ import { Queue } from "../../shared/queue/queue.ts";
 import { keys } from "../../shared/keys.ts";
 import { showLive } from "../../worker-node/live.ts";
 import { startRedis } from "../services/services.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 import { openIndex } from "./open-index.ts";
 
 const acme = TenantId.parse("acme");
@@ -17,13 +18,7 @@ let queue: Queue;
 beforeAll(async () => {
   service = await startRedis();
   redis = new Redis(service.url, { protocol: 2, maxRetriesPerRequest: 1 });
-  queue = new Queue(
-    {
-      evalsha: (sha, scriptKeys, args) => redis.evalsha(sha, scriptKeys.length, ...scriptKeys, ...args),
-      eval: (script, scriptKeys, args) => redis.eval(script, scriptKeys.length, ...scriptKeys, ...args),
-    },
-    1,
-  );
+  queue = new Queue(scriptCommands(redis), 1);
 });
 afterAll(async () => {
   redis.disconnect();

@@ -14,6 +14,7 @@ import { jobOf } from "../../worker-node/repairs/parts.ts";
 import { startRedis } from "../services/services.ts";
 import { acme, entryOf, openStore } from "../store/world.ts";
 import type { Store } from "../store/world.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 
 type Mine = ClaimedRun & { owner: Incarnation };
 
@@ -26,13 +27,7 @@ let state: StateStore;
 beforeEach(async () => {
   [store, service] = await Promise.all([openStore(), startRedis()]);
   redis = new Redis(service.url, { protocol: 2, maxRetriesPerRequest: 1 });
-  queue = new Queue(
-    {
-      evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-      eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
-    },
-    1,
-  );
+  queue = new Queue(scriptCommands(redis), 1);
   state = stateStore(store.sql);
 });
 afterEach(async () => {

@@ -16,6 +16,7 @@ import { jobOf } from "../../worker-node/repairs/parts.ts";
 import { startRedis } from "../services/services.ts";
 import { acme, beatOf, entryOf, openStore } from "../store/world.ts";
 import type { Store } from "../store/world.ts";
+import { scriptCommands } from "../../worker-node/redis-connect.ts";
 
 const lanes = { default: 100 };
 const unreachable = async (): Promise<never> => Promise.reject(new Error("connection refused"));
@@ -31,10 +32,7 @@ beforeEach(async () => {
   [store, service] = await Promise.all([openStore(), startRedis()]);
   redis = new Redis(service.url, { protocol: 2, maxRetriesPerRequest: 1 });
   redis.on("error", () => {});
-  commands = {
-    evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-    eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
-  };
+  commands = scriptCommands(redis);
   queue = new Queue(commands, 1);
   state = stateStore(store.sql);
   reconciler = new Reconciler({
