@@ -127,7 +127,7 @@ const AWAY_STATE = /^(08|57P|53|25006|58000)/;
 const AWAY_CODE = /^(CONNECT|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOST)/;
 /** The errors of workerd's sockets have no code. */
 const AWAY_MESSAGE =
-  /network connection lost|connection (attempt failed|(was )?(closed|lost|refused|reset))|socket|proxy request/i;
+  /network connection lost|connection (attempt failed|(was )?(closed|lost|refused|reset))|writablestream has been closed|socket|proxy request/i;
 
 /** Is this the error of a database that cannot be asked, rather than its answer? */
 export function isDatabaseAway(error: unknown): boolean {

@@ -19,6 +19,7 @@ describe("whether a database is away, by the words of who says so", () => {
     ["workerd, at a closed port", new Error("connection attempt failed")],
     ["workerd, at a proxy", new Error("proxy request failed, cannot connect to the specified address")],
     ["workerd, cut off", new Error("Network connection lost.")],
+    ["workerd, cut off before it was written to", new TypeError("This WritableStream has been closed.")],
     [
       "the driver",
       Object.assign(new Error("write CONNECTION_CLOSED db:5432"), { code: "CONNECTION_CLOSED" }),
