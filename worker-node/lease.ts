@@ -85,6 +85,12 @@ export class Leases {
     return this.#beating;
   }
 
+  /** A beat that has not asked yet: one under way may have asked before there was something to hear. */
+  async beatAnew(): Promise<void> {
+    await this.#beating;
+    await this.beat();
+  }
+
   /**
    * Says that the queue answers, before anything is claimed from it. When it resolves, nobody claims without the queue
    * any more, and what was claimed so is committed: it can be read, and the queue be told of it.

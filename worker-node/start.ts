@@ -69,7 +69,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   // Hints that a run of ours was cancelled; the beat that they cause says which.
   const control = connect("control");
   control.on("ready", () => void control.subscribe(keys.control(owner)).catch(() => {}));
-  control.on("message", () => void leases.beat());
+  control.on("message", () => void leases.beatAnew());
 
   const loopLag = measureLoopLag();
   let draining = false;

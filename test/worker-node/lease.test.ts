@@ -140,6 +140,21 @@ describe("a beat", () => {
     expect(heard).toMatchObject([{ signals: 1, cancel: true }]);
   });
 
+  // Red when: who is told of a cancel while a beat is under way takes its answer for one to his question: the run would
+  // go on until the next, for 5 s.
+  test("that is asked for while another is under way asks once more after it", async () => {
+    const { leases, said, take, heard, beats } = world();
+    const run = take();
+    await vi.advanceTimersByTimeAsync(1);
+    said.owned = [mine(run)];
+    const before = leases.beat();
+    // It has asked.
+    said.owned = [mine(run, { signals: 1, cancel: true })];
+    await Promise.all([before, leases.beatAnew(), leases.beatAnew()]);
+    expect(heard).toMatchObject([{ signals: 1, cancel: true }]);
+    expect(beats()).toBe(2);
+  });
+
   // Red when: one beat is enough (a claim may be on its way), or none is.
   test("hands back what two beats in a row name and nobody here executes", async () => {
     const { leases, said, handedBack } = world();
