@@ -1,11 +1,11 @@
 import type { Context } from "hono";
 import { AppError } from "../shared/errors.ts";
-import { newApi } from "./api.ts";
-import type { Api, ApiEnv } from "./api.ts";
-import { crossOrigin } from "./middleware/cross-origin.ts";
-import { limitBody } from "./middleware/json-body.ts";
-import { requestId } from "./middleware/request-id.ts";
-import { problemResponse } from "./problem.ts";
+import { newApi } from "./http/api.ts";
+import type { Api, ApiEnv } from "./http/api.ts";
+import { crossOrigin } from "./http/middleware/cross-origin.ts";
+import { limitBody } from "./http/middleware/json-body.ts";
+import { requestId } from "./http/middleware/request-id.ts";
+import { problemResponse } from "./http/problem.ts";
 import { routes } from "./routes/index.ts";
 import type { ServicesOf } from "./services.ts";
 

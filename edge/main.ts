@@ -1,10 +1,10 @@
 import { createApp } from "./app.ts";
 import type { Env } from "./env.ts";
-import { forgetOldKeys } from "./scheduled.ts";
+import { forgetOldKeys } from "./operations/scheduled.ts";
 import { openServices } from "./services.ts";
 
 export { IntakeShard } from "./intake/shard.ts";
-export { RelayShard } from "./relay/shard.ts";
+export { RelayShard } from "./streaming/shard.ts";
 
 const app = createApp(openServices);
 

@@ -3,14 +3,14 @@ import type { RunId } from "../shared/contracts/ids.ts";
 import { AppError } from "../shared/errors.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { eventShardOf, queueShardOf } from "../shared/keys.ts";
-import type { Outcome } from "./accept.ts";
-import type { Ask } from "./admit.ts";
-import { openDatabase } from "./database.ts";
+import type { Outcome } from "./runs/submit.ts";
+import type { Ask } from "./runs/admit.ts";
+import { openDatabase } from "./clients/postgres.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
-import { queueOf } from "./redis.ts";
+import { queueOf } from "./clients/redis.ts";
 import { Combiner } from "./intake/combiner.ts";
-import type { EdgeQueue } from "./redis.ts";
+import type { EdgeQueue } from "./clients/redis.ts";
 
 /** What the routes ask of the world, for one request. */
 export type Services = {

@@ -1,9 +1,9 @@
 /** `npm start`: the whole system on this machine, until Ctrl-C. */
 import { chmodSync, mkdirSync } from "node:fs";
-import { startBlock } from "./facts.ts";
-import { lockFolder } from "./lock.ts";
-import { readOptions } from "./options.ts";
-import { startStack } from "./stack.ts";
+import { startBlock } from "./settings/facts.ts";
+import { lockFolder } from "./processes/lock.ts";
+import { readOptions } from "./settings/options.ts";
+import { startStack } from "./supervisor.ts";
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));

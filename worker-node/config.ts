@@ -6,7 +6,7 @@ import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { LANES } from "../shared/queue/lanes.ts";
 import { masterKey } from "../shared/seal.ts";
-import { RedisEnv } from "./redis-connect.ts";
+import { RedisEnv } from "./clients/redis.ts";
 
 const whole = (name: string, min: number, max: number, fallback: number) => {
   const sentence = `${name} must be a whole number from ${min} to ${max}`;

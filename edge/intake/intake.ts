@@ -1,10 +1,10 @@
 import type { NewRun } from "../../shared/contracts/run.ts";
-import { accept } from "../accept.ts";
-import type { Outcome } from "../accept.ts";
-import type { Stores } from "../admit.ts";
+import { accept } from "../runs/submit.ts";
+import type { Outcome } from "../runs/submit.ts";
+import type { Stores } from "../runs/admit.ts";
 import { log } from "../log.ts";
-import { toAppError } from "../problem.ts";
-import { Gatherer } from "./gatherer.ts";
+import { toAppError } from "../http/problem.ts";
+import { Gatherer } from "./batcher.ts";
 
 /** What an intake needs. `ask` runs on connections that are kept from batch to batch. */
 export type IntakeStores = Stores & {

@@ -1,10 +1,10 @@
 import { DurableObject } from "cloudflare:workers";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import type { Outcome } from "../accept.ts";
-import { KeptDatabase } from "../database.ts";
+import type { Outcome } from "../runs/submit.ts";
+import { KeptDatabase } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
-import { queueOf } from "../redis.ts";
+import { queueOf } from "../clients/redis.ts";
 import { Intake } from "./intake.ts";
 
 /** A batch needs one; what its refused runs ask for (replays, limits) goes over both. */

@@ -1,8 +1,8 @@
 import type { RunEvent } from "../contracts/event.ts";
-import type { EndRecord } from "../contracts/journal.ts";
+import type { EndRecord } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
 import type { Progress } from "./fold.ts";
-import { publicState } from "./state.ts";
+import { publicState } from "./initial-state.ts";
 
 /** What an ending tells of a step that has no result. */
 type KnownStep = { id: string; name: string; type: string };

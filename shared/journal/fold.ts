@@ -1,5 +1,5 @@
-import { Checkpoint, EndRecord, ParkRecord, RewindRecord, TurnCheckpoint } from "../contracts/journal.ts";
-import type { RetryPark, StoredEntry } from "../contracts/journal.ts";
+import { Checkpoint, EndRecord, ParkRecord, RewindRecord, TurnCheckpoint } from "../contracts/journal-entry.ts";
+import type { RetryPark, StoredEntry } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
 
 /** How far a run has come: the fold of its journal. Nothing else decides what a run does next. */

@@ -1,5 +1,5 @@
-import { Checkpoint, EndRecord } from "../contracts/journal.ts";
-import type { StoredEntry } from "../contracts/journal.ts";
+import { Checkpoint, EndRecord } from "../contracts/journal-entry.ts";
+import type { StoredEntry } from "../contracts/journal-entry.ts";
 import { survivors } from "./fold.ts";
 
 /**

@@ -1,11 +1,11 @@
 import { z } from "zod";
 import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
-import { ClaimedRun, RunLook, claimDirectly, claimRuns, handBack, lookUp, readPinned } from "./claim.ts";
+import { ClaimedRun, RunLook, claimDirectly, claimRuns, handBack, lookUp, readPinned } from "./runs/claim.ts";
 import { Lane } from "../contracts/run.ts";
-import { readDefinition } from "./definitions.ts";
-import { NewEntry, flush } from "./flush.ts";
-import { findCommitted } from "./journal.ts";
-import { takeLock } from "./locks.ts";
+import { readDefinition } from "./definitions/definitions.ts";
+import { NewEntry, flush } from "./journal/flush.ts";
+import { findCommitted } from "./journal/read-journal.ts";
+import { takeLock } from "./workers/locks.ts";
 import {
   HeldRun,
   OverdueRun,
@@ -23,7 +23,7 @@ import {
   WalkBounds,
   walkBounds,
   withoutWakeup,
-} from "./reconcile.ts";
+} from "./runs/reconcile.ts";
 import {
   BusyReceiver,
   ClaimedDeliveries,
@@ -31,11 +31,11 @@ import {
   Receiver,
   claimDeliveries,
   readEvents,
-} from "./claim-deliveries.ts";
-import { DeliveryState, TryResult, countDue, releaseDeliveries, saveTry } from "./sending.ts";
+} from "./webhooks/claim-deliveries.ts";
+import { DeliveryState, TryResult, countDue, releaseDeliveries, saveTry } from "./webhooks/sending.ts";
 import type { Sql } from "./sql.ts";
-import { Wait, readWaits } from "./waits.ts";
-import { Beat, OwnedRun, beat } from "./workers.ts";
+import { Wait, readWaits } from "./runs/waits.ts";
+import { Beat, OwnedRun, beat } from "./workers/workers.ts";
 
 /** One thing that a worker asks of the truth: its arguments and answer are plain JSON, so that it may go by HTTP. */
 type Verb<Args extends unknown[], Result> = {

@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
 import { z } from "zod";
-import { nodeProgram, startUntil } from "../../local/programs.ts";
-import { startRedisRest } from "../../local/redis-rest.ts";
-import { freePort } from "../../local/ports.ts";
-import type { Service } from "../../local/processes.ts";
+import { nodeProgram, startUntil } from "../../local/processes/programs.ts";
+import { startRedisRest } from "../../local/stores/redis-rest.ts";
+import { freePort } from "../../local/processes/ports.ts";
+import type { Service } from "../../local/processes/processes.ts";
 import { cpuMs, treeCpuMs } from "./cpu.ts";
 import { loadRows, requestBytes } from "./load.ts";
 import type { Row } from "./stats.ts";

@@ -1,5 +1,5 @@
 import type { BenchEdge } from "./edge.ts";
-import { openIndex, SETTLE_MS } from "../queue/open-index.ts";
+import { openIndex, SETTLE_MS } from "../shared/queue/open-index.ts";
 import { loadRows, requestBytes, run } from "./load.ts";
 import type { Row } from "./stats.ts";
 

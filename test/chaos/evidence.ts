@@ -1,7 +1,7 @@
 /** What a chaos run leaves behind: what clients were told, what viewers saw, and what lies in the stores at rest. */
 import type { Redis } from "ioredis";
 import { z } from "zod";
-import { EntryKind } from "../../shared/contracts/journal.ts";
+import { EntryKind } from "../../shared/contracts/journal-entry.ts";
 import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Calls } from "./counted-server.ts";

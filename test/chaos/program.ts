@@ -1,8 +1,8 @@
 /** A program of ours as a child whose lines are kept, not printed: they are told only when something went wrong. */
 import { createInterface } from "node:readline";
 import { z } from "zod";
-import { startProcess } from "../../local/processes.ts";
-import { nodeProgram } from "../../local/programs.ts";
+import { startProcess } from "../../local/processes/processes.ts";
+import { nodeProgram } from "../../local/processes/programs.ts";
 
 const Line = z.looseObject({ event: z.string() });
 export type Line = z.infer<typeof Line>;

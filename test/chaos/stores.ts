@@ -3,9 +3,9 @@ import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
-import { startPostgres } from "../../local/postgres.ts";
-import type { Service } from "../../local/processes.ts";
-import { inMemory, startRedis } from "../../local/redis.ts";
+import { startPostgres } from "../../local/stores/postgres.ts";
+import type { Service } from "../../local/processes/processes.ts";
+import { inMemory, startRedis } from "../../local/stores/redis.ts";
 
 /** A store that a fault can take away for a while. One fault at a time has it. */
 export class PostgresStore {

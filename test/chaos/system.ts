@@ -3,12 +3,12 @@ import { chmodSync, mkdtempSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { buildEdge } from "../../local/edge-build.ts";
-import type { EdgeSettings } from "../../local/edge.ts";
-import { freePort } from "../../local/ports.ts";
-import { openSecrets } from "../../local/secrets.ts";
-import { seedApiKey } from "../../local/seed.ts";
-import { migrate } from "../../worker-node/migrate.ts";
+import { buildEdge } from "../../local/edge/edge-build.ts";
+import type { EdgeSettings } from "../../local/edge/edge.ts";
+import { freePort } from "../../local/processes/ports.ts";
+import { openSecrets } from "../../local/settings/secrets.ts";
+import { seedApiKey } from "../../local/demo/seed.ts";
+import { migrate } from "../../worker-node/cli/migrate.ts";
 import { Api } from "./api.ts";
 import type { Counted } from "./counted-server.ts";
 import { agent, orchestrations, toolAt } from "./definitions.ts";
@@ -132,7 +132,7 @@ async function startParts(
   };
   const edge = await Server.start(
     "edge",
-    "local/edge-main.ts",
+    "local/edge/edge-main.ts",
     { SYNAPSE_EDGE: JSON.stringify(settings) },
     "edge.listening",
   );

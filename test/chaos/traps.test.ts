@@ -1,12 +1,12 @@
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { acceptRuns } from "../../shared/store/runs.ts";
+import { acceptRuns } from "../../shared/store/runs/runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
-import { flush } from "../../shared/store/flush.ts";
-import { answerWait } from "../../shared/store/waits.ts";
-import { parkOf, waitFor, waitsOf } from "../store/relatives.ts";
-import { acme, newRun, openStore } from "../store/world.ts";
-import type { Store } from "../store/world.ts";
+import { flush } from "../../shared/store/journal/flush.ts";
+import { answerWait } from "../../shared/store/runs/waits.ts";
+import { parkOf, waitFor, waitsOf } from "../shared/store/relatives.ts";
+import { acme, newRun, openStore } from "../shared/store/world.ts";
+import type { Store } from "../shared/store/world.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { Link } from "./link.ts";
 import { ACCEPT, ANSWER } from "./traps.ts";

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/env.ts";
 import { Intake } from "../../edge/intake/intake.ts";
-import { queueOf } from "../../edge/redis.ts";
+import { queueOf } from "../../edge/clients/redis.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";

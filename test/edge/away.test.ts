@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { keys } from "../../shared/keys.ts";
-import { rebuild } from "../queue/open-index.ts";
+import { rebuild } from "../shared/queue/open-index.ts";
 import { startRedis } from "../services/services.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
-import { failed } from "./lives.ts";
+import { failed } from "./fake-workers.ts";
 import { openQueue } from "./world.ts";
 
 const code = async (answer: Response) => [answer.status, (await bodyOf(answer)).code];

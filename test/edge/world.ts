@@ -9,12 +9,12 @@ import { writeLine } from "../../shared/events/lines.ts";
 import { xaddArgs } from "../../shared/events/live.ts";
 import { eventShardOf, keys } from "../../shared/keys.ts";
 import { Queue } from "../../shared/queue/queue.ts";
-import { newApiKey, saveApiKey } from "../../shared/store/api-keys.ts";
+import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
-import type { Service } from "../../local/processes.ts";
+import type { Service } from "../../local/processes/processes.ts";
 import { startRestFront } from "../../worker-node/redis-rest/start.ts";
-import { parseRedisUrl, scriptCommands } from "../../worker-node/redis-connect.ts";
-import { openIndex } from "../queue/open-index.ts";
+import { parseRedisUrl, scriptCommands } from "../../worker-node/clients/redis.ts";
+import { openIndex } from "../shared/queue/open-index.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 
 export type World = {

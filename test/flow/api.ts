@@ -1,12 +1,12 @@
 /** The API in this process, on stores of the test's own, with real worker processes behind it. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { LiveFeed } from "../../edge/relay/feed.ts";
-import { Relay, TIMING } from "../../edge/relay/relay.ts";
+import { LiveFeed } from "../../edge/streaming/live-feed.ts";
+import { Relay, TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { keys } from "../../shared/keys.ts";
-import { readEntries } from "../../shared/store/journal.ts";
-import { readPositions } from "../../shared/store/runs.ts";
+import { readEntries } from "../../shared/store/journal/read-journal.ts";
+import { readPositions } from "../../shared/store/runs/runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
 import { MASTER_KEY } from "../edge/world.ts";

@@ -8,15 +8,15 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { Queue, scoreOf } from "../../shared/queue/queue.ts";
-import { saveOrchestration } from "../../shared/store/definitions.ts";
-import { acceptRuns, readRun } from "../../shared/store/runs.ts";
-import type { RunRow } from "../../shared/store/runs.ts";
+import { saveOrchestration } from "../../shared/store/definitions/definitions.ts";
+import { acceptRuns, readRun } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
-import { scriptCommands } from "../../worker-node/redis-connect.ts";
+import { scriptCommands } from "../../worker-node/clients/redis.ts";
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 

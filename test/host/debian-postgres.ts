@@ -4,9 +4,9 @@ import { chownSync, mkdirSync, mkdtempSync, chmodSync, readdirSync, rmSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
-import { freePort } from "../../local/ports.ts";
-import { postgresUser } from "../../local/postgres-binaries.ts";
-import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes.ts";
+import { freePort } from "../../local/processes/ports.ts";
+import { postgresUser } from "../../local/stores/postgres-binaries.ts";
+import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/processes.ts";
 
 const installed = "/usr/lib/postgresql";
 /** The oldest that the project supports. */

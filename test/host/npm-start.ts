@@ -4,8 +4,8 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { freePort } from "../../local/ports.ts";
-import { nodeProgram, startProgram, type Program } from "../../local/programs.ts";
+import { freePort } from "../../local/processes/ports.ts";
+import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
 
 const Facts = z.object({
   edges: z.array(z.string()),

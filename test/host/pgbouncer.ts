@@ -3,9 +3,9 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
-import { freePort } from "../../local/ports.ts";
-import { postgresUser } from "../../local/postgres-binaries.ts";
-import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes.ts";
+import { freePort } from "../../local/processes/ports.ts";
+import { postgresUser } from "../../local/stores/postgres-binaries.ts";
+import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/processes.ts";
 
 /**
  * Starts it in front of every database of a server that asks for no password.

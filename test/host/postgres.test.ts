@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import type { Service } from "../../local/processes.ts";
-import { nodeProgram, projectFolder, startProgram } from "../../local/programs.ts";
+import type { Service } from "../../local/processes/processes.ts";
+import { nodeProgram, projectFolder, startProgram } from "../../local/processes/programs.ts";
 import { startDebianPostgres } from "./debian-postgres.ts";
 
 let debian: Service & { major: number };
@@ -55,7 +55,7 @@ async function runSuite(files: string[], postgresUrl: string): Promise<z.infer<t
 test("the store's suite and a run from end to end pass on Debian's Postgres, which is older than ours", async () => {
   expect(debian.major).toBeLessThan(18);
   const { numPassedTests, testResults } = await runSuite(
-    ["test/store/", "test/flow/run.test.ts"],
+    ["test/shared/store/", "test/flow/run.test.ts"],
     debian.url,
   );
   const failed = testResults.flatMap(({ name, status, message, assertionResults }) => {
@@ -65,6 +65,6 @@ test("the store's suite and a run from end to end pass on Debian's Postgres, whi
   });
   expect(failed).toEqual([]);
   expect(numPassedTests).toBeGreaterThan(0);
-  const folders = testResults.map(({ name }) => relative(projectFolder, name).split("/")[1]);
-  expect(new Set(folders)).toEqual(new Set(["store", "flow"]));
+  const folders = testResults.map(({ name }) => relative(projectFolder, dirname(name)));
+  expect(new Set(folders)).toEqual(new Set(["test/shared/store", "test/flow"]));
 }, 180_000);

@@ -2,7 +2,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { afterAll, expect, inject, test } from "vitest";
-import { projectFolder } from "../../local/programs.ts";
+import { projectFolder } from "../../local/processes/programs.ts";
 import { newerThanFloor } from "./redis-floor.ts";
 
 const redis = new Redis(inject("redisUrl"), { protocol: 2 });

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { buildEdge, type EdgeBuild } from "../../local/edge-build.ts";
-import { startEdges, type EdgeSettings } from "../../local/edge.ts";
-import { freePort } from "../../local/ports.ts";
+import { buildEdge, type EdgeBuild } from "../../local/edge/edge-build.ts";
+import { startEdges, type EdgeSettings } from "../../local/edge/edge.ts";
+import { freePort } from "../../local/processes/ports.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-edge-"));
 const sources = { config: join(dir, "source/wrangler.toml"), folders: [join(dir, "source")] };

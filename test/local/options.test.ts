@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { writeVariables } from "../../local/dev-vars.ts";
-import { readOptions } from "../../local/options.ts";
-import { projectFolder } from "../../local/programs.ts";
+import { writeVariables } from "../../local/edge/dev-vars.ts";
+import { readOptions } from "../../local/settings/options.ts";
+import { projectFolder } from "../../local/processes/programs.ts";
 
 test("without flags there are two workers and one edge on 8123, with data in .synapse", () => {
   const data = join(projectFolder, ".synapse");

@@ -7,9 +7,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { isRunning } from "../../local/pids.ts";
-import { freePort } from "../../local/ports.ts";
-import { nodeProgram, startProgram, type Program } from "../../local/programs.ts";
+import { isRunning } from "../../local/processes/pids.ts";
+import { freePort } from "../../local/processes/ports.ts";
+import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
 import { Viewer, type Frame } from "../workerd/sse.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-plug-"));

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { openSecrets } from "../../local/secrets.ts";
+import { openSecrets } from "../../local/settings/secrets.ts";
 import { masterKey } from "../../shared/seal.ts";
 
 let folder: string;

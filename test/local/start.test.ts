@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
-import { isRunning } from "../../local/pids.ts";
-import { freePort } from "../../local/ports.ts";
-import { nodeProgram, startProgram, type Program } from "../../local/programs.ts";
+import { isRunning } from "../../local/processes/pids.ts";
+import { freePort } from "../../local/processes/ports.ts";
+import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
 import { freshDatabase } from "../services/services.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-start-"));

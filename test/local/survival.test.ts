@@ -6,12 +6,12 @@ import { Redis } from "ioredis";
 import postgres from "postgres";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { lockFolder } from "../../local/lock.ts";
-import { isRunning, startOf } from "../../local/pids.ts";
-import { startPostgres } from "../../local/postgres.ts";
-import { startProcess, stopProcess } from "../../local/processes.ts";
-import { nodeProgram, startUntil } from "../../local/programs.ts";
-import { startRedis } from "../../local/redis.ts";
+import { lockFolder } from "../../local/processes/lock.ts";
+import { isRunning, startOf } from "../../local/processes/pids.ts";
+import { startPostgres } from "../../local/stores/postgres.ts";
+import { startProcess, stopProcess } from "../../local/processes/processes.ts";
+import { nodeProgram, startUntil } from "../../local/processes/programs.ts";
+import { startRedis } from "../../local/stores/redis.ts";
 
 let dir: string;
 beforeEach(() => {

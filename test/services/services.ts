@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inject } from "vitest";
-import type { Service } from "../../local/processes.ts";
-import { inMemory, startRedis as start } from "../../local/redis.ts";
+import type { Service } from "../../local/processes/processes.ts";
+import { inMemory, startRedis as start } from "../../local/stores/redis.ts";
 import { copyTemplate } from "./databases.ts";
 
 /** A new, migrated, empty database on the run's Postgres; it is dropped when the run ends. @returns its URL. */

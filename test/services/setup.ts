@@ -3,8 +3,8 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
-import { startPostgres } from "../../local/postgres.ts";
-import { inMemory, startRedis } from "../../local/redis.ts";
+import { startPostgres } from "../../local/stores/postgres.ts";
+import { inMemory, startRedis } from "../../local/stores/redis.ts";
 import { createTemplate, dropDatabases } from "./databases.ts";
 
 declare module "vitest" {

@@ -1,7 +1,7 @@
 /** Looks at each statement that workers make, before and after, and notes what no history may ever show. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
-import type { ClaimedRun } from "../../shared/store/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
 import { Postgres } from "./postgres.ts";
 import type { Answer, Args, Statements } from "./postgres.ts";
 import type { RunRow } from "./tables.ts";

@@ -1,7 +1,7 @@
 /** Postgres without one of its conditions: what simulation and contract must notice. */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/flush.ts";
-import type { Wait } from "../../shared/store/waits.ts";
+import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import type { Wait } from "../../shared/store/runs/waits.ts";
 import { Postgres } from "./postgres.ts";
 import type { RunRow } from "./tables.ts";
 

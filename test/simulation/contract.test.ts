@@ -7,8 +7,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { globex, define, openStore } from "../store/world.ts";
-import type { Store } from "../store/world.ts";
+import { globex, define, openStore } from "../shared/store/world.ts";
+import type { Store } from "../shared/store/world.ts";
 import {
   DeadlineLeavesOpen,
   EventSeqNotInFence,
@@ -17,10 +17,10 @@ import {
   OwnerNotInFence,
   SignalsNotInPark,
 } from "./broken.ts";
-import { answeredTooLate, contractHistory, tiedWakeUps } from "./contract-acts.ts";
-import type { ContractAct } from "./contract-acts.ts";
+import { answeredTooLate, contractHistory, tiedWakeUps } from "./contract-commands.ts";
+import type { ContractAct } from "./contract-commands.ts";
 import type { Postgres } from "./postgres.ts";
-import { Twins } from "./twins.ts";
+import { Twins } from "./differential.ts";
 
 const RUNS = Number(process.env.SYNAPSE_CONTRACT_RUNS ?? 80);
 

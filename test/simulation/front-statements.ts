@@ -1,9 +1,9 @@
 /** What the edge writes into Postgres, in memory, under the conditions of shared/store/{runs,cancel,retry,tenants}.ts. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import type { CancelEnd, Cancelled } from "../../shared/store/cancel.ts";
-import type { Rewind } from "../../shared/store/retry.ts";
-import type { AnswerOutcome } from "../../shared/store/waits.ts";
+import type { CancelEnd, Cancelled } from "../../shared/store/runs/cancel.ts";
+import type { Rewind } from "../../shared/store/runs/retry.ts";
+import type { AnswerOutcome } from "../../shared/store/runs/waits.ts";
 import type { Postgres } from "./postgres.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";

@@ -1,14 +1,14 @@
 /** Clients and their edge: each request is a process of its own, that may die between its lines. PROTOCOL.md 5.1, 5.7, 5.8. */
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
-import type { EndRecord } from "../../shared/contracts/journal.ts";
+import type { EndRecord } from "../../shared/contracts/journal-entry.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { start } from "../../shared/journal/fold.ts";
 import type { Job, Queue } from "../../shared/queue/queue.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
-import type { CancelEnd } from "../../shared/store/cancel.ts";
+import type { CancelEnd } from "../../shared/store/runs/cancel.ts";
 import { Process } from "./clock.ts";
 import * as statements from "./front-statements.ts";
 import { QueueOver } from "./ports.ts";

@@ -2,9 +2,9 @@
 import fc from "fast-check";
 import { vi } from "vitest";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { Repairs } from "../../worker-node/repairs/parts.ts";
-import { CHAOS_MS, anyAct, describe, mayPassLimits, schedule } from "./acts.ts";
-import type { Act } from "./acts.ts";
+import type { Repairs } from "../../worker-node/reconciler/parts.ts";
+import { CHAOS_MS, anyAct, describe, mayPassLimits, schedule } from "./commands.ts";
+import type { Act } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";
 import { violationsAtRest } from "./invariants.ts";
 import { hearLogs } from "./log.ts";

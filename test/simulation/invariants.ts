@@ -1,5 +1,5 @@
 /** PROTOCOL.md section 14 and the promises of DESIGN.md, as far as they can be read off the tables at rest. */
-import { Checkpoint, EndRecord } from "../../shared/contracts/journal.ts";
+import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, start, survivors } from "../../shared/journal/fold.ts";
 import { outputsOf, programOf } from "./programs.ts";

@@ -1,5 +1,5 @@
 /** Histories that once showed a defect: they are lived through first. */
-import type { Act } from "./acts.ts";
+import type { Act } from "./commands.ts";
 import type { History } from "./history.ts";
 
 const calm = { seed: 0, workers: 2, slots: 1, limit: 1, queued: 100 };

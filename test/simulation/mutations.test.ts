@@ -7,7 +7,7 @@ import { expect, test, vi } from "vitest";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import type { OwnedRun } from "../../shared/store/workers.ts";
+import type { OwnedRun } from "../../shared/store/workers/workers.ts";
 import {
   DeadlineLeavesOpen,
   EventSeqNotInFence,
@@ -18,7 +18,7 @@ import {
 } from "./broken.ts";
 import type { Process } from "./clock.ts";
 import { Front } from "./front.ts";
-import type { Act } from "./acts.ts";
+import type { Act } from "./commands.ts";
 import { history, live } from "./history.ts";
 import type { History } from "./history.ts";
 import { Redis } from "./redis.ts";

@@ -4,11 +4,11 @@
  * mutations.test.ts: those are the conditions that must not be dropped.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/flush.ts";
-import type { ClaimedRun, RunLook } from "../../shared/store/claim.ts";
-import type { HeldRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/reconcile.ts";
+import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import type { ClaimedRun, RunLook } from "../../shared/store/runs/claim.ts";
+import type { HeldRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/runs/reconcile.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
-import type { Wait } from "../../shared/store/waits.ts";
+import type { Wait } from "../../shared/store/runs/waits.ts";
 import { checkRow, Tables } from "./tables.ts";
 import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
 

@@ -1,5 +1,5 @@
 /**
- * The queue in Redis: the model that the scripts are proved against (test/queue/model.ts), with what the core needs
+ * The queue in Redis: the model that the scripts are proved against (test/shared/queue/model.ts), with what the core needs
  * besides the jobs: the index, and markers. Whose turn it is among tenants, chance decides.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
@@ -15,9 +15,9 @@ import type {
   Waiting,
 } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
-import { Model } from "../queue/model.ts";
-import { SETTLE_MS } from "../queue/open-index.ts";
-import type { Caps, Entry } from "../queue/model.ts";
+import { Model } from "../shared/queue/model.ts";
+import { SETTLE_MS } from "../shared/queue/open-index.ts";
+import type { Caps, Entry } from "../shared/queue/model.ts";
 import type { Clock } from "./clock.ts";
 
 /** All that a Redis holds: what is lost together, and what a rollback brings back together. */

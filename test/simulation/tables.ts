@@ -1,9 +1,9 @@
 /** What Postgres keeps, as far as the core reads and writes it. Times are milliseconds of Postgres. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
-import type { Usage } from "../../shared/contracts/journal.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewRun, RunStatus } from "../../shared/contracts/run.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { NewEntry } from "../../shared/store/flush.ts";
+import type { NewEntry } from "../../shared/store/journal/flush.ts";
 
 export type RunRow = Pick<
   NewRun,

@@ -2,11 +2,11 @@
 import { Incarnation, TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
-import { Definitions } from "../../worker-node/definitions.ts";
-import { Journal } from "../../worker-node/journal.ts";
-import { Leases } from "../../worker-node/lease.ts";
-import { Reconciler } from "../../worker-node/reconciler.ts";
-import { Worker } from "../../worker-node/worker.ts";
+import { Definitions } from "../../worker-node/execution/definitions.ts";
+import { Journal } from "../../worker-node/journal/journal.ts";
+import { Leases } from "../../worker-node/fleet/leases.ts";
+import { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
+import { Worker } from "../../worker-node/fleet/worker.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Auditor } from "./auditor.ts";
 import { Clock, Process, START_MS, randomOf } from "./clock.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { freePort } from "../../local/ports.ts";
+import { freePort } from "../../local/processes/ports.ts";
 import { readConfig } from "../../worker-node/config.ts";
-import { migrate } from "../../worker-node/migrate.ts";
+import { migrate } from "../../worker-node/cli/migrate.ts";
 
 const right = {
   REDIS_URL: "redis://127.0.0.1:6379",

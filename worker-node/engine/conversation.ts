@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Usage } from "../../shared/contracts/journal.ts";
+import { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { Message, StepContext, ToolSpec } from "./ports.ts";

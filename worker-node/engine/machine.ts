@@ -3,7 +3,7 @@ import { guarded, stepOf } from "./routing.ts";
 import { named } from "./events.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Checkpoint, Usage } from "../../shared/contracts/journal.ts";
+import type { Checkpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { StepResult } from "./ports.ts";
 

@@ -1,7 +1,7 @@
 import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Usage } from "../../shared/contracts/journal.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
 
 /** What a step asks of the world while it runs. The engine touches nothing else: no clock, no network, no store. */
 export type StepContext = {

@@ -1,4 +1,4 @@
-import { asText, lookUp } from "./state.ts";
+import { asText, lookUp } from "./run-state.ts";
 import { render } from "./template.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { StepContext } from "./ports.ts";

@@ -1,6 +1,6 @@
 import { placesOf } from "../../shared/contracts/definition/index.ts";
 import { TerminalError } from "./errors.ts";
-import { asText, lookUp } from "./state.ts";
+import { asText, lookUp } from "./run-state.ts";
 import type { StepContext } from "./ports.ts";
 
 /**

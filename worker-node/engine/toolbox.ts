@@ -1,7 +1,7 @@
 import { parseTool } from "../../shared/contracts/definition/index.ts";
 import { TerminalError, ToolRejection } from "./errors.ts";
 import { named } from "./events.ts";
-import { asText } from "./state.ts";
+import { asText } from "./run-state.ts";
 import { clip } from "./prompt.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";

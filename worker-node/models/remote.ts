@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { RetryableError, TerminalError } from "../engine/errors.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
-import { withTimeout, within } from "../stop.ts";
+import { withTimeout, within } from "../execution/stop.ts";
 import { modelError } from "./errors.ts";
 import { openModel } from "./providers.ts";
 import { costMicroUsd } from "./prices.ts";

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { Cluster, Redis } from "ioredis";
-import { connectRedis } from "../redis-connect.ts";
+import { connectRedis } from "../clients/redis.ts";
 import type { RestConfig } from "./config.ts";
 import { createRestServer, type Log } from "./server.ts";
 import { Subscriptions } from "./subscribe.ts";

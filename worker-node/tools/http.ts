@@ -2,11 +2,11 @@ import { JsonValue } from "../../shared/contracts/json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/errors.ts";
 import { retryAfterOf } from "../models/errors.ts";
 import { fillUrl } from "./url.ts";
-import { send } from "./request.ts";
+import { send } from "../outbound/request.ts";
 import type { Tool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Egress } from "./egress.ts";
-import type { Incoming } from "./request.ts";
+import type { Egress } from "../outbound/egress.ts";
+import type { Incoming } from "../outbound/request.ts";
 
 const MAX_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { RunError } from "../../shared/contracts/run.ts";
-import type { DueDelivery } from "../../shared/store/claim-deliveries.ts";
+import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 
 /** The event lines that a body is made of. */
 const Told = z.discriminatedUnion("type", [

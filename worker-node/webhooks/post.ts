@@ -1,9 +1,9 @@
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { SealError, placeOf, unseal } from "../../shared/seal.ts";
 import type { MasterKey } from "../../shared/seal.ts";
-import type { DueDelivery } from "../../shared/store/claim-deliveries.ts";
-import type { Egress } from "../tools/egress.ts";
-import { send } from "../tools/request.ts";
+import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
+import type { Egress } from "../outbound/egress.ts";
+import { send } from "../outbound/request.ts";
 import { bodyOf } from "./body.ts";
 import { headersOf } from "./headers.ts";
 import { REQUEST_LIMIT_MS, judgeAnswer, judgeFailure } from "./verdict.ts";

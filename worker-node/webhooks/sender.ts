@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
-import { SENDING_LEASE_MS } from "../../shared/store/claim-deliveries.ts";
-import type { BusyReceiver, DueDelivery, Receiver } from "../../shared/store/claim-deliveries.ts";
-import type { DeliveryState, TryResult } from "../../shared/store/sending.ts";
+import { SENDING_LEASE_MS } from "../../shared/store/webhooks/claim-deliveries.ts";
+import type { BusyReceiver, DueDelivery, Receiver } from "../../shared/store/webhooks/claim-deliveries.ts";
+import type { DeliveryState, TryResult } from "../../shared/store/webhooks/sending.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { Stop } from "../stop.ts";
+import { Stop } from "../execution/stop.ts";
 import { post } from "./post.ts";
 import type { Outside } from "./post.ts";
 import { REQUEST_LIMIT_MS } from "./verdict.ts";

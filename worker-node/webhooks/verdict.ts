@@ -1,8 +1,8 @@
 import { RetryableError, TerminalError } from "../engine/errors.ts";
 import { retryAfterOf } from "../models/errors.ts";
 import { messageOf } from "../../shared/log.ts";
-import type { TryResult } from "../../shared/store/sending.ts";
-import type { Incoming } from "../tools/request.ts";
+import type { TryResult } from "../../shared/store/webhooks/sending.ts";
+import type { Incoming } from "../outbound/request.ts";
 
 /** Of one request, from the connection to the end of the answer. */
 export const REQUEST_LIMIT_MS = 10_000;

@@ -1,5 +1,5 @@
 /** What a person was told that it counts, counts; and nothing counts that nobody said. */
-import { EndRecord } from "../../../shared/contracts/journal.ts";
+import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { Evidence, JournalRow } from "../evidence.ts";
 import { checkpointOf } from "./journal.ts";
 import { broken } from "./violation.ts";

@@ -1,6 +1,6 @@
 /** The journal of every run: no hole, no second result, one end a life, charges as used. */
 import { z } from "zod";
-import { Checkpoint, EndRecord, RewindRecord } from "../../../shared/contracts/journal.ts";
+import { Checkpoint, EndRecord, RewindRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { Evidence, JournalRow } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";

@@ -1,5 +1,5 @@
 /** Who has a webhook is told of each end and each question of its run, at least once, the same each time. */
-import { EndRecord } from "../../../shared/contracts/journal.ts";
+import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { Evidence, JournalRow } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import { writeLine } from "../../../shared/events/lines.ts";
-import type { DueDelivery } from "../../../shared/store/claim-deliveries.ts";
+import type { DueDelivery } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { bodyOf } from "../../../worker-node/webhooks/body.ts";
 
 const COMPLETE = writeLine(

@@ -2,7 +2,7 @@
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders, Server, ServerResponse } from "node:http";
 import { expect } from "vitest";
-import { portOf } from "../../../worker-node/health.ts";
+import { portOf } from "../../../worker-node/ops/health.ts";
 
 export type Got = { headers: Record<string, string>; body: string; atMs: number };
 

@@ -1,7 +1,7 @@
 import { named } from "../events.ts";
 import { TerminalError } from "../errors.ts";
 import { findJson } from "../find-json.ts";
-import { asText, lookUp } from "../state.ts";
+import { asText, lookUp } from "../run-state.ts";
 import { output } from "./output.ts";
 import type { Executor } from "./executor.ts";
 

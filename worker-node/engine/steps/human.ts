@@ -3,7 +3,7 @@ import type { Json } from "../../../shared/contracts/json.ts";
 import { TerminalError } from "../errors.ts";
 import { named } from "../events.ts";
 import { clip } from "../prompt.ts";
-import { asText, lookUp } from "../state.ts";
+import { asText, lookUp } from "../run-state.ts";
 import { render } from "../template.ts";
 import type { StepContext, StepQuestion } from "../ports.ts";
 import type { Executor } from "./executor.ts";

@@ -1,5 +1,5 @@
 import { named } from "../events.ts";
-import { loadAll } from "../state.ts";
+import { loadAll } from "../run-state.ts";
 import { output } from "./output.ts";
 import type { Executor } from "./executor.ts";
 

@@ -3,7 +3,7 @@ import { TerminalError } from "../errors.ts";
 import { named } from "../events.ts";
 import { findJson } from "../find-json.ts";
 import { compose } from "../prompt.ts";
-import { lookUp } from "../state.ts";
+import { lookUp } from "../run-state.ts";
 import { callTool, openToolbox, specsOf, told } from "../toolbox.ts";
 import { modelOf } from "./model-of.ts";
 import { output } from "./output.ts";

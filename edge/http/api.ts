@@ -1,0 +1,42 @@
+import { OpenAPIHono } from "@hono/zod-openapi";
+import { AppError } from "../../shared/errors.ts";
+import type { Principal } from "../../shared/contracts/tenant.ts";
+import type { Env } from "../env.ts";
+import { Problem, invalidFields } from "./problem.ts";
+import type { Services } from "../services.ts";
+
+/** What middleware has found out when a route's handler runs. */
+export type Variables = { requestId: string; services: Services; principal: Principal };
+export type ApiEnv = { Bindings: Env; Variables: Variables };
+
+/** The app, as routes are added to it. */
+export type Api = OpenAPIHono<ApiEnv>;
+
+export function newApi(): Api {
+  return new OpenAPIHono<ApiEnv>({
+    strict: false,
+    defaultHook(result, c) {
+      if (result.success) return;
+      // An id that no thing could have names nothing; only who makes a thing is told how its id must look.
+      if (result.target === "param" && c.req.method !== "PUT") {
+        throw new AppError("not_found", "There is no such thing here.");
+      }
+      throw invalidFields(result.error);
+    },
+  });
+}
+
+/** The problem answers of a route, for its documentation. */
+export function problems(...statuses: number[]) {
+  return Object.fromEntries(
+    [401, 403, 503, ...statuses].map((status) => [
+      status,
+      { description: "A problem, see `code`", content: { "application/problem+json": { schema: Problem } } },
+    ]),
+  );
+}
+
+/** A JSON answer, for a route's documentation. */
+export function json<Schema>(schema: Schema, description: string) {
+  return { description, content: { "application/json": { schema } } };
+}

@@ -1,0 +1,86 @@
+import { HTTPException } from "hono/http-exception";
+import { z } from "zod";
+import { AppError, errors } from "../../shared/errors.ts";
+import type { ErrorCode, FieldError } from "../../shared/errors.ts";
+import { isDatabaseAway } from "../clients/postgres.ts";
+import { log } from "../log.ts";
+
+/** An error as clients get it: RFC 9457, with a stable `code`. */
+export const Problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.number().int(),
+    detail: z.string(),
+    code: z.string(),
+    request_id: z.string(),
+    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+  })
+  .meta({ id: "Problem" });
+
+/** Anything thrown, as the client may know it. What is not meant for the client is logged and becomes `internal`. */
+export function problemResponse(thrown: unknown, requestId: string): Response {
+  const error = toAppError(thrown);
+  if (error.code === "internal") log.error("request.failed", { request: requestId, error: describe(thrown) });
+  const body: z.infer<typeof Problem> = {
+    type: `urn:synapse:problem:${error.code}`,
+    title: errors[error.code].title,
+    status: error.status,
+    detail: error.message,
+    code: error.code,
+    request_id: requestId,
+    ...(error.fields ? { errors: error.fields } : {}),
+  };
+  const headers = new Headers({ "content-type": "application/problem+json" });
+  if (error.status === 401) headers.set("www-authenticate", "Bearer");
+  if (error.retryAfterSeconds !== undefined) headers.set("retry-after", String(error.retryAfterSeconds));
+  return new Response(JSON.stringify(body), { status: error.status, headers });
+}
+
+export function toAppError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown;
+  if (thrown instanceof HTTPException) return new AppError(codeOf(thrown.status), sentenceOf(thrown.status));
+  if (isDatabaseAway(thrown)) {
+    return new AppError("database_away", "The database cannot be reached; try again in a moment.", {
+      cause: thrown,
+      retryAfterSeconds: 2,
+    });
+  }
+  return new AppError("internal", "Something went wrong here. The request id helps to find it.", {
+    cause: thrown,
+  });
+}
+
+/** Hono's own errors: a body that is not JSON, one that is too large. */
+function codeOf(status: number): ErrorCode {
+  if (status === 400) return "malformed_json";
+  if (status === 413) return "too_large";
+  return status === 404 ? "not_found" : "internal";
+}
+
+function sentenceOf(status: number): string {
+  if (status === 400) return "The body could not be read as JSON.";
+  return status === 413 ? "A body may have at most 1 MiB." : "Something went wrong here.";
+}
+
+/** The error for fields that a schema refused. `path` is written as in `steps[2].id`. */
+export function invalidFields(error: z.core.$ZodError): AppError {
+  const fields: FieldError[] = error.issues.map((issue) => ({
+    path: pathText(issue.path),
+    message: issue.message,
+  }));
+  const named = fields.map((field) => field.path || "the body").slice(0, 5);
+  return new AppError("invalid", `Not valid: ${named.join(", ")}.`, { fields });
+}
+
+/** `["steps", 2, "id"]` as `steps[2].id`. */
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === "number") return `${text}[${part}]`;
+    return text === "" ? String(part) : `${text}.${String(part)}`;
+  }, "");
+}
+
+function describe(thrown: unknown): string {
+  return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+}

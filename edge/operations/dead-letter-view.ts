@@ -1,0 +1,105 @@
+import { z } from "zod";
+import { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import type { Principal } from "../../shared/contracts/tenant.ts";
+import { AppError } from "../../shared/errors.ts";
+import type { DeadLetterFilter, DeadLetterRow, WholeDeadLetter } from "../../shared/store/runs/dead-letters.ts";
+import { isoTime } from "../runs/run-view.ts";
+
+/** A dead letter: `<run_id>.<number of the event that ended the run>`. */
+export const DeadLetterId = z.string().regex(/^run_[0-9a-f]{12}_[0-9]{13}\.[0-9]{1,9}$/);
+
+/** A run that has failed for good, as operators find it in the list. */
+export const DeadLetter = z
+  .object({
+    id: z.string(),
+    run_id: RunId,
+    tenant_id: z.string(),
+    orchestration_id: z.string(),
+    code: z.string(),
+    error_message: z.string(),
+    step_id: z.string().nullable(),
+    /** How often the step was tried, and under how many claims the run was executed. */
+    attempt_count: z.number().int(),
+    run_attempt: z.number().int(),
+    first_failed_at: z.iso.datetime(),
+    last_failed_at: z.iso.datetime(),
+  })
+  .meta({ id: "DeadLetter" });
+
+/** The same with all that is known of it. */
+export const DeadLetterDetail = z
+  .object({
+    ...DeadLetter.shape,
+    stack: z.string().nullable(),
+    /** What the run was started with. */
+    payload: JsonValue,
+    resolved_at: z.iso.datetime().nullable(),
+    how_to_retry: z.string(),
+  })
+  .meta({ id: "DeadLetterDetail" });
+
+export function letterOf(row: DeadLetterRow): z.infer<typeof DeadLetter> {
+  return {
+    id: idOf(row),
+    run_id: row.run_id,
+    tenant_id: row.tenant_id,
+    orchestration_id: row.orchestration_id,
+    code: row.code,
+    error_message: row.message,
+    step_id: row.step_id,
+    attempt_count: row.tries,
+    run_attempt: row.attempt,
+    first_failed_at: new Date(row.first_failed_at_ms).toISOString(),
+    last_failed_at: new Date(row.failed_at_ms).toISOString(),
+  };
+}
+
+export function detailOf(row: WholeDeadLetter, path: string): z.infer<typeof DeadLetterDetail> {
+  const again = `POST ${path}/retry`;
+  const how_to_retry =
+    row.resolved_at_ms === null
+      ? `When the cause is mended, ${again} lets the run go on from its last result. To go further back, ` +
+        `POST /api/v2/orchestrations/runs/${row.run_id}/retry with from_step_id.`
+      : "It has been retried or put away; the run's own status tells how it stands.";
+  return {
+    ...letterOf(row),
+    stack: row.stack,
+    payload: JsonValue.parse(JSON.parse(row.input)),
+    resolved_at: isoTime(row.resolved_at_ms),
+    how_to_retry,
+  };
+}
+
+export function idOf({ run_id, seq }: { run_id: RunId; seq: number }): string {
+  return `${run_id}.${seq}`;
+}
+
+/** The parts of an id that DeadLetterId has let through. */
+export function partsOf(id: string): { run_id: RunId; seq: number } {
+  const [run, seq] = id.split(".");
+  return { run_id: RunId.parse(run), seq: Number(seq) };
+}
+
+/** By what dead letters are chosen, in a list and for a retry of many. */
+export const DeadLetterChoice = z.object({
+  tenant_id: TenantId.optional(),
+  orchestration_id: z.string().max(255).optional(),
+  code: z.string().max(100).optional(),
+});
+
+/** @throws AppError `forbidden` when a tenant's key names another tenant */
+export function filterOf(principal: Principal, choice: z.infer<typeof DeadLetterChoice>): DeadLetterFilter {
+  const { tenant_id = null, orchestration_id = null, code = null } = choice;
+  if (principal.tenant !== null && tenant_id !== null && tenant_id !== principal.tenant) {
+    throw new AppError(
+      "forbidden",
+      "This key belongs to another tenant than the one that the request names.",
+    );
+  }
+  return { tenant: principal.tenant ?? tenant_id, orchestration: orchestration_id, code };
+}
+
+export function noDeadLetter(): AppError {
+  return new AppError("not_found", "There is no such dead letter.");
+}

@@ -1,0 +1,28 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { deleteDefinition as remove } from "../../../shared/store/definitions/definitions.ts";
+import type { Kind } from "../../../shared/store/definitions/definitions.ts";
+import { problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { OwnerQuery, noDefinition, ownerOf } from "../../definitions/resource.ts";
+import { needs } from "../../http/middleware/principal.ts";
+
+const routeOf = (kind: Kind) =>
+  createRoute({
+    method: "delete",
+    path: `/api/v2/${kind}/{id}`,
+    summary: `Delete one of the ${kind}`,
+    security: [{ key: ["definitions:write"] }],
+    middleware: [needs("definitions:write")] as const,
+    request: { params: z.object({ id: z.string() }), query: OwnerQuery },
+    responses: { 204: { description: "Deleted" }, ...problems(404, 422) },
+  });
+
+export const deleteDefinition = (kind: Kind) => (api: Api) => {
+  api.openapi(routeOf(kind), async (c) => {
+    const { id } = c.req.valid("param");
+    const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
+    if (!(await remove(c.get("services").sql, kind, owner, id))) throw noDefinition(kind.slice(0, -1), id);
+    return c.body(null, 204);
+  });
+};

@@ -1,0 +1,27 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { deleteOrchestration as remove } from "../../../shared/store/definitions/definitions.ts";
+import { problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { OwnerQuery, noDefinition, ownerOf } from "../../definitions/resource.ts";
+import { needs } from "../../http/middleware/principal.ts";
+
+const route = createRoute({
+  method: "delete",
+  path: "/api/v2/orchestrations/{id}",
+  summary: "Delete an orchestration",
+  description: "It takes no new runs. Runs that have begun go on; its versions are kept.",
+  security: [{ key: ["definitions:write"] }],
+  middleware: [needs("definitions:write")] as const,
+  request: { params: z.object({ id: z.string() }), query: OwnerQuery },
+  responses: { 204: { description: "Deleted" }, ...problems(404, 422) },
+});
+
+export function deleteOrchestration(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { id } = c.req.valid("param");
+    const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
+    if (!(await remove(c.get("services").sql, owner, id))) throw noDefinition("orchestration", id);
+    return c.body(null, 204);
+  });
+}

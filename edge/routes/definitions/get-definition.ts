@@ -1,0 +1,30 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { readDefinition } from "../../../shared/store/definitions/definitions.ts";
+import type { Kind } from "../../../shared/store/definitions/definitions.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { Definition, OwnerQuery, noDefinition } from "../../definitions/resource.ts";
+import { needs, tenantOf } from "../../http/middleware/principal.ts";
+
+const routeOf = (kind: Kind) =>
+  createRoute({
+    method: "get",
+    path: `/api/v2/${kind}/{id}`,
+    summary: `Read one of the ${kind}`,
+    security: [{ key: ["runs:read"] }],
+    middleware: [needs("runs:read")] as const,
+    request: { params: z.object({ id: z.string() }), query: OwnerQuery },
+    responses: { 200: json(Definition, "The definition, with its version"), ...problems(404, 422) },
+  });
+
+export const getDefinition = (kind: Kind) => (api: Api) => {
+  api.openapi(routeOf(kind), async (c) => {
+    const { id } = c.req.valid("param");
+    const { sql, config } = c.get("services");
+    const tenant = tenantOf(c.get("principal"), c.req.valid("query").tenant_id, config.DEFAULT_TENANT_ID);
+    const stored = await readDefinition(sql, kind, tenant, id);
+    if (!stored) throw noDefinition(kind.slice(0, -1), id);
+    return c.json(Definition.parse({ ...JSON.parse(stored.definition), id, version: stored.version }), 200);
+  });
+};

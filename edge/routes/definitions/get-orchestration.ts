@@ -1,0 +1,32 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { readOrchestration } from "../../../shared/store/definitions/definitions.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { Definition, OwnerQuery, noDefinition } from "../../definitions/resource.ts";
+import { needs, tenantOf } from "../../http/middleware/principal.ts";
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/{id}",
+  summary: "Read an orchestration",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: {
+    params: z.object({ id: z.string() }),
+    query: OwnerQuery.extend({ version: z.coerce.number().int().positive().optional() }),
+  },
+  responses: { 200: json(Definition, "The definition, with its version"), ...problems(404, 422) },
+});
+
+export function getOrchestration(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { id } = c.req.valid("param");
+    const { tenant_id, version } = c.req.valid("query");
+    const { sql, config } = c.get("services");
+    const tenant = tenantOf(c.get("principal"), tenant_id, config.DEFAULT_TENANT_ID);
+    const stored = await readOrchestration(sql, tenant, id, version);
+    if (!stored) throw noDefinition("orchestration", id);
+    return c.json(Definition.parse({ ...JSON.parse(stored.definition), id, version: stored.version }), 200);
+  });
+}

@@ -1,0 +1,36 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { listDefinitions as list } from "../../../shared/store/definitions/definitions.ts";
+import type { Kind } from "../../../shared/store/definitions/definitions.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { OwnerQuery, Summary, summaryOf } from "../../definitions/resource.ts";
+import { needs, tenantOf } from "../../http/middleware/principal.ts";
+import { PageQuery, linkNext } from "../../http/paging.ts";
+
+const routeOf = (kind: Kind) =>
+  createRoute({
+    method: "get",
+    path: `/api/v2/${kind}`,
+    summary: `List the ${kind} that a tenant may use`,
+    description: "Its own and the shared ones, by id. The header `Link` leads to the next page.",
+    security: [{ key: ["runs:read"] }],
+    middleware: [needs("runs:read")] as const,
+    request: { query: OwnerQuery.extend(PageQuery.shape) },
+    responses: { 200: json(z.array(Summary), `The ${kind}`), ...problems(422) },
+  });
+
+export const listDefinitions = (kind: Kind) => (api: Api) => {
+  api.openapi(routeOf(kind), async (c) => {
+    const { tenant_id, cursor, limit } = c.req.valid("query");
+    const { sql, config } = c.get("services");
+    const tenant = tenantOf(c.get("principal"), tenant_id, config.DEFAULT_TENANT_ID);
+    const found = await list(sql, kind, tenant, cursor, limit);
+    linkNext(
+      c,
+      limit,
+      found.map((row) => row.id),
+    );
+    return c.json(found.map(summaryOf), 200);
+  });
+};

@@ -1,0 +1,34 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { listOrchestrations as list } from "../../../shared/store/definitions/definitions.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { OwnerQuery, Summary, summaryOf } from "../../definitions/resource.ts";
+import { needs, tenantOf } from "../../http/middleware/principal.ts";
+import { PageQuery, linkNext } from "../../http/paging.ts";
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations",
+  summary: "List the orchestrations that a tenant may run",
+  description: "Its own and the shared ones, by id. The header `Link` leads to the next page.",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: { query: OwnerQuery.extend(PageQuery.shape) },
+  responses: { 200: json(z.array(Summary), "The orchestrations"), ...problems(422) },
+});
+
+export function listOrchestrations(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { tenant_id, cursor, limit } = c.req.valid("query");
+    const { sql, config } = c.get("services");
+    const tenant = tenantOf(c.get("principal"), tenant_id, config.DEFAULT_TENANT_ID);
+    const found = await list(sql, tenant, cursor, limit);
+    linkNext(
+      c,
+      limit,
+      found.map((row) => row.id),
+    );
+    return c.json(found.map(summaryOf), 200);
+  });
+}

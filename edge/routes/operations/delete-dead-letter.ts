@@ -1,0 +1,29 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { dismissDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
+import { problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import { needs } from "../../http/middleware/principal.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "delete",
+    path: `${prefix}/dlq/{id}`,
+    summary: "Put a dead letter away",
+    description: "It leaves the list. Its run stays as it is and can still be retried.",
+    security: [{ key: ["admin"] }],
+    middleware: [needs("admin")] as const,
+    request: { params: z.object({ id: DeadLetterId }) },
+    responses: { 204: { description: "Put away" }, ...problems(404) },
+  });
+
+export const deleteDeadLetter = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { run_id, seq } = partsOf(c.req.valid("param").id);
+    if (!(await dismissDeadLetter(c.get("services").sql, c.get("principal").tenant, run_id, seq))) {
+      throw noDeadLetter();
+    }
+    return c.body(null, 204);
+  });
+};

@@ -1,0 +1,27 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { DeadLetterDetail, DeadLetterId, detailOf, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import { needs } from "../../http/middleware/principal.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "get",
+    path: `${prefix}/dlq/{id}`,
+    summary: "A dead letter with its stack and payload",
+    security: [{ key: ["admin"] }],
+    middleware: [needs("admin")] as const,
+    request: { params: z.object({ id: DeadLetterId }) },
+    responses: { 200: json(DeadLetterDetail, "The dead letter"), ...problems(404) },
+  });
+
+export const getDeadLetter = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { run_id, seq } = partsOf(c.req.valid("param").id);
+    const row = await readDeadLetter(c.get("services").sql, c.get("principal").tenant, run_id, seq);
+    if (!row) throw noDeadLetter();
+    return c.json(detailOf(row, c.req.path), 200);
+  });
+};

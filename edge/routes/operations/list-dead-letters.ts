@@ -1,0 +1,58 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { AppError } from "../../../shared/errors.ts";
+import { listDeadLetters as list } from "../../../shared/store/runs/dead-letters.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import {
+  DeadLetter,
+  DeadLetterChoice,
+  DeadLetterId,
+  filterOf,
+  letterOf,
+  partsOf,
+} from "../../operations/dead-letter-view.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { PageQuery, linkNext } from "../../http/paging.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "get",
+    path: `${prefix}/dlq`,
+    summary: "List dead letters",
+    description:
+      "Runs that failed for good and were not retried since, the newest first. The header `Link` leads to the next " +
+      "page. A tenant's key sees its tenant's.",
+    security: [{ key: ["admin"] }],
+    middleware: [needs("admin")] as const,
+    request: { query: PageQuery.extend(DeadLetterChoice.shape) },
+    responses: { 200: json(z.array(DeadLetter), "The dead letters"), ...problems(400, 422) },
+  });
+
+export const listDeadLetters = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { cursor, limit, ...choice } = c.req.valid("query");
+    const rows = await list(
+      c.get("services").sql,
+      filterOf(c.get("principal"), choice),
+      readCursor(cursor),
+      limit,
+    );
+    const letters = rows.map(letterOf);
+    linkNext(
+      c,
+      limit,
+      letters.map((letter) => letter.id),
+    );
+    return c.json(letters, 200);
+  });
+};
+
+/** @throws AppError `bad_cursor` */
+function readCursor(cursor: string) {
+  if (cursor === "") return null;
+  const id = DeadLetterId.safeParse(cursor);
+  if (!id.success)
+    throw new AppError("bad_cursor", "This cursor is not of this list; take it from the header Link.");
+  return partsOf(id.data);
+}

@@ -1,0 +1,33 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { Tenant } from "../../../shared/contracts/tenant.ts";
+import { listTenants as list } from "../../../shared/store/tenants/tenants.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needsPlatform } from "../../http/middleware/principal.ts";
+import { PageQuery, linkNext } from "../../http/paging.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "get",
+    path: `${prefix}/tenants`,
+    summary: "List tenants",
+    description: "By id. The header `Link` leads to the next page.",
+    security: [{ key: ["admin"] }],
+    middleware: [needsPlatform("admin")] as const,
+    request: { query: PageQuery },
+    responses: { 200: json(z.array(Tenant), "The tenants"), ...problems(422) },
+  });
+
+export const listTenants = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { cursor, limit } = c.req.valid("query");
+    const tenants = await list(c.get("services").sql, cursor, limit);
+    linkNext(
+      c,
+      limit,
+      tenants.map((tenant) => tenant.tenant_id),
+    );
+    return c.json(tenants, 200);
+  });
+};

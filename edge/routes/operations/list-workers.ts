@@ -1,0 +1,64 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { Lane } from "../../../shared/contracts/run.ts";
+import { listWorkers as list } from "../../../shared/store/workers/workers.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needs } from "../../http/middleware/principal.ts";
+
+const Worker = z
+  .object({
+    worker_id: z.string(),
+    /** Names this life of the process; another one has the same `worker_id`. */
+    incarnation: z.string(),
+    hostname: z.string(),
+    address: z.string(),
+    /** Silent: not heard of for 12 s, so that others take its runs over; offline: gone. */
+    status: z.enum(["online", "draining", "silent", "offline"]),
+    lanes: z.array(Lane),
+    active_jobs: z.number().int(),
+    max_jobs: z.number().int(),
+    last_heartbeat: z.iso.datetime(),
+    registered_at: z.iso.datetime(),
+    loop_lag_ms: z.number().int(),
+    mcp_disabled: z.array(z.string()),
+  })
+  .meta({ id: "Worker" });
+
+/** Workers have no MCP servers yet. */
+const NONE: string[] = [];
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/workers",
+  summary: "The workers of the last day",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  responses: {
+    200: json(z.array(Worker), "One for each life of a process, the newest first"),
+    ...problems(),
+  },
+});
+
+export function listWorkers(api: Api): void {
+  api.openapi(route, async (c) => {
+    const rows = await list(c.get("services").sql);
+    return c.json(
+      rows.map((row) => ({
+        worker_id: row.worker_id,
+        incarnation: row.incarnation,
+        hostname: row.hostname,
+        address: row.address,
+        status: row.status,
+        lanes: row.lanes,
+        active_jobs: row.active,
+        max_jobs: row.slots,
+        last_heartbeat: new Date(row.beat_at_ms).toISOString(),
+        registered_at: new Date(row.registered_at_ms).toISOString(),
+        loop_lag_ms: row.loop_lag_ms,
+        mcp_disabled: NONE,
+      })),
+      200,
+    );
+  });
+}

@@ -1,0 +1,24 @@
+import type { Api } from "../../http/api.ts";
+
+/** The contract, made from the routes themselves. */
+export function openapi(api: Api): void {
+  api.openAPIRegistry.registerComponent("securitySchemes", "key", {
+    type: "http",
+    scheme: "bearer",
+    description: "An API key: sk-syn-…",
+  });
+  api.openAPIRegistry.registerComponent("securitySchemes", "token", {
+    type: "apiKey",
+    in: "query",
+    name: "token",
+    description: "A stream token, for a browser's EventSource",
+  });
+  api.doc31("/api/v2/openapi.json", {
+    openapi: "3.1.0",
+    info: {
+      title: "synapse-edge",
+      version: "2",
+      description: "Durable orchestration of AI work behind one HTTP API.",
+    },
+  });
+}

@@ -1,0 +1,31 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { DeliveryId } from "../../../shared/contracts/webhook.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { redeliver as makeDue } from "../../../shared/store/webhooks/deliveries.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
+import { needs } from "../../http/middleware/principal.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "post",
+    path: `${prefix}/webhooks/{id}/redeliver`,
+    summary: "Send a delivery again",
+    description:
+      "It is due at once, whatever became of it, and is tried for another 24 hours: the same body under the same " +
+      "`webhook-id`.",
+    security: [{ key: ["admin"] }],
+    middleware: [needs("admin")] as const,
+    request: { params: z.object({ id: DeliveryId }) },
+    responses: { 202: json(Delivery, "Due again"), ...problems(404) },
+  });
+
+export const redeliver = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const row = await makeDue(c.get("services").sql, c.get("principal").tenant, c.req.valid("param").id);
+    if (!row) throw new AppError("not_found", "There is no such delivery.");
+    return c.json(deliveryOf(row), 202);
+  });
+};

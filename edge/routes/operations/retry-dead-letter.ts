@@ -1,0 +1,38 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { AppError } from "../../../shared/errors.ts";
+import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { retry } from "../../runs/retry.ts";
+import { RunAccepted, acceptedOf } from "../../runs/run-accepted.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "post",
+    path: `${prefix}/dlq/{id}/retry`,
+    summary: "Retry the run of a dead letter",
+    description:
+      "As a retry of the run itself: it goes on from its last result, and the dead letter leaves the list.",
+    security: [{ key: ["admin"] }],
+    middleware: [needs("admin")] as const,
+    request: { params: z.object({ id: DeadLetterId }) },
+    responses: { 202: json(RunAccepted, "Queued again"), ...problems(404, 409, 429) },
+  });
+
+export const retryDeadLetter = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { run_id, seq } = partsOf(c.req.valid("param").id);
+    const { tenant } = c.get("principal");
+    const services = c.get("services");
+    const letter = await readDeadLetter(services.sql, tenant, run_id, seq);
+    if (!letter) throw noDeadLetter();
+    if (letter.resolved_at_ms !== null) {
+      throw new AppError("conflict", "This dead letter has been retried or put away already.");
+    }
+    await retry(services, tenant, run_id, null);
+    return c.json(acceptedOf(run_id), 202);
+  });
+};

@@ -1,0 +1,45 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { TenantRequest } from "../../../shared/contracts/tenant.ts";
+import { limitsOf, saveTenant as save } from "../../../shared/store/tenants/tenants.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { log } from "../../log.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needsPlatform } from "../../http/middleware/principal.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "post",
+    path: `${prefix}/tenants`,
+    summary: "Make a tenant, or change its limits",
+    description: "Fields that are absent keep their value. A limit of 0 disables. Limits act within 5 s.",
+    security: [{ key: ["admin"] }],
+    middleware: [needsPlatform("admin"), jsonBody] as const,
+    request: {
+      body: {
+        required: true,
+        content: { "application/json": { schema: TenantRequest.meta({ id: "TenantRequest" }) } },
+      },
+    },
+    responses: {
+      201: json(z.object({ status: z.literal("created"), tenant_id: TenantId }), "Saved"),
+      ...problems(400, 413, 415, 422),
+    },
+  });
+
+export const saveTenant = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { sql, queue, config } = c.get("services");
+    const tenant = await save(sql, c.req.valid("json"), config.RATE_LIMIT_PER_TENANT_RPS);
+    try {
+      // After the commit, so that the queue never holds what Postgres does not.
+      await queue.pushLimits([limitsOf(tenant, config.ENABLE_TENANT_ISOLATION)]);
+    } catch {
+      // It is saved; a queue that could not be told hears it from the reconciler.
+      log.info("tenant.limits_not_pushed", { tenant: tenant.tenant_id });
+    }
+    return c.json({ status: "created" as const, tenant_id: tenant.tenant_id }, 201);
+  });
+};

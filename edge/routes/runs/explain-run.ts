@@ -1,0 +1,47 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { queueShardOf } from "../../../shared/keys.ts";
+import { ColdError } from "../../../shared/queue/queue.ts";
+import type { Queue } from "../../../shared/queue/queue.ts";
+import { readWhy } from "../../../shared/store/runs/diagnostics.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { Why, explain } from "../../runs/diagnostics.ts";
+import type { QueueState } from "../../runs/diagnostics.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { noRun } from "../../runs/run-view.ts";
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/runs/{run_id}/why",
+  summary: "Why a run does not move",
+  description:
+    "`sentence` says it to people, `reason` and `blocked_by` to programs. 200 for every run, also one that has ended.",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: { params: z.object({ run_id: RunId }) },
+  responses: { 200: json(Why, "Why"), ...problems(404) },
+});
+
+export function explainRun(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { sql, queue, config } = c.get("services");
+    const facts = await readWhy(sql, c.get("principal").tenant, c.req.valid("param").run_id);
+    if (!facts) throw noRun();
+    const state = facts.status === "queued" ? await stateOf(queue, TenantId.parse(facts.tenant_id)) : "up";
+    return c.json(explain(facts, state, config.ENABLE_TENANT_ISOLATION), 200);
+  });
+}
+
+async function stateOf(queue: Queue, tenant: TenantId): Promise<QueueState> {
+  try {
+    const { full } = await queue.readIndex(queueShardOf(tenant, queue.shards));
+    return full ? "up" : "rebuilding";
+  } catch (error) {
+    if (error instanceof ColdError) return "rebuilding";
+    if (error instanceof AppError && error.code === "redis_away") return "away";
+    throw error;
+  }
+}

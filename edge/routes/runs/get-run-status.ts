@@ -1,0 +1,26 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { openQuestions } from "../../../shared/store/runs/waits.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { RunView, findRun, viewOf } from "../../runs/run-view.ts";
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/runs/{run_id}/status",
+  summary: "How a run stands",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: { params: z.object({ run_id: z.string() }) },
+  responses: { 200: json(RunView, "The run"), ...problems(404) },
+});
+
+export function getRunStatus(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { sql } = c.get("services");
+    const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const [question = null] = row.status === "paused" ? await openQuestions(sql, row.run_id) : [];
+    return c.json(viewOf(row, question), 200);
+  });
+}

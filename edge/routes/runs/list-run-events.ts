@@ -1,0 +1,92 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import type { RunId } from "../../../shared/contracts/ids.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { eventId, eventJson, readPosition } from "../../../shared/events/lines.ts";
+import type { EntryLines } from "../../../shared/events/lines.ts";
+import { readEntries } from "../../../shared/store/journal/read-journal.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { findRun } from "../../runs/run-view.ts";
+
+const Event = z.looseObject({ type: z.string(), run_id: z.string(), seq: z.number().int(), ts: z.string() });
+
+const Events = z
+  .object({
+    run_id: z.string(),
+    count: z.number().int(),
+    events: z.array(z.object({ id: z.string(), event: Event })),
+    next_cursor: z.string().nullable(),
+  })
+  .meta({ id: "Events" });
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/runs/{run_id}/events",
+  summary: "The stored events of a run",
+  description:
+    "From the event `start` to the event `end`, both included (`-` and `+`: the first and the last), or after `cursor`.",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: {
+    params: z.object({ run_id: z.string() }),
+    query: z.object({
+      start: z.string().default("-"),
+      end: z.string().default("+"),
+      cursor: z.string().optional(),
+      limit: z.coerce.number().int().min(1).max(1000).default(200),
+    }),
+  },
+  responses: { 200: json(Events, "The events"), ...problems(400, 404, 422) },
+});
+
+export function listRunEvents(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { sql } = c.get("services");
+    const { start, end, cursor, limit } = c.req.valid("query");
+    const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const run = row.run_id;
+    const after =
+      cursor === undefined ? (start === "-" ? 0 : numberOf(run, start) - 1) : numberOf(run, cursor);
+    const last = end === "+" ? row.event_seq : Math.min(numberOf(run, end), row.event_seq);
+    const events = await readEvents(sql, run, Math.max(0, after), last, limit);
+    const lastEvent = events.at(-1);
+    const more = lastEvent !== undefined && lastEvent.event.seq < last;
+    return c.json(
+      { run_id: run, count: events.length, events, next_cursor: more ? lastEvent.id : null },
+      200,
+    );
+  });
+}
+
+/** @throws AppError `bad_event_id` */
+function numberOf(run: RunId, id: string): number {
+  const position = readPosition(run, id);
+  if (position === null)
+    throw new AppError("bad_event_id", "start, end and cursor are ids of events of this run.");
+  return position;
+}
+
+/** Up to `limit` events with numbers from `after` + 1 to `last`. An entry has at least one, so one page is enough. */
+async function readEvents(
+  sql: Parameters<typeof readEntries>[0],
+  run: RunId,
+  after: number,
+  last: number,
+  limit: number,
+) {
+  const entries = await readEntries(sql, run, after, limit);
+  return entries
+    .flatMap((entry) => eventsOf(run, entry))
+    .filter(({ event }) => event.seq > after && event.seq <= last)
+    .slice(0, limit);
+}
+
+function eventsOf(run: RunId, entry: EntryLines) {
+  const first = entry.seq - entry.events_n + 1;
+  return entry.events.split("\n").map((line, i) => ({
+    id: eventId(run, first + i),
+    event: Event.parse(JSON.parse(eventJson(run, first + i, line))),
+  }));
+}

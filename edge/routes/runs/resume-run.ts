@@ -1,0 +1,61 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { DefinitionId, RunId, plainName } from "../../../shared/contracts/ids.ts";
+import { JsonValue } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { answer } from "../../runs/resume.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { acceptedOf } from "../../runs/run-accepted.ts";
+
+const ResumeRequest = z
+  .object({
+    /** Text alone is `{ "response": text }`. */
+    response: JsonValue.refine(
+      (value): value is string | JsonObject => typeof value === "string" || isObject(value),
+      "must be an object or text",
+    ),
+    /** As the status and the event `human_input_required` tell it. */
+    question_id: plainName(500).nullish(),
+    step_id: DefinitionId.nullish(),
+  })
+  .meta({ id: "ResumeRequest" });
+
+const Resuming = z
+  .object({ run_id: RunId, status: z.literal("resuming"), stream_url: z.string() })
+  .meta({ id: "Resuming" });
+
+const route = createRoute({
+  method: "post",
+  path: "/api/v2/orchestrations/runs/{run_id}/resume",
+  summary: "Answer the question that a run has asked a person",
+  description:
+    "`response` is checked against the fields of the question (422). Of several answers one wins, the others get 409. " +
+    "`question_id` says which question is meant: an answer that comes late is not taken for one to the next question, " +
+    "and the same answer may be sent again (`Idempotent-Replayed: true`). Without it, what is open is answered.",
+  security: [{ key: ["runs:write"] }],
+  middleware: [needs("runs:write"), jsonBody] as const,
+  request: {
+    params: z.object({ run_id: RunId }),
+    body: { required: true, content: { "application/json": { schema: ResumeRequest } } },
+  },
+  responses: { 202: json(Resuming, "Answered"), ...problems(400, 404, 409, 413, 415, 422) },
+});
+
+export function resumeRun(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { run_id } = c.req.valid("param");
+    const { response, question_id = null, step_id = null } = c.req.valid("json");
+    const given = typeof response === "string" ? { response } : response;
+    const named = { questionId: question_id, stepId: step_id };
+    const { replayed } = await answer(c.get("services"), c.get("principal"), run_id, named, given);
+    if (replayed) c.header("Idempotent-Replayed", "true");
+    return c.json({ run_id, status: "resuming" as const, stream_url: acceptedOf(run_id).stream_url }, 202);
+  });
+}
+
+function isObject(value: Json): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,55 @@
+import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { z } from "zod";
+import { TERMINAL } from "../../../shared/contracts/run.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { readPosition } from "../../../shared/events/lines.ts";
+import type { RunRow } from "../../../shared/store/runs/runs.ts";
+import { problems } from "../../http/api.ts";
+import type { Api, ApiEnv } from "../../http/api.ts";
+import { isDatabaseAway } from "../../clients/postgres.ts";
+import { comeBack } from "../../streaming/sse.ts";
+import { openEvents } from "../../streaming/open.ts";
+import { viewerRun } from "../../streaming/access.ts";
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/runs/{run_id}/stream",
+  summary: "Watch a run",
+  description:
+    "Server-sent events, from after `Last-Event-ID` on, up to `done`. 204: there is nothing after that id. " +
+    "With a key, or with `?token=`, a stream token (or, second best, an API key).",
+  security: [{ key: ["runs:read"] }, { token: [] }],
+  request: {
+    params: z.object({ run_id: z.string() }),
+    query: z.object({ token: z.string().optional(), last_event_id: z.string().optional() }),
+    headers: z.object({ "last-event-id": z.string().optional() }),
+  },
+  responses: {
+    200: { description: "The events", content: { "text/event-stream": { schema: z.string() } } },
+    204: { description: "The run has ended and there is nothing after this id" },
+    ...problems(400, 404),
+  },
+});
+
+export function streamRun(api: Api): void {
+  api.openapi(route, async (c) => {
+    try {
+      const row = await viewerRun(c, c.req.valid("param").run_id, c.req.valid("query").token);
+      const id = c.req.valid("header")["last-event-id"] ?? c.req.valid("query").last_event_id;
+      return await open(c, row, id);
+    } catch (error) {
+      // An EventSource gives up for good on an error status, so a store that is away is not one here.
+      if (isDatabaseAway(error)) return comeBack();
+      throw error;
+    }
+  });
+}
+
+async function open(c: Context<ApiEnv>, row: RunRow, lastEventId: string | undefined): Promise<Response> {
+  const position = readPosition(row.run_id, lastEventId);
+  if (position === null)
+    throw new AppError("bad_event_id", "Last-Event-ID is not the id of an event of this run.");
+  if (TERMINAL.has(row.status) && position >= row.event_seq) return new Response(null, { status: 204 });
+  return openEvents(c, row, Math.min(position, row.event_seq));
+}

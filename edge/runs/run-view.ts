@@ -1,0 +1,111 @@
+import { z } from "zod";
+import { FormField } from "../../shared/contracts/definition/human.ts";
+import { RunId } from "../../shared/contracts/ids.ts";
+import { RunError, RunStatus } from "../../shared/contracts/run.ts";
+import type { Principal } from "../../shared/contracts/tenant.ts";
+import { AppError } from "../../shared/errors.ts";
+import { readRun } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/runs.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import type { Question } from "../../shared/store/runs/waits.ts";
+
+const time = z.iso.datetime().nullable();
+
+/** What a run waits for that takes up no worker. */
+const Waiting = z.discriminatedUnion("reason", [
+  z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
+  z.object({
+    reason: z.literal("human"),
+    /** Names the question in an answer. */
+    question_id: z.string(),
+    step_id: z.string(),
+    prompt: z.string(),
+    fields: z.array(FormField),
+    asked_at: z.iso.datetime(),
+    expires_at: time,
+  }),
+]);
+
+/** A run as clients see it. */
+export const RunView = z
+  .object({
+    run_id: RunId,
+    orchestration_id: z.string(),
+    status: RunStatus,
+    current_step_id: z.string().nullable(),
+    waiting_for_human: z.boolean(),
+    worker_id: z.string().nullable(),
+    total_cost_usd: z.number(),
+    total_tokens_used: z.number().int(),
+    started_at: time,
+    ended_at: time,
+    queued_at: z.iso.datetime(),
+    tenant_id: z.string(),
+    triggered_by: z.string(),
+    correlation_id: z.string(),
+    session_id: z.string().nullable(),
+    attempt: z.number().int(),
+    step_count: z.number().int(),
+    definition_version: z.number().int(),
+    error: RunError.nullable(),
+    waiting: Waiting.nullable(),
+  })
+  .meta({ id: "Run" });
+export type RunView = z.infer<typeof RunView>;
+
+/** @param question what a paused run asks a person */
+export function viewOf(row: RunRow, question: Question | null = null): RunView {
+  return {
+    run_id: row.run_id,
+    orchestration_id: row.orchestration_id,
+    status: row.status,
+    current_step_id: row.current_step_id,
+    waiting_for_human: question !== null,
+    worker_id: row.worker_id,
+    total_cost_usd: row.cost_micro_usd / 1_000_000,
+    total_tokens_used: row.tokens,
+    started_at: isoTime(row.started_at_ms),
+    ended_at: isoTime(row.ended_at_ms),
+    queued_at: new Date(row.queued_at_ms).toISOString(),
+    tenant_id: row.tenant_id,
+    triggered_by: row.triggered_by,
+    correlation_id: row.correlation_id,
+    session_id: row.session_id,
+    attempt: row.attempt,
+    step_count: row.step_count,
+    definition_version: row.definition_version,
+    error: row.error,
+    waiting: waitingOf(row, question),
+  };
+}
+
+/** A run that was started and is queued again until some time waits to try a step again. */
+function waitingOf(row: RunRow, question: Question | null): RunView["waiting"] {
+  if (question) {
+    const { wait_id, step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
+    const asked_at = new Date(opened_at_ms).toISOString();
+    const expires_at = isoTime(deadline_at_ms);
+    return { reason: "human", question_id: wait_id, step_id, prompt, fields, asked_at, expires_at };
+  }
+  const until = isoTime(row.wake_at_ms);
+  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0)
+    return null;
+  return { reason: "retry", until };
+}
+
+/** Milliseconds since 1970 as API clients get them: `2026-06-04T09:15:30.123Z`. */
+export function isoTime(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}
+
+/** The run that a path names. @throws AppError `not_found`, also for a run of another tenant */
+export async function findRun(sql: Sql, principal: Principal, runId: string): Promise<RunRow> {
+  const id = RunId.safeParse(runId);
+  const row = id.success ? await readRun(sql, principal.tenant, id.data) : null;
+  if (!row) throw noRun();
+  return row;
+}
+
+export function noRun(): AppError {
+  return new AppError("not_found", "There is no such run.");
+}

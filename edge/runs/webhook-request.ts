@@ -1,0 +1,48 @@
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { NewRun } from "../../shared/contracts/run.ts";
+import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
+import { isBadPort } from "../../shared/egress.ts";
+import { AppError } from "../../shared/errors.ts";
+import { placeOf, seal } from "../../shared/seal.ts";
+import type { Config } from "../env.ts";
+
+type Asked = { webhook_url?: string | null | undefined; webhook_secret?: string | null | undefined };
+
+/**
+ * The webhook that a request asks for, as it is stored with its run: the secret sealed, for this run alone.
+ *
+ * Names are looked up by the worker that sends, each time: here only an address that is written out can be refused.
+ * @throws AppError `invalid`
+ */
+export async function webhookOf(
+  { webhook_url, webhook_secret }: Asked,
+  run: RunId,
+  { MASTER_KEY, EGRESS_ALLOW }: Config,
+): Promise<Pick<NewRun, "webhook_url" | "webhook_secret">> {
+  const secret = webhook_secret ?? null;
+  if (webhook_url === undefined || webhook_url === null) {
+    if (secret !== null) throw refused("webhook_secret", "is of no use without a webhook_url");
+    return { webhook_url: null, webhook_secret: null };
+  }
+  const url = new URL(webhook_url);
+  if (isBadPort(url.port))
+    throw refused("webhook_url", `has the port ${url.port}, which is for another protocol`);
+  if (EGRESS_ALLOW.refuses(url.hostname)) {
+    throw refused("webhook_url", "is not a public address, and EGRESS_ALLOW does not name it");
+  }
+  if (secret === null) return { webhook_url: url.href, webhook_secret: null };
+  if (!MASTER_KEY) {
+    throw refused(
+      "webhook_secret",
+      "cannot be kept: this installation has no MASTER_KEY. Without a secret the webhook is sent unsigned",
+    );
+  }
+  return {
+    webhook_url: url.href,
+    webhook_secret: await seal(MASTER_KEY, secret, placeOf(run, SECRET_FIELD)),
+  };
+}
+
+function refused(path: string, message: string): AppError {
+  return new AppError("invalid", `${path} ${message}.`, { fields: [{ path, message }] });
+}

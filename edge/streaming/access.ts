@@ -1,0 +1,47 @@
+import type { Context } from "hono";
+import { RunId } from "../../shared/contracts/ids.ts";
+import type { Principal } from "../../shared/contracts/tenant.ts";
+import { AppError } from "../../shared/errors.ts";
+import { readRun } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/runs.ts";
+import type { ApiEnv } from "../http/api.ts";
+import { addressOf, bearerKey, principalOf, requireScope } from "../http/middleware/principal.ts";
+import { findRun, noRun } from "../runs/run-view.ts";
+import { expiryOf, readStreamToken } from "./token.ts";
+
+/**
+ * The run whose events a viewer may see: by its key, or by the token of a query, as a browser's EventSource can set
+ * no headers.
+ * @throws AppError `unauthorized`, `forbidden` or `not_found`
+ */
+export async function viewerRun(
+  c: Context<ApiEnv>,
+  runId: string,
+  token: string | undefined,
+): Promise<RunRow> {
+  if (token !== undefined && c.req.header("authorization") === undefined && !token.startsWith("sk-syn-")) {
+    return runOfToken(c, runId, token);
+  }
+  return findRun(c.get("services").sql, await viewerPrincipal(c, token), runId);
+}
+
+/** Who watches: by the key of the header or, second best, of the query. @throws AppError `unauthorized`, `forbidden` */
+export async function viewerPrincipal(c: Context<ApiEnv>, token: string | undefined): Promise<Principal> {
+  const inQuery = c.req.header("authorization") === undefined && token !== undefined;
+  const principal = await principalOf(c.get("services"), inQuery ? token : bearerKey(c), addressOf(c));
+  requireScope(principal, "runs:read");
+  return principal;
+}
+
+async function runOfToken(c: Context<ApiEnv>, runId: string, token: string): Promise<RunRow> {
+  const { config, sql } = c.get("services");
+  const claim = await readStreamToken(config.STREAM_TOKEN_SECRET, token);
+  if (!claim) throw new AppError("unauthorized", "This stream token is not valid.");
+  if (claim.run !== runId) throw noRun();
+  const row = await readRun(sql, null, RunId.parse(runId));
+  if (!row) throw noRun();
+  const expiry = expiryOf(claim.madeAtMs, row.ended_at_ms);
+  if (expiry !== null && Date.now() > expiry)
+    throw new AppError("unauthorized", "This stream token has expired.");
+  return row;
+}

@@ -1,0 +1,111 @@
+/**
+ * The Worker's bundle and what wrangler.toml says of its bindings, in one folder.
+ *
+ * wrangler needs seconds to load, so it runs only when a source file is newer than the last build. As a program
+ * (`edge-build.ts <wrangler.toml> <folder>`) this file makes the build; imported it tells whether one is needed.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+import { z } from "zod";
+import { startProcess } from "../processes/processes.ts";
+import { nodeProgram, projectFolder } from "../processes/programs.ts";
+
+export const S3Keys = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() });
+
+/** What of wrangler's options we look at; Miniflare checks all of them. */
+const WorkerOptions = z.looseObject({
+  bindings: z.record(z.string(), z.json()).default({}),
+  hyperdrives: z.record(z.string(), z.unknown()).default({}),
+  r2Buckets: z
+    .record(z.string(), z.looseObject({ id: z.string(), s3Credentials: S3Keys.optional() }))
+    .default({}),
+});
+
+/** `script`: the bundle's path. `options`: the Worker's options for Miniflare, without its script. */
+export type EdgeBuild = { script: string; options: z.infer<typeof WorkerOptions> };
+
+/** The files a build depends on. */
+export type EdgeSources = { config: string; folders: string[] };
+
+export const edgeSources: EdgeSources = {
+  config: join(projectFolder, "wrangler.toml"),
+  folders: ["edge", "shared", "package-lock.json"].map((name) => join(projectFolder, name)),
+};
+
+/**
+ * The build in `folder`, made anew when a source is newer.
+ * @throws Error when the bundle cannot be made; wrangler's words are on our output then.
+ */
+export async function buildEdge(folder: string, sources: EdgeSources = edgeSources): Promise<EdgeBuild> {
+  if (!isFresh(folder, sources)) await runBuild(folder, sources);
+  const options = WorkerOptions.parse(JSON.parse(readFileSync(optionsFile(folder), "utf8")));
+  return { script: join(folder, "main.js"), options };
+}
+
+/** wrangler, quiet, without a network and without a file in the user's home. */
+export const wranglerEnvironment = {
+  WRANGLER_SEND_METRICS: "false",
+  WRANGLER_SEND_ERROR_REPORTS: "false",
+  WRANGLER_HIDE_BANNER: "true",
+  WRANGLER_WRITE_LOGS: "false",
+  CLOUDFLARE_CF_FETCH_ENABLED: "false",
+  CI: "1",
+  NO_COLOR: "1",
+};
+
+/** wrangler itself: the wrapper that npm links as `wrangler` does not hand signals on. */
+export const wranglerFile = createRequire(import.meta.url).resolve("wrangler");
+
+function isFresh(folder: string, { config, folders }: EdgeSources): boolean {
+  if (!existsSync(optionsFile(folder))) return false;
+  const built = statSync(optionsFile(folder)).mtimeMs;
+  return [config, ...folders].every((path) => newestIn(path) < built);
+}
+
+function newestIn(path: string): number {
+  const { mtimeMs } = statSync(path);
+  if (!statSync(path).isDirectory()) return mtimeMs;
+  return Math.max(mtimeMs, ...readdirSync(path).map((name) => newestIn(join(path, name))));
+}
+
+async function runBuild(folder: string, { config }: EdgeSources): Promise<void> {
+  const command = nodeProgram("local/edge/edge-build.ts", wranglerEnvironment);
+  const child = startProcess({ ...command, args: [...command.args, config, folder] }, null, "SIGTERM");
+  const said: string[] = [];
+  for (const from of [child.stdout, child.stderr]) from?.on("data", (bytes) => said.push(String(bytes)));
+  const [code] = await once(child, "exit", { signal: AbortSignal.timeout(60_000) });
+  if (code !== 0) throw new Error(`The edge could not be built:\n${said.join("")}`);
+}
+
+function optionsFile(folder: string): string {
+  return join(folder, "options.json");
+}
+
+async function makeBuild(config: string, folder: string): Promise<void> {
+  const bundling = spawn(
+    process.execPath,
+    [wranglerFile, "deploy", "--dry-run", "--outdir", folder, "--config", config],
+    { stdio: "inherit" },
+  );
+  const ended = once(bundling, "exit");
+  const { unstable_getMiniflareWorkerOptions: optionsOf } = await import("wrangler");
+  // Replaced at every start by the real address; without one wrangler refuses to read the binding.
+  process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE =
+    "postgres://user:password@127.0.0.1:5432/database";
+  // The rules are for sources; a bundle's modules are known by their endings, and Miniflare refuses to be told.
+  const { modulesRules: _rules, ...options } = optionsOf(config).workerOptions;
+  const [code] = await ended;
+  if (code !== 0) process.exit(1);
+  // Last, because its time is the time of the build. It may hold what .dev.vars says.
+  writeFileSync(optionsFile(folder), JSON.stringify(options), { mode: 0o600 });
+}
+
+if (import.meta.main) {
+  const [config, folder] = process.argv.slice(2);
+  if (config === undefined || folder === undefined)
+    throw new Error("usage: edge-build.ts <wrangler.toml> <folder>");
+  await makeBuild(resolve(config), resolve(folder));
+}

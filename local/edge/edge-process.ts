@@ -1,0 +1,104 @@
+/** The edge as a child process: Miniflare for `npm start`, `wrangler dev` for `npm run dev`. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./edge-build.ts";
+import type { EdgeSettings } from "./edge.ts";
+import type { Living } from "../processes/processes.ts";
+import { nodeProgram, projectFolder, startProgram, startUntil } from "../processes/programs.ts";
+
+export type S3Facts = {
+  endpoint: string;
+  bucket: string;
+  region: string;
+  access_key_id: string;
+  secret_access_key: string;
+};
+
+export type RunningEdges = Living & { bases: string[] };
+
+/** One process with an edge on each of `settings.ports`. They listen when this resolves. */
+export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSignal): Promise<RunningEdges> {
+  const command = nodeProgram("local/edge/edge-main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) });
+  const program = await startUntil("edge.listening", 30_000, "edge", command, signal);
+  return { ...program, bases: settings.ports.map(baseOf) };
+}
+
+/**
+ * `wrangler dev` on the first port, which builds anew when a file is saved. It reads its variables from `.dev.vars`.
+ * @param asked comes before them, for this start alone; in the file it would stay. No secrets: others see command lines.
+ */
+export async function startWranglerDev(
+  build: EdgeBuild,
+  settings: EdgeSettings,
+  asked: Record<string, string>,
+  signal?: AbortSignal,
+): Promise<RunningEdges> {
+  const [port = 0] = settings.ports;
+  const args = ["dev", "--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
+  const variables = Object.entries(asked).flatMap(([name, value]) => ["--var", `${name}:${value}`]);
+  const program = startProgram("edge", {
+    command: process.execPath,
+    args: [
+      wranglerFile,
+      ...args,
+      ...variables,
+      "--show-interactive-dev-session=false",
+      "--persist-to",
+      settings.data,
+    ],
+    env: { ...process.env, ...wranglerEnvironment, [hyperdriveVariable(build)]: settings.postgresUrl },
+    cwd: projectFolder,
+  });
+  const givenUp = new AbortController();
+  void program.ended.then(() => givenUp.abort());
+  signal?.addEventListener("abort", () => givenUp.abort(), { once: true });
+  try {
+    await untilAnswers(`${baseOf(port)}/livez`, 60_000, givenUp.signal);
+  } catch (error) {
+    await program.stop();
+    throw error;
+  }
+  return { ...program, bases: [baseOf(port)] };
+}
+
+function baseOf(port: number): string {
+  return `http://localhost:${port}`;
+}
+
+/**
+ * The S3 side of the edges' bucket (path style). It is where the edge will be, before it is there.
+ * `wrangler dev` serves it on its own port and with the keys of wrangler.toml.
+ */
+export function s3Of(build: EdgeBuild, settings: EdgeSettings, dev: boolean): S3Facts {
+  const [bucket] = Object.values(build.options.r2Buckets);
+  if (!bucket) throw new Error("wrangler.toml has no r2_buckets");
+  const keys = dev ? bucket.s3Credentials : settings.s3;
+  if (!keys) throw new Error("wrangler.toml gives the bucket no local_dev.experimental_s3_credentials");
+  const port = dev ? settings.ports[0] : settings.s3Port;
+  return {
+    endpoint: `http://127.0.0.1:${port}/cdn-cgi/local/r2/s3`,
+    bucket: bucket.id,
+    region: "auto",
+    access_key_id: keys.accessKeyId,
+    secret_access_key: keys.secretAccessKey,
+  };
+}
+
+/** Where wrangler looks for the database behind the Hyperdrive binding. */
+export function hyperdriveVariable(build: EdgeBuild): string {
+  const [binding = "HYPERDRIVE"] = Object.keys(build.options.hyperdrives);
+  return `CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_${binding}`;
+}
+
+async function untilAnswers(url: string, timeoutMs: number, givenUp: AbortSignal): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (; performance.now() < deadline && !givenUp.aborted; await sleep(50)) {
+    try {
+      const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+      await answer.body?.cancel();
+      return;
+    } catch {
+      // not yet
+    }
+  }
+  throw new Error(`${url} did not answer${givenUp.aborted ? "" : ` within ${timeoutMs / 1000} s`}`);
+}

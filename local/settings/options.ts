@@ -1,0 +1,41 @@
+/** `npm start -- …`: what can be said there. */
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { z } from "zod";
+import { projectFolder } from "../processes/programs.ts";
+
+export const defaultDataFolder = resolve(projectFolder, ".synapse");
+
+const count = (flag: string, most: number) =>
+  z.coerce
+    .number(`--${flag} is a number`)
+    .int(`--${flag} is a whole number`)
+    .min(1, `--${flag} is at least 1`)
+    .max(most, `--${flag} is at most ${most}`);
+
+const Options = z.object({
+  workers: count("workers", 64).default(2),
+  edges: count("edges", 16).default(1),
+  port: count("port", 65_535).default(8123),
+  data: z
+    .string()
+    .default(defaultDataFolder)
+    .transform((folder) => resolve(projectFolder, folder)),
+  /** The edge in `wrangler dev`, which builds anew when a file is saved. */
+  dev: z.boolean().default(false),
+});
+export type Options = z.infer<typeof Options>;
+
+/** @throws Error with a sentence for each wrong flag. */
+export function readOptions(args: string[]): Options {
+  const text = { type: "string" } as const;
+  const { values } = parseArgs({
+    args,
+    options: { workers: text, edges: text, port: text, data: text, dev: { type: "boolean" } },
+  });
+  const read = Options.safeParse(values);
+  if (!read.success) throw new Error(read.error.issues.map((issue) => issue.message).join("\n"));
+  if (read.data.dev && read.data.edges > 1)
+    throw new Error("npm run dev serves one edge; --edges is for npm start");
+  return read.data;
+}

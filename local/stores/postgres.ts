@@ -1,0 +1,130 @@
+/** A Postgres of our own, in a data folder of ours, that survives being killed in any way. */
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chownSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import postgres from "postgres";
+import { readPid } from "../processes/pids.ts";
+import { choosePort } from "../processes/ports.ts";
+import { canBeEntered, findPostgres, openFolder, postgresUser } from "./postgres-binaries.ts";
+import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
+import { endBackendsOf } from "./postgres-orphans.ts";
+import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/processes.ts";
+
+/**
+ * Starts Postgres and makes the database `synapse`.
+ *
+ * `dir` gets its log, its port of the last start and, where Postgres' user can enter it, its data. Commits are durable
+ * (fsync and synchronous_commit are on): what is tried here must not be faster or looser than what is deployed.
+ * @param port wanted; another one is taken when it is not free. Absent: that of the last start.
+ * @param onlyPort this one and no other: those who know it shall find it again.
+ * @param signal ends a start that is under way.
+ * @throws Error with the end of the log when it does not start within 30 s.
+ */
+export async function startPostgres(options: {
+  dir: string;
+  port?: number;
+  onlyPort?: number | undefined;
+  signal?: AbortSignal;
+}): Promise<OwnService> {
+  const { dir } = options;
+  mkdirSync(dir, { recursive: true });
+  const user = postgresUser();
+  const binaries = findPostgres(user);
+  const data = dataFolder(dir, user);
+  const run = { env: environment(), ...user };
+
+  if (!existsSync(join(data, "PG_VERSION"))) initialise(binaries, data, run);
+  checkVersion(binaries, data);
+  const orphan = readPid(join(data, "postmaster.pid"));
+  // SIGINT is Postgres' fast shutdown: clients are cut, nothing is lost.
+  if (orphan !== null) await stopOrphan(orphan, "SIGINT", (command) => command.includes(data));
+  await endBackendsOf(data);
+
+  const port = options.onlyPort ?? (await choosePort(join(dir, "port"), options.port));
+  const args = [
+    "-D",
+    data,
+    "-p",
+    String(port),
+    ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+  ];
+  const log = join(dir, "postgres.log");
+  const child = startProcess({ command: join(binaries.bin, "postgres"), args, ...run }, log, "SIGINT");
+  const server = `postgres://postgres:synapse@127.0.0.1:${port}`; // no password is asked; drivers and Hyperdrive want one
+  await untilReady(child, log, 30_000, () => createDatabase(`${server}/postgres`, "synapse"), options.signal);
+  return {
+    url: `${server}/synapse`,
+    port,
+    ...living(child, "SIGINT"),
+  };
+}
+
+const settings = {
+  listen_addresses: "127.0.0.1",
+  unix_socket_directories: "",
+  max_connections: "200",
+  fsync: "on",
+  synchronous_commit: "on",
+};
+
+/** The machine's locale must not decide how our text sorts; LANG may also name one that is not installed. */
+function environment(): NodeJS.ProcessEnv {
+  const { LANG: _lang, ...rest } = process.env;
+  return { ...rest, LC_ALL: "C", TZ: "UTC" };
+}
+
+/** `dir/data`; for a root whose folders are closed to Postgres' user a folder outside, the same at every start. */
+function dataFolder(dir: string, user: PostgresUser): string {
+  const inside = join(resolve(dir), "data");
+  const hash = createHash("sha256").update(inside).digest("hex").slice(0, 16);
+  const data = user === null || canBeEntered(dir) ? inside : join(openFolder(), `data-${hash}`);
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  if (user !== null) chownSync(data, user.uid, user.gid);
+  return data;
+}
+
+function initialise(
+  { bin, major }: PostgresBinaries,
+  data: string,
+  run: { uid?: number; gid?: number },
+): void {
+  const builtinLocale = major >= 17 ? ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] : [];
+  const args = [
+    "-D",
+    data,
+    "-U",
+    "postgres",
+    "-A",
+    "trust",
+    "--encoding=UTF8",
+    "--locale=C",
+    ...builtinLocale,
+  ];
+  const initdb = spawnSync(join(bin, "initdb"), [...args, "--no-sync", "--no-instructions"], {
+    ...run,
+    cwd: "/",
+    encoding: "utf8",
+  });
+  if (initdb.status !== 0) throw new Error(`initdb failed: ${initdb.stderr}`, { cause: initdb.error });
+}
+
+function checkVersion({ bin, major }: PostgresBinaries, data: string): void {
+  const made = Number(readFileSync(join(data, "PG_VERSION"), "utf8"));
+  if (made !== major) {
+    throw new Error(
+      `${data} was made by Postgres ${made}; ${dirname(bin)} is ${major}. Install ${made} or remove the folder.`,
+    );
+  }
+}
+
+/** Creates the database unless it is there. @param url any database of the server. */
+async function createDatabase(url: string, name: string): Promise<void> {
+  const sql = postgres(url, { max: 1, connect_timeout: 5, onnotice: () => {} });
+  try {
+    const [found] = await sql`select 1 from pg_database where datname = ${name}`;
+    if (!found) await sql`create database ${sql(name)}`;
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}

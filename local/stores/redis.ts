@@ -1,0 +1,72 @@
+/** A Redis of our own, on a port and in a folder of ours. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { Redis } from "ioredis";
+import { readPid } from "../processes/pids.ts";
+import { choosePort } from "../processes/ports.ts";
+import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/processes.ts";
+import { findRedis } from "./redis-binary.ts";
+
+/** Keeps what was written up to a second ago; `inMemory` keeps nothing, which is what a test wants. */
+const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
+export const inMemory = ["--appendonly", "no"];
+
+/**
+ * Starts a Redis of version 7 or newer.
+ *
+ * `dir` gets its log, its data, its pid and its port of the last start. It never evicts: a queue that forgets is worse
+ * than one that says no.
+ * @param port wanted; another one is taken when it is not free. Absent: that of the last start.
+ * @param onlyPort this one and no other: those who know it shall find it again.
+ * @param signal ends a start that is under way.
+ * @throws Error that says what to type when no Redis can be found, or with the end of the log when it does not start.
+ */
+export async function startRedis(options: {
+  dir: string;
+  port?: number;
+  onlyPort?: number | undefined;
+  args?: string[];
+  signal?: AbortSignal;
+}): Promise<OwnService> {
+  const dir = resolve(options.dir);
+  const pidFile = join(dir, "redis.pid");
+  mkdirSync(dir, { recursive: true });
+  const found = await findRedis(dir);
+  const orphan = readPid(pidFile);
+  if (orphan !== null) await stopOrphan(orphan, "SIGTERM", (command) => /redis|valkey/.test(command));
+
+  const port = options.onlyPort ?? (await choosePort(join(dir, "port"), options.port));
+  const { command, args, env } = found.at(port);
+  const policy = ["--maxmemory-policy", "noeviction", "--save", "", ...(options.args ?? appendOnly)];
+  const log = join(dir, "redis.log");
+  const child = startProcess(
+    { command, args: [...args, ...policy], env: { ...process.env, ...env } },
+    log,
+    "SIGTERM",
+  );
+  writeFileSync(pidFile, `${child.pid}\n`);
+  await untilReady(child, log, found.startTimeoutMs, () => ping(port), options.signal);
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    ...living(child, "SIGTERM"),
+  };
+}
+
+async function ping(port: number): Promise<void> {
+  const redis = new Redis({
+    host: "127.0.0.1",
+    port,
+    lazyConnect: true,
+    retryStrategy: () => null,
+    connectTimeout: 1_000,
+    maxRetriesPerRequest: 0,
+  });
+  redis.on("error", () => {}); // the same error rejects connect()
+  try {
+    await redis.connect();
+    await redis.ping();
+  } finally {
+    redis.disconnect();
+  }
+}

@@ -1,0 +1,90 @@
+import { RunId } from "../../contracts/ids.ts";
+import type { TenantId } from "../../contracts/ids.ts";
+import type { StoredEntry } from "../../contracts/journal-entry.ts";
+import type { EntryLines } from "../../events/lines.ts";
+import { pgArray } from "../sql.ts";
+import type { Sql } from "../sql.ts";
+
+/** Which of these entries are in the journal: asked, in a statement of its own, about entries that a flush left out. */
+export async function findCommitted(
+  sql: Sql,
+  entries: readonly { run_id: RunId; seq: number; attempt: number }[],
+): Promise<RunId[]> {
+  const rows = await sql<{ run_id: RunId }[]>`
+    select j.run_id from journal j
+    join unnest(
+      ${pgArray(entries.map((e) => e.run_id))}::text[], ${pgArray(entries.map((e) => e.seq))}::int[],
+      ${pgArray(entries.map((e) => e.attempt))}::int[]) as e(run_id, seq, attempt)
+    using (run_id, seq, attempt)`;
+  return rows.map((row) => row.run_id);
+}
+
+/** What the folds of runs are made from: all their entries without events, in order. */
+export async function readStored(sql: Sql, runs: readonly RunId[]): Promise<Map<RunId, StoredEntry[]>> {
+  const rows = await sql<(StoredEntry & { run_id: RunId })[]>`
+    select run_id, seq, kind, output from journal
+    where run_id = any(${pgArray(runs)}::text[]) and kind <> 'note' order by run_id, seq`;
+  const byRun = new Map<RunId, StoredEntry[]>();
+  for (const { run_id, ...entry } of rows) {
+    const entries = byRun.get(run_id);
+    if (entries) entries.push(entry);
+    else byRun.set(run_id, [entry]);
+  }
+  return byRun;
+}
+
+/** A page of what viewers see: entries that hold events after number `afterSeq`, in order. */
+export async function readEntries(
+  sql: Sql,
+  run: RunId,
+  afterSeq: number,
+  limit: number,
+): Promise<EntryLines[]> {
+  return sql<EntryLines[]>`
+    select seq, events_n, events from journal
+    where run_id = ${run} and seq > ${afterSeq} order by seq limit ${limit}`;
+}
+
+/** An entry with its run, and its time by Postgres' clock in microseconds since 1970. */
+export type TimedEntry = EntryLines & { run_id: RunId; at_us: number };
+
+/** A place in the journal of many runs. Many entries share a time: all those of one flush. */
+export type FeedPlace = Pick<TimedEntry, "at_us" | "run_id" | "seq">;
+
+/**
+ * A page of the entries of a tenant (null: of all), in order of (time, run, number): after `after`, a number instead
+ * of a place: from that time on; and before `untilUs`. Times are microseconds.
+ *
+ * An entry's time is when its statement began: it may be committed seconds after entries of later times.
+ */
+export async function readTenantEntries(
+  sql: Sql,
+  tenant: TenantId | null,
+  after: FeedPlace | number,
+  untilUs: number,
+  limit: number,
+): Promise<TimedEntry[]> {
+  const fromUs = typeof after === "number" ? after : after.at_us;
+  const past =
+    typeof after === "number"
+      ? sql``
+      : sql`and (j.at, j.run_id, j.seq) > (${timeOf(sql, fromUs)}, ${after.run_id}, ${after.seq}::int)`;
+  return sql<TimedEntry[]>`
+    select j.run_id, j.seq, j.events_n, j.events, (extract(epoch from j.at) * 1000000)::float8 as at_us
+    from journal j ${tenant === null ? sql`` : sql`join runs r on r.run_id = j.run_id and r.tenant_id = ${tenant}`}
+    where j.at >= ${timeOf(sql, fromUs)} and j.at < ${timeOf(sql, untilUs)} ${past}
+    order by j.at, j.run_id, j.seq limit ${limit}`;
+}
+
+function timeOf(sql: Sql, us: number) {
+  return sql`to_timestamp(${us}::float8 / 1000000)`;
+}
+
+/** Postgres' clock, by which entries are timed, in microseconds since 1970. */
+export async function journalClock(sql: Sql): Promise<number> {
+  const [row] = await sql<
+    { us: number }[]
+  >`select (extract(epoch from clock_timestamp()) * 1000000)::float8 as us`;
+  if (!row) throw new Error("Postgres did not say what time it is");
+  return row.us;
+}

@@ -1,0 +1,104 @@
+import { z } from "zod";
+import { RunId } from "../../contracts/ids.ts";
+import type { TenantId } from "../../contracts/ids.ts";
+import type { Sql } from "../sql.ts";
+
+/** A dead letter as operators see it. Times in milliseconds since 1970. */
+const DeadLetterRow = z.object({
+  run_id: RunId,
+  seq: z.number(),
+  tenant_id: z.string(),
+  orchestration_id: z.string(),
+  code: z.string(),
+  message: z.string(),
+  stack: z.string().nullable(),
+  step_id: z.string().nullable(),
+  tries: z.number(),
+  attempt: z.number(),
+  first_failed_at_ms: z.number(),
+  failed_at_ms: z.number(),
+  resolved_at_ms: z.number().nullable(),
+});
+export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
+
+/** One of them, with what the run was started with (JSON text of RunInput): too large for a list of many. */
+const WholeDeadLetter = DeadLetterRow.extend({ input: z.string() });
+export type WholeDeadLetter = z.infer<typeof WholeDeadLetter>;
+
+const columns = (sql: Sql) => sql`
+  d.run_id, d.seq, d.tenant_id, d.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries, d.attempt,
+  extract(epoch from d.first_failed_at)::float8 * 1000 as first_failed_at_ms,
+  extract(epoch from d.failed_at)::float8 * 1000 as failed_at_ms,
+  extract(epoch from d.resolved_at)::float8 * 1000 as resolved_at_ms`;
+
+export type DeadLetterFilter = {
+  tenant: TenantId | null;
+  orchestration: string | null;
+  code: string | null;
+};
+
+/** A page of what has failed and not been retried, the newest first; older than `before` (null: from the start). */
+export async function listDeadLetters(
+  sql: Sql,
+  { tenant, orchestration, code }: DeadLetterFilter,
+  before: { run_id: RunId; seq: number } | null,
+  limit: number,
+): Promise<DeadLetterRow[]> {
+  const rows = await sql`
+    select ${columns(sql)}
+    from dead_letters d
+    where d.resolved_at is null
+      and (${tenant}::text is null or d.tenant_id = ${tenant})
+      and (${orchestration}::text is null or d.orchestration_id = ${orchestration})
+      and (${code}::text is null or d.code = ${code})
+      and (${before?.run_id ?? null}::text is null or (d.failed_at, d.run_id) < (
+        select b.failed_at, b.run_id from dead_letters b
+        where b.run_id = ${before?.run_id ?? null} and b.seq = ${before?.seq ?? null}))
+    order by d.failed_at desc, d.run_id desc limit ${limit}`;
+  return rows.map((row) => DeadLetterRow.parse(row));
+}
+
+/** How many there are of these, up to 100,000. */
+export async function countDeadLetters(
+  sql: Sql,
+  { tenant, orchestration, code }: DeadLetterFilter,
+): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`
+    select count(*)::int as n from (
+      select from dead_letters
+      where resolved_at is null
+        and (${tenant}::text is null or tenant_id = ${tenant})
+        and (${orchestration}::text is null or orchestration_id = ${orchestration})
+        and (${code}::text is null or code = ${code})
+      limit 100000
+    ) d`;
+  return row?.n ?? 0;
+}
+
+export async function readDeadLetter(
+  sql: Sql,
+  tenant: TenantId | null,
+  run: RunId,
+  seq: number,
+): Promise<WholeDeadLetter | null> {
+  const [row] = await sql`
+    select ${columns(sql)}, r.input
+    from dead_letters d join runs r using (run_id)
+    where d.run_id = ${run} and d.seq = ${seq} and (${tenant}::text is null or d.tenant_id = ${tenant})`;
+  return row ? WholeDeadLetter.parse(row) : null;
+}
+
+/** Puts a dead letter away without a retry. False when there is none that is open. */
+export async function dismissDeadLetter(
+  sql: Sql,
+  tenant: TenantId | null,
+  run: RunId,
+  seq: number,
+): Promise<boolean> {
+  const rows = await sql`
+    update dead_letters set resolved_at = now()
+    where run_id = ${run} and seq = ${seq} and resolved_at is null
+      and (${tenant}::text is null or tenant_id = ${tenant})
+    returning 1`;
+  return rows.length > 0;
+}

@@ -1,0 +1,55 @@
+import type { Sql } from "../sql.ts";
+import { randomHex } from "../../contracts/ids.ts";
+import type { TenantId } from "../../contracts/ids.ts";
+import { Principal } from "../../contracts/tenant.ts";
+import type { Scope } from "../../contracts/tenant.ts";
+
+export type NewKey = {
+  /** Null: a platform key. */
+  tenant: TenantId | null;
+  name: string;
+  scopes: readonly Scope[];
+  expiresAt?: Date;
+};
+
+/** A new key; nobody can read it again, only its digest is stored. */
+export function newApiKey(): string {
+  return `sk-syn-${randomHex(32)}`;
+}
+
+/** Stores `key`. Stored again, it stays what it was. @returns its public id. */
+export async function saveApiKey(
+  sql: Sql,
+  key: string,
+  { tenant, name, scopes, expiresAt }: NewKey,
+): Promise<string> {
+  const keyId = `key_${randomHex(8)}`;
+  const [row] = await sql<{ key_id: string }[]>`
+    insert into api_keys as k (key_hash, key_id, tenant_id, name, prefix, scopes, expires_at)
+    values (decode(${await digest(key)}, 'hex'), ${keyId}, ${tenant}, ${name}, ${key.slice(0, 12)},
+            string_to_array(${scopes.join(",")}, ','), ${expiresAt ?? null})
+    on conflict (key_hash) do update set name = k.name
+    returning key_id`;
+  return row?.key_id ?? keyId;
+}
+
+/** Who a key speaks for; null when it is unknown, revoked or expired. */
+export async function findPrincipal(sql: Sql, key: string): Promise<Principal | null> {
+  const [row] = await sql`
+    select key_id, tenant_id as tenant, array_to_json(scopes) as scopes from api_keys
+    where key_hash = decode(${await digest(key)}, 'hex')
+      and revoked_at is null and (expires_at is null or expires_at > now())`;
+  return row ? Principal.parse(row) : null;
+}
+
+/** Ends a key, for processes that remember it within 30 s. False when there is none that lives. */
+export async function revokeApiKey(sql: Sql, keyId: string): Promise<boolean> {
+  const rows =
+    await sql`update api_keys set revoked_at = now() where key_id = ${keyId} and revoked_at is null returning 1`;
+  return rows.length > 0;
+}
+
+async function digest(key: string): Promise<string> {
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key));
+  return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

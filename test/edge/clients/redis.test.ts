@@ -1,0 +1,35 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { expect, onTestFinished, test } from "vitest";
+import { readConfig } from "../../../edge/env.ts";
+import { EdgeQueue } from "../../../edge/clients/redis.ts";
+import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
+
+// Red when: every request waits for a Redis of which it is known that it hangs.
+test("a Redis that hangs is waited for once, and asked again after a while", async () => {
+  let asked = 0;
+  const front = createServer(() => void (asked += 1)).listen(0, "127.0.0.1");
+  await once(front, "listening");
+  onTestFinished(() => void (front.closeAllConnections(), front.close()));
+  const address = front.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const config = readConfig({
+    UPSTASH_REDIS_REST_URL: `http://127.0.0.1:${address.port}`,
+    UPSTASH_REDIS_REST_TOKEN: "token",
+    REDIS_URL: "redis://127.0.0.1",
+    STREAM_TOKEN_SECRET: "a-secret-for-stream-tokens",
+  });
+  const queue = new EdgeQueue(config);
+  const admit = async (): Promise<number> => {
+    const startedMs = performance.now();
+    const tenant = TenantId.parse("acme");
+    const answer = queue.admit([{ run: newRunId(Date.now()), tenant }], 10);
+    await expect(answer).rejects.toMatchObject({ code: "redis_away" });
+    return performance.now() - startedMs;
+  };
+  expect(await admit()).toBeGreaterThan(1_000);
+  const before = asked;
+  for (let i = 0; i < 20; i++) expect(await admit()).toBeLessThan(500);
+  expect(asked).toBe(before);
+  await expect.poll(async () => (await admit(), asked), { timeout: 8_000 }).toBeGreaterThan(before);
+}, 20_000);

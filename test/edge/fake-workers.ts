@@ -1,0 +1,156 @@
+/** Lives of runs as workers would write them: claimed, with results, parked, ended; through the real statements. */
+import { z } from "zod";
+import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
+import { Lane } from "../../shared/contracts/run.ts";
+import { claimRuns } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import { flush } from "../../shared/store/journal/flush.ts";
+import type { Committed, NewEntry } from "../../shared/store/journal/flush.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { beat } from "../../shared/store/workers/workers.ts";
+
+export class Life {
+  readonly #sql: Sql;
+  readonly run: RunId;
+  readonly owner: Incarnation;
+  claimed: ClaimedRun;
+  seq: number;
+
+  private constructor(sql: Sql, owner: Incarnation, claimed: ClaimedRun) {
+    this.#sql = sql;
+    this.run = claimed.run_id;
+    this.owner = owner;
+    this.claimed = claimed;
+    this.seq = claimed.event_seq;
+  }
+
+  /** Claims a run for a worker of its own that has just beaten. */
+  static async begin(sql: Sql, run: string): Promise<Life> {
+    const owner = newIncarnation("w");
+    await beat(sql, {
+      incarnation: owner,
+      worker_id: "w",
+      hostname: "host",
+      address: "http://host:9000",
+      status: "online",
+      lanes: Lane.options,
+      slots: 10,
+      active: 1,
+      loop_lag_ms: 0,
+      redis_ok: true,
+    });
+    const [claimed] = await claimRuns(sql, owner, [RunId.parse(run)]);
+    if (!claimed) throw new Error(`${run} was not claimed`);
+    return new Life(sql, owner, claimed);
+  }
+
+  async write(changes: Partial<NewEntry>): Promise<Committed | undefined> {
+    const events = changes.events ?? '{"type":"step_complete"}';
+    const [row] = await flush(this.#sql, [
+      {
+        run_id: this.run,
+        attempt: this.claimed.attempt,
+        owner: this.owner,
+        known_seq: this.seq,
+        kind: "step",
+        step_path: null,
+        visit: null,
+        output: null,
+        deadline_ms: 60_000,
+        current_step: null,
+        steps: 0,
+        usage: [],
+        status: null,
+        wake_ms: null,
+        signals: this.claimed.signals,
+        waits: [],
+        error: null,
+        dead_letter: null,
+        ...changes,
+        events,
+        events_n: events.split("\n").length,
+      },
+    ]);
+    if (row) this.seq = row.event_seq;
+    return row;
+  }
+
+  /** Commits the result of a step that set `key`. */
+  async step(step: string, key: string, value: string, next: string | null, visit = 1): Promise<void> {
+    const checkpoint: Checkpoint = {
+      step,
+      visit,
+      type: "print",
+      name: step,
+      set: { [key]: value },
+      next,
+      output_key: key,
+      started_at: new Date().toISOString(),
+      duration_ms: 5,
+      tries: 1,
+      tokens: 0,
+      cost_micro_usd: 0,
+      effects: [],
+    };
+    const output = JSON.stringify(checkpoint);
+    await this.write({ kind: "step", step_path: step, visit, output, steps: 1, current_step: next });
+  }
+
+  /** Gives the slot back for a retry in `ms`. */
+  async park(step: string, ms: number): Promise<void> {
+    const error = { code: "tool_unavailable", message: "the tool answered HTTP 503" };
+    const output = JSON.stringify({
+      step,
+      visit: 1,
+      reason: "retry",
+      tries: 2,
+      error,
+      first_failed_at: new Date().toISOString(),
+    });
+    await this.write({
+      kind: "park",
+      step_path: step,
+      output,
+      status: "queued",
+      wake_ms: ms,
+      current_step: step,
+    });
+  }
+
+  async end(status: "completed" | "failed" | "cancelled"): Promise<Committed | undefined> {
+    const error = status === "failed" ? { code: "boom", message: "it broke", step_id: "two" } : null;
+    const record = { status, checkpoint: null, response: "said", error };
+    return this.write({
+      kind: "end",
+      output: JSON.stringify(record),
+      events: '{"type":"orchestration_complete","final_state":{}}\n{"type":"done"}',
+      status,
+      error: error && JSON.stringify(error),
+      dead_letter: error && { ...error, stack: "Error: it broke\n  at two", tries: 3, first_failed_at: null },
+    });
+  }
+}
+
+/** A run that has done step one and failed in step two. */
+export async function failed(sql: Sql, run: string): Promise<Life> {
+  const life = await Life.begin(sql, run);
+  await life.step("one", "a", "1", "two");
+  await life.end("failed");
+  return life;
+}
+
+/** What a run's journal holds, in order. */
+export async function journalOf(sql: Sql, run: string) {
+  return sql<{ seq: number; kind: string; attempt: number; output: string | null; events: string }[]>`
+    select seq, kind, attempt, output, events from journal where run_id = ${run} order by seq`;
+}
+
+const Typed = z.object({ type: z.string() });
+
+/** The types of a run's events, in order. */
+export async function typesOf(sql: Sql, run: string): Promise<string[]> {
+  const lines = (await journalOf(sql, run)).flatMap((entry) => entry.events.split("\n"));
+  return lines.map((line) => Typed.parse(JSON.parse(line)).type);
+}

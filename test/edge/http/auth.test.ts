@@ -1,0 +1,146 @@
+import { z } from "zod";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { newApiKey, revokeApiKey } from "../../../shared/store/tenants/api-keys.ts";
+import { Scope } from "../../../shared/contracts/tenant.ts";
+import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+
+let app: TestApp;
+let routes: { method: string; path: string; scopes: string[] }[];
+beforeAll(async () => {
+  app = await startApp();
+  const document = await bodyOf(await app.call("GET", "/api/v2/openapi.json"));
+  routes = securedRoutes(document);
+});
+afterAll(() => app.stop());
+
+const Operation = z.looseObject({ security: z.array(z.record(z.string(), z.array(z.string()))).optional() });
+const Paths = z.record(z.string(), z.record(z.string(), Operation));
+
+function securedRoutes(document: Record<string, unknown>) {
+  const paths = Paths.parse(document.paths);
+  return Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).flatMap(([method, { security }]) => {
+      const scopes = security?.[0]?.key;
+      const concrete = path.replaceAll(/\{[^}]+\}/g, "orch_nowhere");
+      return scopes ? [{ method: method.toUpperCase(), path: concrete, scopes }] : [];
+    }),
+  );
+}
+
+/** The same request against every route that takes a key. */
+async function everywhere(key: string | null, headers: Record<string, string> = {}) {
+  const answers = [];
+  for (const { method, path } of routes) {
+    const body = method === "POST" || method === "PUT" ? {} : undefined;
+    const answer = await app.call(method, path, { key, headers, ...(body && { body }) });
+    answers.push({ route: `${method} ${path}`, answer });
+  }
+  return answers;
+}
+
+describe("every route that takes a key", () => {
+  test("is in the list", () => expect(routes.length).toBeGreaterThanOrEqual(24));
+
+  for (const [what, keyOf, headers] of [
+    ["no key", () => null, {}],
+    ["another scheme", () => null, { authorization: "Basic c2s6c2s=" }],
+    ["a key of the wrong shape", () => "sk-syn-1234", {}],
+    ["an unknown key", () => newApiKey(), {}],
+    ["an expired key", () => app.world.key(null, Scope.options, new Date(Date.now() - 1000)), {}],
+    [
+      "a revoked key",
+      async () => {
+        const key = await app.world.key(null);
+        const [row] = await app.world.sql<{ key_id: string }[]>`
+          select key_id from api_keys order by created_at desc limit 1`;
+        await revokeApiKey(app.world.sql, row?.key_id ?? "");
+        return key;
+      },
+      {},
+    ],
+  ] as const) {
+    test(`answers 401 to ${what}, and says how to authenticate`, async () => {
+      const key = await keyOf();
+      for (const { route, answer } of await everywhere(key, headers)) {
+        expect([route, answer.status, answer.headers.get("www-authenticate")]).toEqual([
+          route,
+          401,
+          "Bearer",
+        ]);
+        const problem = await bodyOf(answer);
+        expect(problem).toMatchObject({ status: 401, code: "unauthorized" });
+        if (key) expect(JSON.stringify(problem)).not.toContain(key);
+      }
+    });
+  }
+
+  test("answers 403 to a key without its scope", async () => {
+    for (const { method, path, scopes } of routes) {
+      const others = Scope.options.filter((scope) => !scopes.includes(scope));
+      const body = method === "POST" || method === "PUT" ? {} : undefined;
+      const answer = await app.call(method, path, {
+        key: await app.world.key(null, others),
+        ...(body && { body }),
+      });
+      expect([method, path, answer.status]).toEqual([method, path, 403]);
+    }
+  });
+
+  test("never answers 401 or 403 to the platform's key", async () => {
+    for (const { route, answer } of await everywhere(app.platformKey)) {
+      expect([route, [401, 403].includes(answer.status) || answer.status >= 500]).toEqual([route, false]);
+    }
+  });
+});
+
+describe("a tenant's key", () => {
+  test("gets 404 for another tenant's run, on every route of a run", async () => {
+    const run = await startRun(app, { key: await app.world.key("acme") });
+    const other = await app.world.key("globex");
+    for (const rest of ["status", "result", "stream", "events"]) {
+      expect([rest, (await app.call("GET", runPath(run, rest), { key: other })).status]).toEqual([rest, 404]);
+    }
+    expect((await app.call("POST", runPath(run, "stream-token"), { key: other })).status).toBe(404);
+    expect((await app.call("GET", `/api/v2/events/stream?runs=${run}`, { key: other })).status).toBe(404);
+  });
+
+  test("gets 403 when it names another tenant", async () => {
+    const key = await app.world.key("acme");
+    const answer = await app.call("POST", RUN, { key, body: { message: "hi", tenant_id: "globex" } });
+    expect(answer.status).toBe(403);
+    expect((await app.call("GET", "/api/v2/orchestrations?tenant_id=globex", { key })).status).toBe(403);
+    expect((await app.call("POST", RUN, { key, body: { message: "hi", tenant_id: "acme" } })).status).toBe(
+      202,
+    );
+  });
+
+  test("may not see or change tenants, whatever its scopes", async () => {
+    const key = await app.world.key("acme");
+    expect((await app.call("GET", "/scale/tenants", { key })).status).toBe(403);
+    expect((await app.call("POST", "/api/scale/tenants", { key, body: { tenant_id: "acme" } })).status).toBe(
+      403,
+    );
+  });
+
+  test("sees its own definitions and the shared ones, and not another tenant's", async () => {
+    const acme = await app.world.key("acme");
+    const globex = await app.world.key("globex");
+    const definition = { name: "Mine", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
+    const path = "/api/v2/orchestrations/orch_mine";
+    expect((await app.call("PUT", path, { key: acme, body: definition })).status).toBe(200);
+    expect((await app.call("GET", path, { key: acme })).status).toBe(200);
+    expect((await app.call("GET", path, { key: globex })).status).toBe(404);
+    expect((await app.call("DELETE", path, { key: globex })).status).toBe(404);
+    expect((await app.call("POST", `${path}/run`, { key: globex, body: {} })).status).toBe(404);
+    expect((await app.call("GET", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(200);
+    // A tenant's key may not change what all share.
+    expect((await app.call("DELETE", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(404);
+  });
+});
+
+test("a key that is revoked still works in an isolate that knows it, for 30 s at most", async () => {
+  const key = await app.world.key(null);
+  expect((await app.call("GET", "/api/v2/workers", { key })).status).toBe(200);
+  await app.world.sql`update api_keys set revoked_at = now() where prefix = ${key.slice(0, 12)}`;
+  expect((await app.call("GET", "/api/v2/workers", { key })).status).toBe(200);
+});

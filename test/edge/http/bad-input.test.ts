@@ -1,0 +1,185 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+/** The problem that a request gets. */
+async function problem(method: string, path: string, options: Parameters<TestApp["call"]>[2] = {}) {
+  const answer = await app.call(method, path, options);
+  expect(answer.headers.get("content-type")).toBe("application/problem+json");
+  const body = await bodyOf(answer);
+  expect(body).toMatchObject({
+    status: answer.status,
+    detail: expect.any(String),
+    request_id: expect.any(String),
+  });
+  expect(answer.headers.get("x-request-id")).toBe(body.request_id);
+  return body;
+}
+
+describe("a request that is not right", () => {
+  test.each([
+    ["malformed JSON", "{", 400, "malformed_json"],
+    ["an empty body", "", 400, "malformed_json"],
+    ["a body that is no object", "[]", 422, "invalid"],
+    ["a number for the message", { message: 7 }, 422, "invalid"],
+    ["a priority above 10", { priority: 11 }, 422, "invalid"],
+    ["a priority that is no integer", { priority: 1.5 }, 422, "invalid"],
+    ["a tenant with a space", { tenant_id: "a b" }, 422, "invalid"],
+    ["a session with a control character", { session_id: "a\u0000b" }, 422, "invalid"],
+    ["a webhook that is no URL", { webhook_url: "example.com/hook" }, 422, "invalid"],
+    ["a webhook by another protocol", { webhook_url: "ftp://example.com" }, 422, "invalid"],
+    ["a webhook with a password in it", { webhook_url: "https://a:b@example.com" }, 422, "invalid"],
+    ["a webhook of 2,049 characters", { webhook_url: `https://a.b/${"x".repeat(2_037)}` }, 422, "invalid"],
+    ["a webhook's secret without a webhook", { webhook_secret: "long enough" }, 422, "invalid"],
+    [
+      "a webhook's secret of 7 characters",
+      { webhook_url: "https://a.b", webhook_secret: "1234567" },
+      422,
+      "invalid",
+    ],
+    ["a delay, which is not built", { delay_seconds: 1 }, 422, "not_yet"],
+  ])("%s is answered %4$s", async (_what, body, status, code) => {
+    expect(await problem("POST", RUN, { body })).toMatchObject({ status, code });
+  });
+
+  test("names each wrong field", async () => {
+    const body = { message: 7, priority: 99 };
+    expect((await problem("POST", RUN, { body })).errors).toMatchObject([
+      { path: "message" },
+      { path: "priority" },
+    ]);
+  });
+
+  // Red when: a field that is missing, or a number that is too large, is called too deep, or is told of twice.
+  test("says what is wrong with a value", async () => {
+    const resume = runPath(await startRun(app), "resume");
+    expect(await problem("POST", resume, { body: { respons: {} } })).toMatchObject({
+      status: 422,
+      detail: "Not valid: response.",
+      errors: [{ path: "response", message: "is required" }],
+    });
+    expect((await problem("POST", resume, { body: { response: 5 } })).errors).toEqual([
+      { path: "response", message: "must be an object or text" },
+    ]);
+    const large = '{"metadata":{"a":{"b":[1e999]}},"state":{"n":-1e999}}';
+    expect((await problem("POST", RUN, { body: large })).errors).toEqual([
+      { path: "metadata.a", message: "must have no number beyond 1.8e308" },
+      { path: "state.n", message: "must have no number beyond 1.8e308" },
+    ]);
+    const deep = `{"metadata":{"a":${"[".repeat(70)}${"]".repeat(70)}}}`;
+    expect((await problem("POST", RUN, { body: deep })).errors).toEqual([
+      { path: "metadata.a", message: "must be at most 64 levels deep" },
+    ]);
+  });
+
+  // Red when: the empty name after a comma is looked up as if it were a run's.
+  test.each(["", "run_000000000000_1780499750067,", ",", "run_000000000000_1780499750067,,x"])(
+    "with an empty name in its list of runs (%s) is 422",
+    async (runs) => {
+      expect(await problem("GET", `/api/v2/events/stream?runs=${runs}`)).toMatchObject({
+        status: 422,
+        errors: [{ path: "runs", message: "must be ids of runs with commas between" }],
+      });
+    },
+  );
+
+  test("that is not JSON is 415", async () => {
+    const headers = { "content-type": "text/plain" };
+    expect(await problem("POST", RUN, { body: "{}", headers })).toMatchObject({ status: 415 });
+  });
+
+  test("of 2 MiB is 413, with and without a length", async () => {
+    const body = { message: "x".repeat(2 * 1024 * 1024) };
+    expect(await problem("POST", RUN, { body })).toMatchObject({ status: 413, code: "too_large" });
+    const chunked = { "transfer-encoding": "chunked" };
+    expect(await problem("POST", RUN, { body, headers: chunked })).toMatchObject({ status: 413 });
+  });
+
+  test("for what does not exist is 404, at once", async () => {
+    expect(await problem("POST", "/api/v2/orchestrations/nope/run", { body: {} })).toMatchObject({
+      status: 404,
+    });
+    expect(await problem("GET", "/api/v2/orchestrations/nope")).toMatchObject({ status: 404 });
+    expect(await problem("GET", runPath("run_000000000000_1780499750067", "status"))).toMatchObject({
+      status: 404,
+    });
+    expect(await problem("GET", runPath("x';drop table runs", "status"))).toMatchObject({ status: 404 });
+    expect(await problem("GET", "/nowhere")).toMatchObject({ status: 404, code: "not_found" });
+  });
+
+  // Red when: what the path takes is said in the sentence only, which no client reads (RFC 9110, 15.5.6).
+  test("with another method is 405, and `Allow` says what the path takes", async () => {
+    expect(await problem("DELETE", RUN)).toMatchObject({ status: 405, detail: "This path takes POST." });
+    const allowed = async (method: string, path: string) =>
+      (await app.call(method, path)).headers.get("allow");
+    expect(await allowed("DELETE", RUN)).toBe("POST");
+    expect(await allowed("POST", "/api/v2/orchestrations/orch_smoke")).toBe("GET, HEAD, PUT, DELETE");
+    expect(await allowed("GET", "/nowhere")).toBeNull();
+  });
+
+  test("with a malformed Last-Event-ID is 400", async () => {
+    const run = await startRun(app);
+    for (const id of ["x", "-1", "1780499750067", `${run.slice(-13)}-x`, "1780499750067-1"]) {
+      const headers = { "last-event-id": id };
+      expect(await problem("GET", runPath(run, "stream"), { headers })).toMatchObject({
+        status: 400,
+        code: "bad_event_id",
+      });
+    }
+    expect(await problem("GET", runPath(run, "events?start=x"))).toMatchObject({ status: 400 });
+    expect(await problem("GET", runPath(run, "events?limit=0"))).toMatchObject({ status: 422 });
+  });
+
+  test("for a result that is not there yet is 409", async () => {
+    const run = await startRun(app);
+    expect(await problem("GET", runPath(run, "result"))).toMatchObject({
+      status: 409,
+      code: "run_not_finished",
+    });
+  });
+
+  test.each([
+    [
+      "a cycle without a bound",
+      [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "a", max_iterations: 0 }],
+    ],
+    [
+      "a target that does not exist",
+      [{ id: "a", name: "A", type: "print", print_content: "x", next_step_id: "z" }],
+    ],
+    ["no steps", []],
+  ])("a definition with %s is 422 with the field", async (_what, steps) => {
+    const body = { name: "Bad", entry_step_id: "a", steps };
+    const answer = await problem("PUT", "/api/v2/orchestrations/orch_bad", { body });
+    expect(answer).toMatchObject({
+      status: 422,
+      errors: [{ path: expect.any(String), message: expect.any(String) }],
+    });
+  });
+
+  test("a definition under a reserved id or with another id in its body is 422", async () => {
+    const body = { name: "Bad", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
+    expect(await problem("PUT", "/api/v2/orchestrations/runs", { body })).toMatchObject({ status: 422 });
+    const other = { ...body, id: "orch_other" };
+    expect(await problem("PUT", "/api/v2/orchestrations/orch_one", { body: other })).toMatchObject({
+      status: 422,
+    });
+  });
+});
+
+test("unknown fields of a request are ignored", async () => {
+  expect((await app.call("POST", RUN, { body: { message: "hi", colour: "red" } })).status).toBe(202);
+});
+
+test("nobody's secret is in an error: a token that is wrong is not repeated", async () => {
+  const run = await startRun(app, {});
+  const token = `syn-st.${run}.1780499750.${"a".repeat(64)}`;
+  const answer = await app.call("GET", runPath(run, `stream?token=${token}`), { key: null });
+  expect(answer.status).toBe(401);
+  expect(await answer.text()).not.toContain("a".repeat(64));
+});

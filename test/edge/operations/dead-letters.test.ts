@@ -1,0 +1,155 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { Life, failed } from "../fake-workers.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+const DLQ = "/scale/dlq";
+const Letters = z.array(z.looseObject({ id: z.string(), run_id: z.string() }));
+const dead = async (tenant_id: string) => {
+  const { run, seq } = await failed(
+    app.world.sql,
+    await startRun(app, { body: { message: "hi", tenant_id } }),
+  );
+  return { run, id: `${run}.${seq}` };
+};
+const listed = async (query: string, key?: string) =>
+  Letters.parse(await (await app.call("GET", `${DLQ}?${query}`, key === undefined ? {} : { key })).json());
+
+test("a run that failed for good has one, with all that helps to mend it", async () => {
+  const { run, id } = await dead("one");
+  const [letter, ...others] = await listed("tenant_id=one");
+  expect(others).toEqual([]);
+  const known = {
+    id,
+    run_id: run,
+    tenant_id: "one",
+    orchestration_id: "orch_smoke",
+    code: "boom",
+    error_message: "it broke",
+    step_id: "two",
+    attempt_count: 3,
+    run_attempt: 1,
+    first_failed_at: expect.stringMatching(/Z$/),
+    last_failed_at: expect.stringMatching(/Z$/),
+  };
+  expect(letter).toEqual(known);
+  for (const prefix of ["/scale", "/api/scale"]) {
+    const detail = await bodyOf(await app.call("GET", `${prefix}/dlq/${id}`));
+    expect(detail).toEqual({
+      ...known,
+      stack: "Error: it broke\n  at two",
+      payload: { message: "hi", state: {} },
+      resolved_at: null,
+      how_to_retry: expect.stringContaining(`POST ${prefix}/dlq/${id}/retry`),
+    });
+  }
+});
+
+describe("the list", () => {
+  test("is newest first and goes page by page, without a gap and without a double", async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) ids.push((await dead("paged")).id);
+    const seen: string[] = [];
+    let url: string | undefined = `${DLQ}?tenant_id=paged&limit=2`;
+    while (url !== undefined) {
+      const page: Response = await app.call("GET", url);
+      seen.push(...Letters.parse(await page.json()).map((letter) => letter.id));
+      url = /<(.*)>; rel="next"/.exec(page.headers.get("link") ?? "")?.[1];
+    }
+    expect(seen).toEqual(ids.toReversed());
+  });
+
+  test("is filtered by tenant, orchestration and code", async () => {
+    const { id } = await dead("filtered");
+    await dead("filtered-not");
+    const ids = async (query: string) => (await listed(query)).map((letter) => letter.id);
+    expect(await ids("tenant_id=filtered")).toEqual([id]);
+    expect(await ids("tenant_id=filtered&orchestration_id=orch_smoke&code=boom")).toEqual([id]);
+    expect(await ids("tenant_id=filtered&code=other")).toEqual([]);
+    expect(await ids("tenant_id=filtered&orchestration_id=other")).toEqual([]);
+  });
+
+  test("takes no cursor of another list, and no limit beyond 200", async () => {
+    const answer = await app.call("GET", `${DLQ}?cursor=nonsense`);
+    expect([answer.status, (await bodyOf(answer)).code]).toEqual([400, "bad_cursor"]);
+    expect((await app.call("GET", `${DLQ}?limit=201`)).status).toBe(422);
+  });
+});
+
+describe("a retry", () => {
+  test("queues the run again and takes the letter off the list; a second one is 409", async () => {
+    const { run, id } = await dead("retried");
+    const answer = await app.call("POST", `${DLQ}/${id}/retry`);
+    expect([answer.status, await bodyOf(answer)]).toMatchObject([202, { run_id: run, status: "queued" }]);
+    expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({ status: "queued" });
+    expect(await listed("tenant_id=retried")).toEqual([]);
+    expect(await bodyOf(await app.call("GET", `${DLQ}/${id}`))).toMatchObject({
+      resolved_at: expect.stringMatching(/Z$/),
+    });
+    expect((await app.call("POST", `${DLQ}/${id}/retry`)).status).toBe(409);
+    // It fails again: one letter, a new one.
+    const life = await Life.begin(app.world.sql, run);
+    await life.end("failed");
+    expect((await listed("tenant_id=retried")).map((letter) => letter.id)).toEqual([`${run}.${life.seq}`]);
+  });
+
+  test("of many is by filter, or of all when that is said; each has its answer", async () => {
+    const runs = [await dead("bulk"), await dead("bulk")].map(({ run }) => run);
+    const post = (body: unknown) => app.call("POST", `${DLQ}/retry`, { body });
+    expect((await post({})).status).toBe(422);
+    expect(await bodyOf(await post({ tenant_id: "bulk", dry_run: true }))).toMatchObject({ matched: 2 });
+    const pages = await bodyOf(await post({ tenant_id: "bulk", limit: 1, code: "other" }));
+    expect(pages).toMatchObject({ matched: 0, results: [], next_cursor: null });
+    await app.settled();
+    const tenant = TenantId.parse("bulk");
+    await app.world.queue.finish(
+      runs.map((run) => ({ run, tenant })),
+      "",
+    );
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "bulk", max_queued_runs: 1 } });
+    const first = await bodyOf(await post({ tenant_id: "bulk", limit: 1 }));
+    expect(first).toMatchObject({ matched: 1, results: [{ run_id: runs[1], status: "queued" }] });
+    const second = await bodyOf(await post({ tenant_id: "bulk", cursor: first.next_cursor }));
+    expect(second).toMatchObject({
+      matched: 1,
+      results: [{ run_id: runs[0], code: "queue_full" }],
+      next_cursor: null,
+    });
+    expect((await listed("tenant_id=bulk")).map((letter) => letter.run_id)).toEqual([runs[0]]);
+    expect((await post({ all: true, dry_run: true })).status).toBe(200);
+  });
+});
+
+test("one that is put away is gone from the list, and its run can still be retried", async () => {
+  const { run, id } = await dead("away");
+  expect((await app.call("DELETE", `${DLQ}/${id}`)).status).toBe(204);
+  expect((await app.call("DELETE", `${DLQ}/${id}`)).status).toBe(404);
+  expect(await listed("tenant_id=away")).toEqual([]);
+  expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
+});
+
+test("another tenant's does not exist, and only an admin's key sees any", async () => {
+  const { id } = await dead("owner");
+  const stranger = await app.world.key("stranger");
+  expect(await listed("", stranger)).toEqual([]);
+  expect((await app.call("GET", `${DLQ}?tenant_id=owner`, { key: stranger })).status).toBe(403);
+  for (const [method, path] of [
+    ["GET", `${DLQ}/${id}`],
+    ["POST", `${DLQ}/${id}/retry`],
+    ["DELETE", `${DLQ}/${id}`],
+  ] as const) {
+    expect((await app.call(method, path, { key: stranger })).status).toBe(404);
+    expect((await app.call(method, path, { key: await app.world.key("owner", ["runs:write"]) })).status).toBe(
+      403,
+    );
+  }
+  expect((await app.call("GET", `${DLQ}/nonsense`)).status).toBe(404);
+  expect((await listed("", await app.world.key("owner"))).map((letter) => letter.id)).toEqual([id]);
+});

@@ -1,0 +1,174 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { keys } from "../../../shared/keys.ts";
+import { startRedis } from "../../services/services.ts";
+import { bodyOf, RUN, startApp, startRun, type TestApp } from "../app.ts";
+import { openQueue } from "../world.ts";
+
+/** Says no while the queue cannot be asked; what it does otherwise is another matter. */
+const STRICT = { ACCEPT_WHEN_REDIS_DOWN: "0" };
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp(STRICT);
+});
+afterAll(() => app.stop());
+
+const limit = (tenant_id: string, limits: Record<string, number>) =>
+  app.call("POST", "/scale/tenants", { body: { tenant_id, ...limits } });
+
+const post = (tenant_id: string, headers: Record<string, string> = {}) =>
+  app.call("POST", RUN, { body: { message: "hi", tenant_id }, headers });
+
+/** What 200 requests of 50 clients are answered. */
+async function flood(tenant: string) {
+  const answers: Response[] = [];
+  const client = async () => {
+    for (let i = 0; i < 4; i++) answers.push(await post(tenant));
+  };
+  await Promise.all(Array.from({ length: 50 }, client));
+  return answers;
+}
+
+describe("a tenant's limits", () => {
+  test("200 requests by 50 clients against max_queued_runs give exactly the limit, and 429 with Retry-After", async () => {
+    await limit("flood", { max_queued_runs: 37 });
+    const answers = await flood("flood");
+    const refused = answers.filter((answer) => answer.status === 429);
+    expect(answers.filter((answer) => answer.status === 202)).toHaveLength(37);
+    expect(refused).toHaveLength(163);
+    for (const answer of refused) {
+      expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
+      expect(await bodyOf(answer)).toMatchObject({ code: "queue_full" });
+    }
+    const [row] = await app.world.sql`select count(*)::int as n from runs where tenant_id = 'flood'`;
+    expect(row).toEqual({ n: 37 });
+  });
+
+  test("a flood of a new tenant, unknown to the queue, is held to the defaults", async () => {
+    const answers = await flood("never-seen");
+    expect(answers.every((answer) => answer.status === 202)).toBe(true);
+    const [row] = await app.world.sql`select count(*)::int as n from tenants where tenant_id = 'never-seen'`;
+    expect(row).toEqual({ n: 1 });
+  });
+
+  test("the rate holds, and Retry-After says when", async () => {
+    await limit("rated", { requests_per_second: 5 });
+    const answers = await Promise.all(Array.from({ length: 30 }, () => post("rated")));
+    const refused = answers.filter((answer) => answer.status === 429);
+    expect(refused.length).toBeGreaterThanOrEqual(20);
+    expect(refused.every((answer) => answer.headers.get("retry-after") === "1")).toBe(true);
+    expect(await bodyOf(refused[0] ?? new Response("{}"))).toMatchObject({ code: "rate_limited" });
+  });
+
+  test("a tenant with a limit of 0 starts nothing, and a raised limit acts at once", async () => {
+    await limit("off", { max_queued_runs: 0 });
+    expect((await post("off")).status).toBe(429);
+    await limit("off", { max_queued_runs: 1 });
+    expect((await post("off")).status).toBe(202);
+    expect((await post("off")).status).toBe(429);
+  });
+
+  test("a request that was accepted gets its answer again when the queue is full", async () => {
+    await limit("replayed", { max_queued_runs: 1 });
+    const key = { "idempotency-key": "once" };
+    const first = await post("replayed", key);
+    expect((await post("replayed")).status).toBe(429);
+    const again = await post("replayed", key);
+    expect([again.status, again.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
+    expect(await again.json()).toEqual(await first.json());
+  });
+
+  test("an orchestration that does not exist takes no place", async () => {
+    await limit("unplaced", { max_queued_runs: 1 });
+    const body = { tenant_id: "unplaced" };
+    expect((await app.call("POST", "/api/v2/orchestrations/nope/run", { body })).status).toBe(404);
+    await app.settled();
+    expect((await post("unplaced")).status).toBe(202);
+  });
+});
+
+test("a system that is full says so with 503, to every tenant", async () => {
+  const small = await startApp({ MAX_GLOBAL_QUEUE_DEPTH: "2" });
+  try {
+    for (const tenant_id of ["a", "b"]) await startRun(small, { body: { tenant_id } });
+    const answer = await small.call("POST", RUN, { body: { tenant_id: "c" } });
+    expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "10"]);
+    expect(await bodyOf(answer)).toMatchObject({ code: "capacity" });
+  } finally {
+    await small.stop();
+  }
+});
+
+test("without isolation the max_ checks are off", async () => {
+  const open = await startApp({ ENABLE_TENANT_ISOLATION: "0" });
+  try {
+    await open.call("POST", "/scale/tenants", { body: { tenant_id: "t", max_queued_runs: 1 } });
+    for (let i = 0; i < 3; i++) await startRun(open, { body: { tenant_id: "t" } });
+  } finally {
+    await open.stop();
+  }
+});
+
+describe("while a store is away", () => {
+  afterEach(() => openQueue(app.world.queue));
+
+  test("a cold queue is 503 rebuilding, and nothing is committed", async () => {
+    await app.settled();
+    await app.world.redis.del(`{${keys.ready(0)}}:index`);
+    const [before] = await app.world.sql`select count(*)::int as n from runs`;
+    const answer = await post("default");
+    expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "3"]);
+    expect(await bodyOf(answer)).toMatchObject({ code: "rebuilding" });
+    expect((await app.call("GET", "/api/v2/queue/stats")).status).toBe(503);
+    expect(await bodyOf(await app.call("GET", "/health"))).toMatchObject({ redis_connected: true });
+    const [after] = await app.world.sql`select count(*)::int as n from runs`;
+    expect(after).toEqual(before);
+  });
+
+  test("a Redis that is gone is 503 redis_away within 4 s; what is known to Postgres is still told", async () => {
+    const own = await startApp(STRICT);
+    try {
+      const run = await startRun(own);
+      await own.settled();
+      await own.world.service.stop();
+      const begun = performance.now();
+      const answer = await own.call("POST", RUN, { body: {} });
+      expect(performance.now() - begun).toBeLessThan(4_000);
+      expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "2"]);
+      expect(await bodyOf(answer)).toMatchObject({ code: "redis_away" });
+      expect((await own.call("GET", `/api/v2/orchestrations/runs/${run}/status`)).status).toBe(200);
+      expect(await bodyOf(await own.call("GET", "/health"))).toMatchObject({
+        status: "degraded",
+        redis_connected: false,
+      });
+      expect((await own.call("GET", "/readyz")).status).toBe(503);
+      const saved = await own.call("POST", "/scale/tenants", { body: { tenant_id: "saved-anyway" } });
+      expect(saved.status).toBe(201);
+    } finally {
+      await own.world.service.stop();
+      await own.stop();
+    }
+  });
+
+  test("an empty Redis that comes back is 503 until it is complete", async () => {
+    const own = await startApp(STRICT);
+    const { port } = own.world.service;
+    try {
+      await own.world.service.stop();
+      const back = await startRedis(port);
+      await expect
+        .poll(async () => (await own.call("POST", RUN, { body: {} })).status, { timeout: 10_000 })
+        .toBe(503);
+      await expect
+        .poll(async () => (await bodyOf(await own.call("POST", RUN, { body: {} }))).code, { timeout: 10_000 })
+        .toBe("rebuilding");
+      await expect.poll(() => own.world.redis.status, { timeout: 10_000 }).toBe("ready");
+      await openQueue(own.world.queue);
+      expect((await own.call("POST", RUN, { body: {} })).status).toBe(202);
+      await own.settled();
+      await back.stop();
+    } finally {
+      await own.stop();
+    }
+  });
+});

@@ -1,0 +1,384 @@
+import { z } from "zod";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { explain } from "../../../edge/runs/diagnostics.ts";
+import { newIncarnation } from "../../../shared/contracts/ids.ts";
+import { Lane } from "../../../shared/contracts/run.ts";
+import { keys } from "../../../shared/keys.ts";
+import type { WhyFacts } from "../../../shared/store/runs/diagnostics.ts";
+import { beat } from "../../../shared/store/workers/workers.ts";
+import { beatOf } from "../../shared/store/world.ts";
+import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { Life, failed } from "../fake-workers.ts";
+import { openQueue } from "../world.ts";
+
+const NOW = Date.parse("2026-06-04T09:15:30.000Z");
+const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
+
+/** A run that is ready, with room and workers for it. */
+const ready: WhyFacts = {
+  now_ms: NOW,
+  tenant_id: "acme",
+  status: "queued",
+  lane: "default",
+  attempt: 0,
+  owner: null,
+  cancel_requested: false,
+  error: null,
+  queued_at_ms: NOW - 30_000,
+  ended_at_ms: null,
+  wake_at_ms: NOW - 30_000,
+  deadline_at_ms: null,
+  beat_at_ms: null,
+  last_at_ms: null,
+  park: null,
+  wait_kind: null,
+  wait_step: null,
+  wait_opened_at_ms: null,
+  max_concurrent_runs: 5,
+  tenant_running: 0,
+  ahead: 0,
+  workers_online: 2,
+  workers_of_lane: 2,
+  slots: 20,
+  slots_taken: 3,
+};
+const running: WhyFacts = {
+  ...ready,
+  status: "running",
+  attempt: 1,
+  owner: "w-1#0a1b2c3d",
+  deadline_at_ms: NOW + 60_000,
+  beat_at_ms: NOW - 3_000,
+  last_at_ms: NOW - 8_000,
+};
+const park = JSON.stringify({
+  step: "search",
+  visit: 1,
+  reason: "retry",
+  tries: 2,
+  error: { code: "tool_unavailable", message: "the tool answered HTTP 503" },
+  first_failed_at: at(-60),
+});
+
+describe("a reason, with what would end it", () => {
+  const why = (facts: Partial<WhyFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
+
+  test("a run that is next", () => {
+    expect(why({})).toEqual({
+      state: "queued",
+      reason: "starting",
+      position: 1,
+      blocked_by: [],
+      since: at(-30),
+      next_wake_at: at(-30),
+      sentence: "The run is next, and a worker is about to take it.",
+    });
+  });
+
+  test("its tenant's limit, with the numbers", () => {
+    expect(why({ tenant_running: 5, ahead: 12 })).toMatchObject({
+      reason: "tenant_limit",
+      position: 13,
+      blocked_by: [
+        { kind: "tenant_limit", running: 5, limit: 5 },
+        { kind: "runs_ahead", count: 12 },
+      ],
+      sentence:
+        "Tenant acme has 5 runs running, which is its limit of 5; 12 of its runs are before this one. It starts when they have ended.",
+    });
+    expect(explain({ ...ready, tenant_running: 5 }, "up", false).reason).toBe("starting");
+  });
+
+  test("no live worker for its lane, and what would be one", () => {
+    const none = { lane: "bulk", workers_of_lane: 0, slots: 0, slots_taken: 0 } as const;
+    expect(why({ ...none, ahead: 2 })).toMatchObject({
+      reason: "no_worker",
+      blocked_by: [
+        { kind: "workers", lane: "bulk", online: 0, slots: 0, taken: 0 },
+        { kind: "runs_ahead", count: 2 },
+      ],
+      sentence:
+        "No live worker for lane bulk: the 2 that live serve others. Start one with bulk in its WORKER_LANES, or look at /api/v2/workers.",
+    });
+    expect(why({ ...none, workers_online: 0 }).sentence).toBe(
+      "No live worker for lane bulk, nor for any other: start one, or look at /api/v2/workers.",
+    );
+  });
+
+  test("a tenant that may run nothing, all slots taken, others before it", () => {
+    expect(why({ max_concurrent_runs: 0 }).reason).toBe("tenant_disabled");
+    expect(why({ slots_taken: 20 }).reason).toBe("workers_busy");
+    expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
+  });
+
+  test("a queue that is away or being rebuilt", () => {
+    expect(explain(ready, "away", true)).toMatchObject({
+      reason: "queue_away",
+      blocked_by: [{ kind: "queue", state: "away" }],
+    });
+    expect(explain(ready, "rebuilding", true).sentence).toContain("rebuilt");
+  });
+
+  test("a retry, with its time, and a delay", () => {
+    expect(why({ wake_at_ms: NOW + 40_000, attempt: 1, park, last_at_ms: NOW - 2_000 })).toEqual({
+      state: "queued",
+      reason: "retry_wait",
+      position: null,
+      blocked_by: [{ kind: "time", until: at(40) }],
+      since: at(-2),
+      next_wake_at: at(40),
+      sentence: `Step search failed (try 2, tool_unavailable: the tool answered HTTP 503) and is tried again at ${at(40)}.`,
+    });
+    expect(why({ wake_at_ms: NOW + 40_000 })).toMatchObject({ reason: "delayed", next_wake_at: at(40) });
+  });
+
+  test("a worker that lives, is silent, is stuck, is unknown, or is ending it", () => {
+    expect(why({}, running)).toMatchObject({
+      reason: "running",
+      next_wake_at: null,
+      position: null,
+      since: at(-8),
+    });
+    expect(why({ beat_at_ms: NOW - 13_000 }, running)).toMatchObject({
+      reason: "worker_silent",
+      blocked_by: [{ kind: "worker", worker_id: "w-1", last_heard_at: at(-13) }],
+      sentence: `Its worker w-1 is silent since ${at(-13)}; another takes the run over at about ${at(7)}.`,
+    });
+    expect(why({ beat_at_ms: null }, running).reason).toBe("worker_silent");
+    expect(why({ deadline_at_ms: NOW - 1 }, running).reason).toBe("worker_overdue");
+    expect(why({ cancel_requested: true }, running).reason).toBe("cancelling");
+  });
+
+  // Red when: a takeover is promised though nobody lives who could, or for a time that is over.
+  test("a silent worker and none that could take over, or one that is late to", () => {
+    const silent = { beat_at_ms: NOW - 90_000 };
+    const none = { workers_of_lane: 0, slots: 0, slots_taken: 0 };
+    expect(why({ ...silent, ...none, workers_online: 0 }, running)).toMatchObject({
+      reason: "no_worker",
+      since: at(-90),
+      blocked_by: [
+        { kind: "worker", worker_id: "w-1", last_heard_at: at(-90) },
+        { kind: "workers", lane: "default", online: 0, slots: 0, taken: 0 },
+      ],
+      sentence:
+        `Its worker w-1 is silent since ${at(-90)}. No live worker for lane default, nor for any other: start one, ` +
+        "or look at /api/v2/workers.",
+    });
+    expect(why({ beat_at_ms: null, ...none }, running)).toMatchObject({
+      reason: "no_worker",
+      sentence: expect.stringContaining(
+        "w-1 is not known any more. No live worker for lane default: the 2 that",
+      ),
+    });
+    expect(why(silent, running)).toMatchObject({
+      reason: "worker_silent",
+      sentence: `Its worker w-1 is silent since ${at(-90)}; another is about to take the run over.`,
+    });
+    expect(why({ deadline_at_ms: NOW - 10_000 }, running).sentence).toContain(
+      `taken back at about ${at(25)}.`,
+    );
+    expect(why({ deadline_at_ms: NOW - 90_000 }, running).sentence).toContain(
+      "it is about to be taken back.",
+    );
+    const late = why({ status: "paused", wait_kind: "timer", wake_at_ms: NOW - 1_000 });
+    expect(late.sentence).toBe("The run waits for its time; its wait is over, and a worker is to take it.");
+  });
+
+  test("an answer that is waited for, and an end", () => {
+    expect(why({ status: "paused", wait_kind: "human", wake_at_ms: NOW + 60_000 })).toMatchObject({
+      reason: "waiting",
+      blocked_by: [{ kind: "answer", of: "human" }],
+      next_wake_at: at(60),
+    });
+    const error = { code: "boom", message: "it broke", step_id: null };
+    const end = why({ status: "failed", error, wake_at_ms: null, ended_at_ms: NOW });
+    expect(end).toMatchObject({ reason: "ended", since: at(0), next_wake_at: null });
+    expect(end.sentence).toBe("The run has failed with boom: it broke.");
+  });
+});
+
+describe("GET …/why, on real stores", () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    app = await startApp();
+  });
+  afterAll(() => app.stop());
+  const why = async (run: string) => bodyOf(await app.call("GET", runPath(run, "why")));
+
+  test("follows a run from its queue to its end", async () => {
+    const { sql } = app.world;
+    const tenant_id = "watched";
+    await app.call("POST", "/scale/tenants", { body: { tenant_id, max_concurrent_runs: 1 } });
+    const [first, second, third] = [
+      await startRun(app, { body: { tenant_id } }),
+      await startRun(app, { body: { tenant_id } }),
+      await startRun(app, { body: { tenant_id, priority: 5 } }),
+    ];
+    await app.settled();
+    expect(await why(first)).toMatchObject({ reason: "no_worker", position: 2 });
+    const life = await Life.begin(sql, first);
+    expect(await why(first)).toMatchObject({ state: "running", reason: "running" });
+    // The third has a higher priority, so it comes before the second.
+    expect(await why(second)).toMatchObject({
+      reason: "tenant_limit",
+      position: 2,
+      blocked_by: [
+        { kind: "tenant_limit", running: 1, limit: 1 },
+        { kind: "runs_ahead", count: 1 },
+      ],
+    });
+    expect(await why(third)).toMatchObject({ reason: "tenant_limit", position: 1 });
+    await life.park("two", 90_000);
+    expect(await why(first)).toMatchObject({ state: "queued", reason: "retry_wait", position: null });
+    await sql`update workers set beat_at = now() - interval '13 seconds'`;
+    expect(await why(third)).toMatchObject({ reason: "no_worker" });
+    const other = await failed(sql, await startRun(app));
+    expect(await why(other.run)).toMatchObject({ state: "failed", reason: "ended" });
+  });
+
+  // Red when: workers of other lanes, silent ones or draining ones count as those that could take it.
+  test("sees that nobody serves a run's lane, until somebody does", async () => {
+    const { sql } = app.world;
+    await sql`delete from workers`;
+    const run = await startRun(app);
+    await app.settled();
+    await sql`update runs set lane = 'bulk' where run_id = ${run}`;
+    const says = async () => {
+      const { reason, sentence, blocked_by } = await why(run);
+      return { reason, sentence, blocked_by };
+    };
+    const here = beatOf(newIncarnation("w"));
+    const elsewhere = { ...beatOf(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
+    await beat(sql, elsewhere);
+    expect(await says()).toMatchObject({
+      reason: "no_worker",
+      sentence: expect.stringContaining("No live worker for lane bulk: the 1 that live"),
+      blocked_by: [{ kind: "workers", lane: "bulk", online: 0, slots: 0, taken: 0 }],
+    });
+    await beat(sql, { ...here, status: "draining" });
+    expect(await says()).toMatchObject({ reason: "no_worker" });
+    await beat(sql, here);
+    expect(await says()).toMatchObject({ reason: "starting" });
+    await sql`update workers set beat_at = now() - interval '13 seconds' where incarnation = ${here.incarnation}`;
+    expect(await says()).toMatchObject({ reason: "no_worker" });
+    await beat(sql, { ...here, active: here.slots });
+    expect(await says()).toMatchObject({
+      reason: "workers_busy",
+      sentence: expect.stringContaining("All 10 slots of the 1 live workers for lane bulk"),
+    });
+  });
+
+  test("sees a cold queue, a silent worker and a queue that is away", async () => {
+    const { sql, redis, queue, service } = app.world;
+    const life = await Life.begin(sql, await startRun(app));
+    const waiting = await startRun(app);
+    await app.settled();
+    await redis.del(`{${keys.ready(0)}}:index`);
+    expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "rebuilding" }] });
+    await openQueue(queue);
+    await sql`update workers set beat_at = now() - interval '20 seconds'`;
+    expect(await why(life.run)).toMatchObject({
+      reason: "no_worker",
+      blocked_by: [{ worker_id: "w" }, { kind: "workers", online: 0 }],
+    });
+    await beat(sql, beatOf(newIncarnation("w")));
+    expect(await why(life.run)).toMatchObject({ reason: "worker_silent", blocked_by: [{ worker_id: "w" }] });
+    await service.stop();
+    expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "away" }] });
+  });
+
+  test("is 404 for a run of another tenant, or none", async () => {
+    const { sql } = app.world;
+    const [row] = await sql<
+      { run_id: string }[]
+    >`select run_id from runs where tenant_id = 'watched' limit 1`;
+    const key = await app.world.key("stranger");
+    expect((await app.call("GET", runPath(row?.run_id ?? "", "why"), { key })).status).toBe(404);
+    expect((await app.call("GET", runPath("nonsense", "why"))).status).toBe(404);
+  });
+});
+
+test("/health counts what does not move, without a key", async () => {
+  const app = await startApp();
+  try {
+    const { sql } = app.world;
+    const stuck = async () =>
+      z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
+    expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 });
+    const [overdue, silent] = [
+      await Life.begin(sql, await startRun(app)),
+      await Life.begin(sql, await startRun(app)),
+    ];
+    const unclaimed = await startRun(app);
+    await sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${overdue.run}`;
+    await sql`update workers set beat_at = now() - interval '61 seconds' where incarnation = ${silent.owner}`;
+    await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${unclaimed}`;
+    expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1, no_worker: [], untold: 0 });
+    // Red when: a lane is looked for among all workers, or what is not due yet counts as well.
+    const [later, mail] = [await startRun(app), await startRun(app)];
+    await sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${later}`;
+    await sql`update runs set lane = 'mail' where run_id in (${mail}, ${later})`;
+    await sql`update workers set lanes = '{default,bulk}'`;
+    expect((await stuck()).no_worker).toEqual([{ lane: "mail", runs: 1 }]);
+    await sql`update workers set status = 'draining'`;
+    expect((await stuck()).no_worker).toEqual([
+      { lane: "default", runs: 1 },
+      { lane: "mail", runs: 1 },
+    ]);
+    // Red when: what was told counts, or what has been due for less than a minute.
+    await sql`
+      insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens, cost_micro_usd, next_at,
+        done_at, outcome)
+      select 'whd_' || seq, 'run_1', seq, 'acme', 'orch', 'run.failed', 'https://example.com/', 'failed', 0, 0, next_at, done_at,
+        case when done_at is not null then 'delivered' end
+      from (values (1, now() - interval '61 seconds', null), (2, now() - interval '50 seconds', null), (3, null, now()))
+        as v(seq, next_at, done_at)`;
+    expect((await stuck()).untold).toBe(1);
+  } finally {
+    await app.stop();
+  }
+});
+
+// Red when: `status` looks at the stores alone, a backlog counts as trouble, or `/readyz` looks at more than the stores.
+test("/health is degraded while something stands still that waits for an operator; /readyz is about the stores", async () => {
+  const app = await startApp();
+  try {
+    const { sql } = app.world;
+    const says = async (path: string) => {
+      const answer = await app.call("GET", path, { key: null });
+      return [answer.status, (await bodyOf(answer)).status];
+    };
+    const life = await Life.begin(sql, await startRun(app));
+    const waiting = await startRun(app);
+    await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${waiting}`;
+    expect(await says("/health")).toEqual([200, "ok"]);
+    const troubles = {
+      overdue: [
+        sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${life.run}`,
+        sql`update runs set deadline_at = now() + interval '1 hour' where run_id = ${life.run}`,
+      ],
+      owner_silent: [
+        sql`update runs set owner = 'w#00000000' where run_id = ${life.run}`,
+        sql`update runs set owner = ${life.owner} where run_id = ${life.run}`,
+      ],
+      no_worker: [sql`update workers set lanes = '{mail}'`, sql`update workers set lanes = '{default}'`],
+      untold: [
+        sql`
+          insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
+            cost_micro_usd, next_at)
+          values ('whd_1', 'run_1', 1, 'acme', 'orch', 'run.failed', 'https://example.com/', 'failed', 0, 0,
+            now() - interval '61 seconds')`,
+        sql`delete from webhook_deliveries`,
+      ],
+    };
+    for (const [what, [begin, end]] of Object.entries(troubles)) {
+      await begin;
+      expect([what, await says("/health")]).toEqual([what, [200, "degraded"]]);
+      expect([what, await says("/readyz")]).toEqual([what, [200, "ok"]]);
+      await end;
+      expect([what, await says("/health")]).toEqual([what, [200, "ok"]]);
+    }
+  } finally {
+    await app.stop();
+  }
+});

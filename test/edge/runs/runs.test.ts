@@ -1,0 +1,368 @@
+import { z } from "zod";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
+import { ALL_LANES } from "../../shared/queue/fixture.ts";
+import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { Scribe } from "../world.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+const claimAll = async () => {
+  await app.settled();
+  return (await app.world.queue.claim(0, "w#00000000", 15_000, 1000, ALL_LANES, [])).runs.map(
+    ({ run }) => run,
+  );
+};
+
+describe("POST …/run", () => {
+  test("answers 202 with relative addresses, and the run is committed and on the queue", async () => {
+    const answer = await app.call("POST", RUN, {
+      body: { message: "hi", priority: 3, metadata: { a: [1] }, state: { k: "v" } },
+    });
+    expect(answer.status).toBe(202);
+    const body = await bodyOf(answer);
+    const run = RunId.parse(body.run_id);
+    expect(body).toEqual({
+      run_id: run,
+      status: "queued",
+      stream_url: `/api/v2/orchestrations/runs/${run}/stream`,
+      status_url: `/api/v2/orchestrations/runs/${run}/status`,
+    });
+    const [row] = await app.world.sql`select * from runs where run_id = ${run}`;
+    expect(row).toMatchObject({
+      status: "queued",
+      priority: 3,
+      lane: "default",
+      definition_version: 1,
+      definition_tenant: "",
+    });
+    expect(JSON.parse(row?.input)).toEqual({ message: "hi", state: { k: "v" } });
+    expect(JSON.parse(row?.metadata)).toEqual({ a: [1] });
+    expect(await claimAll()).toContain(run);
+  });
+
+  test("names the tenant's own orchestration before the shared one", async () => {
+    const key = await app.world.key("own-definition");
+    const body = { name: "Own", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
+    await app.call("PUT", "/api/v2/orchestrations/orch_smoke", { key, body });
+    const run = await startRun(app, { key });
+    const [row] = await app.world.sql`select definition_tenant from runs where run_id = ${run}`;
+    expect(row).toEqual({ definition_tenant: "own-definition" });
+  });
+
+  test("uses the default tenant for a platform key that names none, and makes an unknown one", async () => {
+    const run = await startRun(app);
+    const named = await startRun(app, { body: { tenant_id: "brand-new" } });
+    expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({
+      tenant_id: "default",
+    });
+    expect(await bodyOf(await app.call("GET", runPath(named, "status")))).toMatchObject({
+      tenant_id: "brand-new",
+    });
+    const [row] = await app.world.sql`select * from tenants where tenant_id = 'brand-new'`;
+    expect(row).toMatchObject({
+      max_concurrent_runs: 100,
+      max_queued_runs: 1000,
+      requests_per_second: 1000,
+      weight: 1,
+    });
+  });
+
+  test("takes text that JSON must escape", async () => {
+    const run = await startRun(app, { body: { message: 'nul \u0000, lone \ud800, quote " and \n line' } });
+    const [row] = await app.world.sql<{ input: string }[]>`select input from runs where run_id = ${run}`;
+    expect(JSON.parse(row?.input ?? "").message).toBe('nul \u0000, lone \ud800, quote " and \n line');
+  });
+});
+
+describe("an Idempotency-Key", () => {
+  const post = (key: string, body: unknown = { message: "once" }) =>
+    app.call("POST", RUN, { body, headers: { "idempotency-key": key } });
+
+  test("gives the same answer for the same request, and 409 for another", async () => {
+    const first = await post("key-1");
+    const again = await post("key-1");
+    expect(again.status).toBe(202);
+    expect(again.headers.get("idempotent-replayed")).toBe("true");
+    expect(first.headers.get("idempotent-replayed")).toBe(null);
+    expect(await again.json()).toEqual(await first.json());
+    expect((await post("key-1", { message: "other" })).status).toBe(409);
+  });
+
+  test("lets in one of many at once", async () => {
+    const answers = await Promise.all(Array.from({ length: 20 }, () => post("key-2")));
+    const runs = await Promise.all(answers.map(async (answer) => (await bodyOf(answer)).run_id));
+    expect(new Set(runs).size).toBe(1);
+    expect(answers.filter((answer) => !answer.headers.has("idempotent-replayed"))).toHaveLength(1);
+  });
+
+  test("leaves no place reserved for a request that was answered before", async () => {
+    const tenant = TenantId.parse("key-tenant");
+    const body = { tenant_id: tenant };
+    for (let i = 0; i < 3; i++) await post("key-3", body);
+    await app.settled();
+    expect(await app.world.queue.tenantStats(tenant)).toMatchObject({ open: 1 });
+  });
+
+  test("is another tenant's own matter", async () => {
+    const mine = await bodyOf(await post("key-4", { tenant_id: "t-one" }));
+    const theirs = await bodyOf(await post("key-4", { tenant_id: "t-two" }));
+    expect(mine.run_id).not.toBe(theirs.run_id);
+  });
+});
+
+describe("a run", () => {
+  let run: string;
+  let scribe: Scribe;
+  beforeEach(async () => {
+    run = await startRun(app, { body: { message: "hi", correlation_id: "corr-1" } });
+    scribe = new Scribe(app.world, run);
+  });
+
+  test("tells its status before, while and after it runs", async () => {
+    const status = async () => bodyOf(await app.call("GET", runPath(run, "status")));
+    expect(await status()).toMatchObject({
+      run_id: run,
+      orchestration_id: "orch_smoke",
+      status: "queued",
+      current_step_id: null,
+      waiting_for_human: false,
+      worker_id: null,
+      total_cost_usd: 0,
+      total_tokens_used: 0,
+      started_at: null,
+      ended_at: null,
+      correlation_id: "corr-1",
+      triggered_by: "api",
+      attempt: 0,
+      error: null,
+      waiting: null,
+    });
+    await scribe.claim();
+    await app.world.sql`update runs set cost_micro_usd = 47000, tokens = 12400 where run_id = ${run}`;
+    const running = await status();
+    expect(running).toMatchObject({
+      status: "running",
+      worker_id: "scribe",
+      attempt: 1,
+      total_cost_usd: 0.047,
+      total_tokens_used: 12400,
+    });
+    expect(running.started_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    await scribe.end();
+    expect(await status()).toMatchObject({
+      status: "completed",
+      ended_at: expect.any(String),
+    });
+  });
+
+  test("tells its result when it has ended", async () => {
+    await scribe.claim();
+    await scribe.end();
+    expect(await bodyOf(await app.call("GET", runPath(run, "result")))).toMatchObject({
+      run_id: run,
+      status: "completed",
+      output: "ok",
+      final_state: { a: "1" },
+      steps: [],
+    });
+  });
+
+  test("lists its events page by page, with the ids of the stream", async () => {
+    await scribe.claim();
+    for (const text of ["a", "b", "c"]) await scribe.text(text);
+    await scribe.end();
+    const base = run.slice(-13);
+    const ids = async (query: string) => {
+      const body = await bodyOf(await app.call("GET", runPath(run, `events${query}`)));
+      return {
+        ids: z
+          .array(z.object({ id: z.string() }))
+          .parse(body.events)
+          .map(({ id }) => id),
+        next: z.string().nullable().parse(body.next_cursor),
+        count: body.count,
+      };
+    };
+    const all = [1, 2, 3, 4, 5].map((n) => `${base}-${n}`);
+    expect(await ids("")).toEqual({ ids: all, next: null, count: 5 });
+    expect(await ids("?start=-&end=%2B")).toMatchObject({ ids: all });
+    const page = await ids("?limit=2");
+    expect(page).toEqual({ ids: all.slice(0, 2), next: all[1], count: 2 });
+    expect(await ids(`?limit=2&cursor=${page.next}`)).toMatchObject({ ids: all.slice(2, 4) });
+    expect(await ids(`?start=${all[1]}&end=${all[3]}`)).toMatchObject({ ids: all.slice(1, 4), next: null });
+    // The middle of an entry of two events.
+    expect(await ids(`?start=${all[4]}`)).toMatchObject({ ids: all.slice(4) });
+  });
+});
+
+describe("definitions", () => {
+  const definition = { name: "D", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
+
+  test("keep every version, and show the newest", async () => {
+    const path = "/api/v2/orchestrations/orch_versions";
+    expect(await bodyOf(await app.call("PUT", path, { body: definition }))).toMatchObject({
+      version: 1,
+      tenant_id: null,
+    });
+    expect(await bodyOf(await app.call("PUT", path, { body: { ...definition, name: "D2" } }))).toMatchObject({
+      version: 2,
+    });
+    expect(await bodyOf(await app.call("GET", path))).toMatchObject({
+      id: "orch_versions",
+      name: "D2",
+      version: 2,
+    });
+    expect(await bodyOf(await app.call("GET", `${path}?version=1`))).toMatchObject({ name: "D", version: 1 });
+    expect((await app.call("GET", `${path}?version=3`)).status).toBe(404);
+  });
+
+  test("are listed page by page, and not any more when deleted", async () => {
+    const key = await app.world.key("lister");
+    for (const id of ["l_1", "l_2", "l_3"])
+      await app.call("PUT", `/api/v2/orchestrations/${id}`, { key, body: definition });
+    await app.call("DELETE", "/api/v2/orchestrations/l_2", { key });
+    const first = await app.call("GET", "/api/v2/orchestrations?limit=1", { key });
+    expect(await first.json()).toMatchObject([{ id: "l_1", name: "D", updated_at: expect.any(String) }]);
+    const next = /<(.*)>; rel="next"/.exec(first.headers.get("link") ?? "")?.[1] ?? "";
+    expect(await (await app.call("GET", next, { key })).json()).toMatchObject([{ id: "l_3" }]);
+    expect((await app.call("POST", "/api/v2/orchestrations/l_2/run", { key, body: {} })).status).toBe(404);
+  });
+
+  test("of agents and tools are saved, read, listed and deleted", async () => {
+    const agent = {
+      name: "Researcher",
+      type: "conversational",
+      system_prompt: "Be brief.",
+      tools: ["web_search"],
+    };
+    const tool = {
+      name: "web_search",
+      description: "Search",
+      tool_type: "http",
+      url: "https://example.com/{q}",
+    };
+    for (const [path, body] of [
+      ["agents/researcher", agent],
+      ["tools/web_search", tool],
+    ] as const) {
+      const put = await app.call("PUT", `/api/v2/${path}`, { body });
+      expect([path, put.status, await put.clone().text()]).toEqual([path, 200, expect.any(String)]);
+      expect(await bodyOf(await app.call("GET", `/api/v2/${path}`))).toMatchObject({
+        name: body.name,
+        version: 1,
+      });
+      expect(await (await app.call("GET", `/api/v2/${path.split("/")[0]}`)).json()).toMatchObject([
+        { name: body.name },
+      ]);
+      expect((await app.call("DELETE", `/api/v2/${path}`)).status).toBe(204);
+      expect((await app.call("GET", `/api/v2/${path}`)).status).toBe(404);
+    }
+  });
+});
+
+describe("operations", () => {
+  test("the queue is counted, for a tenant's key its own part", async () => {
+    await claimAll();
+    const key = await app.world.key("counted");
+    await startRun(app, { key });
+    await startRun(app);
+    await app.settled();
+    expect(await bodyOf(await app.call("GET", "/api/v2/queue/stats"))).toMatchObject({
+      queue_name: "synapse:orchestrations:default",
+      queued: 2,
+      active: expect.any(Number),
+    });
+    expect(await bodyOf(await app.call("GET", "/api/v2/queue/stats", { key }))).toMatchObject({
+      queued: 1,
+      active: 0,
+    });
+  });
+
+  test("workers are listed", async () => {
+    await app.world.sql`
+      insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active)
+      values ('w-1#00000000', 'w-1', 'host', 'http://host:9000', 'online', '{default,mail}', 10, 3)`;
+    expect(await (await app.call("GET", "/api/v2/workers")).json()).toMatchObject([
+      {
+        worker_id: "w-1",
+        incarnation: "w-1#00000000",
+        hostname: "host",
+        status: "online",
+        lanes: ["default", "mail"],
+        active_jobs: 3,
+        max_jobs: 10,
+        mcp_disabled: [],
+      },
+    ]);
+  });
+
+  // Red when: who is silent is online here and silent in `…/why`, or who is gone still has work.
+  test("a worker is listed as silent as soon as `…/why` takes it for that, and offline without a job", async () => {
+    const { sql } = app.world;
+    const heard = async (secondsAgo: number, status = "online") => {
+      await sql`update workers set beat_at = now() - ${secondsAgo} * interval '1 second', status = ${status}, active = 3`;
+      const list = await (await app.call("GET", "/api/v2/workers")).json();
+      const [worker] = z.array(z.looseObject({ status: z.string(), active_jobs: z.number() })).parse(list);
+      return [worker?.status, worker?.active_jobs];
+    };
+    expect(await heard(5)).toEqual(["online", 3]);
+    expect(await heard(13)).toEqual(["silent", 3]);
+    expect(await heard(5, "draining")).toEqual(["draining", 3]);
+    expect(await heard(13, "draining")).toEqual(["silent", 3]);
+    expect(await heard(91)).toEqual(["offline", 0]);
+    expect(await heard(5, "offline")).toEqual(["offline", 0]);
+    expect(await heard(13, "offline")).toEqual(["offline", 0]);
+  });
+
+  test("a tenant is made and changed, under both paths", async () => {
+    const made = await app.call("POST", "/scale/tenants", {
+      body: { tenant_id: "acme-corp", name: "ACME", max_queued_runs: 7 },
+    });
+    expect(made.status).toBe(201);
+    expect(await made.json()).toEqual({ status: "created", tenant_id: "acme-corp" });
+    await app.call("POST", "/api/scale/tenants", { body: { tenant_id: "acme-corp", weight: 5 } });
+    const listed = await app.call("GET", "/api/scale/tenants?limit=200");
+    const list = z.array(z.looseObject({ tenant_id: z.string() })).parse(await listed.json());
+    expect(list.find((tenant) => tenant.tenant_id === "acme-corp")).toMatchObject({
+      name: "ACME",
+      max_queued_runs: 7,
+      max_concurrent_runs: 100,
+      weight: 5,
+      version: 2,
+    });
+  });
+
+  test("health is that of the stores, where a worker lives that takes what is due", async () => {
+    await app.world.sql`update workers set beat_at = now(), status = 'online'`;
+    expect(await bodyOf(await app.call("GET", "/health", { key: null }))).toEqual({
+      status: "ok",
+      pg_connected: true,
+      redis_connected: true,
+      stuck: { overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 },
+    });
+    expect((await app.call("GET", "/readyz", { key: null })).status).toBe(200);
+    expect((await app.call("GET", "/livez", { key: null })).status).toBe(200);
+  });
+
+  test("the contract is published, with problems and schemas by name", async () => {
+    const document = await bodyOf(await app.call("GET", "/api/v2/openapi.json", { key: null }));
+    expect(document).toMatchObject({
+      openapi: "3.1.0",
+      components: { schemas: { Problem: {}, Run: {}, RunRequest: {} } },
+    });
+  });
+
+  test("a browser may ask beforehand", async () => {
+    const answer = await app.call("OPTIONS", RUN, {
+      key: null,
+      headers: { origin: "https://app.example", "access-control-request-method": "POST" },
+    });
+    expect(answer.status).toBe(204);
+    expect(answer.headers.get("access-control-allow-headers")).toContain("Last-Event-ID");
+  });
+});

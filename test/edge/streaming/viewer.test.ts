@@ -1,0 +1,213 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { newRunId } from "../../../shared/contracts/ids.ts";
+import { frames, type EntryLines } from "../../../shared/events/lines.ts";
+import type { LiveEntry } from "../../../shared/events/live.ts";
+import { Viewer, type Position, type Send } from "../../../edge/streaming/viewer.ts";
+
+const run = newRunId(1_780_499_750_067);
+
+/** What can happen, in any order. `commit`, `end`: n events; the rest moves what is in flight. */
+type Move =
+  | { do: "commit" | "end"; events: number }
+  | { do: "hear" | "lose" | "repeat" | "ask" | "answer" | "doubt" | "check" | "fail" };
+
+const moves = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({ do: fc.constant("commit" as const), events: fc.integer({ min: 1, max: 3 }) }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant("end" as const), events: fc.integer({ min: 1, max: 3 }) }),
+    },
+    {
+      weight: 12,
+      arbitrary: fc.record({
+        do: fc.constantFrom(
+          "hear" as const,
+          "hear",
+          "hear",
+          "lose",
+          "repeat",
+          "ask",
+          "ask",
+          "answer",
+          "answer",
+          "doubt",
+          "check",
+          "fail",
+        ),
+      }),
+    },
+  ),
+  { maxLength: 60 },
+);
+
+/** A run, its journal, its live stream and one viewer, moved step by step. */
+class World {
+  readonly viewer: Viewer;
+  readonly journal: EntryLines[] = [];
+  readonly inFlight: LiveEntry[] = [];
+  readonly sent: string[] = [];
+  heardAll: LiveEntry[] = [];
+  position: Position = { event_seq: 0, status: "running" };
+  /** A page that was read and has not reached the viewer. */
+  page: { entries: EntryLines[]; position: Position } | null = null;
+
+  constructor(after: number) {
+    this.viewer = new Viewer(run, after);
+  }
+
+  move(move: Move, lossy: boolean): void {
+    switch (move.do) {
+      case "commit":
+      case "end":
+        return this.commit(move.events, move.do === "end");
+      case "hear":
+        return this.hear();
+      case "lose":
+        if (lossy) this.inFlight.shift();
+        return;
+      case "repeat": {
+        const old = this.heardAll.at(-1);
+        if (old) this.take(this.viewer.hear(old));
+        return;
+      }
+      case "ask":
+        return this.ask();
+      case "answer":
+        return this.answer();
+      case "doubt":
+        return this.viewer.doubt();
+      case "check":
+        return this.viewer.check(this.position);
+      case "fail":
+        // A page that could not be read; only a check or the next entry can repair it.
+        if (lossy && this.page === null) this.viewer.failed();
+    }
+  }
+
+  commit(events: number, ends: boolean): void {
+    if (this.position.status !== "running") return;
+    const seq = this.position.event_seq + events;
+    const lines = Array.from(
+      { length: events },
+      (_, i) => `{"type":"x","n":${this.position.event_seq + i + 1}}`,
+    );
+    const entry = { seq, events_n: events, events: lines.join("\n") };
+    this.journal.push(entry);
+    this.inFlight.push({ ...entry, run, last: ends });
+    this.position = { event_seq: seq, status: ends ? "completed" : "running" };
+  }
+
+  hear(): void {
+    const entry = this.inFlight.shift();
+    if (!entry) return;
+    this.heardAll.push(entry);
+    this.take(this.viewer.hear(entry));
+  }
+
+  ask(): void {
+    if (this.page !== null || this.viewer.mode !== "reading") return;
+    this.viewer.asking();
+    const after = this.viewer.next - 1;
+    this.page = {
+      entries: this.journal.filter((entry) => entry.seq > after).slice(0, 2),
+      position: this.position,
+    };
+  }
+
+  answer(): void {
+    if (this.page === null) return;
+    const { entries, position } = this.page;
+    this.page = null;
+    if (entries.length === 0) this.viewer.caughtUp(position);
+    for (const send of this.viewer.read(entries)) this.take(send);
+  }
+
+  take(send: Send | null): void {
+    if (send) this.sent.push(frames(run, send.entry, send.from));
+  }
+
+  /** Everything that is on its way arrives. */
+  settle(): void {
+    for (
+      let i = 0;
+      i < 1000 && (this.inFlight.length > 0 || this.page !== null || this.viewer.mode === "reading");
+      i++
+    ) {
+      this.answer();
+      this.hear();
+      this.ask();
+    }
+  }
+
+  /** The bytes that the viewer must have got: those of the journal after `after`. */
+  expected(after: number): string {
+    return this.journal.map((entry) => (entry.seq > after ? frames(run, entry, after + 1) : "")).join("");
+  }
+}
+
+describe("a viewer", () => {
+  test("gets every event once, in order and byte for byte, whatever comes when", () => {
+    fc.assert(
+      fc.property(moves, fc.integer({ min: 0, max: 3 }), (history, after) => {
+        const world = new World(after);
+        for (let i = 0; i < after; i++) world.commit(1, false);
+        world.inFlight.length = 0;
+        for (const move of history) {
+          world.move(move, false);
+          expect(world.expected(after).startsWith(world.sent.join(""))).toBe(true);
+        }
+        world.settle();
+        expect(world.sent.join("")).toBe(world.expected(after));
+        expect(world.viewer.mode).toBe(world.position.status === "completed" ? "ended" : "live");
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  test("misses nothing for longer than until the next check when live entries are lost", () => {
+    fc.assert(
+      fc.property(moves, (history) => {
+        const world = new World(0);
+        for (const move of history) {
+          world.move(move, true);
+          expect(world.expected(0).startsWith(world.sent.join(""))).toBe(true);
+        }
+        world.settle();
+        world.viewer.check(world.position);
+        world.settle();
+        expect(world.sent.join("")).toBe(world.expected(0));
+        expect(world.viewer.mode).toBe(world.position.status === "completed" ? "ended" : "live");
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  test("is not ended by the done before a retry, when it reads it", () => {
+    const viewer = new Viewer(run, 0);
+    viewer.asking();
+    viewer.read([{ seq: 1, events_n: 1, events: '{"type":"done"}' }]);
+    viewer.asking();
+    viewer.caughtUp({ event_seq: 1, status: "queued" });
+    expect(viewer.mode).toBe("live");
+  });
+
+  test("reads on when something was heard while it asked for an empty page", () => {
+    const viewer = new Viewer(run, 0);
+    viewer.asking();
+    expect(viewer.hear({ run, seq: 1, events_n: 1, events: "{}", last: false })).toBe(null);
+    viewer.caughtUp({ event_seq: 0, status: "running" });
+    expect(viewer.mode).toBe("reading");
+  });
+
+  test("of a run that was deleted is sent away", () => {
+    const viewer = new Viewer(run, 0);
+    viewer.asking();
+    viewer.caughtUp(undefined);
+    expect(viewer.mode).toBe("ended");
+  });
+});

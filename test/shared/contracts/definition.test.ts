@@ -1,0 +1,254 @@
+import { describe, expect, test } from "vitest";
+import { parseAgent, parseOrchestration, parseTool } from "../../../shared/contracts/definition/index.ts";
+
+type Fields = { [key: string]: unknown };
+
+const print = (id: string, more: Fields = {}): Fields => ({ id, type: "print", print_content: "x", ...more });
+const document = (steps: Fields[], more: Fields = {}): Fields => ({
+  id: "orch",
+  name: "Test",
+  entry_step_id: steps[0]?.["id"],
+  steps,
+  ...more,
+});
+const evaluator = (id: string, route_map: Fields, more: Fields = {}): Fields => ({
+  id,
+  type: "evaluator",
+  route_map,
+  ...more,
+});
+
+/** The one flat record that the original writes for every step, whatever its type. */
+const flat = (id: string, type: string, more: Fields = {}): Fields => ({
+  id,
+  name: id,
+  type,
+  agent_id: null,
+  prompt_template: null,
+  model: "",
+  route_map: null,
+  route_descriptions: null,
+  evaluator_prompt: null,
+  parallel_branches: null,
+  merge_strategy: null,
+  loop_count: null,
+  loop_step_ids: null,
+  transform_code: null,
+  print_content: null,
+  if_condition: null,
+  if_true_step_id: null,
+  if_false_step_id: null,
+  switch_expression: null,
+  switch_cases: null,
+  switch_default_step_id: "",
+  human_prompt: null,
+  human_fields: null,
+  input_keys: [],
+  output_key: null,
+  forced_tool: null,
+  max_turns: 15,
+  timeout_seconds: null,
+  allowed_tools: null,
+  next_step_id: "",
+  max_iterations: 3,
+  position_x: 10.5,
+  ...more,
+});
+
+function errorsOf(json: unknown): { code: string; errors: { path: string; message: string }[] } {
+  const parsed = parseOrchestration(json);
+  return parsed.ok ? { code: "ok", errors: [] } : parsed;
+}
+
+describe("an orchestration", () => {
+  test("gets its defaults, and null and empty text mean the same as nothing", () => {
+    const parsed = parseOrchestration(
+      document([flat("a", "print", { print_content: "hi" })], { avatar: null }),
+    );
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+    expect(parsed.definition).toMatchObject({
+      max_total_turns: 100,
+      timeout_minutes: 30,
+      max_total_cost_usd: null,
+    });
+    expect(parsed.definition.steps[0]).toMatchObject({
+      next_step_id: null,
+      max_iterations: 3,
+      timeout_seconds: 300,
+      retry: { attempts: 3, base_seconds: 1, max_seconds: 60 },
+      input_keys: [],
+    });
+  });
+
+  test.each([
+    ["agent", { agent_id: "agent_1" }],
+    ["llm", {}],
+    ["tool", { forced_tool: "search" }],
+    ["evaluator", { route_map: { done: null } }],
+    ["transform", { transform_code: "result = 1" }],
+    ["extract_json", { input_keys: ["k"] }],
+    ["if_else", { if_condition: "state.x" }],
+    ["switch", { switch_expression: "state.x" }],
+    ["print", { print_content: "hi" }],
+    [
+      "human",
+      { human_prompt: "ok?", human_fields: [{ name: "a" }, { key: "b", type: "select", options: ["x"] }] },
+    ],
+    ["end", {}],
+  ])("takes the flat record of a step of type %s", (type, fields) => {
+    expect(errorsOf(document([flat("a", type, fields)])).errors).toEqual([]);
+  });
+
+  test.each([
+    ["parallel", { parallel_branches: [["b"]] }],
+    ["merge", { input_keys: ["k"] }],
+    ["loop", { loop_step_ids: ["b"] }],
+  ])("with a valid step of type %s is not yet possible, and says where", (type, fields) => {
+    const result = errorsOf(document([flat("a", type, { ...fields, next_step_id: "b" }), print("b")]));
+    expect(result).toMatchObject({ code: "not_yet", errors: [{ path: "steps[0].type" }] });
+  });
+
+  test("with a broken step of a later type is invalid, not only not yet possible", () => {
+    const steps = [flat("a", "parallel", { parallel_branches: [["gone"]] })];
+    expect(errorsOf(document(steps))).toMatchObject({
+      code: "invalid",
+      errors: [{ path: "steps[0].parallel_branches[0][0]" }],
+    });
+  });
+
+  test.each<[string, Fields, string]>([
+    ["no steps", document([], { entry_step_id: "a" }), "steps"],
+    ["a type that does not exist", document([{ id: "a", type: "magic" }]), "steps[0].type"],
+    ["no entry step", document([print("a")], { entry_step_id: "" }), "entry_step_id"],
+    ["an unknown entry step", document([print("a")], { entry_step_id: "b" }), "entry_step_id"],
+    ["two steps of one id", document([print("a", { next_step_id: "a" }), print("a")]), "steps[1].id"],
+    ["an unknown next step", document([print("a", { next_step_id: "b" })]), "steps[0].next_step_id"],
+    ["an unknown route", document([evaluator("a", { approved: "b" })]), "steps[0].route_map.approved"],
+    [
+      "an unknown case",
+      document([{ id: "a", type: "switch", switch_expression: "1", switch_cases: { one: "b" } }]),
+      "steps[0].switch_cases.one",
+    ],
+    [
+      "an unknown branch",
+      document([{ id: "a", type: "if_else", if_condition: "1", if_true_step_id: "b" }]),
+      "steps[0].if_true_step_id",
+    ],
+    ["a step that nothing leads to", document([print("a"), print("b")]), "steps[1]"],
+    ["a step after an end", document([{ id: "a", type: "end", next_step_id: "b" }, print("b")]), "steps[1]"],
+    ["an agent step without agent", document([{ id: "a", type: "agent" }]), "steps[0].agent_id"],
+    ["a tool step without tool", document([{ id: "a", type: "tool" }]), "steps[0].forced_tool"],
+    ["an evaluator without routes", document([evaluator("a", {})]), "steps[0].route_map"],
+    [
+      "a default that is no route",
+      document([evaluator("a", { x: null }, { default_route: "y" })]),
+      "steps[0].default_route",
+    ],
+    [
+      "a transform without code",
+      document([{ id: "a", type: "transform", transform_code: " " }]),
+      "steps[0].transform_code",
+    ],
+    ["extract_json without a key", document([{ id: "a", type: "extract_json" }]), "steps[0].input_keys"],
+    ["a reserved output key", document([print("a", { output_key: "user_input" })]), "steps[0].output_key"],
+    ["an output key of the engine", document([print("a", { output_key: "_x" })]), "steps[0].output_key"],
+    [
+      "a template that reads nothing",
+      document([print("a", { print_content: "{state.gone}" })]),
+      "steps[0].print_content",
+    ],
+    ["too many steps", document(Array.from({ length: 201 }, (_, i) => print(`s${i}`))), "steps"],
+    [
+      "a prompt that is too long",
+      document([print("a", { print_content: "x".repeat(65_537) })]),
+      "steps[0].print_content",
+    ],
+    [
+      "a retry that shrinks",
+      document([print("a", { retry: { base_seconds: 9, max_seconds: 1 } })]),
+      "steps[0].retry",
+    ],
+    ["a wrong number", document([print("a", { timeout_seconds: "soon" })]), "steps[0].timeout_seconds"],
+  ])("with %s is refused, with the path to it", (_, json, path) => {
+    const result = errorsOf(json);
+    expect(result.code).toBe("invalid");
+    expect(result.errors.map((error) => error.path)).toContain(path);
+  });
+
+  test("that is not even an object is refused without a throw", () => {
+    for (const json of [null, 3, "x", [], undefined]) expect(errorsOf(json).code).toBe("invalid");
+  });
+
+  test("may read in templates what schema, outputs, inputs and routing provide, and other braces are text", () => {
+    const content =
+      "{input} {state.user_input} {state.s.deep.er} {state.out} {state.given} {state._routing_decision_e} {json: 1} {state.}";
+    const steps = [
+      evaluator("e", { go: "p" }, { output_key: "out", input_keys: ["given"] }),
+      print("p", { print_content: content }),
+    ];
+    expect(errorsOf(document(steps, { state_schema: { s: { type: "dict" } } })).errors).toEqual([]);
+  });
+});
+
+describe("a cycle", () => {
+  const cycle = (a: Fields, b: Fields): Fields =>
+    document([print("a", { next_step_id: "b", ...a }), print("b", { next_step_id: "a", ...b })]);
+
+  test("is bounded by the default limit, or by one step's alone when passing that step by leads out of it", () => {
+    expect(errorsOf(cycle({}, {})).errors).toEqual([]);
+    const steps = [
+      print("a", { next_step_id: "e", max_iterations: 0 }),
+      evaluator("e", { again: "a", done: null }, { max_iterations: 2 }),
+    ];
+    expect(errorsOf(document(steps)).errors).toEqual([]);
+  });
+
+  test("without any limit is refused at each of its steps", () => {
+    const result = errorsOf(cycle({ max_iterations: 0 }, { max_iterations: 0 }));
+    expect(result.errors.map((error) => error.path)).toEqual([
+      "steps[0].max_iterations",
+      "steps[1].max_iterations",
+    ]);
+  });
+
+  test("is refused when the only step with a limit is passed by back into it", () => {
+    const result = errorsOf(cycle({ max_iterations: 0 }, { max_iterations: 3 }));
+    expect(result.errors.map((error) => error.path)).toEqual(["steps[0].max_iterations"]);
+  });
+});
+
+describe("agents and tools", () => {
+  test("an agent gets its defaults", () => {
+    const parsed = parseAgent({ id: "a", name: "A", model: "", extra: 1 });
+    expect(parsed).toMatchObject({
+      ok: true,
+      definition: { type: "conversational", tools: [], model: null },
+    });
+  });
+
+  test.each([
+    [{ id: "a", name: "A", type: "orchestrator" }, "type"],
+    [{ id: "a", name: "A", type: "delegate" }, "type"],
+    [{ id: "a", name: "A", tools: ["x", "all"] }, "tools[1]"],
+  ])("an agent that needs what is not built is not yet possible: %j", (json, path) => {
+    expect(parseAgent(json)).toMatchObject({ ok: false, code: "not_yet", errors: [{ path }] });
+  });
+
+  test("an HTTP tool gets its defaults, a Python tool is not yet possible", () => {
+    expect(parseTool({ name: "t", tool_type: "http", url: "https://example.com/x" })).toMatchObject({
+      ok: true,
+      definition: { method: "GET", headers: {} },
+    });
+    expect(parseTool({ name: "t", tool_type: "python", code: "x" })).toMatchObject({
+      ok: false,
+      code: "not_yet",
+    });
+  });
+
+  test.each(["ftp://x/", "https://{host}/", "https://user@host/", "nonsense"])(
+    "a tool may not call %s",
+    (url) => {
+      expect(parseTool({ name: "t", tool_type: "http", url })).toMatchObject({ ok: false, code: "invalid" });
+    },
+  );
+});

@@ -1,0 +1,74 @@
+import { describe, expect, test } from "vitest";
+import { RunId } from "../../../shared/contracts/ids.ts";
+import { eventId, frames, readPosition, writeLine } from "../../../shared/events/lines.ts";
+import { readLive, xaddArgs } from "../../../shared/events/live.ts";
+
+const run = RunId.parse("run_2483e1773407_1780499750067");
+const line = (text: string) => writeLine({ type: "llm_delta", orch_step_id: "a", text }, new Date(0), "c");
+const entry = { seq: 5, events_n: 3, events: [line("x"), line("y"), line("z")].join("\n") };
+
+describe("an event", () => {
+  test("is one line, whatever text it holds", () => {
+    for (const text of ["a\nb\r\nc", "\u0000", "\u2028", "\ud800", 'q"\\']) {
+      const written = line(text);
+      expect(written).not.toMatch(/[\n\r]/);
+      expect(JSON.parse(written)).toEqual({
+        type: "llm_delta",
+        orch_step_id: "a",
+        text,
+        ts: "1970-01-01T00:00:00.000Z",
+        correlation_id: "c",
+      });
+    }
+  });
+
+  test("has the id of its run and its number", () => {
+    expect(eventId(run, 7)).toBe("1780499750067-7");
+  });
+});
+
+describe("the frames of an entry", () => {
+  test("carry the numbers up to its own, and are the same for everybody", () => {
+    const text = frames(run, entry);
+    expect(text.match(/^id: .*$/gm)).toEqual([3, 4, 5].map((seq) => `id: 1780499750067-${seq}`));
+    expect(text.startsWith(`id: 1780499750067-3\ndata: {"run_id":"${run}","seq":3,"type":"llm_delta",`)).toBe(
+      true,
+    );
+    expect(text.endsWith("}\n\n")).toBe(true);
+    for (const data of text.match(/^data: .*$/gm) ?? [])
+      expect(() => JSON.parse(data.slice(6))).not.toThrow();
+  });
+
+  // Red when: a viewer gets again what it has, or misses what it has not.
+  test("begin at the number that is asked for", () => {
+    expect(frames(run, entry, 5)).toBe(frames(run, entry).split("\n\n")[2] + "\n\n");
+    expect(frames(run, entry, 3)).toBe(frames(run, entry));
+    expect(frames(run, entry, 6)).toBe("");
+  });
+});
+
+test.each([
+  [undefined, 0],
+  ["", 0],
+  ["0", 0],
+  ["0-0", 0],
+  ["1780499750067-0", 0],
+  ["1780499750067-12", 12],
+  ["1780499750068-12", null],
+  ["1780499750067", null],
+  ["1780499750067--1", null],
+  ["1780499750067-1.5", null],
+  ["1780499750067-1 ", null],
+  ["1780499750067-9999999999", null],
+  ["x", null],
+])("the position %s of a viewer is %s", (id, position) => {
+  expect(readPosition(run, id)).toBe(position);
+});
+
+test("a live entry is read as it was written, and what is not one is none", () => {
+  const live = { ...entry, run, last: true };
+  const [, , , , , ...fields] = xaddArgs("{e0}:live", live);
+  expect(readLive(fields)).toEqual(live);
+  expect(readLive([])).toBeNull();
+  expect(readLive(["r", "nobody", "s", "1", "n", "1", "e", "{}", "l", "0"])).toBeNull();
+});

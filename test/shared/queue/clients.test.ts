@@ -1,0 +1,64 @@
+import { Redis as RestRedis } from "@upstash/redis";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Queue } from "../../../shared/queue/queue.ts";
+import type { RedisCommands } from "../../../shared/queue/script.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis.ts";
+import { startRestFront, type RunningFront } from "../../../worker-node/redis-rest/start.ts";
+import { scriptCommands } from "../../../worker-node/clients/redis.ts";
+import { checkContract } from "./contract.ts";
+import { runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
+import { rebuild } from "./open-index.ts";
+
+let t: TestQueue;
+let front: RunningFront;
+beforeAll(async () => {
+  t = await TestQueue.start();
+  const config = { target: parseRedisUrl({ REDIS_URL: t.url }), token: "token", host: "127.0.0.1", port: 0 };
+  front = await startRestFront(config, () => {});
+});
+afterAll(async () => {
+  await front.stop();
+  await t.stop();
+});
+
+const overTcp = (): RedisCommands => scriptCommands(t.redis);
+
+const overHttp = (): RedisCommands => {
+  const url = `http://127.0.0.1:${front.port}`;
+  const redis = new RestRedis({
+    url,
+    token: "token",
+    automaticDeserialization: false,
+    enableTelemetry: false,
+  });
+  return {
+    evalsha: (sha, keys, args) => redis.evalsha(sha, keys, args),
+    eval: (script, keys, args) => redis.eval(script, keys, args),
+  };
+};
+
+test.each([
+  ["TCP, as workers do", overTcp],
+  ["the REST protocol, as the edge does", overHttp],
+])("every verb answers the same over %s, at Redis's own time", async (_, client) => {
+  for (const shards of [1, 4]) {
+    await t.redis.flushall();
+    // Unknown scripts are sent whole, by either client.
+    await t.redis.script("FLUSH");
+    await checkContract(new Queue(client(), shards));
+  }
+});
+
+test("the time of leases is that of Redis", async () => {
+  await t.redis.flushall();
+  const queue = new Queue(overTcp(), 1);
+  await rebuild(queue, 0);
+  await queue.hold(
+    [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
+    "w1",
+    "w1",
+    5000,
+  );
+  const lapse = Number(await t.redis.zscore(t.key("leases"), runOf(1)));
+  expect(Math.abs(lapse - Date.now() - 5000)).toBeLessThan(1000);
+});

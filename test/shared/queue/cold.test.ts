@@ -1,0 +1,255 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Lane } from "../../../shared/contracts/run.ts";
+import { ColdError, Queue } from "../../../shared/queue/queue.ts";
+import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
+import { openIndex, rebuild, SETTLE_MS } from "./open-index.ts";
+import { timed } from "./timed.ts";
+
+let t: TestQueue;
+beforeAll(async () => {
+  t = await TestQueue.start();
+});
+afterAll(() => t.stop());
+
+/** All verbs that say no on a cold shard. */
+const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
+  enqueue: (queue) => queue.enqueue([job(90, "acme")]),
+  claim: (queue) => queue.claim(0, "w1", LEASE_MS, 1, ALL_LANES, []),
+  renew: (queue) => queue.renew(0, "w1", LEASE_MS, [runOf(1)]),
+  release: (queue) => queue.release([job(1, "acme")], "w1"),
+  finish: (queue) => queue.finish([job(1, "acme")], "w1"),
+  hold: (queue) => queue.hold([job(1, "acme")], "w1", "w1", LEASE_MS),
+  stats: (queue) => queue.stats(0),
+  doubt: (queue) => queue.doubt(0),
+  readIndex: (queue) => queue.readIndex(0),
+  advanceWalk: (queue) => queue.advanceWalk(0, { epoch: "", walked: "" }, "", 1),
+  advanceLimits: (queue) => queue.advanceLimits(0, "", 1),
+};
+
+/** One job in every state and lane, so that every key exists. */
+async function fill(): Promise<void> {
+  await t.begin(limits("acme"));
+  await t.queue.enqueue([job(1, "acme")]);
+  await t.claim("w1", 1);
+  await t.queue.enqueue(Lane.options.map((lane, i) => job(10 + i, "acme", { lane })));
+  await t.queue.enqueue([
+    job(2, "acme", { delayMs: 99_000 }),
+    job(3, "acme", { delayMs: 99_000, status: "paused" }),
+  ]);
+  await t.queue.admit([{ run: runOf(4), tenant: tenant("acme") }], 100);
+}
+
+describe("a shard without an index", () => {
+  beforeEach(() => t.begin(limits("acme")));
+
+  test.each(Object.entries(verbs))("answers cold to %s", async (_, verb) => {
+    await t.redis.del(t.key("index"));
+    await expect(verb(t.queue)).rejects.toThrow(ColdError);
+  });
+
+  test("gets one that begins at minus infinity, and once", async () => {
+    await t.redis.flushall();
+    const first = (await t.queue.reset(0)) ?? "";
+    await t.queue.beginIndex(0, first);
+    const nothing = { uptoMs: -Infinity, full: false, limitsUptoMs: -Infinity };
+    const begun = await t.queue.readIndex(0);
+    expect(begun).toMatchObject(nothing);
+    await openIndex(t.queue, 0, 1_800_000_000_123);
+    await t.queue.advanceLimits(0, begun.epoch, 17);
+    await t.queue.beginIndex(0, first);
+    await t.queue.advanceWalk(0, { ...begun, walked: "second" }, "second", 1_700_000_000_000);
+    await t.queue.advanceLimits(0, begun.epoch, 16);
+    const { epoch } = begun;
+    expect(await t.queue.readIndex(0)).toEqual({
+      epoch,
+      walked: "second",
+      uptoMs: 1_800_000_000_123,
+      full: true,
+      limitsUptoMs: 17,
+    });
+  });
+
+  // Red when: index.lua does not compare `epoch`, or `walked`.
+  test("believes nobody who walked for another index, or who does not know how far the walk has come", async () => {
+    await t.redis.flushall();
+    await rebuild(t.queue, 0);
+    const old = await t.queue.readIndex(0);
+    await t.redis.flushall();
+    t.clock.nowMs += 1;
+    await rebuild(t.queue, 0);
+    const known = await t.queue.readIndex(0);
+    expect(known.epoch).not.toBe(old.epoch);
+    expect(await t.queue.advanceWalk(0, old, "", 50_000)).toBe(false);
+    await t.queue.advanceLimits(0, old.epoch, 50_000);
+    expect(await t.queue.advanceWalk(0, known, "page 1")).toBe(true);
+    expect(await t.queue.advanceWalk(0, known, "", 50_000)).toBe(false);
+    expect(await t.queue.readIndex(0)).toEqual({ ...known, walked: "page 1" });
+    expect(await t.queue.advanceWalk(0, { ...known, walked: "page 1" }, "", 50_000)).toBe(true);
+    expect(await t.queue.readIndex(0)).toEqual({ ...known, uptoMs: 50_000 });
+  });
+
+  // Red when: SETTLE_MS is 0: who was let in without this index may not be committed yet when the first walk is through.
+  test("is full when a walk has come far enough beyond the first", async () => {
+    await t.redis.flushall();
+    await rebuild(t.queue, 0);
+    const known = await t.queue.readIndex(0);
+    const fullAfter = async (uptoMs: number) => {
+      await t.queue.advanceWalk(0, known, "", uptoMs);
+      return (await t.queue.readIndex(0)).full;
+    };
+    expect(await fullAfter(1_000_000)).toBe(false);
+    expect(await fullAfter(1_000_000 + SETTLE_MS - 1)).toBe(false);
+    expect(await fullAfter(1_000_000 + SETTLE_MS)).toBe(true);
+  });
+
+  test("has nothing left after a reset but whose rebuild it is", async () => {
+    await fill();
+    await t.redis.del(t.key("index"));
+    const epoch = await t.queue.reset(0);
+    expect(await t.redis.keys("*")).toEqual([t.key("index")]);
+    expect(await t.redis.hgetall(t.key("index"))).toEqual({ epoch });
+  });
+});
+
+describe("of two who rebuild a shard at once", () => {
+  /** The tenant's only slot is taken by run 1, as Postgres says. */
+  const single = limits("acme", { maxConcurrentRuns: 1 });
+  const holdRunning = (epoch: string) => t.queue.hold([job(1, "acme")], "w1", "w1", LEASE_MS, epoch);
+  const reset = async (): Promise<string> => {
+    t.clock.nowMs += 1;
+    return (await t.queue.reset(0)) ?? "known";
+  };
+  beforeEach(() => t.redis.flushall());
+
+  // Red when: reset.lua does not look whether the shard is known.
+  test("one who is through loses nothing to the reset of the other that comes late", async () => {
+    await rebuild(t.queue, 0, () => t.queue.pushLimits([single]));
+    await t.queue.enqueue([job(2, "acme")]);
+    const known = await t.queue.readIndex(0);
+    expect(await reset()).toBe("known");
+    expect(await t.queue.readIndex(0)).toEqual(known);
+    expect(await t.claim("w1", 5)).toEqual([2]);
+  });
+
+  // Red when: `begin` asks nobody whose rebuild it is: run 2 is claimed beside run 1, beyond the tenant's limit.
+  test("one who was reset by the other does not open it to claims; the other does, with what runs", async () => {
+    const first = await reset();
+    await t.queue.pushLimits([single]);
+    await holdRunning(first);
+    const second = await reset();
+    await expect(t.queue.beginIndex(0, first)).rejects.toThrow(ColdError);
+    await expect(t.queue.enqueue([job(2, "acme")])).rejects.toThrow(ColdError);
+    await t.queue.pushLimits([single]);
+    await holdRunning(second);
+    await t.queue.beginIndex(0, second);
+    await t.queue.beginIndex(0, first);
+    await t.queue.enqueue([job(2, "acme")]);
+    expect(await t.claim("w2", 5)).toEqual([]);
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 1, open: 1 });
+  });
+
+  // Red when: hold.lua asks nobody whose rebuild it is: it is leased to w1, which has it no more, and w2 loses it.
+  test.each(["before", "after"])(
+    "one who was reset by the other holds nothing, %s the other is through",
+    async (when) => {
+      const first = await reset();
+      const second = await reset();
+      const isThrough = () => t.queue.beginIndex(0, second);
+      if (when === "after") await isThrough();
+      await expect(holdRunning(first)).rejects.toThrow(ColdError);
+      await t.queue.hold([job(1, "acme")], "w2", "w2", LEASE_MS, second);
+      if (when === "before") await isThrough();
+      expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    },
+  );
+
+  // Red when: the caller names the rebuild, and a reset that arrives again takes what was held since.
+  test("one whose reset arrives again has to begin anew", async () => {
+    const answered = await reset();
+    await holdRunning(answered);
+    const again = await reset();
+    expect(again).not.toBe(answered);
+    await expect(t.queue.beginIndex(0, answered)).rejects.toThrow(ColdError);
+  });
+
+  // Red when: who rebuilds is noted anywhere but in what is lost with the rest.
+  test("one during whose rebuild Redis was emptied does not open what knows of nothing", async () => {
+    const epoch = await reset();
+    await holdRunning(epoch);
+    await t.redis.flushall();
+    await expect(t.queue.beginIndex(0, epoch)).rejects.toThrow(ColdError);
+    await expect(t.queue.readIndex(0)).rejects.toThrow(ColdError);
+  });
+});
+
+describe("a key that was evicted or deleted", () => {
+  const proven = ["index", "jobs", "ready", "reserved", "due", "timer", "leases", "active", "open", "limits"];
+  const orders = Lane.options.map((lane) => `order:${lane}`);
+
+  test.each([...proven, ...orders])("makes the shard cold: %s, noticed by claim", async (name) => {
+    await fill();
+    expect(await t.redis.del(t.key(name))).toBe(1);
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+    await expect(t.queue.enqueue([job(50, "acme")])).rejects.toThrow(ColdError);
+  });
+
+  test.each([...proven, ...orders])("makes the shard cold: %s, noticed by admit", async (name) => {
+    await fill();
+    await t.redis.del(t.key(name));
+    const answer = await t.queue.admit([{ run: runOf(60), tenant: tenant("acme") }], 100);
+    expect(answer).toEqual([{ ok: false, reason: "cold" }]);
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+  });
+
+  test.each([...proven.slice(1), ...orders])(
+    "is no error of the verbs that do not look: %s",
+    async (name) => {
+      await fill();
+      await t.redis.del(t.key(name));
+      const all = [1, 2, 3, 4, 10, 11].map((number) => job(number, "acme", { delayMs: 5 }));
+      await t.queue.enqueue(all);
+      await t.queue.release(all, "w1");
+      await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)]);
+      await t.queue.hold(all, "w1", "w1", LEASE_MS);
+      await t.queue.finish(all, "w1");
+      await t.queue.finish([job(12, "acme")], "");
+    },
+  );
+
+  test("costs nothing but time when it is a ring, a marker, a bucket or the tags", async () => {
+    await fill();
+    await t.redis.del(t.key("ring:default"), t.key("wake:default"), t.key("rate"), t.key("tags"));
+    expect(await t.claim("w2", 10, { default: 10 })).toEqual([]);
+    await t.queue.pushLimits([limits("acme")]);
+    expect(await t.claim("w2", 10, { default: 10 })).toEqual([11]);
+  });
+
+  test("is never hidden by limits that are pushed again", async () => {
+    await t.begin(limits("acme"), limits("other"), limits("third"));
+    await t.redis.del(t.key("limits"));
+    await t.queue.pushLimits([limits("acme"), limits("other"), limits("third")]);
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+  });
+
+  test("shows also in a ring whose order is gone together with its ready runs", async () => {
+    await t.begin(limits("acme"));
+    await t.queue.enqueue([job(1, "acme")]);
+    await t.redis.del(t.key("order:default"), t.key("ready"), t.key("open"), t.key("jobs"));
+    await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
+    await expect(t.queue.stats(0)).rejects.toThrow(ColdError);
+  });
+});
+
+describe("a caller that counts another number of shards", () => {
+  const admit = (queue: Queue) => queue.admit([{ run: runOf(1), tenant: tenant("acme") }], 9);
+  const pushLimits = (queue: Queue) => queue.pushLimits([limits("acme")]);
+  const all = { ...verbs, admit, pushLimits };
+
+  test.each(Object.entries(all))("is refused: %s", async (_, verb) => {
+    await t.begin(limits("acme"));
+    // Of five shards too, this tenant has the first.
+    const stranger = new Queue(timed(t.redis, t.clock), 5);
+    await expect(verb(stranger)).rejects.toThrow("SHARDS this queue is laid out for 1 shards");
+    expect(await t.queue.stats(0)).toMatchObject({ reserved: 0, ready: 0, leased: 0 });
+  });
+});

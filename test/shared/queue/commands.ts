@@ -1,0 +1,107 @@
+/** One random act on the queue. */
+import fc from "fast-check";
+import type { Lane } from "../../../shared/contracts/run.ts";
+import type { Job, Limits, Waiting } from "../../../shared/queue/queue.ts";
+import { job, limits, START_MS } from "./fixture.ts";
+
+const TENANTS = ["acme", "beta", "gamma"] as const;
+
+const number = fc.nat(8);
+/** Few lanes and workers, so that they meet. */
+const lane = fc.constantFrom<Lane>("interactive", "default", "default", "bulk");
+const worker = fc.constantFrom("w1", "w1", "w1", "w2", "w3");
+const leaseMs = fc.constantFrom(5000, 15_000);
+/** Whose: the last one's, or that of the one before. */
+const rebuild = fc.constantFrom(0, 0, 1);
+const numbers = fc.array(number, { minLength: 1, maxLength: 4 });
+
+const aJob = (n: number): Job => job(n, TENANTS[n % TENANTS.length] ?? "acme");
+export const jobs = (ns: number[]): Job[] => ns.map(aJob);
+const waitingJobs = fc.array(
+  fc
+    .record({
+      n: number,
+      lane,
+      delayMs: fc.constantFrom(0, 0, 0, 10, 5000, 40_000),
+      status: fc.constantFrom<Waiting["status"]>("queued", "queued", "paused"),
+      earlierMs: fc.constantFrom(0, 0, 60_000),
+    })
+    .map(({ n, earlierMs, ...rest }) => ({ ...aJob(n), ...rest, score: START_MS + n - earlierMs })),
+  { minLength: 1, maxLength: 4 },
+);
+
+const someLimits: fc.Arbitrary<Limits> = fc
+  .record({
+    of: fc.constantFrom(...TENANTS),
+    version: fc.integer({ min: 1, max: 6 }),
+    maxConcurrentRuns: fc.constantFrom(0, 1, 2, 2, 9),
+    maxQueuedRuns: fc.integer({ min: 0, max: 5 }),
+    requestsPerSecond: fc.constantFrom(1, 2, 3, 50),
+    weight: fc.integer({ min: 1, max: 4 }),
+  })
+  .map(({ of, ...rest }) => limits(of, rest));
+
+export const command = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant("admit"), numbers, maxDepth: fc.integer({ min: 2, max: 9 }) }),
+  },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant("enqueue"), jobs: waitingJobs }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("claim"),
+      owner: worker,
+      leaseMs,
+      slots: fc.integer({ min: 0, max: 6 }),
+      caps: fc.record({ interactive: fc.nat(3), default: fc.nat(4), bulk: fc.nat(3) }),
+      ended: fc.array(number, { maxLength: 2 }),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("renew"), owner: worker, leaseMs, numbers }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("hold"),
+      caller: worker,
+      owner: worker,
+      leaseMs,
+      numbers,
+      rebuild: fc.constantFrom(null, null, 0, 1),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("release"), owner: worker, jobs: waitingJobs }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ do: fc.constant("finish"), owner: fc.oneof(worker, fc.constant("")), numbers }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("limits"), limits: someLimits }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant("advance"),
+      ms: fc.constantFrom(1, 9, 10, 400, 4999, 5000, 14_999, 15_000, 30_000),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("pop"), lane }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("rebuild"),
+      step: fc.constantFrom(
+        "begin",
+        "begin",
+        "begin",
+        "full",
+        "full",
+        "full",
+        "doubt",
+        "lose",
+        "reset",
+        "reset",
+      ),
+      rebuild,
+    }),
+  },
+);
+export type Command = typeof command extends fc.Arbitrary<infer C> ? C : never;

@@ -1,0 +1,102 @@
+import { Redis } from "ioredis";
+import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
+import type { Lane } from "../../../shared/contracts/run.ts";
+import { keys } from "../../../shared/keys.ts";
+import type { Service } from "../../../local/processes/processes.ts";
+import { Queue, type Job, type Limits, type Waiting } from "../../../shared/queue/queue.ts";
+import { startRedis } from "../../services/services.ts";
+import { openIndex } from "./open-index.ts";
+import { timed, type Clock, type Rewrite } from "./timed.ts";
+
+export const START_MS = 1_800_000_000_000;
+export const LEASE_MS = 15_000;
+
+/** Room for everything in every lane: a test that is not about lanes claims with these. */
+export const ALL_LANES: Partial<Record<Lane, number>> = {
+  interactive: 1000,
+  default: 1000,
+  bulk: 1000,
+  mail: 1000,
+  webhooks: 1000,
+};
+
+export const tenant = (name: string): TenantId => TenantId.parse(name);
+export const runOf = (number: number): RunId =>
+  RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${START_MS}`);
+
+/** A job of run `number`, to be ready at once unless `changes` say otherwise. */
+export function job(number: number, of: string, changes: Partial<Job & Waiting> = {}): Job & Waiting {
+  return {
+    run: runOf(number),
+    tenant: tenant(of),
+    lane: "default",
+    score: START_MS + number,
+    status: "queued",
+    delayMs: 0,
+    ...changes,
+  };
+}
+
+export function limits(of: string, changes: Partial<Limits> = {}): Limits {
+  return {
+    tenant: tenant(of),
+    version: 1,
+    maxConcurrentRuns: 1000,
+    maxQueuedRuns: 100_000,
+    requestsPerSecond: 1_000_000,
+    weight: 1,
+    ...changes,
+  };
+}
+
+/** A queue of one shard on a Redis of its own, at a time that the test moves. */
+export class TestQueue {
+  readonly clock: Clock = { nowMs: START_MS };
+  readonly redis: Redis;
+  readonly queue: Queue;
+  readonly #service: Service;
+
+  private constructor(service: Service) {
+    this.#service = service;
+    this.redis = new Redis(service.url, { protocol: 2 });
+    this.queue = new Queue(timed(this.redis, this.clock), 1);
+  }
+
+  static async start(): Promise<TestQueue> {
+    return new TestQueue(await startRedis());
+  }
+
+  get url(): string {
+    return this.#service.url;
+  }
+
+  /** Empties Redis and opens the shard to these tenants, at START_MS. */
+  async begin(...tenants: Limits[]): Promise<void> {
+    this.clock.nowMs = START_MS;
+    await this.redis.flushall();
+    await openIndex(this.queue, 0, START_MS);
+    await this.queue.pushLimits(tenants);
+  }
+
+  /** The same Redis and clock behind scripts that have been changed. */
+  rewritten(rewrite: Rewrite): Queue {
+    return new Queue(timed(this.redis, this.clock, rewrite), 1);
+  }
+
+  /** The names of the claimed runs, as numbers. */
+  async claim(owner: string, slots: number, lanes = ALL_LANES): Promise<number[]> {
+    const { runs } = await this.queue.claim(0, owner, LEASE_MS, slots, lanes, []);
+    return runs.map(({ run }) => numberOf(run));
+  }
+
+  key(name: string): string {
+    return name === "ready" ? keys.ready(0) : `{${keys.ready(0)}}:${name}`;
+  }
+
+  async stop(): Promise<void> {
+    this.redis.disconnect();
+    await this.#service.stop();
+  }
+}
+
+export const numberOf = (run: RunId): number => Number.parseInt(run.slice(4, 16), 16);

@@ -1,0 +1,57 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Redis } from "ioredis";
+import type { Service } from "../../../local/processes/processes.ts";
+import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
+import type { RunId } from "../../../shared/contracts/ids.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
+import { keys } from "../../../shared/keys.ts";
+import { showLive } from "../../../worker-node/journal/publish.ts";
+import { startRedis } from "../../services/services.ts";
+import { scriptCommands } from "../../../worker-node/clients/redis.ts";
+import { openIndex } from "./open-index.ts";
+
+const acme = TenantId.parse("acme");
+let service: Service;
+let redis: Redis;
+let queue: Queue;
+
+beforeAll(async () => {
+  service = await startRedis();
+  redis = new Redis(service.url, { protocol: 2, maxRetriesPerRequest: 1 });
+  queue = new Queue(scriptCommands(redis), 1);
+});
+afterAll(async () => {
+  redis.disconnect();
+  await service.stop();
+});
+
+const entry = (run: RunId) => ({
+  run,
+  seq: 1,
+  events_n: 1,
+  events: JSON.stringify({ type: "note", text: "x".repeat(10_000) }),
+  last: false,
+});
+
+// Red when: `enqueue` is refused like `admit`: what was accepted meanwhile waits for as long as Redis is full, and as
+// everything else is answered nobody claims without it. Or when nothing makes room in a stream that filled it.
+test("a full Redis lets nobody in, gives out what is committed, and has room again in its live streams", async () => {
+  await openIndex(queue, 0, Date.now());
+  const most = { maxConcurrentRuns: 10, maxQueuedRuns: 10, requestsPerSecond: 1_000 };
+  await queue.pushLimits([{ tenant: acme, version: 1, ...most, weight: 1 }]);
+  const run = newRunId(Date.now());
+  const show = showLive(redis, 1);
+  for (let i = 0; i < 1_000; i++) show([entry(run)]);
+  await expect.poll(() => redis.xlen(keys.live(0))).toBe(1_000);
+  await redis.config("SET", "maxmemory", "4mb");
+
+  const other = newRunId(Date.now());
+  await expect(queue.admit([{ tenant: acme, run: other }], 100)).rejects.toThrow("OOM");
+  await queue.enqueue([{ run, tenant: acme, lane: "default", score: 1, status: "queued", delayMs: 0 }]);
+  const claim = await queue.claim(0, newIncarnation("w"), 15_000, 1, { default: 1 }, []);
+  expect(claim.runs).toEqual([{ run, tenant: acme }]);
+
+  show([entry(run)]);
+  await expect.poll(() => redis.xlen(keys.live(0))).toBe(100);
+  expect(await queue.admit([{ tenant: acme, run: other }], 100)).toEqual([{ ok: true }]);
+});

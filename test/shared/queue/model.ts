@@ -1,0 +1,235 @@
+/**
+ * The queue as one would write it without Redis: one map of jobs, and every count made by looking at all of them.
+ *
+ * It says what each verb answers and leaves behind. Which tenant's turn it is, it does not say: there it only checks
+ * that the job that was claimed was one that might be (fairness.test.ts checks the turns).
+ */
+import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
+import type { Lane } from "../../../shared/contracts/run.ts";
+import type { Admission, Claim, Job, Limits, Waiting } from "../../../shared/queue/queue.ts";
+
+export type State = "reserved" | "ready" | "due" | "timer" | "leased";
+
+/** `atMs`: when it is due, or when its lease or reservation lapses; of a ready job, since when it has been. */
+export type Entry = Job & { state: State; atMs: number; owner: string | null; again: number | null };
+
+export type Caps = Partial<Record<Lane, number>>;
+
+export class Model {
+  nowMs: number;
+  index: { full: boolean } | null = null;
+  /** Whose rebuild is under way, or was. */
+  epoch: string | null = null;
+  readonly jobs = new Map<RunId, Entry>();
+  readonly limits = new Map<TenantId, Limits>();
+  readonly buckets = new Map<TenantId, { milliTokens: number; atMs: number }>();
+
+  constructor(nowMs: number) {
+    this.nowMs = nowMs;
+  }
+
+  list(...states: State[]): Entry[] {
+    return [...this.jobs.values()].filter(({ state }) => states.includes(state));
+  }
+
+  countOf(tenant: TenantId, ...states: State[]): number {
+    return this.list(...states).filter((entry) => entry.tenant === tenant).length;
+  }
+
+  hasSlot(tenant: TenantId): boolean {
+    return this.countOf(tenant, "leased") < (this.limits.get(tenant)?.maxConcurrentRuns ?? 0);
+  }
+
+  /** All that is known of it goes: the index. */
+  lose(): void {
+    this.index = null;
+    this.epoch = null;
+  }
+
+  reset(epoch: string): void {
+    this.epoch = epoch;
+    for (const part of [this.jobs, this.limits, this.buckets]) part.clear();
+  }
+
+  admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): Admission[] {
+    if (!this.index) return requests.map(() => ({ ok: false, reason: "cold" }));
+    this.#dropLapsedReservations();
+    const { full } = this.index;
+    return requests.map(({ run, tenant }) => this.#admit(run, tenant, maxDepth, full));
+  }
+
+  #admit(run: RunId, tenant: TenantId, maxDepth: number, counts: boolean): Admission {
+    const yes: Admission = counts ? { ok: true } : { ok: false, reason: "rebuilding" };
+    if (this.jobs.has(run)) return yes;
+    const limit = this.limits.get(tenant);
+    if (!limit) return { ok: false, reason: "unknown" };
+    if (limit.maxConcurrentRuns === 0) return { ok: false, reason: "disabled" };
+    const perSecond = limit.requestsPerSecond;
+    const bucket = this.buckets.get(tenant) ?? { milliTokens: Infinity, atMs: this.nowMs };
+    const refilled = bucket.milliTokens + (this.nowMs - bucket.atMs) * perSecond;
+    const milliTokens = Math.min(1000 * perSecond, refilled);
+    if (milliTokens < 1000) {
+      return { ok: false, reason: "rate", retryMs: Math.ceil((1000 - milliTokens) / perSecond) };
+    }
+    if (counts && this.list("reserved", "ready", "due").length >= maxDepth)
+      return { ok: false, reason: "depth" };
+    if (counts && this.countOf(tenant, "reserved", "ready", "due") >= limit.maxQueuedRuns) {
+      return { ok: false, reason: "queued", limit: limit.maxQueuedRuns };
+    }
+    this.buckets.set(tenant, { milliTokens: milliTokens - 1000, atMs: this.nowMs });
+    const reserved = { run, tenant, lane: "default", score: this.nowMs } as const;
+    this.#put(reserved, "reserved", this.nowMs + 30_000);
+    return yes;
+  }
+
+  enqueue(jobs: readonly (Job & Waiting)[]): void {
+    for (const job of jobs) {
+      const entry = this.jobs.get(job.run);
+      if (entry?.state === "leased") {
+        entry.again = Math.min(entry.again ?? Infinity, this.nowMs + job.delayMs);
+      } else {
+        this.#bringForward(job);
+      }
+    }
+  }
+
+  #bringForward(job: Job & Waiting): void {
+    const atMs = this.nowMs + job.delayMs;
+    const entry = this.jobs.get(job.run);
+    const waitsUntil = { reserved: Infinity, ready: -Infinity, due: entry?.atMs, timer: entry?.atMs };
+    if (entry && entry.state !== "leased" && atMs >= (waitsUntil[entry.state] ?? Infinity)) return;
+    this.#wait(job, job.status, atMs);
+  }
+
+  renew(owner: string, leaseMs: number, runs: readonly RunId[]): { lost: RunId[]; unknown: RunId[] } {
+    const lost: RunId[] = [];
+    const unknown: RunId[] = [];
+    for (const run of runs) {
+      const entry = this.jobs.get(run);
+      if (entry?.state !== "leased") unknown.push(run);
+      else if (entry.owner !== owner) lost.push(run);
+      else entry.atMs = this.nowMs + leaseMs;
+    }
+    return { lost, unknown };
+  }
+
+  hold(jobs: readonly Job[], caller: string, owner: string, leaseMs: number): void {
+    for (const job of jobs) {
+      const entry = this.jobs.get(job.run);
+      const atMs = this.nowMs + leaseMs;
+      if (entry?.state !== "leased") this.#put(entry ?? job, "leased", atMs, owner);
+      else if (entry.owner === owner) entry.atMs = atMs;
+      else if (entry.owner === caller) this.#put(entry, "leased", atMs, owner);
+    }
+  }
+
+  release(jobs: readonly (Job & Waiting)[], owner: string): void {
+    for (const job of jobs) {
+      const entry = this.jobs.get(job.run);
+      if (entry?.state !== "leased") this.#bringForward(job);
+      else if (entry.owner === owner) {
+        this.#wait(entry, job.status, Math.min(this.nowMs + job.delayMs, entry.again ?? Infinity));
+      }
+    }
+  }
+
+  finish(runs: readonly RunId[], owner: string): void {
+    for (const run of runs) {
+      const entry = this.jobs.get(run);
+      if (!entry) continue;
+      const may = entry.state === "leased" ? entry.owner === owner : owner === "";
+      if (may && entry.again !== null) this.#wait(entry, "queued", entry.again);
+      else if (may) this.jobs.delete(run);
+    }
+  }
+
+  pushLimits(limits: readonly Limits[]): void {
+    for (const limit of limits) {
+      if (limit.version >= (this.limits.get(limit.tenant)?.version ?? 0))
+        this.limits.set(limit.tenant, limit);
+    }
+  }
+
+  /** Does what a claim that was answered with `reply` has done. @throws Error when that was not allowed. */
+  claim(
+    owner: string,
+    leaseMs: number,
+    slots: number,
+    caps: Caps,
+    ended: readonly RunId[],
+    reply: Claim,
+  ): void {
+    this.finish(ended, owner);
+    this.#dropLapsedReservations();
+    for (const entry of this.list("due", "timer")) {
+      if (entry.atMs <= this.nowMs) this.#put(entry, "ready", this.nowMs);
+    }
+    const left = { ...caps };
+    const lapsed = this.list("leased").filter(({ atMs }) => atMs <= this.nowMs);
+    const isFree = (entry: Entry): boolean => (left[entry.lane] ?? 0) > 0;
+    const taken = reply.runs.map(({ run, tenant }) => {
+      const entry = this.jobs.get(run);
+      if (!entry || entry.tenant !== tenant) throw new Error(`claimed ${run} of ${tenant}: not here`);
+      return entry;
+    });
+    if (taken.length > slots) throw new Error(`claimed ${taken.length} jobs for ${slots} slots`);
+    const take = (entry: Entry): void => {
+      if (!isFree(entry)) throw new Error(`claimed ${entry.run} beyond the cap of lane ${entry.lane}`);
+      left[entry.lane] = (left[entry.lane] ?? 0) - 1;
+      this.#put(entry, "leased", this.nowMs + leaseMs, owner);
+    };
+    for (const oldest of lapsed.toSorted(byTime)) {
+      const next = taken[0];
+      if (!isFree(oldest) || (slots === reply.runs.length && !next)) continue;
+      if (next !== oldest) throw new Error(`the lapsed lease of ${oldest.run} did not come first`);
+      take(oldest);
+      taken.shift();
+    }
+    for (const entry of taken) {
+      if (this.#firstReady(entry.tenant, entry.lane) !== entry)
+        throw new Error(`${entry.run} was not the next`);
+      if (!this.hasSlot(entry.tenant)) throw new Error(`${entry.tenant} has no slot for ${entry.run}`);
+      take(entry);
+    }
+    const more = this.list("ready").find((entry) => isFree(entry) && this.hasSlot(entry.tenant));
+    if (more && reply.runs.length < slots) throw new Error(`${more.run} was left behind`);
+    if (reply.nextMs !== this.#nextMs()) throw new Error(`next_ms is ${reply.nextMs}, not ${this.#nextMs()}`);
+  }
+
+  #firstReady(tenant: TenantId, lane: Lane): Entry | undefined {
+    const ready = this.list("ready").filter((entry) => entry.tenant === tenant && entry.lane === lane);
+    return ready.toSorted((a, b) => a.score - b.score || compare(a.run, b.run))[0];
+  }
+
+  #nextMs(): number {
+    const waiting = this.list("reserved", "due", "timer", "leased");
+    const lapsed = (entry: Entry): boolean => entry.state === "leased" && entry.atMs <= this.nowMs;
+    return Math.min(
+      60_000,
+      ...waiting.filter((entry) => !lapsed(entry)).map(({ atMs }) => atMs - this.nowMs),
+    );
+  }
+
+  #dropLapsedReservations(): void {
+    for (const { run, atMs } of this.list("reserved")) if (atMs <= this.nowMs) this.jobs.delete(run);
+  }
+
+  #wait(job: Job, status: Waiting["status"], atMs: number): void {
+    if (atMs <= this.nowMs) this.#put(job, "ready", this.nowMs);
+    else this.#put(job, status === "queued" ? "due" : "timer", atMs);
+  }
+
+  #put(job: Job, state: State, atMs: number, owner: string | null = null): void {
+    const { run, tenant, lane, score } = job;
+    const entry = this.jobs.get(run) ?? { run, tenant, lane, score, state, atMs, owner, again: null };
+    this.jobs.set(run, Object.assign(entry, { lane, score, state, atMs, owner, again: null }));
+  }
+}
+
+function byTime(a: Entry, b: Entry): number {
+  return a.atMs - b.atMs || compare(a.run, b.run);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,88 @@
+import { Lane } from "../../../shared/contracts/run.ts";
+import type { TestQueue } from "./fixture.ts";
+import type { Entry, Model } from "./model.ts";
+
+/** All keys of a shard, each in a form that does not depend on the order in which Redis tells it. */
+export type Content = Record<string, Record<string, string | number> | string[]>;
+
+/** What the shard holds. */
+export async function observe(t: TestQueue): Promise<Content> {
+  const zsets = ["ready", "reserved", "due", "timer", "leases"];
+  const lists = ["active", "open", ...Lane.options.flatMap((lane) => [`order:${lane}`, `ring:${lane}`])];
+  const pipeline = t.redis.pipeline().hgetall(t.key("jobs")).hgetall(t.key("limits")).hgetall(t.key("rate"));
+  for (const name of zsets) pipeline.zrange(t.key(name), "0", "-1", "WITHSCORES");
+  for (const name of lists) pipeline.zrange(t.key(name), "0", "-1");
+  const replies = (await pipeline.exec())?.map(([error, reply]) => {
+    if (error) throw error;
+    return reply;
+  });
+  const [jobs, limits, rate, ...rest] = replies ?? [];
+  const content: Content = { jobs: readHash(jobs), limits: readHash(limits), rate: readHash(rate) };
+  zsets.forEach((name, i) => (content[name] = readScores(rest[i])));
+  lists.forEach((name, i) => (content[name] = readList(rest[zsets.length + i]).toSorted()));
+  return content;
+}
+
+export async function countMarkers(t: TestQueue): Promise<Partial<Record<Lane, number>>> {
+  const pipeline = t.redis.pipeline();
+  for (const lane of Lane.options) pipeline.llen(t.key(`wake:${lane}`));
+  const replies = (await pipeline.exec()) ?? [];
+  return Object.fromEntries(Lane.options.map((lane, i) => [lane, Number(replies[i]?.[1])]));
+}
+
+/** What the shard must hold. */
+export function expected(model: Model): Content {
+  const all = [...model.jobs.values()];
+  const timesOf = (...states: Entry["state"][]): Record<string, number> =>
+    Object.fromEntries(model.list(...states).map(({ run, atMs }) => [run, atMs]));
+  const members = (entries: Entry[]): string[] =>
+    entries.map(({ tenant, run }) => `${tenant}\0${run}`).toSorted();
+  const content: Content = {
+    jobs: Object.fromEntries(all.map((entry) => [entry.run, rawJob(entry)])),
+    limits: Object.fromEntries(
+      Array.from(model.limits, ([tenant, limit]) => {
+        const { version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight } = limit;
+        return [tenant, [version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight].join(" ")];
+      }),
+    ),
+    rate: Object.fromEntries(
+      Array.from(model.buckets, ([tenant, { milliTokens, atMs }]) => [tenant, `${milliTokens} ${atMs}`]),
+    ),
+    ready: timesOf("ready"),
+    reserved: timesOf("reserved"),
+    due: timesOf("due"),
+    timer: timesOf("timer"),
+    leases: timesOf("leased"),
+    active: members(model.list("leased")),
+    open: members(model.list("reserved", "ready", "due")),
+  };
+  for (const lane of Lane.options) {
+    const ready = model.list("ready").filter((entry) => entry.lane === lane);
+    content[`order:${lane}`] = ready
+      .map(({ tenant, score, run }) => `${tenant}\0${String(score).padStart(15, "0")}\0${run}`)
+      .toSorted();
+    // PROTOCOL.md section 10: in the ring ⇔ ready jobs there and a free slot.
+    const tenants = new Set(ready.map(({ tenant }) => tenant).filter((tenant) => model.hasSlot(tenant)));
+    content[`ring:${lane}`] = [...tenants].toSorted();
+  }
+  return content;
+}
+
+function rawJob({ state, tenant, lane, score, owner, again }: Entry): string {
+  return [state, tenant, lane, score, owner ?? "", again ?? ""].join("\t");
+}
+
+function readList(reply: unknown): string[] {
+  return Array.isArray(reply) ? reply.map(String) : [];
+}
+
+function readHash(reply: unknown): Record<string, string> {
+  return Object.fromEntries(Object.entries(reply ?? {}).map(([field, value]) => [field, String(value)]));
+}
+
+function readScores(reply: unknown): Record<string, number> {
+  const flat = readList(reply);
+  const scores: Record<string, number> = {};
+  for (let i = 0; i + 1 < flat.length; i += 2) scores[flat[i] ?? ""] = Number(flat[i + 1]);
+  return scores;
+}

@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { RunId } from "../../../shared/contracts/ids.ts";
+import { cancelRuns, readFamily, readWaiting } from "../../../shared/store/runs/cancel.ts";
+import { flush } from "../../../shared/store/journal/flush.ts";
+import { childOf, endOf as endEntryOf, parkOf, runningChildOf, waitForChild, waitsOf } from "./relatives.ts";
+import { acme, globex, openStore } from "./world.ts";
+import type { Store } from "./world.ts";
+
+let store: Store;
+beforeAll(async () => {
+  store = await openStore();
+});
+afterAll(() => store.close());
+
+const child = (parent: RunId): Promise<RunId> => childOf(store, parent, "w");
+const endOf = (run_id: RunId, known_seq = 0) => ({
+  run_id,
+  known_seq,
+  events: '{"type":"final"}\n{"type":"done"}',
+  events_n: 2,
+  output: "{}",
+});
+
+test("a family is the run and all its descendants that have not ended, itself first, also when it has ended", async () => {
+  const root = await store.accept();
+  const [one, two] = [await child(root), await child(root)];
+  const grandchild = await child(two);
+  await cancelRuns(store.sql, [], [endOf(one)]);
+  const ids = async () => (await readFamily(store.sql, acme, root)).map(({ run_id }) => run_id);
+  expect(await ids()).toEqual([root, two, grandchild]);
+  await cancelRuns(store.sql, [], [endOf(root)]);
+  expect(await ids()).toEqual([root, two, grandchild]);
+  expect(await readFamily(store.sql, globex, root)).toEqual([]);
+  expect(await readFamily(store.sql, null, root)).toHaveLength(3);
+});
+
+test("one statement ends what waits and marks what runs, of a whole family", async () => {
+  const parent = await store.running();
+  const waiting = await child(parent.run_id);
+  const cancelled = await cancelRuns(store.sql, [parent.run_id], [endOf(waiting)]);
+  expect(cancelled).toEqual([
+    { run_id: parent.run_id, status: "running", owner: parent.owner, event_seq: 0 },
+    { run_id: waiting, status: "cancelled", owner: null, event_seq: 2 },
+  ]);
+  expect(await store.row(parent.run_id)).toMatchObject({ status: "running", signals: 1 });
+  const ended = await store.row(waiting);
+  expect(ended).toMatchObject({ status: "cancelled", wake_at: null, owner: null, event_seq: 2 });
+  expect([ended.ended_at, ended.cancel_requested_at].every((time) => time instanceof Date)).toBe(true);
+  const entries = await store.sql`select seq, kind, events_n from journal where run_id = ${waiting}`;
+  expect([...entries]).toEqual([{ seq: 2, kind: "end", events_n: 2 }]);
+});
+
+// Red when: the number that was read, or the status, is not asked for.
+test("a run that has changed since it was read is left alone", async () => {
+  const claimed = await store.running();
+  const moved = await store.accept();
+  await store.sql`update runs set event_seq = 3 where run_id = ${moved}`;
+  const ended = await store.accept();
+  await cancelRuns(store.sql, [], [endOf(ended)]);
+  expect(
+    await cancelRuns(store.sql, [ended, moved], [endOf(claimed.run_id), endOf(moved), endOf(ended)]),
+  ).toEqual([]);
+  expect((await readWaiting(store.sql, [claimed.run_id, moved, ended])).map(({ run_id }) => run_id)).toEqual([
+    moved,
+  ]);
+  expect(await store.row(moved)).toMatchObject({ status: "queued", event_seq: 3, cancel_requested_at: null });
+});
+
+// Red when: a level is not reached, a row is changed by two parts of the statement, or what has ended is touched.
+test("a family of three levels ends as far as it waits, is marked as far as it runs, and keeps what has ended", async () => {
+  const root = await store.running();
+  const queued = await childOf(store, root.run_id, "queued");
+  const paused = await runningChildOf(store, root.run_id, "paused");
+  const ended = await runningChildOf(store, root.run_id, "ended");
+  const underQueued = await childOf(store, queued, "w");
+  const underPaused = await runningChildOf(store, paused.run_id, "w");
+  const underEnded = await runningChildOf(store, ended.run_id, "w");
+  await flush(store.sql, [parkOf(paused, [waitForChild("w", underPaused.run_id)])]);
+  await flush(store.sql, [endEntryOf(ended)]);
+  const before = await store.row(ended.run_id);
+
+  const family = await readFamily(store.sql, acme, root.run_id);
+  const running = family.filter(({ status }) => status === "running").map(({ run_id }) => run_id);
+  const waiting = await readWaiting(
+    store.sql,
+    family.map(({ run_id }) => run_id),
+  );
+  const ends = waiting.map(({ run_id, event_seq }) => endOf(run_id, event_seq));
+  expect(new Set(running)).toEqual(new Set([root.run_id, underPaused.run_id, underEnded.run_id]));
+  expect(new Set(ends.map(({ run_id }) => run_id))).toEqual(new Set([queued, paused.run_id, underQueued]));
+  expect(await cancelRuns(store.sql, running, ends)).toHaveLength(6);
+
+  for (const run of running) {
+    const row = await store.row(run);
+    expect(row).toMatchObject({ status: "running", cancel_requested_at: expect.any(Date) });
+  }
+  for (const { run_id } of ends)
+    expect(await store.row(run_id)).toMatchObject({ status: "cancelled", owner: null });
+  expect(await store.row(ended.run_id)).toEqual(before);
+  const answered = (await waitsOf(store.sql, root.run_id)).map(({ wait_id, state }) => `${wait_id} ${state}`);
+  expect(answered).toEqual(["ended answered", "paused answered", "queued answered"]);
+  // Told once by the mark, though three of its relatives have ended: one before, two now.
+  expect(await store.row(root.run_id)).toMatchObject({ signals: 2 });
+});
+
+// Red when: relatives that are not named hear nothing of an end.
+test("a run that is cancelled alone answers its parent, and what it has started is to end too", async () => {
+  const parent = await store.running();
+  const run = await childOf(store, parent.run_id, "w1");
+  await flush(store.sql, [parkOf(parent, [waitForChild("w1", run)])]);
+  const [grandchild, asleep] = [await runningChildOf(store, run, "w1"), await childOf(store, run, "w2")];
+  await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${asleep}`;
+  expect(await cancelRuns(store.sql, [], [endOf(run)])).toEqual([
+    { run_id: run, status: "cancelled", owner: null, event_seq: 2 },
+  ]);
+  expect(await waitsOf(store.sql, parent.run_id)).toMatchObject([
+    { state: "answered", answer: "{}", answered_by: run },
+  ]);
+  expect(await store.row(parent.run_id)).toMatchObject({
+    status: "queued",
+    signals: 1,
+    cancel_requested_at: null,
+  });
+  expect(await store.row(grandchild.run_id)).toMatchObject({ status: "running", signals: 1 });
+  expect(await store.claim(parent.owner, asleep)).toMatchObject({ cancel: true });
+});
+
+// Red when: a mark takes a status from what has ended, or an answer is given twice.
+test("an end that is committed before a cancel stays, and one at the same moment ends once", async () => {
+  const families = await Promise.all(
+    Array.from({ length: 30 }, async () => {
+      const parent = await store.running();
+      const run = await runningChildOf(store, parent.run_id, "w");
+      await flush(store.sql, [parkOf(parent, [waitForChild("w", run.run_id)])]);
+      return { parent, run };
+    }),
+  );
+  await Promise.all(
+    families.map(async ({ parent, run }) => {
+      const [ended, , cancelled] = await Promise.all([
+        flush(store.sql, [endEntryOf(run)]),
+        cancelRuns(store.sql, [run.run_id], []),
+        cancelRuns(store.sql, [], [endOf(parent.run_id, 2)]),
+      ]);
+      expect(ended).toHaveLength(1);
+      expect(cancelled).toHaveLength(1);
+      const [row, after] = [await store.row(run.run_id), await store.row(parent.run_id)];
+      expect([row["status"], after["status"]]).toEqual(["completed", "cancelled"]);
+      expect(await waitsOf(store.sql, parent.run_id)).toMatchObject([{ answered_by: run.run_id }]);
+      expect(await cancelRuns(store.sql, [run.run_id, parent.run_id], [endOf(run.run_id, 2)])).toEqual([]);
+      expect(await store.row(run.run_id)).toEqual(row);
+    }),
+  );
+});

@@ -1,0 +1,177 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { RunId } from "../../../shared/contracts/ids.ts";
+import { handBack } from "../../../shared/store/runs/claim.ts";
+import { flush } from "../../../shared/store/journal/flush.ts";
+import {
+  changedLimits,
+  dueRuns,
+  overdueRuns,
+  owners,
+  runningRuns,
+  takeFromSilent,
+  takeOverdue,
+  walkBounds,
+} from "../../../shared/store/runs/reconcile.ts";
+import { beat } from "../../../shared/store/workers/workers.ts";
+import { beatOf, entryOf, openStore } from "./world.ts";
+import type { Store } from "./world.ts";
+
+let store: Store;
+
+beforeEach(async () => {
+  store = await openStore();
+});
+afterEach(() => store.close());
+
+const START = { at: "-infinity", run_id: "" };
+
+async function walk(limit: number, until = "infinity"): Promise<RunId[]> {
+  const seen: RunId[] = [];
+  let after = START;
+  for (let pages = 0; pages < 100; pages++) {
+    const page = await dueRuns(store.sql, after, until, limit);
+    seen.push(...page.map(({ run_id }) => run_id));
+    const last = page.at(-1);
+    if (!last || page.length < limit) return seen;
+    after = { at: last.wake_at, run_id: last.run_id };
+  }
+  throw new Error("the walk has no end");
+}
+
+describe("a walk over what is due", () => {
+  // Red when: a page begins after a time alone: runs of the same instant would be skipped, or come again.
+  test("meets each run once, page by page, also when many are due at the same instant", async () => {
+    const runs = await Promise.all(Array.from({ length: 25 }, () => store.accept()));
+    await store.sql`update runs set wake_at = '2026-01-01T00:00:00.123456Z' where run_id in ${store.sql(runs.slice(0, 20))}`;
+    for (const limit of [1, 3, 7, 20, 100]) {
+      const seen = await walk(limit);
+      expect(seen).toHaveLength(25);
+      expect(new Set(seen)).toEqual(new Set(runs));
+    }
+  });
+
+  test("meets what is queued or paused, not what runs, has ended, or is due later", async () => {
+    const [queued, paused, running, ended] = [
+      await store.accept(),
+      await store.running(),
+      await store.running(),
+      await store.running(),
+    ];
+    await store.accept({ delay_ms: 60_000 });
+    await flush(store.sql, [entryOf(paused, { kind: "park", status: "paused", wake_ms: 0 })]);
+    await flush(store.sql, [entryOf(ended, { kind: "end", status: "completed" })]);
+    const [now] = await store.sql<{ now: string }[]>`select now()::text as now`;
+    expect(new Set(await walk(10, now?.now))).toEqual(new Set([queued, paused.run_id]));
+    expect(running.run_id).toBeTruthy();
+  });
+
+  // Red when: there is no overlap: what was committed late, with an earlier time, would never be shown.
+  test("begins 15 s before what Redis has been shown, and ends 2 s ago", async () => {
+    const [first] = await store.sql<{ ms: number }[]>`select extract(epoch from now())::float8 * 1000 as ms`;
+    const uptoMs = first?.ms ?? 0;
+    const bounds = await walkBounds(store.sql, uptoMs);
+    const [ms] = await store.sql<{ from: number; until: number }[]>`select
+      extract(epoch from ${bounds.from}::text::timestamptz)::float8 * 1000 as from,
+      extract(epoch from ${bounds.until}::text::timestamptz)::float8 * 1000 as until`;
+    expect(ms?.from).toBeCloseTo(uptoMs - 15_000, 0);
+    expect(ms?.until).toBeCloseTo(bounds.until_ms, 0);
+    expect(bounds.now_ms - bounds.until_ms).toBeCloseTo(2_000, 0);
+    expect((await walkBounds(store.sql, null)).from).toBe("-infinity");
+  });
+});
+
+describe("runs of a silent owner", () => {
+  const beatText = async (owner: string): Promise<string | null> =>
+    (await owners(store.sql)).find((each) => each.owner === owner)?.beat_at ?? null;
+
+  test("are queued again, due, and count a crash", async () => {
+    const run = await store.running();
+    const taken = await takeFromSilent(store.sql, run.owner, await beatText(run.owner));
+    expect(taken).toMatchObject([{ run_id: run.run_id, status: "queued" }]);
+    expect(await store.row(run.run_id)).toMatchObject({
+      status: "queued",
+      owner: null,
+      crash_count: 1,
+      attempt: 1,
+    });
+  });
+
+  // Red when: the beat that was observed is not compared.
+  test("stay when it has been heard of since it was observed", async () => {
+    const run = await store.running();
+    const observed = await beatText(run.owner);
+    await beat(store.sql, beatOf(run.owner));
+    expect(await takeFromSilent(store.sql, run.owner, observed)).toEqual([]);
+  });
+
+  test("that has no row are found, and stay when it gets one", async () => {
+    const run = await store.running();
+    await store.sql`delete from workers where incarnation = ${run.owner}`;
+    expect(await owners(store.sql)).toEqual([{ owner: run.owner, beat_at: null }]);
+    await beat(store.sql, beatOf(run.owner));
+    expect(await takeFromSilent(store.sql, run.owner, null)).toEqual([]);
+    await store.sql`delete from workers where incarnation = ${run.owner}`;
+    expect(await takeFromSilent(store.sql, run.owner, null)).toHaveLength(1);
+  });
+});
+
+describe("a run whose deadline has passed", () => {
+  const overdue = async () => {
+    const run = await store.running();
+    await store.sql`update runs set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
+    return run;
+  };
+
+  test("is taken back, and others are not", async () => {
+    const run = await overdue();
+    await store.running();
+    const observed = await overdueRuns(store.sql);
+    expect(observed.map(({ run_id }) => run_id)).toEqual([run.run_id]);
+    expect(await takeOverdue(store.sql, observed)).toMatchObject([{ run_id: run.run_id }]);
+    expect(await store.row(run.run_id)).toMatchObject({ status: "queued", owner: null, crash_count: 1 });
+  });
+
+  // Red when: one of them is not compared.
+  test("stays when it has moved: another entry, deadline, attempt, or owner", async () => {
+    const [moved, extended, again] = [await overdue(), await overdue(), await overdue()];
+    const observed = await overdueRuns(store.sql);
+    expect(observed).toHaveLength(3);
+    const deadlineOf = (run: RunId): string =>
+      observed.find(({ run_id }) => run_id === run)?.deadline_at ?? "";
+    const putBack = (run: RunId) =>
+      store.sql`update runs set deadline_at = ${deadlineOf(run)}::text::timestamptz where run_id = ${run}`;
+    await flush(store.sql, [entryOf(moved)]);
+    await putBack(moved.run_id);
+    await store.sql`update runs set deadline_at = deadline_at + interval '1 millisecond' where run_id = ${extended.run_id}`;
+    await handBack(store.sql, again.owner, [again]);
+    await store.claim(await store.worker(), again.run_id);
+    await putBack(again.run_id);
+    expect(await takeOverdue(store.sql, observed)).toEqual([]);
+  });
+});
+
+test("all that runs is met once, page by page, by owner", async () => {
+  const runs = await Promise.all(Array.from({ length: 7 }, () => store.running()));
+  const [first] = runs;
+  if (first) await store.claim(first.owner, await store.accept());
+  const seen: string[] = [];
+  let after = { owner: "", run_id: "" };
+  for (;;) {
+    const page = await runningRuns(store.sql, after, 3);
+    seen.push(...page.map(({ run_id }) => run_id));
+    const last = page.at(-1);
+    if (!last) break;
+    after = { owner: last.owner, run_id: last.run_id };
+  }
+  expect(seen).toHaveLength(8);
+  expect(new Set(seen).size).toBe(8);
+});
+
+test("limits that were changed are met once, the longest ago first", async () => {
+  await store.sql`update tenants set updated_at = '2026-01-01T00:00:00.000001Z'`;
+  const first = await changedLimits(store.sql, { at: "-infinity", tenant: "" }, 1);
+  expect(first).toMatchObject([{ tenant: "acme", version: 1, maxConcurrentRuns: 100 }]);
+  const second = await changedLimits(store.sql, { at: first[0]?.updated_at ?? "", tenant: "acme" }, 1);
+  expect(second).toMatchObject([{ tenant: "globex" }]);
+  expect(await changedLimits(store.sql, { at: first[0]?.updated_at ?? "", tenant: "globex" }, 1)).toEqual([]);
+});

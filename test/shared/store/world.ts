@@ -1,0 +1,142 @@
+/** A migrated Postgres of a test file's own, with the few rows that runs need. */
+import postgres from "postgres";
+import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
+import type { Incarnation, RunId } from "../../../shared/contracts/ids.ts";
+import { Lane } from "../../../shared/contracts/run.ts";
+import type { NewRun } from "../../../shared/contracts/run.ts";
+import { claimRuns } from "../../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
+import { saveOrchestration } from "../../../shared/store/definitions/definitions.ts";
+import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import { acceptRuns } from "../../../shared/store/runs/runs.ts";
+import { connectionOptions } from "../../../shared/store/sql.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { beat } from "../../../shared/store/workers/workers.ts";
+import { freshDatabase } from "../../services/services.ts";
+
+export const acme = TenantId.parse("acme");
+export const globex = TenantId.parse("globex");
+
+export type Store = Awaited<ReturnType<typeof openStore>>;
+
+export async function openStore() {
+  const url = await freshDatabase();
+  const sql: Sql = postgres(url, { ...connectionOptions, max: 8 });
+  await sql`insert into tenants (tenant_id) values (${acme}), (${globex})`;
+  await define(sql, acme, "orch");
+  return {
+    sql,
+    url,
+    close: () => sql.end({ timeout: 1 }),
+
+    /** Accepts a run that is due at once. */
+    async accept(changes: Partial<NewRun> = {}): Promise<RunId> {
+      const run = newRun(changes);
+      const accepted = await acceptRuns(sql, [run]);
+      if (!accepted.has(run.run_id)) throw new Error("the run was not accepted");
+      return run.run_id;
+    },
+
+    /** A worker that has just beaten. */
+    async worker(name = "w"): Promise<Incarnation> {
+      const owner = newIncarnation(name);
+      await beat(sql, beatOf(owner));
+      return owner;
+    },
+
+    async claim(owner: Incarnation, run: RunId): Promise<ClaimedRun> {
+      const [claimed] = await claimRuns(sql, owner, [run]);
+      if (!claimed) throw new Error(`${run} was not claimed`);
+      return claimed;
+    },
+
+    /** A run in the hands of a worker that lives. */
+    async running(changes: Partial<NewRun> = {}): Promise<ClaimedRun & { owner: Incarnation }> {
+      const owner = await this.worker();
+      return { ...(await this.claim(owner, await this.accept(changes))), owner };
+    },
+
+    /** Lets it look as if nothing had been heard of a worker for so long. */
+    async silence(owner: Incarnation, seconds: number): Promise<void> {
+      await sql`update workers set beat_at = now() - ${seconds} * interval '1 second' where incarnation = ${owner}`;
+    },
+
+    /** The row as it is, all of it. */
+    async row(run: RunId) {
+      const [row] = await sql`select * from runs where run_id = ${run}`;
+      if (!row) throw new Error(`there is no ${run}`);
+      return row;
+    },
+  };
+}
+
+export function beatOf(owner: Incarnation) {
+  return {
+    incarnation: owner,
+    worker_id: "w",
+    hostname: "host",
+    address: "http://host:9000",
+    status: "online" as const,
+    lanes: Lane.options,
+    slots: 10,
+    active: 0,
+    loop_lag_ms: 0,
+    redis_ok: true,
+  };
+}
+
+export async function define(sql: Sql, owner: TenantId | "", id: string): Promise<number> {
+  return saveOrchestration(sql, owner, { id, name: id, description: "", definition: "{}" });
+}
+
+export function newRun(changes: Partial<NewRun> = {}): NewRun {
+  const run_id = newRunId(Date.now());
+  return {
+    run_id,
+    tenant_id: acme,
+    orchestration_id: "orch",
+    lane: "default",
+    priority: 0,
+    correlation_id: run_id,
+    session_id: null,
+    triggered_by: "api",
+    input: JSON.stringify({ message: "hello", state: {} }),
+    metadata: "{}",
+    delay_ms: 0,
+    idempotency_key: null,
+    request_hash: null,
+    webhook_url: null,
+    webhook_secret: null,
+    ...changes,
+  };
+}
+
+/** An entry that this claim may write: the result of a step, with two events, unless `changes` say otherwise. */
+export function entryOf(
+  run: Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals"> & { owner: Incarnation },
+  changes: Partial<NewEntry> = {},
+): NewEntry {
+  return {
+    run_id: run.run_id,
+    attempt: run.attempt,
+    owner: run.owner,
+    known_seq: run.event_seq,
+    kind: "step",
+    step_path: "a",
+    visit: 1,
+    output: "{}",
+    events: '{"type":"step_start"}\n{"type":"step_complete"}',
+    events_n: 2,
+    deadline_ms: 60_000,
+    current_step: "b",
+    steps: 1,
+    usage: [],
+    status: null,
+    wake_ms: null,
+    signals: run.signals,
+    waits: [],
+    error: null,
+    dead_letter: null,
+    ...changes,
+  };
+}

@@ -1,0 +1,338 @@
+/** Postgres and its model side by side: each act is done to both, and both have to answer the same. */
+import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import { cancelRuns } from "../../shared/store/runs/cancel.ts";
+import { acceptRuns } from "../../shared/store/runs/runs.ts";
+import { retryRun } from "../../shared/store/runs/retry.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { stateStore } from "../../shared/store/state.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { saveTenant } from "../../shared/store/tenants/tenants.ts";
+import { answerWait } from "../../shared/store/runs/waits.ts";
+import { acme, beatOf, globex, newRun } from "../shared/store/world.ts";
+import * as front from "./front-statements.ts";
+import { Postgres } from "./postgres.ts";
+import type { Statements } from "./postgres.ts";
+import type { ContractAct } from "./contract-commands.ts";
+
+const OWNERS = ["w0#00000000", "w1#00000001", "w2#00000002"].map((name) => Incarnation.parse(name));
+const TENANTS = [acme, globex] as const;
+const EVENT = '{"type":"checkpoint"}';
+
+/** A verb of either: answered at once, or by a server. */
+type Store = StateStore | Statements;
+
+export class Twins {
+  readonly #sql: Sql;
+  readonly #store: StateStore;
+  readonly #model: Postgres;
+  #nowMs = 0;
+  /** By how much the model's time is ahead: in Postgres all rows are moved back instead. */
+  #aheadMs = 0;
+  #runs: RunId[] = [];
+
+  constructor(sql: Sql, Model: typeof Postgres = Postgres) {
+    this.#sql = sql;
+    this.#store = stateStore(sql);
+    this.#model = new Model(() => this.#nowMs, { orchestrations: new Map(), named: new Map() });
+  }
+
+  async begin(): Promise<void> {
+    await this.#sql`truncate runs, journal, usage, dead_letters, waits, workers, locks`;
+    for (const tenant of TENANTS) await this.#limit(tenant, 2);
+  }
+
+  /** Does it to both. @returns what both said, in that order */
+  async act(act: ContractAct): Promise<[unknown, unknown]> {
+    await this.#readClock();
+    switch (act.do) {
+      case "accept":
+        return this.#accept(act.tenant, act.delayMs, act.counted);
+      case "pass":
+        return this.#pass(act.ms);
+      case "limit":
+        return this.#limit(TENANTS[act.tenant] ?? acme, act.to);
+      case "cancel":
+        return this.#cancel(act.run);
+      case "retry":
+        return this.#retry(act.run, act.behind, act.counted);
+      case "answer":
+        return this.#answer(act.run, `q${act.wait}`);
+      case "flush": {
+        const entries = act.entries.flatMap((each) => this.#entryOf(each));
+        const once = [...new Map(entries.map((entry) => [entry.run_id, entry])).values()];
+        return this.#both((store) => store.flush(once));
+      }
+      default:
+        return this.#both((store) => this.#ask(store, act));
+    }
+  }
+
+  /** All that both hold, as far as it is no time. */
+  async tables(): Promise<[unknown, unknown]> {
+    const { runs, journal, usage, letters, waits } = this.#model.tables;
+    const rows = await this.#sql`
+      select run_id, status, attempt, owner, event_seq, signals, crash_count, step_count, error,
+        tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd, wake_at is null as ended,
+        cancel_requested_at is null as uncancelled, started_at is null as unstarted, paused_at is null as unpaused,
+        round(extract(epoch from paused_for)::numeric, 0)::float8 as paused_s, ended_at is null as open
+      from runs order by run_id`;
+    const entries = await this.#sql`
+      select run_id, seq, events_n, attempt, kind, step_path, visit, output, events from journal order by run_id, seq`;
+    const calls = await this.#sql`select run_id, seq, call from usage order by run_id, seq, call`;
+    const dead = await this.#sql`
+      select run_id, seq, code, attempt, resolved_at is not null as resolved from dead_letters order by run_id, seq`;
+    const questions = await this.#sql`
+      select run_id, wait_id, answer, answered_by, deadline_at is null as endless from waits order by run_id, wait_id`;
+    const model = {
+      rows: [...runs.values()].map((row) => ({
+        run_id: row.run_id,
+        status: row.status,
+        attempt: row.attempt,
+        owner: row.owner,
+        event_seq: row.event_seq,
+        signals: row.signals,
+        crash_count: row.crash_count,
+        step_count: row.step_count,
+        error: row.error,
+        tokens: row.tokens,
+        cost_micro_usd: row.cost_micro_usd,
+        ended: row.wake_at === null,
+        uncancelled: row.cancel_requested_at === null,
+        unstarted: row.started_at === null,
+        unpaused: row.paused_at === null,
+        paused_s: Math.round(row.paused_for / 1_000),
+        open: row.ended_at === null,
+      })),
+      entries: [...journal.values()].flat(),
+      calls: usage.map(({ run_id, seq, call }) => ({ run_id, seq, call })),
+      dead: letters,
+      questions: waits.map(({ run_id, wait_id, answer, answered_by, deadline_at }) => ({
+        run_id,
+        wait_id,
+        answer,
+        answered_by,
+        endless: deadline_at === null,
+      })),
+    };
+    return [sorted({ rows, entries, calls, dead, questions }), sorted(model)];
+  }
+
+  #ask(
+    store: Store,
+    act: Exclude<ContractAct, { do: "accept" | "pass" | "limit" | "cancel" | "retry" | "answer" | "flush" }>,
+  ) {
+    const owner = OWNERS[act.owner] ?? Incarnation.parse("w#00000000");
+    const runs = act.runs.flatMap((n) => this.#runs[n] ?? []);
+    switch (act.do) {
+      case "claim":
+        return store.claim(owner, runs);
+      case "claimDirectly":
+        return store.claimDirectly(owner, act.slots, ["default"]);
+      case "lookUp":
+        return store.lookUp(runs);
+      case "handBack":
+        return store.handBack(
+          owner,
+          runs.map((run_id) => ({ run_id, attempt: this.#row(run_id)?.attempt ?? 0 })),
+        );
+      case "findCommitted":
+        return store.findCommitted(
+          runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: act.slots })),
+        );
+      case "beat":
+        return store.beat(beatOf(owner));
+      case "lock":
+        return store.takeLock("lock", owner, 5_000);
+      case "walk":
+        return walk(store, act.slots * 3_000);
+      case "owners":
+        return store.owners();
+      case "running":
+        return store.runningRuns({ owner: "", run_id: runs[0] ?? "" }, 1_000);
+      case "limits":
+        return store.changedLimits({ at: "-infinity", tenant: "" }, 1_000);
+      case "silent":
+        return takeFromSilent(store, owner);
+      case "overdue":
+        return takeOverdue(store);
+      case "waits":
+        return store.readWaits(runs[0] ?? RunId.parse("run_000000000000_0"), ["q0", "q1"]);
+      case "lost":
+        return store.withoutWakeup();
+    }
+  }
+
+  async #both(ask: (store: Store) => unknown): Promise<[unknown, unknown]> {
+    const said = await ask(this.#store);
+    return [timeless(said), timeless(await ask(this.#model))];
+  }
+
+  async #accept(tenant: number, delay_ms: number, counted: "by_queue" | "here"): Promise<[unknown, unknown]> {
+    const run_id = RunId.parse(`run_${String(this.#runs.length).padStart(12, "0")}_1800000000000`);
+    const run = newRun({ run_id, tenant_id: TENANTS[tenant] ?? acme, delay_ms, orchestration_id: "orch" });
+    const accepted = await acceptRuns(this.#sql, [run], counted);
+    const isIn = front.acceptRun(this.#model, run, counted);
+    if (accepted.has(run_id)) this.#runs.push(run_id);
+    return [accepted.has(run_id), isIn];
+  }
+
+  async #pass(ms: number): Promise<[unknown, unknown]> {
+    this.#aheadMs += ms;
+    const back = `${ms} milliseconds`;
+    await this.#sql`
+      update runs set wake_at = wake_at - ${back}::text::interval, deadline_at = deadline_at - ${back}::text::interval,
+        queued_at = queued_at - ${back}::text::interval, started_at = started_at - ${back}::text::interval,
+        paused_at = paused_at - ${back}::text::interval`;
+    await this.#sql`update waits set deadline_at = deadline_at - ${back}::text::interval`;
+    await this.#sql`update workers set beat_at = beat_at - ${back}::text::interval`;
+    await this.#sql`update locks set until = until - ${back}::text::interval`;
+    return [null, null];
+  }
+
+  async #limit(tenant: (typeof TENANTS)[number], max_concurrent_runs: number): Promise<[unknown, unknown]> {
+    const limits = { max_concurrent_runs, max_queued_runs: 3 };
+    const { version } = await saveTenant(this.#sql, { tenant_id: tenant, ...limits }, 1_000);
+    front.saveTenant(this.#model, tenant, limits).version = version;
+    return [null, null];
+  }
+
+  #cancel(nth: number): Promise<[unknown, unknown]> | [unknown, unknown] {
+    const run_id = this.#runs[nth];
+    const row = run_id && this.#row(run_id);
+    if (!run_id || !row) return [null, null];
+    const end = { run_id, known_seq: row.event_seq, events: EVENT, events_n: 1, output: "{}" };
+    const cancelled = front.cancelRuns(this.#model, [run_id], [end]);
+    return cancelRuns(this.#sql, [run_id], [end]).then((said) => [timeless(said), timeless(cancelled)]);
+  }
+
+  async #answer(nth: number, wait: string): Promise<[unknown, unknown]> {
+    const run = this.#runs[nth];
+    if (!run) return [null, null];
+    const said = await answerWait(this.#sql, null, run, wait, "{}", "ann");
+    return [timeless(said), timeless(front.answerWait(this.#model, run, wait, "{}", "ann"))];
+  }
+
+  async #retry(nth: number, behind: number, counted: "by_queue" | "here"): Promise<[unknown, unknown]> {
+    const run_id = this.#runs[nth];
+    const row = run_id && this.#row(run_id);
+    if (!run_id || !row) return [null, null];
+    const known_seq = row.event_seq - behind;
+    const rewind = { run_id, tenant_id: row.tenant_id, known_seq, output: '{"keep_seq":0}', event: EVENT };
+    const said = await retryRun(this.#sql, rewind, counted);
+    return [timeless(said), timeless(front.retryRun(this.#model, rewind, counted))];
+  }
+
+  #entryOf(each: Extract<ContractAct, { do: "flush" }>["entries"][number]): NewEntry[] {
+    const run_id = this.#runs[each.run];
+    const row = run_id && this.#row(run_id);
+    if (!run_id || !row) return [];
+    const owner = each.isOwner && row.owner !== null ? Incarnation.parse(row.owner) : OWNERS[0];
+    if (!owner) return [];
+    const call = {
+      call: "model.1",
+      provider: "p",
+      model: "m",
+      input_tokens: 3,
+      output_tokens: 4,
+      cost_micro_usd: 5,
+    };
+    const failed = {
+      code: "broken",
+      message: "it broke",
+      stack: null,
+      step_id: null,
+      tries: 1,
+      first_failed_at: null,
+    };
+    const status =
+      each.kind === "end"
+        ? each.end
+        : each.kind === "park"
+          ? "queued"
+          : each.kind === "ask"
+            ? "paused"
+            : null;
+    const waits = each.kind === "ask" ? [questionOf("q0", 20_000), questionOf("q1", null)] : [];
+    return [
+      {
+        run_id,
+        attempt: row.attempt - each.attemptBehind,
+        owner,
+        known_seq: row.event_seq - each.seqBehind,
+        kind: each.kind === "ask" ? "park" : each.kind,
+        step_path: "a",
+        visit: 1,
+        output: "{}",
+        status,
+        events: `${EVENT}\n${EVENT}`,
+        events_n: 2,
+        deadline_ms: 20_000,
+        current_step: "a",
+        steps: each.kind === "step" ? 1 : 0,
+        usage: each.kind === "turn" ? [call] : [],
+        wake_ms: each.kind === "park" ? 7_000 : each.kind === "ask" ? 60_000 : null,
+        signals: row.signals - each.signalsBehind,
+        waits,
+        error: status === "failed" ? "{}" : null,
+        dead_letter: status === "failed" ? failed : null,
+      },
+    ];
+  }
+
+  #row(run: RunId) {
+    return this.#model.tables.runs.get(run);
+  }
+
+  /** Both have the same time, but for what a statement takes. */
+  async #readClock(): Promise<void> {
+    const [row] = await this.#sql<{ now_ms: number; started_ms: number }[]>`
+      select extract(epoch from now())::float8 * 1000 as now_ms,
+        extract(epoch from pg_postmaster_start_time())::float8 * 1000 as started_ms`;
+    if (!row) throw new Error("no row");
+    this.#nowMs = Math.round(row.now_ms) + this.#aheadMs;
+    this.#model.startedAt = row.started_ms + this.#aheadMs;
+  }
+}
+
+function questionOf(wait_id: string, deadline_ms: number | null): NewEntry["waits"][number] {
+  return { wait_id, step_id: "a", kind: "human", prompt: "?", fields: "[]", deadline_ms, child_run_id: null };
+}
+
+/** The due runs from a while before some time on: each store's own times are its own affair. */
+async function walk(store: Store, agoMs: number): Promise<unknown> {
+  const { now_ms } = await store.walkBounds(null);
+  const { from, until } = await store.walkBounds(agoMs === 0 ? null : now_ms - agoMs);
+  return store.dueRuns({ at: from, run_id: "" }, until, 1_000);
+}
+
+async function takeFromSilent(store: Store, owner: string): Promise<unknown> {
+  const known = (await store.owners()).find((each) => each.owner === owner);
+  return store.takeFromSilent(owner, known?.beat_at ?? null);
+}
+
+async function takeOverdue(store: Store): Promise<unknown> {
+  return store.takeOverdue(await store.overdueRuns());
+}
+
+/** An answer without its times, its rows in order. */
+function timeless(answer: unknown): unknown {
+  const text = JSON.stringify(answer, (key, value: unknown) => {
+    if (key === "due_in_ms") return typeof value === "number" && value > 0;
+    const isTime =
+      /_ms$|_at$|^(definition_version|definition_tenant|orchestration_id|correlation_id|input|version)$/.test(
+        key,
+      );
+    return isTime && value !== null ? "set" : value;
+  });
+  return text === undefined ? null : sorted(JSON.parse(text));
+}
+
+/** Rows in the order of their text, fields by their names. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value))
+    return value.map(sorted).toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).map(([name, inner]): [string, unknown] => [name, sorted(inner)]);
+  return Object.fromEntries(entries.toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}

@@ -1,0 +1,63 @@
+import { spawn } from "node:child_process";
+import { text } from "node:stream/consumers";
+import postgres from "postgres";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Scope } from "../../../shared/contracts/tenant.ts";
+import { findPrincipal } from "../../../shared/store/tenants/api-keys.ts";
+import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
+import { nodeProgram } from "../../../local/processes/programs.ts";
+import { freshDatabase } from "../../services/services.ts";
+
+let url: string;
+let sql: Sql;
+beforeAll(async () => {
+  url = await freshDatabase();
+  sql = postgres(url, { ...connectionOptions, max: 1 });
+});
+afterAll(() => sql.end());
+
+async function createKey(flags: string[], postgresUrl = url) {
+  const { command, args, env } = nodeProgram("worker-node/cli/create-key.ts", {
+    SCALE_POSTGRES_URL: postgresUrl,
+  });
+  const child = spawn(command, [...args, ...flags], { env });
+  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+  return { stdout, stderr, code };
+}
+
+// Red when: the key that is printed is not the one that is stored, or is told anywhere but in its own line.
+test.each([
+  ["--tenant acme", { tenant: "acme", scopes: Scope.options }],
+  ["--tenant acme --scopes runs:read,runs:write", { tenant: "acme", scopes: ["runs:read", "runs:write"] }],
+  ["--platform", { tenant: null, scopes: Scope.options }],
+])("%s prints a key that works from then on, and only there", async (flags, principal) => {
+  const { stdout, stderr, code } = await createKey([...flags.split(" "), "--name", "ops"]);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^sk-syn-[0-9a-f]{64}\n$/);
+  const found = await findPrincipal(sql, stdout.trim());
+  expect(found).toMatchObject(principal);
+  expect(stderr).toContain(found?.key_id);
+  expect(stderr).not.toContain("sk-syn-");
+});
+
+// Red when: who forgets a flag gets a key to all tenants.
+test.each([
+  ["--name ops", "--tenant or --platform must be given"],
+  ["--name ops --tenant acme --platform", "--tenant or --platform must be given, one of them"],
+  ["--tenant acme", "--name is missing"],
+  ["--tenant a/b --name ops", "--tenant must be 1 to 64 letters"],
+  ["--tenant acme --name ops --scopes all", "--scopes must be names out of runs:write"],
+])("%s is refused with a sentence, and nothing is stored", async (flags, sentence) => {
+  const [before] = await sql`select count(*) from api_keys`;
+  const { stdout, stderr, code } = await createKey(flags.split(" "));
+  expect([code, stdout]).toEqual([1, ""]);
+  expect(stderr).toContain(sentence);
+  expect(await sql`select count(*) from api_keys`).toEqual([before]);
+});
+
+test("a database that is not ready is told with what to look at", async () => {
+  const { stderr, code } = await createKey(["--platform", "--name", "ops"], `${url}_none`);
+  expect(code).toBe(1);
+  expect(stderr).toContain("Is SCALE_POSTGRES_URL right, and did npm run migrate run?");
+});

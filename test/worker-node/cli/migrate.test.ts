@@ -1,0 +1,42 @@
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import postgres from "postgres";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { migrate } from "../../../worker-node/cli/migrate.ts";
+
+const name = `${inject("databaseTemplate")}_migrate_${randomBytes(3).toString("hex")}`;
+const url = new URL(inject("postgresUrl"));
+const server = postgres(url.href, { max: 1, onnotice: () => {} });
+
+beforeAll(async () => {
+  await server`create database ${server(name)}`;
+  url.pathname = `/${name}`;
+});
+afterAll(() => server.end({ timeout: 1 }));
+
+function migrateInAProcess(): Promise<number | null> {
+  const child = spawn(process.execPath, ["worker-node/cli/migrate.ts"], {
+    env: { PATH: process.env["PATH"], SCALE_POSTGRES_URL: url.href },
+    stdio: "ignore",
+  });
+  return new Promise((resolve) => child.once("exit", resolve));
+}
+
+// Red when: they do not wait for each other: the second would find half a schema, or make it twice.
+test("two processes that migrate an empty database at once, and another later, apply each migration once", async () => {
+  expect(await Promise.all([migrateInAProcess(), migrateInAProcess(), migrate(url.href)])).toEqual([
+    0,
+    0,
+    undefined,
+  ]);
+  await migrate(url.href);
+  const sql = postgres(url.href, { max: 1 });
+  try {
+    const applied =
+      await sql`select name, count(*)::int as n from schema_migrations group by name order by name`;
+    expect(applied.length).toBeGreaterThan(0);
+    expect(applied.every(({ n }) => n === 1)).toBe(true);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}, 60_000);

@@ -1,0 +1,58 @@
+import { connect, createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
+import { expect, test } from "vitest";
+import { postgresStateStore } from "../../../worker-node/clients/postgres-state.ts";
+import { freshDatabase } from "../../services/services.ts";
+
+/** A link to `url` that can swallow what is sent, without a word to either end. */
+async function linkTo(url: string) {
+  const target = new URL(url);
+  const port = Number(target.port);
+  let swallows = false;
+  const pipe = (from: Socket, to: Socket) => {
+    from.on("data", (bytes) => {
+      if (!swallows) to.write(bytes);
+    });
+    from.on("close", () => to.destroy());
+    from.on("error", () => to.destroy());
+  };
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    const upstream = connect(port, target.hostname);
+    for (const socket of [client, upstream]) sockets.add(socket);
+    pipe(client, upstream);
+    pipe(upstream, client);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address: AddressInfo | string | null = server.address();
+  if (address === null || typeof address === "string") throw new Error("the link has no port");
+  target.port = String(address.port);
+  return {
+    url: target.href,
+    swallow: (on: boolean) => {
+      swallows = on;
+    },
+    close: () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+// Red when: the pool is kept whatever it does not answer.
+test("a Postgres that swallows a question is asked anew over other connections", async () => {
+  const link = await linkTo(await freshDatabase());
+  const { store, close } = postgresStateStore(link.url, "test");
+  try {
+    expect(await store.owners()).toEqual([]);
+    link.swallow(true);
+    const askedMs = performance.now();
+    await expect(store.owners()).rejects.toThrow();
+    expect(performance.now() - askedMs).toBeLessThan(12_000);
+    link.swallow(false);
+    expect(await store.owners()).toEqual([]);
+  } finally {
+    await close();
+    link.close();
+  }
+});

@@ -1,0 +1,43 @@
+import { describe, expect, test } from "vitest";
+import { RetryableError, TerminalError } from "../../../worker-node/engine/errors.ts";
+import { failureOf, judge } from "../../../worker-node/engine/retry-policy.ts";
+
+const policy = { attempts: 3, base_seconds: 1, max_seconds: 60 };
+const half = (): number => 0.5;
+
+describe("a failed step", () => {
+  test("is tried again after half of a wait that doubles, until its attempts are used up", () => {
+    const error = new RetryableError("x", "x");
+    expect(judge(error, 1, policy, half)).toEqual({ do: "retry", afterMs: 500 });
+    expect(judge(error, 2, policy, half)).toEqual({ do: "retry", afterMs: 1_000 });
+    expect(judge(error, 3, policy, half)).toEqual({ do: "fail" });
+  });
+
+  test("waits no longer than max_seconds", () => {
+    expect(judge(new Error("x"), 9, { ...policy, attempts: 10 }, half)).toEqual({
+      do: "retry",
+      afterMs: 30_000,
+    });
+  });
+
+  test("fails at once when nothing can help", () => {
+    expect(judge(new TerminalError("x", "x"), 1, policy, half)).toEqual({ do: "fail" });
+  });
+
+  test("waits at least as long as the other side asks, up to a quarter of an hour", () => {
+    const asked = (retryAfterMs: number) => new RetryableError("x", "x", { retryAfterMs });
+    expect(judge(asked(90_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 90_000 });
+    expect(judge(asked(10), 1, policy, half)).toEqual({ do: "retry", afterMs: 500 });
+    expect(judge(asked(86_400_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 900_000 });
+  });
+});
+
+test("an error that nobody meant for clients shows nothing of its inside", () => {
+  expect(failureOf(new TerminalError("no_json", "there is none"))).toEqual({
+    code: "no_json",
+    message: "there is none",
+  });
+  const inside = failureOf(new Error("password=secret"));
+  expect(inside.code).toBe("internal");
+  expect(inside.message).not.toContain("secret");
+});

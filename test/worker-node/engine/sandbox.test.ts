@@ -1,0 +1,139 @@
+import { afterAll, describe, expect, test } from "vitest";
+import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
+
+const sandbox = createSandbox();
+afterAll(() => sandbox.close());
+const state = { n: 4, tags: ["a", "x"], user: { name: "Jo" }, text: "hello", nothing: null, get: "own" };
+
+describe("an expression", () => {
+  test.each([
+    ["state.n > 3", true],
+    ["state['n'] > 3", true],
+    ["state.user.name", "Jo"],
+    ["state.gone", null],
+    ["state.user.get('name') == 'Jo'", true],
+    ["state.user.get('gone', 'else')", "else"],
+    ["state.n == 4 and state.text == 'hello'", true],
+    ["state.n == 5 or 'x' in state.tags", true],
+    ["not state.n == 5", true],
+    ["not (state.n in [1, 4]) or False", false],
+    ["'ell' in state.text and 'name' in state.user", true],
+    ["'y' not in state.tags", true],
+    ["state.nothing is None and state.n is not None", true],
+    ["True and not False", true],
+    ["len(state.tags) >= 2", true],
+    ["'and or not in' === 'and or not in'", true],
+    ["state.tags.includes('x') && !state.nothing ? 'yes' : 'no'", "yes"],
+    ["Object.keys(state.user)", ["name"]],
+  ])("%s", async (expression, value) => {
+    expect(await sandbox.evaluate(expression, state)).toEqual(value);
+  });
+
+  test.each([
+    ["a name that does not exist", "gone > 3"],
+    ["a property of nothing", "state.gone.deeper"],
+    ["a statement", "while (true) {}"],
+    ["no expression at all", ""],
+    ["what JSON cannot carry", "1n"],
+    ["a result over 1 MiB", "'x'.repeat(2000000)"],
+    ["endless recursion", "(f => f(f))(f => f(f))"],
+    ["a throw", "(() => { throw {a: 1} })()"],
+  ])("that has %s fails, it is not false", async (_, expression) => {
+    await expect(sandbox.evaluate(expression, state)).rejects.toMatchObject({
+      name: "TerminalError",
+      code: "expression",
+    });
+  });
+});
+
+describe("a program", () => {
+  test("reads state and sets result, declared or not", async () => {
+    expect(await sandbox.transform("result = state.tags.map((t) => t.toUpperCase())", state)).toEqual([
+      "A",
+      "X",
+    ]);
+    expect(await sandbox.transform("const len = 1; let result = { len }", state)).toEqual({ len: 1 });
+  });
+
+  test("that sets no result, or throws, fails", async () => {
+    await expect(sandbox.transform("let x = 1", state)).rejects.toMatchObject({ code: "transform" });
+    await expect(sandbox.transform("throw new Error('boom')", state)).rejects.toThrow("boom");
+  });
+
+  test("cannot pass off what is not JSON as its result", async () => {
+    await expect(sandbox.transform("JSON.stringify = () => '{'; result = 1", state)).rejects.toMatchObject({
+      code: "transform",
+    });
+  });
+});
+
+describe("the sandbox", () => {
+  test.each([
+    "typeof process",
+    "typeof require",
+    "typeof fetch",
+    "typeof setTimeout",
+    "typeof Date",
+    "typeof performance",
+    "typeof globalThis.constructor.constructor('return this')().process",
+    "typeof std",
+    "typeof os",
+    "typeof print",
+  ])("has no %s", async (expression) => {
+    expect(await sandbox.evaluate(expression, {})).toBe("undefined");
+  });
+
+  test("cannot load a module", async () => {
+    expect(
+      await sandbox.transform(
+        "let result = 'no'; import('node:fs').then(() => { result = 'yes' }, () => {})",
+        {},
+      ),
+    ).toBe("no");
+  });
+
+  test("keeps nothing from one program to the next", async () => {
+    await sandbox.transform("globalThis.leak = 1; Object.prototype.leak = 2; result = 1", {});
+    await sandbox.transform("globalThis.leak = 1; Object.prototype.leak = 2; result = 1", {});
+    expect(await sandbox.evaluate("[typeof leak, typeof state.leak]", {})).toEqual([
+      "undefined",
+      "undefined",
+    ]);
+  });
+
+  test("does not change the state that it is given", async () => {
+    const given = { list: [1] };
+    await sandbox.transform("state.list.push(2); result = state.list", given);
+    expect(given).toEqual({ list: [1] });
+  });
+
+  test("stops an endless expression after a second, while this thread goes on", async () => {
+    let ticks = 0;
+    const ticking = setInterval(() => ticks++, 20);
+    const startedAt = performance.now();
+    await expect(sandbox.evaluate("(() => { for (;;); })()", {})).rejects.toThrow("longer than 1 s");
+    clearInterval(ticking);
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(ticks).toBeGreaterThan(20);
+  });
+
+  test("stops a pattern that backtracks without end", async () => {
+    const hopeless = `/^(a+)+$/.test("${"a".repeat(40)}b")`;
+    await expect(sandbox.evaluate(hopeless, {})).rejects.toThrow("longer than 1 s");
+  });
+
+  test("gives a program 32 MiB and no more", async () => {
+    const take = (mebibytes: number): string =>
+      `const a = []; for (let i = 0; i < ${mebibytes}; i++) a.push(new ArrayBuffer(1 << 20)); const result = a.length;`;
+    expect(await sandbox.transform(take(16), {})).toBe(16);
+    await expect(sandbox.transform(take(40), {})).rejects.toThrow("32 MiB");
+    expect(await sandbox.evaluate("1 + 1", {})).toBe(2);
+  });
+
+  test("serves many at once", async () => {
+    const values = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => sandbox.evaluate("state.i * 2", { i })),
+    );
+    expect(values).toEqual(Array.from({ length: 50 }, (_, i) => i * 2));
+  });
+});

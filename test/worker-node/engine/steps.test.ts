@@ -1,0 +1,288 @@
+import { describe, expect, test } from "vitest";
+import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/errors.ts";
+import { run, step, world } from "./context.ts";
+
+describe("print", () => {
+  test("renders its content into its key, and answers with it", async () => {
+    const { context } = world({ state: { n: 2 } });
+    const result = await run(
+      step({ type: "print", print_content: "n={state.n}, {input}", output_key: "out", input_keys: ["n"] }),
+      context,
+    );
+    expect(result).toMatchObject({ set: { out: "n=2, the message" }, response: "n=2, the message" });
+    expect(result.events).toMatchObject([{ type: "final", response: "n=2, the message", orch_step_id: "s" }]);
+  });
+});
+
+test("end ends the run and says so", async () => {
+  const result = await run(step({ type: "end" }), world({}).context);
+  expect(result).toMatchObject({ ends: true, events: [{ type: "orchestration_end", orch_step_id: "s" }] });
+});
+
+describe("if_else", () => {
+  const fields = {
+    type: "if_else",
+    if_condition: "state.x",
+    if_true_step_id: "s",
+    next_step_id: null,
+    output_key: "yes",
+  };
+  test.each([
+    [true, true, "s"],
+    ["text", true, "s"],
+    [0, false, null],
+    [null, false, null],
+    [[], false, null],
+    [{}, false, null],
+  ])("takes %j as %s", async (value, decision, target) => {
+    const { context } = world({ evaluate: async () => value });
+    const result = await run(step(fields), context);
+    expect(result).toMatchObject({
+      route: { target },
+      set: { yes: decision, _if_decision_s: String(decision) },
+    });
+    expect(result.after).toMatchObject([{ type: "if_decision", decision, target_step_id: target }]);
+  });
+
+  test("fails when its condition fails; it does not become false", async () => {
+    const { context } = world({
+      evaluate: async () => Promise.reject(new TerminalError("expression", "no")),
+    });
+    await expect(run(step(fields), context)).rejects.toMatchObject({ code: "expression" });
+  });
+
+  test("sees the values behind references", async () => {
+    const reference = { $ref: "big", size: 1, content_type: "x", preview: "" };
+    const seen: unknown[] = [];
+    const { context } = world({
+      state: { big: reference },
+      blobs: { big: "loaded" },
+      evaluate: async (_, state) => (seen.push(state), true),
+    });
+    await run(step(fields), context);
+    expect(seen).toEqual([{ big: "loaded" }]);
+  });
+});
+
+describe("switch", () => {
+  const fields = {
+    type: "switch",
+    switch_expression: "state.x",
+    switch_cases: { a: "s", "1": "s", True: "s", stop: null },
+    switch_default_step_id: null,
+    next_step_id: "s",
+  };
+  test.each([
+    ["a", "a", "s"],
+    [1, "1", "s"],
+    [true, "True", "s"],
+    ["stop", "stop", null],
+    ["other", null, null],
+    ["constructor", null, null],
+  ])("on %j takes the case %j", async (value, matched_case, target_step_id) => {
+    const result = await run(step(fields), world({ evaluate: async () => value }).context);
+    expect(result.after).toMatchObject([{ type: "switch_decision", matched_case, target_step_id }]);
+    expect(result.route).toEqual({ target: target_step_id });
+  });
+
+  test("without cases goes to its next step", async () => {
+    const { context } = world({ evaluate: async () => "x" });
+    expect((await run(step({ ...fields, switch_cases: {} }), context)).route).toEqual({ target: "s" });
+  });
+});
+
+describe("extract_json", () => {
+  const fields = { type: "extract_json", input_keys: ["a", "b"], output_key: "out" };
+  test("answers one value, or a list of several, from all of its keys", async () => {
+    const one = await run(step(fields), world({ state: { a: 'text {"x": 1}' } }).context);
+    expect(one.set).toEqual({ out: { x: 1 } });
+    const two = await run(step(fields), world({ state: { a: 'one {"x": 1}', b: "two [2]" } }).context);
+    expect(two.set).toEqual({ out: [{ x: 1 }, [2]] });
+  });
+
+  test("fails on text without JSON", async () => {
+    const { context } = world({ state: { a: "I would rather not." } });
+    await expect(run(step(fields), context)).rejects.toMatchObject({
+      name: "TerminalError",
+      code: "no_json",
+    });
+  });
+});
+
+test("transform keeps what its code answers, and fails with its code", async () => {
+  const fields = step({ type: "transform", transform_code: "result = 1", output_key: "out" });
+  const done = await run(fields, world({ transform: async () => ({ n: 1 }) }).context);
+  expect(done).toMatchObject({
+    set: { out: { n: 1 } },
+    events: [{ type: "transform_result", result: { n: 1 } }],
+  });
+  const broken = world({ transform: async () => Promise.reject(new TerminalError("transform", "no")) });
+  await expect(run(fields, broken.context)).rejects.toMatchObject({ code: "transform" });
+});
+
+describe("llm", () => {
+  test("asks once with its inputs and its task, shows the text, and reports usage and effect", async () => {
+    const { context, asked, shown } = world({
+      says: ["the answer"],
+      state: { notes: "some notes", later: "" },
+    });
+    const fields = {
+      type: "llm",
+      prompt_template: "Sum up.",
+      input_keys: ["notes", "gone"],
+      output_key: "out",
+      model: "default",
+    };
+    const result = await run(step(fields), context);
+    expect(result).toMatchObject({
+      set: { out: "the answer" },
+      usage: [{ call: "model.1", input_tokens: 10 }],
+      effects: ["run_1:s:1:model.1"],
+    });
+    expect(asked[0]).toMatchObject({ model: null, effectKey: "run_1:s:1:model.1" });
+    const prompt = asked[0]?.messages[1]?.content;
+    expect(prompt).toContain("## Input: notes\nsome notes");
+    expect(prompt).toContain("## Your task\nSum up.");
+    expect(prompt).not.toContain("gone");
+    expect(shown).toEqual([{ type: "llm_delta", orch_step_id: "s", text: "the answer" }]);
+  });
+
+  test("is a new call after a definite answer, and the same one otherwise", async () => {
+    const { context, asked } = world({ says: ["x"] });
+    await run(step({ type: "llm" }), { ...context, effectSuffix: ":2" });
+    expect(asked[0]?.effectKey).toBe("run_1:s:1:model.1:2");
+  });
+
+  test("fails when the model fails or says nothing; no error becomes output", async () => {
+    const failing = world({ says: [new RetryableError("model_rate_limited", "x")] });
+    await expect(run(step({ type: "llm" }), failing.context)).rejects.toMatchObject({
+      code: "model_rate_limited",
+    });
+    await expect(run(step({ type: "llm" }), world({ says: [" "] }).context)).rejects.toMatchObject({
+      code: "empty_answer",
+    });
+  });
+
+  test("asks nobody when its worker may not move the run any more", async () => {
+    const { context, asked } = world({
+      says: ["x"],
+      confirm: async () => Promise.reject(new Error("lease lost")),
+    });
+    await expect(run(step({ type: "llm" }), context)).rejects.toThrow("lease lost");
+    expect(asked).toEqual([]);
+  });
+});
+
+describe("evaluator", () => {
+  const fields = {
+    type: "evaluator",
+    evaluator_prompt: "Good?",
+    route_map: { Approved: "s", stop: null },
+    output_key: "verdict",
+  };
+  const choose = (route: string) => ({
+    calls: [{ name: "choose_route", args: { route, reasoning: "why" } }],
+  });
+
+  test.each([
+    ["a tool call", choose("Approved")],
+    ["another case of letters", choose(" approved ")],
+    ["JSON in text", '```json\n{"route": "Approved", "reasoning": "why"}\n```'],
+  ])("takes the route that the model chooses by %s", async (_, answer) => {
+    const { context, asked } = world({ says: [answer] });
+    const result = await run(step(fields), context);
+    expect(result.route).toEqual({ target: "s" });
+    expect(result.set).toEqual({
+      verdict: "Approved",
+      _routing_decision_s: "Approved",
+      _routing_reasoning_s: "why",
+    });
+    expect(result.after).toMatchObject([
+      { type: "routing_decision", decision: "Approved", target_step_id: "s", reasoning: "why" },
+    ]);
+    expect(asked[0]).toMatchObject({ tools: ["choose_route"], toolChoice: "required" });
+  });
+
+  test("ends the run at a route without a target", async () => {
+    expect((await run(step(fields), world({ says: [choose("stop")] }).context)).route).toEqual({
+      target: null,
+    });
+  });
+
+  test("asks again, twice at most, when an answer names no route", async () => {
+    const { context, asked, committed } = world({ says: ["hm", choose("nowhere"), choose("stop")] });
+    const result = await run(step(fields), context);
+    expect(result.set).toMatchObject({ verdict: "stop" });
+    expect(asked).toHaveLength(3);
+    // Every tool call has its answer: providers refuse a conversation in which one has none.
+    expect(asked[2]?.messages.map((message) => message.role)).toEqual([
+      "system",
+      "user",
+      "assistant",
+      "user",
+      "assistant",
+      "tool",
+    ]);
+    expect(committed.flatMap((turn) => turn.usage.map((used) => used.call))).toEqual(["model.1", "model.2"]);
+    expect(result.usage.map((used) => used.call)).toEqual(["model.3"]);
+  });
+
+  test("then takes its default, or fails: never the first route", async () => {
+    const says = ["a", "b", "c"];
+    await expect(run(step(fields), world({ says }).context)).rejects.toMatchObject({ code: "no_route" });
+    const result = await run(step({ ...fields, default_route: "stop" }), world({ says }).context);
+    expect(result.set).toMatchObject({ verdict: "stop" });
+  });
+});
+
+describe("tool", () => {
+  const fields = { type: "tool", forced_tool: "search", output_key: "out" };
+
+  test("without a prompt calls with its inputs, or with the message", async () => {
+    const byKeys = world({ tools: { search: () => ({ hits: 1 }) }, state: { query: "q", other: 1 } });
+    const result = await run(step({ ...fields, input_keys: ["query"] }), byKeys.context);
+    expect(result).toMatchObject({ set: { out: { hits: 1 } }, effects: ["run_1:s:1:tool.1"], usage: [] });
+    expect(byKeys.called).toEqual([{ name: "search", args: { query: "q" }, effectKey: "run_1:s:1:tool.1" }]);
+    const byMessage = world({ tools: { search: () => "x" } });
+    await run(step(fields), byMessage.context);
+    expect(byMessage.called[0]?.args).toEqual({ query: "the message" });
+  });
+
+  test("with a prompt lets the model fill in the arguments, and commits them before it calls", async () => {
+    const args = { query: "q" };
+    const { context, called, committed } = world({
+      says: [{ calls: [{ name: "search", args }] }],
+      tools: { search: () => "found" },
+    });
+    const result = await run(step({ ...fields, prompt_template: "Search." }), context);
+    expect(result).toMatchObject({ set: { out: "found" }, usage: [] });
+    expect(called).toMatchObject([{ args, effectKey: "run_1:s:1:tool.1" }]);
+    expect(committed).toHaveLength(1);
+
+    const resumed = world({ turns: committed.map((turn) => turn.data), tools: { search: () => "found" } });
+    await run(step({ ...fields, prompt_template: "Search." }), resumed.context);
+    expect(resumed.called).toEqual(called);
+    expect(resumed.asked).toEqual([]);
+  });
+
+  test("tells the model why a call was refused, and fails when no call is accepted", async () => {
+    const refuse = () => {
+      throw new ToolRejection("query is too short");
+    };
+    const call = { calls: [{ name: "search", args: { query: "" } }] };
+    const { context, asked } = world({ says: [call, call, call], tools: { search: refuse } });
+    const running = run(step({ ...fields, prompt_template: "Search." }), context);
+    await expect(running).rejects.toMatchObject({ code: "tool_rejected" });
+    expect(asked[1]?.messages.at(-1)?.content).toContain("query is too short");
+  });
+
+  test("takes JSON in text for arguments, where a model cannot call tools", async () => {
+    const { context, called } = world({ says: ['{"query": "q"}'], tools: { search: () => "x" } });
+    await run(step({ ...fields, prompt_template: "Search." }), context);
+    expect(called).toMatchObject([{ args: { query: "q" } }]);
+  });
+
+  test("fails without its tool", async () => {
+    await expect(run(step(fields), world({}).context)).rejects.toMatchObject({ code: "unknown_tool" });
+  });
+});

@@ -1,0 +1,61 @@
+import { describe, expect, test } from "vitest";
+import { findJson } from "../../../worker-node/engine/find-json.ts";
+import { render } from "../../../worker-node/engine/template.ts";
+import { world } from "./context.ts";
+
+const reference = { $ref: "big", size: 5, content_type: "text/plain", preview: "lo" };
+
+describe("a template", () => {
+  test.each([
+    ["{input} and {state.name}", "the message and Jo"],
+    ["{state.user.address.city} {state.list.1}", "Rome b"],
+    ["{state.n} {state.no} {state.none} {state.user.tags}", '7 false  ["x"]'],
+    ['{"json": {state.n}} {other} {state.} {}', '{"json": 7} {other} {state.} {}'],
+    ["{state.big}", "long {state.name}"],
+    ["{state.trap}", "{state.name}"],
+  ])("%s", async (template, rendered) => {
+    const { context } = world({
+      state: {
+        name: "Jo",
+        user: { address: { city: "Rome" }, tags: ["x"] },
+        list: ["a", "b"],
+        n: 7,
+        no: false,
+        none: null,
+        big: reference,
+        trap: "{state.name}",
+      },
+      blobs: { big: "long {state.name}" },
+    });
+    expect(await render(template, context)).toBe(rendered);
+  });
+
+  test.each(["{state.gone}", "{state.name.first}", "{state.constructor}", "{state.__proto__}"])(
+    "that reads %s fails",
+    async (template) => {
+      await expect(render(template, world({ state: { name: "Jo" } }).context)).rejects.toMatchObject({
+        code: "template",
+      });
+    },
+  );
+});
+
+describe("JSON in text", () => {
+  test.each([
+    ['{"a": 1}', [{ a: 1 }]],
+    ["  [1, 2] ", [[1, 2]]],
+    ['Here:\n```json\n{"a": 1}\n```\nand\n```\n[2]\n```', [{ a: 1 }, [2]]],
+    ['It is {"a": "}{", "b": {"c": []}} as I said, or [1].', [{ a: "}{", b: { c: [] } }, [1]]],
+    ['[see](http://x) {not json} {"ok": true}', [{ ok: true }]],
+    ["no JSON at all {", []],
+    ["", []],
+  ])("%s", (text, values) => {
+    expect(findJson(text)).toEqual(values);
+  });
+
+  test("is not looked for without end in text full of open braces", () => {
+    const startedAt = performance.now();
+    expect(findJson("{".repeat(200_000))).toEqual([]);
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+  });
+});

@@ -1,0 +1,117 @@
+/** One run in the hands of one worker: what a test gives it, and what it has come to. */
+import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
+import { Checkpoint, EndRecord, ParkRecord } from "../../../shared/contracts/journal-entry.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
+import { Definitions } from "../../../worker-node/execution/definitions.ts";
+import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
+import { execute } from "../../../worker-node/execution/execute.ts";
+import type { World } from "../../../worker-node/execution/execute.ts";
+import { Journal } from "../../../worker-node/journal/journal.ts";
+import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
+import { Truth } from "../fake-store.ts";
+
+export const print = { type: "print", print_content: "text" };
+export const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
+export const usage = {
+  provider: "demo",
+  model: "demo",
+  input_tokens: 1,
+  output_tokens: 1,
+  cost_micro_usd: 1,
+};
+
+/** A definition that begins with step `a`. */
+export function steps(...list: JsonObject[]): JsonObject {
+  return { id: "orch", name: "Orch", entry_step_id: "a", steps: list };
+}
+
+const owner = newIncarnation("w");
+const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
+
+export class Given {
+  readonly truth = new Truth();
+  readonly stop = new AbortController();
+  readonly calls: ModelRequest[] = [];
+  definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
+  artifacts: ObjectStore | null = null;
+  readDefinition = async (): Promise<void> => {};
+  generate: (request: ModelRequest) => Promise<string> = async () => "answer";
+  readWaits: World["readWaits"] = async () => [];
+
+  begin(changes: Partial<ClaimedRun> = {}) {
+    const run: ClaimedRun = {
+      ...this.truth.open(owner),
+      tenant_id: TenantId.parse("acme"),
+      orchestration_id: "orch",
+      definition_tenant: "acme",
+      definition_version: 1,
+      crash_count: 0,
+      cancel: false,
+      lane: "default",
+      priority: 0,
+      input: JSON.stringify({ message: "hello", state: {} }),
+      queued_at_ms: 0,
+      running_for_ms: 0,
+      cost_micro_usd: 0,
+      journal: [],
+      ...changes,
+    };
+    if (run.event_seq > 0) this.truth.row(run.run_id).event_seq = run.event_seq;
+    const world = this.#world();
+    const runLog = world.journal.open(run);
+    return { run, runLog, ending: execute(run, world, this.stop, runLog) };
+  }
+
+  #world(): World {
+    const store = {
+      ...this.truth.store,
+      orchestration: async () => {
+        await this.readDefinition();
+        return JSON.stringify(this.definition);
+      },
+    };
+    return {
+      owner,
+      journal: new Journal(owner, store, () => {}),
+      definitions: new Definitions(store),
+      models: {
+        generate: async (request): Promise<ModelAnswer> => {
+          this.calls.push(request);
+          return { text: await this.generate(request), tool_calls: [], usage };
+        },
+      },
+      tools: { call: refuse },
+      sandbox: { evaluate: refuse, transform: refuse },
+      artifacts: this.artifacts,
+      readWaits: (id, names) => this.readWaits(id, names),
+      confirm: async () => {},
+    };
+  }
+
+  kindsOf(run: ClaimedRun): string[] {
+    return this.truth.of(run.run_id).map(({ kind }) => kind);
+  }
+
+  eventsOf(run: ClaimedRun): string {
+    return this.truth
+      .of(run.run_id)
+      .map(({ events }) => events)
+      .join("\n");
+  }
+
+  errorOf(run: ClaimedRun): string | undefined {
+    return this.truth.of(run.run_id).at(-1)?.error ?? undefined;
+  }
+
+  /** @throws when something was written that the next worker, or the edge, cannot read */
+  checkWritten(): void {
+    for (const { kind, output } of this.truth.entries) {
+      if (output === null) continue;
+      const json: unknown = JSON.parse(output);
+      if (kind === "step") Checkpoint.parse(json);
+      if (kind === "end") EndRecord.parse(json);
+      if (kind === "park") ParkRecord.parse(json);
+    }
+  }
+}

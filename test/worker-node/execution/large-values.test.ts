@@ -1,0 +1,74 @@
+import { expect, test } from "vitest";
+import type { Json } from "../../../shared/contracts/json.ts";
+import { LargeValues, loadValue } from "../../../worker-node/execution/large-values.ts";
+import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
+
+function memory(): ObjectStore & { objects: Map<string, string> } {
+  const objects = new Map<string, string>();
+  return {
+    objects,
+    put: async (key, body) => void objects.set(key, body),
+    async get(key) {
+      const body = objects.get(key);
+      if (body === undefined) throw new Error(`no object ${key}`);
+      return body;
+    },
+  };
+}
+
+const hash = (value: Json): string => JSON.stringify(value).slice(0, 8);
+const large = (letter: string): string => letter.repeat(40_000);
+
+test("what is large is kept as an object, and read back as it was", async () => {
+  const store = memory();
+  const out = await new LargeValues(store, "acme/run_1/a/1.1").outOf({ text: large("x"), small: "s" });
+  expect(out).toMatchObject({ small: "s", text: { $ref: "acme/run_1/a/1.1/set.text", size: 40_002 } });
+  expect(await loadValue(store, out["text"] ?? null, "acme")).toBe(large("x"));
+});
+
+// Red when: two who ask for it at once put it twice.
+test("what is large under two names is kept once", async () => {
+  const store = memory();
+  const out = await new LargeValues(store, "acme/run_1/a/1.1").outOf({
+    verdict: large("x"),
+    said: large("x"),
+  });
+  expect(out["said"]).toEqual(out["verdict"]);
+  expect(store.objects.size).toBe(1);
+});
+
+// Red when: the key is made of the name alone, so that the second lies over the first.
+test("a response does not lie over a state key of the same name", async () => {
+  const store = memory();
+  const values = new LargeValues(store, "acme/run_1/a/1.1");
+  const set = await values.outOf({ response: [large("s")], "event.result": large("t") });
+  const response = await values.outOfResponse(large("r"));
+  const [event] = await values.outOfEvents([
+    { type: "transform_result", orch_step_id: "a", step_name: "a", result: large("e") },
+  ]);
+  const load = async (value: Json | undefined) => hash(await loadValue(store, value ?? null, "acme"));
+  expect(await load(set["response"])).toBe(hash([large("s")]));
+  expect(await load(response)).toBe(hash(large("r")));
+  expect(await load(set["event.result"])).toBe(hash(large("t")));
+  expect(event?.type === "transform_result" && (await load(event.result))).toBe(hash(large("e")));
+});
+
+// Red when: whatever looks like a reference is fetched. State is what clients and models wrote.
+test("a value that only looks like a reference is no key to another tenant's objects", async () => {
+  const store = memory();
+  store.objects.set("globex/run_2/a/1.1/secret", '"theirs"');
+  for (const $ref of [
+    "globex/run_2/a/1.1/secret",
+    "acme/../globex/run_2/a/1.1/secret",
+    "/globex/run_2/a/1.1/secret",
+    "acmeglobex/run_2",
+  ]) {
+    const forged = { $ref, size: 8, content_type: "application/json", preview: "" };
+    expect(await loadValue(store, forged, "acme")).toEqual(forged);
+  }
+});
+
+test("a worker without an object store leaves values where they are", async () => {
+  const values = { text: large("x") };
+  expect(await new LargeValues(null, "p").outOf(values)).toEqual(values);
+});

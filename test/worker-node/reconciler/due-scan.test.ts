@@ -1,0 +1,123 @@
+import { expect, test } from "vitest";
+import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
+import { ColdError, Queue } from "../../../shared/queue/queue.ts";
+import type { IndexProgress, Job, KnownWalk } from "../../../shared/queue/queue.ts";
+import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
+import { DueWalk } from "../../../worker-node/reconciler/due-scan.ts";
+import { refusingStore } from "../fakes.ts";
+
+const begun: IndexProgress = { epoch: "0", walked: "", uptoMs: 1_000, full: false, limitsUptoMs: 0 };
+
+/** A queue that remembers what it was shown, and can lose it all. */
+class Shown extends Queue {
+  readonly jobs = new Set<string>();
+  index: IndexProgress | null = { ...begun, epoch: "1" };
+
+  constructor() {
+    const none = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
+    super({ evalsha: none, eval: none }, 1);
+  }
+  override async enqueue(jobs: readonly Job[]) {
+    if (!this.index) throw new ColdError(0);
+    for (const { run } of jobs) this.jobs.add(run);
+    return jobs.length;
+  }
+  override async advanceWalk(_shard: number, known: KnownWalk, walked: string, uptoMs?: number) {
+    if (!this.index) throw new ColdError(0);
+    if (known.epoch !== this.index.epoch || known.walked !== this.index.walked) return false;
+    this.index = { ...this.index, walked, uptoMs: uptoMs ?? this.index.uptoMs };
+    return true;
+  }
+}
+
+const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
+  return {
+    run_id: newRunId(1_780_000_000_000 + i),
+    tenant_id: TenantId.parse("acme"),
+    lane: "default",
+    priority: 0,
+    queued_at_ms: i,
+    status: "queued",
+    wake_at: String(i).padStart(6, "0"),
+    late_ms: 0,
+  };
+});
+
+function walkOver(queue: Queue): DueWalk {
+  const store = {
+    ...refusingStore,
+    walkBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
+    dueRuns: async (after: { at: string }, _until: string, limit: number) =>
+      due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
+  };
+  const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
+  return new DueWalk({
+    owner: newIncarnation("w"),
+    store,
+    queue,
+    repairs,
+    isolation: true,
+    announceQueue: async () => {},
+  });
+}
+
+// Red when: a walk that was under way goes on: its end would prove that Redis knows what it was shown before the loss.
+test.each([
+  ["was emptied and has an index again", { ...begun, epoch: "2", uptoMs: -Infinity }],
+  ["has gone back in time", { ...begun, epoch: "1" }],
+])("a walk that was under way starts anew when Redis %s", async (_name, index) => {
+  const queue = new Shown();
+  const walk = walkOver(queue);
+  const pass = () => walk.pass(new Map([[0, queue.index ?? begun]]));
+  const enqueue = queue.enqueue.bind(queue);
+  let pages = 0;
+  queue.enqueue = async (jobs) => {
+    if (pages++ === 1) {
+      queue.jobs.clear();
+      queue.index = null;
+    }
+    return enqueue(jobs);
+  };
+  await expect(pass()).rejects.toThrow(ColdError);
+  // The index is there again, but whoever made it could not say so here.
+  queue.index = index;
+  await pass();
+  expect(queue.index).toMatchObject({ uptoMs: 2_000, walked: "2000" });
+  expect(queue.jobs.size).toBe(due.length);
+});
+
+// Red when: `walked` is the same between all walks: then the Redis of a while ago looks like this one.
+test("a short walk proves nothing to a Redis that went back between its page and its end", async () => {
+  const queue = new Shown();
+  const walk = walkOver(queue);
+  const before = { ...begun, epoch: "1", walked: "500", uptoMs: 500 };
+  queue.index = { ...begun, epoch: "1", walked: "1000" };
+  const { enqueue } = queue;
+  queue.enqueue = async (jobs) => {
+    queue.index = before;
+    return enqueue.call(queue, jobs);
+  };
+  await walk.pass(new Map([[0, queue.index]]));
+  expect(queue.index).toEqual(before);
+});
+
+// Red when: DueWalk does not look at what `advanceWalk` answers, or index.lua answers everybody alike.
+test("a walk that goes on while another rebuilds proves nothing", async () => {
+  const queue = new Shown();
+  const walk = walkOver(queue);
+  const enqueue = queue.enqueue.bind(queue);
+  let pages = 0;
+  queue.enqueue = async (jobs) => {
+    const known = await enqueue(jobs);
+    if (pages++ === 0) {
+      queue.jobs.clear();
+      queue.index = { ...begun, epoch: "2", uptoMs: -Infinity };
+    }
+    return known;
+  };
+  await walk.pass(new Map([[0, { ...begun, epoch: "1" }]]));
+  expect(queue.index).toMatchObject({ uptoMs: -Infinity });
+  await walk.pass(new Map([[0, queue.index ?? begun]]));
+  expect(queue.index).toMatchObject({ uptoMs: 2_000 });
+  expect(queue.jobs.size).toBe(due.length);
+});

@@ -1,0 +1,50 @@
+/** The front as a process: what it prints, how it ends. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { expect, inject, test } from "vitest";
+import { z } from "zod";
+
+const main = new URL("../../../worker-node/redis-rest/main.ts", import.meta.url).pathname;
+
+function start(env: Record<string, string>) {
+  const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return { child, nextLine: async () => JSON.parse(String((await lines.next()).value)) as unknown };
+}
+
+test("it says where it listens, answers, and ends clean on SIGTERM with what is in flight answered", async () => {
+  const { child, nextLine } = start({
+    REDIS_URL: inject("redisUrl"),
+    REDIS_REST_TOKEN: "t",
+    REDIS_REST_PORT: "0",
+  });
+  const Listening = z.strictObject({ event: z.literal("redis_rest.listening"), port: z.int().min(1) });
+  const { port } = Listening.parse(await nextLine());
+  const headers = { authorization: "Bearer t" };
+  expect(await (await fetch(`http://127.0.0.1:${port}/ping`, { headers })).json()).toEqual({
+    result: "PONG",
+  });
+
+  const body = JSON.stringify(["EVAL", "for i = 1, 2e7 do end return 'done'", 0]);
+  const slow = fetch(`http://127.0.0.1:${port}/`, { method: "POST", headers, body });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const stopping = performance.now();
+  child.kill("SIGTERM");
+  expect(await (await slow).json()).toEqual({ result: "done" });
+  expect(await nextLine()).toEqual({ event: "redis_rest.stopped" });
+  const [code] = await once(child, "exit");
+  expect(code).toBe(0);
+  expect(performance.now() - stopping).toBeLessThan(2500);
+});
+
+test("a wrong environment ends it with a sentence", async () => {
+  const { child } = start({ REDIS_URL: "redis://localhost" });
+  let said = "";
+  child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  const [code] = await once(child, "close");
+  expect([code, said.trim()]).toEqual([
+    1,
+    "REDIS_REST_TOKEN is missing: write a long random word, the same that clients send",
+  ]);
+});

@@ -1,0 +1,152 @@
+/** The same front before a cluster of two, and behind a sentinel. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { freePort } from "../../../local/processes/ports.ts";
+import { findRedis } from "../../../local/stores/redis-binary.ts";
+import { startRedis } from "../../../local/stores/redis.ts";
+import type { Service } from "../../../local/processes/processes.ts";
+import { startFront, until, type Front } from "./front.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "synapse-topology-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+async function ask(service: Service, ...[name = "", ...args]: string[]): Promise<unknown> {
+  const redis = new Redis(service.url);
+  try {
+    return await redis.call(name, ...args);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+describe("a cluster of two", () => {
+  let nodes: Service[] = [];
+  let front: Front;
+  beforeAll(async () => {
+    const args = ["--appendonly", "no", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
+    nodes = await Promise.all(["a", "b"].map((name) => startRedis({ dir: join(dir, name), port: 0, args })));
+    const [a, b] = nodes;
+    if (!a || !b) throw new Error("two were started");
+    await ask(a, "CLUSTER", "ADDSLOTSRANGE", "0", "8191");
+    await ask(b, "CLUSTER", "ADDSLOTSRANGE", "8192", "16383");
+    await ask(a, "CLUSTER", "MEET", "127.0.0.1", String(b.port));
+    const whole = async (node: Service) =>
+      String(await ask(node, "CLUSTER", "INFO")).includes("slots_ok:16384");
+    await until(async () => (await whole(a)) && (await whole(b)), 15_000);
+    front = await startFront(`redis+cluster://127.0.0.1:${a.port},127.0.0.1:${b.port}`);
+  });
+  afterAll(async () => {
+    await front.stop();
+    await Promise.all(nodes.map((node) => node.stop()));
+  });
+
+  test("commands and scripts go to the node of their key", async () => {
+    const keys = Array.from({ length: 40 }, (_, i) => `key ${i}`);
+    const rows = keys.map((key) => ["SET", key, key]);
+    expect((await front.call("/pipeline", rows)).json).toEqual(keys.map(() => ({ result: "OK" })));
+    const sizes = await Promise.all(nodes.map((node) => ask(node, "DBSIZE")));
+    expect(sizes.map(Number).every((size) => size > 5)).toBe(true);
+    const script = front.sdk().createScript<string>("return redis.call('GET', KEYS[1])");
+    for (const key of keys) expect(await script.exec([key], [])).toBe(key);
+    expect((await front.call("/", ["MGET", "key 1", "key 2"])).json).toEqual({
+      error: expect.stringContaining("CROSSSLOT"),
+    });
+  });
+
+  test("a transaction over one slot runs, over several it is a 400 and does nothing", async () => {
+    const one = [
+      ["SET", "{t}a", "1"],
+      ["INCR", "{t}b"],
+      ["HGET", "{t}a", "f"],
+      ["GET", "{t}a"],
+    ];
+    expect((await front.call("/multi-exec", one)).json).toEqual([
+      { result: "OK" },
+      { result: 1 },
+      { error: expect.stringMatching(/^WRONGTYPE/) },
+      { result: "1" },
+    ]);
+    for (const other of ["{u}a", "{v}a", "{w}a", "{x}a"]) {
+      const answer = await front.call("/multi-exec", [
+        ["SET", "{t}none", "1"],
+        ["SET", other, "1"],
+      ]);
+      expect([answer.status, answer.json]).toEqual([400, { error: expect.stringContaining("CROSSSLOT") }]);
+    }
+    const within = await front.call("/multi-exec", [["MGET", "{t}a", "{u}a"]]);
+    expect([within.status, within.json]).toEqual([400, { error: expect.stringContaining("CROSSSLOT") }]);
+    expect((await front.call("/", ["EXISTS", "{t}none"])).json).toEqual({ result: 0 });
+  });
+
+  test("channels work, whichever node is published to", async () => {
+    const heard: unknown[] = [];
+    const sdk = front.sdk();
+    const subscriber = sdk.subscribe<string>(["news"]);
+    subscriber.on("message", ({ message }) => heard.push(message));
+    await until(async () => {
+      await Promise.all(nodes.map((node, i) => ask(node, "PUBLISH", "news", `from ${i}`)));
+      return heard.includes("from 0") && heard.includes("from 1");
+    });
+    await subscriber.unsubscribe();
+  });
+
+  test("away, it is a 503 in about a second, and back it works again", async () => {
+    const ports = nodes.map(({ port }) => port);
+    await Promise.all(nodes.map((node) => node.stop()));
+    for (const path of ["/", "/multi-exec"]) {
+      const start = performance.now();
+      const answer = await front.call(path, path === "/" ? ["GET", "{t}a"] : [["GET", "{t}a"]]);
+      expect([path, answer.status]).toEqual([path, 503]);
+      expect(performance.now() - start).toBeLessThan(1500);
+    }
+    const args = ["--appendonly", "no", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
+    nodes = await Promise.all(
+      ["a", "b"].map((name, i) => startRedis({ dir: join(dir, name), port: ports[i] ?? 0, args })),
+    );
+    await until(async () => (await front.call("/", ["SET", "{t}a", "again"])).status === 200, 15_000);
+  });
+});
+
+test("a cluster whose hosts never answer is a 503 in about a second, for transactions too", async () => {
+  const mute = createServer().listen(0, "127.0.0.1");
+  await once(mute, "listening");
+  const address = mute.address();
+  const port = typeof address === "object" && address ? address.port : 0;
+  const front = await startFront(`redis+cluster://127.0.0.1:${port}`);
+  for (const path of ["/pipeline", "/multi-exec", "/multi-exec"]) {
+    const start = performance.now();
+    expect((await front.call(path, [["GET", "k"]])).status).toBe(503);
+    expect(performance.now() - start).toBeLessThan(1500);
+  }
+  await front.stop();
+  mute.close();
+});
+
+describe("a Redis behind a sentinel", () => {
+  test("is found by its name", async () => {
+    const master = await startRedis({ dir: join(dir, "master"), port: 0, args: ["--appendonly", "no"] });
+    const port = await freePort(0);
+    const config = join(dir, "sentinel.conf");
+    writeFileSync(config, `port ${port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 ${master.port} 1\n`);
+    const { command, env } = (await findRedis(dir)).at(port);
+    const sentinel = spawn(command, [config, "--sentinel"], {
+      env: { ...process.env, ...env },
+      stdio: "ignore",
+    });
+    const front = await startFront({ REDIS_URL: `redis://127.0.0.1:${port}`, REDIS_SENTINEL_NAME: "main" });
+    try {
+      await until(async () => (await front.call("/", ["SET", "k", "v"])).status === 200);
+      expect(await ask(master, "GET", "k")).toBe("v");
+    } finally {
+      await front.stop();
+      sentinel.kill("SIGTERM");
+      await master.stop();
+    }
+  });
+});

@@ -1,0 +1,43 @@
+import { parseOrchestration } from "../../shared/contracts/definition/index.ts";
+import type { Orchestration } from "../../shared/contracts/definition/index.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { TerminalError } from "../engine/errors.ts";
+
+const KEPT = 500;
+
+/** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
+export class Definitions {
+  readonly #store: StateStore;
+  readonly #versions = new Map<string, Orchestration>();
+
+  constructor(store: StateStore) {
+    this.#store = store;
+  }
+
+  async orchestration(tenant: string, id: string, version: number): Promise<Orchestration> {
+    const key = `${tenant}\0${id}\0${version}`;
+    const known = this.#versions.get(key);
+    if (known) return known;
+    const text = await this.#store.orchestration(tenant, id, version);
+    if (text === null)
+      throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
+    const parsed = parseOrchestration(JSON.parse(text));
+    if (!parsed.ok)
+      throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be run here`);
+    const [oldest] = this.#versions.keys();
+    if (this.#versions.size >= KEPT && oldest !== undefined) this.#versions.delete(oldest);
+    this.#versions.set(key, parsed.definition);
+    return parsed.definition;
+  }
+
+  /** An agent or a tool as it is now: the tenant's own, else the shared one. */
+  async named(kind: "agents" | "tools", tenant: TenantId, id: string): Promise<JsonObject | null> {
+    const stored = await this.#store.definition(kind, tenant, id);
+    if (stored === null) return null;
+    const json = JsonValue.parse(JSON.parse(stored.definition));
+    return typeof json === "object" && json !== null && !Array.isArray(json) ? json : null;
+  }
+}
