@@ -4,7 +4,7 @@ import { AppError } from "../shared/errors.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { eventShardOf, queueShardOf } from "../shared/keys.ts";
 import type { Outcome } from "./runs/submit.ts";
-import type { Ask } from "./runs/admit.ts";
+import type { RunQuery } from "./runs/admit.ts";
 import { openDatabase } from "./clients/postgres.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
@@ -16,7 +16,7 @@ import type { EdgeQueue } from "./clients/redis.ts";
 export type Services = {
   config: Config;
   sql: Sql;
-  ask: Ask;
+  query: RunQuery;
   queue: EdgeQueue;
   /** Lets work go on after the answer. */
   after(work: Promise<unknown>): void;
@@ -52,7 +52,7 @@ export function openServices(env: Env, after: (work: Promise<unknown>) => void):
     get sql() {
       return (database ??= openDatabase(env));
     },
-    ask: (question) => question(services.sql),
+    query: (question) => question(services.sql),
     queue,
     after,
     async accept(run) {

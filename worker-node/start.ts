@@ -8,8 +8,8 @@ import { log, messageOf } from "../shared/log.ts";
 import { Queue } from "../shared/queue/queue.ts";
 import type { RedisCommands } from "../shared/queue/script.ts";
 import type { StateStore } from "../shared/store/state.ts";
-import { createArtifacts } from "./clients/object-store.ts";
-import type { Artifacts } from "./clients/object-store.ts";
+import { createObjectStore } from "./clients/object-store.ts";
+import type { CheckedObjectStore } from "./clients/object-store.ts";
 import type { Config } from "./config.ts";
 import { Definitions } from "./execution/definitions.ts";
 import { createSandbox } from "./engine/sandbox.ts";
@@ -18,7 +18,7 @@ import type { Health } from "./ops/health.ts";
 import { createMetrics } from "./ops/metrics.ts";
 import { Journal } from "./journal/journal.ts";
 import { Leases } from "./fleet/leases.ts";
-import { showLive } from "./journal/publish.ts";
+import { publishLive } from "./journal/publish.ts";
 import { migrate } from "./cli/migrate.ts";
 import { createModels } from "./models/models.ts";
 import { Reconciler } from "./reconciler/reconciler.ts";
@@ -29,7 +29,7 @@ import { edgeStateStore } from "./clients/http-state.ts";
 import { postgresStateStore } from "./clients/postgres-state.ts";
 import { createEgress } from "./outbound/egress.ts";
 import { createTools } from "./tools/tools.ts";
-import { Sender, wakingStore } from "./webhooks/sender.ts";
+import { Sender, storeWithWakeup } from "./webhooks/sender.ts";
 import { Worker } from "./fleet/worker.ts";
 
 const COMMAND_TIMEOUT_MS = 2_000;
@@ -50,7 +50,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const truth = seams.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const sender = new Sender(truth, { egress, masterKey: config.MASTER_KEY ?? null });
-  const store = wakingStore(truth, () => sender.wake());
+  const store = storeWithWakeup(truth, () => sender.wake());
   const artifacts = openArtifacts(config);
 
   const target = parseRedisUrl(config);
@@ -69,7 +69,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   // Hints that a run of ours was cancelled; the beat that they cause says which.
   const control = connect("control");
   control.on("ready", () => void control.subscribe(keys.control(owner)).catch(() => {}));
-  control.on("message", () => void leases.beatAnew());
+  control.on("message", () => void leases.beatAgain());
 
   const loopLag = measureLoopLag();
   let draining = false;
@@ -98,7 +98,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
       redis_ok: worker.queueReachable,
     }),
   });
-  const show = showLive(redis, config.EVENT_SHARDS);
+  const show = publishLive(redis, config.EVENT_SHARDS);
   const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000);
   const sandbox = createSandbox();
   const worker = new Worker({
@@ -215,11 +215,11 @@ async function migrateOnceReached(url: string): Promise<void> {
   }
 }
 
-function openArtifacts(config: Config): Artifacts | null {
+function openArtifacts(config: Config): CheckedObjectStore | null {
   const { S3_BUCKET: bucket, S3_ACCESS_KEY_ID: accessKeyId, S3_SECRET_ACCESS_KEY: secretAccessKey } = config;
   if (!bucket) return null;
   const credentials = accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : undefined;
-  return createArtifacts({ endpoint: config.S3_ENDPOINT, bucket, region: config.S3_REGION, credentials });
+  return createObjectStore({ endpoint: config.S3_ENDPOINT, bucket, region: config.S3_REGION, credentials });
 }
 
 /** A Redis that evicts keys loses the queue piece by piece: that is noticed and mended, but costs each time. */

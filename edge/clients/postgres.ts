@@ -55,7 +55,7 @@ export class KeptDatabase {
   }
 
   /** @throws the driver's error; `isDatabaseAway` of it when there was no answer */
-  async ask<Answer>(question: (sql: Sql) => Promise<Answer>): Promise<Answer> {
+  async query<Answer>(question: (sql: Sql) => Promise<Answer>): Promise<Answer> {
     const sql = (this.#sql ??= this.#open());
     const timers = [
       setTimeout(() => void this.#probe(sql), DOUBT_MS),

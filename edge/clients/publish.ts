@@ -12,7 +12,7 @@ const TIMEOUT_MS = 1_500;
  * a worker by its beat.
  * @throws Error when Redis did not take it
  */
-export async function tell(
+export async function publish(
   config: Config,
   entries: readonly LiveEntry[],
   owners: Iterable<string> = [],

@@ -52,7 +52,7 @@ export class EdgeQueue extends Queue {
     for (const shard of new Set(requests.map(({ tenant }) => queueShardOf(tenant, this.shards)))) {
       if (!this.#missed.has(shard)) continue;
       // A cold one is about to be rebuilt, which takes the same walks.
-      await this.doubt(shard).catch((error: unknown) => {
+      await this.invalidateCounts(shard).catch((error: unknown) => {
         if (!(error instanceof ColdError)) throw error;
       });
       this.#missed.delete(shard);

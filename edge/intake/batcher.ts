@@ -10,7 +10,7 @@ type Waiting<Item, Answer> = { item: Item; resolve(answer: Answer): void; reject
  * Two batches at once, one admitted while the other is committed, halve what each gathers: at 1,000 requests/s that
  * cost a third more processor time of all parts (1.2 against 0.85 ms a request). A pause between batches gained nothing.
  */
-export class Gatherer<Item, Answer> {
+export class Batcher<Item, Answer> {
   readonly #handle: (items: Item[]) => Promise<Answer[]>;
   #waiting: Waiting<Item, Answer>[] = [];
   #draining = false;

@@ -4,7 +4,7 @@ import type { Outcome } from "../runs/submit.ts";
 import type { Stores } from "../runs/admit.ts";
 import { log } from "../log.ts";
 import { toAppError } from "../http/problem.ts";
-import { Gatherer } from "./batcher.ts";
+import { Batcher } from "./batcher.ts";
 
 /** What an intake needs. `ask` runs on connections that are kept from batch to batch. */
 export type IntakeStores = Stores & {
@@ -23,12 +23,12 @@ const MAX_WAITING = 2_000;
  * It stores nothing: when it goes, the requests in flight fail as they would without it.
  */
 export class Intake {
-  readonly #gatherer: Gatherer<NewRun, Outcome>;
+  readonly #gatherer: Batcher<NewRun, Outcome>;
 
-  constructor({ config, queue, ask, after }: IntakeStores) {
-    this.#gatherer = new Gatherer(async (runs) => {
+  constructor({ config, queue, query: ask, after }: IntakeStores) {
+    this.#gatherer = new Batcher(async (runs) => {
       try {
-        const { outcomes, finishing } = await accept({ config, queue, ask }, runs);
+        const { outcomes, finishing } = await accept({ config, queue, query: ask }, runs);
         after(finishing().catch(logUnfinished));
         return outcomes;
       } catch (error) {

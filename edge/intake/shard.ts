@@ -26,7 +26,7 @@ export class IntakeShard extends DurableObject<Env> {
     this.#intake = new Intake({
       config,
       queue,
-      ask: (question) => database.ask(question),
+      query: (question) => database.query(question),
       after: (work) => ctx.waitUntil(work),
     });
   }

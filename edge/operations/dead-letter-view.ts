@@ -3,7 +3,11 @@ import { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
-import type { DeadLetterFilter, DeadLetterRow, WholeDeadLetter } from "../../shared/store/runs/dead-letters.ts";
+import type {
+  DeadLetterFilter,
+  DeadLetterRow,
+  WholeDeadLetter,
+} from "../../shared/store/runs/dead-letters.ts";
 import { isoTime } from "../runs/run-view.ts";
 
 /** A dead letter: `<run_id>.<number of the event that ended the run>`. */

@@ -9,9 +9,9 @@ import type { Config } from "../env.ts";
 import type { EdgeQueue } from "../clients/redis.ts";
 
 /** Runs a question on a connection to Postgres. */
-export type Ask = <Answer>(question: (sql: Sql) => Promise<Answer>) => Promise<Answer>;
+export type RunQuery = <Answer>(question: (sql: Sql) => Promise<Answer>) => Promise<Answer>;
 
-export type Stores = { config: Config; queue: EdgeQueue; ask: Ask };
+export type Stores = { config: Config; queue: EdgeQueue; query: RunQuery };
 export type Applicant = { run_id: RunId; tenant_id: TenantId };
 
 /** Why a run is not let in. Retry-After is exact where the queue knows it, else a fair guess. */
@@ -67,7 +67,10 @@ async function orAway<Reply>(reply: Promise<Reply>): Promise<Reply | null> {
 }
 
 /** What the queue is not told now it asks for again. */
-async function pushLimits({ config, queue, ask }: Stores, tenants: ReadonlySet<TenantId>): Promise<void> {
+async function pushLimits(
+  { config, queue, query: ask }: Stores,
+  tenants: ReadonlySet<TenantId>,
+): Promise<void> {
   const rows = await ask((sql) =>
     Promise.all(Array.from(tenants, (tenant) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS))),
   );
@@ -117,7 +120,7 @@ function placeOf(config: Config, { tenant_id }: Applicant, answer: Answer | unde
 }
 
 /** The no of a database that has counted itself: the tenant's queue is full, or it takes no runs. */
-export async function refusedByDatabase({ config, ask }: Stores, tenant: TenantId): Promise<Refusal> {
+export async function refusedByDatabase({ config, query: ask }: Stores, tenant: TenantId): Promise<Refusal> {
   const row = await ask((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   return row.max_concurrent_runs === 0
     ? { ok: false, code: "tenant_disabled", detail: disabled(tenant), retryAfterSeconds: 60 }

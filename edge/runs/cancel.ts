@@ -9,13 +9,13 @@ import type { LiveEntry } from "../../shared/events/live.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { initialState } from "../../shared/journal/initial-state.ts";
-import { cancelRuns, readFamily, readWaiting } from "../../shared/store/runs/cancel.ts";
-import type { CancelEnd, Relative, Waiting } from "../../shared/store/runs/cancel.ts";
+import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/cancel.ts";
+import type { CancelEnd, Relative, CancellableRun } from "../../shared/store/runs/cancel.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Services } from "../services.ts";
 import { log } from "../log.ts";
-import { tell } from "../clients/publish.ts";
+import { publish } from "../clients/publish.ts";
 
 /** Runs may change while they are cancelled; they are read again, so often at most. */
 const LOOKS = 5;
@@ -46,7 +46,7 @@ export async function cancel(
     // After the commit, never before; also when a later look failed.
     const jobs = news.ended.map(({ run: { run_id, tenant_id } }) => ({ run: run_id, tenant: tenant_id }));
     const entries = news.ended.map(({ entry }) => entry);
-    after(Promise.all([tell(config, entries, news.owners), queue.finish(jobs, "")]).catch(logUntold));
+    after(Promise.all([publish(config, entries, news.owners), queue.finish(jobs, "")]).catch(logUntold));
   }
 }
 
@@ -97,7 +97,7 @@ async function cancelSome(
 
 async function makeEnds(sql: Sql, runs: readonly RunId[]): Promise<CancelEnd[]> {
   // The rows first: an entry that is committed after them is refused by the number that they say.
-  const rows = await readWaiting(sql, runs);
+  const rows = await readCancellableRuns(sql, runs);
   const journals = await readStored(
     sql,
     rows.filter((row) => row.event_seq > 0).map((row) => row.run_id),
@@ -124,7 +124,7 @@ async function makeEnds(sql: Sql, runs: readonly RunId[]): Promise<CancelEnd[]> 
 const Schema = z.object({ state_schema: OrchestrationDocument.shape.state_schema });
 
 /** The state that a run began with. A definition that cannot be read any more keeps no run from being cancelled. */
-function beginning({ input, definition }: Waiting) {
+function beginning({ input, definition }: CancellableRun) {
   const schema = Schema.safeParse(JSON.parse(definition ?? "{}"));
   return initialState(schema.data ?? { state_schema: {} }, RunInput.parse(JSON.parse(input)));
 }

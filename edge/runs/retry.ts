@@ -16,7 +16,7 @@ import type { Refusal } from "./admit.ts";
 import { log } from "../log.ts";
 import { noRun } from "./run-view.ts";
 import type { Services } from "../services.ts";
-import { tell } from "../clients/publish.ts";
+import { publish } from "../clients/publish.ts";
 
 /**
  * Lets a failed or cancelled run go on: PROTOCOL.md 5.8. It passes the same limits as a new one, keeps all results
@@ -55,7 +55,7 @@ export async function retry(
     delayMs: 0,
   };
   const entry = { run: runId, seq: queued.event_seq, events_n: 1, events: event, last: false };
-  after(Promise.all([queue.enqueue([job]), tell(config, [entry])]).catch(logUntold));
+  after(Promise.all([queue.enqueue([job]), publish(config, [entry])]).catch(logUntold));
 }
 
 /** @throws AppError that says why a run in this status cannot be retried */

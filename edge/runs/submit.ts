@@ -34,7 +34,7 @@ export async function accept(stores: Stores, runs: readonly NewRun[]): Promise<A
   const counted = (how: "by_queue" | "here") => (run: NewRun) => isCounted(places.get(run.run_id), how);
   const byQueue = first.filter(counted("by_queue"));
   const committed = new Map([
-    ...(byQueue.length > 0 ? await stores.ask((sql) => acceptRuns(sql, byQueue)) : []),
+    ...(byQueue.length > 0 ? await stores.query((sql) => acceptRuns(sql, byQueue)) : []),
     ...(await acceptCounting(stores, first.filter(counted("here")), places)),
   ]);
   const outcomes = await Promise.all(runs.map((run) => outcomeOf(stores, run, places, committed)));
@@ -53,7 +53,7 @@ async function acceptCounting(
   places: ReadonlyMap<RunId, Place>,
 ): Promise<Committed> {
   if (runs.length === 0) return new Map();
-  const { config, queue, ask } = stores;
+  const { config, queue, query: ask } = stores;
   // A tenant that there is not has no room.
   for (const tenant of new Set<TenantId>(runs.map((run) => run.tenant_id))) {
     await ask((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
@@ -72,12 +72,12 @@ async function outcomeOf(
   const place = places.get(run.run_id);
   if (!place) throw new Error(`no place and no refusal for ${run.run_id}`);
   // A client that repeats an accepted request gets its answer even when there is no room for another run.
-  const earlier = place.ok || place.full ? await stores.ask((sql) => replay(sql, run)) : null;
+  const earlier = place.ok || place.full ? await stores.query((sql) => replay(sql, run)) : null;
   if (earlier) return earlier;
   if (!place.ok) return refusalOf(place);
   const isUnknown =
     place.counted === "by_queue" ||
-    (await stores.ask((sql) => readOrchestration(sql, run.tenant_id, run.orchestration_id))) === null;
+    (await stores.query((sql) => readOrchestration(sql, run.tenant_id, run.orchestration_id))) === null;
   return isUnknown ? unknownDefinition(run) : refusedByDatabase(stores, run.tenant_id);
 }
 

@@ -2,7 +2,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { log } from "../log.ts";
-import { Outlet } from "./sse-writer.ts";
+import { SseWriter } from "./sse-writer.ts";
 import { toBytes } from "./sse.ts";
 import { Viewer } from "./viewer.ts";
 import type { Position, Send } from "./viewer.ts";
@@ -18,14 +18,14 @@ export type Timing = { tickMs: number; keepaliveMs: number; checkMs: number; awa
 
 export const TIMING: Timing = { tickMs: 1_000, keepaliveMs: 15_000, checkMs: 15_000, awayCheckMs: 2_000 };
 
-type Seat = { viewer: Viewer; outlet: Outlet; sentAtMs: number; checkedAtMs: number };
+type Subscription = { viewer: Viewer; outlet: SseWriter; sentAtMs: number; checkedAtMs: number };
 
 /**
  * The viewers of a shard's runs. It holds nothing that matters: all of it can vanish, and viewers come back with the
  * id of their last event. The order of things is in `Viewer`; here are its effects.
  */
 export class Relay {
-  readonly #seats = new Map<RunId, Set<Seat>>();
+  readonly #seats = new Map<RunId, Set<Subscription>>();
   readonly #journal: Journal;
   readonly #timing: Timing;
   #viewers = 0;
@@ -44,13 +44,13 @@ export class Relay {
   /** Seats a viewer that has the events of `run` up to number `after`. `left` is called when it has gone. */
   join(run: RunId, after: number, signal: AbortSignal, left: () => void): ReadableStream<Uint8Array> {
     const viewer = new Viewer(run, after);
-    const outlet = new Outlet(() => {
+    const outlet = new SseWriter(() => {
       viewer.leave();
       this.#drop(seat);
       left();
     });
     const nowMs = performance.now();
-    const seat: Seat = { viewer, outlet, sentAtMs: nowMs, checkedAtMs: nowMs };
+    const seat: Subscription = { viewer, outlet, sentAtMs: nowMs, checkedAtMs: nowMs };
     this.#viewers += 1;
     // Seated before the first page is asked for: what is committed after that page is heard.
     this.#seatsOf(run).add(seat);
@@ -79,7 +79,7 @@ export class Relay {
   tick(following: boolean): void {
     const nowMs = performance.now();
     const checkMs = following && !this.#troubled ? this.#timing.checkMs : this.#timing.awayCheckMs;
-    const due: Seat[] = [];
+    const due: Subscription[] = [];
     for (const seat of this.#all()) {
       if (nowMs - seat.checkedAtMs >= checkMs) due.push(seat);
       if (nowMs - seat.sentAtMs < this.#timing.keepaliveMs) continue;
@@ -94,7 +94,7 @@ export class Relay {
   }
 
   /** Asks Postgres, once for all of them, whether viewers who heard nothing have missed something. */
-  async #check(seats: readonly Seat[]): Promise<void> {
+  async #check(seats: readonly Subscription[]): Promise<void> {
     const live = seats.filter((seat) => seat.viewer.mode === "live");
     for (const seat of seats) seat.checkedAtMs = performance.now();
     if (live.length === 0) return;
@@ -110,14 +110,14 @@ export class Relay {
     }
   }
 
-  readonly #readers = new WeakSet<Seat>();
+  readonly #readers = new WeakSet<Subscription>();
 
-  #wake(seat: Seat): void {
+  #wake(seat: Subscription): void {
     if (!this.#readers.has(seat)) void this.#read(seat);
   }
 
   /** Reads pages for one viewer, at its pace, until it is live or at its end. */
-  async #read(seat: Seat): Promise<void> {
+  async #read(seat: Subscription): Promise<void> {
     const { viewer, outlet } = seat;
     this.#readers.add(seat);
     try {
@@ -144,7 +144,7 @@ export class Relay {
     else if (viewer.mode === "reading" && outlet.open) this.#wake(seat);
   }
 
-  #send(seat: Seat, send: Send, made: Map<number, Uint8Array>): void {
+  #send(seat: Subscription, send: Send, made: Map<number, Uint8Array>): void {
     const bytes = made.get(send.from) ?? toBytes(seat.viewer.run, send);
     made.set(send.from, bytes);
     seat.outlet.send(bytes);
@@ -158,17 +158,17 @@ export class Relay {
     this.#troubled = true;
   }
 
-  #seatsOf(run: RunId): Set<Seat> {
+  #seatsOf(run: RunId): Set<Subscription> {
     const seats = this.#seats.get(run) ?? new Set();
     this.#seats.set(run, seats);
     return seats;
   }
 
-  #all(): Seat[] {
+  #all(): Subscription[] {
     return Array.from(this.#seats.values(), (seats) => [...seats]).flat();
   }
 
-  #drop(seat: Seat): void {
+  #drop(seat: Subscription): void {
     const seats = this.#seats.get(seat.viewer.run);
     if (!seats?.delete(seat)) return;
     this.#viewers -= 1;

@@ -49,8 +49,8 @@ export class RelayShard extends DurableObject<Env> {
   #open(shard: number): Watch {
     const database = new KeptDatabase(this.env, CONNECTIONS, ANSWER_MS);
     const relay = new Relay({
-      page: (run, after) => database.ask((sql) => readEntries(sql, run, after, PAGE)),
-      positions: (runs) => database.ask((sql) => readPositions(sql, runs)),
+      page: (run, after) => database.query((sql) => readEntries(sql, run, after, PAGE)),
+      positions: (runs) => database.query((sql) => readPositions(sql, runs)),
     });
     const feed = new LiveFeed(readConfig(this.env).REDIS_URL, keys.live(shard), {
       entry: (entry) => relay.hear(entry),

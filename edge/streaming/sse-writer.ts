@@ -10,7 +10,7 @@ const READ_AHEAD_BYTES = 64 * 1024;
 const STALLED_MS = 60_000;
 
 /** The byte stream to one viewer. `gone` is called once, however it ends. */
-export class Outlet {
+export class SseWriter {
   readonly body: ReadableStream<Uint8Array>;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
   #pulled: (() => void) | null = null;

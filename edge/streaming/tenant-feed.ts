@@ -6,7 +6,7 @@ import type { FeedPlace, TimedEntry } from "../../shared/store/journal/read-jour
 import type { Sql } from "../../shared/store/sql.ts";
 import { isDatabaseAway } from "../clients/postgres.ts";
 import { log } from "../log.ts";
-import { Outlet } from "./sse-writer.ts";
+import { SseWriter } from "./sse-writer.ts";
 import { SSE_HEADERS } from "./sse.ts";
 import { pause } from "./pause.ts";
 
@@ -60,7 +60,7 @@ class TenantFeed {
   readonly #tenant: TenantId | null;
   readonly #timing: FeedTiming;
   readonly #gone = new AbortController();
-  readonly #outlet = new Outlet(() => this.#gone.abort());
+  readonly #outlet = new SseWriter(() => this.#gone.abort());
   /** The times of what was sent and will be read again, by run and number. */
   readonly #sent = new Map<string, number>();
   #sentAtMs = performance.now();

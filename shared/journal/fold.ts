@@ -1,4 +1,10 @@
-import { Checkpoint, EndRecord, ParkRecord, RewindRecord, TurnCheckpoint } from "../contracts/journal-entry.ts";
+import {
+  Checkpoint,
+  EndRecord,
+  ParkRecord,
+  RewindRecord,
+  TurnCheckpoint,
+} from "../contracts/journal-entry.ts";
 import type { RetryPark, StoredEntry } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
 

@@ -14,7 +14,7 @@ import { scripts } from "./scripts.ts";
 export type Job = { run: RunId; tenant: TenantId; lane: Lane; score: number };
 
 /** What a waiting job waits for: `queued` counts against the tenant's queue, `paused` does not. */
-export type Waiting = { status: "queued" | "paused"; delayMs: number };
+export type JobWait = { status: "queued" | "paused"; delayMs: number };
 
 export type Limits = {
   tenant: TenantId;
@@ -79,12 +79,12 @@ export type IndexProgress = {
   epoch: string;
   walked: string;
   uptoMs: number;
-  full: boolean;
+  quotaReady: boolean;
   limitsUptoMs: number;
 };
 
 /** The walk that an index is expected to know: another one means that what was shown to it may be lost. */
-export type KnownWalk = Pick<IndexProgress, "epoch" | "walked">;
+export type KnownScan = Pick<IndexProgress, "epoch" | "walked">;
 
 /** How long an admitted run may take to be committed before its place is given back; longer than any statement. */
 const RESERVATION_MS = 30_000;
@@ -120,7 +120,7 @@ export class Queue {
    * Makes jobs ready, or waiting for their time. One that waits already gets the earlier of both times.
    * @returns how many of them were not known here
    */
-  async enqueue(jobs: readonly (Job & Waiting)[]): Promise<number> {
+  async enqueue(jobs: readonly (Job & JobWait)[]): Promise<number> {
     const replies = await this.#perShard(jobs, scripts.enqueue, [], (job) => [
       job.run,
       job.tenant,
@@ -177,14 +177,14 @@ export class Queue {
    * on a cold shard.
    * @throws ColdError also when the epoch is not that of the last reset
    */
-  async hold(
+  async restoreLeases(
     jobs: readonly Job[],
     caller: string,
     owner: string,
     leaseMs: number,
     epoch = "",
   ): Promise<void> {
-    await this.#perShard(jobs, scripts.hold, [caller, owner, String(leaseMs), epoch], (job) => [
+    await this.#perShard(jobs, scripts.restoreLeases, [caller, owner, String(leaseMs), epoch], (job) => [
       job.run,
       job.tenant,
       job.lane,
@@ -193,7 +193,7 @@ export class Queue {
   }
 
   /** Ends leases of `owner`; each job becomes ready or waits, at the earlier of its time and of what came meanwhile. */
-  async release(jobs: readonly (Job & Waiting)[], owner: string): Promise<void> {
+  async release(jobs: readonly (Job & JobWait)[], owner: string): Promise<void> {
     await this.#perShard(jobs, scripts.release, [owner], (job) => [
       job.run,
       job.tenant,
@@ -225,8 +225,8 @@ export class Queue {
    * Puts tenants with ready jobs into the rings they should be in, at most `count`, by name after `after`.
    * @returns the name to go on after, empty when all have been seen
    */
-  async settle(shard: number, lane: Lane, after: string, count: number): Promise<string> {
-    return z.string().parse(await this.#run(shard, scripts.settle, [lane, after, String(count)]));
+  async repairRing(shard: number, lane: Lane, after: string, count: number): Promise<string> {
+    return z.string().parse(await this.#run(shard, scripts.repairRing, [lane, after, String(count)]));
   }
 
   /** Some of the jobs of a shard, whatever their state. @returns the next cursor, "0" when all have been named */
@@ -277,7 +277,7 @@ export class Queue {
   }
 
   /** Tells a shard that runs were let in without it: it does not count again before walks have shown it all of them. */
-  async doubt(shard: number): Promise<void> {
+  async invalidateCounts(shard: number): Promise<void> {
     await this.#run(shard, scripts.index, ["doubt"]);
   }
 
@@ -289,7 +289,7 @@ export class Queue {
    * Notes how far a walk has come; with `uptoMs` that it is through.
    * @returns false: it is not the walk that this shard knows, so it proves nothing
    */
-  async advanceWalk(shard: number, known: KnownWalk, walked: string, uptoMs?: number): Promise<boolean> {
+  async advanceScan(shard: number, known: KnownScan, walked: string, uptoMs?: number): Promise<boolean> {
     const args = ["walk", known.epoch, known.walked, walked, String(uptoMs ?? "")];
     return (await this.#run(shard, scripts.index, args)) !== "stale";
   }
@@ -352,7 +352,7 @@ function readAdmission(answer: string): Admission {
 
 function readProgress(reply: unknown): IndexProgress {
   const [epoch = "", walked = "", upto = "", full, limitsUpto = ""] = z.array(z.coerce.string()).parse(reply);
-  return { epoch, walked, uptoMs: readMs(upto), full: full === "1", limitsUptoMs: readMs(limitsUpto) };
+  return { epoch, walked, uptoMs: readMs(upto), quotaReady: full === "1", limitsUptoMs: readMs(limitsUpto) };
 }
 
 function readMs(text: string): number {

@@ -42,6 +42,6 @@ function escape(text: string): string {
  * from end to end. It keeps that plan while the table grows, until the next analyze: a flush took twice as long at 300
  * runs, and the longer the more there were. Of a limit that it does not know it expects a tenth. This one is none.
  */
-export function few(sql: Sql, rows: PendingQuery<Row[]>): PendingQuery<Row[]> {
+export function boundedRows(sql: Sql, rows: PendingQuery<Row[]>): PendingQuery<Row[]> {
   return sql`(select * from (${rows}) of_any_number limit ${null}::bigint)`;
 }

@@ -7,22 +7,22 @@ import { NewEntry, flush } from "./journal/flush.ts";
 import { findCommitted } from "./journal/read-journal.ts";
 import { takeLock } from "./workers/locks.ts";
 import {
-  HeldRun,
+  RunningRun,
   OverdueRun,
   TenantLimits,
   WaitingRun,
-  WalkPosition,
+  ScanPosition,
   changedLimits,
   dueRuns,
-  forgetOld,
+  deleteExpired,
   overdueRuns,
-  owners,
+  listOwners,
   runningRuns,
-  takeFromSilent,
-  takeOverdue,
-  WalkBounds,
-  walkBounds,
-  withoutWakeup,
+  reclaimFromSilent,
+  reclaimOverdue,
+  ScanBounds,
+  scanBounds,
+  countWithoutWakeup,
 } from "./runs/reconcile.ts";
 import {
   BusyReceiver,
@@ -32,7 +32,13 @@ import {
   claimDeliveries,
   readEvents,
 } from "./webhooks/claim-deliveries.ts";
-import { DeliveryState, TryResult, countDue, releaseDeliveries, saveTry } from "./webhooks/sending.ts";
+import {
+  DeliveryState,
+  TryResult,
+  countDueDeliveries,
+  releaseDeliveries,
+  saveTry,
+} from "./webhooks/sending.ts";
 import type { Sql } from "./sql.ts";
 import { Wait, readWaits } from "./runs/waits.ts";
 import { Beat, OwnedRun, beat } from "./workers/workers.ts";
@@ -98,23 +104,31 @@ const verbs = {
     readDefinition,
   ),
   takeLock: verb(z.tuple([z.string(), z.string(), z.number()]), z.boolean(), takeLock),
-  walkBounds: verb(z.tuple([z.number().nullable()]), WalkBounds, walkBounds),
-  dueRuns: verb(z.tuple([WalkPosition, z.string(), pageSize]), z.array(WaitingRun), dueRuns),
+  scanBounds: verb(z.tuple([z.number().nullable()]), ScanBounds, scanBounds),
+  dueRuns: verb(z.tuple([ScanPosition, z.string(), pageSize]), z.array(WaitingRun), dueRuns),
   runningRuns: verb(
     z.tuple([z.object({ owner: z.string(), run_id: z.string() }), pageSize]),
-    z.array(HeldRun),
+    z.array(RunningRun),
     runningRuns,
   ),
-  owners: verb(z.tuple([]), z.array(z.object({ owner: z.string(), beat_at: z.string().nullable() })), owners),
-  takeFromSilent: verb(z.tuple([z.string(), z.string().nullable()]), z.array(WaitingRun), takeFromSilent),
+  listOwners: verb(
+    z.tuple([]),
+    z.array(z.object({ owner: z.string(), beat_at: z.string().nullable() })),
+    listOwners,
+  ),
+  reclaimFromSilent: verb(
+    z.tuple([z.string(), z.string().nullable()]),
+    z.array(WaitingRun),
+    reclaimFromSilent,
+  ),
   overdueRuns: verb(z.tuple([]), z.array(OverdueRun), overdueRuns),
-  takeOverdue: verb(z.tuple([z.array(OverdueRun).max(1_000)]), z.array(WaitingRun), takeOverdue),
+  reclaimOverdue: verb(z.tuple([z.array(OverdueRun).max(1_000)]), z.array(WaitingRun), reclaimOverdue),
   changedLimits: verb(
     z.tuple([z.object({ at: z.string(), tenant: z.string() }), pageSize]),
     z.array(TenantLimits),
     changedLimits,
   ),
-  withoutWakeup: verb(z.tuple([]), z.number(), withoutWakeup),
+  countWithoutWakeup: verb(z.tuple([]), z.number(), countWithoutWakeup),
   claimDeliveries: verb(
     z.tuple([
       z.number().int().min(1).max(100),
@@ -135,8 +149,12 @@ const verbs = {
       return null;
     },
   ),
-  countDue: verb(z.tuple([]), z.object({ due: z.number(), overdue: z.number() }), countDue),
-  forgetOld: verb(z.tuple([]), z.boolean(), forgetOld),
+  countDueDeliveries: verb(
+    z.tuple([]),
+    z.object({ due: z.number(), overdue: z.number() }),
+    countDueDeliveries,
+  ),
+  deleteExpired: verb(z.tuple([]), z.boolean(), deleteExpired),
 };
 
 type Verbs = typeof verbs;
@@ -166,29 +184,29 @@ function bind(call: Call): StateStore {
     orchestration: (...args) => call("orchestration", verbs.orchestration, args),
     definition: (...args) => call("definition", verbs.definition, args),
     takeLock: (...args) => call("takeLock", verbs.takeLock, args),
-    walkBounds: (...args) => call("walkBounds", verbs.walkBounds, args),
+    scanBounds: (...args) => call("scanBounds", verbs.scanBounds, args),
     dueRuns: (...args) => call("dueRuns", verbs.dueRuns, args),
     runningRuns: (...args) => call("runningRuns", verbs.runningRuns, args),
-    owners: (...args) => call("owners", verbs.owners, args),
-    takeFromSilent: (...args) => call("takeFromSilent", verbs.takeFromSilent, args),
+    listOwners: (...args) => call("listOwners", verbs.listOwners, args),
+    reclaimFromSilent: (...args) => call("reclaimFromSilent", verbs.reclaimFromSilent, args),
     overdueRuns: (...args) => call("overdueRuns", verbs.overdueRuns, args),
-    takeOverdue: (...args) => call("takeOverdue", verbs.takeOverdue, args),
+    reclaimOverdue: (...args) => call("reclaimOverdue", verbs.reclaimOverdue, args),
     changedLimits: (...args) => call("changedLimits", verbs.changedLimits, args),
-    withoutWakeup: (...args) => call("withoutWakeup", verbs.withoutWakeup, args),
+    countWithoutWakeup: (...args) => call("countWithoutWakeup", verbs.countWithoutWakeup, args),
     claimDeliveries: (...args) => call("claimDeliveries", verbs.claimDeliveries, args),
     readEvents: (...args) => call("readEvents", verbs.readEvents, args),
     saveTry: (...args) => call("saveTry", verbs.saveTry, args),
     releaseDeliveries: (...args) => call("releaseDeliveries", verbs.releaseDeliveries, args),
-    countDue: (...args) => call("countDue", verbs.countDue, args),
-    forgetOld: (...args) => call("forgetOld", verbs.forgetOld, args),
+    countDueDeliveries: (...args) => call("countDueDeliveries", verbs.countDueDeliveries, args),
+    deleteExpired: (...args) => call("deleteExpired", verbs.deleteExpired, args),
   };
 }
 
 /** How a question is put to Postgres: with which connection, and for how long. */
-export type Ask = <Answer>(question: (sql: Sql) => Promise<Answer>) => Promise<Answer>;
+export type RunQuery = <Answer>(question: (sql: Sql) => Promise<Answer>) => Promise<Answer>;
 
 /** The truth, asked directly, in the caller's own way. */
-export function stateStoreBy(ask: Ask): StateStore {
+export function stateStoreBy(ask: RunQuery): StateStore {
   return bind((_name, { run }, args) => ask((sql) => run(sql, ...args)));
 }
 

@@ -10,7 +10,7 @@ import { stateStore } from "../../shared/store/state.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import type { RunLog } from "../../worker-node/journal/run-log.ts";
-import { showLive } from "../../worker-node/journal/publish.ts";
+import { publishLive } from "../../worker-node/journal/publish.ts";
 import { acceptBenchRuns } from "./runs.ts";
 import { withCpu } from "./cpu.ts";
 import type { BenchEdge } from "./edge.ts";
@@ -64,7 +64,7 @@ async function openRun(
   await acceptBenchRuns(sql, [run]);
   const [claimed] = await claimRuns(sql, owner, [run]);
   if (!claimed) throw new Error("the run was not claimed");
-  const show = showLive(redis, 1);
+  const show = publishLive(redis, 1);
   const journal = new Journal(owner, stateStore(sql), (entries) => {
     for (const entry of entries) watch.committed(entry.seq);
     show(entries);

@@ -43,7 +43,7 @@ export async function startApp(
   const intake = new Intake({
     config,
     queue: queueOf(config),
-    ask: (question) => question(world.sql),
+    query: (question) => question(world.sql),
     after: (work) => void pending.push(work),
   });
   const accept = (runs: NewRun[]) => Promise.all(runs.map((run) => intake.accept(run)));

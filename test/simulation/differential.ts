@@ -147,19 +147,19 @@ export class Twins {
       case "walk":
         return walk(store, act.slots * 3_000);
       case "owners":
-        return store.owners();
+        return store.listOwners();
       case "running":
         return store.runningRuns({ owner: "", run_id: runs[0] ?? "" }, 1_000);
       case "limits":
         return store.changedLimits({ at: "-infinity", tenant: "" }, 1_000);
       case "silent":
-        return takeFromSilent(store, owner);
+        return reclaimFromSilent(store, owner);
       case "overdue":
-        return takeOverdue(store);
+        return reclaimOverdue(store);
       case "waits":
         return store.readWaits(runs[0] ?? RunId.parse("run_000000000000_0"), ["q0", "q1"]);
       case "lost":
-        return store.withoutWakeup();
+        return store.countWithoutWakeup();
     }
   }
 
@@ -301,18 +301,18 @@ function questionOf(wait_id: string, deadline_ms: number | null): NewEntry["wait
 
 /** The due runs from a while before some time on: each store's own times are its own affair. */
 async function walk(store: Store, agoMs: number): Promise<unknown> {
-  const { now_ms } = await store.walkBounds(null);
-  const { from, until } = await store.walkBounds(agoMs === 0 ? null : now_ms - agoMs);
+  const { now_ms } = await store.scanBounds(null);
+  const { from, until } = await store.scanBounds(agoMs === 0 ? null : now_ms - agoMs);
   return store.dueRuns({ at: from, run_id: "" }, until, 1_000);
 }
 
-async function takeFromSilent(store: Store, owner: string): Promise<unknown> {
-  const known = (await store.owners()).find((each) => each.owner === owner);
-  return store.takeFromSilent(owner, known?.beat_at ?? null);
+async function reclaimFromSilent(store: Store, owner: string): Promise<unknown> {
+  const known = (await store.listOwners()).find((each) => each.owner === owner);
+  return store.reclaimFromSilent(owner, known?.beat_at ?? null);
 }
 
-async function takeOverdue(store: Store): Promise<unknown> {
-  return store.takeOverdue(await store.overdueRuns());
+async function reclaimOverdue(store: Store): Promise<unknown> {
+  return store.reclaimOverdue(await store.overdueRuns());
 }
 
 /** An answer without its times, its rows in order. */

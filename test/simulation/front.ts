@@ -89,7 +89,7 @@ export class Front {
     run: { run_id: RunId; tenant_id: TenantId },
   ): Promise<"by_queue" | "here" | "no"> {
     try {
-      if (this.#missed) await queue.doubt(0);
+      if (this.#missed) await queue.invalidateCounts(0);
       this.#missed = false;
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
       if (answer?.ok) return "by_queue";

@@ -27,21 +27,21 @@ export function storeOver(
     orchestration: (...args) => ask("orchestration", () => store.orchestration(...args)),
     definition: (...args) => ask("definition", () => store.definition(...args)),
     takeLock: (...args) => ask("takeLock", () => store.takeLock(...args)),
-    walkBounds: (...args) => ask("walkBounds", () => store.walkBounds(...args)),
+    scanBounds: (...args) => ask("scanBounds", () => store.scanBounds(...args)),
     dueRuns: (...args) => ask("dueRuns", () => store.dueRuns(...args)),
     runningRuns: (...args) => ask("runningRuns", () => store.runningRuns(...args)),
-    owners: (...args) => ask("owners", () => store.owners(...args)),
-    takeFromSilent: (...args) => ask("takeFromSilent", () => store.takeFromSilent(...args)),
+    listOwners: (...args) => ask("listOwners", () => store.listOwners(...args)),
+    reclaimFromSilent: (...args) => ask("reclaimFromSilent", () => store.reclaimFromSilent(...args)),
     overdueRuns: (...args) => ask("overdueRuns", () => store.overdueRuns(...args)),
-    takeOverdue: (...args) => ask("takeOverdue", () => store.takeOverdue(...args)),
+    reclaimOverdue: (...args) => ask("reclaimOverdue", () => store.reclaimOverdue(...args)),
     changedLimits: (...args) => ask("changedLimits", () => store.changedLimits(...args)),
-    withoutWakeup: (...args) => ask("withoutWakeup", () => store.withoutWakeup(...args)),
+    countWithoutWakeup: (...args) => ask("countWithoutWakeup", () => store.countWithoutWakeup(...args)),
     claimDeliveries: (...args) => ask("claimDeliveries", () => store.claimDeliveries(...args)),
     readEvents: (...args) => ask("readEvents", () => store.readEvents(...args)),
     saveTry: (...args) => ask("saveTry", () => store.saveTry(...args)),
     releaseDeliveries: (...args) => ask("releaseDeliveries", () => store.releaseDeliveries(...args)),
-    countDue: (...args) => ask("countDue", () => store.countDue(...args)),
-    forgetOld: (...args) => ask("forgetOld", () => store.forgetOld(...args)),
+    countDueDeliveries: (...args) => ask("countDueDeliveries", () => store.countDueDeliveries(...args)),
+    deleteExpired: (...args) => ask("deleteExpired", () => store.deleteExpired(...args)),
   };
 }
 
@@ -71,7 +71,7 @@ export class QueueOver extends Queue {
   override renew(_shard: number, ...args: Parameters<Redis["renew"]>) {
     return this.#ask("renew", () => this.#redis.renew(...args));
   }
-  override async hold(...args: Parameters<Queue["hold"]>) {
+  override async restoreLeases(...args: Parameters<Queue["restoreLeases"]>) {
     if (args[0].length > 0) await this.#ask("hold", () => this.#redis.hold(...args));
   }
   override async release(...args: Parameters<Queue["release"]>) {
@@ -90,19 +90,19 @@ export class QueueOver extends Queue {
   override beginIndex(_shard: number, epoch: string) {
     return this.#ask("beginIndex", () => this.#redis.beginIndex(epoch));
   }
-  override doubt() {
+  override invalidateCounts() {
     return this.#ask("doubt", () => this.#redis.doubt());
   }
   override readIndex() {
     return this.#ask("readIndex", () => this.#redis.readIndex());
   }
-  override advanceWalk(_shard: number, ...args: Parameters<Redis["advanceWalk"]>) {
+  override advanceScan(_shard: number, ...args: Parameters<Redis["advanceWalk"]>) {
     return this.#ask("advanceWalk", () => this.#redis.advanceWalk(...args));
   }
   override advanceLimits(_shard: number, ...args: Parameters<Redis["advanceLimits"]>) {
     return this.#ask("advanceLimits", () => this.#redis.advanceLimits(...args));
   }
-  override settle() {
+  override repairRing() {
     return this.#ask("settle", () => this.#redis.settle());
   }
   override list() {

@@ -6,7 +6,7 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewEntry } from "../../shared/store/journal/flush.ts";
 import type { ClaimedRun, RunLook } from "../../shared/store/runs/claim.ts";
-import type { HeldRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/runs/reconcile.ts";
+import type { RunningRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/runs/reconcile.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { checkRow, Tables } from "./tables.ts";
@@ -256,7 +256,7 @@ export class Postgres implements Statements {
     return true;
   }
 
-  walkBounds(uptoMs: number | null): Answer<"walkBounds"> {
+  scanBounds(uptoMs: number | null): Answer<"scanBounds"> {
     const until_ms = this.now - 2_000;
     const from = uptoMs === null ? -Infinity : Math.min(uptoMs, this.now) - this.overlapMs();
     const server = text(this.startedAt);
@@ -280,7 +280,7 @@ export class Postgres implements Statements {
       .slice(0, limit);
   }
 
-  runningRuns(after: Args<"runningRuns">[0], limit: number): HeldRun[] {
+  runningRuns(after: Args<"runningRuns">[0], limit: number): RunningRun[] {
     return this.#all((row) => row.status === "running")
       .map((row) => ({ ...nameOf(row), owner: row.owner ?? "", owner_silent: this.isSilent(row.owner) }))
       .filter((run) => run.owner > after.owner || (run.owner === after.owner && run.run_id > after.run_id))
@@ -288,7 +288,7 @@ export class Postgres implements Statements {
       .slice(0, limit);
   }
 
-  owners(): Answer<"owners"> {
+  listOwners(): Answer<"listOwners"> {
     const running = this.#all((row) => row.status === "running");
     return [...new Set(running.map((row) => row.owner ?? ""))].map((owner) => {
       const worker = this.tables.workers.get(owner);
@@ -296,7 +296,7 @@ export class Postgres implements Statements {
     });
   }
 
-  takeFromSilent(owner: string, observedBeat: string | null): WaitingRun[] {
+  reclaimFromSilent(owner: string, observedBeat: string | null): WaitingRun[] {
     const worker = this.tables.workers.get(owner);
     if (worker && (observedBeat === null || worker.beat_at !== read(observedBeat))) return [];
     return this.#all((row) => row.owner === owner).map((row) => this.#queue(row, 1));
@@ -313,7 +313,7 @@ export class Postgres implements Statements {
     );
   }
 
-  takeOverdue(observed: readonly OverdueRun[]): WaitingRun[] {
+  reclaimOverdue(observed: readonly OverdueRun[]): WaitingRun[] {
     return observed.flatMap(({ run_id, attempt, event_seq, deadline_at }) => {
       const row = this.tables.runs.get(run_id);
       const same =
@@ -334,7 +334,7 @@ export class Postgres implements Statements {
       .map(limitsOf);
   }
 
-  withoutWakeup(): number {
+  countWithoutWakeup(): number {
     const isLost = ({ status, owner, wake_at, deadline_at }: RunRow): boolean => {
       const heardAt = Math.max(this.tables.workers.get(owner ?? "")?.beat_at ?? -Infinity, this.startedAt);
       if (status === "running") return (deadline_at ?? 0) < this.now - 60_000 || heardAt < this.now - 90_000;
@@ -360,12 +360,12 @@ export class Postgres implements Statements {
     return null;
   }
 
-  countDue(): Answer<"countDue"> {
+  countDueDeliveries(): Answer<"countDueDeliveries"> {
     return { due: 0, overdue: 0 };
   }
 
   /** Nothing here lives for a day. */
-  forgetOld(): boolean {
+  deleteExpired(): boolean {
     return false;
   }
 

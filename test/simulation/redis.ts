@@ -10,9 +10,9 @@ import type {
   IndexProgress,
   Job,
   JobName,
-  KnownWalk,
+  KnownScan,
   Limits,
-  Waiting,
+  JobWait,
 } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import { Model } from "../shared/queue/model.ts";
@@ -93,7 +93,7 @@ export class Redis {
     return this.#any().admit(requests, maxDepth);
   }
 
-  enqueue(jobs: readonly (Job & Waiting)[]): number {
+  enqueue(jobs: readonly (Job & JobWait)[]): number {
     const model = this.#warm();
     const unknown = jobs.filter(({ run }) => !model.jobs.has(run)).length;
     model.enqueue(jobs);
@@ -164,7 +164,7 @@ export class Redis {
     model.hold(jobs, caller, owner, leaseMs);
   }
 
-  release(jobs: readonly (Job & Waiting)[], owner: string): void {
+  release(jobs: readonly (Job & JobWait)[], owner: string): void {
     this.#warm().release(jobs, owner);
     this.#mark();
   }
@@ -208,10 +208,10 @@ export class Redis {
   readIndex(): IndexProgress {
     const { index, epoch } = this.#warm();
     const { walked, uptoMs, limitsUptoMs } = this.#memory;
-    return { epoch: epoch ?? "", walked, uptoMs, limitsUptoMs, full: index?.full ?? false };
+    return { epoch: epoch ?? "", walked, uptoMs, limitsUptoMs, quotaReady: index?.full ?? false };
   }
 
-  advanceWalk(known: KnownWalk, walked: string, uptoMs?: number): boolean {
+  advanceWalk(known: KnownScan, walked: string, uptoMs?: number): boolean {
     const { index, epoch } = this.#warm();
     const memory = this.#memory;
     if (known.epoch !== epoch || known.walked !== memory.walked) return false;

@@ -11,14 +11,14 @@ export type S3Settings = {
 };
 
 /** An object store that can also be asked whether it is there. */
-export type Artifacts = ObjectStore & { check(): Promise<void> };
+export type CheckedObjectStore = ObjectStore & { check(): Promise<void> };
 
 /**
  * The object store over S3: R2, MinIO, AWS, or the local one. Without credentials the SDK's default chain is asked.
  *
  * The SDK is loaded with the first call: it takes longer to load than all the rest of a worker.
  */
-export function createArtifacts({ endpoint, bucket, region, credentials }: S3Settings): Artifacts {
+export function createObjectStore({ endpoint, bucket, region, credentials }: S3Settings): CheckedObjectStore {
   const load = async () => {
     const [{ S3Client, GetObjectCommand, HeadBucketCommand }, { Upload }] = await Promise.all([
       import("@aws-sdk/client-s3"),

@@ -9,12 +9,12 @@ import type { Progress } from "../../shared/journal/fold.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
 import type { DeadLetter } from "../../shared/store/journal/flush.ts";
 import { finalResponse } from "../engine/events.ts";
-import type { Entries } from "../journal/entry.ts";
+import type { EntryWriter } from "../journal/entry.ts";
 import { LargeValues, ifStored } from "./large-values.ts";
 import type { ObjectStore } from "./large-values.ts";
 
 /** A run as far as its execution has brought it, and where its end is to be written. */
-export type Standing = {
+export type ExecutionState = {
   readonly run: ClaimedRun;
   /** Of its definition; none as long as that has not been read. */
   steps: readonly Step[];
@@ -22,7 +22,7 @@ export type Standing = {
   progress: Progress;
   /** What is to be told with the first thing that is committed, which may be the end. */
   untold: readonly RunEvent[];
-  readonly entries: Entries;
+  readonly entries: EntryWriter;
   readonly artifacts: ObjectStore | null;
 };
 
@@ -54,7 +54,7 @@ export type FailureParts = Pick<EndParts, "events" | "usage"> & {
  * is not taken either, one that tells nothing of the run but that. Throws a Stop (`lost`) when the run is another's.
  */
 export async function endRun(
-  standing: Standing,
+  standing: ExecutionState,
   status: EndRecord["status"],
   parts: EndParts = {},
 ): Promise<Ended> {
@@ -96,7 +96,11 @@ export async function endRun(
 }
 
 /** Ends a run in failure, with a dead letter that tells operators more than clients are told. */
-export async function failRun(standing: Standing, error: RunError, more: FailureParts = {}): Promise<Ended> {
+export async function failRun(
+  standing: ExecutionState,
+  error: RunError,
+  more: FailureParts = {},
+): Promise<Ended> {
   const { events = [], usage = [], tries = 1, firstFailedAt = null, cause } = more;
   const stack = cause instanceof Error ? stackOf(cause) : null;
   const deadLetter = { ...error, stack, tries, first_failed_at: firstFailedAt };

@@ -12,13 +12,13 @@ import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Definitions } from "./definitions.ts";
 import { endRun, failRun } from "./end-run.ts";
-import type { Ended, FailureParts, Standing } from "./end-run.ts";
+import type { Ended, FailureParts, ExecutionState } from "./end-run.ts";
 import { TerminalError } from "../engine/errors.ts";
 import { stepError, stepStart } from "../engine/events.ts";
 import { next } from "../engine/machine.ts";
 import type { Models, Sandbox, Tools } from "../engine/ports.ts";
 import { failureOf } from "../engine/retry-policy.ts";
-import { Entries } from "../journal/entry.ts";
+import { EntryWriter } from "../journal/entry.ts";
 import type { Parked } from "../journal/entry.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { RunLog } from "../journal/run-log.ts";
@@ -36,7 +36,7 @@ const TIMEOUT_SLACK_MS = 1_000;
 const STORE_PAUSE_MS = 500;
 
 /** What executions share. */
-export type World = {
+export type ExecutionDeps = {
   owner: Incarnation;
   journal: Journal;
   definitions: Definitions;
@@ -60,17 +60,17 @@ export type Ending =
  */
 export async function execute(
   run: ClaimedRun,
-  world: World,
+  world: ExecutionDeps,
   stop: AbortController,
   runLog: RunLog,
 ): Promise<Ending> {
-  const standing: Standing = {
+  const standing: ExecutionState = {
     run,
     steps: [],
     progress: start({}),
     // Noted when it is known how long nothing may follow it.
     untold: [{ type: "worker_picked_up", worker_id: workerOf(world.owner), attempt: run.attempt }],
-    entries: new Entries(runLog, stop),
+    entries: new EntryWriter(runLog, stop),
     artifacts: world.artifacts,
   };
   try {
@@ -89,7 +89,7 @@ export async function execute(
   }
 }
 
-async function leave(standing: Standing, reason: Stop): Promise<Ending> {
+async function leave(standing: ExecutionState, reason: Stop): Promise<Ending> {
   switch (reason.why) {
     case "lost":
       return { is: "dropped" };
@@ -104,12 +104,12 @@ async function leave(standing: Standing, reason: Stop): Promise<Ending> {
 }
 
 class Execution {
-  readonly #standing: Standing;
-  readonly #world: World;
+  readonly #standing: ExecutionState;
+  readonly #world: ExecutionDeps;
   readonly #signal: AbortSignal;
   #endsAtMs = Infinity;
 
-  constructor(standing: Standing, world: World, signal: AbortSignal) {
+  constructor(standing: ExecutionState, world: ExecutionDeps, signal: AbortSignal) {
     this.#standing = standing;
     this.#world = world;
     this.#signal = signal;

@@ -16,7 +16,7 @@ const FRESH_MS = 12_000;
 const FOUND_MS = 10_000;
 
 /** A run in this worker's hands. */
-export type Held = {
+export type HeldRun = {
   job: Job;
   attempt: number;
   /** What came from outside, as far as this worker knows. */
@@ -33,7 +33,7 @@ export type Held = {
  * work. The two do not wait for each other. PROTOCOL.md section 5.3.
  */
 export class Leases {
-  readonly held = new Map<RunId, Held>();
+  readonly held = new Map<RunId, HeldRun>();
   readonly #owner: Incarnation;
   readonly #store: StateStore;
   readonly #queue: Queue;
@@ -86,7 +86,7 @@ export class Leases {
   }
 
   /** A beat that has not asked yet: one under way may have asked before there was something to hear. */
-  async beatAnew(): Promise<void> {
+  async beatAgain(): Promise<void> {
     await this.#beating;
     await this.beat();
   }
@@ -174,7 +174,7 @@ export class Leases {
     await Promise.all(Array.from(byShard, ([shard, held]) => this.#renewShard(shard, held)));
   }
 
-  async #renewShard(shard: number, held: Held[]): Promise<void> {
+  async #renewShard(shard: number, held: HeldRun[]): Promise<void> {
     const askedMs = performance.now();
     try {
       const jobs = new Map(held.map((each) => [each.job.run, each]));
@@ -186,7 +186,7 @@ export class Leases {
       // unknown for a good reason: its slot must not be taken again.
       const ours = unknown.filter((run) => this.#owned.has(run) && this.held.get(run) === jobs.get(run));
       const mine = ours.map((run) => jobs.get(run)?.job);
-      await this.#queue.hold(
+      await this.#queue.restoreLeases(
         mine.filter((job) => job !== undefined),
         this.#owner,
         this.#owner,

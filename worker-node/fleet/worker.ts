@@ -10,10 +10,10 @@ import type { StateStore } from "../../shared/store/state.ts";
 import { lanesOf } from "../config.ts";
 import { EndedRuns } from "./ended-runs.ts";
 import { execute } from "../execution/execute.ts";
-import type { Ending, World } from "../execution/execute.ts";
+import type { Ending, ExecutionDeps } from "../execution/execute.ts";
 import { LEASE_MS } from "./leases.ts";
 import type { Leases } from "./leases.ts";
-import { giveUp, holdRunning, releaseMoved } from "../reconciler/restore-leases.ts";
+import { reconcileLeases, restoreRunningLeases, releaseMoved } from "../reconciler/restore-leases.ts";
 import { Stop } from "../execution/stop.ts";
 
 /** A lost marker costs at most this. */
@@ -30,7 +30,7 @@ export type WorkerParts = {
   queue: Queue;
   store: StateStore;
   leases: Leases;
-  world: World;
+  world: ExecutionDeps;
   /** Waits for a marker of one of the shard's lanes, at most `ms`. One caller a shard. */
   waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
   /** Asks for a pass of the reconciler: this Redis does not know all there is. */
@@ -182,7 +182,7 @@ export class Worker {
         await queue.readIndex(shard); // does it answer, and know anything?
         // Before the first claim: what was given out without it takes up slots that it does not know of.
         await leases.announceQueue();
-        await releaseMoved(this.#parts, await holdRunning(this.#parts, shard));
+        await releaseMoved(this.#parts, await restoreRunningLeases(this.#parts, shard));
       }
       await this.#giveUp(this.#unsettled.splice(0));
       const claim = await queue.claim(
@@ -255,7 +255,7 @@ export class Worker {
 
   async #giveUp(jobs: readonly JobName[]): Promise<void> {
     if (jobs.length === 0) return;
-    await giveUp(this.#parts, jobs, this.#parts.owner).catch((error: unknown) => {
+    await reconcileLeases(this.#parts, jobs, this.#parts.owner).catch((error: unknown) => {
       this.#unsettled.push(...jobs);
       throw error;
     });

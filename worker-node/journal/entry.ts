@@ -33,7 +33,7 @@ const GOES_ON = { status: null, wake_ms: null, waits: [], error: null, dead_lett
  * The entries that one execution writes into its run's journal. With each it hears what came from outside meanwhile:
  * a run that is another's now throws a Stop (`lost`), a cancel aborts `stop` with one.
  */
-export class Entries {
+export class EntryWriter {
   readonly #log: RunLog;
   readonly #stop: AbortController;
 

@@ -10,7 +10,7 @@ const KEEP_WHEN_FULL = 100;
  * Shows committed entries to viewers, in order, in one pipeline. Nobody waits for it and a failure is nothing: viewers
  * whose entry never came are checked against Postgres by their relay.
  */
-export function showLive(redis: Redis | Cluster, eventShards: number): (entries: LiveEntry[]) => void {
+export function publishLive(redis: Redis | Cluster, eventShards: number): (entries: LiveEntry[]) => void {
   return (entries) => {
     const byShard = Map.groupBy(entries, ({ run }) => eventShardOf(run, eventShards));
     for (const [shard, group] of byShard) {

@@ -23,7 +23,7 @@ export function createMetrics(parts: {
       help: "Runs that have not ended and that nothing will touch again: overdue, abandoned or forgotten for a minute",
       registers: [],
       async collect() {
-        this.set((await parts.store.withoutWakeup()) + parts.lateRuns());
+        this.set((await parts.store.countWithoutWakeup()) + parts.lateRuns());
       },
     }),
     new Gauge({
@@ -66,7 +66,8 @@ export function createMetrics(parts: {
       labelNames: ["state"],
       registers: [],
       async collect() {
-        for (const [state, count] of Object.entries(await parts.store.countDue())) this.set({ state }, count);
+        for (const [state, count] of Object.entries(await parts.store.countDueDeliveries()))
+          this.set({ state }, count);
       },
     }),
     new Counter({

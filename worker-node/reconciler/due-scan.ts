@@ -1,5 +1,5 @@
-import type { KnownWalk } from "../../shared/queue/queue.ts";
-import type { WaitingRun, WalkPosition } from "../../shared/store/runs/reconcile.ts";
+import type { KnownScan } from "../../shared/queue/queue.ts";
+import type { WaitingRun, ScanPosition } from "../../shared/store/runs/reconcile.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
@@ -10,21 +10,21 @@ const LATE_MS = 60_000;
 
 /** `known`: what each shard knew of this walk when it was last told. */
 type Walk = {
-  at: WalkPosition;
+  at: ScanPosition;
   until: string;
   untilMs: number;
   /** After a rebuild: what it shows was known before, and lost. */
   first: boolean;
   /** The queue does not count until it is through. */
   isAwaited: boolean;
-  known: Map<number, KnownWalk>;
+  known: Map<number, KnownScan>;
 };
 
 /**
  * Rule 1: shows the queue every run that has become due, a few times soon after it did. A walk goes on over as many
  * passes as it takes; the first one after a rebuild is the whole backlog, and those after it open `admit`.
  */
-export class DueWalk {
+export class DueScan {
   readonly #parts: RepairParts;
   #walk: Walk | null = null;
   #lateHere = 0;
@@ -64,13 +64,13 @@ export class DueWalk {
 
   async #start(shards: Shards): Promise<Walk> {
     const uptoMs = Math.min(...Array.from(shards.values(), (progress) => progress.uptoMs));
-    const bounds = await this.#parts.store.walkBounds(Number.isFinite(uptoMs) ? uptoMs : null);
+    const bounds = await this.#parts.store.scanBounds(Number.isFinite(uptoMs) ? uptoMs : null);
     return {
       at: { at: bounds.from, run_id: "" },
       until: bounds.until,
       untilMs: bounds.until_ms,
       first: !Number.isFinite(uptoMs),
-      isAwaited: Array.from(shards.values()).some(({ full }) => !full),
+      isAwaited: Array.from(shards.values()).some(({ quotaReady: full }) => !full),
       known: new Map(Array.from(shards, ([shard, { epoch, walked }]) => [shard, { epoch, walked }])),
     };
   }
@@ -94,7 +94,7 @@ export class DueWalk {
     const walked = isThrough ? String(walk.untilMs) : `${walk.at.at} ${walk.at.run_id}`;
     const uptoMs = isThrough ? walk.untilMs : undefined;
     const told = await Promise.all(
-      Array.from(walk.known, ([shard, known]) => this.#parts.queue.advanceWalk(shard, known, walked, uptoMs)),
+      Array.from(walk.known, ([shard, known]) => this.#parts.queue.advanceScan(shard, known, walked, uptoMs)),
     );
     for (const known of walk.known.values()) known.walked = walked;
     return told.every((isTold) => isTold);

@@ -11,7 +11,7 @@ const OVERLAP_MS = 15_000;
 export async function pushChangedLimits(parts: RepairParts, shards: Shards): Promise<void> {
   const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
   // Asked before the tenants are: what changes meanwhile is met by the next pass.
-  const { now_ms } = await parts.store.walkBounds(null);
+  const { now_ms } = await parts.store.scanBounds(null);
   await pushLimitsAfter(parts, upto - OVERLAP_MS);
   for (const [shard, { epoch }] of shards) await parts.queue.advanceLimits(shard, epoch, now_ms);
 }
@@ -33,7 +33,7 @@ export async function pushLimitsAfter(
 }
 
 /** Rule 5, the rings: tenants with ready jobs get back into a ring that was lost, a thousand a pass. */
-export class RingWalk {
+export class RingScan {
   readonly #parts: RepairParts;
   /** Where each lane of each shard is gone on from. */
   readonly #after = new Map<string, string>();
@@ -47,7 +47,10 @@ export class RingWalk {
       for (const lane of Lane.options) {
         const key = `${shard} ${lane}`;
         const after = this.#after.get(key) ?? "";
-        this.#after.set(key, await this.#parts.queue.settle(shard, lane, after, PAGE / Lane.options.length));
+        this.#after.set(
+          key,
+          await this.#parts.queue.repairRing(shard, lane, after, PAGE / Lane.options.length),
+        );
       }
     }
   }

@@ -1,7 +1,7 @@
 import type { Incarnation, RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
-import type { Job, Queue, Waiting } from "../../shared/queue/queue.ts";
+import type { Job, Queue, JobWait } from "../../shared/queue/queue.ts";
 import type { WaitingRun } from "../../shared/store/runs/reconcile.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 
@@ -48,6 +48,6 @@ export async function enqueueDue(queue: Queue, runs: readonly WaitingRun[]): Pro
 }
 
 /** A run that is due, as the queue is told of it. */
-export function asReady(run: WaitingRun): Job & Waiting {
+export function asReady(run: WaitingRun): Job & JobWait {
   return { ...jobOf(run), status: run.status, delayMs: 0 };
 }

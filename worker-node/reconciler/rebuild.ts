@@ -1,7 +1,7 @@
 import { log } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import type { IndexProgress } from "../../shared/queue/queue.ts";
-import { holdRunning, releaseMoved } from "./restore-leases.ts";
+import { restoreRunningLeases, releaseMoved } from "./restore-leases.ts";
 import { pushLimitsAfter } from "./limits.ts";
 import type { RepairParts } from "./parts.ts";
 
@@ -38,7 +38,7 @@ async function rebuild(parts: RepairParts, shard: number): Promise<void> {
   await pushLimitsAfter(parts, -Infinity);
   // From here on nobody claims without it: what runs now is all that it has to know.
   await parts.announceQueue();
-  const holds = await holdRunning(parts, shard, epoch);
+  const holds = await restoreRunningLeases(parts, shard, epoch);
   await queue.beginIndex(shard, epoch);
   // Before it knew anything, a worker's word that a run has ended was not taken.
   await releaseMoved(parts, holds);

@@ -1,16 +1,16 @@
 import { log, messageOf } from "../../shared/log.ts";
 import { asReady, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
-import { StandingStill } from "./stall-detector.ts";
+import { StallDetector } from "./stall-detector.ts";
 
 /**
  * Rules 3 and 4: takes runs from workers that are not heard of, and from those that beat but do not move. Needs
  * Postgres alone, so it goes on while Redis is away.
  */
-export class TakeBack {
+export class Reclaim {
   readonly #parts: RepairParts;
-  readonly #owners = new StandingStill();
-  readonly #overdue = new StandingStill();
+  readonly #owners = new StallDetector();
+  readonly #overdue = new StallDetector();
 
   constructor(parts: RepairParts) {
     this.#parts = parts;
@@ -29,11 +29,11 @@ export class TakeBack {
 
   async #fromSilent(): Promise<void> {
     const { store, repairs } = this.#parts;
-    const owners = await store.owners();
+    const owners = await store.listOwners();
     const still = this.#owners.look(owners.map(({ owner, beat_at }) => [owner, beat_at ?? "never"]));
     for (const { owner, beat_at } of owners) {
       if (!still.has(owner)) continue;
-      const runs = await store.takeFromSilent(owner, beat_at);
+      const runs = await store.reclaimFromSilent(owner, beat_at);
       repairs.silent += runs.length;
       if (runs.length > 0) log.warn("reconciler.owner_silent", { owner, runs: runs.length });
       // Its leases end with it: they lapse by a clock of Redis, which may have been set back.
@@ -49,7 +49,7 @@ export class TakeBack {
     );
     const stuck = overdue.filter((run) => still.has(run.run_id));
     if (stuck.length === 0) return;
-    const runs = await store.takeOverdue(stuck);
+    const runs = await store.reclaimOverdue(stuck);
     repairs.overdue += runs.length;
     for (const run of runs) log.warn("reconciler.run_overdue", { run: run.run_id });
     await this.#tell(enqueueDue(this.#parts.queue, runs));

@@ -1,12 +1,12 @@
 import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
-import { DueWalk } from "./due-scan.ts";
+import { DueScan } from "./due-scan.ts";
 import { indexShards } from "./rebuild.ts";
-import { OldRows } from "./retention.ts";
-import { RingWalk, pushChangedLimits } from "./limits.ts";
+import { Retention } from "./retention.ts";
+import { RingScan, pushChangedLimits } from "./limits.ts";
 import type { RepairParts, Repairs } from "./parts.ts";
-import { StrayWalk } from "./stray-scan.ts";
-import { TakeBack } from "./reclaim.ts";
+import { StrayScan } from "./stray-scan.ts";
+import { Reclaim } from "./reclaim.ts";
 
 const PERIOD_MS = 5_000;
 const LOCK_MS = 15_000;
@@ -30,11 +30,11 @@ export class Reconciler {
     stray: 0,
   };
   readonly #parts: RepairParts;
-  readonly #takeBack: TakeBack;
-  readonly #oldRows: OldRows;
-  readonly #dueWalk: DueWalk;
-  readonly #ringWalk: RingWalk;
-  readonly #strayWalk: StrayWalk;
+  readonly #takeBack: Reclaim;
+  readonly #oldRows: Retention;
+  readonly #dueWalk: DueScan;
+  readonly #ringWalk: RingScan;
+  readonly #strayWalk: StrayScan;
   #timer: NodeJS.Timeout | undefined;
   #passing: Promise<void> | null = null;
   #again = false;
@@ -48,11 +48,11 @@ export class Reconciler {
 
   constructor(parts: Omit<RepairParts, "repairs">) {
     this.#parts = { ...parts, repairs: this.repairs };
-    this.#takeBack = new TakeBack(this.#parts);
-    this.#oldRows = new OldRows(this.#parts);
-    this.#dueWalk = new DueWalk(this.#parts);
-    this.#ringWalk = new RingWalk(this.#parts);
-    this.#strayWalk = new StrayWalk(this.#parts);
+    this.#takeBack = new Reclaim(this.#parts);
+    this.#oldRows = new Retention(this.#parts);
+    this.#dueWalk = new DueScan(this.#parts);
+    this.#ringWalk = new RingScan(this.#parts);
+    this.#strayWalk = new StrayScan(this.#parts);
   }
 
   start(): void {

@@ -13,21 +13,31 @@ const HOLD_MS = 5_000;
 
 type Stores = { store: StateStore; queue: Queue };
 /** Leases that the queue gave because Postgres said who executes these runs, by that worker. */
-type Holds = Map<string, JobName[]>;
+type RestoredLeases = Map<string, JobName[]>;
 
 /**
  * Tells a shard that has been away, or is new, of all that runs: a slot of each tenant for each of its runs. `epoch`: of
  * the rebuild that this is part of.
  */
-export async function holdRunning({ store, queue }: Stores, shard: number, epoch?: string): Promise<Holds> {
-  const holds: Holds = new Map();
+export async function restoreRunningLeases(
+  { store, queue }: Stores,
+  shard: number,
+  epoch?: string,
+): Promise<RestoredLeases> {
+  const holds: RestoredLeases = new Map();
   let after = { owner: "", run_id: "" };
   for (;;) {
     const page = await store.runningRuns(after, PAGE);
     const here = page.filter((run) => queueShardOf(run.tenant_id, queue.shards) === shard);
     for (const [owner, runs] of Map.groupBy(here, (run) => run.owner)) {
       const jobs = runs.map(jobOf);
-      await queue.hold(jobs, owner, owner, runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS, epoch);
+      await queue.restoreLeases(
+        jobs,
+        owner,
+        owner,
+        runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS,
+        epoch,
+      );
       holds.set(owner, [...(holds.get(owner) ?? []), ...jobs]);
     }
     const last = page.at(-1);
@@ -40,7 +50,7 @@ export async function holdRunning({ store, queue }: Stores, shard: number, epoch
  * Lets go of what has ended, parked or gone to another since Postgres was asked who executes it. That worker's word
  * to the queue may have come before the lease, so nobody would end it: a tenant's slot would be taken until it lapsed.
  */
-export async function releaseMoved(stores: Stores, holds: Holds): Promise<void> {
+export async function releaseMoved(stores: Stores, holds: RestoredLeases): Promise<void> {
   for (const [owner, jobs] of holds) {
     for (let at = 0; at < jobs.length; at += PAGE) {
       const page = jobs.slice(at, at + PAGE);
@@ -49,22 +59,26 @@ export async function releaseMoved(stores: Stores, holds: Holds): Promise<void> 
         const look = looks.get(run);
         return look?.status !== "running" || look.owner !== owner;
       });
-      if (moved.length > 0) await giveUp(stores, moved, owner);
+      if (moved.length > 0) await reconcileLeases(stores, moved, owner);
     }
   }
 }
 
 /** Tells the queue what Postgres says of runs that are leased to `holder`, and that Postgres did not give to it. */
-export async function giveUp(stores: Stores, jobs: readonly JobName[], holder: string): Promise<void> {
+export async function reconcileLeases(
+  stores: Stores,
+  jobs: readonly JobName[],
+  holder: string,
+): Promise<void> {
   const { store, queue } = stores;
   const looks = await lookUp(store, jobs);
-  const holds: Holds = new Map();
+  const holds: RestoredLeases = new Map();
   for (const name of jobs) {
     const look = looks.get(name.run);
     if (!look || TERMINAL.has(look.status)) {
       await queue.finish([name], holder);
     } else if (look.status === "running" && look.owner !== null && !look.owner_silent) {
-      await queue.hold([jobOf(look)], holder, look.owner, HOLD_MS);
+      await queue.restoreLeases([jobOf(look)], holder, look.owner, HOLD_MS);
       holds.set(look.owner, [...(holds.get(look.owner) ?? []), name]);
     } else {
       // Due later, or locked by somebody at this moment.

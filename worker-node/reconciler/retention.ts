@@ -8,7 +8,7 @@ const PERIOD_MS = 300_000;
  * Deletes what nobody needs any more: every five minutes, and a page with each pass until there is no more of it, so
  * that it keeps up with whatever is written.
  */
-export class OldRows {
+export class Retention {
   readonly #store: RepairParts["store"];
   #nextMs = performance.now() + FIRST_MS;
 
@@ -18,7 +18,7 @@ export class OldRows {
 
   async pass(): Promise<void> {
     if (performance.now() < this.#nextMs) return;
-    const more = await this.#store.forgetOld();
+    const more = await this.#store.deleteExpired();
     if (!more) this.#nextMs = performance.now() + PERIOD_MS;
   }
 }

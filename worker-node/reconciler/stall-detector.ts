@@ -2,7 +2,7 @@
 const OBSERVE_MS = 30_000;
 
 /** Remembers values from look to look, and finds those that have not moved for 30 s. */
-export class StandingStill {
+export class StallDetector {
   #seen = new Map<string, { value: string; sinceMs: number }>();
 
   /** Which names of `now` have had their value for 30 s. What is not in `now` is forgotten. */

@@ -1,5 +1,5 @@
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { WalkPosition } from "../../shared/store/runs/reconcile.ts";
+import type { ScanPosition } from "../../shared/store/runs/reconcile.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
@@ -16,11 +16,11 @@ const THROUGH = "0";
  * And when another Postgres answers: a standby that took over without the last seconds, or a backup, may have runs that
  * wait, and that the queue was shown and has finished since.
  */
-export class StrayWalk {
+export class StrayScan {
   readonly #parts: RepairParts;
   #startedMs = -Infinity;
   #server = "";
-  #due: WalkPosition | null = null;
+  #due: ScanPosition | null = null;
   #cursors = new Map<number, string>();
 
   constructor(parts: RepairParts) {
@@ -28,7 +28,7 @@ export class StrayWalk {
   }
 
   async pass(shards: Shards): Promise<void> {
-    const { until, server } = await this.#parts.store.walkBounds(null);
+    const { until, server } = await this.#parts.store.scanBounds(null);
     if (performance.now() - this.#startedMs >= HOUR_MS || server !== this.#server) {
       this.#startedMs = performance.now();
       this.#server = server;
@@ -41,7 +41,7 @@ export class StrayWalk {
     for (const [shard, cursor] of this.#cursors) await this.#lookAtJobs(shard, cursor);
   }
 
-  async #showDue(after: WalkPosition, until: string): Promise<WalkPosition | null> {
+  async #showDue(after: ScanPosition, until: string): Promise<ScanPosition | null> {
     const { store, queue, repairs } = this.#parts;
     const page = await store.dueRuns(after, until, PAGE);
     repairs.forgotten += await enqueueDue(queue, page);

@@ -202,7 +202,7 @@ export class Sender {
 }
 
 /** The same store, which says when a flush of this worker has left something to be sent. */
-export function wakingStore(store: StateStore, wake: () => void): StateStore {
+export function storeWithWakeup(store: StateStore, wake: () => void): StateStore {
   return {
     ...store,
     async flush(entries) {

@@ -4,7 +4,14 @@ import { parseOrchestration } from "../../../shared/contracts/definition/index.t
 import { saveOrchestration } from "../../../shared/store/definitions/definitions.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { NewDefinitionId, OwnerQuery, Saved, definitionOf, ownerOf, withId } from "../../definitions/resource.ts";
+import {
+  NewDefinitionId,
+  OwnerQuery,
+  Saved,
+  definitionOf,
+  ownerOf,
+  withId,
+} from "../../definitions/resource.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 

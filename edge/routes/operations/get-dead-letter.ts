@@ -3,7 +3,13 @@ import { z } from "zod";
 import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { DeadLetterDetail, DeadLetterId, detailOf, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import {
+  DeadLetterDetail,
+  DeadLetterId,
+  detailOf,
+  noDeadLetter,
+  partsOf,
+} from "../../operations/dead-letter-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
 const routeAt = (prefix: string) =>

@@ -4,7 +4,13 @@ import { countDeadLetters, listDeadLetters } from "../../../shared/store/runs/de
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Bulk, Page, forEach } from "../../runs/bulk.ts";
-import { DeadLetterChoice, DeadLetterId, filterOf, idOf, partsOf } from "../../operations/dead-letter-view.ts";
+import {
+  DeadLetterChoice,
+  DeadLetterId,
+  filterOf,
+  idOf,
+  partsOf,
+} from "../../operations/dead-letter-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";

@@ -37,7 +37,7 @@ export function explainRun(api: Api): void {
 
 async function stateOf(queue: Queue, tenant: TenantId): Promise<QueueState> {
   try {
-    const { full } = await queue.readIndex(queueShardOf(tenant, queue.shards));
+    const { quotaReady: full } = await queue.readIndex(queueShardOf(tenant, queue.shards));
     return full ? "up" : "rebuilding";
   } catch (error) {
     if (error instanceof ColdError) return "rebuilding";

@@ -114,7 +114,7 @@ export async function flush(sql: Sql, given: readonly NewEntry[]): Promise<Commi
     )${usageRows(sql, entries)}, ${entries.some(isEnd) ? moveFamilies(sql) : sql`moved as (${move(sql)})`}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${buryDead(sql, entries)}${openWaits(sql, entries)}${tells ? tellOutside(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${openWaits(sql, entries)}${tells ? tellOutside(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
       ${tells ? sql`run_id in (select run_id from told_outside)` : sql`false`} as webhook
     from moved`;
@@ -226,7 +226,7 @@ function jsonTexts(texts: readonly string[]): string {
 }
 
 /** One dead letter for each end in failure, in the same statement: it exists if and only if the run has failed. */
-function buryDead(sql: Sql, entries: readonly NewEntry[]) {
+function insertDeadLetters(sql: Sql, entries: readonly NewEntry[]) {
   const dead = entries.flatMap(({ run_id, dead_letter }) =>
     dead_letter ? [{ run_id, ...dead_letter }] : [],
   );

@@ -27,7 +27,7 @@ export async function readFamily(sql: Sql, tenant: TenantId | null, run: RunId):
 }
 
 /** What the last entry of a run without a worker is made from, besides its journal. */
-const Waiting = z.object({
+const CancellableRun = z.object({
   run_id: RunId,
   event_seq: z.number(),
   correlation_id: z.string(),
@@ -36,16 +36,16 @@ const Waiting = z.object({
   /** JSON text of the definition that it is pinned to. */
   definition: z.string().nullable(),
 });
-export type Waiting = z.infer<typeof Waiting>;
+export type CancellableRun = z.infer<typeof CancellableRun>;
 
 /** Of these runs those that are queued or paused now. */
-export async function readWaiting(sql: Sql, runs: readonly RunId[]): Promise<Waiting[]> {
+export async function readCancellableRuns(sql: Sql, runs: readonly RunId[]): Promise<CancellableRun[]> {
   const rows = await sql`
     select r.run_id, r.event_seq, r.correlation_id, r.input, v.definition
     from runs r left join orchestration_versions v
       on v.tenant_id = r.definition_tenant and v.id = r.orchestration_id and v.version = r.definition_version
     where r.run_id = any(${pgArray(runs)}::text[]) and r.status in ('queued', 'paused')`;
-  return rows.map((row) => Waiting.parse(row));
+  return rows.map((row) => CancellableRun.parse(row));
 }
 
 /** The last entry of a run that ends without a worker: it was queued or paused. */

@@ -3,7 +3,7 @@ import { RunId, TenantId, workerOf } from "../../contracts/ids.ts";
 import { StoredEntry } from "../../contracts/journal-entry.ts";
 import { Lane, RunStatus } from "../../contracts/run.ts";
 import { readStored } from "../journal/read-journal.ts";
-import { few, pgArray } from "../sql.ts";
+import { boundedRows, pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /** How long an owner may not have been heard of before its runs may be taken over; shorter than a lease in Redis. */
@@ -64,7 +64,7 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
   const rows = await sql<Omit<ClaimedRun, "journal">[]>`
     with wanted as (
       select r.run_id, r.status = 'running' as takeover
-      from ${few(sql, runs)} a(run_id) join runs r using (run_id)
+      from ${boundedRows(sql, runs)} a(run_id) join runs r using (run_id)
       where case r.status
         when 'running' then not exists (
           select from workers w where w.incarnation = r.owner

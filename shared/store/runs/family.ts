@@ -1,4 +1,4 @@
-import { few } from "../sql.ts";
+import { boundedRows } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /**
@@ -24,7 +24,7 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
  * @param own the other runs that the statement changes, as a select of `run_id`
  */
 export function lockFamily(sql: Sql, own: PendingQuery<Row[]>) {
-  const ending = few(sql, sql`select run_id from ending`);
+  const ending = boundedRows(sql, sql`select run_id from ending`);
   // By the key of each that ends: what a join may read at once are all open waits, which are few only in the beginning.
   return sql`family as (
       select d.run_id, w.run_id as relative, w.wait_id from ${ending} d cross join lateral (
@@ -45,7 +45,7 @@ export function lockFamily(sql: Sql, own: PendingQuery<Row[]>) {
       ) c
     ), locked as (
       select r.run_id, r.status
-      from ${few(sql, sql`select relative as run_id from family union (${own})`)} f join runs r using (run_id)
+      from ${boundedRows(sql, sql`select relative as run_id from family union (${own})`)} f join runs r using (run_id)
       order by r.run_id collate "C" for update of r
     )`;
 }
@@ -76,7 +76,7 @@ export function tellFamily(sql: Sql, changed: PendingQuery<Row[]>) {
     where l.status in ('queued', 'running', 'paused')`;
   return sql`told as (
       update runs r set ${hearing(sql)}, cancel_requested_at = ${cancelTime(sql)}
-      from ${few(sql, open)} k
+      from ${boundedRows(sql, open)} k
       where r.run_id = k.run_id and not exists (select from ${changed} x where x.run_id = k.run_id)
       returning r.run_id, r.status, r.owner, r.event_seq
     ), answered as (

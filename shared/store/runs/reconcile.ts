@@ -6,8 +6,8 @@ import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /** A place in an index walk: a Postgres time as text (`-infinity` is one) and a run, so that pages neither skip nor repeat. */
-export const WalkPosition = z.object({ at: z.string(), run_id: z.string() });
-export type WalkPosition = z.infer<typeof WalkPosition>;
+export const ScanPosition = z.object({ at: z.string(), run_id: z.string() });
+export type ScanPosition = z.infer<typeof ScanPosition>;
 
 /** A run as the queue has to know it. */
 export const WaitingRun = z.object({
@@ -22,14 +22,14 @@ export const WaitingRun = z.object({
 });
 export type WaitingRun = z.infer<typeof WaitingRun>;
 
-export const WalkBounds = z.object({
+export const ScanBounds = z.object({
   from: z.string(),
   until: z.string(),
   until_ms: z.number(),
   now_ms: z.number(),
   server: z.string(),
 });
-export type WalkBounds = z.infer<typeof WalkBounds>;
+export type ScanBounds = z.infer<typeof ScanBounds>;
 
 /**
  * The bounds of a walk over the due index: from 15 s before what a Redis has been shown (`uptoMs`, minus infinity:
@@ -38,8 +38,8 @@ export type WalkBounds = z.infer<typeof WalkBounds>;
  *
  * `server`: when this Postgres began. Another one may be a standby that took over, without the last seconds.
  */
-export async function walkBounds(sql: Sql, uptoMs: number | null): Promise<WalkBounds> {
-  const [row] = await sql<WalkBounds[]>`
+export async function scanBounds(sql: Sql, uptoMs: number | null): Promise<ScanBounds> {
+  const [row] = await sql<ScanBounds[]>`
     select
       coalesce((shown - greatest(shown - now(), interval '0') - interval '15 seconds')::text, '-infinity') as from,
       (now() - interval '2 seconds')::text as until,
@@ -54,7 +54,7 @@ export async function walkBounds(sql: Sql, uptoMs: number | null): Promise<WalkB
 /** A page of the runs that are due between two times: what a Redis may not know. */
 export async function dueRuns(
   sql: Sql,
-  after: WalkPosition,
+  after: ScanPosition,
   until: string,
   limit: number,
 ): Promise<WaitingRun[]> {
@@ -70,7 +70,7 @@ export async function dueRuns(
 }
 
 /** A run in a worker's hands, as the queue has to know it. */
-export const HeldRun = z.object({
+export const RunningRun = z.object({
   run_id: RunId,
   tenant_id: TenantId,
   lane: Lane,
@@ -80,15 +80,15 @@ export const HeldRun = z.object({
   /** Its owner has not been heard of: another may have it at once. */
   owner_silent: z.boolean(),
 });
-export type HeldRun = z.infer<typeof HeldRun>;
+export type RunningRun = z.infer<typeof RunningRun>;
 
 /** A page of all running runs, by owner: what a rebuilt Redis is told first, so that no limit is passed. */
 export async function runningRuns(
   sql: Sql,
   after: { owner: string; run_id: string },
   limit: number,
-): Promise<HeldRun[]> {
-  return sql<HeldRun[]>`
+): Promise<RunningRun[]> {
+  return sql<RunningRun[]>`
     select r.run_id, r.tenant_id, r.lane, r.priority, r.owner,
       floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       w.incarnation is null or greatest(w.beat_at, pg_postmaster_start_time())
@@ -99,7 +99,7 @@ export async function runningRuns(
 }
 
 /** Everyone who owns runs, with the last beat as text (null: there is no such worker). As many as the fleet has workers. */
-export async function owners(sql: Sql): Promise<{ owner: string; beat_at: string | null }[]> {
+export async function listOwners(sql: Sql): Promise<{ owner: string; beat_at: string | null }[]> {
   return sql<{ owner: string; beat_at: string | null }[]>`
     select o.owner, w.beat_at::text as beat_at
     from (select distinct owner from runs where status = 'running') o
@@ -110,7 +110,7 @@ export async function owners(sql: Sql): Promise<{ owner: string; beat_at: string
  * Takes the runs of an owner back whose beat has not moved since it was observed: they are queued again, and the
  * crash counts. At most 1,000 a call.
  */
-export async function takeFromSilent(
+export async function reclaimFromSilent(
   sql: Sql,
   owner: string,
   observedBeat: string | null,
@@ -145,7 +145,7 @@ export async function overdueRuns(sql: Sql): Promise<OverdueRun[]> {
 }
 
 /** Takes overdue runs back that have not moved since they were observed. */
-export async function takeOverdue(sql: Sql, observed: readonly OverdueRun[]): Promise<WaitingRun[]> {
+export async function reclaimOverdue(sql: Sql, observed: readonly OverdueRun[]): Promise<WaitingRun[]> {
   return sql<WaitingRun[]>`
     update runs r set status = 'queued', owner = null, wake_at = now(), crash_count = crash_count + 1
     from unnest(
@@ -188,7 +188,7 @@ export async function changedLimits(
  * How many runs nothing will touch again as far as the tables tell: abandoned by their worker, overdue, or paused past
  * their time, each for a minute longer than repair takes.
  */
-export async function withoutWakeup(sql: Sql): Promise<number> {
+export async function countWithoutWakeup(sql: Sql): Promise<number> {
   const [row] = await sql<{ n: number }[]>`
     select (
       (select count(*) from runs r left join workers w on w.incarnation = r.owner
@@ -207,7 +207,7 @@ const FORGOTTEN_AT_ONCE = 10_000;
  * Deletes what nobody needs any more: worker rows that have been silent for a day, idempotency keys that are dead,
  * deliveries that have been done for 30 days. True: there may be more of it.
  */
-export async function forgetOld(sql: Sql): Promise<boolean> {
+export async function deleteExpired(sql: Sql): Promise<boolean> {
   const [row] = await sql<{ most: number }[]>`
     with workers_gone as (
       delete from workers w where beat_at < now() - interval '1 day'

@@ -60,7 +60,7 @@ export async function releaseDeliveries(
 }
 
 /** How many deliveries are due, and how many have been for a minute: as far as 100,000. */
-export async function countDue(sql: Sql): Promise<{ due: number; overdue: number }> {
+export async function countDueDeliveries(sql: Sql): Promise<{ due: number; overdue: number }> {
   const [row] = await sql<{ due: number; overdue: number }[]>`
     select count(*)::int as due,
       (count(*) filter (where next_at < now() - interval '60 seconds'))::int as overdue

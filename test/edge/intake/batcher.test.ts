@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Gatherer } from "../../../edge/intake/batcher.ts";
+import { Batcher } from "../../../edge/intake/batcher.ts";
 
 /** A handler whose batches end when the test says so. */
 function held() {
@@ -11,7 +11,7 @@ function held() {
         end: (error) => (error ? reject(error) : resolve(items.map((item) => `item ${item}`))),
       });
     });
-  return { batches, gatherer: new Gatherer(handle) };
+  return { batches, gatherer: new Batcher(handle) };
 }
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));

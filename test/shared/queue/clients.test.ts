@@ -53,7 +53,7 @@ test("the time of leases is that of Redis", async () => {
   await t.redis.flushall();
   const queue = new Queue(overTcp(), 1);
   await rebuild(queue, 0);
-  await queue.hold(
+  await queue.restoreLeases(
     [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
     "w1",
     "w1",

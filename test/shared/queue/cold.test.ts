@@ -18,11 +18,11 @@ const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
   renew: (queue) => queue.renew(0, "w1", LEASE_MS, [runOf(1)]),
   release: (queue) => queue.release([job(1, "acme")], "w1"),
   finish: (queue) => queue.finish([job(1, "acme")], "w1"),
-  hold: (queue) => queue.hold([job(1, "acme")], "w1", "w1", LEASE_MS),
+  hold: (queue) => queue.restoreLeases([job(1, "acme")], "w1", "w1", LEASE_MS),
   stats: (queue) => queue.stats(0),
-  doubt: (queue) => queue.doubt(0),
+  doubt: (queue) => queue.invalidateCounts(0),
   readIndex: (queue) => queue.readIndex(0),
-  advanceWalk: (queue) => queue.advanceWalk(0, { epoch: "", walked: "" }, "", 1),
+  advanceWalk: (queue) => queue.advanceScan(0, { epoch: "", walked: "" }, "", 1),
   advanceLimits: (queue) => queue.advanceLimits(0, "", 1),
 };
 
@@ -57,7 +57,7 @@ describe("a shard without an index", () => {
     await openIndex(t.queue, 0, 1_800_000_000_123);
     await t.queue.advanceLimits(0, begun.epoch, 17);
     await t.queue.beginIndex(0, first);
-    await t.queue.advanceWalk(0, { ...begun, walked: "second" }, "second", 1_700_000_000_000);
+    await t.queue.advanceScan(0, { ...begun, walked: "second" }, "second", 1_700_000_000_000);
     await t.queue.advanceLimits(0, begun.epoch, 16);
     const { epoch } = begun;
     expect(await t.queue.readIndex(0)).toEqual({
@@ -79,12 +79,12 @@ describe("a shard without an index", () => {
     await rebuild(t.queue, 0);
     const known = await t.queue.readIndex(0);
     expect(known.epoch).not.toBe(old.epoch);
-    expect(await t.queue.advanceWalk(0, old, "", 50_000)).toBe(false);
+    expect(await t.queue.advanceScan(0, old, "", 50_000)).toBe(false);
     await t.queue.advanceLimits(0, old.epoch, 50_000);
-    expect(await t.queue.advanceWalk(0, known, "page 1")).toBe(true);
-    expect(await t.queue.advanceWalk(0, known, "", 50_000)).toBe(false);
+    expect(await t.queue.advanceScan(0, known, "page 1")).toBe(true);
+    expect(await t.queue.advanceScan(0, known, "", 50_000)).toBe(false);
     expect(await t.queue.readIndex(0)).toEqual({ ...known, walked: "page 1" });
-    expect(await t.queue.advanceWalk(0, { ...known, walked: "page 1" }, "", 50_000)).toBe(true);
+    expect(await t.queue.advanceScan(0, { ...known, walked: "page 1" }, "", 50_000)).toBe(true);
     expect(await t.queue.readIndex(0)).toEqual({ ...known, uptoMs: 50_000 });
   });
 
@@ -94,8 +94,8 @@ describe("a shard without an index", () => {
     await rebuild(t.queue, 0);
     const known = await t.queue.readIndex(0);
     const fullAfter = async (uptoMs: number) => {
-      await t.queue.advanceWalk(0, known, "", uptoMs);
-      return (await t.queue.readIndex(0)).full;
+      await t.queue.advanceScan(0, known, "", uptoMs);
+      return (await t.queue.readIndex(0)).quotaReady;
     };
     expect(await fullAfter(1_000_000)).toBe(false);
     expect(await fullAfter(1_000_000 + SETTLE_MS - 1)).toBe(false);
@@ -114,7 +114,7 @@ describe("a shard without an index", () => {
 describe("of two who rebuild a shard at once", () => {
   /** The tenant's only slot is taken by run 1, as Postgres says. */
   const single = limits("acme", { maxConcurrentRuns: 1 });
-  const holdRunning = (epoch: string) => t.queue.hold([job(1, "acme")], "w1", "w1", LEASE_MS, epoch);
+  const holdRunning = (epoch: string) => t.queue.restoreLeases([job(1, "acme")], "w1", "w1", LEASE_MS, epoch);
   const reset = async (): Promise<string> => {
     t.clock.nowMs += 1;
     return (await t.queue.reset(0)) ?? "known";
@@ -157,7 +157,7 @@ describe("of two who rebuild a shard at once", () => {
       const isThrough = () => t.queue.beginIndex(0, second);
       if (when === "after") await isThrough();
       await expect(holdRunning(first)).rejects.toThrow(ColdError);
-      await t.queue.hold([job(1, "acme")], "w2", "w2", LEASE_MS, second);
+      await t.queue.restoreLeases([job(1, "acme")], "w2", "w2", LEASE_MS, second);
       if (when === "before") await isThrough();
       expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
     },
@@ -210,7 +210,7 @@ describe("a key that was evicted or deleted", () => {
       await t.queue.enqueue(all);
       await t.queue.release(all, "w1");
       await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)]);
-      await t.queue.hold(all, "w1", "w1", LEASE_MS);
+      await t.queue.restoreLeases(all, "w1", "w1", LEASE_MS);
       await t.queue.finish(all, "w1");
       await t.queue.finish([job(12, "acme")], "");
     },

@@ -1,7 +1,7 @@
 /** One random act on the queue. */
 import fc from "fast-check";
 import type { Lane } from "../../../shared/contracts/run.ts";
-import type { Job, Limits, Waiting } from "../../../shared/queue/queue.ts";
+import type { Job, Limits, JobWait } from "../../../shared/queue/queue.ts";
 import { job, limits, START_MS } from "./fixture.ts";
 
 const TENANTS = ["acme", "beta", "gamma"] as const;
@@ -23,7 +23,7 @@ const waitingJobs = fc.array(
       n: number,
       lane,
       delayMs: fc.constantFrom(0, 0, 0, 10, 5000, 40_000),
-      status: fc.constantFrom<Waiting["status"]>("queued", "queued", "paused"),
+      status: fc.constantFrom<JobWait["status"]>("queued", "queued", "paused"),
       earlierMs: fc.constantFrom(0, 0, 60_000),
     })
     .map(({ n, earlierMs, ...rest }) => ({ ...aJob(n), ...rest, score: START_MS + n - earlierMs })),

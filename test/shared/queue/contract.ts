@@ -16,7 +16,7 @@ export async function checkContract(queue: Queue): Promise<void> {
   await queue.pushLimits(names.map((name) => limits(name)));
   for (const first of jobs.slice(0, 1)) {
     const epoch = epochs[queueShardOf(first.tenant, queue.shards)] ?? "";
-    await queue.hold([first], "w1", "w1", LEASE_MS, epoch);
+    await queue.restoreLeases([first], "w1", "w1", LEASE_MS, epoch);
   }
   for (const [shard, epoch] of epochs.entries()) {
     await queue.beginIndex(shard, epoch ?? "");

@@ -3,7 +3,7 @@ import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
 import type { Service } from "../../../local/processes/processes.ts";
-import { Queue, type Job, type Limits, type Waiting } from "../../../shared/queue/queue.ts";
+import { Queue, type Job, type Limits, type JobWait } from "../../../shared/queue/queue.ts";
 import { startRedis } from "../../services/services.ts";
 import { openIndex } from "./open-index.ts";
 import { timed, type Clock, type Rewrite } from "./timed.ts";
@@ -25,7 +25,7 @@ export const runOf = (number: number): RunId =>
   RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${START_MS}`);
 
 /** A job of run `number`, to be ready at once unless `changes` say otherwise. */
-export function job(number: number, of: string, changes: Partial<Job & Waiting> = {}): Job & Waiting {
+export function job(number: number, of: string, changes: Partial<Job & JobWait> = {}): Job & JobWait {
   return {
     run: runOf(number),
     tenant: tenant(of),

@@ -5,7 +5,7 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { keys } from "../../../shared/keys.ts";
-import { showLive } from "../../../worker-node/journal/publish.ts";
+import { publishLive } from "../../../worker-node/journal/publish.ts";
 import { startRedis } from "../../services/services.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { openIndex } from "./open-index.ts";
@@ -40,7 +40,7 @@ test("a full Redis lets nobody in, gives out what is committed, and has room aga
   const most = { maxConcurrentRuns: 10, maxQueuedRuns: 10, requestsPerSecond: 1_000 };
   await queue.pushLimits([{ tenant: acme, version: 1, ...most, weight: 1 }]);
   const run = newRunId(Date.now());
-  const show = showLive(redis, 1);
+  const show = publishLive(redis, 1);
   for (let i = 0; i < 1_000; i++) show([entry(run)]);
   await expect.poll(() => redis.xlen(keys.live(0))).toBe(1_000);
   await redis.config("SET", "maxmemory", "4mb");

@@ -69,7 +69,7 @@ export class History {
       case "hold": {
         const { caller, owner, leaseMs, rebuild } = command;
         const epoch = rebuild === null ? "" : (this.#epochs[rebuild] ?? "none");
-        const held = queue.hold(jobs(command.numbers), caller, owner, leaseMs, epoch);
+        const held = queue.restoreLeases(jobs(command.numbers), caller, owner, leaseMs, epoch);
         const may = epoch === "" ? model.index !== null : epoch === model.epoch;
         if (!may) return await expect(held).rejects.toThrow(ColdError);
         await held;
@@ -117,7 +117,7 @@ export class History {
       await begun;
       this.#model.index ??= { full: false };
     } else if (step === "doubt") {
-      await this.#unlessCold(this.#queue.doubt(0), () => {
+      await this.#unlessCold(this.#queue.invalidateCounts(0), () => {
         this.#model.index = { full: false };
       });
     } else if (this.#model.index) {

@@ -45,7 +45,7 @@ describe("renew", () => {
 
 describe("hold", () => {
   test("gives the lease to the owner when nobody has it, and counts it", async () => {
-    await t.queue.hold([job(1, "acme"), job(2, "acme")], "w1", "w2", 5000);
+    await t.queue.restoreLeases([job(1, "acme"), job(2, "acme")], "w1", "w2", 5000);
     expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1), runOf(2)])).toEqual({ lost: [], unknown: [] });
     expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 2, open: 0 });
     expect(await t.claim("w1", 5)).toEqual([]);
@@ -53,7 +53,7 @@ describe("hold", () => {
 
   test("hands the caller's lease to the owner, for the time given", async () => {
     await t.claim("w1", 1);
-    await t.queue.hold([job(1, "acme")], "w1", "w2", 5000);
+    await t.queue.restoreLeases([job(1, "acme")], "w1", "w2", 5000);
     expect(await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)])).toMatchObject({ lost: [runOf(1)] });
     t.clock.nowMs += 5000;
     expect(await t.claim("w3", 1)).toEqual([1]);
@@ -61,13 +61,13 @@ describe("hold", () => {
 
   test("takes nothing from a third worker", async () => {
     await t.claim("w3", 1);
-    await t.queue.hold([job(1, "acme")], "w1", "w2", 5000);
+    await t.queue.restoreLeases([job(1, "acme")], "w1", "w2", 5000);
     expect(await t.queue.renew(0, "w3", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
   });
 
   test("passes a tenant's limit, as Postgres says that the run is running, and stops the next claim", async () => {
     await t.queue.enqueue([job(3, "single")]);
-    await t.queue.hold([job(4, "single"), job(5, "single")], "w1", "w1", LEASE_MS);
+    await t.queue.restoreLeases([job(4, "single"), job(5, "single")], "w1", "w1", LEASE_MS);
     expect(await t.queue.tenantStats(tenant("single"))).toEqual({ active: 2, open: 1 });
     await t.queue.finish(ended(4, "single"), "w1");
     expect(await t.claim("w1", 5)).toEqual([1]);
@@ -78,7 +78,7 @@ describe("hold", () => {
   test("acts on a cold shard, so that what runs is counted before claims are open", async () => {
     await t.redis.flushall();
     await rebuild(t.queue, 0, async (epoch) => {
-      await t.queue.hold([job(6, "single")], "w1", "w1", LEASE_MS, epoch);
+      await t.queue.restoreLeases([job(6, "single")], "w1", "w1", LEASE_MS, epoch);
       await t.queue.pushLimits([limits("single", { maxConcurrentRuns: 1 })]);
     });
     await t.queue.enqueue([job(7, "single")]);
@@ -90,7 +90,7 @@ describe("hold", () => {
   test("by who holds it already does not forget what came meanwhile", async () => {
     await t.claim("w1", 1);
     await t.queue.enqueue([job(1, "acme")]);
-    await t.queue.hold([job(1, "acme")], "w1", "w1", LEASE_MS);
+    await t.queue.restoreLeases([job(1, "acme")], "w1", "w1", LEASE_MS);
     await t.queue.release([job(1, "acme", { status: "paused", delayMs: 60_000 })], "w1");
     expect(await t.claim("w2", 1)).toEqual([1]);
   });

@@ -6,7 +6,7 @@
  */
 import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
-import type { Admission, Claim, Job, Limits, Waiting } from "../../../shared/queue/queue.ts";
+import type { Admission, Claim, Job, Limits, JobWait } from "../../../shared/queue/queue.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 
@@ -82,7 +82,7 @@ export class Model {
     return yes;
   }
 
-  enqueue(jobs: readonly (Job & Waiting)[]): void {
+  enqueue(jobs: readonly (Job & JobWait)[]): void {
     for (const job of jobs) {
       const entry = this.jobs.get(job.run);
       if (entry?.state === "leased") {
@@ -93,7 +93,7 @@ export class Model {
     }
   }
 
-  #bringForward(job: Job & Waiting): void {
+  #bringForward(job: Job & JobWait): void {
     const atMs = this.nowMs + job.delayMs;
     const entry = this.jobs.get(job.run);
     const waitsUntil = { reserved: Infinity, ready: -Infinity, due: entry?.atMs, timer: entry?.atMs };
@@ -123,7 +123,7 @@ export class Model {
     }
   }
 
-  release(jobs: readonly (Job & Waiting)[], owner: string): void {
+  release(jobs: readonly (Job & JobWait)[], owner: string): void {
     for (const job of jobs) {
       const entry = this.jobs.get(job.run);
       if (entry?.state !== "leased") this.#bringForward(job);
@@ -214,7 +214,7 @@ export class Model {
     for (const { run, atMs } of this.list("reserved")) if (atMs <= this.nowMs) this.jobs.delete(run);
   }
 
-  #wait(job: Job, status: Waiting["status"], atMs: number): void {
+  #wait(job: Job, status: JobWait["status"], atMs: number): void {
     if (atMs <= this.nowMs) this.#put(job, "ready", this.nowMs);
     else this.#put(job, status === "queued" ? "due" : "timer", atMs);
   }

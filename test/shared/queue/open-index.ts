@@ -15,6 +15,6 @@ export async function rebuild(queue: Queue, shard: number, tell?: (epoch: string
 export async function openIndex(queue: Queue, shard: number, uptoMs: number): Promise<void> {
   await rebuild(queue, shard);
   const known = await queue.readIndex(shard);
-  await queue.advanceWalk(shard, known, "first", uptoMs - SETTLE_MS);
-  await queue.advanceWalk(shard, { ...known, walked: "first" }, "second", uptoMs);
+  await queue.advanceScan(shard, known, "first", uptoMs - SETTLE_MS);
+  await queue.advanceScan(shard, { ...known, walked: "first" }, "second", uptoMs);
 }

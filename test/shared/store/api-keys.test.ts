@@ -1,7 +1,12 @@
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
-import { findPrincipal, newApiKey, revokeApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
+import {
+  findPrincipal,
+  newApiKey,
+  revokeApiKey,
+  saveApiKey,
+} from "../../../shared/store/tenants/api-keys.ts";
 import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
 import { freshDatabase } from "../../services/services.ts";
 

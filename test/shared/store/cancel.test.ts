@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import { cancelRuns, readFamily, readWaiting } from "../../../shared/store/runs/cancel.ts";
+import { cancelRuns, readFamily, readCancellableRuns } from "../../../shared/store/runs/cancel.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { childOf, endOf as endEntryOf, parkOf, runningChildOf, waitForChild, waitsOf } from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";
@@ -60,9 +60,9 @@ test("a run that has changed since it was read is left alone", async () => {
   expect(
     await cancelRuns(store.sql, [ended, moved], [endOf(claimed.run_id), endOf(moved), endOf(ended)]),
   ).toEqual([]);
-  expect((await readWaiting(store.sql, [claimed.run_id, moved, ended])).map(({ run_id }) => run_id)).toEqual([
-    moved,
-  ]);
+  expect(
+    (await readCancellableRuns(store.sql, [claimed.run_id, moved, ended])).map(({ run_id }) => run_id),
+  ).toEqual([moved]);
   expect(await store.row(moved)).toMatchObject({ status: "queued", event_seq: 3, cancel_requested_at: null });
 });
 
@@ -81,7 +81,7 @@ test("a family of three levels ends as far as it waits, is marked as far as it r
 
   const family = await readFamily(store.sql, acme, root.run_id);
   const running = family.filter(({ status }) => status === "running").map(({ run_id }) => run_id);
-  const waiting = await readWaiting(
+  const waiting = await readCancellableRuns(
     store.sql,
     family.map(({ run_id }) => run_id),
   );

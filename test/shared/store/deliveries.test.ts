@@ -4,10 +4,10 @@ import type { NewRun } from "../../../shared/contracts/run.ts";
 import { cancelRuns } from "../../../shared/store/runs/cancel.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import type { NewEntry } from "../../../shared/store/journal/flush.ts";
-import { forgetOld } from "../../../shared/store/runs/reconcile.ts";
+import { deleteExpired } from "../../../shared/store/runs/reconcile.ts";
 import { retryRun } from "../../../shared/store/runs/retry.ts";
 import { claimDeliveries, readEvents } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { countDue, releaseDeliveries, saveTry } from "../../../shared/store/webhooks/sending.ts";
+import { countDueDeliveries, releaseDeliveries, saveTry } from "../../../shared/store/webhooks/sending.ts";
 import type { DueDelivery } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { endOf, parkOf, waitFor } from "./relatives.ts";
 import type { Running } from "./relatives.ts";
@@ -349,7 +349,7 @@ test("what is due is counted, and what has been for a minute", async () => {
   for (let i = 0; i < 3; i++) await due();
   await store.sql`update webhook_deliveries set next_at = now() - interval '2 minutes' where run_id = (
     select min(run_id) from webhook_deliveries)`;
-  expect(await countDue(store.sql)).toEqual({ due: 3, overdue: 1 });
+  expect(await countDueDeliveries(store.sql)).toEqual({ due: 3, overdue: 1 });
 });
 
 // Red when: what is still to be sent is forgotten, or what is done is kept for ever.
@@ -360,7 +360,7 @@ test("what has been done for 30 days is forgotten", async () => {
   await store.sql`update webhook_deliveries set created_at = now() - interval '31 days'`;
   await store.sql`update webhook_deliveries set ${done} where delivery_id <> ${open ?? ""}`;
   await store.sql`update webhook_deliveries set done_at = created_at where delivery_id = ${old ?? ""}`;
-  expect(await forgetOld(store.sql)).toBe(false);
+  expect(await deleteExpired(store.sql)).toBe(false);
   expect((await rows()).map((row) => row["delivery_id"])).toEqual([young, open]);
 });
 
@@ -369,8 +369,8 @@ test("who forgets what is old says when there is more of it", async () => {
   await store.sql`
     insert into idempotency_keys (tenant_id, key, request_hash, run_id, created_at)
     select 'acme', 'k' || i, 'h', 'run_1', now() - interval '25 hours' from generate_series(1, 10001) i`;
-  expect(await forgetOld(store.sql)).toBe(true);
-  expect(await forgetOld(store.sql)).toBe(false);
+  expect(await deleteExpired(store.sql)).toBe(true);
+  expect(await deleteExpired(store.sql)).toBe(false);
   expect(await store.sql`select from idempotency_keys where request_hash = 'h'`).toHaveLength(0);
 });
 

@@ -8,10 +8,10 @@ import { flush } from "../../../shared/store/journal/flush.ts";
 import {
   dueRuns,
   overdueRuns,
-  owners,
+  listOwners,
   runningRuns,
-  takeFromSilent,
-  takeOverdue,
+  reclaimFromSilent,
+  reclaimOverdue,
 } from "../../../shared/store/runs/reconcile.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
@@ -107,14 +107,14 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
     "a page of the walk",
     (on) => dueRuns(on, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000),
   ],
-  ["all owners", (on) => owners(on)],
+  ["all owners", (on) => listOwners(on)],
   ["a page of what runs", (on) => runningRuns(on, { owner: "", run_id: "" }, 1_000)],
   ["what is overdue", (on) => overdueRuns(on)],
-  ["what a silent owner has", (on) => takeFromSilent(on, owner, null)],
+  ["what a silent owner has", (on) => reclaimFromSilent(on, owner, null)],
   [
     "what is taken back",
     (on) =>
-      takeOverdue(
+      reclaimOverdue(
         on,
         runIds.map((run_id) => ({ run_id, attempt: 1, event_seq: 0, deadline_at: "2026-01-01T00:00:00Z" })),
       ),

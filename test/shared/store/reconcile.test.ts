@@ -6,11 +6,11 @@ import {
   changedLimits,
   dueRuns,
   overdueRuns,
-  owners,
+  listOwners,
   runningRuns,
-  takeFromSilent,
-  takeOverdue,
-  walkBounds,
+  reclaimFromSilent,
+  reclaimOverdue,
+  scanBounds,
 } from "../../../shared/store/runs/reconcile.ts";
 import { beat } from "../../../shared/store/workers/workers.ts";
 import { beatOf, entryOf, openStore } from "./world.ts";
@@ -69,24 +69,24 @@ describe("a walk over what is due", () => {
   test("begins 15 s before what Redis has been shown, and ends 2 s ago", async () => {
     const [first] = await store.sql<{ ms: number }[]>`select extract(epoch from now())::float8 * 1000 as ms`;
     const uptoMs = first?.ms ?? 0;
-    const bounds = await walkBounds(store.sql, uptoMs);
+    const bounds = await scanBounds(store.sql, uptoMs);
     const [ms] = await store.sql<{ from: number; until: number }[]>`select
       extract(epoch from ${bounds.from}::text::timestamptz)::float8 * 1000 as from,
       extract(epoch from ${bounds.until}::text::timestamptz)::float8 * 1000 as until`;
     expect(ms?.from).toBeCloseTo(uptoMs - 15_000, 0);
     expect(ms?.until).toBeCloseTo(bounds.until_ms, 0);
     expect(bounds.now_ms - bounds.until_ms).toBeCloseTo(2_000, 0);
-    expect((await walkBounds(store.sql, null)).from).toBe("-infinity");
+    expect((await scanBounds(store.sql, null)).from).toBe("-infinity");
   });
 });
 
 describe("runs of a silent owner", () => {
   const beatText = async (owner: string): Promise<string | null> =>
-    (await owners(store.sql)).find((each) => each.owner === owner)?.beat_at ?? null;
+    (await listOwners(store.sql)).find((each) => each.owner === owner)?.beat_at ?? null;
 
   test("are queued again, due, and count a crash", async () => {
     const run = await store.running();
-    const taken = await takeFromSilent(store.sql, run.owner, await beatText(run.owner));
+    const taken = await reclaimFromSilent(store.sql, run.owner, await beatText(run.owner));
     expect(taken).toMatchObject([{ run_id: run.run_id, status: "queued" }]);
     expect(await store.row(run.run_id)).toMatchObject({
       status: "queued",
@@ -101,17 +101,17 @@ describe("runs of a silent owner", () => {
     const run = await store.running();
     const observed = await beatText(run.owner);
     await beat(store.sql, beatOf(run.owner));
-    expect(await takeFromSilent(store.sql, run.owner, observed)).toEqual([]);
+    expect(await reclaimFromSilent(store.sql, run.owner, observed)).toEqual([]);
   });
 
   test("that has no row are found, and stay when it gets one", async () => {
     const run = await store.running();
     await store.sql`delete from workers where incarnation = ${run.owner}`;
-    expect(await owners(store.sql)).toEqual([{ owner: run.owner, beat_at: null }]);
+    expect(await listOwners(store.sql)).toEqual([{ owner: run.owner, beat_at: null }]);
     await beat(store.sql, beatOf(run.owner));
-    expect(await takeFromSilent(store.sql, run.owner, null)).toEqual([]);
+    expect(await reclaimFromSilent(store.sql, run.owner, null)).toEqual([]);
     await store.sql`delete from workers where incarnation = ${run.owner}`;
-    expect(await takeFromSilent(store.sql, run.owner, null)).toHaveLength(1);
+    expect(await reclaimFromSilent(store.sql, run.owner, null)).toHaveLength(1);
   });
 });
 
@@ -127,7 +127,7 @@ describe("a run whose deadline has passed", () => {
     await store.running();
     const observed = await overdueRuns(store.sql);
     expect(observed.map(({ run_id }) => run_id)).toEqual([run.run_id]);
-    expect(await takeOverdue(store.sql, observed)).toMatchObject([{ run_id: run.run_id }]);
+    expect(await reclaimOverdue(store.sql, observed)).toMatchObject([{ run_id: run.run_id }]);
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued", owner: null, crash_count: 1 });
   });
 
@@ -146,7 +146,7 @@ describe("a run whose deadline has passed", () => {
     await handBack(store.sql, again.owner, [again]);
     await store.claim(await store.worker(), again.run_id);
     await putBack(again.run_id);
-    expect(await takeOverdue(store.sql, observed)).toEqual([]);
+    expect(await reclaimOverdue(store.sql, observed)).toEqual([]);
   });
 });
 

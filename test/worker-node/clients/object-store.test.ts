@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import { expect, test } from "vitest";
-import { createArtifacts } from "../../../worker-node/clients/object-store.ts";
+import { createObjectStore } from "../../../worker-node/clients/object-store.ts";
 import { portOf } from "../../../worker-node/ops/health.ts";
 
 // Red when: the SDK's limit only warns, which is what it does by itself: the request would be waited for without end.
@@ -9,7 +9,7 @@ test("an object store that takes a request and never answers is given up", async
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const credentials = { accessKeyId: "a", secretAccessKey: "b" };
   const endpoint = `http://127.0.0.1:${portOf(server)}`;
-  const artifacts = createArtifacts({ endpoint, bucket: "b", region: "auto", credentials });
+  const artifacts = createObjectStore({ endpoint, bucket: "b", region: "auto", credentials });
   await expect(artifacts.put("key", "x".repeat(100_000), "application/json")).rejects.toThrow("5000 ms");
   server.closeAllConnections();
   server.close();

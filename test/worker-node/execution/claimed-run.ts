@@ -6,7 +6,7 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
-import type { World } from "../../../worker-node/execution/execute.ts";
+import type { ExecutionDeps } from "../../../worker-node/execution/execute.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
 import { Truth } from "../fake-store.ts";
@@ -37,7 +37,7 @@ export class Given {
   artifacts: ObjectStore | null = null;
   readDefinition = async (): Promise<void> => {};
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
-  readWaits: World["readWaits"] = async () => [];
+  readWaits: ExecutionDeps["readWaits"] = async () => [];
 
   begin(changes: Partial<ClaimedRun> = {}) {
     const run: ClaimedRun = {
@@ -63,7 +63,7 @@ export class Given {
     return { run, runLog, ending: execute(run, world, this.stop, runLog) };
   }
 
-  #world(): World {
+  #world(): ExecutionDeps {
     const store = {
       ...this.truth.store,
       orchestration: async () => {

@@ -6,7 +6,7 @@ import type { Job } from "../../../shared/queue/queue.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { OwnedRun } from "../../../shared/store/workers/workers.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
-import type { Held } from "../../../worker-node/fleet/leases.ts";
+import type { HeldRun } from "../../../worker-node/fleet/leases.ts";
 import { refusingStore } from "../fakes.ts";
 
 const owner = newIncarnation("w");
@@ -48,7 +48,7 @@ function world() {
     override async release(jobs: readonly Job[]) {
       released.push(...jobs.map(({ run }) => run));
     }
-    override async hold(jobs: readonly Job[]) {
+    override async restoreLeases(jobs: readonly Job[]) {
       held.push(...jobs.map(({ run }) => run));
     }
   }
@@ -75,7 +75,7 @@ function world() {
   const lost: RunId[] = [];
   const take = (attempt = 1): RunId => {
     const run = newRunId(Date.now());
-    const each: Held = {
+    const each: HeldRun = {
       job: { run, tenant: TenantId.parse("acme"), lane: "default", score: 0 },
       attempt,
       signals: 0,
@@ -150,7 +150,7 @@ describe("a beat", () => {
     const before = leases.beat();
     // It has asked.
     said.owned = [mine(run, { signals: 1, cancel: true })];
-    await Promise.all([before, leases.beatAnew(), leases.beatAnew()]);
+    await Promise.all([before, leases.beatAgain(), leases.beatAgain()]);
     expect(heard).toMatchObject([{ signals: 1, cancel: true }]);
     expect(beats()).toBe(2);
   });

@@ -4,7 +4,7 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { Claim, Job, JobName, Waiting } from "../../../shared/queue/queue.ts";
+import type { Claim, Job, JobName, JobWait } from "../../../shared/queue/queue.ts";
 import type { ClaimedRun, RunLook } from "../../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
@@ -44,18 +44,18 @@ class Told extends Queue {
     return { runs: (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme })), nextMs: 60_000 };
   }
   override async readIndex() {
-    return { epoch: "1", walked: "", uptoMs: 0, full: true, limitsUptoMs: 0 };
+    return { epoch: "1", walked: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
   }
   override async finish(jobs: readonly JobName[]) {
     this.finished.push(...jobs.map(({ run }) => run));
   }
-  override async release(jobs: readonly (Job & Waiting)[]) {
+  override async release(jobs: readonly (Job & JobWait)[]) {
     for (const { run, status, delayMs } of jobs) {
       told.push("releases");
       this.released.push({ run, status, delayMs, stillHeld: this.isHeld(run) });
     }
   }
-  override async hold(jobs: readonly Job[], _caller: string, holder: string, ms: number) {
+  override async restoreLeases(jobs: readonly Job[], _caller: string, holder: string, ms: number) {
     this.heldFor.push(...jobs.map(({ run }) => ({ run, owner: holder, ms })));
   }
 }
@@ -325,7 +325,7 @@ test("a worker that cannot give back what it leased, as the queue is away, claim
   Object.assign(queue, { release: gone, readIndex: gone });
   queue.readIndex = async () => {
     queue.readIndex = gone;
-    return { epoch: "1", walked: "", uptoMs: 0, full: true, limitsUptoMs: 0 };
+    return { epoch: "1", walked: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
   };
   const run = claimable();
   direct = [run];

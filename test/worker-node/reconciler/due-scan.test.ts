@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { ColdError, Queue } from "../../../shared/queue/queue.ts";
-import type { IndexProgress, Job, KnownWalk } from "../../../shared/queue/queue.ts";
+import type { IndexProgress, Job, KnownScan } from "../../../shared/queue/queue.ts";
 import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
-import { DueWalk } from "../../../worker-node/reconciler/due-scan.ts";
+import { DueScan } from "../../../worker-node/reconciler/due-scan.ts";
 import { refusingStore } from "../fakes.ts";
 
-const begun: IndexProgress = { epoch: "0", walked: "", uptoMs: 1_000, full: false, limitsUptoMs: 0 };
+const begun: IndexProgress = { epoch: "0", walked: "", uptoMs: 1_000, quotaReady: false, limitsUptoMs: 0 };
 
 /** A queue that remembers what it was shown, and can lose it all. */
 class Shown extends Queue {
@@ -22,7 +22,7 @@ class Shown extends Queue {
     for (const { run } of jobs) this.jobs.add(run);
     return jobs.length;
   }
-  override async advanceWalk(_shard: number, known: KnownWalk, walked: string, uptoMs?: number) {
+  override async advanceScan(_shard: number, known: KnownScan, walked: string, uptoMs?: number) {
     if (!this.index) throw new ColdError(0);
     if (known.epoch !== this.index.epoch || known.walked !== this.index.walked) return false;
     this.index = { ...this.index, walked, uptoMs: uptoMs ?? this.index.uptoMs };
@@ -43,15 +43,15 @@ const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
   };
 });
 
-function walkOver(queue: Queue): DueWalk {
+function walkOver(queue: Queue): DueScan {
   const store = {
     ...refusingStore,
-    walkBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
+    scanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
     dueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
   const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
-  return new DueWalk({
+  return new DueScan({
     owner: newIncarnation("w"),
     store,
     queue,

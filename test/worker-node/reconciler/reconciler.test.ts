@@ -6,7 +6,7 @@ import type { Service } from "../../../local/processes/processes.ts";
 import { ColdError, Queue } from "../../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { dueRuns, walkBounds } from "../../../shared/store/runs/reconcile.ts";
+import { dueRuns, scanBounds } from "../../../shared/store/runs/reconcile.ts";
 import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
@@ -79,8 +79,8 @@ test("a run whose edge died after the commit is shown to the queue", async () =>
 test("a run is shown to the queue although what is old cannot be deleted; and that is tried again, until no more is left", async () => {
   let asked = 0;
   const answers = [unreachable, async () => true, async () => false];
-  const forgetOld = async () => (answers[asked++] ?? unreachable)();
-  const parts = { store: { ...state, forgetOld }, queue, isolation: true, announceQueue: async () => {} };
+  const deleteExpired = async () => (answers[asked++] ?? unreachable)();
+  const parts = { store: { ...state, deleteExpired }, queue, isolation: true, announceQueue: async () => {} };
   reconciler = new Reconciler({ ...parts, owner: newIncarnation("r") });
   await pass();
   expect(asked).toBe(0);
@@ -185,7 +185,7 @@ test("a run that waits again, as another Postgres took over without the last sec
   expect(await store.row(run)).toEqual(before);
   expect(await claim()).toEqual([]);
 
-  state.walkBounds = async (uptoMs) => ({ ...(await walkBounds(store.sql, uptoMs)), server: "another" });
+  state.scanBounds = async (uptoMs) => ({ ...(await scanBounds(store.sql, uptoMs)), server: "another" });
   await pass();
   expect(await claim()).toEqual([run]);
 });
@@ -194,7 +194,7 @@ test("a run that waits again, as another Postgres took over without the last sec
 test("a run that became due after Postgres' clock was set back is shown to the queue", async () => {
   await pass();
   const ahead = Date.now() + 25_000;
-  await queue.advanceWalk(0, await queue.readIndex(0), "ahead", ahead);
+  await queue.advanceScan(0, await queue.readIndex(0), "ahead", ahead);
   const run = await store.accept();
   await late(run, 3);
   await pass();
@@ -206,7 +206,7 @@ test("a run of a silent worker may be claimed as soon as it is taken from it", a
   vi.useFakeTimers({ toFake: ["performance"] });
   await pass();
   const run = await store.running();
-  await queue.hold([jobOf(run)], run.owner, run.owner, 3_600_000);
+  await queue.restoreLeases([jobOf(run)], run.owner, run.owner, 3_600_000);
   await pass();
   vi.advanceTimersByTime(31_000);
   await pass();
@@ -228,9 +228,9 @@ describe("who stands still in a rebuild for longer than his lock", () => {
         await stand("reset");
         return super.reset(...args);
       }
-      override async hold(...args: Parameters<Queue["hold"]>) {
+      override async restoreLeases(...args: Parameters<Queue["restoreLeases"]>) {
         await stand("hold");
-        return super.hold(...args);
+        return super.restoreLeases(...args);
       }
       override async beginIndex(...args: Parameters<Queue["beginIndex"]>) {
         await stand("beginIndex");
@@ -367,12 +367,12 @@ describe("what stands still for 30 s", () => {
   // Red when: an outage of Postgres does not start the observation anew: it would make every worker look dead.
   test("while Postgres was away is not counted, and while Redis was away is", async () => {
     const run = await store.running();
-    const { owners } = state;
+    const { listOwners } = state;
     await pass();
     wait(20);
-    state.owners = async () => Promise.reject(new Error("connection refused"));
+    state.listOwners = async () => Promise.reject(new Error("connection refused"));
     await pass();
-    state.owners = owners;
+    state.listOwners = listOwners;
     wait(20);
     await pass();
     expect(await store.row(run.run_id)).toMatchObject({ status: "running" });

@@ -9,7 +9,11 @@ import { flush } from "../../../shared/store/journal/flush.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Reconciler } from "../../../worker-node/reconciler/reconciler.ts";
-import { giveUp, holdRunning, releaseMoved } from "../../../worker-node/reconciler/restore-leases.ts";
+import {
+  reconcileLeases,
+  restoreRunningLeases,
+  releaseMoved,
+} from "../../../worker-node/reconciler/restore-leases.ts";
 import { jobOf } from "../../../worker-node/reconciler/parts.ts";
 import { startRedis } from "../../services/services.ts";
 import { acme, entryOf, openStore } from "../../shared/store/world.ts";
@@ -97,7 +101,7 @@ test("a run that ends, parks or is handed back while a found queue is told what 
     await store.sql`update runs set status = 'paused', owner = null, wake_at = now() + interval '40 s' where run_id = ${parks.run_id}`;
     expect(await state.handBack(returns.owner, [returns])).toEqual([returns.run_id]);
   });
-  await releaseMoved({ store: found, queue }, await holdRunning({ store: found, queue }, 0));
+  await releaseMoved({ store: found, queue }, await restoreRunningLeases({ store: found, queue }, 0));
   // What was handed back waits for a second: somebody may just be claiming it.
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0, due: 1, timer: 1 });
 });
@@ -110,6 +114,6 @@ test("a run that ends while it is held for the worker that executes it keeps no 
   await queue.enqueue([{ ...jobOf(run), status: "queued", delayMs: 0 }]);
   const claim = await queue.claim(0, me, 15_000, 1, { default: 1 }, []);
   expect(claim.runs).toEqual([{ run: run.run_id, tenant: acme }]);
-  await giveUp({ store: before("lookUp", () => end(run)), queue }, claim.runs, me);
+  await reconcileLeases({ store: before("lookUp", () => end(run)), queue }, claim.runs, me);
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0 });
 });

@@ -8,7 +8,7 @@ import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/outbound/egress.ts";
-import { Sender, wakingStore } from "../../../worker-node/webhooks/sender.ts";
+import { Sender, storeWithWakeup } from "../../../worker-node/webhooks/sender.ts";
 import { endOf } from "../../shared/store/relatives.ts";
 import { refusingStore } from "../fakes.ts";
 import { newRun, openStore } from "../../shared/store/world.ts";
@@ -344,7 +344,7 @@ describe("a drain", () => {
 
 test("a flush that leaves something to be sent wakes the sender, others do not", async () => {
   let woken = 0;
-  const truth = wakingStore(stateStore(store.sql), () => (woken += 1));
+  const truth = storeWithWakeup(stateStore(store.sql), () => (woken += 1));
   await truth.flush([endOf(await store.running())]);
   expect(woken).toBe(0);
   await truth.flush([endOf(await store.running({ webhook_url: receiver.url() }))]);
