@@ -20,7 +20,7 @@ export type Services = {
   queue: EdgeQueue;
   /** Lets work go on after the answer. */
   after(work: Promise<unknown>): void;
-  /** Admits and commits a run, together with others: PROTOCOL.md 5.1. */
+  /** Admits and commits a run, together with others: docs/protocol.md 5.1. */
   accept(run: NewRun): Promise<Outcome>;
   /** The events of a live run after number `after`, from the relay of its shard. */
   relay(run: RunId, after: number, signal: AbortSignal): Promise<Response>;

@@ -1,4 +1,4 @@
--- Tenants, keys, definitions, runs and their journal: what PROTOCOL calls "what is true".
+-- Tenants, keys, definitions, runs and their journal: the tables of docs/protocol.md 2.
 --
 -- Text, not jsonb, for what clients, models and tools wrote: jsonb refuses \u0000, and one such answer
 -- would fail a whole group commit.

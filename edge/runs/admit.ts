@@ -19,7 +19,7 @@ export type Refusal = { ok: false; code: ErrorCode; detail: string; retryAfterSe
 
 /**
  * The answer to a run that asks to be let in. `counted: "by_queue"`: the queue has counted it. `"here"`: whoever
- * commits the run has to count (PROTOCOL.md section 11), as the queue could not be asked, or does not know of all that
+ * commits the run has to count (docs/protocol.md 11), as the queue could not be asked, or does not know of all that
  * were let in without it. `full`: a no for want of room, which a request that was accepted before does not have to hear.
  * `kept`: whether the queue keeps a place for it, for 30 s.
  */

@@ -29,7 +29,7 @@ export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
 type News = { ended: { run: Relative; entry: LiveEntry }[]; owners: Set<string> };
 
 /**
- * Cancels a run and all that it started: PROTOCOL.md 5.7. Null: the tenant (null: any) has no such run.
+ * Cancels a run and all that it started: docs/protocol.md 5.7. Null: the tenant (null: any) has no such run.
  *
  * What is queued or paused ends here; what runs is marked, and its worker told. An end that a worker commits first stays.
  * @throws AppError `conflict` when the run changes faster than it can be read

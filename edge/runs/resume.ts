@@ -17,7 +17,7 @@ import type { Services } from "../services.ts";
 export type Named = { questionId: string | null; stepId: string | null };
 
 /**
- * Answers a question that a run has asked a person: PROTOCOL.md 5.6. It is never refused for want of room, and the run
+ * Answers a question that a run has asked a person: docs/protocol.md 5.6. It is never refused for want of room, and the run
  * goes on as soon as a worker is free.
  *
  * The same answer by the same key to a question that is named is taken once, however often it comes: a client whose

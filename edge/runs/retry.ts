@@ -19,7 +19,7 @@ import type { Services } from "../services.ts";
 import { publish } from "../clients/publish.ts";
 
 /**
- * Lets a failed or cancelled run go on: PROTOCOL.md 5.8. It passes the same limits as a new one, keeps all results
+ * Lets a failed or cancelled run go on: docs/protocol.md 5.8. It passes the same limits as a new one, keeps all results
  * (with `fromStep`: those before that step's latest visit), and its events go on in the same log.
  * @throws AppError `not_found`; `run_not_finished`, `run_finished` (it completed) or `conflict` (somebody else was
  * first); `invalid` for a step that it cannot go back to; what `admit` refuses

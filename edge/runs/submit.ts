@@ -20,7 +20,7 @@ const TELL_AGAIN_MS = 3_000;
 type Committed = Awaited<ReturnType<typeof acceptRuns>>;
 
 /**
- * Accepts runs, in this order (PROTOCOL.md 5.1): the queue reserves a place for each or says no, one statement
+ * Accepts runs, in this order (docs/protocol.md 5.1): the queue reserves a place for each or says no, one statement
  * commits all that have one, and the queue hears of them after the commit: a worker may claim the instant it does.
  * A queue that cannot be asked is done without: the database counts then, and the reconciler shows the runs to the
  * queue when it is back, if it cannot be told here.

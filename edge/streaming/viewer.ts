@@ -11,7 +11,7 @@ export type Position = { event_seq: number; status: RunStatus };
 export type Send = { entry: EntryLines; from: number };
 
 /**
- * What one viewer of one run gets next: PROTOCOL.md section 9, without any I/O.
+ * What one viewer of one run gets next: docs/protocol.md 9, without any I/O.
  *
  * `reading`: pages of the journal are sent until one is empty and nothing was heard while it was asked for; then
  * `live`: entries are sent as they come, and one that does not fit (a gap) leads back to reading. Nothing is buffered

@@ -5,7 +5,7 @@ type Nothing = Record<string, never>;
 type StepRef = { orch_step_id: string; step_name: string };
 
 /**
- * What a client can see of a run, by type. Names and fields are those of API.md; `run_id` and `seq` are added when
+ * What a client can see of a run, by type. Names and fields are those of the API; `run_id` and `seq` are added when
  * an event is framed, `ts` and `correlation_id` when its line is written.
  */
 export type EventFields = {

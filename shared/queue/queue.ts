@@ -90,7 +90,7 @@ export type KnownScan = Pick<IndexProgress, "epoch" | "walked">;
 const RESERVATION_MS = 30_000;
 
 /**
- * The verbs of the queue over one Redis: PROTOCOL.md section 3. All are batched and idempotent by run id; each
+ * The verbs of the queue over one Redis: docs/protocol.md 3. All are batched and idempotent by run id; each
  * script touches the keys of one shard. On a cold one `pushLimits` acts, and `hold` by whoever rebuilds it; the others
  * throw ColdError, `admit` answers it. Every call may be repeated, and none of them is needed for a run to finish:
  * Postgres is the truth.

@@ -1,4 +1,4 @@
-/** The promises of DESIGN.md section 2 and the invariants of PROTOCOL.md section 14, asked of what a run left behind. */
+/** The promises of docs/architecture.md 2 and the invariants of docs/protocol.md 14, checked against what a chaos run left behind. */
 import { answersAreHeardOnce, everyTakenAnswerIsHeard, nobodyIsAnsweredFor } from "./checks/answers.ts";
 import {
   everyLifeEndsOnce,

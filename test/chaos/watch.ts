@@ -10,7 +10,7 @@ import { tenants } from "./tenants.ts";
 import type { Death } from "./workers.ts";
 
 const PERIOD_MS = 250;
-/** PROTOCOL.md section 10: admissions after a rollback; claims have 5 s. */
+/** docs/protocol.md 10: admissions after a rollback; claims have 5 s. */
 const ROLLED_BACK_MS = 10_000;
 
 /** A reconciler that dies leaves its lock behind for 15 s; nobody rebuilds and walks until then. */

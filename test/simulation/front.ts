@@ -1,4 +1,4 @@
-/** Clients and their edge: each request is a process of its own, that may die between its lines. PROTOCOL.md 5.1, 5.7, 5.8. */
+/** Clients and their edge: each request is a process of its own, that may die between its lines. docs/protocol.md 5.1, 5.7, 5.8. */
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { EndRecord } from "../../shared/contracts/journal-entry.ts";

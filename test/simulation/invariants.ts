@@ -1,4 +1,4 @@
-/** PROTOCOL.md section 14 and the promises of DESIGN.md, as far as they can be read off the tables at rest. */
+/** docs/protocol.md 14 and the promises of docs/architecture.md 2, as far as they can be read off the tables at rest. */
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, start, survivors } from "../../shared/journal/fold.ts";

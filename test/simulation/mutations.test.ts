@@ -1,5 +1,5 @@
 /**
- * The simulation notices when a rule of PROTOCOL.md is dropped: each mutation stands in the place of a part, and must be
+ * The simulation notices when a rule of docs/protocol.md is dropped: each mutation stands in the place of a part, and must be
  * found within some hundred histories, for its own reason.
  */
 import fc from "fast-check";

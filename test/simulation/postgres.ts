@@ -127,7 +127,7 @@ export class Postgres implements Statements {
     });
   }
 
-  /** The fence of PROTOCOL.md section 6. */
+  /** The fence of docs/protocol.md 6. */
   isFenceOf(row: RunRow, { attempt, owner, known_seq }: NewEntry): boolean {
     return row.attempt === attempt && row.owner === owner && row.event_seq === known_seq;
   }

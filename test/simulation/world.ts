@@ -52,7 +52,7 @@ export type WorldOptions = {
   slots: number;
   limit: number;
   queued: number;
-  /** False: this history has faults after which limits may be passed for a while (PROTOCOL.md section 10). */
+  /** False: this history has faults after which limits may be passed for a while (docs/protocol.md 10). */
   limitsHold: boolean;
 };
 

@@ -30,7 +30,7 @@ export type HeldRun = {
 
 /**
  * A worker's right to move its runs: the beat in Postgres, which decides, and the leases in Redis, which save double
- * work. The two do not wait for each other. PROTOCOL.md section 5.3.
+ * work. The two do not wait for each other. docs/protocol.md 5.3.
  */
 export class Leases {
   readonly held = new Map<RunId, HeldRun>();

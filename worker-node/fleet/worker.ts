@@ -40,8 +40,8 @@ export type WorkerParts = {
 type Running = { stop: AbortController; done: Promise<void>; job: Job; claimed: ClaimedRun; lane: Lane };
 
 /**
- * The loop of a worker: claim as many ready runs as there are free slots, carry each forward, claim again. PROTOCOL.md
- * section 5.2. It blocks on a marker and never polls faster than a lost marker costs.
+ * The loop of a worker: claim as many ready runs as there are free slots, carry each forward, claim again. docs/protocol.md
+ * 5.2. It blocks on a marker and never polls faster than a lost marker costs.
  */
 export class Worker {
   readonly #parts: WorkerParts;
@@ -206,7 +206,7 @@ export class Worker {
     }
   }
 
-  /** Once a second, after five seconds without a queue. PROTOCOL.md section 11. */
+  /** Once a second, after five seconds without a queue. docs/protocol.md 11. */
   async #claimDirectly(shard: number, free: number): Promise<void> {
     const nowMs = performance.now();
     if (nowMs - (this.#awaySinceMs.get(shard) ?? nowMs) < REDIS_AWAY_MS) return;

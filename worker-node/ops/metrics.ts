@@ -52,7 +52,7 @@ export function createMetrics(parts: {
     }),
     new Counter({
       name: "synapse_repairs_total",
-      help: "Repairs by this worker's reconciler, by what was wrong (PROTOCOL section 7)",
+      help: "Repairs by this worker's reconciler, by what was wrong (docs/protocol.md 7)",
       labelNames: ["kind"],
       registers: [],
       collect() {

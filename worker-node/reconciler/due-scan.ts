@@ -21,7 +21,7 @@ type Walk = {
 };
 
 /**
- * Rule 1: shows the queue every run that has become due, a few times soon after it did. A walk goes on over as many
+ * docs/protocol.md 7.1: shows the queue every run that has become due, a few times soon after it did. A walk goes on over as many
  * passes as it takes; the first one after a rebuild is the whole backlog, and those after it open `admit`.
  */
 export class DueScan {

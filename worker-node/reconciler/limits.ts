@@ -7,7 +7,7 @@ import type { RepairParts } from "./parts.ts";
 /** Tenants that were changed in statements which took long show up late: their time is that of the statement's start. */
 const OVERLAP_MS = 15_000;
 
-/** Rule 5, the limits: those that were changed since these shards heard of any, or that a rollback of Redis undid. */
+/** docs/protocol.md 7.5, the limits: those that were changed since these shards heard of any, or that a rollback of Redis undid. */
 export async function pushChangedLimits(parts: RepairParts, shards: Shards): Promise<void> {
   const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
   // Asked before the tenants are: what changes meanwhile is met by the next pass.
@@ -32,7 +32,7 @@ export async function pushLimitsAfter(
   }
 }
 
-/** Rule 5, the rings: tenants with ready jobs get back into a ring that was lost, a thousand a pass. */
+/** docs/protocol.md 7.5, the rings: tenants with ready jobs get back into a ring that was lost, a thousand a pass. */
 export class RingScan {
   readonly #parts: RepairParts;
   /** Where each lane of each shard is gone on from. */

@@ -7,7 +7,7 @@ import type { RepairParts } from "./parts.ts";
 
 export type Shards = Map<number, IndexProgress>;
 
-/** Rule 2: what each shard knows; shards that know nothing are rebuilt first. */
+/** docs/protocol.md 7.2: what each shard knows; shards that know nothing are rebuilt first. */
 export async function indexShards(parts: RepairParts): Promise<{ shards: Shards; rebuilt: boolean }> {
   const shards: Shards = new Map();
   let rebuilt = false;

@@ -12,7 +12,7 @@ const PERIOD_MS = 5_000;
 const LOCK_MS = 15_000;
 
 /**
- * Finds what nothing else will ever touch again, and gives it back its wake-up: PROTOCOL.md section 7. One at a time
+ * Finds what nothing else will ever touch again, and gives it back its wake-up: docs/protocol.md 7. One at a time
  * in the fleet, by rows of `locks`; two at once would be harmless, as every repair is a conditional statement or an
  * idempotent verb. A pass costs what has changed and what is broken, never the backlog.
  *

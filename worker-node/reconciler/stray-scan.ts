@@ -10,7 +10,7 @@ const PASS_MS = 200;
 const THROUGH = "0";
 
 /**
- * Rule 9: what should not exist. Every due run is shown to the queue, every job is looked up in Postgres, some in each
+ * docs/protocol.md 7.9: what should not exist. Every due run is shown to the queue, every job is looked up in Postgres, some in each
  * pass: from the first pass of a process on, and once an hour. It bounds what nobody has thought of.
  *
  * And when another Postgres answers: a standby that took over without the last seconds, or a backup, may have runs that

@@ -25,7 +25,7 @@ export type Sent = Record<"delivered" | "rejected" | "expired" | "retried", numb
 type Open = { delivery: DueDelivery; done: Promise<void> };
 
 /**
- * Sends what is due of the deliveries: PROTOCOL.md section 7, rule 7. Postgres says what, and lends it for a time, so
+ * Sends what is due of the deliveries: docs/protocol.md 7.7. Postgres says what, and lends it for a time, so
  * none is lost with a worker; a request whose outcome nobody wrote is sent again, with the same `webhook-id`.
  *
  * It looks when it is woken, when a request has ended, and every 5 s for what others have left. Runs do not wait for

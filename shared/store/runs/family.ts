@@ -3,7 +3,7 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /**
  * What the end of runs means for their relatives, as parts of the statement that ends them: whoever waits for one of
- * them gets his answer, and what one of them has started is to end too. PROTOCOL.md 5.5.
+ * them gets his answer, and what one of them has started is to end too. docs/protocol.md 5.5.
  *
  * The statement lays its own parts between these, in this order:
  *
@@ -91,7 +91,7 @@ export function tellFamily(sql: Sql, changed: PendingQuery<Row[]>) {
     )`;
 }
 
-/** How a run `r` changes that has not ended when something comes from outside: PROTOCOL.md section 4. */
+/** How a run `r` changes that has not ended when something comes from outside: docs/protocol.md 4. */
 export function hearing(sql: Sql) {
   return sql`signals = r.signals + 1,
         status = case r.status when 'paused' then 'queued' else r.status end,

@@ -64,7 +64,7 @@ export type Unanswered =
 
 /**
  * Answers a wait of a tenant's run (null: of any), and makes the run due: one statement, so of many answers one wins.
- * PROTOCOL.md 5.6. A wait that is overdue takes an answer as long as nobody has closed it.
+ * docs/protocol.md 5.6. A wait that is overdue takes an answer as long as nobody has closed it.
  * @param answer JSON text
  * @param by whose answer it is, for people
  */

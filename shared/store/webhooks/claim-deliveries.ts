@@ -65,7 +65,7 @@ export type ClaimedDeliveries = z.infer<typeof ClaimedDeliveries>;
 
 /**
  * Takes up to `slots` due deliveries, in turns between receivers, and pushes their wake-up past the request's own limit:
- * if they are not heard of by then, they are due again. PROTOCOL.md section 7, rule 7.
+ * if they are not heard of by then, they are due again. docs/protocol.md 7.7.
  *
  * One that was tried and whose time has been over for an hour has expired, whatever became of its last try: where
  * outcomes cannot be written it would be sent for ever.

@@ -7,7 +7,7 @@ import type { Violation } from "./violation.ts";
 
 const PROMISE = "an answer that was taken is heard";
 
-/** PROTOCOL.md 5.6: of several answers to a question one wins, and the run goes on with that one. */
+/** docs/protocol.md 5.6: of several answers to a question one wins, and the run goes on with that one. */
 export function everyTakenAnswerIsHeard({ taken, journal }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const byQuestion = Map.groupBy(taken, ({ run, question }) => `${run} ${question}`);
@@ -32,7 +32,7 @@ function endsBefore({ kind, output }: JournalRow): boolean {
   return status === "cancelled" || (error !== null && BEFORE.has(error.code));
 }
 
-/** DESIGN.md promise 6: a run that asked goes on with an answer that somebody gave, or fails for want of one. */
+/** docs/architecture.md 2.6: a run that asked goes on with an answer that somebody gave, or fails for want of one. */
 export function nobodyIsAnsweredFor({ journal }: Evidence): Violation[] {
   return journal.flatMap((entry) => {
     const checkpoint = checkpointOf(entry);

@@ -5,7 +5,7 @@ import type { Evidence, JournalRow } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
-/** PROTOCOL.md 14.2: entries tile 1 … event_seq; attempts never fall; a (run, attempt) has one owner. */
+/** docs/protocol.md 14.2: entries tile 1 … event_seq; attempts never fall; a (run, attempt) has one owner. */
 export function journalsTile(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     const found: Violation[] = [];
@@ -72,7 +72,7 @@ function oneOwnerAnAttempt(run: string, entries: JournalRow[]): Violation[] {
   return [broken("only the owner writes", `an attempt was picked up twice: ${attempts.join(", ")}`, run)];
 }
 
-/** PROTOCOL.md 6: a repeated flush is harmless. Lines carry the millisecond in which they were written, so none is twice. */
+/** docs/protocol.md 6: a repeated flush is harmless. Lines carry the millisecond in which they were written, so none is twice. */
 export function nothingIsWrittenTwice(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     const seen = new Map<string, number>();
@@ -91,7 +91,7 @@ export function nothingIsWrittenTwice(evidence: Evidence): Violation[] {
   });
 }
 
-/** PROTOCOL.md 14.1: each life ends with exactly one `done`, its last event, and says the status that the run has. */
+/** docs/protocol.md 14.1: each life ends with exactly one `done`, its last event, and says the status that the run has. */
 export function everyLifeEndsOnce(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     const lives = splitLives(entries);
@@ -125,7 +125,7 @@ function splitLives(entries: JournalRow[]): JournalRow[][] {
   return lives;
 }
 
-/** PROTOCOL.md 14.3: at most one result per (step path, visit) that no rewind cut. */
+/** docs/protocol.md 14.3: at most one result per (step path, visit) that no rewind cut. */
 export function everyResultIsOne(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     let results: { seq: number; name: string }[] = [];
@@ -146,7 +146,7 @@ export function everyResultIsOne(evidence: Evidence): Violation[] {
   });
 }
 
-/** PROTOCOL.md 14.3: what a run has cost is the sum of its calls, each charged once; results are counted once. */
+/** docs/protocol.md 14.3: what a run has cost is the sum of its calls, each charged once; results are counted once. */
 export function chargesAreUsage(evidence: Evidence): Violation[] {
   const usage = Map.groupBy(evidence.usage, ({ run_id }) => run_id);
   return forEachRun(evidence, (run, entries) => {

@@ -5,7 +5,7 @@ import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
 /**
- * PROTOCOL.md 12. A definite answer (`answered`, `refused`) to a key ends that try of the call; only a claim that found
+ * docs/protocol.md 12. A definite answer (`answered`, `refused`) to a key ends that try of the call; only a claim that found
  * nothing of it committed may ask the same again, so there are at most as many as claims, and fewer by the parks, which
  * keep what they had heard.
  */
@@ -32,7 +32,7 @@ export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evide
   });
 }
 
-/** DESIGN.md promise 6: no result without the answer that it tells of. */
+/** docs/architecture.md 2.6: no result without the answer that it tells of. */
 export function resultsWereAnswered({ calls, journal }: Evidence): Violation[] {
   return journal.flatMap((entry) => {
     const effects = checkpointOf(entry)?.effects ?? [];

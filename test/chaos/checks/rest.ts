@@ -6,7 +6,7 @@ import type { Violation } from "./violation.ts";
 /** What is empty when there is no run. */
 const EMPTY = ["jobs", "leases", "active", "open", "ready", "due", "timer", "reserved"];
 
-/** PROTOCOL.md 14.1, 14.5 and 3. */
+/** docs/protocol.md 14.1, 14.5 and 3. */
 export function redisIsEmpty({ redis }: Evidence): Violation[] {
   const { sizes, tenants, foreign } = redis;
   const left = Object.entries(sizes).filter(([name]) => EMPTY.includes(name) || /^(order|ring):/.test(name));
@@ -21,7 +21,7 @@ export function redisIsEmpty({ redis }: Evidence): Violation[] {
   ];
 }
 
-/** DESIGN.md promise 5, PROTOCOL.md 14.6. */
+/** docs/architecture.md 2.5, docs/protocol.md 14.6. */
 export function limitsHold({ overruns }: Evidence): Violation[] {
   const worst = Map.groupBy(overruns, ({ tenant, what }) => `${tenant} ${what}`);
   return Array.from(worst.values(), (group) => {
@@ -30,9 +30,9 @@ export function limitsHold({ overruns }: Evidence): Violation[] {
   });
 }
 
-/** DESIGN.md promise 3, with the time that a sample and a loaded machine may add. */
+/** docs/architecture.md 2.3, with the time that a sample and a loaded machine may add. */
 const TAKEOVER_MS = 25_000;
-/** DESIGN.md promise 2: repaired within 60 s, plus the longest step of the load. */
+/** docs/architecture.md 2.2: repaired within 60 s, plus the longest step of the load. */
 const STANDING_MS = 75_000;
 
 export function runsAreTakenOver({ takeovers }: Evidence): Violation[] {

@@ -4,7 +4,7 @@ import type { Evidence } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
-/** DESIGN.md promise 1, PROTOCOL.md 14.1. */
+/** docs/architecture.md 2.1, docs/protocol.md 14.1. */
 export function everyAcceptedRunEnds({ requests, runs }: Evidence): Violation[] {
   const statuses = new Map(runs.map((run) => [run.run_id, run.status]));
   const lost = requests
@@ -17,7 +17,7 @@ export function everyAcceptedRunEnds({ requests, runs }: Evidence): Violation[] 
   return [...lost, ...open];
 }
 
-/** PROTOCOL.md 12: a key is one run, also for a client that asked again; a request without one is at most one. */
+/** docs/protocol.md 12: a key is one run, also for a client that asked again; a request without one is at most one. */
 export function everyRequestIsOneRun({ requests, runs, keys }: Evidence): Violation[] {
   const byRequest = Map.groupBy(runs, ({ correlation_id }) => correlation_id);
   const byKey = new Map(keys.map(({ tenant_id, key, run_id }) => [`${tenant_id} ${key}`, run_id]));
@@ -41,7 +41,7 @@ export function everyRequestIsOneRun({ requests, runs, keys }: Evidence): Violat
   return found;
 }
 
-/** PROTOCOL.md 14.8: a dead letter for each end in failure; unresolved if and only if the run is failed now. */
+/** docs/protocol.md 14.8: a dead letter for each end in failure; unresolved if and only if the run is failed now. */
 export function everyFailureIsADeadLetter({ runs, journal, deadLetters }: Evidence): Violation[] {
   const letters = Map.groupBy(deadLetters, ({ run_id }) => run_id);
   const ends = Map.groupBy(
@@ -68,7 +68,7 @@ export function everyFailureIsADeadLetter({ runs, journal, deadLetters }: Eviden
   });
 }
 
-/** API.md: a run that was answered with "cancelled" is, unless it was retried. */
+/** a run that was answered with "cancelled" is, unless it was retried. */
 export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation[] {
   const byId = new Map(runs.map((run) => [run.run_id, run]));
   return requests.flatMap(({ cancelled, retried, accepted: [run = ""] }) => {
@@ -78,7 +78,7 @@ export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation
   });
 }
 
-/** API.md: what is away is a 503, too much is a 429; nothing that clients rightly ask is a 500 or not found. */
+/** what is away is a 503, too much is a 429; nothing that clients rightly ask is a 500 or not found. */
 export function everyAnswerIsMeant({ odd }: Evidence): Violation[] {
   return odd.map(({ request, status, body }) =>
     broken("every answer is meant", `${request}: ${status} ${body}`),

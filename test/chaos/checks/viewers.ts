@@ -3,7 +3,7 @@ import type { Evidence, JournalRow, Seen } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
-/** PROTOCOL.md 8.3 and 14.7. */
+/** docs/protocol.md 8.3 and 14.7. */
 export function viewersSeeTheJournal({ seen, journal, runs }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const known = new Map(runs.map((run) => [run.run_id, run.event_seq]));
@@ -40,7 +40,7 @@ function framesOf(run: string, entries: JournalRow[]): Seen["frames"] {
     }));
 }
 
-/** PROTOCOL.md 14.7: no frame before its entry was committed. */
+/** docs/protocol.md 14.7: no frame before its entry was committed. */
 export function nothingIsShownTooEarly({ tooEarly }: Evidence): Violation[] {
   return tooEarly.map(({ run, seq, committed }) =>
     broken(

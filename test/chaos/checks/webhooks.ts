@@ -6,7 +6,7 @@ import type { Violation } from "./violation.ts";
 
 const PROMISE = "every end is told";
 
-/** PROTOCOL.md 14.8: one delivery row per end of a run with a webhook, and per question. */
+/** docs/protocol.md 14.8: one delivery row per end of a run with a webhook, and per question. */
 export function everyEndHasADelivery({ runs, journal, deliveries }: Evidence): Violation[] {
   const entries = Map.groupBy(journal, ({ run_id }) => run_id);
   const rows = Map.groupBy(deliveries, ({ run_id }) => run_id);
@@ -26,7 +26,7 @@ function tellsOf({ kind, seq, output, events }: JournalRow): string | null {
   return kind === "park" && events.includes('"human_input_required"') ? `run.waiting at ${seq}` : null;
 }
 
-/** PROTOCOL.md 12: webhook requests at least once, under the same id. */
+/** docs/protocol.md 12: webhook requests at least once, under the same id. */
 export function everyDeliveryIsTaken({ deliveries, receiver }: Evidence): Violation[] {
   return deliveries.flatMap(({ delivery_id, run_id, outcome }) => {
     const answered = receiver.get(delivery_id)?.answered ?? 0;

@@ -61,7 +61,7 @@ export function expected(model: Model): Content {
     content[`order:${lane}`] = ready
       .map(({ tenant, score, run }) => `${tenant}\0${String(score).padStart(15, "0")}\0${run}`)
       .toSorted();
-    // PROTOCOL.md section 10: in the ring ⇔ ready jobs there and a free slot.
+    // docs/protocol.md 10: in the ring ⇔ ready jobs there and a free slot.
     const tenants = new Set(ready.map(({ tenant }) => tenant).filter((tenant) => model.hasSlot(tenant)));
     content[`ring:${lane}`] = [...tenants].toSorted();
   }

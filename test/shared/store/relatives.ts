@@ -62,7 +62,7 @@ export function endOf(run: Running, changes: Partial<NewEntry> = {}): NewEntry {
   });
 }
 
-/** How many runs sleep although nothing is left to wait for: PROTOCOL.md 14.4 says none. */
+/** How many runs sleep although nothing is left to wait for: docs/protocol.md 14.4 says none. */
 export async function sleepers(store: Store): Promise<number> {
   const [row] = await store.sql<{ n: number }[]>`
     select count(*)::int as n from runs r
