@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import { z } from "zod";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
-import { log } from "../log.ts";
+import { log } from "../../shared/log.ts";
 import { pause } from "./pause.ts";
 
 /** How long one XREAD waits; a silent stream is looked at this often. */

@@ -4,7 +4,7 @@ import { RunId } from "../../shared/contracts/ids.ts";
 import { keys } from "../../shared/keys.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/runs.ts";
-import { KeptDatabase } from "../clients/postgres.ts";
+import { DatabasePool } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { LiveFeed } from "./live-feed.ts";
@@ -28,7 +28,7 @@ const Join = z.object({
 });
 
 /** What is open while there are viewers, and closed when the last one has gone: open sockets keep an object alive. */
-type Watch = { relay: Relay; feed: LiveFeed; database: KeptDatabase; timer: ReturnType<typeof setInterval> };
+type Watch = { relay: Relay; feed: LiveFeed; database: DatabasePool; timer: ReturnType<typeof setInterval> };
 
 /**
  * The relay of one event shard: one connection to Redis, whatever the number of its viewers.
@@ -47,7 +47,7 @@ export class RelayShard extends DurableObject<Env> {
   }
 
   #open(shard: number): Watch {
-    const database = new KeptDatabase(this.env, CONNECTIONS, ANSWER_MS);
+    const database = new DatabasePool(this.env, CONNECTIONS, ANSWER_MS);
     const relay = new Relay({
       page: (run, after) => database.query((sql) => readEntries(sql, run, after, PAGE)),
       positions: (runs) => database.query((sql) => readPositions(sql, runs)),

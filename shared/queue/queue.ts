@@ -26,7 +26,7 @@ export type Limits = {
 };
 
 /** The answer to one run that asks to be let in; a no takes nothing. */
-export type Admission =
+export type QueueVerdict =
   | { ok: true }
   | { ok: false; reason: "rate"; retryMs: number }
   | { ok: false; reason: "queued"; limit: number }
@@ -105,7 +105,7 @@ export class Queue {
   }
 
   /** Reserves a place for each run for 30 s, or says no. The runs must be of one shard (one tenant is). */
-  async admit(requests: readonly JobName[], maxDepth: number): Promise<Admission[]> {
+  async admit(requests: readonly JobName[], maxDepth: number): Promise<QueueVerdict[]> {
     const [first] = requests;
     if (!first) return [];
     const args = [String(maxDepth), String(RESERVATION_MS)];
@@ -113,7 +113,7 @@ export class Queue {
     const shard = queueShardOf(first.tenant, this.shards);
     const reply = await this.#call(shard, scripts.admit, args);
     if (reply === "cold") return requests.map(() => ({ ok: false, reason: "cold" }));
-    return z.array(z.string()).parse(reply).map(readAdmission);
+    return z.array(z.string()).parse(reply).map(readVerdict);
   }
 
   /**
@@ -331,7 +331,7 @@ function readNames(flat: readonly string[]): JobName[] {
   return names;
 }
 
-function readAdmission(answer: string): Admission {
+function readVerdict(answer: string): QueueVerdict {
   const [word, value] = answer.split(" ");
   switch (word) {
     case "ok":

@@ -5,7 +5,7 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import type {
-  Admission,
+  QueueVerdict,
   Claim,
   IndexProgress,
   Job,
@@ -88,7 +88,7 @@ export class Redis {
     this.#memory.model.lose();
   }
 
-  admit(requests: readonly JobName[], maxDepth: number): Admission[] {
+  admit(requests: readonly JobName[], maxDepth: number): QueueVerdict[] {
     this.checkSizes();
     return this.#any().admit(requests, maxDepth);
   }

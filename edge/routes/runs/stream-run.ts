@@ -7,7 +7,7 @@ import { readPosition } from "../../../shared/events/lines.ts";
 import type { RunRow } from "../../../shared/store/runs/runs.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { isDatabaseAway } from "../../clients/postgres.ts";
+import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 import { comeBack } from "../../streaming/sse.ts";
 import { openEvents } from "../../streaming/open.ts";
 import { viewerRun } from "../../streaming/access.ts";
@@ -40,7 +40,7 @@ export function streamRun(api: Api): void {
       return await open(c, row, id);
     } catch (error) {
       // An EventSource gives up for good on an error status, so a store that is away is not one here.
-      if (isDatabaseAway(error)) return comeBack();
+      if (isDatabaseUnreachable(error)) return comeBack();
       throw error;
     }
   });

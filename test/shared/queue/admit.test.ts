@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { Admission } from "../../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../../shared/queue/queue.ts";
 import { job, limits, runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
 import { openIndex, rebuild } from "./open-index.ts";
 
@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => t.stop());
 
-const ask = async (number: number, of = "acme", maxDepth = 1000): Promise<Admission | undefined> =>
+const ask = async (number: number, of = "acme", maxDepth = 1000): Promise<QueueVerdict | undefined> =>
   (await t.queue.admit([{ run: runOf(number), tenant: tenant(of) }], maxDepth))[0];
 
 describe("a run that asks to be let in", () => {

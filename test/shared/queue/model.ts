@@ -6,7 +6,7 @@
  */
 import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
-import type { Admission, Claim, Job, Limits, JobWait } from "../../../shared/queue/queue.ts";
+import type { QueueVerdict, Claim, Job, Limits, JobWait } from "../../../shared/queue/queue.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 
@@ -51,15 +51,15 @@ export class Model {
     for (const part of [this.jobs, this.limits, this.buckets]) part.clear();
   }
 
-  admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): Admission[] {
+  admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): QueueVerdict[] {
     if (!this.index) return requests.map(() => ({ ok: false, reason: "cold" }));
     this.#dropLapsedReservations();
     const { full } = this.index;
     return requests.map(({ run, tenant }) => this.#admit(run, tenant, maxDepth, full));
   }
 
-  #admit(run: RunId, tenant: TenantId, maxDepth: number, counts: boolean): Admission {
-    const yes: Admission = counts ? { ok: true } : { ok: false, reason: "rebuilding" };
+  #admit(run: RunId, tenant: TenantId, maxDepth: number, counts: boolean): QueueVerdict {
+    const yes: QueueVerdict = counts ? { ok: true } : { ok: false, reason: "rebuilding" };
     if (this.jobs.has(run)) return yes;
     const limit = this.limits.get(tenant);
     if (!limit) return { ok: false, reason: "unknown" };

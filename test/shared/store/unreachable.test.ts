@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isDatabaseAway } from "../../../edge/clients/postgres.ts";
+import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 
 /** What a server, or a pooler before it, has sent. */
 const told = (code: string, message: string) =>
@@ -25,7 +25,7 @@ describe("whether a database is away, by the words of who says so", () => {
       Object.assign(new Error("write CONNECTION_CLOSED db:5432"), { code: "CONNECTION_CLOSED" }),
     ],
   ])("%s: it is", (_who, error) => {
-    expect(isDatabaseAway(error)).toBe(true);
+    expect(isDatabaseUnreachable(error)).toBe(true);
   });
 
   test.each([
@@ -34,6 +34,6 @@ describe("whether a database is away, by the words of who says so", () => {
     ["a row that is there already", told("23505", "duplicate key: connection attempt failed")],
     ["a mistake of ours", new TypeError("undefined is not a function")],
   ])("%s: it is not", (_who, error) => {
-    expect(isDatabaseAway(error)).toBe(false);
+    expect(isDatabaseUnreachable(error)).toBe(false);
   });
 });
