@@ -14,7 +14,7 @@ import { expiryOf, readStreamToken } from "./token.ts";
  * no headers.
  * @throws AppError `unauthorized`, `forbidden` or `not_found`
  */
-export async function viewerRun(
+export async function authorizedRun(
   c: Context<ApiEnv>,
   runId: string,
   token: string | undefined,

@@ -15,9 +15,9 @@ const PAGE = 500;
 const Reply = z.array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))])).nullable();
 
 export type FeedListener = {
-  entry(entry: LiveEntry): void;
+  onEntry(entry: LiveEntry): void;
   /** Entries may have been missed: the place in the stream was found anew. */
-  doubt(): void;
+  onResync(): void;
 };
 
 /**
@@ -86,7 +86,7 @@ export class LiveFeed {
       for (const [id, fields] of reply?.[0]?.[1] ?? []) {
         this.#cursor = id;
         const entry = readLive(fields);
-        if (entry) this.#listener.entry(entry);
+        if (entry) this.#listener.onEntry(entry);
       }
     }
   }
@@ -95,7 +95,7 @@ export class LiveFeed {
     const last = await within(DEAD_MS, lastId(redis, this.#key));
     if (this.#cursor !== null && !isBefore(last, this.#cursor)) return;
     this.#cursor = last;
-    this.#listener.doubt();
+    this.#listener.onResync();
   }
 }
 

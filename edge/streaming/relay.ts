@@ -8,15 +8,15 @@ import { Viewer } from "./viewer.ts";
 import type { Position, Send } from "./viewer.ts";
 
 /** Where the events of runs are read from. */
-export type Journal = {
+export type JournalReader = {
   /** Entries that hold events after number `after`, in order; empty: there are none. */
   page(run: RunId, after: number): Promise<EntryLines[]>;
   positions(runs: RunId[]): Promise<Map<RunId, Position>>;
 };
 
-export type Timing = { tickMs: number; keepaliveMs: number; checkMs: number; awayCheckMs: number };
+export type RelayTiming = { tickMs: number; keepaliveMs: number; checkMs: number; awayCheckMs: number };
 
-export const TIMING: Timing = { tickMs: 1_000, keepaliveMs: 15_000, checkMs: 15_000, awayCheckMs: 2_000 };
+export const RELAY_TIMING: RelayTiming = { tickMs: 1_000, keepaliveMs: 15_000, checkMs: 15_000, awayCheckMs: 2_000 };
 
 type Subscription = { viewer: Viewer; outlet: SseWriter; sentAtMs: number; checkedAtMs: number };
 
@@ -26,13 +26,13 @@ type Subscription = { viewer: Viewer; outlet: SseWriter; sentAtMs: number; check
  */
 export class Relay {
   readonly #seats = new Map<RunId, Set<Subscription>>();
-  readonly #journal: Journal;
-  readonly #timing: Timing;
+  readonly #journal: JournalReader;
+  readonly #timing: RelayTiming;
   #viewers = 0;
   /** Nothing comes live, or a page could not be read: viewers are checked often. */
   #troubled = false;
 
-  constructor(journal: Journal, timing: Timing = TIMING) {
+  constructor(journal: JournalReader, timing: RelayTiming = RELAY_TIMING) {
     this.#journal = journal;
     this.#timing = timing;
   }
@@ -54,24 +54,24 @@ export class Relay {
     this.#viewers += 1;
     // Seated before the first page is asked for: what is committed after that page is heard.
     this.#seatsOf(run).add(seat);
-    outlet.closeWith(signal);
+    outlet.closeOn(signal);
     void this.#read(seat);
     return outlet.body;
   }
 
   /** An entry came live. */
-  hear(entry: LiveEntry): void {
+  onEntry(entry: LiveEntry): void {
     const bytes = new Map<number, Uint8Array>();
     for (const seat of this.#seats.get(entry.run) ?? []) {
-      const send = seat.viewer.hear(entry);
+      const send = seat.viewer.receive(entry);
       if (send) this.#send(seat, send, bytes);
       else if (seat.viewer.mode === "reading") this.#wake(seat);
     }
   }
 
   /** Entries may have been missed. */
-  doubt(): void {
-    for (const seat of this.#all()) seat.viewer.doubt();
+  resync(): void {
+    for (const seat of this.#all()) seat.viewer.resync();
     void this.#check(this.#all());
   }
 
@@ -121,27 +121,27 @@ export class Relay {
     const { viewer, outlet } = seat;
     this.#readers.add(seat);
     try {
-      while (viewer.mode === "reading" && outlet.open) {
-        viewer.asking();
+      while (viewer.mode === "reading" && outlet.isOpen) {
+        viewer.startPage();
         const page = await this.#journal.page(viewer.run, viewer.next - 1);
         if (page.length === 0) {
           viewer.caughtUp((await this.#journal.positions([viewer.run])).get(viewer.run));
         }
-        for (const send of viewer.read(page)) {
-          if (!outlet.open) break;
-          await outlet.sendSlowly(toBytes(viewer.run, send));
+        for (const send of viewer.readPage(page)) {
+          if (!outlet.isOpen) break;
+          await outlet.sendPaced(toBytes(viewer.run, send));
           seat.sentAtMs = performance.now();
         }
       }
     } catch (error) {
-      viewer.failed();
+      viewer.pageFailed();
       this.#trouble(error);
     } finally {
       this.#readers.delete(seat);
     }
     if (viewer.mode === "ended") outlet.close();
     // What was heard between the loop's last look and here.
-    else if (viewer.mode === "reading" && outlet.open) this.#wake(seat);
+    else if (viewer.mode === "reading" && outlet.isOpen) this.#wake(seat);
   }
 
   #send(seat: Subscription, send: Send, made: Map<number, Uint8Array>): void {

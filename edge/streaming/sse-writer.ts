@@ -32,12 +32,12 @@ export class SseWriter {
   }
 
   /** Closes with `signal`: it or the stream's `cancel` tells that the viewer has left; which one depends on the runtime. */
-  closeWith(signal: AbortSignal): void {
+  closeOn(signal: AbortSignal): void {
     signal.addEventListener("abort", () => this.close(), { once: true });
     if (signal.aborted) this.close();
   }
 
-  get open(): boolean {
+  get isOpen(): boolean {
     return this.#controller !== null;
   }
 
@@ -48,7 +48,7 @@ export class SseWriter {
   }
 
   /** Sends bytes at the viewer's pace: waits until it has taken most of what was sent before. */
-  async sendSlowly(bytes: Uint8Array): Promise<void> {
+  async sendPaced(bytes: Uint8Array): Promise<void> {
     if (this.#unsent() >= READ_AHEAD_BYTES) await this.#taken();
     this.#controller?.enqueue(bytes);
   }

@@ -21,6 +21,6 @@ export function toBytes(run: RunId, { entry, from }: Send): Uint8Array {
 }
 
 /** A stream that asks to be opened again in a second, when a store is away: an EventSource gives up on an error status. */
-export function comeBack(): Response {
+export function reconnectLater(): Response {
   return new Response(RETRY, { headers: SSE_HEADERS });
 }

@@ -72,7 +72,7 @@ class TenantFeed {
   }
 
   open(fromUs: number, signal: AbortSignal): ReadableStream<Uint8Array> {
-    this.#outlet.closeWith(signal);
+    this.#outlet.closeOn(signal);
     // An id without data: who is cut before the first event comes back to where he began.
     this.#say(`id: ${fromUs}\n\n`);
     void this.#follow(fromUs);
@@ -81,7 +81,7 @@ class TenantFeed {
 
   async #follow(fromUs: number): Promise<void> {
     try {
-      while (this.#outlet.open) {
+      while (this.#outlet.isOpen) {
         const nowUs = await this.#answer(journalClock(this.#sql));
         const againUs = Math.max(fromUs, nowUs - LATE_US);
         await this.#send(fromUs, nowUs, againUs);
@@ -102,7 +102,7 @@ class TenantFeed {
   async #send(fromUs: number, toUs: number, againUs: number): Promise<void> {
     let after: FeedPlace | number = fromUs;
     let untilUs = Math.min(fromUs + SLICE_US, toUs);
-    while (this.#outlet.open) {
+    while (this.#outlet.isOpen) {
       const page: TimedEntry[] = await this.#answer(
         readTenantEntries(this.#sql, this.#tenant, after, untilUs, PAGE),
       );
@@ -118,7 +118,7 @@ class TenantFeed {
     const name = `${entry.run_id}.${entry.seq}`;
     if (this.#sent.has(name)) return;
     if (entry.at_us >= againUs) this.#sent.set(name, entry.at_us);
-    await this.#outlet.sendSlowly(encoder.encode(framesOf(entry)));
+    await this.#outlet.sendPaced(encoder.encode(framesOf(entry)));
     this.#sentAtMs = performance.now();
   }
 

@@ -39,12 +39,12 @@ export class Viewer {
   }
 
   /** A page from `next` on is about to be asked for. */
-  asking(): void {
+  startPage(): void {
     this.#heard = false;
   }
 
   /** What a page that is not empty brought, in order. The viewer goes on reading. */
-  read(page: readonly EntryLines[]): Send[] {
+  readPage(page: readonly EntryLines[]): Send[] {
     const sends: Send[] = [];
     for (const entry of page) {
       sends.push({ entry, from: this.#next });
@@ -62,12 +62,12 @@ export class Viewer {
   }
 
   /** The page could not be read: live, and behind, so that the next entry or check leads back to reading. */
-  failed(): void {
+  pageFailed(): void {
     if (this.#mode === "reading") this.#mode = "live";
   }
 
   /** An entry came live; answers what to send of it. */
-  hear(entry: LiveEntry): Send | null {
+  receive(entry: LiveEntry): Send | null {
     if (entry.seq < this.#next || this.#mode === "ended") return null;
     if (this.#mode === "reading") {
       this.#heard = true;
@@ -85,7 +85,7 @@ export class Viewer {
   }
 
   /** Entries may have been missed up to now: a page that is being read is not the last one. */
-  doubt(): void {
+  resync(): void {
     this.#heard = true;
   }
 

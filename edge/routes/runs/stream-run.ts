@@ -8,9 +8,9 @@ import type { RunRow } from "../../../shared/store/runs/runs.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseAway } from "../../clients/postgres.ts";
-import { comeBack } from "../../streaming/sse.ts";
+import { reconnectLater } from "../../streaming/sse.ts";
 import { openEvents } from "../../streaming/open.ts";
-import { viewerRun } from "../../streaming/access.ts";
+import { authorizedRun } from "../../streaming/access.ts";
 
 const route = createRoute({
   method: "get",
@@ -35,12 +35,12 @@ const route = createRoute({
 export function streamRun(api: Api): void {
   api.openapi(route, async (c) => {
     try {
-      const row = await viewerRun(c, c.req.valid("param").run_id, c.req.valid("query").token);
+      const row = await authorizedRun(c, c.req.valid("param").run_id, c.req.valid("query").token);
       const id = c.req.valid("header")["last-event-id"] ?? c.req.valid("query").last_event_id;
       return await open(c, row, id);
     } catch (error) {
       // An EventSource gives up for good on an error status, so a store that is away is not one here.
-      if (isDatabaseAway(error)) return comeBack();
+      if (isDatabaseAway(error)) return reconnectLater();
       throw error;
     }
   });

@@ -8,7 +8,7 @@ import { AppError } from "../../../shared/errors.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseAway } from "../../clients/postgres.ts";
-import { comeBack } from "../../streaming/sse.ts";
+import { reconnectLater } from "../../streaming/sse.ts";
 import { multiplex, readPositions } from "../../streaming/multiplex.ts";
 import { openEvents } from "../../streaming/open.ts";
 import { openTenantFeed } from "../../streaming/tenant-feed.ts";
@@ -69,7 +69,7 @@ export function streamRuns(api: Api): void {
         ? new Response(null, { status: 204 })
         : multiplex(parts);
     } catch (error) {
-      if (isDatabaseAway(error)) return comeBack();
+      if (isDatabaseAway(error)) return reconnectLater();
       throw error;
     }
   });

@@ -72,7 +72,7 @@ class World {
         return;
       case "repeat": {
         const old = this.heardAll.at(-1);
-        if (old) this.take(this.viewer.hear(old));
+        if (old) this.take(this.viewer.receive(old));
         return;
       }
       case "ask":
@@ -80,12 +80,12 @@ class World {
       case "answer":
         return this.answer();
       case "doubt":
-        return this.viewer.doubt();
+        return this.viewer.resync();
       case "check":
         return this.viewer.check(this.position);
       case "fail":
         // A page that could not be read; only a check or the next entry can repair it.
-        if (lossy && this.page === null) this.viewer.failed();
+        if (lossy && this.page === null) this.viewer.pageFailed();
     }
   }
 
@@ -106,12 +106,12 @@ class World {
     const entry = this.inFlight.shift();
     if (!entry) return;
     this.heardAll.push(entry);
-    this.take(this.viewer.hear(entry));
+    this.take(this.viewer.receive(entry));
   }
 
   ask(): void {
     if (this.page !== null || this.viewer.mode !== "reading") return;
-    this.viewer.asking();
+    this.viewer.startPage();
     const after = this.viewer.next - 1;
     this.page = {
       entries: this.journal.filter((entry) => entry.seq > after).slice(0, 2),
@@ -124,7 +124,7 @@ class World {
     const { entries, position } = this.page;
     this.page = null;
     if (entries.length === 0) this.viewer.caughtUp(position);
-    for (const send of this.viewer.read(entries)) this.take(send);
+    for (const send of this.viewer.readPage(entries)) this.take(send);
   }
 
   take(send: Send | null): void {
@@ -189,24 +189,24 @@ describe("a viewer", () => {
 
   test("is not ended by the done before a retry, when it reads it", () => {
     const viewer = new Viewer(run, 0);
-    viewer.asking();
-    viewer.read([{ seq: 1, events_n: 1, events: '{"type":"done"}' }]);
-    viewer.asking();
+    viewer.startPage();
+    viewer.readPage([{ seq: 1, events_n: 1, events: '{"type":"done"}' }]);
+    viewer.startPage();
     viewer.caughtUp({ event_seq: 1, status: "queued" });
     expect(viewer.mode).toBe("live");
   });
 
   test("reads on when something was heard while it asked for an empty page", () => {
     const viewer = new Viewer(run, 0);
-    viewer.asking();
-    expect(viewer.hear({ run, seq: 1, events_n: 1, events: "{}", last: false })).toBe(null);
+    viewer.startPage();
+    expect(viewer.receive({ run, seq: 1, events_n: 1, events: "{}", last: false })).toBe(null);
     viewer.caughtUp({ event_seq: 0, status: "running" });
     expect(viewer.mode).toBe("reading");
   });
 
   test("of a run that was deleted is sent away", () => {
     const viewer = new Viewer(run, 0);
-    viewer.asking();
+    viewer.startPage();
     viewer.caughtUp(undefined);
     expect(viewer.mode).toBe("ended");
   });

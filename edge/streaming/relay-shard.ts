@@ -8,8 +8,8 @@ import { KeptDatabase } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { LiveFeed } from "./live-feed.ts";
-import { Relay, TIMING } from "./relay.ts";
-import { SSE_HEADERS, comeBack } from "./sse.ts";
+import { Relay, RELAY_TIMING } from "./relay.ts";
+import { SSE_HEADERS, reconnectLater } from "./sse.ts";
 
 /** More would not fit the memory and the time of one object; the number of shards is configuration. */
 const MAX_VIEWERS = 2_000;
@@ -41,7 +41,7 @@ export class RelayShard extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     const { shard, run, after } = Join.parse(Object.fromEntries(new URL(request.url).searchParams));
     const watch = (this.#watch ??= this.#open(shard));
-    if (watch.relay.viewers >= MAX_VIEWERS) return comeBack();
+    if (watch.relay.viewers >= MAX_VIEWERS) return reconnectLater();
     const body = watch.relay.join(run, after, request.signal, () => this.#closeIfEmpty(watch));
     return new Response(body, { headers: SSE_HEADERS });
   }
@@ -53,11 +53,11 @@ export class RelayShard extends DurableObject<Env> {
       positions: (runs) => database.query((sql) => readPositions(sql, runs)),
     });
     const feed = new LiveFeed(readConfig(this.env).REDIS_URL, keys.live(shard), {
-      entry: (entry) => relay.hear(entry),
-      doubt: () => relay.doubt(),
+      onEntry: (entry) => relay.onEntry(entry),
+      onResync: () => relay.resync(),
     });
     this.ctx.waitUntil(feed.follow());
-    const timer = setInterval(() => relay.tick(feed.following), TIMING.tickMs);
+    const timer = setInterval(() => relay.tick(feed.following), RELAY_TIMING.tickMs);
     return { relay, feed, database, timer };
   }
 
