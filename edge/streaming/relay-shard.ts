@@ -4,50 +4,59 @@ import { RunId } from "../../shared/contracts/ids.ts";
 import { keys } from "../../shared/keys.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/runs.ts";
+import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { KeptDatabase } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { LiveFeed } from "./live-feed.ts";
-import { Relay, RELAY_TIMING } from "./relay.ts";
+import { RELAY_TIMING, Relay } from "./relay.ts";
 import { SSE_HEADERS, reconnectLater } from "./sse.ts";
 
-/** More would not fit the memory and the time of one object; the number of shards is configuration. */
+/** More viewers would not fit the memory and the time of one object; EVENT_SHARDS configures the number of objects. */
 const MAX_VIEWERS = 2_000;
 
-const CONNECTIONS = 4;
-/** Longer than the database lets a statement run. */
-const ANSWER_MS = 6_000;
+const MAX_CONNECTIONS = 4;
 
-/** Entries a page of the journal has at most. */
+/** Entries in a page of the journal. */
 const PAGE = 200;
 
-const Join = z.object({
+const JoinRequest = z.object({
   shard: z.coerce.number().int(),
   run: RunId,
   after: z.coerce.number().int(),
 });
 
-/** What is open while there are viewers, and closed when the last one has gone: open sockets keep an object alive. */
-type Watch = { relay: Relay; feed: LiveFeed; database: KeptDatabase; timer: ReturnType<typeof setInterval> };
+/** What is open while there are viewers. It is closed with the last viewer: open sockets keep an object alive. */
+type ActiveRelay = {
+  relay: Relay;
+  feed: LiveFeed;
+  database: KeptDatabase;
+  timer: ReturnType<typeof setInterval>;
+};
 
 /**
- * The relay of one event shard: one connection to Redis, whatever the number of its viewers.
+ * The Durable Object that serves the viewers of one event shard's live runs, over one connection to Redis however many
+ * viewers there are. The road of one viewer:
  *
- * It has no storage. The edge has authorised who comes here.
+ *     routes/runs/stream-run → access (may this caller see the run?) → open (live or terminal?)
+ *       → RelayShard → Relay → Viewer (what to send) → SseWriter (the bytes)
+ *     Redis live stream → LiveFeed → Relay
+ *
+ * The object has no storage, and does not authorise: the edge does so before it calls.
  */
 export class RelayShard extends DurableObject<Env> {
-  #watch: Watch | null = null;
+  #active: ActiveRelay | null = null;
 
   override async fetch(request: Request): Promise<Response> {
-    const { shard, run, after } = Join.parse(Object.fromEntries(new URL(request.url).searchParams));
-    const watch = (this.#watch ??= this.#open(shard));
-    if (watch.relay.viewers >= MAX_VIEWERS) return reconnectLater();
-    const body = watch.relay.join(run, after, request.signal, () => this.#closeIfEmpty(watch));
+    const { shard, run, after } = JoinRequest.parse(Object.fromEntries(new URL(request.url).searchParams));
+    const active = (this.#active ??= this.#open(shard));
+    if (active.relay.viewers >= MAX_VIEWERS) return reconnectLater();
+    const body = active.relay.join(run, after, request.signal, () => this.#closeIfEmpty(active));
     return new Response(body, { headers: SSE_HEADERS });
   }
 
-  #open(shard: number): Watch {
-    const database = new KeptDatabase(this.env, CONNECTIONS, ANSWER_MS);
+  #open(shard: number): ActiveRelay {
+    const database = new KeptDatabase(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
     const relay = new Relay({
       page: (run, after) => database.query((sql) => readEntries(sql, run, after, PAGE)),
       positions: (runs) => database.query((sql) => readPositions(sql, runs)),
@@ -61,11 +70,11 @@ export class RelayShard extends DurableObject<Env> {
     return { relay, feed, database, timer };
   }
 
-  #closeIfEmpty(watch: Watch): void {
-    if (watch.relay.viewers > 0 || this.#watch !== watch) return;
-    this.#watch = null;
-    clearInterval(watch.timer);
-    watch.feed.stop();
-    watch.database.close();
+  #closeIfEmpty(active: ActiveRelay): void {
+    if (active.relay.viewers > 0 || this.#active !== active) return;
+    this.#active = null;
+    clearInterval(active.timer);
+    active.feed.stop();
+    active.database.close();
   }
 }
