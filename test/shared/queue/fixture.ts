@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { Queue, type Job, type Limits, type JobWait } from "../../../shared/queue/queue.ts";
 import { startRedis } from "../../services/services.ts";
 import { openIndex } from "./open-index.ts";

@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { ColdError, Queue } from "../../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
