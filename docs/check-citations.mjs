@@ -4,10 +4,13 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
-const tracked = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], { encoding: "utf8" })
+const tracked = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
+  encoding: "utf8",
+})
   .split("\n")
   .filter((file) => file !== "" && existsSync(file));
-const isTracked = (path) => tracked.some((file) => file === path || file.startsWith(`${path.replace(/\/$/, "")}/`));
+const isTracked = (path) =>
+  tracked.some((file) => file === path || file.startsWith(`${path.replace(/\/$/, "")}/`));
 
 const numbersOf = new Map();
 /** The numbers of a document's headings and numbered items: `## 5.`, `### 5.2 Claim`, `- **2.1 …**`, `8.3 …`, `| 7.1 |`. */
@@ -20,12 +23,17 @@ function numbers(document) {
 }
 
 const wrong = [];
-for (const file of tracked.filter((name) => /\.(ts|mjs|lua|sql|md|toml|json)$/.test(name) && name !== "package-lock.json")) {
+for (const file of tracked.filter(
+  (name) => /\.(ts|mjs|lua|sql|md|toml|json)$/.test(name) && name !== "package-lock.json",
+)) {
   const text = readFileSync(file, "utf8");
-  const report = (index, message) => wrong.push(`${file}:${text.slice(0, index).split("\n").length}: ${message}`);
+  const report = (index, message) =>
+    wrong.push(`${file}:${text.slice(0, index).split("\n").length}: ${message}`);
   if (file === "docs/check-citations.mjs") continue;
 
-  for (const { index, 0: cited } of text.matchAll(/\b(?:PROTOCOL|DESIGN)\.md|\.\.\/shared\/(?:API|STYLE)\.md/g)) {
+  for (const { index, 0: cited } of text.matchAll(
+    /\b(?:PROTOCOL|DESIGN)\.md|\.\.\/shared\/(?:API|STYLE)\.md/g,
+  )) {
     report(index, `${cited} is not in this repository: cite docs/`);
   }
   // "docs/protocol.md 5.2, 7.1 and 14.4": each number after the name, also when the line breaks between them.
@@ -45,7 +53,9 @@ for (const file of tracked.filter((name) => /\.(ts|mjs|lua|sql|md|toml|json)$/.t
       report(index, `the link ${target} leads nowhere`);
     }
   }
-  for (const { index, 1: path } of text.matchAll(/`((?:edge|worker-node|shared|local|test|migrations|docs)\/[\w./-]*)`/g)) {
+  for (const { index, 1: path } of text.matchAll(
+    /`((?:edge|worker-node|shared|local|test|migrations|docs)\/[\w./-]*)`/g,
+  )) {
     if (!isTracked(path)) report(index, `there is no ${path}`);
   }
 }
