@@ -2,8 +2,10 @@ import { Redis } from "@upstash/redis/cloudflare";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import { ColdError, Queue } from "../../shared/queue/queue.ts";
-import type { JobName, QueueVerdict } from "../../shared/queue/queue.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import type { RedisCommands } from "../../shared/queue/script.ts";
 import type { Config } from "../env.ts";
 

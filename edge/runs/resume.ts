@@ -5,7 +5,7 @@ import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
 import type { RunRow } from "../../shared/store/runs/runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { answerWait, openQuestions, whyNotOpen } from "../../shared/store/runs/waits.ts";

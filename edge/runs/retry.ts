@@ -6,7 +6,7 @@ import { writeLine } from "../../shared/events/lines.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { keepBefore } from "../../shared/journal/rewind.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
 import { readPinned } from "../../shared/store/runs/claim.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
 import { readRetriable, retryRun } from "../../shared/store/runs/retry.ts";
