@@ -1,9 +1,8 @@
 import { xaddArgs } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventShardOf, keys } from "../../shared/keys.ts";
+import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
-
-const TIMEOUT_MS = 1_500;
 
 /**
  * Publishes committed entries to the live streams, and a cancel hint to the workers in `owners`.
@@ -32,7 +31,7 @@ export async function publish(
       "content-type": "application/json",
     },
     body: JSON.stringify(commands),
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    signal: AbortSignal.timeout(REDIS_REQUEST_MS),
   });
   // The body is read to its end, so that the connection can be reused.
   await response.text();

@@ -7,10 +7,8 @@ import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import type { RedisCommands } from "../../shared/queue/script.ts";
+import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
-
-/** A Redis that sends no reply for this long counts as unreachable; the API's client has waited long enough. */
-const TIMEOUT_MS = 1_500;
 
 /** Replies of a Redis that is reachable: the fault is in our request. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
@@ -79,7 +77,7 @@ function restCommands(config: Config): RedisCommands {
     enableTelemetry: false,
     responseEncoding: false,
     retry: { retries: 1, backoff: () => 50 },
-    signal: () => AbortSignal.timeout(TIMEOUT_MS),
+    signal: () => AbortSignal.timeout(REDIS_REQUEST_MS),
   });
   const send = failFast();
   return {
@@ -98,7 +96,7 @@ function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
       return await command();
     } catch (cause) {
       if (cause instanceof Error && OUR_FAULT.test(cause.message)) throw cause;
-      if (Date.now() - sentMs >= TIMEOUT_MS) timedOutMs = Date.now();
+      if (Date.now() - sentMs >= REDIS_REQUEST_MS) timedOutMs = Date.now();
       throw unreachable(cause);
     }
   };

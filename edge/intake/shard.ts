@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
+import { ACCEPT_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/postgres.ts";
 import { queueOf } from "../clients/redis.ts";
 import { readConfig } from "../env.ts";
@@ -10,9 +11,6 @@ import type { Batcher } from "./batcher.ts";
 /** A batch needs one; the queries about its refused runs (replays, limits) use both. */
 const CONNECTIONS = 2;
 
-/** A commit takes milliseconds; a client that waits for a 202 learns before long that Postgres does not respond. */
-const QUERY_TIMEOUT_MS = 2_000;
-
 /** The intake of one queue shard. It stores nothing; it has what a request cannot have: lasting connections to Postgres. */
 export class IntakeShard extends DurableObject<Env> implements IntakeObject {
   readonly #batcher: Batcher<NewRun, SubmitResult>;
@@ -20,7 +18,7 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const config = readConfig(env);
-    const database = new DatabasePool(env, CONNECTIONS, QUERY_TIMEOUT_MS);
+    const database = new DatabasePool(env, CONNECTIONS, ACCEPT_MS);
     const queue = queueOf(config);
     if (config.ACCEPT_WHEN_REDIS_DOWN) queue.invalidateAllCounts();
     this.#batcher = batchSubmits({

@@ -1,16 +1,10 @@
 import { workerOf } from "../../shared/contracts/ids.ts";
 import type { WhyFacts } from "../../shared/store/runs/diagnostics.ts";
+import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
 import { isoTime } from "../http/time.ts";
 import { diagnosisOf, noWorkerSentence, workersOf } from "./diagnosis.ts";
 import type { Blocker, Cause, Diagnosis, QueueState } from "./diagnosis.ts";
 import { notYetDue, ready } from "./queue-diagnostics.ts";
-
-/** A worker beats every 5 s. A worker without a beat for this long is silent, and its runs may be taken over. */
-const SILENT_MS = 12_000;
-/** From a worker's last beat to another worker's claim: a lease of 15 s lapses, and the next claim takes the job. */
-const TAKEOVER_MS = 20_000;
-/** A run past its deadline is reclaimed when it has not changed for 30 s; a pass that runs every 5 s sees it. */
-const RECLAIM_MS = 35_000;
 
 /**
  * Why a run does not progress, from what Postgres and the queue know.
@@ -47,7 +41,8 @@ function running(facts: WhyFacts): Cause {
   const worker_id = owner === null ? "unknown" : workerOf(owner);
   const last_heard_at = isoTime(beat_at_ms);
   const blocked_by: Blocker[] = [{ kind: "worker", worker_id, last_heard_at }];
-  if (beat_at_ms === null || now_ms - beat_at_ms > SILENT_MS) return silent(facts, worker_id, blocked_by);
+  if (beat_at_ms === null || now_ms - beat_at_ms > SILENT_AFTER_MS)
+    return silent(facts, worker_id, blocked_by);
   if (deadline_at_ms !== null && deadline_at_ms < now_ms) {
     const reclaimMs = deadline_at_ms + RECLAIM_MS;
     const next =
