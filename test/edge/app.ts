@@ -7,7 +7,7 @@ import { queueOf } from "../../edge/clients/redis.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import { SMOKE, startWorld, type World } from "./world.ts";
+import { SMOKE, startTestStores, type TestStores } from "./test-stores.ts";
 
 export type CallOptions = {
   /** Null: no key. Absent: the platform key. */
@@ -17,7 +17,7 @@ export type CallOptions = {
 };
 
 export type TestApp = {
-  world: World;
+  stores: TestStores;
   platformKey: string;
   app: ReturnType<typeof createApp>;
   call(method: string, path: string, options?: CallOptions): Promise<Response>;
@@ -26,24 +26,24 @@ export type TestApp = {
   stop(): Promise<void>;
 };
 
-/** `vars` override the Worker's variables. `database`: as for `startWorld`. */
+/** `vars` override the Worker's variables. `database`: as for `startTestStores`. */
 export async function startApp(
   vars: Record<string, string> = {},
   database?: Promise<string>,
 ): Promise<TestApp> {
-  const world = await startWorld(1, database);
-  const platformKey = await world.key(null);
+  const stores = await startTestStores(1, database);
+  const platformKey = await stores.key(null);
   const pending: Promise<unknown>[] = [];
   // One pool instead of a connection for each request: unlike workerd, Node does not close it with the request.
   const app = createApp((env, waitUntil) =>
-    Object.defineProperty(openServices(env, waitUntil), "sql", { value: world.sql }),
+    Object.defineProperty(openServices(env, waitUntil), "sql", { value: stores.sql }),
   );
-  const variables = { ...world.vars, ...vars };
+  const variables = { ...stores.vars, ...vars };
   const config = readConfig(variables);
   const intake = batchSubmits({
     config,
     queue: queueOf(config),
-    query: (run) => run(world.sql),
+    query: (run) => run(stores.sql),
     waitUntil: (work) => void pending.push(work),
   });
   const submit = (runs: NewRun[]) => Promise.all(runs.map((run) => intake.add(run)));
@@ -73,7 +73,7 @@ export async function startApp(
   const saved = await call("PUT", "/api/v2/orchestrations/orch_smoke", { body: SMOKE });
   if (!saved.ok) throw new Error(`PUT returned ${saved.status}: ${await saved.text()}`);
   return {
-    world,
+    stores,
     platformKey,
     app,
     call,
@@ -82,7 +82,7 @@ export async function startApp(
     },
     async stop() {
       await Promise.all(pending.splice(0));
-      await world.stop();
+      await stores.stop();
     },
   };
 }

@@ -64,7 +64,7 @@ describe.each(["refuse", "hang", "close"] as const)("while Postgres is away (%s)
 });
 
 test("while Redis is away a run is accepted and can be cancelled, and a stream is served", async () => {
-  await edge.world.service.stop();
+  await edge.stores.service.stop();
   const begun = performance.now();
   const run = await edge.start();
   const tookMs = Math.round(performance.now() - begun);

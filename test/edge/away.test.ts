@@ -4,14 +4,14 @@ import { keys } from "../../shared/keys.ts";
 import { rebuild } from "../shared/queue/open-index.ts";
 import { startRedis } from "../services/services.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
-import { failed } from "./fake-workers.ts";
-import { openQueue } from "./world.ts";
+import { failRun } from "./fake-workers.ts";
+import { completeIndex } from "./test-stores.ts";
 
 const code = async (answer: Response) => [answer.status, (await bodyOf(answer)).code];
 const post = (app: TestApp, tenant_id: string, headers: Record<string, string> = {}) =>
   app.call("POST", RUN, { body: { tenant_id }, headers });
 const queued = async (app: TestApp, tenant: string) => {
-  const [row] = await app.world.sql`
+  const [row] = await app.stores.sql`
     select count(*)::int as n from runs where tenant_id = ${tenant} and status = 'queued'`;
   return row?.n;
 };
@@ -20,7 +20,7 @@ describe("while Redis is away", () => {
   let app: TestApp;
   beforeAll(async () => {
     app = await startApp();
-    await app.world.service.stop();
+    await app.stores.service.stop();
   });
   afterAll(() => app.stop());
 
@@ -65,7 +65,7 @@ describe("while Redis is away", () => {
     expect(await cancelled.json()).toMatchObject({ status: "cancelled" });
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "ended", max_queued_runs: 1 } });
     expect((await app.call("POST", runPath(String(run_id), "retry"))).status).toBe(202);
-    const { run } = await failed(app.world.sql, String(run_id));
+    const { run } = await failRun(app.stores.sql, String(run_id));
     expect((await post(app, "ended")).status).toBe(202);
     expect(await code(await app.call("POST", runPath(run, "retry")))).toEqual([429, "queue_full"]);
     const status = await bodyOf(await app.call("GET", runPath(run, "status")));
@@ -95,15 +95,15 @@ describe("while Redis cannot be reached for a while, and keeps its memory", () =
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "five", max_queued_runs: 5 } });
     expect(await statuses(1)).toEqual([202]);
     await app.settled();
-    await app.world.withoutRedis(async () => {
+    await app.stores.withoutRedis(async () => {
       expect(await statuses(3)).toEqual([202, 202, 202]);
       await sleep(500); // in vain it is told of them
     });
-    expect(await app.world.queue.stats(0)).toMatchObject({ ready: 1 });
+    expect(await app.stores.queue.stats(0)).toMatchObject({ ready: 1 });
     expect((await statuses(4)).toSorted((a, b) => a - b)).toEqual([202, 429, 429, 429]);
     expect(await queued(app, "five")).toBe(5);
     await app.settled();
-    expect(await app.world.queue.stats(0)).toMatchObject({ ready: 5, reserved: 0 });
+    expect(await app.stores.queue.stats(0)).toMatchObject({ ready: 5, reserved: 0 });
   });
 });
 
@@ -111,7 +111,7 @@ test("without isolation the database does not count either", async () => {
   const open = await startApp({ ENABLE_TENANT_ISOLATION: "0" });
   try {
     await open.call("POST", "/scale/tenants", { body: { tenant_id: "t", max_queued_runs: 1 } });
-    await open.world.service.stop();
+    await open.stores.service.stop();
     for (let i = 0; i < 3; i++) await startRun(open, { body: { tenant_id: "t" } });
   } finally {
     await open.stop();
@@ -124,13 +124,13 @@ describe("while the queue is cold or rebuilt", () => {
     app = await startApp();
   });
   afterAll(() => app.stop());
-  afterEach(() => openQueue(app.world.queue));
+  afterEach(() => completeIndex(app.stores.queue));
 
   test("a run is accepted, and counted by the database", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "two", max_queued_runs: 2 } });
-    await app.world.redis.del(`{${keys.ready(0)}}:index`);
+    await app.stores.redis.del(`{${keys.ready(0)}}:index`);
     expect((await post(app, "two")).status).toBe(202);
-    await rebuild(app.world.queue, 0);
+    await rebuild(app.stores.queue, 0);
     expect((await post(app, "two")).status).toBe(202);
     expect(await code(await post(app, "two"))).toEqual([429, "queue_full"]);
   });
@@ -145,21 +145,21 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
 
   test("a cold queue is 503 rebuilding, and nothing is committed", async () => {
     await app.settled();
-    await app.world.redis.del(`{${keys.ready(0)}}:index`);
+    await app.stores.redis.del(`{${keys.ready(0)}}:index`);
     const answer = await post(app, "default");
     expect(answer.headers.get("retry-after")).toBe("3");
     expect(await code(answer)).toEqual([503, "rebuilding"]);
     expect(await queued(app, "default")).toBe(0);
     expect((await app.call("GET", "/api/v2/queue/stats")).status).toBe(503);
     expect(await bodyOf(await app.call("GET", "/health"))).toMatchObject({ redis_connected: true });
-    await openQueue(app.world.queue);
+    await completeIndex(app.stores.queue);
   });
 
   test("a Redis that is gone is 503 redis_away; what is known to Postgres is still told, and back it takes runs", async () => {
     const run = await startRun(app);
     await app.settled();
-    const { port } = app.world.service;
-    await app.world.service.stop();
+    const { port } = app.stores.service;
+    await app.stores.service.stop();
     const begun = performance.now();
     const answer = await post(app, "default");
     expect(performance.now() - begun).toBeLessThan(4_000);
@@ -172,8 +172,8 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
     });
     const back = await startRedis(port);
     try {
-      await expect.poll(() => app.world.redis.ping().catch(() => ""), { timeout: 5_000 }).toBe("PONG");
-      await openQueue(app.world.queue);
+      await expect.poll(() => app.stores.redis.ping().catch(() => ""), { timeout: 5_000 }).toBe("PONG");
+      await completeIndex(app.stores.queue);
       await expect.poll(async () => (await post(app, "default")).status, { timeout: 10_000 }).toBe(202);
     } finally {
       await back.stop();

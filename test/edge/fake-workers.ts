@@ -11,23 +11,23 @@ import type { Committed, NewEntry } from "../../shared/store/journal/flush.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { beat } from "../../shared/store/workers/workers.ts";
 
-export class Life {
+export class FakeWorker {
   readonly #sql: Sql;
   readonly run: RunId;
   readonly owner: Incarnation;
-  claimed: ClaimedRun;
+  claimedRun: ClaimedRun;
   seq: number;
 
   private constructor(sql: Sql, owner: Incarnation, claimed: ClaimedRun) {
     this.#sql = sql;
     this.run = claimed.run_id;
     this.owner = owner;
-    this.claimed = claimed;
+    this.claimedRun = claimed;
     this.seq = claimed.event_seq;
   }
 
   /** Claims a run for a worker of its own that has just beaten. */
-  static async begin(sql: Sql, run: string): Promise<Life> {
+  static async claim(sql: Sql, run: string): Promise<FakeWorker> {
     const owner = newIncarnation("w");
     await beat(sql, {
       incarnation: owner,
@@ -43,7 +43,7 @@ export class Life {
     });
     const [claimed] = await claimRuns(sql, owner, [RunId.parse(run)]);
     if (!claimed) throw new Error(`${run} was not claimed`);
-    return new Life(sql, owner, claimed);
+    return new FakeWorker(sql, owner, claimed);
   }
 
   async write(changes: Partial<NewEntry>): Promise<Committed | undefined> {
@@ -51,7 +51,7 @@ export class Life {
     const [row] = await flush(this.#sql, [
       {
         run_id: this.run,
-        attempt: this.claimed.attempt,
+        attempt: this.claimedRun.attempt,
         owner: this.owner,
         known_seq: this.seq,
         kind: "step",
@@ -64,7 +64,7 @@ export class Life {
         usage: [],
         status: null,
         wake_ms: null,
-        signals: this.claimed.signals,
+        signals: this.claimedRun.signals,
         waits: [],
         error: null,
         dead_letter: null,
@@ -134,8 +134,8 @@ export class Life {
 }
 
 /** A run that has done step one and failed in step two. */
-export async function failed(sql: Sql, run: string): Promise<Life> {
-  const life = await Life.begin(sql, run);
+export async function failRun(sql: Sql, run: string): Promise<FakeWorker> {
+  const life = await FakeWorker.claim(sql, run);
   await life.step("one", "a", "1", "two");
   await life.end("failed");
   return life;
@@ -150,7 +150,7 @@ export async function journalOf(sql: Sql, run: string) {
 const Typed = z.object({ type: z.string() });
 
 /** The types of a run's events, in order. */
-export async function typesOf(sql: Sql, run: string): Promise<string[]> {
+export async function eventTypesOf(sql: Sql, run: string): Promise<string[]> {
   const lines = (await journalOf(sql, run)).flatMap((entry) => entry.events.split("\n"));
   return lines.map((line) => Typed.parse(JSON.parse(line)).type);
 }

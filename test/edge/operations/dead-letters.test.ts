@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life, failed } from "../fake-workers.ts";
+import { FakeWorker, failRun } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -13,8 +13,8 @@ afterAll(() => app.stop());
 const DLQ = "/scale/dlq";
 const Letters = z.array(z.looseObject({ id: z.string(), run_id: z.string() }));
 const dead = async (tenant_id: string) => {
-  const { run, seq } = await failed(
-    app.world.sql,
+  const { run, seq } = await failRun(
+    app.stores.sql,
     await startRun(app, { body: { message: "hi", tenant_id } }),
   );
   return { run, id: `${run}.${seq}` };
@@ -95,7 +95,7 @@ describe("a retry", () => {
     });
     expect((await app.call("POST", `${DLQ}/${id}/retry`)).status).toBe(409);
     // It fails again: one letter, a new one.
-    const life = await Life.begin(app.world.sql, run);
+    const life = await FakeWorker.claim(app.stores.sql, run);
     await life.end("failed");
     expect((await listed("tenant_id=retried")).map((letter) => letter.id)).toEqual([`${run}.${life.seq}`]);
   });
@@ -109,7 +109,7 @@ describe("a retry", () => {
     expect(pages).toMatchObject({ matched: 0, results: [], next_cursor: null });
     await app.settled();
     const tenant = TenantId.parse("bulk");
-    await app.world.queue.finish(
+    await app.stores.queue.finish(
       runs.map((run) => ({ run, tenant })),
       "",
     );
@@ -137,7 +137,7 @@ test("one that is put away is gone from the list, and its run can still be retri
 
 test("another tenant's does not exist, and only an admin's key sees any", async () => {
   const { id } = await dead("owner");
-  const stranger = await app.world.key("stranger");
+  const stranger = await app.stores.key("stranger");
   expect(await listed("", stranger)).toEqual([]);
   expect((await app.call("GET", `${DLQ}?tenant_id=owner`, { key: stranger })).status).toBe(403);
   for (const [method, path] of [
@@ -146,10 +146,10 @@ test("another tenant's does not exist, and only an admin's key sees any", async 
     ["DELETE", `${DLQ}/${id}`],
   ] as const) {
     expect((await app.call(method, path, { key: stranger })).status).toBe(404);
-    expect((await app.call(method, path, { key: await app.world.key("owner", ["runs:write"]) })).status).toBe(
-      403,
-    );
+    expect(
+      (await app.call(method, path, { key: await app.stores.key("owner", ["runs:write"]) })).status,
+    ).toBe(403);
   }
   expect((await app.call("GET", `${DLQ}/nonsense`)).status).toBe(404);
-  expect((await listed("", await app.world.key("owner"))).map((letter) => letter.id)).toEqual([id]);
+  expect((await listed("", await app.stores.key("owner"))).map((letter) => letter.id)).toEqual([id]);
 });

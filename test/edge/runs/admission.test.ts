@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { keys } from "../../../shared/keys.ts";
 import { startRedis } from "../../services/services.ts";
 import { bodyOf, RUN, startApp, startRun, type TestApp } from "../app.ts";
-import { openQueue } from "../world.ts";
+import { completeIndex } from "../test-stores.ts";
 
 /** Says no while the queue cannot be asked; what it does otherwise is another matter. */
 const STRICT = { ACCEPT_WHEN_REDIS_DOWN: "0" };
@@ -40,14 +40,14 @@ describe("a tenant's limits", () => {
       expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
       expect(await bodyOf(answer)).toMatchObject({ code: "queue_full" });
     }
-    const [row] = await app.world.sql`select count(*)::int as n from runs where tenant_id = 'flood'`;
+    const [row] = await app.stores.sql`select count(*)::int as n from runs where tenant_id = 'flood'`;
     expect(row).toEqual({ n: 37 });
   });
 
   test("a flood of a new tenant, unknown to the queue, is held to the defaults", async () => {
     const answers = await flood("never-seen");
     expect(answers.every((answer) => answer.status === 202)).toBe(true);
-    const [row] = await app.world.sql`select count(*)::int as n from tenants where tenant_id = 'never-seen'`;
+    const [row] = await app.stores.sql`select count(*)::int as n from tenants where tenant_id = 'never-seen'`;
     expect(row).toEqual({ n: 1 });
   });
 
@@ -110,18 +110,18 @@ test("without isolation the max_ checks are off", async () => {
 });
 
 describe("while a store is away", () => {
-  afterEach(() => openQueue(app.world.queue));
+  afterEach(() => completeIndex(app.stores.queue));
 
   test("a cold queue is 503 rebuilding, and nothing is committed", async () => {
     await app.settled();
-    await app.world.redis.del(`{${keys.ready(0)}}:index`);
-    const [before] = await app.world.sql`select count(*)::int as n from runs`;
+    await app.stores.redis.del(`{${keys.ready(0)}}:index`);
+    const [before] = await app.stores.sql`select count(*)::int as n from runs`;
     const answer = await post("default");
     expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "3"]);
     expect(await bodyOf(answer)).toMatchObject({ code: "rebuilding" });
     expect((await app.call("GET", "/api/v2/queue/stats")).status).toBe(503);
     expect(await bodyOf(await app.call("GET", "/health"))).toMatchObject({ redis_connected: true });
-    const [after] = await app.world.sql`select count(*)::int as n from runs`;
+    const [after] = await app.stores.sql`select count(*)::int as n from runs`;
     expect(after).toEqual(before);
   });
 
@@ -130,7 +130,7 @@ describe("while a store is away", () => {
     try {
       const run = await startRun(own);
       await own.settled();
-      await own.world.service.stop();
+      await own.stores.service.stop();
       const begun = performance.now();
       const answer = await own.call("POST", RUN, { body: {} });
       expect(performance.now() - begun).toBeLessThan(4_000);
@@ -145,16 +145,16 @@ describe("while a store is away", () => {
       const saved = await own.call("POST", "/scale/tenants", { body: { tenant_id: "saved-anyway" } });
       expect(saved.status).toBe(201);
     } finally {
-      await own.world.service.stop();
+      await own.stores.service.stop();
       await own.stop();
     }
   });
 
   test("an empty Redis that comes back is 503 until it is complete", async () => {
     const own = await startApp(STRICT);
-    const { port } = own.world.service;
+    const { port } = own.stores.service;
     try {
-      await own.world.service.stop();
+      await own.stores.service.stop();
       const back = await startRedis(port);
       await expect
         .poll(async () => (await own.call("POST", RUN, { body: {} })).status, { timeout: 10_000 })
@@ -162,8 +162,8 @@ describe("while a store is away", () => {
       await expect
         .poll(async () => (await bodyOf(await own.call("POST", RUN, { body: {} }))).code, { timeout: 10_000 })
         .toBe("rebuilding");
-      await expect.poll(() => own.world.redis.status, { timeout: 10_000 }).toBe("ready");
-      await openQueue(own.world.queue);
+      await expect.poll(() => own.stores.redis.status, { timeout: 10_000 }).toBe("ready");
+      await completeIndex(own.stores.queue);
       expect((await own.call("POST", RUN, { body: {} })).status).toBe(202);
       await own.settled();
       await back.stop();

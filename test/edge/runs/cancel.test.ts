@@ -4,7 +4,7 @@ import { RunId, TenantId, newIncarnation, newRunId } from "../../../shared/contr
 import { keys } from "../../../shared/keys.ts";
 import { claimRuns } from "../../../shared/store/runs/claim.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life, failed, journalOf, typesOf } from "../fake-workers.ts";
+import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -25,7 +25,7 @@ describe("a run that waits", () => {
     const answer = await cancel(run);
     expect([answer.status, await answer.json()]).toEqual([200, { status: "cancelled", run_id: run }]);
     expect(await statusOf(run)).toBe("cancelled");
-    expect(await typesOf(app.world.sql, run)).toEqual(["orchestration_complete", "final", "done"]);
+    expect(await eventTypesOf(app.stores.sql, run)).toEqual(["orchestration_complete", "final", "done"]);
     const result = await bodyOf(await app.call("GET", runPath(run, "result")));
     expect(result).toMatchObject({
       status: "cancelled",
@@ -40,18 +40,18 @@ describe("a run that waits", () => {
     const tenant = TenantId.parse("leaving");
     const run = await startRun(app, { body: { tenant_id: tenant } });
     await app.settled();
-    expect(await app.world.queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 1 });
+    expect(await app.stores.queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 1 });
     await cancel(run);
     await app.settled();
-    expect(await app.world.queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 0 });
+    expect(await app.stores.queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 0 });
   });
 
   test("keeps what it has come to: the final state holds its results", async () => {
-    const life = await Life.begin(app.world.sql, await startRun(app));
+    const life = await FakeWorker.claim(app.stores.sql, await startRun(app));
     await life.step("one", "a", "1", "two");
     await life.park("two", 60_000);
     expect(await bodyOf(await cancel(life.run))).toMatchObject({ status: "cancelled" });
-    const last = (await journalOf(app.world.sql, life.run)).at(-1);
+    const last = (await journalOf(app.stores.sql, life.run)).at(-1);
     const [complete, final] = (last?.events.split("\n") ?? []).map((line) => JSON.parse(line));
     expect(complete).toMatchObject({ status: "cancelled", final_state: { a: "1", user_input: "hi" } });
     expect(final.data.step_history).toMatchObject([{ step_id: "one", status: "completed" }]);
@@ -61,7 +61,7 @@ describe("a run that waits", () => {
     const run = await startRun(app);
     await cancel(run);
     await app.settled();
-    const entries = await app.world.redis.xrange(keys.live(0), "-", "+");
+    const entries = await app.stores.redis.xrange(keys.live(0), "-", "+");
     const mine = entries.map(([, fields]) => fields).find((fields) => fields[1] === run);
     expect(mine).toEqual(["r", run, "s", "3", "n", "3", "e", expect.stringContaining('"done"'), "l", "1"]);
   });
@@ -69,9 +69,9 @@ describe("a run that waits", () => {
 
 describe("a run that is executed", () => {
   test("is marked, its worker told, and goes on until the worker ends it", async () => {
-    const life = await Life.begin(app.world.sql, await startRun(app));
+    const life = await FakeWorker.claim(app.stores.sql, await startRun(app));
     const heard: string[] = [];
-    const ears = app.world.redis.duplicate();
+    const ears = app.stores.redis.duplicate();
     ears.on("message", (channel: string) => heard.push(channel));
     await ears.subscribe(keys.control(life.owner));
     const answer = await cancel(life.run);
@@ -79,7 +79,7 @@ describe("a run that is executed", () => {
     await app.settled();
     await expect.poll(() => heard).toEqual([keys.control(life.owner)]);
     ears.disconnect();
-    const [row] = await app.world.sql`
+    const [row] = await app.stores.sql`
       select status, signals, cancel_requested_at is not null as asked from runs where run_id = ${life.run}`;
     expect(row).toEqual({ status: "running", signals: 1, asked: true });
     expect(await life.step("one", "a", "1", "two").then(() => life.end("cancelled"))).toMatchObject({
@@ -90,26 +90,26 @@ describe("a run that is executed", () => {
 });
 
 test("a run that has ended is 409 run_finished, one that is not there or another's is 404", async () => {
-  const done = await failed(app.world.sql, await startRun(app));
+  const done = await failRun(app.stores.sql, await startRun(app));
   const answer = await cancel(done.run);
   expect([answer.status, (await bodyOf(answer)).code]).toEqual([409, "run_finished"]);
   expect((await cancel(newRunId(Date.now()))).status).toBe(404);
   expect((await cancel("nonsense")).status).toBe(404);
   const run = await startRun(app, { body: { tenant_id: "mine" } });
-  expect((await cancel(run, await app.world.key("theirs"))).status).toBe(404);
-  expect((await cancel(run, await app.world.key("mine", ["runs:read"]))).status).toBe(403);
-  expect((await cancel(run, await app.world.key("mine", ["runs:write"]))).status).toBe(200);
+  expect((await cancel(run, await app.stores.key("theirs"))).status).toBe(404);
+  expect((await cancel(run, await app.stores.key("mine", ["runs:read"]))).status).toBe(403);
+  expect((await cancel(run, await app.stores.key("mine", ["runs:write"]))).status).toBe(200);
 });
 
 describe("a cancel and a worker at the same moment", () => {
   // Red when: the cancel does not ask for the number that it has read, or for the status.
   test("give every run exactly one end", async () => {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const runs = await Promise.all(Array.from({ length: 60 }, () => startRun(app)));
     const outcomes = await Promise.all(
       runs.map(async (run, i) => {
         // A third is claimed first, a third at the same moment, a third is just about to end.
-        const before = i % 3 === 1 ? null : await Life.begin(sql, run);
+        const before = i % 3 === 1 ? null : await FakeWorker.claim(sql, run);
         const worker = async () => {
           if (before) return i % 3 === 0 ? before.step("one", "a", "1", null) : before.end("completed");
           return claimRuns(sql, newIncarnation("w"), [RunId.parse(run)]);
@@ -138,7 +138,7 @@ describe("a cancel of many", () => {
     const tenant_id = "many";
     const runs = await Promise.all([1, 2, 3].map(() => startRun(app, { body: { tenant_id } })));
     const other = await startRun(app, { body: { tenant_id: "other" } });
-    const executed = await Life.begin(app.world.sql, runs[0] ?? "");
+    const executed = await FakeWorker.claim(app.stores.sql, runs[0] ?? "");
     const dry = await app.call("POST", CANCEL, { body: { tenant_id, dry_run: true } });
     expect(await dry.json()).toEqual({ dry_run: true, matched: 3, results: [], next_cursor: null });
     expect(await statusOf(runs[1] ?? "")).toBe("queued");
@@ -168,7 +168,7 @@ describe("a cancel of many", () => {
 
   test("reaches no other tenant, and names none", async () => {
     const run = await startRun(app, { body: { tenant_id: "victim" } });
-    const key = await app.world.key("attacker");
+    const key = await app.stores.key("attacker");
     expect((await app.call("POST", CANCEL, { key, body: { tenant_id: "victim" } })).status).toBe(403);
     expect(await bodyOf(await app.call("POST", CANCEL, { key, body: {} }))).toMatchObject({ matched: 0 });
     expect(await statusOf(run)).toBe("queued");

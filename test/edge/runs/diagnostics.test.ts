@@ -8,8 +8,8 @@ import type { WhyFacts } from "../../../shared/store/runs/diagnostics.ts";
 import { beat } from "../../../shared/store/workers/workers.ts";
 import { beatOf } from "../../shared/store/world.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life, failed } from "../fake-workers.ts";
-import { openQueue } from "../world.ts";
+import { FakeWorker, failRun } from "../fake-workers.ts";
+import { completeIndex } from "../test-stores.ts";
 
 const NOW = Date.parse("2026-06-04T09:15:30.000Z");
 const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
@@ -206,7 +206,7 @@ describe("GET …/why, on real stores", () => {
   const why = async (run: string) => bodyOf(await app.call("GET", runPath(run, "why")));
 
   test("follows a run from its queue to its end", async () => {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const tenant_id = "watched";
     await app.call("POST", "/scale/tenants", { body: { tenant_id, max_concurrent_runs: 1 } });
     const [first, second, third] = [
@@ -216,7 +216,7 @@ describe("GET …/why, on real stores", () => {
     ];
     await app.settled();
     expect(await why(first)).toMatchObject({ reason: "no_worker", position: 2 });
-    const life = await Life.begin(sql, first);
+    const life = await FakeWorker.claim(sql, first);
     expect(await why(first)).toMatchObject({ state: "running", reason: "running" });
     // The third has a higher priority, so it comes before the second.
     expect(await why(second)).toMatchObject({
@@ -232,13 +232,13 @@ describe("GET …/why, on real stores", () => {
     expect(await why(first)).toMatchObject({ state: "queued", reason: "retry_wait", position: null });
     await sql`update workers set beat_at = now() - interval '13 seconds'`;
     expect(await why(third)).toMatchObject({ reason: "no_worker" });
-    const other = await failed(sql, await startRun(app));
+    const other = await failRun(sql, await startRun(app));
     expect(await why(other.run)).toMatchObject({ state: "failed", reason: "ended" });
   });
 
   // Red when: workers of other lanes, silent ones or draining ones count as those that could take it.
   test("sees that nobody serves a run's lane, until somebody does", async () => {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     await sql`delete from workers`;
     const run = await startRun(app);
     await app.settled();
@@ -269,13 +269,13 @@ describe("GET …/why, on real stores", () => {
   });
 
   test("sees a cold queue, a silent worker and a queue that is away", async () => {
-    const { sql, redis, queue, service } = app.world;
-    const life = await Life.begin(sql, await startRun(app));
+    const { sql, redis, queue, service } = app.stores;
+    const life = await FakeWorker.claim(sql, await startRun(app));
     const waiting = await startRun(app);
     await app.settled();
     await redis.del(`{${keys.ready(0)}}:index`);
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "rebuilding" }] });
-    await openQueue(queue);
+    await completeIndex(queue);
     await sql`update workers set beat_at = now() - interval '20 seconds'`;
     expect(await why(life.run)).toMatchObject({
       reason: "no_worker",
@@ -288,11 +288,11 @@ describe("GET …/why, on real stores", () => {
   });
 
   test("is 404 for a run of another tenant, or none", async () => {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const [row] = await sql<
       { run_id: string }[]
     >`select run_id from runs where tenant_id = 'watched' limit 1`;
-    const key = await app.world.key("stranger");
+    const key = await app.stores.key("stranger");
     expect((await app.call("GET", runPath(row?.run_id ?? "", "why"), { key })).status).toBe(404);
     expect((await app.call("GET", runPath("nonsense", "why"))).status).toBe(404);
   });
@@ -301,13 +301,13 @@ describe("GET …/why, on real stores", () => {
 test("/health counts what does not move, without a key", async () => {
   const app = await startApp();
   try {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const stuck = async () =>
       z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
     expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 });
     const [overdue, silent] = [
-      await Life.begin(sql, await startRun(app)),
-      await Life.begin(sql, await startRun(app)),
+      await FakeWorker.claim(sql, await startRun(app)),
+      await FakeWorker.claim(sql, await startRun(app)),
     ];
     const unclaimed = await startRun(app);
     await sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${overdue.run}`;
@@ -343,12 +343,12 @@ test("/health counts what does not move, without a key", async () => {
 test("/health is degraded while something stands still that waits for an operator; /readyz is about the stores", async () => {
   const app = await startApp();
   try {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const says = async (path: string) => {
       const answer = await app.call("GET", path, { key: null });
       return [answer.status, (await bodyOf(answer)).status];
     };
-    const life = await Life.begin(sql, await startRun(app));
+    const life = await FakeWorker.claim(sql, await startRun(app));
     const waiting = await startRun(app);
     await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${waiting}`;
     expect(await says("/health")).toEqual([200, "ok"]);

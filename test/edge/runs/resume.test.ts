@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { answerWait } from "../../../shared/store/runs/waits.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life } from "../fake-workers.ts";
+import { FakeWorker } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -16,8 +16,11 @@ const FIELDS = [
 ];
 
 /** A run of a tenant of its own that asks a person in each of these steps. */
-async function asking(steps: string[] = ["ask"], body: object = {}): Promise<Life> {
-  const life = await Life.begin(app.world.sql, await startRun(app, { body: { message: "hi", ...body } }));
+async function asking(steps: string[] = ["ask"], body: object = {}): Promise<FakeWorker> {
+  const life = await FakeWorker.claim(
+    app.stores.sql,
+    await startRun(app, { body: { message: "hi", ...body } }),
+  );
   await app.settled();
   await life.write({
     kind: "park",
@@ -70,7 +73,7 @@ describe("a run that asks a person", () => {
     const limits = { tenant_id: tenant, max_concurrent_runs: 5, max_queued_runs: 1 };
     await app.call("POST", "/scale/tenants", { body: limits });
     const { run } = await asking(["ask"], { tenant_id: tenant });
-    const { queue } = app.world;
+    const { queue } = app.stores;
     const claim = async () =>
       (
         await queue.claim({
@@ -96,22 +99,22 @@ describe("a run that asks a person", () => {
     await app.settled();
     expect(await statusOf(run)).toMatchObject({ status: "queued", waiting_for_human: false, waiting: null });
     expect((await claim()).map((each) => each.run)).toEqual([run, other]);
-    const [wait] = await app.world.sql`select answer from waits where run_id = ${run}`;
+    const [wait] = await app.stores.sql`select answer from waits where run_id = ${run}`;
     expect(wait).toEqual({ answer: '{"decision":"approve"}' });
   });
 
   test("takes text as well, as an object that holds it", async () => {
     const { run } = await asking();
     expect((await resume(run, { response: { decision: "reject", extra: [1] } })).status).toBe(202);
-    const [wait] = await app.world.sql`select answer, answered_by from waits where run_id = ${run}`;
+    const [wait] = await app.stores.sql`select answer, answered_by from waits where run_id = ${run}`;
     expect(wait).toMatchObject({
       answer: '{"decision":"reject","extra":[1]}',
       answered_by: expect.stringMatching(/^key_/),
     });
     const free = await asking(["free"]);
-    await app.world.sql`update waits set fields = '[]' where run_id = ${free.run}`;
+    await app.stores.sql`update waits set fields = '[]' where run_id = ${free.run}`;
     expect((await resume(free.run, { response: "go on" })).status).toBe(202);
-    const [text] = await app.world.sql`select answer from waits where run_id = ${free.run}`;
+    const [text] = await app.stores.sql`select answer from waits where run_id = ${free.run}`;
     expect(text).toEqual({ answer: '{"response":"go on"}' });
   });
 
@@ -155,10 +158,11 @@ describe("a run that asks a person", () => {
     const other = await resume(run, { ...approve, question_id: "ask:2" });
     expect([other.status, (await bodyOf(other)).code]).toEqual([409, "not_waiting"]);
     expect((await resume(run, named)).status).toBe(202);
-    await app.world.sql`
+    await app.stores.sql`
       insert into waits (run_id, wait_id, step_id, kind) values (${run}, 'ask:2', 'ask', 'human')`;
     expect((await resume(run, { response: { decision: "reject" }, question_id: "ask:1" })).status).toBe(409);
-    const open = await app.world.sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
+    const open = await app.stores
+      .sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
     expect(open).toEqual([{ wait_id: "ask:2" }]);
   });
 
@@ -172,7 +176,7 @@ describe("a run that asks a person", () => {
       return [answer.status, answer.headers.get("idempotent-replayed")];
     };
     expect(await again()).toEqual([202, "true"]);
-    expect(await again(await app.world.key(null))).toEqual([409, null]);
+    expect(await again(await app.stores.key(null))).toEqual([409, null]);
     await app.call("POST", runPath(run, "cancel"));
     expect(await again()).toEqual([202, "true"]);
     expect((await resume(run, { ...named, question_id: "ask:9" })).status).toBe(409);
@@ -182,13 +186,13 @@ describe("a run that asks a person", () => {
   test("takes no answer to what it has not asked a person", async () => {
     const { run } = await asking();
     const child = RunId.parse("run_0000000000ff_1800000000000");
-    await app.world.sql`
+    await app.stores.sql`
       insert into waits (run_id, wait_id, step_id, kind, child_run_id) values (${run}, 'child:1', 'c', 'child', ${child})`;
     const forged = await resume(run, { response: { status: "completed" }, question_id: "child:1" });
     expect([forged.status, (await bodyOf(forged)).code]).toEqual([409, "not_waiting"]);
     expect((await resume(run, { ...approve, question_id: "ask:7" })).status).toBe(409);
     expect((await resume(run, { ...approve, question_id: "a\u0000b" })).status).toBe(422);
-    const open = await app.world
+    const open = await app.stores
       .sql`select wait_id from waits where run_id = ${run} and answered_at is null order by wait_id`;
     expect(open).toEqual([{ wait_id: "ask:1" }, { wait_id: "child:1" }]);
   });
@@ -202,7 +206,8 @@ describe("a run that asks a person", () => {
     ]);
     expect((await resume(run, { ...approve, step_id: "three" })).status).toBe(409);
     expect((await resume(run, { ...approve, step_id: "two" })).status).toBe(202);
-    const rows = await app.world.sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
+    const rows = await app.stores
+      .sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
     expect(rows).toEqual([{ wait_id: "one:1" }]);
   });
 });
@@ -213,7 +218,7 @@ describe("an answer", () => {
     const idle = await resume(queued, approve);
     expect([idle.status, (await bodyOf(idle)).code]).toEqual([409, "not_waiting"]);
     const { run } = await asking();
-    const stranger = await app.world.key(TenantId.parse("stranger"));
+    const stranger = await app.stores.key(TenantId.parse("stranger"));
     expect((await resume(run, approve, stranger)).status).toBe(404);
     await app.call("POST", runPath(run, "cancel"));
     const over = await resume(run, approve);
@@ -228,7 +233,7 @@ describe("an answer", () => {
     expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
     await app.settled();
     expect((await resume(run, approve)).status).toBe(409);
-    expect(await answerWait(app.world.sql, null, RunId.parse(run), "ask:1", "{}", "ann")).toMatchObject({
+    expect(await answerWait(app.stores.sql, null, RunId.parse(run), "ask:1", "{}", "ann")).toMatchObject({
       is: "taken",
       by: "retry",
     });

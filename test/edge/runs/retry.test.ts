@@ -5,7 +5,7 @@ import { readEntries, readStored } from "../../../shared/store/journal/read-jour
 import { readPositions } from "../../../shared/store/runs/runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life, failed, journalOf, typesOf } from "../fake-workers.ts";
+import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -17,14 +17,14 @@ const retry = (run: string, body?: unknown, key?: string) =>
   app.call("POST", runPath(run, "retry"), { ...(body !== undefined && { body }), ...(key && { key }) });
 const fresh = async (tenant_id = "default") => startRun(app, { body: { message: "hi", tenant_id } });
 const progressOf = async (run: string) => {
-  const life = await Life.begin(app.world.sql, run);
-  return fold({}, (await readStored(app.world.sql, [life.run])).get(life.run) ?? []);
+  const life = await FakeWorker.claim(app.stores.sql, run);
+  return fold({}, (await readStored(app.stores.sql, [life.run])).get(life.run) ?? []);
 };
 
 test("a failed run goes on from its last result, in the same log, to a new done", async () => {
-  const { sql, queue } = app.world;
+  const { sql, queue } = app.stores;
   const tenant = TenantId.parse("again");
-  const first = await failed(sql, await fresh(tenant));
+  const first = await failRun(sql, await fresh(tenant));
   await app.settled();
   await queue.finish([{ run: first.run, tenant }], "");
   const answer = await retry(first.run);
@@ -50,12 +50,12 @@ test("a failed run goes on from its last result, in the same log, to a new done"
   const [letter] = await sql`select resolved_at from dead_letters where run_id = ${first.run}`;
   expect(letter?.resolved_at).not.toBe(null);
 
-  const second = await Life.begin(sql, first.run);
-  expect(second.claimed).toMatchObject({ attempt: 2, crash_count: 0, cancel: false });
+  const second = await FakeWorker.claim(sql, first.run);
+  expect(second.claimedRun).toMatchObject({ attempt: 2, crash_count: 0, cancel: false });
   const progress = fold({}, (await readStored(sql, [second.run])).get(second.run) ?? []);
   expect([progress.state, progress.next, progress.end]).toEqual([{ a: "1" }, "two", null]);
   await second.end("completed");
-  expect(await typesOf(sql, second.run)).toEqual([
+  expect(await eventTypesOf(sql, second.run)).toEqual([
     "step_complete",
     "orchestration_complete",
     "done",
@@ -76,16 +76,16 @@ test("a failed run goes on from its last result, in the same log, to a new done"
 
 // Red when: the clock of the first life goes on, so that a run retried an hour later has had its time.
 test("a second life has its whole time again", async () => {
-  const { sql } = app.world;
-  const { run } = await failed(sql, await fresh());
+  const { sql } = app.stores;
+  const { run } = await failRun(sql, await fresh());
   await sql`update runs set started_at = now() - interval '1 day' where run_id = ${run}`;
   await retry(run);
-  expect((await Life.begin(sql, run)).claimed.running_for_ms).toBeLessThan(5_000);
+  expect((await FakeWorker.claim(sql, run)).claimedRun.running_for_ms).toBeLessThan(5_000);
 });
 
 describe("from_step_id", () => {
   const looped = async () => {
-    const life = await Life.begin(app.world.sql, await fresh());
+    const life = await FakeWorker.claim(app.stores.sql, await fresh());
     await life.step("one", "a", "1", "two");
     await life.step("two", "b", "first", "one");
     await life.step("one", "a", "2", "two", 2);
@@ -104,7 +104,7 @@ describe("from_step_id", () => {
     expect((await retry(run, { from_step_id: "two" })).status).toBe(202);
     expect(await progressOf(run)).toMatchObject({ state: { a: "2", b: "first" }, next: "two", turns: [] });
     const event =
-      (await journalOf(app.world.sql, run)).find((entry) => entry.kind === "rewind")?.events ?? "";
+      (await journalOf(app.stores.sql, run)).find((entry) => entry.kind === "rewind")?.events ?? "";
     expect(JSON.parse(event)).toMatchObject({ type: "run_retried", from_step_id: "two" });
   });
 
@@ -112,14 +112,14 @@ describe("from_step_id", () => {
     const run = await looped();
     await retry(run, { from_step_id: "one" });
     expect(await progressOf(run)).toMatchObject({ state: { a: "1", b: "first" }, next: "one" });
-    await app.world.sql`
+    await app.stores.sql`
       update runs set status = 'failed', ended_at = now(), owner = null, wake_at = null where run_id = ${run}`;
     expect((await retry(run, { from_step_id: "two" })).status).toBe(202);
     expect(await progressOf(run)).toMatchObject({ state: { a: "1" }, next: "two" });
   });
 
   test("may name the step that failed, and none that has no result", async () => {
-    const life = await failed(app.world.sql, await fresh());
+    const life = await failRun(app.stores.sql, await fresh());
     for (const [step, message] of [
       ["nowhere", "is no step of the version that this run is pinned to"],
       ["not/a step", "must be 1 to 255 letters, digits or . _ -"],
@@ -141,20 +141,20 @@ describe("from_step_id", () => {
 });
 
 test("a run that is not over, or completed, is 409; one that is not there or another's is 404", async () => {
-  const { sql } = app.world;
-  const life = await Life.begin(sql, await fresh());
+  const { sql } = app.stores;
+  const life = await FakeWorker.claim(sql, await fresh());
   const code = async (answer: Response) => [answer.status, (await bodyOf(answer)).code];
   expect(await code(await retry(life.run))).toEqual([409, "run_not_finished"]);
   await life.end("completed");
   expect(await code(await retry(life.run))).toEqual([409, "run_finished"]);
   expect((await retry(newRunId(Date.now()))).status).toBe(404);
-  const { run } = await failed(sql, await fresh("mine"));
-  expect((await retry(run, undefined, await app.world.key("theirs"))).status).toBe(404);
-  expect((await retry(run, undefined, await app.world.key("mine", ["runs:read"]))).status).toBe(403);
+  const { run } = await failRun(sql, await fresh("mine"));
+  expect((await retry(run, undefined, await app.stores.key("theirs"))).status).toBe(404);
+  expect((await retry(run, undefined, await app.stores.key("mine", ["runs:read"]))).status).toBe(403);
 });
 
 test("a body that does not say it is JSON is 415, one that is not JSON 400", async () => {
-  const { run } = await failed(app.world.sql, await fresh());
+  const { run } = await failRun(app.stores.sql, await fresh());
   const post = (headers: Record<string, string>, body: string) =>
     app.call("POST", runPath(run, "retry"), { headers, body });
   expect((await post({ "content-type": "text/plain" }, "{}")).status).toBe(415);
@@ -163,26 +163,26 @@ test("a body that does not say it is JSON is 415, one that is not JSON 400", asy
 
 // Red when: the statement does not ask for the status, and for the number that was read.
 test("of many retries at once one is 202 and the others 409, and it has one new life", async () => {
-  const { sql, queue } = app.world;
+  const { sql, queue } = app.stores;
   const tenant = TenantId.parse("raced");
-  const { run } = await failed(sql, await fresh(tenant));
+  const { run } = await failRun(sql, await fresh(tenant));
   await app.settled();
   const answers = await Promise.all(Array.from({ length: 12 }, () => retry(run)));
   expect(answers.map((answer) => answer.status).toSorted((a, b) => a - b)).toEqual([
     202,
     ...Array.from({ length: 11 }, () => 409),
   ]);
-  expect((await typesOf(sql, run)).filter((type) => type === "run_retried")).toHaveLength(1);
+  expect((await eventTypesOf(sql, run)).filter((type) => type === "run_retried")).toHaveLength(1);
   await app.settled();
   expect(await queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 1 });
 });
 
 test("a retry passes the same limits as a new run", async () => {
-  const { sql } = app.world;
+  const { sql } = app.stores;
   await app.call("POST", "/scale/tenants", { body: { tenant_id: "full", max_queued_runs: 1 } });
-  const { run } = await failed(sql, await fresh("full"));
+  const { run } = await failRun(sql, await fresh("full"));
   await app.settled();
-  await app.world.queue.finish([{ run, tenant: TenantId.parse("full") }], "");
+  await app.stores.queue.finish([{ run, tenant: TenantId.parse("full") }], "");
   await fresh("full");
   await app.settled();
   const answer = await retry(run);
@@ -197,13 +197,16 @@ test("a cancelled run can be retried too, and is not cancelled again", async () 
   await app.call("POST", runPath(run, "cancel"));
   await app.settled();
   expect((await retry(run)).status).toBe(202);
-  expect((await Life.begin(app.world.sql, run)).claimed).toMatchObject({ cancel: false, event_seq: 4 });
+  expect((await FakeWorker.claim(app.stores.sql, run)).claimedRun).toMatchObject({
+    cancel: false,
+    event_seq: 4,
+  });
 });
 
 // Red when: `done` ends a stream, instead of the run's end.
 test("a viewer who reads across a done that was before a retry gets all of it, and stays until the new one", async () => {
-  const { sql } = app.world;
-  const { run } = await failed(sql, await fresh());
+  const { sql } = app.stores;
+  const { run } = await failRun(sql, await fresh());
   await retry(run);
   const relay = new Relay({
     page: (id, after) => readEntries(sql, id, after, 200),
@@ -211,7 +214,7 @@ test("a viewer who reads across a done that was before a retry gets all of it, a
   });
   const body = relay.join(run, 0, new AbortController().signal, () => {});
   const text = new Response(body).text();
-  const second = await Life.begin(sql, run);
+  const second = await FakeWorker.claim(sql, run);
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect(relay.viewers).toBe(1);
   await second.end("completed");
@@ -231,9 +234,9 @@ describe("a retry of many", () => {
   const RETRY = "/api/v2/orchestrations/runs:retry";
 
   test("counts first, then queues those that failed, with an answer for each", async () => {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const tenant_id = "several";
-    const runs = await Promise.all([1, 2].map(async () => (await failed(sql, await fresh(tenant_id))).run));
+    const runs = await Promise.all([1, 2].map(async () => (await failRun(sql, await fresh(tenant_id))).run));
     const cancelled = await fresh(tenant_id);
     await app.call("POST", runPath(cancelled, "cancel"));
     const dry = await app.call("POST", RETRY, { body: { tenant_id, dry_run: true } });

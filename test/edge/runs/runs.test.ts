@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { ALL_LANES } from "../../shared/queue/fixture.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Scribe } from "../world.ts";
+import { FakeJournalWriter } from "../test-stores.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ afterAll(() => app.stop());
 const claimAll = async () => {
   await app.settled();
   return (
-    await app.world.queue.claim({
+    await app.stores.queue.claim({
       shard: 0,
       owner: "w#00000000",
       leaseMs: 15_000,
@@ -39,7 +39,7 @@ describe("POST …/run", () => {
       stream_url: `/api/v2/orchestrations/runs/${run}/stream`,
       status_url: `/api/v2/orchestrations/runs/${run}/status`,
     });
-    const [row] = await app.world.sql`select * from runs where run_id = ${run}`;
+    const [row] = await app.stores.sql`select * from runs where run_id = ${run}`;
     expect(row).toMatchObject({
       status: "queued",
       priority: 3,
@@ -53,11 +53,11 @@ describe("POST …/run", () => {
   });
 
   test("names the tenant's own orchestration before the shared one", async () => {
-    const key = await app.world.key("own-definition");
+    const key = await app.stores.key("own-definition");
     const body = { name: "Own", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
     await app.call("PUT", "/api/v2/orchestrations/orch_smoke", { key, body });
     const run = await startRun(app, { key });
-    const [row] = await app.world.sql`select definition_tenant from runs where run_id = ${run}`;
+    const [row] = await app.stores.sql`select definition_tenant from runs where run_id = ${run}`;
     expect(row).toEqual({ definition_tenant: "own-definition" });
   });
 
@@ -70,7 +70,7 @@ describe("POST …/run", () => {
     expect(await bodyOf(await app.call("GET", runPath(named, "status")))).toMatchObject({
       tenant_id: "brand-new",
     });
-    const [row] = await app.world.sql`select * from tenants where tenant_id = 'brand-new'`;
+    const [row] = await app.stores.sql`select * from tenants where tenant_id = 'brand-new'`;
     expect(row).toMatchObject({
       max_concurrent_runs: 100,
       max_queued_runs: 1000,
@@ -81,7 +81,7 @@ describe("POST …/run", () => {
 
   test("takes text that JSON must escape", async () => {
     const run = await startRun(app, { body: { message: 'nul \u0000, lone \ud800, quote " and \n line' } });
-    const [row] = await app.world.sql<{ input: string }[]>`select input from runs where run_id = ${run}`;
+    const [row] = await app.stores.sql<{ input: string }[]>`select input from runs where run_id = ${run}`;
     expect(JSON.parse(row?.input ?? "").message).toBe('nul \u0000, lone \ud800, quote " and \n line');
   });
 });
@@ -112,7 +112,7 @@ describe("an Idempotency-Key", () => {
     const body = { tenant_id: tenant };
     for (let i = 0; i < 3; i++) await post("key-3", body);
     await app.settled();
-    expect(await app.world.queue.tenantStats(tenant)).toMatchObject({ queuedOrReserved: 1 });
+    expect(await app.stores.queue.tenantStats(tenant)).toMatchObject({ queuedOrReserved: 1 });
   });
 
   test("is another tenant's own matter", async () => {
@@ -124,10 +124,10 @@ describe("an Idempotency-Key", () => {
 
 describe("a run", () => {
   let run: string;
-  let scribe: Scribe;
+  let scribe: FakeJournalWriter;
   beforeEach(async () => {
     run = await startRun(app, { body: { message: "hi", correlation_id: "corr-1" } });
-    scribe = new Scribe(app.world, run);
+    scribe = new FakeJournalWriter(app.stores, run);
   });
 
   test("tells its status before, while and after it runs", async () => {
@@ -150,7 +150,7 @@ describe("a run", () => {
       waiting: null,
     });
     await scribe.claim();
-    await app.world.sql`update runs set cost_micro_usd = 47000, tokens = 12400 where run_id = ${run}`;
+    await app.stores.sql`update runs set cost_micro_usd = 47000, tokens = 12400 where run_id = ${run}`;
     const running = await status();
     expect(running).toMatchObject({
       status: "running",
@@ -229,7 +229,7 @@ describe("definitions", () => {
   });
 
   test("are listed page by page, and not any more when deleted", async () => {
-    const key = await app.world.key("lister");
+    const key = await app.stores.key("lister");
     for (const id of ["l_1", "l_2", "l_3"])
       await app.call("PUT", `/api/v2/orchestrations/${id}`, { key, body: definition });
     await app.call("DELETE", "/api/v2/orchestrations/l_2", { key });
@@ -275,7 +275,7 @@ describe("definitions", () => {
 describe("operations", () => {
   test("the queue is counted, for a tenant's key its own part", async () => {
     await claimAll();
-    const key = await app.world.key("counted");
+    const key = await app.stores.key("counted");
     await startRun(app, { key });
     await startRun(app);
     await app.settled();
@@ -291,7 +291,7 @@ describe("operations", () => {
   });
 
   test("workers are listed", async () => {
-    await app.world.sql`
+    await app.stores.sql`
       insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active)
       values ('w-1#00000000', 'w-1', 'host', 'http://host:9000', 'online', '{default,mail}', 10, 3)`;
     expect(await (await app.call("GET", "/api/v2/workers")).json()).toMatchObject([
@@ -310,7 +310,7 @@ describe("operations", () => {
 
   // Red when: who is silent is online here and silent in `…/why`, or who is gone still has work.
   test("a worker is listed as silent as soon as `…/why` takes it for that, and offline without a job", async () => {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const heard = async (secondsAgo: number, status = "online") => {
       await sql`update workers set beat_at = now() - ${secondsAgo} * interval '1 second', status = ${status}, active = 3`;
       const list = await (await app.call("GET", "/api/v2/workers")).json();
@@ -345,7 +345,7 @@ describe("operations", () => {
   });
 
   test("health is that of the stores, where a worker lives that takes what is due", async () => {
-    await app.world.sql`update workers set beat_at = now(), status = 'online'`;
+    await app.stores.sql`update workers set beat_at = now(), status = 'online'`;
     expect(await bodyOf(await app.call("GET", "/health", { key: null }))).toEqual({
       status: "ok",
       pg_connected: true,

@@ -7,8 +7,8 @@ import { masterKey, placeOf, unseal } from "../../../shared/seal.ts";
 import { claimDeliveries } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { saveTry } from "../../../shared/store/webhooks/sending.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life } from "../fake-workers.ts";
-import { MASTER_KEY } from "../world.ts";
+import { FakeWorker } from "../fake-workers.ts";
+import { MASTER_KEY } from "../test-stores.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ const HOOK = "https://hooks.example.com/take?token=t";
 const SECRET = "whispered-sécret-42";
 
 async function stored(run: string) {
-  const [row] = await app.world.sql`select webhook_url, webhook_secret from runs where run_id = ${run}`;
+  const [row] = await app.stores.sql`select webhook_url, webhook_secret from runs where run_id = ${run}`;
   return { url: row?.["webhook_url"], secret: row?.["webhook_secret"] };
 }
 
@@ -100,7 +100,7 @@ describe("a request to run", () => {
     const headers = { "idempotency-key": "hook-2" };
     const body = { message: "hi", webhook_url: HOOK, webhook_secret: SECRET };
     await app.call("POST", RUN, { body, headers });
-    const [row] = await app.world.sql`select request_hash from idempotency_keys where key = 'hook-2'`;
+    const [row] = await app.stores.sql`select request_hash from idempotency_keys where key = 'hook-2'`;
     const guess = createHash("sha256")
       .update(JSON.stringify(["orch_smoke", body]))
       .digest("hex");
@@ -137,7 +137,7 @@ const Deliveries = z.array(z.looseObject({ id: z.string(), run_id: RunId, outcom
 /** A run that has ended, so that its delivery is due. */
 async function told(tenant_id: string): Promise<string> {
   const body = { tenant_id, webhook_url: HOOK, webhook_secret: SECRET };
-  const life = await Life.begin(app.world.sql, await startRun(app, { body }));
+  const life = await FakeWorker.claim(app.stores.sql, await startRun(app, { body }));
   await life.end("completed");
   return `${life.run.replace("run_", "whd_")}_${life.seq}`;
 }
@@ -149,9 +149,9 @@ async function listed(query: string, key?: string) {
 
 /** Sends what is due, as far as the store can tell. */
 async function settleAll(outcome: "delivered" | "rejected"): Promise<void> {
-  const { deliveries } = await claimDeliveries(app.world.sql, 100, [], null);
+  const { deliveries } = await claimDeliveries(app.stores.sql, 100, [], null);
   for (const { delivery_id, tries } of deliveries) {
-    await saveTry(app.world.sql, { delivery_id, tries, outcome, retry_ms: 0, status: 418, error: "no" });
+    await saveTry(app.stores.sql, { delivery_id, tries, outcome, retry_ms: 0, status: 418, error: "no" });
   }
 }
 
@@ -216,15 +216,15 @@ describe("deliveries", () => {
   test("are sent again when somebody asks, under the same id, for another 24 hours", async () => {
     const id = await told("again");
     await settleAll("rejected");
-    await app.world.sql`update webhook_deliveries set expires_at = now() where delivery_id = ${id}`;
+    await app.stores.sql`update webhook_deliveries set expires_at = now() where delivery_id = ${id}`;
     const answer = await app.call("POST", `/api/scale/webhooks/${id}/redeliver`);
     expect([answer.status, await bodyOf(answer)]).toMatchObject([
       202,
       { id, outcome: "pending", done_at: null },
     ]);
-    const { deliveries } = await claimDeliveries(app.world.sql, 100, [], null);
+    const { deliveries } = await claimDeliveries(app.stores.sql, 100, [], null);
     expect(deliveries.map(({ delivery_id, failures }) => [delivery_id, failures])).toEqual([[id, 0]]);
-    const [row] = await app.world.sql`
+    const [row] = await app.stores.sql`
       select expires_at > now() + interval '23 hours' as renewed from webhook_deliveries where delivery_id = ${id}`;
     expect(row?.["renewed"]).toBe(true);
   });
@@ -232,7 +232,7 @@ describe("deliveries", () => {
   // Red when: what its sender hears of what was before ends it: the receiver was mended meanwhile.
   test("that are being sent at this moment are sent once more, whatever comes of that", async () => {
     const id = await told("sending");
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const [sent] = (await claimDeliveries(sql, 100, [], null)).deliveries;
     expect((await app.call("POST", `/scale/webhooks/${id}/redeliver`)).status).toBe(202);
     const late = { delivery_id: id, tries: sent?.tries ?? 0, retry_ms: 0, status: 404, error: "no" };
@@ -243,15 +243,15 @@ describe("deliveries", () => {
 
   test("of another tenant do not exist, and only an admin's key sees any", async () => {
     const id = await told("owner");
-    const stranger = await app.world.key("stranger");
+    const stranger = await app.stores.key("stranger");
     expect(await listed("", stranger)).toEqual([]);
     expect((await app.call("GET", "/scale/webhooks?tenant_id=owner", { key: stranger })).status).toBe(403);
     const again = `/scale/webhooks/${id}/redeliver`;
     expect((await app.call("POST", again, { key: stranger })).status).toBe(404);
-    const reader = await app.world.key("owner", ["runs:read", "runs:write"]);
+    const reader = await app.stores.key("owner", ["runs:read", "runs:write"]);
     expect((await app.call("POST", again, { key: reader })).status).toBe(403);
     expect((await app.call("GET", "/scale/webhooks", { key: reader })).status).toBe(403);
-    expect((await listed("", await app.world.key("owner"))).map((delivery) => delivery.id)).toEqual([id]);
+    expect((await listed("", await app.stores.key("owner"))).map((delivery) => delivery.id)).toEqual([id]);
     expect((await app.call("POST", "/scale/webhooks/nonsense/redeliver")).status).toBe(404);
   });
 });
