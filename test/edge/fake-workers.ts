@@ -1,4 +1,4 @@
-/** Lives of runs as workers would write them: claimed, with results, parked, ended; through the real statements. */
+/** Fake workers: each claims one run and commits results, parks and ends as a worker does, through the real statements. */
 import { z } from "zod";
 import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
@@ -26,7 +26,7 @@ export class FakeWorker {
     this.seq = claimed.event_seq;
   }
 
-  /** Claims a run for a worker of its own that has just beaten. */
+  /** Claims a run for a new fake worker, after its first beat. */
   static async claim(sql: Sql, run: string): Promise<FakeWorker> {
     const owner = newIncarnation("w");
     await beat(sql, {
@@ -77,7 +77,7 @@ export class FakeWorker {
     return row;
   }
 
-  /** Commits the result of a step that set `key`. */
+  /** Commits the checkpoint of a step that set `key`. */
   async step(step: string, key: string, value: string, next: string | null, visit = 1): Promise<void> {
     const checkpoint: Checkpoint = {
       step,
@@ -98,7 +98,7 @@ export class FakeWorker {
     await this.write({ kind: "step", step_path: step, visit, output, steps: 1, current_step: next });
   }
 
-  /** Gives the slot back for a retry in `ms`. */
+  /** Parks the run until the next try of the step, in `ms`. */
   async park(step: string, ms: number): Promise<void> {
     const error = { code: "tool_unavailable", message: "the tool answered HTTP 503" };
     const output = JSON.stringify({
@@ -133,15 +133,15 @@ export class FakeWorker {
   }
 }
 
-/** A run that has done step one and failed in step two. */
+/** Completes step one of a run and fails it in step two. */
 export async function failRun(sql: Sql, run: string): Promise<FakeWorker> {
-  const life = await FakeWorker.claim(sql, run);
-  await life.step("one", "a", "1", "two");
-  await life.end("failed");
-  return life;
+  const worker = await FakeWorker.claim(sql, run);
+  await worker.step("one", "a", "1", "two");
+  await worker.end("failed");
+  return worker;
 }
 
-/** What a run's journal holds, in order. */
+/** The entries of a run's journal, in order. */
 export async function journalOf(sql: Sql, run: string) {
   return sql<{ seq: number; kind: string; attempt: number; output: string | null; events: string }[]>`
     select seq, kind, attempt, output, events from journal where run_id = ${run} order by seq`;

@@ -27,8 +27,8 @@ function securedRoutes(document: Record<string, unknown>) {
   );
 }
 
-/** The same request against every route that takes a key. */
-async function everywhere(key: string | null, headers: Record<string, string> = {}) {
+/** Sends the same request to every route that requires a key. */
+async function callAll(key: string | null, headers: Record<string, string> = {}) {
   const answers = [];
   for (const { method, path } of routes) {
     const body = method === "POST" || method === "PUT" ? {} : undefined;
@@ -38,7 +38,7 @@ async function everywhere(key: string | null, headers: Record<string, string> = 
   return answers;
 }
 
-describe("every route that takes a key", () => {
+describe("every route that requires a key", () => {
   test("is in the list", () => expect(routes.length).toBeGreaterThanOrEqual(24));
 
   for (const [what, keyOf, headers] of [
@@ -59,9 +59,9 @@ describe("every route that takes a key", () => {
       {},
     ],
   ] as const) {
-    test(`answers 401 to ${what}, and says how to authenticate`, async () => {
+    test(`returns 401 and the scheme for ${what}`, async () => {
       const key = await keyOf();
-      for (const { route, answer } of await everywhere(key, headers)) {
+      for (const { route, answer } of await callAll(key, headers)) {
         expect([route, answer.status, answer.headers.get("www-authenticate")]).toEqual([
           route,
           401,
@@ -74,20 +74,20 @@ describe("every route that takes a key", () => {
     });
   }
 
-  test("answers 403 to a key without its scope", async () => {
+  test("returns 403 for a key without its scope", async () => {
     for (const { method, path, scopes } of routes) {
-      const others = Scope.options.filter((scope) => !scopes.includes(scope));
+      const otherScopes = Scope.options.filter((scope) => !scopes.includes(scope));
       const body = method === "POST" || method === "PUT" ? {} : undefined;
       const answer = await app.call(method, path, {
-        key: await app.stores.key(null, others),
+        key: await app.stores.key(null, otherScopes),
         ...(body && { body }),
       });
       expect([method, path, answer.status]).toEqual([method, path, 403]);
     }
   });
 
-  test("never answers 401 or 403 to the platform's key", async () => {
-    for (const { route, answer } of await everywhere(app.platformKey)) {
+  test("never returns 401 or 403 for a platform key with all scopes", async () => {
+    for (const { route, answer } of await callAll(app.platformKey)) {
       expect([route, [401, 403].includes(answer.status) || answer.status >= 500]).toEqual([route, false]);
     }
   });
@@ -114,7 +114,7 @@ describe("a tenant's key", () => {
     );
   });
 
-  test("may not see or change tenants, whatever its scopes", async () => {
+  test("may not read or change tenants, whatever its scopes", async () => {
     const key = await app.stores.key("acme");
     expect((await app.call("GET", "/scale/tenants", { key })).status).toBe(403);
     expect((await app.call("POST", "/api/scale/tenants", { key, body: { tenant_id: "acme" } })).status).toBe(
@@ -122,7 +122,7 @@ describe("a tenant's key", () => {
     );
   });
 
-  test("sees its own definitions and the shared ones, and not another tenant's", async () => {
+  test("reads its own definitions and the shared ones, and no other tenant's", async () => {
     const acme = await app.stores.key("acme");
     const globex = await app.stores.key("globex");
     const definition = { name: "Mine", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
@@ -133,12 +133,12 @@ describe("a tenant's key", () => {
     expect((await app.call("DELETE", path, { key: globex })).status).toBe(404);
     expect((await app.call("POST", `${path}/run`, { key: globex, body: {} })).status).toBe(404);
     expect((await app.call("GET", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(200);
-    // A tenant's key may not change what all share.
+    // A tenant's key may not change a shared definition.
     expect((await app.call("DELETE", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(404);
   });
 });
 
-test("a key that is revoked still works in an isolate that knows it, for 30 s at most", async () => {
+test("a revoked key still works in an isolate that has cached it, for 30 s at most", async () => {
   const key = await app.stores.key(null);
   expect((await app.call("GET", "/api/v2/workers", { key })).status).toBe(200);
   await app.stores.sql`update api_keys set revoked_at = now() where prefix = ${key.slice(0, 12)}`;
