@@ -10,7 +10,7 @@ import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { acceptRuns } from "../../shared/store/runs/runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import { cpuMs } from "./cpu.ts";
 import { STEPS, TENANT } from "./definition.ts";

@@ -216,7 +216,7 @@ test("a viewer who reads across a done that was before a retry gets all of it, a
   expect(relay.viewers).toBe(1);
   await second.end("completed");
   const [last] = (await journalOf(sql, run)).slice(-1);
-  if (last) relay.hear({ run, seq: last.seq, events_n: 2, events: last.events, last: true });
+  if (last) relay.onEntry({ run, seq: last.seq, events_n: 2, events: last.events, last: true });
   expect((await text).match(/"type":"(\w+)"/g)).toEqual([
     '"type":"step_complete"',
     '"type":"orchestration_complete"',

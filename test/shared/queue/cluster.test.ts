@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { freePort } from "../../../local/processes/ports.ts";
 import { inMemory, startRedis } from "../../../local/stores/redis.ts";
 import { Queue } from "../../../shared/queue/queue.ts";

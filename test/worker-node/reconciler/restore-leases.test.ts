@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../../shared/contracts/ids.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
