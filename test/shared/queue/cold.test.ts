@@ -3,7 +3,8 @@ import { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
-import { openIndex, rebuild, QUOTA_READY_AFTER_MS } from "./open-index.ts";
+import { QUOTA_READY_AFTER_MS } from "../../../shared/timing.ts";
+import { openIndex, rebuild } from "./open-index.ts";
 import { timed } from "./timed.ts";
 
 let t: TestQueue;

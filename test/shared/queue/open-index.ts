@@ -1,7 +1,5 @@
 import type { Queue } from "../../../shared/queue/queue.ts";
-
-/** How much further than the first scan a scan must reach before a shard is quota ready: index.lua. */
-export const QUOTA_READY_AFTER_MS = 7_000;
+import { QUOTA_READY_AFTER_MS } from "../../../shared/timing.ts";
 
 /** Gives a cold shard its index; `prepare` runs before jobs may be claimed. */
 export async function rebuild(queue: Queue, shard: number, prepare?: (epoch: string) => Promise<void>) {
