@@ -4,7 +4,7 @@ import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
-import type { DefinitionSummary } from "../../shared/store/definitions/definitions.ts";
+import type { DefinitionSummary } from "../../shared/store/definitions/stored-definition.ts";
 import { tenantOf } from "../http/middleware/principal.ts";
 
 /** What the routes of orchestrations, agents and tools have in common. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { DeliveryOutcome, DeliveryType } from "../../shared/contracts/webhook.ts";
-import type { DeliveryRow } from "../../shared/store/webhooks/deliveries.ts";
+import type { DeliveryRow } from "../../shared/store/webhooks/delivery-rows.ts";
 import { isoTime } from "../runs/run-view.ts";
 
 /** A delivery of a webhook, as operators see it. */

@@ -4,7 +4,8 @@ import type { ErrorCode } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { Admission } from "../../shared/queue/queue.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { ensureTenant, limitsOf } from "../../shared/store/tenants/tenants.ts";
+import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
+import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Config } from "../env.ts";
 import type { EdgeQueue } from "../clients/redis.ts";
 
@@ -18,13 +19,13 @@ export type Applicant = { run_id: RunId; tenant_id: TenantId };
 export type Refusal = { ok: false; code: ErrorCode; detail: string; retryAfterSeconds?: number };
 
 /**
- * The answer to a run that asks to be let in. `counted: "by_queue"`: the queue has counted it. `"here"`: whoever
+ * The answer to a run that asks to be let in. `counted: "queue"`: the queue has counted it. `"postgres"`: whoever
  * commits the run has to count (docs/protocol.md 11), as the queue could not be asked, or does not know of all that
  * were let in without it. `full`: a no for want of room, which a request that was accepted before does not have to hear.
  * `kept`: whether the queue keeps a place for it, for 30 s.
  */
 export type Place = { kept: boolean } & (
-  | { ok: true; counted: "by_queue" | "here" }
+  | { ok: true; counted: "queue" | "postgres" }
   | (Refusal & { full: boolean })
 );
 
@@ -83,8 +84,8 @@ function reasonOf(answer: Answer | undefined): string | null {
 
 function placeOf(config: Config, { tenant_id }: Applicant, answer: Answer | undefined): Place {
   if (!answer) throw new Error("the queue left a run out of its answer");
-  const here = config.ENABLE_TENANT_ISOLATION ? "here" : "by_queue";
-  if (answer.ok) return { ok: true, counted: "by_queue", kept: true };
+  const here = config.ENABLE_TENANT_ISOLATION ? "postgres" : "queue";
+  if (answer.ok) return { ok: true, counted: "queue", kept: true };
   const kept = answer.reason === "rebuilding";
   const no = (code: ErrorCode, retryAfterSeconds: number, detail: string, full = false): Place => ({
     ok: false,

@@ -9,8 +9,8 @@ import type { LiveEntry } from "../../shared/events/live.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { initialState } from "../../shared/journal/initial-state.ts";
-import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/cancel.ts";
-import type { CancelEnd, Relative, CancellableRun } from "../../shared/store/runs/cancel.ts";
+import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/mark-cancelled.ts";
+import type { CancelEnd, FamilyMember, CancellableRun } from "../../shared/store/runs/mark-cancelled.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Services } from "../services.ts";
@@ -26,7 +26,7 @@ const AT_ONCE = 50;
 export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
 
 /** What is to be told of a cancel: the last entries of runs that ended, and the owners of those that run. */
-type News = { ended: { run: Relative; entry: LiveEntry }[]; owners: Set<string> };
+type News = { ended: { run: FamilyMember; entry: LiveEntry }[]; owners: Set<string> };
 
 /**
  * Cancels a run and all that it started: docs/protocol.md 5.7. Null: the tenant (null: any) has no such run.
@@ -76,7 +76,7 @@ async function cancelFamily(
 /** One statement for these runs. Those that have changed since they were read are not in `reached` then. */
 async function cancelSome(
   sql: Sql,
-  runs: readonly Relative[],
+  runs: readonly FamilyMember[],
   news: News,
   reached: Map<RunId, Cancellation>,
 ): Promise<void> {

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { workerOf } from "../../shared/contracts/ids.ts";
 import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
 import { Lane, RunStatus } from "../../shared/contracts/run.ts";
-import type { WhyFacts } from "../../shared/store/runs/diagnostics.ts";
+import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 
 /** A worker that beats is heard of every 5 s; after so long it may be taken for silent, and its runs taken over. */
 const SILENT_MS = 12_000;
@@ -65,7 +65,7 @@ export type QueueState = "up" | "away" | "rebuilding";
 type Cause = Pick<Why, "reason" | "sentence"> & { blocked_by?: Blocker[]; sinceMs?: number | null };
 
 /** Why a run does not move, out of what Postgres and the queue say. `isolation` false: the tenants' limits are off. */
-export function explain(facts: WhyFacts, queue: QueueState, isolation: boolean): Why {
+export function explain(facts: RunFacts, queue: QueueState, isolation: boolean): Why {
   const ready = facts.status === "queued" && (facts.wake_at_ms ?? 0) <= facts.now_ms;
   const waits = facts.status === "queued" || facts.status === "paused";
   const {
@@ -85,7 +85,7 @@ export function explain(facts: WhyFacts, queue: QueueState, isolation: boolean):
   };
 }
 
-function causeOf(facts: WhyFacts, queue: QueueState, isolation: boolean, ready: boolean): Cause {
+function causeOf(facts: RunFacts, queue: QueueState, isolation: boolean, ready: boolean): Cause {
   switch (facts.status) {
     case "completed":
     case "failed":
@@ -100,13 +100,13 @@ function causeOf(facts: WhyFacts, queue: QueueState, isolation: boolean, ready: 
   }
 }
 
-function ended({ status, error, ended_at_ms }: WhyFacts): Cause {
+function ended({ status, error, ended_at_ms }: RunFacts): Cause {
   const detail = error === null ? "" : ` with ${error.code}: ${error.message}`;
   const sentence = `The run has ${status === "cancelled" ? "been cancelled" : status}${detail}.`;
   return { reason: "ended", sentence, sinceMs: ended_at_ms };
 }
 
-function running(facts: WhyFacts): Cause {
+function running(facts: RunFacts): Cause {
   const { owner, now_ms, beat_at_ms, deadline_at_ms, cancel_requested } = facts;
   const worker_id = owner === null ? "unknown" : workerOf(owner);
   const last_heard_at = beat_at_ms === null ? null : iso(beat_at_ms);
@@ -132,7 +132,7 @@ function running(facts: WhyFacts): Cause {
 }
 
 /** The worker of a running run is not heard of: another takes the run over, if there is one. */
-function silent(facts: WhyFacts, worker_id: string, blocked_by: Blocker[]): Cause {
+function silent(facts: RunFacts, worker_id: string, blocked_by: Blocker[]): Cause {
   const { now_ms, beat_at_ms: sinceMs } = facts;
   const gone = `Its worker ${worker_id} is ${sinceMs === null ? "not known any more" : `silent since ${iso(sinceMs)}`}`;
   if (facts.workers_of_lane === 0) {
@@ -155,7 +155,7 @@ const ASKED = {
   timer: "its time",
 } as const;
 
-function paused(facts: WhyFacts): Cause {
+function paused(facts: RunFacts): Cause {
   const { now_ms, wait_kind, wait_step, wait_opened_at_ms, wake_at_ms, last_at_ms } = facts;
   const of = wait_kind ?? "timer";
   const sinceMs = wait_opened_at_ms ?? last_at_ms;
@@ -173,7 +173,7 @@ function paused(facts: WhyFacts): Cause {
   };
 }
 
-function notYetDue(facts: WhyFacts): Cause {
+function notYetDue(facts: RunFacts): Cause {
   const until = iso(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
   const park = facts.park === null ? null : ParkRecord.parse(JSON.parse(facts.park));
@@ -191,7 +191,7 @@ function notYetDue(facts: WhyFacts): Cause {
 }
 
 /** What keeps a ready run from being claimed: the first of these that holds. */
-function queued(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
+function queued(facts: RunFacts, queue: QueueState, isolation: boolean): Cause {
   const { tenant_running: n, max_concurrent_runs: limit, ahead, tenant_id } = facts;
   const { lane, workers_of_lane: online, slots, slots_taken: taken } = facts;
   const sinceMs = facts.queued_at_ms;
@@ -234,11 +234,11 @@ function queued(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
   return { reason: "starting", sentence: "The run is next, and a worker is about to take it.", sinceMs };
 }
 
-function workersOf({ lane, workers_of_lane: online, slots, slots_taken: taken }: WhyFacts): Blocker {
+function workersOf({ lane, workers_of_lane: online, slots, slots_taken: taken }: RunFacts): Blocker {
   return { kind: "workers", lane, online, slots, taken };
 }
 
-function noWorker({ lane, workers_online: others }: WhyFacts): string {
+function noWorker({ lane, workers_online: others }: RunFacts): string {
   const look = "or look at /api/v2/workers.";
   return others === 0
     ? `No live worker for lane ${lane}, nor for any other: start one, ${look}`

@@ -5,10 +5,10 @@ import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
-import type { RunRow } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { answerWait, openQuestions, whyNotOpen } from "../../shared/store/runs/waits.ts";
-import type { Question, Unanswered } from "../../shared/store/runs/waits.ts";
+import { answerWait, listOpenQuestions, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import type { Question, AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
 import { log } from "../log.ts";
 import { findRun } from "./run-view.ts";
 import type { Services } from "../services.ts";
@@ -39,7 +39,13 @@ export async function answer(
   const text = JSON.stringify(response);
   const outcome =
     "wait_id" in question
-      ? await answerWait(sql, principal.tenant, runId, question.wait_id, text, principal.key_id)
+      ? await answerWait(sql, {
+          tenant: principal.tenant,
+          run: runId,
+          waitId: question.wait_id,
+          answer: text,
+          by: principal.key_id,
+        })
       : question;
   if (outcome.is !== "answered") {
     if (isSame(outcome, named, principal.key_id, text)) return { replayed: true };
@@ -57,12 +63,12 @@ export async function answer(
 }
 
 /** The open question that is meant, or why one that is named is not open. Only what was read here is ever answered. */
-async function findQuestion(sql: Sql, run: RunRow, named: Named): Promise<Question | Unanswered> {
+async function findQuestion(sql: Sql, run: RunRow, named: Named): Promise<Question | AnswerRefusal> {
   // Twice: it may be asked between the look at all that are open and the look at why it is not.
   for (let tries = 0; tries < 2; tries++) {
-    const question = choose(await openQuestions(sql, run.run_id), named, run);
+    const question = choose(await listOpenQuestions(sql, run.run_id), named, run);
     if (question) return question;
-    const why = await whyNotOpen(sql, null, run.run_id, named.questionId ?? "");
+    const why = await readAnswerRefusal(sql, null, run.run_id, named.questionId ?? "");
     if (why) return why;
   }
   return { is: "unknown" };
@@ -95,7 +101,7 @@ function requireFit(question: Question, response: JsonObject): void {
 }
 
 /** Is it the answer that was taken, once more? */
-function isSame(outcome: Unanswered, { questionId }: Named, by: string, text: string): boolean {
+function isSame(outcome: AnswerRefusal, { questionId }: Named, by: string, text: string): boolean {
   return questionId !== null && outcome.is === "taken" && outcome.by === by && outcome.answer === text;
 }
 
@@ -103,7 +109,7 @@ function finished({ status }: Pick<RunRow, "status">): AppError {
   return new AppError("run_finished", `The run is ${status}; nobody waits for an answer any more.`);
 }
 
-function notAnswered(outcome: Unanswered): AppError {
+function notAnswered(outcome: AnswerRefusal): AppError {
   switch (outcome.is) {
     case "taken":
       return new AppError("conflict", "The question was answered by somebody else, or its time is over.");

@@ -6,10 +6,10 @@ import { writeLine } from "../../shared/events/lines.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { keepBefore } from "../../shared/journal/rewind.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
-import { readPinned } from "../../shared/store/runs/claim.ts";
+import { readPinnedDefinition } from "../../shared/store/definitions/orchestrations.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
-import { readRetriable, retryRun } from "../../shared/store/runs/retry.ts";
-import type { Retriable } from "../../shared/store/runs/retry.ts";
+import { readRetriableRun, retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
+import type { RetriableRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { admit, refusedByDatabase } from "./admit.ts";
 import type { Refusal } from "./admit.ts";
@@ -31,7 +31,7 @@ export async function retry(
   fromStep: string | null,
 ): Promise<void> {
   const { sql, queue, config, after } = services;
-  const run = await readRetriable(sql, tenant, runId);
+  const run = await readRetriableRun(sql, tenant, runId);
   if (!run) throw noRun();
   requireRetriable(run.status);
   const keep_seq = fromStep === null ? run.event_seq : await keepUntil(sql, run, fromStep);
@@ -40,7 +40,7 @@ export async function retry(
   if (!place?.ok) throw refused(place);
   const event = writeLine({ type: "run_retried", from_step_id: fromStep }, new Date(), run.correlation_id);
   const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
-  if (place.counted === "here" && !place.kept) queue.missed([run.tenant_id]);
+  if (place.counted === "postgres" && !place.kept) queue.missed([run.tenant_id]);
   const queued = await retryRun(sql, rewind, place.counted);
   // The place is not given back: its name is the run's, and whoever was first needs it. Unused, it lapses.
   if (!queued) throw await lost(services, run, place.counted);
@@ -70,11 +70,11 @@ function requireRetriable(status: RunStatus): void {
 }
 
 /** How much of the journal a retry from `step` keeps. The step that is next anyway needs no going back. */
-async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number> {
+async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<number> {
   const { run_id, definition_tenant, orchestration_id, definition_version, event_seq } = run;
   const [journals, text] = await Promise.all([
     readStored(sql, [run_id]),
-    readPinned(sql, definition_tenant, orchestration_id, definition_version),
+    readPinnedDefinition(sql, definition_tenant, orchestration_id, definition_version),
   ]);
   const entries = journals.get(run_id) ?? [];
   const kept = keepBefore(entries, step);
@@ -92,10 +92,10 @@ async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number
 }
 
 /** Why nothing was retried: no room, by the database's own count, or somebody else was first. */
-async function lost(services: Services, run: Retriable, counted: "here" | "by_queue"): Promise<AppError> {
-  const now = await readRetriable(services.sql, run.tenant_id, run.run_id);
+async function lost(services: Services, run: RetriableRun, counted: "postgres" | "queue"): Promise<AppError> {
+  const now = await readRetriableRun(services.sql, run.tenant_id, run.run_id);
   const unchanged = now?.status === run.status && now.event_seq === run.event_seq;
-  if (counted === "here" && unchanged) return refused(await refusedByDatabase(services, run.tenant_id));
+  if (counted === "postgres" && unchanged) return refused(await refusedByDatabase(services, run.tenant_id));
   return new AppError("conflict", "The run was retried by somebody else at the same moment.");
 }
 

@@ -1,10 +1,10 @@
 import type { NewRun } from "../../shared/contracts/run.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
-import { readOrchestration } from "../../shared/store/definitions/definitions.ts";
-import { acceptRuns, findIdempotent } from "../../shared/store/runs/runs.ts";
+import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
+import { acceptRuns, findIdempotent } from "../../shared/store/runs/insert-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { ensureTenant } from "../../shared/store/tenants/tenants.ts";
+import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { admit, refusedByDatabase } from "./admit.ts";
 import type { Place, Refusal, Stores } from "./admit.ts";
 
@@ -31,18 +31,18 @@ export async function accept(stores: Stores, runs: readonly NewRun[]): Promise<A
   const places = await admit(stores, runs);
   // A statement may carry a key once: who comes second with the same key is told what became of the first.
   const first = firstOfEachKey(runs.filter((run) => places.get(run.run_id)?.ok));
-  const counted = (how: "by_queue" | "here") => (run: NewRun) => isCounted(places.get(run.run_id), how);
-  const byQueue = first.filter(counted("by_queue"));
+  const counted = (how: "queue" | "postgres") => (run: NewRun) => isCounted(places.get(run.run_id), how);
+  const byQueue = first.filter(counted("queue"));
   const committed = new Map([
     ...(byQueue.length > 0 ? await stores.query((sql) => acceptRuns(sql, byQueue)) : []),
-    ...(await acceptCounting(stores, first.filter(counted("here")), places)),
+    ...(await acceptCounting(stores, first.filter(counted("postgres")), places)),
   ]);
   const outcomes = await Promise.all(runs.map((run) => outcomeOf(stores, run, places, committed)));
   const left = runs.filter((run) => places.get(run.run_id)?.kept && !committed.has(run.run_id));
   return { outcomes, finishing: () => tellQueue(stores, runs, committed, left) };
 }
 
-function isCounted(place: Place | undefined, how: "by_queue" | "here"): boolean {
+function isCounted(place: Place | undefined, how: "queue" | "postgres"): boolean {
   return place?.ok === true && place.counted === how;
 }
 
@@ -59,7 +59,7 @@ async function acceptCounting(
     await ask((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   }
   queue.missed(runs.filter((run) => !places.get(run.run_id)?.kept).map((run) => run.tenant_id));
-  return ask((sql) => acceptRuns(sql, runs, "here"));
+  return ask((sql) => acceptRuns(sql, runs, "postgres"));
 }
 
 async function outcomeOf(
@@ -76,7 +76,7 @@ async function outcomeOf(
   if (earlier) return earlier;
   if (!place.ok) return refusalOf(place);
   const isUnknown =
-    place.counted === "by_queue" ||
+    place.counted === "queue" ||
     (await stores.query((sql) => readOrchestration(sql, run.tenant_id, run.orchestration_id))) === null;
   return isUnknown ? unknownDefinition(run) : refusedByDatabase(stores, run.tenant_id);
 }

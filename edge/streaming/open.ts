@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { RunRow } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { replay } from "./replay.ts";
 

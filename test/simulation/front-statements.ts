@@ -1,9 +1,9 @@
 /** What the edge writes into Postgres, in memory, under the conditions of shared/store/{runs,cancel,retry,tenants}.ts. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import type { CancelEnd, Cancelled } from "../../shared/store/runs/cancel.ts";
-import type { Rewind } from "../../shared/store/runs/retry.ts";
-import type { AnswerOutcome } from "../../shared/store/runs/waits.ts";
+import type { CancelEnd, CancelledRun } from "../../shared/store/runs/mark-cancelled.ts";
+import type { RewindEntry } from "../../shared/store/runs/requeue-for-retry.ts";
+import type { AnswerOutcome } from "../../shared/store/runs/answer-wait.ts";
 import type { Postgres } from "./postgres.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
@@ -19,11 +19,11 @@ function roomOf(postgres: Postgres, tenant: TenantId): number {
 export function acceptRun(
   postgres: Postgres,
   run: NewRun,
-  counted: "by_queue" | "here",
+  counted: "queue" | "postgres",
   startedAt = postgres.now,
 ): boolean {
   if (postgres.tables.runs.has(run.run_id)) throw new Error("the primary key of runs is taken");
-  if (counted === "here" && roomOf(postgres, run.tenant_id) <= 0) return false;
+  if (counted === "postgres" && roomOf(postgres, run.tenant_id) <= 0) return false;
   const { run_id, tenant_id, orchestration_id, lane, priority, correlation_id, input, delay_ms } = run;
   const row: RunRow = {
     run_id,
@@ -61,14 +61,14 @@ export function cancelRuns(
   { tables, now }: Postgres,
   running: readonly RunId[],
   ends: readonly CancelEnd[],
-): Cancelled[] {
-  const marked = running.flatMap((run): Cancelled[] => {
+): CancelledRun[] {
+  const marked = running.flatMap((run): CancelledRun[] => {
     const row = tables.runs.get(run);
     if (row?.status !== "running") return [];
     Object.assign(row, { cancel_requested_at: row.cancel_requested_at ?? now, signals: row.signals + 1 });
     return [{ run_id: run, status: "running", owner: row.owner, event_seq: row.event_seq }];
   });
-  const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): Cancelled[] => {
+  const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): CancelledRun[] => {
     const row = tables.runs.get(run_id);
     if (!row || (row.status !== "queued" && row.status !== "paused") || row.event_seq !== known_seq)
       return [];
@@ -90,14 +90,14 @@ export function cancelRuns(
 
 export function retryRun(
   postgres: Postgres,
-  { run_id, known_seq, output, event }: Rewind,
-  counted: "by_queue" | "here",
+  { run_id, known_seq, output, event }: RewindEntry,
+  counted: "queue" | "postgres",
 ): { queued_at_ms: number; event_seq: number } | null {
   const { tables, now } = postgres;
   const row = tables.runs.get(run_id);
   if (!row || (row.status !== "failed" && row.status !== "cancelled") || row.event_seq !== known_seq)
     return null;
-  if (counted === "here" && roomOf(postgres, row.tenant_id) <= 0) return null;
+  if (counted === "postgres" && roomOf(postgres, row.tenant_id) <= 0) return null;
   Object.assign(row, {
     status: "queued",
     wake_at: now,

@@ -6,7 +6,7 @@ import { queueShardOf } from "../../shared/keys.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import type { Job, Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import type { Beat, OwnedRun } from "../../shared/store/workers/workers.ts";
+import type { Beat, OwnedRun } from "../../shared/store/workers/beats.ts";
 
 export const LEASE_MS = 15_000;
 const PERIOD_MS = 5_000;

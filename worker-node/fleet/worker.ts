@@ -5,7 +5,8 @@ import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { ColdError, scoreOf } from "../../shared/queue/queue.ts";
 import type { Claim, Job, JobName, Queue } from "../../shared/queue/queue.ts";
-import type { ClaimedRun, RunLook } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { lanesOf } from "../config.ts";
 import { EndedRuns } from "./ended-runs.ts";
@@ -327,7 +328,7 @@ export class Worker {
   }
 }
 
-function jobOf(run: ClaimedRun | RunLook): Job {
+function jobOf(run: ClaimedRun | RunSnapshot): Job {
   return {
     run: run.run_id,
     tenant: run.tenant_id,

@@ -4,7 +4,7 @@ import { json } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { ColdError } from "../../../shared/queue/queue.ts";
-import { readStuck } from "../../../shared/store/runs/diagnostics.ts";
+import { readStuckCounts } from "../../../shared/store/runs/stuck-counts.ts";
 import type { Services } from "../../services.ts";
 
 /** What does not move by itself: 0 in a healthy system, but for `unclaimed`, which a backlog raises too. */
@@ -73,7 +73,7 @@ function hasTrouble(stuck: z.infer<typeof Stuck> | null): boolean {
 async function look({ sql, queue }: Services): Promise<z.infer<typeof Health>> {
   let stuck: z.infer<typeof Stuck> | null = null;
   const [pg_connected, redis_connected] = await Promise.all([
-    answers(async () => (stuck = await readStuck(sql))),
+    answers(async () => (stuck = await readStuckCounts(sql))),
     answers(() => queue.stats(0)),
   ]);
   return {

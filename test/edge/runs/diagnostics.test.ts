@@ -4,9 +4,9 @@ import { explain } from "../../../edge/runs/diagnostics.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
-import type { WhyFacts } from "../../../shared/store/runs/diagnostics.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
-import { beatOf } from "../../shared/store/world.ts";
+import type { RunFacts } from "../../../shared/store/runs/run-facts.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
+import { onlineBeat } from "../../shared/store/world.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { Life, failed } from "../fake-workers.ts";
 import { openQueue } from "../world.ts";
@@ -15,7 +15,7 @@ const NOW = Date.parse("2026-06-04T09:15:30.000Z");
 const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
 
 /** A run that is ready, with room and workers for it. */
-const ready: WhyFacts = {
+const ready: RunFacts = {
   now_ms: NOW,
   tenant_id: "acme",
   status: "queued",
@@ -42,7 +42,7 @@ const ready: WhyFacts = {
   slots: 20,
   slots_taken: 3,
 };
-const running: WhyFacts = {
+const running: RunFacts = {
   ...ready,
   status: "running",
   attempt: 1,
@@ -61,7 +61,7 @@ const park = JSON.stringify({
 });
 
 describe("a reason, with what would end it", () => {
-  const why = (facts: Partial<WhyFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
+  const why = (facts: Partial<RunFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
 
   test("a run that is next", () => {
     expect(why({})).toEqual({
@@ -247,8 +247,8 @@ describe("GET …/why, on real stores", () => {
       const { reason, sentence, blocked_by } = await why(run);
       return { reason, sentence, blocked_by };
     };
-    const here = beatOf(newIncarnation("w"));
-    const elsewhere = { ...beatOf(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
+    const here = onlineBeat(newIncarnation("w"));
+    const elsewhere = { ...onlineBeat(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
     await beat(sql, elsewhere);
     expect(await says()).toMatchObject({
       reason: "no_worker",
@@ -281,7 +281,7 @@ describe("GET …/why, on real stores", () => {
       reason: "no_worker",
       blocked_by: [{ worker_id: "w" }, { kind: "workers", online: 0 }],
     });
-    await beat(sql, beatOf(newIncarnation("w")));
+    await beat(sql, onlineBeat(newIncarnation("w")));
     expect(await why(life.run)).toMatchObject({ reason: "worker_silent", blocked_by: [{ worker_id: "w" }] });
     await service.stop();
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "away" }] });

@@ -1,8 +1,15 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import { cancelRuns, readFamily, readCancellableRuns } from "../../../shared/store/runs/cancel.ts";
+import { cancelRuns, readFamily, readCancellableRuns } from "../../../shared/store/runs/mark-cancelled.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { childOf, endOf as endEntryOf, parkOf, runningChildOf, waitForChild, waitsOf } from "./relatives.ts";
+import {
+  acceptChild,
+  endEntry as endEntryOf,
+  parkEntry,
+  startChild,
+  childWait,
+  readAllWaits,
+} from "./relatives.ts";
 import { acme, globex, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -12,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const child = (parent: RunId): Promise<RunId> => childOf(store, parent, "w");
+const child = (parent: RunId): Promise<RunId> => acceptChild(store, parent, "w");
 const endOf = (run_id: RunId, known_seq = 0) => ({
   run_id,
   known_seq,
@@ -35,7 +42,7 @@ test("a family is the run and all its descendants that have not ended, itself fi
 });
 
 test("one statement ends what waits and marks what runs, of a whole family", async () => {
-  const parent = await store.running();
+  const parent = await store.startRun();
   const waiting = await child(parent.run_id);
   const cancelled = await cancelRuns(store.sql, [parent.run_id], [endOf(waiting)]);
   expect(cancelled).toEqual([
@@ -52,7 +59,7 @@ test("one statement ends what waits and marks what runs, of a whole family", asy
 
 // Red when: the number that was read, or the status, is not asked for.
 test("a run that has changed since it was read is left alone", async () => {
-  const claimed = await store.running();
+  const claimed = await store.startRun();
   const moved = await store.accept();
   await store.sql`update runs set event_seq = 3 where run_id = ${moved}`;
   const ended = await store.accept();
@@ -68,14 +75,14 @@ test("a run that has changed since it was read is left alone", async () => {
 
 // Red when: a level is not reached, a row is changed by two parts of the statement, or what has ended is touched.
 test("a family of three levels ends as far as it waits, is marked as far as it runs, and keeps what has ended", async () => {
-  const root = await store.running();
-  const queued = await childOf(store, root.run_id, "queued");
-  const paused = await runningChildOf(store, root.run_id, "paused");
-  const ended = await runningChildOf(store, root.run_id, "ended");
-  const underQueued = await childOf(store, queued, "w");
-  const underPaused = await runningChildOf(store, paused.run_id, "w");
-  const underEnded = await runningChildOf(store, ended.run_id, "w");
-  await flush(store.sql, [parkOf(paused, [waitForChild("w", underPaused.run_id)])]);
+  const root = await store.startRun();
+  const queued = await acceptChild(store, root.run_id, "queued");
+  const paused = await startChild(store, root.run_id, "paused");
+  const ended = await startChild(store, root.run_id, "ended");
+  const underQueued = await acceptChild(store, queued, "w");
+  const underPaused = await startChild(store, paused.run_id, "w");
+  const underEnded = await startChild(store, ended.run_id, "w");
+  await flush(store.sql, [parkEntry(paused, [childWait("w", underPaused.run_id)])]);
   await flush(store.sql, [endEntryOf(ended)]);
   const before = await store.row(ended.run_id);
 
@@ -97,7 +104,9 @@ test("a family of three levels ends as far as it waits, is marked as far as it r
   for (const { run_id } of ends)
     expect(await store.row(run_id)).toMatchObject({ status: "cancelled", owner: null });
   expect(await store.row(ended.run_id)).toEqual(before);
-  const answered = (await waitsOf(store.sql, root.run_id)).map(({ wait_id, state }) => `${wait_id} ${state}`);
+  const answered = (await readAllWaits(store.sql, root.run_id)).map(
+    ({ wait_id, state }) => `${wait_id} ${state}`,
+  );
   expect(answered).toEqual(["ended answered", "paused answered", "queued answered"]);
   // Told once by the mark, though three of its relatives have ended: one before, two now.
   expect(await store.row(root.run_id)).toMatchObject({ signals: 2 });
@@ -105,15 +114,15 @@ test("a family of three levels ends as far as it waits, is marked as far as it r
 
 // Red when: relatives that are not named hear nothing of an end.
 test("a run that is cancelled alone answers its parent, and what it has started is to end too", async () => {
-  const parent = await store.running();
-  const run = await childOf(store, parent.run_id, "w1");
-  await flush(store.sql, [parkOf(parent, [waitForChild("w1", run)])]);
-  const [grandchild, asleep] = [await runningChildOf(store, run, "w1"), await childOf(store, run, "w2")];
+  const parent = await store.startRun();
+  const run = await acceptChild(store, parent.run_id, "w1");
+  await flush(store.sql, [parkEntry(parent, [childWait("w1", run)])]);
+  const [grandchild, asleep] = [await startChild(store, run, "w1"), await acceptChild(store, run, "w2")];
   await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${asleep}`;
   expect(await cancelRuns(store.sql, [], [endOf(run)])).toEqual([
     { run_id: run, status: "cancelled", owner: null, event_seq: 2 },
   ]);
-  expect(await waitsOf(store.sql, parent.run_id)).toMatchObject([
+  expect(await readAllWaits(store.sql, parent.run_id)).toMatchObject([
     { state: "answered", answer: "{}", answered_by: run },
   ]);
   expect(await store.row(parent.run_id)).toMatchObject({
@@ -129,9 +138,9 @@ test("a run that is cancelled alone answers its parent, and what it has started 
 test("an end that is committed before a cancel stays, and one at the same moment ends once", async () => {
   const families = await Promise.all(
     Array.from({ length: 30 }, async () => {
-      const parent = await store.running();
-      const run = await runningChildOf(store, parent.run_id, "w");
-      await flush(store.sql, [parkOf(parent, [waitForChild("w", run.run_id)])]);
+      const parent = await store.startRun();
+      const run = await startChild(store, parent.run_id, "w");
+      await flush(store.sql, [parkEntry(parent, [childWait("w", run.run_id)])]);
       return { parent, run };
     }),
   );
@@ -146,7 +155,7 @@ test("an end that is committed before a cancel stays, and one at the same moment
       expect(cancelled).toHaveLength(1);
       const [row, after] = [await store.row(run.run_id), await store.row(parent.run_id)];
       expect([row["status"], after["status"]]).toEqual(["completed", "cancelled"]);
-      expect(await waitsOf(store.sql, parent.run_id)).toMatchObject([{ answered_by: run.run_id }]);
+      expect(await readAllWaits(store.sql, parent.run_id)).toMatchObject([{ answered_by: run.run_id }]);
       expect(await cancelRuns(store.sql, [run.run_id, parent.run_id], [endOf(run.run_id, 2)])).toEqual([]);
       expect(await store.row(run.run_id)).toEqual(row);
     }),

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
-import { claimRuns, handBack, lookUp, readPinned } from "../../../shared/store/runs/claim.ts";
+import { claimRuns, handBack } from "../../../shared/store/runs/claim-runs.ts";
+import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
+import { readPinnedDefinition } from "../../../shared/store/definitions/orchestrations.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { acme, entryOf, openStore } from "./world.ts";
+import { acme, stepEntry, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
 let store: Store;
@@ -18,7 +20,7 @@ const claim = async (owner: string, ...runs: Parameters<typeof claimRuns>[2]) =>
 
 describe("a claim", () => {
   test("of a due run counts the attempt and makes the claimer its owner", async () => {
-    const [run, owner] = [await store.accept(), await store.worker()];
+    const [run, owner] = [await store.accept(), await store.addWorker()];
     const claimed = await store.claim(owner, run);
     expect(claimed).toMatchObject({ attempt: 1, event_seq: 0, crash_count: 0, cancel: false, journal: [] });
     expect(await store.row(run)).toMatchObject({ status: "running", owner, attempt: 1 });
@@ -28,32 +30,32 @@ describe("a claim", () => {
   });
 
   test("of a run that is due later gets nothing, of one that is due in a moment gets it", async () => {
-    const owner = await store.worker();
+    const owner = await store.addWorker();
     const [later, soon] = [await store.accept({ delay_ms: 10_000 }), await store.accept({ delay_ms: 1_500 })];
     expect(await claim(owner, later, soon)).toEqual([soon]);
   });
 
   test("of a run that has ended, or does not exist, gets nothing", async () => {
-    const run = await store.running();
-    await flush(store.sql, [entryOf(run, { kind: "end", status: "failed" })]);
+    const run = await store.startRun();
+    await flush(store.sql, [stepEntry(run, { kind: "end", status: "failed" })]);
     expect(await claim(run.owner, run.run_id, newRunId(Date.now()))).toEqual([]);
   });
 
   // Red when: the owner's beat is not asked for, or its limit is another.
   test("takes a run over from an owner that is silent or unknown, and from no other; that counts a crash", async () => {
-    const [fresh, silent, unknown] = [await store.running(), await store.running(), await store.running()];
-    await store.silence(fresh.owner, 11);
-    await store.silence(silent.owner, 13);
+    const [fresh, silent, unknown] = [await store.startRun(), await store.startRun(), await store.startRun()];
+    await store.ageBeat(fresh.owner, 11);
+    await store.ageBeat(silent.owner, 13);
     await store.sql`delete from workers where incarnation = ${unknown.owner}`;
     // A Postgres that has just started has heard of nobody, and that makes nobody silent.
     const [up] =
       await store.sql`select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as ms`;
     if (up?.ms < 13_000) {
-      expect(await claim(await store.worker(), silent.run_id)).toEqual([]);
+      expect(await claim(await store.addWorker(), silent.run_id)).toEqual([]);
       await sleep(13_000 - up?.ms);
-      await store.silence(fresh.owner, 5);
+      await store.ageBeat(fresh.owner, 5);
     }
-    const next = await store.worker("next");
+    const next = await store.addWorker("next");
     const taken = await claim(next, fresh.run_id, silent.run_id, unknown.run_id);
     expect(taken).not.toContain(fresh.run_id);
     expect(taken).toContain(unknown.run_id);
@@ -64,22 +66,22 @@ describe("a claim", () => {
   // Red when: rows are not locked before they are updated, or the locked are waited for.
   test("by eight at once gives each run to one", async () => {
     const runs = await Promise.all(Array.from({ length: 40 }, () => store.accept()));
-    const owners = await Promise.all(Array.from({ length: 8 }, () => store.worker()));
+    const owners = await Promise.all(Array.from({ length: 8 }, () => store.addWorker()));
     const got = (await Promise.all(owners.map((owner) => claim(owner, ...runs)))).flat();
     expect(got.length).toBe(new Set(got).size);
     const attempts =
       await store.sql`select max(attempt)::int as most from runs where run_id in ${store.sql(runs)}`;
     expect(attempts[0]?.most).toBe(1);
-    expect(await claim(await store.worker(), ...runs)).toEqual(runs.filter((run) => !got.includes(run)));
+    expect(await claim(await store.addWorker(), ...runs)).toEqual(runs.filter((run) => !got.includes(run)));
   });
 
   test("brings the journal without its notes, in order", async () => {
-    const run = await store.running();
-    await flush(store.sql, [entryOf(run)]);
-    await flush(store.sql, [entryOf(run, { kind: "note", known_seq: 2, output: null, steps: 0 })]);
-    await flush(store.sql, [entryOf(run, { kind: "turn", known_seq: 4, steps: 0 })]);
+    const run = await store.startRun();
+    await flush(store.sql, [stepEntry(run)]);
+    await flush(store.sql, [stepEntry(run, { kind: "note", known_seq: 2, output: null, steps: 0 })]);
+    await flush(store.sql, [stepEntry(run, { kind: "turn", known_seq: 4, steps: 0 })]);
     await handBack(store.sql, run.owner, [run]);
-    const again = await store.claim(await store.worker(), run.run_id);
+    const again = await store.claim(await store.addWorker(), run.run_id);
     expect(again.journal.map(({ seq, kind }) => [seq, kind])).toEqual([
       [2, "step"],
       [6, "turn"],
@@ -91,7 +93,7 @@ describe("a claim", () => {
 
 describe("what is handed back", () => {
   test("is queued and due, and no crash", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     expect(await handBack(store.sql, run.owner, [run])).toEqual([run.run_id]);
     expect(await store.row(run.run_id)).toMatchObject({
       status: "queued",
@@ -103,7 +105,7 @@ describe("what is handed back", () => {
 
   // Red when: the owner, or the attempt, is not asked for.
   test("is one's own, under the attempt that one has", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     expect(await handBack(store.sql, newIncarnation("w"), [run])).toEqual([]);
     expect(await handBack(store.sql, run.owner, [{ ...run, attempt: 2 }])).toEqual([]);
     expect(await store.row(run.run_id)).toMatchObject({ status: "running", owner: run.owner });
@@ -112,9 +114,12 @@ describe("what is handed back", () => {
 
 describe("a look", () => {
   test("tells of each run what the claimer has to know, and nothing of what does not exist", async () => {
-    const [later, run] = [await store.accept({ delay_ms: 60_000 }), await store.running()];
+    const [later, run] = [await store.accept({ delay_ms: 60_000 }), await store.startRun()];
     const looks = new Map(
-      (await lookUp(store.sql, [later, run.run_id, newRunId(Date.now())])).map((l) => [l.run_id, l]),
+      (await readRunSnapshots(store.sql, [later, run.run_id, newRunId(Date.now())])).map((l) => [
+        l.run_id,
+        l,
+      ]),
     );
     expect(looks.size).toBe(2);
     expect(looks.get(later)).toMatchObject({
@@ -131,11 +136,11 @@ describe("a look", () => {
       attempt: 1,
     });
     await store.sql`delete from workers where incarnation = ${run.owner}`;
-    expect(await lookUp(store.sql, [run.run_id])).toMatchObject([{ owner_silent: true }]);
+    expect(await readRunSnapshots(store.sql, [run.run_id])).toMatchObject([{ owner_silent: true }]);
   });
 });
 
 test("a definition is read as the version that a run is pinned to", async () => {
-  expect(await readPinned(store.sql, acme, "orch", 1)).toBe("{}");
-  expect(await readPinned(store.sql, acme, "orch", 2)).toBeNull();
+  expect(await readPinnedDefinition(store.sql, acme, "orch", 1)).toBe("{}");
+  expect(await readPinnedDefinition(store.sql, acme, "orch", 2)).toBeNull();
 });

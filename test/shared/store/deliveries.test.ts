@@ -1,31 +1,35 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
-import { cancelRuns } from "../../../shared/store/runs/cancel.ts";
+import { cancelRuns } from "../../../shared/store/runs/mark-cancelled.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import type { NewEntry } from "../../../shared/store/journal/flush.ts";
-import { deleteExpired } from "../../../shared/store/runs/reconcile.ts";
-import { retryRun } from "../../../shared/store/runs/retry.ts";
+import { deleteExpired } from "../../../shared/store/delete-expired.ts";
+import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { claimDeliveries, readEvents } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { countDueDeliveries, releaseDeliveries, saveTry } from "../../../shared/store/webhooks/sending.ts";
+import {
+  countDueDeliveries,
+  releaseDeliveries,
+  saveDeliveryTry,
+} from "../../../shared/store/webhooks/delivery-outcomes.ts";
 import type { DueDelivery } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { endOf, parkOf, waitFor } from "./relatives.ts";
-import type { Running } from "./relatives.ts";
-import { acme, define, entryOf, globex, openStore } from "./world.ts";
+import { endEntry, parkEntry, humanWait } from "./relatives.ts";
+import type { StartedRun } from "./relatives.ts";
+import { acme, saveEmptyOrchestration, stepEntry, globex, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
 let store: Store;
 beforeAll(async () => {
   store = await openStore();
-  await define(store.sql, globex, "orch");
+  await saveEmptyOrchestration(store.sql, globex, "orch");
 });
 afterAll(() => store.close());
 beforeEach(() => store.sql`truncate webhook_deliveries`);
 
 const HOOK = "https://hooks.example.com/a?b=c";
-const running = (changes: Partial<NewRun> = {}) => store.running({ webhook_url: HOOK, ...changes });
+const running = (changes: Partial<NewRun> = {}) => store.startRun({ webhook_url: HOOK, ...changes });
 const rows = () => store.sql`select * from webhook_deliveries order by run_id, seq`;
-const end = (run: Running, changes: Partial<NewEntry> = {}) => flush(store.sql, [endOf(run, changes)]);
+const end = (run: StartedRun, changes: Partial<NewEntry> = {}) => flush(store.sql, [endEntry(run, changes)]);
 const claim = async (slots = 32) => (await claimDeliveries(store.sql, slots, [], null)).deliveries;
 
 /** A delivery that is due at once. */
@@ -55,14 +59,14 @@ describe("the statement that ends a run", () => {
   test.each(["completed", "failed", "cancelled"] as const)(
     "as %s leaves one delivery if it has a webhook, and says so",
     async (status) => {
-      const [told, silent] = [await running({ webhook_secret: "v1.sealed" }), await store.running()];
+      const [told, silent] = [await running({ webhook_secret: "v1.sealed" }), await store.startRun()];
       const usage = [
         { call: "m.1", provider: "p", model: "m", input_tokens: 3, output_tokens: 4, cost_micro_usd: 5 },
       ];
       const error = status === "failed" ? '{"code":"c","message":"m","step_id":null}' : null;
       const committed = await flush(store.sql, [
-        endOf(told, { status, error, usage }),
-        endOf(silent, { status }),
+        endEntry(told, { status, error, usage }),
+        endEntry(silent, { status }),
       ]);
       expect(new Map(committed.map((row) => [row.run_id, row.webhook]))).toEqual(
         new Map([
@@ -127,9 +131,9 @@ describe("the statement that ends a run", () => {
 test("a pause is told when it waits for a human, and no other entry of a life is", async () => {
   const [asking, timing, stepping] = [await running(), await running(), await running()];
   const committed = await flush(store.sql, [
-    parkOf(asking, [waitFor("w")]),
-    parkOf(timing, [waitFor("w", { kind: "timer", prompt: null })]),
-    entryOf(stepping),
+    parkEntry(asking, [humanWait("w")]),
+    parkEntry(timing, [humanWait("w", { kind: "timer", prompt: null })]),
+    stepEntry(stepping),
   ]);
   expect(committed.filter(({ webhook }) => webhook).map(({ run_id }) => run_id)).toEqual([asking.run_id]);
   expect(await rows()).toMatchObject([
@@ -285,8 +289,8 @@ describe("a try", () => {
       await due();
       const { delivery_id, tries } = await one();
       const said = { delivery_id, tries, outcome, retry_ms: 0, status: 200, error: null };
-      expect(await saveTry(store.sql, said)).toBe(outcome);
-      expect(await saveTry(store.sql, said)).toBe("lost");
+      expect(await saveDeliveryTry(store.sql, said)).toBe(outcome);
+      expect(await saveDeliveryTry(store.sql, said)).toBe("superseded");
     }
     expect(await rows()).toMatchObject([
       { next_at: null, done_at: expect.any(Date), sending: false, last_status: 200 },
@@ -298,7 +302,7 @@ describe("a try", () => {
   test("that failed is made again when its wait is over", async () => {
     await due();
     const { delivery_id, tries } = await one();
-    expect(await saveTry(store.sql, { delivery_id, tries, ...result })).toBe("pending");
+    expect(await saveDeliveryTry(store.sql, { delivery_id, tries, ...result })).toBe("pending");
     expect(await claim()).toEqual([]);
     expect(await rows()).toMatchObject([{ failures: 1, last_status: 503, last_error: result.error }]);
     await store.sql`update webhook_deliveries set next_at = now()`;
@@ -311,21 +315,25 @@ describe("a try", () => {
     const { delivery_id, tries } = await one();
     await store.sql`update webhook_deliveries set next_at = now()`;
     const second = await one();
-    expect(await saveTry(store.sql, { delivery_id, tries, ...result })).toBe("lost");
+    expect(await saveDeliveryTry(store.sql, { delivery_id, tries, ...result })).toBe("superseded");
     await releaseDeliveries(store.sql, [{ delivery_id, tries }]);
     expect(await claim()).toEqual([]);
-    expect(await saveTry(store.sql, { ...second, ...result, outcome: "delivered" })).toBe("delivered");
+    expect(await saveDeliveryTry(store.sql, { ...second, ...result, outcome: "delivered" })).toBe(
+      "delivered",
+    );
   });
 
   // Red when: a wait reaches beyond the delivery's time, or failures go on for ever.
   test("is the last when the delivery's time is over, whatever wait was asked for", async () => {
     await due();
     const first = await one();
-    expect(await saveTry(store.sql, { ...first, ...result, retry_ms: 10 * 86_400_000 })).toBe("pending");
+    expect(await saveDeliveryTry(store.sql, { ...first, ...result, retry_ms: 10 * 86_400_000 })).toBe(
+      "pending",
+    );
     const [row] = await rows();
     expect(row?.["next_at"]).toEqual(row?.["expires_at"]);
     await store.sql`update webhook_deliveries set next_at = now(), expires_at = now()`;
-    expect(await saveTry(store.sql, { ...(await one()), ...result })).toBe("expired");
+    expect(await saveDeliveryTry(store.sql, { ...(await one()), ...result })).toBe("expired");
     expect(await rows()).toMatchObject([{ outcome: "expired", next_at: null, last_error: result.error }]);
   });
 
@@ -333,7 +341,7 @@ describe("a try", () => {
   test("can be written whatever it came to", async () => {
     await due();
     const odd = { ...result, retry_ms: 1e20, error: "nul \0" };
-    expect(await saveTry(store.sql, { ...(await one()), ...odd })).toBe("pending");
+    expect(await saveDeliveryTry(store.sql, { ...(await one()), ...odd })).toBe("pending");
     const [row] = await rows();
     expect(row?.["next_at"]).toEqual(row?.["expires_at"]);
   });

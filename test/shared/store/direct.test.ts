@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
-import { claimDirectly } from "../../../shared/store/runs/claim.ts";
-import { acceptRuns } from "../../../shared/store/runs/runs.ts";
+import { claimDirectly } from "../../../shared/store/runs/claim-runs.ts";
+import { acceptRuns } from "../../../shared/store/runs/insert-runs.ts";
 import { pgArray } from "../../../shared/store/sql.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
-import { beatOf, newRun, openStore } from "./world.ts";
+import { onlineBeat, newRun, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
 let store: Store;
@@ -31,7 +31,7 @@ describe("an accept that counts by itself", () => {
   test("never passes max_queued_runs, however many edges ask at once", async () => {
     const tenant_id = await tenant("exact", { queued: 10 });
     const batches = Array.from({ length: 16 }, () => [newRun({ tenant_id }), newRun({ tenant_id })]);
-    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "here")));
+    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "postgres")));
     expect(accepted.reduce((sum, rows) => sum + rows.size, 0)).toBe(10);
     const [row] = await store.sql`select count(*)::int as n from runs where tenant_id = ${tenant_id}`;
     expect(row?.n).toBe(10);
@@ -43,7 +43,7 @@ describe("an accept that counts by itself", () => {
       const some = tenants.filter((_tenant, t) => (t * (i + 3)) % 7 < 4);
       return (i % 2 === 0 ? some : some.toReversed()).map((tenant_id) => newRun({ tenant_id }));
     });
-    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "here")));
+    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "postgres")));
     expect(accepted.map((rows) => rows.size)).toEqual(batches.map((runs) => runs.length));
   });
 });
@@ -59,8 +59,8 @@ describe("a claim straight from the database", () => {
   // Red when: claimable_runs does not ask whether anybody reaches the queue.
   test("gives nothing while any worker reaches the queue, which would not know of it", async () => {
     const tenant_id = await tenant("held", { concurrent: 3 });
-    await acceptRuns(store.sql, [newRun({ tenant_id })], "here");
-    const alone = await store.worker("alone");
+    await acceptRuns(store.sql, [newRun({ tenant_id })], "postgres");
+    const alone = await store.addWorker("alone");
     expect(await claimDirectly(store.sql, alone, 5, Lane.options)).toEqual([]);
     await cutOff();
     expect(await claimDirectly(store.sql, alone, 5, Lane.options)).toHaveLength(1);
@@ -69,10 +69,10 @@ describe("a claim straight from the database", () => {
   // Red when: claimable_runs looks at queued runs alone.
   test("takes over what a silent worker has, whatever its tenant's limit", async () => {
     const tenant_id = await tenant("abandoned", { concurrent: 1 });
-    const { run_id, owner } = await store.running({ tenant_id });
+    const { run_id, owner } = await store.startRun({ tenant_id });
     // Not its beat set back: a Postgres that has just started takes nobody for silent.
     await store.sql`delete from workers where incarnation = ${owner}`;
-    const heir = await store.worker("heir");
+    const heir = await store.addWorker("heir");
     await cutOff();
     const claimed = await claimDirectly(store.sql, heir, 5, Lane.options);
     expect(claimed.map((run) => [run.run_id, run.attempt, run.crash_count])).toEqual([[run_id, 2, 1]]);
@@ -82,10 +82,10 @@ describe("a claim straight from the database", () => {
   test("gives a worker runs of its own lanes only", async () => {
     const tenant_id = await tenant("lanes", {});
     const [bulk, quick] = [newRun({ tenant_id, lane: "bulk" }), newRun({ tenant_id, lane: "interactive" })];
-    await acceptRuns(store.sql, [bulk, quick], "here");
-    const { run_id: left, owner } = await store.running({ tenant_id, lane: "mail" });
+    await acceptRuns(store.sql, [bulk, quick], "postgres");
+    const { run_id: left, owner } = await store.startRun({ tenant_id, lane: "mail" });
     await store.sql`delete from workers where incarnation = ${owner}`;
-    const worker = await store.worker("worker");
+    const worker = await store.addWorker("worker");
     await cutOff();
     const take = async (...lanes: Lane[]) =>
       (await claimDirectly(store.sql, worker, 5, lanes)).map(({ run_id }) => run_id);
@@ -99,9 +99,9 @@ describe("a claim straight from the database", () => {
     await acceptRuns(
       store.sql,
       Array.from({ length: 20 }, () => newRun({ tenant_id: limited })),
-      "here",
+      "postgres",
     );
-    const owners = await Promise.all(Array.from({ length: 8 }, (_, i) => store.worker(`w${i}`)));
+    const owners = await Promise.all(Array.from({ length: 8 }, (_, i) => store.addWorker(`w${i}`)));
     await cutOff();
     const claims = await Promise.all(
       owners.map((owner) => claimDirectly(store.sql, owner, 50, Lane.options)),
@@ -109,7 +109,7 @@ describe("a claim straight from the database", () => {
     const mine = claims.flat().filter((run) => run.tenant_id === limited);
     expect(mine).toHaveLength(3);
     expect(new Set(mine.map((run) => run.run_id)).size).toBe(3);
-    const late = await store.worker();
+    const late = await store.addWorker();
     await cutOff();
     expect(await claimDirectly(store.sql, late, 50, Lane.options)).toEqual([]);
   });
@@ -117,8 +117,8 @@ describe("a claim straight from the database", () => {
   // Red when: claimable_runs does not hold the row `direct` until its transaction ends.
   test("waits for the claim before it, so that both do not count the same free slot", async () => {
     const limited = await tenant("one", { concurrent: 1 });
-    await acceptRuns(store.sql, [newRun({ tenant_id: limited }), newRun({ tenant_id: limited })], "here");
-    const [first, second] = [await store.worker("first"), await store.worker("second")];
+    await acceptRuns(store.sql, [newRun({ tenant_id: limited }), newRun({ tenant_id: limited })], "postgres");
+    const [first, second] = [await store.addWorker("first"), await store.addWorker("second")];
     await cutOff();
     let waited = true;
     let later: Promise<unknown[]> = Promise.resolve([]);
@@ -137,11 +137,11 @@ describe("a claim straight from the database", () => {
   // Red when: `announceQueue` does not take the row `direct`, or takes it before its beat.
   test("is over, and the last one, when a worker has announced that the queue answers", async () => {
     const tenant_id = await tenant("found", { concurrent: 1 });
-    await acceptRuns(store.sql, [newRun({ tenant_id }), newRun({ tenant_id })], "here");
-    const [away, found] = [await store.worker("away"), await store.worker("found")];
+    await acceptRuns(store.sql, [newRun({ tenant_id }), newRun({ tenant_id })], "postgres");
+    const [away, found] = [await store.addWorker("away"), await store.addWorker("found")];
     await cutOff();
     const queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
-    const self = () => ({ ...beatOf(found), redis_ok: false });
+    const self = () => ({ ...onlineBeat(found), redis_ok: false });
     const state = stateStore(store.sql);
     const ignore = () => {};
     const leases = new Leases({ owner: found, store: state, queue, self, onCold: ignore, onAway: ignore });
@@ -163,11 +163,11 @@ describe("a claim straight from the database", () => {
     const [a, b] = [await tenant("turn-a", {}), await tenant("turn-b", {})];
     const runsOf = async (tenant_id: TenantId, n: number) => {
       const runs = Array.from({ length: n }, () => newRun({ tenant_id }));
-      for (const run of runs) await acceptRuns(store.sql, [run], "here");
+      for (const run of runs) await acceptRuns(store.sql, [run], "postgres");
       return runs.map((run) => run.run_id);
     };
     const [first, second] = [await runsOf(a, 6), await runsOf(b, 2)];
-    const owner = await store.worker();
+    const owner = await store.addWorker();
     await cutOff();
     const claimed = await claimDirectly(store.sql, owner, 4, Lane.options);
     expect(new Set(claimed.map((run) => run.run_id))).toEqual(new Set([...first.slice(0, 2), ...second]));

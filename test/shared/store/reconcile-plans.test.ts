@@ -2,21 +2,21 @@ import type { ParameterOrJSON } from "postgres";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
-import { cancelRuns } from "../../../shared/store/runs/cancel.ts";
-import { claimDirectly, claimRuns, handBack, lookUp } from "../../../shared/store/runs/claim.ts";
+import { cancelRuns } from "../../../shared/store/runs/mark-cancelled.ts";
+import { claimDirectly, claimRuns, handBack } from "../../../shared/store/runs/claim-runs.ts";
+import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
+import { listDueRuns } from "../../../shared/store/runs/due-runs.ts";
 import {
-  dueRuns,
-  overdueRuns,
-  listOwners,
-  runningRuns,
+  listOverdueRuns,
   reclaimFromSilent,
   reclaimOverdue,
-} from "../../../shared/store/runs/reconcile.ts";
+} from "../../../shared/store/runs/reclaim-runs.ts";
+import { listOwners, listRunningRuns } from "../../../shared/store/runs/running-runs.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
-import { beatOf, entryOf, openStore } from "./world.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
+import { onlineBeat, stepEntry, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
 let store: Store;
@@ -82,7 +82,7 @@ function literal(parameter: unknown): string {
 
 const owner = newIncarnation("w");
 const runIds = Array.from({ length: 100 }, (_, i) => newRunId(1_790_000_000_000 + i));
-const entries = runIds.map((run_id) => entryOf({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
+const entries = runIds.map((run_id) => stepEntry({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
 const ends = entries.map((entry) => ({ ...entry, kind: "end" as const, status: "completed" as const }));
 
 // Red when: an index is dropped, or a condition is written so that none fits: each of these runs all the time.
@@ -92,7 +92,7 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
   ["a cancel", (on) => cancelRuns(on, runIds, [])],
   ["a direct claim", (on) => claimDirectly(on, owner, 10, ["default"])],
   ["a claim", (on) => claimRuns(on, owner, runIds)],
-  ["a look", (on) => lookUp(on, runIds)],
+  ["a look", (on) => readRunSnapshots(on, runIds)],
   [
     "a hand back",
     (on) =>
@@ -102,14 +102,14 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
         runIds.map((run_id) => ({ run_id, attempt: 1 })),
       ),
   ],
-  ["a beat", (on) => beat(on, beatOf(owner))],
+  ["a beat", (on) => beat(on, onlineBeat(owner))],
   [
     "a page of the walk",
-    (on) => dueRuns(on, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000),
+    (on) => listDueRuns(on, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000),
   ],
   ["all owners", (on) => listOwners(on)],
-  ["a page of what runs", (on) => runningRuns(on, { owner: "", run_id: "" }, 1_000)],
-  ["what is overdue", (on) => overdueRuns(on)],
+  ["a page of what runs", (on) => listRunningRuns(on, { owner: "", run_id: "" }, 1_000)],
+  ["what is overdue", (on) => listOverdueRuns(on)],
   ["what a silent owner has", (on) => reclaimFromSilent(on, owner, null)],
   [
     "what is taken back",
@@ -125,7 +125,8 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
 
 // Red when: a page is sorted: the whole backlog would be read for each.
 test("a page of the walk comes out of its index in order", async () => {
-  const page = () => dueRuns(sql, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000);
+  const page = () =>
+    listDueRuns(sql, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000);
   for (const plan of await plansOf(page)) {
     expect(plan).toContain("runs_due");
     expect(plan).not.toContain("Sort");
@@ -140,7 +141,7 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
   ["a claim", (on) => claimRuns(on, owner, runIds)],
 ])("%s goes by the keys of runs from the first run on", async (_name, work) => {
   const small = await openStore();
-  await small.running();
+  await small.startRun();
   const [, plan] = await plansOf(() => work(sql), small.sql);
 
   expect(plan).not.toMatch(/(Seq|Bitmap Heap) Scan on runs/);

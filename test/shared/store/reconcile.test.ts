@@ -1,19 +1,17 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import { handBack } from "../../../shared/store/runs/claim.ts";
+import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
+import { listChangedLimits } from "../../../shared/store/tenants/tenant-limits.ts";
+import { listDueRuns, readScanBounds } from "../../../shared/store/runs/due-runs.ts";
 import {
-  changedLimits,
-  dueRuns,
-  overdueRuns,
-  listOwners,
-  runningRuns,
+  listOverdueRuns,
   reclaimFromSilent,
   reclaimOverdue,
-  scanBounds,
-} from "../../../shared/store/runs/reconcile.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
-import { beatOf, entryOf, openStore } from "./world.ts";
+} from "../../../shared/store/runs/reclaim-runs.ts";
+import { listOwners, listRunningRuns } from "../../../shared/store/runs/running-runs.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
+import { onlineBeat, stepEntry, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
 let store: Store;
@@ -29,7 +27,7 @@ async function walk(limit: number, until = "infinity"): Promise<RunId[]> {
   const seen: RunId[] = [];
   let after = START;
   for (let pages = 0; pages < 100; pages++) {
-    const page = await dueRuns(store.sql, after, until, limit);
+    const page = await listDueRuns(store.sql, after, until, limit);
     seen.push(...page.map(({ run_id }) => run_id));
     const last = page.at(-1);
     if (!last || page.length < limit) return seen;
@@ -53,13 +51,13 @@ describe("a walk over what is due", () => {
   test("meets what is queued or paused, not what runs, has ended, or is due later", async () => {
     const [queued, paused, running, ended] = [
       await store.accept(),
-      await store.running(),
-      await store.running(),
-      await store.running(),
+      await store.startRun(),
+      await store.startRun(),
+      await store.startRun(),
     ];
     await store.accept({ delay_ms: 60_000 });
-    await flush(store.sql, [entryOf(paused, { kind: "park", status: "paused", wake_ms: 0 })]);
-    await flush(store.sql, [entryOf(ended, { kind: "end", status: "completed" })]);
+    await flush(store.sql, [stepEntry(paused, { kind: "park", status: "paused", wake_ms: 0 })]);
+    await flush(store.sql, [stepEntry(ended, { kind: "end", status: "completed" })]);
     const [now] = await store.sql<{ now: string }[]>`select now()::text as now`;
     expect(new Set(await walk(10, now?.now))).toEqual(new Set([queued, paused.run_id]));
     expect(running.run_id).toBeTruthy();
@@ -69,14 +67,14 @@ describe("a walk over what is due", () => {
   test("begins 15 s before what Redis has been shown, and ends 2 s ago", async () => {
     const [first] = await store.sql<{ ms: number }[]>`select extract(epoch from now())::float8 * 1000 as ms`;
     const uptoMs = first?.ms ?? 0;
-    const bounds = await scanBounds(store.sql, uptoMs);
+    const bounds = await readScanBounds(store.sql, uptoMs);
     const [ms] = await store.sql<{ from: number; until: number }[]>`select
       extract(epoch from ${bounds.from}::text::timestamptz)::float8 * 1000 as from,
       extract(epoch from ${bounds.until}::text::timestamptz)::float8 * 1000 as until`;
     expect(ms?.from).toBeCloseTo(uptoMs - 15_000, 0);
     expect(ms?.until).toBeCloseTo(bounds.until_ms, 0);
     expect(bounds.now_ms - bounds.until_ms).toBeCloseTo(2_000, 0);
-    expect((await scanBounds(store.sql, null)).from).toBe("-infinity");
+    expect((await readScanBounds(store.sql, null)).from).toBe("-infinity");
   });
 });
 
@@ -85,7 +83,7 @@ describe("runs of a silent owner", () => {
     (await listOwners(store.sql)).find((each) => each.owner === owner)?.beat_at ?? null;
 
   test("are queued again, due, and count a crash", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     const taken = await reclaimFromSilent(store.sql, run.owner, await beatText(run.owner));
     expect(taken).toMatchObject([{ run_id: run.run_id, status: "queued" }]);
     expect(await store.row(run.run_id)).toMatchObject({
@@ -98,17 +96,17 @@ describe("runs of a silent owner", () => {
 
   // Red when: the beat that was observed is not compared.
   test("stay when it has been heard of since it was observed", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     const observed = await beatText(run.owner);
-    await beat(store.sql, beatOf(run.owner));
+    await beat(store.sql, onlineBeat(run.owner));
     expect(await reclaimFromSilent(store.sql, run.owner, observed)).toEqual([]);
   });
 
   test("that has no row are found, and stay when it gets one", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     await store.sql`delete from workers where incarnation = ${run.owner}`;
     expect(await listOwners(store.sql)).toEqual([{ owner: run.owner, beat_at: null }]);
-    await beat(store.sql, beatOf(run.owner));
+    await beat(store.sql, onlineBeat(run.owner));
     expect(await reclaimFromSilent(store.sql, run.owner, null)).toEqual([]);
     await store.sql`delete from workers where incarnation = ${run.owner}`;
     expect(await reclaimFromSilent(store.sql, run.owner, null)).toHaveLength(1);
@@ -117,15 +115,15 @@ describe("runs of a silent owner", () => {
 
 describe("a run whose deadline has passed", () => {
   const overdue = async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     await store.sql`update runs set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
     return run;
   };
 
   test("is taken back, and others are not", async () => {
     const run = await overdue();
-    await store.running();
-    const observed = await overdueRuns(store.sql);
+    await store.startRun();
+    const observed = await listOverdueRuns(store.sql);
     expect(observed.map(({ run_id }) => run_id)).toEqual([run.run_id]);
     expect(await reclaimOverdue(store.sql, observed)).toMatchObject([{ run_id: run.run_id }]);
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued", owner: null, crash_count: 1 });
@@ -134,30 +132,30 @@ describe("a run whose deadline has passed", () => {
   // Red when: one of them is not compared.
   test("stays when it has moved: another entry, deadline, attempt, or owner", async () => {
     const [moved, extended, again] = [await overdue(), await overdue(), await overdue()];
-    const observed = await overdueRuns(store.sql);
+    const observed = await listOverdueRuns(store.sql);
     expect(observed).toHaveLength(3);
     const deadlineOf = (run: RunId): string =>
       observed.find(({ run_id }) => run_id === run)?.deadline_at ?? "";
     const putBack = (run: RunId) =>
       store.sql`update runs set deadline_at = ${deadlineOf(run)}::text::timestamptz where run_id = ${run}`;
-    await flush(store.sql, [entryOf(moved)]);
+    await flush(store.sql, [stepEntry(moved)]);
     await putBack(moved.run_id);
     await store.sql`update runs set deadline_at = deadline_at + interval '1 millisecond' where run_id = ${extended.run_id}`;
     await handBack(store.sql, again.owner, [again]);
-    await store.claim(await store.worker(), again.run_id);
+    await store.claim(await store.addWorker(), again.run_id);
     await putBack(again.run_id);
     expect(await reclaimOverdue(store.sql, observed)).toEqual([]);
   });
 });
 
 test("all that runs is met once, page by page, by owner", async () => {
-  const runs = await Promise.all(Array.from({ length: 7 }, () => store.running()));
+  const runs = await Promise.all(Array.from({ length: 7 }, () => store.startRun()));
   const [first] = runs;
   if (first) await store.claim(first.owner, await store.accept());
   const seen: string[] = [];
   let after = { owner: "", run_id: "" };
   for (;;) {
-    const page = await runningRuns(store.sql, after, 3);
+    const page = await listRunningRuns(store.sql, after, 3);
     seen.push(...page.map(({ run_id }) => run_id));
     const last = page.at(-1);
     if (!last) break;
@@ -169,9 +167,11 @@ test("all that runs is met once, page by page, by owner", async () => {
 
 test("limits that were changed are met once, the longest ago first", async () => {
   await store.sql`update tenants set updated_at = '2026-01-01T00:00:00.000001Z'`;
-  const first = await changedLimits(store.sql, { at: "-infinity", tenant: "" }, 1);
+  const first = await listChangedLimits(store.sql, { at: "-infinity", tenant: "" }, 1);
   expect(first).toMatchObject([{ tenant: "acme", version: 1, maxConcurrentRuns: 100 }]);
-  const second = await changedLimits(store.sql, { at: first[0]?.updated_at ?? "", tenant: "acme" }, 1);
+  const second = await listChangedLimits(store.sql, { at: first[0]?.updated_at ?? "", tenant: "acme" }, 1);
   expect(second).toMatchObject([{ tenant: "globex" }]);
-  expect(await changedLimits(store.sql, { at: first[0]?.updated_at ?? "", tenant: "globex" }, 1)).toEqual([]);
+  expect(await listChangedLimits(store.sql, { at: first[0]?.updated_at ?? "", tenant: "globex" }, 1)).toEqual(
+    [],
+  );
 });

@@ -24,7 +24,7 @@ test.each([
   ["a running run without a deadline", "running_has_deadline", "deadline_at = null"],
   ["a status that does not exist", "runs_status_check", "status = 'lost', owner = null"],
 ])("Postgres refuses %s", async (_name, constraint, change) => {
-  const { run_id } = await store.running();
+  const { run_id } = await store.startRun();
   const changed = store.sql.unsafe(`update runs set ${change} where run_id = '${run_id}'`);
   await expect(changed).rejects.toMatchObject({ code: "23514", constraint_name: constraint });
 });

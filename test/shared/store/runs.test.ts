@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunInput } from "../../../shared/contracts/run.ts";
-import { acceptRuns, findIdempotent, readPositions, readRun } from "../../../shared/store/runs/runs.ts";
-import { acme, define, globex, newRun, openStore } from "./world.ts";
+import { acceptRuns, findIdempotent } from "../../../shared/store/runs/insert-runs.ts";
+import { readPositions, readRun } from "../../../shared/store/runs/read-runs.ts";
+import { acme, saveEmptyOrchestration, globex, newRun, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
 let store: Store;
@@ -13,9 +14,9 @@ afterAll(() => store.close());
 
 describe("an accepted run", () => {
   test("is pinned to its tenant's own definition before the shared one, and to its newest version", async () => {
-    await define(store.sql, "", "both");
-    await define(store.sql, "", "both");
-    await define(store.sql, acme, "both");
+    await saveEmptyOrchestration(store.sql, "", "both");
+    await saveEmptyOrchestration(store.sql, "", "both");
+    await saveEmptyOrchestration(store.sql, acme, "both");
     const own = await store.accept({ orchestration_id: "both" });
     const shared = await store.accept({ orchestration_id: "both", tenant_id: globex });
     expect(await store.row(own)).toMatchObject({ definition_tenant: "acme", definition_version: 1 });
@@ -67,8 +68,8 @@ describe("an accepted run", () => {
 
 describe("what is not accepted", () => {
   test("is a run of a definition that does not exist, is deleted, or is another tenant's; the others of its batch are", async () => {
-    await define(store.sql, globex, "theirs");
-    await define(store.sql, acme, "gone");
+    await saveEmptyOrchestration(store.sql, globex, "theirs");
+    await saveEmptyOrchestration(store.sql, acme, "gone");
     await store.sql`update orchestrations set deleted_at = now() where id = 'gone'`;
     const good = newRun();
     const bad = ["nowhere", "theirs", "gone"].map((orchestration_id) => newRun({ orchestration_id }));

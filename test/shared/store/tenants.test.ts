@@ -2,7 +2,8 @@ import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
-import { ensureTenant, limitsOf, listTenants, saveTenant } from "../../../shared/store/tenants/tenants.ts";
+import { ensureTenant, listTenants, saveTenant } from "../../../shared/store/tenants/tenant-rows.ts";
+import { limitsOf } from "../../../shared/store/tenants/tenant-limits.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 let sql: Sql;

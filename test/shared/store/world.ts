@@ -4,14 +4,14 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { Incarnation, RunId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
-import { claimRuns } from "../../../shared/store/runs/claim.ts";
-import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
-import { saveOrchestration } from "../../../shared/store/definitions/definitions.ts";
+import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import type { NewEntry } from "../../../shared/store/journal/flush.ts";
-import { acceptRuns } from "../../../shared/store/runs/runs.ts";
+import { acceptRuns } from "../../../shared/store/runs/insert-runs.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 export const acme = TenantId.parse("acme");
@@ -23,7 +23,7 @@ export async function openStore() {
   const url = await freshDatabase();
   const sql: Sql = postgres(url, { ...connectionOptions, max: 8 });
   await sql`insert into tenants (tenant_id) values (${acme}), (${globex})`;
-  await define(sql, acme, "orch");
+  await saveEmptyOrchestration(sql, acme, "orch");
   return {
     sql,
     url,
@@ -38,9 +38,9 @@ export async function openStore() {
     },
 
     /** A worker that has just beaten. */
-    async worker(name = "w"): Promise<Incarnation> {
+    async addWorker(name = "w"): Promise<Incarnation> {
       const owner = newIncarnation(name);
-      await beat(sql, beatOf(owner));
+      await beat(sql, onlineBeat(owner));
       return owner;
     },
 
@@ -51,13 +51,13 @@ export async function openStore() {
     },
 
     /** A run in the hands of a worker that lives. */
-    async running(changes: Partial<NewRun> = {}): Promise<ClaimedRun & { owner: Incarnation }> {
-      const owner = await this.worker();
+    async startRun(changes: Partial<NewRun> = {}): Promise<ClaimedRun & { owner: Incarnation }> {
+      const owner = await this.addWorker();
       return { ...(await this.claim(owner, await this.accept(changes))), owner };
     },
 
     /** Lets it look as if nothing had been heard of a worker for so long. */
-    async silence(owner: Incarnation, seconds: number): Promise<void> {
+    async ageBeat(owner: Incarnation, seconds: number): Promise<void> {
       await sql`update workers set beat_at = now() - ${seconds} * interval '1 second' where incarnation = ${owner}`;
     },
 
@@ -70,7 +70,7 @@ export async function openStore() {
   };
 }
 
-export function beatOf(owner: Incarnation) {
+export function onlineBeat(owner: Incarnation) {
   return {
     incarnation: owner,
     worker_id: "w",
@@ -85,7 +85,7 @@ export function beatOf(owner: Incarnation) {
   };
 }
 
-export async function define(sql: Sql, owner: TenantId | "", id: string): Promise<number> {
+export async function saveEmptyOrchestration(sql: Sql, owner: TenantId | "", id: string): Promise<number> {
   return saveOrchestration(sql, owner, { id, name: id, description: "", definition: "{}" });
 }
 
@@ -112,7 +112,7 @@ export function newRun(changes: Partial<NewRun> = {}): NewRun {
 }
 
 /** An entry that this claim may write: the result of a step, with two events, unless `changes` say otherwise. */
-export function entryOf(
+export function stepEntry(
   run: Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals"> & { owner: Incarnation },
   changes: Partial<NewEntry> = {},
 ): NewEntry {

@@ -4,7 +4,7 @@ import type { RunId } from "../../../shared/contracts/ids.ts";
 import { ColdError, Queue } from "../../../shared/queue/queue.ts";
 import type { Job } from "../../../shared/queue/queue.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import type { OwnedRun } from "../../../shared/store/workers/workers.ts";
+import type { OwnedRun } from "../../../shared/store/workers/beats.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
 import type { HeldRun } from "../../../worker-node/fleet/leases.ts";
 import { refusingStore } from "../fakes.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { ColdError, Queue } from "../../../shared/queue/queue.ts";
 import type { IndexProgress, Job, KnownScan } from "../../../shared/queue/queue.ts";
-import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
+import type { DueRun } from "../../../shared/store/runs/due-runs.ts";
 import { DueScan } from "../../../worker-node/reconciler/due-scan.ts";
 import { refusingStore } from "../fakes.ts";
 
@@ -30,7 +30,7 @@ class Shown extends Queue {
   }
 }
 
-const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
+const due = Array.from({ length: 2_500 }, (_, i): DueRun => {
   return {
     run_id: newRunId(1_780_000_000_000 + i),
     tenant_id: TenantId.parse("acme"),
@@ -46,8 +46,8 @@ const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
 function walkOver(queue: Queue): DueScan {
   const store = {
     ...refusingStore,
-    scanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
-    dueRuns: async (after: { at: string }, _until: string, limit: number) =>
+    readScanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
+    listDueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
   const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
