@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { TenantId } from "../../contracts/ids.ts";
 import type { Tenant } from "../../contracts/tenant.ts";
-import type { Limits } from "../../queue/queue.ts";
+import type { Limits } from "../../queue/limits.ts";
 import type { Sql } from "../sql.ts";
 
 /** More than any tenant reaches: the maxima that the queue gets where tenants are not isolated. */
