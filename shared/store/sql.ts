@@ -1,4 +1,5 @@
 import type { PendingQuery, Row, Sql } from "postgres";
+import { POSTGRES_CONNECT_MS } from "../timing.ts";
 
 export type { PendingQuery, Row, Sql };
 
@@ -8,7 +9,8 @@ export type { PendingQuery, Row, Sql };
  */
 export const connectionOptions = {
   fetch_types: false,
-  connect_timeout: 3,
+  // Seconds.
+  connect_timeout: POSTGRES_CONNECT_MS / 1_000,
   // Seconds between attempts to connect, 0.5 at most. By default they grow to 20 and queries wait meanwhile, so that a
   // Postgres that is reachable again would be noticed long after.
   backoff: (attempts: number) => Math.min(0.05 * 2 ** attempts, 0.5),

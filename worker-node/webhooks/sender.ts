@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
-import { DELIVERY_LEASE_MS } from "../../shared/store/webhooks/claim-deliveries.ts";
+import { WEBHOOK_LEASE_MS } from "../../shared/timing.ts";
 import type { BusyReceiver, DueDelivery, Receiver } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { DeliveryState, TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { StateStore } from "../../shared/store/state.ts";
@@ -148,7 +148,7 @@ export class Sender {
       const events = await this.#store.readEvents(run_id, seq);
       const startedMs = performance.now();
       // This process was stopped meanwhile: the lease may end during the request, and another worker send it too.
-      if (startedMs - claimedMs > DELIVERY_LEASE_MS - REQUEST_LIMIT_MS) return;
+      if (startedMs - claimedMs > WEBHOOK_LEASE_MS - REQUEST_LIMIT_MS) return;
       const verdict = await post(delivery, events, this.#outside, this.#stop.signal);
       const took_ms = Math.round(performance.now() - startedMs);
       const state = await this.#save({ delivery_id, tries, ...verdict });

@@ -2,13 +2,10 @@ import { z } from "zod";
 import { RunId, TenantId, workerOf } from "../../contracts/ids.ts";
 import { StoredEntry } from "../../contracts/journal-entry.ts";
 import { Lane } from "../../contracts/run.ts";
+import { CLAIM_DEADLINE_MS, SILENT_AFTER_MS } from "../../timing.ts";
 import { readStored } from "../journal/read-journal.ts";
 import { boundedRows, pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
-import { SILENT_SECONDS } from "../workers/beats.ts";
-
-/** A claimed run without an entry for this long counts as stuck. */
-const CLAIM_DEADLINE_SECONDS = 60;
 
 /** A run that this worker has claimed: all that the worker needs to execute it. */
 export const ClaimedRun = z.object({
@@ -67,14 +64,14 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       where case r.status
         when 'running' then not exists (
           select from workers w where w.incarnation = r.owner
-            and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - ${SILENT_SECONDS} * interval '1 second')
+            and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - ${SILENT_AFTER_MS} * interval '1 millisecond')
         else r.ended_at is null and r.wake_at <= now() + interval '2 seconds'
       end
       for update of r skip locked
     )
     update runs r set
       status = 'running', owner = ${owner}, worker_id = ${workerOf(owner)}, attempt = r.attempt + 1,
-      deadline_at = now() + ${CLAIM_DEADLINE_SECONDS} * interval '1 second',
+      deadline_at = now() + ${CLAIM_DEADLINE_MS} * interval '1 millisecond',
       started_at = coalesce(r.started_at, now()),
       paused_for = r.paused_for + coalesce(now() - r.paused_at, '0'), paused_at = null,
       crash_count = r.crash_count + c.takeover::int

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
+import { SCAN_DELAY_MS, SCAN_OVERLAP_MS } from "../../timing.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -37,10 +38,10 @@ export type ScanBounds = z.infer<typeof ScanBounds>;
 /**
  * The bounds of a scan of the due index (docs/protocol.md 7.1).
  *
- * - It begins 15 s before the time up to which this Redis knows the due runs (`uptoMs`; null: it knows none), so that
+ * - It begins SCAN_OVERLAP_MS (15 s) before the time up to which this Redis knows the due runs (`uptoMs`; null: it knows none), so that
  *   it meets rows that were committed late or out of order. `uptoMs` is limited to now, because a clock that was set
  *   back leaves it in the future.
- * - It ends 2 s ago, so that runs which the edge enqueues itself right after their commit are not enqueued twice.
+ * - It ends SCAN_DELAY_MS (2 s) ago, so that runs which the edge enqueues itself right after their commit are not enqueued twice.
  *
  * `server` is the time at which this Postgres started. Another time means another server: it may be a standby that
  * took over without the last seconds.
@@ -48,9 +49,10 @@ export type ScanBounds = z.infer<typeof ScanBounds>;
 export async function readScanBounds(sql: Sql, uptoMs: number | null): Promise<ScanBounds> {
   const [row] = await sql<ScanBounds[]>`
     select
-      coalesce((upto - greatest(upto - now(), interval '0') - interval '15 seconds')::text, '-infinity') as from,
-      (now() - interval '2 seconds')::text as until,
-      extract(epoch from now() - interval '2 seconds')::float8 * 1000 as until_ms,
+      coalesce((upto - greatest(upto - now(), interval '0') - ${SCAN_OVERLAP_MS} * interval '1 millisecond')::text,
+        '-infinity') as from,
+      (now() - ${SCAN_DELAY_MS} * interval '1 millisecond')::text as until,
+      extract(epoch from now() - ${SCAN_DELAY_MS} * interval '1 millisecond')::float8 * 1000 as until_ms,
       extract(epoch from now())::float8 * 1000 as now_ms,
       pg_postmaster_start_time()::text as server
     from (select to_timestamp(${uptoMs}::float8 / 1000) as upto) s`;

@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane, RunStatus } from "../../contracts/run.ts";
+import { SILENT_AFTER_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
-import { SILENT_SECONDS } from "../workers/beats.ts";
 
 /** A run as it is now, for a worker that did not get it in a claim or whose lease is unresolved. */
 export const RunSnapshot = z.object({
@@ -31,7 +31,7 @@ export async function readRunSnapshots(sql: Sql, runs: readonly RunId[]): Promis
       r.cancel_requested_at is not null as cancel,
       coalesce(extract(epoch from r.wake_at - now())::float8 * 1000, 0) as due_in_ms,
       r.owner is not null and (w.incarnation is null
-        or greatest(w.beat_at, pg_postmaster_start_time()) < now() - ${SILENT_SECONDS} * interval '1 second'
+        or greatest(w.beat_at, pg_postmaster_start_time()) < now() - ${SILENT_AFTER_MS} * interval '1 millisecond'
       ) as owner_silent
     from runs r left join workers w on w.incarnation = r.owner
     where r.run_id = any(${pgArray(runs)}::text[])`;

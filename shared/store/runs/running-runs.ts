@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
+import { SILENT_AFTER_MS } from "../../timing.ts";
 import type { Sql } from "../sql.ts";
-import { SILENT_SECONDS } from "../workers/beats.ts";
 
 /** A running run, as `restoreLeases` takes it. */
 export const RunningRun = z.object({
@@ -34,7 +34,7 @@ export async function listRunningRuns(
     select r.run_id, r.tenant_id, r.lane, r.priority, r.owner,
       floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       w.incarnation is null or greatest(w.beat_at, pg_postmaster_start_time())
-        < now() - ${SILENT_SECONDS} * interval '1 second' as owner_silent
+        < now() - ${SILENT_AFTER_MS} * interval '1 millisecond' as owner_silent
     from runs r left join workers w on w.incarnation = r.owner
     where r.status = 'running' and (r.owner, r.run_id) > (${after.owner}, ${after.run_id})
     order by r.owner, r.run_id limit ${limit}`;

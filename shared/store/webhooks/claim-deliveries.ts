@@ -1,11 +1,9 @@
 import { z } from "zod";
 import { RunId } from "../../contracts/ids.ts";
 import { DeliveryId, DeliveryType } from "../../contracts/webhook.ts";
+import { WEBHOOK_LEASE_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
-
-/** A claimed delivery belongs to its sender for this long: longer than its request may take. */
-export const DELIVERY_LEASE_MS = 20_000;
 
 /** The most open requests of one worker to one receiver, and for one tenant. A worker has 64 slots for them. */
 const MAX_PER_RECEIVER = 16;
@@ -136,7 +134,7 @@ export async function claimDeliveries(
       from unlocked u where d.delivery_id = u.delivery_id and u.has_expired
     ), claimed as (
       update webhook_deliveries d set tries = d.tries + 1, sending = true,
-        next_at = now() + ${DELIVERY_LEASE_MS} * interval '1 millisecond'
+        next_at = now() + ${WEBHOOK_LEASE_MS} * interval '1 millisecond'
       from unlocked u where d.delivery_id = u.delivery_id and not u.has_expired
       returning d.*
     )

@@ -4,9 +4,6 @@ import { Lane } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
-/** A worker without a beat for this long is silent: another worker may take its runs over. Shorter than a lease in Redis. */
-export const SILENT_SECONDS = 12;
-
 /** What a worker reports of itself with each beat. */
 export const Beat = z.object({
   incarnation: Incarnation,

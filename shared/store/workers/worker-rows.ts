@@ -1,6 +1,6 @@
 import type { Lane } from "../../contracts/run.ts";
+import { OFFLINE_AFTER_MS, SILENT_AFTER_MS } from "../../timing.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
-import { SILENT_SECONDS } from "./beats.ts";
 
 /**
  * A worker as operators see it. `status` is `silent` as soon as its runs may be taken over, and `offline` when the
@@ -30,8 +30,8 @@ export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
     from workers w
     cross join lateral (
       select case
-        when w.status = 'offline' or beat_at < now() - interval '90 seconds' then 'offline'
-        when beat_at < now() - ${SILENT_SECONDS} * interval '1 second' then 'silent'
+        when w.status = 'offline' or beat_at < now() - ${OFFLINE_AFTER_MS} * interval '1 millisecond' then 'offline'
+        when beat_at < now() - ${SILENT_AFTER_MS} * interval '1 millisecond' then 'silent'
         else w.status
       end as status) shown
     where beat_at > now() - interval '1 day'
@@ -42,5 +42,5 @@ export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
 export function activeWorkers(sql: Sql): PendingQuery<Row[]> {
   return sql`
     select lanes, slots, active from workers
-    where status = 'online' and beat_at > now() - ${SILENT_SECONDS} * interval '1 second'`;
+    where status = 'online' and beat_at > now() - ${SILENT_AFTER_MS} * interval '1 millisecond'`;
 }
