@@ -7,8 +7,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { globex, saveEmptyOrchestration, openStore } from "../shared/store/world.ts";
-import type { Store } from "../shared/store/world.ts";
+import { globex, saveEmptyOrchestration, openStore } from "../shared/store/store-fixture.ts";
+import type { Store } from "../shared/store/store-fixture.ts";
 import {
   DeadlineLeavesOpen,
   EventSeqNotInFence,

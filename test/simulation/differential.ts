@@ -9,7 +9,7 @@ import { stateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { saveTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { answerWait } from "../../shared/store/runs/answer-wait.ts";
-import { acme, onlineBeat, globex, newRun } from "../shared/store/world.ts";
+import { acme, onlineBeat, globex, newRun } from "../shared/store/store-fixture.ts";
 import * as front from "./front-statements.ts";
 import { Postgres } from "./postgres.ts";
 import type { Statements } from "./postgres.ts";

@@ -6,7 +6,7 @@ import { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
 import type { RunFacts } from "../../../shared/store/runs/run-facts.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
-import { onlineBeat } from "../../shared/store/world.ts";
+import { onlineBeat } from "../../shared/store/store-fixture.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { Life, failed } from "../fake-workers.ts";
 import { openQueue } from "../world.ts";

@@ -27,7 +27,7 @@ const [acme, globex] = [TenantId.parse("acme"), TenantId.parse("globex")];
 const row = (id: string, definition: string) => ({ id, name: `name of ${id}`, description: "d", definition });
 
 describe("an orchestration", () => {
-  test("keeps every version, also when many save at once", async () => {
+  test("keeps every version, also when many requests save it at once", async () => {
     const versions = await Promise.all(
       Array.from({ length: 10 }, (_, i) => saveOrchestration(sql, acme, row("busy", `{"n":${i}}`))),
     );
@@ -38,7 +38,7 @@ describe("an orchestration", () => {
     }
   });
 
-  test("of a tenant hides the shared one of the same id, for that tenant alone", async () => {
+  test("of a tenant hides the shared one with the same id, for that tenant only", async () => {
     await saveOrchestration(sql, SHARED, row("same", '"shared"'));
     await saveOrchestration(sql, acme, row("same", '"own"'));
     expect((await readOrchestration(sql, acme, "same"))?.definition).toBe('"own"');
@@ -47,7 +47,7 @@ describe("an orchestration", () => {
     expect(listed.map(({ id }) => id)).toEqual(["same"]);
   });
 
-  test("is gone when it is deleted, and goes on counting when it is saved again", async () => {
+  test("cannot be read after its deletion, and continues its version numbers when it is saved again", async () => {
     await saveOrchestration(sql, acme, row("gone", "1"));
     expect(await deleteOrchestration(sql, globex, "gone")).toBe(false);
     expect(await deleteOrchestration(sql, acme, "gone")).toBe(true);
@@ -57,7 +57,7 @@ describe("an orchestration", () => {
     expect((await readOrchestration(sql, acme, "gone"))?.definition).toBe("2");
   });
 
-  test("keeps text as it is, also a NUL that JSON has escaped", async () => {
+  test("keeps its text unchanged, including an escaped NUL", async () => {
     const definition = JSON.stringify({ prompt: "a\u0000b" });
     await saveOrchestration(sql, acme, row("nul", definition));
     expect((await readOrchestration(sql, acme, "nul"))?.definition).toBe(definition);
@@ -65,7 +65,7 @@ describe("an orchestration", () => {
 });
 
 describe.each(["agents", "tools"] as const)("%s", (kind) => {
-  test("are saved, read, listed and deleted, a tenant's own before the shared", async () => {
+  test("are saved, read, listed and deleted, and a tenant's own one hides the shared one", async () => {
     await saveDefinition(sql, kind, SHARED, row("one", "1"));
     expect(await saveDefinition(sql, kind, acme, row("one", "2"))).toBe(1);
     expect(await saveDefinition(sql, kind, acme, row("one", "3"))).toBe(2);

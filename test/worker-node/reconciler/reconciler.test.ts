@@ -15,8 +15,8 @@ import { beat } from "../../../shared/store/workers/beats.ts";
 import { Reconciler } from "../../../worker-node/reconciler/reconciler.ts";
 import { jobOf } from "../../../worker-node/reconciler/parts.ts";
 import { startRedis } from "../../services/services.ts";
-import { acme, onlineBeat, stepEntry, openStore } from "../../shared/store/world.ts";
-import type { Store } from "../../shared/store/world.ts";
+import { acme, onlineBeat, stepEntry, openStore } from "../../shared/store/store-fixture.ts";
+import type { Store } from "../../shared/store/store-fixture.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 
 const lanes = { default: 100 };

@@ -16,8 +16,8 @@ import {
 } from "../../../worker-node/reconciler/restore-leases.ts";
 import { jobOf } from "../../../worker-node/reconciler/parts.ts";
 import { startRedis } from "../../services/services.ts";
-import { acme, stepEntry, openStore } from "../../shared/store/world.ts";
-import type { Store } from "../../shared/store/world.ts";
+import { acme, stepEntry, openStore } from "../../shared/store/store-fixture.ts";
+import type { Store } from "../../shared/store/store-fixture.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 
 type Mine = ClaimedRun & { owner: Incarnation };

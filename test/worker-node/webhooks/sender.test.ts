@@ -9,10 +9,10 @@ import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/outbound/egress.ts";
 import { Sender, storeWithWakeup } from "../../../worker-node/webhooks/sender.ts";
-import { endEntry } from "../../shared/store/relatives.ts";
+import { endEntry } from "../../shared/store/family-fixture.ts";
 import { refusingStore } from "../fakes.ts";
-import { newRun, openStore } from "../../shared/store/world.ts";
-import type { Store } from "../../shared/store/world.ts";
+import { newRun, openStore } from "../../shared/store/store-fixture.ts";
+import type { Store } from "../../shared/store/store-fixture.ts";
 import { Receiver as Hook } from "./receiver.ts";
 
 const key = masterKey().parse("ab".repeat(32));

@@ -5,8 +5,8 @@ import { claimRuns, handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
 import { readPinnedDefinition } from "../../../shared/store/definitions/orchestrations.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { acme, stepEntry, openStore } from "./world.ts";
-import type { Store } from "./world.ts";
+import { acme, stepEntry, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
 
 let store: Store;
 
@@ -19,7 +19,7 @@ const claim = async (owner: string, ...runs: Parameters<typeof claimRuns>[2]) =>
   (await claimRuns(store.sql, owner, runs)).map(({ run_id }) => run_id);
 
 describe("a claim", () => {
-  test("of a due run counts the attempt and makes the claimer its owner", async () => {
+  test("of a due run increases its attempt and makes the claimer its owner", async () => {
     const [run, owner] = [await store.accept(), await store.addWorker()];
     const claimed = await store.claim(owner, run);
     expect(claimed).toMatchObject({ attempt: 1, event_seq: 0, crash_count: 0, cancel: false, journal: [] });
@@ -29,30 +29,30 @@ describe("a claim", () => {
     expect(row?.s).toBeGreaterThan(55);
   });
 
-  test("of a run that is due later gets nothing, of one that is due in a moment gets it", async () => {
+  test("gets a run that is due within 2 s, and no run that is due later", async () => {
     const owner = await store.addWorker();
     const [later, soon] = [await store.accept({ delay_ms: 10_000 }), await store.accept({ delay_ms: 1_500 })];
     expect(await claim(owner, later, soon)).toEqual([soon]);
   });
 
-  test("of a run that has ended, or does not exist, gets nothing", async () => {
+  test("gets no run that has ended or does not exist", async () => {
     const run = await store.startRun();
     await flush(store.sql, [stepEntry(run, { kind: "end", status: "failed" })]);
     expect(await claim(run.owner, run.run_id, newRunId(Date.now()))).toEqual([]);
   });
 
-  // Red when: the owner's beat is not asked for, or its limit is another.
-  test("takes a run over from an owner that is silent or unknown, and from no other; that counts a crash", async () => {
+  // Fails when the claim does not read the owner's beat, or compares it with another limit.
+  test("takes a run over from an owner that is silent or has no row, from no other, and counts a crash", async () => {
     const [fresh, silent, unknown] = [await store.startRun(), await store.startRun(), await store.startRun()];
     await store.ageBeat(fresh.owner, 11);
     await store.ageBeat(silent.owner, 13);
     await store.sql`delete from workers where incarnation = ${unknown.owner}`;
-    // A Postgres that has just started has heard of nobody, and that makes nobody silent.
-    const [up] =
+    // A Postgres that has just started has received no beats: until 12 s after its start no owner is silent.
+    const [uptime] =
       await store.sql`select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as ms`;
-    if (up?.ms < 13_000) {
+    if (uptime?.ms < 13_000) {
       expect(await claim(await store.addWorker(), silent.run_id)).toEqual([]);
-      await sleep(13_000 - up?.ms);
+      await sleep(13_000 - uptime?.ms);
       await store.ageBeat(fresh.owner, 5);
     }
     const next = await store.addWorker("next");
@@ -63,36 +63,38 @@ describe("a claim", () => {
     expect(await store.row(unknown.run_id)).toMatchObject({ attempt: 2, crash_count: 1, owner: next });
   }, 40_000);
 
-  // Red when: rows are not locked before they are updated, or the locked are waited for.
-  test("by eight at once gives each run to one", async () => {
+  // Fails when rows are not locked before they are updated, or when a claim waits for locked rows.
+  test("by eight workers at once gives each run to one of them", async () => {
     const runs = await Promise.all(Array.from({ length: 40 }, () => store.accept()));
     const owners = await Promise.all(Array.from({ length: 8 }, () => store.addWorker()));
-    const got = (await Promise.all(owners.map((owner) => claim(owner, ...runs)))).flat();
-    expect(got.length).toBe(new Set(got).size);
+    const claimed = (await Promise.all(owners.map((owner) => claim(owner, ...runs)))).flat();
+    expect(claimed.length).toBe(new Set(claimed).size);
     const attempts =
       await store.sql`select max(attempt)::int as most from runs where run_id in ${store.sql(runs)}`;
     expect(attempts[0]?.most).toBe(1);
-    expect(await claim(await store.addWorker(), ...runs)).toEqual(runs.filter((run) => !got.includes(run)));
+    expect(await claim(await store.addWorker(), ...runs)).toEqual(
+      runs.filter((run) => !claimed.includes(run)),
+    );
   });
 
-  test("brings the journal without its notes, in order", async () => {
+  test("returns the journal without its notes, in order", async () => {
     const run = await store.startRun();
     await flush(store.sql, [stepEntry(run)]);
     await flush(store.sql, [stepEntry(run, { kind: "note", known_seq: 2, output: null, steps: 0 })]);
     await flush(store.sql, [stepEntry(run, { kind: "turn", known_seq: 4, steps: 0 })]);
     await handBack(store.sql, run.owner, [run]);
-    const again = await store.claim(await store.addWorker(), run.run_id);
-    expect(again.journal.map(({ seq, kind }) => [seq, kind])).toEqual([
+    const second = await store.claim(await store.addWorker(), run.run_id);
+    expect(second.journal.map(({ seq, kind }) => [seq, kind])).toEqual([
       [2, "step"],
       [6, "turn"],
     ]);
-    expect(again).toMatchObject({ attempt: 2, event_seq: 6, crash_count: 0 });
-    expect(again.running_for_ms).toBeGreaterThan(0);
+    expect(second).toMatchObject({ attempt: 2, event_seq: 6, crash_count: 0 });
+    expect(second.running_for_ms).toBeGreaterThan(0);
   });
 });
 
-describe("what is handed back", () => {
-  test("is queued and due, and no crash", async () => {
+describe("a run that is handed back", () => {
+  test("is queued and due, and counts no crash", async () => {
     const run = await store.startRun();
     expect(await handBack(store.sql, run.owner, [run])).toEqual([run.run_id]);
     expect(await store.row(run.run_id)).toMatchObject({
@@ -103,8 +105,8 @@ describe("what is handed back", () => {
     });
   });
 
-  // Red when: the owner, or the attempt, is not asked for.
-  test("is one's own, under the attempt that one has", async () => {
+  // Fails when the statement does not compare the owner, or the attempt.
+  test("is one that the worker owns, under the attempt that the worker has", async () => {
     const run = await store.startRun();
     expect(await handBack(store.sql, newIncarnation("w"), [run])).toEqual([]);
     expect(await handBack(store.sql, run.owner, [{ ...run, attempt: 2 }])).toEqual([]);
@@ -112,24 +114,24 @@ describe("what is handed back", () => {
   });
 });
 
-describe("a look", () => {
-  test("tells of each run what the claimer has to know, and nothing of what does not exist", async () => {
+describe("a snapshot", () => {
+  test("has the state of each run, and leaves out runs that do not exist", async () => {
     const [later, run] = [await store.accept({ delay_ms: 60_000 }), await store.startRun()];
-    const looks = new Map(
+    const snapshots = new Map(
       (await readRunSnapshots(store.sql, [later, run.run_id, newRunId(Date.now())])).map((l) => [
         l.run_id,
         l,
       ]),
     );
-    expect(looks.size).toBe(2);
-    expect(looks.get(later)).toMatchObject({
+    expect(snapshots.size).toBe(2);
+    expect(snapshots.get(later)).toMatchObject({
       status: "queued",
       owner: null,
       owner_silent: false,
       tenant_id: acme,
     });
-    expect(looks.get(later)?.due_in_ms).toBeGreaterThan(58_000);
-    expect(looks.get(run.run_id)).toMatchObject({
+    expect(snapshots.get(later)?.due_in_ms).toBeGreaterThan(58_000);
+    expect(snapshots.get(run.run_id)).toMatchObject({
       status: "running",
       owner: run.owner,
       owner_silent: false,
@@ -140,7 +142,7 @@ describe("a look", () => {
   });
 });
 
-test("a definition is read as the version that a run is pinned to", async () => {
+test("the definition of a run is the version that it is pinned to", async () => {
   expect(await readPinnedDefinition(store.sql, acme, "orch", 1)).toBe("{}");
   expect(await readPinnedDefinition(store.sql, acme, "orch", 2)).toBeNull();
 });

@@ -9,9 +9,9 @@ import {
   startChild,
   childWait,
   readAllWaits,
-} from "./relatives.ts";
-import { acme, globex, openStore } from "./world.ts";
-import type { Store } from "./world.ts";
+} from "./family-fixture.ts";
+import { acme, globex, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
 
 let store: Store;
 beforeAll(async () => {
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const child = (parent: RunId): Promise<RunId> => acceptChild(store, parent, "w");
+const childOf = (parent: RunId): Promise<RunId> => acceptChild(store, parent, "w");
 const endOf = (run_id: RunId, known_seq = 0) => ({
   run_id,
   known_seq,
@@ -28,10 +28,10 @@ const endOf = (run_id: RunId, known_seq = 0) => ({
   output: "{}",
 });
 
-test("a family is the run and all its descendants that have not ended, itself first, also when it has ended", async () => {
+test("a family is the run, first and also when it has ended, and all its descendants that have not ended", async () => {
   const root = await store.accept();
-  const [one, two] = [await child(root), await child(root)];
-  const grandchild = await child(two);
+  const [one, two] = [await childOf(root), await childOf(root)];
+  const grandchild = await childOf(two);
   await cancelRuns(store.sql, [], [endOf(one)]);
   const ids = async () => (await readFamily(store.sql, acme, root)).map(({ run_id }) => run_id);
   expect(await ids()).toEqual([root, two, grandchild]);
@@ -41,9 +41,9 @@ test("a family is the run and all its descendants that have not ended, itself fi
   expect(await readFamily(store.sql, null, root)).toHaveLength(3);
 });
 
-test("one statement ends what waits and marks what runs, of a whole family", async () => {
+test("one statement ends the queued runs of a family and marks the running ones", async () => {
   const parent = await store.startRun();
-  const waiting = await child(parent.run_id);
+  const waiting = await childOf(parent.run_id);
   const cancelled = await cancelRuns(store.sql, [parent.run_id], [endOf(waiting)]);
   expect(cancelled).toEqual([
     { run_id: parent.run_id, status: "running", owner: parent.owner, event_seq: 0 },
@@ -57,8 +57,8 @@ test("one statement ends what waits and marks what runs, of a whole family", asy
   expect([...entries]).toEqual([{ seq: 2, kind: "end", events_n: 2 }]);
 });
 
-// Red when: the number that was read, or the status, is not asked for.
-test("a run that has changed since it was read is left alone", async () => {
+// Fails when the statement does not compare `known_seq` or the status.
+test("a run that has changed since it was read is not cancelled", async () => {
   const claimed = await store.startRun();
   const moved = await store.accept();
   await store.sql`update runs set event_seq = 3 where run_id = ${moved}`;
@@ -73,8 +73,8 @@ test("a run that has changed since it was read is left alone", async () => {
   expect(await store.row(moved)).toMatchObject({ status: "queued", event_seq: 3, cancel_requested_at: null });
 });
 
-// Red when: a level is not reached, a row is changed by two parts of the statement, or what has ended is touched.
-test("a family of three levels ends as far as it waits, is marked as far as it runs, and keeps what has ended", async () => {
+// Fails when a level is not reached, two parts of the statement change one row, or an ended run is changed.
+test("in a family of three levels queued and paused runs end, running ones are marked, ended ones stay unchanged", async () => {
   const root = await store.startRun();
   const queued = await acceptChild(store, root.run_id, "queued");
   const paused = await startChild(store, root.run_id, "paused");
@@ -108,17 +108,17 @@ test("a family of three levels ends as far as it waits, is marked as far as it r
     ({ wait_id, state }) => `${wait_id} ${state}`,
   );
   expect(answered).toEqual(["ended answered", "paused answered", "queued answered"]);
-  // Told once by the mark, though three of its relatives have ended: one before, two now.
+  // One signal before, of the child that ended. One now, by the mark, though two more children have ended.
   expect(await store.row(root.run_id)).toMatchObject({ signals: 2 });
 });
 
-// Red when: relatives that are not named hear nothing of an end.
-test("a run that is cancelled alone answers its parent, and what it has started is to end too", async () => {
+// Fails when relatives that the caller does not name are not notified of an end.
+test("the cancel of a single run answers its parent's wait and marks its children", async () => {
   const parent = await store.startRun();
   const run = await acceptChild(store, parent.run_id, "w1");
   await flush(store.sql, [parkEntry(parent, [childWait("w1", run)])]);
-  const [grandchild, asleep] = [await startChild(store, run, "w1"), await acceptChild(store, run, "w2")];
-  await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${asleep}`;
+  const [grandchild, delayed] = [await startChild(store, run, "w1"), await acceptChild(store, run, "w2")];
+  await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${delayed}`;
   expect(await cancelRuns(store.sql, [], [endOf(run)])).toEqual([
     { run_id: run, status: "cancelled", owner: null, event_seq: 2 },
   ]);
@@ -131,11 +131,11 @@ test("a run that is cancelled alone answers its parent, and what it has started 
     cancel_requested_at: null,
   });
   expect(await store.row(grandchild.run_id)).toMatchObject({ status: "running", signals: 1 });
-  expect(await store.claim(parent.owner, asleep)).toMatchObject({ cancel: true });
+  expect(await store.claim(parent.owner, delayed)).toMatchObject({ cancel: true });
 });
 
-// Red when: a mark takes a status from what has ended, or an answer is given twice.
-test("an end that is committed before a cancel stays, and one at the same moment ends once", async () => {
+// Fails when a mark changes the status of an ended run, or a wait is answered twice.
+test("an end that is committed before a cancel stays, and a run that ends and is cancelled at the same moment ends once", async () => {
   const families = await Promise.all(
     Array.from({ length: 30 }, async () => {
       const parent = await store.startRun();

@@ -3,8 +3,8 @@ import { Lane } from "../../../shared/contracts/run.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
 import { listWorkers } from "../../../shared/store/workers/worker-rows.ts";
-import { onlineBeat, stepEntry, openStore } from "./world.ts";
-import type { Store } from "./world.ts";
+import { onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
 
 let store: Store;
 
@@ -13,16 +13,16 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-// Red when: the list of the beat leaves out a run, or names one that is another's or has ended.
-test("a beat answers what its worker owns, and nothing else", async () => {
-  const [mine, ended] = [await store.startRun(), await store.startRun()];
+// Fails when the beat's list leaves out a run, or has one of another owner or an ended one.
+test("a beat returns the running runs that its worker owns, and no others", async () => {
+  const [owned, ended] = [await store.startRun(), await store.startRun()];
   await store.startRun();
-  const second = await store.claim(mine.owner, await store.accept());
+  const second = await store.claim(owned.owner, await store.accept());
   await flush(store.sql, [stepEntry(ended, { kind: "end", status: "completed" })]);
-  await store.sql`update runs set signals = 2, cancel_requested_at = now() where run_id = ${mine.run_id}`;
-  const owned = await beat(store.sql, onlineBeat(mine.owner));
-  expect(new Set(owned.map(({ run_id }) => run_id))).toEqual(new Set([mine.run_id, second.run_id]));
-  expect(owned.find(({ run_id }) => run_id === mine.run_id)).toMatchObject({
+  await store.sql`update runs set signals = 2, cancel_requested_at = now() where run_id = ${owned.run_id}`;
+  const reported = await beat(store.sql, onlineBeat(owned.owner));
+  expect(new Set(reported.map(({ run_id }) => run_id))).toEqual(new Set([owned.run_id, second.run_id]));
+  expect(reported.find(({ run_id }) => run_id === owned.run_id)).toMatchObject({
     attempt: 1,
     signals: 2,
     cancel: true,
@@ -30,8 +30,8 @@ test("a beat answers what its worker owns, and nothing else", async () => {
   expect(await beat(store.sql, onlineBeat(ended.owner))).toEqual([]);
 });
 
-// Red when: a beat does not carry the lanes, or only a worker's first one does.
-test("a beat says which lanes its worker serves", async () => {
+// Fails when a beat does not save the lanes, or only a worker's first one does.
+test("a beat saves the lanes that its worker serves", async () => {
   const owner = await store.addWorker();
   const lanes = async () =>
     (await listWorkers(store.sql)).find(({ incarnation }) => incarnation === owner)?.lanes;
@@ -40,7 +40,7 @@ test("a beat says which lanes its worker serves", async () => {
   expect(await lanes()).toEqual(["mail", "bulk"]);
 });
 
-test("a beat ends a silence", async () => {
+test("a beat ends the silence of its worker", async () => {
   const run = await store.startRun();
   await store.ageBeat(run.owner, 100);
   expect((await listWorkers(store.sql)).find(({ incarnation }) => incarnation === run.owner)?.status).toBe(

@@ -11,8 +11,8 @@ import {
 } from "../../../shared/store/runs/reclaim-runs.ts";
 import { listOwners, listRunningRuns } from "../../../shared/store/runs/running-runs.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
-import { onlineBeat, stepEntry, openStore } from "./world.ts";
-import type { Store } from "./world.ts";
+import { onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
 
 let store: Store;
 
@@ -23,7 +23,8 @@ afterEach(() => store.close());
 
 const START = { at: "-infinity", run_id: "" };
 
-async function walk(limit: number, until = "infinity"): Promise<RunId[]> {
+/** The runs that a due scan with pages of `limit` meets, in order. */
+async function scanAll(limit: number, until = "infinity"): Promise<RunId[]> {
   const seen: RunId[] = [];
   let after = START;
   for (let pages = 0; pages < 100; pages++) {
@@ -33,22 +34,22 @@ async function walk(limit: number, until = "infinity"): Promise<RunId[]> {
     if (!last || page.length < limit) return seen;
     after = { at: last.wake_at, run_id: last.run_id };
   }
-  throw new Error("the walk has no end");
+  throw new Error("the scan did not end");
 }
 
-describe("a walk over what is due", () => {
-  // Red when: a page begins after a time alone: runs of the same instant would be skipped, or come again.
-  test("meets each run once, page by page, also when many are due at the same instant", async () => {
+describe("a due scan", () => {
+  // Fails when a page begins after a time only: runs that are due at the same instant would be skipped or repeated.
+  test("meets each run once, in pages of any size, also when many are due at the same instant", async () => {
     const runs = await Promise.all(Array.from({ length: 25 }, () => store.accept()));
     await store.sql`update runs set wake_at = '2026-01-01T00:00:00.123456Z' where run_id in ${store.sql(runs.slice(0, 20))}`;
     for (const limit of [1, 3, 7, 20, 100]) {
-      const seen = await walk(limit);
+      const seen = await scanAll(limit);
       expect(seen).toHaveLength(25);
       expect(new Set(seen)).toEqual(new Set(runs));
     }
   });
 
-  test("meets what is queued or paused, not what runs, has ended, or is due later", async () => {
+  test("meets queued and paused runs, and none that is running, has ended, or is due later", async () => {
     const [queued, paused, running, ended] = [
       await store.accept(),
       await store.startRun(),
@@ -59,14 +60,14 @@ describe("a walk over what is due", () => {
     await flush(store.sql, [stepEntry(paused, { kind: "park", status: "paused", wake_ms: 0 })]);
     await flush(store.sql, [stepEntry(ended, { kind: "end", status: "completed" })]);
     const [now] = await store.sql<{ now: string }[]>`select now()::text as now`;
-    expect(new Set(await walk(10, now?.now))).toEqual(new Set([queued, paused.run_id]));
+    expect(new Set(await scanAll(10, now?.now))).toEqual(new Set([queued, paused.run_id]));
     expect(running.run_id).toBeTruthy();
   });
 
-  // Red when: there is no overlap: what was committed late, with an earlier time, would never be shown.
-  test("begins 15 s before what Redis has been shown, and ends 2 s ago", async () => {
-    const [first] = await store.sql<{ ms: number }[]>`select extract(epoch from now())::float8 * 1000 as ms`;
-    const uptoMs = first?.ms ?? 0;
+  // Fails when scans do not overlap: a run that was committed late, with an earlier time, would never be enqueued.
+  test("begins 15 s before the time up to which Redis knows the due runs, and ends 2 s ago", async () => {
+    const [clock] = await store.sql<{ ms: number }[]>`select extract(epoch from now())::float8 * 1000 as ms`;
+    const uptoMs = clock?.ms ?? 0;
     const bounds = await readScanBounds(store.sql, uptoMs);
     const [ms] = await store.sql<{ from: number; until: number }[]>`select
       extract(epoch from ${bounds.from}::text::timestamptz)::float8 * 1000 as from,
@@ -78,14 +79,14 @@ describe("a walk over what is due", () => {
   });
 });
 
-describe("runs of a silent owner", () => {
+describe("the runs of a silent owner", () => {
   const beatText = async (owner: string): Promise<string | null> =>
     (await listOwners(store.sql)).find((each) => each.owner === owner)?.beat_at ?? null;
 
-  test("are queued again, due, and count a crash", async () => {
+  test("are queued again and due, and count a crash", async () => {
     const run = await store.startRun();
-    const taken = await reclaimFromSilent(store.sql, run.owner, await beatText(run.owner));
-    expect(taken).toMatchObject([{ run_id: run.run_id, status: "queued" }]);
+    const reclaimed = await reclaimFromSilent(store.sql, run.owner, await beatText(run.owner));
+    expect(reclaimed).toMatchObject([{ run_id: run.run_id, status: "queued" }]);
     expect(await store.row(run.run_id)).toMatchObject({
       status: "queued",
       owner: null,
@@ -94,8 +95,8 @@ describe("runs of a silent owner", () => {
     });
   });
 
-  // Red when: the beat that was observed is not compared.
-  test("stay when it has been heard of since it was observed", async () => {
+  // Fails when the observed beat is not compared.
+  test("stay with an owner that has beaten since it was observed", async () => {
     const run = await store.startRun();
     const observed = await beatText(run.owner);
     await beat(store.sql, onlineBeat(run.owner));
@@ -114,14 +115,14 @@ describe("runs of a silent owner", () => {
 });
 
 describe("a run whose deadline has passed", () => {
-  const overdue = async () => {
+  const startOverdueRun = async () => {
     const run = await store.startRun();
     await store.sql`update runs set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
     return run;
   };
 
-  test("is taken back, and others are not", async () => {
-    const run = await overdue();
+  test("is reclaimed, and other runs are not", async () => {
+    const run = await startOverdueRun();
     await store.startRun();
     const observed = await listOverdueRuns(store.sql);
     expect(observed.map(({ run_id }) => run_id)).toEqual([run.run_id]);
@@ -129,26 +130,30 @@ describe("a run whose deadline has passed", () => {
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued", owner: null, crash_count: 1 });
   });
 
-  // Red when: one of them is not compared.
-  test("stays when it has moved: another entry, deadline, attempt, or owner", async () => {
-    const [moved, extended, again] = [await overdue(), await overdue(), await overdue()];
+  // Fails when one of them is not compared.
+  test("stays when its entry, deadline, attempt or owner has changed", async () => {
+    const [moved, extended, reclaimed] = [
+      await startOverdueRun(),
+      await startOverdueRun(),
+      await startOverdueRun(),
+    ];
     const observed = await listOverdueRuns(store.sql);
     expect(observed).toHaveLength(3);
     const deadlineOf = (run: RunId): string =>
       observed.find(({ run_id }) => run_id === run)?.deadline_at ?? "";
-    const putBack = (run: RunId) =>
+    const restoreDeadline = (run: RunId) =>
       store.sql`update runs set deadline_at = ${deadlineOf(run)}::text::timestamptz where run_id = ${run}`;
     await flush(store.sql, [stepEntry(moved)]);
-    await putBack(moved.run_id);
+    await restoreDeadline(moved.run_id);
     await store.sql`update runs set deadline_at = deadline_at + interval '1 millisecond' where run_id = ${extended.run_id}`;
-    await handBack(store.sql, again.owner, [again]);
-    await store.claim(await store.addWorker(), again.run_id);
-    await putBack(again.run_id);
+    await handBack(store.sql, reclaimed.owner, [reclaimed]);
+    await store.claim(await store.addWorker(), reclaimed.run_id);
+    await restoreDeadline(reclaimed.run_id);
     expect(await reclaimOverdue(store.sql, observed)).toEqual([]);
   });
 });
 
-test("all that runs is met once, page by page, by owner", async () => {
+test("the list of running runs has each once, page by page", async () => {
   const runs = await Promise.all(Array.from({ length: 7 }, () => store.startRun()));
   const [first] = runs;
   if (first) await store.claim(first.owner, await store.accept());
@@ -165,7 +170,7 @@ test("all that runs is met once, page by page, by owner", async () => {
   expect(new Set(seen).size).toBe(8);
 });
 
-test("limits that were changed are met once, the longest ago first", async () => {
+test("the list of changed limits has each tenant once, the oldest change first", async () => {
   await store.sql`update tenants set updated_at = '2026-01-01T00:00:00.000001Z'`;
   const first = await listChangedLimits(store.sql, { at: "-infinity", tenant: "" }, 1);
   expect(first).toMatchObject([{ tenant: "acme", version: 1, maxConcurrentRuns: 100 }]);

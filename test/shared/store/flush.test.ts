@@ -4,8 +4,8 @@ import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { findCommitted, readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
 import type { NewEntry } from "../../../shared/store/journal/flush.ts";
-import { stepEntry, openStore } from "./world.ts";
-import type { Store } from "./world.ts";
+import { stepEntry, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
 
 let store: Store;
 
@@ -24,7 +24,7 @@ const call = (name: string, cost: number) => ({
 });
 
 describe("a flush", () => {
-  test("commits the result, its events and the change of the run together, and says where the run is", async () => {
+  test("commits the result, its events and the change of the run together, and returns the run's position", async () => {
     const run = await store.startRun();
     expect(await flush(store.sql, [stepEntry(run)])).toEqual([
       { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false, webhook: false },
@@ -43,13 +43,13 @@ describe("a flush", () => {
     ]);
   });
 
-  // Red when: that part is not in the fence.
+  // Fails when that part is not in the fence.
   test.each([
     ["attempt", (entry: NewEntry) => ({ ...entry, attempt: entry.attempt + 1 })],
     ["owner", (entry: NewEntry) => ({ ...entry, owner: newIncarnation("w") })],
     ["number of events", (entry: NewEntry) => ({ ...entry, known_seq: 1 })],
     ["run", (entry: NewEntry) => ({ ...entry, run_id: newRunId(Date.now()) })],
-  ])("of a worker that is wrong about the %s alone changes nothing", async (_name, wrong) => {
+  ])("with a fence that is wrong in the %s only changes nothing", async (_name, wrong) => {
     const run = await store.startRun();
     const entry = wrong(stepEntry(run, { usage: [call("c", 1)], status: "completed", kind: "end" }));
     const before = await store.row(run.run_id);
@@ -60,46 +60,46 @@ describe("a flush", () => {
     expect(written?.n).toBe("0");
   });
 
-  // Red when: `owner` is not in the fence. It stands for the status, as only what runs has an owner.
-  test("of a run that was given back, or has ended, changes nothing", async () => {
-    const [back, ended] = [await store.startRun(), await store.startRun()];
-    await handBack(store.sql, back.owner, [back]);
+  // Fails when `owner` is not in the fence. It stands for the status, because only a running run has an owner.
+  test("for a run that was handed back, or has ended, changes nothing", async () => {
+    const [handedBack, ended] = [await store.startRun(), await store.startRun()];
+    await handBack(store.sql, handedBack.owner, [handedBack]);
     await flush(store.sql, [stepEntry(ended, { kind: "end", status: "completed" })]);
-    expect(await flush(store.sql, [stepEntry(back), stepEntry(ended, { known_seq: 2 })])).toEqual([]);
+    expect(await flush(store.sql, [stepEntry(handedBack), stepEntry(ended, { known_seq: 2 })])).toEqual([]);
   });
 
-  test("that is repeated commits nothing, and the journal tells that it was", async () => {
+  test("that is repeated commits nothing, and findCommitted reports the first one", async () => {
     const run = await store.startRun();
     const entry = stepEntry(run, { usage: [call("c", 7)] });
     await flush(store.sql, [entry]);
     expect(await flush(store.sql, [entry])).toEqual([]);
-    const asked = { run_id: run.run_id, seq: 2, attempt: 1 };
-    expect(await findCommitted(store.sql, [asked])).toEqual([run.run_id]);
-    expect(await findCommitted(store.sql, [{ ...asked, attempt: 2 }])).toEqual([]);
-    expect(await findCommitted(store.sql, [{ ...asked, seq: 1 }])).toEqual([]);
+    const committed = { run_id: run.run_id, seq: 2, attempt: 1 };
+    expect(await findCommitted(store.sql, [committed])).toEqual([run.run_id]);
+    expect(await findCommitted(store.sql, [{ ...committed, attempt: 2 }])).toEqual([]);
+    expect(await findCommitted(store.sql, [{ ...committed, seq: 1 }])).toEqual([]);
     expect(await store.row(run.run_id)).toMatchObject({ event_seq: 2, cost_micro_usd: "7", step_count: 1 });
   });
 
-  // Red when: two statements write what one should: both would find the fence open.
-  test("that comes twice at once is committed once", async () => {
+  // Fails when the entry and the fence are written by two statements: both flushes would find the fence valid.
+  test("that is sent several times at once is committed once", async () => {
     const run = await store.startRun();
-    const answers = await Promise.all(Array.from({ length: 6 }, () => flush(store.sql, [stepEntry(run)])));
-    expect(answers.flat()).toHaveLength(1);
+    const results = await Promise.all(Array.from({ length: 6 }, () => flush(store.sql, [stepEntry(run)])));
+    expect(results.flat()).toHaveLength(1);
     expect(await readEntries(store.sql, run.run_id, 0, 10)).toHaveLength(1);
   });
 
-  test("takes what holds, and leaves out what does not", async () => {
-    const [good, fenced, other] = [await store.startRun(), await store.startRun(), await store.startRun()];
+  test("commits the entries whose fence holds, and leaves out the others", async () => {
+    const [first, fenced, second] = [await store.startRun(), await store.startRun(), await store.startRun()];
     const committed = await flush(store.sql, [
-      stepEntry(good),
+      stepEntry(first),
       stepEntry(fenced, { attempt: 9 }),
-      stepEntry(other),
+      stepEntry(second),
     ]);
-    expect(new Set(committed.map(({ run_id }) => run_id))).toEqual(new Set([good.run_id, other.run_id]));
+    expect(new Set(committed.map(({ run_id }) => run_id))).toEqual(new Set([first.run_id, second.run_id]));
   });
 
-  // Red when: values are pasted, or arrays are written without quotes.
-  test("keeps every text as it is", async () => {
+  // Fails when values are pasted into the statement, or arrays are written without quotes.
+  test("keeps every text unchanged", async () => {
     for (const text of [
       '"',
       "\\",
@@ -121,7 +121,7 @@ describe("a flush", () => {
     }
   });
 
-  test("adds its charges to the run's totals, and writes each", async () => {
+  test("adds its charges to the run's totals, and inserts each", async () => {
     const [run, free] = [await store.startRun(), await store.startRun()];
     await flush(store.sql, [stepEntry(run, { usage: [call("a", 100), call("b", 23)] }), stepEntry(free)]);
     await flush(store.sql, [stepEntry(run, { known_seq: 2, usage: [call("a", 1)] })]);
@@ -136,7 +136,7 @@ describe("a flush", () => {
     ]);
   });
 
-  test("that holds one entry nobody can store commits none of its neighbours", async () => {
+  test("with one entry that cannot be stored commits none of the others", async () => {
     const [run, culprit] = [await store.startRun(), await store.startRun()];
     const twice = [call("a", 1), call("a", 1)];
     await expect(
@@ -147,7 +147,7 @@ describe("a flush", () => {
     expect(await store.row(run.run_id)).toMatchObject({ event_seq: 0 });
   });
 
-  test("with a result forgives earlier crashes, and a note does not", async () => {
+  test("with a result sets the crash count to zero, and with a note does not", async () => {
     const [noted, stepped] = [await store.startRun(), await store.startRun()];
     await store.sql`update runs set crash_count = 2 where run_id in (${noted.run_id}, ${stepped.run_id})`;
     await flush(store.sql, [stepEntry(noted, { kind: "note", steps: 0 }), stepEntry(stepped)]);
@@ -155,7 +155,7 @@ describe("a flush", () => {
     expect(await store.row(stepped.run_id)).toMatchObject({ crash_count: 0 });
   });
 
-  test("says how long the worker may be silent, and what has come from outside", async () => {
+  test("sets the deadline, and returns the signals and the cancel that came from outside", async () => {
     const run = await store.startRun();
     await store.sql`update runs set signals = 3, cancel_requested_at = now() where run_id = ${run.run_id}`;
     const [committed] = await flush(store.sql, [stepEntry(run, { deadline_ms: 120_000 })]);
@@ -170,7 +170,7 @@ describe("a flush", () => {
 describe("a park", () => {
   const park = { kind: "park", status: "queued", wake_ms: 30_000, steps: 0 } as const;
 
-  test("gives the run back until its time", async () => {
+  test("gives up the run's owner and sets its wake-up", async () => {
     const run = await store.startRun();
     await flush(store.sql, [stepEntry(run, park)]);
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued", owner: null, ended_at: null });
@@ -179,8 +179,8 @@ describe("a park", () => {
     expect(row?.s).toBeGreaterThan(28);
   });
 
-  // Red when: `signals` is not in its condition: the answer that came meanwhile would be slept over.
-  test("that has missed a signal is refused, and a result that has missed one is not", async () => {
+  // Fails when `signals` is not in its condition: the run would sleep although an answer has come.
+  test("that does not know of a signal is refused, and a result that does not know of one is committed", async () => {
     const run = await store.startRun();
     await store.sql`update runs set signals = signals + 1 where run_id = ${run.run_id}`;
     expect(await flush(store.sql, [stepEntry(run, park)])).toEqual([]);
@@ -190,7 +190,7 @@ describe("a park", () => {
 });
 
 describe("an end", () => {
-  test("leaves nobody who owns the run and nothing that wakes it", async () => {
+  test("clears the run's owner and its wake-up", async () => {
     for (const status of ["completed", "failed", "cancelled"] as const) {
       const run = await store.startRun();
       const error = status === "failed" ? '{"code":"c","message":"m","step_id":null}' : null;
@@ -208,7 +208,7 @@ describe("an end", () => {
     }
   });
 
-  test("in failure leaves one dead letter, other ends none", async () => {
+  test("in failure inserts one dead letter, and other ends insert none", async () => {
     const [failed, completed] = [await store.startRun(), await store.startRun()];
     const dead_letter = {
       code: "c",
@@ -230,7 +230,7 @@ describe("an end", () => {
   });
 });
 
-// Red when: a flush changes an indexed column: each step would then write to every index of `runs`.
+// Fails when a flush changes an indexed column: each step would then write to every index of `runs`.
 test("a series of flushes updates rows in place", async () => {
   const runs = await Promise.all(Array.from({ length: 20 }, () => store.startRun()));
   const updates = async () => {
@@ -253,7 +253,8 @@ test("a series of flushes updates rows in place", async () => {
     await reserved`select 1`;
     const after = await updates();
     expect(after.n - before.n).toBeGreaterThanOrEqual(500);
-    // Nearly all, or none: some when others keep old rows alive meanwhile (vacuum does), and with them their room.
+    // Nearly all updates are in place, or none. Some are not while another transaction (vacuum) keeps old row versions, and
+    // with them their space, alive.
     expect((after.hot - before.hot) / (after.n - before.n)).toBeGreaterThan(0.3);
   } finally {
     reserved.release();
