@@ -103,7 +103,7 @@ describe("the runs of a silent owner", () => {
     expect(await reclaimFromSilent(store.sql, run.owner, observed)).toEqual([]);
   });
 
-  test("that has no row are found, and stay when it gets one", async () => {
+  test("are found when the owner has no row, and stay once it has one", async () => {
     const run = await store.startRun();
     await store.sql`delete from workers where incarnation = ${run.owner}`;
     expect(await listOwners(store.sql)).toEqual([{ owner: run.owner, beat_at: null }]);
