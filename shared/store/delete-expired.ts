@@ -1,6 +1,6 @@
 import type { Sql } from "./sql.ts";
 
-/** Rows of each table that one call deletes at most. */
+/** Deliveries, and idempotency keys, that one call deletes at most. */
 const BATCH = 10_000;
 
 /**

@@ -1,4 +1,7 @@
-/** What the edge writes into Postgres, in memory, under the conditions of shared/store/{runs,cancel,retry,tenants}.ts. */
+/**
+ * What the edge writes into Postgres, in memory, under the conditions of shared/store/runs/{insert-runs,mark-cancelled,
+ * requeue-for-retry,answer-wait}.ts and shared/store/tenants/tenant-rows.ts.
+ */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import type { CancelEnd, CancelledRun } from "../../shared/store/runs/mark-cancelled.ts";
