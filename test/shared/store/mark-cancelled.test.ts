@@ -2,14 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { cancelRuns, readFamily, readCancellableRuns } from "../../../shared/store/runs/mark-cancelled.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import {
-  acceptChild,
-  endEntry as endEntryOf,
-  parkEntry,
-  startChild,
-  childWait,
-  readAllWaits,
-} from "./family-fixture.ts";
+import { acceptChild, endEntry, parkEntry, startChild, childWait, readAllWaits } from "./family-fixture.ts";
 import { acme, globex, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
@@ -19,8 +12,8 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const childOf = (parent: RunId): Promise<RunId> => acceptChild(store, parent, "w");
-const endOf = (run_id: RunId, known_seq = 0) => ({
+const addChild = (parent: RunId): Promise<RunId> => acceptChild(store, parent, "w");
+const cancelEnd = (run_id: RunId, known_seq = 0) => ({
   run_id,
   known_seq,
   events: '{"type":"final"}\n{"type":"done"}',
@@ -30,12 +23,12 @@ const endOf = (run_id: RunId, known_seq = 0) => ({
 
 test("a family is the run, first and also when it has ended, and all its descendants that have not ended", async () => {
   const root = await store.accept();
-  const [one, two] = [await childOf(root), await childOf(root)];
-  const grandchild = await childOf(two);
-  await cancelRuns(store.sql, [], [endOf(one)]);
+  const [one, two] = [await addChild(root), await addChild(root)];
+  const grandchild = await addChild(two);
+  await cancelRuns(store.sql, [], [cancelEnd(one)]);
   const ids = async () => (await readFamily(store.sql, acme, root)).map(({ run_id }) => run_id);
   expect(await ids()).toEqual([root, two, grandchild]);
-  await cancelRuns(store.sql, [], [endOf(root)]);
+  await cancelRuns(store.sql, [], [cancelEnd(root)]);
   expect(await ids()).toEqual([root, two, grandchild]);
   expect(await readFamily(store.sql, globex, root)).toEqual([]);
   expect(await readFamily(store.sql, null, root)).toHaveLength(3);
@@ -43,8 +36,8 @@ test("a family is the run, first and also when it has ended, and all its descend
 
 test("one statement ends the queued runs of a family and marks the running ones", async () => {
   const parent = await store.startRun();
-  const waiting = await childOf(parent.run_id);
-  const cancelled = await cancelRuns(store.sql, [parent.run_id], [endOf(waiting)]);
+  const waiting = await addChild(parent.run_id);
+  const cancelled = await cancelRuns(store.sql, [parent.run_id], [cancelEnd(waiting)]);
   expect(cancelled).toEqual([
     { run_id: parent.run_id, status: "running", owner: parent.owner, event_seq: 0 },
     { run_id: waiting, status: "cancelled", owner: null, event_seq: 2 },
@@ -63,9 +56,13 @@ test("a run that has changed since it was read is not cancelled", async () => {
   const moved = await store.accept();
   await store.sql`update runs set event_seq = 3 where run_id = ${moved}`;
   const ended = await store.accept();
-  await cancelRuns(store.sql, [], [endOf(ended)]);
+  await cancelRuns(store.sql, [], [cancelEnd(ended)]);
   expect(
-    await cancelRuns(store.sql, [ended, moved], [endOf(claimed.run_id), endOf(moved), endOf(ended)]),
+    await cancelRuns(
+      store.sql,
+      [ended, moved],
+      [cancelEnd(claimed.run_id), cancelEnd(moved), cancelEnd(ended)],
+    ),
   ).toEqual([]);
   expect(
     (await readCancellableRuns(store.sql, [claimed.run_id, moved, ended])).map(({ run_id }) => run_id),
@@ -83,7 +80,7 @@ test("in a family of three levels queued and paused runs end, running ones are m
   const underPaused = await startChild(store, paused.run_id, "w");
   const underEnded = await startChild(store, ended.run_id, "w");
   await flush(store.sql, [parkEntry(paused, [childWait("w", underPaused.run_id)])]);
-  await flush(store.sql, [endEntryOf(ended)]);
+  await flush(store.sql, [endEntry(ended)]);
   const before = await store.row(ended.run_id);
 
   const family = await readFamily(store.sql, acme, root.run_id);
@@ -92,7 +89,7 @@ test("in a family of three levels queued and paused runs end, running ones are m
     store.sql,
     family.map(({ run_id }) => run_id),
   );
-  const ends = waiting.map(({ run_id, event_seq }) => endOf(run_id, event_seq));
+  const ends = waiting.map(({ run_id, event_seq }) => cancelEnd(run_id, event_seq));
   expect(new Set(running)).toEqual(new Set([root.run_id, underPaused.run_id, underEnded.run_id]));
   expect(new Set(ends.map(({ run_id }) => run_id))).toEqual(new Set([queued, paused.run_id, underQueued]));
   expect(await cancelRuns(store.sql, running, ends)).toHaveLength(6);
@@ -119,7 +116,7 @@ test("the cancel of a single run answers its parent's wait and marks its childre
   await flush(store.sql, [parkEntry(parent, [childWait("w1", run)])]);
   const [grandchild, delayed] = [await startChild(store, run, "w1"), await acceptChild(store, run, "w2")];
   await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${delayed}`;
-  expect(await cancelRuns(store.sql, [], [endOf(run)])).toEqual([
+  expect(await cancelRuns(store.sql, [], [cancelEnd(run)])).toEqual([
     { run_id: run, status: "cancelled", owner: null, event_seq: 2 },
   ]);
   expect(await readAllWaits(store.sql, parent.run_id)).toMatchObject([
@@ -147,16 +144,18 @@ test("an end that is committed before a cancel stays, and a run that ends and is
   await Promise.all(
     families.map(async ({ parent, run }) => {
       const [ended, , cancelled] = await Promise.all([
-        flush(store.sql, [endEntryOf(run)]),
+        flush(store.sql, [endEntry(run)]),
         cancelRuns(store.sql, [run.run_id], []),
-        cancelRuns(store.sql, [], [endOf(parent.run_id, 2)]),
+        cancelRuns(store.sql, [], [cancelEnd(parent.run_id, 2)]),
       ]);
       expect(ended).toHaveLength(1);
       expect(cancelled).toHaveLength(1);
       const [row, after] = [await store.row(run.run_id), await store.row(parent.run_id)];
       expect([row["status"], after["status"]]).toEqual(["completed", "cancelled"]);
       expect(await readAllWaits(store.sql, parent.run_id)).toMatchObject([{ answered_by: run.run_id }]);
-      expect(await cancelRuns(store.sql, [run.run_id, parent.run_id], [endOf(run.run_id, 2)])).toEqual([]);
+      expect(await cancelRuns(store.sql, [run.run_id, parent.run_id], [cancelEnd(run.run_id, 2)])).toEqual(
+        [],
+      );
       expect(await store.row(run.run_id)).toEqual(row);
     }),
   );
