@@ -131,7 +131,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const startedMs = performance.now();
   const readHealth = async (): Promise<Health> => {
     const [pg, redisOk, s3] = await Promise.all([
-      isUp(() => store.lookUp([])),
+      isUp(() => store.readRunSnapshots([])),
       isUp(() => redis.ping()),
       artifacts ? isUp(() => artifacts.check()) : null,
     ]);

@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
-import type { RunRow } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { RETRY, SSE_HEADERS, toBytes } from "./sse.ts";

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { keys } from "../../shared/keys.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
-import { readPositions } from "../../shared/store/runs/runs.ts";
+import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { Scope, SHARED } from "../../shared/contracts/tenant.ts";
 import { saveApiKey } from "../../shared/store/tenants/api-keys.ts";
-import { idsEverSaved } from "../../shared/store/definitions/definitions.ts";
+import { idsEverSaved } from "../../shared/store/definitions/stored-definition.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
 import { projectFolder } from "../processes/programs.ts";
 

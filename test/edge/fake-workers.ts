@@ -4,12 +4,12 @@ import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { Lane } from "../../shared/contracts/run.ts";
-import { claimRuns } from "../../shared/store/runs/claim.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import { claimRuns } from "../../shared/store/runs/claim-runs.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../shared/store/journal/flush.ts";
 import type { Committed, NewEntry } from "../../shared/store/journal/flush.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { beat } from "../../shared/store/workers/workers.ts";
+import { beat } from "../../shared/store/workers/beats.ts";
 
 export class FakeWorker {
   readonly #sql: Sql;

@@ -21,7 +21,7 @@ export class Definitions {
     const key = `${tenant}\0${id}\0${version}`;
     const known = this.#versions.get(key);
     if (known) return known;
-    const text = await this.#store.orchestration(tenant, id, version);
+    const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
     const parsed = parseOrchestration(JSON.parse(text));
@@ -35,7 +35,7 @@ export class Definitions {
 
   /** An agent or a tool as it is now: the tenant's own, else the shared one. */
   async named(kind: "agents" | "tools", tenant: TenantId, id: string): Promise<JsonObject | null> {
-    const stored = await this.#store.definition(kind, tenant, id);
+    const stored = await this.#store.readDefinition(kind, tenant, id);
     if (stored === null) return null;
     const json = JsonValue.parse(JSON.parse(stored.definition));
     return typeof json === "object" && json !== null && !Array.isArray(json) ? json : null;

@@ -6,7 +6,7 @@ import type { RunError } from "../../shared/contracts/run.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { start } from "../../shared/journal/fold.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { DeadLetter } from "../../shared/store/journal/flush.ts";
 import { finalResponse } from "../engine/events.ts";
 import type { EntryWriter } from "../journal/entry.ts";

@@ -8,7 +8,7 @@ import { RunInput } from "../../shared/contracts/run.ts";
 import { apply, fold, start } from "../../shared/journal/fold.ts";
 import { initialState } from "../../shared/journal/initial-state.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Definitions } from "./definitions.ts";
 import { endRun, failRun } from "./end-run.ts";

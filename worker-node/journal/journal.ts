@@ -148,7 +148,7 @@ export class Journal {
         )
       : [];
     const committed = new Set(found);
-    const looks = new Map((await this.#store.lookUp(runs)).map((look) => [look.run_id, look]));
+    const looks = new Map((await this.#store.readRunSnapshots(runs)).map((look) => [look.run_id, look]));
     return new Map(
       entries.map(({ entry }): [RunId, Outcome] => {
         const look = looks.get(entry.run_id);

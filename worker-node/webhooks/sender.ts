@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
-import { SENDING_LEASE_MS } from "../../shared/store/webhooks/claim-deliveries.ts";
+import { WEBHOOK_LEASE_MS } from "../../shared/timing.ts";
 import type { BusyReceiver, DueDelivery, Receiver } from "../../shared/store/webhooks/claim-deliveries.ts";
-import type { DeliveryState, TryResult } from "../../shared/store/webhooks/sending.ts";
+import type { DeliveryState, TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Stop } from "../execution/stop.ts";
 import { post } from "./post.ts";
@@ -148,7 +148,7 @@ export class Sender {
       const events = await this.#store.readEvents(run_id, seq);
       const startedMs = performance.now();
       // This process was stopped meanwhile: the lease may end during the request, and another worker send it too.
-      if (startedMs - claimedMs > SENDING_LEASE_MS - REQUEST_LIMIT_MS) return;
+      if (startedMs - claimedMs > WEBHOOK_LEASE_MS - REQUEST_LIMIT_MS) return;
       const verdict = await post(delivery, events, this.#outside, this.#stop.signal);
       const took_ms = Math.round(performance.now() - startedMs);
       const state = await this.#save({ delivery_id, tries, ...verdict });
@@ -170,20 +170,20 @@ export class Sender {
 
   async #save(result: TryResult): Promise<DeliveryState> {
     const state = await this.#savePatiently(result);
-    if (state !== "lost") this.sent[state === "pending" ? "retried" : state] += 1;
+    if (state !== "superseded") this.sent[state === "pending" ? "retried" : state] += 1;
     return state;
   }
 
   async #savePatiently(result: TryResult): Promise<DeliveryState> {
     for (const pauseMs of SAVE_PAUSES_MS) {
       try {
-        return await this.#store.saveTry(result);
+        return await this.#store.saveDeliveryTry(result);
       } catch (error) {
         log.warn("webhook.outcome_delayed", { delivery: result.delivery_id, message: messageOf(error) });
         await sleep(pauseMs);
       }
     }
-    return this.#store.saveTry(result);
+    return this.#store.saveDeliveryTry(result);
   }
 
   async #giveBack(deliveries: readonly DueDelivery[]): Promise<void> {

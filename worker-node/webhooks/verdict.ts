@@ -1,7 +1,7 @@
 import { RetryableError, TerminalError } from "../engine/errors.ts";
 import { retryAfterOf } from "../models/errors.ts";
 import { messageOf } from "../../shared/log.ts";
-import type { TryResult } from "../../shared/store/webhooks/sending.ts";
+import type { TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { Incoming } from "../outbound/request.ts";
 
 /** Of one request, from the connection to the end of the answer. */

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { readPosition } from "../../../shared/events/lines.ts";
-import type { RunRow } from "../../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";

@@ -2,11 +2,11 @@ import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { EntryKind, Usage } from "../../contracts/journal-entry.ts";
 import { TERMINAL } from "../../contracts/run.ts";
-import { toldOfRun, writeDeliveries } from "../webhooks/deliveries.ts";
-import { cancelTime, isLocked, lockFamily, relativesOf, tellFamily } from "../runs/family.ts";
+import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliveries.ts";
+import { cancelRequestedAt, afterLocks, lockFamily, endedRelatives, notifyFamily } from "../runs/family.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
-import { NewWait, openWaits } from "../runs/waits.ts";
+import { NewWait, insertWaits } from "../runs/waits.ts";
 
 /** Why a run failed for good. `tries` of the step; the stack is for operators, clients never see it. */
 export const DeadLetter = z.object({
@@ -114,9 +114,9 @@ export async function flush(sql: Sql, given: readonly NewEntry[]): Promise<Commi
     )${usageRows(sql, entries)}, ${entries.some(isEnd) ? moveFamilies(sql) : sql`moved as (${move(sql)})`}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${openWaits(sql, entries)}${tells ? tellOutside(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${tells ? tellOutside(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
-      ${tells ? sql`run_id in (select run_id from told_outside)` : sql`false`} as webhook
+      ${tells ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
     from moved`;
 }
 
@@ -127,12 +127,12 @@ export async function flush(sql: Sql, given: readonly NewEntry[]): Promise<Commi
 function move(sql: Sql, part: "all" | "ends" | "others" = "all") {
   const last = part === "others";
   const told = last
-    ? sql`signals = r.signals + (k.run_id is not null)::int, cancel_requested_at = ${cancelTime(sql)},`
+    ? sql`signals = r.signals + (k.run_id is not null)::int, cancel_requested_at = ${cancelRequestedAt(sql)},`
     : sql``;
   const from = last ? sql`e left join relatives k on k.run_id = e.run_id` : sql`e`;
   const only = {
     all: () => sql``,
-    ends: () => sql`and e.ends and ${isLocked(sql)}`,
+    ends: () => sql`and e.ends and ${afterLocks(sql)}`,
     others: () => sql`and not e.ends and (e.kind <> 'park' or k.run_id is null)`,
   }[part]();
   return sql`
@@ -157,7 +157,7 @@ function move(sql: Sql, part: "all" | "ends" | "others" = "all") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.kind <> 'park' or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, ${toldOfRun(sql)}`;
+        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
 }
 
 /**
@@ -168,11 +168,11 @@ function moveFamilies(sql: Sql) {
   return sql`ending as (
       select run_id from e where ends
     ), ${lockFamily(sql, sql`select run_id from e where exists (select from family)`)}, ended as (${move(sql, "ends")}
-    ), relatives as (${relativesOf(sql)}
+    ), relatives as (${endedRelatives(sql)}
     ), others as (${move(sql, "others")}
     ), moved as (
       select * from ended union all select * from others
-    ), ${tellFamily(sql, sql`moved`)}`;
+    ), ${notifyFamily(sql, sql`moved`)}`;
 }
 
 function isEnd({ status }: NewEntry): boolean {
@@ -186,7 +186,7 @@ function asksHuman({ kind, waits }: NewEntry): boolean {
 
 function tellOutside(sql: Sql, entries: readonly NewEntry[]) {
   const asking = entries.filter(asksHuman).map(({ run_id }) => run_id);
-  return writeDeliveries(sql, sql`moved`, asking);
+  return insertDeliveries(sql, sql`moved`, asking);
 }
 
 function wakeMs({ wake_ms, waits }: NewEntry): number | null {

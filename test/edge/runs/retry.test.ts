@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { fold } from "../../../shared/journal/fold.ts";
 import { readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
-import { readPositions } from "../../../shared/store/runs/runs.ts";
+import { readPositions } from "../../../shared/store/runs/read-runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";

@@ -2,7 +2,7 @@
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import { Checkpoint, EndRecord, ParkRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
-import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
@@ -66,7 +66,7 @@ export class Given {
   #world(): ExecutionDeps {
     const store = {
       ...this.truth.store,
-      orchestration: async () => {
+      readPinnedDefinition: async () => {
         await this.readDefinition();
         return JSON.stringify(this.definition);
       },

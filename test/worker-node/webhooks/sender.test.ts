@@ -9,10 +9,10 @@ import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/outbound/egress.ts";
 import { Sender, storeWithWakeup } from "../../../worker-node/webhooks/sender.ts";
-import { endOf } from "../../shared/store/relatives.ts";
+import { endEntry } from "../../shared/store/family-fixture.ts";
 import { refusingStore } from "../fakes.ts";
-import { newRun, openStore } from "../../shared/store/world.ts";
-import type { Store } from "../../shared/store/world.ts";
+import { newRun, openStore } from "../../shared/store/store-fixture.ts";
+import type { Store } from "../../shared/store/store-fixture.ts";
 import { Receiver as Hook } from "./receiver.ts";
 
 const key = masterKey().parse("ab".repeat(32));
@@ -39,8 +39,8 @@ afterEach(async () => {
 async function due(url = receiver.url(), secret: string | null = null): Promise<void> {
   const { run_id } = newRun();
   const webhook_secret = secret && (await seal(key, secret, placeOf(run_id, SECRET_FIELD)));
-  const run = await store.running({ run_id, webhook_url: url, webhook_secret });
-  await flush(store.sql, [endOf(run)]);
+  const run = await store.startRun({ run_id, webhook_url: url, webhook_secret });
+  await flush(store.sql, [endEntry(run)]);
 }
 
 function startSender({
@@ -205,14 +205,14 @@ test("a try that outlives its lease does not hide the next one of the same worke
         busy.push(open.reduce((sum, { n }) => sum + n, 0));
         return truth.claimDeliveries(slots, open, ...rest);
       },
-      saveTry: async (result) => {
+      saveDeliveryTry: async (result) => {
         // The first outcome is written when the second request is open.
-        if (++saves > 1) return truth.saveTry(result);
+        if (++saves > 1) return truth.saveDeliveryTry(result);
         await store.sql`update webhook_deliveries set next_at = now()`;
         receiver.answer = () => {};
         senders[0]?.wake();
         await receiver.until(2);
-        return "lost";
+        return "superseded";
       },
     },
   });
@@ -286,7 +286,7 @@ describe("many workers", () => {
 // Red when: an outcome that was not written is forgotten with its lease.
 test("a try whose outcome nobody wrote is made again with the same id", async () => {
   const truth = stateStore(store.sql);
-  const deaf = startSender({ truth: { ...truth, saveTry: () => Promise.reject(new Error("away")) } });
+  const deaf = startSender({ truth: { ...truth, saveDeliveryTry: () => Promise.reject(new Error("away")) } });
   await due();
   deaf.wake();
   await receiver.until(1);
@@ -345,8 +345,8 @@ describe("a drain", () => {
 test("a flush that leaves something to be sent wakes the sender, others do not", async () => {
   let woken = 0;
   const truth = storeWithWakeup(stateStore(store.sql), () => (woken += 1));
-  await truth.flush([endOf(await store.running())]);
+  await truth.flush([endEntry(await store.startRun())]);
   expect(woken).toBe(0);
-  await truth.flush([endOf(await store.running({ webhook_url: receiver.url() }))]);
+  await truth.flush([endEntry(await store.startRun({ webhook_url: receiver.url() }))]);
   expect(woken).toBe(1);
 });

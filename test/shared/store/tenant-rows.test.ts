@@ -2,7 +2,8 @@ import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
-import { ensureTenant, limitsOf, listTenants, saveTenant } from "../../../shared/store/tenants/tenants.ts";
+import { ensureTenant, listTenants, saveTenant } from "../../../shared/store/tenants/tenant-rows.ts";
+import { limitsOf } from "../../../shared/store/tenants/tenant-limits.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 let sql: Sql;
@@ -14,10 +15,10 @@ afterAll(() => sql.end());
 const id = (name: string) => TenantId.parse(name);
 
 describe("a tenant", () => {
-  test("is made once, with the defaults, by many who ask at the same time", async () => {
-    const made = await Promise.all(Array.from({ length: 20 }, () => ensureTenant(sql, id("many"), 500)));
-    expect(new Set(made.map((tenant) => JSON.stringify(tenant))).size).toBe(1);
-    expect(made[0]).toMatchObject({
+  test("is created once, with the defaults, by many requests at the same time", async () => {
+    const tenants = await Promise.all(Array.from({ length: 20 }, () => ensureTenant(sql, id("many"), 500)));
+    expect(new Set(tenants.map((tenant) => JSON.stringify(tenant))).size).toBe(1);
+    expect(tenants[0]).toMatchObject({
       max_concurrent_runs: 100,
       max_queued_runs: 1000,
       requests_per_second: 500,
@@ -25,7 +26,7 @@ describe("a tenant", () => {
     });
   });
 
-  test("keeps what a change does not name, and each change raises its version", async () => {
+  test("keeps the fields that a change does not name, and each change increases its version", async () => {
     await saveTenant(
       sql,
       { tenant_id: id("acme"), name: "ACME", max_concurrent_runs: 20, max_queued_runs: 0 },
@@ -51,7 +52,7 @@ describe("a tenant", () => {
     expect((await listTenants(sql, "l-2", 1)).map((tenant) => tenant.tenant_id)).toEqual(["l-3"]);
   });
 
-  test("has no max_ limits for the queue when tenants are not held apart; rate and weight stay", async () => {
+  test("has no max_ limits in the queue when tenants are not isolated, and keeps its rate and weight", async () => {
     const tenant = await ensureTenant(sql, id("open"), 7);
     expect(limitsOf(tenant, true)).toMatchObject({
       maxConcurrentRuns: 100,

@@ -2,29 +2,29 @@ import type { ParameterOrJSON } from "postgres";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
-import { cancelRuns } from "../../../shared/store/runs/cancel.ts";
-import { claimDirectly, claimRuns, handBack, lookUp } from "../../../shared/store/runs/claim.ts";
+import { cancelRuns } from "../../../shared/store/runs/mark-cancelled.ts";
+import { claimDirectly, claimRuns, handBack } from "../../../shared/store/runs/claim-runs.ts";
+import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
+import { listDueRuns } from "../../../shared/store/runs/due-runs.ts";
 import {
-  dueRuns,
-  overdueRuns,
-  listOwners,
-  runningRuns,
+  listOverdueRuns,
   reclaimFromSilent,
   reclaimOverdue,
-} from "../../../shared/store/runs/reconcile.ts";
+} from "../../../shared/store/runs/reclaim-runs.ts";
+import { listOwners, listRunningRuns } from "../../../shared/store/runs/running-runs.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
-import { beatOf, entryOf, openStore } from "./world.ts";
-import type { Store } from "./world.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
+import { onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
 
 let store: Store;
 let sql: Sql;
-/** Each statement as it went to Postgres. */
-const asked: { query: string; parameters: ParameterOrJSON<never>[] }[] = [];
+/** Each statement as it was sent to Postgres. */
+const statements: { query: string; parameters: ParameterOrJSON<never>[] }[] = [];
 
-/** A backlog that is due, a history that has ended, and a few that run. */
+/** 100,000 runs: a due backlog, a history of ended ones, and a few running ones. */
 beforeAll(async () => {
   store = await openStore();
   await store.sql`
@@ -40,7 +40,7 @@ beforeAll(async () => {
   sql = postgres(store.url, {
     ...connectionOptions,
     max: 1,
-    debug: (_connection, query, parameters) => asked.push({ query, parameters }),
+    debug: (_connection, query, parameters) => statements.push({ query, parameters }),
   });
 }, 120_000);
 afterAll(async () => {
@@ -48,22 +48,22 @@ afterAll(async () => {
   await store.close();
 });
 
-/** The plan of a statement as Postgres makes it for these parameters, and as it makes it for any: that one is kept. */
+/** The plans of the first statement that `work` sends: the custom plan for its parameters, and the generic plan, which Postgres keeps. */
 async function plansOf(work: () => Promise<unknown>, on: Sql = store.sql): Promise<string[]> {
-  asked.length = 0;
+  statements.length = 0;
   await work();
-  const [statement] = asked;
-  if (!statement) throw new Error("nothing was asked");
+  const [statement] = statements;
+  if (!statement) throw new Error("no statement was sent");
   const { query, parameters } = statement;
   const connection = await on.reserve();
   try {
-    // By hand: EXPLAIN of a statement with parameters always knows them.
-    await connection.unsafe(`prepare asked as ${query}`);
-    const given = parameters.length > 0 ? `(${parameters.map(literal).join()})` : "";
+    // Prepared by hand: EXPLAIN of a statement with parameters always uses their values.
+    await connection.unsafe(`prepare explained as ${query}`);
+    const values = parameters.length > 0 ? `(${parameters.map(literal).join()})` : "";
     const plans: string[] = [];
     for (const mode of ["force_custom_plan", "force_generic_plan"]) {
       await connection.unsafe(`set plan_cache_mode = ${mode}`);
-      const rows = await connection.unsafe(`explain execute asked${given}`);
+      const rows = await connection.unsafe(`explain execute explained${values}`);
       plans.push(rows.map((row) => row["QUERY PLAN"]).join("\n"));
     }
     return plans;
@@ -82,19 +82,19 @@ function literal(parameter: unknown): string {
 
 const owner = newIncarnation("w");
 const runIds = Array.from({ length: 100 }, (_, i) => newRunId(1_790_000_000_000 + i));
-const entries = runIds.map((run_id) => entryOf({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
+const entries = runIds.map((run_id) => stepEntry({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
 const ends = entries.map((entry) => ({ ...entry, kind: "end" as const, status: "completed" as const }));
 
-// Red when: an index is dropped, or a condition is written so that none fits: each of these runs all the time.
+// Fails when an index is dropped, or when a condition is written so that no index fits. Each of these statements runs all the time.
 test.each<[string, (on: Sql) => Promise<unknown>]>([
   ["a flush", (on) => flush(on, entries)],
   ["a flush of ends", (on) => flush(on, ends)],
   ["a cancel", (on) => cancelRuns(on, runIds, [])],
   ["a direct claim", (on) => claimDirectly(on, owner, 10, ["default"])],
   ["a claim", (on) => claimRuns(on, owner, runIds)],
-  ["a look", (on) => lookUp(on, runIds)],
+  ["a read of snapshots", (on) => readRunSnapshots(on, runIds)],
   [
-    "a hand back",
+    "a hand-back",
     (on) =>
       handBack(
         on,
@@ -102,45 +102,46 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
         runIds.map((run_id) => ({ run_id, attempt: 1 })),
       ),
   ],
-  ["a beat", (on) => beat(on, beatOf(owner))],
+  ["a beat", (on) => beat(on, onlineBeat(owner))],
   [
-    "a page of the walk",
-    (on) => dueRuns(on, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000),
+    "a page of the due scan",
+    (on) => listDueRuns(on, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000),
   ],
-  ["all owners", (on) => listOwners(on)],
-  ["a page of what runs", (on) => runningRuns(on, { owner: "", run_id: "" }, 1_000)],
-  ["what is overdue", (on) => overdueRuns(on)],
-  ["what a silent owner has", (on) => reclaimFromSilent(on, owner, null)],
+  ["the list of owners", (on) => listOwners(on)],
+  ["a page of running runs", (on) => listRunningRuns(on, { owner: "", run_id: "" }, 1_000)],
+  ["the list of overdue runs", (on) => listOverdueRuns(on)],
+  ["a reclaim from a silent owner", (on) => reclaimFromSilent(on, owner, null)],
   [
-    "what is taken back",
+    "a reclaim of overdue runs",
     (on) =>
       reclaimOverdue(
         on,
         runIds.map((run_id) => ({ run_id, attempt: 1, event_seq: 0, deadline_at: "2026-01-01T00:00:00Z" })),
       ),
   ],
-])("%s reads no more of 100,000 runs than it has to", async (_name, work) => {
+])("%s reads no more of 100,000 runs than it needs", async (_name, work) => {
   for (const plan of await plansOf(() => work(sql))) expect(plan).not.toMatch(/Seq Scan on runs/);
 });
 
-// Red when: a page is sorted: the whole backlog would be read for each.
-test("a page of the walk comes out of its index in order", async () => {
-  const page = () => dueRuns(sql, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000);
+// Fails when a page is sorted: each page would read the whole backlog.
+test("a page of the due scan is read from its index in order", async () => {
+  const page = () =>
+    listDueRuns(sql, { at: "2026-01-01T00:00:00Z", run_id: "" }, "2027-01-01T00:00:00Z", 1_000);
   for (const plan of await plansOf(page)) {
     expect(plan).toContain("runs_due");
     expect(plan).not.toContain("Sort");
   }
 });
 
-// A run, and nobody has counted yet how many there are: so a system begins, and the plans that it makes then are kept
-// until an analyze. Red when: Postgres is left to guess that ten rows are wanted, and that a scan of all has as many.
+// A new system has a few runs and no statistics, and Postgres keeps the plans that it makes then until an analyze.
+// Fails when Postgres may estimate ten wanted rows, and as many for a scan of the whole table: see boundedRows.
 test.each<[string, (on: Sql) => Promise<unknown>]>([
   ["a flush", (on) => flush(on, entries)],
   ["a flush of ends", (on) => flush(on, ends)],
   ["a claim", (on) => claimRuns(on, owner, runIds)],
-])("%s goes by the keys of runs from the first run on", async (_name, work) => {
+])("%s reads runs by their keys from the first run on", async (_name, work) => {
   const small = await openStore();
-  await small.running();
+  await small.startRun();
   const [, plan] = await plansOf(() => work(sql), small.sql);
 
   expect(plan).not.toMatch(/(Seq|Bitmap Heap) Scan on runs/);

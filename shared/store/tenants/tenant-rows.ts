@@ -1,40 +1,21 @@
-import type { Sql } from "../sql.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { Tenant } from "../../contracts/tenant.ts";
 import type { TenantRequest } from "../../contracts/tenant.ts";
-import type { Limits } from "../../queue/limits.ts";
+import type { Sql } from "../sql.ts";
 
-/** More than any tenant reaches: what the queue is told when tenants are not held apart. */
-const UNLIMITED = 1_000_000_000;
-
-/** A tenant's limits as the queue knows them. `isolation` false (ENABLE_TENANT_ISOLATION=0) lifts the `max_*` checks. */
-export function limitsOf(tenant: Tenant, isolation: boolean): Limits {
-  const limits = {
-    tenant: tenant.tenant_id,
-    version: tenant.version,
-    maxConcurrentRuns: tenant.max_concurrent_runs,
-    maxQueuedRuns: tenant.max_queued_runs,
-    requestsPerSecond: tenant.requests_per_second,
-    weight: tenant.weight,
-  };
-  return isolation ? limits : withoutMaxima(limits);
-}
-
-/** Limits as they are where tenants are not isolated: only their rate and their weight hold. */
-export function withoutMaxima(limits: Limits): Limits {
-  return { ...limits, maxConcurrentRuns: UNLIMITED, maxQueuedRuns: UNLIMITED };
-}
-
-/** The tenant; made with the defaults when there is none. `requestsPerSecond`: the default of this installation. */
+/**
+ * Reads a tenant. A tenant that does not exist is created with the defaults.
+ * @param requestsPerSecond the default rate of this deployment
+ */
 export async function ensureTenant(sql: Sql, tenant: TenantId, requestsPerSecond: number): Promise<Tenant> {
   const [row] = await sql`
-    with made as (
+    with created as (
       insert into tenants (tenant_id, requests_per_second) values (${tenant}, ${requestsPerSecond})
       on conflict (tenant_id) do nothing
       returning ${columns(sql)}
     )
-    select * from made union all select ${columns(sql)} from tenants where tenant_id = ${tenant}`;
-  // Neither: another made it while this statement looked, so that it is there for the next one.
+    select * from created union all select ${columns(sql)} from tenants where tenant_id = ${tenant}`;
+  // No row: another process created it after this statement's snapshot. The next statement sees it.
   return row ? Tenant.parse(row) : await readTenant(sql, tenant);
 }
 
@@ -44,8 +25,9 @@ async function readTenant(sql: Sql, tenant: TenantId): Promise<Tenant> {
 }
 
 /**
- * Makes or changes a tenant; fields that are absent keep their value. Each change raises `version`, so that an older
- * copy never replaces it in the queue.
+ * Creates or changes a tenant; fields that are absent keep their value. Each change increases `version`, so that the
+ * queue never replaces newer limits with older ones.
+ * @param requestsPerSecond the rate of a new tenant whose request names none
  */
 export async function saveTenant(
   sql: Sql,
@@ -77,7 +59,7 @@ export async function saveTenant(
   return Tenant.parse(row);
 }
 
-/** A page of tenants by id, after `after`. */
+/** A page of tenants, ordered by id, with ids after `after`. */
 export async function listTenants(sql: Sql, after: string, limit: number): Promise<Tenant[]> {
   const rows = await sql`
     select ${columns(sql)} from tenants where tenant_id > ${after} order by tenant_id limit ${limit}`;

@@ -1,17 +1,17 @@
-/** A migrated Postgres of a test file's own, with the few rows that runs need. */
+/** A fresh, migrated database for one test file, and functions that bring runs and workers into a given state. */
 import postgres from "postgres";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
-import { claimRuns } from "../../../shared/store/runs/claim.ts";
-import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
-import { saveOrchestration } from "../../../shared/store/definitions/definitions.ts";
+import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import type { NewEntry } from "../../../shared/store/journal/flush.ts";
-import { acceptRuns } from "../../../shared/store/runs/runs.ts";
+import { acceptRuns } from "../../../shared/store/runs/insert-runs.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 export const acme = TenantId.parse("acme");
@@ -19,17 +19,18 @@ export const globex = TenantId.parse("globex");
 
 export type Store = Awaited<ReturnType<typeof openStore>>;
 
+/** Opens a database with two tenants, `acme` and `globex`, and acme's orchestration `orch`. */
 export async function openStore() {
   const url = await freshDatabase();
   const sql: Sql = postgres(url, { ...connectionOptions, max: 8 });
   await sql`insert into tenants (tenant_id) values (${acme}), (${globex})`;
-  await define(sql, acme, "orch");
+  await saveEmptyOrchestration(sql, acme, "orch");
   return {
     sql,
     url,
     close: () => sql.end({ timeout: 1 }),
 
-    /** Accepts a run that is due at once. */
+    /** Accepts a run that is due now, unless `changes` give it a delay. */
     async accept(changes: Partial<NewRun> = {}): Promise<RunId> {
       const run = newRun(changes);
       const accepted = await acceptRuns(sql, [run]);
@@ -37,40 +38,42 @@ export async function openStore() {
       return run.run_id;
     },
 
-    /** A worker that has just beaten. */
-    async worker(name = "w"): Promise<Incarnation> {
+    /** Adds an online worker that has just beaten. */
+    async addWorker(name = "w"): Promise<Incarnation> {
       const owner = newIncarnation(name);
-      await beat(sql, beatOf(owner));
+      await beat(sql, onlineBeat(owner));
       return owner;
     },
 
+    /** Claims a run that is due, or whose owner is silent. */
     async claim(owner: Incarnation, run: RunId): Promise<ClaimedRun> {
       const [claimed] = await claimRuns(sql, owner, [run]);
       if (!claimed) throw new Error(`${run} was not claimed`);
       return claimed;
     },
 
-    /** A run in the hands of a worker that lives. */
-    async running(changes: Partial<NewRun> = {}): Promise<ClaimedRun & { owner: Incarnation }> {
-      const owner = await this.worker();
+    /** Accepts a run, and claims it with a new online worker. */
+    async startRun(changes: Partial<NewRun> = {}): Promise<ClaimedRun & { owner: Incarnation }> {
+      const owner = await this.addWorker();
       return { ...(await this.claim(owner, await this.accept(changes))), owner };
     },
 
-    /** Lets it look as if nothing had been heard of a worker for so long. */
-    async silence(owner: Incarnation, seconds: number): Promise<void> {
+    /** Sets a worker's last beat back by some seconds. */
+    async ageBeat(owner: Incarnation, seconds: number): Promise<void> {
       await sql`update workers set beat_at = now() - ${seconds} * interval '1 second' where incarnation = ${owner}`;
     },
 
-    /** The row as it is, all of it. */
+    /** All columns of a run. */
     async row(run: RunId) {
       const [row] = await sql`select * from runs where run_id = ${run}`;
-      if (!row) throw new Error(`there is no ${run}`);
+      if (!row) throw new Error(`the run ${run} does not exist`);
       return row;
     },
   };
 }
 
-export function beatOf(owner: Incarnation) {
+/** A beat of an online worker that serves all lanes and reaches the queue. */
+export function onlineBeat(owner: Incarnation) {
   return {
     incarnation: owner,
     worker_id: "w",
@@ -85,10 +88,12 @@ export function beatOf(owner: Incarnation) {
   };
 }
 
-export async function define(sql: Sql, owner: TenantId | "", id: string): Promise<number> {
+/** Saves an orchestration whose definition is `{}`. @returns its version */
+export async function saveEmptyOrchestration(sql: Sql, owner: TenantId | "", id: string): Promise<number> {
   return saveOrchestration(sql, owner, { id, name: id, description: "", definition: "{}" });
 }
 
+/** A submitted run of acme's `orch`, due at once, in the default lane. */
 export function newRun(changes: Partial<NewRun> = {}): NewRun {
   const run_id = newRunId(Date.now());
   return {
@@ -111,8 +116,8 @@ export function newRun(changes: Partial<NewRun> = {}): NewRun {
   };
 }
 
-/** An entry that this claim may write: the result of a step, with two events, unless `changes` say otherwise. */
-export function entryOf(
+/** An entry under this claim's fence: the result of step `a`, with two events, unless `changes` say otherwise. */
+export function stepEntry(
   run: Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals"> & { owner: Incarnation },
   changes: Partial<NewEntry> = {},
 ): NewEntry {

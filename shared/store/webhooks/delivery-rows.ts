@@ -2,36 +2,9 @@ import { z } from "zod";
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { DeliveryId, DeliveryOutcome, DeliveryType } from "../../contracts/webhook.ts";
-import { pgArray } from "../sql.ts";
-import type { PendingQuery, Row, Sql } from "../sql.ts";
+import type { Sql } from "../sql.ts";
 
-/** What a delivery takes of its run's row `r`: for the `returning` of the statement that changes it. */
-export function toldOfRun(sql: Sql) {
-  return sql`r.status, r.tenant_id, r.orchestration_id, r.tokens, r.cost_micro_usd, r.started_at, r.ended_at,
-        r.error, r.webhook_url, r.webhook_secret`;
-}
-
-/**
- * The part of a statement that ends or pauses runs which writes what is to be told of it: the delivery exists if and
- * only if the entry does.
- * @param changed the name of the CTE that has changed runs: `run_id`, `event_seq` and `toldOfRun`
- * @param asking those of them that wait for a human now
- */
-export function writeDeliveries(sql: Sql, changed: PendingQuery<Row[]>, asking: readonly RunId[] = []) {
-  return sql`, told_outside as (
-      insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, secret, status,
-        tokens, cost_micro_usd, started_at, ended_at, error)
-      select 'whd_' || substr(c.run_id, 5) || '_' || c.event_seq, c.run_id, c.event_seq, c.tenant_id, c.orchestration_id,
-        'run.' || case when c.ended_at is null then 'waiting' else c.status end,
-        c.webhook_url, c.webhook_secret, c.status, c.tokens, c.cost_micro_usd, c.started_at, c.ended_at, c.error
-      from ${changed} c
-      where c.webhook_url is not null
-        and (c.ended_at is not null or c.run_id = any(${pgArray(asking)}::text[]))
-      returning run_id
-    )`;
-}
-
-/** A delivery as operators see it: never its secret. Times in milliseconds since 1970. */
+/** A delivery as operators see it, without its secret. Times in milliseconds since 1970. */
 const DeliveryRow = z.object({
   delivery_id: DeliveryId,
   run_id: RunId,
@@ -59,36 +32,39 @@ const columns = (sql: Sql) => sql`
   extract(epoch from expires_at)::float8 * 1000 as expires_at_ms,
   extract(epoch from done_at)::float8 * 1000 as done_at_ms`;
 
-/** `pending`: no outcome yet. */
+/** Selects deliveries. Null: any. `pending`: without an outcome yet. */
 export type DeliveryFilter = {
   tenant: TenantId | null;
   run: RunId | null;
   outcome: DeliveryOutcome | "pending" | null;
 };
 
-/** In so many words: a parameter would hide from Postgres which of its partial indexes fits. */
-const isOutcome = (sql: Sql) => ({
+/** Conditions with literals. With a parameter Postgres cannot see which of its partial indexes fits. */
+const hasOutcome = (sql: Sql) => ({
   pending: sql`and done_at is null`,
   delivered: sql`and outcome = 'delivered'`,
   rejected: sql`and outcome = 'rejected'`,
   expired: sql`and outcome = 'expired'`,
 });
 
-/** A page of deliveries, the newest first; older than `before` (null: from the start). */
+/**
+ * A page of deliveries, the newest first.
+ * @param before the last delivery of the page before; null: the first page
+ */
 export async function listDeliveries(
   sql: Sql,
   { tenant, run, outcome }: DeliveryFilter,
   before: string | null,
   limit: number,
 ): Promise<DeliveryRow[]> {
-  // Only the conditions that are asked for, so that each list has the index that is made for it.
+  // Only the conditions that the filter names, so that each list uses the index that is made for it.
   const rows = await sql`
     select ${columns(sql)}
     from webhook_deliveries
     where true
       ${tenant === null ? sql`` : sql`and tenant_id = ${tenant}`}
       ${run === null ? sql`` : sql`and run_id = ${run}`}
-      ${outcome === null ? sql`` : isOutcome(sql)[outcome]}
+      ${outcome === null ? sql`` : hasOutcome(sql)[outcome]}
       ${
         before === null
           ? sql``
@@ -100,9 +76,11 @@ export async function listDeliveries(
 }
 
 /**
- * Makes a delivery of a tenant (null: of any) due again, with 24 hours of its own. Null when there is none.
+ * Makes a delivery due again, for another 24 hours. Null when that tenant has no such delivery.
  *
- * One that is being sent at this moment is sent once more: what its sender hears is about what was before.
+ * A delivery that is being sent at this moment is sent once more: the new value of `tries` fences the sender, so its
+ * result is not saved.
+ * @param tenant null: any tenant, for a platform key
  */
 export async function redeliver(sql: Sql, tenant: TenantId | null, id: string): Promise<DeliveryRow | null> {
   const [row] = await sql`
