@@ -33,7 +33,7 @@ async function startStarter() {
     ...command,
     args: [...command.args, dir],
   });
-  return { child: program.child, pids: z.array(z.number()).parse(program.said.pids) };
+  return { child: program.child, pids: z.array(z.number()).parse(program.event.pids) };
 }
 
 describe("Postgres and Redis", () => {
