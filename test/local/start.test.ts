@@ -11,6 +11,7 @@ import { isRunning } from "../../local/processes/pids.ts";
 import { freePort } from "../../local/processes/ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
 import { freshDatabase } from "../services/services.ts";
+import { Viewer } from "../services/viewer.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-start-"));
 const Facts = z.object({
@@ -84,14 +85,15 @@ async function run(edge: number): Promise<z.infer<typeof Accepted>> {
 
 /** The ids of a stream, up to its end or to `most` of them. */
 async function ids(edge: number, path: string, most: number, lastEventId?: string): Promise<string[]> {
-  const answer = await request(edge, path, lastEventId ? { headers: { "last-event-id": lastEventId } } : {});
-  expect(answer.status).toBe(200);
-  let text = "";
-  for await (const bytes of answer.body ?? []) {
-    text += Buffer.from(bytes).toString();
-    if ([...text.matchAll(/^id: .+$/gm)].length >= most) break;
-  }
-  return [...text.matchAll(/^id: (.+)$/gm)].map(([, id = ""]) => id).slice(0, most);
+  const { edges, api_key } = facts();
+  const viewer = await Viewer.open(`${edges[edge]}${path}`, {
+    authorization: `Bearer ${api_key}`,
+    ...(lastEventId !== undefined && { "last-event-id": lastEventId }),
+  });
+  expect(viewer.status).toBe(200);
+  await viewer.until(({ ended, frames }) => ended || frames.length >= most, 30_000);
+  viewer.leave();
+  return viewer.frames.map(({ id }) => id).slice(0, most);
 }
 
 async function until(condition: () => boolean, withinMs: number): Promise<void> {
