@@ -22,8 +22,8 @@ import { startFleet } from "./workers.ts";
 export type Stack = { facts(): Facts; stop(): Promise<void> };
 
 /**
- * Starts the system of one data folder. It accepts runs when this resolves. `dev.json` in the folder holds the facts, and
- * is written again when a part was restarted.
+ * Starts the system of one data folder. It accepts runs when this resolves. `dev.json` in the folder holds the
+ * facts, and is written again when a part was restarted.
  * @throws the error of the part that did not start; the parts that did are stopped then
  */
 export async function startStack(options: Options, env: NodeJS.ProcessEnv): Promise<Stack> {
@@ -131,7 +131,10 @@ async function edgePorts({ edges, port }: Options): Promise<number[]> {
   return ports;
 }
 
-/** For `npx wrangler dev` beside this system. The project has one such pair of files: they name the default data folder's. */
+/**
+ * For `npx wrangler dev` beside this system. The project has one such pair of files: they name the default data
+ * folder's.
+ */
 function writeWranglerFiles(build: EdgeBuild, postgresUrl: string, variables: Record<string, string>): void {
   writeVariables(projectFolder, ".dev.vars", variables);
   writeVariables(projectFolder, ".env", { [hyperdriveVariable(build)]: postgresUrl });

@@ -51,7 +51,10 @@ export async function startFleet(
   };
 }
 
-/** Starts a worker on the first free port from `port` on. Another process may take the port before the worker listens. */
+/**
+ * Starts a worker on the first free port from `port` on. Another process may take the port before the worker
+ * listens.
+ */
 async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, signal: AbortSignal) {
   for (let tries = 1; ; tries++) {
     const free = await firstFreePort(port);

@@ -30,18 +30,22 @@ export type Reachable = {
   allows(address: string): boolean;
   /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
   allowsName(name: string): boolean;
-  /** Whether this host of a URL is an address that may not be connected to. False for a name: it is judged when resolved. */
+  /**
+   * Whether this host of a URL is an address that may not be connected to. False for a name: it is judged when
+   * resolved.
+   */
   refuses(host: string): boolean;
 };
 
 /**
- * The rule against requests into the deployment's own network. It refuses private, loopback, link-local (cloud metadata),
- * carrier-grade NAT, multicast, reserved and unspecified ranges, in IPv4, in IPv6 and where one is embedded in the other.
+ * The rule against requests into the deployment's own network. It refuses private, loopback, link-local (cloud
+ * metadata), carrier-grade NAT, multicast, reserved and unspecified ranges, in IPv4, in IPv6 and where one is
+ * embedded in the other.
  *
- * @param allow host names (exact), addresses and CIDR ranges that are allowed all the same, separated by commas. IPv6 may
- * be in brackets, as in a URL.
- * @throws Error for an entry that is none of these and so would never match. It names the entry's index, not its text:
- * by mistake that may be a URL with a password.
+ * @param allow host names (exact), addresses and CIDR ranges that are allowed all the same, separated by commas.
+ * IPv6 may be in brackets, as in a URL.
+ * @throws Error for an entry that is none of these and so would never match. It names the entry's index, not its
+ * text: by mistake that may be a URL with a password.
  */
 export function reachable(allow: string): Reachable {
   const ranges: [Address, number][] = [];
@@ -98,8 +102,8 @@ const LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
 const HOST_NAME = new RegExp(`^(?:${LABEL}\\.)*${LABEL}\\.?$`);
 
 /**
- * Whether this can be the host name of a parsed URL. URL parsers take a name whose last part is a number for an address,
- * or refuse it.
+ * Whether this can be the host name of a parsed URL. URL parsers take a name whose last part is a number for an
+ * address, or refuse it.
  */
 function isHostName(text: string): boolean {
   return text.length <= 253 && HOST_NAME.test(text) && !/(?:^|\.)\d+\.?$/.test(text);

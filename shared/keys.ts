@@ -12,7 +12,10 @@ import type { RunId, TenantId } from "./contracts/ids.ts";
  * | `ctl:<incarnation>` | channel of cancel hints | edge → worker | none: a message is received or lost |
  */
 export const keys = {
-  /** The ready runs of a queue shard. Shard 0 has the literal name that autoscalers read. The name is the shard's hash tag. */
+  /**
+   * The ready runs of a queue shard. Shard 0 has the literal name that autoscalers read. The name is the shard's
+   * hash tag.
+   */
   ready: (shard: number) => `synapse:orchestrations:${shard === 0 ? "default" : shard}`,
   /** The marker of a lane, on which idle workers block. */
   wake: (shard: number, lane: string) => `{${keys.ready(shard)}}:wake:${lane}`,
@@ -28,7 +31,10 @@ export function queueShardOf(tenant: TenantId, shards: number): number {
   return shardOf(tenant, shards);
 }
 
-/** The event shard of a run: the live stream that its entries are published to, and the relay that serves its viewers. */
+/**
+ * The event shard of a run: the live stream that its entries are published to, and the relay that serves its
+ * viewers.
+ */
 export function eventShardOf(run: RunId, shards: number): number {
   return shardOf(run, shards);
 }

@@ -2,8 +2,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /**
- * Starts the server of the demo tool `web_search`. It returns the same made-up results to every search, and each result
- * says that it is demo data. Only `npm start` uses it. It listens on loopback; `port` 0 takes a free port.
+ * Starts the server of the demo tool `web_search`. It returns the same made-up results to every search, and each
+ * result says that it is demo data. Only `npm start` uses it. It listens on loopback; `port` 0 takes a free port.
  */
 export async function startSearchServer(port: number): Promise<{ url: string; stop(): Promise<void> }> {
   const server = createServer((request, response) => {

@@ -2,8 +2,8 @@
  * Saves what a new data folder starts with: the platform key and the demo definitions. Repeating it changes nothing.
  *
  * After that the definitions belong to their user: an edited one stays edited, a deleted one stays deleted. A newer
- * version of the product therefore adds its new demos to an old folder, but does not change existing ones: PUT the file,
- * or start on a new folder (`--data`).
+ * version of the product therefore adds its new demos to an old folder, but does not change existing ones: PUT the
+ * file, or start on a new folder (`--data`).
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -22,7 +22,10 @@ export async function seedApiKey(postgresUrl: string, apiKey: string): Promise<v
   );
 }
 
-/** The demo's search server. `url` replaces ${DEMO_SEARCH_URL} in definitions; `lastUrl` is its URL at the last start. */
+/**
+ * The demo's search server. `url` replaces ${DEMO_SEARCH_URL} in definitions; `lastUrl` is its URL at the last
+ * start.
+ */
 type Search = { url: string; lastUrl: string };
 
 /**
@@ -57,7 +60,10 @@ export async function seedDefinitions(
   });
 }
 
-/** The search server has a new port, because another program took the old one: tools that name the old URL get the new one. */
+/**
+ * The search server has a new port, because another program took the old one: tools that name the old URL get the
+ * new one.
+ */
 async function moveSearchTools(sql: Sql, { url, lastUrl }: Search): Promise<void> {
   const [from, to] = [`"${lastUrl}/search"`, `"${url}/search"`];
   await sql`

@@ -2,7 +2,8 @@
  * The Worker's bundle and the bindings of wrangler.toml, in one folder.
  *
  * wrangler takes seconds to load, so it runs only when a source file is newer than the last build. As a program
- * (`build.ts <wrangler.toml> <folder>`) this file makes a build; as a module it runs that program when a build is needed.
+ * (`build.ts <wrangler.toml> <folder>`) this file makes a build; as a module it runs that program when a build is
+ * needed.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";

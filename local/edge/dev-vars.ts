@@ -1,12 +1,15 @@
-/** The files that `npx wrangler dev` beside a running `npm start` needs: `.dev.vars`, and `.env` for wrangler itself. */
+/**
+ * The files that `npx wrangler dev` beside a running `npm start` needs: `.dev.vars`, and `.env` for wrangler
+ * itself.
+ */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const mark = "# npm start writes the first lines. It does not change the others.";
 
 /**
- * Writes `values` to the top of `folder`/`name`, and keeps the variables of other names. An unchanged file is not written,
- * because wrangler restarts when it is.
+ * Writes `values` to the top of `folder`/`name`, and keeps the variables of other names. An unchanged file is not
+ * written, because wrangler restarts when it is.
  */
 export function writeVariables(
   folder: string,

@@ -1,6 +1,6 @@
 /**
- * The process that serves the edges. It reads its settings as JSON from SYNAPSE_EDGE, writes one line when the edges listen,
- * and ends on SIGTERM.
+ * The process that serves the edges. It reads its settings as JSON from SYNAPSE_EDGE, writes one line when the
+ * edges listen, and ends on SIGTERM.
  */
 import { buildEdge } from "./build.ts";
 import { EdgeSettings, startEdges } from "./miniflare.ts";

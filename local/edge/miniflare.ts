@@ -1,9 +1,10 @@
 /**
  * Serves the built edge with Miniflare: several Workers of one Miniflare, each an isolate with its own port.
  *
- * All edges are in one process, because two processes that share an R2 folder lose writes (44 of 200 concurrent PUTs were
- * lost). Each Worker has a socket of its own. Miniflare's own port halves the throughput (2,500 requests/s against
- * 5,500), so it serves only what nothing else does: `/cdn-cgi/local/r2/s3`, the bucket's S3 endpoint.
+ * All edges are in one process, because two processes that share an R2 folder lose writes (44 of 200 concurrent
+ * PUTs were lost). Each Worker has a socket of its own. Miniflare's own port halves the throughput (2,500
+ * requests/s against 5,500), so it serves only what nothing else does: `/cdn-cgi/local/r2/s3`, the bucket's S3
+ * endpoint.
  */
 import { dirname } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from "miniflare";

@@ -23,9 +23,10 @@ export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSig
 }
 
 /**
- * Starts `wrangler dev` on the first port. It builds again when a file is saved, and reads its variables from `.dev.vars`.
- * @param requested variables of this start alone, which come before those of the file. They are on the command line, which
- * other users see, so they must not be secrets.
+ * Starts `wrangler dev` on the first port. It builds again when a file is saved, and reads its variables from
+ * `.dev.vars`.
+ * @param requested variables of this start alone, which come before those of the file. They are on the command
+ * line, which other users see, so they must not be secrets.
  */
 export async function startWranglerDev(
   build: EdgeBuild,
@@ -66,8 +67,8 @@ function baseOf(port: number): string {
 }
 
 /**
- * The S3 endpoint of the edges' bucket (path style). Known before the edges start. `wrangler dev` serves it on its own
- * port and with the keys of wrangler.toml.
+ * The S3 endpoint of the edges' bucket (path style). Known before the edges start. `wrangler dev` serves it on its
+ * own port and with the keys of wrangler.toml.
  */
 export function s3Of(build: EdgeBuild, settings: EdgeSettings, dev: boolean): S3Facts {
   const [bucket] = Object.values(build.options.r2Buckets);

@@ -1,8 +1,9 @@
 /**
  * Child processes that never outlive this process.
  *
- * A child has its own process group, so that Ctrl-C reaches only this process, which then ends its children in order. When
- * this process is killed with -9, a guard ends the child: a shell that reads from a pipe which only this process holds open.
+ * A child has its own process group, so that Ctrl-C reaches only this process, which then ends its children in
+ * order. When this process is killed with -9, a guard ends the child: a shell that reads from a pipe which only
+ * this process holds open.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
@@ -126,7 +127,10 @@ export async function untilReady(
   throw new Error(`${child.spawnfile} did not start. The end of ${logFile}:\n${log}`, { cause: lastError });
 }
 
-/** Ends a process that an earlier, killed start left behind. `isOurs` checks its command line, because pids are reused. */
+/**
+ * Ends a process that an earlier, killed start left behind. `isOurs` checks its command line, because pids are
+ * reused.
+ */
 export async function stopOrphan(
   pid: number,
   signal: NodeJS.Signals,

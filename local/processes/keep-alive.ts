@@ -11,8 +11,8 @@ export type KeptAlive<Part> = { current(): Part; stop(): Promise<void> };
 /**
  * Starts a part, and starts it again 1 s after it ended by itself, until `stop`.
  *
- * @param start starts the part with the port and the data of the one before. When it throws it leaves nothing behind, and
- * it throws soon after `signal`.
+ * @param start starts the part with the port and the data of the one before. When it throws it leaves nothing
+ * behind, and it throws soon after `signal`.
  * @param onRestart called after each restart
  * @returns when the first start is complete. `stop` also ends a start that is under way.
  * @throws the error of the first start. An error of a later start is written to stderr, and the start is tried again.

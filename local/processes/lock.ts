@@ -6,8 +6,8 @@ import { startOf } from "./pids.ts";
 /**
  * Locks the folder for this process until the returned function is called.
  *
- * The lock file names its holder by pid and start time: after a kill -9 the file stays, and its pid may belong to another
- * process.
+ * The lock file names its holder by pid and start time: after a kill -9 the file stays, and its pid may belong to
+ * another process.
  * @throws Error that names the holder, while it is running
  */
 export function lockFolder(folder: string): () => void {

@@ -23,7 +23,10 @@ export async function keptPort(file: string): Promise<number> {
   return port;
 }
 
-/** A port for a store: `wanted` or, when it is not free, any other; when `wanted` is undefined the port of the last start. */
+/**
+ * A port for a store: `wanted` or, when it is not free, any other; when `wanted` is undefined the port of the last
+ * start.
+ */
 export function choosePort(file: string, wanted: number | undefined): Promise<number> {
   return wanted === undefined ? keptPort(file) : freePort(wanted);
 }

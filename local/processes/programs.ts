@@ -1,4 +1,7 @@
-/** The project's own Node programs as child processes: their log lines get a prefix, their log events become promises. */
+/**
+ * The project's own Node programs as child processes: their log lines get a prefix, their log events become
+ * promises.
+ */
 import type { ChildProcess } from "node:child_process";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -12,7 +15,10 @@ export type LogEvent = z.infer<typeof LogEvent>;
 
 export type Program = Living & { child: ChildProcess };
 
-/** The command that runs a file of this project with this process's Node. `env` is added to this process's environment. */
+/**
+ * The command that runs a file of this project with this process's Node. `env` is added to this process's
+ * environment.
+ */
 export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command {
   const flags = ["--experimental-import-text", "--disable-warning=ExperimentalWarning"];
   return {
@@ -23,7 +29,10 @@ export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command 
   };
 }
 
-/** Starts a program. Every line of its output is written to this process's output as `name | line`, and passed to `onLine`. */
+/**
+ * Starts a program. Every line of its output is written to this process's output as `name | line`, and passed to
+ * `onLine`.
+ */
 export function startProgram(
   name: string,
   command: Command,
@@ -46,8 +55,8 @@ export function startProgram(
 /**
  * Starts a program and waits for its log event `eventName` (a line of JSON).
  * @returns the program and that event with its fields
- * @throws Error when the program ends before, when the event does not come within `timeoutMs`, or at `signal`; the program
- * has ended then
+ * @throws Error when the program ends before, when the event does not come within `timeoutMs`, or at `signal`; the
+ * program has ended then
  */
 export async function startUntilEvent(
   eventName: string,

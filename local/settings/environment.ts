@@ -1,4 +1,6 @@
-/** The variables of the edge and of the workers: of one start, in one place, because both sides must agree on most. */
+/**
+ * The variables of the edge and of the workers: of one start, in one place, because both sides must agree on most.
+ */
 import { z } from "zod";
 import { readConfig, variableNames } from "../../edge/env.ts";
 import type { EdgeBuild } from "../edge/build.ts";

@@ -1,10 +1,13 @@
-/** The facts of a running system that a developer needs: `.synapse/dev.json`, and the text that is printed after the start. */
+/**
+ * The facts of a running system that a developer needs: `.synapse/dev.json`, and the text that is printed after the
+ * start.
+ */
 import type { S3Facts } from "../edge/process.ts";
 import type { Worker } from "../workers.ts";
 
 /**
- * The content of dev.json. All addresses are on 127.0.0.1. Addresses do not change while the system runs; pids are those of
- * the latest starts, and null for a store that this system did not start.
+ * The content of dev.json. All addresses are on 127.0.0.1. Addresses do not change while the system runs; pids are
+ * those of the latest starts, and null for a store that this system did not start.
  */
 export type Facts = {
   api_base: string;

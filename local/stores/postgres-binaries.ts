@@ -1,9 +1,9 @@
 /**
  * Finds initdb and postgres, and a user that can run them.
  *
- * Postgres refuses to run as root. Its binaries come from an npm package. The package's install script may have been
- * blocked (then its library links are missing), and the package may be in a folder that no other user can enter (a clone
- * under /root).
+ * Postgres refuses to run as root. Its binaries come from an npm package. The package's install script may have
+ * been blocked (then its library links are missing), and the package may be in a folder that no other user can
+ * enter (a clone under /root).
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -27,7 +27,10 @@ import { z } from "zod";
 export type PostgresBinaries = { bin: string; major: number };
 export type PostgresUser = { uid: number; gid: number } | null;
 
-/** The user that Postgres runs as. null: this process's user. For root it is `postgres` if that user exists, else `nobody`. */
+/**
+ * The user that Postgres runs as. null: this process's user. For root it is `postgres` if that user exists, else
+ * `nobody`.
+ */
 export function postgresUser(): PostgresUser {
   if (process.getuid?.() !== 0) return null;
   for (const name of ["postgres", "nobody"]) {

@@ -14,8 +14,8 @@ import { living, startProcess, stopOrphan, untilReady, type OwnService } from ".
 /**
  * Starts Postgres and creates the database `synapse`.
  *
- * `dir` holds its log, the port of the last start and, when Postgres' user can enter `dir`, its data. Commits are durable
- * (fsync and synchronous_commit are on), so that this stack is not faster or less safe than a deployment.
+ * `dir` holds its log, the port of the last start and, when Postgres' user can enter `dir`, its data. Commits are
+ * durable (fsync and synchronous_commit are on), so that this stack is not faster or less safe than a deployment.
  * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
  * @param onlyPort the only port that will do: of a restart, whose clients know the port
  * @param signal ends a start that is under way

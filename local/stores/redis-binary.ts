@@ -11,8 +11,8 @@ export type RedisBinary = { at(port: number): Command; startTimeoutMs: number };
 
 /**
  * Returns the first of these that is version 7 or newer: `redis-server` or `valkey-server` on PATH and in the usual
- * folders; the one in this stack's cache; Debian's packages, unpacked into that cache without root; Docker with a running
- * engine.
+ * folders; the one in this stack's cache; Debian's packages, unpacked into that cache without root; Docker with a
+ * running engine.
  * @param dir the data folder of Redis
  * @throws Error with commands that install one, when there is none
  */

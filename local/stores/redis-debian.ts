@@ -1,9 +1,10 @@
 /**
- * Unpacks Redis from Debian's packages into the user's cache: without root, without an installation, without a service.
+ * Unpacks Redis from Debian's packages into the user's cache: without root, without an installation, without a
+ * service.
  *
- * apt checks the signatures. The server is the program `redis-check-rdb` of the package redis-tools, which becomes a server
- * when it is called `redis-server`. The package `redis-server` holds only unit files (installing it would start a daemon at
- * every boot).
+ * apt checks the signatures. The server is the program `redis-check-rdb` of the package redis-tools, which becomes
+ * a server when it is called `redis-server`. The package `redis-server` holds only unit files (installing it would
+ * start a daemon at every boot).
  */
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";

@@ -14,12 +14,13 @@ export const inMemory = ["--appendonly", "no"];
 /**
  * Starts a Redis of version 7 or newer.
  *
- * `dir` holds its log, its data, its pid and the port of the last start. It never evicts: a queue that loses jobs is worse
- * than one that refuses them.
+ * `dir` holds its log, its data, its pid and the port of the last start. It never evicts: a queue that loses jobs
+ * is worse than one that refuses them.
  * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
  * @param onlyPort the only port that will do: of a restart, whose clients know the port
  * @param signal ends a start that is under way
- * @throws Error with commands that install Redis when there is none, or with the end of the log when it does not start
+ * @throws Error with commands that install Redis when there is none, or with the end of the log when it does not
+ * start
  */
 export async function startRedis(options: {
   dir: string;

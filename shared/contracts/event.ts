@@ -5,8 +5,8 @@ type NoFields = Record<string, never>;
 type StepRef = { orch_step_id: string; step_name: string };
 
 /**
- * The events of a run by type, as clients see them. `ts` and `correlation_id` are added when an event's line is written,
- * `run_id` and `seq` when it is sent.
+ * The events of a run by type, as clients see them. `ts` and `correlation_id` are added when an event's line is
+ * written, `run_id` and `seq` when it is sent.
  */
 export type EventFields = {
   worker_picked_up: { worker_id: string; attempt: number };

@@ -18,7 +18,10 @@ export const TenantId = z
   .brand("TenantId");
 export type TenantId = z.infer<typeof TenantId>;
 
-/** The id of a run: `run_<12 hex>_<base>`. The base is the millisecond of its acceptance; every event id begins with it. */
+/**
+ * The id of a run: `run_<12 hex>_<base>`. The base is the millisecond of its acceptance; every event id begins with
+ * it.
+ */
 export const RunId = z
   .string()
   .regex(/^run_[0-9a-f]{12}_[0-9]{13}$/, "must look like run_2483e1773407_1780499750067")
@@ -66,7 +69,10 @@ export function baseOf(run: RunId): string {
   return run.slice(-13);
 }
 
-/** The shard of a name: FNV-1a, 32 bits, modulo `shards`. It must never change, because stored data is laid out by it. */
+/**
+ * The shard of a name: FNV-1a, 32 bits, modulo `shards`. It must never change, because stored data is laid out by
+ * it.
+ */
 export function shardOf(name: string, shards: number): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < name.length; i++) {

@@ -35,7 +35,10 @@ export const NewRun = z.object({
   delay_ms: z.number().int().nonnegative(),
   idempotency_key: z.string().nullable(),
   request_hash: z.string().nullable(),
-  /** The webhook of the run, and the secret that signs its requests, sealed for the place `webhook_secret` of this run. */
+  /**
+   * The webhook of the run, and the secret that signs its requests, sealed for the place `webhook_secret` of this
+   * run.
+   */
   webhook_url: z.string().nullable(),
   webhook_secret: z.string().nullable(),
 });

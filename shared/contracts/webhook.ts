@@ -5,8 +5,9 @@ const MAX_URL_CHARS = 2_048;
 const MAX_HOST_CHARS = 253;
 
 /**
- * The URL that deliveries are sent to. It holds no credentials: they would be visible wherever the URL is. Its lengths
- * are limited in the form that is requested, with host names in punycode and other characters percent-encoded.
+ * The URL that deliveries are sent to. It holds no credentials: they would be visible wherever the URL is. Its
+ * lengths are limited in the form that is requested, with host names in punycode and other characters
+ * percent-encoded.
  */
 export const WebhookUrl = z
   .string()
@@ -33,8 +34,8 @@ export const DeliveryOutcome = z.enum(["delivered", "rejected", "expired"]);
 export type DeliveryOutcome = z.infer<typeof DeliveryOutcome>;
 
 /**
- * The id of a delivery, which is the `webhook-id` of all its requests: `whd_<12 hex>_<base>_<seq>`, from the run's id and
- * the entry's `seq`.
+ * The id of a delivery, which is the `webhook-id` of all its requests: `whd_<12 hex>_<base>_<seq>`, from the run's
+ * id and the entry's `seq`.
  */
 export const DeliveryId = z.string().regex(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}$/);
 

@@ -6,7 +6,8 @@ import type { RunEvent } from "../contracts/event.ts";
 export type EntryLines = { seq: number; events_n: number; events: string };
 
 /**
- * Returns an event as it is stored: one line of JSON, without `run_id` and `seq`, because `seq` is known at the commit.
+ * Returns an event as it is stored: one line of JSON, without `run_id` and `seq`, because `seq` is known at the
+ * commit.
  *
  * `ts` is from the writer's clock; nothing is ordered by it.
  */
@@ -37,7 +38,8 @@ export function frames(run: RunId, entry: EntryLines, from = 1): string {
 }
 
 /**
- * Reads a `Last-Event-ID`: returns the number of the last event that the viewer has, 0 for none, null for a malformed id.
+ * Reads a `Last-Event-ID`: returns the number of the last event that the viewer has, 0 for none, null for a
+ * malformed id.
  *
  * An absent id, `0` and `0-0` mean the start. An id of another run is malformed.
  */

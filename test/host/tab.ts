@@ -3,7 +3,10 @@ import { createServer } from "node:http";
 import { chromium, type Browser, type Response } from "playwright-core";
 import { z } from "zod";
 
-/** The events that a page has received. `state` is EventSource's readyState: 0 connecting, 1 open, 2 closed for good. */
+/**
+ * The events that a page has received. `state` is EventSource's readyState: 0 connecting, 1 open, 2 closed for
+ * good.
+ */
 const Seen = z.object({ ids: z.array(z.string()), data: z.array(z.string()), state: z.int() });
 export type Seen = z.infer<typeof Seen>;
 

@@ -197,8 +197,8 @@ async function definition(path: string): Promise<{ version: number; name: string
   return url === undefined ? rest : { ...rest, url };
 }
 
-// Fails when a start saves demo definitions that exist or were deleted, or when the search tool still names a port that another
-// program has taken.
+// Fails when a start saves demo definitions that exist or were deleted, or when the search tool still names a port
+// that another program has taken.
 test(
   "the next start keeps edited and deleted demo definitions as they are; only the search tool's URL follows its server",
   { timeout: 90_000 },

@@ -40,8 +40,8 @@ test("a feed uses one connection until its viewer leaves; it ends when Postgres 
   expect(resumed.frames.map((frame) => frame.data.seq)).toEqual([1, 2]);
 
   resumed.leave();
-  // The edge sees that a viewer has left at its next write: the second keepalive at the latest. The long wait is because a
-  // slow feed may look as if it had ended.
+  // The edge sees that a viewer has left at its next write: the second keepalive at the latest. The long wait is
+  // because a slow feed may look as if it had ended.
   const deadline = Date.now() + 60_000;
   let quietSince = Date.now();
   while (Date.now() - quietSince < 6_000 && Date.now() < deadline) {

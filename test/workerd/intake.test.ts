@@ -29,8 +29,8 @@ async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
   });
 }
 
-// Fails when a leader that leaves does not pass the lead on. (In this runtime a request does not end with its client, although
-// `keep` assumes so.)
+// Fails when a leader that leaves does not pass the lead on. (In this runtime a request does not end with its
+// client, although `keep` assumes so.)
 test("clients that leave while their requests share calls do not disturb the other clients", async () => {
   await post(AbortSignal.timeout(10_000));
   const leaving = new AbortController();

@@ -2,8 +2,8 @@ import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
 import { JsonValue } from "../json.ts";
 
-// Existing definitions hold every field of every step type, and null or "" in unused ones. So absent, null and "" mean the
-// same: the default.
+// Existing definitions hold every field of every step type, and null or "" in unused ones. So absent, null and ""
+// mean the same: the default.
 
 /** Limits of a definition. They are far above what a person writes, and stop a program that floods. */
 export const limits = {
@@ -20,7 +20,10 @@ export const limits = {
   totalTurns: 10_000,
 } as const;
 
-/** A key of state. Keys that begin with `_` belong to the engine; a dot is not part of a key but leads into its value. */
+/**
+ * A key of state. Keys that begin with `_` belong to the engine; a dot is not part of a key but leads into its
+ * value.
+ */
 export const StateKey = z
   .string()
   .regex(

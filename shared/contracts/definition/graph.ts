@@ -10,8 +10,8 @@ import type { AnyStep } from "./step.ts";
 const RESERVED: ReadonlySet<string> = new Set(["user_input", "user_query", "human_response"]);
 
 /**
- * Checks an orchestration as a graph and returns its errors in the order of the steps, each with the path to its field.
- * The document's fields have been parsed before. Pure; its time is linear, except for the search of cycles
+ * Checks an orchestration as a graph and returns its errors in the order of the steps, each with the path to its
+ * field. The document's fields have been parsed before. Pure; its time is linear, except for the search of cycles
  * (steps × edges).
  */
 export function validateGraph(orchestration: OrchestrationDocument): FieldError[] {
@@ -105,7 +105,9 @@ function reservedOutput(step: AnyStep, path: string): FieldError[] {
   ];
 }
 
-/** A template may read keys of the schema, outputs and declared inputs of steps, and keys that the engine fills in. */
+/**
+ * A template may read keys of the schema, outputs and declared inputs of steps, and keys that the engine fills in.
+ */
 function unknownKeys(
   step: AnyStep,
   path: string,

@@ -11,8 +11,8 @@ export const FormField = z
     key: z.string(),
     label: z.string(),
     /**
-     * `text` and its variants, `number`, `integer`, `boolean`, `checkbox` and `select` (one of `options`) are checked; values
-     * of any other type are not.
+     * `text` and its variants, `number`, `integer`, `boolean`, `checkbox` and `select` (one of `options`) are
+     * checked; values of any other type are not.
      */
     type: z.string(),
     options: z.array(z.string()).nullable(),
@@ -47,8 +47,8 @@ export const HumanField = z
   });
 
 /**
- * Checks an answer against the fields of its form. A field that is not required may be absent, null or "". Values that no
- * field names are accepted: existing clients send more than the form asks for.
+ * Checks an answer against the fields of its form. A field that is not required may be absent, null or "". Values
+ * that no field names are accepted: existing clients send more than the form asks for.
  */
 export function answerErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
   return fields.flatMap((field) => {

@@ -10,14 +10,17 @@ import type { Orchestration } from "./orchestration.ts";
 import type { Tool } from "./tool.ts";
 
 /**
- * A definition, or why there is none: fields are wrong (`invalid`), or all fields are valid and some ask for what is not
- * implemented (`not_yet`).
+ * A definition, or why there is none: fields are wrong (`invalid`), or all fields are valid and some ask for what
+ * is not implemented (`not_yet`).
  */
 export type Parsed<Definition> =
   | { ok: true; definition: Definition }
   | { ok: false; code: "invalid" | "not_yet"; errors: FieldError[] };
 
-/** Parses an orchestration and checks it as a graph. Paths of errors look like `steps[2].route_map.approved`. Never throws. */
+/**
+ * Parses an orchestration and checks it as a graph. Paths of errors look like `steps[2].route_map.approved`. Never
+ * throws.
+ */
 export function parseOrchestration(json: unknown): Parsed<Orchestration> {
   const parsed = OrchestrationDocument.safeParse(json);
   if (!parsed.success) return invalid(fieldErrors(parsed.error));

@@ -3,7 +3,9 @@ import { DefinitionId } from "../ids.ts";
 import { Keys, limits, orDefault, orNull, required, StateKey, Target, Targets, text } from "./fields.ts";
 import { HumanField } from "./human.ts";
 
-/** How many tries a failing step has, and the time between them: exponential from `base_seconds`, with full jitter. */
+/**
+ * How many tries a failing step has, and the time between them: exponential from `base_seconds`, with full jitter.
+ */
 export const Retry = z
   .object({
     attempts: orDefault(z.number().int().min(1).max(10).default(3)),
@@ -117,8 +119,8 @@ const steps = {
 };
 
 /**
- * A step of a definition. Authors write one flat record for all types; parsing drops the fields of other types and fills
- * in the defaults.
+ * A step of a definition. Authors write one flat record for all types; parsing drops the fields of other types and
+ * fills in the defaults.
  */
 export const AnyStep = z.discriminatedUnion("type", [
   steps.agent,
@@ -151,7 +153,10 @@ export function isRunnable(step: AnyStep): step is Step {
   return !later.has(step.type);
 }
 
-/** The text of a step whose placeholders `{state.key}` and `{input}` are filled in, and its field; null: it has none. */
+/**
+ * The text of a step whose placeholders `{state.key}` and `{input}` are filled in, and its field; null: it has
+ * none.
+ */
 export function templateOf(step: AnyStep): { field: string; template: string } | null {
   switch (step.type) {
     case "agent":

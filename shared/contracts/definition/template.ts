@@ -1,4 +1,6 @@
-/** A placeholder in a template: `{input}`, or `{state.a.b}` with the path `["a", "b"]`. Other braces are plain text. */
+/**
+ * A placeholder in a template: `{input}`, or `{state.a.b}` with the path `["a", "b"]`. Other braces are plain text.
+ */
 export type Placeholder = { from: number; to: number; path: readonly string[] | "input" };
 
 const PLACEHOLDER = /\{(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*))\}/g;

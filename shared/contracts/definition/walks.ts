@@ -28,8 +28,8 @@ export function unreachable({ entry_step_id, steps }: OrchestrationDocument): Fi
 
 /**
  * Steps of cycles that only `max_total_turns` would end. In the long run the run skips every step with a
- * `max_iterations`, and goes to its `next_step_id` instead. A cycle that then remains consists of steps without a limit and
- * never ends.
+ * `max_iterations`, and goes to its `next_step_id` instead. A cycle that then remains consists of steps without a
+ * limit and never ends.
  */
 export function endlessCycles(steps: readonly AnyStep[]): FieldError[] {
   const byId = new Map(steps.map((step) => [step.id, step]));
