@@ -29,14 +29,14 @@ export const SILENT_AFTER_MS = 2 * BEAT_PERIOD_MS + 2_000;
 export const LEASE_MS = SILENT_AFTER_MS + 3_000;
 
 /**
- * A worker without a confirmed beat or renewal for this long asks Postgres before its next call to the outside.
+ * A worker without a confirmed beat or renewal for this long beats again before its next call to the outside.
  *
  * At most `SILENT_AFTER_MS`: from then on another worker may have the run.
  */
 export const FRESH_CONFIRMATION_MS = 12_000;
 
 /**
- * A lease that the queue is given on behalf of another live owner.
+ * The length of a lease that is restored for another worker, which Postgres says executes the run.
  *
  * At least one beat period: the owner renews the lease within it, or it lapses.
  */

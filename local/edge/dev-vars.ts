@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-const mark = "# npm start writes the first lines. It does not change the others.";
+const mark = "# The first lines are written by npm start. Others stay as they are.";
 
 /**
  * Writes `values` to the top of `folder`/`name`, and keeps the variables of other names. An unchanged file is not

@@ -35,11 +35,11 @@ export function startBlock(facts: Facts): string {
   const key = `-H "Authorization: Bearer ${facts.api_key}"`;
   const runs = `${facts.api_base}/api/v2/orchestrations`;
   const json = `-H "Content-Type: application/json"`;
-  const others = facts.edges.length > 1 ? `\n  More edges    ${facts.edges.slice(1).join("  ")}` : "";
+  const moreEdges = facts.edges.length > 1 ? `\n  More edges    ${facts.edges.slice(1).join("  ")}` : "";
   return `
 synapse-edge is running. Ctrl-C stops it; all data is kept.
 
-  API base      ${facts.api_base}${others}
+  API base      ${facts.api_base}${moreEdges}
   API key       ${facts.api_key}
   Models        ${facts.models}
   Workers       ${facts.workers.map(({ name, health_url }) => `${name} ${health_url}`).join("  ")}
