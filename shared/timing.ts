@@ -159,7 +159,7 @@ export const VIEWER_CHECK_MS = 15_000;
 /** The same check while live entries do not come. Shorter than `VIEWER_CHECK_MS`. */
 export const VIEWER_AWAY_CHECK_MS = 2_000;
 
-// --- Webhooks: docs/protocol.md 5.5
+// --- Webhooks: docs/protocol.md 7.7
 
 /** A receiver has this long to answer. */
 export const WEBHOOK_REQUEST_MS = 10_000;
