@@ -10,7 +10,10 @@ import { RETRY, SSE_HEADERS, toBytes } from "./sse.ts";
 /** Entries in a page of the journal. */
 const PAGE = 200;
 
-/** Streams the events of a run after number `after`: of a terminal run from the journal, of any other from its relay. */
+/**
+ * Streams the events of a run after number `after`: of a terminal run from the journal, of any other from its
+ * relay.
+ */
 export async function openEvents(c: Context<ApiEnv>, row: RunRow, after: number): Promise<Response> {
   const { sql, relay } = c.get("services");
   if (TERMINAL.has(row.status)) return replay(sql, row.run_id, after, row.event_seq);

@@ -54,7 +54,10 @@ async function streamFrom(
 ): Promise<Response> {
   const position = readPosition(row.run_id, lastEventId);
   if (position === null)
-    throw new AppError("bad_event_id", "Last-Event-ID is not the id of an event of this run.");
+    throw new AppError(
+      "bad_event_id",
+      "Last-Event-ID is not the id of an event of this run. Send the id of its last event that you have, or none.",
+    );
   if (TERMINAL.has(row.status) && position >= row.event_seq) return new Response(null, { status: 204 });
   return openEvents(c, row, Math.min(position, row.event_seq));
 }

@@ -122,7 +122,7 @@ describe("from_step_id", () => {
     const worker = await failRun(app.stores.sql, await newRun());
     for (const [step, message] of [
       ["nowhere", "is no step of the version that this run is pinned to"],
-      ["not/a step", "must be 1 to 255 letters, digits or . _ -"],
+      ["not/a step", "must be 1 to 255 letters, digits or . _ - and begin with a letter or digit"],
     ]) {
       const answer = await retry(worker.run, { from_step_id: step });
       expect(answer.status).toBe(422);
