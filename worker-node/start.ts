@@ -20,15 +20,15 @@ import { Journal } from "./journal/journal.ts";
 import { Leases } from "./fleet/leases.ts";
 import { publishLive } from "./journal/publish.ts";
 import { migrate } from "./cli/migrate.ts";
-import { createModels } from "./models/models.ts";
+import { createModels } from "./models/create-models.ts";
 import { Reconciler } from "./reconciler/reconciler.ts";
 import { connectRedis, parseRedisUrl, scriptCommands } from "./clients/redis.ts";
 import type { ConnectOptions } from "./clients/redis.ts";
 import { isAway } from "./clients/sqlstate.ts";
 import { edgeStateStore } from "./clients/http-state.ts";
 import { postgresStateStore } from "./clients/postgres-state.ts";
-import { createEgress } from "./outbound/egress.ts";
-import { createTools } from "./tools/tools.ts";
+import { createEgress } from "./outbound/egress-guard.ts";
+import { createTools } from "./tools/create-tools.ts";
 import { Sender, storeWithWakeup } from "./webhooks/sender.ts";
 import { Worker } from "./fleet/worker.ts";
 

@@ -1,6 +1,6 @@
 import type { LanguageModel } from "ai";
 import { TerminalError } from "../engine/errors.ts";
-import type { ModelName, Provider } from "./names.ts";
+import type { ModelName, Provider } from "./model-name.ts";
 
 /** What providers are told by the environment, under their usual names. */
 export type ModelEnv = {

@@ -1,7 +1,7 @@
 import http from "node:http";
 import https from "node:https";
 import { RetryableError, TerminalError } from "../engine/errors.ts";
-import type { Egress } from "./egress.ts";
+import type { Egress } from "./egress-guard.ts";
 
 export type Outgoing = {
   url: URL;

@@ -1,6 +1,6 @@
 /** The process of the REST front: environment in, one line when it listens, a clean end on SIGTERM or SIGINT. */
-import { readConfig, type RestConfig } from "./config.ts";
-import { startRestFront } from "./start.ts";
+import { readConfig, type RestConfig } from "./rest-config.ts";
+import { startRestFront } from "./start-rest-front.ts";
 
 const log = (event: string, fields: Record<string, unknown> = {}) =>
   process.stdout.write(`${JSON.stringify({ event: `redis_rest.${event}`, ...fields })}\n`);

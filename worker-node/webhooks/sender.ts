@@ -5,8 +5,8 @@ import type { BusyReceiver, DueDelivery, Receiver } from "../../shared/store/web
 import type { DeliveryState, TryResult } from "../../shared/store/webhooks/sending.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Stop } from "../execution/stop.ts";
-import { post } from "./post.ts";
-import type { Outside } from "./post.ts";
+import { post } from "./post-delivery.ts";
+import type { Outside } from "./post-delivery.ts";
 import { REQUEST_LIMIT_MS } from "./verdict.ts";
 
 /** Requests that this worker has open at once; the claim keeps the share of each receiver and tenant small. */

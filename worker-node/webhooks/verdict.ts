@@ -1,5 +1,5 @@
 import { RetryableError, TerminalError } from "../engine/errors.ts";
-import { retryAfterOf } from "../models/errors.ts";
+import { retryAfterOf } from "../models/model-error.ts";
 import { messageOf } from "../../shared/log.ts";
 import type { TryResult } from "../../shared/store/webhooks/sending.ts";
 import type { Incoming } from "../outbound/request.ts";

@@ -1,7 +1,7 @@
 /** Every form of REDIS_URL, and what is said of those that are none. */
 import { describe, expect, test } from "vitest";
 import { parseRedisUrl } from "../../../worker-node/clients/redis.ts";
-import { readConfig } from "../../../worker-node/redis-rest/config.ts";
+import { readConfig } from "../../../worker-node/redis-rest/rest-config.ts";
 
 const plain = { tls: false };
 const node = (host: string, port = 6379) => ({ host, port });

@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import type { ServerResponse } from "node:http";
 import { LLMock } from "@copilotkit/aimock";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createModels } from "../../../worker-node/models/models.ts";
+import { createModels } from "../../../worker-node/models/create-models.ts";
 import type { Message, ModelAnswer, ToolSpec } from "../../../worker-node/engine/ports.ts";
 
 // Against a server that speaks the providers' own formats over HTTP.

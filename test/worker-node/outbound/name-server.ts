@@ -2,7 +2,7 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { Resolver } from "node:dns/promises";
-import type { NewResolver } from "../../../worker-node/tools/names.ts";
+import type { NewResolver } from "../../../worker-node/outbound/name-resolution.ts";
 
 const A = 1;
 const HEADER_BYTES = 12;

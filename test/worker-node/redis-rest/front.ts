@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { Redis as UpstashRedis, type RedisConfigNodejs } from "@upstash/redis";
 import { parseRedisUrl, type RedisEnv } from "../../../worker-node/clients/redis.ts";
-import { startRestFront } from "../../../worker-node/redis-rest/start.ts";
+import { startRestFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
 
 export interface Front {
   url: string;

@@ -7,13 +7,13 @@ import { flush } from "../../../shared/store/journal/flush.ts";
 import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import { createEgress } from "../../../worker-node/outbound/egress.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { Sender, storeWithWakeup } from "../../../worker-node/webhooks/sender.ts";
 import { endOf } from "../../shared/store/relatives.ts";
 import { refusingStore } from "../fakes.ts";
 import { newRun, openStore } from "../../shared/store/world.ts";
 import type { Store } from "../../shared/store/world.ts";
-import { Receiver as Hook } from "./receiver.ts";
+import { Receiver as Hook } from "./test-receiver.ts";
 
 const key = masterKey().parse("ab".repeat(32));
 const otherKey = masterKey().parse("cd".repeat(32));

@@ -7,9 +7,9 @@ import { next, settle } from "../../../worker-node/engine/machine.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { initialState } from "../../../shared/journal/initial-state.ts";
 import { run as runStep } from "../../../worker-node/engine/steps/index.ts";
-import { createModels } from "../../../worker-node/models/models.ts";
-import { createEgress } from "../../../worker-node/outbound/egress.ts";
-import { createTools } from "../../../worker-node/tools/tools.ts";
+import { createModels } from "../../../worker-node/models/create-models.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { world } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 

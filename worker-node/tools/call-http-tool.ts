@@ -1,11 +1,11 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/errors.ts";
-import { retryAfterOf } from "../models/errors.ts";
-import { fillUrl } from "./url.ts";
+import { retryAfterOf } from "../models/model-error.ts";
+import { fillUrl } from "./fill-url.ts";
 import { send } from "../outbound/request.ts";
 import type { Tool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Egress } from "../outbound/egress.ts";
+import type { Egress } from "../outbound/egress-guard.ts";
 import type { Incoming } from "../outbound/request.ts";
 
 const MAX_BYTES = 1024 * 1024;

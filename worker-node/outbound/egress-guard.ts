@@ -3,8 +3,8 @@ import type { LookupFunction } from "node:net";
 import { isBadPort, reachable } from "../../shared/egress.ts";
 import { messageOf } from "../../shared/log.ts";
 import { TerminalError } from "../engine/errors.ts";
-import { addressesByDns, addressesBySystem, newResolver } from "../tools/names.ts";
-import type { NewResolver } from "../tools/names.ts";
+import { addressesByDns, addressesBySystem, newResolver } from "./name-resolution.ts";
+import type { NewResolver } from "./name-resolution.ts";
 
 /**
  * What may be reached from here: public addresses, and what an operator allows. `lookup` makes what `node:http` asks

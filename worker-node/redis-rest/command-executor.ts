@@ -1,7 +1,7 @@
 /** Commands on the one shared connection (or, in a cluster, the one to each node). */
 import { Cluster, Command, Redis } from "ioredis";
-import { checkCommand, type RestCommand } from "./commands.ts";
-import { rowsFromBody, toCommand } from "./request.ts";
+import { checkCommand, type RestCommand } from "./command-policy.ts";
+import { rowsFromBody, toCommand } from "./command-parser.ts";
 import { crossSlot, redisAway, RestError, toRestError } from "./rest-error.ts";
 
 /**

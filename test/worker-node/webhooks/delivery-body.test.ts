@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import { writeLine } from "../../../shared/events/lines.ts";
 import type { DueDelivery } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { bodyOf } from "../../../worker-node/webhooks/body.ts";
+import { bodyOf } from "../../../worker-node/webhooks/delivery-body.ts";
 
 const COMPLETE = writeLine(
   { type: "orchestration_complete", status: "failed", final_state: { a: 1, "lone \udfff": "nul \u0000" } },

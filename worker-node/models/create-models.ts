@@ -1,8 +1,8 @@
 import { TerminalError } from "../engine/errors.ts";
-import { generateDemo } from "./demo.ts";
-import { readModelName } from "./names.ts";
+import { generateDemo } from "./demo-model.ts";
+import { readModelName } from "./model-name.ts";
 import { defaultModelOf } from "./providers.ts";
-import { generateRemote } from "./remote.ts";
+import { generateRemote } from "./remote-model.ts";
 import type { Models } from "../engine/ports.ts";
 import type { ModelEnv } from "./providers.ts";
 

@@ -2,10 +2,10 @@ import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { SealError, placeOf, unseal } from "../../shared/seal.ts";
 import type { MasterKey } from "../../shared/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
-import type { Egress } from "../outbound/egress.ts";
+import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
-import { bodyOf } from "./body.ts";
-import { headersOf } from "./headers.ts";
+import { bodyOf } from "./delivery-body.ts";
+import { headersOf } from "./delivery-headers.ts";
 import { REQUEST_LIMIT_MS, judgeAnswer, judgeFailure } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
 

@@ -3,8 +3,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startSearchServer } from "../../../local/demo/search-server.ts";
-import { createEgress } from "../../../worker-node/outbound/egress.ts";
-import { createTools } from "../../../worker-node/tools/tools.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 
 type Seen = { method: string; url: string; headers: IncomingMessage["headers"]; body: string };

@@ -11,13 +11,13 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Cluster, Redis } from "ioredis";
-import { readBody } from "./body.ts";
-import { jsonError, jsonResult, resp2Reply, type Encoding } from "./encoding.ts";
-import { execute, executePipeline, executeTransaction } from "./execute.ts";
-import { commandFromBody, commandFromPath, pathSegments } from "./request.ts";
+import { readBody } from "./read-body.ts";
+import { jsonError, jsonResult, resp2Reply, type Encoding } from "./reply-encoding.ts";
+import { execute, executePipeline, executeTransaction } from "./command-executor.ts";
+import { commandFromBody, commandFromPath, pathSegments } from "./command-parser.ts";
 import { RestError, toRestError } from "./rest-error.ts";
-import type { Subscriptions } from "./subscribe.ts";
-import { presentedToken, tokenCheck } from "./token.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+import { presentedToken, tokenCheck } from "./rest-token.ts";
 
 export interface RestFront {
   /** Runs commands; made with `stringNumbers`, see encoding.ts. */

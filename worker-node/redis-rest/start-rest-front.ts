@@ -3,9 +3,9 @@ import { once } from "node:events";
 import type { Server } from "node:http";
 import type { Cluster, Redis } from "ioredis";
 import { connectRedis } from "../clients/redis.ts";
-import type { RestConfig } from "./config.ts";
-import { createRestServer, type Log } from "./server.ts";
-import { Subscriptions } from "./subscribe.ts";
+import type { RestConfig } from "./rest-config.ts";
+import { createRestServer, type Log } from "./rest-server.ts";
+import { Subscriptions } from "./subscriptions.ts";
 
 /** Under a second, so that a caller hears of a Redis that does not answer within one. */
 const commandTimeoutMs = 900;

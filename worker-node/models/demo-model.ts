@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TerminalError } from "../engine/errors.ts";
-import { costMicroUsd } from "./prices.ts";
+import { costMicroUsd } from "./cost.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 

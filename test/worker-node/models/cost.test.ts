@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { retryAfterOf } from "../../../worker-node/models/errors.ts";
-import { costMicroUsd } from "../../../worker-node/models/prices.ts";
+import { retryAfterOf } from "../../../worker-node/models/model-error.ts";
+import { costMicroUsd } from "../../../worker-node/models/cost.ts";
 
 test.each([
   ["gpt-4.1", { input: 1_000, cachedInput: 0, output: 100 }, 2_800],

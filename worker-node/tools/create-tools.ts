@@ -3,8 +3,8 @@ import { parseTool } from "../../shared/contracts/definition/index.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { TerminalError, ToolRejection } from "../engine/errors.ts";
 import type { Tools } from "../engine/ports.ts";
-import type { Egress } from "../outbound/egress.ts";
-import { callHttpTool } from "./http.ts";
+import type { Egress } from "../outbound/egress-guard.ts";
+import { callHttpTool } from "./call-http-tool.ts";
 
 const Args = z.record(z.string(), JsonValue);
 

@@ -1,5 +1,5 @@
 /** From an HTTP request to Redis commands. Hand-written, not zod: this runs for every command of every request. */
-import type { RestCommand } from "./commands.ts";
+import type { RestCommand } from "./command-policy.ts";
 import { RestError } from "./rest-error.ts";
 
 /**

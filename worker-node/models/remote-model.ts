@@ -2,12 +2,12 @@ import { z } from "zod";
 import { RetryableError, TerminalError } from "../engine/errors.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { withTimeout, within } from "../execution/stop.ts";
-import { modelError } from "./errors.ts";
+import { modelError } from "./model-error.ts";
 import { openModel } from "./providers.ts";
-import { costMicroUsd } from "./prices.ts";
+import { costMicroUsd } from "./cost.ts";
 import type { FinishReason, LanguageModelUsage, ModelMessage, ToolSet } from "ai";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
-import type { ModelName } from "./names.ts";
+import type { ModelName } from "./model-name.ts";
 import type { ModelEnv } from "./providers.ts";
 
 /** Loaded when a model is first asked; its own remarks on the console are not wanted in a worker's log. */
