@@ -1,14 +1,15 @@
 import { TerminalError } from "../engine/errors.ts";
 import { generateDemo } from "./demo-model.ts";
-import { readModelName } from "./model-name.ts";
+import { parseModelName } from "./model-name.ts";
 import { defaultModelOf } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
 import type { Models } from "../engine/ports.ts";
 import type { ModelEnv } from "./providers.ts";
 
 /**
- * The models that a worker with this environment can ask. Never throws: a model without its key is an error of the step
- * that names it. A provider that says nothing for `silenceMs` has failed. `defaultModel` answers where a step names none; `describe` says in a sentence what that is.
+ * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
+ * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs.
+ * @param silenceMs a provider that sends nothing for so long has failed
  */
 export function createModels(
   env: ModelEnv,
@@ -22,10 +23,10 @@ export function createModels(
         ? `${defaultModel}: scripted answers, no language model (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GOOGLE_GENERATIVE_AI_API_KEY for a real one)`
         : defaultModel,
     async generate(request) {
-      const asked = request.model ?? defaultModel;
-      const name = readModelName(asked);
+      const requested = request.model ?? defaultModel;
+      const name = parseModelName(requested);
       if (name === null) {
-        const message = `"${asked}" names no model: write provider/model, such as openai/gpt-4.1-mini`;
+        const message = `"${requested}" names no model: write provider/model, such as openai/gpt-4.1-mini`;
         throw new TerminalError("unknown_model", message);
       }
       const { provider, model } = name;

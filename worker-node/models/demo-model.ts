@@ -4,31 +4,32 @@ import { costMicroUsd } from "./cost.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 
-/** Milliseconds between two pieces of text, by the name behind `demo/`. */
-const PACES: ReadonlyMap<string, number> = new Map([
+/** The pause before each piece of text, in milliseconds, by the model's name after `demo/`. */
+const PACE_MS_BY_MODEL: ReadonlyMap<string, number> = new Map([
   ["fast", 0],
   ["writer", 60],
   ["slow", 200],
 ]);
-/** Text comes in pieces of so many words. */
-const PIECE = 3;
+const WORDS_PER_PIECE = 3;
 const LABEL = "[demo model]";
 
 /**
- * A scripted model, for a system that has no provider's key yet: `demo/writer`, `demo/fast`, `demo/slow`. Needs no
- * network, answers the same to the same, streams at a pace, and says what it is in each of its texts.
+ * A scripted model, for a system without a provider's API key: `demo/writer`, `demo/fast`, `demo/slow`. It needs no
+ * network, gives the same answer to the same request, streams at a fixed pace, and labels each text as scripted.
  *
- * Its script: a tool that it is offered and has not called yet, it calls once. Of several routes it takes, the first
- * time, one whose name asks for more work, then one that goes on. Else it writes about its task.
+ * It calls each offered tool once. When a tool's argument is a choice, it chooses a value whose name asks for more work
+ * the first time, and a value that goes on when the step has run before. With no tool left to call it writes a text
+ * about its task.
+ * @throws TerminalError `unknown_model` for another name
  */
 export async function generateDemo(model: string, request: ModelRequest): Promise<ModelAnswer> {
-  const paceMs = PACES.get(model);
+  const paceMs = PACE_MS_BY_MODEL.get(model);
   if (paceMs === undefined) {
-    const known = [...PACES.keys()].map((name) => `demo/${name}`).join(", ");
+    const known = [...PACE_MS_BY_MODEL.keys()].map((name) => `demo/${name}`).join(", ");
     throw new TerminalError("unknown_model", `there is no model demo/${model}; there are ${known}`);
   }
-  const call = nextCall(request);
-  const text = call === null ? write(request.messages) : "";
+  const call = nextToolCall(request);
+  const text = call === null ? writeText(request.messages) : "";
   await (call === null ? stream(text, paceMs, request) : pause(paceMs * 4, request.signal));
   const input = request.messages.map((message) => message.content).join(" ");
   const tokens = {
@@ -51,32 +52,32 @@ export async function generateDemo(model: string, request: ModelRequest): Promis
 
 async function stream(text: string, paceMs: number, { signal, onText }: ModelRequest): Promise<void> {
   const words = text.split(/(?<=\s)/);
-  for (let at = 0; at < words.length; at += PIECE) {
+  for (let at = 0; at < words.length; at += WORDS_PER_PIECE) {
     await pause(paceMs, signal);
-    onText(words.slice(at, at + PIECE).join(""));
+    onText(words.slice(at, at + WORDS_PER_PIECE).join(""));
   }
 }
 
-/** Waits; an abort ends it with the signal's own reason. */
+/** Waits `ms`. An abort throws the reason of the signal. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   if (ms === 0) return;
   await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }
 
-/** Four characters a token, as estimates go. */
+/** The usual estimate: four characters a token. */
 function tokensOf(text: string): number {
   return Math.ceil(text.length / 4);
 }
 
-function nextCall({ messages, tools }: ModelRequest): ToolCall | null {
+function nextToolCall({ messages, tools }: ModelRequest): ToolCall | null {
   const called = new Set(messages.flatMap((message) => (message.role === "tool" ? [message.tool_name] : [])));
   const tool = tools.find((spec) => !called.has(spec.name));
   if (tool === undefined) return null;
-  return { id: `demo_${called.size + 1}`, name: tool.name, args: argsOf(tool, said(messages)) };
+  return { id: `demo_${called.size + 1}`, name: tool.name, args: argsOf(tool, lastPrompt(messages)) };
 }
 
-/** Arguments of the shape that a tool asks for: a choice where there is one, the task where text is wanted. */
+/** Arguments that fit the tool's schema: a choice for an enum, the task for a text. */
 function argsOf(tool: ToolSpec, prompt: string): JsonObject {
   const properties = tool.parameters["properties"];
   if (!isObject(properties)) return {};
@@ -104,30 +105,30 @@ function argOf(schema: Json, prompt: string): Json {
   }
 }
 
-const MORE_WORK = /need|more|revis|again|insufficient|reject/i;
-/** How a prompt tells that its step has run before. */
-const SECOND_LOOK = /^## Present value of /m;
+const ASKS_FOR_MORE_WORK = /need|more|revis|again|insufficient|reject/i;
+/** In the prompt of a step that has run before. */
+const PREVIOUS_RESULT = /^## Present value of /m;
 
 function choose(choices: readonly Json[], prompt: string): Json {
-  const wantsMore = (choice: Json): boolean => MORE_WORK.test(JSON.stringify(choice));
+  const wantsMore = (choice: Json): boolean => ASKS_FOR_MORE_WORK.test(JSON.stringify(choice));
   const goesOn = choices.find((choice) => !wantsMore(choice)) ?? choices[0] ?? null;
-  return SECOND_LOOK.test(prompt) ? goesOn : (choices.find(wantsMore) ?? goesOn);
+  return PREVIOUS_RESULT.test(prompt) ? goesOn : (choices.find(wantsMore) ?? goesOn);
 }
 
-function write(messages: readonly Message[]): string {
-  const task = taskOf(said(messages));
-  const found = messages.filter((message) => message.role === "tool").map((message) => message.content);
+function writeText(messages: readonly Message[]): string {
+  const task = taskOf(lastPrompt(messages));
+  const toolResults = messages.filter((message) => message.role === "tool").map((message) => message.content);
   const paragraphs = [
     `${LABEL} This text is scripted: no language model has written it. The task was: ${firstLine(task)}`,
-    ...(found.length > 0 ? [`A tool has answered: ${clip(found.join(" "), 400)}`] : []),
+    ...(toolResults.length > 0 ? [`A tool has answered: ${clip(toolResults.join(" "), 400)}`] : []),
     "A real model would now do the task. Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GOOGLE_GENERATIVE_AI_API_KEY and " +
       "start again, and it will; the steps, the events and the checkpoints around it are the same ones.",
-    ...filler(taskOf(said(messages))),
+    ...filler(task),
   ];
   return paragraphs.join("\n\n");
 }
 
-/** A task that asks for "about 200 words" gets some: a run that is to be watched has to take its time. */
+/** Sentences for a task that asks for "about 200 words": a run that a person watches must take some time. */
 function filler(task: string): string[] {
   const words = Math.min(2_000, Number(/about (\d+) words/.exec(task)?.[1] ?? 0));
   const sentences = Math.floor(words / 10);
@@ -137,8 +138,8 @@ function filler(task: string): string[] {
   );
 }
 
-/** The last thing that a person or a step has said. */
-function said(messages: readonly Message[]): string {
+/** The last message of a person or a step. */
+function lastPrompt(messages: readonly Message[]): string {
   return messages.findLast((message) => message.role === "user")?.content ?? "";
 }
 

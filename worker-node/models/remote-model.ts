@@ -10,29 +10,31 @@ import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../
 import type { ModelName } from "./model-name.ts";
 import type { ModelEnv } from "./providers.ts";
 
-/** Loaded when a model is first asked; its own remarks on the console are not wanted in a worker's log. */
+/** Imports the SDK at the first model call, and switches its warnings on the console off: the log has one line format. */
 async function loadSdk(): Promise<typeof import("ai")> {
   Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
   return import("ai");
 }
 
-type RemoteName = Parameters<typeof openModel>[1];
+type RemoteModelName = Parameters<typeof openModel>[1];
 
 /**
- * One streamed call to a provider. Retries are the step's: the SDK makes none. A stream that ends without saying why
- * was cut, and the call is an error, as is an answer that its provider stopped (`content_filter`, `output_limit`):
- * what is missing of it nobody would see. A provider that says nothing for `silenceMs`, before its answer or in the
- * middle, is not waited for any longer: the limit is of its silence, as answers may take as long as a step may.
+ * One streamed call to a provider. The SDK makes no retries: they belong to the step.
+ *
+ * An incomplete answer is an error, never a success: a stream that ends without a finish reason (`model_cut`), and an
+ * answer that the provider stopped (`content_filter`, `output_limit`). A provider that sends nothing for `silenceMs`,
+ * before its answer or within it, fails the call with `model_timeout`. The limit is on silence and not on the whole
+ * answer, because an answer may take as long as the step may.
  */
 export async function generateRemote(
   env: ModelEnv,
-  name: RemoteName,
+  name: RemoteModelName,
   request: ModelRequest,
   silenceMs: number,
 ): Promise<ModelAnswer> {
   const label = `${name.provider}/${name.model}`;
   const limit = withTimeout(request.signal, silenceMs, () => {
-    const message = `${label}: the provider said nothing for ${silenceMs / 1_000} s`;
+    const message = `${label}: the provider sent nothing for ${silenceMs / 1_000} s`;
     return new RetryableError("model_timeout", message);
   });
   const { signal } = limit;
@@ -48,22 +50,22 @@ export async function generateRemote(
 
 async function stream(
   env: ModelEnv,
-  name: RemoteName,
+  name: RemoteModelName,
   request: ModelRequest,
-  heard: () => void,
+  onBytes: () => void,
 ): Promise<ModelAnswer> {
-  const model = await openModel(env, name, heard);
+  const model = await openModel(env, name, onBytes);
   const sdk = await loadSdk();
   const result = sdk.streamText({
     model,
-    messages: request.messages.flatMap(toSdk),
+    messages: request.messages.flatMap(toSdkMessages),
     allowSystemInMessages: true,
-    tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toolOf(sdk, spec)])),
+    tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
     ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
     headers: { "Idempotency-Key": request.effectKey },
     maxRetries: 0,
     abortSignal: request.signal,
-    // Errors come out of the stream; the default would print them.
+    // The stream delivers errors too; the default handler would print them.
     onError: () => {},
   });
   let text = "";
@@ -91,7 +93,7 @@ async function stream(
         break;
     }
   }
-  throw cut(name);
+  throw cutError(name);
 }
 
 function answerOf(
@@ -108,7 +110,7 @@ function answerOf(
       throw new TerminalError("output_limit", `${label}: the answer was cut off at the model's output limit`);
     case "error":
     case "interrupted":
-      throw cut(name);
+      throw cutError(name);
     case "stop":
     case "tool-calls":
     case "other":
@@ -116,7 +118,7 @@ function answerOf(
   }
 }
 
-function cut(name: ModelName): RetryableError {
+function cutError(name: ModelName): RetryableError {
   return new RetryableError(
     "model_cut",
     `${name.provider}/${name.model}: the answer was cut off in the middle`,
@@ -138,13 +140,13 @@ function usageOf(name: ModelName, usage: LanguageModelUsage): ModelAnswer["usage
   };
 }
 
-function toolOf(sdk: typeof import("ai"), spec: ToolSpec): ToolSet[string] {
+function toSdkTool(sdk: typeof import("ai"), spec: ToolSpec): ToolSet[string] {
   return { description: spec.description, inputSchema: sdk.jsonSchema(spec.parameters) };
 }
 
 const Arguments = z.record(z.string(), z.unknown()).catch({});
 
-function toSdk(message: Message): ModelMessage[] {
+function toSdkMessages(message: Message): ModelMessage[] {
   switch (message.role) {
     case "system":
     case "user":

@@ -3,31 +3,42 @@ import type { LookupFunction } from "node:net";
 import { isBadPort, reachable } from "../../shared/egress.ts";
 import { messageOf } from "../../shared/log.ts";
 import { TerminalError } from "../engine/errors.ts";
-import { addressesByDns, addressesBySystem, newResolver } from "./name-resolution.ts";
+import { newResolver, resolveByDns, resolveBySystem } from "./name-resolution.ts";
 import type { NewResolver } from "./name-resolution.ts";
 
 /**
- * What may be reached from here: public addresses, and what an operator allows. `lookup` makes what `node:http` asks
- * when a connection is made, so a name that changes its address after a check is caught; `signal` ends its questions.
- * Addresses that are written out are never looked up: `check` them before.
+ * The guard of all outbound requests: it lets public addresses through, and what the operator allows.
+ *
+ * A request needs both methods. `check` judges the port and an address that is written in the URL: Node never looks
+ * such an address up. `lookup` is the resolver that `node:http` calls when it connects, so the guard judges the address
+ * that is connected to, and a name whose address changes after a check gets no further. `signal` cancels its queries.
+ * Both fail with the TerminalError `egress_blocked`.
  */
 export type Egress = { check(url: URL): void; lookup(signal: AbortSignal): LookupFunction };
 
-/** A guard over `shared/egress.ts`. `allow`: what EGRESS_ALLOW lists. A wrong entry throws. */
-export function createEgress(allow: string, resolverOf: NewResolver = newResolver): Egress {
+/**
+ * Makes a guard with the rules of `shared/egress.ts`.
+ * @param allow the list of EGRESS_ALLOW
+ * @throws Error for an entry of the list that can match nothing
+ */
+export function createEgress(allow: string, createResolver: NewResolver = newResolver): Egress {
   const { allows, allowsName, refuses } = reachable(allow);
   const resolve = (name: string, signal: AbortSignal): Promise<LookupAddress[]> =>
-    // What an operator has named, or a machine nearby, is resolved as operators expect; strangers name hosts with dots.
+    // Names that the operator allows and names without a dot are resolved as the operator's system does. Tenants name
+    // hosts with dots.
     allowsName(name) || !name.includes(".")
-      ? addressesBySystem(name)
-      : addressesByDns(name, signal, resolverOf);
-  const openTo = async (name: string, signal: AbortSignal): Promise<[LookupAddress, ...LookupAddress[]]> => {
+      ? resolveBySystem(name)
+      : resolveByDns(name, signal, createResolver);
+  const resolveAllowed = async (
+    name: string,
+    signal: AbortSignal,
+  ): Promise<[LookupAddress, ...LookupAddress[]]> => {
     const addresses = await resolve(name, signal);
-    const [first, ...others] = allowsName(name)
+    const [first, ...rest] = allowsName(name)
       ? addresses
       : addresses.filter(({ address }) => allows(address));
     if (first === undefined) throw blocked(name);
-    return [first, ...others];
+    return [first, ...rest];
   };
   return {
     check({ hostname, port }) {
@@ -37,8 +48,9 @@ export function createEgress(allow: string, resolverOf: NewResolver = newResolve
       if (refuses(hostname)) throw blocked(hostname);
     },
     lookup: (signal) => (hostname, options, callback) => {
-      openTo(hostname, signal).then(
-        (open) => (options.all ? callback(null, open) : callback(null, open[0].address, open[0].family)),
+      resolveAllowed(hostname, signal).then(
+        (allowed) =>
+          options.all ? callback(null, allowed) : callback(null, allowed[0].address, allowed[0].family),
         (error: unknown) => callback(error instanceof Error ? error : new Error(messageOf(error)), ""),
       );
     },

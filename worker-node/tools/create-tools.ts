@@ -8,15 +8,15 @@ import { callHttpTool } from "./call-http-tool.ts";
 
 const Args = z.record(z.string(), JsonValue);
 
-/** Tools for the engine, which reach what `egress` lets through; `timeoutMs` of a call. */
+/** The engine's tools, behind the egress guard. `timeoutMs` limits one call. */
 export function createTools(egress: Egress, timeoutMs: number): Tools {
   return {
     async call({ tool, args, effectKey, signal }) {
-      const parsed = parseTool(tool);
-      if (!parsed.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
-      const given = Args.safeParse(args);
-      if (!given.success) throw new ToolRejection("the arguments must be a JSON object");
-      return callHttpTool(parsed.definition, given.data, { egress, timeoutMs, effectKey, signal });
+      const parsedTool = parseTool(tool);
+      if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
+      const parsedArgs = Args.safeParse(args);
+      if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
+      return callHttpTool(parsedTool.definition, parsedArgs.data, { egress, timeoutMs, effectKey, signal });
     },
   };
 }

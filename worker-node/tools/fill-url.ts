@@ -1,21 +1,22 @@
 import { ToolRejection } from "../engine/errors.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-const PLACE = /\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}/g;
+const PLACEHOLDER = /\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}/g;
 
 /**
- * A tool's URL with its places filled: `{field}` by an argument, `{data.a.b}` by a part of one; where no argument is
- * called `data`, that word means all of them. Arguments that no place uses become the query if `withQuery`. A place
- * that nothing fills is a ToolRejection: whoever made the call can make it again.
+ * Fills the placeholders of a tool's URL: `{field}` with an argument, `{data.a.b}` with a part of an argument. `data`
+ * stands for the object of all arguments, unless an argument has that name. With `withQuery` the arguments that no
+ * placeholder uses become the query.
+ * @throws ToolRejection for a placeholder without a value, so that an agent's model can correct its call
  */
-export function fillUrl(template: string, args: JsonObject, withQuery: boolean): URL {
+export function fillUrl(template: string, args: JsonObject, { withQuery }: { withQuery: boolean }): URL {
   const used = new Set<string>();
-  const filled = template.replaceAll(PLACE, (_, name: string) => {
-    const path = name.split(".");
-    const [first = "", ...rest] = path;
-    const value = first === "data" && !Object.hasOwn(args, "data") ? at(args, rest) : at(args, path);
+  const filled = template.replaceAll(PLACEHOLDER, (_, name: string) => {
+    const parts = name.split(".");
+    const path = parts[0] === "data" && !Object.hasOwn(args, "data") ? parts.slice(1) : parts;
+    const value = valueAt(args, path);
     if (value === undefined || value === null) throw new ToolRejection(`the argument ${name} is missing`);
-    used.add(first === "data" && !Object.hasOwn(args, "data") ? (rest[0] ?? "") : first);
+    used.add(path[0] ?? "");
     return encodeURIComponent(textOf(value));
   });
   const url = new URL(filled);
@@ -27,7 +28,7 @@ export function fillUrl(template: string, args: JsonObject, withQuery: boolean):
   return url;
 }
 
-function at(value: Json, path: readonly string[]): Json | undefined {
+function valueAt(value: Json, path: readonly string[]): Json | undefined {
   return path.reduce<Json | undefined>(
     (inner, part) =>
       typeof inner === "object" && inner !== null && !Array.isArray(inner) && Object.hasOwn(inner, part)

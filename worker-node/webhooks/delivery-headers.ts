@@ -2,9 +2,9 @@ import { createHmac } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 
 /**
- * The headers of a webhook's request: the id and the time of Standard Webhooks (standardwebhooks.com), and with a
- * secret its signature and our own, `X-Synapse-Signature: sha256=<hex HMAC-SHA256(secret, body)>`. For both the secret
- * is used as it is, as UTF-8.
+ * The headers of a webhook request: the id and the time of Standard Webhooks (standardwebhooks.com). With a secret they
+ * also hold the signature of Standard Webhooks and `X-Synapse-Signature: sha256=<hex HMAC-SHA256(secret, body)>`. The
+ * key of both is the UTF-8 text of the secret.
  */
 export function headersOf(
   id: string,
@@ -19,7 +19,7 @@ export function headersOf(
     "webhook-timestamp": String(Math.floor(now.getTime() / 1_000)),
   };
   if (secret === null) return headers;
-  // As bytes: of a string the library would take the lower half of each character.
+  // As bytes: from a string the library would take only the low byte of each character.
   const standard = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
   return {
     ...headers,

@@ -6,24 +6,27 @@ import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
 import { bodyOf } from "./delivery-body.ts";
 import { headersOf } from "./delivery-headers.ts";
-import { REQUEST_LIMIT_MS, judgeAnswer, judgeFailure } from "./verdict.ts";
+import { REQUEST_LIMIT_MS, judgeFailure, judgeResponse } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
 
-/** How requests get out. `masterKey`: null where there is none; what has a secret is not sent then. */
-export type Outside = { egress: Egress; masterKey: MasterKey | null };
+/** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
+export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
 
-/** Sends a delivery once, with the event lines of its entry. @throws the reason of `signal` when it is aborted; whatever else happens is a verdict */
-export async function post(
+/**
+ * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
+ * @param events the event lines of the delivery's journal entry; null when the journal no longer has it
+ */
+export async function postDelivery(
   delivery: DueDelivery,
   events: string | null,
-  { egress, masterKey }: Outside,
+  { egress, masterKey }: WebhookDeps,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { delivery_id, failures } = delivery;
   try {
     const secret = await secretOf(delivery, masterKey);
     const body = bodyOf(delivery, events);
-    const answer = await send(
+    const response = await send(
       {
         url: new URL(delivery.url),
         method: "POST",
@@ -31,19 +34,22 @@ export async function post(
         body,
         timeoutMs: REQUEST_LIMIT_MS,
         timeoutCode: "webhook_timeout",
-        answerBytes: "ignored",
+        maxResponseBytes: "ignored",
         signal,
       },
       egress,
     );
-    return judgeAnswer(answer, failures, Math.random);
+    return judgeResponse(response, failures, Math.random);
   } catch (error) {
     signal.throwIfAborted();
     return judgeFailure(error, failures, Math.random);
   }
 }
 
-/** What is to be signed is never sent unsigned: it waits for a worker that can, as long as it lives. */
+/**
+ * A delivery with a secret is never sent unsigned. A worker that cannot open the secret fails the try, and the delivery
+ * is tried again until it expires.
+ */
 async function secretOf(
   { run_id, secret }: DueDelivery,
   masterKey: MasterKey | null,

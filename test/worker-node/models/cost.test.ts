@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { retryAfterOf } from "../../../worker-node/models/model-error.ts";
 import { costMicroUsd } from "../../../worker-node/models/cost.ts";
 
 test.each([
@@ -12,17 +11,6 @@ test.each([
   ["gpt-4.1-nano", { input: 30, cachedInput: 0, output: 0 }, 3],
   ["unheard-of", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
   ["constructor", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
-])("%s for %j costs %i micro-dollars", (model, tokens, cost) => {
+])("a call of %s that used %j costs %i micro-dollars", (model, tokens, cost) => {
   expect(costMicroUsd(model, tokens)).toBe(cost);
-});
-
-test.each([
-  [{ "retry-after": "7" }, 7_000],
-  [{ "retry-after-ms": "1500", "retry-after": "7" }, 1_500],
-  [{ "retry-after": "Thu, 01 Jan 1970 00:00:30 GMT" }, 20_000],
-  [{ "retry-after": "Thu, 01 Jan 1970 00:00:01 GMT" }, 0],
-  [{ "retry-after": "soon" }, undefined],
-  [{}, undefined],
-])("%j asks for %s ms", (headers, ms) => {
-  expect(retryAfterOf(headers, 10_000)).toBe(ms);
 });

@@ -24,7 +24,7 @@ async function definitions(kind: string, searchUrl = "http://127.0.0.1:1"): Prom
   return read;
 }
 
-test("every demo definition can be saved under the name of its file", async () => {
+test("every demo definition is valid under the name of its file", async () => {
   for (const [name, json] of await definitions("orchestrations")) {
     expect(parseOrchestration(json)).toMatchObject({ ok: true, definition: { id: name } });
   }
@@ -36,8 +36,8 @@ test("every demo definition can be saved under the name of its file", async () =
   }
 });
 
-/** Runs a demo orchestration on the fast demo model, without a journal. `answers`: what people say, in order. */
-async function play(id: string, answers: Json[] = []): Promise<{ steps: string[]; state: JsonObject }> {
+/** Runs a demo orchestration with the fast demo model, without a journal. `answers`: to its questions, in order. */
+async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: string[]; state: JsonObject }> {
   const search = await startSearchServer(0);
   const [orchestrations, agents, tools] = await Promise.all(
     ["orchestrations", "agents", "tools"].map((kind) => definitions(kind, search.url)),
@@ -66,7 +66,7 @@ async function play(id: string, answers: Json[] = []): Promise<{ steps: string[]
             ? { is: "answered", answer: answers.shift() ?? null, openForMs: 0 }
             : null,
       });
-      if ("ask" in result) throw new Error(`${now.step.id} asks a person`);
+      if ("ask" in result) throw new Error(`${now.step.id} asks a question`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, turnUsage: [] };
       progress = apply(
         progress,
@@ -80,33 +80,33 @@ async function play(id: string, answers: Json[] = []): Promise<{ steps: string[]
   }
 }
 
-describe("on the demo model", () => {
-  test("the content pipeline searches, goes back once, and comes to its end, labelled", async () => {
-    const { steps, state } = await play("orch_content_pipeline");
+describe("with the demo model", () => {
+  test("the content pipeline searches, goes back once, and completes with labelled texts", async () => {
+    const { steps, state } = await runDemo("orch_content_pipeline");
     expect(steps).toEqual(["research", "check", "research", "check", "draft", "review", "summary"]);
     expect(state["notes"]).toContain("demo data");
     expect(state["summary"]).toContain("[demo model]");
   });
 
   test("the report generator has at least eight steps", async () => {
-    const { steps, state } = await play("orch_report_generator");
+    const { steps, state } = await runDemo("orch_report_generator");
     expect(steps.length).toBeGreaterThanOrEqual(8);
     expect(state["response"]).toContain("Report on the history of tea");
   });
 
-  test("the approval goes back for another draft as often as a person wants one", async () => {
+  test("the approval goes back for another draft as often as its answers ask for one", async () => {
     const answers = [{ decision: "revise", comment: "shorter" }, { decision: "approve" }];
-    const { steps, state } = await play("orch_approval", answers);
+    const { steps, state } = await runDemo("orch_approval", answers);
     expect(steps.join(" ")).toBe("draft approve decide draft approve decide publish");
     expect(state["published"]).toBe(state["draft"]);
   });
 
-  test("the smoke test says back what it was told", async () => {
-    const { state } = await play("orch_smoke");
+  test("the smoke test repeats its message", async () => {
+    const { state } = await runDemo("orch_smoke");
     expect(state["summary"]).toContain("the history of tea");
   });
 
-  test("the same question has the same answer, and an abort ends it at once", async () => {
+  test("the same request gets the same answer, and an abort ends a call at once", async () => {
     const stop = new AbortController();
     const request = {
       model: "demo/slow",

@@ -7,12 +7,12 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 
-type Seen = { method: string; url: string; headers: IncomingMessage["headers"]; body: string };
+type ReceivedRequest = { method: string; url: string; headers: IncomingMessage["headers"]; body: string };
 
 let server: Server;
 let base: string;
-let seen: Seen[] = [];
-let answer: (response: ServerResponse, request: Seen) => void = () => {};
+let received: ReceivedRequest[] = [];
+let respond: (response: ServerResponse, request: ReceivedRequest) => void = () => {};
 
 beforeAll(async () => {
   server = createServer((request, response) => {
@@ -20,8 +20,8 @@ beforeAll(async () => {
     request.on("data", (chunk: Buffer) => (body += chunk.toString()));
     request.on("end", () => {
       const one = { method: request.method ?? "", url: request.url ?? "", headers: request.headers, body };
-      seen.push(one);
-      answer(response, one);
+      received.push(one);
+      respond(response, one);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -45,7 +45,7 @@ function call(
   args: Json = {},
   { allow = "127.0.0.1", signal = new AbortController().signal, timeoutMs = 5_000 } = {},
 ): Promise<Json> {
-  seen = [];
+  received = [];
   const stored = { name: "t", tool_type: "http", url: base, ...tool };
   return createTools(createEgress(allow), timeoutMs).call({
     tool: stored,
@@ -56,20 +56,20 @@ function call(
 }
 
 describe("an HTTP tool", () => {
-  test("sends a GET's arguments in the places of its URL and the rest as query", async () => {
-    answer = json(200, { ok: true });
+  test("sends a GET's arguments in the placeholders of its URL and the rest as a query", async () => {
+    respond = json(200, { ok: true });
     const url = `${base}/users/{id}/{data.team}?v=1`;
     const result = await call({ url }, { id: "a/b", team: "x y", q: "z&1", n: 2, list: [1], none: null });
     expect(result).toEqual({ ok: true });
-    expect(seen[0]).toMatchObject({
+    expect(received[0]).toMatchObject({
       method: "GET",
       url: "/users/a%2Fb/x%20y?v=1&q=z%261&n=2&list=%5B1%5D",
       body: "",
     });
   });
 
-  test("sends a POST's arguments as JSON, all of them, with its headers and the effect's key", async () => {
-    answer = json(201, { id: 7, extra: 1 });
+  test("sends all arguments of a POST as JSON, with the tool's headers and the effect key", async () => {
+    respond = json(201, { id: 7, extra: 1 });
     const tool = {
       url: `${base}/{id}`,
       method: "POST",
@@ -77,12 +77,15 @@ describe("an HTTP tool", () => {
       outputSchema: { properties: { id: {} } },
     };
     expect(await call(tool, { id: 1, text: "hi" })).toEqual({ id: 7 });
-    expect(seen[0]).toMatchObject({ method: "POST", url: "/1", body: '{"id":1,"text":"hi"}' });
-    expect(seen[0]?.headers).toMatchObject({ "x-key": "sesame-1234", "idempotency-key": "run:s:1:tool.1" });
+    expect(received[0]).toMatchObject({ method: "POST", url: "/1", body: '{"id":1,"text":"hi"}' });
+    expect(received[0]?.headers).toMatchObject({
+      "x-key": "sesame-1234",
+      "idempotency-key": "run:s:1:tool.1",
+    });
   });
 
-  test("answers text when the other side does not send JSON", async () => {
-    answer = (response) => response.end("plain");
+  test("returns text when the response is not JSON", async () => {
+    respond = (response) => response.end("plain");
     expect(await call({})).toBe("plain");
   });
 
@@ -95,16 +98,16 @@ describe("an HTTP tool", () => {
     [429, "tool_unavailable", "RetryableError"],
     [500, "tool_unavailable", "RetryableError"],
     [503, "tool_unavailable", "RetryableError"],
-  ])("takes HTTP %i for %s (%s)", async (status, code, name) => {
-    answer = json(status, { error: "no" }, { location: `${base}/elsewhere`, "retry-after": "3" });
+  ])("turns HTTP %i into %s (%s)", async (status, code, name) => {
+    respond = json(status, { error: "no" }, { location: `${base}/elsewhere`, "retry-after": "3" });
     await expect(call({})).rejects.toMatchObject({ code, name });
-    expect(seen).toHaveLength(1);
+    expect(received).toHaveLength(1);
     if (name === "RetryableError")
       await expect(call({})).rejects.toMatchObject({ retryAfterMs: 3_000, answered: true });
   });
 
-  test("quotes why a call was refused, but not its own secrets", async () => {
-    answer = (response, { headers }) =>
+  test("quotes the response of a refusal without the values of its headers", async () => {
+    respond = (response, { headers }) =>
       json(422, { error: `bad q; you sent ${String(headers["authorization"])}` })(response);
     const error = await call({ headers: { authorization: "Bearer top-secret-token" } }).catch(
       (thrown: unknown) => thrown,
@@ -113,8 +116,8 @@ describe("an HTTP tool", () => {
     expect(String(error)).not.toContain("top-secret-token");
   });
 
-  test("may be tried again when the connection breaks", async () => {
-    answer = (response) => response.destroy();
+  test("fails with a retryable error when the connection breaks", async () => {
+    respond = (response) => response.destroy();
     await expect(call({})).rejects.toMatchObject({
       code: "unreachable",
       name: "RetryableError",
@@ -122,22 +125,22 @@ describe("an HTTP tool", () => {
     });
   });
 
-  test("fails on an answer over 1 MiB instead of cutting it", async () => {
-    answer = (response) => response.end("x".repeat(1024 * 1024 + 1));
+  test("fails on a response over 1 MiB and does not truncate it", async () => {
+    respond = (response) => response.end("x".repeat(1024 * 1024 + 1));
     await expect(call({})).rejects.toMatchObject({ code: "answer_too_large" });
   });
 
-  test("refuses arguments that do not fill its URL", async () => {
+  test("rejects arguments that leave a placeholder of its URL empty", async () => {
     await expect(call({ url: `${base}/{id}` }, {})).rejects.toMatchObject({ name: "ToolRejection" });
     await expect(call({}, "text")).rejects.toMatchObject({ name: "ToolRejection" });
-    expect(seen).toEqual([]);
+    expect(received).toEqual([]);
   });
 
-  test("stops at once when its run is stopped, and closes the connection", async () => {
+  test("ends at once when its run is stopped, and closes the connection", async () => {
     const stop = new AbortController();
     const reason = new Error("cancelled");
     const closed = new Promise((resolve) => {
-      answer = (response) => {
+      respond = (response) => {
         response.once("close", resolve);
         stop.abort(reason);
       };
@@ -146,10 +149,10 @@ describe("an HTTP tool", () => {
     await closed;
   });
 
-  // Red when: a call has no limit of its own, or its error does not say which it was.
-  test("that does not answer in time may be tried again, and says which limit it was", async () => {
+  // Red when: a call has no time limit, or its error does not name the limit.
+  test("that does not respond in time fails with a retryable error that names the limit", async () => {
     const closed = Promise.withResolvers<void>();
-    answer = (response) => void response.once("close", () => closed.resolve());
+    respond = (response) => void response.once("close", () => closed.resolve());
     await expect(call({}, {}, { timeoutMs: 200 })).rejects.toMatchObject({
       name: "RetryableError",
       code: "tool_timeout",
@@ -159,13 +162,13 @@ describe("an HTTP tool", () => {
     await closed.promise;
   });
 
-  test("does not reach this machine unless that is allowed", async () => {
+  test("does not reach this machine unless EGRESS_ALLOW has its address", async () => {
     await expect(call({}, {}, { allow: "" })).rejects.toMatchObject({ code: "egress_blocked" });
-    expect(seen).toEqual([]);
+    expect(received).toEqual([]);
   });
 });
 
-test("the demo search answers every query with the same results, labelled as demo data", async () => {
+test("the demo search returns the same results for every query, labelled as demo data", async () => {
   const search = await startSearchServer(0);
   const tool = { url: `${search.url}/search` };
   const first = await call(tool, { query: "tea" });

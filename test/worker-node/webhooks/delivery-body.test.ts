@@ -37,8 +37,8 @@ const failed: DueDelivery = {
 };
 const ended = [finalLine("of a step"), COMPLETE, finalLine("it broke"), '{"type":"done"}'].join("\n");
 
-// Red when: a step's own `final` is taken for the run's.
-test("the end of a run is told with its output and final state, its error and its cost in USD", () => {
+// Red when: the `final` event of a step is taken for the run's.
+test("the body of a run's end has its output, its final state, its error and its cost in USD", () => {
   expect(JSON.parse(bodyOf(failed, ended))).toEqual({
     type: "run.failed",
     run_id: "run_2483e1773407_1780499750067",
@@ -56,8 +56,8 @@ test("the end of a run is told with its output and final state, its error and it
   });
 });
 
-test("a pause is told with what is asked, and without an output", () => {
-  const asked = {
+test("the body of a pause has the question, and no output", () => {
+  const question = {
     type: "human_input_required",
     orch_step_id: "approve",
     step_name: "Approve",
@@ -75,19 +75,19 @@ test("a pause is told with what is asked, and without an output", () => {
   };
   const bodyWith = (event: object) =>
     JSON.parse(bodyOf(waiting, [finalLine("of a step"), JSON.stringify(event)].join("\n")));
-  const body = bodyWith({ ...asked, expires_at: "2026-06-04T00:00:00.000Z" });
+  const body = bodyWith({ ...question, expires_at: "2026-06-04T00:00:00.000Z" });
   expect(body).toMatchObject({ type: "run.waiting", status: "paused", output: null, ended_at: null });
   expect(body).toMatchObject({ correlation_id: "c-1", final_state: null });
   expect(body.waiting).toEqual({
     step_id: "approve",
     prompt: "Go on?",
-    fields: asked.fields,
+    fields: question.fields,
     expires_at: "2026-06-04T00:00:00.000Z",
   });
-  expect(bodyWith({ ...asked, expires_at: null }).waiting).not.toHaveProperty("expires_at");
+  expect(bodyWith({ ...question, expires_at: null }).waiting).not.toHaveProperty("expires_at");
 });
 
-test("an entry that is not in the journal any more leaves what the delivery itself holds", () => {
+test("without its journal entry a body has what the delivery row holds", () => {
   expect(JSON.parse(bodyOf(failed, null))).toMatchObject({
     status: "failed",
     output: null,
