@@ -44,7 +44,7 @@ export async function startWorld(eventShards = 1, database = freshDatabase()): P
   redis.on("error", () => {});
   const token = randomBytes(12).toString("hex");
   const target = parseRedisUrl({ REDIS_URL: service.url });
-  const startFront = (port: number) => startRestFront({ target, token, host: "127.0.0.1", port }, () => {});
+  const startFront = (port: number) => startRestFront({ target, token, host: "127.0.0.1", port });
   let front = await startFront(0);
   const queue = new Queue(scriptCommands(redis), 1);
   await openQueue(queue);

@@ -27,7 +27,6 @@ const defaultModels: [RemoteProvider, string][] = [
   ["google", "gemini-2.5-flash"],
 ];
 
-// Each provider's package is imported at its first call: together they take longer to import than the rest of a worker.
 /** Each imports its package at the first call: together the packages take longer to import than the rest of a worker. */
 const openers: {
   [Name in RemoteProvider]: (env: ModelEnv, model: string, fetch: Fetch) => Promise<LanguageModel>;

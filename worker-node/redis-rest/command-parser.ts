@@ -1,10 +1,10 @@
-/** From an HTTP request to Redis commands. Hand-written, not zod: this runs for every command of every request. */
+/** Parses HTTP requests into Redis commands. Hand-written, without zod, because it runs for every command. */
 import type { RestCommand } from "./command-policy.ts";
 import { RestError } from "./rest-error.ts";
 
 /**
- * The command of a path: `/set/key/value?EX=100`. A body is one more argument, byte for byte, and the query's
- * pairs come after it (`POST /set/key?EX=100` with the value as body); a pair without a value is a bare word.
+ * The command of a path: `/set/key/value?EX=100`. A body is one more argument, byte for byte. The query's pairs follow
+ * it (`POST /set/key?EX=100` with the value as body); of a pair without a value only the name becomes an argument.
  */
 export function commandFromPath(
   segments: string[],
@@ -22,7 +22,7 @@ export function commandFromPath(
   return command;
 }
 
-/** Segments of a path, decoded; a path that ends in a slash has no empty last argument. */
+/** The decoded segments of a path. A slash at the end adds no empty argument. @throws RestError 400 */
 export function pathSegments(path: string): string[] {
   if (path === "/") return [];
   const segments = path.slice(1).split("/");
@@ -44,8 +44,8 @@ export function commandFromBody(body: Buffer | null): RestCommand {
 }
 
 /**
- * The rows of a pipeline or transaction body: `[["SET", "k", "v"], ["GET", "k"]]`, not looked at one by one yet:
- * a bad row spoils a transaction, but only its own place in a pipeline.
+ * The rows of a pipeline or transaction body: `[["SET", "k", "v"], ["GET", "k"]]`. The rows themselves are not parsed
+ * here: a bad row discards a transaction, but fails alone in a pipeline.
  *
  * @throws RestError 400
  */
@@ -57,7 +57,7 @@ export function rowsFromBody(body: Buffer | null, what: "pipeline" | "multi-exec
   return rows;
 }
 
-/** One row as a command: a name, then strings, numbers and booleans. */
+/** Parses a row: the name, then strings, numbers and booleans. @throws RestError 400 */
 export function toCommand(row: unknown): RestCommand {
   if (!Array.isArray(row)) throw new RestError(400, "ERR failed to parse command");
   const [name, ...args]: unknown[] = row;
@@ -73,22 +73,22 @@ function toArgument(value: unknown): string {
   throw new RestError(400, "ERR failed to parse command");
 }
 
-/** A number that a double cannot carry as written: 16 digits and more. */
+/** Numbers of 16 digits and more: a double may not hold them exactly. */
 const longNumber = /\d{16}/;
 
 /**
- * JSON, with long numbers kept as they were written: `["SET", "k", 9007199254740993]` must not lose its last
- * digit on the way. Only then, because reading the source of each value costs about ten times as much.
+ * Parses JSON and keeps the digits of long numbers: `["SET", "k", 9007199254740993]` must not lose its last digit. A
+ * body without a long number is parsed without a reviver, because the reviver costs about ten times as much.
  */
 function parseJson(body: Buffer | null, message: string): unknown {
   const text = body?.toString() ?? "";
   try {
-    return longNumber.test(text) ? JSON.parse(text, numberAsWritten) : JSON.parse(text);
+    return longNumber.test(text) ? JSON.parse(text, keepNumberSource) : JSON.parse(text);
   } catch (cause) {
     throw new RestError(400, message, { cause });
   }
 }
 
-function numberAsWritten(_key: string, value: unknown, context?: { source?: string }): unknown {
+function keepNumberSource(_key: string, value: unknown, context?: { source?: string }): unknown {
   return typeof value === "number" ? (context?.source ?? value) : value;
 }

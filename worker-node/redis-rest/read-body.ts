@@ -1,14 +1,14 @@
-/** The bytes of a request, up to a limit. */
+/** Reads the body of a request, up to a limit. */
 import type { IncomingMessage } from "node:http";
 import { RestError } from "./rest-error.ts";
 
-/** Beyond this many times the limit a sender is no longer heard out. */
+/** A body of more than so many times the limit is not read to its end: the connection is destroyed. */
 const drainFactor = 8;
 
 /**
- * Read a body whole. One that is too large is read to its end and thrown away before the 413 is said: answering
- * while the client still sends resets the connection, and the client sees that instead of the reason.
- * The wait is bounded by the server's `requestTimeout`.
+ * Reads a body as a whole. A body over the limit is read to its end and dropped before the 413 is sent: a response
+ * while the client still sends resets the connection, and the client would see the reset and not the reason.
+ * The server's `requestTimeout` bounds the wait.
  *
  * @throws RestError 413
  */

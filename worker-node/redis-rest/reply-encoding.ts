@@ -1,17 +1,17 @@
 /**
- * Redis' replies as text of the answer.
+ * Encodes Redis' replies as the text of the response.
  *
- * Replies come undecoded: strings as bytes, integers as their digits (`stringNumbers`), arrays nested as Redis
- * nests them. The text is put together by hand, so that an integer above 2^53 keeps every digit and no copy of
- * the reply is built only to be serialised.
+ * Replies arrive undecoded: strings as bytes, integers as their digits (`stringNumbers`), arrays nested as in Redis.
+ * The text is concatenated by hand: an integer above 2^53 keeps every digit, and no copy of the reply is built only to
+ * be serialised.
  */
 
-/** The shapes an answer can have. */
+/** The encodings of a response. */
 export type Encoding = "plain" | "base64" | "resp2";
 
 /**
- * A reply as JSON. In base64 every string is encoded but a bare `OK`, which clients expect as it is; an `OK`
- * inside an array is encoded, for they would decode it. In plain, what is not UTF-8 becomes U+FFFD.
+ * A reply as JSON. With base64 every string is encoded, except a reply that is `OK` alone: clients expect that as plain
+ * text. They decode an `OK` inside an array, so it is encoded. Without base64, bytes that are not UTF-8 become U+FFFD.
  * Source: Upstash, REST API, "Base64 Encoded Responses".
  */
 function jsonReply(reply: unknown, encoding: "plain" | "base64", nested = false): string {
@@ -26,9 +26,9 @@ function jsonReply(reply: unknown, encoding: "plain" | "base64", nested = false)
     for (let i = 0; i < reply.length; i++) text += (i > 0 ? "," : "") + jsonReply(reply[i], encoding, true);
     return `${text}]`;
   }
-  // A script may put an error into a table: it has no place of its own in this protocol.
+  // A script may put an error into a table; this protocol has no form for it.
   if (reply instanceof Error) return jsonReply(Buffer.from(reply.message), encoding, true);
-  throw new TypeError(`a reply of type ${typeof reply}`);
+  throw new TypeError(`a reply of the unknown type ${typeof reply}`);
 }
 
 export const jsonResult = (reply: unknown, encoding: "plain" | "base64") =>
@@ -37,8 +37,8 @@ export const jsonResult = (reply: unknown, encoding: "plain" | "base64") =>
 export const jsonError = (message: string) => `{"error":${JSON.stringify(message)}}`;
 
 /**
- * A reply, or an error, in the bytes a TCP client would get. `+OK` is the only status that is recognised; other
- * statuses (TYPE's answer) leave as bulk strings, because the parser does not tell them apart; clients read both.
+ * A reply or an error in the bytes that a TCP client would get. `+OK` is the only status that is recognised. Other
+ * statuses, such as the reply to TYPE, become bulk strings, because the parser does not distinguish them. Clients read both.
  */
 export function resp2Reply(reply: unknown): Buffer {
   if (reply === null || reply === undefined) return Buffer.from("$-1\r\n");
@@ -50,7 +50,7 @@ export function resp2Reply(reply: unknown): Buffer {
   if (Array.isArray(reply))
     return Buffer.concat([Buffer.from(`*${reply.length}\r\n`), ...reply.map(resp2Reply)]);
   if (reply instanceof Error) return Buffer.from(`-${reply.message.replaceAll(/[\r\n]/g, " ")}\r\n`);
-  throw new TypeError(`a reply of type ${typeof reply}`);
+  throw new TypeError(`a reply of the unknown type ${typeof reply}`);
 }
 
 const isOk = (bytes: Buffer) => bytes.length === 2 && bytes[0] === 0x4f && bytes[1] === 0x4b;

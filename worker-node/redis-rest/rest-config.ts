@@ -1,4 +1,4 @@
-/** What the REST front is told by its environment. */
+/** The settings of the REST front, from its environment. */
 import { z } from "zod";
 import { parseRedisUrl, RedisEnv, type RedisTarget } from "../clients/redis.ts";
 
@@ -28,11 +28,11 @@ export interface RestConfig {
 }
 
 /**
- * Read the environment once, at the start.
+ * Parses the environment.
  *
- * @throws Error whose message is one sentence per wrong value, each saying what to write
+ * @throws Error with one sentence for each wrong value, which says what to write
  */
-export function readConfig(env: NodeJS.ProcessEnv): RestConfig {
+export function readRestConfig(env: NodeJS.ProcessEnv): RestConfig {
   const parsed = RestEnv.safeParse(env);
   if (!parsed.success) throw new Error(parsed.error.issues.map((issue) => issue.message).join("\n"));
   const { REDIS_REST_TOKEN: token, REDIS_REST_HOST: host, REDIS_REST_PORT: port, ...redis } = parsed.data;

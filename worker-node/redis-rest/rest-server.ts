@@ -1,5 +1,5 @@
 /**
- * The REST front: an HTTP server that speaks Upstash's Redis REST protocol in front of any Redis.
+ * The HTTP server of the REST front, which serves Upstash's Redis REST protocol for any Redis.
  *
  *   POST /              ["SET","k","v"]             one command
  *   POST /pipeline      [[…],[…]]                   many, each on its own
@@ -16,38 +16,37 @@ import { jsonError, jsonResult, resp2Reply, type Encoding } from "./reply-encodi
 import { execute, executePipeline, executeTransaction } from "./command-executor.ts";
 import { commandFromBody, commandFromPath, pathSegments } from "./command-parser.ts";
 import { RestError, toRestError } from "./rest-error.ts";
+import { log, messageOf } from "../../shared/log.ts";
 import type { Subscriptions } from "./subscriptions.ts";
-import { presentedToken, tokenCheck } from "./rest-token.ts";
+import { createTokenCheck, presentedToken } from "./rest-token.ts";
 
-export interface RestFront {
-  /** Runs commands; made with `stringNumbers`, see encoding.ts. */
+export interface RestServerDeps {
+  /** Created with `stringNumbers`, see reply-encoding.ts. */
   redis: Redis | Cluster;
   subscriptions: Subscriptions;
   token: string;
   maxBodyBytes: number;
-  log: Log;
 }
-
-/** An event's name and its fields; never a key, a value or a token. */
-export type Log = (event: string, fields?: Record<string, unknown>) => void;
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT"]);
 
-/** A server that is ready to listen. It does not own the connections it is given. */
-export function createRestServer(front: RestFront): Server {
-  const checkToken = tokenCheck(front.token);
+/** Creates the server, which does not listen yet. The caller closes the connections of `deps`. */
+export function createRestServer(deps: RestServerDeps): Server {
+  const checkToken = createTokenCheck(deps.token);
   const nextSyncToken = syncTokens();
-  // Longer than a proxy's or the Workers runtime's idle time, so that it is they who close, never we in mid-request.
+  // Longer than the idle timeout of proxies and of the Workers runtime: the client closes first, and no request meets a
+  // closing connection.
   const server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 30_000 });
 
   server.on("request", (req, res) => {
     const syncToken = nextSyncToken();
-    answer(front, checkToken, req, res, syncToken).catch((error: unknown) => {
+    respond(deps, checkToken, req, res, syncToken).catch((error: unknown) => {
       if (res.headersSent || res.destroyed) {
-        res.destroy(); // the caller has gone, or has half an answer already
+        res.destroy(); // the caller has disconnected, or already has half a response
         return;
       }
-      if (!(error instanceof RestError)) front.log("failed", { reason: String(error) });
+      if (!(error instanceof RestError))
+        log.error("redis_rest.request_failed", { message: messageOf(error) });
       const { status, message } =
         error instanceof RestError ? error : new RestError(500, "ERR internal error");
       send(res, status, "application/json", jsonError(message), syncToken);
@@ -56,9 +55,9 @@ export function createRestServer(front: RestFront): Server {
   return server;
 }
 
-async function answer(
-  front: RestFront,
-  checkToken: ReturnType<typeof tokenCheck>,
+async function respond(
+  deps: RestServerDeps,
+  checkToken: ReturnType<typeof createTokenCheck>,
   req: IncomingMessage,
   res: ServerResponse,
   syncToken: string,
@@ -71,16 +70,16 @@ async function answer(
   const query = mark < 0 ? null : new URLSearchParams(url.slice(mark + 1));
   checkToken(presentedToken(headers.authorization, query));
 
-  const body = method === "POST" || method === "PUT" ? await readBody(req, front.maxBodyBytes) : null;
+  const body = method === "POST" || method === "PUT" ? await readBody(req, deps.maxBodyBytes) : null;
   const encoding = wantedEncoding(req);
   const json = encoding === "resp2" ? "plain" : encoding;
 
   if (path === "/multi-exec") {
-    const replies = await executeTransaction(front.redis, body);
+    const replies = await executeTransaction(deps.redis, body);
     return send(res, 200, "application/json", jsonRows(replies, json), syncToken);
   }
   if (path === "/pipeline") {
-    const replies = await executePipeline(front.redis, body);
+    const replies = await executePipeline(deps.redis, body);
     if (encoding !== "resp2")
       return send(res, 200, "application/json", jsonRows(replies, encoding), syncToken);
     return send(res, 200, "application/octet-stream", Buffer.concat(replies.map(resp2Reply)), syncToken);
@@ -89,14 +88,14 @@ async function answer(
   const [first = ""] = segments;
   const kind = first.toLowerCase();
   if ((kind === "subscribe" || kind === "psubscribe") && headers.accept?.includes("text/event-stream")) {
-    return front.subscriptions.open(kind, segments.slice(1), res, { "upstash-sync-token": syncToken });
+    return deps.subscriptions.open(kind, segments.slice(1), res, { "upstash-sync-token": syncToken });
   }
   const command = segments.length === 0 ? commandFromBody(body) : commandFromPath(segments, body, query);
   if (encoding !== "resp2") {
-    const text = jsonResult(await execute(front.redis, command), encoding);
+    const text = jsonResult(await execute(deps.redis, command), encoding);
     return send(res, 200, "application/json", text, syncToken);
   }
-  const reply = await execute(front.redis, command).catch(toRestError);
+  const reply = await execute(deps.redis, command).catch(toRestError);
   const status = reply instanceof RestError ? reply.status : 200;
   send(res, status, "application/octet-stream", resp2Reply(reply), syncToken);
 }
@@ -111,13 +110,13 @@ function wantedEncoding({ headers }: IncomingMessage): Encoding {
 }
 
 const jsonRows = (replies: unknown[], encoding: "plain" | "base64") =>
-  `[${replies.map((one) => (one instanceof Error ? jsonError(one.message) : jsonResult(one, encoding))).join(",")}]`;
+  `[${replies.map((reply) => (reply instanceof Error ? jsonError(reply.message) : jsonResult(reply, encoding))).join(",")}]`;
 
-/** A token that no other answer has carried: clients send back the last one and expect it to move. */
+/** Tokens that are unique for each response: clients send the last one back and expect it to change. */
 function syncTokens(): () => string {
-  const life = Date.now().toString(36);
-  let answers = 0;
-  return () => `${life}=${++answers}`;
+  const incarnation = Date.now().toString(36);
+  let responses = 0;
+  return () => `${incarnation}=${++responses}`;
 }
 
 function send(
@@ -132,6 +131,6 @@ function send(
     "content-length": Buffer.byteLength(body),
     "upstash-sync-token": syncToken,
   });
-  // Node leaves the body away for HEAD by itself.
+  // Node itself omits the body for HEAD.
   res.end(body);
 }

@@ -1,14 +1,12 @@
-/** The one token of this front. */
+/** The token that every request must carry. */
 import { hash, timingSafeEqual } from "node:crypto";
 import { RestError } from "./rest-error.ts";
 
 /**
- * Make the check that every request passes first. Hashes are compared, in constant time, so neither the time
- * taken nor the length tells how much of a guess was right.
- *
- * @returns a function that takes what the caller presented and throws 401 when it is not the token
+ * Makes the check of a presented token, which throws RestError 401 for a wrong one. It compares hashes in constant time,
+ * so neither the duration nor the token's length reveals how much of a guess was right.
  */
-export function tokenCheck(token: string): (presented: string | null) => void {
+export function createTokenCheck(token: string): (presented: string | null) => void {
   const expected = hash("sha256", token, "buffer");
   return (presented) => {
     if (presented === null || !timingSafeEqual(hash("sha256", presented, "buffer"), expected)) {
@@ -17,7 +15,7 @@ export function tokenCheck(token: string): (presented: string | null) => void {
   };
 }
 
-/** `Authorization: Bearer …`, else `?_token=…`; null when there is neither. */
+/** The token of `Authorization: Bearer …`, else of `?_token=…`; null without both. */
 export function presentedToken(
   authorization: string | undefined,
   query: URLSearchParams | null,

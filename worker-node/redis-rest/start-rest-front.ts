@@ -1,31 +1,32 @@
-/** A running front: its two connections to Redis and its server, started and stopped together. */
+/** Starts and stops the REST front: two connections to Redis and the HTTP server. */
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { Cluster, Redis } from "ioredis";
+import { log } from "../../shared/log.ts";
 import { connectRedis } from "../clients/redis.ts";
 import type { RestConfig } from "./rest-config.ts";
-import { createRestServer, type Log } from "./rest-server.ts";
+import { createRestServer } from "./rest-server.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
-/** Under a second, so that a caller hears of a Redis that does not answer within one. */
+/** Under a second, so that a caller gets the 503 for a Redis without replies within a second. */
 const commandTimeoutMs = 900;
 const firstConnectMs = 2000;
-/** A command is answered or given up sooner; what is left then is a slow body, or a connection never used. */
+/** Longer than a command takes to be answered or given up. Only slow bodies and unused connections remain then. */
 const stopGraceMs = 1500;
 const maxBodyBytes = 10 * 1024 * 1024;
 
 export interface RunningFront {
   port: number;
-  /** Answer what is in flight, end the streams, close the connections; at most 1.5 s. */
+  /** Responds to the requests in flight, ends the streams, closes the connections; within 1.5 s. */
   stop(): Promise<void>;
 }
 
 /**
- * Listen as soon as Redis is there, and after 2 s without it: then every answer is a 503 until it comes.
+ * Listens as soon as Redis is reachable, or after 2 s without it. Until Redis is reachable every response is a 503.
  *
  * @throws Error when the port is taken
  */
-export async function startRestFront(config: RestConfig, log: Log): Promise<RunningFront> {
+export async function startRestFront(config: RestConfig): Promise<RunningFront> {
   const redis = connectRedis(config.target, {
     connectionName: "redis-rest",
     commandTimeout: commandTimeoutMs,
@@ -35,16 +36,16 @@ export async function startRestFront(config: RestConfig, log: Log): Promise<Runn
     connectionName: "redis-rest-subscriber",
     commandTimeout: commandTimeoutMs,
   });
-  logConnection(redis, log);
-  subscriber.on("error", () => undefined); // the same Redis: the other connection tells of it
+  logOutages(redis);
+  subscriber.on("error", () => undefined); // the other connection logs the outage of the same Redis
   const disconnect = () => {
     redis.disconnect();
     subscriber.disconnect();
   };
-  await Promise.all([readyWithin(redis, firstConnectMs), readyWithin(subscriber, firstConnectMs)]);
+  await Promise.all([waitUntilReady(redis, firstConnectMs), waitUntilReady(subscriber, firstConnectMs)]);
 
   const subscriptions = new Subscriptions(subscriber);
-  const server = createRestServer({ redis, subscriptions, token: config.token, maxBodyBytes, log });
+  const server = createRestServer({ redis, subscriptions, token: config.token, maxBodyBytes });
   server.listen(config.port, config.host);
   try {
     await once(server, "listening");
@@ -61,20 +62,20 @@ export async function startRestFront(config: RestConfig, log: Log): Promise<Runn
   return { port: listeningPort(server), stop };
 }
 
-/** One line when Redis goes and one when it is back, not one per attempt. */
-function logConnection(redis: Redis | Cluster, log: Log): void {
-  let away = false;
+/** Logs one line when an outage begins and one when it ends, not one for each attempt to connect. */
+function logOutages(redis: Redis | Cluster): void {
+  let unreachable = false;
   redis.on("error", (error: Error) => {
-    if (!away) log("redis_away", { reason: error.message });
-    away = true;
+    if (!unreachable) log.warn("redis_rest.redis_disconnected", { message: error.message });
+    unreachable = true;
   });
   redis.on("ready", () => {
-    if (away) log("redis_back");
-    away = false;
+    if (unreachable) log.info("redis_rest.redis_reconnected");
+    unreachable = false;
   });
 }
 
-async function readyWithin(redis: Redis | Cluster, timeoutMs: number): Promise<void> {
+async function waitUntilReady(redis: Redis | Cluster, timeoutMs: number): Promise<void> {
   if (redis.status === "ready") return;
   const timeout = AbortSignal.timeout(timeoutMs);
   await new Promise<void>((resolve) => {
@@ -83,15 +84,15 @@ async function readyWithin(redis: Redis | Cluster, timeoutMs: number): Promise<v
   });
 }
 
-/** Connections that are kept alive become idle one after another: each is closed when it does. */
+/** Closes each keep-alive connection when it becomes idle, and all connections after the grace period. */
 async function closeServer(server: Server): Promise<void> {
   const closed = once(server, "close");
   server.close();
-  const idle = setInterval(() => server.closeIdleConnections(), 20);
-  const late = setTimeout(() => server.closeAllConnections(), stopGraceMs);
+  const closingIdle = setInterval(() => server.closeIdleConnections(), 20);
+  const closingAll = setTimeout(() => server.closeAllConnections(), stopGraceMs);
   await closed;
-  clearInterval(idle);
-  clearTimeout(late);
+  clearInterval(closingIdle);
+  clearTimeout(closingAll);
 }
 
 function listeningPort(server: Server): number {

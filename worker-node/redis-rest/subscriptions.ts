@@ -1,8 +1,8 @@
 /**
  * SUBSCRIBE and PSUBSCRIBE as server-sent events.
  *
- * However many viewers there are, Redis sees one connection and each channel once. What is published while that
- * connection is down is lost, as it is for any subscriber of Redis; the streams stay open and go on.
+ * All viewers share one connection to Redis, which subscribes to each channel once. Messages that are published while
+ * that connection is down are lost, as for any subscriber of Redis; the streams stay open and continue afterwards.
  */
 import type { ServerResponse } from "node:http";
 import type { Cluster, Redis } from "ioredis";
@@ -10,12 +10,12 @@ import { RestError, toRestError } from "./rest-error.ts";
 
 export type Kind = "subscribe" | "psubscribe";
 
-/** A viewer that leaves this much unread is cut: it would otherwise grow in our memory. */
+/** A viewer with more unread bytes is disconnected: they are held in this process's memory. */
 const unsentLimitBytes = 256 * 1024;
-/** Under the idle timeouts of usual proxies; also how a viewer that is gone without a word is noticed. */
+/** Below the idle timeouts of common proxies. A failed keepalive also reveals a connection that is dead. */
 const keepaliveMs = 15_000;
 
-/** One channel or pattern: who listens, and the word of Redis that it is subscribed. */
+/** One channel or pattern. `confirmed` resolves when Redis has confirmed the subscription. */
 interface Topic {
   viewers: Set<ServerResponse>;
   confirmed: Promise<unknown>;
@@ -30,7 +30,7 @@ export class Subscriptions {
     keepaliveMs,
   );
 
-  /** @param redis a connection for this alone: one that subscribes can do nothing else */
+  /** @param redis a connection of its own: Redis accepts no other commands on a subscribed one */
   constructor(redis: Redis | Cluster) {
     this.#redis = redis;
     redis.on("messageBuffer", (channel: Buffer, message: Buffer) => {
@@ -42,10 +42,10 @@ export class Subscriptions {
   }
 
   /**
-   * Make `viewer` a stream of what comes in on `names`. Each name is told once Redis has confirmed it, so what is
-   * published after its `subscribe` line arrives.
+   * Streams the messages of the channels or patterns `names` to `viewer`. The `subscribe` line of a name is sent after
+   * Redis has confirmed it, so every message that is published after that line arrives.
    *
-   * @throws RestError before the first byte: 400 no name, 503 no Redis
+   * @throws RestError before the first byte: 400 without a name, 503 when Redis is unreachable
    */
   async open(
     kind: Kind,
@@ -67,7 +67,7 @@ export class Subscriptions {
     names.forEach((name, i) => write(viewer, frame(kind, name, String(i + 1))));
   }
 
-  /** End every stream. The connection is the caller's to close. */
+  /** Ends every stream. The caller closes the connection. */
   close(): void {
     clearInterval(this.#keepalive);
     for (const viewer of this.#open) viewer.end();
@@ -93,10 +93,10 @@ export class Subscriptions {
     }
   }
 
-  /** Not waited for: the next viewer's SUBSCRIBE follows on the same connection, so the order is right. */
+  /** It is not awaited: a later SUBSCRIBE follows on the same connection, so Redis gets both in order. */
   #unsubscribe(kind: Kind, name: string): void {
     const done = kind === "subscribe" ? this.#redis.unsubscribe(name) : this.#redis.punsubscribe(name);
-    // Redis is away, and ioredis will subscribe again when it is back: the next message repairs that (#deliver).
+    // Redis is unreachable. ioredis subscribes again when it reconnects, and #deliver unsubscribes at the next message.
     done.catch(() => undefined);
   }
 
@@ -112,7 +112,7 @@ function write(viewer: ServerResponse, text: string): void {
   if (viewer.writableLength > unsentLimitBytes) viewer.destroy();
 }
 
-/** A line break inside a message would end it: SSE carries it as a further `data:` line of the same event. */
+/** A line break would end the event, so each line of a message is a `data:` line of the same event. */
 function frame(...parts: (string | Buffer)[]): string {
   return `data: ${parts.join(",").replaceAll(/\r\n|\r|\n/g, "\ndata: ")}\n\n`;
 }

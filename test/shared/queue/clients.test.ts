@@ -14,7 +14,7 @@ let front: RunningFront;
 beforeAll(async () => {
   t = await TestQueue.start();
   const config = { target: parseRedisUrl({ REDIS_URL: t.url }), token: "token", host: "127.0.0.1", port: 0 };
-  front = await startRestFront(config, () => {});
+  front = await startRestFront(config);
 });
 afterAll(async () => {
   await front.stop();
