@@ -1,14 +1,14 @@
 import { createApp } from "./app.ts";
 import type { Env } from "./env.ts";
-import { forgetOldKeys } from "./operations/scheduled.ts";
+import { deleteExpiredKeys } from "./operations/scheduled.ts";
 import { openServices } from "./services.ts";
 
 export { IntakeShard } from "./intake/shard.ts";
-export { RelayShard } from "./streaming/shard.ts";
+export { RelayShard } from "./streaming/relay-shard.ts";
 
 const app = createApp(openServices);
 
 export default {
   fetch: app.fetch,
-  scheduled: (_event, env) => forgetOldKeys(env),
+  scheduled: (_event, env) => deleteExpiredKeys(env),
 } satisfies ExportedHandler<Env>;

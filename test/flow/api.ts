@@ -1,7 +1,7 @@
 /** The API in this process, on stores of the test's own, with real worker processes behind it. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { LiveFeed } from "../../edge/streaming/live-feed.ts";
-import { Relay, TIMING } from "../../edge/streaming/relay.ts";
+import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { keys } from "../../shared/keys.ts";
@@ -9,7 +9,7 @@ import { readEntries } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
-import { MASTER_KEY } from "../edge/world.ts";
+import { MASTER_KEY } from "../edge/test-stores.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 
@@ -24,7 +24,7 @@ export type FlowApi = TestApp & {
 
 const ENDED = ["completed", "failed", "cancelled"];
 
-/** `database`: as for `startWorld`. */
+/** `database`: as for `startTestStores`. */
 export async function startApi(database?: Promise<string>): Promise<FlowApi> {
   const app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" }, database);
   const workers: WorkerProcess[] = [];
@@ -33,8 +33,8 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
     workers,
     async startWorker(id, env = {}) {
       const worker = spawnWorker(id, {
-        REDIS_URL: app.world.service.url,
-        SCALE_POSTGRES_URL: app.world.postgresUrl,
+        REDIS_URL: app.stores.service.url,
+        SCALE_POSTGRES_URL: app.stores.postgresUrl,
         WORKER_HEALTH_PORT: "0",
         MASTER_KEY,
         ...env,
@@ -77,17 +77,17 @@ export class Watch {
   readonly #feed: LiveFeed;
   readonly #timer: NodeJS.Timeout;
 
-  constructor({ world: { sql, service } }: FlowApi) {
+  constructor({ stores: { sql, service } }: FlowApi) {
     this.#relay = new Relay({
       page: (run, after) => readEntries(sql, run, after, 200),
       positions: (runs) => readPositions(sql, runs),
     });
     this.#feed = new LiveFeed(service.url, keys.live(0), {
-      entry: (entry) => this.#relay.hear(entry),
-      doubt: () => this.#relay.doubt(),
+      onEntry: (entry) => this.#relay.onEntry(entry),
+      onResync: () => this.#relay.resync(),
     });
     void this.#feed.follow();
-    this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), TIMING.tickMs);
+    this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), RELAY_TIMING.tickMs);
   }
 
   /** All that a viewer sees who is there from the start, once the stream has ended. */
@@ -104,7 +104,7 @@ export class Watch {
 
 /** How often a run's log tells events of these types. */
 export async function count(api: FlowApi, run: string, type: string): Promise<number> {
-  const rows = await api.world.sql<{ events: string }[]>`select events from journal where run_id = ${run}`;
+  const rows = await api.stores.sql<{ events: string }[]>`select events from journal where run_id = ${run}`;
   const lines = rows.flatMap((row) => row.events.split("\n"));
   return lines.filter((line) => line.startsWith(`{"type":"${type}"`)).length;
 }

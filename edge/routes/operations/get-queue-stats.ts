@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Principal } from "../../../shared/contracts/tenant.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { keys } from "../../../shared/keys.ts";
-import { ColdError } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -22,13 +22,13 @@ const QueueStats = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/queue/stats",
-  summary: "How full the queue is",
+  summary: "Read the depth of the queue",
   description:
-    "`queued`: ready to be picked up; `active`: running; `delayed`: queued for later; `waiting`: paused. " +
-    "A tenant's key sees its tenant alone: `queued` (with what is delayed) and `active`.",
+    "`queued`: runs that are ready; `active`: running; `delayed`: queued for a later time; `waiting`: paused. " +
+    "A tenant's key gets the counts of its tenant only: `queued` (delayed runs included) and `active`.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
-  responses: { 200: json(QueueStats, "The queue"), ...problems() },
+  responses: { 200: json(QueueStats, "The counts"), ...problems() },
 });
 
 export function getQueueStats(api: Api): void {
@@ -47,8 +47,8 @@ export function getQueueStats(api: Api): void {
 
 async function count(queue: Queue, { tenant }: Principal) {
   if (tenant !== null) {
-    const { open, active } = await queue.tenantStats(tenant);
-    return { queued: open, active };
+    const { queuedOrReserved, active } = await queue.tenantStats(tenant);
+    return { queued: queuedOrReserved, active };
   }
   const shards = await Promise.all(Array.from({ length: queue.shards }, (_, shard) => queue.stats(shard)));
   const sum = (of: "ready" | "leased" | "due" | "timer") =>

@@ -38,27 +38,26 @@ const overHttp = (): RedisCommands => {
 };
 
 test.each([
-  ["TCP, as workers do", overTcp],
-  ["the REST protocol, as the edge does", overHttp],
-])("every verb answers the same over %s, at Redis's own time", async (_, client) => {
+  ["TCP, the workers' client", overTcp],
+  ["REST, the edge's client", overHttp],
+])("every verb replies the same over %s, with the time of Redis", async (_, client) => {
   for (const shards of [1, 4]) {
     await t.redis.flushall();
-    // Unknown scripts are sent whole, by either client.
+    // Either client sends the text of a script that Redis does not know.
     await t.redis.script("FLUSH");
     await checkContract(new Queue(client(), shards));
   }
 });
 
-test("the time of leases is that of Redis", async () => {
+test("leases lapse by the clock of Redis", async () => {
   await t.redis.flushall();
   const queue = new Queue(overTcp(), 1);
   await rebuild(queue, 0);
-  await queue.restoreLeases(
-    [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
-    "w1",
-    "w1",
-    5000,
-  );
+  await queue.restoreLeases({
+    jobs: [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
+    owner: "w1",
+    leaseMs: 5000,
+  });
   const lapse = Number(await t.redis.zscore(t.key("leases"), runOf(1)));
   expect(Math.abs(lapse - Date.now() - 5000)).toBeLessThan(1000);
 });

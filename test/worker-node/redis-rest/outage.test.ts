@@ -1,7 +1,7 @@
 /** An outage of Redis: callers get an error at once and never wait, and the front recovers by itself. */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { log } from "../../../shared/log.ts";
 import { startRedis } from "../../services/services.ts";
 import { newKey, startFront, until, type Front } from "./front.ts";
@@ -55,8 +55,8 @@ describe("while Redis is unreachable", () => {
     await until(() => warn.mock.calls.length > 0);
     redis = await startRedis(redis.port);
     await until(async () => (await front.call("/ping")).status === 200);
-    const events = [...warn.mock.calls, ...info.mock.calls].map(([event]) => event);
-    expect(events).toEqual(["redis_rest.redis_disconnected", "redis_rest.redis_reconnected"]);
+    const logged = [...warn.mock.calls, ...info.mock.calls].map(([event]) => event);
+    expect(logged).toEqual(["redis_rest.redis_disconnected", "redis_rest.redis_reconnected"]);
     vi.restoreAllMocks();
     expect(
       (
