@@ -220,7 +220,7 @@ export class Worker {
       // for that: if it never does, the run is handed back as one that nobody here executes.
       const old = this.#running.get(run.run_id);
       if (!old || old.claimed.attempt === run.attempt) continue;
-      old.stop.abort(new Stop("lost", "the run was taken back"));
+      old.stop.abort(new Stop("superseded", "the run was taken back"));
       void old.done.then(() => this.#beginAll([run]));
     }
   }
@@ -281,7 +281,7 @@ export class Worker {
       sinceMs: performance.now(),
       lose: () => {
         leases.held.delete(claimed.run_id);
-        stop.abort(new Stop("lost", "the run is another worker's now"));
+        stop.abort(new Stop("superseded", "the run is another worker's now"));
       },
       hear: ({ signals, cancel }) => {
         runLog.signals = signals;
