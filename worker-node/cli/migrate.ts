@@ -3,13 +3,13 @@ import postgres from "postgres";
 import type { TransactionSql } from "postgres";
 import { messageOf } from "../../shared/log.ts";
 
-/** One number for all processes that migrate this schema. */
+/** The same number in all processes that migrate this schema. */
 const ADVISORY_LOCK = 7_301_982_465;
 
 /**
- * Brings a database to the newest schema. Safe to run from any number of processes at once, and through a pooler:
- * everything happens in one transaction under a transaction lock, so it is applied whole or not at all.
- * @throws Error that names the variable to look at when the database does not let us in
+ * Migrates a database to the newest schema. Any number of processes may run it at once, and through a pooler: everything
+ * happens in one transaction under a transaction-level lock, so the migrations are applied whole or not at all.
+ * @throws Error that names the variable to check when the database cannot be used
  */
 export async function migrate(postgresUrl: string): Promise<void> {
   const sql = postgres(postgresUrl, { max: 1, connect_timeout: 10, onnotice: () => {}, prepare: false });
@@ -37,11 +37,11 @@ export async function migrate(postgresUrl: string): Promise<void> {
 }
 
 /**
- * Settings of the role, because poolers drop those of a session.
+ * Changes settings of the role, because poolers drop those of a session.
  *
- * Every statement is bounded: the queue's index counts on it that a wake-up is committed within seconds of its time.
- * Plans are generic: our statements go by keys, and planning a flush anew each time takes longer than the flush (one
- * entry 1.8 against 0.8 ms, a hundred 9.7 against 6 ms).
+ * Every statement is bounded: the due scan relies on a wake-up being committed within seconds of its time (docs/protocol.md
+ * 7.1). Plans are generic: all statements select by keys, and planning a flush each time takes longer than the flush itself
+ * (one entry 1.8 ms instead of 0.8 ms, a hundred entries 9.7 ms instead of 6 ms).
  */
 async function setUpRole(sql: TransactionSql): Promise<void> {
   const settings = {
@@ -50,11 +50,11 @@ async function setUpRole(sql: TransactionSql): Promise<void> {
     idle_in_transaction_session_timeout: "5s",
     plan_cache_mode: "force_generic_plan",
   };
-  const [here] = await sql<{ role: string; database: string }[]>`
+  const [current] = await sql<{ role: string; database: string }[]>`
     select current_user as role, current_database() as database`;
-  if (!here) throw new Error("a select without from answered no row");
+  if (!current) throw new Error("a select without from returned no row");
   for (const [name, value] of Object.entries(settings)) {
-    await sql`alter role ${sql(here.role)} in database ${sql(here.database)} set ${sql(name)} = ${sql.unsafe(`'${value}'`)}`;
+    await sql`alter role ${sql(current.role)} in database ${sql(current.database)} set ${sql(name)} = ${sql.unsafe(`'${value}'`)}`;
   }
 }
 

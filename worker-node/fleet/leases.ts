@@ -1,31 +1,41 @@
-import { setTimeout } from "node:timers/promises";
-import type { RunId } from "../../shared/contracts/ids.ts";
-import type { Incarnation } from "../../shared/contracts/ids.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { queueShardOf } from "../../shared/keys.ts";
+import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/queue.ts";
 import type { Job, Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Beat, OwnedRun } from "../../shared/store/workers/workers.ts";
+import type { QueueLinks } from "./queue-links.ts";
+import type { WorkerTiming } from "./worker-timing.ts";
 
-export const LEASE_MS = 15_000;
-const PERIOD_MS = 5_000;
-/** A worker that has had no confirmation for so long may have lost its runs: it asks before it touches the world. */
-const FRESH_MS = 12_000;
-/** For so long after the queue was found again it counts as reached: by then its first claim has been answered. */
-const FOUND_MS = 10_000;
+/** Between two tries of `confirm` while no store confirms. */
+const CONFIRM_PAUSE_MS = 1_000;
 
-/** A run in this worker's hands. */
-export type HeldRun = {
+/** A run that this worker executes, and whose lease it renews. */
+export type TrackedRun = {
   job: Job;
   attempt: number;
-  /** What came from outside, as far as this worker knows. */
+  /** `runs.signals` as far as this worker knows it. */
   signals: number;
+  /** When it was claimed, by the monotonic clock: a beat that was sent earlier does not name it. */
   sinceMs: number;
-  /** Another moves this run now: stop at once, write nothing. */
-  lose(): void;
-  /** Something came from outside: `cancel`, or more `signals` than before. */
-  hear(news: { signals: number; cancel: boolean }): void;
+  /** Another worker moves the run: its execution must stop at once and write nothing. */
+  supersede(): void;
+  /** The run has a cancel request, or other `signals` than this worker knows. */
+  onSignal(signal: { signals: number; cancel: boolean }): void;
+};
+
+/** What a beat says of this worker besides its name and whether it reaches the queue. */
+export type WorkerReport = Omit<Beat, "incarnation" | "redis_ok">;
+
+export type LeasesDeps = {
+  owner: Incarnation;
+  store: StateStore;
+  queue: Queue;
+  links: QueueLinks;
+  timing: WorkerTiming;
+  report: () => WorkerReport;
 };
 
 /**
@@ -33,43 +43,26 @@ export type HeldRun = {
  * work. The two do not wait for each other. docs/protocol.md 5.3.
  */
 export class Leases {
-  readonly held = new Map<RunId, HeldRun>();
-  readonly #owner: Incarnation;
-  readonly #store: StateStore;
-  readonly #queue: Queue;
-  readonly #self: () => Omit<Beat, "incarnation">;
-  readonly #onCold: (shard: number) => void;
-  readonly #onAway: (shard: number) => void;
+  readonly #deps: LeasesDeps;
+  readonly #tracked = new Map<RunId, TrackedRun>();
+  /** When the last beat or renewal that was confirmed was sent. */
   #confirmedMs = -Infinity;
-  #foundMs = -Infinity;
   #beating: Promise<void> | null = null;
-  /** Runs that Postgres said are ours in the last beat, and that nobody here executes, with their attempts. */
-  #strays = new Map<RunId, number>();
-  #owned = new Set<RunId>();
+  /** Runs that the last beat named as ours. */
+  #owned: ReadonlySet<RunId> = new Set();
+  /** Those of them that were not executed here, with their attempts. */
+  #strays: ReadonlyMap<RunId, number> = new Map();
   #timers: NodeJS.Timeout[] = [];
-  postgresAway = false;
 
-  constructor(parts: {
-    owner: Incarnation;
-    store: StateStore;
-    queue: Queue;
-    self: () => Omit<Beat, "incarnation">;
-    onCold: (shard: number) => void;
-    /** The queue does not answer: who has no free slot would not notice by claiming. */
-    onAway: (shard: number) => void;
-  }) {
-    this.#owner = parts.owner;
-    this.#store = parts.store;
-    this.#queue = parts.queue;
-    this.#self = parts.self;
-    this.#onCold = parts.onCold;
-    this.#onAway = parts.onAway;
+  constructor(deps: LeasesDeps) {
+    this.#deps = deps;
   }
 
   start(): void {
+    const { beatMs } = this.#deps.timing;
     this.#timers = [
-      setInterval(() => void this.beat(), PERIOD_MS),
-      setInterval(() => void this.#renew(), PERIOD_MS),
+      setInterval(() => void this.beat(), beatMs),
+      setInterval(() => void this.#renew(), beatMs),
     ];
   }
 
@@ -77,7 +70,24 @@ export class Leases {
     for (const timer of this.#timers) clearInterval(timer);
   }
 
-  /** Says that this worker lives, and lets go of what Postgres says is not its own. Never throws: the next beat tries again. */
+  /** From now on the run's lease is renewed, and its execution learns of signals and of its end. */
+  track(run: TrackedRun): void {
+    this.#tracked.set(run.job.run, run);
+  }
+
+  /** The run's lease is not renewed any more. */
+  untrack(run: RunId): void {
+    this.#tracked.delete(run);
+  }
+
+  isTracked(run: RunId): boolean {
+    return this.#tracked.has(run);
+  }
+
+  /**
+   * Renews this worker's sign of life in Postgres and compares the runs that it owns there with those it executes. A call
+   * while a beat is under way joins it. Never throws: the next beat tries again.
+   */
   beat(): Promise<void> {
     this.#beating ??= this.#beatOnce().finally(() => {
       this.#beating = null;
@@ -85,133 +95,141 @@ export class Leases {
     return this.#beating;
   }
 
-  /** A beat that has not asked yet: one under way may have asked before there was something to hear. */
+  /** A beat that is sent after this call: one under way may have read before the change that the caller was notified of. */
   async beatAgain(): Promise<void> {
     await this.#beating;
     await this.beat();
   }
 
   /**
-   * Says that the queue answers, before anything is claimed from it. When it resolves, nobody claims without the queue
-   * any more, and what was claimed so is committed: it can be read, and the queue be told of it.
+   * Announces that the queue answers, before anything is claimed from it. When it resolves, no worker claims without the
+   * queue any more, and what was claimed so is committed: it can be read from Postgres and restored in the queue.
    * @throws the store's error
    */
   async announceQueue(): Promise<void> {
-    this.#foundMs = performance.now();
-    // A beat on its way may say the contrary.
+    const { owner, store, links } = this.#deps;
+    links.reportAnnounced();
+    // A beat under way may say the contrary.
     await this.#beating;
-    await this.#store.beat(this.#told());
-    // Claims without the queue hold this row, and look at the beats when they have it.
-    await this.#store.takeLock("direct", this.#owner, 0);
+    await store.beat(this.#composeBeat());
+    // A direct claim holds this row, and reads the beats once it has it.
+    await store.takeLock("direct", owner, 0);
   }
 
-  /** It does not answer after all. */
-  withdrawQueue(): void {
-    this.#foundMs = -Infinity;
+  /**
+   * Resolves when a beat or a renewal of the last 12 s is confirmed; if none is, beats until one is. A process that was
+   * stopped for a minute finds out here, before its next call to the outside, that its runs were taken over.
+   * @throws Error when the run is superseded, or the reason of `signal`
+   */
+  async confirm(run: RunId, signal: AbortSignal): Promise<void> {
+    while (this.#isUnconfirmed()) {
+      await this.beat();
+      signal.throwIfAborted();
+      if (this.#isUnconfirmed()) await sleep(CONFIRM_PAUSE_MS, undefined, { signal });
+    }
+    if (!this.isTracked(run)) throw new Error(`the execution of ${run} was superseded`);
   }
 
-  #told(): Beat {
-    const self = this.#self();
-    const isFound = performance.now() - this.#foundMs < FOUND_MS;
-    return { ...self, incarnation: this.#owner, redis_ok: self.redis_ok || isFound };
+  #isUnconfirmed(): boolean {
+    return performance.now() - this.#confirmedMs > this.#deps.timing.silentMs;
+  }
+
+  #composeBeat(): Beat {
+    const { owner, links, report } = this.#deps;
+    return { ...report(), incarnation: owner, redis_ok: links.redisOk };
   }
 
   async #beatOnce(): Promise<void> {
-    const askedMs = performance.now();
+    const { store, links } = this.#deps;
+    const sentMs = performance.now();
     let owned: OwnedRun[];
     try {
-      owned = await this.#store.beat(this.#told());
+      owned = await store.beat(this.#composeBeat());
     } catch (error) {
-      if (!this.postgresAway) log.warn("worker.beat_failed", { message: messageOf(error) });
-      this.postgresAway = true;
+      if (links.isPostgresReachable) log.warn("worker.beat_failed", { message: messageOf(error) });
+      links.isPostgresReachable = false;
       return;
     }
-    this.postgresAway = false;
-    this.#confirmedMs = askedMs;
+    links.isPostgresReachable = true;
+    this.#confirmedMs = sentMs;
     const byRun = new Map(owned.map((run) => [run.run_id, run]));
     this.#owned = new Set(byRun.keys());
     const gone: Job[] = [];
-    for (const [run, held] of this.held) {
+    for (const [run, tracked] of this.#tracked) {
       const mine = byRun.get(run);
-      // A run that was claimed after the question is rightly missing from the answer.
-      if (held.sinceMs >= askedMs) continue;
-      if (!mine) gone.push(held.job);
-      if (mine?.attempt !== held.attempt) held.lose();
-      else if (mine.signals !== held.signals || mine.cancel) held.hear(mine);
+      // A run that was claimed after the beat was sent is rightly missing from the reply.
+      if (tracked.sinceMs >= sentMs) continue;
+      if (!mine) gone.push(tracked.job);
+      if (mine?.attempt !== tracked.attempt) this.#supersede(tracked);
+      else if (mine.signals !== tracked.signals || mine.cancel) tracked.onSignal(mine);
     }
     // The beat does not wait for Redis.
     void this.#releaseGone(gone);
-    await this.#handBackStrays(owned.filter((run) => !this.held.has(run.run_id)));
+    await this.#handBackStrays(owned.filter((run) => !this.isTracked(run.run_id)));
   }
 
-  /** Runs that were taken from us: our leases in Redis would keep them from others until they lapse. */
+  #supersede(tracked: TrackedRun): void {
+    this.untrack(tracked.job.run);
+    tracked.supersede();
+  }
+
+  /** Ends the leases of runs that are not this worker's any more: they would keep other workers from them until they lapse. */
   async #releaseGone(jobs: readonly Job[]): Promise<void> {
     if (jobs.length === 0) return;
-    // Whoever claims them reads in Postgres what they are now.
+    // The next worker that claims them reads in Postgres what they are now.
     const ready = jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 }));
-    await this.#queue.release(ready, this.#owner).catch((error: unknown) => {
+    await this.#deps.queue.release(ready, this.#deps.owner).catch((error: unknown) => {
       log.warn("lease.release_failed", { runs: jobs.length, message: messageOf(error) });
     });
   }
 
-  /** Owned in two beats and executed by nobody: the reply of a claim was lost. */
-  async #handBackStrays(now: OwnedRun[]): Promise<void> {
-    const twice = now.filter((run) => this.#strays.get(run.run_id) === run.attempt);
-    this.#strays = new Map(now.map((run) => [run.run_id, run.attempt]));
-    if (twice.length === 0) return;
+  /** Hands back runs that two beats in a row named under the same attempt and that are not executed: the reply of their claim was lost. */
+  async #handBackStrays(strays: readonly OwnedRun[]): Promise<void> {
+    const repeated = strays.filter((run) => this.#strays.get(run.run_id) === run.attempt);
+    this.#strays = new Map(strays.map((run) => [run.run_id, run.attempt]));
+    if (repeated.length === 0) return;
     try {
-      const back = await this.#store.handBack(this.#owner, twice);
-      for (const run of back) log.warn("run.handed_back", { run, reason: "the reply of its claim was lost" });
+      const returned = await this.#deps.store.handBack(this.#deps.owner, repeated);
+      for (const run of returned) {
+        log.warn("run.handed_back", { run, reason: "the reply of its claim was lost" });
+      }
     } catch (error) {
       log.warn("run.hand_back_failed", { message: messageOf(error) });
     }
   }
 
   async #renew(): Promise<void> {
-    const byShard = Map.groupBy(this.held.values(), ({ job }) =>
-      queueShardOf(job.tenant, this.#queue.shards),
-    );
-    await Promise.all(Array.from(byShard, ([shard, held]) => this.#renewShard(shard, held)));
+    const { shards } = this.#deps.queue;
+    const byShard = Map.groupBy(this.#tracked.values(), ({ job }) => queueShardOf(job.tenant, shards));
+    await Promise.all(Array.from(byShard, ([shard, runs]) => this.#renewShard(shard, runs)));
   }
 
-  async #renewShard(shard: number, held: HeldRun[]): Promise<void> {
-    const askedMs = performance.now();
+  async #renewShard(shard: number, tracked: readonly TrackedRun[]): Promise<void> {
+    const { owner, queue, links, timing } = this.#deps;
+    const sentMs = performance.now();
+    const byRun = new Map(tracked.map((each) => [each.job.run, each]));
     try {
-      const jobs = new Map(held.map((each) => [each.job.run, each]));
-      const { lost, unknown } = await this.#queue.renew(shard, this.#owner, LEASE_MS, [...jobs.keys()]);
-      // What Redis knows nothing of may have been taken over, and finished, since: that confirms nothing.
-      if (lost.length + unknown.length === 0) this.#confirmedMs = Math.max(this.#confirmedMs, askedMs);
-      for (const run of lost) jobs.get(run)?.lose();
-      // Nobody holds them: Redis has lost them, or our lease. Postgres says whose they are. What has left meanwhile is
-      // unknown for a good reason: its slot must not be taken again.
-      const ours = unknown.filter((run) => this.#owned.has(run) && this.held.get(run) === jobs.get(run));
-      const mine = ours.map((run) => jobs.get(run)?.job);
-      await this.#queue.restoreLeases(
-        mine.filter((job) => job !== undefined),
-        this.#owner,
-        this.#owner,
-        LEASE_MS,
+      const { lost, unknown } = await queue.renew(shard, owner, timing.leaseMs, [...byRun.keys()]);
+      // A run that Redis does not know may have been taken over, and ended, since: then nothing is confirmed.
+      if (lost.length + unknown.length === 0) this.#confirmedMs = Math.max(this.#confirmedMs, sentMs);
+      for (const run of lost) {
+        const superseded = byRun.get(run);
+        if (superseded) this.#supersede(superseded);
+      }
+      // No worker has these leases: Redis lost them. Postgres says whose runs they are. A run that ended here while the
+      // renewal was under way is rightly unknown: its slot must not be taken again.
+      const restorable = unknown.filter(
+        (run) => this.#owned.has(run) && this.#tracked.get(run) === byRun.get(run),
       );
+      const jobs = restorable.map((run) => byRun.get(run)?.job).filter((job) => job !== undefined);
+      await queue.restoreLeases(jobs, owner, owner, timing.leaseMs);
     } catch (error) {
-      if (error instanceof ColdError) this.#onCold(shard);
+      if (error instanceof ColdError) links.reportCold(shard);
       else {
         log.warn("lease.renew_failed", { shard, message: messageOf(error) });
-        this.#onAway(shard);
+        // A worker without a free slot does not claim, so it would not find out otherwise.
+        links.reportFailed(shard);
       }
     }
-  }
-
-  /**
-   * Answers once this worker has been heard of within 12 s; asks, and waits, if it was not. A process that was stopped
-   * for a minute finds here, before its next call to the outside, that its runs are another's. Throws when the run
-   * is lost, or `signal` says so.
-   */
-  async confirm(run: RunId, signal: AbortSignal): Promise<void> {
-    while (performance.now() - this.#confirmedMs > FRESH_MS) {
-      await this.beat();
-      signal.throwIfAborted();
-      if (performance.now() - this.#confirmedMs > FRESH_MS) await setTimeout(1_000, undefined, { signal });
-    }
-    if (!this.held.has(run)) throw new Error(`the right to move ${run} was lost`);
   }
 }

@@ -2,7 +2,7 @@ import { Redis as RestRedis } from "@upstash/redis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
-import { parseRedisUrl } from "../../../worker-node/clients/redis.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
 import { startRestFront, type RunningFront } from "../../../worker-node/redis-rest/start.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { checkContract } from "./contract.ts";

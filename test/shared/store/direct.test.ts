@@ -7,6 +7,8 @@ import { pgArray } from "../../../shared/store/sql.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
+import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { beatOf, newRun, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -141,10 +143,10 @@ describe("a claim straight from the database", () => {
     const [away, found] = [await store.worker("away"), await store.worker("found")];
     await cutOff();
     const queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
-    const self = () => ({ ...beatOf(found), redis_ok: false });
+    const report = () => beatOf(found);
     const state = stateStore(store.sql);
-    const ignore = () => {};
-    const leases = new Leases({ owner: found, store: state, queue, self, onCold: ignore, onAway: ignore });
+    const links = new QueueLinks(1, workerTiming);
+    const leases = new Leases({ owner: found, store: state, queue, links, timing: workerTiming, report });
     let isAnnounced = false;
     let announced = Promise.resolve();
     await store.sql.begin(async (tx) => {

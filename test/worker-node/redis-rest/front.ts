@@ -1,7 +1,7 @@
 /** A front of the test's own, in this process, and the ways to speak to it. */
 import { randomBytes } from "node:crypto";
 import { Redis as UpstashRedis, type RedisConfigNodejs } from "@upstash/redis";
-import { parseRedisUrl, type RedisEnv } from "../../../worker-node/clients/redis.ts";
+import { parseRedisUrl, type RedisEnv } from "../../../worker-node/clients/redis-url.ts";
 import { startRestFront } from "../../../worker-node/redis-rest/start.ts";
 
 export interface Front {

@@ -1,0 +1,59 @@
+import type { Incarnation } from "../shared/contracts/ids.ts";
+import type { Queue } from "../shared/queue/queue.ts";
+import type { StateStore } from "../shared/store/state.ts";
+import type { ExecutionDeps } from "./execution/execute.ts";
+import type { ClaimLoopDeps } from "./fleet/claim-loop.ts";
+import { Leases } from "./fleet/leases.ts";
+import type { WorkerReport } from "./fleet/leases.ts";
+import { QueueLinks } from "./fleet/queue-links.ts";
+import type { Slots } from "./fleet/slots.ts";
+import type { WorkerTiming } from "./fleet/worker-timing.ts";
+import { Worker } from "./fleet/worker.ts";
+import { Reconciler } from "./reconciler/reconciler.ts";
+
+export type FleetMemberDeps = {
+  owner: Incarnation;
+  store: StateStore;
+  queue: Queue;
+  slots: Slots;
+  timing: WorkerTiming;
+  isolation: boolean;
+  report(): WorkerReport;
+  waitForWork: ClaimLoopDeps["waitForWork"];
+  execution: Omit<ExecutionDeps, "confirm">;
+};
+
+/**
+ * One worker's part in the fleet: its leases, its share of the repairs and its claims. They know each other one way only:
+ * the worker and the reconciler use the leases, and all three report to the queue links what they observe of the stores.
+ */
+export class FleetMember {
+  readonly links: QueueLinks;
+  readonly leases: Leases;
+  readonly reconciler: Reconciler;
+  readonly worker: Worker;
+
+  constructor(deps: FleetMemberDeps) {
+    const links = new QueueLinks(deps.queue.shards, deps.timing);
+    const leases = new Leases({ ...deps, links });
+    const confirm: ExecutionDeps["confirm"] = (run, signal) => leases.confirm(run.run_id, signal);
+    this.links = links;
+    this.leases = leases;
+    this.reconciler = new Reconciler({ ...deps, links, announceQueue: () => leases.announceQueue() });
+    this.worker = new Worker({ ...deps, links, leases, execution: { ...deps.execution, confirm } });
+  }
+
+  /** The first beat comes before anything is claimed: a run whose owner has no row in `workers` counts as abandoned. */
+  async start(): Promise<void> {
+    await this.leases.beat();
+    this.leases.start();
+    this.reconciler.start();
+    this.worker.start();
+  }
+
+  /** After the worker was drained. */
+  async stop(): Promise<void> {
+    await this.reconciler.stop();
+    this.leases.stop();
+  }
+}

@@ -1,0 +1,41 @@
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Job, Queue, JobWait } from "../../shared/queue/queue.ts";
+import type { WaitingRun } from "../../shared/store/runs/reconcile.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { jobOf } from "../fleet/job-of.ts";
+import type { QueueLinks } from "../fleet/queue-links.ts";
+import type { WorkerTiming } from "../fleet/worker-timing.ts";
+
+/** How often this process made each kind of repair. The names are labels of `synapse_repairs_total`. */
+export type Repairs = Record<
+  "enqueued" | "rebuilt" | "silent" | "overdue" | "limits" | "forgotten" | "stray",
+  number
+>;
+
+/** What the repairs share. */
+export type RepairDeps = {
+  owner: Incarnation;
+  store: StateStore;
+  queue: Queue;
+  links: QueueLinks;
+  timing: WorkerTiming;
+  /** Whether the tenants' `max_*` limits hold in this deployment. */
+  isolation: boolean;
+  /** See Leases. */
+  announceQueue(): Promise<void>;
+  repairs: Repairs;
+};
+
+/** The most rows or jobs that one statement or script handles. */
+export const PAGE = 1_000;
+
+/** Enqueues runs that are due. @returns how many of them the queue did not know */
+export async function enqueueDue(queue: Queue, runs: readonly WaitingRun[]): Promise<number> {
+  if (runs.length === 0) return 0;
+  return queue.enqueue(runs.map(readyJobOf));
+}
+
+/** The job of a run that is due: ready at once. */
+export function readyJobOf(run: WaitingRun): Job & JobWait {
+  return { ...jobOf(run), status: run.status, delayMs: 0 };
+}
