@@ -47,8 +47,10 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
 
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
   const status = new WorkerStatus(config, slots);
+  const shared = { owner, store, queue, slots, waitForWork: redis.waitForWork };
   const member = new FleetMember({
-    ...{ owner, store, queue, slots, waitForWork: redis.waitForWork, execution: execution.deps },
+    ...shared,
+    execution: execution.deps,
     timing: { ...workerTiming, ...seams.timing },
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
