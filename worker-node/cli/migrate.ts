@@ -2,6 +2,7 @@ import { readFile, readdir } from "node:fs/promises";
 import postgres from "postgres";
 import type { TransactionSql } from "postgres";
 import { messageOf } from "../../shared/log.ts";
+import { LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS } from "../../shared/timing.ts";
 
 /** The same number in all processes that migrate this schema. */
 const ADVISORY_LOCK = 7_301_982_465;
@@ -45,8 +46,8 @@ export async function migrate(postgresUrl: string): Promise<void> {
  */
 async function setUpRole(sql: TransactionSql): Promise<void> {
   const settings = {
-    statement_timeout: "5s",
-    lock_timeout: "2s",
+    statement_timeout: `${STATEMENT_TIMEOUT_MS}ms`,
+    lock_timeout: `${LOCK_TIMEOUT_MS}ms`,
     idle_in_transaction_session_timeout: "5s",
     plan_cache_mode: "force_generic_plan",
   };

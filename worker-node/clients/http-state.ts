@@ -2,9 +2,7 @@ import { createHmac } from "node:crypto";
 import { z } from "zod";
 import { remoteStateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-
-/** Longer than the edge's own limit for a statement, so that the edge reports what went wrong. */
-const TIMEOUT_MS = 10_000;
+import { STATE_REQUEST_MS } from "../../shared/timing.ts";
 
 /** With these the edge refuses arguments that it will never accept: a data exception, not a lost connection. */
 const INVALID_ARGUMENTS: ReadonlySet<number> = new Set([400, 413, 422]);
@@ -35,7 +33,7 @@ export function edgeStateStore(edgeUrl: string, secret: string): StateStore {
       method: "POST",
       headers: { "content-type": "application/json", "x-synapse-signature": `t=${at},v1=${mac}` },
       body,
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(STATE_REQUEST_MS),
     });
     const reply: unknown = await response.json().catch(() => null);
     if (response.ok) return reply;

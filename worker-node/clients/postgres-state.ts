@@ -4,9 +4,8 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
 
-/** Longer than a connection and the longest statement may take together: after this the link is dead. */
-const REPLY_TIMEOUT_MS = 9_000;
 const CONNECTIONS = 6;
 
 /**
@@ -24,12 +23,12 @@ export function postgresStateStore(url: string, name: string): { store: StateSto
     const used = pool;
     const timer = setTimeout(() => {
       if (pool === used) {
-        log.warn("postgres.pool_replaced", { waited_ms: REPLY_TIMEOUT_MS });
+        log.warn("postgres.pool_replaced", { waited_ms: POSTGRES_SILENT_MS });
         pool = open();
       }
       // Rejects the pending statements.
       used.end({ timeout: 0 }).catch(() => {});
-    }, REPLY_TIMEOUT_MS);
+    }, POSTGRES_SILENT_MS);
     try {
       return await statement(used);
     } finally {

@@ -2,8 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/queue.ts";
-import type { Claim, JobName, Queue } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { Claim, Queue } from "../../shared/queue/queue.ts";
+import type { JobName } from "../../shared/queue/job.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { DirectClaims } from "./direct-claim.ts";
 import type { EndedRuns } from "./ended-runs.ts";
@@ -124,8 +125,14 @@ export class ClaimLoop {
     try {
       if (links.of(shard) !== "up") await this.#synchronize();
       await unresolved.reconcileAll();
-      const names = finished.map(({ run }) => run);
-      const claim = await queue.claim(shard, owner, timing.leaseMs, free, slots.room(), names);
+      const claim = await queue.claim({
+        shard,
+        owner,
+        leaseMs: timing.leaseMs,
+        slots: free,
+        lanes: slots.room(),
+        ended: finished.map(({ run }) => run),
+      });
       links.reportClaimed(shard);
       return claim;
     } catch (error) {

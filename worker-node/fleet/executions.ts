@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import type { Job, Queue } from "../../shared/queue/queue.ts";
+import type { Job } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { execute } from "../execution/execute.ts";

@@ -1,6 +1,7 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import type { Job, Queue } from "../../shared/queue/queue.ts";
+import type { Job } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Leases } from "./leases.ts";
 

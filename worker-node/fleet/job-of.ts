@@ -1,7 +1,7 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
-import type { Job } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
+import type { Job } from "../../shared/queue/job.ts";
 
 /** The job of a run. */
 export function jobOf(run: {

@@ -2,8 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/queue.ts";
-import type { Job, Queue } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { Job } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Beat, OwnedRun } from "../../shared/store/workers/workers.ts";
 import type { QueueLinks } from "./queue-links.ts";
@@ -209,20 +210,23 @@ export class Leases {
     const sentMs = performance.now();
     const byRun = new Map(tracked.map((each) => [each.job.run, each]));
     try {
-      const { lost, unknown } = await queue.renew(shard, owner, timing.leaseMs, [...byRun.keys()]);
+      const { leaseMs } = timing;
+      const renewal = await queue.renew({ shard, owner, leaseMs, runs: [...byRun.keys()] });
+      const { lostLeases, unknownLeases } = renewal;
       // A run that Redis does not know may have been taken over, and ended, since: then nothing is confirmed.
-      if (lost.length + unknown.length === 0) this.#confirmedMs = Math.max(this.#confirmedMs, sentMs);
-      for (const run of lost) {
+      if (lostLeases.length + unknownLeases.length === 0)
+        this.#confirmedMs = Math.max(this.#confirmedMs, sentMs);
+      for (const run of lostLeases) {
         const superseded = byRun.get(run);
         if (superseded) this.#supersede(superseded);
       }
       // No worker has these leases: Redis lost them. Postgres says whose runs they are. A run that ended here while the
       // renewal was under way is rightly unknown: its slot must not be taken again.
-      const restorable = unknown.filter(
+      const restorable = unknownLeases.filter(
         (run) => this.#owned.has(run) && this.#tracked.get(run) === byRun.get(run),
       );
       const jobs = restorable.map((run) => byRun.get(run)?.job).filter((job) => job !== undefined);
-      await queue.restoreLeases(jobs, owner, owner, timing.leaseMs);
+      await queue.restoreLeases({ jobs, owner, leaseMs });
     } catch (error) {
       if (error instanceof ColdError) links.reportCold(shard);
       else {

@@ -5,9 +5,11 @@
  */
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import type { JobName, Queue } from "../../shared/queue/queue.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { RunLook } from "../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import { RESTORED_LEASE_MS } from "../../shared/timing.ts";
 import { jobOf } from "./job-of.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
@@ -15,8 +17,6 @@ import type { WorkerTiming } from "./worker-timing.ts";
 const PAGE = 1_000;
 /** For a silent owner: the slot stays counted, and the next worker that claims takes the run over. */
 const SILENT_LEASE_MS = 1_000;
-/** For the worker that Postgres names as the owner of a job leased to another: the owner renews it, or it lapses. */
-const OWNER_LEASE_MS = 5_000;
 /** For a run that another worker may be claiming now, or whose owner is silent. */
 const MIN_DELAY_MS = 1_000;
 
@@ -41,7 +41,7 @@ export async function restoreRunningLeases(
     for (const [owner, runs] of Map.groupBy(ofShard, (run) => run.owner)) {
       const jobs = runs.map(jobOf);
       const leaseMs = runs[0]?.owner_silent ? SILENT_LEASE_MS : timing.leaseMs;
-      await queue.restoreLeases(jobs, owner, owner, leaseMs, epoch);
+      await queue.restoreLeases({ jobs, owner, leaseMs, epoch });
       restored.set(owner, [...(restored.get(owner) ?? []), ...jobs]);
     }
     const last = page.at(-1);
@@ -83,7 +83,12 @@ export async function reconcileLeases(
     if (!look || TERMINAL.has(look.status)) {
       await queue.finish([name], holder);
     } else if (look.status === "running" && look.owner !== null && !look.owner_silent) {
-      await queue.restoreLeases([jobOf(look)], holder, look.owner, OWNER_LEASE_MS);
+      await queue.restoreLeases({
+        jobs: [jobOf(look)],
+        owner: look.owner,
+        holder,
+        leaseMs: RESTORED_LEASE_MS,
+      });
       restored.set(look.owner, [...(restored.get(look.owner) ?? []), name]);
     } else {
       // Due later, or locked by another statement at this moment.

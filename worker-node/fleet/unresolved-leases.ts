@@ -1,5 +1,5 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
-import type { JobName } from "../../shared/queue/queue.ts";
+import type { JobName } from "../../shared/queue/job.ts";
 import { reconcileLeases } from "./restore-leases.ts";
 import type { LeaseStores } from "./restore-leases.ts";
 

@@ -1,4 +1,4 @@
-import type { KnownScan } from "../../shared/queue/queue.ts";
+import type { KnownScan } from "../../shared/queue/index-progress.ts";
 import type { WaitingRun, ScanPosition } from "../../shared/store/runs/reconcile.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./reconciler-deps.ts";
@@ -75,7 +75,7 @@ export class DueScan {
       untilMs: bounds.until_ms,
       isAfterRebuild: !Number.isFinite(uptoMs),
       isQuotaAwaited: Array.from(shards.values()).some(({ quotaReady }) => !quotaReady),
-      stored: new Map(Array.from(shards, ([shard, { epoch, walked }]) => [shard, { epoch, walked }])),
+      stored: new Map(Array.from(shards, ([shard, { epoch, scanned }]) => [shard, { epoch, scanned }])),
     };
   }
 
@@ -95,19 +95,21 @@ export class DueScan {
   /** Stores the scan's progress in every shard. @returns false when a shard knows another scan */
   async #storeProgress(scan: Scan, isComplete: boolean): Promise<boolean> {
     // Never the same value twice: a Redis that was rolled back is recognised by it, also between two scans.
-    const walked = isComplete ? String(scan.untilMs) : `${scan.position.at} ${scan.position.run_id}`;
+    const scanned = isComplete ? String(scan.untilMs) : `${scan.position.at} ${scan.position.run_id}`;
     const uptoMs = isComplete ? scan.untilMs : undefined;
     const accepted = await Promise.all(
-      Array.from(scan.stored, ([shard, known]) => this.#deps.queue.advanceScan(shard, known, walked, uptoMs)),
+      Array.from(scan.stored, ([shard, known]) =>
+        this.#deps.queue.advanceScan(shard, known, scanned, uptoMs),
+      ),
     );
-    for (const known of scan.stored.values()) known.walked = walked;
+    for (const known of scan.stored.values()) known.scanned = scanned;
     return accepted.every((isAccepted) => isAccepted);
   }
 }
 
 function isStored(scan: Scan, shards: Shards): boolean {
-  return Array.from(shards).every(([shard, { epoch, walked }]) => {
+  return Array.from(shards).every(([shard, { epoch, scanned }]) => {
     const known = scan.stored.get(shard);
-    return known?.epoch === epoch && known.walked === walked;
+    return known?.epoch === epoch && known.scanned === scanned;
   });
 }

@@ -1,11 +1,9 @@
 import { Lane } from "../../shared/contracts/run.ts";
 import { withoutMaxima } from "../../shared/store/tenants/tenants.ts";
+import { SCAN_OVERLAP_MS } from "../../shared/timing.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE } from "./reconciler-deps.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
-
-/** `updated_at` is the start of a statement: a change by a slow one becomes visible later than its time. */
-const OVERLAP_MS = 15_000;
 
 /**
  * docs/protocol.md 7.5, limits. Guarantee: a changed limit acts within a pass, also after a rollback of Redis. Pushes the
@@ -15,7 +13,8 @@ export async function pushChangedLimits(deps: RepairDeps, shards: Shards): Promi
   const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
   // Read before the tenants are: the next pass finds what changes in between.
   const { now_ms } = await deps.store.scanBounds(null);
-  await pushLimitsAfter(deps, upto - OVERLAP_MS);
+  // `updated_at` is the start of a statement: a change by a slow one becomes visible later than its time.
+  await pushLimitsAfter(deps, upto - SCAN_OVERLAP_MS);
   for (const [shard, { epoch }] of shards) await deps.queue.advanceLimits(shard, epoch, now_ms);
 }
 
@@ -54,7 +53,7 @@ export class RingScan {
       for (const lane of Lane.options) {
         const key = `${shard} ${lane}`;
         const after = this.#after.get(key) ?? "";
-        this.#after.set(key, await this.#deps.queue.repairRing(shard, lane, after, count));
+        this.#after.set(key, await this.#deps.queue.repairRing({ shard, lane, after, count }));
       }
     }
   }

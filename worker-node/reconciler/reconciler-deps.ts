@@ -1,5 +1,6 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
-import type { Job, Queue, JobWait } from "../../shared/queue/queue.ts";
+import type { Job, JobWait } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { WaitingRun } from "../../shared/store/runs/reconcile.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { jobOf } from "../fleet/job-of.ts";

@@ -1,5 +1,6 @@
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
 import { indexShards } from "./rebuild.ts";
 import { Retention } from "./retention.ts";
@@ -8,10 +9,8 @@ import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
 import { StrayScan } from "./stray-scan.ts";
 import { Reclaim } from "./reclaim.ts";
 
-const PERIOD_MS = 5_000;
-const LOCK_MS = 15_000;
 /** Half a period: another worker's next pass finds the lock free. */
-const DEFER_MS = PERIOD_MS / 2;
+const DEFER_MS = RECONCILER_PERIOD_MS / 2;
 
 /**
  * Finds runs and jobs that nothing else will touch again, and gives them back their wake-up: docs/protocol.md 7. One worker of
@@ -58,7 +57,7 @@ export class Reconciler {
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.passSoon(), PERIOD_MS);
+    this.#timer = setInterval(() => this.passSoon(), RECONCILER_PERIOD_MS);
     this.passSoon();
   }
 
@@ -95,7 +94,7 @@ export class Reconciler {
   async #reclaimRuns(): Promise<boolean> {
     let isObserving = false;
     try {
-      const isLocked = await this.#takeLock("reconciler", LOCK_MS);
+      const isLocked = await this.#takeLock("reconciler", RECONCILER_LOCK_MS);
       if (isLocked) await this.#reclaim.pass();
       isObserving = isLocked;
       return isLocked;
@@ -109,7 +108,7 @@ export class Reconciler {
     if (links.areRepairsDeferred) return;
     let isRepaired = false;
     try {
-      if (!(await this.#takeLock("queue", LOCK_MS))) return;
+      if (!(await this.#takeLock("queue", RECONCILER_LOCK_MS))) return;
       await this.#repairShards();
       isRepaired = true;
     } catch (error) {

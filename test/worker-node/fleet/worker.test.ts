@@ -4,7 +4,8 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { Claim, Job, JobName, JobWait } from "../../../shared/queue/queue.ts";
+import type { Claim, ClaimRequest, LeasesToRestore } from "../../../shared/queue/queue.ts";
+import type { Job, JobName, JobWait } from "../../../shared/queue/job.ts";
 import type { ClaimedRun, RunLook } from "../../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
@@ -33,28 +34,21 @@ class FakeQueue extends Queue {
   readonly ended: RunId[] = [];
   readonly finished: RunId[] = [];
   readonly released: { run: RunId; status: string; delayMs: number; isTracked: boolean }[] = [];
-  readonly restored: { run: RunId; owner: string; ms: number }[] = [];
+  readonly restored: { run: RunId; owner: string; leaseMs: number }[] = [];
   isTracked: (run: RunId) => boolean = () => false;
 
   constructor() {
     const refuse = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
     super({ evalsha: refuse, eval: refuse }, 1);
   }
-  override async claim(
-    _shard: number,
-    _owner: string,
-    _ms: number,
-    _slots: number,
-    _lanes: Partial<Record<Lane, number>>,
-    ended: readonly RunId[],
-  ): Promise<Claim> {
+  override async claim({ ended }: ClaimRequest): Promise<Claim> {
     await sleep(1);
     calls.push("claim from the queue");
     this.ended.push(...ended);
     return { runs: (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme })), nextMs: 60_000 };
   }
   override async readIndex() {
-    return { epoch: "1", walked: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
+    return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
   }
   override async finish(jobs: readonly JobName[]) {
     this.finished.push(...jobs.map(({ run }) => run));
@@ -65,8 +59,8 @@ class FakeQueue extends Queue {
       this.released.push({ run, status, delayMs, isTracked: this.isTracked(run) });
     }
   }
-  override async restoreLeases(jobs: readonly Job[], _holder: string, owner: string, ms: number) {
-    this.restored.push(...jobs.map(({ run }) => ({ run, owner, ms })));
+  override async restoreLeases({ jobs, leaseMs, ...lease }: LeasesToRestore) {
+    this.restored.push(...jobs.map(({ run }) => ({ run, owner: lease.owner, leaseMs })));
   }
 }
 
@@ -262,7 +256,7 @@ describe("a run that the queue leases and Postgres does not give", () => {
 
   test("has its lease restored for the worker that executes it", async () => {
     const run = await offered({ status: "running", owner: "other#00000000" });
-    expect(queue.restored).toEqual([{ run, owner: "other#00000000", ms: 5_000 }]);
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 5_000 }]);
   });
 
   test("is released for a second when another statement has locked it", async () => {
@@ -340,7 +334,7 @@ test("a worker that cannot reconcile its leases because the queue is away claims
   Object.assign(queue, { release: refuse, readIndex: refuse });
   queue.readIndex = async () => {
     queue.readIndex = refuse;
-    return { epoch: "1", walked: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
+    return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
   };
   const run = claimable();
   directlyClaimable = [run];

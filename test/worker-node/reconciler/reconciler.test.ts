@@ -2,8 +2,9 @@ import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import type { Service } from "../../../local/processes/processes.ts";
-import { ColdError, Queue } from "../../../shared/queue/queue.ts";
+import type { Service } from "../../../local/processes/child.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { dueRuns, scanBounds } from "../../../shared/store/runs/reconcile.ts";
@@ -74,7 +75,9 @@ const readWaiting = async (run: RunId): Promise<WaitingRun> => {
 };
 
 const claim = async (slots = 100): Promise<RunId[]> =>
-  (await queue.claim(0, "w#00000000", 15_000, slots, lanes, [])).runs.map(({ run }) => run);
+  (await queue.claim({ shard: 0, owner: "w#00000000", leaseMs: 15_000, slots, lanes, ended: [] })).runs.map(
+    ({ run }) => run,
+  );
 
 test("a run whose edge died after the commit is enqueued", async () => {
   await pass();
@@ -138,21 +141,21 @@ describe("a Redis that was emptied", () => {
     for (let i = 0; i < 5; i++) await makeDue(await store.accept(), 100);
     await redis.flushall();
     await pass();
-    expect(await queue.tenantStats(acme)).toEqual({ active: 2, open: 5 });
+    expect(await queue.tenantStats(acme)).toEqual({ active: 2, queuedOrReserved: 5 });
     expect(await claim()).toHaveLength(1);
     const owner = running[0]?.owner ?? "";
-    const renewed = await queue.renew(
-      0,
+    const renewed = await queue.renew({
+      shard: 0,
       owner,
-      15_000,
-      running.map(({ run_id }) => run_id),
-    );
-    expect(renewed.lost).toEqual([running[1]?.run_id]);
-    expect(renewed.unknown).toEqual([]);
+      leaseMs: 15_000,
+      runs: running.map(({ run_id }) => run_id),
+    });
+    expect(renewed.lostLeases).toEqual([running[1]?.run_id]);
+    expect(renewed.unknownLeases).toEqual([]);
   });
 
   // Fails when the scripts do not compare the sizes of the keys.
-  test.each(["jobs", "open", "order:default", "limits", "index", "ready"])(
+  test.each(["jobs", "queued_or_reserved", "order:default", "limits", "index", "ready"])(
     "of its key %s alone is rebuilt like one that lost all keys",
     async (name) => {
       const runs = [await store.accept(), await store.accept()];
@@ -213,7 +216,7 @@ test("a run of a silent worker can be claimed as soon as it is reclaimed", async
   vi.useFakeTimers({ toFake: ["performance"] });
   await pass();
   const run = await store.running();
-  await queue.restoreLeases([jobOf(run)], run.owner, run.owner, 3_600_000);
+  await queue.restoreLeases({ jobs: [jobOf(run)], owner: run.owner, leaseMs: 3_600_000 });
   await pass();
   vi.advanceTimersByTime(31_000);
   await pass();
@@ -284,7 +287,7 @@ describe("a reconciler that pauses in a rebuild for longer than its lock", () =>
     await first.resume();
     await expect(claim()).rejects.toThrow(ColdError);
     await second.resume();
-    expect(await queue.tenantStats(acme)).toEqual({ active: 1, open: 1 });
+    expect(await queue.tenantStats(acme)).toEqual({ active: 1, queuedOrReserved: 1 });
     expect(await claim()).toEqual([]);
     await pass();
     expect(reconciler.repairs.rebuilt).toBe(0);
@@ -314,7 +317,10 @@ describe("a reconciler that pauses in a rebuild for longer than its lock", () =>
     await second.pauses();
     await first.resume();
     await second.resume();
-    expect(await queue.renew(0, other, 15_000, [run.run_id])).toEqual({ lost: [], unknown: [] });
+    expect(await queue.renew({ shard: 0, owner: other, leaseMs: 15_000, runs: [run.run_id] })).toEqual({
+      lostLeases: [],
+      unknownLeases: [],
+    });
   });
 });
 
