@@ -55,7 +55,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
   });
-  redis.onCancelHint(() => void member.leases.beatAgain());
+  redis.onCancelHint(() => void member.heartbeat.beatAgain());
   const ops = await serveOps({ config, store, redis, artifacts, status, slots, member, sender });
   await member.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
@@ -66,7 +66,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const drain = async (): Promise<void> => {
     status.isDraining = true;
     log.info("worker.drain_started", { active: slots.active, seconds: config.WORKER_DRAIN_SECONDS });
-    void member.leases.beat();
+    void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
     await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs)]);
     await member.stop();

@@ -5,7 +5,6 @@ import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import { FleetMember } from "../../worker-node/fleet-member.ts";
-import type { Leases } from "../../worker-node/fleet/leases.ts";
 import { Slots } from "../../worker-node/fleet/slots.ts";
 import { workerTiming } from "../../worker-node/fleet/worker-timing.ts";
 import type { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
@@ -46,7 +45,7 @@ export type SimWorker = {
   slot: number;
   worker: Worker;
   reconciler: Reconciler;
-  leases: Leases;
+  member: FleetMember;
 };
 
 export type WorldOptions = {
@@ -155,8 +154,8 @@ export class World {
       },
     });
     void member.start();
-    const { worker, reconciler, leases } = member;
-    return { process, owner, slot, worker, reconciler, leases };
+    const { worker, reconciler } = member;
+    return { process, owner, slot, worker, reconciler, member };
   }
 
   #waitForWork(process: Process, lanes: readonly Lane[], ms: number): Promise<void> {
@@ -169,15 +168,12 @@ export class World {
   }
 
   /** SIGTERM: it drains, and ends. */
-  drain({ process, worker, reconciler, leases }: SimWorker, graceMs: number): void {
+  drain({ process, worker, member }: SimWorker, graceMs: number): void {
     process.deliver(() => {
       void worker
         .drain(graceMs)
-        .then(() => reconciler.stop())
-        .then(() => {
-          leases.stop();
-          process.kill();
-        });
+        .then(() => member.stop())
+        .then(() => process.kill());
     });
   }
 
@@ -200,6 +196,7 @@ export class World {
   /** What the channel of a worker brings: look, one of your runs was cancelled. */
   hint(owner: string): void {
     const heard = this.workers.find((each) => each.owner === owner);
-    if (this.redisService.isUp && this.random() > 0.2) heard?.process.deliver(() => void heard.leases.beat());
+    if (this.redisService.isUp && this.random() > 0.2)
+      heard?.process.deliver(() => void heard.member.heartbeat.beat());
   }
 }

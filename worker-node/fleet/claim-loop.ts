@@ -9,7 +9,7 @@ import type { StateStore } from "../../shared/store/state.ts";
 import type { DirectClaims } from "./direct-claim.ts";
 import type { EndedRuns } from "./ended-runs.ts";
 import type { Executions } from "./executions.ts";
-import type { Leases } from "./leases.ts";
+import type { Heartbeat } from "./heartbeat.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import { releaseMoved, restoreRunningLeases } from "./restore-leases.ts";
 import type { Slots } from "./slots.ts";
@@ -26,7 +26,7 @@ export type ClaimLoopDeps = {
   store: StateStore;
   queue: Queue;
   links: QueueLinks;
-  leases: Leases;
+  heartbeat: Heartbeat;
   slots: Slots;
   executions: Executions;
   ended: EndedRuns;
@@ -147,10 +147,10 @@ export class ClaimLoop {
 
   /** Before the first claim from a queue that was away: runs that were claimed without it take slots that it does not know of. */
   async #synchronize(): Promise<void> {
-    const { queue, links, leases } = this.#deps;
+    const { queue, links, heartbeat } = this.#deps;
     await queue.readIndex(this.#shard); // throws when the shard cannot be reached, or is cold
     links.reportAnswered(this.#shard);
-    await leases.announceQueue();
+    await heartbeat.announceQueue();
     await releaseMoved(this.#deps, await restoreRunningLeases(this.#deps, this.#shard));
   }
 

@@ -10,8 +10,8 @@ import type { Ending, ExecutionDeps } from "../execution/execute.ts";
 import { Stop } from "../execution/stop.ts";
 import { handBack } from "./hand-back.ts";
 import { jobOf } from "./job-of.ts";
-import type { Leases } from "./leases.ts";
 import type { Slots } from "./slots.ts";
+import type { TrackedRuns } from "./tracked-runs.ts";
 
 /** How long executions that were told to stop get before their runs are handed back. */
 const STOP_MS = 2_000;
@@ -22,7 +22,7 @@ export type ExecutionsDeps = {
   owner: Incarnation;
   store: StateStore;
   queue: Queue;
-  leases: Leases;
+  tracked: TrackedRuns;
   slots: Slots;
   execution: ExecutionDeps;
   /** What becomes of the job when an execution leaves its run. The run's lease is not renewed any more. */
@@ -80,13 +80,13 @@ export class Executions {
   }
 
   #begin(claimed: ClaimedRun): void {
-    const { leases, slots, execution } = this.#deps;
+    const { tracked, slots, execution } = this.#deps;
     const { run_id: run, attempt } = claimed;
     const stop = new AbortController();
     const runLog = execution.journal.open(claimed);
     const job = jobOf(claimed);
     log.info("run.claimed", { run, attempt, tenant: claimed.tenant_id });
-    leases.track({
+    tracked.track({
       job,
       attempt,
       signals: claimed.signals,
@@ -101,12 +101,12 @@ export class Executions {
       .then((ending) => {
         log.info("run.execution_ended", { run, attempt, ending: ending.is });
         // Before the queue learns of the end: a renewal in between would take the lease again.
-        leases.untrack(run);
+        tracked.untrack(run);
         return this.#deps.onEnd(job, ending);
       })
       .catch((error: unknown) => log.error("run.ending_failed", { run, message: messageOf(error) }))
       .finally(() => {
-        leases.untrack(run);
+        tracked.untrack(run);
         this.#executions.delete(run);
         slots.release(run);
       });

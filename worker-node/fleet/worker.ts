@@ -8,9 +8,11 @@ import type { ClaimLoopDeps } from "./claim-loop.ts";
 import { DirectClaims } from "./direct-claim.ts";
 import { EndedRuns } from "./ended-runs.ts";
 import { Executions } from "./executions.ts";
+import type { TrackedRuns } from "./tracked-runs.ts";
 import { UnresolvedLeases } from "./unresolved-leases.ts";
 
 export type WorkerDeps = Omit<ClaimLoopDeps, "executions" | "ended" | "unresolved" | "directClaims"> & {
+  tracked: TrackedRuns;
   execution: ExecutionDeps;
 };
 

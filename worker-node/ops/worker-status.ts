@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Config } from "../config.ts";
-import type { WorkerReport } from "../fleet/leases.ts";
+import type { WorkerReport } from "../fleet/heartbeat.ts";
 import type { Slots } from "../fleet/slots.ts";
 
 /** What this process says of itself, in its beats and in its health. */

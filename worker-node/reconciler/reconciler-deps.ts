@@ -22,7 +22,7 @@ export type RepairDeps = {
   timing: WorkerTiming;
   /** Whether the tenants' `max_*` limits hold in this deployment. */
   isolation: boolean;
-  /** See Leases. */
+  /** See Heartbeat. */
   announceQueue(): Promise<void>;
   repairs: Repairs;
 };

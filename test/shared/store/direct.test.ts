@@ -6,8 +6,9 @@ import { acceptRuns } from "../../../shared/store/runs/runs.ts";
 import { pgArray } from "../../../shared/store/sql.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { stateStore } from "../../../shared/store/state.ts";
-import { Leases } from "../../../worker-node/fleet/leases.ts";
+import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { beatOf, newRun, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
@@ -146,18 +147,20 @@ describe("a claim straight from the database", () => {
     const report = () => beatOf(found);
     const state = stateStore(store.sql);
     const links = new QueueLinks(1, workerTiming);
-    const leases = new Leases({ owner: found, store: state, queue, links, timing: workerTiming, report });
+    const tracked = new TrackedRuns();
+    const fleet = { links, tracked, timing: workerTiming };
+    const heartbeat = new Heartbeat({ ...fleet, owner: found, store: state, queue, report });
     let isAnnounced = false;
     let announced = Promise.resolve();
     await store.sql.begin(async (tx) => {
       await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
-      announced = leases.announceQueue().then(() => void (isAnnounced = true));
+      announced = heartbeat.announceQueue().then(() => void (isAnnounced = true));
       await new Promise((resolve) => setTimeout(resolve, 300));
       expect(isAnnounced).toBe(false);
     });
     await announced;
     expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);
-    await leases.beat();
+    await heartbeat.beat();
     expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);
   });
 

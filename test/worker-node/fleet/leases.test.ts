@@ -7,8 +7,10 @@ import type { LeasesToRestore, RenewRequest } from "../../../shared/queue/queue.
 import type { Job } from "../../../shared/queue/job.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { OwnedRun } from "../../../shared/store/workers/workers.ts";
+import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import type { WorkerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { refusingStore } from "../fakes.ts";
@@ -58,12 +60,15 @@ function openLeases(timing: WorkerTiming = workerTiming) {
   const refuse = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
   const links = new QueueLinks(1, timing);
   links.onCold((shard) => coldShards.push(shard));
-  const leases = new Leases({
+  const queue = new FakeQueue({ evalsha: refuse, eval: refuse }, 1);
+  const tracked = new TrackedRuns();
+  const heartbeat = new Heartbeat({
     owner,
     store,
-    queue: new FakeQueue({ evalsha: refuse, eval: refuse }, 1),
+    queue,
     links,
     timing,
+    tracked,
     report: () => ({
       worker_id: "w",
       hostname: "h",
@@ -75,11 +80,12 @@ function openLeases(timing: WorkerTiming = workerTiming) {
       loop_lag_ms: 0,
     }),
   });
+  const leases = new Leases({ owner, queue, links, timing, tracked, heartbeat });
   const signals: { signals: number; cancel: boolean }[] = [];
   const superseded: RunId[] = [];
   const track = (attempt = 1): RunId => {
     const run = newRunId(Date.now());
-    leases.track({
+    tracked.track({
       job: { run, tenant: TenantId.parse("acme"), lane: "default", score: 0 },
       attempt,
       signals: 0,
@@ -90,7 +96,7 @@ function openLeases(timing: WorkerTiming = workerTiming) {
     return run;
   };
   const stores = { replies, handedBack, restored, released, coldShards, beats: () => beats };
-  return { ...stores, leases, links, signals, superseded, track };
+  return { ...stores, leases, heartbeat, tracked, links, signals, superseded, track };
 }
 
 const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
@@ -101,10 +107,15 @@ const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
   ...changes,
 });
 
-/** Renews once, a beat period from now. */
-async function renewOnce(leases: Leases): Promise<void> {
+/** Renews once, a beat period from now, and beats once. */
+async function renewOnce({
+  leases,
+  heartbeat,
+}: Pick<ReturnType<typeof openLeases>, "leases" | "heartbeat">): Promise<void> {
+  heartbeat.start();
   leases.start();
   await vi.advanceTimersByTimeAsync(5_001);
+  heartbeat.stop();
   leases.stop();
 }
 
@@ -119,83 +130,83 @@ describe("a beat", () => {
   // Fails when the reply is not compared with what is executed, when the lease of a run that is gone is kept, or when the
   // lease of another attempt of this worker is released.
   test("supersedes executions that Postgres does not name, or names under another attempt", async () => {
-    const { leases, replies, track, superseded, released } = openLeases();
+    const { heartbeat, replies, track, superseded, released } = openLeases();
     const [same, gone, otherAttempt] = [track(), track(), track()];
     await vi.advanceTimersByTimeAsync(1);
     replies.owned = [owned(same), owned(otherAttempt, { attempt: 2 })];
-    await leases.beat();
+    await heartbeat.beat();
     expect(superseded).toEqual([gone, otherAttempt]);
     expect(released).toEqual([gone]);
   });
 
   test("says nothing about a run that was claimed after it was sent", async () => {
-    const { leases, track, superseded } = openLeases();
-    const beating = leases.beat();
+    const { heartbeat, track, superseded } = openLeases();
+    const beating = heartbeat.beat();
     track();
     await beating;
     expect(superseded).toEqual([]);
   });
 
   test("passes on a cancel and signals that changed, and nothing else", async () => {
-    const { leases, replies, track, signals } = openLeases();
+    const { heartbeat, replies, track, signals } = openLeases();
     const run = track();
     await vi.advanceTimersByTimeAsync(1);
     replies.owned = [owned(run)];
-    await leases.beat();
+    await heartbeat.beat();
     expect(signals).toEqual([]);
     replies.owned = [owned(run, { signals: 1, cancel: true })];
-    await leases.beat();
+    await heartbeat.beat();
     expect(signals).toMatchObject([{ signals: 1, cancel: true }]);
   });
 
   // Fails when a cancel hint during a beat joins that beat, which may have read before the cancel: the run would go on
   // until the next beat, 5 s later.
   test("that is requested during another one is sent after it, once for all requests", async () => {
-    const { leases, replies, track, signals, beats } = openLeases();
+    const { heartbeat, replies, track, signals, beats } = openLeases();
     const run = track();
     await vi.advanceTimersByTimeAsync(1);
     replies.owned = [owned(run)];
-    const before = leases.beat();
+    const before = heartbeat.beat();
     // The first beat has been sent.
     replies.owned = [owned(run, { signals: 1, cancel: true })];
-    await Promise.all([before, leases.beatAgain(), leases.beatAgain()]);
+    await Promise.all([before, heartbeat.beatAgain(), heartbeat.beatAgain()]);
     expect(signals).toMatchObject([{ signals: 1, cancel: true }]);
     expect(beats()).toBe(2);
   });
 
   // Fails when one beat is enough (the reply of a claim may be on its way), or when no beat is.
   test("hands back a run that two beats in a row name and that is not executed here", async () => {
-    const { leases, replies, handedBack } = openLeases();
+    const { heartbeat, replies, handedBack } = openLeases();
     const run = newRunId(Date.now());
     replies.owned = [owned(run)];
-    await leases.beat();
+    await heartbeat.beat();
     expect(handedBack).toEqual([]);
-    await leases.beat();
+    await heartbeat.beat();
     expect(handedBack).toEqual([run]);
   });
 
   // Fails when strays are compared by run alone: the second attempt was named once.
   test("does not hand back a run that was claimed again between two beats", async () => {
-    const { leases, replies, handedBack } = openLeases();
+    const { heartbeat, replies, handedBack } = openLeases();
     const run = newRunId(Date.now());
     replies.owned = [owned(run, { attempt: 1 })];
-    await leases.beat();
+    await heartbeat.beat();
     replies.owned = [owned(run, { attempt: 2 })];
-    await leases.beat();
+    await heartbeat.beat();
     expect(handedBack).toEqual([]);
   });
 
   test("that fails supersedes nothing, and marks Postgres as unreachable until one succeeds", async () => {
-    const { leases, links, replies, track, superseded } = openLeases();
+    const { heartbeat, links, replies, track, superseded } = openLeases();
     track();
     replies.isPostgresAway = true;
-    await leases.beat();
+    await heartbeat.beat();
     expect(links.isPostgresReachable).toBe(false);
     expect(superseded).toEqual([]);
     replies.isPostgresAway = false;
     replies.owned = [];
     await vi.advanceTimersByTimeAsync(1);
-    await leases.beat();
+    await heartbeat.beat();
     expect(links.isPostgresReachable).toBe(true);
     expect(superseded).toHaveLength(1);
   });
@@ -203,59 +214,65 @@ describe("a beat", () => {
 
 describe("a renewal", () => {
   test("supersedes executions whose lease another worker has", async () => {
-    const { leases, replies, track, superseded } = openLeases();
+    const opened = openLeases();
+    const { replies, track, superseded } = opened;
     const run = track();
     replies.owned = [owned(run)];
     replies.lost = [run];
-    await renewOnce(leases);
+    await renewOnce(opened);
     expect(superseded).toEqual([run]);
   });
 
   test("restores a lease that Redis lost, if Postgres says that the run is this worker's", async () => {
-    const { leases, replies, track, restored, superseded } = openLeases();
+    const opened = openLeases();
+    const { heartbeat, replies, track, restored, superseded } = opened;
     const [mine, notMine] = [track(), track()];
     replies.owned = [owned(mine), owned(notMine)];
-    await leases.beat();
+    await heartbeat.beat();
     replies.owned = [owned(mine)];
     replies.unknown = [mine, notMine];
     await vi.advanceTimersByTimeAsync(1);
-    await leases.beat();
-    await renewOnce(leases);
+    await heartbeat.beat();
+    await renewOnce(opened);
     expect(restored).toEqual([mine]);
     expect(superseded).toEqual([notMine]);
   });
 
   // Fails when the lease of a run that ended meanwhile is restored: a slot of its tenant would be taken for 15 s.
   test("does not restore the lease of a run that ended here while the renewal was under way", async () => {
-    const { leases, replies, track, restored } = openLeases();
+    const { leases, tracked, heartbeat, replies, track, restored } = openLeases();
     const run = track();
     replies.owned = [owned(run)];
-    await leases.beat();
+    await heartbeat.beat();
     replies.unknown = [run];
+    heartbeat.start();
     leases.start();
     vi.advanceTimersByTime(5_000);
-    leases.untrack(run);
+    tracked.untrack(run);
     await vi.advanceTimersByTimeAsync(1);
+    heartbeat.stop();
     leases.stop();
     expect(restored).toEqual([]);
   });
 
   test("of a cold shard reports it, so that the reconciler starts a pass", async () => {
-    const { leases, replies, track, coldShards } = openLeases();
+    const opened = openLeases();
+    const { replies, track, coldShards } = opened;
     replies.owned = [owned(track())];
     replies.isCold = true;
-    await renewOnce(leases);
+    await renewOnce(opened);
     expect(coldShards).toEqual([0]);
   });
 
   // Fails when only a claim finds out that the queue is unreachable: a worker without a free slot would say in its beats
   // that it reaches the queue, so that no worker claims directly.
   test("that fails marks the shard as unreachable", async () => {
-    const { leases, links, replies, track, coldShards } = openLeases();
+    const opened = openLeases();
+    const { links, replies, track, coldShards } = opened;
     replies.owned = [owned(track())];
     replies.isRedisAway = true;
     links.reportClaimed(0);
-    await renewOnce(leases);
+    await renewOnce(opened);
     expect([links.of(0), links.redisOk, coldShards]).toEqual(["down", false, []]);
   });
 });
@@ -264,10 +281,10 @@ describe("before a call to the outside", () => {
   const { signal } = new AbortController();
 
   test("a worker with a recent confirmation does not beat", async () => {
-    const { leases, replies, track, beats } = openLeases();
+    const { leases, heartbeat, replies, track, beats } = openLeases();
     const run = track();
     replies.owned = [owned(run)];
-    await leases.beat();
+    await heartbeat.beat();
     await vi.advanceTimersByTimeAsync(11_000);
     await leases.confirm(run, signal);
     expect(beats()).toBe(1);
@@ -275,10 +292,10 @@ describe("before a call to the outside", () => {
 
   // Fails when `confirm` looks only at what this worker tracks.
   test("a worker that was stopped for a minute beats first, and does not go on with a run that was taken over", async () => {
-    const { leases, replies, track, beats } = openLeases();
+    const { leases, heartbeat, replies, track, beats } = openLeases();
     const run = track();
     replies.owned = [owned(run)];
-    await leases.beat();
+    await heartbeat.beat();
     await vi.advanceTimersByTimeAsync(60_000);
     replies.owned = [];
     await expect(leases.confirm(run, signal)).rejects.toThrow("superseded");
@@ -287,14 +304,16 @@ describe("before a call to the outside", () => {
 
   // Fails when a renewal of leases that Redis does not know counts: the run may have been taken over, and have ended, since.
   test("a renewal that Redis knows nothing of is no confirmation", async () => {
-    const { leases, replies, track } = openLeases();
+    const { leases, heartbeat, replies, track } = openLeases();
     const run = track();
     replies.owned = [owned(run)];
-    await leases.beat();
+    await heartbeat.beat();
     replies.unknown = [run];
     replies.isPostgresAway = true;
+    heartbeat.start();
     leases.start();
     await vi.advanceTimersByTimeAsync(60_000);
+    heartbeat.stop();
     leases.stop();
     replies.isPostgresAway = false;
     replies.owned = [];
@@ -314,9 +333,11 @@ describe("before a call to the outside", () => {
   });
 
   test("the lengths of beat and silence are the given ones", async () => {
-    const { leases, beats } = openLeases({ ...workerTiming, beatMs: 100, silentMs: 240 });
+    const { leases, heartbeat, beats } = openLeases({ ...workerTiming, beatMs: 100, silentMs: 240 });
+    heartbeat.start();
     leases.start();
     await vi.advanceTimersByTimeAsync(350);
+    heartbeat.stop();
     leases.stop();
     expect(beats()).toBe(3);
     await vi.advanceTimersByTimeAsync(241);

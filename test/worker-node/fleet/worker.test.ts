@@ -11,9 +11,10 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { RetryableError } from "../../../worker-node/engine/errors.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
-import { Leases } from "../../../worker-node/fleet/leases.ts";
+import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
 import { Slots } from "../../../worker-node/fleet/slots.ts";
+import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { Worker } from "../../../worker-node/fleet/worker.ts";
 import { FakeStore } from "../fake-store.ts";
@@ -140,15 +141,17 @@ function open(lanes: readonly Lane[]): void {
     active: slots.active,
     loop_lag_ms: 0,
   });
-  const leases = new Leases({ owner, store, queue, links, timing, report });
-  queue.isTracked = (run) => leases.isTracked(run);
+  const tracked = new TrackedRuns();
+  const heartbeat = new Heartbeat({ owner, store, queue, links, timing, tracked, report });
+  queue.isTracked = (run) => tracked.get(run) !== undefined;
   const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
   worker = new Worker({
     owner,
     store,
     queue,
     links,
-    leases,
+    heartbeat,
+    tracked,
     slots,
     timing,
     waitForWork: (_shard, waited, ms) =>
