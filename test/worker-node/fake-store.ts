@@ -44,7 +44,7 @@ export class FakeStore {
   /** Sizes of the flushed batches, in order. */
   readonly batches: number[] = [];
   readonly linkFaults: LinkFault[] = [];
-  #deaf = false;
+  #nextReadFails = false;
 
   open(owner: Incarnation) {
     const run_id = newRunId(Date.now());
@@ -82,19 +82,19 @@ export class FakeStore {
   readonly store: StateStore = {
     ...refusingStore,
     flush: async (entries) => {
-      const weather = this.linkFaults.shift() ?? { is: "ok" };
+      const fault = this.linkFaults.shift() ?? { is: "ok" };
       this.batches.push(entries.length);
-      await sleep(weather.is === "slow" ? weather.ms : 1);
-      if (weather.is === "fail") throw new SqlError("08006");
+      await sleep(fault.is === "slow" ? fault.ms : 1);
+      if (fault.is === "fail") throw new SqlError("08006");
       if (entries.some((entry) => entry.output === POISON)) throw new SqlError("22021");
       const committed = entries.flatMap((entry) => this.#commit(entry));
-      if (weather.is === "lose") throw new SqlError("08006");
-      this.#deaf = weather.is === "deaf";
+      if (fault.is === "lose") throw new SqlError("08006");
+      this.#nextReadFails = fault.is === "deaf";
       return committed;
     },
     findCommitted: async (entries) => {
       await sleep(1);
-      this.#failOnceWhenDeaf();
+      this.#failIfSet();
       return entries.flatMap(({ run_id, seq, attempt }) =>
         this.of(run_id).some((entry) => entry.known_seq + entry.events_n === seq && entry.attempt === attempt)
           ? [run_id]
@@ -103,7 +103,7 @@ export class FakeStore {
     },
     lookUp: async (runs) => {
       await sleep(1);
-      this.#failOnceWhenDeaf();
+      this.#failIfSet();
       return runs.map((run_id) => {
         const { owner, ...row } = this.row(run_id);
         const job = {
@@ -117,9 +117,9 @@ export class FakeStore {
     },
   };
 
-  #failOnceWhenDeaf(): void {
-    if (!this.#deaf) return;
-    this.#deaf = false;
+  #failIfSet(): void {
+    if (!this.#nextReadFails) return;
+    this.#nextReadFails = false;
     throw new SqlError("57P01");
   }
 }

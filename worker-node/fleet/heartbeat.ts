@@ -98,10 +98,10 @@ export class Heartbeat {
       owned = await store.beat(this.#compose());
     } catch (error) {
       if (links.isPostgresReachable) log.warn("worker.beat_failed", { message: messageOf(error) });
-      links.isPostgresReachable = false;
+      links.reportPostgres(false);
       return;
     }
-    links.isPostgresReachable = true;
+    links.reportPostgres(true);
     this.#confirmedMs = sentMs;
     this.#owned = new Set(owned.map(({ run_id }) => run_id));
     const gone = this.#compareTracked(owned, sentMs);

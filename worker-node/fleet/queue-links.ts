@@ -13,8 +13,7 @@ export class QueueLinks {
   /** When this worker last announced that the queue answers. A failure of any shard withdraws it. */
   #announcedMs = -Infinity;
   #deferredUntilMs = -Infinity;
-  /** False from a failed beat to the next one that succeeds. Nothing is claimed meanwhile. */
-  isPostgresReachable = true;
+  #isPostgresReachable = true;
 
   constructor(shards: number, timing: WorkerTiming) {
     const sinceMs = performance.now();
@@ -38,6 +37,16 @@ export class QueueLinks {
    */
   get redisOk(): boolean {
     return this.allUp || performance.now() - this.#announcedMs < this.#timing.announcedMs;
+  }
+
+  /** False from a failed beat to the next one that succeeds. Nothing is claimed meanwhile. */
+  get isPostgresReachable(): boolean {
+    return this.#isPostgresReachable;
+  }
+
+  /** The outcome of a beat. */
+  reportPostgres(isReachable: boolean): void {
+    this.#isPostgresReachable = isReachable;
   }
 
   /** The next beats say that the queue answers, unless a call fails. */
