@@ -1,6 +1,6 @@
 /** The two stores: those that the environment names, else our own, which come back when they die. */
 import { join } from "node:path";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 import { keepAlive } from "../processes/keep-alive.ts";
 import { keptPort } from "../processes/ports.ts";
 import { startPostgres } from "./postgres.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { freePort } from "../../local/processes/ports.ts";
 import { readConfig } from "../../worker-node/config.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 
 const valid = {
   REDIS_URL: "redis://127.0.0.1:6379",

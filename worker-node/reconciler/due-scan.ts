@@ -1,8 +1,7 @@
 import type { KnownScan } from "../../shared/queue/index-progress.ts";
 import type { WaitingRun, ScanPosition } from "../../shared/store/runs/reconcile.ts";
-import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./reconciler-deps.ts";
-import type { RepairDeps } from "./reconciler-deps.ts";
+import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const PASS_MS = 1_000;
 /** A run that the queue did not know for so long after it was due had lost its wake-up. */

@@ -1,9 +1,8 @@
 import { Lane } from "../../shared/contracts/run.ts";
 import { withoutMaxima } from "../../shared/store/tenants/tenants.ts";
 import { SCAN_OVERLAP_MS } from "../../shared/timing.ts";
-import type { Shards } from "./rebuild.ts";
 import { PAGE } from "./reconciler-deps.ts";
-import type { RepairDeps } from "./reconciler-deps.ts";
+import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 /**
  * docs/protocol.md 7.5, limits. Guarantee: a changed limit acts within a pass, also after a rollback of Redis. Pushes the

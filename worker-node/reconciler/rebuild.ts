@@ -1,12 +1,8 @@
 import { log } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
-import type { IndexProgress } from "../../shared/queue/index-progress.ts";
 import { restoreRunningLeases, releaseMoved } from "../fleet/restore-leases.ts";
 import { pushLimitsAfter } from "./limits.ts";
-import type { RepairDeps } from "./reconciler-deps.ts";
-
-/** The index of each shard. */
-export type Shards = Map<number, IndexProgress>;
+import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 /** docs/protocol.md 7.2. Guarantee: every shard has an index. Cold shards are rebuilt first. */
 export async function indexShards(deps: RepairDeps): Promise<{ shards: Shards; rebuilt: boolean }> {

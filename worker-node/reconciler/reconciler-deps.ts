@@ -1,5 +1,6 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Job, JobWait } from "../../shared/queue/job.ts";
+import type { IndexProgress } from "../../shared/queue/index-progress.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { WaitingRun } from "../../shared/store/runs/reconcile.ts";
 import type { StateStore } from "../../shared/store/state.ts";
@@ -26,6 +27,9 @@ export type RepairDeps = {
   announceQueue(): Promise<void>;
   repairs: Repairs;
 };
+
+/** The index of each shard, as a pass found it. */
+export type Shards = Map<number, IndexProgress>;
 
 /** The most rows or jobs that one statement or script handles. */
 export const PAGE = 1_000;

@@ -1,8 +1,7 @@
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { ScanPosition } from "../../shared/store/runs/reconcile.ts";
-import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./reconciler-deps.ts";
-import type { RepairDeps } from "./reconciler-deps.ts";
+import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const HOUR_MS = 3_600_000;
 /** How long a pass enqueues due runs. */

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { migrate } from "../../../worker-node/cli/migrate.ts";
+import { migrate } from "../../../worker-node/clients/migrations.ts";
 
 const name = `${inject("databaseTemplate")}_migrate_${randomBytes(3).toString("hex")}`;
 const url = new URL(inject("postgresUrl"));
