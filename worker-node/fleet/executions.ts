@@ -13,7 +13,7 @@ import { jobOf } from "./job-of.ts";
 import type { Slots } from "./slots.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 
-/** How long executions that were told to stop get before their runs are handed back. */
+/** Executions that are stopped in a drain get so long before their runs are handed back. */
 const STOP_MS = 2_000;
 
 type Execution = { job: Job; attempt: number; stop: AbortController; done: Promise<void> };

@@ -22,8 +22,8 @@ export type HeartbeatDeps = {
 };
 
 /**
- * A worker's sign of life in Postgres, which decides whose its runs are. docs/protocol.md 5.3. Each beat names the runs that
- * Postgres says are this worker's; the worker stops executions of others, and hands back runs that it does not execute.
+ * A worker's sign of life in Postgres, which decides which runs are its own. docs/protocol.md 5.3. The reply to each beat names
+ * the runs that this worker owns: it stops executions of any other run, and hands back runs that it does not execute.
  */
 export class Heartbeat {
   readonly #deps: HeartbeatDeps;

@@ -4,7 +4,7 @@
  * | State     | Meaning                                                | Claims come from                |
  * |-----------|--------------------------------------------------------|---------------------------------|
  * | `unknown` | This process has not reached the shard yet.            | nowhere                         |
- * | `syncing` | The shard answers, but does not know yet what runs.    | nowhere                         |
+ * | `syncing` | The shard answers; its leases are being restored.      | nowhere                         |
  * | `up`      | The last claim was answered, and no call failed since. | the queue                       |
  * | `down`    | A call failed, or the shard is cold.                   | nowhere                         |
  * | `direct`  | The same for at least `directAfterMs`.                 | Postgres alone, once per second |

@@ -15,9 +15,9 @@ import type { WorkerTiming } from "./worker-timing.ts";
 
 /** The most rows or jobs that one statement or script handles. */
 const PAGE = 1_000;
-/** For a silent owner: the slot stays counted, and the next worker that claims takes the run over. */
+/** The lease of a silent owner: the slot stays counted, and the next worker that claims takes the run over. */
 const SILENT_LEASE_MS = 1_000;
-/** For a run that another worker may be claiming now, or whose owner is silent. */
+/** The shortest delay of a released job: another worker may be claiming the run now, or its owner is silent. */
 const MIN_DELAY_MS = 1_000;
 
 export type LeaseStores = { store: StateStore; queue: Queue; timing: Pick<WorkerTiming, "leaseMs"> };

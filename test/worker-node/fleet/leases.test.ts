@@ -226,16 +226,16 @@ describe("a renewal", () => {
   test("restores a lease that Redis lost, if Postgres says that the run is this worker's", async () => {
     const opened = openLeases();
     const { heartbeat, replies, track, restored, superseded } = opened;
-    const [mine, notMine] = [track(), track()];
-    replies.owned = [owned(mine), owned(notMine)];
+    const [ownRun, otherRun] = [track(), track()];
+    replies.owned = [owned(ownRun), owned(otherRun)];
     await heartbeat.beat();
-    replies.owned = [owned(mine)];
-    replies.unknown = [mine, notMine];
+    replies.owned = [owned(ownRun)];
+    replies.unknown = [ownRun, otherRun];
     await vi.advanceTimersByTimeAsync(1);
     await heartbeat.beat();
     await renewOnce(opened);
-    expect(restored).toEqual([mine]);
-    expect(superseded).toEqual([notMine]);
+    expect(restored).toEqual([ownRun]);
+    expect(superseded).toEqual([otherRun]);
   });
 
   // Fails when the lease of a run that ended meanwhile is restored: a slot of its tenant would be taken for 15 s.
