@@ -82,7 +82,7 @@ export async function execute(
     });
   } catch (error) {
     // Also the end that a cancel or a timeout asks for may come too late.
-    if (error instanceof Stop && error.why === "lost") return { is: "dropped" };
+    if (error instanceof Stop && error.why === "superseded") return { is: "dropped" };
     throw error;
   } finally {
     runLog.close();
@@ -91,7 +91,7 @@ export async function execute(
 
 async function leave(standing: ExecutionState, reason: Stop): Promise<Ending> {
   switch (reason.why) {
-    case "lost":
+    case "superseded":
       return { is: "dropped" };
     case "drain":
       return { is: "stopped" };

@@ -1,10 +1,10 @@
 /**
  * Why an execution is stopped from outside. The reason of every abort signal that a step sees, so that who catches it
- * knows what is to be done: `lost` nothing (another moves the run), `cancel` end it, `drain` hand it back, the
+ * knows what is to be done: `superseded` nothing (another moves the run), `cancel` end it, `drain` hand it back, the
  * timeouts fail it and say which limit it was.
  */
 export class Stop extends Error {
-  readonly why: "lost" | "cancel" | "drain" | "run_timeout" | "step_timeout";
+  readonly why: "superseded" | "cancel" | "drain" | "run_timeout" | "step_timeout";
 
   constructor(why: Stop["why"], message: string) {
     super(message);

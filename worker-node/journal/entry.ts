@@ -117,7 +117,7 @@ export class EntryWriter {
   async append(entry: Append): Promise<Heard> {
     const outcome = await this.#log.append(entry);
     if (outcome.is === "fenced") {
-      const lost = new Stop("lost", "the run is another worker's now");
+      const lost = new Stop("superseded", "the run is another worker's now");
       this.#stop.abort(lost);
       throw lost;
     }

@@ -7,8 +7,8 @@ import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { LiveEntry } from "../../../shared/events/live.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { Append, Outcome, RunLog } from "../../../worker-node/journal/run-log.ts";
-import { POISON, Truth } from "../fake-store.ts";
-import type { Weather } from "../fake-store.ts";
+import { POISON, FakeStore } from "../fake-store.ts";
+import type { LinkFault } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
 const delta: RunEvent = { type: "llm_delta", orch_step_id: "a", text: "t" };
@@ -34,7 +34,7 @@ function result(changes: Partial<Append> = {}): Append {
   };
 }
 
-let truth: Truth;
+let truth: FakeStore;
 let live: LiveEntry[];
 let tooEarly: LiveEntry[];
 let journal: Journal;
@@ -42,7 +42,7 @@ let journal: Journal;
 beforeEach(() => begin());
 
 function begin(): void {
-  const world = new Truth();
+  const world = new FakeStore();
   const seen: LiveEntry[] = [];
   const early: LiveEntry[] = [];
   truth = world;
@@ -63,7 +63,7 @@ const typesOf = (run: RunId): string[] =>
 describe("what runs commit", () => {
   test("is gathered while a flush is under way, one entry for each run", async () => {
     const logs = Array.from({ length: 20 }, open);
-    truth.weather.push({ is: "slow", ms: 30 });
+    truth.linkFaults.push({ is: "slow", ms: 30 });
     const first = logs[0]?.append(result());
     await sleep(10);
     await Promise.all([first, ...logs.slice(1).map((log) => log.append(result()))]);
@@ -117,7 +117,7 @@ describe("notes", () => {
 
   test("that come while an entry is in flight follow it", async () => {
     const log = open();
-    truth.weather.push({ is: "slow", ms: 20 });
+    truth.linkFaults.push({ is: "slow", ms: 20 });
     const first = log.append(result());
     await sleep(8);
     log.note([thought]);
@@ -155,7 +155,7 @@ describe("an entry", () => {
   // Red when: a repeated flush is taken for a refused one.
   test("whose reply was lost is flushed again, is there once, and counts as committed", async () => {
     const log = open();
-    truth.weather.push({ is: "lose" });
+    truth.linkFaults.push({ is: "lose" });
     expect(await log.append(result())).toMatchObject({ is: "committed" });
     expect(truth.batches).toEqual([1, 1]);
     expect(truth.entries).toHaveLength(1);
@@ -166,7 +166,7 @@ describe("an entry", () => {
 
   test("is tried for as long as it takes", async () => {
     const log = open();
-    for (let i = 0; i < 5; i++) truth.weather.push({ is: "fail" });
+    for (let i = 0; i < 5; i++) truth.linkFaults.push({ is: "fail" });
     expect(await log.append(result())).toMatchObject({ is: "committed" });
     expect(truth.entries).toHaveLength(1);
   });
@@ -174,7 +174,7 @@ describe("an entry", () => {
   test("whose neighbour's fate could not be asked for is not answered before it is known", async () => {
     const [kept, fenced] = [open(), open()];
     truth.row(fenced.run).attempt = 2;
-    truth.weather.push({ is: "deaf" });
+    truth.linkFaults.push({ is: "deaf" });
     const outcomes = await Promise.all([kept.append(result()), fenced.append(result())]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "fenced"]);
     expect(truth.of(kept.run)).toHaveLength(1);
@@ -225,7 +225,7 @@ describe("an entry", () => {
 
   test("in flight is one a run: the next waits for it", async () => {
     const log = open();
-    truth.weather.push({ is: "slow", ms: 20 });
+    truth.linkFaults.push({ is: "slow", ms: 20 });
     const first = log.append(result());
     await sleep(8);
     const second = log.append(result());
@@ -242,11 +242,11 @@ describe("an entry", () => {
 
 // Red when: entries are shown before the flush, a lost reply is taken for a refusal, or the known number does not move.
 test("whatever fails, each run's journal tiles its events, each append is answered once, nothing is shown early", async () => {
-  const weather: fc.Arbitrary<Weather> = fc.oneof(
-    fc.constant<Weather>({ is: "ok" }),
-    fc.constant<Weather>({ is: "fail" }),
-    fc.constant<Weather>({ is: "lose" }),
-    fc.constant<Weather>({ is: "deaf" }),
+  const weather: fc.Arbitrary<LinkFault> = fc.oneof(
+    fc.constant<LinkFault>({ is: "ok" }),
+    fc.constant<LinkFault>({ is: "fail" }),
+    fc.constant<LinkFault>({ is: "lose" }),
+    fc.constant<LinkFault>({ is: "deaf" }),
     fc.record({ is: fc.constant("slow" as const), ms: fc.integer({ min: 1, max: 15 }) }),
   );
   const act = fc.oneof(
@@ -263,7 +263,7 @@ test("whatever fails, each run's journal tiles its events, each append is answer
   await fc.assert(
     fc.asyncProperty(history, async ({ weather: days, runs, stolen }) => {
       begin();
-      truth.weather.push(...days.filter((day, i) => day.is !== "fail" || i < 4));
+      truth.linkFaults.push(...days.filter((day, i) => day.is !== "fail" || i < 4));
       const logs = runs.map(open);
       const answers = await Promise.all(logs.map((log, i) => actOn(log, runs[i] ?? [], stolen && i === 0)));
       await sleep(20);
