@@ -4,7 +4,7 @@ import type { RunStatus } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { fold } from "../../shared/journal/fold.ts";
-import { keepBefore } from "../../shared/journal/rewind.ts";
+import { keepSeqBefore } from "../../shared/journal/rewind.ts";
 import { scoreOf } from "../../shared/queue/queue.ts";
 import { readPinned } from "../../shared/store/runs/claim.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
@@ -77,7 +77,7 @@ async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number
     readPinned(sql, definition_tenant, orchestration_id, definition_version),
   ]);
   const entries = journals.get(run_id) ?? [];
-  const kept = keepBefore(entries, step);
+  const kept = keepSeqBefore(entries, step);
   if (kept !== null) return kept;
   const parsed = parseOrchestration(JSON.parse(text ?? "null"));
   const next = fold({}, entries).next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);

@@ -3,7 +3,8 @@ import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
 import { ClaimedRun, RunLook, claimDirectly, claimRuns, handBack, lookUp, readPinned } from "./runs/claim.ts";
 import { Lane } from "../contracts/run.ts";
 import { readDefinition } from "./definitions/definitions.ts";
-import { NewEntry, flush } from "./journal/flush.ts";
+import { flush } from "./journal/flush.ts";
+import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted } from "./journal/read-journal.ts";
 import { takeLock } from "./workers/locks.ts";
 import {

@@ -4,20 +4,20 @@ const TOKEN =
 const OPENING = new Set(["(", "[", "{"]);
 const CLOSING = new Set([")", "]", "}"]);
 const WORDS = new Set(["and", "or", "not", "in", "is"]);
-/** Signs that end what `not`, `in` and `is` reach for. */
+/** Signs that end the operand of `not`, `in` and `is`. */
 const ENDS = new Set(["&&", "||", "?", ":", ",", ";"]);
 
 /**
- * A condition as JavaScript. Definitions of the original have Python here, and its plain cases work: `and`, `or`,
+ * A condition as JavaScript. Imported definitions have Python conditions, of which the plain cases work: `and`, `or`,
  * `not x`, `x in y`, `x not in y`, `is None`, `is not None` (`True`, `False`, `None`, `state.get("x")` and `len` are
- * names in the sandbox). Where a definition has none of these words, its text goes to the sandbox as it is.
+ * names in the sandbox). A condition without any of these words goes to the sandbox unchanged.
  */
 export function toJavaScript(expression: string): string {
   const tokens = expression.match(TOKEN) ?? [];
   return tokens.some((token) => WORDS.has(token)) ? convert(tokens) : expression;
 }
 
-/** Splits at `and`, `or` and the signs that bind as loosely; in between stand terms. */
+/** Splits at `and`, `or` and the signs of the same precedence. The parts between are terms. */
 function convert(tokens: readonly string[]): string {
   let converted = "";
   let term: string[] = [];
@@ -35,7 +35,7 @@ function convert(tokens: readonly string[]): string {
   return converted + convertTerm(term);
 }
 
-/** The place of the bracket that closes the one at `from`, or the end of an expression that lacks it. */
+/** The index of the bracket that closes the one at `from`; the end of the expression when there is none. */
 function closing(tokens: readonly string[], from: number): number {
   let depth = 0;
   for (let at = from; at < tokens.length; at++) {
@@ -46,7 +46,7 @@ function closing(tokens: readonly string[], from: number): number {
   return tokens.length;
 }
 
-/** A term has at most one of the words, but for `not` in front of it and inside `not in` and `is not`. */
+/** A term has at most one of the words, except for a leading `not` and the `not` of `not in` and `is not`. */
 function convertTerm(tokens: readonly string[]): string {
   const words = tokens.filter((token) => token.trim() !== "");
   if (words[0] === "not") return ` !(${convertTerm(words.slice(1).map((word) => ` ${word} `))}) `;

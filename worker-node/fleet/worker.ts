@@ -10,7 +10,7 @@ import type { StateStore } from "../../shared/store/state.ts";
 import { lanesOf } from "../config.ts";
 import { EndedRuns } from "./ended-runs.ts";
 import { execute } from "../execution/execute.ts";
-import type { Ending, ExecutionDeps } from "../execution/execute.ts";
+import type { Ending, ExecutionDeps } from "../execution/execution-state.ts";
 import { LEASE_MS } from "./leases.ts";
 import type { Leases } from "./leases.ts";
 import { reconcileLeases, restoreRunningLeases, releaseMoved } from "../reconciler/restore-leases.ts";
@@ -220,7 +220,7 @@ export class Worker {
       // for that: if it never does, the run is handed back as one that nobody here executes.
       const old = this.#running.get(run.run_id);
       if (!old || old.claimed.attempt === run.attempt) continue;
-      old.stop.abort(new Stop("lost", "the run was taken back"));
+      old.stop.abort(new Stop("superseded", "the run was taken back"));
       void old.done.then(() => this.#beginAll([run]));
     }
   }
@@ -271,7 +271,7 @@ export class Worker {
   #begin(claimed: ClaimedRun): void {
     const { leases, world } = this.#parts;
     const stop = new AbortController();
-    const runLog = world.journal.open(claimed);
+    const runLog = world.journal.open(claimed, stop);
     const job = jobOf(claimed);
     log.info("run.claimed", { run: claimed.run_id, attempt: claimed.attempt, tenant: claimed.tenant_id });
     leases.held.set(claimed.run_id, {
@@ -281,14 +281,14 @@ export class Worker {
       sinceMs: performance.now(),
       lose: () => {
         leases.held.delete(claimed.run_id);
-        stop.abort(new Stop("lost", "the run is another worker's now"));
+        stop.abort(new Stop("superseded", "the run is another worker's now"));
       },
       hear: ({ signals, cancel }) => {
         runLog.signals = signals;
         if (cancel) stop.abort(new Stop("cancel", "the run was cancelled"));
       },
     });
-    const done = execute(claimed, world, stop, runLog)
+    const done = execute(claimed, world, runLog, stop.signal)
       .then((ending) => {
         // Before the queue hears of it: a renewal in between would take its lease again.
         leases.held.delete(claimed.run_id);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { EntryKind, StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
-import { apply, fold, start, visitsOf } from "../../../shared/journal/fold.ts";
+import { applyResult, fold, initialProgress, visitsOf } from "../../../shared/journal/fold.ts";
 
 const result = (step: string, visit: number, set: JsonObject, next: string | null) => ({
   step,
@@ -42,8 +42,8 @@ const done = [
 
 describe("the fold of a journal", () => {
   test("of nothing is the beginning", () => {
-    expect(fold({ a: 1 }, [])).toEqual(start({ a: 1 }));
-    expect(start({}).next).toBeUndefined();
+    expect(fold({ a: 1 }, [])).toEqual(initialProgress({ a: 1 }));
+    expect(initialProgress({}).next).toBeUndefined();
   });
 
   test("lays results over the state, and keeps the turns and the retry of the visit in hand", () => {
@@ -81,9 +81,12 @@ describe("the fold of a journal", () => {
     const end = { status: "failed", checkpoint: null, response: "m", error: null };
     const kept = fold({}, [...done, entry(9, "end", end), entry(10, "rewind", { keep_seq: 2 })]);
     expect(kept).toMatchObject({ state: { x: 1 }, next: "b", turns: [], park: null, end: null });
-    expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 0 })])).toEqual({ ...start({}), rewinds: 1 });
+    expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 0 })])).toEqual({
+      ...initialProgress({}),
+      rewinds: 1,
+    });
     const twice = [...done, entry(10, "rewind", { keep_seq: 6 }), entry(11, "rewind", { keep_seq: 0 })];
-    expect(fold({}, twice)).toEqual({ ...start({}), rewinds: 2 });
+    expect(fold({}, twice)).toEqual({ ...initialProgress({}), rewinds: 2 });
     expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
       turns: ["one", "two"],
       park: null,
@@ -91,10 +94,10 @@ describe("the fold of a journal", () => {
   });
 
   test("is what results give one by one, and changes nothing that was seen", () => {
-    const before = start({ x: 0 });
+    const before = initialProgress({ x: 0 });
     const first = result("a", 1, { x: 1 }, "a");
-    const after = apply(apply(before, first), result("a", 2, { x: 2 }, null));
-    expect(before).toEqual(start({ x: 0 }));
+    const after = applyResult(applyResult(before, first), result("a", 2, { x: 2 }, null));
+    expect(before).toEqual(initialProgress({ x: 0 }));
     expect(after).toEqual(
       fold({ x: 0 }, [entry(1, "step", first), entry(2, "step", result("a", 2, { x: 2 }, null))]),
     );

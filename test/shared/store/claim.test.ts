@@ -76,8 +76,8 @@ describe("a claim", () => {
   test("brings the journal without its notes, in order", async () => {
     const run = await store.running();
     await flush(store.sql, [entryOf(run)]);
-    await flush(store.sql, [entryOf(run, { kind: "note", known_seq: 2, output: null, steps: 0 })]);
-    await flush(store.sql, [entryOf(run, { kind: "turn", known_seq: 4, steps: 0 })]);
+    await flush(store.sql, [entryOf(run, { kind: "note", known_seq: 2 })]);
+    await flush(store.sql, [entryOf(run, { kind: "turn", known_seq: 4 })]);
     await handBack(store.sql, run.owner, [run]);
     const again = await store.claim(await store.worker(), run.run_id);
     expect(again.journal.map(({ seq, kind }) => [seq, kind])).toEqual([

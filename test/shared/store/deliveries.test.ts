@@ -3,7 +3,7 @@ import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
 import { cancelRuns } from "../../../shared/store/runs/cancel.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import { deleteExpired } from "../../../shared/store/runs/reconcile.ts";
 import { retryRun } from "../../../shared/store/runs/retry.ts";
 import { claimDeliveries, readEvents } from "../../../shared/store/webhooks/claim-deliveries.ts";
@@ -25,7 +25,7 @@ beforeEach(() => store.sql`truncate webhook_deliveries`);
 const HOOK = "https://hooks.example.com/a?b=c";
 const running = (changes: Partial<NewRun> = {}) => store.running({ webhook_url: HOOK, ...changes });
 const rows = () => store.sql`select * from webhook_deliveries order by run_id, seq`;
-const end = (run: Running, changes: Partial<NewEntry> = {}) => flush(store.sql, [endOf(run, changes)]);
+const end = (run: Running, changes: Partial<EntryColumns> = {}) => flush(store.sql, [endOf(run, changes)]);
 const claim = async (slots = 32) => (await claimDeliveries(store.sql, slots, [], null)).deliveries;
 
 /** A delivery that is due at once. */

@@ -3,7 +3,7 @@ import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { handBack } from "../../../shared/store/runs/claim.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { findCommitted, readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import type { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import { entryOf, openStore } from "./world.ts";
 import type { Store } from "./world.ts";
 
@@ -148,7 +148,7 @@ describe("a flush", () => {
   test("with a result forgives earlier crashes, and a note does not", async () => {
     const [noted, stepped] = [await store.running(), await store.running()];
     await store.sql`update runs set crash_count = 2 where run_id in (${noted.run_id}, ${stepped.run_id})`;
-    await flush(store.sql, [entryOf(noted, { kind: "note", steps: 0 }), entryOf(stepped)]);
+    await flush(store.sql, [entryOf(noted, { kind: "note" }), entryOf(stepped)]);
     expect(await store.row(noted.run_id)).toMatchObject({ crash_count: 2 });
     expect(await store.row(stepped.run_id)).toMatchObject({ crash_count: 0 });
   });
@@ -166,7 +166,7 @@ describe("a flush", () => {
 });
 
 describe("a park", () => {
-  const park = { kind: "park", status: "queued", wake_ms: 30_000, steps: 0 } as const;
+  const park = { kind: "park", status: "queued", wake_ms: 30_000 } as const;
 
   test("gives the run back until its time", async () => {
     const run = await store.running();
@@ -192,7 +192,7 @@ describe("an end", () => {
     for (const status of ["completed", "failed", "cancelled"] as const) {
       const run = await store.running();
       const error = status === "failed" ? '{"code":"c","message":"m","step_id":null}' : null;
-      await flush(store.sql, [entryOf(run, { kind: "end", status, error, current_step: null })]);
+      await flush(store.sql, [entryOf(run, { kind: "end", status, error })]);
       const row = await store.row(run.run_id);
       expect(row).toMatchObject({
         status,
@@ -216,7 +216,7 @@ describe("an end", () => {
       tries: 3,
       first_failed_at: null,
     };
-    const end = { kind: "end", current_step: null } as const;
+    const end = { kind: "end" } as const;
     await flush(store.sql, [
       entryOf(failed, { ...end, status: "failed", dead_letter }),
       entryOf(completed, { ...end, status: "completed" }),

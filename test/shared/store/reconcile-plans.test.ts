@@ -82,8 +82,9 @@ function literal(parameter: unknown): string {
 
 const owner = newIncarnation("w");
 const runIds = Array.from({ length: 100 }, (_, i) => newRunId(1_790_000_000_000 + i));
-const entries = runIds.map((run_id) => entryOf({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
-const ends = entries.map((entry) => ({ ...entry, kind: "end" as const, status: "completed" as const }));
+const running = runIds.map((run_id) => ({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
+const entries = running.map((run) => entryOf(run));
+const ends = running.map((run) => entryOf(run, { kind: "end", status: "completed" }));
 
 // Red when: an index is dropped, or a condition is written so that none fits: each of these runs all the time.
 test.each<[string, (on: Sql) => Promise<unknown>]>([

@@ -1,7 +1,8 @@
 /** Runs that wait for each other. */
 import type { Incarnation, RunId } from "../../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
+import type { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { readWaits } from "../../../shared/store/runs/waits.ts";
 import type { NewWait, Wait } from "../../../shared/store/runs/waits.ts";
@@ -41,8 +42,8 @@ export function waitForChild(wait_id: string, child_run_id: RunId): NewWait {
 }
 
 /** The entry by which a run sleeps until one of its waits is answered, or an hour has passed. */
-export function parkOf(run: Running, waits: NewWait[], changes: Partial<NewEntry> = {}): NewEntry {
-  return entryOf(run, { kind: "park", status: "paused", wake_ms: 3_600_000, steps: 0, waits, ...changes });
+export function parkOf(run: Running, waits: NewWait[], changes: Partial<EntryColumns> = {}): NewEntry {
+  return entryOf(run, { kind: "park", status: "paused", wake_ms: 3_600_000, waits, ...changes });
 }
 
 export const COMPLETED = JSON.stringify({
@@ -52,12 +53,11 @@ export const COMPLETED = JSON.stringify({
   error: null,
 });
 
-export function endOf(run: Running, changes: Partial<NewEntry> = {}): NewEntry {
+export function endOf(run: Running, changes: Partial<EntryColumns> = {}): NewEntry {
   return entryOf(run, {
     kind: "end",
     status: "completed",
     output: COMPLETED,
-    current_step: null,
     ...changes,
   });
 }

@@ -12,7 +12,7 @@ import type {
   StepResult,
   ToolCall,
 } from "../../../worker-node/engine/ports.ts";
-import { run as runStep } from "../../../worker-node/engine/steps/index.ts";
+import { runStep } from "../../../worker-node/engine/steps/index.ts";
 
 export function orchestration(steps: object[], more: object = {}): Orchestration {
   const first = steps[0];
@@ -133,6 +133,6 @@ const inputSchema = { type: "object", properties: { query: { type: "string" } } 
 /** The result of a step that has nobody to ask. */
 export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
   const result = await runStep(...given);
-  if ("ask" in result) throw new Error(`the step asks: ${result.ask?.prompt}`);
+  if ("question" in result) throw new Error(`the step asks: ${result.question?.prompt}`);
   return result;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { run as runStep } from "../../../worker-node/engine/steps/index.ts";
+import { runStep } from "../../../worker-node/engine/steps/index.ts";
 import { run, step, world } from "./context.ts";
 
 const fields = {
@@ -17,8 +17,8 @@ describe("a human step", () => {
   test("asks with its rendered prompt, and tells who watches", async () => {
     const before = Date.now();
     const said = await runStep(step(fields), world({ state }).context);
-    if (!("ask" in said)) throw new Error("it did not ask");
-    expect(said.ask).toMatchObject(asked);
+    if (!("question" in said)) throw new Error("it did not ask");
+    expect(said.question).toMatchObject(asked);
     expect(said.events).toMatchObject([
       {
         type: "human_input_required",

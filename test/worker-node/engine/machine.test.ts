@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { apply, start } from "../../../shared/journal/fold.ts";
+import { applyResult, initialProgress } from "../../../shared/journal/fold.ts";
 import { endEvents } from "../../../shared/journal/ending.ts";
 import { finalResponse, stepStart } from "../../../worker-node/engine/events.ts";
-import { next, settle } from "../../../worker-node/engine/machine.ts";
+import { next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
 import { initialState } from "../../../shared/journal/initial-state.ts";
 import { orchestration } from "./context.ts";
 import type { Orchestration } from "../../../shared/contracts/definition/index.ts";
@@ -17,7 +17,7 @@ const print = (id: string, more: object = {}): object => ({
   print_content: "x",
   ...more,
 });
-const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1_234, tries: 1, turnUsage: [] };
+const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1_234, tries: 1, earlierUsage: [] };
 const usage = (call: string) => ({
   call,
   provider: "p",
@@ -30,23 +30,20 @@ const nothing: StepResult = { set: {}, events: [], usage: [], effects: [] };
 
 /** Carries a run on until it ends, with `results` by step; answers the steps in their order and how it ended. */
 function play(definition: Orchestration, results: { [step: string]: Partial<StepResult> } = {}) {
-  let progress: Progress = start(initialState(definition, { message: "hi", state: {} }));
+  let progress: Progress = initialProgress(initialState(definition, { message: "hi", state: {} }));
   const steps: string[] = [];
   const events: string[] = [];
   for (let turn = 0; turn < 300; turn++) {
     const now = next(definition, progress);
     if (now.do === "end") return { steps, events, end: now, progress };
-    const settled = settle(
-      definition,
-      progress,
-      now.step,
-      now.visit,
+    const settled = toCheckpoint(
+      { definition, progress, step: now.step, visit: now.visit },
       { ...nothing, ...results[now.step.id] },
       timing,
     );
     steps.push(`${now.step.id}${now.visit}`);
     events.push(...settled.events.map((event) => event.type));
-    progress = apply(progress, settled.checkpoint);
+    progress = applyResult(progress, settled.checkpoint);
   }
   throw new Error("the run does not end");
 }
@@ -105,8 +102,11 @@ describe("a run", () => {
     ]);
     const [a, b] = definition.steps;
     if (a === undefined || b === undefined) throw new Error("no steps");
-    let progress = start({});
-    progress = apply(progress, settle(definition, progress, a, 1, nothing, timing).checkpoint);
+    let progress = initialProgress({});
+    progress = applyResult(
+      progress,
+      toCheckpoint({ definition, progress, step: a, visit: 1 }, nothing, timing).checkpoint,
+    );
     const after = [
       {
         type: "routing_decision" as const,
@@ -117,7 +117,11 @@ describe("a run", () => {
         reasoning: "",
       },
     ];
-    const settled = settle(definition, progress, b, 1, { ...nothing, route: { target: "a" }, after }, timing);
+    const settled = toCheckpoint(
+      { definition, progress, step: b, visit: 1 },
+      { ...nothing, route: { target: "a" }, after },
+      timing,
+    );
     expect(settled.events.map((event) => event.type)).toEqual([
       "step_complete",
       "routing_decision",
@@ -170,10 +174,14 @@ test("a checkpoint sums what its turns and its result have used", () => {
   const [a] = definition.steps;
   if (a === undefined) throw new Error("no step");
   const result = { ...nothing, set: { k: "v" }, usage: [usage("model.2")], effects: ["e"] };
-  const { checkpoint, events } = settle(definition, start({}), a, 1, result, {
-    ...timing,
-    turnUsage: [usage("model.1")],
-  });
+  const { checkpoint, events } = toCheckpoint(
+    { definition, progress: initialProgress({}), step: a, visit: 1 },
+    result,
+    {
+      ...timing,
+      earlierUsage: [usage("model.1")],
+    },
+  );
   expect(checkpoint).toMatchObject({
     tokens: 30,
     cost_micro_usd: 14,
@@ -195,7 +203,7 @@ describe("the end of a run", () => {
   test("answers what the last step said, else the last value that was given a key, else a sentence", () => {
     expect(finalResponse(played.progress, "said")).toBe("said");
     expect(finalResponse(played.progress, undefined)).toBe("value");
-    expect(finalResponse(start({}), undefined)).toBe("Completed after 0 steps.");
+    expect(finalResponse(initialProgress({}), undefined)).toBe("Completed after 0 steps.");
   });
 
   test("is told in its order, with the history and without the engine's own keys", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { findJson } from "../../../worker-node/engine/find-json.ts";
-import { render } from "../../../worker-node/engine/template.ts";
+import { renderTemplate } from "../../../worker-node/engine/template.ts";
 import { world } from "./context.ts";
 
 const reference = { $ref: "big", size: 5, content_type: "text/plain", preview: "lo" };
@@ -27,13 +27,13 @@ describe("a template", () => {
       },
       blobs: { big: "long {state.name}" },
     });
-    expect(await render(template, context)).toBe(rendered);
+    expect(await renderTemplate(template, context)).toBe(rendered);
   });
 
   test.each(["{state.gone}", "{state.name.first}", "{state.constructor}", "{state.__proto__}"])(
     "that reads %s fails",
     async (template) => {
-      await expect(render(template, world({ state: { name: "Jo" } }).context)).rejects.toMatchObject({
+      await expect(renderTemplate(template, world({ state: { name: "Jo" } }).context)).rejects.toMatchObject({
         code: "template",
       });
     },

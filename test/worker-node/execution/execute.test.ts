@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { RetryableError } from "../../../worker-node/engine/errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
-import { Given, llm, print, steps, usage } from "./claimed-run.ts";
+import { Given, llm, print, steps, usage } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
 
 let given: Given;
@@ -192,7 +192,8 @@ test.each([
     );
     const flush = given.truth.store.flush;
     given.truth.store.flush = async (entries) => {
-      if (entries.some(({ output }) => output?.includes("unstorable"))) throw new SqlError("22021");
+      if (entries.some((entry) => entry.kind !== "note" && entry.output.includes("unstorable")))
+        throw new SqlError("22021");
       return flush(entries);
     };
     given.generate = async () => "unstorable";

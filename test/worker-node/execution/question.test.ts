@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
-import { Given, print, steps } from "./claimed-run.ts";
+import { Given, print, steps } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
 
 let given: Given;

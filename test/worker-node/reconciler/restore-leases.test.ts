@@ -54,7 +54,7 @@ const pass = async (parts: StateStore): Promise<void> => {
 
 /** The run ends, and its worker says so to whatever queue there is. */
 async function end(run: Mine): Promise<void> {
-  const changes = { kind: "end", status: "completed", output: null } as const;
+  const changes = { kind: "end", status: "completed" } as const;
   const [mine] = await flush(store.sql, [entryOf(run, changes)]);
   expect(mine).toMatchObject({ run_id: run.run_id });
   await queue.finish([{ run: run.run_id, tenant: run.tenant_id }], run.owner).catch(() => {});

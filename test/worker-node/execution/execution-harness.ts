@@ -1,12 +1,12 @@
 /** One run in the hands of one worker: what a test gives it, and what it has come to. */
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
-import { Checkpoint, EndRecord, ParkRecord } from "../../../shared/contracts/journal-entry.ts";
+import { recordOf } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
-import type { ExecutionDeps } from "../../../worker-node/execution/execute.ts";
+import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
 import { Truth } from "../fake-store.ts";
@@ -59,8 +59,8 @@ export class Given {
     };
     if (run.event_seq > 0) this.truth.row(run.run_id).event_seq = run.event_seq;
     const world = this.#world();
-    const runLog = world.journal.open(run);
-    return { run, runLog, ending: execute(run, world, this.stop, runLog) };
+    const runLog = world.journal.open(run, this.stop);
+    return { run, runLog, ending: execute(run, world, runLog, this.stop.signal) };
   }
 
   #world(): ExecutionDeps {
@@ -106,12 +106,6 @@ export class Given {
 
   /** @throws when something was written that the next worker, or the edge, cannot read */
   checkWritten(): void {
-    for (const { kind, output } of this.truth.entries) {
-      if (output === null) continue;
-      const json: unknown = JSON.parse(output);
-      if (kind === "step") Checkpoint.parse(json);
-      if (kind === "end") EndRecord.parse(json);
-      if (kind === "park") ParkRecord.parse(json);
-    }
+    for (const entry of this.truth.entries) recordOf(entry);
   }
 }
