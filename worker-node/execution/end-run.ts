@@ -57,7 +57,7 @@ export async function endRun(
     step_path: last?.checkpoint.step ?? null,
     visit: last?.checkpoint.visit ?? null,
     output: JSON.stringify(record),
-    events: [...pendingEvents, ...events, ...(await ifStored(large.outOfEvents(closing), closing))],
+    events: [...pendingEvents, ...events, ...(await ifStored(large.storeEvents(closing), closing))],
     usage,
     status,
     error: error === null ? null : JSON.stringify(error),

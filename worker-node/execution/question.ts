@@ -68,7 +68,7 @@ export class Question {
       park: { step: this.#step, visit: this.#visit, reason: "answer", wait_id: this.#id },
       waits: wait ? [wait] : [],
       signals: this.#signals,
-      events: await large.outOfEvents(named),
+      events: await large.storeEvents(named),
       usage,
     };
   }

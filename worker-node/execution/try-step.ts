@@ -54,7 +54,7 @@ async function resultOf(
   began: { at: number; ms: number },
 ): Promise<Visited> {
   const { waitedMs = 0 } = result;
-  const stored = { ...result, set: await large.outOf(result.set) };
+  const stored = { ...result, set: await large.storeValues(result.set) };
   const { checkpoint, events } = toCheckpoint({ definition, progress, step, visit }, stored, {
     startedAt: new Date(began.at - waitedMs).toISOString(),
     durationMs: waitedMs + performance.now() - began.ms,
@@ -64,8 +64,8 @@ async function resultOf(
   return {
     is: "result",
     checkpoint,
-    response: result.response === undefined ? undefined : await large.outOfResponse(result.response),
-    events: await large.outOfEvents(events),
+    response: result.response === undefined ? undefined : await large.storeResponse(result.response),
+    events: await large.storeEvents(events),
     usage: [...unchargedUsage, ...result.usage],
   };
 }

@@ -36,7 +36,7 @@ export async function walk(state: ExecutionState, deps: ExecutionDeps, signal: A
   state.steps = definition.steps;
   const input = RunInput.parse(JSON.parse(run.input));
   const initial = initialState(definition, input);
-  const stored = await ifStored(largeValuesAt(state, "input").outOf(initial), initial);
+  const stored = await ifStored(largeValuesAt(state, "input").storeValues(initial), initial);
   state.progress = fold(stored, run.journal);
   if (run.cancel) return endRun(state, "cancelled");
 

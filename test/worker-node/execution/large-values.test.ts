@@ -21,7 +21,7 @@ const large = (letter: string): string => letter.repeat(40_000);
 
 test("what is large is kept as an object, and read back as it was", async () => {
   const store = memory();
-  const out = await new LargeValues(store, "acme/run_1/a/1.1").outOf({ text: large("x"), small: "s" });
+  const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({ text: large("x"), small: "s" });
   expect(out).toMatchObject({ small: "s", text: { $ref: "acme/run_1/a/1.1/set.text", size: 40_002 } });
   expect(await loadValue(store, out["text"] ?? null, "acme")).toBe(large("x"));
 });
@@ -29,7 +29,7 @@ test("what is large is kept as an object, and read back as it was", async () => 
 // Red when: two who ask for it at once put it twice.
 test("what is large under two names is kept once", async () => {
   const store = memory();
-  const out = await new LargeValues(store, "acme/run_1/a/1.1").outOf({
+  const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({
     verdict: large("x"),
     said: large("x"),
   });
@@ -41,9 +41,9 @@ test("what is large under two names is kept once", async () => {
 test("a response does not lie over a state key of the same name", async () => {
   const store = memory();
   const values = new LargeValues(store, "acme/run_1/a/1.1");
-  const set = await values.outOf({ response: [large("s")], "event.result": large("t") });
-  const response = await values.outOfResponse(large("r"));
-  const [event] = await values.outOfEvents([
+  const set = await values.storeValues({ response: [large("s")], "event.result": large("t") });
+  const response = await values.storeResponse(large("r"));
+  const [event] = await values.storeEvents([
     { type: "transform_result", orch_step_id: "a", step_name: "a", result: large("e") },
   ]);
   const load = async (value: Json | undefined) => hash(await loadValue(store, value ?? null, "acme"));
@@ -70,5 +70,5 @@ test("a value that only looks like a reference is no key to another tenant's obj
 
 test("a worker without an object store leaves values where they are", async () => {
   const values = { text: large("x") };
-  expect(await new LargeValues(null, "p").outOf(values)).toEqual(values);
+  expect(await new LargeValues(null, "p").storeValues(values)).toEqual(values);
 });

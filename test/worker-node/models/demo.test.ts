@@ -10,7 +10,7 @@ import { runStep } from "../../../worker-node/engine/steps/index.ts";
 import { createModels } from "../../../worker-node/models/models.ts";
 import { createEgress } from "../../../worker-node/outbound/egress.ts";
 import { createTools } from "../../../worker-node/tools/tools.ts";
-import { world } from "../engine/context.ts";
+import { fakeContext } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 
 const folder = new URL("../../../local/demo/definitions/", import.meta.url);
@@ -57,7 +57,7 @@ async function play(id: string, answers: Json[] = []): Promise<{ steps: string[]
         return { steps, state: progress.state };
       }
       const result = await runStep(now.step, {
-        ...world({ message: "the history of tea", state: progress.state }).context,
+        ...fakeContext({ message: "the history of tea", state: progress.state }).context,
         models: createModels({ DEFAULT_MODEL: "demo/fast" }, 1_000),
         tools: createTools(createEgress("127.0.0.1"), 5_000),
         sandbox,

@@ -27,7 +27,7 @@ export const human: Executor<"human"> = async (step, context) => {
         waitedMs: reply.openForMs,
       };
     case "expired":
-      throw new TerminalError("human_timeout", `there was no answer within ${step.human_timeout_seconds} s`);
+      throw new TerminalError("human_timeout", `nobody answered within ${step.human_timeout_seconds} s`);
     case "open":
       // Something else woke the run. The question was published before; only the pause is published again.
       return { question: null, events: [{ type: "paused" }] };
