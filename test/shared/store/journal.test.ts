@@ -24,7 +24,7 @@ const call = (name: string, cost: number) => ({
 });
 
 describe("a flush", () => {
-  test("commits the result, its events and the change of the run together, and says where the run is", async () => {
+  test("commits the result, its events and the change of the run together, and returns the run's position", async () => {
     const run = await store.running();
     expect(await flush(store.sql, [entryOf(run)])).toEqual([
       { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false, webhook: false },
@@ -43,13 +43,13 @@ describe("a flush", () => {
     ]);
   });
 
-  // Red when: that part is not in the fence.
+  // Fails when that part is missing in the fence.
   test.each([
     ["attempt", (entry: NewEntry) => ({ ...entry, attempt: entry.attempt + 1 })],
     ["owner", (entry: NewEntry) => ({ ...entry, owner: newIncarnation("w") })],
     ["number of events", (entry: NewEntry) => ({ ...entry, known_seq: 1 })],
     ["run", (entry: NewEntry) => ({ ...entry, run_id: newRunId(Date.now()) })],
-  ])("of a worker that is wrong about the %s alone changes nothing", async (_name, wrong) => {
+  ])("with the wrong %s, and all else right, changes nothing", async (_name, wrong) => {
     const run = await store.running();
     const entry = wrong(entryOf(run, { usage: [call("c", 1)], status: "completed", kind: "end" }));
     const before = await store.row(run.run_id);
@@ -60,35 +60,35 @@ describe("a flush", () => {
     expect(written?.n).toBe("0");
   });
 
-  // Red when: `owner` is not in the fence. It stands for the status, as only what runs has an owner.
-  test("of a run that was given back, or has ended, changes nothing", async () => {
+  // Fails when `owner` is missing in the fence. It implies the status, because only a running run has an owner.
+  test("of a run that was handed back, or has ended, changes nothing", async () => {
     const [back, ended] = [await store.running(), await store.running()];
     await handBack(store.sql, back.owner, [back]);
     await flush(store.sql, [entryOf(ended, { kind: "end", status: "completed" })]);
     expect(await flush(store.sql, [entryOf(back), entryOf(ended, { known_seq: 2 })])).toEqual([]);
   });
 
-  test("that is repeated commits nothing, and the journal tells that it was", async () => {
+  test("that is repeated commits nothing, and the journal shows that the first was committed", async () => {
     const run = await store.running();
     const entry = entryOf(run, { usage: [call("c", 7)] });
     await flush(store.sql, [entry]);
     expect(await flush(store.sql, [entry])).toEqual([]);
-    const asked = { run_id: run.run_id, seq: 2, attempt: 1 };
-    expect(await findCommitted(store.sql, [asked])).toEqual([run.run_id]);
-    expect(await findCommitted(store.sql, [{ ...asked, attempt: 2 }])).toEqual([]);
-    expect(await findCommitted(store.sql, [{ ...asked, seq: 1 }])).toEqual([]);
+    const place = { run_id: run.run_id, seq: 2, attempt: 1 };
+    expect(await findCommitted(store.sql, [place])).toEqual([run.run_id]);
+    expect(await findCommitted(store.sql, [{ ...place, attempt: 2 }])).toEqual([]);
+    expect(await findCommitted(store.sql, [{ ...place, seq: 1 }])).toEqual([]);
     expect(await store.row(run.run_id)).toMatchObject({ event_seq: 2, cost_micro_usd: "7", step_count: 1 });
   });
 
-  // Red when: two statements write what one should: both would find the fence open.
-  test("that comes twice at once is committed once", async () => {
+  // Fails when a flush is two statements: two flushes at once would both pass the fence.
+  test("that runs six times at once is committed once", async () => {
     const run = await store.running();
-    const answers = await Promise.all(Array.from({ length: 6 }, () => flush(store.sql, [entryOf(run)])));
-    expect(answers.flat()).toHaveLength(1);
+    const committed = await Promise.all(Array.from({ length: 6 }, () => flush(store.sql, [entryOf(run)])));
+    expect(committed.flat()).toHaveLength(1);
     expect(await readEntries(store.sql, run.run_id, 0, 10)).toHaveLength(1);
   });
 
-  test("takes what holds, and leaves out what does not", async () => {
+  test("commits the entries whose fences hold, and leaves out the others", async () => {
     const [good, fenced, other] = [await store.running(), await store.running(), await store.running()];
     const committed = await flush(store.sql, [
       entryOf(good),
@@ -98,8 +98,8 @@ describe("a flush", () => {
     expect(new Set(committed.map(({ run_id }) => run_id))).toEqual(new Set([good.run_id, other.run_id]));
   });
 
-  // Red when: values are pasted, or arrays are written without quotes.
-  test("keeps every text as it is", async () => {
+  // Fails when values become part of the statement text, or arrays are written without quotes.
+  test("stores every text unchanged", async () => {
     for (const text of [
       '"',
       "\\",
@@ -121,7 +121,7 @@ describe("a flush", () => {
     }
   });
 
-  test("adds its charges to the run's totals, and writes each", async () => {
+  test("adds its usage to the run's totals, and writes a row for each call", async () => {
     const [run, free] = [await store.running(), await store.running()];
     await flush(store.sql, [entryOf(run, { usage: [call("a", 100), call("b", 23)] }), entryOf(free)]);
     await flush(store.sql, [entryOf(run, { known_seq: 2, usage: [call("a", 1)] })]);
@@ -136,7 +136,7 @@ describe("a flush", () => {
     ]);
   });
 
-  test("that holds one entry nobody can store commits none of its neighbours", async () => {
+  test("with one entry that cannot be stored commits none of the others", async () => {
     const [run, culprit] = [await store.running(), await store.running()];
     const twice = [call("a", 1), call("a", 1)];
     await expect(flush(store.sql, [entryOf(run), entryOf(culprit, { usage: twice })])).rejects.toMatchObject({
@@ -145,7 +145,7 @@ describe("a flush", () => {
     expect(await store.row(run.run_id)).toMatchObject({ event_seq: 0 });
   });
 
-  test("with a result forgives earlier crashes, and a note does not", async () => {
+  test("with a result resets the crash count, and one with a note does not", async () => {
     const [noted, stepped] = [await store.running(), await store.running()];
     await store.sql`update runs set crash_count = 2 where run_id in (${noted.run_id}, ${stepped.run_id})`;
     await flush(store.sql, [entryOf(noted, { kind: "note" }), entryOf(stepped)]);
@@ -153,7 +153,7 @@ describe("a flush", () => {
     expect(await store.row(stepped.run_id)).toMatchObject({ crash_count: 0 });
   });
 
-  test("says how long the worker may be silent, and what has come from outside", async () => {
+  test("sets the deadline, and returns what the run received from outside", async () => {
     const run = await store.running();
     await store.sql`update runs set signals = 3, cancel_requested_at = now() where run_id = ${run.run_id}`;
     const [committed] = await flush(store.sql, [entryOf(run, { deadline_ms: 120_000 })]);
@@ -168,7 +168,7 @@ describe("a flush", () => {
 describe("a park", () => {
   const park = { kind: "park", status: "queued", wake_ms: 30_000 } as const;
 
-  test("gives the run back until its time", async () => {
+  test("gives the run back until its wake-up", async () => {
     const run = await store.running();
     await flush(store.sql, [entryOf(run, park)]);
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued", owner: null, ended_at: null });
@@ -177,8 +177,8 @@ describe("a park", () => {
     expect(row?.s).toBeGreaterThan(28);
   });
 
-  // Red when: `signals` is not in its condition: the answer that came meanwhile would be slept over.
-  test("that has missed a signal is refused, and a result that has missed one is not", async () => {
+  // Fails when `signals` is missing in the condition: the run would pause although its answer has arrived.
+  test("that missed a signal is refused, and a result that missed one is not", async () => {
     const run = await store.running();
     await store.sql`update runs set signals = signals + 1 where run_id = ${run.run_id}`;
     expect(await flush(store.sql, [entryOf(run, park)])).toEqual([]);
@@ -188,7 +188,7 @@ describe("a park", () => {
 });
 
 describe("an end", () => {
-  test("leaves nobody who owns the run and nothing that wakes it", async () => {
+  test("leaves the run without owner and without wake-up", async () => {
     for (const status of ["completed", "failed", "cancelled"] as const) {
       const run = await store.running();
       const error = status === "failed" ? '{"code":"c","message":"m","step_id":null}' : null;
@@ -206,7 +206,7 @@ describe("an end", () => {
     }
   });
 
-  test("in failure leaves one dead letter, other ends none", async () => {
+  test("in failure writes one dead letter, any other end none", async () => {
     const [failed, completed] = [await store.running(), await store.running()];
     const dead_letter = {
       code: "c",
@@ -228,7 +228,7 @@ describe("an end", () => {
   });
 });
 
-// Red when: a flush changes an indexed column: each step would then write to every index of `runs`.
+// Fails when a flush changes an indexed column: each step would then write to every index of `runs`.
 test("a series of flushes updates rows in place", async () => {
   const runs = await Promise.all(Array.from({ length: 20 }, () => store.running()));
   const updates = async () => {
@@ -251,7 +251,8 @@ test("a series of flushes updates rows in place", async () => {
     await reserved`select 1`;
     const after = await updates();
     expect(after.n - before.n).toBeGreaterThanOrEqual(500);
-    // Nearly all, or none: some when others keep old rows alive meanwhile (vacuum does), and with them their room.
+    // Nearly all updates are in place, or none. Some are not when another transaction (such as a vacuum) keeps old rows
+    // alive, so that their space is not free.
     expect((after.hot - before.hot) / (after.n - before.n)).toBeGreaterThan(0.3);
   } finally {
     reserved.release();
