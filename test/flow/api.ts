@@ -1,7 +1,7 @@
 /** The API in this process, on stores of the test's own, with real worker processes behind it. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { LiveFeed } from "../../edge/streaming/live-feed.ts";
-import { Relay, TIMING } from "../../edge/streaming/relay.ts";
+import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { keys } from "../../shared/keys.ts";
@@ -83,11 +83,11 @@ export class Watch {
       positions: (runs) => readPositions(sql, runs),
     });
     this.#feed = new LiveFeed(service.url, keys.live(0), {
-      entry: (entry) => this.#relay.hear(entry),
-      doubt: () => this.#relay.doubt(),
+      onEntry: (entry) => this.#relay.onEntry(entry),
+      onResync: () => this.#relay.resync(),
     });
     void this.#feed.follow();
-    this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), TIMING.tickMs);
+    this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), RELAY_TIMING.tickMs);
   }
 
   /** All that a viewer sees who is there from the start, once the stream has ended. */

@@ -10,7 +10,7 @@ import { z } from "zod";
 import { isRunning } from "../../local/processes/pids.ts";
 import { freePort } from "../../local/processes/ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
-import { Viewer, type Frame } from "../workerd/sse.ts";
+import { Viewer, type Frame } from "../services/viewer.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-plug-"));
 const Facts = z.object({

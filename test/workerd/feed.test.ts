@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Scribe } from "../edge/world.ts";
 import { startEdge, type Edge } from "./edge.ts";
-import { Viewer } from "./sse.ts";
+import { Viewer } from "../services/viewer.ts";
 
 let edge: Edge;
 beforeAll(async () => {

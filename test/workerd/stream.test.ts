@@ -3,7 +3,7 @@ import { z } from "zod";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { STATE_SECRET, Scribe } from "../edge/world.ts";
 import { startEdge, type Edge } from "./edge.ts";
-import { Viewer } from "./sse.ts";
+import { Viewer } from "../services/viewer.ts";
 
 let edge: Edge;
 beforeAll(async () => {
