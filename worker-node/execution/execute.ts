@@ -7,7 +7,7 @@ import type { RunLog } from "../journal/run-log.ts";
 import { endRun, failRun } from "./end-run.ts";
 import type { Ending, ExecutionDeps, ExecutionState } from "./execution-state.ts";
 import { Stop } from "./stop.ts";
-import { walk } from "./walk.ts";
+import { walkRun } from "./walk.ts";
 
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
@@ -29,7 +29,7 @@ export async function execute(
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
   try {
-    return await walk(state, deps, signal).catch((error: unknown) => {
+    return await walkRun(state, deps, signal).catch((error: unknown) => {
       const reason: unknown = signal.aborted ? signal.reason : error;
       if (reason instanceof Stop) return onStop(state, reason);
       log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });

@@ -38,8 +38,8 @@ export type ExecutionState = {
   pendingEvents: readonly RunEvent[];
 };
 
-/** Where the steps of a run lead it. `signal` also aborts when the run's time is over. */
-export type Route = {
+/** What all steps of a run have in common. `signal` also aborts when the run's time is over. */
+export type Walk = {
   definition: Orchestration;
   /** The message that started the run. */
   message: string;

@@ -16,7 +16,7 @@ export class Question {
   #dueInMs: number | null = null;
   #signals: number | null = null;
 
-  /** @param suffix tells it from the question of the same visit in an earlier life of the run */
+  /** @param suffix distinguishes it from the question of the same visit in an earlier life of the run */
   constructor(step: string, visit: number, suffix: string) {
     this.#step = step;
     this.#visit = visit;

@@ -25,7 +25,7 @@ export async function tryStep(visit: Visit, thisTry: Try): Promise<Visited> {
   const { step } = visit;
   const began = { at: Date.now(), ms: performance.now() };
   const question = new Question(step.id, visit.visit, thisTry.effectSuffix);
-  // Before the step's timeout begins: a store that is away for long must not use up the step's time.
+  // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
   const reply = await question.reply(visit.progress.questionId, visit.readWaits);
   const limit = withTimeout(
     visit.signal,

@@ -8,7 +8,7 @@ import type { StepContext } from "../engine/ports.ts";
 import { turnEntry } from "../journal/entries.ts";
 import type { Parked } from "../journal/entries.ts";
 import { largeValuesAt } from "./execution-state.ts";
-import type { ExecutionDeps, ExecutionState, Route } from "./execution-state.ts";
+import type { ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
 import { loadValue, shortened } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
 import type { ReadWaits } from "./question.ts";
@@ -52,17 +52,17 @@ export type Visit = {
 export function visitOf(
   state: ExecutionState,
   deps: ExecutionDeps,
-  route: Route,
+  walk: Walk,
   { step, visit }: { step: Step; visit: number },
 ): Visit {
   const { run, progress, runLog } = state;
-  const { definition, signal } = route;
+  const { definition, signal } = walk;
   return {
     definition,
     progress,
     step,
     visit,
-    context: contextOf(state, deps, route),
+    context: contextOf(state, deps, walk),
     runId: run.run_id,
     large: largeValuesAt(state, `${step.id}/${visit}.${run.attempt}`),
     signal,
@@ -80,7 +80,7 @@ export function visitOf(
 }
 
 /** What a step can reach, as far as it is the same for all steps of the run. */
-function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal }: Route): Visit["context"] {
+function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal }: Walk): Visit["context"] {
   const { models, tools, sandbox, artifacts, definitions } = deps;
   const { run, progress, runLog } = state;
   const tenant = run.tenant_id;
@@ -91,7 +91,7 @@ function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal
     models,
     tools,
     sandbox,
-    // Reads that wait for the store: a store that is away uses up no try of the step.
+    // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id: string) => waitForStore(signal, () => definitions.named("agents", tenant, id)),
     tool: (name: string) => waitForStore(signal, () => definitions.named("tools", tenant, name)),
     note: (...events: RunEvent[]) => runLog.note(events.map(shortened)),

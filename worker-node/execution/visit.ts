@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RetryPark, Usage } from "../../shared/contracts/journal-entry.ts";
-import type { RunEvent } from "../../shared/contracts/event.ts";
 import { RetryableError } from "../engine/errors.ts";
 import { stepRetry } from "../engine/events.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
-import type { Parked } from "../journal/entries.ts";
 import { Stop } from "./stop.ts";
 import { tryStep } from "./try-step.ts";
 import type { Visit, Visited } from "./visit-parts.ts";
@@ -12,67 +10,83 @@ import type { Visit, Visited } from "./visit-parts.ts";
 /** Waits up to this long keep the run's slot; longer ones give it back. */
 const SHORT_WAIT_MS = 5_000;
 
+/** The tries of a visit so far. */
+type Tries = {
+  count: number;
+  /** How many of them the other side refused. */
+  refused: number;
+  firstFailedAt: string | null;
+  /** Model calls of failed tries: they cost money, so they are charged with whatever is committed next. */
+  unchargedUsage: Usage[];
+};
+
 /** Tries a step until it has a result, fails for good, or has to wait for longer than a slot should be held. */
 export async function visitStep(visit: Visit): Promise<Visited> {
-  const { progress, step, signal } = visit;
+  const { progress, signal } = visit;
   const turns = [...progress.turns];
-  const { tries: triesBefore = 0, answered: refusedBefore = 0, first_failed_at } = progress.retry ?? {};
-  let tries = triesBefore;
-  let refusals = refusedBefore;
-  let firstFailedAt = first_failed_at;
-  /** Model calls of failed tries: they cost money, so they are charged with whatever is committed next. */
-  const unchargedUsage: Usage[] = [];
+  const tries = triesBefore(progress.retry);
   for (;;) {
-    tries += 1;
-    const effectSuffix = suffixOf(progress.rewinds, refusals);
+    tries.count += 1;
+    const effectSuffix = suffixOf(progress.rewinds, tries.refused);
     const usage: Usage[] = [];
     try {
-      return await tryStep(visit, { turns, tries, effectSuffix, unchargedUsage, usage });
+      const { count, unchargedUsage } = tries;
+      return await tryStep(visit, { turns, tries: count, effectSuffix, unchargedUsage, usage });
     } catch (error) {
       for (const [i, call] of usage.entries()) {
-        unchargedUsage.push({ ...call, call: `try.${tries}.${i + 1}` });
+        tries.unchargedUsage.push({ ...call, call: `try.${tries.count}.${i + 1}` });
       }
       if (signal.aborted) throw signal.reason;
-      firstFailedAt ??= new Date().toISOString();
-      const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
-      const verdict =
-        error instanceof Stop ? { do: "fail" as const } : judge(error, tries, step.retry, Math.random);
-      if (verdict.do === "fail") {
-        return { is: "failed", error: failure, tries, firstFailedAt, cause: error, usage: unchargedUsage };
-      }
-      if (error instanceof RetryableError && error.answered) refusals += 1;
-      const event = stepRetry(step, failure, tries, verdict.afterMs);
-      if (verdict.afterMs > SHORT_WAIT_MS) {
-        const park: RetryPark = {
-          step: step.id,
-          visit: visit.visit,
-          reason: "retry",
-          tries,
-          answered: refusals,
-          error: failure,
-          first_failed_at: firstFailedAt,
-        };
-        return parkedUntilRetry(park, verdict.afterMs, event, unchargedUsage);
-      }
-      visit.context.note(event);
-      await sleep(verdict.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      const decided = afterFailure(visit, tries, error);
+      if (decided.is !== "retry") return decided;
+      await sleep(decided.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
 }
 
-function parkedUntilRetry(
-  park: RetryPark,
-  afterMs: number,
-  event: RunEvent,
-  usage: readonly Usage[],
-): Parked {
+function triesBefore(retry: RetryPark | null): Tries {
+  return {
+    count: retry?.tries ?? 0,
+    refused: retry?.answered ?? 0,
+    firstFailedAt: retry?.first_failed_at ?? null,
+    unchargedUsage: [],
+  };
+}
+
+/** Decides on a failed try: the visit fails, parks, or is tried again after a wait that keeps the slot. */
+function afterFailure(
+  { step, visit, context }: Visit,
+  tries: Tries,
+  error: unknown,
+): Visited | { is: "retry"; afterMs: number } {
+  const firstFailedAt = (tries.firstFailedAt ??= new Date().toISOString());
+  const { count, unchargedUsage: usage } = tries;
+  const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
+  const verdict =
+    error instanceof Stop ? { do: "fail" as const } : judge(error, count, step.retry, Math.random);
+  if (verdict.do === "fail") {
+    return { is: "failed", error: failure, tries: count, firstFailedAt, cause: error, usage };
+  }
+  if (error instanceof RetryableError && error.answered) tries.refused += 1;
+  const { afterMs } = verdict;
+  const event = stepRetry(step, failure, count, afterMs);
+  if (afterMs <= SHORT_WAIT_MS) {
+    context.note(event);
+    return { is: "retry", afterMs };
+  }
+  const park: RetryPark = {
+    step: step.id,
+    visit,
+    reason: "retry",
+    tries: count,
+    answered: tries.refused,
+    error: failure,
+    first_failed_at: firstFailedAt,
+  };
   return { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [event], usage };
 }
 
-/**
- * What makes a call to the outside another call, with an effect key of its own: a client's retry of the run, and a
- * refusal by the other side.
- */
-function suffixOf(rewinds: number, refusals: number): string {
-  return `${rewinds === 0 ? "" : `:r${rewinds}`}${refusals === 0 ? "" : `:${refusals}`}`;
+/** Gives calls to the outside effect keys of their own after a client's retry of the run, and after a refusal. */
+function suffixOf(rewinds: number, refused: number): string {
+  return `${rewinds === 0 ? "" : `:r${rewinds}`}${refused === 0 ? "" : `:${refused}`}`;
 }

@@ -6,7 +6,7 @@ import { within } from "./stop.ts";
 /** Between two reads from a store that does not answer. */
 const PAUSE_MS = 500;
 
-/** Reads until the store answers: a store that is away for a moment must not fail a run, or use up a try of its step. */
+/** Reads until the store answers: a store that is unreachable for a moment must not fail a run, or use up a try of its step. */
 export async function waitForStore<Answer>(
   signal: AbortSignal,
   read: () => Promise<Answer>,

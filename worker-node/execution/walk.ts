@@ -9,7 +9,7 @@ import type { Parked } from "../journal/entries.ts";
 import { endRun, failRun } from "./end-run.ts";
 import type { FailureParts } from "./end-run.ts";
 import { largeValuesAt } from "./execution-state.ts";
-import type { Ending, ExecutionDeps, ExecutionState, Route } from "./execution-state.ts";
+import type { Ending, ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import { visitOf } from "./visit-parts.ts";
@@ -22,7 +22,11 @@ const POISON_CRASHES = 3;
 const TIMEOUT_SLACK_MS = 1_000;
 
 /** Moves a run from step to step, until it ends or parks. */
-export async function walk(state: ExecutionState, deps: ExecutionDeps, signal: AbortSignal): Promise<Ending> {
+export async function walkRun(
+  state: ExecutionState,
+  deps: ExecutionDeps,
+  signal: AbortSignal,
+): Promise<Ending> {
   const { run } = state;
   // Before anything of the run is read: whatever crashed those workers must not crash another.
   if (run.crash_count >= POISON_CRASHES) {
@@ -48,15 +52,15 @@ export async function walk(state: ExecutionState, deps: ExecutionDeps, signal: A
     () => new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
   );
   try {
-    const route = { definition, message: input.message, endsAtMs, signal: limit.signal };
-    return await walkSteps(state, deps, route);
+    const walk = { definition, message: input.message, endsAtMs, signal: limit.signal };
+    return await walkSteps(state, deps, walk);
   } finally {
     limit.clear();
   }
 }
 
-async function walkSteps(state: ExecutionState, deps: ExecutionDeps, route: Route): Promise<Ending> {
-  const { definition, signal } = route;
+async function walkSteps(state: ExecutionState, deps: ExecutionDeps, walk: Walk): Promise<Ending> {
+  const { definition, signal } = walk;
   const { runLog } = state;
   let todo = next(definition, state.progress);
   noteBeginning(state, definition, todo.do === "step" ? todo.step : null);
@@ -64,13 +68,13 @@ async function walkSteps(state: ExecutionState, deps: ExecutionDeps, route: Rout
     const { step, visit } = todo;
     signal.throwIfAborted();
     runLog.begin(step);
-    const visited = await visitStep(visitOf(state, deps, route, { step, visit }));
+    const visited = await visitStep(visitOf(state, deps, walk, { step, visit }));
     if (visited.is === "failed") {
       const { error, ...more } = visited;
       return failStep(state, step, error, more);
     }
     if (visited.is === "wait") {
-      const parked = await park(state, visited, route);
+      const parked = await park(state, visited, walk);
       if (parked) return parked;
       continue;
     }
@@ -104,9 +108,9 @@ function noteBeginning(state: ExecutionState, definition: Orchestration, first: 
 }
 
 /** Gives the slot back until the wait is over, or the run's time is. Null: the step is to be visited again. */
-async function park(state: ExecutionState, wait: Parked, route: Route): Promise<Ending | null> {
+async function park(state: ExecutionState, wait: Parked, walk: Walk): Promise<Ending | null> {
   const { status, afterMs } = wait;
-  const leftMs = Math.max(0, route.endsAtMs - performance.now());
+  const leftMs = Math.max(0, walk.endsAtMs - performance.now());
   // The run's time stands still while it is paused for an answer.
   const delayMs = status === "paused" ? afterMs : Math.min(afterMs, leftMs + TIMEOUT_SLACK_MS);
   const signals = wait.signals ?? state.runLog.signals;
@@ -115,8 +119,8 @@ async function park(state: ExecutionState, wait: Parked, route: Route): Promise<
   if (outcome.is === "rejected") throw new Error(outcome.message);
   // Refused: the run received something from outside. A cancel ends any wait. An answer is what a question waits for, so
   // the step looks again. Nothing but time makes a retry due, so it parks again.
-  route.signal.throwIfAborted();
-  return status === "paused" ? null : park(state, wait, route);
+  walk.signal.throwIfAborted();
+  return status === "paused" ? null : park(state, wait, walk);
 }
 
 function failStep(

@@ -52,13 +52,13 @@ describe("the fold of a journal", () => {
       state: { x: 1, y: 1, z: 0 },
       next: "b",
       turns: ["one", "two"],
-      park: { tries: 2 },
+      retry: { tries: 2 },
     });
   });
 
   test("drops the turns and the retry with the visit's result", () => {
     const progress = fold({}, [...entries, entry(8, "step", result("b", 1, { y: 2 }, null))]);
-    expect(progress).toMatchObject({ state: { x: 1, y: 2 }, next: null, turns: [], park: null });
+    expect(progress).toMatchObject({ state: { x: 1, y: 2 }, next: null, turns: [], retry: null });
     expect(progress.history.map(({ step }) => step)).toEqual(["a", "b"]);
   });
 
@@ -80,7 +80,7 @@ describe("the fold of a journal", () => {
   test("after a rewind continues at its keep_seq, and has not ended", () => {
     const end = { status: "failed", checkpoint: null, response: "m", error: null };
     const rewound = fold({}, [...entries, entry(9, "end", end), entry(10, "rewind", { keep_seq: 2 })]);
-    expect(rewound).toMatchObject({ state: { x: 1 }, next: "b", turns: [], park: null, end: null });
+    expect(rewound).toMatchObject({ state: { x: 1 }, next: "b", turns: [], retry: null, end: null });
     expect(fold({}, [...entries, entry(10, "rewind", { keep_seq: 0 })])).toEqual({
       ...initialProgress({}),
       rewinds: 1,
@@ -89,7 +89,7 @@ describe("the fold of a journal", () => {
     expect(fold({}, twice)).toEqual({ ...initialProgress({}), rewinds: 2 });
     expect(fold({}, [...entries, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
       turns: ["one", "two"],
-      park: null,
+      retry: null,
     });
   });
 

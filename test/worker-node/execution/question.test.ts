@@ -123,7 +123,7 @@ describe("a question", () => {
   test.each([
     ["was not answered", rewind, { ...wait, state: "expired" as const }],
     ["is repeated", { ...rewind, output: '{"keep_seq":2}' }, answered],
-  ])("of an earlier life of the run that %s is asked anew", async (_what, cut, found) => {
+  ])("of an earlier life of the run that %s is asked again", async (_what, cut, found) => {
     harness.readWaits = async (_id, names) => (names.includes("a:1") ? [found] : []);
     const { run, ending } = beginAgain(cut);
     expect(await ending).toMatchObject({ is: "parked" });

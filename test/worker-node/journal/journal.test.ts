@@ -119,14 +119,16 @@ describe("pending events", () => {
 
   test("are committed alone after 10 ms, and pieces of text after 50", async () => {
     const [withText, withThought] = [open(), open()];
+    const notedMs = performance.now();
     withText.note([delta]);
     withThought.note([thought]);
-    await sleep(30);
-    expect(store.of(withThought.run)).toHaveLength(1);
-    expect(store.of(withText.run)).toHaveLength(0);
     withText.note([delta]);
-    await sleep(50);
-    expect(store.of(withText.run).map(({ kind, events_n }) => [kind, events_n])).toEqual([["note", 2]]);
+    const kindsOf = ({ run }: RunLog) => store.of(run).map(({ kind, events_n }) => [kind, events_n]);
+    await expect.poll(() => kindsOf(withThought), { interval: 2 }).toEqual([["note", 1]]);
+    expect(performance.now() - notedMs).toBeGreaterThan(9);
+    await expect.poll(() => kindsOf(withText), { interval: 2 }).toEqual([["note", 2]]);
+    expect(performance.now() - notedMs).toBeGreaterThan(49);
+    expect(store.entries.map(({ run_id }) => run_id)).toEqual([withThought.run, withText.run]);
   });
 
   test("that are noted while an entry is in flight follow it", async () => {
