@@ -9,8 +9,9 @@ import { turnEntry } from "../journal/entries.ts";
 import type { Parked } from "../journal/entries.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
-import { loadValue, shortened } from "./large-values.ts";
+import { shortened } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
+import { loadValue } from "./load-value.ts";
 import type { ReadWaits } from "./question.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
