@@ -31,7 +31,7 @@ function sample(api: FlowApi): { stop(): Promise<Map<string, number>> } {
   const stopped = new AbortController();
   const done = (async () => {
     while (!stopped.signal.aborted) {
-      const rows = await api.world.sql<{ tenant_id: string; n: number }[]>`
+      const rows = await api.stores.sql<{ tenant_id: string; n: number }[]>`
         select tenant_id, count(*)::int as n from runs where status = 'running' group by tenant_id`;
       for (const { tenant_id, n } of rows) most.set(tenant_id, Math.max(n, most.get(tenant_id) ?? 0));
       await sleep(25);
@@ -54,7 +54,7 @@ async function expectWhole(
 ): Promise<void> {
   for (const [i, run] of runs.entries()) {
     expect([run, await untilEnd(api, run, ms)]).toEqual([run, "completed"]);
-    const [row] = await api.world.sql`
+    const [row] = await api.stores.sql`
       select count(*) filter (where kind in ('step', 'end'))::int as results,
         count(distinct step_path) filter (where kind in ('step', 'end'))::int as steps,
         sum(events_n)::int as events, max(seq) as last
@@ -97,8 +97,8 @@ test("Redis goes and comes back empty: every request is accepted, every run ends
     await startSome(8);
     await api.until(runs[0] ?? "", ["running"]);
 
-    const { port } = api.world.service;
-    await api.world.service.stop();
+    const { port } = api.stores.service;
+    await api.stores.service.stop();
     await startSome(8);
     // The last one was accepted without a queue, and is claimed without one.
     expect(await untilEnd(api, runs.at(-1) ?? "", 60_000)).toBe("completed");
@@ -109,7 +109,7 @@ test("Redis goes and comes back empty: every request is accepted, every run ends
     const most = await sampled.stop();
     expect([most.get("acme"), most.get("globex")]).toEqual([3, 3]);
     await expect
-      .poll(() => api.world.queue.stats(0).catch(() => null), { timeout: 20_000 })
+      .poll(() => api.stores.queue.stats(0).catch(() => null), { timeout: 20_000 })
       .toMatchObject({ ready: 0, leased: 0, due: 0, reserved: 0 });
     expect(api.workers.map((worker) => worker.process.exitCode)).toEqual([null, null]);
   } finally {
@@ -140,7 +140,7 @@ test("Postgres goes for 10 s: no worker falls, nothing is lost or done twice, an
     await expect
       .poll(
         () =>
-          api.world.sql`select 1`.then(
+          api.stores.sql`select 1`.then(
             () => true,
             () => false,
           ),
@@ -148,7 +148,7 @@ test("Postgres goes for 10 s: no worker falls, nothing is lost or done twice, an
       )
       .toBe(true);
     await expectWhole(api, runs, seen, 60_000);
-    const rows = await api.world.sql`select distinct attempt, crash_count from runs`;
+    const rows = await api.stores.sql`select distinct attempt, crash_count from runs`;
     expect([...rows]).toEqual([{ attempt: 1, crash_count: 0 }]);
     expect(api.workers.map((worker) => worker.process.exitCode)).toEqual([null, null]);
   } finally {

@@ -113,7 +113,7 @@ test("a cancelled run's model or tool call is hung up within 1 s (p99 of 50), an
     expect(await count(api, run, "done")).toBe(1);
   }
   await expect
-    .poll(async () => api.world.queue.stats(0), { timeout: 20_000 })
+    .poll(async () => api.stores.queue.stats(0), { timeout: 20_000 })
     .toMatchObject({ leased: 0, ready: 0 });
 }, 90_000);
 

@@ -37,7 +37,7 @@ function isSigned({ headers, body }: Got): void {
 
 /** The deliveries of a run, as they stand. */
 const deliveries = (run: string) =>
-  api.world.sql`select * from webhook_deliveries where run_id = ${run} order by seq`;
+  api.stores.sql`select * from webhook_deliveries where run_id = ${run} order by seq`;
 
 const until = (run: string, outcome: string) =>
   expect.poll(async () => (await deliveries(run))[0]?.["outcome"], { timeout: 15_000 }).toBe(outcome);
@@ -90,7 +90,7 @@ test("the secret lies nowhere in clear", async () => {
   const run = await start({ webhook_secret: SECRET });
   await receiver.until(1);
   await until(run, "delivered");
-  const { sql, redis } = api.world;
+  const { sql, redis } = api.stores;
   const tables = await sql<{ name: string }[]>`
     select table_name as name from information_schema.tables where table_schema = 'public'`;
   for (const { name } of tables) {
@@ -176,7 +176,7 @@ test("workers of the lane send, and no others; also those that reach Postgres th
   await untilEnd(api, run);
   await sleep(1_000);
   expect(receiver.got).toEqual([]);
-  const { service, postgresUrl, sql } = api.world;
+  const { service, postgresUrl, sql } = api.stores;
   const edge = await startStateEdge({ redisUrl: service.url, databaseUrl: postgresUrl, sql });
   await api.startWorker("sender", { ...worker, ...edge.env, WORKER_LANES: "webhooks" });
   const [got] = await receiver.until(1);

@@ -88,18 +88,18 @@ export class Front {
   async #place(
     queue: Queue,
     run: { run_id: RunId; tenant_id: TenantId },
-  ): Promise<"by_queue" | "here" | "no"> {
+  ): Promise<"queue" | "postgres" | "no"> {
     try {
       if (this.#missed) await queue.invalidateCounts(0);
       this.#missed = false;
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
-      if (answer?.ok) return "by_queue";
+      if (answer?.ok) return "queue";
       const unasked =
         answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
-      return unasked ? "here" : "no";
+      return unasked ? "postgres" : "no";
     } catch {
       this.#missed = true;
-      return "here";
+      return "postgres";
     }
   }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Scribe } from "../edge/world.ts";
+import { FakeJournalWriter } from "../edge/test-stores.ts";
 import { startEdge, type Edge } from "./edge.ts";
 import { Viewer } from "../services/viewer.ts";
 
@@ -17,14 +17,14 @@ const watch = (headers: Record<string, string> = {}) =>
 
 /** Connections on which a feed has asked in the last 3 seconds: a pooler may keep one that nobody uses. */
 async function feeds(): Promise<number> {
-  const [row] = await edge.world.sql`
+  const [row] = await edge.stores.sql`
     select count(*)::int as n from pg_stat_activity
     where datname = current_database() and pid <> pg_backend_pid() and query like '%journal j%' and query_start > now() - interval '3 seconds'`;
   return Number(row?.n);
 }
 
 test("a feed goes on over one connection until its viewer leaves; a lost Postgres ends it, and its id finds the rest", async () => {
-  const scribe = new Scribe(edge.world, await edge.start());
+  const scribe = new FakeJournalWriter(edge.stores, await edge.start());
   await scribe.claim();
   const viewer = await watch();
   await scribe.text("one", false);

@@ -23,7 +23,7 @@ async function post(signal: AbortSignal): Promise<string> {
 
 /** Lets nobody commit a run meanwhile. */
 async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
-  await edge.world.sql.begin(async (tx) => {
+  await edge.stores.sql.begin(async (tx) => {
     await tx`lock table orchestrations in access exclusive mode`;
     await act();
   });
@@ -48,6 +48,6 @@ test("clients that leave while their requests share calls with others harm nobod
   const runs = await Promise.all(stay);
   await Promise.all(gone);
   expect(runs).toHaveLength(3);
-  const rows = await edge.world.sql`select from runs where run_id = any(${pgArray(runs)}::text[])`;
+  const rows = await edge.stores.sql`select from runs where run_id = any(${pgArray(runs)}::text[])`;
   expect(rows).toHaveLength(3);
 }, 30_000);

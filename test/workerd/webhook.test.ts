@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, unseal } from "../../shared/seal.ts";
-import { MASTER_KEY } from "../edge/world.ts";
+import { MASTER_KEY } from "../edge/test-stores.ts";
 import { startEdge, type Edge } from "./edge.ts";
 
 let edge: Edge;
@@ -15,7 +15,7 @@ afterAll(() => edge.stop());
 test("a secret that the Worker has sealed opens in a worker", async () => {
   const webhook_secret = "whispered-sécret-42";
   const run = await edge.start({ webhook_url: "https://hooks.example.com/", webhook_secret });
-  const [row] = await edge.world.sql`select webhook_secret from runs where run_id = ${run}`;
+  const [row] = await edge.stores.sql`select webhook_secret from runs where run_id = ${run}`;
   const sealed = String(row?.["webhook_secret"]);
   expect(await unseal(masterKey().parse(MASTER_KEY), sealed, placeOf(run, SECRET_FIELD))).toBe(
     webhook_secret,

@@ -4,7 +4,7 @@ import { command } from "./commands.ts";
 import { TestQueue } from "./fixture.ts";
 import { History } from "./history.ts";
 
-/** Each run is a history of up to 100 commands. SYNAPSE_FUZZ_RUNS makes it longer; a failure prints its seed. */
+/** How many histories of up to 100 commands. SYNAPSE_FUZZ_RUNS changes it; a failure prints its seed. */
 const RUNS = Number(process.env.SYNAPSE_FUZZ_RUNS ?? 100);
 
 let t: TestQueue;
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => t.stop());
 
 test(
-  "after any history of all verbs by several workers, Redis holds what the model says, and answered so",
+  "in any history of all verbs by several workers, Redis replies and holds what the model does",
   { timeout: 20_000 + RUNS * 1000 },
   async () => {
     const histories = fc.array(command, { minLength: 1, maxLength: 100, size: "max" });
