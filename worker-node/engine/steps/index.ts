@@ -17,7 +17,7 @@ import type { Executor, StepContext, StepQuestion, StepResult } from "../ports.t
  * 1. Add its schema in shared/contracts/definition: `StepType` then has it, and this table does not compile.
  * 2. Write its executor in a file of its own here. It gets the step and a `StepContext`, and returns a `StepResult`.
  *    Every call to the outside goes through the context, under an effect key (`effectKey`, or a `Conversation`).
- * 3. Add its line to this table.
+ * 3. Add its line to this table. docs/contributing.md has the whole list, with tests and documentation.
  */
 const executors: { [Type in StepType]: Executor<Type> } = {
   agent,
