@@ -20,16 +20,17 @@ import { Journal } from "./journal/journal.ts";
 import { Leases } from "./fleet/leases.ts";
 import { publishLive } from "./journal/publish.ts";
 import { migrate } from "./cli/migrate.ts";
-import { createModels } from "./models/models.ts";
+import { createModels } from "./models/create-models.ts";
 import { Reconciler } from "./reconciler/reconciler.ts";
 import { connectRedis, parseRedisUrl, scriptCommands } from "./clients/redis.ts";
 import type { ConnectOptions } from "./clients/redis.ts";
 import { isAway } from "./clients/sqlstate.ts";
 import { edgeStateStore } from "./clients/http-state.ts";
 import { postgresStateStore } from "./clients/postgres-state.ts";
-import { createEgress } from "./outbound/egress.ts";
-import { createTools } from "./tools/tools.ts";
-import { Sender, storeWithWakeup } from "./webhooks/sender.ts";
+import { createEgress } from "./outbound/egress-guard.ts";
+import { createTools } from "./tools/create-tools.ts";
+import { Sender } from "./webhooks/sender.ts";
+import { wakeOnFlush } from "./webhooks/wake-on-flush.ts";
 import { Worker } from "./fleet/worker.ts";
 
 const COMMAND_TIMEOUT_MS = 2_000;
@@ -50,7 +51,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const truth = seams.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const sender = new Sender(truth, { egress, masterKey: config.MASTER_KEY ?? null });
-  const store = storeWithWakeup(truth, () => sender.wake());
+  const store = wakeOnFlush(truth, () => sender.wake());
   const artifacts = openArtifacts(config);
 
   const target = parseRedisUrl(config);
@@ -131,7 +132,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const startedMs = performance.now();
   const readHealth = async (): Promise<Health> => {
     const [pg, redisOk, s3] = await Promise.all([
-      isUp(() => store.lookUp([])),
+      isUp(() => store.readRunSnapshots([])),
       isUp(() => redis.ping()),
       artifacts ? isUp(() => artifacts.check()) : null,
     ]);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import { newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { claimRuns } from "../../shared/store/runs/claim.ts";
+import { claimRuns } from "../../shared/store/runs/claim-runs.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";

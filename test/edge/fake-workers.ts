@@ -4,14 +4,14 @@ import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { Lane } from "../../shared/contracts/run.ts";
-import { claimRuns } from "../../shared/store/runs/claim.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import { claimRuns } from "../../shared/store/runs/claim-runs.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../shared/store/journal/flush.ts";
 import type { Committed } from "../../shared/store/journal/flush.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { beat } from "../../shared/store/workers/workers.ts";
-import { entryOf } from "../shared/store/world.ts";
+import { beat } from "../../shared/store/workers/beats.ts";
+import { stepEntry } from "../shared/store/store-fixture.ts";
 
 export class FakeWorker {
   readonly #sql: Sql;
@@ -52,7 +52,7 @@ export class FakeWorker {
     const events = changes.events ?? '{"type":"step_complete"}';
     const run = { ...this.claimedRun, owner: this.owner, event_seq: this.seq };
     const columns = { current_step: null, ...changes, events, events_n: events.split("\n").length };
-    const [row] = await flush(this.#sql, [entryOf(run, columns)]);
+    const [row] = await flush(this.#sql, [stepEntry(run, columns)]);
     if (row) this.seq = row.event_seq;
     return row;
   }

@@ -4,8 +4,8 @@ import { Webhook } from "standardwebhooks";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { z } from "zod";
 import { bodyOf, runPath } from "../edge/app.ts";
-import { Receiver } from "../worker-node/webhooks/receiver.ts";
-import type { Got } from "../worker-node/webhooks/receiver.ts";
+import { WebhookReceiver } from "../worker-node/webhooks/webhook-receiver.ts";
+import type { ReceivedRequest } from "../worker-node/webhooks/webhook-receiver.ts";
 import { startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 import { startStateEdge } from "./state-edge.ts";
@@ -15,9 +15,9 @@ const METRICS_TOKEN = "who may count";
 const worker = { EGRESS_ALLOW: "127.0.0.1", METRICS_TOKEN };
 
 let api: FlowApi;
-let receiver: Receiver;
+let receiver: WebhookReceiver;
 beforeEach(async () => {
-  [api, receiver] = await Promise.all([startApi(), Receiver.listen()]);
+  [api, receiver] = await Promise.all([startApi(), WebhookReceiver.listen()]);
 });
 afterEach(async () => {
   await api.stop();
@@ -27,7 +27,7 @@ afterEach(async () => {
 const start = (body: Record<string, string> = {}) =>
   api.start("orch_smoke", { message: "hi", webhook_url: receiver.url(), ...body });
 
-function isSigned({ headers, body }: Got): void {
+function isSigned({ headers, body }: ReceivedRequest): void {
   const hex = createHmac("sha256", SECRET).update(body).digest("hex");
   expect(headers["x-synapse-signature"]).toBe(`sha256=${hex}`);
   const key = new TextEncoder().encode(SECRET);
@@ -48,7 +48,7 @@ test("the end of a run is told at once, signed, with what it came to", async () 
   const run = await start({ webhook_secret: SECRET });
   await untilEnd(api, run);
   const endedMs = performance.now();
-  const [got] = await receiver.until(1);
+  const [got] = await receiver.waitForRequests(1);
   if (!got) throw new Error("nothing came");
   expect(got.atMs - endedMs).toBeLessThan(2_000);
   isSigned(got);
@@ -88,7 +88,7 @@ test("the end of a run is told at once, signed, with what it came to", async () 
 test("the secret lies nowhere in clear", async () => {
   await api.startWorker("w", worker);
   const run = await start({ webhook_secret: SECRET });
-  await receiver.until(1);
+  await receiver.waitForRequests(1);
   await until(run, "delivered");
   const { sql, redis } = api.stores;
   const tables = await sql<{ name: string }[]>`
@@ -114,12 +114,12 @@ test("the secret lies nowhere in clear", async () => {
 // Red when: a try makes an id or a body of its own, or an answer of 5xx ends it.
 test("a receiver that fails twice gets the same a third time", async () => {
   await api.startWorker("w", worker);
-  receiver.answer = (response) => {
-    response.statusCode = receiver.got.length < 3 ? 503 : 200;
+  receiver.respond = (response) => {
+    response.statusCode = receiver.requests.length < 3 ? 503 : 200;
     response.end();
   };
   const run = await start({ webhook_secret: SECRET });
-  const got = await receiver.until(3);
+  const got = await receiver.waitForRequests(3);
   for (const each of got) isSigned(each);
   expect(new Set(got.map(({ headers }) => headers["webhook-id"])).size).toBe(1);
   expect(new Set(got.map(({ body }) => body)).size).toBe(1);
@@ -132,22 +132,22 @@ test("a receiver that fails twice gets the same a third time", async () => {
 // Red when: a delivery is done, or gone, before its outcome is written.
 test("a worker that is killed between the receiver's 200 and the outcome costs a repetition, not the delivery", async () => {
   const first = await api.startWorker("first", worker);
-  receiver.answer = (response) => {
-    if (receiver.got.length === 1) first.process.kill("SIGKILL");
+  receiver.respond = (response) => {
+    if (receiver.requests.length === 1) first.process.kill("SIGKILL");
     response.end();
   };
   const run = await start({ webhook_secret: SECRET });
-  await receiver.until(1);
+  await receiver.waitForRequests(1);
   await first.stop("SIGKILL");
   expect(await deliveries(run)).toMatchObject([{ tries: 1, sending: true, outcome: null }]);
   await Promise.all([api.startWorker("second", worker), api.startWorker("third", worker)]);
   // Not before the dead one's lease is over.
-  expect(receiver.got).toHaveLength(1);
-  const got = await receiver.until(2, 30_000);
+  expect(receiver.requests).toHaveLength(1);
+  const got = await receiver.waitForRequests(2, 30_000);
   expect(new Set(got.map(({ headers, body }) => `${headers["webhook-id"]} ${body}`)).size).toBe(1);
   await until(run, "delivered");
   expect(await deliveries(run)).toMatchObject([{ tries: 2 }]);
-  expect(receiver.got).toHaveLength(2);
+  expect(receiver.requests).toHaveLength(2);
 }, 60_000);
 
 // Red when: only workers' ends are told.
@@ -155,7 +155,7 @@ test("a queued run that is cancelled is told, though no worker ever had it", asy
   const run = await start();
   expect(await bodyOf(await api.call("POST", runPath(run, "cancel")))).toMatchObject({ status: "cancelled" });
   await api.startWorker("w", worker);
-  const [got] = await receiver.until(1);
+  const [got] = await receiver.waitForRequests(1);
   expect(JSON.parse(got?.body ?? "")).toMatchObject({
     type: "run.cancelled",
     status: "cancelled",
@@ -175,11 +175,11 @@ test("workers of the lane send, and no others; also those that reach Postgres th
   const run = await start({ webhook_secret: SECRET });
   await untilEnd(api, run);
   await sleep(1_000);
-  expect(receiver.got).toEqual([]);
+  expect(receiver.requests).toEqual([]);
   const { service, postgresUrl, sql } = api.stores;
   const edge = await startStateEdge({ redisUrl: service.url, databaseUrl: postgresUrl, sql });
   await api.startWorker("sender", { ...worker, ...edge.env, WORKER_LANES: "webhooks" });
-  const [got] = await receiver.until(1);
+  const [got] = await receiver.waitForRequests(1);
   if (got) isSigned(got);
   await until(run, "delivered");
   expect(edge.asked()).toBeGreaterThan(0);

@@ -7,8 +7,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { globex, define, openStore } from "../shared/store/world.ts";
-import type { Store } from "../shared/store/world.ts";
+import { globex, saveEmptyOrchestration, openStore } from "../shared/store/store-fixture.ts";
+import type { Store } from "../shared/store/store-fixture.ts";
 import {
   DeadlineLeavesOpen,
   EventSeqNotInFence,
@@ -27,7 +27,7 @@ const RUNS = Number(process.env.SYNAPSE_CONTRACT_RUNS ?? 80);
 let store: Store;
 beforeAll(async () => {
   store = await openStore();
-  await define(store.sql, globex, "orch");
+  await saveEmptyOrchestration(store.sql, globex, "orch");
   // A Postgres that has just started has heard of nobody: until then nobody is silent.
   const [row] = await store.sql<{ ms: number }[]>`
     select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as ms`;

@@ -2,15 +2,15 @@
 import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
-import { cancelRuns } from "../../shared/store/runs/cancel.ts";
-import { acceptRuns } from "../../shared/store/runs/runs.ts";
-import { retryRun } from "../../shared/store/runs/retry.ts";
+import { cancelRuns } from "../../shared/store/runs/mark-cancelled.ts";
+import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { saveTenant } from "../../shared/store/tenants/tenants.ts";
-import { answerWait } from "../../shared/store/runs/waits.ts";
-import { acme, beatOf, globex, newRun } from "../shared/store/world.ts";
+import { saveTenant } from "../../shared/store/tenants/tenant-rows.ts";
+import { answerWait } from "../../shared/store/runs/answer-wait.ts";
+import { acme, onlineBeat, globex, newRun } from "../shared/store/store-fixture.ts";
 import * as front from "./front-statements.ts";
 import { Postgres } from "./postgres.ts";
 import type { Statements } from "./postgres.ts";
@@ -130,8 +130,8 @@ export class Twins {
         return store.claim(owner, runs);
       case "claimDirectly":
         return store.claimDirectly(owner, act.slots, ["default"]);
-      case "lookUp":
-        return store.lookUp(runs);
+      case "readRunSnapshots":
+        return store.readRunSnapshots(runs);
       case "handBack":
         return store.handBack(
           owner,
@@ -142,7 +142,7 @@ export class Twins {
           runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: act.slots })),
         );
       case "beat":
-        return store.beat(beatOf(owner));
+        return store.beat(onlineBeat(owner));
       case "lock":
         return store.takeLock("lock", owner, 5_000);
       case "walk":
@@ -150,9 +150,9 @@ export class Twins {
       case "owners":
         return store.listOwners();
       case "running":
-        return store.runningRuns({ owner: "", run_id: runs[0] ?? "" }, 1_000);
+        return store.listRunningRuns({ owner: "", run_id: runs[0] ?? "" }, 1_000);
       case "limits":
-        return store.changedLimits({ at: "-infinity", tenant: "" }, 1_000);
+        return store.listChangedLimits({ at: "-infinity", tenant: "" }, 1_000);
       case "silent":
         return reclaimFromSilent(store, owner);
       case "overdue":
@@ -214,7 +214,7 @@ export class Twins {
   async #answer(nth: number, wait: string): Promise<[unknown, unknown]> {
     const run = this.#runs[nth];
     if (!run) return [null, null];
-    const said = await answerWait(this.#sql, null, run, wait, "{}", "ann");
+    const said = await answerWait(this.#sql, { tenant: null, run, waitId: wait, answer: "{}", by: "ann" });
     return [timeless(said), timeless(front.answerWait(this.#model, run, wait, "{}", "ann"))];
   }
 
@@ -305,9 +305,9 @@ function questionOf(wait_id: string, deadline_ms: number | null): NewWait {
 
 /** The due runs from a while before some time on: each store's own times are its own affair. */
 async function walk(store: Store, agoMs: number): Promise<unknown> {
-  const { now_ms } = await store.scanBounds(null);
-  const { from, until } = await store.scanBounds(agoMs === 0 ? null : now_ms - agoMs);
-  return store.dueRuns({ at: from, run_id: "" }, until, 1_000);
+  const { now_ms } = await store.readScanBounds(null);
+  const { from, until } = await store.readScanBounds(agoMs === 0 ? null : now_ms - agoMs);
+  return store.listDueRuns({ at: from, run_id: "" }, until, 1_000);
 }
 
 async function reclaimFromSilent(store: Store, owner: string): Promise<unknown> {
@@ -316,7 +316,7 @@ async function reclaimFromSilent(store: Store, owner: string): Promise<unknown> 
 }
 
 async function reclaimOverdue(store: Store): Promise<unknown> {
-  return store.reclaimOverdue(await store.overdueRuns());
+  return store.reclaimOverdue(await store.listOverdueRuns());
 }
 
 /** An answer without its times, its rows in order. */

@@ -1,9 +1,12 @@
-/** What the edge writes into Postgres, in memory, under the conditions of shared/store/{runs,cancel,retry,tenants}.ts. */
+/**
+ * What the edge writes into Postgres, in memory, under the conditions of shared/store/runs/{insert-runs,mark-cancelled,
+ * requeue-for-retry,answer-wait}.ts and shared/store/tenants/tenant-rows.ts.
+ */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import type { CancelEnd, Cancelled } from "../../shared/store/runs/cancel.ts";
-import type { Rewind } from "../../shared/store/runs/retry.ts";
-import type { AnswerOutcome } from "../../shared/store/runs/waits.ts";
+import type { CancelEnd, CancelledRun } from "../../shared/store/runs/mark-cancelled.ts";
+import type { RewindEntry } from "../../shared/store/runs/requeue-for-retry.ts";
+import type { AnswerOutcome } from "../../shared/store/runs/answer-wait.ts";
 import type { Postgres } from "./postgres.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
@@ -61,14 +64,14 @@ export function cancelRuns(
   { tables, now }: Postgres,
   running: readonly RunId[],
   ends: readonly CancelEnd[],
-): Cancelled[] {
-  const marked = running.flatMap((run): Cancelled[] => {
+): CancelledRun[] {
+  const marked = running.flatMap((run): CancelledRun[] => {
     const row = tables.runs.get(run);
     if (row?.status !== "running") return [];
     Object.assign(row, { cancel_requested_at: row.cancel_requested_at ?? now, signals: row.signals + 1 });
     return [{ run_id: run, status: "running", owner: row.owner, event_seq: row.event_seq }];
   });
-  const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): Cancelled[] => {
+  const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): CancelledRun[] => {
     const row = tables.runs.get(run_id);
     if (!row || (row.status !== "queued" && row.status !== "paused") || row.event_seq !== known_seq)
       return [];
@@ -90,7 +93,7 @@ export function cancelRuns(
 
 export function retryRun(
   postgres: Postgres,
-  { run_id, known_seq, output, event }: Rewind,
+  { run_id, known_seq, output, event }: RewindEntry,
   counted: "queue" | "postgres",
 ): { queued_at_ms: number; event_seq: number } | null {
   const { tables, now } = postgres;

@@ -9,7 +9,7 @@ import { initialProgress } from "../../shared/journal/fold.ts";
 import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
-import type { CancelEnd } from "../../shared/store/runs/cancel.ts";
+import type { CancelEnd } from "../../shared/store/runs/mark-cancelled.ts";
 import { Process } from "./clock.ts";
 import * as statements from "./front-statements.ts";
 import { QueueOver } from "./ports.ts";

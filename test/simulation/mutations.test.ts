@@ -7,7 +7,7 @@ import { expect, test, vi } from "vitest";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import type { OwnedRun } from "../../shared/store/workers/workers.ts";
+import type { OwnedRun } from "../../shared/store/workers/beats.ts";
 import {
   DeadlineLeavesOpen,
   EventSeqNotInFence,

@@ -7,8 +7,12 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
-import type { ClaimedRun, RunLook } from "../../shared/store/runs/claim.ts";
-import type { RunningRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/runs/reconcile.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
+import type { RunningRun } from "../../shared/store/runs/running-runs.ts";
+import type { OverdueRun } from "../../shared/store/runs/reclaim-runs.ts";
+import type { ChangedLimits } from "../../shared/store/tenants/tenant-limits.ts";
+import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { checkRow, Tables } from "./tables.ts";
@@ -97,7 +101,7 @@ export class Postgres implements Statements {
     );
   }
 
-  lookUp(runs: readonly RunId[]): RunLook[] {
+  readRunSnapshots(runs: readonly RunId[]): RunSnapshot[] {
     return this.#rows(runs).map((row) => ({
       ...nameOf(row),
       status: row.status,
@@ -242,11 +246,11 @@ export class Postgres implements Statements {
     );
   }
 
-  orchestration(_tenant: string, id: string, _version: number): string | null {
+  readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
     return this.library.orchestrations.get(id) ?? null;
   }
 
-  definition(kind: "agents" | "tools", _tenant: string, id: string): Answer<"definition"> {
+  readDefinition(kind: "agents" | "tools", _tenant: string, id: string): Answer<"readDefinition"> {
     const definition = this.library.named.get(`${kind} ${id}`);
     return definition === undefined ? null : { owner: "", version: 1, definition };
   }
@@ -258,7 +262,7 @@ export class Postgres implements Statements {
     return true;
   }
 
-  scanBounds(uptoMs: number | null): Answer<"scanBounds"> {
+  readScanBounds(uptoMs: number | null): Answer<"readScanBounds"> {
     const until_ms = this.now - 2_000;
     const from = uptoMs === null ? -Infinity : Math.min(uptoMs, this.now) - this.overlapMs();
     const server = text(this.startedAt);
@@ -270,7 +274,7 @@ export class Postgres implements Statements {
     return 15_000;
   }
 
-  dueRuns(after: Args<"dueRuns">[0], until: string, limit: number): WaitingRun[] {
+  listDueRuns(after: Args<"listDueRuns">[0], until: string, limit: number): DueRun[] {
     const from = read(after.at);
     return this.#all(isWaiting)
       .map((row) => this.#waitingOf(row))
@@ -282,7 +286,7 @@ export class Postgres implements Statements {
       .slice(0, limit);
   }
 
-  runningRuns(after: Args<"runningRuns">[0], limit: number): RunningRun[] {
+  listRunningRuns(after: Args<"listRunningRuns">[0], limit: number): RunningRun[] {
     return this.#all((row) => row.status === "running")
       .map((row) => ({ ...nameOf(row), owner: row.owner ?? "", owner_silent: this.isSilent(row.owner) }))
       .filter((run) => run.owner > after.owner || (run.owner === after.owner && run.run_id > after.run_id))
@@ -298,13 +302,13 @@ export class Postgres implements Statements {
     });
   }
 
-  reclaimFromSilent(owner: string, observedBeat: string | null): WaitingRun[] {
+  reclaimFromSilent(owner: string, observedBeat: string | null): DueRun[] {
     const worker = this.tables.workers.get(owner);
     if (worker && (observedBeat === null || worker.beat_at !== read(observedBeat))) return [];
     return this.#all((row) => row.owner === owner).map((row) => this.#queue(row, 1));
   }
 
-  overdueRuns(): OverdueRun[] {
+  listOverdueRuns(): OverdueRun[] {
     return this.#all((row) => row.status === "running" && (row.deadline_at ?? 0) < this.now).map(
       ({ run_id, attempt, event_seq, deadline_at }) => ({
         run_id,
@@ -315,7 +319,7 @@ export class Postgres implements Statements {
     );
   }
 
-  reclaimOverdue(observed: readonly OverdueRun[]): WaitingRun[] {
+  reclaimOverdue(observed: readonly OverdueRun[]): DueRun[] {
     return observed.flatMap(({ run_id, attempt, event_seq, deadline_at }) => {
       const row = this.tables.runs.get(run_id);
       const same =
@@ -327,7 +331,7 @@ export class Postgres implements Statements {
     });
   }
 
-  changedLimits(after: Args<"changedLimits">[0], limit: number): TenantLimits[] {
+  listChangedLimits(after: Args<"listChangedLimits">[0], limit: number): ChangedLimits[] {
     const from = read(after.at);
     return [...this.tables.tenants.values()]
       .filter((row) => row.updated_at > from || (row.updated_at === from && row.tenant_id > after.tenant))
@@ -354,8 +358,8 @@ export class Postgres implements Statements {
     return null;
   }
 
-  saveTry(): Answer<"saveTry"> {
-    return "lost";
+  saveDeliveryTry(): Answer<"saveDeliveryTry"> {
+    return "superseded";
   }
 
   releaseDeliveries(): null {
@@ -383,7 +387,7 @@ export class Postgres implements Statements {
     return [...this.tables.runs.values()].filter(which);
   }
 
-  #queue(row: RunRow, crashes: 0 | 1): WaitingRun {
+  #queue(row: RunRow, crashes: 0 | 1): DueRun {
     const { now } = this;
     Object.assign(row, {
       status: "queued",
@@ -395,7 +399,7 @@ export class Postgres implements Statements {
     return this.#waitingOf(row);
   }
 
-  #waitingOf(row: RunRow): WaitingRun {
+  #waitingOf(row: RunRow): DueRun {
     const wake_at = row.wake_at ?? 0;
     const status = row.status === "paused" ? "paused" : "queued";
     return { ...nameOf(row), status, wake_at: text(wake_at), late_ms: this.now - wake_at };
@@ -433,7 +437,7 @@ function nameOf({ run_id, tenant_id, lane, priority, queued_at }: RunRow) {
   return { run_id, tenant_id, lane, priority, queued_at_ms: queued_at };
 }
 
-function limitsOf(row: TenantRow): TenantLimits {
+function limitsOf(row: TenantRow): ChangedLimits {
   return {
     tenant: row.tenant_id,
     version: row.version,

@@ -20,7 +20,17 @@ const options = { seed: 1, workers: 3, slots: 10, limit: 100, queued: 100, limit
 const kill = fc.record({
   seed: fc.nat(),
   atMs: fc.integer({ min: 0, max: 20_000 }),
-  verb: fc.constantFrom(null, "claim", "flush", "beat", "renew", "take", "release", "finish", "lookUp"),
+  verb: fc.constantFrom(
+    null,
+    "claim",
+    "flush",
+    "beat",
+    "renew",
+    "take",
+    "release",
+    "finish",
+    "readRunSnapshots",
+  ),
   after: fc.boolean(),
   submits: fc.array(
     fc.record({

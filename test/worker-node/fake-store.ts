@@ -103,7 +103,7 @@ export class Truth {
           : [],
       );
     },
-    lookUp: async (runs) => {
+    readRunSnapshots: async (runs) => {
       await sleep(1);
       this.#hear();
       return runs.map((run_id) => {

@@ -21,7 +21,7 @@ async function post(signal: AbortSignal): Promise<string> {
   return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
 }
 
-/** Lets nobody commit a run meanwhile. */
+/** Blocks every commit of a run while `act` runs. */
 async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
   await edge.stores.sql.begin(async (tx) => {
     await tx`lock table orchestrations in access exclusive mode`;
@@ -29,24 +29,25 @@ async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
   });
 }
 
-// Red when: the lead is not passed on. (That a request ends with its client, as `keep` assumes, is not so in this runtime.)
-test("clients that leave while their requests share calls with others harm nobody", async () => {
+// Fails when a leader that leaves does not pass the lead on. (In this runtime a request does not end with its
+// client, although `keep` assumes so.)
+test("clients that leave while their requests share calls do not disturb the other clients", async () => {
   await post(AbortSignal.timeout(10_000));
   const leaving = new AbortController();
-  const gone: Promise<unknown>[] = [];
-  const stay: Promise<string>[] = [];
+  const leavers: Promise<unknown>[] = [];
+  const stayers: Promise<string>[] = [];
   await whileNothingCommits(async () => {
     for (const i of [0, 1, 2, 3, 4, 5]) {
-      // The leader, who is in a call now; the next to lead; and one who only comes along.
-      if (i % 2 === 0) gone.push(post(leaving.signal).catch(() => null));
-      else stay.push(post(AbortSignal.timeout(2_500)));
+      // The leader, whose call is in flight; the next leader; and a client that only shares the call.
+      if (i % 2 === 0) leavers.push(post(leaving.signal).catch(() => null));
+      else stayers.push(post(AbortSignal.timeout(2_500)));
       await sleep(100);
     }
     leaving.abort();
     await sleep(200);
   });
-  const runs = await Promise.all(stay);
-  await Promise.all(gone);
+  const runs = await Promise.all(stayers);
+  await Promise.all(leavers);
   expect(runs).toHaveLength(3);
   const rows = await edge.stores.sql`select from runs where run_id = any(${pgArray(runs)}::text[])`;
   expect(rows).toHaveLength(3);

@@ -1,4 +1,4 @@
-/** What a request's webhook becomes in real workerd: its own WebCrypto, and the bundle's own address rule. */
+/** Webhooks of requests in real workerd: they use its WebCrypto and the bundle's address rule. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, unseal } from "../../shared/seal.ts";
@@ -11,8 +11,8 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => edge.stop());
 
-// Red when: what the Worker seals does not open in Node.
-test("a secret that the Worker has sealed opens in a worker", async () => {
+// Fails when Node cannot open what the Worker seals.
+test("a webhook secret that the edge seals opens in a worker", async () => {
   const webhook_secret = "whispered-sécret-42";
   const run = await edge.start({ webhook_url: "https://hooks.example.com/", webhook_secret });
   const [row] = await edge.stores.sql`select webhook_secret from runs where run_id = ${run}`;
@@ -22,7 +22,7 @@ test("a secret that the Worker has sealed opens in a worker", async () => {
   );
 });
 
-test("a private address is refused", async () => {
+test("a webhook to a private address is refused", async () => {
   const path = "/api/v2/orchestrations/orch_smoke/run";
   const answer = await edge.call("POST", path, { body: { webhook_url: "http://169.254.169.254/" } });
   expect([answer.status, await answer.json()]).toMatchObject([422, { code: "invalid" }]);

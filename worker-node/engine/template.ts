@@ -1,4 +1,4 @@
-import { placesOf } from "../../shared/contracts/definition/index.ts";
+import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
 import { TerminalError } from "./errors.ts";
 import { asText, valueAt } from "./run-state.ts";
 import type { StepContext } from "./ports.ts";
@@ -15,7 +15,7 @@ export async function renderTemplate(
 ): Promise<string> {
   let rendered = "";
   let doneTo = 0;
-  for (const { from, to, path } of placesOf(template)) {
+  for (const { from, to, path } of placeholdersOf(template)) {
     const value = path === "input" ? context.message : await valueAt(context.state, path, context.load);
     if (value === undefined) {
       throw new TerminalError(

@@ -23,7 +23,7 @@ export class Definitions {
     const key = `${tenant}\0${id}\0${version}`;
     const cached = this.#versions.get(key);
     if (cached) return cached;
-    const text = await this.#store.orchestration(tenant, id, version);
+    const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
     const parsed = parseOrchestration(JSON.parse(text));
@@ -37,7 +37,7 @@ export class Definitions {
 
   /** The current definition of an agent or a tool: the tenant's own, else the shared one, else null. */
   async named(kind: "agents" | "tools", tenant: TenantId, id: string): Promise<JsonObject | null> {
-    const stored = await this.#store.definition(kind, tenant, id);
+    const stored = await this.#store.readDefinition(kind, tenant, id);
     if (stored === null) return null;
     const json = JsonValue.parse(JSON.parse(stored.definition));
     return typeof json === "object" && json !== null && !Array.isArray(json) ? json : null;

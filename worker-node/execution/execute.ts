@@ -1,7 +1,7 @@
 import { workerOf } from "../../shared/contracts/ids.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { failureOf } from "../engine/retry-policy.ts";
 import type { RunLog } from "../journal/run-log.ts";
 import { endRun, failRun } from "./end-run.ts";

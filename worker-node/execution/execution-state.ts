@@ -2,7 +2,7 @@ import type { Orchestration, Step } from "../../shared/contracts/definition/inde
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Sandbox, Tools } from "../engine/ports.ts";
 import type { Journal } from "../journal/journal.ts";

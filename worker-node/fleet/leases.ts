@@ -7,7 +7,7 @@ import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import type { Beat, OwnedRun } from "../../shared/store/workers/workers.ts";
+import type { Beat, OwnedRun } from "../../shared/store/workers/beats.ts";
 
 export const LEASE_MS = 15_000;
 const PERIOD_MS = 5_000;

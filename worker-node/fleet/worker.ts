@@ -7,7 +7,8 @@ import { scoreOf } from "../../shared/queue/job.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import type { Job, JobName } from "../../shared/queue/job.ts";
 import type { Claim, Queue } from "../../shared/queue/queue.ts";
-import type { ClaimedRun, RunLook } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { lanesOf } from "../config.ts";
 import { EndedRuns } from "./ended-runs.ts";
@@ -329,7 +330,7 @@ export class Worker {
   }
 }
 
-function jobOf(run: ClaimedRun | RunLook): Job {
+function jobOf(run: ClaimedRun | RunSnapshot): Job {
   return {
     run: run.run_id,
     tenant: run.tenant_id,

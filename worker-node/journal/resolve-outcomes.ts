@@ -22,15 +22,14 @@ export async function resolveOutcomes(
   mayBeCommitted: boolean,
 ): Promise<Map<RunId, Outcome>> {
   const committed = new Set(mayBeCommitted ? await store.findCommitted(entries.map(placeOf)) : []);
-  const looks = await store.lookUp(entries.map(({ run_id }) => run_id));
-  const byRun = new Map(looks.map((look) => [look.run_id, look]));
+  const snapshots = await store.readRunSnapshots(entries.map(({ run_id }) => run_id));
+  const byRun = new Map(snapshots.map((snapshot) => [snapshot.run_id, snapshot]));
   return new Map(
     entries.map((entry): [RunId, Outcome] => {
-      const look = byRun.get(entry.run_id);
-      const { signals = 0, cancel = false } = look ?? {};
+      const run = byRun.get(entry.run_id);
+      const { signals = 0, cancel = false } = run ?? {};
       if (committed.has(entry.run_id)) return [entry.run_id, { is: "committed", signals, cancel }];
-      const isOwner =
-        look?.status === "running" && look.owner === entry.owner && look.attempt === entry.attempt;
+      const isOwner = run?.status === "running" && run.owner === entry.owner && run.attempt === entry.attempt;
       if (isOwner && entry.kind === "park" && signals !== entry.signals) {
         return [entry.run_id, { is: "refused", signals, cancel }];
       }

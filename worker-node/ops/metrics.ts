@@ -2,7 +2,7 @@ import { Counter, Gauge, Registry } from "prom-client";
 import type { Metric } from "prom-client";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Repairs } from "../reconciler/parts.ts";
-import type { Sent } from "../webhooks/sender.ts";
+import type { OutcomeCounts } from "../webhooks/open-tries.ts";
 
 /**
  * What a worker tells Prometheus. `synapse_runs_without_wakeup` is the one to alert on: it is 0, or a promise is
@@ -11,7 +11,7 @@ import type { Sent } from "../webhooks/sender.ts";
 export function createMetrics(parts: {
   store: StateStore;
   repairs: Repairs;
-  sent: Sent;
+  sent: OutcomeCounts;
   lateRuns: () => number;
   active: () => number;
   slots: number;

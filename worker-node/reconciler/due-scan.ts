@@ -1,5 +1,5 @@
 import type { KnownScan } from "../../shared/queue/index-progress.ts";
-import type { WaitingRun, ScanPosition } from "../../shared/store/runs/reconcile.ts";
+import type { DueRun, ScanPosition } from "../../shared/store/runs/due-runs.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
@@ -64,7 +64,7 @@ export class DueScan {
 
   async #start(shards: Shards): Promise<Walk> {
     const uptoMs = Math.min(...Array.from(shards.values(), (progress) => progress.uptoMs));
-    const bounds = await this.#parts.store.scanBounds(Number.isFinite(uptoMs) ? uptoMs : null);
+    const bounds = await this.#parts.store.readScanBounds(Number.isFinite(uptoMs) ? uptoMs : null);
     return {
       at: { at: bounds.from, run_id: "" },
       until: bounds.until,
@@ -76,9 +76,9 @@ export class DueScan {
   }
 
   /** Shows the queue the next page of due runs. */
-  async #show(walk: Walk): Promise<WaitingRun[]> {
+  async #show(walk: Walk): Promise<DueRun[]> {
     const { queue, store, repairs } = this.#parts;
-    const page = await store.dueRuns(walk.at, walk.until, PAGE);
+    const page = await store.listDueRuns(walk.at, walk.until, PAGE);
     const [late, fresh] = split(page, (run) => run.late_ms > LATE_MS);
     const lateUnknown = await enqueueDue(queue, late);
     repairs.enqueued += lateUnknown + (await enqueueDue(queue, fresh));

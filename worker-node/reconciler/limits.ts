@@ -1,5 +1,5 @@
 import { Lane } from "../../shared/contracts/run.ts";
-import { withoutMaxima } from "../../shared/store/tenants/tenants.ts";
+import { withoutMaxima } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
@@ -11,7 +11,7 @@ const OVERLAP_MS = 15_000;
 export async function pushChangedLimits(parts: RepairParts, shards: Shards): Promise<void> {
   const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
   // Asked before the tenants are: what changes meanwhile is met by the next pass.
-  const { now_ms } = await parts.store.scanBounds(null);
+  const { now_ms } = await parts.store.readScanBounds(null);
   await pushLimitsAfter(parts, upto - OVERLAP_MS);
   for (const [shard, { epoch }] of shards) await parts.queue.advanceLimits(shard, epoch, now_ms);
 }
@@ -23,7 +23,7 @@ export async function pushLimitsAfter(
 ): Promise<void> {
   let after = { at: Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : "-infinity", tenant: "" };
   for (;;) {
-    const page = await store.changedLimits(after, PAGE);
+    const page = await store.listChangedLimits(after, PAGE);
     await queue.pushLimits(isolation ? page : page.map(withoutMaxima));
     repairs.limits += page.length;
     const last = page.at(-1);

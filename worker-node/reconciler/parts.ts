@@ -3,7 +3,7 @@ import type { Lane } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { Job, JobWait } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import type { WaitingRun } from "../../shared/store/runs/reconcile.ts";
+import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 
 /** How often each kind of repair was needed, since this process started. */
@@ -43,12 +43,12 @@ export function jobOf(run: {
 }
 
 /** Tells the queue of runs that are due. @returns how many it did not know */
-export async function enqueueDue(queue: Queue, runs: readonly WaitingRun[]): Promise<number> {
+export async function enqueueDue(queue: Queue, runs: readonly DueRun[]): Promise<number> {
   if (runs.length === 0) return 0;
   return queue.enqueue(runs.map(asReady));
 }
 
 /** A run that is due, as the queue is told of it. */
-export function asReady(run: WaitingRun): Job & JobWait {
+export function asReady(run: DueRun): Job & JobWait {
   return { ...jobOf(run), status: run.status, delayMs: 0 };
 }

@@ -43,7 +43,7 @@ export class Reclaim {
 
   async #overdueRuns(): Promise<void> {
     const { store, repairs } = this.#parts;
-    const overdue = await store.overdueRuns();
+    const overdue = await store.listOverdueRuns();
     const still = this.#overdue.look(
       overdue.map((run) => [run.run_id, `${run.attempt} ${run.event_seq} ${run.deadline_at}`]),
     );

@@ -2,7 +2,7 @@ import { TERMINAL } from "../../shared/contracts/run.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import type { RunLook } from "../../shared/store/runs/claim.ts";
+import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { LEASE_MS } from "../fleet/leases.ts";
 import { PAGE, jobOf } from "./parts.ts";
@@ -28,7 +28,7 @@ export async function restoreRunningLeases(
   const holds: RestoredLeases = new Map();
   let after = { owner: "", run_id: "" };
   for (;;) {
-    const page = await store.runningRuns(after, PAGE);
+    const page = await store.listRunningRuns(after, PAGE);
     const here = page.filter((run) => queueShardOf(run.tenant_id, queue.shards) === shard);
     for (const [owner, runs] of Map.groupBy(here, (run) => run.owner)) {
       const jobs = runs.map(jobOf);
@@ -90,7 +90,7 @@ export async function reconcileLeases(
   await releaseMoved(stores, holds);
 }
 
-async function lookUp(store: StateStore, jobs: readonly JobName[]): Promise<Map<string, RunLook>> {
-  const looks = await store.lookUp(jobs.map(({ run }) => run));
+async function lookUp(store: StateStore, jobs: readonly JobName[]): Promise<Map<string, RunSnapshot>> {
+  const looks = await store.readRunSnapshots(jobs.map(({ run }) => run));
   return new Map(looks.map((look) => [look.run_id, look]));
 }

@@ -1,5 +1,5 @@
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { ScanPosition } from "../../shared/store/runs/reconcile.ts";
+import type { ScanPosition } from "../../shared/store/runs/due-runs.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./parts.ts";
 import type { RepairParts } from "./parts.ts";
@@ -28,7 +28,7 @@ export class StrayScan {
   }
 
   async pass(shards: Shards): Promise<void> {
-    const { until, server } = await this.#parts.store.scanBounds(null);
+    const { until, server } = await this.#parts.store.readScanBounds(null);
     if (performance.now() - this.#startedMs >= HOUR_MS || server !== this.#server) {
       this.#startedMs = performance.now();
       this.#server = server;
@@ -43,7 +43,7 @@ export class StrayScan {
 
   async #showDue(after: ScanPosition, until: string): Promise<ScanPosition | null> {
     const { store, queue, repairs } = this.#parts;
-    const page = await store.dueRuns(after, until, PAGE);
+    const page = await store.listDueRuns(after, until, PAGE);
     repairs.forgotten += await enqueueDue(queue, page);
     const last = page.at(-1);
     return last && page.length === PAGE ? { at: last.wake_at, run_id: last.run_id } : null;
@@ -57,7 +57,7 @@ export class StrayScan {
     // HSCAN may answer more than it was asked for.
     for (let at = 0; at < jobs.length; at += PAGE) {
       const page = jobs.slice(at, at + PAGE);
-      const looks = await store.lookUp(page.map(({ run }) => run));
+      const looks = await store.readRunSnapshots(page.map(({ run }) => run));
       const alive = new Set(looks.filter(({ status }) => !TERMINAL.has(status)).map(({ run_id }) => run_id));
       const strays = page.filter(({ run }) => !alive.has(run));
       // What a worker holds it finishes itself; a reservation that is being committed looks like a stray for a moment,

@@ -1,8 +1,8 @@
 import type { RunId } from "../../contracts/ids.ts";
-import { openWaits } from "../runs/waits.ts";
+import { insertWaits } from "../runs/waits.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
-import { writeDeliveries } from "../webhooks/deliveries.ts";
+import { insertDeliveries } from "../webhooks/insert-deliveries.ts";
 import { chargeUsage, costOf, tokensOf, usageRows } from "./charge-usage.ts";
 import { columnsOf } from "./entry-columns.ts";
 import type { EntryColumns } from "./entry-columns.ts";
@@ -63,14 +63,14 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
         ${column((e) => e.error)}::text[]
       ) as e(run_id, attempt, owner, known_seq, kind, step_path, visit, output, events, events_n, deadline_ms,
         current_step, steps, tokens, cost, status, wake_ms, signals, error)
-      -- Without the limit (see few in sql.ts) the planner reads runs from end to end while the table is small.
+      -- Without the limit (see boundedRows in sql.ts) the planner reads runs from end to end while the table is small.
       limit ${entries.length}
     )${usageRows(sql, entries)}, ${moveRuns(sql, hasEnds)}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${openWaits(sql, entries)}${delivers ? insertDeliveries(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
-      ${delivers ? sql`run_id in (select run_id from told_outside)` : sql`false`} as webhook
+      ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
     from moved`;
 }
 
@@ -79,9 +79,9 @@ function asksHuman({ kind, waits }: EntryColumns): boolean {
   return kind === "park" && waits.some((wait) => wait.kind === "human");
 }
 
-function insertDeliveries(sql: Sql, entries: readonly EntryColumns[]) {
+function deliveriesOf(sql: Sql, entries: readonly EntryColumns[]) {
   const asking = entries.filter(asksHuman).map(({ run_id }) => run_id);
-  return writeDeliveries(sql, sql`moved`, asking);
+  return insertDeliveries(sql, sql`moved`, asking);
 }
 
 /** Many JSON texts as one, without escaping: JSON writes U+001E as an escape, so it can separate them. */

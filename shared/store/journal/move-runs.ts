@@ -1,6 +1,6 @@
-import { cancelTime, isLocked, lockFamily, relativesOf, tellFamily } from "../runs/family.ts";
+import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import type { Sql } from "../sql.ts";
-import { toldOfRun } from "../webhooks/deliveries.ts";
+import { deliverySnapshot } from "../webhooks/insert-deliveries.ts";
 
 /**
  * The CTE `moved` of a flush, and those that it is made of: the runs of the entries `e` whose fences hold, changed as
@@ -19,11 +19,11 @@ function moveFamilies(sql: Sql) {
   return sql`ending as (
       select run_id from e where ends
     ), ${lockFamily(sql, sql`select run_id from e where exists (select from family)`)}, ended as (${move(sql, "ends")}
-    ), relatives as (${relativesOf(sql)}
+    ), relatives as (${endedRelatives(sql)}
     ), others as (${move(sql, "others")}
     ), moved as (
       select * from ended union all select * from others
-    ), ${tellFamily(sql, sql`moved`)}`;
+    ), ${notifyFamily(sql, sql`moved`)}`;
 }
 
 /**
@@ -35,12 +35,12 @@ function moveFamilies(sql: Sql) {
 function move(sql: Sql, part: "all" | "ends" | "others") {
   const isLast = part === "others";
   const signals = isLast
-    ? sql`signals = r.signals + (k.run_id is not null)::int, cancel_requested_at = ${cancelTime(sql)},`
+    ? sql`signals = r.signals + (k.run_id is not null)::int, cancel_requested_at = ${cancelRequestedAt(sql)},`
     : sql``;
   const from = isLast ? sql`e left join relatives k on k.run_id = e.run_id` : sql`e`;
   const only = {
     all: () => sql``,
-    ends: () => sql`and e.ends and ${isLocked(sql)}`,
+    ends: () => sql`and e.ends and ${afterLocks(sql)}`,
     others: () => sql`and not e.ends and (e.kind <> 'park' or k.run_id is null)`,
   }[part]();
   return sql`
@@ -65,5 +65,5 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.kind <> 'park' or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, ${toldOfRun(sql)}`;
+        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
 }

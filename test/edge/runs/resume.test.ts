@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
-import { answerWait } from "../../../shared/store/runs/waits.ts";
+import { answerWait } from "../../../shared/store/runs/answer-wait.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker } from "../fake-workers.ts";
 
@@ -233,7 +233,15 @@ describe("an answer", () => {
     expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
     await app.settled();
     expect((await resume(run, approve)).status).toBe(409);
-    expect(await answerWait(app.stores.sql, null, RunId.parse(run), "ask:1", "{}", "ann")).toMatchObject({
+    expect(
+      await answerWait(app.stores.sql, {
+        tenant: null,
+        run: RunId.parse(run),
+        waitId: "ask:1",
+        answer: "{}",
+        by: "ann",
+      }),
+    ).toMatchObject({
       is: "taken",
       by: "retry",
     });

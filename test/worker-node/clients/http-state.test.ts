@@ -32,15 +32,15 @@ function store() {
 
 const failure = async (): Promise<unknown> =>
   store()
-    .lookUp([])
+    .readRunSnapshots([])
     .then(
       () => null,
       (error: unknown) => error,
     );
 
 test("a verb is a signed POST of its arguments", async () => {
-  expect(await store().lookUp([])).toEqual([]);
-  expect(asked).toMatchObject([{ url: "/internal/state/lookUp", body: "[[]]" }]);
+  expect(await store().readRunSnapshots([])).toEqual([]);
+  expect(asked).toMatchObject([{ url: "/internal/state/readRunSnapshots", body: "[[]]" }]);
   expect(asked[0]?.signature).toMatch(/^t=[0-9]+,v1=[0-9a-f]{64}$/);
 });
 

@@ -1,7 +1,7 @@
 /** Every form of REDIS_URL, and what is said of those that are none. */
 import { describe, expect, test } from "vitest";
 import { parseRedisUrl } from "../../../worker-node/clients/redis.ts";
-import { readConfig } from "../../../worker-node/redis-rest/config.ts";
+import { readRestConfig } from "../../../worker-node/redis-rest/rest-config.ts";
 
 const plain = { tls: false };
 const node = (host: string, port = 6379) => ({ host, port });
@@ -69,8 +69,8 @@ describe("the environment of the front", () => {
   const right = { REDIS_URL: "redis://h", REDIS_REST_TOKEN: "t" };
 
   test("needs an address and a token, and has defaults for the rest", () => {
-    expect(readConfig(right)).toMatchObject({ token: "t", host: "127.0.0.1", port: 8079 });
-    expect(readConfig({ ...right, REDIS_REST_PORT: "0", REDIS_REST_HOST: "0.0.0.0" })).toMatchObject({
+    expect(readRestConfig(right)).toMatchObject({ token: "t", host: "127.0.0.1", port: 8079 });
+    expect(readRestConfig({ ...right, REDIS_REST_PORT: "0", REDIS_REST_HOST: "0.0.0.0" })).toMatchObject({
       host: "0.0.0.0",
       port: 0,
     });
@@ -84,6 +84,6 @@ describe("the environment of the front", () => {
     [{ REDIS_REST_PORT: "65536" }, /^REDIS_REST_PORT is a port number/],
     [{ REDIS_CLUSTER_MODE: "yes" }, /^REDIS_CLUSTER_MODE is true or false/],
   ])("%j stops the start with a sentence", (wrong, sentence) => {
-    expect(() => readConfig({ ...right, ...wrong })).toThrow(sentence);
+    expect(() => readRestConfig({ ...right, ...wrong })).toThrow(sentence);
   });
 });

@@ -2,7 +2,7 @@
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import { recordOf } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
-import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
@@ -67,7 +67,7 @@ export class ExecutionHarness {
   #deps(): ExecutionDeps {
     const store = {
       ...this.store.store,
-      orchestration: async () => {
+      readPinnedDefinition: async () => {
         await this.readDefinition();
         return JSON.stringify(this.definition);
       },

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { ExecutionHarness, print, steps } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
 

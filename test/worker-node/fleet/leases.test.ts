@@ -6,7 +6,7 @@ import type { LeasesToRestore, RenewRequest } from "../../../shared/queue/queue.
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import type { Job } from "../../../shared/queue/job.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import type { OwnedRun } from "../../../shared/store/workers/workers.ts";
+import type { OwnedRun } from "../../../shared/store/workers/beats.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
 import type { HeldRun } from "../../../worker-node/fleet/leases.ts";
 import { refusingStore } from "../fakes.ts";

@@ -6,7 +6,8 @@ import type { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { Job, JobName, JobWait } from "../../../shared/queue/job.ts";
 import type { Claim, ClaimRequest, LeasesToRestore } from "../../../shared/queue/queue.ts";
-import type { ClaimedRun, RunLook } from "../../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import type { RunSnapshot } from "../../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { RetryableError } from "../../../worker-node/engine/errors.ts";
@@ -58,7 +59,7 @@ let truth: Truth;
 let queue: Told;
 let worker: Worker;
 let claims: ((run: RunId) => Promise<ClaimedRun | null>) | null;
-let looks: Map<RunId, Partial<RunLook>>;
+let looks: Map<RunId, Partial<RunSnapshot>>;
 let handedBack: RunId[];
 /** What is given out without the queue, once. */
 let direct: ClaimedRun[];
@@ -94,17 +95,17 @@ function open(lanes: readonly Lane[]): void {
       told.push(`waits for ${name}`);
       return true;
     },
-    runningRuns: async () => {
+    listRunningRuns: async () => {
       told.push("asks what runs");
       return [];
     },
-    orchestration: async () => definition,
+    readPinnedDefinition: async () => definition,
     claim: async (_owner, runs) => {
       const got = await Promise.all(runs.map(async (run) => (await claims?.(run)) ?? null));
       return got.filter((run) => run !== null);
     },
     claimDirectly: async () => direct.splice(0),
-    lookUp: async (runs) => runs.flatMap((run) => (looks.has(run) ? [lookOf(run)] : [])),
+    readRunSnapshots: async (runs) => runs.flatMap((run) => (looks.has(run) ? [lookOf(run)] : [])),
     handBack: async (_owner, runs) => {
       const mine = runs.filter(({ run_id }) => truth.row(run_id).status === "running");
       for (const { run_id } of mine) Object.assign(truth.row(run_id), { status: "queued", owner: null });
@@ -172,7 +173,7 @@ afterEach(async () => {
   await worker.drain(0);
 });
 
-function lookOf(run: RunId): RunLook {
+function lookOf(run: RunId): RunSnapshot {
   return {
     run_id: run,
     tenant_id: acme,
@@ -217,7 +218,7 @@ function claimable(): ClaimedRun {
 const settled = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 5_000, interval: 5 });
 
 describe("a run that the queue offers and Postgres does not give", () => {
-  const offered = async (look: Partial<RunLook> | null): Promise<RunId> => {
+  const offered = async (look: Partial<RunSnapshot> | null): Promise<RunId> => {
     const run = newRunId(Date.now());
     if (look) looks.set(run, look);
     queue.offers.push([run]);

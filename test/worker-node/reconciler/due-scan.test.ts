@@ -4,7 +4,7 @@ import { Queue } from "../../../shared/queue/queue.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import type { IndexProgress, KnownScan } from "../../../shared/queue/index-progress.ts";
 import type { Job } from "../../../shared/queue/job.ts";
-import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
+import type { DueRun } from "../../../shared/store/runs/due-runs.ts";
 import { DueScan } from "../../../worker-node/reconciler/due-scan.ts";
 import { refusingStore } from "../fakes.ts";
 
@@ -32,7 +32,7 @@ class Shown extends Queue {
   }
 }
 
-const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
+const due = Array.from({ length: 2_500 }, (_, i): DueRun => {
   return {
     run_id: newRunId(1_780_000_000_000 + i),
     tenant_id: TenantId.parse("acme"),
@@ -48,8 +48,8 @@ const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
 function walkOver(queue: Queue): DueScan {
   const store = {
     ...refusingStore,
-    scanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
-    dueRuns: async (after: { at: string }, _until: string, limit: number) =>
+    readScanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
+    listDueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
   const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };

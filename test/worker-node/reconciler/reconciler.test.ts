@@ -7,16 +7,16 @@ import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { dueRuns, scanBounds } from "../../../shared/store/runs/reconcile.ts";
-import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
+import { listDueRuns, readScanBounds } from "../../../shared/store/runs/due-runs.ts";
+import type { DueRun } from "../../../shared/store/runs/due-runs.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
 import { Reconciler } from "../../../worker-node/reconciler/reconciler.ts";
 import { jobOf } from "../../../worker-node/reconciler/parts.ts";
 import { startRedis } from "../../services/services.ts";
-import { acme, beatOf, entryOf, openStore } from "../../shared/store/world.ts";
-import type { Store } from "../../shared/store/world.ts";
+import { acme, onlineBeat, stepEntry, openStore } from "../../shared/store/store-fixture.ts";
+import type { Store } from "../../shared/store/store-fixture.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 
 const lanes = { default: 100 };
@@ -59,8 +59,8 @@ async function pass(): Promise<void> {
 const late = (run: RunId, seconds: number) =>
   store.sql`update runs set wake_at = now() - ${seconds} * interval '1 second' where run_id = ${run}`;
 
-const readWaiting = async (run: RunId): Promise<WaitingRun> => {
-  const [waiting] = await dueRuns(store.sql, { at: "-infinity", run_id: "" }, "infinity", 1);
+const readWaiting = async (run: RunId): Promise<DueRun> => {
+  const [waiting] = await listDueRuns(store.sql, { at: "-infinity", run_id: "" }, "infinity", 1);
   if (waiting?.run_id !== run) throw new Error(`${run} is not what waits`);
   return waiting;
 };
@@ -130,7 +130,7 @@ describe("a Redis that was emptied", () => {
   test("gives a tenant no more than its limit, counting what runs", async () => {
     await pass();
     await store.sql`update tenants set max_concurrent_runs = 3 where tenant_id = ${acme}`;
-    const running = [await store.running(), await store.running()];
+    const running = [await store.startRun(), await store.startRun()];
     for (let i = 0; i < 5; i++) await late(await store.accept(), 100);
     await redis.flushall();
     await pass();
@@ -188,7 +188,10 @@ test("a run that waits again, as another Postgres took over without the last sec
   expect(await store.row(run)).toEqual(before);
   expect(await claim()).toEqual([]);
 
-  state.scanBounds = async (uptoMs) => ({ ...(await scanBounds(store.sql, uptoMs)), server: "another" });
+  state.readScanBounds = async (uptoMs) => ({
+    ...(await readScanBounds(store.sql, uptoMs)),
+    server: "another",
+  });
   await pass();
   expect(await claim()).toEqual([run]);
 });
@@ -208,7 +211,7 @@ test("a run that became due after Postgres' clock was set back is shown to the q
 test("a run of a silent worker may be claimed as soon as it is taken from it", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   await pass();
-  const run = await store.running();
+  const run = await store.startRun();
   await queue.restoreLeases({ jobs: [jobOf(run)], owner: run.owner, leaseMs: 3_600_000 });
   await pass();
   vi.advanceTimersByTime(31_000);
@@ -275,7 +278,7 @@ describe("who stands still in a rebuild for longer than his lock", () => {
   // Red when: `begin` asks nobody whose rebuild it is: the second run is claimed beyond its tenant's limit.
   test("before it is through opens nothing that another has emptied meanwhile, and has not told yet what runs", async () => {
     await store.sql`update tenants set max_concurrent_runs = 1, version = version + 1 where tenant_id = ${acme}`;
-    await store.running();
+    await store.startRun();
     const waiting = await store.accept();
     await late(waiting, 100);
     const [first, second] = [standingAt("beginIndex"), standingAt("hold")];
@@ -305,11 +308,11 @@ describe("who stands still in a rebuild for longer than his lock", () => {
 
   // Red when: restore-leases.lua asks nobody whose rebuild it is: the run's worker is told that another has it.
   test("knowing who executed a run holds it for nobody, once another has asked anew", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     const [first, second] = [standingAt("hold"), standingAt("hold")];
     await first.stands();
     await state.handBack(run.owner, [run]);
-    const other = await store.worker("other");
+    const other = await store.addWorker("other");
     await store.claim(other, run.run_id);
     await second.stands();
     await first.goesOn();
@@ -335,7 +338,7 @@ describe("what stands still for 30 s", () => {
     vi.useFakeTimers({ toFake: ["performance"] });
   });
   const overdue = async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     await store.sql`update runs set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
     return run;
   };
@@ -343,10 +346,10 @@ describe("what stands still for 30 s", () => {
 
   // Red when: one look is enough.
   test("is taken back: from a worker that is silent, and from one that beats and does not move", async () => {
-    const [silent, stuck] = [await store.running(), await overdue()];
+    const [silent, stuck] = [await store.startRun(), await overdue()];
     await pass();
     wait(29);
-    await beat(store.sql, beatOf(stuck.owner));
+    await beat(store.sql, onlineBeat(stuck.owner));
     await pass();
     expect(await store.row(silent.run_id)).toMatchObject({ status: "running" });
     expect(await store.row(stuck.run_id)).toMatchObject({ status: "running" });
@@ -358,12 +361,12 @@ describe("what stands still for 30 s", () => {
   });
 
   test("and moves again in time is left alone", async () => {
-    const [alive, moving] = [await store.running(), await overdue()];
+    const [alive, moving] = [await store.startRun(), await overdue()];
     await pass();
     wait(20);
-    await beat(store.sql, beatOf(alive.owner));
-    await flush(store.sql, [entryOf(moving, { deadline_ms: -1_000 })]);
-    await beat(store.sql, beatOf(moving.owner));
+    await beat(store.sql, onlineBeat(alive.owner));
+    await flush(store.sql, [stepEntry(moving, { deadline_ms: -1_000 })]);
+    await beat(store.sql, onlineBeat(moving.owner));
     await pass();
     wait(15);
     await pass();
@@ -372,7 +375,7 @@ describe("what stands still for 30 s", () => {
 
   // Red when: an outage of Postgres does not start the observation anew: it would make every worker look dead.
   test("while Postgres was away is not counted, and while Redis was away is", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     const { listOwners } = state;
     await pass();
     wait(20);
@@ -391,7 +394,7 @@ describe("what stands still for 30 s", () => {
   });
 
   test("is another's to find while another is the reconciler", async () => {
-    const run = await store.running();
+    const run = await store.startRun();
     await state.takeLock("reconciler", "another", 55_000);
     for (let i = 0; i < 3; i++) {
       await pass();

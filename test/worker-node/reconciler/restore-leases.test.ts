@@ -4,7 +4,7 @@ import type { Service } from "../../../local/processes/child.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../../shared/contracts/ids.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
@@ -16,8 +16,8 @@ import {
 } from "../../../worker-node/reconciler/restore-leases.ts";
 import { jobOf } from "../../../worker-node/reconciler/parts.ts";
 import { startRedis } from "../../services/services.ts";
-import { acme, entryOf, openStore } from "../../shared/store/world.ts";
-import type { Store } from "../../shared/store/world.ts";
+import { acme, stepEntry, openStore } from "../../shared/store/store-fixture.ts";
+import type { Store } from "../../shared/store/store-fixture.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 
 type Mine = ClaimedRun & { owner: Incarnation };
@@ -55,13 +55,13 @@ const pass = async (parts: StateStore): Promise<void> => {
 /** The run ends, and its worker says so to whatever queue there is. */
 async function end(run: Mine): Promise<void> {
   const changes = { kind: "end", status: "completed" } as const;
-  const [mine] = await flush(store.sql, [entryOf(run, changes)]);
+  const [mine] = await flush(store.sql, [stepEntry(run, changes)]);
   expect(mine).toMatchObject({ run_id: run.run_id });
   await queue.finish([{ run: run.run_id, tenant: run.tenant_id }], run.owner).catch(() => {});
 }
 
 /** The store of somebody who reads what runs, or what a run is, a moment before `then` happens; the first time only. */
-function before(verb: "runningRuns" | "lookUp", then: () => Promise<void>): StateStore {
+function before(verb: "listRunningRuns" | "readRunSnapshots", then: () => Promise<void>): StateStore {
   let isFirst = true;
   const once = async <Answer>(answer: Promise<Answer>): Promise<Answer> => {
     await answer;
@@ -71,22 +71,22 @@ function before(verb: "runningRuns" | "lookUp", then: () => Promise<void>): Stat
     }
     return answer;
   };
-  return verb === "runningRuns"
-    ? { ...state, runningRuns: (...args) => once(state.runningRuns(...args)) }
-    : { ...state, lookUp: (...args) => once(state.lookUp(...args)) };
+  return verb === "listRunningRuns"
+    ? { ...state, listRunningRuns: (...args) => once(state.listRunningRuns(...args)) }
+    : { ...state, readRunSnapshots: (...args) => once(state.readRunSnapshots(...args)) };
 }
 
 // Red when: what was held is not looked at again: a slot is taken until the lease lapses, here 15 s; or is looked at
 // without asking who has it: a worker would be told that its own run is another's.
 test("of runs that move while a lost queue is rebuilt, what has ended keeps no slot, and what goes on is its worker's", async () => {
-  const [ends, moves, stays] = [await store.running(), await store.running(), await store.running()];
-  const other = await store.worker("other");
+  const [ends, moves, stays] = [await store.startRun(), await store.startRun(), await store.startRun()];
+  const other = await store.addWorker("other");
   const meanwhile = async () => {
     await end(ends);
     await state.handBack(moves.owner, [moves]);
     await store.claim(other, moves.run_id);
   };
-  await pass(before("runningRuns", meanwhile));
+  await pass(before("listRunningRuns", meanwhile));
   expect(await queue.stats(0)).toMatchObject({ leased: 2, ready: 0 });
   expect(await queue.renew({ shard: 0, owner: other, leaseMs: 15_000, runs: [moves.run_id] })).toEqual({
     lostLeases: [],
@@ -101,8 +101,8 @@ test("of runs that move while a lost queue is rebuilt, what has ended keeps no s
 // Red when: as above, for the queue that a worker finds.
 test("a run that ends, parks or is handed back while a found queue is told what runs is leased to nobody", async () => {
   await pass(state);
-  const [ends, parks, returns] = [await store.running(), await store.running(), await store.running()];
-  const found = before("runningRuns", async () => {
+  const [ends, parks, returns] = [await store.startRun(), await store.startRun(), await store.startRun()];
+  const found = before("listRunningRuns", async () => {
     await end(ends);
     await store.sql`update runs set status = 'paused', owner = null, wake_at = now() + interval '40 s' where run_id = ${parks.run_id}`;
     expect(await state.handBack(returns.owner, [returns])).toEqual([returns.run_id]);
@@ -115,7 +115,7 @@ test("a run that ends, parks or is handed back while a found queue is told what 
 // Red when: what is held for another, instead of claimed, is not looked at again: 5 s of a slot.
 test("a run that ends while it is held for the worker that executes it keeps no slot", async () => {
   await pass(state);
-  const run = await store.running();
+  const run = await store.startRun();
   const me = newIncarnation("me");
   await queue.enqueue([{ ...jobOf(run), status: "queued", delayMs: 0 }]);
   const claim = await queue.claim({
@@ -127,6 +127,6 @@ test("a run that ends while it is held for the worker that executes it keeps no 
     ended: [],
   });
   expect(claim.runs).toEqual([{ run: run.run_id, tenant: acme }]);
-  await reconcileLeases({ store: before("lookUp", () => end(run)), queue }, claim.runs, me);
+  await reconcileLeases({ store: before("readRunSnapshots", () => end(run)), queue }, claim.runs, me);
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0 });
 });
