@@ -1,7 +1,7 @@
 import type { Incarnation } from "../shared/contracts/ids.ts";
 import type { Queue } from "../shared/queue/queue.ts";
 import type { StateStore } from "../shared/store/state.ts";
-import type { ExecutionDeps } from "./execution/execute.ts";
+import type { ExecutionDeps } from "./execution/execution-state.ts";
 import type { ClaimLoopDeps } from "./fleet/claim-loop.ts";
 import { Heartbeat } from "./fleet/heartbeat.ts";
 import type { WorkerReport } from "./fleet/heartbeat.ts";

@@ -4,7 +4,7 @@ import type { Refusal, RunStatus } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { fold } from "../../shared/journal/fold.ts";
-import { keepBefore } from "../../shared/journal/rewind.ts";
+import { keepSeqBefore } from "../../shared/journal/rewind.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readPinnedDefinition } from "../../shared/store/definitions/orchestrations.ts";
@@ -86,7 +86,7 @@ async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<num
     readPinnedDefinition(sql, definition_tenant, orchestration_id, definition_version),
   ]);
   const entries = journals.get(run_id) ?? [];
-  const keepSeq = keepBefore(entries, step);
+  const keepSeq = keepSeqBefore(entries, step);
   if (keepSeq !== null) return keepSeq;
   const parsed = parseOrchestration(JSON.parse(text ?? "null"));
   const next = fold({}, entries).next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);

@@ -93,7 +93,7 @@ export class Auditor {
       if (entry.kind === "park" && was.cancel_requested_at !== null) {
         this.#note(`${run_id} was parked although it had been cancelled`);
       }
-      if (entry.dead_letter?.code === "poison" && was.crash_count < 3) {
+      if (entry.kind === "end" && entry.dead_letter?.code === "poison" && was.crash_count < 3) {
         this.#note(`${run_id} was taken for poison after ${was.crash_count} crashes`);
       }
     }

@@ -1,18 +1,18 @@
 /** Postgres without one of its conditions: what simulation and contract must notice. */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { Postgres } from "./postgres.ts";
 import type { RunRow } from "./tables.ts";
 
 export class OwnerNotInFence extends Postgres {
-  override isFenceOf(row: RunRow, { attempt, known_seq }: NewEntry): boolean {
+  override isFenceOf(row: RunRow, { attempt, known_seq }: EntryColumns): boolean {
     return row.attempt === attempt && row.event_seq === known_seq;
   }
 }
 
 export class EventSeqNotInFence extends Postgres {
-  override isFenceOf(row: RunRow, { attempt, owner }: NewEntry): boolean {
+  override isFenceOf(row: RunRow, { attempt, owner }: EntryColumns): boolean {
     return row.attempt === attempt && row.owner === owner;
   }
 }

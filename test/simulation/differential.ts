@@ -1,6 +1,7 @@
 /** Postgres and its model side by side: each act is done to both, and both have to answer the same. */
 import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import { NewEntry } from "../../shared/store/journal/new-entry.ts";
+import type { NewWait } from "../../shared/store/runs/waits.ts";
 import { cancelRuns } from "../../shared/store/runs/mark-cancelled.ts";
 import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
 import { retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
@@ -259,28 +260,27 @@ export class Twins {
             : null;
     const waits = each.kind === "ask" ? [questionOf("q0", 20_000), questionOf("q1", null)] : [];
     return [
-      {
+      NewEntry.parse({
         run_id,
         attempt: row.attempt - each.attemptBehind,
         owner,
         known_seq: row.event_seq - each.seqBehind,
         kind: each.kind === "ask" ? "park" : each.kind,
-        step_path: "a",
-        visit: 1,
+        step_path: each.kind === "end" ? null : "a",
+        visit: each.kind === "end" ? null : 1,
         output: "{}",
         status,
         events: `${EVENT}\n${EVENT}`,
         events_n: 2,
         deadline_ms: 20_000,
         current_step: "a",
-        steps: each.kind === "step" ? 1 : 0,
         usage: each.kind === "turn" ? [call] : [],
         wake_ms: each.kind === "park" ? 7_000 : each.kind === "ask" ? 60_000 : null,
         signals: row.signals - each.signalsBehind,
         waits,
         error: status === "failed" ? "{}" : null,
         dead_letter: status === "failed" ? failed : null,
-      },
+      }),
     ];
   }
 
@@ -299,7 +299,7 @@ export class Twins {
   }
 }
 
-function questionOf(wait_id: string, deadline_ms: number | null): NewEntry["waits"][number] {
+function questionOf(wait_id: string, deadline_ms: number | null): NewWait {
   return { wait_id, step_id: "a", kind: "human", prompt: "?", fields: "[]", deadline_ms, child_run_id: null };
 }
 

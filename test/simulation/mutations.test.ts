@@ -84,10 +84,10 @@ const flushBelieved: Parts["store"] = (store) => ({
   ...store,
   flush: (entries) =>
     store.flush(entries).catch(() =>
-      entries.map(({ run_id, known_seq, events_n, signals }) => ({
+      entries.map(({ run_id, known_seq, events_n }) => ({
         run_id,
         event_seq: known_seq + events_n,
-        signals,
+        signals: 0,
         cancel: false,
         webhook: false,
       })),

@@ -4,7 +4,9 @@
  * mutations.test.ts: those are the conditions that must not be dropped.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
+import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { RunningRun } from "../../shared/store/runs/running-runs.ts";
@@ -122,7 +124,7 @@ export class Postgres implements Statements {
   }
 
   flush(entries: readonly NewEntry[]): Answer<"flush"> {
-    return entries.flatMap((entry) => {
+    return entries.map(columnsOf).flatMap((entry) => {
       const row = this.tables.runs.get(entry.run_id);
       if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
       this.#commit(row, entry);
@@ -132,16 +134,16 @@ export class Postgres implements Statements {
   }
 
   /** The fence of docs/protocol.md 6. */
-  isFenceOf(row: RunRow, { attempt, owner, known_seq }: NewEntry): boolean {
+  isFenceOf(row: RunRow, { attempt, owner, known_seq }: EntryColumns): boolean {
     return row.attempt === attempt && row.owner === owner && row.event_seq === known_seq;
   }
 
   /** A park that has missed something from outside is refused. */
-  mayPark(row: RunRow, { kind, signals }: NewEntry): boolean {
+  mayPark(row: RunRow, { kind, signals }: EntryColumns): boolean {
     return kind !== "park" || row.signals === signals;
   }
 
-  #commit(row: RunRow, entry: NewEntry): void {
+  #commit(row: RunRow, entry: EntryColumns): void {
     const { run_id, kind, step_path, visit, output, events, events_n, status, usage, dead_letter } = entry;
     const waits = status === "queued" || status === "paused";
     Object.assign(row, {
@@ -153,7 +155,7 @@ export class Postgres implements Statements {
       crash_count: kind === "step" || kind === "turn" ? 0 : row.crash_count,
       status: status ?? row.status,
       owner: status === null ? row.owner : null,
-      wake_at: status === null ? row.wake_at : waits ? this.now + wakeMs(entry) : null,
+      wake_at: status === null ? row.wake_at : waits ? this.now + (entry.wake_ms ?? 0) : null,
       paused_at: status === "paused" ? this.now : null,
       ended_at: status === null || waits ? null : this.now,
       error: entry.error,
@@ -185,7 +187,7 @@ export class Postgres implements Statements {
   }
 
   /** A wait that is there stays as it is. */
-  #open({ run_id, waits }: NewEntry): void {
+  #open({ run_id, waits }: EntryColumns): void {
     const known = new Set(this.tables.waitsOf(run_id).map(({ wait_id }) => wait_id));
     for (const { wait_id, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
       const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
@@ -425,10 +427,6 @@ export class Postgres implements Statements {
         .map(({ seq, kind, output }) => ({ seq, kind, output })),
     };
   }
-}
-
-function wakeMs({ wake_ms, waits }: NewEntry): number {
-  return Math.min(wake_ms ?? 0, ...waits.map(({ deadline_ms }) => deadline_ms ?? Infinity));
 }
 
 function isWaiting(row: RunRow): boolean {

@@ -3,7 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TenantId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { newRunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { refusingStore } from "./fakes.ts";
 
@@ -40,7 +41,7 @@ export class SqlError extends Error {
 
 export class FakeStore {
   readonly rows = new Map<RunId, Row>();
-  readonly entries: NewEntry[] = [];
+  readonly entries: EntryColumns[] = [];
   /** Sizes of the flushed batches, in order. */
   readonly batches: number[] = [];
   readonly linkFaults: LinkFault[] = [];
@@ -52,7 +53,7 @@ export class FakeStore {
     return { run_id, attempt: 1, event_seq: 0, signals: 0, correlation_id: "c" };
   }
 
-  of(run: RunId): NewEntry[] {
+  of(run: RunId): EntryColumns[] {
     return this.entries.filter((entry) => entry.run_id === run);
   }
 
@@ -62,7 +63,7 @@ export class FakeStore {
     return row;
   }
 
-  #commit(entry: NewEntry) {
+  #commit(entry: EntryColumns) {
     const row = this.row(entry.run_id);
     const fenced =
       row.status !== "running" ||
@@ -86,8 +87,9 @@ export class FakeStore {
       this.batches.push(entries.length);
       await sleep(fault.is === "slow" ? fault.ms : 1);
       if (fault.is === "fail") throw new SqlError("08006");
-      if (entries.some((entry) => entry.output === POISON)) throw new SqlError("22021");
-      const committed = entries.flatMap((entry) => this.#commit(entry));
+      const rows = entries.map(columnsOf);
+      if (rows.some((row) => row.output === POISON)) throw new SqlError("22021");
+      const committed = rows.flatMap((row) => this.#commit(row));
       if (fault.is === "lose") throw new SqlError("08006");
       this.#nextReadFails = fault.is === "deaf";
       return committed;

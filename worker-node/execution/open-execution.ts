@@ -8,7 +8,7 @@ import { createModels } from "../models/create-models.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
-import type { ExecutionDeps } from "./execute.ts";
+import type { ExecutionDeps } from "./execution-state.ts";
 import type { ObjectStore } from "./large-values.ts";
 
 /** Opens what a worker's executions share. `models`: a sentence about the configured models. */

@@ -6,7 +6,7 @@ import type { Queue } from "../../shared/queue/queue.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { execute } from "../execution/execute.ts";
-import type { Ending, ExecutionDeps } from "../execution/execute.ts";
+import type { Ending, ExecutionDeps } from "../execution/execution-state.ts";
 import { Stop } from "../execution/stop.ts";
 import { handBack } from "./hand-back.ts";
 import { jobOf } from "./job-of.ts";
@@ -83,7 +83,7 @@ export class Executions {
     const { tracked, slots, execution } = this.#deps;
     const { run_id: run, attempt } = claimed;
     const stop = new AbortController();
-    const runLog = execution.journal.open(claimed);
+    const runLog = execution.journal.open(claimed, stop);
     const job = jobOf(claimed);
     log.info("run.claimed", { run, attempt, tenant: claimed.tenant_id });
     tracked.track({
@@ -97,7 +97,7 @@ export class Executions {
         if (cancel) stop.abort(new Stop("cancel", "the run was cancelled"));
       },
     });
-    const done = execute(claimed, execution, stop, runLog)
+    const done = execute(claimed, execution, runLog, stop.signal)
       .then((ending) => {
         log.info("run.execution_ended", { run, attempt, ending: ending.is });
         // Before the queue learns of the end: a renewal in between would take the lease again.

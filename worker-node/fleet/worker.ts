@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Job } from "../../shared/queue/job.ts";
-import type { Ending, ExecutionDeps } from "../execution/execute.ts";
+import type { Ending, ExecutionDeps } from "../execution/execution-state.ts";
 import { ClaimLoop, MAX_WAIT_MS } from "./claim-loop.ts";
 import type { ClaimLoopDeps } from "./claim-loop.ts";
 import { DirectClaims } from "./direct-claim.ts";

@@ -24,10 +24,10 @@ async function runWithQuestions(steps: string[] = ["ask"], body: object = {}): P
   await app.settled();
   await worker.write({
     kind: "park",
+    step_path: "ask",
     output: JSON.stringify({ step: "ask", visit: 1, reason: "answer", wait_id: "ask:1" }),
     status: "paused",
     wake_ms: 60_000,
-    current_step: "ask",
     waits: steps.map((step_id) => ({
       wait_id: `${step_id}:1`,
       step_id,

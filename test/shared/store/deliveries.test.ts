@@ -3,7 +3,7 @@ import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
 import { cancelRuns } from "../../../shared/store/runs/mark-cancelled.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { claimDeliveries, readEvents } from "../../../shared/store/webhooks/claim-deliveries.ts";
@@ -29,7 +29,8 @@ beforeEach(() => store.sql`truncate webhook_deliveries`);
 const HOOK = "https://hooks.example.com/a?b=c";
 const startRun = (changes: Partial<NewRun> = {}) => store.startRun({ webhook_url: HOOK, ...changes });
 const rows = () => store.sql`select * from webhook_deliveries order by run_id, seq`;
-const end = (run: StartedRun, changes: Partial<NewEntry> = {}) => flush(store.sql, [endEntry(run, changes)]);
+const end = (run: StartedRun, changes: Partial<EntryColumns> = {}) =>
+  flush(store.sql, [endEntry(run, changes)]);
 const claim = async (slots = 32) => (await claimDeliveries(store.sql, slots, [], null)).deliveries;
 
 /** Ends a run with a webhook, which leaves a delivery that is due now. */

@@ -1,7 +1,8 @@
 /** Parents, children and waits, and the entries with which runs park and end. */
 import type { Incarnation, RunId } from "../../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
+import type { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { readWaits } from "../../../shared/store/runs/waits.ts";
 import type { NewWait, Wait } from "../../../shared/store/runs/waits.ts";
@@ -45,7 +46,7 @@ export function childWait(wait_id: string, child_run_id: RunId): NewWait {
 }
 
 /** The entry that parks a run until one of its waits is answered, or an hour has passed. */
-export function parkEntry(run: StartedRun, waits: NewWait[], changes: Partial<NewEntry> = {}): NewEntry {
+export function parkEntry(run: StartedRun, waits: NewWait[], changes: Partial<EntryColumns> = {}): NewEntry {
   return stepEntry(run, { kind: "park", status: "paused", wake_ms: 3_600_000, steps: 0, waits, ...changes });
 }
 
@@ -58,7 +59,7 @@ export const COMPLETED = JSON.stringify({
 });
 
 /** The entry that ends a run as completed, unless `changes` say otherwise. */
-export function endEntry(run: StartedRun, changes: Partial<NewEntry> = {}): NewEntry {
+export function endEntry(run: StartedRun, changes: Partial<EntryColumns> = {}): NewEntry {
   return stepEntry(run, {
     kind: "end",
     status: "completed",

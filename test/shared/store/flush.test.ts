@@ -3,7 +3,7 @@ import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { findCommitted, readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import type { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import { stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 

@@ -82,8 +82,9 @@ function literal(parameter: unknown): string {
 
 const owner = newIncarnation("w");
 const runIds = Array.from({ length: 100 }, (_, i) => newRunId(1_790_000_000_000 + i));
-const entries = runIds.map((run_id) => stepEntry({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
-const ends = entries.map((entry) => ({ ...entry, kind: "end" as const, status: "completed" as const }));
+const claimed = runIds.map((run_id) => ({ run_id, attempt: 1, event_seq: 0, signals: 0, owner }));
+const entries = claimed.map((run) => stepEntry(run));
+const ends = claimed.map((run) => stepEntry(run, { kind: "end", status: "completed" }));
 
 // Fails when an index is dropped, or when a condition is written so that no index fits. Each of these statements runs all the time.
 test.each<[string, (on: Sql) => Promise<unknown>]>([

@@ -7,7 +7,8 @@ import type { NewRun } from "../../../shared/contracts/run.ts";
 import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
+import { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import { acceptRuns } from "../../../shared/store/runs/insert-runs.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
@@ -116,12 +117,15 @@ export function newRun(changes: Partial<NewRun> = {}): NewRun {
   };
 }
 
-/** An entry under this claim's fence: the result of step `a`, with two events, unless `changes` say otherwise. */
+/**
+ * An entry under this claim's fence: the result of step `a`, with two events, unless `changes` say otherwise. Columns that
+ * the entry's kind does not have are dropped.
+ */
 export function stepEntry(
   run: Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals"> & { owner: Incarnation },
-  changes: Partial<NewEntry> = {},
+  changes: Partial<EntryColumns> = {},
 ): NewEntry {
-  return {
+  return NewEntry.parse({
     run_id: run.run_id,
     attempt: run.attempt,
     owner: run.owner,
@@ -134,14 +138,11 @@ export function stepEntry(
     events_n: 2,
     deadline_ms: 60_000,
     current_step: "b",
-    steps: 1,
     usage: [],
-    status: null,
-    wake_ms: null,
     signals: run.signals,
     waits: [],
     error: null,
     dead_letter: null,
     ...changes,
-  };
+  });
 }

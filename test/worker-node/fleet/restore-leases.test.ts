@@ -61,7 +61,7 @@ const pass = async (readStore: StateStore): Promise<void> => {
 
 /** The run ends, and its worker finishes its job, if the queue takes it. */
 async function end(run: OwnedRun): Promise<void> {
-  const changes = { kind: "end", status: "completed", output: null } as const;
+  const changes = { kind: "end", status: "completed" } as const;
   const [committed] = await flush(store.sql, [stepEntry(run, changes)]);
   expect(committed).toMatchObject({ run_id: run.run_id });
   await queue.finish([{ run: run.run_id, tenant: run.tenant_id }], run.owner).catch(() => {});

@@ -1,16 +1,16 @@
 import { readFile, readdir } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { parseAgent, parseOrchestration, parseTool } from "../../../shared/contracts/definition/index.ts";
-import { apply, start } from "../../../shared/journal/fold.ts";
+import { applyResult, initialProgress } from "../../../shared/journal/fold.ts";
 import { startSearchServer } from "../../../local/demo/search-server.ts";
-import { next, settle } from "../../../worker-node/engine/machine.ts";
+import { next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { initialState } from "../../../shared/journal/initial-state.ts";
-import { run as runStep } from "../../../worker-node/engine/steps/index.ts";
+import { runStep } from "../../../worker-node/engine/steps/index.ts";
 import { createModels } from "../../../worker-node/models/create-models.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
-import { world } from "../engine/context.ts";
+import { fakeContext } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 
 const folder = new URL("../../../local/demo/definitions/", import.meta.url);
@@ -45,7 +45,9 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
   const parsed = parseOrchestration(orchestrations?.get(id));
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
   const sandbox = createSandbox();
-  let progress = start(initialState(parsed.definition, { message: "the history of tea", state: {} }));
+  let progress = initialProgress(
+    initialState(parsed.definition, { message: "the history of tea", state: {} }),
+  );
   const steps: string[] = [];
   try {
     for (;;) {
@@ -55,7 +57,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
         return { steps, state: progress.state };
       }
       const result = await runStep(now.step, {
-        ...world({ message: "the history of tea", state: progress.state }).context,
+        ...fakeContext({ message: "the history of tea", state: progress.state }).context,
         models: createModels({ DEFAULT_MODEL: "demo/fast" }, 1_000),
         tools: createTools(createEgress("127.0.0.1"), 5_000),
         sandbox,
@@ -66,11 +68,15 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
             ? { is: "answered", answer: answers.shift() ?? null, openForMs: 0 }
             : null,
       });
-      if ("ask" in result) throw new Error(`${now.step.id} asks a question`);
-      const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, turnUsage: [] };
-      progress = apply(
+      if ("question" in result) throw new Error(`${now.step.id} asks a question`);
+      const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, earlierUsage: [] };
+      progress = applyResult(
         progress,
-        settle(parsed.definition, progress, now.step, now.visit, result, timing).checkpoint,
+        toCheckpoint(
+          { definition: parsed.definition, progress, step: now.step, visit: now.visit },
+          result,
+          timing,
+        ).checkpoint,
       );
       steps.push(now.step.id);
     }

@@ -1,12 +1,12 @@
-/** One run in the hands of one worker: what a test gives it, and what it has come to. */
+/** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
-import { Checkpoint, EndRecord, ParkRecord } from "../../../shared/contracts/journal-entry.ts";
+import { recordOf } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
-import type { ExecutionDeps } from "../../../worker-node/execution/execute.ts";
+import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
 import { FakeStore } from "../fake-store.ts";
@@ -27,11 +27,12 @@ export function steps(...list: JsonObject[]): JsonObject {
 }
 
 const owner = newIncarnation("w");
-const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
+const notInThisTest = async (): Promise<never> => Promise.reject(new Error("not in this test"));
 
-export class Given {
-  readonly truth = new FakeStore();
+export class ExecutionHarness {
+  readonly store = new FakeStore();
   readonly stop = new AbortController();
+  /** Model calls, in order. */
   readonly calls: ModelRequest[] = [];
   definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
   artifacts: ObjectStore | null = null;
@@ -41,7 +42,7 @@ export class Given {
 
   begin(changes: Partial<ClaimedRun> = {}) {
     const run: ClaimedRun = {
-      ...this.truth.open(owner),
+      ...this.store.open(owner),
       tenant_id: TenantId.parse("acme"),
       orchestration_id: "orch",
       definition_tenant: "acme",
@@ -57,15 +58,15 @@ export class Given {
       journal: [],
       ...changes,
     };
-    if (run.event_seq > 0) this.truth.row(run.run_id).event_seq = run.event_seq;
-    const world = this.#world();
-    const runLog = world.journal.open(run);
-    return { run, runLog, ending: execute(run, world, this.stop, runLog) };
+    if (run.event_seq > 0) this.store.row(run.run_id).event_seq = run.event_seq;
+    const deps = this.#deps();
+    const runLog = deps.journal.open(run, this.stop);
+    return { run, runLog, ending: execute(run, deps, runLog, this.stop.signal) };
   }
 
-  #world(): ExecutionDeps {
+  #deps(): ExecutionDeps {
     const store = {
-      ...this.truth.store,
+      ...this.store.store,
       readPinnedDefinition: async () => {
         await this.readDefinition();
         return JSON.stringify(this.definition);
@@ -81,8 +82,8 @@ export class Given {
           return { text: await this.generate(request), tool_calls: [], usage };
         },
       },
-      tools: { call: refuse },
-      sandbox: { evaluate: refuse, transform: refuse },
+      tools: { call: notInThisTest },
+      sandbox: { evaluate: notInThisTest, transform: notInThisTest },
       artifacts: this.artifacts,
       readWaits: (id, names) => this.readWaits(id, names),
       confirm: async () => {},
@@ -90,28 +91,22 @@ export class Given {
   }
 
   kindsOf(run: ClaimedRun): string[] {
-    return this.truth.of(run.run_id).map(({ kind }) => kind);
+    return this.store.of(run.run_id).map(({ kind }) => kind);
   }
 
   eventsOf(run: ClaimedRun): string {
-    return this.truth
+    return this.store
       .of(run.run_id)
       .map(({ events }) => events)
       .join("\n");
   }
 
   errorOf(run: ClaimedRun): string | undefined {
-    return this.truth.of(run.run_id).at(-1)?.error ?? undefined;
+    return this.store.of(run.run_id).at(-1)?.error ?? undefined;
   }
 
-  /** @throws when something was written that the next worker, or the edge, cannot read */
-  checkWritten(): void {
-    for (const { kind, output } of this.truth.entries) {
-      if (output === null) continue;
-      const json: unknown = JSON.parse(output);
-      if (kind === "step") Checkpoint.parse(json);
-      if (kind === "end") EndRecord.parse(json);
-      if (kind === "park") ParkRecord.parse(json);
-    }
+  /** @throws when the next worker, or the edge, could not read a committed entry */
+  checkEntries(): void {
+    for (const entry of this.store.entries) recordOf(entry);
   }
 }
