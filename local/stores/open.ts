@@ -1,6 +1,6 @@
 /** Opens the two stores: those of the environment, else stores of this stack, which are restarted when they end. */
 import { join } from "node:path";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 import { keepAlive } from "../processes/keep-alive.ts";
 import { keptPort } from "../processes/ports.ts";
 import { startPostgres } from "./postgres.ts";

@@ -17,7 +17,7 @@ import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { quantile } from "./stats.ts";

@@ -13,7 +13,8 @@ import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { startRestFront } from "../../worker-node/redis-rest/start-rest-front.ts";
-import { parseRedisUrl, scriptCommands } from "../../worker-node/clients/redis.ts";
+import { parseRedisUrl } from "../../worker-node/clients/redis-url.ts";
+import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { openIndex } from "../shared/queue/open-index.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 

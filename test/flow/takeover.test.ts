@@ -109,7 +109,7 @@ test("a worker that was stopped and comes back writes nothing into a run that wa
   expect(row).toMatchObject({ status: "completed", attempt: 2 });
   const before = await entries(run);
   first.process.kill("SIGCONT");
-  await first.heard("run.left", (line) => line.run === run && line.as === "dropped");
+  await first.heard("run.execution_ended", (line) => line.run === run && line.ending === "dropped");
   expect(await entries(run)).toEqual(before);
 }, 60_000);
 

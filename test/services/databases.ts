@@ -1,7 +1,7 @@
 /** A template with all migrations applied, made once a run, and its copies. */
 import { randomBytes } from "node:crypto";
 import postgres, { type Sql } from "postgres";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 
 /** Makes the template. @returns its name, which begins the name of every copy. */
 export async function createTemplate(serverUrl: string): Promise<string> {

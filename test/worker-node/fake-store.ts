@@ -1,4 +1,4 @@
-/** The journal of runs as Postgres keeps it, in memory, with a wire to it that fails as wires do. */
+/** An in-memory store of runs and their journal, with the conditions of Postgres and a link that fails as a test sets it. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { TenantId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
@@ -18,17 +18,17 @@ export type Row = {
 };
 
 /**
- * What happens to one flush: `fail` before it is committed, `lose` its reply after it was, answer after `slow` ms, or
- * `deaf`: it is committed, and the questions that follow get no answer.
+ * What happens to one flush. `fail`: an error before the commit. `lose`: the reply is lost after the commit. `slow`: the
+ * reply comes after `ms`. `deaf`: it is committed, and the next read fails.
  */
-export type Weather =
+export type LinkFault =
   | { is: "ok" }
   | { is: "fail" }
   | { is: "lose" }
   | { is: "slow"; ms: number }
   | { is: "deaf" };
 
-/** An output that Postgres would never take. */
+/** An output that Postgres would never accept. */
 export const POISON = '"poison"';
 
 export class SqlError extends Error {
@@ -39,13 +39,13 @@ export class SqlError extends Error {
   }
 }
 
-export class Truth {
+export class FakeStore {
   readonly rows = new Map<RunId, Row>();
   readonly entries: EntryColumns[] = [];
-  /** Sizes of the batches that were flushed, in order. */
+  /** Sizes of the flushed batches, in order. */
   readonly batches: number[] = [];
-  readonly weather: Weather[] = [];
-  #deaf = false;
+  readonly linkFaults: LinkFault[] = [];
+  #nextReadFails = false;
 
   open(owner: Incarnation) {
     const run_id = newRunId(Date.now());
@@ -83,21 +83,21 @@ export class Truth {
   readonly store: StateStore = {
     ...refusingStore,
     flush: async (entries) => {
-      const weather = this.weather.shift() ?? { is: "ok" };
+      const fault = this.linkFaults.shift() ?? { is: "ok" };
       this.batches.push(entries.length);
-      await sleep(weather.is === "slow" ? weather.ms : 1);
-      if (weather.is === "fail") throw new SqlError("08006");
+      await sleep(fault.is === "slow" ? fault.ms : 1);
+      if (fault.is === "fail") throw new SqlError("08006");
       const rows = entries.map(columnsOf);
       if (rows.some((row) => row.output === POISON)) throw new SqlError("22021");
       const committed = rows.flatMap((row) => this.#commit(row));
-      if (weather.is === "lose") throw new SqlError("08006");
-      this.#deaf = weather.is === "deaf";
+      if (fault.is === "lose") throw new SqlError("08006");
+      this.#nextReadFails = fault.is === "deaf";
       return committed;
     },
-    findCommitted: async (asked) => {
+    findCommitted: async (entries) => {
       await sleep(1);
-      this.#hear();
-      return asked.flatMap(({ run_id, seq, attempt }) =>
+      this.#failIfSet();
+      return entries.flatMap(({ run_id, seq, attempt }) =>
         this.of(run_id).some((entry) => entry.known_seq + entry.events_n === seq && entry.attempt === attempt)
           ? [run_id]
           : [],
@@ -105,7 +105,7 @@ export class Truth {
     },
     readRunSnapshots: async (runs) => {
       await sleep(1);
-      this.#hear();
+      this.#failIfSet();
       return runs.map((run_id) => {
         const { owner, ...row } = this.row(run_id);
         const job = {
@@ -119,9 +119,9 @@ export class Truth {
     },
   };
 
-  #hear(): void {
-    if (!this.#deaf) return;
-    this.#deaf = false;
+  #failIfSet(): void {
+    if (!this.#nextReadFails) return;
+    this.#nextReadFails = false;
     throw new SqlError("57P01");
   }
 }

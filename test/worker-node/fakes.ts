@@ -1,10 +1,10 @@
 import type { StateStore } from "../../shared/store/state.ts";
 
 const refuse = async (): Promise<never> => {
-  throw new Error("this test did not expect to be asked that");
+  throw new Error("this test did not expect this call");
 };
 
-/** A truth that answers nothing: a test puts the verbs in that it is about. */
+/** A store that refuses every call. A test replaces the verbs that it is about. */
 export const refusingStore: StateStore = {
   claim: refuse,
   claimDirectly: refuse,

@@ -1,6 +1,6 @@
 /** The settings of the REST front, from its environment. */
 import { z } from "zod";
-import { parseRedisUrl, RedisEnv, type RedisTarget } from "../clients/redis.ts";
+import { parseRedisUrl, RedisEnv, type RedisTarget } from "../clients/redis-url.ts";
 
 const portSentence = "REDIS_REST_PORT is a port number from 0 to 65535 (0: any free one)";
 

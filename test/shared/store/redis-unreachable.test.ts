@@ -6,9 +6,12 @@ import { acceptRuns } from "../../../shared/store/runs/insert-runs.ts";
 import { pgArray } from "../../../shared/store/sql.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { stateStore } from "../../../shared/store/state.ts";
-import { Leases } from "../../../worker-node/fleet/leases.ts";
 import { onlineBeat, newRun, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
+import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
+import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
+import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 
 let store: Store;
 beforeEach(async () => {
@@ -142,21 +145,23 @@ describe("a direct claim", () => {
     const [away, found] = [await store.addWorker("away"), await store.addWorker("found")];
     await disconnectWorkers();
     const queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
-    const self = () => ({ ...onlineBeat(found), redis_ok: false });
+    const report = () => onlineBeat(found);
     const state = stateStore(store.sql);
-    const ignore = () => {};
-    const leases = new Leases({ owner: found, store: state, queue, self, onCold: ignore, onAway: ignore });
+    const links = new QueueLinks(1, workerTiming);
+    const tracked = new TrackedRuns();
+    const fleet = { links, tracked, timing: workerTiming };
+    const heartbeat = new Heartbeat({ ...fleet, owner: found, store: state, queue, report });
     let isAnnounced = false;
     let announced = Promise.resolve();
     await store.sql.begin(async (tx) => {
       await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
-      announced = leases.announceQueue().then(() => void (isAnnounced = true));
+      announced = heartbeat.announceQueue().then(() => void (isAnnounced = true));
       await new Promise((resolve) => setTimeout(resolve, 300));
       expect(isAnnounced).toBe(false);
     });
     await announced;
     expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);
-    await leases.beat();
+    await heartbeat.beat();
     expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);
   });
 

@@ -9,7 +9,7 @@ import { execute } from "../../../worker-node/execution/execute.ts";
 import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
-import { Truth } from "../fake-store.ts";
+import { FakeStore } from "../fake-store.ts";
 
 export const print = { type: "print", print_content: "text" };
 export const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -30,7 +30,7 @@ const owner = newIncarnation("w");
 const notInThisTest = async (): Promise<never> => Promise.reject(new Error("not in this test"));
 
 export class ExecutionHarness {
-  readonly store = new Truth();
+  readonly store = new FakeStore();
   readonly stop = new AbortController();
   /** Model calls, in order. */
   readonly calls: ModelRequest[] = [];

@@ -10,8 +10,8 @@ import type { Append } from "../../../worker-node/journal/entries.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { Outcome } from "../../../worker-node/journal/resolve-outcomes.ts";
 import type { RunLog } from "../../../worker-node/journal/run-log.ts";
-import { POISON, Truth } from "../fake-store.ts";
-import type { Weather } from "../fake-store.ts";
+import { POISON, FakeStore } from "../fake-store.ts";
+import type { LinkFault } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
 const delta: RunEvent = { type: "llm_delta", orch_step_id: "a", text: "t" };
@@ -37,7 +37,7 @@ const end = (status: "completed" | "failed"): Append => ({
   dead_letter: null,
 });
 
-let store: Truth;
+let store: FakeStore;
 /** What was published, in order. */
 let live: LiveEntry[];
 /** What was published before it was committed. */
@@ -47,7 +47,7 @@ let journal: Journal;
 beforeEach(() => begin());
 
 function begin(): void {
-  const fake = new Truth();
+  const fake = new FakeStore();
   const published: LiveEntry[] = [];
   const early: LiveEntry[] = [];
   store = fake;
@@ -77,7 +77,7 @@ async function outcomeOf(append: Promise<Outcome>): Promise<Outcome> {
 describe("a flush", () => {
   test("takes the entries that arrived during the flush before it, one for each run", async () => {
     const logs = openMany(20);
-    store.weather.push({ is: "slow", ms: 30 });
+    store.linkFaults.push({ is: "slow", ms: 30 });
     const first = logs[0]?.append(step);
     await sleep(10);
     await Promise.all([first, ...logs.slice(1).map((log) => log.append(step))]);
@@ -133,7 +133,7 @@ describe("pending events", () => {
 
   test("that are noted while an entry is in flight follow it", async () => {
     const log = open();
-    store.weather.push({ is: "slow", ms: 20 });
+    store.linkFaults.push({ is: "slow", ms: 20 });
     const first = log.append(step);
     await sleep(8);
     log.note([thought]);
@@ -171,7 +171,7 @@ describe("an entry", () => {
   // Fails when a repeated flush counts as refused.
   test("whose reply was lost is flushed again, is stored once, and counts as committed", async () => {
     const log = open();
-    store.weather.push({ is: "lose" });
+    store.linkFaults.push({ is: "lose" });
     expect(await log.append(step)).toMatchObject({ is: "committed" });
     expect(store.batches).toEqual([1, 1]);
     expect(store.entries).toHaveLength(1);
@@ -182,7 +182,7 @@ describe("an entry", () => {
 
   test("is flushed again until Postgres answers", async () => {
     const log = open();
-    for (let i = 0; i < 5; i++) store.weather.push({ is: "fail" });
+    for (let i = 0; i < 5; i++) store.linkFaults.push({ is: "fail" });
     expect(await log.append(step)).toMatchObject({ is: "committed" });
     expect(store.entries).toHaveLength(1);
   });
@@ -190,7 +190,7 @@ describe("an entry", () => {
   test("is not settled before the outcome of every entry in its flush is known", async () => {
     const [committed, fenced] = [open(), open()];
     store.row(fenced.run).attempt = 2;
-    store.weather.push({ is: "deaf" });
+    store.linkFaults.push({ is: "deaf" });
     const outcomes = await Promise.all([committed.append(step), outcomeOf(fenced.append(step))]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "fenced"]);
     expect(store.of(committed.run)).toHaveLength(1);
@@ -244,7 +244,7 @@ describe("an entry", () => {
 
   test("waits until the run's entry in flight is settled", async () => {
     const log = open();
-    store.weather.push({ is: "slow", ms: 20 });
+    store.linkFaults.push({ is: "slow", ms: 20 });
     const first = log.append(step);
     await sleep(8);
     const second = log.append(step);
@@ -261,23 +261,23 @@ describe("an entry", () => {
 
 // Fails when entries are published before the flush, a lost reply counts as a refusal, or the known number stays behind.
 test("whatever fails, a run's journal has no gap, each append settles once, nothing is published early", async () => {
-  const weather: fc.Arbitrary<Weather> = fc.oneof(
-    fc.constant<Weather>({ is: "ok" }),
-    fc.constant<Weather>({ is: "fail" }),
-    fc.constant<Weather>({ is: "lose" }),
-    fc.constant<Weather>({ is: "deaf" }),
+  const linkFault: fc.Arbitrary<LinkFault> = fc.oneof(
+    fc.constant<LinkFault>({ is: "ok" }),
+    fc.constant<LinkFault>({ is: "fail" }),
+    fc.constant<LinkFault>({ is: "lose" }),
+    fc.constant<LinkFault>({ is: "deaf" }),
     fc.record({ is: fc.constant("slow" as const), ms: fc.integer({ min: 1, max: 15 }) }),
   );
   const command = fc.constantFrom("note" as const, "step" as const, "poison" as const, "pause" as const);
   const history = fc.record({
-    weather: fc.array(weather, { maxLength: 12 }),
+    linkFaults: fc.array(linkFault, { maxLength: 12 }),
     runs: fc.array(fc.array(command, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 5 }),
     isTakenOver: fc.boolean(),
   });
   await fc.assert(
-    fc.asyncProperty(history, async ({ weather: flushes, runs, isTakenOver }) => {
+    fc.asyncProperty(history, async ({ linkFaults, runs, isTakenOver }) => {
       begin();
-      store.weather.push(...flushes.filter((each, i) => each.is !== "fail" || i < 4));
+      store.linkFaults.push(...linkFaults.filter((each, i) => each.is !== "fail" || i < 4));
       const logs = runs.map(() => open());
       const outcomes = await Promise.all(
         logs.map((log, i) => runCommands(log, runs[i] ?? [], isTakenOver && i === 0)),

@@ -2,7 +2,8 @@
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
-import { connectRedis, parseRedisUrl } from "../../../worker-node/clients/redis.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
+import { connectRedis } from "../../../worker-node/clients/redis.ts";
 import { startRedis } from "../../services/services.ts";
 import { Proxy } from "../../workerd/proxy.ts";
 

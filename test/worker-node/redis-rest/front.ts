@@ -1,7 +1,8 @@
 /** Starts a REST front in the test's process, with clients for it. */
 import { randomBytes } from "node:crypto";
 import { Redis as UpstashRedis, type RedisConfigNodejs } from "@upstash/redis";
-import { parseRedisUrl, type RedisEnv } from "../../../worker-node/clients/redis.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
+import type { RedisEnv } from "../../../worker-node/clients/redis-url.ts";
 import { startRestFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
 
 export interface Front {

@@ -13,14 +13,16 @@ import {
   reconcileLeases,
   restoreRunningLeases,
   releaseMoved,
-} from "../../../worker-node/reconciler/restore-leases.ts";
-import { jobOf } from "../../../worker-node/reconciler/parts.ts";
+} from "../../../worker-node/fleet/restore-leases.ts";
+import { jobOf } from "../../../worker-node/fleet/job-of.ts";
+import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { startRedis } from "../../services/services.ts";
 import { acme, stepEntry, openStore } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 
-type Mine = ClaimedRun & { owner: Incarnation };
+type OwnedRun = ClaimedRun & { owner: Incarnation };
 
 let store: Store;
 let service: Service;
@@ -39,12 +41,17 @@ afterEach(async () => {
   await Promise.all([store.close(), service.stop()]);
 });
 
-const pass = async (parts: StateStore): Promise<void> => {
+const timing = workerTiming;
+
+/** A pass of a reconciler that reads this store. */
+const pass = async (readStore: StateStore): Promise<void> => {
   const owner = newIncarnation("r");
   const reconciler = new Reconciler({
     owner,
-    store: parts,
+    store: readStore,
     queue,
+    links: new QueueLinks(1, timing),
+    timing,
     isolation: true,
     announceQueue: async () => {},
   });
@@ -52,33 +59,33 @@ const pass = async (parts: StateStore): Promise<void> => {
   await reconciler.stop();
 };
 
-/** The run ends, and its worker says so to whatever queue there is. */
-async function end(run: Mine): Promise<void> {
+/** The run ends, and its worker finishes its job, if the queue takes it. */
+async function end(run: OwnedRun): Promise<void> {
   const changes = { kind: "end", status: "completed" } as const;
-  const [mine] = await flush(store.sql, [stepEntry(run, changes)]);
-  expect(mine).toMatchObject({ run_id: run.run_id });
+  const [committed] = await flush(store.sql, [stepEntry(run, changes)]);
+  expect(committed).toMatchObject({ run_id: run.run_id });
   await queue.finish([{ run: run.run_id, tenant: run.tenant_id }], run.owner).catch(() => {});
 }
 
-/** The store of somebody who reads what runs, or what a run is, a moment before `then` happens; the first time only. */
+/** A store for which `then` happens between the first read by `verb` and its reply. */
 function before(verb: "listRunningRuns" | "readRunSnapshots", then: () => Promise<void>): StateStore {
   let isFirst = true;
-  const once = async <Answer>(answer: Promise<Answer>): Promise<Answer> => {
-    await answer;
+  const once = async <Reply>(reply: Promise<Reply>): Promise<Reply> => {
+    await reply;
     if (isFirst) {
       isFirst = false;
       await then();
     }
-    return answer;
+    return reply;
   };
   return verb === "listRunningRuns"
     ? { ...state, listRunningRuns: (...args) => once(state.listRunningRuns(...args)) }
     : { ...state, readRunSnapshots: (...args) => once(state.readRunSnapshots(...args)) };
 }
 
-// Red when: what was held is not looked at again: a slot is taken until the lease lapses, here 15 s; or is looked at
-// without asking who has it: a worker would be told that its own run is another's.
-test("of runs that move while a lost queue is rebuilt, what has ended keeps no slot, and what goes on is its worker's", async () => {
+// Fails when restored leases are not read again: an ended run takes a slot until its lease lapses, here 15 s. Fails also
+// when the owner is not compared: the lease of a run that changed its owner would supersede the new owner.
+test("after a rebuild, runs that moved meanwhile have no lease or that of their new owner", async () => {
   const [ends, moves, stays] = [await store.startRun(), await store.startRun(), await store.startRun()];
   const other = await store.addWorker("other");
   const meanwhile = async () => {
@@ -98,22 +105,25 @@ test("of runs that move while a lost queue is rebuilt, what has ended keeps no s
   });
 });
 
-// Red when: as above, for the queue that a worker finds.
-test("a run that ends, parks or is handed back while a found queue is told what runs is leased to nobody", async () => {
+// Fails as above, when a worker synchronizes a queue that it reaches again.
+test("a run that ends, parks or is handed back while leases are restored has no lease", async () => {
   await pass(state);
   const [ends, parks, returns] = [await store.startRun(), await store.startRun(), await store.startRun()];
-  const found = before("listRunningRuns", async () => {
+  const moving = before("listRunningRuns", async () => {
     await end(ends);
     await store.sql`update runs set status = 'paused', owner = null, wake_at = now() + interval '40 s' where run_id = ${parks.run_id}`;
     expect(await state.handBack(returns.owner, [returns])).toEqual([returns.run_id]);
   });
-  await releaseMoved({ store: found, queue }, await restoreRunningLeases({ store: found, queue }, 0));
-  // What was handed back waits for a second: somebody may just be claiming it.
+  await releaseMoved(
+    { store: moving, queue, timing },
+    await restoreRunningLeases({ store: moving, queue, timing }, 0),
+  );
+  // The run that was handed back waits for a second: another worker may be claiming it.
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0, due: 1, timer: 1 });
 });
 
-// Red when: what is held for another, instead of claimed, is not looked at again: 5 s of a slot.
-test("a run that ends while it is held for the worker that executes it keeps no slot", async () => {
+// Fails when the lease that was passed on to the owner is not read again: it would take a slot for 5 s.
+test("a run that ends while its lease is passed on to its owner has no lease", async () => {
   await pass(state);
   const run = await store.startRun();
   const me = newIncarnation("me");
@@ -127,6 +137,6 @@ test("a run that ends while it is held for the worker that executes it keeps no 
     ended: [],
   });
   expect(claim.runs).toEqual([{ run: run.run_id, tenant: acme }]);
-  await reconcileLeases({ store: before("readRunSnapshots", () => end(run)), queue }, claim.runs, me);
+  await reconcileLeases({ store: before("readRunSnapshots", () => end(run)), queue, timing }, claim.runs, me);
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0 });
 });

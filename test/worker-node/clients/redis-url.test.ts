@@ -1,12 +1,12 @@
-/** Every form of REDIS_URL, and what is said of those that are none. */
+/** Every form of REDIS_URL, and the error for each malformed one. */
 import { describe, expect, test } from "vitest";
-import { parseRedisUrl } from "../../../worker-node/clients/redis.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
 import { readRestConfig } from "../../../worker-node/redis-rest/rest-config.ts";
 
 const plain = { tls: false };
 const node = (host: string, port = 6379) => ({ host, port });
 
-describe("an address of Redis", () => {
+describe("REDIS_URL", () => {
   test.each([
     ["redis://localhost", { ...plain, kind: "single", node: node("localhost"), db: 0 }],
     ["redis://10.0.0.1:7000/3", { ...plain, kind: "single", node: node("10.0.0.1", 7000), db: 3 }],
@@ -60,15 +60,15 @@ describe("an address of Redis", () => {
     expect(() => parseRedisUrl(env)).toThrow(sentence);
   });
 
-  test("what is said of a wrong one does not hold the password", () => {
+  test("the error for a malformed one does not contain the password", () => {
     expect(() => parseRedisUrl({ REDIS_URL: "redis://:s3cret@a,b" })).toThrow(/^(?!.*s3cret)/s);
   });
 });
 
-describe("the environment of the front", () => {
+describe("the environment of redis-rest", () => {
   const right = { REDIS_URL: "redis://h", REDIS_REST_TOKEN: "t" };
 
-  test("needs an address and a token, and has defaults for the rest", () => {
+  test("needs REDIS_URL and a token, and has defaults for the rest", () => {
     expect(readRestConfig(right)).toMatchObject({ token: "t", host: "127.0.0.1", port: 8079 });
     expect(readRestConfig({ ...right, REDIS_REST_PORT: "0", REDIS_REST_HOST: "0.0.0.0" })).toMatchObject({
       host: "0.0.0.0",
