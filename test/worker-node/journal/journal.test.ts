@@ -261,7 +261,7 @@ describe("an entry", () => {
 
 // Fails when entries are published before the flush, a lost reply counts as a refusal, or the known number stays behind.
 test("whatever fails, a run's journal has no gap, each append settles once, nothing is published early", async () => {
-  const linkFaults: fc.Arbitrary<LinkFault> = fc.oneof(
+  const linkFault: fc.Arbitrary<LinkFault> = fc.oneof(
     fc.constant<LinkFault>({ is: "ok" }),
     fc.constant<LinkFault>({ is: "fail" }),
     fc.constant<LinkFault>({ is: "lose" }),
@@ -270,14 +270,14 @@ test("whatever fails, a run's journal has no gap, each append settles once, noth
   );
   const command = fc.constantFrom("note" as const, "step" as const, "poison" as const, "pause" as const);
   const history = fc.record({
-    linkFaults: fc.array(linkFaults, { maxLength: 12 }),
+    linkFaults: fc.array(linkFault, { maxLength: 12 }),
     runs: fc.array(fc.array(command, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 5 }),
     isTakenOver: fc.boolean(),
   });
   await fc.assert(
-    fc.asyncProperty(history, async ({ linkFaults: flushes, runs, isTakenOver }) => {
+    fc.asyncProperty(history, async ({ linkFaults, runs, isTakenOver }) => {
       begin();
-      store.linkFaults.push(...flushes.filter((each, i) => each.is !== "fail" || i < 4));
+      store.linkFaults.push(...linkFaults.filter((each, i) => each.is !== "fail" || i < 4));
       const logs = runs.map(() => open());
       const outcomes = await Promise.all(
         logs.map((log, i) => runCommands(log, runs[i] ?? [], isTakenOver && i === 0)),
