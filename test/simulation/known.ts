@@ -40,4 +40,18 @@ const cancelDuringPark: History = {
   ],
 };
 
-export const known: [History][] = [[toolNotFoundMeanwhile], [cancelDuringPark]];
+/** A silent worker's run was released when another worker's claim of it failed: its slot was free while it ran. */
+const slotOfASilentOwner: History = {
+  ...calm,
+  queued: 2,
+  acts: [
+    { do: "submit", atMs: 0, tenant: 0, program: "killer", lane: "default" },
+    { ...trap("w", "claim"), atMs: 533 },
+    { do: "submit", atMs: 0, tenant: 0, program: "prints", lane: "default" },
+    trap("edge", "admit"),
+    { do: "trap", atMs: 0, trap: { whose: "edge", verbs: ["accept"], is: "freeze_after", ms: 50 } },
+    { ...trap("w", "pushLimits"), atMs: 28 },
+  ],
+};
+
+export const known: [History][] = [[toolNotFoundMeanwhile], [cancelDuringPark], [slotOfASilentOwner]];

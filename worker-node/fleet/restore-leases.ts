@@ -17,7 +17,7 @@ import type { WorkerTiming } from "./worker-timing.ts";
 const PAGE = 1_000;
 /** The lease of a silent owner: the slot stays counted, and the next worker that claims takes the run over. */
 const SILENT_LEASE_MS = 1_000;
-/** The shortest delay of a released job: another worker may be claiming the run now, or its owner is silent. */
+/** The shortest delay of a released job: another worker may be claiming the run now. */
 const MIN_DELAY_MS = 1_000;
 
 export type LeaseStores = { store: StateStore; queue: Queue; timing: Pick<WorkerTiming, "leaseMs"> };
@@ -82,13 +82,10 @@ export async function reconcileLeases(
     const look = looks.get(name.run);
     if (!look || TERMINAL.has(look.status)) {
       await queue.finish([name], holder);
-    } else if (look.status === "running" && look.owner !== null && !look.owner_silent) {
-      await queue.restoreLeases({
-        jobs: [jobOf(look)],
-        owner: look.owner,
-        holder,
-        leaseMs: RESTORED_LEASE_MS,
-      });
+    } else if (look.status === "running" && look.owner !== null) {
+      // Also of a silent owner: a release would free the slot of a run that Postgres counts as running.
+      const leaseMs = look.owner_silent ? SILENT_LEASE_MS : RESTORED_LEASE_MS;
+      await queue.restoreLeases({ jobs: [jobOf(look)], owner: look.owner, holder, leaseMs });
       restored.set(look.owner, [...(restored.get(look.owner) ?? []), name]);
     } else {
       // Due later, or locked by another statement at this moment.
