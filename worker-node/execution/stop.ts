@@ -18,6 +18,8 @@ export class Stop extends Error {
 
 /** Waits for `work`, but not beyond `signal`. Work that ignores its signal is left behind and its result dropped. */
 export async function within<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+  // The work has begun: its rejection is dropped as well, because an unhandled one would end the process.
+  if (signal.aborted) work.catch(() => {});
   signal.throwIfAborted();
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const onAbort = (): void => reject(signal.reason);
