@@ -90,7 +90,7 @@ const trap = (whose: fc.Arbitrary<string>, verbs: readonly string[]) =>
     }),
   });
 
-export const anyAct = fc.oneof(
+export const anyCommand = fc.oneof(
   { weight: 8, arbitrary: submit },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("cancel"), atMs, nth: anyOf }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), atMs, nth: anyOf }) },
@@ -142,15 +142,15 @@ export const anyAct = fc.oneof(
   { weight: 3, arbitrary: trap(fc.constant("w"), REPAIR_VERBS) },
   { weight: 4, arbitrary: trap(fc.constant("edge"), EDGE_VERBS) },
 );
-export type Act = typeof anyAct extends fc.Arbitrary<infer A> ? A : never;
+export type Command = typeof anyCommand extends fc.Arbitrary<infer A> ? A : never;
 
 /** After these, limits may be passed for a while: a rollback forgets what Redis has granted, lowered limits stop nobody. */
-export function mayPassLimits(acts: readonly Act[]): boolean {
-  return acts.some((each) => each.do === "rollback" || each.do === "limit");
+export function mayPassLimits(commands: readonly Command[]): boolean {
+  return commands.some((each) => each.do === "rollback" || each.do === "limit");
 }
 
 /** Does it now. A rollback needs to be known before: see `prepare`. */
-function perform(world: World, each: Act): void {
+function perform(world: World, each: Command): void {
   switch (each.do) {
     case "submit": {
       const name = TENANTS[each.tenant];
@@ -208,8 +208,8 @@ function away(world: World, store: "redis" | "postgres", ms: number, restarts: b
   });
 }
 
-/** Puts an act on the clock; for a rollback also the look at what Redis will go back to. */
-export function schedule(world: World, each: Act): void {
+/** Puts a command on the clock; for a rollback also the look at what Redis will go back to. */
+export function schedule(world: World, each: Command): void {
   world.clock.after(each.atMs, () => {
     world.trace(`ACT ${describe(each)}`);
     perform(world, each);
@@ -221,6 +221,6 @@ export function schedule(world: World, each: Act): void {
   });
 }
 
-export function describe({ do: what, atMs: _atMs, ...rest }: Act): string {
+export function describe({ do: what, atMs: _atMs, ...rest }: Command): string {
   return `${what} ${JSON.stringify(rest)}`;
 }

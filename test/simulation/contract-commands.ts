@@ -1,4 +1,4 @@
-/** Random acts on Postgres and on its model. */
+/** Random commands for Postgres and its model. */
 import fc from "fast-check";
 
 const run = fc.nat(2);
@@ -37,7 +37,7 @@ const entry = fc.record({
   end: fc.constantFrom("completed" as const, "failed", "cancelled"),
 });
 
-export const contractAct = fc.oneof(
+export const contractCommand = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
@@ -64,26 +64,32 @@ export const contractAct = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), run, behind, counted }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("limit"), tenant: fc.nat(1), to: fc.nat(3) }) },
 );
-export type ContractAct = typeof contractAct extends fc.Arbitrary<infer Act> ? Act : never;
+export type ContractCommand = typeof contractCommand extends fc.Arbitrary<infer Act> ? Act : never;
 
-const accept: ContractAct = { do: "accept", tenant: 0, delayMs: 0, counted: "by_queue" };
+const accept: ContractCommand = { do: "accept", tenant: 0, delayMs: 0, counted: "by_queue" };
 const asked = { owner: 0, runs: [0, 1, 2], slots: 1 };
 
 /** Runs in a worker's hands: most of what there is to go wrong is about these. */
-const inHands: ContractAct[] = [accept, accept, accept, { ...asked, do: "beat" }, { ...asked, do: "claim" }];
+const inHands: ContractCommand[] = [
+  accept,
+  accept,
+  accept,
+  { ...asked, do: "beat" },
+  { ...asked, do: "claim" },
+];
 
 export const contractHistory = fc
-  .array(contractAct, { minLength: 5, maxLength: 40, size: "max" })
-  .map((acts): ContractAct[] => [...inHands, ...acts]);
+  .array(contractCommand, { minLength: 5, maxLength: 40, size: "max" })
+  .map((commands): ContractCommand[] => [...inHands, ...commands]);
 
 /** A flush of what the fence asks for. */
-const flushed = (kind: "note" | "ask"): ContractAct => ({
+const flushed = (kind: "note" | "ask"): ContractCommand => ({
   do: "flush",
   entries: [{ run: 0, isOwner: true, attemptBehind: 0, seqBehind: 0, signalsBehind: 0, kind, end: "failed" }],
 });
 
 /** Two runs of one tenant are given back in one statement, and wake at the same time: the tie is settled by their ids. */
-export const tiedWakeUps: ContractAct[] = [
+export const tiedWakeUps: ContractCommand[] = [
   ...inHands,
   flushed("note"),
   { do: "pass", ms: 61_390 },
@@ -92,7 +98,7 @@ export const tiedWakeUps: ContractAct[] = [
 ];
 
 /** A question is looked at after its deadline, which closes it: the answer comes too late. */
-export const answeredTooLate: ContractAct[] = [
+export const answeredTooLate: ContractCommand[] = [
   ...inHands,
   flushed("ask"),
   { do: "pass", ms: 61_390 },

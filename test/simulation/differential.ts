@@ -13,7 +13,7 @@ import { acme, beatOf, globex, newRun } from "../shared/store/world.ts";
 import * as front from "./front-statements.ts";
 import { Postgres } from "./postgres.ts";
 import type { Statements } from "./postgres.ts";
-import type { ContractAct } from "./contract-commands.ts";
+import type { ContractCommand } from "./contract-commands.ts";
 
 const OWNERS = ["w0#00000000", "w1#00000001", "w2#00000002"].map((name) => Incarnation.parse(name));
 const TENANTS = [acme, globex] as const;
@@ -22,7 +22,7 @@ const EVENT = '{"type":"checkpoint"}';
 /** A verb of either: answered at once, or by a server. */
 type Store = StateStore | Statements;
 
-export class Twins {
+export class Differential {
   readonly #sql: Sql;
   readonly #store: StateStore;
   readonly #model: Postgres;
@@ -43,28 +43,28 @@ export class Twins {
   }
 
   /** Does it to both. @returns what both said, in that order */
-  async act(act: ContractAct): Promise<[unknown, unknown]> {
+  async run(command: ContractCommand): Promise<[unknown, unknown]> {
     await this.#readClock();
-    switch (act.do) {
+    switch (command.do) {
       case "accept":
-        return this.#accept(act.tenant, act.delayMs, act.counted);
+        return this.#accept(command.tenant, command.delayMs, command.counted);
       case "pass":
-        return this.#pass(act.ms);
+        return this.#pass(command.ms);
       case "limit":
-        return this.#limit(TENANTS[act.tenant] ?? acme, act.to);
+        return this.#limit(TENANTS[command.tenant] ?? acme, command.to);
       case "cancel":
-        return this.#cancel(act.run);
+        return this.#cancel(command.run);
       case "retry":
-        return this.#retry(act.run, act.behind, act.counted);
+        return this.#retry(command.run, command.behind, command.counted);
       case "answer":
-        return this.#answer(act.run, `q${act.wait}`);
+        return this.#answer(command.run, `q${command.wait}`);
       case "flush": {
-        const entries = act.entries.flatMap((each) => this.#entryOf(each));
+        const entries = command.entries.flatMap((each) => this.#entryOf(each));
         const once = [...new Map(entries.map((entry) => [entry.run_id, entry])).values()];
         return this.#both((store) => store.flush(once));
       }
       default:
-        return this.#both((store) => this.#ask(store, act));
+        return this.#both((store) => this.#ask(store, command));
     }
   }
 
@@ -120,15 +120,18 @@ export class Twins {
 
   #ask(
     store: Store,
-    act: Exclude<ContractAct, { do: "accept" | "pass" | "limit" | "cancel" | "retry" | "answer" | "flush" }>,
+    command: Exclude<
+      ContractCommand,
+      { do: "accept" | "pass" | "limit" | "cancel" | "retry" | "answer" | "flush" }
+    >,
   ) {
-    const owner = OWNERS[act.owner] ?? Incarnation.parse("w#00000000");
-    const runs = act.runs.flatMap((n) => this.#runs[n] ?? []);
-    switch (act.do) {
+    const owner = OWNERS[command.owner] ?? Incarnation.parse("w#00000000");
+    const runs = command.runs.flatMap((n) => this.#runs[n] ?? []);
+    switch (command.do) {
       case "claim":
         return store.claim(owner, runs);
       case "claimDirectly":
-        return store.claimDirectly(owner, act.slots, ["default"]);
+        return store.claimDirectly(owner, command.slots, ["default"]);
       case "lookUp":
         return store.lookUp(runs);
       case "handBack":
@@ -138,14 +141,14 @@ export class Twins {
         );
       case "findCommitted":
         return store.findCommitted(
-          runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: act.slots })),
+          runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: command.slots })),
         );
       case "beat":
         return store.beat(beatOf(owner));
       case "lock":
         return store.takeLock("lock", owner, 5_000);
       case "walk":
-        return walk(store, act.slots * 3_000);
+        return walk(store, command.slots * 3_000);
       case "owners":
         return store.listOwners();
       case "running":
@@ -223,7 +226,7 @@ export class Twins {
     return [timeless(said), timeless(front.retryRun(this.#model, rewind, counted))];
   }
 
-  #entryOf(each: Extract<ContractAct, { do: "flush" }>["entries"][number]): NewEntry[] {
+  #entryOf(each: Extract<ContractCommand, { do: "flush" }>["entries"][number]): NewEntry[] {
     const run_id = this.#runs[each.run];
     const row = run_id && this.#row(run_id);
     if (!run_id || !row) return [];

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { vi } from "vitest";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Repairs } from "../../worker-node/reconciler/parts.ts";
-import { CHAOS_MS, anyAct, describe, mayPassLimits, schedule } from "./commands.ts";
-import type { Act } from "./commands.ts";
+import { CHAOS_MS, anyCommand, describe, mayPassLimits, schedule } from "./commands.ts";
+import type { Command } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";
 import { violationsAtRest } from "./invariants.ts";
 import { hearLogs } from "./log.ts";
@@ -18,7 +18,7 @@ export type History = {
   slots: number;
   limit: number;
   queued: number;
-  acts: Act[];
+  commands: Command[];
 };
 
 export const history: fc.Arbitrary<History> = fc.record({
@@ -27,7 +27,7 @@ export const history: fc.Arbitrary<History> = fc.record({
   slots: fc.integer({ min: 1, max: 4 }),
   limit: fc.constantFrom(1, 2, 2, 10),
   queued: fc.constantFrom(2, 100, 100),
-  acts: fc.array(anyAct, { minLength: 4, maxLength: 18 }),
+  commands: fc.array(anyCommand, { minLength: 4, maxLength: 18 }),
 });
 
 /** What nothing else would touch again is repaired within so long. */
@@ -40,11 +40,11 @@ export type Ended = { violations: string[]; restMs: number; repairs: Repairs[]; 
 
 /** Lives through a history. `lines`: what happened, when it was asked for. */
 export async function live(given: History, parts: Parts = soundParts, told = false): Promise<Ended> {
-  const limitsHold = !mayPassLimits(given.acts);
+  const limitsHold = !mayPassLimits(given.commands);
   const lines: string[] = [];
   return inWorld({ ...given, limitsHold }, parts, async (world) => {
     if (told) world.tell = (line) => lines.push(line);
-    for (const each of given.acts) schedule(world, each);
+    for (const each of given.commands) schedule(world, each);
     world.supervise();
     await world.clock.run(START_MS + CHAOS_MS);
     heal(world);
@@ -105,11 +105,11 @@ export function isAtRest(world: World): boolean {
 /** What a person reads of a failed history. */
 export async function story(given: History, parts: Parts = soundParts): Promise<string> {
   const { violations, lines } = await live(given, parts, true);
-  const acts = given.acts.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
+  const commands = given.commands.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
   const { seed, workers, slots, limit, queued } = given;
   return [
     `seed ${seed}, ${workers} workers of ${slots} slots, limits ${limit} and ${queued}`,
-    ...acts,
+    ...commands,
     ...lines.slice(-400),
     ...violations.map((violation) => `VIOLATION ${violation}`),
   ].join("\n");

@@ -18,7 +18,7 @@ import {
 } from "./broken.ts";
 import type { Process } from "./clock.ts";
 import { Front } from "./front.ts";
-import type { Act } from "./commands.ts";
+import type { Command } from "./commands.ts";
 import { history, live } from "./history.ts";
 import type { History } from "./history.ts";
 import { Redis } from "./redis.ts";
@@ -94,25 +94,28 @@ const flushBelieved: Parts["store"] = (store) => ({
     ),
 });
 
-/** Where each fault is likely: a calm history of one tenant with these acts, so that few are needed. */
-function scene(acts: (fc.Arbitrary<Act> | Act)[], changes: Partial<History> = {}): fc.Arbitrary<History> {
-  const all = fc.tuple(...acts.map((each) => ("do" in each ? fc.constant(each) : each)));
+/** Where each fault is likely: a calm history of one tenant with these commands, so that few are needed. */
+function scene(
+  commands: (fc.Arbitrary<Command> | Command)[],
+  changes: Partial<History> = {},
+): fc.Arbitrary<History> {
+  const all = fc.tuple(...commands.map((each) => ("do" in each ? fc.constant(each) : each)));
   return fc
-    .record({ seed: fc.nat(), acts: all })
+    .record({ seed: fc.nat(), commands: all })
     .map((drawn) => ({ workers: 2, slots: 2, limit: 2, queued: 100, ...drawn, ...changes }));
 }
 
 const between = (min: number, max: number) => fc.integer({ min, max });
-const submit = (program: ProgramName, min = 6_000, max = min + 1_000): fc.Arbitrary<Act> =>
+const submit = (program: ProgramName, min = 6_000, max = min + 1_000): fc.Arbitrary<Command> =>
   between(min, max).map((atMs) => ({ do: "submit", atMs, tenant: 0, program, lane: "default" }));
-const trap = (whose: string, verb: string, is: FaultKind, ms: number, atMs = 5_500): Act => ({
+const trap = (whose: string, verb: string, is: FaultKind, ms: number, atMs = 5_500): Command => ({
   do: "trap",
   atMs,
   trap: { whose, verbs: [verb], is, ms },
 });
 
 /** What waits for a slot has been shown to Redis long ago. */
-const backlog = (loss: (atMs: number) => Act) =>
+const backlog = (loss: (atMs: number) => Command) =>
   scene([...Array.from({ length: 6 }, () => submit("long")), between(24_000, 29_000).map(loss)], {
     slots: 1,
     limit: 1,
@@ -121,10 +124,12 @@ const drainDuringFlush = scene([
   submit("prints", 6_000, 6_010),
   trap("w", "flush", "slow", 4_000),
   trap("w", "release", "fail", 0),
-  ...[0, 1].map((nth) => between(6_000, 7_000).map((atMs): Act => ({ do: "drain", atMs, nth, graceMs: 0 }))),
+  ...[0, 1].map((nth) =>
+    between(6_000, 7_000).map((atMs): Command => ({ do: "drain", atMs, nth, graceMs: 0 })),
+  ),
 ]);
 /** A tenant that begins to want more than it may, while Redis loses its memory. */
-const flood = (loss: fc.Arbitrary<Act>) =>
+const flood = (loss: fc.Arbitrary<Command>) =>
   scene([...Array.from({ length: 60 }, () => submit("long", 9_000, 20_000)), loss], {
     slots: 1,
     limit: 1,
@@ -136,14 +141,14 @@ const flushesGoWrong = scene([
 ]);
 const cancelDuringCall = scene([
   submit("flaky", 6_000, 6_000),
-  between(6_200, 6_500).map((atMs): Act => ({ do: "cancel", atMs, nth: 0 })),
+  between(6_200, 6_500).map((atMs): Command => ({ do: "cancel", atMs, nth: 0 })),
 ]);
 /** Answers about the time when the question is over, while the end that says so takes its time. */
 const lateAnswers = scene([
   submit("asks", 6_000, 6_000),
   trap("w", "flush", "late", 1_500, 14_000),
   ...Array.from({ length: 6 }, () =>
-    between(15_000, 18_000).map((atMs): Act => ({ do: "answer", atMs, nth: 0 })),
+    between(15_000, 18_000).map((atMs): Command => ({ do: "answer", atMs, nth: 0 })),
   ),
 ]);
 const accepted = scene([

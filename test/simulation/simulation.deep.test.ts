@@ -1,0 +1,14 @@
+import { expect, test, vi } from "vitest";
+import { simulate } from "./simulate.ts";
+
+vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
+vi.mock("../../shared/log.ts", () => import("./log.ts"));
+
+test("after any of 2,000 histories every run ends as its program says", { timeout: 600_000 }, async () => {
+  const { repairs } = await simulate(2_000);
+  // The histories are wild enough to need these repairs. A repair of a run whose worker is long gone is needed in one of
+  // a thousand histories only, as workers usually take such a run over first: those repairs have tests of their own.
+  for (const kind of ["enqueued", "rebuilt", "limits"]) {
+    expect(repairs[kind], `repairs of kind ${kind}`).toBeGreaterThan(0);
+  }
+});
