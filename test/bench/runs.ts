@@ -33,7 +33,7 @@ export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]
     EVENT_SHARDS: "1",
   });
   try {
-    await worker.heard("worker.ready");
+    await worker.untilLogged("worker.ready");
     await sleep(1_000);
     const warm = await accept(sql, 200);
     await enqueue(stores.queue, warm);

@@ -38,7 +38,7 @@ const start = async (id: string) => {
     WORKER_CONCURRENCY: String(RUNS),
     WORKER_HEALTH_PORT: "0",
   });
-  await worker.heard("worker.ready");
+  await worker.untilLogged("worker.ready");
   return worker;
 };
 

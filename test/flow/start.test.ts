@@ -19,14 +19,14 @@ test("a worker that starts while Postgres is away waits for it, and can be ended
   const env = { REDIS_URL: redis.url, SCALE_POSTGRES_URL: url.href, WORKER_HEALTH_PORT: "0" };
   const [waits, leaves] = [spawnWorker("waits", env), spawnWorker("leaves", env)];
   ends.push(() => waits.stop("SIGKILL"));
-  const said = await waits.heard("worker.postgres_away");
+  const said = await waits.untilLogged("worker.postgres_away");
   expect(said["message"]).toContain("SCALE_POSTGRES_URL");
-  await leaves.heard("worker.postgres_away");
+  await leaves.untilLogged("worker.postgres_away");
   expect(await leaves.stop("SIGTERM")).toBe(0);
 
   proxy.set("open");
   await proxy.listen();
   ends.push(() => proxy.close());
-  await waits.heard("worker.ready");
+  await waits.untilLogged("worker.ready");
   expect(await waits.stop("SIGTERM")).toBe(0);
 }, 60_000);

@@ -23,7 +23,7 @@ export class Viewer {
   }
 
   /** Waits until `holds`. */
-  async until(holds: (viewer: Viewer) => boolean, timeoutMs = 10_000): Promise<void> {
+  async until(holds: (viewer: Viewer) => boolean, timeoutMs = 30_000): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (!holds(this)) {
       const leftMs = deadline - Date.now();

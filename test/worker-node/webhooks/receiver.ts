@@ -1,7 +1,7 @@
 /** A receiver of webhooks: a real HTTP server on this machine that keeps what it gets. */
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders, Server, ServerResponse } from "node:http";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { portOf } from "../../../worker-node/ops/health.ts";
 
 export type Got = { headers: Record<string, string>; body: string; atMs: number };
@@ -42,8 +42,9 @@ export class Receiver {
   }
 
   /** The first `n` requests, once they are there. */
-  async until(n: number, ms = 15_000): Promise<Got[]> {
-    await expect.poll(() => this.got.length, { timeout: ms, interval: 20 }).toBeGreaterThanOrEqual(n);
+  async until(n: number, ms = 60_000): Promise<Got[]> {
+    const enough = () => expect(this.got.length).toBeGreaterThanOrEqual(n);
+    await vi.waitFor(enough, { timeout: ms, interval: 20 });
     return this.got.slice(0, n);
   }
 
