@@ -162,7 +162,8 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
     await app.world.service.stop();
     const begun = performance.now();
     const answer = await post(app, "default");
-    expect(performance.now() - begun).toBeLessThan(4_000);
+    // Repeated calls of the queue would take longer still.
+    expect(performance.now() - begun).toBeLessThan(10_000);
     expect(answer.headers.get("retry-after")).toBe("2");
     expect(await code(answer)).toEqual([503, "redis_away"]);
     expect((await app.call("GET", runPath(run, "status"))).status).toBe(200);
