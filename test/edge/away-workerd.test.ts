@@ -27,52 +27,65 @@ describe.each(["refuse", "hang", "close"] as const)("while Postgres is away (%s)
   // Red when: `KeptDatabase` does not probe: the first finds the intake's kept connection hung, and nobody told it so.
   test("everything answers 503 database_away with Retry-After, within about a second", async () => {
     const run = await edge.start();
-    await leave();
-    for (const [method, path, body] of [
-      ["POST", RUN, {}],
-      ["GET", at(run, "status"), undefined],
-      ["GET", at(run, "why"), undefined],
-      ["POST", at(run, "cancel"), undefined],
-      ["POST", at(run, "retry"), undefined],
-      ["GET", "/scale/dlq", undefined],
-      ["POST", RUN, {}],
-    ] as const) {
-      const tookMs = await fastestMs(1_500, async () => {
+    const measure = async (): Promise<number[]> => {
+      await comeBack();
+      await edge.start();
+      await leave();
+      const tookMs: number[] = [];
+      for (const [method, path, body] of [
+        ["POST", RUN, {}],
+        ["GET", at(run, "status"), undefined],
+        ["GET", at(run, "why"), undefined],
+        ["POST", at(run, "cancel"), undefined],
+        ["POST", at(run, "retry"), undefined],
+        ["GET", "/scale/dlq", undefined],
+        ["POST", RUN, {}],
+      ] as const) {
+        const begunMs = performance.now();
         const answer = await edge.call(method, path, { ...(body && { body }) });
+        tookMs.push(performance.now() - begunMs);
         expect([path, answer.status]).toEqual([path, 503]);
         expect(answer.headers.get("retry-after")).toBe("2");
         expect(await answer.json()).toMatchObject({ code: "database_away" });
-      });
-      // No request waits for a query to be given up, which takes 2 s.
-      expect(tookMs).toBeLessThan(1_500);
-    }
-  }, 60_000);
+      }
+      return tookMs.toSorted((a, b) => a - b);
+    };
+    // About a second each. No request waits for a query to be given up, which takes 2 s. A loaded machine may be late in
+    // one round, an edge that waits is late in all of them.
+    const isInTime = ([, , , median = 0, , , longest = 0]: number[]) => median < 1_500 && longest < 1_950;
+    const rounds = [await measure()];
+    while (rounds.length < 5 && !rounds.some(isInTime)) rounds.push(await measure());
+    expect(rounds.filter(isInTime), JSON.stringify(rounds)).toHaveLength(1);
+  }, 120_000);
 
   test("a stream is 200 and asks to come back, and is whole when Postgres is back", async () => {
     const run = await edge.start();
-    await leave();
-    const tookMs = await fastestMs(2_500, async () => {
+    const open = async () => {
       const answer = await edge.call("GET", at(run, "stream"));
       expect([answer.status, await answer.text()]).toEqual([200, "retry: 1000\n\n"]);
+    };
+    const tookMs = await fastestMs(2_500, open, async () => {
+      await comeBack();
+      await edge.call("GET", at(run, "status"));
+      await leave();
     });
     expect(tookMs).toBeLessThan(2_500);
     await comeBack();
     expect((await edge.call("POST", at(run, "cancel"))).status).toBe(200);
     expect(await (await edge.call("GET", at(run, "stream"))).text()).toContain('"type":"done"');
-  }, 30_000);
+  }, 90_000);
 });
 
 test("while Redis is away a run is accepted and can be cancelled, and a stream is served", async () => {
   await edge.world.service.stop();
-  let run = "";
-  const tookMs = await fastestMs(3_500, async () => {
-    run = await edge.start();
-  });
-  expect(tookMs).toBeLessThan(3_500);
+  const begunMs = performance.now();
+  const run = await edge.start();
+  // 3 s on a quiet machine.
+  expect(performance.now() - begunMs).toBeLessThan(10_000);
   const stream = await edge.call("GET", at(run, "stream"));
   expect(await (await edge.call("POST", at(run, "cancel"))).json()).toEqual({
     status: "cancelled",
     run_id: run,
   });
   expect(await stream.text()).toContain('"type":"done"');
-}, 30_000);
+}, 90_000);

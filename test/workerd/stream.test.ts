@@ -16,6 +16,13 @@ afterEach(() => {
   edge.postgres.set("open");
 });
 
+/** Takes Postgres away from an edge that has just used it. */
+async function leave(mode: "refuse" | "hang"): Promise<void> {
+  edge.postgres.set("open");
+  await edge.start();
+  edge.postgres.set(mode);
+}
+
 const StreamToken = z.object({
   token: z.string(),
   stream_url: z.string(),
@@ -156,12 +163,12 @@ describe("a run's stream", () => {
     const scribe = await running();
     await watch(scribe.run).then((viewer) => viewer.leave());
     for (const mode of ["refuse", "hang"] as const) {
-      edge.postgres.set(mode);
-      const tookMs = await fastestMs(2_500, async () => {
+      const open = async () => {
         const viewer = await watch(scribe.run);
         await viewer.end();
         expect([mode, viewer.status, viewer.text]).toEqual([mode, 200, "retry: 1000\n\n"]);
-      });
+      };
+      const tookMs = await fastestMs(2_500, open, () => leave(mode));
       expect(tookMs).toBeLessThan(2_500);
       edge.postgres.set("open");
     }
@@ -294,18 +301,18 @@ describe("the internal route", () => {
 test("while Postgres is away a request is 503 database_away: within 1.5 s when it refuses, 2.5 s when it hangs", async () => {
   const run = await edge.start();
   for (const mode of ["refuse", "hang"] as const) {
-    edge.postgres.set(mode);
     for (const [method, where, body] of [
       ["GET", path(run, "status"), undefined],
       ["POST", "/api/v2/orchestrations/orch_smoke/run", {}],
     ] as const) {
       const limitMs = mode === "refuse" ? 1_500 : 2_500;
-      const tookMs = await fastestMs(limitMs, async () => {
+      const request = async () => {
         const answer = await edge.call(method, where, { ...(body && { body }) });
         expect([mode, where, answer.status]).toEqual([mode, where, 503]);
         expect(answer.headers.get("retry-after")).toBe("2");
         expect(await answer.json()).toMatchObject({ code: "database_away" });
-      });
+      };
+      const tookMs = await fastestMs(limitMs, request, () => leave(mode));
       expect(tookMs).toBeLessThan(limitMs);
     }
     edge.postgres.set("open");

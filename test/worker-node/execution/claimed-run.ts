@@ -9,7 +9,7 @@ import { execute } from "../../../worker-node/execution/execute.ts";
 import type { ExecutionDeps } from "../../../worker-node/execution/execute.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
-import { Truth } from "../fake-store.ts";
+import { FakeStore } from "../fake-store.ts";
 
 export const print = { type: "print", print_content: "text" };
 export const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -30,7 +30,7 @@ const owner = newIncarnation("w");
 const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
 
 export class Given {
-  readonly truth = new Truth();
+  readonly truth = new FakeStore();
   readonly stop = new AbortController();
   readonly calls: ModelRequest[] = [];
   definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });

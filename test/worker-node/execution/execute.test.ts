@@ -148,7 +148,7 @@ describe("a step that waits for a retry", () => {
   // Red when: a refused park does not look at what it was refused for.
   test("and has missed a cancel ends as cancelled, without another call", async () => {
     const { run, ending } = given.begin();
-    Object.assign(given.truth.row(run.run_id), { signals: 1, cancel: true });
+    Object.assign(given.truth.row(run.run_id), { signals: 1, cancel_requested_at: 1 });
     expect(await ending).toEqual({ is: "ended" });
     expect(given.truth.row(run.run_id).status).toBe("cancelled");
     expect(given.calls).toHaveLength(1);

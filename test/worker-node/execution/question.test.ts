@@ -90,7 +90,7 @@ describe("a question", () => {
   // Red when: the park of a cancelled run is tried again, or given up without its end.
   test("of a run that is cancelled at that moment ends with it", async () => {
     given.readWaits = async (id) => {
-      Object.assign(given.truth.row(id), { signals: 1, cancel: true });
+      Object.assign(given.truth.row(id), { signals: 1, cancel_requested_at: 1 });
       return [wait];
     };
     const { run, ending } = beginAgain();

@@ -12,7 +12,7 @@ import { RetryableError } from "../../../worker-node/engine/errors.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
 import { Worker } from "../../../worker-node/fleet/worker.ts";
-import { Truth } from "../fake-store.ts";
+import { FakeStore } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
 const acme = TenantId.parse("acme");
@@ -60,7 +60,7 @@ class Told extends Queue {
   }
 }
 
-let truth: Truth;
+let truth: FakeStore;
 let queue: Told;
 let worker: Worker;
 let claims: ((run: RunId) => Promise<ClaimedRun | null>) | null;
@@ -80,7 +80,7 @@ beforeEach(() => open(["default"]));
 function open(lanes: readonly Lane[]): void {
   waitedFor = [];
   told = [];
-  truth = new Truth();
+  truth = new FakeStore();
   queue = new Told();
   looks = new Map();
   handedBack = [];

@@ -7,7 +7,7 @@ import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { LiveEntry } from "../../../shared/events/live.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { Append, Outcome, RunLog } from "../../../worker-node/journal/run-log.ts";
-import { POISON, Truth } from "../fake-store.ts";
+import { POISON, FakeStore } from "../fake-store.ts";
 import type { Weather } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
@@ -34,7 +34,7 @@ function result(changes: Partial<Append> = {}): Append {
   };
 }
 
-let truth: Truth;
+let truth: FakeStore;
 let live: LiveEntry[];
 let tooEarly: LiveEntry[];
 let journal: Journal;
@@ -42,7 +42,7 @@ let journal: Journal;
 beforeEach(() => begin());
 
 function begin(): void {
-  const world = new Truth();
+  const world = new FakeStore();
   const seen: LiveEntry[] = [];
   const early: LiveEntry[] = [];
   truth = world;

@@ -63,7 +63,7 @@ function parsed(text: string): unknown {
 export const newKey = () => `test:${randomBytes(8).toString("hex")}`;
 
 /** Wait until `probe` holds, looking every 10 ms. */
-export async function until(probe: () => boolean | Promise<boolean>, timeoutMs = 5000): Promise<void> {
+export async function until(probe: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await probe())) {
     if (performance.now() > deadline) throw new Error(`not so within ${timeoutMs} ms: ${probe.toString()}`);
