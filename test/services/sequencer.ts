@@ -30,8 +30,9 @@ const SECONDS: Record<string, number> = {
   "worker-node/fleet/worker.test.ts": 30,
   "worker-node/reconciler/reconciler.test.ts": 9,
   "worker-node/webhooks/sender.test.ts": 28,
-  "workerd/quiet.test.ts": 50,
-  "workerd/stream.test.ts": 20,
+  "workerd/quiet.test.ts": 55,
+  "workerd/requests.test.ts": 8,
+  "workerd/stream.test.ts": 42,
 };
 const OTHER_SECONDS = 3;
 

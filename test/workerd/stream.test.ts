@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import { z } from "zod";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { STATE_SECRET, Scribe } from "../edge/world.ts";
 import { fastestMs } from "../services/fastest.ts";
 import { startEdge, type Edge } from "./edge.ts";
@@ -324,3 +324,18 @@ test("no key and no token is in the logs", async () => {
   await fetch(`${edge.base}${path(run, "status")}?token=${edge.platformKey}`);
   expect(edge.logs()).not.toContain(edge.platformKey);
 });
+
+// The last test: it waits until the edge has no connection left, which takes 20 s without a query.
+test("viewers of a shard share one connection to Redis, which closes with the last of them", async () => {
+  const scribe = await running();
+  const viewers = await Promise.all(Array.from({ length: 10 }, () => watch(scribe.run)));
+  await scribe.text("a");
+  await Promise.all(viewers.map((viewer) => viewer.until((v) => v.frames.length === 1)));
+  expect(edge.redis.connections).toBeLessThanOrEqual(2);
+  for (const viewer of viewers) viewer.leave();
+  // The edge notices at the next write that a viewer has left.
+  await scribe.text("b");
+  await scribe.text("c");
+  const none = () => expect([edge.redis.connections, edge.postgres.connections]).toEqual([0, 0]);
+  await vi.waitFor(none, { timeout: 90_000, interval: 100 });
+}, 120_000);
