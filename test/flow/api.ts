@@ -27,7 +27,8 @@ const ENDED = ["completed", "failed", "cancelled"];
 
 /** A test with an API of its own, so that the tests of a file can run at the same time. */
 export const apiTest = base.extend<{ api: FlowApi }>({
-  api: async ({ task: _ }, use) => {
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads the names of fixtures from a pattern
+  api: async ({}, use) => {
     const api = await startApi();
     try {
       await use(api);

@@ -25,7 +25,8 @@ const acme = TenantId.parse("acme");
 
 /** A test with a fleet of its own, so that the tests of a file can run at the same time. */
 export const fleetTest = base.extend<{ fleet: Fleet }>({
-  fleet: async ({ task: _ }, use) => {
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads the names of fixtures from a pattern
+  fleet: async ({}, use) => {
     const fleet = await startFleet();
     try {
       await use(fleet);
