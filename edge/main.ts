@@ -4,7 +4,7 @@ import { forgetOldKeys } from "./operations/scheduled.ts";
 import { openServices } from "./services.ts";
 
 export { IntakeShard } from "./intake/shard.ts";
-export { RelayShard } from "./streaming/shard.ts";
+export { RelayShard } from "./streaming/relay-shard.ts";
 
 const app = createApp(openServices);
 

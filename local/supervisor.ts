@@ -5,10 +5,10 @@ import { z } from "zod";
 import { readConfig, variableNames } from "../edge/env.ts";
 import { searchUrl, startSearchServer } from "./demo/search-server.ts";
 import { writeVariables } from "./edge/dev-vars.ts";
-import { buildEdge, edgeSources } from "./edge/edge-build.ts";
-import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge/edge-process.ts";
-import type { RunningEdges } from "./edge/edge-process.ts";
-import type { EdgeSettings } from "./edge/edge.ts";
+import { buildEdge, edgeSources } from "./edge/build.ts";
+import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge/process.ts";
+import type { RunningEdges } from "./edge/process.ts";
+import type { EdgeSettings } from "./edge/miniflare.ts";
 import type { Facts } from "./settings/facts.ts";
 import { startFleet } from "./workers.ts";
 import { keepAlive } from "./processes/keep-alive.ts";
@@ -16,7 +16,7 @@ import { defaultDataFolder, type Options } from "./settings/options.ts";
 import { firstFreePort, keptPort, lastPort } from "./processes/ports.ts";
 import { projectFolder } from "./processes/programs.ts";
 import { openSecrets, writePrivate } from "./settings/secrets.ts";
-import { openPostgres, openRedis, type Start } from "./stores/stores.ts";
+import { openPostgres, openRedis, type Start } from "./stores/open.ts";
 import { seedDefinitions, untilRunsAreTaken } from "./demo/seed.ts";
 
 /** `facts` are those of now: what has come back has another pid. */

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { keepAlive } from "./processes/keep-alive.ts";
 import { firstFreePort } from "./processes/ports.ts";
-import { nodeProgram, startUntil } from "./processes/programs.ts";
+import { nodeProgram, startUntilEvent } from "./processes/programs.ts";
 
 const Ready = z.looseObject({ models: z.string(), health_port: z.int() });
 
@@ -56,7 +56,7 @@ async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, s
     const own = { WORKER_ID: name, WORKER_HEALTH_PORT: String(free) };
     const command = nodeProgram("worker-node/main.ts", { ...env, ...own });
     try {
-      return await startUntil("worker.ready", readyTimeoutMs, name, command, signal);
+      return await startUntilEvent("worker.ready", readyTimeoutMs, name, command, signal);
     } catch (error) {
       const wasTaken = (await firstFreePort(free)) !== free;
       if (!wasTaken || tries === PORT_TRIES || signal.aborted) throw error;

@@ -2,8 +2,10 @@ import { Redis } from "@upstash/redis/cloudflare";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import { ColdError, Queue } from "../../shared/queue/queue.ts";
-import type { Admission, JobName } from "../../shared/queue/queue.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import type { RedisCommands } from "../../shared/queue/script.ts";
 import type { Config } from "../env.ts";
 
@@ -48,7 +50,7 @@ export class EdgeQueue extends Queue {
     for (let shard = 0; shard < this.shards; shard++) this.#missed.add(shard);
   }
 
-  override async admit(requests: readonly JobName[], maxDepth: number): Promise<Admission[]> {
+  override async admit(requests: readonly JobName[], maxDepth: number): Promise<QueueVerdict[]> {
     for (const shard of new Set(requests.map(({ tenant }) => queueShardOf(tenant, this.shards)))) {
       if (!this.#missed.has(shard)) continue;
       // A cold one is about to be rebuilt, which takes the same walks.

@@ -2,7 +2,7 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import type { Admission } from "../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant, limitsOf } from "../../shared/store/tenants/tenants.ts";
 import type { Config } from "../env.ts";
@@ -28,7 +28,7 @@ export type Place = { kept: boolean } & (
   | (Refusal & { full: boolean })
 );
 
-type Answer = Admission | { ok: false; reason: "away" };
+type Answer = QueueVerdict | { ok: false; reason: "away" };
 
 /** Asks the queue for a place for each run. It is told the limits of tenants that it does not know, and asked once more. */
 export async function admit(stores: Stores, runs: readonly Applicant[]): Promise<Map<RunId, Place>> {

@@ -4,7 +4,7 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
 import type { RunRow } from "../../shared/store/runs/runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { answerWait, openQuestions, whyNotOpen } from "../../shared/store/runs/waits.ts";

@@ -5,7 +5,7 @@ import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { keepBefore } from "../../shared/journal/rewind.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
 import { readPinned } from "../../shared/store/runs/claim.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
 import { readRetriable, retryRun } from "../../shared/store/runs/retry.ts";

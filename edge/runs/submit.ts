@@ -1,6 +1,6 @@
 import type { NewRun } from "../../shared/contracts/run.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/definitions.ts";
 import { acceptRuns, findIdempotent } from "../../shared/store/runs/runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";

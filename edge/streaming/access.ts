@@ -10,11 +10,11 @@ import { findRun, noRun } from "../runs/run-view.ts";
 import { expiryOf, readStreamToken } from "./token.ts";
 
 /**
- * The run whose events a viewer may see: by its key, or by the token of a query, as a browser's EventSource can set
- * no headers.
+ * Returns the run if this caller may see its events. The caller presents an API key in the header, or a stream token or
+ * an API key in the query, because a browser's EventSource cannot set headers.
  * @throws AppError `unauthorized`, `forbidden` or `not_found`
  */
-export async function viewerRun(
+export async function authorizedRun(
   c: Context<ApiEnv>,
   runId: string,
   token: string | undefined,
@@ -25,7 +25,7 @@ export async function viewerRun(
   return findRun(c.get("services").sql, await viewerPrincipal(c, token), runId);
 }
 
-/** Who watches: by the key of the header or, second best, of the query. @throws AppError `unauthorized`, `forbidden` */
+/** The principal of the API key in the header or, when there is none, in the query. @throws AppError `unauthorized`, `forbidden` */
 export async function viewerPrincipal(c: Context<ApiEnv>, token: string | undefined): Promise<Principal> {
   const inQuery = c.req.header("authorization") === undefined && token !== undefined;
   const principal = await principalOf(c.get("services"), inQuery ? token : bearerKey(c), addressOf(c));

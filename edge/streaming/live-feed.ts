@@ -2,35 +2,34 @@ import { Redis } from "ioredis";
 import { z } from "zod";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
+import { LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timing.ts";
 import { log } from "../log.ts";
 import { pause } from "./pause.ts";
 
-/** How long one XREAD waits; a silent stream is looked at this often. */
-const BLOCK_MS = 5_000;
-/** A connection that says nothing for this long, although XREAD must have answered, is dead. */
-const DEAD_MS = BLOCK_MS + 3_000;
 const RECONNECT_MS = 500;
+
+/** Entries that one XREAD returns at most. */
 const PAGE = 500;
 
 const Reply = z.array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))])).nullable();
 
 export type FeedListener = {
-  entry(entry: LiveEntry): void;
-  /** Entries may have been missed: the place in the stream was found anew. */
-  doubt(): void;
+  onEntry(entry: LiveEntry): void;
+  /** Entries may have been missed: the feed has resolved its cursor again. */
+  onResync(): void;
 };
 
 /**
- * Follows one live stream of Redis, from where it is now, over one connection of its own.
+ * Follows one live stream of Redis over a connection of its own, from the stream's present end on: docs/protocol.md 9.
  *
- * The cursor is found once and kept over reconnects; it is found again only when the stream's last id lies before
- * it: Redis lost the stream, or its clock went back.
+ * The cursor is kept over reconnects. It is resolved again only when the stream's last id lies before it: then Redis has
+ * lost the stream, or its clock was set back.
  */
 export class LiveFeed {
   readonly #url: string;
   readonly #key: string;
   readonly #listener: FeedListener;
-  readonly #stop = new AbortController();
+  readonly #stopping = new AbortController();
   #cursor: string | null = null;
   #following = false;
 
@@ -40,68 +39,65 @@ export class LiveFeed {
     this.#listener = listener;
   }
 
-  /** False while Redis is away: then nothing comes, however much happens. */
+  /** False while Redis is unreachable: no entry is received then, whatever is committed. */
   get following(): boolean {
     return this.#following;
   }
 
-  /** Follows until `stop`. Never throws: a Redis that is away is tried again every half second. */
+  /** Follows until `stop`. Never throws: an unreachable Redis is tried again every half second. */
   async follow(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
       const redis = connect(this.#url);
       const close = () => redis.disconnect();
-      this.#stop.signal.addEventListener("abort", close);
+      signal.addEventListener("abort", close);
       try {
         await redis.connect();
         await this.#read(redis);
       } catch {
-        if (this.#following && !this.#stop.signal.aborted)
-          log.info("relay.redis_lost", { stream: this.#key });
+        if (this.#following && !signal.aborted) log.info("relay.redis_lost", { stream: this.#key });
         this.#following = false;
       } finally {
-        this.#stop.signal.removeEventListener("abort", close);
+        signal.removeEventListener("abort", close);
         close();
       }
-      await pause(RECONNECT_MS, this.#stop.signal);
+      await pause(RECONNECT_MS, signal);
     }
   }
 
   stop(): void {
-    this.#stop.abort();
+    this.#stopping.abort();
   }
 
   async #read(redis: Redis): Promise<void> {
-    let certain = false;
-    while (!this.#stop.signal.aborted) {
-      if (!certain) await this.#findCursor(redis);
+    let cursorIsValid = false;
+    while (!this.#stopping.signal.aborted) {
+      if (!cursorIsValid) await this.#resolveCursor(redis);
       this.#following = true;
       const cursor = this.#cursor ?? "0-0";
-      const reply = Reply.parse(
-        await within(
-          DEAD_MS,
-          redis.call("XREAD", "COUNT", PAGE, "BLOCK", BLOCK_MS, "STREAMS", this.#key, cursor),
-        ),
-      );
-      certain = reply !== null;
+      const read = redis.call("XREAD", "COUNT", PAGE, "BLOCK", LIVE_BLOCK_MS, "STREAMS", this.#key, cursor);
+      const reply = Reply.parse(await within(LIVE_DEAD_MS, read));
+      // An empty reply is also what a cursor beyond the stream's end gets.
+      cursorIsValid = reply !== null;
       for (const [id, fields] of reply?.[0]?.[1] ?? []) {
         this.#cursor = id;
         const entry = readLive(fields);
-        if (entry) this.#listener.entry(entry);
+        if (entry) this.#listener.onEntry(entry);
       }
     }
   }
 
-  async #findCursor(redis: Redis): Promise<void> {
-    const last = await within(DEAD_MS, lastId(redis, this.#key));
+  async #resolveCursor(redis: Redis): Promise<void> {
+    const last = await within(LIVE_DEAD_MS, lastId(redis, this.#key));
     if (this.#cursor !== null && !isBefore(last, this.#cursor)) return;
     this.#cursor = last;
-    this.#listener.doubt();
+    this.#listener.onResync();
   }
 }
 
 function connect(url: string): Redis {
   const redis = new Redis(url, {
-    // RESP3 flattens some replies.
+    // In RESP3 some replies are flattened.
     protocol: 2,
     lazyConnect: true,
     connectTimeout: 2_000,
@@ -110,12 +106,12 @@ function connect(url: string): Redis {
     maxRetriesPerRequest: 0,
     retryStrategy: () => null,
   });
-  // The same error rejects the command that waits.
+  // The same error also rejects the pending command.
   redis.on("error", () => {});
   return redis;
 }
 
-/** The id of the stream's newest entry, also of one that was trimmed away; `0-0` when there is no stream. */
+/** The id of the newest entry that the stream ever had, trimmed or not; `0-0` when there is no stream. */
 async function lastId(redis: Redis, key: string): Promise<string> {
   try {
     const info = z.array(z.unknown()).parse(await redis.call("XINFO", "STREAM", key));
@@ -132,10 +128,11 @@ function isBefore(id: string, other: string): boolean {
   return Number(ms) === Number(otherMs) ? Number(seq) < Number(otherSeq) : Number(ms) < Number(otherMs);
 }
 
+/** @throws Error when `work` takes longer than `ms` */
 async function within<Value>(ms: number, work: Promise<Value>): Promise<Value> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer from Redis within ${ms} ms`)), ms);
+    timer = setTimeout(() => reject(new Error(`Redis did not reply within ${ms} ms`)), ms);
   });
   try {
     return await Promise.race([work, timeout]);

@@ -2,12 +2,12 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { eventId, readPosition } from "../../shared/events/lines.ts";
 import { RETRY, SSE_HEADERS } from "./sse.ts";
 
-/** One of the runs of a multiplexed stream: its own stream, from after `after` on; `events` null: it has ended there. */
+/** One run of a multiplexed stream and its own stream of events after number `after`; null: it has no more events. */
 export type Part = { run: RunId; after: number; events: ReadableStream<Uint8Array> | null };
 
 /**
- * Reads the id of a multiplexed stream: the positions of its runs in the order of the request, with commas between.
- * Null when it is malformed.
+ * Reads the id of a multiplexed stream: the positions of its runs, in the order of the request, separated by commas.
+ * Returns null for a malformed id.
  */
 export function readPositions(runs: readonly RunId[], id: string | undefined): number[] | null {
   if (id === undefined || id === "" || id === "0") return runs.map(() => 0);
@@ -18,10 +18,11 @@ export function readPositions(runs: readonly RunId[], id: string | undefined): n
 }
 
 /**
- * Streams of several runs in one. The data of an event is the same as in its run's own stream; its id is the vector
- * of all positions, so that a viewer resumes each run exactly.
+ * Merges the streams of several runs into one. The data of an event is the same as in its run's own stream; its id is
+ * the vector of all positions, so that a viewer resumes each run exactly.
  *
- * It ends when all runs have, or with the first part that is cut: the viewer comes back then with its id.
+ * The stream ends when all runs have ended, or with the first part that is cut off: the viewer then reconnects with
+ * its last id.
  */
 export function multiplex(parts: readonly Part[]): Response {
   const positions = parts.map((part) => part.after);
@@ -29,26 +30,26 @@ export function multiplex(parts: readonly Part[]): Response {
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   const writer = writable.getWriter();
   const encoder = new TextEncoder();
-  const vector = () => parts.map((part, i) => eventId(part.run, positions[i] ?? 0)).join(",");
+  const idVector = () => parts.map((part, i) => eventId(part.run, positions[i] ?? 0)).join(",");
 
   async function pump(index: number): Promise<void> {
     const [part, reader] = [parts[index], readers[index]];
     if (!part || !reader) return;
-    let rest = "";
+    let incomplete = "";
     let done = false;
     for (let read = await reader.read(); !read.done; read = await reader.read()) {
-      const blocks = (rest + read.value).split("\n\n");
-      rest = blocks.pop() ?? "";
+      const blocks = (incomplete + read.value).split("\n\n");
+      incomplete = blocks.pop() ?? "";
       for (const block of blocks) {
         const event = /^id: \d+-(\d+)\n(data: .*)$/s.exec(block);
         if (event) positions[index] = Number(event[1]);
-        // Each part says `retry:` once; this stream has said it already.
+        // Every part begins with `retry:`; this stream has sent its own.
         if (block.startsWith("retry:")) continue;
         done = event?.[2]?.includes('"type":"done"') ?? done;
-        await writer.write(encoder.encode(event ? `id: ${vector()}\n${event[2]}\n\n` : `${block}\n\n`));
+        await writer.write(encoder.encode(event ? `id: ${idVector()}\n${event[2]}\n\n` : `${block}\n\n`));
       }
     }
-    if (!done) throw new Error("cut");
+    if (!done) throw new Error("a part of the stream was cut off before its run ended");
   }
 
   void (async () => {
@@ -56,7 +57,7 @@ export function multiplex(parts: readonly Part[]): Response {
       await writer.write(RETRY);
       await Promise.all(parts.map((_, index) => pump(index)));
     } catch {
-      // A part was cut or the viewer has left: all ends, and who is still there comes back.
+      // A part was cut off or the viewer has left. All parts end; a viewer that is still there reconnects.
     }
     await Promise.allSettled(readers.map(async (reader) => reader?.cancel()));
     await writer.close().catch(() => {});

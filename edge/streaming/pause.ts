@@ -1,13 +1,13 @@
-/** Waits for `ms`, or until `signal` says that nobody waits for it any more. */
+/** Waits for `ms`, or until `signal` aborts. Never rejects. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done() {
+    const timer = setTimeout(end, ms);
+    function end() {
       clearTimeout(timer);
-      signal.removeEventListener("abort", done);
+      signal.removeEventListener("abort", end);
       resolve();
     }
-    signal.addEventListener("abort", done);
+    signal.addEventListener("abort", end);
   });
 }

@@ -1,38 +1,50 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
+import { VIEWER_AWAY_CHECK_MS, VIEWER_CHECK_MS } from "../../shared/timing.ts";
 import { log } from "../log.ts";
 import { SseWriter } from "./sse-writer.ts";
 import { toBytes } from "./sse.ts";
 import { Viewer } from "./viewer.ts";
 import type { Position, Send } from "./viewer.ts";
 
-/** Where the events of runs are read from. */
-export type Journal = {
-  /** Entries that hold events after number `after`, in order; empty: there are none. */
+/** Reads the events of runs from Postgres. */
+export type JournalReader = {
+  /** A page of the entries that hold events after number `after`, in order; empty: there are none. */
   page(run: RunId, after: number): Promise<EntryLines[]>;
   positions(runs: RunId[]): Promise<Map<RunId, Position>>;
 };
 
-export type Timing = { tickMs: number; keepaliveMs: number; checkMs: number; awayCheckMs: number };
+export type RelayTiming = { tickMs: number; keepaliveMs: number; checkMs: number; awayCheckMs: number };
 
-export const TIMING: Timing = { tickMs: 1_000, keepaliveMs: 15_000, checkMs: 15_000, awayCheckMs: 2_000 };
+export const RELAY_TIMING: RelayTiming = {
+  tickMs: 1_000,
+  keepaliveMs: VIEWER_CHECK_MS,
+  checkMs: VIEWER_CHECK_MS,
+  awayCheckMs: VIEWER_AWAY_CHECK_MS,
+};
 
-type Subscription = { viewer: Viewer; outlet: SseWriter; sentAtMs: number; checkedAtMs: number };
+/** One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. */
+type Subscription = { viewer: Viewer; writer: SseWriter; sentAtMs: number; checkedAtMs: number };
 
 /**
- * The viewers of a shard's runs. It holds nothing that matters: all of it can vanish, and viewers come back with the
- * id of their last event. The order of things is in `Viewer`; here are its effects.
+ * Sends the events of a shard's runs to their viewers: live entries from the live feed, everything else from the
+ * journal.
+ *
+ * `Viewer` decides what to send; this class has the effects: reads, writes and timers. Its memory may be lost at any
+ * time: viewers come back with the id of their last event.
  */
 export class Relay {
-  readonly #seats = new Map<RunId, Set<Subscription>>();
-  readonly #journal: Journal;
-  readonly #timing: Timing;
+  readonly #subscriptions = new Map<RunId, Set<Subscription>>();
+  /** The subscriptions whose pages are being read. */
+  readonly #reading = new WeakSet<Subscription>();
+  readonly #journal: JournalReader;
+  readonly #timing: RelayTiming;
   #viewers = 0;
-  /** Nothing comes live, or a page could not be read: viewers are checked often. */
-  #troubled = false;
+  /** The last read of Postgres failed: viewers are checked often. */
+  #readFailed = false;
 
-  constructor(journal: Journal, timing: Timing = TIMING) {
+  constructor(journal: JournalReader, timing: RelayTiming = RELAY_TIMING) {
     this.#journal = journal;
     this.#timing = timing;
   }
@@ -41,137 +53,139 @@ export class Relay {
     return this.#viewers;
   }
 
-  /** Seats a viewer that has the events of `run` up to number `after`. `left` is called when it has gone. */
-  join(run: RunId, after: number, signal: AbortSignal, left: () => void): ReadableStream<Uint8Array> {
+  /** Adds a viewer that has the events of `run` up to number `after`. `onClosed` is called when its stream has ended. */
+  join(run: RunId, after: number, signal: AbortSignal, onClosed: () => void): ReadableStream<Uint8Array> {
     const viewer = new Viewer(run, after);
-    const outlet = new SseWriter(() => {
+    const writer = new SseWriter(() => {
       viewer.leave();
-      this.#drop(seat);
-      left();
+      this.#remove(subscription);
+      onClosed();
     });
     const nowMs = performance.now();
-    const seat: Subscription = { viewer, outlet, sentAtMs: nowMs, checkedAtMs: nowMs };
+    const subscription: Subscription = { viewer, writer, sentAtMs: nowMs, checkedAtMs: nowMs };
     this.#viewers += 1;
-    // Seated before the first page is asked for: what is committed after that page is heard.
-    this.#seatsOf(run).add(seat);
-    outlet.closeWith(signal);
-    void this.#read(seat);
-    return outlet.body;
+    // Before the first page is requested: an entry that is committed after that page is then received live.
+    this.#subscriptionsOf(run).add(subscription);
+    writer.closeOn(signal);
+    void this.#read(subscription);
+    return writer.body;
   }
 
-  /** An entry came live. */
-  hear(entry: LiveEntry): void {
-    const bytes = new Map<number, Uint8Array>();
-    for (const seat of this.#seats.get(entry.run) ?? []) {
-      const send = seat.viewer.hear(entry);
-      if (send) this.#send(seat, send, bytes);
-      else if (seat.viewer.mode === "reading") this.#wake(seat);
+  /** Sends a live entry to the viewers of its run. */
+  onEntry(entry: LiveEntry): void {
+    const encoded = new Map<number, Uint8Array>();
+    for (const subscription of this.#subscriptions.get(entry.run) ?? []) {
+      const send = subscription.viewer.receive(entry);
+      if (send) this.#sendLive(subscription, send, encoded);
+      else if (subscription.viewer.mode === "reading") this.#startReading(subscription);
     }
   }
 
-  /** Entries may have been missed. */
-  doubt(): void {
-    for (const seat of this.#all()) seat.viewer.doubt();
-    void this.#check(this.#all());
+  /** Compares all viewers with Postgres, because live entries may have been missed. */
+  resync(): void {
+    const all = this.#all();
+    for (const { viewer } of all) viewer.resync();
+    void this.#check(all);
   }
 
-  /** To be called every `tickMs` while there are viewers. `following`: live entries do come. */
+  /** Sends comment lines and checks viewers that are due. To be called every `tickMs`. @param following live entries do come */
   tick(following: boolean): void {
     const nowMs = performance.now();
-    const checkMs = following && !this.#troubled ? this.#timing.checkMs : this.#timing.awayCheckMs;
+    const checkMs = following && !this.#readFailed ? this.#timing.checkMs : this.#timing.awayCheckMs;
     const due: Subscription[] = [];
-    for (const seat of this.#all()) {
-      if (nowMs - seat.checkedAtMs >= checkMs) due.push(seat);
-      if (nowMs - seat.sentAtMs < this.#timing.keepaliveMs) continue;
-      seat.sentAtMs = nowMs;
-      seat.outlet.keepAlive();
+    for (const subscription of this.#all()) {
+      if (nowMs - subscription.checkedAtMs >= checkMs) due.push(subscription);
+      if (nowMs - subscription.sentAtMs < this.#timing.keepaliveMs) continue;
+      subscription.sentAtMs = nowMs;
+      subscription.writer.keepAlive();
     }
     void this.#check(due);
   }
 
   closeAll(): void {
-    for (const seat of this.#all()) seat.outlet.close();
+    for (const { writer } of this.#all()) writer.close();
   }
 
-  /** Asks Postgres, once for all of them, whether viewers who heard nothing have missed something. */
-  async #check(seats: readonly Subscription[]): Promise<void> {
-    const live = seats.filter((seat) => seat.viewer.mode === "live");
-    for (const seat of seats) seat.checkedAtMs = performance.now();
+  /** Reads the positions of live viewers' runs in one query; a viewer that is behind reads the journal again. */
+  async #check(subscriptions: readonly Subscription[]): Promise<void> {
+    const live = subscriptions.filter(({ viewer }) => viewer.mode === "live");
+    for (const subscription of subscriptions) subscription.checkedAtMs = performance.now();
     if (live.length === 0) return;
     try {
-      const positions = await this.#journal.positions([...new Set(live.map((seat) => seat.viewer.run))]);
-      this.#troubled = false;
-      for (const seat of live) {
-        seat.viewer.check(positions.get(seat.viewer.run));
-        if (seat.viewer.mode === "reading") this.#wake(seat);
+      const positions = await this.#journal.positions([...new Set(live.map(({ viewer }) => viewer.run))]);
+      this.#readFailed = false;
+      for (const subscription of live) {
+        const { viewer } = subscription;
+        viewer.check(positions.get(viewer.run));
+        if (viewer.mode === "reading") this.#startReading(subscription);
       }
     } catch (error) {
-      this.#trouble(error);
+      this.#onReadFailed(error);
     }
   }
 
-  readonly #readers = new WeakSet<Subscription>();
-
-  #wake(seat: Subscription): void {
-    if (!this.#readers.has(seat)) void this.#read(seat);
+  #startReading(subscription: Subscription): void {
+    if (!this.#reading.has(subscription)) void this.#read(subscription);
   }
 
-  /** Reads pages for one viewer, at its pace, until it is live or at its end. */
-  async #read(seat: Subscription): Promise<void> {
-    const { viewer, outlet } = seat;
-    this.#readers.add(seat);
+  /** Reads pages for one viewer, at its pace, until it is live or ended. */
+  async #read(subscription: Subscription): Promise<void> {
+    const { viewer, writer } = subscription;
+    this.#reading.add(subscription);
     try {
-      while (viewer.mode === "reading" && outlet.open) {
-        viewer.asking();
+      while (viewer.mode === "reading" && writer.isOpen) {
+        viewer.startPage();
         const page = await this.#journal.page(viewer.run, viewer.next - 1);
         if (page.length === 0) {
           viewer.caughtUp((await this.#journal.positions([viewer.run])).get(viewer.run));
         }
-        for (const send of viewer.read(page)) {
-          if (!outlet.open) break;
-          await outlet.sendSlowly(toBytes(viewer.run, send));
-          seat.sentAtMs = performance.now();
+        for (const send of viewer.readPage(page)) {
+          if (!writer.isOpen) break;
+          await writer.sendPaced(toBytes(viewer.run, send));
+          subscription.sentAtMs = performance.now();
         }
       }
     } catch (error) {
-      viewer.failed();
-      this.#trouble(error);
+      viewer.pageFailed();
+      this.#onReadFailed(error);
     } finally {
-      this.#readers.delete(seat);
+      this.#reading.delete(subscription);
     }
-    if (viewer.mode === "ended") outlet.close();
-    // What was heard between the loop's last look and here.
-    else if (viewer.mode === "reading" && outlet.open) this.#wake(seat);
+    if (viewer.mode === "ended") writer.close();
+    // A live entry that came after the loop's last test may have left a gap.
+    else if (viewer.mode === "reading" && writer.isOpen) this.#startReading(subscription);
   }
 
-  #send(seat: Subscription, send: Send, made: Map<number, Uint8Array>): void {
-    const bytes = made.get(send.from) ?? toBytes(seat.viewer.run, send);
-    made.set(send.from, bytes);
-    seat.outlet.send(bytes);
-    seat.sentAtMs = seat.checkedAtMs = performance.now();
-    if (seat.viewer.mode === "ended") seat.outlet.close();
+  /** @param encoded the bytes of this entry by their first event's number, so that they are encoded once for all viewers */
+  #sendLive(subscription: Subscription, send: Send, encoded: Map<number, Uint8Array>): void {
+    const { viewer, writer } = subscription;
+    const bytes = encoded.get(send.from) ?? toBytes(viewer.run, send);
+    encoded.set(send.from, bytes);
+    writer.send(bytes);
+    subscription.sentAtMs = subscription.checkedAtMs = performance.now();
+    if (viewer.mode === "ended") writer.close();
   }
 
-  #trouble(error: unknown): void {
-    if (!this.#troubled)
+  #onReadFailed(error: unknown): void {
+    if (!this.#readFailed)
       log.error("relay.read_failed", { error: error instanceof Error ? error.message : "unknown" });
-    this.#troubled = true;
+    this.#readFailed = true;
   }
 
-  #seatsOf(run: RunId): Set<Subscription> {
-    const seats = this.#seats.get(run) ?? new Set();
-    this.#seats.set(run, seats);
-    return seats;
+  #subscriptionsOf(run: RunId): Set<Subscription> {
+    const subscriptions = this.#subscriptions.get(run) ?? new Set();
+    this.#subscriptions.set(run, subscriptions);
+    return subscriptions;
   }
 
   #all(): Subscription[] {
-    return Array.from(this.#seats.values(), (seats) => [...seats]).flat();
+    return Array.from(this.#subscriptions.values(), (subscriptions) => [...subscriptions]).flat();
   }
 
-  #drop(seat: Subscription): void {
-    const seats = this.#seats.get(seat.viewer.run);
-    if (!seats?.delete(seat)) return;
+  #remove(subscription: Subscription): void {
+    const subscriptions = this.#subscriptions.get(subscription.viewer.run);
+    if (!subscriptions?.delete(subscription)) return;
     this.#viewers -= 1;
-    if (seats.size === 0) this.#seats.delete(seat.viewer.run);
+    if (subscriptions.size === 0) this.#subscriptions.delete(subscription.viewer.run);
   }
 }

@@ -1,61 +1,61 @@
 import { KEEPALIVE, RETRY } from "./sse.ts";
 
-/** Unsent bytes after which a viewer is cut; it comes back with the id of its last event. */
+/** A viewer with more unsent bytes is cut off; it reconnects with the id of its last event. */
 const MAX_UNSENT_BYTES = 256 * 1024;
 
-/** Unsent bytes up to which the journal is read on for a viewer. */
+/** The journal is read ahead for a viewer up to so many unsent bytes. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
-/** A viewer that takes nothing for this long while there is something to read has gone. */
+/** A viewer that takes nothing for this long, although bytes wait for it, counts as gone. */
 const STALLED_MS = 60_000;
 
-/** The byte stream to one viewer. `gone` is called once, however it ends. */
+/** The byte stream to one viewer. `onClosed` is called once, whatever ends the stream. */
 export class SseWriter {
   readonly body: ReadableStream<Uint8Array>;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
-  #pulled: (() => void) | null = null;
-  readonly #gone: () => void;
+  #onPull: (() => void) | null = null;
+  readonly #onClosed: () => void;
 
-  constructor(gone: () => void) {
-    this.#gone = gone;
+  constructor(onClosed: () => void) {
+    this.#onClosed = onClosed;
     this.body = new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
           this.#controller = controller;
           controller.enqueue(RETRY);
         },
-        pull: () => this.#pulled?.(),
+        pull: () => this.#onPull?.(),
         cancel: () => this.#end(),
       },
       new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD_BYTES }),
     );
   }
 
-  /** Closes with `signal`: it or the stream's `cancel` tells that the viewer has left; which one depends on the runtime. */
-  closeWith(signal: AbortSignal): void {
+  /** Closes when `signal` aborts. A viewer that leaves shows by this signal or by the stream's `cancel`: runtimes differ. */
+  closeOn(signal: AbortSignal): void {
     signal.addEventListener("abort", () => this.close(), { once: true });
     if (signal.aborted) this.close();
   }
 
-  get open(): boolean {
+  get isOpen(): boolean {
     return this.#controller !== null;
   }
 
-  /** Sends bytes, or cuts a viewer that is too slow for them. */
+  /** Sends bytes at once. Cuts off a viewer with more than 256 KiB unsent. */
   send(bytes: Uint8Array): void {
     this.#controller?.enqueue(bytes);
-    if (this.#unsent() > MAX_UNSENT_BYTES) this.close();
+    if (this.#unsentBytes() > MAX_UNSENT_BYTES) this.close();
   }
 
-  /** Sends bytes at the viewer's pace: waits until it has taken most of what was sent before. */
-  async sendSlowly(bytes: Uint8Array): Promise<void> {
-    if (this.#unsent() >= READ_AHEAD_BYTES) await this.#taken();
+  /** Sends bytes at the viewer's pace: waits first until it has taken most of the earlier ones. */
+  async sendPaced(bytes: Uint8Array): Promise<void> {
+    if (this.#unsentBytes() >= READ_AHEAD_BYTES) await this.#untilPulled();
     this.#controller?.enqueue(bytes);
   }
 
-  /** A viewer that still has unsent bytes before it needs no sign of life. */
+  /** Sends a comment line, unless many unsent bytes go before it anyway. */
   keepAlive(): void {
-    if (this.#unsent() < READ_AHEAD_BYTES) this.#controller?.enqueue(KEEPALIVE);
+    if (this.#unsentBytes() < READ_AHEAD_BYTES) this.#controller?.enqueue(KEEPALIVE);
   }
 
   close(): void {
@@ -64,25 +64,25 @@ export class SseWriter {
     try {
       controller?.close();
     } catch {
-      // Cancelled or closed before: there is nobody to tell.
+      // The stream was cancelled or closed before.
     }
   }
 
-  #unsent(): number {
+  #unsentBytes(): number {
     return READ_AHEAD_BYTES - (this.#controller?.desiredSize ?? READ_AHEAD_BYTES);
   }
 
-  async #taken(): Promise<void> {
+  async #untilPulled(): Promise<void> {
     const timer = setTimeout(() => this.close(), STALLED_MS);
-    await new Promise<void>((resolve) => (this.#pulled = resolve));
-    this.#pulled = null;
+    await new Promise<void>((resolve) => (this.#onPull = resolve));
+    this.#onPull = null;
     clearTimeout(timer);
   }
 
   #end(): void {
     if (this.#controller === null) return;
     this.#controller = null;
-    this.#pulled?.();
-    this.#gone();
+    this.#onPull?.();
+    this.#onClosed();
   }
 }

@@ -4,10 +4,13 @@ import type { Send } from "./viewer.ts";
 
 const encoder = new TextEncoder();
 
-/** The first bytes of every stream: how long an EventSource waits before it comes back. */
+/** The first bytes of every stream: how long an EventSource waits before it reconnects. */
 export const RETRY = encoder.encode("retry: 1000\n\n");
 
-/** Keeps proxies from closing a silent stream, and shows us who has left: that is only seen on a write. */
+/**
+ * A comment line. It keeps proxies from closing a silent stream, and it shows which viewers have left: only a write
+ * finds that out.
+ */
 export const KEEPALIVE = encoder.encode(": keepalive\n\n");
 
 export const SSE_HEADERS = {
@@ -20,7 +23,10 @@ export function toBytes(run: RunId, { entry, from }: Send): Uint8Array {
   return encoder.encode(frames(run, entry, from));
 }
 
-/** A stream that asks to be opened again in a second, when a store is away: an EventSource gives up on an error status. */
-export function comeBack(): Response {
+/**
+ * An empty stream after which the viewer reconnects in a second. For a store that is unreachable: an EventSource gives up
+ * for good on an error status.
+ */
+export function reconnectLater(): Response {
   return new Response(RETRY, { headers: SSE_HEADERS });
 }

@@ -4,32 +4,42 @@ import { eventJson } from "../../shared/events/lines.ts";
 import { journalClock, readTenantEntries } from "../../shared/store/journal/read-journal.ts";
 import type { FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
+import { LATE_COMMIT_MS, SCAN_OVERLAP_MS } from "../../shared/timing.ts";
 import { isDatabaseAway } from "../clients/postgres.ts";
 import { log } from "../log.ts";
 import { SseWriter } from "./sse-writer.ts";
 import { SSE_HEADERS } from "./sse.ts";
 import { pause } from "./pause.ts";
 
-const SECOND_US = 1_000_000;
-/** Postgres ends a statement after 5 s: what has not appeared this long after its time never will. */
-const LATE_US = 6 * SECOND_US;
-/** Who comes back starts this long before his id: what was late then, and some of what he has. */
-const OVERLAP_US = 15 * SECOND_US;
-/** How old an id may be: all since then is read again. */
-const OLDEST_US = 24 * 3600 * SECOND_US;
-/** A query sees so much time at once, so that a page of a long past does not sort all that came after it. */
-const SLICE_US = 15 * SECOND_US;
+/** Times of this file are microseconds of Postgres' clock. */
+const MS = 1_000;
+const SECOND = 1_000 * MS;
+
+/** Entries appear at most this long after their time, so every query reads this much of the past again. */
+const REREAD_US = LATE_COMMIT_MS * MS;
+
+/** A viewer that reconnects starts this long before its id: it gets what appeared late, and some events twice. */
+const OVERLAP_US = SCAN_OVERLAP_MS * MS;
+
+/** An older id is refused: everything since then would be read again. */
+const MAX_ID_AGE_US = 24 * 3600 * SECOND;
+
+/** One query covers at most this much time, so that a page of a long past does not sort everything after it. */
+const SLICE_US = 15 * SECOND;
+
 const PAGE = 500;
-/** A Postgres that is silent for this long is away. */
-const ANSWER_MS = 3_000;
+
+/** A Postgres without a reply for this long counts as unreachable. */
+const QUERY_TIMEOUT_MS = 3_000;
 
 const encoder = new TextEncoder();
 
 export type FeedTiming = { pollMs: number; keepaliveMs: number };
 
 /**
- * The events of all runs of a tenant (null: of all tenants), from now on or from 15 s before `lastId`, until the viewer
- * leaves. Within one stream nothing comes twice; it ends when Postgres is away, and the viewer comes back.
+ * Streams the events of all runs of a tenant (null: of all tenants), from now on or from 15 s before `lastId`, until
+ * the viewer leaves. Within one stream no event comes twice. The stream ends when Postgres is unreachable, and the
+ * viewer reconnects.
  * @throws AppError `bad_event_id`: malformed or older than a day; the driver's errors
  */
 export async function openTenantFeed(
@@ -39,16 +49,19 @@ export async function openTenantFeed(
   signal: AbortSignal,
   timing: FeedTiming = { pollMs: 1_000, keepaliveMs: 15_000 },
 ): Promise<Response> {
-  const place = readPlace(lastId);
+  const lastUs = readFeedId(lastId);
   const nowUs = await journalClock(sql);
-  if (place !== null && place < nowUs - OLDEST_US)
-    throw new AppError("bad_event_id", "This Last-Event-ID is more than a day old; begin without one.");
-  const fromUs = place === null ? nowUs : Math.min(place - OVERLAP_US, nowUs);
+  if (lastUs !== null && lastUs < nowUs - MAX_ID_AGE_US)
+    throw new AppError(
+      "bad_event_id",
+      "This Last-Event-ID is more than a day old. Open the feed without a Last-Event-ID.",
+    );
+  const fromUs = lastUs === null ? nowUs : Math.min(lastUs - OVERLAP_US, nowUs);
   const feed = new TenantFeed(sql, tenant, timing);
   return new Response(feed.open(fromUs, signal), { headers: SSE_HEADERS });
 }
 
-function readPlace(id: string | undefined): number | null {
+function readFeedId(id: string | undefined): number | null {
   if (id === undefined || id === "") return null;
   if (!/^[0-9]{1,16}$/.test(id))
     throw new AppError("bad_event_id", "Last-Event-ID is not an id of this feed.");
@@ -59,9 +72,9 @@ class TenantFeed {
   readonly #sql: Sql;
   readonly #tenant: TenantId | null;
   readonly #timing: FeedTiming;
-  readonly #gone = new AbortController();
-  readonly #outlet = new SseWriter(() => this.#gone.abort());
-  /** The times of what was sent and will be read again, by run and number. */
+  readonly #closed = new AbortController();
+  readonly #writer = new SseWriter(() => this.#closed.abort());
+  /** The times of sent entries that will be read again, by run and number. */
   readonly #sent = new Map<string, number>();
   #sentAtMs = performance.now();
 
@@ -72,41 +85,41 @@ class TenantFeed {
   }
 
   open(fromUs: number, signal: AbortSignal): ReadableStream<Uint8Array> {
-    this.#outlet.closeWith(signal);
-    // An id without data: who is cut before the first event comes back to where he began.
-    this.#say(`id: ${fromUs}\n\n`);
+    this.#writer.closeOn(signal);
+    // An id without data: a viewer that is cut off before the first event resumes from here.
+    this.#sendText(`id: ${fromUs}\n\n`);
     void this.#follow(fromUs);
-    return this.#outlet.body;
+    return this.#writer.body;
   }
 
   async #follow(fromUs: number): Promise<void> {
     try {
-      while (this.#outlet.open) {
-        const nowUs = await this.#answer(journalClock(this.#sql));
-        const againUs = Math.max(fromUs, nowUs - LATE_US);
-        await this.#send(fromUs, nowUs, againUs);
-        fromUs = againUs;
+      while (this.#writer.isOpen) {
+        const nowUs = await this.#query(journalClock(this.#sql));
+        const rereadFromUs = Math.max(fromUs, nowUs - REREAD_US);
+        await this.#sendBetween(fromUs, nowUs, rereadFromUs);
+        fromUs = rereadFromUs;
         for (const [entry, atUs] of this.#sent) if (atUs < fromUs) this.#sent.delete(entry);
-        // With an id, so that who comes back to a quiet feed does not read all of the silence again.
+        // With an id, so that a viewer which reconnects to a quiet feed does not read the whole silence again.
         if (performance.now() - this.#sentAtMs >= this.#timing.keepaliveMs)
-          this.#say(`: keepalive\nid: ${nowUs}\n\n`);
-        await pause(this.#timing.pollMs, this.#gone.signal);
+          this.#sendText(`: keepalive\nid: ${nowUs}\n\n`);
+        await pause(this.#timing.pollMs, this.#closed.signal);
       }
     } catch (error) {
       if (!isDatabaseAway(error)) log.error("feed.failed", { error: String(error) });
     }
-    this.#outlet.close();
+    this.#writer.close();
   }
 
-  /** Sends what is new between two times, at the viewer's pace, and remembers what will be read again. */
-  async #send(fromUs: number, toUs: number, againUs: number): Promise<void> {
+  /** Sends new entries of a span of time at the viewer's pace, and remembers those after `rereadFromUs`. */
+  async #sendBetween(fromUs: number, toUs: number, rereadFromUs: number): Promise<void> {
     let after: FeedPlace | number = fromUs;
     let untilUs = Math.min(fromUs + SLICE_US, toUs);
-    while (this.#outlet.open) {
-      const page: TimedEntry[] = await this.#answer(
+    while (this.#writer.isOpen) {
+      const page: TimedEntry[] = await this.#query(
         readTenantEntries(this.#sql, this.#tenant, after, untilUs, PAGE),
       );
-      for (const entry of page) await this.#sendOnce(entry, againUs);
+      for (const entry of page) await this.#sendOnce(entry, rereadFromUs);
       const last = page.at(-1);
       if (last && page.length === PAGE) after = last;
       else if (untilUs >= toUs) return;
@@ -114,31 +127,31 @@ class TenantFeed {
     }
   }
 
-  async #sendOnce(entry: TimedEntry, againUs: number): Promise<void> {
+  async #sendOnce(entry: TimedEntry, rereadFromUs: number): Promise<void> {
     const name = `${entry.run_id}.${entry.seq}`;
     if (this.#sent.has(name)) return;
-    if (entry.at_us >= againUs) this.#sent.set(name, entry.at_us);
-    await this.#outlet.sendSlowly(encoder.encode(framesOf(entry)));
+    if (entry.at_us >= rereadFromUs) this.#sent.set(name, entry.at_us);
+    await this.#writer.sendPaced(encoder.encode(framesOf(entry)));
     this.#sentAtMs = performance.now();
   }
 
-  #say(text: string): void {
-    this.#outlet.send(encoder.encode(text));
+  #sendText(text: string): void {
+    this.#writer.send(encoder.encode(text));
     this.#sentAtMs = performance.now();
   }
 
-  /** Ends the stream when Postgres does not answer in time. */
-  async #answer<Answer>(question: Promise<Answer>): Promise<Answer> {
-    const timer = setTimeout(() => this.#outlet.close(), ANSWER_MS);
+  /** Waits for a query. Ends the stream when Postgres does not reply in time. */
+  async #query<Result>(query: Promise<Result>): Promise<Result> {
+    const timer = setTimeout(() => this.#writer.close(), QUERY_TIMEOUT_MS);
     try {
-      return await question;
+      return await query;
     } finally {
       clearTimeout(timer);
     }
   }
 }
 
-/** As in a run's own stream, but for the id: the time of the entry. */
+/** The frames of an entry as in its run's own stream, except for the id, which is the time of the entry. */
 function framesOf({ run_id, seq, events_n, events, at_us }: TimedEntry): string {
   return events
     .split("\n")

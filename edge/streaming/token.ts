@@ -1,16 +1,19 @@
 import { RunId } from "../../shared/contracts/ids.ts";
 import { sign, verify } from "../http/hmac.ts";
 
-/** How long a token outlives its run, or its own making when that was later: a browser's EventSource comes back with it. */
+/**
+ * A token stays valid this long after its run's end, or after its own creation when that is later: a browser's
+ * EventSource reconnects with it.
+ */
 const AFTER_END_MS = 3_600_000;
 
-/** A token that may only read one run's events: `syn-st.<run>.<made, seconds>.<HMAC-SHA256>`. */
+/** Creates a token that allows to read one run's events: `syn-st.<run>.<created, seconds>.<HMAC-SHA256>`. */
 export async function makeStreamToken(secret: string, run: RunId, nowMs: number): Promise<string> {
   const claim = `syn-st.${run}.${Math.floor(nowMs / 1000)}`;
   return `${claim}.${await sign(secret, claim)}`;
 }
 
-/** The run that a token is for and when it was made; null when it is not one of ours. Says nothing of its expiry. */
+/** Returns a token's run and creation time, or null when its signature is wrong. It does not check whether the token has expired. */
 export async function readStreamToken(
   secret: string,
   token: string,
@@ -22,8 +25,8 @@ export async function readStreamToken(
   return { run: id.data, madeAtMs: Number(made) * 1000 };
 }
 
-/** When a token of a run that ended at `endedAtMs` is no longer good; null while the run has not ended. */
+/** When a token expires whose run ended at `endedAtMs`; null while the run has not ended. */
 export function expiryOf(madeAtMs: number, endedAtMs: number | null): number | null {
-  // Two clocks, but an hour is long against what they differ by.
+  // Two clocks are compared here (the edge's and Postgres'); an hour is long against their difference.
   return endedAtMs === null ? null : Math.max(madeAtMs, endedAtMs) + AFTER_END_MS;
 }

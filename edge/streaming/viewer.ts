@@ -4,24 +4,29 @@ import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 
-/** How far Postgres says that a run has come. */
+/** How far a run has come, read from Postgres. */
 export type Position = { event_seq: number; status: RunStatus };
 
 /** Send the entry's events from number `from` on. */
 export type Send = { entry: EntryLines; from: number };
 
 /**
- * What one viewer of one run gets next: docs/protocol.md 9, without any I/O.
+ * Decides which events one viewer of one run gets next: docs/protocol.md 9. It does no I/O.
  *
- * `reading`: pages of the journal are sent until one is empty and nothing was heard while it was asked for; then
- * `live`: entries are sent as they come, and one that does not fit (a gap) leads back to reading. Nothing is buffered
- * or merged: an entry heard while reading only means that there is one more page to read.
+ * - `reading`: the relay reads pages of the journal and sends them. When a page is empty and no live entry was
+ *   received since the page was requested, the viewer becomes `live`.
+ * - `live`: live entries are sent as they are received. An entry that leaves a gap makes the viewer `reading`.
+ * - `ended`: nothing more is sent.
+ *
+ * No entry is buffered and nothing is merged: a live entry that is received while reading only means that the
+ * relay reads one more page.
  */
 export class Viewer {
   readonly run: RunId;
   #next: number;
   #mode: "reading" | "live" | "ended" = "reading";
-  #heard = false;
+  /** Live entries were received, or may have been missed, since the last page was requested. */
+  #pageIsStale = false;
 
   /** @param after the number of the last event that the viewer has; 0: none */
   constructor(run: RunId, after: number) {
@@ -38,13 +43,13 @@ export class Viewer {
     return this.#mode;
   }
 
-  /** A page from `next` on is about to be asked for. */
-  asking(): void {
-    this.#heard = false;
+  /** Call before a page from `next` on is requested. */
+  startPage(): void {
+    this.#pageIsStale = false;
   }
 
-  /** What a page that is not empty brought, in order. The viewer goes on reading. */
-  read(page: readonly EntryLines[]): Send[] {
+  /** Takes the entries of a page in order and returns what to send. The viewer stays `reading`. */
+  readPage(page: readonly EntryLines[]): Send[] {
     const sends: Send[] = [];
     for (const entry of page) {
       sends.push({ entry, from: this.#next });
@@ -53,24 +58,27 @@ export class Viewer {
     return sends;
   }
 
-  /** The page was empty. `position` was read after it; undefined: there is no such run any more. */
+  /** The page was empty. `position` was read after the page; undefined: the run no longer exists. */
   caughtUp(position: Position | undefined): void {
     if (position === undefined) this.#mode = "ended";
     else if (position.event_seq >= this.#next) return;
     else if (TERMINAL.has(position.status)) this.#mode = "ended";
-    else if (!this.#heard) this.#mode = "live";
+    else if (!this.#pageIsStale) this.#mode = "live";
   }
 
-  /** The page could not be read: live, and behind, so that the next entry or check leads back to reading. */
-  failed(): void {
+  /**
+   * The page could not be read. The viewer becomes `live` although it is behind, so that the next live entry or the
+   * next check makes it `reading` again.
+   */
+  pageFailed(): void {
     if (this.#mode === "reading") this.#mode = "live";
   }
 
-  /** An entry came live; answers what to send of it. */
-  hear(entry: LiveEntry): Send | null {
+  /** Takes a live entry and returns what to send of it; null: nothing. */
+  receive(entry: LiveEntry): Send | null {
     if (entry.seq < this.#next || this.#mode === "ended") return null;
     if (this.#mode === "reading") {
-      this.#heard = true;
+      this.#pageIsStale = true;
       return null;
     }
     if (entry.seq - entry.events_n + 1 > this.#next) {
@@ -79,17 +87,17 @@ export class Viewer {
     }
     const send = { entry, from: this.#next };
     this.#next = entry.seq + 1;
-    // `last` is of the entry itself: a `done` before a retry, read again from the journal, ends nothing.
+    // Only a live `last` ends the stream: a `done` that is read from the journal may lie before a client's retry.
     if (entry.last) this.#mode = "ended";
     return send;
   }
 
-  /** Entries may have been missed up to now: a page that is being read is not the last one. */
-  doubt(): void {
-    this.#heard = true;
+  /** Live entries may have been missed until now: the page that is being read does not count as the last one. */
+  resync(): void {
+    this.#pageIsStale = true;
   }
 
-  /** Postgres was asked how far the run is, because nothing was heard of it. */
+  /** Compares a `live` viewer with the run's position: a viewer that is behind becomes `reading`. */
   check(position: Position | undefined): void {
     if (this.#mode !== "live") return;
     const behind = position !== undefined && position.event_seq >= this.#next;

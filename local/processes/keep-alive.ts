@@ -1,12 +1,12 @@
 /** What dies comes back: whoever pulls the plug of a program or a store sees it start again, as it would in a fleet. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Living } from "./processes.ts";
+import type { Living } from "./child.ts";
 
 /** Milliseconds between an end and the next start. */
 const restartAfterMs = 1_000;
 
 /** `now()` is the one of the last start, which may have ended a moment ago. */
-export type Kept<Part> = { now(): Part; stop(): Promise<void> };
+export type KeptAlive<Part> = { now(): Part; stop(): Promise<void> };
 
 /**
  * Starts a part, and starts it again 1 s after it ended by itself, for as long as it takes.
@@ -21,7 +21,7 @@ export async function keepAlive<Part extends Living>(
   name: string,
   start: (signal: AbortSignal) => Promise<Part>,
   changed: () => void,
-): Promise<Kept<Part>> {
+): Promise<KeptAlive<Part>> {
   const stopping = new AbortController();
   const { signal } = stopping;
   const stopped = new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));

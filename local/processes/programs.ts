@@ -3,7 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
-import { living, startProcess, type Command, type Living } from "./processes.ts";
+import { living, startProcess, type Command, type Living } from "./child.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 
@@ -48,7 +48,7 @@ export function startProgram(
  * @returns the program and the event with its fields.
  * @throws Error when it ends before, says nothing for `timeoutMs`, or at `signal`; it has ended then.
  */
-export async function startUntil(
+export async function startUntilEvent(
   event: string,
   timeoutMs: number,
   name: string,

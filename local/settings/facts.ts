@@ -1,5 +1,5 @@
 /** What a developer needs to know of a running system: `.synapse/dev.json` and the block that ends the start. */
-import type { S3Facts } from "../edge/edge-process.ts";
+import type { S3Facts } from "../edge/process.ts";
 import type { Worker } from "../workers.ts";
 
 /**

@@ -9,7 +9,7 @@ import { choosePort } from "../processes/ports.ts";
 import { canBeEntered, findPostgres, openFolder, postgresUser } from "./postgres-binaries.ts";
 import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
 import { endBackendsOf } from "./postgres-orphans.ts";
-import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/processes.ts";
+import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 
 /**
  * Starts Postgres and makes the database `synapse`.

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import { cachedRedis, unpackDebianRedis } from "./redis-debian.ts";
-import type { Command } from "../processes/processes.ts";
+import type { Command } from "../processes/child.ts";
 import { isUsable, type RedisServer } from "./redis-server.ts";
 
 /** A way to run Redis: the command for a port, and how long it may take until it answers. */

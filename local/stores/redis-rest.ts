@@ -1,6 +1,6 @@
 /** The REST front of Redis, as a child process: how the edge speaks to any Redis. */
-import { nodeProgram, startUntil } from "../processes/programs.ts";
-import type { OwnService } from "../processes/processes.ts";
+import { nodeProgram, startUntilEvent } from "../processes/programs.ts";
+import type { OwnService } from "../processes/child.ts";
 import { z } from "zod";
 
 const Listening = z.looseObject({ port: z.int().positive() });
@@ -14,7 +14,7 @@ export async function startRedisRest(
 ): Promise<OwnService> {
   const env = { REDIS_URL: redisUrl, REDIS_REST_TOKEN: token, REDIS_REST_PORT: String(port) };
   const command = nodeProgram("worker-node/redis-rest/main.ts", env);
-  const program = await startUntil("redis_rest.listening", 30_000, "redis-rest", command, signal);
+  const program = await startUntilEvent("redis_rest.listening", 30_000, "redis-rest", command, signal);
   const listening = Listening.parse(program.said).port;
   return { ...program, url: `http://127.0.0.1:${listening}`, port: listening };
 }

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { Redis } from "ioredis";
 import { readPid } from "../processes/pids.ts";
 import { choosePort } from "../processes/ports.ts";
-import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/processes.ts";
+import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 import { findRedis } from "./redis-binary.ts";
 
 /** Keeps what was written up to a second ago; `inMemory` keeps nothing, which is what a test wants. */

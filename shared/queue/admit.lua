@@ -1,26 +1,27 @@
--- Let runs in, or say no: rate, depth of the shard, the tenant's queue.
+-- Admit runs, or refuse them: rate, depth of the shard, the tenant's quota.
 --
--- A yes reserves the place until the run is committed and enqueued, or for `reservation_ms`. A no takes nothing.
--- A run that is here already is a yes: the request is repeated.
+-- An admitted run has a reservation until it is enqueued, or for `reservation_ms`. A refused run takes nothing. A run
+-- that the queue knows already is admitted: its request is repeated.
 --
--- While the index is not full, quota and depth cannot be counted here: the caller counts otherwise, and has its places
--- all the same, so that who is let in that way is known here when the index is.
+-- While the index is not quota ready, the script cannot check quota and depth: the caller checks them in Postgres. The
+-- run gets its reservation all the same, so the queue counts it from the moment at which the index is quota ready.
 --
 -- KEYS  ready
 -- ARGV  max_depth, reservation_ms, then tenant, run of each
--- ->    a word for each run: "ok", "rate <retry_ms>", "queued <limit>", "depth", "disabled", "unknown", or
---       "rebuilding": it has its place, uncounted; or "cold" for all
+-- ->    a text for each run: "ok", "rate <retry_ms>", "queued <limit>", "depth", "disabled", "unknown" (no limits of
+--       the tenant here), or "rebuilding" (reserved, quota and depth not checked); or "cold" for all
 
-local no = refusal() or check_sizes()
-if no then return no end
+local refusal = check_index() or check_sizes()
+if refusal then return refusal end
 drop_lapsed_reservations()
 
 local max_depth, reservation_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 
-local counts = redis.call("HGET", index, "full") == "1"
+local quota_ready = redis.call("HGET", index, "quota_ready") == "1"
+local admitted = quota_ready and "ok" or "rebuilding"
 
--- Token bucket of one second's requests, in thousandths of a token, so that all of it is whole numbers. Buckets
--- start full.
+-- The tokens of a bucket that holds one second's requests, in thousandths of a token so that they are integers. A new
+-- bucket is full.
 local function tokens_of(tenant, per_second)
   local raw = redis.call("HGET", rate, tenant)
   if not raw then return 1000 * per_second end
@@ -29,21 +30,25 @@ local function tokens_of(tenant, per_second)
 end
 
 local function admit(tenant, run)
-  if redis.call("HEXISTS", jobs, run) == 1 then return counts and "ok" or "rebuilding" end
+  if redis.call("HEXISTS", jobs, run) == 1 then return admitted end
   local limit = limits_of(tenant)
   if not limit then return "unknown" end
   if limit.concurrent == 0 then return "disabled" end
   local tokens = tokens_of(tenant, limit.per_second)
   if tokens < 1000 then
-    return "rate " .. (limit.per_second > 0 and whole(math.ceil((1000 - tokens) / limit.per_second)) or "60000")
+    local has_rate = limit.per_second > 0
+    return "rate " .. (has_rate and integer_text(math.ceil((1000 - tokens) / limit.per_second)) or "60000")
   end
-  if counts and redis.call("ZCARD", open) >= max_depth then return "depth" end
-  if counts and count_of(open, tenant) >= limit.queued then return "queued " .. whole(limit.queued) end
-  redis.call("HSET", rate, tenant, whole(tokens - 1000) .. " " .. whole(now_ms))
-  enter({ run = run, tenant = tenant, lane = "default", score = now_ms }, "reserved", now_ms + reservation_ms)
-  return counts and "ok" or "rebuilding"
+  if quota_ready and redis.call("ZCARD", queued_or_reserved) >= max_depth then return "depth" end
+  if quota_ready and count_members(queued_or_reserved, tenant) >= limit.queued then
+    return "queued " .. integer_text(limit.queued)
+  end
+  redis.call("HSET", rate, tenant, integer_text(tokens - 1000) .. " " .. integer_text(now_ms))
+  local job = { run = run, tenant = tenant, lane = "default", score = now_ms }
+  enter_state(job, "reserved", now_ms + reservation_ms)
+  return admitted
 end
 
-local answers = {}
-for i = 3, #ARGV, 2 do answers[#answers + 1] = admit(ARGV[i], ARGV[i + 1]) end
-return answers
+local verdicts = {}
+for i = 3, #ARGV, 2 do verdicts[#verdicts + 1] = admit(ARGV[i], ARGV[i + 1]) end
+return verdicts

@@ -1,54 +1,57 @@
--- Read or write what this Redis knows about its own completeness.
+-- Read or write what this shard's Redis knows about its own completeness.
 --
--- `upto`: every run due by that time (ms of Postgres) has been shown to this Redis. It lives beside what it speaks
--- of, so a loss or a rollback takes both. `walked`: how far the walk under way has come; `epoch`: which rebuild made it.
--- Who walks says both as he knows them, so that a walk does not end as through when this Redis was emptied, or has
--- gone back, since it began.
+-- `upto`: every run that was due by this time (ms of Postgres) has been shown to this Redis. The proof lives beside what
+-- it proves, so a loss or a rollback of Redis takes both. `scanned`: the position of the scan under way. `epoch`: the
+-- rebuild that made this index. A scan names both as it knows them: it ends without effect when Redis was emptied or
+-- rolled back since it began.
 --
--- `full`: whoever counts against a tenant's queue is known here, so `admit` may count. It takes a walk that reaches
--- SETTLE_MS further than the first one: whoever was let in before this index began, without asking it, has been
--- committed by then. "doubt" takes it back: somebody was let in without asking.
+-- `quota_ready`: this Redis knows every run that counts against a quota, so `admit` may count. It needs a scan that
+-- reaches QUOTA_READY_AFTER_MS further than the first: every run that was accepted without this index before it began is
+-- committed by then, and the scan has shown it. "invalidate_counts" resets it: runs were accepted without the queue.
 --
 -- KEYS  ready
--- ARGV  nothing: read; or "begin", epoch; or "doubt"; or "walk", epoch, walked, the new walked, upto (empty: it goes on);
---       or "limits", epoch, limits_upto
--- ->    { epoch, walked, upto, full, limits_upto }; or "cold"; or "stale": another index, or another walk
+-- ARGV  nothing: read; or "begin", epoch; or "invalidate_counts";
+--       or "scan", epoch, scanned, the new scanned, upto (empty: the scan goes on); or "limits", epoch, limits_upto
+-- ->    { epoch, scanned, upto, quota_ready, limits_upto }; or "cold"; or "stale": the index or the scan is another
 
-local SETTLE_MS = 7000
+local QUOTA_READY_AFTER_MS = 7000
 
-local no = refusal()
--- Only for the last `reset`, if nothing was lost since: then what runs is held here.
-if no == "cold" and ARGV[1] == "begin" and redis.call("HGET", index, "epoch") == ARGV[2] then
-  redis.call("HSET", index, "walked", "", "upto", "-inf", "full", "0",
-    "limits_upto", "-inf", "shards", shards, "tenants", redis.call("HLEN", limits))
-elseif no then
-  return no
+local refusal = check_index()
+-- "begin" needs the epoch of the latest reset, which is missing when Redis was emptied since: only then are all running
+-- runs leased here.
+if refusal == "cold" and ARGV[1] == "begin" and redis.call("HGET", index, "epoch") == ARGV[2] then
+  redis.call("HSET", index, "scanned", "", "upto", "-inf", "quota_ready", "0",
+    "limits_upto", "-inf", "shards", caller_shards, "tenants", redis.call("HLEN", limits))
+elseif refusal then
+  return refusal
 end
 
-if ARGV[1] == "doubt" then
-  redis.call("HSET", index, "full", "0")
-  redis.call("HDEL", index, "first_upto")
+if ARGV[1] == "invalidate_counts" then
+  redis.call("HSET", index, "quota_ready", "0")
+  redis.call("HDEL", index, "first_scan_upto")
 end
 
-local function known(field) return redis.call("HGET", index, field) end
+local function read_field(field) return redis.call("HGET", index, field) end
 
--- Never back: of two who walk, the slower one must not undo what the other has done.
+-- Never lowers a field: the slower of two reconcilers must not undo the progress of the other.
 local function raise(field, upto)
-  if (tonumber(known(field)) or -math.huge) < tonumber(upto) then redis.call("HSET", index, field, upto) end
+  if (tonumber(read_field(field)) or -math.huge) < tonumber(upto) then redis.call("HSET", index, field, upto) end
 end
 
-if ARGV[1] == "walk" or ARGV[1] == "limits" then
-  if known("epoch") ~= ARGV[2] then return "stale" end
+if ARGV[1] == "scan" or ARGV[1] == "limits" then
+  if read_field("epoch") ~= ARGV[2] then return "stale" end
   if ARGV[1] == "limits" then
     raise("limits_upto", ARGV[3])
   else
-    if known("walked") ~= ARGV[3] then return "stale" end
-    redis.call("HSET", index, "walked", ARGV[4])
-    if ARGV[5] ~= "" then
-      raise("upto", ARGV[5])
-      redis.call("HSETNX", index, "first_upto", ARGV[5])
-      if tonumber(ARGV[5]) - tonumber(known("first_upto")) >= SETTLE_MS then redis.call("HSET", index, "full", "1") end
+    if read_field("scanned") ~= ARGV[3] then return "stale" end
+    local upto = ARGV[5]
+    redis.call("HSET", index, "scanned", ARGV[4])
+    if upto ~= "" then
+      raise("upto", upto)
+      redis.call("HSETNX", index, "first_scan_upto", upto)
+      local scanned_ms = tonumber(upto) - tonumber(read_field("first_scan_upto"))
+      if scanned_ms >= QUOTA_READY_AFTER_MS then redis.call("HSET", index, "quota_ready", "1") end
     end
   end
 end
-return redis.call("HMGET", index, "epoch", "walked", "upto", "full", "limits_upto")
+return redis.call("HMGET", index, "epoch", "scanned", "upto", "quota_ready", "limits_upto")

@@ -1,8 +1,8 @@
 import type { Lane } from "../contracts/run.ts";
 
 /**
- * How lanes share a worker that is asked by several at once: in proportion to their weights. `share` is the part
- * of a worker's slots that a lane may hold, so that slow bulk work never fills a worker.
+ * How lanes share a worker. When several lanes have ready jobs, they take turns in proportion to `weight`. `share` is
+ * the part of a worker's slots that one lane may hold, so that slow bulk work never fills a worker.
  */
 export const LANES = {
   interactive: { weight: 8, share: 1 },

@@ -1,360 +1,208 @@
 import { z } from "zod";
-import { RunId, TenantId } from "../contracts/ids.ts";
+import { RunId } from "../contracts/ids.ts";
+import type { TenantId } from "../contracts/ids.ts";
 import { Lane } from "../contracts/run.ts";
-import { keys, queueShardOf } from "../keys.ts";
+import { queueShardOf } from "../keys.ts";
+import { readProgress } from "./index-progress.ts";
+import type { IndexProgress, KnownScan } from "./index-progress.ts";
+import { jobArgs, readJobNames, waitingJobArgs } from "./job.ts";
+import type { Job, JobName, JobWait } from "./job.ts";
 import { LANES } from "./lanes.ts";
-import { run } from "./script.ts";
-import type { RedisCommands, Script } from "./script.ts";
+import { limitsArgs } from "./limits.ts";
+import type { Limits } from "./limits.ts";
+import type { RedisCommands } from "./script.ts";
 import { scripts } from "./scripts.ts";
-
-/**
- * A name on the queue: it says which run is ready, Postgres says what the run is.
- * `score`: ready jobs of a tenant go by it, smallest first; see `scoreOf`.
- */
-export type Job = { run: RunId; tenant: TenantId; lane: Lane; score: number };
-
-/** What a waiting job waits for: `queued` counts against the tenant's queue, `paused` does not. */
-export type JobWait = { status: "queued" | "paused"; delayMs: number };
-
-export type Limits = {
-  tenant: TenantId;
-  version: number;
-  maxConcurrentRuns: number;
-  maxQueuedRuns: number;
-  requestsPerSecond: number;
-  weight: number;
-};
-
-/** The answer to one run that asks to be let in; a no takes nothing. */
-export type Admission =
-  | { ok: true }
-  | { ok: false; reason: "rate"; retryMs: number }
-  | { ok: false; reason: "queued"; limit: number }
-  /**
-   * `unknown`: this Redis has no limits of the tenant; push them and ask once more. `rebuilding`: it has kept a place,
-   * but cannot count; who counts otherwise may use it.
-   */
-  | { ok: false; reason: "depth" | "disabled" | "unknown" | "cold" | "rebuilding" };
-
-/** A run's name and the tenant that says on which shard it is. */
-export type JobName = { run: RunId; tenant: TenantId };
-
-export type Claim = { runs: JobName[]; nextMs: number };
-
-export type QueueStats = {
-  reserved: number;
-  ready: number;
-  due: number;
-  timer: number;
-  leased: number;
-  tenants: number;
-  lanes: Record<Lane, { ready: number }>;
-};
-
-/** This Redis has no finished index: new, emptied, or robbed of a key. A worker that hears it has it rebuilt. */
-export class ColdError extends Error {
-  readonly shard: number;
-
-  constructor(shard: number) {
-    super(`queue shard ${shard} is cold`);
-    this.name = "ColdError";
-    this.shard = shard;
-  }
-}
-
-/** Ten minutes of waiting outweigh the highest priority, so that ageing bounds every wait. */
-const MS_PER_PRIORITY = 60_000;
-
-/** The place of a job among its tenant's: the time it was queued, earlier by a minute for each point of priority. */
-export function scoreOf(queuedAtMs: number, priority: number): number {
-  return queuedAtMs - priority * MS_PER_PRIORITY;
-}
-
-/**
- * What a shard knows about its own completeness, in milliseconds of Postgres: every run that is due by `uptoMs` has
- * been shown to it; `full`: it knows enough to count. Minus infinity: nothing yet. `epoch`: which index this is;
- * `walked`: how far the walk under way has come, as its walker wrote it.
- */
-export type IndexProgress = {
-  epoch: string;
-  walked: string;
-  uptoMs: number;
-  quotaReady: boolean;
-  limitsUptoMs: number;
-};
-
-/** The walk that an index is expected to know: another one means that what was shown to it may be lost. */
-export type KnownScan = Pick<IndexProgress, "epoch" | "walked">;
+import { ShardScripts } from "./shard-scripts.ts";
+import { readStats, readTenantStats } from "./stats.ts";
+import type { QueueStats, TenantQueueStats } from "./stats.ts";
+import { readVerdict } from "./verdict.ts";
+import type { QueueVerdict } from "./verdict.ts";
 
 /** How long an admitted run may take to be committed before its place is given back; longer than any statement. */
 const RESERVATION_MS = 30_000;
 
+/** `lanes`: how many jobs of each lane the worker may take. `ended`: runs of the worker that have ended. */
+export type ClaimRequest = {
+  shard: number;
+  owner: string;
+  leaseMs: number;
+  slots: number;
+  lanes: Partial<Record<Lane, number>>;
+  ended: readonly RunId[];
+};
+
+/** `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. */
+export type Claim = { runs: JobName[]; nextMs: number };
+
+export type RenewRequest = { shard: number; owner: string; leaseMs: number; runs: readonly RunId[] };
+
+/** `lostLeases`: another worker has the lease. `unknownLeases`: no worker has one. */
+export type Renewal = { lostLeases: RunId[]; unknownLeases: RunId[] };
+
 /**
- * The verbs of the queue over one Redis: docs/protocol.md 3. All are batched and idempotent by run id; each
- * script touches the keys of one shard. On a cold one `pushLimits` acts, and `hold` by whoever rebuilds it; the others
- * throw ColdError, `admit` answers it. Every call may be repeated, and none of them is needed for a run to finish:
- * Postgres is the truth.
+ * `owner`: the worker that Postgres names. `holder`: a worker whose lease may be passed on to the owner, if any.
+ * `epoch`: that of the rebuild which restores the leases, if one does.
+ */
+export type LeasesToRestore = {
+  jobs: readonly Job[];
+  owner: string;
+  leaseMs: number;
+  holder?: string;
+  epoch?: string | undefined;
+};
+
+/**
+ * The verbs of the queue over one Redis: docs/protocol.md 3. All are batched and idempotent by run id. On a cold shard
+ * `pushLimits` acts, and `restoreLeases` for the rebuild; `admit` replies "cold"; the others throw ColdError.
+ *
+ * Every call may be repeated, and no run needs one to finish: Postgres is the source of truth.
  */
 export class Queue {
-  readonly #redis: RedisCommands;
+  readonly #scripts: ShardScripts;
   readonly shards: number;
 
   constructor(redis: RedisCommands, shards: number) {
-    this.#redis = redis;
+    this.#scripts = new ShardScripts(redis, shards);
     this.shards = shards;
   }
 
-  /** Reserves a place for each run for 30 s, or says no. The runs must be of one shard (one tenant is). */
-  async admit(requests: readonly JobName[], maxDepth: number): Promise<Admission[]> {
+  /** Reserves a place for each run for 30 s, or refuses it. All runs must be of one shard (those of one tenant are). */
+  async admit(requests: readonly JobName[], maxDepth: number): Promise<QueueVerdict[]> {
     const [first] = requests;
     if (!first) return [];
-    const args = [String(maxDepth), String(RESERVATION_MS)];
-    for (const request of requests) args.push(request.tenant, request.run);
     const shard = queueShardOf(first.tenant, this.shards);
-    const reply = await this.#call(shard, scripts.admit, args);
+    const names = requests.flatMap(({ tenant, run }) => [tenant, run]);
+    const args = [String(maxDepth), String(RESERVATION_MS), ...names];
+    const reply = await this.#scripts.runOrCold(shard, scripts.admit, args);
     if (reply === "cold") return requests.map(() => ({ ok: false, reason: "cold" }));
-    return z.array(z.string()).parse(reply).map(readAdmission);
+    return z.array(z.string()).parse(reply).map(readVerdict);
   }
 
   /**
-   * Makes jobs ready, or waiting for their time. One that waits already gets the earlier of both times.
-   * @returns how many of them were not known here
+   * Makes jobs ready, now or at their time. A job that waits already gets the earlier of both times.
+   * @returns how many of them the queue did not know before
    */
   async enqueue(jobs: readonly (Job & JobWait)[]): Promise<number> {
-    const replies = await this.#perShard(jobs, scripts.enqueue, [], (job) => [
-      job.run,
-      job.tenant,
-      job.lane,
-      String(job.score),
-      job.status,
-      String(Math.max(0, Math.ceil(job.delayMs))),
-    ]);
-    return z
-      .array(z.coerce.number())
-      .parse(replies)
-      .reduce((sum, unknown) => sum + unknown, 0);
+    const replies = await this.#scripts.runPerShard(jobs, scripts.enqueue, [], waitingJobArgs);
+    const unknown = z.array(z.coerce.number()).parse(replies);
+    return unknown.reduce((sum, count) => sum + count, 0);
   }
 
-  /**
-   * Finishes `ended`, then leases up to `slots` jobs to `owner`: lapsed leases first, then the tenants in turn.
-   * `lanes`: how many jobs of each lane it may take. `nextMs`: the time to the next due job or lapse, at most 60 s.
-   */
-  async claim(
-    shard: number,
-    owner: string,
-    leaseMs: number,
-    slots: number,
-    lanes: Partial<Record<Lane, number>>,
-    ended: readonly RunId[],
-  ): Promise<Claim> {
+  /** Finishes `ended`, then leases up to `slots` jobs to `owner`: lapsed leases first, then the tenants in turn. */
+  async claim({ shard, owner, leaseMs, slots, lanes, ended }: ClaimRequest): Promise<Claim> {
     const args = [owner, String(leaseMs), String(slots), String(ended.length), ...ended];
     for (const lane of Lane.options) {
       const cap = lanes[lane] ?? 0;
       if (cap > 0) args.push(lane, String(cap), String(LANES[lane].weight));
     }
-    const reply = await this.#run(shard, scripts.claim, args);
-    const [nextMs, ...flat] = z.array(z.coerce.string()).parse(reply);
-    return { runs: readNames(flat), nextMs: Number(nextMs) };
+    const reply = await this.#scripts.run(shard, scripts.claim, args);
+    const [nextMs, ...names] = z.array(z.coerce.string()).parse(reply);
+    return { runs: readJobNames(names), nextMs: Number(nextMs) };
   }
 
   /**
-   * Renews the leases of `owner` on one shard. `lost`: another holds it, stop at once. `unknown`: nobody holds it;
-   * `hold` it if Postgres says that it is yours.
+   * Renews the leases of `owner` on one shard. The worker stops runs with a lost lease at once; it restores an unknown
+   * lease if Postgres says that the run is its own.
    */
-  async renew(
-    shard: number,
-    owner: string,
-    leaseMs: number,
-    runs: readonly RunId[],
-  ): Promise<{ lost: RunId[]; unknown: RunId[] }> {
-    const reply = await this.#run(shard, scripts.renew, [owner, String(leaseMs), ...runs]);
-    const [lost, unknown] = z.tuple([z.array(RunId), z.array(RunId)]).parse(reply);
-    return { lost, unknown };
+  async renew({ shard, owner, leaseMs, runs }: RenewRequest): Promise<Renewal> {
+    const reply = await this.#scripts.run(shard, scripts.renew, [owner, String(leaseMs), ...runs]);
+    const [lostLeases, unknownLeases] = z.tuple([z.array(RunId), z.array(RunId)]).parse(reply);
+    return { lostLeases, unknownLeases };
   }
 
   /**
-   * Gives the lease of each job to `owner`, if nobody, `caller` or `owner` holds it. With the `epoch` of a rebuild also
-   * on a cold shard.
-   * @throws ColdError also when the epoch is not that of the last reset
+   * Gives the lease of each job to `owner`, unless a worker other than `owner` and `holder` has it. With the `epoch` of
+   * the latest reset it acts on a cold shard too.
+   * @throws ColdError also when `epoch` is not that of the latest reset
    */
-  async restoreLeases(
-    jobs: readonly Job[],
-    caller: string,
-    owner: string,
-    leaseMs: number,
-    epoch = "",
-  ): Promise<void> {
-    await this.#perShard(jobs, scripts.restoreLeases, [caller, owner, String(leaseMs), epoch], (job) => [
-      job.run,
-      job.tenant,
-      job.lane,
-      String(job.score),
-    ]);
+  async restoreLeases({ jobs, owner, leaseMs, holder = owner, epoch = "" }: LeasesToRestore): Promise<void> {
+    const head = [holder, owner, String(leaseMs), epoch];
+    await this.#scripts.runPerShard(jobs, scripts.restoreLeases, head, jobArgs);
   }
 
-  /** Ends leases of `owner`; each job becomes ready or waits, at the earlier of its time and of what came meanwhile. */
+  /**
+   * Ends leases of `owner`. Each job becomes ready at its time, or at the earlier time of an enqueue that met the lease.
+   */
   async release(jobs: readonly (Job & JobWait)[], owner: string): Promise<void> {
-    await this.#perShard(jobs, scripts.release, [owner], (job) => [
-      job.run,
-      job.tenant,
-      job.lane,
-      String(job.score),
-      job.status,
-      String(Math.max(0, Math.ceil(job.delayMs))),
-    ]);
-  }
-
-  /** Removes jobs whose runs have ended, unless another than `owner` holds them. `owner` empty: nobody's, the edge asks. */
-  async finish(jobs: readonly JobName[], owner: string): Promise<void> {
-    await this.#perShard(jobs, scripts.finish, [owner], (job) => [job.run]);
-  }
-
-  /** Tells this Redis the limits of tenants; an older version changes nothing. Acts on a cold shard too. */
-  async pushLimits(limits: readonly Limits[]): Promise<void> {
-    await this.#perShard(limits, scripts.limits, [], (limit) => [
-      limit.tenant,
-      String(limit.version),
-      String(limit.maxConcurrentRuns),
-      String(limit.maxQueuedRuns),
-      String(limit.requestsPerSecond),
-      String(limit.weight),
-    ]);
+    await this.#scripts.runPerShard(jobs, scripts.release, [owner], waitingJobArgs);
   }
 
   /**
-   * Puts tenants with ready jobs into the rings they should be in, at most `count`, by name after `after`.
-   * @returns the name to go on after, empty when all have been seen
+   * Removes jobs whose runs have ended, unless a worker other than `owner` has the lease. `owner` is empty for a caller
+   * without leases, such as the edge: leased jobs stay.
    */
-  async repairRing(shard: number, lane: Lane, after: string, count: number): Promise<string> {
-    return z.string().parse(await this.#run(shard, scripts.repairRing, [lane, after, String(count)]));
+  async finish(jobs: readonly JobName[], owner: string): Promise<void> {
+    await this.#scripts.runPerShard(jobs, scripts.finish, [owner], (job) => [job.run]);
   }
 
-  /** Some of the jobs of a shard, whatever their state. @returns the next cursor, "0" when all have been named */
+  /** Stores the limits of tenants; an older version changes nothing. Acts on a cold shard too. */
+  async pushLimits(limits: readonly Limits[]): Promise<void> {
+    await this.#scripts.runPerShard(limits, scripts.pushLimits, [], limitsArgs);
+  }
+
+  /**
+   * Puts tenants with ready jobs and a free slot back into a lane's ring: at most `count` tenants, by name after `after`.
+   * @returns the name to continue after, empty at the end
+   */
+  async repairRing(page: { shard: number; lane: Lane; after: string; count: number }): Promise<string> {
+    const args = [page.lane, page.after, String(page.count)];
+    return z.string().parse(await this.#scripts.run(page.shard, scripts.repairRing, args));
+  }
+
+  /** Some of the jobs of a shard, whatever their state. @returns the next cursor, "0" at the end */
   async list(shard: number, cursor: string, count: number): Promise<{ cursor: string; jobs: JobName[] }> {
-    const reply = await this.#run(shard, scripts.list, [cursor, String(count)]);
-    const [next = "0", ...flat] = z.array(z.coerce.string()).parse(reply);
-    return { cursor: next, jobs: readNames(flat) };
+    const reply = await this.#scripts.run(shard, scripts.list, [cursor, String(count)]);
+    const [next = "0", ...names] = z.array(z.coerce.string()).parse(reply);
+    return { cursor: next, jobs: readJobNames(names) };
   }
 
   async stats(shard: number): Promise<QueueStats> {
-    const reply = z.array(z.coerce.number()).parse(await this.#run(shard, scripts.stats, []));
-    const [reserved = 0, ready = 0, due = 0, timer = 0, leased = 0, tenants = 0, ...perLane] = reply;
-    const lanes = Object.fromEntries(Lane.options.map((lane, i) => [lane, { ready: perLane[i] ?? 0 }]));
-    return {
-      reserved,
-      ready,
-      due,
-      timer,
-      leased,
-      tenants,
-      lanes: z.record(Lane, z.object({ ready: z.number() })).parse(lanes),
-    };
+    return readStats(await this.#scripts.run(shard, scripts.stats, []));
   }
 
-  /** The counts that the limits of one tenant are held against. */
-  async tenantStats(tenant: TenantId): Promise<{ active: number; open: number }> {
+  async tenantStats(tenant: TenantId): Promise<TenantQueueStats> {
     const shard = queueShardOf(tenant, this.shards);
-    const reply = await this.#run(shard, scripts.stats, [tenant]);
-    const [active = 0, open = 0] = z.array(z.coerce.number()).parse(reply);
-    return { active, open };
+    return readTenantStats(await this.#scripts.run(shard, scripts.stats, [tenant]));
   }
 
   /**
-   * Forgets everything on a cold shard: the first step of a rebuild, which takes it away from whoever is at it.
-   * @returns the epoch of the index to come; null: the shard is not cold any more, and has forgotten nothing
+   * Deletes all keys of a cold shard: the first step of a rebuild. It supersedes a rebuild under way.
+   * @returns the epoch of the index to come; null: the shard has an index, and nothing was deleted
    */
   async reset(shard: number): Promise<string | null> {
-    const epoch = z.string().parse(await this.#call(shard, scripts.reset, []));
+    const epoch = z.string().parse(await this.#scripts.runOrCold(shard, scripts.reset, []));
     return epoch === "known" ? null : epoch;
   }
 
   /**
-   * Gives a shard its index, if it has none: from now on jobs may be claimed, and a walk shows it all that is due.
-   * @throws ColdError when `epoch` is not that of its last reset, or is lost with all that it was told since
+   * Gives a cold shard its index: from now on jobs may be claimed, and a scan shows the shard all due runs. On a shard
+   * with an index it changes nothing.
+   * @throws ColdError when `epoch` is not that of the latest reset, or Redis was emptied since
    */
   async beginIndex(shard: number, epoch: string): Promise<void> {
-    await this.#run(shard, scripts.index, ["begin", epoch]);
+    await this.#scripts.run(shard, scripts.index, ["begin", epoch]);
   }
 
-  /** Tells a shard that runs were let in without it: it does not count again before walks have shown it all of them. */
+  /** Says that runs were accepted without the queue: `admit` does not count before scans have shown it all of them. */
   async invalidateCounts(shard: number): Promise<void> {
-    await this.#run(shard, scripts.index, ["doubt"]);
+    await this.#scripts.run(shard, scripts.index, ["invalidate_counts"]);
   }
 
   async readIndex(shard: number): Promise<IndexProgress> {
-    return readProgress(await this.#run(shard, scripts.index, []));
+    return readProgress(await this.#scripts.run(shard, scripts.index, []));
   }
 
   /**
-   * Notes how far a walk has come; with `uptoMs` that it is through.
-   * @returns false: it is not the walk that this shard knows, so it proves nothing
+   * Records the position of a scan; `uptoMs`: the scan is complete up to this time.
+   * @returns false when the shard knows another scan than `known`: this one proves nothing
    */
-  async advanceScan(shard: number, known: KnownScan, walked: string, uptoMs?: number): Promise<boolean> {
-    const args = ["walk", known.epoch, known.walked, walked, String(uptoMs ?? "")];
-    return (await this.#run(shard, scripts.index, args)) !== "stale";
+  async advanceScan(shard: number, known: KnownScan, scanned: string, uptoMs?: number): Promise<boolean> {
+    const args = ["scan", known.epoch, known.scanned, scanned, String(uptoMs ?? "")];
+    return (await this.#scripts.run(shard, scripts.index, args)) !== "stale";
   }
 
-  /** Notes that a shard has been told all limits that were changed by a time. A lower one, or another index, changes nothing. */
+  /** Records that the shard has all limits that were changed by a time. A lower time or another epoch changes nothing. */
   async advanceLimits(shard: number, epoch: string, limitsUptoMs: number): Promise<void> {
-    await this.#run(shard, scripts.index, ["limits", epoch, String(limitsUptoMs)]);
+    await this.#scripts.run(shard, scripts.index, ["limits", epoch, String(limitsUptoMs)]);
   }
-
-  async #run(shard: number, script: Script, args: string[]): Promise<unknown> {
-    const reply = await this.#call(shard, script, args);
-    if (reply === "cold") throw new ColdError(shard);
-    return reply;
-  }
-
-  async #call(shard: number, script: Script, args: string[]): Promise<unknown> {
-    return await run(this.#redis, script, [keys.ready(shard)], [...args, String(this.shards)]);
-  }
-
-  async #perShard<Item extends { tenant: TenantId }>(
-    items: readonly Item[],
-    script: Script,
-    head: string[],
-    toArgs: (item: Item) => string[],
-  ): Promise<unknown[]> {
-    const byShard = Map.groupBy(items, (item) => queueShardOf(item.tenant, this.shards));
-    return Promise.all(
-      Array.from(byShard, ([shard, group]) => this.#run(shard, script, [...head, ...group.flatMap(toArgs)])),
-    );
-  }
-}
-
-/** Runs and their tenants, one after the other. */
-function readNames(flat: readonly string[]): JobName[] {
-  const names: JobName[] = [];
-  for (let i = 0; i + 1 < flat.length; i += 2) {
-    names.push({ run: RunId.parse(flat[i]), tenant: TenantId.parse(flat[i + 1]) });
-  }
-  return names;
-}
-
-function readAdmission(answer: string): Admission {
-  const [word, value] = answer.split(" ");
-  switch (word) {
-    case "ok":
-      return { ok: true };
-    case "rate":
-      return { ok: false, reason: "rate", retryMs: Number(value) };
-    case "queued":
-      return { ok: false, reason: "queued", limit: Number(value) };
-    case "depth":
-    case "disabled":
-    case "unknown":
-    case "rebuilding":
-      return { ok: false, reason: word };
-    default:
-      throw new Error(`admit answered ${answer}`);
-  }
-}
-
-function readProgress(reply: unknown): IndexProgress {
-  const [epoch = "", walked = "", upto = "", full, limitsUpto = ""] = z.array(z.coerce.string()).parse(reply);
-  return { epoch, walked, uptoMs: readMs(upto), quotaReady: full === "1", limitsUptoMs: readMs(limitsUpto) };
-}
-
-function readMs(text: string): number {
-  return text === "-inf" ? -Infinity : Number(text);
 }

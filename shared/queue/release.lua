@@ -1,27 +1,27 @@
--- End leases of a worker: each job waits for its time, or for the earlier one that came while it was leased.
+-- End leases of a worker: each job is scheduled for its time, or for the earlier time of an enqueue that met the lease.
 --
--- A job that is not leased is treated as by `enqueue`, as its lease may have been lost; one that another holds is
--- left alone.
+-- A job that is not leased is treated as by `enqueue`, because Redis may have lost the lease. A job that another worker
+-- holds is left alone.
 --
 -- KEYS  ready
 -- ARGV  owner, then run, tenant, lane, score, status ("queued" or "paused"), delay_ms of each
 -- ->    "ok" or "cold"
 
-local no = refusal()
-if no then return no end
+local refusal = check_index()
+if refusal then return refusal end
 local owner = ARGV[1]
 for i = 2, #ARGV, 6 do
   local run, tenant, lane, score, status = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4]
   local at_ms = now_ms + tonumber(ARGV[i + 5])
-  local job = read(run)
+  local job = read_job(run)
   if not job then
-    wait_until({ run = run, tenant = tenant, lane = lane, score = score }, status, at_ms)
+    schedule({ run = run, tenant = tenant, lane = lane, score = score }, status, at_ms)
   elseif job.state ~= "leased" then
     bring_forward(job, lane, score, status, at_ms)
   elseif job.owner == owner then
-    at_ms = math.min(at_ms, job.again or math.huge)
-    leave(job)
-    wait_until(job, status, at_ms)
+    at_ms = math.min(at_ms, job.requeue_at_ms or math.huge)
+    leave_state(job)
+    schedule(job, status, at_ms)
   end
 end
 return "ok"

@@ -1,21 +1,21 @@
--- Prolong the leases of a worker.
+-- Renew the leases of a worker.
 --
 -- KEYS  ready
 -- ARGV  owner, lease_ms, then the runs
--- ->    { lost, unknown }: runs that another holds, runs that nobody holds; or "cold"
+-- ->    { lost_leases, unknown_leases }: runs leased to another worker, runs leased to none; or "cold"
 
-local no = refusal()
-if no then return no end
+local refusal = check_index()
+if refusal then return refusal end
 local owner, lease_ms = ARGV[1], tonumber(ARGV[2])
-local lost, unknown = {}, {}
+local lost_leases, unknown_leases = {}, {}
 for i = 3, #ARGV do
-  local job = read(ARGV[i])
+  local job = read_job(ARGV[i])
   if not job or job.state ~= "leased" then
-    unknown[#unknown + 1] = ARGV[i]
+    unknown_leases[#unknown_leases + 1] = ARGV[i]
   elseif job.owner == owner then
-    redis.call("ZADD", leases, whole(now_ms + lease_ms), job.run)
+    redis.call("ZADD", leases, integer_text(now_ms + lease_ms), job.run)
   else
-    lost[#lost + 1] = ARGV[i]
+    lost_leases[#lost_leases + 1] = ARGV[i]
   end
 end
-return { lost, unknown }
+return { lost_leases, unknown_leases }

@@ -1,6 +1,6 @@
 /**
- * The two commands through which scripts are run: the whole of what the queue asks of a Redis client, so that the
- * edge's REST client and the workers' TCP client serve it alike.
+ * The two commands that run scripts. The queue needs nothing else of a Redis client, so the edge's REST client and the
+ * workers' TCP client both serve it.
  */
 export type RedisCommands = {
   evalsha(sha: string, keys: string[], args: string[]): Promise<unknown>;
@@ -9,21 +9,26 @@ export type RedisCommands = {
 
 export type Script = { source: string; sha: Promise<string> };
 
-/** A script out of the functions all verbs share and the verb itself. */
+/**
+ * A script that runs also when Redis is full (`allow-oom`): the functions that all verbs share, followed by the verb.
+ *
+ * A full Redis must refuse new runs (`admit`) and still serve those that exist: `renew` and `finish` keep or shrink its
+ * size, and a committed run that `enqueue` could not show would wait for as long as Redis is full.
+ */
 export function defineScript(common: string, verb: string): Script {
-  // `allow-oom`: a full Redis lets nobody new in (`admit`), and must know all the same of whoever is in: `renew` and
-  // `finish` keep or shrink it, and a committed run that `enqueue` could not show would wait for as long as it is full.
-  const source = `#!lua flags=allow-oom\n${common}\n${verb}`;
-  return { source, sha: sha1(source) };
+  return scriptOf(`#!lua flags=allow-oom\n${common}\n${verb}`);
 }
 
-/** One that a full Redis refuses. */
+/** A script that a full Redis refuses. */
 export function defineGrowingScript(common: string, verb: string): Script {
-  const source = `#!lua\n${common}\n${verb}`;
+  return scriptOf(`#!lua\n${common}\n${verb}`);
+}
+
+function scriptOf(source: string): Script {
   return { source, sha: sha1(source) };
 }
 
-/** Runs a script by its digest, or by its text when this Redis has not seen it yet. */
+/** Runs a script by its digest, or by its text when this Redis does not know it yet. */
 export async function run(
   redis: RedisCommands,
   script: Script,

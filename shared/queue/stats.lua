@@ -1,13 +1,14 @@
--- How much there is.
+-- Count jobs: of one tenant, or of the shard.
 --
 -- KEYS  ready
 -- ARGV  a tenant, or nothing
--- ->    the tenant's { active, open }; or { reserved, ready, due, timer, leased, tenants, ready of each lane };
---       or "cold"
+-- ->    the tenant's { active, queued_or_reserved };
+--       or { reserved, ready, due, timer, leased, tenants, ready of each lane }; or "cold"
 
-local no = refusal()
-if no then return no end
-if ARGV[1] then return { count_of(active, ARGV[1]), count_of(open, ARGV[1]) } end
+local refusal = check_index()
+if refusal then return refusal end
+local tenant = ARGV[1]
+if tenant then return { count_members(active, tenant), count_members(queued_or_reserved, tenant) } end
 local sizes = {}
 for _, key in ipairs({ reserved, ready, due, timer, leases }) do sizes[#sizes + 1] = redis.call("ZCARD", key) end
 sizes[#sizes + 1] = redis.call("HLEN", limits)

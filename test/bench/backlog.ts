@@ -99,7 +99,14 @@ async function claims(queue: Queue): Promise<number> {
   let ended: RunId[] = [];
   let count = 0;
   while (performance.now() < untilMs) {
-    const { runs } = await queue.claim(0, "bench", 15_000, 100, { default: 100 }, ended);
+    const { runs } = await queue.claim({
+      shard: 0,
+      owner: "bench",
+      leaseMs: 15_000,
+      slots: 100,
+      lanes: { default: 100 },
+      ended,
+    });
     ended = runs.map(({ run }) => run);
     count += ended.length;
   }

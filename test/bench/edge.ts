@@ -2,11 +2,11 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { buildEdge } from "../../local/edge/edge-build.ts";
-import { startEdgeProcess } from "../../local/edge/edge-process.ts";
+import { buildEdge } from "../../local/edge/build.ts";
+import { startEdgeProcess } from "../../local/edge/process.ts";
 import { freePort } from "../../local/processes/ports.ts";
 import { startRedisRest } from "../../local/stores/redis-rest.ts";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { Scope } from "../../shared/contracts/tenant.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";

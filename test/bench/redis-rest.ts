@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
 import { z } from "zod";
-import { nodeProgram, startUntil } from "../../local/processes/programs.ts";
+import { nodeProgram, startUntilEvent } from "../../local/processes/programs.ts";
 import { startRedisRest } from "../../local/stores/redis-rest.ts";
 import { freePort } from "../../local/processes/ports.ts";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { cpuMs, treeCpuMs } from "./cpu.ts";
 import { loadRows, requestBytes } from "./load.ts";
 import type { Row } from "./stats.ts";
@@ -22,7 +22,12 @@ export async function benchRedisRest(redis: Redis, service: Service): Promise<Ro
     { authorization: `Bearer ${token}` },
     JSON.stringify(["GET", KEY]),
   );
-  const bare = await startUntil("bare.listening", 10_000, "bare", nodeProgram("test/bench/bare-http.ts"));
+  const bare = await startUntilEvent(
+    "bare.listening",
+    10_000,
+    "bare",
+    nodeProgram("test/bench/bare-http.ts"),
+  );
   const front = await startRedisRest(service.url, token, await freePort(0));
   const load = { clients: CLIENTS, request, status: 200 };
   try {

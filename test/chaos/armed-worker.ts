@@ -102,7 +102,7 @@ const seams: Seams = {
 function before(verb: string | undefined, args: string[]): void {
   if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) die("ended_unfinished");
   if (verb === "index" && args[0] === "begin") die("rebuild_unbegun");
-  if (verb === "index" && args[0] === "walk") die("walk_shown");
+  if (verb === "index" && args[0] === "scan") die("walk_shown");
   if (verb !== "release") return;
   for (const arg of args) {
     const point = unreleased.get(arg);

@@ -1,7 +1,7 @@
 /** A program of ours as a child whose lines are kept, not printed: they are told only when something went wrong. */
 import { createInterface } from "node:readline";
 import { z } from "zod";
-import { startProcess } from "../../local/processes/processes.ts";
+import { startProcess } from "../../local/processes/child.ts";
 import { nodeProgram } from "../../local/processes/programs.ts";
 
 const Line = z.looseObject({ event: z.string() });

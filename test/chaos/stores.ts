@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { startPostgres } from "../../local/stores/postgres.ts";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
 
 /** A store that a fault can take away for a while. One fault at a time has it. */

@@ -3,8 +3,8 @@ import { chmodSync, mkdtempSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { buildEdge } from "../../local/edge/edge-build.ts";
-import type { EdgeSettings } from "../../local/edge/edge.ts";
+import { buildEdge } from "../../local/edge/build.ts";
+import type { EdgeSettings } from "../../local/edge/miniflare.ts";
 import { freePort } from "../../local/processes/ports.ts";
 import { openSecrets } from "../../local/settings/secrets.ts";
 import { seedApiKey } from "../../local/demo/seed.ts";
@@ -132,7 +132,7 @@ async function startParts(
   };
   const edge = await Server.start(
     "edge",
-    "local/edge/edge-main.ts",
+    "local/edge/main.ts",
     { SYNAPSE_EDGE: JSON.stringify(settings) },
     "edge.listening",
   );

@@ -1,5 +1,6 @@
 /** Viewers of runs: early ones and late ones, who are cut off, vanish and come back, and one who reads all at the end. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { Api } from "./api.ts";
 import type { Seen } from "./evidence.ts";
 import type { Random } from "./random.ts";
@@ -82,24 +83,17 @@ export class Viewers {
       });
       if (answer.status === 204) seen.complete = true;
       if (answer.status !== 200 || answer.body === null) return;
-      let rest = "";
-      for await (const text of answer.body.pipeThrough(new TextDecoderStream())) {
-        const blocks = (rest + text).split("\n\n");
-        rest = blocks.pop() ?? "";
-        for (const block of blocks) this.#take(seen, block);
+      const events = answer.body
+        .pipeThrough(new TextDecoderStream())
+        .pipeThrough(new EventSourceParserStream());
+      for await (const { id = "", data } of events) {
+        seen.frames.push({ id, data });
+        this.#glance(seen.run, Number(id.split("-")[1]));
       }
       // The stream ends after the last `done`; a run that is retried later has more.
       seen.complete ||= seen.frames.at(-1)?.data.includes('"type":"done"') ?? false;
     } catch {
       // It was cut off, or has vanished: it comes back with the id of its last event.
     }
-  }
-
-  #take(seen: Seen, block: string): void {
-    const found = /^id: (\S+)\ndata: (.*)$/.exec(block);
-    if (!found) return;
-    const [, id = "", data = ""] = found;
-    seen.frames.push({ id, data });
-    this.#glance(seen.run, Number(id.split("-")[1]));
   }
 }

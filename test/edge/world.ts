@@ -11,7 +11,7 @@ import { eventShardOf, keys } from "../../shared/keys.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { startRestFront } from "../../worker-node/redis-rest/start.ts";
 import { parseRedisUrl, scriptCommands } from "../../worker-node/clients/redis.ts";
 import { openIndex } from "../shared/queue/open-index.ts";

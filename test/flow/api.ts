@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { test as base } from "vitest";
 import { LiveFeed } from "../../edge/streaming/live-feed.ts";
-import { Relay, TIMING } from "../../edge/streaming/relay.ts";
+import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { keys } from "../../shared/keys.ts";
@@ -97,11 +97,11 @@ export class Watch {
       positions: (runs) => readPositions(sql, runs),
     });
     this.#feed = new LiveFeed(service.url, keys.live(0), {
-      entry: (entry) => this.#relay.hear(entry),
-      doubt: () => this.#relay.doubt(),
+      onEntry: (entry) => this.#relay.onEntry(entry),
+      onResync: () => this.#relay.resync(),
     });
     void this.#feed.follow();
-    this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), TIMING.tickMs);
+    this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), RELAY_TIMING.tickMs);
   }
 
   /** All that a viewer receives who joins now, from the first event on, once the stream has ended. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { startPostgres } from "../../local/stores/postgres.ts";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/cli/migrate.ts";
 import { startRedis } from "../services/services.ts";
 import { Watch, startApi, untilEnd } from "./api.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import postgres from "postgres";
 import { freePort } from "../../local/processes/ports.ts";
 import { postgresUser } from "../../local/stores/postgres-binaries.ts";
-import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/processes.ts";
+import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
 
 const installed = "/usr/lib/postgresql";
 /** The oldest that the project supports. */

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/cli/migrate.ts";
 import { freshDatabase } from "../services/services.ts";
 import { npmStart, type System } from "./npm-start.ts";

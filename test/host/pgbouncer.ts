@@ -5,7 +5,7 @@ import { join } from "node:path";
 import postgres from "postgres";
 import { freePort } from "../../local/processes/ports.ts";
 import { postgresUser } from "../../local/stores/postgres-binaries.ts";
-import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/processes.ts";
+import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
 
 /**
  * Starts it in front of every database of a server that asks for no password.

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import type { Service } from "../../local/processes/processes.ts";
+import type { Service } from "../../local/processes/child.ts";
 import { nodeProgram, projectFolder, startProgram } from "../../local/processes/programs.ts";
 import { startDebianPostgres } from "./debian-postgres.ts";
 

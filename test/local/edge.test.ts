@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { buildEdge, type EdgeBuild } from "../../local/edge/edge-build.ts";
-import { startEdges, type EdgeSettings } from "../../local/edge/edge.ts";
+import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
+import { startEdges, type EdgeSettings } from "../../local/edge/miniflare.ts";
 import { freePort } from "../../local/processes/ports.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-edge-"));

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { isRunning } from "../../local/processes/pids.ts";
-import { Viewer, type Frame } from "../workerd/sse.ts";
+import { Viewer, type Frame } from "../services/viewer.ts";
 import { OwnSystem, until } from "./own-system.ts";
 
 let system: OwnSystem;

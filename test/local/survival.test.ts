@@ -9,8 +9,8 @@ import { z } from "zod";
 import { lockFolder } from "../../local/processes/lock.ts";
 import { isRunning, startOf } from "../../local/processes/pids.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
-import { startProcess, stopProcess } from "../../local/processes/processes.ts";
-import { nodeProgram, startUntil } from "../../local/processes/programs.ts";
+import { startProcess, stopProcess } from "../../local/processes/child.ts";
+import { nodeProgram, startUntilEvent } from "../../local/processes/programs.ts";
 import { startRedis } from "../../local/stores/redis.ts";
 
 let dir: string;
@@ -29,7 +29,7 @@ async function gone(pids: number[], withinMs: number): Promise<boolean> {
 
 async function startStarter() {
   const command = nodeProgram("test/local/fixtures/starter.ts");
-  const program = await startUntil("started", 120_000, "starter", {
+  const program = await startUntilEvent("started", 120_000, "starter", {
     ...command,
     args: [...command.args, dir],
   });

@@ -22,7 +22,7 @@ const WORKER_VERBS = [
   "findCommitted",
   "beat",
   "renew",
-  "hold",
+  "restoreLeases",
   "release",
   "finish",
 ];
@@ -45,10 +45,10 @@ const REPAIR_VERBS = [
   "pushLimits",
   "beginIndex",
   "readIndex",
-  "advanceWalk",
+  "advanceScan",
   "advanceLimits",
   "enqueue",
-  "settle",
+  "repairRing",
 ];
 const EDGE_VERBS = [
   "admit",

@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { OwnedRun } from "../../shared/store/workers/workers.ts";
 import {
@@ -32,8 +32,8 @@ vi.mock("../../shared/log.ts", () => import("./log.ts"));
 
 class UptoInPostgres extends Redis {
   #uptoMs = -Infinity;
-  override advanceWalk(...args: Parameters<Redis["advanceWalk"]>): boolean {
-    const isKnown = super.advanceWalk(...args);
+  override advanceScan(...args: Parameters<Redis["advanceScan"]>): boolean {
+    const isKnown = super.advanceScan(...args);
     if (isKnown) this.#uptoMs = Math.max(this.#uptoMs, args[2] ?? -Infinity);
     return isKnown;
   }

@@ -1,6 +1,7 @@
 /** The stores as one process sees them: StateStore and Queue, each call over the network. */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Queue } from "../../shared/queue/queue.ts";
+import type { ClaimRequest, LeasesToRestore, RenewRequest } from "../../shared/queue/queue.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import type { Process } from "./clock.ts";
 import type { Args, Statements } from "./postgres.ts";
@@ -65,14 +66,14 @@ export class QueueOver extends Queue {
   override async enqueue(jobs: Parameters<Queue["enqueue"]>[0]) {
     return jobs.length === 0 ? 0 : this.#ask("enqueue", () => this.#redis.enqueue(jobs));
   }
-  override claim(_shard: number, ...args: Parameters<Redis["claim"]>) {
-    return this.#ask("take", () => this.#redis.claim(...args));
+  override claim(request: ClaimRequest) {
+    return this.#ask("take", () => this.#redis.claim(request));
   }
-  override renew(_shard: number, ...args: Parameters<Redis["renew"]>) {
-    return this.#ask("renew", () => this.#redis.renew(...args));
+  override renew(request: RenewRequest) {
+    return this.#ask("renew", () => this.#redis.renew(request));
   }
-  override async restoreLeases(...args: Parameters<Queue["restoreLeases"]>) {
-    if (args[0].length > 0) await this.#ask("hold", () => this.#redis.hold(...args));
+  override async restoreLeases(request: LeasesToRestore) {
+    if (request.jobs.length > 0) await this.#ask("restoreLeases", () => this.#redis.restoreLeases(request));
   }
   override async release(...args: Parameters<Queue["release"]>) {
     if (args[0].length > 0) await this.#ask("release", () => this.#redis.release(...args));
@@ -91,19 +92,19 @@ export class QueueOver extends Queue {
     return this.#ask("beginIndex", () => this.#redis.beginIndex(epoch));
   }
   override invalidateCounts() {
-    return this.#ask("doubt", () => this.#redis.doubt());
+    return this.#ask("invalidateCounts", () => this.#redis.invalidateCounts());
   }
   override readIndex() {
     return this.#ask("readIndex", () => this.#redis.readIndex());
   }
-  override advanceScan(_shard: number, ...args: Parameters<Redis["advanceWalk"]>) {
-    return this.#ask("advanceWalk", () => this.#redis.advanceWalk(...args));
+  override advanceScan(_shard: number, ...args: Parameters<Redis["advanceScan"]>) {
+    return this.#ask("advanceScan", () => this.#redis.advanceScan(...args));
   }
   override advanceLimits(_shard: number, ...args: Parameters<Redis["advanceLimits"]>) {
     return this.#ask("advanceLimits", () => this.#redis.advanceLimits(...args));
   }
   override repairRing() {
-    return this.#ask("settle", () => this.#redis.settle());
+    return this.#ask("repairRing", () => this.#redis.repairRing());
   }
   override list() {
     return this.#ask("list", () => ({ cursor: "0", jobs: this.#redis.list() }));

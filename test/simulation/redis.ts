@@ -4,26 +4,27 @@
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
+import type { IndexProgress, KnownScan } from "../../shared/queue/index-progress.ts";
+import type { Job, JobName, JobWait } from "../../shared/queue/job.ts";
+import type { Limits } from "../../shared/queue/limits.ts";
 import type {
-  Admission,
   Claim,
-  IndexProgress,
-  Job,
-  JobName,
-  KnownScan,
-  Limits,
-  JobWait,
+  ClaimRequest,
+  LeasesToRestore,
+  Renewal,
+  RenewRequest,
 } from "../../shared/queue/queue.ts";
-import { ColdError } from "../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../shared/queue/verdict.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { Model } from "../shared/queue/model.ts";
-import { SETTLE_MS } from "../shared/queue/open-index.ts";
-import type { Caps, Entry } from "../shared/queue/model.ts";
+import { QUOTA_READY_AFTER_MS } from "../shared/queue/open-index.ts";
+import type { Entry, Unsharded } from "../shared/queue/model.ts";
 import type { Clock } from "./clock.ts";
 
 /** All that a Redis holds: what is lost together, and what a rollback brings back together. */
 type Memory = {
   model: Model;
-  walked: string;
+  scanned: string;
   uptoMs: number;
   firstUptoMs: number;
   limitsUptoMs: number;
@@ -44,7 +45,7 @@ export class Redis {
   }
 
   get settleMs(): number {
-    return SETTLE_MS;
+    return QUOTA_READY_AFTER_MS;
   }
 
   /** What is in it now. */
@@ -85,10 +86,10 @@ export class Redis {
   checkSizes(): void {
     if (!this.#memory.robbed) return;
     this.#memory.robbed = false;
-    this.#memory.model.lose();
+    this.#memory.model.loseIndex();
   }
 
-  admit(requests: readonly JobName[], maxDepth: number): Admission[] {
+  admit(requests: readonly JobName[], maxDepth: number): QueueVerdict[] {
     this.checkSizes();
     return this.#any().admit(requests, maxDepth);
   }
@@ -101,12 +102,13 @@ export class Redis {
     return unknown;
   }
 
-  claim(owner: string, leaseMs: number, slots: number, caps: Caps, ended: readonly RunId[]): Claim {
+  claim(request: Unsharded<ClaimRequest>): Claim {
+    const { owner, leaseMs, slots, lanes, ended } = request;
     this.#warm();
     this.checkSizes();
     const model = this.#warm();
     model.finish(ended, owner);
-    const taken = this.#choose(model, slots, { ...caps });
+    const taken = this.#choose(model, slots, { ...lanes });
     const left = (entry: Entry): boolean =>
       !taken.includes(entry) && (entry.state !== "leased" || entry.atMs > model.nowMs);
     const waiting = model
@@ -116,13 +118,13 @@ export class Redis {
     if (taken.length > 0) times.push(leaseMs);
     const claim = { runs: taken.map(({ run, tenant }) => ({ run, tenant })), nextMs: Math.min(...times) };
     // It says whether that was allowed, and does it.
-    model.claim(owner, leaseMs, slots, caps, ended, claim);
+    model.claim(request, claim);
     this.#mark();
     return claim;
   }
 
   /** Lapsed leases first, then ready jobs, each tenant's in their order, the tenants as chance has it. */
-  #choose(model: Model, slots: number, caps: Caps): Entry[] {
+  #choose(model: Model, slots: number, caps: ClaimRequest["lanes"]): Entry[] {
     const { nowMs } = model;
     const taken: Entry[] = [];
     const take = (entry: Entry): void => {
@@ -154,14 +156,15 @@ export class Redis {
     return taken;
   }
 
-  renew(owner: string, leaseMs: number, runs: readonly RunId[]): { lost: RunId[]; unknown: RunId[] } {
-    return this.#warm().renew(owner, leaseMs, runs);
+  renew(request: Unsharded<RenewRequest>): Renewal {
+    return this.#warm().renew(request);
   }
 
-  hold(jobs: readonly Job[], caller: string, owner: string, leaseMs: number, epoch = ""): void {
+  restoreLeases(request: LeasesToRestore): void {
     const model = this.#any();
+    const { epoch = "" } = request;
     if (!model.index || epoch !== "") this.checkEpoch(epoch);
-    model.hold(jobs, caller, owner, leaseMs);
+    model.restoreLeases(request);
   }
 
   release(jobs: readonly (Job & JobWait)[], owner: string): void {
@@ -192,7 +195,7 @@ export class Redis {
     const model = this.#any();
     if (model.index) return;
     this.checkEpoch(epoch);
-    model.index = { full: false };
+    model.index = { quotaReady: false };
   }
 
   /** Only the last reset's rebuild goes on. */
@@ -200,26 +203,26 @@ export class Redis {
     if (epoch !== this.#memory.model.epoch) throw new ColdError(0);
   }
 
-  doubt(): void {
-    this.#warm().index = { full: false };
+  invalidateCounts(): void {
+    this.#warm().index = { quotaReady: false };
     this.#memory.firstUptoMs = -Infinity;
   }
 
   readIndex(): IndexProgress {
     const { index, epoch } = this.#warm();
-    const { walked, uptoMs, limitsUptoMs } = this.#memory;
-    return { epoch: epoch ?? "", walked, uptoMs, limitsUptoMs, quotaReady: index?.full ?? false };
+    const { scanned, uptoMs, limitsUptoMs } = this.#memory;
+    return { epoch: epoch ?? "", scanned, uptoMs, limitsUptoMs, quotaReady: index?.quotaReady ?? false };
   }
 
-  advanceWalk(known: KnownScan, walked: string, uptoMs?: number): boolean {
+  advanceScan(known: KnownScan, scanned: string, uptoMs?: number): boolean {
     const { index, epoch } = this.#warm();
     const memory = this.#memory;
-    if (known.epoch !== epoch || known.walked !== memory.walked) return false;
-    memory.walked = walked;
+    if (known.epoch !== epoch || known.scanned !== memory.scanned) return false;
+    memory.scanned = scanned;
     if (uptoMs === undefined) return true;
     memory.uptoMs = Math.max(memory.uptoMs, uptoMs);
     if (memory.firstUptoMs === -Infinity) memory.firstUptoMs = uptoMs;
-    if (index && uptoMs - memory.firstUptoMs >= this.settleMs) index.full = true;
+    if (index && uptoMs - memory.firstUptoMs >= this.settleMs) index.quotaReady = true;
     return true;
   }
 
@@ -229,7 +232,7 @@ export class Redis {
   }
 
   /** Rings are made anew for each claim here, so none is ever lost. */
-  settle(): string {
+  repairRing(): string {
     this.#warm();
     return "";
   }
@@ -270,5 +273,5 @@ export class Redis {
 
 function emptyMemory(): Memory {
   const never = { uptoMs: -Infinity, firstUptoMs: -Infinity, limitsUptoMs: -Infinity };
-  return { ...never, model: new Model(0), walked: "", robbed: false };
+  return { ...never, model: new Model(0), scanned: "", robbed: false };
 }

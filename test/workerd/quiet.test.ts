@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Scribe } from "../edge/world.ts";
 import { startEdge, type Edge } from "./edge.ts";
-import { Viewer } from "./sse.ts";
+import { Viewer } from "../services/viewer.ts";
 
 let edge: Edge;
 beforeAll(async () => {

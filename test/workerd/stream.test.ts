@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vite
 import { STATE_SECRET, Scribe } from "../edge/world.ts";
 import { fastestMs } from "../services/fastest.ts";
 import { startEdge, type Edge } from "./edge.ts";
-import { Viewer } from "./sse.ts";
+import { Viewer } from "../services/viewer.ts";
 
 let edge: Edge;
 beforeAll(async () => {

@@ -1,6 +1,7 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import type { JobName, Queue } from "../../shared/queue/queue.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 
 /** As many as one claim or one `finish` carries. */
 const MAX_RUNS = 1_000;

@@ -3,8 +3,9 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import { ColdError } from "../../shared/queue/queue.ts";
-import type { Job, Queue } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { Job } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Beat, OwnedRun } from "../../shared/store/workers/workers.ts";
 
@@ -178,7 +179,12 @@ export class Leases {
     const askedMs = performance.now();
     try {
       const jobs = new Map(held.map((each) => [each.job.run, each]));
-      const { lost, unknown } = await this.#queue.renew(shard, this.#owner, LEASE_MS, [...jobs.keys()]);
+      const { lostLeases: lost, unknownLeases: unknown } = await this.#queue.renew({
+        shard,
+        owner: this.#owner,
+        leaseMs: LEASE_MS,
+        runs: [...jobs.keys()],
+      });
       // What Redis knows nothing of may have been taken over, and finished, since: that confirms nothing.
       if (lost.length + unknown.length === 0) this.#confirmedMs = Math.max(this.#confirmedMs, askedMs);
       for (const run of lost) jobs.get(run)?.lose();
@@ -186,12 +192,11 @@ export class Leases {
       // unknown for a good reason: its slot must not be taken again.
       const ours = unknown.filter((run) => this.#owned.has(run) && this.held.get(run) === jobs.get(run));
       const mine = ours.map((run) => jobs.get(run)?.job);
-      await this.#queue.restoreLeases(
-        mine.filter((job) => job !== undefined),
-        this.#owner,
-        this.#owner,
-        LEASE_MS,
-      );
+      await this.#queue.restoreLeases({
+        jobs: mine.filter((job) => job !== undefined),
+        owner: this.#owner,
+        leaseMs: LEASE_MS,
+      });
     } catch (error) {
       if (error instanceof ColdError) this.#onCold(shard);
       else {

@@ -3,8 +3,10 @@ import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError, scoreOf } from "../../shared/queue/queue.ts";
-import type { Claim, Job, JobName, Queue } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { Job, JobName } from "../../shared/queue/job.ts";
+import type { Claim, Queue } from "../../shared/queue/queue.ts";
 import type { ClaimedRun, RunLook } from "../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { lanesOf } from "../config.ts";
@@ -185,14 +187,14 @@ export class Worker {
         await releaseMoved(this.#parts, await restoreRunningLeases(this.#parts, shard));
       }
       await this.#giveUp(this.#unsettled.splice(0));
-      const claim = await queue.claim(
+      const claim = await queue.claim({
         shard,
         owner,
-        LEASE_MS,
-        free,
-        this.#caps(),
-        ended.map(({ run }) => run),
-      );
+        leaseMs: LEASE_MS,
+        slots: free,
+        lanes: this.#caps(),
+        ended: ended.map(({ run }) => run),
+      });
       this.#awaySinceMs.delete(shard);
       return claim;
     } catch (error) {

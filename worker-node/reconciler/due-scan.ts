@@ -1,4 +1,4 @@
-import type { KnownScan } from "../../shared/queue/queue.ts";
+import type { KnownScan } from "../../shared/queue/index-progress.ts";
 import type { WaitingRun, ScanPosition } from "../../shared/store/runs/reconcile.ts";
 import type { Shards } from "./rebuild.ts";
 import { PAGE, enqueueDue } from "./parts.ts";
@@ -71,7 +71,7 @@ export class DueScan {
       untilMs: bounds.until_ms,
       first: !Number.isFinite(uptoMs),
       isAwaited: Array.from(shards.values()).some(({ quotaReady: full }) => !full),
-      known: new Map(Array.from(shards, ([shard, { epoch, walked }]) => [shard, { epoch, walked }])),
+      known: new Map(Array.from(shards, ([shard, { epoch, scanned }]) => [shard, { epoch, scanned }])),
     };
   }
 
@@ -91,20 +91,22 @@ export class DueScan {
   /** Tells every shard how far the walk has come. @returns false when one of them knows another walk */
   async #advance(walk: Walk, isThrough: boolean): Promise<boolean> {
     // Never the same twice: a Redis that has gone back shows by it, also between two walks.
-    const walked = isThrough ? String(walk.untilMs) : `${walk.at.at} ${walk.at.run_id}`;
+    const scanned = isThrough ? String(walk.untilMs) : `${walk.at.at} ${walk.at.run_id}`;
     const uptoMs = isThrough ? walk.untilMs : undefined;
     const told = await Promise.all(
-      Array.from(walk.known, ([shard, known]) => this.#parts.queue.advanceScan(shard, known, walked, uptoMs)),
+      Array.from(walk.known, ([shard, known]) =>
+        this.#parts.queue.advanceScan(shard, known, scanned, uptoMs),
+      ),
     );
-    for (const known of walk.known.values()) known.walked = walked;
+    for (const known of walk.known.values()) known.scanned = scanned;
     return told.every((isTold) => isTold);
   }
 }
 
 function isKnown(walk: Walk, shards: Shards): boolean {
-  return Array.from(shards).every(([shard, { epoch, walked }]) => {
+  return Array.from(shards).every(([shard, { epoch, scanned }]) => {
     const known = walk.known.get(shard);
-    return known?.epoch === epoch && known.walked === walked;
+    return known?.epoch === epoch && known.scanned === scanned;
   });
 }
 

@@ -49,7 +49,7 @@ export class RingScan {
         const after = this.#after.get(key) ?? "";
         this.#after.set(
           key,
-          await this.#parts.queue.repairRing(shard, lane, after, PAGE / Lane.options.length),
+          await this.#parts.queue.repairRing({ shard, lane, after, count: PAGE / Lane.options.length }),
         );
       }
     }

@@ -1,7 +1,8 @@
 import type { Incarnation, RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
-import { scoreOf } from "../../shared/queue/queue.ts";
-import type { Job, Queue, JobWait } from "../../shared/queue/queue.ts";
+import { scoreOf } from "../../shared/queue/job.ts";
+import type { Job, JobWait } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { WaitingRun } from "../../shared/store/runs/reconcile.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 

@@ -1,6 +1,6 @@
 import { log } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/queue.ts";
-import type { IndexProgress } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { IndexProgress } from "../../shared/queue/index-progress.ts";
 import { restoreRunningLeases, releaseMoved } from "./restore-leases.ts";
 import { pushLimitsAfter } from "./limits.ts";
 import type { RepairParts } from "./parts.ts";

@@ -1,5 +1,5 @@
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { DueScan } from "./due-scan.ts";
 import { indexShards } from "./rebuild.ts";
 import { Retention } from "./retention.ts";

@@ -1,6 +1,7 @@
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import type { JobName, Queue } from "../../shared/queue/queue.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import type { RunLook } from "../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { LEASE_MS } from "../fleet/leases.ts";
@@ -31,13 +32,12 @@ export async function restoreRunningLeases(
     const here = page.filter((run) => queueShardOf(run.tenant_id, queue.shards) === shard);
     for (const [owner, runs] of Map.groupBy(here, (run) => run.owner)) {
       const jobs = runs.map(jobOf);
-      await queue.restoreLeases(
+      await queue.restoreLeases({
         jobs,
         owner,
-        owner,
-        runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS,
+        leaseMs: runs[0]?.owner_silent ? SILENT_LEASE_MS : LEASE_MS,
         epoch,
-      );
+      });
       holds.set(owner, [...(holds.get(owner) ?? []), ...jobs]);
     }
     const last = page.at(-1);
@@ -78,7 +78,7 @@ export async function reconcileLeases(
     if (!look || TERMINAL.has(look.status)) {
       await queue.finish([name], holder);
     } else if (look.status === "running" && look.owner !== null && !look.owner_silent) {
-      await queue.restoreLeases([jobOf(look)], holder, look.owner, HOLD_MS);
+      await queue.restoreLeases({ jobs: [jobOf(look)], owner: look.owner, leaseMs: HOLD_MS, holder });
       holds.set(look.owner, [...(holds.get(look.owner) ?? []), name]);
     } else {
       // Due later, or locked by somebody at this moment.

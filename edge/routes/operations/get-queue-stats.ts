@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Principal } from "../../../shared/contracts/tenant.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { keys } from "../../../shared/keys.ts";
-import { ColdError } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -47,8 +47,8 @@ export function getQueueStats(api: Api): void {
 
 async function count(queue: Queue, { tenant }: Principal) {
   if (tenant !== null) {
-    const { open, active } = await queue.tenantStats(tenant);
-    return { queued: open, active };
+    const { queuedOrReserved, active } = await queue.tenantStats(tenant);
+    return { queued: queuedOrReserved, active };
   }
   const shards = await Promise.all(Array.from({ length: queue.shards }, (_, shard) => queue.stats(shard)));
   const sum = (of: "ready" | "leased" | "due" | "timer") =>

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { json } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
-import { ColdError } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { readStuck } from "../../../shared/store/runs/diagnostics.ts";
 import type { Services } from "../../services.ts";
 

@@ -13,9 +13,10 @@ const StreamToken = z
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs/{run_id}/stream-token",
-  summary: "A token to watch this run from a browser",
+  summary: "Create a token to watch this run from a browser",
   description:
-    "It reads this run's stream and nothing else. `expires_at` is null while the run goes on: an hour after its end.",
+    "The token allows to read this run's stream and nothing else. It expires one hour after the run has ended, or one " +
+    "hour after its own creation when that is later. `expires_at` is null while the run has not ended.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ run_id: z.string() }) },

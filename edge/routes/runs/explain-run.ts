@@ -3,7 +3,7 @@ import { z } from "zod";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { queueShardOf } from "../../../shared/keys.ts";
-import { ColdError } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
 import { readWhy } from "../../../shared/store/runs/diagnostics.ts";
 import { json, problems } from "../../http/api.ts";

@@ -8,17 +8,18 @@ import type { RunRow } from "../../../shared/store/runs/runs.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseAway } from "../../clients/postgres.ts";
-import { comeBack } from "../../streaming/sse.ts";
+import { reconnectLater } from "../../streaming/sse.ts";
 import { openEvents } from "../../streaming/open.ts";
-import { viewerRun } from "../../streaming/access.ts";
+import { authorizedRun } from "../../streaming/access.ts";
 
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/stream",
   summary: "Watch a run",
   description:
-    "Server-sent events, from after `Last-Event-ID` on, up to `done`. 204: there is nothing after that id. " +
-    "With a key, or with `?token=`, a stream token (or, second best, an API key).",
+    "Server-sent events: all that follow `Last-Event-ID`, up to `done`. A run that has ended and has no event after " +
+    "that id answers 204. Authorise with an API key in the header, or with `?token=` and a stream token. `?token=` " +
+    "also takes an API key, but URLs are written to logs.",
   security: [{ key: ["runs:read"] }, { token: [] }],
   request: {
     params: z.object({ run_id: z.string() }),
@@ -26,8 +27,8 @@ const route = createRoute({
     headers: z.object({ "last-event-id": z.string().optional() }),
   },
   responses: {
-    200: { description: "The events", content: { "text/event-stream": { schema: z.string() } } },
-    204: { description: "The run has ended and there is nothing after this id" },
+    200: { description: "The stream of events", content: { "text/event-stream": { schema: z.string() } } },
+    204: { description: "The run has ended, and no event follows this id" },
     ...problems(400, 404),
   },
 });
@@ -35,18 +36,22 @@ const route = createRoute({
 export function streamRun(api: Api): void {
   api.openapi(route, async (c) => {
     try {
-      const row = await viewerRun(c, c.req.valid("param").run_id, c.req.valid("query").token);
+      const row = await authorizedRun(c, c.req.valid("param").run_id, c.req.valid("query").token);
       const id = c.req.valid("header")["last-event-id"] ?? c.req.valid("query").last_event_id;
-      return await open(c, row, id);
+      return await streamFrom(c, row, id);
     } catch (error) {
-      // An EventSource gives up for good on an error status, so a store that is away is not one here.
-      if (isDatabaseAway(error)) return comeBack();
+      // An EventSource gives up for good on an error status, so an unreachable Postgres is not answered with one.
+      if (isDatabaseAway(error)) return reconnectLater();
       throw error;
     }
   });
 }
 
-async function open(c: Context<ApiEnv>, row: RunRow, lastEventId: string | undefined): Promise<Response> {
+async function streamFrom(
+  c: Context<ApiEnv>,
+  row: RunRow,
+  lastEventId: string | undefined,
+): Promise<Response> {
   const position = readPosition(row.run_id, lastEventId);
   if (position === null)
     throw new AppError("bad_event_id", "Last-Event-ID is not the id of an event of this run.");

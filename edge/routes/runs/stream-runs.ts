@@ -8,7 +8,7 @@ import { AppError } from "../../../shared/errors.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseAway } from "../../clients/postgres.ts";
-import { comeBack } from "../../streaming/sse.ts";
+import { reconnectLater } from "../../streaming/sse.ts";
 import { multiplex, readPositions } from "../../streaming/multiplex.ts";
 import { openEvents } from "../../streaming/open.ts";
 import { openTenantFeed } from "../../streaming/tenant-feed.ts";
@@ -16,19 +16,21 @@ import { tenantOf } from "../../http/middleware/principal.ts";
 import { viewerPrincipal } from "../../streaming/access.ts";
 import { findRun, noRun } from "../../runs/run-view.ts";
 
-/** Each run is a stream of its own behind this one. */
+/** Every run costs a stream of its own behind this one. */
 const MAX_RUNS = 20;
 
 const route = createRoute({
   method: "get",
   path: "/api/v2/events/stream",
-  summary: "Watch several runs, or all of a tenant",
+  summary: "Watch several runs, or all runs of a tenant",
   description:
-    `With \`runs\`: server-sent events of up to ${MAX_RUNS} runs, until all have ended. Ids are the positions in all ` +
-    "of them, in the order of `runs`: come back with the same `runs`. 204: there is nothing after that id.\n\n" +
-    "Without: all events of the key's tenant from now on, without an end, a second or so after they happen. A platform " +
-    "key sees all tenants, or the one of `tenant_id`. Ids are times; who comes back within a day with one misses " +
-    "nothing and gets the events of the last 15 seconds again: they are known by `run_id` and `seq`.",
+    `With \`runs\` (ids separated by commas): server-sent events of up to ${MAX_RUNS} runs, until all have ended. An ` +
+    "event's id holds the positions in all of them, in the order of `runs`, so reconnect with the same `runs`. When all " +
+    "runs have ended and no event follows `Last-Event-ID`, the answer is 204.\n\n" +
+    "Without `runs`: all events of the key's tenant from now on, about a second after they happen; this stream does not " +
+    "end. A platform key sees all tenants, or the tenant of `tenant_id`. An event's id is a time. A client that " +
+    "reconnects within a day misses no event, and gets the events of the 15 seconds before its id again: recognise " +
+    "them by `run_id` and `seq`.",
   security: [{ key: ["runs:read"] }, { token: [] }],
   request: {
     query: z.object({
@@ -40,8 +42,8 @@ const route = createRoute({
     headers: z.object({ "last-event-id": z.string().optional() }),
   },
   responses: {
-    200: { description: "The events", content: { "text/event-stream": { schema: z.string() } } },
-    204: { description: "All runs have ended and there is nothing after this id" },
+    200: { description: "The stream of events", content: { "text/event-stream": { schema: z.string() } } },
+    204: { description: "All runs have ended, and no event follows this id" },
     ...problems(400, 404, 422),
   },
 });
@@ -52,8 +54,8 @@ export function streamRuns(api: Api): void {
     const lastId = c.req.valid("header")["last-event-id"] ?? last_event_id;
     try {
       const principal = await viewerPrincipal(c, token);
-      if (runs === undefined) return await tenantFeed(c, principal, tenant_id, lastId);
-      const ids = namedRuns(runs);
+      if (runs === undefined) return await streamTenant(c, principal, tenant_id, lastId);
+      const ids = parseRunIds(runs);
       const positions = readPositions(ids, lastId);
       if (!positions)
         throw new AppError("bad_event_id", "Last-Event-ID is not an id of a stream of these runs.");
@@ -69,27 +71,30 @@ export function streamRuns(api: Api): void {
         ? new Response(null, { status: 204 })
         : multiplex(parts);
     } catch (error) {
-      if (isDatabaseAway(error)) return comeBack();
+      if (isDatabaseAway(error)) return reconnectLater();
       throw error;
     }
   });
 }
 
 /** @throws AppError `forbidden` when a tenant's key names another tenant; `bad_event_id` */
-async function tenantFeed(
+async function streamTenant(
   c: Context<ApiEnv>,
   principal: Principal,
-  named: TenantId | undefined,
+  requestedTenant: TenantId | undefined,
   lastId: string | undefined,
 ): Promise<Response> {
-  const tenant = principal.tenant === null ? (named ?? null) : tenantOf(principal, named, principal.tenant);
+  const tenant =
+    principal.tenant === null
+      ? (requestedTenant ?? null)
+      : tenantOf(principal, requestedTenant, principal.tenant);
   return openTenantFeed(c.get("services").sql, tenant, lastId, c.req.raw.signal);
 }
 
-function namedRuns(list: string): RunId[] {
+function parseRunIds(list: string): RunId[] {
   const ids = [...new Set(list.split(","))];
-  if (ids.includes("")) throw notRuns("must be ids of runs with commas between");
-  if (ids.length > MAX_RUNS) throw notRuns(`may name at most ${MAX_RUNS} runs`);
+  if (ids.includes("")) throw invalidRuns("must be run ids separated by commas, without an empty one");
+  if (ids.length > MAX_RUNS) throw invalidRuns(`may hold at most ${MAX_RUNS} run ids`);
   return ids.map((id) => {
     const run = RunId.safeParse(id);
     if (!run.success) throw noRun();
@@ -97,6 +102,6 @@ function namedRuns(list: string): RunId[] {
   });
 }
 
-function notRuns(message: string): AppError {
+function invalidRuns(message: string): AppError {
   return new AppError("invalid", "Not valid: runs.", { fields: [{ path: "runs", message }] });
 }

@@ -2,7 +2,7 @@ import type { Sql } from "../sql.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { Tenant } from "../../contracts/tenant.ts";
 import type { TenantRequest } from "../../contracts/tenant.ts";
-import type { Limits } from "../../queue/queue.ts";
+import type { Limits } from "../../queue/limits.ts";
 
 /** More than any tenant reaches: what the queue is told when tenants are not held apart. */
 const UNLIMITED = 1_000_000_000;

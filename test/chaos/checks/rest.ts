@@ -4,7 +4,7 @@ import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
 /** What is empty when there is no run. */
-const EMPTY = ["jobs", "leases", "active", "open", "ready", "due", "timer", "reserved"];
+const EMPTY = ["jobs", "leases", "active", "queued_or_reserved", "ready", "due", "timer", "reserved"];
 
 /** docs/protocol.md 14.1, 14.5 and 3. */
 export function redisIsEmpty({ redis }: Evidence): Violation[] {

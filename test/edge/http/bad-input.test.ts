@@ -83,7 +83,7 @@ describe("a request that is not right", () => {
     async (runs) => {
       expect(await problem("GET", `/api/v2/events/stream?runs=${runs}`)).toMatchObject({
         status: 422,
-        errors: [{ path: "runs", message: "must be ids of runs with commas between" }],
+        errors: [{ path: "runs", message: "must be run ids separated by commas, without an empty one" }],
       });
     },
   );

@@ -40,10 +40,10 @@ describe("a run that waits", () => {
     const tenant = TenantId.parse("leaving");
     const run = await startRun(app, { body: { tenant_id: tenant } });
     await app.settled();
-    expect(await app.world.queue.tenantStats(tenant)).toEqual({ active: 0, open: 1 });
+    expect(await app.world.queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 1 });
     await cancel(run);
     await app.settled();
-    expect(await app.world.queue.tenantStats(tenant)).toEqual({ active: 0, open: 0 });
+    expect(await app.world.queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 0 });
   });
 
   test("keeps what it has come to: the final state holds its results", async () => {

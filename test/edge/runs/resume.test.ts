@@ -71,7 +71,17 @@ describe("a run that asks a person", () => {
     await app.call("POST", "/scale/tenants", { body: limits });
     const { run } = await asking(["ask"], { tenant_id: tenant });
     const { queue } = app.world;
-    const claim = async () => (await queue.claim(0, "w", 15_000, 100, { default: 100 }, [])).runs;
+    const claim = async () =>
+      (
+        await queue.claim({
+          shard: 0,
+          owner: "w",
+          leaseMs: 15_000,
+          slots: 100,
+          lanes: { default: 100 },
+          ended: [],
+        })
+      ).runs;
     expect(await claim()).toContainEqual({ run, tenant });
     const job = { run: RunId.parse(run), tenant, lane: "default" as const, score: 1 };
     await queue.release([{ ...job, status: "paused", delayMs: 60_000 }], "w");

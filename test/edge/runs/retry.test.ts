@@ -38,7 +38,7 @@ test("a failed run goes on from its last result, in the same log, to a new done"
     },
   ]);
   await app.settled();
-  expect(await queue.tenantStats(tenant)).toEqual({ active: 0, open: 1 });
+  expect(await queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 1 });
   const status = await bodyOf(await app.call("GET", runPath(first.run, "status")));
   expect(status).toMatchObject({
     status: "queued",
@@ -174,7 +174,7 @@ test("of many retries at once one is 202 and the others 409, and it has one new 
   ]);
   expect((await typesOf(sql, run)).filter((type) => type === "run_retried")).toHaveLength(1);
   await app.settled();
-  expect(await queue.tenantStats(tenant)).toEqual({ active: 0, open: 1 });
+  expect(await queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 1 });
 });
 
 test("a retry passes the same limits as a new run", async () => {
@@ -216,7 +216,7 @@ test("a viewer who reads across a done that was before a retry gets all of it, a
   expect(relay.viewers).toBe(1);
   await second.end("completed");
   const [last] = (await journalOf(sql, run)).slice(-1);
-  if (last) relay.hear({ run, seq: last.seq, events_n: 2, events: last.events, last: true });
+  if (last) relay.onEntry({ run, seq: last.seq, events_n: 2, events: last.events, last: true });
   expect((await text).match(/"type":"(\w+)"/g)).toEqual([
     '"type":"step_complete"',
     '"type":"orchestration_complete"',

@@ -13,9 +13,16 @@ afterAll(() => app.stop());
 
 const claimAll = async () => {
   await app.settled();
-  return (await app.world.queue.claim(0, "w#00000000", 15_000, 1000, ALL_LANES, [])).runs.map(
-    ({ run }) => run,
-  );
+  return (
+    await app.world.queue.claim({
+      shard: 0,
+      owner: "w#00000000",
+      leaseMs: 15_000,
+      slots: 1000,
+      lanes: ALL_LANES,
+      ended: [],
+    })
+  ).runs.map(({ run }) => run);
 };
 
 describe("POST …/run", () => {
@@ -105,7 +112,7 @@ describe("an Idempotency-Key", () => {
     const body = { tenant_id: tenant };
     for (let i = 0; i < 3; i++) await post("key-3", body);
     await app.settled();
-    expect(await app.world.queue.tenantStats(tenant)).toMatchObject({ open: 1 });
+    expect(await app.world.queue.tenantStats(tenant)).toMatchObject({ queuedOrReserved: 1 });
   });
 
   test("is another tenant's own matter", async () => {

@@ -7,10 +7,10 @@ import { Viewer, type Position, type Send } from "../../../edge/streaming/viewer
 
 const run = newRunId(1_780_499_750_067);
 
-/** What can happen, in any order. `commit`, `end`: n events; the rest moves what is in flight. */
+/** What can happen, in any order. `commit` and `end` commit n events; the other moves advance what is in flight. */
 type Move =
   | { do: "commit" | "end"; events: number }
-  | { do: "hear" | "lose" | "repeat" | "ask" | "answer" | "doubt" | "check" | "fail" };
+  | { do: "receive" | "lose" | "repeat" | "request" | "reply" | "resync" | "check" | "fail" };
 
 const moves = fc.array(
   fc.oneof(
@@ -26,16 +26,16 @@ const moves = fc.array(
       weight: 12,
       arbitrary: fc.record({
         do: fc.constantFrom(
-          "hear" as const,
-          "hear",
-          "hear",
+          "receive" as const,
+          "receive",
+          "receive",
           "lose",
           "repeat",
-          "ask",
-          "ask",
-          "answer",
-          "answer",
-          "doubt",
+          "request",
+          "request",
+          "reply",
+          "reply",
+          "resync",
           "check",
           "fail",
         ),
@@ -51,9 +51,9 @@ class World {
   readonly journal: EntryLines[] = [];
   readonly inFlight: LiveEntry[] = [];
   readonly sent: string[] = [];
-  heardAll: LiveEntry[] = [];
+  readonly received: LiveEntry[] = [];
   position: Position = { event_seq: 0, status: "running" };
-  /** A page that was read and has not reached the viewer. */
+  /** A page that was read and that the viewer has not taken yet. */
   page: { entries: EntryLines[]; position: Position } | null = null;
 
   constructor(after: number) {
@@ -65,27 +65,27 @@ class World {
       case "commit":
       case "end":
         return this.commit(move.events, move.do === "end");
-      case "hear":
-        return this.hear();
+      case "receive":
+        return this.receive();
       case "lose":
         if (lossy) this.inFlight.shift();
         return;
       case "repeat": {
-        const old = this.heardAll.at(-1);
-        if (old) this.take(this.viewer.hear(old));
+        const last = this.received.at(-1);
+        if (last) this.take(this.viewer.receive(last));
         return;
       }
-      case "ask":
-        return this.ask();
-      case "answer":
-        return this.answer();
-      case "doubt":
-        return this.viewer.doubt();
+      case "request":
+        return this.requestPage();
+      case "reply":
+        return this.deliverPage();
+      case "resync":
+        return this.viewer.resync();
       case "check":
         return this.viewer.check(this.position);
       case "fail":
-        // A page that could not be read; only a check or the next entry can repair it.
-        if (lossy && this.page === null) this.viewer.failed();
+        // A page could not be read: only a check or the next live entry makes the viewer read again.
+        if (lossy && this.page === null) this.viewer.pageFailed();
     }
   }
 
@@ -102,16 +102,16 @@ class World {
     this.position = { event_seq: seq, status: ends ? "completed" : "running" };
   }
 
-  hear(): void {
+  receive(): void {
     const entry = this.inFlight.shift();
     if (!entry) return;
-    this.heardAll.push(entry);
-    this.take(this.viewer.hear(entry));
+    this.received.push(entry);
+    this.take(this.viewer.receive(entry));
   }
 
-  ask(): void {
+  requestPage(): void {
     if (this.page !== null || this.viewer.mode !== "reading") return;
-    this.viewer.asking();
+    this.viewer.startPage();
     const after = this.viewer.next - 1;
     this.page = {
       entries: this.journal.filter((entry) => entry.seq > after).slice(0, 2),
@@ -119,39 +119,39 @@ class World {
     };
   }
 
-  answer(): void {
+  deliverPage(): void {
     if (this.page === null) return;
     const { entries, position } = this.page;
     this.page = null;
     if (entries.length === 0) this.viewer.caughtUp(position);
-    for (const send of this.viewer.read(entries)) this.take(send);
+    for (const send of this.viewer.readPage(entries)) this.take(send);
   }
 
   take(send: Send | null): void {
     if (send) this.sent.push(frames(run, send.entry, send.from));
   }
 
-  /** Everything that is on its way arrives. */
-  settle(): void {
+  /** Delivers everything that is in flight. */
+  deliverAll(): void {
     for (
       let i = 0;
       i < 1000 && (this.inFlight.length > 0 || this.page !== null || this.viewer.mode === "reading");
       i++
     ) {
-      this.answer();
-      this.hear();
-      this.ask();
+      this.deliverPage();
+      this.receive();
+      this.requestPage();
     }
   }
 
-  /** The bytes that the viewer must have got: those of the journal after `after`. */
+  /** The bytes that the viewer must have been sent: those of the journal after `after`. */
   expected(after: number): string {
     return this.journal.map((entry) => (entry.seq > after ? frames(run, entry, after + 1) : "")).join("");
   }
 }
 
 describe("a viewer", () => {
-  test("gets every event once, in order and byte for byte, whatever comes when", () => {
+  test("gets every event once, in order and byte for byte, whatever the order of pages and live entries", () => {
     fc.assert(
       fc.property(moves, fc.integer({ min: 0, max: 3 }), (history, after) => {
         const world = new World(after);
@@ -161,7 +161,7 @@ describe("a viewer", () => {
           world.move(move, false);
           expect(world.expected(after).startsWith(world.sent.join(""))).toBe(true);
         }
-        world.settle();
+        world.deliverAll();
         expect(world.sent.join("")).toBe(world.expected(after));
         expect(world.viewer.mode).toBe(world.position.status === "completed" ? "ended" : "live");
       }),
@@ -169,7 +169,7 @@ describe("a viewer", () => {
     );
   });
 
-  test("misses nothing for longer than until the next check when live entries are lost", () => {
+  test("has every event after its next check when live entries were lost", () => {
     fc.assert(
       fc.property(moves, (history) => {
         const world = new World(0);
@@ -177,9 +177,9 @@ describe("a viewer", () => {
           world.move(move, true);
           expect(world.expected(0).startsWith(world.sent.join(""))).toBe(true);
         }
-        world.settle();
+        world.deliverAll();
         world.viewer.check(world.position);
-        world.settle();
+        world.deliverAll();
         expect(world.sent.join("")).toBe(world.expected(0));
         expect(world.viewer.mode).toBe(world.position.status === "completed" ? "ended" : "live");
       }),
@@ -187,26 +187,26 @@ describe("a viewer", () => {
     );
   });
 
-  test("is not ended by the done before a retry, when it reads it", () => {
+  test("is not ended by a `done` of the journal that lies before a retry", () => {
     const viewer = new Viewer(run, 0);
-    viewer.asking();
-    viewer.read([{ seq: 1, events_n: 1, events: '{"type":"done"}' }]);
-    viewer.asking();
+    viewer.startPage();
+    viewer.readPage([{ seq: 1, events_n: 1, events: '{"type":"done"}' }]);
+    viewer.startPage();
     viewer.caughtUp({ event_seq: 1, status: "queued" });
     expect(viewer.mode).toBe("live");
   });
 
-  test("reads on when something was heard while it asked for an empty page", () => {
+  test("reads another page when a live entry was received while an empty page was read", () => {
     const viewer = new Viewer(run, 0);
-    viewer.asking();
-    expect(viewer.hear({ run, seq: 1, events_n: 1, events: "{}", last: false })).toBe(null);
+    viewer.startPage();
+    expect(viewer.receive({ run, seq: 1, events_n: 1, events: "{}", last: false })).toBe(null);
     viewer.caughtUp({ event_seq: 0, status: "running" });
     expect(viewer.mode).toBe("reading");
   });
 
-  test("of a run that was deleted is sent away", () => {
+  test("ends when its run was deleted", () => {
     const viewer = new Viewer(run, 0);
-    viewer.asking();
+    viewer.startPage();
     viewer.caughtUp(undefined);
     expect(viewer.mode).toBe("ended");
   });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { Admission } from "../../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
 import { job, limits, runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
 import { openIndex, rebuild } from "./open-index.ts";
 
@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => t.stop());
 
-const ask = async (number: number, of = "acme", maxDepth = 1000): Promise<Admission | undefined> =>
+const ask = async (number: number, of = "acme", maxDepth = 1000): Promise<QueueVerdict | undefined> =>
   (await t.queue.admit([{ run: runOf(number), tenant: tenant(of) }], maxDepth))[0];
 
 describe("a run that asks to be let in", () => {
@@ -18,12 +18,12 @@ describe("a run that asks to be let in", () => {
   test("gets a place, which counts against the tenant's queue", async () => {
     expect(await ask(1)).toEqual({ ok: true });
     expect(await t.queue.stats(0)).toMatchObject({ reserved: 1, ready: 0 });
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, open: 1 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, queuedOrReserved: 1 });
   });
 
   test("is let in again when the request is repeated, and takes no second place or token", async () => {
     for (let i = 0; i < 5; i++) expect(await ask(1)).toEqual({ ok: true });
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, open: 1 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, queuedOrReserved: 1 });
     expect(await ask(2)).toEqual({ ok: true });
   });
 
@@ -96,10 +96,10 @@ describe("a run that asks to be let in", () => {
     await t.queue.enqueue([job(2, "acme")]);
     t.clock.nowMs += 29_999;
     await ask(1);
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, open: 2 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, queuedOrReserved: 2 });
     t.clock.nowMs += 1;
     await t.claim("w1", 0);
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, open: 1 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, queuedOrReserved: 1 });
     expect(await t.claim("w1", 9)).toEqual([2]);
   });
 

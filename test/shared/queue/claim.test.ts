@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { scoreOf } from "../../../shared/queue/queue.ts";
+import { scoreOf } from "../../../shared/queue/job.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
 
 let t: TestQueue;
@@ -16,7 +16,7 @@ describe("a claim", () => {
     expect(await t.claim("w1", 0)).toEqual([]);
     expect(await t.claim("w1", 3)).toEqual([1, 2, 3]);
     expect(await t.claim("w2", 3)).toEqual([4, 5]);
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 5, open: 0 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 5, queuedOrReserved: 0 });
   });
 
   test("takes from a lane no more than its cap, and nothing from a lane that is not named", async () => {
@@ -66,7 +66,14 @@ describe("a claim", () => {
   test("ends what its worker has ended first, and uses the slots that this frees", async () => {
     await t.queue.enqueue([1, 2, 3].map((number) => job(number, "small")));
     expect(await t.claim("w1", 10)).toEqual([1, 2]);
-    const { runs } = await t.queue.claim(0, "w1", LEASE_MS, 10, ALL_LANES, [runOf(1), runOf(2)]);
+    const { runs } = await t.queue.claim({
+      shard: 0,
+      owner: "w1",
+      leaseMs: LEASE_MS,
+      slots: 10,
+      lanes: ALL_LANES,
+      ended: [runOf(1), runOf(2)],
+    });
     expect(runs).toEqual([{ run: runOf(3), tenant: tenant("small") }]);
     expect(await t.queue.stats(0)).toMatchObject({ ready: 0, leased: 1 });
   });
@@ -81,7 +88,7 @@ describe("a claim", () => {
     expect(await t.claim("w2", 1)).not.toContain(1);
     t.clock.nowMs += 1;
     expect(new Set(await t.claim("w2", 2))).toEqual(new Set([1, 2]));
-    expect(await t.queue.tenantStats(tenant("small"))).toEqual({ active: 2, open: 1 });
+    expect(await t.queue.tenantStats(tenant("small"))).toEqual({ active: 2, queuedOrReserved: 1 });
   });
 
   test("leaves a lapsed lease of a lane that it does not serve to others", async () => {
@@ -108,7 +115,14 @@ describe("a claim", () => {
     await t.queue.enqueue(many.map((number) => job(number, "acme", { delayMs: 10 })));
     await t.queue.enqueue(many.map((number) => job(200 + number, "acme", { delayMs: 10, status: "paused" })));
     t.clock.nowMs += 10;
-    const { runs, nextMs } = await t.queue.claim(0, "w1", LEASE_MS, 1, ALL_LANES, []);
+    const { runs, nextMs } = await t.queue.claim({
+      shard: 0,
+      owner: "w1",
+      leaseMs: LEASE_MS,
+      slots: 1,
+      lanes: ALL_LANES,
+      ended: [],
+    });
     expect(runs).toHaveLength(1);
     expect(await t.queue.stats(0)).toMatchObject({ ready: 199, due: 50, timer: 50 });
     expect(nextMs).toBe(0);
@@ -137,7 +151,7 @@ describe("a claim", () => {
 describe("the time to the next due job or lapse", () => {
   beforeEach(() => t.begin(limits("acme")));
   const nextMs = async (lanes = ALL_LANES): Promise<number> =>
-    (await t.queue.claim(0, "w1", LEASE_MS, 1, lanes, [])).nextMs;
+    (await t.queue.claim({ shard: 0, owner: "w1", leaseMs: LEASE_MS, slots: 1, lanes, ended: [] })).nextMs;
 
   test("is a minute when there is none", async () => {
     expect(await nextMs()).toBe(60_000);

@@ -53,12 +53,11 @@ test("the time of leases is that of Redis", async () => {
   await t.redis.flushall();
   const queue = new Queue(overTcp(), 1);
   await rebuild(queue, 0);
-  await queue.restoreLeases(
-    [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
-    "w1",
-    "w1",
-    5000,
-  );
+  await queue.restoreLeases({
+    jobs: [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
+    owner: "w1",
+    leaseMs: 5000,
+  });
   const lapse = Number(await t.redis.zscore(t.key("leases"), runOf(1)));
   expect(Math.abs(lapse - Date.now() - 5000)).toBeLessThan(1000);
 });

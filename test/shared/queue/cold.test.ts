@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Lane } from "../../../shared/contracts/run.ts";
-import { ColdError, Queue } from "../../../shared/queue/queue.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
-import { openIndex, rebuild, SETTLE_MS } from "./open-index.ts";
+import { openIndex, rebuild, QUOTA_READY_AFTER_MS } from "./open-index.ts";
 import { timed } from "./timed.ts";
 
 let t: TestQueue;
@@ -14,15 +15,16 @@ afterAll(() => t.stop());
 /** All verbs that say no on a cold shard. */
 const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
   enqueue: (queue) => queue.enqueue([job(90, "acme")]),
-  claim: (queue) => queue.claim(0, "w1", LEASE_MS, 1, ALL_LANES, []),
-  renew: (queue) => queue.renew(0, "w1", LEASE_MS, [runOf(1)]),
+  claim: (queue) =>
+    queue.claim({ shard: 0, owner: "w1", leaseMs: LEASE_MS, slots: 1, lanes: ALL_LANES, ended: [] }),
+  renew: (queue) => queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] }),
   release: (queue) => queue.release([job(1, "acme")], "w1"),
   finish: (queue) => queue.finish([job(1, "acme")], "w1"),
-  hold: (queue) => queue.restoreLeases([job(1, "acme")], "w1", "w1", LEASE_MS),
+  hold: (queue) => queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS }),
   stats: (queue) => queue.stats(0),
   doubt: (queue) => queue.invalidateCounts(0),
   readIndex: (queue) => queue.readIndex(0),
-  advanceWalk: (queue) => queue.advanceScan(0, { epoch: "", walked: "" }, "", 1),
+  advanceWalk: (queue) => queue.advanceScan(0, { epoch: "", scanned: "" }, "", 1),
   advanceLimits: (queue) => queue.advanceLimits(0, "", 1),
 };
 
@@ -51,26 +53,26 @@ describe("a shard without an index", () => {
     await t.redis.flushall();
     const first = (await t.queue.reset(0)) ?? "";
     await t.queue.beginIndex(0, first);
-    const nothing = { uptoMs: -Infinity, full: false, limitsUptoMs: -Infinity };
+    const nothing = { uptoMs: -Infinity, quotaReady: false, limitsUptoMs: -Infinity };
     const begun = await t.queue.readIndex(0);
     expect(begun).toMatchObject(nothing);
     await openIndex(t.queue, 0, 1_800_000_000_123);
     await t.queue.advanceLimits(0, begun.epoch, 17);
     await t.queue.beginIndex(0, first);
-    await t.queue.advanceScan(0, { ...begun, walked: "second" }, "second", 1_700_000_000_000);
+    await t.queue.advanceScan(0, { ...begun, scanned: "second" }, "second", 1_700_000_000_000);
     await t.queue.advanceLimits(0, begun.epoch, 16);
     const { epoch } = begun;
     expect(await t.queue.readIndex(0)).toEqual({
       epoch,
-      walked: "second",
+      scanned: "second",
       uptoMs: 1_800_000_000_123,
-      full: true,
+      quotaReady: true,
       limitsUptoMs: 17,
     });
   });
 
-  // Red when: index.lua does not compare `epoch`, or `walked`.
-  test("believes nobody who walked for another index, or who does not know how far the walk has come", async () => {
+  // Red when: index.lua does not compare `epoch`, or `scanned`.
+  test("believes nobody who scanned for another index, or who does not know how far the walk has come", async () => {
     await t.redis.flushall();
     await rebuild(t.queue, 0);
     const old = await t.queue.readIndex(0);
@@ -83,12 +85,12 @@ describe("a shard without an index", () => {
     await t.queue.advanceLimits(0, old.epoch, 50_000);
     expect(await t.queue.advanceScan(0, known, "page 1")).toBe(true);
     expect(await t.queue.advanceScan(0, known, "", 50_000)).toBe(false);
-    expect(await t.queue.readIndex(0)).toEqual({ ...known, walked: "page 1" });
-    expect(await t.queue.advanceScan(0, { ...known, walked: "page 1" }, "", 50_000)).toBe(true);
+    expect(await t.queue.readIndex(0)).toEqual({ ...known, scanned: "page 1" });
+    expect(await t.queue.advanceScan(0, { ...known, scanned: "page 1" }, "", 50_000)).toBe(true);
     expect(await t.queue.readIndex(0)).toEqual({ ...known, uptoMs: 50_000 });
   });
 
-  // Red when: SETTLE_MS is 0: who was let in without this index may not be committed yet when the first walk is through.
+  // Red when: QUOTA_READY_AFTER_MS is 0: who was let in without this index may not be committed yet when the first walk is through.
   test("is full when a walk has come far enough beyond the first", async () => {
     await t.redis.flushall();
     await rebuild(t.queue, 0);
@@ -98,8 +100,8 @@ describe("a shard without an index", () => {
       return (await t.queue.readIndex(0)).quotaReady;
     };
     expect(await fullAfter(1_000_000)).toBe(false);
-    expect(await fullAfter(1_000_000 + SETTLE_MS - 1)).toBe(false);
-    expect(await fullAfter(1_000_000 + SETTLE_MS)).toBe(true);
+    expect(await fullAfter(1_000_000 + QUOTA_READY_AFTER_MS - 1)).toBe(false);
+    expect(await fullAfter(1_000_000 + QUOTA_READY_AFTER_MS)).toBe(true);
   });
 
   test("has nothing left after a reset but whose rebuild it is", async () => {
@@ -114,7 +116,8 @@ describe("a shard without an index", () => {
 describe("of two who rebuild a shard at once", () => {
   /** The tenant's only slot is taken by run 1, as Postgres says. */
   const single = limits("acme", { maxConcurrentRuns: 1 });
-  const holdRunning = (epoch: string) => t.queue.restoreLeases([job(1, "acme")], "w1", "w1", LEASE_MS, epoch);
+  const holdRunning = (epoch: string) =>
+    t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS, epoch });
   const reset = async (): Promise<string> => {
     t.clock.nowMs += 1;
     return (await t.queue.reset(0)) ?? "known";
@@ -145,7 +148,7 @@ describe("of two who rebuild a shard at once", () => {
     await t.queue.beginIndex(0, first);
     await t.queue.enqueue([job(2, "acme")]);
     expect(await t.claim("w2", 5)).toEqual([]);
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 1, open: 1 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 1, queuedOrReserved: 1 });
   });
 
   // Red when: hold.lua asks nobody whose rebuild it is: it is leased to w1, which has it no more, and w2 loses it.
@@ -157,9 +160,12 @@ describe("of two who rebuild a shard at once", () => {
       const isThrough = () => t.queue.beginIndex(0, second);
       if (when === "after") await isThrough();
       await expect(holdRunning(first)).rejects.toThrow(ColdError);
-      await t.queue.restoreLeases([job(1, "acme")], "w2", "w2", LEASE_MS, second);
+      await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w2", leaseMs: LEASE_MS, epoch: second });
       if (when === "before") await isThrough();
-      expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+      expect(await t.queue.renew({ shard: 0, owner: "w2", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
+        lostLeases: [],
+        unknownLeases: [],
+      });
     },
   );
 
@@ -183,7 +189,18 @@ describe("of two who rebuild a shard at once", () => {
 });
 
 describe("a key that was evicted or deleted", () => {
-  const proven = ["index", "jobs", "ready", "reserved", "due", "timer", "leases", "active", "open", "limits"];
+  const proven = [
+    "index",
+    "jobs",
+    "ready",
+    "reserved",
+    "due",
+    "timer",
+    "leases",
+    "active",
+    "queued_or_reserved",
+    "limits",
+  ];
   const orders = Lane.options.map((lane) => `order:${lane}`);
 
   test.each([...proven, ...orders])("makes the shard cold: %s, noticed by claim", async (name) => {
@@ -209,8 +226,8 @@ describe("a key that was evicted or deleted", () => {
       const all = [1, 2, 3, 4, 10, 11].map((number) => job(number, "acme", { delayMs: 5 }));
       await t.queue.enqueue(all);
       await t.queue.release(all, "w1");
-      await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)]);
-      await t.queue.restoreLeases(all, "w1", "w1", LEASE_MS);
+      await t.queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] });
+      await t.queue.restoreLeases({ jobs: all, owner: "w1", leaseMs: LEASE_MS });
       await t.queue.finish(all, "w1");
       await t.queue.finish([job(12, "acme")], "");
     },
@@ -218,7 +235,7 @@ describe("a key that was evicted or deleted", () => {
 
   test("costs nothing but time when it is a ring, a marker, a bucket or the tags", async () => {
     await fill();
-    await t.redis.del(t.key("ring:default"), t.key("wake:default"), t.key("rate"), t.key("tags"));
+    await t.redis.del(t.key("ring:default"), t.key("wake:default"), t.key("rate"), t.key("virtual_times"));
     expect(await t.claim("w2", 10, { default: 10 })).toEqual([]);
     await t.queue.pushLimits([limits("acme")]);
     expect(await t.claim("w2", 10, { default: 10 })).toEqual([11]);
@@ -234,7 +251,7 @@ describe("a key that was evicted or deleted", () => {
   test("shows also in a ring whose order is gone together with its ready runs", async () => {
     await t.begin(limits("acme"));
     await t.queue.enqueue([job(1, "acme")]);
-    await t.redis.del(t.key("order:default"), t.key("ready"), t.key("open"), t.key("jobs"));
+    await t.redis.del(t.key("order:default"), t.key("ready"), t.key("queued_or_reserved"), t.key("jobs"));
     await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
     await expect(t.queue.stats(0)).rejects.toThrow(ColdError);
   });

@@ -1,17 +1,18 @@
-/** One random act on the queue. */
+/** One random command to the queue. */
 import fc from "fast-check";
 import type { Lane } from "../../../shared/contracts/run.ts";
-import type { Job, Limits, JobWait } from "../../../shared/queue/queue.ts";
+import type { Job, JobWait } from "../../../shared/queue/job.ts";
+import type { Limits } from "../../../shared/queue/limits.ts";
 import { job, limits, START_MS } from "./fixture.ts";
 
 const TENANTS = ["acme", "beta", "gamma"] as const;
 
 const number = fc.nat(8);
-/** Few lanes and workers, so that they meet. */
+/** Few lanes and workers, so that commands meet the same ones. */
 const lane = fc.constantFrom<Lane>("interactive", "default", "default", "bulk");
 const worker = fc.constantFrom("w1", "w1", "w1", "w2", "w3");
 const leaseMs = fc.constantFrom(5000, 15_000);
-/** Whose: the last one's, or that of the one before. */
+/** The epoch of the latest reset (0), or of the one before (1). */
 const rebuild = fc.constantFrom(0, 0, 1);
 const numbers = fc.array(number, { minLength: 1, maxLength: 4 });
 
@@ -54,7 +55,7 @@ export const command = fc.oneof(
       owner: worker,
       leaseMs,
       slots: fc.integer({ min: 0, max: 6 }),
-      caps: fc.record({ interactive: fc.nat(3), default: fc.nat(4), bulk: fc.nat(3) }),
+      lanes: fc.record({ interactive: fc.nat(3), default: fc.nat(4), bulk: fc.nat(3) }),
       ended: fc.array(number, { maxLength: 2 }),
     }),
   },
@@ -62,8 +63,8 @@ export const command = fc.oneof(
   {
     weight: 2,
     arbitrary: fc.record({
-      do: fc.constant("hold"),
-      caller: worker,
+      do: fc.constant("restoreLeases"),
+      holder: worker,
       owner: worker,
       leaseMs,
       numbers,
@@ -75,28 +76,28 @@ export const command = fc.oneof(
     weight: 4,
     arbitrary: fc.record({ do: fc.constant("finish"), owner: fc.oneof(worker, fc.constant("")), numbers }),
   },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("limits"), limits: someLimits }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("pushLimits"), limits: someLimits }) },
   {
     weight: 4,
     arbitrary: fc.record({
-      do: fc.constant("advance"),
+      do: fc.constant("advanceClock"),
       ms: fc.constantFrom(1, 9, 10, 400, 4999, 5000, 14_999, 15_000, 30_000),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("pop"), lane }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("popMarker"), lane }) },
   {
     weight: 2,
     arbitrary: fc.record({
       do: fc.constant("rebuild"),
       step: fc.constantFrom(
-        "begin",
-        "begin",
-        "begin",
-        "full",
-        "full",
-        "full",
-        "doubt",
-        "lose",
+        "beginIndex",
+        "beginIndex",
+        "beginIndex",
+        "scan",
+        "scan",
+        "scan",
+        "invalidateCounts",
+        "loseIndex",
         "reset",
         "reset",
       ),

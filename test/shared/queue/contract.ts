@@ -1,6 +1,7 @@
 import { expect } from "vitest";
 import { queueShardOf } from "../../../shared/keys.ts";
-import { ColdError, type Queue } from "../../../shared/queue/queue.ts";
+import type { Queue } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { openIndex } from "./open-index.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf } from "./fixture.ts";
 
@@ -16,7 +17,7 @@ export async function checkContract(queue: Queue): Promise<void> {
   await queue.pushLimits(names.map((name) => limits(name)));
   for (const first of jobs.slice(0, 1)) {
     const epoch = epochs[queueShardOf(first.tenant, queue.shards)] ?? "";
-    await queue.restoreLeases([first], "w1", "w1", LEASE_MS, epoch);
+    await queue.restoreLeases({ jobs: [first], owner: "w1", leaseMs: LEASE_MS, epoch });
   }
   for (const [shard, epoch] of epochs.entries()) {
     await queue.beginIndex(shard, epoch ?? "");
@@ -24,7 +25,7 @@ export async function checkContract(queue: Queue): Promise<void> {
     await openIndex(queue, shard, 1_799_999_999_999);
     expect(await queue.readIndex(shard)).toMatchObject({
       uptoMs: 1_799_999_999_999,
-      full: true,
+      quotaReady: true,
       limitsUptoMs: -Infinity,
     });
   }
@@ -32,21 +33,23 @@ export async function checkContract(queue: Queue): Promise<void> {
   for (const each of jobs.slice(1)) expect(await queue.admit([each], 100)).toEqual([{ ok: true }]);
   await queue.enqueue(jobs.slice(1));
   const claims = await Promise.all(
-    shards.map((shard) => queue.claim(shard, "w1", LEASE_MS, 10, ALL_LANES, [runOf(0)])),
+    shards.map((shard) =>
+      queue.claim({ shard, owner: "w1", leaseMs: LEASE_MS, slots: 10, lanes: ALL_LANES, ended: [runOf(0)] }),
+    ),
   );
   expect(claims.flatMap(({ runs }) => runs.map(({ run }) => run)).toSorted()).toEqual(
     jobs.slice(1).map(({ run }) => run),
   );
   for (const shard of shards) {
     const mine = jobs.filter(({ tenant }) => queueShardOf(tenant, queue.shards) === shard);
-    const unknown = mine.filter(({ run }) => run === runOf(0)).map(({ run }) => run);
-    const answer = await queue.renew(
+    const unknownLeases = mine.filter(({ run }) => run === runOf(0)).map(({ run }) => run);
+    const answer = await queue.renew({
       shard,
-      "w1",
-      LEASE_MS,
-      mine.map(({ run }) => run),
-    );
-    expect(answer).toEqual({ lost: [], unknown });
+      owner: "w1",
+      leaseMs: LEASE_MS,
+      runs: mine.map(({ run }) => run),
+    });
+    expect(answer).toEqual({ lostLeases: [], unknownLeases });
   }
   await queue.release(
     jobs.slice(1, 3).map((each) => ({ ...each, status: "paused", delayMs: 60_000 })),
@@ -58,6 +61,7 @@ export async function checkContract(queue: Queue): Promise<void> {
   expect(
     stats.reduce((sum, { leased, ready, due, reserved }) => sum + leased + ready + due + reserved, 0),
   ).toBe(0);
-  for (const { tenant } of jobs) expect(await queue.tenantStats(tenant)).toEqual({ active: 0, open: 0 });
+  for (const { tenant } of jobs)
+    expect(await queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 0 });
   expect(await queue.admit([job(77, "stranger")], 100)).toEqual([{ ok: false, reason: "unknown" }]);
 }

@@ -22,7 +22,7 @@ describe("a job that is enqueued", () => {
       job(2, "acme", { status: "paused", delayMs: 5000 }),
     ]);
     expect(await t.queue.stats(0)).toMatchObject({ ready: 0, due: 1, timer: 1 });
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, open: 1 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, queuedOrReserved: 1 });
     t.clock.nowMs += 4999;
     expect(await t.claim("w1", 10)).toEqual([]);
     t.clock.nowMs += 1;
@@ -53,7 +53,7 @@ describe("a job that is enqueued", () => {
     await t.queue.admit([{ run: runOf(1), tenant: tenant("acme") }], 10);
     await t.queue.enqueue([job(1, "acme", { lane: "bulk" })]);
     expect(await t.queue.stats(0)).toMatchObject({ reserved: 0, ready: 1, lanes: { bulk: { ready: 1 } } });
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, open: 1 });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, queuedOrReserved: 1 });
   });
 
   test("while it is leased is not lost: it comes back when the lease ends, however it ends", async () => {

@@ -2,8 +2,10 @@ import { Redis } from "ioredis";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
-import type { Service } from "../../../local/processes/processes.ts";
-import { Queue, type Job, type Limits, type JobWait } from "../../../shared/queue/queue.ts";
+import type { Service } from "../../../local/processes/child.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
+import type { Job, JobWait } from "../../../shared/queue/job.ts";
+import type { Limits } from "../../../shared/queue/limits.ts";
 import { startRedis } from "../../services/services.ts";
 import { openIndex } from "./open-index.ts";
 import { timed, type Clock, type Rewrite } from "./timed.ts";
@@ -85,7 +87,7 @@ export class TestQueue {
 
   /** The names of the claimed runs, as numbers. */
   async claim(owner: string, slots: number, lanes = ALL_LANES): Promise<number[]> {
-    const { runs } = await this.queue.claim(0, owner, LEASE_MS, slots, lanes, []);
+    const { runs } = await this.queue.claim({ shard: 0, owner, leaseMs: LEASE_MS, slots, lanes, ended: [] });
     return runs.map(({ run }) => numberOf(run));
   }
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Redis } from "ioredis";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
@@ -48,7 +48,14 @@ test("a full Redis lets nobody in, gives out what is committed, and has room aga
   const other = newRunId(Date.now());
   await expect(queue.admit([{ tenant: acme, run: other }], 100)).rejects.toThrow("OOM");
   await queue.enqueue([{ run, tenant: acme, lane: "default", score: 1, status: "queued", delayMs: 0 }]);
-  const claim = await queue.claim(0, newIncarnation("w"), 15_000, 1, { default: 1 }, []);
+  const claim = await queue.claim({
+    shard: 0,
+    owner: newIncarnation("w"),
+    leaseMs: 15_000,
+    slots: 1,
+    lanes: { default: 1 },
+    ended: [],
+  });
   expect(claim.runs).toEqual([{ run, tenant: acme }]);
 
   show([entry(run)]);

@@ -1,7 +1,8 @@
-/** What random acts do to Redis and to the model, and that both then say and hold the same. */
+/** Applies random commands to Redis and to the model, and checks that both reply and hold the same. */
 import { expect } from "vitest";
 import { Lane } from "../../../shared/contracts/run.ts";
-import { ColdError, type Queue } from "../../../shared/queue/queue.ts";
+import type { Queue } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { jobs, type Command } from "./commands.ts";
 import { limits, runOf, START_MS, type TestQueue } from "./fixture.ts";
 import { Model } from "./model.ts";
@@ -13,9 +14,9 @@ export class History {
   readonly #t: TestQueue;
   readonly #queue: Queue;
   readonly #model = new Model(START_MS);
-  /** Lanes whose marker a worker has taken, which it owes a claim. */
-  readonly #taken = new Set<Lane>();
-  /** The last first. */
+  /** Lanes whose marker a worker has taken: it will claim, so no second marker is needed. */
+  readonly #poppedLanes = new Set<Lane>();
+  /** The epochs of all resets, the latest first. */
   readonly #epochs: string[] = [];
 
   constructor(t: TestQueue, queue: Queue) {
@@ -30,50 +31,55 @@ export class History {
     ];
     await this.#t.begin(...first);
     this.#model.pushLimits(first);
-    this.#model.index = { full: true };
+    this.#model.index = { quotaReady: true };
     this.#model.epoch = (await this.#queue.readIndex(0)).epoch;
     this.#epochs.unshift(this.#model.epoch);
   }
 
-  /** Does it and checks everything. @throws on the first difference. */
-  async act(command: Command): Promise<void> {
-    await this.#do(command);
+  /** Applies a command and checks everything. @throws on the first difference */
+  async apply(command: Command): Promise<void> {
+    await this.#applyUnchecked(command);
     expect(await observe(this.#t), JSON.stringify(command)).toEqual(expected(this.#model));
     await this.#checkMarkers();
   }
 
-  async #do(command: Command): Promise<void> {
+  async #applyUnchecked(command: Command): Promise<void> {
     const [queue, model] = [this.#queue, this.#model];
     switch (command.do) {
       case "admit": {
         const requests = jobs(command.numbers);
-        const answer = await queue.admit(requests, command.maxDepth);
-        return expect(answer).toEqual(model.admit(requests, command.maxDepth));
+        const verdicts = await queue.admit(requests, command.maxDepth);
+        return expect(verdicts).toEqual(model.admit(requests, command.maxDepth));
       }
       case "enqueue":
         return await this.#unlessCold(queue.enqueue(command.jobs), () => model.enqueue(command.jobs));
       case "claim": {
-        const { owner, leaseMs, slots, caps } = command;
-        const ended = command.ended.map(runOf);
-        return await this.#unlessCold(queue.claim(0, owner, leaseMs, slots, caps, ended), (reply) => {
-          model.claim(owner, leaseMs, slots, caps, ended, reply);
-          this.#taken.clear();
+        const { owner, leaseMs, slots, lanes } = command;
+        const request = { owner, leaseMs, slots, lanes, ended: command.ended.map(runOf) };
+        return await this.#unlessCold(queue.claim({ shard: 0, ...request }), (claim) => {
+          model.claim(request, claim);
+          this.#poppedLanes.clear();
         });
       }
       case "renew": {
-        const runs = command.numbers.map(runOf);
-        return await this.#unlessCold(queue.renew(0, command.owner, command.leaseMs, runs), (answer) =>
-          expect(answer).toEqual(model.renew(command.owner, command.leaseMs, runs)),
+        const request = {
+          owner: command.owner,
+          leaseMs: command.leaseMs,
+          runs: command.numbers.map(runOf),
+        };
+        return await this.#unlessCold(queue.renew({ shard: 0, ...request }), (renewal) =>
+          expect(renewal).toEqual(model.renew(request)),
         );
       }
-      case "hold": {
-        const { caller, owner, leaseMs, rebuild } = command;
-        const epoch = rebuild === null ? "" : (this.#epochs[rebuild] ?? "none");
-        const held = queue.restoreLeases(jobs(command.numbers), caller, owner, leaseMs, epoch);
-        const may = epoch === "" ? model.index !== null : epoch === model.epoch;
-        if (!may) return await expect(held).rejects.toThrow(ColdError);
-        await held;
-        return model.hold(jobs(command.numbers), caller, owner, leaseMs);
+      case "restoreLeases": {
+        const { holder, owner, leaseMs, rebuild } = command;
+        const epoch = rebuild === null ? "" : this.#epochOf(rebuild);
+        const request = { jobs: jobs(command.numbers), holder, owner, leaseMs, epoch };
+        const restored = queue.restoreLeases(request);
+        const isAllowed = epoch === "" ? model.index !== null : epoch === model.epoch;
+        if (!isAllowed) return await expect(restored).rejects.toThrow(ColdError);
+        await restored;
+        return model.restoreLeases(request);
       }
       case "release":
         return await this.#unlessCold(queue.release(command.jobs, command.owner), () =>
@@ -83,46 +89,56 @@ export class History {
         return await this.#unlessCold(queue.finish(jobs(command.numbers), command.owner), () =>
           model.finish(command.numbers.map(runOf), command.owner),
         );
-      case "limits":
+      case "pushLimits":
         await queue.pushLimits([command.limits]);
         return model.pushLimits([command.limits]);
-      case "advance":
+      case "advanceClock":
         model.nowMs += command.ms;
         this.#t.clock.nowMs = model.nowMs;
         return;
-      case "pop":
+      case "popMarker":
         if ((await this.#t.redis.lpop(this.#t.key(`wake:${command.lane}`))) !== null)
-          this.#taken.add(command.lane);
+          this.#poppedLanes.add(command.lane);
         return;
       case "rebuild":
-        return await this.#rebuild(command.step, this.#epochs[command.rebuild] ?? "none");
+        return await this.#rebuild(command.step, this.#epochOf(command.rebuild));
     }
   }
 
-  async #rebuild(step: string, mine: string): Promise<void> {
-    if (step === "lose") {
-      await this.#t.redis.del(this.#t.key("index"));
-      this.#model.lose();
-    } else if (step === "reset") {
-      // No two at the same time, as they would have the same name.
-      this.#t.clock.nowMs = this.#model.nowMs += 1;
-      const epoch = await this.#queue.reset(0);
-      if (this.#model.index) return expect(epoch).toBeNull();
-      this.#epochs.unshift(String(epoch));
-      this.#model.reset(String(epoch));
-    } else if (step === "begin") {
-      const begun = this.#queue.beginIndex(0, mine);
-      if (!this.#model.index && mine !== this.#model.epoch)
-        return await expect(begun).rejects.toThrow(ColdError);
-      await begun;
-      this.#model.index ??= { full: false };
-    } else if (step === "doubt") {
-      await this.#unlessCold(this.#queue.invalidateCounts(0), () => {
-        this.#model.index = { full: false };
-      });
-    } else if (this.#model.index) {
-      await openIndex(this.#queue, 0, this.#model.nowMs);
-      this.#model.index.full = true;
+  /** The epoch of the latest reset (0), or of the one before (1). */
+  #epochOf(rebuild: number): string {
+    return this.#epochs[rebuild] ?? "none";
+  }
+
+  async #rebuild(step: (Command & { do: "rebuild" })["step"], epoch: string): Promise<void> {
+    const [queue, model] = [this.#queue, this.#model];
+    switch (step) {
+      case "loseIndex":
+        await this.#t.redis.del(this.#t.key("index"));
+        return model.loseIndex();
+      case "reset": {
+        // Two resets in the same millisecond would have the same epoch.
+        this.#t.clock.nowMs = model.nowMs += 1;
+        const newEpoch = await queue.reset(0);
+        if (model.index) return expect(newEpoch).toBeNull();
+        this.#epochs.unshift(String(newEpoch));
+        return model.reset(String(newEpoch));
+      }
+      case "beginIndex": {
+        const begun = queue.beginIndex(0, epoch);
+        if (!model.index && epoch !== model.epoch) return await expect(begun).rejects.toThrow(ColdError);
+        await begun;
+        model.index ??= { quotaReady: false };
+        return;
+      }
+      case "invalidateCounts":
+        return await this.#unlessCold(queue.invalidateCounts(0), () => {
+          model.index = { quotaReady: false };
+        });
+      case "scan":
+        if (!model.index) return;
+        await openIndex(queue, 0, model.nowMs);
+        model.index.quotaReady = true;
     }
   }
 
@@ -131,14 +147,14 @@ export class History {
     then(await call);
   }
 
-  /** Whoever waits is woken: where a tenant is in the ring lies a marker, or somebody has just taken it. */
+  /** A lane with a tenant in its ring has one marker, unless a worker has just taken it. */
   async #checkMarkers(): Promise<void> {
     const markers = await countMarkers(this.#t);
     for (const lane of Lane.options) {
       const isInRing = this.#model
         .list("ready")
-        .some((e) => e.lane === lane && this.#model.hasSlot(e.tenant));
-      const least = isInRing && !this.#taken.has(lane) ? 1 : 0;
+        .some((entry) => entry.lane === lane && this.#model.hasSlot(entry.tenant));
+      const least = isInRing && !this.#poppedLanes.has(lane) ? 1 : 0;
       expect(markers[lane], `markers of ${lane}`).toBeGreaterThanOrEqual(least);
       expect(markers[lane], `markers of ${lane}`).toBeLessThanOrEqual(1);
     }

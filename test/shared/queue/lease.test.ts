@@ -18,7 +18,10 @@ describe("renew", () => {
   test("keeps a lease for its time again", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS - 1;
-    expect(await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    expect(await t.queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
+      lostLeases: [],
+      unknownLeases: [],
+    });
     t.clock.nowMs += LEASE_MS - 1;
     expect(await t.claim("w2", 1)).toEqual([]);
     t.clock.nowMs += 1;
@@ -30,45 +33,72 @@ describe("renew", () => {
     t.clock.nowMs += LEASE_MS;
     expect(await t.claim("w2", 1)).toEqual([1]);
     await t.queue.enqueue([job(2, "acme")]);
-    const answer = await t.queue.renew(0, "w1", LEASE_MS, [runOf(1), runOf(2), runOf(3)]);
-    expect(answer).toEqual({ lost: [runOf(1)], unknown: [runOf(2), runOf(3)] });
-    expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    const answer = await t.queue.renew({
+      shard: 0,
+      owner: "w1",
+      leaseMs: LEASE_MS,
+      runs: [runOf(1), runOf(2), runOf(3)],
+    });
+    expect(answer).toEqual({ lostLeases: [runOf(1)], unknownLeases: [runOf(2), runOf(3)] });
+    expect(await t.queue.renew({ shard: 0, owner: "w2", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
+      lostLeases: [],
+      unknownLeases: [],
+    });
   });
 
   test("revives a lapsed lease that nobody has taken", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += 10 * LEASE_MS;
-    expect(await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    expect(await t.queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
+      lostLeases: [],
+      unknownLeases: [],
+    });
     expect(await t.claim("w2", 1)).toEqual([]);
   });
 });
 
 describe("hold", () => {
   test("gives the lease to the owner when nobody has it, and counts it", async () => {
-    await t.queue.restoreLeases([job(1, "acme"), job(2, "acme")], "w1", "w2", 5000);
-    expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1), runOf(2)])).toEqual({ lost: [], unknown: [] });
-    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 2, open: 0 });
+    await t.queue.restoreLeases({
+      jobs: [job(1, "acme"), job(2, "acme")],
+      owner: "w2",
+      leaseMs: 5000,
+      holder: "w1",
+    });
+    expect(
+      await t.queue.renew({ shard: 0, owner: "w2", leaseMs: LEASE_MS, runs: [runOf(1), runOf(2)] }),
+    ).toEqual({ lostLeases: [], unknownLeases: [] });
+    expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 2, queuedOrReserved: 0 });
     expect(await t.claim("w1", 5)).toEqual([]);
   });
 
   test("hands the caller's lease to the owner, for the time given", async () => {
     await t.claim("w1", 1);
-    await t.queue.restoreLeases([job(1, "acme")], "w1", "w2", 5000);
-    expect(await t.queue.renew(0, "w1", LEASE_MS, [runOf(1)])).toMatchObject({ lost: [runOf(1)] });
+    await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w2", leaseMs: 5000, holder: "w1" });
+    expect(await t.queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] })).toMatchObject(
+      { lostLeases: [runOf(1)] },
+    );
     t.clock.nowMs += 5000;
     expect(await t.claim("w3", 1)).toEqual([1]);
   });
 
   test("takes nothing from a third worker", async () => {
     await t.claim("w3", 1);
-    await t.queue.restoreLeases([job(1, "acme")], "w1", "w2", 5000);
-    expect(await t.queue.renew(0, "w3", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w2", leaseMs: 5000, holder: "w1" });
+    expect(await t.queue.renew({ shard: 0, owner: "w3", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
+      lostLeases: [],
+      unknownLeases: [],
+    });
   });
 
   test("passes a tenant's limit, as Postgres says that the run is running, and stops the next claim", async () => {
     await t.queue.enqueue([job(3, "single")]);
-    await t.queue.restoreLeases([job(4, "single"), job(5, "single")], "w1", "w1", LEASE_MS);
-    expect(await t.queue.tenantStats(tenant("single"))).toEqual({ active: 2, open: 1 });
+    await t.queue.restoreLeases({
+      jobs: [job(4, "single"), job(5, "single")],
+      owner: "w1",
+      leaseMs: LEASE_MS,
+    });
+    expect(await t.queue.tenantStats(tenant("single"))).toEqual({ active: 2, queuedOrReserved: 1 });
     await t.queue.finish(ended(4, "single"), "w1");
     expect(await t.claim("w1", 5)).toEqual([1]);
     await t.queue.finish(ended(5, "single"), "w1");
@@ -78,7 +108,7 @@ describe("hold", () => {
   test("acts on a cold shard, so that what runs is counted before claims are open", async () => {
     await t.redis.flushall();
     await rebuild(t.queue, 0, async (epoch) => {
-      await t.queue.restoreLeases([job(6, "single")], "w1", "w1", LEASE_MS, epoch);
+      await t.queue.restoreLeases({ jobs: [job(6, "single")], owner: "w1", leaseMs: LEASE_MS, epoch });
       await t.queue.pushLimits([limits("single", { maxConcurrentRuns: 1 })]);
     });
     await t.queue.enqueue([job(7, "single")]);
@@ -90,7 +120,7 @@ describe("hold", () => {
   test("by who holds it already does not forget what came meanwhile", async () => {
     await t.claim("w1", 1);
     await t.queue.enqueue([job(1, "acme")]);
-    await t.queue.restoreLeases([job(1, "acme")], "w1", "w1", LEASE_MS);
+    await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS });
     await t.queue.release([job(1, "acme", { status: "paused", delayMs: 60_000 })], "w1");
     expect(await t.claim("w2", 1)).toEqual([1]);
   });
@@ -140,7 +170,10 @@ describe("finish", () => {
     await t.claim("w2", 1);
     await t.queue.finish(ended(1), "w1");
     await t.queue.finish(ended(1), "");
-    expect(await t.queue.renew(0, "w2", LEASE_MS, [runOf(1)])).toEqual({ lost: [], unknown: [] });
+    expect(await t.queue.renew({ shard: 0, owner: "w2", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
+      lostLeases: [],
+      unknownLeases: [],
+    });
   });
 
   test("that comes late takes away no job that a client's retry has brought back", async () => {

@@ -27,7 +27,9 @@ describe("limits that change", () => {
     await enqueueFive();
     await t.claim("w1", 9);
     await setConcurrent(6, 1);
-    expect(await t.queue.renew(0, "w1", 1000, [runOf(1), runOf(2)])).toEqual({ lost: [], unknown: [] });
+    expect(await t.queue.renew({ shard: 0, owner: "w1", leaseMs: 1000, runs: [runOf(1), runOf(2)] })).toEqual(
+      { lostLeases: [], unknownLeases: [] },
+    );
     await finish(1);
     expect(await t.claim("w1", 9)).toEqual([]);
     await finish(2);

@@ -22,7 +22,7 @@ test(
       fc.asyncProperty(histories, async (commands) => {
         const history = new History(t, t.queue);
         await history.begin();
-        for (const each of commands) await history.act(each);
+        for (const each of commands) await history.apply(each);
       }),
       { numRuns: RUNS },
     );

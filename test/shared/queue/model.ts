@@ -6,18 +6,28 @@
  */
 import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
-import type { Admission, Claim, Job, Limits, JobWait } from "../../../shared/queue/queue.ts";
+import type { Job, JobWait } from "../../../shared/queue/job.ts";
+import type { Limits } from "../../../shared/queue/limits.ts";
+import type {
+  Claim,
+  ClaimRequest,
+  LeasesToRestore,
+  Renewal,
+  RenewRequest,
+} from "../../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 
 /** `atMs`: when it is due, or when its lease or reservation lapses; of a ready job, since when it has been. */
-export type Entry = Job & { state: State; atMs: number; owner: string | null; again: number | null };
+export type Entry = Job & { state: State; atMs: number; owner: string | null; requeueAtMs: number | null };
 
-export type Caps = Partial<Record<Lane, number>>;
+/** A request to a queue of one shard. */
+export type Unsharded<Request> = Omit<Request, "shard">;
 
 export class Model {
   nowMs: number;
-  index: { full: boolean } | null = null;
+  index: { quotaReady: boolean } | null = null;
   /** Whose rebuild is under way, or was. */
   epoch: string | null = null;
   readonly jobs = new Map<RunId, Entry>();
@@ -40,8 +50,8 @@ export class Model {
     return this.countOf(tenant, "leased") < (this.limits.get(tenant)?.maxConcurrentRuns ?? 0);
   }
 
-  /** All that is known of it goes: the index. */
-  lose(): void {
+  /** Makes the shard cold. */
+  loseIndex(): void {
     this.index = null;
     this.epoch = null;
   }
@@ -51,16 +61,16 @@ export class Model {
     for (const part of [this.jobs, this.limits, this.buckets]) part.clear();
   }
 
-  admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): Admission[] {
+  admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): QueueVerdict[] {
     if (!this.index) return requests.map(() => ({ ok: false, reason: "cold" }));
     this.#dropLapsedReservations();
-    const { full } = this.index;
-    return requests.map(({ run, tenant }) => this.#admit(run, tenant, maxDepth, full));
+    const { quotaReady } = this.index;
+    return requests.map(({ run, tenant }) => this.#admit(run, tenant, maxDepth, quotaReady));
   }
 
-  #admit(run: RunId, tenant: TenantId, maxDepth: number, counts: boolean): Admission {
-    const yes: Admission = counts ? { ok: true } : { ok: false, reason: "rebuilding" };
-    if (this.jobs.has(run)) return yes;
+  #admit(run: RunId, tenant: TenantId, maxDepth: number, quotaReady: boolean): QueueVerdict {
+    const admitted: QueueVerdict = quotaReady ? { ok: true } : { ok: false, reason: "rebuilding" };
+    if (this.jobs.has(run)) return admitted;
     const limit = this.limits.get(tenant);
     if (!limit) return { ok: false, reason: "unknown" };
     if (limit.maxConcurrentRuns === 0) return { ok: false, reason: "disabled" };
@@ -71,22 +81,22 @@ export class Model {
     if (milliTokens < 1000) {
       return { ok: false, reason: "rate", retryMs: Math.ceil((1000 - milliTokens) / perSecond) };
     }
-    if (counts && this.list("reserved", "ready", "due").length >= maxDepth)
+    if (quotaReady && this.list("reserved", "ready", "due").length >= maxDepth)
       return { ok: false, reason: "depth" };
-    if (counts && this.countOf(tenant, "reserved", "ready", "due") >= limit.maxQueuedRuns) {
+    if (quotaReady && this.countOf(tenant, "reserved", "ready", "due") >= limit.maxQueuedRuns) {
       return { ok: false, reason: "queued", limit: limit.maxQueuedRuns };
     }
     this.buckets.set(tenant, { milliTokens: milliTokens - 1000, atMs: this.nowMs });
     const reserved = { run, tenant, lane: "default", score: this.nowMs } as const;
     this.#put(reserved, "reserved", this.nowMs + 30_000);
-    return yes;
+    return admitted;
   }
 
   enqueue(jobs: readonly (Job & JobWait)[]): void {
     for (const job of jobs) {
       const entry = this.jobs.get(job.run);
       if (entry?.state === "leased") {
-        entry.again = Math.min(entry.again ?? Infinity, this.nowMs + job.delayMs);
+        entry.requeueAtMs = Math.min(entry.requeueAtMs ?? Infinity, this.nowMs + job.delayMs);
       } else {
         this.#bringForward(job);
       }
@@ -101,25 +111,25 @@ export class Model {
     this.#wait(job, job.status, atMs);
   }
 
-  renew(owner: string, leaseMs: number, runs: readonly RunId[]): { lost: RunId[]; unknown: RunId[] } {
-    const lost: RunId[] = [];
-    const unknown: RunId[] = [];
+  renew({ owner, leaseMs, runs }: Unsharded<RenewRequest>): Renewal {
+    const lostLeases: RunId[] = [];
+    const unknownLeases: RunId[] = [];
     for (const run of runs) {
       const entry = this.jobs.get(run);
-      if (entry?.state !== "leased") unknown.push(run);
-      else if (entry.owner !== owner) lost.push(run);
+      if (entry?.state !== "leased") unknownLeases.push(run);
+      else if (entry.owner !== owner) lostLeases.push(run);
       else entry.atMs = this.nowMs + leaseMs;
     }
-    return { lost, unknown };
+    return { lostLeases, unknownLeases };
   }
 
-  hold(jobs: readonly Job[], caller: string, owner: string, leaseMs: number): void {
+  restoreLeases({ jobs, owner, leaseMs, holder = owner }: LeasesToRestore): void {
     for (const job of jobs) {
       const entry = this.jobs.get(job.run);
       const atMs = this.nowMs + leaseMs;
       if (entry?.state !== "leased") this.#put(entry ?? job, "leased", atMs, owner);
       else if (entry.owner === owner) entry.atMs = atMs;
-      else if (entry.owner === caller) this.#put(entry, "leased", atMs, owner);
+      else if (entry.owner === holder) this.#put(entry, "leased", atMs, owner);
     }
   }
 
@@ -128,7 +138,7 @@ export class Model {
       const entry = this.jobs.get(job.run);
       if (entry?.state !== "leased") this.#bringForward(job);
       else if (entry.owner === owner) {
-        this.#wait(entry, job.status, Math.min(this.nowMs + job.delayMs, entry.again ?? Infinity));
+        this.#wait(entry, job.status, Math.min(this.nowMs + job.delayMs, entry.requeueAtMs ?? Infinity));
       }
     }
   }
@@ -138,7 +148,7 @@ export class Model {
       const entry = this.jobs.get(run);
       if (!entry) continue;
       const may = entry.state === "leased" ? entry.owner === owner : owner === "";
-      if (may && entry.again !== null) this.#wait(entry, "queued", entry.again);
+      if (may && entry.requeueAtMs !== null) this.#wait(entry, "queued", entry.requeueAtMs);
       else if (may) this.jobs.delete(run);
     }
   }
@@ -151,22 +161,15 @@ export class Model {
   }
 
   /** Does what a claim that was answered with `reply` has done. @throws Error when that was not allowed. */
-  claim(
-    owner: string,
-    leaseMs: number,
-    slots: number,
-    caps: Caps,
-    ended: readonly RunId[],
-    reply: Claim,
-  ): void {
+  claim({ owner, leaseMs, slots, lanes, ended }: Unsharded<ClaimRequest>, reply: Claim): void {
     this.finish(ended, owner);
     this.#dropLapsedReservations();
     for (const entry of this.list("due", "timer")) {
       if (entry.atMs <= this.nowMs) this.#put(entry, "ready", this.nowMs);
     }
-    const left = { ...caps };
+    const caps = { ...lanes };
     const lapsed = this.list("leased").filter(({ atMs }) => atMs <= this.nowMs);
-    const isFree = (entry: Entry): boolean => (left[entry.lane] ?? 0) > 0;
+    const isFree = (entry: Entry): boolean => (caps[entry.lane] ?? 0) > 0;
     const taken = reply.runs.map(({ run, tenant }) => {
       const entry = this.jobs.get(run);
       if (!entry || entry.tenant !== tenant) throw new Error(`claimed ${run} of ${tenant}: not here`);
@@ -175,7 +178,7 @@ export class Model {
     if (taken.length > slots) throw new Error(`claimed ${taken.length} jobs for ${slots} slots`);
     const take = (entry: Entry): void => {
       if (!isFree(entry)) throw new Error(`claimed ${entry.run} beyond the cap of lane ${entry.lane}`);
-      left[entry.lane] = (left[entry.lane] ?? 0) - 1;
+      caps[entry.lane] = (caps[entry.lane] ?? 0) - 1;
       this.#put(entry, "leased", this.nowMs + leaseMs, owner);
     };
     for (const oldest of lapsed.toSorted(byTime)) {
@@ -221,8 +224,8 @@ export class Model {
 
   #put(job: Job, state: State, atMs: number, owner: string | null = null): void {
     const { run, tenant, lane, score } = job;
-    const entry = this.jobs.get(run) ?? { run, tenant, lane, score, state, atMs, owner, again: null };
-    this.jobs.set(run, Object.assign(entry, { lane, score, state, atMs, owner, again: null }));
+    const entry = this.jobs.get(run) ?? { run, tenant, lane, score, state, atMs, owner, requeueAtMs: null };
+    this.jobs.set(run, Object.assign(entry, { lane, score, state, atMs, owner, requeueAtMs: null }));
   }
 }
 

@@ -1,17 +1,18 @@
 /**
- * The model notices when a script is broken: each of these takes a line out of the scripts or turns it.
+ * The model notices when a script is broken: each mutation removes a line of a script or changes its meaning.
  *
- * What the model cannot see was broken by hand and seen red elsewhere. cold.test.ts: sizes not compared, one size not
- * compared, shards not compared, a missing key taken for granted, limits counted anew, a key left by `reset`, `upto`
- * set back. lease.test.ts: `hold` refused to who rebuilds. wake.test.ts: a marker for a full tenant's jobs.
- * fairness.test.ts and cluster.test.ts break the scripts themselves: virtual time, weights, newcomers, a key outside
- * the tag.
+ * The model cannot notice some mutations. They were made by hand, and these tests failed. cold.test.ts: sizes not
+ * compared, one size not compared, shards not compared, a missing key taken for granted, limits recounted, a key left by
+ * `reset`, `upto` lowered. lease.test.ts: `restoreLeases` refused to the rebuild. wake.test.ts: a marker for the jobs of
+ * a tenant without a free slot. fairness.test.ts and cluster.test.ts break the scripts themselves: virtual time,
+ * weights, newcomers, a key outside the tag.
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { command } from "./commands.ts";
 import { TestQueue } from "./fixture.ts";
 import { History } from "./history.ts";
+import { countPlaces, rewriteOf } from "./mutation.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -19,94 +20,227 @@ beforeAll(async () => {
 });
 afterAll(() => t.stop());
 
-/** What is broken, the text in the scripts, and what takes its place. */
-const mutations: [what: string, from: string, to: string][] = [
-  ["the slots are not counted", "used_slots(tenant) < limit.concurrent", "true"],
-  ["the slot is not given back", "if was_full then settle_all(job.tenant) end", ""],
-  ["who is full stays in the ring", "if not has_slot(job.tenant) then settle_all(job.tenant) end", ""],
-  ["who has no more jobs stays in the ring", "      settle(job.tenant, job.lane)\n", ""],
-  ["the count of used slots is not brought forward", "slots_used[job.tenant] = used + ", "local _ = "],
-  ["the limits read are kept over new ones", "limits_read[tenant] = nil", ""],
-  ["new limits let nobody in", "    settle_all(tenant)\n", ""],
-  ["a lower version replaces a higher", ">= known.version", ">= 0"],
-  ["a wake-up of a leased job is forgotten", "job.again = math.min(job.again or math.huge, at_ms)", ""],
-  ["release forgets it", "at_ms = math.min(at_ms, job.again or math.huge)", ""],
-  ["finish forgets it", "if job.again then", "if false then"],
-  ["a new lease keeps it", "job.owner, job.again = owner, nil", "job.owner = owner"],
-  ["hold by another keeps it", "if job.owner ~= owner then job.again = nil end", ""],
-  ["hold by the same forgets it", "if job.owner ~= owner then job.again = nil end", "job.again = nil"],
-  ["hold robs a third worker", "elseif job.owner == caller or job.owner == owner then", "else"],
+/** What is broken, the file, the code there, and what takes its place. */
+const mutations: [what: string, file: string, from: string, to: string][] = [
+  ["slots are not counted", "common.lua", "used_slots(tenant) < limit.concurrent", "true"],
   [
-    "enqueue breaks a lease",
-    'elseif job.state == "leased" then\n    job.again',
-    "elseif false then\n    job.again",
-  ],
-  ["the later of two times wins", "if at_ms < waits_until then", "if at_ms > waits_until then"],
-  ["finish asks nobody", 'if leased ~= (owner ~= "") or (leased and job.owner ~= owner) then return end', ""],
-  ["finish takes what waits", 'leased ~= (owner ~= "") or ', ""],
-  ["release takes from another", "elseif job.owner == owner then\n    at_ms", "else\n    at_ms"],
-  ["renew takes from another", "elseif job.owner == owner then\n    redis", "elseif true then\n    redis"],
-  ["lapsed leases do not come back", 'leases, "-inf", whole(now_ms)', 'leases, "-inf", 0'],
-  ["lapsed leases come before their time", 'leases, "-inf", whole(now_ms)', 'leases, "-inf", "+inf"'],
-  [
-    "lapsed leases pass the caps",
-    "if (caps[job.lane] or 0) > 0 then\n    job",
-    "if caps[job.lane] then\n    job",
-  ],
-  ["due jobs do not come back", "ipairs({ due, timer }) do", "ipairs({ timer }) do"],
-  ["timers do not come back", "ipairs({ due, timer }) do", "ipairs({ due }) do"],
-  ["reservations do not lapse", 'reserved, "-inf", whole(now_ms)', 'reserved, "-inf", 0'],
-  ["the caps are not counted", "caps[job.lane] = caps[job.lane] - 1", ""],
-  ["the ended runs are not ended", "do finish(ARGV[i], owner) end", "do end"],
-  ["the newest job goes first", '"%015d", job.score', '"%015d", 9e14 - job.score'],
-  [
-    "nobody is woken",
-    "if settle(job.tenant, job.lane) then mark(job.lane) end",
-    "settle(job.tenant, job.lane)",
-  ],
-  ["nobody is woken for what is left", "> 0 then mark(lane) end", "> 0 then end"],
-  ["nobody is woken for a free slot", "if settle(tenant, lane) then mark(lane) end", "settle(tenant, lane)"],
-  ["markers pile up", 'if redis.call("LLEN", wake(lane)) == 0 then', "if true then"],
-  ["the queue has no limit", "if counts and count_of(open, tenant) >= limit.queued then", "if false then"],
-  ["the shard has no depth", 'if counts and redis.call("ZCARD", open) >= max_depth then', "if false then"],
-  ["the rate has no limit", "if tokens < 1000 then", "if false then"],
-  ["buckets overflow", "return math.min(1000 * per_second, ", "return (0 + "],
-  [
-    "who is here asks for a second place",
-    'if redis.call("HEXISTS", jobs, run) == 1 then return counts and "ok" or "rebuilding" end',
+    "a slot that becomes free lets no tenant into a ring",
+    "common.lua",
+    "if had_no_free_slot then repair_rings(job.tenant) end",
     "",
   ],
   [
-    "a rebuild is not waited for",
-    'local counts = redis.call("HGET", index, "full") == "1"',
-    "local counts = true",
+    "a tenant without a free slot stays in the ring",
+    "common.lua",
+    "if not has_free_slot(job.tenant) then repair_rings(job.tenant) end",
+    "",
   ],
-  ["a reset that comes late empties what is known", 'if no ~= "cold" then return no or "known" end', ""],
-  ["who was reset begins", ' and redis.call("HGET", index, "epoch") == ARGV[2] then', " then"],
-  ["who was reset holds", 'redis.call("HGET", index, "epoch") ~= epoch', "false"],
-  ["who rebuilds holds nothing", '(no or epoch ~= "") and redis.call("HGET", index, "epoch") ~= epoch', "no"],
-  ["who doubts is not heard", 'if ARGV[1] == "doubt" then', "if false then"],
-  ["paused runs are counted as queued", 'elseif status == "queued" then', "elseif true then"],
-  ["lapsed leases make the worker ask without end", '"(" .. whole(now_ms)', '"-inf"'],
+  [
+    "a tenant without ready jobs stays in the ring",
+    "common.lua",
+    'redis.call("ZREM", order(job.lane), order_member(job)) repair_ring(job.tenant, job.lane)',
+    'redis.call("ZREM", order(job.lane), order_member(job))',
+  ],
+  [
+    "the cached count of used slots is not raised",
+    "common.lua",
+    "used_slots_cache[job.tenant] = used + ",
+    "local _ = ",
+  ],
+  ["cached limits outlive new ones", "push-limits.lua", "limits_cache[tenant] = nil", ""],
+  ["new limits let no tenant into a ring", "push-limits.lua", "repair_rings(tenant)", ""],
+  ["a lower version replaces a higher one", "push-limits.lua", ">= current.version", ">= 0"],
+  [
+    "an enqueue that meets a lease is forgotten",
+    "enqueue.lua",
+    "job.requeue_at_ms = math.min(job.requeue_at_ms or math.huge, at_ms)",
+    "",
+  ],
+  [
+    "release forgets an enqueue that met the lease",
+    "release.lua",
+    "at_ms = math.min(at_ms, job.requeue_at_ms or math.huge)",
+    "",
+  ],
+  [
+    "finish forgets an enqueue that met the lease",
+    "common.lua",
+    "if job.requeue_at_ms then",
+    "if false then",
+  ],
+  [
+    "a claim of a lapsed lease keeps an obsolete enqueue",
+    "claim.lua",
+    "job.owner, job.requeue_at_ms = owner, nil",
+    "job.owner = owner",
+  ],
+  [
+    "a lease restored to a new holder keeps an obsolete enqueue",
+    "restore-leases.lua",
+    "if job.owner ~= owner then job.requeue_at_ms = nil end",
+    "",
+  ],
+  [
+    "a lease restored to the same holder forgets an enqueue",
+    "restore-leases.lua",
+    "if job.owner ~= owner then job.requeue_at_ms = nil end",
+    "job.requeue_at_ms = nil",
+  ],
+  [
+    "restoreLeases takes the lease of a third worker",
+    "restore-leases.lua",
+    "elseif job.owner == holder or job.owner == owner then",
+    "else",
+  ],
+  [
+    "enqueue breaks a lease",
+    "enqueue.lua",
+    'elseif job.state == "leased" then job.requeue_at_ms',
+    "elseif false then job.requeue_at_ms",
+  ],
+  [
+    "the later of two times wins",
+    "common.lua",
+    "if at_ms < scheduled_ms then",
+    "if at_ms > scheduled_ms then",
+  ],
+  [
+    "finish checks no lease",
+    "common.lua",
+    'if is_leased ~= (owner ~= "") or (is_leased and job.owner ~= owner) then return end',
+    "",
+  ],
+  ["a worker's finish removes a waiting job", "common.lua", 'is_leased ~= (owner ~= "") or ', ""],
+  [
+    "release ends another worker's lease",
+    "release.lua",
+    "elseif job.owner == owner then at_ms",
+    "else at_ms",
+  ],
+  [
+    "renew takes another worker's lease",
+    "renew.lua",
+    "elseif job.owner == owner then redis",
+    "elseif true then redis",
+  ],
+  ["lapsed leases are not claimed", "claim.lua", 'leases, "-inf", integer_text(now_ms)', 'leases, "-inf", 0'],
+  [
+    "leases are claimed before they lapse",
+    "claim.lua",
+    'leases, "-inf", integer_text(now_ms)',
+    'leases, "-inf", "+inf"',
+  ],
+  [
+    "lapsed leases exceed the caps of lanes",
+    "claim.lua",
+    "if (caps[job.lane] or 0) > 0 then job",
+    "if caps[job.lane] then job",
+  ],
+  ["due jobs do not become ready", "claim.lua", "ipairs({ due, timer }) do for", "ipairs({ timer }) do for"],
+  ["timers do not become ready", "claim.lua", "ipairs({ due, timer }) do for", "ipairs({ due }) do for"],
+  [
+    "reservations do not lapse",
+    "common.lua",
+    'reserved, "-inf", integer_text(now_ms)',
+    'reserved, "-inf", 0',
+  ],
+  ["caps of lanes are not counted", "claim.lua", "caps[job.lane] = caps[job.lane] - 1", ""],
+  ["a claim does not finish ended runs", "claim.lua", "do finish_job(ARGV[i], owner) end", "do end"],
+  ["the newest job goes first", "common.lua", '"%015d", job.score', '"%015d", 9e14 - job.score'],
+  [
+    "a ready job wakes no worker",
+    "common.lua",
+    "if repair_ring(job.tenant, job.lane) then push_marker(job.lane) end",
+    "repair_ring(job.tenant, job.lane)",
+  ],
+  ["jobs that a claim leaves wake no worker", "claim.lua", "> 0 then push_marker(lane) end", "> 0 then end"],
+  [
+    "a free slot wakes no worker",
+    "common.lua",
+    "if repair_ring(tenant, lane) then push_marker(lane) end",
+    "repair_ring(tenant, lane)",
+  ],
+  ["markers pile up", "common.lua", 'if redis.call("LLEN", wake(lane)) == 0 then', "if true then"],
+  [
+    "a tenant's queue has no limit",
+    "admit.lua",
+    "if quota_ready and count_members(queued_or_reserved, tenant) >= limit.queued then",
+    "if false then",
+  ],
+  [
+    "a shard's depth has no limit",
+    "admit.lua",
+    'if quota_ready and redis.call("ZCARD", queued_or_reserved) >= max_depth then',
+    "if false then",
+  ],
+  ["the rate has no limit", "admit.lua", "if tokens < 1000 then", "if false then"],
+  ["buckets overflow", "admit.lua", "return math.min(1000 * per_second, ", "return (0 + "],
+  [
+    "a run that is known takes a second place",
+    "admit.lua",
+    'if redis.call("HEXISTS", jobs, run) == 1 then return admitted end',
+    "",
+  ],
+  [
+    "an index that is not quota ready counts",
+    "admit.lua",
+    'local quota_ready = redis.call("HGET", index, "quota_ready") == "1"',
+    "local quota_ready = true",
+  ],
+  [
+    "a late reset empties a shard with an index",
+    "reset.lua",
+    'if refusal ~= "cold" then return refusal or "known" end',
+    "",
+  ],
+  [
+    "a superseded rebuild begins the index",
+    "index.lua",
+    'and redis.call("HGET", index, "epoch") == ARGV[2] then',
+    "then",
+  ],
+  [
+    "a superseded rebuild restores leases",
+    "restore-leases.lua",
+    'redis.call("HGET", index, "epoch") ~= epoch',
+    "false",
+  ],
+  [
+    "the latest rebuild restores no leases",
+    "restore-leases.lua",
+    '(refusal or epoch ~= "") and redis.call("HGET", index, "epoch") ~= epoch',
+    "refusal",
+  ],
+  ["invalidateCounts does nothing", "index.lua", 'if ARGV[1] == "invalidate_counts" then', "if false then"],
+  ["paused runs count as queued", "common.lua", 'elseif status == "queued" then', "elseif true then"],
+  [
+    "lapsed leases of other lanes make a worker claim without pause",
+    "claim.lua",
+    '"(" .. integer_text(now_ms)',
+    '"-inf"',
+  ],
 ];
 
-test.each(mutations)("the model notices that %s", { timeout: 60_000 }, async (_, from, to) => {
-  let found = false;
-  const queue = t.rewritten((source) => {
-    found ||= source.includes(from);
-    return source.replaceAll(from, () => to);
+test("each mutation changes exactly one place of its file", () => {
+  const others = mutations.flatMap(([what, file, from, to]) => {
+    const places = countPlaces({ file, from, to });
+    return places === 1 ? [] : [`${what}: ${places} places in ${file}`];
   });
+  expect(others).toEqual([]);
+});
+
+test.each(mutations)("the model notices that %s", { timeout: 60_000 }, async (_, file, from, to) => {
+  const queue = t.rewritten(rewriteOf({ file, from, to }));
   const histories = fc.array(command, { minLength: 60, maxLength: 100, size: "max" });
   const result = await fc.check(
     fc.asyncProperty(histories, async (commands) => {
       const history = new History(t, queue);
       await history.begin();
-      for (const each of commands) await history.act(each);
+      for (const each of commands) await history.apply(each);
     }),
-    // Most are noticed in a few; as many as it takes, for the rare ones.
+    // The model notices most mutations within a few histories, and the rare ones within 500.
     { numRuns: 500, endOnFailure: true },
   );
-  expect(found, "the text is in the scripts").toBe(true);
   expect(result.failed).toBe(true);
   // A broken script that does not even run would prove nothing.
   expect(String(result.errorInstance)).not.toContain("compiling");

@@ -2,13 +2,17 @@ import { Lane } from "../../../shared/contracts/run.ts";
 import type { TestQueue } from "./fixture.ts";
 import type { Entry, Model } from "./model.ts";
 
-/** All keys of a shard, each in a form that does not depend on the order in which Redis tells it. */
+/** All keys of a shard, in a form that does not depend on the order of Redis's replies. */
 export type Content = Record<string, Record<string, string | number> | string[]>;
 
-/** What the shard holds. */
+/** What the shard holds in Redis. */
 export async function observe(t: TestQueue): Promise<Content> {
   const zsets = ["ready", "reserved", "due", "timer", "leases"];
-  const lists = ["active", "open", ...Lane.options.flatMap((lane) => [`order:${lane}`, `ring:${lane}`])];
+  const lists = [
+    "active",
+    "queued_or_reserved",
+    ...Lane.options.flatMap((lane) => [`order:${lane}`, `ring:${lane}`]),
+  ];
   const pipeline = t.redis.pipeline().hgetall(t.key("jobs")).hgetall(t.key("limits")).hgetall(t.key("rate"));
   for (const name of zsets) pipeline.zrange(t.key(name), "0", "-1", "WITHSCORES");
   for (const name of lists) pipeline.zrange(t.key(name), "0", "-1");
@@ -30,7 +34,7 @@ export async function countMarkers(t: TestQueue): Promise<Partial<Record<Lane, n
   return Object.fromEntries(Lane.options.map((lane, i) => [lane, Number(replies[i]?.[1])]));
 }
 
-/** What the shard must hold. */
+/** What the shard must hold according to the model. */
 export function expected(model: Model): Content {
   const all = [...model.jobs.values()];
   const timesOf = (...states: Entry["state"][]): Record<string, number> =>
@@ -54,22 +58,22 @@ export function expected(model: Model): Content {
     timer: timesOf("timer"),
     leases: timesOf("leased"),
     active: members(model.list("leased")),
-    open: members(model.list("reserved", "ready", "due")),
+    queued_or_reserved: members(model.list("reserved", "ready", "due")),
   };
   for (const lane of Lane.options) {
     const ready = model.list("ready").filter((entry) => entry.lane === lane);
     content[`order:${lane}`] = ready
       .map(({ tenant, score, run }) => `${tenant}\0${String(score).padStart(15, "0")}\0${run}`)
       .toSorted();
-    // docs/protocol.md 10: in the ring ⇔ ready jobs there and a free slot.
+    // docs/protocol.md 10: a tenant is in the ring if and only if it has ready jobs there and a free slot.
     const tenants = new Set(ready.map(({ tenant }) => tenant).filter((tenant) => model.hasSlot(tenant)));
     content[`ring:${lane}`] = [...tenants].toSorted();
   }
   return content;
 }
 
-function rawJob({ state, tenant, lane, score, owner, again }: Entry): string {
-  return [state, tenant, lane, score, owner ?? "", again ?? ""].join("\t");
+function rawJob({ state, tenant, lane, score, owner, requeueAtMs }: Entry): string {
+  return [state, tenant, lane, score, owner ?? "", requeueAtMs ?? ""].join("\t");
 }
 
 function readList(reply: unknown): string[] {

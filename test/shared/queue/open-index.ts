@@ -1,7 +1,7 @@
 import type { Queue } from "../../../shared/queue/queue.ts";
 
 /** What a walk has to reach beyond the first one, until a shard counts. */
-export const SETTLE_MS = 7_000;
+export const QUOTA_READY_AFTER_MS = 7_000;
 
 /** Gives a shard that is cold its index; `tell`: what it is told before anything may be claimed. */
 export async function rebuild(queue: Queue, shard: number, tell?: (epoch: string) => Promise<void>) {
@@ -15,6 +15,6 @@ export async function rebuild(queue: Queue, shard: number, tell?: (epoch: string
 export async function openIndex(queue: Queue, shard: number, uptoMs: number): Promise<void> {
   await rebuild(queue, shard);
   const known = await queue.readIndex(shard);
-  await queue.advanceScan(shard, known, "first", uptoMs - SETTLE_MS);
-  await queue.advanceScan(shard, { ...known, walked: "first" }, "second", uptoMs);
+  await queue.advanceScan(shard, known, "first", uptoMs - QUOTA_READY_AFTER_MS);
+  await queue.advanceScan(shard, { ...known, scanned: "first" }, "second", uptoMs);
 }

@@ -55,7 +55,14 @@ describe("the marker on which idle workers wait", () => {
   test("is pushed when due jobs are made ready and not all are taken", async () => {
     await t.queue.enqueue([job(1, "acme", { delayMs: 10 }), job(2, "acme", { delayMs: 10 })]);
     t.clock.nowMs += 10;
-    await t.queue.claim(0, "w1", LEASE_MS, 1, { default: 1 }, []);
+    await t.queue.claim({
+      shard: 0,
+      owner: "w1",
+      leaseMs: LEASE_MS,
+      slots: 1,
+      lanes: { default: 1 },
+      ended: [],
+    });
     expect(await markers()).toBe(1);
   });
 });

@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import { ColdError, Queue } from "../../../shared/queue/queue.ts";
-import type { Job } from "../../../shared/queue/queue.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
+import type { LeasesToRestore, RenewRequest } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import type { Job } from "../../../shared/queue/job.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { OwnedRun } from "../../../shared/store/workers/workers.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
@@ -40,15 +42,15 @@ function world() {
     },
   };
   class Renewing extends Queue {
-    override async renew(shard: number) {
+    override async renew({ shard }: RenewRequest) {
       if (said.cold) throw new ColdError(shard);
       if (said.hangs) throw new Error("no answer");
-      return { lost: said.lost, unknown: said.unknown };
+      return { lostLeases: said.lost, unknownLeases: said.unknown };
     }
     override async release(jobs: readonly Job[]) {
       released.push(...jobs.map(({ run }) => run));
     }
-    override async restoreLeases(jobs: readonly Job[]) {
+    override async restoreLeases({ jobs }: LeasesToRestore) {
       held.push(...jobs.map(({ run }) => run));
     }
   }

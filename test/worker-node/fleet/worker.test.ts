@@ -4,7 +4,8 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { Claim, Job, JobName, JobWait } from "../../../shared/queue/queue.ts";
+import type { Job, JobName, JobWait } from "../../../shared/queue/job.ts";
+import type { Claim, ClaimRequest, LeasesToRestore } from "../../../shared/queue/queue.ts";
 import type { ClaimedRun, RunLook } from "../../../shared/store/runs/claim.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
@@ -30,21 +31,14 @@ class Told extends Queue {
     const none = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
     super({ evalsha: none, eval: none }, 1);
   }
-  override async claim(
-    _shard: number,
-    _owner: string,
-    _ms: number,
-    _slots: number,
-    _lanes: Partial<Record<Lane, number>>,
-    ended: readonly RunId[],
-  ): Promise<Claim> {
+  override async claim({ ended }: ClaimRequest): Promise<Claim> {
     await sleep(1);
     told.push("claims");
     this.ended.push(...ended);
     return { runs: (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme })), nextMs: 60_000 };
   }
   override async readIndex() {
-    return { epoch: "1", walked: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
+    return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
   }
   override async finish(jobs: readonly JobName[]) {
     this.finished.push(...jobs.map(({ run }) => run));
@@ -55,8 +49,8 @@ class Told extends Queue {
       this.released.push({ run, status, delayMs, stillHeld: this.isHeld(run) });
     }
   }
-  override async restoreLeases(jobs: readonly Job[], _caller: string, holder: string, ms: number) {
-    this.heldFor.push(...jobs.map(({ run }) => ({ run, owner: holder, ms })));
+  override async restoreLeases({ jobs, owner: holder, leaseMs }: LeasesToRestore) {
+    this.heldFor.push(...jobs.map(({ run }) => ({ run, owner: holder, ms: leaseMs })));
   }
 }
 
@@ -325,7 +319,7 @@ test("a worker that cannot give back what it leased, as the queue is away, claim
   Object.assign(queue, { release: gone, readIndex: gone });
   queue.readIndex = async () => {
     queue.readIndex = gone;
-    return { epoch: "1", walked: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
+    return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
   };
   const run = claimable();
   direct = [run];

@@ -1,12 +1,14 @@
 import { expect, test } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
-import { ColdError, Queue } from "../../../shared/queue/queue.ts";
-import type { IndexProgress, Job, KnownScan } from "../../../shared/queue/queue.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import type { IndexProgress, KnownScan } from "../../../shared/queue/index-progress.ts";
+import type { Job } from "../../../shared/queue/job.ts";
 import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
 import { DueScan } from "../../../worker-node/reconciler/due-scan.ts";
 import { refusingStore } from "../fakes.ts";
 
-const begun: IndexProgress = { epoch: "0", walked: "", uptoMs: 1_000, quotaReady: false, limitsUptoMs: 0 };
+const begun: IndexProgress = { epoch: "0", scanned: "", uptoMs: 1_000, quotaReady: false, limitsUptoMs: 0 };
 
 /** A queue that remembers what it was shown, and can lose it all. */
 class Shown extends Queue {
@@ -22,10 +24,10 @@ class Shown extends Queue {
     for (const { run } of jobs) this.jobs.add(run);
     return jobs.length;
   }
-  override async advanceScan(_shard: number, known: KnownScan, walked: string, uptoMs?: number) {
+  override async advanceScan(_shard: number, known: KnownScan, scanned: string, uptoMs?: number) {
     if (!this.index) throw new ColdError(0);
-    if (known.epoch !== this.index.epoch || known.walked !== this.index.walked) return false;
-    this.index = { ...this.index, walked, uptoMs: uptoMs ?? this.index.uptoMs };
+    if (known.epoch !== this.index.epoch || known.scanned !== this.index.scanned) return false;
+    this.index = { ...this.index, scanned, uptoMs: uptoMs ?? this.index.uptoMs };
     return true;
   }
 }
@@ -82,16 +84,16 @@ test.each([
   // The index is there again, but whoever made it could not say so here.
   queue.index = index;
   await pass();
-  expect(queue.index).toMatchObject({ uptoMs: 2_000, walked: "2000" });
+  expect(queue.index).toMatchObject({ uptoMs: 2_000, scanned: "2000" });
   expect(queue.jobs.size).toBe(due.length);
 });
 
-// Red when: `walked` is the same between all walks: then the Redis of a while ago looks like this one.
+// Red when: `scanned` is the same between all walks: then the Redis of a while ago looks like this one.
 test("a short walk proves nothing to a Redis that went back between its page and its end", async () => {
   const queue = new Shown();
   const walk = walkOver(queue);
-  const before = { ...begun, epoch: "1", walked: "500", uptoMs: 500 };
-  queue.index = { ...begun, epoch: "1", walked: "1000" };
+  const before = { ...begun, epoch: "1", scanned: "500", uptoMs: 500 };
+  queue.index = { ...begun, epoch: "1", scanned: "1000" };
   const { enqueue } = queue;
   queue.enqueue = async (jobs) => {
     queue.index = before;

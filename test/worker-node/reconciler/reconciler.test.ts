@@ -2,8 +2,9 @@ import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import type { Service } from "../../../local/processes/processes.ts";
-import { ColdError, Queue } from "../../../shared/queue/queue.ts";
+import type { Service } from "../../../local/processes/child.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { dueRuns, scanBounds } from "../../../shared/store/runs/reconcile.ts";
@@ -65,7 +66,9 @@ const readWaiting = async (run: RunId): Promise<WaitingRun> => {
 };
 
 const claim = async (slots = 100): Promise<RunId[]> =>
-  (await queue.claim(0, "w#00000000", 15_000, slots, lanes, [])).runs.map(({ run }) => run);
+  (await queue.claim({ shard: 0, owner: "w#00000000", leaseMs: 15_000, slots, lanes, ended: [] })).runs.map(
+    ({ run }) => run,
+  );
 
 test("a run whose edge died after the commit is shown to the queue", async () => {
   await pass();
@@ -118,7 +121,7 @@ describe("a Redis that was emptied", () => {
     await pass();
     expect(new Set(await claim())).toEqual(new Set(waiting));
     // Nobody is counted yet: who was let in without it may still be on his way into the database.
-    expect(await queue.readIndex(0)).toMatchObject({ full: false });
+    expect(await queue.readIndex(0)).toMatchObject({ quotaReady: false });
     const { uptoMs } = await queue.readIndex(0);
     expect(Math.abs(uptoMs - Date.now())).toBeLessThan(10_000);
   });
@@ -131,21 +134,21 @@ describe("a Redis that was emptied", () => {
     for (let i = 0; i < 5; i++) await late(await store.accept(), 100);
     await redis.flushall();
     await pass();
-    expect(await queue.tenantStats(acme)).toEqual({ active: 2, open: 5 });
+    expect(await queue.tenantStats(acme)).toEqual({ active: 2, queuedOrReserved: 5 });
     expect(await claim()).toHaveLength(1);
     const owner = running[0]?.owner ?? "";
-    const renewed = await queue.renew(
-      0,
+    const renewed = await queue.renew({
+      shard: 0,
       owner,
-      15_000,
-      running.map(({ run_id }) => run_id),
-    );
-    expect(renewed.lost).toEqual([running[1]?.run_id]);
-    expect(renewed.unknown).toEqual([]);
+      leaseMs: 15_000,
+      runs: running.map(({ run_id }) => run_id),
+    });
+    expect(renewed.lostLeases).toEqual([running[1]?.run_id]);
+    expect(renewed.unknownLeases).toEqual([]);
   });
 
   // Red when: the sizes are not compared.
-  test.each(["jobs", "open", "order:default", "limits", "index", "ready"])(
+  test.each(["jobs", "queued_or_reserved", "order:default", "limits", "index", "ready"])(
     "of its key %s alone is rebuilt like one that was emptied of all",
     async (name) => {
       const runs = [await store.accept(), await store.accept()];
@@ -206,7 +209,7 @@ test("a run of a silent worker may be claimed as soon as it is taken from it", a
   vi.useFakeTimers({ toFake: ["performance"] });
   await pass();
   const run = await store.running();
-  await queue.restoreLeases([jobOf(run)], run.owner, run.owner, 3_600_000);
+  await queue.restoreLeases({ jobs: [jobOf(run)], owner: run.owner, leaseMs: 3_600_000 });
   await pass();
   vi.advanceTimersByTime(31_000);
   await pass();
@@ -281,7 +284,7 @@ describe("who stands still in a rebuild for longer than his lock", () => {
     await first.goesOn();
     await expect(claim()).rejects.toThrow(ColdError);
     await second.goesOn();
-    expect(await queue.tenantStats(acme)).toEqual({ active: 1, open: 1 });
+    expect(await queue.tenantStats(acme)).toEqual({ active: 1, queuedOrReserved: 1 });
     expect(await claim()).toEqual([]);
     await pass();
     expect(reconciler.repairs.rebuilt).toBe(0);
@@ -300,7 +303,7 @@ describe("who stands still in a rebuild for longer than his lock", () => {
     expect(await queue.readIndex(0)).toMatchObject({ epoch });
   });
 
-  // Red when: hold.lua asks nobody whose rebuild it is: the run's worker is told that another has it.
+  // Red when: restore-leases.lua asks nobody whose rebuild it is: the run's worker is told that another has it.
   test("knowing who executed a run holds it for nobody, once another has asked anew", async () => {
     const run = await store.running();
     const [first, second] = [standingAt("hold"), standingAt("hold")];
@@ -311,7 +314,10 @@ describe("who stands still in a rebuild for longer than his lock", () => {
     await second.stands();
     await first.goesOn();
     await second.goesOn();
-    expect(await queue.renew(0, other, 15_000, [run.run_id])).toEqual({ lost: [], unknown: [] });
+    expect(await queue.renew({ shard: 0, owner: other, leaseMs: 15_000, runs: [run.run_id] })).toEqual({
+      lostLeases: [],
+      unknownLeases: [],
+    });
   });
 });
 

@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../../shared/contracts/ids.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
@@ -88,8 +88,14 @@ test("of runs that move while a lost queue is rebuilt, what has ended keeps no s
   };
   await pass(before("runningRuns", meanwhile));
   expect(await queue.stats(0)).toMatchObject({ leased: 2, ready: 0 });
-  expect(await queue.renew(0, other, 15_000, [moves.run_id])).toEqual({ lost: [], unknown: [] });
-  expect(await queue.renew(0, stays.owner, 15_000, [stays.run_id])).toEqual({ lost: [], unknown: [] });
+  expect(await queue.renew({ shard: 0, owner: other, leaseMs: 15_000, runs: [moves.run_id] })).toEqual({
+    lostLeases: [],
+    unknownLeases: [],
+  });
+  expect(await queue.renew({ shard: 0, owner: stays.owner, leaseMs: 15_000, runs: [stays.run_id] })).toEqual({
+    lostLeases: [],
+    unknownLeases: [],
+  });
 });
 
 // Red when: as above, for the queue that a worker finds.
@@ -112,7 +118,14 @@ test("a run that ends while it is held for the worker that executes it keeps no 
   const run = await store.running();
   const me = newIncarnation("me");
   await queue.enqueue([{ ...jobOf(run), status: "queued", delayMs: 0 }]);
-  const claim = await queue.claim(0, me, 15_000, 1, { default: 1 }, []);
+  const claim = await queue.claim({
+    shard: 0,
+    owner: me,
+    leaseMs: 15_000,
+    slots: 1,
+    lanes: { default: 1 },
+    ended: [],
+  });
   expect(claim.runs).toEqual([{ run: run.run_id, tenant: acme }]);
   await reconcileLeases({ store: before("lookUp", () => end(run)), queue }, claim.runs, me);
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0 });

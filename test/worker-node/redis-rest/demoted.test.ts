@@ -1,7 +1,7 @@
 /** A connection that stays open and is of no use any more, to an address behind which there is a living Redis. */
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { connectRedis, parseRedisUrl } from "../../../worker-node/clients/redis.ts";
 import { startRedis } from "../../services/services.ts";
 import { Proxy } from "../../workerd/proxy.ts";

@@ -1,7 +1,7 @@
 /** Redis goes and comes back: an error at once, never a wait, and everything works again by itself. */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { startRedis } from "../../services/services.ts";
 import { fastestMs } from "../../services/fastest.ts";
 import { newKey, startFront, until, type Front } from "./front.ts";

@@ -1,7 +1,7 @@
 /** The commands of the real SDK, type by type, over a real Redis: what goes in comes out. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Redis } from "@upstash/redis";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { startRedis } from "../../services/services.ts";
 import { newKey, startFront, type Front } from "./front.ts";
 

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../../local/processes/ports.ts";
 import { findRedis } from "../../../local/stores/redis-binary.ts";
 import { startRedis } from "../../../local/stores/redis.ts";
-import type { Service } from "../../../local/processes/processes.ts";
+import type { Service } from "../../../local/processes/child.ts";
 import { fastestMs } from "../../services/fastest.ts";
 import { startFront, until, type Front } from "./front.ts";
 

@@ -4,7 +4,7 @@ import { migrate } from "../../worker-node/cli/migrate.ts";
 import { keepAlive } from "../processes/keep-alive.ts";
 import { keptPort } from "../processes/ports.ts";
 import { startPostgres } from "./postgres.ts";
-import type { OwnService } from "../processes/processes.ts";
+import type { OwnService } from "../processes/child.ts";
 import { startRedisRest } from "./redis-rest.ts";
 import { startRedis } from "./redis.ts";
 import { seedApiKey } from "../demo/seed.ts";

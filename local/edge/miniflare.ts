@@ -8,7 +8,7 @@
 import { dirname } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from "miniflare";
 import { z } from "zod";
-import { S3Keys, type EdgeBuild } from "./edge-build.ts";
+import { S3Keys, type EdgeBuild } from "./build.ts";
 
 export const EdgeSettings = z.object({
   /** The folder of the build, made before. */

@@ -1,6 +1,6 @@
 /** The process that serves the edges: settings as JSON in SYNAPSE_EDGE, one line when they listen, an end on SIGTERM. */
-import { buildEdge } from "./edge-build.ts";
-import { EdgeSettings, startEdges } from "./edge.ts";
+import { buildEdge } from "./build.ts";
+import { EdgeSettings, startEdges } from "./miniflare.ts";
 
 const settings = EdgeSettings.parse(JSON.parse(process.env.SYNAPSE_EDGE ?? "null"));
 const edges = await startEdges(await buildEdge(settings.build), settings);

@@ -1,9 +1,9 @@
 /** The edge as a child process: Miniflare for `npm start`, `wrangler dev` for `npm run dev`. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./edge-build.ts";
-import type { EdgeSettings } from "./edge.ts";
-import type { Living } from "../processes/processes.ts";
-import { nodeProgram, projectFolder, startProgram, startUntil } from "../processes/programs.ts";
+import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./build.ts";
+import type { EdgeSettings } from "./miniflare.ts";
+import type { Living } from "../processes/child.ts";
+import { nodeProgram, projectFolder, startProgram, startUntilEvent } from "../processes/programs.ts";
 
 export type S3Facts = {
   endpoint: string;
@@ -17,8 +17,8 @@ export type RunningEdges = Living & { bases: string[] };
 
 /** One process with an edge on each of `settings.ports`. They listen when this resolves. */
 export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSignal): Promise<RunningEdges> {
-  const command = nodeProgram("local/edge/edge-main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) });
-  const program = await startUntil("edge.listening", 30_000, "edge", command, signal);
+  const command = nodeProgram("local/edge/main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) });
+  const program = await startUntilEvent("edge.listening", 30_000, "edge", command, signal);
   return { ...program, bases: settings.ports.map(baseOf) };
 }
 

@@ -2,7 +2,7 @@
  * The Worker's bundle and what wrangler.toml says of its bindings, in one folder.
  *
  * wrangler needs seconds to load, so it runs only when a source file is newer than the last build. As a program
- * (`edge-build.ts <wrangler.toml> <folder>`) this file makes the build; imported it tells whether one is needed.
+ * (`build.ts <wrangler.toml> <folder>`) this file makes the build; imported it tells whether one is needed.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { startProcess } from "../processes/processes.ts";
+import { startProcess } from "../processes/child.ts";
 import { nodeProgram, projectFolder } from "../processes/programs.ts";
 
 export const S3Keys = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() });
@@ -72,7 +72,7 @@ function newestIn(path: string): number {
 }
 
 async function runBuild(folder: string, { config }: EdgeSources): Promise<void> {
-  const command = nodeProgram("local/edge/edge-build.ts", wranglerEnvironment);
+  const command = nodeProgram("local/edge/build.ts", wranglerEnvironment);
   const child = startProcess({ ...command, args: [...command.args, config, folder] }, null, "SIGTERM");
   const said: string[] = [];
   for (const from of [child.stdout, child.stderr]) from?.on("data", (bytes) => said.push(String(bytes)));
@@ -106,6 +106,6 @@ async function makeBuild(config: string, folder: string): Promise<void> {
 if (import.meta.main) {
   const [config, folder] = process.argv.slice(2);
   if (config === undefined || folder === undefined)
-    throw new Error("usage: edge-build.ts <wrangler.toml> <folder>");
+    throw new Error("usage: build.ts <wrangler.toml> <folder>");
   await makeBuild(resolve(config), resolve(folder));
 }

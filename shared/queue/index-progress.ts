@@ -1,0 +1,36 @@
+import { z } from "zod";
+
+/**
+ * What a shard knows about its own completeness. Times are milliseconds of Postgres; minus infinity: nothing yet.
+ */
+export type IndexProgress = {
+  /** The rebuild that made this index. */
+  epoch: string;
+  /** The position of the scan under way, as the reconciler wrote it. */
+  scanned: string;
+  /** Every run that was due by this time has been shown to the shard. */
+  uptoMs: number;
+  /** The shard knows every run that counts against a quota, so `admit` may count. */
+  quotaReady: boolean;
+  /** The shard has all limits that were changed by this time. */
+  limitsUptoMs: number;
+};
+
+/** The scan that a reconciler expects a shard to know. If the shard knows another one, it may have lost what it was shown. */
+export type KnownScan = Pick<IndexProgress, "epoch" | "scanned">;
+
+export function readProgress(reply: unknown): IndexProgress {
+  const fields = z.array(z.coerce.string()).parse(reply);
+  const [epoch = "", scanned = "", upto = "", quotaReady, limitsUpto = ""] = fields;
+  return {
+    epoch,
+    scanned,
+    uptoMs: readMs(upto),
+    quotaReady: quotaReady === "1",
+    limitsUptoMs: readMs(limitsUpto),
+  };
+}
+
+function readMs(text: string): number {
+  return text === "-inf" ? -Infinity : Number(text);
+}

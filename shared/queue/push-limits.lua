@@ -1,0 +1,22 @@
+-- Store the limits of tenants, and put the tenants into or out of the rings at once.
+--
+-- Acts on a cold shard too. A lower version never replaces a higher one.
+--
+-- KEYS  ready
+-- ARGV  tenant, version, max_concurrent, max_queued, requests_per_second, weight of each
+-- ->    "ok"
+
+local refusal = check_index()
+if refusal and refusal ~= "cold" then return refusal end
+for i = 1, #ARGV, 6 do
+  local tenant = ARGV[i]
+  local current = limits_of(tenant)
+  if not current or tonumber(ARGV[i + 1]) >= current.version then
+    redis.call("HSET", limits, tenant, table.concat({ unpack(ARGV, i + 1, i + 5) }, " "))
+    limits_cache[tenant] = nil
+    -- The index counts tenants up and never recounts them: a recount would hide that the limits of others were lost.
+    if not current and not refusal then redis.call("HINCRBY", index, "tenants", 1) end
+    repair_rings(tenant)
+  end
+end
+return "ok"

@@ -1,0 +1,33 @@
+import { z } from "zod";
+import { Lane } from "../contracts/run.ts";
+
+/** How many jobs of a shard are in each state, how many tenants have limits there, and the ready jobs of each lane. */
+export type QueueStats = {
+  reserved: number;
+  ready: number;
+  due: number;
+  timer: number;
+  leased: number;
+  tenants: number;
+  lanes: Record<Lane, { ready: number }>;
+};
+
+/** The counts that a tenant's limits are compared with. */
+export type TenantQueueStats = { active: number; queuedOrReserved: number };
+
+const Counts = z.array(z.coerce.number());
+const LaneStats = z.record(Lane, z.object({ ready: z.number() }));
+
+export function readStats(reply: unknown): QueueStats {
+  const [reserved = 0, ready = 0, due = 0, timer = 0, leased = 0, tenants = 0, ...perLane] =
+    Counts.parse(reply);
+  const lanes = LaneStats.parse(
+    Object.fromEntries(Lane.options.map((lane, i) => [lane, { ready: perLane[i] ?? 0 }])),
+  );
+  return { reserved, ready, due, timer, leased, tenants, lanes };
+}
+
+export function readTenantStats(reply: unknown): TenantQueueStats {
+  const [active = 0, queuedOrReserved = 0] = Counts.parse(reply);
+  return { active, queuedOrReserved };
+}

@@ -1,0 +1,160 @@
+/**
+ * The durations that are only correct in relation to each other. A module that uses one imports it; a literal that
+ * has to stay in Lua or in a migration is compared with this file by `test/shared/timing.test.ts`, which also tests
+ * every inequality below. A duration that no other one depends on stays in the file that uses it.
+ *
+ * Each comparison is between durations. No clock of one machine is compared with the clock of another:
+ * docs/protocol.md 1.
+ */
+
+// --- A worker's signs of life: docs/protocol.md 5.3
+
+/** A worker beats in Postgres, and renews its leases in Redis, this often. */
+export const BEAT_PERIOD_MS = 5_000;
+
+/**
+ * An owner without a beat for this long is silent: its runs may be taken over.
+ *
+ * Longer than two beat periods, so that one lost beat and a slow one do not cost a worker its runs.
+ */
+export const SILENT_AFTER_MS = 2 * BEAT_PERIOD_MS + 2_000;
+
+/**
+ * The length of a lease in Redis.
+ *
+ * Longer than `SILENT_AFTER_MS`, so that a lease which lapses by itself is that of an owner which Postgres already sees
+ * silent: the next claimer gets the run at once. Longer than two beat periods, so that one failed renewal costs nothing.
+ */
+export const LEASE_MS = SILENT_AFTER_MS + 3_000;
+
+/**
+ * A worker without a confirmed beat or renewal for this long asks Postgres before its next call to the outside.
+ *
+ * At most `SILENT_AFTER_MS`: from then on another worker may have the run.
+ */
+export const FRESH_CONFIRMATION_MS = 12_000;
+
+/**
+ * A lease that the queue is given on behalf of another live owner.
+ *
+ * At least one beat period: the owner renews the lease within it, or it lapses.
+ */
+export const RESTORED_LEASE_MS = 5_000;
+
+/** A worker without a beat for this long is shown as offline. Longer than `SILENT_AFTER_MS`: silent comes first. */
+export const OFFLINE_AFTER_MS = 90_000;
+
+/** A claimed run that commits no entry for this long counts as stuck. Longer than a takeover can take. */
+export const CLAIM_DEADLINE_MS = 60_000;
+
+// --- How late a row of Postgres can appear: docs/protocol.md 7.1 and 8.7
+
+/** Postgres ends a statement after this time (a role setting that `migrate` makes). */
+export const STATEMENT_TIMEOUT_MS = 5_000;
+
+/** A statement waits for a lock at most this long (also a role setting). Shorter than the whole statement may take. */
+export const LOCK_TIMEOUT_MS = 2_000;
+
+/**
+ * A row whose time is that of its statement's start is visible after this time, or never will be.
+ *
+ * Longer than `STATEMENT_TIMEOUT_MS`, by what a commit takes.
+ */
+export const LATE_COMMIT_MS = STATEMENT_TIMEOUT_MS + 1_000;
+
+/**
+ * A queue index may count a tenant's runs after a scan that reaches this far beyond the first one.
+ *
+ * Longer than `LATE_COMMIT_MS`: runs that were accepted without this index are then committed, and scanned.
+ * `SETTLE_MS` of `shared/queue/index.lua`.
+ */
+export const INDEX_SETTLE_MS = LATE_COMMIT_MS + 1_000;
+
+/**
+ * How far before its last position a scan, a push of changed limits or a resumed tenant feed begins again.
+ *
+ * Longer than `LATE_COMMIT_MS`, so that rows which appear late or out of order are met.
+ */
+export const SCAN_OVERLAP_MS = 15_000;
+
+/** A scan for due runs ends this long before now. Longer than `REDIS_REQUEST_MS`: by then the edge's own enqueue is over. */
+export const SCAN_DELAY_MS = 2_000;
+
+/** A reader of Postgres waits this long for an answer. Longer than `STATEMENT_TIMEOUT_MS`: Postgres gives up first. */
+export const POSTGRES_READ_MS = 6_000;
+
+/** A connection to Postgres is made within this time. */
+export const POSTGRES_CONNECT_MS = 3_000;
+
+/**
+ * A worker's pool without an answer for this long is replaced.
+ *
+ * Longer than `STATEMENT_TIMEOUT_MS` and `POSTGRES_CONNECT_MS` together.
+ */
+export const POSTGRES_SILENT_MS = 9_000;
+
+/**
+ * A worker waits this long for a statement that the edge executes on its behalf.
+ *
+ * Longer than `STATEMENT_TIMEOUT_MS` and `POSTGRES_CONNECT_MS` together, so that the edge reports what went wrong.
+ */
+export const STATE_REQUEST_MS = 10_000;
+
+// --- Admission: docs/protocol.md 5.1
+
+/** The edge waits this long for one request to Redis. */
+export const REDIS_REQUEST_MS = 1_500;
+
+/** The edge waits this long for the commit of a submitted run. Shorter than a client waits for its 202. */
+export const ACCEPT_MS = 2_000;
+
+/**
+ * A reservation in the queue lapses after this time.
+ *
+ * Longer than `REDIS_REQUEST_MS`, `ACCEPT_MS` and `STATEMENT_TIMEOUT_MS` together: the run is committed by then, or
+ * never will be.
+ */
+export const RESERVATION_MS = 30_000;
+
+// --- The reconciler: docs/protocol.md 7
+
+/** A reconciler looks this often. */
+export const RECONCILER_PERIOD_MS = 5_000;
+
+/** A reconciler's lock. Longer than two periods, so that one pass that fails does not hand the work to another. */
+export const RECONCILER_LOCK_MS = 3 * RECONCILER_PERIOD_MS;
+
+/**
+ * A value that has not changed for this long counts as stalled.
+ *
+ * Longer than `SILENT_AFTER_MS` and a lease together: a takeover by another worker comes first.
+ */
+export const STALL_OBSERVATION_MS = 30_000;
+
+/** By then a claim has taken a silent owner's run. At least a lease and a beat period. Used by diagnostics. */
+export const TAKEOVER_MS = LEASE_MS + BEAT_PERIOD_MS;
+
+/** By then the reconciler has reclaimed a stalled run. At least a stall's observation and a reconciler's period. */
+export const RECLAIM_MS = STALL_OBSERVATION_MS + RECONCILER_PERIOD_MS;
+
+// --- The live stream: docs/protocol.md 9
+
+/** One XREAD on a live stream blocks this long. */
+export const LIVE_BLOCK_MS = 5_000;
+
+/** A connection on which XREAD has not answered for this long is dead. Longer than `LIVE_BLOCK_MS`. */
+export const LIVE_DEAD_MS = LIVE_BLOCK_MS + 3_000;
+
+/** A silent viewer gets a comment line this often, and its position is compared with Postgres. */
+export const VIEWER_CHECK_MS = 15_000;
+
+/** The same check while live entries do not come. Shorter than `VIEWER_CHECK_MS`. */
+export const VIEWER_AWAY_CHECK_MS = 2_000;
+
+// --- Webhooks: docs/protocol.md 5.5
+
+/** A receiver has this long to answer. */
+export const WEBHOOK_REQUEST_MS = 10_000;
+
+/** A delivery that is claimed belongs to its sender for this long. Longer than `WEBHOOK_REQUEST_MS`. */
+export const WEBHOOK_LEASE_MS = 2 * WEBHOOK_REQUEST_MS;
