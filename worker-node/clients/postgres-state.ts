@@ -16,7 +16,7 @@ const CONNECTIONS = 6;
  * every beat and flush waiting until TCP gives up, which takes a quarter of an hour. Its outcome is unknown then, as
  * with any connection that was lost.
  */
-export function postgresStateStore(url: string, name: string): { store: StateStore; close(): Promise<void> } {
+export function postgresStateStore(url: string, name: string, answerMs = ANSWER_MS): { store: StateStore; close(): Promise<void> } {
   const open = (): Sql =>
     postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
   let pool = open();
@@ -24,12 +24,12 @@ export function postgresStateStore(url: string, name: string): { store: StateSto
     const asked = pool;
     const late = setTimeout(() => {
       if (pool === asked) {
-        log.warn("postgres.silent", { waited_ms: ANSWER_MS });
+        log.warn("postgres.silent", { waited_ms: answerMs });
         pool = open();
       }
       // Rejects all that it was asked and has not answered.
       asked.end({ timeout: 0 }).catch(() => {});
-    }, ANSWER_MS);
+    }, answerMs);
     try {
       return await question(asked);
     } finally {

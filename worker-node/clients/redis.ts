@@ -121,7 +121,7 @@ function wrong(what: string): never {
 /** What one connection needs beyond the target; the rest is decided here. */
 export type ConnectOptions = Pick<
   RedisOptions,
-  "connectionName" | "commandTimeout" | "stringNumbers" | "blockingTimeout"
+  "connectionName" | "commandTimeout" | "socketTimeout" | "stringNumbers" | "blockingTimeout"
 >;
 
 const connectTimeoutMs = 2000;
@@ -141,10 +141,10 @@ const reconnectDelayMs = (attempt: number) => Math.min(50 * 2 ** Math.min(attemp
  */
 export function connectRedis(target: RedisTarget, options: ConnectOptions = {}): Redis | Cluster {
   const common = {
+    socketTimeout: socketTimeoutMs,
     ...options,
     protocol: 2,
     connectTimeout: connectTimeoutMs,
-    socketTimeout: socketTimeoutMs,
     reconnectOnError: isDemoted,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,

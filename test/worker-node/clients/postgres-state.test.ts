@@ -42,13 +42,12 @@ async function linkTo(url: string) {
 // Red when: the pool is kept whatever it does not answer.
 test("a Postgres that swallows a question is asked anew over other connections", async () => {
   const link = await linkTo(await freshDatabase());
-  const { store, close } = postgresStateStore(link.url, "test");
+  const { store, close } = postgresStateStore(link.url, "test", 1_000);
   try {
     expect(await store.listOwners()).toEqual([]);
     link.swallow(true);
-    const askedMs = performance.now();
+    // Without the limit TCP gives up after a quarter of an hour.
     await expect(store.listOwners()).rejects.toThrow();
-    expect(performance.now() - askedMs).toBeLessThan(12_000);
     link.swallow(false);
     expect(await store.listOwners()).toEqual([]);
   } finally {

@@ -201,7 +201,7 @@ describe("an entry", () => {
   test("that parks is refused when signals have moved, and says what they are", async () => {
     const log = open();
     log.note([thought]);
-    Object.assign(truth.row(log.run), { signals: 3, cancel: true });
+    Object.assign(truth.row(log.run), { signals: 3, cancel_requested_at: 1 });
     const park = result({ kind: "park", status: "queued", wake_ms: 1_000, steps: 0 });
     expect(await log.append(park)).toEqual({ is: "refused", signals: 3, cancel: true });
     log.signals = 3;
