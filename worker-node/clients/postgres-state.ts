@@ -16,7 +16,11 @@ const CONNECTIONS = 6;
  * every beat and flush waiting until TCP gives up, which takes a quarter of an hour. Its outcome is unknown then, as
  * with any connection that was lost.
  */
-export function postgresStateStore(url: string, name: string, answerMs = ANSWER_MS): { store: StateStore; close(): Promise<void> } {
+export function postgresStateStore(
+  url: string,
+  name: string,
+  answerMs = ANSWER_MS,
+): { store: StateStore; close(): Promise<void> } {
   const open = (): Sql =>
     postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
   let pool = open();
