@@ -102,12 +102,12 @@ function sound(): Evidence {
         queued_ms: 0,
       },
     ],
-    taken: [{ run: RUN, question: "after:1", signed: "answer-1" }],
+    acceptedAnswers: [{ run: RUN, question: "after:1", signed: "answer-1" }],
     deliveries: [
       { delivery_id: "whd_1", run_id: RUN, seq: 3, type: "run.failed", outcome: "delivered" },
       { delivery_id: "whd_2", run_id: RUN, seq: 6, type: "run.completed", outcome: "delivered" },
     ],
-    told: [
+    webhookRequests: [
       { id: "whd_1", body: `{"type":"run.failed","run_id":"${RUN}"}`, signed: true },
       { id: "whd_2", body: `{"type":"run.completed","run_id":"${RUN}"}`, signed: true },
       { id: "whd_2", body: `{"type":"run.completed","run_id":"${RUN}"}`, signed: true },
@@ -116,21 +116,21 @@ function sound(): Evidence {
       ["whd_1", { answered: 1, refused: 0, cut: 0 }],
       ["whd_2", { answered: 1, refused: 0, cut: 1 }],
     ]),
-    odd: [],
+    unexpected: [],
     journal,
     usage: [{ run_id: RUN, seq: 2, call: "model.1", kind: "charged", tokens: 12, cost_micro_usd: 7 }],
     deadLetters: [{ run_id: RUN, seq: 3, code: "x", resolved: true }],
     keys: [{ tenant_id: "acme", key: "k1", run_id: RUN }],
     redis: { sizes: { limits: 1, tags: 3, index: 5, jobs: 0 }, tenants: 1, foreign: [] },
-    seen: [
+    viewings: [
       { run: RUN, viewer: "final", frames, complete: true },
       { run: RUN, viewer: "early", frames: frames.slice(0, 3), complete: true },
       { run: RUN, viewer: "late", frames: frames.slice(0, 1), complete: false },
     ],
-    tooEarly: [],
-    overruns: [],
+    shownTooEarly: [],
+    limitBreaches: [],
     takeovers: [{ run: RUN, diedMs: 0, ms: 60_000, calm: false }],
-    standing: [{ run: RUN, ms: 9_000 }],
+    stalls: [{ run: RUN, ms: 9_000 }],
     calls: new Map([[KEY, { answered: 1, refused: 0, cut: 3 }]]),
   };
 }
@@ -154,7 +154,7 @@ const breakings: Breaking[] = [
     "a flush was written again",
     (e) => e.journal.push({ ...only(e.journal), seq: 8 }),
   ],
-  ["every answer is meant", "a 500", (e) => e.odd.push({ request: "POST /x", status: 500, body: "" })],
+  ["every answer is meant", "a 500", (e) => e.unexpected.push({ request: "POST /x", status: 500, body: "" })],
   [
     "202 means it will finish",
     "an accepted run is not there",
@@ -230,26 +230,26 @@ const breakings: Breaking[] = [
   [
     "viewers see the journal",
     "a viewer got an event twice",
-    (e) => only(e.seen, 1).frames.splice(1, 0, only(only(e.seen).frames)),
+    (e) => only(e.viewings, 1).frames.splice(1, 0, only(only(e.viewings).frames)),
   ],
-  ["viewers see the journal", "a viewer missed one", (e) => only(e.seen, 1).frames.splice(0, 1)],
-  ["viewers see the journal", "a byte is another", (e) => (only(only(e.seen, 1).frames).data += " ")],
+  ["viewers see the journal", "a viewer missed one", (e) => only(e.viewings, 1).frames.splice(0, 1)],
+  ["viewers see the journal", "a byte is another", (e) => (only(only(e.viewings, 1).frames).data += " ")],
   [
     "viewers see the journal",
     "an id is another",
-    (e) => (only(only(e.seen, 1).frames).id = "1700000000000-9"),
+    (e) => (only(only(e.viewings, 1).frames).id = "1700000000000-9"),
   ],
-  ["viewers see the journal", "a stream ended in the middle", (e) => (only(e.seen, 2).complete = true)],
-  ["viewers see the journal", "the last viewer did not get all", (e) => only(e.seen).frames.splice(3)],
+  ["viewers see the journal", "a stream ended in the middle", (e) => (only(e.viewings, 2).complete = true)],
+  ["viewers see the journal", "the last viewer did not get all", (e) => only(e.viewings).frames.splice(3)],
   [
     "viewers see the journal",
     "somebody saw what was never committed",
-    (e) => only(e.seen).frames.push({ id: "1700000000000-7", data: "{}" }),
+    (e) => only(e.viewings).frames.push({ id: "1700000000000-7", data: "{}" }),
   ],
   [
     "nothing is shown before its commit",
     "it was",
-    (e) => e.tooEarly.push({ run: RUN, seq: 3, committed: 2 }),
+    (e) => e.shownTooEarly.push({ run: RUN, seq: 3, committed: 2 }),
   ],
   [
     "the outside is asked under stable keys",
@@ -283,7 +283,7 @@ const breakings: Breaking[] = [
   [
     "limits are never passed",
     "they were",
-    (e) => e.overruns.push({ tenant: "small", what: "running", count: 3, limit: 2, atMs: 0 }),
+    (e) => e.limitBreaches.push({ tenant: "small", what: "running", count: 3, limit: 2, atMs: 0 }),
   ],
   [
     "taken over within 20 s",
@@ -293,7 +293,7 @@ const breakings: Breaking[] = [
   [
     "an answer that was taken is heard",
     "a second one was taken",
-    (e) => e.taken.push({ run: RUN, question: "after:1", signed: "answer-2" }),
+    (e) => e.acceptedAnswers.push({ run: RUN, question: "after:1", signed: "answer-2" }),
   ],
   [
     "an answer that was taken is heard",
@@ -304,7 +304,7 @@ const breakings: Breaking[] = [
     "an answer that was taken is heard",
     "a run that asked went on without one",
     (e) => {
-      e.taken = [];
+      e.acceptedAnswers = [];
       only(e.journal, 3).output = ended("completed", { ...answered, set: {} });
     },
   ],
@@ -317,11 +317,11 @@ const breakings: Breaking[] = [
   ["every end is told", "a run without a webhook has one", (e) => (only(e.runs).webhook = false)],
   ["every end is told", "a delivery is still pending", (e) => (only(e.deliveries).outcome = null)],
   ["every end is told", "a delivery was taken by nobody", (e) => e.receiver.delete("whd_1")],
-  ["every end is told", "another body came under the same id", (e) => (only(e.told, 2).body += " ")],
-  ["every end is told", "it was not signed", (e) => (only(e.told).signed = false)],
-  ["every end is told", "it told of another run", (e) => (only(e.told).body = '{"type":"run.failed"}')],
-  ["every end is told", "nobody wrote what was told", (e) => (only(e.told).id = "whd_9")],
-  ["never stuck", "a run stood", (e) => (only(e.standing).ms = 90_000)],
+  ["every end is told", "another body came under the same id", (e) => (only(e.webhookRequests, 2).body += " ")],
+  ["every end is told", "it was not signed", (e) => (only(e.webhookRequests).signed = false)],
+  ["every end is told", "it told of another run", (e) => (only(e.webhookRequests).body = '{"type":"run.failed"}')],
+  ["every end is told", "nobody wrote what was told", (e) => (only(e.webhookRequests).id = "whd_9")],
+  ["never stuck", "a run stood", (e) => (only(e.stalls).ms = 90_000)],
 ];
 
 describe("a broken history is told from a sound one:", () => {

@@ -32,10 +32,10 @@ export type Taken = { run: string; question: string; signed: string };
 export type OddAnswer = { request: string; status: number; body: string };
 
 /** What one viewer of a run has got, over all its connections. `complete`: it read on until it was told of the end. */
-export type Seen = { run: string; viewer: string; frames: { id: string; data: string }[]; complete: boolean };
+export type Viewing = { run: string; viewer: string; frames: { id: string; data: string }[]; complete: boolean };
 
 /** Running or queued runs of a tenant above its limit, outside the windows in which that may be. */
-export type Overrun = {
+export type LimitBreach = {
   tenant: string;
   what: "running" | "queued";
   count: number;
@@ -114,8 +114,8 @@ export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean 
 
 export type Evidence = {
   requests: Request[];
-  taken: Taken[];
-  odd: OddAnswer[];
+  acceptedAnswers: Taken[];
+  unexpected: OddAnswer[];
   runs: RunRow[];
   journal: JournalRow[];
   usage: UsageRow[];
@@ -123,16 +123,16 @@ export type Evidence = {
   keys: KeyRow[];
   deliveries: DeliveryRow[];
   /** What the receiver of webhooks was told, and how it answered, by delivery. */
-  told: Told[];
+  webhookRequests: Told[];
   receiver: Map<string, Calls>;
   redis: RedisRest;
-  seen: Seen[];
+  viewings: Viewing[];
   /** Frames that were shown before Postgres had them: run and number. */
-  tooEarly: { run: string; seq: number; committed: number }[];
-  overruns: Overrun[];
+  shownTooEarly: { run: string; seq: number; committed: number }[];
+  limitBreaches: LimitBreach[];
   takeovers: Takeover[];
   /** Longest time that a run which could move did not, while nothing was away. */
-  standing: { run: string; ms: number }[];
+  stalls: { run: string; ms: number }[];
   /** What the outside was asked, by effect key. */
   calls: Map<string, Calls>;
 };

@@ -111,7 +111,7 @@ describe("a link", () => {
   // Red when: a trap lets the question through, or springs for another question or before its time.
   test("with a trap loses the question that it waits for, once its time has come", async () => {
     let isTime = false;
-    link.traps.push({ asked: "commit", lost: "question", spring: () => isTime });
+    link.traps.push({ request: "commit", lost: "question", spring: () => isTime });
     const { socket, read } = await join();
     await say(socket, "commit 1");
     isTime = true;
@@ -125,7 +125,7 @@ describe("a link", () => {
 
   // Red when: the trap loses the question as well, or an answer to something else, or one of another connection.
   test("with a trap for an answer lets the question through, and loses what is said to it", async () => {
-    link.traps.push({ asked: "commit", lost: "answer", spring: () => true });
+    link.traps.push({ request: "commit", lost: "answer", spring: () => true });
     const [one, other] = [await join(), await join()];
     one.socket.write("commit");
     await sleep(10);

@@ -11,10 +11,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 export type LinkMode = "open" | "cut" | "hang" | "deaf" | "slow";
 
 /** Waits for a question with `asked` in it. It is `lost`, or its answer is, if `spring` says so when it sees those bytes. */
-export type Trap = { asked: string; lost: "question" | "answer"; spring(bytes: Buffer): boolean };
+export type Trap = { request: string; lost: "question" | "answer"; spring(bytes: Buffer): boolean };
 
 /** What one connection has asked and not been answered yet, as far as a trap waits for the answer. */
-type Talk = { awaited: Trap[] };
+type Exchange = { awaited: Trap[] };
 
 const SLOW_MS = 120;
 
@@ -72,7 +72,7 @@ export class Link {
     this.#keep(far);
     near.on("close", () => far.destroy());
     far.on("close", () => near.destroy());
-    const talk: Talk = { awaited: [] };
+    const talk: Exchange = { awaited: [] };
     void this.#carry(near, far, talk, true);
     void this.#carry(far, near, talk, false);
   }
@@ -84,13 +84,13 @@ export class Link {
     socket.on("close", () => this.#sockets.delete(socket));
   }
 
-  #isCaught(talk: Talk, bytes: Buffer, asking: boolean): boolean {
-    const due = asking ? this.traps.filter(({ asked }) => bytes.includes(asked)) : talk.awaited;
+  #isCaught(talk: Exchange, bytes: Buffer, asking: boolean): boolean {
+    const due = asking ? this.traps.filter(({ request: asked }) => bytes.includes(asked)) : talk.awaited;
     if (due.length > 0) talk.awaited = asking ? due.filter(({ lost }) => lost === "answer") : [];
     return due.some(({ lost, spring }) => (lost === "question") === asking && spring(bytes));
   }
 
-  async #carry(from: Socket, to: Socket, talk: Talk, asking: boolean): Promise<void> {
+  async #carry(from: Socket, to: Socket, talk: Exchange, asking: boolean): Promise<void> {
     try {
       for await (const bytes of from) {
         if (this.#mode === "slow") await sleep(SLOW_MS);

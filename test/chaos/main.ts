@@ -19,15 +19,15 @@ import { readRedis, readTables } from "./evidence.ts";
 import type { Evidence } from "./evidence.ts";
 import { FaultLog } from "./fault-log.ts";
 import { pointNames } from "./points.ts";
-import { reachAll } from "./provoke.ts";
+import { reachRemaining } from "./provoke.ts";
 import { randomOf } from "./random.ts";
-import { story, table, tell } from "./report.ts";
+import { describeViolations, table, describeFault } from "./report.ts";
 import { follow, makeSchedule } from "./schedule.ts";
 import { startSystem } from "./system.ts";
 import type { System } from "./system.ts";
 import { setTraps } from "./traps.ts";
 import { Viewers } from "./viewers.ts";
-import { Watch } from "./watch.ts";
+import { PostgresWatch } from "./watch.ts";
 
 /** Longest time to rest: the last takeover, the last lease, the last retry, the last reservation. */
 const REST_MS = 120_000;
@@ -42,27 +42,27 @@ const Options = z.object({
 
 async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolean> {
   const system = await startSystem(seed);
-  tellTime("the system is up");
+  printProgress("the system is up");
   const sql = postgres(system.postgres.url, { ...connectionOptions, max: 3 });
   try {
     const faults = new FaultLog();
     const { port, secret } = system.receiver;
     const hook = { webhook_url: `http://127.0.0.1:${port}/told`, webhook_secret: secret };
-    const watch = new Watch(sql, faults, system.deaths);
-    const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) => watch.glance(run, seq));
-    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) => viewers.consider(run));
+    const watch = new PostgresWatch(sql, faults, system.deaths);
+    const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) => watch.noteFrame(run, seq));
+    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) => viewers.maybeWatch(run));
     const watching = Promise.all([watch.watch(), watch.watchPoints(system.points)]);
     const edgeRestarts = await setTraps(system, faults);
     const sending = clients.send();
     await follow(makeSchedule(seed, minutes * 60_000), system, seed, faults, () => watch.rolledBack());
-    tellTime("the faults are over");
-    await reachAll(system, sql, faults);
+    printProgress("the faults are over");
+    await reachRemaining(system, sql, faults);
     await Promise.all(edgeRestarts);
-    tellTime("all points were gone to");
-    calm(system);
+    printProgress("all points were gone to");
+    endFaults(system);
     clients.stop();
     await sending;
-    tellTime((await untilAtRest(system, watch, sql)) ? "at rest" : "no rest in sight");
+    printProgress((await untilAtRest(system, watch, sql)) ? "at rest" : "no rest in sight");
     await viewers.leave();
     watch.stop();
     await watching;
@@ -73,16 +73,16 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
     const evidence: Evidence = {
       ...tables,
       requests: clients.requests,
-      taken: clients.taken,
-      told: system.receiver.told,
+      acceptedAnswers: clients.taken,
+      webhookRequests: system.receiver.told,
       receiver: system.receiver.calls,
-      odd: clients.odd,
+      unexpected: clients.odd,
       redis: await readRedis(system.redis.client),
-      seen: viewers.seen,
-      tooEarly: watch.tooEarly,
-      overruns: watch.overruns,
+      viewings: viewers.seen,
+      shownTooEarly: watch.tooEarly,
+      limitBreaches: watch.overruns,
       takeovers: watch.takeovers,
-      standing: watch.standing,
+      stalls: watch.standing,
       calls: new Map([...system.model.calls, ...system.tool.calls]),
     };
     return report(evidence, faults, system, { minutes, seed });
@@ -92,17 +92,17 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
   }
 }
 
-function calm(system: System): void {
+function endFaults(system: System): void {
   system.points.disarm();
   system.model.calm();
   system.tool.calm();
   system.receiver.calm();
   for (const link of system.links) link.set("open");
-  for (const member of system.workers) member.goOn();
+  for (const member of system.workers) member.resume();
 }
 
 /** Waits until no run is open, nothing on the queue, and nobody still to be told. @returns whether it is so */
-async function untilAtRest({ redis }: System, watch: Watch, sql: Sql): Promise<boolean> {
+async function untilAtRest({ redis }: System, watch: PostgresWatch, sql: Sql): Promise<boolean> {
   const endMs = performance.now() + REST_MS;
   while (performance.now() < endMs) {
     await sleep(1_000);
@@ -126,8 +126,8 @@ function report(
   console.log(table(evidence, faults, hits, system.deaths.length));
   const good = violations.length === 0 && missed.length === 0 && evidence.runs.length > 0;
   if (good) return true;
-  console.log(story(violations, evidence, faults));
-  console.log(`\nAll faults:\n${faults.faults.map(tell).join("\n")}`);
+  console.log(describeViolations(violations, evidence, faults));
+  console.log(`\nAll faults:\n${faults.faults.map(describeFault).join("\n")}`);
   if (missed.length > 0) console.log(`\nNever reached: ${missed.join(", ")}`);
   mkdirSync(folder, { recursive: true });
   for (const [name, lines] of logsOf(system)) writeFileSync(join(folder, `${name}.log`), lines.join("\n"));
@@ -137,13 +137,13 @@ function report(
 }
 
 /** Says how far it is: a run takes minutes. */
-function tellTime(what: string): void {
+function printProgress(what: string): void {
   console.log(`${Math.round(performance.now() / 1_000)} s: ${what}`);
 }
 
 function logsOf({ workers, edge, rest }: System): [string, string[]][] {
   return [
-    ...workers.map(({ name, lives }): [string, string[]] => [name, lives.flatMap(({ lines }) => lines)]),
+    ...workers.map(({ name, programs: lives }): [string, string[]] => [name, lives.flatMap(({ lines }) => lines)]),
     ["edge", edge.lines],
     ["redis-rest", rest.lines],
   ];
@@ -153,5 +153,5 @@ const { values } = parseArgs({ options: { minutes: { type: "string" }, seed: { t
 const options = Options.parse(values);
 console.log(`chaos: ${options.minutes} minutes, seed ${options.seed}`);
 const good = await chaos(options);
-tellTime(good ? "all promises kept" : "FAILED");
+printProgress(good ? "all promises kept" : "FAILED");
 process.exit(good ? 0 : 1);

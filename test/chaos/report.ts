@@ -19,12 +19,12 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ...Array.from(statuses, ([status, runs]): [string, number] => [`  ${status}`, runs.length]),
     ["  retried", evidence.journal.filter(({ kind }) => kind === "rewind").length],
     ["  attempts", evidence.runs.reduce((sum, { attempt }) => sum + attempt, 0)],
-    ["questions / answers taken", `${questions(evidence)} / ${evidence.taken.length}`],
-    ["webhooks due / requests", `${evidence.deliveries.length} / ${evidence.told.length}`],
+    ["questions / answers taken", `${questions(evidence)} / ${evidence.acceptedAnswers.length}`],
+    ["webhooks due / requests", `${evidence.deliveries.length} / ${evidence.webhookRequests.length}`],
     ["events", evidence.runs.reduce((sum, { event_seq }) => sum + event_seq, 0)],
     [
       "viewers / frames",
-      `${evidence.seen.length} / ${evidence.seen.reduce((sum, { frames }) => sum + frames.length, 0)}`,
+      `${evidence.viewings.length} / ${evidence.viewings.reduce((sum, { frames }) => sum + frames.length, 0)}`,
     ],
     [
       "keys / calls outside",
@@ -36,7 +36,7 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ["slowest takeover", slowest(evidence.takeovers)],
     [
       "longest stand while all was up",
-      `${Math.round(Math.max(0, ...evidence.standing.map(({ ms }) => ms)))} ms`,
+      `${Math.round(Math.max(0, ...evidence.stalls.map(({ ms }) => ms)))} ms`,
     ],
     ...[...faults.countByKind()]
       .toSorted(([a], [b]) => a.localeCompare(b))
@@ -69,7 +69,7 @@ function quantiles(takeovers: readonly Takeover[]): string {
 }
 
 /** Each promise that was broken, with the first runs that broke it, their journals and the faults of their time. */
-export function story(violations: readonly Violation[], evidence: Evidence, faults: FaultLog): string {
+export function describeViolations(violations: readonly Violation[], evidence: Evidence, faults: FaultLog): string {
   const promises = Map.groupBy(violations, ({ promise }) => promise);
   return Array.from(promises, ([promise, group]) => {
     const shown = group.slice(0, SHOWN).map((violation) => one(violation, evidence, faults));
@@ -95,11 +95,11 @@ function one({ detail, run }: Violation, { journal, runs, requests }: Evidence, 
     ...faults
       .between(from - 5_000, to + 5_000)
       .slice(-FAULTS)
-      .map((fault) => `    ${tell(fault)}`),
+      .map((fault) => `    ${describeFault(fault)}`),
   ].join("\n");
 }
 
-export function tell({ kind, detail, fromMs, untilMs }: Fault): string {
+export function describeFault({ kind, detail, fromMs, untilMs }: Fault): string {
   return `${clock(fromMs)} to ${untilMs === null ? "the end" : clock(untilMs)}: ${kind} ${detail}`;
 }
 

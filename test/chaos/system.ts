@@ -23,7 +23,7 @@ import { Server } from "./server.ts";
 import { PostgresStore, RedisStore } from "./stores.ts";
 import { tenants } from "./tenants.ts";
 import { startToolServer } from "./tool-server.ts";
-import { Member } from "./workers.ts";
+import { ManagedWorker } from "./workers.ts";
 import type { Death } from "./workers.ts";
 
 const WORKERS = 3;
@@ -36,7 +36,7 @@ export type System = {
   edge: Server;
   rest: Server;
   links: Link[];
-  workers: Member[];
+  workers: ManagedWorker[];
   points: Points;
   deaths: Death[];
   model: Counted;
@@ -146,7 +146,7 @@ async function startParts(
 
   const points = new Points(join(dir, "points"));
   const deaths: Death[] = [];
-  const workers: Member[] = [];
+  const workers: ManagedWorker[] = [];
   const lives: Promise<void>[] = [];
   for (let number = 1; number <= WORKERS; number++) {
     const env = {
@@ -164,9 +164,9 @@ async function startParts(
       MASTER_KEY: secrets.master_key,
       EGRESS_ALLOW: "127.0.0.0/8",
     };
-    const member = new Member(`worker-${number}`, env, deaths);
+    const member = new ManagedWorker(`worker-${number}`, env, deaths);
     workers.push(member);
-    lives.push(member.live());
+    lives.push(member.keepRunning());
   }
   onStop(async () => {
     await Promise.all(workers.map((member) => member.end()));

@@ -28,7 +28,7 @@ async function askTrapped(asked: string, lost: Lost, ask: (sql: Sql) => Promise<
     sprung.resolve();
     return true;
   };
-  link.traps.push({ asked, lost, spring });
+  link.traps.push({ request: asked, lost, spring });
   const through = new URL(store.url);
   through.host = `127.0.0.1:${await link.listen()}`;
   const sql = postgres(through.href, { ...connectionOptions, max: 1 });

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { scripts } from "../../shared/queue/scripts.ts";
 import type { FaultLog } from "./fault-log.ts";
-import { alone, isHad, noted } from "./faults.ts";
+import { exclusively, isOccupied, logged } from "./faults.ts";
 import type { Trap } from "./link.ts";
 import { edgePointNames } from "./points.ts";
 import type { EdgePoint } from "./points.ts";
@@ -43,9 +43,9 @@ export async function setTraps(system: System, log: FaultLog): Promise<Promise<v
   for (const point of edgePointNames) {
     const { link: name, asked, lost, said, afterMs } = places[point];
     const spring = (bytes: Buffer): boolean => {
-      if (!bytes.includes(said) || isHad(edge) || !points.take(point)) return false;
-      const restart = alone(edge, () =>
-        noted(log, "edge_restart", `at ${point}`, false, async () => {
+      if (!bytes.includes(said) || isOccupied(edge) || !points.take(point)) return false;
+      const restart = exclusively(edge, () =>
+        logged(log, "edge_restart", `at ${point}`, false, async () => {
           await sleep(afterMs);
           await edge.restart(0, "SIGKILL");
         }),
@@ -54,7 +54,7 @@ export async function setTraps(system: System, log: FaultLog): Promise<Promise<v
       restarts.push(restart);
       return true;
     };
-    links.find((link) => link.name === name)?.traps.push({ asked, lost, spring });
+    links.find((link) => link.name === name)?.traps.push({ request: asked, lost, spring });
   }
   return restarts;
 }

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { Api } from "./api.ts";
-import type { Seen } from "./evidence.ts";
+import type { Viewing } from "./evidence.ts";
 import type { Random } from "./random.ts";
 
 const PAUSE_MS = 400;
@@ -10,24 +10,24 @@ const PAUSE_MS = 400;
 const READ_ALL_MS = 60_000;
 
 /** Is told of every frame when it comes: the run, and its number. */
-type Glance = (run: string, seq: number) => void;
+type FrameListener = (run: string, seq: number) => void;
 
 export class Viewers {
-  readonly seen: Seen[] = [];
+  readonly seen: Viewing[] = [];
   readonly #api: Api;
   readonly #random: Random;
-  readonly #glance: Glance;
+  readonly #glance: FrameListener;
   readonly #over = new AbortController();
   readonly #watching: Promise<void>[] = [];
 
-  constructor(api: Api, random: Random, glance: Glance) {
+  constructor(api: Api, random: Random, glance: FrameListener) {
     this.#api = api;
     this.#random = random;
     this.#glance = glance;
   }
 
   /** A run was accepted: some watch it from the beginning, some come later. */
-  consider(run: string): void {
+  maybeWatch(run: string): void {
     if (this.#random.chance(0.3)) this.#watching.push(this.#watch(run, "early", 0));
     if (this.#random.chance(0.15))
       this.#watching.push(this.#watch(run, "late", this.#random.between(1_000, 8_000)));
@@ -45,7 +45,7 @@ export class Viewers {
     const late = AbortSignal.timeout(READ_ALL_MS);
     const one = async (): Promise<void> => {
       for (let run = todo.pop(); run !== undefined; run = todo.pop()) {
-        const seen: Seen = { run, viewer: "final", frames: [], complete: false };
+        const seen: Viewing = { run, viewer: "final", frames: [], complete: false };
         this.seen.push(seen);
         for (let tries = 0; tries < 5 && !seen.complete && !late.aborted; tries++) {
           await this.#connect(seen, AbortSignal.any([late, AbortSignal.timeout(15_000)]));
@@ -56,7 +56,7 @@ export class Viewers {
   }
 
   async #watch(run: string, viewer: string, afterMs: number): Promise<void> {
-    const seen: Seen = { run, viewer, frames: [], complete: false };
+    const seen: Viewing = { run, viewer, frames: [], complete: false };
     this.seen.push(seen);
     await sleep(afterMs, undefined, { signal: this.#over.signal }).catch(() => {});
     while (!seen.complete && !this.#over.signal.aborted) {
@@ -71,7 +71,7 @@ export class Viewers {
   }
 
   /** One connection, from after what it has to wherever it ends. */
-  async #connect(seen: Seen, signal: AbortSignal): Promise<void> {
+  async #connect(seen: Viewing, signal: AbortSignal): Promise<void> {
     const last = seen.frames.at(-1)?.id;
     try {
       const answer = await fetch(`${this.#api.base}/api/v2/orchestrations/runs/${seen.run}/stream`, {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { pgArray } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import type { Evidence, Overrun, Takeover } from "./evidence.ts";
+import type { Evidence, LimitBreach, Takeover } from "./evidence.ts";
 import type { FaultLog } from "./fault-log.ts";
 import type { Points } from "./points.ts";
 import { tenants } from "./tenants.ts";
@@ -29,18 +29,18 @@ const Row = z.object({
 type Row = z.infer<typeof Row>;
 
 /** What one run looked like, and for how long it has stood so while it could move. */
-type Stand = { row: Row; ms: number };
+type Stall = { row: Row; ms: number };
 
-export class Watch {
-  readonly overruns: Overrun[] = [];
+export class PostgresWatch {
+  readonly overruns: LimitBreach[] = [];
   readonly takeovers: Takeover[] = [];
-  readonly tooEarly: Evidence["tooEarly"] = [];
+  readonly tooEarly: Evidence["shownTooEarly"] = [];
   /** Run → the longest time it stood. */
   readonly #longest = new Map<string, number>();
   readonly #sql: Sql;
   readonly #faults: FaultLog;
   readonly #deaths: readonly Death[];
-  #stands = new Map<string, Stand>();
+  #stands = new Map<string, Stall>();
   /** Tenants that may be above a limit since Redis went back in time; each until it is seen below again. */
   #excused = new Map<string, number>();
   #glances = new Map<string, number>();
@@ -53,7 +53,7 @@ export class Watch {
     this.#deaths = deaths;
   }
 
-  get standing(): Evidence["standing"] {
+  get standing(): Evidence["stalls"] {
     return Array.from(this.#longest, ([run, ms]) => ({ run, ms }));
   }
 
@@ -71,7 +71,7 @@ export class Watch {
   }
 
   /** A viewer has got a frame: it must have been committed by now. */
-  glance(run: string, seq: number): void {
+  noteFrame(run: string, seq: number): void {
     this.#glances.set(run, Math.max(seq, this.#glances.get(run) ?? 0));
   }
 
@@ -139,7 +139,7 @@ export class Watch {
       // A claim leaves the queue in Redis first, and in Postgres a moment (or, if its worker dies, a lease) later.
       const most = max_queued_runs + max_concurrent_runs;
       const sinceMs = Date.now() - (this.#excused.get(tenant_id) ?? 0);
-      const over: Overrun[] = [];
+      const over: LimitBreach[] = [];
       const at = { tenant: tenant_id, atMs: Date.now() };
       if (running > max_concurrent_runs)
         over.push({ ...at, what: "running", count: running, limit: max_concurrent_runs });
@@ -160,7 +160,7 @@ export class Watch {
         tenant.max_concurrent_runs - (running.get(tenant.tenant_id)?.length ?? 0),
       ]),
     );
-    const next = new Map<string, Stand>();
+    const next = new Map<string, Stall>();
     for (const row of rows) {
       const before = this.#stands.get(row.run_id);
       if (before) this.#noteTakeover(before.row, row);

@@ -13,12 +13,12 @@ const Ready = z.looseObject({ incarnation: Incarnation });
 /** A worker's death without a word: by us, or at a point. `atMs` by the clock of this machine. */
 export type Death = { incarnation: Incarnation; atMs: number };
 
-export class Member {
+export class ManagedWorker {
   readonly name: string;
   readonly #env: Record<string, string>;
   readonly #deaths: Death[];
   /** What all its lives have said, one after the other. */
-  readonly lives: Program[] = [];
+  readonly programs: Program[] = [];
   #program: Program | null = null;
   #incarnation: Incarnation | null = null;
   #ending = false;
@@ -35,7 +35,7 @@ export class Member {
   }
 
   /** The runs that it has in its hands, as it says itself. */
-  get held(): Set<string> {
+  get heldRuns(): Set<string> {
     const held = new Set<string>();
     for (const line of this.#program?.lines ?? []) {
       const [, event, run] = /"event":"run\.(claimed|left)","run":"([^"]+)"/.exec(line) ?? [];
@@ -47,11 +47,11 @@ export class Member {
   }
 
   get active(): number {
-    return this.held.size;
+    return this.heldRuns.size;
   }
 
   /** Lives, again and again, until `end`. A start that fails (a store is away) is tried again. */
-  async live(): Promise<void> {
+  async keepRunning(): Promise<void> {
     while (!this.#ending) {
       try {
         const env = { ...this.#env, WORKER_ID: this.name };
@@ -62,7 +62,7 @@ export class Member {
           "worker.ready",
           READY_MS,
         );
-        this.lives.push(program);
+        this.programs.push(program);
         this.#program = program;
         this.#incarnation = Ready.parse(said).incarnation;
         await program.ended;
@@ -92,14 +92,14 @@ export class Member {
     this.#program.kill("SIGSTOP");
   }
 
-  goOn(): void {
+  resume(): void {
     this.stopped = false;
     this.#program?.kill("SIGCONT");
   }
 
   async end(): Promise<void> {
     this.#ending = true;
-    this.goOn();
+    this.resume();
     if (this.#program) await endProgram(this.#program);
   }
 }

@@ -86,7 +86,7 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
 export const untilEnd = (api: FlowApi, run: string, ms?: number) => api.until(run, ENDED, ms);
 
 /** Viewers of runs, served as the edge's relay object serves them. */
-export class Watch {
+export class RelayViewers {
   readonly #relay: Relay;
   readonly #feed: LiveFeed;
   readonly #timer: NodeJS.Timeout;
@@ -105,7 +105,7 @@ export class Watch {
   }
 
   /** All that a viewer receives who joins now, from the first event on, once the stream has ended. */
-  see(run: string): Promise<string> {
+  view(run: string): Promise<string> {
     return new Response(this.#relay.join(RunId.parse(run), 0, new AbortController().signal, () => {})).text();
   }
 

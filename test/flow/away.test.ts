@@ -7,7 +7,7 @@ import { startPostgres } from "../../local/stores/postgres.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/cli/migrate.ts";
 import { startRedis } from "../services/services.ts";
-import { Watch, startApi, untilEnd } from "./api.ts";
+import { RelayViewers, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
 const STEPS = 4;
@@ -70,7 +70,7 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
   // Fails when: accept refuses without a queue, workers do not claim directly, or a claim counts without the lock.
   test("while Redis is away and after it comes back empty, every request is accepted, every run ends, no limit is passed, and viewers miss nothing", async () => {
     const api = await startApi();
-    const watch = new Watch(api);
+    const watch = new RelayViewers(api);
     let back: Service | null = null;
     try {
       await api.define("orchestrations", "slow", SLOW);
@@ -87,7 +87,7 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
         for (let i = 0; i < n; i++) {
           const run = await api.start("slow", { tenant_id: i % 2 === 0 ? "acme" : "globex" });
           runs.push(run);
-          seen.push(watch.see(run));
+          seen.push(watch.view(run));
         }
       };
       await startSome(8);
@@ -121,13 +121,13 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
     let postgres = await startPostgres({ dir: join(dir, "postgres") });
     const { url, port } = postgres;
     const api = await startApi(migrate(url).then(() => url));
-    const watch = new Watch(api);
+    const watch = new RelayViewers(api);
     try {
       await api.define("orchestrations", "slow", SLOW);
       await Promise.all([api.startWorker("a"), api.startWorker("b")]);
       const runs: string[] = [];
       for (let i = 0; i < 16; i++) runs.push(await api.start("slow"));
-      const seen = runs.map((run) => watch.see(run));
+      const seen = runs.map((run) => watch.view(run));
       for (const run of runs) await api.until(run, ["running", "completed"]);
       await postgres.stop();
       await sleep(10_000);

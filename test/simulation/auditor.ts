@@ -2,14 +2,14 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
-import { Postgres } from "./postgres.ts";
+import { PostgresModel } from "./postgres.ts";
 import type { Answer, Args, Statements } from "./postgres.ts";
 import type { RunRow } from "./tables.ts";
 
 const SILENT_MS = 12_000;
 
 export class Auditor {
-  readonly #truth: Postgres;
+  readonly #truth: PostgresModel;
   readonly violations: string[] = [];
   readonly claims: { run: RunId; owner: string; atMs: number }[] = [];
   /** Who had each attempt of a run. */
@@ -17,13 +17,13 @@ export class Auditor {
   /** What a tenant may have in this history; null: what its faults may let pass. */
   readonly limits: { running: number; queued: number } | null;
 
-  constructor(truth: Postgres, limits: { running: number; queued: number } | null) {
+  constructor(truth: PostgresModel, limits: { running: number; queued: number } | null) {
     this.#truth = truth;
     this.limits = limits;
   }
 
   /** The statements of one worker, watched. */
-  watch(store: Postgres): Statements {
+  watch(store: PostgresModel): Statements {
     return {
       ...bound(store),
       claim: (owner, runs) => {
@@ -100,7 +100,7 @@ export class Auditor {
   }
 
   /** Nobody may see what a crash can undo. */
-  shown(entries: readonly LiveEntry[]): void {
+  published(entries: readonly LiveEntry[]): void {
     for (const { run, seq, events } of entries) {
       const stored = this.#truth.tables.entriesOf(run).find((entry) => entry.seq === seq);
       if (stored?.events !== events) this.#note(`${run} showed entry ${seq} before it was committed`);

@@ -2,40 +2,40 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewEntry } from "../../shared/store/journal/flush.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
-import { Postgres } from "./postgres.ts";
+import { PostgresModel } from "./postgres.ts";
 import type { RunRow } from "./tables.ts";
 
-export class OwnerNotInFence extends Postgres {
+export class OwnerNotInFence extends PostgresModel {
   override isFenceOf(row: RunRow, { attempt, known_seq }: NewEntry): boolean {
     return row.attempt === attempt && row.event_seq === known_seq;
   }
 }
 
-export class EventSeqNotInFence extends Postgres {
+export class EventSeqNotInFence extends PostgresModel {
   override isFenceOf(row: RunRow, { attempt, owner }: NewEntry): boolean {
     return row.attempt === attempt && row.owner === owner;
   }
 }
 
-export class SignalsNotInPark extends Postgres {
+export class SignalsNotInPark extends PostgresModel {
   override mayPark(): boolean {
     return true;
   }
 }
 
-export class NoSilenceNeeded extends Postgres {
+export class NoSilenceNeeded extends PostgresModel {
   override isSilent(): boolean {
     return true;
   }
 }
 
-export class NoOverlap extends Postgres {
+export class NoOverlap extends PostgresModel {
   override overlapMs(): number {
     return 0;
   }
 }
 
-export class DeadlineLeavesOpen extends Postgres {
+export class DeadlineLeavesOpen extends PostgresModel {
   override readWaits(run: RunId, waitIds: readonly string[]): Wait[] {
     return super.readWaits(run, waitIds).map((wait): Wait => {
       const isOver = wait.state === "open" && wait.due_in_ms !== null && wait.due_in_ms <= 0;

@@ -7,7 +7,7 @@ import { vi } from "vitest";
 export const START_MS = 1_800_000_000_000;
 
 /** Whose code runs: every timer that it starts is this process's own, and dies with it. */
-const current = new AsyncLocalStorage<Process>();
+const current = new AsyncLocalStorage<SimProcess>();
 
 export type Timer = { atMs: number; order: number; fire: (() => void) | null };
 
@@ -71,7 +71,7 @@ function isBefore(a: Timer, b: Timer): boolean {
 }
 
 /** Something that can stop on any line: for a while, or for ever. Its promises then wait, for a while or for ever. */
-export class Process {
+export class SimProcess {
   readonly name: string;
   readonly clock: Clock;
   dead = false;
@@ -118,7 +118,7 @@ export class Process {
 }
 
 /** The process whose code runs now. */
-export function here(): Process {
+export function currentProcess(): SimProcess {
   const process = current.getStore();
   if (!process) throw new Error("this code belongs to no process of the simulation");
   return process;
@@ -138,16 +138,16 @@ export function stubGlobals(clock: Clock, random: () => number): void {
   };
   vi.stubGlobal("Date", VirtualDate);
   vi.stubGlobal("performance", { now: () => clock.nowMs - START_MS });
-  vi.stubGlobal("setTimeout", (act: () => void, ms: number) => here().after(ms, act));
-  vi.stubGlobal("setImmediate", (act: () => void) => here().after(0, act));
+  vi.stubGlobal("setTimeout", (act: () => void, ms: number) => currentProcess().after(ms, act));
+  vi.stubGlobal("setImmediate", (act: () => void) => currentProcess().after(0, act));
   vi.stubGlobal("clearTimeout", clear);
-  vi.stubGlobal("setInterval", (act: () => void, ms: number) => interval(here(), act, ms));
+  vi.stubGlobal("setInterval", (act: () => void, ms: number) => interval(currentProcess(), act, ms));
   vi.stubGlobal("clearInterval", clear);
   vi.spyOn(Math, "random").mockImplementation(random);
 }
 
 /** One that was missed while the process was frozen is not made up for. */
-function interval(process: Process, act: () => void, ms: number): Timer {
+function interval(process: SimProcess, act: () => void, ms: number): Timer {
   const handle: Timer = { atMs: Infinity, order: 0, fire: act };
   const again = (): void => {
     if (!handle.fire) return;

@@ -5,7 +5,7 @@ import { START_MS } from "./clock.ts";
 import { programs } from "./programs.ts";
 import type { ProgramName } from "./programs.ts";
 import { TENANTS } from "./world.ts";
-import type { SimWorker, World } from "./world.ts";
+import type { SimWorker, Simulation } from "./world.ts";
 import { FAULTS } from "./wire.ts";
 
 /** For how long things go wrong; then all is healed. */
@@ -150,7 +150,7 @@ export function mayPassLimits(commands: readonly Command[]): boolean {
 }
 
 /** Does it now. A rollback needs to be known before: see `prepare`. */
-function perform(world: World, each: Command): void {
+function perform(world: Simulation, each: Command): void {
   switch (each.do) {
     case "submit": {
       const name = TENANTS[each.tenant];
@@ -194,12 +194,12 @@ function perform(world: World, each: Command): void {
   }
 }
 
-function withWorker(world: World, nth: number, act: (worker: SimWorker) => void): void {
+function withWorker(world: Simulation, nth: number, act: (worker: SimWorker) => void): void {
   const worker = world.alive[nth % Math.max(1, world.alive.length)];
   if (worker) act(worker);
 }
 
-function away(world: World, store: "redis" | "postgres", ms: number, restarts: boolean): void {
+function away(world: Simulation, store: "redis" | "postgres", ms: number, restarts: boolean): void {
   const service = store === "redis" ? world.redisService : world.postgresService;
   service.isUp = false;
   world.clock.after(ms, () => {
@@ -209,7 +209,7 @@ function away(world: World, store: "redis" | "postgres", ms: number, restarts: b
 }
 
 /** Puts a command on the clock; for a rollback also the look at what Redis will go back to. */
-export function schedule(world: World, each: Command): void {
+export function schedule(world: Simulation, each: Command): void {
   world.clock.after(each.atMs, () => {
     world.trace(`ACT ${describe(each)}`);
     perform(world, each);

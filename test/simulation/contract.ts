@@ -9,7 +9,7 @@ import { globex, define, openStore } from "../shared/store/world.ts";
 import { answeredTooLate, contractHistory, tiedWakeUps } from "./contract-commands.ts";
 import type { ContractCommand } from "./contract-commands.ts";
 import { Differential } from "./differential.ts";
-import type { Postgres } from "./postgres.ts";
+import type { PostgresModel } from "./postgres.ts";
 
 /** Histories that random ones seldom contain. */
 export const examples: [ContractCommand[]][] = [[tiedWakeUps], [answeredTooLate]];
@@ -24,7 +24,7 @@ export async function openContract() {
   return {
     close: store.close,
     /** Fails for a history in which Postgres and `Model` differ. */
-    property: (Model?: typeof Postgres) =>
+    property: (Model?: typeof PostgresModel) =>
       fc.asyncProperty(contractHistory, async (commands) => {
         const differential = new Differential(store.sql, Model);
         await differential.begin();

@@ -11,7 +11,7 @@ import { saveTenant } from "../../shared/store/tenants/tenants.ts";
 import { answerWait } from "../../shared/store/runs/waits.ts";
 import { acme, beatOf, globex, newRun } from "../shared/store/world.ts";
 import * as front from "./front-statements.ts";
-import { Postgres } from "./postgres.ts";
+import { PostgresModel } from "./postgres.ts";
 import type { Statements } from "./postgres.ts";
 import type { ContractCommand } from "./contract-commands.ts";
 
@@ -25,13 +25,13 @@ type Store = StateStore | Statements;
 export class Differential {
   readonly #sql: Sql;
   readonly #store: StateStore;
-  readonly #model: Postgres;
+  readonly #model: PostgresModel;
   #nowMs = 0;
   /** By how much the model's time is ahead: in Postgres all rows are moved back instead. */
   #aheadMs = 0;
   #runs: RunId[] = [];
 
-  constructor(sql: Sql, Model: typeof Postgres = Postgres) {
+  constructor(sql: Sql, Model: typeof PostgresModel = PostgresModel) {
     this.#sql = sql;
     this.#store = stateStore(sql);
     this.#model = new Model(() => this.#nowMs, { orchestrations: new Map(), named: new Map() });

@@ -4,12 +4,12 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import type { CancelEnd, Cancelled } from "../../shared/store/runs/cancel.ts";
 import type { Rewind } from "../../shared/store/runs/retry.ts";
 import type { AnswerOutcome } from "../../shared/store/runs/waits.ts";
-import type { Postgres } from "./postgres.ts";
+import type { PostgresModel } from "./postgres.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
 
 /** How many more runs a tenant may queue. */
-function roomOf(postgres: Postgres, tenant: TenantId): number {
+function roomOf(postgres: PostgresModel, tenant: TenantId): number {
   const row = postgres.tables.tenants.get(tenant);
   if (!row || row.max_concurrent_runs === 0) return 0;
   return row.max_queued_runs - postgres.countOf(tenant, "queued");
@@ -17,7 +17,7 @@ function roomOf(postgres: Postgres, tenant: TenantId): number {
 
 /** `startedAt`: when the statement began, which is what it calls now. False: there is no room. */
 export function acceptRun(
-  postgres: Postgres,
+  postgres: PostgresModel,
   run: NewRun,
   counted: "by_queue" | "here",
   startedAt = postgres.now,
@@ -58,7 +58,7 @@ export function acceptRun(
 }
 
 export function cancelRuns(
-  { tables, now }: Postgres,
+  { tables, now }: PostgresModel,
   running: readonly RunId[],
   ends: readonly CancelEnd[],
 ): Cancelled[] {
@@ -89,7 +89,7 @@ export function cancelRuns(
 }
 
 export function retryRun(
-  postgres: Postgres,
+  postgres: PostgresModel,
   { run_id, known_seq, output, event }: Rewind,
   counted: "by_queue" | "here",
 ): { queued_at_ms: number; event_seq: number } | null {
@@ -121,7 +121,7 @@ export function retryRun(
 
 /** What became of an answer to a question of a run. */
 export function answerWait(
-  { tables, now }: Postgres,
+  { tables, now }: PostgresModel,
   run: RunId,
   waitId: string,
   answer: string,
@@ -145,7 +145,7 @@ export function answerWait(
 }
 
 export function saveTenant(
-  { tables, now }: Postgres,
+  { tables, now }: PostgresModel,
   tenant_id: TenantId,
   limits: Pick<TenantRow, "max_concurrent_runs" | "max_queued_runs">,
 ): TenantRow {

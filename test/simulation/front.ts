@@ -10,17 +10,17 @@ import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { CancelEnd } from "../../shared/store/runs/cancel.ts";
-import { Process } from "./clock.ts";
+import { SimProcess } from "./clock.ts";
 import * as statements from "./front-statements.ts";
 import { QueueOver } from "./ports.ts";
 import type { ProgramName } from "./programs.ts";
-import type { World } from "./world.ts";
+import type { Simulation } from "./world.ts";
 import type { RunRow } from "./tables.ts";
 
 const MAX_DEPTH = 1_000;
 
-export class Front {
-  readonly #world: World;
+export class FakeEdge {
+  readonly #world: Simulation;
   /** Runs whose 202 a client has seen. */
   readonly accepted = new Set<RunId>();
   /** Who has heard that his answer to a question (run and wait) was taken. */
@@ -33,7 +33,7 @@ export class Front {
   /** Runs were let in without the queue since it was told so. */
   #missed = false;
 
-  constructor(world: World, queued: number) {
+  constructor(world: Simulation, queued: number) {
     this.#world = world;
     this.#queued = queued;
   }
@@ -63,7 +63,7 @@ export class Front {
   }
 
   /** Place, commit, answer, and only then the queue. */
-  async accept(process: Process, queue: Queue, run: NewRun): Promise<void> {
+  async accept(process: SimProcess, queue: Queue, run: NewRun): Promise<void> {
     this.#asking += 1;
     const isIn = await this.#commit(process, queue, run).finally(() => (this.#asking -= 1));
     if (!isIn) return queue.finish([{ run: run.run_id, tenant: run.tenant_id }], "");
@@ -73,7 +73,7 @@ export class Front {
     ]);
   }
 
-  async #commit(process: Process, queue: Queue, run: NewRun): Promise<boolean> {
+  async #commit(process: SimProcess, queue: Queue, run: NewRun): Promise<boolean> {
     const counted = await this.#place(queue, run);
     if (counted === "no") return false;
     return this.#ask(process, "accept", (beganAtMs) => {
@@ -118,7 +118,7 @@ export class Front {
       if (answer?.status === "cancelled") {
         await queue.finish([{ run, tenant: known.row.tenant_id }], "");
       } else if (answer?.owner) {
-        this.#world.hint(answer.owner);
+        this.#world.sendCancelHint(answer.owner);
       }
     });
   }
@@ -205,9 +205,9 @@ export class Front {
     });
   }
 
-  #request(name: string, handle: (process: Process, queue: Queue) => Promise<void>): void {
+  #request(name: string, handle: (process: SimProcess, queue: Queue) => Promise<void>): void {
     const { network, redisService, redis, clock, trace } = this.#world;
-    const process = new Process(name, clock);
+    const process = new SimProcess(name, clock);
     const queue = new QueueOver(network, process, redisService, redis);
     process.deliver(() => {
       // A client that gets an error knows nothing; what was committed is true all the same.
@@ -215,7 +215,7 @@ export class Front {
     });
   }
 
-  #ask<Answer>(process: Process, verb: string, act: (beganAtMs: number) => Answer): Promise<Answer> {
+  #ask<Answer>(process: SimProcess, verb: string, act: (beganAtMs: number) => Answer): Promise<Answer> {
     return this.#world.network.call(process, this.#world.postgresService, verb, act);
   }
 }

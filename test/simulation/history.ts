@@ -7,9 +7,9 @@ import { CHAOS_MS, anyCommand, describe, mayPassLimits, schedule } from "./comma
 import type { Command } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";
 import { violationsAtRest } from "./invariants.ts";
-import { hearLogs } from "./log.ts";
+import { traceLogs } from "./log.ts";
 import { programOf } from "./programs.ts";
-import { World, soundParts } from "./world.ts";
+import { Simulation, soundParts } from "./world.ts";
 import type { Parts, WorldOptions } from "./world.ts";
 
 export type History = {
@@ -39,11 +39,11 @@ const REQUEST_MS = 20_000;
 export type Ended = { violations: string[]; restMs: number; repairs: Repairs[]; lines: string[] };
 
 /** Lives through a history. `lines`: what happened, when it was asked for. */
-export async function live(given: History, parts: Parts = soundParts, told = false): Promise<Ended> {
+export async function play(given: History, parts: Parts = soundParts, told = false): Promise<Ended> {
   const limitsHold = !mayPassLimits(given.commands);
   const lines: string[] = [];
-  return inWorld({ ...given, limitsHold }, parts, async (world) => {
-    if (told) world.tell = (line) => lines.push(line);
+  return withSimulation({ ...given, limitsHold }, parts, async (world) => {
+    if (told) world.onEvent = (line) => lines.push(line);
     for (const each of given.commands) schedule(world, each);
     world.supervise();
     await world.clock.run(START_MS + CHAOS_MS);
@@ -58,14 +58,14 @@ export async function live(given: History, parts: Parts = soundParts, told = fal
 }
 
 /** A world, and nothing of it left behind. */
-export async function inWorld<Result>(
+export async function withSimulation<Result>(
   options: WorldOptions,
   parts: Parts,
-  act: (world: World) => Promise<Result>,
+  act: (world: Simulation) => Promise<Result>,
 ): Promise<Result> {
-  const world = new World(options, parts);
+  const world = new Simulation(options, parts);
   stubGlobals(world.clock, world.random);
-  hearLogs(world);
+  traceLogs(world);
   try {
     return await act(world);
   } finally {
@@ -74,7 +74,7 @@ export async function inWorld<Result>(
   }
 }
 
-function heal(world: World): void {
+function heal(world: Simulation): void {
   world.trace("HEAL");
   world.redisService.isUp = true;
   world.postgresService.isUp = true;
@@ -84,7 +84,7 @@ function heal(world: World): void {
 }
 
 /** A tenant that may run nothing would wait for ever; what closes it may have been under way for long. */
-function keepOpen(world: World): void {
+function keepOpen(world: Simulation): void {
   for (const { tenant_id, max_concurrent_runs } of world.postgres.tables.tenants.values()) {
     if (max_concurrent_runs === 0) world.front.setLimit(tenant_id, 1);
   }
@@ -92,19 +92,19 @@ function keepOpen(world: World): void {
 }
 
 /** As long as all runs take one after the other: a tenant may have one slot. */
-function workOf(world: World): number {
+function workOf(world: Simulation): number {
   const open = [...world.postgres.tables.runs.values()].filter(({ status }) => !TERMINAL.has(status));
   return open.reduce((ms, { orchestration_id }) => ms + programOf(orchestration_id).workMs, 0);
 }
 
-export function isAtRest(world: World): boolean {
+export function isAtRest(world: Simulation): boolean {
   for (const { status } of world.postgres.tables.runs.values()) if (!TERMINAL.has(status)) return false;
   return world.redis.jobs.length === 0 && world.alive.every(({ worker }) => worker.active === 0);
 }
 
 /** What a person reads of a failed history. */
 export async function story(given: History, parts: Parts = soundParts): Promise<string> {
-  const { violations, lines } = await live(given, parts, true);
+  const { violations, lines } = await play(given, parts, true);
   const commands = given.commands.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
   const { seed, workers, slots, limit, queued } = given;
   return [

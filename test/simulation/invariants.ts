@@ -4,9 +4,9 @@ import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, start, survivors } from "../../shared/journal/fold.ts";
 import { outputsOf, programOf } from "./programs.ts";
 import type { RunRow, Tables } from "./tables.ts";
-import type { World } from "./world.ts";
+import type { Simulation } from "./world.ts";
 
-export function violationsAtRest(world: World): string[] {
+export function violationsAtRest(world: Simulation): string[] {
   const { tables } = world.postgres;
   const found: string[] = [];
   for (const run of world.front.accepted)

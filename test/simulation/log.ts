@@ -1,16 +1,16 @@
 /** What stands in the place of shared/log.ts: the lines become a part of the history that is told. */
-import { here } from "./clock.ts";
-import type { World } from "./world.ts";
+import { currentProcess } from "./clock.ts";
+import type { Simulation } from "./world.ts";
 
-let world: World | null = null;
+let world: Simulation | null = null;
 
 /** The history that lives now. */
-export function hearLogs(of: World): void {
+export function traceLogs(of: Simulation): void {
   world = of;
 }
 
 function write(event: string, fields: object = {}): void {
-  if (world?.tell) world.trace(`${here().name} ${event} ${JSON.stringify(fields)}`);
+  if (world?.onEvent) world.trace(`${currentProcess().name} ${event} ${JSON.stringify(fields)}`);
 }
 
 export const log = { info: write, warn: write, error: write, flush: () => {} };

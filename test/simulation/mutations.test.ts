@@ -16,12 +16,12 @@ import {
   OwnerNotInFence,
   SignalsNotInPark,
 } from "./broken.ts";
-import type { Process } from "./clock.ts";
-import { Front } from "./front.ts";
+import type { SimProcess } from "./clock.ts";
+import { FakeEdge } from "./front.ts";
 import type { Command } from "./commands.ts";
-import { history, live } from "./history.ts";
+import { history, play } from "./history.ts";
 import type { History } from "./history.ts";
-import { Redis } from "./redis.ts";
+import { RedisModel } from "./redis.ts";
 import type { ProgramName } from "./programs.ts";
 import type { FaultKind } from "./wire.ts";
 import { soundParts } from "./world.ts";
@@ -30,30 +30,30 @@ import type { Parts } from "./world.ts";
 vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
 vi.mock("../../shared/log.ts", () => import("./log.ts"));
 
-class UptoInPostgres extends Redis {
+class UptoInPostgres extends RedisModel {
   #uptoMs = -Infinity;
-  override advanceScan(...args: Parameters<Redis["advanceScan"]>): boolean {
+  override advanceScan(...args: Parameters<RedisModel["advanceScan"]>): boolean {
     const isKnown = super.advanceScan(...args);
     if (isKnown) this.#uptoMs = Math.max(this.#uptoMs, args[2] ?? -Infinity);
     return isKnown;
   }
-  override readIndex(): ReturnType<Redis["readIndex"]> {
+  override readIndex(): ReturnType<RedisModel["readIndex"]> {
     return { ...super.readIndex(), uptoMs: this.#uptoMs };
   }
 }
 
-class FullAtOnce extends Redis {
+class FullAtOnce extends RedisModel {
   override get settleMs(): number {
     return 0;
   }
 }
 
-class SizesNotCompared extends Redis {
+class SizesNotCompared extends RedisModel {
   override checkSizes(): void {}
 }
 
-class EnqueuesFirst extends Front {
-  override async accept(process: Process, queue: Queue, run: NewRun): Promise<void> {
+class EnqueuesFirst extends FakeEdge {
+  override async accept(process: SimProcess, queue: Queue, run: NewRun): Promise<void> {
     const { run_id, tenant_id, lane } = run;
     const job = { run: run_id, tenant: tenant_id, lane, score: scoreOf(Date.now(), 0), delayMs: 0 };
     await queue.enqueue([{ ...job, status: "queued" }]);
@@ -204,7 +204,7 @@ test.each(mutations)(
     const seen: string[] = [];
     const result = await fc.check(
       fc.asyncProperty(scenes, async (given) => {
-        const { violations } = await live(given, { ...soundParts, ...parts });
+        const { violations } = await play(given, { ...soundParts, ...parts });
         seen.push(...violations);
         expect(violations).toEqual([]);
       }),

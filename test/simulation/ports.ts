@@ -3,14 +3,14 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import type { ClaimRequest, LeasesToRestore, RenewRequest } from "../../shared/queue/queue.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
-import type { Process } from "./clock.ts";
+import type { SimProcess } from "./clock.ts";
 import type { Args, Statements } from "./postgres.ts";
-import type { Redis } from "./redis.ts";
+import type { RedisModel } from "./redis.ts";
 import type { Network, Service } from "./wire.ts";
 
 export function storeOver(
   network: Network,
-  process: Process,
+  process: SimProcess,
   service: Service,
   store: Statements,
 ): StateStore {
@@ -49,9 +49,9 @@ export function storeOver(
 /** A Queue whose scripts are never run: each verb is the model's. */
 export class QueueOver extends Queue {
   readonly #ask: <Answer>(verb: string, act: () => Answer) => Promise<Answer>;
-  readonly #redis: Redis;
+  readonly #redis: RedisModel;
 
-  constructor(network: Network, process: Process, service: Service, redis: Redis) {
+  constructor(network: Network, process: SimProcess, service: Service, redis: RedisModel) {
     const unasked = async (): Promise<never> => {
       throw new Error("the simulation has no scripts: a verb of the queue is missing here");
     };
@@ -97,10 +97,10 @@ export class QueueOver extends Queue {
   override readIndex() {
     return this.#ask("readIndex", () => this.#redis.readIndex());
   }
-  override advanceScan(_shard: number, ...args: Parameters<Redis["advanceScan"]>) {
+  override advanceScan(_shard: number, ...args: Parameters<RedisModel["advanceScan"]>) {
     return this.#ask("advanceScan", () => this.#redis.advanceScan(...args));
   }
-  override advanceLimits(_shard: number, ...args: Parameters<Redis["advanceLimits"]>) {
+  override advanceLimits(_shard: number, ...args: Parameters<RedisModel["advanceLimits"]>) {
     return this.#ask("advanceLimits", () => this.#redis.advanceLimits(...args));
   }
   override repairRing() {

@@ -26,7 +26,7 @@ export type Library = {
   named: ReadonlyMap<string, string>;
 };
 
-export class Postgres implements Statements {
+export class PostgresModel implements Statements {
   readonly tables = new Tables();
   readonly library: Library;
   readonly #now: () => number;

@@ -1,7 +1,7 @@
 /** What the runs of the simulation do: definitions, the models and tools behind them, and what must come of each. */
 import { RetryableError, TerminalError } from "../../worker-node/engine/errors.ts";
 import type { Models, Tools } from "../../worker-node/engine/ports.ts";
-import { here } from "./clock.ts";
+import { currentProcess } from "./clock.ts";
 import type { Library } from "./postgres.ts";
 import { setTimeout as sleep } from "./timers-promises.ts";
 
@@ -155,7 +155,7 @@ export const library: Library = {
 };
 
 /** The outside world: it counts the calls of each run, whoever makes them. */
-export class Outside {
+export class FakeOutside {
   readonly #calls = new Map<string, number>();
 
   readonly tools: Tools = {
@@ -177,7 +177,7 @@ export class Outside {
           await new Promise(() => {});
           break;
         case "killer":
-          here().kill();
+          currentProcess().kill();
           await new Promise(() => {});
           break;
         default:

@@ -31,7 +31,7 @@ type Memory = {
   robbed: boolean;
 };
 
-export class Redis {
+export class RedisModel {
   readonly #clock: Clock;
   readonly #random: () => number;
   #memory: Memory = emptyMemory();

@@ -8,7 +8,7 @@
 import fc from "fast-check";
 import { expect } from "vitest";
 import { TEST_SEED } from "../services/seed.ts";
-import { history, live, story } from "./history.ts";
+import { history, play, story } from "./history.ts";
 import type { History } from "./history.ts";
 import { known } from "./known.ts";
 
@@ -30,7 +30,7 @@ export async function simulate(runs: number): Promise<Simulated> {
   let failed: History | null = null;
   const result = await fc.check(
     fc.asyncProperty(history, async (given) => {
-      const ended = await live(given);
+      const ended = await play(given);
       for (const each of ended.repairs) {
         for (const [kind, times] of Object.entries(each)) repairs[kind] = (repairs[kind] ?? 0) + times;
       }

@@ -2,11 +2,11 @@
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { START_MS } from "./clock.ts";
-import { inWorld, isAtRest } from "./history.ts";
+import { withSimulation, isAtRest } from "./history.ts";
 import type { ProgramName } from "./programs.ts";
 import { violationsAtRest } from "./invariants.ts";
 import { TENANTS, soundParts } from "./world.ts";
-import type { World } from "./world.ts";
+import type { Simulation } from "./world.ts";
 
 vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
 vi.mock("../../shared/log.ts", () => import("./log.ts"));
@@ -39,7 +39,7 @@ test(
     let taken = 0;
     await fc.assert(
       fc.asyncProperty(kill, async ({ seed, atMs, verb, after, submits }) => {
-        await inWorld({ ...options, seed }, soundParts, async (world) => {
+        await withSimulation({ ...options, seed }, soundParts, async (world) => {
           for (const each of submits) {
             world.clock.after(each.atMs, () => world.front.submit(TENANTS[0], each.program, "default"));
           }
@@ -66,7 +66,7 @@ test(
 );
 
 /** How long each run of a dead worker was in nobody's hands. */
-function takeoversOf({ deaths, auditor, postgres }: World): number[] {
+function takeoversOf({ deaths, auditor, postgres }: Simulation): number[] {
   return deaths.flatMap(({ owner, atMs, runs }) =>
     runs.flatMap((run) => {
       const next = auditor.claims.find(
@@ -81,7 +81,7 @@ function takeoversOf({ deaths, auditor, postgres }: World): number[] {
 }
 
 test("a worker that beats but does not move loses its runs to another", async () => {
-  await inWorld({ ...options, workers: 2, slots: 1 }, soundParts, async (world) => {
+  await withSimulation({ ...options, workers: 2, slots: 1 }, soundParts, async (world) => {
     await world.clock.run(WARM_MS);
     world.network.set({ whose: "w", verbs: ["flush"], is: "stuck", ms: 30_000 });
     world.front.submit(TENANTS[0], "prints", "default");
@@ -93,12 +93,12 @@ test("a worker that beats but does not move loses its runs to another", async ()
   });
 });
 
-function isEnded(world: World): boolean {
+function isEnded(world: Simulation): boolean {
   return [...world.postgres.tables.runs.values()].every(({ status }) => status === "completed");
 }
 
 test("what a draining worker hands back another has within a second, and nobody counts a crash", async () => {
-  await inWorld({ ...options, workers: 2 }, soundParts, async (world) => {
+  await withSimulation({ ...options, workers: 2 }, soundParts, async (world) => {
     await world.clock.run(WARM_MS);
     for (let i = 0; i < 6; i++) world.front.submit(TENANTS[0], "long", "default");
     await world.clock.run(WARM_MS + 2_000);

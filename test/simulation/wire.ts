@@ -1,5 +1,5 @@
 /** The way between a process and a store: it takes time, and on it everything goes wrong that goes wrong on networks. */
-import { Process } from "./clock.ts";
+import { SimProcess } from "./clock.ts";
 import type { Clock, Timer } from "./clock.ts";
 
 /**
@@ -31,14 +31,14 @@ export type Service = { name: string; isUp: boolean; patienceMs: number };
 export class Network {
   readonly clock: Clock;
   readonly #random: () => number;
-  readonly #onFault: (process: Process, verb: string, trap: Trap) => void;
+  readonly #onFault: (process: SimProcess, verb: string, trap: Trap) => void;
   #traps: Trap[] = [];
   #stuck: { timer: Timer; end(): void }[] = [];
 
   constructor(
     clock: Clock,
     random: () => number,
-    onFault: (process: Process, verb: string, trap: Trap) => void,
+    onFault: (process: SimProcess, verb: string, trap: Trap) => void,
   ) {
     this.clock = clock;
     this.#random = random;
@@ -60,7 +60,7 @@ export class Network {
    * if that lives then, and when it is not frozen.
    */
   call<Answer>(
-    from: Process,
+    from: SimProcess,
     service: Service,
     verb: string,
     act: (beganAtMs: number) => Answer,

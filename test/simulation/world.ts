@@ -9,13 +9,13 @@ import { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
 import { Worker } from "../../worker-node/fleet/worker.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Auditor } from "./auditor.ts";
-import { Clock, Process, START_MS, randomOf } from "./clock.ts";
-import { Front } from "./front.ts";
+import { Clock, SimProcess, START_MS, randomOf } from "./clock.ts";
+import { FakeEdge } from "./front.ts";
 import { saveTenant } from "./front-statements.ts";
 import { QueueOver, storeOver } from "./ports.ts";
-import { Postgres } from "./postgres.ts";
-import { Outside, library } from "./programs.ts";
-import { Redis } from "./redis.ts";
+import { PostgresModel } from "./postgres.ts";
+import { FakeOutside, library } from "./programs.ts";
+import { RedisModel } from "./redis.ts";
 import { Network } from "./wire.ts";
 import type { Service } from "./wire.ts";
 
@@ -28,17 +28,17 @@ const NO_SANDBOX = async (): Promise<never> => {
 
 /** What mutations.test.ts puts in the place of parts, to see that somebody notices. */
 export type Parts = {
-  postgres: typeof Postgres;
-  redis: typeof Redis;
-  front: typeof Front;
+  postgres: typeof PostgresModel;
+  redis: typeof RedisModel;
+  front: typeof FakeEdge;
   /** Stands between a worker and its store. */
   store(store: StateStore, owner: Incarnation): StateStore;
 };
 
-export const soundParts: Parts = { postgres: Postgres, redis: Redis, front: Front, store: (store) => store };
+export const soundParts: Parts = { postgres: PostgresModel, redis: RedisModel, front: FakeEdge, store: (store) => store };
 
 export type SimWorker = {
-  process: Process;
+  process: SimProcess;
   owner: Incarnation;
   slot: number;
   worker: Worker;
@@ -56,16 +56,16 @@ export type WorldOptions = {
   limitsHold: boolean;
 };
 
-export class World {
+export class Simulation {
   readonly clock = new Clock();
   readonly random: () => number;
   readonly postgresService: Service = { name: "Postgres", isUp: true, patienceMs: 300 };
   readonly redisService: Service = { name: "Redis", isUp: true, patienceMs: 2_000 };
-  readonly postgres: Postgres;
-  readonly redis: Redis;
+  readonly postgres: PostgresModel;
+  readonly redis: RedisModel;
   readonly network: Network;
-  readonly outside = new Outside();
-  readonly front: Front;
+  readonly outside = new FakeOutside();
+  readonly front: FakeEdge;
   readonly auditor: Auditor;
   readonly workers: SimWorker[] = [];
   /** Workers that died, when, and what they owned then. */
@@ -74,9 +74,9 @@ export class World {
   readonly #options: WorldOptions;
   #lives = 0;
   /** Set by who wants to read the history: a line for all that happens. */
-  tell: ((line: string) => void) | null = null;
+  onEvent: ((line: string) => void) | null = null;
   readonly trace = (line: string): void =>
-    this.tell?.(`${((this.clock.nowMs - START_MS) / 1_000).toFixed(3).padStart(8)}  ${line}`);
+    this.onEvent?.(`${((this.clock.nowMs - START_MS) / 1_000).toFixed(3).padStart(8)}  ${line}`);
 
   constructor(options: WorldOptions, parts: Parts = soundParts) {
     this.#options = options;
@@ -106,7 +106,7 @@ export class World {
   /** A life of the worker in this slot; the next one begins a while after it has died. */
   startWorker(slot: number): void {
     const owner = Incarnation.parse(`w${slot}#${(++this.#lives).toString(16).padStart(8, "0")}`);
-    const process = new Process(owner, this.clock);
+    const process = new SimProcess(owner, this.clock);
     this.trace(`${owner} starts`);
     process.onDeath = () => {
       this.trace(`${owner} dies`);
@@ -116,7 +116,7 @@ export class World {
     process.deliver(() => this.workers.push(this.#assemble(process, owner, slot)));
   }
 
-  #assemble(process: Process, owner: Incarnation, slot: number): SimWorker {
+  #assemble(process: SimProcess, owner: Incarnation, slot: number): SimWorker {
     const watched = this.auditor.watch(this.postgres);
     const over = storeOver(this.network, process, this.postgresService, watched);
     const store = this.#parts.store(over, owner);
@@ -153,7 +153,7 @@ export class World {
       waitForWork: (_shard, lanes, ms) => this.#waitForWork(process, lanes, ms),
       world: {
         owner,
-        journal: new Journal(owner, store, (entries) => this.auditor.shown(entries)),
+        journal: new Journal(owner, store, (entries) => this.auditor.published(entries)),
         definitions: new Definitions(store),
         models: this.outside.models,
         tools: this.outside.tools,
@@ -171,7 +171,7 @@ export class World {
     return { process, owner, slot, worker, reconciler, leases };
   }
 
-  #waitForWork(process: Process, lanes: readonly Lane[], ms: number): Promise<void> {
+  #waitForWork(process: SimProcess, lanes: readonly Lane[], ms: number): Promise<void> {
     return new Promise((resolve) => {
       process.after(ms, resolve);
       // One marker in ten is lost, which costs no more than the wait.
@@ -210,7 +210,7 @@ export class World {
   readonly #restarting = new Set<number>();
 
   /** What the channel of a worker brings: look, one of your runs was cancelled. */
-  hint(owner: string): void {
+  sendCancelHint(owner: string): void {
     const heard = this.workers.find((each) => each.owner === owner);
     if (this.redisService.isUp && this.random() > 0.2) heard?.process.deliver(() => void heard.leases.beat());
   }

@@ -4,7 +4,7 @@ import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { NewEntry } from "../../shared/store/journal/flush.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { Postgres } from "../simulation/postgres.ts";
+import { PostgresModel } from "../simulation/postgres.ts";
 import type { RunRow } from "../simulation/tables.ts";
 import { refusingStore } from "./fakes.ts";
 
@@ -32,7 +32,7 @@ export class SqlError extends Error {
 
 /** A store with the verbs of a journal; all others are refused, until a test replaces them. */
 export class FakeStore {
-  readonly model = new Postgres(() => Date.now(), { orchestrations: new Map(), named: new Map() });
+  readonly model = new PostgresModel(() => Date.now(), { orchestrations: new Map(), named: new Map() });
   /** All entries that were committed, in order. */
   readonly entries: NewEntry[] = [];
   /** Sizes of the batches that were flushed, in order. */
@@ -79,7 +79,7 @@ export class FakeStore {
   }
 
   /** The entries of a run that were committed, in order. */
-  of(run: RunId): NewEntry[] {
+  entriesOf(run: RunId): NewEntry[] {
     return this.entries.filter((entry) => entry.run_id === run);
   }
 

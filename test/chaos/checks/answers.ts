@@ -8,7 +8,7 @@ import type { Violation } from "./violation.ts";
 const PROMISE = "an answer that was taken is heard";
 
 /** docs/protocol.md 5.6: of several answers to a question one wins, and the run goes on with that one. */
-export function everyTakenAnswerIsHeard({ taken, journal }: Evidence): Violation[] {
+export function everyAcceptedAnswerCounts({ acceptedAnswers: taken, journal }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const byQuestion = Map.groupBy(taken, ({ run, question }) => `${run} ${question}`);
   const twice = Array.from(byQuestion.values())

@@ -22,7 +22,7 @@ export function redisIsEmpty({ redis }: Evidence): Violation[] {
 }
 
 /** docs/architecture.md 2.5, docs/protocol.md 14.6. */
-export function limitsHold({ overruns }: Evidence): Violation[] {
+export function limitsHold({ limitBreaches: overruns }: Evidence): Violation[] {
   const worst = Map.groupBy(overruns, ({ tenant, what }) => `${tenant} ${what}`);
   return Array.from(worst.values(), (group) => {
     const most = group.toSorted((a, b) => b.count - a.count)[0];
@@ -41,7 +41,7 @@ export function runsAreTakenOver({ takeovers }: Evidence): Violation[] {
     .map(({ run, ms }) => broken("taken over within 20 s", `it took ${Math.round(ms)} ms`, run));
 }
 
-export function nothingStandsStill({ standing }: Evidence): Violation[] {
+export function nothingStalls({ stalls: standing }: Evidence): Violation[] {
   return standing
     .filter(({ ms }) => ms > STANDING_MS)
     .map(({ run, ms }) => broken("never stuck", `it stood for ${Math.round(ms)} ms while all was up`, run));

@@ -79,7 +79,7 @@ export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation
 }
 
 /** what is away is a 503, too much is a 429; nothing that clients rightly ask is a 500 or not found. */
-export function everyAnswerIsMeant({ odd }: Evidence): Violation[] {
+export function everyResponseIsExpected({ unexpected: odd }: Evidence): Violation[] {
   return odd.map(({ request, status, body }) =>
     broken("every answer is meant", `${request}: ${status} ${body}`),
   );

@@ -1,10 +1,10 @@
 /** What viewers saw is the journal, byte for byte, whenever they came and however often they were cut off. */
-import type { Evidence, JournalRow, Seen } from "../evidence.ts";
+import type { Evidence, JournalRow, Viewing } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
 /** docs/protocol.md 8.3 and 14.7. */
-export function viewersSeeTheJournal({ seen, journal, runs }: Evidence): Violation[] {
+export function viewersSeeTheJournal({ viewings: seen, journal, runs }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const known = new Map(runs.map((run) => [run.run_id, run.event_seq]));
   return seen.flatMap((viewer) => {
@@ -18,7 +18,7 @@ export function viewersSeeTheJournal({ seen, journal, runs }: Evidence): Violati
   });
 }
 
-function compare({ frames, complete }: Seen, journal: Seen["frames"]): string | null {
+function compare({ frames, complete }: Viewing, journal: Viewing["frames"]): string | null {
   for (const [i, frame] of frames.entries()) {
     const stored = journal[i];
     if (frame.id !== stored?.id)
@@ -30,7 +30,7 @@ function compare({ frames, complete }: Seen, journal: Seen["frames"]): string | 
 }
 
 /** Said anew, not with the product's own function: that is what is checked. */
-function framesOf(run: string, entries: JournalRow[]): Seen["frames"] {
+function framesOf(run: string, entries: JournalRow[]): Viewing["frames"] {
   const base = run.slice(-13);
   return entries
     .flatMap(({ events }) => events.split("\n"))
@@ -41,7 +41,7 @@ function framesOf(run: string, entries: JournalRow[]): Seen["frames"] {
 }
 
 /** docs/protocol.md 14.7: no frame before its entry was committed. */
-export function nothingIsShownTooEarly({ tooEarly }: Evidence): Violation[] {
+export function nothingIsShownTooEarly({ shownTooEarly: tooEarly }: Evidence): Violation[] {
   return tooEarly.map(({ run, seq, committed }) =>
     broken(
       "nothing is shown before its commit",

@@ -27,7 +27,7 @@ function tellsOf({ kind, seq, output, events }: JournalRow): string | null {
 }
 
 /** docs/protocol.md 12: webhook requests at least once, under the same id. */
-export function everyDeliveryIsTaken({ deliveries, receiver }: Evidence): Violation[] {
+export function everyDeliveryIsReceived({ deliveries, receiver }: Evidence): Violation[] {
   return deliveries.flatMap(({ delivery_id, run_id, outcome }) => {
     const answered = receiver.get(delivery_id)?.answered ?? 0;
     if (outcome === "delivered" && answered > 0) return [];
@@ -38,7 +38,7 @@ export function everyDeliveryIsTaken({ deliveries, receiver }: Evidence): Violat
 }
 
 /** The receiver believes only what is signed, and knows a repetition by its id. */
-export function whatIsToldIsSigned({ told, deliveries }: Evidence): Violation[] {
+export function everyWebhookIsSigned({ webhookRequests: told, deliveries }: Evidence): Violation[] {
   const byId = Map.groupBy(told, ({ id }) => id);
   const rows = new Map(deliveries.map((row) => [row.delivery_id, row]));
   return Array.from(byId).flatMap(([id, times]) => {

@@ -90,18 +90,18 @@ export class Given {
   }
 
   kindsOf(run: ClaimedRun): string[] {
-    return this.truth.of(run.run_id).map(({ kind }) => kind);
+    return this.truth.entriesOf(run.run_id).map(({ kind }) => kind);
   }
 
   eventsOf(run: ClaimedRun): string {
     return this.truth
-      .of(run.run_id)
+      .entriesOf(run.run_id)
       .map(({ events }) => events)
       .join("\n");
   }
 
   errorOf(run: ClaimedRun): string | undefined {
-    return this.truth.of(run.run_id).at(-1)?.error ?? undefined;
+    return this.truth.entriesOf(run.run_id).at(-1)?.error ?? undefined;
   }
 
   /** @throws when something was written that the next worker, or the edge, cannot read */

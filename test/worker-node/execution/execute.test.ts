@@ -39,8 +39,8 @@ describe("an execution", () => {
     const step = Promise.withResolvers<string>();
     given.generate = () => step.promise;
     const { run, ending } = given.begin({ attempt: 1, event_seq: 5 });
-    await expect.poll(() => given.truth.of(run.run_id).length).toBe(1);
-    const shown = given.truth.of(run.run_id);
+    await expect.poll(() => given.truth.entriesOf(run.run_id).length).toBe(1);
+    const shown = given.truth.entriesOf(run.run_id);
     expect(shown).toHaveLength(1);
     expect(shown[0]?.events).toContain("worker_picked_up");
     expect(shown[0]?.deadline_ms).toBe(630_000);
@@ -78,7 +78,7 @@ describe("an execution", () => {
     const { run, ending } = given.begin();
     given.truth.row(run.run_id).attempt += 1;
     expect(await ending).toEqual({ is: "dropped" });
-    expect(given.truth.of(run.run_id)).toEqual([]);
+    expect(given.truth.entriesOf(run.run_id)).toEqual([]);
   });
 
   // Red when: only the way through the steps knows that a run may be another's, not the way out.
@@ -116,7 +116,7 @@ describe("a run's timeout", () => {
     given.generate = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 600_000 }));
     const { run, ending } = given.begin({ running_for_ms: 30_000 });
     const parked = await ending;
-    expect(given.truth.of(run.run_id).at(-1)?.wake_ms).toBeLessThanOrEqual(31_000);
+    expect(given.truth.entriesOf(run.run_id).at(-1)?.wake_ms).toBeLessThanOrEqual(31_000);
     expect(parked).toMatchObject({ is: "parked", status: "queued" });
     expect(parked.is === "parked" && parked.delayMs).toBeLessThanOrEqual(31_000);
   });
@@ -133,7 +133,7 @@ describe("a step that waits for a retry", () => {
   test("gives the slot back and says when it is due", async () => {
     const { run, ending } = given.begin();
     expect(await ending).toEqual({ is: "parked", status: "queued", delayMs: 60_000 });
-    expect(given.truth.of(run.run_id).at(-1)).toMatchObject({ ...park, wake_ms: 60_000 });
+    expect(given.truth.entriesOf(run.run_id).at(-1)).toMatchObject({ ...park, wake_ms: 60_000 });
   });
 
   // Red when: a refused park tries the step again at once, against what the other side asked for.
@@ -142,7 +142,7 @@ describe("a step that waits for a retry", () => {
     given.truth.row(run.run_id).signals = 4;
     expect(await ending).toMatchObject({ is: "parked" });
     expect(given.calls).toHaveLength(1);
-    expect(given.truth.of(run.run_id).at(-1)).toMatchObject({ ...park, signals: 4 });
+    expect(given.truth.entriesOf(run.run_id).at(-1)).toMatchObject({ ...park, signals: 4 });
   });
 
   // Red when: a refused park does not look at what it was refused for.
@@ -199,7 +199,7 @@ test.each([
     const { run, ending } = given.begin();
     expect(await ending).toEqual({ is: "ended" });
     expect(given.errorOf(run)).toContain("result_rejected");
-    expect(given.truth.of(run.run_id).at(-1)?.events).not.toContain("unstorable");
+    expect(given.truth.entriesOf(run.run_id).at(-1)?.events).not.toContain("unstorable");
   },
 );
 
@@ -234,7 +234,7 @@ test("what a model answered in a try that failed is charged with the entry that 
   const { run, ending } = given.begin();
   expect(await ending).toEqual({ is: "ended" });
   expect(given.truth.row(run.run_id).status).toBe("failed");
-  expect(given.truth.of(run.run_id).flatMap((entry) => entry.usage)).toEqual([{ call: "try.1.1", ...usage }]);
+  expect(given.truth.entriesOf(run.run_id).flatMap((entry) => entry.usage)).toEqual([{ call: "try.1.1", ...usage }]);
 });
 
 // Red when: a run whose end Postgres does not take is executed again and again, as nothing ends it.
@@ -250,5 +250,5 @@ test("an end in failure that is not taken either becomes one that tells nothing 
   expect(await ending).toEqual({ is: "ended" });
   expect(given.truth.row(run.run_id).status).toBe("failed");
   expect(given.errorOf(run)).toContain("result_rejected");
-  expect(given.truth.of(run.run_id).at(-1)?.events).toContain('"final_state":{}');
+  expect(given.truth.entriesOf(run.run_id).at(-1)?.events).toContain('"final_state":{}');
 });

@@ -57,7 +57,7 @@ function begin(): void {
 const open = (): RunLog => journal.open(truth.open(owner));
 const typesOf = (run: RunId): string[] =>
   truth
-    .of(run)
+    .entriesOf(run)
     .flatMap(({ events }) => Array.from(events.matchAll(/"type":"(\w+)"/g), ([, type]) => type ?? ""));
 
 describe("what runs commit", () => {
@@ -88,7 +88,7 @@ describe("what runs commit", () => {
       log.append(result({ kind: "end", step_path: "third", status: "failed" })),
     ]);
     expect(all.map(({ is }) => is)).toEqual(["committed", "committed", "committed"]);
-    expect(truth.of(log.run).map(({ step_path }) => step_path)).toEqual(["first", "second", "third"]);
+    expect(truth.entriesOf(log.run).map(({ step_path }) => step_path)).toEqual(["first", "second", "third"]);
   });
 });
 
@@ -108,11 +108,11 @@ describe("notes", () => {
     talker.note([delta]);
     thinker.note([thought]);
     await sleep(30);
-    expect(truth.of(thinker.run)).toHaveLength(1);
-    expect(truth.of(talker.run)).toHaveLength(0);
+    expect(truth.entriesOf(thinker.run)).toHaveLength(1);
+    expect(truth.entriesOf(talker.run)).toHaveLength(0);
     talker.note([delta]);
     await sleep(50);
-    expect(truth.of(talker.run).map(({ kind, events_n }) => [kind, events_n])).toEqual([["note", 2]]);
+    expect(truth.entriesOf(talker.run).map(({ kind, events_n }) => [kind, events_n])).toEqual([["note", 2]]);
   });
 
   test("that come while an entry is in flight follow it", async () => {
@@ -177,7 +177,7 @@ describe("an entry", () => {
     truth.weather.push({ is: "deaf" });
     const outcomes = await Promise.all([kept.append(result()), fenced.append(result())]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "fenced"]);
-    expect(truth.of(kept.run)).toHaveLength(1);
+    expect(truth.entriesOf(kept.run)).toHaveLength(1);
     expect(live).toHaveLength(1);
   });
 
@@ -230,7 +230,7 @@ describe("an entry", () => {
     await sleep(8);
     const second = log.append(result());
     await Promise.all([first, second]);
-    expect(truth.of(log.run).map(({ known_seq }) => known_seq)).toEqual([0, 1]);
+    expect(truth.entriesOf(log.run).map(({ known_seq }) => known_seq)).toEqual([0, 1]);
   });
 
   test("that ends its run says so to viewers", async () => {
@@ -269,16 +269,16 @@ test("whatever fails, each run's journal tiles its events, each append is answer
       await sleep(20);
       for (const [i, log] of logs.entries()) {
         let seq = 0;
-        for (const entry of truth.of(log.run)) {
+        for (const entry of truth.entriesOf(log.run)) {
           expect(entry.known_seq).toBe(seq);
           expect(entry.events.split("\n")).toHaveLength(entry.events_n);
           seq += entry.events_n;
         }
         expect(truth.row(log.run).event_seq).toBe(seq);
         const committed = answers[i]?.filter(({ is }) => is === "committed").length;
-        expect(truth.of(log.run).filter(({ kind }) => kind === "step")).toHaveLength(committed ?? 0);
+        expect(truth.entriesOf(log.run).filter(({ kind }) => kind === "step")).toHaveLength(committed ?? 0);
         expect(live.filter(({ run }) => run === log.run).map((entry) => entry.seq)).toEqual(
-          truth.of(log.run).map((entry) => entry.known_seq + entry.events_n),
+          truth.entriesOf(log.run).map((entry) => entry.known_seq + entry.events_n),
         );
       }
       expect(tooEarly).toEqual([]);
