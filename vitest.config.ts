@@ -16,6 +16,8 @@ const deep = ["test/**/*.deep.test.ts", "test/**/mutations.test.ts"];
 
 const shared = {
   pool: "forks" as const,
+  // Loading modules anew for each file would take as long as a third of the tests.
+  isolate: false,
   // More than there are cores: the long files wait for processes and clocks most of the time.
   maxWorkers: 5,
   globalSetup: "test/services/setup.ts",

@@ -1,4 +1,4 @@
-/** The promises of docs/architecture.md 2 and the invariants of docs/protocol.md 14, checked against what a chaos run left behind. */
+/** Checks the promises of docs/architecture.md 2 and the invariants of docs/protocol.md 14 against the evidence of a chaos run. */
 import { answersAreHeardOnce, everyAcceptedAnswerCounts, nobodyIsAnsweredFor } from "./checks/answers.ts";
 import {
   everyLifeEndsOnce,

@@ -1,4 +1,4 @@
-/** What a chaos run leaves behind: what clients were told, what viewers saw, and what lies in the stores at rest. */
+/** What a chaos run leaves behind: the responses to clients, the frames of viewers, and the contents of the stores at rest. */
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { EntryKind } from "../../shared/contracts/journal-entry.ts";
@@ -8,11 +8,11 @@ import type { Calls } from "./counted-server.ts";
 import type { Told } from "./receiver.ts";
 
 /**
- * A request to run, and what came back. `accepted`: the run of each 202. `unknown`: at least one answer never came.
- * `cancelled`: a cancel was answered with "cancelled". `retried`: how many retries were answered with 202.
+ * A request to start a run, and its responses. `accepted`: the run of each 202. `unknown`: at least one response never
+ * came. `cancelled`: a cancel returned "cancelled". `retried`: how many retries returned 202.
  */
 export type Request = {
-  /** Sent as `correlation_id`: it tells which runs come from this request. */
+  /** Sent as `correlation_id`: by it the runs of this request are found. */
   id: string;
   tenant: string;
   orchestration: string;
@@ -25,16 +25,21 @@ export type Request = {
   retried: number;
 };
 
-/** An answer of a person to what a run has asked, as the API took it; `signed`: how it is known again. */
+/** An answer to a run's question that the API accepted. `signed` identifies it in the journal. */
 export type Taken = { run: string; question: string; signed: string };
 
-/** An answer of the API that no fault explains: a 500, or a 4xx to a request that is right. */
+/** A response of the API that no fault explains: a 500, or a 4xx to a valid request. */
 export type OddAnswer = { request: string; status: number; body: string };
 
-/** What one viewer of a run has got, over all its connections. `complete`: it read on until it was told of the end. */
-export type Viewing = { run: string; viewer: string; frames: { id: string; data: string }[]; complete: boolean };
+/** The frames that one viewer of a run received over all its connections. `complete`: it read up to the end of the stream. */
+export type Viewing = {
+  run: string;
+  viewer: string;
+  frames: { id: string; data: string }[];
+  complete: boolean;
+};
 
-/** Running or queued runs of a tenant above its limit, outside the windows in which that may be. */
+/** A tenant with more running or queued runs than its limit, at a time for which no fault excuses it. */
 export type LimitBreach = {
   tenant: string;
   what: "running" | "queued";
@@ -109,7 +114,7 @@ export type KeyRow = z.infer<typeof KeyRow>;
 /** Sizes of the queue's structures by name (`jobs`, `leases`, …), and the names of all other keys. */
 export type RedisRest = { sizes: Record<string, number>; tenants: number; foreign: string[] };
 
-/** How long a killed worker's run stood, from its death on, until another had it. `calm`: all else was well meanwhile. */
+/** A run of a killed worker: how long from the death to the next claim. `calm`: no other fault was active meanwhile. */
 export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean };
 
 export type Evidence = {
@@ -122,18 +127,18 @@ export type Evidence = {
   deadLetters: DeadLetterRow[];
   keys: KeyRow[];
   deliveries: DeliveryRow[];
-  /** What the receiver of webhooks was told, and how it answered, by delivery. */
+  /** Requests that the receiver of webhooks got, and its responses by delivery. */
   webhookRequests: Told[];
   receiver: Map<string, Calls>;
   redis: RedisRest;
   viewings: Viewing[];
-  /** Frames that were shown before Postgres had them: run and number. */
+  /** Frames that a viewer received before their commit. */
   shownTooEarly: { run: string; seq: number; committed: number }[];
   limitBreaches: LimitBreach[];
   takeovers: Takeover[];
-  /** Longest time that a run which could move did not, while nothing was away. */
+  /** The longest time for which a run could move and did not, while no store was away. */
   stalls: { run: string; ms: number }[];
-  /** What the outside was asked, by effect key. */
+  /** Calls to models and tools, by effect key. */
   calls: Map<string, Calls>;
 };
 

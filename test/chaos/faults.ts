@@ -1,4 +1,4 @@
-/** Everything that can be done to the system. Each fault ends by itself, and leaves the system whole. */
+/** All faults. Each one ends by itself and leaves the system complete. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FaultLog } from "./fault-log.ts";
 import type { Link, LinkMode } from "./link.ts";
@@ -8,10 +8,15 @@ import type { System } from "./system.ts";
 import { until } from "./until.ts";
 import type { ManagedWorker } from "./workers.ts";
 
-/** What a fault needs: `chance` is drawn when the schedule is made, so a schedule is the same for the same seed. */
-export type FaultAction = (system: System, random: Random, log: FaultLog, rolledBack: () => void) => Promise<void>;
+/** Causes a fault and ends it. `rolledBack` is called when Redis has lost its latest writes. */
+export type FaultAction = (
+  system: System,
+  random: Random,
+  log: FaultLog,
+  rolledBack: () => void,
+) => Promise<void>;
 
-/** Kind → what it does. `times`: how often it is drawn beside others, after each was drawn once. */
+/** Kind → its action. `times`: its weight among the kinds, once each kind was drawn once. */
 export const faults = {
   kill: { times: 4, act: kill },
   stop: { times: 2, act: pause },
@@ -35,7 +40,7 @@ export const faults = {
 } as const satisfies Record<string, { times: number; act: FaultAction }>;
 export type FaultKind = keyof typeof faults;
 
-/** One fault at a time has each part; who comes while it is had does nothing. */
+/** A part of the system has one fault at a time: another fault for it is skipped meanwhile. */
 const busy = new WeakSet<object>();
 
 export function isOccupied(part: object): boolean {
@@ -72,7 +77,7 @@ function oneAlive({ workers }: System, random: Random): ManagedWorker | null {
   return alive.length > 0 ? random.pick(alive) : null;
 }
 
-/** Rather one that has something to lose. */
+/** A worker with runs, if there is one. */
 function oneBusy(system: System, random: Random): ManagedWorker | null {
   const busyOnes = system.workers.filter((member) => member.alive && member.active > 0);
   return busyOnes.length > 0 ? random.pick(busyOnes) : oneAlive(system, random);
@@ -88,10 +93,10 @@ async function pause(system: System, random: Random, log: FaultLog): Promise<voi
   await stopWhile(oneAlive(system, random), "stop", () => sleep(ms), log);
 }
 
-/** Longer than a takeover takes. */
+/** Longer than a takeover. */
 const FROZEN_MS = 26_000;
 
-/** Until another has one of its runs: it comes back in the middle of them, and must not write a word. */
+/** Stops a worker until another one has claimed one of its runs. It resumes while the other executes, and must not write. */
 async function freeze(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
   const own = member?.heldRuns ?? new Set<string>();
@@ -119,7 +124,7 @@ async function stopWhile(
   );
 }
 
-/** What a busy worker commits is committed, and it does not hear of it. */
+/** The commits of a busy worker succeed, and their replies are lost. */
 async function loseAnswers(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
   const links = system.links.filter(({ name }) => name === `${member?.name}-postgres`);
@@ -136,13 +141,13 @@ function onLink(mode: Exclude<LinkMode, "open">): FaultAction {
     setLinks([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
 }
 
-/** One worker alone cannot reach Redis, for so long that it claims straight from Postgres while others do not. */
+/** One worker alone cannot reach Redis, for longer than it takes until it would claim directly while the others do not. */
 async function isolate({ links }: System, random: Random, log: FaultLog): Promise<void> {
   const toRedis = links.filter(({ name }) => /^worker-\d-redis$/.test(name));
   await setLinks([random.pick(toRedis)], "cut", 13_000, log);
 }
 
-/** Holds links in a mode for a while, or until `isOver`. */
+/** Sets links to a mode for `ms`, or until `isOver`. */
 export async function setLinks(
   links: readonly Link[],
   mode: Exclude<LinkMode, "open">,
@@ -171,7 +176,9 @@ function restartRedis(memory: Memory): FaultAction {
         await sleep(random.between(2_000, 10_000));
       }
       const downMs = random.pick([0, 0, 1_000, 7_000]);
-      await logged(log, `redis_${memory}`, `down for ${downMs} ms`, true, () => redis.restart(downMs, memory));
+      await logged(log, `redis_${memory}`, `down for ${downMs} ms`, true, () =>
+        redis.restart(downMs, memory),
+      );
       if (memory === "older") rolledBack();
     });
 }

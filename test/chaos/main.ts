@@ -1,8 +1,8 @@
 /**
- * `npm run chaos -- --minutes N --seed S`: the real system under load and faults, then all its promises checked.
+ * `npm run chaos -- --minutes N --seed S`: the whole system under load and faults, then a check of all its promises.
  *
- * The schedule of faults, the load and the moods of model and tool come from the seed; what the machine makes of them
- * does not, so a seed that failed may have to be run a few times to fail again.
+ * The seed decides the schedule of faults, the load, and the failures of model and tool. It does not decide the timing
+ * of the processes, so a seed that failed may have to run a few times until it fails again.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -29,7 +29,7 @@ import { setTraps } from "./traps.ts";
 import { Viewers } from "./viewers.ts";
 import { PostgresWatch } from "./watch.ts";
 
-/** Longest time to rest: the last takeover, the last lease, the last retry, the last reservation. */
+/** The longest time from the last fault to rest: the last takeover, lease, retry and reservation end by then. */
 const REST_MS = 120_000;
 
 const Options = z.object({
@@ -47,26 +47,30 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
   try {
     const faults = new FaultLog();
     const { port, secret } = system.receiver;
-    const hook = { webhook_url: `http://127.0.0.1:${port}/told`, webhook_secret: secret };
+    const hook = { webhook_url: `http://127.0.0.1:${port}/webhook`, webhook_secret: secret };
     const watch = new PostgresWatch(sql, faults, system.deaths);
-    const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) => watch.noteFrame(run, seq));
-    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) => viewers.maybeWatch(run));
+    const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) =>
+      watch.noteFrame(run, seq),
+    );
+    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) =>
+      viewers.maybeWatch(run),
+    );
     const watching = Promise.all([watch.watch(), watch.watchPoints(system.points)]);
     const edgeRestarts = await setTraps(system, faults);
     const sending = clients.send();
     await follow(makeSchedule(seed, minutes * 60_000), system, seed, faults, () => watch.rolledBack());
-    printProgress("the faults are over");
+    printProgress("the faults have ended");
     await reachRemaining(system, sql, faults);
     await Promise.all(edgeRestarts);
-    printProgress("all points were gone to");
+    printProgress("every point was led through");
     endFaults(system);
     clients.stop();
     await sending;
-    printProgress((await untilAtRest(system, watch, sql)) ? "at rest" : "no rest in sight");
+    printProgress((await untilAtRest(system, watch, sql)) ? "at rest" : "not at rest in time");
     await viewers.leave();
     watch.stop();
     await watching;
-    if (watch.samples === 0) throw new Error("nobody watched: not one look at Postgres had an answer");
+    if (watch.samples === 0) throw new Error("no sample of Postgres succeeded");
 
     const tables = await readTables(sql);
     await viewers.readAll(tables.runs.map(({ run_id }) => run_id));
@@ -101,14 +105,14 @@ function endFaults(system: System): void {
   for (const member of system.workers) member.resume();
 }
 
-/** Waits until no run is open, nothing on the queue, and nobody still to be told. @returns whether it is so */
+/** Waits until every run has ended, the queue is empty, and every delivery is done. @returns whether that came in time */
 async function untilAtRest({ redis }: System, watch: PostgresWatch, sql: Sql): Promise<boolean> {
   const endMs = performance.now() + REST_MS;
   while (performance.now() < endMs) {
     await sleep(1_000);
     const { sizes } = await readRedis(redis.client);
-    const untold = await sql`select from webhook_deliveries where done_at is null limit 1`;
-    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0 && untold.length === 0) return true;
+    const pending = await sql`select from webhook_deliveries where done_at is null limit 1`;
+    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0 && pending.length === 0) return true;
   }
   return false;
 }
@@ -131,19 +135,22 @@ function report(
   if (missed.length > 0) console.log(`\nNever reached: ${missed.join(", ")}`);
   mkdirSync(folder, { recursive: true });
   for (const [name, lines] of logsOf(system)) writeFileSync(join(folder, `${name}.log`), lines.join("\n"));
-  console.log(`\nWhat all processes said is in ${folder}`);
-  console.log(`Again: npm run chaos -- --minutes ${minutes} --seed ${seed}`);
+  console.log(`\nThe logs of all processes are in ${folder}`);
+  console.log(`To repeat it: npm run chaos -- --minutes ${minutes} --seed ${seed}`);
   return false;
 }
 
-/** Says how far it is: a run takes minutes. */
+/** Prints the progress: a run takes minutes. */
 function printProgress(what: string): void {
   console.log(`${Math.round(performance.now() / 1_000)} s: ${what}`);
 }
 
 function logsOf({ workers, edge, rest }: System): [string, string[]][] {
   return [
-    ...workers.map(({ name, programs: lives }): [string, string[]] => [name, lives.flatMap(({ lines }) => lines)]),
+    ...workers.map(({ name, programs: lives }): [string, string[]] => [
+      name,
+      lives.flatMap(({ lines }) => lines),
+    ]),
     ["edge", edge.lines],
     ["redis-rest", rest.lines],
   ];

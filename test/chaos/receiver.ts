@@ -1,4 +1,4 @@
-/** Who is told of runs by webhook: keeps what it was told, sometimes refuses, is slow, or hangs up without an answer. */
+/** A receiver of webhooks. It records its requests, and sometimes refuses, responds late, or hangs up without a response. */
 import { createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Webhook } from "standardwebhooks";

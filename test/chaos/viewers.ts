@@ -1,4 +1,4 @@
-/** Viewers of runs: early ones and late ones, who are cut off, vanish and come back, and one who reads all at the end. */
+/** Viewers of runs: early and late ones, which lose their connection and reconnect, and one that reads each run at the end. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { Api } from "./api.ts";
@@ -6,10 +6,10 @@ import type { Viewing } from "./evidence.ts";
 import type { Random } from "./random.ts";
 
 const PAUSE_MS = 400;
-/** For a few hundred runs at rest it takes a second or two. */
+/** A few hundred runs at rest take a second or two. */
 const READ_ALL_MS = 60_000;
 
-/** Is told of every frame when it comes: the run, and its number. */
+/** Called for every frame when it arrives: the run, and the number of the event. */
 type FrameListener = (run: string, seq: number) => void;
 
 export class Viewers {
@@ -26,14 +26,14 @@ export class Viewers {
     this.#glance = glance;
   }
 
-  /** A run was accepted: some watch it from the beginning, some come later. */
+  /** Draws viewers for a run that was accepted: some watch from the beginning, some join later. */
   maybeWatch(run: string): void {
     if (this.#random.chance(0.3)) this.#watching.push(this.#watch(run, "early", 0));
     if (this.#random.chance(0.15))
       this.#watching.push(this.#watch(run, "late", this.#random.between(1_000, 8_000)));
   }
 
-  /** Ends all who still watch: they have waited for a run that has no viewer's end for them. */
+  /** Ends all viewers that still watch: the streams of their runs have not ended. */
   async leave(): Promise<void> {
     this.#over.abort();
     await Promise.all(this.#watching);
@@ -60,7 +60,7 @@ export class Viewers {
     this.seen.push(seen);
     await sleep(afterMs, undefined, { signal: this.#over.signal }).catch(() => {});
     while (!seen.complete && !this.#over.signal.aborted) {
-      // Half of them vanish at some moment; the others stay until they are cut off.
+      // Half of the connections are closed by the viewer; the others stay until the edge or a fault ends them.
       const patience = this.#random.chance(0.5) ? this.#random.between(200, 6_000) : 300_000;
       await this.#connect(
         seen,
@@ -70,7 +70,7 @@ export class Viewers {
     }
   }
 
-  /** One connection, from after what it has to wherever it ends. */
+  /** One connection, from after the last frame until it ends. */
   async #connect(seen: Viewing, signal: AbortSignal): Promise<void> {
     const last = seen.frames.at(-1)?.id;
     try {
@@ -93,7 +93,7 @@ export class Viewers {
       // The stream ends after the last `done`; a run that is retried later has more.
       seen.complete ||= seen.frames.at(-1)?.data.includes('"type":"done"') ?? false;
     } catch {
-      // It was cut off, or has vanished: it comes back with the id of its last event.
+      // The connection was lost or closed: the next one sends the id of the last event.
     }
   }
 }

@@ -3,7 +3,7 @@
  * found within some hundred histories, for its own reason.
  */
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
@@ -27,8 +27,15 @@ import type { FaultKind } from "./wire.ts";
 import { soundParts } from "./world.ts";
 import type { Parts } from "./world.ts";
 
+// The files of a worker share their modules: here the core is loaded anew, over a virtual clock, and thrown away after it.
+vi.hoisted(() => vi.resetModules());
 vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
 vi.mock("../../shared/log.ts", () => import("./log.ts"));
+afterAll(() => {
+  vi.doUnmock("node:timers/promises");
+  vi.doUnmock("../../shared/log.ts");
+  vi.resetModules();
+});
 
 class UptoInPostgres extends RedisModel {
   #uptoMs = -Infinity;

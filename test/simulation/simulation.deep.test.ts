@@ -1,8 +1,15 @@
-import { expect, test, vi } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { simulate } from "./simulate.ts";
 
+// The files of a worker share their modules: here the core is loaded anew, over a virtual clock, and thrown away after it.
+vi.hoisted(() => vi.resetModules());
 vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
 vi.mock("../../shared/log.ts", () => import("./log.ts"));
+afterAll(() => {
+  vi.doUnmock("node:timers/promises");
+  vi.doUnmock("../../shared/log.ts");
+  vi.resetModules();
+});
 
 test("after any of 2,000 histories every run ends as its program says", { timeout: 600_000 }, async () => {
   const { repairs } = await simulate(2_000);

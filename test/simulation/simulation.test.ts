@@ -1,10 +1,17 @@
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { history, story } from "./history.ts";
 import { simulate } from "./simulate.ts";
 
+// The files of a worker share their modules: here the core is loaded anew, over a virtual clock, and thrown away after it.
+vi.hoisted(() => vi.resetModules());
 vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
 vi.mock("../../shared/log.ts", () => import("./log.ts"));
+afterAll(() => {
+  vi.doUnmock("node:timers/promises");
+  vi.doUnmock("../../shared/log.ts");
+  vi.resetModules();
+});
 
 /** simulation.deep.test.ts takes 2,000. */
 const HISTORIES = 200;

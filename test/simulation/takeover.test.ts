@@ -1,6 +1,6 @@
 /** How long a run waits for another worker, on the virtual clock. */
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { START_MS } from "./clock.ts";
 import { withSimulation, isAtRest } from "./history.ts";
 import type { ProgramName } from "./programs.ts";
@@ -8,8 +8,15 @@ import { violationsAtRest } from "./invariants.ts";
 import { TENANTS, soundParts } from "./world.ts";
 import type { Simulation } from "./world.ts";
 
+// The files of a worker share their modules: here the core is loaded anew, over a virtual clock, and thrown away after it.
+vi.hoisted(() => vi.resetModules());
 vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
 vi.mock("../../shared/log.ts", () => import("./log.ts"));
+afterAll(() => {
+  vi.doUnmock("node:timers/promises");
+  vi.doUnmock("../../shared/log.ts");
+  vi.resetModules();
+});
 
 const TAKEOVER_MS = 20_000;
 /** By then the workers have given an empty Redis its index. */

@@ -35,7 +35,12 @@ export type Parts = {
   store(store: StateStore, owner: Incarnation): StateStore;
 };
 
-export const soundParts: Parts = { postgres: PostgresModel, redis: RedisModel, front: FakeEdge, store: (store) => store };
+export const soundParts: Parts = {
+  postgres: PostgresModel,
+  redis: RedisModel,
+  front: FakeEdge,
+  store: (store) => store,
+};
 
 export type SimWorker = {
   process: SimProcess;

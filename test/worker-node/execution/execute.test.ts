@@ -234,7 +234,9 @@ test("what a model answered in a try that failed is charged with the entry that 
   const { run, ending } = given.begin();
   expect(await ending).toEqual({ is: "ended" });
   expect(given.truth.row(run.run_id).status).toBe("failed");
-  expect(given.truth.entriesOf(run.run_id).flatMap((entry) => entry.usage)).toEqual([{ call: "try.1.1", ...usage }]);
+  expect(given.truth.entriesOf(run.run_id).flatMap((entry) => entry.usage)).toEqual([
+    { call: "try.1.1", ...usage },
+  ]);
 });
 
 // Red when: a run whose end Postgres does not take is executed again and again, as nothing ends it.

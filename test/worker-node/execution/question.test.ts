@@ -29,7 +29,8 @@ describe("a question", () => {
       { id: "b", ...print },
     );
   });
-  const entriesOf = (run: ClaimedRun) => given.truth.entriesOf(run.run_id).filter(({ kind }) => kind !== "note");
+  const entriesOf = (run: ClaimedRun) =>
+    given.truth.entriesOf(run.run_id).filter(({ kind }) => kind !== "note");
 
   test("is stored with the park, and the run sleeps until its deadline", async () => {
     const { run, ending } = given.begin();
