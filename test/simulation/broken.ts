@@ -1,8 +1,8 @@
-/** Postgres without one of its conditions: what simulation and contract must notice. */
+/** Models of Postgres that each lack a condition: simulation and contract must notice them. */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewEntry } from "../../shared/store/journal/flush.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
-import { PostgresModel } from "./postgres.ts";
+import { PostgresModel } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";
 
 export class OwnerNotInFence extends PostgresModel {

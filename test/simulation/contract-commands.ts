@@ -5,7 +5,7 @@ const run = fc.nat(2);
 const runs = fc.uniqueArray(run, { minLength: 1, maxLength: 3 });
 const owner: fc.Arbitrary<number> = fc.constantFrom(0, 0, 1, 2);
 const counted = fc.constantFrom<"by_queue" | "here">("by_queue", "here");
-/** Mostly what the fence asks for. */
+/** Mostly a fence that holds. */
 const behind = fc.constantFrom(0, 0, 0, 0, 1);
 
 const ask = fc.record({
@@ -69,8 +69,8 @@ export type ContractCommand = typeof contractCommand extends fc.Arbitrary<infer 
 const accept: ContractCommand = { do: "accept", tenant: 0, delayMs: 0, counted: "by_queue" };
 const asked = { owner: 0, runs: [0, 1, 2], slots: 1 };
 
-/** Runs in a worker's hands: most of what there is to go wrong is about these. */
-const inHands: ContractCommand[] = [
+/** Runs that a worker has claimed: most conditions are about these. */
+const claimedRuns: ContractCommand[] = [
   accept,
   accept,
   accept,
@@ -80,26 +80,26 @@ const inHands: ContractCommand[] = [
 
 export const contractHistory = fc
   .array(contractCommand, { minLength: 5, maxLength: 40, size: "max" })
-  .map((commands): ContractCommand[] => [...inHands, ...commands]);
+  .map((commands): ContractCommand[] => [...claimedRuns, ...commands]);
 
-/** A flush of what the fence asks for. */
+/** A flush with a fence that holds. */
 const flushed = (kind: "note" | "ask"): ContractCommand => ({
   do: "flush",
   entries: [{ run: 0, isOwner: true, attemptBehind: 0, seqBehind: 0, signalsBehind: 0, kind, end: "failed" }],
 });
 
-/** Two runs of one tenant are given back in one statement, and wake at the same time: the tie is settled by their ids. */
+/** Two runs of one tenant are handed back in one statement, with one wake-up time: their ids decide the order. */
 export const tiedWakeUps: ContractCommand[] = [
-  ...inHands,
+  ...claimedRuns,
   flushed("note"),
   { do: "pass", ms: 61_390 },
   { ...asked, do: "handBack", runs: [0, 1] },
   { ...asked, do: "claimDirectly", slots: 2 },
 ];
 
-/** A question is looked at after its deadline, which closes it: the answer comes too late. */
+/** A question is read after its deadline, which closes it: the answer comes too late. */
 export const answeredTooLate: ContractCommand[] = [
-  ...inHands,
+  ...claimedRuns,
   flushed("ask"),
   { do: "pass", ms: 61_390 },
   { ...asked, do: "waits", runs: [0] },

@@ -9,7 +9,7 @@ import { globex, define, openStore } from "../shared/store/world.ts";
 import { answeredTooLate, contractHistory, tiedWakeUps } from "./contract-commands.ts";
 import type { ContractCommand } from "./contract-commands.ts";
 import { Differential } from "./differential.ts";
-import type { PostgresModel } from "./postgres.ts";
+import type { PostgresModel } from "./postgres-model.ts";
 
 /** Histories that random ones seldom contain. */
 export const examples: [ContractCommand[]][] = [[tiedWakeUps], [answeredTooLate]];

@@ -1,4 +1,4 @@
-/** Postgres and its model side by side: each act is done to both, and both have to answer the same. */
+/** Runs each command on Postgres and on its model, which have to return the same. */
 import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { NewEntry } from "../../shared/store/journal/flush.ts";
 import { cancelRuns } from "../../shared/store/runs/cancel.ts";
@@ -10,16 +10,16 @@ import type { StateStore } from "../../shared/store/state.ts";
 import { saveTenant } from "../../shared/store/tenants/tenants.ts";
 import { answerWait } from "../../shared/store/runs/waits.ts";
 import { acme, beatOf, globex, newRun } from "../shared/store/world.ts";
-import * as front from "./front-statements.ts";
-import { PostgresModel } from "./postgres.ts";
-import type { Statements } from "./postgres.ts";
+import * as statements from "./edge-statements.ts";
+import { PostgresModel } from "./postgres-model.ts";
+import type { Statements } from "./postgres-model.ts";
 import type { ContractCommand } from "./contract-commands.ts";
 
 const OWNERS = ["w0#00000000", "w1#00000001", "w2#00000002"].map((name) => Incarnation.parse(name));
 const TENANTS = [acme, globex] as const;
 const EVENT = '{"type":"checkpoint"}';
 
-/** A verb of either: answered at once, or by a server. */
+/** Either store: the model returns at once, Postgres later. */
 type Store = StateStore | Statements;
 
 export class Differential {
@@ -27,7 +27,7 @@ export class Differential {
   readonly #store: StateStore;
   readonly #model: PostgresModel;
   #nowMs = 0;
-  /** By how much the model's time is ahead: in Postgres all rows are moved back instead. */
+  /** The lead of the model's time. In Postgres the times of all rows are moved back instead. */
   #aheadMs = 0;
   #runs: RunId[] = [];
 
@@ -42,7 +42,7 @@ export class Differential {
     for (const tenant of TENANTS) await this.#limit(tenant, 2);
   }
 
-  /** Does it to both. @returns what both said, in that order */
+  /** Runs a command on both. @returns the results of Postgres and of the model, in that order */
   async run(command: ContractCommand): Promise<[unknown, unknown]> {
     await this.#readClock();
     switch (command.do) {
@@ -68,7 +68,7 @@ export class Differential {
     }
   }
 
-  /** All that both hold, as far as it is no time. */
+  /** The rows of both, without times. */
   async tables(): Promise<[unknown, unknown]> {
     const { runs, journal, usage, letters, waits } = this.#model.tables;
     const rows = await this.#sql`
@@ -175,7 +175,7 @@ export class Differential {
     const run_id = RunId.parse(`run_${String(this.#runs.length).padStart(12, "0")}_1800000000000`);
     const run = newRun({ run_id, tenant_id: TENANTS[tenant] ?? acme, delay_ms, orchestration_id: "orch" });
     const accepted = await acceptRuns(this.#sql, [run], counted);
-    const isIn = front.acceptRun(this.#model, run, counted);
+    const isIn = statements.acceptRun(this.#model, run, counted);
     if (accepted.has(run_id)) this.#runs.push(run_id);
     return [accepted.has(run_id), isIn];
   }
@@ -196,7 +196,7 @@ export class Differential {
   async #limit(tenant: (typeof TENANTS)[number], max_concurrent_runs: number): Promise<[unknown, unknown]> {
     const limits = { max_concurrent_runs, max_queued_runs: 3 };
     const { version } = await saveTenant(this.#sql, { tenant_id: tenant, ...limits }, 1_000);
-    front.saveTenant(this.#model, tenant, limits).version = version;
+    statements.saveTenant(this.#model, tenant, limits).version = version;
     return [null, null];
   }
 
@@ -205,7 +205,7 @@ export class Differential {
     const row = run_id && this.#row(run_id);
     if (!run_id || !row) return [null, null];
     const end = { run_id, known_seq: row.event_seq, events: EVENT, events_n: 1, output: "{}" };
-    const cancelled = front.cancelRuns(this.#model, [run_id], [end]);
+    const cancelled = statements.cancelRuns(this.#model, [run_id], [end]);
     return cancelRuns(this.#sql, [run_id], [end]).then((said) => [timeless(said), timeless(cancelled)]);
   }
 
@@ -213,7 +213,7 @@ export class Differential {
     const run = this.#runs[nth];
     if (!run) return [null, null];
     const said = await answerWait(this.#sql, null, run, wait, "{}", "ann");
-    return [timeless(said), timeless(front.answerWait(this.#model, run, wait, "{}", "ann"))];
+    return [timeless(said), timeless(statements.answerWait(this.#model, run, wait, "{}", "ann"))];
   }
 
   async #retry(nth: number, behind: number, counted: "by_queue" | "here"): Promise<[unknown, unknown]> {
@@ -223,7 +223,7 @@ export class Differential {
     const known_seq = row.event_seq - behind;
     const rewind = { run_id, tenant_id: row.tenant_id, known_seq, output: '{"keep_seq":0}', event: EVENT };
     const said = await retryRun(this.#sql, rewind, counted);
-    return [timeless(said), timeless(front.retryRun(this.#model, rewind, counted))];
+    return [timeless(said), timeless(statements.retryRun(this.#model, rewind, counted))];
   }
 
   #entryOf(each: Extract<ContractCommand, { do: "flush" }>["entries"][number]): NewEntry[] {
@@ -287,12 +287,12 @@ export class Differential {
     return this.#model.tables.runs.get(run);
   }
 
-  /** Both have the same time, but for what a statement takes. */
+  /** Sets the model's clock to that of Postgres; they differ by the duration of a statement. */
   async #readClock(): Promise<void> {
     const [row] = await this.#sql<{ now_ms: number; started_ms: number }[]>`
       select extract(epoch from now())::float8 * 1000 as now_ms,
         extract(epoch from pg_postmaster_start_time())::float8 * 1000 as started_ms`;
-    if (!row) throw new Error("no row");
+    if (!row) throw new Error("Postgres returned no time");
     this.#nowMs = Math.round(row.now_ms) + this.#aheadMs;
     this.#model.startedAt = row.started_ms + this.#aheadMs;
   }
@@ -302,7 +302,7 @@ function questionOf(wait_id: string, deadline_ms: number | null): NewEntry["wait
   return { wait_id, step_id: "a", kind: "human", prompt: "?", fields: "[]", deadline_ms, child_run_id: null };
 }
 
-/** The due runs from a while before some time on: each store's own times are its own affair. */
+/** The due runs of a scan that begins `agoMs` ago, by each store's own clock. */
 async function walk(store: Store, agoMs: number): Promise<unknown> {
   const { now_ms } = await store.scanBounds(null);
   const { from, until } = await store.scanBounds(agoMs === 0 ? null : now_ms - agoMs);
@@ -318,7 +318,7 @@ async function reclaimOverdue(store: Store): Promise<unknown> {
   return store.reclaimOverdue(await store.overdueRuns());
 }
 
-/** An answer without its times, its rows in order. */
+/** A result without times, with its rows in order. */
 function timeless(answer: unknown): unknown {
   const text = JSON.stringify(answer, (key, value: unknown) => {
     if (key === "due_in_ms") return typeof value === "number" && value > 0;
@@ -331,7 +331,7 @@ function timeless(answer: unknown): unknown {
   return text === undefined ? null : sorted(JSON.parse(text));
 }
 
-/** Rows in the order of their text, fields by their names. */
+/** Sorts rows by their text, and fields by their names. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value))
     return value.map(sorted).toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));

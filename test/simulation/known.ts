@@ -1,15 +1,16 @@
-/** Histories that once showed a defect: they are lived through first. */
+/** Histories that once showed a defect. They are played first. */
 import type { Command } from "./commands.ts";
 import type { History } from "./history.ts";
+import type { Verb } from "./network.ts";
 
 const calm = { seed: 0, workers: 2, slots: 1, limit: 1, queued: 100 };
-const trap = (whose: string, verb: string): Command => ({
+const trap = (whose: string, verb: Verb): Command => ({
   do: "trap",
   atMs: 0,
   trap: { whose, verbs: [verb], is: "fail", ms: 50 },
 });
 
-/** Postgres was away while a step looked its tool up: that used up the step's tries, and the run failed. */
+/** Postgres was away while a step read its tool's definition: that used up the step's tries, and the run failed. */
 const toolNotFoundMeanwhile: History = {
   ...calm,
   commands: [
@@ -24,7 +25,7 @@ const toolNotFoundMeanwhile: History = {
   ],
 };
 
-/** A cancel was heard of between the decision to park and its flush: the park counted as one that knew of it. */
+/** A cancel came between the decision to park and its flush: the park was committed as if it had known of the cancel. */
 const cancelDuringPark: History = {
   ...calm,
   commands: [

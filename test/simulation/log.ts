@@ -1,16 +1,16 @@
-/** What stands in the place of shared/log.ts: the lines become a part of the history that is told. */
+/** Replaces shared/log.ts: the log becomes part of the trace of a history. */
 import { currentProcess } from "./clock.ts";
-import type { Simulation } from "./world.ts";
+import type { Simulation } from "./simulation.ts";
 
-let world: Simulation | null = null;
+let sim: Simulation | null = null;
 
-/** The history that lives now. */
+/** Adds the log to the trace of this simulation. */
 export function traceLogs(of: Simulation): void {
-  world = of;
+  sim = of;
 }
 
 function write(event: string, fields: object = {}): void {
-  if (world?.onEvent) world.trace(`${currentProcess().name} ${event} ${JSON.stringify(fields)}`);
+  if (sim?.onEvent) sim.trace(`${currentProcess().name} ${event} ${JSON.stringify(fields)}`);
 }
 
 export const log = { info: write, warn: write, error: write, flush: () => {} };

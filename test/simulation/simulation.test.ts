@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { afterAll, expect, test, vi } from "vitest";
 import { history, story } from "./history.ts";
-import { simulate } from "./simulate.ts";
+import { runHistories } from "./run-histories.ts";
 
-// The files of a worker share their modules: here the core is loaded anew, over a virtual clock, and thrown away after it.
+// Test files share their modules. This one loads the product anew with mocks, and leaves no mocked module behind.
 vi.hoisted(() => vi.resetModules());
 vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
 vi.mock("../../shared/log.ts", () => import("./log.ts"));
@@ -20,7 +20,7 @@ test(
   "after any history of faults every run ends as its program says, once, and nothing is left behind",
   { timeout: 120_000 },
   async () => {
-    await simulate(HISTORIES);
+    await runHistories(HISTORIES);
   },
 );
 

@@ -1,7 +1,7 @@
-/** What stands in the place of `node:timers/promises`: the same promises, on the virtual clock. */
+/** Replaces `node:timers/promises` by the same promises on the virtual clock. */
 import { currentProcess } from "./clock.ts";
 
-/** Rejects as Node does: with an AbortError whose `cause` is the signal's reason. */
+/** The error with which Node rejects: an AbortError whose `cause` is the signal's reason. */
 function abortError(signal: AbortSignal): Error {
   return Object.assign(new Error("The operation was aborted", { cause: signal.reason }), {
     name: "AbortError",

@@ -4,7 +4,7 @@ import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { NewEntry } from "../../shared/store/journal/flush.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { PostgresModel } from "../simulation/postgres.ts";
+import { PostgresModel } from "../simulation/postgres-model.ts";
 import type { RunRow } from "../simulation/tables.ts";
 import { refusingStore } from "./fakes.ts";
 

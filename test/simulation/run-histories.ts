@@ -1,7 +1,7 @@
 /**
- * The simulation: the core as it is (workers, leases, journal, engine, reconciler) in one process on a virtual clock, over
- * models of both stores, with faults at every call. contract.test.ts holds the model of Postgres to Postgres;
- * test/shared/queue/model.test.ts holds the model of the queue to Redis.
+ * The simulation: the product's workers, leases, journal, engine and reconciler in one process on a virtual clock, over
+ * models of both stores, with faults at every call. contract.test.ts compares the model of Postgres with Postgres;
+ * test/shared/queue/model.test.ts compares the model of the queue with Redis.
  *
  * A test file that calls it mocks the clock and the log first: see simulation.test.ts.
  */
@@ -12,8 +12,8 @@ import { history, play, story } from "./history.ts";
 import type { History } from "./history.ts";
 import { known } from "./known.ts";
 
-/** What came of some histories. */
-export type Simulated = {
+/** Figures of some histories. */
+export type Outcome = {
   /** Repairs by the reconcilers of all histories, by kind. */
   repairs: Record<string, number>;
   /** The longest time from the healing of all faults until everything was at rest. */
@@ -21,10 +21,10 @@ export type Simulated = {
 };
 
 /**
- * Lives through `runs` random histories and those in known.ts.
+ * Plays `runs` random histories and those in known.ts.
  * @throws Error with the seed and the story of the smallest history that broke a promise.
  */
-export async function simulate(runs: number): Promise<Simulated> {
+export async function runHistories(runs: number): Promise<Outcome> {
   const repairs: Record<string, number> = {};
   let longestRestMs = 0;
   let failed: History | null = null;

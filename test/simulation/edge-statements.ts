@@ -1,21 +1,21 @@
-/** What the edge writes into Postgres, in memory, under the conditions of shared/store/{runs,cancel,retry,tenants}.ts. */
+/** The statements of the edge on the model of Postgres, with the conditions of those in shared/store. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import type { CancelEnd, Cancelled } from "../../shared/store/runs/cancel.ts";
 import type { Rewind } from "../../shared/store/runs/retry.ts";
 import type { AnswerOutcome } from "../../shared/store/runs/waits.ts";
-import type { PostgresModel } from "./postgres.ts";
+import type { PostgresModel } from "./postgres-model.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
 
-/** How many more runs a tenant may queue. */
+/** How many more queued runs the quota of a tenant allows. */
 function roomOf(postgres: PostgresModel, tenant: TenantId): number {
   const row = postgres.tables.tenants.get(tenant);
   if (!row || row.max_concurrent_runs === 0) return 0;
   return row.max_queued_runs - postgres.countOf(tenant, "queued");
 }
 
-/** `startedAt`: when the statement began, which is what it calls now. False: there is no room. */
+/** @param startedAt when the statement began: its now(). @returns false when the quota is used up */
 export function acceptRun(
   postgres: PostgresModel,
   run: NewRun,
@@ -119,7 +119,7 @@ export function retryRun(
   return { queued_at_ms: now, event_seq: row.event_seq };
 }
 
-/** What became of an answer to a question of a run. */
+/** Answers a question of a run. @returns the outcome */
 export function answerWait(
   { tables, now }: PostgresModel,
   run: RunId,
