@@ -9,7 +9,7 @@ import { problemResponse } from "./http/problem.ts";
 import { routes } from "./routes/index.ts";
 import type { ServicesOf } from "./services.ts";
 
-/** The HTTP API. `servicesOf` opens, for one request, what its routes ask of the world. */
+/** The HTTP API. `servicesOf` opens the services of one request. */
 export function createApp(servicesOf: ServicesOf): Api {
   const app = newApi();
   app.use(requestId);
@@ -23,28 +23,28 @@ export function createApp(servicesOf: ServicesOf): Api {
   app.use(crossOrigin);
   app.use("/api/*", limitBody(1));
   app.use("/scale/*", limitBody(1));
-  // A worker's flush: up to 4 MiB, which escapes and quotes may double.
+  // A worker's flush has up to 4 MiB, which JSON escapes may double.
   app.use("/internal/*", limitBody(16));
   for (const add of routes) add(app);
-  app.notFound((c) => nothingHere(app, c));
+  app.notFound((c) => noRoute(app, c));
   app.onError((error, c) => problemResponse(error, c.get("requestId") ?? ""));
   return app;
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
-/** A path that another method has is 405 with what it takes in `Allow` (RFC 9110, 15.5.6), any other 404. */
-function nothingHere(app: Api, c: Context<ApiEnv>): Response {
-  const others = METHODS.filter((method) =>
+/** 405 with the path's methods in `Allow` (RFC 9110, 15.5.6) when the path has another method; else 404. */
+function noRoute(app: Api, c: Context<ApiEnv>): Response {
+  const methods = METHODS.filter((method) =>
     app.router.match(method, c.req.path)[0].some(([[, route]]) => route.method === method),
   );
-  if (others.length === 0) {
+  if (methods.length === 0) {
     return problemResponse(new AppError("not_found", "There is no such path."), c.get("requestId"));
   }
-  const error = new AppError("method_not_allowed", `This path takes ${others.join(", ")}.`);
-  const answer = problemResponse(error, c.get("requestId"));
-  // Who answers GET answers HEAD.
-  const allowed = others.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
-  answer.headers.set("allow", allowed.join(", "));
-  return answer;
+  const error = new AppError("method_not_allowed", `This path takes ${methods.join(", ")}.`);
+  const response = problemResponse(error, c.get("requestId"));
+  // A route for GET also serves HEAD.
+  const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+  response.headers.set("allow", allowed.join(", "));
+  return response;
 }

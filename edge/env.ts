@@ -1,18 +1,21 @@
 import { z } from "zod";
-import type { IntakeShard } from "./intake/shard.ts";
 import { TenantId } from "../shared/contracts/ids.ts";
+import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { reachable } from "../shared/egress.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { masterKey } from "../shared/seal.ts";
 
-/** What the platform gives this Worker: wrangler.toml says what each of them is. */
+/** The intake of a queue shard, as the stateless part of the edge calls it. */
+export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): Promise<SubmitResult[]> };
+
+/** The bindings of this Worker: wrangler.toml describes each of them. */
 export type Env = {
   HYPERDRIVE: Hyperdrive;
   RELAY: DurableObjectNamespace;
-  INTAKE: DurableObjectNamespace<IntakeShard>;
+  INTAKE: DurableObjectNamespace<IntakeObject>;
   ARTIFACTS: R2Bucket;
-  /** Absent where the platform has no such thing. */
+  /** Absent where the platform has no rate limiter. */
   KEY_LOOKUPS?: RateLimit;
 };
 
@@ -31,11 +34,11 @@ const Config = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
   REDIS_URL: z.string().regex(/^rediss?:\/\//, "must begin with redis:// or rediss://"),
   STREAM_TOKEN_SECRET: secret,
-  /** Absent: workers reach Postgres by themselves, and /internal does not exist. */
+  /** Absent: the workers reach Postgres directly, and /internal does not exist. */
   STATE_SECRET: secret.optional(),
-  /** Absent: what would have to be sealed is refused. */
+  /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
-  /** Hosts and networks that webhooks may be sent to although they are private: the same as the workers'. */
+  /** Private hosts and networks that webhooks may be sent to all the same: the same value as the workers have. */
   EGRESS_ALLOW: z
     .string()
     .default("")
@@ -51,13 +54,13 @@ const Config = z.object({
   EVENT_SHARDS: count(1, 1024).default(DEFAULT_SHARDS.event),
   DEFAULT_TENANT_ID: TenantId.default(TenantId.parse("default")),
   ENABLE_TENANT_ISOLATION: onOff.default("1").transform((value) => value === "1"),
-  /** While Redis is away or being rebuilt, runs are accepted by Postgres' own count; 0: they are refused. */
+  /** 1: while Redis is unreachable or being rebuilt, Postgres checks the quotas of new runs; 0: new runs are refused. */
   ACCEPT_WHEN_REDIS_DOWN: onOff.default("1").transform((value) => value === "1"),
-  /** 0 behind a PgBouncer before 1.21, which loses named statements; Miniflare's Hyperdrive drops `?prepare=false`. */
+  /** 0 behind a PgBouncer before 1.21, which loses named statements. Miniflare's Hyperdrive drops `?prepare=false`. */
   PREPARE_STATEMENTS: onOff.default("1").transform((value) => value === "1"),
   RATE_LIMIT_PER_TENANT_RPS: count(1, 1_000_000_000).default(1000),
   MAX_GLOBAL_QUEUE_DEPTH: count(1, 1_000_000_000).default(1_000_000),
-  /** Origins that a browser may call from, with commas between them; `*` is any. */
+  /** Origins from which a browser may call, separated by commas; `*`: any. */
   CORS_ORIGINS: z
     .string()
     .default("*")
@@ -65,14 +68,14 @@ const Config = z.object({
 });
 export type Config = z.infer<typeof Config>;
 
-/** The names of all of them. */
+/** The names of all variables and secrets. */
 export const variableNames = Config.keyof().options;
 
 const parsed = new WeakMap<object, Config>();
 
 /**
- * Reads the variables, once an isolate.
- * @throws Error that names each wrong variable and what it must be, never its value.
+ * Reads the variables, once in each isolate.
+ * @throws Error that names each wrong variable and its rule, never its value
  */
 export function readConfig(env: object): Config {
   const known = parsed.get(env);

@@ -1,26 +1,26 @@
-/** Every error that a client can be told, with its HTTP status. One table: it also makes the documentation. */
+/** Every error that a client can get, with its HTTP status. The same table makes the documentation. */
 export const errors = {
   malformed_json: { status: 400, title: "The body is not JSON" },
   bad_request: { status: 400, title: "The request is malformed" },
   bad_event_id: { status: 400, title: "The event id is malformed" },
   bad_cursor: { status: 400, title: "The cursor is malformed" },
   unauthorized: { status: 401, title: "A valid API key is required" },
-  forbidden: { status: 403, title: "This key may not do that" },
-  not_found: { status: 404, title: "There is no such thing here" },
-  method_not_allowed: { status: 405, title: "This path does not take that method" },
+  forbidden: { status: 403, title: "This key is not allowed to do that" },
+  not_found: { status: 404, title: "The resource does not exist" },
+  method_not_allowed: { status: 405, title: "The path does not support this method" },
   idempotency_conflict: { status: 409, title: "This Idempotency-Key was used with another request" },
   run_not_finished: { status: 409, title: "The run has not finished yet" },
   run_finished: { status: 409, title: "The run has already finished" },
-  conflict: { status: 409, title: "Somebody else was first" },
+  conflict: { status: 409, title: "Another request was first" },
   not_waiting: { status: 409, title: "The run is not waiting for an answer" },
   too_large: { status: 413, title: "The body is too large" },
   unsupported_media_type: { status: 415, title: "The body must be application/json" },
   invalid: { status: 422, title: "Some fields are not valid" },
-  not_yet: { status: 422, title: "This is not available yet" },
-  rate_limited: { status: 429, title: "This tenant is sending too much" },
+  not_yet: { status: 422, title: "This feature is not available yet" },
+  rate_limited: { status: 429, title: "This tenant sends too many requests" },
   queue_full: { status: 429, title: "This tenant's queue is full" },
-  tenant_disabled: { status: 429, title: "This tenant takes no new runs" },
-  internal: { status: 500, title: "Something went wrong here" },
+  tenant_disabled: { status: 429, title: "This tenant may not start runs" },
+  internal: { status: 500, title: "An internal error occurred" },
   capacity: { status: 503, title: "The system is at capacity" },
   redis_away: { status: 503, title: "The queue cannot be reached" },
   rebuilding: { status: 503, title: "The queue is being rebuilt" },
@@ -32,7 +32,7 @@ export type ErrorCode = keyof typeof errors;
 
 export type FieldError = { path: string; message: string };
 
-/** An error meant for the caller: a code of the table and a sentence that says what is wrong and what would be right. */
+/** An error for the caller: a code of the table and a sentence that says what is wrong and how to put it right. */
 export class AppError extends Error {
   readonly code: ErrorCode;
   readonly fields: FieldError[] | undefined;

@@ -3,13 +3,14 @@ export type LogFields = Record<string, string | number | boolean | null | undefi
 
 type Level = "info" | "warn" | "error";
 
-/** Lines that wait for the end of this turn of the loop: a write to a pipe blocks, so there is one for all of them. */
-let waiting: string[] = [];
+/** Lines that wait for the end of this turn of the event loop, in a process that joins lines. */
+let pending: string[] = [];
+let joinsLines = false;
 
 function flush(): void {
-  if (waiting.length === 0) return;
-  const lines = waiting.join("\n");
-  waiting = [];
+  if (pending.length === 0) return;
+  const lines = pending.join("\n");
+  pending = [];
   console.log(lines);
 }
 
@@ -20,16 +21,28 @@ function write(level: Level, event: string, fields: LogFields): void {
     console.error(line);
     return;
   }
-  if (waiting.length === 0) setTimeout(flush, 0);
-  waiting.push(line);
+  if (!joinsLines) {
+    console.log(line);
+    return;
+  }
+  if (pending.length === 0) setTimeout(flush, 0);
+  pending.push(line);
 }
 
-/** One event, one line of JSON: a constant name in the past tense, and fields. */
+/** The log of every process. An event is one line of JSON, `{at, level, event, …fields}`; its name is constant, in the past tense. */
 export const log = {
   info: (event: string, fields: LogFields = {}): void => write("info", event, fields),
   warn: (event: string, fields: LogFields = {}): void => write("warn", event, fields),
   error: (event: string, fields: LogFields = {}): void => write("error", event, fields),
-  /** Writes what waits: before a process ends. */
+  /**
+   * Writes the info lines of one turn of the event loop together: a write to a pipe blocks, so a busy process makes
+   * one for all of them. Only for a process that calls `flush` before it ends. In a Worker every line is written at
+   * once: a timer may be dropped with its request, and the line with it.
+   */
+  joinLines(): void {
+    joinsLines = true;
+  },
+  /** Writes the pending lines: before a process ends. */
   flush,
 };
 

@@ -66,9 +66,9 @@ export const LATE_COMMIT_MS = STATEMENT_TIMEOUT_MS + 1_000;
  * A queue index may count a tenant's runs after a scan that reaches this far beyond the first one.
  *
  * Longer than `LATE_COMMIT_MS`: runs that were accepted without this index are then committed, and scanned.
- * `SETTLE_MS` of `shared/queue/index.lua`.
+ * The same constant of `shared/queue/index.lua`.
  */
-export const INDEX_SETTLE_MS = LATE_COMMIT_MS + 1_000;
+export const QUOTA_READY_AFTER_MS = LATE_COMMIT_MS + 1_000;
 
 /**
  * How far before its last position a scan, a push of changed limits or a resumed tenant feed begins again.

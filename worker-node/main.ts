@@ -8,6 +8,7 @@ function untilSignalled(): Promise<void> {
   });
 }
 
+log.joinLines();
 try {
   const signalled = untilSignalled();
   const starting = startWorker(readConfig(process.env));

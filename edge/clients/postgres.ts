@@ -1,24 +1,25 @@
 import postgres from "postgres";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
+import { isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 
-/** A database that has not let us in by then is away: who asks hears it within a second. */
+/** A database that has not completed the login by then counts as unreachable: its callers fail within a second. */
 const CONNECT_MS = 850;
 
-/** A kept connection that has not answered for so long may be dead without our having been told. */
-const DOUBT_MS = 450;
+/** A pooled connection may be dead without an error. When a query takes this long, a new connection is tried. */
+const SLOW_QUERY_MS = 450;
 
-/** Then a new one is tried, and must have its answer within so long. */
+/** The time in which the new connection must answer. */
 const PROBE_MS = 400;
 
 /**
- * Postgres through Hyperdrive, for one request: a socket cannot be used by another, and the runtime closes it with
- * the request. Queries are rejected when nobody has let us in within a second.
+ * Opens Postgres through Hyperdrive for one request: another request cannot use its sockets, and the runtime closes
+ * them with the request. Queries are rejected when the login does not complete within a second.
  *
- * The driver's own `connect_timeout` is not enough: it connects again, without a pause and for ever, when a
- * connection is closed cleanly before it was ready (which is what a proxy does whose database is gone).
+ * The driver's own `connect_timeout` is not enough: when a connection is closed cleanly before it was ready, which is
+ * what a proxy does whose database is gone, the driver connects again, without a pause and for ever.
  */
 export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
   const timer = setTimeout(() => void close(sql), CONNECT_MS);
@@ -27,7 +28,7 @@ export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
     prepare: readConfig(env).PREPARE_STATEMENTS,
     max,
     idle_timeout: 20,
-    // The first thing that a server says to those whom it has let in.
+    // A server sends its parameters first, as soon as the login is complete.
     onparameter: () => clearTimeout(timer),
     onclose,
   });
@@ -35,38 +36,39 @@ export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
 }
 
 /**
- * Postgres for an object that lives longer than a request: connections are kept. A pool that has lost one is not
- * asked again, so that what comes next is told within a second when nobody lets us in. A question that takes long is
- * no proof of anything; that nothing is answered, and a new connection neither, is.
+ * Postgres for an object that outlives a request: its connections are reused.
+ *
+ * A pool that lost a connection is never used again, so that the next query fails within a second when the database
+ * is unreachable. A slow query proves nothing; the pool is dropped only when a new connection gets no answer either.
  */
-export class KeptDatabase {
+export class DatabasePool {
   readonly #env: Env;
   readonly #max: number;
-  readonly #answerMs: number;
+  readonly #timeoutMs: number;
   #sql: Sql | null = null;
   #answered = 0;
   #isProbing = false;
 
-  /** @param answerMs a question that has no answer by then has failed, and its outcome is unknown */
-  constructor(env: Env, max: number, answerMs: number) {
+  /** @param timeoutMs after this time a query without a result has failed, and its outcome is unknown */
+  constructor(env: Env, max: number, timeoutMs: number) {
     this.#env = env;
     this.#max = max;
-    this.#answerMs = answerMs;
+    this.#timeoutMs = timeoutMs;
   }
 
-  /** @throws the driver's error; `isDatabaseAway` of it when there was no answer */
-  async query<Answer>(question: (sql: Sql) => Promise<Answer>): Promise<Answer> {
+  /** @throws the driver's error; `isDatabaseUnreachable` is true for it when the database sent no result */
+  async query<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
     const sql = (this.#sql ??= this.#open());
     const timers = [
-      setTimeout(() => void this.#probe(sql), DOUBT_MS),
-      setTimeout(() => this.#drop(sql), this.#answerMs),
+      setTimeout(() => void this.#probe(sql), SLOW_QUERY_MS),
+      setTimeout(() => this.#drop(sql), this.#timeoutMs),
     ];
     try {
-      const answer = await question(sql);
+      const result = await run(sql);
       this.#answered += 1;
-      return answer;
+      return result;
     } catch (error) {
-      if (isDatabaseAway(error)) this.#drop(sql);
+      if (isDatabaseUnreachable(error)) this.#drop(sql);
       throw error;
     } finally {
       for (const timer of timers) clearTimeout(timer);
@@ -77,7 +79,7 @@ export class KeptDatabase {
     if (this.#sql) this.#drop(this.#sql);
   }
 
-  /** Drops a pool when neither it nor a new connection is answered. One at a time: many may wait for the same reason. */
+  /** Drops a pool when neither it nor a new connection gets an answer. One probe at a time serves all slow queries. */
   async #probe(sql: Sql): Promise<void> {
     if (this.#isProbing) return;
     this.#isProbing = true;
@@ -87,9 +89,9 @@ export class KeptDatabase {
     try {
       await probe`select`;
     } catch (error) {
-      // Full is not away.
+      // A database that is out of connections is reachable.
       const isFull = sqlState(error)?.startsWith("53") ?? false;
-      if (isDatabaseAway(error) && !isFull && this.#answered === answered) this.#drop(sql);
+      if (isDatabaseUnreachable(error) && !isFull && this.#answered === answered) this.#drop(sql);
     } finally {
       clearTimeout(timer);
       this.#isProbing = false;
@@ -110,33 +112,11 @@ export class KeptDatabase {
   }
 }
 
-/** Rejects what is not answered and closes all connections. */
+/** Rejects pending queries and closes all connections. */
 async function close(sql: Sql): Promise<void> {
   try {
     await sql.end({ timeout: 0 });
   } catch {
-    // A socket that has failed before has nothing left to close.
+    // A socket that has already failed has nothing left to close.
   }
-}
-
-/**
- * Connection lost or refused, also by PgBouncer (08), shut down or starting up (57P), out of connections (53), a standby
- * (25006), and Hyperdrive's own errors (58000: developers.cloudflare.com/hyperdrive/observability/troubleshooting).
- */
-const AWAY_STATE = /^(08|57P|53|25006|58000)/;
-const AWAY_CODE = /^(CONNECT|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOST)/;
-/** The errors of workerd's sockets have no code. */
-const AWAY_MESSAGE =
-  /network connection lost|connection (attempt failed|(was )?(closed|lost|refused|reset))|writablestream has been closed|socket|proxy request/i;
-
-/** Is this the error of a database that cannot be asked, rather than its answer? */
-export function isDatabaseAway(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if (error.name === "PostgresError") return AWAY_STATE.test(sqlState(error) ?? "");
-  return AWAY_CODE.test(sqlState(error) ?? "") || AWAY_MESSAGE.test(error.message);
-}
-
-/** The SQLSTATE, or the driver's own code, of an error. */
-export function sqlState(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

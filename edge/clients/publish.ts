@@ -1,16 +1,15 @@
 import { xaddArgs } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventShardOf, keys } from "../../shared/keys.ts";
+import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
 
-const TIMEOUT_MS = 1_500;
-
 /**
- * Shows committed entries to viewers, and tells workers (`owners`) to look whether one of their runs was cancelled.
+ * Publishes committed entries to the live streams, and a cancel hint to the workers in `owners`.
  *
- * One request for all, after the commit. Whoever is not reached finds out by himself: a viewer by its relay's check,
- * a worker by its beat.
- * @throws Error when Redis did not take it
+ * One request for all, after the commit. Losing it costs a delay and nothing else: the relay's check finds the entries
+ * for its viewers, and a worker's next beat finds the cancel.
+ * @throws Error when Redis did not accept the commands
  */
 export async function publish(
   config: Config,
@@ -25,18 +24,18 @@ export async function publish(
     ...Array.from(owners, (owner) => ["PUBLISH", keys.control(owner), "cancel"]),
   ];
   if (commands.length === 0) return;
-  const answer = await fetch(new URL("pipeline", withSlash(config.UPSTASH_REDIS_REST_URL)), {
+  const response = await fetch(new URL("pipeline", withSlash(config.UPSTASH_REDIS_REST_URL)), {
     method: "POST",
     headers: {
       authorization: `Bearer ${config.UPSTASH_REDIS_REST_TOKEN}`,
       "content-type": "application/json",
     },
     body: JSON.stringify(commands),
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    signal: AbortSignal.timeout(REDIS_REQUEST_MS),
   });
-  // Read to its end, so that the connection can be used again.
-  await answer.text();
-  if (!answer.ok) throw new Error(`Redis answered HTTP ${answer.status}`);
+  // The body is read to its end, so that the connection can be reused.
+  await response.text();
+  if (!response.ok) throw new Error(`Redis responded with HTTP ${response.status}`);
 }
 
 function withSlash(url: string): string {

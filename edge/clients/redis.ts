@@ -7,20 +7,18 @@ import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import type { RedisCommands } from "../../shared/queue/script.ts";
+import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
 
-/** A Redis that has not answered for this long is away; the client of the API has waited long enough. */
-const TIMEOUT_MS = 1_500;
-
-/** What Redis says when it is in reach and the fault is ours. */
+/** Replies of a Redis that is reachable: the fault is in our request. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
-/** A Redis that hung is not waited for again so soon: every request in between would wait for nothing. */
-const HUNG_MS = 2_000;
+/** After a timeout, commands fail at once for this long: each of them would wait in vain as well. */
+const FAIL_FAST_MS = 2_000;
 
 const queues = new WeakMap<Config, EdgeQueue>();
 
-/** The queue, one for all requests of an isolate: making the client costs a seventh of what a request does. */
+/** The queue, one for all requests of an isolate: making the client takes a seventh of the time of a request. */
 export function queueOf(config: Config): EdgeQueue {
   const known = queues.get(config);
   if (known) return known;
@@ -30,44 +28,45 @@ export function queueOf(config: Config): EdgeQueue {
 }
 
 /**
- * A queue that remembers that runs were let in without it. Before it is asked again it is told so: it does not know of
- * them yet, and must not count for a while.
+ * A queue that knows when runs were committed without its count. Such a shard does not know of those runs yet, so its
+ * counts are invalidated before the next `admit` reaches it, and Postgres counts until a scan has shown it all runs.
  */
 export class EdgeQueue extends Queue {
-  readonly #missed = new Set<number>();
+  /** Shards whose counts are to be invalidated before they admit again. */
+  readonly #miscounted = new Set<number>();
 
   constructor(config: Config) {
     super(restCommands(config), config.QUEUE_SHARDS);
   }
 
-  /** Runs of these tenants are let in, and the queue does not know. */
-  missed(tenants: Iterable<TenantId>): void {
-    for (const tenant of tenants) this.#missed.add(queueShardOf(tenant, this.shards));
+  /** Call it before runs of these tenants are committed without a reservation. */
+  invalidateCountsOf(tenants: Iterable<TenantId>): void {
+    for (const tenant of tenants) this.#miscounted.add(queueShardOf(tenant, this.shards));
   }
 
-  /** Nobody knows what was let in before this process began. */
-  missedAll(): void {
-    for (let shard = 0; shard < this.shards; shard++) this.#missed.add(shard);
+  /** For a new process: what an earlier one committed without the queue is not known. */
+  invalidateAllCounts(): void {
+    for (let shard = 0; shard < this.shards; shard++) this.#miscounted.add(shard);
   }
 
   override async admit(requests: readonly JobName[], maxDepth: number): Promise<QueueVerdict[]> {
     for (const shard of new Set(requests.map(({ tenant }) => queueShardOf(tenant, this.shards)))) {
-      if (!this.#missed.has(shard)) continue;
-      // A cold one is about to be rebuilt, which takes the same walks.
+      if (!this.#miscounted.has(shard)) continue;
+      // A cold shard is about to be rebuilt, and does not count before that either.
       await this.invalidateCounts(shard).catch((error: unknown) => {
         if (!(error instanceof ColdError)) throw error;
       });
-      this.#missed.delete(shard);
+      this.#miscounted.delete(shard);
     }
     return super.admit(requests, maxDepth);
   }
 }
 
 /**
- * Redis over REST: the runtime shares its HTTP connections between requests, which it cannot do with TCP.
+ * Redis over REST: the runtime shares HTTP connections between requests, which it cannot do with TCP sockets.
  *
  * The SDK's defaults are changed because they take 4.3 s to notice that Redis is gone, and parse values as JSON.
- * @throws AppError `redis_away` from each command that gets no answer.
+ * @throws AppError `redis_away` from each command that gets no reply
  */
 function restCommands(config: Config): RedisCommands {
   const redis = new Redis({
@@ -78,32 +77,32 @@ function restCommands(config: Config): RedisCommands {
     enableTelemetry: false,
     responseEncoding: false,
     retry: { retries: 1, backoff: () => 50 },
-    signal: () => AbortSignal.timeout(TIMEOUT_MS),
+    signal: () => AbortSignal.timeout(REDIS_REQUEST_MS),
   });
-  const askOrAway = notHung();
+  const send = failFast();
   return {
-    evalsha: (sha, keys, args) => askOrAway(() => redis.evalsha(sha, keys, args)),
-    eval: (script, keys, args) => askOrAway(() => redis.eval(script, keys, args)),
+    evalsha: (sha, keys, args) => send(() => redis.evalsha(sha, keys, args)),
+    eval: (script, keys, args) => send(() => redis.eval(script, keys, args)),
   };
 }
 
-/** Asks, unless somebody has just waited in vain. */
-function notHung(): (ask: () => Promise<unknown>) => Promise<unknown> {
-  let hungMs = -Infinity;
-  return async (ask) => {
-    const askedMs = Date.now();
-    if (askedMs - hungMs < HUNG_MS) throw away(null);
+/** Sends a command, unless one has timed out a moment ago. */
+function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
+  let timedOutMs = -Infinity;
+  return async (command) => {
+    const sentMs = Date.now();
+    if (sentMs - timedOutMs < FAIL_FAST_MS) throw unreachable(null);
     try {
-      return await ask();
+      return await command();
     } catch (cause) {
       if (cause instanceof Error && OUR_FAULT.test(cause.message)) throw cause;
-      if (Date.now() - askedMs >= TIMEOUT_MS) hungMs = Date.now();
-      throw away(cause);
+      if (Date.now() - sentMs >= REDIS_REQUEST_MS) timedOutMs = Date.now();
+      throw unreachable(cause);
     }
   };
 }
 
-function away(cause: unknown): AppError {
+function unreachable(cause: unknown): AppError {
   return new AppError("redis_away", "The queue cannot be reached; try again in a moment.", {
     cause,
     retryAfterSeconds: 2,

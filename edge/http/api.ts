@@ -5,7 +5,7 @@ import type { Env } from "../env.ts";
 import { Problem, invalidFields } from "./problem.ts";
 import type { Services } from "../services.ts";
 
-/** What middleware has found out when a route's handler runs. */
+/** What middleware has set when a route's handler runs. */
 export type Variables = { requestId: string; services: Services; principal: Principal };
 export type ApiEnv = { Bindings: Env; Variables: Variables };
 
@@ -17,16 +17,16 @@ export function newApi(): Api {
     strict: false,
     defaultHook(result, c) {
       if (result.success) return;
-      // An id that no thing could have names nothing; only who makes a thing is told how its id must look.
+      // A malformed id names nothing. Only PUT, which creates under this id, returns the rule for ids.
       if (result.target === "param" && c.req.method !== "PUT") {
-        throw new AppError("not_found", "There is no such thing here.");
+        throw new AppError("not_found", "The resource does not exist.");
       }
       throw invalidFields(result.error);
     },
   });
 }
 
-/** The problem answers of a route, for its documentation. */
+/** The problem responses of a route, for its documentation. */
 export function problems(...statuses: number[]) {
   return Object.fromEntries(
     [401, 403, 503, ...statuses].map((status) => [
@@ -36,7 +36,7 @@ export function problems(...statuses: number[]) {
   );
 }
 
-/** A JSON answer, for a route's documentation. */
+/** A JSON response, for a route's documentation. */
 export function json<Schema>(schema: Schema, description: string) {
   return { description, content: { "application/json": { schema } } };
 }

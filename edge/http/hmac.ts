@@ -1,10 +1,10 @@
-/** HMAC-SHA256 of a text, in hex. The secret is text, or a key of bytes. */
+/** The HMAC-SHA256 of a text, in hex. The secret is text, or the bytes of a key. */
 export async function sign(secret: string | Uint8Array<ArrayBuffer>, text: string): Promise<string> {
   const mac = await crypto.subtle.sign("HMAC", await keyOf(secret), bytesOf(text));
   return Array.from(new Uint8Array(mac), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Is `hex` the HMAC-SHA256 of the text? In constant time. */
+/** Whether `hex` is the HMAC-SHA256 of the text, compared in constant time. */
 export async function verify(secret: string, text: string, hex: string): Promise<boolean> {
   if (!/^[0-9a-f]{64}$/.test(hex)) return false;
   const mac = Uint8Array.from({ length: 32 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));

@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { ApiEnv } from "./api.ts";
 
-/** Lists that stay plain arrays are paged by a `Link` header. A cursor is the id after which a page begins. */
+/** Lists are plain arrays, paged by a `Link` header. A cursor is the id after which a page begins. */
 export const PageQuery = z.object({
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z
@@ -11,7 +11,7 @@ export const PageQuery = z.object({
     .default(""),
 });
 
-/** Says where the next page is, when this one is full. `ids`: of the things on it. */
+/** Sets the `Link` to the next page when this page is full. `ids`: the items of this page. */
 export function linkNext(c: Context<ApiEnv>, limit: number, ids: readonly string[]): void {
   const last = ids.at(-1);
   if (last === undefined || ids.length < limit) return;

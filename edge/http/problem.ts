@@ -2,10 +2,11 @@ import { HTTPException } from "hono/http-exception";
 import { z } from "zod";
 import { AppError, errors } from "../../shared/errors.ts";
 import type { ErrorCode, FieldError } from "../../shared/errors.ts";
-import { isDatabaseAway } from "../clients/postgres.ts";
-import { log } from "../log.ts";
+import type { Refusal } from "../../shared/contracts/run.ts";
+import { log } from "../../shared/log.ts";
+import { isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 
-/** An error as clients get it: RFC 9457, with a stable `code`. */
+/** An error as clients get it: a problem of RFC 9457, with a stable `code`. */
 export const Problem = z
   .object({
     type: z.string(),
@@ -18,7 +19,7 @@ export const Problem = z
   })
   .meta({ id: "Problem" });
 
-/** Anything thrown, as the client may know it. What is not meant for the client is logged and becomes `internal`. */
+/** The response for anything thrown. An error that is not meant for the client is logged, and the client gets `internal`. */
 export function problemResponse(thrown: unknown, requestId: string): Response {
   const error = toAppError(thrown);
   if (error.code === "internal") log.error("request.failed", { request: requestId, error: describe(thrown) });
@@ -37,21 +38,22 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
   return new Response(JSON.stringify(body), { status: error.status, headers });
 }
 
+/** The error that the client gets for anything thrown. */
 export function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   if (thrown instanceof HTTPException) return new AppError(codeOf(thrown.status), sentenceOf(thrown.status));
-  if (isDatabaseAway(thrown)) {
+  if (isDatabaseUnreachable(thrown)) {
     return new AppError("database_away", "The database cannot be reached; try again in a moment.", {
       cause: thrown,
       retryAfterSeconds: 2,
     });
   }
-  return new AppError("internal", "Something went wrong here. The request id helps to find it.", {
+  return new AppError("internal", "An internal error occurred. Its log line has the id of this request.", {
     cause: thrown,
   });
 }
 
-/** Hono's own errors: a body that is not JSON, one that is too large. */
+/** The codes of Hono's own errors: a body that is not JSON, a body that is too large. */
 function codeOf(status: number): ErrorCode {
   if (status === 400) return "malformed_json";
   if (status === 413) return "too_large";
@@ -60,10 +62,15 @@ function codeOf(status: number): ErrorCode {
 
 function sentenceOf(status: number): string {
   if (status === 400) return "The body could not be read as JSON.";
-  return status === 413 ? "A body may have at most 1 MiB." : "Something went wrong here.";
+  return status === 413 ? "A body may have at most 1 MiB." : "An internal error occurred.";
 }
 
-/** The error for fields that a schema refused. `path` is written as in `steps[2].id`. */
+/** The error for a refused run. */
+export function refusedError({ code, detail, retryAfterSeconds }: Refusal): AppError {
+  return new AppError(code, detail, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
+}
+
+/** The error for fields that a schema refused. A `path` has the form `steps[2].id`. */
 export function invalidFields(error: z.core.$ZodError): AppError {
   const fields: FieldError[] = error.issues.map((issue) => ({
     path: pathText(issue.path),

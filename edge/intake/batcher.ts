@@ -1,54 +1,83 @@
-/** Items of a batch at most: what keeps one statement and one script short. */
+import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
+import { submit } from "../runs/submit.ts";
+import type { SubmitDeps } from "../runs/submit.ts";
+
+/** Items of a batch at most: it bounds one statement and one script. */
 const MAX_BATCH = 128;
 
-type Waiting<Item, Answer> = { item: Item; resolve(answer: Answer): void; reject(error: unknown): void };
+/** Runs that wait for their batch at most: more than any client waits for. */
+const MAX_WAITING = 2_000;
+
+const OVERLOADED: SubmitResult = {
+  is: "refused",
+  code: "capacity",
+  detail: "Too many requests arrive at once; try again in a moment.",
+  retryAfterSeconds: 2,
+};
 
 /**
- * Handles items in batches, one after the other: what comes while one is under way makes the next. Nothing waits for
- * company: when nobody is before it, an item goes at once and alone.
+ * Batches the runs that many requests submit at the same time: they share one `admit`, one INSERT with its commit and
+ * one `enqueue`. Measured against one connection to Postgres for each request (64 clients, Miniflare, a loaded machine
+ * of two cores): 550 against 80 runs a second.
+ *
+ * It stores nothing: when its process ends, the requests in flight fail as they would without it.
+ */
+export function batchSubmits(deps: SubmitDeps): Batcher<NewRun, SubmitResult> {
+  return new Batcher({ handle: (runs) => submit(deps, runs), maxWaiting: MAX_WAITING, overflow: OVERLOADED });
+}
+
+type Pending<Item, Result> = { item: Item; resolve(result: Result): void; reject(error: unknown): void };
+
+type BatcherOptions<Item, Result> = {
+  /** Returns the result of each item of a batch, in order. */
+  handle(items: Item[]): Promise<Result[]>;
+  /** Items that may wait; a further one gets `overflow` at once. */
+  maxWaiting: number;
+  overflow: Result;
+};
+
+/**
+ * Handles items in batches, one batch at a time: items that arrive during a batch make the next. Nothing waits for
+ * company: without a batch under way, an item goes at once and alone.
  *
  * Two batches at once, one admitted while the other is committed, halve what each gathers: at 1,000 requests/s that
  * cost a third more processor time of all parts (1.2 against 0.85 ms a request). A pause between batches gained nothing.
  */
-export class Batcher<Item, Answer> {
-  readonly #handle: (items: Item[]) => Promise<Answer[]>;
-  #waiting: Waiting<Item, Answer>[] = [];
-  #draining = false;
+export class Batcher<Item, Result> {
+  readonly #options: BatcherOptions<Item, Result>;
+  #waiting: Pending<Item, Result>[] = [];
+  #isRunning = false;
 
-  /** @param handle answers each item of a batch, in order */
-  constructor(handle: (items: Item[]) => Promise<Answer[]>) {
-    this.#handle = handle;
+  constructor(options: BatcherOptions<Item, Result>) {
+    this.#options = options;
   }
 
-  /** How many have not begun. */
-  get waiting(): number {
-    return this.#waiting.length;
-  }
-
-  add(item: Item): Promise<Answer> {
+  async add(item: Item): Promise<Result> {
+    if (this.#waiting.length >= this.#options.maxWaiting) return this.#options.overflow;
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
-      if (!this.#draining) void this.#drain();
+      if (!this.#isRunning) void this.#runAll();
     });
   }
 
-  async #drain(): Promise<void> {
-    this.#draining = true;
-    // What else comes in this turn of the event loop rides along.
+  async #runAll(): Promise<void> {
+    this.#isRunning = true;
+    // Items that arrive in this turn of the event loop join the first batch.
     await Promise.resolve();
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, MAX_BATCH);
-      try {
-        const answers = await this.#handle(batch.map(({ item }) => item));
-        for (const [i, { resolve, reject }] of batch.entries()) {
-          const answer = answers[i];
-          if (answer === undefined) reject(new Error("an item of the batch was not answered"));
-          else resolve(answer);
-        }
-      } catch (error) {
-        for (const { reject } of batch) reject(error);
+    while (this.#waiting.length > 0) await this.#runBatch(this.#waiting.splice(0, MAX_BATCH));
+    this.#isRunning = false;
+  }
+
+  async #runBatch(batch: readonly Pending<Item, Result>[]): Promise<void> {
+    try {
+      const results = await this.#options.handle(batch.map(({ item }) => item));
+      for (const [i, { resolve, reject }] of batch.entries()) {
+        const result = results[i];
+        if (result === undefined) reject(new Error("an item of the batch has no result"));
+        else resolve(result);
       }
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
     }
-    this.#draining = false;
   }
 }

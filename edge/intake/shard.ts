@@ -1,38 +1,36 @@
 import { DurableObject } from "cloudflare:workers";
-import type { NewRun } from "../../shared/contracts/run.ts";
-import type { Outcome } from "../runs/submit.ts";
-import { KeptDatabase } from "../clients/postgres.ts";
-import { readConfig } from "../env.ts";
-import type { Env } from "../env.ts";
+import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
+import { ACCEPT_MS } from "../../shared/timing.ts";
+import { DatabasePool } from "../clients/postgres.ts";
 import { queueOf } from "../clients/redis.ts";
-import { Intake } from "./intake.ts";
+import { readConfig } from "../env.ts";
+import type { Env, IntakeObject } from "../env.ts";
+import { batchSubmits } from "./batcher.ts";
+import type { Batcher } from "./batcher.ts";
 
-/** A batch needs one; what its refused runs ask for (replays, limits) goes over both. */
+/** A batch needs one; the queries about its refused runs (replays, limits) use both. */
 const CONNECTIONS = 2;
 
-/** A commit takes milliseconds; who waits for a 202 shall hear before long that Postgres does not answer. */
-const ANSWER_MS = 2_000;
-
-/** The intake of one queue shard. It has no storage, and keeps what a request cannot: a connection to Postgres. */
-export class IntakeShard extends DurableObject<Env> {
-  readonly #intake: Intake;
+/** The intake of one queue shard. It stores nothing; it has what a request cannot have: lasting connections to Postgres. */
+export class IntakeShard extends DurableObject<Env> implements IntakeObject {
+  readonly #batcher: Batcher<NewRun, SubmitResult>;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const config = readConfig(env);
-    const database = new KeptDatabase(env, CONNECTIONS, ANSWER_MS);
+    const database = new DatabasePool(env, CONNECTIONS, ACCEPT_MS);
     const queue = queueOf(config);
-    if (config.ACCEPT_WHEN_REDIS_DOWN) queue.missedAll();
-    this.#intake = new Intake({
+    if (config.ACCEPT_WHEN_REDIS_DOWN) queue.invalidateAllCounts();
+    this.#batcher = batchSubmits({
       config,
       queue,
-      query: (question) => database.query(question),
-      after: (work) => ctx.waitUntil(work),
+      query: (run) => database.query(run),
+      waitUntil: (work) => ctx.waitUntil(work),
     });
   }
 
-  /** Called over RPC by the stateless part of the edge. */
-  accept(runs: NewRun[]): Promise<Outcome[]> {
-    return Promise.all(runs.map((run) => this.#intake.accept(run)));
+  /** The stateless part of the edge calls it over RPC. The results are in the order of the runs. */
+  submit(runs: NewRun[]): Promise<SubmitResult[]> {
+    return Promise.all(runs.map((run) => this.#batcher.add(run)));
   }
 }

@@ -8,12 +8,13 @@ import type {
   DeadLetterRow,
   WholeDeadLetter,
 } from "../../shared/store/runs/dead-letters.ts";
-import { isoTime } from "../runs/run-view.ts";
+import { tenantFilterOf } from "../http/middleware/principal.ts";
+import { isoTime } from "../http/time.ts";
 
-/** A dead letter: `<run_id>.<number of the event that ended the run>`. */
+/** The id of a dead letter: `<run_id>.<number of the event that ended the run>`. */
 export const DeadLetterId = z.string().regex(/^run_[0-9a-f]{12}_[0-9]{13}\.[0-9]{1,9}$/);
 
-/** A run that has failed for good, as operators find it in the list. */
+/** A run that has failed for good, as operators see it in the list. */
 export const DeadLetter = z
   .object({
     id: z.string(),
@@ -23,7 +24,7 @@ export const DeadLetter = z
     code: z.string(),
     error_message: z.string(),
     step_id: z.string().nullable(),
-    /** How often the step was tried, and under how many claims the run was executed. */
+    /** The tries of the step, and the attempt of the run in which it failed. */
     attempt_count: z.number().int(),
     run_attempt: z.number().int(),
     first_failed_at: z.iso.datetime(),
@@ -31,12 +32,12 @@ export const DeadLetter = z
   })
   .meta({ id: "DeadLetter" });
 
-/** The same with all that is known of it. */
+/** A dead letter with all that helps to repair the cause. */
 export const DeadLetterDetail = z
   .object({
     ...DeadLetter.shape,
     stack: z.string().nullable(),
-    /** What the run was started with. */
+    /** The input of the run. */
     payload: JsonValue,
     resolved_at: z.iso.datetime().nullable(),
     how_to_retry: z.string(),
@@ -54,18 +55,17 @@ export function letterOf(row: DeadLetterRow): z.infer<typeof DeadLetter> {
     step_id: row.step_id,
     attempt_count: row.tries,
     run_attempt: row.attempt,
-    first_failed_at: new Date(row.first_failed_at_ms).toISOString(),
-    last_failed_at: new Date(row.failed_at_ms).toISOString(),
+    first_failed_at: isoTime(row.first_failed_at_ms),
+    last_failed_at: isoTime(row.failed_at_ms),
   };
 }
 
 export function detailOf(row: WholeDeadLetter, path: string): z.infer<typeof DeadLetterDetail> {
-  const again = `POST ${path}/retry`;
   const how_to_retry =
     row.resolved_at_ms === null
-      ? `When the cause is mended, ${again} lets the run go on from its last result. To go further back, ` +
+      ? `When the cause is repaired, POST ${path}/retry continues the run from its last result. To go further back, ` +
         `POST /api/v2/orchestrations/runs/${row.run_id}/retry with from_step_id.`
-      : "It has been retried or put away; the run's own status tells how it stands.";
+      : "This dead letter was retried or dismissed; see the status of the run.";
   return {
     ...letterOf(row),
     stack: row.stack,
@@ -79,29 +79,26 @@ export function idOf({ run_id, seq }: { run_id: RunId; seq: number }): string {
   return `${run_id}.${seq}`;
 }
 
-/** The parts of an id that DeadLetterId has let through. */
+/** The parts of an id that DeadLetterId has validated. */
 export function partsOf(id: string): { run_id: RunId; seq: number } {
   const [run, seq] = id.split(".");
   return { run_id: RunId.parse(run), seq: Number(seq) };
 }
 
-/** By what dead letters are chosen, in a list and for a retry of many. */
-export const DeadLetterChoice = z.object({
+/** The filter of a list, and of a retry of many. */
+export const DeadLetterSelection = z.object({
   tenant_id: TenantId.optional(),
   orchestration_id: z.string().max(255).optional(),
   code: z.string().max(100).optional(),
 });
 
 /** @throws AppError `forbidden` when a tenant's key names another tenant */
-export function filterOf(principal: Principal, choice: z.infer<typeof DeadLetterChoice>): DeadLetterFilter {
-  const { tenant_id = null, orchestration_id = null, code = null } = choice;
-  if (principal.tenant !== null && tenant_id !== null && tenant_id !== principal.tenant) {
-    throw new AppError(
-      "forbidden",
-      "This key belongs to another tenant than the one that the request names.",
-    );
-  }
-  return { tenant: principal.tenant ?? tenant_id, orchestration: orchestration_id, code };
+export function filterOf(
+  principal: Principal,
+  selection: z.infer<typeof DeadLetterSelection>,
+): DeadLetterFilter {
+  const { tenant_id, orchestration_id = null, code = null } = selection;
+  return { tenant: tenantFilterOf(principal, tenant_id), orchestration: orchestration_id, code };
 }
 
 export function noDeadLetter(): AppError {

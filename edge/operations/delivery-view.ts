@@ -2,12 +2,12 @@ import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { DeliveryOutcome, DeliveryType } from "../../shared/contracts/webhook.ts";
 import type { DeliveryRow } from "../../shared/store/webhooks/deliveries.ts";
-import { isoTime } from "../runs/run-view.ts";
+import { isoTime } from "../http/time.ts";
 
-/** A delivery of a webhook, as operators see it. */
+/** A webhook delivery, as operators see it. */
 export const Delivery = z
   .object({
-    /** Also the `webhook-id` of its requests. */
+    /** Also the `webhook-id` header of its requests. */
     id: z.string(),
     run_id: RunId,
     tenant_id: z.string(),
@@ -16,12 +16,12 @@ export const Delivery = z
     url: z.string(),
     signed: z.boolean(),
     outcome: z.enum([...DeliveryOutcome.options, "pending"]),
-    /** At least how often it was sent: a try may have been given up before its request. */
+    /** An upper bound of the requests sent: a try may have ended before its request. */
     tries: z.number().int(),
     last_status: z.number().int().nullable(),
     last_error: z.string().nullable(),
     created_at: z.iso.datetime(),
-    /** When it is due, or how long the worker that sends it may take. */
+    /** When it is due; while a worker sends it, the time by which that worker must be done. */
     next_at: z.iso.datetime().nullable(),
     expires_at: z.iso.datetime(),
     done_at: z.iso.datetime().nullable(),
@@ -41,14 +41,14 @@ export function deliveryOf(row: DeliveryRow): z.infer<typeof Delivery> {
     tries: row.tries,
     last_status: row.last_status,
     last_error: row.last_error,
-    created_at: new Date(row.created_at_ms).toISOString(),
+    created_at: isoTime(row.created_at_ms),
     next_at: isoTime(row.next_at_ms),
-    expires_at: new Date(row.expires_at_ms).toISOString(),
+    expires_at: isoTime(row.expires_at_ms),
     done_at: isoTime(row.done_at_ms),
   };
 }
 
-/** Many receivers know their callers by a token in the query. */
+/** Hides the query: many receivers authenticate their callers by a token in it. */
 function withoutQuery(url: string): string {
   const { origin, pathname, search } = new URL(url);
   return origin + pathname + (search === "" ? "" : "?…");

@@ -35,7 +35,7 @@ import { saveTenant } from "./operations/save-tenant.ts";
 import { streamRun } from "./runs/stream-run.ts";
 import { streamRuns } from "./runs/stream-runs.ts";
 
-/** Every route, in the order of the documentation. Each adds itself to the app. */
+/** Every route, in the order of the documentation. Each function adds its route to the app. */
 export const routes: readonly ((api: Api) => void)[] = [
   createRun,
   getRunStatus,
@@ -64,7 +64,7 @@ export const routes: readonly ((api: Api) => void)[] = [
   deleteDefinition("tools"),
   getQueueStats,
   listWorkers,
-  // The second is where clients of the original look for it.
+  // Clients of the original system use the second prefix.
   listTenants("/scale"),
   saveTenant("/scale"),
   listTenants("/api/scale"),

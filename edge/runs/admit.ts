@@ -1,4 +1,5 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { Refusal } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
@@ -8,56 +9,70 @@ import { ensureTenant, limitsOf } from "../../shared/store/tenants/tenants.ts";
 import type { Config } from "../env.ts";
 import type { EdgeQueue } from "../clients/redis.ts";
 
-/** Runs a question on a connection to Postgres. */
-export type RunQuery = <Answer>(question: (sql: Sql) => Promise<Answer>) => Promise<Answer>;
+export type AdmitDeps = {
+  config: Config;
+  queue: EdgeQueue;
+  /** Lends a connection to Postgres to `run`. */
+  query<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result>;
+};
 
-export type Stores = { config: Config; queue: EdgeQueue; query: RunQuery };
-export type Applicant = { run_id: RunId; tenant_id: TenantId };
-
-/** Why a run is not let in. Retry-After is exact where the queue knows it, else a fair guess. */
-export type Refusal = { ok: false; code: ErrorCode; detail: string; retryAfterSeconds?: number };
+export type NamedRun = { run_id: RunId; tenant_id: TenantId };
 
 /**
- * The answer to a run that asks to be let in. `counted: "by_queue"`: the queue has counted it. `"here"`: whoever
- * commits the run has to count (docs/protocol.md 11), as the queue could not be asked, or does not know of all that
- * were let in without it. `full`: a no for want of room, which a request that was accepted before does not have to hear.
- * `kept`: whether the queue keeps a place for it, for 30 s.
+ * Whether a run may be committed (docs/protocol.md 5.1).
+ *
+ * `admitted`: `quotaCheckedBy` names the store that checks the tenant's quota. `queue`: Redis has counted the run.
+ * `postgres`: the statement that commits the run has to count (docs/protocol.md 11), because Redis could not be
+ * reached or does not know all runs. With tenant isolation off there is no quota to check: then it is always `queue`.
+ * `full`: the tenant's queue, or the system, has no room. A request that was accepted before is still replayed.
+ * `refused`: for any other reason.
+ *
+ * `reserved`: the queue has a reservation for the run, which lapses after 30 s.
  */
-export type Place = { kept: boolean } & (
-  | { ok: true; counted: "by_queue" | "here" }
-  | (Refusal & { full: boolean })
-);
+export type Admission =
+  | { is: "admitted"; quotaCheckedBy: "queue" | "postgres"; reserved: boolean }
+  | { is: "full"; refusal: Refusal; reserved: false }
+  | { is: "refused"; refusal: Refusal; reserved: boolean };
 
-type Answer = QueueVerdict | { ok: false; reason: "away" };
+/** The queue's verdict on a run; null: the queue could not be reached. */
+type Verdict = QueueVerdict | null;
 
-/** Asks the queue for a place for each run. It is told the limits of tenants that it does not know, and asked once more. */
-export async function admit(stores: Stores, runs: readonly Applicant[]): Promise<Map<RunId, Place>> {
-  const answers = await askQueue(stores, runs);
-  const unknown = runs.filter(({ run_id }) => reasonOf(answers.get(run_id)) === "unknown");
+/**
+ * Reserves a place in the queue for each run, or refuses it. The queue may not know the limits of a tenant: they are
+ * pushed to it from Postgres, and the tenant's runs are tried once more.
+ *
+ * @throws the driver's error when Postgres is unreachable
+ */
+export async function admit(deps: AdmitDeps, runs: readonly NamedRun[]): Promise<Map<RunId, Admission>> {
+  const verdicts = await verdictsOf(deps, runs);
+  const unknown = runs.filter(({ run_id }) => isUnknownTenant(verdicts.get(run_id)));
   if (unknown.length > 0) {
-    await pushLimits(stores, new Set(unknown.map((run) => run.tenant_id)));
-    for (const [run, answer] of await askQueue(stores, unknown)) answers.set(run, answer);
+    await pushLimits(deps, new Set(unknown.map((run) => run.tenant_id)));
+    for (const [run, verdict] of await verdictsOf(deps, unknown)) verdicts.set(run, verdict);
   }
-  return new Map(runs.map((run) => [run.run_id, placeOf(stores.config, run, answers.get(run.run_id))]));
+  return new Map(runs.map((run) => [run.run_id, admissionOf(deps.config, run, verdicts.get(run.run_id))]));
 }
 
-async function askQueue({ config, queue }: Stores, runs: readonly Applicant[]): Promise<Map<RunId, Answer>> {
-  const depth = Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / queue.shards);
+/** Calls the queue once for each shard. */
+async function verdictsOf(
+  { config, queue }: AdmitDeps,
+  runs: readonly NamedRun[],
+): Promise<Map<RunId, Verdict>> {
+  const maxDepth = Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / queue.shards);
   const byShard = Map.groupBy(runs, (run) => queueShardOf(run.tenant_id, queue.shards));
-  const answers = new Map<RunId, Answer>();
+  const verdicts = new Map<RunId, Verdict>();
   await Promise.all(
     Array.from(byShard.values(), async (group) => {
-      const asked = group.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
-      const said = await orAway(queue.admit(asked, depth));
-      for (const [i, { run }] of asked.entries())
-        answers.set(run, said?.[i] ?? { ok: false, reason: "away" });
+      const names = group.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
+      const replies = await orUnreachable(queue.admit(names, maxDepth));
+      for (const [i, { run }] of names.entries()) verdicts.set(run, replies?.[i] ?? null);
     }),
   );
-  return answers;
+  return verdicts;
 }
 
-/** What the queue answers; null when it does not. */
-async function orAway<Reply>(reply: Promise<Reply>): Promise<Reply | null> {
+/** The queue's reply; null when the queue could not be reached. */
+async function orUnreachable<Reply>(reply: Promise<Reply>): Promise<Reply | null> {
   try {
     return await reply;
   } catch (error) {
@@ -66,71 +81,83 @@ async function orAway<Reply>(reply: Promise<Reply>): Promise<Reply | null> {
   }
 }
 
-/** What the queue is not told now it asks for again. */
+/** A push that is lost is made again: the tenant's next run is `unknown` again. */
 async function pushLimits(
-  { config, queue, query: ask }: Stores,
+  { config, queue, query }: AdmitDeps,
   tenants: ReadonlySet<TenantId>,
 ): Promise<void> {
-  const rows = await ask((sql) =>
+  const rows = await query((sql) =>
     Promise.all(Array.from(tenants, (tenant) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS))),
   );
-  await orAway(queue.pushLimits(rows.map((row) => limitsOf(row, config.ENABLE_TENANT_ISOLATION))));
+  await orUnreachable(queue.pushLimits(rows.map((row) => limitsOf(row, config.ENABLE_TENANT_ISOLATION))));
 }
 
-function reasonOf(answer: Answer | undefined): string | null {
-  return answer === undefined || answer.ok ? null : answer.reason;
+function isUnknownTenant(verdict: Verdict | undefined): boolean {
+  return verdict?.ok === false && verdict.reason === "unknown";
 }
 
-function placeOf(config: Config, { tenant_id }: Applicant, answer: Answer | undefined): Place {
-  if (!answer) throw new Error("the queue left a run out of its answer");
-  const here = config.ENABLE_TENANT_ISOLATION ? "here" : "by_queue";
-  if (answer.ok) return { ok: true, counted: "by_queue", kept: true };
-  const kept = answer.reason === "rebuilding";
-  const no = (code: ErrorCode, retryAfterSeconds: number, detail: string, full = false): Place => ({
-    ok: false,
-    code,
-    detail,
-    retryAfterSeconds,
-    full,
-    kept,
-  });
-  const orDatabase = (refused: Place): Place =>
-    config.ACCEPT_WHEN_REDIS_DOWN ? { ok: true, counted: here, kept } : refused;
-  switch (answer.reason) {
+function admissionOf(config: Config, { tenant_id }: NamedRun, verdict: Verdict | undefined): Admission {
+  if (verdict === undefined) throw new Error("the queue returned no verdict on a run");
+  if (verdict?.ok) return { is: "admitted", quotaCheckedBy: "queue", reserved: true };
+  switch (verdict?.reason) {
     case "rate": {
-      const seconds = Math.max(1, Math.ceil(answer.retryMs / 1000));
-      return no("rate_limited", seconds, `Tenant ${tenant_id} sends more requests a second than it may.`);
+      const seconds = Math.max(1, Math.ceil(verdict.retryMs / 1000));
+      const detail = `Tenant ${tenant_id} sends more requests a second than it may.`;
+      return { is: "refused", refusal: refusal("rate_limited", seconds, detail), reserved: false };
     }
     case "queued":
-      return no("queue_full", 5, queueFull(tenant_id, answer.limit), true);
+      return { is: "full", refusal: queueFull(tenant_id, verdict.limit), reserved: false };
     case "disabled":
-      return no("tenant_disabled", 60, disabled(tenant_id));
-    case "depth":
-      return no("capacity", 10, "The system has as many runs queued as it can take.", true);
+      return { is: "refused", refusal: disabled(tenant_id), reserved: false };
+    case "depth": {
+      const detail = "The system has as many runs queued as it can take.";
+      return { is: "full", refusal: refusal("capacity", 10, detail), reserved: false };
+    }
     case "cold":
     case "rebuilding":
-      return orDatabase(no("rebuilding", 3, "The queue is being rebuilt; try again in a moment."));
-    case "away":
-      return orDatabase(no("redis_away", 2, "The queue cannot be reached; try again in a moment."));
     case "unknown":
-      return orDatabase(
-        no("redis_away", 2, "The queue lost the limits of this tenant; try again in a moment."),
-      );
+    case undefined:
+      return uncounted(config, verdict?.reason ?? "unreachable");
   }
 }
 
-/** The no of a database that has counted itself: the tenant's queue is full, or it takes no runs. */
-export async function refusedByDatabase({ config, query: ask }: Stores, tenant: TenantId): Promise<Refusal> {
-  const row = await ask((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
-  return row.max_concurrent_runs === 0
-    ? { ok: false, code: "tenant_disabled", detail: disabled(tenant), retryAfterSeconds: 60 }
-    : { ok: false, code: "queue_full", detail: queueFull(tenant, row.max_queued_runs), retryAfterSeconds: 5 };
+/** The admission of a run that the queue cannot count: Postgres checks the quota instead, if the configuration lets it. */
+function uncounted(config: Config, why: "cold" | "rebuilding" | "unknown" | "unreachable"): Admission {
+  const reserved = why === "rebuilding";
+  if (config.ACCEPT_WHEN_REDIS_DOWN) {
+    const quotaCheckedBy = config.ENABLE_TENANT_ISOLATION ? "postgres" : "queue";
+    return { is: "admitted", quotaCheckedBy, reserved };
+  }
+  return { is: "refused", refusal: queueAway(why), reserved };
 }
 
-function queueFull(tenant: TenantId, limit: number): string {
-  return `Tenant ${tenant} has ${limit} runs queued, which is its limit.`;
+function queueAway(why: "cold" | "rebuilding" | "unknown" | "unreachable"): Refusal {
+  switch (why) {
+    case "cold":
+    case "rebuilding":
+      return refusal("rebuilding", 3, "The queue is being rebuilt; try again in a moment.");
+    case "unknown":
+      return refusal("redis_away", 2, "The queue lost the limits of this tenant; try again in a moment.");
+    case "unreachable":
+      return refusal("redis_away", 2, "The queue cannot be reached; try again in a moment.");
+  }
 }
 
-function disabled(tenant: TenantId): string {
-  return `Tenant ${tenant} may not start runs.`;
+/** Why Postgres, when it checked the quota itself, did not commit a run of this tenant. */
+export async function refusedByPostgres({ config, query }: AdmitDeps, tenant: TenantId): Promise<Refusal> {
+  const row = await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
+  return row.max_concurrent_runs === 0 ? disabled(tenant) : queueFull(tenant, row.max_queued_runs);
+}
+
+function queueFull(tenant: TenantId, limit: number): Refusal {
+  return refusal("queue_full", 5, `Tenant ${tenant} has ${limit} runs queued, which is its limit.`);
+}
+
+function disabled(tenant: TenantId): Refusal {
+  return refusal("tenant_disabled", 60, `Tenant ${tenant} may not start runs.`);
+}
+
+/** `retryAfterSeconds` is exact where the queue knows the time, else an estimate. */
+function refusal(code: ErrorCode, retryAfterSeconds: number, detail: string): Refusal {
+  return { code, detail, retryAfterSeconds };
 }

@@ -9,44 +9,51 @@ import type { LiveEntry } from "../../shared/events/live.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { initialState } from "../../shared/journal/initial-state.ts";
+import { log, messageOf } from "../../shared/log.ts";
 import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/cancel.ts";
 import type { CancelEnd, Relative, CancellableRun } from "../../shared/store/runs/cancel.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import type { Services } from "../services.ts";
-import { log } from "../log.ts";
 import { publish } from "../clients/publish.ts";
+import type { Services } from "../services.ts";
 
-/** Runs may change while they are cancelled; they are read again, so often at most. */
-const LOOKS = 5;
+/** Runs may change while they are cancelled. Then they are read and cancelled again, in this many passes at most. */
+const MAX_PASSES = 5;
 /** Runs whose journals are in memory at once. */
-const AT_ONCE = 50;
-
-/** `cancelled`: it has ended. `cancellation_requested`: its worker ends it. `finished`: it had ended before. */
-export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
-
-/** What is to be told of a cancel: the last entries of runs that ended, and the owners of those that run. */
-type News = { ended: { run: Relative; entry: LiveEntry }[]; owners: Set<string> };
+const BATCH = 50;
 
 /**
- * Cancels a run and all that it started: docs/protocol.md 5.7. Null: the tenant (null: any) has no such run.
+ * `cancelled`: the run has ended. `cancellation_requested`: its worker ends it. `finished`: it had ended before.
+ */
+export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
+
+/** What a cancel publishes after its commits: the last entries of the runs that ended, and the owners of running runs. */
+type Committed = { ended: { run: Relative; entry: LiveEntry }[]; owners: Set<string> };
+
+/**
+ * Cancels a run and all runs that it started: docs/protocol.md 5.7. Null: the tenant (null: any) has no such run.
  *
- * What is queued or paused ends here; what runs is marked, and its worker told. An end that a worker commits first stays.
+ * Queued and paused runs end here. Running runs are marked, and their workers notified; when a worker commits an end
+ * first, that end stays.
  * @throws AppError `conflict` when the run changes faster than it can be read
  */
 export async function cancel(
-  { sql, queue, config, after }: Services,
+  { sql, queue, config, waitUntil }: Services,
   tenant: TenantId | null,
   run: RunId,
 ): Promise<Cancellation | null> {
-  const news: News = { ended: [], owners: new Set() };
+  const committed: Committed = { ended: [], owners: new Set() };
   try {
-    return await cancelFamily(sql, tenant, run, news);
+    return await cancelFamily(sql, tenant, run, committed);
   } finally {
-    // After the commit, never before; also when a later look failed.
-    const jobs = news.ended.map(({ run: { run_id, tenant_id } }) => ({ run: run_id, tenant: tenant_id }));
-    const entries = news.ended.map(({ entry }) => entry);
-    after(Promise.all([publish(config, entries, news.owners), queue.finish(jobs, "")]).catch(logUntold));
+    // After the commits, never before; also when a later pass failed.
+    const jobs = committed.ended.map(({ run: { run_id, tenant_id } }) => ({
+      run: run_id,
+      tenant: tenant_id,
+    }));
+    const entries = committed.ended.map(({ entry }) => entry);
+    const published = Promise.all([publish(config, entries, committed.owners), queue.finish(jobs, "")]);
+    waitUntil(published.catch(logNotPublished));
   }
 }
 
@@ -54,31 +61,33 @@ async function cancelFamily(
   sql: Sql,
   tenant: TenantId | null,
   named: RunId,
-  news: News,
+  committed: Committed,
 ): Promise<Cancellation | null> {
-  const reached = new Map<RunId, Cancellation>();
-  for (let look = 0; look < LOOKS; look++) {
+  const cancellations = new Map<RunId, Cancellation>();
+  for (let pass = 0; pass < MAX_PASSES; pass++) {
     const family = await readFamily(sql, tenant, named);
     const [root] = family;
     if (!root) return null;
-    if (TERMINAL.has(root.status) && !reached.has(named)) reached.set(named, "finished");
-    const open = family.filter(({ run_id, status }) => !TERMINAL.has(status) && !reached.has(run_id));
-    if (open.length === 0) break;
-    for (let at = 0; at < open.length; at += AT_ONCE) {
-      await cancelSome(sql, open.slice(at, at + AT_ONCE), news, reached);
+    if (TERMINAL.has(root.status) && !cancellations.has(named)) cancellations.set(named, "finished");
+    const remaining = family.filter(
+      ({ run_id, status }) => !TERMINAL.has(status) && !cancellations.has(run_id),
+    );
+    if (remaining.length === 0) break;
+    for (let at = 0; at < remaining.length; at += BATCH) {
+      await cancelBatch(sql, remaining.slice(at, at + BATCH), committed, cancellations);
     }
   }
-  const cancellation = reached.get(named);
+  const cancellation = cancellations.get(named);
   if (cancellation) return cancellation;
   throw new AppError("conflict", "The run changed while it was being cancelled; try again.");
 }
 
-/** One statement for these runs. Those that have changed since they were read are not in `reached` then. */
-async function cancelSome(
+/** Cancels these runs in one statement. A run that has changed since it was read gets no entry in `cancellations`. */
+async function cancelBatch(
   sql: Sql,
   runs: readonly Relative[],
-  news: News,
-  reached: Map<RunId, Cancellation>,
+  committed: Committed,
+  cancellations: Map<RunId, Cancellation>,
 ): Promise<void> {
   const running = runs.filter(({ status }) => status === "running").map(({ run_id }) => run_id);
   const waiting = runs.filter(({ status }) => status !== "running").map(({ run_id }) => run_id);
@@ -87,16 +96,16 @@ async function cancelSome(
   const endOf = new Map(ends.map((end) => [end.run_id, end]));
   for (const { run_id, owner, event_seq } of await cancelRuns(sql, running, ends)) {
     const [run, end] = [byRun.get(run_id), endOf.get(run_id)];
-    reached.set(run_id, end ? "cancelled" : "cancellation_requested");
-    if (owner !== null) news.owners.add(owner);
+    cancellations.set(run_id, end ? "cancelled" : "cancellation_requested");
+    if (owner !== null) committed.owners.add(owner);
     if (!run || !end) continue;
     const { events, events_n } = end;
-    news.ended.push({ run, entry: { run: run_id, seq: event_seq, events, events_n, last: true } });
+    committed.ended.push({ run, entry: { run: run_id, seq: event_seq, events, events_n, last: true } });
   }
 }
 
 async function makeEnds(sql: Sql, runs: readonly RunId[]): Promise<CancelEnd[]> {
-  // The rows first: an entry that is committed after them is refused by the number that they say.
+  // The rows are read before the journals: `known_seq` then refuses the end if an entry was committed in between.
   const rows = await readCancellableRuns(sql, runs);
   const journals = await readStored(
     sql,
@@ -109,7 +118,7 @@ async function makeEnds(sql: Sql, runs: readonly RunId[]): Promise<CancelEnd[]> 
       response: "The run was cancelled.",
       error: null,
     };
-    const progress = fold(beginning(row), journals.get(row.run_id) ?? []);
+    const progress = fold(startState(row), journals.get(row.run_id) ?? []);
     const events = endEvents({ run_id: row.run_id, steps: [] }, record, progress);
     return {
       run_id: row.run_id,
@@ -123,12 +132,13 @@ async function makeEnds(sql: Sql, runs: readonly RunId[]): Promise<CancelEnd[]> 
 
 const Schema = z.object({ state_schema: OrchestrationDocument.shape.state_schema });
 
-/** The state that a run began with. A definition that cannot be read any more keeps no run from being cancelled. */
-function beginning({ input, definition }: CancellableRun) {
+/** The state that a run started with. A definition that cannot be parsed any more does not prevent the cancel. */
+function startState({ input, definition }: CancellableRun) {
   const schema = Schema.safeParse(JSON.parse(definition ?? "{}"));
   return initialState(schema.data ?? { state_schema: {} }, RunInput.parse(JSON.parse(input)));
 }
 
-function logUntold(error: unknown): void {
-  log.info("cancel.not_told", { error: error instanceof Error ? error.message : "unknown" });
+/** The cancels are committed: viewers, workers and the queue learn of them later. */
+function logNotPublished(error: unknown): void {
+  log.info("cancel.not_published", { error: messageOf(error) });
 }

@@ -4,37 +4,38 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
+import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { RunRow } from "../../shared/store/runs/runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { answerWait, openQuestions, whyNotOpen } from "../../shared/store/runs/waits.ts";
 import type { Question, Unanswered } from "../../shared/store/runs/waits.ts";
-import { log } from "../log.ts";
-import { findRun } from "./run-view.ts";
 import type { Services } from "../services.ts";
+import { findRun } from "./run-view.ts";
 
-/** Which question is answered: by its name, by the step that asks it (null: there is only one), or the one that is open. */
-export type Named = { questionId: string | null; stepId: string | null };
+/** The question that a request answers: by id, by step, or (both null) the only open question of the run. */
+export type QuestionRef = { questionId: string | null; stepId: string | null };
+
+export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject };
 
 /**
- * Answers a question that a run has asked a person: docs/protocol.md 5.6. It is never refused for want of room, and the run
- * goes on as soon as a worker is free.
+ * Answers a question that a run has asked a person: docs/protocol.md 5.6. It is never refused for lack of room, and the
+ * run continues as soon as a worker is free.
  *
- * The same answer by the same key to a question that is named is taken once, however often it comes: a client whose
- * reply was lost may ask again. Without the name an answer is to whatever is open when it arrives.
- * @returns whether it had been taken before
- * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (somebody else was first); `invalid` for an
- *   answer that the form does not take
+ * An answer that names its question is accepted once; the same answer by the same key then succeeds again, so a client
+ * that did not get the response may repeat the request. An answer without a name goes to the question that is open when
+ * it arrives.
+ * @returns `replayed`: this answer had been accepted before
+ * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (another answer was first); `invalid` for
+ *   an answer that does not fit the form
  */
 export async function answer(
-  { sql, queue, after }: Services,
+  { sql, queue, waitUntil }: Services,
   principal: Principal,
-  runId: RunId,
-  named: Named,
-  response: JsonObject,
+  { runId, to, response }: Answer,
 ): Promise<{ replayed: boolean }> {
   const run = await findRun(sql, principal, runId);
-  const question = await findQuestion(sql, run, named);
+  const question = await findQuestion(sql, run, to);
   if ("wait_id" in question) requireFit(question, response);
   const text = JSON.stringify(response);
   const outcome =
@@ -42,44 +43,49 @@ export async function answer(
       ? await answerWait(sql, principal.tenant, runId, question.wait_id, text, principal.key_id)
       : question;
   if (outcome.is !== "answered") {
-    if (isSame(outcome, named, principal.key_id, text)) return { replayed: true };
+    if (isSameAnswer(outcome, to, principal.key_id, text)) return { replayed: true };
     throw notAnswered(outcome);
   }
   const { tenant_id, lane, priority, queued_at_ms, status } = outcome.run;
-  // A run whose worker is just about to let it go finds the answer itself: its park is refused.
+  // A run that is still running is about to park: its park is refused, and its worker finds the answer.
   if (status === "queued") {
     const score = scoreOf(queued_at_ms, priority);
     const job = { run: runId, tenant: tenant_id, lane, score, status, delayMs: 0 };
-    // After the commit; what the queue was not told now, the reconciler tells it.
-    after(queue.enqueue([job]).catch(logUntold));
+    // After the commit. A job that is lost here, the reconciler enqueues.
+    waitUntil(queue.enqueue([job]).catch(logNotEnqueued));
   }
   return { replayed: false };
 }
 
-/** The open question that is meant, or why one that is named is not open. Only what was read here is ever answered. */
-async function findQuestion(sql: Sql, run: RunRow, named: Named): Promise<Question | Unanswered> {
-  // Twice: it may be asked between the look at all that are open and the look at why it is not.
+/** The open question that a request means, or why the named question is not open. Only a question read here is answered. */
+async function findQuestion(sql: Sql, run: RunRow, to: QuestionRef): Promise<Question | Unanswered> {
+  // Two tries: the question may be opened between the read of the open questions and the read of the reason.
   for (let tries = 0; tries < 2; tries++) {
-    const question = choose(await openQuestions(sql, run.run_id), named, run);
+    const question = choose(await openQuestions(sql, run.run_id), to, run);
     if (question) return question;
-    const why = await whyNotOpen(sql, null, run.run_id, named.questionId ?? "");
+    const why = await whyNotOpen(sql, null, run.run_id, to.questionId ?? "");
     if (why) return why;
   }
   return { is: "unknown" };
 }
 
-/** The open question that is meant; null: it is named, and not open. */
-function choose(open: readonly Question[], { questionId, stepId }: Named, run: RunRow): Question | null {
-  if (questionId !== null) return open.find(({ wait_id }) => wait_id === questionId) ?? null;
+/** The open question that a request means; null: the request names a question that is not open. */
+function choose(
+  questions: readonly Question[],
+  { questionId, stepId }: QuestionRef,
+  run: RunRow,
+): Question | null {
+  if (questionId !== null) return questions.find(({ wait_id }) => wait_id === questionId) ?? null;
   if (TERMINAL.has(run.status)) throw finished(run);
-  const asked = stepId === null ? open : open.filter(({ step_id }) => step_id === stepId);
-  const [question, second] = asked;
+  const candidates = stepId === null ? questions : questions.filter(({ step_id }) => step_id === stepId);
+  const [question, second] = candidates;
   if (!question) {
-    const what = stepId === null ? "asks nobody anything" : `has no question of step ${stepId} open`;
-    throw new AppError("not_waiting", `The run ${what} at this moment.`);
+    const whose = stepId === null ? "" : ` of step ${stepId}`;
+    throw new AppError("not_waiting", `The run has no open question${whose} at this moment.`);
   }
   if (second) {
-    const message = `must name one of the questions that are open: ${asked.map(({ wait_id }) => wait_id).join(", ")}`;
+    const ids = candidates.map(({ wait_id }) => wait_id).join(", ");
+    const message = `must name one of the questions that are open: ${ids}`;
     throw new AppError("invalid", `Not valid: question_id ${message}.`, {
       fields: [{ path: "question_id", message }],
     });
@@ -94,26 +100,27 @@ function requireFit(question: Question, response: JsonObject): void {
   throw new AppError("invalid", detail, { fields });
 }
 
-/** Is it the answer that was taken, once more? */
-function isSame(outcome: Unanswered, { questionId }: Named, by: string, text: string): boolean {
+/** Whether the accepted answer is this one: the same text by the same key to a question that the request names. */
+function isSameAnswer(outcome: Unanswered, { questionId }: QuestionRef, by: string, text: string): boolean {
   return questionId !== null && outcome.is === "taken" && outcome.by === by && outcome.answer === text;
 }
 
 function finished({ status }: Pick<RunRow, "status">): AppError {
-  return new AppError("run_finished", `The run is ${status}; nobody waits for an answer any more.`);
+  return new AppError("run_finished", `The run is ${status}; it takes no more answers.`);
 }
 
 function notAnswered(outcome: Unanswered): AppError {
   switch (outcome.is) {
     case "taken":
-      return new AppError("conflict", "The question was answered by somebody else, or its time is over.");
+      return new AppError("conflict", "The question already has an answer, or it has expired.");
     case "ended":
-      return new AppError("run_finished", "The run has ended; nobody waits for an answer any more.");
+      return new AppError("run_finished", "The run has ended; it takes no more answers.");
     case "unknown":
       return new AppError("not_waiting", "The run has no such question.");
   }
 }
 
-function logUntold(error: unknown): void {
-  log.info("answer.not_told", { error: error instanceof Error ? error.message : "unknown" });
+/** The answer is committed and the run is queued: the reconciler enqueues its job. */
+function logNotEnqueued(error: unknown): void {
+  log.info("answer.not_enqueued", { error: messageOf(error) });
 }

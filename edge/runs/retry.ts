@@ -1,28 +1,30 @@
 import { parseOrchestration } from "../../shared/contracts/definition/index.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
-import type { RunStatus } from "../../shared/contracts/run.ts";
+import type { Refusal, RunStatus } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { keepBefore } from "../../shared/journal/rewind.ts";
+import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readPinned } from "../../shared/store/runs/claim.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
 import { readRetriable, retryRun } from "../../shared/store/runs/retry.ts";
 import type { Retriable } from "../../shared/store/runs/retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { admit, refusedByDatabase } from "./admit.ts";
-import type { Refusal } from "./admit.ts";
-import { log } from "../log.ts";
-import { noRun } from "./run-view.ts";
-import type { Services } from "../services.ts";
 import { publish } from "../clients/publish.ts";
+import { refusedError } from "../http/problem.ts";
+import type { Services } from "../services.ts";
+import { admit, refusedByPostgres } from "./admit.ts";
+import type { AdmitDeps } from "./admit.ts";
+import { noRun } from "./run-view.ts";
 
 /**
- * Lets a failed or cancelled run go on: docs/protocol.md 5.8. It passes the same limits as a new one, keeps all results
- * (with `fromStep`: those before that step's latest visit), and its events go on in the same log.
- * @throws AppError `not_found`; `run_not_finished`, `run_finished` (it completed) or `conflict` (somebody else was
- * first); `invalid` for a step that it cannot go back to; what `admit` refuses
+ * Queues a failed or cancelled run again: docs/protocol.md 5.8. It passes the same limits as a new run and keeps all
+ * results (with `fromStep`: the results before that step's latest visit). Its events continue the same log.
+ *
+ * @throws AppError `not_found`; `run_not_finished`; `run_finished` for a run that completed; `conflict` when another
+ *   request was first; `invalid` for a step that the run cannot go back to; the refusals of `admit`
  */
 export async function retry(
   services: Services,
@@ -30,32 +32,39 @@ export async function retry(
   runId: RunId,
   fromStep: string | null,
 ): Promise<void> {
-  const { sql, queue, config, after } = services;
+  const { sql, queue, config, waitUntil } = services;
   const run = await readRetriable(sql, tenant, runId);
   if (!run) throw noRun();
   requireRetriable(run.status);
   const keep_seq = fromStep === null ? run.event_seq : await keepUntil(sql, run, fromStep);
 
-  const place = (await admit(services, [run])).get(runId);
-  if (!place?.ok) throw refused(place);
+  const admitDeps: AdmitDeps = { config, queue, query: (use) => use(sql) };
+  const admission = (await admit(admitDeps, [run])).get(runId);
+  if (!admission) throw new Error(`no admission for ${runId}`);
+  if (admission.is !== "admitted") throw refusedError(admission.refusal);
+  const { quotaCheckedBy, reserved } = admission;
+  if (quotaCheckedBy === "postgres" && !reserved) queue.invalidateCountsOf([run.tenant_id]);
   const event = writeLine({ type: "run_retried", from_step_id: fromStep }, new Date(), run.correlation_id);
   const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
-  if (place.counted === "here" && !place.kept) queue.missed([run.tenant_id]);
-  const queued = await retryRun(sql, rewind, place.counted);
-  // The place is not given back: its name is the run's, and whoever was first needs it. Unused, it lapses.
-  if (!queued) throw await lost(services, run, place.counted);
+  const queued = await retryRun(sql, rewind, quotaCheckedBy);
+  if (!queued) {
+    // The reservation stays: it has the run's name, so the request that was first may need it. Unused, it lapses.
+    const refusal = quotaCheckedBy === "postgres" ? await quotaRefusal(sql, run, admitDeps) : null;
+    throw refusal
+      ? refusedError(refusal)
+      : new AppError("conflict", "Another request retried the run first.");
+  }
 
-  const score = scoreOf(queued.queued_at_ms, run.priority);
   const job = {
     run: runId,
     tenant: run.tenant_id,
     lane: run.lane,
-    score,
+    score: scoreOf(queued.queued_at_ms, run.priority),
     status: "queued" as const,
     delayMs: 0,
   };
   const entry = { run: runId, seq: queued.event_seq, events_n: 1, events: event, last: false };
-  after(Promise.all([queue.enqueue([job]), publish(config, [entry])]).catch(logUntold));
+  waitUntil(Promise.all([queue.enqueue([job]), publish(config, [entry])]).catch(logNotEnqueued));
 }
 
 /** @throws AppError that says why a run in this status cannot be retried */
@@ -65,11 +74,11 @@ function requireRetriable(status: RunStatus): void {
     throw new AppError("run_finished", "The run completed; there is nothing to retry.");
   throw new AppError(
     "run_not_finished",
-    `The run is ${status}; only one that failed or was cancelled is retried.`,
+    `The run is ${status}; only a run that failed or was cancelled can be retried.`,
   );
 }
 
-/** How much of the journal a retry from `step` keeps. The step that is next anyway needs no going back. */
+/** Up to which `seq` a retry from `step` keeps the journal. The step that is next anyway keeps all of it. */
 async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number> {
   const { run_id, definition_tenant, orchestration_id, definition_version, event_seq } = run;
   const [journals, text] = await Promise.all([
@@ -77,8 +86,8 @@ async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number
     readPinned(sql, definition_tenant, orchestration_id, definition_version),
   ]);
   const entries = journals.get(run_id) ?? [];
-  const kept = keepBefore(entries, step);
-  if (kept !== null) return kept;
+  const keepSeq = keepBefore(entries, step);
+  if (keepSeq !== null) return keepSeq;
   const parsed = parseOrchestration(JSON.parse(text ?? "null"));
   const next = fold({}, entries).next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);
   if (step === next) return event_seq;
@@ -91,21 +100,14 @@ async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number
   });
 }
 
-/** Why nothing was retried: no room, by the database's own count, or somebody else was first. */
-async function lost(services: Services, run: Retriable, counted: "here" | "by_queue"): Promise<AppError> {
-  const now = await readRetriable(services.sql, run.tenant_id, run.run_id);
-  const unchanged = now?.status === run.status && now.event_seq === run.event_seq;
-  if (counted === "here" && unchanged) return refused(await refusedByDatabase(services, run.tenant_id));
-  return new AppError("conflict", "The run was retried by somebody else at the same moment.");
+/** Why Postgres found no room for a run that is unchanged; null: the run has changed, another request was first. */
+async function quotaRefusal(sql: Sql, run: Retriable, deps: AdmitDeps): Promise<Refusal | null> {
+  const current = await readRetriable(sql, run.tenant_id, run.run_id);
+  const unchanged = current?.status === run.status && current.event_seq === run.event_seq;
+  return unchanged ? refusedByPostgres(deps, run.tenant_id) : null;
 }
 
-function refused(refusal: Refusal | undefined): AppError {
-  if (!refusal) return new AppError("internal", "The run was neither let in nor refused.");
-  const { code, detail, retryAfterSeconds } = refusal;
-  return new AppError(code, detail, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
-}
-
-/** The run is queued: what the queue was not told now, the reconciler tells it. */
-function logUntold(error: unknown): void {
-  log.info("retry.not_told", { error: error instanceof Error ? error.message : "unknown" });
+/** The run is committed as queued: a job or an event that is lost here, the reconciler and the relay find. */
+function logNotEnqueued(error: unknown): void {
+  log.info("retry.not_enqueued", { error: messageOf(error) });
 }

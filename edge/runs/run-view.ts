@@ -8,10 +8,11 @@ import { readRun } from "../../shared/store/runs/runs.ts";
 import type { RunRow } from "../../shared/store/runs/runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Question } from "../../shared/store/runs/waits.ts";
+import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
 
-/** What a run waits for that takes up no worker. */
+/** What a run waits for without a worker. */
 const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
   z.object({
@@ -53,7 +54,7 @@ export const RunView = z
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-/** @param question what a paused run asks a person */
+/** @param question the open question of a paused run */
 export function viewOf(row: RunRow, question: Question | null = null): RunView {
   return {
     run_id: row.run_id,
@@ -66,7 +67,7 @@ export function viewOf(row: RunRow, question: Question | null = null): RunView {
     total_tokens_used: row.tokens,
     started_at: isoTime(row.started_at_ms),
     ended_at: isoTime(row.ended_at_ms),
-    queued_at: new Date(row.queued_at_ms).toISOString(),
+    queued_at: isoTime(row.queued_at_ms),
     tenant_id: row.tenant_id,
     triggered_by: row.triggered_by,
     correlation_id: row.correlation_id,
@@ -79,11 +80,11 @@ export function viewOf(row: RunRow, question: Question | null = null): RunView {
   };
 }
 
-/** A run that was started and is queued again until some time waits to try a step again. */
+/** A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. */
 function waitingOf(row: RunRow, question: Question | null): RunView["waiting"] {
   if (question) {
     const { wait_id, step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
-    const asked_at = new Date(opened_at_ms).toISOString();
+    const asked_at = isoTime(opened_at_ms);
     const expires_at = isoTime(deadline_at_ms);
     return { reason: "human", question_id: wait_id, step_id, prompt, fields, asked_at, expires_at };
   }
@@ -93,9 +94,15 @@ function waitingOf(row: RunRow, question: Question | null): RunView["waiting"] {
   return { reason: "retry", until };
 }
 
-/** Milliseconds since 1970 as API clients get them: `2026-06-04T09:15:30.123Z`. */
-export function isoTime(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
+/** The response for a run that has been queued, by a start or a retry. */
+export const RunAccepted = z
+  .object({ run_id: RunId, status: z.literal("queued"), stream_url: z.string(), status_url: z.string() })
+  .meta({ id: "RunAccepted" });
+export type RunAccepted = z.infer<typeof RunAccepted>;
+
+export function acceptedOf(run_id: RunId): RunAccepted {
+  const url = `/api/v2/orchestrations/runs/${run_id}`;
+  return { run_id, status: "queued", stream_url: `${url}/stream`, status_url: `${url}/status` };
 }
 
 /** The run that a path names. @throws AppError `not_found`, also for a run of another tenant */

@@ -1,117 +1,135 @@
-import type { NewRun } from "../../shared/contracts/run.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
+import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/definitions.ts";
 import { acceptRuns, findIdempotent } from "../../shared/store/runs/runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenants.ts";
-import { admit, refusedByDatabase } from "./admit.ts";
-import type { Place, Refusal, Stores } from "./admit.ts";
+import { toAppError } from "../http/problem.ts";
+import { admit, refusedByPostgres } from "./admit.ts";
+import type { AdmitDeps, Admission } from "./admit.ts";
 
-/** What becomes of a request to run. `replayed`: the run was accepted before, under the same Idempotency-Key. */
-export type Outcome = { ok: true; run_id: RunId; replayed: boolean } | Refusal;
+export type SubmitDeps = AdmitDeps & {
+  /** Keeps the process alive until the work has ended, also after the results are returned. */
+  waitUntil(work: Promise<unknown>): void;
+};
 
-/** `finishing` is what comes after the answer: jobs to the queue, places given back. Nothing depends on it. */
-export type Accepted = { outcomes: Outcome[]; finishing(): Promise<void> };
+type Admissions = ReadonlyMap<RunId, Admission>;
+type Accepted = Awaited<ReturnType<typeof acceptRuns>>;
 
-/** So long after a queue could not be told it is told once more; then it is left to the reconciler. */
-const TELL_AGAIN_MS = 3_000;
+/** After this time a failed enqueue is tried once more; after that the reconciler shows the runs to the queue. */
+const ENQUEUE_RETRY_MS = 3_000;
 
-type Committed = Awaited<ReturnType<typeof acceptRuns>>;
+/** Submits runs. The results are in the order of the runs; a failure is a `refused` result for all of them. */
+export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise<SubmitResult[]> {
+  try {
+    return await submitBatch(deps, runs);
+  } catch (error) {
+    const { code, message, retryAfterSeconds } = toAppError(error);
+    if (code === "internal") log.error("submit.failed", { error: stackOf(error) });
+    const failed: SubmitResult = {
+      is: "refused",
+      code,
+      detail: message,
+      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+    };
+    return runs.map(() => failed);
+  }
+}
 
 /**
- * Accepts runs, in this order (docs/protocol.md 5.1): the queue reserves a place for each or says no, one statement
- * commits all that have one, and the queue hears of them after the commit: a worker may claim the instant it does.
- * A queue that cannot be asked is done without: the database counts then, and the reconciler shows the runs to the
- * queue when it is back, if it cannot be told here.
+ * Accepts runs in this order (docs/protocol.md 5.1): the queue reserves a place for each run or refuses it, one
+ * statement commits the admitted runs, and only after the commit the queue gets their jobs, because a worker may claim
+ * a job the instant it is queued. A queue that cannot be reached stops nothing: Postgres checks the quota then, and
+ * the reconciler shows the runs to the queue later.
  *
- * @throws the driver's error when Postgres is away; the places are kept then, as nobody knows whether the runs exist.
+ * When Postgres is unreachable this throws, and the reservations stay: it is unknown whether the runs exist.
  */
-export async function accept(stores: Stores, runs: readonly NewRun[]): Promise<Accepted> {
-  const places = await admit(stores, runs);
-  // A statement may carry a key once: who comes second with the same key is told what became of the first.
-  const first = firstOfEachKey(runs.filter((run) => places.get(run.run_id)?.ok));
-  const counted = (how: "by_queue" | "here") => (run: NewRun) => isCounted(places.get(run.run_id), how);
-  const byQueue = first.filter(counted("by_queue"));
-  const committed = new Map([
-    ...(byQueue.length > 0 ? await stores.query((sql) => acceptRuns(sql, byQueue)) : []),
-    ...(await acceptCounting(stores, first.filter(counted("here")), places)),
+async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<SubmitResult[]> {
+  const admissions = await admit(deps, runs);
+  const accepted = await acceptAdmitted(deps, runs, admissions);
+  const results = await Promise.all(runs.map((run) => resultOf(deps, run, admissions, accepted)));
+  const unused = runs.filter((run) => admissions.get(run.run_id)?.reserved && !accepted.has(run.run_id));
+  // After the results: no result depends on it. What is lost here, the reconciler repairs, and reservations lapse.
+  deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
+  return results;
+}
+
+async function acceptAdmitted(
+  deps: SubmitDeps,
+  runs: readonly NewRun[],
+  admissions: Admissions,
+): Promise<Accepted> {
+  // One statement takes a key once. A second run with the same key gets the result of the first.
+  const admitted = firstOfEachKey(runs.filter((run) => admissions.get(run.run_id)?.is === "admitted"));
+  const checkedBy = (store: "queue" | "postgres") =>
+    admitted.filter((run) => {
+      const admission = admissions.get(run.run_id);
+      return admission?.is === "admitted" && admission.quotaCheckedBy === store;
+    });
+  const byQueue = checkedBy("queue");
+  return new Map([
+    ...(byQueue.length > 0 ? await deps.query((sql) => acceptRuns(sql, byQueue)) : []),
+    ...(await acceptCounting(deps, checkedBy("postgres"), admissions)),
   ]);
-  const outcomes = await Promise.all(runs.map((run) => outcomeOf(stores, run, places, committed)));
-  const left = runs.filter((run) => places.get(run.run_id)?.kept && !committed.has(run.run_id));
-  return { outcomes, finishing: () => tellQueue(stores, runs, committed, left) };
 }
 
-function isCounted(place: Place | undefined, how: "by_queue" | "here"): boolean {
-  return place?.ok === true && place.counted === how;
-}
-
-/** Commits runs that have to be counted here: as many as their tenants' queues have room for. */
+/** Commits as many of these runs as their tenants' queues have room for, by the count of Postgres. */
 async function acceptCounting(
-  stores: Stores,
+  { config, queue, query }: SubmitDeps,
   runs: readonly NewRun[],
-  places: ReadonlyMap<RunId, Place>,
-): Promise<Committed> {
+  admissions: Admissions,
+): Promise<Accepted> {
   if (runs.length === 0) return new Map();
-  const { config, queue, query: ask } = stores;
-  // A tenant that there is not has no room.
+  // A tenant without a row has no room.
   for (const tenant of new Set<TenantId>(runs.map((run) => run.tenant_id))) {
-    await ask((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
+    await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   }
-  queue.missed(runs.filter((run) => !places.get(run.run_id)?.kept).map((run) => run.tenant_id));
-  return ask((sql) => acceptRuns(sql, runs, "here"));
+  const unreserved = runs.filter((run) => !admissions.get(run.run_id)?.reserved);
+  queue.invalidateCountsOf(unreserved.map((run) => run.tenant_id));
+  return query((sql) => acceptRuns(sql, runs, "postgres"));
 }
 
-async function outcomeOf(
-  stores: Stores,
+async function resultOf(
+  deps: SubmitDeps,
   run: NewRun,
-  places: ReadonlyMap<RunId, Place>,
-  committed: Committed,
-): Promise<Outcome> {
-  if (committed.has(run.run_id)) return { ok: true, run_id: run.run_id, replayed: false };
-  const place = places.get(run.run_id);
-  if (!place) throw new Error(`no place and no refusal for ${run.run_id}`);
-  // A client that repeats an accepted request gets its answer even when there is no room for another run.
-  const earlier = place.ok || place.full ? await stores.query((sql) => replay(sql, run)) : null;
+  admissions: Admissions,
+  accepted: Accepted,
+): Promise<SubmitResult> {
+  if (accepted.has(run.run_id)) return { is: "accepted", run_id: run.run_id, replayed: false };
+  const admission = admissions.get(run.run_id);
+  if (!admission) throw new Error(`no admission for ${run.run_id}`);
+  if (admission.is === "refused") return { is: "refused", ...admission.refusal };
+  const earlier = await deps.query((sql) => earlierResult(sql, run));
   if (earlier) return earlier;
-  if (!place.ok) return refusalOf(place);
-  const isUnknown =
-    place.counted === "by_queue" ||
-    (await stores.query((sql) => readOrchestration(sql, run.tenant_id, run.orchestration_id))) === null;
-  return isUnknown ? unknownDefinition(run) : refusedByDatabase(stores, run.tenant_id);
+  if (admission.is === "full") return { is: "refused", ...admission.refusal };
+  const hasDefinition =
+    admission.quotaCheckedBy === "postgres" &&
+    (await deps.query((sql) => readOrchestration(sql, run.tenant_id, run.orchestration_id))) !== null;
+  const refusal = hasDefinition ? await refusedByPostgres(deps, run.tenant_id) : unknownDefinition(run);
+  return { is: "refused", ...refusal };
 }
 
-function refusalOf({
-  full: _full,
-  kept: _kept,
-  ...refusal
-}: Refusal & { full: boolean; kept: boolean }): Refusal {
-  return refusal;
-}
-
-/** What was committed becomes ready; the places of the others are given back. A queue that was away may be back soon. */
-async function tellQueue(
-  { queue }: Stores,
+/** Makes the jobs of accepted runs ready, and returns the unused reservations of the others. */
+async function updateQueue(
+  { queue }: SubmitDeps,
   runs: readonly NewRun[],
-  committed: Committed,
-  left: readonly NewRun[],
+  accepted: Accepted,
+  unused: readonly NewRun[],
 ): Promise<void> {
   const jobs = runs.flatMap((run) => {
-    const row = committed.get(run.run_id);
+    const row = accepted.get(run.run_id);
     return row ? [jobOf(run, row.queued_at_ms)] : [];
   });
-  const names = left.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
-  const tell = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
+  const names = unused.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
+  const update = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
   try {
-    await tell();
+    await update();
   } catch {
-    await sleep(TELL_AGAIN_MS);
-    await tell();
+    await new Promise((resolve) => setTimeout(resolve, ENQUEUE_RETRY_MS));
+    await update();
   }
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function jobOf(run: NewRun, queuedAtMs: number) {
@@ -134,16 +152,26 @@ function firstOfEachKey(runs: readonly NewRun[]): NewRun[] {
   });
 }
 
-/** The answer that the run's key has had already, if any. */
-async function replay(sql: Sql, run: NewRun): Promise<Outcome | null> {
+/** The result that an earlier request got under the same Idempotency-Key, if there was one. */
+async function earlierResult(sql: Sql, run: NewRun): Promise<SubmitResult | null> {
   if (run.idempotency_key === null) return null;
   const earlier = await findIdempotent(sql, run.tenant_id, run.idempotency_key);
   if (!earlier) return null;
-  if (earlier.request_hash === run.request_hash) return { ok: true, run_id: earlier.run_id, replayed: true };
+  if (earlier.request_hash === run.request_hash) {
+    return { is: "accepted", run_id: earlier.run_id, replayed: true };
+  }
   const detail = "This Idempotency-Key was used with another request; use a new one for a new request.";
-  return { ok: false, code: "idempotency_conflict", detail };
+  return { is: "refused", code: "idempotency_conflict", detail };
 }
 
 function unknownDefinition(run: NewRun): Refusal {
-  return { ok: false, code: "not_found", detail: `There is no orchestration ${run.orchestration_id}.` };
+  return { code: "not_found", detail: `There is no orchestration ${run.orchestration_id}.` };
+}
+
+function logNotEnqueued(error: unknown): void {
+  log.info("submit.not_enqueued", { error: messageOf(error) });
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

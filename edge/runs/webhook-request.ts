@@ -6,35 +6,35 @@ import { AppError } from "../../shared/errors.ts";
 import { placeOf, seal } from "../../shared/seal.ts";
 import type { Config } from "../env.ts";
 
-type Asked = { webhook_url?: string | null | undefined; webhook_secret?: string | null | undefined };
+type WebhookFields = { webhook_url?: string | null | undefined; webhook_secret?: string | null | undefined };
 
 /**
- * The webhook that a request asks for, as it is stored with its run: the secret sealed, for this run alone.
+ * The webhook of a request as it is stored with its run. The secret is sealed for this run alone.
  *
- * Names are looked up by the worker that sends, each time: here only an address that is written out can be refused.
+ * Only a literal address can be refused here: the worker that sends the delivery resolves host names, at each try.
  * @throws AppError `invalid`
  */
 export async function webhookOf(
-  { webhook_url, webhook_secret }: Asked,
+  { webhook_url, webhook_secret }: WebhookFields,
   run: RunId,
   { MASTER_KEY, EGRESS_ALLOW }: Config,
 ): Promise<Pick<NewRun, "webhook_url" | "webhook_secret">> {
   const secret = webhook_secret ?? null;
   if (webhook_url === undefined || webhook_url === null) {
-    if (secret !== null) throw refused("webhook_secret", "is of no use without a webhook_url");
+    if (secret !== null) throw invalidField("webhook_secret", "is of no use without a webhook_url");
     return { webhook_url: null, webhook_secret: null };
   }
   const url = new URL(webhook_url);
   if (isBadPort(url.port))
-    throw refused("webhook_url", `has the port ${url.port}, which is for another protocol`);
+    throw invalidField("webhook_url", `has the port ${url.port}, which is for another protocol`);
   if (EGRESS_ALLOW.refuses(url.hostname)) {
-    throw refused("webhook_url", "is not a public address, and EGRESS_ALLOW does not name it");
+    throw invalidField("webhook_url", "is not a public address, and EGRESS_ALLOW does not name it");
   }
   if (secret === null) return { webhook_url: url.href, webhook_secret: null };
   if (!MASTER_KEY) {
-    throw refused(
+    throw invalidField(
       "webhook_secret",
-      "cannot be kept: this installation has no MASTER_KEY. Without a secret the webhook is sent unsigned",
+      "cannot be stored: this installation has no MASTER_KEY. Without a secret the webhook is sent unsigned",
     );
   }
   return {
@@ -43,6 +43,6 @@ export async function webhookOf(
   };
 }
 
-function refused(path: string, message: string): AppError {
+function invalidField(path: string, message: string): AppError {
   return new AppError("invalid", `${path} ${message}.`, { fields: [{ path, message }] });
 }

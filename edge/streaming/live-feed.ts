@@ -3,7 +3,7 @@ import { z } from "zod";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timing.ts";
-import { log } from "../log.ts";
+import { log } from "../../shared/log.ts";
 import { pause } from "./pause.ts";
 
 const RECONNECT_MS = 500;

@@ -5,7 +5,7 @@ import { keys } from "../../shared/keys.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/runs.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
-import { KeptDatabase } from "../clients/postgres.ts";
+import { DatabasePool } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { LiveFeed } from "./live-feed.ts";
@@ -30,7 +30,7 @@ const JoinRequest = z.object({
 type ActiveRelay = {
   relay: Relay;
   feed: LiveFeed;
-  database: KeptDatabase;
+  database: DatabasePool;
   timer: ReturnType<typeof setInterval>;
 };
 
@@ -56,7 +56,7 @@ export class RelayShard extends DurableObject<Env> {
   }
 
   #open(shard: number): ActiveRelay {
-    const database = new KeptDatabase(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
+    const database = new DatabasePool(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
     const relay = new Relay({
       page: (run, after) => database.query((sql) => readEntries(sql, run, after, PAGE)),
       positions: (runs) => database.query((sql) => readPositions(sql, runs)),

@@ -5,8 +5,8 @@ import { journalClock, readTenantEntries } from "../../shared/store/journal/read
 import type { FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { LATE_COMMIT_MS, SCAN_OVERLAP_MS } from "../../shared/timing.ts";
-import { isDatabaseAway } from "../clients/postgres.ts";
-import { log } from "../log.ts";
+import { isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
+import { log } from "../../shared/log.ts";
 import { SseWriter } from "./sse-writer.ts";
 import { SSE_HEADERS } from "./sse.ts";
 import { pause } from "./pause.ts";
@@ -106,7 +106,7 @@ class TenantFeed {
         await pause(this.#timing.pollMs, this.#closed.signal);
       }
     } catch (error) {
-      if (!isDatabaseAway(error)) log.error("feed.failed", { error: String(error) });
+      if (!isDatabaseUnreachable(error)) log.error("feed.failed", { error: String(error) });
     }
     this.#writer.close();
   }

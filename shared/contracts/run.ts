@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { DefinitionId, RunId, TenantId } from "./ids.ts";
 import { JsonValue } from "./json.ts";
+import type { ErrorCode } from "../errors.ts";
 
 export const RunStatus = z.enum(["queued", "running", "paused", "completed", "failed", "cancelled"]);
 export type RunStatus = z.infer<typeof RunStatus>;
@@ -40,6 +41,14 @@ export const NewRun = z.object({
   webhook_secret: z.string().nullable(),
 });
 export type NewRun = z.infer<typeof NewRun>;
+
+/** Why a run is not accepted, as data: an error loses its class on its way between two objects. */
+export type Refusal = { code: ErrorCode; detail: string; retryAfterSeconds?: number };
+
+/** The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. */
+export type SubmitResult =
+  | { is: "accepted"; run_id: RunId; replayed: boolean }
+  | ({ is: "refused" } & Refusal);
 
 /** What is stored as the reason of a failure. */
 export const RunError = z.object({

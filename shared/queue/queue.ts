@@ -12,14 +12,12 @@ import { limitsArgs } from "./limits.ts";
 import type { Limits } from "./limits.ts";
 import type { RedisCommands } from "./script.ts";
 import { scripts } from "./scripts.ts";
+import { RESERVATION_MS } from "../timing.ts";
 import { ShardScripts } from "./shard-scripts.ts";
 import { readStats, readTenantStats } from "./stats.ts";
 import type { QueueStats, TenantQueueStats } from "./stats.ts";
 import { readVerdict } from "./verdict.ts";
 import type { QueueVerdict } from "./verdict.ts";
-
-/** How long an admitted run may take to be committed before its place is given back; longer than any statement. */
-const RESERVATION_MS = 30_000;
 
 /** `lanes`: how many jobs of each lane the worker may take. `ended`: runs of the worker that have ended. */
 export type ClaimRequest = {

@@ -1,5 +1,6 @@
 import type { BenchEdge } from "./edge.ts";
-import { openIndex, QUOTA_READY_AFTER_MS } from "../shared/queue/open-index.ts";
+import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
+import { openIndex } from "../shared/queue/open-index.ts";
 import { loadRows, requestBytes, run } from "./load.ts";
 import type { Row } from "./stats.ts";
 

@@ -1,53 +1,53 @@
-/** The app in this process, on real stores: for what does not depend on the Workers runtime. */
+/** The app in this process, on real stores: for behaviour that does not depend on the Workers runtime. */
 import { z } from "zod";
 import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/env.ts";
-import { Intake } from "../../edge/intake/intake.ts";
+import { batchSubmits } from "../../edge/intake/batcher.ts";
 import { queueOf } from "../../edge/clients/redis.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import { SMOKE, startWorld, type World } from "./world.ts";
+import { SMOKE, startTestStores, type TestStores } from "./test-stores.ts";
 
 export type CallOptions = {
-  /** Null: none. Absent: the platform's. */
+  /** Null: no key. Absent: the platform key. */
   key?: string | null;
   body?: unknown;
   headers?: Record<string, string>;
 };
 
 export type TestApp = {
-  world: World;
+  stores: TestStores;
   platformKey: string;
   app: ReturnType<typeof createApp>;
   call(method: string, path: string, options?: CallOptions): Promise<Response>;
-  /** Waits for what goes on after the answers. */
+  /** Waits for the work that continues after the responses. */
   settled(): Promise<void>;
   stop(): Promise<void>;
 };
 
-/** `vars`: over the Worker's variables. `database`: as for `startWorld`. */
+/** `vars` override the Worker's variables. `database`: as for `startTestStores`. */
 export async function startApp(
   vars: Record<string, string> = {},
   database?: Promise<string>,
 ): Promise<TestApp> {
-  const world = await startWorld(1, database);
-  const platformKey = await world.key(null);
+  const stores = await startTestStores(1, database);
+  const platformKey = await stores.key(null);
   const pending: Promise<unknown>[] = [];
-  // One pool instead of a connection for each request: Node does not close them with the request, as workerd does.
-  const app = createApp((env, after) =>
-    Object.defineProperty(openServices(env, after), "sql", { value: world.sql }),
+  // One pool instead of a connection for each request: unlike workerd, Node does not close it with the request.
+  const app = createApp((env, waitUntil) =>
+    Object.defineProperty(openServices(env, waitUntil), "sql", { value: stores.sql }),
   );
-  const variables = { ...world.vars, ...vars };
+  const variables = { ...stores.vars, ...vars };
   const config = readConfig(variables);
-  const intake = new Intake({
+  const intake = batchSubmits({
     config,
     queue: queueOf(config),
-    query: (question) => question(world.sql),
-    after: (work) => void pending.push(work),
+    query: (run) => run(stores.sql),
+    waitUntil: (work) => void pending.push(work),
   });
-  const accept = (runs: NewRun[]) => Promise.all(runs.map((run) => intake.accept(run)));
-  const env = { ...variables, INTAKE: { getByName: () => ({ accept }) } };
+  const submit = (runs: NewRun[]) => Promise.all(runs.map((run) => intake.add(run)));
+  const env = { ...variables, INTAKE: { getByName: () => ({ submit }) } };
   const context = {
     waitUntil: (work: Promise<unknown>) => void pending.push(work),
     passThroughOnException() {},
@@ -71,9 +71,9 @@ export async function startApp(
     );
 
   const saved = await call("PUT", "/api/v2/orchestrations/orch_smoke", { body: SMOKE });
-  if (!saved.ok) throw new Error(`PUT answered ${saved.status}: ${await saved.text()}`);
+  if (!saved.ok) throw new Error(`PUT returned ${saved.status}: ${await saved.text()}`);
   return {
-    world,
+    stores,
     platformKey,
     app,
     call,
@@ -82,7 +82,7 @@ export async function startApp(
     },
     async stop() {
       await Promise.all(pending.splice(0));
-      await world.stop();
+      await stores.stop();
     },
   };
 }
@@ -91,11 +91,11 @@ export const RUN = "/api/v2/orchestrations/orch_smoke/run";
 export const runPath = (run: string, rest: string) => `/api/v2/orchestrations/runs/${run}/${rest}`;
 
 export async function startRun(app: TestApp, options: CallOptions = {}): Promise<string> {
-  const answer = await app.call("POST", RUN, { body: { message: "hi" }, ...options });
-  if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
-  return RunId.parse((await bodyOf(answer)).run_id);
+  const response = await app.call("POST", RUN, { body: { message: "hi" }, ...options });
+  if (response.status !== 202) throw new Error(`POST returned ${response.status}: ${await response.text()}`);
+  return RunId.parse((await bodyOf(response)).run_id);
 }
 
-export async function bodyOf(answer: Response): Promise<Record<string, unknown>> {
-  return z.record(z.string(), z.unknown()).parse(await answer.json());
+export async function bodyOf(response: Response): Promise<Record<string, unknown>> {
+  return z.record(z.string(), z.unknown()).parse(await response.json());
 }

@@ -1,4 +1,4 @@
-/** What the built Worker says while a store is away: in real workerd, whose sockets fail in their own ways. */
+/** The responses of the built Worker while a store is unreachable, in a real workerd: its sockets fail in their own ways. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { fastestMs } from "../services/fastest.ts";
 import { startEdge, type Edge } from "../workerd/edge.ts";
@@ -8,29 +8,29 @@ beforeAll(async () => {
   edge = await startEdge();
 });
 afterAll(() => edge.stop());
-const comeBack = async () => {
+const restorePostgres = async () => {
   await edge.postgres.listen();
   edge.postgres.set("open");
 };
 beforeEach(async () => {
-  await comeBack();
+  await restorePostgres();
   edge.redis.set("open");
 });
 
 const RUN = "/api/v2/orchestrations/orch_smoke/run";
 const at = (run: string, rest: string) => `/api/v2/orchestrations/runs/${run}/${rest}`;
 
-// Red when: workerd's own words for a closed port are not known as those of a database that is away.
-describe.each(["refuse", "hang", "close"] as const)("while Postgres is away (%s)", (mode) => {
-  const leave = async () => (mode === "close" ? edge.postgres.close() : edge.postgres.set(mode));
+// Fails when workerd's own error for a closed port does not count as an unreachable database.
+describe.each(["refuse", "hang", "close"] as const)("while Postgres is unreachable (%s)", (mode) => {
+  const breakPostgres = async () => (mode === "close" ? edge.postgres.close() : edge.postgres.set(mode));
 
-  // Red when: `KeptDatabase` does not probe: the first finds the intake's kept connection hung, and nobody told it so.
-  test("everything answers 503 database_away with Retry-After, within about a second", async () => {
+  // Fails when `DatabasePool` does not probe: the first request then waits for the intake's hung connection.
+  test("every route returns 503 database_away with Retry-After within about a second", async () => {
     const run = await edge.start();
     const measure = async (): Promise<number[]> => {
-      await comeBack();
+      await restorePostgres();
       await edge.start();
-      await leave();
+      await breakPostgres();
       const tookMs: number[] = [];
       for (const [method, path, body] of [
         ["POST", RUN, {}],
@@ -58,26 +58,26 @@ describe.each(["refuse", "hang", "close"] as const)("while Postgres is away (%s)
     expect(rounds.filter(isInTime), JSON.stringify(rounds)).toHaveLength(1);
   }, 120_000);
 
-  test("a stream is 200 and asks to come back, and is whole when Postgres is back", async () => {
+  test("a stream is 200 and asks the client to reconnect, and is complete when Postgres is back", async () => {
     const run = await edge.start();
     const open = async () => {
       const answer = await edge.call("GET", at(run, "stream"));
       expect([answer.status, await answer.text()]).toEqual([200, "retry: 1000\n\n"]);
     };
     const tookMs = await fastestMs(2_500, open, async () => {
-      await comeBack();
+      await restorePostgres();
       await edge.call("GET", at(run, "status"));
-      await leave();
+      await breakPostgres();
     });
     expect(tookMs).toBeLessThan(2_500);
-    await comeBack();
+    await restorePostgres();
     expect((await edge.call("POST", at(run, "cancel"))).status).toBe(200);
     expect(await (await edge.call("GET", at(run, "stream"))).text()).toContain('"type":"done"');
   }, 90_000);
 });
 
 test("while Redis is away a run is accepted and can be cancelled, and a stream is served", async () => {
-  await edge.world.service.stop();
+  await edge.stores.service.stop();
   const begunMs = performance.now();
   const run = await edge.start();
   // 3 s on a quiet machine.

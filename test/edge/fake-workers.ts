@@ -1,4 +1,4 @@
-/** Lives of runs as workers would write them: claimed, with results, parked, ended; through the real statements. */
+/** Fake workers: each claims one run and commits results, parks and ends as a worker does, through the real statements. */
 import { z } from "zod";
 import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
@@ -11,23 +11,23 @@ import type { Committed, NewEntry } from "../../shared/store/journal/flush.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { beat } from "../../shared/store/workers/workers.ts";
 
-export class Life {
+export class FakeWorker {
   readonly #sql: Sql;
   readonly run: RunId;
   readonly owner: Incarnation;
-  claimed: ClaimedRun;
+  claimedRun: ClaimedRun;
   seq: number;
 
   private constructor(sql: Sql, owner: Incarnation, claimed: ClaimedRun) {
     this.#sql = sql;
     this.run = claimed.run_id;
     this.owner = owner;
-    this.claimed = claimed;
+    this.claimedRun = claimed;
     this.seq = claimed.event_seq;
   }
 
-  /** Claims a run for a worker of its own that has just beaten. */
-  static async begin(sql: Sql, run: string): Promise<Life> {
+  /** Claims a run for a new fake worker, after its first beat. */
+  static async claim(sql: Sql, run: string): Promise<FakeWorker> {
     const owner = newIncarnation("w");
     await beat(sql, {
       incarnation: owner,
@@ -43,7 +43,7 @@ export class Life {
     });
     const [claimed] = await claimRuns(sql, owner, [RunId.parse(run)]);
     if (!claimed) throw new Error(`${run} was not claimed`);
-    return new Life(sql, owner, claimed);
+    return new FakeWorker(sql, owner, claimed);
   }
 
   async write(changes: Partial<NewEntry>): Promise<Committed | undefined> {
@@ -51,7 +51,7 @@ export class Life {
     const [row] = await flush(this.#sql, [
       {
         run_id: this.run,
-        attempt: this.claimed.attempt,
+        attempt: this.claimedRun.attempt,
         owner: this.owner,
         known_seq: this.seq,
         kind: "step",
@@ -64,7 +64,7 @@ export class Life {
         usage: [],
         status: null,
         wake_ms: null,
-        signals: this.claimed.signals,
+        signals: this.claimedRun.signals,
         waits: [],
         error: null,
         dead_letter: null,
@@ -77,7 +77,7 @@ export class Life {
     return row;
   }
 
-  /** Commits the result of a step that set `key`. */
+  /** Commits the checkpoint of a step that set `key`. */
   async step(step: string, key: string, value: string, next: string | null, visit = 1): Promise<void> {
     const checkpoint: Checkpoint = {
       step,
@@ -98,7 +98,7 @@ export class Life {
     await this.write({ kind: "step", step_path: step, visit, output, steps: 1, current_step: next });
   }
 
-  /** Gives the slot back for a retry in `ms`. */
+  /** Parks the run until the next try of the step, in `ms`. */
   async park(step: string, ms: number): Promise<void> {
     const error = { code: "tool_unavailable", message: "the tool answered HTTP 503" };
     const output = JSON.stringify({
@@ -133,15 +133,15 @@ export class Life {
   }
 }
 
-/** A run that has done step one and failed in step two. */
-export async function failed(sql: Sql, run: string): Promise<Life> {
-  const life = await Life.begin(sql, run);
-  await life.step("one", "a", "1", "two");
-  await life.end("failed");
-  return life;
+/** Completes step one of a run and fails it in step two. */
+export async function failRun(sql: Sql, run: string): Promise<FakeWorker> {
+  const worker = await FakeWorker.claim(sql, run);
+  await worker.step("one", "a", "1", "two");
+  await worker.end("failed");
+  return worker;
 }
 
-/** What a run's journal holds, in order. */
+/** The entries of a run's journal, in order. */
 export async function journalOf(sql: Sql, run: string) {
   return sql<{ seq: number; kind: string; attempt: number; output: string | null; events: string }[]>`
     select seq, kind, attempt, output, events from journal where run_id = ${run} order by seq`;
@@ -150,7 +150,7 @@ export async function journalOf(sql: Sql, run: string) {
 const Typed = z.object({ type: z.string() });
 
 /** The types of a run's events, in order. */
-export async function typesOf(sql: Sql, run: string): Promise<string[]> {
+export async function eventTypesOf(sql: Sql, run: string): Promise<string[]> {
   const lines = (await journalOf(sql, run)).flatMap((entry) => entry.events.split("\n"));
   return lines.map((line) => Typed.parse(JSON.parse(line)).type);
 }

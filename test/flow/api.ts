@@ -10,7 +10,7 @@ import { readEntries } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
-import { MASTER_KEY } from "../edge/world.ts";
+import { MASTER_KEY } from "../edge/test-stores.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 
@@ -38,7 +38,7 @@ export const apiTest = base.extend<{ api: FlowApi }>({
   },
 });
 
-/** `database`: as for `startWorld`. */
+/** `database`: as for `startTestStores`. */
 export async function startApi(database?: Promise<string>): Promise<FlowApi> {
   const app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" }, database);
   const workers: WorkerProcess[] = [];
@@ -47,8 +47,8 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
     workers,
     async startWorker(id, env = {}) {
       const worker = spawnWorker(id, {
-        REDIS_URL: app.world.service.url,
-        SCALE_POSTGRES_URL: app.world.postgresUrl,
+        REDIS_URL: app.stores.service.url,
+        SCALE_POSTGRES_URL: app.stores.postgresUrl,
         WORKER_HEALTH_PORT: "0",
         MASTER_KEY,
         ...env,
@@ -91,7 +91,7 @@ export class RelayViewers {
   readonly #feed: LiveFeed;
   readonly #timer: NodeJS.Timeout;
 
-  constructor({ world: { sql, service } }: FlowApi) {
+  constructor({ stores: { sql, service } }: FlowApi) {
     this.#relay = new Relay({
       page: (run, after) => readEntries(sql, run, after, 200),
       positions: (runs) => readPositions(sql, runs),
@@ -118,7 +118,7 @@ export class RelayViewers {
 
 /** How many events of this type the journal of a run holds. */
 export async function count(api: FlowApi, run: string, type: string): Promise<number> {
-  const rows = await api.world.sql<{ events: string }[]>`select events from journal where run_id = ${run}`;
+  const rows = await api.stores.sql<{ events: string }[]>`select events from journal where run_id = ${run}`;
   const lines = rows.flatMap((row) => row.events.split("\n"));
   return lines.filter((line) => line.startsWith(`{"type":"${type}"`)).length;
 }

@@ -31,7 +31,7 @@ function sampleRunning(api: FlowApi): { stop(): Promise<Map<string, number>> } {
   const stopped = new AbortController();
   const done = (async () => {
     while (!stopped.signal.aborted) {
-      const rows = await api.world.sql<{ tenant_id: string; n: number }[]>`
+      const rows = await api.stores.sql<{ tenant_id: string; n: number }[]>`
         select tenant_id, count(*)::int as n from runs where status = 'running' group by tenant_id`;
       for (const { tenant_id, n } of rows) most.set(tenant_id, Math.max(n, most.get(tenant_id) ?? 0));
       await sleep(25);
@@ -49,7 +49,7 @@ function sampleRunning(api: FlowApi): { stop(): Promise<Map<string, number>> } {
 async function expectComplete(api: FlowApi, runs: readonly string[], seen: Promise<string>[]): Promise<void> {
   for (const [i, run] of runs.entries()) {
     expect([run, await untilEnd(api, run, 120_000)]).toEqual([run, "completed"]);
-    const [row] = await api.world.sql`
+    const [row] = await api.stores.sql`
       select count(*) filter (where kind in ('step', 'end'))::int as results,
         count(distinct step_path) filter (where kind in ('step', 'end'))::int as steps,
         sum(events_n)::int as events, max(seq) as last
@@ -93,8 +93,8 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
       await startSome(8);
       await api.until(runs[0] ?? "", ["running"]);
 
-      const { port } = api.world.service;
-      await api.world.service.stop();
+      const { port } = api.stores.service;
+      await api.stores.service.stop();
       await startSome(8);
       // The last run was accepted without a queue, and is claimed without a queue.
       expect(await untilEnd(api, runs.at(-1) ?? "", 120_000)).toBe("completed");
@@ -105,7 +105,7 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
       const most = await sampled.stop();
       expect([most.get("acme"), most.get("globex")]).toEqual([3, 3]);
       const empty = { ready: 0, leased: 0, due: 0, reserved: 0 };
-      await vi.waitFor(async () => expect(await api.world.queue.stats(0)).toMatchObject(empty), 60_000);
+      await vi.waitFor(async () => expect(await api.stores.queue.stats(0)).toMatchObject(empty), 60_000);
       expect(api.workers.map((worker) => worker.process.exitCode)).toEqual([null, null]);
     } finally {
       watch.close();
@@ -132,9 +132,9 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
       await postgres.stop();
       await sleep(10_000);
       postgres = await startPostgres({ dir: join(dir, "postgres"), port });
-      await vi.waitFor(() => api.world.sql`select 1`, 60_000);
+      await vi.waitFor(() => api.stores.sql`select 1`, 60_000);
       await expectComplete(api, runs, seen);
-      const rows = await api.world.sql`select distinct attempt, crash_count from runs`;
+      const rows = await api.stores.sql`select distinct attempt, crash_count from runs`;
       expect([...rows]).toEqual([{ attempt: 1, crash_count: 0 }]);
       expect(api.workers.map((worker) => worker.process.exitCode)).toEqual([null, null]);
     } finally {

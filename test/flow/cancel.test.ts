@@ -115,7 +115,7 @@ test("a cancel aborts the model or tool call in flight within a second, and the 
     expect(await count(api, run, "done")).toBe(1);
   }
   await expect
-    .poll(async () => api.world.queue.stats(0), { timeout: 60_000 })
+    .poll(async () => api.stores.queue.stats(0), { timeout: 60_000 })
     .toMatchObject({ leased: 0, ready: 0 });
 }, 240_000);
 

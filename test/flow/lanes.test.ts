@@ -17,7 +17,9 @@ test("a run whose lane no worker serves says so, and runs as soon as one does", 
   expect(why).toMatchObject({
     state: "queued",
     reason: "no_worker",
-    sentence: expect.stringContaining("No live worker for lane default: the 1 that live serve others."),
+    sentence: expect.stringContaining(
+      "No live worker serves lane default; the one live worker serves other lanes.",
+    ),
   });
   await api.startWorker("here", { WORKER_LANES: "default" });
   expect(await untilEnd(api, run)).toBe("completed");

@@ -114,7 +114,7 @@ describe("a run that failed", () => {
     await api.call("POST", runPath(run, "retry"));
     await expect.poll(async () => count(api, run, "done"), { timeout: 10_000 }).toBe(2);
     expect(await letters(run)).toHaveLength(1);
-    const [row] = await api.world.sql`select count(*)::int as n from dead_letters where run_id = ${run}`;
+    const [row] = await api.stores.sql`select count(*)::int as n from dead_letters where run_id = ${run}`;
     expect(row?.n).toBe(2);
   });
 });
@@ -140,10 +140,10 @@ describe("every way to fail for good leaves exactly one dead letter, and says wh
   test.each(["run_timeout", "step_timeout", "poison"])("%s", async (code) => {
     const limits = code === "step_timeout" ? { timeout_seconds: 1, retry: { attempts: 1 } } : {};
     await api.define("orchestrations", code, slow(code, limits));
-    if (code === "poison") await api.world.sql`alter table runs alter column crash_count set default 3`;
+    if (code === "poison") await api.stores.sql`alter table runs alter column crash_count set default 3`;
     const run = await api.start(code);
     expect(await untilEnd(api, run)).toBe("failed");
-    await api.world.sql`alter table runs alter column crash_count set default 0`;
+    await api.stores.sql`alter table runs alter column crash_count set default 0`;
     expect((await letters(run)).map((letter) => letter.code)).toEqual([code]);
     expect(await bodyOf(await api.call("GET", runPath(run, "status")))).toMatchObject({ error: { code } });
     expect(await count(api, run, "done")).toBe(1);

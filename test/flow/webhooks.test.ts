@@ -29,7 +29,7 @@ class Hooked {
 
   /** The delivery rows of a run. */
   deliveries(run: string) {
-    return this.api.world.sql`select * from webhook_deliveries where run_id = ${run} order by seq`;
+    return this.api.stores.sql`select * from webhook_deliveries where run_id = ${run} order by seq`;
   }
 
   async untilDelivered(run: string): Promise<void> {
@@ -108,7 +108,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     const run = await hooked.start({ webhook_secret: SECRET });
     await hooked.receiver.until(1);
     await hooked.untilDelivered(run);
-    const { sql, redis } = hooked.api.world;
+    const { sql, redis } = hooked.api.stores;
     const tables = await sql<{ name: string }[]>`
       select table_name as name from information_schema.tables where table_schema = 'public'`;
     for (const { name } of tables) {
@@ -201,7 +201,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     const run = await hooked.start({ webhook_secret: SECRET });
     await untilEnd(hooked.api, run);
     expect(hooked.receiver.got).toEqual([]);
-    const { service, postgresUrl, sql } = hooked.api.world;
+    const { service, postgresUrl, sql } = hooked.api.stores;
     const edge = await startStateEdge({ redisUrl: service.url, databaseUrl: postgresUrl, sql });
     await hooked.api.startWorker("sender", { ...worker, ...edge.env, WORKER_LANES: "webhooks" });
     const [got] = await hooked.receiver.until(1);

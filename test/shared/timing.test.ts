@@ -5,7 +5,7 @@ import {
   BEAT_PERIOD_MS,
   CLAIM_DEADLINE_MS,
   FRESH_CONFIRMATION_MS,
-  INDEX_SETTLE_MS,
+  QUOTA_READY_AFTER_MS,
   LATE_COMMIT_MS,
   LEASE_MS,
   LIVE_BLOCK_MS,
@@ -53,10 +53,14 @@ const LESS_THAN: Row[] = [
     { LATE_COMMIT_MS },
     "a statement is over before its rows count as never committed",
   ],
-  [{ LATE_COMMIT_MS }, { INDEX_SETTLE_MS }, "runs accepted without the index are committed before it counts"],
+  [
+    { LATE_COMMIT_MS },
+    { QUOTA_READY_AFTER_MS },
+    "runs accepted without the index are committed before it counts",
+  ],
   [{ LATE_COMMIT_MS }, { SCAN_OVERLAP_MS }, "a scan that begins again meets rows that appeared late"],
   [
-    { INDEX_SETTLE_MS },
+    { QUOTA_READY_AFTER_MS },
     { SCAN_OVERLAP_MS },
     "the scan that makes an index count has overlapped the first one",
   ],
@@ -116,9 +120,11 @@ describe("durations that depend on each other", () => {
 describe("literals outside of TypeScript", () => {
   const read = (path: string) => readFile(new URL(`../../${path}`, import.meta.url), "utf8");
 
-  test("the queue index settles after INDEX_SETTLE_MS", async () => {
-    const literals = (await read("shared/queue/index.lua")).matchAll(/^local SETTLE_MS = (\d+)$/gm);
-    expect(Array.from(literals, ([, ms]) => Number(ms))).toEqual([INDEX_SETTLE_MS]);
+  test("the queue index is quota ready after QUOTA_READY_AFTER_MS", async () => {
+    const literals = (await read("shared/queue/index.lua")).matchAll(
+      /^local QUOTA_READY_AFTER_MS = (\d+)$/gm,
+    );
+    expect(Array.from(literals, ([, ms]) => Number(ms))).toEqual([QUOTA_READY_AFTER_MS]);
   });
 
   test("a direct claim takes over after SILENT_AFTER_MS", async () => {

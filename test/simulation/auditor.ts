@@ -110,7 +110,8 @@ export class Auditor {
 
   offered(runs: readonly RunId[]): void {
     for (const run of runs) {
-      if (!this.#postgres.tables.runs.has(run)) this.#record(`the queue offered ${run}, which does not exist`);
+      if (!this.#postgres.tables.runs.has(run))
+        this.#record(`the queue offered ${run}, which does not exist`);
     }
   }
 

@@ -4,7 +4,7 @@ import fc from "fast-check";
 const run = fc.nat(2);
 const runs = fc.uniqueArray(run, { minLength: 1, maxLength: 3 });
 const owner: fc.Arbitrary<number> = fc.constantFrom(0, 0, 1, 2);
-const counted = fc.constantFrom<"by_queue" | "here">("by_queue", "here");
+const counted = fc.constantFrom<"queue" | "postgres">("queue", "postgres");
 /** Mostly a fence that holds. */
 const behind = fc.constantFrom(0, 0, 0, 0, 1);
 
@@ -66,7 +66,7 @@ export const contractCommand = fc.oneof(
 );
 export type ContractCommand = typeof contractCommand extends fc.Arbitrary<infer Act> ? Act : never;
 
-const accept: ContractCommand = { do: "accept", tenant: 0, delayMs: 0, counted: "by_queue" };
+const accept: ContractCommand = { do: "accept", tenant: 0, delayMs: 0, counted: "queue" };
 const asked = { owner: 0, runs: [0, 1, 2], slots: 1 };
 
 /** Runs that a worker has claimed: most conditions are about these. */

@@ -171,7 +171,11 @@ export class Differential {
     return [timeless(said), timeless(await ask(this.#model))];
   }
 
-  async #accept(tenant: number, delay_ms: number, counted: "by_queue" | "here"): Promise<[unknown, unknown]> {
+  async #accept(
+    tenant: number,
+    delay_ms: number,
+    counted: "queue" | "postgres",
+  ): Promise<[unknown, unknown]> {
     const run_id = RunId.parse(`run_${String(this.#runs.length).padStart(12, "0")}_1800000000000`);
     const run = newRun({ run_id, tenant_id: TENANTS[tenant] ?? acme, delay_ms, orchestration_id: "orch" });
     const accepted = await acceptRuns(this.#sql, [run], counted);
@@ -216,7 +220,7 @@ export class Differential {
     return [timeless(said), timeless(statements.answerWait(this.#model, run, wait, "{}", "ann"))];
   }
 
-  async #retry(nth: number, behind: number, counted: "by_queue" | "here"): Promise<[unknown, unknown]> {
+  async #retry(nth: number, behind: number, counted: "queue" | "postgres"): Promise<[unknown, unknown]> {
     const run_id = this.#runs[nth];
     const row = run_id && this.#row(run_id);
     if (!run_id || !row) return [null, null];

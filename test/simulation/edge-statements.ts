@@ -19,11 +19,11 @@ function roomOf(postgres: PostgresModel, tenant: TenantId): number {
 export function acceptRun(
   postgres: PostgresModel,
   run: NewRun,
-  counted: "by_queue" | "here",
+  counted: "queue" | "postgres",
   startedAt = postgres.now,
 ): boolean {
   if (postgres.tables.runs.has(run.run_id)) throw new Error("the primary key of runs is taken");
-  if (counted === "here" && roomOf(postgres, run.tenant_id) <= 0) return false;
+  if (counted === "postgres" && roomOf(postgres, run.tenant_id) <= 0) return false;
   const { run_id, tenant_id, orchestration_id, lane, priority, correlation_id, input, delay_ms } = run;
   const row: RunRow = {
     run_id,
@@ -91,13 +91,13 @@ export function cancelRuns(
 export function retryRun(
   postgres: PostgresModel,
   { run_id, known_seq, output, event }: Rewind,
-  counted: "by_queue" | "here",
+  counted: "queue" | "postgres",
 ): { queued_at_ms: number; event_seq: number } | null {
   const { tables, now } = postgres;
   const row = tables.runs.get(run_id);
   if (!row || (row.status !== "failed" && row.status !== "cancelled") || row.event_seq !== known_seq)
     return null;
-  if (counted === "here" && roomOf(postgres, row.tenant_id) <= 0) return null;
+  if (counted === "postgres" && roomOf(postgres, row.tenant_id) <= 0) return null;
   Object.assign(row, {
     status: "queued",
     wake_at: now,

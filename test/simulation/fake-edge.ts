@@ -87,18 +87,18 @@ export class FakeEdge {
   async #admit(
     queue: Queue,
     run: { run_id: RunId; tenant_id: TenantId },
-  ): Promise<"by_queue" | "here" | "no"> {
+  ): Promise<"queue" | "postgres" | "no"> {
     try {
       if (this.#countsAreWrong) await queue.invalidateCounts(0);
       this.#countsAreWrong = false;
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
-      if (answer?.ok) return "by_queue";
+      if (answer?.ok) return "queue";
       const doesNotKnow =
         answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
-      return doesNotKnow ? "here" : "no";
+      return doesNotKnow ? "postgres" : "no";
     } catch {
       this.#countsAreWrong = true;
-      return "here";
+      return "postgres";
     }
   }
 

@@ -17,7 +17,7 @@ import type {
 import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { Model } from "../shared/queue/model.ts";
-import { QUOTA_READY_AFTER_MS } from "../shared/queue/open-index.ts";
+import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
 import type { Entry, Unsharded } from "../shared/queue/model.ts";
 import type { Clock } from "./clock.ts";
 

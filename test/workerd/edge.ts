@@ -2,11 +2,11 @@
 import { z } from "zod";
 import { createTestHarness } from "wrangler";
 import { Proxy } from "./proxy.ts";
-import { MASTER_KEY, SMOKE, startWorld, type World } from "../edge/world.ts";
+import { MASTER_KEY, SMOKE, startTestStores, type TestStores } from "../edge/test-stores.ts";
 
 export type Edge = {
   base: string;
-  world: World;
+  stores: TestStores;
   /** What stands between the edge and its stores. */
   postgres: Proxy;
   redis: Proxy;
@@ -24,7 +24,7 @@ export type Edge = {
 };
 
 export async function startEdge(eventShards = 1): Promise<Edge> {
-  const world = await startWorld(eventShards);
+  const world = await startTestStores(eventShards);
   const [postgres, redis] = [proxyOf(world.postgresUrl), proxyOf(world.service.url)];
   const vars = {
     ...world.vars,
@@ -59,7 +59,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
 
   return {
     base,
-    world,
+    stores: world,
     postgres,
     redis,
     platformKey,

@@ -1,7 +1,7 @@
 /** Streams over which nothing is sent. The tests wait for the product's own keepalives and checks, so they run at once. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Scribe } from "../edge/world.ts";
+import { FakeJournalWriter } from "../edge/test-stores.ts";
 import { startEdge, type Edge } from "./edge.ts";
 import { Viewer } from "../services/viewer.ts";
 
@@ -11,8 +11,8 @@ beforeAll(async () => {
 });
 afterAll(() => edge.stop());
 
-async function running(): Promise<Scribe> {
-  const scribe = new Scribe(edge.world, await edge.start());
+async function running(): Promise<FakeJournalWriter> {
+  const scribe = new FakeJournalWriter(edge.stores, await edge.start());
   await scribe.claim();
   return scribe;
 }
@@ -51,7 +51,7 @@ describe.concurrent("a quiet stream", { timeout: 180_000 }, () => {
   test("of a tenant uses one connection to Postgres, until its viewer leaves", async () => {
     /** Connections on which feeds have read in the last 3 seconds: a pooler may keep one that nothing uses. */
     const feeds = async (): Promise<number> => {
-      const [row] = await edge.world.sql`
+      const [row] = await edge.stores.sql`
         select count(*)::int as n from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid() and query like '%from journal j%'
           and query_start > now() - interval '3 seconds'`;

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, unseal } from "../../shared/seal.ts";
 import { pgArray } from "../../shared/store/sql.ts";
-import { MASTER_KEY } from "../edge/world.ts";
+import { MASTER_KEY } from "../edge/test-stores.ts";
 import { startEdge, type Edge } from "./edge.ts";
 
 let edge: Edge;
@@ -27,7 +27,7 @@ async function post(signal: AbortSignal): Promise<string> {
 
 /** No run can be committed until `act` has ended. */
 async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
-  await edge.world.sql.begin(async (tx) => {
+  await edge.stores.sql.begin(async (tx) => {
     await tx`lock table orchestrations in access exclusive mode`;
     await act();
   });
@@ -53,7 +53,7 @@ async function leaveAndWaitMs(): Promise<number> {
   const waitedMs = performance.now() - committableMs;
   await Promise.all(gone);
   expect(runs).toHaveLength(3);
-  const rows = await edge.world.sql`select from runs where run_id = any(${pgArray(runs)}::text[])`;
+  const rows = await edge.stores.sql`select from runs where run_id = any(${pgArray(runs)}::text[])`;
   expect(rows).toHaveLength(3);
   return waitedMs;
 }
@@ -73,7 +73,7 @@ test("clients that leave while their requests share a call do no harm to the oth
 test("a webhook secret that the edge has sealed opens in a worker", async () => {
   const webhook_secret = "whispered-sécret-42";
   const run = await edge.start({ webhook_url: "https://hooks.example.com/", webhook_secret });
-  const [row] = await edge.world.sql`select webhook_secret from runs where run_id = ${run}`;
+  const [row] = await edge.stores.sql`select webhook_secret from runs where run_id = ${run}`;
   const sealed = String(row?.["webhook_secret"]);
   expect(await unseal(masterKey().parse(MASTER_KEY), sealed, placeOf(run, SECRET_FIELD))).toBe(
     webhook_secret,

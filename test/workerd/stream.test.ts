@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import { z } from "zod";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { STATE_SECRET, Scribe } from "../edge/world.ts";
+import { STATE_SECRET, FakeJournalWriter } from "../edge/test-stores.ts";
 import { fastestMs } from "../services/fastest.ts";
 import { startEdge, type Edge } from "./edge.ts";
 import { Viewer } from "../services/viewer.ts";
@@ -36,8 +36,8 @@ const watch = (run: string, headers: Record<string, string> = {}) =>
 
 const seqs = (viewer: Viewer) => viewer.frames.map((frame) => frame.data.seq);
 
-async function running(): Promise<Scribe> {
-  const scribe = new Scribe(edge.world, await edge.start());
+async function running(): Promise<FakeJournalWriter> {
+  const scribe = new FakeJournalWriter(edge.stores, await edge.start());
   await scribe.claim();
   return scribe;
 }
@@ -63,7 +63,7 @@ describe("a run's stream", () => {
   test("can be opened before the run is picked up", async () => {
     const run = await edge.start();
     const viewer = await watch(run);
-    const scribe = new Scribe(edge.world, run);
+    const scribe = new FakeJournalWriter(edge.stores, run);
     await scribe.claim();
     await scribe.end();
     await viewer.end();
@@ -149,10 +149,10 @@ describe("a run's stream", () => {
     const viewer = await watch(scribe.run);
     await scribe.text("a");
     await viewer.until((v) => v.frames.length === 1);
-    await edge.world.redis.del("{e0}:live", "{e1}:live");
+    await edge.stores.redis.del("{e0}:live", "{e1}:live");
     // Its ids begin anew below the relay's cursor.
-    await edge.world.redis.xadd("{e0}:live", "1-1", "x", "y");
-    await edge.world.redis.xadd("{e1}:live", "1-1", "x", "y");
+    await edge.stores.redis.xadd("{e0}:live", "1-1", "x", "y");
+    await edge.stores.redis.xadd("{e1}:live", "1-1", "x", "y");
     await scribe.text("b");
     await scribe.end();
     await viewer.end(20_000);
@@ -218,12 +218,12 @@ describe("a stream token", () => {
     const old = new URL(base);
     const [prefix, run, madeAt] = (old.searchParams.get("token") ?? "").split(".");
     const claim = `${prefix}.${run}.${Number(madeAt) - 7_200}`;
-    const signature = createHmac("sha256", edge.world.vars.STREAM_TOKEN_SECRET ?? "")
+    const signature = createHmac("sha256", edge.stores.vars.STREAM_TOKEN_SECRET ?? "")
       .update(claim)
       .digest("hex");
     old.searchParams.set("token", `${claim}.${signature}`);
     expect((await fetch(old)).status).toBe(200);
-    await edge.world.sql`update runs set ended_at = now() - interval '2 hours' where run_id = ${scribe.run}`;
+    await edge.stores.sql`update runs set ended_at = now() - interval '2 hours' where run_id = ${scribe.run}`;
     expect((await fetch(old)).status).toBe(401);
     expect((await fetch(base)).status).toBe(200);
   });

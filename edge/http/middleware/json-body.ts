@@ -5,7 +5,7 @@ import type { ApiEnv } from "../api.ts";
 
 const MIB = 1024 * 1024;
 
-/** Refuses bodies over `mib` MiB, also those that do not say their length beforehand. */
+/** Refuses bodies over `mib` MiB, also bodies without a Content-Length. */
 export function limitBody(mib: number) {
   const tooLarge = () => {
     throw new AppError("too_large", `A body may have at most ${mib} MiB.`);
@@ -13,14 +13,14 @@ export function limitBody(mib: number) {
   const counted = bodyLimit({ maxSize: mib * MIB, onError: tooLarge });
   return createMiddleware<ApiEnv>(async (c, next) => {
     const length = c.req.header("content-length");
-    // Who has said the length is not counted: to look at the body makes a stream of it, which costs 12 us.
+    // A body with a Content-Length is not counted: counting turns it into a stream, which costs 12 us.
     if (length === undefined || c.req.header("transfer-encoding") !== undefined) return counted(c, next);
     if (Number(length) > mib * MIB) tooLarge();
     await next();
   });
 }
 
-/** Refuses a body that does not call itself JSON: validation would be skipped for it. */
+/** Refuses a body whose Content-Type is not JSON: Hono would skip its validation. */
 export const jsonBody = createMiddleware<ApiEnv>(async (c, next) => {
   const type = c.req.header("content-type") ?? "";
   if (!/^application\/([a-z0-9.-]+\+)?json\b/i.test(type)) {

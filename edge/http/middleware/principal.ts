@@ -8,16 +8,16 @@ import { findPrincipal } from "../../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../api.ts";
 import type { Services } from "../../services.ts";
 
-/** A revoked key works this long at most. */
-const REMEMBER_MS = 30_000;
-/** From then on one request looks it up again, after its answer: when it is forgotten, all at once would. */
+/** A principal is cached this long, so a revoked key works this much longer at most. */
+const CACHE_MS = 30_000;
+/** At this age one request looks the key up again, after its response. Otherwise all requests would, when it expires. */
 const REFRESH_MS = 20_000;
-const REMEMBERED_KEYS = 10_000;
+const MAX_CACHED_KEYS = 10_000;
 
-/** Principals by key, in this isolate. Keys that are not known are asked for each time, so that a new one works at once. */
-const remembered = new Map<string, { principal: Principal; until: number; refreshAt: number }>();
+/** Principals by key, in this isolate. Unknown keys are not cached, so that a new key works at once. */
+const cache = new Map<string, { principal: Principal; until: number; refreshAt: number }>();
 
-/** Lets a route be used with a key that has `scope`; the principal is in the context then. */
+/** Requires a key with `scope`, and puts its principal into the context. */
 export function needs(scope: Scope) {
   return createMiddleware<ApiEnv>(async (c, next) => {
     const principal = await principalOf(c.get("services"), bearerKey(c), addressOf(c));
@@ -27,19 +27,19 @@ export function needs(scope: Scope) {
   });
 }
 
-/** The same for what concerns all tenants: with a platform key alone. */
+/** Requires a platform key with `scope`: for routes that concern all tenants. */
 export function needsPlatform(scope: Scope) {
   return createMiddleware<ApiEnv>(async (c, next) => {
     const principal = await principalOf(c.get("services"), bearerKey(c), addressOf(c));
     requireScope(principal, scope);
     if (principal.tenant !== null)
-      throw new AppError("forbidden", "This takes a platform key; this one belongs to a tenant.");
+      throw new AppError("forbidden", "This requires a platform key; this key belongs to a tenant.");
     c.set("principal", principal);
     await next();
   });
 }
 
-/** @throws AppError `forbidden` that names the missing scope. */
+/** @throws AppError `forbidden` that names the missing scope */
 export function requireScope(principal: Principal, scope: Scope): void {
   if (!principal.scopes.includes(scope))
     throw new AppError("forbidden", `This key does not have the scope ${scope}.`);
@@ -54,43 +54,42 @@ export function bearerKey(c: Context<ApiEnv>): string {
   return key;
 }
 
-/** Who a key speaks for. @throws AppError `unauthorized` for one that is unknown, revoked or expired */
+/** The principal of a key. @throws AppError `unauthorized` for a key that is unknown, revoked or expired */
 export async function principalOf(services: Services, key: string, address: string): Promise<Principal> {
-  const known = remembered.get(key);
+  const known = cache.get(key);
   const nowMs = Date.now();
   if (known && known.until > nowMs) {
     if (known.refreshAt <= nowMs) {
       known.refreshAt = known.until;
-      // If that fails, whoever comes after it is forgotten looks it up, and is told.
-      services.after(remember(services, key).catch(() => null));
+      // When that fails, the first request after the expiry looks the key up, and gets the error.
+      services.waitUntil(lookUp(services, key).catch(() => null));
     }
     return known.principal;
   }
-  remembered.delete(key);
+  cache.delete(key);
   if (!(await mayLookUp(services, key, address))) {
-    throw new AppError("rate_limited", "Too many keys were tried from this address.", {
+    throw new AppError("rate_limited", "This address has tried too many keys; try again in a moment.", {
       retryAfterSeconds: 10,
     });
   }
-  const principal = await remember(services, key);
-  if (!principal)
-    throw new AppError("unauthorized", "This API key is not known, or has expired or been revoked.");
+  const principal = await lookUp(services, key);
+  if (!principal) throw new AppError("unauthorized", "This API key is unknown, expired or revoked.");
   return principal;
 }
 
-/** Looks a key up and remembers who it speaks for, or that it speaks for nobody any more. */
-async function remember(services: Services, key: string): Promise<Principal | null> {
+/** Looks a key up in Postgres and caches its principal, or drops the key from the cache when it is no longer valid. */
+async function lookUp(services: Services, key: string): Promise<Principal | null> {
   const principal = ApiKey.safeParse(key).success ? await findPrincipal(services.sql, key) : null;
-  remembered.delete(key);
+  cache.delete(key);
   if (!principal) return null;
-  const oldest = remembered.keys().next();
-  if (remembered.size >= REMEMBERED_KEYS && !oldest.done) remembered.delete(oldest.value);
+  const oldest = cache.keys().next();
+  if (cache.size >= MAX_CACHED_KEYS && !oldest.done) cache.delete(oldest.value);
   const nowMs = Date.now();
-  remembered.set(key, { principal, until: nowMs + REMEMBER_MS, refreshAt: nowMs + REFRESH_MS });
+  cache.set(key, { principal, until: nowMs + CACHE_MS, refreshAt: nowMs + REFRESH_MS });
   return principal;
 }
 
-/** Guessing costs the guesser: what is no key at all is not looked up, and keys only so many a moment. */
+/** Bounds what guessing costs Postgres: a malformed key is never looked up, and an address may try a limited number. */
 async function mayLookUp(services: Services, key: string, address: string): Promise<boolean> {
   return !ApiKey.safeParse(key).success || services.mayLookUpKey(address);
 }
@@ -100,16 +99,21 @@ export function addressOf(c: Context<ApiEnv>): string {
 }
 
 /**
- * The tenant that a request is about: the one it names, else the key's, else the installation's default.
+ * The tenant that a request is about: the tenant that it names, else the key's, else the installation's default.
  * @throws AppError `forbidden` when a tenant's key names another tenant
  */
-export function tenantOf(principal: Principal, named: string | undefined, fallback: TenantId): TenantId {
-  if (named === undefined) return principal.tenant ?? fallback;
-  if (principal.tenant !== null && named !== principal.tenant) {
-    throw new AppError(
-      "forbidden",
-      "This key belongs to another tenant than the one that the request names.",
-    );
+export function tenantOf(principal: Principal, named: TenantId | undefined, fallback: TenantId): TenantId {
+  return tenantFilterOf(principal, named) ?? fallback;
+}
+
+/**
+ * The tenant whose rows a request may see or change; null: the rows of all tenants, for a platform key that names none.
+ * @throws AppError `forbidden` when a tenant's key names another tenant
+ */
+export function tenantFilterOf(principal: Principal, named: TenantId | undefined): TenantId | null {
+  if (principal.tenant === null) return named ?? null;
+  if (named !== undefined && named !== principal.tenant) {
+    throw new AppError("forbidden", "This key belongs to another tenant than the request names.");
   }
-  return TenantId.parse(named);
+  return principal.tenant;
 }

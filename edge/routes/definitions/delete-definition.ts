@@ -4,7 +4,8 @@ import { deleteDefinition as remove } from "../../../shared/store/definitions/de
 import type { Kind } from "../../../shared/store/definitions/definitions.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { OwnerQuery, noDefinition, ownerOf } from "../../definitions/resource.ts";
+import { OwnerQuery, ownerOf } from "../../definitions/definition-request.ts";
+import { noDefinition } from "../../definitions/definition-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
 const routeOf = (kind: Kind) =>

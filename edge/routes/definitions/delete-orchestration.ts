@@ -3,14 +3,15 @@ import { z } from "zod";
 import { deleteOrchestration as remove } from "../../../shared/store/definitions/definitions.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { OwnerQuery, noDefinition, ownerOf } from "../../definitions/resource.ts";
+import { OwnerQuery, ownerOf } from "../../definitions/definition-request.ts";
+import { noDefinition } from "../../definitions/definition-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
 const route = createRoute({
   method: "delete",
   path: "/api/v2/orchestrations/{id}",
   summary: "Delete an orchestration",
-  description: "It takes no new runs. Runs that have begun go on; its versions are kept.",
+  description: "It accepts no new runs. Runs that were accepted continue; its versions are kept.",
   security: [{ key: ["definitions:write"] }],
   middleware: [needs("definitions:write")] as const,
   request: { params: z.object({ id: z.string() }), query: OwnerQuery },

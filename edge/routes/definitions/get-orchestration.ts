@@ -3,7 +3,8 @@ import { z } from "zod";
 import { readOrchestration } from "../../../shared/store/definitions/definitions.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { Definition, OwnerQuery, noDefinition } from "../../definitions/resource.ts";
+import { OwnerQuery } from "../../definitions/definition-request.ts";
+import { Definition, noDefinition } from "../../definitions/definition-view.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 
 const route = createRoute({

@@ -4,7 +4,8 @@ import { listDefinitions as list } from "../../../shared/store/definitions/defin
 import type { Kind } from "../../../shared/store/definitions/definitions.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { OwnerQuery, Summary, summaryOf } from "../../definitions/resource.ts";
+import { OwnerQuery } from "../../definitions/definition-request.ts";
+import { Summary, summaryOf } from "../../definitions/definition-view.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
 
@@ -13,7 +14,7 @@ const routeOf = (kind: Kind) =>
     method: "get",
     path: `/api/v2/${kind}`,
     summary: `List the ${kind} that a tenant may use`,
-    description: "Its own and the shared ones, by id. The header `Link` leads to the next page.",
+    description: "The tenant's own and the shared ones, ordered by id. The header `Link` has the next page.",
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,
     request: { query: OwnerQuery.extend(PageQuery.shape) },

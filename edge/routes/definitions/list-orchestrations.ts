@@ -3,7 +3,8 @@ import { z } from "zod";
 import { listOrchestrations as list } from "../../../shared/store/definitions/definitions.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { OwnerQuery, Summary, summaryOf } from "../../definitions/resource.ts";
+import { OwnerQuery } from "../../definitions/definition-request.ts";
+import { Summary, summaryOf } from "../../definitions/definition-view.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
 
@@ -11,7 +12,7 @@ const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations",
   summary: "List the orchestrations that a tenant may run",
-  description: "Its own and the shared ones, by id. The header `Link` leads to the next page.",
+  description: "The tenant's own and the shared ones, ordered by id. The header `Link` has the next page.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { query: OwnerQuery.extend(PageQuery.shape) },

@@ -8,18 +8,18 @@ import type { Api } from "../../http/api.ts";
 import {
   NewDefinitionId,
   OwnerQuery,
-  Saved,
-  definitionOf,
+  requireDefinition,
   ownerOf,
   withId,
-} from "../../definitions/resource.ts";
+} from "../../definitions/definition-request.ts";
+import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
-/** How a body becomes a definition. A tool is known by its name: that is its id. */
-const read: { [K in Kind]: (body: Record<string, unknown>, id: string) => { name: string } } = {
-  agents: (body, id) => definitionOf(parseAgent(withId(body, id))),
-  tools: (body, id) => definitionOf(parseTool(withId(body, id, "name"))),
+/** Validates a body as a definition. The id of a tool is its name. */
+const parse: { [K in Kind]: (body: Record<string, unknown>, id: string) => { name: string } } = {
+  agents: (body, id) => requireDefinition(parseAgent(withId(body, id))),
+  tools: (body, id) => requireDefinition(parseTool(withId(body, id, "name"))),
 };
 
 const routeOf = (kind: Kind) =>
@@ -37,14 +37,14 @@ const routeOf = (kind: Kind) =>
         content: { "application/json": { schema: z.record(z.string(), z.unknown()) } },
       },
     },
-    responses: { 200: json(Saved, "Saved"), ...problems(400, 413, 415, 422) },
+    responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 413, 415, 422) },
   });
 
 export const putDefinition = (kind: Kind) => (api: Api) => {
   api.openapi(routeOf(kind), async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    const definition = read[kind](c.req.valid("json"), id);
+    const definition = parse[kind](c.req.valid("json"), id);
     const row = { id, name: definition.name, definition: JSON.stringify(definition) };
     const version = await saveDefinition(c.get("services").sql, kind, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner }, 200);

@@ -7,11 +7,11 @@ import type { Api } from "../../http/api.ts";
 import {
   NewDefinitionId,
   OwnerQuery,
-  Saved,
-  definitionOf,
+  requireDefinition,
   ownerOf,
   withId,
-} from "../../definitions/resource.ts";
+} from "../../definitions/definition-request.ts";
+import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
@@ -20,7 +20,7 @@ const route = createRoute({
   path: "/api/v2/orchestrations/{id}",
   summary: "Save an orchestration",
   description:
-    "The whole graph is checked. Every save is a new version; runs keep the version they began with.",
+    "The whole graph is validated. Every save makes a new version; a run keeps the version that it started with.",
   security: [{ key: ["definitions:write"] }],
   middleware: [needs("definitions:write"), jsonBody] as const,
   request: {
@@ -28,14 +28,14 @@ const route = createRoute({
     query: OwnerQuery,
     body: { required: true, content: { "application/json": { schema: z.record(z.string(), z.unknown()) } } },
   },
-  responses: { 200: json(Saved, "Saved"), ...problems(400, 413, 415, 422) },
+  responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 413, 415, 422) },
 });
 
 export function putOrchestration(api: Api): void {
   api.openapi(route, async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    const definition = definitionOf(parseOrchestration(withId(c.req.valid("json"), id)));
+    const definition = requireDefinition(parseOrchestration(withId(c.req.valid("json"), id)));
     const { name, description } = definition;
     const row = { id, name, description, definition: JSON.stringify(definition) };
     const version = await saveOrchestration(c.get("services").sql, owner, row);

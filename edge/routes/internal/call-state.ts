@@ -3,20 +3,20 @@ import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
 import { findVerb } from "../../../shared/store/state.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { isDatabaseAway, sqlState } from "../../clients/postgres.ts";
+import { isDatabaseUnreachable, sqlState } from "../../../shared/store/unreachable.ts";
 import { verify } from "../../http/hmac.ts";
-import { log } from "../../log.ts";
+import { log } from "../../../shared/log.ts";
 import { invalidFields } from "../../http/problem.ts";
 
-/** How far a worker's clock may be from ours; a recorded request is good for no longer than this. */
+/** The clocks of a worker and of the edge may differ by this much; a recorded request is valid no longer. */
 const MAX_SKEW_MS = 60_000;
 
 /**
- * What workers ask of Postgres when they cannot reach it themselves: `POST /internal/state/<verb>` with the verb's
- * arguments, through Hyperdrive. A body is signed: `X-Synapse-Signature: t=<unix seconds>,v1=<HMAC-SHA256 of
+ * Runs a verb of the store for workers that cannot reach Postgres directly: `POST /internal/state/<verb>` with the
+ * verb's arguments, through Hyperdrive. The body is signed: `X-Synapse-Signature: t=<unix seconds>,v1=<HMAC-SHA256 of
  * "<t>.<verb>.<body>">`. Every verb is a statement that may be repeated, so a replay does no harm.
  *
- * When Postgres fails the answer is 503 `{sqlstate}`, so that a worker decides as if it had asked it itself.
+ * When Postgres fails the response is 503 `{sqlstate}`, so that the worker decides as it would on its own connection.
  */
 export function callState(api: Api): void {
   api.post("/internal/state/:verb", async (c) => {
@@ -34,7 +34,7 @@ export function callState(api: Api): void {
     } catch (error) {
       if (error instanceof z.ZodError) throw invalidFields(error);
       const sqlstate = sqlState(error);
-      if (sqlstate === undefined && !isDatabaseAway(error)) throw error;
+      if (sqlstate === undefined && !isDatabaseUnreachable(error)) throw error;
       log.info("state.failed", { verb: name, sqlstate });
       return c.json({ sqlstate: /^[0-9A-Z]{5}$/.test(sqlstate ?? "") ? sqlstate : null }, 503);
     }

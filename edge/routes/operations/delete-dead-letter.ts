@@ -10,12 +10,12 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "delete",
     path: `${prefix}/dlq/{id}`,
-    summary: "Put a dead letter away",
-    description: "It leaves the list. Its run stays as it is and can still be retried.",
+    summary: "Dismiss a dead letter",
+    description: "Removes it from the list. Its run does not change and can still be retried.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { params: z.object({ id: DeadLetterId }) },
-    responses: { 204: { description: "Put away" }, ...problems(404) },
+    responses: { 204: { description: "Dismissed" }, ...problems(404) },
   });
 
 export const deleteDeadLetter = (prefix: string) => (api: Api) => {

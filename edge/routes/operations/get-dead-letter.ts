@@ -16,7 +16,7 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "get",
     path: `${prefix}/dlq/{id}`,
-    summary: "A dead letter with its stack and payload",
+    summary: "Read a dead letter, with its stack and payload",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { params: z.object({ id: DeadLetterId }) },

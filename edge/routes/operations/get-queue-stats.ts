@@ -22,13 +22,13 @@ const QueueStats = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/queue/stats",
-  summary: "How full the queue is",
+  summary: "Read the depth of the queue",
   description:
-    "`queued`: ready to be picked up; `active`: running; `delayed`: queued for later; `waiting`: paused. " +
-    "A tenant's key sees its tenant alone: `queued` (with what is delayed) and `active`.",
+    "`queued`: runs that are ready; `active`: running; `delayed`: queued for a later time; `waiting`: paused. " +
+    "A tenant's key gets the counts of its tenant only: `queued` (delayed runs included) and `active`.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
-  responses: { 200: json(QueueStats, "The queue"), ...problems() },
+  responses: { 200: json(QueueStats, "The counts"), ...problems() },
 });
 
 export function getQueueStats(api: Api): void {

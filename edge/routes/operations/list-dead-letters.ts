@@ -6,7 +6,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import {
   DeadLetter,
-  DeadLetterChoice,
+  DeadLetterSelection,
   DeadLetterId,
   filterOf,
   letterOf,
@@ -21,20 +21,20 @@ const routeAt = (prefix: string) =>
     path: `${prefix}/dlq`,
     summary: "List dead letters",
     description:
-      "Runs that failed for good and were not retried since, the newest first. The header `Link` leads to the next " +
-      "page. A tenant's key sees its tenant's.",
+      "Runs that failed for good and were not retried since, the newest first. The header `Link` has the next page. " +
+      "A tenant's key gets those of its tenant.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
-    request: { query: PageQuery.extend(DeadLetterChoice.shape) },
+    request: { query: PageQuery.extend(DeadLetterSelection.shape) },
     responses: { 200: json(z.array(DeadLetter), "The dead letters"), ...problems(400, 422) },
   });
 
 export const listDeadLetters = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { cursor, limit, ...choice } = c.req.valid("query");
+    const { cursor, limit, ...selection } = c.req.valid("query");
     const rows = await list(
       c.get("services").sql,
-      filterOf(c.get("principal"), choice),
+      filterOf(c.get("principal"), selection),
       readCursor(cursor),
       limit,
     );
@@ -53,6 +53,9 @@ function readCursor(cursor: string) {
   if (cursor === "") return null;
   const id = DeadLetterId.safeParse(cursor);
   if (!id.success)
-    throw new AppError("bad_cursor", "This cursor is not of this list; take it from the header Link.");
+    throw new AppError(
+      "bad_cursor",
+      "This cursor does not belong to this list; use the one in the Link header.",
+    );
   return partsOf(id.data);
 }

@@ -12,7 +12,7 @@ const routeAt = (prefix: string) =>
     method: "get",
     path: `${prefix}/tenants`,
     summary: "List tenants",
-    description: "By id. The header `Link` leads to the next page.",
+    description: "Ordered by id. The header `Link` has the next page.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin")] as const,
     request: { query: PageQuery },

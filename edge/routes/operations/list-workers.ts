@@ -9,11 +9,11 @@ import { needs } from "../../http/middleware/principal.ts";
 const Worker = z
   .object({
     worker_id: z.string(),
-    /** Names this life of the process; another one has the same `worker_id`. */
+    /** One life of the process. A restarted process has the same `worker_id` and another incarnation. */
     incarnation: z.string(),
     hostname: z.string(),
     address: z.string(),
-    /** Silent: not heard of for 12 s, so that others take its runs over; offline: gone. */
+    /** `silent`: no beat for 12 s, so other workers take its runs over; `offline`: no beat for 90 s, or stopped. */
     status: z.enum(["online", "draining", "silent", "offline"]),
     lanes: z.array(Lane),
     active_jobs: z.number().int(),
@@ -31,11 +31,11 @@ const NONE: string[] = [];
 const route = createRoute({
   method: "get",
   path: "/api/v2/workers",
-  summary: "The workers of the last day",
+  summary: "List the workers of the last day",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   responses: {
-    200: json(z.array(Worker), "One for each life of a process, the newest first"),
+    200: json(z.array(Worker), "One entry for each life of a process, the newest first"),
     ...problems(),
   },
 });

@@ -1,6 +1,6 @@
 import type { Api } from "../../http/api.ts";
 
-/** The contract, made from the routes themselves. */
+/** The OpenAPI document, generated from the routes. */
 export function openapi(api: Api): void {
   api.openAPIRegistry.registerComponent("securitySchemes", "key", {
     type: "http",

@@ -14,8 +14,8 @@ const routeAt = (prefix: string) =>
     path: `${prefix}/webhooks/{id}/redeliver`,
     summary: "Send a delivery again",
     description:
-      "It is due at once, whatever became of it, and is tried for another 24 hours: the same body under the same " +
-      "`webhook-id`.",
+      "The delivery is due at once, whatever its outcome, and is tried for another 24 hours: the same body under the " +
+      "same `webhook-id`.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { params: z.object({ id: DeliveryId }) },

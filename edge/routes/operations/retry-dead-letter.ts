@@ -7,7 +7,7 @@ import type { Api } from "../../http/api.ts";
 import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
-import { RunAccepted, acceptedOf } from "../../runs/run-accepted.ts";
+import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -15,7 +15,7 @@ const routeAt = (prefix: string) =>
     path: `${prefix}/dlq/{id}/retry`,
     summary: "Retry the run of a dead letter",
     description:
-      "As a retry of the run itself: it goes on from its last result, and the dead letter leaves the list.",
+      "The same as a retry of the run: it continues from its last result, and the dead letter leaves the list.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { params: z.object({ id: DeadLetterId }) },
@@ -30,7 +30,7 @@ export const retryDeadLetter = (prefix: string) => (api: Api) => {
     const letter = await readDeadLetter(services.sql, tenant, run_id, seq);
     if (!letter) throw noDeadLetter();
     if (letter.resolved_at_ms !== null) {
-      throw new AppError("conflict", "This dead letter has been retried or put away already.");
+      throw new AppError("conflict", "This dead letter was already retried or dismissed.");
     }
     await retry(services, tenant, run_id, null);
     return c.json(acceptedOf(run_id), 202);

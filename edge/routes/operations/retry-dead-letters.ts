@@ -3,9 +3,9 @@ import { z } from "zod";
 import { countDeadLetters, listDeadLetters } from "../../../shared/store/runs/dead-letters.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { Bulk, Page, forEach } from "../../runs/bulk.ts";
+import { BulkPage, BulkResult, applyToEach } from "../../runs/bulk-action.ts";
 import {
-  DeadLetterChoice,
+  DeadLetterSelection,
   DeadLetterId,
   filterOf,
   idOf,
@@ -15,16 +15,16 @@ import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
 
-/** Everything is only retried by who says so. */
+/** A request without a filter must state `all: true`. */
 const Request = z
   .object({
-    ...DeadLetterChoice.shape,
-    ...Page.shape,
+    ...DeadLetterSelection.shape,
+    ...BulkPage.shape,
     cursor: DeadLetterId.optional(),
     all: z.boolean().default(false),
   })
   .refine((body) => body.all || body.tenant_id || body.orchestration_id || body.code, {
-    message: "name a tenant_id, an orchestration_id or a code, or say all: true",
+    message: "give a tenant_id, an orchestration_id or a code, or all: true",
     path: ["all"],
   })
   .meta({ id: "RetryDeadLetters" });
@@ -35,20 +35,20 @@ const routeAt = (prefix: string) =>
     path: `${prefix}/dlq/retry`,
     summary: "Retry the runs of many dead letters",
     description:
-      "Those that the filter names, the newest first, at most `limit` a request; `next_cursor` leads on. " +
-      "Each has its own answer: `queued`, or the code of what kept it. `dry_run` only counts.",
+      "The dead letters that match the filter, the newest first, at most `limit` in a request; `next_cursor` has the " +
+      "next page. Each has its own result: `queued`, or the code of its error. `dry_run` only counts.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin"), jsonBody] as const,
     request: { body: { required: true, content: { "application/json": { schema: Request } } } },
-    responses: { 200: json(Bulk, "What became of each"), ...problems(400, 413, 415, 422) },
+    responses: { 200: json(BulkResult, "The result of each"), ...problems(400, 413, 415, 422) },
   });
 
 export const retryDeadLetters = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { limit, cursor, dry_run, all: _all, ...choice } = c.req.valid("json");
+    const { limit, cursor, dry_run, all: _all, ...selection } = c.req.valid("json");
     const services = c.get("services");
     const { sql } = services;
-    const filter = filterOf(c.get("principal"), choice);
+    const filter = filterOf(c.get("principal"), selection);
     if (dry_run) {
       return c.json(
         { dry_run, matched: await countDeadLetters(sql, filter), results: [], next_cursor: null },
@@ -56,7 +56,7 @@ export const retryDeadLetters = (prefix: string) => (api: Api) => {
       );
     }
     const letters = await listDeadLetters(sql, filter, cursor === undefined ? null : partsOf(cursor), limit);
-    const results = await forEach(
+    const results = await applyToEach(
       letters.map((letter) => letter.run_id),
       async (run) => {
         await retry(services, filter.tenant, run, null);

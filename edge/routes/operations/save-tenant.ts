@@ -5,7 +5,7 @@ import { TenantRequest } from "../../../shared/contracts/tenant.ts";
 import { limitsOf, saveTenant as save } from "../../../shared/store/tenants/tenants.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { log } from "../../log.ts";
+import { log } from "../../../shared/log.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
 
@@ -13,8 +13,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "post",
     path: `${prefix}/tenants`,
-    summary: "Make a tenant, or change its limits",
-    description: "Fields that are absent keep their value. A limit of 0 disables. Limits act within 5 s.",
+    summary: "Create a tenant, or change its limits",
+    description: "Absent fields keep their value. A limit of 0 disables. Limits take effect within 5 s.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), jsonBody] as const,
     request: {
@@ -34,10 +34,10 @@ export const saveTenant = (prefix: string) => (api: Api) => {
     const { sql, queue, config } = c.get("services");
     const tenant = await save(sql, c.req.valid("json"), config.RATE_LIMIT_PER_TENANT_RPS);
     try {
-      // After the commit, so that the queue never holds what Postgres does not.
+      // After the commit, so that the queue never has limits that Postgres does not have.
       await queue.pushLimits([limitsOf(tenant, config.ENABLE_TENANT_ISOLATION)]);
     } catch {
-      // It is saved; a queue that could not be told hears it from the reconciler.
+      // The limits are saved; the reconciler pushes them when the queue is reachable again.
       log.info("tenant.limits_not_pushed", { tenant: tenant.tenant_id });
     }
     return c.json({ status: "created" as const, tenant_id: tenant.tenant_id }, 201);

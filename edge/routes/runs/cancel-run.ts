@@ -13,15 +13,15 @@ const route = createRoute({
   path: "/api/v2/orchestrations/runs/{run_id}/cancel",
   summary: "Cancel a run",
   description:
-    "A run that waits has ended when this answers (`cancelled`); the model or tool call of one that runs is aborted, " +
-    "and its worker ends it (`cancellation_requested`). Runs that it has started are cancelled with it.",
+    "A run that waits has ended when the response arrives (`cancelled`). For a running run, the model or tool call is " +
+    "aborted and its worker ends it (`cancellation_requested`). Runs that it started are cancelled with it.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write")] as const,
   request: { params: z.object({ run_id: RunId }) },
   responses: {
     200: json(
       z.object({ status: z.enum(["cancellation_requested", "cancelled"]), run_id: RunId }),
-      "Cancelled, or about to be",
+      "Cancelled, or about to be cancelled",
     ),
     ...problems(404, 409),
   },
@@ -32,8 +32,7 @@ export function cancelRun(api: Api): void {
     const { run_id } = c.req.valid("param");
     const status = await cancel(c.get("services"), c.get("principal").tenant, run_id);
     if (status === null) throw noRun();
-    if (status === "finished")
-      throw new AppError("run_finished", "The run has ended; nothing is left to cancel.");
+    if (status === "finished") throw new AppError("run_finished", "The run has already ended.");
     return c.json({ status, run_id }, 200);
   });
 }

@@ -3,19 +3,19 @@ import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { Bulk } from "../../runs/bulk.ts";
+import { BulkResult } from "../../runs/bulk-action.ts";
 import { cancel } from "../../runs/cancel.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { RunChoice, forChosen } from "../../runs/run-selection.ts";
+import { RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
 
-const OPEN = ["queued", "running", "paused"] as const;
+const NOT_TERMINAL = ["queued", "running", "paused"] as const;
 
-const Request = RunChoice.extend({
+const Request = RunSelection.extend({
   status: z
-    .array(z.enum(OPEN))
+    .array(z.enum(NOT_TERMINAL))
     .min(1)
-    .default([...OPEN]),
+    .default([...NOT_TERMINAL]),
 }).meta({
   id: "CancelRuns",
 });
@@ -25,26 +25,27 @@ const route = createRoute({
   path: "/api/v2/orchestrations/runs:cancel",
   summary: "Cancel many runs",
   description:
-    "Those that the filter means, at most `limit` a request; `next_cursor` leads on. `dry_run` only counts. " +
-    "Each run has its own answer.",
+    "The runs that match the filter, at most `limit` in a request; `next_cursor` has the next page. `dry_run` only " +
+    "counts. Each run has its own result.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody] as const,
   request: { body: { required: true, content: { "application/json": { schema: Request } } } },
-  responses: { 200: json(Bulk, "What became of each"), ...problems(400, 413, 415, 422) },
+  responses: { 200: json(BulkResult, "The result of each run"), ...problems(400, 413, 415, 422) },
 });
 
 export function cancelRuns(api: Api): void {
   api.openapi(route, async (c) => {
     const services = c.get("services");
     const principal = c.get("principal");
-    const { status: statuses, ...choice } = c.req.valid("json");
-    const done = await forChosen(services.sql, principal, choice, statuses, async (run) => {
+    const { status: statuses, ...selection } = c.req.valid("json");
+    const selected = { principal, selection, statuses };
+    const result = await applyToSelected(services.sql, selected, async (run) => {
       const status = await cancel(services, principal.tenant, run);
       if (status === null || status === "finished") {
-        throw new AppError("run_finished", "The run has ended; nothing is left to cancel.");
+        throw new AppError("run_finished", "The run has already ended.");
       }
       return status;
     });
-    return c.json(done, 200);
+    return c.json(result, 200);
   });
 }

@@ -3,7 +3,8 @@ import { z } from "zod";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { findRun, isoTime } from "../../runs/run-view.ts";
+import { isoTime } from "../../http/time.ts";
+import { findRun } from "../../runs/run-view.ts";
 import { expiryOf, makeStreamToken } from "../../streaming/token.ts";
 
 const StreamToken = z

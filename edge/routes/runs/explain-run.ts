@@ -8,21 +8,22 @@ import type { Queue } from "../../../shared/queue/queue.ts";
 import { readWhy } from "../../../shared/store/runs/diagnostics.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { Why, explain } from "../../runs/diagnostics.ts";
-import type { QueueState } from "../../runs/diagnostics.ts";
+import { explain } from "../../runs/diagnostics.ts";
+import { Diagnosis } from "../../runs/diagnosis.ts";
+import type { QueueState } from "../../runs/diagnosis.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { noRun } from "../../runs/run-view.ts";
 
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/why",
-  summary: "Why a run does not move",
+  summary: "Why a run does not progress",
   description:
-    "`sentence` says it to people, `reason` and `blocked_by` to programs. 200 for every run, also one that has ended.",
+    "`sentence` is for people, `reason` and `blocked_by` are for programs. 200 for every run, also an ended one.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ run_id: RunId }) },
-  responses: { 200: json(Why, "Why"), ...problems(404) },
+  responses: { 200: json(Diagnosis, "The reason"), ...problems(404) },
 });
 
 export function explainRun(api: Api): void {
@@ -37,8 +38,8 @@ export function explainRun(api: Api): void {
 
 async function stateOf(queue: Queue, tenant: TenantId): Promise<QueueState> {
   try {
-    const { quotaReady: full } = await queue.readIndex(queueShardOf(tenant, queue.shards));
-    return full ? "up" : "rebuilding";
+    const { quotaReady } = await queue.readIndex(queueShardOf(tenant, queue.shards));
+    return quotaReady ? "up" : "rebuilding";
   } catch (error) {
     if (error instanceof ColdError) return "rebuilding";
     if (error instanceof AppError && error.code === "redis_away") return "away";

@@ -9,7 +9,7 @@ import { RunView, findRun, viewOf } from "../../runs/run-view.ts";
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/status",
-  summary: "How a run stands",
+  summary: "Read the status of a run",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ run_id: z.string() }) },

@@ -24,9 +24,9 @@ const Events = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/events",
-  summary: "The stored events of a run",
+  summary: "List the stored events of a run",
   description:
-    "From the event `start` to the event `end`, both included (`-` and `+`: the first and the last), or after `cursor`.",
+    "From the event `start` to the event `end`, both included (`-`: the first, `+`: the last), or after `cursor`.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {
@@ -64,11 +64,11 @@ export function listRunEvents(api: Api): void {
 function numberOf(run: RunId, id: string): number {
   const position = readPosition(run, id);
   if (position === null)
-    throw new AppError("bad_event_id", "start, end and cursor are ids of events of this run.");
+    throw new AppError("bad_event_id", "start, end and cursor must be ids of events of this run.");
   return position;
 }
 
-/** Up to `limit` events with numbers from `after` + 1 to `last`. An entry has at least one, so one page is enough. */
+/** Up to `limit` events, numbers `after` + 1 to `last`. An entry has at least one event, so `limit` entries are enough. */
 async function readEvents(
   sql: Parameters<typeof readEntries>[0],
   run: RunId,

@@ -8,16 +8,16 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { acceptedOf } from "../../runs/run-accepted.ts";
+import { acceptedOf } from "../../runs/run-view.ts";
 
 const ResumeRequest = z
   .object({
-    /** Text alone is `{ "response": text }`. */
+    /** A text is short for `{ "response": text }`. */
     response: JsonValue.refine(
       (value): value is string | JsonObject => typeof value === "string" || isObject(value),
       "must be an object or text",
     ),
-    /** As the status and the event `human_input_required` tell it. */
+    /** From the status of the run, or the event `human_input_required`. */
     question_id: plainName(500).nullish(),
     step_id: DefinitionId.nullish(),
   })
@@ -32,9 +32,9 @@ const route = createRoute({
   path: "/api/v2/orchestrations/runs/{run_id}/resume",
   summary: "Answer the question that a run has asked a person",
   description:
-    "`response` is checked against the fields of the question (422). Of several answers one wins, the others get 409. " +
-    "`question_id` says which question is meant: an answer that comes late is not taken for one to the next question, " +
-    "and the same answer may be sent again (`Idempotent-Replayed: true`). Without it, what is open is answered.",
+    "`response` is validated against the fields of the question (422). The first of several answers wins; the others " +
+    "get 409. `question_id` names the question: then a late answer never goes to the next question, and the same " +
+    "answer may be sent again (`Idempotent-Replayed: true`). Without it, the open question is answered.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody] as const,
   request: {
@@ -48,9 +48,11 @@ export function resumeRun(api: Api): void {
   api.openapi(route, async (c) => {
     const { run_id } = c.req.valid("param");
     const { response, question_id = null, step_id = null } = c.req.valid("json");
-    const given = typeof response === "string" ? { response } : response;
-    const named = { questionId: question_id, stepId: step_id };
-    const { replayed } = await answer(c.get("services"), c.get("principal"), run_id, named, given);
+    const { replayed } = await answer(c.get("services"), c.get("principal"), {
+      runId: run_id,
+      to: { questionId: question_id, stepId: step_id },
+      response: typeof response === "string" ? { response } : response,
+    });
     if (replayed) c.header("Idempotent-Replayed", "true");
     return c.json({ run_id, status: "resuming" as const, stream_url: acceptedOf(run_id).stream_url }, 202);
   });

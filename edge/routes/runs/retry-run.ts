@@ -5,7 +5,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { optionalBody } from "../../http/middleware/optional-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { RunAccepted, acceptedOf } from "../../runs/run-accepted.ts";
+import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { retry } from "../../runs/retry.ts";
 
 const RetryRequest = z.object({ from_step_id: DefinitionId.nullish() }).meta({ id: "RetryRequest" });
@@ -13,10 +13,11 @@ const RetryRequest = z.object({ from_step_id: DefinitionId.nullish() }).meta({ i
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs/{run_id}/retry",
-  summary: "Let a failed or cancelled run go on",
+  summary: "Continue a failed or cancelled run",
   description:
-    "It continues from its last result, as a new attempt, within the same limits as a new run. With `from_step_id` " +
-    "the results from that step's latest visit on are done again. Its events go on in the same log, to a new `done`.",
+    "The run continues from its last result, as a new attempt, within the same limits as a new run. With " +
+    "`from_step_id` it repeats everything from that step's latest visit on. Its events continue the same log, to a " +
+    "new `done`.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), optionalBody] as const,
   request: {

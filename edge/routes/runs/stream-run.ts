@@ -7,7 +7,7 @@ import { readPosition } from "../../../shared/events/lines.ts";
 import type { RunRow } from "../../../shared/store/runs/runs.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { isDatabaseAway } from "../../clients/postgres.ts";
+import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 import { reconnectLater } from "../../streaming/sse.ts";
 import { openEvents } from "../../streaming/open.ts";
 import { authorizedRun } from "../../streaming/access.ts";
@@ -41,7 +41,7 @@ export function streamRun(api: Api): void {
       return await streamFrom(c, row, id);
     } catch (error) {
       // An EventSource gives up for good on an error status, so an unreachable Postgres is not answered with one.
-      if (isDatabaseAway(error)) return reconnectLater();
+      if (isDatabaseUnreachable(error)) return reconnectLater();
       throw error;
     }
   });

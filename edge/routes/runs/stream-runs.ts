@@ -7,12 +7,12 @@ import type { Principal } from "../../../shared/contracts/tenant.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { isDatabaseAway } from "../../clients/postgres.ts";
+import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 import { reconnectLater } from "../../streaming/sse.ts";
 import { multiplex, readPositions } from "../../streaming/multiplex.ts";
 import { openEvents } from "../../streaming/open.ts";
 import { openTenantFeed } from "../../streaming/tenant-feed.ts";
-import { tenantOf } from "../../http/middleware/principal.ts";
+import { tenantFilterOf } from "../../http/middleware/principal.ts";
 import { viewerPrincipal } from "../../streaming/access.ts";
 import { findRun, noRun } from "../../runs/run-view.ts";
 
@@ -71,7 +71,7 @@ export function streamRuns(api: Api): void {
         ? new Response(null, { status: 204 })
         : multiplex(parts);
     } catch (error) {
-      if (isDatabaseAway(error)) return reconnectLater();
+      if (isDatabaseUnreachable(error)) return reconnectLater();
       throw error;
     }
   });
@@ -84,10 +84,7 @@ async function streamTenant(
   requestedTenant: TenantId | undefined,
   lastId: string | undefined,
 ): Promise<Response> {
-  const tenant =
-    principal.tenant === null
-      ? (requestedTenant ?? null)
-      : tenantOf(principal, requestedTenant, principal.tenant);
+  const tenant = tenantFilterOf(principal, requestedTenant);
   return openTenantFeed(c.get("services").sql, tenant, lastId, c.req.raw.signal);
 }
 

@@ -48,14 +48,15 @@ export type Rewind = {
  * Null when it has changed since it was read, or is neither; of two at once one gets null. Its clock begins anew: what
  * the first life took is no part of the second's time.
  *
- * `counted`: who has seen to it that the tenant's queue has room; as for `acceptRuns`. `here` and no room: null.
+ * `quotaCheckedBy`: the store that checks that the tenant's queue has room, as for `acceptRuns`. `postgres` and no
+ * room: null.
  */
 export async function retryRun(
   sql: Sql,
   { run_id, tenant_id, known_seq, output, event }: Rewind,
-  counted: "by_queue" | "here" = "by_queue",
+  quotaCheckedBy: "queue" | "postgres" = "queue",
 ): Promise<{ queued_at_ms: number; event_seq: number } | null> {
-  const room = counted === "here" ? sql`select queue_room(${tenant_id}) as n` : sql`select 1 as n`;
+  const room = quotaCheckedBy === "postgres" ? sql`select queue_room(${tenant_id}) as n` : sql`select 1 as n`;
   const [row] = await sql<{ queued_at_ms: number; event_seq: number }[]>`
     with room as (
       ${room}

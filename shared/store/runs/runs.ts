@@ -13,13 +13,13 @@ import type { Sql } from "../sql.ts";
  * exist, or its idempotency key is taken (`findIdempotent` tells), or its tenant's queue is full. A batch may carry a
  * key only once.
  *
- * `counted`: who has seen to it that the tenants' queues have room. While Redis is away it is counted here, under a lock
- * on each tenant, which costs what Redis saves.
+ * `quotaCheckedBy`: the store that checks that the tenants' queues have room. `postgres`: this statement does, under a
+ * lock on each tenant, which costs what Redis saves; while Redis is unreachable there is no other way.
  */
 export async function acceptRuns(
   sql: Sql,
   runs: readonly NewRun[],
-  counted: "by_queue" | "here" = "by_queue",
+  quotaCheckedBy: "queue" | "postgres" = "queue",
 ): Promise<Map<RunId, { queued_at_ms: number; definition_version: number }>> {
   const rows = await sql<{ run_id: RunId; queued_at_ms: number; definition_version: number }[]>`
     with given as (
@@ -28,7 +28,7 @@ export async function acceptRuns(
         session_id text, triggered_by text, input text, metadata text, delay_ms float8,
         idempotency_key text, request_hash text, webhook_url text, webhook_secret text)
     ), asked as (
-      ${counted === "here" ? withRoom(sql) : sql`select * from given`}
+      ${quotaCheckedBy === "postgres" ? withRoom(sql) : sql`select * from given`}
     ), pinned as (
       select distinct on (a.run_id) a.run_id, o.tenant_id as definition_tenant, o.version
       from asked a

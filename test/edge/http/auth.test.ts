@@ -27,8 +27,8 @@ function securedRoutes(document: Record<string, unknown>) {
   );
 }
 
-/** The same request against every route that takes a key. */
-async function everywhere(key: string | null, headers: Record<string, string> = {}) {
+/** Sends the same request to every route that requires a key. */
+async function callAll(key: string | null, headers: Record<string, string> = {}) {
   const answers = [];
   for (const { method, path } of routes) {
     const body = method === "POST" || method === "PUT" ? {} : undefined;
@@ -38,7 +38,7 @@ async function everywhere(key: string | null, headers: Record<string, string> = 
   return answers;
 }
 
-describe("every route that takes a key", () => {
+describe("every route that requires a key", () => {
   test("is in the list", () => expect(routes.length).toBeGreaterThanOrEqual(24));
 
   for (const [what, keyOf, headers] of [
@@ -46,22 +46,22 @@ describe("every route that takes a key", () => {
     ["another scheme", () => null, { authorization: "Basic c2s6c2s=" }],
     ["a key of the wrong shape", () => "sk-syn-1234", {}],
     ["an unknown key", () => newApiKey(), {}],
-    ["an expired key", () => app.world.key(null, Scope.options, new Date(Date.now() - 1000)), {}],
+    ["an expired key", () => app.stores.key(null, Scope.options, new Date(Date.now() - 1000)), {}],
     [
       "a revoked key",
       async () => {
-        const key = await app.world.key(null);
-        const [row] = await app.world.sql<{ key_id: string }[]>`
+        const key = await app.stores.key(null);
+        const [row] = await app.stores.sql<{ key_id: string }[]>`
           select key_id from api_keys order by created_at desc limit 1`;
-        await revokeApiKey(app.world.sql, row?.key_id ?? "");
+        await revokeApiKey(app.stores.sql, row?.key_id ?? "");
         return key;
       },
       {},
     ],
   ] as const) {
-    test(`answers 401 to ${what}, and says how to authenticate`, async () => {
+    test(`returns 401 and the scheme for ${what}`, async () => {
       const key = await keyOf();
-      for (const { route, answer } of await everywhere(key, headers)) {
+      for (const { route, answer } of await callAll(key, headers)) {
         expect([route, answer.status, answer.headers.get("www-authenticate")]).toEqual([
           route,
           401,
@@ -74,20 +74,20 @@ describe("every route that takes a key", () => {
     });
   }
 
-  test("answers 403 to a key without its scope", async () => {
+  test("returns 403 for a key without its scope", async () => {
     for (const { method, path, scopes } of routes) {
-      const others = Scope.options.filter((scope) => !scopes.includes(scope));
+      const otherScopes = Scope.options.filter((scope) => !scopes.includes(scope));
       const body = method === "POST" || method === "PUT" ? {} : undefined;
       const answer = await app.call(method, path, {
-        key: await app.world.key(null, others),
+        key: await app.stores.key(null, otherScopes),
         ...(body && { body }),
       });
       expect([method, path, answer.status]).toEqual([method, path, 403]);
     }
   });
 
-  test("never answers 401 or 403 to the platform's key", async () => {
-    for (const { route, answer } of await everywhere(app.platformKey)) {
+  test("never returns 401 or 403 for a platform key with all scopes", async () => {
+    for (const { route, answer } of await callAll(app.platformKey)) {
       expect([route, [401, 403].includes(answer.status) || answer.status >= 500]).toEqual([route, false]);
     }
   });
@@ -95,8 +95,8 @@ describe("every route that takes a key", () => {
 
 describe("a tenant's key", () => {
   test("gets 404 for another tenant's run, on every route of a run", async () => {
-    const run = await startRun(app, { key: await app.world.key("acme") });
-    const other = await app.world.key("globex");
+    const run = await startRun(app, { key: await app.stores.key("acme") });
+    const other = await app.stores.key("globex");
     for (const rest of ["status", "result", "stream", "events"]) {
       expect([rest, (await app.call("GET", runPath(run, rest), { key: other })).status]).toEqual([rest, 404]);
     }
@@ -105,7 +105,7 @@ describe("a tenant's key", () => {
   });
 
   test("gets 403 when it names another tenant", async () => {
-    const key = await app.world.key("acme");
+    const key = await app.stores.key("acme");
     const answer = await app.call("POST", RUN, { key, body: { message: "hi", tenant_id: "globex" } });
     expect(answer.status).toBe(403);
     expect((await app.call("GET", "/api/v2/orchestrations?tenant_id=globex", { key })).status).toBe(403);
@@ -114,17 +114,17 @@ describe("a tenant's key", () => {
     );
   });
 
-  test("may not see or change tenants, whatever its scopes", async () => {
-    const key = await app.world.key("acme");
+  test("may not read or change tenants, whatever its scopes", async () => {
+    const key = await app.stores.key("acme");
     expect((await app.call("GET", "/scale/tenants", { key })).status).toBe(403);
     expect((await app.call("POST", "/api/scale/tenants", { key, body: { tenant_id: "acme" } })).status).toBe(
       403,
     );
   });
 
-  test("sees its own definitions and the shared ones, and not another tenant's", async () => {
-    const acme = await app.world.key("acme");
-    const globex = await app.world.key("globex");
+  test("reads its own definitions and the shared ones, and no other tenant's", async () => {
+    const acme = await app.stores.key("acme");
+    const globex = await app.stores.key("globex");
     const definition = { name: "Mine", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
     const path = "/api/v2/orchestrations/orch_mine";
     expect((await app.call("PUT", path, { key: acme, body: definition })).status).toBe(200);
@@ -133,14 +133,14 @@ describe("a tenant's key", () => {
     expect((await app.call("DELETE", path, { key: globex })).status).toBe(404);
     expect((await app.call("POST", `${path}/run`, { key: globex, body: {} })).status).toBe(404);
     expect((await app.call("GET", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(200);
-    // A tenant's key may not change what all share.
+    // A tenant's key may not change a shared definition.
     expect((await app.call("DELETE", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(404);
   });
 });
 
-test("a key that is revoked still works in an isolate that knows it, for 30 s at most", async () => {
-  const key = await app.world.key(null);
+test("a revoked key still works in an isolate that has cached it, for 30 s at most", async () => {
+  const key = await app.stores.key(null);
   expect((await app.call("GET", "/api/v2/workers", { key })).status).toBe(200);
-  await app.world.sql`update api_keys set revoked_at = now() where prefix = ${key.slice(0, 12)}`;
+  await app.stores.sql`update api_keys set revoked_at = now() where prefix = ${key.slice(0, 12)}`;
   expect((await app.call("GET", "/api/v2/workers", { key })).status).toBe(200);
 });

@@ -7,7 +7,7 @@ beforeAll(async () => {
 });
 afterAll(() => app.stop());
 
-/** The problem that a request gets. */
+/** Sends a request and returns its problem response. */
 async function problem(method: string, path: string, options: Parameters<TestApp["call"]>[2] = {}) {
   const answer = await app.call(method, path, options);
   expect(answer.headers.get("content-type")).toBe("application/problem+json");
@@ -21,7 +21,7 @@ async function problem(method: string, path: string, options: Parameters<TestApp
   return body;
 }
 
-describe("a request that is not right", () => {
+describe("a malformed request", () => {
   test.each([
     ["malformed JSON", "{", 400, "malformed_json"],
     ["an empty body", "", 400, "malformed_json"],
@@ -42,12 +42,12 @@ describe("a request that is not right", () => {
       422,
       "invalid",
     ],
-    ["a delay, which is not built", { delay_seconds: 1 }, 422, "not_yet"],
-  ])("%s is answered %4$s", async (_what, body, status, code) => {
+    ["a delay, which is not available yet", { delay_seconds: 1 }, 422, "not_yet"],
+  ])("with %s gets the problem %4$s", async (_what, body, status, code) => {
     expect(await problem("POST", RUN, { body })).toMatchObject({ status, code });
   });
 
-  test("names each wrong field", async () => {
+  test("gets the path of each invalid field", async () => {
     const body = { message: 7, priority: 99 };
     expect((await problem("POST", RUN, { body })).errors).toMatchObject([
       { path: "message" },
@@ -55,8 +55,8 @@ describe("a request that is not right", () => {
     ]);
   });
 
-  // Red when: a field that is missing, or a number that is too large, is called too deep, or is told of twice.
-  test("says what is wrong with a value", async () => {
+  // Fails when a missing field or a too large number is reported as too deep, or is reported twice.
+  test("gets the reason why a value is invalid", async () => {
     const resume = runPath(await startRun(app), "resume");
     expect(await problem("POST", resume, { body: { respons: {} } })).toMatchObject({
       status: 422,
@@ -77,7 +77,7 @@ describe("a request that is not right", () => {
     ]);
   });
 
-  // Red when: the empty name after a comma is looked up as if it were a run's.
+  // Fails when the empty name after a comma is looked up as a run.
   test.each(["", "run_000000000000_1780499750067,", ",", "run_000000000000_1780499750067,,x"])(
     "with an empty name in its list of runs (%s) is 422",
     async (runs) => {
@@ -88,19 +88,19 @@ describe("a request that is not right", () => {
     },
   );
 
-  test("that is not JSON is 415", async () => {
+  test("with another content type than JSON is 415", async () => {
     const headers = { "content-type": "text/plain" };
     expect(await problem("POST", RUN, { body: "{}", headers })).toMatchObject({ status: 415 });
   });
 
-  test("of 2 MiB is 413, with and without a length", async () => {
+  test("of 2 MiB is 413, with and without a Content-Length", async () => {
     const body = { message: "x".repeat(2 * 1024 * 1024) };
     expect(await problem("POST", RUN, { body })).toMatchObject({ status: 413, code: "too_large" });
     const chunked = { "transfer-encoding": "chunked" };
     expect(await problem("POST", RUN, { body, headers: chunked })).toMatchObject({ status: 413 });
   });
 
-  test("for what does not exist is 404, at once", async () => {
+  test("for a run or a path that does not exist is 404", async () => {
     expect(await problem("POST", "/api/v2/orchestrations/nope/run", { body: {} })).toMatchObject({
       status: 404,
     });
@@ -112,8 +112,8 @@ describe("a request that is not right", () => {
     expect(await problem("GET", "/nowhere")).toMatchObject({ status: 404, code: "not_found" });
   });
 
-  // Red when: what the path takes is said in the sentence only, which no client reads (RFC 9110, 15.5.6).
-  test("with another method is 405, and `Allow` says what the path takes", async () => {
+  // Fails when the methods of the path are only in the sentence, which no client parses (RFC 9110, 15.5.6).
+  test("with another method is 405, and `Allow` has the methods of the path", async () => {
     expect(await problem("DELETE", RUN)).toMatchObject({ status: 405, detail: "This path takes POST." });
     const allowed = async (method: string, path: string) =>
       (await app.call(method, path)).headers.get("allow");
@@ -135,7 +135,7 @@ describe("a request that is not right", () => {
     expect(await problem("GET", runPath(run, "events?limit=0"))).toMatchObject({ status: 422 });
   });
 
-  test("for a result that is not there yet is 409", async () => {
+  test("for the result of a run that has not ended is 409", async () => {
     const run = await startRun(app);
     expect(await problem("GET", runPath(run, "result"))).toMatchObject({
       status: 409,
@@ -176,7 +176,7 @@ test("unknown fields of a request are ignored", async () => {
   expect((await app.call("POST", RUN, { body: { message: "hi", colour: "red" } })).status).toBe(202);
 });
 
-test("nobody's secret is in an error: a token that is wrong is not repeated", async () => {
+test("an error never repeats a secret of the request, such as an invalid token", async () => {
   const run = await startRun(app, {});
   const token = `syn-st.${run}.1780499750.${"a".repeat(64)}`;
   const answer = await app.call("GET", runPath(run, `stream?token=${token}`), { key: null });

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life, failed } from "../fake-workers.ts";
+import { FakeWorker, failRun } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -12,9 +12,9 @@ afterAll(() => app.stop());
 
 const DLQ = "/scale/dlq";
 const Letters = z.array(z.looseObject({ id: z.string(), run_id: z.string() }));
-const dead = async (tenant_id: string) => {
-  const { run, seq } = await failed(
-    app.world.sql,
+const deadLetter = async (tenant_id: string) => {
+  const { run, seq } = await failRun(
+    app.stores.sql,
     await startRun(app, { body: { message: "hi", tenant_id } }),
   );
   return { run, id: `${run}.${seq}` };
@@ -22,10 +22,10 @@ const dead = async (tenant_id: string) => {
 const listed = async (query: string, key?: string) =>
   Letters.parse(await (await app.call("GET", `${DLQ}?${query}`, key === undefined ? {} : { key })).json());
 
-test("a run that failed for good has one, with all that helps to mend it", async () => {
-  const { run, id } = await dead("one");
-  const [letter, ...others] = await listed("tenant_id=one");
-  expect(others).toEqual([]);
+test("a run that failed for good has a dead letter with its error, its stack and its input", async () => {
+  const { run, id } = await deadLetter("one");
+  const [letter, ...rest] = await listed("tenant_id=one");
+  expect(rest).toEqual([]);
   const known = {
     id,
     run_id: run,
@@ -53,9 +53,9 @@ test("a run that failed for good has one, with all that helps to mend it", async
 });
 
 describe("the list", () => {
-  test("is newest first and goes page by page, without a gap and without a double", async () => {
+  test("is paged, newest first, without a gap and without a duplicate", async () => {
     const ids: string[] = [];
-    for (let i = 0; i < 5; i++) ids.push((await dead("paged")).id);
+    for (let i = 0; i < 5; i++) ids.push((await deadLetter("paged")).id);
     const seen: string[] = [];
     let url: string | undefined = `${DLQ}?tenant_id=paged&limit=2`;
     while (url !== undefined) {
@@ -67,8 +67,8 @@ describe("the list", () => {
   });
 
   test("is filtered by tenant, orchestration and code", async () => {
-    const { id } = await dead("filtered");
-    await dead("filtered-not");
+    const { id } = await deadLetter("filtered");
+    await deadLetter("filtered-not");
     const ids = async (query: string) => (await listed(query)).map((letter) => letter.id);
     expect(await ids("tenant_id=filtered")).toEqual([id]);
     expect(await ids("tenant_id=filtered&orchestration_id=orch_smoke&code=boom")).toEqual([id]);
@@ -76,7 +76,7 @@ describe("the list", () => {
     expect(await ids("tenant_id=filtered&orchestration_id=other")).toEqual([]);
   });
 
-  test("takes no cursor of another list, and no limit beyond 200", async () => {
+  test("refuses a cursor of another list, and a limit above 200", async () => {
     const answer = await app.call("GET", `${DLQ}?cursor=nonsense`);
     expect([answer.status, (await bodyOf(answer)).code]).toEqual([400, "bad_cursor"]);
     expect((await app.call("GET", `${DLQ}?limit=201`)).status).toBe(422);
@@ -84,8 +84,8 @@ describe("the list", () => {
 });
 
 describe("a retry", () => {
-  test("queues the run again and takes the letter off the list; a second one is 409", async () => {
-    const { run, id } = await dead("retried");
+  test("queues the run again and removes the dead letter from the list; a second retry is 409", async () => {
+    const { run, id } = await deadLetter("retried");
     const answer = await app.call("POST", `${DLQ}/${id}/retry`);
     expect([answer.status, await bodyOf(answer)]).toMatchObject([202, { run_id: run, status: "queued" }]);
     expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({ status: "queued" });
@@ -94,14 +94,14 @@ describe("a retry", () => {
       resolved_at: expect.stringMatching(/Z$/),
     });
     expect((await app.call("POST", `${DLQ}/${id}/retry`)).status).toBe(409);
-    // It fails again: one letter, a new one.
-    const life = await Life.begin(app.world.sql, run);
-    await life.end("failed");
-    expect((await listed("tenant_id=retried")).map((letter) => letter.id)).toEqual([`${run}.${life.seq}`]);
+    // After the next failure there is one dead letter, with a new id.
+    const worker = await FakeWorker.claim(app.stores.sql, run);
+    await worker.end("failed");
+    expect((await listed("tenant_id=retried")).map((letter) => letter.id)).toEqual([`${run}.${worker.seq}`]);
   });
 
-  test("of many is by filter, or of all when that is said; each has its answer", async () => {
-    const runs = [await dead("bulk"), await dead("bulk")].map(({ run }) => run);
+  test("of many takes a filter, or `all: true`; each run has its own result", async () => {
+    const runs = [await deadLetter("bulk"), await deadLetter("bulk")].map(({ run }) => run);
     const post = (body: unknown) => app.call("POST", `${DLQ}/retry`, { body });
     expect((await post({})).status).toBe(422);
     expect(await bodyOf(await post({ tenant_id: "bulk", dry_run: true }))).toMatchObject({ matched: 2 });
@@ -109,7 +109,7 @@ describe("a retry", () => {
     expect(pages).toMatchObject({ matched: 0, results: [], next_cursor: null });
     await app.settled();
     const tenant = TenantId.parse("bulk");
-    await app.world.queue.finish(
+    await app.stores.queue.finish(
       runs.map((run) => ({ run, tenant })),
       "",
     );
@@ -127,17 +127,17 @@ describe("a retry", () => {
   });
 });
 
-test("one that is put away is gone from the list, and its run can still be retried", async () => {
-  const { run, id } = await dead("away");
+test("a dismissed dead letter leaves the list, and its run can still be retried", async () => {
+  const { run, id } = await deadLetter("away");
   expect((await app.call("DELETE", `${DLQ}/${id}`)).status).toBe(204);
   expect((await app.call("DELETE", `${DLQ}/${id}`)).status).toBe(404);
   expect(await listed("tenant_id=away")).toEqual([]);
   expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
 });
 
-test("another tenant's does not exist, and only an admin's key sees any", async () => {
-  const { id } = await dead("owner");
-  const stranger = await app.world.key("stranger");
+test("another tenant's dead letter does not exist, and only an admin's key reads any", async () => {
+  const { id } = await deadLetter("owner");
+  const stranger = await app.stores.key("stranger");
   expect(await listed("", stranger)).toEqual([]);
   expect((await app.call("GET", `${DLQ}?tenant_id=owner`, { key: stranger })).status).toBe(403);
   for (const [method, path] of [
@@ -146,10 +146,10 @@ test("another tenant's does not exist, and only an admin's key sees any", async 
     ["DELETE", `${DLQ}/${id}`],
   ] as const) {
     expect((await app.call(method, path, { key: stranger })).status).toBe(404);
-    expect((await app.call(method, path, { key: await app.world.key("owner", ["runs:write"]) })).status).toBe(
-      403,
-    );
+    expect(
+      (await app.call(method, path, { key: await app.stores.key("owner", ["runs:write"]) })).status,
+    ).toBe(403);
   }
   expect((await app.call("GET", `${DLQ}/nonsense`)).status).toBe(404);
-  expect((await listed("", await app.world.key("owner"))).map((letter) => letter.id)).toEqual([id]);
+  expect((await listed("", await app.stores.key("owner"))).map((letter) => letter.id)).toEqual([id]);
 });

@@ -2,9 +2,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { keys } from "../../../shared/keys.ts";
 import { startRedis } from "../../services/services.ts";
 import { bodyOf, RUN, startApp, startRun, type TestApp } from "../app.ts";
-import { openQueue } from "../world.ts";
+import { completeIndex } from "../test-stores.ts";
 
-/** Says no while the queue cannot be asked; what it does otherwise is another matter. */
+/** Refuses runs while the queue is unreachable; away.test.ts tests the other mode. */
 const STRICT = { ACCEPT_WHEN_REDIS_DOWN: "0" };
 
 let app: TestApp;
@@ -19,7 +19,7 @@ const limit = (tenant_id: string, limits: Record<string, number>) =>
 const post = (tenant_id: string, headers: Record<string, string> = {}) =>
   app.call("POST", RUN, { body: { message: "hi", tenant_id }, headers });
 
-/** What 200 requests of 50 clients are answered. */
+/** The responses to 200 requests of 50 clients. */
 async function flood(tenant: string) {
   const answers: Response[] = [];
   const client = async () => {
@@ -40,18 +40,18 @@ describe("a tenant's limits", () => {
       expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
       expect(await bodyOf(answer)).toMatchObject({ code: "queue_full" });
     }
-    const [row] = await app.world.sql`select count(*)::int as n from runs where tenant_id = 'flood'`;
+    const [row] = await app.stores.sql`select count(*)::int as n from runs where tenant_id = 'flood'`;
     expect(row).toEqual({ n: 37 });
   });
 
-  test("a flood of a new tenant, unknown to the queue, is held to the defaults", async () => {
+  test("a flood of a new tenant, which the queue does not know, gets the default limits", async () => {
     const answers = await flood("never-seen");
     expect(answers.every((answer) => answer.status === 202)).toBe(true);
-    const [row] = await app.world.sql`select count(*)::int as n from tenants where tenant_id = 'never-seen'`;
+    const [row] = await app.stores.sql`select count(*)::int as n from tenants where tenant_id = 'never-seen'`;
     expect(row).toEqual({ n: 1 });
   });
 
-  test("the rate holds, and Retry-After says when", async () => {
+  test("the rate limit holds, and Retry-After has the time to wait", async () => {
     await limit("rated", { requests_per_second: 5 });
     const answers = await Promise.all(Array.from({ length: 30 }, () => post("rated")));
     const refused = answers.filter((answer) => answer.status === 429);
@@ -60,7 +60,7 @@ describe("a tenant's limits", () => {
     expect(await bodyOf(refused[0] ?? new Response("{}"))).toMatchObject({ code: "rate_limited" });
   });
 
-  test("a tenant with a limit of 0 starts nothing, and a raised limit acts at once", async () => {
+  test("a tenant with a limit of 0 starts no run, and a raised limit takes effect at once", async () => {
     await limit("off", { max_queued_runs: 0 });
     expect((await post("off")).status).toBe(429);
     await limit("off", { max_queued_runs: 1 });
@@ -68,17 +68,17 @@ describe("a tenant's limits", () => {
     expect((await post("off")).status).toBe(429);
   });
 
-  test("a request that was accepted gets its answer again when the queue is full", async () => {
+  test("a repeated request is replayed even when the queue is full", async () => {
     await limit("replayed", { max_queued_runs: 1 });
     const key = { "idempotency-key": "once" };
     const first = await post("replayed", key);
     expect((await post("replayed")).status).toBe(429);
-    const again = await post("replayed", key);
-    expect([again.status, again.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
-    expect(await again.json()).toEqual(await first.json());
+    const repeated = await post("replayed", key);
+    expect([repeated.status, repeated.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
+    expect(await repeated.json()).toEqual(await first.json());
   });
 
-  test("an orchestration that does not exist takes no place", async () => {
+  test("a run of an unknown orchestration returns its reservation", async () => {
     await limit("unplaced", { max_queued_runs: 1 });
     const body = { tenant_id: "unplaced" };
     expect((await app.call("POST", "/api/v2/orchestrations/nope/run", { body })).status).toBe(404);
@@ -87,7 +87,7 @@ describe("a tenant's limits", () => {
   });
 });
 
-test("a system that is full says so with 503, to every tenant", async () => {
+test("a system at its depth limit returns 503 to every tenant", async () => {
   const small = await startApp({ MAX_GLOBAL_QUEUE_DEPTH: "2" });
   try {
     for (const tenant_id of ["a", "b"]) await startRun(small, { body: { tenant_id } });
@@ -99,7 +99,7 @@ test("a system that is full says so with 503, to every tenant", async () => {
   }
 });
 
-test("without isolation the max_ checks are off", async () => {
+test("without tenant isolation the max_ limits are off", async () => {
   const open = await startApp({ ENABLE_TENANT_ISOLATION: "0" });
   try {
     await open.call("POST", "/scale/tenants", { body: { tenant_id: "t", max_queued_runs: 1 } });
@@ -109,28 +109,28 @@ test("without isolation the max_ checks are off", async () => {
   }
 });
 
-describe("while a store is away", () => {
-  afterEach(() => openQueue(app.world.queue));
+describe("while Redis is cold or unreachable", () => {
+  afterEach(() => completeIndex(app.stores.queue));
 
   test("a cold queue is 503 rebuilding, and nothing is committed", async () => {
     await app.settled();
-    await app.world.redis.del(`{${keys.ready(0)}}:index`);
-    const [before] = await app.world.sql`select count(*)::int as n from runs`;
+    await app.stores.redis.del(`{${keys.ready(0)}}:index`);
+    const [before] = await app.stores.sql`select count(*)::int as n from runs`;
     const answer = await post("default");
     expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "3"]);
     expect(await bodyOf(answer)).toMatchObject({ code: "rebuilding" });
     expect((await app.call("GET", "/api/v2/queue/stats")).status).toBe(503);
     expect(await bodyOf(await app.call("GET", "/health"))).toMatchObject({ redis_connected: true });
-    const [after] = await app.world.sql`select count(*)::int as n from runs`;
+    const [after] = await app.stores.sql`select count(*)::int as n from runs`;
     expect(after).toEqual(before);
   });
 
-  test("a Redis that is gone is 503 redis_away within 4 s; what is known to Postgres is still told", async () => {
+  test("an unreachable Redis is 503 redis_away within 4 s; reads from Postgres still work", async () => {
     const own = await startApp(STRICT);
     try {
       const run = await startRun(own);
       await own.settled();
-      await own.world.service.stop();
+      await own.stores.service.stop();
       const begun = performance.now();
       const answer = await own.call("POST", RUN, { body: {} });
       // Repeated calls of the queue would take longer still.
@@ -146,16 +146,16 @@ describe("while a store is away", () => {
       const saved = await own.call("POST", "/scale/tenants", { body: { tenant_id: "saved-anyway" } });
       expect(saved.status).toBe(201);
     } finally {
-      await own.world.service.stop();
+      await own.stores.service.stop();
       await own.stop();
     }
   });
 
-  test("an empty Redis that comes back is 503 until it is complete", async () => {
+  test("a Redis that comes back empty is 503 until its index is complete", async () => {
     const own = await startApp(STRICT);
-    const { port } = own.world.service;
+    const { port } = own.stores.service;
     try {
-      await own.world.service.stop();
+      await own.stores.service.stop();
       const back = await startRedis(port);
       await expect
         .poll(async () => (await own.call("POST", RUN, { body: {} })).status, { timeout: 10_000 })
@@ -163,8 +163,8 @@ describe("while a store is away", () => {
       await expect
         .poll(async () => (await bodyOf(await own.call("POST", RUN, { body: {} }))).code, { timeout: 10_000 })
         .toBe("rebuilding");
-      await expect.poll(() => own.world.redis.status, { timeout: 10_000 }).toBe("ready");
-      await openQueue(own.world.queue);
+      await expect.poll(() => own.stores.redis.status, { timeout: 10_000 }).toBe("ready");
+      await completeIndex(own.stores.queue);
       expect((await own.call("POST", RUN, { body: {} })).status).toBe(202);
       await own.settled();
       await back.stop();

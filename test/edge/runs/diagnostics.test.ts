@@ -8,13 +8,13 @@ import type { WhyFacts } from "../../../shared/store/runs/diagnostics.ts";
 import { beat } from "../../../shared/store/workers/workers.ts";
 import { beatOf } from "../../shared/store/world.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life, failed } from "../fake-workers.ts";
-import { openQueue } from "../world.ts";
+import { FakeWorker, failRun } from "../fake-workers.ts";
+import { completeIndex } from "../test-stores.ts";
 
 const NOW = Date.parse("2026-06-04T09:15:30.000Z");
 const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
 
-/** A run that is ready, with room and workers for it. */
+/** A ready run with room in its tenant's limit and workers of its lane. */
 const ready: WhyFacts = {
   now_ms: NOW,
   tenant_id: "acme",
@@ -60,10 +60,10 @@ const park = JSON.stringify({
   first_failed_at: at(-60),
 });
 
-describe("a reason, with what would end it", () => {
+describe("the diagnosis of a run", () => {
   const why = (facts: Partial<WhyFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
 
-  test("a run that is next", () => {
+  test("says that a run is next", () => {
     expect(why({})).toEqual({
       state: "queued",
       reason: "starting",
@@ -71,11 +71,11 @@ describe("a reason, with what would end it", () => {
       blocked_by: [],
       since: at(-30),
       next_wake_at: at(-30),
-      sentence: "The run is next, and a worker is about to take it.",
+      sentence: "The run is next, and a worker is about to claim it.",
     });
   });
 
-  test("its tenant's limit, with the numbers", () => {
+  test("names the tenant's limit, with its numbers", () => {
     expect(why({ tenant_running: 5, ahead: 12 })).toMatchObject({
       reason: "tenant_limit",
       position: 13,
@@ -84,12 +84,12 @@ describe("a reason, with what would end it", () => {
         { kind: "runs_ahead", count: 12 },
       ],
       sentence:
-        "Tenant acme has 5 runs running, which is its limit of 5; 12 of its runs are before this one. It starts when they have ended.",
+        "Tenant acme has 5 runs running, and its limit is 5; 12 of its runs are ahead of this run. It starts when they have ended.",
     });
     expect(explain({ ...ready, tenant_running: 5 }, "up", false).reason).toBe("starting");
   });
 
-  test("no live worker for its lane, and what would be one", () => {
+  test("says that no live worker serves the lane, and how to start one", () => {
     const none = { lane: "bulk", workers_of_lane: 0, slots: 0, slots_taken: 0 } as const;
     expect(why({ ...none, ahead: 2 })).toMatchObject({
       reason: "no_worker",
@@ -98,20 +98,20 @@ describe("a reason, with what would end it", () => {
         { kind: "runs_ahead", count: 2 },
       ],
       sentence:
-        "No live worker for lane bulk: the 2 that live serve others. Start one with bulk in its WORKER_LANES, or look at /api/v2/workers.",
+        "No live worker serves lane bulk; the 2 live workers serve other lanes. Start a worker with bulk in its WORKER_LANES, or see /api/v2/workers.",
     });
     expect(why({ ...none, workers_online: 0 }).sentence).toBe(
-      "No live worker for lane bulk, nor for any other: start one, or look at /api/v2/workers.",
+      "No worker is live, for any lane: start one, or see /api/v2/workers.",
     );
   });
 
-  test("a tenant that may run nothing, all slots taken, others before it", () => {
+  test("names a disabled tenant, taken slots, and runs ahead", () => {
     expect(why({ max_concurrent_runs: 0 }).reason).toBe("tenant_disabled");
     expect(why({ slots_taken: 20 }).reason).toBe("workers_busy");
     expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
   });
 
-  test("a queue that is away or being rebuilt", () => {
+  test("names a queue that is unreachable or being rebuilt", () => {
     expect(explain(ready, "away", true)).toMatchObject({
       reason: "queue_away",
       blocked_by: [{ kind: "queue", state: "away" }],
@@ -119,7 +119,7 @@ describe("a reason, with what would end it", () => {
     expect(explain(ready, "rebuilding", true).sentence).toContain("rebuilt");
   });
 
-  test("a retry, with its time, and a delay", () => {
+  test("gives the time of a retry and of a delayed start", () => {
     expect(why({ wake_at_ms: NOW + 40_000, attempt: 1, park, last_at_ms: NOW - 2_000 })).toEqual({
       state: "queued",
       reason: "retry_wait",
@@ -132,7 +132,7 @@ describe("a reason, with what would end it", () => {
     expect(why({ wake_at_ms: NOW + 40_000 })).toMatchObject({ reason: "delayed", next_wake_at: at(40) });
   });
 
-  test("a worker that lives, is silent, is stuck, is unknown, or is ending it", () => {
+  test("tells a live worker from one that is silent, stuck, unknown or cancelling", () => {
     expect(why({}, running)).toMatchObject({
       reason: "running",
       next_wake_at: null,
@@ -142,15 +142,15 @@ describe("a reason, with what would end it", () => {
     expect(why({ beat_at_ms: NOW - 13_000 }, running)).toMatchObject({
       reason: "worker_silent",
       blocked_by: [{ kind: "worker", worker_id: "w-1", last_heard_at: at(-13) }],
-      sentence: `Its worker w-1 is silent since ${at(-13)}; another takes the run over at about ${at(7)}.`,
+      sentence: `Its worker w-1 is silent since ${at(-13)}; another worker takes the run over at about ${at(7)}.`,
     });
     expect(why({ beat_at_ms: null }, running).reason).toBe("worker_silent");
     expect(why({ deadline_at_ms: NOW - 1 }, running).reason).toBe("worker_overdue");
     expect(why({ cancel_requested: true }, running).reason).toBe("cancelling");
   });
 
-  // Red when: a takeover is promised though nobody lives who could, or for a time that is over.
-  test("a silent worker and none that could take over, or one that is late to", () => {
+  // Fails when a takeover is announced without a live worker of the lane, or for a time that has passed.
+  test("announces a takeover only when a worker can make it, and only for a time to come", () => {
     const silent = { beat_at_ms: NOW - 90_000 };
     const none = { workers_of_lane: 0, slots: 0, slots_taken: 0 };
     expect(why({ ...silent, ...none, workers_online: 0 }, running)).toMatchObject({
@@ -161,30 +161,32 @@ describe("a reason, with what would end it", () => {
         { kind: "workers", lane: "default", online: 0, slots: 0, taken: 0 },
       ],
       sentence:
-        `Its worker w-1 is silent since ${at(-90)}. No live worker for lane default, nor for any other: start one, ` +
-        "or look at /api/v2/workers.",
+        `Its worker w-1 is silent since ${at(-90)}. No worker is live, for any lane: start one, ` +
+        "or see /api/v2/workers.",
     });
     expect(why({ beat_at_ms: null, ...none }, running)).toMatchObject({
       reason: "no_worker",
       sentence: expect.stringContaining(
-        "w-1 is not known any more. No live worker for lane default: the 2 that",
+        "w-1 is no longer known. No live worker serves lane default; the 2 live workers",
       ),
     });
     expect(why(silent, running)).toMatchObject({
       reason: "worker_silent",
-      sentence: `Its worker w-1 is silent since ${at(-90)}; another is about to take the run over.`,
+      sentence: `Its worker w-1 is silent since ${at(-90)}; another worker is about to take the run over.`,
     });
     expect(why({ deadline_at_ms: NOW - 10_000 }, running).sentence).toContain(
-      `taken back at about ${at(25)}.`,
+      `is reclaimed at about ${at(25)}.`,
     );
     expect(why({ deadline_at_ms: NOW - 90_000 }, running).sentence).toContain(
-      "it is about to be taken back.",
+      "it is about to be reclaimed for another worker.",
     );
     const late = why({ status: "paused", wait_kind: "timer", wake_at_ms: NOW - 1_000 });
-    expect(late.sentence).toBe("The run waits for its time; its wait is over, and a worker is to take it.");
+    expect(late.sentence).toBe(
+      "The run waits for its time; the wait is over, and a worker is about to claim it.",
+    );
   });
 
-  test("an answer that is waited for, and an end", () => {
+  test("names the answer that a paused run waits for, and the error that ended a run", () => {
     expect(why({ status: "paused", wait_kind: "human", wake_at_ms: NOW + 60_000 })).toMatchObject({
       reason: "waiting",
       blocked_by: [{ kind: "answer", of: "human" }],
@@ -197,7 +199,7 @@ describe("a reason, with what would end it", () => {
   });
 });
 
-describe("GET …/why, on real stores", () => {
+describe("GET …/why on real stores", () => {
   let app: TestApp;
   beforeAll(async () => {
     app = await startApp();
@@ -205,8 +207,8 @@ describe("GET …/why, on real stores", () => {
   afterAll(() => app.stop());
   const why = async (run: string) => bodyOf(await app.call("GET", runPath(run, "why")));
 
-  test("follows a run from its queue to its end", async () => {
-    const { sql } = app.world;
+  test("diagnoses a run at each stage from the queue to its end", async () => {
+    const { sql } = app.stores;
     const tenant_id = "watched";
     await app.call("POST", "/scale/tenants", { body: { tenant_id, max_concurrent_runs: 1 } });
     const [first, second, third] = [
@@ -216,9 +218,9 @@ describe("GET …/why, on real stores", () => {
     ];
     await app.settled();
     expect(await why(first)).toMatchObject({ reason: "no_worker", position: 2 });
-    const life = await Life.begin(sql, first);
+    const worker = await FakeWorker.claim(sql, first);
     expect(await why(first)).toMatchObject({ state: "running", reason: "running" });
-    // The third has a higher priority, so it comes before the second.
+    // The third run has a higher priority, so it is ahead of the second.
     expect(await why(second)).toMatchObject({
       reason: "tenant_limit",
       position: 2,
@@ -228,93 +230,98 @@ describe("GET …/why, on real stores", () => {
       ],
     });
     expect(await why(third)).toMatchObject({ reason: "tenant_limit", position: 1 });
-    await life.park("two", 90_000);
+    await worker.park("two", 90_000);
     expect(await why(first)).toMatchObject({ state: "queued", reason: "retry_wait", position: null });
     await sql`update workers set beat_at = now() - interval '13 seconds'`;
     expect(await why(third)).toMatchObject({ reason: "no_worker" });
-    const other = await failed(sql, await startRun(app));
+    const other = await failRun(sql, await startRun(app));
     expect(await why(other.run)).toMatchObject({ state: "failed", reason: "ended" });
   });
 
-  // Red when: workers of other lanes, silent ones or draining ones count as those that could take it.
-  test("sees that nobody serves a run's lane, until somebody does", async () => {
-    const { sql } = app.world;
+  // Fails when workers of other lanes, silent workers or draining workers count as workers of the lane.
+  test("reports no worker until a live one serves the run's lane", async () => {
+    const { sql } = app.stores;
     await sql`delete from workers`;
     const run = await startRun(app);
     await app.settled();
     await sql`update runs set lane = 'bulk' where run_id = ${run}`;
-    const says = async () => {
+    const diagnosis = async () => {
       const { reason, sentence, blocked_by } = await why(run);
       return { reason, sentence, blocked_by };
     };
-    const here = beatOf(newIncarnation("w"));
-    const elsewhere = { ...beatOf(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
-    await beat(sql, elsewhere);
-    expect(await says()).toMatchObject({
+    const ofLane = beatOf(newIncarnation("w"));
+    const ofOtherLanes = { ...beatOf(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
+    await beat(sql, ofOtherLanes);
+    expect(await diagnosis()).toMatchObject({
       reason: "no_worker",
-      sentence: expect.stringContaining("No live worker for lane bulk: the 1 that live"),
+      sentence: expect.stringContaining(
+        "No live worker serves lane bulk; the one live worker serves other lanes.",
+      ),
       blocked_by: [{ kind: "workers", lane: "bulk", online: 0, slots: 0, taken: 0 }],
     });
-    await beat(sql, { ...here, status: "draining" });
-    expect(await says()).toMatchObject({ reason: "no_worker" });
-    await beat(sql, here);
-    expect(await says()).toMatchObject({ reason: "starting" });
-    await sql`update workers set beat_at = now() - interval '13 seconds' where incarnation = ${here.incarnation}`;
-    expect(await says()).toMatchObject({ reason: "no_worker" });
-    await beat(sql, { ...here, active: here.slots });
-    expect(await says()).toMatchObject({
+    await beat(sql, { ...ofLane, status: "draining" });
+    expect(await diagnosis()).toMatchObject({ reason: "no_worker" });
+    await beat(sql, ofLane);
+    expect(await diagnosis()).toMatchObject({ reason: "starting" });
+    await sql`update workers set beat_at = now() - interval '13 seconds' where incarnation = ${ofLane.incarnation}`;
+    expect(await diagnosis()).toMatchObject({ reason: "no_worker" });
+    await beat(sql, { ...ofLane, active: ofLane.slots });
+    expect(await diagnosis()).toMatchObject({
       reason: "workers_busy",
       sentence: expect.stringContaining("All 10 slots of the 1 live workers for lane bulk"),
     });
   });
 
-  test("sees a cold queue, a silent worker and a queue that is away", async () => {
-    const { sql, redis, queue, service } = app.world;
-    const life = await Life.begin(sql, await startRun(app));
+  test("reports a cold queue, a silent worker and an unreachable queue", async () => {
+    const { sql, redis, queue, service } = app.stores;
+    const worker = await FakeWorker.claim(sql, await startRun(app));
     const waiting = await startRun(app);
     await app.settled();
     await redis.del(`{${keys.ready(0)}}:index`);
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "rebuilding" }] });
-    await openQueue(queue);
+    await completeIndex(queue);
     await sql`update workers set beat_at = now() - interval '20 seconds'`;
-    expect(await why(life.run)).toMatchObject({
+    expect(await why(worker.run)).toMatchObject({
       reason: "no_worker",
       blocked_by: [{ worker_id: "w" }, { kind: "workers", online: 0 }],
     });
     await beat(sql, beatOf(newIncarnation("w")));
-    expect(await why(life.run)).toMatchObject({ reason: "worker_silent", blocked_by: [{ worker_id: "w" }] });
+    expect(await why(worker.run)).toMatchObject({
+      reason: "worker_silent",
+      blocked_by: [{ worker_id: "w" }],
+    });
     await service.stop();
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "away" }] });
   });
 
-  test("is 404 for a run of another tenant, or none", async () => {
-    const { sql } = app.world;
+  test("is 404 for a run of another tenant, and for a run that does not exist", async () => {
+    const { sql } = app.stores;
     const [row] = await sql<
       { run_id: string }[]
     >`select run_id from runs where tenant_id = 'watched' limit 1`;
-    const key = await app.world.key("stranger");
+    const key = await app.stores.key("stranger");
     expect((await app.call("GET", runPath(row?.run_id ?? "", "why"), { key })).status).toBe(404);
     expect((await app.call("GET", runPath("nonsense", "why"))).status).toBe(404);
   });
 });
 
-test("/health counts what does not move, without a key", async () => {
+test("/health counts the work that does not progress, without a key", async () => {
   const app = await startApp();
   try {
-    const { sql } = app.world;
+    const { sql } = app.stores;
     const stuck = async () =>
       z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
     expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 });
     const [overdue, silent] = [
-      await Life.begin(sql, await startRun(app)),
-      await Life.begin(sql, await startRun(app)),
+      await FakeWorker.claim(sql, await startRun(app)),
+      await FakeWorker.claim(sql, await startRun(app)),
     ];
     const unclaimed = await startRun(app);
     await sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${overdue.run}`;
     await sql`update workers set beat_at = now() - interval '61 seconds' where incarnation = ${silent.owner}`;
     await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${unclaimed}`;
     expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1, no_worker: [], untold: 0 });
-    // Red when: a lane is looked for among all workers, or what is not due yet counts as well.
+    // Fails when silent or draining workers serve a lane, or runs that are not due count.
     const [later, mail] = [await startRun(app), await startRun(app)];
     await sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${later}`;
     await sql`update runs set lane = 'mail' where run_id in (${mail}, ${later})`;
@@ -325,7 +332,7 @@ test("/health counts what does not move, without a key", async () => {
       { lane: "default", runs: 1 },
       { lane: "mail", runs: 1 },
     ]);
-    // Red when: what was told counts, or what has been due for less than a minute.
+    // Fails when sent deliveries count, or deliveries that have been due for less than a minute.
     await sql`
       insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens, cost_micro_usd, next_at,
         done_at, outcome)
@@ -339,27 +346,27 @@ test("/health counts what does not move, without a key", async () => {
   }
 });
 
-// Red when: `status` looks at the stores alone, a backlog counts as trouble, or `/readyz` looks at more than the stores.
-test("/health is degraded while something stands still that waits for an operator; /readyz is about the stores", async () => {
+// Fails when `status` depends on the stores only, a backlog degrades it, or `/readyz` depends on more than the stores.
+test("/health is degraded while work is stuck; /readyz depends on the stores only", async () => {
   const app = await startApp();
   try {
-    const { sql } = app.world;
-    const says = async (path: string) => {
+    const { sql } = app.stores;
+    const statusOf = async (path: string) => {
       const answer = await app.call("GET", path, { key: null });
       return [answer.status, (await bodyOf(answer)).status];
     };
-    const life = await Life.begin(sql, await startRun(app));
+    const worker = await FakeWorker.claim(sql, await startRun(app));
     const waiting = await startRun(app);
     await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${waiting}`;
-    expect(await says("/health")).toEqual([200, "ok"]);
-    const troubles = {
+    expect(await statusOf("/health")).toEqual([200, "ok"]);
+    const causes = {
       overdue: [
-        sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${life.run}`,
-        sql`update runs set deadline_at = now() + interval '1 hour' where run_id = ${life.run}`,
+        sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${worker.run}`,
+        sql`update runs set deadline_at = now() + interval '1 hour' where run_id = ${worker.run}`,
       ],
       owner_silent: [
-        sql`update runs set owner = 'w#00000000' where run_id = ${life.run}`,
-        sql`update runs set owner = ${life.owner} where run_id = ${life.run}`,
+        sql`update runs set owner = 'w#00000000' where run_id = ${worker.run}`,
+        sql`update runs set owner = ${worker.owner} where run_id = ${worker.run}`,
       ],
       no_worker: [sql`update workers set lanes = '{mail}'`, sql`update workers set lanes = '{default}'`],
       untold: [
@@ -371,12 +378,12 @@ test("/health is degraded while something stands still that waits for an operato
         sql`delete from webhook_deliveries`,
       ],
     };
-    for (const [what, [begin, end]] of Object.entries(troubles)) {
+    for (const [cause, [begin, end]] of Object.entries(causes)) {
       await begin;
-      expect([what, await says("/health")]).toEqual([what, [200, "degraded"]]);
-      expect([what, await says("/readyz")]).toEqual([what, [200, "ok"]]);
+      expect([cause, await statusOf("/health")]).toEqual([cause, [200, "degraded"]]);
+      expect([cause, await statusOf("/readyz")]).toEqual([cause, [200, "ok"]]);
       await end;
-      expect([what, await says("/health")]).toEqual([what, [200, "ok"]]);
+      expect([cause, await statusOf("/health")]).toEqual([cause, [200, "ok"]]);
     }
   } finally {
     await app.stop();

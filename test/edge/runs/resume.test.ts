@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { answerWait } from "../../../shared/store/runs/waits.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life } from "../fake-workers.ts";
+import { FakeWorker } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -15,11 +15,14 @@ const FIELDS = [
   { key: "comment", label: "Comment", type: "textarea", options: null, required: false },
 ];
 
-/** A run of a tenant of its own that asks a person in each of these steps. */
-async function asking(steps: string[] = ["ask"], body: object = {}): Promise<Life> {
-  const life = await Life.begin(app.world.sql, await startRun(app, { body: { message: "hi", ...body } }));
+/** A paused run that asks a person one question in each of these steps. */
+async function runWithQuestions(steps: string[] = ["ask"], body: object = {}): Promise<FakeWorker> {
+  const worker = await FakeWorker.claim(
+    app.stores.sql,
+    await startRun(app, { body: { message: "hi", ...body } }),
+  );
   await app.settled();
-  await life.write({
+  await worker.write({
     kind: "park",
     output: JSON.stringify({ step: "ask", visit: 1, reason: "answer", wait_id: "ask:1" }),
     status: "paused",
@@ -35,7 +38,7 @@ async function asking(steps: string[] = ["ask"], body: object = {}): Promise<Lif
       child_run_id: null,
     })),
   });
-  return life;
+  return worker;
 }
 
 const resume = (run: string, body: unknown, key?: string) =>
@@ -43,9 +46,9 @@ const resume = (run: string, body: unknown, key?: string) =>
 const approve = { response: { decision: "approve" } };
 const statusOf = async (run: string) => bodyOf(await app.call("GET", runPath(run, "status")));
 
-describe("a run that asks a person", () => {
-  test("says so: what is asked, by which step, until when", async () => {
-    const { run } = await asking();
+describe("a run with an open question", () => {
+  test("shows the question, its step and its deadline", async () => {
+    const { run } = await runWithQuestions();
     expect(await statusOf(run)).toMatchObject({
       status: "paused",
       waiting_for_human: true,
@@ -64,13 +67,13 @@ describe("a run that asks a person", () => {
     expect(String(why["sentence"])).toMatch(/^The run waits for a person to answer \(step ask\) since 20/);
   });
 
-  // Red when: the queue is not told of it, or the answer counts against the tenant's quota.
-  test("goes on with the answer, though the tenant's queue is full", async () => {
+  // Fails when the job is not enqueued, or the answer counts against the tenant's quota.
+  test("continues after the answer, although the tenant's queue is full", async () => {
     const tenant = TenantId.parse("full-desk");
     const limits = { tenant_id: tenant, max_concurrent_runs: 5, max_queued_runs: 1 };
     await app.call("POST", "/scale/tenants", { body: limits });
-    const { run } = await asking(["ask"], { tenant_id: tenant });
-    const { queue } = app.world;
+    const { run } = await runWithQuestions(["ask"], { tenant_id: tenant });
+    const { queue } = app.stores;
     const claim = async () =>
       (
         await queue.claim({
@@ -96,28 +99,28 @@ describe("a run that asks a person", () => {
     await app.settled();
     expect(await statusOf(run)).toMatchObject({ status: "queued", waiting_for_human: false, waiting: null });
     expect((await claim()).map((each) => each.run)).toEqual([run, other]);
-    const [wait] = await app.world.sql`select answer from waits where run_id = ${run}`;
+    const [wait] = await app.stores.sql`select answer from waits where run_id = ${run}`;
     expect(wait).toEqual({ answer: '{"decision":"approve"}' });
   });
 
-  test("takes text as well, as an object that holds it", async () => {
-    const { run } = await asking();
+  test("accepts an object or a text, and stores the text as an object", async () => {
+    const { run } = await runWithQuestions();
     expect((await resume(run, { response: { decision: "reject", extra: [1] } })).status).toBe(202);
-    const [wait] = await app.world.sql`select answer, answered_by from waits where run_id = ${run}`;
+    const [wait] = await app.stores.sql`select answer, answered_by from waits where run_id = ${run}`;
     expect(wait).toMatchObject({
       answer: '{"decision":"reject","extra":[1]}',
       answered_by: expect.stringMatching(/^key_/),
     });
-    const free = await asking(["free"]);
-    await app.world.sql`update waits set fields = '[]' where run_id = ${free.run}`;
-    expect((await resume(free.run, { response: "go on" })).status).toBe(202);
-    const [text] = await app.world.sql`select answer from waits where run_id = ${free.run}`;
+    const noForm = await runWithQuestions(["free"]);
+    await app.stores.sql`update waits set fields = '[]' where run_id = ${noForm.run}`;
+    expect((await resume(noForm.run, { response: "go on" })).status).toBe(202);
+    const [text] = await app.stores.sql`select answer from waits where run_id = ${noForm.run}`;
     expect(text).toEqual({ answer: '{"response":"go on"}' });
   });
 
-  // Red when: an answer is not checked against the form, or a refused one is kept.
-  test("refuses an answer that its form does not take, and goes on waiting", async () => {
-    const { run } = await asking();
+  // Fails when an answer is not validated against the form, or a refused answer is stored.
+  test("refuses an answer that does not fit its form, and stays paused", async () => {
+    const { run } = await runWithQuestions();
     const answer = await resume(run, { response: { decision: "maybe", comment: 5 } });
     expect(answer.status).toBe(422);
     expect(await answer.json()).toMatchObject({
@@ -127,20 +130,20 @@ describe("a run that asks a person", () => {
         { path: "response.comment", message: "must be text" },
       ],
     });
-    // Red when: a body without an answer is one: a misspelt field would use the question up.
+    // Fails when a body without `response` counts as an answer: a misspelt field would close the question.
     expect((await resume(run, {})).status).toBe(422);
     expect((await resume(run, { answer: { decision: "approve" } })).status).toBe(422);
     expect((await app.call("POST", runPath(run, "resume"))).status).toBe(415);
-    // Red when: each value may be as deep as the worker takes the whole to be.
+    // Fails when each value may be as deep as the worker allows the whole answer to be.
     const deep = JSON.parse(`${"[".repeat(65)}${"]".repeat(65)}`);
     expect((await resume(run, { response: { decision: "approve", deep } })).status).toBe(422);
     expect((await resume(run, { response: 5 })).status).toBe(422);
     expect(await statusOf(run)).toMatchObject({ status: "paused", waiting_for_human: true });
   });
 
-  // Red when: `answered_at is null` is not asked for.
-  test("takes one of many answers at the same moment; the others are told 409", async () => {
-    const { run } = await asking();
+  // Fails when the statement does not check `answered_at is null`.
+  test("accepts one of many answers at the same moment; the others get 409", async () => {
+    const { run } = await runWithQuestions();
     const answers = await Promise.all(Array.from({ length: 8 }, () => resume(run, approve)));
     const codes = answers.map(({ status }) => status).toSorted((a, b) => a - b);
     expect(codes).toEqual([202, ...Array.from({ length: 7 }, () => 409)]);
@@ -148,53 +151,54 @@ describe("a run that asks a person", () => {
     expect([late.status, (await bodyOf(late)).code]).toEqual([409, "not_waiting"]);
   });
 
-  // Red when: an answer is to whatever is open when it arrives: it would be one to a question that nobody has read.
-  test("takes an answer to the question that it names, and to no other", async () => {
-    const { run } = await asking();
+  // Fails when an answer that names a question goes to another question that is open when it arrives.
+  test("accepts an answer for the named question, and for no other", async () => {
+    const { run } = await runWithQuestions();
     const named = { ...approve, question_id: "ask:1" };
     const other = await resume(run, { ...approve, question_id: "ask:2" });
     expect([other.status, (await bodyOf(other)).code]).toEqual([409, "not_waiting"]);
     expect((await resume(run, named)).status).toBe(202);
-    await app.world.sql`
+    await app.stores.sql`
       insert into waits (run_id, wait_id, step_id, kind) values (${run}, 'ask:2', 'ask', 'human')`;
     expect((await resume(run, { response: { decision: "reject" }, question_id: "ask:1" })).status).toBe(409);
-    const open = await app.world.sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
+    const open = await app.stores
+      .sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
     expect(open).toEqual([{ wait_id: "ask:2" }]);
   });
 
-  // Red when: who does not know whether he was heard is told that somebody else was, also after the run's end.
-  test("takes the same answer again from whom it had it", async () => {
-    const { run } = await asking();
+  // Fails when a client that repeats its own answer gets 409, also after the run has ended.
+  test("accepts the same answer again from the same key", async () => {
+    const { run } = await runWithQuestions();
     const named = { ...approve, question_id: "ask:1" };
     expect((await resume(run, named)).headers.get("idempotent-replayed")).toBeNull();
-    const again = async (key?: string) => {
+    const repeat = async (key?: string) => {
       const answer = await resume(run, named, key);
       return [answer.status, answer.headers.get("idempotent-replayed")];
     };
-    expect(await again()).toEqual([202, "true"]);
-    expect(await again(await app.world.key(null))).toEqual([409, null]);
+    expect(await repeat()).toEqual([202, "true"]);
+    expect(await repeat(await app.stores.key(null))).toEqual([409, null]);
     await app.call("POST", runPath(run, "cancel"));
-    expect(await again()).toEqual([202, "true"]);
+    expect(await repeat()).toEqual([202, "true"]);
     expect((await resume(run, { ...named, question_id: "ask:9" })).status).toBe(409);
   });
 
-  // Red when: what is named is answered though it was not read: without its form, or a wait that is no person's.
-  test("takes no answer to what it has not asked a person", async () => {
-    const { run } = await asking();
+  // Fails when a named wait is answered without a check that it is an open question with a form.
+  test("accepts no answer to a wait that is not a question", async () => {
+    const { run } = await runWithQuestions();
     const child = RunId.parse("run_0000000000ff_1800000000000");
-    await app.world.sql`
+    await app.stores.sql`
       insert into waits (run_id, wait_id, step_id, kind, child_run_id) values (${run}, 'child:1', 'c', 'child', ${child})`;
     const forged = await resume(run, { response: { status: "completed" }, question_id: "child:1" });
     expect([forged.status, (await bodyOf(forged)).code]).toEqual([409, "not_waiting"]);
     expect((await resume(run, { ...approve, question_id: "ask:7" })).status).toBe(409);
     expect((await resume(run, { ...approve, question_id: "a\u0000b" })).status).toBe(422);
-    const open = await app.world
+    const open = await app.stores
       .sql`select wait_id from waits where run_id = ${run} and answered_at is null order by wait_id`;
     expect(open).toEqual([{ wait_id: "ask:1" }, { wait_id: "child:1" }]);
   });
 
-  test("in several steps wants to hear which is meant", async () => {
-    const { run } = await asking(["one", "two"]);
+  test("in several steps requires the answer to name a question", async () => {
+    const { run } = await runWithQuestions(["one", "two"]);
     const unnamed = await resume(run, approve);
     expect([unnamed.status, (await bodyOf(unnamed)).detail]).toEqual([
       422,
@@ -202,18 +206,19 @@ describe("a run that asks a person", () => {
     ]);
     expect((await resume(run, { ...approve, step_id: "three" })).status).toBe(409);
     expect((await resume(run, { ...approve, step_id: "two" })).status).toBe(202);
-    const rows = await app.world.sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
+    const rows = await app.stores
+      .sql`select wait_id from waits where run_id = ${run} and answered_at is null`;
     expect(rows).toEqual([{ wait_id: "one:1" }]);
   });
 });
 
 describe("an answer", () => {
-  test("to a run that asks nothing, has ended, is another tenant's, or does not exist is refused", async () => {
+  test("to a run without a question, an ended run, another tenant's run or an unknown run is refused", async () => {
     const queued = await startRun(app);
     const idle = await resume(queued, approve);
     expect([idle.status, (await bodyOf(idle)).code]).toEqual([409, "not_waiting"]);
-    const { run } = await asking();
-    const stranger = await app.world.key(TenantId.parse("stranger"));
+    const { run } = await runWithQuestions();
+    const stranger = await app.stores.key(TenantId.parse("stranger"));
     expect((await resume(run, approve, stranger)).status).toBe(404);
     await app.call("POST", runPath(run, "cancel"));
     const over = await resume(run, approve);
@@ -221,14 +226,14 @@ describe("an answer", () => {
     expect((await resume("run_000000000000_1", approve)).status).toBe(404);
   });
 
-  // Red when: a retry leaves the question of the first life open.
-  test("of the first life is nothing to the second", async () => {
-    const { run } = await asking();
+  // Fails when a retry leaves the question of the first life open.
+  test("from before a retry does not answer the question after it", async () => {
+    const { run } = await runWithQuestions();
     await app.call("POST", runPath(run, "cancel"));
     expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
     await app.settled();
     expect((await resume(run, approve)).status).toBe(409);
-    expect(await answerWait(app.world.sql, null, RunId.parse(run), "ask:1", "{}", "ann")).toMatchObject({
+    expect(await answerWait(app.stores.sql, null, RunId.parse(run), "ask:1", "{}", "ann")).toMatchObject({
       is: "taken",
       by: "retry",
     });

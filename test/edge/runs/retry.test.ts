@@ -5,7 +5,7 @@ import { readEntries, readStored } from "../../../shared/store/journal/read-jour
 import { readPositions } from "../../../shared/store/runs/runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life, failed, journalOf, typesOf } from "../fake-workers.ts";
+import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -15,16 +15,16 @@ afterAll(() => app.stop());
 
 const retry = (run: string, body?: unknown, key?: string) =>
   app.call("POST", runPath(run, "retry"), { ...(body !== undefined && { body }), ...(key && { key }) });
-const fresh = async (tenant_id = "default") => startRun(app, { body: { message: "hi", tenant_id } });
+const newRun = async (tenant_id = "default") => startRun(app, { body: { message: "hi", tenant_id } });
 const progressOf = async (run: string) => {
-  const life = await Life.begin(app.world.sql, run);
-  return fold({}, (await readStored(app.world.sql, [life.run])).get(life.run) ?? []);
+  const worker = await FakeWorker.claim(app.stores.sql, run);
+  return fold({}, (await readStored(app.stores.sql, [worker.run])).get(worker.run) ?? []);
 };
 
-test("a failed run goes on from its last result, in the same log, to a new done", async () => {
-  const { sql, queue } = app.world;
-  const tenant = TenantId.parse("again");
-  const first = await failed(sql, await fresh(tenant));
+test("a retried run continues from its last result, in the same log, to a new `done`", async () => {
+  const { sql, queue } = app.stores;
+  const tenant = TenantId.parse("retried");
+  const first = await failRun(sql, await newRun(tenant));
   await app.settled();
   await queue.finish([{ run: first.run, tenant }], "");
   const answer = await retry(first.run);
@@ -50,12 +50,12 @@ test("a failed run goes on from its last result, in the same log, to a new done"
   const [letter] = await sql`select resolved_at from dead_letters where run_id = ${first.run}`;
   expect(letter?.resolved_at).not.toBe(null);
 
-  const second = await Life.begin(sql, first.run);
-  expect(second.claimed).toMatchObject({ attempt: 2, crash_count: 0, cancel: false });
+  const second = await FakeWorker.claim(sql, first.run);
+  expect(second.claimedRun).toMatchObject({ attempt: 2, crash_count: 0, cancel: false });
   const progress = fold({}, (await readStored(sql, [second.run])).get(second.run) ?? []);
   expect([progress.state, progress.next, progress.end]).toEqual([{ a: "1" }, "two", null]);
   await second.end("completed");
-  expect(await typesOf(sql, second.run)).toEqual([
+  expect(await eventTypesOf(sql, second.run)).toEqual([
     "step_complete",
     "orchestration_complete",
     "done",
@@ -65,7 +65,7 @@ test("a failed run goes on from its last result, in the same log, to a new done"
   ]);
   const seqs = (await journalOf(sql, second.run)).map((entry) => entry.seq);
   expect(seqs).toEqual([1, 3, 4, 6]);
-  // Who had read up to the first `done` is told the rest, and then that there is no more.
+  // A viewer that had read up to the first `done` gets the rest, and after that 204.
   const base = second.run.slice(-13);
   const from = (n: number) =>
     app.call("GET", runPath(second.run, "stream"), { headers: { "last-event-id": `${base}-${n}` } });
@@ -74,116 +74,116 @@ test("a failed run goes on from its last result, in the same log, to a new done"
   expect((await from(6)).status).toBe(204);
 });
 
-// Red when: the clock of the first life goes on, so that a run retried an hour later has had its time.
-test("a second life has its whole time again", async () => {
-  const { sql } = app.world;
-  const { run } = await failed(sql, await fresh());
+// Fails when the run time of the first life counts, so that a run retried an hour later is out of time at once.
+test("a retried run has its whole time limit again", async () => {
+  const { sql } = app.stores;
+  const { run } = await failRun(sql, await newRun());
   await sql`update runs set started_at = now() - interval '1 day' where run_id = ${run}`;
   await retry(run);
-  expect((await Life.begin(sql, run)).claimed.running_for_ms).toBeLessThan(5_000);
+  expect((await FakeWorker.claim(sql, run)).claimedRun.running_for_ms).toBeLessThan(5_000);
 });
 
 describe("from_step_id", () => {
   const looped = async () => {
-    const life = await Life.begin(app.world.sql, await fresh());
-    await life.step("one", "a", "1", "two");
-    await life.step("two", "b", "first", "one");
-    await life.step("one", "a", "2", "two", 2);
-    await life.write({
+    const worker = await FakeWorker.claim(app.stores.sql, await newRun());
+    await worker.step("one", "a", "1", "two");
+    await worker.step("two", "b", "first", "one");
+    await worker.step("one", "a", "2", "two", 2);
+    await worker.write({
       kind: "turn",
       output: JSON.stringify({ step: "two", visit: 2, data: { said: "half" } }),
     });
-    await life.step("two", "b", "second", "one", 2);
-    await life.end("failed");
-    return life.run;
+    await worker.step("two", "b", "second", "one", 2);
+    await worker.end("failed");
+    return worker.run;
   };
 
-  // Red when: the turns of the visit that is done again are kept, or its first visit is taken.
-  test("does the step's latest visit again, from its beginning", async () => {
+  // Fails when the turns of the repeated visit are kept, or the step's first visit is repeated.
+  test("repeats the step's latest visit from its beginning", async () => {
     const run = await looped();
     expect((await retry(run, { from_step_id: "two" })).status).toBe(202);
     expect(await progressOf(run)).toMatchObject({ state: { a: "2", b: "first" }, next: "two", turns: [] });
     const event =
-      (await journalOf(app.world.sql, run)).find((entry) => entry.kind === "rewind")?.events ?? "";
+      (await journalOf(app.stores.sql, run)).find((entry) => entry.kind === "rewind")?.events ?? "";
     expect(JSON.parse(event)).toMatchObject({ type: "run_retried", from_step_id: "two" });
   });
 
-  test("counts what an earlier retry has cut away for nothing", async () => {
+  test("ignores the entries that an earlier retry cut away", async () => {
     const run = await looped();
     await retry(run, { from_step_id: "one" });
     expect(await progressOf(run)).toMatchObject({ state: { a: "1", b: "first" }, next: "one" });
-    await app.world.sql`
+    await app.stores.sql`
       update runs set status = 'failed', ended_at = now(), owner = null, wake_at = null where run_id = ${run}`;
     expect((await retry(run, { from_step_id: "two" })).status).toBe(202);
     expect(await progressOf(run)).toMatchObject({ state: { a: "1" }, next: "two" });
   });
 
-  test("may name the step that failed, and none that has no result", async () => {
-    const life = await failed(app.world.sql, await fresh());
+  test("may name the step that failed, and no other step without a result", async () => {
+    const worker = await failRun(app.stores.sql, await newRun());
     for (const [step, message] of [
       ["nowhere", "is no step of the version that this run is pinned to"],
       ["not/a step", "must be 1 to 255 letters, digits or . _ -"],
     ]) {
-      const answer = await retry(life.run, { from_step_id: step });
+      const answer = await retry(worker.run, { from_step_id: step });
       expect(answer.status).toBe(422);
       expect(await bodyOf(answer)).toMatchObject({
         code: "invalid",
         errors: [{ path: "from_step_id", message }],
       });
     }
-    expect((await retry(life.run, { from_step_id: "two" })).status).toBe(202);
-    expect(await progressOf(life.run)).toMatchObject({ state: { a: "1" }, next: "two" });
-    const untouched = await fresh();
+    expect((await retry(worker.run, { from_step_id: "two" })).status).toBe(202);
+    expect(await progressOf(worker.run)).toMatchObject({ state: { a: "1" }, next: "two" });
+    const untouched = await newRun();
     await app.call("POST", runPath(untouched, "cancel"));
     expect((await retry(untouched, { from_step_id: "two" })).status).toBe(422);
     expect((await retry(untouched, { from_step_id: "one" })).status).toBe(202);
   });
 });
 
-test("a run that is not over, or completed, is 409; one that is not there or another's is 404", async () => {
-  const { sql } = app.world;
-  const life = await Life.begin(sql, await fresh());
+test("the retry of a running or completed run is 409, of an unknown run or another tenant's run 404", async () => {
+  const { sql } = app.stores;
+  const worker = await FakeWorker.claim(sql, await newRun());
   const code = async (answer: Response) => [answer.status, (await bodyOf(answer)).code];
-  expect(await code(await retry(life.run))).toEqual([409, "run_not_finished"]);
-  await life.end("completed");
-  expect(await code(await retry(life.run))).toEqual([409, "run_finished"]);
+  expect(await code(await retry(worker.run))).toEqual([409, "run_not_finished"]);
+  await worker.end("completed");
+  expect(await code(await retry(worker.run))).toEqual([409, "run_finished"]);
   expect((await retry(newRunId(Date.now()))).status).toBe(404);
-  const { run } = await failed(sql, await fresh("mine"));
-  expect((await retry(run, undefined, await app.world.key("theirs"))).status).toBe(404);
-  expect((await retry(run, undefined, await app.world.key("mine", ["runs:read"]))).status).toBe(403);
+  const { run } = await failRun(sql, await newRun("owner"));
+  expect((await retry(run, undefined, await app.stores.key("stranger"))).status).toBe(404);
+  expect((await retry(run, undefined, await app.stores.key("owner", ["runs:read"]))).status).toBe(403);
 });
 
-test("a body that does not say it is JSON is 415, one that is not JSON 400", async () => {
-  const { run } = await failed(app.world.sql, await fresh());
+test("a body without the content type JSON is 415, a body that is not JSON is 400", async () => {
+  const { run } = await failRun(app.stores.sql, await newRun());
   const post = (headers: Record<string, string>, body: string) =>
     app.call("POST", runPath(run, "retry"), { headers, body });
   expect((await post({ "content-type": "text/plain" }, "{}")).status).toBe(415);
   expect((await post({}, "{")).status).toBe(400);
 });
 
-// Red when: the statement does not ask for the status, and for the number that was read.
-test("of many retries at once one is 202 and the others 409, and it has one new life", async () => {
-  const { sql, queue } = app.world;
+// Fails when the statement does not check the status, and the event number that was read.
+test("of many retries at once one is 202 and the others are 409, and the run has one new life", async () => {
+  const { sql, queue } = app.stores;
   const tenant = TenantId.parse("raced");
-  const { run } = await failed(sql, await fresh(tenant));
+  const { run } = await failRun(sql, await newRun(tenant));
   await app.settled();
   const answers = await Promise.all(Array.from({ length: 12 }, () => retry(run)));
   expect(answers.map((answer) => answer.status).toSorted((a, b) => a - b)).toEqual([
     202,
     ...Array.from({ length: 11 }, () => 409),
   ]);
-  expect((await typesOf(sql, run)).filter((type) => type === "run_retried")).toHaveLength(1);
+  expect((await eventTypesOf(sql, run)).filter((type) => type === "run_retried")).toHaveLength(1);
   await app.settled();
   expect(await queue.tenantStats(tenant)).toEqual({ active: 0, queuedOrReserved: 1 });
 });
 
-test("a retry passes the same limits as a new run", async () => {
-  const { sql } = app.world;
+test("a retry is subject to the same limits as a new run", async () => {
+  const { sql } = app.stores;
   await app.call("POST", "/scale/tenants", { body: { tenant_id: "full", max_queued_runs: 1 } });
-  const { run } = await failed(sql, await fresh("full"));
+  const { run } = await failRun(sql, await newRun("full"));
   await app.settled();
-  await app.world.queue.finish([{ run, tenant: TenantId.parse("full") }], "");
-  await fresh("full");
+  await app.stores.queue.finish([{ run, tenant: TenantId.parse("full") }], "");
+  await newRun("full");
   await app.settled();
   const answer = await retry(run);
   expect([answer.status, answer.headers.get("retry-after")]).toEqual([429, "5"]);
@@ -191,19 +191,22 @@ test("a retry passes the same limits as a new run", async () => {
   expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({ status: "failed" });
 });
 
-test("a cancelled run can be retried too, and is not cancelled again", async () => {
-  const run = await fresh();
+test("a cancelled run can be retried too, and the old cancel no longer applies", async () => {
+  const run = await newRun();
   await app.settled();
   await app.call("POST", runPath(run, "cancel"));
   await app.settled();
   expect((await retry(run)).status).toBe(202);
-  expect((await Life.begin(app.world.sql, run)).claimed).toMatchObject({ cancel: false, event_seq: 4 });
+  expect((await FakeWorker.claim(app.stores.sql, run)).claimedRun).toMatchObject({
+    cancel: false,
+    event_seq: 4,
+  });
 });
 
-// Red when: `done` ends a stream, instead of the run's end.
-test("a viewer who reads across a done that was before a retry gets all of it, and stays until the new one", async () => {
-  const { sql } = app.world;
-  const { run } = await failed(sql, await fresh());
+// Fails when a `done` ends a stream, instead of the end of the run.
+test("a viewer that reads past the `done` before a retry gets all events, up to the new `done`", async () => {
+  const { sql } = app.stores;
+  const { run } = await failRun(sql, await newRun());
   await retry(run);
   const relay = new Relay({
     page: (id, after) => readEntries(sql, id, after, 200),
@@ -211,7 +214,7 @@ test("a viewer who reads across a done that was before a retry gets all of it, a
   });
   const body = relay.join(run, 0, new AbortController().signal, () => {});
   const text = new Response(body).text();
-  const second = await Life.begin(sql, run);
+  const second = await FakeWorker.claim(sql, run);
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect(relay.viewers).toBe(1);
   await second.end("completed");
@@ -230,11 +233,11 @@ test("a viewer who reads across a done that was before a retry gets all of it, a
 describe("a retry of many", () => {
   const RETRY = "/api/v2/orchestrations/runs:retry";
 
-  test("counts first, then queues those that failed, with an answer for each", async () => {
-    const { sql } = app.world;
+  test("counts in a dry run, then queues the failed runs, with a result for each", async () => {
+    const { sql } = app.stores;
     const tenant_id = "several";
-    const runs = await Promise.all([1, 2].map(async () => (await failed(sql, await fresh(tenant_id))).run));
-    const cancelled = await fresh(tenant_id);
+    const runs = await Promise.all([1, 2].map(async () => (await failRun(sql, await newRun(tenant_id))).run));
+    const cancelled = await newRun(tenant_id);
     await app.call("POST", runPath(cancelled, "cancel"));
     const dry = await app.call("POST", RETRY, { body: { tenant_id, dry_run: true } });
     expect(await bodyOf(dry)).toMatchObject({ matched: 2, results: [] });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { ALL_LANES } from "../../shared/queue/fixture.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Scribe } from "../world.ts";
+import { FakeJournalWriter } from "../test-stores.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ afterAll(() => app.stop());
 const claimAll = async () => {
   await app.settled();
   return (
-    await app.world.queue.claim({
+    await app.stores.queue.claim({
       shard: 0,
       owner: "w#00000000",
       leaseMs: 15_000,
@@ -26,7 +26,7 @@ const claimAll = async () => {
 };
 
 describe("POST …/run", () => {
-  test("answers 202 with relative addresses, and the run is committed and on the queue", async () => {
+  test("returns 202 with relative URLs, and the run is committed and queued", async () => {
     const answer = await app.call("POST", RUN, {
       body: { message: "hi", priority: 3, metadata: { a: [1] }, state: { k: "v" } },
     });
@@ -39,7 +39,7 @@ describe("POST …/run", () => {
       stream_url: `/api/v2/orchestrations/runs/${run}/stream`,
       status_url: `/api/v2/orchestrations/runs/${run}/status`,
     });
-    const [row] = await app.world.sql`select * from runs where run_id = ${run}`;
+    const [row] = await app.stores.sql`select * from runs where run_id = ${run}`;
     expect(row).toMatchObject({
       status: "queued",
       priority: 3,
@@ -52,16 +52,16 @@ describe("POST …/run", () => {
     expect(await claimAll()).toContain(run);
   });
 
-  test("names the tenant's own orchestration before the shared one", async () => {
-    const key = await app.world.key("own-definition");
+  test("prefers the tenant's own orchestration to the shared one", async () => {
+    const key = await app.stores.key("own-definition");
     const body = { name: "Own", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
     await app.call("PUT", "/api/v2/orchestrations/orch_smoke", { key, body });
     const run = await startRun(app, { key });
-    const [row] = await app.world.sql`select definition_tenant from runs where run_id = ${run}`;
+    const [row] = await app.stores.sql`select definition_tenant from runs where run_id = ${run}`;
     expect(row).toEqual({ definition_tenant: "own-definition" });
   });
 
-  test("uses the default tenant for a platform key that names none, and makes an unknown one", async () => {
+  test("uses the default tenant for a platform key that names none, and creates an unknown tenant", async () => {
     const run = await startRun(app);
     const named = await startRun(app, { body: { tenant_id: "brand-new" } });
     expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({
@@ -70,7 +70,7 @@ describe("POST …/run", () => {
     expect(await bodyOf(await app.call("GET", runPath(named, "status")))).toMatchObject({
       tenant_id: "brand-new",
     });
-    const [row] = await app.world.sql`select * from tenants where tenant_id = 'brand-new'`;
+    const [row] = await app.stores.sql`select * from tenants where tenant_id = 'brand-new'`;
     expect(row).toMatchObject({
       max_concurrent_runs: 100,
       max_queued_runs: 1000,
@@ -79,9 +79,9 @@ describe("POST …/run", () => {
     });
   });
 
-  test("takes text that JSON must escape", async () => {
+  test("accepts text that JSON must escape", async () => {
     const run = await startRun(app, { body: { message: 'nul \u0000, lone \ud800, quote " and \n line' } });
-    const [row] = await app.world.sql<{ input: string }[]>`select input from runs where run_id = ${run}`;
+    const [row] = await app.stores.sql<{ input: string }[]>`select input from runs where run_id = ${run}`;
     expect(JSON.parse(row?.input ?? "").message).toBe('nul \u0000, lone \ud800, quote " and \n line');
   });
 });
@@ -90,47 +90,47 @@ describe("an Idempotency-Key", () => {
   const post = (key: string, body: unknown = { message: "once" }) =>
     app.call("POST", RUN, { body, headers: { "idempotency-key": key } });
 
-  test("gives the same answer for the same request, and 409 for another", async () => {
+  test("replays the response for the same request, and returns 409 for another", async () => {
     const first = await post("key-1");
-    const again = await post("key-1");
-    expect(again.status).toBe(202);
-    expect(again.headers.get("idempotent-replayed")).toBe("true");
+    const repeated = await post("key-1");
+    expect(repeated.status).toBe(202);
+    expect(repeated.headers.get("idempotent-replayed")).toBe("true");
     expect(first.headers.get("idempotent-replayed")).toBe(null);
-    expect(await again.json()).toEqual(await first.json());
+    expect(await repeated.json()).toEqual(await first.json());
     expect((await post("key-1", { message: "other" })).status).toBe(409);
   });
 
-  test("lets in one of many at once", async () => {
+  test("lets one of many requests at once start a run", async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => post("key-2")));
     const runs = await Promise.all(answers.map(async (answer) => (await bodyOf(answer)).run_id));
     expect(new Set(runs).size).toBe(1);
     expect(answers.filter((answer) => !answer.headers.has("idempotent-replayed"))).toHaveLength(1);
   });
 
-  test("leaves no place reserved for a request that was answered before", async () => {
+  test("leaves no reservation for a replayed request", async () => {
     const tenant = TenantId.parse("key-tenant");
     const body = { tenant_id: tenant };
     for (let i = 0; i < 3; i++) await post("key-3", body);
     await app.settled();
-    expect(await app.world.queue.tenantStats(tenant)).toMatchObject({ queuedOrReserved: 1 });
+    expect(await app.stores.queue.tenantStats(tenant)).toMatchObject({ queuedOrReserved: 1 });
   });
 
-  test("is another tenant's own matter", async () => {
-    const mine = await bodyOf(await post("key-4", { tenant_id: "t-one" }));
-    const theirs = await bodyOf(await post("key-4", { tenant_id: "t-two" }));
-    expect(mine.run_id).not.toBe(theirs.run_id);
+  test("is scoped to its tenant", async () => {
+    const first = await bodyOf(await post("key-4", { tenant_id: "t-one" }));
+    const second = await bodyOf(await post("key-4", { tenant_id: "t-two" }));
+    expect(first.run_id).not.toBe(second.run_id);
   });
 });
 
 describe("a run", () => {
   let run: string;
-  let scribe: Scribe;
+  let writer: FakeJournalWriter;
   beforeEach(async () => {
     run = await startRun(app, { body: { message: "hi", correlation_id: "corr-1" } });
-    scribe = new Scribe(app.world, run);
+    writer = new FakeJournalWriter(app.stores, run);
   });
 
-  test("tells its status before, while and after it runs", async () => {
+  test("has a status before, while and after it runs", async () => {
     const status = async () => bodyOf(await app.call("GET", runPath(run, "status")));
     expect(await status()).toMatchObject({
       run_id: run,
@@ -149,27 +149,27 @@ describe("a run", () => {
       error: null,
       waiting: null,
     });
-    await scribe.claim();
-    await app.world.sql`update runs set cost_micro_usd = 47000, tokens = 12400 where run_id = ${run}`;
+    await writer.claim();
+    await app.stores.sql`update runs set cost_micro_usd = 47000, tokens = 12400 where run_id = ${run}`;
     const running = await status();
     expect(running).toMatchObject({
       status: "running",
-      worker_id: "scribe",
+      worker_id: "writer",
       attempt: 1,
       total_cost_usd: 0.047,
       total_tokens_used: 12400,
     });
     expect(running.started_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-    await scribe.end();
+    await writer.end();
     expect(await status()).toMatchObject({
       status: "completed",
       ended_at: expect.any(String),
     });
   });
 
-  test("tells its result when it has ended", async () => {
-    await scribe.claim();
-    await scribe.end();
+  test("has a result when it has ended", async () => {
+    await writer.claim();
+    await writer.end();
     expect(await bodyOf(await app.call("GET", runPath(run, "result")))).toMatchObject({
       run_id: run,
       status: "completed",
@@ -180,9 +180,9 @@ describe("a run", () => {
   });
 
   test("lists its events page by page, with the ids of the stream", async () => {
-    await scribe.claim();
-    for (const text of ["a", "b", "c"]) await scribe.text(text);
-    await scribe.end();
+    await writer.claim();
+    for (const text of ["a", "b", "c"]) await writer.text(text);
+    await writer.end();
     const base = run.slice(-13);
     const ids = async (query: string) => {
       const body = await bodyOf(await app.call("GET", runPath(run, `events${query}`)));
@@ -202,7 +202,7 @@ describe("a run", () => {
     expect(page).toEqual({ ids: all.slice(0, 2), next: all[1], count: 2 });
     expect(await ids(`?limit=2&cursor=${page.next}`)).toMatchObject({ ids: all.slice(2, 4) });
     expect(await ids(`?start=${all[1]}&end=${all[3]}`)).toMatchObject({ ids: all.slice(1, 4), next: null });
-    // The middle of an entry of two events.
+    // This cursor is in the middle of an entry of two events.
     expect(await ids(`?start=${all[4]}`)).toMatchObject({ ids: all.slice(4) });
   });
 });
@@ -210,7 +210,7 @@ describe("a run", () => {
 describe("definitions", () => {
   const definition = { name: "D", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
 
-  test("keep every version, and show the newest", async () => {
+  test("keep every version, and return the newest", async () => {
     const path = "/api/v2/orchestrations/orch_versions";
     expect(await bodyOf(await app.call("PUT", path, { body: definition }))).toMatchObject({
       version: 1,
@@ -228,8 +228,8 @@ describe("definitions", () => {
     expect((await app.call("GET", `${path}?version=3`)).status).toBe(404);
   });
 
-  test("are listed page by page, and not any more when deleted", async () => {
-    const key = await app.world.key("lister");
+  test("are listed page by page, without deleted ones", async () => {
+    const key = await app.stores.key("lister");
     for (const id of ["l_1", "l_2", "l_3"])
       await app.call("PUT", `/api/v2/orchestrations/${id}`, { key, body: definition });
     await app.call("DELETE", "/api/v2/orchestrations/l_2", { key });
@@ -273,9 +273,9 @@ describe("definitions", () => {
 });
 
 describe("operations", () => {
-  test("the queue is counted, for a tenant's key its own part", async () => {
+  test("the queue is counted; a tenant's key gets the counts of its tenant", async () => {
     await claimAll();
-    const key = await app.world.key("counted");
+    const key = await app.stores.key("counted");
     await startRun(app, { key });
     await startRun(app);
     await app.settled();
@@ -291,7 +291,7 @@ describe("operations", () => {
   });
 
   test("workers are listed", async () => {
-    await app.world.sql`
+    await app.stores.sql`
       insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active)
       values ('w-1#00000000', 'w-1', 'host', 'http://host:9000', 'online', '{default,mail}', 10, 3)`;
     expect(await (await app.call("GET", "/api/v2/workers")).json()).toMatchObject([
@@ -308,25 +308,25 @@ describe("operations", () => {
     ]);
   });
 
-  // Red when: who is silent is online here and silent in `…/why`, or who is gone still has work.
-  test("a worker is listed as silent as soon as `…/why` takes it for that, and offline without a job", async () => {
-    const { sql } = app.world;
-    const heard = async (secondsAgo: number, status = "online") => {
+  // Fails when a worker is online here and silent in `…/why`, or an offline worker still has jobs.
+  test("a worker is listed as silent as soon as `…/why` reports it so, and as offline without jobs", async () => {
+    const { sql } = app.stores;
+    const afterBeat = async (secondsAgo: number, status = "online") => {
       await sql`update workers set beat_at = now() - ${secondsAgo} * interval '1 second', status = ${status}, active = 3`;
       const list = await (await app.call("GET", "/api/v2/workers")).json();
       const [worker] = z.array(z.looseObject({ status: z.string(), active_jobs: z.number() })).parse(list);
       return [worker?.status, worker?.active_jobs];
     };
-    expect(await heard(5)).toEqual(["online", 3]);
-    expect(await heard(13)).toEqual(["silent", 3]);
-    expect(await heard(5, "draining")).toEqual(["draining", 3]);
-    expect(await heard(13, "draining")).toEqual(["silent", 3]);
-    expect(await heard(91)).toEqual(["offline", 0]);
-    expect(await heard(5, "offline")).toEqual(["offline", 0]);
-    expect(await heard(13, "offline")).toEqual(["offline", 0]);
+    expect(await afterBeat(5)).toEqual(["online", 3]);
+    expect(await afterBeat(13)).toEqual(["silent", 3]);
+    expect(await afterBeat(5, "draining")).toEqual(["draining", 3]);
+    expect(await afterBeat(13, "draining")).toEqual(["silent", 3]);
+    expect(await afterBeat(91)).toEqual(["offline", 0]);
+    expect(await afterBeat(5, "offline")).toEqual(["offline", 0]);
+    expect(await afterBeat(13, "offline")).toEqual(["offline", 0]);
   });
 
-  test("a tenant is made and changed, under both paths", async () => {
+  test("a tenant is created and changed under both paths", async () => {
     const made = await app.call("POST", "/scale/tenants", {
       body: { tenant_id: "acme-corp", name: "ACME", max_queued_runs: 7 },
     });
@@ -344,8 +344,8 @@ describe("operations", () => {
     });
   });
 
-  test("health is that of the stores, where a worker lives that takes what is due", async () => {
-    await app.world.sql`update workers set beat_at = now(), status = 'online'`;
+  test("health is ok when both stores are reachable and a live worker serves the due runs", async () => {
+    await app.stores.sql`update workers set beat_at = now(), status = 'online'`;
     expect(await bodyOf(await app.call("GET", "/health", { key: null }))).toEqual({
       status: "ok",
       pg_connected: true,
@@ -356,7 +356,7 @@ describe("operations", () => {
     expect((await app.call("GET", "/livez", { key: null })).status).toBe(200);
   });
 
-  test("the contract is published, with problems and schemas by name", async () => {
+  test("the OpenAPI document has named schemas", async () => {
     const document = await bodyOf(await app.call("GET", "/api/v2/openapi.json", { key: null }));
     expect(document).toMatchObject({
       openapi: "3.1.0",
@@ -364,7 +364,7 @@ describe("operations", () => {
     });
   });
 
-  test("a browser may ask beforehand", async () => {
+  test("a browser's preflight request is allowed", async () => {
     const answer = await app.call("OPTIONS", RUN, {
       key: null,
       headers: { origin: "https://app.example", "access-control-request-method": "POST" },

@@ -7,8 +7,8 @@ import { masterKey, placeOf, unseal } from "../../../shared/seal.ts";
 import { claimDeliveries } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { saveTry } from "../../../shared/store/webhooks/sending.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { Life } from "../fake-workers.ts";
-import { MASTER_KEY } from "../world.ts";
+import { FakeWorker } from "../fake-workers.ts";
+import { MASTER_KEY } from "../test-stores.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ const HOOK = "https://hooks.example.com/take?token=t";
 const SECRET = "whispered-sécret-42";
 
 async function stored(run: string) {
-  const [row] = await app.world.sql`select webhook_url, webhook_secret from runs where run_id = ${run}`;
+  const [row] = await app.stores.sql`select webhook_url, webhook_secret from runs where run_id = ${run}`;
   return { url: row?.["webhook_url"], secret: row?.["webhook_secret"] };
 }
 
@@ -30,8 +30,8 @@ const refused = async (body: object, on = app) => {
 };
 
 describe("a request to run", () => {
-  // Red when: the secret is stored as it came, or sealed for no run in particular.
-  test("keeps its webhook, and the secret sealed for this run alone", async () => {
+  // Fails when the secret is stored in clear, or sealed without its run.
+  test("stores its webhook, and the secret sealed for this run alone", async () => {
     const body = { webhook_url: HOOK, webhook_secret: SECRET };
     const [one, two] = [await startRun(app, { body }), await startRun(app, { body })];
     const { url, secret } = await stored(one);
@@ -43,7 +43,7 @@ describe("a request to run", () => {
     await expect(opened(two)).rejects.toThrow("another place");
   });
 
-  test("may do without a secret, and without a webhook", async () => {
+  test("may omit the secret, and the webhook", async () => {
     expect(await stored(await startRun(app, { body: { webhook_url: HOOK } }))).toEqual({
       url: HOOK,
       secret: null,
@@ -52,7 +52,7 @@ describe("a request to run", () => {
     expect(await stored(await startRun(app, { body: none }))).toEqual({ url: null, secret: null });
   });
 
-  // Red when: the guard is not asked, or only about how an address is usually written.
+  // Fails when the egress guard is not called, or only knows the usual notation of an address.
   test.each([
     "http://127.0.0.1:8080/",
     "http://2130706433/",
@@ -63,14 +63,14 @@ describe("a request to run", () => {
     "http://[::1]/",
     "http://[::ffff:7f00:1]/",
     "http://[fd00:ec2::254]/",
-  ])("is refused when it would have %s called", async (webhook_url) => {
+  ])("is refused when its webhook is %s", async (webhook_url) => {
     const [status, problem] = await refused({ webhook_url });
     expect(status).toBe(422);
     expect(problem).toMatchObject({ code: "invalid", errors: [{ path: "webhook_url" }] });
     expect(problem["detail"]).toContain("EGRESS_ALLOW");
   });
 
-  // Red when: a mail server may be made to read a request.
+  // Fails when a request can be sent to a mail server.
   test("is refused when it names a port of another protocol", async () => {
     const [status, problem] = await refused({ webhook_url: "http://hooks.example.com:25/" });
     expect([status, problem["detail"]]).toEqual([
@@ -79,28 +79,28 @@ describe("a request to run", () => {
     ]);
   });
 
-  test("may name a private address that EGRESS_ALLOW names, and any name", async () => {
+  test("may use a private address that EGRESS_ALLOW has, and any host name", async () => {
     for (const webhook_url of ["http://10.1.2.3/", "http://localhost:8080/", "https://1.1.1.1/"]) {
       expect((await app.call("POST", RUN, { body: { webhook_url } })).status).toBe(202);
     }
   });
 
-  // Red when: lengths are those of the text as it came: an index would refuse the host, and with it the run's end.
+  // Fails when lengths are checked before the URL is encoded: an index would refuse the host, and with it the run's end.
   test.each([
-    ["a host of many characters that are no ASCII", `https://${"\u4e2d\u56fd".repeat(300)}.example.com/`],
-    ["a path of many characters that are no ASCII", `https://example.com/${"\u4e2d".repeat(1_000)}`],
+    ["a long host of non-ASCII characters", `https://${"\u4e2d\u56fd".repeat(300)}.example.com/`],
+    ["a long path of non-ASCII characters", `https://example.com/${"\u4e2d".repeat(1_000)}`],
   ])("with %s is refused", async (_what, webhook_url) => {
     const [status, problem] = await refused({ webhook_url });
     expect(status).toBe(422);
     expect(problem).toMatchObject({ errors: [{ path: "webhook_url" }] });
   });
 
-  // Red when: what is kept of a request tells whoever reads the tables whether he has guessed the secret.
-  test("leaves nothing behind by which its secret can be tried", async () => {
+  // Fails when a reader of the tables can test a guess of the secret on the stored hash of the request.
+  test("stores nothing on which a guess of its secret can be tested", async () => {
     const headers = { "idempotency-key": "hook-2" };
     const body = { message: "hi", webhook_url: HOOK, webhook_secret: SECRET };
     await app.call("POST", RUN, { body, headers });
-    const [row] = await app.world.sql`select request_hash from idempotency_keys where key = 'hook-2'`;
+    const [row] = await app.stores.sql`select request_hash from idempotency_keys where key = 'hook-2'`;
     const guess = createHash("sha256")
       .update(JSON.stringify(["orch_smoke", body]))
       .digest("hex");
@@ -108,8 +108,8 @@ describe("a request to run", () => {
     expect(row?.["request_hash"]).not.toBe(guess);
   });
 
-  // Red when: the secret that is sealed anew each time is part of what is compared.
-  test("is the same request when it is repeated with the same secret, and another with another", async () => {
+  // Fails when the comparison includes the sealed secret, which differs each time.
+  test("is the same request with the same secret, and another request with another secret", async () => {
     const headers = { "idempotency-key": "hook-1" };
     const post = (webhook_secret: string) =>
       app.call("POST", RUN, { body: { webhook_url: HOOK, webhook_secret }, headers });
@@ -120,8 +120,8 @@ describe("a request to run", () => {
     expect((await post("another-secret")).status).toBe(409);
   });
 
-  // Red when: a secret is dropped, or kept in clear, where it cannot be sealed.
-  test("with a secret is refused by a sentence where there is no MASTER_KEY; without, it is taken", async () => {
+  // Fails when a secret that cannot be sealed is dropped, or stored in clear.
+  test("with a secret is refused without a MASTER_KEY; without a secret it is accepted", async () => {
     const keyless = await startApp();
     const [status, problem] = await refused({ webhook_url: HOOK, webhook_secret: SECRET }, keyless);
     expect([status, problem["code"]]).toEqual([422, "invalid"]);
@@ -134,12 +134,12 @@ describe("a request to run", () => {
 
 const Deliveries = z.array(z.looseObject({ id: z.string(), run_id: RunId, outcome: z.string() }));
 
-/** A run that has ended, so that its delivery is due. */
-async function told(tenant_id: string): Promise<string> {
+/** Ends a run, so that its delivery is due. @returns the id of the delivery */
+async function dueDelivery(tenant_id: string): Promise<string> {
   const body = { tenant_id, webhook_url: HOOK, webhook_secret: SECRET };
-  const life = await Life.begin(app.world.sql, await startRun(app, { body }));
-  await life.end("completed");
-  return `${life.run.replace("run_", "whd_")}_${life.seq}`;
+  const worker = await FakeWorker.claim(app.stores.sql, await startRun(app, { body }));
+  await worker.end("completed");
+  return `${worker.run.replace("run_", "whd_")}_${worker.seq}`;
 }
 
 async function listed(query: string, key?: string) {
@@ -147,18 +147,18 @@ async function listed(query: string, key?: string) {
   return Deliveries.parse(await answer.json());
 }
 
-/** Sends what is due, as far as the store can tell. */
-async function settleAll(outcome: "delivered" | "rejected"): Promise<void> {
-  const { deliveries } = await claimDeliveries(app.world.sql, 100, [], null);
+/** Records an outcome for every due delivery. */
+async function saveOutcomes(outcome: "delivered" | "rejected"): Promise<void> {
+  const { deliveries } = await claimDeliveries(app.stores.sql, 100, [], null);
   for (const { delivery_id, tries } of deliveries) {
-    await saveTry(app.world.sql, { delivery_id, tries, outcome, retry_ms: 0, status: 418, error: "no" });
+    await saveTry(app.stores.sql, { delivery_id, tries, outcome, retry_ms: 0, status: 418, error: "no" });
   }
 }
 
 describe("deliveries", () => {
-  // Red when: the secret, or the query of the address, is shown.
-  test("are listed with all that helps, without secrets", async () => {
-    const id = await told("listed");
+  // Fails when the secret, or the query of the URL, is shown.
+  test("are listed without secrets", async () => {
+    const id = await dueDelivery("listed");
     const run_id = RunId.parse(id.replace("whd_", "run_").replace(/_[0-9]+$/, ""));
     for (const prefix of ["/scale", "/api/scale"]) {
       const answer = await app.call("GET", `${prefix}/webhooks?tenant_id=listed`);
@@ -184,9 +184,9 @@ describe("deliveries", () => {
     }
   });
 
-  test("go page by page, the newest first, without a gap and without a double", async () => {
+  test("are paged, newest first, without a gap and without a duplicate", async () => {
     const ids: string[] = [];
-    for (let i = 0; i < 5; i++) ids.push(await told("paged"));
+    for (let i = 0; i < 5; i++) ids.push(await dueDelivery("paged"));
     const seen: string[] = [];
     let url: string | undefined = "/scale/webhooks?tenant_id=paged&limit=2";
     for (let page = 0; url !== undefined && page < 9; page++) {
@@ -199,10 +199,10 @@ describe("deliveries", () => {
     expect([answer.status, (await bodyOf(answer))["code"]]).toEqual([400, "bad_cursor"]);
   });
 
-  test("are chosen by run and by outcome", async () => {
-    const first = await told("chosen");
-    await settleAll("rejected");
-    const second = await told("chosen");
+  test("are filtered by run and by outcome", async () => {
+    const first = await dueDelivery("chosen");
+    await saveOutcomes("rejected");
+    const second = await dueDelivery("chosen");
     const ids = async (query: string) => (await listed(`tenant_id=chosen&${query}`)).map(({ id }) => id);
     expect(await ids("outcome=rejected")).toEqual([first]);
     expect(await ids("outcome=pending")).toEqual([second]);
@@ -212,27 +212,27 @@ describe("deliveries", () => {
     expect((await app.call("GET", "/scale/webhooks?outcome=lost")).status).toBe(422);
   });
 
-  // Red when: an outcome stays, or the old time is kept.
-  test("are sent again when somebody asks, under the same id, for another 24 hours", async () => {
-    const id = await told("again");
-    await settleAll("rejected");
-    await app.world.sql`update webhook_deliveries set expires_at = now() where delivery_id = ${id}`;
+  // Fails when the old outcome or the old expiry stays.
+  test("are due again after a redeliver, under the same id, for another 24 hours", async () => {
+    const id = await dueDelivery("again");
+    await saveOutcomes("rejected");
+    await app.stores.sql`update webhook_deliveries set expires_at = now() where delivery_id = ${id}`;
     const answer = await app.call("POST", `/api/scale/webhooks/${id}/redeliver`);
     expect([answer.status, await bodyOf(answer)]).toMatchObject([
       202,
       { id, outcome: "pending", done_at: null },
     ]);
-    const { deliveries } = await claimDeliveries(app.world.sql, 100, [], null);
+    const { deliveries } = await claimDeliveries(app.stores.sql, 100, [], null);
     expect(deliveries.map(({ delivery_id, failures }) => [delivery_id, failures])).toEqual([[id, 0]]);
-    const [row] = await app.world.sql`
+    const [row] = await app.stores.sql`
       select expires_at > now() + interval '23 hours' as renewed from webhook_deliveries where delivery_id = ${id}`;
     expect(row?.["renewed"]).toBe(true);
   });
 
-  // Red when: what its sender hears of what was before ends it: the receiver was mended meanwhile.
-  test("that are being sent at this moment are sent once more, whatever comes of that", async () => {
-    const id = await told("sending");
-    const { sql } = app.world;
+  // Fails when the result of the try under way ends the delivery: the receiver may be repaired meanwhile.
+  test("that are being sent are sent once more after a redeliver, whatever the result of the try under way", async () => {
+    const id = await dueDelivery("sending");
+    const { sql } = app.stores;
     const [sent] = (await claimDeliveries(sql, 100, [], null)).deliveries;
     expect((await app.call("POST", `/scale/webhooks/${id}/redeliver`)).status).toBe(202);
     const late = { delivery_id: id, tries: sent?.tries ?? 0, retry_ms: 0, status: 404, error: "no" };
@@ -241,22 +241,22 @@ describe("deliveries", () => {
     expect(deliveries.map(({ delivery_id }) => delivery_id)).toEqual([id]);
   });
 
-  test("of another tenant do not exist, and only an admin's key sees any", async () => {
-    const id = await told("owner");
-    const stranger = await app.world.key("stranger");
+  test("of another tenant do not exist, and only an admin's key reads any", async () => {
+    const id = await dueDelivery("owner");
+    const stranger = await app.stores.key("stranger");
     expect(await listed("", stranger)).toEqual([]);
     expect((await app.call("GET", "/scale/webhooks?tenant_id=owner", { key: stranger })).status).toBe(403);
     const again = `/scale/webhooks/${id}/redeliver`;
     expect((await app.call("POST", again, { key: stranger })).status).toBe(404);
-    const reader = await app.world.key("owner", ["runs:read", "runs:write"]);
+    const reader = await app.stores.key("owner", ["runs:read", "runs:write"]);
     expect((await app.call("POST", again, { key: reader })).status).toBe(403);
     expect((await app.call("GET", "/scale/webhooks", { key: reader })).status).toBe(403);
-    expect((await listed("", await app.world.key("owner"))).map((delivery) => delivery.id)).toEqual([id]);
+    expect((await listed("", await app.stores.key("owner"))).map((delivery) => delivery.id)).toEqual([id]);
     expect((await app.call("POST", "/scale/webhooks/nonsense/redeliver")).status).toBe(404);
   });
 });
 
-test("no event and no view of a run shows its webhook", async () => {
+test("no event and no response about a run shows its webhook", async () => {
   const run = await startRun(app, { body: { webhook_url: HOOK, webhook_secret: SECRET } });
   for (const rest of ["status", "events", "why"]) {
     const text = await (await app.call("GET", runPath(run, rest))).text();

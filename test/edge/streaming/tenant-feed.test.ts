@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { openTenantFeed } from "../../../edge/streaming/tenant-feed.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
-import { Scribe } from "../world.ts";
+import { FakeJournalWriter } from "../test-stores.ts";
 import { Viewer } from "../../services/viewer.ts";
 
 const FEED = "/api/v2/events/stream";
@@ -38,16 +38,19 @@ const untilReceived = (viewer: Viewer, events: number) =>
 
 const newTenant = () => `feed${++tenants}`;
 
-async function running(tenant_id: string): Promise<Scribe> {
-  const scribe = new Scribe(app.world, await startRun(app, { body: { message: "hi", tenant_id } }));
+async function running(tenant_id: string): Promise<FakeJournalWriter> {
+  const scribe = new FakeJournalWriter(
+    app.stores,
+    await startRun(app, { body: { message: "hi", tenant_id } }),
+  );
   await scribe.claim();
   return scribe;
 }
 
 /** Writes an entry whose statement began `secondsAgo` and which is committed now. */
-async function commitLate(scribe: Scribe, text: string, secondsAgo: number): Promise<void> {
+async function commitLate(scribe: FakeJournalWriter, text: string, secondsAgo: number): Promise<void> {
   scribe.seq += 1;
-  await app.world.sql`
+  await app.stores.sql`
     insert into journal (run_id, seq, events_n, attempt, kind, events, at)
     values (${scribe.run}, ${scribe.seq}, 1, 1, 'note', ${JSON.stringify({ type: "llm_delta", text })},
       now() - ${secondsAgo}::float8 * interval '1 second')`;
@@ -60,7 +63,7 @@ describe("a tenant's feed", () => {
     const tenant = newTenant();
     const [one, two, other] = [await running(tenant), await running(tenant), await running(newTenant())];
     await one.text("before");
-    const feed = await watch(await app.world.key(tenant));
+    const feed = await watch(await app.stores.key(tenant));
     for (const scribe of [one, other, two]) await scribe.text("hello");
     await one.text("again");
     await untilReceived(feed, 3);
@@ -71,7 +74,7 @@ describe("a tenant's feed", () => {
   test("sends no event twice, although every query reads some of the past again", async () => {
     const tenant = newTenant();
     const scribe = await running(tenant);
-    const feed = await watch(await app.world.key(tenant));
+    const feed = await watch(await app.stores.key(tenant));
     for (const text of ["a", "b", "c"]) {
       await scribe.text(text);
       await sleep(1_100);
@@ -82,7 +85,7 @@ describe("a tenant's feed", () => {
   test("resumes 15 seconds before the id of a viewer that reconnects, and misses no event", async () => {
     const tenant = newTenant();
     const scribe = await running(tenant);
-    const key = await app.world.key(tenant);
+    const key = await app.stores.key(tenant);
     for (const [text, secondsAgo] of [
       ["20 s", 20],
       ["14 s", 14],
@@ -106,7 +109,7 @@ describe("a tenant's feed", () => {
   test("sends an entry that was committed after an entry of a later time", async () => {
     const tenant = newTenant();
     const [slow, quick] = [await running(tenant), await running(tenant)];
-    const feed = await watch(await app.world.key(tenant), {
+    const feed = await watch(await app.stores.key(tenant), {
       "last-event-id": microseconds(Date.now()),
     });
     await quick.text("quick");
@@ -120,12 +123,12 @@ describe("a tenant's feed", () => {
   test("reads more than a page of one time, and hours of the past, without a gap and without a repetition", async () => {
     const tenant = newTenant();
     const scribe = await running(tenant);
-    await app.world.sql`
+    await app.stores.sql`
       insert into journal (run_id, seq, events_n, attempt, kind, events, at)
       select ${scribe.run}, n, 1, 1, 'note', '{"type":"llm_delta","text":"x"}',
         now() - case when n <= 1200 then interval '2 hours' else interval '1 hour' end
       from generate_series(1, 1300) n`;
-    const feed = await watch(await app.world.key(tenant), {
+    const feed = await watch(await app.stores.key(tenant), {
       "last-event-id": microseconds(Date.now() - 2 * 3600_000),
     });
     await untilReceived(feed, 1300);
@@ -161,18 +164,18 @@ describe("access to a feed", () => {
     const tenant = newTenant();
     const status = async (query: string, key: string | null) =>
       (await app.call("GET", FEED + query, { key })).status;
-    const answer = await app.call("GET", `${FEED}?token=${await app.world.key(tenant)}`, { key: null });
+    const answer = await app.call("GET", `${FEED}?token=${await app.stores.key(tenant)}`, { key: null });
     expect(keep(new Viewer(answer)).ended).toBe(false);
     expect(await status("", null)).toBe(401);
-    expect(await status("", await app.world.key(tenant, ["runs:write"]))).toBe(403);
-    expect(await status("?tenant_id=another", await app.world.key(tenant))).toBe(403);
+    expect(await status("", await app.stores.key(tenant, ["runs:write"]))).toBe(403);
+    expect(await status("?tenant_id=another", await app.stores.key(tenant))).toBe(403);
   });
 });
 
 describe("a feed's stream", () => {
   test("sends no more queries after its viewer has left, whether by abort or by cancel", async () => {
     let queries = 0;
-    const counted = new Proxy(app.world.sql, {
+    const counted = new Proxy(app.stores.sql, {
       apply(target, self, args) {
         queries += 1;
         return Reflect.apply(target, self, args);
@@ -199,7 +202,7 @@ describe("a feed's stream", () => {
     const tenant = TenantId.parse(newTenant());
     const timing = { pollMs: 20, keepaliveMs: 100 };
     const signal = new AbortController().signal;
-    const feed = keep(new Viewer(await openTenantFeed(app.world.sql, tenant, undefined, signal, timing)));
+    const feed = keep(new Viewer(await openTenantFeed(app.stores.sql, tenant, undefined, signal, timing)));
     await feed.until(({ text }) => text.match(/: keepalive\nid: \d{16}\n\n/g)?.length === 3);
     const ids = [...feed.text.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1]));
     expect(ids).toEqual(ids.toSorted((a, b) => a - b));

@@ -11,7 +11,7 @@ afterAll(() => t.stop());
 describe("a claim", () => {
   beforeEach(() => t.begin(limits("acme"), limits("small", { maxConcurrentRuns: 2 })));
 
-  test("takes as many as there are slots, and no job twice", async () => {
+  test("takes as many jobs as the worker has slots, and no job twice", async () => {
     await t.queue.enqueue([1, 2, 3, 4, 5].map((number) => job(number, "acme")));
     expect(await t.claim("w1", 0)).toEqual([]);
     expect(await t.claim("w1", 3)).toEqual([1, 2, 3]);
@@ -32,7 +32,7 @@ describe("a claim", () => {
     });
   });
 
-  test("shares itself among the lanes by their weights", async () => {
+  test("takes from the lanes in proportion to their weights", async () => {
     const many = Array.from({ length: 100 }, (_, number) => number);
     await t.queue.enqueue(many.map((number) => job(number, "acme", { lane: "interactive" })));
     await t.queue.enqueue(many.map((number) => job(100 + number, "acme", { lane: "default" })));
@@ -44,7 +44,7 @@ describe("a claim", () => {
     expect(ofLane).toEqual([40, 20, 5]);
   });
 
-  test("takes no job of a tenant beyond max_concurrent_runs, and takes one as soon as a slot is free", async () => {
+  test("takes no job of a tenant beyond max_concurrent_runs, and the next one as soon as a slot is free", async () => {
     await t.queue.enqueue([1, 2, 3, 4].map((number) => job(number, "small")));
     expect(await t.claim("w1", 10)).toEqual([1, 2]);
     expect(await t.claim("w2", 10)).toEqual([]);
@@ -63,7 +63,7 @@ describe("a claim", () => {
     expect(await t.claim("w1", 10)).toHaveLength(2);
   });
 
-  test("ends what its worker has ended first, and uses the slots that this frees", async () => {
+  test("finishes the worker's ended runs first and uses the slots that this frees", async () => {
     await t.queue.enqueue([1, 2, 3].map((number) => job(number, "small")));
     expect(await t.claim("w1", 10)).toEqual([1, 2]);
     const { runs } = await t.queue.claim({
@@ -78,7 +78,7 @@ describe("a claim", () => {
     expect(await t.queue.stats(0)).toMatchObject({ ready: 0, leased: 1 });
   });
 
-  test("gives lapsed leases first, though their tenant has no free slot", async () => {
+  test("takes lapsed leases first, although their tenant has no free slot", async () => {
     await t.queue.enqueue([job(1, "small"), job(2, "small"), job(3, "small"), job(4, "acme")]);
     expect(await t.claim("w1", 2, { default: 2 })).toHaveLength(2);
     await t.queue.finish([{ run: runOf(4), tenant: tenant("acme") }], "w1");
@@ -91,7 +91,7 @@ describe("a claim", () => {
     expect(await t.queue.tenantStats(tenant("small"))).toEqual({ active: 2, queuedOrReserved: 1 });
   });
 
-  test("leaves a lapsed lease of a lane that it does not serve to others", async () => {
+  test("leaves a lapsed lease of a lane that its worker does not serve", async () => {
     await t.queue.enqueue([job(1, "acme", { lane: "mail" })]);
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS;
@@ -99,7 +99,7 @@ describe("a claim", () => {
     expect(await t.claim("w3", 5, { mail: 5 })).toEqual([1]);
   });
 
-  test("finds a lapsed lease behind many of a lane that nobody serves any more", async () => {
+  test("finds a lapsed lease behind many lapsed leases of a lane that no worker serves", async () => {
     const many = Array.from({ length: 900 }, (_, number) => number);
     await t.queue.enqueue(many.map((number) => job(number, "acme", { lane: "mail" })));
     await t.claim("w1", 900);
@@ -110,7 +110,7 @@ describe("a claim", () => {
     expect(await t.claim("w2", 1, { default: 1 })).toEqual([1000]);
   });
 
-  test("makes due jobs and timers ready first, at most 100 of each a call", async () => {
+  test("makes due jobs and timers ready first, at most 100 of each in one call", async () => {
     const many = Array.from({ length: 150 }, (_, number) => number);
     await t.queue.enqueue(many.map((number) => job(number, "acme", { delayMs: 10 })));
     await t.queue.enqueue(many.map((number) => job(200 + number, "acme", { delayMs: 10, status: "paused" })));
@@ -129,7 +129,7 @@ describe("a claim", () => {
     expect(await t.claim("w1", 1000)).toHaveLength(299);
   });
 
-  test("lets priority go first, and the longest wait go before any priority", async () => {
+  test("takes higher priorities first, and a job that has waited long enough before any priority", async () => {
     const at = START_MS;
     await t.queue.enqueue([
       job(1, "acme", { score: scoreOf(at, 0) }),
@@ -140,7 +140,7 @@ describe("a claim", () => {
     expect(await t.claim("w1", 10)).toEqual([4, 3, 2, 1]);
   });
 
-  test("gives out more than a thousand jobs at once", async () => {
+  test("takes more than a thousand jobs at once", async () => {
     const many = Array.from({ length: 5000 }, (_, number) => number);
     await t.begin(limits("acme", { maxConcurrentRuns: 10_000 }));
     await t.queue.enqueue(many.map((number) => job(number, "acme")));
@@ -148,18 +148,18 @@ describe("a claim", () => {
   });
 });
 
-describe("the time to the next due job or lapse", () => {
+describe("nextMs", () => {
   beforeEach(() => t.begin(limits("acme")));
   const nextMs = async (lanes = ALL_LANES): Promise<number> =>
     (await t.queue.claim({ shard: 0, owner: "w1", leaseMs: LEASE_MS, slots: 1, lanes, ended: [] })).nextMs;
 
-  test("is a minute when there is none", async () => {
+  test("is a minute when no job is due or lapses earlier", async () => {
     expect(await nextMs()).toBe(60_000);
     await t.queue.enqueue([job(1, "acme", { delayMs: 90_000 })]);
     expect(await nextMs()).toBe(60_000);
   });
 
-  test("is that of the first due job, timer or lease", async () => {
+  test("is the time until the first due job, timer or lapse", async () => {
     await t.queue.enqueue([job(1, "acme", { delayMs: 9000 })]);
     expect(await nextMs()).toBe(9000);
     await t.queue.enqueue([job(2, "acme", { delayMs: 4000, status: "paused" })]);
@@ -170,7 +170,7 @@ describe("the time to the next due job or lapse", () => {
     expect(await nextMs()).toBe(LEASE_MS - 5000);
   });
 
-  test("is not now for a worker that may not take what has lapsed: it would ask without end", async () => {
+  test("is not 0 for a worker that may not take a lapsed lease, which would claim without pause", async () => {
     await t.queue.enqueue([job(1, "acme", { lane: "mail" })]);
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS;

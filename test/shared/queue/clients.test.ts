@@ -38,18 +38,18 @@ const overHttp = (): RedisCommands => {
 };
 
 test.each([
-  ["TCP, as workers do", overTcp],
-  ["the REST protocol, as the edge does", overHttp],
-])("every verb answers the same over %s, at Redis's own time", async (_, client) => {
+  ["TCP, the workers' client", overTcp],
+  ["REST, the edge's client", overHttp],
+])("every verb replies the same over %s, with the time of Redis", async (_, client) => {
   for (const shards of [1, 4]) {
     await t.redis.flushall();
-    // Unknown scripts are sent whole, by either client.
+    // Either client sends the text of a script that Redis does not know.
     await t.redis.script("FLUSH");
     await checkContract(new Queue(client(), shards));
   }
 });
 
-test("the time of leases is that of Redis", async () => {
+test("leases lapse by the clock of Redis", async () => {
   await t.redis.flushall();
   const queue = new Queue(overTcp(), 1);
   await rebuild(queue, 0);

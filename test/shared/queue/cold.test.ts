@@ -3,7 +3,8 @@ import { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
-import { openIndex, rebuild, QUOTA_READY_AFTER_MS } from "./open-index.ts";
+import { QUOTA_READY_AFTER_MS } from "../../../shared/timing.ts";
+import { openIndex, rebuild } from "./open-index.ts";
 import { timed } from "./timed.ts";
 
 let t: TestQueue;
@@ -12,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => t.stop());
 
-/** All verbs that say no on a cold shard. */
+/** All verbs that throw ColdError on a cold shard. */
 const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
   enqueue: (queue) => queue.enqueue([job(90, "acme")]),
   claim: (queue) =>
@@ -20,15 +21,15 @@ const verbs: Record<string, (queue: Queue) => Promise<unknown>> = {
   renew: (queue) => queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] }),
   release: (queue) => queue.release([job(1, "acme")], "w1"),
   finish: (queue) => queue.finish([job(1, "acme")], "w1"),
-  hold: (queue) => queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS }),
+  restoreLeases: (queue) => queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS }),
   stats: (queue) => queue.stats(0),
-  doubt: (queue) => queue.invalidateCounts(0),
+  invalidateCounts: (queue) => queue.invalidateCounts(0),
   readIndex: (queue) => queue.readIndex(0),
-  advanceWalk: (queue) => queue.advanceScan(0, { epoch: "", scanned: "" }, "", 1),
+  advanceScan: (queue) => queue.advanceScan(0, { epoch: "", scanned: "" }, "", 1),
   advanceLimits: (queue) => queue.advanceLimits(0, "", 1),
 };
 
-/** One job in every state and lane, so that every key exists. */
+/** Makes one job in every state and lane, so that every key exists. */
 async function fill(): Promise<void> {
   await t.begin(limits("acme"));
   await t.queue.enqueue([job(1, "acme")]);
@@ -44,12 +45,12 @@ async function fill(): Promise<void> {
 describe("a shard without an index", () => {
   beforeEach(() => t.begin(limits("acme")));
 
-  test.each(Object.entries(verbs))("answers cold to %s", async (_, verb) => {
+  test.each(Object.entries(verbs))("refuses %s with ColdError", async (_, verb) => {
     await t.redis.del(t.key("index"));
     await expect(verb(t.queue)).rejects.toThrow(ColdError);
   });
 
-  test("gets one that begins at minus infinity, and once", async () => {
+  test("gets an index that begins at minus infinity, and only once", async () => {
     await t.redis.flushall();
     const first = (await t.queue.reset(0)) ?? "";
     await t.queue.beginIndex(0, first);
@@ -71,8 +72,8 @@ describe("a shard without an index", () => {
     });
   });
 
-  // Red when: index.lua does not compare `epoch`, or `scanned`.
-  test("believes nobody who scanned for another index, or who does not know how far the walk has come", async () => {
+  // Fails when index.lua does not compare `epoch` or `scanned`.
+  test("rejects a scan for another index, and one that does not know the position of the scan under way", async () => {
     await t.redis.flushall();
     await rebuild(t.queue, 0);
     const old = await t.queue.readIndex(0);
@@ -90,21 +91,22 @@ describe("a shard without an index", () => {
     expect(await t.queue.readIndex(0)).toEqual({ ...known, uptoMs: 50_000 });
   });
 
-  // Red when: QUOTA_READY_AFTER_MS is 0: who was let in without this index may not be committed yet when the first walk is through.
-  test("is full when a walk has come far enough beyond the first", async () => {
+  // Fails when QUOTA_READY_AFTER_MS is 0: a run that was accepted without this index may not be committed yet when the
+  // first scan is complete.
+  test("is quota ready when a scan reaches far enough beyond the first", async () => {
     await t.redis.flushall();
     await rebuild(t.queue, 0);
     const known = await t.queue.readIndex(0);
-    const fullAfter = async (uptoMs: number) => {
+    const quotaReadyAfter = async (uptoMs: number) => {
       await t.queue.advanceScan(0, known, "", uptoMs);
       return (await t.queue.readIndex(0)).quotaReady;
     };
-    expect(await fullAfter(1_000_000)).toBe(false);
-    expect(await fullAfter(1_000_000 + QUOTA_READY_AFTER_MS - 1)).toBe(false);
-    expect(await fullAfter(1_000_000 + QUOTA_READY_AFTER_MS)).toBe(true);
+    expect(await quotaReadyAfter(1_000_000)).toBe(false);
+    expect(await quotaReadyAfter(1_000_000 + QUOTA_READY_AFTER_MS - 1)).toBe(false);
+    expect(await quotaReadyAfter(1_000_000 + QUOTA_READY_AFTER_MS)).toBe(true);
   });
 
-  test("has nothing left after a reset but whose rebuild it is", async () => {
+  test("holds nothing after a reset but the epoch of the rebuild", async () => {
     await fill();
     await t.redis.del(t.key("index"));
     const epoch = await t.queue.reset(0);
@@ -113,10 +115,10 @@ describe("a shard without an index", () => {
   });
 });
 
-describe("of two who rebuild a shard at once", () => {
-  /** The tenant's only slot is taken by run 1, as Postgres says. */
+describe("when two reconcilers rebuild a shard at once", () => {
+  /** Run 1 uses the tenant's only slot, as Postgres says. */
   const single = limits("acme", { maxConcurrentRuns: 1 });
-  const holdRunning = (epoch: string) =>
+  const restoreRunning = (epoch: string) =>
     t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS, epoch });
   const reset = async (): Promise<string> => {
     t.clock.nowMs += 1;
@@ -124,8 +126,8 @@ describe("of two who rebuild a shard at once", () => {
   };
   beforeEach(() => t.redis.flushall());
 
-  // Red when: reset.lua does not look whether the shard is known.
-  test("one who is through loses nothing to the reset of the other that comes late", async () => {
+  // Fails when reset.lua does not check whether the shard has an index.
+  test("the late reset of one changes nothing after the other has begun the index", async () => {
     await rebuild(t.queue, 0, () => t.queue.pushLimits([single]));
     await t.queue.enqueue([job(2, "acme")]);
     const known = await t.queue.readIndex(0);
@@ -134,16 +136,16 @@ describe("of two who rebuild a shard at once", () => {
     expect(await t.claim("w1", 5)).toEqual([2]);
   });
 
-  // Red when: `begin` asks nobody whose rebuild it is: run 2 is claimed beside run 1, beyond the tenant's limit.
-  test("one who was reset by the other does not open it to claims; the other does, with what runs", async () => {
+  // Fails when `begin` does not compare the epoch: run 2 is claimed beside run 1, beyond the tenant's limit.
+  test("the superseded one does not open the shard to claims; the latest does, with the running runs leased", async () => {
     const first = await reset();
     await t.queue.pushLimits([single]);
-    await holdRunning(first);
+    await restoreRunning(first);
     const second = await reset();
     await expect(t.queue.beginIndex(0, first)).rejects.toThrow(ColdError);
     await expect(t.queue.enqueue([job(2, "acme")])).rejects.toThrow(ColdError);
     await t.queue.pushLimits([single]);
-    await holdRunning(second);
+    await restoreRunning(second);
     await t.queue.beginIndex(0, second);
     await t.queue.beginIndex(0, first);
     await t.queue.enqueue([job(2, "acme")]);
@@ -151,17 +153,17 @@ describe("of two who rebuild a shard at once", () => {
     expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 1, queuedOrReserved: 1 });
   });
 
-  // Red when: hold.lua asks nobody whose rebuild it is: it is leased to w1, which has it no more, and w2 loses it.
+  // Fails when restore-leases.lua does not compare the epoch: the run is leased to w1, its former owner, and w2 loses it.
   test.each(["before", "after"])(
-    "one who was reset by the other holds nothing, %s the other is through",
+    "the superseded one restores no lease %s the latest begins the index",
     async (when) => {
       const first = await reset();
       const second = await reset();
-      const isThrough = () => t.queue.beginIndex(0, second);
-      if (when === "after") await isThrough();
-      await expect(holdRunning(first)).rejects.toThrow(ColdError);
+      const begin = () => t.queue.beginIndex(0, second);
+      if (when === "after") await begin();
+      await expect(restoreRunning(first)).rejects.toThrow(ColdError);
       await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w2", leaseMs: LEASE_MS, epoch: second });
-      if (when === "before") await isThrough();
+      if (when === "before") await begin();
       expect(await t.queue.renew({ shard: 0, owner: "w2", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
         lostLeases: [],
         unknownLeases: [],
@@ -169,19 +171,19 @@ describe("of two who rebuild a shard at once", () => {
     },
   );
 
-  // Red when: the caller names the rebuild, and a reset that arrives again takes what was held since.
-  test("one whose reset arrives again has to begin anew", async () => {
-    const answered = await reset();
-    await holdRunning(answered);
-    const again = await reset();
-    expect(again).not.toBe(answered);
-    await expect(t.queue.beginIndex(0, answered)).rejects.toThrow(ColdError);
+  // Fails when the caller makes the epoch: a reset that arrives twice deletes the leases restored since the first.
+  test("a reset that arrives twice invalidates the epoch of its first reply", async () => {
+    const firstEpoch = await reset();
+    await restoreRunning(firstEpoch);
+    const secondEpoch = await reset();
+    expect(secondEpoch).not.toBe(firstEpoch);
+    await expect(t.queue.beginIndex(0, firstEpoch)).rejects.toThrow(ColdError);
   });
 
-  // Red when: who rebuilds is noted anywhere but in what is lost with the rest.
-  test("one during whose rebuild Redis was emptied does not open what knows of nothing", async () => {
+  // Fails when the epoch is stored anywhere but in Redis, where it is lost with the rest.
+  test("a reconciler does not begin the index when Redis was emptied during its rebuild", async () => {
     const epoch = await reset();
-    await holdRunning(epoch);
+    await restoreRunning(epoch);
     await t.redis.flushall();
     await expect(t.queue.beginIndex(0, epoch)).rejects.toThrow(ColdError);
     await expect(t.queue.readIndex(0)).rejects.toThrow(ColdError);
@@ -189,7 +191,7 @@ describe("of two who rebuild a shard at once", () => {
 });
 
 describe("a key that was evicted or deleted", () => {
-  const proven = [
+  const provenKeys = [
     "index",
     "jobs",
     "ready",
@@ -203,23 +205,23 @@ describe("a key that was evicted or deleted", () => {
   ];
   const orders = Lane.options.map((lane) => `order:${lane}`);
 
-  test.each([...proven, ...orders])("makes the shard cold: %s, noticed by claim", async (name) => {
+  test.each([...provenKeys, ...orders])("makes the shard cold, which claim notices: %s", async (name) => {
     await fill();
     expect(await t.redis.del(t.key(name))).toBe(1);
     await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
     await expect(t.queue.enqueue([job(50, "acme")])).rejects.toThrow(ColdError);
   });
 
-  test.each([...proven, ...orders])("makes the shard cold: %s, noticed by admit", async (name) => {
+  test.each([...provenKeys, ...orders])("makes the shard cold, which admit notices: %s", async (name) => {
     await fill();
     await t.redis.del(t.key(name));
-    const answer = await t.queue.admit([{ run: runOf(60), tenant: tenant("acme") }], 100);
-    expect(answer).toEqual([{ ok: false, reason: "cold" }]);
+    const verdicts = await t.queue.admit([{ run: runOf(60), tenant: tenant("acme") }], 100);
+    expect(verdicts).toEqual([{ ok: false, reason: "cold" }]);
     await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
   });
 
-  test.each([...proven.slice(1), ...orders])(
-    "is no error of the verbs that do not look: %s",
+  test.each([...provenKeys.slice(1), ...orders])(
+    "is no error in the verbs that do not compare sizes: %s",
     async (name) => {
       await fill();
       await t.redis.del(t.key(name));
@@ -233,7 +235,7 @@ describe("a key that was evicted or deleted", () => {
     },
   );
 
-  test("costs nothing but time when it is a ring, a marker, a bucket or the tags", async () => {
+  test("costs only time when it is a ring, a marker, a bucket or the virtual times", async () => {
     await fill();
     await t.redis.del(t.key("ring:default"), t.key("wake:default"), t.key("rate"), t.key("virtual_times"));
     expect(await t.claim("w2", 10, { default: 10 })).toEqual([]);
@@ -241,14 +243,14 @@ describe("a key that was evicted or deleted", () => {
     expect(await t.claim("w2", 10, { default: 10 })).toEqual([11]);
   });
 
-  test("is never hidden by limits that are pushed again", async () => {
+  test("is not hidden by limits that are pushed again", async () => {
     await t.begin(limits("acme"), limits("other"), limits("third"));
     await t.redis.del(t.key("limits"));
     await t.queue.pushLimits([limits("acme"), limits("other"), limits("third")]);
     await expect(t.claim("w1", 1)).rejects.toThrow(ColdError);
   });
 
-  test("shows also in a ring whose order is gone together with its ready runs", async () => {
+  test("is noticed also in a ring whose order was lost together with its ready runs", async () => {
     await t.begin(limits("acme"));
     await t.queue.enqueue([job(1, "acme")]);
     await t.redis.del(t.key("order:default"), t.key("ready"), t.key("queued_or_reserved"), t.key("jobs"));
@@ -257,14 +259,14 @@ describe("a key that was evicted or deleted", () => {
   });
 });
 
-describe("a caller that counts another number of shards", () => {
+describe("a caller with another number of shards", () => {
   const admit = (queue: Queue) => queue.admit([{ run: runOf(1), tenant: tenant("acme") }], 9);
   const pushLimits = (queue: Queue) => queue.pushLimits([limits("acme")]);
   const all = { ...verbs, admit, pushLimits };
 
   test.each(Object.entries(all))("is refused: %s", async (_, verb) => {
     await t.begin(limits("acme"));
-    // Of five shards too, this tenant has the first.
+    // With five shards too, this tenant is on shard 0.
     const stranger = new Queue(timed(t.redis, t.clock), 5);
     await expect(verb(stranger)).rejects.toThrow("SHARDS this queue is laid out for 1 shards");
     expect(await t.queue.stats(0)).toMatchObject({ reserved: 0, ready: 0, leased: 0 });

@@ -5,7 +5,7 @@ import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { openIndex } from "./open-index.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf } from "./fixture.ts";
 
-/** Every verb once and each kind of answer, at Redis's own time: what any client and any layout of Redis must give. */
+/** Calls every verb once, with each kind of reply, at the time of Redis: every client and every layout must pass. */
 export async function checkContract(queue: Queue): Promise<void> {
   const names = Array.from({ length: 3 * queue.shards }, (_, i) => `tenant-${i}`);
   const jobs = names.map((name, i) => job(i, name));
@@ -41,15 +41,15 @@ export async function checkContract(queue: Queue): Promise<void> {
     jobs.slice(1).map(({ run }) => run),
   );
   for (const shard of shards) {
-    const mine = jobs.filter(({ tenant }) => queueShardOf(tenant, queue.shards) === shard);
-    const unknownLeases = mine.filter(({ run }) => run === runOf(0)).map(({ run }) => run);
-    const answer = await queue.renew({
+    const shardJobs = jobs.filter(({ tenant }) => queueShardOf(tenant, queue.shards) === shard);
+    const unknownLeases = shardJobs.filter(({ run }) => run === runOf(0)).map(({ run }) => run);
+    const renewal = await queue.renew({
       shard,
       owner: "w1",
       leaseMs: LEASE_MS,
-      runs: mine.map(({ run }) => run),
+      runs: shardJobs.map(({ run }) => run),
     });
-    expect(answer).toEqual({ lostLeases: [], unknownLeases });
+    expect(renewal).toEqual({ lostLeases: [], unknownLeases });
   }
   await queue.release(
     jobs.slice(1, 3).map((each) => ({ ...each, status: "paused", delayMs: 60_000 })),

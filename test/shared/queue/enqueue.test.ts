@@ -8,15 +8,15 @@ beforeAll(async () => {
 afterAll(() => t.stop());
 beforeEach(() => t.begin(limits("acme")));
 
-describe("a job that is enqueued", () => {
-  test("is ready at once, and once, however often that is repeated", async () => {
+describe("an enqueued job", () => {
+  test("is ready at once, and once, however often the call is repeated", async () => {
     for (let i = 0; i < 3; i++) await t.queue.enqueue([job(1, "acme")]);
     expect(await t.queue.stats(0)).toMatchObject({ ready: 1, lanes: { default: { ready: 1 } } });
     expect(await t.claim("w1", 10)).toEqual([1]);
     expect(await t.claim("w2", 10)).toEqual([]);
   });
 
-  test("waits for its time, counted as queued or not by its status", async () => {
+  test("waits for its time, and its status decides whether it counts as queued", async () => {
     await t.queue.enqueue([
       job(1, "acme", { delayMs: 5000 }),
       job(2, "acme", { status: "paused", delayMs: 5000 }),
@@ -29,7 +29,7 @@ describe("a job that is enqueued", () => {
     expect(await t.claim("w1", 10)).toEqual([1, 2]);
   });
 
-  test("that waits already gets the earlier of both times", async () => {
+  test("gets the earlier of both times when it waits already", async () => {
     await t.queue.enqueue([
       job(1, "acme", { delayMs: 5000 }),
       job(2, "acme", { delayMs: 5000, status: "paused" }),
@@ -56,7 +56,7 @@ describe("a job that is enqueued", () => {
     expect(await t.queue.tenantStats(tenant("acme"))).toEqual({ active: 0, queuedOrReserved: 1 });
   });
 
-  test("while it is leased is not lost: it comes back when the lease ends, however it ends", async () => {
+  test("that is leased comes back when the lease ends, however it ends", async () => {
     await t.queue.enqueue([job(1, "acme"), job(2, "acme"), job(3, "acme")]);
     expect(await t.claim("w1", 10)).toEqual([1, 2, 3]);
     await t.queue.enqueue([job(1, "acme"), job(2, "acme"), job(3, "acme", { delayMs: 2000 })]);
@@ -69,7 +69,7 @@ describe("a job that is enqueued", () => {
     expect(await t.claim("w2", 10)).toEqual([3]);
   });
 
-  test("goes before those of its tenant that were queued later", async () => {
+  test("is claimed before its tenant's jobs that were queued later", async () => {
     const early = job(3, "acme", { score: START_MS - 600_000 });
     await t.queue.enqueue([job(2, "acme"), job(1, "acme"), early, job(4, "acme", { score: 5 })]);
     expect(await t.claim("w1", 10)).toEqual([4, 3, 1, 2]);

@@ -13,7 +13,7 @@ import { timed, type Clock, type Rewrite } from "./timed.ts";
 export const START_MS = 1_800_000_000_000;
 export const LEASE_MS = 15_000;
 
-/** Room for everything in every lane: a test that is not about lanes claims with these. */
+/** Room in every lane, for tests that are not about lanes. */
 export const ALL_LANES: Partial<Record<Lane, number>> = {
   interactive: 1000,
   default: 1000,
@@ -26,7 +26,7 @@ export const tenant = (name: string): TenantId => TenantId.parse(name);
 export const runOf = (number: number): RunId =>
   RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${START_MS}`);
 
-/** A job of run `number`, to be ready at once unless `changes` say otherwise. */
+/** A job of run `number`, ready at once unless `changes` say otherwise. */
 export function job(number: number, of: string, changes: Partial<Job & JobWait> = {}): Job & JobWait {
   return {
     run: runOf(number),
@@ -51,7 +51,7 @@ export function limits(of: string, changes: Partial<Limits> = {}): Limits {
   };
 }
 
-/** A queue of one shard on a Redis of its own, at a time that the test moves. */
+/** A queue of one shard on a Redis of its own, with a clock that the test moves. */
 export class TestQueue {
   readonly clock: Clock = { nowMs: START_MS };
   readonly redis: Redis;
@@ -72,7 +72,7 @@ export class TestQueue {
     return this.#service.url;
   }
 
-  /** Empties Redis and opens the shard to these tenants, at START_MS. */
+  /** Empties Redis, makes the shard quota ready at START_MS, and pushes the limits of these tenants. */
   async begin(...tenants: Limits[]): Promise<void> {
     this.clock.nowMs = START_MS;
     await this.redis.flushall();
@@ -80,12 +80,12 @@ export class TestQueue {
     await this.queue.pushLimits(tenants);
   }
 
-  /** The same Redis and clock behind scripts that have been changed. */
+  /** A queue on the same Redis and clock with changed scripts. */
   rewritten(rewrite: Rewrite): Queue {
     return new Queue(timed(this.redis, this.clock, rewrite), 1);
   }
 
-  /** The names of the claimed runs, as numbers. */
+  /** Claims, and returns the numbers of the claimed runs. */
   async claim(owner: string, slots: number, lanes = ALL_LANES): Promise<number[]> {
     const { runs } = await this.queue.claim({ shard: 0, owner, leaseMs: LEASE_MS, slots, lanes, ended: [] });
     return runs.map(({ run }) => numberOf(run));

@@ -15,7 +15,7 @@ beforeEach(async () => {
 const ended = (number: number, of = "acme") => [{ run: runOf(number), tenant: tenant(of) }];
 
 describe("renew", () => {
-  test("keeps a lease for its time again", async () => {
+  test("prolongs a lease by its full time", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS - 1;
     expect(await t.queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
@@ -28,25 +28,25 @@ describe("renew", () => {
     expect(await t.claim("w2", 1)).toEqual([1]);
   });
 
-  test("tells what another holds and what nobody holds, and changes neither", async () => {
+  test("reports leases of another worker and of none, and changes neither", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS;
     expect(await t.claim("w2", 1)).toEqual([1]);
     await t.queue.enqueue([job(2, "acme")]);
-    const answer = await t.queue.renew({
+    const renewal = await t.queue.renew({
       shard: 0,
       owner: "w1",
       leaseMs: LEASE_MS,
       runs: [runOf(1), runOf(2), runOf(3)],
     });
-    expect(answer).toEqual({ lostLeases: [runOf(1)], unknownLeases: [runOf(2), runOf(3)] });
+    expect(renewal).toEqual({ lostLeases: [runOf(1)], unknownLeases: [runOf(2), runOf(3)] });
     expect(await t.queue.renew({ shard: 0, owner: "w2", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
       lostLeases: [],
       unknownLeases: [],
     });
   });
 
-  test("revives a lapsed lease that nobody has taken", async () => {
+  test("revives a lapsed lease that no worker has claimed", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += 10 * LEASE_MS;
     expect(await t.queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] })).toEqual({
@@ -57,8 +57,8 @@ describe("renew", () => {
   });
 });
 
-describe("hold", () => {
-  test("gives the lease to the owner when nobody has it, and counts it", async () => {
+describe("restoreLeases", () => {
+  test("gives the lease to the owner when no worker has it, and counts it", async () => {
     await t.queue.restoreLeases({
       jobs: [job(1, "acme"), job(2, "acme")],
       owner: "w2",
@@ -72,7 +72,7 @@ describe("hold", () => {
     expect(await t.claim("w1", 5)).toEqual([]);
   });
 
-  test("hands the caller's lease to the owner, for the time given", async () => {
+  test("passes the holder's lease on to the owner for the requested time", async () => {
     await t.claim("w1", 1);
     await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w2", leaseMs: 5000, holder: "w1" });
     expect(await t.queue.renew({ shard: 0, owner: "w1", leaseMs: LEASE_MS, runs: [runOf(1)] })).toMatchObject(
@@ -91,7 +91,7 @@ describe("hold", () => {
     });
   });
 
-  test("passes a tenant's limit, as Postgres says that the run is running, and stops the next claim", async () => {
+  test("may exceed a tenant's limit, as Postgres says that the runs are running, and blocks the next claim", async () => {
     await t.queue.enqueue([job(3, "single")]);
     await t.queue.restoreLeases({
       jobs: [job(4, "single"), job(5, "single")],
@@ -105,7 +105,7 @@ describe("hold", () => {
     expect(await t.claim("w1", 5)).toEqual([3]);
   });
 
-  test("acts on a cold shard, so that what runs is counted before claims are open", async () => {
+  test("acts on a cold shard, so that running runs are counted before claims are open", async () => {
     await t.redis.flushall();
     await rebuild(t.queue, 0, async (epoch) => {
       await t.queue.restoreLeases({ jobs: [job(6, "single")], owner: "w1", leaseMs: LEASE_MS, epoch });
@@ -117,7 +117,7 @@ describe("hold", () => {
     expect(await t.claim("w2", 5)).toEqual([7]);
   });
 
-  test("by who holds it already does not forget what came meanwhile", async () => {
+  test("for the same holder does not forget an enqueue that met the lease", async () => {
     await t.claim("w1", 1);
     await t.queue.enqueue([job(1, "acme")]);
     await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS });
@@ -127,7 +127,7 @@ describe("hold", () => {
 });
 
 describe("release", () => {
-  test("makes the job ready again, in its old place, or lets it wait", async () => {
+  test("makes the job ready again at its old place, or lets it wait", async () => {
     await t.claim("w1", 1);
     await t.queue.enqueue([job(2, "acme"), job(3, "acme")]);
     expect(await t.claim("w2", 1)).toEqual([2]);
@@ -139,13 +139,13 @@ describe("release", () => {
     expect(await t.claim("w3", 5)).toEqual([2]);
   });
 
-  test("takes nothing from another worker, and says what waits when nobody knew", async () => {
+  test("takes nothing from another worker, and schedules a job that was unknown", async () => {
     await t.claim("w1", 1);
     await t.queue.release([job(1, "acme"), job(2, "acme", { delayMs: 1000 })], "w2");
     expect(await t.queue.stats(0)).toMatchObject({ leased: 1, ready: 0, due: 1 });
   });
 
-  test("of a job that waits gives it the earlier of both times", async () => {
+  test("gives a waiting job the earlier of both times", async () => {
     await t.queue.enqueue([job(2, "acme", { delayMs: 9000 })]);
     await t.queue.release([job(1, "acme", { delayMs: 5000 }), job(2, "acme", { delayMs: 5000 })], "w1");
     expect(await t.claim("w2", 5)).toEqual([1]);
@@ -155,7 +155,7 @@ describe("release", () => {
 });
 
 describe("finish", () => {
-  test("removes what its worker holds", async () => {
+  test("removes the jobs that its worker holds", async () => {
     await t.claim("w1", 1);
     await t.queue.finish(ended(1), "w1");
     await t.queue.finish(ended(1), "w1");
@@ -164,7 +164,7 @@ describe("finish", () => {
     expect(await t.claim("w2", 1)).toEqual([]);
   });
 
-  test("that comes late takes nothing from whoever holds the job now", async () => {
+  test("that comes late takes nothing from the worker that holds the job now", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS;
     await t.claim("w2", 1);
@@ -176,7 +176,7 @@ describe("finish", () => {
     });
   });
 
-  test("that comes late takes away no job that a client's retry has brought back", async () => {
+  test("that comes late does not remove a job that a client's retry has enqueued again", async () => {
     await t.claim("w1", 1);
     await t.queue.finish(ended(1), "w1");
     await t.queue.enqueue([job(1, "acme")]);
@@ -184,7 +184,7 @@ describe("finish", () => {
     expect(await t.claim("w2", 1)).toEqual([1]);
   });
 
-  test("by the edge removes what nobody holds, wherever it waits", async () => {
+  test("by the edge removes jobs that no worker holds, whatever they wait for", async () => {
     await t.queue.enqueue([
       job(2, "acme", { delayMs: 10 }),
       job(3, "acme", { delayMs: 10, status: "paused" }),

@@ -13,8 +13,8 @@ const setConcurrent = (version: number, maxConcurrentRuns: number) =>
   t.queue.pushLimits([limits("acme", { version, maxConcurrentRuns })]);
 const finish = (number: number) => t.queue.finish([{ run: runOf(number), tenant: tenant("acme") }], "w1");
 
-describe("limits that change", () => {
-  test("upwards let jobs in at once, and wake a worker", async () => {
+describe("new limits", () => {
+  test("that are higher make jobs claimable at once and wake a worker", async () => {
     await enqueueFive();
     expect(await t.claim("w1", 9)).toEqual([1, 2]);
     await t.redis.del(t.key("wake:default"));
@@ -23,7 +23,7 @@ describe("limits that change", () => {
     expect(await t.claim("w1", 9)).toEqual([3, 4]);
   });
 
-  test("downwards stop nobody who runs, and let nobody in until enough have ended", async () => {
+  test("that are lower stop no running run, and no job is claimed until enough runs have ended", async () => {
     await enqueueFive();
     await t.claim("w1", 9);
     await setConcurrent(6, 1);
@@ -36,7 +36,7 @@ describe("limits that change", () => {
     expect(await t.claim("w1", 9)).toEqual([3]);
   });
 
-  test("to nothing disable the tenant, and back again enable it", async () => {
+  test("of zero disable the tenant, and higher ones enable it again", async () => {
     await enqueueFive();
     await setConcurrent(6, 0);
     expect(await t.claim("w1", 9)).toEqual([]);
@@ -44,7 +44,7 @@ describe("limits that change", () => {
     expect(await t.claim("w1", 9)).toEqual([1]);
   });
 
-  test("never go back to a lower version, and take the same one again", async () => {
+  test("with a lower version are ignored, and with the same version they apply", async () => {
     await enqueueFive();
     await setConcurrent(4, 5);
     expect(await t.claim("w1", 9)).toEqual([1, 2]);
@@ -52,15 +52,15 @@ describe("limits that change", () => {
     expect(await t.claim("w1", 9)).toEqual([3]);
   });
 
-  test("of the queue act on the next that asks", async () => {
+  test("of max_queued_runs apply to the next admission", async () => {
     await enqueueFive();
     await t.queue.pushLimits([limits("acme", { version: 6, maxQueuedRuns: 6 })]);
-    const ask = (number: number) => t.queue.admit([{ run: runOf(number), tenant: tenant("acme") }], 100);
-    expect(await ask(6)).toEqual([{ ok: true }]);
-    expect(await ask(7)).toEqual([{ ok: false, reason: "queued", limit: 6 }]);
+    const admit = (number: number) => t.queue.admit([{ run: runOf(number), tenant: tenant("acme") }], 100);
+    expect(await admit(6)).toEqual([{ ok: true }]);
+    expect(await admit(7)).toEqual([{ ok: false, reason: "queued", limit: 6 }]);
   });
 
-  test("that nobody has pushed yet let nothing start", async () => {
+  test("are needed before any job of a tenant is claimed", async () => {
     await t.queue.enqueue([job(1, "stranger")]);
     expect(await t.claim("w1", 9)).toEqual([]);
     await t.queue.pushLimits([limits("stranger")]);

@@ -1,8 +1,8 @@
 /**
- * The queue as one would write it without Redis: one map of jobs, and every count made by looking at all of them.
+ * The queue without Redis: one map of jobs, and every count made by looking at all of them.
  *
- * It says what each verb answers and leaves behind. Which tenant's turn it is, it does not say: there it only checks
- * that the job that was claimed was one that might be (fairness.test.ts checks the turns).
+ * It defines what each verb replies and leaves behind. It does not define which tenant's turn it is: it only checks that
+ * a claimed job was one of those that may be claimed (fairness.test.ts checks the turns).
  */
 import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
@@ -19,7 +19,7 @@ import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 
-/** `atMs`: when it is due, or when its lease or reservation lapses; of a ready job, since when it has been. */
+/** `atMs`: when the job is due, or when its lease or reservation lapses; for a ready job, since when it is ready. */
 export type Entry = Job & { state: State; atMs: number; owner: string | null; requeueAtMs: number | null };
 
 /** A request to a queue of one shard. */
@@ -28,7 +28,7 @@ export type Unsharded<Request> = Omit<Request, "shard">;
 export class Model {
   nowMs: number;
   index: { quotaReady: boolean } | null = null;
-  /** Whose rebuild is under way, or was. */
+  /** That of the latest reset. */
   epoch: string | null = null;
   readonly jobs = new Map<RunId, Entry>();
   readonly limits = new Map<TenantId, Limits>();
@@ -108,7 +108,7 @@ export class Model {
     const entry = this.jobs.get(job.run);
     const waitsUntil = { reserved: Infinity, ready: -Infinity, due: entry?.atMs, timer: entry?.atMs };
     if (entry && entry.state !== "leased" && atMs >= (waitsUntil[entry.state] ?? Infinity)) return;
-    this.#wait(job, job.status, atMs);
+    this.#schedule(job, job.status, atMs);
   }
 
   renew({ owner, leaseMs, runs }: Unsharded<RenewRequest>): Renewal {
@@ -138,7 +138,7 @@ export class Model {
       const entry = this.jobs.get(job.run);
       if (entry?.state !== "leased") this.#bringForward(job);
       else if (entry.owner === owner) {
-        this.#wait(entry, job.status, Math.min(this.nowMs + job.delayMs, entry.requeueAtMs ?? Infinity));
+        this.#schedule(entry, job.status, Math.min(this.nowMs + job.delayMs, entry.requeueAtMs ?? Infinity));
       }
     }
   }
@@ -147,9 +147,9 @@ export class Model {
     for (const run of runs) {
       const entry = this.jobs.get(run);
       if (!entry) continue;
-      const may = entry.state === "leased" ? entry.owner === owner : owner === "";
-      if (may && entry.requeueAtMs !== null) this.#wait(entry, "queued", entry.requeueAtMs);
-      else if (may) this.jobs.delete(run);
+      const isAllowed = entry.state === "leased" ? entry.owner === owner : owner === "";
+      if (isAllowed && entry.requeueAtMs !== null) this.#schedule(entry, "queued", entry.requeueAtMs);
+      else if (isAllowed) this.jobs.delete(run);
     }
   }
 
@@ -160,7 +160,7 @@ export class Model {
     }
   }
 
-  /** Does what a claim that was answered with `reply` has done. @throws Error when that was not allowed. */
+  /** Applies a claim that replied with `reply`. @throws Error when the reply was not allowed */
   claim({ owner, leaseMs, slots, lanes, ended }: Unsharded<ClaimRequest>, reply: Claim): void {
     this.finish(ended, owner);
     this.#dropLapsedReservations();
@@ -168,34 +168,35 @@ export class Model {
       if (entry.atMs <= this.nowMs) this.#put(entry, "ready", this.nowMs);
     }
     const caps = { ...lanes };
-    const lapsed = this.list("leased").filter(({ atMs }) => atMs <= this.nowMs);
-    const isFree = (entry: Entry): boolean => (caps[entry.lane] ?? 0) > 0;
+    const lapsedLeases = this.list("leased").filter(({ atMs }) => atMs <= this.nowMs);
+    const hasRoom = (entry: Entry): boolean => (caps[entry.lane] ?? 0) > 0;
     const taken = reply.runs.map(({ run, tenant }) => {
       const entry = this.jobs.get(run);
-      if (!entry || entry.tenant !== tenant) throw new Error(`claimed ${run} of ${tenant}: not here`);
+      if (!entry || entry.tenant !== tenant) throw new Error(`claimed ${run} of ${tenant}, which is unknown`);
       return entry;
     });
     if (taken.length > slots) throw new Error(`claimed ${taken.length} jobs for ${slots} slots`);
     const take = (entry: Entry): void => {
-      if (!isFree(entry)) throw new Error(`claimed ${entry.run} beyond the cap of lane ${entry.lane}`);
+      if (!hasRoom(entry)) throw new Error(`claimed ${entry.run} beyond the cap of lane ${entry.lane}`);
       caps[entry.lane] = (caps[entry.lane] ?? 0) - 1;
       this.#put(entry, "leased", this.nowMs + leaseMs, owner);
     };
-    for (const oldest of lapsed.toSorted(byTime)) {
+    for (const oldest of lapsedLeases.toSorted(byTime)) {
       const next = taken[0];
-      if (!isFree(oldest) || (slots === reply.runs.length && !next)) continue;
+      if (!hasRoom(oldest) || (slots === reply.runs.length && !next)) continue;
       if (next !== oldest) throw new Error(`the lapsed lease of ${oldest.run} did not come first`);
       take(oldest);
       taken.shift();
     }
     for (const entry of taken) {
       if (this.#firstReady(entry.tenant, entry.lane) !== entry)
-        throw new Error(`${entry.run} was not the next`);
+        throw new Error(`${entry.run} is not the first of its tenant and lane`);
       if (!this.hasSlot(entry.tenant)) throw new Error(`${entry.tenant} has no slot for ${entry.run}`);
       take(entry);
     }
-    const more = this.list("ready").find((entry) => isFree(entry) && this.hasSlot(entry.tenant));
-    if (more && reply.runs.length < slots) throw new Error(`${more.run} was left behind`);
+    const more = this.list("ready").find((entry) => hasRoom(entry) && this.hasSlot(entry.tenant));
+    if (more && reply.runs.length < slots)
+      throw new Error(`${more.run} was not claimed, although a slot is free`);
     if (reply.nextMs !== this.#nextMs()) throw new Error(`next_ms is ${reply.nextMs}, not ${this.#nextMs()}`);
   }
 
@@ -217,7 +218,7 @@ export class Model {
     for (const { run, atMs } of this.list("reserved")) if (atMs <= this.nowMs) this.jobs.delete(run);
   }
 
-  #wait(job: Job, status: JobWait["status"], atMs: number): void {
+  #schedule(job: Job, status: JobWait["status"], atMs: number): void {
     if (atMs <= this.nowMs) this.#put(job, "ready", this.nowMs);
     else this.#put(job, status === "queued" ? "due" : "timer", atMs);
   }

@@ -2,15 +2,15 @@ import { createHash } from "node:crypto";
 import type { Cluster, Redis } from "ioredis";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
 
-/** A time that a test moves: milliseconds since 1970, of 13 digits. */
+/** A clock that a test moves: milliseconds since 1970, of 13 digits. */
 export type Clock = { nowMs: number };
 
-/** Changes the text of a script: so that a test can see that it would notice. */
+/** Changes the text of a script, to prove that a test notices. */
 export type Rewrite = (source: string) => string;
 
 /**
- * Runs the scripts at the clock's time instead of Redis's own. The time travels as the name of a second key, in the
- * slot of the first: the scripts need no door for tests, and a cluster accepts it.
+ * Runs the scripts at the clock's time instead of the time of Redis. The time travels as the name of a second key in the
+ * slot of the first: so the scripts need no code for tests, and a cluster accepts the call.
  */
 export function timed(
   redis: Redis | Cluster,
@@ -22,13 +22,13 @@ export function timed(
   return {
     async evalsha(sha, keys, args) {
       const timedSha = shas.get(sha);
-      if (!timedSha) throw new Error("NOSCRIPT this text has not been seen yet");
+      if (!timedSha) throw new Error("NOSCRIPT this script has not been sent yet");
       return await redis.evalsha(timedSha, keys.length + 1, ...withTime(keys), ...args);
     },
     async eval(script, keys, args) {
       const source = atClock(rewrite(script));
       const reply = await redis.eval(source, keys.length + 1, ...withTime(keys), ...args);
-      // A cluster's other nodes have not seen it, and say so.
+      // The other nodes of a cluster do not know the script and reply NOSCRIPT themselves.
       if (!("nodes" in redis)) shas.set(sha1(script), sha1(source));
       return reply;
     },

@@ -12,13 +12,13 @@ beforeEach(() => t.begin(limits("acme"), limits("single", { maxConcurrentRuns: 1
 const markers = (lane = "default") => t.redis.llen(keys.wake(0, lane));
 const pop = () => t.redis.lpop(keys.wake(0, "default"));
 
-describe("the marker on which idle workers wait", () => {
+describe("the marker on which idle workers block", () => {
   test("is pushed when a job becomes ready, in its lane, and never twice", async () => {
     await t.queue.enqueue([job(1, "acme"), job(2, "acme"), job(3, "acme", { lane: "bulk" })]);
     expect([await markers(), await markers("bulk"), await markers("mail")]).toEqual([1, 1, 0]);
   });
 
-  test("is not pushed for what waits, nor for a tenant without a free slot", async () => {
+  test("is not pushed for a waiting job, nor for a tenant without a free slot", async () => {
     await t.queue.enqueue([job(1, "acme", { delayMs: 10 }), job(2, "single")]);
     expect(await pop()).toBe("1");
     await t.claim("w1", 9);
@@ -26,7 +26,7 @@ describe("the marker on which idle workers wait", () => {
     expect(await markers()).toBe(0);
   });
 
-  test("is pushed again by a claim that leaves something behind, and only then", async () => {
+  test("is pushed again by a claim that leaves claimable jobs, and only then", async () => {
     await t.queue.enqueue([job(1, "acme"), job(2, "acme")]);
     await pop();
     await t.claim("w1", 1);
@@ -36,14 +36,14 @@ describe("the marker on which idle workers wait", () => {
     expect(await markers()).toBe(0);
   });
 
-  test("does not wake anybody for the jobs of a tenant that has just got its last slot", async () => {
+  test("is not pushed for the jobs of a tenant whose last slot was just taken", async () => {
     await t.queue.enqueue([job(1, "single"), job(2, "single")]);
     await pop();
     await t.claim("w1", 9);
     expect(await markers()).toBe(0);
   });
 
-  test("is pushed when a slot is free for what was ready before", async () => {
+  test("is pushed when a slot becomes free for a job that was ready before", async () => {
     await t.queue.enqueue([job(1, "single"), job(2, "single")]);
     await pop();
     await t.claim("w1", 9);
@@ -52,7 +52,7 @@ describe("the marker on which idle workers wait", () => {
     expect(await markers()).toBe(1);
   });
 
-  test("is pushed when due jobs are made ready and not all are taken", async () => {
+  test("is pushed when due jobs become ready and not all are claimed", async () => {
     await t.queue.enqueue([job(1, "acme", { delayMs: 10 }), job(2, "acme", { delayMs: 10 })]);
     t.clock.nowMs += 10;
     await t.queue.claim({
@@ -67,7 +67,7 @@ describe("the marker on which idle workers wait", () => {
   });
 });
 
-test("a script that Redis does not know is sent once, and then called by its digest", async () => {
+test("a script that Redis does not know is sent once and then called by its digest", async () => {
   await t.redis.script("FLUSH");
   await t.begin(limits("acme"));
   await t.redis.config("RESETSTAT");

@@ -31,7 +31,7 @@ describe("an accept that counts by itself", () => {
   test("never passes max_queued_runs, however many edges ask at once", async () => {
     const tenant_id = await tenant("exact", { queued: 10 });
     const batches = Array.from({ length: 16 }, () => [newRun({ tenant_id }), newRun({ tenant_id })]);
-    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "here")));
+    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "postgres")));
     expect(accepted.reduce((sum, rows) => sum + rows.size, 0)).toBe(10);
     const [row] = await store.sql`select count(*)::int as n from runs where tenant_id = ${tenant_id}`;
     expect(row?.n).toBe(10);
@@ -43,7 +43,7 @@ describe("an accept that counts by itself", () => {
       const some = tenants.filter((_tenant, t) => (t * (i + 3)) % 7 < 4);
       return (i % 2 === 0 ? some : some.toReversed()).map((tenant_id) => newRun({ tenant_id }));
     });
-    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "here")));
+    const accepted = await Promise.all(batches.map((runs) => acceptRuns(store.sql, runs, "postgres")));
     expect(accepted.map((rows) => rows.size)).toEqual(batches.map((runs) => runs.length));
   });
 });
@@ -59,7 +59,7 @@ describe("a claim straight from the database", () => {
   // Red when: claimable_runs does not ask whether anybody reaches the queue.
   test("gives nothing while any worker reaches the queue, which would not know of it", async () => {
     const tenant_id = await tenant("held", { concurrent: 3 });
-    await acceptRuns(store.sql, [newRun({ tenant_id })], "here");
+    await acceptRuns(store.sql, [newRun({ tenant_id })], "postgres");
     const alone = await store.worker("alone");
     expect(await claimDirectly(store.sql, alone, 5, Lane.options)).toEqual([]);
     await cutOff();
@@ -82,7 +82,7 @@ describe("a claim straight from the database", () => {
   test("gives a worker runs of its own lanes only", async () => {
     const tenant_id = await tenant("lanes", {});
     const [bulk, quick] = [newRun({ tenant_id, lane: "bulk" }), newRun({ tenant_id, lane: "interactive" })];
-    await acceptRuns(store.sql, [bulk, quick], "here");
+    await acceptRuns(store.sql, [bulk, quick], "postgres");
     const { run_id: left, owner } = await store.running({ tenant_id, lane: "mail" });
     await store.sql`delete from workers where incarnation = ${owner}`;
     const worker = await store.worker("worker");
@@ -99,7 +99,7 @@ describe("a claim straight from the database", () => {
     await acceptRuns(
       store.sql,
       Array.from({ length: 20 }, () => newRun({ tenant_id: limited })),
-      "here",
+      "postgres",
     );
     const owners = await Promise.all(Array.from({ length: 8 }, (_, i) => store.worker(`w${i}`)));
     await cutOff();
@@ -117,7 +117,7 @@ describe("a claim straight from the database", () => {
   // Red when: claimable_runs does not hold the row `direct` until its transaction ends.
   test("waits for the claim before it, so that both do not count the same free slot", async () => {
     const limited = await tenant("one", { concurrent: 1 });
-    await acceptRuns(store.sql, [newRun({ tenant_id: limited }), newRun({ tenant_id: limited })], "here");
+    await acceptRuns(store.sql, [newRun({ tenant_id: limited }), newRun({ tenant_id: limited })], "postgres");
     const [first, second] = [await store.worker("first"), await store.worker("second")];
     await cutOff();
     let waited = true;
@@ -137,7 +137,7 @@ describe("a claim straight from the database", () => {
   // Red when: `announceQueue` does not take the row `direct`, or takes it before its beat.
   test("is over, and the last one, when a worker has announced that the queue answers", async () => {
     const tenant_id = await tenant("found", { concurrent: 1 });
-    await acceptRuns(store.sql, [newRun({ tenant_id }), newRun({ tenant_id })], "here");
+    await acceptRuns(store.sql, [newRun({ tenant_id }), newRun({ tenant_id })], "postgres");
     const [away, found] = [await store.worker("away"), await store.worker("found")];
     await cutOff();
     const queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
@@ -163,7 +163,7 @@ describe("a claim straight from the database", () => {
     const [a, b] = [await tenant("turn-a", {}), await tenant("turn-b", {})];
     const runsOf = async (tenant_id: TenantId, n: number) => {
       const runs = Array.from({ length: n }, () => newRun({ tenant_id }));
-      for (const run of runs) await acceptRuns(store.sql, [run], "here");
+      for (const run of runs) await acceptRuns(store.sql, [run], "postgres");
       return runs.map((run) => run.run_id);
     };
     const [first, second] = [await runsOf(a, 6), await runsOf(b, 2)];

@@ -3,40 +3,41 @@ import { TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
-import { AppError } from "../../shared/errors.ts";
 import { countRuns, findRuns } from "../../shared/store/runs/run-filter.ts";
 import type { RunFilter } from "../../shared/store/runs/run-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { Page, forEach } from "./bulk.ts";
-import type { Bulk } from "./bulk.ts";
+import { tenantFilterOf } from "../http/middleware/principal.ts";
+import { BulkPage, applyToEach } from "./bulk-action.ts";
+import type { BulkResult } from "./bulk-action.ts";
 
-/** By what runs are chosen of which many are to be cancelled or retried. */
-export const RunChoice = z.object({
-  ...Page.shape,
+/** The filter of a request that cancels or retries many runs, and the page of them that it handles. */
+export const RunSelection = z.object({
+  ...BulkPage.shape,
   tenant_id: TenantId.optional(),
   orchestration_id: z.string().max(255).optional(),
-  /** When they were queued: from this moment on, and before that one. */
+  /** Of the time at which they were queued: from this moment on, and before that moment. */
   since: z.iso.datetime({ offset: true }).optional(),
   until: z.iso.datetime({ offset: true }).optional(),
 });
-export type RunChoice = z.infer<typeof RunChoice>;
+export type RunSelection = z.infer<typeof RunSelection>;
+
+/** The runs of a selection: of these statuses, and visible to this principal. */
+export type SelectedRuns = { principal: Principal; selection: RunSelection; statuses: readonly RunStatus[] };
 
 /**
- * Does `act` to a page of the runs that are meant, or in a dry run counts them all.
+ * Applies `action` to one page of the selected runs. A dry run only counts them.
  * @throws AppError `forbidden` when a tenant's key names another tenant
  */
-export async function forChosen(
+export async function applyToSelected(
   sql: Sql,
-  principal: Principal,
-  choice: RunChoice,
-  statuses: readonly RunStatus[],
-  act: (run: RunId) => Promise<string>,
-): Promise<Bulk> {
-  const { dry_run, limit, cursor } = choice;
-  const filter = filterOf(principal, choice, statuses);
+  selected: SelectedRuns,
+  action: (run: RunId) => Promise<string>,
+): Promise<BulkResult> {
+  const { dry_run, limit, cursor } = selected.selection;
+  const filter = filterOf(selected);
   if (dry_run) return { dry_run, matched: await countRuns(sql, filter), results: [], next_cursor: null };
   const runs = (await findRuns(sql, filter, cursor, limit)).map(({ run_id }) => run_id);
-  const results = await forEach(runs, act);
+  const results = await applyToEach(runs, action);
   return {
     dry_run,
     matched: runs.length,
@@ -45,16 +46,10 @@ export async function forChosen(
   };
 }
 
-function filterOf(principal: Principal, choice: RunChoice, statuses: readonly RunStatus[]): RunFilter {
-  const { tenant_id = null, orchestration_id = null, since, until } = choice;
-  if (principal.tenant !== null && tenant_id !== null && tenant_id !== principal.tenant) {
-    throw new AppError(
-      "forbidden",
-      "This key belongs to another tenant than the one that the request names.",
-    );
-  }
+function filterOf({ principal, selection, statuses }: SelectedRuns): RunFilter {
+  const { tenant_id, orchestration_id = null, since, until } = selection;
   return {
-    tenant: principal.tenant ?? tenant_id,
+    tenant: tenantFilterOf(principal, tenant_id),
     orchestration: orchestration_id,
     statuses,
     since: since === undefined ? null : new Date(since),

@@ -33,15 +33,15 @@ const entry = (run: RunId) => ({
   last: false,
 });
 
-// Red when: `enqueue` is refused like `admit`: what was accepted meanwhile waits for as long as Redis is full, and as
-// everything else is answered nobody claims without it. Or when nothing makes room in a stream that filled it.
-test("a full Redis lets nobody in, gives out what is committed, and has room again in its live streams", async () => {
+// Fails when a full Redis refuses `enqueue` like `admit`: accepted runs wait for as long as Redis is full, and because the
+// other verbs work no worker claims directly. Fails also when nothing shortens a live stream that filled Redis.
+test("a full Redis admits no run, still hands out committed runs, and gets room again from its live streams", async () => {
   await openIndex(queue, 0, Date.now());
-  const most = { maxConcurrentRuns: 10, maxQueuedRuns: 10, requestsPerSecond: 1_000 };
-  await queue.pushLimits([{ tenant: acme, version: 1, ...most, weight: 1 }]);
+  const generous = { maxConcurrentRuns: 10, maxQueuedRuns: 10, requestsPerSecond: 1_000 };
+  await queue.pushLimits([{ tenant: acme, version: 1, ...generous, weight: 1 }]);
   const run = newRunId(Date.now());
-  const show = publishLive(redis, 1);
-  for (let i = 0; i < 1_000; i++) show([entry(run)]);
+  const publish = publishLive(redis, 1);
+  for (let i = 0; i < 1_000; i++) publish([entry(run)]);
   await expect.poll(() => redis.xlen(keys.live(0))).toBe(1_000);
   await redis.config("SET", "maxmemory", "4mb");
 
@@ -58,7 +58,7 @@ test("a full Redis lets nobody in, gives out what is committed, and has room aga
   });
   expect(claim.runs).toEqual([{ run, tenant: acme }]);
 
-  show([entry(run)]);
+  publish([entry(run)]);
   await expect.poll(() => redis.xlen(keys.live(0))).toBe(100);
   expect(await queue.admit([{ tenant: acme, run: other }], 100)).toEqual([{ ok: true }]);
 });

@@ -1,4 +1,4 @@
-/** The stores that an edge needs, of the test's own, and short ways to fill and to look into them. */
+/** The stores of one test: Postgres, Redis with its REST front, and the Worker's variables for them. */
 import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
 import postgres from "postgres";
@@ -17,7 +17,7 @@ import { parseRedisUrl, scriptCommands } from "../../worker-node/clients/redis.t
 import { openIndex } from "../shared/queue/open-index.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 
-export type World = {
+export type TestStores = {
   sql: Sql;
   postgresUrl: string;
   redis: Redis;
@@ -25,9 +25,9 @@ export type World = {
   queue: Queue;
   /** The Worker's variables and secrets. */
   vars: Record<string, string>;
-  /** A key with all scopes; `tenant` null: of the platform. */
+  /** Makes an API key, by default with all scopes; `tenant` null: a platform key. */
   key(tenant: string | null, scopes?: readonly Scope[], expiresAt?: Date): Promise<string>;
-  /** Does it while the edge cannot reach Redis, which keeps its memory. */
+  /** Runs `act` while the edge cannot reach Redis; Redis loses nothing. */
   withoutRedis<Result>(act: () => Promise<Result>): Promise<Result>;
   stop(): Promise<void>;
 };
@@ -36,8 +36,8 @@ const STREAM_SECRET = "a-secret-for-stream-tokens";
 export const STATE_SECRET = "a-secret-for-the-state-route";
 export const MASTER_KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/** `eventShards`: how many relay objects there are. `database`: the URL of a migrated one, for tests that stop theirs. */
-export async function startWorld(eventShards = 1, database = freshDatabase()): Promise<World> {
+/** `eventShards`: the number of relay objects. `database`: the URL of a migrated database, for tests that stop their own. */
+export async function startTestStores(eventShards = 1, database = freshDatabase()): Promise<TestStores> {
   const [postgresUrl, service] = await Promise.all([database, startRedis()]);
   const sql = postgres(postgresUrl, { ...connectionOptions, max: 4 });
   const redis = new Redis(service.url, { protocol: 2 });
@@ -47,7 +47,7 @@ export async function startWorld(eventShards = 1, database = freshDatabase()): P
   const startFront = (port: number) => startRestFront({ target, token, host: "127.0.0.1", port }, () => {});
   let front = await startFront(0);
   const queue = new Queue(scriptCommands(redis), 1);
-  await openQueue(queue);
+  await completeIndex(queue);
   return {
     sql,
     postgresUrl,
@@ -84,12 +84,12 @@ export async function startWorld(eventShards = 1, database = freshDatabase()): P
   };
 }
 
-/** Makes an empty shard complete, as a worker does that finds it cold. */
-export async function openQueue(queue: Queue): Promise<void> {
+/** Gives an empty shard its index and makes it quota ready, as a rebuild does. */
+export async function completeIndex(queue: Queue): Promise<void> {
   await openIndex(queue, 0, Date.now());
 }
 
-/** An orchestration of two steps, owned by all. */
+/** An orchestration of two steps that all tenants share. */
 export const SMOKE = {
   name: "Smoke",
   description: "Two steps",
@@ -100,32 +100,32 @@ export const SMOKE = {
   ],
 };
 
-/** A worker of the test's own: it claims one run and commits entries as a worker would, then shows them. */
-export class Scribe {
-  readonly #world: World;
+/** A fake worker that commits entries of one run by SQL of its own and publishes them, for tests of streams. */
+export class FakeJournalWriter {
+  readonly #stores: TestStores;
   readonly run: RunId;
   seq = 0;
 
-  constructor(world: World, run: string) {
-    this.#world = world;
+  constructor(stores: TestStores, run: string) {
+    this.#stores = stores;
     this.run = RunId.parse(run);
   }
 
   async claim(): Promise<void> {
-    await this.#world.sql`
-      update runs set status = 'running', attempt = attempt + 1, owner = ${newIncarnation("scribe")}, worker_id = 'scribe',
+    await this.#stores.sql`
+      update runs set status = 'running', attempt = attempt + 1, owner = ${newIncarnation("writer")}, worker_id = 'writer',
         started_at = coalesce(started_at, now()), deadline_at = now() + interval '60 s'
       where run_id = ${this.run}`;
   }
 
-  /** Commits one entry with these events, and shows it live unless `live` is false. */
+  /** Commits one entry with these events, and publishes it unless `live` is false. */
   async write(events: RunEvent[], { live = true, ends = false } = {}): Promise<void> {
     this.seq += events.length;
     const lines = events.map((event) => writeLine(event, new Date(), this.run)).join("\n");
     const output = ends
       ? JSON.stringify({ status: "completed", checkpoint: null, response: "ok", error: null })
       : null;
-    await this.#world.sql`
+    await this.#stores.sql`
       with moved as (
         update runs set event_seq = ${this.seq},
           status = case when ${ends} then 'completed' else status end,
@@ -137,8 +137,8 @@ export class Scribe {
       select ${this.run}, ${this.seq}, ${events.length}, attempt, ${ends ? "end" : "note"}, ${output}, ${lines} from moved`;
     if (!live) return;
     const entry = { run: this.run, seq: this.seq, events_n: events.length, events: lines, last: ends };
-    const shard = eventShardOf(this.run, Number(this.#world.vars.EVENT_SHARDS));
-    await this.#world.redis.call("XADD", ...xaddArgs(keys.live(shard), entry));
+    const shard = eventShardOf(this.run, Number(this.#stores.vars.EVENT_SHARDS));
+    await this.#stores.redis.call("XADD", ...xaddArgs(keys.live(shard), entry));
   }
 
   text(text: string, live = true): Promise<void> {

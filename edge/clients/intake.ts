@@ -1,0 +1,144 @@
+import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
+import { AppError } from "../../shared/errors.ts";
+import { queueShardOf } from "../../shared/keys.ts";
+import type { Config, Env } from "../env.ts";
+
+const combiners = new WeakMap<Config, Combiner<NewRun, SubmitResult>[]>();
+
+/**
+ * Submits a run through the intake object of its queue shard. The requests of an isolate share their calls to it.
+ *
+ * @param waitUntil keeps the calling request alive until the work has ended
+ * @throws AppError `capacity` when the object was moved or is overloaded: what it had committed is unknown
+ */
+export async function submitToIntake(
+  env: Env,
+  config: Config,
+  run: NewRun,
+  waitUntil: (work: Promise<unknown>) => void,
+): Promise<SubmitResult> {
+  const shard = queueShardOf(run.tenant_id, config.QUEUE_SHARDS);
+  try {
+    const combiner = combinersOf(config)[shard];
+    if (!combiner) throw new Error(`there is no queue shard ${shard}`);
+    const call = (runs: NewRun[]) => env.INTAKE.getByName(`i${shard}`).submit(runs);
+    return await combiner.send(run, call, waitUntil);
+  } catch (cause) {
+    const detail = "It is unknown whether the run was accepted; try again, best with an Idempotency-Key.";
+    throw new AppError("capacity", detail, { retryAfterSeconds: 1, cause });
+  }
+}
+
+/** One combiner for each queue shard, shared by the requests of this isolate. */
+function combinersOf(config: Config): Combiner<NewRun, SubmitResult>[] {
+  const known = combiners.get(config);
+  if (known) return known;
+  const fresh = Array.from({ length: config.QUEUE_SHARDS }, () => new Combiner<NewRun, SubmitResult>());
+  combiners.set(config, fresh);
+  return fresh;
+}
+
+/** Items of a call at most. */
+const MAX_BATCH = 128;
+
+/** A leader without a result for this long counts as gone: its client disconnected, and the runtime ended its request. */
+const LEADER_GONE_MS = 3_000;
+
+/** Longer than any call takes. */
+const WAIT_MS = 15_000;
+
+/** What wakes a waiting request: its result, or its turn to lead the next call. */
+type Signal<Result> = { result: Result } | "lead";
+type Follower<Item, Result> = {
+  item: Item;
+  resolve(signal: Signal<Result>): void;
+  reject(error: unknown): void;
+};
+
+/**
+ * Lets the requests of an isolate share calls. While one request, the leader, makes a call, requests that arrive wait
+ * as followers; then one of them leads the next call, for all. Nothing waits for company: without a leader, a request
+ * calls at once and alone.
+ *
+ * A request may use only connections that it opened itself, so the request that leads makes the call. When a client
+ * disconnects, the runtime ends its request: `waitUntil` lets that request still do its part for the followers, and
+ * followers replace a leader that never returns.
+ */
+export class Combiner<Item, Result> {
+  #followers: Follower<Item, Result>[] = [];
+  /** The start of the leader's call; null: no call is under way. */
+  #ledSinceMs: number | null = null;
+
+  /**
+   * @param call returns the result of each item, in order; it runs in the leading request
+   * @param waitUntil keeps the calling request alive until the work has ended
+   * @throws what `call` throws; an Error when there is no result in time
+   */
+  send(
+    item: Item,
+    call: (items: Item[]) => Promise<Result[]>,
+    waitUntil: (work: Promise<unknown>) => void,
+  ): Promise<Result> {
+    const result = this.#send(item, call);
+    waitUntil(result.catch(() => {})); // the caller gets the error
+    return result;
+  }
+
+  async #send(item: Item, call: (items: Item[]) => Promise<Result[]>): Promise<Result> {
+    if (this.#isLed()) {
+      const signal = await this.#follow(item);
+      if (signal !== "lead") return signal.result;
+    }
+    const followers = this.#followers.splice(0, MAX_BATCH - 1);
+    this.#ledSinceMs = Date.now();
+    try {
+      const [own, ...rest] = await call([item, ...followers.map((follower) => follower.item)]);
+      for (const [i, follower] of followers.entries()) deliver(follower, rest[i]);
+      if (own === undefined) throw new Error("an item of the batch has no result");
+      return own;
+    } catch (error) {
+      for (const { reject } of followers) reject(error);
+      throw error;
+    } finally {
+      this.#appointLeader();
+    }
+  }
+
+  #appointLeader(): void {
+    const next = this.#followers.shift();
+    this.#ledSinceMs = next ? Date.now() : null;
+    next?.resolve("lead");
+  }
+
+  #isLed(): boolean {
+    return this.#ledSinceMs !== null && Date.now() - this.#ledSinceMs < LEADER_GONE_MS;
+  }
+
+  async #follow(item: Item): Promise<Signal<Result>> {
+    const { promise, resolve, reject } = Promise.withResolvers<Signal<Result>>();
+    const own = { item, resolve, reject };
+    this.#followers.push(own);
+    const deadlineMs = Date.now() + WAIT_MS;
+    const timer = setInterval(() => {
+      const place = this.#followers.indexOf(own);
+      const isLate = Date.now() > deadlineMs;
+      // An item that is not in the list is in a call: to send it again might do it twice.
+      if (place >= 0 && (isLate || !this.#isLed())) this.#followers.splice(place, 1);
+      if (isLate) reject(new Error("no result in time"));
+      else if (place >= 0 && !this.#isLed()) resolve("lead");
+    }, LEADER_GONE_MS);
+    try {
+      return await promise;
+    } finally {
+      clearInterval(timer);
+    }
+  }
+}
+
+function deliver<Item, Result>(
+  { resolve, reject }: Follower<Item, Result>,
+  result: Result | undefined,
+): void {
+  if (result === undefined) reject(new Error("an item of the batch has no result"));
+  else resolve({ result });
+}

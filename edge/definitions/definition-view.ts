@@ -1,0 +1,37 @@
+import { z } from "zod";
+import { AppError } from "../../shared/errors.ts";
+import type { DefinitionSummary } from "../../shared/store/definitions/definitions.ts";
+
+/** The response to a save. `tenant_id` null: all tenants share the definition. */
+export const SavedDefinition = z
+  .object({ id: z.string(), version: z.number().int(), tenant_id: z.string().nullable() })
+  .meta({ id: "SavedDefinition" });
+
+/** A definition in a list. */
+export const Summary = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    description: z.string().optional(),
+    updated_at: z.iso.datetime(),
+  })
+  .meta({ id: "DefinitionSummary" });
+
+/** A definition as it was stored, with its version. */
+export const Definition = z
+  .looseObject({ id: z.string(), version: z.number().int() })
+  .meta({ id: "Definition" });
+
+export function summaryOf(row: DefinitionSummary): z.infer<typeof Summary> {
+  const { id, name, description, updated_at } = row;
+  return {
+    id,
+    name,
+    updated_at: updated_at.toISOString(),
+    ...(description !== undefined && { description }),
+  };
+}
+
+export function noDefinition(kind: string, id: string): AppError {
+  return new AppError("not_found", `There is no ${kind} ${id}.`);
+}

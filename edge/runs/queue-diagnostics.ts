@@ -1,0 +1,86 @@
+import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
+import type { WhyFacts } from "../../shared/store/runs/diagnostics.ts";
+import { isoTime } from "../http/time.ts";
+import { noWorkerSentence, workersOf } from "./diagnosis.ts";
+import type { Blocker, Cause, QueueState } from "./diagnosis.ts";
+
+/** Why a queued run is not ready: its start or its next try is later. */
+export function notYetDue(facts: WhyFacts): Cause {
+  const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
+  const blocked_by: Blocker[] = [{ kind: "time", until }];
+  const park = facts.park === null ? null : ParkRecord.parse(JSON.parse(facts.park));
+  if (park?.reason !== "retry") {
+    const sentence = `The run starts at ${until}.`;
+    return { reason: "delayed", sentence, blocked_by, sinceMs: facts.queued_at_ms };
+  }
+  const { step, tries, error } = park;
+  const sentence = `Step ${step} failed (try ${tries}, ${error.code}: ${error.message}) and is tried again at ${until}.`;
+  return { reason: "retry_wait", sentence, blocked_by };
+}
+
+/** What keeps a ready run from being claimed: the first of these causes that applies. */
+export function ready(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
+  const { ahead } = facts;
+  const runsAhead: Blocker[] = ahead > 0 ? [{ kind: "runs_ahead", count: ahead }] : [];
+  const cause = (isolation ? tenantDisabled(facts) : null) ??
+    noWorker(facts, runsAhead) ??
+    (isolation ? tenantLimit(facts, runsAhead) : null) ??
+    queueNotUp(queue, runsAhead) ??
+    workersBusy(facts, runsAhead) ??
+    behindOthers(facts, runsAhead) ?? {
+      reason: "starting",
+      sentence: "The run is next, and a worker is about to claim it.",
+    };
+  return { ...cause, sinceMs: facts.queued_at_ms };
+}
+
+function tenantDisabled(facts: WhyFacts): Cause | null {
+  const { tenant_id, tenant_running: running, max_concurrent_runs: limit } = facts;
+  if (limit > 0) return null;
+  const sentence = `Tenant ${tenant_id} may not run anything: its max_concurrent_runs is 0.`;
+  const blocked_by: Blocker[] = [{ kind: "tenant_limit", running, limit }];
+  return { reason: "tenant_disabled", sentence, blocked_by };
+}
+
+function noWorker(facts: WhyFacts, runsAhead: Blocker[]): Cause | null {
+  if (facts.workers_of_lane > 0) return null;
+  const sentence = noWorkerSentence(facts);
+  return { reason: "no_worker", sentence, blocked_by: [workersOf(facts), ...runsAhead] };
+}
+
+function tenantLimit(facts: WhyFacts, runsAhead: Blocker[]): Cause | null {
+  const { tenant_id, tenant_running: running, max_concurrent_runs: limit, ahead } = facts;
+  if (running < limit) return null;
+  const sentence =
+    `Tenant ${tenant_id} has ${running} runs running, and its limit is ${limit}; ${ahead} of its runs are ahead of ` +
+    "this run. It starts when they have ended.";
+  return {
+    reason: "tenant_limit",
+    sentence,
+    blocked_by: [{ kind: "tenant_limit", running, limit }, ...runsAhead],
+  };
+}
+
+function queueNotUp(queue: QueueState, runsAhead: Blocker[]): Cause | null {
+  if (queue === "up") return null;
+  const sentence =
+    queue === "away"
+      ? "The queue cannot be reached; until it can, workers claim runs directly from the database, once a second."
+      : "The queue is being rebuilt from the database; it gets this run within seconds.";
+  return { reason: "queue_away", sentence, blocked_by: [{ kind: "queue", state: queue }, ...runsAhead] };
+}
+
+function workersBusy(facts: WhyFacts, runsAhead: Blocker[]): Cause | null {
+  const { lane, workers_of_lane: online, slots, slots_taken: taken, ahead } = facts;
+  if (slots === 0 || taken < slots) return null;
+  const sentence =
+    `All ${slots} slots of the ${online} live workers for lane ${lane} are taken; ` +
+    `${ahead} runs of its tenant are ahead of this run.`;
+  return { reason: "workers_busy", sentence, blocked_by: [workersOf(facts), ...runsAhead] };
+}
+
+function behindOthers({ ahead }: WhyFacts, runsAhead: Blocker[]): Cause | null {
+  if (ahead === 0) return null;
+  const sentence = `${ahead} runs of its tenant are ahead of this run.`;
+  return { reason: "behind_others", sentence, blocked_by: runsAhead };
+}

@@ -1,0 +1,42 @@
+import { describe, expect, test } from "vitest";
+import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
+
+/** An error that a server, or a pooler before it, has sent. */
+const sent = (code: string, message: string) =>
+  Object.assign(new Error(message), { name: "PostgresError", code });
+
+describe("isDatabaseUnreachable", () => {
+  // Fails when Hyperdrive's own code, or workerd's error for a closed port, counts as a reply of the database.
+  test.each([
+    ["Postgres that is starting", sent("57P03", "the database system is starting up")],
+    ["Postgres that is stopping", sent("57P01", "terminating connection due to administrator command")],
+    ["Postgres without free connections", sent("53300", "sorry, too many clients already")],
+    ["a standby", sent("25006", "cannot execute INSERT in a read-only transaction")],
+    ["PgBouncer without a server", sent("08P01", "server login has been failing, try again later")],
+    ["PgBouncer without free connections", sent("08P01", "no more connections allowed (max_client_conn)")],
+    [
+      "Hyperdrive, when the server refuses",
+      sent("58000", "Server connection attempt failed: connection_refused"),
+    ],
+    ["Hyperdrive without a connection", sent("58000", "Failed to acquire a connection from the pool.")],
+    ["workerd, at a closed port", new Error("connection attempt failed")],
+    ["workerd, at a proxy", new Error("proxy request failed, cannot connect to the specified address")],
+    ["workerd, disconnected", new Error("Network connection lost.")],
+    ["workerd, disconnected before the write", new TypeError("This WritableStream has been closed.")],
+    [
+      "the driver",
+      Object.assign(new Error("write CONNECTION_CLOSED db:5432"), { code: "CONNECTION_CLOSED" }),
+    ],
+  ])("is true for the error of %s", (_source, error) => {
+    expect(isDatabaseUnreachable(error)).toBe(true);
+  });
+
+  test.each([
+    ["a statement timeout", sent("57014", "canceling statement due to statement timeout")],
+    ["a missing file of Postgres", sent("58P01", "could not open file")],
+    ["a duplicate key", sent("23505", "duplicate key: connection attempt failed")],
+    ["a TypeError of our own code", new TypeError("undefined is not a function")],
+  ])("is false for %s", (_source, error) => {
+    expect(isDatabaseUnreachable(error)).toBe(false);
+  });
+});
