@@ -19,7 +19,7 @@ export type FlowApi = TestApp & {
   startWorker(id: string, env?: Record<string, string>): Promise<WorkerProcess>;
   define(kind: "orchestrations" | "tools", id: string, definition: JsonObject): Promise<void>;
   start(orchestration: string, body?: JsonObject): Promise<string>;
-  /** The run's status once it is one of these. */
+  /** Waits until the run has one of these statuses. @returns that status */
   until(run: string, statuses: readonly string[], ms?: number): Promise<string>;
 };
 
