@@ -176,7 +176,7 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
     });
     const back = await startRedis(port);
     try {
-      await expect.poll(() => app.stores.redis.ping().catch(() => ""), { timeout: 5_000 }).toBe("PONG");
+      await expect.poll(() => app.stores.redis.ping().catch(() => ""), { timeout: 30_000 }).toBe("PONG");
       await completeIndex(app.stores.queue);
       await expect.poll(async () => (await post(app, "default")).status, { timeout: 10_000 }).toBe(202);
     } finally {

@@ -24,7 +24,7 @@ const SECONDS: Record<string, number> = {
   "flow/webhooks.test.ts": 28,
   "local/start.test.ts": 27,
   "local/survival.test.ts": 22,
-  "redis-rest/outage.test.ts": 9,
+  "worker-node/redis-rest/outage.test.ts": 9,
   "simulation/contract.test.ts": 8,
   "worker-node/execution/execute.test.ts": 8,
   "worker-node/fleet/worker.test.ts": 30,

@@ -313,7 +313,7 @@ test("a worker that was stopped after its claim leaves what may be another's by 
   };
   await due();
   startSender({ truth: { ...truth, claimDeliveries } });
-  await expect.poll(() => clock.mock.results.length, { timeout: 5_000 }).toBeGreaterThan(3);
+  await expect.poll(() => clock.mock.results.length, { timeout: 20_000 }).toBeGreaterThan(3);
   await sleep(300);
   clock.mockRestore();
   expect(receiver.got).toEqual([]);
