@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Answer, Api } from "./api.ts";
 import { orchestrationNames } from "./definitions.ts";
-import type { OddAnswer, Request, Taken } from "./evidence.ts";
+import type { UnexpectedResponse, Request, AcceptedAnswer } from "./evidence.ts";
 import type { Random } from "./random.ts";
 import { flood, small, tenants } from "./tenants.ts";
 
@@ -37,9 +37,9 @@ const REFUSALS = new Set([409, 429]);
 
 export class Clients {
   readonly requests: Request[] = [];
-  readonly taken: Taken[] = [];
+  readonly acceptedAnswers: AcceptedAnswer[] = [];
   /** Responses that no fault explains. */
-  readonly odd: OddAnswer[] = [];
+  readonly unexpected: UnexpectedResponse[] = [];
   readonly #api: Api;
   readonly #hook: Hook;
   readonly #random: Random;
@@ -135,7 +135,7 @@ export class Clients {
     const answer = await this.#api.call(method, path, body, headers);
     const { status } = answer;
     if (status === 500 || (status >= 400 && status < 500 && !REFUSALS.has(status))) {
-      this.odd.push({ request: `${method} ${path}`, status, body: JSON.stringify(answer.body) });
+      this.unexpected.push({ request: `${method} ${path}`, status, body: JSON.stringify(answer.body) });
     }
     return answer;
   }
@@ -166,12 +166,12 @@ export class Clients {
     if (question_id === undefined) return;
     const answer = async (): Promise<void> => {
       const signed = `answer-${(this.#answers += 1)}`;
-      const body = { decision: "approve", signed };
+      const response = { decision: "approve", signed };
       for (let tries = 0; tries < TRIES; tries++) {
-        const response = await this.#call("POST", `${path}/resume`, { response: body, question_id });
-        if (response.status === 202) return void this.taken.push({ run, question: question_id, signed });
+        const { status: outcome } = await this.#call("POST", `${path}/resume`, { response, question_id });
+        if (outcome === 202) return void this.acceptedAnswers.push({ run, question: question_id, signed });
         // A client that does not know the outcome repeats its answer.
-        if (!REPEATABLE.has(response.status)) return;
+        if (!REPEATABLE.has(outcome)) return;
         await sleep(500 + this.#random.between(0, 500));
       }
     };

@@ -5,7 +5,7 @@ import { EntryKind } from "../../shared/contracts/journal-entry.ts";
 import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Calls } from "./counted-server.ts";
-import type { Told } from "./receiver.ts";
+import type { WebhookRequest } from "./receiver.ts";
 
 /**
  * A request to start a run, and its responses. `accepted`: the run of each 202. `unknown`: at least one response never
@@ -26,10 +26,10 @@ export type Request = {
 };
 
 /** An answer to a run's question that the API accepted. `signed` identifies it in the journal. */
-export type Taken = { run: string; question: string; signed: string };
+export type AcceptedAnswer = { run: string; question: string; signed: string };
 
 /** A response of the API that no fault explains: a 500, or a 4xx to a valid request. */
-export type OddAnswer = { request: string; status: number; body: string };
+export type UnexpectedResponse = { request: string; status: number; body: string };
 
 /** The frames that one viewer of a run received over all its connections. `complete`: it read up to the end of the stream. */
 export type Viewing = {
@@ -119,8 +119,8 @@ export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean 
 
 export type Evidence = {
   requests: Request[];
-  acceptedAnswers: Taken[];
-  unexpected: OddAnswer[];
+  acceptedAnswers: AcceptedAnswer[];
+  unexpected: UnexpectedResponse[];
   runs: RunRow[];
   journal: JournalRow[];
   usage: UsageRow[];
@@ -128,7 +128,7 @@ export type Evidence = {
   keys: KeyRow[];
   deliveries: DeliveryRow[];
   /** Requests that the receiver of webhooks got, and its responses by delivery. */
-  webhookRequests: Told[];
+  webhookRequests: WebhookRequest[];
   receiver: Map<string, Calls>;
   redis: RedisRest;
   viewings: Viewing[];

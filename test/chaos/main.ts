@@ -77,16 +77,16 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
     const evidence: Evidence = {
       ...tables,
       requests: clients.requests,
-      acceptedAnswers: clients.taken,
-      webhookRequests: system.receiver.told,
+      acceptedAnswers: clients.acceptedAnswers,
+      webhookRequests: system.receiver.requests,
       receiver: system.receiver.calls,
-      unexpected: clients.odd,
+      unexpected: clients.unexpected,
       redis: await readRedis(system.redis.client),
       viewings: viewers.seen,
-      shownTooEarly: watch.tooEarly,
-      limitBreaches: watch.overruns,
+      shownTooEarly: watch.shownTooEarly,
+      limitBreaches: watch.limitBreaches,
       takeovers: watch.takeovers,
-      stalls: watch.standing,
+      stalls: watch.stalls,
       calls: new Map([...system.model.calls, ...system.tool.calls]),
     };
     return report(evidence, faults, system, { minutes, seed });

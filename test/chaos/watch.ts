@@ -32,15 +32,15 @@ type Row = z.infer<typeof Row>;
 type Stall = { row: Row; ms: number };
 
 export class PostgresWatch {
-  readonly overruns: LimitBreach[] = [];
+  readonly limitBreaches: LimitBreach[] = [];
   readonly takeovers: Takeover[] = [];
-  readonly tooEarly: Evidence["shownTooEarly"] = [];
+  readonly shownTooEarly: Evidence["shownTooEarly"] = [];
   /** Run → its longest stall. */
   readonly #longest = new Map<string, number>();
   readonly #sql: Sql;
   readonly #faults: FaultLog;
   readonly #deaths: readonly Death[];
-  #stands = new Map<string, Stall>();
+  #stalls = new Map<string, Stall>();
   /** Tenants that may exceed a limit since Redis was rolled back, each until a sample shows it below its limit. */
   #excused = new Map<string, number>();
   #glances = new Map<string, number>();
@@ -53,12 +53,12 @@ export class PostgresWatch {
     this.#deaths = deaths;
   }
 
-  get standing(): Evidence["stalls"] {
+  get stalls(): Evidence["stalls"] {
     return Array.from(this.#longest, ([run, ms]) => ({ run, ms }));
   }
 
   get open(): Row[] {
-    return Array.from(this.#stands.values(), ({ row }) => row);
+    return Array.from(this.#stalls.values(), ({ row }) => row);
   }
 
   stop(): void {
@@ -126,7 +126,7 @@ export class PostgresWatch {
       select run_id, event_seq from runs where run_id = any(${pgArray(glances.keys())}::text[])`;
     for (const { run_id, event_seq } of rows) {
       const seq = glances.get(run_id) ?? 0;
-      if (seq > event_seq) this.tooEarly.push({ run: run_id, seq, committed: event_seq });
+      if (seq > event_seq) this.shownTooEarly.push({ run: run_id, seq, committed: event_seq });
     }
   }
 
@@ -145,7 +145,7 @@ export class PostgresWatch {
         over.push({ ...at, what: "running", count: running, limit: max_concurrent_runs });
       if (queued > most) over.push({ ...at, what: "queued", count: queued, limit: most });
       if (over.length === 0 && sinceMs > ROLLED_BACK_MS) this.#excused.delete(tenant_id);
-      if (!this.#excused.has(tenant_id)) this.overruns.push(...over);
+      if (!this.#excused.has(tenant_id)) this.limitBreaches.push(...over);
     }
   }
 
@@ -162,7 +162,7 @@ export class PostgresWatch {
     );
     const next = new Map<string, Stall>();
     for (const row of rows) {
-      const before = this.#stands.get(row.run_id);
+      const before = this.#stalls.get(row.run_id);
       if (before) this.#noteTakeover(before.row, row);
       // A run that waits for a slot of its tenant, or behind other runs of it, does not stall.
       const canMove = row.status === "running" || (row.due && row.place <= (free.get(row.tenant_id) ?? 0));
@@ -171,7 +171,7 @@ export class PostgresWatch {
       next.set(row.run_id, { row, ms });
       if (ms > (this.#longest.get(row.run_id) ?? 0)) this.#longest.set(row.run_id, ms);
     }
-    this.#stands = next;
+    this.#stalls = next;
   }
 
   #noteTakeover(before: Row, now: Row): void {

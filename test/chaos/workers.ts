@@ -55,7 +55,7 @@ export class ManagedWorker {
     while (!this.#ending) {
       try {
         const env = { ...this.#env, WORKER_ID: this.name };
-        const { program, line } = await startProgram(
+        const { program, line: ready } = await startProgram(
           this.name,
           "test/chaos/armed-worker.ts",
           env,
@@ -64,7 +64,7 @@ export class ManagedWorker {
         );
         this.programs.push(program);
         this.#program = program;
-        this.#incarnation = Ready.parse(line).incarnation;
+        this.#incarnation = Ready.parse(ready).incarnation;
         await program.ended;
         const drained = program.lines.some((line) => line.includes("worker.drain_started"));
         if (!drained) this.#deaths.push({ incarnation: this.#incarnation, atMs: Date.now() });

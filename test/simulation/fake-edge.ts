@@ -11,17 +11,33 @@ import type { Queue } from "../../shared/queue/queue.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { CancelEnd } from "../../shared/store/runs/cancel.ts";
 import { SimProcess } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import * as statements from "./edge-statements.ts";
-import type { Verb } from "./network.ts";
+import type { Network, Service, Verb } from "./network.ts";
 import { QueueOver } from "./ports.ts";
 import type { ProgramName } from "./programs.ts";
-import type { Simulation } from "./simulation.ts";
+import type { Auditor } from "./auditor.ts";
+import type { PostgresModel } from "./postgres-model.ts";
+import type { RedisModel } from "./redis-model.ts";
 import type { RunRow } from "./tables.ts";
 
 const MAX_DEPTH = 1_000;
 
+/** What the edge reaches of the simulation. */
+type Surroundings = {
+  clock: Clock;
+  network: Network;
+  postgres: PostgresModel;
+  postgresService: Service;
+  redis: RedisModel;
+  redisService: Service;
+  auditor: Auditor;
+  sendCancelHint(owner: string): void;
+  trace(line: string): void;
+};
+
 export class FakeEdge {
-  readonly #sim: Simulation;
+  readonly #sim: Surroundings;
   /** Runs whose 202 a client received. */
   readonly accepted = new Set<RunId>();
   /** `run wait` → the client whose answer was accepted, and that received that response. */
@@ -34,7 +50,7 @@ export class FakeEdge {
   /** Runs were accepted without the queue, which was not informed yet: its counts are wrong. */
   #countsAreWrong = false;
 
-  constructor(sim: Simulation, queued: number) {
+  constructor(sim: Surroundings, queued: number) {
     this.#sim = sim;
     this.#queued = queued;
   }

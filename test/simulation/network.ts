@@ -2,7 +2,6 @@
 import { SimProcess } from "./clock.ts";
 import type { VerbName } from "../../shared/store/state.ts";
 import type { Clock, Timer } from "./clock.ts";
-import type { QueueVerb } from "./ports.ts";
 
 /**
  * What happens to one call. `fail`: the call does not arrive. `lose`: its reply does not arrive. `late`: the caller gets an
@@ -23,6 +22,25 @@ export const FAULTS = [
   "freeze_after",
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
+
+/** The verbs of the queue, as faults name them. */
+export type QueueVerb =
+  | "admit"
+  | "enqueue"
+  | "claimJobs"
+  | "renew"
+  | "restoreLeases"
+  | "release"
+  | "finish"
+  | "pushLimits"
+  | "reset"
+  | "beginIndex"
+  | "invalidateCounts"
+  | "readIndex"
+  | "advanceScan"
+  | "advanceLimits"
+  | "repairRing"
+  | "list";
 
 /** Statements of the edge. */
 type EdgeVerb = "read" | "accept" | "answer" | "cancel" | "retry" | "save";

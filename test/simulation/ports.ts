@@ -6,7 +6,7 @@ import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import type { SimProcess } from "./clock.ts";
 import type { Args, Statements } from "./postgres-model.ts";
 import type { RedisModel } from "./redis-model.ts";
-import type { Network, Service } from "./network.ts";
+import type { Network, QueueVerb, Service } from "./network.ts";
 
 export function storeOver(
   network: Network,
@@ -45,25 +45,6 @@ export function storeOver(
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }
-
-/** The verbs of the queue, as faults name them. */
-export type QueueVerb =
-  | "admit"
-  | "enqueue"
-  | "claimJobs"
-  | "renew"
-  | "restoreLeases"
-  | "release"
-  | "finish"
-  | "pushLimits"
-  | "reset"
-  | "beginIndex"
-  | "invalidateCounts"
-  | "readIndex"
-  | "advanceScan"
-  | "advanceLimits"
-  | "repairRing"
-  | "list";
 
 /** A Queue that calls the model instead of scripts. */
 export class QueueOver extends Queue {
