@@ -112,7 +112,7 @@ describe("a link", () => {
     expect(performance.now() - sentMs).toBeGreaterThan(200);
   });
 
-  // Fails when: a trap lets the request pass, or springs for another request or before its time.
+  // Fails when a trap lets the request pass, or springs for another request or before its time.
   test("with a trap loses the request that it waits for, once its time has come", async () => {
     let isTime = false;
     link.traps.push({ request: "commit", lost: "request", spring: () => isTime });
@@ -130,7 +130,7 @@ describe("a link", () => {
     ]);
   });
 
-  // Fails when: the trap loses the request as well, or the response to another request or on another connection.
+  // Fails when the trap loses the request as well, or the response to another request or on another connection.
   test("with a trap for a response lets the request pass, and loses the response", async () => {
     link.traps.push({ request: "commit", lost: "response", spring: () => true });
     const [one, other] = [await join(), await join()];

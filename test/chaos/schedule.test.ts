@@ -22,7 +22,7 @@ describe("a schedule", () => {
     }
   });
 
-  // Fails when: only the first cycle arms points.
+  // Fails when only the first cycle arms points.
   test("of an hour has every point in every cycle", () => {
     const items = makeSchedule(1, 30 * TWO_MINUTES_MS);
     const times = Map.groupBy(

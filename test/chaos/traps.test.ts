@@ -47,7 +47,7 @@ async function sendTrapped(
 }
 
 describe("a trap for an accept", () => {
-  // Fails when: a trap does not find the statement of an accept, or springs between that statement and its commit.
+  // Fails when a trap does not find the statement of an accept, or springs between that statement and its commit.
   test.each([
     { lost: "request", leaves: 0, where: "before the commit leaves no run" },
     { lost: "response", leaves: 1, where: "after the commit leaves a run, and no reply" },
@@ -60,7 +60,7 @@ describe("a trap for an accept", () => {
 });
 
 describe("a trap for an answer", () => {
-  // Fails when: a trap does not find the statement of an answer, or springs between that statement and its commit.
+  // Fails when a trap does not find the statement of an answer, or springs between that statement and its commit.
   test.each([
     { lost: "request", state: "open", where: "before the commit leaves the question open" },
     {

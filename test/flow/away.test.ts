@@ -67,7 +67,7 @@ function withoutComments(text = ""): string {
 }
 
 describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
-  // Fails when: accept refuses without a queue, workers do not claim directly, or a claim counts without the lock.
+  // Fails when accept refuses without a queue, workers do not claim directly, or a claim counts without the lock.
   test("while Redis is away and after it comes back empty, every request is accepted, every run ends, no limit is passed, and viewers miss nothing", async () => {
     const api = await startApi();
     const watch = new RelayViewers(api);
@@ -114,7 +114,7 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
     }
   });
 
-  // Fails when: a worker gives up a flush, or takes over runs because no worker could beat while Postgres was away.
+  // Fails when a worker gives up a flush, or takes over runs because no worker could beat while Postgres was away.
   test("while Postgres is away for 10 s no worker ends, no step is lost or repeated, and no run is taken over", async () => {
     const dir = mkdtempSync(join(tmpdir(), "synapse-away-"));
     chmodSync(dir, 0o711); // under root another user runs Postgres, and has to pass this folder

@@ -68,7 +68,7 @@ afterEach(async () => {
 
 const cancel = async (run: string) => api.call("POST", runPath(run, "cancel"));
 
-// Fails when: the hint is not published, no beat follows it, or a step does not pass its signal on.
+// Fails when the hint is not published, no beat follows it, or a step does not pass its signal on.
 test("a cancel aborts the model or tool call in flight within a second, and the run ends as cancelled", async () => {
   const step = (id: string, fields: object) => ({ id, name: id, ...fields, output_key: "out" });
   await api.define("orchestrations", "asks_model", {
@@ -119,7 +119,7 @@ test("a cancel aborts the model or tool call in flight within a second, and the 
     .toMatchObject({ leased: 0, ready: 0 });
 }, 240_000);
 
-// Fails when: the statement of a cancel, or of a worker's end, does not check what it has read of the run.
+// Fails when the statement of a cancel, or of a worker's end, does not check what it has read of the run.
 test("each of many runs that are cancelled at any moment has exactly one end", async () => {
   await api.define("orchestrations", "short", {
     name: "Short",

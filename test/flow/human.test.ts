@@ -48,7 +48,7 @@ const statusOf = async (run: string) => bodyOf(await api.call("GET", runPath(run
 const resultOf = async (run: string) => bodyOf(await api.call("GET", runPath(run, "result")));
 
 describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
-  // Fails when: a human step holds its slot, the answer does not reach state, or an event is missing.
+  // Fails when a human step holds its slot, the answer does not reach state, or an event is missing.
   test("parks without a worker, and goes on with the answer in the same journal", async () => {
     const run = await api.start("asks");
     await api.until(run, ["paused"]);
@@ -70,7 +70,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     );
   });
 
-  // Fails when: nothing acts on the deadline, or the error does not name the limit.
+  // Fails when nothing acts on the deadline, or the error does not name the limit.
   test("fails when its question is not answered in time, and its error names the limit", async () => {
     const run = await api.start("hurries");
     expect(await untilEnd(api, run)).toBe("failed");
@@ -87,7 +87,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     expect(await count(api, run, "human_input_required")).toBe(2);
   });
 
-  // Fails when: the time until the answer counts as the run's time.
+  // Fails when the time until the answer counts as the run's time.
   test("does not use up its own time while the question is open", async () => {
     const run = await api.start("short");
     await api.until(run, ["paused"]);
@@ -99,7 +99,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     expect(Object(step).duration_seconds).toBeGreaterThan(6.9);
   });
 
-  // Fails when: a park and an answer can both be committed at one moment: the run would stay parked with its answer.
+  // Fails when a park and an answer can both be committed at one moment: the run would stay parked with its answer.
   test("goes on with an answer that comes at the moment of the park", async () => {
     const runs = await Promise.all(Array.from({ length: 30 }, () => api.start("asks")));
     await Promise.all(

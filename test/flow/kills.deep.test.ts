@@ -47,7 +47,7 @@ async function checkRun(run: RunId, eventSeq: number): Promise<void> {
   expect(types.filter((type) => type === "step_start")).toHaveLength(STEPS.length);
 }
 
-// Fails when: a part is missing in the fence, or a takeover forgets or repeats what was committed.
+// Fails when a part is missing in the fence, or a takeover forgets or repeats what was committed.
 test("each of sixty runs ends once while workers are killed one after the other and Redis is emptied", async () => {
   const env = { WORKER_CONCURRENCY: "10" };
   await Promise.all(["w0", "w1", "w2"].map((id) => fleet.startWorker(id, env)));

@@ -119,7 +119,7 @@ describe("a run that failed", () => {
   });
 });
 
-// Fails when: an end that no step has caused is written without its dead letter.
+// Fails when an end that no step has caused is written without its dead letter.
 describe("each limit that fails a run leaves one dead letter with its code", () => {
   const slow = (id: string, limits: object) => ({
     name: "Slow",

@@ -53,7 +53,7 @@ function handovers(): number[] {
   });
 }
 
-// Fails when: a drain hands nothing back, does not notify the queue, or counts as a crash; a fold forgets results.
+// Fails when a drain hands nothing back, does not notify the queue, or counts as a crash; a fold forgets results.
 test("when all workers are replaced under load, one after the other, no run is lost, repeated or late", async () => {
   const env = { WORKER_CONCURRENCY: "30", WORKER_DRAIN_SECONDS: String(DRAIN_SECONDS) };
   const olds = await Promise.all(

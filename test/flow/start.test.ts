@@ -8,7 +8,7 @@ afterEach(async () => {
   for (const end of ends.splice(0)) await end();
 });
 
-// Fails when: a worker that cannot migrate ends: its supervisor starts it again at longer and longer intervals.
+// Fails when a worker that cannot migrate ends: its supervisor starts it again at longer and longer intervals.
 test("a worker that starts while Postgres is away waits for it, and ends at a signal meanwhile", async () => {
   const [database, redis] = await Promise.all([freshDatabase(), startRedis()]);
   ends.push(() => redis.stop());

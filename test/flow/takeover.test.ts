@@ -67,7 +67,7 @@ async function workerInStep(
 }
 
 describe.concurrent("a run in the middle of a step", () => {
-  // Fails when: claim refuses runs of silent owners, or the fold forgets results.
+  // Fails when claim refuses runs of silent owners, or the fold forgets results.
   test.for(["Postgres", "the edge"])(
     "is taken over from a killed worker, at its last checkpoint, with state by way of %s",
     { timeout: 120_000 },
@@ -98,7 +98,7 @@ describe.concurrent("a run in the middle of a step", () => {
     },
   );
 
-  // Fails when: `owner` and `attempt` are not in the fence of the flush.
+  // Fails when `owner` and `attempt` are not in the fence of the flush.
   test(
     "is fenced off from a worker that stopped and comes back after the takeover",
     { timeout: 120_000 },
@@ -113,7 +113,7 @@ describe.concurrent("a run in the middle of a step", () => {
     },
   );
 
-  // Fails when: a drain does not hand back: the run would be taken over 12 s later, and count as a crash.
+  // Fails when a drain does not hand back: the run would be taken over 12 s later, and count as a crash.
   test(
     "is handed back by a worker that drains, and goes on at once",
     { timeout: 120_000 },

@@ -55,7 +55,7 @@ function expectSigned({ headers, body }: Got): void {
 }
 
 describe.concurrent("a webhook", { timeout: 120_000 }, () => {
-  // Fails when: the flush does not wake the sender, the signature covers other bytes than the body, or a field is missing.
+  // Fails when the flush does not wake the sender, the signature covers other bytes than the body, or a field is missing.
   test("carries the end of a run at once, signed, with the result", async ({ hooked }) => {
     const sender = await hooked.api.startWorker("w", worker);
     const run = await hooked.start({ webhook_secret: SECRET });
@@ -100,7 +100,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     expect(metrics).toContain('synapse_webhook_deliveries{state="overdue"} 0');
   });
 
-  // Fails when: the secret is stored, queued, returned or logged in plain text.
+  // Fails when the secret is stored, queued, returned or logged in plain text.
   test("has a secret that no table, no key of Redis and no log line holds in plain text", async ({
     hooked,
   }) => {
@@ -129,7 +129,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     expect(lines).not.toContain("token=");
   });
 
-  // Fails when: a try makes a new id or a new body, or a response of 5xx ends the delivery.
+  // Fails when a try makes a new id or a new body, or a response of 5xx ends the delivery.
   test("is sent a third time with the same id and body after two failures of the receiver", async ({
     hooked,
   }) => {
@@ -149,7 +149,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     ]);
   });
 
-  // Fails when: a delivery counts as done, or is deleted, before its outcome is written.
+  // Fails when a delivery counts as done, or is deleted, before its outcome is written.
   test("is sent once more when its worker is killed between the receiver's 200 and the commit of the outcome", async ({
     hooked,
   }) => {
@@ -172,7 +172,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     expect(hooked.receiver.got).toHaveLength(2);
   });
 
-  // Fails when: only the end that a worker commits makes a delivery.
+  // Fails when only the end that a worker commits makes a delivery.
   test("carries the cancel of a queued run that no worker ever claimed", async ({ hooked }) => {
     const run = await hooked.start();
     expect(await bodyOf(await hooked.api.call("POST", runPath(run, "cancel")))).toMatchObject({
@@ -193,7 +193,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     await hooked.untilDelivered(run);
   });
 
-  // Fails when: any worker sends, or a verb does not go by HTTP.
+  // Fails when any worker sends, or a verb does not go by HTTP.
   test("is sent by workers of its lane only, also by those that reach Postgres through the edge alone", async ({
     hooked,
   }) => {

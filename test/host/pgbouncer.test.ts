@@ -82,7 +82,7 @@ const steps = Array.from({ length: 8 }, (_, at) => ({
   ...(at < 7 && { next_step_id: `step${at + 1}` }),
 }));
 
-// Fails when: the workers or the edge use named statements, or other state of a session.
+// Fails when the workers or the edge use named statements, or other state of a session.
 test("60 runs of 8 steps complete for 60 viewers over few connections", async () => {
   const definition = { name: "Eight", entry_step_id: "step0", steps };
   const saved = await system.ask(0, "PUT", "/api/v2/orchestrations/orch_eight", definition);

@@ -96,7 +96,7 @@ const victims: [name: (worker: string) => string, pid: (worker: string) => numbe
   [(worker) => worker, pidOf],
 ];
 
-// Fails when: keepAlive does not start again what has ended.
+// Fails when keepAlive does not start again what has ended.
 test("runs finish and a stream shows each event once, whichever process is killed on the way", async () => {
   const saved = await ask("PUT", "/api/v2/orchestrations/orch_slow", slow);
   expect(saved.status).toBe(200);

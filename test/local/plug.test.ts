@@ -13,7 +13,7 @@ beforeAll(async () => {
 }, 180_000);
 afterAll(() => system.stop());
 
-// Fails when: startPostgres does not end the backends of the killed server.
+// Fails when startPostgres does not end the backends of the killed server.
 test("Postgres comes back also while a backend of the killed server still executes a query", async () => {
   const { postgres_pid, postgres_url } = system.facts;
   const [sql, watch] = [postgres(postgres_url, { max: 1 }), postgres(postgres_url, { max: 1 })];

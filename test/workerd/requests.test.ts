@@ -58,7 +58,7 @@ async function leaveAndWaitMs(): Promise<number> {
   return waitedMs;
 }
 
-// Fails when: the lead is not passed on. (`keep` assumes that a request ends with its client; in this runtime it does not.)
+// Fails when the lead is not passed on. (`keep` assumes that a request ends with its client; in this runtime it does not.)
 test("clients that leave while their requests share a call do no harm to the other requests", async () => {
   await post(AbortSignal.timeout(30_000));
   // Where the lead is not passed on, the others wait until the leader counts as gone: 3 s from their own beginning.
@@ -69,7 +69,7 @@ test("clients that leave while their requests share a call do no harm to the oth
   expect(fastestMs).toBeLessThan(1_500);
 }, 90_000);
 
-// Fails when: what the edge seals does not open in Node.
+// Fails when what the edge seals does not open in Node.
 test("a webhook secret that the edge has sealed opens in a worker", async () => {
   const webhook_secret = "whispered-sécret-42";
   const run = await edge.start({ webhook_url: "https://hooks.example.com/", webhook_secret });
