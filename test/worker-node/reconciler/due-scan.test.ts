@@ -103,7 +103,7 @@ test("a short walk proves nothing to a Redis that went back between its page and
   expect(queue.index).toEqual(before);
 });
 
-// Red when: DueWalk does not look at what `advanceWalk` answers, or index.lua answers everybody alike.
+// Red when: DueWalk does not look at what `advanceScan` returns, or index.lua answers everybody alike.
 test("a walk that goes on while another rebuilds proves nothing", async () => {
   const queue = new Shown();
   const walk = walkOver(queue);
