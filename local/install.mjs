@@ -1,5 +1,5 @@
-// Installs what package-lock.json names, when it is not there. Runs before npm's scripts, on Node 20 and later, without
-// dependencies: it is what makes the dependencies be there.
+// Installs the dependencies of package-lock.json when they are missing or older. It runs before npm's scripts, on Node 20
+// and later, and has no dependencies itself.
 import { spawnSync } from "node:child_process";
 import { statSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,4 +1,4 @@
-/** `npm start`: the whole system on this machine, until Ctrl-C. */
+/** `npm start`: runs the whole system on this machine until Ctrl-C. */
 import { chmodSync, mkdirSync } from "node:fs";
 import { startBlock } from "./settings/facts.ts";
 import { lockFolder } from "./processes/lock.ts";
@@ -8,22 +8,22 @@ import { startStack } from "./supervisor.ts";
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));
   mkdirSync(options.data, { recursive: true });
-  chmodSync(options.data, 0o711); // under root another user runs Postgres, and has to get through
+  chmodSync(options.data, 0o711); // under root Postgres runs as another user, which must be able to enter
   const unlock = lockFolder(options.data);
   process.once("exit", unlock);
 
-  const asked = signalled();
+  const stopSignal = untilSignalled();
   const starting = startStack(options, process.env);
-  const stack = await Promise.race([starting, asked]);
-  if (stack === "stop") return; // while it was starting: the guards end what has started
+  const stack = await Promise.race([starting, stopSignal]);
+  if (stack === "stop") return; // during the start: the guards end the children that have started
   console.log(startBlock(stack.facts()));
-  await asked;
+  await stopSignal;
   console.log("\nStopping …");
   await stack.stop();
 }
 
-/** Resolves at Ctrl-C or SIGTERM. A second one ends us at once. */
-function signalled(): Promise<"stop"> {
+/** Resolves at Ctrl-C or SIGTERM. A second signal ends this process at once. */
+function untilSignalled(): Promise<"stop"> {
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve("stop"));
   });

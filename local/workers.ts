@@ -1,4 +1,4 @@
-/** The workers of this machine. One that dies comes back, as another incarnation. */
+/** The workers of this machine. A worker that ends is restarted, as another incarnation. */
 import { z } from "zod";
 import { keepAlive } from "./processes/keep-alive.ts";
 import { firstFreePort } from "./processes/ports.ts";
@@ -6,7 +6,6 @@ import { nodeProgram, startUntilEvent } from "./processes/programs.ts";
 
 const Ready = z.looseObject({ models: z.string(), health_port: z.int() });
 
-/** Milliseconds. */
 const readyTimeoutMs = 30_000;
 const PORT_TRIES = 5;
 
@@ -15,41 +14,47 @@ type Member = { name: string; port: number };
 export type Fleet = { models: string; workers(): Worker[]; stop(): Promise<void> };
 
 /**
- * Starts `count` workers; they are ready when this resolves.
- * @param env what every worker is told; its name and its health port come from here.
- * @param changed called when a worker has come back.
- * @throws Error of a worker that did not start; the others are stopped then.
+ * Starts `count` workers. They are ready when this resolves.
+ * @param env the variables of every worker, without its id and its health port
+ * @param onRestart called after each restart of a worker
+ * @throws the error of a worker that did not start; the others are stopped then
  */
-export async function startFleet(count: number, env: NodeJS.ProcessEnv, changed: () => void): Promise<Fleet> {
+export async function startFleet(
+  count: number,
+  env: NodeJS.ProcessEnv,
+  onRestart: () => void,
+): Promise<Fleet> {
   const starts = await Promise.allSettled(
     (await membersOf(count)).map(async ({ name, port }) => {
       const start = (signal: AbortSignal) => startWorker(name, port, env, signal);
-      return { name, kept: await keepAlive(name, start, changed) };
+      return { name, process: await keepAlive(name, start, onRestart) };
     }),
   );
   const members = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
   const stop = async (): Promise<void> => {
-    await Promise.all(members.map(({ kept }) => kept.stop()));
+    await Promise.all(members.map(({ process }) => process.stop()));
   };
   const failed = starts.find((start) => start.status === "rejected");
   if (failed) {
     await stop();
     throw failed.reason;
   }
-  const said = members[0]?.kept.now().said;
   return {
-    models: Ready.parse(said).models,
+    models: Ready.parse(members[0]?.process.current().event).models,
     workers: () =>
-      members.map(({ name, kept }) => {
-        const worker = kept.now();
-        const { health_port } = Ready.parse(worker.said);
+      members.map(({ name, process }) => {
+        const worker = process.current();
+        const { health_port } = Ready.parse(worker.event);
         return { name, pid: worker.pid, health_url: `http://127.0.0.1:${health_port}/health` };
       }),
     stop,
   };
 }
 
-/** A worker on `port`, or on the next one that is free: between the look and the start another may take it. */
+/**
+ * Starts a worker on the first free port from `port` on. Another process may take the port before the worker
+ * listens.
+ */
 async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, signal: AbortSignal) {
   for (let tries = 1; ; tries++) {
     const free = await firstFreePort(port);
@@ -64,7 +69,7 @@ async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, s
   }
 }
 
-/** Each with a health port of its own, from 9000 on. */
+/** The workers' names, each with a free health port from 9000 on. */
 async function membersOf(count: number): Promise<Member[]> {
   const members: Member[] = [];
   for (let number = 1, port = 9000; number <= count; number++, port++) {

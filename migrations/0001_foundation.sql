@@ -1,7 +1,7 @@
 -- Tenants, keys, definitions, runs and their journal: the tables of docs/protocol.md 2.
 --
--- Text, not jsonb, for what clients, models and tools wrote: jsonb refuses \u0000, and one such answer
--- would fail a whole group commit.
+-- Everything that clients, models and tools write is text, not jsonb: jsonb refuses \u0000, and one such value
+-- would fail a whole flush.
 
 create table tenants (
   tenant_id            text primary key,
@@ -10,7 +10,7 @@ create table tenants (
   max_queued_runs      integer not null default 1000 check (max_queued_runs >= 0),
   requests_per_second  integer not null default 1000 check (requests_per_second >= 0),
   weight               integer not null default 1 check (weight between 1 and 1000),
-  -- A copy in Redis with a lower version never replaces one with a higher.
+  -- Increased by each change. Redis never replaces limits of a higher version with limits of a lower one.
   version              bigint not null default 1,
   created_at           timestamptz not null default now(),
   updated_at           timestamptz not null default now()
@@ -20,7 +20,7 @@ create index tenants_updated on tenants (updated_at);
 create table api_keys (
   key_hash    bytea primary key,
   key_id      text not null unique,
-  -- Null: a platform key, which may name any tenant.
+  -- Null: a platform key, which can name any tenant.
   tenant_id   text,
   name        text not null default '',
   prefix      text not null,
@@ -30,7 +30,7 @@ create table api_keys (
   revoked_at  timestamptz
 );
 
--- The empty tenant owns what all tenants share.
+-- The empty tenant id owns the definitions that all tenants share.
 create table orchestrations (
   tenant_id    text not null,
   id           text not null,
@@ -77,15 +77,15 @@ create table runs (
   run_id               text primary key,
   tenant_id            text not null,
   orchestration_id     text not null,
-  -- Whose definition it is: the run's tenant, or the empty one for a shared definition.
+  -- The owner of the definition: the run's tenant, or the empty tenant id for a shared definition.
   definition_tenant    text not null,
   definition_version   integer not null,
   status               text not null default 'queued'
                        check (status in ('queued', 'running', 'paused', 'completed', 'failed', 'cancelled')),
-  -- 0 = never claimed. With `owner` and `event_seq` the fence of every write.
+  -- The number of the last claim; 0: never claimed. With `owner` and `event_seq` the fence of every write.
   attempt              integer not null default 0,
   owner                text,
-  -- The worker that had it last: for people.
+  -- The worker that claimed it last: for people.
   worker_id            text,
   wake_at              timestamptz,
   deadline_at          timestamptz,
@@ -116,22 +116,22 @@ create table runs (
   constraint running_has_owner check ((status = 'running') = (owner is not null)),
   constraint running_has_deadline check (status <> 'running' or deadline_at is not null)
 ) with (
-  -- A flush changes no indexed column; the room lets its row versions stay on the page (heap-only updates).
+  -- A flush changes no indexed column, so with free space on the page its row versions stay there (heap-only updates).
   fillfactor = 75,
   autovacuum_vacuum_scale_factor = 0.05
 );
 create index runs_due on runs (wake_at, run_id) where status in ('queued', 'paused');
 create index runs_owned on runs (owner) where status = 'running';
--- A tenant's queue, counted and in the order of its wake-ups.
+-- A tenant's queue: for its count, and in the order of wake-ups.
 create index runs_queued on runs (tenant_id, lane, wake_at) where status = 'queued';
 create index runs_by_tenant on runs (tenant_id, run_id);
 create index runs_by_parent on runs (parent_run_id) where parent_run_id is not null;
 create index runs_ended on runs (ended_at) where ended_at is not null;
 
--- No foreign keys to runs: rows come only out of a statement that has just updated the run.
+-- No foreign key to runs: rows are inserted only by a statement that has just updated the run.
 create table journal (
   run_id     text not null,
-  -- The number of its last event.
+  -- The number of the entry's last event.
   seq        integer not null,
   events_n   integer not null check (events_n >= 1),
   attempt    integer not null,
@@ -139,7 +139,7 @@ create table journal (
   step_path  text,
   visit      integer,
   output     text,
-  -- One JSON event a line, without run_id and seq.
+  -- One JSON event a line, without its run_id and seq.
   events     text not null,
   at         timestamptz not null default now(),
   primary key (run_id, seq)
@@ -174,12 +174,12 @@ create table workers (
   hostname       text not null,
   address        text not null,
   status         text not null check (status in ('online', 'draining', 'offline')),
-  -- Which lanes it takes runs of.
+  -- The lanes whose runs it claims.
   lanes          text[] not null,
   slots          integer not null,
   active         integer not null default 0,
   loop_lag_ms    integer not null default 0,
-  -- Whether it can reach the queue. While anybody can, nobody claims without it.
+  -- Whether it can reach the queue. While any worker can, no worker claims directly.
   redis_ok       boolean not null default true,
   registered_at  timestamptz not null default now(),
   beat_at        timestamptz not null default now()

@@ -1,9 +1,9 @@
--- Dead letters, waits, and the counts that hold while Redis is away.
+-- Dead letters, waits, and the functions that count quotas and slots while Redis is unreachable.
 
--- One for each end in failure; `resolved_at` when the run was retried.
+-- One for each end of a run in failure. `resolved_at`: when the run was retried, or an operator dismissed the letter.
 create table dead_letters (
   run_id            text not null,
-  -- Of the entry that ended the run.
+  -- The number of the entry that ended the run.
   seq               integer not null,
   tenant_id         text not null,
   orchestration_id  text not null,
@@ -33,17 +33,18 @@ create table waits (
   child_run_id text,
   primary key (run_id, wait_id)
 );
--- Who waits for a run that ends: asked at every end, so both are as small as can be.
+-- These two find the runs that wait for a run which ends. Every end reads them, so both are as small as possible.
 create index waits_for_child on waits (child_run_id) where answered_at is null;
--- `runs` is as empty as it was made, in this very transaction or a moment before it.
+-- `runs` is still empty here: it was created in this transaction, or a moment before it.
 -- squawk-ignore require-concurrent-index-creation
 create index runs_of_parents on runs (run_id) include (parent_run_id, parent_wait_id)
   where parent_wait_id is not null and ended_at is null;
 
--- How many more runs a tenant may queue, while nobody else can queue one of its runs.
+-- The number of runs that a tenant may still queue. The lock on the tenant's row keeps other transactions from queueing
+-- runs of this tenant until this one ends.
 --
--- Volatile, and two queries: the second sees what was committed before the first got its lock. One statement would
--- count with the snapshot from before the lock.
+-- Volatile, with two queries: the second one sees all that was committed before the first one got its lock. A single
+-- statement would count with a snapshot from before the lock.
 create function queue_room(p_tenant text) returns integer
 language plpgsql volatile as $$
 declare
@@ -57,11 +58,12 @@ begin
   return room - (select count(*) from runs where tenant_id = p_tenant and status = 'queued');
 end $$;
 
--- The runs of these lanes that may be claimed straight from here, at most p_slots: those of silent workers, then each
--- tenant's next ones, as far as its limit of running ones allows, the tenants in turn.
+-- The runs of these lanes that a direct claim may take, p_slots at most: first those of silent workers, then the next
+-- runs of each tenant, as far as its max_concurrent_runs allows, with the tenants taking turns.
 --
--- Nothing while any worker can reach the queue: it counts slots there, and would not know of those given out here.
--- Whoever asks holds the row `direct` until his transaction ends, so that two do not count the same free slot.
+-- It returns nothing while any worker can reach the queue: that worker claims through the queue, which does not count
+-- the slots that a direct claim takes. The caller holds the row `direct` of `locks` until its transaction ends, so that
+-- two direct claims do not count the same free slot.
 create function claimable_runs(p_slots integer, p_lanes text[]) returns setof text
 language plpgsql volatile as $$
 begin

@@ -1,24 +1,24 @@
--- Webhooks: where a run's end is to be told, and what is to be told, until it has been taken or given up.
+-- Webhooks: the receiver of a run's notifications, and each delivery until it has an outcome.
 
 alter table runs
   add column webhook_url text,
-  -- Sealed under MASTER_KEY; it opens for this run alone.
+  -- Sealed with MASTER_KEY for this run alone.
   add column webhook_secret text;
 
--- One for each end of a run with a webhook, and for each of its pauses for a human. It holds all of the body that the
--- run's row loses when the run is retried; output and final state are in the journal, under (run_id, seq).
+-- One for each end of a run with a webhook, and for each of its pauses for a human. It keeps those parts of the body
+-- that a retry overwrites in the run's row; output and final state are in the journal, under (run_id, seq).
 create table webhook_deliveries (
   delivery_id       text primary key,
   run_id            text not null,
-  -- Of the entry that it tells of.
+  -- The number of the entry that it reports.
   seq               integer not null,
   tenant_id         text not null,
   orchestration_id  text not null,
   type              text not null
                     check (type in ('run.completed', 'run.failed', 'run.cancelled', 'run.waiting')),
   url               text not null,
-  -- One slow receiver holds no others back: they are taken in turns.
-  -- Bounded, as it stands in an index: no URL may keep a run from ending.
+  -- Part of the receiver. Receivers take turns, so that a slow one does not delay the others.
+  -- Its length is bounded because it is in an index: a long URL must not make the statement fail that ends the run.
   host              text not null generated always as (left(split_part(url, '/', 3), 255)) stored,
   secret            text,
   status            text not null,
@@ -27,16 +27,16 @@ create table webhook_deliveries (
   started_at        timestamptz,
   ended_at          timestamptz,
   error             text,
-  -- How often it was sent: the fence of whoever sends it now.
+  -- How often it was claimed: the fence of the worker that sends it now.
   tries             integer not null default 0,
-  -- How often it failed since it was made due: what its waits grow by.
+  -- How often it has failed since it was made due: the wait before the next try grows with it.
   failures          integer not null default 0,
-  -- A worker sends it; the wake-up is the end of that worker's lease.
+  -- True while a worker sends it; `next_at` is then the end of that worker's lease.
   sending           boolean not null default false,
   next_at           timestamptz default now(),
   expires_at        timestamptz not null default now() + interval '24 hours',
   done_at           timestamptz,
-  -- Null: still to come.
+  -- Null: pending.
   outcome           text check (outcome in ('delivered', 'rejected', 'expired')),
   last_status       integer,
   last_error        text,
@@ -46,10 +46,10 @@ create table webhook_deliveries (
   constraint awake_until_it_is_done check ((done_at is null) = (next_at is not null))
 );
 create index webhook_deliveries_due on webhook_deliveries (next_at) where done_at is null;
--- The receivers that something is still to be sent to, and for each of them what is due first.
+-- The receivers that have pending deliveries, and for each of them its deliveries in the order in which they are due.
 create index webhook_deliveries_by_receiver on webhook_deliveries (tenant_id, host, next_at) where done_at is null;
 create index webhook_deliveries_by_tenant on webhook_deliveries (tenant_id, created_at, delivery_id);
--- What an operator looks for, among all that was delivered.
+-- For operators: the few deliveries that failed, among all that were delivered.
 create index webhook_deliveries_failed on webhook_deliveries (outcome, created_at, delivery_id)
   where outcome in ('rejected', 'expired');
 create index webhook_deliveries_created on webhook_deliveries (created_at, delivery_id);

@@ -2,8 +2,8 @@ import ipaddr from "ipaddr.js";
 
 type Address = ReturnType<typeof ipaddr.process>;
 
-/** Azure's metadata and DNS service has an address that looks public. */
-const NOT_AS_PUBLIC_AS_THEY_LOOK = new Set(["168.63.129.16"]);
+/** Private services at addresses that look public: Azure's metadata and DNS service. */
+const PRIVATE_DESPITE_RANGE = new Set(["168.63.129.16"]);
 
 /**
  * Ports of other protocols, whose servers could be made to read a request as theirs (mail, IRC …): the list of
@@ -16,32 +16,36 @@ const BAD_PORTS = new Set([
   3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 ]);
 
-/** Is this `port` of a URL (empty: its protocol's own) one that no request goes to, whoever allows its host? */
+/** Whether no request may go to this `port` of a URL (empty: the protocol's default), even to an allowed host. */
 export function isBadPort(port: string): boolean {
   return port !== "" && BAD_PORTS.has(Number(port));
 }
 
-const ENTRY_SENTENCE =
+const ENTRY_RULE =
   "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
 
-/** What may be reached: public addresses, and what an operator allows. */
+/** The addresses that requests may go to: public ones, and those that an operator allows. */
 export type Reachable = {
-  /** May this address be connected to? */
+  /** Whether this address may be connected to. */
   allows(address: string): boolean;
-  /** Is this host name (not an address) allowed, whatever it resolves to? */
+  /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
   allowsName(name: string): boolean;
-  /** Is this host of a URL an address that may not be connected to? Of a name that can only be said when it is resolved. */
+  /**
+   * Whether this host of a URL is an address that may not be connected to. False for a name: it is judged when
+   * resolved.
+   */
   refuses(host: string): boolean;
 };
 
 /**
- * The rule against requests into the network around us: private, loopback, link-local (cloud metadata), carrier-grade
- * NAT, multicast, reserved and unspecified ranges, in IPv4, IPv6 and the forms in which one holds the other.
+ * The rule against requests into the deployment's own network. It refuses private, loopback, link-local (cloud
+ * metadata), carrier-grade NAT, multicast, reserved and unspecified ranges, in IPv4, in IPv6 and where one is
+ * embedded in the other.
  *
- * `allow`: host names (exact), addresses and CIDR ranges that are let through all the same, with commas between them.
- * IPv6 may stand in brackets, as in a URL.
- * @throws Error for an entry that is neither and so would never match, by its place in the list: an entry by mistake
- * may be a URL, and hold a password
+ * @param allow host names (exact), addresses and CIDR ranges that are allowed all the same, separated by commas.
+ * IPv6 may be in brackets, as in a URL.
+ * @throws Error for an entry that is none of these and so would never match. It names the entry's index, not its
+ * text: by mistake that may be a URL with a password.
  */
 export function reachable(allow: string): Reachable {
   const ranges: [Address, number][] = [];
@@ -55,7 +59,7 @@ export function reachable(allow: string): Reachable {
     const range = rangeOf(entry);
     if (range) ranges.push(range);
     else if (isHostName(entry)) names.add(entry);
-    else throw new Error(`entry ${index + 1} ${ENTRY_SENTENCE}`);
+    else throw new Error(`entry ${index + 1} ${ENTRY_RULE}`);
   }
   const allows = (text: string): boolean => {
     const address = ipaddr.process(text);
@@ -72,21 +76,21 @@ export function reachable(allow: string): Reachable {
   };
 }
 
-/** All that is public in IPv6 lies in 2000::/3; outside it are forms that hold an IPv4 address in other ways than the usual. */
+/** All public IPv6 addresses are in 2000::/3. Outside it are unusual forms that embed an IPv4 address. */
 const GLOBAL_IPV6 = ipaddr.parseCIDR("2000::/3");
 
 function isPublic(address: Address): boolean {
-  if (address.range() !== "unicast" || NOT_AS_PUBLIC_AS_THEY_LOOK.has(address.toString())) return false;
+  if (address.range() !== "unicast" || PRIVATE_DESPITE_RANGE.has(address.toString())) return false;
   const [base, bits] = GLOBAL_IPV6;
   return address.kind() === "ipv4" || address.match(base, bits);
 }
 
-/** URL parsers write every form of an IPv4 address in four decimal parts. */
+/** Only four decimal parts count as IPv4: URL parsers convert every other form to it. */
 function isAddress(text: string): boolean {
   return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
 }
 
-/** The range of an entry, an address being one of its own; null when it is neither. */
+/** The range of an entry: a CIDR range, or an address as a range of one; null when it is neither. */
 function rangeOf(entry: string): [Address, number] | null {
   if (ipaddr.isValidCIDR(entry) && isAddress(entry.split("/", 1)[0] ?? "")) return ipaddr.parseCIDR(entry);
   if (!isAddress(entry)) return null;
@@ -97,7 +101,10 @@ function rangeOf(entry: string): [Address, number] | null {
 const LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
 const HOST_NAME = new RegExp(`^(?:${LABEL}\\.)*${LABEL}\\.?$`);
 
-/** Can this be the host of a URL as parsers write it? One whose last part is a number is an address to them, or nothing. */
+/**
+ * Whether this can be the host name of a parsed URL. URL parsers take a name whose last part is a number for an
+ * address, or refuse it.
+ */
 function isHostName(text: string): boolean {
   return text.length <= 253 && HOST_NAME.test(text) && !/(?:^|\.)\d+\.?$/.test(text);
 }

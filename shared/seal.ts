@@ -1,17 +1,17 @@
 import { z } from "zod";
 
-/** AES-256-GCM: a nonce of 12 bytes, random each time, stands before what is sealed. */
+/** AES-256-GCM. A random nonce of 12 bytes precedes the sealed bytes. */
 const ALGORITHM = "AES-GCM";
 const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 
-/** Says how a value was sealed, so that another way may come beside this one. */
+/** The first characters of a sealed value: they name its format, so that a second format can be added. */
 const VERSION = "v1.";
 
-/** The key that secrets are sealed under: MASTER_KEY, 32 bytes. */
+/** The key that seals secrets: MASTER_KEY, 32 bytes. */
 export type MasterKey = Uint8Array<ArrayBuffer>;
 
-/** MASTER_KEY as it stands in an environment. `name` begins the sentence of a wrong one. */
+/** The schema of MASTER_KEY as text. @param name begins the error text */
 export function masterKey(name = "") {
   return z.string().transform((text, context): MasterKey => {
     const key = /^[0-9a-f]{64}$/i.test(text) ? fromHex(text) : fromBase64(text);
@@ -22,7 +22,7 @@ export function masterKey(name = "") {
   });
 }
 
-/** A value cannot be opened: it was sealed under another key, or for another place, or is none. */
+/** A value cannot be opened: it was sealed under another key or for another place, or it is no sealed value. */
 export class SealError extends Error {
   constructor(message: string, options: ErrorOptions = {}) {
     super(message, options);
@@ -31,8 +31,8 @@ export class SealError extends Error {
 }
 
 /**
- * Seals a text so that only who has the key can read it, and only where it belongs.
- * @param place what it belongs to, by `placeOf`: moved to another row it does not open
+ * Seals a text: it opens only with the same key, and only for the same place.
+ * @param place where the value belongs, by `placeOf`. A value that is moved to another row does not open.
  */
 export async function seal(key: MasterKey, text: string, place: string): Promise<string> {
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
@@ -40,20 +40,20 @@ export async function seal(key: MasterKey, text: string, place: string): Promise
   return VERSION + toBase64([...nonce, ...new Uint8Array(sealed)]);
 }
 
-/** The text that was sealed for this place. @throws SealError, which quotes nothing of it */
+/** Returns the text that was sealed for this place. @throws SealError, which quotes nothing of the text */
 export async function unseal(key: MasterKey, sealed: string, place: string): Promise<string> {
   const bytes = sealed.startsWith(VERSION) ? fromBase64(sealed.slice(VERSION.length)) : null;
-  if (!bytes) throw new SealError("this is no sealed value");
+  if (!bytes) throw new SealError("this is not a sealed value");
   const [nonce, rest] = [bytes.subarray(0, NONCE_BYTES), bytes.subarray(NONCE_BYTES)];
   try {
     const text = await crypto.subtle.decrypt(paramsOf(nonce, place), await keyOf(key), rest);
     return new TextDecoder().decode(text);
   } catch (cause) {
-    throw new SealError("it was sealed under another MASTER_KEY, or for another place", { cause });
+    throw new SealError("the value was sealed under another MASTER_KEY, or for another place", { cause });
   }
 }
 
-/** Where a sealed value belongs: a field of a thing. */
+/** The place of a sealed value: a field of the object with this id. */
 export function placeOf(id: string, field: string): string {
   return `${id}/${field}`;
 }

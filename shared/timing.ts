@@ -22,20 +22,21 @@ export const SILENT_AFTER_MS = 2 * BEAT_PERIOD_MS + 2_000;
 /**
  * The length of a lease in Redis.
  *
- * Longer than `SILENT_AFTER_MS`, so that a lease which lapses by itself is that of an owner which Postgres already sees
- * silent: the next claimer gets the run at once. Longer than two beat periods, so that one failed renewal costs nothing.
+ * Longer than `SILENT_AFTER_MS`, so that a lease which lapses by itself is that of an owner which Postgres already
+ * sees silent: the next claimer gets the run at once. Longer than two beat periods, so that one failed renewal
+ * costs nothing.
  */
 export const LEASE_MS = SILENT_AFTER_MS + 3_000;
 
 /**
- * A worker without a confirmed beat or renewal for this long asks Postgres before its next call to the outside.
+ * A worker without a confirmed beat or renewal for this long beats again before its next call to the outside.
  *
  * At most `SILENT_AFTER_MS`: from then on another worker may have the run.
  */
 export const FRESH_CONFIRMATION_MS = 12_000;
 
 /**
- * A lease that the queue is given on behalf of another live owner.
+ * The length of a lease that is restored for another worker, which Postgres says executes the run.
  *
  * At least one beat period: the owner renews the lease within it, or it lapses.
  */
@@ -52,7 +53,9 @@ export const CLAIM_DEADLINE_MS = 60_000;
 /** Postgres ends a statement after this time (a role setting that `migrate` makes). */
 export const STATEMENT_TIMEOUT_MS = 5_000;
 
-/** A statement waits for a lock at most this long (also a role setting). Shorter than the whole statement may take. */
+/**
+ * A statement waits for a lock at most this long (also a role setting). Shorter than the whole statement may take.
+ */
 export const LOCK_TIMEOUT_MS = 2_000;
 
 /**
@@ -77,10 +80,15 @@ export const QUOTA_READY_AFTER_MS = LATE_COMMIT_MS + 1_000;
  */
 export const SCAN_OVERLAP_MS = 15_000;
 
-/** A scan for due runs ends this long before now. Longer than `REDIS_REQUEST_MS`: by then the edge's own enqueue is over. */
+/**
+ * A scan for due runs ends this long before now. Longer than `REDIS_REQUEST_MS`: by then the edge's own enqueue is
+ * over.
+ */
 export const SCAN_DELAY_MS = 2_000;
 
-/** A reader of Postgres waits this long for an answer. Longer than `STATEMENT_TIMEOUT_MS`: Postgres gives up first. */
+/**
+ * A reader of Postgres waits this long for an answer. Longer than `STATEMENT_TIMEOUT_MS`: Postgres gives up first.
+ */
 export const POSTGRES_READ_MS = 6_000;
 
 /** A connection to Postgres is made within this time. */
@@ -151,7 +159,7 @@ export const VIEWER_CHECK_MS = 15_000;
 /** The same check while live entries do not come. Shorter than `VIEWER_CHECK_MS`. */
 export const VIEWER_AWAY_CHECK_MS = 2_000;
 
-// --- Webhooks: docs/protocol.md 5.5
+// --- Webhooks: docs/protocol.md 7.7
 
 /** A receiver has this long to answer. */
 export const WEBHOOK_REQUEST_MS = 10_000;

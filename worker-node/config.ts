@@ -4,9 +4,8 @@ import { Lane } from "../shared/contracts/run.ts";
 import { reachable } from "../shared/egress.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
-import { LANES } from "../shared/queue/lanes.ts";
 import { masterKey } from "../shared/seal.ts";
-import { RedisEnv } from "./clients/redis.ts";
+import { RedisEnv } from "./clients/redis-url.ts";
 
 const whole = (name: string, min: number, max: number, fallback: number) => {
   const sentence = `${name} must be a whole number from ${min} to ${max}`;
@@ -89,11 +88,14 @@ const Env = RedisEnv.extend({
 
 export type Config = z.output<typeof Env> & { workerId: string };
 
-/** Reads the environment of a worker. Throws an error whose message says, a line each, what to write instead. */
+/**
+ * Reads the environment of a worker.
+ * @throws Error with one sentence per line, each naming a variable and what to write instead
+ */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  // An empty variable is one that somebody left empty in a file of settings: it is not set.
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
-  const parsed = Env.safeParse(given);
+  // An empty variable counts as not set: files of settings list variables without a value.
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+  const parsed = Env.safeParse(set);
   if (!parsed.success) {
     const sentences = new Set(parsed.error.issues.map((issue) => issue.message));
     throw new Error([...sentences].join("\n"));
@@ -102,10 +104,4 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     .replaceAll(/[^A-Za-z0-9._-]/g, "-")
     .slice(0, 60)}-${process.pid}`;
   return { ...parsed.data, workerId: parsed.data.WORKER_ID ?? fallback };
-}
-
-/** How many jobs of each lane a worker with `slots` slots may hold at once. A lane that has the worker to itself has it whole. */
-export function lanesOf(lanes: readonly Lane[], slots: number): Partial<Record<Lane, number>> {
-  const share = (lane: Lane) => (lanes.length === 1 ? 1 : LANES[lane].share);
-  return Object.fromEntries(lanes.map((lane) => [lane, Math.max(1, Math.floor(slots * share(lane)))]));
 }

@@ -12,7 +12,7 @@ log.joinLines();
 try {
   const signalled = untilSignalled();
   const starting = startWorker(readConfig(process.env));
-  // A signal ends it also while it waits for a Postgres that is away.
+  // A signal also ends a worker that waits for an unreachable Postgres.
   const worker = await Promise.race([starting, signalled]);
   await signalled;
   await worker?.drain();

@@ -47,11 +47,11 @@ const LEADER_GONE_MS = 3_000;
 /** Longer than any call takes. */
 const WAIT_MS = 15_000;
 
-/** What wakes a waiting request: its result, or its turn to lead the next call. */
-type Signal<Result> = { result: Result } | "lead";
+/** How a follower's wait ends: with its result, or with the lead of the next call. */
+type FollowerOutcome<Result> = { result: Result } | "lead";
 type Follower<Item, Result> = {
   item: Item;
-  resolve(signal: Signal<Result>): void;
+  resolve(outcome: FollowerOutcome<Result>): void;
   reject(error: unknown): void;
 };
 
@@ -86,14 +86,14 @@ export class Combiner<Item, Result> {
 
   async #send(item: Item, call: (items: Item[]) => Promise<Result[]>): Promise<Result> {
     if (this.#isLed()) {
-      const signal = await this.#follow(item);
-      if (signal !== "lead") return signal.result;
+      const outcome = await this.#follow(item);
+      if (outcome !== "lead") return outcome.result;
     }
     const followers = this.#followers.splice(0, MAX_BATCH - 1);
     this.#ledSinceMs = Date.now();
     try {
       const [own, ...rest] = await call([item, ...followers.map((follower) => follower.item)]);
-      for (const [i, follower] of followers.entries()) deliver(follower, rest[i]);
+      for (const [i, follower] of followers.entries()) resolveWith(follower, rest[i]);
       if (own === undefined) throw new Error("an item of the batch has no result");
       return own;
     } catch (error) {
@@ -114,8 +114,8 @@ export class Combiner<Item, Result> {
     return this.#ledSinceMs !== null && Date.now() - this.#ledSinceMs < LEADER_GONE_MS;
   }
 
-  async #follow(item: Item): Promise<Signal<Result>> {
-    const { promise, resolve, reject } = Promise.withResolvers<Signal<Result>>();
+  async #follow(item: Item): Promise<FollowerOutcome<Result>> {
+    const { promise, resolve, reject } = Promise.withResolvers<FollowerOutcome<Result>>();
     const own = { item, resolve, reject };
     this.#followers.push(own);
     const deadlineMs = Date.now() + WAIT_MS;
@@ -135,7 +135,7 @@ export class Combiner<Item, Result> {
   }
 }
 
-function deliver<Item, Result>(
+function resolveWith<Item, Result>(
   { resolve, reject }: Follower<Item, Result>,
   result: Result | undefined,
 ): void {

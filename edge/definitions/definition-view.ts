@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { AppError } from "../../shared/errors.ts";
-import type { DefinitionSummary } from "../../shared/store/definitions/definitions.ts";
+import type { DefinitionSummary } from "../../shared/store/definitions/stored-definition.ts";
 
 /** The response to a save. `tenant_id` null: all tenants share the definition. */
 export const SavedDefinition = z

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { DeliveryOutcome, DeliveryType } from "../../shared/contracts/webhook.ts";
-import type { DeliveryRow } from "../../shared/store/webhooks/deliveries.ts";
+import type { DeliveryRow } from "../../shared/store/webhooks/delivery-rows.ts";
 import { isoTime } from "../http/time.ts";
 
 /** A webhook delivery, as operators see it. */

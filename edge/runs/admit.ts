@@ -5,7 +5,8 @@ import type { ErrorCode } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { ensureTenant, limitsOf } from "../../shared/store/tenants/tenants.ts";
+import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
+import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Config } from "../env.ts";
 import type { EdgeQueue } from "../clients/redis.ts";
 

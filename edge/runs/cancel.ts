@@ -10,8 +10,8 @@ import { endEvents } from "../../shared/journal/ending.ts";
 import { fold } from "../../shared/journal/fold.ts";
 import { initialState } from "../../shared/journal/initial-state.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/cancel.ts";
-import type { CancelEnd, Relative, CancellableRun } from "../../shared/store/runs/cancel.ts";
+import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/mark-cancelled.ts";
+import type { CancelEnd, FamilyMember, CancellableRun } from "../../shared/store/runs/mark-cancelled.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { publish } from "../clients/publish.ts";
@@ -28,7 +28,7 @@ const BATCH = 50;
 export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
 
 /** What a cancel publishes after its commits: the last entries of the runs that ended, and the owners of running runs. */
-type Committed = { ended: { run: Relative; entry: LiveEntry }[]; owners: Set<string> };
+type Committed = { ended: { run: FamilyMember; entry: LiveEntry }[]; owners: Set<string> };
 
 /**
  * Cancels a run and all runs that it started: docs/protocol.md 5.7. Null: the tenant (null: any) has no such run.
@@ -85,7 +85,7 @@ async function cancelFamily(
 /** Cancels these runs in one statement. A run that has changed since it was read gets no entry in `cancellations`. */
 async function cancelBatch(
   sql: Sql,
-  runs: readonly Relative[],
+  runs: readonly FamilyMember[],
   committed: Committed,
   cancellations: Map<RunId, Cancellation>,
 ): Promise<void> {

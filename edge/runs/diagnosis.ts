@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { Lane, RunStatus } from "../../shared/contracts/run.ts";
-import type { WhyFacts } from "../../shared/store/runs/diagnostics.ts";
+import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { isoTime } from "../http/time.ts";
 
 /** What a run waits for. */
@@ -62,11 +62,11 @@ export type Cause = Pick<Diagnosis, "reason" | "sentence"> & {
 export type QueueState = "up" | "away" | "rebuilding";
 
 /** The live workers of the run's lane, and their slots. */
-export function workersOf({ lane, workers_of_lane: online, slots, slots_taken: taken }: WhyFacts): Blocker {
+export function workersOf({ lane, workers_of_lane: online, slots, slots_taken: taken }: RunFacts): Blocker {
   return { kind: "workers", lane, online, slots, taken };
 }
 
-export function noWorkerSentence({ lane, workers_online: online }: WhyFacts): string {
+export function noWorkerSentence({ lane, workers_online: online }: RunFacts): string {
   if (online === 0) return "No worker is live, for any lane: start one, or see /api/v2/workers.";
   const others =
     online === 1 ? "the one live worker serves other lanes" : `the ${online} live workers serve other lanes`;
@@ -77,7 +77,7 @@ export function noWorkerSentence({ lane, workers_online: online }: WhyFacts): st
 }
 
 /** The diagnosis of a run with this cause. `isReady`: the run may be claimed now. */
-export function diagnosisOf(facts: WhyFacts, cause: Cause, isReady: boolean): Diagnosis {
+export function diagnosisOf(facts: RunFacts, cause: Cause, isReady: boolean): Diagnosis {
   const { reason, sentence, blocked_by = [], sinceMs = facts.last_at_ms } = cause;
   const waits = facts.status === "queued" || facts.status === "paused";
   return {

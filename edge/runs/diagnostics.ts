@@ -1,5 +1,5 @@
 import { workerOf } from "../../shared/contracts/ids.ts";
-import type { WhyFacts } from "../../shared/store/runs/diagnostics.ts";
+import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
 import { isoTime } from "../http/time.ts";
 import { diagnosisOf, noWorkerSentence, workersOf } from "./diagnosis.ts";
@@ -10,12 +10,12 @@ import { notYetDue, ready } from "./queue-diagnostics.ts";
  * Why a run does not progress, from what Postgres and the queue know.
  * @param isolation false: the tenants' limits are off
  */
-export function explain(facts: WhyFacts, queue: QueueState, isolation: boolean): Diagnosis {
+export function explain(facts: RunFacts, queue: QueueState, isolation: boolean): Diagnosis {
   const isReady = facts.status === "queued" && (facts.wake_at_ms ?? 0) <= facts.now_ms;
   return diagnosisOf(facts, causeOf(facts, queue, isolation, isReady), isReady);
 }
 
-function causeOf(facts: WhyFacts, queue: QueueState, isolation: boolean, isReady: boolean): Cause {
+function causeOf(facts: RunFacts, queue: QueueState, isolation: boolean, isReady: boolean): Cause {
   switch (facts.status) {
     case "completed":
     case "failed":
@@ -30,13 +30,13 @@ function causeOf(facts: WhyFacts, queue: QueueState, isolation: boolean, isReady
   }
 }
 
-function ended({ status, error, ended_at_ms }: WhyFacts): Cause {
+function ended({ status, error, ended_at_ms }: RunFacts): Cause {
   const detail = error === null ? "" : ` with ${error.code}: ${error.message}`;
   const sentence = `The run has ${status === "cancelled" ? "been cancelled" : status}${detail}.`;
   return { reason: "ended", sentence, sinceMs: ended_at_ms };
 }
 
-function running(facts: WhyFacts): Cause {
+function running(facts: RunFacts): Cause {
   const { owner, now_ms, beat_at_ms, deadline_at_ms, cancel_requested } = facts;
   const worker_id = owner === null ? "unknown" : workerOf(owner);
   const last_heard_at = isoTime(beat_at_ms);
@@ -61,7 +61,7 @@ function running(facts: WhyFacts): Cause {
 }
 
 /** The worker of a running run is silent: another worker of the lane takes the run over, if there is one. */
-function silent(facts: WhyFacts, worker_id: string, blocked_by: Blocker[]): Cause {
+function silent(facts: RunFacts, worker_id: string, blocked_by: Blocker[]): Cause {
   const { now_ms, beat_at_ms: sinceMs } = facts;
   const worker =
     sinceMs === null
@@ -87,7 +87,7 @@ const AWAITED = {
   timer: "its time",
 } as const;
 
-function paused(facts: WhyFacts): Cause {
+function paused(facts: RunFacts): Cause {
   const { now_ms, wait_kind, wait_step, wait_opened_at_ms, wake_at_ms, last_at_ms } = facts;
   const of = wait_kind ?? "timer";
   const sinceMs = wait_opened_at_ms ?? last_at_ms;

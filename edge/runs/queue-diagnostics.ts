@@ -1,11 +1,11 @@
 import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
-import type { WhyFacts } from "../../shared/store/runs/diagnostics.ts";
+import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { isoTime } from "../http/time.ts";
 import { noWorkerSentence, workersOf } from "./diagnosis.ts";
 import type { Blocker, Cause, QueueState } from "./diagnosis.ts";
 
 /** Why a queued run is not ready: its start or its next try is later. */
-export function notYetDue(facts: WhyFacts): Cause {
+export function notYetDue(facts: RunFacts): Cause {
   const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
   const park = facts.park === null ? null : ParkRecord.parse(JSON.parse(facts.park));
@@ -19,7 +19,7 @@ export function notYetDue(facts: WhyFacts): Cause {
 }
 
 /** What keeps a ready run from being claimed: the first of these causes that applies. */
-export function ready(facts: WhyFacts, queue: QueueState, isolation: boolean): Cause {
+export function ready(facts: RunFacts, queue: QueueState, isolation: boolean): Cause {
   const { ahead } = facts;
   const runsAhead: Blocker[] = ahead > 0 ? [{ kind: "runs_ahead", count: ahead }] : [];
   const cause = (isolation ? tenantDisabled(facts) : null) ??
@@ -34,7 +34,7 @@ export function ready(facts: WhyFacts, queue: QueueState, isolation: boolean): C
   return { ...cause, sinceMs: facts.queued_at_ms };
 }
 
-function tenantDisabled(facts: WhyFacts): Cause | null {
+function tenantDisabled(facts: RunFacts): Cause | null {
   const { tenant_id, tenant_running: running, max_concurrent_runs: limit } = facts;
   if (limit > 0) return null;
   const sentence = `Tenant ${tenant_id} may not run anything: its max_concurrent_runs is 0.`;
@@ -42,13 +42,13 @@ function tenantDisabled(facts: WhyFacts): Cause | null {
   return { reason: "tenant_disabled", sentence, blocked_by };
 }
 
-function noWorker(facts: WhyFacts, runsAhead: Blocker[]): Cause | null {
+function noWorker(facts: RunFacts, runsAhead: Blocker[]): Cause | null {
   if (facts.workers_of_lane > 0) return null;
   const sentence = noWorkerSentence(facts);
   return { reason: "no_worker", sentence, blocked_by: [workersOf(facts), ...runsAhead] };
 }
 
-function tenantLimit(facts: WhyFacts, runsAhead: Blocker[]): Cause | null {
+function tenantLimit(facts: RunFacts, runsAhead: Blocker[]): Cause | null {
   const { tenant_id, tenant_running: running, max_concurrent_runs: limit, ahead } = facts;
   if (running < limit) return null;
   const sentence =
@@ -70,7 +70,7 @@ function queueNotUp(queue: QueueState, runsAhead: Blocker[]): Cause | null {
   return { reason: "queue_away", sentence, blocked_by: [{ kind: "queue", state: queue }, ...runsAhead] };
 }
 
-function workersBusy(facts: WhyFacts, runsAhead: Blocker[]): Cause | null {
+function workersBusy(facts: RunFacts, runsAhead: Blocker[]): Cause | null {
   const { lane, workers_of_lane: online, slots, slots_taken: taken, ahead } = facts;
   if (slots === 0 || taken < slots) return null;
   const sentence =
@@ -79,7 +79,7 @@ function workersBusy(facts: WhyFacts, runsAhead: Blocker[]): Cause | null {
   return { reason: "workers_busy", sentence, blocked_by: [workersOf(facts), ...runsAhead] };
 }
 
-function behindOthers({ ahead }: WhyFacts, runsAhead: Blocker[]): Cause | null {
+function behindOthers({ ahead }: RunFacts, runsAhead: Blocker[]): Cause | null {
   if (ahead === 0) return null;
   const sentence = `${ahead} runs of its tenant are ahead of this run.`;
   return { reason: "behind_others", sentence, blocked_by: runsAhead };

@@ -6,10 +6,10 @@ import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
-import type { RunRow } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { answerWait, openQuestions, whyNotOpen } from "../../shared/store/runs/waits.ts";
-import type { Question, Unanswered } from "../../shared/store/runs/waits.ts";
+import { answerWait, listOpenQuestions, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import type { Question, AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
 import type { Services } from "../services.ts";
 import { findRun } from "./run-view.ts";
 
@@ -40,7 +40,13 @@ export async function answer(
   const text = JSON.stringify(response);
   const outcome =
     "wait_id" in question
-      ? await answerWait(sql, principal.tenant, runId, question.wait_id, text, principal.key_id)
+      ? await answerWait(sql, {
+          tenant: principal.tenant,
+          run: runId,
+          waitId: question.wait_id,
+          answer: text,
+          by: principal.key_id,
+        })
       : question;
   if (outcome.is !== "answered") {
     if (isSameAnswer(outcome, to, principal.key_id, text)) return { replayed: true };
@@ -58,12 +64,12 @@ export async function answer(
 }
 
 /** The open question that a request means, or why the named question is not open. Only a question read here is answered. */
-async function findQuestion(sql: Sql, run: RunRow, to: QuestionRef): Promise<Question | Unanswered> {
+async function findQuestion(sql: Sql, run: RunRow, to: QuestionRef): Promise<Question | AnswerRefusal> {
   // Two tries: the question may be opened between the read of the open questions and the read of the reason.
   for (let tries = 0; tries < 2; tries++) {
-    const question = choose(await openQuestions(sql, run.run_id), to, run);
+    const question = choose(await listOpenQuestions(sql, run.run_id), to, run);
     if (question) return question;
-    const why = await whyNotOpen(sql, null, run.run_id, to.questionId ?? "");
+    const why = await readAnswerRefusal(sql, null, run.run_id, to.questionId ?? "");
     if (why) return why;
   }
   return { is: "unknown" };
@@ -101,7 +107,12 @@ function requireFit(question: Question, response: JsonObject): void {
 }
 
 /** Whether the accepted answer is this one: the same text by the same key to a question that the request names. */
-function isSameAnswer(outcome: Unanswered, { questionId }: QuestionRef, by: string, text: string): boolean {
+function isSameAnswer(
+  outcome: AnswerRefusal,
+  { questionId }: QuestionRef,
+  by: string,
+  text: string,
+): boolean {
   return questionId !== null && outcome.is === "taken" && outcome.by === by && outcome.answer === text;
 }
 
@@ -109,7 +120,7 @@ function finished({ status }: Pick<RunRow, "status">): AppError {
   return new AppError("run_finished", `The run is ${status}; it takes no more answers.`);
 }
 
-function notAnswered(outcome: Unanswered): AppError {
+function notAnswered(outcome: AnswerRefusal): AppError {
   switch (outcome.is) {
     case "taken":
       return new AppError("conflict", "The question already has an answer, or it has expired.");

@@ -4,13 +4,13 @@ import type { Refusal, RunStatus } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { fold } from "../../shared/journal/fold.ts";
-import { keepBefore } from "../../shared/journal/rewind.ts";
+import { keepSeqBefore } from "../../shared/journal/rewind.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
-import { readPinned } from "../../shared/store/runs/claim.ts";
+import { readPinnedDefinition } from "../../shared/store/definitions/orchestrations.ts";
 import { readStored } from "../../shared/store/journal/read-journal.ts";
-import { readRetriable, retryRun } from "../../shared/store/runs/retry.ts";
-import type { Retriable } from "../../shared/store/runs/retry.ts";
+import { readRetriableRun, retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
+import type { RetriableRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { publish } from "../clients/publish.ts";
 import { refusedError } from "../http/problem.ts";
@@ -33,7 +33,7 @@ export async function retry(
   fromStep: string | null,
 ): Promise<void> {
   const { sql, queue, config, waitUntil } = services;
-  const run = await readRetriable(sql, tenant, runId);
+  const run = await readRetriableRun(sql, tenant, runId);
   if (!run) throw noRun();
   requireRetriable(run.status);
   const keep_seq = fromStep === null ? run.event_seq : await keepUntil(sql, run, fromStep);
@@ -79,14 +79,14 @@ function requireRetriable(status: RunStatus): void {
 }
 
 /** Up to which `seq` a retry from `step` keeps the journal. The step that is next anyway keeps all of it. */
-async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number> {
+async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<number> {
   const { run_id, definition_tenant, orchestration_id, definition_version, event_seq } = run;
   const [journals, text] = await Promise.all([
     readStored(sql, [run_id]),
-    readPinned(sql, definition_tenant, orchestration_id, definition_version),
+    readPinnedDefinition(sql, definition_tenant, orchestration_id, definition_version),
   ]);
   const entries = journals.get(run_id) ?? [];
-  const keepSeq = keepBefore(entries, step);
+  const keepSeq = keepSeqBefore(entries, step);
   if (keepSeq !== null) return keepSeq;
   const parsed = parseOrchestration(JSON.parse(text ?? "null"));
   const next = fold({}, entries).next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);
@@ -101,8 +101,8 @@ async function keepUntil(sql: Sql, run: Retriable, step: string): Promise<number
 }
 
 /** Why Postgres found no room for a run that is unchanged; null: the run has changed, another request was first. */
-async function quotaRefusal(sql: Sql, run: Retriable, deps: AdmitDeps): Promise<Refusal | null> {
-  const current = await readRetriable(sql, run.tenant_id, run.run_id);
+async function quotaRefusal(sql: Sql, run: RetriableRun, deps: AdmitDeps): Promise<Refusal | null> {
+  const current = await readRetriableRun(sql, run.tenant_id, run.run_id);
   const unchanged = current?.status === run.status && current.event_seq === run.event_seq;
   return unchanged ? refusedByPostgres(deps, run.tenant_id) : null;
 }

@@ -4,10 +4,10 @@ import { RunId } from "../../shared/contracts/ids.ts";
 import { RunError, RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
-import { readRun } from "../../shared/store/runs/runs.ts";
-import type { RunRow } from "../../shared/store/runs/runs.ts";
+import { readRun } from "../../shared/store/runs/read-runs.ts";
+import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import type { Question } from "../../shared/store/runs/waits.ts";
+import type { Question } from "../../shared/store/runs/answer-wait.ts";
 import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();

@@ -2,10 +2,10 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
-import { readOrchestration } from "../../shared/store/definitions/definitions.ts";
-import { acceptRuns, findIdempotent } from "../../shared/store/runs/runs.ts";
+import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
+import { acceptRuns, findIdempotent } from "../../shared/store/runs/insert-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { ensureTenant } from "../../shared/store/tenants/tenants.ts";
+import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { toAppError } from "../http/problem.ts";
 import { admit, refusedByPostgres } from "./admit.ts";
 import type { AdmitDeps, Admission } from "./admit.ts";
@@ -104,11 +104,23 @@ async function resultOf(
   const earlier = await deps.query((sql) => earlierResult(sql, run));
   if (earlier) return earlier;
   if (admission.is === "full") return { is: "refused", ...admission.refusal };
-  const hasDefinition =
-    admission.quotaCheckedBy === "postgres" &&
-    (await deps.query((sql) => readOrchestration(sql, run.tenant_id, run.orchestration_id))) !== null;
-  const refusal = hasDefinition ? await refusedByPostgres(deps, run.tenant_id) : unknownDefinition(run);
-  return { is: "refused", ...refusal };
+  return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
+}
+
+/** Why the statement did not commit an admitted run: it has no definition, or there is no room by the count of Postgres. */
+async function whyNotCommitted(
+  deps: SubmitDeps,
+  run: NewRun,
+  quotaCheckedBy: "queue" | "postgres",
+): Promise<Refusal> {
+  const unknown: Refusal = {
+    code: "not_found",
+    detail: `There is no orchestration ${run.orchestration_id}.`,
+  };
+  if (quotaCheckedBy === "queue") return unknown;
+  const { tenant_id, orchestration_id } = run;
+  const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
+  return definition === null ? unknown : refusedByPostgres(deps, tenant_id);
 }
 
 /** Makes the jobs of accepted runs ready, and returns the unused reservations of the others. */
@@ -162,10 +174,6 @@ async function earlierResult(sql: Sql, run: NewRun): Promise<SubmitResult | null
   }
   const detail = "This Idempotency-Key was used with another request; use a new one for a new request.";
   return { is: "refused", code: "idempotency_conflict", detail };
-}
-
-function unknownDefinition(run: NewRun): Refusal {
-  return { code: "not_found", detail: `There is no orchestration ${run.orchestration_id}.` };
 }
 
 function logNotEnqueued(error: unknown): void {

@@ -20,10 +20,11 @@ export type FeedListener = {
 };
 
 /**
- * Follows one live stream of Redis over a connection of its own, from the stream's present end on: docs/protocol.md 9.
+ * Follows one live stream of Redis over a connection of its own, from the stream's present end on
+ * (docs/protocol.md 9).
  *
- * The cursor is kept over reconnects. It is resolved again only when the stream's last id lies before it: then Redis has
- * lost the stream, or its clock was set back.
+ * The cursor is kept over reconnects. It is resolved again only when the stream's last id lies before it: then
+ * Redis has lost the stream, or its clock was set back.
  */
 export class LiveFeed {
   readonly #url: string;

@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
-import type { RunRow } from "../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { RETRY, SSE_HEADERS, toBytes } from "./sse.ts";
@@ -10,7 +10,10 @@ import { RETRY, SSE_HEADERS, toBytes } from "./sse.ts";
 /** Entries in a page of the journal. */
 const PAGE = 200;
 
-/** Streams the events of a run after number `after`: of a terminal run from the journal, of any other from its relay. */
+/**
+ * Streams the events of a run after number `after`: of a terminal run from the journal, of any other from its
+ * relay.
+ */
 export async function openEvents(c: Context<ApiEnv>, row: RunRow, after: number): Promise<Response> {
   const { sql, relay } = c.get("services");
   if (TERMINAL.has(row.status)) return replay(sql, row.run_id, after, row.event_seq);

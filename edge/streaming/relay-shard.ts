@@ -3,7 +3,7 @@ import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { keys } from "../../shared/keys.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
-import { readPositions } from "../../shared/store/runs/runs.ts";
+import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
@@ -12,7 +12,9 @@ import { LiveFeed } from "./live-feed.ts";
 import { RELAY_TIMING, Relay } from "./relay.ts";
 import { SSE_HEADERS, reconnectLater } from "./sse.ts";
 
-/** More viewers would not fit the memory and the time of one object; EVENT_SHARDS configures the number of objects. */
+/**
+ * More viewers would not fit the memory and the time of one object; EVENT_SHARDS configures the number of objects.
+ */
 const MAX_VIEWERS = 2_000;
 
 const MAX_CONNECTIONS = 4;
@@ -35,8 +37,8 @@ type ActiveRelay = {
 };
 
 /**
- * The Durable Object that serves the viewers of one event shard's live runs, over one connection to Redis however many
- * viewers there are. The road of one viewer:
+ * The Durable Object that serves the viewers of one event shard's live runs, over one connection to Redis however
+ * many viewers there are. The road of one viewer:
  *
  *     routes/runs/stream-run → access (may this caller see the run?) → open (live or terminal?)
  *       → RelayShard → Relay → Viewer (what to send) → SseWriter (the bytes)

@@ -53,7 +53,10 @@ export class Relay {
     return this.#viewers;
   }
 
-  /** Adds a viewer that has the events of `run` up to number `after`. `onClosed` is called when its stream has ended. */
+  /**
+   * Adds a viewer that has the events of `run` up to number `after`. `onClosed` is called when its stream has
+   * ended.
+   */
   join(run: RunId, after: number, signal: AbortSignal, onClosed: () => void): ReadableStream<Uint8Array> {
     const viewer = new Viewer(run, after);
     const writer = new SseWriter(() => {
@@ -88,7 +91,10 @@ export class Relay {
     void this.#check(all);
   }
 
-  /** Sends comment lines and checks viewers that are due. To be called every `tickMs`. @param following live entries do come */
+  /**
+   * Sends comment lines and checks viewers that are due. To be called every `tickMs`.
+   * @param following live entries do come
+   */
   tick(following: boolean): void {
     const nowMs = performance.now();
     const checkMs = following && !this.#readFailed ? this.#timing.checkMs : this.#timing.awayCheckMs;
@@ -156,7 +162,10 @@ export class Relay {
     else if (viewer.mode === "reading" && writer.isOpen) this.#startReading(subscription);
   }
 
-  /** @param encoded the bytes of this entry by their first event's number, so that they are encoded once for all viewers */
+  /**
+   * @param encoded the bytes of this entry by their first event's number, so that they are encoded once for all
+   * viewers
+   */
   #sendLive(subscription: Subscription, send: Send, encoded: Map<number, Uint8Array>): void {
     const { viewer, writer } = subscription;
     const bytes = encoded.get(send.from) ?? toBytes(viewer.run, send);

@@ -31,7 +31,10 @@ export class SseWriter {
     );
   }
 
-  /** Closes when `signal` aborts. A viewer that leaves shows by this signal or by the stream's `cancel`: runtimes differ. */
+  /**
+   * Closes when `signal` aborts. A viewer that leaves shows by this signal or by the stream's `cancel`: runtimes
+   * differ.
+   */
   closeOn(signal: AbortSignal): void {
     signal.addEventListener("abort", () => this.close(), { once: true });
     if (signal.aborted) this.close();

@@ -24,8 +24,8 @@ export function toBytes(run: RunId, { entry, from }: Send): Uint8Array {
 }
 
 /**
- * An empty stream after which the viewer reconnects in a second. For a store that is unreachable: an EventSource gives up
- * for good on an error status.
+ * An empty stream after which the viewer reconnects in a second. For a store that is unreachable: an EventSource
+ * gives up for good on an error status.
  */
 export function reconnectLater(): Response {
   return new Response(RETRY, { headers: SSE_HEADERS });

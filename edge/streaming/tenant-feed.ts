@@ -64,7 +64,10 @@ export async function openTenantFeed(
 function readFeedId(id: string | undefined): number | null {
   if (id === undefined || id === "") return null;
   if (!/^[0-9]{1,16}$/.test(id))
-    throw new AppError("bad_event_id", "Last-Event-ID is not an id of this feed.");
+    throw new AppError(
+      "bad_event_id",
+      "Last-Event-ID is not an id of this feed. Send the id of an event that it sent, or none.",
+    );
   return Number(id);
 }
 

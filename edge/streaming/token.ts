@@ -13,7 +13,10 @@ export async function makeStreamToken(secret: string, run: RunId, nowMs: number)
   return `${claim}.${await sign(secret, claim)}`;
 }
 
-/** Returns a token's run and creation time, or null when its signature is wrong. It does not check whether the token has expired. */
+/**
+ * Returns a token's run and creation time, or null when its signature is wrong. It does not check whether the token
+ * has expired.
+ */
 export async function readStreamToken(
   secret: string,
   token: string,

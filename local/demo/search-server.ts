@@ -2,8 +2,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /**
- * The other end of the demo tool `web_search`: answers every search with the same made-up results, each of which says
- * that it is demo data. For `npm start` alone. `port` 0 takes a free one; listens on loopback only.
+ * Starts the server of the demo tool `web_search`. It returns the same made-up results to every search, and each
+ * result says that it is demo data. Only `npm start` uses it. It listens on loopback; `port` 0 takes a free port.
  */
 export async function startSearchServer(port: number): Promise<{ url: string; stop(): Promise<void> }> {
   const server = createServer((request, response) => {
@@ -11,7 +11,7 @@ export async function startSearchServer(port: number): Promise<{ url: string; st
     const query = url.searchParams.get("query");
     if (url.pathname !== "/search" || query === null) {
       response.writeHead(400, { "content-type": "application/json" });
-      response.end(JSON.stringify({ error: "ask GET /search?query=…" }));
+      response.end(JSON.stringify({ error: "use GET /search?query=…" }));
       return;
     }
     response.writeHead(200, { "content-type": "application/json" });
@@ -34,7 +34,7 @@ export async function startSearchServer(port: number): Promise<{ url: string; st
   };
 }
 
-/** Where a search server on `port` answers. */
+/** The URL of a search server on `port`. */
 export function searchUrl(port: number): string {
   return `http://127.0.0.1:${port}`;
 }
@@ -43,6 +43,6 @@ function resultsFor(query: string): { title: string; url: string; snippet: strin
   return ["An overview", "Recent developments", "Open questions"].map((title, index) => ({
     title: `[demo data] ${title}: ${query.slice(0, 80)}`,
     url: `https://example.com/demo/${index + 1}`,
-    snippet: `[demo data] Nobody has searched for this. Text ${index + 1} of 3 stands where a search result would.`,
+    snippet: `[demo data] No search was made. This is text ${index + 1} of 3 in place of a search result.`,
   }));
 }

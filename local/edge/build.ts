@@ -1,8 +1,9 @@
 /**
- * The Worker's bundle and what wrangler.toml says of its bindings, in one folder.
+ * The Worker's bundle and the bindings of wrangler.toml, in one folder.
  *
- * wrangler needs seconds to load, so it runs only when a source file is newer than the last build. As a program
- * (`build.ts <wrangler.toml> <folder>`) this file makes the build; imported it tells whether one is needed.
+ * wrangler takes seconds to load, so it runs only when a source file is newer than the last build. As a program
+ * (`build.ts <wrangler.toml> <folder>`) this file makes a build; as a module it runs that program when a build is
+ * needed.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -15,7 +16,7 @@ import { nodeProgram, projectFolder } from "../processes/programs.ts";
 
 export const S3Keys = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() });
 
-/** What of wrangler's options we look at; Miniflare checks all of them. */
+/** The options that this stack reads; Miniflare checks all of them. */
 const WorkerOptions = z.looseObject({
   bindings: z.record(z.string(), z.json()).default({}),
   hyperdrives: z.record(z.string(), z.unknown()).default({}),
@@ -24,10 +25,10 @@ const WorkerOptions = z.looseObject({
     .default({}),
 });
 
-/** `script`: the bundle's path. `options`: the Worker's options for Miniflare, without its script. */
+/** `script`: the path of the bundle. `options`: the Worker's options for Miniflare, without the script. */
 export type EdgeBuild = { script: string; options: z.infer<typeof WorkerOptions> };
 
-/** The files a build depends on. */
+/** The files that a build depends on. */
 export type EdgeSources = { config: string; folders: string[] };
 
 export const edgeSources: EdgeSources = {
@@ -36,8 +37,8 @@ export const edgeSources: EdgeSources = {
 };
 
 /**
- * The build in `folder`, made anew when a source is newer.
- * @throws Error when the bundle cannot be made; wrangler's words are on our output then.
+ * Returns the build in `folder`, after a new build when a source file is newer.
+ * @throws Error with wrangler's output when the bundle cannot be built
  */
 export async function buildEdge(folder: string, sources: EdgeSources = edgeSources): Promise<EdgeBuild> {
   if (!isFresh(folder, sources)) await runBuild(folder, sources);
@@ -45,7 +46,7 @@ export async function buildEdge(folder: string, sources: EdgeSources = edgeSourc
   return { script: join(folder, "main.js"), options };
 }
 
-/** wrangler, quiet, without a network and without a file in the user's home. */
+/** Makes wrangler quiet, without network access and without files in the user's home. */
 export const wranglerEnvironment = {
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_SEND_ERROR_REPORTS: "false",
@@ -56,28 +57,28 @@ export const wranglerEnvironment = {
   NO_COLOR: "1",
 };
 
-/** wrangler itself: the wrapper that npm links as `wrangler` does not hand signals on. */
+/** wrangler itself: the wrapper that npm links as `wrangler` does not forward signals. */
 export const wranglerFile = createRequire(import.meta.url).resolve("wrangler");
 
 function isFresh(folder: string, { config, folders }: EdgeSources): boolean {
   if (!existsSync(optionsFile(folder))) return false;
-  const built = statSync(optionsFile(folder)).mtimeMs;
-  return [config, ...folders].every((path) => newestIn(path) < built);
+  const builtMs = statSync(optionsFile(folder)).mtimeMs;
+  return [config, ...folders].every((path) => newestMs(path) < builtMs);
 }
 
-function newestIn(path: string): number {
+function newestMs(path: string): number {
   const { mtimeMs } = statSync(path);
   if (!statSync(path).isDirectory()) return mtimeMs;
-  return Math.max(mtimeMs, ...readdirSync(path).map((name) => newestIn(join(path, name))));
+  return Math.max(mtimeMs, ...readdirSync(path).map((name) => newestMs(join(path, name))));
 }
 
 async function runBuild(folder: string, { config }: EdgeSources): Promise<void> {
   const command = nodeProgram("local/edge/build.ts", wranglerEnvironment);
   const child = startProcess({ ...command, args: [...command.args, config, folder] }, null, "SIGTERM");
-  const said: string[] = [];
-  for (const from of [child.stdout, child.stderr]) from?.on("data", (bytes) => said.push(String(bytes)));
+  const output: string[] = [];
+  for (const from of [child.stdout, child.stderr]) from?.on("data", (bytes) => output.push(String(bytes)));
   const [code] = await once(child, "exit", { signal: AbortSignal.timeout(60_000) });
-  if (code !== 0) throw new Error(`The edge could not be built:\n${said.join("")}`);
+  if (code !== 0) throw new Error(`The edge could not be built:\n${output.join("")}`);
 }
 
 function optionsFile(folder: string): string {
@@ -92,14 +93,14 @@ async function makeBuild(config: string, folder: string): Promise<void> {
   );
   const ended = once(bundling, "exit");
   const { unstable_getMiniflareWorkerOptions: optionsOf } = await import("wrangler");
-  // Replaced at every start by the real address; without one wrangler refuses to read the binding.
+  // Every start replaces it by the real address. Without an address wrangler refuses to read the binding.
   process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE =
     "postgres://user:password@127.0.0.1:5432/database";
-  // The rules are for sources; a bundle's modules are known by their endings, and Miniflare refuses to be told.
+  // These rules are for sources. Miniflare refuses them for a bundle, whose modules it knows by their endings.
   const { modulesRules: _rules, ...options } = optionsOf(config).workerOptions;
   const [code] = await ended;
   if (code !== 0) process.exit(1);
-  // Last, because its time is the time of the build. It may hold what .dev.vars says.
+  // Written last, because its time is the time of the build. Private, because it may hold the secrets of .dev.vars.
   writeFileSync(optionsFile(folder), JSON.stringify(options), { mode: 0o600 });
 }
 

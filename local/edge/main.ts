@@ -1,4 +1,7 @@
-/** The process that serves the edges: settings as JSON in SYNAPSE_EDGE, one line when they listen, an end on SIGTERM. */
+/**
+ * The process that serves the edges. It reads its settings as JSON from SYNAPSE_EDGE, writes one line when the
+ * edges listen, and ends on SIGTERM.
+ */
 import { buildEdge } from "./build.ts";
 import { EdgeSettings, startEdges } from "./miniflare.ts";
 

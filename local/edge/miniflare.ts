@@ -1,9 +1,10 @@
 /**
- * The built edge, served by Miniflare: several Workers of one Miniflare, each an isolate with its own port.
+ * Serves the built edge with Miniflare: several Workers of one Miniflare, each an isolate with its own port.
  *
- * One process for all of them, because two that share an R2 folder lose writes (44 of 200 concurrent PUTs were lost).
- * Each Worker is reached through a socket of its own. Miniflare's front, which costs half of the throughput (2,500
- * requests/s against 5,500), is left to what only it serves: `/cdn-cgi/local/r2/s3`, the bucket's S3 endpoint.
+ * All edges are in one process, because two processes that share an R2 folder lose writes (44 of 200 concurrent
+ * PUTs were lost). Each Worker has a socket of its own. Miniflare's own port halves the throughput (2,500
+ * requests/s against 5,500), so it serves only what nothing else does: `/cdn-cgi/local/r2/s3`, the bucket's S3
+ * endpoint.
  */
 import { dirname } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from "miniflare";
@@ -11,23 +12,21 @@ import { z } from "zod";
 import { S3Keys, type EdgeBuild } from "./build.ts";
 
 export const EdgeSettings = z.object({
-  /** The folder of the build, made before. */
+  /** The folder of an existing build. */
   build: z.string(),
-  /** Where R2 and Durable Objects keep their data. */
+  /** The data folder of R2 and Durable Objects. */
   data: z.string(),
-  /** One edge for each. */
+  /** Each gets an edge. */
   ports: z.array(z.int().positive()).min(1),
   s3Port: z.int().positive(),
   s3: S3Keys,
   postgresUrl: z.string(),
-  /** Variables and secrets; they come before those of wrangler.toml. */
+  /** Variables and secrets. They override those of wrangler.toml. */
   vars: z.record(z.string(), z.string()),
 });
 export type EdgeSettings = z.infer<typeof EdgeSettings>;
 
-/**
- * Starts the edges on 127.0.0.1. They listen when this resolves.
- */
+/** Starts the edges on 127.0.0.1. They listen when this resolves. */
 export async function startEdges(
   build: EdgeBuild,
   settings: EdgeSettings,
@@ -46,10 +45,10 @@ export async function startEdges(
   return { stop: () => miniflare.dispose() };
 }
 
-/** wrangler.toml says which bindings there are; here is what they stand for on this machine. */
+/** One Worker: the bindings of wrangler.toml, with what they are on this machine. */
 function edgeWorker(build: EdgeBuild, settings: EdgeSettings, name: string, port: number): V4WorkerOptions {
   const { script } = build;
-  // Without its assets: their router doubles the processor time of every request, and the API needs none.
+  // Without assets: their router doubles the processor time of every request, and the API does not need them.
   const { assets: _assets, ...options } = build.options;
   const buckets = Object.entries(options.r2Buckets).map(([binding, bucket]) => [
     binding,

@@ -15,7 +15,7 @@ export type S3Facts = {
 
 export type RunningEdges = Living & { bases: string[] };
 
-/** One process with an edge on each of `settings.ports`. They listen when this resolves. */
+/** Starts one process with an edge on each of `settings.ports`. The edges listen when this resolves. */
 export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSignal): Promise<RunningEdges> {
   const command = nodeProgram("local/edge/main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) });
   const program = await startUntilEvent("edge.listening", 30_000, "edge", command, signal);
@@ -23,18 +23,20 @@ export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSig
 }
 
 /**
- * `wrangler dev` on the first port, which builds anew when a file is saved. It reads its variables from `.dev.vars`.
- * @param asked comes before them, for this start alone; in the file it would stay. No secrets: others see command lines.
+ * Starts `wrangler dev` on the first port. It builds again when a file is saved, and reads its variables from
+ * `.dev.vars`.
+ * @param requested variables of this start alone, which come before those of the file. They are on the command
+ * line, which other users see, so they must not be secrets.
  */
 export async function startWranglerDev(
   build: EdgeBuild,
   settings: EdgeSettings,
-  asked: Record<string, string>,
+  requested: Record<string, string>,
   signal?: AbortSignal,
 ): Promise<RunningEdges> {
   const [port = 0] = settings.ports;
   const args = ["dev", "--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
-  const variables = Object.entries(asked).flatMap(([name, value]) => ["--var", `${name}:${value}`]);
+  const variables = Object.entries(requested).flatMap(([name, value]) => ["--var", `${name}:${value}`]);
   const program = startProgram("edge", {
     command: process.execPath,
     args: [
@@ -48,11 +50,11 @@ export async function startWranglerDev(
     env: { ...process.env, ...wranglerEnvironment, [hyperdriveVariable(build)]: settings.postgresUrl },
     cwd: projectFolder,
   });
-  const givenUp = new AbortController();
-  void program.ended.then(() => givenUp.abort());
-  signal?.addEventListener("abort", () => givenUp.abort(), { once: true });
+  const abandoned = new AbortController();
+  void program.ended.then(() => abandoned.abort());
+  signal?.addEventListener("abort", () => abandoned.abort(), { once: true });
   try {
-    await untilAnswers(`${baseOf(port)}/livez`, 60_000, givenUp.signal);
+    await untilAnswers(`${baseOf(port)}/livez`, 60_000, abandoned.signal);
   } catch (error) {
     await program.stop();
     throw error;
@@ -65,8 +67,8 @@ function baseOf(port: number): string {
 }
 
 /**
- * The S3 side of the edges' bucket (path style). It is where the edge will be, before it is there.
- * `wrangler dev` serves it on its own port and with the keys of wrangler.toml.
+ * The S3 endpoint of the edges' bucket (path style). Known before the edges start. `wrangler dev` serves it on its
+ * own port and with the keys of wrangler.toml.
  */
 export function s3Of(build: EdgeBuild, settings: EdgeSettings, dev: boolean): S3Facts {
   const [bucket] = Object.values(build.options.r2Buckets);
@@ -83,22 +85,22 @@ export function s3Of(build: EdgeBuild, settings: EdgeSettings, dev: boolean): S3
   };
 }
 
-/** Where wrangler looks for the database behind the Hyperdrive binding. */
+/** The variable from which wrangler reads the database of the Hyperdrive binding. */
 export function hyperdriveVariable(build: EdgeBuild): string {
   const [binding = "HYPERDRIVE"] = Object.keys(build.options.hyperdrives);
   return `CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_${binding}`;
 }
 
-async function untilAnswers(url: string, timeoutMs: number, givenUp: AbortSignal): Promise<void> {
+async function untilAnswers(url: string, timeoutMs: number, abandoned: AbortSignal): Promise<void> {
   const deadline = performance.now() + timeoutMs;
-  for (; performance.now() < deadline && !givenUp.aborted; await sleep(50)) {
+  for (; performance.now() < deadline && !abandoned.aborted; await sleep(50)) {
     try {
       const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) });
       await answer.body?.cancel();
       return;
     } catch {
-      // not yet
+      // It does not listen yet.
     }
   }
-  throw new Error(`${url} did not answer${givenUp.aborted ? "" : ` within ${timeoutMs / 1000} s`}`);
+  throw new Error(`${url} did not answer${abandoned.aborted ? "" : ` within ${timeoutMs / 1000} s`}`);
 }

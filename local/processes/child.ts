@@ -1,8 +1,9 @@
 /**
- * Child processes that never outlive us.
+ * Child processes that never outlive this process.
  *
- * A child gets its own process group, so that Ctrl-C reaches us alone and we end things in order. What ends it when we
- * are killed with -9 is a guard: a shell that waits for the end of a pipe that only we hold open.
+ * A child has its own process group, so that Ctrl-C reaches only this process, which then ends its children in
+ * order. When this process is killed with -9, a guard ends the child: a shell that reads from a pipe which only
+ * this process holds open.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
@@ -13,32 +14,32 @@ export type Command = {
   command: string;
   args: string[];
   env?: NodeJS.ProcessEnv;
-  /** Default "/": another user may not be able to enter our own. */
+  /** Default "/": the child's user may not be able to enter this process's folder. */
   cwd?: string;
   uid?: number;
   gid?: number;
 };
 
-/** A child of ours. `ended` resolves at its end, whoever caused it; `stop` ends it and waits for that. */
+/** A child process. `ended` resolves at its end, whatever caused it; `stop` ends it and waits for its end. */
 export type Living = { pid: number | null; ended: Promise<void>; stop(): Promise<void> };
 
-/** Something that listens and can be stopped. */
+/** A server that can be stopped. */
 export type Service = { url: string; port: number; pid: number | null; stop(): Promise<void> };
 
-/** A service that is a child of ours. */
+/** A service that is a child process. */
 export type OwnService = Service & Living;
 
-/** Milliseconds between a polite signal and SIGKILL. */
+/** The time between the stop signal and SIGKILL. */
 const graceMs = 4_000;
 
-// $1 the child, $2 the polite signal. The kill -0 loop ends after `graceMs`.
+// $1: the child's pid. $2: the stop signal. The kill -0 loop ends after `graceMs`.
 const guardScript = `trap '' INT TERM HUP; read -r _; kill -"$2" "$1"; i=0
 while kill -0 "$1" && [ $i -lt ${graceMs / 100} ]; do sleep 0.1; i=$((i+1)); done; kill -s KILL -- -"$1"`;
 
 /**
  * Starts a command.
- * @param logFile where its output is appended; null: to the caller, through pipes.
- * @param signal what asks it to end.
+ * @param logFile its output is appended to this file; null: the caller reads it through pipes
+ * @param signal the stop signal
  */
 export function startProcess(start: Command, logFile: string | null, signal: NodeJS.Signals): ChildProcess {
   const { command, args, ...options } = start;
@@ -56,37 +57,37 @@ function guard(child: ChildProcess, pid: number, signal: NodeJS.Signals): void {
   });
   watcher.unref();
   child.once("exit", () => {
-    // Dismissed at once: after the child's end its pid may soon be another's.
+    // Ended at once: the child's pid may soon belong to another process.
     watcher.kill("SIGKILL");
     killGroup(pid);
   });
 }
 
-/** What a child that was killed left behind: it led a group of its own. */
+/** Ends the processes that a killed child left behind: the child led a process group. */
 function killGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // the usual case: nobody was left
+    // The usual case: the group is empty.
   }
 }
 
-/** Ends a child and waits for it: the signal, then SIGKILL after the grace. Does nothing when it has ended already. */
+/** Ends a child and waits for its end: the signal, then SIGKILL after the grace. Does nothing when it has ended. */
 export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   if (hasEnded(child)) return;
   const ended = endOf(child);
   child.kill(signal);
-  const late = setTimeout(() => child.kill("SIGKILL"), graceMs);
+  const killTimer = setTimeout(() => child.kill("SIGKILL"), graceMs);
   await ended;
-  clearTimeout(late);
+  clearTimeout(killTimer);
 }
 
-/** @param signal what asks it to end. */
+/** @param signal the stop signal */
 export function living(child: ChildProcess, signal: NodeJS.Signals): Living {
   return { pid: child.pid ?? null, ended: endOf(child), stop: () => stopProcess(child, signal) };
 }
 
-/** Also a child that could not be started has ended. */
+/** A child that could not be started has ended too. */
 function hasEnded(child: ChildProcess): boolean {
   return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
 }
@@ -97,8 +98,8 @@ function endOf(child: ChildProcess): Promise<void> {
 }
 
 /**
- * Repeats `probe` every 25 ms until it resolves; gives up when the child ends, after `timeoutMs` or at `signal`.
- * @throws Error with the end of the log and the probe's last failure as its cause; the child has ended then.
+ * Repeats `probe` every 25 ms until it resolves. Gives up when the child ends, after `timeoutMs`, or at `signal`.
+ * @throws Error with the end of the log, and the probe's last error as its cause; the child has ended then
  */
 export async function untilReady(
   child: ChildProcess,
@@ -107,9 +108,9 @@ export async function untilReady(
   probe: () => Promise<unknown>,
   signal?: AbortSignal,
 ): Promise<void> {
-  let failed: unknown;
+  let lastError: unknown;
   child.once("error", (error) => {
-    failed = error;
+    lastError = error;
   });
   for (const deadline = performance.now() + timeoutMs; performance.now() < deadline;) {
     if (hasEnded(child) || signal?.aborted) break;
@@ -117,16 +118,19 @@ export async function untilReady(
       await probe();
       return;
     } catch (error) {
-      failed = error;
+      lastError = error;
       await sleep(25);
     }
   }
   await stopProcess(child, "SIGTERM");
   const log = readFileSync(logFile, "utf8").slice(-800);
-  throw new Error(`${child.spawnfile} did not start. The end of ${logFile}:\n${log}`, { cause: failed });
+  throw new Error(`${child.spawnfile} did not start. The end of ${logFile}:\n${log}`, { cause: lastError });
 }
 
-/** Ends a process that an earlier, killed run left behind; `isOurs` looks at its command line, for pids are used again. */
+/**
+ * Ends a process that an earlier, killed start left behind. `isOurs` checks its command line, because pids are
+ * reused.
+ */
 export async function stopOrphan(
   pid: number,
   signal: NodeJS.Signals,
@@ -135,7 +139,7 @@ export async function stopOrphan(
   for (let waitedMs = 0; isRunning(pid) && isOurs(commandLineOf(pid)); waitedMs += 50) {
     if (waitedMs === 0) process.kill(pid, signal);
     if (waitedMs === graceMs) process.kill(pid, "SIGKILL");
-    if (waitedMs > 2 * graceMs) throw new Error(`process ${pid} of an earlier run does not end`);
+    if (waitedMs > 2 * graceMs) throw new Error(`process ${pid} of an earlier start does not end`);
     await sleep(50);
   }
 }

@@ -1,34 +1,34 @@
-/** What dies comes back: whoever pulls the plug of a program or a store sees it start again, as it would in a fleet. */
+/** Restarts programs and stores that end by themselves, as a fleet would. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Living } from "./child.ts";
 
-/** Milliseconds between an end and the next start. */
+/** The time between an end and the next start. */
 const restartAfterMs = 1_000;
 
-/** `now()` is the one of the last start, which may have ended a moment ago. */
-export type KeptAlive<Part> = { now(): Part; stop(): Promise<void> };
+/** `current()` is the part of the last start. It may have just ended. */
+export type KeptAlive<Part> = { current(): Part; stop(): Promise<void> };
 
 /**
- * Starts a part, and starts it again 1 s after it ended by itself, for as long as it takes.
+ * Starts a part, and starts it again 1 s after it ended by itself, until `stop`.
  *
- * @param start takes the place of the one before (port and data). It leaves nothing behind when it throws, and does
- * so soon after `signal`.
- * @param changed called when the part has come back.
- * @returns when the first start is done. `stop` also ends a start that is under way.
- * @throws the error of the first start; those of later ones are shown, and it is tried again.
+ * @param start starts the part with the port and the data of the one before. When it throws it leaves nothing
+ * behind, and it throws soon after `signal`.
+ * @param onRestart called after each restart
+ * @returns when the first start is complete. `stop` also ends a start that is under way.
+ * @throws the error of the first start. An error of a later start is written to stderr, and the start is tried again.
  */
 export async function keepAlive<Part extends Living>(
   name: string,
   start: (signal: AbortSignal) => Promise<Part>,
-  changed: () => void,
+  onRestart: () => void,
 ): Promise<KeptAlive<Part>> {
   const stopping = new AbortController();
   const { signal } = stopping;
   const stopped = new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   let part = await start(signal);
 
-  const comeBack = async (): Promise<void> => {
-    console.error(`${name} has ended; it starts again in ${restartAfterMs / 1000} s`);
+  const restart = async (): Promise<void> => {
+    console.error(`${name} has ended; it restarts in ${restartAfterMs / 1000} s`);
     try {
       await sleep(restartAfterMs, undefined, { signal });
       part = await start(signal);
@@ -36,22 +36,22 @@ export async function keepAlive<Part extends Living>(
       if (!signal.aborted) console.error(error instanceof Error ? error.message : String(error));
       return;
     }
-    changed();
+    onRestart();
   };
-  const live = async (): Promise<void> => {
+  const supervise = async (): Promise<void> => {
     while (!signal.aborted) {
-      // After a start that failed this is the old part still, which has ended.
+      // After a failed start this is still the old part, which has ended.
       await Promise.race([part.ended, stopped]);
-      if (!signal.aborted) await comeBack();
+      if (!signal.aborted) await restart();
     }
     await part.stop();
   };
-  const life = live();
+  const supervised = supervise();
   return {
-    now: () => part,
+    current: () => part,
     stop() {
       stopping.abort();
-      return life;
+      return supervised;
     },
   };
 }

@@ -1,24 +1,25 @@
-/** One `npm start` a data folder. */
+/** Allows one `npm start` per data folder. */
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { startOf } from "./pids.ts";
 
 /**
- * Takes the folder for this process until the returned function gives it back.
+ * Locks the folder for this process until the returned function is called.
  *
- * The file names the holder by pid *and* start: after a kill -9 the file stays, and the pid may be another's by then.
- * @throws Error that names the holder, when it lives.
+ * The lock file names its holder by pid and start time: after a kill -9 the file stays, and its pid may belong to
+ * another process.
+ * @throws Error that names the holder, while it is running
  */
 export function lockFolder(folder: string): () => void {
   const file = join(folder, "lock");
   const held = readLock(file);
   if (held !== null && startOf(held.pid) === held.start) {
     throw new Error(
-      `Already running on ${folder} (process ${held.pid}). Stop that one, or choose another folder: npm start -- --data DIR`,
+      `Already running on ${folder} (process ${held.pid}). Stop that process, or choose another folder: npm start -- --data DIR`,
     );
   }
   if (held !== null) rmSync(file, { force: true });
-  const lock = openSync(file, "wx", 0o600); // of two that start at once, one fails here
+  const lock = openSync(file, "wx", 0o600); // of two processes that start at once, one fails here
   writeSync(lock, `${process.pid}\n${startOf(process.pid)}\n`);
   closeSync(lock);
   return () => rmSync(file, { force: true });

@@ -1,8 +1,8 @@
-/** What can be known of a process by its number. */
+/** Facts about a process by its pid. */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-/** Whether a process with this number exists (whoever it is: numbers are used again). */
+/** Whether a process with this pid exists. It may be another one than expected: pids are reused. */
 export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -12,7 +12,7 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** Its command line with blanks between the words, or "" when it is gone. */
+/** Its command line with spaces between the words; "" when the process has ended. */
 export function commandLineOf(pid: number): string {
   const ps = spawnSync("ps", ["-o", "command=", "-p", String(pid)], { encoding: "utf8" });
   if (ps.status === 0) return ps.stdout.trim();
@@ -23,7 +23,7 @@ export function commandLineOf(pid: number): string {
   }
 }
 
-/** The number at the start of a pid file, or null when there is none. */
+/** The pid at the start of a pid file; null when there is none. */
 export function readPid(file: string): number | null {
   try {
     const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
@@ -33,10 +33,13 @@ export function readPid(file: string): number | null {
   }
 }
 
-/** When it started, as text that only compares; null when it is gone. With the number it names a process for ever. */
+/**
+ * Its start time, as text that can only be compared; null when the process has ended. The pid and this text together
+ * identify a process uniquely.
+ */
 export function startOf(pid: number): string | null {
   try {
-    // Field 22, counted after the name in brackets, which may hold anything.
+    // Field 22. Counted from the end of the name in brackets, which may contain any character.
     return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[19] ?? null;
   } catch {
     const ps = spawnSync("ps", ["-o", "lstart=", "-p", String(pid)], { encoding: "utf8" });

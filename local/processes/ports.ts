@@ -2,12 +2,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 
-/** `wanted` when nothing listens there, else any free one (0 wants any). */
+/** `wanted` if it is free, else any free port. `wanted` 0: any free port. */
 export async function freePort(wanted: number): Promise<number> {
   return (await probe(wanted)) ?? (await probe(0)) ?? wanted;
 }
 
-/** The first free port at or after `first`; neighbours are easier to remember than numbers by chance. */
+/** The first free port at or after `first`. Consecutive ports are easier to remember than random ones. */
 export async function firstFreePort(first: number): Promise<number> {
   for (let port = first; port < first + 100; port++) {
     if ((await probe(port)) !== null) return port;
@@ -15,7 +15,7 @@ export async function firstFreePort(first: number): Promise<number> {
   return freePort(0);
 }
 
-/** The port of the last start, written in `file`, if it is free; another one is written there. */
+/** The port in `file` (that of the last start) if it is free, else any free port, which is then written to `file`. */
 export async function keptPort(file: string): Promise<number> {
   const last = lastPort(file);
   const port = await freePort(last);
@@ -23,12 +23,15 @@ export async function keptPort(file: string): Promise<number> {
   return port;
 }
 
-/** A port for a store: `wanted`, or another one when it is taken; without a wish that of the last start. */
+/**
+ * A port for a store: `wanted` or, when it is not free, any other; when `wanted` is undefined the port of the last
+ * start.
+ */
 export function choosePort(file: string, wanted: number | undefined): Promise<number> {
   return wanted === undefined ? keptPort(file) : freePort(wanted);
 }
 
-/** The port that `file` keeps; 0 when there is none. */
+/** The port in `file`; 0 when there is none. */
 export function lastPort(file: string): number {
   try {
     const port = Number(readFileSync(file, "utf8"));

@@ -1,4 +1,7 @@
-/** Our own Node programs as children: their log lines with a prefix, their events as promises. */
+/**
+ * The project's own Node programs as child processes: their log lines get a prefix, their log events become
+ * promises.
+ */
 import type { ChildProcess } from "node:child_process";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -12,7 +15,10 @@ export type LogEvent = z.infer<typeof LogEvent>;
 
 export type Program = Living & { child: ChildProcess };
 
-/** A file of this project, run by the Node that runs us. `env` comes on top of ours. */
+/**
+ * The command that runs a file of this project with this process's Node. `env` is added to this process's
+ * environment.
+ */
 export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command {
   const flags = ["--experimental-import-text", "--disable-warning=ExperimentalWarning"];
   return {
@@ -23,7 +29,10 @@ export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command 
   };
 }
 
-/** Starts a program; every line it writes goes to our output as `name | line`, and to `onLine`. */
+/**
+ * Starts a program. Every line of its output is written to this process's output as `name | line`, and passed to
+ * `onLine`.
+ */
 export function startProgram(
   name: string,
   command: Command,
@@ -44,39 +53,40 @@ export function startProgram(
 }
 
 /**
- * Starts a program and waits for its log event `event` (a line of JSON).
- * @returns the program and the event with its fields.
- * @throws Error when it ends before, says nothing for `timeoutMs`, or at `signal`; it has ended then.
+ * Starts a program and waits for its log event `eventName` (a line of JSON).
+ * @returns the program and that event with its fields
+ * @throws Error when the program ends before, when the event does not come within `timeoutMs`, or at `signal`; the
+ * program has ended then
  */
 export async function startUntilEvent(
-  event: string,
+  eventName: string,
   timeoutMs: number,
   name: string,
   command: Command,
   signal?: AbortSignal,
-): Promise<Program & { said: LogEvent }> {
-  const { promise, resolve: hear, reject } = Promise.withResolvers<LogEvent>();
+): Promise<Program & { event: LogEvent }> {
+  const { promise, resolve: resolveEvent, reject } = Promise.withResolvers<LogEvent>();
   const program = startProgram(name, command, (line) => {
-    const said = readEvent(line);
-    if (said?.event === event) hear(said);
+    const event = readEvent(line);
+    if (event?.event === eventName) resolveEvent(event);
   });
   program.child.once("error", reject);
   program.child.once("exit", (code, endedBy) =>
     reject(new Error(`${name} ended (${endedBy ?? code}) before it was ready`)),
   );
-  const abandon = (): void => reject(new Error(`${name} is no longer wanted`));
+  const abandon = (): void => reject(new Error(`the start of ${name} was abandoned`));
   signal?.addEventListener("abort", abandon, { once: true });
-  const late = setTimeout(
+  const timer = setTimeout(
     () => reject(new Error(`${name} was not ready within ${timeoutMs / 1000} s`)),
     timeoutMs,
   );
   try {
-    return { ...program, said: await promise };
+    return { ...program, event: await promise };
   } catch (error) {
     await program.stop();
     throw error;
   } finally {
-    clearTimeout(late);
+    clearTimeout(timer);
     signal?.removeEventListener("abort", abandon);
   }
 }

@@ -1,4 +1,4 @@
-/** `npm start -- …`: what can be said there. */
+/** The flags of `npm start -- …`. */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { z } from "zod";
@@ -6,12 +6,12 @@ import { projectFolder } from "../processes/programs.ts";
 
 export const defaultDataFolder = resolve(projectFolder, ".synapse");
 
-const count = (flag: string, most: number) =>
+const count = (flag: string, max: number) =>
   z.coerce
-    .number(`--${flag} is a number`)
-    .int(`--${flag} is a whole number`)
-    .min(1, `--${flag} is at least 1`)
-    .max(most, `--${flag} is at most ${most}`);
+    .number(`--${flag} must be a number`)
+    .int(`--${flag} must be a whole number`)
+    .min(1, `--${flag} must be at least 1`)
+    .max(max, `--${flag} must be at most ${max}`);
 
 const Options = z.object({
   workers: count("workers", 64).default(2),
@@ -21,12 +21,12 @@ const Options = z.object({
     .string()
     .default(defaultDataFolder)
     .transform((folder) => resolve(projectFolder, folder)),
-  /** The edge in `wrangler dev`, which builds anew when a file is saved. */
+  /** The edge runs in `wrangler dev`, which builds again when a file is saved. */
   dev: z.boolean().default(false),
 });
 export type Options = z.infer<typeof Options>;
 
-/** @throws Error with a sentence for each wrong flag. */
+/** @throws Error with a line for each wrong flag */
 export function readOptions(args: string[]): Options {
   const text = { type: "string" } as const;
   const { values } = parseArgs({
@@ -36,6 +36,6 @@ export function readOptions(args: string[]): Options {
   const read = Options.safeParse(values);
   if (!read.success) throw new Error(read.error.issues.map((issue) => issue.message).join("\n"));
   if (read.data.dev && read.data.edges > 1)
-    throw new Error("npm run dev serves one edge; --edges is for npm start");
+    throw new Error("npm run dev serves one edge: use --edges with npm start");
   return read.data;
 }

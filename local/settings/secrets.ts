@@ -1,4 +1,4 @@
-/** The secrets of one data folder, made at its first start. */
+/** The secrets of one data folder. They are created at its first start. */
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,32 +17,35 @@ const Secrets = z.object({
 });
 export type Secrets = z.infer<typeof Secrets>;
 
-const Known = z.record(z.string(), z.string());
+const Stored = z.record(z.string(), z.string());
 
-/** Reads `folder`/secrets.json, or makes it (readable by its owner alone). One that an older start made gets what it lacks. */
+/**
+ * Reads or creates `folder`/secrets.json, readable by its owner only. Secrets that an older version did not write
+ * are added.
+ */
 export function openSecrets(folder: string): Secrets {
   const file = join(folder, "secrets.json");
-  const known = existsSync(file) ? Known.parse(JSON.parse(readFileSync(file, "utf8"))) : {};
-  const secrets = Secrets.parse({ ...newSecrets(), ...known });
-  if (Object.keys(secrets).some((name) => !(name in known))) writePrivate(file, secrets);
+  const stored = existsSync(file) ? Stored.parse(JSON.parse(readFileSync(file, "utf8"))) : {};
+  const secrets = Secrets.parse({ ...newSecrets(), ...stored });
+  if (Object.keys(secrets).some((name) => !(name in stored))) writePrivate(file, secrets);
   return secrets;
 }
 
 function newSecrets(): Secrets {
-  const word = (bytes: number): string => randomBytes(bytes).toString("hex");
+  const hex = (bytes: number): string => randomBytes(bytes).toString("hex");
   return {
     api_key: newApiKey(),
-    rest_token: word(24),
-    state_secret: word(32),
-    stream_token_secret: word(32),
+    rest_token: hex(24),
+    state_secret: hex(32),
+    stream_token_secret: hex(32),
     master_key: randomBytes(32).toString("base64"),
-    metrics_token: word(24),
-    s3_access_key_id: word(10),
-    s3_secret_access_key: word(20),
+    metrics_token: hex(24),
+    s3_access_key_id: hex(10),
+    s3_secret_access_key: hex(20),
   };
 }
 
-/** Writes JSON that only its owner may read; who reads meanwhile sees the old or the new, never a half. */
+/** Writes JSON that only its owner may read. A reader sees the old or the new content, never a part. */
 export function writePrivate(file: string, content: unknown): void {
   const next = `${file}.next`;
   writeFileSync(next, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });

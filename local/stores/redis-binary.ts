@@ -1,4 +1,4 @@
-/** Which Redis to run: one on PATH, one we unpacked before, one out of Debian's packages, one in Docker. */
+/** Finds a Redis: on PATH, in this stack's cache, in Debian's packages, or in Docker. */
 import { spawnSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -6,14 +6,15 @@ import { cachedRedis, unpackDebianRedis } from "./redis-debian.ts";
 import type { Command } from "../processes/child.ts";
 import { isUsable, type RedisServer } from "./redis-server.ts";
 
-/** A way to run Redis: the command for a port, and how long it may take until it answers. */
+/** How to run Redis: the command for a port, and the longest time until it replies. */
 export type RedisBinary = { at(port: number): Command; startTimeoutMs: number };
 
 /**
- * The first of these that is version 7 or newer: `redis-server` or `valkey-server` on PATH and in the usual folders, the
- * one in our cache, Debian's packages unpacked into that cache without root, Docker with a live engine.
- * @param dir where Redis keeps its data.
- * @throws Error that says what to type when there is none.
+ * Returns the first of these that is version 7 or newer: `redis-server` or `valkey-server` on PATH and in the usual
+ * folders; the one in this stack's cache; Debian's packages, unpacked into that cache without root; Docker with a
+ * running engine.
+ * @param dir the data folder of Redis
+ * @throws Error with commands that install one, when there is none
  */
 export async function findRedis(dir: string): Promise<RedisBinary> {
   const server = onPath() ?? cachedRedis();
@@ -25,7 +26,7 @@ export async function findRedis(dir: string): Promise<RedisBinary> {
     reason = error instanceof Error ? error.message : String(error);
   }
   if (spawnSync("docker", ["info"], { stdio: "ignore", timeout: 10_000 }).status === 0) return docker(dir);
-  throw new Error(nothingFound(reason));
+  throw new Error(notFoundMessage(reason));
 }
 
 function onPath(): RedisServer | null {
@@ -58,7 +59,7 @@ function native({ command, env }: RedisServer, dir: string): RedisBinary {
   return { at, startTimeoutMs: 10_000 };
 }
 
-/** The image may have to be fetched first, hence the long wait. */
+/** The timeout is long because the image may have to be downloaded first. */
 function docker(dir: string): RedisBinary {
   const args = (port: number): string[] => [
     "run",
@@ -73,8 +74,8 @@ function docker(dir: string): RedisBinary {
   return { at: (port) => ({ command: "docker", args: args(port), env: {} }), startTimeoutMs: 120_000 };
 }
 
-function nothingFound(reason: string): string {
-  return `No Redis found. One is needed (7.0 or newer). Any of these, then run the same command again:
+function notFoundMessage(reason: string): string {
+  return `No Redis found. Version 7.0 or newer is needed. Do one of these, then run the same command again:
   macOS           brew install redis
   Debian/Ubuntu   sudo apt-get install redis-server    (automatic download failed: ${reason})
   Fedora          sudo dnf install valkey

@@ -1,8 +1,10 @@
 /**
- * Redis out of Debian's own packages, unpacked into the user's cache: no root, nothing installed, no service started.
+ * Unpacks Redis from Debian's packages into the user's cache: without root, without an installation, without a
+ * service.
  *
- * apt checks the signatures. The server is the program `redis-check-rdb` of the package redis-tools, which looks at the
- * name it is called by; `redis-server` is only unit files (installing it would start a daemon at every boot).
+ * apt checks the signatures. The server is the program `redis-check-rdb` of the package redis-tools, which becomes
+ * a server when it is called `redis-server`. The package `redis-server` holds only unit files (installing it would
+ * start a daemon at every boot).
  */
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
@@ -10,19 +12,19 @@ import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { isUsable, type RedisServer } from "./redis-server.ts";
 
-/** What an earlier start unpacked, or null. */
+/** The Redis that an earlier start unpacked; null: none. */
 export function cachedRedis(): RedisServer | null {
   const server = serverIn(cacheFolder());
   return existsSync(server.command) && isUsable(server) ? server : null;
 }
 
 /**
- * Fetches and unpacks it (about 5 s, once a user).
- * @throws Error that says what was missing.
+ * Downloads and unpacks Redis (about 5 s, once per user).
+ * @throws Error that says what is missing
  */
 export function unpackDebianRedis(): RedisServer {
   if (!["apt-get", "apt-cache", "dpkg-deb"].every((tool) => spawnSync(tool, ["--version"]).status === 0)) {
-    throw new Error("this is no Debian or Ubuntu");
+    throw new Error("this machine is not Debian or Ubuntu");
   }
   console.error("No Redis on this machine: unpacking Debian's into the cache (once, without root) …");
   mkdirSync(join(cacheFolder(), ".."), { recursive: true });
@@ -35,7 +37,7 @@ export function unpackDebianRedis(): RedisServer {
     rmSync(unfinished, { recursive: true, force: true });
   }
   const server = serverIn(cacheFolder());
-  if (!isUsable(server)) throw new Error(whatIsMissing(server));
+  if (!isUsable(server)) throw new Error(unusableReason(server));
   return server;
 }
 
@@ -52,7 +54,7 @@ function unpackInto(folder: string): void {
   copyFileSync(join(folder, "root/usr/bin/redis-check-rdb"), join(folder, "root/usr/bin/redis-server"));
 }
 
-/** What redis-tools depends on and the machine does not have; other releases need other libraries. */
+/** The libraries that redis-tools depends on and that the machine lacks; they differ between releases. */
 function missingLibraries(folder: string): string[] {
   const only = [
     "--recurse",
@@ -80,22 +82,28 @@ function missingLibraries(folder: string): string[] {
     .filter((name) => name.startsWith("lib") && !installed.has(name));
 }
 
-/** @throws Error with the last line the tool wrote, when it fails or takes more than two minutes. */
+/** @throws Error with the last line that the tool wrote, when it fails or takes more than two minutes */
 function run(folder: string, command: string, args: string[]): string {
-  const own = [
+  const aptSettings = [
     `Dir::State::lists=${folder}/lists`,
     `Dir::Cache=${folder}/cache`,
     "Dir::State::status=/var/lib/dpkg/status",
     "Debug::NoLocking=1",
     "APT::Sandbox::User=",
   ].flatMap((setting) => ["-o", setting]);
-  const options = command === "dpkg-deb" ? [] : own;
-  const done = spawnSync(command, [...options, ...args], { cwd: folder, encoding: "utf8", timeout: 120_000 });
-  if (done.status === 0) return done.stdout;
-  throw new Error(`${command} ${args[0]}: ${done.error?.message ?? done.stderr.trim().split("\n").at(-1)}`);
+  const options = command === "dpkg-deb" ? [] : aptSettings;
+  const result = spawnSync(command, [...options, ...args], {
+    cwd: folder,
+    encoding: "utf8",
+    timeout: 120_000,
+  });
+  if (result.status === 0) return result.stdout;
+  throw new Error(
+    `${command} ${args[0]}: ${result.error?.message ?? result.stderr.trim().split("\n").at(-1)}`,
+  );
 }
 
-function whatIsMissing({ command, env }: RedisServer): string {
+function unusableReason({ command, env }: RedisServer): string {
   const ldd = spawnSync("ldd", [command], { env: { ...process.env, ...env }, encoding: "utf8" }).stdout ?? "";
   const missing = ldd
     .split("\n")
@@ -103,7 +111,7 @@ function whatIsMissing({ command, env }: RedisServer): string {
     .map((line) => line.trim().split(" ")[0]);
   return missing.length > 0
     ? `libraries are missing: ${missing.join(", ")}`
-    : "the packaged one does not run, or is older than 7";
+    : "the packaged Redis does not run, or is older than version 7";
 }
 
 function serverIn(folder: string): RedisServer {
@@ -128,6 +136,6 @@ function homeOfUser(): string {
   try {
     return userInfo().homedir;
   } catch {
-    return tmpdir(); // a user id without an entry in passwd, as containers have them
+    return tmpdir(); // a user id without an entry in passwd, as in some containers
   }
 }

@@ -1,11 +1,11 @@
-/** The REST front of Redis, as a child process: how the edge speaks to any Redis. */
+/** The REST front of Redis as a child process. The edge reaches any Redis through it. */
 import { nodeProgram, startUntilEvent } from "../processes/programs.ts";
 import type { OwnService } from "../processes/child.ts";
 import { z } from "zod";
 
 const Listening = z.looseObject({ port: z.int().positive() });
 
-/** Starts it in front of `redisUrl`, on `port`. It listens when this resolves; `signal` ends a start under way. */
+/** Starts the REST front of `redisUrl` on `port`. It listens when this resolves; `signal` ends a start under way. */
 export async function startRedisRest(
   redisUrl: string,
   token: string,
@@ -15,6 +15,6 @@ export async function startRedisRest(
   const env = { REDIS_URL: redisUrl, REDIS_REST_TOKEN: token, REDIS_REST_PORT: String(port) };
   const command = nodeProgram("worker-node/redis-rest/main.ts", env);
   const program = await startUntilEvent("redis_rest.listening", 30_000, "redis-rest", command, signal);
-  const listening = Listening.parse(program.said).port;
+  const listening = Listening.parse(program.event).port;
   return { ...program, url: `http://127.0.0.1:${listening}`, port: listening };
 }

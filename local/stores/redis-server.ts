@@ -1,15 +1,15 @@
-/** A Redis server that lies on this machine. */
+/** A Redis server program on this machine. */
 import { spawnSync } from "node:child_process";
 
-/** `env` is what it needs on top of ours. */
+/** `env` is added to this process's environment. */
 export type RedisServer = { command: string; env: NodeJS.ProcessEnv };
 
-/** Whether this server runs here and is new enough. */
+/** Whether this server runs on this machine and is version 7 or newer. */
 export function isUsable({ command, env }: RedisServer): boolean {
-  const said = spawnSync(command, ["--version"], {
+  const version = spawnSync(command, ["--version"], {
     env: { ...process.env, ...env },
     encoding: "utf8",
     timeout: 5_000,
   });
-  return said.status === 0 && Number(/ v=(\d+)/.exec(said.stdout)?.[1]) >= 7;
+  return version.status === 0 && Number(/ v=(\d+)/.exec(version.stdout)?.[1]) >= 7;
 }

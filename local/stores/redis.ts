@@ -1,4 +1,4 @@
-/** A Redis of our own, on a port and in a folder of ours. */
+/** A Redis of this stack. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Redis } from "ioredis";
@@ -7,19 +7,20 @@ import { choosePort } from "../processes/ports.ts";
 import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 import { findRedis } from "./redis-binary.ts";
 
-/** Keeps what was written up to a second ago; `inMemory` keeps nothing, which is what a test wants. */
+/** Keeps every write that is older than a second. `inMemory` keeps nothing: for tests. */
 const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
 export const inMemory = ["--appendonly", "no"];
 
 /**
  * Starts a Redis of version 7 or newer.
  *
- * `dir` gets its log, its data, its pid and its port of the last start. It never evicts: a queue that forgets is worse
- * than one that says no.
- * @param port wanted; another one is taken when it is not free. Absent: that of the last start.
- * @param onlyPort this one and no other: those who know it shall find it again.
- * @param signal ends a start that is under way.
- * @throws Error that says what to type when no Redis can be found, or with the end of the log when it does not start.
+ * `dir` holds its log, its data, its pid and the port of the last start. It never evicts: a queue that loses jobs
+ * is worse than one that refuses them.
+ * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
+ * @param onlyPort the only port that will do: of a restart, whose clients know the port
+ * @param signal ends a start that is under way
+ * @throws Error with commands that install Redis when there is none, or with the end of the log when it does not
+ * start
  */
 export async function startRedis(options: {
   dir: string;
@@ -31,12 +32,12 @@ export async function startRedis(options: {
   const dir = resolve(options.dir);
   const pidFile = join(dir, "redis.pid");
   mkdirSync(dir, { recursive: true });
-  const found = await findRedis(dir);
+  const binary = await findRedis(dir);
   const orphan = readPid(pidFile);
   if (orphan !== null) await stopOrphan(orphan, "SIGTERM", (command) => /redis|valkey/.test(command));
 
   const port = options.onlyPort ?? (await choosePort(join(dir, "port"), options.port));
-  const { command, args, env } = found.at(port);
+  const { command, args, env } = binary.at(port);
   const policy = ["--maxmemory-policy", "noeviction", "--save", "", ...(options.args ?? appendOnly)];
   const log = join(dir, "redis.log");
   const child = startProcess(
@@ -45,7 +46,7 @@ export async function startRedis(options: {
     "SIGTERM",
   );
   writeFileSync(pidFile, `${child.pid}\n`);
-  await untilReady(child, log, found.startTimeoutMs, () => ping(port), options.signal);
+  await untilReady(child, log, binary.startTimeoutMs, () => ping(port), options.signal);
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
@@ -62,7 +63,7 @@ async function ping(port: number): Promise<void> {
     connectTimeout: 1_000,
     maxRetriesPerRequest: 0,
   });
-  redis.on("error", () => {}); // the same error rejects connect()
+  redis.on("error", () => {}); // the same error also rejects connect()
   try {
     await redis.connect();
     await redis.ping();

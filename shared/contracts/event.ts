@@ -1,12 +1,12 @@
 import type { Json, JsonObject } from "./json.ts";
 
-/** An event that its type says all of. */
-type Nothing = Record<string, never>;
+/** The fields of an event that consists of its type alone. */
+type NoFields = Record<string, never>;
 type StepRef = { orch_step_id: string; step_name: string };
 
 /**
- * What a client can see of a run, by type. Names and fields are those of the API; `run_id` and `seq` are added when
- * an event is framed, `ts` and `correlation_id` when its line is written.
+ * The events of a run by type, as clients see them. `ts` and `correlation_id` are added when an event's line is
+ * written, `run_id` and `seq` when it is sent.
  */
 export type EventFields = {
   worker_picked_up: { worker_id: string; attempt: number };
@@ -30,7 +30,7 @@ export type EventFields = {
     target_step_id: string | null;
   };
   human_input_required: StepRef & {
-    /** Names the question in an answer; the event of a step that has not been asked yet has none. */
+    /** The id by which an answer names this question. Absent until the question is stored. */
     question_id?: string;
     prompt: string;
     fields: Json;
@@ -38,14 +38,14 @@ export type EventFields = {
     agent_context: Json;
     expires_at: string;
   };
-  /** The run waits for somebody, and takes up no worker meanwhile. */
-  paused: Nothing;
+  /** The run waits for a human, and occupies no worker meanwhile. */
+  paused: NoFields;
   human_response: StepRef & { response: Json };
   loop_limit_reached: { orch_step_id: string; iterations: number; max_iterations: number };
   transform_result: StepRef & { result: Json };
-  /** A checkpoint inside a step that nothing else was to be told of. */
-  checkpoint: Nothing;
-  /** A client has the run go on after its end: from its last result, or from before the named step's. */
+  /** A checkpoint inside a step that has no other event. */
+  checkpoint: NoFields;
+  /** A client retries the run after its end: from its last result, or from before the named step's result. */
   run_retried: { from_step_id: string | null };
   orchestration_end: { orch_step_id: string };
   orchestration_complete: { status: "completed" | "failed" | "cancelled"; final_state: JsonObject };
@@ -58,14 +58,14 @@ export type EventFields = {
     orch_step_id?: string;
     step_name?: string;
   };
-  done: Nothing;
+  done: NoFields;
 };
 
 export type EventType = keyof EventFields;
 
-/** An event before it is written: its type and its fields. */
+/** An event before its line is written: its type and its fields. */
 export type RunEvent = {
-  [Type in EventType]: EventFields[Type] extends Nothing
+  [Type in EventType]: EventFields[Type] extends NoFields
     ? { type: Type }
     : { type: Type } & EventFields[Type];
 }[EventType];

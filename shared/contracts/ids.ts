@@ -1,33 +1,42 @@
 import { z } from "zod";
 
-/** Text that a client names something by, and that becomes part of names and logs: no control characters. */
+/** A name that a client chooses. It appears in keys and logs, so it holds no control characters. */
 export const plainName = (maxChars: number) =>
   z
     .string()
-    .regex(/^[^\p{Cc}]*$/u, "must not hold control characters")
+    .regex(/^[^\p{Cc}]*$/u, "must not contain control characters")
     .min(1)
     .max(maxChars);
 
-/** A tenant: letters, digits and `._:-`, at most 64; it becomes part of Redis members, so no spaces or control characters. */
+/** The id of a tenant. It is part of Redis members, so it holds no spaces and no control characters. */
 export const TenantId = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/, "must be 1 to 64 letters, digits or . _ : -")
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/,
+    "must be 1 to 64 letters, digits or . _ : - and begin with a letter or digit",
+  )
   .brand("TenantId");
 export type TenantId = z.infer<typeof TenantId>;
 
-/** A run: `run_<12 hex>_<base>`; the base is the millisecond in which it was accepted and begins every event id. */
+/**
+ * The id of a run: `run_<12 hex>_<base>`. The base is the millisecond of its acceptance; every event id begins with
+ * it.
+ */
 export const RunId = z
   .string()
   .regex(/^run_[0-9a-f]{12}_[0-9]{13}$/, "must look like run_2483e1773407_1780499750067")
   .brand("RunId");
 export type RunId = z.infer<typeof RunId>;
 
-/** The id of an orchestration, an agent, a step: chosen by its author. */
+/** The id of an orchestration, an agent or a step, chosen by its author. */
 export const DefinitionId = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, "must be 1 to 255 letters, digits or . _ -");
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/,
+    "must be 1 to 255 letters, digits or . _ - and begin with a letter or digit",
+  );
 
-/** One life of a worker process: its `WORKER_ID` and a random part made at start. */
+/** One life of a worker process: its `WORKER_ID` and a random part that is made at its start. */
 export const Incarnation = z
   .string()
   .regex(/^[A-Za-z0-9._-]{1,120}#[0-9a-f]{8}$/)
@@ -50,7 +59,7 @@ export function newIncarnation(workerId: string): Incarnation {
   return Incarnation.parse(`${workerId}#${randomHex(4)}`);
 }
 
-/** The worker's name as clients see it: an incarnation without its random part. */
+/** The worker's id as clients see it: an incarnation without its random part. */
 export function workerOf(incarnation: string): string {
   return incarnation.slice(0, incarnation.lastIndexOf("#"));
 }
@@ -60,7 +69,10 @@ export function baseOf(run: RunId): string {
   return run.slice(-13);
 }
 
-/** FNV-1a, 32 bits: which shard a name belongs to. The same in every process and for ever, as data is laid out by it. */
+/**
+ * The shard of a name: FNV-1a, 32 bits, modulo `shards`. It must never change, because stored data is laid out by
+ * it.
+ */
 export function shardOf(name: string, shards: number): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < name.length; i++) {

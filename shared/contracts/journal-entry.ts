@@ -2,15 +2,15 @@ import { z } from "zod";
 import { JsonValue } from "./json.ts";
 
 /**
- * What an entry of a run's journal is.
- * `step` and `turn` are checkpoints (of a step, inside a step), `note` carries events only, `park` gives the
- * run's slot back until its wake-up, `end` ends it (and may carry the last step's checkpoint), `rewind` undoes
- * the results of a step and of all after it, for a retry.
+ * What an entry of a run's journal is; `JournalRecord` says what each kind holds.
+ * `step` and `turn` are checkpoints (of a step, inside a step). `note` carries events only. `park` gives the run's slot
+ * back until its wake-up. `end` ends the run and may carry the last step's checkpoint. `rewind` is a client's retry: it
+ * cancels the results of a step and of all steps after it.
  */
 export const EntryKind = z.enum(["step", "turn", "note", "park", "end", "rewind"]);
 export type EntryKind = z.infer<typeof EntryKind>;
 
-/** A large value that lies in the object store instead of in state: `size` in bytes, `preview` its first characters. */
+/** A large value that is in the object store instead of in state. `size` in bytes; `preview` is its first characters. */
 export const Reference = z.object({
   $ref: z.string(),
   size: z.number().int(),
@@ -19,7 +19,7 @@ export const Reference = z.object({
 });
 export type Reference = z.infer<typeof Reference>;
 
-/** One call to a model, as it is charged. Money in micro-dollars, so that sums are exact. */
+/** One model call as it is charged. Money in micro-dollars, so that sums are exact. */
 export const Usage = z.object({
   call: z.string(),
   provider: z.string(),
@@ -30,7 +30,7 @@ export const Usage = z.object({
 });
 export type Usage = z.infer<typeof Usage>;
 
-/** The committed result of one visit of one step: `output` of a `step` entry, and of the `end` entry that carries one. */
+/** The committed result of one visit of one step. */
 export const Checkpoint = z.object({
   step: z.string(),
   visit: z.number().int().positive(),
@@ -38,7 +38,7 @@ export const Checkpoint = z.object({
   name: z.string(),
   /** State keys that the step wrote, with their values or references. */
   set: z.record(z.string(), JsonValue),
-  /** The step that follows, or null when the run is at its end. Stored, not derived again: routing is part of the result. */
+  /** The step that follows; null at the run's end. It is stored and never computed again: routing is part of the result. */
   next: z.string().nullable(),
   output_key: z.string().nullable(),
   started_at: z.string(),
@@ -46,30 +46,30 @@ export const Checkpoint = z.object({
   tries: z.number().int().positive(),
   tokens: z.number().int().nonnegative(),
   cost_micro_usd: z.number().int().nonnegative(),
-  /** The keys under which this visit called the outside: `run:step path:visit:call[:try]`. */
+  /** The effect keys of this visit's calls to the outside: `run:step path:visit:call[:try]`. */
   effects: z.array(z.string()),
 });
 export type Checkpoint = z.infer<typeof Checkpoint>;
 
-/** What an unfinished visit has reached: `output` of a `turn` entry. `data` is the step type's own. */
+/** What an unfinished visit has reached. The step type defines `data`. */
 export const TurnCheckpoint = z.object({ step: z.string(), visit: z.number().int(), data: JsonValue });
 export type TurnCheckpoint = z.infer<typeof TurnCheckpoint>;
 
-/** A try of a visit failed, and another is to follow. */
+/** A try of a visit failed, and the next one waits for its time. */
 export const RetryPark = z.object({
   step: z.string(),
   visit: z.number().int(),
   reason: z.literal("retry"),
-  /** How often this visit has been tried so far. */
+  /** The visit's tries so far. */
   tries: z.number().int(),
-  /** How many of them were answered, with a no: the next call outside has a key of its own. */
+  /** How many of them the other side answered with a refusal: the next call to it gets an effect key of its own. */
   answered: z.number().int().nonnegative().default(0),
   error: z.object({ code: z.string(), message: z.string() }),
   first_failed_at: z.string(),
 });
 export type RetryPark = z.infer<typeof RetryPark>;
 
-/** A visit has asked somebody; `wait_id` is the question's name among the run's waits. */
+/** A visit asked a question; `wait_id` is the question's name among the run's waits. */
 const AnswerPark = z.object({
   step: z.string(),
   visit: z.number().int(),
@@ -77,21 +77,21 @@ const AnswerPark = z.object({
   wait_id: z.string(),
 });
 
-/** Why a run gave its slot back: `output` of a `park` entry. */
+/** Why a run gave its slot back. */
 export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, AnswerPark]);
 export type ParkRecord = z.infer<typeof ParkRecord>;
 
-/** What became of a run: `output` of an `end` entry. */
+/** How a run ended. */
 export const EndRecord = z.object({
   status: z.enum(["completed", "failed", "cancelled"]),
   checkpoint: Checkpoint.nullable(),
-  /** The text (or value) that the run answers with. */
+  /** The run's answer: text, or any value. */
   response: JsonValue,
   error: z.object({ code: z.string(), message: z.string(), step_id: z.string().nullable() }).nullable(),
 });
 export type EndRecord = z.infer<typeof EndRecord>;
 
-/** How far a retry goes back: results of entries with `seq` above `keep_seq` (up to this one) do not count any more. */
+/** How far a retry goes back: results of entries with `seq` above `keep_seq`, up to this entry, do not count any more. */
 export const RewindRecord = z.object({ keep_seq: z.number().int().nonnegative() });
 export type RewindRecord = z.infer<typeof RewindRecord>;
 
@@ -102,3 +102,32 @@ export const StoredEntry = z.object({
   output: z.string().nullable(),
 });
 export type StoredEntry = z.infer<typeof StoredEntry>;
+
+/** What an entry holds besides its events, by kind: `record` is the content of its `output`. */
+export type JournalRecord =
+  | { kind: "step"; record: Checkpoint }
+  | { kind: "turn"; record: TurnCheckpoint }
+  | { kind: "note" }
+  | { kind: "park"; record: ParkRecord }
+  | { kind: "end"; record: EndRecord }
+  | { kind: "rewind"; record: RewindRecord };
+
+/** Reads what a stored entry holds. @throws when `output` is not what the entry's kind holds */
+export function recordOf({ kind, output }: Pick<StoredEntry, "kind" | "output">): JournalRecord {
+  if (output === null) return { kind: "note" };
+  const json: unknown = JSON.parse(output);
+  switch (kind) {
+    case "step":
+      return { kind, record: Checkpoint.parse(json) };
+    case "turn":
+      return { kind, record: TurnCheckpoint.parse(json) };
+    case "note":
+      return { kind };
+    case "park":
+      return { kind, record: ParkRecord.parse(json) };
+    case "end":
+      return { kind, record: EndRecord.parse(json) };
+    case "rewind":
+      return { kind, record: RewindRecord.parse(json) };
+  }
+}

@@ -1,33 +1,34 @@
 import { z } from "zod";
 
-/** Any value that JSON can carry. */
+/** Any value that JSON can hold. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
-/** Nesting that a value may have; deeper ones are refused before a recursive reader meets them. */
+/** The deepest nesting of a value. Deeper values are refused before recursive code reads them. */
 const MAX_DEPTH = 64;
 
-/** What keeps a value from being JSON that can be kept, in a word for who sent it; null: nothing. */
-function wrongJson(value: unknown, depth = 0): string | null {
+/** Why a value cannot be stored as JSON, as an error text for the client; null: it can. */
+function jsonError(value: unknown, depth = 0): string | null {
   if (depth > MAX_DEPTH) return `must be at most ${MAX_DEPTH} levels deep`;
   if (value === null || typeof value === "string" || typeof value === "boolean") return null;
-  // JSON.parse reads 1e999 as Infinity, which JSON cannot carry.
-  if (typeof value === "number") return Number.isFinite(value) ? null : "must have no number beyond 1.8e308";
+  // JSON.parse reads 1e999 as Infinity, which JSON cannot hold.
+  if (typeof value === "number")
+    return Number.isFinite(value) ? null : "must not contain a number beyond 1.8e308";
   if (typeof value !== "object") return "must be a JSON value";
   for (const item of Array.isArray(value) ? value : Object.values(value)) {
-    const wrong = wrongJson(item, depth + 1);
-    if (wrong !== null) return wrong;
+    const error = jsonError(item, depth + 1);
+    if (error !== null) return error;
   }
   return null;
 }
 
-// z.json() describes itself recursively and overflows the stack of the OpenAPI generator; this does not.
+// z.json() describes itself recursively and overflows the stack of the OpenAPI generator. This schema does not.
 /** A JSON value of any shape, at most 64 levels deep. */
 export const JsonValue = z
   .unknown()
-  .refine((value): value is Json => wrongJson(value) === null, {
-    error: ({ input }) => (input === undefined ? "is required" : (wrongJson(input) ?? undefined)),
-    // What is not JSON is told of once, whatever else is asked of it.
+  .refine((value): value is Json => jsonError(value) === null, {
+    error: ({ input }) => (input === undefined ? "is required" : (jsonError(input) ?? undefined)),
+    // One error for a value that is not JSON: later checks do not run on it.
     abort: true,
   })
   .meta({ id: "Json" });

@@ -8,18 +8,18 @@ export type RunStatus = z.infer<typeof RunStatus>;
 
 export const TERMINAL: ReadonlySet<RunStatus> = new Set(["completed", "failed", "cancelled"]);
 
-/** Kinds of work that do not wait for each other; `queue/lanes.ts` says how they share. */
+/** Classes of work that do not wait for each other; `queue/lanes.ts` defines their weights. */
 export const Lane = z.enum(["interactive", "default", "bulk", "mail", "webhooks"]);
 export type Lane = z.infer<typeof Lane>;
 
-/** What a run was started with, as it is stored: the worker's view of the request. */
+/** The input of a run as it is stored: the part of the request that a worker needs. */
 export const RunInput = z.object({
   message: z.string(),
   state: z.record(z.string(), JsonValue),
 });
 export type RunInput = z.infer<typeof RunInput>;
 
-/** A run that has been admitted and is about to be committed. */
+/** A run as the edge submits it: it is admitted, then committed. */
 export const NewRun = z.object({
   run_id: RunId,
   tenant_id: TenantId,
@@ -29,14 +29,17 @@ export const NewRun = z.object({
   correlation_id: z.string(),
   session_id: z.string().nullable(),
   triggered_by: z.enum(["api", "cron", "webhook", "manual", "system"]),
-  /** JSON text of RunInput. */
+  /** JSON text of a `RunInput`. */
   input: z.string(),
   /** JSON text of the client's metadata. */
   metadata: z.string(),
   delay_ms: z.number().int().nonnegative(),
   idempotency_key: z.string().nullable(),
   request_hash: z.string().nullable(),
-  /** Whom its end is told, and the secret that this is signed with: sealed for `webhook_secret` of this run. */
+  /**
+   * The webhook of the run, and the secret that signs its requests, sealed for the place `webhook_secret` of this
+   * run.
+   */
   webhook_url: z.string().nullable(),
   webhook_secret: z.string().nullable(),
 });
@@ -50,7 +53,7 @@ export type SubmitResult =
   | { is: "accepted"; run_id: RunId; replayed: boolean }
   | ({ is: "refused" } & Refusal);
 
-/** What is stored as the reason of a failure. */
+/** The reason of a run's failure, as it is stored. */
 export const RunError = z.object({
   code: z.string(),
   message: z.string(),

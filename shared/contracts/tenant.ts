@@ -1,14 +1,14 @@
 import { z } from "zod";
 import { TenantId } from "./ids.ts";
 
-/** What a key may do. */
+/** What an API key allows. */
 export const Scope = z.enum(["runs:write", "runs:read", "definitions:write", "admin"]);
 export type Scope = z.infer<typeof Scope>;
 
-/** An API key as clients send it; only its SHA-256 is stored. */
+/** An API key as clients send it. Only its SHA-256 is stored. */
 export const ApiKey = z.string().regex(/^sk-syn-[0-9a-f]{64}$/);
 
-/** Who asks: a key of one tenant, or (`tenant` null) a platform key, which may name any tenant. */
+/** The caller: a tenant's key, or a platform key (`tenant` is null), which may act for any tenant. */
 export const Principal = z.object({
   key_id: z.string(),
   tenant: TenantId.nullable(),
@@ -16,13 +16,13 @@ export const Principal = z.object({
 });
 export type Principal = z.infer<typeof Principal>;
 
-/** The owner of a definition: a tenant, or nobody in particular: then all tenants share it. */
+/** The owner of a definition: a tenant, or the empty id for a definition that all tenants share. */
 export const SHARED = "";
 export type Owner = TenantId | typeof SHARED;
 
 const limit = z.number().int().min(0).max(1_000_000_000);
 
-/** A tenant and what it may take at once. 0 disables. */
+/** A tenant and its limits. A limit of 0 disables the tenant. */
 export const Tenant = z.object({
   tenant_id: TenantId,
   name: z.string(),
@@ -34,7 +34,7 @@ export const Tenant = z.object({
 });
 export type Tenant = z.infer<typeof Tenant>;
 
-/** What may be said of a tenant; what is not said stays as it is, or is the default for a new one. */
+/** A change of a tenant. Absent fields keep their values; of a new tenant they get the defaults. */
 export const TenantRequest = Tenant.omit({ version: true })
   .extend({ name: z.string().max(200) })
   .partial()

@@ -1,35 +1,42 @@
 import { z } from "zod";
 
 const MAX_URL_CHARS = 2_048;
-/** Of a host name, RFC 1035. */
+/** The longest host name of RFC 1035. */
 const MAX_HOST_CHARS = 253;
 
 /**
- * Where a client wants to be told: without credentials in it, as they would show wherever a URL does. Its lengths are
- * those of the URL as it is used, in which names are punycode and other characters are percent-encoded.
+ * The URL that deliveries are sent to. It holds no credentials: they would be visible wherever the URL is. Its
+ * lengths are limited in the form that is requested, with host names in punycode and other characters
+ * percent-encoded.
  */
 export const WebhookUrl = z
   .string()
   .max(MAX_URL_CHARS)
   .refine((text) => isHttp(text), "must be a URL that begins with https:// or http://")
-  .refine((text) => !hasCredentials(text), "must not hold a user or a password")
-  .refine((text) => isShort(text), `must be at most ${MAX_URL_CHARS} characters, its host ${MAX_HOST_CHARS}`);
+  .refine((text) => !hasCredentials(text), "must not contain a user or a password")
+  .refine(
+    (text) => isShort(text),
+    `must be at most ${MAX_URL_CHARS} characters, with a host of at most ${MAX_HOST_CHARS}`,
+  );
 
-/** What its requests are signed with: text, used as it is. */
+/** The secret that signs a webhook's requests; its text is used as it is. */
 export const WebhookSecret = z.string().min(8).max(1_000);
 
-/** The field of a run under which its secret is sealed: see `placeOf`. */
+/** The field of a run for which its secret is sealed: see `placeOf`. */
 export const SECRET_FIELD = "webhook_secret";
 
-/** What is told: how a run ended, or that it waits for a human. */
+/** What a delivery reports: how a run ended, or that it waits for a human. */
 export const DeliveryType = z.enum(["run.completed", "run.failed", "run.cancelled", "run.waiting"]);
 export type DeliveryType = z.infer<typeof DeliveryType>;
 
-/** What became of a delivery: taken, refused for good, or not taken for 24 hours. */
+/** How a delivery ended: the receiver took it, refused it for good, or did not take it for 24 hours. */
 export const DeliveryOutcome = z.enum(["delivered", "rejected", "expired"]);
 export type DeliveryOutcome = z.infer<typeof DeliveryOutcome>;
 
-/** A delivery, and the `webhook-id` of all its requests: `whd_<12 hex>_<base>_<number of the event>`, its run's id and the entry's. */
+/**
+ * The id of a delivery, which is the `webhook-id` of all its requests: `whd_<12 hex>_<base>_<seq>`, from the run's
+ * id and the entry's `seq`.
+ */
 export const DeliveryId = z.string().regex(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}$/);
 
 function isHttp(text: string): boolean {

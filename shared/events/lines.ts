@@ -2,29 +2,30 @@ import { baseOf } from "../contracts/ids.ts";
 import type { RunId } from "../contracts/ids.ts";
 import type { RunEvent } from "../contracts/event.ts";
 
-/** A committed journal entry as viewers need it: its lines carry the numbers `seq - events_n + 1` to `seq`. */
+/** The event lines of a committed journal entry. They have the numbers `seq - events_n + 1` to `seq`. */
 export type EntryLines = { seq: number; events_n: number; events: string };
 
 /**
- * An event as it is stored: one line of JSON, without `run_id` and `seq`, which only its commit decides.
+ * Returns an event as it is stored: one line of JSON, without `run_id` and `seq`, because `seq` is known at the
+ * commit.
  *
- * `ts` is the writer's clock and orders nothing.
+ * `ts` is from the writer's clock; nothing is ordered by it.
  */
 export function writeLine(event: RunEvent, ts: Date, correlationId: string): string {
   return JSON.stringify({ ...event, ts: ts.toISOString(), correlation_id: correlationId });
 }
 
-/** The id of a run's event number `seq`: the same for every viewer, for ever. */
+/** The id of a run's event number `seq`. It is the same for every viewer and never changes. */
 export function eventId(run: RunId, seq: number): string {
   return `${baseOf(run)}-${seq}`;
 }
 
-/** The JSON text of event number `seq`: what a viewer gets as `data`, byte for byte always the same. */
+/** The JSON text of event number `seq`, which is the `data` of its frame. Every viewer gets the same bytes. */
 export function eventJson(run: RunId, seq: number, line: string): string {
   return `{"run_id":"${run}","seq":${seq},${line.slice(1)}`;
 }
 
-/** The SSE frames of an entry's events from number `from` on. Empty when all of them come before it. */
+/** The SSE frames of an entry's events from number `from` on; empty when all its events come before. */
 export function frames(run: RunId, entry: EntryLines, from = 1): string {
   const base = baseOf(run);
   let text = "";
@@ -37,9 +38,10 @@ export function frames(run: RunId, entry: EntryLines, from = 1): string {
 }
 
 /**
- * Reads a `Last-Event-ID`: the number of the last event a viewer has, 0 for the start, null when it is malformed.
+ * Reads a `Last-Event-ID`: returns the number of the last event that the viewer has, 0 for none, null for a
+ * malformed id.
  *
- * Absent, `0` and `0-0` mean the start. Only ids of this very run are understood.
+ * An absent id, `0` and `0-0` mean the start. An id of another run is malformed.
  */
 export function readPosition(run: RunId, id: string | undefined): number | null {
   if (id === undefined || id === "" || id === "0" || id === "0-0") return 0;

@@ -1,13 +1,13 @@
 import { RunId } from "../contracts/ids.ts";
 import type { EntryLines } from "./lines.ts";
 
-/** A committed entry on its way to viewers. `last` is true when it ended its run. */
+/** A committed entry as it is published to viewers. `last`: the entry ended its run. */
 export type LiveEntry = EntryLines & { run: RunId; last: boolean };
 
-/** How many entries a live stream keeps, roughly: seconds of traffic, as the journal has the rest. */
+/** About how many entries a live stream keeps: seconds of traffic. The journal has all of them. */
 const KEEP_ENTRIES = 10_000;
 
-/** The arguments of the XADD that shows an entry on a live stream. */
+/** The arguments of the XADD that publishes an entry to a live stream. */
 export function xaddArgs(key: string, entry: LiveEntry): string[] {
   return [
     key,
@@ -28,7 +28,7 @@ export function xaddArgs(key: string, entry: LiveEntry): string[] {
   ];
 }
 
-/** Reads the fields of a live stream's entry; null for one that was not written by `xaddArgs`. */
+/** Reads the fields of a live stream's entry; null when `xaddArgs` did not write them. */
 export function readLive(fields: readonly string[]): LiveEntry | null {
   const [, run, , seq, , eventsN, , events, , last] = fields;
   const id = RunId.safeParse(run);

@@ -4,15 +4,15 @@ import type { Json, JsonObject } from "../contracts/json.ts";
 import type { Progress } from "./fold.ts";
 import { publicState } from "./initial-state.ts";
 
-/** What an ending tells of a step that has no result. */
-type KnownStep = { id: string; name: string; type: string };
+/** What the end of a run shows of a step that has no result. */
+type StepName = { id: string; name: string; type: string };
 
 /**
- * The events that end a run, whoever ends it: its worker, or the edge when it waits. `progress` includes the result
- * that `end` carries; `steps` are those of the definition, for a failed one that left no result.
+ * The events that end a run. Its worker uses them, and the edge when it ends a run that waits. `progress` includes the
+ * result that `end` carries. `steps` are those of the definition: a failed step has no result to take its name from.
  */
 export function endEvents(
-  run: { run_id: string; steps: readonly KnownStep[] },
+  run: { run_id: string; steps: readonly StepName[] },
   end: EndRecord,
   progress: Progress,
 ): RunEvent[] {
@@ -23,7 +23,7 @@ export function endEvents(
     step_history: historyOf(run.steps, end, progress),
     shared_state: state,
   };
-  // A failure inside a step has been told by its step_error.
+  // A failure inside a step has its own event, step_error.
   const runError: RunEvent[] =
     end.error !== null && end.error.step_id === null
       ? [{ type: "orchestration_error", error: end.error.message, code: end.error.code }]
@@ -36,7 +36,7 @@ export function endEvents(
   ];
 }
 
-function historyOf(steps: readonly KnownStep[], end: EndRecord, progress: Progress): Json[] {
+function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progress): Json[] {
   const results = progress.history.map((result): Json => {
     const startedMs = Date.parse(result.started_at);
     return {

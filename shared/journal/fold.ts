@@ -1,11 +1,5 @@
-import {
-  Checkpoint,
-  EndRecord,
-  ParkRecord,
-  RewindRecord,
-  TurnCheckpoint,
-} from "../contracts/journal-entry.ts";
-import type { RetryPark, StoredEntry } from "../contracts/journal-entry.ts";
+import { recordOf } from "../contracts/journal-entry.ts";
+import type { Checkpoint, EndRecord, RetryPark, StoredEntry } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
 
 /** How far a run has come: the fold of its journal. Nothing else decides what a run does next. */
@@ -15,74 +9,69 @@ export type Progress = {
   history: Checkpoint[];
   /** The step to run next; undefined before the first result, null when the run is at its end. */
   next: string | null | undefined;
-  /** What the visit in hand has reached inside its step. */
+  /** The turns of the current visit, in order: the `data` of each. */
   turns: Json[];
-  /** How often a client has had the run go on after its end: what is called again then is called anew. */
+  /** How often a client has retried the run after its end. Calls to the outside in a later life get new effect keys. */
   rewinds: number;
-  /** The retry that the visit in hand is in, if it failed before. */
-  park: RetryPark | null;
-  /** The name of the last question that the visit in hand has asked, in whichever life of the run. */
-  asked: string | null;
+  /** The retry that the current visit waits for, if a try of it failed. */
+  retry: RetryPark | null;
+  /** The name of the last question that the current visit asked, in this life of the run or an earlier one. */
+  questionId: string | null;
   end: EndRecord | null;
 };
 
-/** The progress of a run that has committed nothing: `initialState` is what its schema and its request begin with. */
-export function start(initialState: JsonObject): Progress {
+/** The progress of a run that has committed nothing. `initialState`: see `initialState`. */
+export function initialProgress(initialState: JsonObject): Progress {
   return {
     state: { ...initialState },
     history: [],
     next: undefined,
     turns: [],
     rewinds: 0,
-    park: null,
-    asked: null,
+    retry: null,
+    questionId: null,
     end: null,
   };
 }
 
-/** `progress` after one more committed result. A new value: what an observer holds does not change under it. */
-export function apply(progress: Progress, checkpoint: Checkpoint): Progress {
+/** `progress` after one more committed result. The answer is a new value: `progress` itself does not change. */
+export function applyResult(progress: Progress, checkpoint: Checkpoint): Progress {
   return {
     state: { ...progress.state, ...checkpoint.set },
     history: [...progress.history, checkpoint],
     next: checkpoint.next,
     turns: [],
     rewinds: progress.rewinds,
-    park: null,
-    asked: null,
+    retry: null,
+    questionId: null,
     end: null,
   };
 }
 
 /**
- * The progress that a journal tells, from `initialState` on. `entries` in the order of `seq`.
+ * The progress of a run with this journal, from `initialState` on. `entries` in the order of `seq`.
  *
- * Linear in the number of entries: results are gathered first and then laid over the state once.
+ * Linear in the number of entries: `applyResult` for each would copy the whole history each time.
  */
 export function fold(initialState: JsonObject, entries: readonly StoredEntry[]): Progress {
-  const progress = start(initialState);
-  for (const entry of survivors(entries)) {
-    if (entry.output === null) continue;
-    const output: unknown = JSON.parse(entry.output);
+  const progress = initialProgress(initialState);
+  for (const counted of countedEntries(entries)) {
+    const entry = recordOf(counted);
     switch (entry.kind) {
       case "step":
-        take(progress, Checkpoint.parse(output));
+        addResult(progress, entry.record);
         break;
       case "turn":
-        progress.turns.push(TurnCheckpoint.parse(output).data);
+        progress.turns.push(entry.record.data);
         break;
-      case "park": {
-        const park = ParkRecord.parse(output);
-        if (park.reason === "retry") progress.park = park;
-        else progress.asked = park.wait_id;
+      case "park":
+        if (entry.record.reason === "retry") progress.retry = entry.record;
+        else progress.questionId = entry.record.wait_id;
         break;
-      }
-      case "end": {
-        const end = EndRecord.parse(output);
-        if (end.checkpoint) take(progress, end.checkpoint);
-        progress.end = end;
+      case "end":
+        if (entry.record.checkpoint) addResult(progress, entry.record.checkpoint);
+        progress.end = entry.record;
         break;
-      }
       case "rewind":
         progress.rewinds += 1;
         progress.end = null;
@@ -94,35 +83,40 @@ export function fold(initialState: JsonObject, entries: readonly StoredEntry[]):
   return progress;
 }
 
-function take(progress: Progress, checkpoint: Checkpoint): void {
+/** `applyResult` in place. */
+function addResult(progress: Progress, checkpoint: Checkpoint): void {
   Object.assign(progress.state, checkpoint.set);
   progress.history.push(checkpoint);
   progress.next = checkpoint.next;
   progress.turns = [];
-  progress.park = null;
-  progress.asked = null;
+  progress.retry = null;
+  progress.questionId = null;
   progress.end = null;
 }
 
-/** Entries that still count: a `rewind` cuts away the results between the place it keeps and itself. */
-export function survivors(entries: readonly StoredEntry[]): StoredEntry[] {
-  let kept: StoredEntry[] = [];
+/** The entries that still count: a `rewind` removes those between its `keep_seq` and itself. */
+export function countedEntries(entries: readonly StoredEntry[]): StoredEntry[] {
+  let counted: StoredEntry[] = [];
   for (const entry of entries) {
-    if (entry.kind === "rewind" && entry.output !== null) {
-      const { keep_seq } = RewindRecord.parse(JSON.parse(entry.output));
-      // Rewinds are counted, so they stay. Retries start anew; an end that is kept is kept for its result alone.
-      kept = kept.filter((each) => each.kind === "rewind" || (each.seq <= keep_seq && !isRetry(each)));
+    const rewind = entry.kind === "rewind" ? recordOf(entry) : null;
+    if (rewind?.kind === "rewind") {
+      const { keep_seq } = rewind.record;
+      // Rewinds are counted, so all of them stay. Retries go, because tries start from 1 again. An end below `keep_seq`
+      // stays for the result that it carries.
+      counted = counted.filter((each) => each.kind === "rewind" || (each.seq <= keep_seq && !isRetry(each)));
     }
-    kept.push(entry);
+    counted.push(entry);
   }
-  return kept;
+  return counted;
 }
 
-function isRetry({ kind, output }: StoredEntry): boolean {
-  return kind === "park" && output !== null && ParkRecord.parse(JSON.parse(output)).reason === "retry";
+function isRetry(stored: StoredEntry): boolean {
+  if (stored.kind !== "park") return false;
+  const entry = recordOf(stored);
+  return entry.kind === "park" && entry.record.reason === "retry";
 }
 
-/** How often each step has committed a result. */
+/** How many results the step has committed. */
 export function visitsOf(progress: Progress, step: string): number {
   return progress.history.reduce((count, result) => count + (result.step === step ? 1 : 0), 0);
 }

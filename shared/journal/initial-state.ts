@@ -3,8 +3,8 @@ import type { JsonObject } from "../contracts/json.ts";
 import type { RunInput } from "../contracts/run.ts";
 
 /**
- * What a run's state holds before its first step: the defaults of the schema, what the request gave, and the message
- * as `user_input` and `user_query`, which nothing overrides.
+ * A run's state before its first step: the defaults of the schema, over them the state of the request, over both the
+ * message as `user_input` and `user_query`.
  */
 export function initialState(definition: Pick<Orchestration, "state_schema">, input: RunInput): JsonObject {
   const defaults = Object.entries(definition.state_schema).map(([key, field]) => [

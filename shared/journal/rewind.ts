@@ -1,26 +1,27 @@
-import { Checkpoint, EndRecord } from "../contracts/journal-entry.ts";
-import type { StoredEntry } from "../contracts/journal-entry.ts";
-import { survivors } from "./fold.ts";
+import { recordOf } from "../contracts/journal-entry.ts";
+import type { Checkpoint, StoredEntry } from "../contracts/journal-entry.ts";
+import { countedEntries } from "./fold.ts";
 
 /**
- * How far a retry that begins with `step` keeps a journal: the number after which results no longer count. Null: the
- * step has no result that counts.
+ * The `keep_seq` of a retry that begins with `step`: results after that number no longer count. Null when no counted
+ * entry holds a result of the step.
  *
- * It is the step's latest visit that is done again: of a loop's rounds the least is thrown away, and who wants to go
- * further back names an earlier step. What that visit had reached inside itself (its turns) goes too.
+ * The retry repeats the step's latest visit, with the turns of that visit. In a loop this discards the fewest rounds; a
+ * client that wants to go further back names an earlier step.
  */
-export function keepBefore(entries: readonly StoredEntry[], step: string): number | null {
-  const results = survivors(entries).flatMap((entry) => {
+export function keepSeqBefore(entries: readonly StoredEntry[], step: string): number | null {
+  const results = countedEntries(entries).flatMap((entry) => {
     const checkpoint = checkpointOf(entry);
     return checkpoint ? [{ seq: entry.seq, step: checkpoint.step }] : [];
   });
-  const at = results.findLastIndex((result) => result.step === step);
-  if (at < 0) return null;
-  return results[at - 1]?.seq ?? 0;
+  const index = results.findLastIndex((result) => result.step === step);
+  if (index < 0) return null;
+  return results[index - 1]?.seq ?? 0;
 }
 
-function checkpointOf({ kind, output }: StoredEntry): Checkpoint | null {
-  if (output === null) return null;
-  if (kind === "step") return Checkpoint.parse(JSON.parse(output));
-  return kind === "end" ? EndRecord.parse(JSON.parse(output)).checkpoint : null;
+function checkpointOf(stored: StoredEntry): Checkpoint | null {
+  if (stored.kind !== "step" && stored.kind !== "end") return null;
+  const entry = recordOf(stored);
+  if (entry.kind === "step") return entry.record;
+  return entry.kind === "end" ? entry.record.checkpoint : null;
 }

@@ -1,4 +1,5 @@
 import type { PendingQuery, Row, Sql } from "postgres";
+import { POSTGRES_CONNECT_MS } from "../timing.ts";
 
 export type { PendingQuery, Row, Sql };
 
@@ -8,9 +9,10 @@ export type { PendingQuery, Row, Sql };
  */
 export const connectionOptions = {
   fetch_types: false,
-  connect_timeout: 3,
-  // Seconds between attempts. By default they grow to 20, and what is asked meanwhile waits: a Postgres that is back
-  // would be found long after.
+  // Seconds.
+  connect_timeout: POSTGRES_CONNECT_MS / 1_000,
+  // Seconds between attempts to connect, 0.5 at most. By default they grow to 20 and queries wait meanwhile, so that a
+  // Postgres that is reachable again would be noticed long after.
   backoff: (attempts: number) => Math.min(0.05 * 2 ** attempts, 0.5),
   onnotice: () => {},
 } as const;
@@ -30,17 +32,18 @@ export function pgArray(values: Iterable<string | number | null>): string {
   return `{${literal}}`;
 }
 
-/** Twice as fast as one regular expression, and this is the dearest line of a flush. */
+/** Twice as fast as one regular expression. This line is the most expensive one of a flush. */
 function escape(text: string): string {
   return text.replaceAll("\0", "\uFFFD").replaceAll("\\", "\\\\").replaceAll('"', '\\"');
 }
 
 /**
- * Rows that are few, as a part of a from-list.
+ * Rows of a from-list that the planner takes for a tenth of their number, so that it goes by keys.
  *
- * Postgres takes an array that it does not know for ten elements, and for so many it reads a table that is still small
- * from end to end. It keeps that plan while the table grows, until the next analyze: a flush took twice as long at 300
- * runs, and the longer the more there were. Of a limit that it does not know it expects a tenth. This one is none.
+ * Postgres estimates ten elements for an array that it does not know, and for ten rows it reads a small table from end
+ * to end. It keeps that plan while the table grows, until the next analyze: a flush took twice as long at 300 runs, and
+ * the time grew with their number. For an unknown limit Postgres estimates a tenth of the rows. This limit is null,
+ * which is none.
  */
 export function boundedRows(sql: Sql, rows: PendingQuery<Row[]>): PendingQuery<Row[]> {
   return sql`(select * from (${rows}) of_any_number limit ${null}::bigint)`;

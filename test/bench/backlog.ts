@@ -14,7 +14,9 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
+import { QueueLinks } from "../../worker-node/fleet/queue-links.ts";
+import { workerTiming } from "../../worker-node/fleet/worker-timing.ts";
 import { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 
@@ -50,6 +52,8 @@ try {
     owner: newIncarnation("bench"),
     store,
     queue,
+    links: new QueueLinks(1, workerTiming),
+    timing: workerTiming,
     isolation: true,
     announceQueue: async () => {},
   });

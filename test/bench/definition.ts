@@ -1,5 +1,5 @@
 import { TenantId } from "../../shared/contracts/ids.ts";
-import { saveOrchestration } from "../../shared/store/definitions/definitions.ts";
+import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 export const TENANT = TenantId.parse("bench");

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import { newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { claimRuns } from "../../shared/store/runs/claim.ts";
+import { claimRuns } from "../../shared/store/runs/claim-runs.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
@@ -69,7 +69,7 @@ async function openRun(
     for (const entry of entries) watch.committed(entry.seq);
     show(entries);
   });
-  return { run, log: journal.open(claimed) };
+  return { run, log: journal.open(claimed, new AbortController()) };
 }
 
 /** Commits entries of one event each. */
@@ -78,18 +78,8 @@ async function write(log: RunLog, events: number, everyMs: number): Promise<void
     await log.append({
       kind: "note",
       step_path: "s1",
-      visit: null,
-      output: null,
       deadline_ms: 60_000,
-      current_step: "s1",
-      status: null,
-      wake_ms: null,
-      error: null,
-      waits: [],
-      dead_letter: null,
       events: [{ type: "llm_delta", orch_step_id: "s1", text: "a few words of a model's answer " }],
-      usage: [],
-      steps: 0,
     });
     await sleep(everyMs);
   }

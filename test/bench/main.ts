@@ -8,7 +8,7 @@ import { startPostgres } from "../../local/stores/postgres.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { benchBareWorker } from "./bare-worker.ts";
 import { makeDefinition } from "./definition.ts";

@@ -31,7 +31,7 @@ export async function benchRedisRest(redis: Redis, service: Service): Promise<Ro
   const front = await startRedisRest(service.url, token, await freePort(0));
   const load = { clients: CLIENTS, request, status: 200 };
   try {
-    const { port } = z.looseObject({ port: z.number() }).parse(bare.said);
+    const { port } = z.looseObject({ port: z.number() }).parse(bare.event);
     return [
       ...(await loadRows(
         `floor: bare node:http, ${CLIENTS} clients`,

@@ -63,12 +63,12 @@ const seams: Seams = {
       if (claimed.deliveries.length > 0) die("delivery_claimed");
       return claimed;
     },
-    async saveTry(result) {
+    async saveDeliveryTry(result) {
       if (result.outcome === "delivered") die("delivery_unsaved");
-      return store.saveTry(result);
+      return store.saveDeliveryTry(result);
     },
-    async dueRuns(...args) {
-      const page = await store.dueRuns(...args);
+    async listDueRuns(...args) {
+      const page = await store.listDueRuns(...args);
       if (page.length > 0) die("scan_page");
       return page;
     },

@@ -8,7 +8,7 @@ import type { EdgeSettings } from "../../local/edge/miniflare.ts";
 import { freePort } from "../../local/processes/ports.ts";
 import { openSecrets } from "../../local/settings/secrets.ts";
 import { seedApiKey } from "../../local/demo/seed.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 import { Api } from "./api.ts";
 import type { Counted } from "./counted-server.ts";
 import { agent, orchestrations, toolAt } from "./definitions.ts";

@@ -1,12 +1,12 @@
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { acceptRuns } from "../../shared/store/runs/runs.ts";
+import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { flush } from "../../shared/store/journal/flush.ts";
-import { answerWait } from "../../shared/store/runs/waits.ts";
-import { parkOf, waitFor, waitsOf } from "../shared/store/relatives.ts";
-import { acme, newRun, openStore } from "../shared/store/world.ts";
-import type { Store } from "../shared/store/world.ts";
+import { answerWait } from "../../shared/store/runs/answer-wait.ts";
+import { parkEntry, humanWait, readAllWaits } from "../shared/store/family-fixture.ts";
+import { acme, newRun, openStore } from "../shared/store/store-fixture.ts";
+import type { Store } from "../shared/store/store-fixture.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { Link } from "./link.ts";
 import { ACCEPT, ANSWER } from "./traps.ts";
@@ -69,13 +69,13 @@ describe("a trap for an answer", () => {
       where: "after the commit leaves it answered, and no reply",
     },
   ] as const)("$where", async ({ lost, state }) => {
-    const run = await store.running();
-    await flush(store.sql, [parkOf(run, [waitFor("w1")])]);
+    const run = await store.startRun();
+    await flush(store.sql, [parkEntry(run, [humanWait("w1")])]);
     const answer = JSON.stringify({ decision: "approve", signed: "answer-1" });
     const replied = await sendTrapped(ANSWER, lost, (sql) =>
-      answerWait(sql, acme, run.run_id, "w1", answer, "ann"),
+      answerWait(sql, { tenant: acme, run: run.run_id, waitId: "w1", answer, by: "ann" }),
     );
-    const [wait] = await waitsOf(store.sql, run.run_id);
+    const [wait] = await readAllWaits(store.sql, run.run_id);
     expect([replied, wait?.state]).toEqual([false, state]);
   });
 });

@@ -4,12 +4,14 @@ import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { Lane } from "../../shared/contracts/run.ts";
-import { claimRuns } from "../../shared/store/runs/claim.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import { claimRuns } from "../../shared/store/runs/claim-runs.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../shared/store/journal/flush.ts";
-import type { Committed, NewEntry } from "../../shared/store/journal/flush.ts";
+import type { Committed } from "../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { beat } from "../../shared/store/workers/workers.ts";
+import { beat } from "../../shared/store/workers/beats.ts";
+import { stepEntry } from "../shared/store/store-fixture.ts";
 
 export class FakeWorker {
   readonly #sql: Sql;
@@ -46,33 +48,11 @@ export class FakeWorker {
     return new FakeWorker(sql, owner, claimed);
   }
 
-  async write(changes: Partial<NewEntry>): Promise<Committed | undefined> {
+  async write(changes: Partial<EntryColumns>): Promise<Committed | undefined> {
     const events = changes.events ?? '{"type":"step_complete"}';
-    const [row] = await flush(this.#sql, [
-      {
-        run_id: this.run,
-        attempt: this.claimedRun.attempt,
-        owner: this.owner,
-        known_seq: this.seq,
-        kind: "step",
-        step_path: null,
-        visit: null,
-        output: null,
-        deadline_ms: 60_000,
-        current_step: null,
-        steps: 0,
-        usage: [],
-        status: null,
-        wake_ms: null,
-        signals: this.claimedRun.signals,
-        waits: [],
-        error: null,
-        dead_letter: null,
-        ...changes,
-        events,
-        events_n: events.split("\n").length,
-      },
-    ]);
+    const run = { ...this.claimedRun, owner: this.owner, event_seq: this.seq };
+    const columns = { current_step: null, ...changes, events, events_n: events.split("\n").length };
+    const [row] = await flush(this.#sql, [stepEntry(run, columns)]);
     if (row) this.seq = row.event_seq;
     return row;
   }
@@ -95,7 +75,7 @@ export class FakeWorker {
       effects: [],
     };
     const output = JSON.stringify(checkpoint);
-    await this.write({ kind: "step", step_path: step, visit, output, steps: 1, current_step: next });
+    await this.write({ kind: "step", step_path: step, visit, output, current_step: next });
   }
 
   /** Parks the run until the next try of the step, in `ms`. */
@@ -115,7 +95,6 @@ export class FakeWorker {
       output,
       status: "queued",
       wake_ms: ms,
-      current_step: step,
     });
   }
 
@@ -124,6 +103,8 @@ export class FakeWorker {
     const record = { status, checkpoint: null, response: "said", error };
     return this.write({
       kind: "end",
+      step_path: null,
+      visit: null,
       output: JSON.stringify(record),
       events: '{"type":"orchestration_complete","final_state":{}}\n{"type":"done"}',
       status,

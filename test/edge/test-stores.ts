@@ -12,8 +12,9 @@ import { Queue } from "../../shared/queue/queue.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
 import type { Service } from "../../local/processes/child.ts";
-import { startRestFront } from "../../worker-node/redis-rest/start.ts";
-import { parseRedisUrl, scriptCommands } from "../../worker-node/clients/redis.ts";
+import { startRestFront } from "../../worker-node/redis-rest/start-rest-front.ts";
+import { parseRedisUrl } from "../../worker-node/clients/redis-url.ts";
+import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { openIndex } from "../shared/queue/open-index.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 
@@ -44,7 +45,7 @@ export async function startTestStores(eventShards = 1, database = freshDatabase(
   redis.on("error", () => {});
   const token = randomBytes(12).toString("hex");
   const target = parseRedisUrl({ REDIS_URL: service.url });
-  const startFront = (port: number) => startRestFront({ target, token, host: "127.0.0.1", port }, () => {});
+  const startFront = (port: number) => startRestFront({ target, token, host: "127.0.0.1", port });
   let front = await startFront(0);
   const queue = new Queue(scriptCommands(redis), 1);
   await completeIndex(queue);

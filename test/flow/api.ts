@@ -7,7 +7,7 @@ import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { keys } from "../../shared/keys.ts";
 import { readEntries } from "../../shared/store/journal/read-journal.ts";
-import { readPositions } from "../../shared/store/runs/runs.ts";
+import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import type { Service } from "../../local/processes/child.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 import { startRedis } from "../services/services.ts";
 import { RelayViewers, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";

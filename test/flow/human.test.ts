@@ -52,7 +52,10 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
   test("parks without a worker, and goes on with the answer in the same journal", async () => {
     const run = await api.start("asks");
     await api.until(run, ["paused"]);
-    await api.workers[0]?.untilLogged("run.left", (line) => line["run"] === run && line["as"] === "parked");
+    await api.workers[0]?.untilLogged(
+      "run.execution_ended",
+      (line) => line["run"] === run && line["ending"] === "parked",
+    );
     expect(await statusOf(run)).toMatchObject({ waiting: { prompt: "Publish the text?" } });
     expect((await resume(run, "yes")).status).toBe(202);
     expect(await untilEnd(api, run)).toBe("completed");

@@ -108,7 +108,7 @@ describe.concurrent("a run in the middle of a step", () => {
       expect(await fleet.ended(run)).toMatchObject({ status: "completed", attempt: 2 });
       const before = await entries(fleet, run);
       first.process.kill("SIGCONT");
-      await first.untilLogged("run.left", (line) => line.run === run && line.as === "dropped");
+      await first.untilLogged("run.execution_ended", (line) => line.run === run && line.ending === "dropped");
       expect(await entries(fleet, run)).toEqual(before);
     },
   );

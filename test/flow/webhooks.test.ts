@@ -3,8 +3,8 @@ import { Webhook } from "standardwebhooks";
 import { describe, expect, vi } from "vitest";
 import { z } from "zod";
 import { bodyOf, runPath } from "../edge/app.ts";
-import { Receiver } from "../worker-node/webhooks/receiver.ts";
-import type { Got } from "../worker-node/webhooks/receiver.ts";
+import { WebhookReceiver } from "../worker-node/webhooks/webhook-receiver.ts";
+import type { ReceivedRequest } from "../worker-node/webhooks/webhook-receiver.ts";
 import { apiTest, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 import { startStateEdge } from "./state-edge.ts";
@@ -16,9 +16,9 @@ const worker = { EGRESS_ALLOW: "127.0.0.1", METRICS_TOKEN };
 /** A receiver, and an API with the runs whose ends it receives. */
 class Hooked {
   readonly api: FlowApi;
-  readonly receiver: Receiver;
+  readonly receiver: WebhookReceiver;
 
-  constructor(api: FlowApi, receiver: Receiver) {
+  constructor(api: FlowApi, receiver: WebhookReceiver) {
     this.api = api;
     this.receiver = receiver;
   }
@@ -40,13 +40,13 @@ class Hooked {
 
 const test = apiTest.extend<{ hooked: Hooked }>({
   hooked: async ({ api }, use) => {
-    const receiver = await Receiver.listen();
+    const receiver = await WebhookReceiver.listen();
     await use(new Hooked(api, receiver));
     receiver.close();
   },
 });
 
-function expectSigned({ headers, body }: Got): void {
+function expectSigned({ headers, body }: ReceivedRequest): void {
   const hex = createHmac("sha256", SECRET).update(body).digest("hex");
   expect(headers["x-synapse-signature"]).toBe(`sha256=${hex}`);
   const key = new TextEncoder().encode(SECRET);
@@ -61,7 +61,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     const run = await hooked.start({ webhook_secret: SECRET });
     await untilEnd(hooked.api, run);
     const endedMs = performance.now();
-    const [got] = await hooked.receiver.until(1);
+    const [got] = await hooked.receiver.waitForRequests(1);
     if (!got) throw new Error("nothing was received");
     // A sender that nothing wakes looks every 5 s.
     expect(got.atMs - endedMs).toBeLessThan(4_000);
@@ -106,7 +106,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
   }) => {
     await hooked.api.startWorker("w", worker);
     const run = await hooked.start({ webhook_secret: SECRET });
-    await hooked.receiver.until(1);
+    await hooked.receiver.waitForRequests(1);
     await hooked.untilDelivered(run);
     const { sql, redis } = hooked.api.stores;
     const tables = await sql<{ name: string }[]>`
@@ -134,12 +134,12 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     hooked,
   }) => {
     await hooked.api.startWorker("w", worker);
-    hooked.receiver.answer = (response) => {
-      response.statusCode = hooked.receiver.got.length < 3 ? 503 : 200;
+    hooked.receiver.respond = (response) => {
+      response.statusCode = hooked.receiver.requests.length < 3 ? 503 : 200;
       response.end();
     };
     const run = await hooked.start({ webhook_secret: SECRET });
-    const got = await hooked.receiver.until(3);
+    const got = await hooked.receiver.waitForRequests(3);
     for (const each of got) expectSigned(each);
     expect(new Set(got.map(({ headers }) => headers["webhook-id"])).size).toBe(1);
     expect(new Set(got.map(({ body }) => body)).size).toBe(1);
@@ -154,22 +154,22 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     hooked,
   }) => {
     const first = await hooked.api.startWorker("first", worker);
-    hooked.receiver.answer = (response) => {
-      if (hooked.receiver.got.length === 1) first.process.kill("SIGKILL");
+    hooked.receiver.respond = (response) => {
+      if (hooked.receiver.requests.length === 1) first.process.kill("SIGKILL");
       response.end();
     };
     const run = await hooked.start({ webhook_secret: SECRET });
-    await hooked.receiver.until(1);
+    await hooked.receiver.waitForRequests(1);
     await first.stop("SIGKILL");
     expect(await hooked.deliveries(run)).toMatchObject([{ tries: 1, sending: true, outcome: null }]);
     await Promise.all([hooked.api.startWorker("second", worker), hooked.api.startWorker("third", worker)]);
     // The killed worker's lease on the delivery has not lapsed yet.
-    expect(hooked.receiver.got).toHaveLength(1);
-    const got = await hooked.receiver.until(2);
+    expect(hooked.receiver.requests).toHaveLength(1);
+    const got = await hooked.receiver.waitForRequests(2);
     expect(new Set(got.map(({ headers, body }) => `${headers["webhook-id"]} ${body}`)).size).toBe(1);
     await hooked.untilDelivered(run);
     expect(await hooked.deliveries(run)).toMatchObject([{ tries: 2 }]);
-    expect(hooked.receiver.got).toHaveLength(2);
+    expect(hooked.receiver.requests).toHaveLength(2);
   });
 
   // Fails when only the end that a worker commits makes a delivery.
@@ -179,7 +179,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
       status: "cancelled",
     });
     await hooked.api.startWorker("w", worker);
-    const [got] = await hooked.receiver.until(1);
+    const [got] = await hooked.receiver.waitForRequests(1);
     expect(JSON.parse(got?.body ?? "")).toMatchObject({
       type: "run.cancelled",
       status: "cancelled",
@@ -200,11 +200,11 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     const other = await hooked.api.startWorker("w", { ...worker, WORKER_LANES: "default" });
     const run = await hooked.start({ webhook_secret: SECRET });
     await untilEnd(hooked.api, run);
-    expect(hooked.receiver.got).toEqual([]);
+    expect(hooked.receiver.requests).toEqual([]);
     const { service, postgresUrl, sql } = hooked.api.stores;
     const edge = await startStateEdge({ redisUrl: service.url, databaseUrl: postgresUrl, sql });
     await hooked.api.startWorker("sender", { ...worker, ...edge.env, WORKER_LANES: "webhooks" });
-    const [got] = await hooked.receiver.until(1);
+    const [got] = await hooked.receiver.waitForRequests(1);
     if (got) expectSigned(got);
     await hooked.untilDelivered(run);
     expect(other.lines.map(({ event }) => event)).not.toContain("webhook.sent");

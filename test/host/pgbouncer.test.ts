@@ -3,7 +3,7 @@ import postgres from "postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
 import type { Service } from "../../local/processes/child.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 import { freshDatabase } from "../services/services.ts";
 import { npmStart, type System } from "./npm-start.ts";
 import { startPgBouncer } from "./pgbouncer.ts";

@@ -1,13 +1,16 @@
-/** A page in Debian's Chromium that watches a run with `EventSource`, and what passed between the two. */
+/** A page in Debian's Chromium that watches a run with `EventSource`, and the HTTP connections of that page. */
 import { createServer } from "node:http";
 import { chromium, type Browser, type Response } from "playwright-core";
 import { z } from "zod";
 
-/** What the page has seen. `state` is EventSource's readyState: 0 connecting, 1 open, 2 closed for good. */
+/**
+ * The events that a page has received. `state` is EventSource's readyState: 0 connecting, 1 open, 2 closed for
+ * good.
+ */
 const Seen = z.object({ ids: z.array(z.string()), data: z.array(z.string()), state: z.int() });
 export type Seen = z.infer<typeof Seen>;
 
-/** One request of the browser's and how it was answered. `after` is its Last-Event-ID. */
+/** One request of the browser and the status of its response. `after` is its Last-Event-ID. */
 export type Connection = { status: number; after: string | undefined };
 
 const page = `<!doctype html><title>viewer</title><script>
@@ -37,7 +40,7 @@ export class Tabs {
   static async open(): Promise<Tabs> {
     const browser = await chromium.launch({
       executablePath: "/usr/bin/chromium",
-      chromiumSandbox: process.getuid?.() !== 0, // root has to do without
+      chromiumSandbox: process.getuid?.() !== 0, // Chromium refuses its sandbox under root
       timeout: 30_000,
     });
     const tabs = new Tabs(browser);
@@ -71,12 +74,12 @@ export class Tabs {
 
 export type Tab = {
   look(): Promise<Seen>;
-  /** The answered ones, in order. */
+  /** The connections that got a response, in order. */
   connections(): Promise<Connection[]>;
 };
 
 async function connectionOf(answer: Response): Promise<Connection> {
-  // All of them: Last-Event-ID is put in below what `headers()` sees.
+  // `headers()` does not contain Last-Event-ID: the browser adds it later.
   const headers = await answer.request().allHeaders();
   return { status: answer.status(), after: headers["last-event-id"] };
 }

@@ -32,7 +32,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function ask(edge: number): Promise<unknown> {
+async function requestOf(edge: number): Promise<unknown> {
   const answer = await fetch(`http://127.0.0.1:${settings.ports[edge]}/`);
   return answer.json();
 }
@@ -57,9 +57,9 @@ test("two edges are two isolates with the bindings of wrangler.toml, and share o
     counted: 1,
     requests: 1,
   };
-  expect(await ask(0)).toEqual(first);
-  expect(await ask(0)).toEqual({ ...first, counted: 2, requests: 2 });
-  expect(await ask(1)).toEqual(first);
+  expect(await requestOf(0)).toEqual(first);
+  expect(await requestOf(0)).toEqual({ ...first, counted: 2, requests: 2 });
+  expect(await requestOf(1)).toEqual(first);
 });
 
 test("S3 refuses a wrong secret", async () => {
@@ -67,18 +67,18 @@ test("S3 refuses a wrong secret", async () => {
   await expect(refused).rejects.toMatchObject({ $metadata: { httpStatusCode: 403 } });
 });
 
-test("a build is used again until a source is newer", { timeout: 60_000 }, async () => {
-  const madeMs = (): number => statSync(build.script).mtimeMs;
-  const first = madeMs();
+test("a build is reused until a source is newer", { timeout: 60_000 }, async () => {
+  const builtMs = (): number => statSync(build.script).mtimeMs;
+  const first = builtMs();
   await buildEdge(settings.build, sources);
-  expect(madeMs()).toBe(first);
-  const inAMoment = new Date(Date.now() + 1000);
-  utimesSync(join(dir, "source/main.ts"), inAMoment, inAMoment);
+  expect(builtMs()).toBe(first);
+  const later = new Date(Date.now() + 1000);
+  utimesSync(join(dir, "source/main.ts"), later, later);
   await buildEdge(settings.build, sources);
-  expect(madeMs()).toBeGreaterThan(first);
+  expect(builtMs()).toBeGreaterThan(first);
 });
 
-test("a build that fails says what wrangler said", { timeout: 60_000 }, async () => {
+test("a build that fails throws with wrangler's output", { timeout: 60_000 }, async () => {
   const missing = { ...sources, config: join(dir, "nothing.toml") };
   await expect(buildEdge(join(dir, "other"), missing)).rejects.toThrow("nothing.toml");
 });

@@ -13,16 +13,16 @@ test("without flags there are two workers and one edge on 8123, with data in .sy
 });
 
 test.each([
-  [["--workers", "none"], "--workers is a number"],
-  [["--workers", "0"], "--workers is at least 1"],
-  [["--port", "70000"], "--port is at most 65535"],
+  [["--workers", "none"], "--workers must be a number"],
+  [["--workers", "0"], "--workers must be at least 1"],
+  [["--port", "70000"], "--port must be at most 65535"],
   [["--edges", "2", "--dev"], "npm run dev serves one edge"],
   [["--wrokers", "2"], "--wrokers"],
-])("%j is refused with a sentence", (args, sentence) => {
-  expect(() => readOptions(args)).toThrow(sentence);
+])("%j is refused with a text that names the flag", (args, message) => {
+  expect(() => readOptions(args)).toThrow(message);
 });
 
-test("variables are written once and replaced later; what stands beside them stays", () => {
+test("variables are written once and replaced later; other variables of the file are kept", () => {
   const dir = mkdtempSync(join(tmpdir(), "synapse-vars-"));
   onTestFinished(() => rmSync(dir, { recursive: true }));
   const file = join(dir, ".dev.vars");

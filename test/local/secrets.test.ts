@@ -13,17 +13,17 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const file = () => join(folder, "secrets.json");
 
-// Red when: a start makes other secrets than the one before: what was sealed would never open again.
-test("the secrets of a data folder are made once, for its owner alone", () => {
+// Fails when a start creates new secrets although there are some: sealed values would never open again.
+test("the secrets of a data folder are created once, readable by its owner only", () => {
   const secrets = openSecrets(folder);
   expect(masterKey().safeParse(secrets.master_key).success).toBe(true);
   expect(openSecrets(folder)).toEqual(secrets);
   expect(statSync(file()).mode & 0o777).toBe(0o600);
 });
 
-// Red when: a folder of before there was one of them does not start, or gets another one each time.
+// Fails when a folder of an older version does not start, or gets a new secret at each start.
 test.each(["master_key", "metrics_token"] as const)(
-  "a folder that has no %s yet gets one, once, and keeps the rest",
+  "a folder without a %s gets one once, and keeps its other secrets",
   (name) => {
     const { [name]: _none, ...before } = openSecrets(folder);
     writeFileSync(file(), JSON.stringify(before));

@@ -6,12 +6,12 @@ import { freshDatabase, startRedis } from "../services/services.ts";
 test("two fresh databases do not see each other", async () => {
   const [first, second] = await Promise.all([freshDatabase(), freshDatabase()]);
   const [a, b] = [postgres(first, { max: 1 }), postgres(second, { max: 1 })];
-  await a`create table only_here (x int)`;
-  await expect(b`select * from only_here`).rejects.toThrow("does not exist");
+  await a`create table only_first (x int)`;
+  await expect(b`select * from only_first`).rejects.toThrow("does not exist");
   await Promise.all([a.end(), b.end()]);
 });
 
-test("a Redis of a test's own can be stopped without harm to the run's", async () => {
+test("a test's own Redis can be stopped without effect on the shared one", async () => {
   const own = await startRedis();
   await own.stop();
   const redis = new Redis(inject("redisUrl"));

@@ -20,7 +20,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-async function gone(pids: number[], withinMs: number): Promise<boolean> {
+async function haveEnded(pids: number[], withinMs: number): Promise<boolean> {
   for (const deadline = performance.now() + withinMs; performance.now() < deadline; await sleep(25)) {
     if (!pids.some(isRunning)) return true;
   }
@@ -33,15 +33,15 @@ async function startStarter() {
     ...command,
     args: [...command.args, dir],
   });
-  return { child: program.child, pids: z.array(z.number()).parse(program.said.pids) };
+  return { child: program.child, pids: z.array(z.number()).parse(program.event.pids) };
 }
 
 describe("Postgres and Redis", () => {
-  test("end with a parent that is killed with -9", async () => {
+  test("end when their parent is killed with -9", async () => {
     const { child, pids } = await startStarter();
     expect(pids.every(isRunning)).toBe(true);
     child.kill("SIGKILL");
-    expect(await gone(pids, 30_000)).toBe(true);
+    expect(await haveEnded(pids, 30_000)).toBe(true);
   });
 
   test("keep data and port from one start to the next", async () => {
@@ -55,22 +55,22 @@ describe("Postgres and Redis", () => {
     client.disconnect();
     await Promise.all([first.stop(), redis.stop()]);
 
-    const again = await startPostgres({ dir: join(dir, "postgres") });
-    const redisAgain = await startRedis({ dir: join(dir, "redis") });
+    const second = await startPostgres({ dir: join(dir, "postgres") });
+    const secondRedis = await startRedis({ dir: join(dir, "redis") });
     onTestFinished(async () => {
-      await Promise.all([again.stop(), redisAgain.stop()]);
+      await Promise.all([second.stop(), secondRedis.stop()]);
     });
-    expect([again.url, redisAgain.url]).toEqual([first.url, redis.url]);
-    sql = postgres(again.url, { max: 1 });
+    expect([second.url, secondRedis.url]).toEqual([first.url, redis.url]);
+    sql = postgres(second.url, { max: 1 });
     expect(await sql`select text from notes`).toEqual([{ text: "still here" }]);
     await sql.end();
-    client = new Redis(redisAgain.url);
+    client = new Redis(secondRedis.url);
     expect(await client.get("note")).toBe("still here");
     client.disconnect();
   });
 
   test.runIf(process.platform === "linux")(
-    "left behind by a run whose guards were killed too are stopped by the next start",
+    "that outlived a start whose guards were killed too are stopped by the next start",
     async () => {
       const { child, pids } = await startStarter();
       const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")
@@ -80,10 +80,10 @@ describe("Postgres and Redis", () => {
       expect(guards).toHaveLength(2);
       for (const guard of guards) process.kill(guard, "SIGKILL");
       child.kill("SIGKILL");
-      expect(await gone(pids, 1_000)).toBe(false);
+      expect(await haveEnded(pids, 1_000)).toBe(false);
       const own = await startPostgres({ dir: join(dir, "postgres") });
       const redis = await startRedis({ dir: join(dir, "redis") });
-      expect(await gone(pids, 5_000)).toBe(true);
+      expect(await haveEnded(pids, 5_000)).toBe(true);
       await Promise.all([own.stop(), redis.stop()]);
     },
   );
@@ -113,7 +113,7 @@ describe("Postgres and Redis", () => {
     await Promise.all([first.stop(), second.stop()]);
   });
 
-  test("say the end of their log when they do not start", async () => {
+  test("throw with the end of their log when they do not start", async () => {
     await expect(startRedis({ dir, args: ["--appendfsync", "sometimes"] })).rejects.toThrow(
       /did not start[^]*sometimes/,
     );
@@ -121,7 +121,7 @@ describe("Postgres and Redis", () => {
 });
 
 describe("a child", () => {
-  test("that ignores the polite signal is ended by force", async () => {
+  test("that ignores the stop signal is ended by SIGKILL", async () => {
     const script = "trap '' TERM; touch ready; while :; do sleep 0.1; done";
     const child = startProcess(
       { command: "/bin/sh", args: ["-c", script], cwd: dir },
@@ -136,7 +136,7 @@ describe("a child", () => {
     expect(isRunning(child.pid ?? 0)).toBe(false);
   });
 
-  test("takes its own children with it when it is killed", async () => {
+  test("is killed together with its own children", async () => {
     const script = "sleep 60 & echo $! > pid; touch ready; wait";
     const child = startProcess(
       { command: "/bin/sh", args: ["-c", script], cwd: dir },
@@ -146,19 +146,19 @@ describe("a child", () => {
     while (!existsSync(join(dir, "ready"))) await sleep(10);
     const grandchild = Number(readFileSync(join(dir, "pid"), "utf8"));
     child.kill("SIGKILL");
-    expect(await gone([grandchild], 20_000)).toBe(true);
+    expect(await haveEnded([grandchild], 20_000)).toBe(true);
   });
 });
 
 describe("a data folder", () => {
-  test("is held by one start at a time", () => {
+  test("is locked by one start at a time", () => {
     const unlock = lockFolder(dir);
     expect(() => lockFolder(dir)).toThrow(`process ${process.pid}`);
     unlock();
     lockFolder(dir)();
   });
 
-  test("is free again after its holder was killed, also when the pid is another's by now", () => {
+  test("is free after its holder was killed, even when another process has the pid", () => {
     writeFileSync(join(dir, "lock"), "999999999\n123\n");
     lockFolder(dir)();
     writeFileSync(join(dir, "lock"), `${process.pid}\n${Number(startOf(process.pid)) - 1}\n`);

@@ -1,7 +1,7 @@
 /** A database with all migrations, made once for all tests, and its copies. */
 import { randomBytes } from "node:crypto";
 import postgres, { type Sql } from "postgres";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 
 /** Makes the template. @returns its name, which is a prefix of the name of each copy. */
 export async function createTemplate(serverUrl: string): Promise<string> {

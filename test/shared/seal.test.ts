@@ -7,22 +7,22 @@ const other = masterKey().parse(Buffer.alloc(32, 7).toString("base64"));
 const place = placeOf("run_1", "webhook_secret");
 const SECRET = "sésame – 秘密 \u0000";
 
-test("what was sealed opens again, and looks different each time", async () => {
+test("a sealed text opens again, and each seal of it is different", async () => {
   const [one, two] = [await seal(key, SECRET, place), await seal(key, SECRET, place)];
   expect(one).toMatch(/^v1\.[A-Za-z0-9+/=]+$/);
   expect(one).not.toBe(two);
   expect(await unseal(key, one, place)).toBe(SECRET);
 });
 
-// Red when: the associated data is left out.
-test("it opens nowhere but where it belongs", async () => {
+// Fails when the associated data is left out.
+test("a sealed text opens only for the place that it was sealed for", async () => {
   const sealed = await seal(key, SECRET, place);
   for (const elsewhere of [placeOf("run_2", "webhook_secret"), placeOf("run_1", "other")]) {
     await expect(unseal(key, sealed, elsewhere)).rejects.toThrow(SealError);
   }
 });
 
-test("nor under another key, nor changed, nor is anything else taken for it", async () => {
+test("a sealed text does not open under another key or when changed, and no error quotes it", async () => {
   const sealed = await seal(key, SECRET, place);
   await expect(unseal(other, sealed, place)).rejects.toThrow(SealError);
   const last = sealed.at(-6) === "A" ? "B" : "A";
@@ -34,7 +34,7 @@ test("nor under another key, nor changed, nor is anything else taken for it", as
   }
 });
 
-test("a key is 32 bytes, as 64 hex digits or as base64; the sentence says so", () => {
+test("a key is 32 bytes, as 64 hex digits or as base64; the error text says so", () => {
   expect(masterKey().parse(Buffer.from(HEX, "hex").toString("base64"))).toEqual(key);
   for (const wrong of [
     "",

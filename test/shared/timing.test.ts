@@ -90,7 +90,11 @@ const LESS_THAN: Row[] = [
 
 /** Each row: the sum of the durations on the left is at most the one on the right. */
 const AT_MOST: Row[] = [
-  [{ FRESH_CONFIRMATION_MS }, { SILENT_AFTER_MS }, "a worker that may have lost its runs asks first"],
+  [
+    { FRESH_CONFIRMATION_MS },
+    { SILENT_AFTER_MS },
+    "a worker that may have been superseded beats before it calls the outside",
+  ],
   [{ BEAT_PERIOD_MS }, { RESTORED_LEASE_MS }, "the owner of a restored lease renews it before it lapses"],
   [{ LEASE_MS, BEAT_PERIOD_MS }, { TAKEOVER_MS }, "a lease lapses, then a worker claims"],
   [

@@ -1,7 +1,7 @@
 /** Compares the tables before and after each statement of a worker, and records violations that no history may show. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { PostgresModel } from "./postgres-model.ts";
 import type { Answer, Args, Statements } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";
@@ -94,7 +94,7 @@ export class Auditor {
       if (entry.kind === "park" && was.cancel_requested_at !== null) {
         this.#record(`${run_id} was parked although it had been cancelled`);
       }
-      if (entry.dead_letter?.code === "poison" && was.crash_count < 3) {
+      if (entry.kind === "end" && entry.dead_letter?.code === "poison" && was.crash_count < 3) {
         this.#record(`${run_id} was failed as poison after ${was.crash_count} crashes`);
       }
     }
@@ -134,27 +134,27 @@ function bound(store: Statements): Statements {
   return {
     claim: (...args) => store.claim(...args),
     claimDirectly: (...args) => store.claimDirectly(...args),
-    lookUp: (...args) => store.lookUp(...args),
+    readRunSnapshots: (...args) => store.readRunSnapshots(...args),
     handBack: (...args) => store.handBack(...args),
     flush: (...args) => store.flush(...args),
     findCommitted: (...args) => store.findCommitted(...args),
     readWaits: (...args) => store.readWaits(...args),
     beat: (...args) => store.beat(...args),
-    orchestration: (...args) => store.orchestration(...args),
-    definition: (...args) => store.definition(...args),
+    readPinnedDefinition: (...args) => store.readPinnedDefinition(...args),
+    readDefinition: (...args) => store.readDefinition(...args),
     takeLock: (...args) => store.takeLock(...args),
-    scanBounds: (...args) => store.scanBounds(...args),
-    dueRuns: (...args) => store.dueRuns(...args),
-    runningRuns: (...args) => store.runningRuns(...args),
+    readScanBounds: (...args) => store.readScanBounds(...args),
+    listDueRuns: (...args) => store.listDueRuns(...args),
+    listRunningRuns: (...args) => store.listRunningRuns(...args),
     listOwners: () => store.listOwners(),
     reclaimFromSilent: (...args) => store.reclaimFromSilent(...args),
-    overdueRuns: () => store.overdueRuns(),
+    listOverdueRuns: () => store.listOverdueRuns(),
     reclaimOverdue: (...args) => store.reclaimOverdue(...args),
-    changedLimits: (...args) => store.changedLimits(...args),
+    listChangedLimits: (...args) => store.listChangedLimits(...args),
     countWithoutWakeup: () => store.countWithoutWakeup(),
     claimDeliveries: (...args) => store.claimDeliveries(...args),
     readEvents: (...args) => store.readEvents(...args),
-    saveTry: (...args) => store.saveTry(...args),
+    saveDeliveryTry: (...args) => store.saveDeliveryTry(...args),
     releaseDeliveries: (...args) => store.releaseDeliveries(...args),
     countDueDeliveries: () => store.countDueDeliveries(),
     deleteExpired: () => store.deleteExpired(),

@@ -1,18 +1,18 @@
 /** Models of Postgres that each lack a condition: simulation and contract must notice them. */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { PostgresModel } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";
 
 export class OwnerNotInFence extends PostgresModel {
-  override isFenceOf(row: RunRow, { attempt, known_seq }: NewEntry): boolean {
+  override isFenceOf(row: RunRow, { attempt, known_seq }: EntryColumns): boolean {
     return row.attempt === attempt && row.event_seq === known_seq;
   }
 }
 
 export class EventSeqNotInFence extends PostgresModel {
-  override isFenceOf(row: RunRow, { attempt, owner }: NewEntry): boolean {
+  override isFenceOf(row: RunRow, { attempt, owner }: EntryColumns): boolean {
     return row.attempt === attempt && row.owner === owner;
   }
 }

@@ -15,7 +15,7 @@ const ask = fc.record({
       "claim",
       "claim",
       "claimDirectly",
-      "lookUp",
+      "readRunSnapshots",
       "handBack",
       "findCommitted",
       "beat",

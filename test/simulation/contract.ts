@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { expect } from "vitest";
-import { globex, define, openStore } from "../shared/store/world.ts";
+import { globex, openStore, saveEmptyOrchestration } from "../shared/store/store-fixture.ts";
 import { answeredTooLate, contractHistory, tiedWakeUps } from "./contract-commands.ts";
 import type { ContractCommand } from "./contract-commands.ts";
 import { Differential } from "./differential.ts";
@@ -16,7 +16,7 @@ export const examples: [ContractCommand[]][] = [[tiedWakeUps], [answeredTooLate]
 
 export async function openContract() {
   const store = await openStore();
-  await define(store.sql, globex, "orch");
+  await saveEmptyOrchestration(store.sql, globex, "orch");
   // For the first 12 s after its start Postgres counts no worker as silent, and the model's Postgres started long ago.
   const [row] = await store.sql<{ ms: number }[]>`
     select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as ms`;

@@ -1,15 +1,16 @@
 /** Runs each command on Postgres and on its model, which have to return the same. */
 import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
-import { cancelRuns } from "../../shared/store/runs/cancel.ts";
-import { acceptRuns } from "../../shared/store/runs/runs.ts";
-import { retryRun } from "../../shared/store/runs/retry.ts";
+import { NewEntry } from "../../shared/store/journal/new-entry.ts";
+import type { NewWait } from "../../shared/store/runs/waits.ts";
+import { cancelRuns } from "../../shared/store/runs/mark-cancelled.ts";
+import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { saveTenant } from "../../shared/store/tenants/tenants.ts";
-import { answerWait } from "../../shared/store/runs/waits.ts";
-import { acme, beatOf, globex, newRun } from "../shared/store/world.ts";
+import { saveTenant } from "../../shared/store/tenants/tenant-rows.ts";
+import { answerWait } from "../../shared/store/runs/answer-wait.ts";
+import { acme, onlineBeat, globex, newRun } from "../shared/store/store-fixture.ts";
 import * as statements from "./edge-statements.ts";
 import { PostgresModel } from "./postgres-model.ts";
 import type { Statements } from "./postgres-model.ts";
@@ -132,8 +133,8 @@ export class Differential {
         return store.claim(owner, runs);
       case "claimDirectly":
         return store.claimDirectly(owner, command.slots, ["default"]);
-      case "lookUp":
-        return store.lookUp(runs);
+      case "readRunSnapshots":
+        return store.readRunSnapshots(runs);
       case "handBack":
         return store.handBack(
           owner,
@@ -144,7 +145,7 @@ export class Differential {
           runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: command.slots })),
         );
       case "beat":
-        return store.beat(beatOf(owner));
+        return store.beat(onlineBeat(owner));
       case "lock":
         return store.takeLock("lock", owner, 5_000);
       case "walk":
@@ -152,9 +153,9 @@ export class Differential {
       case "owners":
         return store.listOwners();
       case "running":
-        return store.runningRuns({ owner: "", run_id: runs[0] ?? "" }, 1_000);
+        return store.listRunningRuns({ owner: "", run_id: runs[0] ?? "" }, 1_000);
       case "limits":
-        return store.changedLimits({ at: "-infinity", tenant: "" }, 1_000);
+        return store.listChangedLimits({ at: "-infinity", tenant: "" }, 1_000);
       case "silent":
         return reclaimFromSilent(store, owner);
       case "overdue":
@@ -216,7 +217,7 @@ export class Differential {
   async #answer(nth: number, wait: string): Promise<[unknown, unknown]> {
     const run = this.#runs[nth];
     if (!run) return [null, null];
-    const said = await answerWait(this.#sql, null, run, wait, "{}", "ann");
+    const said = await answerWait(this.#sql, { tenant: null, run, waitId: wait, answer: "{}", by: "ann" });
     return [timeless(said), timeless(statements.answerWait(this.#model, run, wait, "{}", "ann"))];
   }
 
@@ -262,28 +263,27 @@ export class Differential {
             : null;
     const waits = each.kind === "ask" ? [questionOf("q0", 20_000), questionOf("q1", null)] : [];
     return [
-      {
+      NewEntry.parse({
         run_id,
         attempt: row.attempt - each.attemptBehind,
         owner,
         known_seq: row.event_seq - each.seqBehind,
         kind: each.kind === "ask" ? "park" : each.kind,
-        step_path: "a",
-        visit: 1,
+        step_path: each.kind === "end" ? null : "a",
+        visit: each.kind === "end" ? null : 1,
         output: "{}",
         status,
         events: `${EVENT}\n${EVENT}`,
         events_n: 2,
         deadline_ms: 20_000,
         current_step: "a",
-        steps: each.kind === "step" ? 1 : 0,
         usage: each.kind === "turn" ? [call] : [],
         wake_ms: each.kind === "park" ? 7_000 : each.kind === "ask" ? 60_000 : null,
         signals: row.signals - each.signalsBehind,
         waits,
         error: status === "failed" ? "{}" : null,
         dead_letter: status === "failed" ? failed : null,
-      },
+      }),
     ];
   }
 
@@ -302,15 +302,15 @@ export class Differential {
   }
 }
 
-function questionOf(wait_id: string, deadline_ms: number | null): NewEntry["waits"][number] {
+function questionOf(wait_id: string, deadline_ms: number | null): NewWait {
   return { wait_id, step_id: "a", kind: "human", prompt: "?", fields: "[]", deadline_ms, child_run_id: null };
 }
 
 /** The due runs of a scan that begins `agoMs` ago, by each store's own clock. */
 async function walk(store: Store, agoMs: number): Promise<unknown> {
-  const { now_ms } = await store.scanBounds(null);
-  const { from, until } = await store.scanBounds(agoMs === 0 ? null : now_ms - agoMs);
-  return store.dueRuns({ at: from, run_id: "" }, until, 1_000);
+  const { now_ms } = await store.readScanBounds(null);
+  const { from, until } = await store.readScanBounds(agoMs === 0 ? null : now_ms - agoMs);
+  return store.listDueRuns({ at: from, run_id: "" }, until, 1_000);
 }
 
 async function reclaimFromSilent(store: Store, owner: string): Promise<unknown> {
@@ -319,7 +319,7 @@ async function reclaimFromSilent(store: Store, owner: string): Promise<unknown> 
 }
 
 async function reclaimOverdue(store: Store): Promise<unknown> {
-  return store.reclaimOverdue(await store.overdueRuns());
+  return store.reclaimOverdue(await store.listOverdueRuns());
 }
 
 /** A result without times, with its rows in order. */

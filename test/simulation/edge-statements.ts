@@ -1,9 +1,9 @@
 /** The statements of the edge on the model of Postgres, with the conditions of those in shared/store. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import type { CancelEnd, Cancelled } from "../../shared/store/runs/cancel.ts";
-import type { Rewind } from "../../shared/store/runs/retry.ts";
-import type { AnswerOutcome } from "../../shared/store/runs/waits.ts";
+import type { CancelEnd, CancelledRun } from "../../shared/store/runs/mark-cancelled.ts";
+import type { RewindEntry } from "../../shared/store/runs/requeue-for-retry.ts";
+import type { AnswerOutcome } from "../../shared/store/runs/answer-wait.ts";
 import type { PostgresModel } from "./postgres-model.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
@@ -61,14 +61,14 @@ export function cancelRuns(
   { tables, now }: PostgresModel,
   running: readonly RunId[],
   ends: readonly CancelEnd[],
-): Cancelled[] {
-  const marked = running.flatMap((run): Cancelled[] => {
+): CancelledRun[] {
+  const marked = running.flatMap((run): CancelledRun[] => {
     const row = tables.runs.get(run);
     if (row?.status !== "running") return [];
     Object.assign(row, { cancel_requested_at: row.cancel_requested_at ?? now, signals: row.signals + 1 });
     return [{ run_id: run, status: "running", owner: row.owner, event_seq: row.event_seq }];
   });
-  const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): Cancelled[] => {
+  const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): CancelledRun[] => {
     const row = tables.runs.get(run_id);
     if (!row || (row.status !== "queued" && row.status !== "paused") || row.event_seq !== known_seq)
       return [];
@@ -90,7 +90,7 @@ export function cancelRuns(
 
 export function retryRun(
   postgres: PostgresModel,
-  { run_id, known_seq, output, event }: Rewind,
+  { run_id, known_seq, output, event }: RewindEntry,
   counted: "queue" | "postgres",
 ): { queued_at_ms: number; event_seq: number } | null {
   const { tables, now } = postgres;

@@ -5,11 +5,11 @@ import type { EndRecord } from "../../shared/contracts/journal-entry.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
-import { start } from "../../shared/journal/fold.ts";
+import { initialProgress } from "../../shared/journal/fold.ts";
 import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
-import type { CancelEnd } from "../../shared/store/runs/cancel.ts";
+import type { CancelEnd } from "../../shared/store/runs/mark-cancelled.ts";
 import { SimProcess } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import * as statements from "./edge-statements.ts";
@@ -147,7 +147,7 @@ export class FakeEdge {
       response: "The run was cancelled.",
       error: null,
     };
-    const lines = endEvents({ run_id: run, steps: [] }, record, start({})).map((event) =>
+    const lines = endEvents({ run_id: run, steps: [] }, record, initialProgress({})).map((event) =>
       writeLine(event, new Date(), row.correlation_id),
     );
     const end = { run_id: run, known_seq: row.event_seq, events: lines.join("\n"), events_n: lines.length };

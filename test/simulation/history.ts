@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { vi } from "vitest";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { Repairs } from "../../worker-node/reconciler/parts.ts";
+import type { Repairs } from "../../worker-node/reconciler/reconciler-deps.ts";
 import { CHAOS_MS, anyCommand, describe, mayPassLimits, schedule } from "./commands.ts";
 import type { Command } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";

@@ -1,7 +1,7 @@
 /** docs/protocol.md 14 and the promises of docs/architecture.md 2, as far as the tables at rest show them. */
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import { fold, start, survivors } from "../../shared/journal/fold.ts";
+import { fold, initialProgress, countedEntries } from "../../shared/journal/fold.ts";
 import { outputsOf, programOf } from "./programs.ts";
 import type { RunRow, Tables } from "./tables.ts";
 import type { Simulation } from "./simulation.ts";
@@ -66,7 +66,7 @@ function checkTiles(row: RunRow, tables: Tables): string[] {
 /** 14.3: one result for each visit of a step. */
 function checkResults(row: RunRow, tables: Tables): string[] {
   const seen = new Set<string>();
-  return survivors(tables.entriesOf(row.run_id)).flatMap(({ kind, output }) => {
+  return countedEntries(tables.entriesOf(row.run_id)).flatMap(({ kind, output }) => {
     if (output === null || (kind !== "step" && kind !== "end")) return [];
     const json: unknown = JSON.parse(output);
     const checkpoint = kind === "step" ? Checkpoint.parse(json) : EndRecord.parse(json).checkpoint;
@@ -100,7 +100,7 @@ function checkLetters(row: RunRow, tables: Tables): string[] {
 /** 2.6: no silent success. And no failure but those that the program causes itself. */
 function checkOutcome(row: RunRow, tables: Tables): string[] {
   const program = programOf(row.orchestration_id);
-  const progress = fold(start({}).state, tables.entriesOf(row.run_id));
+  const progress = fold(initialProgress({}).state, tables.entriesOf(row.run_id));
   if (row.status === "completed") {
     const { human_response: _, ...written } = progress.state;
     const [state, due] = [JSON.stringify(written), JSON.stringify(outputsOf(program))];
@@ -119,7 +119,7 @@ function checkOutcome(row: RunRow, tables: Tables): string[] {
 
 /** Each visit goes on with the answer to its own question, and every accepted answer counts once. */
 function checkAnswers(row: RunRow, tables: Tables): string[] {
-  const { history } = fold(start({}).state, tables.entriesOf(row.run_id));
+  const { history } = fold(initialProgress({}).state, tables.entriesOf(row.run_id));
   const asked = history.filter(({ type }) => type === "human");
   const used = asked.map(({ visit, set }) => `${visit} ${JSON.stringify(set["human_response"])}`);
   const given = tables

@@ -7,7 +7,7 @@ import { afterAll, expect, test, vi } from "vitest";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import type { OwnedRun } from "../../shared/store/workers/workers.ts";
+import type { OwnedRun } from "../../shared/store/workers/beats.ts";
 import {
   DeadlineLeavesOpen,
   EventSeqNotInFence,
@@ -91,10 +91,10 @@ const unknownIsCommitted: Parts["store"] = (store) => ({
   ...store,
   flush: (entries) =>
     store.flush(entries).catch(() =>
-      entries.map(({ run_id, known_seq, events_n, signals }) => ({
+      entries.map(({ run_id, known_seq, events_n }) => ({
         run_id,
         event_seq: known_seq + events_n,
-        signals,
+        signals: 0,
         cancel: false,
         webhook: false,
       })),

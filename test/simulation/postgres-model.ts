@@ -3,9 +3,15 @@
  * contract.test.ts compares both. A condition that mutations.test.ts drops is a method of its own, which it overrides.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
-import type { ClaimedRun, RunLook } from "../../shared/store/runs/claim.ts";
-import type { RunningRun, OverdueRun, TenantLimits, WaitingRun } from "../../shared/store/runs/reconcile.ts";
+import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
+import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
+import type { RunningRun } from "../../shared/store/runs/running-runs.ts";
+import type { OverdueRun } from "../../shared/store/runs/reclaim-runs.ts";
+import type { ChangedLimits } from "../../shared/store/tenants/tenant-limits.ts";
+import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { checkRow, Tables } from "./tables.ts";
@@ -96,7 +102,7 @@ export class PostgresModel implements Statements {
     );
   }
 
-  lookUp(runs: readonly RunId[]): RunLook[] {
+  readRunSnapshots(runs: readonly RunId[]): RunSnapshot[] {
     return this.#rows(runs).map((row) => ({
       ...nameOf(row),
       status: row.status,
@@ -119,7 +125,7 @@ export class PostgresModel implements Statements {
   }
 
   flush(entries: readonly NewEntry[]): Answer<"flush"> {
-    return entries.flatMap((entry) => {
+    return entries.map(columnsOf).flatMap((entry) => {
       const row = this.tables.runs.get(entry.run_id);
       if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
       this.#commit(row, entry);
@@ -129,16 +135,16 @@ export class PostgresModel implements Statements {
   }
 
   /** The fence of docs/protocol.md 6. */
-  isFenceOf(row: RunRow, { attempt, owner, known_seq }: NewEntry): boolean {
+  isFenceOf(row: RunRow, { attempt, owner, known_seq }: EntryColumns): boolean {
     return row.attempt === attempt && row.owner === owner && row.event_seq === known_seq;
   }
 
   /** A park is refused when a signal came that it did not know of. */
-  mayPark(row: RunRow, { kind, signals }: NewEntry): boolean {
+  mayPark(row: RunRow, { kind, signals }: EntryColumns): boolean {
     return kind !== "park" || row.signals === signals;
   }
 
-  #commit(row: RunRow, entry: NewEntry): void {
+  #commit(row: RunRow, entry: EntryColumns): void {
     const { run_id, kind, step_path, visit, output, events, events_n, status, usage, dead_letter } = entry;
     const waits = status === "queued" || status === "paused";
     Object.assign(row, {
@@ -150,7 +156,7 @@ export class PostgresModel implements Statements {
       crash_count: kind === "step" || kind === "turn" ? 0 : row.crash_count,
       status: status ?? row.status,
       owner: status === null ? row.owner : null,
-      wake_at: status === null ? row.wake_at : waits ? this.now + wakeMs(entry) : null,
+      wake_at: status === null ? row.wake_at : waits ? this.now + (entry.wake_ms ?? 0) : null,
       paused_at: status === "paused" ? this.now : null,
       ended_at: status === null || waits ? null : this.now,
       error: entry.error,
@@ -182,7 +188,7 @@ export class PostgresModel implements Statements {
   }
 
   /** A wait that exists stays as it is. */
-  #open({ run_id, waits }: NewEntry): void {
+  #open({ run_id, waits }: EntryColumns): void {
     const known = new Set(this.tables.waitsOf(run_id).map(({ wait_id }) => wait_id));
     for (const { wait_id, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
       const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
@@ -241,11 +247,11 @@ export class PostgresModel implements Statements {
     );
   }
 
-  orchestration(_tenant: string, id: string, _version: number): string | null {
+  readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
     return this.library.orchestrations.get(id) ?? null;
   }
 
-  definition(kind: "agents" | "tools", _tenant: string, id: string): Answer<"definition"> {
+  readDefinition(kind: "agents" | "tools", _tenant: string, id: string): Answer<"readDefinition"> {
     const definition = this.library.named.get(`${kind} ${id}`);
     return definition === undefined ? null : { owner: "", version: 1, definition };
   }
@@ -257,7 +263,7 @@ export class PostgresModel implements Statements {
     return true;
   }
 
-  scanBounds(uptoMs: number | null): Answer<"scanBounds"> {
+  readScanBounds(uptoMs: number | null): Answer<"readScanBounds"> {
     const until_ms = this.now - 2_000;
     const from = uptoMs === null ? -Infinity : Math.min(uptoMs, this.now) - this.overlapMs();
     const server = text(this.startedAt);
@@ -269,7 +275,7 @@ export class PostgresModel implements Statements {
     return 15_000;
   }
 
-  dueRuns(after: Args<"dueRuns">[0], until: string, limit: number): WaitingRun[] {
+  listDueRuns(after: Args<"listDueRuns">[0], until: string, limit: number): DueRun[] {
     const from = read(after.at);
     return this.#all(isWaiting)
       .map((row) => this.#waitingOf(row))
@@ -281,7 +287,7 @@ export class PostgresModel implements Statements {
       .slice(0, limit);
   }
 
-  runningRuns(after: Args<"runningRuns">[0], limit: number): RunningRun[] {
+  listRunningRuns(after: Args<"listRunningRuns">[0], limit: number): RunningRun[] {
     return this.#all((row) => row.status === "running")
       .map((row) => ({ ...nameOf(row), owner: row.owner ?? "", owner_silent: this.isSilent(row.owner) }))
       .filter((run) => run.owner > after.owner || (run.owner === after.owner && run.run_id > after.run_id))
@@ -297,13 +303,13 @@ export class PostgresModel implements Statements {
     });
   }
 
-  reclaimFromSilent(owner: string, observedBeat: string | null): WaitingRun[] {
+  reclaimFromSilent(owner: string, observedBeat: string | null): DueRun[] {
     const worker = this.tables.workers.get(owner);
     if (worker && (observedBeat === null || worker.beat_at !== read(observedBeat))) return [];
     return this.#all((row) => row.owner === owner).map((row) => this.#queue(row, 1));
   }
 
-  overdueRuns(): OverdueRun[] {
+  listOverdueRuns(): OverdueRun[] {
     return this.#all((row) => row.status === "running" && (row.deadline_at ?? 0) < this.now).map(
       ({ run_id, attempt, event_seq, deadline_at }) => ({
         run_id,
@@ -314,7 +320,7 @@ export class PostgresModel implements Statements {
     );
   }
 
-  reclaimOverdue(observed: readonly OverdueRun[]): WaitingRun[] {
+  reclaimOverdue(observed: readonly OverdueRun[]): DueRun[] {
     return observed.flatMap(({ run_id, attempt, event_seq, deadline_at }) => {
       const row = this.tables.runs.get(run_id);
       const same =
@@ -326,7 +332,7 @@ export class PostgresModel implements Statements {
     });
   }
 
-  changedLimits(after: Args<"changedLimits">[0], limit: number): TenantLimits[] {
+  listChangedLimits(after: Args<"listChangedLimits">[0], limit: number): ChangedLimits[] {
     const from = read(after.at);
     return [...this.tables.tenants.values()]
       .filter((row) => row.updated_at > from || (row.updated_at === from && row.tenant_id > after.tenant))
@@ -353,8 +359,8 @@ export class PostgresModel implements Statements {
     return null;
   }
 
-  saveTry(): Answer<"saveTry"> {
-    return "lost";
+  saveDeliveryTry(): Answer<"saveDeliveryTry"> {
+    return "superseded";
   }
 
   releaseDeliveries(): null {
@@ -382,7 +388,7 @@ export class PostgresModel implements Statements {
     return [...this.tables.runs.values()].filter(which);
   }
 
-  #queue(row: RunRow, crashes: 0 | 1): WaitingRun {
+  #queue(row: RunRow, crashes: 0 | 1): DueRun {
     const { now } = this;
     Object.assign(row, {
       status: "queued",
@@ -394,7 +400,7 @@ export class PostgresModel implements Statements {
     return this.#waitingOf(row);
   }
 
-  #waitingOf(row: RunRow): WaitingRun {
+  #waitingOf(row: RunRow): DueRun {
     const wake_at = row.wake_at ?? 0;
     const status = row.status === "paused" ? "paused" : "queued";
     return { ...nameOf(row), status, wake_at: text(wake_at), late_ms: this.now - wake_at };
@@ -424,10 +430,6 @@ export class PostgresModel implements Statements {
   }
 }
 
-function wakeMs({ wake_ms, waits }: NewEntry): number {
-  return Math.min(wake_ms ?? 0, ...waits.map(({ deadline_ms }) => deadline_ms ?? Infinity));
-}
-
 function isWaiting(row: RunRow): boolean {
   return row.status === "queued" || row.status === "paused";
 }
@@ -436,7 +438,7 @@ function nameOf({ run_id, tenant_id, lane, priority, queued_at }: RunRow) {
   return { run_id, tenant_id, lane, priority, queued_at_ms: queued_at };
 }
 
-function limitsOf(row: TenantRow): TenantLimits {
+function limitsOf(row: TenantRow): ChangedLimits {
   return {
     tenant: row.tenant_id,
     version: row.version,

@@ -4,9 +4,11 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
-import { Leases } from "../../worker-node/fleet/leases.ts";
-import { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
-import { Worker } from "../../worker-node/fleet/worker.ts";
+import { FleetMember } from "../../worker-node/fleet-member.ts";
+import { Slots } from "../../worker-node/fleet/slots.ts";
+import { workerTiming } from "../../worker-node/fleet/worker-timing.ts";
+import type { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
+import type { Worker } from "../../worker-node/fleet/worker.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Auditor } from "./auditor.ts";
 import { Clock, SimProcess, START_MS, randomOf } from "./clock.ts";
@@ -48,7 +50,7 @@ export type SimWorker = {
   slot: number;
   worker: Worker;
   reconciler: Reconciler;
-  leases: Leases;
+  member: FleetMember;
 };
 
 export type SimulationOptions = {
@@ -126,37 +128,26 @@ export class Simulation {
     const over = storeOver(this.network, process, this.postgresService, watched);
     const store = this.#parts.store(over, owner);
     const queue = new QueueOver(this.network, process, this.redisService, this.redis);
-    const reconciler = new Reconciler({
+    const slots = new Slots(this.#options.slots, Lane.options);
+    const member = new FleetMember({
       owner,
       store,
       queue,
+      slots,
+      timing: workerTiming,
       isolation: true,
-      announceQueue: () => leases.announceQueue(),
-    });
-    const onCold = (): void => reconciler.passSoon();
-    const self = () => ({
-      worker_id: `w${slot}`,
-      hostname: "sim",
-      address: "http://sim",
-      status: "online" as const,
-      lanes: Lane.options,
-      slots: this.#options.slots,
-      active: worker.active,
-      loop_lag_ms: 0,
-      redis_ok: worker.queueReachable,
-    });
-    const onAway = (shard: number): void => worker.loseQueue(shard);
-    const leases = new Leases({ owner, store, queue, onCold, onAway, self });
-    const worker = new Worker({
-      owner,
-      slots: this.#options.slots,
-      lanes: Lane.options,
-      queue,
-      store,
-      leases,
-      onCold,
+      report: () => ({
+        worker_id: `w${slot}`,
+        hostname: "sim",
+        address: "http://sim",
+        status: "online" as const,
+        lanes: Lane.options,
+        slots: slots.total,
+        active: slots.active,
+        loop_lag_ms: 0,
+      }),
       waitForWork: (_shard, lanes, ms) => this.#waitForWork(process, lanes, ms),
-      world: {
+      execution: {
         owner,
         journal: new Journal(owner, store, (entries) => this.auditor.published(entries)),
         definitions: new Definitions(store),
@@ -165,15 +156,11 @@ export class Simulation {
         sandbox: { evaluate: NO_SANDBOX, transform: NO_SANDBOX },
         artifacts: null,
         readWaits: store.readWaits,
-        confirm: (run, signal) => leases.confirm(run.run_id, signal),
       },
     });
-    void leases.beat().then(() => {
-      leases.start();
-      reconciler.start();
-      worker.start();
-    });
-    return { process, owner, slot, worker, reconciler, leases };
+    void member.start();
+    const { worker, reconciler } = member;
+    return { process, owner, slot, worker, reconciler, member };
   }
 
   #waitForWork(process: SimProcess, lanes: readonly Lane[], ms: number): Promise<void> {
@@ -186,15 +173,12 @@ export class Simulation {
   }
 
   /** SIGTERM: the worker drains and ends. */
-  drain({ process, worker, reconciler, leases }: SimWorker, graceMs: number): void {
+  drain({ process, worker, member }: SimWorker, graceMs: number): void {
     process.deliver(() => {
       void worker
         .drain(graceMs)
-        .then(() => reconciler.stop())
-        .then(() => {
-          leases.stop();
-          process.kill();
-        });
+        .then(() => member.stop())
+        .then(() => process.kill());
     });
   }
 
@@ -218,6 +202,6 @@ export class Simulation {
   sendCancelHint(owner: string): void {
     const receiver = this.workers.find((each) => each.owner === owner);
     if (this.redisService.isUp && this.random() > 0.2)
-      receiver?.process.deliver(() => void receiver.leases.beat());
+      receiver?.process.deliver(() => void receiver.member.heartbeat.beat());
   }
 }

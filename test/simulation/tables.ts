@@ -3,7 +3,7 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewRun, RunStatus } from "../../shared/contracts/run.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 
 export type RunRow = Pick<
   NewRun,
@@ -29,7 +29,10 @@ export type RunRow = Pick<
   error: string | null;
 };
 
-export type JournalRow = Pick<NewEntry, "kind" | "step_path" | "visit" | "output" | "events" | "events_n"> & {
+export type JournalRow = Pick<
+  EntryColumns,
+  "kind" | "step_path" | "visit" | "output" | "events" | "events_n"
+> & {
   run_id: RunId;
   seq: number;
   attempt: number;

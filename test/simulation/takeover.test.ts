@@ -37,7 +37,7 @@ const kill = fc.record({
     "claimJobs",
     "release",
     "finish",
-    "lookUp",
+    "readRunSnapshots",
   ),
   after: fc.boolean(),
   submits: fc.array(

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 import { freePort } from "../../local/processes/ports.ts";
 import { readConfig } from "../../worker-node/config.ts";
-import { migrate } from "../../worker-node/cli/migrate.ts";
+import { migrate } from "../../worker-node/clients/migrations.ts";
 
-const right = {
+const valid = {
   REDIS_URL: "redis://127.0.0.1:6379",
   SCALE_POSTGRES_URL: "postgres://user@127.0.0.1:5432/db",
 };
@@ -11,7 +11,7 @@ const right = {
 const EGRESS_SENTENCE =
   "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
 
-// Red when: a message does not begin with its variable, says something else than what to write, or says it twice.
+// Fails when a message does not begin with its variable, does not say what to write, or is repeated.
 test.each([
   ["WORKER_LANES", "foo,bar", "WORKER_LANES must be names out of interactive, default, bulk, mail, webhooks"],
   ["MODEL_TIMEOUT_SECONDS", "1.5", "MODEL_TIMEOUT_SECONDS must be a whole number from 1 to 3600"],
@@ -20,13 +20,13 @@ test.each([
   ["WORKER_HEALTH_PORT", "70000", "WORKER_HEALTH_PORT must be a whole number from 0 to 65535"],
   ["EGRESS_ALLOW", "tools.internal,*.internal", `EGRESS_ALLOW: entry 2 ${EGRESS_SENTENCE}`],
 ])("%s=%s stops the start with one sentence that names it", (name, value, sentence) => {
-  const read = () => readConfig({ ...right, [name]: value });
+  const read = () => readConfig({ ...valid, [name]: value });
   expect(read).toThrow(new Error(sentence));
 });
 
-test("what is right is read", () => {
+test("a valid environment is parsed, with defaults for what is not set", () => {
   const config = readConfig({
-    ...right,
+    ...valid,
     WORKER_LANES: "bulk, mail",
     TOOL_TIMEOUT_SECONDS: "7",
     EGRESS_ALLOW: "::1",
@@ -39,8 +39,8 @@ test("what is right is read", () => {
   });
 });
 
-// Red when: the driver's "connect ECONNREFUSED" is all that a start says.
-test("a database that does not answer is told by the variable that names it, without what the URL holds", async () => {
+// Fails when the driver's "connect ECONNREFUSED" is the whole message.
+test("the error for an unreachable database names its variable, and does not contain the URL", async () => {
   const url = `postgres://user:secret@127.0.0.1:${await freePort(0)}/db`;
   const failed = await migrate(url).catch((error: unknown) => error);
   expect(String(failed)).toMatch(

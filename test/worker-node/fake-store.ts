@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
+import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { PostgresModel } from "../simulation/postgres-model.ts";
 import type { RunRow } from "../simulation/tables.ts";
@@ -12,7 +13,7 @@ import { refusingStore } from "./fakes.ts";
  * What happens to one flush. `fail`: it is not committed. `lose`: it is committed, and its reply is lost. `slow`: it is
  * committed after `ms`. `deaf`: it is committed, and the next query fails.
  */
-export type Weather =
+export type LinkFault =
   | { is: "ok" }
   | { is: "fail" }
   | { is: "lose" }
@@ -34,11 +35,11 @@ export class SqlError extends Error {
 export class FakeStore {
   readonly model = new PostgresModel(() => Date.now(), { orchestrations: new Map(), named: new Map() });
   /** All entries that were committed, in order. */
-  readonly entries: NewEntry[] = [];
+  readonly entries: EntryColumns[] = [];
   /** Sizes of the batches that were flushed, in order. */
   readonly batches: number[] = [];
   /** What happens to the next flushes; to those after them nothing does. */
-  readonly weather: Weather[] = [];
+  readonly linkFaults: LinkFault[] = [];
   #nextQueryFails = false;
 
   /** A run that `owner` has just claimed. */
@@ -79,7 +80,7 @@ export class FakeStore {
   }
 
   /** The entries of a run that were committed, in order. */
-  entriesOf(run: RunId): NewEntry[] {
+  entriesOf(run: RunId): EntryColumns[] {
     return this.entries.filter((entry) => entry.run_id === run);
   }
 
@@ -93,20 +94,21 @@ export class FakeStore {
   readonly store: StateStore = {
     ...refusingStore,
     flush: async (entries) => {
-      const weather = this.weather.shift() ?? { is: "ok" };
+      const fault = this.linkFaults.shift() ?? { is: "ok" };
       this.batches.push(entries.length);
-      await sleep(weather.is === "slow" ? weather.ms : 1);
-      if (weather.is === "fail") throw new SqlError("08006");
-      if (entries.some((entry) => entry.output === POISON)) throw new SqlError("22021");
+      await sleep(fault.is === "slow" ? fault.ms : 1);
+      if (fault.is === "fail") throw new SqlError("08006");
+      const rows = entries.map(columnsOf);
+      if (rows.some((row) => row.output === POISON)) throw new SqlError("22021");
       const committed = this.model.flush(entries);
       const runs = new Set(committed.map(({ run_id }) => run_id));
-      this.entries.push(...entries.filter(({ run_id }) => runs.has(run_id)));
-      if (weather.is === "lose") throw new SqlError("08006");
-      this.#nextQueryFails = weather.is === "deaf";
+      this.entries.push(...rows.filter(({ run_id }) => runs.has(run_id)));
+      if (fault.is === "lose") throw new SqlError("08006");
+      this.#nextQueryFails = fault.is === "deaf";
       return committed;
     },
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),
-    lookUp: (runs) => this.#query(() => this.model.lookUp(runs)),
+    readRunSnapshots: (runs) => this.#query(() => this.model.readRunSnapshots(runs)),
   };
 
   async #query<Result>(read: () => Result): Promise<Result> {

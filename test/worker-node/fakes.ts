@@ -1,34 +1,34 @@
 import type { StateStore } from "../../shared/store/state.ts";
 
 const refuse = async (): Promise<never> => {
-  throw new Error("this test did not expect to be asked that");
+  throw new Error("this test did not expect this call");
 };
 
-/** A truth that answers nothing: a test puts the verbs in that it is about. */
+/** A store that refuses every call. A test replaces the verbs that it is about. */
 export const refusingStore: StateStore = {
   claim: refuse,
   claimDirectly: refuse,
-  lookUp: refuse,
+  readRunSnapshots: refuse,
   handBack: refuse,
   flush: refuse,
   findCommitted: refuse,
   readWaits: refuse,
   beat: refuse,
-  orchestration: refuse,
-  definition: refuse,
+  readPinnedDefinition: refuse,
+  readDefinition: refuse,
   takeLock: refuse,
-  scanBounds: refuse,
-  dueRuns: refuse,
-  runningRuns: refuse,
+  readScanBounds: refuse,
+  listDueRuns: refuse,
+  listRunningRuns: refuse,
   listOwners: refuse,
   reclaimFromSilent: refuse,
-  overdueRuns: refuse,
+  listOverdueRuns: refuse,
   reclaimOverdue: refuse,
-  changedLimits: refuse,
+  listChangedLimits: refuse,
   countWithoutWakeup: refuse,
   claimDeliveries: refuse,
   readEvents: refuse,
-  saveTry: refuse,
+  saveDeliveryTry: refuse,
   releaseDeliveries: refuse,
   countDueDeliveries: refuse,
   deleteExpired: refuse,

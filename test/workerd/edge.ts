@@ -1,4 +1,4 @@
-/** The built Worker in a real workerd, on stores of the test's own. */
+/** The built Worker in a real workerd, on stores of this test. */
 import { z } from "zod";
 import { createTestHarness } from "wrangler";
 import { Proxy } from "./proxy.ts";
@@ -7,7 +7,7 @@ import { MASTER_KEY, SMOKE, startTestStores, type TestStores } from "../edge/tes
 export type Edge = {
   base: string;
   stores: TestStores;
-  /** What stands between the edge and its stores. */
+  /** Proxies between the edge and its stores. */
   postgres: Proxy;
   redis: Proxy;
   /** A platform key with all scopes. */

@@ -1,4 +1,4 @@
-/** A TCP proxy whose far end a test can take away: a store that refuses, or one that does not answer. */
+/** A TCP proxy to a store. A test can make the store refuse connections or stop replying. */
 import { createServer, connect, type Socket } from "node:net";
 
 export class Proxy {
@@ -6,7 +6,7 @@ export class Proxy {
   readonly #sockets = new Set<Socket>();
   #mode: "open" | "refuse" | "hang" = "open";
   #target: number;
-  /** 0: any that is free. */
+  /** 0: any free port. */
   #port = 0;
 
   constructor(port: number, host = "127.0.0.1") {
@@ -23,7 +23,7 @@ export class Proxy {
     });
   }
 
-  /** Opens its port; the same one again after `close`. */
+  /** Opens the port. After `close` it opens the same port. */
   async listen(): Promise<number> {
     if (this.#server.listening) return this.#port;
     await new Promise<void>((resolve) => this.#server.listen(this.#port, "127.0.0.1", resolve));
@@ -32,19 +32,19 @@ export class Proxy {
     return (this.#port = address.port);
   }
 
-  /** `refuse`: connections are cut; `hang`: those that are there stay and nothing passes. */
+  /** `refuse`: connections are closed. `hang`: existing connections stay open, and no byte passes. */
   set(mode: "open" | "refuse" | "hang"): void {
     this.#mode = mode;
     if (mode === "hang") this.silence();
     else for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Nothing passes any more over the connections that there are; new ones are open. */
+  /** No byte passes over existing connections any more; new ones work. */
   silence(): void {
     for (const socket of this.#sockets) socket.unpipe().pause();
   }
 
-  /** New connections lead there. */
+  /** Connects new connections to another port. */
   lead(port: number): void {
     this.#target = port;
   }
@@ -53,7 +53,7 @@ export class Proxy {
     return this.#sockets.size / 2;
   }
 
-  /** From now on the port is closed, as a server's is that was killed. */
+  /** Closes the port, as the port of a killed server is. */
   async close(): Promise<void> {
     this.set("refuse");
     await new Promise((resolve) => this.#server.close(resolve));

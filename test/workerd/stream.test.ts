@@ -43,7 +43,7 @@ async function running(): Promise<FakeJournalWriter> {
 }
 
 describe("a run's stream", () => {
-  test("begins with retry, tells what was and what comes, and ends after done", async () => {
+  test("begins with retry, sends earlier and live events, and ends after done", async () => {
     const scribe = await running();
     await scribe.text("before");
     const viewer = await watch(scribe.run);
@@ -60,7 +60,7 @@ describe("a run's stream", () => {
     expect(viewer.frames.at(-1)?.data.type).toBe("done");
   });
 
-  test("can be opened before the run is picked up", async () => {
+  test("can be opened before a worker has claimed the run", async () => {
     const run = await edge.start();
     const viewer = await watch(run);
     const scribe = new FakeJournalWriter(edge.stores, run);
@@ -84,7 +84,7 @@ describe("a run's stream", () => {
     }
   });
 
-  test("goes on after Last-Event-ID with the same bytes: live, while it runs, and when it has ended", async () => {
+  test("resumes after Last-Event-ID with the same bytes, while the run is running and after its end", async () => {
     const scribe = await running();
     const whole = await watch(scribe.run);
     for (const text of ["a", "b", "c", "d"]) await scribe.text(text);
@@ -102,7 +102,7 @@ describe("a run's stream", () => {
     expect((await watch(scribe.run, from(999))).status).toBe(204);
   });
 
-  test("is the same for 50 viewers who come while it is written", async () => {
+  test("is the same for 50 viewers that connect while events are written", async () => {
     const scribe = await running();
     const viewers: Viewer[] = [];
     for (let i = 0; i < 50; i++) {
@@ -116,7 +116,7 @@ describe("a run's stream", () => {
     expect(seqs(viewers[49] ?? viewers[0]!)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
   });
 
-  test("misses nothing when a live entry is lost: the next one shows the gap", async () => {
+  test("has every event although a live entry was lost: the next entry shows the gap", async () => {
     const scribe = await running();
     const viewer = await watch(scribe.run);
     await scribe.text("a");
@@ -129,7 +129,7 @@ describe("a run's stream", () => {
     await viewer.end();
   });
 
-  test("goes on from Postgres while Redis is away, and live when it is back", async () => {
+  test("continues from Postgres while Redis is unreachable, and live when Redis is back", async () => {
     const scribe = await running();
     const viewer = await watch(scribe.run);
     await scribe.text("a");
@@ -144,13 +144,13 @@ describe("a run's stream", () => {
     expect(seqs(viewer)).toEqual([1, 2, 3, 4, 5]);
   }, 30_000);
 
-  test("goes on when Redis has lost the live stream", async () => {
+  test("continues when Redis has lost the live stream", async () => {
     const scribe = await running();
     const viewer = await watch(scribe.run);
     await scribe.text("a");
     await viewer.until((v) => v.frames.length === 1);
     await edge.stores.redis.del("{e0}:live", "{e1}:live");
-    // Its ids begin anew below the relay's cursor.
+    // The new stream's ids are below the relay's cursor.
     await edge.stores.redis.xadd("{e0}:live", "1-1", "x", "y");
     await edge.stores.redis.xadd("{e1}:live", "1-1", "x", "y");
     await scribe.text("b");
@@ -159,7 +159,7 @@ describe("a run's stream", () => {
     expect(seqs(viewer)).toEqual([1, 2, 3, 4]);
   }, 30_000);
 
-  test("asks to come back when Postgres is away at the start, within 2 s and with status 200", async () => {
+  test("asks the viewer to reconnect, within 2 s and with status 200, when Postgres is unreachable at the start", async () => {
     const scribe = await running();
     await watch(scribe.run).then((viewer) => viewer.leave());
     for (const mode of ["refuse", "hang"] as const) {
@@ -174,7 +174,7 @@ describe("a run's stream", () => {
     }
   });
 
-  test("goes on when Postgres was away in between", async () => {
+  test("continues after Postgres was unreachable for a time", async () => {
     const scribe = await running();
     const viewer = await watch(scribe.run);
     await scribe.text("a");
@@ -191,7 +191,7 @@ describe("a run's stream", () => {
 });
 
 describe("a stream token", () => {
-  test("opens its run's stream, and nothing else", async () => {
+  test("opens the stream of its run and nothing else", async () => {
     const scribe = await running();
     const made = await edge.call("POST", path(scribe.run, "stream-token"));
     expect(made.status).toBe(201);
@@ -208,7 +208,7 @@ describe("a stream token", () => {
     expect((await fetch(`${edge.base}${path(scribe.run)}?token=${edge.platformKey}`)).status).toBe(200);
   });
 
-  test("is no longer good an hour after the end", async () => {
+  test("expires an hour after its run's end", async () => {
     const scribe = await running();
     const made = await edge.call("POST", path(scribe.run, "stream-token"));
     const { stream_url } = StreamToken.parse(await made.json());
@@ -216,8 +216,8 @@ describe("a stream token", () => {
     const base = new URL(edge.base + stream_url);
     expect((await fetch(base)).status).toBe(200);
     const old = new URL(base);
-    const [prefix, run, madeAt] = (old.searchParams.get("token") ?? "").split(".");
-    const claim = `${prefix}.${run}.${Number(madeAt) - 7_200}`;
+    const [prefix, run, createdAt] = (old.searchParams.get("token") ?? "").split(".");
+    const claim = `${prefix}.${run}.${Number(createdAt) - 7_200}`;
     const signature = createHmac("sha256", edge.stores.vars.STREAM_TOKEN_SECRET ?? "")
       .update(claim)
       .digest("hex");
@@ -229,14 +229,14 @@ describe("a stream token", () => {
   });
 });
 
-describe("the stream of several runs", () => {
+describe("a stream of several runs", () => {
   const both = (runs: string[], headers: Record<string, string> = {}) =>
     Viewer.open(`${edge.base}/api/v2/events/stream?runs=${runs.join(",")}`, {
       authorization: `Bearer ${edge.platformKey}`,
       ...headers,
     });
 
-  test("tells all their events with the same data, resumes each exactly, and ends with the last", async () => {
+  test("sends all their events with the same data, resumes each run exactly, and ends with the last run", async () => {
     const scribes = [await running(), await running(), await running()];
     const runs = scribes.map((scribe) => scribe.run);
     const viewer = await both(runs);
@@ -268,37 +268,44 @@ describe("the stream of several runs", () => {
 });
 
 describe("the internal route", () => {
-  const ask = (verb: string, body: string, secret = STATE_SECRET, at = Math.floor(Date.now() / 1000)) => {
+  const callState = (
+    verb: string,
+    body: string,
+    secret = STATE_SECRET,
+    at = Math.floor(Date.now() / 1000),
+  ) => {
     const v1 = createHmac("sha256", secret).update(`${at}.${verb}.${body}`).digest("hex");
     const headers = { "content-type": "application/json", "x-synapse-signature": `t=${at},v1=${v1}` };
     return fetch(`${edge.base}/internal/state/${verb}`, { method: "POST", headers, body });
   };
 
-  test("answers a worker's question, signed and fresh", async () => {
-    const answer = await ask("takeLock", JSON.stringify(["a-lock", "me", 1000]));
+  test("executes a worker's signed and recent call", async () => {
+    const answer = await callState("takeLock", JSON.stringify(["a-lock", "me", 1000]));
     expect([answer.status, await answer.json()]).toEqual([200, true]);
   });
 
-  test("refuses what is not signed, or old, or not a verb, or has wrong arguments", async () => {
+  test("refuses a call that is unsigned, old, of an unknown verb, or with wrong arguments", async () => {
     const body = JSON.stringify(["a-lock", "me", 1000]);
-    expect((await ask("takeLock", body, "another secret of length")).status).toBe(401);
-    expect((await ask("takeLock", body, STATE_SECRET, Math.floor(Date.now() / 1000) - 120)).status).toBe(401);
+    expect((await callState("takeLock", body, "another secret of length")).status).toBe(401);
+    expect(
+      (await callState("takeLock", body, STATE_SECRET, Math.floor(Date.now() / 1000) - 120)).status,
+    ).toBe(401);
     expect((await fetch(`${edge.base}/internal/state/takeLock`, { method: "POST", body })).status).toBe(401);
-    expect((await ask("dropEverything", "[]")).status).toBe(404);
-    expect((await ask("takeLock", "[]")).status).toBe(422);
+    expect((await callState("dropEverything", "[]")).status).toBe(404);
+    expect((await callState("takeLock", "[]")).status).toBe(422);
   });
 
-  test("says Postgres' own state when it fails, and none when it is away", async () => {
+  test("returns the SQLSTATE of a failed statement, and null when Postgres is unreachable", async () => {
     edge.postgres.set("refuse");
-    const away = await ask("takeLock", JSON.stringify(["a-lock", "me", 1000]));
+    const away = await callState("takeLock", JSON.stringify(["a-lock", "me", 1000]));
     expect([away.status, await away.json()]).toEqual([503, { sqlstate: null }]);
     edge.postgres.set("open");
-    const failed = await ask("takeLock", JSON.stringify(["a-lock", "m\u0000e", 1000]));
+    const failed = await callState("takeLock", JSON.stringify(["a-lock", "m\u0000e", 1000]));
     expect([failed.status, await failed.json()]).toEqual([503, { sqlstate: "22021" }]);
   });
 });
 
-test("while Postgres is away a request is 503 database_away: within 1.5 s when it refuses, 2.5 s when it hangs", async () => {
+test("while Postgres is unreachable a request gets 503 database_away, within 1.5 s when Postgres refuses and 2.5 s when it hangs", async () => {
   const run = await edge.start();
   for (const mode of ["refuse", "hang"] as const) {
     for (const [method, where, body] of [
@@ -319,7 +326,7 @@ test("while Postgres is away a request is 503 database_away: within 1.5 s when i
   }
 }, 30_000);
 
-test("no key and no token is in the logs", async () => {
+test("the logs contain no API key", async () => {
   const run = await edge.start();
   await fetch(`${edge.base}${path(run, "status")}?token=${edge.platformKey}`);
   expect(edge.logs()).not.toContain(edge.platformKey);

@@ -1,6 +1,6 @@
 /**
- * `npm run create-key`: stores a new API key in the database of SCALE_POSTGRES_URL and prints it, once. That is the only
- * line of stdout, so that it can go into a store of secrets unseen; what else there is to say goes to stderr.
+ * `npm run create-key`: stores a new API key in the database of SCALE_POSTGRES_URL and prints it, once. The key is the only
+ * line of stdout, so that it can be piped into a secret store; everything else goes to stderr.
  */
 import { parseArgs } from "node:util";
 import postgres from "postgres";
@@ -11,8 +11,9 @@ import { messageOf } from "../../shared/log.ts";
 import { newApiKey, saveApiKey, type NewKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 
-const usage = `Write npm run create-key -- --tenant acme --name ops; --platform instead of --tenant: it may name any tenant;
---scopes ${Scope.options.join(",")}: what it may do, by default all of them.`;
+const usage = `Usage: npm run create-key -- --tenant acme --name ops
+--platform instead of --tenant: the key may name any tenant.
+--scopes ${Scope.options.join(",")}: what the key may do; the default is all of them.`;
 
 const Flags = z
   .object({
@@ -25,22 +26,22 @@ const Flags = z
       .transform((text) => text.split(","))
       .pipe(z.array(z.enum(Scope.options, `must be names out of ${Scope.options.join(", ")}`))),
   })
-  // A key of the platform opens every tenant, so it is not what a forgotten flag makes.
+  // A platform key opens every tenant, so a forgotten flag must not make one.
   .refine(({ tenant, platform }) => platform === (tenant === undefined), {
     path: ["tenant"],
     message: "or --platform must be given, one of them",
   });
 
-/** @throws Error with a sentence for each wrong flag, and the usage. */
+/** @throws Error with a sentence for each wrong flag, and the usage */
 function readFlags(args: string[]): NewKey {
   const text = { type: "string" } as const;
   const options = { tenant: text, name: text, scopes: text, platform: { type: "boolean" } } as const;
-  const read = Flags.safeParse(parseArgs({ args, options }).values);
-  if (!read.success) {
-    const wrong = read.error.issues.map(({ path, message }) => `--${String(path[0])} ${message}.`);
+  const parsed = Flags.safeParse(parseArgs({ args, options }).values);
+  if (!parsed.success) {
+    const wrong = parsed.error.issues.map(({ path, message }) => `--${String(path[0])} ${message}.`);
     throw new Error([...new Set(wrong), usage].join("\n"));
   }
-  const { tenant = null, name, scopes } = read.data;
+  const { tenant = null, name, scopes } = parsed.data;
   return { tenant, name, scopes };
 }
 
@@ -66,8 +67,8 @@ try {
   }
   const { key, keyId } = await createKey(url, wanted);
   console.log(key);
-  const whose = wanted.tenant === null ? "the platform" : `tenant ${wanted.tenant}`;
-  console.error(`${keyId} of ${whose} for ${wanted.scopes.join(", ")}. Nobody can read the key again.`);
+  const holder = wanted.tenant === null ? "the platform" : `tenant ${wanted.tenant}`;
+  console.error(`${keyId} of ${holder} for ${wanted.scopes.join(", ")}. The key cannot be read again.`);
 } catch (error) {
   console.error(messageOf(error));
   process.exitCode = 1;

@@ -1,6 +1,7 @@
+import type { Config } from "../config.ts";
 import type { ObjectStore } from "../execution/large-values.ts";
 
-/** Of one try of a request; what is large goes in parts of 5 MiB. */
+/** The limit of one try of a request. A large body goes in parts of 5 MiB, one request each. */
 const REQUEST_MS = 5_000;
 
 export type S3Settings = {
@@ -12,11 +13,19 @@ export type S3Settings = {
   requestMs?: number;
 };
 
-/** An object store that can also be asked whether it is there. */
+/** An object store that can also be checked: `check` rejects when the bucket cannot be reached. */
 export type CheckedObjectStore = ObjectStore & { check(): Promise<void> };
 
+/** The object store of a worker; null when S3_BUCKET is not set. */
+export function openObjectStore(config: Config): CheckedObjectStore | null {
+  const { S3_BUCKET: bucket, S3_ACCESS_KEY_ID: accessKeyId, S3_SECRET_ACCESS_KEY: secretAccessKey } = config;
+  if (!bucket) return null;
+  const credentials = accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : undefined;
+  return createObjectStore({ endpoint: config.S3_ENDPOINT, bucket, region: config.S3_REGION, credentials });
+}
+
 /**
- * The object store over S3: R2, MinIO, AWS, or the local one. Without credentials the SDK's default chain is asked.
+ * The object store over S3: R2, MinIO, AWS, or the local one. Without credentials the SDK uses its default chain.
  *
  * The SDK is loaded with the first call: it takes longer to load than all the rest of a worker.
  */
@@ -31,10 +40,10 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
       region,
       ...(endpoint && { endpoint, forcePathStyle: true }),
       ...(credentials && { credentials }),
-      // R2 does not know the trailing checksums that the SDK would send with a stream.
+      // R2 refuses the trailing checksums that the SDK would send with a stream.
       requestChecksumCalculation: "WHEN_REQUIRED",
       responseChecksumValidation: "WHEN_REQUIRED",
-      // By itself the SDK only warns of a request that takes longer.
+      // By default the SDK only warns of a request that takes longer.
       requestHandler: { connectionTimeout: 3_000, requestTimeout: requestMs, throwOnRequestTimeout: true },
     });
     return { client, GetObjectCommand, HeadBucketCommand, Upload };

@@ -4,40 +4,39 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
 
-/** Longer than a connection and the longest statement may take: then there is nobody at the other end. */
-const ANSWER_MS = 9_000;
 const CONNECTIONS = 6;
 
 /**
  * The state of runs in Postgres, directly or through a pooler.
  *
- * A question without an answer costs the pool its connections: a link that swallows what is sent would otherwise keep
- * every beat and flush waiting until TCP gives up, which takes a quarter of an hour. Its outcome is unknown then, as
- * with any connection that was lost.
+ * A statement without a reply for 9 s replaces the whole pool: over a link that swallows packets, every beat and flush would
+ * otherwise wait until TCP gives up, which takes a quarter of an hour. The outcome of the pending statements is unknown, as
+ * after any lost connection.
  */
 export function postgresStateStore(
   url: string,
   name: string,
-  answerMs = ANSWER_MS,
+  answerMs = POSTGRES_SILENT_MS,
 ): { store: StateStore; close(): Promise<void> } {
   const open = (): Sql =>
     postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
   let pool = open();
-  const store = stateStoreBy(async (question) => {
-    const asked = pool;
-    const late = setTimeout(() => {
-      if (pool === asked) {
-        log.warn("postgres.silent", { waited_ms: answerMs });
+  const store = stateStoreBy(async (statement) => {
+    const used = pool;
+    const timer = setTimeout(() => {
+      if (pool === used) {
+        log.warn("postgres.pool_replaced", { waited_ms: answerMs });
         pool = open();
       }
-      // Rejects all that it was asked and has not answered.
-      asked.end({ timeout: 0 }).catch(() => {});
+      // Rejects the pending statements.
+      used.end({ timeout: 0 }).catch(() => {});
     }, answerMs);
     try {
-      return await question(asked);
+      return await statement(used);
     } finally {
-      clearTimeout(late);
+      clearTimeout(timer);
     }
   });
   return { store, close: () => pool.end({ timeout: 2 }) };

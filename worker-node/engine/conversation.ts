@@ -12,32 +12,32 @@ const Appended = z.discriminatedUnion("role", [
 ]);
 type Appended = z.infer<typeof Appended>;
 
-/** What one turn adds to a conversation: the `data` of a turn's checkpoint. */
+/** What one turn adds to a conversation: the `data` of the turn's checkpoint. */
 const Turn = z.object({ messages: z.array(Appended), usage: z.array(Usage), effects: z.array(z.string()) });
 
-/** The usage that a turn has reported, read from its `data`; execution adds it to what the step's result reports. */
+/** The usage in a turn's `data`. The turn has charged it; the step's checkpoint adds it to its totals. */
 export function usageOfTurn(data: Json): Usage[] {
   return Turn.parse(data).usage;
 }
 
-/** How to ask a model: under which name, with which tools, and whom its text is shown to as it comes. */
-export type Ask = {
+/** How to call a model: its name, the tools it gets, and what receives its text as it arrives. */
+export type ModelCall = {
   model: string | null;
   tools: readonly ToolSpec[];
   toolChoice: "auto" | "required";
   onText?: (text: string) => void;
 };
 
-/** The name of an outside call inside a visit, made a key that the same call has again after a crash. */
+/** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
 export function effectKey(context: StepContext, call: string): string {
   return `${context.effectBase}:${call}${context.effectSuffix}`;
 }
 
 /**
- * A step's talk with a model, which a crash interrupts at its last commit and not at its beginning.
+ * A step's conversation with a model. After a crash it continues from its last commit, not from its beginning.
  *
- * What `opening` says is made again each time; what came after it is read from the turns that were committed, so no
- * answer that is durable is asked for, or paid for, again.
+ * The messages of `opening` are composed again each time. Those after them come from the committed turns, so an answer
+ * that is durable is never requested, or paid for, again.
  */
 export class Conversation {
   readonly #context: StepContext;
@@ -56,17 +56,17 @@ export class Conversation {
     this.#effects = turns.flatMap((turn) => turn.effects);
   }
 
-  /** How many answers the model has given. */
-  get answers(): number {
+  /** How many answers the model has given, in all executions of the visit. */
+  get answerCount(): number {
     return this.#appended.filter((message) => message.role === "assistant").length;
   }
 
-  /** The message that was added last, if it is one that came after the opening. */
+  /** The last message after the opening. */
   get last(): Appended | undefined {
     return this.#appended.at(-1);
   }
 
-  /** Usage of answers that no commit has reported. */
+  /** Usage of answers since the last commit. */
   get usage(): readonly Usage[] {
     return this.#usage;
   }
@@ -80,8 +80,8 @@ export class Conversation {
     this.#uncommitted.push(message);
   }
 
-  /** Answers every tool call of the last answer with the same text: providers refuse a call that stays unanswered. */
-  answerCalls(content: string): void {
+  /** Gives every tool call of the last answer the same result: providers refuse a conversation with an open call. */
+  closeCalls(content: string): void {
     const last = this.last;
     if (last?.role !== "assistant") return;
     for (const call of last.tool_calls) {
@@ -89,7 +89,7 @@ export class Conversation {
     }
   }
 
-  /** The key of an outside call, remembered as an effect of the step; fails when this worker may not make it any more. */
+  /** The effect key of a call, which becomes an effect of the step. Throws unless this worker may still move the run. */
   async effect(call: string): Promise<string> {
     await this.#context.confirm();
     const key = effectKey(this.#context, call);
@@ -97,14 +97,14 @@ export class Conversation {
     return key;
   }
 
-  /** Asks the model for its next answer and adds it. */
-  async ask({
+  /** Calls the model and adds its answer. */
+  async callModel({
     model,
     tools,
     toolChoice,
     onText = () => {},
-  }: Ask): Promise<Extract<Appended, { role: "assistant" }>> {
-    const call = `model.${this.answers + 1}`;
+  }: ModelCall): Promise<Extract<Appended, { role: "assistant" }>> {
+    const call = `model.${this.answerCount + 1}`;
     const answer = await this.#context.models.generate({
       model,
       messages: [...this.#opening, ...this.#appended],
@@ -120,7 +120,7 @@ export class Conversation {
     return message;
   }
 
-  /** Makes durable what was added since the last commit. */
+  /** Commits the messages since the last commit, with their usage and effects, as a turn. */
   async commit(): Promise<void> {
     const data = { messages: this.#uncommitted, usage: this.#usage, effects: this.#newEffects };
     await this.#context.turn(data, this.#usage);

@@ -5,23 +5,23 @@ import type { StepContext } from "./ports.ts";
 const INTERVAL_MS = 50;
 
 /**
- * Shows a model's text as `llm_delta` events. Pieces that come faster than 20 a second are gathered; `flush` shows
- * what is left when the answer is complete. Needs no timer: a slow model's pieces are never held.
+ * Publishes a model's text as `llm_delta` events. Pieces that arrive faster than 20 a second are joined; `flush`
+ * publishes the rest when the answer is complete. It needs no timer: the pieces of a slow model never wait.
  */
 export function deltas(step: Step, context: StepContext): { push(text: string): void; flush(): void } {
-  let gathered = "";
-  let shownAt = -INTERVAL_MS;
+  let pending = "";
+  let publishedMs = -INTERVAL_MS;
   const flush = (): void => {
-    if (gathered === "") return;
-    context.note({ type: "llm_delta", orch_step_id: step.id, text: gathered });
-    gathered = "";
-    shownAt = performance.now();
+    if (pending === "") return;
+    context.note({ type: "llm_delta", orch_step_id: step.id, text: pending });
+    pending = "";
+    publishedMs = performance.now();
   };
   return {
     flush,
     push(text) {
-      gathered += text;
-      if (performance.now() - shownAt >= INTERVAL_MS) flush();
+      pending += text;
+      if (performance.now() - publishedMs >= INTERVAL_MS) flush();
     },
   };
 }

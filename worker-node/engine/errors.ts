@@ -1,4 +1,4 @@
-/** Hopeless for a step: trying again would fail again. Fails the run with `code`. */
+/** Another try of the step would fail too. Fails the run with `code`. */
 export class TerminalError extends Error {
   readonly code: string;
 
@@ -9,11 +9,11 @@ export class TerminalError extends Error {
   }
 }
 
-/** May pass: the step is tried again as its retry policy says, not before `retryAfterMs` when the other side named a time. */
+/** Another try may succeed. The step's retry policy decides; the wait is at least `retryAfterMs` if the other side named it. */
 export class RetryableError extends Error {
   readonly code: string;
   readonly retryAfterMs: number | undefined;
-  /** The other side said no, so nothing happened there: a retry is a new call, with a new effect key. */
+  /** The other side refused, so nothing happened there: a retry is a new call, with a new effect key. */
   readonly answered: boolean;
 
   constructor(
@@ -30,8 +30,8 @@ export class RetryableError extends Error {
 }
 
 /**
- * A tool understood the call and refuses it (HTTP 4xx). An agent's model is told and may correct itself; where nobody
- * can correct the call, it is a TerminalError like others.
+ * A tool understood the call and refuses it (HTTP 4xx). The model that made the call gets the reason and may correct
+ * itself. A call that no model made fails the step, like any TerminalError.
  */
 export class ToolRejection extends TerminalError {
   constructor(message: string, options: { cause?: unknown } = {}) {

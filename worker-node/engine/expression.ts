@@ -1,33 +1,33 @@
-/** One word, string, number or sign of an expression. */
+/** One word, string, number or operator of an expression. */
 const TOKEN =
   /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|[A-Za-z_$][\w$]*|\d[\w.]*|[=!]==?|[<>]=|=>|&&|\|\||\?\?|\?\.|\*\*|\.\.\.|[^\s]|\s+/g;
 const OPENING = new Set(["(", "[", "{"]);
 const CLOSING = new Set([")", "]", "}"]);
-const WORDS = new Set(["and", "or", "not", "in", "is"]);
-/** Signs that end what `not`, `in` and `is` reach for. */
-const ENDS = new Set(["&&", "||", "?", ":", ",", ";"]);
+const PYTHON_WORDS = new Set(["and", "or", "not", "in", "is"]);
+/** Operators that end the operand of `not`, `in` and `is`. */
+const TERM_ENDS = new Set(["&&", "||", "?", ":", ",", ";"]);
 
 /**
- * A condition as JavaScript. Definitions of the original have Python here, and its plain cases work: `and`, `or`,
- * `not x`, `x in y`, `x not in y`, `is None`, `is not None` (`True`, `False`, `None`, `state.get("x")` and `len` are
- * names in the sandbox). Where a definition has none of these words, its text goes to the sandbox as it is.
+ * Converts a condition to JavaScript. Imported definitions have conditions in Python; the simple forms work: `and`, `or`,
+ * `not x`, `x in y`, `x not in y`, `is None`, `is not None` (the sandbox defines `True`, `False`, `None`, `len` and
+ * `state.get("x")`). A condition without these words is returned unchanged.
  */
 export function toJavaScript(expression: string): string {
   const tokens = expression.match(TOKEN) ?? [];
-  return tokens.some((token) => WORDS.has(token)) ? convert(tokens) : expression;
+  return tokens.some((token) => PYTHON_WORDS.has(token)) ? convert(tokens) : expression;
 }
 
-/** Splits at `and`, `or` and the signs that bind as loosely; in between stand terms. */
+/** Splits the tokens into terms, at `and`, `or` and the operators that bind as weakly. */
 function convert(tokens: readonly string[]): string {
   let converted = "";
   let term: string[] = [];
   for (let at = 0; at < tokens.length; at++) {
     const token = tokens[at] ?? "";
     if (OPENING.has(token)) {
-      const end = closing(tokens, at);
+      const end = closingIndex(tokens, at);
       term.push(token + convert(tokens.slice(at + 1, end)) + (tokens[end] ?? ""));
       at = end;
-    } else if (token === "and" || token === "or" || ENDS.has(token)) {
+    } else if (token === "and" || token === "or" || TERM_ENDS.has(token)) {
       converted += convertTerm(term) + (token === "and" ? "&&" : token === "or" ? "||" : token);
       term = [];
     } else term.push(token);
@@ -35,8 +35,8 @@ function convert(tokens: readonly string[]): string {
   return converted + convertTerm(term);
 }
 
-/** The place of the bracket that closes the one at `from`, or the end of an expression that lacks it. */
-function closing(tokens: readonly string[], from: number): number {
+/** The index of the bracket that closes the one at `from`; the number of tokens when there is none. */
+function closingIndex(tokens: readonly string[], from: number): number {
   let depth = 0;
   for (let at = from; at < tokens.length; at++) {
     const token = tokens[at] ?? "";
@@ -46,7 +46,7 @@ function closing(tokens: readonly string[], from: number): number {
   return tokens.length;
 }
 
-/** A term has at most one of the words, but for `not` in front of it and inside `not in` and `is not`. */
+/** Converts a term: it has at most one of the words, apart from a `not` before it, `not in` and `is not`. */
 function convertTerm(tokens: readonly string[]): string {
   const words = tokens.filter((token) => token.trim() !== "");
   if (words[0] === "not") return ` !(${convertTerm(words.slice(1).map((word) => ` ${word} `))}) `;

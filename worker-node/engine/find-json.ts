@@ -2,17 +2,17 @@ import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 
 const FENCE = /```[A-Za-z0-9_-]*[ \t]*\r?\n([\s\S]*?)```/g;
-/** Characters that a search for braces may read in all: text full of open braces is given up, not read a thousand times. */
+/** Characters that a search for brackets may read in all. Text full of open brackets would be read again for each. */
 const MAX_READ = 10_000_000;
 
-/** The JSON values in a text: the whole of it, else its fenced blocks, else objects and lists that braces enclose. */
+/** The JSON values in a text: the whole text, else its fenced blocks, else its objects and lists in brackets. */
 export function findJson(text: string): Json[] {
   const whole = parse(text.trim());
   if (whole !== undefined) return [whole];
   const fenced = [...text.matchAll(FENCE)]
     .map((match) => parse(match[1] ?? ""))
     .filter((value) => value !== undefined);
-  return fenced.length > 0 ? fenced : enclosed(text);
+  return fenced.length > 0 ? fenced : inBrackets(text);
 }
 
 function parse(text: string): Json | undefined {
@@ -24,11 +24,11 @@ function parse(text: string): Json | undefined {
   }
 }
 
-function enclosed(text: string): Json[] {
+function inBrackets(text: string): Json[] {
   const found: Json[] = [];
-  const begin = /[{[]/g;
+  const opening = /[{[]/g;
   for (let read = 0; read < MAX_READ;) {
-    const match = begin.exec(text);
+    const match = opening.exec(text);
     if (match === null) break;
     const end = closing(text, match.index);
     read += (end ?? text.length) - match.index;
@@ -36,12 +36,12 @@ function enclosed(text: string): Json[] {
     const value = parse(text.slice(match.index, end));
     if (value === undefined) continue;
     found.push(value);
-    begin.lastIndex = end;
+    opening.lastIndex = end;
   }
   return found;
 }
 
-/** The place after the brace that closes the one at `from`; braces inside strings do not count. */
+/** The index after the bracket that closes the one at `from`. Brackets inside strings do not count. */
 function closing(text: string, from: number): number | undefined {
   let depth = 0;
   let quoted = false;

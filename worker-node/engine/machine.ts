@@ -1,19 +1,19 @@
-import { apply, visitsOf } from "../../shared/journal/fold.ts";
-import { guarded, stepOf } from "./routing.ts";
-import { named } from "./events.ts";
+import { applyResult, visitsOf } from "../../shared/journal/fold.ts";
+import { applyLoopLimits, stepOf } from "./routing.ts";
+import { namesOf } from "./events.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { StepResult } from "./ports.ts";
 
-/** What a run does next. `visit` counts the results of a step from 1. */
+/** What a run does next. `visit`: the number of the step's visit, from 1. */
 export type Next =
   | { do: "step"; step: Step; visit: number }
   | { do: "end"; status: "completed" }
   | { do: "end"; status: "failed"; error: { code: string; message: string; step_id: string | null } };
 
-/** What a run that has come as far as `progress` does next. The only place that decides it. */
+/** What a run with this progress does next. The only place that decides it. */
 export function next(definition: Orchestration, progress: Progress): Next {
   const id = progress.next === undefined ? definition.entry_step_id : progress.next;
   if (id === null) return { do: "end", status: "completed" };
@@ -40,28 +40,28 @@ function costOf(progress: Progress): number {
   return progress.history.reduce((sum, result) => sum + result.cost_micro_usd, 0);
 }
 
-/** How a visit went: when its first try of this attempt began, how long it took, and what its turns had used already. */
+/** A visit of a step: where in its run it stands, before its result. */
+export type VisitOf = { definition: Orchestration; progress: Progress; step: Step; visit: number };
+
+/** What a visit took. `startedAt`: when its last try began, less the time that the step had waited before. */
 export type Timing = {
   startedAt: string;
   durationMs: number;
   tries: number;
-  /** Usage that turns of this visit have reported: `usageOfTurn` of each. */
-  turnUsage: readonly Usage[];
+  /** Usage of the visit that the step's result does not report: of its turns and of failed tries. */
+  earlierUsage: readonly Usage[];
 };
 
 /**
- * The checkpoint of a visit that has come to `result`, and the events that are committed with it, in their order.
- * Its `next` is where the run really goes: loop guards have been asked.
+ * The checkpoint of a visit with this result, and the events that are committed with it, in their order. The
+ * checkpoint's `next` is where the run really goes: loop limits are applied.
  */
-export function settle(
-  definition: Orchestration,
-  progress: Progress,
-  step: Step,
-  visit: number,
+export function toCheckpoint(
+  { definition, progress, step, visit }: VisitOf,
   result: StepResult,
   timing: Timing,
 ): { checkpoint: Checkpoint; events: RunEvent[] } {
-  const usage = [...timing.turnUsage, ...result.usage];
+  const usage = [...timing.earlierUsage, ...result.usage];
   const checkpoint: Checkpoint = {
     step: step.id,
     visit,
@@ -77,16 +77,16 @@ export function settle(
     cost_micro_usd: usage.reduce((sum, call) => sum + call.cost_micro_usd, 0),
     effects: [...result.effects],
   };
-  const wanted = result.ends ? null : result.route ? result.route.target : step.next_step_id;
-  const guard = guarded(definition, apply(progress, checkpoint), wanted);
+  const target = result.ends ? null : result.route ? result.route.target : step.next_step_id;
+  const limited = applyLoopLimits(definition, applyResult(progress, checkpoint), target);
   const seconds = Math.round(timing.durationMs / 10) / 100;
   return {
-    checkpoint: { ...checkpoint, next: guard.target },
+    checkpoint: { ...checkpoint, next: limited.target },
     events: [
       ...result.events,
-      { type: "step_complete", ...named(step), duration_seconds: seconds },
+      { type: "step_complete", ...namesOf(step), duration_seconds: seconds },
       ...(result.after ?? []),
-      ...guard.events,
+      ...limited.events,
     ],
   };
 }

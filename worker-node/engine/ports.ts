@@ -1,65 +1,75 @@
 import type { FormField } from "../../shared/contracts/definition/human.ts";
+import type { StepOf, StepType } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 
-/** What a step asks of the world while it runs. The engine touches nothing else: no clock, no network, no store. */
+/** Runs one step of a type. Whatever it throws fails or retries the step; it never returns an error as output. */
+export type Executor<Type extends StepType> = (
+  step: StepOf<Type>,
+  context: StepContext,
+) => Promise<StepResult | StepQuestion>;
+
+/** Everything that a step can reach while it runs. The engine uses nothing else: no clock, no network, no store. */
 export type StepContext = {
-  /** `run:step path:visit`, extended by `:call` and, after a definite answer that is tried again, `:try`. */
+  /** `run:step path:visit`: the beginning of every effect key. */
   effectBase: string;
-  /** `:try` where the try before had a definite answer, else empty: then the call may have happened, and keeps its key. */
+  /**
+   * The end of every effect key: `:r<n>` after n retries of the run by a client, `:<n>` after n refusals by the other
+   * side. Empty after a try without a definite answer: that call may have happened, so the next one keeps its key.
+   */
   effectSuffix: string;
   message: string;
-  /** State as the journal tells it; references are loaded by `load`. A step never changes it: it answers `set`. */
+  /** State as committed. `load` reads its references. A step never changes state: it returns `set`. */
   state: Readonly<JsonObject>;
-  /** Loads the value behind a `Reference`, or answers the value itself. */
+  /** The value behind a `Reference`; any other value as it is. */
   load(value: Json): Promise<Json>;
   models: Models;
   tools: Tools;
   sandbox: Sandbox;
   agent(id: string): Promise<JsonObject | null>;
   tool(name: string): Promise<JsonObject | null>;
-  /** What an earlier, interrupted execution of this visit had reached, in order: the `data` of its turns. */
+  /** The committed turns of this visit, in order: the `data` of each. */
   turns: readonly Json[];
-  /** What has become of the question that this visit has asked; null: it is to ask. */
+  /** The state of the question that this visit asked; null when it has to ask. */
   reply: Reply | null;
-  /** Shows events as they happen; they are committed with the next checkpoint, or within a moment. */
+  /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
-  /** Commits a checkpoint inside the step (with the usage so far) and answers once it is durable. */
+  /** Commits a checkpoint inside the step, with the usage so far. Resolves once it is durable. */
   turn(data: Json, usage: readonly Usage[]): Promise<void>;
-  /** Aborted on cancel, on a timeout, when the lease is lost. Every call to the outside takes it. */
+  /** Aborted on cancel, on a timeout, and when another worker moves the run. Every call to the outside takes it. */
   signal: AbortSignal;
-  /** Asks, before each call to the outside, whether this worker still may move the run. Throws if not. */
+  /** To be called before each call to the outside. Throws unless this worker may still move the run. */
   confirm(): Promise<void>;
 };
 
-/** `openForMs`: since the question was asked. `expired`: its time went by without an answer. */
+/** `openForMs`: time since the question was asked. `expired`: its time passed without an answer. */
 export type Reply = { is: "answered"; answer: Json; openForMs: number } | { is: "open" } | { is: "expired" };
 
-/** What a step answers that has to ask a person first: the run sleeps until there is a reply, then the step runs again. */
+/** What a step returns that needs a person's answer: the run parks until there is one, then the step runs again. */
 export type StepQuestion = {
-  /** Null: what it has asked before. */
-  ask: { prompt: string; fields: readonly FormField[]; timeoutMs: number } | null;
-  /** Told with the question. */
+  /** Null when the visit's question is open already. */
+  question: { prompt: string; fields: readonly FormField[]; timeoutMs: number } | null;
+  /** Committed with the park. */
   events: RunEvent[];
 };
 
-/** What a step answers. */
+/** What a step returns when it is done. */
 export type StepResult = {
-  /** Keys of state that it writes. */
+  /** The state keys that the step writes. */
   set: JsonObject;
-  /** The label, case or branch it chose: routing makes a target of it. Absent: the step's `next_step_id`. */
+  /** Where the step's decision leads. Absent: to the step's `next_step_id`. */
   route?: { target: string | null };
-  /** Events that belong to the result: they are committed with it, before `step_complete`. */
+  /** Events of the result, committed with it, before `step_complete`. */
   events: RunEvent[];
-  /** Events shown after `step_complete` (routing decisions, as the original orders them). */
+  /** Events after `step_complete`: routing decisions. Imported definitions expect this order. */
   after?: RunEvent[];
-  /** Model calls that no `turn` has reported yet. */
+  /** Model calls that no `turn` has reported. */
   usage: readonly Usage[];
-  /** What the step answers with: the run's response if it is the last. */
+  /** The step's answer: the run's response if this is its last step. */
   response?: Json;
   effects: readonly string[];
-  /** How long it has taken before this execution of it, if it has. */
+  /** How long the visit had waited for an answer before this execution of the step. */
   waitedMs?: number;
   /** True for `end`: the run completes here, whatever follows. */
   ends?: boolean;
@@ -75,7 +85,7 @@ export type ToolCall = { id: string; name: string; args: Json };
 export type ToolSpec = { name: string; description: string; parameters: JsonObject };
 
 export type ModelRequest = {
-  /** `provider/model`, or one of the original's prefixes; null: the default model. */
+  /** `provider/model`, or a model with one of the prefixes of imported definitions; null: the default model. */
   model: string | null;
   messages: readonly Message[];
   tools: readonly ToolSpec[];
@@ -101,6 +111,6 @@ export type Tools = {
 export type Sandbox = {
   /** The value of one expression over `state`; `True`, `False`, `None` are defined. */
   evaluate(expression: string, state: JsonObject): Promise<Json>;
-  /** Runs a program that reads `state` and sets `result`; answers `result`. */
+  /** Runs a program that reads `state` and sets `result`; returns `result`. */
   transform(code: string, state: JsonObject): Promise<Json>;
 };

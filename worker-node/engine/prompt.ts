@@ -1,19 +1,19 @@
-import { asText, lookUp } from "./run-state.ts";
-import { render } from "./template.ts";
+import { asText, valueAt } from "./run-state.ts";
+import { renderTemplate } from "./template.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { StepContext } from "./ports.ts";
 
-/** Characters of one value that go into a prompt; what is left out is said. */
+/** Characters of one value that go into a prompt; a note says how many are left out. */
 const VALUE_CHARS = 50_000;
 const GOAL_CHARS = 2_000;
 
 /**
- * What a step tells a model: the run's goal, the values of its `input_keys`, its own earlier result when it runs again,
- * and its task (the template, or the run's message where there is none). Keys that state does not have are left out:
- * on a first visit, what a later step will provide is not there yet.
+ * A step's prompt: the run's goal, the values of the step's `input_keys`, its own earlier result on a later visit, and its
+ * task (the template, or the run's message without one). Keys that state does not have are left out: on a first visit,
+ * later steps have not provided theirs yet.
  */
-export async function compose(step: Step, template: string, context: StepContext): Promise<string> {
-  const task = template.trim() === "" ? context.message : await render(template, context);
+export async function composePrompt(step: Step, template: string, context: StepContext): Promise<string> {
+  const task = template.trim() === "" ? context.message : await renderTemplate(template, context);
   const sections: string[] = [];
   if (task !== context.message && context.message !== "") {
     sections.push(section("Goal of the workflow", clip(context.message, GOAL_CHARS)));
@@ -31,7 +31,7 @@ export async function compose(step: Step, template: string, context: StepContext
 }
 
 async function textOf(key: string, context: StepContext): Promise<string> {
-  const value = await lookUp(context.state, [key], context.load);
+  const value = await valueAt(context.state, [key], context.load);
   return value === undefined ? "" : clip(asText(value), VALUE_CHARS);
 }
 
@@ -39,7 +39,7 @@ function section(title: string, text: string): string {
   return `## ${title}\n${text}`;
 }
 
-/** `text` up to `chars`, with a note of what is missing. */
+/** The first `chars` characters of `text`, with a note of how many are left out. */
 export function clip(text: string, chars: number): string {
   return text.length <= chars
     ? text

@@ -8,32 +8,32 @@ export function stepOf(definition: Orchestration, id: string): Step | undefined 
 }
 
 /**
- * Where the run really goes when a step leads to `target`: a step that has its `max_iterations` results already is
- * passed by, towards its `next_step_id`, and so on. Steps that have all been passed by once lead to the end. `progress`
- * counts the result that leads there. Each step passed by is told in a `loop_limit_reached`.
+ * Where the run really goes when a step leads to `target`. A step that already has its `max_iterations` results is
+ * skipped: the run goes to its `next_step_id` instead, and so on. When skipped steps lead only to each other, the run
+ * ends. Each skipped step has an event `loop_limit_reached`. `progress` includes the result that leads to `target`.
  */
-export function guarded(
+export function applyLoopLimits(
   definition: Orchestration,
   progress: Progress,
   target: string | null,
 ): { target: string | null; events: RunEvent[] } {
   const events: RunEvent[] = [];
-  const passed = new Set<string>();
-  let at = target;
-  while (at !== null && !passed.has(at)) {
-    const step = stepOf(definition, at);
-    const visits = visitsOf(progress, at);
+  const skipped = new Set<string>();
+  let current = target;
+  while (current !== null && !skipped.has(current)) {
+    const step = stepOf(definition, current);
+    const visits = visitsOf(progress, current);
     if (step === undefined || step.max_iterations === 0 || visits < step.max_iterations) {
-      return { target: at, events };
+      return { target: current, events };
     }
     events.push({
       type: "loop_limit_reached",
-      orch_step_id: at,
+      orch_step_id: current,
       iterations: visits,
       max_iterations: step.max_iterations,
     });
-    passed.add(at);
-    at = step.next_step_id;
+    skipped.add(current);
+    current = step.next_step_id;
   }
   return { target: null, events };
 }

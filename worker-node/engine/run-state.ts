@@ -1,23 +1,24 @@
+import type { Step } from "../../shared/contracts/definition/index.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-/** The value at `path` inside `value`, loading references on the way; undefined where there is none. */
-export async function lookUp(
+/** The value at `path` inside `value`; undefined where there is none. References on the way are loaded. */
+export async function valueAt(
   value: Json,
   path: readonly string[],
   load: (value: Json) => Promise<Json>,
 ): Promise<Json | undefined> {
-  let at: Json | undefined = isReference(value) ? await load(value) : value;
+  let current: Json | undefined = isReference(value) ? await load(value) : value;
   for (const part of path) {
-    if (typeof at !== "object" || at === null || !Object.hasOwn(at, part)) return undefined;
-    const inner: Json | undefined = Array.isArray(at) ? at[Number(part)] : at[part];
+    if (typeof current !== "object" || current === null || !Object.hasOwn(current, part)) return undefined;
+    const inner: Json | undefined = Array.isArray(current) ? current[Number(part)] : current[part];
     if (inner === undefined) return undefined;
-    at = isReference(inner) ? await load(inner) : inner;
+    current = isReference(inner) ? await load(inner) : inner;
   }
-  return at;
+  return current;
 }
 
-/** State with the values behind its references, for code that may read any of it. */
+/** State with all its references loaded, for code that may read any of it. */
 export async function loadAll(
   state: Readonly<JsonObject>,
   load: (value: Json) => Promise<Json>,
@@ -33,8 +34,13 @@ function isReference(value: Json): boolean {
   return typeof value === "object" && value !== null && "$ref" in value && Reference.safeParse(value).success;
 }
 
-/** A value as text stands in a prompt or a template: text as it is, nothing for null, all else as JSON. */
+/** A value as a prompt or a template shows it: text as it is, null as nothing, any other value as JSON. */
 export function asText(value: Json): string {
   if (typeof value === "string") return value;
   return value === null ? "" : JSON.stringify(value);
+}
+
+/** What a step with this value writes into state: the value under the step's `output_key`, if it has one. */
+export function outputOf(step: Step, value: Json): JsonObject {
+  return step.output_key === null ? {} : { [step.output_key]: value };
 }

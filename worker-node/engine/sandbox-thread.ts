@@ -7,26 +7,27 @@ import {
 } from "quickjs-emscripten";
 import { z } from "zod";
 import type { QuickJSContext } from "quickjs-emscripten";
-import type { Answer, Program } from "./sandbox.ts";
+import type { Program, ProgramResult } from "./sandbox-pool.ts";
 
-// The thread in which sandbox.ts runs QuickJS. One program at a time; its context dies with it.
+// The thread of sandbox-pool.ts: runs one program at a time with QuickJS, each in a context of its own.
 
-// In every Node, but not in the compiler's libraries for it.
+// Every Node has it, but the compiler's libraries for Node do not declare it.
 declare const WebAssembly: { Memory: new (pages: { initial: number; maximum: number }) => object };
 
 /**
- * In pages of 64 KiB: what this build begins with, and about 32 MiB for a program beside 6 MiB of its own. The limit is
- * that of the WebAssembly memory: `setMemoryLimit` looks at single allocations alone and let a program take 2 GB.
+ * Pages of 64 KiB. The build of QuickJS starts with 16 MiB. The maximum of 38 MiB leaves about 32 MiB to a program beside
+ * the 6 MiB of QuickJS itself. The limit is on the WebAssembly memory, because `setMemoryLimit` checks single allocations
+ * only and let a program take 2 GB.
  */
-const FIRST_PAGES = 16 * 16;
-const MOST_PAGES = 38 * 16;
+const INITIAL_PAGES = 16 * 16;
+const MAX_PAGES = 38 * 16;
 const STACK_BYTES = 512 * 1024;
-const RESULT_CHARS = 1024 * 1024;
-const MESSAGE_CHARS = 500;
+const MAX_RESULT_CHARS = 1024 * 1024;
+const MAX_MESSAGE_CHARS = 500;
 
 /**
- * Names that conditions of the original use. Properties of the global object, so that a program may declare its own;
- * `get` answers as Python's does and is not seen when keys are listed.
+ * Names that conditions of imported definitions use; those conditions are in Python. They are properties of the global
+ * object, so that a program may declare the same names. `get` works as Python's and is not enumerable.
  */
 const PRELUDE = `
 Object.assign(globalThis, {
@@ -45,22 +46,22 @@ delete globalThis.Date;
 delete globalThis.performance;
 `;
 
-/** A condition for having no result; a program that forgets to set one must not look as if it had answered null. */
-const RESULT = `if (typeof result === "undefined") throw new Error("it does not set result"); result`;
+/** A program that does not set `result` fails: null would look like a result. */
+const READ_RESULT = `if (typeof result === "undefined") throw new Error("it does not set result"); result`;
 
-const wasmMemory = new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: MOST_PAGES });
+const wasmMemory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MAX_PAGES });
 const quickjs = await newQuickJSWASMModule(newVariant(RELEASE_SYNC, { wasmMemory }));
 
 parentPort?.on("message", (program: Program) => parentPort?.postMessage(run(program)));
 
-function run({ code, source, state, limitMs }: Program): Answer {
+function run({ code, source, state, limitMs }: Program): ProgramResult {
   const runtime = quickjs.newRuntime();
   runtime.setMaxStackSize(STACK_BYTES);
   runtime.setInterruptHandler(shouldInterruptAfterDeadline(Date.now() + limitMs));
   const context = runtime.newContext();
   try {
     context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
-    const scripts = code === "transform" ? [PRELUDE, source, RESULT] : [PRELUDE, source];
+    const scripts = code === "transform" ? [PRELUDE, source, READ_RESULT] : [PRELUDE, source];
     return evaluate(context, scripts);
   } finally {
     context.dispose();
@@ -68,30 +69,30 @@ function run({ code, source, state, limitMs }: Program): Answer {
   }
 }
 
-/** Runs scripts one after another in the same context; the value of the last is the answer. */
-function evaluate(context: QuickJSContext, scripts: readonly string[]): Answer {
+/** Runs the scripts one after another in one context. The value of the last is the result. */
+function evaluate(context: QuickJSContext, scripts: readonly string[]): ProgramResult {
   for (const [index, script] of scripts.entries()) {
     const evaluated = context.evalCode(script);
     if (evaluated.error) return failure(evaluated.error.consume((error): unknown => context.dump(error)));
     if (index < scripts.length - 1) evaluated.value.dispose();
     else evaluated.value.consume((value) => context.setProp(context.global, "__value", value));
   }
-  const written = context.evalCode("JSON.stringify(__value) ?? 'null'");
-  if (written.error) return failure(written.error.consume((error): unknown => context.dump(error)));
-  const json = written.value.consume((text) => context.getString(text));
-  return json.length > RESULT_CHARS ? { failed: "size", message: "" } : { json };
+  const serialized = context.evalCode("JSON.stringify(__value) ?? 'null'");
+  if (serialized.error) return failure(serialized.error.consume((error): unknown => context.dump(error)));
+  const json = serialized.value.consume((text) => context.getString(text));
+  return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
 }
 
 const Thrown = z.object({ name: z.string(), message: z.string() });
 
-function failure(error: unknown): Answer {
-  // With no memory left to make an error of, QuickJS throws null or an empty one.
+function failure(error: unknown): ProgramResult {
+  // Without the memory for an error, QuickJS throws null or an empty value.
   if (!error) return { failed: "memory", message: "" };
   const thrown = Thrown.safeParse(error);
   if (!thrown.success)
-    return { failed: "error", message: `it threw ${JSON.stringify(error)}`.slice(0, MESSAGE_CHARS) };
+    return { failed: "error", message: `it threw ${JSON.stringify(error)}`.slice(0, MAX_MESSAGE_CHARS) };
   const { name, message } = thrown.data;
   if (name === "InternalError" && message === "interrupted") return { failed: "time", message: "" };
   if (name === "InternalError" && message === "out of memory") return { failed: "memory", message: "" };
-  return { failed: "error", message: `${name}: ${message}`.slice(0, MESSAGE_CHARS) };
+  return { failed: "error", message: `${name}: ${message}`.slice(0, MAX_MESSAGE_CHARS) };
 }

@@ -6,7 +6,8 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { TerminalError } from "../engine/errors.ts";
 
-const KEPT = 500;
+/** Orchestration versions in memory. The version that was read first goes first: no library removes more than this adds. */
+const MAX_VERSIONS = 500;
 
 /** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
 export class Definitions {
@@ -17,25 +18,26 @@ export class Definitions {
     this.#store = store;
   }
 
+  /** @throws TerminalError when the version does not exist, or cannot be executed */
   async orchestration(tenant: string, id: string, version: number): Promise<Orchestration> {
     const key = `${tenant}\0${id}\0${version}`;
-    const known = this.#versions.get(key);
-    if (known) return known;
-    const text = await this.#store.orchestration(tenant, id, version);
+    const cached = this.#versions.get(key);
+    if (cached) return cached;
+    const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
     const parsed = parseOrchestration(JSON.parse(text));
     if (!parsed.ok)
-      throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be run here`);
+      throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be executed`);
     const [oldest] = this.#versions.keys();
-    if (this.#versions.size >= KEPT && oldest !== undefined) this.#versions.delete(oldest);
+    if (this.#versions.size >= MAX_VERSIONS && oldest !== undefined) this.#versions.delete(oldest);
     this.#versions.set(key, parsed.definition);
     return parsed.definition;
   }
 
-  /** An agent or a tool as it is now: the tenant's own, else the shared one. */
+  /** The current definition of an agent or a tool: the tenant's own, else the shared one, else null. */
   async named(kind: "agents" | "tools", tenant: TenantId, id: string): Promise<JsonObject | null> {
-    const stored = await this.#store.definition(kind, tenant, id);
+    const stored = await this.#store.readDefinition(kind, tenant, id);
     if (stored === null) return null;
     const json = JsonValue.parse(JSON.parse(stored.definition));
     return typeof json === "object" && json !== null && !Array.isArray(json) ? json : null;

@@ -2,13 +2,13 @@ import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import type { Reply, StepQuestion } from "../engine/ports.ts";
-import type { Parked } from "../journal/entry.ts";
+import type { Parked } from "../journal/entries.ts";
 import type { LargeValues } from "./large-values.ts";
 
-/** Reads waits of the run by their names, and before them how many signals it has had. */
+/** Reads waits of the run by their names. `signals`: those of the run before the read. */
 export type ReadWaits = (waitIds: readonly string[]) => Promise<{ signals: number; waits: readonly Wait[] }>;
 
-/** The question that one visit of a step asks somebody outside. */
+/** The question of one visit of a step. */
 export class Question {
   readonly #step: string;
   readonly #visit: number;
@@ -16,7 +16,7 @@ export class Question {
   #dueInMs: number | null = null;
   #signals: number | null = null;
 
-  /** @param suffix what makes it another question than the one that the same visit asked in an earlier life of the run */
+  /** @param suffix distinguishes it from the question of the same visit in an earlier life of the run */
   constructor(step: string, visit: number, suffix: string) {
     this.#step = step;
     this.#visit = visit;
@@ -24,37 +24,41 @@ export class Question {
   }
 
   /**
-   * What has become of the question that this visit has asked: `asked`, as the journal tells. Null: it is to ask, as it
-   * never has, or in an earlier life of the run, and nobody has answered.
+   * The state of the visit's question `askedId`, which the journal names. Null when the step has to ask: the visit has no
+   * question yet, or only an unanswered one from an earlier life of the run. An answer from an earlier life counts.
    */
-  async reply(asked: string | null, read: ReadWaits): Promise<Reply | null> {
-    if (asked === null) return null;
-    const { signals, waits } = await read([asked]);
+  async reply(askedId: string | null, read: ReadWaits): Promise<Reply | null> {
+    if (askedId === null) return null;
+    const { signals, waits } = await read([askedId]);
     const [wait] = waits;
     if (!wait) return null;
     if (wait.state === "answered") {
       const answer = JsonValue.parse(JSON.parse(wait.answer ?? "null"));
       return { is: "answered", answer, openForMs: Math.max(0, wait.open_for_ms) };
     }
-    if (asked !== this.#id) return null;
+    if (askedId !== this.#id) return null;
     this.#signals = signals;
     this.#dueInMs = wait.due_in_ms;
     return { is: wait.state };
   }
 
-  /** How the run waits for the reply: from the first asking on as long as the step lets people have. */
-  async park({ ask, events }: StepQuestion, large: LargeValues, usage: readonly Usage[]): Promise<Parked> {
-    const afterMs = ask?.timeoutMs ?? this.#dueInMs ?? 0;
-    const wait = ask && {
+  /** How the run waits for the answer. Its time counts from when the question was first asked. */
+  async park(
+    { question, events }: StepQuestion,
+    large: LargeValues,
+    usage: readonly Usage[],
+  ): Promise<Parked> {
+    const afterMs = question?.timeoutMs ?? this.#dueInMs ?? 0;
+    const wait = question && {
       wait_id: this.#id,
       step_id: this.#step,
       kind: "human" as const,
-      prompt: ask.prompt,
-      fields: JSON.stringify(ask.fields),
-      deadline_ms: ask.timeoutMs,
+      prompt: question.prompt,
+      fields: JSON.stringify(question.fields),
+      deadline_ms: question.timeoutMs,
       child_run_id: null,
     };
-    const told = events.map((event) =>
+    const named = events.map((event) =>
       event.type === "human_input_required" ? { ...event, question_id: this.#id } : event,
     );
     return {
@@ -64,7 +68,7 @@ export class Question {
       park: { step: this.#step, visit: this.#visit, reason: "answer", wait_id: this.#id },
       waits: wait ? [wait] : [],
       signals: this.#signals,
-      events: await large.outOfEvents(told),
+      events: await large.storeEvents(named),
       usage,
     };
   }

@@ -1,10 +1,13 @@
 /**
- * Why an execution is stopped from outside. The reason of every abort signal that a step sees, so that who catches it
- * knows what is to be done: `lost` nothing (another moves the run), `cancel` end it, `drain` hand it back, the
- * timeouts fail it and say which limit it was.
+ * Why an execution is stopped from outside. It is the reason of every abort signal that a step sees, so that the code
+ * that catches it can act on it:
+ * - `superseded`: write nothing, another worker moves the run
+ * - `cancel`: end the run as cancelled
+ * - `drain`: leave the run to be handed back
+ * - `run_timeout`, `step_timeout`: fail the run with this code
  */
 export class Stop extends Error {
-  readonly why: "lost" | "cancel" | "drain" | "run_timeout" | "step_timeout";
+  readonly why: "superseded" | "cancel" | "drain" | "run_timeout" | "step_timeout";
 
   constructor(why: Stop["why"], message: string) {
     super(message);
@@ -13,7 +16,7 @@ export class Stop extends Error {
   }
 }
 
-/** Waits for `work`, but not beyond `signal`: work that ignores its signal is left behind, and what it answers is dropped. */
+/** Waits for `work`, but not beyond `signal`. Work that ignores its signal is left behind and its result dropped. */
 export async function within<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
   signal.throwIfAborted();
   const { promise: aborted, reject } = Promise.withResolvers<never>();
@@ -27,22 +30,22 @@ export async function within<Result>(signal: AbortSignal, work: Promise<Result>)
 }
 
 /**
- * A signal that also ends after `ms`, for the reason that `stop` makes; `restart` gives it all of its time again.
- * `clear` it when the work is done.
+ * A signal that follows `signal` and also aborts after `ms`, with the reason that `stop` makes. `restart` gives it all
+ * of its time again; `clear` it when the work is done.
  */
 export function withTimeout(
   signal: AbortSignal,
   ms: number,
   stop: () => Error,
 ): { signal: AbortSignal; restart(): void; clear(): void } {
-  // By hand, not AbortSignal.any: this is made for every step, and costs a tenth of it.
+  // AbortSignal.any would take a tenth of the time of a step, and every step needs one of these.
   const controller = new AbortController();
   const follow = (): void => controller.abort(signal.reason);
   if (signal.aborted) follow();
   signal.addEventListener("abort", follow, { once: true });
   const end = (): void => controller.abort(stop());
   if (ms <= 0) end();
-  // Timers of Node count in 32 bits; a longer wait would end at once.
+  // Node counts timers in 32 bits: a longer one would fire at once.
   const timer = setTimeout(end, Math.min(Math.max(0, ms), 2 ** 31 - 1));
   const clear = (): void => {
     clearTimeout(timer);

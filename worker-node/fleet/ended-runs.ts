@@ -3,12 +3,12 @@ import { log, messageOf } from "../../shared/log.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 
-/** As many as one claim or one `finish` carries. */
-const MAX_RUNS = 1_000;
-/** More end only while the queue is away. */
-const MOST_RUNS = 20_000;
+/** One claim or one `finish` carries at most so many. */
+const MAX_RUNS_PER_CALL = 1_000;
+/** A shard has more than one call's worth only while the queue is away. */
+const MAX_RUNS_PER_SHARD = 20_000;
 
-/** Runs that have ended here and whose leases the queue still counts: the next claim of their shard tells it, or `finish`. */
+/** Runs that ended here, and that the queue still counts as leased. The next claim of their shard finishes them, or `finish`. */
 export class EndedRuns {
   readonly #queue: Queue;
   readonly #owner: Incarnation;
@@ -20,18 +20,18 @@ export class EndedRuns {
   }
 
   add(shard: number, runs: readonly JobName[]): void {
-    const known = this.#of(shard);
-    known.push(...runs);
-    // A queue that is away for so long has let their leases lapse, or knows nothing of them.
-    known.splice(0, known.length - MOST_RUNS);
+    const pending = this.#of(shard);
+    pending.push(...runs);
+    // The oldest go: a queue that was away for so long let their leases lapse, or knows nothing of them.
+    pending.splice(0, pending.length - MAX_RUNS_PER_SHARD);
   }
 
-  /** For somebody who tells the queue of them, and adds them again if that fails. */
+  /** Removes and returns the runs for one call. The caller adds them again when the call fails. */
   take(shard: number): JobName[] {
-    return this.#of(shard).splice(0, MAX_RUNS);
+    return this.#of(shard).splice(0, MAX_RUNS_PER_CALL);
   }
 
-  /** With what ends in the same moment. */
+  /** Finishes the shard's runs in one call, together with those that end in the same turn of the event loop. */
   finishSoon(shard: number): void {
     if (this.#of(shard).length > 0) setImmediate(() => void this.#finish(shard));
   }
@@ -46,7 +46,7 @@ export class EndedRuns {
     try {
       await this.#queue.finish(runs, this.#owner);
     } catch (error) {
-      // Their leases lapse, and the next to claim them reads that they have ended.
+      // Their leases lapse, and the next worker that claims them reads in Postgres that they ended.
       log.warn("worker.finish_failed", { shard, message: messageOf(error) });
     }
   }

@@ -1,186 +1,183 @@
+import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { writeLine } from "../../shared/events/lines.ts";
-import type { NewEntry } from "../../shared/store/journal/flush.ts";
-import type { NewWait } from "../../shared/store/runs/waits.ts";
-
-/** How long events wait for a result of their run to ride with, before they are committed alone. */
-const NOTE_MS = 10;
-/** The same for the text of models; the slower one while a flush takes longer than the quick one. */
-const DELTA_MS = 50;
-const SLOW_DELTA_MS = 250;
-
-/** What an execution commits: an entry without what the journal knows by itself. */
-export type Append = Pick<
-  NewEntry,
-  | "kind"
-  | "step_path"
-  | "visit"
-  | "output"
-  | "deadline_ms"
-  | "current_step"
-  | "status"
-  | "wake_ms"
-  | "error"
-  | "dead_letter"
-> & {
-  events: readonly RunEvent[];
-  usage: readonly Usage[];
-  steps: 0 | 1;
-  waits: readonly NewWait[];
-  /** What came from outside until it was decided; absent: until now. */
-  signals?: number;
-};
-
-/**
- * What became of an entry. `fenced`: the run is another's now, drop it in silence. `refused`: a park that has missed
- * something from outside, decide again. `rejected`: it holds something that Postgres will never take.
- */
-export type Outcome =
-  | { is: "committed"; signals: number; cancel: boolean }
-  | { is: "fenced" }
-  | { is: "refused"; signals: number; cancel: boolean }
-  | { is: "rejected"; message: string };
+import type { LiveEntry } from "../../shared/events/live.ts";
+import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
+import { Stop } from "../execution/stop.ts";
+import { deadlineOf } from "./entries.ts";
+import type { Append } from "./entries.ts";
+import { PendingEvents } from "./pending-events.ts";
+import type { Outcome } from "./resolve-outcomes.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
 
-/** `signals`: what had come from outside when it was decided, not when it is written: a park that missed one is refused. */
-type Waiting = Append & {
-  resolve(outcome: Outcome): void;
-  notes: string[];
+export type LoggedRun = Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id">;
+
+/** What an append resolves to. A fenced one rejects with a Stop instead. */
+export type AppendOutcome = Exclude<Outcome, { is: "fenced" }>;
+
+/** An appended entry. `pending`: the lines of events that were pending when it was appended; they stand before its own. */
+type Appended = {
+  content: Append;
+  pending: string[];
   lines: string[];
-  signals: number;
+  resolve(outcome: AppendOutcome): void;
+  reject(stop: Stop): void;
 };
-/** An entry on its way, and what it was made of. */
-export type InFlight = { log: RunLog; entry: NewEntry; notes: string[]; waiting: Waiting | null };
 
-/** The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time. */
+type LogParts = {
+  owner: Incarnation;
+  stop: AbortController;
+  /** Has the journal take from this log. */
+  schedule(log: RunLog): void;
+  /** How long the worker's last flush took. */
+  lastFlushMs(): number;
+};
+
+/**
+ * The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time.
+ *
+ * Each commit reports what the run has received from outside, and the log stops the execution accordingly: a fenced
+ * entry aborts `stop` as `superseded`, a cancelled run as `cancel`.
+ */
 export class RunLog {
-  readonly run: RunId;
-  readonly attempt: number;
-  readonly #correlationId: string;
-  readonly #schedule: (log: RunLog) => void;
-  readonly #lastFlushMs: () => number;
-  knownSeq: number;
+  readonly #run: LoggedRun;
+  readonly #parts: LogParts;
+  readonly #pending: PendingEvents;
+  /** A queue: an execution that is stopped appends the end of its run while a result may still be in it. */
+  readonly #queue: Appended[] = [];
+  #inFlight: { entry: NewEntry; appended: Appended | null } | null = null;
+  #noteDeadlineMs = 60_000;
+  #currentStep: string | null = null;
+  #isClosed = false;
+  #knownSeq: number;
+  /** The run's signals, as far as this worker knows. */
   signals: number;
-  /** Events that no entry carries yet. */
-  notes: string[] = [];
-  notesDue = false;
-  noteDeadlineMs = 60_000;
-  currentStep: string | null = null;
-  inFlight = false;
-  #closed = false;
-  /** In order: an execution that is stopped ends its run while a result of it may still wait. */
-  readonly #waiting: Waiting[] = [];
-  #timer: NodeJS.Timeout | undefined;
-  #timerAtMs = Infinity;
 
-  constructor(
-    run: { run_id: RunId; attempt: number; event_seq: number; signals: number; correlation_id: string },
-    schedule: (log: RunLog) => void,
-    lastFlushMs: () => number,
-  ) {
-    this.run = run.run_id;
-    this.attempt = run.attempt;
-    this.knownSeq = run.event_seq;
+  constructor(run: LoggedRun, parts: LogParts) {
+    this.#run = run;
+    this.#parts = parts;
+    this.#knownSeq = run.event_seq;
     this.signals = run.signals;
-    this.#correlationId = run.correlation_id;
-    this.#schedule = schedule;
-    this.#lastFlushMs = lastFlushMs;
+    this.#pending = new PendingEvents(() => parts.schedule(this), parts.lastFlushMs);
   }
 
-  /** Shows events: with the next result of this run, or by themselves within a moment. */
+  get run(): RunId {
+    return this.#run.run_id;
+  }
+
+  /** The number of the last committed event. */
+  get knownSeq(): number {
+    return this.#knownSeq;
+  }
+
+  get currentStep(): string | null {
+    return this.#currentStep;
+  }
+
+  /** `step` runs from here on: notes belong to it, and the run's deadline follows from its timeout. */
+  begin(step: Step): void {
+    this.#currentStep = step.id;
+    this.#noteDeadlineMs = deadlineOf(step);
+  }
+
+  /** Commits events: with the next entry of this run, or by themselves within a moment. */
   note(events: readonly RunEvent[]): void {
-    // Work that a step has left behind may still talk; nobody listens.
-    if (this.#closed) return;
-    this.notes.push(...this.#write(events));
-    const onlyText = events.every((event) => event.type === "llm_delta");
-    const waitMs = onlyText ? (this.#lastFlushMs() > DELTA_MS ? SLOW_DELTA_MS : DELTA_MS) : NOTE_MS;
-    const atMs = performance.now() + waitMs;
-    if (this.notesDue || atMs >= this.#timerAtMs) return;
-    clearTimeout(this.#timer);
-    this.#timerAtMs = atMs;
-    this.#timer = setTimeout(() => {
-      this.#timerAtMs = Infinity;
-      this.notesDue = true;
-      this.#schedule(this);
-    }, waitMs);
+    // A step that the execution has left behind may still note events; they are dropped.
+    if (this.#isClosed) return;
+    this.#pending.add(events, this.#write(events));
   }
 
-  /** Commits an entry, with the events noted so far before its own; answers once it is durable, however long that takes. */
-  append(entry: Append): Promise<Outcome> {
-    return new Promise((resolve) => {
-      const notes = this.#takeNotes();
-      // Every entry has a number of its own, so every entry has an event.
-      const events = entry.events.length + notes.length > 0 ? entry.events : [CHECKPOINT];
-      this.#waiting.push({ resolve, notes, lines: this.#write(events), signals: this.signals, ...entry });
-      this.#schedule(this);
+  /**
+   * Commits an entry, with the events noted so far before its own. Resolves once the outcome is known, however long that
+   * takes.
+   * @throws Stop `superseded` when another worker moves the run
+   */
+  append(content: Append): Promise<AppendOutcome> {
+    return new Promise((resolve, reject) => {
+      const pending = this.#pending.take();
+      // An entry's number is that of its last event, so every entry has an event.
+      const events = content.events.length + pending.length > 0 ? content.events : [CHECKPOINT];
+      this.#queue.push({ content, pending, lines: this.#write(events), resolve, reject });
+      this.#parts.schedule(this);
     });
   }
 
-  /** Is there something to be committed now? */
+  /** Is there something to commit now? */
   hasMore(): boolean {
-    return this.#waiting.length > 0 || this.notesDue;
+    return this.#queue.length > 0 || this.#pending.isDue;
   }
 
-  /** Takes what is to be committed next; null when there is nothing (yet). */
-  take(owner: Incarnation): InFlight | null {
-    if (this.inFlight || !this.hasMore()) return null;
-    const waiting = this.#waiting.shift() ?? null;
-    const notes = waiting?.notes ?? this.#takeNotes();
-    const lines = waiting ? [...notes, ...waiting.lines] : notes;
-    this.inFlight = true;
-    if (waiting) {
-      this.noteDeadlineMs = waiting.deadline_ms;
-      this.currentStep = waiting.current_step;
+  /** The entry to commit next; null while one is in flight or there is none. Each is followed by `onOutcome`. */
+  take(): NewEntry | null {
+    if (this.#inFlight !== null || !this.hasMore()) return null;
+    const appended = this.#queue.shift() ?? null;
+    const entry = appended ? this.#entryOf(appended) : this.#noteOf(this.#pending.take());
+    this.#inFlight = { entry, appended };
+    return entry;
+  }
+
+  #entryOf({ content, pending, lines }: Appended): NewEntry {
+    if (content.kind === "step") {
+      this.#currentStep = content.current_step;
+      this.#noteDeadlineMs = content.deadline_ms;
     }
-    const entry: NewEntry = {
-      run_id: this.run,
-      attempt: this.attempt,
-      owner,
-      known_seq: this.knownSeq,
-      kind: waiting?.kind ?? "note",
-      step_path: waiting?.step_path ?? this.currentStep,
-      visit: waiting?.visit ?? null,
-      output: waiting?.output ?? null,
-      events: lines.join("\n"),
-      events_n: lines.length,
-      deadline_ms: this.noteDeadlineMs,
-      current_step: this.currentStep,
-      steps: waiting?.steps ?? 0,
-      usage: [...(waiting?.usage ?? [])],
-      status: waiting?.status ?? null,
-      wake_ms: waiting?.wake_ms ?? null,
-      signals: waiting?.signals ?? this.signals,
-      waits: [...(waiting?.waits ?? [])],
-      error: waiting?.error ?? null,
-      dead_letter: waiting?.dead_letter ?? null,
-    };
-    return { log: this, entry, notes, waiting };
+    return { ...content, ...this.#fence(), ...joined([...pending, ...lines]) };
   }
 
-  /** Takes back the notes of an entry that was not committed: what it told of besides its result is still to be told. */
-  restore(notes: string[]): void {
-    this.notes = [...notes, ...this.notes];
+  #noteOf(lines: readonly string[]): NewEntry {
+    const content = { step_path: this.#currentStep, deadline_ms: this.#noteDeadlineMs };
+    return { kind: "note", ...content, ...this.#fence(), ...joined(lines) };
   }
 
-  /** Drops what was never committed: the run is over here. */
+  #fence() {
+    const { run_id, attempt } = this.#run;
+    return { run_id, attempt, owner: this.#parts.owner, known_seq: this.#knownSeq };
+  }
+
+  /** Ends the flight of the entry that `take` gave. Returns what viewers may see of it: nothing unless it is committed. */
+  onOutcome(outcome: Outcome): LiveEntry | null {
+    if (this.#inFlight === null) throw new Error(`no entry of ${this.#run.run_id} is in flight`);
+    const { entry, appended } = this.#inFlight;
+    this.#inFlight = null;
+    if (outcome.is === "committed") this.#knownSeq += entry.events_n;
+    else if (outcome.is === "fenced") this.close();
+    // Only the entry is refused or rejected: the events before it belong to the next one.
+    else if (appended) this.#pending.putBack(appended.pending);
+    if (appended) this.#settle(appended, outcome);
+    if (outcome.is !== "committed") return null;
+    const { run_id, events, events_n, kind } = entry;
+    return { run: run_id, seq: this.#knownSeq, events, events_n, last: kind === "end" };
+  }
+
+  #settle({ content, resolve, reject }: Appended, outcome: Outcome): void {
+    if (outcome.is === "fenced") {
+      const superseded = new Stop("superseded", "another worker moves the run now");
+      this.#parts.stop.abort(superseded);
+      reject(superseded);
+      return;
+    }
+    if (outcome.is !== "rejected") {
+      this.signals = outcome.signals;
+      const goesOn = (content.kind !== "park" && content.kind !== "end") || outcome.is === "refused";
+      if (outcome.cancel && goesOn) this.#parts.stop.abort(new Stop("cancel", "the run was cancelled"));
+    }
+    resolve(outcome);
+  }
+
+  /** Drops pending events: the execution is over here. */
   close(): void {
-    this.#closed = true;
-    this.#takeNotes();
-  }
-
-  #takeNotes(): string[] {
-    clearTimeout(this.#timer);
-    this.#timerAtMs = Infinity;
-    this.notesDue = false;
-    const { notes } = this;
-    this.notes = [];
-    return notes;
+    this.#isClosed = true;
+    this.#pending.take();
   }
 
   #write(events: readonly RunEvent[]): string[] {
-    return events.map((event) => writeLine(event, new Date(), this.#correlationId));
+    return events.map((event) => writeLine(event, new Date(), this.#run.correlation_id));
   }
+}
+
+function joined(lines: readonly string[]): { events: string; events_n: number } {
+  return { events: lines.join("\n"), events_n: lines.length };
 }

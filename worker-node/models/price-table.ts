@@ -1,8 +1,8 @@
 type Price = { input: number; cached_input?: number; output: number };
 
 /**
- * USD for a million tokens, as the providers list it; that is micro-dollars for one token. `cached_input`: input that
- * the provider had in its prompt cache. `demo` is a made-up price of the scripted model.
+ * USD for a million tokens, as providers list it, which is the same number as micro-dollars for one token.
+ * `cached_input`: input that the provider found in its prompt cache. `demo`: an invented price for the scripted model.
  */
 export const priceTable: ReadonlyMap<string, Price> = new Map(
   Object.entries<Price>({

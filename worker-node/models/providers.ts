@@ -1,8 +1,8 @@
 import type { LanguageModel } from "ai";
 import { TerminalError } from "../engine/errors.ts";
-import type { ModelName, Provider } from "./names.ts";
+import type { ModelName, Provider } from "./model-name.ts";
 
-/** What providers are told by the environment, under their usual names. */
+/** The settings of the providers, under their usual names. */
 export type ModelEnv = {
   OPENAI_API_KEY?: string | undefined;
   OPENAI_BASE_URL?: string | undefined;
@@ -17,33 +17,35 @@ export type ModelEnv = {
   DEFAULT_MODEL?: string | undefined;
 };
 
-type Remote = Exclude<Provider, "demo">;
+type RemoteProvider = Exclude<Provider, "demo">;
 type Fetch = typeof globalThis.fetch;
 
-/** Model used where none is named, by provider, in the order in which a key is looked for. */
-const defaults: [Remote, string][] = [
+/** The default model of each provider. The first provider with an API key supplies the worker's default. */
+const defaultModels: [RemoteProvider, string][] = [
   ["openai", "gpt-4.1-mini"],
   ["anthropic", "claude-haiku-4-5"],
   ["google", "gemini-2.5-flash"],
 ];
 
-// A provider's package is loaded when it is first asked: together they take longer to import than the rest of a worker.
-const open: { [Name in Remote]: (env: ModelEnv, model: string, fetch: Fetch) => Promise<LanguageModel> } = {
+/** Each imports its package at the first call: together the packages take longer to import than the rest of a worker. */
+const openers: {
+  [Name in RemoteProvider]: (env: ModelEnv, model: string, fetch: Fetch) => Promise<LanguageModel>;
+} = {
   openai: async (env, model, fetch) => {
     const { createOpenAI } = await import("@ai-sdk/openai");
     const settings = {
       apiKey: required(env.OPENAI_API_KEY, "OPENAI_API_KEY"),
-      ...base(env.OPENAI_BASE_URL),
+      ...baseUrlOf(env.OPENAI_BASE_URL),
       fetch,
     };
-    // Chat completions, not the newer Responses: gateways behind OPENAI_BASE_URL speak the former.
+    // Chat Completions, not the newer Responses API: gateways behind OPENAI_BASE_URL support the former.
     return createOpenAI(settings).chat(model);
   },
   anthropic: async (env, model, fetch) => {
     const { createAnthropic } = await import("@ai-sdk/anthropic");
     const settings = {
       apiKey: required(env.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY"),
-      ...base(env.ANTHROPIC_BASE_URL),
+      ...baseUrlOf(env.ANTHROPIC_BASE_URL),
       fetch,
     };
     return createAnthropic(settings)(model);
@@ -51,57 +53,57 @@ const open: { [Name in Remote]: (env: ModelEnv, model: string, fetch: Fetch) => 
   google: async (env, model, fetch) => {
     const { createGoogleGenerativeAI } = await import("@ai-sdk/google");
     const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY");
-    return createGoogleGenerativeAI({ apiKey, ...base(env.GOOGLE_BASE_URL), fetch })(model);
+    return createGoogleGenerativeAI({ apiKey, ...baseUrlOf(env.GOOGLE_BASE_URL), fetch })(model);
   },
   "openai-compatible": (env, model, fetch) =>
-    compatible(
-      "openai-compatible",
-      required(env.OPENAI_COMPATIBLE_BASE_URL, "OPENAI_COMPATIBLE_BASE_URL"),
-      env.OPENAI_COMPATIBLE_API_KEY,
-      model,
+    openCompatible(model, {
+      name: "openai-compatible",
+      baseURL: required(env.OPENAI_COMPATIBLE_BASE_URL, "OPENAI_COMPATIBLE_BASE_URL"),
+      ...(env.OPENAI_COMPATIBLE_API_KEY ? { apiKey: env.OPENAI_COMPATIBLE_API_KEY } : {}),
       fetch,
-    ),
+    }),
   ollama: (env, model, fetch) => {
     const root = (env.OLLAMA_BASE_URL ?? "http://localhost:11434").replace(/\/+$/, "");
-    return compatible("ollama", root.endsWith("/v1") ? root : `${root}/v1`, undefined, model, fetch);
+    return openCompatible(model, {
+      name: "ollama",
+      baseURL: root.endsWith("/v1") ? root : `${root}/v1`,
+      fetch,
+    });
   },
 };
 
-async function compatible(
-  name: string,
-  baseURL: string,
-  apiKey: string | undefined,
+async function openCompatible(
   model: string,
-  fetch: Fetch,
+  settings: { name: string; baseURL: string; apiKey?: string; fetch: Fetch },
 ): Promise<LanguageModel> {
   const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
-  const key = apiKey === undefined || apiKey === "" ? {} : { apiKey };
-  return createOpenAICompatible({ name, baseURL, includeUsage: true, ...key, fetch })(model);
+  return createOpenAICompatible({ includeUsage: true, ...settings })(model);
 }
 
 /**
- * Opens a model at its provider. A missing setting is a TerminalError `model_not_configured` that names it.
- * @param heard called with all that comes from the provider, also with what the SDK makes nothing of, such as a ping
+ * Opens a model of a provider.
+ * @param onBytes called for everything that arrives from the provider, also for what the SDK ignores, such as a ping
+ * @throws TerminalError `model_not_configured` that names the missing setting
  */
 export function openModel(
   env: ModelEnv,
-  { provider, model }: ModelName & { provider: Remote },
-  heard: () => void,
+  { provider, model }: ModelName & { provider: RemoteProvider },
+  onBytes: () => void,
 ): Promise<LanguageModel> {
-  return open[provider](env, model, async (...request) => {
-    const answer = await fetch(...request);
-    heard();
-    const ears = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+  return openers[provider](env, model, async (...request) => {
+    const response = await fetch(...request);
+    onBytes();
+    const observer = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
       transform(bytes, controller) {
-        heard();
+        onBytes();
         controller.enqueue(bytes);
       },
     });
-    return new Response(answer.body?.pipeThrough(ears) ?? null, answer);
+    return new Response(response.body?.pipeThrough(observer) ?? null, response);
   });
 }
 
-/** The model for steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the scripted one. */
+/** The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. */
 export function defaultModelOf(env: ModelEnv): string {
   if (env.DEFAULT_MODEL !== undefined && env.DEFAULT_MODEL !== "") return env.DEFAULT_MODEL;
   const keys: { [name: string]: string | undefined } = {
@@ -109,7 +111,7 @@ export function defaultModelOf(env: ModelEnv): string {
     anthropic: env.ANTHROPIC_API_KEY,
     google: googleKey(env),
   };
-  const found = defaults.find(([provider]) => (keys[provider] ?? "") !== "");
+  const found = defaultModels.find(([provider]) => (keys[provider] ?? "") !== "");
   return found === undefined ? "demo/writer" : found.join("/");
 }
 
@@ -117,7 +119,7 @@ function googleKey(env: ModelEnv): string | undefined {
   return env.GOOGLE_GENERATIVE_AI_API_KEY || env.GEMINI_API_KEY;
 }
 
-function base(url: string | undefined): { baseURL?: string } {
+function baseUrlOf(url: string | undefined): { baseURL?: string } {
   return url === undefined || url === "" ? {} : { baseURL: url };
 }
 

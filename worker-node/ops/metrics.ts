@@ -1,17 +1,17 @@
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Metric } from "prom-client";
 import type { StateStore } from "../../shared/store/state.ts";
-import type { Repairs } from "../reconciler/parts.ts";
-import type { Sent } from "../webhooks/sender.ts";
+import type { Repairs } from "../reconciler/reconciler-deps.ts";
+import type { OutcomeCounts } from "../webhooks/open-tries.ts";
 
 /**
- * What a worker tells Prometheus. `synapse_runs_without_wakeup` is the one to alert on: it is 0, or a promise is
- * broken. It counts the fleet's runs, so any worker answers the same.
+ * The metrics of a worker, for Prometheus. Alert on `synapse_runs_without_wakeup`: it is 0 unless a promise is broken. It
+ * counts the runs of the fleet, so every worker reports the same number.
  */
-export function createMetrics(parts: {
+export function createMetrics(sources: {
   store: StateStore;
   repairs: Repairs;
-  sent: Sent;
+  sent: OutcomeCounts;
   lateRuns: () => number;
   active: () => number;
   slots: number;
@@ -20,10 +20,10 @@ export function createMetrics(parts: {
   const metrics: Metric[] = [
     new Gauge({
       name: "synapse_runs_without_wakeup",
-      help: "Runs that have not ended and that nothing will touch again: overdue, abandoned or forgotten for a minute",
+      help: "Runs that have not ended and that nothing will move again: overdue, without an owner or not enqueued for a minute",
       registers: [],
       async collect() {
-        this.set((await parts.store.countWithoutWakeup()) + parts.lateRuns());
+        this.set((await sources.store.countWithoutWakeup()) + sources.lateRuns());
       },
     }),
     new Gauge({
@@ -31,7 +31,7 @@ export function createMetrics(parts: {
       help: "Runs that this worker executes",
       registers: [],
       collect() {
-        this.set(parts.active());
+        this.set(sources.active());
       },
     }),
     new Gauge({
@@ -39,45 +39,45 @@ export function createMetrics(parts: {
       help: "Runs that this worker may execute at once",
       registers: [],
       collect() {
-        this.set(parts.slots);
+        this.set(sources.slots);
       },
     }),
     new Gauge({
       name: "synapse_event_loop_lag_seconds",
-      help: "The longest time that this worker's event loop was kept from its work since the last scrape",
+      help: "The longest delay of this worker's event loop since the last scrape",
       registers: [],
       collect() {
-        this.set(parts.loopLagMs() / 1_000);
+        this.set(sources.loopLagMs() / 1_000);
       },
     }),
     new Counter({
       name: "synapse_repairs_total",
-      help: "Repairs by this worker's reconciler, by what was wrong (docs/protocol.md 7)",
+      help: "Repairs by this worker's reconciler, by kind of fault (docs/protocol.md 7)",
       labelNames: ["kind"],
       registers: [],
       collect() {
         this.reset();
-        for (const [kind, count] of Object.entries(parts.repairs)) this.inc({ kind }, count);
+        for (const [kind, count] of Object.entries(sources.repairs)) this.inc({ kind }, count);
       },
     }),
     new Gauge({
       name: "synapse_webhook_deliveries",
-      help: "Webhooks of the fleet that are due, and those of them that have been for a minute (overdue)",
+      help: "Webhook deliveries of the fleet that are due, and those of them that have been due for a minute (overdue)",
       labelNames: ["state"],
       registers: [],
       async collect() {
-        for (const [state, count] of Object.entries(await parts.store.countDueDeliveries()))
+        for (const [state, count] of Object.entries(await sources.store.countDueDeliveries()))
           this.set({ state }, count);
       },
     }),
     new Counter({
       name: "synapse_webhook_deliveries_total",
-      help: "Webhooks that this worker sent, by what became of it",
+      help: "Webhook requests that this worker sent, by outcome",
       labelNames: ["outcome"],
       registers: [],
       collect() {
         this.reset();
-        for (const [outcome, count] of Object.entries(parts.sent)) this.inc({ outcome }, count);
+        for (const [outcome, count] of Object.entries(sources.sent)) this.inc({ outcome }, count);
       },
     }),
   ];

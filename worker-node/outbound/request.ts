@@ -1,37 +1,37 @@
 import http from "node:http";
 import https from "node:https";
 import { RetryableError, TerminalError } from "../engine/errors.ts";
-import type { Egress } from "./egress.ts";
+import type { Egress } from "./egress-guard.ts";
 
-export type Outgoing = {
+export type OutboundRequest = {
   url: URL;
   method: string;
   headers: Readonly<Record<string, string>>;
   body: string | null;
-  /** For the whole exchange. */
+  /** Limit of the whole exchange, from the connection to the end of the response. */
   timeoutMs: number;
-  /** The code of the error that says that this limit was reached. */
+  /** The code of the error when that limit is reached. */
   timeoutCode: string;
-  /** Of the answer's body, which fails the exchange beyond them; `ignored`: the exchange ends with the headers. */
-  answerBytes: number | "ignored";
+  /** A longer response body fails the exchange. `ignored`: the exchange ends with the response's headers. */
+  maxResponseBytes: number | "ignored";
   signal: AbortSignal;
 };
 
-export type Incoming = { status: number; headers: Readonly<Record<string, string>>; body: string };
+export type OutboundResponse = { status: number; headers: Readonly<Record<string, string>>; body: string };
 
 /**
- * One HTTP exchange with the outside, through the guard. Redirects are not followed: they are answers. So is a switch
- * to another protocol, which goes no further.
+ * Sends one HTTP request to the outside, through the egress guard. Redirects are not followed: the caller gets them as
+ * responses. A switch to another protocol (101) is a response too, and ends the connection.
  *
- * Fails with `egress_blocked`, `answer_too_large`, or (to be tried again) `unreachable` and `timeoutCode`; an abort of
- * `signal` throws its reason. No error quotes the request: its headers hold secrets.
+ * Fails with the TerminalErrors `egress_blocked` and `answer_too_large`, or with the RetryableErrors `unreachable` and
+ * `timeoutCode`. An abort of `signal` throws its reason. No error quotes the request: its headers hold secrets.
  */
-export async function send(outgoing: Outgoing, egress: Egress): Promise<Incoming> {
-  const { url, timeoutMs, timeoutCode, signal } = outgoing;
+export async function send(request: OutboundRequest, egress: Egress): Promise<OutboundResponse> {
+  const { url, timeoutMs, timeoutCode, signal } = request;
   egress.check(url);
   const timeout = AbortSignal.timeout(timeoutMs);
   try {
-    return await exchange(outgoing, egress, AbortSignal.any([signal, timeout]));
+    return await exchange(request, egress, AbortSignal.any([signal, timeout]));
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TerminalError) throw error;
@@ -39,60 +39,71 @@ export async function send(outgoing: Outgoing, egress: Egress): Promise<Incoming
       throw new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`, {
         cause: error,
       });
-    throw new RetryableError("unreachable", `${url.host} cannot be reached, or broke off`, { cause: error });
+    throw new RetryableError("unreachable", `${url.host} cannot be reached, or closed the connection`, {
+      cause: error,
+    });
   }
 }
 
-/** Ends when `limit` does, whatever the request says: there are ends that Node tells nobody of. */
-async function exchange(outgoing: Outgoing, egress: Egress, limit: AbortSignal): Promise<Incoming> {
-  const { url, method, headers, body, answerBytes } = outgoing;
+/**
+ * Ends when `limit` does, whatever `node:http` reports: it ends some requests without any event.
+ *
+ * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed, but it reports a 101 only by
+ * the text of an error, and refuses headers that tools may set (`expect`, `upgrade`, `keep-alive`).
+ */
+async function exchange(
+  outbound: OutboundRequest,
+  egress: Egress,
+  limit: AbortSignal,
+): Promise<OutboundResponse> {
+  const { url, method, headers, body, maxResponseBytes } = outbound;
   limit.throwIfAborted();
-  const { promise, resolve, reject } = Promise.withResolvers<Incoming>();
-  const end = (): void => reject(limit.reason);
-  limit.addEventListener("abort", end, { once: true });
-  const open = url.protocol === "https:" ? https.request : http.request;
-  // No shared agent: each exchange makes its connection anew and so asks the guard anew.
-  const request = open(url, { method, headers: { ...headers }, lookup: egress.lookup(limit), agent: false });
-  const closed = (): void => reject(new Error("the connection was closed without an answer"));
+  const { promise, resolve, reject } = Promise.withResolvers<OutboundResponse>();
+  const onLimit = (): void => reject(limit.reason);
+  limit.addEventListener("abort", onLimit, { once: true });
+  const start = url.protocol === "https:" ? https.request : http.request;
+  // No shared agent: a reused connection would not pass the guard again.
+  const request = start(url, { method, headers: { ...headers }, lookup: egress.lookup(limit), agent: false });
+  const onClose = (): void => reject(new Error("the connection was closed without an answer"));
   request.on("error", reject);
-  request.once("close", closed);
+  request.once("close", onClose);
   request.once("upgrade", (response, socket) => {
-    resolve(incoming(response, ""));
+    resolve(responseOf(response, ""));
     socket.destroy();
   });
   request.once("response", (response) => {
-    // It may close while there is still something to be read.
-    request.off("close", closed);
-    if (answerBytes === "ignored") resolve(incoming(response, ""));
-    else readBody(response, answerBytes).then((text) => resolve(incoming(response, text)), reject);
+    // The request may close while its response has not been read to the end.
+    request.off("close", onClose);
+    if (maxResponseBytes === "ignored") resolve(responseOf(response, ""));
+    else readBody(response, maxResponseBytes).then((text) => resolve(responseOf(response, text)), reject);
   });
   request.end(body ?? undefined);
   try {
     return await promise;
   } finally {
-    limit.removeEventListener("abort", end);
+    limit.removeEventListener("abort", onLimit);
     request.destroy();
   }
 }
 
 async function readBody(response: http.IncomingMessage, maxBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response) {
-    const part: Uint8Array = chunk;
-    bytes += part.byteLength;
-    if (bytes > maxBytes)
+  let sizeBytes = 0;
+  for await (const part of response) {
+    const chunk: Uint8Array = part;
+    sizeBytes += chunk.byteLength;
+    if (sizeBytes > maxBytes)
       throw new TerminalError("answer_too_large", `the answer is larger than ${maxBytes} bytes`);
-    chunks.push(part);
+    chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
 }
 
-function incoming({ statusCode, headers }: http.IncomingMessage, body: string): Incoming {
-  return { status: statusCode ?? 0, headers: flat(headers), body };
+function responseOf({ statusCode, headers }: http.IncomingMessage, body: string): OutboundResponse {
+  return { status: statusCode ?? 0, headers: flatHeaders(headers), body };
 }
 
-function flat(headers: http.IncomingHttpHeaders): Record<string, string> {
+function flatHeaders(headers: http.IncomingHttpHeaders): Record<string, string> {
   return Object.fromEntries(
     Object.entries(headers).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
   );

@@ -1,115 +1,114 @@
 import type { KnownScan } from "../../shared/queue/index-progress.ts";
-import type { WaitingRun, ScanPosition } from "../../shared/store/runs/reconcile.ts";
-import type { Shards } from "./rebuild.ts";
-import { PAGE, enqueueDue } from "./parts.ts";
-import type { RepairParts } from "./parts.ts";
+import type { DueRun, ScanPosition } from "../../shared/store/runs/due-runs.ts";
+import { PAGE, enqueueDue } from "./reconciler-deps.ts";
+import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const PASS_MS = 1_000;
-/** A run that is shown for the first time so late had lost its wake-up. */
+/** A run that the queue did not know for so long after it was due had lost its wake-up. */
 const LATE_MS = 60_000;
 
-/** `known`: what each shard knew of this walk when it was last told. */
-type Walk = {
-  at: ScanPosition;
+/** A scan under way. */
+type Scan = {
+  position: ScanPosition;
+  /** It ends at this `wake_at`; the same in milliseconds of Postgres. */
   until: string;
   untilMs: number;
-  /** After a rebuild: what it shows was known before, and lost. */
-  first: boolean;
-  /** The queue does not count until it is through. */
-  isAwaited: boolean;
-  known: Map<number, KnownScan>;
+  /** The first scan after a rebuild: what it enqueues was known before and was lost, so it is not late. */
+  isAfterRebuild: boolean;
+  /** A shard has no `quota_ready`: `admit` is closed there until this scan is complete. */
+  isQuotaAwaited: boolean;
+  /** The progress of this scan that each shard has stored. */
+  stored: Map<number, KnownScan>;
 };
 
 /**
- * docs/protocol.md 7.1: shows the queue every run that has become due, a few times soon after it did. A walk goes on over as many
- * passes as it takes; the first one after a rebuild is the whole backlog, and those after it open `admit`.
+ * docs/protocol.md 7.1. Guarantee: the queue knows every run that is due. Each due run is enqueued a few times soon after its
+ * `wake_at`. A scan goes on over as many passes as it takes. The first one after a rebuild covers the whole backlog; the
+ * scans after it open `admit`.
  */
 export class DueScan {
-  readonly #parts: RepairParts;
-  #walk: Walk | null = null;
-  #lateHere = 0;
-  /** Runs that the last walk was the first to show, a minute or more after they were due. */
-  late = 0;
+  readonly #deps: RepairDeps;
+  #scan: Scan | null = null;
+  #lateInScan = 0;
+  /** Runs that the last complete scan was the first to enqueue, a minute or more after they were due. */
+  lateRuns = 0;
 
-  constructor(parts: RepairParts) {
-    this.#parts = parts;
+  constructor(deps: RepairDeps) {
+    this.#deps = deps;
   }
 
-  forget(): void {
-    this.#walk = null;
+  /** The next pass starts a new scan. */
+  reset(): void {
+    this.#scan = null;
   }
 
-  /** Goes on for about a second. @returns true when there is more, and the queue does not count until it is through */
+  /** Scans for about a second. @returns true when the scan is not complete and `admit` is closed until it is */
   async pass(shards: Shards): Promise<boolean> {
     const startedMs = performance.now();
-    // Emptied, or gone back in time, since then: its end would prove what this Redis was never shown.
-    if (this.#walk && !isKnown(this.#walk, shards)) this.#walk = null;
-    const walk = (this.#walk ??= await this.#start(shards));
+    // A shard that was emptied or rolled back since may not know what it was shown: the end of this scan would prove nothing.
+    if (this.#scan && !isStored(this.#scan, shards)) this.#scan = null;
+    const scan = (this.#scan ??= await this.#start(shards));
     while (performance.now() - startedMs < PASS_MS) {
-      const page = await this.#show(walk);
-      const isThrough = page.length < PAGE;
-      if (!(await this.#advance(walk, isThrough))) {
-        this.#walk = null;
-        return walk.isAwaited;
+      const page = await this.#enqueuePage(scan);
+      const isComplete = page.length < PAGE;
+      if (!(await this.#storeProgress(scan, isComplete))) {
+        this.#scan = null;
+        return scan.isQuotaAwaited;
       }
-      if (isThrough) {
-        this.#walk = null;
-        this.late = this.#lateHere;
-        this.#lateHere = 0;
+      if (isComplete) {
+        this.#scan = null;
+        this.lateRuns = this.#lateInScan;
+        this.#lateInScan = 0;
         return false;
       }
     }
-    return walk.isAwaited;
+    return scan.isQuotaAwaited;
   }
 
-  async #start(shards: Shards): Promise<Walk> {
+  async #start(shards: Shards): Promise<Scan> {
     const uptoMs = Math.min(...Array.from(shards.values(), (progress) => progress.uptoMs));
-    const bounds = await this.#parts.store.scanBounds(Number.isFinite(uptoMs) ? uptoMs : null);
+    const bounds = await this.#deps.store.readScanBounds(Number.isFinite(uptoMs) ? uptoMs : null);
     return {
-      at: { at: bounds.from, run_id: "" },
+      position: { at: bounds.from, run_id: "" },
       until: bounds.until,
       untilMs: bounds.until_ms,
-      first: !Number.isFinite(uptoMs),
-      isAwaited: Array.from(shards.values()).some(({ quotaReady: full }) => !full),
-      known: new Map(Array.from(shards, ([shard, { epoch, scanned }]) => [shard, { epoch, scanned }])),
+      isAfterRebuild: !Number.isFinite(uptoMs),
+      isQuotaAwaited: Array.from(shards.values()).some(({ quotaReady }) => !quotaReady),
+      stored: new Map(Array.from(shards, ([shard, { epoch, scanned }]) => [shard, { epoch, scanned }])),
     };
   }
 
-  /** Shows the queue the next page of due runs. */
-  async #show(walk: Walk): Promise<WaitingRun[]> {
-    const { queue, store, repairs } = this.#parts;
-    const page = await store.dueRuns(walk.at, walk.until, PAGE);
-    const [late, fresh] = split(page, (run) => run.late_ms > LATE_MS);
-    const lateUnknown = await enqueueDue(queue, late);
-    repairs.enqueued += lateUnknown + (await enqueueDue(queue, fresh));
-    if (!walk.first) this.#lateHere += lateUnknown;
+  async #enqueuePage(scan: Scan): Promise<DueRun[]> {
+    const { queue, store, repairs } = this.#deps;
+    const page = await store.listDueRuns(scan.position, scan.until, PAGE);
+    const isLate = (run: DueRun) => run.late_ms > LATE_MS;
+    const lateUnknown = await enqueueDue(queue, page.filter(isLate));
+    const recent = page.filter((run) => !isLate(run));
+    repairs.enqueued += lateUnknown + (await enqueueDue(queue, recent));
+    if (!scan.isAfterRebuild) this.#lateInScan += lateUnknown;
     const last = page.at(-1);
-    if (last) walk.at = { at: last.wake_at, run_id: last.run_id };
+    if (last) scan.position = { at: last.wake_at, run_id: last.run_id };
     return page;
   }
 
-  /** Tells every shard how far the walk has come. @returns false when one of them knows another walk */
-  async #advance(walk: Walk, isThrough: boolean): Promise<boolean> {
-    // Never the same twice: a Redis that has gone back shows by it, also between two walks.
-    const scanned = isThrough ? String(walk.untilMs) : `${walk.at.at} ${walk.at.run_id}`;
-    const uptoMs = isThrough ? walk.untilMs : undefined;
-    const told = await Promise.all(
-      Array.from(walk.known, ([shard, known]) =>
-        this.#parts.queue.advanceScan(shard, known, scanned, uptoMs),
+  /** Stores the scan's progress in every shard. @returns false when a shard knows another scan */
+  async #storeProgress(scan: Scan, isComplete: boolean): Promise<boolean> {
+    // Never the same value twice: a Redis that was rolled back is recognised by it, also between two scans.
+    const scanned = isComplete ? String(scan.untilMs) : `${scan.position.at} ${scan.position.run_id}`;
+    const uptoMs = isComplete ? scan.untilMs : undefined;
+    const accepted = await Promise.all(
+      Array.from(scan.stored, ([shard, known]) =>
+        this.#deps.queue.advanceScan(shard, known, scanned, uptoMs),
       ),
     );
-    for (const known of walk.known.values()) known.scanned = scanned;
-    return told.every((isTold) => isTold);
+    for (const known of scan.stored.values()) known.scanned = scanned;
+    return accepted.every((isAccepted) => isAccepted);
   }
 }
 
-function isKnown(walk: Walk, shards: Shards): boolean {
+function isStored(scan: Scan, shards: Shards): boolean {
   return Array.from(shards).every(([shard, { epoch, scanned }]) => {
-    const known = walk.known.get(shard);
+    const known = scan.stored.get(shard);
     return known?.epoch === epoch && known.scanned === scanned;
   });
-}
-
-function split<Item>(items: readonly Item[], test: (item: Item) => boolean): [Item[], Item[]] {
-  return [items.filter(test), items.filter((item) => !test(item))];
 }

@@ -1,29 +1,30 @@
 import { Lane } from "../../shared/contracts/run.ts";
-import { withoutMaxima } from "../../shared/store/tenants/tenants.ts";
-import type { Shards } from "./rebuild.ts";
-import { PAGE } from "./parts.ts";
-import type { RepairParts } from "./parts.ts";
+import { withoutMaxima } from "../../shared/store/tenants/tenant-limits.ts";
+import { SCAN_OVERLAP_MS } from "../../shared/timing.ts";
+import { PAGE } from "./reconciler-deps.ts";
+import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
-/** Tenants that were changed in statements which took long show up late: their time is that of the statement's start. */
-const OVERLAP_MS = 15_000;
-
-/** docs/protocol.md 7.5, the limits: those that were changed since these shards heard of any, or that a rollback of Redis undid. */
-export async function pushChangedLimits(parts: RepairParts, shards: Shards): Promise<void> {
+/**
+ * docs/protocol.md 7.5, limits. Guarantee: a changed limit acts within a pass, also after a rollback of Redis. Pushes the
+ * limits of tenants that were changed since these shards were last brought up to date.
+ */
+export async function pushChangedLimits(deps: RepairDeps, shards: Shards): Promise<void> {
   const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
-  // Asked before the tenants are: what changes meanwhile is met by the next pass.
-  const { now_ms } = await parts.store.scanBounds(null);
-  await pushLimitsAfter(parts, upto - OVERLAP_MS);
-  for (const [shard, { epoch }] of shards) await parts.queue.advanceLimits(shard, epoch, now_ms);
+  // Read before the tenants are: the next pass finds what changes in between.
+  const { now_ms } = await deps.store.readScanBounds(null);
+  // `updated_at` is the start of a statement: a change by a slow one becomes visible later than its time.
+  await pushLimitsAfter(deps, upto - SCAN_OVERLAP_MS);
+  for (const [shard, { epoch }] of shards) await deps.queue.advanceLimits(shard, epoch, now_ms);
 }
 
-/** Pushes the limits of all tenants that were changed after a time. */
+/** Pushes the limits of all tenants that were changed after `sinceMs`, in milliseconds of Postgres; minus infinity: of all. */
 export async function pushLimitsAfter(
-  { queue, store, repairs, isolation }: RepairParts,
+  { queue, store, repairs, isolation }: RepairDeps,
   sinceMs: number,
 ): Promise<void> {
   let after = { at: Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : "-infinity", tenant: "" };
   for (;;) {
-    const page = await store.changedLimits(after, PAGE);
+    const page = await store.listChangedLimits(after, PAGE);
     await queue.pushLimits(isolation ? page : page.map(withoutMaxima));
     repairs.limits += page.length;
     const last = page.at(-1);
@@ -32,25 +33,26 @@ export async function pushLimitsAfter(
   }
 }
 
-/** docs/protocol.md 7.5, the rings: tenants with ready jobs get back into a ring that was lost, a thousand a pass. */
+/**
+ * docs/protocol.md 7.5, rings. Guarantee: a tenant with ready jobs that is missing from its ring gets back into it. About
+ * a thousand tenants per shard and pass.
+ */
 export class RingScan {
-  readonly #parts: RepairParts;
-  /** Where each lane of each shard is gone on from. */
+  readonly #deps: RepairDeps;
+  /** The last tenant of the page before, by shard and lane. */
   readonly #after = new Map<string, string>();
 
-  constructor(parts: RepairParts) {
-    this.#parts = parts;
+  constructor(deps: RepairDeps) {
+    this.#deps = deps;
   }
 
   async pass(shards: Shards): Promise<void> {
+    const count = PAGE / Lane.options.length;
     for (const shard of shards.keys()) {
       for (const lane of Lane.options) {
         const key = `${shard} ${lane}`;
         const after = this.#after.get(key) ?? "";
-        this.#after.set(
-          key,
-          await this.#parts.queue.repairRing({ shard, lane, after, count: PAGE / Lane.options.length }),
-        );
+        this.#after.set(key, await this.#deps.queue.repairRing({ shard, lane, after, count }));
       }
     }
   }

@@ -1,63 +1,65 @@
 import { log, messageOf } from "../../shared/log.ts";
-import { asReady, enqueueDue } from "./parts.ts";
-import type { RepairParts } from "./parts.ts";
+import { readyJobOf, enqueueDue } from "./reconciler-deps.ts";
+import type { RepairDeps } from "./reconciler-deps.ts";
 import { StallDetector } from "./stall-detector.ts";
 
 /**
- * Rules 3 and 4: takes runs from workers that are not heard of, and from those that beat but do not move. Needs
- * Postgres alone, so it goes on while Redis is away.
+ * docs/protocol.md 7.3 and 7.4. Guarantee: a run is queued again 30 s after its worker fell silent, or 30 s after its
+ * deadline when its worker beats but does not move it. Needs Postgres alone, so it goes on while Redis is unreachable.
  */
 export class Reclaim {
-  readonly #parts: RepairParts;
-  readonly #owners = new StallDetector();
-  readonly #overdue = new StallDetector();
+  readonly #deps: RepairDeps;
+  readonly #owners: StallDetector;
+  readonly #overdue: StallDetector;
 
-  constructor(parts: RepairParts) {
-    this.#parts = parts;
+  constructor(deps: RepairDeps) {
+    this.#deps = deps;
+    this.#owners = new StallDetector(deps.timing.stallMs);
+    this.#overdue = new StallDetector(deps.timing.stallMs);
   }
 
-  /** What was observed counts only while Postgres was in reach throughout: an outage makes nobody dead. */
-  forget(): void {
-    this.#owners.forget();
-    this.#overdue.forget();
+  /** An observation counts only while Postgres was reachable throughout: an outage must not make a worker look dead. */
+  resetObservation(): void {
+    this.#owners.resetObservation();
+    this.#overdue.resetObservation();
   }
 
   async pass(): Promise<void> {
-    await this.#fromSilent();
-    await this.#overdueRuns();
+    await this.#reclaimFromSilent();
+    await this.#reclaimOverdue();
   }
 
-  async #fromSilent(): Promise<void> {
-    const { store, repairs } = this.#parts;
+  async #reclaimFromSilent(): Promise<void> {
+    const { store, repairs } = this.#deps;
     const owners = await store.listOwners();
-    const still = this.#owners.look(owners.map(({ owner, beat_at }) => [owner, beat_at ?? "never"]));
+    const stalled = this.#owners.observe(owners.map(({ owner, beat_at }) => [owner, beat_at ?? "never"]));
     for (const { owner, beat_at } of owners) {
-      if (!still.has(owner)) continue;
+      if (!stalled.has(owner)) continue;
       const runs = await store.reclaimFromSilent(owner, beat_at);
       repairs.silent += runs.length;
       if (runs.length > 0) log.warn("reconciler.owner_silent", { owner, runs: runs.length });
-      // Its leases end with it: they lapse by a clock of Redis, which may have been set back.
-      await this.#tell(this.#parts.queue.release(runs.map(asReady), owner));
+      // Ends the owner's leases too: they lapse by the clock of Redis, which may have been set back.
+      await this.#notifyQueue(this.#deps.queue.release(runs.map(readyJobOf), owner));
     }
   }
 
-  async #overdueRuns(): Promise<void> {
-    const { store, repairs } = this.#parts;
-    const overdue = await store.overdueRuns();
-    const still = this.#overdue.look(
+  async #reclaimOverdue(): Promise<void> {
+    const { store, repairs } = this.#deps;
+    const overdue = await store.listOverdueRuns();
+    const stalled = this.#overdue.observe(
       overdue.map((run) => [run.run_id, `${run.attempt} ${run.event_seq} ${run.deadline_at}`]),
     );
-    const stuck = overdue.filter((run) => still.has(run.run_id));
+    const stuck = overdue.filter((run) => stalled.has(run.run_id));
     if (stuck.length === 0) return;
     const runs = await store.reclaimOverdue(stuck);
     repairs.overdue += runs.length;
     for (const run of runs) log.warn("reconciler.run_overdue", { run: run.run_id });
-    await this.#tell(enqueueDue(this.#parts.queue, runs));
+    await this.#notifyQueue(enqueueDue(this.#deps.queue, runs));
   }
 
-  /** Tells the queue at once of what has become ready. If it cannot hear, the walk shows it the same later. */
-  async #tell(telling: Promise<unknown>): Promise<void> {
-    await telling.catch((error: unknown) => {
+  /** Waits for a call to the queue, which may fail: the due scan enqueues the same runs later. */
+  async #notifyQueue(call: Promise<unknown>): Promise<void> {
+    await call.catch((error: unknown) => {
       log.warn("reconciler.enqueue_failed", { message: messageOf(error) });
     });
   }

@@ -1,23 +1,25 @@
 import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
 import { indexShards } from "./rebuild.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./limits.ts";
-import type { RepairParts, Repairs } from "./parts.ts";
+import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
 import { StrayScan } from "./stray-scan.ts";
 import { Reclaim } from "./reclaim.ts";
 
-const PERIOD_MS = 5_000;
-const LOCK_MS = 15_000;
+/** Half a period: another worker's next pass finds the lock free. */
+const DEFER_MS = RECONCILER_PERIOD_MS / 2;
 
 /**
- * Finds what nothing else will ever touch again, and gives it back its wake-up: docs/protocol.md 7. One at a time
- * in the fleet, by rows of `locks`; two at once would be harmless, as every repair is a conditional statement or an
- * idempotent verb. A pass costs what has changed and what is broken, never the backlog.
+ * Finds runs and jobs that nothing else will touch again, and gives them back their wake-up: docs/protocol.md 7. One worker of
+ * the fleet at a time, by rows of `locks`. Two at once are harmless: every repair is a conditional statement or an
+ * idempotent verb. The cost of a pass grows with what changed and what is broken, never with the backlog.
  *
- * There is a row for what needs Postgres alone, whose reconciler has to go on looking, and one for the queue, which
- * goes round: who cannot reach Redis leaves it to others.
+ * There are two locks. The holder of `reconciler` makes the repairs that need Postgres alone; it keeps the lock, because it
+ * has to observe without interruption. The holder of `queue` repairs the queue; it gives the lock up when it cannot reach
+ * Redis, so that another worker can try.
  */
 export class Reconciler {
   readonly repairs: Repairs = {
@@ -29,108 +31,108 @@ export class Reconciler {
     forgotten: 0,
     stray: 0,
   };
-  readonly #parts: RepairParts;
-  readonly #takeBack: Reclaim;
-  readonly #oldRows: Retention;
-  readonly #dueWalk: DueScan;
-  readonly #ringWalk: RingScan;
-  readonly #strayWalk: StrayScan;
+  readonly #deps: RepairDeps;
+  readonly #reclaim: Reclaim;
+  readonly #retention: Retention;
+  readonly #dueScan: DueScan;
+  readonly #ringScan: RingScan;
+  readonly #strayScan: StrayScan;
   #timer: NodeJS.Timeout | undefined;
   #passing: Promise<void> | null = null;
-  #again = false;
-  /** Until then the queue is left to others, as it was out of reach from here. */
-  #leftUntilMs = -Infinity;
+  #isPassRequested = false;
 
-  /** Runs that the last walk found to have been forgotten for more than a minute. */
+  /** Runs that the last due scan found a minute or more after they were due. */
   get lateRuns(): number {
-    return this.#dueWalk.late;
+    return this.#dueScan.lateRuns;
   }
 
-  constructor(parts: Omit<RepairParts, "repairs">) {
-    this.#parts = { ...parts, repairs: this.repairs };
-    this.#takeBack = new Reclaim(this.#parts);
-    this.#oldRows = new Retention(this.#parts);
-    this.#dueWalk = new DueScan(this.#parts);
-    this.#ringWalk = new RingScan(this.#parts);
-    this.#strayWalk = new StrayScan(this.#parts);
+  constructor(deps: Omit<RepairDeps, "repairs">) {
+    this.#deps = { ...deps, repairs: this.repairs };
+    this.#reclaim = new Reclaim(this.#deps);
+    this.#retention = new Retention(this.#deps);
+    this.#dueScan = new DueScan(this.#deps);
+    this.#ringScan = new RingScan(this.#deps);
+    this.#strayScan = new StrayScan(this.#deps);
+    deps.links.onCold(() => this.passSoon());
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.passSoon(), PERIOD_MS);
+    this.#timer = setInterval(() => this.passSoon(), RECONCILER_PERIOD_MS);
     this.passSoon();
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    this.#again = false;
+    this.#isPassRequested = false;
     await this.#passing;
   }
 
-  /** A pass now, or right after the one under way. */
+  /** Starts a pass now, or right after the one under way. */
   passSoon(): void {
     if (this.#passing) {
-      this.#again = true;
+      this.#isPassRequested = true;
       return;
     }
     this.#passing = this.#pass()
       .catch((error: unknown) => log.warn("reconciler.pass_failed", { message: messageOf(error) }))
       .finally(() => {
         this.#passing = null;
-        if (!this.#again) return;
-        this.#again = false;
+        if (!this.#isPassRequested) return;
+        this.#isPassRequested = false;
         this.passSoon();
       });
   }
 
   async #pass(): Promise<void> {
-    const mine = await this.#takeBackRuns();
+    const isReconciler = await this.#reclaimRuns();
     await this.#repairQueue();
-    // Last: nobody waits for it, and what fails here keeps nothing else from being repaired.
-    if (mine) await this.#oldRows.pass();
+    // Last: no run waits for it, and its failure must not keep the queue from being repaired.
+    if (isReconciler) await this.#retention.pass();
   }
 
-  /** What needs Postgres alone. False: another does it. */
-  async #takeBackRuns(): Promise<boolean> {
-    let mine = false;
+  /** The repairs that need Postgres alone. @returns false when another worker makes them */
+  async #reclaimRuns(): Promise<boolean> {
+    let isObserving = false;
     try {
-      const taken = await this.#takeLock("reconciler", LOCK_MS);
-      if (taken) await this.#takeBack.pass();
-      mine = taken;
-      return taken;
+      const isLocked = await this.#takeLock("reconciler", RECONCILER_LOCK_MS);
+      if (isLocked) await this.#reclaim.pass();
+      isObserving = isLocked;
+      return isLocked;
     } finally {
-      if (!mine) this.#takeBack.forget();
+      if (!isObserving) this.#reclaim.resetObservation();
     }
   }
 
   async #repairQueue(): Promise<void> {
-    if (performance.now() < this.#leftUntilMs) return;
-    let done = false;
+    const { links } = this.#deps;
+    if (links.areRepairsDeferred) return;
+    let isRepaired = false;
     try {
-      if (!(await this.#takeLock("queue", LOCK_MS))) return;
-      await this.#showQueue();
-      done = true;
+      if (!(await this.#takeLock("queue", RECONCILER_LOCK_MS))) return;
+      await this.#repairShards();
+      isRepaired = true;
     } catch (error) {
-      // A queue that answers is no reason: it has lost its memory meanwhile.
+      // A queue that answers `cold` can be reached: it lost its memory meanwhile, and the next pass rebuilds it.
       if (error instanceof ColdError) throw error;
-      this.#leftUntilMs = performance.now() + PERIOD_MS / 2;
-      await this.#takeLock("queue", 0).catch(() => {}); // then it lapses
+      links.deferRepairs(DEFER_MS);
+      await this.#takeLock("queue", 0).catch(() => {}); // without Postgres, the lock lapses
       throw error;
     } finally {
-      if (!done) this.#dueWalk.forget();
+      if (!isRepaired) this.#dueScan.reset();
     }
   }
 
-  async #showQueue(): Promise<void> {
-    const { shards, rebuilt } = await indexShards(this.#parts);
-    if (rebuilt) this.#dueWalk.forget();
-    await pushChangedLimits(this.#parts, shards);
-    if (await this.#dueWalk.pass(shards)) this.#again = true;
-    await this.#ringWalk.pass(shards);
-    await this.#strayWalk.pass(shards);
+  async #repairShards(): Promise<void> {
+    const { shards, rebuilt } = await indexShards(this.#deps);
+    if (rebuilt) this.#dueScan.reset();
+    await pushChangedLimits(this.#deps, shards);
+    if (await this.#dueScan.pass(shards)) this.#isPassRequested = true;
+    await this.#ringScan.pass(shards);
+    await this.#strayScan.pass(shards);
   }
 
-  /** False: another has it. */
+  /** Takes a lock for `ms`, or renews it; 0 gives it up. @returns false when another worker has it */
   #takeLock(name: string, ms: number): Promise<boolean> {
-    return this.#parts.store.takeLock(name, this.#parts.owner, ms);
+    return this.#deps.store.takeLock(name, this.#deps.owner, ms);
   }
 }

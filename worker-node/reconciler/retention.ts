@@ -1,24 +1,24 @@
-import type { RepairParts } from "./parts.ts";
+import type { RepairDeps } from "./reconciler-deps.ts";
 
-/** A fleet whose workers are replaced every hour comes to it too. */
+/** Short, so that retention also runs in a fleet whose workers are replaced every hour. */
 const FIRST_MS = 60_000;
 const PERIOD_MS = 300_000;
 
 /**
- * Deletes what nobody needs any more: every five minutes, and a page with each pass until there is no more of it, so
- * that it keeps up with whatever is written.
+ * docs/protocol.md 7.8. Guarantee: rows that outlived their use are deleted as fast as they are written. Starts every five
+ * minutes, then deletes a page per pass until none are left.
  */
 export class Retention {
-  readonly #store: RepairParts["store"];
+  readonly #store: RepairDeps["store"];
   #nextMs = performance.now() + FIRST_MS;
 
-  constructor({ store }: Pick<RepairParts, "store">) {
+  constructor({ store }: Pick<RepairDeps, "store">) {
     this.#store = store;
   }
 
   async pass(): Promise<void> {
     if (performance.now() < this.#nextMs) return;
-    const more = await this.#store.deleteExpired();
-    if (!more) this.#nextMs = performance.now() + PERIOD_MS;
+    const hasMore = await this.#store.deleteExpired();
+    if (!hasMore) this.#nextMs = performance.now() + PERIOD_MS;
   }
 }

@@ -1,27 +1,34 @@
-/** The same value in two looks so far apart: then it stands still. */
-const OBSERVE_MS = 30_000;
+type Observation = { value: string; sinceMs: number };
 
-/** Remembers values from look to look, and finds those that have not moved for 30 s. */
+/**
+ * Finds values that did not change for `stallMs` of uninterrupted observation. docs/protocol.md 7: "observed". The time is this
+ * process's own, so no clock of another machine takes part.
+ */
 export class StallDetector {
-  #seen = new Map<string, { value: string; sinceMs: number }>();
+  readonly #stallMs: number;
+  #observed = new Map<string, Observation>();
 
-  /** Which names of `now` have had their value for 30 s. What is not in `now` is forgotten. */
-  look(now: readonly (readonly [name: string, value: string])[]): Set<string> {
-    const nowMs = performance.now();
-    const still = new Set<string>();
-    const next = new Map<string, { value: string; sinceMs: number }>();
-    for (const [name, value] of now) {
-      const before = this.#seen.get(name);
-      const observed = before?.value === value ? before : { value, sinceMs: nowMs };
-      if (nowMs - observed.sinceMs >= OBSERVE_MS) still.add(name);
-      next.set(name, observed);
-    }
-    this.#seen = next;
-    return still;
+  constructor(stallMs: number) {
+    this.#stallMs = stallMs;
   }
 
-  /** Starts anew: what was seen before an outage says nothing about what stood still during it. */
-  forget(): void {
-    this.#seen.clear();
+  /** @returns the names in `current` whose value has not changed for `stallMs`. Names that are not in it are dropped. */
+  observe(current: readonly (readonly [name: string, value: string])[]): Set<string> {
+    const nowMs = performance.now();
+    const stalled = new Set<string>();
+    const observed = new Map<string, Observation>();
+    for (const [name, value] of current) {
+      const before = this.#observed.get(name);
+      const now = before?.value === value ? before : { value, sinceMs: nowMs };
+      if (nowMs - now.sinceMs >= this.#stallMs) stalled.add(name);
+      observed.set(name, now);
+    }
+    this.#observed = observed;
+    return stalled;
+  }
+
+  /** Starts anew: what was observed before an outage does not say what stood still during it. */
+  resetObservation(): void {
+    this.#observed.clear();
   }
 }

@@ -1,67 +1,70 @@
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { ScanPosition } from "../../shared/store/runs/reconcile.ts";
-import type { Shards } from "./rebuild.ts";
-import { PAGE, enqueueDue } from "./parts.ts";
-import type { RepairParts } from "./parts.ts";
+import type { ScanPosition } from "../../shared/store/runs/due-runs.ts";
+import { PAGE, enqueueDue } from "./reconciler-deps.ts";
+import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const HOUR_MS = 3_600_000;
-/** How long a pass shows due runs. */
+/** How long a pass enqueues due runs. */
 const PASS_MS = 200;
-const THROUGH = "0";
+/** The cursor with which a scan of a shard's jobs starts, and with which it ends. */
+const FIRST_CURSOR = "0";
 
 /**
- * docs/protocol.md 7.9: what should not exist. Every due run is shown to the queue, every job is looked up in Postgres, some in each
- * pass: from the first pass of a process on, and once an hour. It bounds what nobody has thought of.
+ * docs/protocol.md 7.9. Guarantee: faults that no other rule covers last an hour at most. Enqueues every due run and looks up
+ * every job in Postgres, some in each pass; starts with the first pass of a process, and once an hour.
  *
- * And when another Postgres answers: a standby that took over without the last seconds, or a backup, may have runs that
- * wait, and that the queue was shown and has finished since.
+ * Also starts when another Postgres answers: a standby that took over without the last seconds, or a backup, may have
+ * queued runs that the queue was shown and has finished since.
  */
 export class StrayScan {
-  readonly #parts: RepairParts;
+  readonly #deps: RepairDeps;
   #startedMs = -Infinity;
   #server = "";
-  #due: ScanPosition | null = null;
+  #position: ScanPosition | null = null;
+  /** Shards whose jobs are not all looked up yet. */
   #cursors = new Map<number, string>();
 
-  constructor(parts: RepairParts) {
-    this.#parts = parts;
+  constructor(deps: RepairDeps) {
+    this.#deps = deps;
   }
 
   async pass(shards: Shards): Promise<void> {
-    const { until, server } = await this.#parts.store.scanBounds(null);
+    const { until, server } = await this.#deps.store.readScanBounds(null);
     if (performance.now() - this.#startedMs >= HOUR_MS || server !== this.#server) {
       this.#startedMs = performance.now();
       this.#server = server;
-      this.#due = { at: "-infinity", run_id: "" };
-      this.#cursors = new Map(Array.from(shards.keys(), (shard) => [shard, THROUGH]));
+      this.#position = { at: "-infinity", run_id: "" };
+      this.#cursors = new Map(Array.from(shards.keys(), (shard) => [shard, FIRST_CURSOR]));
     }
     const beganMs = performance.now();
-    while (this.#due && performance.now() - beganMs < PASS_MS)
-      this.#due = await this.#showDue(this.#due, until);
-    for (const [shard, cursor] of this.#cursors) await this.#lookAtJobs(shard, cursor);
+    while (this.#position && performance.now() - beganMs < PASS_MS) {
+      this.#position = await this.#enqueuePage(this.#position, until);
+    }
+    for (const [shard, cursor] of this.#cursors) await this.#finishStrays(shard, cursor);
   }
 
-  async #showDue(after: ScanPosition, until: string): Promise<ScanPosition | null> {
-    const { store, queue, repairs } = this.#parts;
-    const page = await store.dueRuns(after, until, PAGE);
+  /** @returns where the next page begins; null when there is none */
+  async #enqueuePage(after: ScanPosition, until: string): Promise<ScanPosition | null> {
+    const { store, queue, repairs } = this.#deps;
+    const page = await store.listDueRuns(after, until, PAGE);
     repairs.forgotten += await enqueueDue(queue, page);
     const last = page.at(-1);
     return last && page.length === PAGE ? { at: last.wake_at, run_id: last.run_id } : null;
   }
 
-  async #lookAtJobs(shard: number, cursor: string): Promise<void> {
-    const { store, queue, repairs } = this.#parts;
+  async #finishStrays(shard: number, cursor: string): Promise<void> {
+    const { store, queue, repairs } = this.#deps;
     const { cursor: next, jobs } = await queue.list(shard, cursor, PAGE);
-    if (next === THROUGH) this.#cursors.delete(shard);
+    if (next === FIRST_CURSOR) this.#cursors.delete(shard);
     else this.#cursors.set(shard, next);
-    // HSCAN may answer more than it was asked for.
-    for (let at = 0; at < jobs.length; at += PAGE) {
-      const page = jobs.slice(at, at + PAGE);
-      const looks = await store.lookUp(page.map(({ run }) => run));
+    // HSCAN may return more than COUNT.
+    for (let start = 0; start < jobs.length; start += PAGE) {
+      const page = jobs.slice(start, start + PAGE);
+      const looks = await store.readRunSnapshots(page.map(({ run }) => run));
       const alive = new Set(looks.filter(({ status }) => !TERMINAL.has(status)).map(({ run_id }) => run_id));
       const strays = page.filter(({ run }) => !alive.has(run));
-      // What a worker holds it finishes itself; a reservation that is being committed looks like a stray for a moment,
-      // and is enqueued right after.
+      // A leased job is left to its worker. A reservation that is being committed looks like a stray for a moment; its run
+      // is enqueued right after.
       await queue.finish(strays, "");
       repairs.stray += strays.length;
     }

@@ -1,6 +1,6 @@
-/** Errors as the Upstash REST protocol tells them: a status and `{"error": "<text>"}`. */
+/** Errors of the Upstash REST protocol: a status and `{"error": "<text>"}`. */
 
-/** An answer other than 200. `message` goes to the caller as it is, so it never holds a secret. */
+/** A response other than 200. The caller gets `message` unchanged, so it never contains a secret. */
 export class RestError extends Error {
   override readonly name = "RestError";
   readonly status: 400 | 401 | 405 | 413 | 500 | 503;
@@ -18,14 +18,14 @@ export const crossSlot = (cause?: unknown) =>
   new RestError(400, "CROSSSLOT Keys in request don't hash to the same slot", { cause });
 
 /**
- * What the caller is told when a command failed. What Redis itself answered is a 400 with Redis' own words, which
- * clients read (`NOSCRIPT`, `WRONGTYPE`, `OOM`); everything else that ioredis throws means that Redis gave no answer.
+ * The response to a command that failed. An error of Redis is a 400 with Redis' own text, because clients read it
+ * (`NOSCRIPT`, `WRONGTYPE`, `OOM`). Every other error that ioredis throws means that Redis sent no reply: a 503.
  */
 export function toRestError(error: unknown): RestError {
   if (error instanceof RestError) return error;
   if (!(error instanceof Error)) return redisAway(error);
   if (error.name === "ReplyError") return new RestError(400, error.message, { cause: error });
-  // Redis never saw this one: ioredis itself refuses a command of a transaction whose keys are of several slots.
+  // ioredis itself refuses a command whose keys are of several slots, and does not send it.
   if (error.message.includes("same slot")) return crossSlot(error);
   return redisAway(error);
 }

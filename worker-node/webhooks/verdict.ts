@@ -1,44 +1,49 @@
-import { RetryableError, TerminalError } from "../engine/errors.ts";
-import { retryAfterOf } from "../models/errors.ts";
 import { messageOf } from "../../shared/log.ts";
-import type { TryResult } from "../../shared/store/webhooks/sending.ts";
-import type { Incoming } from "../outbound/request.ts";
+import type { TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
+import type { OutboundResponse } from "../outbound/request.ts";
+import { RetryableError, TerminalError } from "../engine/errors.ts";
+import { parseRetryAfterMs } from "../outbound/retry-after.ts";
 
-/** Of one request, from the connection to the end of the answer. */
+/** Limit of one webhook request, from the connection to the headers of its response. */
 export const REQUEST_LIMIT_MS = 10_000;
 
-const FIRST_WAIT_MS = 2_000;
-const LONGEST_WAIT_MS = 3_600_000;
-/** Also when a receiver asks for more: a delivery lives no longer. */
-const LONGEST_ASKED_MS = 86_400_000;
+const FIRST_BACKOFF_MS = 2_000;
+const MAX_BACKOFF_MS = 3_600_000;
+/** The longest `Retry-After` that is respected: a delivery expires after a day. */
+const MAX_RETRY_AFTER_MS = 86_400_000;
 
+/** `outcome` null: the delivery is tried again after `retry_ms`. */
 export type Verdict = Pick<TryResult, "outcome" | "retry_ms" | "status" | "error">;
 
-/** What an answer means for its delivery. `failures`: how many tries have failed before; `random` answers a number in [0, 1). */
-export function judgeAnswer(
-  { status, headers }: Pick<Incoming, "status" | "headers">,
+/**
+ * The verdict on a delivery whose receiver responded.
+ * @param failures how many tries of this delivery failed before
+ * @param random a source of numbers in [0, 1)
+ */
+export function judgeResponse(
+  { status, headers }: Pick<OutboundResponse, "status" | "headers">,
   failures: number,
   random: () => number,
 ): Verdict {
   if (status >= 200 && status < 300) return { outcome: "delivered", retry_ms: 0, status, error: null };
   if (status >= 500 || status === 408 || status === 429) {
-    const asked = Math.min(retryAfterOf(headers, Date.now()) ?? 0, LONGEST_ASKED_MS);
-    const retry_ms = Math.max(asked, waitMs(failures, random));
+    const retryAfterMs = Math.min(parseRetryAfterMs(headers, Date.now()) ?? 0, MAX_RETRY_AFTER_MS);
+    const retry_ms = Math.max(retryAfterMs, backoffMs(failures, random));
     return { outcome: null, retry_ms, status, error: `the receiver answered HTTP ${status}` };
   }
-  const why = status >= 300 && status < 400 ? ": redirects are not followed" : "";
-  return { outcome: "rejected", retry_ms: 0, status, error: `the receiver answered HTTP ${status}${why}` };
+  const reason = status >= 300 && status < 400 ? ": redirects are not followed" : "";
+  return { outcome: "rejected", retry_ms: 0, status, error: `the receiver answered HTTP ${status}${reason}` };
 }
 
-/** What it means that there was no answer. Nothing that may pass ends a delivery. */
+/** The verdict on a delivery without a response. Only a TerminalError rejects it; every other error is tried again. */
 export function judgeFailure(error: unknown, failures: number, random: () => number): Verdict {
   if (error instanceof TerminalError) {
     return { outcome: "rejected", retry_ms: 0, status: null, error: `${error.code}: ${error.message}` };
   }
-  return { outcome: null, retry_ms: waitMs(failures, random), status: null, error: sentenceOf(error) };
+  return { outcome: null, retry_ms: backoffMs(failures, random), status: null, error: describeError(error) };
 }
 
-function sentenceOf(error: unknown): string {
+function describeError(error: unknown): string {
   if (!(error instanceof RetryableError)) return messageOf(error);
   if (error.code === "webhook_timeout")
     return `webhook_timeout: no answer within ${REQUEST_LIMIT_MS / 1_000} s`;
@@ -47,8 +52,8 @@ function sentenceOf(error: unknown): string {
   return `webhook_${error.code}: ${error.message}${reason}`;
 }
 
-/** Doubles with each failure, up to an hour; a quarter more or less, so that those who failed together part. */
-function waitMs(failures: number, random: () => number): number {
-  const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(failures, 20));
+/** Doubles with each failure, up to an hour, plus or minus a quarter, so that deliveries that failed together spread. */
+function backoffMs(failures: number, random: () => number): number {
+  const wait = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 20));
   return Math.round(wait * (0.75 + random() / 2));
 }

@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { deleteDefinition as remove } from "../../../shared/store/definitions/definitions.ts";
-import type { Kind } from "../../../shared/store/definitions/definitions.ts";
+import { deleteDefinition as remove } from "../../../shared/store/definitions/agents-and-tools.ts";
+import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery, ownerOf } from "../../definitions/definition-request.ts";

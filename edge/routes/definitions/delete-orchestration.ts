@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { deleteOrchestration as remove } from "../../../shared/store/definitions/definitions.ts";
+import { deleteOrchestration as remove } from "../../../shared/store/definitions/orchestrations.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery, ownerOf } from "../../definitions/definition-request.ts";

@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { readDefinition } from "../../../shared/store/definitions/definitions.ts";
-import type { Kind } from "../../../shared/store/definitions/definitions.ts";
+import { readDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";

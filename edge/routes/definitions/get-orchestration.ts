@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { readOrchestration } from "../../../shared/store/definitions/definitions.ts";
+import { readOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";

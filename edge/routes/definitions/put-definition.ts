@@ -1,8 +1,8 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { parseAgent, parseTool } from "../../../shared/contracts/definition/index.ts";
-import { saveDefinition } from "../../../shared/store/definitions/definitions.ts";
-import type { Kind } from "../../../shared/store/definitions/definitions.ts";
+import { saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import {

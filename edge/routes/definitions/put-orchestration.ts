@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { parseOrchestration } from "../../../shared/contracts/definition/index.ts";
-import { saveOrchestration } from "../../../shared/store/definitions/definitions.ts";
+import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import {

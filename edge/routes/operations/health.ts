@@ -4,7 +4,7 @@ import { json } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
-import { readStuck } from "../../../shared/store/runs/diagnostics.ts";
+import { readStuckCounts } from "../../../shared/store/runs/stuck-counts.ts";
 import type { Services } from "../../services.ts";
 
 /** Work that does not progress by itself: 0 in a healthy system, except `unclaimed`, which a backlog raises too. */
@@ -77,7 +77,7 @@ function isStuck(stuck: z.infer<typeof Stuck> | null): boolean {
 async function checkStores({ sql, queue }: Services): Promise<z.infer<typeof Health>> {
   let stuck: z.infer<typeof Stuck> | null = null;
   const [pg_connected, redis_connected] = await Promise.all([
-    isReachable(async () => (stuck = await readStuck(sql))),
+    isReachable(async () => (stuck = await readStuckCounts(sql))),
     isReachable(() => queue.stats(0)),
   ]);
   return {

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { DeliveryId, DeliveryOutcome } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
-import { listDeliveries as list } from "../../../shared/store/webhooks/deliveries.ts";
+import { listDeliveries as list } from "../../../shared/store/webhooks/delivery-rows.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";

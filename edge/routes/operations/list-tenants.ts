@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { Tenant } from "../../../shared/contracts/tenant.ts";
-import { listTenants as list } from "../../../shared/store/tenants/tenants.ts";
+import { listTenants as list } from "../../../shared/store/tenants/tenant-rows.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";

@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { Lane } from "../../../shared/contracts/run.ts";
-import { listWorkers as list } from "../../../shared/store/workers/workers.ts";
+import { listWorkers as list } from "../../../shared/store/workers/worker-rows.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";

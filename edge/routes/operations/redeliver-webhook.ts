@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { DeliveryId } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
-import { redeliver as makeDue } from "../../../shared/store/webhooks/deliveries.ts";
+import { redeliver as makeDue } from "../../../shared/store/webhooks/delivery-rows.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";

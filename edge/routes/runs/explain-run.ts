@@ -5,7 +5,7 @@ import { AppError } from "../../../shared/errors.ts";
 import { queueShardOf } from "../../../shared/keys.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
-import { readWhy } from "../../../shared/store/runs/diagnostics.ts";
+import { readRunFacts } from "../../../shared/store/runs/run-facts.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { explain } from "../../runs/diagnostics.ts";
@@ -29,7 +29,7 @@ const route = createRoute({
 export function explainRun(api: Api): void {
   api.openapi(route, async (c) => {
     const { sql, queue, config } = c.get("services");
-    const facts = await readWhy(sql, c.get("principal").tenant, c.req.valid("param").run_id);
+    const facts = await readRunFacts(sql, c.get("principal").tenant, c.req.valid("param").run_id);
     if (!facts) throw noRun();
     const state = facts.status === "queued" ? await stateOf(queue, TenantId.parse(facts.tenant_id)) : "up";
     return c.json(explain(facts, state, config.ENABLE_TENANT_ISOLATION), 200);

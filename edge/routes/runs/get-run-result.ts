@@ -6,7 +6,7 @@ import { AppError } from "../../../shared/errors.ts";
 import { fold } from "../../../shared/journal/fold.ts";
 import type { Progress } from "../../../shared/journal/fold.ts";
 import { readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
-import type { RunRow } from "../../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";

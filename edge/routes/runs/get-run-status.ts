@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { openQuestions } from "../../../shared/store/runs/waits.ts";
+import { listOpenQuestions } from "../../../shared/store/runs/answer-wait.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -20,7 +20,7 @@ export function getRunStatus(api: Api): void {
   api.openapi(route, async (c) => {
     const { sql } = c.get("services");
     const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
-    const [question = null] = row.status === "paused" ? await openQuestions(sql, row.run_id) : [];
+    const [question = null] = row.status === "paused" ? await listOpenQuestions(sql, row.run_id) : [];
     return c.json(viewOf(row, question), 200);
   });
 }

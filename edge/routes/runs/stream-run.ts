@@ -4,7 +4,7 @@ import { z } from "zod";
 import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { readPosition } from "../../../shared/events/lines.ts";
-import type { RunRow } from "../../../shared/store/runs/runs.ts";
+import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
@@ -54,7 +54,10 @@ async function streamFrom(
 ): Promise<Response> {
   const position = readPosition(row.run_id, lastEventId);
   if (position === null)
-    throw new AppError("bad_event_id", "Last-Event-ID is not the id of an event of this run.");
+    throw new AppError(
+      "bad_event_id",
+      "Last-Event-ID is not the id of an event of this run. Send the id of its last event that you have, or none.",
+    );
   if (TERMINAL.has(row.status) && position >= row.event_seq) return new Response(null, { status: 204 });
   return openEvents(c, row, Math.min(position, row.event_seq));
 }

@@ -58,7 +58,10 @@ export function streamRuns(api: Api): void {
       const ids = parseRunIds(runs);
       const positions = readPositions(ids, lastId);
       if (!positions)
-        throw new AppError("bad_event_id", "Last-Event-ID is not an id of a stream of these runs.");
+        throw new AppError(
+          "bad_event_id",
+          "Last-Event-ID is not an id of a stream of these runs. Send it with the same `runs` in the same order.",
+        );
       const rows = await Promise.all(ids.map((id) => findRun(c.get("services").sql, principal, id)));
       const parts = await Promise.all(
         rows.map(async (row, i) => {

@@ -2,10 +2,10 @@ import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
 import { limits, orDefault, orNull, required, Strings, text } from "./fields.ts";
 
-/** An agent as it is written. */
+/** An agent as its author writes it. */
 export const AgentDocument = z.object({
   id: DefinitionId,
-  name: required(limits.nameChars, "an agent must have a name"),
+  name: required(limits.nameChars, "is required: an agent must have a name"),
   description: text(limits.descriptionChars),
   avatar: orDefault(z.string().max(limits.nameChars).default("default")),
   /** `analysis` is an old name for `conversational`. */
@@ -22,7 +22,7 @@ export const AgentDocument = z.object({
 });
 export type AgentDocument = z.infer<typeof AgentDocument>;
 
-/** An agent that can be run: it answers by itself, with the tools that it names. */
+/** An agent that the engine can execute: it answers by itself, with the tools that it names. */
 export type Agent = Omit<AgentDocument, "type"> & { type: "conversational" | "code" | "analysis" };
 
 export function isRunnableAgent(agent: AgentDocument): agent is Agent {

@@ -1,9 +1,9 @@
 import type { AnyStep } from "./step.ts";
 
-/** A way from a step to another: the target, and the field that names it. */
+/** An edge from one step to another: the target, and the field that names it. */
 type Edge = { field: string; target: string };
 
-/** Where a step can lead, with the field that says so. */
+/** All edges that leave a step. */
 export function edgesOf(step: AnyStep): Edge[] {
   if (step.type === "end") return [];
   return [

@@ -2,10 +2,10 @@ import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
 import { JsonValue } from "../json.ts";
 
-// Definitions of the original carry every field of every type, unused ones as null or "". So absent, null and ""
-// mean the same here: the default.
+// Existing definitions hold every field of every step type, and null or "" in unused ones. So absent, null and ""
+// mean the same: the default.
 
-/** Limits of a definition: what a person writes stays far below them, what a program floods does not pass. */
+/** Limits of a definition. They are far above what a person writes, and stop a program that floods. */
 export const limits = {
   steps: 200,
   promptChars: 65_536,
@@ -20,37 +20,41 @@ export const limits = {
   totalTurns: 10_000,
 } as const;
 
-/** A key of state. `_` at its beginning is the engine's own, dots lead into a value. */
+/**
+ * A key of state. Keys that begin with `_` belong to the engine; a dot is not part of a key but leads into its
+ * value.
+ */
 export const StateKey = z
   .string()
   .regex(
     /^[A-Za-z_][A-Za-z0-9_-]{0,99}$/,
-    "must be 1 to 100 letters, digits, _ or -, beginning with a letter",
+    "must be 1 to 100 letters, digits, _ or - and begin with a letter or _",
   );
 
 const blankToNull = (value: unknown): unknown => (value === "" || value === undefined ? null : value);
 const nullToUndefined = (value: unknown): unknown => value ?? undefined;
 
-/** `schema`, or null where the field is absent, null or "". */
+/** `schema`; null where the field is absent, null or "". */
 export function orNull<Schema extends z.ZodType>(schema: Schema) {
   return z.preprocess(blankToNull, schema.nullable()).default(null);
 }
 
-/** `schema` (one with a default), for which null means the default too. */
+/** `schema`, which has a default; null means the default too. */
 export function orDefault<Schema extends z.ZodType>(schema: Schema) {
   return z.preprocess(nullToUndefined, schema);
 }
 
-/** The step that follows, or null: the run ends. */
+/** The id of the next step; null: the run ends. */
 export const Target = orNull(DefinitionId);
 
 export const text = (maxChars: number) => orDefault(z.string().max(maxChars).default(""));
-export const required = (maxChars: number, what: string) =>
+/** A text that must be there and not blank. @param message the error text of a missing one */
+export const required = (maxChars: number, message: string) =>
   orDefault(
     z
-      .string({ error: what })
+      .string({ error: message })
       .max(maxChars)
-      .refine((value) => value.trim() !== "", what),
+      .refine((value) => value.trim() !== "", message),
   );
 
 export const Keys = orDefault(z.array(StateKey).max(limits.keys).default([]));
@@ -58,7 +62,7 @@ export const Keys = orDefault(z.array(StateKey).max(limits.keys).default([]));
 export const Strings = (max: number) =>
   orDefault(z.array(z.string().min(1).max(limits.nameChars)).max(max).default([]));
 
-/** A table from a label to the step it leads to. */
+/** A table from a label to the id of the next step. */
 export const Targets = orDefault(
   z
     .record(z.string().max(limits.nameChars), Target)

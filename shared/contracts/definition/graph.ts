@@ -1,17 +1,18 @@
 import { edgesOf } from "./edges.ts";
 import { endlessCycles, unreachable } from "./walks.ts";
-import { placesOf } from "./template.ts";
+import { placeholdersOf } from "./template.ts";
 import { templateOf } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { AnyStep } from "./step.ts";
 
-/** Keys of state that every run has, or that the engine fills in: no step may take them for its output. */
+/** Keys of state that every run has, or that the engine fills in. No step may write its output to them. */
 const RESERVED: ReadonlySet<string> = new Set(["user_input", "user_query", "human_response"]);
 
 /**
- * What is wrong with an orchestration as a graph, with the path to each field, in the order of the steps. Expects a
- * document whose single fields have been parsed. Pure and linear, but for the walk of loops (steps × edges).
+ * Checks an orchestration as a graph and returns its errors in the order of the steps, each with the path to its
+ * field. The document's fields have been parsed before. Pure; its time is linear, except for the search of cycles
+ * (steps × edges).
  */
 export function validateGraph(orchestration: OrchestrationDocument): FieldError[] {
   return [
@@ -25,14 +26,20 @@ export function validateGraph(orchestration: OrchestrationDocument): FieldError[
 
 function entryErrors({ entry_step_id, steps }: OrchestrationDocument): FieldError[] {
   if (steps.some((step) => step.id === entry_step_id)) return [];
-  return [{ path: "entry_step_id", message: `there is no step "${entry_step_id}"` }];
+  return [{ path: "entry_step_id", message: noStep(entry_step_id) }];
+}
+
+function noStep(id: string): string {
+  return `there is no step "${id}": it must be the id of one of the steps`;
 }
 
 function duplicateIds(steps: readonly AnyStep[]): FieldError[] {
   const seen = new Set<string>();
   return steps.flatMap((step, index) => {
     if (seen.has(step.id))
-      return [{ path: `steps[${index}].id`, message: `another step has the id "${step.id}"` }];
+      return [
+        { path: `steps[${index}].id`, message: `another step has the id "${step.id}": ids must be unique` },
+      ];
     seen.add(step.id);
     return [];
   });
@@ -42,7 +49,7 @@ function stepErrors(step: AnyStep, path: string, orchestration: OrchestrationDoc
   const ids = new Set(orchestration.steps.map((other) => other.id));
   const unknownTargets = edgesOf(step)
     .filter((edge) => !ids.has(edge.target))
-    .map((edge) => ({ path: `${path}.${edge.field}`, message: `there is no step "${edge.target}"` }));
+    .map((edge) => ({ path: `${path}.${edge.field}`, message: noStep(edge.target) }));
   return [
     ...unknownTargets,
     ...missingFields(step, path),
@@ -56,23 +63,32 @@ function missingFields(step: AnyStep, path: string): FieldError[] {
   switch (step.type) {
     case "evaluator":
       if (Object.keys(step.route_map).length === 0) {
-        return missing("route_map", "an evaluator must have at least one route");
+        return missing("route_map", "must have at least one route for an evaluator step");
       }
       if (step.default_route !== null && !Object.hasOwn(step.route_map, step.default_route)) {
-        return missing("default_route", `"${step.default_route}" is not a label of route_map`);
+        return missing(
+          "default_route",
+          `"${step.default_route}" is not in route_map: it must be one of its labels`,
+        );
       }
       return [];
     case "extract_json":
     case "merge":
       return step.input_keys.length > 0
         ? []
-        : missing("input_keys", `a step of type ${step.type} must read a key`);
+        : missing("input_keys", `must name at least one key for a step of type ${step.type}`);
     case "parallel":
-      return step.parallel_branches.length > 0 ? [] : missing("parallel_branches", "must have a branch");
+      return step.parallel_branches.length > 0
+        ? []
+        : missing("parallel_branches", "must have at least one branch");
     case "loop":
-      return step.loop_step_ids.length > 0 ? [] : missing("loop_step_ids", "must name a step to repeat");
+      return step.loop_step_ids.length > 0
+        ? []
+        : missing("loop_step_ids", "must name at least one step to repeat");
     case "human":
-      return step.human_prompt !== "" ? [] : missing("human_prompt", "a human step must say what it asks");
+      return step.human_prompt !== ""
+        ? []
+        : missing("human_prompt", "is required: a human step must have a question");
     default:
       return [];
   }
@@ -81,10 +97,17 @@ function missingFields(step: AnyStep, path: string): FieldError[] {
 function reservedOutput(step: AnyStep, path: string): FieldError[] {
   const key = step.output_key;
   if (key === null || (!key.startsWith("_") && (!RESERVED.has(key) || step.type === "human"))) return [];
-  return [{ path: `${path}.output_key`, message: `"${key}" is reserved: choose another key` }];
+  return [
+    {
+      path: `${path}.output_key`,
+      message: `"${key}" is reserved: use a key that does not begin with _ and is none of ${[...RESERVED].join(", ")}`,
+    },
+  ];
 }
 
-/** A template may read what something provides: the schema, a step's output, what the engine keeps, or a key that a step declares as its input. */
+/**
+ * A template may read keys of the schema, outputs and declared inputs of steps, and keys that the engine fills in.
+ */
 function unknownKeys(
   step: AnyStep,
   path: string,
@@ -96,14 +119,14 @@ function unknownKeys(
   for (const other of steps) {
     for (const key of [...other.input_keys, ...providedBy(other)]) known.add(key);
   }
-  const keys = placesOf(source.template).flatMap((place) =>
-    place.path === "input" ? [] : place.path.slice(0, 1),
+  const keys = placeholdersOf(source.template).flatMap((placeholder) =>
+    placeholder.path === "input" ? [] : placeholder.path.slice(0, 1),
   );
   return [...new Set(keys)]
     .filter((key) => !known.has(key))
     .map((key) => ({
       path: `${path}.${source.field}`,
-      message: `nothing provides {state.${key}}: no state_schema, input_keys or output_key has "${key}"`,
+      message: `{state.${key}} is never set: add "${key}" to state_schema, or to a step's output_key or input_keys`,
     }));
 }
 

@@ -5,12 +5,15 @@ import { limits, orDefault, orNull } from "./fields.ts";
 
 const TEXT: ReadonlySet<string> = new Set(["text", "textarea", "string", "email", "url", "date", "datetime"]);
 
-/** One field of a form that a person fills in, as clients get it. */
+/** One field of a form that a human fills in, as clients get it. */
 export const FormField = z
   .object({
     key: z.string(),
     label: z.string(),
-    /** `text` and the like, `number`, `integer`, `boolean`, `checkbox`, `select` (one of `options`); others are not checked. */
+    /**
+     * `text` and its variants, `number`, `integer`, `boolean`, `checkbox` and `select` (one of `options`) are
+     * checked; values of any other type are not.
+     */
     type: z.string(),
     options: z.array(z.string()).nullable(),
     required: z.boolean(),
@@ -21,9 +24,9 @@ export type FormField = z.infer<typeof FormField>;
 const name = z
   .string()
   .max(limits.nameChars)
-  .refine((key) => key !== "__proto__", "cannot be the name of a field");
+  .refine((key) => key !== "__proto__", "must not be __proto__");
 
-/** The same as it is written in a definition. The original writes `key` in its examples and `name` in its model. */
+/** A field as its author writes it in a definition. Existing definitions use `key` or `name`. */
 export const HumanField = z
   .object({
     key: orNull(name),
@@ -36,7 +39,7 @@ export const HumanField = z
   .transform((field, context): FormField => {
     const key = field.key ?? field.name;
     if (key === null) {
-      context.addIssue({ code: "custom", message: "a field must have a key" });
+      context.addIssue({ code: "custom", message: "a field must have a key (or a name)" });
       return z.NEVER;
     }
     const { type, options, required } = field;
@@ -44,20 +47,20 @@ export const HumanField = z
   });
 
 /**
- * What is wrong with an answer to a form, by its fields. What a field does not say must be there may be absent, null or
- * ""; what no field names is let through: clients of the original add to their answers.
+ * Checks an answer against the fields of its form. A field that is not required may be absent, null or "". Values
+ * that no field names are accepted: existing clients send more than the form asks for.
  */
 export function answerErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
   return fields.flatMap((field) => {
     const value = Object.hasOwn(answer, field.key) ? (answer[field.key] ?? null) : null;
     const isAbsent = value === null || value === "";
-    const message = isAbsent ? (field.required ? "is required" : null) : wrongValue(field, value);
+    const message = isAbsent ? (field.required ? "is required" : null) : valueError(field, value);
     return message === null ? [] : [{ path: `response.${field.key}`, message }];
   });
 }
 
-/** What is wrong with a value that is there; null: nothing. */
-function wrongValue({ type, options }: FormField, value: Json): string | null {
+/** The error of a value that is present; null: none. */
+function valueError({ type, options }: FormField, value: Json): string | null {
   switch (type) {
     case "number":
       return typeof value === "number" ? null : "must be a number";

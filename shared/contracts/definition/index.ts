@@ -3,5 +3,5 @@ export type { Orchestration } from "./orchestration.ts";
 export { parseAgent, parseOrchestration, parseTool } from "./parse.ts";
 export type { Parsed } from "./parse.ts";
 export type { Retry, Step, StepOf, StepType } from "./step.ts";
-export { placesOf } from "./template.ts";
+export { placeholdersOf } from "./template.ts";
 export type { Tool } from "./tool.ts";

@@ -5,17 +5,17 @@ import { limits, orDefault, orNull, required, StateKey, text } from "./fields.ts
 import { AnyStep } from "./step.ts";
 import type { Step } from "./step.ts";
 
-/** What a key of state is meant to hold, and what it holds when a run begins. */
+/** The type of a key of state, and its value when a run begins. */
 const StateField = z.object({
   type: orDefault(z.string().max(50).default("string")),
   default: JsonValue.optional(),
   description: text(limits.descriptionChars),
 });
 
-/** An orchestration as it is written, with all 14 types of steps. */
+/** An orchestration as its author writes it, with all 14 types of steps. */
 export const OrchestrationDocument = z.object({
   id: DefinitionId,
-  name: required(limits.nameChars, "an orchestration must have a name"),
+  name: required(limits.nameChars, "is required: an orchestration must have a name"),
   description: text(limits.descriptionChars),
   avatar: orDefault(z.string().max(limits.nameChars).default("default")),
   steps: z.array(AnyStep).min(1, "must have at least one step").max(limits.steps),
@@ -29,14 +29,14 @@ export const OrchestrationDocument = z.object({
       )
       .default({}),
   ),
-  /** Results of steps that a run may have before it fails. */
+  /** A run with this many step results fails unless it has ended. */
   max_total_turns: orDefault(z.number().int().min(1).max(limits.totalTurns).default(100)),
-  /** What a run may spend before it fails, in USD; null: no limit. */
+  /** A run that has cost this much fails unless it has ended. USD; null: no limit. */
   max_total_cost_usd: orNull(z.number().positive().max(1_000_000)),
   timeout_minutes: orDefault(z.number().positive().max(43_200).default(30)),
   trigger: orDefault(z.enum(["manual", "scheduled"]).default("manual")),
 });
 export type OrchestrationDocument = z.infer<typeof OrchestrationDocument>;
 
-/** An orchestration that can be run: every step is of a type that the engine executes. */
+/** An orchestration that the engine can execute: every step is of an available type. */
 export type Orchestration = Omit<OrchestrationDocument, "steps"> & { steps: Step[] };

@@ -9,17 +9,23 @@ import type { Agent } from "./agent.ts";
 import type { Orchestration } from "./orchestration.ts";
 import type { Tool } from "./tool.ts";
 
-/** A definition, or what keeps it from being one: wrong fields (`invalid`), or only things that are not built (`not_yet`). */
+/**
+ * A definition, or why there is none: fields are wrong (`invalid`), or all fields are valid and some ask for what
+ * is not implemented (`not_yet`).
+ */
 export type Parsed<Definition> =
   | { ok: true; definition: Definition }
   | { ok: false; code: "invalid" | "not_yet"; errors: FieldError[] };
 
-/** Reads an orchestration and checks it as a graph. Paths look like `steps[2].route_map.approved`. Never throws. */
+/**
+ * Parses an orchestration and checks it as a graph. Paths of errors look like `steps[2].route_map.approved`. Never
+ * throws.
+ */
 export function parseOrchestration(json: unknown): Parsed<Orchestration> {
   const parsed = OrchestrationDocument.safeParse(json);
   if (!parsed.success) return invalid(fieldErrors(parsed.error));
-  const wrong = validateGraph(parsed.data);
-  if (wrong.length > 0) return invalid(wrong);
+  const errors = validateGraph(parsed.data);
+  if (errors.length > 0) return invalid(errors);
   const steps = parsed.data.steps.filter(isRunnable);
   if (steps.length === parsed.data.steps.length) return { ok: true, definition: { ...parsed.data, steps } };
   return notYet(
@@ -31,7 +37,7 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
   );
 }
 
-/** Reads an agent. Never throws. */
+/** Parses an agent. Never throws. */
 export function parseAgent(json: unknown): Parsed<Agent> {
   const parsed = AgentDocument.safeParse(json);
   if (!parsed.success) return invalid(fieldErrors(parsed.error));
@@ -41,20 +47,21 @@ export function parseAgent(json: unknown): Parsed<Agent> {
   }
   const all = agent.tools.indexOf("all");
   if (all >= 0) {
-    return notYet([
-      { path: `tools[${all}]`, message: `"all" is not available yet: name the tools one by one` },
-    ]);
+    return notYet([{ path: `tools[${all}]`, message: `"all" is not available yet: list the tools by name` }]);
   }
   return { ok: true, definition: agent };
 }
 
-/** Reads a tool. Never throws. */
+/** Parses a tool. Never throws. */
 export function parseTool(json: unknown): Parsed<Tool> {
   const parsed = ToolDocument.safeParse(json);
   if (!parsed.success) return invalid(fieldErrors(parsed.error));
   if (parsed.data.tool_type === "http") return { ok: true, definition: parsed.data };
   return notYet([
-    { path: "tool_type", message: `tools of type ${parsed.data.tool_type} are not available yet` },
+    {
+      path: "tool_type",
+      message: `tools of type ${parsed.data.tool_type} are not available yet: the type must be http`,
+    },
   ]);
 }
 

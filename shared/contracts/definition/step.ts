@@ -3,14 +3,16 @@ import { DefinitionId } from "../ids.ts";
 import { Keys, limits, orDefault, orNull, required, StateKey, Target, Targets, text } from "./fields.ts";
 import { HumanField } from "./human.ts";
 
-/** How often a failing step is tried, and how long it waits between: exponential from `base_seconds`, with full jitter. */
+/**
+ * How many tries a failing step has, and the time between them: exponential from `base_seconds`, with full jitter.
+ */
 export const Retry = z
   .object({
     attempts: orDefault(z.number().int().min(1).max(10).default(3)),
     base_seconds: orDefault(z.number().min(0).max(3_600).default(1)),
     max_seconds: orDefault(z.number().min(0).max(86_400).default(60)),
   })
-  .refine((retry) => retry.base_seconds <= retry.max_seconds, "base_seconds must not exceed max_seconds");
+  .refine((retry) => retry.base_seconds <= retry.max_seconds, "base_seconds must be at most max_seconds");
 export type Retry = z.infer<typeof Retry>;
 
 const common = {
@@ -20,8 +22,8 @@ const common = {
   output_key: orNull(StateKey),
   next_step_id: Target,
   /**
-   * How many results of this step count before the run passes it by. The original's default is 3; 0 takes the guard
-   * away, which is refused where a cycle would have no other.
+   * After so many results of this step the run skips it. 0 removes this limit, which is refused for a step in a cycle
+   * that no other step ends.
    */
   max_iterations: orDefault(z.number().int().min(0).max(limits.iterations).default(3)),
   timeout_seconds: orDefault(z.number().int().min(1).max(86_400).default(300)),
@@ -42,7 +44,7 @@ const steps = {
     type: z.literal("agent"),
     agent_id: orDefault(DefinitionId),
     max_turns: orDefault(z.number().int().min(1).max(100).default(15)),
-    /** Narrows the agent's own list; null: all of it. */
+    /** A part of the agent's own list; null: the whole list. */
     allowed_tools: orNull(z.array(z.string()).max(limits.tools)),
   }),
   llm: z.object({ ...common, ...prompted, type: z.literal("llm") }),
@@ -50,7 +52,7 @@ const steps = {
     ...common,
     ...prompted,
     type: z.literal("tool"),
-    forced_tool: required(limits.nameChars, "a tool step must name its forced_tool"),
+    forced_tool: required(limits.nameChars, "is required: a tool step must name its tool"),
   }),
   evaluator: z.object({
     ...common,
@@ -59,7 +61,7 @@ const steps = {
     evaluator_prompt: text(limits.promptChars),
     route_map: Targets,
     route_descriptions: orDefault(z.record(z.string(), z.string().max(limits.descriptionChars)).default({})),
-    /** The label taken when the model does not choose one; null: the step fails. */
+    /** The label that is used when the model chooses none; null: the step fails. */
     default_route: orNull(z.string().max(limits.nameChars)),
   }),
   parallel: z.object({
@@ -91,34 +93,34 @@ const steps = {
   transform: z.object({
     ...common,
     type: z.literal("transform"),
-    transform_code: required(limits.codeChars, "a transform step must have transform_code"),
+    transform_code: required(limits.codeChars, "is required for a transform step"),
   }),
   extract_json: z.object({ ...common, type: z.literal("extract_json") }),
   if_else: z.object({
     ...common,
     type: z.literal("if_else"),
-    if_condition: required(limits.codeChars, "an if_else step must have an if_condition"),
+    if_condition: required(limits.codeChars, "is required for an if_else step"),
     if_true_step_id: Target,
     if_false_step_id: Target,
   }),
   switch: z.object({
     ...common,
     type: z.literal("switch"),
-    switch_expression: required(limits.codeChars, "a switch step must have a switch_expression"),
+    switch_expression: required(limits.codeChars, "is required for a switch step"),
     switch_cases: Targets,
     switch_default_step_id: Target,
   }),
   print: z.object({
     ...common,
     type: z.literal("print"),
-    print_content: required(limits.promptChars, "a print step must have print_content"),
+    print_content: required(limits.promptChars, "is required for a print step"),
   }),
   end: z.object({ ...common, type: z.literal("end") }),
 };
 
 /**
- * A step of a definition. In a file it is one flat record for all types (fields of other types are dropped); here it
- * is what its type needs, with defaults filled in.
+ * A step of a definition. Authors write one flat record for all types; parsing drops the fields of other types and
+ * fills in the defaults.
  */
 export const AnyStep = z.discriminatedUnion("type", [
   steps.agent,
@@ -138,11 +140,11 @@ export const AnyStep = z.discriminatedUnion("type", [
 ]);
 export type AnyStep = z.infer<typeof AnyStep>;
 
-/** Types that the contract knows and the engine cannot run yet: refused when a definition is saved. */
+/** Types of steps that the engine cannot execute yet: a definition with one is refused when it is saved. */
 export type LaterType = "parallel" | "merge" | "loop";
 const later: ReadonlySet<string> = new Set<LaterType>(["parallel", "merge", "loop"]);
 
-/** A step that can be run. */
+/** A step that the engine can execute. */
 export type Step = Exclude<AnyStep, { type: LaterType }>;
 export type StepType = Step["type"];
 export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;
@@ -151,7 +153,10 @@ export function isRunnable(step: AnyStep): step is Step {
   return !later.has(step.type);
 }
 
-/** The text of a step in which `{state.key}` and `{input}` are replaced, with the field it stands in. */
+/**
+ * The text of a step whose placeholders `{state.key}` and `{input}` are filled in, and its field; null: it has
+ * none.
+ */
 export function templateOf(step: AnyStep): { field: string; template: string } | null {
   switch (step.type) {
     case "agent":

@@ -1,10 +1,13 @@
 import { z } from "zod";
 import { JsonTable, limits, orDefault, orNull, text } from "./fields.ts";
 
-/** The name under which a model calls a tool: what all providers accept. */
+/** The name by which a model calls a tool. All providers accept this form. */
 const ToolName = z
   .string()
-  .regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/, "must be 1 to 64 letters, digits, _ or -");
+  .regex(
+    /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/,
+    "must be 1 to 64 letters, digits, _ or - and begin with a letter or _",
+  );
 
 const common = {
   name: ToolName,
@@ -12,13 +15,13 @@ const common = {
   description: text(limits.descriptionChars),
 };
 
-/** `http` or `https`, with `{field}` and `{data.a.b}` as places for arguments. */
+/** `http` or `https`, with the placeholders `{field}` and `{data.a.b}` for arguments. */
 const Url = z
   .string()
   .max(2_048)
   .regex(
     /^https?:\/\/[^\s{}/@][^\s{}/@]*(?:\/|\?|$)/,
-    "must begin with http:// or https:// and a host without placeholders",
+    "must begin with http:// or https:// and a host that has no placeholder, user or password",
   );
 
 const Http = z.object({
@@ -29,7 +32,7 @@ const Http = z.object({
   headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
   /** JSON schema of the arguments. */
   inputSchema: orDefault(JsonTable.default({ type: "object", properties: {} })),
-  /** JSON schema of the answer; its `properties`, where there are any, are all that is kept of it. */
+  /** JSON schema of the response. When it has `properties`, all other fields of a response are dropped. */
   outputSchema: orNull(JsonTable),
 });
 
@@ -38,5 +41,5 @@ const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(
 export const ToolDocument = z.discriminatedUnion("tool_type", [Http, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
 
-/** A tool that can be called. */
+/** A tool that the engine can call. */
 export type Tool = z.infer<typeof Http>;

@@ -5,7 +5,7 @@ import type { EntryLines } from "../../events/lines.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
-/** Which of these entries are in the journal: asked, in a statement of its own, about entries that a flush left out. */
+/** The runs whose entries are in the journal. For entries that a flush left out, in a statement after that flush. */
 export async function findCommitted(
   sql: Sql,
   entries: readonly { run_id: RunId; seq: number; attempt: number }[],
@@ -19,7 +19,7 @@ export async function findCommitted(
   return rows.map((row) => row.run_id);
 }
 
-/** What the folds of runs are made from: all their entries without events, in order. */
+/** What `fold` needs: all entries of each run except notes, in order, without their events. */
 export async function readStored(sql: Sql, runs: readonly RunId[]): Promise<Map<RunId, StoredEntry[]>> {
   const rows = await sql<(StoredEntry & { run_id: RunId })[]>`
     select run_id, seq, kind, output from journal
@@ -33,7 +33,7 @@ export async function readStored(sql: Sql, runs: readonly RunId[]): Promise<Map<
   return byRun;
 }
 
-/** A page of what viewers see: entries that hold events after number `afterSeq`, in order. */
+/** A page of event lines for viewers: the entries with events after number `afterSeq`, in order. */
 export async function readEntries(
   sql: Sql,
   run: RunId,
@@ -48,14 +48,14 @@ export async function readEntries(
 /** An entry with its run, and its time by Postgres' clock in microseconds since 1970. */
 export type TimedEntry = EntryLines & { run_id: RunId; at_us: number };
 
-/** A place in the journal of many runs. Many entries share a time: all those of one flush. */
+/** A position among the entries of many runs. All entries of one flush have the same time. */
 export type FeedPlace = Pick<TimedEntry, "at_us" | "run_id" | "seq">;
 
 /**
- * A page of the entries of a tenant (null: of all), in order of (time, run, number): after `after`, a number instead
- * of a place: from that time on; and before `untilUs`. Times are microseconds.
+ * A page of the entries of a tenant (null: of all tenants), in order of (time, run, number). It begins after the position
+ * `after`, or at a time if `after` is a number, and ends before `untilUs`. Times are microseconds.
  *
- * An entry's time is when its statement began: it may be committed seconds after entries of later times.
+ * An entry's time is when its statement began: it may be committed seconds after entries with later times.
  */
 export async function readTenantEntries(
   sql: Sql,
@@ -65,14 +65,14 @@ export async function readTenantEntries(
   limit: number,
 ): Promise<TimedEntry[]> {
   const fromUs = typeof after === "number" ? after : after.at_us;
-  const past =
+  const isAfter =
     typeof after === "number"
       ? sql``
       : sql`and (j.at, j.run_id, j.seq) > (${timeOf(sql, fromUs)}, ${after.run_id}, ${after.seq}::int)`;
   return sql<TimedEntry[]>`
     select j.run_id, j.seq, j.events_n, j.events, (extract(epoch from j.at) * 1000000)::float8 as at_us
     from journal j ${tenant === null ? sql`` : sql`join runs r on r.run_id = j.run_id and r.tenant_id = ${tenant}`}
-    where j.at >= ${timeOf(sql, fromUs)} and j.at < ${timeOf(sql, untilUs)} ${past}
+    where j.at >= ${timeOf(sql, fromUs)} and j.at < ${timeOf(sql, untilUs)} ${isAfter}
     order by j.at, j.run_id, j.seq limit ${limit}`;
 }
 
@@ -80,11 +80,11 @@ function timeOf(sql: Sql, us: number) {
   return sql`to_timestamp(${us}::float8 / 1000000)`;
 }
 
-/** Postgres' clock, by which entries are timed, in microseconds since 1970. */
+/** The time of Postgres' clock, which is that of the entries, in microseconds since 1970. */
 export async function journalClock(sql: Sql): Promise<number> {
   const [row] = await sql<
     { us: number }[]
   >`select (extract(epoch from clock_timestamp()) * 1000000)::float8 as us`;
-  if (!row) throw new Error("Postgres did not say what time it is");
+  if (!row) throw new Error("Postgres returned no time");
   return row.us;
 }

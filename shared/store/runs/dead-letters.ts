@@ -21,7 +21,7 @@ const DeadLetterRow = z.object({
 });
 export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
 
-/** One of them, with what the run was started with (JSON text of RunInput): too large for a list of many. */
+/** A dead letter with the input of its run (JSON text of RunInput), which is too large for a list. */
 const WholeDeadLetter = DeadLetterRow.extend({ input: z.string() });
 export type WholeDeadLetter = z.infer<typeof WholeDeadLetter>;
 
@@ -31,13 +31,17 @@ const columns = (sql: Sql) => sql`
   extract(epoch from d.failed_at)::float8 * 1000 as failed_at_ms,
   extract(epoch from d.resolved_at)::float8 * 1000 as resolved_at_ms`;
 
+/** Selects dead letters. Null: any. */
 export type DeadLetterFilter = {
   tenant: TenantId | null;
   orchestration: string | null;
   code: string | null;
 };
 
-/** A page of what has failed and not been retried, the newest first; older than `before` (null: from the start). */
+/**
+ * A page of unresolved dead letters, the newest first.
+ * @param before the last dead letter of the page before; null: the first page
+ */
 export async function listDeadLetters(
   sql: Sql,
   { tenant, orchestration, code }: DeadLetterFilter,
@@ -58,7 +62,7 @@ export async function listDeadLetters(
   return rows.map((row) => DeadLetterRow.parse(row));
 }
 
-/** How many there are of these, up to 100,000. */
+/** The number of unresolved dead letters, 100,000 at most. */
 export async function countDeadLetters(
   sql: Sql,
   { tenant, orchestration, code }: DeadLetterFilter,
@@ -75,6 +79,10 @@ export async function countDeadLetters(
   return row?.n ?? 0;
 }
 
+/**
+ * One dead letter, resolved or not; null when that tenant has none.
+ * @param tenant null: any tenant, for a platform key
+ */
 export async function readDeadLetter(
   sql: Sql,
   tenant: TenantId | null,
@@ -88,7 +96,10 @@ export async function readDeadLetter(
   return row ? WholeDeadLetter.parse(row) : null;
 }
 
-/** Puts a dead letter away without a retry. False when there is none that is open. */
+/**
+ * Resolves a dead letter without a retry of its run.
+ * @returns false when there is no unresolved one
+ */
 export async function dismissDeadLetter(
   sql: Sql,
   tenant: TenantId | null,

@@ -1,8 +1,8 @@
-import type { Sql } from "../sql.ts";
 import { randomHex } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { Principal } from "../../contracts/tenant.ts";
 import type { Scope } from "../../contracts/tenant.ts";
+import type { Sql } from "../sql.ts";
 
 export type NewKey = {
   /** Null: a platform key. */
@@ -12,12 +12,15 @@ export type NewKey = {
   expiresAt?: Date;
 };
 
-/** A new key; nobody can read it again, only its digest is stored. */
+/** A new key. The store keeps only its digest, so it cannot be read again. */
 export function newApiKey(): string {
   return `sk-syn-${randomHex(32)}`;
 }
 
-/** Stores `key`. Stored again, it stays what it was. @returns its public id. */
+/**
+ * Stores a key. A key that is stored already stays unchanged.
+ * @returns its public id
+ */
 export async function saveApiKey(
   sql: Sql,
   key: string,
@@ -33,7 +36,7 @@ export async function saveApiKey(
   return row?.key_id ?? keyId;
 }
 
-/** Who a key speaks for; null when it is unknown, revoked or expired. */
+/** The principal of a key; null when the key is unknown, revoked or expired. */
 export async function findPrincipal(sql: Sql, key: string): Promise<Principal | null> {
   const [row] = await sql`
     select key_id, tenant_id as tenant, array_to_json(scopes) as scopes from api_keys
@@ -42,7 +45,10 @@ export async function findPrincipal(sql: Sql, key: string): Promise<Principal | 
   return row ? Principal.parse(row) : null;
 }
 
-/** Ends a key, for processes that remember it within 30 s. False when there is none that lives. */
+/**
+ * Revokes a key. Processes that have cached its principal refuse it within 30 s.
+ * @returns false when there is no such key, or it is revoked already
+ */
 export async function revokeApiKey(sql: Sql, keyId: string): Promise<boolean> {
   const rows =
     await sql`update api_keys set revoked_at = now() where key_id = ${keyId} and revoked_at is null returning 1`;

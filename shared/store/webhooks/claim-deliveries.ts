@@ -1,34 +1,32 @@
 import { z } from "zod";
 import { RunId } from "../../contracts/ids.ts";
 import { DeliveryId, DeliveryType } from "../../contracts/webhook.ts";
+import { WEBHOOK_LEASE_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
-/** How long a delivery belongs to the worker that claimed it: longer than its request may take. */
-export const SENDING_LEASE_MS = 20_000;
-
-/** Requests that one worker has open at once: to one receiver, and for one tenant; it has 64 slots for them. */
-const PER_RECEIVER = 16;
-const PER_TENANT = 32;
+/** The most open requests of one worker to one receiver, and for one tenant. A worker has 64 slots for them. */
+const MAX_PER_RECEIVER = 16;
+const MAX_PER_TENANT = 32;
 
 /**
- * Receivers that one claim looks at. With 200,000 deliveries due for 10,000 of them a claim takes 35 ms, and 100 ms
- * when it looks at 1,000.
+ * Receivers that one claim examines. With 200,000 deliveries due for 10,000 receivers a claim takes 35 ms, and 100 ms
+ * when it examines 1,000 of them.
  */
-const RECEIVERS = 200;
+const RECEIVERS_PER_CLAIM = 200;
 
-/** Who receives: a host and port, of one tenant. */
+/** A receiver: a host with its port, of one tenant. */
 export const Receiver = z.object({ tenant_id: z.string(), host: z.string() });
 export type Receiver = z.infer<typeof Receiver>;
 
-/** A receiver and how many requests the claiming worker has open to it. */
+/** A receiver, and the number of requests that the claiming worker has open to it. */
 export const BusyReceiver = Receiver.extend({ n: z.number().int().positive() });
 export type BusyReceiver = z.infer<typeof BusyReceiver>;
 
 /** A delivery to be sent now. Times in milliseconds since 1970. */
 export const DueDelivery = Receiver.extend({
   delivery_id: DeliveryId,
-  /** The run and the number of its journal's entry that it tells of: `readEvents` has what that says. */
+  /** The run, and the number of the journal entry that the delivery reports. `readEvents` reads that entry's events. */
   run_id: RunId,
   seq: z.number(),
   orchestration_id: z.string(),
@@ -44,36 +42,37 @@ export const DueDelivery = Receiver.extend({
   /** JSON text of RunError. */
   error: z.string().nullable(),
   /**
-   * Which claim of it this is: the fence, and so at least as many as requests were sent (a claim may be given back, or
-   * lapse). `failures`: how many requests have failed since it was made due.
+   * The number of this claim of the delivery: the fence. So it is at least the number of requests that were sent (a
+   * claim can be released, or lapse).
    */
   tries: z.number(),
+  /** Requests that have failed since the delivery was made due. */
   failures: z.number(),
 });
 export type DueDelivery = z.infer<typeof DueDelivery>;
 
 export const ClaimedDeliveries = z.object({
   deliveries: z.array(DueDelivery),
-  /** Where the look ended, when there are more receivers than one look takes. */
+  /** The last receiver that was examined, when there are more of them: the next claim goes on after it. */
   after: Receiver.nullable(),
-  /** What was due, and was in another claimer's hands at that moment. Behind it more may be due. */
+  /** The number of due deliveries that another claimer had locked. More may be due after them. */
   missed: z.number(),
-  /** What was due, and is over: see `claimDeliveries`. */
+  /** The number of due deliveries that were closed as expired: see `claimDeliveries`. */
   expired: z.number(),
 });
 export type ClaimedDeliveries = z.infer<typeof ClaimedDeliveries>;
 
 /**
- * Takes up to `slots` due deliveries, in turns between receivers, and pushes their wake-up past the request's own limit:
- * if they are not heard of by then, they are due again. docs/protocol.md 7.7.
+ * Claims up to `slots` due deliveries, with receivers taking turns, and sets their wake-up to the end of the lease: a
+ * delivery whose result is not saved by then is due again. docs/protocol.md 7.7.
  *
- * One that was tried and whose time has been over for an hour has expired, whatever became of its last try: where
- * outcomes cannot be written it would be sent for ever.
+ * A delivery that was tried and whose `expires_at` passed an hour ago is closed as expired, whatever its last try came
+ * to. It would be sent for ever otherwise while results cannot be written.
  *
- * Costs what receivers there are, not how much waits for them; and nothing to speak of when nothing is due.
- * @param busy what this worker has open: a receiver, or a tenant, that has enough of it is left out
- * @param after the receiver to go on behind; null: from the first
- * @param signs false: the worker has no key to open secrets with, and leaves what has one to others
+ * Cost: O(receivers with pending deliveries), not O(deliveries), and next to nothing when none is due.
+ * @param busy the worker's open requests: receivers and tenants that have the most they may have are left out
+ * @param after the receiver after which to go on; null: from the first one
+ * @param signs false: the worker has no key to open secrets with, and leaves deliveries with a secret to other workers
  */
 export async function claimDeliveries(
   sql: Sql,
@@ -106,7 +105,7 @@ export async function claimDeliveries(
          where r.tenant_id = any(${full}::text[]) and d.done_at is null and d.tenant_id > r.tenant_id
          order by d.tenant_id, d.host limit 1)
       ) next
-      where r.place < ${RECEIVERS}
+      where r.place < ${RECEIVERS_PER_CLAIM}
     ), due as (
       select d.delivery_id, d.next_at, d.place, r.tenant_id
       from receivers r
@@ -116,39 +115,39 @@ export async function claimDeliveries(
         from webhook_deliveries w
         where w.done_at is null and w.tenant_id = r.tenant_id and w.host = r.host and w.next_at <= now()
           and (${signs} or w.secret is null)
-        order by w.next_at limit greatest(0, ${PER_RECEIVER} - coalesce(b.n, 0))
+        order by w.next_at limit greatest(0, ${MAX_PER_RECEIVER} - coalesce(b.n, 0))
       ) d
       where r.tenant_id <> all(${full}::text[])
-    ), placed as (
+    ), with_turn as (
       select delivery_id, place, next_at, coalesce((select sum(n) from busy b where b.tenant_id = due.tenant_id), 0)
-        + row_number() over (partition by tenant_id order by place, next_at) as of_tenant
+        + row_number() over (partition by tenant_id order by place, next_at) as tenant_place
       from due
     ), chosen as (
-      select delivery_id from placed where of_tenant <= ${PER_TENANT} order by place, next_at limit ${slots}
-    ), free as (
-      select delivery_id, tries > 0 and expires_at < now() - interval '1 hour' as is_over from webhook_deliveries
+      select delivery_id from with_turn where tenant_place <= ${MAX_PER_TENANT} order by place, next_at limit ${slots}
+    ), unlocked as (
+      select delivery_id, tries > 0 and expires_at < now() - interval '1 hour' as has_expired from webhook_deliveries
       where delivery_id = any(array(select delivery_id from chosen)) and done_at is null and next_at <= now()
       for update skip locked
     ), expired as (
       update webhook_deliveries d set sending = false, next_at = null, done_at = now(), outcome = 'expired',
         last_error = coalesce(d.last_error, 'no outcome of a try was ever written')
-      from free f where d.delivery_id = f.delivery_id and f.is_over
+      from unlocked u where d.delivery_id = u.delivery_id and u.has_expired
     ), claimed as (
       update webhook_deliveries d set tries = d.tries + 1, sending = true,
-        next_at = now() + ${SENDING_LEASE_MS} * interval '1 millisecond'
-      from free f where d.delivery_id = f.delivery_id and not f.is_over
+        next_at = now() + ${WEBHOOK_LEASE_MS} * interval '1 millisecond'
+      from unlocked u where d.delivery_id = u.delivery_id and not u.has_expired
       returning d.*
     )
     select last.tenant_id as last_tenant, last.host as last_host,
-      ((select count(*) from chosen) - (select count(*) from free))::int as missed,
-      (select count(*) from free where is_over)::int as expired,
+      ((select count(*) from chosen) - (select count(*) from unlocked))::int as missed,
+      (select count(*) from unlocked where has_expired)::int as expired,
       c.delivery_id, c.run_id, c.seq, c.tenant_id, c.host,
       c.orchestration_id, c.type, c.url, c.secret, c.status, c.tokens::float8 as tokens,
       c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures,
       extract(epoch from c.started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from c.ended_at)::float8 * 1000 as ended_at_ms
     from (select) one
-    left join (select tenant_id, host from receivers where place = ${RECEIVERS}) last on true
+    left join (select tenant_id, host from receivers where place = ${RECEIVERS_PER_CLAIM}) last on true
     left join claimed c on true`;
   const [first] = rows;
   const last = Receiver.safeParse({ tenant_id: first?.["last_tenant"], host: first?.["last_host"] });
@@ -161,14 +160,14 @@ export async function claimDeliveries(
 }
 
 function fullTenants(busy: readonly BusyReceiver[]): string[] {
-  const open = new Map<string, number>();
-  for (const { tenant_id, n } of busy) open.set(tenant_id, (open.get(tenant_id) ?? 0) + n);
-  return [...open].flatMap(([tenant, n]) => (n >= PER_TENANT ? [tenant] : []));
+  const openRequests = new Map<string, number>();
+  for (const { tenant_id, n } of busy) openRequests.set(tenant_id, (openRequests.get(tenant_id) ?? 0) + n);
+  return [...openRequests].flatMap(([tenant, n]) => (n >= MAX_PER_TENANT ? [tenant] : []));
 }
 
 /**
- * The event lines of a journal's entry; null when it is not there any more. Asked for one delivery when it is sent:
- * 64 of them in one answer could be of any length.
+ * The event lines of a journal entry; null when it has been deleted. They are read for one delivery when it is sent: a
+ * claim that returned them for 64 deliveries could be of any length.
  */
 export async function readEvents(sql: Sql, run: RunId, seq: number): Promise<string | null> {
   const [row] = await sql<{ events: string }[]>`

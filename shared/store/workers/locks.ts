@@ -1,8 +1,10 @@
 import type { Sql } from "../sql.ts";
 
 /**
- * Takes or keeps a lease row for `ms`, a minute at most: what lies further ahead was written before a clock was set back.
- * False while another holds it.
+ * Takes or renews a lock of `locks` for `ms`, a minute at most.
+ *
+ * A lock whose end lies further ahead than a minute counts as free: it was written before Postgres' clock was set back.
+ * @returns false while another holder has it
  */
 export async function takeLock(sql: Sql, name: string, holder: string, ms: number): Promise<boolean> {
   const rows = await sql`

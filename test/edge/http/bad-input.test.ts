@@ -68,8 +68,8 @@ describe("a malformed request", () => {
     ]);
     const large = '{"metadata":{"a":{"b":[1e999]}},"state":{"n":-1e999}}';
     expect((await problem("POST", RUN, { body: large })).errors).toEqual([
-      { path: "metadata.a", message: "must have no number beyond 1.8e308" },
-      { path: "state.n", message: "must have no number beyond 1.8e308" },
+      { path: "metadata.a", message: "must not contain a number beyond 1.8e308" },
+      { path: "state.n", message: "must not contain a number beyond 1.8e308" },
     ]);
     const deep = `{"metadata":{"a":${"[".repeat(70)}${"]".repeat(70)}}}`;
     expect((await problem("POST", RUN, { body: deep })).errors).toEqual([

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { RunId, TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { keys } from "../../../shared/keys.ts";
-import { claimRuns } from "../../../shared/store/runs/claim.ts";
+import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";
 

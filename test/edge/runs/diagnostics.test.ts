@@ -4,9 +4,9 @@ import { explain } from "../../../edge/runs/diagnostics.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
-import type { WhyFacts } from "../../../shared/store/runs/diagnostics.ts";
-import { beat } from "../../../shared/store/workers/workers.ts";
-import { beatOf } from "../../shared/store/world.ts";
+import type { RunFacts } from "../../../shared/store/runs/run-facts.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
+import { onlineBeat } from "../../shared/store/store-fixture.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
 import { completeIndex } from "../test-stores.ts";
@@ -15,7 +15,7 @@ const NOW = Date.parse("2026-06-04T09:15:30.000Z");
 const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
 
 /** A ready run with room in its tenant's limit and workers of its lane. */
-const ready: WhyFacts = {
+const ready: RunFacts = {
   now_ms: NOW,
   tenant_id: "acme",
   status: "queued",
@@ -42,7 +42,7 @@ const ready: WhyFacts = {
   slots: 20,
   slots_taken: 3,
 };
-const running: WhyFacts = {
+const running: RunFacts = {
   ...ready,
   status: "running",
   attempt: 1,
@@ -61,7 +61,7 @@ const park = JSON.stringify({
 });
 
 describe("the diagnosis of a run", () => {
-  const why = (facts: Partial<WhyFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
+  const why = (facts: Partial<RunFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
 
   test("says that a run is next", () => {
     expect(why({})).toEqual({
@@ -249,8 +249,8 @@ describe("GET …/why on real stores", () => {
       const { reason, sentence, blocked_by } = await why(run);
       return { reason, sentence, blocked_by };
     };
-    const ofLane = beatOf(newIncarnation("w"));
-    const ofOtherLanes = { ...beatOf(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
+    const ofLane = onlineBeat(newIncarnation("w"));
+    const ofOtherLanes = { ...onlineBeat(newIncarnation("w")), lanes: Lane.exclude(["bulk"]).options };
     await beat(sql, ofOtherLanes);
     expect(await diagnosis()).toMatchObject({
       reason: "no_worker",
@@ -285,7 +285,7 @@ describe("GET …/why on real stores", () => {
       reason: "no_worker",
       blocked_by: [{ worker_id: "w" }, { kind: "workers", online: 0 }],
     });
-    await beat(sql, beatOf(newIncarnation("w")));
+    await beat(sql, onlineBeat(newIncarnation("w")));
     expect(await why(worker.run)).toMatchObject({
       reason: "worker_silent",
       blocked_by: [{ worker_id: "w" }],

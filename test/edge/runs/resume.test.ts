@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
-import { answerWait } from "../../../shared/store/runs/waits.ts";
+import { answerWait } from "../../../shared/store/runs/answer-wait.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker } from "../fake-workers.ts";
 
@@ -24,10 +24,10 @@ async function runWithQuestions(steps: string[] = ["ask"], body: object = {}): P
   await app.settled();
   await worker.write({
     kind: "park",
+    step_path: "ask",
     output: JSON.stringify({ step: "ask", visit: 1, reason: "answer", wait_id: "ask:1" }),
     status: "paused",
     wake_ms: 60_000,
-    current_step: "ask",
     waits: steps.map((step_id) => ({
       wait_id: `${step_id}:1`,
       step_id,
@@ -233,7 +233,15 @@ describe("an answer", () => {
     expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
     await app.settled();
     expect((await resume(run, approve)).status).toBe(409);
-    expect(await answerWait(app.stores.sql, null, RunId.parse(run), "ask:1", "{}", "ann")).toMatchObject({
+    expect(
+      await answerWait(app.stores.sql, {
+        tenant: null,
+        run: RunId.parse(run),
+        waitId: "ask:1",
+        answer: "{}",
+        by: "ann",
+      }),
+    ).toMatchObject({
       is: "taken",
       by: "retry",
     });

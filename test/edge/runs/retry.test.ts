@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { fold } from "../../../shared/journal/fold.ts";
 import { readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
-import { readPositions } from "../../../shared/store/runs/runs.ts";
+import { readPositions } from "../../../shared/store/runs/read-runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";
@@ -122,7 +122,7 @@ describe("from_step_id", () => {
     const worker = await failRun(app.stores.sql, await newRun());
     for (const [step, message] of [
       ["nowhere", "is no step of the version that this run is pinned to"],
-      ["not/a step", "must be 1 to 255 letters, digits or . _ -"],
+      ["not/a step", "must be 1 to 255 letters, digits or . _ - and begin with a letter or digit"],
     ]) {
       const answer = await retry(worker.run, { from_step_id: step });
       expect(answer.status).toBe(422);

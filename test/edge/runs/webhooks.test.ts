@@ -5,7 +5,7 @@ import { RunId } from "../../../shared/contracts/ids.ts";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, unseal } from "../../../shared/seal.ts";
 import { claimDeliveries } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { saveTry } from "../../../shared/store/webhooks/sending.ts";
+import { saveDeliveryTry } from "../../../shared/store/webhooks/delivery-outcomes.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker } from "../fake-workers.ts";
 import { MASTER_KEY } from "../test-stores.ts";
@@ -151,7 +151,14 @@ async function listed(query: string, key?: string) {
 async function saveOutcomes(outcome: "delivered" | "rejected"): Promise<void> {
   const { deliveries } = await claimDeliveries(app.stores.sql, 100, [], null);
   for (const { delivery_id, tries } of deliveries) {
-    await saveTry(app.stores.sql, { delivery_id, tries, outcome, retry_ms: 0, status: 418, error: "no" });
+    await saveDeliveryTry(app.stores.sql, {
+      delivery_id,
+      tries,
+      outcome,
+      retry_ms: 0,
+      status: 418,
+      error: "no",
+    });
   }
 }
 
@@ -236,7 +243,7 @@ describe("deliveries", () => {
     const [sent] = (await claimDeliveries(sql, 100, [], null)).deliveries;
     expect((await app.call("POST", `/scale/webhooks/${id}/redeliver`)).status).toBe(202);
     const late = { delivery_id: id, tries: sent?.tries ?? 0, retry_ms: 0, status: 404, error: "no" };
-    expect(await saveTry(sql, { ...late, outcome: "rejected" })).toBe("lost");
+    expect(await saveDeliveryTry(sql, { ...late, outcome: "rejected" })).toBe("superseded");
     const { deliveries } = await claimDeliveries(sql, 100, [], null);
     expect(deliveries.map(({ delivery_id }) => delivery_id)).toEqual([id]);
   });

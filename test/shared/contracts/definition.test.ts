@@ -18,7 +18,7 @@ const evaluator = (id: string, route_map: Fields, more: Fields = {}): Fields => 
   ...more,
 });
 
-/** The one flat record that the original writes for every step, whatever its type. */
+/** The flat record that existing definitions hold for every step, whatever its type. */
 const flat = (id: string, type: string, more: Fields = {}): Fields => ({
   id,
   name: id,
@@ -61,7 +61,7 @@ function errorsOf(json: unknown): { code: string; errors: { path: string; messag
 }
 
 describe("an orchestration", () => {
-  test("gets its defaults, and null and empty text mean the same as nothing", () => {
+  test("gets its defaults; null and an empty text mean the same as an absent field", () => {
     const parsed = parseOrchestration(
       document([flat("a", "print", { print_content: "hi" })], { avatar: null }),
     );
@@ -95,7 +95,7 @@ describe("an orchestration", () => {
       { human_prompt: "ok?", human_fields: [{ name: "a" }, { key: "b", type: "select", options: ["x"] }] },
     ],
     ["end", {}],
-  ])("takes the flat record of a step of type %s", (type, fields) => {
+  ])("accepts the flat record of a step of type %s", (type, fields) => {
     expect(errorsOf(document([flat("a", type, fields)])).errors).toEqual([]);
   });
 
@@ -103,12 +103,12 @@ describe("an orchestration", () => {
     ["parallel", { parallel_branches: [["b"]] }],
     ["merge", { input_keys: ["k"] }],
     ["loop", { loop_step_ids: ["b"] }],
-  ])("with a valid step of type %s is not yet possible, and says where", (type, fields) => {
+  ])("with a valid step of type %s is not available yet; the error has the step's path", (type, fields) => {
     const result = errorsOf(document([flat("a", type, { ...fields, next_step_id: "b" }), print("b")]));
     expect(result).toMatchObject({ code: "not_yet", errors: [{ path: "steps[0].type" }] });
   });
 
-  test("with a broken step of a later type is invalid, not only not yet possible", () => {
+  test("with an invalid step of a type that is not available yet is invalid", () => {
     const steps = [flat("a", "parallel", { parallel_branches: [["gone"]] })];
     expect(errorsOf(document(steps))).toMatchObject({
       code: "invalid",
@@ -134,13 +134,13 @@ describe("an orchestration", () => {
       document([{ id: "a", type: "if_else", if_condition: "1", if_true_step_id: "b" }]),
       "steps[0].if_true_step_id",
     ],
-    ["a step that nothing leads to", document([print("a"), print("b")]), "steps[1]"],
+    ["a step that cannot be reached", document([print("a"), print("b")]), "steps[1]"],
     ["a step after an end", document([{ id: "a", type: "end", next_step_id: "b" }, print("b")]), "steps[1]"],
     ["an agent step without agent", document([{ id: "a", type: "agent" }]), "steps[0].agent_id"],
     ["a tool step without tool", document([{ id: "a", type: "tool" }]), "steps[0].forced_tool"],
     ["an evaluator without routes", document([evaluator("a", {})]), "steps[0].route_map"],
     [
-      "a default that is no route",
+      "a default route that route_map does not have",
       document([evaluator("a", { x: null }, { default_route: "y" })]),
       "steps[0].default_route",
     ],
@@ -153,7 +153,7 @@ describe("an orchestration", () => {
     ["a reserved output key", document([print("a", { output_key: "user_input" })]), "steps[0].output_key"],
     ["an output key of the engine", document([print("a", { output_key: "_x" })]), "steps[0].output_key"],
     [
-      "a template that reads nothing",
+      "a template that reads a key which is never set",
       document([print("a", { print_content: "{state.gone}" })]),
       "steps[0].print_content",
     ],
@@ -164,22 +164,49 @@ describe("an orchestration", () => {
       "steps[0].print_content",
     ],
     [
-      "a retry that shrinks",
+      "a retry whose base exceeds its maximum",
       document([print("a", { retry: { base_seconds: 9, max_seconds: 1 } })]),
       "steps[0].retry",
     ],
     ["a wrong number", document([print("a", { timeout_seconds: "soon" })]), "steps[0].timeout_seconds"],
-  ])("with %s is refused, with the path to it", (_, json, path) => {
+  ])("with %s is refused; the error has the path to it", (_, json, path) => {
     const result = errorsOf(json);
     expect(result.code).toBe("invalid");
     expect(result.errors.map((error) => error.path)).toContain(path);
   });
 
-  test("that is not even an object is refused without a throw", () => {
+  test("has error texts that say what is wrong and what would be right", () => {
+    const steps = [
+      print("a", { next_step_id: "gone", output_key: "_x" }),
+      print("b", { print_content: "{state.unset}" }),
+    ];
+    expect(errorsOf(document(steps)).errors).toEqual([
+      {
+        path: "steps[0].next_step_id",
+        message: 'there is no step "gone": it must be the id of one of the steps',
+      },
+      {
+        path: "steps[0].output_key",
+        message:
+          '"_x" is reserved: use a key that does not begin with _ and is none of user_input, user_query, human_response',
+      },
+      {
+        path: "steps[1].print_content",
+        message:
+          '{state.unset} is never set: add "unset" to state_schema, or to a step\'s output_key or input_keys',
+      },
+      {
+        path: "steps[1]",
+        message: '"b" cannot be reached from the entry step: lead to it, or remove it',
+      },
+    ]);
+  });
+
+  test("that is not an object is refused without a throw", () => {
     for (const json of [null, 3, "x", [], undefined]) expect(errorsOf(json).code).toBe("invalid");
   });
 
-  test("may read in templates what schema, outputs, inputs and routing provide, and other braces are text", () => {
+  test("may read in templates what schema, outputs, inputs and routing set; other braces are text", () => {
     const content =
       "{input} {state.user_input} {state.s.deep.er} {state.out} {state.given} {state._routing_decision_e} {json: 1} {state.}";
     const steps = [
@@ -194,7 +221,7 @@ describe("a cycle", () => {
   const cycle = (a: Fields, b: Fields): Fields =>
     document([print("a", { next_step_id: "b", ...a }), print("b", { next_step_id: "a", ...b })]);
 
-  test("is bounded by the default limit, or by one step's alone when passing that step by leads out of it", () => {
+  test("is ended by the default limit, or by one step's limit when skipping that step leads out of the cycle", () => {
     expect(errorsOf(cycle({}, {})).errors).toEqual([]);
     const steps = [
       print("a", { next_step_id: "e", max_iterations: 0 }),
@@ -203,7 +230,7 @@ describe("a cycle", () => {
     expect(errorsOf(document(steps)).errors).toEqual([]);
   });
 
-  test("without any limit is refused at each of its steps", () => {
+  test("without any limit is refused, with an error at each of its steps", () => {
     const result = errorsOf(cycle({ max_iterations: 0 }, { max_iterations: 0 }));
     expect(result.errors.map((error) => error.path)).toEqual([
       "steps[0].max_iterations",
@@ -211,7 +238,7 @@ describe("a cycle", () => {
     ]);
   });
 
-  test("is refused when the only step with a limit is passed by back into it", () => {
+  test("is refused when skipping its only step with a limit leads back into it", () => {
     const result = errorsOf(cycle({ max_iterations: 0 }, { max_iterations: 3 }));
     expect(result.errors.map((error) => error.path)).toEqual(["steps[0].max_iterations"]);
   });
@@ -230,11 +257,11 @@ describe("agents and tools", () => {
     [{ id: "a", name: "A", type: "orchestrator" }, "type"],
     [{ id: "a", name: "A", type: "delegate" }, "type"],
     [{ id: "a", name: "A", tools: ["x", "all"] }, "tools[1]"],
-  ])("an agent that needs what is not built is not yet possible: %j", (json, path) => {
+  ])("an agent that needs what is not implemented is not available yet: %j", (json, path) => {
     expect(parseAgent(json)).toMatchObject({ ok: false, code: "not_yet", errors: [{ path }] });
   });
 
-  test("an HTTP tool gets its defaults, a Python tool is not yet possible", () => {
+  test("an HTTP tool gets its defaults; a Python tool is not available yet", () => {
     expect(parseTool({ name: "t", tool_type: "http", url: "https://example.com/x" })).toMatchObject({
       ok: true,
       definition: { method: "GET", headers: {} },
@@ -246,7 +273,7 @@ describe("agents and tools", () => {
   });
 
   test.each(["ftp://x/", "https://{host}/", "https://user@host/", "nonsense"])(
-    "a tool may not call %s",
+    "a tool with the URL %s is refused",
     (url) => {
       expect(parseTool({ name: "t", tool_type: "http", url })).toMatchObject({ ok: false, code: "invalid" });
     },

@@ -4,7 +4,7 @@ import { HumanField, answerErrors } from "../../../shared/contracts/definition/h
 const field = (fields: object) => HumanField.parse({ key: "k", ...fields });
 const select = { type: "select", options: ["approve", "reject"] };
 
-// Red when: one of the types is not looked at, or what is absent is taken for wrong.
+// Fails when a type is not checked, or an absent value counts as wrong.
 test.each([
   [{}, "text", null],
   [{}, 1, "must be text"],
@@ -24,21 +24,21 @@ test.each([
   [select, null, null],
   [{ ...select, required: true }, "", "is required"],
   [{ required: true }, undefined, "is required"],
-])("a field %j takes %j: %s", (fields, value, message) => {
+])("the field %j with the value %j has the error %s", (fields, value, message) => {
   const answer = value === undefined ? {} : { k: value };
   expect(answerErrors([field(fields)], answer)).toEqual(
     message === null ? [] : [{ path: "response.k", message }],
   );
 });
 
-test("what no field names is let through, and names of objects are no answers", () => {
+test("values that no field names are accepted, and inherited properties are no answers", () => {
   expect(answerErrors([], { anything: 1 })).toEqual([]);
   expect(answerErrors([field({ key: "toString", required: true })], {})).toEqual([
     { path: "response.toString", message: "is required" },
   ]);
 });
 
-test("a field that was stored is read as it was", () => {
+test("a stored field is parsed to the same field", () => {
   const stored = field({ key: null, name: "n", ...select, required: null });
   expect(HumanField.parse(JSON.parse(JSON.stringify(stored)))).toEqual(stored);
 });

@@ -22,13 +22,13 @@ describe("an event", () => {
     }
   });
 
-  test("has the id of its run and its number", () => {
+  test("has an id of its run's base and its number", () => {
     expect(eventId(run, 7)).toBe("1780499750067-7");
   });
 });
 
 describe("the frames of an entry", () => {
-  test("carry the numbers up to its own, and are the same for everybody", () => {
+  test("have the numbers up to the entry's own, and the same bytes for every viewer", () => {
     const text = frames(run, entry);
     expect(text.match(/^id: .*$/gm)).toEqual([3, 4, 5].map((seq) => `id: 1780499750067-${seq}`));
     expect(text.startsWith(`id: 1780499750067-3\ndata: {"run_id":"${run}","seq":3,"type":"llm_delta",`)).toBe(
@@ -39,8 +39,8 @@ describe("the frames of an entry", () => {
       expect(() => JSON.parse(data.slice(6))).not.toThrow();
   });
 
-  // Red when: a viewer gets again what it has, or misses what it has not.
-  test("begin at the number that is asked for", () => {
+  // Fails when a viewer gets an event twice, or misses one.
+  test("begin at the requested number", () => {
     expect(frames(run, entry, 5)).toBe(frames(run, entry).split("\n\n")[2] + "\n\n");
     expect(frames(run, entry, 3)).toBe(frames(run, entry));
     expect(frames(run, entry, 6)).toBe("");
@@ -61,11 +61,11 @@ test.each([
   ["1780499750067-1 ", null],
   ["1780499750067-9999999999", null],
   ["x", null],
-])("the position %s of a viewer is %s", (id, position) => {
+])("the Last-Event-ID %s is the position %s", (id, position) => {
   expect(readPosition(run, id)).toBe(position);
 });
 
-test("a live entry is read as it was written, and what is not one is none", () => {
+test("a live entry is read as it was written; other fields are no entry", () => {
   const live = { ...entry, run, last: true };
   const [, , , , , ...fields] = xaddArgs("{e0}:live", live);
   expect(readLive(fields)).toEqual(live);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { EntryKind, StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
-import { apply, fold, start, visitsOf } from "../../../shared/journal/fold.ts";
+import { applyResult, fold, initialProgress, visitsOf } from "../../../shared/journal/fold.ts";
 
 const result = (step: string, visit: number, set: JsonObject, next: string | null) => ({
   step,
@@ -32,7 +32,7 @@ const retry = {
   first_failed_at: "t",
 };
 
-const done = [
+const entries = [
   entry(2, "step", result("a", 1, { x: 1, y: 1 }, "b")),
   entry(3, "turn", { step: "b", visit: 1, data: "one" }),
   entry(4, "note", null),
@@ -41,60 +41,63 @@ const done = [
 ];
 
 describe("the fold of a journal", () => {
-  test("of nothing is the beginning", () => {
-    expect(fold({ a: 1 }, [])).toEqual(start({ a: 1 }));
-    expect(start({}).next).toBeUndefined();
+  test("without entries is the initial progress", () => {
+    expect(fold({ a: 1 }, [])).toEqual(initialProgress({ a: 1 }));
+    expect(initialProgress({}).next).toBeUndefined();
   });
 
-  test("lays results over the state, and keeps the turns and the retry of the visit in hand", () => {
-    const progress = fold({ x: 0, z: 0 }, done);
+  test("applies results to the state, and keeps the turns and the retry of the current visit", () => {
+    const progress = fold({ x: 0, z: 0 }, entries);
     expect(progress).toMatchObject({
       state: { x: 1, y: 1, z: 0 },
       next: "b",
       turns: ["one", "two"],
-      park: { tries: 2 },
+      retry: { tries: 2 },
     });
   });
 
-  test("forgets turns and retry with the visit's result", () => {
-    const progress = fold({}, [...done, entry(8, "step", result("b", 1, { y: 2 }, null))]);
-    expect(progress).toMatchObject({ state: { x: 1, y: 2 }, next: null, turns: [], park: null });
+  test("drops the turns and the retry with the visit's result", () => {
+    const progress = fold({}, [...entries, entry(8, "step", result("b", 1, { y: 2 }, null))]);
+    expect(progress).toMatchObject({ state: { x: 1, y: 2 }, next: null, turns: [], retry: null });
     expect(progress.history.map(({ step }) => step)).toEqual(["a", "b"]);
   });
 
-  // Red when: the last result is only in the end and not folded.
-  test("takes the result that an end carries", () => {
+  // Fails when a result that only the end entry carries is not folded.
+  test("includes the result that an end carries", () => {
     const end = {
       status: "completed",
       checkpoint: result("b", 1, { y: 3 }, null),
       response: "r",
       error: null,
     };
-    expect(fold({}, [...done, entry(9, "end", end)])).toMatchObject({
+    expect(fold({}, [...entries, entry(9, "end", end)])).toMatchObject({
       state: { y: 3 },
       next: null,
       end: { status: "completed" },
     });
   });
 
-  test("after a rewind goes on where it keeps results, and has not ended", () => {
+  test("after a rewind continues at its keep_seq, and has not ended", () => {
     const end = { status: "failed", checkpoint: null, response: "m", error: null };
-    const kept = fold({}, [...done, entry(9, "end", end), entry(10, "rewind", { keep_seq: 2 })]);
-    expect(kept).toMatchObject({ state: { x: 1 }, next: "b", turns: [], park: null, end: null });
-    expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 0 })])).toEqual({ ...start({}), rewinds: 1 });
-    const twice = [...done, entry(10, "rewind", { keep_seq: 6 }), entry(11, "rewind", { keep_seq: 0 })];
-    expect(fold({}, twice)).toEqual({ ...start({}), rewinds: 2 });
-    expect(fold({}, [...done, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
+    const rewound = fold({}, [...entries, entry(9, "end", end), entry(10, "rewind", { keep_seq: 2 })]);
+    expect(rewound).toMatchObject({ state: { x: 1 }, next: "b", turns: [], retry: null, end: null });
+    expect(fold({}, [...entries, entry(10, "rewind", { keep_seq: 0 })])).toEqual({
+      ...initialProgress({}),
+      rewinds: 1,
+    });
+    const twice = [...entries, entry(10, "rewind", { keep_seq: 6 }), entry(11, "rewind", { keep_seq: 0 })];
+    expect(fold({}, twice)).toEqual({ ...initialProgress({}), rewinds: 2 });
+    expect(fold({}, [...entries, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
       turns: ["one", "two"],
-      park: null,
+      retry: null,
     });
   });
 
-  test("is what results give one by one, and changes nothing that was seen", () => {
-    const before = start({ x: 0 });
+  test("equals applyResult for each result, which changes no earlier progress", () => {
+    const before = initialProgress({ x: 0 });
     const first = result("a", 1, { x: 1 }, "a");
-    const after = apply(apply(before, first), result("a", 2, { x: 2 }, null));
-    expect(before).toEqual(start({ x: 0 }));
+    const after = applyResult(applyResult(before, first), result("a", 2, { x: 2 }, null));
+    expect(before).toEqual(initialProgress({ x: 0 }));
     expect(after).toEqual(
       fold({ x: 0 }, [entry(1, "step", first), entry(2, "step", result("a", 2, { x: 2 }, null))]),
     );

@@ -2,8 +2,9 @@ import { Redis as RestRedis } from "@upstash/redis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { RedisCommands } from "../../../shared/queue/script.ts";
-import { parseRedisUrl } from "../../../worker-node/clients/redis.ts";
-import { startRestFront, type RunningFront } from "../../../worker-node/redis-rest/start.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
+import { startRestFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
+import type { RunningFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { checkContract } from "./contract.ts";
 import { runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
@@ -14,7 +15,7 @@ let front: RunningFront;
 beforeAll(async () => {
   t = await TestQueue.start();
   const config = { target: parseRedisUrl({ REDIS_URL: t.url }), token: "token", host: "127.0.0.1", port: 0 };
-  front = await startRestFront(config, () => {});
+  front = await startRestFront(config);
 });
 afterAll(async () => {
   await front.stop();

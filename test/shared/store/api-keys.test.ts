@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => sql.end());
 
 describe("an API key", () => {
-  test("is known by its digest alone, with its tenant and its scopes", async () => {
+  test("is stored as its digest only, with its tenant and its scopes", async () => {
     const key = newApiKey();
     const tenant = TenantId.parse("acme");
     const keyId = await saveApiKey(sql, key, { tenant, name: "CI", scopes: ["runs:read", "runs:write"] });
@@ -31,20 +31,20 @@ describe("an API key", () => {
     expect(row?.prefix).toBe(key.slice(0, 12));
   });
 
-  test("may have no scopes and no tenant", async () => {
+  test("can have no scopes and no tenant", async () => {
     const key = newApiKey();
     await saveApiKey(sql, key, { tenant: null, name: "", scopes: [] });
     expect(await findPrincipal(sql, key)).toMatchObject({ tenant: null, scopes: [] });
   });
 
-  test("stays what it was when it is stored again", async () => {
+  test("stays unchanged when it is saved again", async () => {
     const key = newApiKey();
     const first = await saveApiKey(sql, key, { tenant: null, name: "", scopes: ["admin"] });
     expect(await saveApiKey(sql, key, { tenant: null, name: "other", scopes: [] })).toBe(first);
     expect(await findPrincipal(sql, key)).toMatchObject({ scopes: ["admin"] });
   });
 
-  test("speaks for nobody when it is unknown, revoked or expired", async () => {
+  test("has no principal when it is unknown, revoked or expired", async () => {
     expect(await findPrincipal(sql, newApiKey())).toBe(null);
     const revoked = newApiKey();
     const keyId = await saveApiKey(sql, revoked, { tenant: null, name: "", scopes: ["admin"] });

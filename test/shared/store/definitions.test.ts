@@ -2,7 +2,18 @@ import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { SHARED } from "../../../shared/contracts/tenant.ts";
-import * as store from "../../../shared/store/definitions/definitions.ts";
+import {
+  deleteDefinition,
+  listDefinitions,
+  readDefinition,
+  saveDefinition,
+} from "../../../shared/store/definitions/agents-and-tools.ts";
+import {
+  deleteOrchestration,
+  listOrchestrations,
+  readOrchestration,
+  saveOrchestration,
+} from "../../../shared/store/definitions/orchestrations.ts";
 import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
 import { freshDatabase } from "../../services/services.ts";
 
@@ -16,59 +27,59 @@ const [acme, globex] = [TenantId.parse("acme"), TenantId.parse("globex")];
 const row = (id: string, definition: string) => ({ id, name: `name of ${id}`, description: "d", definition });
 
 describe("an orchestration", () => {
-  test("keeps every version, also when many save at once", async () => {
+  test("keeps every version, also when many requests save it at once", async () => {
     const versions = await Promise.all(
-      Array.from({ length: 10 }, (_, i) => store.saveOrchestration(sql, acme, row("busy", `{"n":${i}}`))),
+      Array.from({ length: 10 }, (_, i) => saveOrchestration(sql, acme, row("busy", `{"n":${i}}`))),
     );
     expect(versions.toSorted((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     for (const [i, version] of versions.entries()) {
-      const read = await store.readOrchestration(sql, acme, "busy", version);
+      const read = await readOrchestration(sql, acme, "busy", version);
       expect(read).toEqual({ id: "busy", owner: "acme", version, definition: `{"n":${i}}` });
     }
   });
 
-  test("of a tenant hides the shared one of the same id, for that tenant alone", async () => {
-    await store.saveOrchestration(sql, SHARED, row("same", '"shared"'));
-    await store.saveOrchestration(sql, acme, row("same", '"own"'));
-    expect((await store.readOrchestration(sql, acme, "same"))?.definition).toBe('"own"');
-    expect((await store.readOrchestration(sql, globex, "same"))?.definition).toBe('"shared"');
-    const listed = await store.listOrchestrations(sql, acme, "sam", 1);
+  test("of a tenant hides the shared one with the same id, for that tenant only", async () => {
+    await saveOrchestration(sql, SHARED, row("same", '"shared"'));
+    await saveOrchestration(sql, acme, row("same", '"own"'));
+    expect((await readOrchestration(sql, acme, "same"))?.definition).toBe('"own"');
+    expect((await readOrchestration(sql, globex, "same"))?.definition).toBe('"shared"');
+    const listed = await listOrchestrations(sql, acme, "sam", 1);
     expect(listed.map(({ id }) => id)).toEqual(["same"]);
   });
 
-  test("is gone when it is deleted, and goes on counting when it is saved again", async () => {
-    await store.saveOrchestration(sql, acme, row("gone", "1"));
-    expect(await store.deleteOrchestration(sql, globex, "gone")).toBe(false);
-    expect(await store.deleteOrchestration(sql, acme, "gone")).toBe(true);
-    expect(await store.deleteOrchestration(sql, acme, "gone")).toBe(false);
-    expect(await store.readOrchestration(sql, acme, "gone")).toBe(null);
-    expect(await store.saveOrchestration(sql, acme, row("gone", "2"))).toBe(2);
-    expect((await store.readOrchestration(sql, acme, "gone"))?.definition).toBe("2");
+  test("cannot be read after its deletion, and continues its version numbers when it is saved again", async () => {
+    await saveOrchestration(sql, acme, row("gone", "1"));
+    expect(await deleteOrchestration(sql, globex, "gone")).toBe(false);
+    expect(await deleteOrchestration(sql, acme, "gone")).toBe(true);
+    expect(await deleteOrchestration(sql, acme, "gone")).toBe(false);
+    expect(await readOrchestration(sql, acme, "gone")).toBe(null);
+    expect(await saveOrchestration(sql, acme, row("gone", "2"))).toBe(2);
+    expect((await readOrchestration(sql, acme, "gone"))?.definition).toBe("2");
   });
 
-  test("keeps text as it is, also a NUL that JSON has escaped", async () => {
+  test("keeps its text unchanged, including an escaped NUL", async () => {
     const definition = JSON.stringify({ prompt: "a\u0000b" });
-    await store.saveOrchestration(sql, acme, row("nul", definition));
-    expect((await store.readOrchestration(sql, acme, "nul"))?.definition).toBe(definition);
+    await saveOrchestration(sql, acme, row("nul", definition));
+    expect((await readOrchestration(sql, acme, "nul"))?.definition).toBe(definition);
   });
 });
 
 describe.each(["agents", "tools"] as const)("%s", (kind) => {
-  test("are saved, read, listed and deleted, a tenant's own before the shared", async () => {
-    await store.saveDefinition(sql, kind, SHARED, row("one", "1"));
-    expect(await store.saveDefinition(sql, kind, acme, row("one", "2"))).toBe(1);
-    expect(await store.saveDefinition(sql, kind, acme, row("one", "3"))).toBe(2);
-    expect(await store.readDefinition(sql, kind, acme, "one")).toMatchObject({
+  test("are saved, read, listed and deleted, and a tenant's own one hides the shared one", async () => {
+    await saveDefinition(sql, kind, SHARED, row("one", "1"));
+    expect(await saveDefinition(sql, kind, acme, row("one", "2"))).toBe(1);
+    expect(await saveDefinition(sql, kind, acme, row("one", "3"))).toBe(2);
+    expect(await readDefinition(sql, kind, acme, "one")).toMatchObject({
       owner: "acme",
       version: 2,
       definition: "3",
     });
-    expect(await store.readDefinition(sql, kind, globex, "one")).toMatchObject({
+    expect(await readDefinition(sql, kind, globex, "one")).toMatchObject({
       owner: "",
       definition: "1",
     });
-    expect(await store.listDefinitions(sql, kind, acme, "", 10)).toHaveLength(1);
-    expect(await store.deleteDefinition(sql, kind, acme, "one")).toBe(true);
-    expect(await store.readDefinition(sql, kind, acme, "one")).toMatchObject({ owner: "" });
+    expect(await listDefinitions(sql, kind, acme, "", 10)).toHaveLength(1);
+    expect(await deleteDefinition(sql, kind, acme, "one")).toBe(true);
+    expect(await readDefinition(sql, kind, acme, "one")).toMatchObject({ owner: "" });
   });
 });

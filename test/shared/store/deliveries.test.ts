@@ -1,40 +1,45 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
-import { cancelRuns } from "../../../shared/store/runs/cancel.ts";
+import { cancelRuns } from "../../../shared/store/runs/mark-cancelled.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import type { NewEntry } from "../../../shared/store/journal/flush.ts";
-import { deleteExpired } from "../../../shared/store/runs/reconcile.ts";
-import { retryRun } from "../../../shared/store/runs/retry.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
+import { deleteExpired } from "../../../shared/store/delete-expired.ts";
+import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { claimDeliveries, readEvents } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { countDueDeliveries, releaseDeliveries, saveTry } from "../../../shared/store/webhooks/sending.ts";
+import {
+  countDueDeliveries,
+  releaseDeliveries,
+  saveDeliveryTry,
+} from "../../../shared/store/webhooks/delivery-outcomes.ts";
 import type { DueDelivery } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { endOf, parkOf, waitFor } from "./relatives.ts";
-import type { Running } from "./relatives.ts";
-import { acme, define, entryOf, globex, openStore } from "./world.ts";
-import type { Store } from "./world.ts";
+import { endEntry, parkEntry, humanWait } from "./family-fixture.ts";
+import type { StartedRun } from "./family-fixture.ts";
+import { acme, saveEmptyOrchestration, stepEntry, globex, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
 
 let store: Store;
 beforeAll(async () => {
   store = await openStore();
-  await define(store.sql, globex, "orch");
+  await saveEmptyOrchestration(store.sql, globex, "orch");
 });
 afterAll(() => store.close());
 beforeEach(() => store.sql`truncate webhook_deliveries`);
 
 const HOOK = "https://hooks.example.com/a?b=c";
-const running = (changes: Partial<NewRun> = {}) => store.running({ webhook_url: HOOK, ...changes });
+const startRun = (changes: Partial<NewRun> = {}) => store.startRun({ webhook_url: HOOK, ...changes });
 const rows = () => store.sql`select * from webhook_deliveries order by run_id, seq`;
-const end = (run: Running, changes: Partial<NewEntry> = {}) => flush(store.sql, [endOf(run, changes)]);
+const end = (run: StartedRun, changes: Partial<EntryColumns> = {}) =>
+  flush(store.sql, [endEntry(run, changes)]);
 const claim = async (slots = 32) => (await claimDeliveries(store.sql, slots, [], null)).deliveries;
 
-/** A delivery that is due at once. */
-async function due(changes: Partial<NewRun> = {}): Promise<void> {
-  await end(await running(changes));
+/** Ends a run with a webhook, which leaves a delivery that is due now. */
+async function addDelivery(changes: Partial<NewRun> = {}): Promise<void> {
+  await end(await startRun(changes));
 }
 
-/** A delivery to each of `n` receivers, of which the last is due. */
-async function receiversOf(tenant: TenantId, n: number): Promise<void> {
+/** Adds a delivery to each of `n` receivers; only that of the last one is due. */
+async function addReceivers(tenant: TenantId, n: number): Promise<void> {
   await store.sql`
     insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
       cost_micro_usd, next_at)
@@ -44,37 +49,41 @@ async function receiversOf(tenant: TenantId, n: number): Promise<void> {
     from generate_series(0, ${n - 1}::int) i`;
 }
 
-async function one(): Promise<DueDelivery> {
-  const [delivery, ...others] = await claim();
-  if (!delivery || others.length > 0) throw new Error("there is not exactly one");
+/** Claims the only delivery that is due. */
+async function claimOne(): Promise<DueDelivery> {
+  const [delivery, ...more] = await claim();
+  if (!delivery || more.length > 0) throw new Error("not exactly one delivery is due");
   return delivery;
 }
 
 describe("the statement that ends a run", () => {
-  // Red when: the delivery is written by a statement of its own, or for runs without a webhook.
+  // Fails when a statement of its own writes the delivery, or when a run without a webhook gets one.
   test.each(["completed", "failed", "cancelled"] as const)(
-    "as %s leaves one delivery if it has a webhook, and says so",
+    "as %s inserts one delivery if the run has a webhook, and reports it",
     async (status) => {
-      const [told, silent] = [await running({ webhook_secret: "v1.sealed" }), await store.running()];
+      const [withWebhook, without] = [
+        await startRun({ webhook_secret: "v1.sealed" }),
+        await store.startRun(),
+      ];
       const usage = [
         { call: "m.1", provider: "p", model: "m", input_tokens: 3, output_tokens: 4, cost_micro_usd: 5 },
       ];
       const error = status === "failed" ? '{"code":"c","message":"m","step_id":null}' : null;
       const committed = await flush(store.sql, [
-        endOf(told, { status, error, usage }),
-        endOf(silent, { status }),
+        endEntry(withWebhook, { status, error, usage }),
+        endEntry(without, { status }),
       ]);
       expect(new Map(committed.map((row) => [row.run_id, row.webhook]))).toEqual(
         new Map([
-          [told.run_id, true],
-          [silent.run_id, false],
+          [withWebhook.run_id, true],
+          [without.run_id, false],
         ]),
       );
-      const row = await store.row(told.run_id);
+      const row = await store.row(withWebhook.run_id);
       expect(await rows()).toEqual([
         expect.objectContaining({
-          delivery_id: told.run_id.replace("run_", "whd_") + "_2",
-          run_id: told.run_id,
+          delivery_id: withWebhook.run_id.replace("run_", "whd_") + "_2",
+          run_id: withWebhook.run_id,
           seq: 2,
           tenant_id: acme,
           orchestration_id: "orch",
@@ -96,8 +105,8 @@ describe("the statement that ends a run", () => {
     },
   );
 
-  test("leaves none when its fence does not hold, and no second when it is repeated", async () => {
-    const run = await running();
+  test("inserts no delivery when its fence does not hold, and no second one when it is repeated", async () => {
+    const run = await startRun();
     expect(await end(run, { attempt: 7 })).toEqual([]);
     expect(await rows()).toEqual([]);
     await end(run);
@@ -105,10 +114,10 @@ describe("the statement that ends a run", () => {
     expect(await rows()).toHaveLength(1);
   });
 
-  // Red when: the edge's end does not write it.
-  test("without a worker leaves one as well", async () => {
-    const [told, silent] = [await store.accept({ webhook_url: HOOK }), await store.accept()];
-    const ends = [told, silent].map((run_id) => ({
+  // Fails when only a worker's end inserts a delivery.
+  test("inserts a delivery also when a cancel ends the run", async () => {
+    const [withWebhook, without] = [await store.accept({ webhook_url: HOOK }), await store.accept()];
+    const ends = [withWebhook, without].map((run_id) => ({
       run_id,
       known_seq: 0,
       events: '{"type":"final","response":"x"}\n{"type":"done"}',
@@ -118,18 +127,18 @@ describe("the statement that ends a run", () => {
     await cancelRuns(store.sql, [], ends);
     await cancelRuns(store.sql, [], ends);
     expect(await rows()).toMatchObject([
-      { run_id: told, seq: 2, type: "run.cancelled", status: "cancelled", started_at: null },
+      { run_id: withWebhook, seq: 2, type: "run.cancelled", status: "cancelled", started_at: null },
     ]);
   });
 });
 
-// Red when: any park is told, or none.
-test("a pause is told when it waits for a human, and no other entry of a life is", async () => {
-  const [asking, timing, stepping] = [await running(), await running(), await running()];
+// Fails when every park inserts a delivery, or none does.
+test("of the entries of a life only the end and parks for a human insert a delivery", async () => {
+  const [asking, timing, stepping] = [await startRun(), await startRun(), await startRun()];
   const committed = await flush(store.sql, [
-    parkOf(asking, [waitFor("w")]),
-    parkOf(timing, [waitFor("w", { kind: "timer", prompt: null })]),
-    entryOf(stepping),
+    parkEntry(asking, [humanWait("w")]),
+    parkEntry(timing, [humanWait("w", { kind: "timer", prompt: null })]),
+    stepEntry(stepping),
   ]);
   expect(committed.filter(({ webhook }) => webhook).map(({ run_id }) => run_id)).toEqual([asking.run_id]);
   expect(await rows()).toMatchObject([
@@ -137,12 +146,12 @@ test("a pause is told when it waits for a human, and no other entry of a life is
   ]);
 });
 
-// Red when: the body's facts are read from the run when it is sent.
-test("each end of a run that is retried has its own, which keeps what that end was", async () => {
-  const run = await running();
+// Fails when the parts of the body are read from the run at the time of sending.
+test("each end of a run that is retried has a delivery of its own, which keeps the state of that end", async () => {
+  const run = await startRun();
   await end(run, { status: "failed", error: '{"code":"c","message":"m","step_id":null}' });
-  const again = { run_id: run.run_id, tenant_id: acme, known_seq: 2, output: '{"keep_seq":0}', event: "{}" };
-  expect(await retryRun(store.sql, again)).not.toBeNull();
+  const rewind = { run_id: run.run_id, tenant_id: acme, known_seq: 2, output: '{"keep_seq":0}', event: "{}" };
+  expect(await retryRun(store.sql, rewind)).not.toBeNull();
   const second = await store.claim(run.owner, run.run_id);
   await end({ ...second, owner: run.owner });
   expect(await rows()).toMatchObject([
@@ -156,10 +165,10 @@ test("each end of a run that is retried has its own, which keeps what that end w
   ]);
 });
 
-describe("a claim", () => {
-  test("brings what is due, and the name of its entry, and lends it for longer than a request takes", async () => {
-    await due({ webhook_secret: "v1.sealed" });
-    const delivery = await one();
+describe("a claim of deliveries", () => {
+  test("returns the due ones with the run and number of their entry, and leases them for longer than a request takes", async () => {
+    await addDelivery({ webhook_secret: "v1.sealed" });
+    const delivery = await claimOne();
     expect(delivery).toMatchObject({
       url: HOOK,
       secret: "v1.sealed",
@@ -176,22 +185,22 @@ describe("a claim", () => {
     expect(await claim()).toEqual([]);
   });
 
-  // Red when: the rows are not locked, or the lease is not asked for again once they are.
+  // Fails when the rows are not locked, or when their lease is not compared again under the lock.
   test("gives each delivery to one of many claimers", async () => {
-    for (let i = 0; i < 12; i++) await due({ webhook_url: `https://h${i}.example.com` });
+    for (let i = 0; i < 12; i++) await addDelivery({ webhook_url: `https://h${i}.example.com` });
     const claims = await Promise.all(Array.from({ length: 8 }, () => claim()));
     const ids = claims.flat().map(({ delivery_id }) => delivery_id);
     expect(new Set(ids).size).toBe(ids.length);
-    // Who came second to a row may have gone without another that he could have had.
+    // A claimer that found a row locked may have left another due one, so a last claim takes the rest.
     ids.push(...(await claim()).map(({ delivery_id }) => delivery_id));
     expect([ids.length, new Set(ids).size]).toEqual([12, 12]);
   });
 
-  // Red when: it takes in the order of time alone.
-  test("takes receivers in turns: one that much waits for holds no others back", async () => {
-    for (let i = 0; i < 30; i++) await due({ webhook_url: "https://slow.example.com" });
-    await due({ webhook_url: "https://late.example.com" });
-    await due({ webhook_url: "https://late.example.com", tenant_id: globex });
+  // Fails when it takes deliveries in the order of their time alone.
+  test("lets receivers take turns: a receiver with many deliveries does not delay the others", async () => {
+    for (let i = 0; i < 30; i++) await addDelivery({ webhook_url: "https://slow.example.com" });
+    await addDelivery({ webhook_url: "https://late.example.com" });
+    await addDelivery({ webhook_url: "https://late.example.com", tenant_id: globex });
     const hosts = (await claim(6)).map(({ tenant_id, host }) => `${tenant_id} ${host}`).toSorted();
     expect(hosts).toEqual([
       "acme late.example.com",
@@ -200,11 +209,11 @@ describe("a claim", () => {
     ]);
   });
 
-  // Red when: `busy` is not counted.
-  test("leaves a receiver alone that has enough of the worker, and a tenant that has", async () => {
-    await due({ webhook_url: "https://slow.example.com" });
-    await due({ webhook_url: "https://other.example.com" });
-    await due({ webhook_url: "https://other.example.com", tenant_id: globex });
+  // Fails when `busy` is not counted.
+  test("leaves out a receiver, and a tenant, that has its maximum of open requests", async () => {
+    await addDelivery({ webhook_url: "https://slow.example.com" });
+    await addDelivery({ webhook_url: "https://other.example.com" });
+    await addDelivery({ webhook_url: "https://other.example.com", tenant_id: globex });
     const slow = { tenant_id: acme, host: "slow.example.com" };
     const claimWith = (n: number) => claimDeliveries(store.sql, 32, [{ ...slow, n }], null);
     expect((await claimWith(32)).deliveries.map(({ tenant_id }) => tenant_id)).toEqual([globex]);
@@ -212,22 +221,22 @@ describe("a claim", () => {
     expect((await claimWith(15)).deliveries.map(({ host }) => host)).toEqual(["slow.example.com"]);
   });
 
-  // Red when: a tenant that may have no more takes the places of a look, a receiver each.
-  test("does not go through the receivers of a tenant that has enough", async () => {
-    await receiversOf(acme, 300);
-    await due({ tenant_id: globex });
+  // Fails when the receivers of a tenant at its maximum use up the receivers that one claim examines.
+  test("skips the receivers of a tenant that has its maximum of open requests", async () => {
+    await addReceivers(acme, 300);
+    await addDelivery({ tenant_id: globex });
     const busy = [1, 2].map((i) => ({ tenant_id: acme, host: `busy${i}.example.com`, n: 16 }));
     const { deliveries, after } = await claimDeliveries(store.sql, 32, busy, null);
     expect(deliveries.map(({ tenant_id }) => tenant_id)).toEqual([globex]);
     expect(after).toBeNull();
-    const behind = { tenant_id: acme, host: "h00100.example.com" };
-    const second = await claimDeliveries(store.sql, 32, busy, behind);
+    const afterReceiver = { tenant_id: acme, host: "h00100.example.com" };
+    const second = await claimDeliveries(store.sql, 32, busy, afterReceiver);
     expect(second).toMatchObject({ deliveries: [], after: null });
   });
 
-  // Red when: what another claimer has hold of is told as nothing being due.
-  test("says what it missed because another has it, and what else there is stays due", async () => {
-    await due();
+  // Fails when deliveries that another claimer has locked are not reported as missed.
+  test("reports deliveries that another claimer has locked as missed; they stay due", async () => {
+    await addDelivery();
     const holder = await store.sql.reserve();
     await holder`begin`;
     await holder`select from webhook_deliveries for update`;
@@ -237,19 +246,19 @@ describe("a claim", () => {
     expect(await claimDeliveries(store.sql, 32, [], null)).toMatchObject({ deliveries: [{}], missed: 0 });
   });
 
-  // Red when: what cannot be signed is claimed all the same.
-  test("without a key to sign with leaves what has a secret", async () => {
-    await due({ webhook_secret: "v1.sealed" });
-    await due();
+  // Fails when a worker claims deliveries that it cannot sign.
+  test("of a worker without a key to open secrets leaves out deliveries with a secret", async () => {
+    await addDelivery({ webhook_secret: "v1.sealed" });
+    await addDelivery();
     const unsigned = await claimDeliveries(store.sql, 32, [], null, false);
     expect(unsigned.deliveries.map(({ secret }) => secret)).toEqual([null]);
     expect((await claim()).map(({ secret }) => secret)).toEqual(["v1.sealed"]);
   });
 
-  // Red when: only a written outcome ends a delivery.
-  test("ends what was tried and has been over for an hour, and not what nobody has tried", async () => {
-    for (let i = 0; i < 3; i++) await due();
-    const [dead, late, untried] = (await rows()).map((row) => String(row["delivery_id"]));
+  // Fails when a delivery ends only by a saved result.
+  test("expires deliveries that were tried and are an hour past their time, and none that were never tried", async () => {
+    for (let i = 0; i < 3; i++) await addDelivery();
+    const [expiredId, late, untried] = (await rows()).map((row) => String(row["delivery_id"]));
     await store.sql`update webhook_deliveries set expires_at = now() - interval '61 minutes', tries = 4`;
     await store.sql`update webhook_deliveries set tries = 0 where delivery_id = ${untried ?? ""}`;
     await store.sql`update webhook_deliveries set expires_at = now() - interval '59 minutes'
@@ -257,7 +266,7 @@ describe("a claim", () => {
     const { deliveries, expired } = await claimDeliveries(store.sql, 32, [], null);
     expect(new Set(deliveries.map(({ delivery_id }) => delivery_id))).toEqual(new Set([late, untried]));
     expect(expired).toBe(1);
-    expect((await rows()).find((row) => row["delivery_id"] === dead)).toMatchObject({
+    expect((await rows()).find((row) => row["delivery_id"] === expiredId)).toMatchObject({
       outcome: "expired",
       next_at: null,
       done_at: expect.any(Date),
@@ -266,9 +275,9 @@ describe("a claim", () => {
     });
   });
 
-  // Red when: a look begins at the first receiver each time.
-  test("goes round more receivers than it looks at", async () => {
-    await receiversOf(acme, 300);
+  // Fails when each claim begins at the first receiver.
+  test("goes on after the last receiver that the one before examined", async () => {
+    await addReceivers(acme, 300);
     const first = await claimDeliveries(store.sql, 32, [], null);
     expect(first).toMatchObject({ deliveries: [], after: { tenant_id: acme, host: "h00199.example.com" } });
     const second = await claimDeliveries(store.sql, 32, [], first.after);
@@ -277,16 +286,16 @@ describe("a claim", () => {
   });
 });
 
-describe("a try", () => {
+describe("a try of a delivery", () => {
   const result = { outcome: null, retry_ms: 60_000, status: 503, error: "the receiver answered HTTP 503" };
 
-  test("that was taken is done, and one that was refused too", async () => {
+  test("that delivers, or is rejected, gives the delivery its outcome", async () => {
     for (const outcome of ["delivered", "rejected"] as const) {
-      await due();
-      const { delivery_id, tries } = await one();
-      const said = { delivery_id, tries, outcome, retry_ms: 0, status: 200, error: null };
-      expect(await saveTry(store.sql, said)).toBe(outcome);
-      expect(await saveTry(store.sql, said)).toBe("lost");
+      await addDelivery();
+      const { delivery_id, tries } = await claimOne();
+      const tried = { delivery_id, tries, outcome, retry_ms: 0, status: 200, error: null };
+      expect(await saveDeliveryTry(store.sql, tried)).toBe(outcome);
+      expect(await saveDeliveryTry(store.sql, tried)).toBe("superseded");
     }
     expect(await rows()).toMatchObject([
       { next_at: null, done_at: expect.any(Date), sending: false, last_status: 200 },
@@ -295,77 +304,81 @@ describe("a try", () => {
     expect(await claim()).toEqual([]);
   });
 
-  test("that failed is made again when its wait is over", async () => {
-    await due();
-    const { delivery_id, tries } = await one();
-    expect(await saveTry(store.sql, { delivery_id, tries, ...result })).toBe("pending");
+  test("that fails is followed by another one after the wait", async () => {
+    await addDelivery();
+    const { delivery_id, tries } = await claimOne();
+    expect(await saveDeliveryTry(store.sql, { delivery_id, tries, ...result })).toBe("pending");
     expect(await claim()).toEqual([]);
     expect(await rows()).toMatchObject([{ failures: 1, last_status: 503, last_error: result.error }]);
     await store.sql`update webhook_deliveries set next_at = now()`;
-    expect(await one()).toMatchObject({ delivery_id, tries: 2, failures: 1 });
+    expect(await claimOne()).toMatchObject({ delivery_id, tries: 2, failures: 1 });
   });
 
-  // Red when: the number of the try is not asked for.
-  test("of a worker whose lease lapsed writes nothing over another's", async () => {
-    await due();
-    const { delivery_id, tries } = await one();
+  // Fails when the statement does not compare the number of the try.
+  test("by a worker whose lease lapsed changes nothing of another worker's try", async () => {
+    await addDelivery();
+    const { delivery_id, tries } = await claimOne();
     await store.sql`update webhook_deliveries set next_at = now()`;
-    const second = await one();
-    expect(await saveTry(store.sql, { delivery_id, tries, ...result })).toBe("lost");
+    const second = await claimOne();
+    expect(await saveDeliveryTry(store.sql, { delivery_id, tries, ...result })).toBe("superseded");
     await releaseDeliveries(store.sql, [{ delivery_id, tries }]);
     expect(await claim()).toEqual([]);
-    expect(await saveTry(store.sql, { ...second, ...result, outcome: "delivered" })).toBe("delivered");
+    expect(await saveDeliveryTry(store.sql, { ...second, ...result, outcome: "delivered" })).toBe(
+      "delivered",
+    );
   });
 
-  // Red when: a wait reaches beyond the delivery's time, or failures go on for ever.
-  test("is the last when the delivery's time is over, whatever wait was asked for", async () => {
-    await due();
-    const first = await one();
-    expect(await saveTry(store.sql, { ...first, ...result, retry_ms: 10 * 86_400_000 })).toBe("pending");
+  // Fails when a wait ends after the delivery's `expires_at`, or when failures never expire it.
+  test("is the last one at the delivery's expires_at, whatever wait the receiver asked for", async () => {
+    await addDelivery();
+    const first = await claimOne();
+    expect(await saveDeliveryTry(store.sql, { ...first, ...result, retry_ms: 10 * 86_400_000 })).toBe(
+      "pending",
+    );
     const [row] = await rows();
     expect(row?.["next_at"]).toEqual(row?.["expires_at"]);
     await store.sql`update webhook_deliveries set next_at = now(), expires_at = now()`;
-    expect(await saveTry(store.sql, { ...(await one()), ...result })).toBe("expired");
+    expect(await saveDeliveryTry(store.sql, { ...(await claimOne()), ...result })).toBe("expired");
     expect(await rows()).toMatchObject([{ outcome: "expired", next_at: null, last_error: result.error }]);
   });
 
-  // Red when: there is a result that the statement cannot write: its delivery would be sent again for ever.
-  test("can be written whatever it came to", async () => {
-    await due();
-    const odd = { ...result, retry_ms: 1e20, error: "nul \0" };
-    expect(await saveTry(store.sql, { ...(await one()), ...odd })).toBe("pending");
+  // Fails when there is a result that the statement cannot save: its delivery would be sent for ever.
+  test("can be saved whatever its result is", async () => {
+    await addDelivery();
+    const extreme = { ...result, retry_ms: 1e20, error: "nul \0" };
+    expect(await saveDeliveryTry(store.sql, { ...(await claimOne()), ...extreme })).toBe("pending");
     const [row] = await rows();
     expect(row?.["next_at"]).toEqual(row?.["expires_at"]);
   });
 
-  test("that is given back is due at once", async () => {
-    await due();
-    await releaseDeliveries(store.sql, [await one()]);
-    expect(await one()).toMatchObject({ tries: 2, failures: 0 });
+  test("that is released is due at once", async () => {
+    await addDelivery();
+    await releaseDeliveries(store.sql, [await claimOne()]);
+    expect(await claimOne()).toMatchObject({ tries: 2, failures: 0 });
   });
 });
 
-test("what is due is counted, and what has been for a minute", async () => {
-  for (let i = 0; i < 3; i++) await due();
+test("due deliveries are counted, and of those the ones that have been due for a minute", async () => {
+  for (let i = 0; i < 3; i++) await addDelivery();
   await store.sql`update webhook_deliveries set next_at = now() - interval '2 minutes' where run_id = (
     select min(run_id) from webhook_deliveries)`;
   expect(await countDueDeliveries(store.sql)).toEqual({ due: 3, overdue: 1 });
 });
 
-// Red when: what is still to be sent is forgotten, or what is done is kept for ever.
-test("what has been done for 30 days is forgotten", async () => {
-  for (let i = 0; i < 3; i++) await due();
-  const [old, young, open] = (await rows()).map((row) => String(row["delivery_id"]));
+// Fails when pending deliveries are deleted, or when done ones are never deleted.
+test("a delivery is deleted 30 days after it has its outcome", async () => {
+  for (let i = 0; i < 3; i++) await addDelivery();
+  const [old, recent, pending] = (await rows()).map((row) => String(row["delivery_id"]));
   const done = store.sql`done_at = now(), outcome = 'delivered', next_at = null`;
   await store.sql`update webhook_deliveries set created_at = now() - interval '31 days'`;
-  await store.sql`update webhook_deliveries set ${done} where delivery_id <> ${open ?? ""}`;
+  await store.sql`update webhook_deliveries set ${done} where delivery_id <> ${pending ?? ""}`;
   await store.sql`update webhook_deliveries set done_at = created_at where delivery_id = ${old ?? ""}`;
   expect(await deleteExpired(store.sql)).toBe(false);
-  expect((await rows()).map((row) => row["delivery_id"])).toEqual([young, open]);
+  expect((await rows()).map((row) => row["delivery_id"])).toEqual([recent, pending]);
 });
 
-// Red when: a page is all that is ever deleted, however much more there is.
-test("who forgets what is old says when there is more of it", async () => {
+// Fails when only one batch is ever deleted.
+test("retention reports that more rows are left after a full batch", async () => {
   await store.sql`
     insert into idempotency_keys (tenant_id, key, request_hash, run_id, created_at)
     select 'acme', 'k' || i, 'h', 'run_1', now() - interval '25 hours' from generate_series(1, 10001) i`;
@@ -374,9 +387,9 @@ test("who forgets what is old says when there is more of it", async () => {
   expect(await store.sql`select from idempotency_keys where request_hash = 'h'`).toHaveLength(0);
 });
 
-// Red when: the constraint is dropped.
+// Fails when the constraint is dropped.
 test("a delivery that is not done cannot be without a wake-up", async () => {
-  await due();
+  await addDelivery();
   await expect(store.sql`update webhook_deliveries set next_at = null`).rejects.toThrow(
     "awake_until_it_is_done",
   );

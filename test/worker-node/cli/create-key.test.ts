@@ -26,12 +26,12 @@ async function createKey(flags: string[], postgresUrl = url) {
   return { stdout, stderr, code };
 }
 
-// Red when: the key that is printed is not the one that is stored, or is told anywhere but in its own line.
+// Fails when the printed key is not the stored one, or is printed outside its own line.
 test.each([
   ["--tenant acme", { tenant: "acme", scopes: Scope.options }],
   ["--tenant acme --scopes runs:read,runs:write", { tenant: "acme", scopes: ["runs:read", "runs:write"] }],
   ["--platform", { tenant: null, scopes: Scope.options }],
-])("%s prints a key that works from then on, and only there", async (flags, principal) => {
+])("%s prints a key that works from then on, on stdout only", async (flags, principal) => {
   const { stdout, stderr, code } = await createKey([...flags.split(" "), "--name", "ops"]);
   expect(code).toBe(0);
   expect(stdout).toMatch(/^sk-syn-[0-9a-f]{64}\n$/);
@@ -41,7 +41,7 @@ test.each([
   expect(stderr).not.toContain("sk-syn-");
 });
 
-// Red when: who forgets a flag gets a key to all tenants.
+// Fails when a forgotten flag makes a key to all tenants.
 test.each([
   ["--name ops", "--tenant or --platform must be given"],
   ["--name ops --tenant acme --platform", "--tenant or --platform must be given, one of them"],
@@ -56,7 +56,7 @@ test.each([
   expect(await sql`select count(*) from api_keys`).toEqual([before]);
 });
 
-test("a database that is not ready is told with what to look at", async () => {
+test("the error for a database that is not ready names what to check", async () => {
   const { stderr, code } = await createKey(["--platform", "--name", "ops"], `${url}_none`);
   expect(code).toBe(1);
   expect(stderr).toContain("Is SCALE_POSTGRES_URL right, and did npm run migrate run?");

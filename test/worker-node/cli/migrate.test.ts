@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { migrate } from "../../../worker-node/cli/migrate.ts";
+import { migrate } from "../../../worker-node/clients/migrations.ts";
 
 const name = `${inject("databaseTemplate")}_migrate_${randomBytes(3).toString("hex")}`;
 const url = new URL(inject("postgresUrl"));
@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.end({ timeout: 1 }));
 
-function migrateInAProcess(): Promise<number | null> {
+function migrateInChildProcess(): Promise<number | null> {
   const child = spawn(process.execPath, ["worker-node/cli/migrate.ts"], {
     env: { PATH: process.env["PATH"], SCALE_POSTGRES_URL: url.href },
     stdio: "ignore",
@@ -22,9 +22,9 @@ function migrateInAProcess(): Promise<number | null> {
   return new Promise((resolve) => child.once("exit", resolve));
 }
 
-// Red when: they do not wait for each other: the second would find half a schema, or make it twice.
-test("two processes that migrate an empty database at once, and another later, apply each migration once", async () => {
-  expect(await Promise.all([migrateInAProcess(), migrateInAProcess(), migrate(url.href)])).toEqual([
+// Fails when the processes do not wait for each other: the second would find half a schema, or apply it twice.
+test("two processes that migrate an empty database at once, and a later one, apply each migration once", async () => {
+  expect(await Promise.all([migrateInChildProcess(), migrateInChildProcess(), migrate(url.href)])).toEqual([
     0,
     0,
     undefined,

@@ -5,21 +5,22 @@ import { judgeStatement } from "../../../worker-node/clients/sqlstate.ts";
 import { edgeStateStore } from "../../../worker-node/clients/http-state.ts";
 
 const secret = "s".repeat(32);
-let answer: { status: number; body: string };
-let asked: { url: string; signature: string; body: string }[];
+/** What the fake edge responds. */
+let reply: { status: number; body: string };
+let requests: { url: string; signature: string; body: string }[];
 const server = createServer((request, response) => {
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", () => {
     const signature = String(request.headers["x-synapse-signature"]);
-    asked.push({ url: request.url ?? "", signature, body: Buffer.concat(chunks).toString() });
-    response.writeHead(answer.status, { "content-type": "application/json" }).end(answer.body);
+    requests.push({ url: request.url ?? "", signature, body: Buffer.concat(chunks).toString() });
+    response.writeHead(reply.status, { "content-type": "application/json" }).end(reply.body);
   });
 });
 
 beforeEach(async () => {
-  asked = [];
-  answer = { status: 200, body: "[]" };
+  requests = [];
+  reply = { status: 200, body: "[]" };
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
 });
 afterEach(() => new Promise((resolve) => server.close(resolve)));
@@ -32,46 +33,46 @@ function store() {
 
 const failure = async (): Promise<unknown> =>
   store()
-    .lookUp([])
+    .readRunSnapshots([])
     .then(
       () => null,
       (error: unknown) => error,
     );
 
 test("a verb is a signed POST of its arguments", async () => {
-  expect(await store().lookUp([])).toEqual([]);
-  expect(asked).toMatchObject([{ url: "/internal/state/lookUp", body: "[[]]" }]);
-  expect(asked[0]?.signature).toMatch(/^t=[0-9]+,v1=[0-9a-f]{64}$/);
+  expect(await store().readRunSnapshots([])).toEqual([]);
+  expect(requests).toMatchObject([{ url: "/internal/state/readRunSnapshots", body: "[[]]" }]);
+  expect(requests[0]?.signature).toMatch(/^t=[0-9]+,v1=[0-9a-f]{64}$/);
 });
 
-test("what Postgres says by way of the edge is judged as if it had been asked itself", async () => {
-  answer = { status: 503, body: '{"sqlstate":"22021"}' };
+test("an error of Postgres that the edge passes on is judged like one from Postgres itself", async () => {
+  reply = { status: 503, body: '{"sqlstate":"22021"}' };
   expect(judgeStatement(await failure())).toBe("data");
-  answer = { status: 503, body: '{"sqlstate":"40P01"}' };
-  expect(judgeStatement(await failure())).toBe("again");
+  reply = { status: 503, body: '{"sqlstate":"40P01"}' };
+  expect(judgeStatement(await failure())).toBe("retry");
 });
 
-test("an edge that is away, or does not know us, is asked again", async () => {
+test("a request to an edge that is unreachable, or refuses the signature, is tried again", async () => {
   for (const status of [401, 404, 408, 429, 500, 502, 503]) {
-    answer = { status, body: "<html>" };
-    expect(judgeStatement(await failure()), String(status)).toBe("again");
+    reply = { status, body: "<html>" };
+    expect(judgeStatement(await failure()), String(status)).toBe("retry");
   }
 });
 
-// Red when: it is taken for a connection that was lost: one such entry would hold up all others of its worker for ever.
-test("what the edge will never take is data that nobody will take", async () => {
+// Fails when the response is judged like a lost connection: one such entry would hold up all others of its worker for ever.
+test("arguments that the edge will never accept are judged as data that Postgres will never accept", async () => {
   for (const status of [400, 413, 422]) {
-    answer = { status, body: '{"code":"invalid"}' };
+    reply = { status, body: '{"code":"invalid"}' };
     expect(judgeStatement(await failure()), String(status)).toBe("data");
   }
 });
 
-test("an answer of another shape is an error, never a result", async () => {
-  answer = { status: 200, body: '[{"run_id":"x"}]' };
+test("a response of another shape is an error, never a result", async () => {
+  reply = { status: 200, body: '[{"run_id":"x"}]' };
   expect(await failure()).toBeInstanceOf(Error);
 });
 
-test("there is no verb by the name of something that every object has", () => {
+test("the name of a property that every object has is no verb", () => {
   expect(findVerb("constructor")).toBeNull();
   expect(findVerb("flush")).not.toBeNull();
 });

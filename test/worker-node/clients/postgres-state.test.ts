@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { postgresStateStore } from "../../../worker-node/clients/postgres-state.ts";
 import { freshDatabase } from "../../services/services.ts";
 
-/** A link to `url` that can swallow what is sent, without a word to either end. */
+/** A link to `url` that can swallow packets; neither end notices. */
 async function linkTo(url: string) {
   const target = new URL(url);
   const port = Number(target.port);
@@ -39,8 +39,8 @@ async function linkTo(url: string) {
   };
 }
 
-// Red when: the pool is kept whatever it does not answer.
-test("a Postgres that swallows a question is asked anew over other connections", async () => {
+// Fails when the pool is kept although a statement got no reply.
+test("after a statement without a reply, the next one uses new connections", async () => {
   const link = await linkTo(await freshDatabase());
   const { store, close } = postgresStateStore(link.url, "test", 1_000);
   try {

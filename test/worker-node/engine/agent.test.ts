@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
 import { RetryableError, ToolRejection } from "../../../worker-node/engine/errors.ts";
-import { run, step, world } from "./context.ts";
+import { run, step, fakeContext } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 
 const fields = {
@@ -18,11 +18,11 @@ const search = { calls: [{ name: "search", args: { query: "q" } }] };
 const tools = { search: (): Json => ({ hits: ["x"] }), fetch: (): Json => "page" };
 
 describe("an agent", () => {
-  test("calls tools until it answers, and shows what it does without its system prompt", async () => {
-    const { context, asked, called, shown } = world({
+  test("calls tools until it answers, and its events do not contain its system prompt", async () => {
+    const { context, modelCalls, toolCalls, noted } = fakeContext({
       agents,
       tools,
-      says: [{ text: "I search.", ...search }, "Found."],
+      answers: [{ text: "I search.", ...search }, "Found."],
     });
     const result = await run(step(fields), context);
     expect(result).toMatchObject({
@@ -32,110 +32,110 @@ describe("an agent", () => {
       usage: [{ call: "model.2" }],
       effects: ["run_1:s:1:model.1", "run_1:s:1:tool.1.1", "run_1:s:1:model.2"],
     });
-    expect(asked[0]).toMatchObject({ tools: ["search", "fetch"], toolChoice: "auto" });
-    expect(called).toEqual([{ name: "search", args: { query: "q" }, effectKey: "run_1:s:1:tool.1.1" }]);
-    expect(asked[1]?.messages.at(-1)).toMatchObject({
+    expect(modelCalls[0]).toMatchObject({ tools: ["search", "fetch"], toolChoice: "auto" });
+    expect(toolCalls).toEqual([{ name: "search", args: { query: "q" }, effectKey: "run_1:s:1:tool.1.1" }]);
+    expect(modelCalls[1]?.messages.at(-1)).toMatchObject({
       role: "tool",
       tool_name: "search",
       content: '{"hits":["x"]}',
     });
-    expect(shown.map((event) => event.type)).toEqual([
+    expect(noted.map((event) => event.type)).toEqual([
       "llm_thought",
       "tool_execution",
       "tool_result",
       "llm_delta",
     ]);
-    expect(JSON.stringify([shown, result.events])).not.toContain("You are secret.");
+    expect(JSON.stringify([noted, result.events])).not.toContain("You are secret.");
   });
 
-  test("makes all calls of one answer, in their order", async () => {
+  test("makes all tool calls of one answer, in their order", async () => {
     const both = {
       calls: [
         { name: "fetch", args: {} },
         { name: "search", args: {} },
       ],
     };
-    const { context, called } = world({ agents, tools, says: [both, "ok"] });
+    const { context, toolCalls } = fakeContext({ agents, tools, answers: [both, "ok"] });
     await run(step(fields), context);
-    expect(called.map(({ name, effectKey }) => `${name} ${effectKey}`)).toEqual([
+    expect(toolCalls.map(({ name, effectKey }) => `${name} ${effectKey}`)).toEqual([
       "fetch run_1:s:1:tool.1.1",
       "search run_1:s:1:tool.1.2",
     ]);
   });
 
-  test("goes on after a crash where its last commit was, without asking or calling again", async () => {
-    const says = [
+  test("continues after a crash at its last commit, and repeats no committed model call or tool call", async () => {
+    const answers = [
       { calls: [{ id: "c1", name: "search", args: { query: "q" } }] },
       { calls: [{ id: "c2", name: "fetch", args: {} }] },
       "done",
     ];
-    const whole = world({ agents, tools, says });
+    const whole = fakeContext({ agents, tools, answers });
     const expected = await run(step(fields), whole.context);
-    expect(whole.committed).toHaveLength(4);
+    expect(whole.committedTurns).toHaveLength(4);
 
     for (let crashAtTurn = 1; crashAtTurn <= 4; crashAtTurn++) {
-      const before = world({ agents, tools, says, crashAtTurn });
+      const before = fakeContext({ agents, tools, answers, crashAtTurn });
       await expect(run(step(fields), before.context)).rejects.toThrow("crash");
-      const turns = before.committed.map((turn) => turn.data);
+      const turns = before.committedTurns.map((turn) => turn.data);
       const answered = turns.flatMap((data) => usageOfTurn(data)).length;
-      const after = world({ agents, tools, says: says.slice(answered), turns });
+      const after = fakeContext({ agents, tools, answers: answers.slice(answered), turns });
       const result = await run(step(fields), after.context);
       expect(result.set).toEqual(expected.set);
       expect(result.effects).toEqual(expected.effects);
-      // What was committed is not asked again; what was not goes out under the key it had.
-      expect(after.asked).toHaveLength(3 - answered);
-      expect(after.asked.map((ask) => ask.effectKey)).toEqual(
-        whole.asked.slice(answered).map((ask) => ask.effectKey),
+      // A committed call is not repeated; another one is repeated under its old key.
+      expect(after.modelCalls).toHaveLength(3 - answered);
+      expect(after.modelCalls.map((call) => call.effectKey)).toEqual(
+        whole.modelCalls.slice(answered).map((call) => call.effectKey),
       );
-      expect(after.asked.at(-1)?.messages).toEqual(whole.asked.at(-1)?.messages);
+      expect(after.modelCalls.at(-1)?.messages).toEqual(whole.modelCalls.at(-1)?.messages);
     }
   });
 
-  test("that is still calling tools after max_turns has failed", async () => {
-    const { context, asked } = world({ agents, tools, says: [search, search, search] });
+  test("that still calls tools after max_turns answers fails", async () => {
+    const { context, modelCalls } = fakeContext({ agents, tools, answers: [search, search, search] });
     await expect(run(step(fields), context)).rejects.toMatchObject({
       name: "TerminalError",
       code: "max_turns",
     });
-    expect(asked).toHaveLength(3);
+    expect(modelCalls).toHaveLength(3);
   });
 
-  test("has its own tools, narrowed by the step, and is told when it calls another", async () => {
-    const { context, asked, called } = world({ agents, tools, says: [search, "ok"] });
+  test("has its own tools, restricted by the step, and gets a reason when it calls another", async () => {
+    const { context, modelCalls, toolCalls } = fakeContext({ agents, tools, answers: [search, "ok"] });
     await run(step({ ...fields, allowed_tools: ["fetch", "bash"] }), context);
-    expect(asked[0]?.tools).toEqual(["fetch"]);
-    expect(called).toEqual([]);
-    expect(asked[1]?.messages.at(-1)?.content).toContain('no tool "search"');
+    expect(modelCalls[0]?.tools).toEqual(["fetch"]);
+    expect(toolCalls).toEqual([]);
+    expect(modelCalls[1]?.messages.at(-1)?.content).toContain('no tool "search"');
   });
 
-  test("is told why a tool refuses a call, and fails when a tool is away", async () => {
+  test("gets the reason when a tool refuses a call, and fails when a tool is unreachable", async () => {
     const refusing = {
       ...tools,
       search: () => {
         throw new ToolRejection("bad query");
       },
     };
-    const told = world({ agents, tools: refusing, says: [search, "ok"] });
-    await run(step(fields), told.context);
-    expect(told.asked[1]?.messages.at(-1)?.content).toContain("bad query");
+    const refused = fakeContext({ agents, tools: refusing, answers: [search, "ok"] });
+    await run(step(fields), refused.context);
+    expect(refused.modelCalls[1]?.messages.at(-1)?.content).toContain("bad query");
 
-    const away = {
+    const unreachable = {
       ...tools,
       search: () => {
         throw new RetryableError("tool_unavailable", "503");
       },
     };
-    const failing = world({ agents, tools: away, says: [search] });
+    const failing = fakeContext({ agents, tools: unreachable, answers: [search] });
     await expect(run(step(fields), failing.context)).rejects.toMatchObject({ code: "tool_unavailable" });
-    // The answer is kept: the retry makes the call again, and asks nobody for it.
-    expect(failing.committed).toHaveLength(1);
+    // The answer is committed: the retry repeats the tool call without calling the model.
+    expect(failing.committedTurns).toHaveLength(1);
   });
 
-  test("shows at most 500 characters of what a tool answers", async () => {
+  test("publishes at most 500 characters of a tool's result", async () => {
     const long = { ...tools, search: () => "x".repeat(5_000) };
-    const { context, shown } = world({ agents, tools: long, says: [search, "ok"] });
+    const { context, noted } = fakeContext({ agents, tools: long, answers: [search, "ok"] });
     await run(step(fields), context);
-    const [preview] = shown.flatMap((event) => (event.type === "tool_result" ? [event.preview] : []));
+    const [preview] = noted.flatMap((event) => (event.type === "tool_result" ? [event.preview] : []));
     expect(preview?.length).toBeLessThanOrEqual(500);
   });
 
@@ -152,6 +152,8 @@ describe("an agent", () => {
       "unknown_tool",
     ],
   ])("fails when %s", async (_, broken, code) => {
-    await expect(run(step(fields), world({ agents: broken, tools }).context)).rejects.toMatchObject({ code });
+    await expect(run(step(fields), fakeContext({ agents: broken, tools }).context)).rejects.toMatchObject({
+      code,
+    });
   });
 });

@@ -12,7 +12,7 @@ import type {
   StepResult,
   ToolCall,
 } from "../../../worker-node/engine/ports.ts";
-import { run as runStep } from "../../../worker-node/engine/steps/index.ts";
+import { runStep } from "../../../worker-node/engine/steps/index.ts";
 
 export function orchestration(steps: object[], more: object = {}): Orchestration {
   const first = steps[0];
@@ -29,30 +29,34 @@ export function step(fields: object): Step {
   return only;
 }
 
-export type ModelSays = string | { text?: string; calls: (Omit<ToolCall, "id"> & { id?: string })[] } | Error;
+export type FakeAnswer =
+  | string
+  | { text?: string; calls: (Omit<ToolCall, "id"> & { id?: string })[] }
+  | Error;
 
-export type World = {
+/** What a step gets, and what it did with it. */
+export type FakeContext = {
   context: StepContext;
-  asked: {
+  modelCalls: {
     messages: readonly Message[];
     tools: string[];
     effectKey: string;
     model: string | null;
     toolChoice: string;
   }[];
-  called: { name: string; args: Json; effectKey: string }[];
-  shown: RunEvent[];
-  committed: { data: Json; usage: readonly Usage[] }[];
+  toolCalls: { name: string; args: Json; effectKey: string }[];
+  noted: RunEvent[];
+  committedTurns: { data: Json; usage: readonly Usage[] }[];
 };
 
 /**
- * A world for one step: models answer from a list and fail when it is used up, tools answer by name. It keeps what was
- * asked of it; a turn's data goes through JSON, as in a journal.
+ * The context of one step. The model gives `answers` in order and fails after the last; tools answer by name. A turn's
+ * data goes through JSON, as in a journal.
  */
-export function world(given: {
+export function fakeContext(given: {
   state?: JsonObject;
   message?: string;
-  says?: ModelSays[];
+  answers?: FakeAnswer[];
   agents?: { [id: string]: JsonObject };
   tools?: { [name: string]: (args: Json) => Json };
   turns?: Json[];
@@ -62,30 +66,35 @@ export function world(given: {
   confirm?: () => Promise<void>;
   crashAtTurn?: number;
   reply?: Reply;
-}): World {
-  const says = [...(given.says ?? [])];
-  const seen: Omit<World, "context"> = { asked: [], called: [], shown: [], committed: [] };
+}): FakeContext {
+  const answers = [...(given.answers ?? [])];
+  const seen: Omit<FakeContext, "context"> = {
+    modelCalls: [],
+    toolCalls: [],
+    noted: [],
+    committedTurns: [],
+  };
   const unused = async (): Promise<Json> => {
     throw new Error("this test needs no sandbox");
   };
   const generate = async (request: ModelRequest): Promise<ModelAnswer> => {
     const { messages, tools, effectKey, model, toolChoice } = request;
-    seen.asked.push({
+    seen.modelCalls.push({
       messages: [...messages],
       tools: tools.map((tool) => tool.name),
       effectKey,
       model,
       toolChoice,
     });
-    const next = says.shift();
-    if (next === undefined) throw new Error("the model was asked more often than the test expects");
+    const next = answers.shift();
+    if (next === undefined) throw new Error("the model is called more often than the test expects");
     if (next instanceof Error) throw next;
     const usage = { provider: "test", model: "m", input_tokens: 10, output_tokens: 5, cost_micro_usd: 7 };
     if (typeof next === "string") {
       request.onText(next);
       return { text: next, tool_calls: [], usage };
     }
-    const calls = next.calls.map((call, i) => ({ id: `call_${seen.asked.length}_${i}`, ...call }));
+    const calls = next.calls.map((call, i) => ({ id: `call_${seen.modelCalls.length}_${i}`, ...call }));
     return { text: next.text ?? "", tool_calls: calls, usage };
   };
   const context: StepContext = {
@@ -103,7 +112,7 @@ export function world(given: {
       async call({ tool, args, effectKey }) {
         const { name } = tool;
         if (typeof name !== "string") throw new Error("a tool without a name");
-        seen.called.push({ name, args, effectKey });
+        seen.toolCalls.push({ name, args, effectKey });
         const answer = given.tools?.[name];
         if (answer === undefined) throw new Error("no such tool in this test");
         return answer(args);
@@ -117,10 +126,10 @@ export function world(given: {
         : { name, tool_type: "http", url: "https://example.com/", inputSchema },
     turns: given.turns ?? [],
     reply: given.reply ?? null,
-    note: (...events) => void seen.shown.push(...events),
+    note: (...events) => void seen.noted.push(...events),
     async turn(data, usage) {
-      if (seen.committed.length + 1 === given.crashAtTurn) throw new Error("crash");
-      seen.committed.push({ data: JSON.parse(JSON.stringify(data)), usage: [...usage] });
+      if (seen.committedTurns.length + 1 === given.crashAtTurn) throw new Error("crash");
+      seen.committedTurns.push({ data: JSON.parse(JSON.stringify(data)), usage: [...usage] });
     },
     signal: new AbortController().signal,
     confirm: given.confirm ?? (async () => {}),
@@ -130,9 +139,9 @@ export function world(given: {
 
 const inputSchema = { type: "object", properties: { query: { type: "string" } } };
 
-/** The result of a step that has nobody to ask. */
+/** The result of a step that asks no person. */
 export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
   const result = await runStep(...given);
-  if ("ask" in result) throw new Error(`the step asks: ${result.ask?.prompt}`);
+  if ("question" in result) throw new Error(`the step asks a person: ${result.question?.prompt}`);
   return result;
 }

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { deltas } from "../../../worker-node/engine/deltas.ts";
-import { step, world } from "./context.ts";
+import { step, fakeContext } from "./context.ts";
 
-test("a model's text is shown whole and in order, at most 20 times a second", async () => {
-  const { context, shown } = world({});
+test("a model's text is published completely and in order, at most 20 times a second", async () => {
+  const { context, noted } = fakeContext({});
   const { push, flush } = deltas(step({ type: "llm" }), context);
   const startedAt = performance.now();
   for (let i = 0; i < 100; i++) {
@@ -13,18 +13,18 @@ test("a model's text is shown whole and in order, at most 20 times a second", as
   }
   flush();
   const seconds = (performance.now() - startedAt) / 1_000;
-  const texts = shown.flatMap((event) => (event.type === "llm_delta" ? [event.text] : []));
+  const texts = noted.flatMap((event) => (event.type === "llm_delta" ? [event.text] : []));
   expect(texts.join("")).toBe(Array.from({ length: 100 }, (_, i) => `${i} `).join(""));
   expect(texts.length).toBeGreaterThan(2);
   expect(texts.length).toBeLessThanOrEqual(20 * seconds + 2);
 });
 
-test("a slow model's pieces are not held back", async () => {
-  const { context, shown } = world({});
+test("the pieces of a slow model are published at once", async () => {
+  const { context, noted } = fakeContext({});
   const { push } = deltas(step({ type: "llm" }), context);
   push("first");
-  expect(shown).toHaveLength(1);
+  expect(noted).toHaveLength(1);
   await sleep(60);
   push("second");
-  expect(shown).toHaveLength(2);
+  expect(noted).toHaveLength(2);
 });

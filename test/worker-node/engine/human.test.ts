@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { run as runStep } from "../../../worker-node/engine/steps/index.ts";
-import { run, step, world } from "./context.ts";
+import { runStep } from "../../../worker-node/engine/steps/index.ts";
+import { run, step, fakeContext } from "./context.ts";
 
 const fields = {
   type: "human",
@@ -11,15 +11,15 @@ const fields = {
   input_keys: ["draft"],
 };
 const state = { draft: "the text" };
-const asked = { prompt: "Publish the text?", timeoutMs: 90_000, fields: [{ key: "decision" }] };
+const question = { prompt: "Publish the text?", timeoutMs: 90_000, fields: [{ key: "decision" }] };
 
 describe("a human step", () => {
-  test("asks with its rendered prompt, and tells who watches", async () => {
+  test("asks with its rendered prompt, and publishes the question", async () => {
     const before = Date.now();
-    const said = await runStep(step(fields), world({ state }).context);
-    if (!("ask" in said)) throw new Error("it did not ask");
-    expect(said.ask).toMatchObject(asked);
-    expect(said.events).toMatchObject([
+    const result = await runStep(step(fields), fakeContext({ state }).context);
+    if (!("question" in result)) throw new Error("the step did not ask");
+    expect(result.question).toMatchObject(question);
+    expect(result.events).toMatchObject([
       {
         type: "human_input_required",
         orch_step_id: "s",
@@ -30,31 +30,34 @@ describe("a human step", () => {
       },
       { type: "paused" },
     ]);
-    const [event] = said.events;
-    if (event?.type !== "human_input_required") throw new Error("no question was told");
+    const [event] = result.events;
+    if (event?.type !== "human_input_required") throw new Error("the question was not published");
     expect(Date.parse(event.expires_at) - before).toBeGreaterThanOrEqual(90_000);
   });
 
-  // Red when: what is asked again is told again, or rendered again: what it reads may be away at this moment.
-  test("that is woken by something else asks on, and tells only that the run sleeps", async () => {
-    const { context } = world({ state: {}, reply: { is: "open" } });
-    expect(await runStep(step(fields), context)).toEqual({ ask: null, events: [{ type: "paused" }] });
+  // Fails when an open question is published or rendered again: what it reads may be unreachable at this moment.
+  test("that something else wakes keeps its question open, and publishes only the pause", async () => {
+    const { context } = fakeContext({ state: {}, reply: { is: "open" } });
+    expect(await runStep(step(fields), context)).toEqual({ question: null, events: [{ type: "paused" }] });
   });
 
-  test("keeps the answer under its key and as human_response, and dates from when it asked", async () => {
+  test("stores the answer under its key and as human_response, and reports how long the question was open", async () => {
     const answer = { decision: "yes" };
     const reply = { is: "answered" as const, answer, openForMs: 5_000 };
-    const result = await run(step({ ...fields, output_key: "verdict" }), world({ state, reply }).context);
+    const result = await run(
+      step({ ...fields, output_key: "verdict" }),
+      fakeContext({ state, reply }).context,
+    );
     expect(result).toMatchObject({ set: { verdict: answer, human_response: answer }, waitedMs: 5_000 });
     expect(result.events).toMatchObject([{ type: "human_response", orch_step_id: "s", response: answer }]);
-    const without = await run(step(fields), world({ state, reply }).context);
+    const without = await run(step(fields), fakeContext({ state, reply }).context);
     expect(without.set).toEqual({ human_response: answer });
   });
 
-  // Red when: an answer that never came is taken for one.
-  test("whose time went by fails, and says which limit it was", async () => {
+  // Fails when an expired question counts as answered.
+  test("whose question expires fails, and the error names the limit", async () => {
     await expect(
-      runStep(step(fields), world({ state, reply: { is: "expired" } }).context),
+      runStep(step(fields), fakeContext({ state, reply: { is: "expired" } }).context),
     ).rejects.toMatchObject({
       name: "TerminalError",
       code: "human_timeout",
@@ -62,9 +65,9 @@ describe("a human step", () => {
     });
   });
 
-  // Red when: a text that Postgres does not take is passed on: the question could never be stored.
-  test("leaves out of its question what Postgres does not keep", async () => {
-    const said = await runStep(step(fields), world({ state: { draft: "a\u0000b" } }).context);
-    expect(said).toMatchObject({ ask: { prompt: "Publish ab?" } });
+  // Fails when a character that Postgres refuses is passed on: the question could never be stored.
+  test("removes NUL characters from its question", async () => {
+    const result = await runStep(step(fields), fakeContext({ state: { draft: "a\u0000b" } }).context);
+    expect(result).toMatchObject({ question: { prompt: "Publish ab?" } });
   });
 });

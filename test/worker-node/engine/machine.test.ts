@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { apply, start } from "../../../shared/journal/fold.ts";
+import { applyResult, initialProgress } from "../../../shared/journal/fold.ts";
 import { endEvents } from "../../../shared/journal/ending.ts";
 import { finalResponse, stepStart } from "../../../worker-node/engine/events.ts";
-import { next, settle } from "../../../worker-node/engine/machine.ts";
+import { next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
 import { initialState } from "../../../shared/journal/initial-state.ts";
 import { orchestration } from "./context.ts";
 import type { Orchestration } from "../../../shared/contracts/definition/index.ts";
@@ -17,7 +17,7 @@ const print = (id: string, more: object = {}): object => ({
   print_content: "x",
   ...more,
 });
-const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1_234, tries: 1, turnUsage: [] };
+const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1_234, tries: 1, earlierUsage: [] };
 const usage = (call: string) => ({
   call,
   provider: "p",
@@ -28,31 +28,28 @@ const usage = (call: string) => ({
 });
 const nothing: StepResult = { set: {}, events: [], usage: [], effects: [] };
 
-/** Carries a run on until it ends, with `results` by step; answers the steps in their order and how it ended. */
+/** Runs a definition to its end, with `results` by step. Returns the visits in order, and how the run ended. */
 function play(definition: Orchestration, results: { [step: string]: Partial<StepResult> } = {}) {
-  let progress: Progress = start(initialState(definition, { message: "hi", state: {} }));
+  let progress: Progress = initialProgress(initialState(definition, { message: "hi", state: {} }));
   const steps: string[] = [];
   const events: string[] = [];
   for (let turn = 0; turn < 300; turn++) {
-    const now = next(definition, progress);
-    if (now.do === "end") return { steps, events, end: now, progress };
-    const settled = settle(
-      definition,
-      progress,
-      now.step,
-      now.visit,
-      { ...nothing, ...results[now.step.id] },
+    const todo = next(definition, progress);
+    if (todo.do === "end") return { steps, events, end: todo, progress };
+    const visited = toCheckpoint(
+      { definition, progress, step: todo.step, visit: todo.visit },
+      { ...nothing, ...results[todo.step.id] },
       timing,
     );
-    steps.push(`${now.step.id}${now.visit}`);
-    events.push(...settled.events.map((event) => event.type));
-    progress = apply(progress, settled.checkpoint);
+    steps.push(`${todo.step.id}${todo.visit}`);
+    events.push(...visited.events.map((event) => event.type));
+    progress = applyResult(progress, visited.checkpoint);
   }
   throw new Error("the run does not end");
 }
 
-describe("state at the start", () => {
-  test("is the schema's defaults, then the request's, and the message, which nothing overrides", () => {
+describe("initial state", () => {
+  test("has the schema's defaults, over them the request's state, over both the message", () => {
     const definition = orchestration([print("a")], {
       state_schema: { n: { type: "number", default: 3 }, s: { type: "string" }, t: { default: "old" } },
     });
@@ -65,19 +62,19 @@ describe("state at the start", () => {
 });
 
 describe("a run", () => {
-  test("goes from the entry step along next_step_id and completes where nothing follows", () => {
+  test("follows next_step_id from its entry step, and completes at a step without one", () => {
     const played = play(orchestration([print("a", { next_step_id: "b" }), print("b")]));
     expect(played).toMatchObject({ steps: ["a1", "b1"], end: { do: "end", status: "completed" } });
   });
 
-  test("goes where a step's route leads, and ends at a route without a target, whatever follows", () => {
+  test("follows a step's route, and ends at a route without a target, whatever next_step_id says", () => {
     const steps = [print("a", { next_step_id: "b" }), print("b", { next_step_id: "c" }), print("c")];
     expect(play(orchestration(steps), { a: { route: { target: "c" } } }).steps).toEqual(["a1", "c1"]);
     expect(play(orchestration(steps), { a: { route: { target: null } } }).steps).toEqual(["a1"]);
     expect(play(orchestration(steps), { b: { ends: true } }).steps).toEqual(["a1", "b1"]);
   });
 
-  test("passes by a step that has had its max_iterations, tells it, and goes on at that step's next", () => {
+  test("skips a step that has had its max_iterations, publishes that, and goes to that step's next_step_id", () => {
     const definition = orchestration([
       print("a", { next_step_id: "b", max_iterations: 2 }),
       {
@@ -90,7 +87,7 @@ describe("a run", () => {
       },
       print("c"),
     ]);
-    // b always leads to a; when a is used up, a's next is b itself, until b is used up too and leads to c.
+    // b always leads to a. When a is used up, its next step is b, until b is used up too and leads to c.
     const played = play(definition, { b: { route: { target: "a" } } });
     expect(played.steps.filter((name) => name.startsWith("a"))).toEqual(["a1", "a2"]);
     expect(played.steps.at(-1)).toBe("c1");
@@ -98,15 +95,18 @@ describe("a run", () => {
     expect(played.events.filter((type) => type === "loop_limit_reached").length).toBeGreaterThan(0);
   });
 
-  test("tells the guard after the routing decision, and its checkpoint holds the guarded target", () => {
+  test("publishes a loop limit after the routing decision, and its checkpoint has the target behind the limit", () => {
     const definition = orchestration([
       print("a", { max_iterations: 1, next_step_id: "b" }),
       print("b", { next_step_id: "a", max_iterations: 5 }),
     ]);
     const [a, b] = definition.steps;
     if (a === undefined || b === undefined) throw new Error("no steps");
-    let progress = start({});
-    progress = apply(progress, settle(definition, progress, a, 1, nothing, timing).checkpoint);
+    let progress = initialProgress({});
+    progress = applyResult(
+      progress,
+      toCheckpoint({ definition, progress, step: a, visit: 1 }, nothing, timing).checkpoint,
+    );
     const after = [
       {
         type: "routing_decision" as const,
@@ -117,22 +117,26 @@ describe("a run", () => {
         reasoning: "",
       },
     ];
-    const settled = settle(definition, progress, b, 1, { ...nothing, route: { target: "a" }, after }, timing);
-    expect(settled.events.map((event) => event.type)).toEqual([
+    const visited = toCheckpoint(
+      { definition, progress, step: b, visit: 1 },
+      { ...nothing, route: { target: "a" }, after },
+      timing,
+    );
+    expect(visited.events.map((event) => event.type)).toEqual([
       "step_complete",
       "routing_decision",
       "loop_limit_reached",
     ]);
-    expect(settled.events[2]).toEqual({
+    expect(visited.events[2]).toEqual({
       type: "loop_limit_reached",
       orch_step_id: "a",
       iterations: 1,
       max_iterations: 1,
     });
-    expect(settled.checkpoint.next).toBe("b");
+    expect(visited.checkpoint.next).toBe("b");
   });
 
-  test("ends when every step of a cycle has been passed by", () => {
+  test("ends when every step of a cycle is used up", () => {
     const steps = [
       print("a", { next_step_id: "b", max_iterations: 2 }),
       print("b", { next_step_id: "a", max_iterations: 2 }),
@@ -143,7 +147,7 @@ describe("a run", () => {
     });
   });
 
-  test("fails with max_total_turns when it has had them and is not at its end, and completes when it is", () => {
+  test("fails with max_total_turns unless it is at its end by then", () => {
     const steps = [print("a", { next_step_id: "b" }), print("b", { next_step_id: "c" }), print("c")];
     expect(play(orchestration(steps, { max_total_turns: 2 })).end).toMatchObject({
       status: "failed",
@@ -152,7 +156,7 @@ describe("a run", () => {
     expect(play(orchestration(steps, { max_total_turns: 3 })).end).toMatchObject({ status: "completed" });
   });
 
-  test("fails with max_total_cost when it has spent it", () => {
+  test("fails with max_total_cost when it has spent that much", () => {
     const steps = [print("a", { next_step_id: "b" }), print("b")];
     const spend = { a: { usage: [usage("model.1")] } };
     expect(play(orchestration(steps, { max_total_cost_usd: 0.000007 }), spend).end).toMatchObject({
@@ -165,15 +169,19 @@ describe("a run", () => {
   });
 });
 
-test("a checkpoint sums what its turns and its result have used", () => {
+test("a checkpoint sums the usage of its turns and of its result", () => {
   const definition = orchestration([print("a", { output_key: "k" })]);
   const [a] = definition.steps;
   if (a === undefined) throw new Error("no step");
   const result = { ...nothing, set: { k: "v" }, usage: [usage("model.2")], effects: ["e"] };
-  const { checkpoint, events } = settle(definition, start({}), a, 1, result, {
-    ...timing,
-    turnUsage: [usage("model.1")],
-  });
+  const { checkpoint, events } = toCheckpoint(
+    { definition, progress: initialProgress({}), step: a, visit: 1 },
+    result,
+    {
+      ...timing,
+      earlierUsage: [usage("model.1")],
+    },
+  );
   expect(checkpoint).toMatchObject({
     tokens: 30,
     cost_micro_usd: 14,
@@ -192,13 +200,13 @@ describe("the end of a run", () => {
   const played = play(definition, { a: { set: { out: "value", _hidden: "x" } } });
   const run = { run_id: "run_1", orchestration_id: "orch", steps: definition.steps };
 
-  test("answers what the last step said, else the last value that was given a key, else a sentence", () => {
-    expect(finalResponse(played.progress, "said")).toBe("said");
+  test("has as response that of the last step, else the last value with a key, else a sentence", () => {
+    expect(finalResponse(played.progress, "response")).toBe("response");
     expect(finalResponse(played.progress, undefined)).toBe("value");
-    expect(finalResponse(start({}), undefined)).toBe("Completed after 0 steps.");
+    expect(finalResponse(initialProgress({}), undefined)).toBe("Completed after 0 steps.");
   });
 
-  test("is told in its order, with the history and without the engine's own keys", () => {
+  test("has its events in order, with the history and without the engine's own keys", () => {
     const end = { status: "completed" as const, checkpoint: null, response: "value", error: null };
     const events = endEvents(run, end, played.progress);
     expect(events.map((event) => event.type)).toEqual(["orchestration_complete", "final", "done"]);
@@ -225,7 +233,7 @@ describe("the end of a run", () => {
     });
   });
 
-  test("names the failed step in the history; a failure outside of steps gets an event of its own", () => {
+  test("names the failed step in the history; a failure outside a step has an event of its own", () => {
     const error = { code: "timeout", message: "too slow", step_id: "b" };
     const inStep = endEvents(
       run,

@@ -6,7 +6,7 @@ const policy = { attempts: 3, base_seconds: 1, max_seconds: 60 };
 const half = (): number => 0.5;
 
 describe("a failed step", () => {
-  test("is tried again after half of a wait that doubles, until its attempts are used up", () => {
+  test("is retried after half of a wait that doubles, until its tries are used up", () => {
     const error = new RetryableError("x", "x");
     expect(judge(error, 1, policy, half)).toEqual({ do: "retry", afterMs: 500 });
     expect(judge(error, 2, policy, half)).toEqual({ do: "retry", afterMs: 1_000 });
@@ -20,24 +20,24 @@ describe("a failed step", () => {
     });
   });
 
-  test("fails at once when nothing can help", () => {
+  test("fails at once on a TerminalError", () => {
     expect(judge(new TerminalError("x", "x"), 1, policy, half)).toEqual({ do: "fail" });
   });
 
-  test("waits at least as long as the other side asks, up to a quarter of an hour", () => {
-    const asked = (retryAfterMs: number) => new RetryableError("x", "x", { retryAfterMs });
-    expect(judge(asked(90_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 90_000 });
-    expect(judge(asked(10), 1, policy, half)).toEqual({ do: "retry", afterMs: 500 });
-    expect(judge(asked(86_400_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 900_000 });
+  test("waits at least as long as the other side demands, up to 15 minutes", () => {
+    const demands = (retryAfterMs: number) => new RetryableError("x", "x", { retryAfterMs });
+    expect(judge(demands(90_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 90_000 });
+    expect(judge(demands(10), 1, policy, half)).toEqual({ do: "retry", afterMs: 500 });
+    expect(judge(demands(86_400_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 900_000 });
   });
 });
 
-test("an error that nobody meant for clients shows nothing of its inside", () => {
+test("an error that is not meant for clients does not show its message to them", () => {
   expect(failureOf(new TerminalError("no_json", "there is none"))).toEqual({
     code: "no_json",
     message: "there is none",
   });
-  const inside = failureOf(new Error("password=secret"));
-  expect(inside.code).toBe("internal");
-  expect(inside.message).not.toContain("secret");
+  const hidden = failureOf(new Error("password=secret"));
+  expect(hidden.code).toBe("internal");
+  expect(hidden.message).not.toContain("secret");
 });

@@ -31,14 +31,14 @@ describe("an expression", () => {
 
   test.each([
     ["a name that does not exist", "gone > 3"],
-    ["a property of nothing", "state.gone.deeper"],
+    ["a property of an undefined value", "state.gone.deeper"],
     ["a statement", "while (true) {}"],
     ["no expression at all", ""],
-    ["what JSON cannot carry", "1n"],
+    ["a value that JSON does not have", "1n"],
     ["a result over 1 MiB", "'x'.repeat(2000000)"],
     ["endless recursion", "(f => f(f))(f => f(f))"],
     ["a throw", "(() => { throw {a: 1} })()"],
-  ])("that has %s fails, it is not false", async (_, expression) => {
+  ])("with %s fails, and is not false", async (_, expression) => {
     await expect(sandbox.evaluate(expression, state)).rejects.toMatchObject({
       name: "TerminalError",
       code: "expression",
@@ -55,12 +55,12 @@ describe("a program", () => {
     expect(await sandbox.transform("const len = 1; let result = { len }", state)).toEqual({ len: 1 });
   });
 
-  test("that sets no result, or throws, fails", async () => {
+  test("without a result fails, and so does one that throws", async () => {
     await expect(sandbox.transform("let x = 1", state)).rejects.toMatchObject({ code: "transform" });
     await expect(sandbox.transform("throw new Error('boom')", state)).rejects.toThrow("boom");
   });
 
-  test("cannot pass off what is not JSON as its result", async () => {
+  test("that replaces JSON.stringify cannot return a text that is not JSON", async () => {
     await expect(sandbox.transform("JSON.stringify = () => '{'; result = 1", state)).rejects.toMatchObject({
       code: "transform",
     });
@@ -92,7 +92,7 @@ describe("the sandbox", () => {
     ).toBe("no");
   });
 
-  test("keeps nothing from one program to the next", async () => {
+  test("keeps no state from one program to the next", async () => {
     await sandbox.transform("globalThis.leak = 1; Object.prototype.leak = 2; result = 1", {});
     await sandbox.transform("globalThis.leak = 1; Object.prototype.leak = 2; result = 1", {});
     expect(await sandbox.evaluate("[typeof leak, typeof state.leak]", {})).toEqual([
@@ -101,13 +101,13 @@ describe("the sandbox", () => {
     ]);
   });
 
-  test("does not change the state that it is given", async () => {
-    const given = { list: [1] };
-    await sandbox.transform("state.list.push(2); result = state.list", given);
-    expect(given).toEqual({ list: [1] });
+  test("does not change the caller's state", async () => {
+    const original = { list: [1] };
+    await sandbox.transform("state.list.push(2); result = state.list", original);
+    expect(original).toEqual({ list: [1] });
   });
 
-  test("stops an endless expression after a second, while this thread goes on", async () => {
+  test("stops an endless expression after a second without blocking the caller's thread", async () => {
     let ticks = 0;
     const ticking = setInterval(() => ticks++, 20);
     const startedAt = performance.now();
@@ -117,20 +117,20 @@ describe("the sandbox", () => {
     expect(ticks).toBeGreaterThan(5);
   });
 
-  test("stops a pattern that backtracks without end", async () => {
-    const hopeless = `/^(a+)+$/.test("${"a".repeat(40)}b")`;
-    await expect(sandbox.evaluate(hopeless, {})).rejects.toThrow("longer than 1 s");
+  test("stops a regular expression that backtracks without end", async () => {
+    const backtracking = `/^(a+)+$/.test("${"a".repeat(40)}b")`;
+    await expect(sandbox.evaluate(backtracking, {})).rejects.toThrow("longer than 1 s");
   });
 
-  test("gives a program 32 MiB and no more", async () => {
-    const take = (mebibytes: number): string =>
+  test("limits a program to 32 MiB", async () => {
+    const allocate = (mebibytes: number): string =>
       `const a = []; for (let i = 0; i < ${mebibytes}; i++) a.push(new ArrayBuffer(1 << 20)); const result = a.length;`;
-    expect(await sandbox.transform(take(16), {})).toBe(16);
-    await expect(sandbox.transform(take(40), {})).rejects.toThrow("32 MiB");
+    expect(await sandbox.transform(allocate(16), {})).toBe(16);
+    await expect(sandbox.transform(allocate(40), {})).rejects.toThrow("32 MiB");
     expect(await sandbox.evaluate("1 + 1", {})).toBe(2);
   });
 
-  test("serves many at once", async () => {
+  test("runs many expressions that are submitted at once", async () => {
     const values = await Promise.all(
       Array.from({ length: 50 }, (_, i) => sandbox.evaluate("state.i * 2", { i })),
     );

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/errors.ts";
-import { run, step, world } from "./context.ts";
+import { run, step, fakeContext } from "./context.ts";
 
 describe("print", () => {
-  test("renders its content into its key, and answers with it", async () => {
-    const { context } = world({ state: { n: 2 } });
+  test("renders its content, stores it under its key, and returns it as its response", async () => {
+    const { context } = fakeContext({ state: { n: 2 } });
     const result = await run(
       step({ type: "print", print_content: "n={state.n}, {input}", output_key: "out", input_keys: ["n"] }),
       context,
@@ -14,8 +14,8 @@ describe("print", () => {
   });
 });
 
-test("end ends the run and says so", async () => {
-  const result = await run(step({ type: "end" }), world({}).context);
+test("an end step ends the run and has an event", async () => {
+  const result = await run(step({ type: "end" }), fakeContext({}).context);
   expect(result).toMatchObject({ ends: true, events: [{ type: "orchestration_end", orch_step_id: "s" }] });
 });
 
@@ -35,7 +35,7 @@ describe("if_else", () => {
     [[], false, null],
     [{}, false, null],
   ])("takes %j as %s", async (value, decision, target) => {
-    const { context } = world({ evaluate: async () => value });
+    const { context } = fakeContext({ evaluate: async () => value });
     const result = await run(step(fields), context);
     expect(result).toMatchObject({
       route: { target },
@@ -44,17 +44,17 @@ describe("if_else", () => {
     expect(result.after).toMatchObject([{ type: "if_decision", decision, target_step_id: target }]);
   });
 
-  test("fails when its condition fails; it does not become false", async () => {
-    const { context } = world({
+  test("fails when its condition throws; the condition does not count as false", async () => {
+    const { context } = fakeContext({
       evaluate: async () => Promise.reject(new TerminalError("expression", "no")),
     });
     await expect(run(step(fields), context)).rejects.toMatchObject({ code: "expression" });
   });
 
-  test("sees the values behind references", async () => {
+  test("evaluates its condition on the values behind references", async () => {
     const reference = { $ref: "big", size: 1, content_type: "x", preview: "" };
     const seen: unknown[] = [];
-    const { context } = world({
+    const { context } = fakeContext({
       state: { big: reference },
       blobs: { big: "loaded" },
       evaluate: async (_, state) => (seen.push(state), true),
@@ -80,28 +80,28 @@ describe("switch", () => {
     ["other", null, null],
     ["constructor", null, null],
   ])("on %j takes the case %j", async (value, matched_case, target_step_id) => {
-    const result = await run(step(fields), world({ evaluate: async () => value }).context);
+    const result = await run(step(fields), fakeContext({ evaluate: async () => value }).context);
     expect(result.after).toMatchObject([{ type: "switch_decision", matched_case, target_step_id }]);
     expect(result.route).toEqual({ target: target_step_id });
   });
 
-  test("without cases goes to its next step", async () => {
-    const { context } = world({ evaluate: async () => "x" });
+  test("without cases leads to its next step", async () => {
+    const { context } = fakeContext({ evaluate: async () => "x" });
     expect((await run(step({ ...fields, switch_cases: {} }), context)).route).toEqual({ target: "s" });
   });
 });
 
 describe("extract_json", () => {
   const fields = { type: "extract_json", input_keys: ["a", "b"], output_key: "out" };
-  test("answers one value, or a list of several, from all of its keys", async () => {
-    const one = await run(step(fields), world({ state: { a: 'text {"x": 1}' } }).context);
+  test("returns one value, or a list of several, from the text of all its keys", async () => {
+    const one = await run(step(fields), fakeContext({ state: { a: 'text {"x": 1}' } }).context);
     expect(one.set).toEqual({ out: { x: 1 } });
-    const two = await run(step(fields), world({ state: { a: 'one {"x": 1}', b: "two [2]" } }).context);
+    const two = await run(step(fields), fakeContext({ state: { a: 'one {"x": 1}', b: "two [2]" } }).context);
     expect(two.set).toEqual({ out: [{ x: 1 }, [2]] });
   });
 
   test("fails on text without JSON", async () => {
-    const { context } = world({ state: { a: "I would rather not." } });
+    const { context } = fakeContext({ state: { a: "I would rather not." } });
     await expect(run(step(fields), context)).rejects.toMatchObject({
       name: "TerminalError",
       code: "no_json",
@@ -109,21 +109,21 @@ describe("extract_json", () => {
   });
 });
 
-test("transform keeps what its code answers, and fails with its code", async () => {
+test("a transform stores the result of its code, and fails with its code", async () => {
   const fields = step({ type: "transform", transform_code: "result = 1", output_key: "out" });
-  const done = await run(fields, world({ transform: async () => ({ n: 1 }) }).context);
+  const done = await run(fields, fakeContext({ transform: async () => ({ n: 1 }) }).context);
   expect(done).toMatchObject({
     set: { out: { n: 1 } },
     events: [{ type: "transform_result", result: { n: 1 } }],
   });
-  const broken = world({ transform: async () => Promise.reject(new TerminalError("transform", "no")) });
+  const broken = fakeContext({ transform: async () => Promise.reject(new TerminalError("transform", "no")) });
   await expect(run(fields, broken.context)).rejects.toMatchObject({ code: "transform" });
 });
 
 describe("llm", () => {
-  test("asks once with its inputs and its task, shows the text, and reports usage and effect", async () => {
-    const { context, asked, shown } = world({
-      says: ["the answer"],
+  test("calls the model once with its inputs and its task, publishes the text, and reports usage and effect", async () => {
+    const { context, modelCalls, noted } = fakeContext({
+      answers: ["the answer"],
       state: { notes: "some notes", later: "" },
     });
     const fields = {
@@ -139,37 +139,37 @@ describe("llm", () => {
       usage: [{ call: "model.1", input_tokens: 10 }],
       effects: ["run_1:s:1:model.1"],
     });
-    expect(asked[0]).toMatchObject({ model: null, effectKey: "run_1:s:1:model.1" });
-    const prompt = asked[0]?.messages[1]?.content;
+    expect(modelCalls[0]).toMatchObject({ model: null, effectKey: "run_1:s:1:model.1" });
+    const prompt = modelCalls[0]?.messages[1]?.content;
     expect(prompt).toContain("## Input: notes\nsome notes");
     expect(prompt).toContain("## Your task\nSum up.");
     expect(prompt).not.toContain("gone");
-    expect(shown).toEqual([{ type: "llm_delta", orch_step_id: "s", text: "the answer" }]);
+    expect(noted).toEqual([{ type: "llm_delta", orch_step_id: "s", text: "the answer" }]);
   });
 
-  test("is a new call after a definite answer, and the same one otherwise", async () => {
-    const { context, asked } = world({ says: ["x"] });
+  test("uses the effect suffix, so that a try after a refusal is a new call", async () => {
+    const { context, modelCalls } = fakeContext({ answers: ["x"] });
     await run(step({ type: "llm" }), { ...context, effectSuffix: ":2" });
-    expect(asked[0]?.effectKey).toBe("run_1:s:1:model.1:2");
+    expect(modelCalls[0]?.effectKey).toBe("run_1:s:1:model.1:2");
   });
 
-  test("fails when the model fails or says nothing; no error becomes output", async () => {
-    const failing = world({ says: [new RetryableError("model_rate_limited", "x")] });
+  test("fails when the model fails or returns no text; no error becomes output", async () => {
+    const failing = fakeContext({ answers: [new RetryableError("model_rate_limited", "x")] });
     await expect(run(step({ type: "llm" }), failing.context)).rejects.toMatchObject({
       code: "model_rate_limited",
     });
-    await expect(run(step({ type: "llm" }), world({ says: [" "] }).context)).rejects.toMatchObject({
+    await expect(run(step({ type: "llm" }), fakeContext({ answers: [" "] }).context)).rejects.toMatchObject({
       code: "empty_answer",
     });
   });
 
-  test("asks nobody when its worker may not move the run any more", async () => {
-    const { context, asked } = world({
-      says: ["x"],
+  test("calls no model when its worker may not move the run any more", async () => {
+    const { context, modelCalls } = fakeContext({
+      answers: ["x"],
       confirm: async () => Promise.reject(new Error("lease lost")),
     });
     await expect(run(step({ type: "llm" }), context)).rejects.toThrow("lease lost");
-    expect(asked).toEqual([]);
+    expect(modelCalls).toEqual([]);
   });
 });
 
@@ -186,10 +186,10 @@ describe("evaluator", () => {
 
   test.each([
     ["a tool call", choose("Approved")],
-    ["another case of letters", choose(" approved ")],
+    ["another letter case", choose(" approved ")],
     ["JSON in text", '```json\n{"route": "Approved", "reasoning": "why"}\n```'],
-  ])("takes the route that the model chooses by %s", async (_, answer) => {
-    const { context, asked } = world({ says: [answer] });
+  ])("takes the route that the model names in %s", async (_, answer) => {
+    const { context, modelCalls } = fakeContext({ answers: [answer] });
     const result = await run(step(fields), context);
     expect(result.route).toEqual({ target: "s" });
     expect(result.set).toEqual({
@@ -200,22 +200,24 @@ describe("evaluator", () => {
     expect(result.after).toMatchObject([
       { type: "routing_decision", decision: "Approved", target_step_id: "s", reasoning: "why" },
     ]);
-    expect(asked[0]).toMatchObject({ tools: ["choose_route"], toolChoice: "required" });
+    expect(modelCalls[0]).toMatchObject({ tools: ["choose_route"], toolChoice: "required" });
   });
 
   test("ends the run at a route without a target", async () => {
-    expect((await run(step(fields), world({ says: [choose("stop")] }).context)).route).toEqual({
+    expect((await run(step(fields), fakeContext({ answers: [choose("stop")] }).context)).route).toEqual({
       target: null,
     });
   });
 
-  test("asks again, twice at most, when an answer names no route", async () => {
-    const { context, asked, committed } = world({ says: ["hm", choose("nowhere"), choose("stop")] });
+  test("corrects the model, at most twice, when an answer names no route", async () => {
+    const { context, modelCalls, committedTurns } = fakeContext({
+      answers: ["hm", choose("nowhere"), choose("stop")],
+    });
     const result = await run(step(fields), context);
     expect(result.set).toMatchObject({ verdict: "stop" });
-    expect(asked).toHaveLength(3);
-    // Every tool call has its answer: providers refuse a conversation in which one has none.
-    expect(asked[2]?.messages.map((message) => message.role)).toEqual([
+    expect(modelCalls).toHaveLength(3);
+    // Every tool call has a result: providers refuse a conversation with an open call.
+    expect(modelCalls[2]?.messages.map((message) => message.role)).toEqual([
       "system",
       "user",
       "assistant",
@@ -223,14 +225,19 @@ describe("evaluator", () => {
       "assistant",
       "tool",
     ]);
-    expect(committed.flatMap((turn) => turn.usage.map((used) => used.call))).toEqual(["model.1", "model.2"]);
-    expect(result.usage.map((used) => used.call)).toEqual(["model.3"]);
+    expect(committedTurns.flatMap((turn) => turn.usage.map(({ call }) => call))).toEqual([
+      "model.1",
+      "model.2",
+    ]);
+    expect(result.usage.map(({ call }) => call)).toEqual(["model.3"]);
   });
 
-  test("then takes its default, or fails: never the first route", async () => {
-    const says = ["a", "b", "c"];
-    await expect(run(step(fields), world({ says }).context)).rejects.toMatchObject({ code: "no_route" });
-    const result = await run(step({ ...fields, default_route: "stop" }), world({ says }).context);
+  test("takes its default route after three such answers, or fails; it never takes the first route", async () => {
+    const answers = ["a", "b", "c"];
+    await expect(run(step(fields), fakeContext({ answers }).context)).rejects.toMatchObject({
+      code: "no_route",
+    });
+    const result = await run(step({ ...fields, default_route: "stop" }), fakeContext({ answers }).context);
     expect(result.set).toMatchObject({ verdict: "stop" });
   });
 });
@@ -238,51 +245,56 @@ describe("evaluator", () => {
 describe("tool", () => {
   const fields = { type: "tool", forced_tool: "search", output_key: "out" };
 
-  test("without a prompt calls with its inputs, or with the message", async () => {
-    const byKeys = world({ tools: { search: () => ({ hits: 1 }) }, state: { query: "q", other: 1 } });
+  test("without a prompt calls its tool with its inputs, or with the message", async () => {
+    const byKeys = fakeContext({ tools: { search: () => ({ hits: 1 }) }, state: { query: "q", other: 1 } });
     const result = await run(step({ ...fields, input_keys: ["query"] }), byKeys.context);
     expect(result).toMatchObject({ set: { out: { hits: 1 } }, effects: ["run_1:s:1:tool.1"], usage: [] });
-    expect(byKeys.called).toEqual([{ name: "search", args: { query: "q" }, effectKey: "run_1:s:1:tool.1" }]);
-    const byMessage = world({ tools: { search: () => "x" } });
+    expect(byKeys.toolCalls).toEqual([
+      { name: "search", args: { query: "q" }, effectKey: "run_1:s:1:tool.1" },
+    ]);
+    const byMessage = fakeContext({ tools: { search: () => "x" } });
     await run(step(fields), byMessage.context);
-    expect(byMessage.called[0]?.args).toEqual({ query: "the message" });
+    expect(byMessage.toolCalls[0]?.args).toEqual({ query: "the message" });
   });
 
-  test("with a prompt lets the model fill in the arguments, and commits them before it calls", async () => {
+  test("with a prompt lets the model fill in the arguments, and commits them before the tool call", async () => {
     const args = { query: "q" };
-    const { context, called, committed } = world({
-      says: [{ calls: [{ name: "search", args }] }],
+    const { context, toolCalls, committedTurns } = fakeContext({
+      answers: [{ calls: [{ name: "search", args }] }],
       tools: { search: () => "found" },
     });
     const result = await run(step({ ...fields, prompt_template: "Search." }), context);
     expect(result).toMatchObject({ set: { out: "found" }, usage: [] });
-    expect(called).toMatchObject([{ args, effectKey: "run_1:s:1:tool.1" }]);
-    expect(committed).toHaveLength(1);
+    expect(toolCalls).toMatchObject([{ args, effectKey: "run_1:s:1:tool.1" }]);
+    expect(committedTurns).toHaveLength(1);
 
-    const resumed = world({ turns: committed.map((turn) => turn.data), tools: { search: () => "found" } });
+    const resumed = fakeContext({
+      turns: committedTurns.map((turn) => turn.data),
+      tools: { search: () => "found" },
+    });
     await run(step({ ...fields, prompt_template: "Search." }), resumed.context);
-    expect(resumed.called).toEqual(called);
-    expect(resumed.asked).toEqual([]);
+    expect(resumed.toolCalls).toEqual(toolCalls);
+    expect(resumed.modelCalls).toEqual([]);
   });
 
-  test("tells the model why a call was refused, and fails when no call is accepted", async () => {
+  test("gives the model the reason of a refusal, and fails when no call is accepted", async () => {
     const refuse = () => {
       throw new ToolRejection("query is too short");
     };
     const call = { calls: [{ name: "search", args: { query: "" } }] };
-    const { context, asked } = world({ says: [call, call, call], tools: { search: refuse } });
+    const { context, modelCalls } = fakeContext({ answers: [call, call, call], tools: { search: refuse } });
     const running = run(step({ ...fields, prompt_template: "Search." }), context);
     await expect(running).rejects.toMatchObject({ code: "tool_rejected" });
-    expect(asked[1]?.messages.at(-1)?.content).toContain("query is too short");
+    expect(modelCalls[1]?.messages.at(-1)?.content).toContain("query is too short");
   });
 
-  test("takes JSON in text for arguments, where a model cannot call tools", async () => {
-    const { context, called } = world({ says: ['{"query": "q"}'], tools: { search: () => "x" } });
+  test("takes JSON in text as arguments when a model cannot call tools", async () => {
+    const { context, toolCalls } = fakeContext({ answers: ['{"query": "q"}'], tools: { search: () => "x" } });
     await run(step({ ...fields, prompt_template: "Search." }), context);
-    expect(called).toMatchObject([{ args: { query: "q" } }]);
+    expect(toolCalls).toMatchObject([{ args: { query: "q" } }]);
   });
 
-  test("fails without its tool", async () => {
-    await expect(run(step(fields), world({}).context)).rejects.toMatchObject({ code: "unknown_tool" });
+  test("fails when its tool does not exist", async () => {
+    await expect(run(step(fields), fakeContext({}).context)).rejects.toMatchObject({ code: "unknown_tool" });
   });
 });

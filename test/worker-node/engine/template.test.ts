@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { findJson } from "../../../worker-node/engine/find-json.ts";
-import { render } from "../../../worker-node/engine/template.ts";
-import { world } from "./context.ts";
+import { renderTemplate } from "../../../worker-node/engine/template.ts";
+import { fakeContext } from "./context.ts";
 
 const reference = { $ref: "big", size: 5, content_type: "text/plain", preview: "lo" };
 
@@ -14,7 +14,7 @@ describe("a template", () => {
     ["{state.big}", "long {state.name}"],
     ["{state.trap}", "{state.name}"],
   ])("%s", async (template, rendered) => {
-    const { context } = world({
+    const { context } = fakeContext({
       state: {
         name: "Jo",
         user: { address: { city: "Rome" }, tags: ["x"] },
@@ -27,13 +27,15 @@ describe("a template", () => {
       },
       blobs: { big: "long {state.name}" },
     });
-    expect(await render(template, context)).toBe(rendered);
+    expect(await renderTemplate(template, context)).toBe(rendered);
   });
 
   test.each(["{state.gone}", "{state.name.first}", "{state.constructor}", "{state.__proto__}"])(
     "that reads %s fails",
     async (template) => {
-      await expect(render(template, world({ state: { name: "Jo" } }).context)).rejects.toMatchObject({
+      await expect(
+        renderTemplate(template, fakeContext({ state: { name: "Jo" } }).context),
+      ).rejects.toMatchObject({
         code: "template",
       });
     },
@@ -53,7 +55,7 @@ describe("JSON in text", () => {
     expect(findJson(text)).toEqual(values);
   });
 
-  test("is not looked for without end in text full of open braces", () => {
+  test("is given up soon in text full of open brackets", () => {
     const startedAt = performance.now();
     expect(findJson("{".repeat(200_000))).toEqual([]);
     expect(performance.now() - startedAt).toBeLessThan(10_000);

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { Json } from "../../../shared/contracts/json.ts";
-import { LargeValues, loadValue } from "../../../worker-node/execution/large-values.ts";
+import { LargeValues } from "../../../worker-node/execution/large-values.ts";
 import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
+import { loadValue } from "../../../worker-node/execution/load-value.ts";
 
 function memory(): ObjectStore & { objects: Map<string, string> } {
   const objects = new Map<string, string>();
@@ -19,31 +20,31 @@ function memory(): ObjectStore & { objects: Map<string, string> } {
 const hash = (value: Json): string => JSON.stringify(value).slice(0, 8);
 const large = (letter: string): string => letter.repeat(40_000);
 
-test("what is large is kept as an object, and read back as it was", async () => {
+test("a large value is stored as an object, and loaded as it was", async () => {
   const store = memory();
-  const out = await new LargeValues(store, "acme/run_1/a/1.1").outOf({ text: large("x"), small: "s" });
+  const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({ text: large("x"), small: "s" });
   expect(out).toMatchObject({ small: "s", text: { $ref: "acme/run_1/a/1.1/set.text", size: 40_002 } });
   expect(await loadValue(store, out["text"] ?? null, "acme")).toBe(large("x"));
 });
 
-// Red when: two who ask for it at once put it twice.
-test("what is large under two names is kept once", async () => {
+// Fails when two calls at once put the value twice.
+test("a large value under two names is stored once", async () => {
   const store = memory();
-  const out = await new LargeValues(store, "acme/run_1/a/1.1").outOf({
+  const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({
     verdict: large("x"),
-    said: large("x"),
+    reason: large("x"),
   });
-  expect(out["said"]).toEqual(out["verdict"]);
+  expect(out["reason"]).toEqual(out["verdict"]);
   expect(store.objects.size).toBe(1);
 });
 
-// Red when: the key is made of the name alone, so that the second lies over the first.
-test("a response does not lie over a state key of the same name", async () => {
+// Fails when the key is the name alone, so that the second object replaces the first.
+test("a response does not replace a state key of the same name", async () => {
   const store = memory();
   const values = new LargeValues(store, "acme/run_1/a/1.1");
-  const set = await values.outOf({ response: [large("s")], "event.result": large("t") });
-  const response = await values.outOfResponse(large("r"));
-  const [event] = await values.outOfEvents([
+  const set = await values.storeValues({ response: [large("s")], "event.result": large("t") });
+  const response = await values.storeResponse(large("r"));
+  const [event] = await values.storeEvents([
     { type: "transform_result", orch_step_id: "a", step_name: "a", result: large("e") },
   ]);
   const load = async (value: Json | undefined) => hash(await loadValue(store, value ?? null, "acme"));
@@ -53,8 +54,8 @@ test("a response does not lie over a state key of the same name", async () => {
   expect(event?.type === "transform_result" && (await load(event.result))).toBe(hash(large("e")));
 });
 
-// Red when: whatever looks like a reference is fetched. State is what clients and models wrote.
-test("a value that only looks like a reference is no key to another tenant's objects", async () => {
+// Fails when every value that looks like a reference is loaded: clients and models write state.
+test("a forged reference does not load another tenant's object", async () => {
   const store = memory();
   store.objects.set("globex/run_2/a/1.1/secret", '"theirs"');
   for (const $ref of [
@@ -68,7 +69,7 @@ test("a value that only looks like a reference is no key to another tenant's obj
   }
 });
 
-test("a worker without an object store leaves values where they are", async () => {
+test("a worker without an object store leaves values as they are", async () => {
   const values = { text: large("x") };
-  expect(await new LargeValues(null, "p").outOf(values)).toEqual(values);
+  expect(await new LargeValues(null, "p").storeValues(values)).toEqual(values);
 });

@@ -1,14 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { ClaimedRun } from "../../../shared/store/runs/claim.ts";
-import { Given, print, steps } from "./claimed-run.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { ExecutionHarness, print, steps } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
 
-let given: Given;
+let harness: ExecutionHarness;
 beforeEach(() => {
-  given = new Given();
+  harness = new ExecutionHarness();
 });
-// Red when: something is written that the next worker, or the edge, cannot read.
-afterEach(() => given.checkWritten());
+// Fails when an entry is committed that the next worker, or the edge, cannot read.
+afterEach(() => harness.checkEntries());
 
 describe("a question", () => {
   const human = { type: "human", human_prompt: "Go on?", human_timeout_seconds: 60 };
@@ -24,16 +24,16 @@ describe("a question", () => {
   };
   const answered = { ...wait, state: "answered" as const, answer: '"yes"', answered_by: "key_1" };
   beforeEach(() => {
-    given.definition = steps(
-      { id: "a", ...human, output_key: "said", next_step_id: "b" },
+    harness.definition = steps(
+      { id: "a", ...human, output_key: "answer", next_step_id: "b" },
       { id: "b", ...print },
     );
   });
   const entriesOf = (run: ClaimedRun) =>
-    given.truth.entriesOf(run.run_id).filter(({ kind }) => kind !== "note");
+    harness.store.entriesOf(run.run_id).filter(({ kind }) => kind !== "note");
 
-  test("is stored with the park, and the run sleeps until its deadline", async () => {
-    const { run, ending } = given.begin();
+  test("is stored with the park, and the run is paused until the deadline", async () => {
+    const { run, ending } = harness.begin();
     expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 60_000 });
     expect(entriesOf(run)).toMatchObject([
       {
@@ -45,90 +45,90 @@ describe("a question", () => {
     ]);
   });
 
-  // Red when: people have no longer than the run has left: its time stands still while they have it.
-  test("gives people their whole time, however little the run has left", async () => {
-    const { ending } = given.begin({ running_for_ms: 30 * 60_000 - 5_000 });
+  // Fails when the run's timeout goes on while the run waits for a person.
+  test("gives a person the whole time, however little the run has left", async () => {
+    const { ending } = harness.begin({ running_for_ms: 30 * 60_000 - 5_000 });
     expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 60_000 });
   });
 
-  /** A run that has asked, as its journal tells. */
-  const asked = (waitId = "a:1") => ({
+  /** The journal entry of a run that asked its question. */
+  const parkEntry = (waitId = "a:1") => ({
     seq: 3,
     kind: "park" as const,
     output: JSON.stringify({ step: "a", visit: 1, reason: "answer", wait_id: waitId }),
   });
   const beginAgain = (...more: ClaimedRun["journal"]) =>
-    given.begin({ attempt: 1, event_seq: 5, journal: [asked(), ...more] });
+    harness.begin({ attempt: 1, event_seq: 5, journal: [parkEntry(), ...more] });
   const rewind = { seq: 5, kind: "rewind" as const, output: '{"keep_seq":4}' };
 
-  // Red when: a run that is woken by something else gives people their whole time again, or asks a second time.
-  test("that is asked on keeps its deadline", async () => {
-    given.readWaits = async () => [wait];
+  // Fails when a run that something else woke starts the time of its question again, or asks a second time.
+  test("that stays open keeps its deadline", async () => {
+    harness.readWaits = async () => [wait];
     const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 20_000 });
     expect(entriesOf(run)).toMatchObject([{ wake_ms: 20_000, waits: [], kind: "park" }]);
-    expect(given.eventsOf(run)).not.toContain("human_input_required");
+    expect(harness.eventsOf(run)).not.toContain("human_input_required");
   });
 
-  // Red when: the park is decided by the signals of the moment in which it is written: the beat has heard of the
-  // answer by then, the look before it has not, and the run would sleep with its answer.
-  test("whose answer comes between the look and the park is looked at again", async () => {
-    let looks = 0;
-    given.readWaits = async (id) => {
-      looks += 1;
-      if (looks > 1) return [answered];
-      given.truth.row(id).signals = 1;
+  // Fails when the park carries the signals of the moment in which it is appended. The beat has received the answer's
+  // signal by then, the read before it has not seen the answer, and the run would pause with its answer.
+  test("whose answer arrives between the read and the park is read again", async () => {
+    let reads = 0;
+    harness.readWaits = async (id) => {
+      reads += 1;
+      if (reads > 1) return [answered];
+      harness.store.row(id).signals = 1;
       runLog.signals = 1;
       return [wait];
     };
     const { run, runLog, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
-    expect(looks).toBe(2);
+    expect(reads).toBe(2);
     expect(entriesOf(run).map(({ kind }) => kind)).toEqual(["step", "end"]);
-    expect(entriesOf(run)[0]?.output).toContain('"said":"yes"');
+    expect(entriesOf(run)[0]?.output).toContain('"answer":"yes"');
   });
 
-  // Red when: the park of a cancelled run is tried again, or given up without its end.
-  test("of a run that is cancelled at that moment ends with it", async () => {
-    given.readWaits = async (id) => {
-      Object.assign(given.truth.row(id), { signals: 1, cancel_requested_at: 1 });
+  // Fails when the park of a cancelled run is repeated, or the run does not end.
+  test("of a run that is cancelled at that moment does not keep the run from its end", async () => {
+    harness.readWaits = async (id) => {
+      Object.assign(harness.store.row(id), { signals: 1, cancel_requested_at: 1 });
       return [wait];
     };
     const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
-    expect(given.truth.row(run.run_id).status).toBe("cancelled");
+    expect(harness.store.row(run.run_id).status).toBe("cancelled");
   });
 
-  // Red when: the answer is asked for within the step's own time: a Postgres that is away for long would cost it.
-  test("is answered, though the store is away for longer than the step may take", async () => {
-    given.definition = steps({ id: "a", ...human, timeout_seconds: 1, output_key: "said" });
+  // Fails when the answer is read within the step's timeout: a Postgres that is unreachable for long would use it up.
+  test("is answered, even if the store is unreachable for longer than the step's timeout", async () => {
+    harness.definition = steps({ id: "a", ...human, timeout_seconds: 1, output_key: "answer" });
     const backMs = performance.now() + 1_600;
-    given.readWaits = async () => {
+    harness.readWaits = async () => {
       if (performance.now() < backMs) throw new SqlError("57P01");
       return [answered];
     };
     const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
-    expect(given.truth.row(run.run_id).status).toBe("completed");
+    expect(harness.store.row(run.run_id).status).toBe("completed");
   });
 
-  // Red when: an answer that was taken is lost by a retry: the person would be asked the same again.
+  // Fails when a retry of the run loses an answer: the person would get the same question again.
   test("that was answered in an earlier life of the run stays answered", async () => {
-    given.readWaits = async (_id, names) => (names.includes("a:1") ? [answered] : []);
+    harness.readWaits = async (_id, names) => (names.includes("a:1") ? [answered] : []);
     const { run, ending } = beginAgain(rewind);
     expect(await ending).toEqual({ is: "ended" });
-    expect(entriesOf(run)[0]?.output).toContain('"said":"yes"');
+    expect(entriesOf(run)[0]?.output).toContain('"answer":"yes"');
   });
 
-  // Red when: what closed the question of an earlier life fails this one, or a retry from before it keeps its answer.
+  // Fails when a question that expired in an earlier life fails this one, or a retry from before the question keeps its answer.
   test.each([
     ["was not answered", rewind, { ...wait, state: "expired" as const }],
-    ["is done again", { ...rewind, output: '{"keep_seq":2}' }, answered],
-  ])("of an earlier life of the run that %s is asked anew", async (_what, cut, found) => {
-    given.readWaits = async (_id, names) => (names.includes("a:1") ? [found] : []);
+    ["is repeated", { ...rewind, output: '{"keep_seq":2}' }, answered],
+  ])("of an earlier life of the run that %s is asked again", async (_what, cut, found) => {
+    harness.readWaits = async (_id, names) => (names.includes("a:1") ? [found] : []);
     const { run, ending } = beginAgain(cut);
     expect(await ending).toMatchObject({ is: "parked" });
     expect(entriesOf(run)).toMatchObject([{ waits: [{ wait_id: "a:1:r1" }] }]);
-    expect(given.eventsOf(run)).toContain('"question_id":"a:1:r1"');
+    expect(harness.eventsOf(run)).toContain('"question_id":"a:1:r1"');
   });
 });

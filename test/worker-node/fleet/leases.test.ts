@@ -1,65 +1,75 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
+import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { LeasesToRestore, RenewRequest } from "../../../shared/queue/queue.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import type { Job } from "../../../shared/queue/job.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import type { OwnedRun } from "../../../shared/store/workers/workers.ts";
+import type { OwnedRun } from "../../../shared/store/workers/beats.ts";
+import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { Leases } from "../../../worker-node/fleet/leases.ts";
-import type { HeldRun } from "../../../worker-node/fleet/leases.ts";
+import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
+import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
+import type { WorkerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { refusingStore } from "../fakes.ts";
 
 const owner = newIncarnation("w");
 
-/** A worker's leases on stores whose answers the test writes; time stands still until it is moved. */
-function world() {
-  const said = {
+/** A worker's leases on stores whose replies the test sets. Time stands still until the test moves it. */
+function openLeases(timing: WorkerTiming = workerTiming) {
+  const replies = {
     owned: [] as OwnedRun[],
     lost: [] as RunId[],
     unknown: [] as RunId[],
-    cold: false,
-    away: false,
-    hangs: false,
+    isCold: false,
+    isPostgresAway: false,
+    isRedisAway: false,
   };
   const handedBack: RunId[] = [];
-  const held: RunId[] = [];
+  const restored: RunId[] = [];
   const released: RunId[] = [];
-  const colds: number[] = [];
-  const aways: number[] = [];
+  const coldShards: number[] = [];
   let beats = 0;
   const store: StateStore = {
     ...refusingStore,
     async beat() {
       beats += 1;
-      if (said.away) throw new Error("connection refused");
-      return said.owned;
+      if (replies.isPostgresAway) throw new Error("connection refused");
+      return replies.owned;
     },
     async handBack(_owner, runs) {
       handedBack.push(...runs.map(({ run_id }) => run_id));
       return runs.map(({ run_id }) => run_id);
     },
   };
-  class Renewing extends Queue {
+  class FakeQueue extends Queue {
     override async renew({ shard }: RenewRequest) {
-      if (said.cold) throw new ColdError(shard);
-      if (said.hangs) throw new Error("no answer");
-      return { lostLeases: said.lost, unknownLeases: said.unknown };
+      if (replies.isCold) throw new ColdError(shard);
+      if (replies.isRedisAway) throw new Error("no answer");
+      return { lostLeases: replies.lost, unknownLeases: replies.unknown };
     }
     override async release(jobs: readonly Job[]) {
       released.push(...jobs.map(({ run }) => run));
     }
     override async restoreLeases({ jobs }: LeasesToRestore) {
-      held.push(...jobs.map(({ run }) => run));
+      restored.push(...jobs.map(({ run }) => run));
     }
   }
-  const none = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
-  const leases = new Leases({
+  const refuse = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
+  const links = new QueueLinks(1, timing);
+  links.onCold((shard) => coldShards.push(shard));
+  const queue = new FakeQueue({ evalsha: refuse, eval: refuse }, 1);
+  const tracked = new TrackedRuns();
+  const heartbeat = new Heartbeat({
     owner,
     store,
-    queue: new Renewing({ evalsha: none, eval: none }, 1),
-    self: () => ({
+    queue,
+    links,
+    timing,
+    tracked,
+    report: () => ({
       worker_id: "w",
       hostname: "h",
       address: "",
@@ -68,39 +78,46 @@ function world() {
       slots: 1,
       active: 0,
       loop_lag_ms: 0,
-      redis_ok: true,
     }),
-    onCold: (shard) => colds.push(shard),
-    onAway: (shard) => aways.push(shard),
   });
-  const heard: { signals: number; cancel: boolean }[] = [];
-  const lost: RunId[] = [];
-  const take = (attempt = 1): RunId => {
+  const leases = new Leases({ owner, queue, links, timing, tracked, heartbeat });
+  const signals: { signals: number; cancel: boolean }[] = [];
+  const superseded: RunId[] = [];
+  const track = (attempt = 1): RunId => {
     const run = newRunId(Date.now());
-    const each: HeldRun = {
+    tracked.track({
       job: { run, tenant: TenantId.parse("acme"), lane: "default", score: 0 },
       attempt,
       signals: 0,
       sinceMs: performance.now(),
-      lose: () => {
-        leases.held.delete(run);
-        lost.push(run);
-      },
-      hear: (news) => heard.push(news),
-    };
-    leases.held.set(run, each);
+      supersede: () => superseded.push(run),
+      onSignal: (signal) => signals.push(signal),
+    });
     return run;
   };
-  return { leases, said, handedBack, held, released, colds, aways, heard, lost, take, beats: () => beats };
+  const stores = { replies, handedBack, restored, released, coldShards, beats: () => beats };
+  return { ...stores, leases, heartbeat, tracked, links, signals, superseded, track };
 }
 
-const mine = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
+const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
   run_id,
   attempt: 1,
   signals: 0,
   cancel: false,
   ...changes,
 });
+
+/** Renews once, a beat period from now, and beats once. */
+async function renewOnce({
+  leases,
+  heartbeat,
+}: Pick<ReturnType<typeof openLeases>, "leases" | "heartbeat">): Promise<void> {
+  heartbeat.start();
+  leases.start();
+  await vi.advanceTimersByTimeAsync(5_001);
+  heartbeat.stop();
+  leases.stop();
+}
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance", "setTimeout", "clearTimeout"] });
@@ -110,207 +127,221 @@ afterEach(() => {
 });
 
 describe("a beat", () => {
-  // Red when: the list of the beat is not compared with what is executed; or the lease of another's run is kept, or
-  // that of an attempt of our own given up.
-  test("stops what Postgres does not name as ours, or names under another attempt", async () => {
-    const { leases, said, take, lost, released } = world();
-    const [kept, gone, other] = [take(), take(), take()];
+  // Fails when the reply is not compared with what is executed, when the lease of a run that is gone is kept, or when the
+  // lease of another attempt of this worker is released.
+  test("supersedes executions that Postgres does not name, or names under another attempt", async () => {
+    const { heartbeat, replies, track, superseded, released } = openLeases();
+    const [same, gone, otherAttempt] = [track(), track(), track()];
     await vi.advanceTimersByTimeAsync(1);
-    said.owned = [mine(kept), mine(other, { attempt: 2 })];
-    await leases.beat();
-    expect(lost).toEqual([gone, other]);
+    replies.owned = [owned(same), owned(otherAttempt, { attempt: 2 })];
+    await heartbeat.beat();
+    expect(superseded).toEqual([gone, otherAttempt]);
     expect(released).toEqual([gone]);
   });
 
-  test("says nothing about a run that was claimed after its question", async () => {
-    const { leases, take, lost } = world();
-    const asked = leases.beat();
-    take();
-    await asked;
-    expect(lost).toEqual([]);
+  test("says nothing about a run that was claimed after it was sent", async () => {
+    const { heartbeat, track, superseded } = openLeases();
+    const beating = heartbeat.beat();
+    track();
+    await beating;
+    expect(superseded).toEqual([]);
   });
 
-  test("tells of a cancel and of signals that have moved, and of nothing else", async () => {
-    const { leases, said, take, heard } = world();
-    const run = take();
+  test("passes on a cancel and signals that changed, and nothing else", async () => {
+    const { heartbeat, replies, track, signals } = openLeases();
+    const run = track();
     await vi.advanceTimersByTimeAsync(1);
-    said.owned = [mine(run)];
-    await leases.beat();
-    expect(heard).toEqual([]);
-    said.owned = [mine(run, { signals: 1, cancel: true })];
-    await leases.beat();
-    expect(heard).toMatchObject([{ signals: 1, cancel: true }]);
+    replies.owned = [owned(run)];
+    await heartbeat.beat();
+    expect(signals).toEqual([]);
+    replies.owned = [owned(run, { signals: 1, cancel: true })];
+    await heartbeat.beat();
+    expect(signals).toMatchObject([{ signals: 1, cancel: true }]);
   });
 
-  // Red when: who is told of a cancel while a beat is under way takes its answer for one to his question: the run would
-  // go on until the next, for 5 s.
-  test("that is asked for while another is under way asks once more after it", async () => {
-    const { leases, said, take, heard, beats } = world();
-    const run = take();
+  // Fails when a cancel hint during a beat joins that beat, which may have read before the cancel: the run would go on
+  // until the next beat, 5 s later.
+  test("that is requested during another one is sent after it, once for all requests", async () => {
+    const { heartbeat, replies, track, signals, beats } = openLeases();
+    const run = track();
     await vi.advanceTimersByTimeAsync(1);
-    said.owned = [mine(run)];
-    const before = leases.beat();
-    // It has asked.
-    said.owned = [mine(run, { signals: 1, cancel: true })];
-    await Promise.all([before, leases.beatAgain(), leases.beatAgain()]);
-    expect(heard).toMatchObject([{ signals: 1, cancel: true }]);
+    replies.owned = [owned(run)];
+    const before = heartbeat.beat();
+    // The first beat has been sent.
+    replies.owned = [owned(run, { signals: 1, cancel: true })];
+    await Promise.all([before, heartbeat.beatAgain(), heartbeat.beatAgain()]);
+    expect(signals).toMatchObject([{ signals: 1, cancel: true }]);
     expect(beats()).toBe(2);
   });
 
-  // Red when: one beat is enough (a claim may be on its way), or none is.
-  test("hands back what two beats in a row name and nobody here executes", async () => {
-    const { leases, said, handedBack } = world();
+  // Fails when one beat is enough (the reply of a claim may be on its way), or when no beat is.
+  test("hands back a run that two beats in a row name and that is not executed here", async () => {
+    const { heartbeat, replies, handedBack } = openLeases();
     const run = newRunId(Date.now());
-    said.owned = [mine(run)];
-    await leases.beat();
+    replies.owned = [owned(run)];
+    await heartbeat.beat();
     expect(handedBack).toEqual([]);
-    await leases.beat();
+    await heartbeat.beat();
     expect(handedBack).toEqual([run]);
   });
 
-  // Red when: strays are told apart by run alone: the second attempt has been seen once.
-  test("does not hand back a run that was claimed again between the two", async () => {
-    const { leases, said, handedBack } = world();
+  // Fails when strays are compared by run alone: the second attempt was named once.
+  test("does not hand back a run that was claimed again between two beats", async () => {
+    const { heartbeat, replies, handedBack } = openLeases();
     const run = newRunId(Date.now());
-    said.owned = [mine(run, { attempt: 1 })];
-    await leases.beat();
-    said.owned = [mine(run, { attempt: 2 })];
-    await leases.beat();
+    replies.owned = [owned(run, { attempt: 1 })];
+    await heartbeat.beat();
+    replies.owned = [owned(run, { attempt: 2 })];
+    await heartbeat.beat();
     expect(handedBack).toEqual([]);
   });
 
-  test("that Postgres does not answer loses nothing, and is known", async () => {
-    const { leases, said, take, lost } = world();
-    take();
-    said.away = true;
-    await leases.beat();
-    expect(leases.postgresAway).toBe(true);
-    expect(lost).toEqual([]);
-    said.away = false;
-    said.owned = [];
+  test("that fails supersedes nothing, and marks Postgres as unreachable until one succeeds", async () => {
+    const { heartbeat, links, replies, track, superseded } = openLeases();
+    track();
+    replies.isPostgresAway = true;
+    await heartbeat.beat();
+    expect(links.isPostgresReachable).toBe(false);
+    expect(superseded).toEqual([]);
+    replies.isPostgresAway = false;
+    replies.owned = [];
     await vi.advanceTimersByTimeAsync(1);
-    await leases.beat();
-    expect(leases.postgresAway).toBe(false);
-    expect(lost).toHaveLength(1);
+    await heartbeat.beat();
+    expect(links.isPostgresReachable).toBe(true);
+    expect(superseded).toHaveLength(1);
   });
 });
 
 describe("a renewal", () => {
-  test("stops what another holds in Redis", async () => {
-    const { leases, said, take, lost } = world();
-    const run = take();
-    said.owned = [mine(run)];
-    leases.start();
-    said.lost = [run];
-    await vi.advanceTimersByTimeAsync(5_001);
-    leases.stop();
-    expect(lost).toEqual([run]);
+  test("supersedes executions whose lease another worker has", async () => {
+    const opened = openLeases();
+    const { replies, track, superseded } = opened;
+    const run = track();
+    replies.owned = [owned(run)];
+    replies.lost = [run];
+    await renewOnce(opened);
+    expect(superseded).toEqual([run]);
   });
 
-  test("takes the lease again that Redis has forgotten, if Postgres says the run is ours", async () => {
-    const { leases, said, take, held, lost } = world();
-    const [ours, notOurs] = [take(), take()];
-    said.owned = [mine(ours), mine(notOurs)];
-    await leases.beat();
-    said.owned = [mine(ours)];
-    said.unknown = [ours, notOurs];
+  test("restores a lease that Redis lost, if Postgres says that the run is this worker's", async () => {
+    const opened = openLeases();
+    const { heartbeat, replies, track, restored, superseded } = opened;
+    const [ownRun, otherRun] = [track(), track()];
+    replies.owned = [owned(ownRun), owned(otherRun)];
+    await heartbeat.beat();
+    replies.owned = [owned(ownRun)];
+    replies.unknown = [ownRun, otherRun];
     await vi.advanceTimersByTimeAsync(1);
-    await leases.beat();
-    leases.start();
-    await vi.advanceTimersByTimeAsync(5_001);
-    leases.stop();
-    expect(held).toEqual([ours]);
-    expect(lost).toEqual([notOurs]);
+    await heartbeat.beat();
+    await renewOnce(opened);
+    expect(restored).toEqual([ownRun]);
+    expect(superseded).toEqual([otherRun]);
   });
 
-  // Red when: what has ended meanwhile is held: a slot of its tenant would be taken for 15 s by nobody.
-  test("does not take a lease for a run that has left while it asked", async () => {
-    const { leases, said, take, held } = world();
-    const run = take();
-    said.owned = [mine(run)];
-    await leases.beat();
-    said.unknown = [run];
+  // Fails when the lease of a run that ended meanwhile is restored: a slot of its tenant would be taken for 15 s.
+  test("does not restore the lease of a run that ended here while the renewal was under way", async () => {
+    const { leases, tracked, heartbeat, replies, track, restored } = openLeases();
+    const run = track();
+    replies.owned = [owned(run)];
+    await heartbeat.beat();
+    replies.unknown = [run];
+    heartbeat.start();
     leases.start();
     vi.advanceTimersByTime(5_000);
-    leases.held.delete(run);
+    tracked.untrack(run);
     await vi.advanceTimersByTimeAsync(1);
+    heartbeat.stop();
     leases.stop();
-    expect(held).toEqual([]);
+    expect(restored).toEqual([]);
   });
 
-  test("on a cold shard asks for a pass of the reconciler", async () => {
-    const { leases, said, take, colds } = world();
-    said.owned = [mine(take())];
-    said.cold = true;
-    leases.start();
-    await vi.advanceTimersByTimeAsync(5_001);
-    leases.stop();
-    expect(colds).toEqual([0]);
+  test("of a cold shard reports it, so that the reconciler starts a pass", async () => {
+    const opened = openLeases();
+    const { replies, track, coldShards } = opened;
+    replies.owned = [owned(track())];
+    replies.isCold = true;
+    await renewOnce(opened);
+    expect(coldShards).toEqual([0]);
   });
 
-  // Red when: only who claims finds out that the queue is away: a full worker would tell others that it is reached, so
-  // that nobody claims without it.
-  test("that fails says that the queue is away", async () => {
-    const { leases, said, take, aways, colds } = world();
-    said.owned = [mine(take())];
-    said.hangs = true;
-    leases.start();
-    await vi.advanceTimersByTimeAsync(5_001);
-    leases.stop();
-    expect([aways, colds]).toEqual([[0], []]);
+  // Fails when only a claim finds out that the queue is unreachable: a worker without a free slot would say in its beats
+  // that it reaches the queue, so that no worker claims directly.
+  test("that fails marks the shard as unreachable", async () => {
+    const opened = openLeases();
+    const { links, replies, track, coldShards } = opened;
+    replies.owned = [owned(track())];
+    replies.isRedisAway = true;
+    links.reportClaimed(0);
+    await renewOnce(opened);
+    expect([links.of(0), links.redisOk, coldShards]).toEqual(["down", false, []]);
   });
 });
 
 describe("before a call to the outside", () => {
-  const signal = new AbortController().signal;
+  const { signal } = new AbortController();
 
-  test("a worker that was heard of a moment ago does not ask", async () => {
-    const { leases, said, take, beats } = world();
-    const run = take();
-    said.owned = [mine(run)];
-    await leases.beat();
+  test("a worker with a recent confirmation does not beat", async () => {
+    const { leases, heartbeat, replies, track, beats } = openLeases();
+    const run = track();
+    replies.owned = [owned(run)];
+    await heartbeat.beat();
     await vi.advanceTimersByTimeAsync(11_000);
     await leases.confirm(run, signal);
     expect(beats()).toBe(1);
   });
 
-  // Red when: `confirm` only looks at what it holds.
-  test("a worker that was stopped for a minute asks first, and starts nothing of what it lost", async () => {
-    const { leases, said, take, beats } = world();
-    const run = take();
-    said.owned = [mine(run)];
-    await leases.beat();
+  // Fails when `confirm` looks only at what this worker tracks.
+  test("a worker that was stopped for a minute beats first, and does not go on with a run that was taken over", async () => {
+    const { leases, heartbeat, replies, track, beats } = openLeases();
+    const run = track();
+    replies.owned = [owned(run)];
+    await heartbeat.beat();
     await vi.advanceTimersByTimeAsync(60_000);
-    said.owned = [];
-    await expect(leases.confirm(run, signal)).rejects.toThrow("lost");
+    replies.owned = [];
+    await expect(leases.confirm(run, signal)).rejects.toThrow("superseded");
     expect(beats()).toBe(2);
   });
 
-  // Red when: a renewal that nobody answered for counts. The run may have been taken over, and finished, meanwhile.
+  // Fails when a renewal of leases that Redis does not know counts: the run may have been taken over, and have ended, since.
   test("a renewal that Redis knows nothing of is no confirmation", async () => {
-    const { leases, said, take } = world();
-    const run = take();
-    said.owned = [mine(run)];
-    await leases.beat();
-    said.unknown = [run];
-    said.away = true;
+    const { leases, heartbeat, replies, track } = openLeases();
+    const run = track();
+    replies.owned = [owned(run)];
+    await heartbeat.beat();
+    replies.unknown = [run];
+    replies.isPostgresAway = true;
+    heartbeat.start();
     leases.start();
     await vi.advanceTimersByTimeAsync(60_000);
+    heartbeat.stop();
     leases.stop();
-    said.away = false;
-    said.owned = [];
-    await expect(leases.confirm(run, signal)).rejects.toThrow("lost");
+    replies.isPostgresAway = false;
+    replies.owned = [];
+    await expect(leases.confirm(run, signal)).rejects.toThrow("superseded");
   });
 
-  test("while nobody can be asked it waits, until it is told to stop", async () => {
-    const { leases, said, take } = world();
-    const run = take();
-    said.away = true;
+  test("a worker that reaches no store waits until its execution is stopped", async () => {
+    const { leases, replies, track } = openLeases();
+    const run = track();
+    replies.isPostgresAway = true;
     const stop = new AbortController();
     const confirmed = leases.confirm(run, stop.signal);
     confirmed.catch(() => {});
     await vi.advanceTimersByTimeAsync(10_000);
     stop.abort(new Error("enough"));
     await expect(confirmed).rejects.toThrow();
+  });
+
+  test("the lengths of beat and silence are the given ones", async () => {
+    const { leases, heartbeat, beats } = openLeases({ ...workerTiming, beatMs: 100, silentMs: 240 });
+    heartbeat.start();
+    leases.start();
+    await vi.advanceTimersByTimeAsync(350);
+    heartbeat.stop();
+    leases.stop();
+    expect(beats()).toBe(3);
+    await vi.advanceTimersByTimeAsync(241);
+    await expect(leases.confirm(newRunId(Date.now()), signal)).rejects.toThrow("superseded");
+    expect(beats()).toBe(4);
   });
 });

@@ -4,36 +4,48 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { Job, JobName, JobWait } from "../../../shared/queue/job.ts";
 import type { Claim, ClaimRequest, LeasesToRestore } from "../../../shared/queue/queue.ts";
-import type { ClaimedRun, RunLook } from "../../../shared/store/runs/claim.ts";
+import type { Job, JobName, JobWait } from "../../../shared/queue/job.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import type { RunSnapshot } from "../../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { RetryableError } from "../../../worker-node/engine/errors.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
-import { Leases } from "../../../worker-node/fleet/leases.ts";
+import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
+import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { Slots } from "../../../worker-node/fleet/slots.ts";
+import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
+import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { Worker } from "../../../worker-node/fleet/worker.ts";
 import { FakeStore } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
 const acme = TenantId.parse("acme");
+/** The calls of a claim from a queue that the worker has to synchronize first. */
+const SYNCHRONIZED_CLAIM = [
+  "beat: the queue is reachable",
+  "lock direct",
+  "read running runs",
+  "claim from the queue",
+];
 
-/** What the worker has told the queue, and what the queue gives it. */
-class Told extends Queue {
+/** Records the calls of the worker, and offers it the runs that a test sets. */
+class FakeQueue extends Queue {
   readonly offers: RunId[][] = [];
   readonly ended: RunId[] = [];
   readonly finished: RunId[] = [];
-  readonly released: { run: RunId; status: string; delayMs: number; stillHeld: boolean }[] = [];
-  readonly heldFor: { run: RunId; owner: string; ms: number }[] = [];
-  isHeld: (run: RunId) => boolean = () => false;
+  readonly released: { run: RunId; status: string; delayMs: number; isTracked: boolean }[] = [];
+  readonly restored: { run: RunId; owner: string; leaseMs: number }[] = [];
+  isTracked: (run: RunId) => boolean = () => false;
 
   constructor() {
-    const none = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
-    super({ evalsha: none, eval: none }, 1);
+    const refuse = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
+    super({ evalsha: refuse, eval: refuse }, 1);
   }
   override async claim({ ended }: ClaimRequest): Promise<Claim> {
     await sleep(1);
-    told.push("claims");
+    calls.push("claim from the queue");
     this.ended.push(...ended);
     return { runs: (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme })), nextMs: 60_000 };
   }
@@ -45,27 +57,31 @@ class Told extends Queue {
   }
   override async release(jobs: readonly (Job & JobWait)[]) {
     for (const { run, status, delayMs } of jobs) {
-      told.push("releases");
-      this.released.push({ run, status, delayMs, stillHeld: this.isHeld(run) });
+      calls.push("release");
+      this.released.push({ run, status, delayMs, isTracked: this.isTracked(run) });
     }
   }
-  override async restoreLeases({ jobs, owner: holder, leaseMs }: LeasesToRestore) {
-    this.heldFor.push(...jobs.map(({ run }) => ({ run, owner: holder, ms: leaseMs })));
+  override async restoreLeases({ jobs, leaseMs, ...lease }: LeasesToRestore) {
+    this.restored.push(...jobs.map(({ run }) => ({ run, owner: lease.owner, leaseMs })));
   }
 }
 
-let truth: FakeStore;
-let queue: Told;
+let fakeStore: FakeStore;
+let queue: FakeQueue;
+let links: QueueLinks;
 let worker: Worker;
-let claims: ((run: RunId) => Promise<ClaimedRun | null>) | null;
-let looks: Map<RunId, Partial<RunLook>>;
+/** The reply to a claim in Postgres of one run; null: Postgres does not give it. */
+let claimInPostgres: (run: RunId) => Promise<ClaimedRun | null>;
+/** What Postgres says of runs that it does not give. */
+let looks: Map<RunId, Partial<RunSnapshot>>;
 let handedBack: RunId[];
-/** What is given out without the queue, once. */
-let direct: ClaimedRun[];
+/** What the next direct claim returns. */
+let directlyClaimable: ClaimedRun[];
+/** Ends the wait for work. */
 let wake: () => void;
 let waitedFor: (readonly Lane[])[];
-/** What the store heard before runs were claimed, in order. */
-let told: string[];
+/** The calls to the stores that a claim needs, in order. */
+let calls: string[];
 /** How the one step of every run goes. */
 let step: (signal: AbortSignal) => Promise<string>;
 
@@ -73,73 +89,72 @@ beforeEach(() => open(["default"]));
 
 function open(lanes: readonly Lane[]): void {
   waitedFor = [];
-  told = [];
-  truth = new FakeStore();
-  queue = new Told();
+  calls = [];
+  fakeStore = new FakeStore();
+  queue = new FakeQueue();
   looks = new Map();
   handedBack = [];
-  claims = null;
-  direct = [];
+  claimInPostgres = async () => null;
+  directlyClaimable = [];
   wake = () => {};
   step = async () => "answer";
   const llm = { id: "a", type: "llm", model: "demo/fast", prompt_template: "Write" };
   const definition = JSON.stringify({ id: "orch", name: "Orch", entry_step_id: "a", steps: [llm] });
   const store: StateStore = {
-    ...truth.store,
+    ...fakeStore.store,
     beat: async ({ redis_ok }) => {
-      told.push(redis_ok ? "the queue answers" : "the queue is away");
+      calls.push(redis_ok ? "beat: the queue is reachable" : "beat: the queue is unreachable");
       return [];
     },
     takeLock: async (name) => {
-      told.push(`waits for ${name}`);
+      calls.push(`lock ${name}`);
       return true;
     },
-    runningRuns: async () => {
-      told.push("asks what runs");
+    listRunningRuns: async () => {
+      calls.push("read running runs");
       return [];
     },
-    orchestration: async () => definition,
+    readPinnedDefinition: async () => definition,
     claim: async (_owner, runs) => {
-      const got = await Promise.all(runs.map(async (run) => (await claims?.(run)) ?? null));
-      return got.filter((run) => run !== null);
+      const claimed = await Promise.all(runs.map((run) => claimInPostgres(run)));
+      return claimed.filter((run) => run !== null);
     },
-    claimDirectly: async () => direct.splice(0),
-    lookUp: async (runs) => runs.flatMap((run) => (looks.has(run) ? [lookOf(run)] : [])),
+    claimDirectly: async () => directlyClaimable.splice(0),
+    readRunSnapshots: async (runs) => runs.flatMap((run) => (looks.has(run) ? [lookOf(run)] : [])),
     handBack: async (_owner, runs) => {
-      const mine = runs.filter(({ run_id }) => truth.row(run_id).status === "running");
-      for (const { run_id } of mine) Object.assign(truth.row(run_id), { status: "queued", owner: null });
-      handedBack.push(...mine.map(({ run_id }) => run_id));
-      return mine.map(({ run_id }) => run_id);
+      const running = runs.filter(({ run_id }) => fakeStore.row(run_id).status === "running");
+      for (const { run_id } of running)
+        Object.assign(fakeStore.row(run_id), { status: "queued", owner: null });
+      handedBack.push(...running.map(({ run_id }) => run_id));
+      return running.map(({ run_id }) => run_id);
     },
   };
-  const self = {
+  const slots = new Slots(5, lanes);
+  links = new QueueLinks(1, workerTiming);
+  const timing = workerTiming;
+  const report = () => ({
     worker_id: "w",
     hostname: "h",
     address: "",
     status: "online" as const,
     lanes: [...lanes],
-    slots: 5,
-    active: 0,
+    slots: slots.total,
+    active: slots.active,
     loop_lag_ms: 0,
-  };
-  const leases = new Leases({
-    owner,
-    store,
-    queue,
-    self: () => ({ ...self, redis_ok: worker.queueReachable }),
-    onCold: () => {},
-    onAway: (shard) => worker.loseQueue(shard),
   });
-  queue.isHeld = (run) => leases.held.has(run);
+  const tracked = new TrackedRuns();
+  const heartbeat = new Heartbeat({ owner, store, queue, links, timing, tracked, report });
+  queue.isTracked = (run) => tracked.get(run) !== undefined;
   const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
   worker = new Worker({
     owner,
-    slots: 5,
-    lanes,
-    queue,
     store,
-    leases,
-    onCold: () => {},
+    queue,
+    links,
+    heartbeat,
+    tracked,
+    slots,
+    timing,
     waitForWork: (_shard, waited, ms) =>
       new Promise((resolve) => {
         waitedFor.push(waited);
@@ -149,7 +164,7 @@ function open(lanes: readonly Lane[]): void {
           resolve();
         };
       }),
-    world: {
+    execution: {
       owner,
       journal: new Journal(owner, store, () => {}),
       definitions: new Definitions(store),
@@ -172,7 +187,7 @@ afterEach(async () => {
   await worker.drain(0);
 });
 
-function lookOf(run: RunId): RunLook {
+function lookOf(run: RunId): RunSnapshot {
   return {
     run_id: run,
     tenant_id: acme,
@@ -190,9 +205,9 @@ function lookOf(run: RunId): RunLook {
   };
 }
 
-/** A run that Postgres gives to this worker. */
+/** A run that Postgres gives to this worker when it claims it. */
 function claimable(): ClaimedRun {
-  const opened = truth.open(owner);
+  const opened = fakeStore.open(owner);
   const run: ClaimedRun = {
     ...opened,
     tenant_id: acme,
@@ -209,21 +224,21 @@ function claimable(): ClaimedRun {
     cost_micro_usd: 0,
     journal: [],
   };
-  const before = claims;
-  claims = async (asked) => (asked === run.run_id ? run : (before?.(asked) ?? null));
+  const before = claimInPostgres;
+  claimInPostgres = async (requested) => (requested === run.run_id ? run : before(requested));
   return run;
 }
 
-const settled = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 5_000, interval: 5 });
+const eventually = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 5_000, interval: 5 });
 
-describe("a run that the queue offers and Postgres does not give", () => {
-  const offered = async (look: Partial<RunLook> | null): Promise<RunId> => {
+describe("a run that the queue leases and Postgres does not give", () => {
+  const offered = async (look: Partial<RunSnapshot> | null): Promise<RunId> => {
     const run = newRunId(Date.now());
     if (look) looks.set(run, look);
     queue.offers.push([run]);
     worker.start();
-    await settled(() =>
-      expect(queue.finished.length + queue.released.length + queue.heldFor.length).toBeGreaterThan(0),
+    await eventually(() =>
+      expect(queue.finished.length + queue.released.length + queue.restored.length).toBeGreaterThan(0),
     );
     return run;
   };
@@ -238,17 +253,17 @@ describe("a run that the queue offers and Postgres does not give", () => {
     expect(queue.finished).toEqual([run]);
   });
 
-  test("is released until its time when it is due later, queued or paused as it is", async () => {
+  test("is released until its time when it is due later, and stays queued or paused", async () => {
     const run = await offered({ status: "paused", due_in_ms: 40_000 });
     expect(queue.released).toMatchObject([{ run, status: "paused", delayMs: 40_000 }]);
   });
 
-  test("is held for the worker that executes it", async () => {
+  test("has its lease restored for the worker that executes it", async () => {
     const run = await offered({ status: "running", owner: "other#00000000" });
-    expect(queue.heldFor).toEqual([{ run, owner: "other#00000000", ms: 5_000 }]);
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 5_000 }]);
   });
 
-  test("is released for a second when somebody has it locked", async () => {
+  test("is released for a second when another statement has locked it", async () => {
     const run = await offered({
       status: "running",
       owner: "other#00000000",
@@ -263,21 +278,21 @@ test("a run that ends while the worker is idle is finished at once", async () =>
   const run = claimable();
   queue.offers.push([run.run_id]);
   worker.start();
-  await settled(() => expect(queue.finished).toEqual([run.run_id]));
-  expect(truth.row(run.run_id).status).toBe("completed");
+  await eventually(() => expect(queue.finished).toEqual([run.run_id]));
+  expect(fakeStore.row(run.run_id).status).toBe("completed");
 });
 
-// Red when: the lease is let go of before the run is: a renewal in between would take it again.
-test("a run that parks is not held any more when its lease is released", async () => {
+// Fails when the lease is released while the run is still tracked: a renewal in between would take the lease again.
+test("a run that parks is not tracked any more when its lease is released", async () => {
   step = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 60_000 }));
   const run = claimable();
   queue.offers.push([run.run_id]);
   worker.start();
-  await settled(() => expect(queue.released).toHaveLength(1));
-  expect(queue.released).toEqual([{ run: run.run_id, status: "queued", delayMs: 60_000, stillHeld: false }]);
+  await eventually(() => expect(queue.released).toHaveLength(1));
+  expect(queue.released).toEqual([{ run: run.run_id, status: "queued", delayMs: 60_000, isTracked: false }]);
 });
 
-test("what is offered again while it is executed is not begun a second time", async () => {
+test("a run that is leased again while it is executed does not begin a second time", async () => {
   let begun = 0;
   step = async () => {
     begun += 1;
@@ -287,95 +302,96 @@ test("what is offered again while it is executed is not begun a second time", as
   const run = claimable();
   queue.offers.push([run.run_id], [run.run_id]);
   worker.start();
-  await settled(() => expect(truth.row(run.run_id).status).toBe("completed"));
+  await eventually(() => expect(fakeStore.row(run.run_id).status).toBe("completed"));
   expect(begun).toBe(1);
 });
 
-// Red when: what the queue has leased to a worker is forgotten when Postgres does not say whose it is: 15 s of slots, and
-// of as many more for each claim until it does.
-test("runs whose claim Postgres refused for a moment are given back before others are claimed", async () => {
+// Fails when leases from a claim whose outcome is unknown are forgotten: each takes a slot of its tenant for 15 s, and each
+// further claim takes as many more.
+test("leases from a failed claim in Postgres are reconciled before the next claim", async () => {
   const runs = [newRunId(Date.now()), newRunId(Date.now())];
-  claims = async () => {
+  claimInPostgres = async () => {
     throw new Error("deadlock detected");
   };
   for (const run of runs) looks.set(run, {});
   queue.offers.push(runs);
   worker.start();
-  await settled(() => expect(queue.released.map(({ run }) => run)).toEqual(runs));
-  expect(told.slice(told.indexOf("claims")).slice(0, 3)).toEqual(["claims", "releases", "releases"]);
+  await eventually(() => expect(queue.released.map(({ run }) => run)).toEqual(runs));
+  expect(calls.slice(calls.indexOf("claim from the queue")).slice(0, 3)).toEqual([
+    "claim from the queue",
+    "release",
+    "release",
+  ]);
 });
 
-// Red when: what is to be given back to the queue comes before the question whether it is there.
-test("a worker that cannot give back what it leased, as the queue is away, claims without it", async () => {
-  const lost = newRunId(Date.now());
-  const answer = claims;
-  claims = async () => {
-    claims = answer;
+// Fails when unresolved leases are reconciled before the queue is known to answer.
+test("a worker that cannot reconcile its leases because the queue is away claims directly", async () => {
+  const leased = newRunId(Date.now());
+  const answer = claimInPostgres;
+  claimInPostgres = async () => {
+    claimInPostgres = answer;
     throw new Error("connection refused");
   };
-  looks.set(lost, {});
-  queue.offers.push([lost]);
-  const gone = async (): Promise<never> => Promise.reject(new Error("connection refused"));
-  Object.assign(queue, { release: gone, readIndex: gone });
+  looks.set(leased, {});
+  queue.offers.push([leased]);
+  const refuse = async (): Promise<never> => Promise.reject(new Error("connection refused"));
+  Object.assign(queue, { release: refuse, readIndex: refuse });
   queue.readIndex = async () => {
-    queue.readIndex = gone;
+    queue.readIndex = refuse;
     return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
   };
   const run = claimable();
-  direct = [run];
+  directlyClaimable = [run];
   worker.start();
-  await vi.waitFor(() => expect(truth.row(run.run_id).status).toBe("completed"), { timeout: 12_000 });
+  await vi.waitFor(() => expect(fakeStore.row(run.run_id).status).toBe("completed"), { timeout: 12_000 });
 });
 
-// Red when: a worker that claims nothing, being full, does not hear that the queue is away, or claims from it again
-// without saying so.
-test("a worker that was told that the queue is away says so, and announces it before its next claim", async () => {
+// Fails when a failed renewal does not make the worker synchronize before its next claim.
+test("a worker whose renewal failed announces the queue before its next claim", async () => {
   worker.start();
-  await settled(() => expect(told).toContain("claims"));
-  expect(worker.queueReachable).toBe(true);
-  worker.loseQueue(0);
-  expect(worker.queueReachable).toBe(false);
-  told.length = 0;
+  await eventually(() => expect(calls).toContain("claim from the queue"));
+  expect(links.allUp).toBe(true);
+  links.reportFailed(0);
+  expect(links.allUp).toBe(false);
+  calls.length = 0;
   wake();
-  await settled(() =>
-    expect(told).toEqual(["the queue answers", "waits for direct", "asks what runs", "claims"]),
-  );
+  await eventually(() => expect(calls).toEqual(SYNCHRONIZED_CLAIM));
 });
 
-describe("a run that this worker executes, and claims anew without the queue", () => {
+describe("a run that this worker executes, and claims directly under a new attempt", () => {
   const offer = async (old: ClaimedRun, ...others: ClaimedRun[]): Promise<void> => {
     queue.offers.push([old.run_id]);
     worker.start();
-    await settled(() => expect(worker.active).toBe(1));
-    const again = { ...old, attempt: 2 };
-    Object.assign(truth.row(old.run_id), { attempt: 2 });
-    direct = [again, ...others];
-    const gone = async (): Promise<never> => Promise.reject(new Error("connection refused"));
-    Object.assign(queue, { claim: gone, readIndex: gone });
+    await eventually(() => expect(worker.active).toBe(1));
+    const reclaimed = { ...old, attempt: 2 };
+    Object.assign(fakeStore.row(old.run_id), { attempt: 2 });
+    directlyClaimable = [reclaimed, ...others];
+    const refuse = async (): Promise<never> => Promise.reject(new Error("connection refused"));
+    Object.assign(queue, { claim: refuse, readIndex: refuse });
     wake();
   };
 
-  // Red when: others wait until the old execution has stopped, which may be never.
-  test("keeps no other waiting", async () => {
-    truth.weather.push({ is: "slow", ms: 9_000 });
+  // Fails when other runs wait until the old execution has ended, which may be never.
+  test("does not hold up other runs", async () => {
+    fakeStore.linkFaults.push({ is: "slow", ms: 9_000 });
     const [old, other] = [claimable(), claimable()];
     await offer(old, other);
-    await vi.waitFor(() => expect(truth.row(other.run_id).status).toBe("completed"), { timeout: 8_500 });
-    expect(truth.row(old.run_id).status).toBe("running");
+    await vi.waitFor(() => expect(fakeStore.row(other.run_id).status).toBe("completed"), { timeout: 8_500 });
+    expect(fakeStore.row(old.run_id).status).toBe("running");
   });
 
-  test("begins again when its old execution has gone", async () => {
+  test("begins when its old execution has ended", async () => {
     let begun = 0;
     step = async (signal) => (begun++ === 0 ? sleep(60_000, "never", { signal }) : "answer");
     const old = claimable();
     await offer(old);
-    await vi.waitFor(() => expect(truth.row(old.run_id).status).toBe("completed"), { timeout: 9_000 });
+    await vi.waitFor(() => expect(fakeStore.row(old.run_id).status).toBe("completed"), { timeout: 9_000 });
     expect(begun).toBe(2);
   });
 });
 
-// Red when: a worker without room in any lane waits for markers of none, which Redis refuses.
-test("a worker whose lanes are all full waits for a slot, not for work", async () => {
+// Fails when a worker without room in any lane waits for markers of no lane, which Redis refuses.
+test("a worker whose lanes are all full waits for a slot, not for a marker", async () => {
   open(["bulk", "mail"]);
   step = (signal) => sleep(60_000, "never", { signal });
   const runs = (["bulk", "bulk", "mail", "mail"] as const).map((lane) =>
@@ -383,7 +399,7 @@ test("a worker whose lanes are all full waits for a slot, not for work", async (
   );
   queue.offers.push(runs.map(({ run_id }) => run_id));
   worker.start();
-  await settled(() => expect(worker.active).toBe(4));
+  await eventually(() => expect(worker.active).toBe(4));
   await sleep(30);
   expect(waitedFor).toEqual([]);
 });
@@ -391,83 +407,82 @@ test("a worker whose lanes are all full waits for a slot, not for work", async (
 describe("a worker that drains", () => {
   const never = (signal: AbortSignal) => sleep(60_000, "never", { signal });
 
-  test("lets runs go on for the time it was given", async () => {
+  test("lets runs go on during its grace", async () => {
     step = () => sleep(100, "answer");
     const run = claimable();
     queue.offers.push([run.run_id]);
     worker.start();
-    await settled(() => expect(worker.active).toBe(1));
+    await eventually(() => expect(worker.active).toBe(1));
     await worker.drain(5_000);
-    expect(truth.row(run.run_id).status).toBe("completed");
+    expect(fakeStore.row(run.run_id).status).toBe("completed");
     expect(handedBack).toEqual([]);
   });
 
-  test("hands back what still runs then, and says so to the queue", async () => {
+  test("hands back what still runs after its grace, and releases it in the queue", async () => {
     step = never;
     const run = claimable();
     queue.offers.push([run.run_id]);
     worker.start();
-    await settled(() => expect(worker.active).toBe(1));
+    await eventually(() => expect(worker.active).toBe(1));
     await worker.drain(20);
     expect(handedBack).toEqual([run.run_id]);
     expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", delayMs: 0 }]);
   });
 
-  // Red when: only the loop tells the queue what has ended: there is none in a drain, and each end costs 15 s of a slot.
-  test("tells the queue at once what ends meanwhile", async () => {
+  // Fails when only a claim finishes ended runs: a drain makes none, and each ended run would take a slot for 15 s.
+  test("finishes a run that ends meanwhile at once", async () => {
     let begun = 0;
     step = (signal) => sleep(begun++ === 0 ? 300 : 60_000, "answer", { signal });
     const [short, long] = [claimable(), claimable()];
     queue.offers.push([short.run_id, long.run_id]);
     worker.start();
-    await settled(() => expect(begun).toBe(2));
+    await eventually(() => expect(begun).toBe(2));
     const drained = worker.drain(1_500);
     wake();
-    await settled(() => expect(queue.finished).toHaveLength(1));
+    await eventually(() => expect(queue.finished).toHaveLength(1));
     expect(worker.active).toBe(1);
     await drained;
   });
 
-  // Red when: a run that was handed back is still renewed, and so leased again by whom nobody hears any more.
-  test("does not hold any more what it has handed back, also when that has not stopped yet", async () => {
-    truth.weather.push({ is: "slow", ms: 2_500 });
+  // Fails when a run that was handed back is still tracked: a renewal would lease it again to a worker that ends.
+  test("does not track what it handed back, also while its execution has not stopped", async () => {
+    fakeStore.linkFaults.push({ is: "slow", ms: 2_500 });
     const run = claimable();
     queue.offers.push([run.run_id]);
     worker.start();
-    await settled(() => expect(truth.weather).toEqual([]));
+    await eventually(() => expect(fakeStore.linkFaults).toEqual([]));
     await worker.drain(0);
-    expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", stillHeld: false }]);
+    expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", isTracked: false }]);
   });
 
-  // Red when: runs are counted before the last claim has answered: this one would be lost for half a minute.
-  test("hands back what a claim brings that was on its way", async () => {
+  // Fails when only the runs that are executed when the drain begins are handed back: this one would wait for half a minute.
+  test("hands back what a claim under way brings", async () => {
     step = never;
     const run = claimable();
-    const inner = claims;
-    const asked = Promise.withResolvers<void>();
-    claims = async (id) => {
-      asked.resolve();
+    const reply = claimInPostgres;
+    const claiming = Promise.withResolvers<void>();
+    claimInPostgres = async (id) => {
+      claiming.resolve();
       await sleep(200);
-      return (await inner?.(id)) ?? null;
+      return reply(id);
     };
     queue.offers.push([run.run_id]);
     worker.start();
-    await asked.promise;
+    await claiming.promise;
     await worker.drain(0);
     expect(handedBack).toEqual([run.run_id]);
     expect(worker.active).toBe(0);
   });
 });
 
-// Red when: a queue that answers again is claimed from before it knows of what was claimed without it.
-test("nothing is claimed from a queue that was away, or not seen yet, before nobody claims without it, and it knows what runs", async () => {
-  const found = ["the queue answers", "waits for direct", "asks what runs", "claims"];
+// Fails when a worker claims from a queue that does not know yet what was claimed without it.
+test("a queue that was not reached yet, or was away, is announced and learns what runs before the first claim from it", async () => {
   worker.start();
-  await settled(() => expect(told).toEqual(found));
+  await eventually(() => expect(calls).toEqual(SYNCHRONIZED_CLAIM));
   const { claim } = queue;
   queue.claim = async () => Promise.reject(new Error("connection refused"));
   wake();
-  await settled(() => expect(worker.queueReachable).toBe(false));
+  await eventually(() => expect(links.allUp).toBe(false));
   queue.claim = claim;
-  await settled(() => expect(told).toEqual([...found, ...found]));
+  await eventually(() => expect(calls).toEqual([...SYNCHRONIZED_CLAIM, ...SYNCHRONIZED_CLAIM]));
 });

@@ -5,120 +5,136 @@ import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { LiveEntry } from "../../../shared/events/live.ts";
+import { Stop } from "../../../worker-node/execution/stop.ts";
+import type { Append } from "../../../worker-node/journal/entries.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
-import type { Append, Outcome, RunLog } from "../../../worker-node/journal/run-log.ts";
+import type { Outcome } from "../../../worker-node/journal/resolve-outcomes.ts";
+import type { RunLog } from "../../../worker-node/journal/run-log.ts";
 import { POISON, FakeStore } from "../fake-store.ts";
-import type { Weather } from "../fake-store.ts";
+import type { LinkFault } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
 const delta: RunEvent = { type: "llm_delta", orch_step_id: "a", text: "t" };
 const thought: RunEvent = { type: "thinking", orch_step_id: "a", step_name: "a", message: "m" };
+const complete: RunEvent = { type: "step_complete", orch_step_id: "a", step_name: "a", duration_seconds: 0 };
 
-function result(changes: Partial<Append> = {}): Append {
-  return {
-    kind: "step",
-    step_path: "a",
-    visit: 1,
-    output: "{}",
-    deadline_ms: 60_000,
-    current_step: "a",
-    status: null,
-    wake_ms: null,
-    waits: [],
-    error: null,
-    dead_letter: null,
-    events: [{ type: "step_complete", orch_step_id: "a", step_name: "a", duration_seconds: 0 }],
-    usage: [],
-    steps: 1,
-    ...changes,
-  };
-}
+const visit = { step_path: "a", visit: 1, output: "{}", events: [complete], usage: [] };
+const step = { ...visit, kind: "step", deadline_ms: 60_000, current_step: "a" } satisfies Append;
+const turn = { ...visit, kind: "turn", deadline_ms: 60_000 } satisfies Append;
+const park = {
+  ...visit,
+  kind: "park",
+  status: "queued",
+  wake_ms: 1_000,
+  waits: [],
+  signals: 0,
+} satisfies Append;
+const end = (status: "completed" | "failed"): Append => ({
+  ...visit,
+  kind: "end",
+  status,
+  error: null,
+  dead_letter: null,
+});
 
-let truth: FakeStore;
+let store: FakeStore;
+/** What was published, in order. */
 let live: LiveEntry[];
+/** What was published before it was committed. */
 let tooEarly: LiveEntry[];
 let journal: Journal;
 
 beforeEach(() => begin());
 
 function begin(): void {
-  const world = new FakeStore();
-  const seen: LiveEntry[] = [];
+  const fake = new FakeStore();
+  const published: LiveEntry[] = [];
   const early: LiveEntry[] = [];
-  truth = world;
-  live = seen;
+  store = fake;
+  live = published;
   tooEarly = early;
-  journal = new Journal(owner, world.store, (entries) => {
-    early.push(...entries.filter(({ run, seq }) => world.row(run).event_seq < seq));
-    seen.push(...entries);
+  journal = new Journal(owner, fake.store, (entries) => {
+    early.push(...entries.filter(({ run, seq }) => fake.row(run).event_seq < seq));
+    published.push(...entries);
   });
 }
 
-const open = (): RunLog => journal.open(truth.open(owner));
+const open = (stop = new AbortController()): RunLog => journal.open(store.open(owner), stop);
+const openMany = (count: number): RunLog[] => Array.from({ length: count }, () => open());
 const typesOf = (run: RunId): string[] =>
-  truth
+  store
     .entriesOf(run)
     .flatMap(({ events }) => Array.from(events.matchAll(/"type":"(\w+)"/g), ([, type]) => type ?? ""));
 
-describe("what runs commit", () => {
-  test("is gathered while a flush is under way, one entry for each run", async () => {
-    const logs = Array.from({ length: 20 }, open);
-    truth.weather.push({ is: "slow", ms: 30 });
-    const first = logs[0]?.append(result());
+/** The outcome of an append; one that rejects as superseded was fenced. */
+async function outcomeOf(append: Promise<Outcome>): Promise<Outcome> {
+  return append.catch((error: unknown) => {
+    if (error instanceof Stop && error.why === "superseded") return { is: "fenced" };
+    throw error;
+  });
+}
+
+describe("a flush", () => {
+  test("takes the entries that arrived during the flush before it, one for each run", async () => {
+    const logs = openMany(20);
+    store.linkFaults.push({ is: "slow", ms: 30 });
+    const first = logs[0]?.append(step);
     await sleep(10);
-    await Promise.all([first, ...logs.slice(1).map((log) => log.append(result()))]);
-    expect(truth.batches).toEqual([1, 19]);
+    await Promise.all([first, ...logs.slice(1).map((log) => log.append(step))]);
+    expect(store.batches).toEqual([1, 19]);
   });
 
-  test("goes by at most 256 entries, and about 4 MiB, at a time", async () => {
-    await Promise.all(Array.from({ length: 600 }, () => open().append(result())));
-    expect(truth.batches).toEqual([256, 256, 88]);
-    truth.batches.length = 0;
+  test("takes at most 256 entries, and about 4 MiB", async () => {
+    await Promise.all(openMany(600).map((log) => log.append(step)));
+    expect(store.batches).toEqual([256, 256, 88]);
+    store.batches.length = 0;
     const output = `"${"x".repeat(1024 * 1024)}"`;
-    await Promise.all(Array.from({ length: 10 }, () => open().append(result({ output }))));
-    expect(truth.batches).toEqual([4, 4, 2]);
+    await Promise.all(openMany(10).map((log) => log.append({ ...step, output })));
+    expect(store.batches).toEqual([4, 4, 2]);
   });
 
-  // Red when: `append` lays what comes over what still waits: the charge of the first would be lost.
-  test("one behind the other is committed in that order, also when nobody has waited", async () => {
+  // Fails when `append` replaces an entry that still waits: the charge of the first would be lost.
+  test("commits the entries of a run in the order of their appends, also of appends that nothing awaits", async () => {
     const log = open();
-    const all = await Promise.all([
-      log.append(result({ kind: "turn", step_path: "first" })),
-      log.append(result({ step_path: "second" })),
-      log.append(result({ kind: "end", step_path: "third", status: "failed" })),
+    const outcomes = await Promise.all([
+      log.append({ ...turn, step_path: "first" }),
+      log.append({ ...step, step_path: "second" }),
+      log.append({ ...end("failed"), step_path: "third" }),
     ]);
-    expect(all.map(({ is }) => is)).toEqual(["committed", "committed", "committed"]);
-    expect(truth.entriesOf(log.run).map(({ step_path }) => step_path)).toEqual(["first", "second", "third"]);
+    expect(outcomes.map(({ is }) => is)).toEqual(["committed", "committed", "committed"]);
+    expect(store.entriesOf(log.run).map(({ step_path }) => step_path)).toEqual(["first", "second", "third"]);
   });
 });
 
-describe("notes", () => {
-  test("ride with the result that follows, before its own events", async () => {
+describe("pending events", () => {
+  test("are committed with the result that follows, before its own events", async () => {
     const log = open();
     log.note([thought]);
-    await log.append(result());
+    await log.append(step);
     expect(typesOf(log.run)).toEqual(["thinking", "step_complete"]);
-    expect(truth.entries).toHaveLength(1);
+    expect(store.entries).toHaveLength(1);
     await sleep(30);
-    expect(truth.entries).toHaveLength(1);
+    expect(store.entries).toHaveLength(1);
   });
 
-  test("go alone after 10 ms, and pieces of text after 50", async () => {
-    const [talker, thinker] = [open(), open()];
-    talker.note([delta]);
-    thinker.note([thought]);
-    await sleep(30);
-    expect(truth.entriesOf(thinker.run)).toHaveLength(1);
-    expect(truth.entriesOf(talker.run)).toHaveLength(0);
-    talker.note([delta]);
-    await sleep(50);
-    expect(truth.entriesOf(talker.run).map(({ kind, events_n }) => [kind, events_n])).toEqual([["note", 2]]);
+  test("are committed alone after 10 ms, and pieces of text after 50", async () => {
+    const [withText, withThought] = [open(), open()];
+    const notedMs = performance.now();
+    withText.note([delta]);
+    withThought.note([thought]);
+    withText.note([delta]);
+    const kindsOf = ({ run }: RunLog) => store.entriesOf(run).map(({ kind, events_n }) => [kind, events_n]);
+    await expect.poll(() => kindsOf(withThought), { interval: 2 }).toEqual([["note", 1]]);
+    expect(performance.now() - notedMs).toBeGreaterThan(9);
+    await expect.poll(() => kindsOf(withText), { interval: 2 }).toEqual([["note", 2]]);
+    expect(performance.now() - notedMs).toBeGreaterThan(49);
+    expect(store.entries.map(({ run_id }) => run_id)).toEqual([withThought.run, withText.run]);
   });
 
-  test("that come while an entry is in flight follow it", async () => {
+  test("that are noted while an entry is in flight follow it", async () => {
     const log = open();
-    truth.weather.push({ is: "slow", ms: 20 });
-    const first = log.append(result());
+    store.linkFaults.push({ is: "slow", ms: 20 });
+    const first = log.append(step);
     await sleep(8);
     log.note([thought]);
     await first;
@@ -127,158 +143,158 @@ describe("notes", () => {
     expect(log.knownSeq).toBe(2);
   });
 
-  test("of a run that has left are dropped", async () => {
+  test("are dropped when the log is closed", async () => {
     const log = open();
     log.note([thought]);
     log.close();
     await sleep(30);
-    expect(truth.entries).toEqual([]);
+    expect(store.entries).toEqual([]);
   });
 
-  // Red when: work that a step's timeout left behind can still tell of itself.
-  test("after a run has left are none", async () => {
+  // Fails when work that a step's timeout left behind can still note events.
+  test("cannot be added to a closed log", async () => {
     const log = open();
     log.close();
     log.note([thought]);
     await sleep(30);
-    expect(truth.entries).toEqual([]);
+    expect(store.entries).toEqual([]);
   });
 });
 
 describe("an entry", () => {
-  test("without an event of its own gets one, as each entry has a number", async () => {
+  test("without an event of its own gets one, because its number is that of its last event", async () => {
     const log = open();
-    await log.append(result({ kind: "turn", events: [], steps: 0 }));
+    await log.append({ ...turn, events: [] });
     expect(typesOf(log.run)).toEqual(["checkpoint"]);
   });
 
-  // Red when: a repeated flush is taken for a refused one.
-  test("whose reply was lost is flushed again, is there once, and counts as committed", async () => {
+  // Fails when a repeated flush counts as refused.
+  test("whose reply was lost is flushed again, is stored once, and counts as committed", async () => {
     const log = open();
-    truth.weather.push({ is: "lose" });
-    expect(await log.append(result())).toMatchObject({ is: "committed" });
-    expect(truth.batches).toEqual([1, 1]);
-    expect(truth.entries).toHaveLength(1);
+    store.linkFaults.push({ is: "lose" });
+    expect(await log.append(step)).toMatchObject({ is: "committed" });
+    expect(store.batches).toEqual([1, 1]);
+    expect(store.entries).toHaveLength(1);
     expect(live).toMatchObject([{ run: log.run, seq: 1, events_n: 1, last: false }]);
-    expect(await log.append(result())).toMatchObject({ is: "committed" });
+    expect(await log.append(step)).toMatchObject({ is: "committed" });
     expect(log.knownSeq).toBe(2);
   });
 
-  test("is tried for as long as it takes", async () => {
+  test("is flushed again until Postgres answers", async () => {
     const log = open();
-    for (let i = 0; i < 5; i++) truth.weather.push({ is: "fail" });
-    expect(await log.append(result())).toMatchObject({ is: "committed" });
-    expect(truth.entries).toHaveLength(1);
+    for (let i = 0; i < 5; i++) store.linkFaults.push({ is: "fail" });
+    expect(await log.append(step)).toMatchObject({ is: "committed" });
+    expect(store.entries).toHaveLength(1);
   });
 
-  test("whose neighbour's fate could not be asked for is not answered before it is known", async () => {
-    const [kept, fenced] = [open(), open()];
-    truth.row(fenced.run).attempt = 2;
-    truth.weather.push({ is: "deaf" });
-    const outcomes = await Promise.all([kept.append(result()), fenced.append(result())]);
+  test("is not settled before the outcome of every entry in its flush is known", async () => {
+    const [committed, fenced] = [open(), open()];
+    store.row(fenced.run).attempt = 2;
+    store.linkFaults.push({ is: "deaf" });
+    const outcomes = await Promise.all([committed.append(step), outcomeOf(fenced.append(step))]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "fenced"]);
-    expect(truth.entriesOf(kept.run)).toHaveLength(1);
+    expect(store.entriesOf(committed.run)).toHaveLength(1);
     expect(live).toHaveLength(1);
   });
 
-  test("of a run that is another's is fenced, and shown to nobody", async () => {
-    for (const theft of [
+  test("of a run that another worker moves stops the execution as superseded, and is not published", async () => {
+    for (const takeover of [
       { attempt: 2 },
       { owner: newIncarnation("w") },
       { status: "queued" as const },
       { event_seq: 7 },
     ]) {
-      const log = open();
-      Object.assign(truth.row(log.run), theft);
+      const stop = new AbortController();
+      const log = open(stop);
+      Object.assign(store.row(log.run), takeover);
       log.note([thought]);
-      expect(await log.append(result())).toEqual({ is: "fenced" });
+      await expect(log.append(step)).rejects.toMatchObject({ why: "superseded" });
+      expect(stop.signal.reason).toMatchObject({ why: "superseded" });
     }
     await sleep(30);
     expect(live).toEqual([]);
-    expect(truth.entries).toEqual([]);
+    expect(store.entries).toEqual([]);
   });
 
-  test("that parks is refused when signals have moved, and says what they are", async () => {
-    const log = open();
+  test("that parks is refused when signals have moved, and the log then knows them", async () => {
+    const stop = new AbortController();
+    const log = open(stop);
     log.note([thought]);
-    Object.assign(truth.row(log.run), { signals: 3, cancel_requested_at: 1 });
-    const park = result({ kind: "park", status: "queued", wake_ms: 1_000, steps: 0 });
+    Object.assign(store.row(log.run), { signals: 3, cancel_requested_at: 1 });
     expect(await log.append(park)).toEqual({ is: "refused", signals: 3, cancel: true });
-    log.signals = 3;
-    expect(await log.append(park)).toMatchObject({ is: "committed" });
+    expect(log.signals).toBe(3);
+    expect(stop.signal.reason).toMatchObject({ why: "cancel" });
+    expect(await log.append({ ...park, signals: log.signals })).toMatchObject({ is: "committed" });
     expect(typesOf(log.run)).toEqual(["thinking", "step_complete"]);
   });
 
-  // Red when: the whole batch is rejected, or tried for ever.
-  test("that Postgres will never take is rejected alone; the others commit, and its notes are still to be told", async () => {
-    const logs = Array.from({ length: 9 }, open);
+  // Fails when the whole batch is rejected, or repeated for ever.
+  test("that Postgres will never take is rejected alone, and its pending events stay pending", async () => {
+    const logs = openMany(9);
     const [culprit] = logs;
     culprit?.note([thought]);
     const outcomes = await Promise.all(
-      logs.map((log, i) => log.append(result(i === 0 ? { output: POISON } : {}))),
+      logs.map((log, i) => log.append(i === 0 ? { ...step, output: POISON } : step)),
     );
     expect(outcomes.map(({ is }) => is)).toEqual(["rejected", ...Array(8).fill("committed")]);
-    expect(truth.entries).toHaveLength(8);
-    await culprit?.append(result({ kind: "end", status: "failed" }));
+    expect(store.entries).toHaveLength(8);
+    await culprit?.append(end("failed"));
     expect(culprit && typesOf(culprit.run)).toEqual(["thinking", "step_complete"]);
   });
 
-  test("in flight is one a run: the next waits for it", async () => {
+  test("waits until the run's entry in flight is settled", async () => {
     const log = open();
-    truth.weather.push({ is: "slow", ms: 20 });
-    const first = log.append(result());
+    store.linkFaults.push({ is: "slow", ms: 20 });
+    const first = log.append(step);
     await sleep(8);
-    const second = log.append(result());
+    const second = log.append(step);
     await Promise.all([first, second]);
-    expect(truth.entriesOf(log.run).map(({ known_seq }) => known_seq)).toEqual([0, 1]);
+    expect(store.entriesOf(log.run).map(({ known_seq }) => known_seq)).toEqual([0, 1]);
   });
 
-  test("that ends its run says so to viewers", async () => {
+  test("that ends its run is published as the last one", async () => {
     const log = open();
-    await log.append(result({ kind: "end", status: "completed" }));
+    await log.append(end("completed"));
     expect(live).toMatchObject([{ last: true }]);
   });
 });
 
-// Red when: entries are shown before the flush, a lost reply is taken for a refusal, or the known number does not move.
-test("whatever fails, each run's journal tiles its events, each append is answered once, nothing is shown early", async () => {
-  const weather: fc.Arbitrary<Weather> = fc.oneof(
-    fc.constant<Weather>({ is: "ok" }),
-    fc.constant<Weather>({ is: "fail" }),
-    fc.constant<Weather>({ is: "lose" }),
-    fc.constant<Weather>({ is: "deaf" }),
+// Fails when entries are published before the flush, a lost reply counts as a refusal, or the known number stays behind.
+test("whatever fails, a run's journal has no gap, each append settles once, nothing is published early", async () => {
+  const linkFaults: fc.Arbitrary<LinkFault> = fc.oneof(
+    fc.constant<LinkFault>({ is: "ok" }),
+    fc.constant<LinkFault>({ is: "fail" }),
+    fc.constant<LinkFault>({ is: "lose" }),
+    fc.constant<LinkFault>({ is: "deaf" }),
     fc.record({ is: fc.constant("slow" as const), ms: fc.integer({ min: 1, max: 15 }) }),
   );
-  const act = fc.oneof(
-    fc.constant("note" as const),
-    fc.constant("result" as const),
-    fc.constant("poison" as const),
-    fc.constant("pause" as const),
-  );
+  const command = fc.constantFrom("note" as const, "step" as const, "poison" as const, "pause" as const);
   const history = fc.record({
-    weather: fc.array(weather, { maxLength: 12 }),
-    runs: fc.array(fc.array(act, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 5 }),
-    stolen: fc.boolean(),
+    linkFaults: fc.array(linkFaults, { maxLength: 12 }),
+    runs: fc.array(fc.array(command, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 5 }),
+    isTakenOver: fc.boolean(),
   });
   await fc.assert(
-    fc.asyncProperty(history, async ({ weather: days, runs, stolen }) => {
+    fc.asyncProperty(history, async ({ linkFaults: flushes, runs, isTakenOver }) => {
       begin();
-      truth.weather.push(...days.filter((day, i) => day.is !== "fail" || i < 4));
-      const logs = runs.map(open);
-      const answers = await Promise.all(logs.map((log, i) => actOn(log, runs[i] ?? [], stolen && i === 0)));
+      store.linkFaults.push(...flushes.filter((each, i) => each.is !== "fail" || i < 4));
+      const logs = runs.map(() => open());
+      const outcomes = await Promise.all(
+        logs.map((log, i) => runCommands(log, runs[i] ?? [], isTakenOver && i === 0)),
+      );
       await sleep(20);
       for (const [i, log] of logs.entries()) {
         let seq = 0;
-        for (const entry of truth.entriesOf(log.run)) {
+        for (const entry of store.entriesOf(log.run)) {
           expect(entry.known_seq).toBe(seq);
           expect(entry.events.split("\n")).toHaveLength(entry.events_n);
           seq += entry.events_n;
         }
-        expect(truth.row(log.run).event_seq).toBe(seq);
-        const committed = answers[i]?.filter(({ is }) => is === "committed").length;
-        expect(truth.entriesOf(log.run).filter(({ kind }) => kind === "step")).toHaveLength(committed ?? 0);
+        expect(store.row(log.run).event_seq).toBe(seq);
+        const committed = outcomes[i]?.filter(({ is }) => is === "committed").length;
+        expect(store.entriesOf(log.run).filter(({ kind }) => kind === "step")).toHaveLength(committed ?? 0);
         expect(live.filter(({ run }) => run === log.run).map((entry) => entry.seq)).toEqual(
-          truth.entriesOf(log.run).map((entry) => entry.known_seq + entry.events_n),
+          store.entriesOf(log.run).map((entry) => entry.known_seq + entry.events_n),
         );
       }
       expect(tooEarly).toEqual([]);
@@ -287,15 +303,22 @@ test("whatever fails, each run's journal tiles its events, each append is answer
   );
 }, 60_000);
 
-async function actOn(log: RunLog, acts: readonly string[], stolen: boolean): Promise<Outcome[]> {
+async function runCommands(
+  log: RunLog,
+  commands: readonly string[],
+  isTakenOver: boolean,
+): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
-  for (const [i, act] of acts.entries()) {
-    if (stolen && i === 2) truth.row(log.run).attempt += 1;
-    if (act === "note") log.note([thought]);
-    else if (act === "pause") await sleep(12);
-    else outcomes.push(await log.append(result(act === "poison" ? { output: POISON } : {})));
+  for (const [i, command] of commands.entries()) {
+    if (isTakenOver && i === 2) store.row(log.run).attempt += 1;
+    if (command === "note") log.note([thought]);
+    else if (command === "pause") await sleep(12);
+    else {
+      const output = command === "poison" ? POISON : "{}";
+      outcomes.push(await outcomeOf(log.append({ ...step, output })));
+    }
   }
   log.note([delta]);
-  outcomes.push(await log.append(result()));
+  outcomes.push(await outcomeOf(log.append(step)));
   return outcomes;
 }

@@ -2,10 +2,10 @@ import { createServer } from "node:http";
 import type { ServerResponse } from "node:http";
 import { LLMock } from "@copilotkit/aimock";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createModels } from "../../../worker-node/models/models.ts";
+import { createModels } from "../../../worker-node/models/create-models.ts";
 import type { Message, ModelAnswer, ToolSpec } from "../../../worker-node/engine/ports.ts";
 
-// Against a server that speaks the providers' own formats over HTTP.
+// The provider is a fake server that uses each provider's own format over HTTP.
 
 const mock = new LLMock({ port: 0 });
 let env: Parameters<typeof createModels>[0];
@@ -34,7 +34,7 @@ const weather: ToolSpec = {
   parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
 };
 
-type Given = {
+type CallOptions = {
   messages?: Message[];
   tools?: ToolSpec[];
   toolChoice?: "auto" | "required";
@@ -44,23 +44,23 @@ type Given = {
   silenceMs?: number;
 };
 
-function ask(model: string | null, given: Given = {}): Promise<ModelAnswer> {
-  return createModels(given.settings ?? env, given.silenceMs ?? 10_000).generate({
+function generate(model: string | null, options: CallOptions = {}): Promise<ModelAnswer> {
+  return createModels(options.settings ?? env, options.silenceMs ?? 10_000).generate({
     model,
-    messages: given.messages ?? [
+    messages: options.messages ?? [
       { role: "system", content: "You are brief." },
       { role: "user", content: "hello" },
     ],
-    tools: given.tools ?? [],
-    toolChoice: given.toolChoice ?? "auto",
+    tools: options.tools ?? [],
+    toolChoice: options.toolChoice ?? "auto",
     effectKey: "run:s:1:model.1",
-    signal: given.signal ?? new AbortController().signal,
-    onText: given.onText ?? (() => {}),
+    signal: options.signal ?? new AbortController().signal,
+    onText: options.onText ?? (() => {}),
   });
 }
 
-/** 100 tokens in and 20 out, as each of the providers writes it. */
-const usedInEveryFormat = {
+/** 100 input and 20 output tokens, in the format of each provider. */
+const usageInEveryFormat = {
   prompt_tokens: 100,
   completion_tokens: 20,
   total_tokens: 120,
@@ -84,11 +84,11 @@ const remote = [
 ];
 
 describe.each(remote)("%s", (model) => {
-  test("streams its text piece by piece and reports what it used", async () => {
+  test("streams its text in pieces and reports its usage", async () => {
     const content = "Hello there, this is a longer answer in several pieces.";
-    mock.onMessage("hello", { content, usage: usedInEveryFormat }, { chunkSize: 10 });
+    mock.onMessage("hello", { content, usage: usageInEveryFormat }, { chunkSize: 10 });
     const pieces: string[] = [];
-    const answer = await ask(model, { onText: (text) => pieces.push(text) });
+    const answer = await generate(model, { onText: (text) => pieces.push(text) });
     expect(answer.text).toBe(content);
     expect(pieces.join("")).toBe(answer.text);
     expect(pieces.length).toBeGreaterThan(1);
@@ -97,15 +97,15 @@ describe.each(remote)("%s", (model) => {
     expect(answer.usage.cost_micro_usd > 0).toBe(!model.includes("some-model") && !model.includes("llama"));
   });
 
-  test("calls tools, and is told what they answered", async () => {
+  test("calls tools and gets their results", async () => {
     mock.on({ hasToolResult: false }, { toolCalls: [{ name: "weather", arguments: '{"city":"Rome"}' }] });
     mock.on({ hasToolResult: true }, { content: "It is sunny." });
     const opening: Message[] = [{ role: "user", content: "hello" }];
-    const first = await ask(model, { messages: opening, tools: [weather], toolChoice: "required" });
+    const first = await generate(model, { messages: opening, tools: [weather], toolChoice: "required" });
     expect(first.tool_calls).toMatchObject([{ name: "weather", args: { city: "Rome" } }]);
     const [call] = first.tool_calls;
     if (call === undefined) throw new Error("no call");
-    const second = await ask(model, {
+    const second = await generate(model, {
       tools: [weather],
       messages: [
         ...opening,
@@ -116,13 +116,13 @@ describe.each(remote)("%s", (model) => {
     expect(second).toMatchObject({ text: "It is sunny.", tool_calls: [] });
   });
 
-  test("may be tried again after HTTP 429, not before the time that the provider names", async () => {
+  test("fails after HTTP 429 with a retryable error that has the provider's Retry-After", async () => {
     mock.onMessage("hello", {
       error: { message: "slow down sk-test-secret", type: "rate_limit" },
       status: 429,
       retryAfter: 7,
     });
-    const error = await ask(model).catch((thrown: unknown) => thrown);
+    const error = await generate(model).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({
       name: "RetryableError",
       code: "model_rate_limited",
@@ -130,7 +130,7 @@ describe.each(remote)("%s", (model) => {
       answered: true,
     });
     expect(String(error)).not.toContain("secret");
-    // Retries are the step's, so that each is seen, counted and can be taken over by another worker.
+    // Retries belong to the step: each is visible and counted, and another worker can make it.
     expect(mock.getRequests()).toHaveLength(1);
   });
 
@@ -140,22 +140,22 @@ describe.each(remote)("%s", (model) => {
     [401, "TerminalError", "model_unauthorized"],
     [400, "TerminalError", "model_bad_request"],
     [404, "TerminalError", "unknown_model"],
-  ])("takes HTTP %i for a %s", async (status, name, code) => {
+  ])("turns HTTP %i into a %s", async (status, name, code) => {
     mock.onMessage("hello", { error: { message: "no" }, status });
-    await expect(ask(model)).rejects.toMatchObject({ name, code });
+    await expect(generate(model)).rejects.toMatchObject({ name, code });
   });
 
-  test("fails, to be tried again, when its stream is cut in the middle", async () => {
+  test("fails with a retryable error when its stream is cut in the middle", async () => {
     mock.onMessage(
       "hello",
       { content: "one two three four five six" },
       { chunkSize: 4, truncateAfterChunks: 3 },
     );
-    await expect(ask(model)).rejects.toMatchObject({ name: "RetryableError" });
+    await expect(generate(model)).rejects.toMatchObject({ name: "RetryableError" });
   });
 });
 
-/** A server that answers with the beginning of a stream; `finish` says how it goes on. */
+/** A server that sends the beginning of a stream; `finish` decides how the stream continues. */
 async function serve(
   body: string,
   finish: (response: ServerResponse) => void,
@@ -189,7 +189,7 @@ test.each([
   ["gemini-2.5-flash", googleBegins],
   ["oaic.some-model", openaiBegins],
   ["ollama.llama3", openaiBegins],
-])("%s: a stream that ends politely, but too early, is not an answer either", async (model, body) => {
+])("%s: a stream that ends cleanly but without a finish reason is an error", async (model, body) => {
   const { url, close } = await serve(body, (response) => response.end());
   const settings = {
     ...env,
@@ -199,7 +199,7 @@ test.each([
     OPENAI_COMPATIBLE_BASE_URL: url,
     OLLAMA_BASE_URL: url,
   };
-  await expect(ask(model, { settings })).rejects.toMatchObject({
+  await expect(generate(model, { settings })).rejects.toMatchObject({
     name: "RetryableError",
     code: expect.stringMatching(/^model_(cut|unreachable)$/),
   });
@@ -214,96 +214,96 @@ test("an abort throws its reason and closes the connection to the provider", asy
     response.once("close", () => closed.resolve()),
   );
   const settings = { OPENAI_API_KEY: "k", OPENAI_BASE_URL: url };
-  const asking = ask("gpt-4.1", { settings, signal: stop.signal, onText: () => stop.abort(reason) });
-  await expect(asking).rejects.toBe(reason);
+  const call = generate("gpt-4.1", { settings, signal: stop.signal, onText: () => stop.abort(reason) });
+  await expect(call).rejects.toBe(reason);
   await closed.promise;
   close();
 });
 
-// Red when: a call has no limit of its own, or the limit counts from the beginning of an answer that goes on and on.
-test("a provider that says nothing any more, before its answer or in the middle, is given up", async () => {
+// Red when: a call has no limit on silence, or the limit counts from the beginning of the answer.
+test("a provider that falls silent, before its answer or within it, fails the call", async () => {
   const limit = { name: "RetryableError", code: "model_timeout", answered: false };
   const closed = Promise.withResolvers<void>();
   const silent = await serve("", (response) => response.once("close", () => closed.resolve()));
   const settings = { OPENAI_API_KEY: "k", OPENAI_BASE_URL: silent.url };
-  await expect(ask("gpt-4.1", { settings, silenceMs: 200 })).rejects.toMatchObject({
+  await expect(generate("gpt-4.1", { settings, silenceMs: 200 })).rejects.toMatchObject({
     ...limit,
-    message: "openai/gpt-4.1: the provider said nothing for 0.2 s",
+    message: "openai/gpt-4.1: the provider sent nothing for 0.2 s",
   });
   await closed.promise;
   silent.close();
-  const talks = await serve(openaiBegins, (response) => {
-    let said = 0;
+  const streaming = await serve(openaiBegins, (response) => {
+    let sent = 0;
     const timer = setInterval(() => {
-      said += 1;
-      if (said < 8) response.write(openaiBegins);
+      sent += 1;
+      if (sent < 8) response.write(openaiBegins);
     }, 100);
     response.once("close", () => clearInterval(timer));
   });
   const pieces: string[] = [];
   const startedMs = performance.now();
-  const asking = ask("gpt-4.1", {
-    settings: { OPENAI_API_KEY: "k", OPENAI_BASE_URL: talks.url },
+  const call = generate("gpt-4.1", {
+    settings: { OPENAI_API_KEY: "k", OPENAI_BASE_URL: streaming.url },
     silenceMs: 400,
     onText: (text) => pieces.push(text),
   });
-  await expect(asking).rejects.toMatchObject(limit);
+  await expect(call).rejects.toMatchObject(limit);
   expect(performance.now() - startedMs).toBeGreaterThan(1_000);
   expect(pieces).toHaveLength(8);
-  talks.close();
+  streaming.close();
 });
 
-// Red when: only what the SDK makes something of is heard.
-test("a provider that thinks for long, and says so by pings, is not given up", async () => {
+// Red when: only bytes that the SDK turns into parts count as a sign of life.
+test("a provider that sends only pings for a long time does not fail the call", async () => {
   const pings = await serve("", (response) => {
-    let said = 0;
+    let sent = 0;
     const timer = setInterval(() => {
-      said += 1;
-      if (said < 8) response.write('event: ping\ndata: {"type":"ping"}\n\n');
+      sent += 1;
+      if (sent < 8) response.write('event: ping\ndata: {"type":"ping"}\n\n');
       else response.end(anthropicBegins);
     }, 100);
     response.once("close", () => clearInterval(timer));
   });
   const settings = { ANTHROPIC_API_KEY: "k", ANTHROPIC_BASE_URL: pings.url };
-  // It is heard to the end of its stream, which comes too early.
-  await expect(ask("claude-haiku-4-5", { settings, silenceMs: 500 })).rejects.toMatchObject({
+  // The call reads to the end of the stream, which comes without a finish reason.
+  await expect(generate("claude-haiku-4-5", { settings, silenceMs: 500 })).rejects.toMatchObject({
     code: "model_cut",
   });
   pings.close();
 });
 
-test("an answer that was cut off at the output limit, or withheld, is no answer", async () => {
+test("an answer that the provider cut off or withheld is an error", async () => {
   mock.onMessage("hello", { content: "half of", finishReason: "length" });
-  await expect(ask("gpt-4.1")).rejects.toMatchObject({ name: "TerminalError", code: "output_limit" });
+  await expect(generate("gpt-4.1")).rejects.toMatchObject({ name: "TerminalError", code: "output_limit" });
   mock.reset();
   mock.onMessage("hello", { content: "", finishReason: "content_filter" });
-  await expect(ask("gpt-4.1")).rejects.toMatchObject({ name: "TerminalError", code: "content_filter" });
+  await expect(generate("gpt-4.1")).rejects.toMatchObject({ name: "TerminalError", code: "content_filter" });
 });
 
-test("a provider that cannot be reached may be tried again", async () => {
+test("an unreachable provider fails the call with a retryable error", async () => {
   const settings = { OPENAI_API_KEY: "k", OPENAI_BASE_URL: "http://127.0.0.1:9/v1" };
-  await expect(ask("gpt-4.1", { settings })).rejects.toMatchObject({
+  await expect(generate("gpt-4.1", { settings })).rejects.toMatchObject({
     name: "RetryableError",
     code: "model_unreachable",
   });
 });
 
-describe("a model that cannot be asked", () => {
+describe("a model without its settings, or without a provider", () => {
   test.each([
     ["gpt-4.1", "OPENAI_API_KEY"],
     ["anthropic/claude-haiku-4-5", "ANTHROPIC_API_KEY"],
     ["gemini-2.5-pro", "GOOGLE_GENERATIVE_AI_API_KEY"],
     ["oaic.x", "OPENAI_COMPATIBLE_BASE_URL"],
-  ])("%s says that it needs %s", async (model, name) => {
-    const asking = ask(model, { settings: {} });
-    await expect(asking).rejects.toMatchObject({ name: "TerminalError", code: "model_not_configured" });
-    await expect(asking).rejects.toThrow(name);
+  ])("%s fails with an error that names %s", async (model, name) => {
+    const call = generate(model, { settings: {} });
+    await expect(call).rejects.toMatchObject({ name: "TerminalError", code: "model_not_configured" });
+    await expect(call).rejects.toThrow(name);
   });
 
   test.each(["nonsense", "openai/", "demo/nobody", "demo/toString", "toString/x"])(
     "%s is unknown",
     async (model) => {
-      await expect(ask(model)).rejects.toMatchObject({ name: "TerminalError", code: "unknown_model" });
+      await expect(generate(model)).rejects.toMatchObject({ name: "TerminalError", code: "unknown_model" });
     },
   );
 });

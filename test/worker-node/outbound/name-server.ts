@@ -1,21 +1,21 @@
-/** A name server on this machine: answers A queries with the addresses it is given, or swallows everything. */
+/** A fake name server on this machine: it answers A queries from a table, or answers nothing at all. */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { Resolver } from "node:dns/promises";
-import type { NewResolver } from "../../../worker-node/tools/names.ts";
+import type { NewResolver } from "../../../worker-node/outbound/name-resolution.ts";
 
 const A = 1;
 const HEADER_BYTES = 12;
 
-export type NameServer = { resolver: NewResolver; asked: string[]; close(): void };
+export type NameServer = { resolver: NewResolver; queried: string[]; close(): void };
 
-/** `addresses`: name → IPv4 address; a name that is not in it does not exist. `"silence"`: no query is answered. */
+/** `addresses`: name → IPv4 address; other names do not exist. `"silence"`: no query is answered. */
 export async function startNameServer(addresses: Record<string, string> | "silence"): Promise<NameServer> {
-  const asked: string[] = [];
+  const queried: string[] = [];
   const socket = createSocket("udp4");
   socket.on("message", (query, from) => {
     const { name, type, end } = questionOf(query);
-    asked.push(name);
+    queried.push(name);
     if (addresses === "silence") return;
     const address = addresses[name];
     const answers = address !== undefined && type === A ? [recordOf(address)] : [];
@@ -38,7 +38,7 @@ export async function startNameServer(addresses: Record<string, string> | "silen
       resolver.setServers([`127.0.0.1:${socket.address().port}`]);
       return resolver;
     },
-    asked,
+    queried,
     close: () => socket.close(),
   };
 }
@@ -50,11 +50,11 @@ function questionOf(query: Buffer): { name: string; type: number; end: number } 
     labels.push(query.toString("latin1", at + 1, at + 1 + length));
     at += 1 + length;
   }
-  // c-ares writes letters in either case, against forgers.
+  // c-ares randomises upper and lower case, as a protection against forged answers.
   return { name: labels.join(".").toLowerCase(), type: query.readUInt16BE(at + 1), end: at + 5 };
 }
 
-/** Of the name that was asked for, for this once. */
+/** An A record of the queried name, with a time to live of 0. */
 function recordOf(address: string): Buffer {
   const head = [0xc0, HEADER_BYTES, 0, A, 0, 1, 0, 0, 0, 0, 0, 4];
   return Buffer.from([...head, ...address.split(".").map(Number)]);

@@ -1,23 +1,25 @@
 import { expect, test } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
-import { Queue } from "../../../shared/queue/queue.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { Queue } from "../../../shared/queue/queue.ts";
 import type { IndexProgress, KnownScan } from "../../../shared/queue/index-progress.ts";
 import type { Job } from "../../../shared/queue/job.ts";
-import type { WaitingRun } from "../../../shared/store/runs/reconcile.ts";
+import type { DueRun } from "../../../shared/store/runs/due-runs.ts";
+import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { DueScan } from "../../../worker-node/reconciler/due-scan.ts";
 import { refusingStore } from "../fakes.ts";
 
 const begun: IndexProgress = { epoch: "0", scanned: "", uptoMs: 1_000, quotaReady: false, limitsUptoMs: 0 };
 
-/** A queue that remembers what it was shown, and can lose it all. */
-class Shown extends Queue {
+/** A queue that remembers what was enqueued, and whose index a test can replace or delete. */
+class FakeQueue extends Queue {
   readonly jobs = new Set<string>();
   index: IndexProgress | null = { ...begun, epoch: "1" };
 
   constructor() {
-    const none = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
-    super({ evalsha: none, eval: none }, 1);
+    const refuse = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
+    super({ evalsha: refuse, eval: refuse }, 1);
   }
   override async enqueue(jobs: readonly Job[]) {
     if (!this.index) throw new ColdError(0);
@@ -32,7 +34,7 @@ class Shown extends Queue {
   }
 }
 
-const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
+const due = Array.from({ length: 2_500 }, (_, i): DueRun => {
   return {
     run_id: newRunId(1_780_000_000_000 + i),
     tenant_id: TenantId.parse("acme"),
@@ -45,11 +47,11 @@ const due = Array.from({ length: 2_500 }, (_, i): WaitingRun => {
   };
 });
 
-function walkOver(queue: Queue): DueScan {
+function scanOver(queue: Queue): DueScan {
   const store = {
     ...refusingStore,
-    scanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
-    dueRuns: async (after: { at: string }, _until: string, limit: number) =>
+    readScanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
+    listDueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
   const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
@@ -58,19 +60,21 @@ function walkOver(queue: Queue): DueScan {
     store,
     queue,
     repairs,
+    links: new QueueLinks(1, workerTiming),
+    timing: workerTiming,
     isolation: true,
     announceQueue: async () => {},
   });
 }
 
-// Red when: a walk that was under way goes on: its end would prove that Redis knows what it was shown before the loss.
+// Fails when a scan under way goes on: its end would prove that Redis knows what it was shown before the loss.
 test.each([
   ["was emptied and has an index again", { ...begun, epoch: "2", uptoMs: -Infinity }],
-  ["has gone back in time", { ...begun, epoch: "1" }],
-])("a walk that was under way starts anew when Redis %s", async (_name, index) => {
-  const queue = new Shown();
-  const walk = walkOver(queue);
-  const pass = () => walk.pass(new Map([[0, queue.index ?? begun]]));
+  ["was rolled back", { ...begun, epoch: "1" }],
+])("a scan under way starts anew when Redis %s", async (_name, index) => {
+  const queue = new FakeQueue();
+  const scan = scanOver(queue);
+  const pass = () => scan.pass(new Map([[0, queue.index ?? begun]]));
   const enqueue = queue.enqueue.bind(queue);
   let pages = 0;
   queue.enqueue = async (jobs) => {
@@ -81,17 +85,17 @@ test.each([
     return enqueue(jobs);
   };
   await expect(pass()).rejects.toThrow(ColdError);
-  // The index is there again, but whoever made it could not say so here.
+  // Another reconciler made the index again: this scan was not notified.
   queue.index = index;
   await pass();
   expect(queue.index).toMatchObject({ uptoMs: 2_000, scanned: "2000" });
   expect(queue.jobs.size).toBe(due.length);
 });
 
-// Red when: `scanned` is the same between all walks: then the Redis of a while ago looks like this one.
-test("a short walk proves nothing to a Redis that went back between its page and its end", async () => {
-  const queue = new Shown();
-  const walk = walkOver(queue);
+// Fails when the stored progress is the same between all scans: then a Redis that was rolled back looks like this one.
+test("a scan of one page proves nothing to a Redis that was rolled back between the page and the end of the scan", async () => {
+  const queue = new FakeQueue();
+  const scan = scanOver(queue);
   const before = { ...begun, epoch: "1", scanned: "500", uptoMs: 500 };
   queue.index = { ...begun, epoch: "1", scanned: "1000" };
   const { enqueue } = queue;
@@ -99,14 +103,14 @@ test("a short walk proves nothing to a Redis that went back between its page and
     queue.index = before;
     return enqueue.call(queue, jobs);
   };
-  await walk.pass(new Map([[0, queue.index]]));
+  await scan.pass(new Map([[0, queue.index]]));
   expect(queue.index).toEqual(before);
 });
 
-// Red when: DueWalk does not look at what `advanceScan` returns, or index.lua answers everybody alike.
-test("a walk that goes on while another rebuilds proves nothing", async () => {
-  const queue = new Shown();
-  const walk = walkOver(queue);
+// Fails when DueScan ignores the reply of `advanceScan`, or when index.lua accepts the progress of any scan.
+test("a scan that goes on while another reconciler rebuilds proves nothing", async () => {
+  const queue = new FakeQueue();
+  const scan = scanOver(queue);
   const enqueue = queue.enqueue.bind(queue);
   let pages = 0;
   queue.enqueue = async (jobs) => {
@@ -117,9 +121,9 @@ test("a walk that goes on while another rebuilds proves nothing", async () => {
     }
     return known;
   };
-  await walk.pass(new Map([[0, { ...begun, epoch: "1" }]]));
+  await scan.pass(new Map([[0, { ...begun, epoch: "1" }]]));
   expect(queue.index).toMatchObject({ uptoMs: -Infinity });
-  await walk.pass(new Map([[0, queue.index ?? begun]]));
+  await scan.pass(new Map([[0, queue.index ?? begun]]));
   expect(queue.index).toMatchObject({ uptoMs: 2_000 });
   expect(queue.jobs.size).toBe(due.length);
 });

@@ -1,22 +1,21 @@
-/** A front of the test's own, in this process, and the ways to speak to it. */
+/** Starts a REST front in the test's process, with clients for it. */
 import { randomBytes } from "node:crypto";
 import { Redis as UpstashRedis, type RedisConfigNodejs } from "@upstash/redis";
-import { parseRedisUrl, type RedisEnv } from "../../../worker-node/clients/redis.ts";
-import { startRestFront } from "../../../worker-node/redis-rest/start.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
+import type { RedisEnv } from "../../../worker-node/clients/redis-url.ts";
+import { startRestFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
 
 export interface Front {
   url: string;
   token: string;
-  /** Names of what the front logged, in order. */
-  events: string[];
-  /** An answer to `POST path` with the right token and a JSON body; `init` may change all of that. */
-  call(path: string, body?: unknown, init?: RequestInit): Promise<Answer>;
+  /** Sends `POST path` with the right token and a JSON body; `init` may replace each of these. */
+  call(path: string, body?: unknown, init?: RequestInit): Promise<FrontResponse>;
   /** A client of Upstash's SDK. */
   sdk(options?: Partial<RedisConfigNodejs>): UpstashRedis;
   stop(): Promise<void>;
 }
 
-export interface Answer {
+export interface FrontResponse {
   status: number;
   headers: Headers;
   text: string;
@@ -26,15 +25,11 @@ export interface Answer {
 export async function startFront(redis: string | RedisEnv): Promise<Front> {
   const token = randomBytes(12).toString("hex");
   const target = parseRedisUrl(typeof redis === "string" ? { REDIS_URL: redis } : redis);
-  const events: string[] = [];
-  const front = await startRestFront({ target, token, host: "127.0.0.1", port: 0 }, (event) =>
-    events.push(event),
-  );
+  const front = await startRestFront({ target, token, host: "127.0.0.1", port: 0 });
   const url = `http://127.0.0.1:${front.port}`;
   return {
     url,
     token,
-    events,
     call: async (path, body, init = {}) => {
       const response = await fetch(url + path, {
         method: "POST",
@@ -44,14 +39,14 @@ export async function startFront(redis: string | RedisEnv): Promise<Front> {
         ...init,
       });
       const text = await response.text();
-      return { status: response.status, headers: response.headers, text, json: parsed(text) };
+      return { status: response.status, headers: response.headers, text, json: parseOrUndefined(text) };
     },
     sdk: (options = {}) => new UpstashRedis({ url, token, retry: false, ...options }),
     stop: () => front.stop(),
   };
 }
 
-function parsed(text: string): unknown {
+function parseOrUndefined(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -62,11 +57,11 @@ function parsed(text: string): unknown {
 /** A key that no other test uses. */
 export const newKey = () => `test:${randomBytes(8).toString("hex")}`;
 
-/** Wait until `probe` holds, looking every 10 ms. */
+/** Waits until `probe` is true, and checks it every 10 ms. */
 export async function until(probe: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await probe())) {
-    if (performance.now() > deadline) throw new Error(`not so within ${timeoutMs} ms: ${probe.toString()}`);
+    if (performance.now() > deadline) throw new Error(`not true within ${timeoutMs} ms: ${probe.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -1,7 +1,8 @@
-/** Redis goes and comes back: an error at once, never a wait, and everything works again by itself. */
+/** An outage of Redis: callers get an error at once and never wait, and the front recovers by itself. */
 import { Redis } from "ioredis";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
+import { log } from "../../../shared/log.ts";
 import { startRedis } from "../../services/services.ts";
 import { fastestMs } from "../../services/fastest.ts";
 import { newKey, startFront, until, type Front } from "./front.ts";
@@ -17,15 +18,16 @@ afterAll(async () => {
   await redis.stop();
 });
 
-const away = { error: "ERR redis is not reachable, try again" };
+const unreachable = { error: "ERR redis is not reachable, try again" };
 
 async function timed<T>(work: () => Promise<T>): Promise<{ value: T; ms: number }> {
   const start = performance.now();
   return { value: await work(), ms: performance.now() - start };
 }
 
-describe("while Redis is away", () => {
-  test("every route says 503 in under a second, and all works again when it is back", async () => {
+describe("while Redis is unreachable", () => {
+  test("every route returns 503 in under a second, and works again after the outage", async () => {
+    const [warn, info] = [vi.spyOn(log, "warn"), vi.spyOn(log, "info")];
     const stream = await fetch(`${front.url}/subscribe/news`, {
       headers: { authorization: `Bearer ${front.token}`, accept: "text/event-stream" },
     });
@@ -45,18 +47,20 @@ describe("while Redis is away", () => {
     for (const [path, body] of routes) {
       const tookMs = await fastestMs(1_000, async () => {
         const { status, json } = await front.call(path, body);
-        expect([path, status, json]).toEqual([path, 503, away]);
+        expect([path, status, json]).toEqual([path, 503, unreachable]);
       });
       expect(tookMs).toBeLessThan(1_000);
     }
-    const listening = { headers: { authorization: `Bearer ${front.token}`, accept: "text/event-stream" } };
-    expect((await front.call("/subscribe/other", undefined, listening)).status).toBe(503);
+    const asStream = { headers: { authorization: `Bearer ${front.token}`, accept: "text/event-stream" } };
+    expect((await front.call("/subscribe/other", undefined, asStream)).status).toBe(503);
     expect((await front.call("/", ["GET", "k"], { headers: {} })).status).toBe(401);
 
-    await until(async () => front.events.length > 0);
+    await until(() => warn.mock.calls.length > 0);
     redis = await startRedis(redis.port);
     await until(async () => (await front.call("/ping")).status === 200);
-    expect(front.events).toEqual(["redis_away", "redis_back"]);
+    const logged = [...warn.mock.calls, ...info.mock.calls].map(([event]) => event);
+    expect(logged).toEqual(["redis_rest.redis_disconnected", "redis_rest.redis_reconnected"]);
+    vi.restoreAllMocks();
     expect(
       (
         await front.call("/multi-exec", [
@@ -66,7 +70,7 @@ describe("while Redis is away", () => {
       ).status,
     ).toBe(200);
 
-    // The stream that was open all the time hears again.
+    // The stream that stayed open during the outage receives messages again.
     const publisher = new Redis(redis.url);
     await until(async () => (await publisher.publish("news", "back")) === 1);
     publisher.disconnect();
@@ -79,10 +83,10 @@ describe("while Redis is away", () => {
     await reader?.cancel();
   });
 
-  test("a write is refused at once, and is not done later", async () => {
+  test("a write fails at once, and is not executed later", async () => {
     const key = newKey();
     await redis.stop();
-    // By then the client waits up to a second between its attempts: time enough for a queue to show.
+    // By then the client waits up to a second between its connection attempts, which would reveal a queue of commands.
     await new Promise((resolve) => setTimeout(resolve, 1500));
     const tookMs: number[] = [];
     for (let i = 0; i < 5; i++) {
@@ -90,15 +94,15 @@ describe("while Redis is away", () => {
       expect(value.status).toBe(503);
       tookMs.push(ms);
     }
-    // A queue would keep each of them for the front's own time, most of a second.
+    // A queue would hold each command for the command timeout, most of a second.
     expect(Math.min(...tookMs)).toBeLessThan(200);
     redis = await startRedis(redis.port);
     await until(async () => (await front.call("/ping")).status === 200);
     expect((await front.call("/", ["EXISTS", key])).json).toEqual({ result: 0 });
   });
 
-  test("a command that was in flight when it went is answered at once", async () => {
-    // Without an answer the front would give the command up after most of a second.
+  test("a command in flight at the beginning of the outage fails at once", async () => {
+    // Without the closed connection the front would give the command up after most of a second.
     let fastest = Infinity;
     for (let tries = 0; tries < 5 && fastest >= 500; tries++) {
       const stopper = new Redis(redis.url);
@@ -117,7 +121,7 @@ describe("while Redis is away", () => {
     expect(fastest).toBeLessThan(500);
   });
 
-  test("the SDK with one retry learns of it in under a second", async () => {
+  test("the SDK with one retry gets the error in under a second", async () => {
     const sdk = front.sdk({ retry: { retries: 1, backoff: () => 50 } });
     await redis.stop();
     const tookMs = await fastestMs(1_000, () =>
@@ -129,15 +133,15 @@ describe("while Redis is away", () => {
   });
 });
 
-describe("a Redis that is there and does not answer", () => {
-  test("is a 503 in about a second, and what it answers late goes to nobody else", async () => {
+describe("a Redis that accepts connections but does not reply", () => {
+  test("causes a 503 in about a second, and its late reply reaches no other caller", async () => {
     const key = newKey();
     await front.call("/", ["SET", key, "mine"]);
     const stopper = new Redis(redis.url);
     await stopper.call("CLIENT", "PAUSE", "3000", "ALL");
     stopper.disconnect();
     const { value, ms } = await timed(() => front.call("/", ["GET", key]));
-    expect([value.status, value.json]).toEqual([503, away]);
+    expect([value.status, value.json]).toEqual([503, unreachable]);
     expect(ms).toBeGreaterThan(500);
     // Before Redis goes on, which would answer it.
     expect(ms).toBeLessThan(2_900);
@@ -147,7 +151,7 @@ describe("a Redis that is there and does not answer", () => {
 });
 
 describe("a front that starts before its Redis", () => {
-  test("listens, says 503, and serves as soon as Redis is there", async () => {
+  test("listens, returns 503, and serves as soon as Redis is reachable", async () => {
     await redis.stop();
     const early = await startFront(redis.url);
     expect((await early.call("/ping")).status).toBe(503);

@@ -1,4 +1,4 @@
-/** The front as a process: what it prints, how it ends. */
+/** The REST front as a process: its log lines and its end. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -13,13 +13,18 @@ function start(env: Record<string, string>) {
   return { child, nextLine: async () => JSON.parse(String((await lines.next()).value)) as unknown };
 }
 
-test("it says where it listens, answers, and ends clean on SIGTERM with what is in flight answered", async () => {
+test("the process logs its port, responds, and on SIGTERM ends after the responses in flight", async () => {
   const { child, nextLine } = start({
     REDIS_URL: inject("redisUrl"),
     REDIS_REST_TOKEN: "t",
     REDIS_REST_PORT: "0",
   });
-  const Listening = z.strictObject({ event: z.literal("redis_rest.listening"), port: z.int().min(1) });
+  const Listening = z.strictObject({
+    at: z.iso.datetime(),
+    level: z.literal("info"),
+    event: z.literal("redis_rest.listening"),
+    port: z.int().min(1),
+  });
   const { port } = Listening.parse(await nextLine());
   const headers = { authorization: "Bearer t" };
   expect(await (await fetch(`http://127.0.0.1:${port}/ping`, { headers })).json()).toEqual({
@@ -32,19 +37,21 @@ test("it says where it listens, answers, and ends clean on SIGTERM with what is 
   const stopping = performance.now();
   child.kill("SIGTERM");
   expect(await (await slow).json()).toEqual({ result: "done" });
-  expect(await nextLine()).toEqual({ event: "redis_rest.stopped" });
+  expect(await nextLine()).toMatchObject({ level: "info", event: "redis_rest.stopped" });
   const [code] = await once(child, "exit");
   expect(code).toBe(0);
   expect(performance.now() - stopping).toBeLessThan(4_500);
 });
 
-test("a wrong environment ends it with a sentence", async () => {
+test("a wrong environment ends the process with a log line that says what to write", async () => {
   const { child } = start({ REDIS_URL: "redis://localhost" });
-  let said = "";
-  child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  let output = "";
+  child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
   const [code] = await once(child, "close");
-  expect([code, said.trim()]).toEqual([
-    1,
-    "REDIS_REST_TOKEN is missing: write a long random word, the same that clients send",
-  ]);
+  expect(code).toBe(1);
+  expect(JSON.parse(output)).toMatchObject({
+    level: "error",
+    event: "redis_rest.failed",
+    message: "REDIS_REST_TOKEN is missing: write a long random word, the same that clients send",
+  });
 });

@@ -1,4 +1,4 @@
-/** The protocol as its documentation describes it, byte by byte, without a client library. */
+/** The protocol of Upstash's documentation, byte by byte, without a client library. */
 import { request } from "node:http";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { z } from "zod";
@@ -15,7 +15,7 @@ const auth = (more: Record<string, string> = {}) => ({
 });
 
 describe("a command in the body", () => {
-  test("answers strings, integers, null and arrays as JSON", async () => {
+  test("returns strings, integers, null and arrays as JSON", async () => {
     const key = newKey();
     expect((await front.call("/", ["SET", key, "bar"])).text).toBe('{"result":"OK"}');
     expect((await front.call("/", ["get", key])).json).toEqual({ result: "bar" });
@@ -26,7 +26,7 @@ describe("a command in the body", () => {
     });
   });
 
-  test("takes numbers and booleans as arguments, as they are written", async () => {
+  test("accepts numbers and booleans as arguments and keeps their notation", async () => {
     const key = newKey();
     await front.call("/", ["RPUSH", key, 1, 1.5, true, -0.25]);
     expect((await front.call("/", ["LRANGE", key, 0, -1])).json).toEqual({
@@ -34,7 +34,7 @@ describe("a command in the body", () => {
     });
   });
 
-  test("keeps every digit of a 64-bit integer, in and out", async () => {
+  test("keeps every digit of a 64-bit integer, in arguments and replies", async () => {
     const key = newKey();
     await front.call("/", undefined, { body: `["SET","${key}",9007199254740993]` });
     expect((await front.call("/", ["GET", key])).json).toEqual({ result: "9007199254740993" });
@@ -42,19 +42,19 @@ describe("a command in the body", () => {
     expect((await front.call("/", ["INCR", key])).text).toBe('{"result":9223372036854775807}');
   });
 
-  test("keeps the nesting of arrays in arrays", async () => {
+  test("keeps nested arrays", async () => {
     const reply = await front.call("/", ["EVAL", "return {1, {'a', {2, {}}}, false, {ok='fine'}}", 0]);
     expect(reply.json).toEqual({ result: [1, ["a", [2, []]], null, "fine"] });
   });
 
-  test("says an error that a script put into a table as text in its place", async () => {
+  test("returns an error inside a script's table as text in its place", async () => {
     const reply = await front.call("/", ["EVAL", "return {1, redis.error_reply('MINE no')}", 0]);
     expect(reply.json).toEqual({ result: [1, "MINE no"] });
   });
 });
 
 describe("a command in the path", () => {
-  test("runs with GET, POST, PUT and HEAD, and HEAD answers without a body", async () => {
+  test("runs with GET, POST, PUT and HEAD, and the response to HEAD has no body", async () => {
     const key = newKey();
     for (const method of ["GET", "POST", "PUT"]) {
       expect((await front.call(`/incr/${key}`, undefined, { method })).status).toBe(200);
@@ -64,7 +64,7 @@ describe("a command in the path", () => {
     expect((await front.call(`/get/${key}`, undefined, { method: "GET" })).json).toEqual({ result: "4" });
   });
 
-  test("takes the body as the last argument and the query's pairs after it", async () => {
+  test("uses the body as the last argument before the query's pairs", async () => {
     const key = newKey();
     await front.call(`/set/${key}?EX=100&NX`, undefined, { body: '{"a": "ü"}' });
     expect((await front.call(`/get/${key}`)).json).toEqual({ result: '{"a": "ü"}' });
@@ -72,15 +72,15 @@ describe("a command in the path", () => {
     expect((await front.call(`/set/${key}/other?NX`)).json).toEqual({ result: null });
   });
 
-  test("stores a body that is no text byte for byte, and base64 gives it back", async () => {
+  test("stores a binary body byte for byte, and base64 returns it", async () => {
     const key = newKey();
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
     await front.call(`/set/${key}`, undefined, { body: bytes });
-    const back = await front.call(`/get/${key}`, undefined, auth({ "upstash-encoding": "base64" }));
-    expect(back.json).toEqual({ result: bytes.toString("base64") });
+    const stored = await front.call(`/get/${key}`, undefined, auth({ "upstash-encoding": "base64" }));
+    expect(stored.json).toEqual({ result: bytes.toString("base64") });
   });
 
-  test("decodes percent-encoding in every segment, and refuses what is not UTF-8", async () => {
+  test("decodes percent-encoding in every segment, and refuses a path that is not UTF-8", async () => {
     const key = newKey();
     await front.call(`/set/${key}/${encodeURIComponent("a/b ? ü 😀")}/`);
     expect((await front.call(`/get/${key}`)).json).toEqual({ result: "a/b ? ü 😀" });
@@ -88,8 +88,8 @@ describe("a command in the path", () => {
   });
 });
 
-describe("encodings of an answer", () => {
-  test("base64 encodes every string but a bare OK", async () => {
+describe("encodings of a response", () => {
+  test("base64 encodes every string except a reply that is OK alone", async () => {
     const key = newKey();
     const base64 = auth({ "upstash-encoding": "base64" });
     expect((await front.call("/", ["SET", key, "OK"], base64)).json).toEqual({ result: "OK" });
@@ -97,13 +97,13 @@ describe("encodings of an answer", () => {
     expect((await front.call("/", ["STRLEN", key], base64)).json).toEqual({ result: 2 });
   });
 
-  test("plain replaces what is not UTF-8 with U+FFFD", async () => {
+  test("plain replaces bytes that are not UTF-8 with U+FFFD", async () => {
     const key = newKey();
     await front.call(`/set/${key}`, undefined, { body: Buffer.from([0x61, 0xff, 0x62]) });
     expect((await front.call(`/get/${key}`)).json).toEqual({ result: "a\u{FFFD}b" });
   });
 
-  test("resp2 gives the bytes of a TCP client, for errors and pipelines too", async () => {
+  test("resp2 returns the bytes that a TCP client gets, also for errors and pipelines", async () => {
     const key = newKey();
     const resp2 = auth({ "upstash-response-format": "resp2" });
     const set = await front.call("/", ["SET", key, "bär"], resp2);
@@ -127,12 +127,12 @@ describe("encodings of an answer", () => {
 });
 
 describe("many commands in one request", () => {
-  test("a pipeline answers each row in order, and a bad row spoils only its place", async () => {
+  test("a pipeline returns a reply for each row in order, and a bad row fails alone", async () => {
     const key = newKey();
     const rows = [["SET", key, "x"], ["INCR", key], ["NOPE"], ["BLPOP", key, 0], [], [null], ["GET", key]];
-    const answer = await front.call("/pipeline", rows);
-    expect(answer.status).toBe(200);
-    expect(answer.json).toEqual([
+    const response = await front.call("/pipeline", rows);
+    expect(response.status).toBe(200);
+    expect(response.json).toEqual([
       { result: "OK" },
       { error: "ERR value is not an integer or out of range" },
       { error: expect.stringContaining("ERR unknown command 'NOPE'") },
@@ -143,28 +143,28 @@ describe("many commands in one request", () => {
     ]);
   });
 
-  test("a transaction whose row fails while running runs the others", async () => {
+  test("a transaction executes the other rows when one fails during EXEC", async () => {
     const key = newKey();
     const rows = [
       ["SET", key, "1"],
       ["HGET", key, "f"],
       ["INCR", key],
     ];
-    const answer = await front.call("/multi-exec", rows);
+    const response = await front.call("/multi-exec", rows);
     const wrongType = "WRONGTYPE Operation against a key holding the wrong kind of value";
-    expect(answer.json).toEqual([{ result: "OK" }, { error: wrongType }, { result: 2 }]);
+    expect(response.json).toEqual([{ result: "OK" }, { error: wrongType }, { result: 2 }]);
   });
 
   test.each([
     ["an unknown command", ["NOPE"]],
     ["a wrong number of arguments", ["GET"]],
     ["a refused command", ["BLPOP", "k", 0]],
-    ["an argument that is no word", ["GET", { a: 1 }]],
-  ])("a transaction with %s is discarded whole, with one error", async (_, row) => {
+    ["an argument that is an object", ["GET", { a: 1 }]],
+  ])("a transaction with %s is discarded as a whole, with one error", async (_, row) => {
     const key = newKey();
-    const answer = await front.call("/multi-exec", [["SET", key, "1"], row]);
-    expect(answer.status).toBe(400);
-    expect(answer.json).toEqual({ error: expect.stringMatching(/^ERR /) });
+    const response = await front.call("/multi-exec", [["SET", key, "1"], row]);
+    expect(response.status).toBe(400);
+    expect(response.json).toEqual({ error: expect.stringMatching(/^ERR /) });
     expect((await front.call("/", ["EXISTS", key])).json).toEqual({ result: 0 });
   });
 
@@ -175,12 +175,12 @@ describe("many commands in one request", () => {
       ["GET", key],
       ["INCR", key],
     ];
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 50 }, async (_, i) =>
         i % 2 ? front.call("/multi-exec", rows) : front.call(`/incr/${key}`),
       ),
     );
-    for (const { json } of answers.filter((_, i) => i % 2)) {
+    for (const { json } of responses.filter((_, i) => i % 2)) {
       const [first, second, third] = z.array(z.object({ result: z.coerce.number() })).parse(json);
       expect([second?.result, third?.result]).toEqual([first?.result, (first?.result ?? 0) + 1]);
     }
@@ -188,16 +188,16 @@ describe("many commands in one request", () => {
 });
 
 describe("the sync token", () => {
-  test("is another one with every answer, errors included", async () => {
-    const answers = [
+  test("differs in every response, errors included", async () => {
+    const responses = [
       await front.call("/", ["PING"]),
       await front.call("/", ["NOPE"]),
       await front.call("/pipeline", [["PING"]]),
       await front.call("/multi-exec", [["PING"]]),
       await front.call("/ping", undefined, { headers: {} }),
     ];
-    const tokens = answers.map(({ headers }) => headers.get("upstash-sync-token"));
-    expect(new Set(tokens).size).toBe(answers.length);
+    const tokens = responses.map(({ headers }) => headers.get("upstash-sync-token"));
+    expect(new Set(tokens).size).toBe(responses.length);
     expect(tokens).not.toContain(null);
   });
 });
@@ -219,32 +219,34 @@ describe("the token", () => {
     ["another scheme", { authorization: "Basic dXNlcjpwYXNz" }],
   ];
 
-  test.each(routes.flatMap((route) => wrong.map(([what, headers]) => ({ route, what, headers }))))(
-    "$route with $what is 401",
+  test.each(routes.flatMap((route) => wrong.map(([presented, headers]) => ({ route, presented, headers }))))(
+    "for $route with $presented is 401",
     async ({ route, headers }) => {
       const body = JSON.stringify(route === "/" ? ["PING"] : [["PING"]]);
-      const answer = await front.call(route, undefined, { headers, body });
-      expect(answer.status).toBe(401);
-      expect(answer.json).toEqual({ error: "WRONGPASS invalid or missing auth token" });
+      const response = await front.call(route, undefined, { headers, body });
+      expect(response.status).toBe(401);
+      expect(response.json).toEqual({ error: "WRONGPASS invalid or missing auth token" });
     },
   );
 
-  test("with one character less or more is 401 too", async () => {
+  test("with one character less or more is 401", async () => {
     for (const token of [front.token.slice(0, -1), `${front.token}0`]) {
       const headers = { authorization: `Bearer ${token}` };
       expect((await front.call("/ping", undefined, { headers })).status).toBe(401);
     }
   });
 
-  test("may stand in the query, where it is no argument", async () => {
+  test("is accepted in the query, where it does not become an argument", async () => {
     const key = newKey();
-    const answer = await front.call(`/set/${key}/v?_token=${front.token}&EX=50`, undefined, { headers: {} });
-    expect(answer.json).toEqual({ result: "OK" });
+    const response = await front.call(`/set/${key}/v?_token=${front.token}&EX=50`, undefined, {
+      headers: {},
+    });
+    expect(response.json).toEqual({ result: "OK" });
     expect((await front.call(`/ttl/${key}`)).json).toEqual({ result: 50 });
   });
 });
 
-describe("what cannot be understood", () => {
+describe("a request", () => {
   test.each([
     ["/", "", "ERR failed to parse command"],
     ["/", "not json", "ERR failed to parse command"],
@@ -260,14 +262,14 @@ describe("what cannot be understood", () => {
     ["/pipeline", "[]", "ERR empty pipeline request"],
     ["/multi-exec", "null", "ERR failed to parse multi-exec request"],
     ["/multi-exec", "[]", "ERR empty multi-exec request"],
-  ])("%s with %j is a 400 that says so", async (path, body, error) => {
-    const answer = await front.call(path, undefined, { body });
-    expect([answer.status, answer.json]).toEqual([400, { error }]);
+  ])("%s with the body %j is a 400 that names the error", async (path, body, error) => {
+    const response = await front.call(path, undefined, { body });
+    expect([response.status, response.json]).toEqual([400, { error }]);
   });
 
-  test("what Redis refuses is a 400 in Redis' words", async () => {
-    const answer = await front.call("/", ["GET"]);
-    expect([answer.status, answer.json]).toEqual([
+  test("that Redis refuses is a 400 with the error text of Redis", async () => {
+    const response = await front.call("/", ["GET"]);
+    expect([response.status, response.json]).toEqual([
       400,
       { error: "ERR wrong number of arguments for 'get' command" },
     ]);
@@ -276,16 +278,19 @@ describe("what cannot be understood", () => {
     });
   });
 
-  test.each(["DELETE", "PATCH", "OPTIONS"])("%s is 405", async (method) => {
-    const answer = await front.call("/ping", undefined, { method });
-    expect([answer.status, answer.json]).toEqual([405, { error: expect.stringContaining("not allowed") }]);
+  test.each(["DELETE", "PATCH", "OPTIONS"])("with the method %s is a 405", async (method) => {
+    const response = await front.call("/ping", undefined, { method });
+    expect([response.status, response.json]).toEqual([
+      405,
+      { error: expect.stringContaining("not allowed") },
+    ]);
   });
 
-  test("a body over 10 MiB is a 413 that names the limit, announced or not", async () => {
+  test("with a body over 10 MiB is a 413 that names the limit, with and without a Content-Length", async () => {
     const body = Buffer.alloc(11 * 1024 * 1024, "x");
     const error = `ERR max request size exceeded. Limit: 10485760 bytes, Actual: ${body.length} bytes`;
-    const announced = await front.call(`/set/${newKey()}`, undefined, { body });
-    expect([announced.status, announced.json]).toEqual([413, { error }]);
+    const withLength = await front.call(`/set/${newKey()}`, undefined, { body });
+    expect([withLength.status, withLength.json]).toEqual([413, { error }]);
     const status = await new Promise((resolve, reject) => {
       const headers = { authorization: `Bearer ${front.token}`, "transfer-encoding": "chunked" };
       const req = request(`${front.url}/set/x`, { method: "POST", headers }, (res) =>
@@ -296,7 +301,7 @@ describe("what cannot be understood", () => {
     expect(status).toBe(413);
   });
 
-  test("a value of 8 MiB passes, there and back", async () => {
+  test("with a value of 8 MiB succeeds, and so does the reply", async () => {
     const key = newKey();
     const value = "é".repeat(4 * 1024 * 1024);
     await front.call("/", ["SET", key, value]);
@@ -341,27 +346,27 @@ describe("a command that the shared connection cannot serve", () => {
     "SCRIPT DEBUG YES",
     "CONFIG GET *",
   ];
-  const all = [...blocking, ...[...stateful, ...others].map((line) => line.split(" "))];
+  const refused = [...blocking, ...[...stateful, ...others].map((line) => line.split(" "))];
 
-  test.each(all.map((command) => ({ command })))(
-    "$command is refused with its reason",
+  test.each(refused.map((command) => ({ command })))(
+    "$command is refused with a reason",
     async ({ command }) => {
-      const answer = await front.call("/", command);
-      expect(answer.status).toBe(400);
-      expect(answer.json).toEqual({
+      const response = await front.call("/", command);
+      expect(response.status).toBe(400);
+      expect(response.json).toEqual({
         error: expect.stringMatching(/^ERR Command is not available: '.+'. Reason: .+/),
       });
       expect((await front.call("/ping")).json).toEqual({ result: "PONG" });
     },
   );
 
-  test("XREAD without BLOCK is not, even from a stream that is called block", async () => {
-    const answer = await front.call("/", ["XREAD", "COUNT", 1, "STREAMS", "block", "0"]);
-    expect(answer.json).toEqual({ result: null });
+  test("is not XREAD without BLOCK, even from a stream called block", async () => {
+    const response = await front.call("/", ["XREAD", "COUNT", 1, "STREAMS", "block", "0"]);
+    expect(response.json).toEqual({ result: null });
   });
 
-  test("CLIENT SETINFO is not", async () => {
-    const answer = await front.call("/", ["CLIENT", "SETINFO", "LIB-NAME", "mine"]);
-    expect(answer.json).toEqual({ error: expect.not.stringContaining("not available") });
+  test("is not CLIENT SETINFO", async () => {
+    const response = await front.call("/", ["CLIENT", "SETINFO", "LIB-NAME", "mine"]);
+    expect(response.json).toEqual({ error: expect.not.stringContaining("not available") });
   });
 });

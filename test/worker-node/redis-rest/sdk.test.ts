@@ -1,4 +1,4 @@
-/** The commands of the real SDK, type by type, over a real Redis: what goes in comes out. */
+/** The commands of the real SDK, for each type of value, through the front to a real Redis. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Redis } from "@upstash/redis";
 import type { Service } from "../../../local/processes/child.ts";
@@ -9,7 +9,7 @@ let redis: Service;
 let front: Front;
 let sdk: Redis;
 beforeAll(async () => {
-  redis = await startRedis(); // its own, for flushall
+  redis = await startRedis(); // a Redis of its own, because a test calls flushall
   front = await startFront(redis.url);
   sdk = front.sdk();
 });
@@ -22,8 +22,8 @@ beforeEach(() => {
   key = newKey();
 });
 
-/** How often the SDK has sent a pipeline by itself; it is there, but not in its types. */
-const pipelines = (client: Redis): unknown => Reflect.get(client, "pipelineCounter");
+/** The number of pipelines that the SDK has made by itself; its types do not declare this property. */
+const autoPipelines = (client: Redis): unknown => Reflect.get(client, "pipelineCounter");
 
 describe("each type of value", () => {
   test("strings, counters and bits", async () => {
@@ -46,7 +46,7 @@ describe("each type of value", () => {
     expect(await sdk.bitpos(`${key}not`, 0)).toBe(7);
   });
 
-  test("keys and their life", async () => {
+  test("keys and their expiry", async () => {
     await sdk.set(key, 1);
     expect([await sdk.expire(key, 100), await sdk.ttl(key), await sdk.persist(key)]).toEqual([1, 100, 1]);
     expect([await sdk.ttl(key), await sdk.type(key), await sdk.exists(key, key)]).toEqual([-1, "string", 2]);
@@ -143,7 +143,7 @@ describe("each type of value", () => {
     expect([await sdk.pfadd(`${key}h`, "a", "b", "a"), await sdk.pfcount(`${key}h`)]).toEqual([1, 2]);
   });
 
-  test("the server's own: ping, echo, time, dbsize, flushall", async () => {
+  test("server commands: ping, echo, time, dbsize, flushall", async () => {
     expect([await sdk.ping(), await sdk.echo("ü"), (await sdk.time()).length]).toEqual(["PONG", "ü", 2]);
     await sdk.set(key, 1);
     expect(await sdk.dbsize()).toBeGreaterThan(0);
@@ -151,7 +151,7 @@ describe("each type of value", () => {
   });
 });
 
-describe("values that are easy to spoil", () => {
+describe("values that encodings may damage", () => {
   const values = [
     "",
     "OK",
@@ -167,7 +167,7 @@ describe("values that are easy to spoil", () => {
   ];
   const clients = { base64: undefined, plain: false } as const;
 
-  test.each(Object.keys(clients))("come back as they were, in %s", async (encoding) => {
+  test.each(Object.keys(clients))("are returned unchanged with the encoding %s", async (encoding) => {
     const responseEncoding = encoding === "plain" ? false : "base64";
     const client = front.sdk({ responseEncoding, automaticDeserialization: false });
     for (const [i, value] of values.entries()) {
@@ -178,7 +178,7 @@ describe("values that are easy to spoil", () => {
     expect(await client.lrange(key, 0, -1)).toEqual(values);
   });
 
-  test("what is not UTF-8 arrives byte for byte under base64", async () => {
+  test("that are not UTF-8 are returned byte for byte with base64", async () => {
     await sdk.setbit(key, 0, 1);
     const answer = await fetch(`${front.url}/get/${key}`, {
       headers: { authorization: `Bearer ${front.token}`, "upstash-encoding": "base64" },
@@ -186,7 +186,7 @@ describe("values that are easy to spoil", () => {
     expect(await answer.json()).toEqual({ result: Buffer.from([0x80]).toString("base64") });
   });
 
-  test("a megabyte and ten thousand members", async () => {
+  test("of a megabyte, and lists of ten thousand members, are returned unchanged", async () => {
     const value = "x😀".repeat(200_000);
     await sdk.set(key, value);
     expect(await sdk.get(key)).toBe(value);
@@ -197,14 +197,14 @@ describe("values that are easy to spoil", () => {
 });
 
 describe("many commands at once", () => {
-  test("reads of one tick are one pipeline, in order, and more than its size are several", async () => {
+  test("the reads of one tick are one pipeline in order, and several pipelines beyond its size", async () => {
     const client = front.sdk();
     const words = Array.from({ length: 1500 }, (_, i) => `word ${i}`);
     expect(await Promise.all(words.map((word) => client.echo(word)))).toEqual(words);
-    expect(pipelines(client)).toBe(2);
+    expect(autoPipelines(client)).toBe(2);
   });
 
-  test("one that fails in a tick fails alone", async () => {
+  test("a command that fails does not affect the others of its tick", async () => {
     await sdk.set(key, "word");
     const [read, failed] = await Promise.allSettled([sdk.get(key), sdk.lrange(key, 0, 1), sdk.incr(key)]);
     expect(read).toEqual({ status: "fulfilled", value: "word" });
@@ -212,14 +212,14 @@ describe("many commands at once", () => {
     await expect(sdk.incr(key)).rejects.toThrow("ERR value is not an integer");
   });
 
-  test("a pipeline throws the first error, or keeps them all", async () => {
+  test("a pipeline throws its first error, or returns all errors with keepErrors", async () => {
     const pipeline = sdk.pipeline().set(key, "v").hget(key, "f").get(key);
     await expect(pipeline.exec()).rejects.toThrow(/Command 2 \[ hget \] failed: WRONGTYPE/);
     const [set, failed, get] = await pipeline.exec({ keepErrors: true });
     expect([set.result, failed.error, get.result]).toEqual(["OK", expect.stringMatching(/^WRONGTYPE/), "v"]);
   });
 
-  test("a transaction gives all results, and one that fails does not undo the others", async () => {
+  test("a transaction returns all results, and a failed command does not undo the others", async () => {
     expect(await sdk.multi().set(key, 1).incr(key).get(key).del(key).exec()).toEqual(["OK", 2, 2, 1]);
     await expect(sdk.multi().set(key, "kept").incr(key).exec()).rejects.toThrow(
       /Command 2 \[ incr \] failed/,
@@ -227,7 +227,7 @@ describe("many commands at once", () => {
     expect(await sdk.get(key)).toBe("kept");
   });
 
-  test("raw commands pass, refused ones say why", async () => {
+  test("raw commands are executed, and a refusal has its reason", async () => {
     expect(await sdk.exec(["SET", key, 5])).toBe("OK");
     expect(await sdk.exec(["OBJECT", "ENCODING", key])).toBe("int");
     await expect(sdk.exec(["BLPOP", key, 0])).rejects.toThrow("would block the connection");
@@ -236,7 +236,7 @@ describe("many commands at once", () => {
 });
 
 describe("scripts", () => {
-  test("are loaded on NOSCRIPT and run by their hash after that", async () => {
+  test("are loaded on NOSCRIPT and afterwards run by their hash", async () => {
     const script = sdk.createScript<[string, string]>(`return {KEYS[1], ARGV[1]} -- ${key}`);
     await expect(script.evalsha([key], ["ü"])).rejects.toThrow("NOSCRIPT");
     expect(await script.exec([key], ["ü"])).toEqual([key, "ü"]);
@@ -287,17 +287,17 @@ describe("streams", () => {
   });
 });
 
-describe("reading one's own writes", () => {
-  test("the sync token moves with every answer and goes back with the next request", async () => {
+describe("read your writes", () => {
+  test("the sync token changes with every response, and the next request carries it", async () => {
     const client = front.sdk();
     expect(client.readYourWritesSyncToken).toBe("");
-    const seen = new Set<unknown>();
+    const tokens = new Set<unknown>();
     await client.set(key, 1);
-    seen.add(client.readYourWritesSyncToken);
+    tokens.add(client.readYourWritesSyncToken);
     await client.pipeline().set(key, 1).get(key).exec();
-    seen.add(client.readYourWritesSyncToken);
+    tokens.add(client.readYourWritesSyncToken);
     await client.createScript("return 1").exec([], []);
-    seen.add(client.readYourWritesSyncToken);
-    expect(seen.size).toBe(3);
+    tokens.add(client.readYourWritesSyncToken);
+    expect(tokens.size).toBe(3);
   });
 });

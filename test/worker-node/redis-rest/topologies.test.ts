@@ -1,4 +1,4 @@
-/** The same front before a cluster of two, and behind a sentinel. */
+/** The REST front with a cluster of two nodes, and with a sentinel. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ import { startFront, until, type Front } from "./front.ts";
 const dir = mkdtempSync(join(tmpdir(), "synapse-topology-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-async function ask(service: Service, ...[name = "", ...args]: string[]): Promise<unknown> {
+async function callRedis(service: Service, ...[name = "", ...args]: string[]): Promise<unknown> {
   const redis = new Redis(service.url);
   try {
     return await redis.call(name, ...args);
@@ -33,13 +33,13 @@ describe("a cluster of two", () => {
     const args = ["--appendonly", "no", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
     nodes = await Promise.all(["a", "b"].map((name) => startRedis({ dir: join(dir, name), port: 0, args })));
     const [a, b] = nodes;
-    if (!a || !b) throw new Error("two were started");
-    await ask(a, "CLUSTER", "ADDSLOTSRANGE", "0", "8191");
-    await ask(b, "CLUSTER", "ADDSLOTSRANGE", "8192", "16383");
-    await ask(a, "CLUSTER", "MEET", "127.0.0.1", String(b.port));
-    const whole = async (node: Service) =>
-      String(await ask(node, "CLUSTER", "INFO")).includes("slots_ok:16384");
-    await until(async () => (await whole(a)) && (await whole(b)), 15_000);
+    if (!a || !b) throw new Error("the cluster has two nodes");
+    await callRedis(a, "CLUSTER", "ADDSLOTSRANGE", "0", "8191");
+    await callRedis(b, "CLUSTER", "ADDSLOTSRANGE", "8192", "16383");
+    await callRedis(a, "CLUSTER", "MEET", "127.0.0.1", String(b.port));
+    const isComplete = async (node: Service) =>
+      String(await callRedis(node, "CLUSTER", "INFO")).includes("slots_ok:16384");
+    await until(async () => (await isComplete(a)) && (await isComplete(b)), 15_000);
     front = await startFront(`redis+cluster://127.0.0.1:${a.port},127.0.0.1:${b.port}`);
   });
   afterAll(async () => {
@@ -47,11 +47,11 @@ describe("a cluster of two", () => {
     await Promise.all(nodes.map((node) => node.stop()));
   });
 
-  test("commands and scripts go to the node of their key", async () => {
+  test("executes commands and scripts on the node of their key", async () => {
     const keys = Array.from({ length: 40 }, (_, i) => `key ${i}`);
     const rows = keys.map((key) => ["SET", key, key]);
     expect((await front.call("/pipeline", rows)).json).toEqual(keys.map(() => ({ result: "OK" })));
-    const sizes = await Promise.all(nodes.map((node) => ask(node, "DBSIZE")));
+    const sizes = await Promise.all(nodes.map((node) => callRedis(node, "DBSIZE")));
     expect(sizes.map(Number).every((size) => size > 5)).toBe(true);
     const script = front.sdk().createScript<string>("return redis.call('GET', KEYS[1])");
     for (const key of keys) expect(await script.exec([key], [])).toBe(key);
@@ -60,7 +60,7 @@ describe("a cluster of two", () => {
     });
   });
 
-  test("a transaction over one slot runs, over several it is a 400 and does nothing", async () => {
+  test("executes a transaction over one slot; over several slots it is a 400 without effect", async () => {
     const one = [
       ["SET", "{t}a", "1"],
       ["INCR", "{t}b"],
@@ -74,36 +74,39 @@ describe("a cluster of two", () => {
       { result: "1" },
     ]);
     for (const other of ["{u}a", "{v}a", "{w}a", "{x}a"]) {
-      const answer = await front.call("/multi-exec", [
+      const response = await front.call("/multi-exec", [
         ["SET", "{t}none", "1"],
         ["SET", other, "1"],
       ]);
-      expect([answer.status, answer.json]).toEqual([400, { error: expect.stringContaining("CROSSSLOT") }]);
+      expect([response.status, response.json]).toEqual([
+        400,
+        { error: expect.stringContaining("CROSSSLOT") },
+      ]);
     }
     const within = await front.call("/multi-exec", [["MGET", "{t}a", "{u}a"]]);
     expect([within.status, within.json]).toEqual([400, { error: expect.stringContaining("CROSSSLOT") }]);
     expect((await front.call("/", ["EXISTS", "{t}none"])).json).toEqual({ result: 0 });
   });
 
-  test("channels work, whichever node is published to", async () => {
-    const heard: unknown[] = [];
+  test("delivers messages from whichever node they are published to", async () => {
+    const received: unknown[] = [];
     const sdk = front.sdk();
     const subscriber = sdk.subscribe<string>(["news"]);
-    subscriber.on("message", ({ message }) => heard.push(message));
+    subscriber.on("message", ({ message }) => received.push(message));
     await until(async () => {
-      await Promise.all(nodes.map((node, i) => ask(node, "PUBLISH", "news", `from ${i}`)));
-      return heard.includes("from 0") && heard.includes("from 1");
+      await Promise.all(nodes.map((node, i) => callRedis(node, "PUBLISH", "news", `from ${i}`)));
+      return received.includes("from 0") && received.includes("from 1");
     });
     await subscriber.unsubscribe();
   });
 
-  test("away, it is a 503 in about a second, and back it works again", async () => {
+  test("causes a 503 in about a second while it is down, and works again afterwards", async () => {
     const ports = nodes.map(({ port }) => port);
     await Promise.all(nodes.map((node) => node.stop()));
     for (const path of ["/", "/multi-exec"]) {
       const tookMs = await fastestMs(1_500, async () => {
-        const answer = await front.call(path, path === "/" ? ["GET", "{t}a"] : [["GET", "{t}a"]]);
-        expect([path, answer.status]).toEqual([path, 503]);
+        const response = await front.call(path, path === "/" ? ["GET", "{t}a"] : [["GET", "{t}a"]]);
+        expect([path, response.status]).toEqual([path, 503]);
       });
       expect(tookMs).toBeLessThan(1_500);
     }
@@ -115,10 +118,10 @@ describe("a cluster of two", () => {
   });
 });
 
-test("a cluster whose hosts never answer is a 503 in about a second, for transactions too", async () => {
-  const mute = createServer().listen(0, "127.0.0.1");
-  await once(mute, "listening");
-  const address = mute.address();
+test("a cluster whose hosts never reply causes a 503 in about a second, also for transactions", async () => {
+  const silent = createServer().listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const address = silent.address();
   const port = typeof address === "object" && address ? address.port : 0;
   const front = await startFront(`redis+cluster://127.0.0.1:${port}`);
   for (const path of ["/pipeline", "/multi-exec", "/multi-exec"]) {
@@ -128,11 +131,11 @@ test("a cluster whose hosts never answer is a 503 in about a second, for transac
     expect(tookMs).toBeLessThan(1_500);
   }
   await front.stop();
-  mute.close();
+  silent.close();
 });
 
 describe("a Redis behind a sentinel", () => {
-  test("is found by its name", async () => {
+  test("is found by the name of its master", async () => {
     const master = await startRedis({ dir: join(dir, "master"), port: 0, args: ["--appendonly", "no"] });
     const port = await freePort(0);
     const config = join(dir, "sentinel.conf");
@@ -145,7 +148,7 @@ describe("a Redis behind a sentinel", () => {
     const front = await startFront({ REDIS_URL: `redis://127.0.0.1:${port}`, REDIS_SENTINEL_NAME: "main" });
     try {
       await until(async () => (await front.call("/", ["SET", "k", "v"])).status === 200);
-      expect(await ask(master, "GET", "k")).toBe("v");
+      expect(await callRedis(master, "GET", "k")).toBe("v");
     } finally {
       await front.stop();
       sentinel.kill("SIGTERM");

@@ -7,19 +7,20 @@ import { flush } from "../../../shared/store/journal/flush.ts";
 import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import { createEgress } from "../../../worker-node/outbound/egress.ts";
-import { Sender, storeWithWakeup } from "../../../worker-node/webhooks/sender.ts";
-import { endOf } from "../../shared/store/relatives.ts";
+import { Sender } from "../../../worker-node/webhooks/sender.ts";
+import { endEntry } from "../../shared/store/family-fixture.ts";
 import { refusingStore } from "../fakes.ts";
-import { newRun, openStore } from "../../shared/store/world.ts";
-import type { Store } from "../../shared/store/world.ts";
-import { Receiver as Hook } from "./receiver.ts";
+import { newRun, openStore } from "../../shared/store/store-fixture.ts";
+import type { Store } from "../../shared/store/store-fixture.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { wakeOnFlush } from "../../../worker-node/webhooks/wake-on-flush.ts";
+import { WebhookReceiver } from "./webhook-receiver.ts";
 
 const key = masterKey().parse("ab".repeat(32));
 const otherKey = masterKey().parse("cd".repeat(32));
 
 let store: Store;
-let receiver: Hook;
+let receiver: WebhookReceiver;
 let senders: Sender[];
 beforeAll(async () => {
   store = await openStore();
@@ -28,27 +29,27 @@ afterAll(() => store.close());
 beforeEach(async () => {
   await store.sql`truncate webhook_deliveries`;
   senders = [];
-  receiver = await Hook.listen();
+  receiver = await WebhookReceiver.listen();
 });
 afterEach(async () => {
   await Promise.all(senders.map((sender) => sender.drain(0)));
   receiver.close();
 });
 
-/** A run that has ended, and its delivery is due. */
-async function due(url = receiver.url(), secret: string | null = null): Promise<void> {
+/** Ends a run with a webhook, so that its delivery is due. */
+async function makeDue(url = receiver.url(), secret: string | null = null): Promise<void> {
   const { run_id } = newRun();
   const webhook_secret = secret && (await seal(key, secret, placeOf(run_id, SECRET_FIELD)));
-  const run = await store.running({ run_id, webhook_url: url, webhook_secret });
-  await flush(store.sql, [endOf(run)]);
+  const run = await store.startRun({ run_id, webhook_url: url, webhook_secret });
+  await flush(store.sql, [endEntry(run)]);
 }
 
 function startSender({
   allow = "127.0.0.1",
-  masterKey: opens = key,
-  truth = stateStore(store.sql),
-}: { allow?: string; masterKey?: typeof key | null; truth?: StateStore } = {}): Sender {
-  const sender = new Sender(truth, { egress: createEgress(allow), masterKey: opens });
+  masterKey: signingKey = key,
+  state = stateStore(store.sql),
+}: { allow?: string; masterKey?: typeof key | null; state?: StateStore } = {}): Sender {
+  const sender = new Sender(state, { egress: createEgress(allow), masterKey: signingKey });
   senders.push(sender);
   sender.start();
   return sender;
@@ -56,7 +57,7 @@ function startSender({
 
 const rows = () => store.sql`select * from webhook_deliveries order by delivery_id`;
 
-async function standing(ms = 5_000) {
+async function firstOutcome(ms = 5_000) {
   await expect
     .poll(async () => (await rows()).some((row) => row["done_at"] !== null || row["failures"] > 0), {
       timeout: ms,
@@ -66,12 +67,12 @@ async function standing(ms = 5_000) {
   return row;
 }
 
-// Red when: there is no limit, or its text does not name it.
-test("a receiver that hangs is told as the limit that it passed, and is tried again", async () => {
-  receiver.answer = () => {};
-  await due();
+// Red when: there is no time limit, or the error does not name it.
+test("a receiver that does not respond fails the try with the time limit, and is tried again", async () => {
+  receiver.respond = () => {};
+  await makeDue();
   startSender();
-  const row = await standing(15_000);
+  const row = await firstOutcome(15_000);
   expect(row).toMatchObject({
     outcome: null,
     failures: 1,
@@ -81,276 +82,289 @@ test("a receiver that hangs is told as the limit that it passed, and is tried ag
 });
 
 // Red when: redirects are followed.
-test("a redirect is not followed, and ends the delivery", async () => {
-  const other = await Hook.listen();
-  receiver.answer = (response) => response.writeHead(307, { location: other.url() }).end();
-  await due();
+test("a redirect is not followed, and rejects the delivery", async () => {
+  const other = await WebhookReceiver.listen();
+  receiver.respond = (response) => response.writeHead(307, { location: other.url() }).end();
+  await makeDue();
   startSender();
-  expect(await standing()).toMatchObject({
+  expect(await firstOutcome()).toMatchObject({
     outcome: "rejected",
     last_status: 307,
     last_error: "the receiver answered HTTP 307: redirects are not followed",
   });
-  expect(other.got).toEqual([]);
+  expect(other.requests).toEqual([]);
   other.close();
 });
 
-// Red when: only what is written in the URL is looked at.
-test("a name that stands for a private address is refused when it is resolved", async () => {
-  await due(receiver.url("localhost"));
+// Red when: the guard checks only the text of the URL.
+test("a name of a private address is refused when it is resolved", async () => {
+  await makeDue(receiver.url("localhost"));
   startSender({ allow: "" });
-  expect(await standing()).toMatchObject({
+  expect(await firstOutcome()).toMatchObject({
     outcome: "rejected",
     last_status: null,
     last_error: "egress_blocked: localhost is not a public address, and EGRESS_ALLOW does not name it",
   });
-  expect(receiver.got).toEqual([]);
+  expect(receiver.requests).toEqual([]);
 });
 
-// Red when: the answer is read to its end, or its length fails a try that was taken.
+// Red when: the response is read to its end, or its length fails a delivered try.
 test.each([
   ["long", (response: ServerResponse) => void response.end("x".repeat(10_000_000))],
   ["without an end", (response: ServerResponse) => void response.write("I am")],
-])("an answer that is %s is one", async (_, answer) => {
-  receiver.answer = answer;
-  await due();
+])("a response that is %s delivers at its headers", async (_, respond) => {
+  receiver.respond = respond;
+  await makeDue();
   startSender();
-  expect(await standing()).toMatchObject({ outcome: "delivered", last_status: 200 });
+  expect(await firstOutcome()).toMatchObject({ outcome: "delivered", last_status: 200 });
   await expect.poll(() => receiver.open).toBe(0);
 });
 
-// Red when: such an answer settles nothing: 64 of them, and this worker sends no more.
-test("a receiver that switches protocols has answered, and ends the delivery", async () => {
-  receiver.answer = (response) => {
+// Red when: such a response leaves the try open: after 64 of them this worker sends no more.
+test("a receiver that switches protocols rejects the delivery", async () => {
+  receiver.respond = (response) => {
     response.socket?.end("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n");
   };
-  await due();
+  await makeDue();
   startSender();
-  expect(await standing()).toMatchObject({ outcome: "rejected", last_status: 101 });
+  expect(await firstOutcome()).toMatchObject({ outcome: "rejected", last_status: 101 });
 });
 
-// Red when: what cannot be signed is sent all the same.
-test("what is to be signed waits for a worker that can sign it", async () => {
-  await due(receiver.url(), "whispered");
+// Red when: a delivery that cannot be signed is sent unsigned.
+test("a delivery with a secret waits for a worker that can sign it", async () => {
+  await makeDue(receiver.url(), "whispered");
   const wrong = startSender({ masterKey: otherKey });
-  expect(await standing()).toMatchObject({
+  expect(await firstOutcome()).toMatchObject({
     outcome: null,
     failures: 1,
     last_error: expect.stringContaining("MASTER_KEY"),
   });
   await wrong.drain(0);
-  expect(receiver.got).toEqual([]);
+  expect(receiver.requests).toEqual([]);
   await store.sql`update webhook_deliveries set next_at = now()`;
   startSender();
-  const [got] = await receiver.until(1);
-  expect(got?.headers["x-synapse-signature"]).toMatch(/^sha256=[0-9a-f]{64}$/);
+  const [request] = await receiver.waitForRequests(1);
+  expect(request?.headers["x-synapse-signature"]).toMatch(/^sha256=[0-9a-f]{64}$/);
 });
 
-// Red when: it claims what it cannot sign: each such claim makes the wait for those who can longer.
-test("a worker without a key leaves what is to be signed to others, and sends the rest", async () => {
-  await due(receiver.url(), "whispered");
-  await due();
+// Red when: the worker claims deliveries with a secret: each such claim delays the workers that can sign them.
+test("a worker without a master key leaves deliveries with a secret to others, and sends the rest", async () => {
+  await makeDue(receiver.url(), "whispered");
+  await makeDue();
   const keyless = startSender({ masterKey: null });
-  await receiver.until(1);
+  await receiver.waitForRequests(1);
   await expect.poll(() => keyless.sent.delivered).toBe(1);
   const [signed] = (await rows()).filter((row) => row["secret"] !== null);
   expect(signed).toMatchObject({ tries: 0, failures: 0, outcome: null });
 });
 
-describe("a look", () => {
-  const nothing = { deliveries: [], after: null, missed: 0, expired: 0 };
-  const elsewhere = { tenant_id: "acme", host: "h" };
-  const looks = async (n: number, ...answers: ClaimedDeliveries[]) => {
-    const claims: (Receiver | null)[] = [];
+describe("a pass of the sender", () => {
+  const emptyClaim = { deliveries: [], after: null, missed: 0, expired: 0 };
+  const lastReceiver = { tenant_id: "acme", host: "h" };
+  const claimsOf = async (n: number, ...results: ClaimedDeliveries[]) => {
+    const cursors: (Receiver | null)[] = [];
     startSender({
-      truth: {
+      state: {
         ...refusingStore,
         claimDeliveries: async (_slots, _busy, after) => {
-          claims.push(after);
-          return answers[Math.min(claims.length, answers.length) - 1] ?? nothing;
+          cursors.push(after);
+          return results[Math.min(cursors.length, results.length) - 1] ?? emptyClaim;
         },
       },
     });
-    await expect.poll(() => claims.length).toBe(n);
+    await expect.poll(() => cursors.length).toBe(n);
     await sleep(100);
-    return claims;
+    return cursors;
   };
 
-  // Red when: it goes round all receivers there are.
-  test("is short when nothing is found, and goes on where the last one ended", async () => {
-    expect(await looks(3, { ...nothing, after: elsewhere })).toEqual([null, elsewhere, elsewhere]);
-    expect(await looks(1, nothing)).toEqual([null]);
+  // Red when: a pass goes through all receivers.
+  test("ends after three empty claims, each of which begins after the receiver where the last one ended", async () => {
+    expect(await claimsOf(3, { ...emptyClaim, after: lastReceiver })).toEqual([
+      null,
+      lastReceiver,
+      lastReceiver,
+    ]);
+    expect(await claimsOf(1, emptyClaim)).toEqual([null]);
   });
 
-  // Red when: a walk that began in the middle is taken for a whole one.
-  test("that ends at the last receiver goes on from the first", async () => {
-    expect(await looks(3, { ...nothing, after: elsewhere }, nothing)).toEqual([null, elsewhere, null]);
+  // Red when: a pass that began in the middle is taken for a complete one.
+  test("goes on from the first receiver after the last one", async () => {
+    expect(await claimsOf(3, { ...emptyClaim, after: lastReceiver }, emptyClaim)).toEqual([
+      null,
+      lastReceiver,
+      null,
+    ]);
   });
 
-  // Red when: that nothing could be had is taken for nothing being due.
-  test("is made again when others had hold of what was due, in the same place", async () => {
-    expect(await looks(2, { ...nothing, missed: 3, after: elsewhere }, nothing)).toEqual([null, null]);
-    expect(await looks(3, { ...nothing, missed: 3 })).toHaveLength(3);
+  // Red when: a claim whose deliveries were locked is taken for one with nothing due.
+  test("claims again at the same receiver when another worker had locked the due deliveries", async () => {
+    expect(await claimsOf(2, { ...emptyClaim, missed: 3, after: lastReceiver }, emptyClaim)).toEqual([
+      null,
+      null,
+    ]);
+    expect(await claimsOf(3, { ...emptyClaim, missed: 3 })).toHaveLength(3);
   });
 });
 
-// Red when: what is under way is known by the delivery alone: the end of its first try hides the second.
-test("a try that outlives its lease does not hide the next one of the same worker", async () => {
-  const truth = stateStore(store.sql);
+// Red when: open tries are kept by the delivery alone: the end of the first try removes the second.
+test("a try that outlives its lease does not remove the next try of the same worker", async () => {
+  const state = stateStore(store.sql);
   const busy: number[] = [];
   let saves = 0;
   startSender({
-    truth: {
-      ...truth,
+    state: {
+      ...state,
       claimDeliveries: (slots, open, ...rest) => {
         busy.push(open.reduce((sum, { n }) => sum + n, 0));
-        return truth.claimDeliveries(slots, open, ...rest);
+        return state.claimDeliveries(slots, open, ...rest);
       },
-      saveTry: async (result) => {
-        // The first outcome is written when the second request is open.
-        if (++saves > 1) return truth.saveTry(result);
+      saveDeliveryTry: async (result) => {
+        // The first outcome is written while the second request is open.
+        if (++saves > 1) return state.saveDeliveryTry(result);
         await store.sql`update webhook_deliveries set next_at = now()`;
-        receiver.answer = () => {};
+        receiver.respond = () => {};
         senders[0]?.wake();
-        await receiver.until(2);
-        return "lost";
+        await receiver.waitForRequests(2);
+        return "superseded";
       },
     },
   });
-  await due();
+  await makeDue();
   senders[0]?.wake();
-  await receiver.until(2);
+  await receiver.waitForRequests(2);
   await sleep(300);
   senders[0]?.wake();
   await sleep(300);
   expect(busy.at(-1)).toBe(1);
 }, 20_000);
 
-// Red when: a claim brings what its deliveries tell of, however much that is.
-test("what a delivery tells of is read when it is sent, for that one alone", async () => {
-  const truth = stateStore(store.sql);
-  const read: number[] = [];
+// Red when: a claim returns the events of its deliveries, of whatever size.
+test("the events of a delivery are read when it is sent, for that delivery alone", async () => {
+  const state = stateStore(store.sql);
+  const readSeqs: number[] = [];
   startSender({
-    truth: {
-      ...truth,
+    state: {
+      ...state,
       readEvents: (run, seq) => {
-        read.push(seq);
-        return truth.readEvents(run, seq);
+        readSeqs.push(seq);
+        return state.readEvents(run, seq);
       },
     },
   });
-  await due();
-  await due();
+  await makeDue();
+  await makeDue();
   senders[0]?.wake();
-  await receiver.until(2);
-  expect(read).toEqual([2, 2]);
-  for (const { body } of receiver.got) expect(JSON.parse(body)).toMatchObject({ type: "run.completed" });
+  await receiver.waitForRequests(2);
+  expect(readSeqs).toEqual([2, 2]);
+  for (const { body } of receiver.requests) expect(JSON.parse(body)).toMatchObject({ type: "run.completed" });
 });
 
-// Red when: a truth that is away is told as the receiver's fault.
-test("a delivery whose events cannot be read is not sent, and its receiver is not blamed", async () => {
-  const truth = stateStore(store.sql);
-  startSender({ truth: { ...truth, readEvents: () => Promise.reject(new Error("away")) } });
-  await due();
+// Red when: an unreachable store counts as a failure of the receiver.
+test("a delivery whose events cannot be read is not sent, and no failure is counted", async () => {
+  const state = stateStore(store.sql);
+  startSender({ state: { ...state, readEvents: () => Promise.reject(new Error("away")) } });
+  await makeDue();
   senders[0]?.wake();
   await expect.poll(async () => (await rows())[0]?.["tries"]).toBe(1);
   await sleep(200);
-  expect(receiver.got).toEqual([]);
+  expect(receiver.requests).toEqual([]);
   expect(await rows()).toMatchObject([{ sending: true, failures: 0, outcome: null }]);
 });
 
 describe("many workers", () => {
-  // Red when: a claim does not lock, or lends nothing.
-  test("send each delivery once, and no try at once with another", async () => {
-    receiver.answer = (response) => void sleep(30).then(() => response.end());
-    for (let i = 0; i < 60; i++) await due();
-    const all = [startSender(), startSender(), startSender()];
-    await receiver.until(60, 20_000);
+  // Red when: a claim does not lock, or takes no lease.
+  test("send each delivery once, and make no two tries at the same time", async () => {
+    receiver.respond = (response) => void sleep(30).then(() => response.end());
+    for (let i = 0; i < 60; i++) await makeDue();
+    const workers = [startSender(), startSender(), startSender()];
+    await receiver.waitForRequests(60, 20_000);
     await expect.poll(async () => (await rows()).every((row) => row["outcome"] === "delivered")).toBe(true);
-    const ids = receiver.got.map(({ headers }) => headers["webhook-id"]);
+    const ids = receiver.requests.map(({ headers }) => headers["webhook-id"]);
     expect([ids.length, new Set(ids).size]).toEqual([60, 60]);
-    expect(all.reduce((sum, { sent }) => sum + sent.delivered, 0)).toBe(60);
+    expect(workers.reduce((sum, { sent }) => sum + sent.delivered, 0)).toBe(60);
   }, 30_000);
 
   // Red when: a worker opens as many requests to one receiver as it has slots.
-  test("have sixteen requests open to one receiver each, and a slow one holds no other back", async () => {
-    const quick = await Hook.listen();
+  test("have at most sixteen requests each open to one receiver, so that a slow one delays no other", async () => {
+    const fast = await WebhookReceiver.listen();
     const slow: ServerResponse[] = [];
-    receiver.answer = (response) => slow.push(response);
-    for (let i = 0; i < 40; i++) await due();
-    for (let i = 0; i < 20; i++) await due(quick.url());
+    receiver.respond = (response) => slow.push(response);
+    for (let i = 0; i < 40; i++) await makeDue();
+    for (let i = 0; i < 20; i++) await makeDue(fast.url());
     startSender();
-    await quick.until(20);
-    expect(receiver.mostOpen).toBe(16);
+    await fast.waitForRequests(20);
+    expect(receiver.maxOpen).toBe(16);
     for (const response of slow) response.end();
-    quick.close();
+    fast.close();
   }, 30_000);
 });
 
-// Red when: an outcome that was not written is forgotten with its lease.
-test("a try whose outcome nobody wrote is made again with the same id", async () => {
-  const truth = stateStore(store.sql);
-  const deaf = startSender({ truth: { ...truth, saveTry: () => Promise.reject(new Error("away")) } });
-  await due();
-  deaf.wake();
-  await receiver.until(1);
-  await deaf.drain(0);
+// Red when: a delivery without a written outcome is not sent again after its lease.
+test("a try whose outcome was not written is repeated with the same webhook-id and body", async () => {
+  const state = stateStore(store.sql);
+  const unableToSave = startSender({
+    state: { ...state, saveDeliveryTry: () => Promise.reject(new Error("away")) },
+  });
+  await makeDue();
+  unableToSave.wake();
+  await receiver.waitForRequests(1);
+  await unableToSave.drain(0);
   await store.sql`update webhook_deliveries set next_at = now() where sending`;
   startSender();
-  const [first, second] = await receiver.until(2);
+  const [first, second] = await receiver.waitForRequests(2);
   expect(second?.headers["webhook-id"]).toBe(first?.headers["webhook-id"]);
   expect(second?.body).toBe(first?.body);
 }, 20_000);
 
-// Red when: what was claimed is sent however long ago that was.
-test("a worker that was stopped after its claim leaves what may be another's by now", async () => {
-  const truth = stateStore(store.sql);
+// Red when: a claimed delivery is sent however long ago the claim was.
+test("a worker that stood still after its claim does not send a delivery whose lease may lapse", async () => {
+  const state = stateStore(store.sql);
   const clock = vi.spyOn(performance, "now");
   const claimDeliveries: StateStore["claimDeliveries"] = async (...args) => {
-    const claimed = await truth.claimDeliveries(...args);
+    const claimed = await state.claimDeliveries(...args);
     if (claimed.deliveries.length > 0) clock.mockReturnValue(performance.now() + 11_000);
     return claimed;
   };
-  await due();
-  startSender({ truth: { ...truth, claimDeliveries } });
+  await makeDue();
+  startSender({ state: { ...state, claimDeliveries } });
   await expect.poll(() => clock.mock.results.length, { timeout: 20_000 }).toBeGreaterThan(3);
   await sleep(300);
   clock.mockRestore();
-  expect(receiver.got).toEqual([]);
+  expect(receiver.requests).toEqual([]);
   expect(await rows()).toMatchObject([{ tries: 1, sending: true, outcome: null }]);
 });
 
-describe("a drain", () => {
+describe("a drain of the sender", () => {
   test("lets open requests end, and claims no more", async () => {
-    receiver.answer = (response) => void sleep(300).then(() => response.end());
-    for (let i = 0; i < 20; i++) await due();
+    receiver.respond = (response) => void sleep(300).then(() => response.end());
+    for (let i = 0; i < 20; i++) await makeDue();
     const sender = startSender();
-    await receiver.until(16);
+    await receiver.waitForRequests(16);
     await sender.drain(5_000);
     const outcomes = (await rows()).map((row) => row["outcome"]);
     expect(outcomes.filter((outcome) => outcome === "delivered")).toHaveLength(16);
-    expect(receiver.got).toHaveLength(16);
+    expect(receiver.requests).toHaveLength(16);
   });
 
-  // Red when: leases are kept: others would wait for them.
-  test("gives back what does not end in time", async () => {
-    receiver.answer = () => {};
-    await due();
+  // Red when: the leases stay: other workers would wait until they lapse.
+  test("releases the deliveries whose requests do not end in time", async () => {
+    receiver.respond = () => {};
+    await makeDue();
     const sender = startSender();
-    await receiver.until(1);
+    await receiver.waitForRequests(1);
     await sender.drain(100);
-    receiver.answer = (response) => response.end();
+    receiver.respond = (response) => response.end();
     startSender();
-    await receiver.until(2, 8_000);
-    expect(await standing()).toMatchObject({ outcome: "delivered", tries: 2, failures: 0 });
+    await receiver.waitForRequests(2, 8_000);
+    expect(await firstOutcome()).toMatchObject({ outcome: "delivered", tries: 2, failures: 0 });
   });
 });
 
-test("a flush that leaves something to be sent wakes the sender, others do not", async () => {
+test("a flush that commits a delivery wakes the sender, and other flushes do not", async () => {
   let woken = 0;
-  const truth = storeWithWakeup(stateStore(store.sql), () => (woken += 1));
-  await truth.flush([endOf(await store.running())]);
+  const state = wakeOnFlush(stateStore(store.sql), () => (woken += 1));
+  await state.flush([endEntry(await store.startRun())]);
   expect(woken).toBe(0);
-  await truth.flush([endOf(await store.running({ webhook_url: receiver.url() }))]);
+  await state.flush([endEntry(await store.startRun({ webhook_url: receiver.url() }))]);
   expect(woken).toBe(1);
 });

@@ -1,4 +1,4 @@
-import type { Executor } from "./executor.ts";
+import type { Executor } from "../ports.ts";
 
 /** Completes the run, whatever `next_step_id` says. */
 export const end: Executor<"end"> = async (step) => ({

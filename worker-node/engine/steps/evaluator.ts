@@ -1,18 +1,17 @@
 import { z } from "zod";
 import { Conversation } from "../conversation.ts";
 import { TerminalError } from "../errors.ts";
-import { named } from "../events.ts";
+import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
-import { compose } from "../prompt.ts";
-import { modelOf } from "./model-of.ts";
-import { output } from "./output.ts";
+import { composePrompt } from "../prompt.ts";
+import { modelOf } from "../model-name.ts";
+import { outputOf } from "../run-state.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
-import type { StepResult, ToolSpec } from "../ports.ts";
-import type { Executor } from "./executor.ts";
+import type { Executor, StepResult, ToolSpec } from "../ports.ts";
 
-/** How often a model is asked for a route before the default is taken, or the step fails. */
-const ASKS = 3;
+/** Answers that a model may give before the step takes the default route, or fails. */
+const MAX_ANSWERS = 3;
 const TOOL = "choose_route";
 
 const SYSTEM = `You decide which way a workflow goes on. Call the tool ${TOOL} once. If you cannot call tools, answer with
@@ -21,51 +20,60 @@ JSON alone: {"route": "<label>", "reasoning": "<why>"}.`;
 type Choice = { label: string; reasoning: string };
 
 /**
- * Lets a model choose one of the labels of `route_map`. An answer that is no label is asked for again; after three such
- * answers `default_route` is taken, or the step fails with `no_route`. Never is a route taken that nobody chose.
+ * Lets a model choose one of the labels of `route_map`. After an answer that names no label the model gets a correction;
+ * after three such answers the step takes `default_route`, or fails with `no_route`. It never guesses a route.
  */
 export const evaluator: Executor<"evaluator"> = async (step, context) => {
-  const talk = new Conversation(context, [
+  const conversation = new Conversation(context, [
     { role: "system", content: SYSTEM },
-    { role: "user", content: `${await compose(step, step.evaluator_prompt, context)}\n\n${routesOf(step)}` },
+    {
+      role: "user",
+      content: `${await composePrompt(step, step.evaluator_prompt, context)}\n\n${routesOf(step)}`,
+    },
   ]);
-  while (talk.answers < ASKS) {
-    const answer = await talk.ask({
+  while (conversation.answerCount < MAX_ANSWERS) {
+    const answer = await conversation.callModel({
       model: modelOf(step.model),
       tools: [routeTool(step)],
       toolChoice: "required",
     });
     const choice = choiceOf(answer, step);
-    if (choice !== null) return result(choice, talk, step);
+    if (choice !== null) return result(choice, conversation, step);
     const labels = Object.keys(step.route_map).join(", ");
     const correction = `That names no route. Choose one of these labels, exactly as written: ${labels}.`;
-    if (answer.tool_calls.length > 0) talk.answerCalls(correction);
-    else talk.add({ role: "user", content: correction });
-    await talk.commit();
+    if (answer.tool_calls.length > 0) conversation.closeCalls(correction);
+    else conversation.add({ role: "user", content: correction });
+    await conversation.commit();
   }
   if (step.default_route === null) {
     throw new TerminalError(
       "no_route",
-      `the model did not choose a route in ${ASKS} answers, and there is no default_route`,
+      `the model did not choose a route in ${MAX_ANSWERS} answers, and there is no default_route`,
     );
   }
-  const reasoning = `The model did not choose a route in ${ASKS} answers: this is the default.`;
-  return result({ label: step.default_route, reasoning }, talk, step);
+  const reasoning = `The model did not choose a route in ${MAX_ANSWERS} answers: this is the default.`;
+  return result({ label: step.default_route, reasoning }, conversation, step);
 };
 
-function result({ label, reasoning }: Choice, talk: Conversation, step: StepOf<"evaluator">): StepResult {
+function result(
+  { label, reasoning }: Choice,
+  conversation: Conversation,
+  step: StepOf<"evaluator">,
+): StepResult {
   const target = step.route_map[label] ?? null;
   return {
     set: {
-      ...output(step, label),
+      ...outputOf(step, label),
       [`_routing_decision_${step.id}`]: label,
       [`_routing_reasoning_${step.id}`]: reasoning,
     },
     route: { target },
     events: [],
-    after: [{ type: "routing_decision", ...named(step), decision: label, target_step_id: target, reasoning }],
-    usage: talk.usage,
-    effects: talk.effects,
+    after: [
+      { type: "routing_decision", ...namesOf(step), decision: label, target_step_id: target, reasoning },
+    ],
+    usage: conversation.usage,
+    effects: conversation.effects,
   };
 }
 
@@ -94,7 +102,7 @@ function routeTool(step: StepOf<"evaluator">): ToolSpec {
 
 const Chosen = z.object({ route: z.string(), reasoning: z.string().default("") });
 
-/** The label in an answer: in its tool call, else in JSON in its text. Letter case and surrounding space do not count. */
+/** The label in an answer: in its tool call, else in JSON in its text. Letter case and surrounding space do not matter. */
 function choiceOf(
   answer: { content: string; tool_calls: readonly { args: Json }[] },
   step: StepOf<"evaluator">,
@@ -103,10 +111,10 @@ function choiceOf(
   for (const candidate of candidates) {
     const chosen = Chosen.safeParse(candidate);
     if (!chosen.success) continue;
-    const wanted = chosen.data.route.trim().toLowerCase();
+    const lowercase = chosen.data.route.trim().toLowerCase();
     const labels = Object.keys(step.route_map);
     const label =
-      labels.find((l) => l === chosen.data.route) ?? labels.find((l) => l.toLowerCase() === wanted);
+      labels.find((l) => l === chosen.data.route) ?? labels.find((l) => l.toLowerCase() === lowercase);
     if (label !== undefined) return { label, reasoning: chosen.data.reasoning };
   }
   return null;

@@ -1,19 +1,18 @@
-import { named } from "../events.ts";
+import { namesOf } from "../events.ts";
 import { TerminalError } from "../errors.ts";
 import { findJson } from "../find-json.ts";
-import { asText, lookUp } from "../run-state.ts";
-import { output } from "./output.ts";
-import type { Executor } from "./executor.ts";
+import { asText, outputOf, valueAt } from "../run-state.ts";
+import type { Executor } from "../ports.ts";
 
 /**
- * Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else what braces enclose. One value
- * becomes the output, several become a list. None fails the step: with text that a model wrote freely, "no JSON" is
- * an answer that nothing after this step could use.
+ * Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. One
+ * value becomes the output, several become a list. Text without JSON fails the step: the steps that follow could not
+ * use "no JSON".
  */
 export const extractJson: Executor<"extract_json"> = async (step, context) => {
   const texts: string[] = [];
   for (const key of step.input_keys) {
-    const value = await lookUp(context.state, [key], context.load);
+    const value = await valueAt(context.state, [key], context.load);
     if (value !== undefined) texts.push(asText(value));
   }
   const [first, ...more] = findJson(texts.join("\n\n"));
@@ -22,9 +21,16 @@ export const extractJson: Executor<"extract_json"> = async (step, context) => {
   }
   const value = more.length === 0 ? first : [first, ...more];
   return {
-    set: output(step, value),
+    set: outputOf(step, value),
     events: [
-      { type: "final", response: value, intent: "extract_json", data: null, tool_name: null, ...named(step) },
+      {
+        type: "final",
+        response: value,
+        intent: "extract_json",
+        data: null,
+        tool_name: null,
+        ...namesOf(step),
+      },
     ],
     usage: [],
     response: value,

@@ -1,26 +1,31 @@
-import { named } from "../events.ts";
-import { loadAll } from "../run-state.ts";
-import { output } from "./output.ts";
-import type { Executor } from "./executor.ts";
+import { namesOf } from "../events.ts";
+import { loadAll, outputOf } from "../run-state.ts";
+import type { Executor } from "../ports.ts";
 
-/** Chooses by `if_condition`; a side without a target leads to `next_step_id`. */
+/** Chooses a branch by `if_condition`. A branch without a target leads to `next_step_id`. */
 export const ifElse: Executor<"if_else"> = async (step, context) => {
   const value = await context.sandbox.evaluate(step.if_condition, await loadAll(context.state, context.load));
   const decision = isTrue(value);
   const target = (decision ? step.if_true_step_id : step.if_false_step_id) ?? step.next_step_id;
   return {
-    set: { ...output(step, decision), [`_if_decision_${step.id}`]: String(decision) },
+    set: { ...outputOf(step, decision), [`_if_decision_${step.id}`]: String(decision) },
     route: { target },
     events: [],
     after: [
-      { type: "if_decision", ...named(step), condition: step.if_condition, decision, target_step_id: target },
+      {
+        type: "if_decision",
+        ...namesOf(step),
+        condition: step.if_condition,
+        decision,
+        target_step_id: target,
+      },
     ],
     usage: [],
     effects: [],
   };
 };
 
-/** As in Python, which conditions were first written in: an empty list or object is false too. */
+/** True as in Python, the language of conditions in imported definitions: an empty list or object is false too. */
 function isTrue(value: unknown): boolean {
   if (Array.isArray(value)) return value.length > 0;
   if (typeof value === "object" && value !== null) return Object.keys(value).length > 0;

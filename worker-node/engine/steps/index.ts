@@ -10,10 +10,15 @@ import { switchStep } from "./switch.ts";
 import { tool } from "./tool.ts";
 import { transform } from "./transform.ts";
 import type { Step, StepOf, StepType } from "../../../shared/contracts/definition/index.ts";
-import type { StepContext, StepQuestion, StepResult } from "../ports.ts";
-import type { Executor } from "./executor.ts";
+import type { Executor, StepContext, StepQuestion, StepResult } from "../ports.ts";
 
-/** One executor for each type of step that can be run. A type that is in the contract and not here does not compile. */
+/**
+ * The executor of each step type. To add a type:
+ * 1. Add its schema in shared/contracts/definition: `StepType` then has it, and this table does not compile.
+ * 2. Write its executor in a file of its own here. It gets the step and a `StepContext`, and returns a `StepResult`.
+ *    Every call to the outside goes through the context, under an effect key (`effectKey`, or a `Conversation`).
+ * 3. Add its line to this table. docs/contributing.md has the whole list, with tests and documentation.
+ */
 const executors: { [Type in StepType]: Executor<Type> } = {
   agent,
   llm,
@@ -28,8 +33,8 @@ const executors: { [Type in StepType]: Executor<Type> } = {
   end,
 };
 
-/** Runs a step. What it throws is for `judge`; what it answers is for `settle`. */
-export function run(step: Step, context: StepContext): Promise<StepResult | StepQuestion> {
+/** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
+export function runStep(step: Step, context: StepContext): Promise<StepResult | StepQuestion> {
   return execute(step.type, step, context);
 }
 

@@ -1,14 +1,16 @@
-import { named } from "../events.ts";
-import { render } from "../template.ts";
-import { output } from "./output.ts";
-import type { Executor } from "./executor.ts";
+import { namesOf } from "../events.ts";
+import { renderTemplate } from "../template.ts";
+import { outputOf } from "../run-state.ts";
+import type { Executor } from "../ports.ts";
 
 /** Renders `print_content`. */
 export const print: Executor<"print"> = async (step, context) => {
-  const text = await render(step.print_content, context);
+  const text = await renderTemplate(step.print_content, context);
   return {
-    set: output(step, text),
-    events: [{ type: "final", response: text, intent: "print", data: null, tool_name: null, ...named(step) }],
+    set: outputOf(step, text),
+    events: [
+      { type: "final", response: text, intent: "print", data: null, tool_name: null, ...namesOf(step) },
+    ],
     usage: [],
     response: text,
     effects: [],

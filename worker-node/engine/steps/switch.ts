@@ -1,12 +1,11 @@
-import { named } from "../events.ts";
-import { loadAll } from "../run-state.ts";
-import { output } from "./output.ts";
+import { namesOf } from "../events.ts";
+import { loadAll, outputOf } from "../run-state.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
-import type { Executor } from "./executor.ts";
+import type { Executor } from "../ports.ts";
 
 /**
- * Chooses the case that equals the value of `switch_expression` as text. A case or a default that is null ends the
- * run; without any cases the run goes to `next_step_id`.
+ * Chooses the case that equals the value of `switch_expression` as text. A case or a default that is null ends the run.
+ * Without any cases the run goes to the default, else to `next_step_id`.
  */
 export const switchStep: Executor<"switch"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
@@ -17,13 +16,13 @@ export const switchStep: Executor<"switch"> = async (step, context) => {
   const matched = Object.hasOwn(step.switch_cases, name) ? name : null;
   const target = targetOf(matched, step);
   return {
-    set: { ...output(step, name), [`_switch_decision_${step.id}`]: name },
+    set: { ...outputOf(step, name), [`_switch_decision_${step.id}`]: name },
     route: { target },
     events: [],
     after: [
       {
         type: "switch_decision",
-        ...named(step),
+        ...namesOf(step),
         expression: step.switch_expression,
         value: name,
         matched_case: matched,
@@ -41,7 +40,7 @@ function targetOf(matched: string | null, step: Parameters<typeof switchStep>[0]
   return step.switch_default_step_id;
 }
 
-/** A value as a case is written; `True`, `False` and `None` are how the original's definitions spell three of them. */
+/** A value as cases spell it. Imported definitions write `True`, `False` and `None`. */
 function caseName(value: Json, cases: Readonly<Record<string, string | null>>): string {
   const plain = typeof value === "string" ? value : JSON.stringify(value);
   const python = value === true ? "True" : value === false ? "False" : value === null ? "None" : plain;

@@ -1,36 +1,34 @@
 import { Conversation, effectKey } from "../conversation.ts";
 import { TerminalError } from "../errors.ts";
-import { named } from "../events.ts";
+import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
-import { compose } from "../prompt.ts";
-import { lookUp } from "../run-state.ts";
-import { callTool, openToolbox, specsOf, told } from "../toolbox.ts";
-import { modelOf } from "./model-of.ts";
-import { output } from "./output.ts";
+import { composePrompt } from "../prompt.ts";
+import { outputOf, valueAt } from "../run-state.ts";
+import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
+import { modelOf } from "../model-name.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import type { StepContext, StepResult, ToolCall, ToolSpec } from "../ports.ts";
+import type { Executor, StepContext, StepResult, ToolCall, ToolSpec } from "../ports.ts";
 import type { Toolbox } from "../toolbox.ts";
-import type { Executor } from "./executor.ts";
 
-/** How often a model may correct arguments that the tool refuses, the first time included. */
-const ASKS = 3;
+/** Answers that a model may give until the tool accepts its arguments. */
+const MAX_ANSWERS = 3;
 
 /**
- * Calls `forced_tool`. With a `prompt_template` or a `model`, a model fills in the arguments; else they are the values
- * of `input_keys` by name (without input keys the run's message, for a tool that takes one argument).
+ * Calls `forced_tool`. With a `prompt_template` or a `model`, a model fills in the arguments. Without either, the
+ * arguments are the values of `input_keys` by name; without input keys, a tool with one argument gets the run's message.
  */
 export const tool: Executor<"tool"> = async (step, context) => {
-  const box = await openToolbox([step.forced_tool], context);
-  const asksModel = step.prompt_template.trim() !== "" || modelOf(step.model) !== null;
-  return asksModel ? byModel(box, step, context) : byState(box, step, context);
+  const toolbox = await openToolbox([step.forced_tool], context);
+  const isByModel = step.prompt_template.trim() !== "" || modelOf(step.model) !== null;
+  return isByModel ? byModel(toolbox, step, context) : byState(toolbox, step, context);
 };
 
-async function byState(box: Toolbox, step: StepOf<"tool">, context: StepContext): Promise<StepResult> {
-  const args = await argsFromState(specsOf(box)[0], step, context);
+async function byState(toolbox: Toolbox, step: StepOf<"tool">, context: StepContext): Promise<StepResult> {
+  const args = await argsFromState(specsOf(toolbox)[0], step, context);
   await context.confirm();
   const key = effectKey(context, "tool.1");
-  const answer = await callTool({ id: "1", name: step.forced_tool, args }, box, key, step, context);
+  const answer = await callTool({ id: "1", name: step.forced_tool, args }, toolbox, key, step, context);
   if (!answer.ok) throw new TerminalError("tool_rejected", answer.reason);
   return result(answer.value, step, { usage: [], effects: [key] });
 }
@@ -42,60 +40,68 @@ async function argsFromState(
 ): Promise<JsonObject> {
   const properties = spec?.parameters["properties"];
   const names = typeof properties === "object" && properties !== null ? Object.keys(properties) : [];
-  const [only, ...others] = names;
-  if (step.input_keys.length === 0 && only !== undefined && others.length === 0)
-    return { [only]: context.message };
+  const [first, ...more] = names;
+  if (step.input_keys.length === 0 && first !== undefined && more.length === 0)
+    return { [first]: context.message };
   const args: JsonObject = {};
   for (const key of step.input_keys) {
-    const value = await lookUp(context.state, [key], context.load);
+    const value = await valueAt(context.state, [key], context.load);
     if (value !== undefined) args[key] = value;
   }
   return args;
 }
 
 /**
- * The arguments are committed before the tool is called: after a crash the same call goes out under the same key,
- * not another that a model made up in its place.
+ * The arguments are committed before the tool is called. After a crash the same call is repeated under the same key; a
+ * model does not invent another one.
  */
-async function byModel(box: Toolbox, step: StepOf<"tool">, context: StepContext): Promise<StepResult> {
-  const talk = new Conversation(context, [
+async function byModel(toolbox: Toolbox, step: StepOf<"tool">, context: StepContext): Promise<StepResult> {
+  const conversation = new Conversation(context, [
     {
       role: "system",
       content: `Call the tool ${step.forced_tool} once, with the arguments that the task asks for.`,
     },
-    { role: "user", content: await compose(step, step.prompt_template, context) },
+    { role: "user", content: await composePrompt(step, step.prompt_template, context) },
   ]);
   for (;;) {
-    if (talk.last?.role !== "assistant") {
-      if (talk.answers >= ASKS) {
+    if (conversation.last?.role !== "assistant") {
+      if (conversation.answerCount >= MAX_ANSWERS) {
         throw new TerminalError(
           "tool_rejected",
-          `no call of ${step.forced_tool} was accepted in ${ASKS} answers`,
+          `no call of ${step.forced_tool} was accepted in ${MAX_ANSWERS} answers`,
         );
       }
-      await talk.ask({ model: modelOf(step.model), tools: specsOf(box), toolChoice: "required" });
-      await talk.commit();
+      await conversation.callModel({
+        model: modelOf(step.model),
+        tools: specsOf(toolbox),
+        toolChoice: "required",
+      });
+      await conversation.commit();
       continue;
     }
-    const call = callOf(talk.last, step);
+    const call = callOf(conversation.last, step);
     if (call === null) {
-      reply(talk, `Call the tool ${step.forced_tool}, or answer with JSON that holds its arguments alone.`);
+      correct(
+        conversation,
+        `Call the tool ${step.forced_tool}, or answer with JSON that holds its arguments alone.`,
+      );
     } else {
-      const key = await talk.effect(`tool.${talk.answers}`);
-      const answer = await callTool(call, box, key, step, context);
-      if (answer.ok) return result(answer.value, step, talk);
-      reply(talk, told(answer));
+      const key = await conversation.effect(`tool.${conversation.answerCount}`);
+      const answer = await callTool(call, toolbox, key, step, context);
+      if (answer.ok) return result(answer.value, step, conversation);
+      correct(conversation, textForModel(answer));
     }
-    await talk.commit();
+    await conversation.commit();
   }
 }
 
-function reply(talk: Conversation, content: string): void {
-  if (talk.last?.role === "assistant" && talk.last.tool_calls.length > 0) talk.answerCalls(content);
-  else talk.add({ role: "user", content });
+function correct(conversation: Conversation, content: string): void {
+  if (conversation.last?.role === "assistant" && conversation.last.tool_calls.length > 0)
+    conversation.closeCalls(content);
+  else conversation.add({ role: "user", content });
 }
 
-/** The call in an answer: a native one, else JSON arguments in its text. */
+/** The tool call in an answer, else one made from JSON arguments in its text. Null: there is neither. */
 function callOf(
   answer: { content: string; tool_calls: readonly ToolCall[] },
   step: StepOf<"tool">,
@@ -103,14 +109,14 @@ function callOf(
   const native = answer.tool_calls.find((call) => call.name === step.forced_tool);
   if (native !== undefined) return native;
   const [args] = findJson(answer.content);
-  const usable =
+  const isUsable =
     answer.tool_calls.length === 0 && typeof args === "object" && args !== null && !Array.isArray(args);
-  return usable ? { id: "text", name: step.forced_tool, args } : null;
+  return isUsable ? { id: "text", name: step.forced_tool, args } : null;
 }
 
-function result(value: Json, step: StepOf<"tool">, spent: Pick<StepResult, "usage" | "effects">): StepResult {
+function result(value: Json, step: StepOf<"tool">, cost: Pick<StepResult, "usage" | "effects">): StepResult {
   return {
-    set: output(step, value),
+    set: outputOf(step, value),
     events: [
       {
         type: "final",
@@ -118,11 +124,11 @@ function result(value: Json, step: StepOf<"tool">, spent: Pick<StepResult, "usag
         intent: "tool",
         data: null,
         tool_name: step.forced_tool,
-        ...named(step),
+        ...namesOf(step),
       },
     ],
-    usage: spent.usage,
+    usage: cost.usage,
     response: value,
-    effects: spent.effects,
+    effects: cost.effects,
   };
 }

@@ -1,17 +1,16 @@
-import { named } from "../events.ts";
-import { loadAll } from "../run-state.ts";
-import { output } from "./output.ts";
-import type { Executor } from "./executor.ts";
+import { namesOf } from "../events.ts";
+import { loadAll, outputOf } from "../run-state.ts";
+import type { Executor } from "../ports.ts";
 
-/** Runs `transform_code`, which reads `state` and sets `result`. Code that fails fails the step. */
+/** Runs `transform_code`, which reads `state` and sets `result`. An error in the code fails the step. */
 export const transform: Executor<"transform"> = async (step, context) => {
   const result = await context.sandbox.transform(
     step.transform_code,
     await loadAll(context.state, context.load),
   );
   return {
-    set: output(step, result),
-    events: [{ type: "transform_result", ...named(step), result }],
+    set: outputOf(step, result),
+    events: [{ type: "transform_result", ...namesOf(step), result }],
     usage: [],
     response: result,
     effects: [],

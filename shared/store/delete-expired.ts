@@ -1,0 +1,31 @@
+import type { Sql } from "./sql.ts";
+
+/** Deliveries, and idempotency keys, that one call deletes at most. */
+const BATCH = 10_000;
+
+/**
+ * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
+ * 24 hours, and deliveries that have had an outcome for 30 days.
+ * @returns true when more expired rows may be left: at least one table gave a full batch
+ */
+export async function deleteExpired(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ largest_batch: number }[]>`
+    with deleted_workers as (
+      delete from workers w where beat_at < now() - interval '1 day'
+        and not exists (select from runs r where r.owner = w.incarnation and r.status = 'running')
+    ), deleted_deliveries as (
+      delete from webhook_deliveries where delivery_id in (
+        select delivery_id from webhook_deliveries
+        where created_at < now() - interval '30 days' and done_at < now() - interval '30 days'
+        order by created_at limit ${BATCH})
+      returning 1
+    ), deleted_keys as (
+      delete from idempotency_keys where (tenant_id, key) in (
+        select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
+        order by created_at limit ${BATCH})
+      returning 1
+    )
+    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys))::int
+      as largest_batch`;
+  return (row?.largest_batch ?? 0) >= BATCH;
+}

@@ -1,0 +1,68 @@
+import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
+import type { RunStatus } from "../../contracts/run.ts";
+import type { NewWait } from "../runs/waits.ts";
+import type { DeadLetter, NewEntry } from "./new-entry.ts";
+
+/** An entry as the statement of a flush takes it: every kind has every column. */
+export type EntryColumns = Pick<
+  NewEntry,
+  "run_id" | "attempt" | "owner" | "known_seq" | "events" | "events_n"
+> & {
+  kind: EntryKind;
+  step_path: string | null;
+  visit: number | null;
+  output: string | null;
+  deadline_ms: number;
+  current_step: string | null;
+  /** Committed results in this entry: 0 or 1. */
+  steps: 0 | 1;
+  usage: readonly Usage[];
+  /** What the run becomes; null: it goes on running. */
+  status: Exclude<RunStatus, "running"> | null;
+  wake_ms: number | null;
+  signals: number | null;
+  waits: readonly NewWait[];
+  error: string | null;
+  dead_letter: DeadLetter | null;
+};
+
+/** What the columns hold for a kind that says nothing of them: the run goes on. */
+const GOES_ON = {
+  visit: null,
+  output: null,
+  steps: 0,
+  usage: [],
+  status: null,
+  wake_ms: null,
+  signals: null,
+  waits: [],
+  error: null,
+  dead_letter: null,
+} as const;
+
+/** The one place that maps the kinds of entries to columns. */
+export function columnsOf(entry: NewEntry): EntryColumns {
+  switch (entry.kind) {
+    case "step":
+      return { ...GOES_ON, ...entry, steps: 1 };
+    case "turn":
+    case "note":
+      return { ...GOES_ON, ...entry, current_step: entry.step_path };
+    case "park":
+      return {
+        ...GOES_ON,
+        ...entry,
+        deadline_ms: 0,
+        current_step: entry.step_path,
+        wake_ms: Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
+      };
+    case "end":
+      return {
+        ...GOES_ON,
+        ...entry,
+        deadline_ms: 0,
+        current_step: null,
+        steps: entry.step_path === null ? 0 : 1,
+      };
+  }
+}

@@ -1,0 +1,104 @@
+import { z } from "zod";
+import { Incarnation, RunId } from "../../contracts/ids.ts";
+import { Usage } from "../../contracts/journal-entry.ts";
+import { NewWait } from "../runs/waits.ts";
+
+/** Why a run failed for good. `tries` of the step. The stack is for operators: clients never see it. */
+export const DeadLetter = z.object({
+  code: z.string(),
+  message: z.string(),
+  stack: z.string().nullable(),
+  step_id: z.string().nullable(),
+  tries: z.number().int(),
+  /** When the step failed first; null: with this very entry. */
+  first_failed_at: z.string().nullable(),
+});
+export type DeadLetter = z.infer<typeof DeadLetter>;
+
+/** The run that an entry belongs to, with the fence: `known_seq` is the last event number that the worker knows of. */
+const Fence = z.object({
+  run_id: RunId,
+  attempt: z.number().int(),
+  owner: Incarnation,
+  known_seq: z.number().int(),
+});
+
+/** Event lines, one JSON a line, at least one: the entry's number is that of its last event. */
+const Lines = z.object({ events: z.string().min(2), events_n: z.number().int().positive() });
+
+const usage = z.array(Usage).readonly();
+/** For how long after the commit the worker may be silent about the run before the run counts as stuck. */
+const deadline_ms = z.number().int();
+
+/** The result of a visit. `current_step` is the step that follows, and the deadline is that step's. */
+const StepEntry = z.object({
+  kind: z.literal("step"),
+  step_path: z.string(),
+  visit: z.number().int(),
+  /** JSON text of a Checkpoint. */
+  output: z.string(),
+  current_step: z.string().nullable(),
+  deadline_ms,
+  usage,
+});
+
+/** What a visit has reached inside its step. */
+const TurnEntry = z.object({
+  kind: z.literal("turn"),
+  step_path: z.string(),
+  visit: z.number().int(),
+  /** JSON text of a TurnCheckpoint. */
+  output: z.string(),
+  deadline_ms,
+  usage,
+});
+
+/** Events only. `step_path`: the step that runs, null before the first. */
+const NoteEntry = z.object({ kind: z.literal("note"), step_path: z.string().nullable(), deadline_ms });
+
+/** Gives the run's slot back until a wake-up. */
+const ParkEntry = z.object({
+  kind: z.literal("park"),
+  step_path: z.string(),
+  visit: z.number().int(),
+  /** JSON text of a ParkRecord. */
+  output: z.string(),
+  usage,
+  status: z.enum(["queued", "paused"]),
+  /** The run wakes after this time, or at the first deadline of its waits if that is earlier. */
+  wake_ms: z.number().int(),
+  waits: z.array(NewWait).readonly(),
+  /** The signals that the worker has seen: when the run has had more, the park is refused. */
+  signals: z.number().int(),
+});
+
+/** Ends the run. `step_path` and `visit` are null when the entry carries no step's result. */
+const EndEntry = z.object({
+  kind: z.literal("end"),
+  step_path: z.string().nullable(),
+  visit: z.number().int().nullable(),
+  /** JSON text of an EndRecord. */
+  output: z.string(),
+  usage,
+  status: z.enum(["completed", "failed", "cancelled"]),
+  /** JSON text of a RunError when the run fails. */
+  error: z.string().nullable(),
+  dead_letter: DeadLetter.nullable(),
+});
+
+/** What a worker's entry holds besides its fence and its events, by kind. `rewind` is missing: only the edge writes it. */
+export type EntryContent = z.infer<
+  typeof StepEntry | typeof TurnEntry | typeof NoteEntry | typeof ParkEntry | typeof EndEntry
+>;
+
+const added = { ...Fence.shape, ...Lines.shape };
+
+/** One entry on its way into a run's journal, as a worker sends it. `columnsOf` maps it to the columns of a flush. */
+export const NewEntry = z.discriminatedUnion("kind", [
+  StepEntry.extend(added),
+  TurnEntry.extend(added),
+  NoteEntry.extend(added),
+  ParkEntry.extend(added),
+  EndEntry.extend(added),
+]);
+export type NewEntry = z.infer<typeof NewEntry>;

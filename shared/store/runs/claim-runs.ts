@@ -1,0 +1,107 @@
+import { z } from "zod";
+import { RunId, TenantId, workerOf } from "../../contracts/ids.ts";
+import { StoredEntry } from "../../contracts/journal-entry.ts";
+import { Lane } from "../../contracts/run.ts";
+import { CLAIM_DEADLINE_MS, SILENT_AFTER_MS } from "../../timing.ts";
+import { readStored } from "../journal/read-journal.ts";
+import { boundedRows, pgArray } from "../sql.ts";
+import type { PendingQuery, Row, Sql } from "../sql.ts";
+
+/** A run that this worker has claimed: all that the worker needs to execute it. */
+export const ClaimedRun = z.object({
+  run_id: RunId,
+  tenant_id: TenantId,
+  orchestration_id: z.string(),
+  definition_tenant: z.string(),
+  definition_version: z.number(),
+  attempt: z.number(),
+  event_seq: z.number(),
+  signals: z.number(),
+  crash_count: z.number(),
+  cancel: z.boolean(),
+  lane: Lane,
+  priority: z.number(),
+  correlation_id: z.string(),
+  input: z.string(),
+  queued_at_ms: z.number(),
+  /** Time since its first claim, less the time that it was paused. */
+  running_for_ms: z.number(),
+  cost_micro_usd: z.number(),
+  journal: z.array(StoredEntry),
+});
+export type ClaimedRun = z.infer<typeof ClaimedRun>;
+
+/**
+ * Makes `owner` the owner of those of `runs` that are due (or will be within 2 s), or whose owner is silent. One
+ * statement claims the batch; one more reads the journals of those that have entries.
+ *
+ * `attempt` is increased here and nowhere else. A run that is missing from the result was not claimed:
+ * `readRunSnapshots` tells why. A Postgres that has just started has received no beats, so silence is counted from its
+ * start at the earliest.
+ */
+export function claimRuns(sql: Sql, owner: string, runs: readonly RunId[]): Promise<ClaimedRun[]> {
+  return claimFrom(sql, owner, sql`select unnest(${pgArray(runs)}::text[])`);
+}
+
+/**
+ * A direct claim: up to `slots` due runs of these lanes from Postgres alone, while Redis is unreachable. One claimer at
+ * a time counts the tenants' limits; tenants take turns.
+ */
+export function claimDirectly(
+  sql: Sql,
+  owner: string,
+  slots: number,
+  lanes: readonly Lane[],
+): Promise<ClaimedRun[]> {
+  return claimFrom(sql, owner, sql`select claimable_runs(${slots}, ${pgArray(lanes)}::text[])`);
+}
+
+async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Promise<ClaimedRun[]> {
+  const rows = await sql<Omit<ClaimedRun, "journal">[]>`
+    with claimable as (
+      select r.run_id, r.status = 'running' as takeover
+      from ${boundedRows(sql, runs)} a(run_id) join runs r using (run_id)
+      where case r.status
+        when 'running' then not exists (
+          select from workers w where w.incarnation = r.owner
+            and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - ${SILENT_AFTER_MS} * interval '1 millisecond')
+        else r.ended_at is null and r.wake_at <= now() + interval '2 seconds'
+      end
+      for update of r skip locked
+    )
+    update runs r set
+      status = 'running', owner = ${owner}, worker_id = ${workerOf(owner)}, attempt = r.attempt + 1,
+      deadline_at = now() + ${CLAIM_DEADLINE_MS} * interval '1 millisecond',
+      started_at = coalesce(r.started_at, now()),
+      paused_for = r.paused_for + coalesce(now() - r.paused_at, '0'), paused_at = null,
+      crash_count = r.crash_count + c.takeover::int
+    from claimable c where r.run_id = c.run_id
+    returning r.run_id, r.tenant_id, r.orchestration_id, r.definition_tenant, r.definition_version, r.attempt,
+      r.event_seq, r.signals, r.crash_count, r.cancel_requested_at is not null as cancel, r.lane, r.priority,
+      r.correlation_id, r.input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
+      extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
+      r.cost_micro_usd::float8 as cost_micro_usd`;
+  const withEntries = rows.filter((row) => row.event_seq > 0).map((row) => row.run_id);
+  const journals =
+    withEntries.length > 0 ? await readStored(sql, withEntries) : new Map<RunId, StoredEntry[]>();
+  return rows.map((row) => ({ ...row, journal: journals.get(row.run_id) ?? [] }));
+}
+
+/**
+ * Queues runs again that `owner` owns under these attempts and does not execute (any more). It does not count as a
+ * crash.
+ * @returns the runs that were handed back
+ */
+export async function handBack(
+  sql: Sql,
+  owner: string,
+  runs: readonly { run_id: RunId; attempt: number }[],
+): Promise<RunId[]> {
+  const rows = await sql<{ run_id: RunId }[]>`
+    update runs r set status = 'queued', owner = null, wake_at = now()
+    from unnest(${pgArray(runs.map((r) => r.run_id))}::text[], ${pgArray(runs.map((r) => r.attempt))}::int[])
+      as owned(run_id, attempt)
+    where r.run_id = owned.run_id and r.attempt = owned.attempt and r.owner = ${owner} and r.status = 'running'
+    returning r.run_id`;
+  return rows.map((row) => row.run_id);
+}

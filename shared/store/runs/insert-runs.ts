@@ -1,0 +1,84 @@
+import type { RunId, TenantId } from "../../contracts/ids.ts";
+import type { NewRun } from "../../contracts/run.ts";
+import type { Sql } from "../sql.ts";
+
+/**
+ * Which store has checked that a tenant's queue has room. With `postgres`, for when Redis is unreachable, the statement
+ * checks it itself, under a lock on each tenant's row: that costs what Redis otherwise saves.
+ */
+export type QuotaCheckedBy = "queue" | "postgres";
+
+/**
+ * Accepts admitted runs: commits them all in one statement, each pinned to the newest version of its definition (the
+ * tenant's own, else the shared one).
+ *
+ * A run that is missing from the result was not accepted: its definition does not exist, or its idempotency key is
+ * taken (`findIdempotent` returns the run that has it), or its tenant's queue is full.
+ * @param runs at most one for each idempotency key
+ * @returns for each accepted run the time at which it was queued, in milliseconds since 1970, and its version
+ */
+export async function acceptRuns(
+  sql: Sql,
+  runs: readonly NewRun[],
+  quotaCheckedBy: QuotaCheckedBy = "queue",
+): Promise<Map<RunId, { queued_at_ms: number; definition_version: number }>> {
+  const rows = await sql<{ run_id: RunId; queued_at_ms: number; definition_version: number }[]>`
+    with submitted as (
+      select * from json_to_recordset(${JSON.stringify(runs)}::text::json) as r(
+        run_id text, tenant_id text, orchestration_id text, lane text, priority int, correlation_id text,
+        session_id text, triggered_by text, input text, metadata text, delay_ms float8,
+        idempotency_key text, request_hash text, webhook_url text, webhook_secret text)
+    ), admitted as (
+      ${quotaCheckedBy === "postgres" ? withinQuota(sql) : sql`select * from submitted`}
+    ), pinned as (
+      select distinct on (a.run_id) a.run_id, o.tenant_id as definition_tenant, o.version
+      from admitted a
+      join orchestrations o
+        on o.id = a.orchestration_id and o.tenant_id in (a.tenant_id, '') and o.deleted_at is null
+      order by a.run_id, o.tenant_id desc
+    ), keyed as (
+      insert into idempotency_keys as k (tenant_id, key, request_hash, run_id)
+      select a.tenant_id, a.idempotency_key, a.request_hash, a.run_id
+      from admitted a join pinned p using (run_id)
+      where a.idempotency_key is not null
+      on conflict (tenant_id, key) do update
+        set request_hash = excluded.request_hash, run_id = excluded.run_id, created_at = now()
+        where k.created_at < now() - interval '24 hours'
+      returning k.run_id
+    )
+    insert into runs (
+      run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
+      correlation_id, session_id, triggered_by, input, metadata, webhook_url, webhook_secret)
+    select a.run_id, a.tenant_id, a.orchestration_id, p.definition_tenant, p.version,
+      now() + a.delay_ms * interval '1 millisecond', a.lane, a.priority,
+      a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.webhook_url, a.webhook_secret
+    from admitted a join pinned p using (run_id)
+    where a.idempotency_key is null or exists (select from keyed k where k.run_id = a.run_id)
+    returning run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms`;
+  return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
+}
+
+/** Of each tenant's submitted runs as many as its queue has room for, in the order of their ids. */
+function withinQuota(sql: Sql) {
+  return sql`
+    select s.* from (
+      select *, row_number() over (partition by tenant_id order by run_id) as place from submitted
+    ) s
+    join (
+      -- All statements lock tenants in the same order, so that two batches never deadlock.
+      select tenant_id, queue_room(tenant_id) as room from (select distinct tenant_id from submitted order by 1) o
+    ) t using (tenant_id)
+    where s.place <= t.room`;
+}
+
+/** The run that a tenant's idempotency key stands for, with the hash of its request. Null: the key is free. Keys live 24 hours. */
+export async function findIdempotent(
+  sql: Sql,
+  tenant: TenantId,
+  key: string,
+): Promise<{ run_id: RunId; request_hash: string } | null> {
+  const [row] = await sql<{ run_id: RunId; request_hash: string }[]>`
+    select run_id, request_hash from idempotency_keys
+    where tenant_id = ${tenant} and key = ${key} and created_at >= now() - interval '24 hours'`;
+  return row ?? null;
+}

@@ -1,0 +1,72 @@
+import { z } from "zod";
+import { RunId } from "../../contracts/ids.ts";
+import type { TenantId } from "../../contracts/ids.ts";
+import { RunError, RunStatus } from "../../contracts/run.ts";
+import { pgArray } from "../sql.ts";
+import type { Sql } from "../sql.ts";
+
+const ms = z.number().nullable();
+
+/** A run as the API shows it. Times in milliseconds since 1970, money in micro-dollars. */
+const RunRow = z.object({
+  run_id: RunId,
+  tenant_id: z.string(),
+  orchestration_id: z.string(),
+  definition_version: z.number(),
+  status: RunStatus,
+  attempt: z.number(),
+  owner: z.string().nullable(),
+  worker_id: z.string().nullable(),
+  event_seq: z.number(),
+  current_step_id: z.string().nullable(),
+  step_count: z.number(),
+  tokens: z.number(),
+  cost_micro_usd: z.number(),
+  correlation_id: z.string(),
+  session_id: z.string().nullable(),
+  triggered_by: z.string(),
+  error: z
+    .string()
+    .nullable()
+    .transform((text) => (text === null ? null : RunError.parse(JSON.parse(text)))),
+  input: z.string(),
+  metadata: z.string(),
+  queued_at_ms: z.number(),
+  started_at_ms: ms,
+  ended_at_ms: ms,
+  wake_at_ms: ms,
+  /** Time to its wake-up: negative when that has passed, null when the run has ended. */
+  due_in_ms: z.number().nullable(),
+  cancel_requested: z.boolean(),
+});
+export type RunRow = z.infer<typeof RunRow>;
+
+/**
+ * One run of a tenant; null when that tenant has no such run.
+ * @param tenant null: any tenant, for a platform key
+ */
+export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Promise<RunRow | null> {
+  const [row] = await sql`
+    select run_id, tenant_id, orchestration_id, definition_version, status, attempt, owner, worker_id, event_seq,
+      current_step_id, step_count, tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd,
+      correlation_id, session_id, triggered_by, error, input, metadata,
+      extract(epoch from queued_at)::float8 * 1000 as queued_at_ms,
+      extract(epoch from started_at)::float8 * 1000 as started_at_ms,
+      extract(epoch from ended_at)::float8 * 1000 as ended_at_ms,
+      extract(epoch from wake_at)::float8 * 1000 as wake_at_ms,
+      extract(epoch from wake_at - now())::float8 * 1000 as due_in_ms,
+      cancel_requested_at is not null as cancel_requested
+    from runs
+    where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return row ? RunRow.parse(row) : null;
+}
+
+/** The status of runs and the number of their last committed event: what viewers compare their position with. */
+export async function readPositions(
+  sql: Sql,
+  runs: readonly RunId[],
+): Promise<Map<RunId, { event_seq: number; status: RunStatus }>> {
+  const rows = await sql<{ run_id: RunId; event_seq: number; status: RunStatus }[]>`
+    select run_id, event_seq, status from runs where run_id = any(${pgArray(runs)}::text[])`;
+  return new Map(rows.map(({ run_id, ...position }) => [run_id, position]));
+}

@@ -1,0 +1,87 @@
+import { z } from "zod";
+import { RunId, TenantId } from "../../contracts/ids.ts";
+import { Lane, RunStatus } from "../../contracts/run.ts";
+import type { Sql } from "../sql.ts";
+import type { QuotaCheckedBy } from "./insert-runs.ts";
+import { CLOSED_BY } from "./waits.ts";
+
+/** What a client's retry reads of a run. */
+export const RetriableRun = z.object({
+  run_id: RunId,
+  tenant_id: TenantId,
+  status: RunStatus,
+  event_seq: z.number(),
+  lane: Lane,
+  priority: z.number(),
+  correlation_id: z.string(),
+  orchestration_id: z.string(),
+  definition_tenant: z.string(),
+  definition_version: z.number(),
+});
+export type RetriableRun = z.infer<typeof RetriableRun>;
+
+/**
+ * One run of a tenant; null when that tenant has no such run.
+ * @param tenant null: any tenant, for a platform key
+ */
+export async function readRetriableRun(
+  sql: Sql,
+  tenant: TenantId | null,
+  run: RunId,
+): Promise<RetriableRun | null> {
+  const [row] = await sql`
+    select run_id, tenant_id, status, event_seq, lane, priority, correlation_id, orchestration_id, definition_tenant,
+      definition_version
+    from runs where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return row ? RetriableRun.parse(row) : null;
+}
+
+/** The entry with which a run's next life begins. */
+export type RewindEntry = {
+  run_id: RunId;
+  tenant_id: TenantId;
+  /** The run's `event_seq` when it was read. */
+  known_seq: number;
+  /** JSON text of RewindRecord. */
+  output: string;
+  /** One event line. */
+  event: string;
+};
+
+/**
+ * Queues a failed or cancelled run again, with its rewind, and resolves its dead letter: one statement
+ * (docs/protocol.md 5.8). Its clock begins anew: the time that the last life took is no part of the next one's limit.
+ * @returns null when the run is neither failed nor cancelled, has changed since it was read (of two retries at once one
+ * gets null), or, with `quotaCheckedBy: "postgres"`, its tenant's queue is full. Else the time at which it was queued,
+ * in milliseconds since 1970.
+ */
+export async function retryRun(
+  sql: Sql,
+  { run_id, tenant_id, known_seq, output, event }: RewindEntry,
+  quotaCheckedBy: QuotaCheckedBy = "queue",
+): Promise<{ queued_at_ms: number; event_seq: number } | null> {
+  const room = quotaCheckedBy === "postgres" ? sql`select queue_room(${tenant_id}) as n` : sql`select 1 as n`;
+  const [row] = await sql<{ queued_at_ms: number; event_seq: number }[]>`
+    with room as (
+      ${room}
+    ), requeued as (
+      update runs set status = 'queued', wake_at = now(), queued_at = now(), started_at = null, ended_at = null,
+        paused_at = null, paused_for = '0',
+        error = null, crash_count = 0, cancel_requested_at = null, event_seq = event_seq + 1
+      where run_id = ${run_id} and tenant_id = ${tenant_id} and status in ('failed', 'cancelled')
+        and event_seq = ${known_seq} and (select n from room) > 0
+      returning run_id, event_seq, attempt, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms
+    ), written as (
+      insert into journal (run_id, seq, events_n, attempt, kind, output, events)
+      select run_id, event_seq, 1, attempt, 'rewind', ${output}, ${event} from requeued
+    ), closed_questions as (
+      -- The next life puts open questions again.
+      update waits w set answered_at = now(), answered_by = ${CLOSED_BY.retry} from requeued q
+      where w.run_id = q.run_id and w.kind = 'human' and w.answered_at is null
+    ), resolved as (
+      update dead_letters d set resolved_at = now() from requeued q
+      where d.run_id = q.run_id and d.resolved_at is null
+    )
+    select queued_at_ms, event_seq from requeued`;
+  return row ?? null;
+}

@@ -1,0 +1,97 @@
+import { z } from "zod";
+import type { RunId, TenantId } from "../../contracts/ids.ts";
+import { Lane, RunError, RunStatus } from "../../contracts/run.ts";
+import type { Sql } from "../sql.ts";
+import { activeWorkers } from "../workers/worker-rows.ts";
+import { WaitKind } from "./waits.ts";
+
+/** `ahead` stops at this number. */
+const MAX_AHEAD = 10_000;
+
+const ms = z.number().nullable();
+
+/** All facts from which diagnostics derive why a run does not move. Times in milliseconds since 1970, by Postgres' clock. */
+export const RunFacts = z.object({
+  now_ms: z.number(),
+  tenant_id: z.string(),
+  status: RunStatus,
+  lane: Lane,
+  attempt: z.number(),
+  owner: z.string().nullable(),
+  cancel_requested: z.boolean(),
+  error: z
+    .string()
+    .nullable()
+    .transform((text) => (text === null ? null : RunError.parse(JSON.parse(text)))),
+  queued_at_ms: z.number(),
+  ended_at_ms: ms,
+  wake_at_ms: ms,
+  deadline_at_ms: ms,
+  /** The owner's last beat; null: the run has no owner, or the owner has no row. */
+  beat_at_ms: ms,
+  /** The journal's last entry; `park` is the JSON text of a ParkRecord. */
+  last_at_ms: ms,
+  park: z.string().nullable(),
+  /** The oldest open wait of the run. */
+  wait_kind: WaitKind.nullable(),
+  wait_step: z.string().nullable(),
+  wait_opened_at_ms: ms,
+  max_concurrent_runs: z.number(),
+  tenant_running: z.number(),
+  /** Due runs of its tenant and lane that are claimed before it. */
+  ahead: z.number(),
+  /** Workers that claim runs, whatever their lanes. */
+  workers_online: z.number(),
+  /** Those of them that serve its lane, and their slots. */
+  workers_of_lane: z.number(),
+  slots: z.number(),
+  slots_taken: z.number(),
+});
+export type RunFacts = z.infer<typeof RunFacts>;
+
+/**
+ * The facts of one run; null when that tenant has no such run.
+ * @param tenant null: any tenant, for a platform key
+ */
+export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId): Promise<RunFacts | null> {
+  const [row] = await sql`
+    select extract(epoch from now())::float8 * 1000 as now_ms,
+      r.tenant_id, r.status, r.lane, r.attempt, r.owner, r.cancel_requested_at is not null as cancel_requested, r.error,
+      extract(epoch from r.queued_at)::float8 * 1000 as queued_at_ms,
+      extract(epoch from r.ended_at)::float8 * 1000 as ended_at_ms,
+      extract(epoch from r.wake_at)::float8 * 1000 as wake_at_ms,
+      extract(epoch from r.deadline_at)::float8 * 1000 as deadline_at_ms,
+      extract(epoch from w.beat_at)::float8 * 1000 as beat_at_ms,
+      extract(epoch from last.at)::float8 * 1000 as last_at_ms,
+      case when last.kind = 'park' then last.output end as park,
+      q.kind as wait_kind, q.step_id as wait_step, extract(epoch from q.opened_at)::float8 * 1000 as wait_opened_at_ms,
+      t.max_concurrent_runs,
+      (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
+      case when r.status = 'queued' then (
+        select count(*)::int from (
+          select from runs o
+          where o.tenant_id = r.tenant_id and o.status = 'queued' and o.wake_at <= now() and o.lane = r.lane
+            and (o.queued_at - o.priority * interval '1 minute', o.run_id)
+              < (r.queued_at - r.priority * interval '1 minute', r.run_id)
+          limit ${MAX_AHEAD}) o
+      ) else 0 end as ahead,
+      fleet.online as workers_online, fleet.of_lane as workers_of_lane, fleet.slots, fleet.active as slots_taken
+    from runs r
+    join tenants t using (tenant_id)
+    left join workers w on w.incarnation = r.owner
+    left join lateral (
+      select j.kind, j.output, j.at from journal j where j.run_id = r.run_id order by j.seq desc limit 1
+    ) last on true
+    left join lateral (
+      select kind, step_id, opened_at from waits q where q.run_id = r.run_id and q.answered_at is null
+      order by q.opened_at, q.wait_id limit 1
+    ) q on true
+    cross join lateral (
+      select count(*)::int as online, count(*) filter (where r.lane = any(l.lanes))::int as of_lane,
+        coalesce(sum(l.slots) filter (where r.lane = any(l.lanes)), 0)::int as slots,
+        coalesce(sum(l.active) filter (where r.lane = any(l.lanes)), 0)::int as active
+      from (${activeWorkers(sql)}) l
+    ) fleet
+    where r.run_id = ${run} and (${tenant}::text is null or r.tenant_id = ${tenant})`;
+  return row ? RunFacts.parse(row) : null;
+}

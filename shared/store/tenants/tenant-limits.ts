@@ -1,0 +1,56 @@
+import { z } from "zod";
+import { TenantId } from "../../contracts/ids.ts";
+import type { Tenant } from "../../contracts/tenant.ts";
+import type { Limits } from "../../queue/limits.ts";
+import type { Sql } from "../sql.ts";
+
+/** More than any tenant reaches: the maxima that the queue gets where tenants are not isolated. */
+const UNLIMITED = 1_000_000_000;
+
+/** A tenant's limits as the queue takes them. `isolation` false (ENABLE_TENANT_ISOLATION=0) lifts the `max_*` limits. */
+export function limitsOf(tenant: Tenant, isolation: boolean): Limits {
+  const limits = {
+    tenant: tenant.tenant_id,
+    version: tenant.version,
+    maxConcurrentRuns: tenant.max_concurrent_runs,
+    maxQueuedRuns: tenant.max_queued_runs,
+    requestsPerSecond: tenant.requests_per_second,
+    weight: tenant.weight,
+  };
+  return isolation ? limits : withoutMaxima(limits);
+}
+
+/** The limits of a tenant that is not isolated: only its rate and its weight hold. */
+export function withoutMaxima(limits: Limits): Limits {
+  return { ...limits, maxConcurrentRuns: UNLIMITED, maxQueuedRuns: UNLIMITED };
+}
+
+/** A tenant's limits as the queue takes them, and the time of their last change as text. */
+export const ChangedLimits = z.object({
+  tenant: TenantId,
+  version: z.number(),
+  maxConcurrentRuns: z.number(),
+  maxQueuedRuns: z.number(),
+  requestsPerSecond: z.number(),
+  weight: z.number(),
+  updated_at: z.string(),
+});
+export type ChangedLimits = z.infer<typeof ChangedLimits>;
+
+/** A position among changed limits: a Postgres time as text (`-infinity` is one) and a tenant id. */
+export const LimitsPosition = z.object({ at: z.string(), tenant: z.string() });
+export type LimitsPosition = z.infer<typeof LimitsPosition>;
+
+/** A page of the tenants whose limits changed after a position, the oldest change first (docs/protocol.md 7.5). */
+export async function listChangedLimits(
+  sql: Sql,
+  after: LimitsPosition,
+  limit: number,
+): Promise<ChangedLimits[]> {
+  return sql<ChangedLimits[]>`
+    select tenant_id as tenant, version::float8 as version, max_concurrent_runs as "maxConcurrentRuns",
+      max_queued_runs as "maxQueuedRuns", requests_per_second as "requestsPerSecond", weight,
+      updated_at::text as updated_at
+    from tenants t where (updated_at, tenant_id) > (${after.at}::text::timestamptz, ${after.tenant})
+    order by t.updated_at, t.tenant_id limit ${limit}`;
+}

@@ -1,0 +1,233 @@
+import { z } from "zod";
+import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
+import { Lane } from "../contracts/run.ts";
+import { readDefinition } from "./definitions/agents-and-tools.ts";
+import { readPinnedDefinition } from "./definitions/orchestrations.ts";
+import { StoredDefinition } from "./definitions/stored-definition.ts";
+import { deleteExpired } from "./delete-expired.ts";
+import { flush } from "./journal/flush.ts";
+import { NewEntry } from "./journal/new-entry.ts";
+import { findCommitted } from "./journal/read-journal.ts";
+import { ClaimedRun, claimDirectly, claimRuns, handBack } from "./runs/claim-runs.ts";
+import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from "./runs/due-runs.ts";
+import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
+import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
+import { RunningRun, RunningRunPosition, listOwners, listRunningRuns } from "./runs/running-runs.ts";
+import { countWithoutWakeup } from "./runs/stuck-counts.ts";
+import { Wait, readWaits } from "./runs/waits.ts";
+import type { Sql } from "./sql.ts";
+import { ChangedLimits, LimitsPosition, listChangedLimits } from "./tenants/tenant-limits.ts";
+import {
+  BusyReceiver,
+  ClaimedDeliveries,
+  DueDelivery,
+  Receiver,
+  claimDeliveries,
+  readEvents,
+} from "./webhooks/claim-deliveries.ts";
+import {
+  DeliveryState,
+  TryResult,
+  countDueDeliveries,
+  releaseDeliveries,
+  saveDeliveryTry,
+} from "./webhooks/delivery-outcomes.ts";
+import { Beat, OwnedRun, beat } from "./workers/beats.ts";
+import { takeLock } from "./workers/locks.ts";
+
+/**
+ * One operation of a worker on the store. Arguments and result are plain JSON, so that a verb can go over HTTP.
+ *
+ * `name` is the verb's key in StateStore and the last part of its path, `/internal/state/<name>`.
+ */
+type Verb<Args extends unknown[], Result> = {
+  name: string;
+  args: z.ZodType<Args>;
+  result: z.ZodType<Result>;
+  run(this: void, sql: Sql, ...args: Args): Promise<Result>;
+};
+
+/** Makes a verb callable. Each implementation of StateStore has its own. */
+export type Bind = <Args extends unknown[], Result>(
+  verb: Verb<Args, Result>,
+) => (...args: Args) => Promise<Result>;
+
+const runIds = z.array(RunId).max(1_000);
+const pageSize = z.number().int().min(1).max(1_000);
+const slots = z.number().int().min(1).max(1_000);
+const Committed = z.object({
+  run_id: RunId,
+  event_seq: z.number(),
+  signals: z.number(),
+  cancel: z.boolean(),
+  // An edge that is older than webhooks does not send it.
+  webhook: z.boolean().default(false),
+});
+
+/**
+ * Every verb, each written once: all that a worker needs of Postgres. `bind` decides how a verb reaches it: see
+ * state.ts.
+ */
+export function bindVerbs(bind: Bind) {
+  return {
+    claim: bind({
+      name: "claim",
+      args: z.tuple([Incarnation, runIds]),
+      result: z.array(ClaimedRun),
+      run: claimRuns,
+    }),
+    claimDirectly: bind({
+      name: "claimDirectly",
+      args: z.tuple([Incarnation, slots, z.array(Lane)]),
+      result: z.array(ClaimedRun),
+      run: claimDirectly,
+    }),
+    readRunSnapshots: bind({
+      name: "readRunSnapshots",
+      args: z.tuple([runIds]),
+      result: z.array(RunSnapshot),
+      run: readRunSnapshots,
+    }),
+    handBack: bind({
+      name: "handBack",
+      args: z.tuple([Incarnation, z.array(z.object({ run_id: RunId, attempt: z.number().int() }))]),
+      result: runIds,
+      run: handBack,
+    }),
+    flush: bind({
+      name: "flush",
+      args: z.tuple([z.array(NewEntry).max(256)]),
+      result: z.array(Committed),
+      run: flush,
+    }),
+    findCommitted: bind({
+      name: "findCommitted",
+      args: z.tuple([z.array(z.object({ run_id: RunId, seq: z.number().int(), attempt: z.number().int() }))]),
+      result: runIds,
+      run: findCommitted,
+    }),
+    readWaits: bind({
+      name: "readWaits",
+      args: z.tuple([RunId, z.array(z.string()).max(100)]),
+      result: z.array(Wait),
+      run: readWaits,
+    }),
+    beat: bind({ name: "beat", args: z.tuple([Beat]), result: z.array(OwnedRun), run: beat }),
+    readPinnedDefinition: bind({
+      name: "readPinnedDefinition",
+      args: z.tuple([z.string(), z.string(), z.number().int()]),
+      result: z.string().nullable(),
+      run: readPinnedDefinition,
+    }),
+    readDefinition: bind({
+      name: "readDefinition",
+      args: z.tuple([z.enum(["agents", "tools"]), TenantId, z.string()]),
+      result: StoredDefinition.omit({ id: true }).nullable(),
+      run: readDefinition,
+    }),
+    takeLock: bind({
+      name: "takeLock",
+      args: z.tuple([z.string(), z.string(), z.number()]),
+      result: z.boolean(),
+      run: takeLock,
+    }),
+    readScanBounds: bind({
+      name: "readScanBounds",
+      args: z.tuple([z.number().nullable()]),
+      result: ScanBounds,
+      run: readScanBounds,
+    }),
+    listDueRuns: bind({
+      name: "listDueRuns",
+      args: z.tuple([ScanPosition, z.string(), pageSize]),
+      result: z.array(DueRun),
+      run: listDueRuns,
+    }),
+    listRunningRuns: bind({
+      name: "listRunningRuns",
+      args: z.tuple([RunningRunPosition, pageSize]),
+      result: z.array(RunningRun),
+      run: listRunningRuns,
+    }),
+    listOwners: bind({
+      name: "listOwners",
+      args: z.tuple([]),
+      result: z.array(z.object({ owner: z.string(), beat_at: z.string().nullable() })),
+      run: listOwners,
+    }),
+    reclaimFromSilent: bind({
+      name: "reclaimFromSilent",
+      args: z.tuple([z.string(), z.string().nullable()]),
+      result: z.array(DueRun),
+      run: reclaimFromSilent,
+    }),
+    listOverdueRuns: bind({
+      name: "listOverdueRuns",
+      args: z.tuple([]),
+      result: z.array(OverdueRun),
+      run: listOverdueRuns,
+    }),
+    reclaimOverdue: bind({
+      name: "reclaimOverdue",
+      args: z.tuple([z.array(OverdueRun).max(1_000)]),
+      result: z.array(DueRun),
+      run: reclaimOverdue,
+    }),
+    listChangedLimits: bind({
+      name: "listChangedLimits",
+      args: z.tuple([LimitsPosition, pageSize]),
+      result: z.array(ChangedLimits),
+      run: listChangedLimits,
+    }),
+    countWithoutWakeup: bind({
+      name: "countWithoutWakeup",
+      args: z.tuple([]),
+      result: z.number(),
+      run: countWithoutWakeup,
+    }),
+    claimDeliveries: bind({
+      name: "claimDeliveries",
+      args: z.tuple([
+        z.number().int().min(1).max(100),
+        z.array(BusyReceiver).max(1_000),
+        Receiver.nullable(),
+        z.boolean(),
+      ]),
+      result: ClaimedDeliveries,
+      run: claimDeliveries,
+    }),
+    readEvents: bind({
+      name: "readEvents",
+      args: z.tuple([RunId, z.number().int()]),
+      result: z.string().nullable(),
+      run: readEvents,
+    }),
+    saveDeliveryTry: bind({
+      name: "saveDeliveryTry",
+      args: z.tuple([TryResult]),
+      result: DeliveryState,
+      run: saveDeliveryTry,
+    }),
+    releaseDeliveries: bind({
+      name: "releaseDeliveries",
+      args: z.tuple([z.array(DueDelivery.pick({ delivery_id: true, tries: true })).max(1_000)]),
+      result: z.null(),
+      run: async (sql, claimed) => {
+        await releaseDeliveries(sql, claimed);
+        return null;
+      },
+    }),
+    countDueDeliveries: bind({
+      name: "countDueDeliveries",
+      args: z.tuple([]),
+      result: z.object({ due: z.number(), overdue: z.number() }),
+      run: countDueDeliveries,
+    }),
+    deleteExpired: bind({
+      name: "deleteExpired",
+      args: z.tuple([]),
+      result: z.boolean(),
+      run: deleteExpired,
+    }),
+  };
+}

@@ -1,0 +1,148 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
+import { claimRuns, handBack } from "../../../shared/store/runs/claim-runs.ts";
+import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
+import { readPinnedDefinition } from "../../../shared/store/definitions/orchestrations.ts";
+import { flush } from "../../../shared/store/journal/flush.ts";
+import { acme, stepEntry, openStore } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
+
+let store: Store;
+
+beforeAll(async () => {
+  store = await openStore();
+});
+afterAll(() => store.close());
+
+const claim = async (owner: string, ...runs: Parameters<typeof claimRuns>[2]) =>
+  (await claimRuns(store.sql, owner, runs)).map(({ run_id }) => run_id);
+
+describe("a claim", () => {
+  test("of a due run increases its attempt and makes the claimer its owner", async () => {
+    const [run, owner] = [await store.accept(), await store.addWorker()];
+    const claimed = await store.claim(owner, run);
+    expect(claimed).toMatchObject({ attempt: 1, event_seq: 0, crash_count: 0, cancel: false, journal: [] });
+    expect(await store.row(run)).toMatchObject({ status: "running", owner, attempt: 1 });
+    const [row] =
+      await store.sql`select extract(epoch from deadline_at - now())::float8 as s from runs where run_id = ${run}`;
+    expect(row?.s).toBeGreaterThan(55);
+  });
+
+  test("gets a run that is due within 2 s, and no run that is due later", async () => {
+    const owner = await store.addWorker();
+    const [later, soon] = [await store.accept({ delay_ms: 10_000 }), await store.accept({ delay_ms: 1_500 })];
+    expect(await claim(owner, later, soon)).toEqual([soon]);
+  });
+
+  test("gets no run that has ended or does not exist", async () => {
+    const run = await store.startRun();
+    await flush(store.sql, [stepEntry(run, { kind: "end", status: "failed" })]);
+    expect(await claim(run.owner, run.run_id, newRunId(Date.now()))).toEqual([]);
+  });
+
+  // Fails when the claim does not read the owner's beat, or compares it with another limit.
+  test("takes a run over from an owner that is silent or has no row, from no other, and counts a crash", async () => {
+    const [fresh, silent, unknown] = [await store.startRun(), await store.startRun(), await store.startRun()];
+    await store.ageBeat(fresh.owner, 11);
+    await store.ageBeat(silent.owner, 13);
+    await store.sql`delete from workers where incarnation = ${unknown.owner}`;
+    // A Postgres that has just started has received no beats: until 12 s after its start no owner is silent.
+    const [uptime] =
+      await store.sql`select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as ms`;
+    if (uptime?.ms < 13_000) {
+      expect(await claim(await store.addWorker(), silent.run_id)).toEqual([]);
+      await sleep(13_000 - uptime?.ms);
+      await store.ageBeat(fresh.owner, 5);
+    }
+    const next = await store.addWorker("next");
+    const taken = await claim(next, fresh.run_id, silent.run_id, unknown.run_id);
+    expect(taken).not.toContain(fresh.run_id);
+    expect(taken).toContain(unknown.run_id);
+    expect(taken).toContain(silent.run_id);
+    expect(await store.row(unknown.run_id)).toMatchObject({ attempt: 2, crash_count: 1, owner: next });
+  }, 40_000);
+
+  // Fails when rows are not locked before they are updated, or when a claim waits for locked rows.
+  test("by eight workers at once gives each run to one of them", async () => {
+    const runs = await Promise.all(Array.from({ length: 40 }, () => store.accept()));
+    const owners = await Promise.all(Array.from({ length: 8 }, () => store.addWorker()));
+    const claimed = (await Promise.all(owners.map((owner) => claim(owner, ...runs)))).flat();
+    expect(claimed.length).toBe(new Set(claimed).size);
+    const attempts =
+      await store.sql`select max(attempt)::int as most from runs where run_id in ${store.sql(runs)}`;
+    expect(attempts[0]?.most).toBe(1);
+    expect(await claim(await store.addWorker(), ...runs)).toEqual(
+      runs.filter((run) => !claimed.includes(run)),
+    );
+  });
+
+  test("returns the journal without its notes, in order", async () => {
+    const run = await store.startRun();
+    await flush(store.sql, [stepEntry(run)]);
+    await flush(store.sql, [stepEntry(run, { kind: "note", known_seq: 2, output: null, steps: 0 })]);
+    await flush(store.sql, [stepEntry(run, { kind: "turn", known_seq: 4, steps: 0 })]);
+    await handBack(store.sql, run.owner, [run]);
+    const second = await store.claim(await store.addWorker(), run.run_id);
+    expect(second.journal.map(({ seq, kind }) => [seq, kind])).toEqual([
+      [2, "step"],
+      [6, "turn"],
+    ]);
+    expect(second).toMatchObject({ attempt: 2, event_seq: 6, crash_count: 0 });
+    expect(second.running_for_ms).toBeGreaterThan(0);
+  });
+});
+
+describe("a run that is handed back", () => {
+  test("is queued and due, and counts no crash", async () => {
+    const run = await store.startRun();
+    expect(await handBack(store.sql, run.owner, [run])).toEqual([run.run_id]);
+    expect(await store.row(run.run_id)).toMatchObject({
+      status: "queued",
+      owner: null,
+      crash_count: 0,
+      attempt: 1,
+    });
+  });
+
+  // Fails when the statement does not compare the owner, or the attempt.
+  test("is one that the worker owns, under the attempt that the worker has", async () => {
+    const run = await store.startRun();
+    expect(await handBack(store.sql, newIncarnation("w"), [run])).toEqual([]);
+    expect(await handBack(store.sql, run.owner, [{ ...run, attempt: 2 }])).toEqual([]);
+    expect(await store.row(run.run_id)).toMatchObject({ status: "running", owner: run.owner });
+  });
+});
+
+describe("a snapshot", () => {
+  test("has the state of each run, and leaves out runs that do not exist", async () => {
+    const [later, run] = [await store.accept({ delay_ms: 60_000 }), await store.startRun()];
+    const snapshots = new Map(
+      (await readRunSnapshots(store.sql, [later, run.run_id, newRunId(Date.now())])).map((l) => [
+        l.run_id,
+        l,
+      ]),
+    );
+    expect(snapshots.size).toBe(2);
+    expect(snapshots.get(later)).toMatchObject({
+      status: "queued",
+      owner: null,
+      owner_silent: false,
+      tenant_id: acme,
+    });
+    expect(snapshots.get(later)?.due_in_ms).toBeGreaterThan(58_000);
+    expect(snapshots.get(run.run_id)).toMatchObject({
+      status: "running",
+      owner: run.owner,
+      owner_silent: false,
+      attempt: 1,
+    });
+    await store.sql`delete from workers where incarnation = ${run.owner}`;
+    expect(await readRunSnapshots(store.sql, [run.run_id])).toMatchObject([{ owner_silent: true }]);
+  });
+});
+
+test("the definition of a run is the version that it is pinned to", async () => {
+  expect(await readPinnedDefinition(store.sql, acme, "orch", 1)).toBe("{}");
+  expect(await readPinnedDefinition(store.sql, acme, "orch", 2)).toBeNull();
+});

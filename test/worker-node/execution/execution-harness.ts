@@ -1,0 +1,112 @@
+/** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
+import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
+import { recordOf } from "../../../shared/contracts/journal-entry.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { Definitions } from "../../../worker-node/execution/definitions.ts";
+import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
+import { execute } from "../../../worker-node/execution/execute.ts";
+import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
+import { Journal } from "../../../worker-node/journal/journal.ts";
+import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
+import { FakeStore } from "../fake-store.ts";
+
+export const print = { type: "print", print_content: "text" };
+export const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
+export const usage = {
+  provider: "demo",
+  model: "demo",
+  input_tokens: 1,
+  output_tokens: 1,
+  cost_micro_usd: 1,
+};
+
+/** A definition that begins with step `a`. */
+export function steps(...list: JsonObject[]): JsonObject {
+  return { id: "orch", name: "Orch", entry_step_id: "a", steps: list };
+}
+
+const owner = newIncarnation("w");
+const notInThisTest = async (): Promise<never> => Promise.reject(new Error("not in this test"));
+
+export class ExecutionHarness {
+  readonly store = new FakeStore();
+  readonly stop = new AbortController();
+  /** Model calls, in order. */
+  readonly calls: ModelRequest[] = [];
+  definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
+  artifacts: ObjectStore | null = null;
+  readDefinition = async (): Promise<void> => {};
+  generate: (request: ModelRequest) => Promise<string> = async () => "answer";
+  readWaits: ExecutionDeps["readWaits"] = async () => [];
+
+  begin(changes: Partial<ClaimedRun> = {}) {
+    const run: ClaimedRun = {
+      ...this.store.open(owner),
+      tenant_id: TenantId.parse("acme"),
+      orchestration_id: "orch",
+      definition_tenant: "acme",
+      definition_version: 1,
+      crash_count: 0,
+      cancel: false,
+      lane: "default",
+      priority: 0,
+      input: JSON.stringify({ message: "hello", state: {} }),
+      queued_at_ms: 0,
+      running_for_ms: 0,
+      cost_micro_usd: 0,
+      journal: [],
+      ...changes,
+    };
+    if (run.event_seq > 0) this.store.row(run.run_id).event_seq = run.event_seq;
+    const deps = this.#deps();
+    const runLog = deps.journal.open(run, this.stop);
+    return { run, runLog, ending: execute(run, deps, runLog, this.stop.signal) };
+  }
+
+  #deps(): ExecutionDeps {
+    const store = {
+      ...this.store.store,
+      readPinnedDefinition: async () => {
+        await this.readDefinition();
+        return JSON.stringify(this.definition);
+      },
+    };
+    return {
+      owner,
+      journal: new Journal(owner, store, () => {}),
+      definitions: new Definitions(store),
+      models: {
+        generate: async (request): Promise<ModelAnswer> => {
+          this.calls.push(request);
+          return { text: await this.generate(request), tool_calls: [], usage };
+        },
+      },
+      tools: { call: notInThisTest },
+      sandbox: { evaluate: notInThisTest, transform: notInThisTest },
+      artifacts: this.artifacts,
+      readWaits: (id, names) => this.readWaits(id, names),
+      confirm: async () => {},
+    };
+  }
+
+  kindsOf(run: ClaimedRun): string[] {
+    return this.store.entriesOf(run.run_id).map(({ kind }) => kind);
+  }
+
+  eventsOf(run: ClaimedRun): string {
+    return this.store
+      .entriesOf(run.run_id)
+      .map(({ events }) => events)
+      .join("\n");
+  }
+
+  errorOf(run: ClaimedRun): string | undefined {
+    return this.store.entriesOf(run.run_id).at(-1)?.error ?? undefined;
+  }
+
+  /** @throws when the next worker, or the edge, could not read a committed entry */
+  checkEntries(): void {
+    for (const entry of this.store.entries) recordOf(entry);
+  }
+}

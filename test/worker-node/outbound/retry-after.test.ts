@@ -1,0 +1,13 @@
+import { expect, test } from "vitest";
+import { parseRetryAfterMs } from "../../../worker-node/outbound/retry-after.ts";
+
+test.each([
+  [{ "retry-after": "7" }, 7_000],
+  [{ "retry-after-ms": "1500", "retry-after": "7" }, 1_500],
+  [{ "retry-after": "Thu, 01 Jan 1970 00:00:30 GMT" }, 20_000],
+  [{ "retry-after": "Thu, 01 Jan 1970 00:00:01 GMT" }, 0],
+  [{ "retry-after": "soon" }, undefined],
+  [{}, undefined],
+])("a response with the headers %j asks for a wait of %s ms", (headers, ms) => {
+  expect(parseRetryAfterMs(headers, 10_000)).toBe(ms);
+});

@@ -1,0 +1,179 @@
+import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AddressInfo, Server } from "node:net";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startSearchServer } from "../../../local/demo/search-server.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { createTools } from "../../../worker-node/tools/create-tools.ts";
+import type { Json } from "../../../shared/contracts/json.ts";
+
+type ReceivedRequest = { method: string; url: string; headers: IncomingMessage["headers"]; body: string };
+
+let server: Server;
+let base: string;
+let received: ReceivedRequest[] = [];
+let respond: (response: ServerResponse, request: ReceivedRequest) => void = () => {};
+
+beforeAll(async () => {
+  server = createServer((request, response) => {
+    let body = "";
+    request.on("data", (chunk: Buffer) => (body += chunk.toString()));
+    request.on("end", () => {
+      const one = { method: request.method ?? "", url: request.url ?? "", headers: request.headers, body };
+      received.push(one);
+      respond(response, one);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address: AddressInfo | string | null = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  base = `http://127.0.0.1:${address.port}`;
+});
+afterAll(() => {
+  server.close();
+});
+
+const json =
+  (status: number, value: Json, headers: { [name: string]: string } = {}) =>
+  (response: ServerResponse) => {
+    response.writeHead(status, { "content-type": "application/json", ...headers });
+    response.end(JSON.stringify(value));
+  };
+
+function call(
+  tool: object,
+  args: Json = {},
+  { allow = "127.0.0.1", signal = new AbortController().signal, timeoutMs = 5_000 } = {},
+): Promise<Json> {
+  received = [];
+  const stored = { name: "t", tool_type: "http", url: base, ...tool };
+  return createTools(createEgress(allow), timeoutMs).call({
+    tool: stored,
+    args,
+    effectKey: "run:s:1:tool.1",
+    signal,
+  });
+}
+
+describe("an HTTP tool", () => {
+  test("sends a GET's arguments in the placeholders of its URL and the rest as a query", async () => {
+    respond = json(200, { ok: true });
+    const url = `${base}/users/{id}/{data.team}?v=1`;
+    const result = await call({ url }, { id: "a/b", team: "x y", q: "z&1", n: 2, list: [1], none: null });
+    expect(result).toEqual({ ok: true });
+    expect(received[0]).toMatchObject({
+      method: "GET",
+      url: "/users/a%2Fb/x%20y?v=1&q=z%261&n=2&list=%5B1%5D",
+      body: "",
+    });
+  });
+
+  test("sends all arguments of a POST as JSON, with the tool's headers and the effect key", async () => {
+    respond = json(201, { id: 7, extra: 1 });
+    const tool = {
+      url: `${base}/{id}`,
+      method: "POST",
+      headers: { "X-Key": "sesame-1234" },
+      outputSchema: { properties: { id: {} } },
+    };
+    expect(await call(tool, { id: 1, text: "hi" })).toEqual({ id: 7 });
+    expect(received[0]).toMatchObject({ method: "POST", url: "/1", body: '{"id":1,"text":"hi"}' });
+    expect(received[0]?.headers).toMatchObject({
+      "x-key": "sesame-1234",
+      "idempotency-key": "run:s:1:tool.1",
+    });
+  });
+
+  test("returns text when the response is not JSON", async () => {
+    respond = (response) => response.end("plain");
+    expect(await call({})).toBe("plain");
+  });
+
+  test.each([
+    [400, "tool_rejected", "ToolRejection"],
+    [404, "tool_rejected", "ToolRejection"],
+    [401, "tool_unauthorized", "TerminalError"],
+    [403, "tool_unauthorized", "TerminalError"],
+    [302, "tool_redirected", "TerminalError"],
+    [429, "tool_unavailable", "RetryableError"],
+    [500, "tool_unavailable", "RetryableError"],
+    [503, "tool_unavailable", "RetryableError"],
+  ])("turns HTTP %i into %s (%s)", async (status, code, name) => {
+    respond = json(status, { error: "no" }, { location: `${base}/elsewhere`, "retry-after": "3" });
+    await expect(call({})).rejects.toMatchObject({ code, name });
+    expect(received).toHaveLength(1);
+    if (name === "RetryableError")
+      await expect(call({})).rejects.toMatchObject({ retryAfterMs: 3_000, answered: true });
+  });
+
+  test("quotes the response of a refusal without the values of its headers", async () => {
+    respond = (response, { headers }) =>
+      json(422, { error: `bad q; you sent ${String(headers["authorization"])}` })(response);
+    const error = await call({ headers: { authorization: "Bearer top-secret-token" } }).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(String(error)).toContain("bad q");
+    expect(String(error)).not.toContain("top-secret-token");
+  });
+
+  test("fails with a retryable error when the connection breaks", async () => {
+    respond = (response) => response.destroy();
+    await expect(call({})).rejects.toMatchObject({
+      code: "unreachable",
+      name: "RetryableError",
+      answered: false,
+    });
+  });
+
+  test("fails on a response over 1 MiB and does not truncate it", async () => {
+    respond = (response) => response.end("x".repeat(1024 * 1024 + 1));
+    await expect(call({})).rejects.toMatchObject({ code: "answer_too_large" });
+  });
+
+  test("rejects arguments that leave a placeholder of its URL empty", async () => {
+    await expect(call({ url: `${base}/{id}` }, {})).rejects.toMatchObject({ name: "ToolRejection" });
+    await expect(call({}, "text")).rejects.toMatchObject({ name: "ToolRejection" });
+    expect(received).toEqual([]);
+  });
+
+  test("ends at once when its run is stopped, and closes the connection", async () => {
+    const stop = new AbortController();
+    const reason = new Error("cancelled");
+    const closed = new Promise((resolve) => {
+      respond = (response) => {
+        response.once("close", resolve);
+        stop.abort(reason);
+      };
+    });
+    await expect(call({}, {}, { signal: stop.signal })).rejects.toBe(reason);
+    await closed;
+  });
+
+  // Red when: a call has no time limit, or its error does not name the limit.
+  test("that does not respond in time fails with a retryable error that names the limit", async () => {
+    const closed = Promise.withResolvers<void>();
+    respond = (response) => void response.once("close", () => closed.resolve());
+    await expect(call({}, {}, { timeoutMs: 200 })).rejects.toMatchObject({
+      name: "RetryableError",
+      code: "tool_timeout",
+      message: expect.stringMatching(/^127\.0\.0\.1:\d+ did not answer in 0\.2 s$/),
+      answered: false,
+    });
+    await closed.promise;
+  });
+
+  test("does not reach this machine unless EGRESS_ALLOW has its address", async () => {
+    await expect(call({}, {}, { allow: "" })).rejects.toMatchObject({ code: "egress_blocked" });
+    expect(received).toEqual([]);
+  });
+});
+
+test("the demo search returns the same results for every query, labelled as demo data", async () => {
+  const search = await startSearchServer(0);
+  const tool = { url: `${search.url}/search` };
+  const first = await call(tool, { query: "tea" });
+  expect(await call(tool, { query: "tea" })).toEqual(first);
+  expect(JSON.stringify(first)).toContain("demo data");
+  await expect(call(tool, {})).rejects.toMatchObject({ name: "ToolRejection" });
+  await search.stop();
+});

@@ -1,0 +1,97 @@
+import { expect, test } from "vitest";
+import { RunId } from "../../../shared/contracts/ids.ts";
+import { writeLine } from "../../../shared/events/lines.ts";
+import type { DueDelivery } from "../../../shared/store/webhooks/claim-deliveries.ts";
+import { bodyOf } from "../../../worker-node/webhooks/delivery-body.ts";
+
+const COMPLETE = writeLine(
+  { type: "orchestration_complete", status: "failed", final_state: { a: 1, "lone \udfff": "nul \u0000" } },
+  new Date(0),
+  "c-1",
+);
+const finalLine = (response: string) =>
+  writeLine(
+    { type: "final", response, intent: "orchestration", data: {}, tool_name: null },
+    new Date(0),
+    "c-1",
+  );
+
+const failed: DueDelivery = {
+  delivery_id: "whd_2483e1773407_1780499750067_9",
+  run_id: RunId.parse("run_2483e1773407_1780499750067"),
+  seq: 9,
+  tenant_id: "acme",
+  host: "h",
+  orchestration_id: "orch",
+  type: "run.failed",
+  url: "https://h/",
+  secret: null,
+  status: "failed",
+  tokens: 12,
+  cost_micro_usd: 3_500,
+  started_at_ms: 1_780_499_750_123,
+  ended_at_ms: 1_780_499_751_000,
+  error: '{"code":"boom","message":"it broke","step_id":"two"}',
+  tries: 1,
+  failures: 0,
+};
+const ended = [finalLine("of a step"), COMPLETE, finalLine("it broke"), '{"type":"done"}'].join("\n");
+
+// Red when: the `final` event of a step is taken for the run's.
+test("the body of a run's end has its output, its final state, its error and its cost in USD", () => {
+  expect(JSON.parse(bodyOf(failed, ended))).toEqual({
+    type: "run.failed",
+    run_id: "run_2483e1773407_1780499750067",
+    orchestration_id: "orch",
+    tenant_id: "acme",
+    status: "failed",
+    output: "it broke",
+    final_state: { a: 1, "lone \udfff": "nul \u0000" },
+    error: { code: "boom", message: "it broke", step_id: "two" },
+    total_cost_usd: 0.0035,
+    total_tokens_used: 12,
+    started_at: "2026-06-03T15:15:50.123Z",
+    ended_at: "2026-06-03T15:15:51.000Z",
+    correlation_id: "c-1",
+  });
+});
+
+test("the body of a pause has the question, and no output", () => {
+  const question = {
+    type: "human_input_required",
+    orch_step_id: "approve",
+    step_name: "Approve",
+    prompt: "Go on?",
+    fields: [{ name: "ok", type: "boolean" }],
+    channel_id: null,
+    correlation_id: "c-1",
+  };
+  const waiting: DueDelivery = {
+    ...failed,
+    type: "run.waiting",
+    status: "paused",
+    error: null,
+    ended_at_ms: null,
+  };
+  const bodyWith = (event: object) =>
+    JSON.parse(bodyOf(waiting, [finalLine("of a step"), JSON.stringify(event)].join("\n")));
+  const body = bodyWith({ ...question, expires_at: "2026-06-04T00:00:00.000Z" });
+  expect(body).toMatchObject({ type: "run.waiting", status: "paused", output: null, ended_at: null });
+  expect(body).toMatchObject({ correlation_id: "c-1", final_state: null });
+  expect(body.waiting).toEqual({
+    step_id: "approve",
+    prompt: "Go on?",
+    fields: question.fields,
+    expires_at: "2026-06-04T00:00:00.000Z",
+  });
+  expect(bodyWith({ ...question, expires_at: null }).waiting).not.toHaveProperty("expires_at");
+});
+
+test("without its journal entry a body has what the delivery row holds", () => {
+  expect(JSON.parse(bodyOf(failed, null))).toMatchObject({
+    status: "failed",
+    output: null,
+    final_state: null,
+    total_tokens_used: 12,
+  });
+});

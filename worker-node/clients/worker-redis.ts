@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Cluster, Redis } from "ioredis";
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Lane } from "../../shared/contracts/run.ts";
+import { keys } from "../../shared/keys.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import type { Config } from "../config.ts";
+import { parseRedisUrl } from "./redis-url.ts";
+import { connectRedis } from "./redis.ts";
+import type { ConnectOptions } from "./redis.ts";
+
+const COMMAND_TIMEOUT_MS = 2_000;
+
+/** A worker's connections to Redis. */
+export type WorkerRedis = {
+  /** For every command that does not block. */
+  commands: Redis | Cluster;
+  /** Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard at a time. */
+  waitForWork(this: void, shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
+  /** Calls `listener` when a run of this worker was cancelled; the beat that follows says which. A hint may be lost. */
+  onCancelHint(listener: () => void): void;
+  close(): void;
+};
+
+/** Opens a worker's connections to Redis. Each reconnects by itself for ever. */
+export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis {
+  const target = parseRedisUrl(config);
+  const connect = (purpose: string, options: ConnectOptions = {}) => {
+    const connection = connectRedis(target, { connectionName: `${config.workerId}-${purpose}`, ...options });
+    connection.on("error", () => {});
+    return connection;
+  };
+  const commands = connect("commands", { commandTimeout: COMMAND_TIMEOUT_MS });
+  commands.on("error", (error: Error) => log.warn("redis.error", { message: messageOf(error) }));
+  commands.once("ready", () => void warnOfEviction(commands));
+  // A blocked connection serves no other command, so each shard has its own.
+  const blocking = Array.from({ length: config.QUEUE_SHARDS }, (_, shard) => connect(`wait-${shard}`));
+  const control = connect("control");
+  control.on("ready", () => void control.subscribe(keys.control(owner)).catch(() => {}));
+
+  return {
+    commands,
+    async waitForWork(shard, lanes, ms) {
+      const markers = lanes.map((lane) => keys.wake(shard, lane));
+      const marked = markers.length > 0 ? blocking[shard]?.blpop(markers, ms / 1_000) : sleep(ms);
+      // Returns in time also when the connection is half open: the marker is only a hint.
+      await Promise.race([marked, sleep(ms + 1_000, undefined, { ref: false })]);
+    },
+    onCancelHint: (listener) => void control.on("message", listener),
+    close() {
+      for (const connection of [commands, control, ...blocking]) connection.disconnect();
+    },
+  };
+}
+
+/** Warns when Redis may evict keys: the queue then loses parts of its memory. Each loss is noticed and repaired, at a cost. */
+async function warnOfEviction(redis: Redis | Cluster): Promise<void> {
+  // A hosted Redis may refuse CONFIG: then there is nothing to warn of.
+  const reply = await redis.call("CONFIG", "GET", "maxmemory-policy").catch(() => null);
+  const policy = Array.isArray(reply) ? String(reply[1]) : "noeviction";
+  if (policy !== "noeviction") {
+    log.warn("redis.may_evict", { policy, advice: "set maxmemory-policy to noeviction" });
+  }
+}

@@ -1,0 +1,63 @@
+import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Progress } from "../../shared/journal/fold.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import type { Models, Sandbox, Tools } from "../engine/ports.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { RunLog } from "../journal/run-log.ts";
+import type { Definitions } from "./definitions.ts";
+import { LargeValues } from "./large-values.ts";
+import type { ObjectStore } from "./large-values.ts";
+
+/** What all executions of a worker share. */
+export type ExecutionDeps = {
+  owner: Incarnation;
+  journal: Journal;
+  definitions: Definitions;
+  models: Models;
+  tools: Tools;
+  sandbox: Sandbox;
+  artifacts: ObjectStore | null;
+  readWaits: StateStore["readWaits"];
+  /** Throws unless this worker may still move the run. */
+  confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
+};
+
+/** How far the execution of a run has come. */
+export type ExecutionState = {
+  readonly run: ClaimedRun;
+  readonly runLog: RunLog;
+  readonly artifacts: ObjectStore | null;
+  /** The steps of the run's definition; none until that has been read. */
+  steps: readonly Step[];
+  /** The fold of what is committed: without a result that is on its way into the journal. */
+  progress: Progress;
+  /** Events for the run's next entry, which may be its end. */
+  pendingEvents: readonly RunEvent[];
+};
+
+/** What all steps of a run have in common. `signal` also aborts when the run's time is over. */
+export type Walk = {
+  definition: Orchestration;
+  /** The message that started the run. */
+  message: string;
+  /** When the run's time is over, by this process's monotonic clock. */
+  endsAtMs: number;
+  signal: AbortSignal;
+};
+
+/** `ended`: this worker ended the run. `dropped`: the run is not this worker's any more. */
+export type Ended = { is: "ended" } | { is: "dropped" };
+
+/** How an execution left its run: ended or dropped, parked (`delayMs` to its wake-up), or stopped and still this worker's. */
+export type Ending =
+  | Ended
+  | { is: "parked"; status: "queued" | "paused"; delayMs: number }
+  | { is: "stopped" };
+
+/** The large values that the run stores at `place`: its input, an end, or a visit of a step. */
+export function largeValuesAt({ run, artifacts }: ExecutionState, place: string): LargeValues {
+  return new LargeValues(artifacts, `${run.tenant_id}/${run.run_id}/${place}`);
+}

@@ -1,0 +1,37 @@
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { LiveEntry } from "../../shared/events/live.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import type { Config } from "../config.ts";
+import { createSandbox } from "../engine/sandbox.ts";
+import { Journal } from "../journal/journal.ts";
+import { createModels } from "../models/create-models.ts";
+import type { createEgress } from "../outbound/egress-guard.ts";
+import { createTools } from "../tools/create-tools.ts";
+import { Definitions } from "./definitions.ts";
+import type { ExecutionDeps } from "./execution-state.ts";
+import type { ObjectStore } from "./large-values.ts";
+
+/** Opens what a worker's executions share. `models`: a sentence about the configured models. */
+export function openExecution(parts: {
+  owner: Incarnation;
+  config: Config;
+  store: StateStore;
+  artifacts: ObjectStore | null;
+  egress: ReturnType<typeof createEgress>;
+  publish: (entries: LiveEntry[]) => void;
+}): { deps: Omit<ExecutionDeps, "confirm">; models: string; close(): Promise<void> } {
+  const { owner, config, store, artifacts, egress, publish } = parts;
+  const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000);
+  const sandbox = createSandbox();
+  const deps = {
+    owner,
+    journal: new Journal(owner, store, publish),
+    definitions: new Definitions(store),
+    models,
+    tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000),
+    sandbox,
+    artifacts,
+    readWaits: store.readWaits,
+  };
+  return { deps, models: models.describe(), close: () => sandbox.close() };
+}

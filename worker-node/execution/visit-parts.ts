@@ -1,0 +1,101 @@
+import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
+import type { Checkpoint, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { Json } from "../../shared/contracts/json.ts";
+import type { Progress } from "../../shared/journal/fold.ts";
+import { TerminalError } from "../engine/errors.ts";
+import type { StepContext } from "../engine/ports.ts";
+import { turnEntry } from "../journal/entries.ts";
+import type { Parked } from "../journal/entries.ts";
+import { largeValuesAt } from "./execution-state.ts";
+import type { ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
+import { shortened } from "./large-values.ts";
+import type { LargeValues } from "./large-values.ts";
+import { loadValue } from "./load-value.ts";
+import type { ReadWaits } from "./question.ts";
+import { waitForStore } from "./wait-for-store.ts";
+
+/** What a visit of a step has come to. */
+export type Visited =
+  | {
+      is: "result";
+      checkpoint: Checkpoint;
+      events: RunEvent[];
+      usage: readonly Usage[];
+      response: Json | undefined;
+    }
+  | {
+      is: "failed";
+      error: { code: string; message: string };
+      tries: number;
+      firstFailedAt: string;
+      cause: unknown;
+      usage: readonly Usage[];
+    }
+  | Parked;
+
+/** What a visit needs of its execution. `context` is what the step can reach, without what the visit adds. */
+export type Visit = {
+  definition: Orchestration;
+  progress: Progress;
+  step: Step;
+  visit: number;
+  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal">;
+  runId: string;
+  large: LargeValues;
+  signal: AbortSignal;
+  readWaits: ReadWaits;
+  /** Commits a checkpoint inside the step. @throws Stop `superseded` when another worker moves the run */
+  commitTurn(data: Json, usage: readonly Usage[]): Promise<void>;
+};
+
+/** What a visit of `step` needs, from what its execution has. */
+export function visitOf(
+  state: ExecutionState,
+  deps: ExecutionDeps,
+  walk: Walk,
+  { step, visit }: { step: Step; visit: number },
+): Visit {
+  const { run, progress, runLog } = state;
+  const { definition, signal } = walk;
+  return {
+    definition,
+    progress,
+    step,
+    visit,
+    context: contextOf(state, deps, walk),
+    runId: run.run_id,
+    large: largeValuesAt(state, `${step.id}/${visit}.${run.attempt}`),
+    signal,
+    readWaits: async (waitIds) => {
+      // The signals first: a signal that comes after them refuses the park that these waits decide.
+      const { signals } = runLog;
+      const read = () => deps.readWaits(run.run_id, [...waitIds]);
+      return { signals, waits: await waitForStore(signal, read) };
+    },
+    commitTurn: async (data, usage) => {
+      const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, usage));
+      if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
+    },
+  };
+}
+
+/** What a step can reach, as far as it is the same for all steps of the run. */
+function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal }: Walk): Visit["context"] {
+  const { models, tools, sandbox, artifacts, definitions } = deps;
+  const { run, progress, runLog } = state;
+  const tenant = run.tenant_id;
+  return {
+    message,
+    state: progress.state,
+    load: (value: Json) => loadValue(artifacts, value, tenant),
+    models,
+    tools,
+    sandbox,
+    // Reads that wait for the store: an unreachable store uses up no try of the step.
+    agent: (id: string) => waitForStore(signal, () => definitions.named("agents", tenant, id)),
+    tool: (name: string) => waitForStore(signal, () => definitions.named("tools", tenant, name)),
+    note: (...events: RunEvent[]) => runLog.note(events.map(shortened)),
+    confirm: () => deps.confirm(run, signal),
+  };
+}

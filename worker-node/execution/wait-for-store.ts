@@ -1,0 +1,23 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { log, messageOf } from "../../shared/log.ts";
+import { TerminalError } from "../engine/errors.ts";
+import { within } from "./stop.ts";
+
+/** Between two reads from a store that does not answer. */
+const PAUSE_MS = 500;
+
+/** Reads until the store answers: a store that is unreachable for a moment must not fail a run, or use up a try of its step. */
+export async function waitForStore<Answer>(
+  signal: AbortSignal,
+  read: () => Promise<Answer>,
+): Promise<Answer> {
+  for (;;) {
+    try {
+      return await within(signal, read());
+    } catch (error) {
+      if (signal.aborted || error instanceof TerminalError) throw error;
+      log.warn("run.store_read_failed", { message: messageOf(error) });
+      await within(signal, sleep(PAUSE_MS));
+    }
+  }
+}

@@ -1,0 +1,134 @@
+import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
+import { RunInput } from "../../shared/contracts/run.ts";
+import { applyResult, fold } from "../../shared/journal/fold.ts";
+import { initialState } from "../../shared/journal/initial-state.ts";
+import { stepError, stepStart } from "../engine/events.ts";
+import { next } from "../engine/machine.ts";
+import { parkEntry, stepEntry } from "../journal/entries.ts";
+import type { Parked } from "../journal/entries.ts";
+import { endRun, failRun } from "./end-run.ts";
+import type { FailureParts } from "./end-run.ts";
+import { largeValuesAt } from "./execution-state.ts";
+import type { Ending, ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
+import { ifStored } from "./large-values.ts";
+import { Stop, withTimeout } from "./stop.ts";
+import { visitOf } from "./visit-parts.ts";
+import { visitStep } from "./visit.ts";
+import { waitForStore } from "./wait-for-store.ts";
+
+/** Crashes without a checkpoint between them after which a run is not executed again. */
+const POISON_CRASHES = 3;
+/** A run that wakes because its timeout has come must find that the timeout has passed. */
+const TIMEOUT_SLACK_MS = 1_000;
+
+/** Moves a run from step to step, until it ends or parks. */
+export async function walkRun(
+  state: ExecutionState,
+  deps: ExecutionDeps,
+  signal: AbortSignal,
+): Promise<Ending> {
+  const { run } = state;
+  // Before anything of the run is read: whatever crashed those workers must not crash another.
+  if (run.crash_count >= POISON_CRASHES) {
+    const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
+    return failRun(state, { code: "poison", message, step_id: null });
+  }
+  const { definition_tenant, orchestration_id, definition_version } = run;
+  const definition = await waitForStore(signal, () =>
+    deps.definitions.orchestration(definition_tenant, orchestration_id, definition_version),
+  );
+  state.steps = definition.steps;
+  const input = RunInput.parse(JSON.parse(run.input));
+  const initial = initialState(definition, input);
+  const stored = await ifStored(largeValuesAt(state, "input").storeValues(initial), initial);
+  state.progress = fold(stored, run.journal);
+  if (run.cancel) return endRun(state, "cancelled");
+
+  const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
+  const endsAtMs = performance.now() + timeLeftMs;
+  const limit = withTimeout(
+    signal,
+    timeLeftMs,
+    () => new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
+  );
+  try {
+    const walk = { definition, message: input.message, endsAtMs, signal: limit.signal };
+    return await walkSteps(state, deps, walk);
+  } finally {
+    limit.clear();
+  }
+}
+
+async function walkSteps(state: ExecutionState, deps: ExecutionDeps, walk: Walk): Promise<Ending> {
+  const { definition, signal } = walk;
+  const { runLog } = state;
+  let todo = next(definition, state.progress);
+  noteBeginning(state, definition, todo.do === "step" ? todo.step : null);
+  while (todo.do === "step") {
+    const { step, visit } = todo;
+    signal.throwIfAborted();
+    runLog.begin(step);
+    const visited = await visitStep(visitOf(state, deps, walk, { step, visit }));
+    if (visited.is === "failed") {
+      const { error, ...more } = visited;
+      return failStep(state, step, error, more);
+    }
+    if (visited.is === "wait") {
+      const parked = await park(state, visited, walk);
+      if (parked) return parked;
+      continue;
+    }
+    const { checkpoint, events, usage, response } = visited;
+    const progress = applyResult(state.progress, checkpoint);
+    todo = next(definition, progress);
+    if (todo.do === "end") {
+      const error = todo.status === "failed" ? todo.error : null;
+      const last = { checkpoint, response, progress };
+      return endRun(state, todo.status, { error, last, events, usage });
+    }
+    const outcome = await runLog.append(stepEntry(visited, todo.step));
+    if (outcome.is === "rejected") {
+      return failStep(state, step, { code: "result_rejected", message: outcome.message });
+    }
+    state.progress = progress;
+  }
+  return endRun(state, todo.status, todo.status === "failed" ? { error: todo.error } : {});
+}
+
+/** Every other `step_start` is committed with the result before it. `first` has no such result, or a rewind cut it. */
+function noteBeginning(state: ExecutionState, definition: Orchestration, first: Step | null): void {
+  const { runLog, run, pendingEvents } = state;
+  const name = { orchestration_id: definition.id, orchestration_name: definition.name };
+  runLog.note(pendingEvents);
+  state.pendingEvents = [];
+  if (run.event_seq === 0) runLog.note([{ type: "orchestration_start", ...name }]);
+  const last = run.journal.at(-1);
+  const begins = run.event_seq === 0 || (last?.kind === "rewind" && last.seq === run.event_seq);
+  if (begins && first) runLog.note([stepStart(first)]);
+}
+
+/** Gives the slot back until the wait is over, or the run's time is. Null: the step is to be visited again. */
+async function park(state: ExecutionState, wait: Parked, walk: Walk): Promise<Ending | null> {
+  const { status, afterMs } = wait;
+  const leftMs = Math.max(0, walk.endsAtMs - performance.now());
+  // The run's time stands still while it is paused for an answer.
+  const delayMs = status === "paused" ? afterMs : Math.min(afterMs, leftMs + TIMEOUT_SLACK_MS);
+  const signals = wait.signals ?? state.runLog.signals;
+  const outcome = await state.runLog.append(parkEntry(wait, delayMs, signals));
+  if (outcome.is === "committed") return { is: "parked", status, delayMs };
+  if (outcome.is === "rejected") throw new Error(outcome.message);
+  // Refused: the run received something from outside. A cancel ends any wait. An answer is what a question waits for, so
+  // the step looks again. Nothing but time makes a retry due, so it parks again.
+  walk.signal.throwIfAborted();
+  return status === "paused" ? null : park(state, wait, walk);
+}
+
+function failStep(
+  state: ExecutionState,
+  step: Step,
+  error: { code: string; message: string },
+  more: Omit<FailureParts, "events"> = {},
+): Promise<Ending> {
+  const events = [stepError(step, error)];
+  return failRun(state, { ...error, step_id: step.id }, { ...more, events });
+}

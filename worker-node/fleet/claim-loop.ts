@@ -1,0 +1,172 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Lane } from "../../shared/contracts/run.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import type { Claim, Queue } from "../../shared/queue/queue.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import type { DirectClaims } from "./direct-claim.ts";
+import type { EndedRuns } from "./ended-runs.ts";
+import type { Executions } from "./executions.ts";
+import type { Heartbeat } from "./heartbeat.ts";
+import type { QueueLinks } from "./queue-links.ts";
+import { releaseMoved, restoreRunningLeases } from "./restore-leases.ts";
+import type { Slots } from "./slots.ts";
+import type { UnresolvedLeases } from "./unresolved-leases.ts";
+import type { WorkerTiming } from "./worker-timing.ts";
+
+/** A lost marker costs at most this. */
+export const MAX_WAIT_MS = 2_000;
+/** Between two tries while a store is unreachable. */
+const PAUSE_MS = 500;
+
+export type ClaimLoopDeps = {
+  owner: Incarnation;
+  store: StateStore;
+  queue: Queue;
+  links: QueueLinks;
+  heartbeat: Heartbeat;
+  slots: Slots;
+  executions: Executions;
+  ended: EndedRuns;
+  unresolved: UnresolvedLeases;
+  directClaims: DirectClaims;
+  timing: WorkerTiming;
+  /** Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard is under way. */
+  waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
+};
+
+/**
+ * Claims runs of one queue shard: as many as there are free slots, then again. docs/protocol.md 5.2. It blocks on a marker
+ * when nothing is ready, and never polls faster than a lost marker costs.
+ */
+export class ClaimLoop {
+  readonly #deps: ClaimLoopDeps;
+  readonly #shard: number;
+  #isStopped = false;
+  #isWaiting = false;
+  #stopped: Promise<void> = Promise.resolve();
+
+  constructor(shard: number, deps: ClaimLoopDeps) {
+    this.#shard = shard;
+    this.#deps = deps;
+  }
+
+  /** False: no claim will soon carry what has ended, because the loop waits for work or was stopped. */
+  get isClaiming(): boolean {
+    return !this.#isWaiting && !this.#isStopped;
+  }
+
+  start(): void {
+    this.#stopped = this.#run();
+  }
+
+  /** Claims nothing more. A claim under way goes on. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  /** Resolves when a stopped loop has begun what its last claim brought. A loop that waits for work claims no more. */
+  async lastClaim(): Promise<void> {
+    if (!this.#isWaiting) await this.#stopped;
+  }
+
+  async #run(): Promise<void> {
+    const { links, slots, ended, waitForWork } = this.#deps;
+    while (!this.#isStopped) {
+      try {
+        if (!links.isPostgresReachable) {
+          await sleep(PAUSE_MS);
+          continue;
+        }
+        const { free } = slots;
+        if (free <= 0 || slots.lanesWithRoom().length === 0) {
+          await slots.freed;
+          continue;
+        }
+        const claim = await this.#fill(free);
+        if (!claim) {
+          await sleep(PAUSE_MS);
+          continue;
+        }
+        if (claim.runs.length > 0) continue;
+        this.#isWaiting = true;
+        ended.finishSoon(this.#shard);
+        const waitMs = Math.min(MAX_WAIT_MS, Math.max(1, claim.nextMs));
+        await waitForWork(this.#shard, slots.lanesWithRoom(), waitMs);
+      } catch (error) {
+        log.warn("worker.claim_failed", { shard: this.#shard, message: messageOf(error) });
+        await sleep(PAUSE_MS);
+      } finally {
+        this.#isWaiting = false;
+      }
+    }
+  }
+
+  /** Claims for `free` slots and begins what it gets. Null: the queue is unreachable or cold. */
+  async #fill(free: number): Promise<Claim | null> {
+    const { slots, links, directClaims } = this.#deps;
+    slots.reserve(free);
+    try {
+      const claim = await this.#claimFromQueue(free);
+      if (claim) await this.#claimFromPostgres(claim.runs);
+      else if (links.of(this.#shard) === "direct") await directClaims.claim(free);
+      return claim;
+    } finally {
+      slots.unreserve(free);
+    }
+  }
+
+  async #claimFromQueue(free: number): Promise<Claim | null> {
+    const { queue, owner, links, slots, ended, unresolved, timing } = this.#deps;
+    const shard = this.#shard;
+    const finished = ended.take(shard);
+    try {
+      if (links.of(shard) !== "up") await this.#synchronize();
+      await unresolved.reconcileAll();
+      const claim = await queue.claim({
+        shard,
+        owner,
+        leaseMs: timing.leaseMs,
+        slots: free,
+        lanes: slots.room(),
+        ended: finished.map(({ run }) => run),
+      });
+      links.reportClaimed(shard);
+      return claim;
+    } catch (error) {
+      // Whether they were finished is unknown. Finishing them again is harmless, forgetting them costs a lapse.
+      ended.add(shard, finished);
+      if (error instanceof ColdError) links.reportCold(shard);
+      else if (links.of(shard) === "up") log.warn("worker.queue_away", { shard, message: messageOf(error) });
+      links.reportFailed(shard);
+      return null;
+    }
+  }
+
+  /** Before the first claim from a queue that was away: runs that were claimed without it take slots that it does not know of. */
+  async #synchronize(): Promise<void> {
+    const { queue, links, heartbeat } = this.#deps;
+    await queue.readIndex(this.#shard); // throws when the shard cannot be reached, or is cold
+    links.reportAnswered(this.#shard);
+    await heartbeat.announceQueue();
+    await releaseMoved(this.#deps, await restoreRunningLeases(this.#deps, this.#shard));
+  }
+
+  /** Takes the right to move the runs that the queue leased, and begins them. */
+  async #claimFromPostgres(jobs: readonly JobName[]): Promise<void> {
+    const { store, owner, executions, unresolved } = this.#deps;
+    // A run that is executed here already was only leased again.
+    const fresh = jobs.filter(({ run }) => !executions.has(run));
+    if (fresh.length === 0) return;
+    const runs = fresh.map(({ run }) => run);
+    const claimed = await store.claim(owner, runs).catch((error: unknown) => {
+      unresolved.add(fresh);
+      throw error;
+    });
+    await executions.begin(claimed);
+    const claimedIds = new Set(claimed.map(({ run_id }) => run_id));
+    await unresolved.reconcile(fresh.filter(({ run }) => !claimedIds.has(run)));
+  }
+}

@@ -1,0 +1,43 @@
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import type { Executions } from "./executions.ts";
+import type { Slots } from "./slots.ts";
+
+/** All shards of a worker together claim directly at most so often. */
+const PERIOD_MS = 1_000;
+
+/**
+ * Claims runs from Postgres alone while the queue is unreachable. docs/protocol.md 11. Postgres refuses a direct claim while
+ * any worker that beats says that the queue answers.
+ */
+export class DirectClaims {
+  readonly #owner: Incarnation;
+  readonly #store: Pick<StateStore, "claimDirectly">;
+  readonly #slots: Slots;
+  readonly #executions: Executions;
+  #lastMs = -Infinity;
+
+  constructor(deps: {
+    owner: Incarnation;
+    store: Pick<StateStore, "claimDirectly">;
+    slots: Slots;
+    executions: Executions;
+  }) {
+    this.#owner = deps.owner;
+    this.#store = deps.store;
+    this.#slots = deps.slots;
+    this.#executions = deps.executions;
+  }
+
+  /** Claims up to `free` runs and begins them; does nothing within a second of the last claim. */
+  async claim(free: number): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs - this.#lastMs < PERIOD_MS) return;
+    this.#lastMs = nowMs;
+    const claimed = await this.#store.claimDirectly(this.#owner, free, this.#slots.lanesWithRoom());
+    // The reconciler reclaimed these from this worker as stuck, and this worker was the next to claim them.
+    const stuck = claimed.filter(({ run_id }) => this.#executions.has(run_id));
+    await this.#executions.begin(claimed.filter((run) => !stuck.includes(run)));
+    for (const run of stuck) this.#executions.replace(run);
+  }
+}

@@ -1,0 +1,116 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import type { Job } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { execute } from "../execution/execute.ts";
+import type { Ending, ExecutionDeps } from "../execution/execution-state.ts";
+import { Stop } from "../execution/stop.ts";
+import { handBack } from "./hand-back.ts";
+import { jobOf } from "./job-of.ts";
+import type { Slots } from "./slots.ts";
+import type { TrackedRuns } from "./tracked-runs.ts";
+
+/** Executions that are stopped in a drain get so long before their runs are handed back. */
+const STOP_MS = 2_000;
+
+type Execution = { job: Job; attempt: number; stop: AbortController; done: Promise<void> };
+
+export type ExecutionsDeps = {
+  owner: Incarnation;
+  store: StateStore;
+  queue: Queue;
+  tracked: TrackedRuns;
+  slots: Slots;
+  execution: ExecutionDeps;
+  /** What becomes of the job when an execution leaves its run. The run's lease is not renewed any more. */
+  onEnd(job: Job, ending: Ending): Promise<void>;
+};
+
+/** The runs that this worker executes now. Each takes a slot and has its lease tracked until its execution ends. */
+export class Executions {
+  readonly #deps: ExecutionsDeps;
+  readonly #executions = new Map<RunId, Execution>();
+  #isDraining = false;
+
+  constructor(deps: ExecutionsDeps) {
+    this.#deps = deps;
+  }
+
+  has(run: RunId): boolean {
+    return this.#executions.has(run);
+  }
+
+  /** Executes runs that were just claimed. While the worker drains, hands them back at once. */
+  async begin(claimed: readonly ClaimedRun[]): Promise<void> {
+    if (!this.#isDraining) {
+      for (const run of claimed) this.#begin(run);
+    } else if (claimed.length > 0) {
+      const runs = claimed.map((run) => ({ job: jobOf(run), attempt: run.attempt }));
+      await handBack(this.#deps, runs);
+    }
+  }
+
+  /**
+   * Executes a run anew that is executed here under an earlier attempt: stops that execution and begins when it has ended.
+   * The caller does not wait. If the old execution never ends, two beats name the run as ours while its new attempt is not
+   * executed, and it is handed back.
+   */
+  replace(claimed: ClaimedRun): void {
+    const old = this.#executions.get(claimed.run_id);
+    if (!old || old.attempt === claimed.attempt) return;
+    old.stop.abort(new Stop("superseded", "the run was reclaimed, and claimed again by this worker"));
+    void old.done.then(() => this.begin([claimed]));
+  }
+
+  /** Lets runs go on for `graceMs`, then stops and hands back the rest. Runs that are claimed from now on go back at once. */
+  async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
+    await Promise.race([this.#allDone(), sleep(graceMs)]);
+    const unfinished = [...this.#executions.values()];
+    for (const { stop } of unfinished) stop.abort(new Stop("drain", "the worker is shutting down"));
+    await Promise.race([this.#allDone(), sleep(STOP_MS)]);
+    if (unfinished.length > 0) await handBack(this.#deps, unfinished);
+  }
+
+  async #allDone(): Promise<void> {
+    await Promise.all(Array.from(this.#executions.values(), ({ done }) => done));
+  }
+
+  #begin(claimed: ClaimedRun): void {
+    const { tracked, slots, execution } = this.#deps;
+    const { run_id: run, attempt } = claimed;
+    const stop = new AbortController();
+    const runLog = execution.journal.open(claimed, stop);
+    const job = jobOf(claimed);
+    log.info("run.claimed", { run, attempt, tenant: claimed.tenant_id });
+    tracked.track({
+      job,
+      attempt,
+      signals: claimed.signals,
+      sinceMs: performance.now(),
+      supersede: () => stop.abort(new Stop("superseded", "another worker moves the run now")),
+      onSignal: ({ signals, cancel }) => {
+        runLog.signals = signals;
+        if (cancel) stop.abort(new Stop("cancel", "the run was cancelled"));
+      },
+    });
+    const done = execute(claimed, execution, runLog, stop.signal)
+      .then((ending) => {
+        log.info("run.execution_ended", { run, attempt, ending: ending.is });
+        // Before the queue learns of the end: a renewal in between would take the lease again.
+        tracked.untrack(run);
+        return this.#deps.onEnd(job, ending);
+      })
+      .catch((error: unknown) => log.error("run.ending_failed", { run, message: messageOf(error) }))
+      .finally(() => {
+        tracked.untrack(run);
+        this.#executions.delete(run);
+        slots.release(run);
+      });
+    this.#executions.set(run, { job, attempt, stop, done });
+    slots.take(run, claimed.lane);
+  }
+}

@@ -1,0 +1,153 @@
+import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import type { Job } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import type { Beat, OwnedRun } from "../../shared/store/workers/beats.ts";
+import type { QueueLinks } from "./queue-links.ts";
+import type { TrackedRuns } from "./tracked-runs.ts";
+import type { WorkerTiming } from "./worker-timing.ts";
+
+/** What a beat says of this worker besides its name and whether it reaches the queue. */
+export type WorkerReport = Omit<Beat, "incarnation" | "redis_ok">;
+
+export type HeartbeatDeps = {
+  owner: Incarnation;
+  store: StateStore;
+  queue: Queue;
+  links: QueueLinks;
+  timing: WorkerTiming;
+  tracked: TrackedRuns;
+  report: () => WorkerReport;
+};
+
+/**
+ * A worker's sign of life in Postgres, which decides which runs are its own. docs/protocol.md 5.3. The reply to each beat names
+ * the runs that this worker owns: it stops executions of any other run, and hands back runs that it does not execute.
+ */
+export class Heartbeat {
+  readonly #deps: HeartbeatDeps;
+  #beating: Promise<void> | null = null;
+  #confirmedMs = -Infinity;
+  #owned: ReadonlySet<RunId> = new Set();
+  /** Runs of the last beat that were not executed here, with their attempts. */
+  #strays: ReadonlyMap<RunId, number> = new Map();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(deps: HeartbeatDeps) {
+    this.#deps = deps;
+  }
+
+  /** When the last beat that succeeded was sent, by the monotonic clock. */
+  get confirmedMs(): number {
+    return this.#confirmedMs;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.beat(), this.#deps.timing.beatMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** The last beat named the run as this worker's. */
+  owns(run: RunId): boolean {
+    return this.#owned.has(run);
+  }
+
+  /** Beats. A call while a beat is under way joins it. Never throws: the next beat tries again. */
+  beat(): Promise<void> {
+    this.#beating ??= this.#beatOnce().finally(() => {
+      this.#beating = null;
+    });
+    return this.#beating;
+  }
+
+  /** A beat that is sent after this call: one under way may have read before the change that the caller was notified of. */
+  async beatAgain(): Promise<void> {
+    await this.#beating;
+    await this.beat();
+  }
+
+  /**
+   * Announces that the queue answers, before anything is claimed from it. When it resolves, no worker claims without the
+   * queue any more, and what was claimed so is committed: it can be read from Postgres and restored in the queue.
+   * @throws the store's error
+   */
+  async announceQueue(): Promise<void> {
+    const { owner, store, links } = this.#deps;
+    links.reportAnnounced();
+    // A beat under way may say the contrary.
+    await this.#beating;
+    await store.beat(this.#compose());
+    // A direct claim holds this row, and reads the beats once it has it.
+    await store.takeLock("direct", owner, 0);
+  }
+
+  #compose(): Beat {
+    const { owner, links, report } = this.#deps;
+    return { ...report(), incarnation: owner, redis_ok: links.redisOk };
+  }
+
+  async #beatOnce(): Promise<void> {
+    const { store, links, tracked } = this.#deps;
+    const sentMs = performance.now();
+    let owned: OwnedRun[];
+    try {
+      owned = await store.beat(this.#compose());
+    } catch (error) {
+      if (links.isPostgresReachable) log.warn("worker.beat_failed", { message: messageOf(error) });
+      links.reportPostgres(false);
+      return;
+    }
+    links.reportPostgres(true);
+    this.#confirmedMs = sentMs;
+    this.#owned = new Set(owned.map(({ run_id }) => run_id));
+    const gone = this.#compareTracked(owned, sentMs);
+    // The beat does not wait for Redis.
+    void this.#releaseGone(gone);
+    await this.#handBackStrays(owned.filter(({ run_id }) => !tracked.get(run_id)));
+  }
+
+  /** Passes on what a beat says of each tracked run. @returns the jobs of runs that are not this worker's any more */
+  #compareTracked(owned: readonly OwnedRun[], sentMs: number): Job[] {
+    const { tracked } = this.#deps;
+    const byRun = new Map(owned.map((run) => [run.run_id, run]));
+    const gone: Job[] = [];
+    for (const run of tracked) {
+      // A run that was claimed after the beat was sent is rightly missing from the reply.
+      if (run.sinceMs >= sentMs) continue;
+      const named = byRun.get(run.job.run);
+      if (!named) gone.push(run.job);
+      if (named?.attempt !== run.attempt) tracked.supersede(run);
+      else if (named.signals !== run.signals || named.cancel) run.onSignal(named);
+    }
+    return gone;
+  }
+
+  /** Ends the leases of runs that are not this worker's any more: they would keep other workers from them until they lapse. */
+  async #releaseGone(jobs: readonly Job[]): Promise<void> {
+    if (jobs.length === 0) return;
+    // The next worker that claims them reads in Postgres what they are now.
+    const ready = jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 }));
+    await this.#deps.queue.release(ready, this.#deps.owner).catch((error: unknown) => {
+      log.warn("lease.release_failed", { runs: jobs.length, message: messageOf(error) });
+    });
+  }
+
+  /** Hands back runs that two beats in a row named under the same attempt and that are not executed: the reply of their claim was lost. */
+  async #handBackStrays(strays: readonly OwnedRun[]): Promise<void> {
+    const repeated = strays.filter((run) => this.#strays.get(run.run_id) === run.attempt);
+    this.#strays = new Map(strays.map((run) => [run.run_id, run.attempt]));
+    if (repeated.length === 0) return;
+    try {
+      const returned = await this.#deps.store.handBack(this.#deps.owner, repeated);
+      for (const run of returned) {
+        log.warn("run.handed_back", { run, reason: "the reply of its claim was lost" });
+      }
+    } catch (error) {
+      log.warn("run.hand_back_failed", { message: messageOf(error) });
+    }
+  }
+}

@@ -1,0 +1,99 @@
+import type { WorkerTiming } from "./worker-timing.ts";
+import { nextLink } from "./queue-link.ts";
+import type { LinkEvent, QueueLink } from "./queue-link.ts";
+
+/**
+ * Which stores this worker can reach: one QueueLink per shard, and Postgres. Leases, the claim loops and the reconciler
+ * report to it what they observe and read from it what they may do, so that none of them needs to know another.
+ */
+export class QueueLinks {
+  readonly #timing: WorkerTiming;
+  readonly #links: QueueLink[];
+  readonly #coldListeners: ((shard: number) => void)[] = [];
+  /** When this worker last announced that the queue answers. A failure of any shard withdraws it. */
+  #announcedMs = -Infinity;
+  #deferredUntilMs = -Infinity;
+  #isPostgresReachable = true;
+
+  constructor(shards: number, timing: WorkerTiming) {
+    const sinceMs = performance.now();
+    this.#timing = timing;
+    this.#links = Array.from({ length: shards }, () => ({ is: "unknown", sinceMs }));
+  }
+
+  /** The state of one shard. */
+  of(shard: number): QueueLink["is"] {
+    return this.#link(shard).is;
+  }
+
+  /** Every shard may be claimed from. */
+  get allUp(): boolean {
+    return this.#links.every(({ is }) => is === "up");
+  }
+
+  /**
+   * `redis_ok` of the beat: while one worker of the fleet says true, no worker claims without the queue. True also for
+   * `announcedMs` after an announcement: by then the first claim after it has been answered.
+   */
+  get redisOk(): boolean {
+    return this.allUp || performance.now() - this.#announcedMs < this.#timing.announcedMs;
+  }
+
+  /** False from a failed beat to the next one that succeeds. Nothing is claimed meanwhile. */
+  get isPostgresReachable(): boolean {
+    return this.#isPostgresReachable;
+  }
+
+  /** The outcome of a beat. */
+  reportPostgres(isReachable: boolean): void {
+    this.#isPostgresReachable = isReachable;
+  }
+
+  /** The next beats say that the queue answers, unless a call fails. */
+  reportAnnounced(): void {
+    this.#announcedMs = performance.now();
+  }
+
+  reportAnswered(shard: number): void {
+    this.#report(shard, "answered");
+  }
+
+  reportClaimed(shard: number): void {
+    this.#report(shard, "claimed");
+  }
+
+  /** The shard cannot be reached, or is cold. The worker synchronizes before its next claim from it. */
+  reportFailed(shard: number): void {
+    this.#announcedMs = -Infinity;
+    this.#report(shard, "failed");
+  }
+
+  /** The shard answers that it has no index: the listeners start the repair. Its state is unchanged. */
+  reportCold(shard: number): void {
+    for (const listener of this.#coldListeners) listener(shard);
+  }
+
+  onCold(listener: (shard: number) => void): void {
+    this.#coldListeners.push(listener);
+  }
+
+  /** Leaves the repairs of the queue to other workers for a time, because the queue cannot be reached from here. */
+  deferRepairs(forMs: number): void {
+    this.#deferredUntilMs = performance.now() + forMs;
+  }
+
+  get areRepairsDeferred(): boolean {
+    return performance.now() < this.#deferredUntilMs;
+  }
+
+  #report(shard: number, event: LinkEvent): void {
+    const { directAfterMs } = this.#timing;
+    this.#links[shard] = nextLink(this.#link(shard), event, performance.now(), directAfterMs);
+  }
+
+  #link(shard: number): QueueLink {
+    const link = this.#links[shard];
+    if (!link) throw new Error(`there is no queue shard ${shard}`);
+    return link;
+  }
+}

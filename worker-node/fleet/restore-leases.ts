@@ -1,0 +1,106 @@
+/**
+ * Makes the leases of a shard agree with Postgres: docs/protocol.md 5.2 and 7.2. Guarantee: after `restoreRunningLeases` and
+ * `releaseMoved` every running run of the shard has a lease of its owner, so that its tenant's slots are counted, and no run
+ * that moved meanwhile keeps one.
+ */
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import { queueShardOf } from "../../shared/keys.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
+import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { RESTORED_LEASE_MS } from "../../shared/timing.ts";
+import { jobOf } from "./job-of.ts";
+import type { WorkerTiming } from "./worker-timing.ts";
+
+/** The most rows or jobs that one statement or script handles. */
+const PAGE = 1_000;
+/** The lease of a silent owner: the slot stays counted, and the next worker that claims takes the run over. */
+const SILENT_LEASE_MS = 1_000;
+/** The shortest delay of a released job: another worker may be claiming the run now, or its owner is silent. */
+const MIN_DELAY_MS = 1_000;
+
+export type LeaseStores = { store: StateStore; queue: Queue; timing: Pick<WorkerTiming, "leaseMs"> };
+/** The jobs whose leases were restored, by owner. */
+type RestoredLeases = Map<string, JobName[]>;
+
+/**
+ * Restores the leases of all running runs of a shard that was unreachable or is being rebuilt. `epoch`: of that rebuild.
+ * The caller passes the result to `releaseMoved`.
+ */
+export async function restoreRunningLeases(
+  { store, queue, timing }: LeaseStores,
+  shard: number,
+  epoch?: string,
+): Promise<RestoredLeases> {
+  const restored: RestoredLeases = new Map();
+  let after = { owner: "", run_id: "" };
+  for (;;) {
+    const page = await store.listRunningRuns(after, PAGE);
+    const ofShard = page.filter((run) => queueShardOf(run.tenant_id, queue.shards) === shard);
+    for (const [owner, runs] of Map.groupBy(ofShard, (run) => run.owner)) {
+      const jobs = runs.map(jobOf);
+      const leaseMs = runs[0]?.owner_silent ? SILENT_LEASE_MS : timing.leaseMs;
+      await queue.restoreLeases({ jobs, owner, leaseMs, epoch });
+      restored.set(owner, [...(restored.get(owner) ?? []), ...jobs]);
+    }
+    const last = page.at(-1);
+    if (!last || page.length < PAGE) return restored;
+    after = { owner: last.owner, run_id: last.run_id };
+  }
+}
+
+/**
+ * Releases restored leases of runs that ended, parked or changed their owner since Postgres was read. The owner's `finish` or
+ * `release` may have come before the lease was restored: then nothing else ends the lease, and it takes a slot of the
+ * tenant until it lapses.
+ */
+export async function releaseMoved(stores: LeaseStores, restored: RestoredLeases): Promise<void> {
+  for (const [owner, jobs] of restored) {
+    for (let start = 0; start < jobs.length; start += PAGE) {
+      const page = jobs.slice(start, start + PAGE);
+      const looks = await lookUp(stores.store, page);
+      const moved = page.filter(({ run }) => {
+        const look = looks.get(run);
+        return look?.status !== "running" || look.owner !== owner;
+      });
+      if (moved.length > 0) await reconcileLeases(stores, moved, owner);
+    }
+  }
+}
+
+/** Makes the queue agree with Postgres on jobs that are leased to `holder` and whose runs Postgres did not give to it. */
+export async function reconcileLeases(
+  stores: LeaseStores,
+  jobs: readonly JobName[],
+  holder: string,
+): Promise<void> {
+  const { store, queue } = stores;
+  const looks = await lookUp(store, jobs);
+  const restored: RestoredLeases = new Map();
+  for (const name of jobs) {
+    const look = looks.get(name.run);
+    if (!look || TERMINAL.has(look.status)) {
+      await queue.finish([name], holder);
+    } else if (look.status === "running" && look.owner !== null && !look.owner_silent) {
+      await queue.restoreLeases({
+        jobs: [jobOf(look)],
+        owner: look.owner,
+        holder,
+        leaseMs: RESTORED_LEASE_MS,
+      });
+      restored.set(look.owner, [...(restored.get(look.owner) ?? []), name]);
+    } else {
+      // Due later, or locked by another statement at this moment.
+      const delayMs = Math.max(look.due_in_ms, MIN_DELAY_MS);
+      const status = look.status === "paused" ? ("paused" as const) : ("queued" as const);
+      await queue.release([{ ...jobOf(look), status, delayMs }], holder);
+    }
+  }
+  await releaseMoved(stores, restored);
+}
+
+async function lookUp(store: StateStore, jobs: readonly JobName[]): Promise<Map<string, RunSnapshot>> {
+  const looks = await store.readRunSnapshots(jobs.map(({ run }) => run));
+  return new Map(looks.map((look) => [look.run_id, look]));
+}

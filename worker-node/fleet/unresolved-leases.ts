@@ -1,0 +1,38 @@
+import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import { reconcileLeases } from "./restore-leases.ts";
+import type { LeaseStores } from "./restore-leases.ts";
+
+/**
+ * Jobs that the queue leased to this worker, and whose owner Postgres did not say. The worker claims nothing from the queue
+ * before they are reconciled: otherwise each failed claim would cost the tenants as many slots for a whole lease.
+ */
+export class UnresolvedLeases {
+  readonly #stores: LeaseStores;
+  readonly #owner: Incarnation;
+  readonly #jobs: JobName[] = [];
+
+  constructor(stores: LeaseStores, owner: Incarnation) {
+    this.#stores = stores;
+    this.#owner = owner;
+  }
+
+  add(jobs: readonly JobName[]): void {
+    this.#jobs.push(...jobs);
+  }
+
+  reconcileAll(): Promise<void> {
+    return this.reconcile(this.#jobs.splice(0));
+  }
+
+  /** Makes the queue agree with what Postgres says of these jobs. They stay unresolved when that fails. */
+  async reconcile(jobs: readonly JobName[]): Promise<void> {
+    if (jobs.length === 0) return;
+    try {
+      await reconcileLeases(this.#stores, jobs, this.#owner);
+    } catch (error) {
+      this.add(jobs);
+      throw error;
+    }
+  }
+}

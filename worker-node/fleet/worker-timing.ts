@@ -1,0 +1,34 @@
+import {
+  BEAT_PERIOD_MS,
+  FRESH_CONFIRMATION_MS,
+  LEASE_MS,
+  STALL_OBSERVATION_MS,
+} from "../../shared/timing.ts";
+
+/**
+ * The durations on which a worker's right to its runs depends, in milliseconds. Production uses `workerTiming` and has no
+ * setting for them: every worker of a fleet must agree. A test may pass shorter ones, if it does not depend on the silence
+ * of 12 s that SQL functions contain.
+ */
+export type WorkerTiming = {
+  /** Between two beats, and between two renewals of the leases. */
+  beatMs: number;
+  leaseMs: number;
+  /** A worker without a confirmed beat or renewal for so long asks Postgres before its next call to the outside. */
+  silentMs: number;
+  /** A queue that was unreachable for so long is bypassed: runs are claimed directly from Postgres. */
+  directAfterMs: number;
+  /** An announcement counts as a reachable queue for so long: by then the first claim after it has been answered. */
+  announcedMs: number;
+  /** A value that did not change for so long, observed without interruption, is stalled. */
+  stallMs: number;
+};
+
+export const workerTiming: WorkerTiming = {
+  beatMs: BEAT_PERIOD_MS,
+  leaseMs: LEASE_MS,
+  silentMs: FRESH_CONFIRMATION_MS,
+  directAfterMs: 5_000,
+  announcedMs: 2 * BEAT_PERIOD_MS,
+  stallMs: STALL_OBSERVATION_MS,
+};

@@ -1,0 +1,37 @@
+import { TerminalError } from "../engine/errors.ts";
+import { generateDemo } from "./demo-model.ts";
+import { parseModelName } from "./model-name.ts";
+import { defaultModelOf } from "./providers.ts";
+import { generateRemote } from "./remote-model.ts";
+import type { Models } from "../engine/ports.ts";
+import type { ModelEnv } from "./providers.ts";
+
+/**
+ * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
+ * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs.
+ * @param silenceMs a provider that sends nothing for so long has failed
+ */
+export function createModels(
+  env: ModelEnv,
+  silenceMs: number,
+): Models & { defaultModel: string; describe(): string } {
+  const defaultModel = defaultModelOf(env);
+  return {
+    defaultModel,
+    describe: () =>
+      defaultModel.startsWith("demo/")
+        ? `${defaultModel}: scripted answers, no language model (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GOOGLE_GENERATIVE_AI_API_KEY for a real one)`
+        : defaultModel,
+    async generate(request) {
+      const requested = request.model ?? defaultModel;
+      const name = parseModelName(requested);
+      if (name === null) {
+        const message = `"${requested}" names no model: write provider/model, such as openai/gpt-4.1-mini`;
+        throw new TerminalError("unknown_model", message);
+      }
+      const { provider, model } = name;
+      if (provider === "demo") return generateDemo(model, request);
+      return generateRemote(env, { provider, model }, request, silenceMs);
+    },
+  };
+}

@@ -1,0 +1,46 @@
+import type { WorkerStatus } from "./worker-status.ts";
+
+/** A store that does not answer a check within this time is down. */
+const CHECK_TIMEOUT_MS = 2_000;
+
+/** The body of `/health`. Each `*_connected` is the outcome of a request made for this response. */
+export type Health = ReturnType<WorkerStatus["forHealth"]> & {
+  status: "ok" | "degraded" | "draining";
+  pg_connected: boolean;
+  redis_connected: boolean;
+  /** Null: no object store is configured. */
+  s3_connected: boolean | null;
+};
+
+/** One request to each store. A check that rejects, or takes longer than 2 s, counts as down. */
+export type StoreChecks = {
+  postgres(): Promise<unknown>;
+  redis(): Promise<unknown>;
+  objectStore: (() => Promise<unknown>) | null;
+};
+
+export async function readHealth(status: WorkerStatus, checks: StoreChecks): Promise<Health> {
+  const [postgres, redis, objectStore] = await Promise.all([
+    isUp(checks.postgres),
+    isUp(checks.redis),
+    checks.objectStore && isUp(checks.objectStore),
+  ]);
+  const isHealthy = postgres && redis && objectStore !== false;
+  return {
+    status: status.isDraining ? "draining" : isHealthy ? "ok" : "degraded",
+    ...status.forHealth(),
+    pg_connected: postgres,
+    redis_connected: redis,
+    s3_connected: objectStore,
+  };
+}
+
+async function isUp(check: () => Promise<unknown>): Promise<boolean> {
+  const timeout = new Promise<never>((_, reject) => {
+    setTimeout(() => reject(new Error("no answer")), CHECK_TIMEOUT_MS).unref();
+  });
+  return Promise.race([check(), timeout]).then(
+    () => true,
+    () => false,
+  );
+}

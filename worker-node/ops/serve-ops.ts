@@ -1,0 +1,44 @@
+import type { Server } from "node:http";
+import type { StateStore } from "../../shared/store/state.ts";
+import type { CheckedObjectStore } from "../clients/object-store.ts";
+import type { WorkerRedis } from "../clients/worker-redis.ts";
+import type { Config } from "../config.ts";
+import type { FleetMember } from "../fleet-member.ts";
+import type { Slots } from "../fleet/slots.ts";
+import type { Sender } from "../webhooks/sender.ts";
+import { serveHealth } from "./health.ts";
+import { createMetrics } from "./metrics.ts";
+import { readHealth } from "./read-health.ts";
+import { measureLoopLag } from "./worker-status.ts";
+import type { WorkerStatus } from "./worker-status.ts";
+
+/** Serves a worker's health and metrics. @returns the server, listening */
+export async function serveOps(deps: {
+  config: Config;
+  store: StateStore;
+  redis: WorkerRedis;
+  artifacts: CheckedObjectStore | null;
+  status: WorkerStatus;
+  slots: Slots;
+  member: FleetMember;
+  sender: Sender;
+}): Promise<Server> {
+  const { config, store, redis, artifacts, status, slots, sender } = deps;
+  const { reconciler } = deps.member;
+  const metrics = createMetrics({
+    store,
+    repairs: reconciler.repairs,
+    sent: sender.sent,
+    lateRuns: () => reconciler.lateRuns,
+    active: () => slots.active,
+    slots: slots.total,
+    loopLagMs: measureLoopLag(),
+  });
+  const health = () =>
+    readHealth(status, {
+      postgres: () => store.readRunSnapshots([]),
+      redis: () => redis.commands.ping(),
+      objectStore: artifacts && (() => artifacts.check()),
+    });
+  return serveHealth(config.WORKER_HEALTH_PORT, health, { ...metrics, token: config.METRICS_TOKEN });
+}

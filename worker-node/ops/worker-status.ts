@@ -1,0 +1,56 @@
+import { hostname } from "node:os";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Config } from "../config.ts";
+import type { WorkerReport } from "../fleet/heartbeat.ts";
+import type { Slots } from "../fleet/slots.ts";
+
+/** What this process says of itself, in its beats and in its health. */
+export class WorkerStatus {
+  readonly #config: Config;
+  readonly #slots: Slots;
+  readonly #startedMs = performance.now();
+  /** In milliseconds, since the last call. */
+  readonly loopLagMs = measureLoopLag();
+  isDraining = false;
+
+  constructor(config: Config, slots: Slots) {
+    this.#config = config;
+    this.#slots = slots;
+  }
+
+  forBeat(): WorkerReport {
+    const { workerId, WORKER_HEALTH_PORT, WORKER_LANES } = this.#config;
+    return {
+      worker_id: workerId,
+      hostname: hostname(),
+      address: `http://${hostname()}:${WORKER_HEALTH_PORT}`,
+      status: this.isDraining ? "draining" : "online",
+      lanes: WORKER_LANES,
+      slots: this.#slots.total,
+      active: this.#slots.active,
+      loop_lag_ms: this.loopLagMs(),
+    };
+  }
+
+  forHealth() {
+    return {
+      worker_id: this.#config.workerId,
+      active_jobs: this.#slots.active,
+      max_jobs: this.#slots.total,
+      uptime: Math.round(performance.now() - this.#startedMs) / 1_000,
+      loop_lag_ms: this.loopLagMs(),
+    };
+  }
+}
+
+/** @returns a function that reads the longest delay of the event loop since its last call, in milliseconds */
+export function measureLoopLag(): () => number {
+  const resolutionMs = 20;
+  const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
+  histogram.enable();
+  return () => {
+    const ms = Math.max(0, Math.round(histogram.max / 1e6) - resolutionMs);
+    histogram.reset();
+    return Number.isFinite(ms) ? ms : 0;
+  };
+}

@@ -1,0 +1,19 @@
+/**
+ * The wait that a response asks for, in milliseconds: `retry-after-ms`, else `Retry-After` in seconds or as a date
+ * (RFC 9110, 10.2.3). A date in the past is 0. Undefined when neither header can be read.
+ * @param headers with names in lower case
+ * @param nowMs milliseconds since 1970
+ */
+export function parseRetryAfterMs(
+  headers: Readonly<Record<string, string>>,
+  nowMs: number,
+): number | undefined {
+  const milliseconds = Number(headers["retry-after-ms"] ?? Number.NaN);
+  if (milliseconds >= 0) return milliseconds;
+  const header = headers["retry-after"];
+  if (header === undefined) return undefined;
+  const seconds = Number(header);
+  if (seconds >= 0) return seconds * 1_000;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - nowMs);
+}

@@ -1,0 +1,56 @@
+/**
+ * Encodes Redis' replies as the text of the response.
+ *
+ * Replies arrive undecoded: strings as bytes, integers as their digits (`stringNumbers`), arrays nested as in Redis.
+ * The text is concatenated by hand: an integer above 2^53 keeps every digit, and no copy of the reply is built only to
+ * be serialised.
+ */
+
+/** The encodings of a response. */
+export type Encoding = "plain" | "base64" | "resp2";
+
+/**
+ * A reply as JSON. With base64 every string is encoded, except a reply that is `OK` alone: clients expect that as plain
+ * text. They decode an `OK` inside an array, so it is encoded. Without base64, bytes that are not UTF-8 become U+FFFD.
+ * Source: Upstash, REST API, "Base64 Encoded Responses".
+ */
+function jsonReply(reply: unknown, encoding: "plain" | "base64", nested = false): string {
+  if (reply === null || reply === undefined) return "null";
+  if (Buffer.isBuffer(reply)) {
+    if (encoding === "plain") return JSON.stringify(reply.toString());
+    return !nested && isOk(reply) ? '"OK"' : `"${reply.toString("base64")}"`;
+  }
+  if (typeof reply === "string") return reply;
+  if (Array.isArray(reply)) {
+    let text = "[";
+    for (let i = 0; i < reply.length; i++) text += (i > 0 ? "," : "") + jsonReply(reply[i], encoding, true);
+    return `${text}]`;
+  }
+  // A script may put an error into a table; this protocol has no form for it.
+  if (reply instanceof Error) return jsonReply(Buffer.from(reply.message), encoding, true);
+  throw new TypeError(`a reply of the unknown type ${typeof reply}`);
+}
+
+export const jsonResult = (reply: unknown, encoding: "plain" | "base64") =>
+  `{"result":${jsonReply(reply, encoding)}}`;
+
+export const jsonError = (message: string) => `{"error":${JSON.stringify(message)}}`;
+
+/**
+ * A reply or an error in the bytes that a TCP client would get. `+OK` is the only status that is recognised. Other
+ * statuses, such as the reply to TYPE, become bulk strings, because the parser does not distinguish them. Clients read both.
+ */
+export function resp2Reply(reply: unknown): Buffer {
+  if (reply === null || reply === undefined) return Buffer.from("$-1\r\n");
+  if (Buffer.isBuffer(reply)) {
+    if (isOk(reply)) return Buffer.from("+OK\r\n");
+    return Buffer.concat([Buffer.from(`$${reply.length}\r\n`), reply, Buffer.from("\r\n")]);
+  }
+  if (typeof reply === "string") return Buffer.from(`:${reply}\r\n`);
+  if (Array.isArray(reply))
+    return Buffer.concat([Buffer.from(`*${reply.length}\r\n`), ...reply.map(resp2Reply)]);
+  if (reply instanceof Error) return Buffer.from(`-${reply.message.replaceAll(/[\r\n]/g, " ")}\r\n`);
+  throw new TypeError(`a reply of the unknown type ${typeof reply}`);
+}
+
+const isOk = (bytes: Buffer) => bytes.length === 2 && bytes[0] === 0x4f && bytes[1] === 0x4b;

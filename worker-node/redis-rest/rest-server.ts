@@ -1,0 +1,136 @@
+/**
+ * The HTTP server of the REST front, which serves Upstash's Redis REST protocol for any Redis.
+ *
+ *   POST /              ["SET","k","v"]             one command
+ *   POST /pipeline      [[…],[…]]                   many, each on its own
+ *   POST /multi-exec    [[…],[…]]                   many, as one transaction
+ *   any  /set/k/v?EX=1                              one command in the path, a body is its last argument
+ *   any  /subscribe/<channel> /psubscribe/<pattern> server-sent events
+ *
+ * Source: https://upstash.com/docs/redis/features/restapi, and what @upstash/redis sends.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Cluster, Redis } from "ioredis";
+import { readBody } from "./read-body.ts";
+import { jsonError, jsonResult, resp2Reply, type Encoding } from "./reply-encoding.ts";
+import { execute, executePipeline, executeTransaction } from "./command-executor.ts";
+import { commandFromBody, commandFromPath, pathSegments } from "./command-parser.ts";
+import { RestError, toRestError } from "./rest-error.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+import { createTokenCheck, presentedToken } from "./rest-token.ts";
+
+export interface RestServerDeps {
+  /** Created with `stringNumbers`, see reply-encoding.ts. */
+  redis: Redis | Cluster;
+  subscriptions: Subscriptions;
+  token: string;
+  maxBodyBytes: number;
+}
+
+const methods = new Set(["GET", "HEAD", "POST", "PUT"]);
+
+/** Creates the server, which does not listen yet. The caller closes the connections of `deps`. */
+export function createRestServer(deps: RestServerDeps): Server {
+  const checkToken = createTokenCheck(deps.token);
+  const nextSyncToken = syncTokens();
+  // Longer than the idle timeout of proxies and of the Workers runtime: the client closes first, and no request meets a
+  // closing connection.
+  const server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 30_000 });
+
+  server.on("request", (req, res) => {
+    const syncToken = nextSyncToken();
+    respond(deps, checkToken, req, res, syncToken).catch((error: unknown) => {
+      if (res.headersSent || res.destroyed) {
+        res.destroy(); // the caller has disconnected, or already has half a response
+        return;
+      }
+      if (!(error instanceof RestError))
+        log.error("redis_rest.request_failed", { message: messageOf(error) });
+      const { status, message } =
+        error instanceof RestError ? error : new RestError(500, "ERR internal error");
+      send(res, status, "application/json", jsonError(message), syncToken);
+    });
+  });
+  return server;
+}
+
+async function respond(
+  deps: RestServerDeps,
+  checkToken: ReturnType<typeof createTokenCheck>,
+  req: IncomingMessage,
+  res: ServerResponse,
+  syncToken: string,
+): Promise<void> {
+  const { method = "", url = "/", headers } = req;
+  if (!methods.has(method))
+    throw new RestError(405, `ERR method ${method} is not allowed, use GET, HEAD, POST or PUT`);
+  const mark = url.indexOf("?");
+  const path = mark < 0 ? url : url.slice(0, mark);
+  const query = mark < 0 ? null : new URLSearchParams(url.slice(mark + 1));
+  checkToken(presentedToken(headers.authorization, query));
+
+  const body = method === "POST" || method === "PUT" ? await readBody(req, deps.maxBodyBytes) : null;
+  const encoding = wantedEncoding(req);
+  const json = encoding === "resp2" ? "plain" : encoding;
+
+  if (path === "/multi-exec") {
+    const replies = await executeTransaction(deps.redis, body);
+    return send(res, 200, "application/json", jsonRows(replies, json), syncToken);
+  }
+  if (path === "/pipeline") {
+    const replies = await executePipeline(deps.redis, body);
+    if (encoding !== "resp2")
+      return send(res, 200, "application/json", jsonRows(replies, encoding), syncToken);
+    return send(res, 200, "application/octet-stream", Buffer.concat(replies.map(resp2Reply)), syncToken);
+  }
+  const segments = pathSegments(path);
+  const [first = ""] = segments;
+  const kind = first.toLowerCase();
+  if ((kind === "subscribe" || kind === "psubscribe") && headers.accept?.includes("text/event-stream")) {
+    return deps.subscriptions.open(kind, segments.slice(1), res, { "upstash-sync-token": syncToken });
+  }
+  const command = segments.length === 0 ? commandFromBody(body) : commandFromPath(segments, body, query);
+  if (encoding !== "resp2") {
+    const text = jsonResult(await execute(deps.redis, command), encoding);
+    return send(res, 200, "application/json", text, syncToken);
+  }
+  const reply = await execute(deps.redis, command).catch(toRestError);
+  const status = reply instanceof RestError ? reply.status : 200;
+  send(res, status, "application/octet-stream", resp2Reply(reply), syncToken);
+}
+
+function wantedEncoding({ headers }: IncomingMessage): Encoding {
+  const format = headers["upstash-response-format"] ?? "json";
+  const base64 = headers["upstash-encoding"] === "base64";
+  if (format === "json") return base64 ? "base64" : "plain";
+  if (format !== "resp2") throw new RestError(400, "ERR Upstash-Response-Format is json or resp2");
+  if (base64) throw new RestError(400, "ERR Upstash-Encoding: base64 cannot be combined with resp2");
+  return "resp2";
+}
+
+const jsonRows = (replies: unknown[], encoding: "plain" | "base64") =>
+  `[${replies.map((reply) => (reply instanceof Error ? jsonError(reply.message) : jsonResult(reply, encoding))).join(",")}]`;
+
+/** Tokens that are unique for each response: clients send the last one back and expect it to change. */
+function syncTokens(): () => string {
+  const incarnation = Date.now().toString(36);
+  let responses = 0;
+  return () => `${incarnation}=${++responses}`;
+}
+
+function send(
+  res: ServerResponse,
+  status: number,
+  type: string,
+  body: string | Buffer,
+  syncToken: string,
+): void {
+  res.writeHead(status, {
+    "content-type": type,
+    "content-length": Buffer.byteLength(body),
+    "upstash-sync-token": syncToken,
+  });
+  // Node itself omits the body for HEAD.
+  res.end(body);
+}

@@ -1,0 +1,102 @@
+/** Starts and stops the REST front: two connections to Redis and the HTTP server. */
+import { once } from "node:events";
+import type { Server } from "node:http";
+import type { Cluster, Redis } from "ioredis";
+import { log } from "../../shared/log.ts";
+import { connectRedis } from "../clients/redis.ts";
+import type { RestConfig } from "./rest-config.ts";
+import { createRestServer } from "./rest-server.ts";
+import { Subscriptions } from "./subscriptions.ts";
+
+/** Under a second, so that a caller gets the 503 for a Redis without replies within a second. */
+const commandTimeoutMs = 900;
+const firstConnectMs = 2000;
+/** Longer than a command takes to be answered or given up. Only slow bodies and unused connections remain then. */
+const stopGraceMs = 1500;
+const maxBodyBytes = 10 * 1024 * 1024;
+
+export interface RunningFront {
+  port: number;
+  /** Responds to the requests in flight, ends the streams, closes the connections; within 1.5 s. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Listens as soon as Redis is reachable, or after 2 s without it. Until Redis is reachable every response is a 503.
+ *
+ * @throws Error when the port is taken
+ */
+export async function startRestFront(config: RestConfig): Promise<RunningFront> {
+  const redis = connectRedis(config.target, {
+    connectionName: "redis-rest",
+    commandTimeout: commandTimeoutMs,
+    stringNumbers: true,
+  });
+  const subscriber = connectRedis(config.target, {
+    connectionName: "redis-rest-subscriber",
+    commandTimeout: commandTimeoutMs,
+  });
+  logOutages(redis);
+  subscriber.on("error", () => undefined); // the other connection logs the outage of the same Redis
+  const disconnect = () => {
+    redis.disconnect();
+    subscriber.disconnect();
+  };
+  await Promise.all([waitUntilReady(redis, firstConnectMs), waitUntilReady(subscriber, firstConnectMs)]);
+
+  const subscriptions = new Subscriptions(subscriber);
+  const server = createRestServer({ redis, subscriptions, token: config.token, maxBodyBytes });
+  server.listen(config.port, config.host);
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    subscriptions.close();
+    disconnect();
+    throw error;
+  }
+  const stop = async () => {
+    subscriptions.close();
+    await closeServer(server);
+    disconnect();
+  };
+  return { port: listeningPort(server), stop };
+}
+
+/** Logs one line when an outage begins and one when it ends, not one for each attempt to connect. */
+function logOutages(redis: Redis | Cluster): void {
+  let unreachable = false;
+  redis.on("error", (error: Error) => {
+    if (!unreachable) log.warn("redis_rest.redis_disconnected", { message: error.message });
+    unreachable = true;
+  });
+  redis.on("ready", () => {
+    if (unreachable) log.info("redis_rest.redis_reconnected");
+    unreachable = false;
+  });
+}
+
+async function waitUntilReady(redis: Redis | Cluster, timeoutMs: number): Promise<void> {
+  if (redis.status === "ready") return;
+  const timeout = AbortSignal.timeout(timeoutMs);
+  await new Promise<void>((resolve) => {
+    redis.once("ready", resolve);
+    timeout.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** Closes each keep-alive connection when it becomes idle, and all connections after the grace period. */
+async function closeServer(server: Server): Promise<void> {
+  const closed = once(server, "close");
+  server.close();
+  const closingIdle = setInterval(() => server.closeIdleConnections(), 20);
+  const closingAll = setTimeout(() => server.closeAllConnections(), stopGraceMs);
+  await closed;
+  clearInterval(closingIdle);
+  clearTimeout(closingAll);
+}
+
+function listeningPort(server: Server): number {
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the server listens on no port");
+  return address.port;
+}

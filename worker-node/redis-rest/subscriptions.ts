@@ -1,0 +1,118 @@
+/**
+ * SUBSCRIBE and PSUBSCRIBE as server-sent events.
+ *
+ * All viewers share one connection to Redis, which subscribes to each channel once. Messages that are published while
+ * that connection is down are lost, as for any subscriber of Redis; the streams stay open and continue afterwards.
+ */
+import type { ServerResponse } from "node:http";
+import type { Cluster, Redis } from "ioredis";
+import { RestError, toRestError } from "./rest-error.ts";
+
+export type Kind = "subscribe" | "psubscribe";
+
+/** A viewer with more unread bytes is disconnected: they are held in this process's memory. */
+const unsentLimitBytes = 256 * 1024;
+/** Below the idle timeouts of common proxies. A failed keepalive also reveals a connection that is dead. */
+const keepaliveMs = 15_000;
+
+/** One channel or pattern. `confirmed` resolves when Redis has confirmed the subscription. */
+interface Topic {
+  viewers: Set<ServerResponse>;
+  confirmed: Promise<unknown>;
+}
+
+export class Subscriptions {
+  readonly #redis: Redis | Cluster;
+  readonly #topics: Record<Kind, Map<string, Topic>> = { subscribe: new Map(), psubscribe: new Map() };
+  readonly #open = new Set<ServerResponse>();
+  readonly #keepalive = setInterval(
+    () => this.#open.forEach((viewer) => write(viewer, ": ping\n\n")),
+    keepaliveMs,
+  );
+
+  /** @param redis a connection of its own: Redis accepts no other commands on a subscribed one */
+  constructor(redis: Redis | Cluster) {
+    this.#redis = redis;
+    redis.on("messageBuffer", (channel: Buffer, message: Buffer) => {
+      this.#deliver("subscribe", channel.toString(), frame("message", channel, message));
+    });
+    redis.on("pmessageBuffer", (pattern: string, channel: Buffer, message: Buffer) => {
+      this.#deliver("psubscribe", pattern, frame("pmessage", pattern, channel, message));
+    });
+  }
+
+  /**
+   * Streams the messages of the channels or patterns `names` to `viewer`. The `subscribe` line of a name is sent after
+   * Redis has confirmed it, so every message that is published after that line arrives.
+   *
+   * @throws RestError before the first byte: 400 without a name, 503 when Redis is unreachable
+   */
+  async open(
+    kind: Kind,
+    names: string[],
+    viewer: ServerResponse,
+    headers: Record<string, string>,
+  ): Promise<void> {
+    if (names.length === 0) throw new RestError(400, `ERR wrong number of arguments for '${kind}' command`);
+    viewer.once("close", () => this.#leave(kind, names, viewer));
+    try {
+      await Promise.all(names.map(async (name) => this.#join(kind, name, viewer)));
+    } catch (error) {
+      this.#leave(kind, names, viewer);
+      throw toRestError(error);
+    }
+    if (viewer.destroyed) return;
+    viewer.writeHead(200, { ...headers, "content-type": "text/event-stream", "cache-control": "no-cache" });
+    this.#open.add(viewer);
+    names.forEach((name, i) => write(viewer, frame(kind, name, String(i + 1))));
+  }
+
+  /** Ends every stream. The caller closes the connection. */
+  close(): void {
+    clearInterval(this.#keepalive);
+    for (const viewer of this.#open) viewer.end();
+  }
+
+  #join(kind: Kind, name: string, viewer: ServerResponse): Promise<unknown> {
+    let topic = this.#topics[kind].get(name);
+    if (!topic) {
+      topic = { viewers: new Set(), confirmed: this.#redis[kind](name) };
+      this.#topics[kind].set(name, topic);
+    }
+    topic.viewers.add(viewer);
+    return topic.confirmed;
+  }
+
+  #leave(kind: Kind, names: string[], viewer: ServerResponse): void {
+    this.#open.delete(viewer);
+    for (const name of names) {
+      const topic = this.#topics[kind].get(name);
+      if (!topic?.viewers.delete(viewer) || topic.viewers.size > 0) continue;
+      this.#topics[kind].delete(name);
+      this.#unsubscribe(kind, name);
+    }
+  }
+
+  /** It is not awaited: a later SUBSCRIBE follows on the same connection, so Redis gets both in order. */
+  #unsubscribe(kind: Kind, name: string): void {
+    const done = kind === "subscribe" ? this.#redis.unsubscribe(name) : this.#redis.punsubscribe(name);
+    // Redis is unreachable. ioredis subscribes again when it reconnects, and #deliver unsubscribes at the next message.
+    done.catch(() => undefined);
+  }
+
+  #deliver(kind: Kind, name: string, text: string): void {
+    const topic = this.#topics[kind].get(name);
+    if (!topic) return this.#unsubscribe(kind, name);
+    for (const viewer of topic.viewers) if (this.#open.has(viewer)) write(viewer, text);
+  }
+}
+
+function write(viewer: ServerResponse, text: string): void {
+  viewer.write(text);
+  if (viewer.writableLength > unsentLimitBytes) viewer.destroy();
+}
+
+/** A line break would end the event, so each line of a message is a `data:` line of the same event. */
+function frame(...parts: (string | Buffer)[]): string {
+  return `data: ${parts.join(",").replaceAll(/\r\n|\r|\n/g, "\ndata: ")}\n\n`;
+}

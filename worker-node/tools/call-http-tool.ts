@@ -1,0 +1,86 @@
+import { JsonValue } from "../../shared/contracts/json.ts";
+import { RetryableError, TerminalError, ToolRejection } from "../engine/errors.ts";
+import { send } from "../outbound/request.ts";
+import { parseRetryAfterMs } from "../outbound/retry-after.ts";
+import { fillUrl } from "./fill-url.ts";
+import type { Tool } from "../../shared/contracts/definition/index.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { Egress } from "../outbound/egress-guard.ts";
+import type { OutboundResponse } from "../outbound/request.ts";
+
+const MAX_RESPONSE_BYTES = 1024 * 1024;
+const QUOTED_CHARS = 300;
+
+/**
+ * Calls a tool of type `http` and returns the JSON of its response (only the keys of `outputSchema`, where the tool has
+ * properties there), or the response as text when it is not JSON. GET and DELETE send the arguments that the URL does
+ * not use as a query; the other methods send all arguments as a JSON body.
+ *
+ * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, 5xx and a lost connection are
+ * RetryableErrors. 401, 403 and redirects are TerminalErrors: no other arguments would help. No error contains the
+ * value of a header.
+ */
+export async function callHttpTool(
+  tool: Tool,
+  args: JsonObject,
+  call: { egress: Egress; timeoutMs: number; effectKey: string; signal: AbortSignal },
+): Promise<Json> {
+  const hasBody = tool.method !== "GET" && tool.method !== "DELETE";
+  const headers = {
+    accept: "application/json, text/*;q=0.9, */*;q=0.1",
+    ...(hasBody ? { "content-type": "application/json" } : {}),
+    ...tool.headers,
+    "Idempotency-Key": call.effectKey,
+  };
+  const body = hasBody ? JSON.stringify(args) : null;
+  const url = fillUrl(tool.url, args, { withQuery: !hasBody });
+  const { egress, timeoutMs, signal } = call;
+  const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
+  const response = await send({ url, method: tool.method, headers, body, ...limits, signal }, egress);
+  if (response.status >= 200 && response.status < 300) return pickOutput(parseBody(response), tool);
+  throw errorOf(response, tool);
+}
+
+function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error {
+  const message = `the tool ${tool.name} answered HTTP ${status}`;
+  if (status === 401 || status === 403) {
+    return new TerminalError("tool_unauthorized", `${message}: it does not accept the tool's headers`);
+  }
+  if (status < 300) {
+    return new TerminalError("tool_redirected", `${message}: a switch of protocols is not followed`);
+  }
+  if (status < 400) return new TerminalError("tool_redirected", `${message}: redirects are not followed`);
+  if (status >= 500 || status === 408 || status === 425 || status === 429) {
+    const retryAfterMs = parseRetryAfterMs(headers, Date.now());
+    return new RetryableError("tool_unavailable", message, { retryAfterMs, answered: true });
+  }
+  return new ToolRejection(`${message}: ${redactHeaders(body, tool).slice(0, QUOTED_CHARS)}`);
+}
+
+/** Replaces the values of the tool's headers in `text`: a server may quote the request that it refuses. */
+function redactHeaders(text: string, tool: Tool): string {
+  const parts = Object.values(tool.headers).flatMap((value) => [value, ...value.split(/\s+/)]);
+  return parts
+    .filter((part) => part.length >= 4)
+    .toSorted((a, b) => b.length - a.length)
+    .reduce((redacted, part) => redacted.replaceAll(part, "***"), text);
+}
+
+function parseBody({ body }: OutboundResponse): Json {
+  try {
+    const parsed = JsonValue.safeParse(JSON.parse(body));
+    return parsed.success ? parsed.data : body;
+  } catch {
+    return body;
+  }
+}
+
+function pickOutput(value: Json, tool: Tool): Json {
+  const properties = tool.outputSchema?.["properties"];
+  if (!isObject(value) || !isObject(properties) || Object.keys(properties).length === 0) return value;
+  return Object.fromEntries(Object.entries(value).filter(([key]) => Object.hasOwn(properties, key)));
+}
+
+function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,69 @@
+import { z } from "zod";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import { RunError } from "../../shared/contracts/run.ts";
+import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
+
+/** The event lines of a journal entry that a delivery's body quotes. */
+const DeliverySnapshot = z.discriminatedUnion("type", [
+  z.object({
+    type: z.literal("orchestration_complete"),
+    final_state: JsonValue,
+    correlation_id: z.string().optional(),
+  }),
+  z.object({ type: z.literal("final"), response: JsonValue }),
+  z.object({
+    type: z.literal("human_input_required"),
+    question_id: z.string().optional(),
+    orch_step_id: z.string(),
+    prompt: z.string(),
+    fields: JsonValue,
+    expires_at: z.string().nullish(),
+    correlation_id: z.string().optional(),
+  }),
+]);
+type DeliverySnapshot = z.infer<typeof DeliverySnapshot>;
+type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" }>;
+
+/**
+ * The body of a delivery, as JSON text: byte for byte the same on every try, because it depends on the delivery and its
+ * journal entry alone and not on what the run has done since. Times are ISO 8601, money is in USD. Values over 32 KiB
+ * are references, as in events.
+ * @param events the event lines of the delivery's journal entry; null when the journal no longer has it
+ */
+export function bodyOf(delivery: DueDelivery, events: string | null): string {
+  const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
+  const snapshot = (events?.split("\n") ?? []).flatMap((line): DeliverySnapshot[] => {
+    const parsed = DeliverySnapshot.safeParse(JSON.parse(line));
+    return parsed.success ? [parsed.data] : [];
+  });
+  // Steps have `final` events too; the run's own is the last.
+  const complete = snapshot.findLast((event) => event.type === "orchestration_complete");
+  const final = snapshot.findLast((event) => event.type === "final");
+  const question = snapshot.findLast((event) => event.type === "human_input_required");
+  const isWaiting = type === "run.waiting";
+  return JSON.stringify({
+    type,
+    run_id,
+    orchestration_id,
+    tenant_id,
+    status,
+    output: isWaiting ? null : (final?.response ?? null),
+    final_state: isWaiting ? null : (complete?.final_state ?? null),
+    error: error === null ? null : RunError.parse(JSON.parse(error)),
+    total_cost_usd: delivery.cost_micro_usd / 1_000_000,
+    total_tokens_used: delivery.tokens,
+    started_at: isoTimeOf(delivery.started_at_ms),
+    ended_at: isoTimeOf(delivery.ended_at_ms),
+    correlation_id: (isWaiting ? question : complete)?.correlation_id ?? null,
+    ...(isWaiting && { waiting: question ? waitingOf(question) : null }),
+  });
+}
+
+function waitingOf({ question_id, orch_step_id, prompt, fields, expires_at }: QuestionEvent) {
+  const id = question_id === undefined ? {} : { question_id };
+  return { ...id, step_id: orch_step_id, prompt, fields, ...(expires_at && { expires_at }) };
+}
+
+function isoTimeOf(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}
