@@ -25,7 +25,7 @@ const watchFeed = (headers: Record<string, string> = {}) => watch("/api/v2/event
 async function feeds(): Promise<number> {
   const [row] = await edge.stores.sql`
     select count(*)::int as n from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid() and query like '%from journal j%'
+    where datname = current_database() and query like '%from journal j%' and query not like '%pg_stat_activity%'
       and query_start > now() - interval '3 seconds'`;
   return Number(row?.n);
 }
