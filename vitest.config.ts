@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { configDefaults, defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/services/sequencer.ts";
 
 /** `import source from "./claim.lua" with { type: "text" }`, as Node and the Workers bundler read it. */
 const luaAsText = {
@@ -10,19 +11,25 @@ const luaAsText = {
   },
 };
 
+/** Mutants, thousands of histories, and faults that take minutes: `npm run test:deep`. */
+const deep = ["test/**/*.deep.test.ts", "test/**/mutations.test.ts"];
+
 const shared = {
   pool: "forks" as const,
-  // More than there are cores: most files wait for processes and clocks most of the time.
-  maxWorkers: 3,
+  // Loading modules anew for each file would take as long as a third of the tests.
+  isolate: false,
+  // More than there are cores: the long files wait for processes and clocks most of the time.
+  maxWorkers: 5,
   globalSetup: "test/services/setup.ts",
-  testTimeout: 20_000,
-  hookTimeout: 60_000,
-  // A machine that runs other tests too may be seconds late; what never comes is red all the same.
-  expect: { poll: { timeout: 10_000 } },
+  testTimeout: 30_000,
+  hookTimeout: 120_000,
+  // A machine that runs other work too may be seconds late. What never happens still fails.
+  expect: { poll: { timeout: 15_000 } },
 };
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         plugins: [luaAsText],
@@ -30,8 +37,12 @@ export default defineConfig({
           ...shared,
           name: "main",
           include: ["test/**/*.test.ts"],
-          exclude: [...configDefaults.exclude, "test/host/**"],
+          exclude: [...configDefaults.exclude, "test/host/**", ...deep],
         },
+      },
+      {
+        plugins: [luaAsText],
+        test: { ...shared, name: "deep", include: deep },
       },
       // Needs Debian packages beyond what `npm start` needs: `npm run test:host`.
       {

@@ -1,6 +1,6 @@
 /**
  * `npm run bench:backlog [-- runs]`: the reconciler with a backlog of 1,000,000 queued runs in
- * Postgres and Redis. What a rebuild of Redis takes, what a pass costs then, and what claims feel of it.
+ * Postgres and Redis: the time of a rebuild of Redis, the cost of a pass afterwards, and the effect of both on claims.
  */
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -35,7 +35,7 @@ try {
   await migrate(postgresService.url);
   await sql`insert into tenants (tenant_id, max_concurrent_runs, max_queued_runs)
     select 'tenant-' || n, 1000000, 1000000 from generate_series(1, ${TENANTS}) n`;
-  // In parts, as every statement has five seconds.
+  // In parts: a statement may take 5 s.
   for (let from = 1; from <= RUNS; from += PART)
     await sql`
     insert into runs (run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, queued_at,
@@ -97,7 +97,7 @@ try {
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** Jobs claimed, and finished with the next claim, in a second. */
+/** Jobs per second that are claimed, and finished with the next claim. */
 async function claims(queue: Queue): Promise<number> {
   const untilMs = performance.now() + CLAIM_SECONDS * 1_000;
   let ended: RunId[] = [];

@@ -1,4 +1,4 @@
-/** What Node's own HTTP server can do here at best: it reads a body and answers a few bytes of JSON. */
+/** The floor of Node's HTTP server on this machine: it reads a body and responds with a few bytes of JSON. */
 import { createServer } from "node:http";
 
 const server = createServer((req, res) => {

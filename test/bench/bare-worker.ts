@@ -12,7 +12,7 @@ const SCRIPT = `export default {
   },
 };`;
 
-/** What the edge's runtime can do here at best: a Worker that reads the same JSON and answers some, and does no more. */
+/** The floor of the edge's runtime on this machine: a Worker that reads the same JSON, responds with JSON, and does nothing else. */
 export async function benchBareWorker(): Promise<Row[]> {
   const port = await freePort(0);
   const miniflare = new Miniflare(

@@ -2,13 +2,13 @@ import { readFileSync, readdirSync } from "node:fs";
 
 const TICKS_PER_SECOND = 100;
 
-/** The processor time that a process has used, in milliseconds: it hardly depends on what else the machine does. */
+/** The processor time of a process in milliseconds. It hardly depends on the load of the machine. */
 export function cpuMs(pid: number): number {
   const { used } = readStat(pid);
   return ticksToMs(used);
 }
 
-/** The same for a process with all that it has started, also what has ended since. */
+/** The processor time of a process and all its descendants, including those that have ended. */
 export function treeCpuMs(root: number): number {
   const stats = readAll();
   const ofTree = (pid: number): number => {
@@ -31,10 +31,10 @@ export function findDescendant(root: number, name: string): number {
   throw new Error(`process ${root} has no descendant ${name}`);
 }
 
-/** How to read the processor time so far, in milliseconds, of each process that is of interest. */
+/** Name → a function that reads the processor time so far of that process, in milliseconds. */
 export type Watched = Record<string, () => number>;
 
-/** Does `work`, and tells how many milliseconds of processor time each of the watched has used meanwhile. */
+/** Does `work`. @returns the milliseconds of processor time that each watched process has used meanwhile */
 export async function withCpu<Result>(
   watched: Watched,
   work: () => Promise<Result>,
@@ -58,14 +58,14 @@ function readAll(): Map<number, Stat> {
     try {
       stats.set(Number(entry), readStat(Number(entry)));
     } catch {
-      // It ended while we looked.
+      // It has ended in the meantime.
     }
   }
   return stats;
 }
 
 function readStat(pid: number): Stat {
-  // The name in field 2 may hold spaces and brackets; what follows its last bracket does not.
+  // The name in field 2 may contain spaces and brackets; the fields after its last bracket do not.
   const text = readFileSync(`/proc/${pid}/stat`, "utf8");
   const [open, close] = [text.indexOf("("), text.lastIndexOf(") ")];
   const fields = text.slice(close + 2).split(" ");

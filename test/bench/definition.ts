@@ -5,7 +5,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 export const TENANT = TenantId.parse("bench");
 export const STEPS = 5;
 
-/** The bench's tenant, whose limits are out of the way, and its orchestration of five `print` steps. */
+/** The bench's tenant, with limits that are never reached, and its orchestration of five `print` steps. */
 export async function makeDefinition(sql: Sql): Promise<void> {
   await sql`
     insert into tenants (tenant_id, max_concurrent_runs, max_queued_runs, requests_per_second)

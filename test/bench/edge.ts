@@ -30,7 +30,7 @@ export async function startBenchEdge(
   const build = join(dir, "build");
   mkdirSync(build, { recursive: true });
   await buildEdge(build);
-  // What a worker does that finds the queue cold.
+  // A worker does this when it finds the queue cold.
   await openIndex(queue, 0, Date.now());
   const key = newApiKey();
   await saveApiKey(sql, key, { tenant: TENANT, name: "bench", scopes: Scope.options });

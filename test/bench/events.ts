@@ -17,7 +17,7 @@ import type { BenchEdge } from "./edge.ts";
 import { latencyRows } from "./stats.ts";
 import type { Row } from "./stats.ts";
 
-/** What a model that streams makes, and what a page with many readers of one run looks like. */
+/** Events as a streaming model makes them, and the number of viewers of one run. */
 const LOADS = [
   { viewers: 1, events: 300, everyMs: 10, mark: "<= 5" },
   { viewers: 200, events: 100, everyMs: 50, mark: undefined },
@@ -26,8 +26,8 @@ const WARM_EVENTS = 20;
 const ALL_SEEN_MS = 10_000;
 
 /**
- * Commit to client: from the moment in which the worker's own journal hears that its flush is committed to the moment
- * in which a viewer of the stream has the bytes. Both are in this process, so they are of one clock.
+ * Commit to client: from the reply to the flush in the worker's journal until a viewer of the stream has received the
+ * bytes. Both are in this process, so they have one clock.
  */
 export async function benchEvents(stores: { sql: Sql; redis: Redis }, edge: BenchEdge): Promise<Row[]> {
   const rows: Row[] = [];
@@ -54,7 +54,7 @@ export async function benchEvents(stores: { sql: Sql; redis: Redis }, edge: Benc
   return rows;
 }
 
-/** A run that this process executes, with a worker's journal. */
+/** A run that this process executes with a worker's journal. */
 async function openRun(
   { sql, redis }: { sql: Sql; redis: Redis },
   watch: Watch,
@@ -85,7 +85,7 @@ async function write(log: RunLog, events: number, everyMs: number): Promise<void
   }
 }
 
-/** When each event was committed, and when each viewer had it. */
+/** When each event was committed, and when each viewer received it. */
 class Watch {
   readonly #committedMs = new Map<number, number>();
   readonly #seen: { seq: number; ms: number }[] = [];
@@ -121,7 +121,7 @@ class Watch {
     const all = events * this.#streams.length;
     for (const endMs = performance.now() + ALL_SEEN_MS; this.#seen.length < all; await sleep(5)) {
       if (performance.now() > endMs || this.#cut > 0)
-        throw new Error(`${this.#seen.length} of ${all} frames were seen; ${this.#cut} streams were cut`);
+        throw new Error(`${this.#seen.length} of ${all} frames were received; ${this.#cut} streams were cut`);
     }
   }
 

@@ -3,7 +3,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { latencyRows, timed } from "./stats.ts";
 import type { Row } from "./stats.ts";
 
-/** What this machine can do at best, measured in the same run as what we do with it. */
+/** The best figures that this machine reaches, measured in the same run as the product's figures. */
 export async function floors(sql: Sql, redis: Redis): Promise<{ rows: Row[]; commitMs: number }> {
   await sql`create table if not exists bench_floor (run_id text, seq int, body text)`;
   const body = "x".repeat(500);

@@ -1,6 +1,6 @@
 /**
- * A load generator that costs little beside what it loads (some 25 us a request): plain sockets that are kept alive,
- * each with one request in flight, always the same bytes.
+ * A load generator that costs little compared with the server under load (some 25 us a request): plain sockets that stay
+ * open, each with one request in flight, always of the same bytes.
  */
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -10,7 +10,7 @@ import type { Watched } from "./cpu.ts";
 import { quantile, roundsRow } from "./stats.ts";
 import type { Row } from "./stats.ts";
 
-/** `status`: what every answer must have. */
+/** `status`: the status that every response must have. */
 export type Load = { port: number; clients: number; request: Buffer; status: number };
 
 const ANSWER_MS = 10_000;
@@ -18,14 +18,14 @@ const WARM_MS = 1_500;
 const ROUND_MS = 3_000;
 const ROUNDS = 3;
 
-/** What a load came to, with the processor time of the watched a request. Marks are for the rate and for the p99. */
+/** The rows for a load, with the processor time per request of each watched process. Marks are for the rate and for the p99. */
 export async function loadRows(
   what: string,
   load: Load,
   watched: Watched,
   marks: { perSecond?: string; p99?: string } = {},
 ): Promise<Row[]> {
-  // What is looked up once and then kept is looked up for one client, not for all at the same moment.
+  // One request first, so that caches are filled before all clients begin.
   await run({ ...load, clients: 1 }, 100);
   await run(load, WARM_MS);
   const rounds: { latenciesMs: number[]; seconds: number; usedUs: Map<string, number> }[] = [];
@@ -74,7 +74,7 @@ export function requestBytes(
   return Buffer.from(`${method} ${path} HTTP/1.1\r\n${head.join("")}\r\n${body}`);
 }
 
-/** Sends for so long. @returns how long each answer took */
+/** Sends requests for so long. @returns the milliseconds until each response */
 export async function run(load: Load, forMs: number): Promise<{ latenciesMs: number[]; seconds: number }> {
   const sockets = await Promise.all(Array.from({ length: load.clients }, () => connected(load.port)));
   const startedMs = performance.now();
@@ -92,7 +92,7 @@ async function connected(port: number): Promise<Socket> {
   return socket;
 }
 
-/** Sends request after request until `untilMs`. @returns the milliseconds that each answer took */
+/** Sends request after request until `untilMs`. @returns the milliseconds until each response */
 function drive(socket: Socket, { request, status }: Load, untilMs: number): Promise<number[]> {
   const { promise, resolve, reject } = Promise.withResolvers<number[]>();
   const latenciesMs: number[] = [];
@@ -112,14 +112,14 @@ function drive(socket: Socket, { request, status }: Load, untilMs: number): Prom
     else if (nowMs < untilMs) send();
     else resolve(latenciesMs);
   });
-  socket.once("timeout", () => reject(new Error(`no answer within ${ANSWER_MS} ms; so far: ${answer}`)));
+  socket.once("timeout", () => reject(new Error(`no response within ${ANSWER_MS} ms; so far: ${answer}`)));
   socket.once("close", () => reject(new Error("the connection was closed")));
   socket.once("error", reject);
   send();
   return promise;
 }
 
-/** All that we load says its length beforehand. */
+/** The servers under load send Content-Length. */
 function isWhole(answer: string): boolean {
   const head = answer.indexOf("\r\n\r\n");
   if (head < 0) return false;

@@ -1,4 +1,4 @@
-/** `npm run bench`: our figures beside the machine's floor, all in one run. */
+/** `npm run bench`: the product's figures beside the machine's floors, all from one run. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";

@@ -12,7 +12,7 @@ import type { Row } from "./stats.ts";
 const CLIENTS = 50;
 const KEY = "bench:value";
 
-/** GETs a second through the REST front, beside what Node's HTTP server does that answers the same without a Redis. */
+/** GETs per second through the REST front, beside Node's HTTP server that sends the same response without a Redis. */
 export async function benchRedisRest(redis: Redis, service: Service): Promise<Row[]> {
   await redis.set(KEY, "value");
   const token = randomBytes(16).toString("hex");

@@ -6,7 +6,7 @@ import type { Row } from "./stats.ts";
 
 export const CLIENTS = 64;
 
-/** POST to 202 by 64 clients: each answer is a run that is committed. No worker runs meanwhile. */
+/** POST to 202 by 64 clients: each response stands for a committed run. No worker runs meanwhile. */
 export async function benchRequests({ port, key, watched, queue }: BenchEdge): Promise<Row[]> {
   await run({ port, clients: 1, request: runRequest(key), status: 202 }, 100);
   // A new intake does not know who was let in before it: what the reconciler does about that.
@@ -19,7 +19,7 @@ export async function benchRequests({ port, key, watched, queue }: BenchEdge): P
   );
 }
 
-/** A request to run the bench's orchestration, with a small body. */
+/** A request that starts the bench's orchestration, with a small body. */
 export function runRequest(key: string): Buffer {
   return requestBytes(
     "POST",

@@ -33,7 +33,7 @@ export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]
     EVENT_SHARDS: "1",
   });
   try {
-    await worker.heard("worker.ready");
+    await worker.untilLogged("worker.ready");
     await sleep(1_000);
     const warm = await accept(sql, 200);
     await enqueue(stores.queue, warm);
@@ -71,7 +71,7 @@ async function accept(sql: Sql, count: number): Promise<RunId[]> {
   return runs;
 }
 
-/** Commits runs of the bench's orchestration, as the edge does, and tells nobody. */
+/** Accepts runs of the bench's orchestration, and does not enqueue them. */
 export async function acceptBenchRuns(sql: Sql, runs: readonly RunId[]): Promise<void> {
   for (let at = 0; at < runs.length; at += 500) {
     await acceptRuns(
@@ -156,5 +156,5 @@ async function watch(redis: Redis, run: RunId): Promise<LiveEntry[]> {
       if (entry.last) return seen;
     }
   }
-  throw new Error(`${run} was not seen to end`);
+  throw new Error(`the end of ${run} was not received`);
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run bench:takeover`: how long runs wait after a `kill -9` of the worker that has them. Five kills with ten runs in
- * hand each, so fifty takeovers: the time from the kill to the moment another worker has claimed the run.
+ * `npm run bench:takeover`: how long runs wait after a `kill -9` of their worker. Five kills of workers with ten runs each
+ * are fifty takeovers: the time from the kill until another worker has claimed the run.
  */
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -40,7 +40,7 @@ const start = async (id: string) => {
     WORKER_CONCURRENCY: String(RUNS),
     WORKER_HEALTH_PORT: "0",
   });
-  await worker.heard("worker.ready");
+  await worker.untilLogged("worker.ready");
   return worker;
 };
 
@@ -86,7 +86,7 @@ try {
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** Until a worker has given the empty queue its index. */
+/** Waits until a worker has built the index of the empty queue. */
 async function untilWarm(): Promise<void> {
   for (let tries = 0; tries < 60; tries++, await sleep(500)) {
     try {
@@ -144,7 +144,7 @@ async function untilRunning(count: number): Promise<void> {
   throw new Error("the runs were not claimed");
 }
 
-/** When each run was seen to be another's, in milliseconds after the kill; looked at every 20 ms. */
+/** The milliseconds from the kill until each run has another owner, sampled every 20 ms. */
 async function takeovers(killedMs: number): Promise<number[]> {
   const seen = new Map<string, number>();
   for (let tries = 0; tries < 3_000; tries++) {

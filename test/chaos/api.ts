@@ -1,6 +1,6 @@
-/** The HTTP API, as a client calls it that knows that answers get lost. */
+/** The HTTP API, for clients that expect responses to be lost. */
 
-/** An answer with its parsed body; `status` 0: none came, and nobody knows what became of the request. */
+/** A response with its parsed body. `status` 0: no response came, and the outcome of the request is unknown. */
 export type Answer = { status: number; body: unknown; headers: Headers };
 
 const TIMEOUT_MS = 8_000;
@@ -39,7 +39,7 @@ export class Api {
     }
   }
 
-  /** @throws Error when the answer is anything but a success. */
+  /** @throws Error for every response that is not a success. */
   async must(method: string, path: string, body: unknown): Promise<void> {
     const { status, body: said } = await this.call(method, path, body);
     if (status < 200 || status > 299) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(said)}`);

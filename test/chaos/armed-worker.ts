@@ -1,4 +1,4 @@
-/** A worker as it is, but for its seams: there it dies when it passes a point that is armed. */
+/** The product's worker, which kills itself at each call to a store that is an armed point of points.ts. */
 import { z } from "zod";
 import { log, messageOf } from "../../shared/log.ts";
 import type { RedisCommands } from "../../shared/queue/script.ts";
@@ -15,12 +15,12 @@ const die = (point: WorkerPoint): void => {
   if (takePoint(folder, point)) process.kill(process.pid, "SIGKILL");
 };
 
-/** Runs that this process has parked or handed back and not released yet, with the point at which it would die. */
+/** Runs that this process has parked or handed back and not released yet, each with the point of its release. */
 const unreleased = new Map<string, WorkerPoint>();
 
 const seams: Seams = {
   show: (show) => (entries) => {
-    die("committed_unshown");
+    die("committed_unpublished");
     show(entries);
   },
   store: (store): StateStore => ({
@@ -44,7 +44,7 @@ const seams: Seams = {
       for (const { run_id, kind } of entries) {
         if (kind === "park" && done.has(run_id)) unreleased.set(run_id, "parked_unreleased");
       }
-      die("committed_unheard");
+      die("committed_reply_lost");
       return committed;
     },
     async handBack(...args) {
@@ -69,7 +69,7 @@ const seams: Seams = {
     },
     async listDueRuns(...args) {
       const page = await store.listDueRuns(...args);
-      if (page.length > 0) die("walk_page");
+      if (page.length > 0) die("scan_page");
       return page;
     },
   }),
@@ -98,11 +98,11 @@ const seams: Seams = {
   },
 };
 
-/** `args` as queue.ts gives them: a claim's fourth is the number of ended runs, a release names its runs. */
+/** `args` as queue.ts passes them: the fourth of a claim is the number of ended runs, those of a release hold its runs. */
 function before(verb: string | undefined, args: string[]): void {
   if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) die("ended_unfinished");
   if (verb === "index" && args[0] === "begin") die("rebuild_unbegun");
-  if (verb === "index" && args[0] === "scan") die("walk_shown");
+  if (verb === "index" && args[0] === "scan") die("scan_enqueued");
   if (verb !== "release") return;
   for (const arg of args) {
     const point = unreleased.get(arg);

@@ -47,7 +47,7 @@ const answered = {
   set: { human_response: { decision: "approve", signed: "answer-1" } },
 };
 
-/** One run that failed, was retried, and completed under its second attempt: everything as it should be. */
+/** One run that failed, was retried, and completed under its second attempt, with no promise broken. */
 function sound(): Evidence {
   const journal = [
     entry(2, [event("worker_picked_up", { worker_id: "a", attempt: 1 }), event("step_complete")], {
@@ -102,12 +102,12 @@ function sound(): Evidence {
         queued_ms: 0,
       },
     ],
-    taken: [{ run: RUN, question: "after:1", signed: "answer-1" }],
+    acceptedAnswers: [{ run: RUN, question: "after:1", signed: "answer-1" }],
     deliveries: [
       { delivery_id: "whd_1", run_id: RUN, seq: 3, type: "run.failed", outcome: "delivered" },
       { delivery_id: "whd_2", run_id: RUN, seq: 6, type: "run.completed", outcome: "delivered" },
     ],
-    told: [
+    webhookRequests: [
       { id: "whd_1", body: `{"type":"run.failed","run_id":"${RUN}"}`, signed: true },
       { id: "whd_2", body: `{"type":"run.completed","run_id":"${RUN}"}`, signed: true },
       { id: "whd_2", body: `{"type":"run.completed","run_id":"${RUN}"}`, signed: true },
@@ -116,33 +116,33 @@ function sound(): Evidence {
       ["whd_1", { answered: 1, refused: 0, cut: 0 }],
       ["whd_2", { answered: 1, refused: 0, cut: 1 }],
     ]),
-    odd: [],
+    unexpected: [],
     journal,
     usage: [{ run_id: RUN, seq: 2, call: "model.1", kind: "charged", tokens: 12, cost_micro_usd: 7 }],
     deadLetters: [{ run_id: RUN, seq: 3, code: "x", resolved: true }],
     keys: [{ tenant_id: "acme", key: "k1", run_id: RUN }],
     redis: { sizes: { limits: 1, tags: 3, index: 5, jobs: 0 }, tenants: 1, foreign: [] },
-    seen: [
+    viewings: [
       { run: RUN, viewer: "final", frames, complete: true },
       { run: RUN, viewer: "early", frames: frames.slice(0, 3), complete: true },
       { run: RUN, viewer: "late", frames: frames.slice(0, 1), complete: false },
     ],
-    tooEarly: [],
-    overruns: [],
+    shownTooEarly: [],
+    limitBreaches: [],
     takeovers: [{ run: RUN, diedMs: 0, ms: 60_000, calm: false }],
-    standing: [{ run: RUN, ms: 9_000 }],
+    stalls: [{ run: RUN, ms: 9_000 }],
     calls: new Map([[KEY, { answered: 1, refused: 0, cut: 3 }]]),
   };
 }
 
-test("a sound history breaks no promise", () => {
+test("evidence without a defect breaks no promise", () => {
   expect(check(sound())).toEqual([]);
 });
 
-/** The one element that a history is broken at. */
+/** The one element of a list that a test damages. */
 function only<Item>(items: readonly Item[], at = 0): Item {
   const item = items.at(at);
-  if (item === undefined) throw new Error("the history has no such thing");
+  if (item === undefined) throw new Error("the evidence has no such element");
   return item;
 }
 
@@ -154,10 +154,14 @@ const breakings: Breaking[] = [
     "a flush was written again",
     (e) => e.journal.push({ ...only(e.journal), seq: 8 }),
   ],
-  ["every answer is meant", "a 500", (e) => e.odd.push({ request: "POST /x", status: 500, body: "" })],
+  [
+    "every response is expected",
+    "a 500",
+    (e) => e.unexpected.push({ request: "POST /x", status: 500, body: "" }),
+  ],
   [
     "202 means it will finish",
-    "an accepted run is not there",
+    "an accepted run is missing",
     (e) => only(e.requests).accepted.push("run_gone"),
   ],
   ["202 means it will finish", "a run is still running", (e) => (only(e.runs).status = "running")],
@@ -165,21 +169,21 @@ const breakings: Breaking[] = [
   ["one run per request", "a client was told of two", (e) => only(e.requests).accepted.push("run_other")],
   [
     "one run per request",
-    "a request made two",
+    "a request made two runs",
     (e) => e.runs.push({ ...only(e.runs), run_id: RUN.replace("1_", "2_") }),
   ],
   ["one run per request", "a refused request made one", (e) => (only(e.requests).accepted = [])],
-  ["one run per request", "nobody asked for it", (e) => (only(e.runs).correlation_id = "r2")],
+  ["one run per request", "no request started it", (e) => (only(e.runs).correlation_id = "r2")],
   ["one run per request", "the key is another run's", (e) => (only(e.keys).run_id = "run_other")],
   ["one dead letter per failed run", "an end in failure has none", (e) => (e.deadLetters = [])],
   [
     "one dead letter per failed run",
-    "it has two",
+    "a failed run has two dead letters",
     (e) => e.deadLetters.push({ ...only(e.deadLetters), seq: 6 }),
   ],
   [
     "one dead letter per failed run",
-    "it is unresolved after the retry",
+    "a dead letter is unresolved after the retry",
     (e) => (only(e.deadLetters).resolved = false),
   ],
   [
@@ -199,7 +203,7 @@ const breakings: Breaking[] = [
   ["only the owner writes", "a later attempt wrote than was given", (e) => (only(e.journal, 3).attempt = 3)],
   [
     "only the owner writes",
-    "an attempt was given twice",
+    "two claims have one attempt",
     (e) => (only(e.journal, 3).events = only(e.journal, 3).events.replace('"attempt":2', '"attempt":1')),
   ],
   [
@@ -209,7 +213,7 @@ const breakings: Breaking[] = [
   ],
   [
     "one end a life",
-    "done is told twice",
+    "`done` comes twice",
     (e) => (only(e.journal, 3).events = [event("done"), event("done")].join("\n")),
   ],
   ["one end a life", "the run is not what its end says", (e) => (only(e.runs).status = "failed")],
@@ -228,42 +232,46 @@ const breakings: Breaking[] = [
   ["charges are usage", "a result was not counted", (e) => (only(e.runs).step_count = 1)],
   ["charges are usage", "a charge belongs to no entry", (e) => (only(e.usage).seq = 5)],
   [
-    "viewers see the journal",
-    "a viewer got an event twice",
-    (e) => only(e.seen, 1).frames.splice(1, 0, only(only(e.seen).frames)),
+    "viewers receive the journal",
+    "a viewer received an event twice",
+    (e) => only(e.viewings, 1).frames.splice(1, 0, only(only(e.viewings).frames)),
   ],
-  ["viewers see the journal", "a viewer missed one", (e) => only(e.seen, 1).frames.splice(0, 1)],
-  ["viewers see the journal", "a byte is another", (e) => (only(only(e.seen, 1).frames).data += " ")],
+  ["viewers receive the journal", "a viewer missed one", (e) => only(e.viewings, 1).frames.splice(0, 1)],
+  ["viewers receive the journal", "a byte is another", (e) => (only(only(e.viewings, 1).frames).data += " ")],
   [
-    "viewers see the journal",
-    "an id is another",
-    (e) => (only(only(e.seen, 1).frames).id = "1700000000000-9"),
-  ],
-  ["viewers see the journal", "a stream ended in the middle", (e) => (only(e.seen, 2).complete = true)],
-  ["viewers see the journal", "the last viewer did not get all", (e) => only(e.seen).frames.splice(3)],
-  [
-    "viewers see the journal",
-    "somebody saw what was never committed",
-    (e) => only(e.seen).frames.push({ id: "1700000000000-7", data: "{}" }),
+    "viewers receive the journal",
+    "an event has another id",
+    (e) => (only(only(e.viewings, 1).frames).id = "1700000000000-9"),
   ],
   [
-    "nothing is shown before its commit",
-    "it was",
-    (e) => e.tooEarly.push({ run: RUN, seq: 3, committed: 2 }),
+    "viewers receive the journal",
+    "a stream ended in the middle",
+    (e) => (only(e.viewings, 2).complete = true),
+  ],
+  ["viewers receive the journal", "the final viewer lacks events", (e) => only(e.viewings).frames.splice(3)],
+  [
+    "viewers receive the journal",
+    "a viewer received an event that was never committed",
+    (e) => only(e.viewings).frames.push({ id: "1700000000000-7", data: "{}" }),
   ],
   [
-    "the outside is asked under stable keys",
-    "more often than claimed",
+    "no event is published before its commit",
+    "an event was received before its commit",
+    (e) => e.shownTooEarly.push({ run: RUN, seq: 3, committed: 2 }),
+  ],
+  [
+    "calls outside carry stable keys",
+    "a key has more responses than the run has claims",
     (e) => e.calls.set(KEY, { answered: 2, refused: 1, cut: 0 }),
   ],
   [
-    "the outside is asked under stable keys",
-    "for no run",
+    "calls outside carry stable keys",
+    "a key belongs to no run",
     (e) => e.calls.set("run_x:a:1:m", { answered: 1, refused: 0, cut: 0 }),
   ],
   [
-    "the outside is asked under stable keys",
-    "again after a park that had heard a no",
+    "calls outside carry stable keys",
+    "a refused call is repeated after a park",
     (e) => {
       e.calls.set(KEY, { answered: 1, refused: 1, cut: 0 });
       only(e.journal).kind = "park";
@@ -271,7 +279,7 @@ const breakings: Breaking[] = [
   ],
   [
     "no silent success",
-    "a result that nobody answered",
+    "a result had no response",
     (e) => e.calls.set(KEY, { answered: 0, refused: 1, cut: 0 }),
   ],
   ["nothing is left in Redis", "a job", (e) => (e.redis.sizes.jobs = 1)],
@@ -282,49 +290,57 @@ const breakings: Breaking[] = [
   ["sizes prove completeness", "limits were lost", (e) => (e.redis.sizes.limits = 0)],
   [
     "limits are never passed",
-    "they were",
-    (e) => e.overruns.push({ tenant: "small", what: "running", count: 3, limit: 2, atMs: 0 }),
+    "a tenant had too many running runs",
+    (e) => e.limitBreaches.push({ tenant: "small", what: "running", count: 3, limit: 2, atMs: 0 }),
   ],
   [
     "taken over within 20 s",
-    "it took longer, and nothing else was wrong",
+    "a takeover took longer without another fault",
     (e) => (only(e.takeovers).calm = true),
   ],
   [
-    "an answer that was taken is heard",
-    "a second one was taken",
-    (e) => e.taken.push({ run: RUN, question: "after:1", signed: "answer-2" }),
+    "an accepted answer counts",
+    "a second answer was accepted",
+    (e) => e.acceptedAnswers.push({ run: RUN, question: "after:1", signed: "answer-2" }),
   ],
   [
-    "an answer that was taken is heard",
-    "its run went on with another",
+    "an accepted answer counts",
+    "the run went on with another answer",
     (e) => (only(e.journal, 3).output = ended("completed", result("after"))),
   ],
   [
-    "an answer that was taken is heard",
-    "a run that asked went on without one",
+    "an accepted answer counts",
+    "a run with a question went on without an answer",
     (e) => {
-      e.taken = [];
+      e.acceptedAnswers = [];
       only(e.journal, 3).output = ended("completed", { ...answered, set: {} });
     },
   ],
   [
-    "an answer that was taken is heard",
-    "one answer was heard by two visits",
+    "an accepted answer counts",
+    "two visits went on with one answer",
     (e) => (only(e.journal).output = JSON.stringify({ ...answered, step: "write", effects: [KEY] })),
   ],
-  ["every end is told", "an end has no delivery", (e) => e.deliveries.pop()],
-  ["every end is told", "a run without a webhook has one", (e) => (only(e.runs).webhook = false)],
-  ["every end is told", "a delivery is still pending", (e) => (only(e.deliveries).outcome = null)],
-  ["every end is told", "a delivery was taken by nobody", (e) => e.receiver.delete("whd_1")],
-  ["every end is told", "another body came under the same id", (e) => (only(e.told, 2).body += " ")],
-  ["every end is told", "it was not signed", (e) => (only(e.told).signed = false)],
-  ["every end is told", "it told of another run", (e) => (only(e.told).body = '{"type":"run.failed"}')],
-  ["every end is told", "nobody wrote what was told", (e) => (only(e.told).id = "whd_9")],
-  ["never stuck", "a run stood", (e) => (only(e.standing).ms = 90_000)],
+  ["every end is delivered", "an end has no delivery", (e) => e.deliveries.pop()],
+  ["every end is delivered", "a run without a webhook has one", (e) => (only(e.runs).webhook = false)],
+  ["every end is delivered", "a delivery is still pending", (e) => (only(e.deliveries).outcome = null)],
+  ["every end is delivered", "a delivery was taken by nobody", (e) => e.receiver.delete("whd_1")],
+  [
+    "every end is delivered",
+    "another body came under the same id",
+    (e) => (only(e.webhookRequests, 2).body += " "),
+  ],
+  ["every end is delivered", "it was not signed", (e) => (only(e.webhookRequests).signed = false)],
+  [
+    "every end is delivered",
+    "it told of another run",
+    (e) => (only(e.webhookRequests).body = '{"type":"run.failed"}'),
+  ],
+  ["every end is delivered", "nobody wrote what was told", (e) => (only(e.webhookRequests).id = "whd_9")],
+  ["never stuck", "a run stood", (e) => (only(e.stalls).ms = 90_000)],
 ];
 
-describe("a broken history is told from a sound one:", () => {
+describe("the checker finds the promise that damaged evidence breaks:", () => {
   test.each(breakings)("%s: %s", (promise, _how, damage) => {
     const evidence = sound();
     damage(evidence);

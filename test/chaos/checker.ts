@@ -1,5 +1,5 @@
-/** The promises of docs/architecture.md 2 and the invariants of docs/protocol.md 14, checked against what a chaos run left behind. */
-import { answersAreHeardOnce, everyTakenAnswerIsHeard, nobodyIsAnsweredFor } from "./checks/answers.ts";
+/** Checks the promises of docs/architecture.md 2 and the invariants of docs/protocol.md 14 against the evidence of a chaos run. */
+import { answersAreHeardOnce, everyAcceptedAnswerCounts, nobodyIsAnsweredFor } from "./checks/answers.ts";
 import {
   everyLifeEndsOnce,
   everyResultIsOne,
@@ -8,31 +8,31 @@ import {
   nothingIsWrittenTwice,
 } from "./checks/journal.ts";
 import { keysAreAskedAgainOnlyAfterACrash, resultsWereAnswered } from "./checks/outside.ts";
-import { limitsHold, nothingStandsStill, redisIsEmpty, runsAreTakenOver } from "./checks/rest.ts";
+import { limitsHold, nothingStalls, redisIsEmpty, runsAreTakenOver } from "./checks/rest.ts";
 import {
   cancelledStaysCancelled,
   everyAcceptedRunEnds,
-  everyAnswerIsMeant,
+  everyResponseIsExpected,
   everyFailureIsADeadLetter,
   everyRequestIsOneRun,
 } from "./checks/runs.ts";
 import { nothingIsShownTooEarly, viewersSeeTheJournal } from "./checks/viewers.ts";
-import { everyDeliveryIsTaken, everyEndHasADelivery, whatIsToldIsSigned } from "./checks/webhooks.ts";
+import { everyDeliveryIsReceived, everyEndHasADelivery, everyWebhookIsSigned } from "./checks/webhooks.ts";
 import type { Violation } from "./checks/violation.ts";
 import type { Evidence } from "./evidence.ts";
 
 const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   everyAcceptedRunEnds,
   everyRequestIsOneRun,
-  everyAnswerIsMeant,
+  everyResponseIsExpected,
   everyFailureIsADeadLetter,
   cancelledStaysCancelled,
-  everyTakenAnswerIsHeard,
+  everyAcceptedAnswerCounts,
   nobodyIsAnsweredFor,
   answersAreHeardOnce,
   everyEndHasADelivery,
-  everyDeliveryIsTaken,
-  whatIsToldIsSigned,
+  everyDeliveryIsReceived,
+  everyWebhookIsSigned,
   journalsTile,
   nothingIsWrittenTwice,
   everyLifeEndsOnce,
@@ -45,7 +45,7 @@ const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   redisIsEmpty,
   limitsHold,
   runsAreTakenOver,
-  nothingStandsStill,
+  nothingStalls,
 ];
 
 export function check(evidence: Evidence): Violation[] {

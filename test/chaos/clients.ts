@@ -1,12 +1,12 @@
 /**
- * The load: clients who start runs, ask again when they were not answered, answer what they are asked, cancel some, and
- * retry what failed.
+ * The load: clients that start runs, repeat requests without a response, answer the questions of runs, cancel some runs,
+ * and retry failed ones.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Answer, Api } from "./api.ts";
 import { orchestrationNames } from "./definitions.ts";
-import type { OddAnswer, Request, Taken } from "./evidence.ts";
+import type { UnexpectedResponse, Request, AcceptedAnswer } from "./evidence.ts";
 import type { Random } from "./random.ts";
 import { flood, small, tenants } from "./tenants.ts";
 
@@ -15,11 +15,11 @@ const BURST_EVERY_MS = 17_000;
 const BURST = 25;
 const TRIES = 12;
 
-/** The orchestration that asks, and how many of its runs are looked after: the others are left to their deadline. */
+/** The orchestration with a question. Clients answer its newest runs; the others reach their deadline. */
 const ASKS = "chaos_asks";
 const ASKED = 6;
 
-/** Who is to be told of a run. */
+/** The webhook of a run. */
 export type Hook = { webhook_url: string; webhook_secret: string };
 
 const Accepted = z.object({ run_id: z.string() });
@@ -29,17 +29,17 @@ const Status = z.object({
   waiting: z.looseObject({ question_id: z.string().optional() }).nullable(),
 });
 
-/** Statuses after which nobody knows what became of a request, or which say "later". */
-const AGAIN = new Set([0, 429, 500, 502, 503]);
+/** Statuses after which a client repeats its request: its outcome is unknown, or the response asks for a later try. */
+const REPEATABLE = new Set([0, 429, 500, 502, 503]);
 
-/** A no that a client of this load may get: too late, too much. */
-const NO = new Set([409, 429]);
+/** Refusals that a client of this load may receive: too late, too much. */
+const REFUSALS = new Set([409, 429]);
 
 export class Clients {
   readonly requests: Request[] = [];
-  readonly taken: Taken[] = [];
-  /** Answers that no fault explains. */
-  readonly odd: OddAnswer[] = [];
+  readonly acceptedAnswers: AcceptedAnswer[] = [];
+  /** Responses that no fault explains. */
+  readonly unexpected: UnexpectedResponse[] = [];
   readonly #api: Api;
   readonly #hook: Hook;
   readonly #random: Random;
@@ -50,7 +50,7 @@ export class Clients {
   #made = 0;
   #answers = 0;
 
-  /** @param accepted is told of each run once, as soon as its 202 is there. */
+  /** @param accepted is called once for each run, when its first 202 arrives. */
   constructor(api: Api, hook: Hook, random: Random, accepted: (run: string) => void) {
     this.#api = api;
     this.#hook = hook;
@@ -58,7 +58,7 @@ export class Clients {
     this.#accepted = accepted;
   }
 
-  /** Sends until `stop`; ends when every client has its answer or has given up. */
+  /** Sends requests until `stop`; resolves when every client has its response or has given up. */
   async send(): Promise<void> {
     let burstMs = performance.now() + 3_000;
     while (this.#on) {
@@ -99,12 +99,12 @@ export class Clients {
     };
     this.requests.push(request);
     this.#track(this.#post(request));
-    // A client that is in doubt asks twice at once.
+    // Some clients send a request with a key twice at once.
     if (request.key !== null && this.#random.chance(0.25)) this.#track(this.#post(request));
     if (this.#random.chance(0.1)) this.#track(this.#cancel(request, this.#random.between(50, 3_000)));
   }
 
-  /** Each in its turn, in an order that changes: whatever a point needs is never away for long. */
+  /** Each orchestration in turn, in a new order each time, so that each point's kind of run comes often. */
   #draw(): string {
     if (this.#turn.length === 0) this.#turn = this.#random.shuffle(orchestrationNames);
     return this.#turn.pop() ?? this.#random.pick(orchestrationNames);
@@ -119,10 +119,10 @@ export class Clients {
       const answer = await this.#call("POST", `/api/v2/orchestrations/${orchestration}/run`, body, headers);
       if (answer.status === 202) return this.#take(request, answer);
       if (answer.status === 0 || answer.status >= 500) request.unknown = true;
-      // Without a key another POST would be another run.
-      if (key === null || !AGAIN.has(answer.status)) return;
-      const asked = Number(answer.headers.get("retry-after") ?? 1) * 1_000;
-      await sleep(Math.min(asked, 3_000) + this.#random.between(0, 500));
+      // Without a key a second POST would make a second run.
+      if (key === null || !REPEATABLE.has(answer.status)) return;
+      const afterMs = Number(answer.headers.get("retry-after") ?? 1) * 1_000;
+      await sleep(Math.min(afterMs, 3_000) + this.#random.between(0, 500));
     }
   }
 
@@ -134,8 +134,8 @@ export class Clients {
   ): Promise<Answer> {
     const answer = await this.#api.call(method, path, body, headers);
     const { status } = answer;
-    if (status === 500 || (status >= 400 && status < 500 && !NO.has(status))) {
-      this.odd.push({ request: `${method} ${path}`, status, body: JSON.stringify(answer.body) });
+    if (status === 500 || (status >= 400 && status < 500 && !REFUSALS.has(status))) {
+      this.unexpected.push({ request: `${method} ${path}`, status, body: JSON.stringify(answer.body) });
     }
     return answer;
   }
@@ -154,7 +154,7 @@ export class Clients {
     if (status === 200 && Cancelled.parse(body).status === "cancelled") request.cancelled = true;
   }
 
-  /** Looks at one of the last runs that ask somebody, and answers: now and then two do, at the same moment. */
+  /** Answers the question of one of the newest runs. Now and then two clients answer at the same moment. */
   async #answerOne(): Promise<void> {
     const asking = this.requests.filter(({ orchestration }) => orchestration === ASKS).slice(-ASKED);
     if (asking.length === 0) return;
@@ -168,17 +168,17 @@ export class Clients {
       const signed = `answer-${(this.#answers += 1)}`;
       const response = { decision: "approve", signed };
       for (let tries = 0; tries < TRIES; tries++) {
-        const said = await this.#call("POST", `${path}/resume`, { response, question_id });
-        if (said.status === 202) return void this.taken.push({ run, question: question_id, signed });
-        // Who does not know whether he was heard says the same again.
-        if (!AGAIN.has(said.status)) return;
+        const { status: outcome } = await this.#call("POST", `${path}/resume`, { response, question_id });
+        if (outcome === 202) return void this.acceptedAnswers.push({ run, question: question_id, signed });
+        // A client that does not know the outcome repeats its answer.
+        if (!REPEATABLE.has(outcome)) return;
         await sleep(500 + this.#random.between(0, 500));
       }
     };
     await Promise.all(this.#random.chance(0.3) ? [answer(), answer()] : [answer()]);
   }
 
-  /** Looks at one earlier run, and retries it if it has failed. */
+  /** Retries one earlier run, if it has failed. */
   async #retryOne(): Promise<void> {
     if (this.requests.length === 0) return;
     const request = this.#random.pick(this.requests);
@@ -188,7 +188,7 @@ export class Clients {
     const { status, body } = await this.#call("GET", `${path}/status`);
     if (status !== 200 || Status.parse(body).status !== "failed") return;
     const answer = await this.#call("POST", `${path}/retry`, {});
-    // Also when no answer came: it may have been retried.
-    if (answer.status === 202 || AGAIN.has(answer.status)) request.retried += 1;
+    // Also without a response: the run may have been retried.
+    if (answer.status === 202 || REPEATABLE.has(answer.status)) request.retried += 1;
   }
 }

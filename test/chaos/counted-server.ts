@@ -1,22 +1,22 @@
-/** An HTTP server that counts, under each key (a header: `Idempotency-Key` if nothing else is said), how it has answered. */
+/** An HTTP server that counts its responses by key: by the header `Idempotency-Key`, or by another one. */
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { finished } from "node:stream/promises";
 
-/** How calls under one key went: `answered` and `refused` were read to their end by the caller, `cut` were not. */
+/** Responses to the calls of one key. The caller has read those that are `answered` or `refused` to the end, and not those that are `cut`. */
 export type Calls = { answered: number; refused: number; cut: number };
 
 export type Counted = {
   port: number;
-  /** Key → calls; what came without one is under the empty key. */
+  /** Key → calls; calls without a key are under the empty key. */
   calls: Map<string, Calls>;
-  /** From now on it is as reliable as a model in a brochure. */
+  /** From now on it neither fails nor delays. */
   calm(): void;
   close(): Promise<void>;
 };
 
-/** `answer` says what it has done: `answered`, `refused` or `cut`. */
+/** @param answer responds to one call, and returns what it did: `answered`, `refused` or `cut`. */
 type Answer = (
   request: { key: string; calm: boolean; headers: IncomingHttpHeaders },
   body: string,
@@ -38,7 +38,7 @@ export async function serveCounted(answer: Answer, keyHeader = "idempotency-key"
   const serve = async (request: IncomingMessage, response: ServerResponse, key: string): Promise<string> => {
     try {
       const read = finished(response, { signal: AbortSignal.timeout(60_000) });
-      read.catch(() => {}); // it is awaited below, when the answer is through
+      read.catch(() => {}); // it is awaited below, after the response
       const how = await answer({ key, calm, headers: request.headers }, await bodyOf(request), response);
       await read;
       return how;

@@ -1,4 +1,4 @@
-/** What is run in a chaos run: each kind of step that the engine has, with loops, retries, parks and failures. */
+/** The orchestrations of a chaos run: every type of step, with loops, retries, parks and failures. */
 import type { JsonObject } from "../../shared/contracts/json.ts";
 
 type Step = { id: string; type: string } & JsonObject;
@@ -33,7 +33,7 @@ export const toolAt = (url: string): JsonObject => ({
   inputSchema: { type: "object", properties: { text: { type: "string" } }, required: ["text"] },
 });
 
-/** Name → steps, the first of which is the entry. */
+/** Name → steps; the first one is the entry step. */
 const steps: Record<string, Step[]> = {
   chaos_print: [print("one", "two"), print("two", "three"), print("three")],
   chaos_llm: [
@@ -121,10 +121,10 @@ const steps: Record<string, Step[]> = {
       type: "human",
       human_prompt: "Go on with {input}?",
       human_fields: [{ key: "decision", type: "select", options: ["approve"], required: true }],
-      // Longer than most faults, so that answers are lost in them, and not so long that nobody hears of its end.
+      // Longer than most faults, so that replies are lost meanwhile, and short enough for its end to be observed.
       human_timeout_seconds: 15,
       output_key: "verdict",
-      // Twice: an answer to the first is none to the second.
+      // Two questions: an answer to the first must not count for the second.
       max_iterations: 2,
       next_step_id: "after",
     },

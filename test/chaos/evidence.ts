@@ -1,18 +1,18 @@
-/** What a chaos run leaves behind: what clients were told, what viewers saw, and what lies in the stores at rest. */
+/** What a chaos run leaves behind: the responses to clients, the frames of viewers, and the contents of the stores at rest. */
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { EntryKind } from "../../shared/contracts/journal-entry.ts";
 import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Calls } from "./counted-server.ts";
-import type { Told } from "./receiver.ts";
+import type { WebhookRequest } from "./receiver.ts";
 
 /**
- * A request to run, and what came back. `accepted`: the run of each 202. `unknown`: at least one answer never came.
- * `cancelled`: a cancel was answered with "cancelled". `retried`: how many retries were answered with 202.
+ * A request to start a run, and its responses. `accepted`: the run of each 202. `unknown`: at least one response never
+ * came. `cancelled`: a cancel returned "cancelled". `retried`: how many retries returned 202.
  */
 export type Request = {
-  /** Sent as `correlation_id`: it tells which runs come from this request. */
+  /** Sent as `correlation_id`: by it the runs of this request are found. */
   id: string;
   tenant: string;
   orchestration: string;
@@ -25,17 +25,22 @@ export type Request = {
   retried: number;
 };
 
-/** An answer of a person to what a run has asked, as the API took it; `signed`: how it is known again. */
-export type Taken = { run: string; question: string; signed: string };
+/** An answer to a run's question that the API accepted. `signed` identifies it in the journal. */
+export type AcceptedAnswer = { run: string; question: string; signed: string };
 
-/** An answer of the API that no fault explains: a 500, or a 4xx to a request that is right. */
-export type OddAnswer = { request: string; status: number; body: string };
+/** A response of the API that no fault explains: a 500, or a 4xx to a valid request. */
+export type UnexpectedResponse = { request: string; status: number; body: string };
 
-/** What one viewer of a run has got, over all its connections. `complete`: it read on until it was told of the end. */
-export type Seen = { run: string; viewer: string; frames: { id: string; data: string }[]; complete: boolean };
+/** The frames that one viewer of a run received over all its connections. `complete`: it read up to the end of the stream. */
+export type Viewing = {
+  run: string;
+  viewer: string;
+  frames: { id: string; data: string }[];
+  complete: boolean;
+};
 
-/** Running or queued runs of a tenant above its limit, outside the windows in which that may be. */
-export type Overrun = {
+/** A tenant with more running or queued runs than its limit, at a time for which no fault excuses it. */
+export type LimitBreach = {
   tenant: string;
   what: "running" | "queued";
   count: number;
@@ -109,31 +114,31 @@ export type KeyRow = z.infer<typeof KeyRow>;
 /** Sizes of the queue's structures by name (`jobs`, `leases`, …), and the names of all other keys. */
 export type RedisRest = { sizes: Record<string, number>; tenants: number; foreign: string[] };
 
-/** How long a killed worker's run stood, from its death on, until another had it. `calm`: all else was well meanwhile. */
+/** A run of a killed worker: how long from the death to the next claim. `calm`: no other fault was active meanwhile. */
 export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean };
 
 export type Evidence = {
   requests: Request[];
-  taken: Taken[];
-  odd: OddAnswer[];
+  acceptedAnswers: AcceptedAnswer[];
+  unexpected: UnexpectedResponse[];
   runs: RunRow[];
   journal: JournalRow[];
   usage: UsageRow[];
   deadLetters: DeadLetterRow[];
   keys: KeyRow[];
   deliveries: DeliveryRow[];
-  /** What the receiver of webhooks was told, and how it answered, by delivery. */
-  told: Told[];
+  /** Requests that the receiver of webhooks got, and its responses by delivery. */
+  webhookRequests: WebhookRequest[];
   receiver: Map<string, Calls>;
   redis: RedisRest;
-  seen: Seen[];
-  /** Frames that were shown before Postgres had them: run and number. */
-  tooEarly: { run: string; seq: number; committed: number }[];
-  overruns: Overrun[];
+  viewings: Viewing[];
+  /** Frames that a viewer received before their commit. */
+  shownTooEarly: { run: string; seq: number; committed: number }[];
+  limitBreaches: LimitBreach[];
   takeovers: Takeover[];
-  /** Longest time that a run which could move did not, while nothing was away. */
-  standing: { run: string; ms: number }[];
-  /** What the outside was asked, by effect key. */
+  /** The longest time for which a run could move and did not, while no store was away. */
+  stalls: { run: string; ms: number }[];
+  /** Calls to models and tools, by effect key. */
   calls: Map<string, Calls>;
 };
 

@@ -1,19 +1,19 @@
-/** What was done to the system, and when: printed beside what went wrong. */
+/** All faults with their times; the report prints them beside the violations. */
 
-/** A fault; times by the clock of this machine, `untilMs` null while it lasts. `stores`: it takes part of one away. */
+/** A fault, with times of this machine's clock. `untilMs`: null while it lasts. `blocks`: runs may stall meanwhile. */
 export type Fault = { kind: string; detail: string; fromMs: number; untilMs: number | null; blocks: boolean };
 
 export class FaultLog {
   readonly faults: Fault[] = [];
 
-  /** Notes a fault that begins. `blocks`: while it lasts, runs may rightly stand still. */
+  /** Records a fault that begins. `blocks`: while it lasts, a run that does not move breaks no promise. */
   begin(kind: string, detail: string, blocks: boolean): Fault {
     const fault: Fault = { kind, detail, fromMs: Date.now(), untilMs: null, blocks };
     this.faults.push(fault);
     return fault;
   }
 
-  /** Notes a fault that is over in a moment; its effect may excuse standing still for `blocksMs`. */
+  /** Records a fault that is over at once. For `blocksMs` after it, a run that does not move breaks no promise. */
   note(kind: string, detail: string, fromMs: number, blocksMs: number): void {
     const untilMs = fromMs + blocksMs;
     this.faults.push({ kind, detail, fromMs, untilMs, blocks: blocksMs > 0 });
@@ -23,7 +23,7 @@ export class FaultLog {
     fault.untilMs = Date.now();
   }
 
-  /** Is anything away now whose absence excuses standing still? */
+  /** Whether a fault that excuses stalls is active now. */
   get blocked(): boolean {
     const nowMs = Date.now();
     return this.faults.some(({ blocks, untilMs }) => blocks && (untilMs === null || untilMs > nowMs));

@@ -1,4 +1,4 @@
-/** Everything that can be done to the system. Each fault ends by itself, and leaves the system whole. */
+/** All faults. Each one ends by itself and leaves the system complete. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FaultLog } from "./fault-log.ts";
 import type { Link, LinkMode } from "./link.ts";
@@ -6,12 +6,17 @@ import type { Random } from "./random.ts";
 import type { Memory } from "./stores.ts";
 import type { System } from "./system.ts";
 import { until } from "./until.ts";
-import type { Member } from "./workers.ts";
+import type { ManagedWorker } from "./workers.ts";
 
-/** What a fault needs: `chance` is drawn when the schedule is made, so a schedule is the same for the same seed. */
-export type Act = (system: System, random: Random, log: FaultLog, rolledBack: () => void) => Promise<void>;
+/** Causes a fault and ends it. `rolledBack` is called when Redis has lost its latest writes. */
+export type FaultAction = (
+  system: System,
+  random: Random,
+  log: FaultLog,
+  rolledBack: () => void,
+) => Promise<void>;
 
-/** Kind → what it does. `times`: how often it is drawn beside others, after each was drawn once. */
+/** Kind → its action. `times`: its weight among the kinds, once each kind was drawn once. */
 export const faults = {
   kill: { times: 4, act: kill },
   stop: { times: 2, act: pause },
@@ -32,17 +37,17 @@ export const faults = {
   postgres_crash: { times: 1, act: restartPostgres(true) },
   edge_restart: { times: 1, act: restartEdge },
   rest_restart: { times: 1, act: restartRest },
-} as const satisfies Record<string, { times: number; act: Act }>;
+} as const satisfies Record<string, { times: number; act: FaultAction }>;
 export type FaultKind = keyof typeof faults;
 
-/** One fault at a time has each part; who comes while it is had does nothing. */
+/** A part of the system has one fault at a time: another fault for it is skipped meanwhile. */
 const busy = new WeakSet<object>();
 
-export function isHad(part: object): boolean {
+export function isOccupied(part: object): boolean {
   return busy.has(part);
 }
 
-export async function alone(part: object, work: () => Promise<void>): Promise<void> {
+export async function exclusively(part: object, work: () => Promise<void>): Promise<void> {
   if (busy.has(part)) return;
   busy.add(part);
   try {
@@ -52,7 +57,7 @@ export async function alone(part: object, work: () => Promise<void>): Promise<vo
   }
 }
 
-export async function noted(
+export async function logged(
   log: FaultLog,
   kind: FaultKind,
   detail: string,
@@ -67,20 +72,20 @@ export async function noted(
   }
 }
 
-function oneAlive({ workers }: System, random: Random): Member | null {
+function oneAlive({ workers }: System, random: Random): ManagedWorker | null {
   const alive = workers.filter((member) => member.alive);
   return alive.length > 0 ? random.pick(alive) : null;
 }
 
-/** Rather one that has something to lose. */
-function oneBusy(system: System, random: Random): Member | null {
+/** A worker with runs, if there is one. */
+function oneBusy(system: System, random: Random): ManagedWorker | null {
   const busyOnes = system.workers.filter((member) => member.alive && member.active > 0);
   return busyOnes.length > 0 ? random.pick(busyOnes) : oneAlive(system, random);
 }
 
 async function kill(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
-  if (member) await noted(log, "kill", member.name, false, () => member.kill());
+  if (member) await logged(log, "kill", member.name, false, () => member.kill());
 }
 
 async function pause(system: System, random: Random, log: FaultLog): Promise<void> {
@@ -88,62 +93,62 @@ async function pause(system: System, random: Random, log: FaultLog): Promise<voi
   await stopWhile(oneAlive(system, random), "stop", () => sleep(ms), log);
 }
 
-/** Longer than a takeover takes. */
+/** Longer than a takeover. */
 const FROZEN_MS = 26_000;
 
-/** Until another has one of its runs: it comes back in the middle of them, and must not write a word. */
+/** Stops a worker until another one has claimed one of its runs. It resumes while the other executes, and must not write. */
 async function freeze(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
-  const own = member?.held ?? new Set<string>();
+  const own = member?.heldRuns ?? new Set<string>();
   const others = system.workers.filter((other) => other !== member);
   const untilTaken = async (): Promise<void> => {
-    await until(() => others.some(({ held }) => [...held].some((run) => own.has(run))), FROZEN_MS);
+    await until(() => others.some(({ heldRuns: held }) => [...held].some((run) => own.has(run))), FROZEN_MS);
     await sleep(random.between(0, 1_000));
   };
   await stopWhile(member, "freeze", untilTaken, log);
 }
 
 async function stopWhile(
-  member: Member | null,
+  member: ManagedWorker | null,
   kind: FaultKind,
   wait: () => Promise<unknown>,
   log: FaultLog,
 ): Promise<void> {
   if (!member) return;
-  await alone(member, () =>
-    noted(log, kind, member.name, false, async () => {
+  await exclusively(member, () =>
+    logged(log, kind, member.name, false, async () => {
       member.pause();
       await wait();
-      member.goOn();
+      member.resume();
     }),
   );
 }
 
-/** What a busy worker commits is committed, and it does not hear of it. */
+/** The commits of a busy worker succeed, and their replies are lost. */
 async function loseAnswers(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
   const links = system.links.filter(({ name }) => name === `${member?.name}-postgres`);
-  await hold(links, "deaf", 2_000, log);
+  await setLinks(links, "deaf", 2_000, log);
 }
 
 async function drain(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneAlive(system, random);
-  if (member) await noted(log, "drain", member.name, false, () => member.drain());
+  if (member) await logged(log, "drain", member.name, false, () => member.drain());
 }
 
-function onLink(mode: Exclude<LinkMode, "open">): Act {
+function onLink(mode: Exclude<LinkMode, "open">): FaultAction {
   return ({ links }, random, log) =>
-    hold([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
+    setLinks([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
 }
 
-/** One worker alone cannot reach Redis, for so long that it claims straight from Postgres while others do not. */
+/** One worker alone cannot reach Redis, for longer than it takes until it would claim directly while the others do not. */
 async function isolate({ links }: System, random: Random, log: FaultLog): Promise<void> {
   const toRedis = links.filter(({ name }) => /^worker-\d-redis$/.test(name));
-  await hold([random.pick(toRedis)], "cut", 13_000, log);
+  await setLinks([random.pick(toRedis)], "cut", 13_000, log);
 }
 
-/** Holds links in a mode for a while, or until `isOver`. */
-export async function hold(
+/** Sets links to a mode for `ms`, or until `isOver`. */
+export async function setLinks(
   links: readonly Link[],
   mode: Exclude<LinkMode, "open">,
   ms: number,
@@ -152,8 +157,8 @@ export async function hold(
 ): Promise<void> {
   await Promise.all(
     links.map((link) =>
-      alone(link, () =>
-        noted(log, mode, `${link.name} for ${ms} ms`, mode !== "slow", async () => {
+      exclusively(link, () =>
+        logged(log, mode, `${link.name} for ${ms} ms`, mode !== "slow", async () => {
           link.set(mode);
           await until(isOver, ms);
           link.set("open");
@@ -163,58 +168,60 @@ export async function hold(
   );
 }
 
-function restartRedis(memory: Memory): Act {
+function restartRedis(memory: Memory): FaultAction {
   return ({ redis }, random, log, rolledBack) =>
-    alone(redis, async () => {
+    exclusively(redis, async () => {
       if (memory === "older") {
         await redis.copy();
         await sleep(random.between(2_000, 10_000));
       }
       const downMs = random.pick([0, 0, 1_000, 7_000]);
-      await noted(log, `redis_${memory}`, `down for ${downMs} ms`, true, () => redis.restart(downMs, memory));
+      await logged(log, `redis_${memory}`, `down for ${downMs} ms`, true, () =>
+        redis.restart(downMs, memory),
+      );
       if (memory === "older") rolledBack();
     });
 }
 
 export async function flushRedis({ redis }: System, log: FaultLog): Promise<void> {
-  await alone(redis, () =>
-    noted(log, "redis_flushed", "", false, async () => {
+  await exclusively(redis, () =>
+    logged(log, "redis_flushed", "", false, async () => {
       await redis.client.flushall();
     }),
   );
 }
 
 async function deleteKeys({ redis }: System, random: Random, log: FaultLog): Promise<void> {
-  await alone(redis, async () => {
+  await exclusively(redis, async () => {
     const keys = (await redis.client.keys("*")).toSorted();
     if (keys.length === 0) return;
     const some = new Set(Array.from({ length: random.pick([1, 1, 2]) }, () => random.pick(keys)));
-    await noted(log, "redis_keys", [...some].join(" "), false, async () => {
+    await logged(log, "redis_keys", [...some].join(" "), false, async () => {
       await redis.client.del(...some);
     });
   });
 }
 
-function restartPostgres(crash: boolean): Act {
+function restartPostgres(crash: boolean): FaultAction {
   return ({ postgres }, random, log) => {
     const downMs = random.pick([0, 1_000, 3_000]);
     const kind = crash ? "postgres_crash" : "postgres_restart";
-    return alone(postgres, () =>
-      noted(log, kind, `down for ${downMs} ms`, true, () => postgres.restart(downMs, crash)),
+    return exclusively(postgres, () =>
+      logged(log, kind, `down for ${downMs} ms`, true, () => postgres.restart(downMs, crash)),
     );
   };
 }
 
 async function restartEdge({ edge }: System, random: Random, log: FaultLog): Promise<void> {
   const signal = random.pick(["SIGKILL", "SIGTERM"] as const);
-  await alone(edge, () =>
-    noted(log, "edge_restart", signal, false, () => edge.restart(random.pick([0, 500]), signal)),
+  await exclusively(edge, () =>
+    logged(log, "edge_restart", signal, false, () => edge.restart(random.pick([0, 500]), signal)),
   );
 }
 
 async function restartRest({ rest }: System, random: Random, log: FaultLog): Promise<void> {
   const signal = random.pick(["SIGKILL", "SIGTERM"] as const);
-  await alone(rest, () =>
-    noted(log, "rest_restart", signal, true, () => rest.restart(random.pick([0, 1_000]), signal)),
+  await exclusively(rest, () =>
+    logged(log, "rest_restart", signal, true, () => rest.restart(random.pick([0, 1_000]), signal)),
   );
 }

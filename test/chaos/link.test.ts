@@ -2,29 +2,30 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Link } from "./link.ts";
 
 let far: Server;
-let heard: string[];
+/** What has arrived at the far end. */
+let received: string[];
 let link: Link;
 let port: number;
 
 beforeEach(async () => {
-  heard = [];
+  received = [];
   far = createServer((socket) => {
     socket.on("error", () => {});
     socket.on("data", (bytes) => {
       const text = String(bytes);
-      heard.push(text);
-      // A commit takes its time.
+      received.push(text);
+      // A commit takes a while.
       setTimeout(() => socket.write(`re ${text}`), text.startsWith("commit") ? 40 : 0);
     });
   });
   far.listen(0, "127.0.0.1");
   await once(far, "listening");
   const address = far.address();
-  if (typeof address !== "object" || address === null) throw new Error("there is no port");
+  if (typeof address !== "object" || address === null) throw new Error("the far end has no port");
   link = new Link("a link", address.port);
   port = await link.listen();
 });
@@ -33,7 +34,7 @@ afterEach(async () => {
   far.close();
 });
 
-/** A client that notes what it reads, and whether it was cut off. */
+/** A client that records what it reads, and whether its connection was closed. */
 async function join(): Promise<{ socket: Socket; read: string[]; closed: () => boolean }> {
   const socket = connect(port, "127.0.0.1");
   const read: string[] = [];
@@ -47,104 +48,113 @@ async function join(): Promise<{ socket: Socket; read: string[]; closed: () => b
   return { socket, read, closed: () => closed };
 }
 
-const settled = () => sleep(100);
+/** Waits until `state` returns `expected`. */
+const until = (state: () => unknown, expected: unknown) =>
+  vi.waitFor(() => expect(state()).toEqual(expected), { timeout: 15_000, interval: 5 });
 
-async function say(socket: Socket, text: string): Promise<void> {
-  socket.write(text);
-  await settled();
+/** Time for something that must not happen. A machine that is slow here makes a test less strict, and never fails it. */
+const pause = () => sleep(100);
+
+/** A client whose connection through the link works. */
+async function joined(): Promise<Awaited<ReturnType<typeof join>>> {
+  const client = await join();
+  client.socket.write("hello");
+  await until(() => client.read, ["re hello"]);
+  client.read.length = 0;
+  received.length = 0;
+  return client;
 }
 
 describe("a link", () => {
   test("carries both ways while it is open", async () => {
     const { socket, read } = await join();
     socket.write("a");
-    await settled();
-    expect([heard, read]).toEqual([["a"], ["re a"]]);
+    await until(() => [received, read], [["a"], ["re a"]]);
   });
 
-  test("that is cut resets what is there and accepts nobody", async () => {
-    const { closed } = await join();
-    await settled();
+  test("that is cut resets its connections and accepts no other", async () => {
+    const early = await joined();
     link.set("cut");
     const late = await join();
-    await settled();
-    expect([closed(), late.closed()]).toEqual([true, true]);
+    await until(() => [early.closed(), late.closed()], [true, true]);
   });
 
-  test("that hangs keeps connections, and what was said arrives when it is open again", async () => {
-    const { socket, read, closed } = await join();
-    await settled();
+  test("that hangs keeps connections, and delivers what was sent when it is open again", async () => {
+    const { socket, read, closed } = await joined();
     link.set("hang");
     socket.write("a");
-    await settled();
-    expect([heard, read, closed()]).toEqual([[], [], false]);
+    await pause();
+    expect([received, read, closed()]).toEqual([[], [], false]);
     link.set("open");
-    await settled();
-    expect([heard, read]).toEqual([["a"], ["re a"]]);
+    await until(() => [received, read], [["a"], ["re a"]]);
   });
 
-  test("that is deaf loses answers, and the connections with them", async () => {
-    const { socket, read, closed } = await join();
-    await settled();
+  test("that is deaf loses responses, and the connections with them", async () => {
+    const { socket, read, closed } = await joined();
     link.set("deaf");
     socket.write("a");
-    await settled();
-    expect([heard, read, closed()]).toEqual([["a"], [], false]);
+    await until(() => received, ["a"]);
+    await pause();
+    expect([read, closed()]).toEqual([[], false]);
     link.set("open");
-    await settled();
-    expect([read, closed()]).toEqual([[], true]);
+    await until(() => [read, closed()], [[], true]);
   });
 
   test("that is slow delivers late, and in order", async () => {
-    const { socket, read } = await join();
-    await settled();
+    const { socket, read } = await joined();
     link.set("slow");
+    const sentMs = performance.now();
     socket.write("a");
-    await settled();
-    expect(read).toEqual([]);
-    await sleep(300);
+    await until(() => received, ["a"]);
     socket.write("b");
-    await sleep(400);
-    expect(read.join(" ")).toBe("re a re b");
+    await until(() => read.join(" "), "re a re b");
+    // Each piece is delayed by 120 ms, on the way there and on the way back.
+    expect(performance.now() - sentMs).toBeGreaterThan(200);
   });
 
-  // Red when: a trap lets the question through, or springs for another question or before its time.
-  test("with a trap loses the question that it waits for, once its time has come", async () => {
+  // Fails when a trap lets the request pass, or springs for another request or before its time.
+  test("with a trap loses the request that it waits for, once its time has come", async () => {
     let isTime = false;
-    link.traps.push({ asked: "commit", lost: "question", spring: () => isTime });
+    link.traps.push({ request: "commit", lost: "request", spring: () => isTime });
     const { socket, read } = await join();
-    await say(socket, "commit 1");
+    socket.write("commit 1");
+    await until(() => read, ["re commit 1"]);
     isTime = true;
-    await say(socket, "look");
-    await say(socket, "commit 2");
-    expect([heard, read]).toEqual([
+    socket.write("look");
+    await until(() => read, ["re commit 1", "re look"]);
+    socket.write("commit 2");
+    await pause();
+    expect([received, read]).toEqual([
       ["commit 1", "look"],
       ["re commit 1", "re look"],
     ]);
   });
 
-  // Red when: the trap loses the question as well, or an answer to something else, or one of another connection.
-  test("with a trap for an answer lets the question through, and loses what is said to it", async () => {
-    link.traps.push({ asked: "commit", lost: "answer", spring: () => true });
+  // Fails when the trap loses the request as well, or the response to another request or on another connection.
+  test("with a trap for a response lets the request pass, and loses the response", async () => {
+    link.traps.push({ request: "commit", lost: "response", spring: () => true });
     const [one, other] = [await join(), await join()];
     one.socket.write("commit");
-    await sleep(10);
-    await say(other.socket, "look");
-    await settled();
-    expect(heard).toEqual(["commit", "look"]);
-    expect([one.read, other.read]).toEqual([[], ["re look"]]);
+    await until(() => received, ["commit"]);
+    other.socket.write("look");
+    await until(() => other.read, ["re look"]);
+    await pause();
+    expect(received).toEqual(["commit", "look"]);
+    expect(one.read).toEqual([]);
   });
 
-  test("with two traps for one question springs the one whose time has come", async () => {
+  test("with two traps for one request springs the one whose time has come", async () => {
     const sprung: string[] = [];
-    const trap = (lost: "question" | "answer", isTime: boolean) => ({
-      asked: "commit",
+    const trap = (lost: "request" | "response", isTime: boolean) => ({
+      request: "commit",
       lost,
       spring: () => isTime && sprung.push(lost) > 0,
     });
-    link.traps.push(trap("question", false), trap("answer", true));
+    link.traps.push(trap("request", false), trap("response", true));
     const { socket, read } = await join();
-    await say(socket, "commit");
-    expect([heard, read, sprung]).toEqual([["commit"], [], ["answer"]]);
+    socket.write("commit");
+    await until(() => [received, sprung], [["commit"], ["response"]]);
+    await pause();
+    expect(read).toEqual([]);
   });
 });

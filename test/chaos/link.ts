@@ -1,4 +1,4 @@
-/** A TCP proxy between two parts of the system, which a schedule can cut, stop, slow down or deafen. */
+/** A TCP proxy between two parts of the system, with which a fault cuts, stops or delays what passes. */
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { Socket } from "node:net";
@@ -6,21 +6,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 /**
  * `cut`: connections are reset and none is accepted. `hang`: they stay, and nothing passes until it is open again.
- * `deaf`: what is asked arrives, its answers are lost, and the connection with them. `slow`: each piece waits.
+ * `deaf`: requests arrive, their responses are lost, and the connection ends afterwards. `slow`: each piece is delayed.
  */
 export type LinkMode = "open" | "cut" | "hang" | "deaf" | "slow";
 
-/** Waits for a question with `asked` in it. It is `lost`, or its answer is, if `spring` says so when it sees those bytes. */
-export type Trap = { asked: string; lost: "question" | "answer"; spring(bytes: Buffer): boolean };
+/** Waits for bytes that contain `request`. If `spring` returns true for them (or for their response), those bytes are lost. */
+export type Trap = { request: string; lost: "request" | "response"; spring(bytes: Buffer): boolean };
 
-/** What one connection has asked and not been answered yet, as far as a trap waits for the answer. */
-type Talk = { awaited: Trap[] };
+/** The traps that wait for the response to the last request of one connection. */
+type Exchange = { awaited: Trap[] };
 
 const SLOW_MS = 120;
 
 export class Link {
   readonly name: string;
-  /** Whoever springs one sees to it that the connection does not live on: it lacks a piece. */
+  /** The caller that springs a trap ends the connection, which lacks those bytes. */
   readonly traps: Trap[] = [];
   readonly #port: number;
   readonly #server;
@@ -49,7 +49,7 @@ export class Link {
   }
 
   set(mode: LinkMode): void {
-    // Answers were lost on them: nothing that comes later may be taken for one.
+    // Responses were lost on these connections: later bytes must not be taken for them.
     if (mode === "cut" || this.#mode === "deaf") for (const socket of this.#sockets) socket.destroy();
     this.#mode = mode;
     this.#opened.resolve();
@@ -72,9 +72,9 @@ export class Link {
     this.#keep(far);
     near.on("close", () => far.destroy());
     far.on("close", () => near.destroy());
-    const talk: Talk = { awaited: [] };
-    void this.#carry(near, far, talk, true);
-    void this.#carry(far, near, talk, false);
+    const exchange: Exchange = { awaited: [] };
+    void this.#carry(near, far, exchange, true);
+    void this.#carry(far, near, exchange, false);
   }
 
   #keep(socket: Socket): void {
@@ -84,24 +84,24 @@ export class Link {
     socket.on("close", () => this.#sockets.delete(socket));
   }
 
-  #isCaught(talk: Talk, bytes: Buffer, asking: boolean): boolean {
-    const due = asking ? this.traps.filter(({ asked }) => bytes.includes(asked)) : talk.awaited;
-    if (due.length > 0) talk.awaited = asking ? due.filter(({ lost }) => lost === "answer") : [];
-    return due.some(({ lost, spring }) => (lost === "question") === asking && spring(bytes));
+  #isCaught(exchange: Exchange, bytes: Buffer, isRequest: boolean): boolean {
+    const due = isRequest ? this.traps.filter(({ request }) => bytes.includes(request)) : exchange.awaited;
+    if (due.length > 0) exchange.awaited = isRequest ? due.filter(({ lost }) => lost === "response") : [];
+    return due.some(({ lost, spring }) => (lost === "request") === isRequest && spring(bytes));
   }
 
-  async #carry(from: Socket, to: Socket, talk: Talk, asking: boolean): Promise<void> {
+  async #carry(from: Socket, to: Socket, exchange: Exchange, isRequest: boolean): Promise<void> {
     try {
       for await (const bytes of from) {
         if (this.#mode === "slow") await sleep(SLOW_MS);
         while (this.#mode === "hang") await this.#opened.promise;
-        if (this.#mode === "deaf" && !asking) continue;
-        if (this.#isCaught(talk, bytes, asking)) continue;
+        if (this.#mode === "deaf" && !isRequest) continue;
+        if (this.#isCaught(exchange, bytes, isRequest)) continue;
         if (!to.write(bytes)) await once(to, "drain");
       }
       to.end();
     } catch {
-      // Either end has gone: `close` ends the other.
+      // One end has closed: `close` ends the other.
       to.destroy();
     }
   }

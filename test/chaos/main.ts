@@ -1,8 +1,8 @@
 /**
- * `npm run chaos -- --minutes N --seed S`: the real system under load and faults, then all its promises checked.
+ * `npm run chaos -- --minutes N --seed S`: the whole system under load and faults, then a check of all its promises.
  *
- * The schedule of faults, the load and the moods of model and tool come from the seed; what the machine makes of them
- * does not, so a seed that failed may have to be run a few times to fail again.
+ * The seed decides the schedule of faults, the load, and the failures of model and tool. It does not decide the timing
+ * of the processes, so a seed that failed may have to run a few times until it fails again.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,17 +19,17 @@ import { readRedis, readTables } from "./evidence.ts";
 import type { Evidence } from "./evidence.ts";
 import { FaultLog } from "./fault-log.ts";
 import { pointNames } from "./points.ts";
-import { reachAll } from "./provoke.ts";
+import { reachRemaining } from "./provoke.ts";
 import { randomOf } from "./random.ts";
-import { story, table, tell } from "./report.ts";
+import { describeViolations, table, describeFault } from "./report.ts";
 import { follow, makeSchedule } from "./schedule.ts";
 import { startSystem } from "./system.ts";
 import type { System } from "./system.ts";
 import { setTraps } from "./traps.ts";
 import { Viewers } from "./viewers.ts";
-import { Watch } from "./watch.ts";
+import { PostgresWatch } from "./watch.ts";
 
-/** Longest time to rest: the last takeover, the last lease, the last retry, the last reservation. */
+/** The longest time from the last fault to rest: the last takeover, lease, retry and reservation end by then. */
 const REST_MS = 120_000;
 
 const Options = z.object({
@@ -42,47 +42,51 @@ const Options = z.object({
 
 async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolean> {
   const system = await startSystem(seed);
-  tellTime("the system is up");
+  printProgress("the system is up");
   const sql = postgres(system.postgres.url, { ...connectionOptions, max: 3 });
   try {
     const faults = new FaultLog();
     const { port, secret } = system.receiver;
-    const hook = { webhook_url: `http://127.0.0.1:${port}/told`, webhook_secret: secret };
-    const watch = new Watch(sql, faults, system.deaths);
-    const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) => watch.glance(run, seq));
-    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) => viewers.consider(run));
+    const hook = { webhook_url: `http://127.0.0.1:${port}/webhook`, webhook_secret: secret };
+    const watch = new PostgresWatch(sql, faults, system.deaths);
+    const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) =>
+      watch.noteFrame(run, seq),
+    );
+    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) =>
+      viewers.maybeWatch(run),
+    );
     const watching = Promise.all([watch.watch(), watch.watchPoints(system.points)]);
     const edgeRestarts = await setTraps(system, faults);
     const sending = clients.send();
     await follow(makeSchedule(seed, minutes * 60_000), system, seed, faults, () => watch.rolledBack());
-    tellTime("the faults are over");
-    await reachAll(system, sql, faults);
+    printProgress("the faults have ended");
+    await reachRemaining(system, sql, faults);
     await Promise.all(edgeRestarts);
-    tellTime("all points were gone to");
-    calm(system);
+    printProgress("every point was led through");
+    endFaults(system);
     clients.stop();
     await sending;
-    tellTime((await untilAtRest(system, watch, sql)) ? "at rest" : "no rest in sight");
+    printProgress((await untilAtRest(system, watch, sql)) ? "at rest" : "not at rest in time");
     await viewers.leave();
     watch.stop();
     await watching;
-    if (watch.samples === 0) throw new Error("nobody watched: not one look at Postgres had an answer");
+    if (watch.samples === 0) throw new Error("no sample of Postgres succeeded");
 
     const tables = await readTables(sql);
     await viewers.readAll(tables.runs.map(({ run_id }) => run_id));
     const evidence: Evidence = {
       ...tables,
       requests: clients.requests,
-      taken: clients.taken,
-      told: system.receiver.told,
+      acceptedAnswers: clients.acceptedAnswers,
+      webhookRequests: system.receiver.requests,
       receiver: system.receiver.calls,
-      odd: clients.odd,
+      unexpected: clients.unexpected,
       redis: await readRedis(system.redis.client),
-      seen: viewers.seen,
-      tooEarly: watch.tooEarly,
-      overruns: watch.overruns,
+      viewings: viewers.seen,
+      shownTooEarly: watch.shownTooEarly,
+      limitBreaches: watch.limitBreaches,
       takeovers: watch.takeovers,
-      standing: watch.standing,
+      stalls: watch.stalls,
       calls: new Map([...system.model.calls, ...system.tool.calls]),
     };
     return report(evidence, faults, system, { minutes, seed });
@@ -92,23 +96,23 @@ async function chaos({ minutes, seed }: z.infer<typeof Options>): Promise<boolea
   }
 }
 
-function calm(system: System): void {
+function endFaults(system: System): void {
   system.points.disarm();
   system.model.calm();
   system.tool.calm();
   system.receiver.calm();
   for (const link of system.links) link.set("open");
-  for (const member of system.workers) member.goOn();
+  for (const member of system.workers) member.resume();
 }
 
-/** Waits until no run is open, nothing on the queue, and nobody still to be told. @returns whether it is so */
-async function untilAtRest({ redis }: System, watch: Watch, sql: Sql): Promise<boolean> {
+/** Waits until every run has ended, the queue is empty, and every delivery is done. @returns whether that came in time */
+async function untilAtRest({ redis }: System, watch: PostgresWatch, sql: Sql): Promise<boolean> {
   const endMs = performance.now() + REST_MS;
   while (performance.now() < endMs) {
     await sleep(1_000);
     const { sizes } = await readRedis(redis.client);
-    const untold = await sql`select from webhook_deliveries where done_at is null limit 1`;
-    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0 && untold.length === 0) return true;
+    const pending = await sql`select from webhook_deliveries where done_at is null limit 1`;
+    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0 && pending.length === 0) return true;
   }
   return false;
 }
@@ -126,24 +130,27 @@ function report(
   console.log(table(evidence, faults, hits, system.deaths.length));
   const good = violations.length === 0 && missed.length === 0 && evidence.runs.length > 0;
   if (good) return true;
-  console.log(story(violations, evidence, faults));
-  console.log(`\nAll faults:\n${faults.faults.map(tell).join("\n")}`);
+  console.log(describeViolations(violations, evidence, faults));
+  console.log(`\nAll faults:\n${faults.faults.map(describeFault).join("\n")}`);
   if (missed.length > 0) console.log(`\nNever reached: ${missed.join(", ")}`);
   mkdirSync(folder, { recursive: true });
   for (const [name, lines] of logsOf(system)) writeFileSync(join(folder, `${name}.log`), lines.join("\n"));
-  console.log(`\nWhat all processes said is in ${folder}`);
-  console.log(`Again: npm run chaos -- --minutes ${minutes} --seed ${seed}`);
+  console.log(`\nThe logs of all processes are in ${folder}`);
+  console.log(`To repeat it: npm run chaos -- --minutes ${minutes} --seed ${seed}`);
   return false;
 }
 
-/** Says how far it is: a run takes minutes. */
-function tellTime(what: string): void {
+/** Prints the progress: a run takes minutes. */
+function printProgress(what: string): void {
   console.log(`${Math.round(performance.now() / 1_000)} s: ${what}`);
 }
 
 function logsOf({ workers, edge, rest }: System): [string, string[]][] {
   return [
-    ...workers.map(({ name, lives }): [string, string[]] => [name, lives.flatMap(({ lines }) => lines)]),
+    ...workers.map(({ name, programs: lives }): [string, string[]] => [
+      name,
+      lives.flatMap(({ lines }) => lines),
+    ]),
     ["edge", edge.lines],
     ["redis-rest", rest.lines],
   ];
@@ -153,5 +160,5 @@ const { values } = parseArgs({ options: { minutes: { type: "string" }, seed: { t
 const options = Options.parse(values);
 console.log(`chaos: ${options.minutes} minutes, seed ${options.seed}`);
 const good = await chaos(options);
-tellTime(good ? "all promises kept" : "FAILED");
+printProgress(good ? "all promises kept" : "FAILED");
 process.exit(good ? 0 : 1);

@@ -1,4 +1,4 @@
-/** A model that speaks OpenAI's wire format, counts what it is asked under each key, and is as unreliable as real ones. */
+/** A model provider in OpenAI's wire format that counts its calls by key, and is as unreliable as real ones. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServerResponse } from "node:http";
 import { z } from "zod";
@@ -6,34 +6,34 @@ import { serveCounted } from "./counted-server.ts";
 import type { Counted } from "./counted-server.ts";
 import type { Random } from "./random.ts";
 
-const Asked = z.object({
+const ModelRequest = z.object({
   model: z.string(),
   messages: z.array(z.object({ role: z.string(), content: z.unknown() }).loose()),
   tools: z.array(z.unknown()).optional(),
 });
-type Asked = z.infer<typeof Asked>;
+type ModelRequest = z.infer<typeof ModelRequest>;
 
 const PIECES = 6;
 
 /**
- * Models: `gpt-4.1-mini` answers (or calls the tool that it is offered, once); `o3` takes seconds; `o4-mini` asks to be
- * tried again in 6 s the first time, which is longer than a run may keep its slot; `gpt-4o` refuses for good.
+ * Models: `gpt-4.1-mini` answers (or calls an offered tool, once). `o3` takes seconds. `o4-mini` refuses the first call
+ * with `Retry-After: 6`, which is longer than a run may keep its slot. `gpt-4o` refuses every call for good.
  */
 export function startModelServer(random: Random): Promise<Counted> {
   const putOff = new Set<string>();
   return serveCounted(async (request, body, response) => {
-    const asked = Asked.parse(JSON.parse(body));
-    if (asked.model === "gpt-4o") return refuse(response, 400, {});
+    const call = ModelRequest.parse(JSON.parse(body));
+    if (call.model === "gpt-4o") return refuse(response, 400, {});
     const visit = request.key.split(":").slice(0, 3).join(":");
-    if (asked.model === "o4-mini" && !putOff.has(visit)) {
+    if (call.model === "o4-mini" && !putOff.has(visit)) {
       putOff.add(visit);
       return refuse(response, 429, { "retry-after": "6" });
     }
-    if (request.calm) return answer(asked, response, 10, false);
+    if (request.calm) return answer(call, response, 10, false);
     if (random.chance(0.05)) return refuse(response, 429, { "retry-after": "1" });
     if (random.chance(0.05)) return refuse(response, 500, {});
-    const pieceMs = asked.model === "o3" ? random.between(300, 900) : random.between(10, 60);
-    return answer(asked, response, pieceMs, random.chance(0.04));
+    const pieceMs = call.model === "o3" ? random.between(300, 900) : random.between(10, 60);
+    return answer(call, response, pieceMs, random.chance(0.04));
   });
 }
 
@@ -43,20 +43,20 @@ function refuse(response: ServerResponse, status: number, headers: Record<string
   return "refused";
 }
 
-/** @param cut ends the connection in the middle of the answer. */
+/** @param cut ends the connection in the middle of the response. */
 async function answer(
-  asked: Asked,
+  call: ModelRequest,
   response: ServerResponse,
   pieceMs: number,
   cut: boolean,
 ): Promise<string> {
   const send = (delta: object, more: object = {}): void => {
     const choices = [{ index: 0, delta, finish_reason: null, ...more }];
-    const chunk = { id: "chaos", object: "chat.completion.chunk", created: 1, model: asked.model, choices };
+    const chunk = { id: "chaos", object: "chat.completion.chunk", created: 1, model: call.model, choices };
     response.write(`data: ${JSON.stringify(chunk)}\n\n`);
   };
   response.writeHead(200, { "content-type": "text/event-stream" });
-  const callsTool = (asked.tools?.length ?? 0) > 0 && !asked.messages.some(({ role }) => role === "tool");
+  const callsTool = (call.tools?.length ?? 0) > 0 && !call.messages.some(({ role }) => role === "tool");
   for (let piece = 1; piece <= PIECES; piece++) {
     send({ role: "assistant", content: `piece ${piece} ` });
     await sleep(pieceMs);
@@ -66,18 +66,18 @@ async function answer(
     }
   }
   if (callsTool) {
-    const call = {
+    const toolCall = {
       index: 0,
       id: "call_1",
       type: "function",
       function: { name: "note_down", arguments: `{"text":"x"}` },
     };
-    send({ tool_calls: [call] });
+    send({ tool_calls: [toolCall] });
   }
   send({}, { finish_reason: callsTool ? "tool_calls" : "stop" });
   const usage = { prompt_tokens: 100, completion_tokens: 20, total_tokens: 120 };
   response.write(
-    `data: ${JSON.stringify({ id: "chaos", object: "chat.completion.chunk", created: 1, model: asked.model, choices: [], usage })}\n\n`,
+    `data: ${JSON.stringify({ id: "chaos", object: "chat.completion.chunk", created: 1, model: call.model, choices: [], usage })}\n\n`,
   );
   response.end("data: [DONE]\n\n");
   return "answered";

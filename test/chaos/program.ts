@@ -1,4 +1,4 @@
-/** A program of ours as a child whose lines are kept, not printed: they are told only when something went wrong. */
+/** A program of this project as a child process. Its log is kept, and printed only with a failure. */
 import { createInterface } from "node:readline";
 import { z } from "zod";
 import { startProcess } from "../../local/processes/child.ts";
@@ -13,15 +13,15 @@ export type Program = {
   name: string;
   pid: number;
   lines: string[];
-  /** Resolves when it has ended, in whatever way. */
+  /** Resolves when the process has ended, with success or not. */
   ended: Promise<void>;
   hasEnded(): boolean;
   kill(signal: NodeJS.Signals): void;
 };
 
 /**
- * Starts `file` and waits until it says `event`.
- * @throws Error when it ends before that, or says nothing for `timeoutMs`; it is killed then.
+ * Starts `file` and waits until it logs `event`.
+ * @throws Error when the program ends before that, or takes longer than `timeoutMs`; it is killed then.
  */
 export async function startProgram(
   name: string,
@@ -29,10 +29,10 @@ export async function startProgram(
   env: Record<string, string>,
   event: string,
   timeoutMs: number,
-): Promise<{ program: Program; said: Line }> {
+): Promise<{ program: Program; line: Line }> {
   const child = startProcess(nodeProgram(file, env), null, "SIGTERM");
   const lines: string[] = [];
-  const { promise: said, resolve, reject } = Promise.withResolvers<Line>();
+  const { promise: logged, resolve, reject } = Promise.withResolvers<Line>();
   for (const stream of [child.stdout, child.stderr]) {
     if (stream === null) continue;
     createInterface({ input: stream }).on("line", (text) => {
@@ -57,11 +57,11 @@ export async function startProgram(
   void exited.then(() => reject(new Error(`${name} ended before ${event}:\n${lines.slice(-5).join("\n")}`)));
   child.once("error", reject);
   const late = setTimeout(
-    () => reject(new Error(`${name} did not say ${event} in ${timeoutMs} ms`)),
+    () => reject(new Error(`${name} has not logged ${event} within ${timeoutMs} ms`)),
     timeoutMs,
   );
   try {
-    return { program, said: await said };
+    return { program, line: await logged };
   } catch (error) {
     program.kill("SIGKILL");
     throw error;
@@ -70,7 +70,7 @@ export async function startProgram(
   }
 }
 
-/** Asks a program to end and waits; a program that does not within `graceMs` is killed. */
+/** Sends SIGTERM and waits; a program that has not ended within `graceMs` is killed. */
 export async function endProgram(program: Program, graceMs = 4_000): Promise<void> {
   if (program.hasEnded()) return;
   program.kill("SIGCONT");

@@ -1,71 +1,71 @@
-/** Leads the system through the points at which somebody dies, so that none of them is left to chance. */
+/** Leads the system through the points of points.ts, so that none of them is left to chance. */
 import type { Sql } from "../../shared/store/sql.ts";
 import type { FaultLog } from "./fault-log.ts";
-import { flushRedis, hold, noted } from "./faults.ts";
+import { flushRedis, setLinks, logged } from "./faults.ts";
 import type { Link } from "./link.ts";
 import { pointNames } from "./points.ts";
 import type { Point } from "./points.ts";
 import type { System } from "./system.ts";
 import { until } from "./until.ts";
 
-/** Brings about once what leads through a point. `isReached`: there is no need to go on. */
-type Way = (system: System, log: FaultLog, isReached: () => boolean) => Promise<void>;
+/** Causes once what leads through a point, until `isReached`. */
+type Provocation = (system: System, log: FaultLog, isReached: () => boolean) => Promise<void>;
 
-/** Not here: what the load passes by itself, every few seconds, as long as all is well. */
-const ways: Partial<Record<Point, Way>> = {
+/** For points that the load does not reach by itself every few seconds. */
+const provocations: Partial<Record<Point, Provocation>> = {
   claimed_directly: cutRedisOff,
   drained_unreturned: drainBusiest,
   handed_back_unreleased: drainBusiest,
   rebuild_reset: emptyRedis,
   rebuild_unbegun: emptyRedis,
-  walk_page: emptyRedis,
-  walk_shown: emptyRedis,
+  scan_page: emptyRedis,
+  scan_enqueued: emptyRedis,
 };
 
 /** The reconciler passes every 5 s, workers beat and renew every 5 s, and the load brings what else is needed. */
 const PATIENCE_MS = 9_000;
 const ROUNDS = 4;
 
-/** Arms a point and goes its way once; it stays armed when something else is in the way at this moment. */
+/** Arms a point and leads through it once. When another fault is in the way, the point stays armed. */
 export async function provoke(point: Point, system: System, log: FaultLog): Promise<void> {
   system.points.arm(point);
-  await goTo(point, system, log);
+  await leadThrough(point, system, log);
 }
 
 /**
- * After the last fault: goes the way of each point that nobody has come by yet, one at a time, while all else is well,
- * and again, so that only a system that does not do what it should can miss one.
+ * After the last fault: leads through each point that was not reached yet, one at a time and without other faults, for
+ * some rounds. Only a system that does not do what it should misses a point then.
  */
-export async function reachAll(system: System, sql: Sql, log: FaultLog): Promise<void> {
+export async function reachRemaining(system: System, sql: Sql, log: FaultLog): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     for (const point of pointNames) {
       if (!system.points.isArmed(point)) continue;
-      // The 15 s for which a dead reconciler's lock stays behind were lived through before, among the faults.
+      // A dead reconciler's lock lasts 15 s. That wait was part of the faults before; here it is skipped.
       await sql`delete from locks where name = 'reconciler'`;
-      await goTo(point, system, log);
+      await leadThrough(point, system, log);
     }
   }
 }
 
-async function goTo(point: Point, system: System, log: FaultLog): Promise<void> {
+async function leadThrough(point: Point, system: System, log: FaultLog): Promise<void> {
   const isReached = (): boolean => !system.points.isArmed(point);
-  await ways[point]?.(system, log, isReached);
+  await provocations[point]?.(system, log, isReached);
   await until(isReached, PATIENCE_MS);
 }
 
-/** Beats tell that no worker reaches Redis, and those of workers that have died are forgotten after 12 s. */
+/** Direct claims begin when the beats of all live workers report Redis unreachable; a dead worker's beat counts for 12 s. */
 const DIRECT_MS = 25_000;
 
 async function cutRedisOff({ links }: System, log: FaultLog, isReached: () => boolean): Promise<void> {
-  await hold(links.filter(isToRedis), "cut", DIRECT_MS, log, isReached);
+  await setLinks(links.filter(isToRedis), "cut", DIRECT_MS, log, isReached);
 }
 
-/** A walk shows what has been due for 2 s: what comes while nobody can claim. */
+/** A scan enqueues runs that have been due for 2 s: those that are accepted while no worker can claim. */
 const UNCLAIMED_MS = 3_500;
 
 async function emptyRedis(system: System, log: FaultLog): Promise<void> {
   await Promise.all([
-    hold(system.links.filter(isToRedis), "cut", UNCLAIMED_MS, log),
+    setLinks(system.links.filter(isToRedis), "cut", UNCLAIMED_MS, log),
     flushRedis(system, log),
   ]);
 }
@@ -77,5 +77,5 @@ function isToRedis({ name }: Link): boolean {
 async function drainBusiest({ workers }: System, log: FaultLog): Promise<void> {
   await until(() => workers.some(({ alive, active }) => alive && active > 0), PATIENCE_MS);
   const [busiest] = workers.filter(({ alive }) => alive).toSorted((a, b) => b.active - a.active);
-  if (busiest) await noted(log, "drain", busiest.name, false, () => busiest.drain());
+  if (busiest) await logged(log, "drain", busiest.name, false, () => busiest.drain());
 }

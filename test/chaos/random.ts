@@ -1,4 +1,4 @@
-/** Chance that can be had again: the same seed and name, the same numbers. */
+/** Random numbers that can be repeated: the same seed and name give the same numbers. */
 import { shardOf } from "../../shared/contracts/ids.ts";
 
 export type Random = {
@@ -11,7 +11,7 @@ export type Random = {
   shuffle<Item>(items: readonly Item[]): Item[];
 };
 
-/** The numbers of one part (`name`) of a run with this seed; parts do not disturb each other (mulberry32). */
+/** The numbers of one part of a run with this seed (mulberry32). The parts, by `name`, do not depend on each other. */
 export function randomOf(seed: number, name: string): Random {
   let state = shardOf(`${seed} ${name}`, 2 ** 32);
   const next = (): number => {

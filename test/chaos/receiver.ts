@@ -1,4 +1,4 @@
-/** Who is told of runs by webhook: keeps what it was told, sometimes refuses, is slow, or hangs up without an answer. */
+/** A receiver of webhooks. It records its requests, and sometimes refuses, responds late, or hangs up without a response. */
 import { createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Webhook } from "standardwebhooks";
@@ -7,14 +7,14 @@ import type { Counted } from "./counted-server.ts";
 import type { Random } from "./random.ts";
 
 /** One request under the id of a delivery. `signed`: both of its signatures are good. */
-export type Told = { id: string; body: string; signed: boolean };
+export type WebhookRequest = { id: string; body: string; signed: boolean };
 
-export type Receiver = Counted & { secret: string; told: Told[] };
+export type Receiver = Counted & { secret: string; requests: WebhookRequest[] };
 
 export async function startReceiver(random: Random): Promise<Receiver> {
   const secret = "told in confidence";
   const webhook = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
-  const told: Told[] = [];
+  const requests: WebhookRequest[] = [];
   const isSigned = (body: string, headers: Record<string, string>): boolean => {
     try {
       webhook.verify(body, headers);
@@ -26,7 +26,7 @@ export async function startReceiver(random: Random): Promise<Receiver> {
   };
   const server = await serveCounted(async ({ key, calm, headers }, body, response) => {
     const flat = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
-    told.push({ id: key, body, signed: isSigned(body, flat) });
+    requests.push({ id: key, body, signed: isSigned(body, flat) });
     if (!calm && random.chance(0.12)) {
       response.writeHead(503).end();
       return "refused";
@@ -40,5 +40,5 @@ export async function startReceiver(random: Random): Promise<Receiver> {
     response.writeHead(204).end();
     return "answered";
   }, "webhook-id");
-  return { ...server, secret, told };
+  return { ...server, secret, requests };
 }

@@ -1,11 +1,11 @@
-/** What is printed at the end: the table of a run, and for each broken promise all that is known of it. */
+/** The report of a chaos run: a table of figures, and for each broken promise the runs and faults that belong to it. */
 import type { Violation } from "./checks/violation.ts";
 import type { Evidence, Takeover } from "./evidence.ts";
 import type { Fault, FaultLog } from "./fault-log.ts";
 import { pointNames, points } from "./points.ts";
 import type { Point } from "./points.ts";
 
-/** Runs that are shown for each broken promise, and faults for each run. */
+/** Most runs for each broken promise, and most faults for each run. */
 const SHOWN = 4;
 const FAULTS = 20;
 
@@ -19,12 +19,12 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ...Array.from(statuses, ([status, runs]): [string, number] => [`  ${status}`, runs.length]),
     ["  retried", evidence.journal.filter(({ kind }) => kind === "rewind").length],
     ["  attempts", evidence.runs.reduce((sum, { attempt }) => sum + attempt, 0)],
-    ["questions / answers taken", `${questions(evidence)} / ${evidence.taken.length}`],
-    ["webhooks due / requests", `${evidence.deliveries.length} / ${evidence.told.length}`],
+    ["questions / answers accepted", `${questions(evidence)} / ${evidence.acceptedAnswers.length}`],
+    ["webhooks due / requests", `${evidence.deliveries.length} / ${evidence.webhookRequests.length}`],
     ["events", evidence.runs.reduce((sum, { event_seq }) => sum + event_seq, 0)],
     [
       "viewers / frames",
-      `${evidence.seen.length} / ${evidence.seen.reduce((sum, { frames }) => sum + frames.length, 0)}`,
+      `${evidence.viewings.length} / ${evidence.viewings.reduce((sum, { frames }) => sum + frames.length, 0)}`,
     ],
     [
       "keys / calls outside",
@@ -35,8 +35,8 @@ export function table(evidence: Evidence, faults: FaultLog, hits: readonly Point
     ["takeovers, all", quantiles(evidence.takeovers)],
     ["slowest takeover", slowest(evidence.takeovers)],
     [
-      "longest stand while all was up",
-      `${Math.round(Math.max(0, ...evidence.standing.map(({ ms }) => ms)))} ms`,
+      "longest stall without a fault",
+      `${Math.round(Math.max(0, ...evidence.stalls.map(({ ms }) => ms)))} ms`,
     ],
     ...[...faults.countByKind()]
       .toSorted(([a], [b]) => a.localeCompare(b))
@@ -58,7 +58,7 @@ function questions({ journal }: Evidence): number {
 
 function slowest(takeovers: readonly Takeover[]): string {
   const last = takeovers.toSorted((a, b) => a.ms - b.ms).at(-1);
-  return last ? `${last.run}, its worker died at ${clock(last.diedMs)}` : "none";
+  return last ? `${last.run}, the worker died at ${clock(last.diedMs)}` : "none";
 }
 
 function quantiles(takeovers: readonly Takeover[]): string {
@@ -68,8 +68,12 @@ function quantiles(takeovers: readonly Takeover[]): string {
   return `${ms.length}: p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)} ms`;
 }
 
-/** Each promise that was broken, with the first runs that broke it, their journals and the faults of their time. */
-export function story(violations: readonly Violation[], evidence: Evidence, faults: FaultLog): string {
+/** Each broken promise with the first runs that broke it, their journals, and the faults during their time. */
+export function describeViolations(
+  violations: readonly Violation[],
+  evidence: Evidence,
+  faults: FaultLog,
+): string {
   const promises = Map.groupBy(violations, ({ promise }) => promise);
   return Array.from(promises, ([promise, group]) => {
     const shown = group.slice(0, SHOWN).map((violation) => one(violation, evidence, faults));
@@ -95,11 +99,11 @@ function one({ detail, run }: Violation, { journal, runs, requests }: Evidence, 
     ...faults
       .between(from - 5_000, to + 5_000)
       .slice(-FAULTS)
-      .map((fault) => `    ${tell(fault)}`),
+      .map((fault) => `    ${describeFault(fault)}`),
   ].join("\n");
 }
 
-export function tell({ kind, detail, fromMs, untilMs }: Fault): string {
+export function describeFault({ kind, detail, fromMs, untilMs }: Fault): string {
   return `${clock(fromMs)} to ${untilMs === null ? "the end" : clock(untilMs)}: ${kind} ${detail}`;
 }
 

@@ -6,12 +6,12 @@ import { makeSchedule } from "./schedule.ts";
 const TWO_MINUTES_MS = 120_000;
 
 describe("a schedule", () => {
-  test("is the same for the same seed, and another for another", () => {
+  test("is the same for the same seed, and differs for another seed", () => {
     expect(makeSchedule(1, TWO_MINUTES_MS)).toEqual(makeSchedule(1, TWO_MINUTES_MS));
     expect(makeSchedule(1, TWO_MINUTES_MS)).not.toEqual(makeSchedule(2, TWO_MINUTES_MS));
   });
 
-  test("of two minutes has every point once and every kind of fault, and is quiet in the end", () => {
+  test("of two minutes has every point once and every kind of fault, and is quiet at the end", () => {
     for (let seed = 1; seed <= 200; seed++) {
       const items = makeSchedule(seed, TWO_MINUTES_MS);
       const armed = items.flatMap((item) => ("point" in item ? [item.point] : []));
@@ -22,8 +22,8 @@ describe("a schedule", () => {
     }
   });
 
-  // Red when: points are armed in the first cycle alone.
-  test("of an hour comes by every point again and again", () => {
+  // Fails when only the first cycle arms points.
+  test("of an hour has every point in every cycle", () => {
     const items = makeSchedule(1, 30 * TWO_MINUTES_MS);
     const times = Map.groupBy(
       items.flatMap((item) => ("point" in item ? [item.point] : [])),
@@ -33,7 +33,7 @@ describe("a schedule", () => {
     for (const armed of times.values()) expect(armed.length).toBe(20);
   });
 
-  test("begins in a calm: one worker stopped, one killed, one that does not hear its answers, where takeovers can be measured", () => {
+  test("begins with a calm in which takeovers can be measured: one worker stops, one is killed, one loses its replies", () => {
     const early = makeSchedule(7, TWO_MINUTES_MS).filter(({ atMs }) => atMs < 26_000);
     expect(early).toEqual([
       { atMs: 3_000, fault: "freeze" },

@@ -1,4 +1,4 @@
-/** When what is done to the system: drawn from the seed before anything begins. */
+/** The schedule of faults and points, drawn from the seed before the run begins. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FaultLog } from "./fault-log.ts";
 import { faults } from "./faults.ts";
@@ -9,7 +9,7 @@ import { provoke } from "./provoke.ts";
 import { randomOf } from "./random.ts";
 import type { System } from "./system.ts";
 
-/** At `atMs` from the beginning: a fault, or a point that is provoked. */
+/** At `atMs` from the beginning: a fault, or a point through which the system is led. */
 type Item = { atMs: number } & ({ fault: FaultKind } | { point: Point });
 
 const kinds = Object.keys(faults).filter(isKind);
@@ -18,11 +18,11 @@ function isKind(name: string): name is FaultKind {
   return Object.hasOwn(faults, name);
 }
 
-/** Who dies as the reconciler leaves its lock behind for 15 s: these points need time between them. */
-const slow = pointNames.filter((point) => /^(rebuild|walk)_/.test(point));
+/** A reconciler that dies leaves its lock behind for 15 s: these points need time between them. */
+const slow = pointNames.filter((point) => /^(rebuild|scan)_/.test(point));
 const quick = pointNames.filter((point) => !slow.includes(point));
 
-/** In the beginning, and later now and then, one worker stops and one dies while all else is well: takeovers are measured there. */
+/** At the beginning of each cycle one worker stops and one dies without other faults: takeovers are measured there. */
 const calm: readonly { atMs: number; fault: FaultKind }[] = [
   { atMs: 3_000, fault: "freeze" },
   { atMs: 6_000, fault: "kill" },
@@ -31,10 +31,10 @@ const calm: readonly { atMs: number; fault: FaultKind }[] = [
 const CALM_MS = 26_000;
 const CYCLE_MS = 180_000;
 
-/** In the end nothing new begins: what is under way ends, and what nobody has come by is gone to. */
+/** No fault begins in the last seconds: the faults under way end, and the remaining points are led through. */
 const QUIET_MS = 25_000;
 
-/** In each cycle a calm, and then, in a storm, every point; every kind of fault once, and then as they are drawn. */
+/** Each cycle has a calm and then a storm with every point. Every kind of fault comes once, then kinds are drawn by weight. */
 export function makeSchedule(seed: number, lengthMs: number): Item[] {
   const random = randomOf(seed, "schedule");
   const bag = kinds.flatMap((kind) => Array.from({ length: faults[kind].times }, () => kind));
@@ -56,7 +56,7 @@ export function makeSchedule(seed: number, lengthMs: number): Item[] {
   return items.toSorted((x, y) => x.atMs - y.atMs);
 }
 
-/** Does what the schedule says; ends when all its faults have ended. Throws when one could not be done or undone. */
+/** Follows the schedule, and resolves when all its faults have ended. @throws the first error of a fault */
 export async function follow(
   schedule: readonly Item[],
   system: System,

@@ -1,4 +1,4 @@
-/** A program that keeps its port: what asks for it finds it again after a restart. */
+/** A program that keeps its port over restarts, so that its clients find it again. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { endProgram, startProgram } from "./program.ts";
 import type { Program } from "./program.ts";
@@ -16,7 +16,7 @@ export class Server {
     this.#start = start;
   }
 
-  /** Starts `file`; it listens when it says `event`. */
+  /** Starts `file`; it listens when it has logged `event`. */
   static async start(
     name: string,
     file: string,
@@ -27,7 +27,7 @@ export class Server {
     return new Server(await start(), start);
   }
 
-  /** What all its lives have said. */
+  /** The log of all its processes, one after the other. */
   get lines(): string[] {
     return [...this.#said, ...this.program.lines];
   }
@@ -42,7 +42,7 @@ export class Server {
         this.program = await this.#start();
         return;
       } catch (error) {
-        // Its store may be away at this moment.
+        // A store may be away at this moment.
         if (tries === START_TRIES) throw error;
       }
     }

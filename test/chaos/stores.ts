@@ -7,7 +7,7 @@ import { startPostgres } from "../../local/stores/postgres.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
 
-/** A store that a fault can take away for a while. One fault at a time has it. */
+/** A store that a fault can take away for a while. It has one fault at a time. */
 export class PostgresStore {
   readonly #dir: string;
   #service: Service;
@@ -29,14 +29,15 @@ export class PostgresStore {
     return this.#service.port;
   }
 
-  /** Away for `downMs`. `crash`: without a shutdown, so that it has to recover from its log. */
+  /** Restarts it after `downMs`. `crash`: without a shutdown, so that it has to recover from its log. */
   async restart(downMs: number, crash: boolean): Promise<void> {
     if (crash && this.#service.pid !== null) process.kill(this.#service.pid, "SIGQUIT");
     await this.#service.stop();
     await sleep(downMs);
     const { port } = this.#service;
     this.#service = await startPostgres({ dir: this.#dir, port });
-    if (this.#service.port !== port) throw new Error(`port ${port} of Postgres was taken meanwhile`);
+    if (this.#service.port !== port)
+      throw new Error(`port ${port} of Postgres was taken by another program meanwhile`);
   }
 
   stop(): Promise<void> {
@@ -44,10 +45,10 @@ export class PostgresStore {
   }
 }
 
-/** What a Redis finds when it is back: all it had, nothing, or what it had when it was copied. */
+/** What Redis holds after a restart: all of its data, nothing, or the data of an earlier copy. */
 export type Memory = "kept" | "lost" | "older";
 
-/** A Redis without a log of its own: what it holds after a restart is what is put into its folder. */
+/** A Redis without a log of its own: after a restart it holds what was put into its folder. */
 export class RedisStore {
   readonly #dir: string;
   readonly #url: string;
@@ -73,12 +74,12 @@ export class RedisStore {
     return this.#service.port;
   }
 
-  /** The real thing, past every fault. Commands are rejected while it is away. */
+  /** A connection that passes no link. Its commands are rejected while Redis is away. */
   get client(): Redis {
     return this.#client;
   }
 
-  /** Keeps a copy of what is there now, for a later `restart(…, "older")`. */
+  /** Copies the data, for a later `restart(…, "older")`. */
   async copy(): Promise<void> {
     await this.#client.save();
     copyFileSync(this.#dump, `${this.#dump}.older`);
@@ -86,7 +87,7 @@ export class RedisStore {
   }
 
   async restart(downMs: number, memory: Memory): Promise<void> {
-    // It writes down all it has and ends, in one command: nothing that it granted is forgotten. It has no answer.
+    // One command saves all data and ends Redis, so that no grant is forgotten. It has no reply.
     if (memory === "kept") await this.#client.call("SHUTDOWN", "SAVE").catch(() => {});
     else if (this.#service.pid !== null) process.kill(this.#service.pid, "SIGKILL");
     await this.#service.stop();
@@ -94,10 +95,11 @@ export class RedisStore {
     await sleep(downMs);
     const { port } = this.#service;
     this.#service = await startRedis({ dir: this.#dir, port, args: inMemory });
-    if (this.#service.port !== port) throw new Error(`port ${port} of Redis was taken meanwhile`);
+    if (this.#service.port !== port)
+      throw new Error(`port ${port} of Redis was taken by another program meanwhile`);
     rmSync(this.#dump, { force: true });
     for (let tries = 0; this.#client.status !== "ready"; tries++) {
-      if (tries > 100) throw new Error("our own connection to Redis did not come back within 5 s");
+      if (tries > 600) throw new Error("the test's own connection to Redis did not come back");
       await sleep(50);
     }
   }

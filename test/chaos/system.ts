@@ -23,7 +23,7 @@ import { Server } from "./server.ts";
 import { PostgresStore, RedisStore } from "./stores.ts";
 import { tenants } from "./tenants.ts";
 import { startToolServer } from "./tool-server.ts";
-import { Member } from "./workers.ts";
+import { ManagedWorker } from "./workers.ts";
 import type { Death } from "./workers.ts";
 
 const WORKERS = 3;
@@ -36,7 +36,7 @@ export type System = {
   edge: Server;
   rest: Server;
   links: Link[];
-  workers: Member[];
+  workers: ManagedWorker[];
   points: Points;
   deaths: Death[];
   model: Counted;
@@ -47,7 +47,7 @@ export type System = {
 
 export async function startSystem(seed: number): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-chaos-"));
-  chmodSync(dir, 0o711); // another user may run Postgres, and has to get through
+  chmodSync(dir, 0o711); // another user may run Postgres, and has to pass this folder
   const closing: (() => Promise<unknown>)[] = [
     () => Promise.resolve(rmSync(dir, { recursive: true, force: true })),
   ];
@@ -146,14 +146,14 @@ async function startParts(
 
   const points = new Points(join(dir, "points"));
   const deaths: Death[] = [];
-  const workers: Member[] = [];
+  const workers: ManagedWorker[] = [];
   const lives: Promise<void>[] = [];
   for (let number = 1; number <= WORKERS; number++) {
     const env = {
       [POINTS_FOLDER]: points.folder,
       REDIS_URL: await through(`worker-${number}-redis`, redis.url),
       SCALE_POSTGRES_URL: await through(`worker-${number}-postgres`, postgres.url),
-      // Migrations are not what is tried here, and a worker that starts has to find its schema.
+      // Migrations pass no link: they are not tested here, and a worker that starts needs its schema.
       SCALE_POSTGRES_DIRECT_URL: postgres.url,
       WORKER_CONCURRENCY: String(SLOTS),
       WORKER_DRAIN_SECONDS: "0",
@@ -164,22 +164,22 @@ async function startParts(
       MASTER_KEY: secrets.master_key,
       EGRESS_ALLOW: "127.0.0.0/8",
     };
-    const member = new Member(`worker-${number}`, env, deaths);
+    const member = new ManagedWorker(`worker-${number}`, env, deaths);
     workers.push(member);
-    lives.push(member.live());
+    lives.push(member.keepRunning());
   }
   onStop(async () => {
     await Promise.all(workers.map((member) => member.end()));
     await Promise.all(lives);
   });
   for (let tries = 0; workers.some((member) => !member.alive); tries++) {
-    if (tries > 200) throw new Error("the workers did not start within 20 s");
+    if (tries > 1_200) throw new Error("the workers did not start within 120 s");
     await sleep(100);
   }
   return { api, postgres, redis, edge, rest, links, workers, points, deaths, model, tool, receiver };
 }
 
-/** A restart of the edge is to serve this build, whatever is edited meanwhile. */
+/** Marks the build as newer than all sources, so that a restart of the edge serves it. */
 function keepBuild(build: string): void {
   const tomorrow = new Date(Date.now() + 86_400_000);
   utimesSync(join(build, "options.json"), tomorrow, tomorrow);

@@ -1,4 +1,4 @@
-/** Who sends work in a chaos run: two like everybody, one with small limits, one that floods. */
+/** The tenants of a chaos run: two ordinary ones, one with small limits, one that floods. */
 import { TenantId } from "../../shared/contracts/ids.ts";
 
 export type ChaosTenant = { tenant_id: TenantId; max_concurrent_runs: number; max_queued_runs: number };

@@ -1,4 +1,4 @@
-/** A tool that counts its calls under each key, and sometimes refuses, is slow, or never answers. */
+/** A tool that counts its calls by key, and sometimes refuses, responds late, or never responds. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { serveCounted } from "./counted-server.ts";
 import type { Counted } from "./counted-server.ts";
@@ -11,7 +11,7 @@ export function startToolServer(random: Random): Promise<Counted> {
       return "refused";
     }
     if (!request.calm && random.chance(0.04)) {
-      // Nobody hears anything for 2 s, and then the connection has gone.
+      // No response for 2 s, and then the connection closes.
       await sleep(2_000);
       response.destroy();
       return "cut";

@@ -18,56 +18,64 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-type Lost = "question" | "answer";
+type Lost = "request" | "response";
 
-/** Asks Postgres through a link whose trap springs at `asked`. @returns whether the asker was told */
-async function askTrapped(asked: string, lost: Lost, ask: (sql: Sql) => Promise<unknown>): Promise<boolean> {
+/** Sends a statement to Postgres through a link whose trap springs at `request`. @returns whether a reply came */
+async function sendTrapped(
+  request: string,
+  lost: Lost,
+  send: (sql: Sql) => Promise<unknown>,
+): Promise<boolean> {
   const link = new Link("edge-postgres", Number(new URL(store.url).port));
   const sprung = Promise.withResolvers<void>();
   const spring = (): boolean => {
     sprung.resolve();
     return true;
   };
-  link.traps.push({ asked, lost, spring });
+  link.traps.push({ request, lost, spring });
   const through = new URL(store.url);
   through.host = `127.0.0.1:${await link.listen()}`;
   const sql = postgres(through.href, { ...connectionOptions, max: 1 });
-  const told = ask(sql).then(
+  const replied = send(sql).then(
     () => true,
     () => false,
   );
   await sprung.promise;
   await sql.end({ timeout: 0 });
   await link.close();
-  return told;
+  return replied;
 }
 
-describe("who dies in an accept", () => {
-  // Red when: a trap is blind to the statement of an accept, or springs between that statement and its commit.
+describe("a trap for an accept", () => {
+  // Fails when a trap does not find the statement of an accept, or springs between that statement and its commit.
   test.each([
-    { lost: "question", leaves: 0, where: "before the commit leaves no run" },
-    { lost: "answer", leaves: 1, where: "after the commit leaves one, and nobody was told" },
+    { lost: "request", leaves: 0, where: "before the commit leaves no run" },
+    { lost: "response", leaves: 1, where: "after the commit leaves a run, and no reply" },
   ] as const)("$where", async ({ lost, leaves }) => {
     const run = newRun();
-    const told = await askTrapped(ACCEPT, lost, (sql) => acceptRuns(sql, [run]));
+    const replied = await sendTrapped(ACCEPT, lost, (sql) => acceptRuns(sql, [run]));
     const rows = await store.sql`select from runs where run_id = ${run.run_id}`;
-    expect([told, rows.length]).toEqual([false, leaves]);
+    expect([replied, rows.length]).toEqual([false, leaves]);
   });
 });
 
-describe("who dies in an answer", () => {
-  // Red when: a trap is blind to the statement of an answer, or springs between that statement and its commit.
+describe("a trap for an answer", () => {
+  // Fails when a trap does not find the statement of an answer, or springs between that statement and its commit.
   test.each([
-    { lost: "question", state: "open", where: "before the commit leaves the question open" },
-    { lost: "answer", state: "answered", where: "after the commit leaves it answered, and nobody was told" },
+    { lost: "request", state: "open", where: "before the commit leaves the question open" },
+    {
+      lost: "response",
+      state: "answered",
+      where: "after the commit leaves it answered, and no reply",
+    },
   ] as const)("$where", async ({ lost, state }) => {
     const run = await store.startRun();
     await flush(store.sql, [parkEntry(run, [humanWait("w1")])]);
     const answer = JSON.stringify({ decision: "approve", signed: "answer-1" });
-    const told = await askTrapped(ANSWER, lost, (sql) =>
+    const replied = await sendTrapped(ANSWER, lost, (sql) =>
       answerWait(sql, { tenant: acme, run: run.run_id, waitId: "w1", answer, by: "ann" }),
     );
     const [wait] = await readAllWaits(store.sql, run.run_id);
-    expect([told, wait?.state]).toEqual([false, state]);
+    expect([replied, wait?.state]).toEqual([false, state]);
   });
 });

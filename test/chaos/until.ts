@@ -1,9 +1,9 @@
-/** Waiting for what happens elsewhere. */
+/** Waiting for a condition that other processes bring about. */
 import { setTimeout as sleep } from "node:timers/promises";
 
 const LOOK_MS = 100;
 
-/** Looks again and again until it is so, for `ms` at most. */
+/** Checks the condition again and again until it holds, for `ms` at most. */
 export async function until(isSo: () => boolean, ms: number): Promise<void> {
   const endMs = performance.now() + ms;
   while (!isSo() && performance.now() < endMs) await sleep(LOOK_MS);

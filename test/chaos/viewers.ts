@@ -1,39 +1,39 @@
-/** Viewers of runs: early ones and late ones, who are cut off, vanish and come back, and one who reads all at the end. */
+/** Viewers of runs: early and late ones, which lose their connection and reconnect, and one that reads each run at the end. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { Api } from "./api.ts";
-import type { Seen } from "./evidence.ts";
+import type { Viewing } from "./evidence.ts";
 import type { Random } from "./random.ts";
 
 const PAUSE_MS = 400;
-/** For a few hundred runs at rest it takes a second or two. */
+/** A few hundred runs at rest take a second or two. */
 const READ_ALL_MS = 60_000;
 
-/** Is told of every frame when it comes: the run, and its number. */
-type Glance = (run: string, seq: number) => void;
+/** Called for every frame when it arrives: the run, and the number of the event. */
+type FrameListener = (run: string, seq: number) => void;
 
 export class Viewers {
-  readonly seen: Seen[] = [];
+  readonly seen: Viewing[] = [];
   readonly #api: Api;
   readonly #random: Random;
-  readonly #glance: Glance;
+  readonly #glance: FrameListener;
   readonly #over = new AbortController();
   readonly #watching: Promise<void>[] = [];
 
-  constructor(api: Api, random: Random, glance: Glance) {
+  constructor(api: Api, random: Random, glance: FrameListener) {
     this.#api = api;
     this.#random = random;
     this.#glance = glance;
   }
 
-  /** A run was accepted: some watch it from the beginning, some come later. */
-  consider(run: string): void {
+  /** Draws viewers for a run that was accepted: some watch from the beginning, some join later. */
+  maybeWatch(run: string): void {
     if (this.#random.chance(0.3)) this.#watching.push(this.#watch(run, "early", 0));
     if (this.#random.chance(0.15))
       this.#watching.push(this.#watch(run, "late", this.#random.between(1_000, 8_000)));
   }
 
-  /** Ends all who still watch: they have waited for a run that has no viewer's end for them. */
+  /** Ends all viewers that still watch: the streams of their runs have not ended. */
   async leave(): Promise<void> {
     this.#over.abort();
     await Promise.all(this.#watching);
@@ -45,7 +45,7 @@ export class Viewers {
     const late = AbortSignal.timeout(READ_ALL_MS);
     const one = async (): Promise<void> => {
       for (let run = todo.pop(); run !== undefined; run = todo.pop()) {
-        const seen: Seen = { run, viewer: "final", frames: [], complete: false };
+        const seen: Viewing = { run, viewer: "final", frames: [], complete: false };
         this.seen.push(seen);
         for (let tries = 0; tries < 5 && !seen.complete && !late.aborted; tries++) {
           await this.#connect(seen, AbortSignal.any([late, AbortSignal.timeout(15_000)]));
@@ -56,11 +56,11 @@ export class Viewers {
   }
 
   async #watch(run: string, viewer: string, afterMs: number): Promise<void> {
-    const seen: Seen = { run, viewer, frames: [], complete: false };
+    const seen: Viewing = { run, viewer, frames: [], complete: false };
     this.seen.push(seen);
     await sleep(afterMs, undefined, { signal: this.#over.signal }).catch(() => {});
     while (!seen.complete && !this.#over.signal.aborted) {
-      // Half of them vanish at some moment; the others stay until they are cut off.
+      // Half of the connections are closed by the viewer; the others stay until the edge or a fault ends them.
       const patience = this.#random.chance(0.5) ? this.#random.between(200, 6_000) : 300_000;
       await this.#connect(
         seen,
@@ -70,8 +70,8 @@ export class Viewers {
     }
   }
 
-  /** One connection, from after what it has to wherever it ends. */
-  async #connect(seen: Seen, signal: AbortSignal): Promise<void> {
+  /** One connection, from after the last frame until it ends. */
+  async #connect(seen: Viewing, signal: AbortSignal): Promise<void> {
     const last = seen.frames.at(-1)?.id;
     try {
       const answer = await fetch(`${this.#api.base}/api/v2/orchestrations/runs/${seen.run}/stream`, {
@@ -93,7 +93,7 @@ export class Viewers {
       // The stream ends after the last `done`; a run that is retried later has more.
       seen.complete ||= seen.frames.at(-1)?.data.includes('"type":"done"') ?? false;
     } catch {
-      // It was cut off, or has vanished: it comes back with the id of its last event.
+      // The connection was lost or closed: the next one sends the id of the last event.
     }
   }
 }

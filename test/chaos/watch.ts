@@ -1,9 +1,9 @@
-/** Looks at Postgres all the time, past every fault: are limits kept, do runs move, who has a dead worker's runs? */
+/** Samples Postgres during all faults: whether limits hold, whether runs move, and when the runs of dead workers are claimed. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { pgArray } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import type { Evidence, Overrun, Takeover } from "./evidence.ts";
+import type { Evidence, LimitBreach, Takeover } from "./evidence.ts";
 import type { FaultLog } from "./fault-log.ts";
 import type { Points } from "./points.ts";
 import { tenants } from "./tenants.ts";
@@ -13,7 +13,7 @@ const PERIOD_MS = 250;
 /** docs/protocol.md 10: admissions after a rollback; claims have 5 s. */
 const ROLLED_BACK_MS = 10_000;
 
-/** A reconciler that dies leaves its lock behind for 15 s; nobody rebuilds and walks until then. */
+/** A reconciler that dies leaves its lock behind for 15 s: until then no other rebuilds or scans. */
 const LOCK_LEFT_MS = 20_000;
 
 const Row = z.object({
@@ -28,20 +28,20 @@ const Row = z.object({
 });
 type Row = z.infer<typeof Row>;
 
-/** What one run looked like, and for how long it has stood so while it could move. */
-type Stand = { row: Row; ms: number };
+/** A sample of a run, and for how long the run has not moved although it could. */
+type Stall = { row: Row; ms: number };
 
-export class Watch {
-  readonly overruns: Overrun[] = [];
+export class PostgresWatch {
+  readonly limitBreaches: LimitBreach[] = [];
   readonly takeovers: Takeover[] = [];
-  readonly tooEarly: Evidence["tooEarly"] = [];
-  /** Run → the longest time it stood. */
+  readonly shownTooEarly: Evidence["shownTooEarly"] = [];
+  /** Run → its longest stall. */
   readonly #longest = new Map<string, number>();
   readonly #sql: Sql;
   readonly #faults: FaultLog;
   readonly #deaths: readonly Death[];
-  #stands = new Map<string, Stand>();
-  /** Tenants that may be above a limit since Redis went back in time; each until it is seen below again. */
+  #stalls = new Map<string, Stall>();
+  /** Tenants that may exceed a limit since Redis was rolled back, each until a sample shows it below its limit. */
   #excused = new Map<string, number>();
   #glances = new Map<string, number>();
   #on = true;
@@ -53,25 +53,25 @@ export class Watch {
     this.#deaths = deaths;
   }
 
-  get standing(): Evidence["standing"] {
+  get stalls(): Evidence["stalls"] {
     return Array.from(this.#longest, ([run, ms]) => ({ run, ms }));
   }
 
   get open(): Row[] {
-    return Array.from(this.#stands.values(), ({ row }) => row);
+    return Array.from(this.#stalls.values(), ({ row }) => row);
   }
 
   stop(): void {
     this.#on = false;
   }
 
-  /** Redis has gone back in time: what it grants in the next seconds may be too much. */
+  /** Redis was rolled back: for some seconds it may admit and lease too much. */
   rolledBack(): void {
     for (const { tenant_id } of tenants) this.#excused.set(tenant_id, Date.now());
   }
 
-  /** A viewer has got a frame: it must have been committed by now. */
-  glance(run: string, seq: number): void {
+  /** A viewer has received a frame, which must have been committed by now. */
+  noteFrame(run: string, seq: number): void {
     this.#glances.set(run, Math.max(seq, this.#glances.get(run) ?? 0));
   }
 
@@ -87,21 +87,21 @@ export class Watch {
         this.#follow(rows, this.#faults.blocked ? 0 : nowMs - lastMs);
         lastMs = nowMs;
       } catch {
-        // Postgres is away: what it would have said is not missed, as nothing moves meanwhile.
+        // Postgres is away: no sample is missed, as nothing moves meanwhile.
         lastMs = performance.now();
       }
       await sleep(PERIOD_MS);
     }
   }
 
-  /** Notes who died at a point, as it happens. */
+  /** Records each point that is taken as a fault. */
   async watchPoints(points: Points): Promise<void> {
     const known = new Set<string>();
     for (; this.#on; await sleep(PERIOD_MS)) {
       for (const { point, atMs } of points.hits()) {
         if (known.has(`${point} ${atMs}`)) continue;
         known.add(`${point} ${atMs}`);
-        this.#faults.note("point", point, atMs, /^(rebuild|walk)_/.test(point) ? LOCK_LEFT_MS : 0);
+        this.#faults.note("point", point, atMs, /^(rebuild|scan)_/.test(point) ? LOCK_LEFT_MS : 0);
       }
     }
   }
@@ -126,7 +126,7 @@ export class Watch {
       select run_id, event_seq from runs where run_id = any(${pgArray(glances.keys())}::text[])`;
     for (const { run_id, event_seq } of rows) {
       const seq = glances.get(run_id) ?? 0;
-      if (seq > event_seq) this.tooEarly.push({ run: run_id, seq, committed: event_seq });
+      if (seq > event_seq) this.shownTooEarly.push({ run: run_id, seq, committed: event_seq });
     }
   }
 
@@ -134,18 +134,18 @@ export class Watch {
     for (const { tenant_id, max_concurrent_runs, max_queued_runs } of tenants) {
       const own = rows.filter((row) => row.tenant_id === tenant_id);
       const running = own.filter(({ status }) => status === "running").length;
-      // Those that were claimed before came back, or were parked: they are not asked for room again.
+      // Runs that were claimed before came back without an admission.
       const queued = own.filter(({ status, attempt }) => status === "queued" && attempt === 0).length;
-      // A claim leaves the queue in Redis first, and in Postgres a moment (or, if its worker dies, a lease) later.
+      // A claimed run leaves the queue in Redis first, and in Postgres a moment later (a lease later, if its worker dies).
       const most = max_queued_runs + max_concurrent_runs;
       const sinceMs = Date.now() - (this.#excused.get(tenant_id) ?? 0);
-      const over: Overrun[] = [];
+      const over: LimitBreach[] = [];
       const at = { tenant: tenant_id, atMs: Date.now() };
       if (running > max_concurrent_runs)
         over.push({ ...at, what: "running", count: running, limit: max_concurrent_runs });
       if (queued > most) over.push({ ...at, what: "queued", count: queued, limit: most });
       if (over.length === 0 && sinceMs > ROLLED_BACK_MS) this.#excused.delete(tenant_id);
-      if (!this.#excused.has(tenant_id)) this.overruns.push(...over);
+      if (!this.#excused.has(tenant_id)) this.limitBreaches.push(...over);
     }
   }
 
@@ -160,18 +160,18 @@ export class Watch {
         tenant.max_concurrent_runs - (running.get(tenant.tenant_id)?.length ?? 0),
       ]),
     );
-    const next = new Map<string, Stand>();
+    const next = new Map<string, Stall>();
     for (const row of rows) {
-      const before = this.#stands.get(row.run_id);
+      const before = this.#stalls.get(row.run_id);
       if (before) this.#noteTakeover(before.row, row);
-      // Behind a limit, or behind others of its tenant, a run rightly waits.
+      // A run that waits for a slot of its tenant, or behind other runs of it, does not stall.
       const canMove = row.status === "running" || (row.due && row.place <= (free.get(row.tenant_id) ?? 0));
       const same = before !== undefined && canMove && isSame(before.row, row);
       const ms = same ? before.ms + movedMs : 0;
       next.set(row.run_id, { row, ms });
       if (ms > (this.#longest.get(row.run_id) ?? 0)) this.#longest.set(row.run_id, ms);
     }
-    this.#stands = next;
+    this.#stalls = next;
   }
 
   #noteTakeover(before: Row, now: Row): void {

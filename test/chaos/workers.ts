@@ -1,24 +1,24 @@
-/** The workers of a chaos run: killed, stopped, drained, and started again as a fleet would. */
+/** The workers of a chaos run. Faults kill, stop and drain them; each is started again when it has ended. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { Incarnation } from "../../shared/contracts/ids.ts";
 import { endProgram, startProgram } from "./program.ts";
 import type { Program } from "./program.ts";
 
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 const PAUSE_MS = 700;
 
 const Ready = z.looseObject({ incarnation: Incarnation });
 
-/** A worker's death without a word: by us, or at a point. `atMs` by the clock of this machine. */
+/** The end of a worker without a drain: by a fault, or at a point. `atMs`: time of this machine's clock. */
 export type Death = { incarnation: Incarnation; atMs: number };
 
-export class Member {
+export class ManagedWorker {
   readonly name: string;
   readonly #env: Record<string, string>;
   readonly #deaths: Death[];
-  /** What all its lives have said, one after the other. */
-  readonly lives: Program[] = [];
+  /** All its processes, one after the other. */
+  readonly programs: Program[] = [];
   #program: Program | null = null;
   #incarnation: Incarnation | null = null;
   #ending = false;
@@ -34,42 +34,42 @@ export class Member {
     return this.#program !== null && !this.stopped;
   }
 
-  /** The runs that it has in its hands, as it says itself. */
-  get held(): Set<string> {
-    const held = new Set<string>();
+  /** The runs that it executes, by its own log. */
+  get heldRuns(): Set<string> {
+    const runs = new Set<string>();
     for (const line of this.#program?.lines ?? []) {
       const [, event, run] = /"event":"run\.(claimed|left)","run":"([^"]+)"/.exec(line) ?? [];
       if (run === undefined) continue;
-      if (event === "claimed") held.add(run);
-      else held.delete(run);
+      if (event === "claimed") runs.add(run);
+      else runs.delete(run);
     }
-    return held;
+    return runs;
   }
 
   get active(): number {
-    return this.held.size;
+    return this.heldRuns.size;
   }
 
-  /** Lives, again and again, until `end`. A start that fails (a store is away) is tried again. */
-  async live(): Promise<void> {
+  /** Starts the worker again each time it has ended, until `end`. A start that fails (a store is away) is repeated. */
+  async keepRunning(): Promise<void> {
     while (!this.#ending) {
       try {
         const env = { ...this.#env, WORKER_ID: this.name };
-        const { program, said } = await startProgram(
+        const { program, line: ready } = await startProgram(
           this.name,
           "test/chaos/armed-worker.ts",
           env,
           "worker.ready",
           READY_MS,
         );
-        this.lives.push(program);
+        this.programs.push(program);
         this.#program = program;
-        this.#incarnation = Ready.parse(said).incarnation;
+        this.#incarnation = Ready.parse(ready).incarnation;
         await program.ended;
-        const politely = program.lines.some((line) => line.includes("worker.drain_started"));
-        if (!politely) this.#deaths.push({ incarnation: this.#incarnation, atMs: Date.now() });
+        const drained = program.lines.some((line) => line.includes("worker.drain_started"));
+        if (!drained) this.#deaths.push({ incarnation: this.#incarnation, atMs: Date.now() });
       } catch {
-        // Its store was away, or it died at a point before it was ready.
+        // A store was away, or the worker died at a point before it was ready.
       }
       this.#program = null;
       this.stopped = false;
@@ -81,7 +81,7 @@ export class Member {
     this.#program?.kill("SIGKILL");
   }
 
-  /** Asks it to hand back what it has; the fleet starts it again. */
+  /** Lets it drain; it is started again afterwards. */
   drain(): void {
     this.#program?.kill("SIGTERM");
   }
@@ -92,14 +92,14 @@ export class Member {
     this.#program.kill("SIGSTOP");
   }
 
-  goOn(): void {
+  resume(): void {
     this.stopped = false;
     this.#program?.kill("SIGCONT");
   }
 
   async end(): Promise<void> {
     this.#ending = true;
-    this.goOn();
+    this.resume();
     if (this.#program) await endProgram(this.#program);
   }
 }

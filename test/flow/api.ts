@@ -1,5 +1,6 @@
-/** The API in this process, on stores of the test's own, with real worker processes behind it. */
+/** The API in this process, on stores of the test's own, with worker processes behind it. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { test as base } from "vitest";
 import { LiveFeed } from "../../edge/streaming/live-feed.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
@@ -18,11 +19,24 @@ export type FlowApi = TestApp & {
   startWorker(id: string, env?: Record<string, string>): Promise<WorkerProcess>;
   define(kind: "orchestrations" | "tools", id: string, definition: JsonObject): Promise<void>;
   start(orchestration: string, body?: JsonObject): Promise<string>;
-  /** The run's status once it is one of these. */
+  /** Waits until the run has one of these statuses. @returns that status */
   until(run: string, statuses: readonly string[], ms?: number): Promise<string>;
 };
 
 const ENDED = ["completed", "failed", "cancelled"];
+
+/** A test with an API of its own, so that the tests of a file can run at the same time. */
+export const apiTest = base.extend<{ api: FlowApi }>({
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads the names of fixtures from a pattern
+  api: async ({}, use) => {
+    const api = await startApi();
+    try {
+      await use(api);
+    } finally {
+      await api.stop();
+    }
+  },
+});
 
 /** `database`: as for `startTestStores`. */
 export async function startApi(database?: Promise<string>): Promise<FlowApi> {
@@ -40,7 +54,7 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
         ...env,
       });
       workers.push(worker);
-      await worker.heard("worker.ready");
+      await worker.untilLogged("worker.ready");
       return worker;
     },
     async define(kind, id, definition) {
@@ -52,15 +66,15 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
       if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
       return String((await bodyOf(answer)).run_id);
     },
-    async until(run, statuses, ms = 20_000) {
+    async until(run, statuses, ms = 60_000) {
       let last = "";
       for (const startedMs = performance.now(); performance.now() - startedMs < ms; await sleep(20)) {
         const answer = await app.call("GET", runPath(run, "status"));
         last = String((await bodyOf(answer)).status);
         if (statuses.includes(last)) return last;
       }
-      const said = workers.flatMap((worker) => worker.lines.map((line) => JSON.stringify(line)));
-      throw new Error(`${run} is ${last} after ${ms} ms\n${said.slice(-60).join("\n")}`);
+      const logged = workers.flatMap((worker) => worker.lines.map((line) => JSON.stringify(line)));
+      throw new Error(`${run} is ${last} after ${ms} ms\n${logged.slice(-60).join("\n")}`);
     },
     async stop() {
       await Promise.all(workers.map((worker) => worker.stop("SIGKILL")));
@@ -71,8 +85,8 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
 
 export const untilEnd = (api: FlowApi, run: string, ms?: number) => api.until(run, ENDED, ms);
 
-/** Watches runs as the edge's relay object does. */
-export class Watch {
+/** Viewers of runs, served as the edge's relay object serves them. */
+export class RelayViewers {
   readonly #relay: Relay;
   readonly #feed: LiveFeed;
   readonly #timer: NodeJS.Timeout;
@@ -90,8 +104,8 @@ export class Watch {
     this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), RELAY_TIMING.tickMs);
   }
 
-  /** All that a viewer sees who is there from the start, once the stream has ended. */
-  see(run: string): Promise<string> {
+  /** All that a viewer receives who joins now, from the first event on, once the stream has ended. */
+  view(run: string): Promise<string> {
     return new Response(this.#relay.join(RunId.parse(run), 0, new AbortController().signal, () => {})).text();
   }
 
@@ -102,7 +116,7 @@ export class Watch {
   }
 }
 
-/** How often a run's log tells events of these types. */
+/** How many events of this type the journal of a run holds. */
 export async function count(api: FlowApi, run: string, type: string): Promise<number> {
   const rows = await api.stores.sql<{ events: string }[]>`select events from journal where run_id = ${run}`;
   const lines = rows.flatMap((row) => row.events.split("\n"));

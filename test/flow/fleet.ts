@@ -1,7 +1,8 @@
-/** A Postgres database, a Redis and worker processes of a test's own: everything but the edge. */
+/** A database, a Redis and worker processes of a test's own: everything but the edge. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import postgres from "postgres";
+import { test as base } from "vitest";
 import { z } from "zod";
 import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
@@ -23,6 +24,19 @@ import { scriptCommands } from "../../worker-node/clients/redis.ts";
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 
 const acme = TenantId.parse("acme");
+
+/** A test with a fleet of its own, so that the tests of a file can run at the same time. */
+export const fleetTest = base.extend<{ fleet: Fleet }>({
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads the names of fixtures from a pattern
+  fleet: async ({}, use) => {
+    const fleet = await startFleet();
+    try {
+      await use(fleet);
+    } finally {
+      await fleet.close();
+    }
+  },
+});
 
 /** Starts the stores; `close` ends everything, also the workers. */
 export async function startFleet() {
@@ -50,7 +64,7 @@ export async function startFleet() {
         ...env,
       });
       workers.push(worker);
-      await worker.heard("worker.ready");
+      await worker.untilLogged("worker.ready");
       return worker;
     },
 
@@ -63,7 +77,7 @@ export async function startFleet() {
       });
     },
 
-    /** Commits a run and says so to the queue, as the edge does. */
+    /** Accepts a run and enqueues it, as the edge does. */
     async run(orchestration: string, message = "hello", tenant = acme): Promise<RunId> {
       const run_id = newRunId(Date.now());
       const accepted = await acceptRuns(sql, [
@@ -93,14 +107,13 @@ export async function startFleet() {
     },
 
     /** The run once it has ended. */
-    async ended(run: RunId, ms = 15_000): Promise<RunRow> {
+    async ended(run: RunId, ms = 60_000): Promise<RunRow> {
       for (const startedMs = performance.now(); performance.now() - startedMs < ms; await sleep(20)) {
         const row = await readRun(sql, null, run);
         if (row && TERMINAL.has(row.status)) return row;
       }
-      const said = workers.flatMap((worker) => worker.lines.map((line) => JSON.stringify(line)));
       throw new Error(
-        `${run} has not ended after ${ms} ms: ${JSON.stringify(await readRun(sql, null, run))}\n${said.join("\n")}`,
+        `${run} has not ended after ${ms} ms: ${JSON.stringify(await readRun(sql, null, run))}\n${this.logs()}`,
       );
     },
 
@@ -111,6 +124,11 @@ export async function startFleet() {
       >`select events from journal where run_id = ${run} order by seq`;
       const Event = z.object({ type: z.string() }).loose();
       return rows.flatMap((row) => row.events.split("\n").map((line) => Event.parse(JSON.parse(line))));
+    },
+
+    /** All that the workers have logged. */
+    logs(): string {
+      return workers.flatMap(({ lines }) => lines.map((line) => JSON.stringify(line))).join("\n");
     },
 
     async close(): Promise<void> {

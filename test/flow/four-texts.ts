@@ -1,4 +1,4 @@
-/** An orchestration of four model steps, each of about a second: long enough to be disturbed in. */
+/** An orchestration of four model steps, each of about a second: long enough for a fault in between. */
 import type { JsonObject } from "../../shared/contracts/json.ts";
 
 export const STEPS = ["a", "b", "c", "d"];

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bodyOf, runPath } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
@@ -36,7 +36,7 @@ beforeAll(async () => {
   api = await startApi();
   await define("asks", {});
   await define("hurries", { human_timeout_seconds: 1 });
-  // Six seconds of work: less than people have here.
+  // Six seconds of work, and a minute for the person who answers.
   await define("short", { human_timeout_seconds: 60 }, { timeout_minutes: 0.1 });
   await api.startWorker("a");
 });
@@ -47,64 +47,69 @@ const resume = (run: string, decision: string) =>
 const statusOf = async (run: string) => bodyOf(await api.call("GET", runPath(run, "status")));
 const resultOf = async (run: string) => bodyOf(await api.call("GET", runPath(run, "result")));
 
-// Red when: a human step holds its slot, the answer does not reach state, or a viewer is not told.
-test("a run asks, sleeps without a worker, and goes on with the answer in the same log", async () => {
-  const run = await api.start("asks");
-  await api.until(run, ["paused"]);
-  await expect.poll(() => api.workers[0]?.lines.some((line) => line["as"] === "parked")).toBe(true);
-  expect(await statusOf(run)).toMatchObject({ waiting: { prompt: "Publish the text?" } });
-  expect((await resume(run, "yes")).status).toBe(202);
-  expect(await untilEnd(api, run)).toBe("completed");
-  expect(await resultOf(run)).toMatchObject({
-    output: "yes",
-    final_state: { verdict: { decision: "yes" }, human_response: { decision: "yes" }, last: "yes" },
-    attempt: 2,
+describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
+  // Fails when a human step holds its slot, the answer does not reach state, or an event is missing.
+  test("parks without a worker, and goes on with the answer in the same journal", async () => {
+    const run = await api.start("asks");
+    await api.until(run, ["paused"]);
+    await api.workers[0]?.untilLogged(
+      "run.execution_ended",
+      (line) => line["run"] === run && line["ending"] === "parked",
+    );
+    expect(await statusOf(run)).toMatchObject({ waiting: { prompt: "Publish the text?" } });
+    expect((await resume(run, "yes")).status).toBe(202);
+    expect(await untilEnd(api, run)).toBe("completed");
+    expect(await resultOf(run)).toMatchObject({
+      output: "yes",
+      final_state: { verdict: { decision: "yes" }, human_response: { decision: "yes" }, last: "yes" },
+      attempt: 2,
+    });
+    const stream = await (await api.call("GET", runPath(run, "stream"))).text();
+    const types = Array.from(stream.matchAll(/,"seq":\d+,"type":"(\w+)"/g), ([, type]) => type);
+    expect(types.join(" ")).toBe(
+      "worker_picked_up orchestration_start step_start final step_complete step_start " +
+        "human_input_required paused worker_picked_up human_response step_complete " +
+        "step_start final step_complete orchestration_complete final done",
+    );
   });
-  const stream = await (await api.call("GET", runPath(run, "stream"))).text();
-  const types = Array.from(stream.matchAll(/,"seq":\d+,"type":"(\w+)"/g), ([, type]) => type);
-  expect(types.join(" ")).toBe(
-    "worker_picked_up orchestration_start step_start final step_complete step_start " +
-      "human_input_required paused worker_picked_up human_response step_complete " +
-      "step_start final step_complete orchestration_complete final done",
-  );
-});
 
-// Red when: nothing acts on the deadline, or the failure does not say which limit it was.
-test("a question that nobody answers in time fails its run, and says which limit it was", async () => {
-  const run = await api.start("hurries");
-  expect(await untilEnd(api, run)).toBe("failed");
-  expect(await statusOf(run)).toMatchObject({
-    error: { code: "human_timeout", message: "nobody answered within 1 s", step_id: "ask" },
+  // Fails when nothing acts on the deadline, or the error does not name the limit.
+  test("fails when its question is not answered in time, and its error names the limit", async () => {
+    const run = await api.start("hurries");
+    expect(await untilEnd(api, run)).toBe("failed");
+    expect(await statusOf(run)).toMatchObject({
+      error: { code: "human_timeout", message: "nobody answered within 1 s", step_id: "ask" },
+    });
+    expect((await resume(run, "yes")).status).toBe(409);
+    // A retry opens a new question.
+    expect((await api.call("POST", runPath(run, "retry"))).status).toBe(202);
+    await api.until(run, ["paused"]);
+    expect((await resume(run, "no")).status).toBe(202);
+    expect(await untilEnd(api, run)).toBe("completed");
+    expect(await resultOf(run)).toMatchObject({ output: "no" });
+    expect(await count(api, run, "human_input_required")).toBe(2);
   });
-  expect((await resume(run, "yes")).status).toBe(409);
-  // A retry asks anew.
-  expect((await api.call("POST", runPath(run, "retry"))).status).toBe(202);
-  await api.until(run, ["paused"]);
-  expect((await resume(run, "no")).status).toBe(202);
-  expect(await untilEnd(api, run)).toBe("completed");
-  expect(await resultOf(run)).toMatchObject({ output: "no" });
-  expect(await count(api, run, "human_input_required")).toBe(2);
-});
 
-// Red when: the time that a person takes counts as the run's.
-test("the run's own time stands still while people have it", { timeout: 30_000 }, async () => {
-  const run = await api.start("short");
-  await api.until(run, ["paused"]);
-  await sleep(7_000);
-  expect((await resume(run, "yes")).status).toBe(202);
-  expect(await untilEnd(api, run)).toBe("completed");
-  const [step] = Object.values(Object((await resultOf(run))["steps"])).slice(1, 2);
-  expect(Object(step)).toMatchObject({ step_id: "ask", step_type: "human" });
-  expect(Object(step).duration_seconds).toBeGreaterThan(6.9);
-});
+  // Fails when the time until the answer counts as the run's time.
+  test("does not use up its own time while the question is open", async () => {
+    const run = await api.start("short");
+    await api.until(run, ["paused"]);
+    await sleep(7_000);
+    expect((await resume(run, "yes")).status).toBe(202);
+    expect(await untilEnd(api, run)).toBe("completed");
+    const [step] = Object.values(Object((await resultOf(run))["steps"])).slice(1, 2);
+    expect(Object(step)).toMatchObject({ step_id: "ask", step_type: "human" });
+    expect(Object(step).duration_seconds).toBeGreaterThan(6.9);
+  });
 
-// Red when: a park and an answer at the same moment may both be accepted: the run would sleep with its answer.
-test("answers that come the moment a run asks are all heard", { timeout: 60_000 }, async () => {
-  const runs = await Promise.all(Array.from({ length: 30 }, () => api.start("asks")));
-  await Promise.all(
-    runs.map(async (run) => {
-      while ((await resume(run, "yes")).status !== 202) await sleep(5);
-    }),
-  );
-  for (const run of runs) expect(await untilEnd(api, run)).toBe("completed");
+  // Fails when a park and an answer can both be committed at one moment: the run would stay parked with its answer.
+  test("goes on with an answer that comes at the moment of the park", async () => {
+    const runs = await Promise.all(Array.from({ length: 30 }, () => api.start("asks")));
+    await Promise.all(
+      runs.map(async (run) => {
+        while ((await resume(run, "yes")).status !== 202) await sleep(5);
+      }),
+    );
+    for (const run of runs) expect(await untilEnd(api, run)).toBe("completed");
+  });
 });

@@ -9,8 +9,8 @@ beforeAll(async () => {
 });
 afterAll(() => api.stop());
 
-// Red when: a beat does not carry the lanes that the worker was started with.
-test("a run whose lane no worker serves says so, and runs as soon as one does", async () => {
+// Fails when a beat does not carry the lanes that the worker was started with.
+test("the diagnosis of a run names its lane when no worker serves it, and the run starts with the first that does", async () => {
   await api.startWorker("elsewhere", { WORKER_LANES: "bulk, mail" });
   const run = await api.start("orch_smoke", { message: "hi" });
   const why = await bodyOf(await api.call("GET", runPath(run, "why")));

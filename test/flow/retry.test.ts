@@ -7,7 +7,7 @@ import { bodyOf, runPath } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
-/** Tools that are called by their path, and answer what they are told to. */
+/** Calls of the tools, and the paths of those that refuse. */
 const calls: { path: string; key: string }[] = [];
 const broken = new Set<string>();
 let server: Server;
@@ -66,7 +66,7 @@ describe("a run that failed", () => {
     return run;
   };
 
-  test("is retried from its dead letter: what was done is not done again, and its log goes on", async () => {
+  test("is retried from its dead letter: committed steps are not repeated, and its journal goes on", async () => {
     const run = await fail();
     const [letter, ...others] = await letters(run);
     expect([letter?.code, others]).toEqual(["tool_rejected", []]);
@@ -100,7 +100,7 @@ describe("a run that failed", () => {
     });
   });
 
-  test("goes further back when it is told from where", async () => {
+  test("is retried from an earlier step when the request names it", async () => {
     const run = await fail();
     const body = { from_step_id: "one" };
     expect((await api.call("POST", runPath(run, "retry"), { body })).status).toBe(202);
@@ -108,7 +108,7 @@ describe("a run that failed", () => {
     expect(pathsOf(run)).toEqual(["/one", "/two", "/one", "/two"]);
   });
 
-  test("that fails again has one dead letter, of its newest end", async () => {
+  test("that fails again has one unresolved dead letter, of its newest end", async () => {
     const run = await fail();
     broken.add("/two");
     await api.call("POST", runPath(run, "retry"));
@@ -119,8 +119,8 @@ describe("a run that failed", () => {
   });
 });
 
-// Red when: an end that nobody inside a step has caused is written without its dead letter.
-describe("every way to fail for good leaves exactly one dead letter, and says which limit it was", () => {
+// Fails when an end that no step has caused is written without its dead letter.
+describe("each limit that fails a run leaves one dead letter with its code", () => {
   const slow = (id: string, limits: object) => ({
     name: "Slow",
     entry_step_id: "write",

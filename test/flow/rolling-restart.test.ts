@@ -6,7 +6,7 @@ import type { Fleet } from "./fleet.ts";
 import { fourTexts, STEPS } from "./four-texts.ts";
 
 const WORKERS = 3;
-/** Shorter than a run, so that each worker has runs in its hands when its time is over. */
+/** Shorter than a run, so that each worker still executes runs at the end of its drain. */
 const DRAIN_SECONDS = 1;
 const EVERY_MS = 150;
 
@@ -18,7 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => fleet.close());
 
-/** Starts a run every so often, until it is stopped. @returns how to stop it, which answers all runs */
+/** Starts a run every EVERY_MS. @returns how to stop; that returns all runs */
 function load(): () => Promise<RunId[]> {
   const stop = new AbortController();
   const begin = async (): Promise<RunId[]> => {
@@ -35,7 +35,7 @@ function load(): () => Promise<RunId[]> {
   };
 }
 
-/** From the end of each drain's grace until another worker had what was handed back, in milliseconds. */
+/** Milliseconds from the end of each drain's grace until another worker claimed what was handed back. */
 function handovers(): number[] {
   const at = ({ at: time }: { [field: string]: unknown }) => Date.parse(String(time));
   const claims = fleet.workers.flatMap(({ id, lines }) =>
@@ -53,26 +53,26 @@ function handovers(): number[] {
   });
 }
 
-// Red when: a drain hands nothing back, forgets to tell the queue, or counts as a crash; a fold forgets results.
-test("all workers are replaced under load, one after the other, and no run is lost, repeated or late", async () => {
+// Fails when a drain hands nothing back, does not notify the queue, or counts as a crash; a fold forgets results.
+test("when all workers are replaced under load, one after the other, no run is lost, repeated or late", async () => {
   const env = { WORKER_CONCURRENCY: "30", WORKER_DRAIN_SECONDS: String(DRAIN_SECONDS) };
   const olds = await Promise.all(
     Array.from({ length: WORKERS }, (_, i) => fleet.startWorker(`old-${i}`, env)),
   );
-  // What is told to a queue that nobody has set up yet is found by a pass seconds later, and here by all at once.
-  await vi.waitFor(() => fleet.queue.stats(0), { timeout: 10_000 });
+  // Runs that are enqueued to a cold queue are found by a pass of the reconciler seconds later, all at once.
+  await vi.waitFor(() => fleet.queue.stats(0), { timeout: 30_000 });
   const stop = load();
   for (const [i, old] of olds.entries()) {
     await sleep(1_000);
     const exit = old.stop("SIGTERM");
-    // The others have what it hands back before the successor is there, and takes up a processor with its start.
+    // The other workers claim what it hands back before its successor starts, which keeps a processor busy.
     await sleep(DRAIN_SECONDS * 1_000 + 500);
     await fleet.startWorker(`new-${i}`, env);
     expect(await exit).toBe(0);
   }
 
   for (const run of await stop()) {
-    const row = await fleet.ended(run, 30_000);
+    const row = await fleet.ended(run);
     expect(row, run).toMatchObject({ status: "completed", step_count: STEPS.length, error: null });
     const events = await fleet.events(run);
     const types = events.map(({ type }) => type);
@@ -83,7 +83,7 @@ test("all workers are replaced under load, one after the other, and no run is lo
       STEPS.length,
       1,
     ]);
-    // One for each worker that has written anything.
+    // One for each worker that has written an entry.
     const attempts = events.flatMap(({ type, attempt }) => (type === "worker_picked_up" ? [attempt] : []));
     expect(attempts, run).toEqual([...new Set(attempts)]);
   }
@@ -100,17 +100,17 @@ test("all workers are replaced under load, one after the other, and no run is lo
         select run_id, seq, seq - events_n <> lag(seq, 1, 0) over w as hole, attempt < lag(attempt, 1, 1) over w as back
         from journal window w as (partition by run_id order by seq)) entries
       where hole or back`,
-    "events are missing, or come from a worker that had lost its run",
+    "events are missing, or come from a worker that was fenced",
   ).toEqual([]);
   expect(await sql`select run_id, attempt from runs where crash_count > 0`, "counted as crashes").toEqual([]);
   expect(await sql`select run_id, code from dead_letters`).toEqual([]);
 
   const tookMs = handovers().toSorted((a, b) => a - b);
   expect(tookMs.length, "no drain had anything to hand back").toBeGreaterThan(WORKERS);
-  // A machine that is busy with other tests may be late with one; a lease that had to lapse takes 15 s.
-  expect(tookMs[Math.floor(tookMs.length / 2)]).toBeLessThan(1_000);
-  expect(tookMs.at(-1)).toBeLessThan(5_000);
-  // A new worker tells the queue what runs; a slot of a run that ended meanwhile would be taken for 15 s.
+  // Milliseconds on a quiet machine. Without the hand-back each would wait for its lease to lapse: 15 s.
+  expect(tookMs[Math.floor(tookMs.length / 2)]).toBeLessThan(3_000);
+  expect(tookMs.at(-1)).toBeLessThan(10_000);
+  // A new worker restores the leases of running runs; a lease of a run that has ended would hold a slot for 15 s.
   const stats = () => fleet.queue.stats(0);
-  await expect.poll(stats, { timeout: 5_000 }).toMatchObject({ leased: 0, ready: 0 });
-}, 120_000);
+  await expect.poll(stats, { timeout: 12_000 }).toMatchObject({ leased: 0, ready: 0 });
+}, 240_000);

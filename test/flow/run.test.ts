@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => fleet.close());
 
-test("a run is carried to its end, and its journal tiles its events", async () => {
+test("a run is executed to its end, and its journal has every event once", async () => {
   const run = await fleet.run("orch_two");
   const row = await fleet.ended(run);
   expect(row).toMatchObject({ status: "completed", attempt: 1, step_count: 2, error: null });

@@ -1,4 +1,4 @@
-/** Debian's own Postgres, older than the one out of npm, in a folder of the test's own. */
+/** Debian's Postgres, which is older than the one from npm, in a folder of the test's own. */
 import { spawnSync } from "node:child_process";
 import { chownSync, mkdirSync, mkdtempSync, chmodSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,10 +9,10 @@ import { postgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
 
 const installed = "/usr/lib/postgresql";
-/** The oldest that the project supports. */
+/** The oldest version that the project supports. */
 const FLOOR = 14;
 
-/** Starts the oldest of the installed ones from 14 on. @returns its URL, of the database `postgres`, and its version. */
+/** Starts the oldest installed version from 14 on. @returns its URL, of the database `postgres`, and its version. */
 export async function startDebianPostgres(): Promise<Service & { major: number }> {
   const [major] = readdirSync(installed)
     .map(Number)
@@ -23,7 +23,7 @@ export async function startDebianPostgres(): Promise<Service & { major: number }
   const bin = join(installed, String(major), "bin");
   const user = postgresUser();
   const dir = mkdtempSync(join(tmpdir(), "synapse-debian-postgres-"));
-  chmodSync(dir, 0o711); // under root another user runs it, and has to get through
+  chmodSync(dir, 0o711); // under root another user runs it, and has to pass this folder
   const data = join(dir, "data");
   mkdirSync(data, { mode: 0o700 });
   if (user !== null) chownSync(data, user.uid, user.gid);

@@ -19,19 +19,19 @@ const Accepted = z.object({ run_id: z.string(), stream_url: z.string() });
 
 export type System = {
   facts(): Facts;
-  /** Asks edge number `edge` (the first is 0) with the platform key. */
+  /** Sends a request to edge number `edge` (the first is 0) with the platform key. */
   ask(edge: number, method: string, path: string, body?: unknown): Promise<Response>;
-  /** Starts a run on the first edge. @throws Error with the API's words when it is not accepted */
+  /** Starts a run on the first edge. @throws Error with the response when it is not accepted */
   run(orchestration: string, message?: string): Promise<z.infer<typeof Accepted>>;
   /** Ctrl-C, then the same command again: on the same ports, with the same data. */
   restart(): Promise<void>;
   stop(): Promise<void>;
 };
 
-/** @param env on top of ours, for what `npm start` reads there: SCALE_POSTGRES_URL, REDIS_URL. */
+/** @param env added to the environment of this process: SCALE_POSTGRES_URL, REDIS_URL. */
 export async function npmStart(flags: string[], env: Record<string, string> = {}): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-host-"));
-  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to get through
+  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to pass this folder
   const all = ["--data", dir, "--port", String(await freePort(0)), ...flags];
   let program = await started(all, env);
   const facts = (): Facts => Facts.parse(JSON.parse(readFileSync(join(dir, "dev.json"), "utf8")));
@@ -67,7 +67,7 @@ export async function npmStart(flags: string[], env: Record<string, string> = {}
   };
 }
 
-/** Resolves with its closing block: the system takes runs then. */
+/** Resolves when `npm start` has printed its last block: the system accepts runs then. */
 async function started(flags: string[], env: Record<string, string>): Promise<Program> {
   const { promise: running, resolve, reject } = Promise.withResolvers<void>();
   const command = nodeProgram("local/main.ts", env);
@@ -79,7 +79,7 @@ async function started(flags: string[], env: Record<string, string>): Promise<Pr
     if (line.startsWith("synapse-edge is running")) resolve();
   });
   program.child.once("exit", (code) => fail(`ended with ${code}`));
-  const late = setTimeout(() => fail("was not ready within 90 s"), 90_000);
+  const late = setTimeout(() => fail("was not ready within 180 s"), 180_000);
   try {
     await running;
     return program;

@@ -8,14 +8,14 @@ import { freshDatabase } from "../services/services.ts";
 import { npmStart, type System } from "./npm-start.ts";
 import { startPgBouncer } from "./pgbouncer.ts";
 
-/** Fewer connections than the edge and two workers open: what belongs to a session is soon in another's hands. */
+/** Fewer connections than the edge and two workers open, so that the state of a session would soon reach another client. */
 const POOL = 2;
 
 const ends: (() => Promise<unknown>)[] = [];
 const OBSERVER = "observer";
 let bouncer: Service;
 let system: System;
-/** Straight to Postgres, to look at what came of it. */
+/** A connection to Postgres itself, for checks. */
 let sql: postgres.Sql;
 
 beforeAll(async () => {
@@ -31,7 +31,7 @@ afterAll(async () => {
   for (const end of ends) await end();
 });
 
-test("migrations pass through it, by several processes at once", async () => {
+test("migrations work through PgBouncer, by several processes at once", async () => {
   const name = "migrated_through_pgbouncer";
   const server = postgres(inject("postgresUrl"), { max: 1, onnotice: () => {} });
   await server`create database ${server(name)}`;
@@ -56,7 +56,7 @@ async function tables(url: string): Promise<string[]> {
   return rows.map(({ name }) => name);
 }
 
-/** The runs once all have ended. */
+/** Waits until all runs have ended. @returns them */
 async function ended(runs: string[], withinMs: number) {
   for (const deadline = performance.now() + withinMs; ; await sleep(50)) {
     const rows = await sql<{ status: string; attempt: number; step_count: number; event_seq: number }[]>`
@@ -66,7 +66,7 @@ async function ended(runs: string[], withinMs: number) {
   }
 }
 
-/** Steps whose result was committed, in order. */
+/** The steps with a committed result, in order. */
 async function committed(run: string) {
   return sql<{ step: string; attempt: number }[]>`
     select step_path as step, attempt from journal where run_id = ${run} and step_path is not null
@@ -82,8 +82,8 @@ const steps = Array.from({ length: 8 }, (_, at) => ({
   ...(at < 7 && { next_step_id: `step${at + 1}` }),
 }));
 
-// Red when: the workers or the edge use named statements, or keep anything else in a session.
-test("60 runs of 8 steps come to their ends before 60 viewers' eyes, over its few connections", async () => {
+// Fails when the workers or the edge use named statements, or other state of a session.
+test("60 runs of 8 steps complete for 60 viewers over few connections", async () => {
   const definition = { name: "Eight", entry_step_id: "step0", steps };
   const saved = await system.ask(0, "PUT", "/api/v2/orchestrations/orch_eight", definition);
   expect(saved.status).toBe(200);
@@ -100,7 +100,7 @@ test("60 runs of 8 steps come to their ends before 60 viewers' eyes, over its fe
   expect(z.int().parse(used?.n)).toBeLessThanOrEqual(POOL);
 }, 90_000);
 
-/** @returns the run, whose stream came to `done`. */
+/** Starts a run and reads its stream up to `done`. @returns the run */
 async function runAndWatch(): Promise<string> {
   const { run_id, stream_url } = await system.run("orch_eight");
   const stream = await system.ask(0, "GET", stream_url);
@@ -108,7 +108,7 @@ async function runAndWatch(): Promise<string> {
   return run_id;
 }
 
-test("the run of a worker that is killed is taken over through it", async () => {
+test("the run of a killed worker is taken over through PgBouncer", async () => {
   const definition = {
     name: "Slow",
     entry_step_id: "before",
@@ -146,7 +146,7 @@ test("the run of a worker that is killed is taken over through it", async () => 
   ]);
 }, 90_000);
 
-/** The name of the worker that has this run in hand, once it is in this step. */
+/** Waits until the run is in this step. @returns the name of its worker */
 async function workerIn(run: string, step: string): Promise<string> {
   for (let tries = 0; tries < 200; tries++, await sleep(50)) {
     const [row] = await sql`
@@ -154,5 +154,5 @@ async function workerIn(run: string, step: string): Promise<string> {
       where run_id = ${run} and current_step_id = ${step}`;
     if (row) return z.string().parse(row.worker_id);
   }
-  throw new Error(`${run} never came to ${step}`);
+  throw new Error(`${run} has not reached ${step}`);
 }

@@ -1,4 +1,4 @@
-/** Debian's PgBouncer in transaction mode: after each transaction a client may find itself on another connection. */
+/** Debian's PgBouncer in transaction mode: each transaction of a client may use another connection. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,13 +8,13 @@ import { postgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
 
 /**
- * Starts it in front of every database of a server that asks for no password.
- * @returns its `url` names `serverUrl`'s database. `prepare=false` is in it because named statements stay on the
- * connection that has seen them: before PgBouncer 1.21 a query that uses one elsewhere waits for ever.
+ * Starts it in front of every database of a server without passwords.
+ * @returns `url` names the database of `serverUrl`. It has `prepare=false`, because a named statement belongs to the
+ * connection that prepared it: before PgBouncer 1.21 a query that uses it on another connection waits for ever.
  */
 export async function startPgBouncer(serverUrl: string, poolSize: number): Promise<Service> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-pgbouncer-"));
-  chmodSync(dir, 0o755); // it refuses to run as root, so another user has to get through
+  chmodSync(dir, 0o755); // it refuses to run as root, so another user has to pass this folder
   const server = new URL(serverUrl);
   const port = await freePort(0);
   const file = join(dir, "pgbouncer.ini");
@@ -38,7 +38,7 @@ export async function startPgBouncer(serverUrl: string, poolSize: number): Promi
   };
 }
 
-/** A pool is for one database; many clients share its few connections. */
+/** A pool belongs to one database; many clients share its few connections. */
 function settings(server: URL, port: number, poolSize: number): string {
   return `[databases]
 * = host=${server.hostname} port=${server.port} user=${server.username}

@@ -27,11 +27,11 @@ const Report = z.object({
   ),
 });
 
-/** Runs these files of the main suite on another Postgres. */
+/** Runs these files of the project `main` on another Postgres. */
 async function runSuite(files: string[], postgresUrl: string): Promise<z.infer<typeof Report>> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-suite-"));
   const report = join(dir, "report.json");
-  // Without what tells a process that it is a part of this run of vitest.
+  // Without the variables by which a process knows that it belongs to this run of vitest.
   const ours = Object.keys(process.env).filter((name) => /^VITEST|^TEST$|^NODE_ENV$/.test(name));
   const env = Object.fromEntries(ours.map((name) => [name, undefined]));
   const vitest = nodeProgram("node_modules/vitest/vitest.mjs", {
@@ -52,7 +52,7 @@ async function runSuite(files: string[], postgresUrl: string): Promise<z.infer<t
   }
 }
 
-test("the store's suite and a run from end to end pass on Debian's Postgres, which is older than ours", async () => {
+test("the store's tests and a run from end to end pass on Debian's older Postgres", async () => {
   expect(debian.major).toBeLessThan(18);
   const { numPassedTests, testResults } = await runSuite(
     ["test/shared/store/", "test/flow/run.test.ts"],

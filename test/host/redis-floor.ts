@@ -1,21 +1,21 @@
-/** The oldest Redis that the project runs on, and which commands are newer than it. */
+/** The oldest Redis that the project supports, and the commands that are newer. */
 import type { Redis } from "ioredis";
 import { z } from "zod";
 
-/** Said by the client library on each connection; it ignores that an older Redis refuses. */
+/** Sent by the client library on each connection, which ignores the refusal of an older Redis. */
 const OPTIONAL = new Set(["client|setinfo"]);
 
-/** All commands that this server was given since its start, also by scripts; `container|subcommand` where there are such. */
+/** All commands that this server has executed since its start, also those of scripts; with subcommand as `container|subcommand`. */
 export async function commandsGivenTo(redis: Redis): Promise<string[]> {
   const stats = await redis.info("commandstats");
   return [...stats.matchAll(/^cmdstat_([^:]+):/gm)].map(([, name = ""]) => name);
 }
 
-/** A map, as a connection that speaks RESP2 gets it: name, value, name, value … */
+/** A map as RESP2 returns it: name, value, name, value … */
 const Flat = z.array(z.unknown());
 const Since = z.templateLiteral([z.int(), ".", z.int(), ".", z.int()]);
 
-/** Of these commands those that Redis 7.0 does not have, or that this Redis does not know, each with its first version. */
+/** Those commands that Redis 7.0 lacks, or that this Redis does not know, each with the version that added it. */
 export async function newerThanFloor(redis: Redis, commands: string[]): Promise<string[]> {
   const asked = commands.filter((name) => !OPTIONAL.has(name));
   const newer: string[] = [];

@@ -8,7 +8,7 @@ import { newerThanFloor } from "./redis-floor.ts";
 const redis = new Redis(inject("redisUrl"), { protocol: 2 });
 afterAll(() => redis.disconnect());
 
-test("the suites run on a Redis of 7.0 or newer", async () => {
+test("the tests run on Redis 7.0 or newer", async () => {
   const version = /^redis_version:(\d+)\.(\d+)/m.exec(await redis.info("server"));
   expect(Number(version?.[1])).toBeGreaterThanOrEqual(7);
 });
@@ -16,10 +16,10 @@ test("the suites run on a Redis of 7.0 or newer", async () => {
 const folder = join(projectFolder, "shared/queue");
 const scripts = readdirSync(folder).filter((name) => name.endsWith(".lua"));
 
-test.each(scripts)("%s calls nothing that Redis 7.0 does not have", async (name) => {
+test.each(scripts)("%s calls only commands of Redis 7.0", async (name) => {
   const text = readFileSync(join(folder, name), "utf8");
   const commands = [...text.matchAll(/redis\.p?call\(\s*("([A-Z]+)")?/g)].map(([, , command]) => command);
-  // A command that is not written out could not be checked.
+  // A computed command name could not be checked.
   expect(commands).not.toContain(undefined);
   expect(
     await newerThanFloor(
@@ -29,7 +29,7 @@ test.each(scripts)("%s calls nothing that Redis 7.0 does not have", async (name)
   ).toEqual([]);
 });
 
-test("the scripts use no function of Lua's `redis` but what Redis 7.0 gives them", () => {
+test("the scripts use only functions of Lua's `redis` that Redis 7.0 has", () => {
   const used = scripts.flatMap(
     (name) => readFileSync(join(folder, name), "utf8").match(/\b(redis|server)\.\w+/g) ?? [],
   );

@@ -1,9 +1,9 @@
-/** A template with all migrations applied, made once a run, and its copies. */
+/** A database with all migrations, made once for all tests, and its copies. */
 import { randomBytes } from "node:crypto";
 import postgres, { type Sql } from "postgres";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 
-/** Makes the template. @returns its name, which begins the name of every copy. */
+/** Makes the template. @returns its name, which is a prefix of the name of each copy. */
 export async function createTemplate(serverUrl: string): Promise<string> {
   const template = `test_${randomBytes(4).toString("hex")}`;
   await onServer(serverUrl, (sql) => sql`create database ${sql(template)}`);
@@ -18,7 +18,7 @@ export async function copyTemplate(serverUrl: string, template: string): Promise
   return databaseUrl(serverUrl, name);
 }
 
-/** Drops the template and its copies, also those that something is still connected to. */
+/** Drops the template and its copies, also while they have connections. */
 export async function dropDatabases(serverUrl: string, template: string): Promise<void> {
   await onServer(serverUrl, async (sql) => {
     const databases = await sql<

@@ -1,16 +1,16 @@
-/** Debian packages that `npm run test:host` needs beyond what `npm start` needs: installed by root, else named. */
+/** Debian packages that `npm run test:host` needs beyond what `npm start` needs: installed when root runs the tests, else named in the error. */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 
-/** Package → a file by which it is known to be there. */
+/** Package → files of which one exists when it is installed. */
 const packages = {
   chromium: ["/usr/bin/chromium"],
   pgbouncer: ["/usr/sbin/pgbouncer"],
-  // Older than the one out of npm, which would hide what only a newer Postgres can do.
+  // Older than the Postgres from npm, which accepts statements that older ones do not.
   postgresql: ["13", "14", "15", "16", "17"].map((major) => `/usr/lib/postgresql/${major}/bin/postgres`),
 };
 
-/** @throws Error that says what to type, when something is missing and cannot be installed. */
+/** @throws Error with the command to type, when a package is missing and cannot be installed. */
 export default function installPackages(): void {
   const missing = missingPackages();
   if (missing.length === 0) return;

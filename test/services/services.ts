@@ -1,4 +1,4 @@
-/** What a test asks for: a database of its own, a Redis of its own. */
+/** Stores for tests: a database of its own, a Redis of its own. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,14 +7,14 @@ import type { Service } from "../../local/processes/child.ts";
 import { inMemory, startRedis as start } from "../../local/stores/redis.ts";
 import { copyTemplate } from "./databases.ts";
 
-/** A new, migrated, empty database on the run's Postgres; it is dropped when the run ends. @returns its URL. */
+/** A new, migrated, empty database on the Postgres of all tests; it is dropped at the end. @returns its URL. */
 export function freshDatabase(): Promise<string> {
   return copyTemplate(inject("postgresUrl"), inject("databaseTemplate"));
 }
 
 /**
- * A Redis of the test's own, for tests that flush, stop or kill it. Who starts it stops it.
- * @param port to have it on the same address again after a stop.
+ * A Redis of the test's own, for tests that flush, stop or kill it. The test stops it.
+ * @param port the port of an earlier one, to start it at the same address again.
  */
 export async function startRedis(port = 0): Promise<Service> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-redis-"));

@@ -1,4 +1,4 @@
-/** One Postgres and one Redis for a whole test run, started as `npm start` starts them. */
+/** One Postgres and one Redis for all tests, started as `npm start` starts them. */
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,10 +15,10 @@ declare module "vitest" {
   }
 }
 
-/** SYNAPSE_TEST_POSTGRES_URL and SYNAPSE_TEST_REDIS_URL name servers to use instead; what is made there is dropped again. */
+/** SYNAPSE_TEST_POSTGRES_URL and SYNAPSE_TEST_REDIS_URL name servers to use instead; the databases made there are dropped at the end. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-test-"));
-  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to get through
+  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to pass this folder
   const given = {
     postgres: process.env.SYNAPSE_TEST_POSTGRES_URL,
     redis: process.env.SYNAPSE_TEST_REDIS_URL,

@@ -24,7 +24,7 @@ export class Viewer {
   }
 
   /** Waits until `condition` holds. @throws Error with the end of the stream when it does not hold in time */
-  async until(condition: (viewer: Viewer) => boolean, timeoutMs = 10_000): Promise<void> {
+  async until(condition: (viewer: Viewer) => boolean, timeoutMs = 30_000): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (!condition(this)) {
       if (performance.now() > deadlineMs) {

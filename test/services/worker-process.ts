@@ -1,4 +1,4 @@
-/** A worker as it runs in production: a process of its own, known by what it logs. */
+/** A worker as it runs in production: a process of its own, which a test follows by its log. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -12,8 +12,8 @@ export type WorkerProcess = {
   process: ChildProcess;
   pid: number;
   lines: LogLine[];
-  /** Waits for a line of this event that `matches`. */
-  heard(event: string, matches?: (line: LogLine) => boolean, ms?: number): Promise<LogLine>;
+  /** Waits until the worker has logged this event in a line that `matches`. */
+  untilLogged(event: string, matches?: (line: LogLine) => boolean, ms?: number): Promise<LogLine>;
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 };
 
@@ -42,12 +42,14 @@ export function spawnWorker(id: string, env: Record<string, string>): WorkerProc
     process: child,
     pid: child.pid ?? 0,
     lines,
-    async heard(event, matches = () => true, ms = 15_000) {
+    async untilLogged(event, matches = () => true, ms = 60_000) {
       const find = () => lines.find((line) => line.event === event && matches(line));
       const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
       const timer = setTimeout(
         () =>
-          reject(new Error(`${id} did not say ${event}:\n${lines.map((l) => JSON.stringify(l)).join("\n")}`)),
+          reject(
+            new Error(`${id} has not logged ${event}:\n${lines.map((l) => JSON.stringify(l)).join("\n")}`),
+          ),
         ms,
       );
       const listener = (): void => {

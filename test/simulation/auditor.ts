@@ -1,33 +1,33 @@
-/** Looks at each statement that workers make, before and after, and notes what no history may ever show. */
+/** Compares the tables before and after each statement of a worker, and records violations that no history may show. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
-import { Postgres } from "./postgres.ts";
-import type { Answer, Args, Statements } from "./postgres.ts";
+import { PostgresModel } from "./postgres-model.ts";
+import type { Answer, Args, Statements } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";
 
 const SILENT_MS = 12_000;
 
 export class Auditor {
-  readonly #truth: Postgres;
+  readonly #postgres: PostgresModel;
   readonly violations: string[] = [];
   readonly claims: { run: RunId; owner: string; atMs: number }[] = [];
-  /** Who had each attempt of a run. */
+  /** `run attempt` → the owner that it was claimed by. */
   readonly #ownerOf = new Map<string, string>();
-  /** What a tenant may have in this history; null: what its faults may let pass. */
+  /** The limits of each tenant; null: the faults of this history may exceed them. */
   readonly limits: { running: number; queued: number } | null;
 
-  constructor(truth: Postgres, limits: { running: number; queued: number } | null) {
-    this.#truth = truth;
+  constructor(postgres: PostgresModel, limits: { running: number; queued: number } | null) {
+    this.#postgres = postgres;
     this.limits = limits;
   }
 
-  /** The statements of one worker, watched. */
-  watch(store: Postgres): Statements {
+  /** The statements of one worker, each with its checks. */
+  watch(store: PostgresModel): Statements {
     return {
       ...bound(store),
       claim: (owner, runs) => {
-        this.asked(runs);
+        this.offered(runs);
         const before = this.rowsOf(runs);
         const claimed = store.claim(owner, runs);
         this.claimed(owner, before, claimed);
@@ -50,36 +50,37 @@ export class Auditor {
 
   claimed(owner: string, before: ReadonlyMap<RunId, RunRow>, runs: readonly ClaimedRun[]): void {
     for (const { run_id, attempt, tenant_id } of runs) {
-      this.claims.push({ run: run_id, owner, atMs: this.#truth.now });
+      this.claims.push({ run: run_id, owner, atMs: this.#postgres.now });
       const was = before.get(run_id);
       const last = Math.max(
-        this.#truth.tables.workers.get(was?.owner ?? "")?.beat_at ?? -Infinity,
-        this.#truth.startedAt,
+        this.#postgres.tables.workers.get(was?.owner ?? "")?.beat_at ?? -Infinity,
+        this.#postgres.startedAt,
       );
-      if (was?.status === "running" && last >= this.#truth.now - SILENT_MS) {
-        this.#note(`${run_id} was taken over by ${owner} from ${was.owner}, which lives`);
+      if (was?.status === "running" && last >= this.#postgres.now - SILENT_MS) {
+        this.#record(`${run_id} was taken over by ${owner} from ${was.owner}, which lives`);
       }
       const key = `${run_id} ${attempt}`;
-      if (this.#ownerOf.has(key)) this.#note(`attempt ${attempt} of ${run_id} was given out twice`);
+      if (this.#ownerOf.has(key)) this.#record(`attempt ${attempt} of ${run_id} was claimed twice`);
       this.#ownerOf.set(key, owner);
       const limit = this.limits?.running ?? Infinity;
-      const running = this.#truth.countOf(tenant_id, "running");
-      if (running > limit) this.#note(`${tenant_id} has ${running} running runs, its limit is ${limit}`);
+      const running = this.#postgres.countOf(tenant_id, "running");
+      if (running > limit) this.#record(`${tenant_id} has ${running} running runs, its limit is ${limit}`);
     }
   }
 
   /**
-   * A run was let in. `others`: how many requests have their place and are not committed.
+   * A run was accepted. `others`: how many requests are admitted and not committed yet.
    *
-   * What was claimed before and came back takes no place; what is claimed in Redis is still queued here for a moment.
+   * A run that was claimed before and came back takes no place. A run that is claimed in Redis is still queued in
+   * Postgres for a moment.
    */
   accepted(tenant: TenantId, others: number): void {
     if (!this.limits) return;
     const most = this.limits.queued + this.limits.running + others;
     const isFresh = (row: RunRow): boolean =>
       row.tenant_id === tenant && row.status === "queued" && row.attempt === 0;
-    const queued = [...this.#truth.tables.runs.values()].filter(isFresh).length;
-    if (queued > most) this.#note(`${tenant} has ${queued} queued runs, ${most} are allowed`);
+    const queued = [...this.#postgres.tables.runs.values()].filter(isFresh).length;
+    if (queued > most) this.#record(`${tenant} has ${queued} queued runs, ${most} are allowed`);
   }
 
   flushed(before: ReadonlyMap<RunId, RunRow>, entries: Args<"flush">[0], committed: Answer<"flush">): void {
@@ -88,46 +89,47 @@ export class Auditor {
       const entry = entries.find((each) => each.run_id === run_id);
       if (!was || !entry) continue;
       const isOwner = was.status === "running" && was.owner === entry.owner && was.attempt === entry.attempt;
-      if (!isOwner) this.#note(`${entry.owner} wrote into ${run_id}, which was not its own`);
-      if (was.event_seq !== entry.known_seq) this.#note(`${run_id} got an entry that was not the next`);
+      if (!isOwner) this.#record(`${entry.owner} wrote into ${run_id}, which was not its own`);
+      if (was.event_seq !== entry.known_seq) this.#record(`${run_id} got an entry that was not the next one`);
       if (entry.kind === "park" && was.cancel_requested_at !== null) {
-        this.#note(`${run_id} was parked although it had been cancelled`);
+        this.#record(`${run_id} was parked although it had been cancelled`);
       }
       if (entry.kind === "end" && entry.dead_letter?.code === "poison" && was.crash_count < 3) {
-        this.#note(`${run_id} was taken for poison after ${was.crash_count} crashes`);
+        this.#record(`${run_id} was failed as poison after ${was.crash_count} crashes`);
       }
     }
   }
 
-  /** Nobody may see what a crash can undo. */
-  shown(entries: readonly LiveEntry[]): void {
+  /** Nothing is published that a crash can undo. */
+  published(entries: readonly LiveEntry[]): void {
     for (const { run, seq, events } of entries) {
-      const stored = this.#truth.tables.entriesOf(run).find((entry) => entry.seq === seq);
-      if (stored?.events !== events) this.#note(`${run} showed entry ${seq} before it was committed`);
+      const stored = this.#postgres.tables.entriesOf(run).find((entry) => entry.seq === seq);
+      if (stored?.events !== events) this.#record(`${run} published entry ${seq} before it was committed`);
     }
   }
 
-  asked(runs: readonly RunId[]): void {
+  offered(runs: readonly RunId[]): void {
     for (const run of runs) {
-      if (!this.#truth.tables.runs.has(run)) this.#note(`the queue offered ${run}, which does not exist`);
+      if (!this.#postgres.tables.runs.has(run))
+        this.#record(`the queue offered ${run}, which does not exist`);
     }
   }
 
   rowsOf(runs: Iterable<RunId>): Map<RunId, RunRow> {
     return new Map(
       Array.from(runs).flatMap((run) => {
-        const row = this.#truth.tables.runs.get(run);
+        const row = this.#postgres.tables.runs.get(run);
         return row ? [[run, { ...row }]] : [];
       }),
     );
   }
 
-  #note(violation: string): void {
+  #record(violation: string): void {
     this.violations.push(violation);
   }
 }
 
-/** The verbs as functions of their own. */
+/** The verbs as functions without `this`. */
 function bound(store: Statements): Statements {
   return {
     claim: (...args) => store.claim(...args),

@@ -1,41 +1,41 @@
-/** Postgres without one of its conditions: what simulation and contract must notice. */
+/** Models of Postgres that each lack a condition: simulation and contract must notice them. */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
-import { Postgres } from "./postgres.ts";
+import { PostgresModel } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";
 
-export class OwnerNotInFence extends Postgres {
+export class OwnerNotInFence extends PostgresModel {
   override isFenceOf(row: RunRow, { attempt, known_seq }: EntryColumns): boolean {
     return row.attempt === attempt && row.event_seq === known_seq;
   }
 }
 
-export class EventSeqNotInFence extends Postgres {
+export class EventSeqNotInFence extends PostgresModel {
   override isFenceOf(row: RunRow, { attempt, owner }: EntryColumns): boolean {
     return row.attempt === attempt && row.owner === owner;
   }
 }
 
-export class SignalsNotInPark extends Postgres {
+export class SignalsNotInPark extends PostgresModel {
   override mayPark(): boolean {
     return true;
   }
 }
 
-export class NoSilenceNeeded extends Postgres {
+export class NoSilenceNeeded extends PostgresModel {
   override isSilent(): boolean {
     return true;
   }
 }
 
-export class NoOverlap extends Postgres {
+export class NoOverlap extends PostgresModel {
   override overlapMs(): number {
     return 0;
   }
 }
 
-export class DeadlineLeavesOpen extends Postgres {
+export class DeadlineLeavesOpen extends PostgresModel {
   override readWaits(run: RunId, waitIds: readonly string[]): Wait[] {
     return super.readWaits(run, waitIds).map((wait): Wait => {
       const isOver = wait.state === "open" && wait.due_in_ms !== null && wait.due_in_ms <= 0;

@@ -1,4 +1,4 @@
-/** Virtual time: a list of what is to happen when, and processes that can be frozen and killed between two things. */
+/** Virtual time: a list of timers, and processes that can be frozen and killed between two of them. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as nextTurn } from "node:timers";
 import { vi } from "vitest";
@@ -6,8 +6,8 @@ import { vi } from "vitest";
 /** 13 digits, like the base of a run's id. */
 export const START_MS = 1_800_000_000_000;
 
-/** Whose code runs: every timer that it starts is this process's own, and dies with it. */
-const current = new AsyncLocalStorage<Process>();
+/** The process whose code runs. Each timer that it starts belongs to it, and never fires after its death. */
+const current = new AsyncLocalStorage<SimProcess>();
 
 export type Timer = { atMs: number; order: number; fire: (() => void) | null };
 
@@ -24,8 +24,8 @@ export class Clock {
   }
 
   /**
-   * Lets happen what is to happen, one thing after the other, until `done` or `untilMs`. Between two things all
-   * promises that can be settled are.
+   * Fires the timers one after the other, until `done` or `untilMs`. Between two timers all promises that can be settled
+   * are settled.
    */
   async run(untilMs: number, done: () => boolean = () => false): Promise<void> {
     for (let next = this.#timers[0]; next && next.atMs <= untilMs && !done(); next = this.#timers[0]) {
@@ -70,15 +70,15 @@ function isBefore(a: Timer, b: Timer): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }
 
-/** Something that can stop on any line: for a while, or for ever. Its promises then wait, for a while or for ever. */
-export class Process {
+/** A process that can be frozen or killed between any two lines. Its promises then wait until it is thawed, or for ever. */
+export class SimProcess {
   readonly name: string;
   readonly clock: Clock;
   dead = false;
-  /** Told once, in the moment in which it dies. */
+  /** Called once, at the moment of its death. */
   onDeath: (() => void) | null = null;
   #frozen = false;
-  #mail: (() => void)[] = [];
+  #inbox: (() => void)[] = [];
 
   constructor(name: string, clock: Clock) {
     this.name = name;
@@ -89,7 +89,7 @@ export class Process {
     if (this.dead) return;
     this.dead = true;
     this.onDeath?.();
-    this.#mail = [];
+    this.#inbox = [];
   }
 
   freeze(ms: number): void {
@@ -98,17 +98,17 @@ export class Process {
     this.clock.after(ms, () => this.thaw());
   }
 
-  /** Then it finds all that has come meanwhile, in the order in which it came. */
+  /** Lets it go on. Everything that arrived while it was frozen follows, in the order of arrival. */
   thaw(): void {
     if (!this.#frozen) return;
     this.#frozen = false;
-    for (const mail of this.#mail.splice(0)) this.clock.after(0, () => this.deliver(mail));
+    for (const act of this.#inbox.splice(0)) this.clock.after(0, () => this.deliver(act));
   }
 
-  /** Runs `act` as a part of this process: now, when it is thawed, or never. */
+  /** Runs `act` as code of this process: now, or when it is thawed, or never if it is dead. */
   deliver(act: () => void): void {
     if (this.dead) return;
-    if (this.#frozen) this.#mail.push(act);
+    if (this.#frozen) this.#inbox.push(act);
     else current.run(this, act);
   }
 
@@ -118,13 +118,13 @@ export class Process {
 }
 
 /** The process whose code runs now. */
-export function here(): Process {
+export function currentProcess(): SimProcess {
   const process = current.getStore();
   if (!process) throw new Error("this code belongs to no process of the simulation");
   return process;
 }
 
-/** Puts `clock` in the place of all clocks that the code under test reads, until `vi.unstubAllGlobals()`. */
+/** Replaces all clocks that the code under test reads by `clock`, until `vi.unstubAllGlobals()`. */
 export function stubGlobals(clock: Clock, random: () => number): void {
   const RealDate = Date;
   class VirtualDate extends RealDate {
@@ -138,16 +138,16 @@ export function stubGlobals(clock: Clock, random: () => number): void {
   };
   vi.stubGlobal("Date", VirtualDate);
   vi.stubGlobal("performance", { now: () => clock.nowMs - START_MS });
-  vi.stubGlobal("setTimeout", (act: () => void, ms: number) => here().after(ms, act));
-  vi.stubGlobal("setImmediate", (act: () => void) => here().after(0, act));
+  vi.stubGlobal("setTimeout", (act: () => void, ms: number) => currentProcess().after(ms, act));
+  vi.stubGlobal("setImmediate", (act: () => void) => currentProcess().after(0, act));
   vi.stubGlobal("clearTimeout", clear);
-  vi.stubGlobal("setInterval", (act: () => void, ms: number) => interval(here(), act, ms));
+  vi.stubGlobal("setInterval", (act: () => void, ms: number) => interval(currentProcess(), act, ms));
   vi.stubGlobal("clearInterval", clear);
   vi.spyOn(Math, "random").mockImplementation(random);
 }
 
-/** One that was missed while the process was frozen is not made up for. */
-function interval(process: Process, act: () => void, ms: number): Timer {
+/** An interval. Ticks that a frozen process misses are not made up for. */
+function interval(process: SimProcess, act: () => void, ms: number): Timer {
   const handle: Timer = { atMs: Infinity, order: 0, fire: act };
   const again = (): void => {
     if (!handle.fire) return;

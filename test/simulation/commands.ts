@@ -1,21 +1,22 @@
-/** What may happen in a history, when, and how it is done to a world. */
+/** The commands of a history: requests, faults and their times, and how each is carried out. */
 import fc from "fast-check";
 import { Lane } from "../../shared/contracts/run.ts";
 import { START_MS } from "./clock.ts";
 import { programs } from "./programs.ts";
 import type { ProgramName } from "./programs.ts";
-import { TENANTS } from "./world.ts";
-import type { SimWorker, World } from "./world.ts";
-import { FAULTS } from "./wire.ts";
+import { TENANTS } from "./simulation.ts";
+import type { SimWorker, Simulation } from "./simulation.ts";
+import { FAULTS } from "./network.ts";
+import type { Verb } from "./network.ts";
 
-/** For how long things go wrong; then all is healed. */
+/** Faults happen for so long; then everything is healed. */
 export const CHAOS_MS = 30_000;
 
 const names = Object.keys(programs).filter((name): name is ProgramName => name in programs);
 const common = names.filter((name) => name !== "killer");
-/** The verbs that carry runs; a fault elsewhere is what a fault of the store is. */
-const WORKER_VERBS = [
-  "take",
+/** Verbs by which runs move. */
+const WORKER_VERBS: readonly Verb[] = [
+  "claimJobs",
   "claim",
   "readRunSnapshots",
   "flush",
@@ -26,7 +27,7 @@ const WORKER_VERBS = [
   "release",
   "finish",
 ];
-const REPAIR_VERBS = [
+const REPAIR_VERBS: readonly Verb[] = [
   "readWaits",
   "claimDirectly",
   "handBack",
@@ -35,7 +36,7 @@ const REPAIR_VERBS = [
   "takeLock",
   "listDueRuns",
   "listRunningRuns",
-  "owners",
+  "listOwners",
   "reclaimFromSilent",
   "listOverdueRuns",
   "reclaimOverdue",
@@ -50,7 +51,7 @@ const REPAIR_VERBS = [
   "enqueue",
   "repairRing",
 ];
-const EDGE_VERBS = [
+const EDGE_VERBS: readonly Verb[] = [
   "admit",
   "accept",
   "enqueue",
@@ -78,7 +79,7 @@ const submit = fc.record({
   ),
   lane: fc.constantFrom<Lane>("default", "default", "interactive", "bulk"),
 });
-const trap = (whose: fc.Arbitrary<string>, verbs: readonly string[]) =>
+const trap = (whose: fc.Arbitrary<string>, verbs: readonly Verb[]) =>
   fc.record({
     do: fc.constant("trap"),
     atMs,
@@ -90,7 +91,7 @@ const trap = (whose: fc.Arbitrary<string>, verbs: readonly string[]) =>
     }),
   });
 
-export const anyAct = fc.oneof(
+export const anyCommand = fc.oneof(
   { weight: 8, arbitrary: submit },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("cancel"), atMs, nth: anyOf }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), atMs, nth: anyOf }) },
@@ -142,85 +143,85 @@ export const anyAct = fc.oneof(
   { weight: 3, arbitrary: trap(fc.constant("w"), REPAIR_VERBS) },
   { weight: 4, arbitrary: trap(fc.constant("edge"), EDGE_VERBS) },
 );
-export type Act = typeof anyAct extends fc.Arbitrary<infer A> ? A : never;
+export type Command = typeof anyCommand extends fc.Arbitrary<infer A> ? A : never;
 
-/** After these, limits may be passed for a while: a rollback forgets what Redis has granted, lowered limits stop nobody. */
-export function mayPassLimits(acts: readonly Act[]): boolean {
-  return acts.some((each) => each.do === "rollback" || each.do === "limit");
+/** Whether limits may be exceeded for a while: a rollback loses grants of Redis, and a lowered limit stops no running run. */
+export function mayPassLimits(commands: readonly Command[]): boolean {
+  return commands.some((each) => each.do === "rollback" || each.do === "limit");
 }
 
-/** Does it now. A rollback needs to be known before: see `prepare`. */
-function perform(world: World, each: Act): void {
+/** Carries out a command now. A rollback is carried out by `schedule`, which copies the memory of Redis before. */
+function perform(sim: Simulation, each: Command): void {
   switch (each.do) {
     case "submit": {
       const name = TENANTS[each.tenant];
-      if (name) world.front.submit(name, each.program, each.lane);
+      if (name) sim.front.submit(name, each.program, each.lane);
       return;
     }
     case "cancel":
     case "retry": {
-      const runs = [...world.postgres.tables.runs.keys()];
+      const runs = [...sim.postgres.tables.runs.keys()];
       const run = runs[each.nth % Math.max(1, runs.length)];
-      if (run) world.front[each.do](run);
+      if (run) sim.front[each.do](run);
       return;
     }
     case "answer": {
-      const asking = world.postgres.tables.waits.filter(({ answered_by }) => answered_by === null);
+      const asking = sim.postgres.tables.waits.filter(({ answered_by }) => answered_by === null);
       const wait = asking[each.nth % Math.max(1, asking.length)];
-      if (wait) world.front.answer(wait.run_id);
+      if (wait) sim.front.answer(wait.run_id);
       return;
     }
     case "limit": {
       const name = TENANTS[each.tenant];
-      if (name) world.front.setLimit(name, each.to);
+      if (name) sim.front.setLimit(name, each.to);
       return;
     }
     case "kill":
-      return withWorker(world, each.nth, ({ process }) => process.kill());
+      return withWorker(sim, each.nth, ({ process }) => process.kill());
     case "freeze":
-      return withWorker(world, each.nth, ({ process }) => process.freeze(each.ms));
+      return withWorker(sim, each.nth, ({ process }) => process.freeze(each.ms));
     case "drain":
-      return withWorker(world, each.nth, (worker) => world.drain(worker, each.graceMs));
+      return withWorker(sim, each.nth, (worker) => sim.drain(worker, each.graceMs));
     case "empty":
-      return world.redis.empty();
+      return sim.redis.empty();
     case "rob":
-      return world.redis.rob();
+      return sim.redis.rob();
     case "rollback":
       return;
     case "away":
-      return away(world, each.store, each.ms, each.restarts);
+      return away(sim, each.store, each.ms, each.restarts);
     case "trap":
-      return world.network.set(each.trap);
+      return sim.network.set(each.trap);
   }
 }
 
-function withWorker(world: World, nth: number, act: (worker: SimWorker) => void): void {
-  const worker = world.alive[nth % Math.max(1, world.alive.length)];
+function withWorker(sim: Simulation, nth: number, act: (worker: SimWorker) => void): void {
+  const worker = sim.alive[nth % Math.max(1, sim.alive.length)];
   if (worker) act(worker);
 }
 
-function away(world: World, store: "redis" | "postgres", ms: number, restarts: boolean): void {
-  const service = store === "redis" ? world.redisService : world.postgresService;
+function away(sim: Simulation, store: "redis" | "postgres", ms: number, restarts: boolean): void {
+  const service = store === "redis" ? sim.redisService : sim.postgresService;
   service.isUp = false;
-  world.clock.after(ms, () => {
+  sim.clock.after(ms, () => {
     service.isUp = true;
-    if (store === "postgres" && restarts) world.postgres.startedAt = world.clock.nowMs;
+    if (store === "postgres" && restarts) sim.postgres.startedAt = sim.clock.nowMs;
   });
 }
 
-/** Puts an act on the clock; for a rollback also the look at what Redis will go back to. */
-export function schedule(world: World, each: Act): void {
-  world.clock.after(each.atMs, () => {
-    world.trace(`ACT ${describe(each)}`);
-    perform(world, each);
+/** Puts a command on the clock; for a rollback also the copy of Redis that it returns to. */
+export function schedule(sim: Simulation, each: Command): void {
+  sim.clock.after(each.atMs, () => {
+    sim.trace(`COMMAND ${describe(each)}`);
+    perform(sim, each);
   });
   if (each.do !== "rollback") return;
-  world.clock.after(each.atMs - each.ms, () => {
-    const memory = world.redis.snapshot();
-    world.clock.after(each.atMs - (world.clock.nowMs - START_MS), () => world.redis.restore(memory));
+  sim.clock.after(each.atMs - each.ms, () => {
+    const memory = sim.redis.snapshot();
+    sim.clock.after(each.atMs - (sim.clock.nowMs - START_MS), () => sim.redis.restore(memory));
   });
 }
 
-export function describe({ do: what, atMs: _atMs, ...rest }: Act): string {
+export function describe({ do: what, atMs: _atMs, ...rest }: Command): string {
   return `${what} ${JSON.stringify(rest)}`;
 }

@@ -1,11 +1,11 @@
-/** Random acts on Postgres and on its model. */
+/** Random commands for Postgres and its model. */
 import fc from "fast-check";
 
 const run = fc.nat(2);
 const runs = fc.uniqueArray(run, { minLength: 1, maxLength: 3 });
 const owner: fc.Arbitrary<number> = fc.constantFrom(0, 0, 1, 2);
 const counted = fc.constantFrom<"queue" | "postgres">("queue", "postgres");
-/** Mostly what the fence asks for. */
+/** Mostly a fence that holds. */
 const behind = fc.constantFrom(0, 0, 0, 0, 1);
 
 const ask = fc.record({
@@ -37,7 +37,7 @@ const entry = fc.record({
   end: fc.constantFrom("completed" as const, "failed", "cancelled"),
 });
 
-export const contractAct = fc.oneof(
+export const contractCommand = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
@@ -64,36 +64,42 @@ export const contractAct = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("retry"), run, behind, counted }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("limit"), tenant: fc.nat(1), to: fc.nat(3) }) },
 );
-export type ContractAct = typeof contractAct extends fc.Arbitrary<infer Act> ? Act : never;
+export type ContractCommand = typeof contractCommand extends fc.Arbitrary<infer Act> ? Act : never;
 
-const accept: ContractAct = { do: "accept", tenant: 0, delayMs: 0, counted: "queue" };
+const accept: ContractCommand = { do: "accept", tenant: 0, delayMs: 0, counted: "queue" };
 const asked = { owner: 0, runs: [0, 1, 2], slots: 1 };
 
-/** Runs in a worker's hands: most of what there is to go wrong is about these. */
-const inHands: ContractAct[] = [accept, accept, accept, { ...asked, do: "beat" }, { ...asked, do: "claim" }];
+/** Runs that a worker has claimed: most conditions are about these. */
+const claimedRuns: ContractCommand[] = [
+  accept,
+  accept,
+  accept,
+  { ...asked, do: "beat" },
+  { ...asked, do: "claim" },
+];
 
 export const contractHistory = fc
-  .array(contractAct, { minLength: 5, maxLength: 40, size: "max" })
-  .map((acts): ContractAct[] => [...inHands, ...acts]);
+  .array(contractCommand, { minLength: 5, maxLength: 40, size: "max" })
+  .map((commands): ContractCommand[] => [...claimedRuns, ...commands]);
 
-/** A flush of what the fence asks for. */
-const flushed = (kind: "note" | "ask"): ContractAct => ({
+/** A flush with a fence that holds. */
+const flushed = (kind: "note" | "ask"): ContractCommand => ({
   do: "flush",
   entries: [{ run: 0, isOwner: true, attemptBehind: 0, seqBehind: 0, signalsBehind: 0, kind, end: "failed" }],
 });
 
-/** Two runs of one tenant are given back in one statement, and wake at the same time: the tie is settled by their ids. */
-export const tiedWakeUps: ContractAct[] = [
-  ...inHands,
+/** Two runs of one tenant are handed back in one statement, with one wake-up time: their ids decide the order. */
+export const tiedWakeUps: ContractCommand[] = [
+  ...claimedRuns,
   flushed("note"),
   { do: "pass", ms: 61_390 },
   { ...asked, do: "handBack", runs: [0, 1] },
   { ...asked, do: "claimDirectly", slots: 2 },
 ];
 
-/** A question is looked at after its deadline, which closes it: the answer comes too late. */
-export const answeredTooLate: ContractAct[] = [
-  ...inHands,
+/** A question is read after its deadline, which closes it: the answer comes too late. */
+export const answeredTooLate: ContractCommand[] = [
+  ...claimedRuns,
   flushed("ask"),
   { do: "pass", ms: 61_390 },
   { ...asked, do: "waits", runs: [0] },

@@ -1,4 +1,4 @@
-/** Postgres and its model side by side: each act is done to both, and both have to answer the same. */
+/** Runs each command on Postgres and on its model, which have to return the same. */
 import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
@@ -11,28 +11,28 @@ import type { StateStore } from "../../shared/store/state.ts";
 import { saveTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { answerWait } from "../../shared/store/runs/answer-wait.ts";
 import { acme, onlineBeat, globex, newRun } from "../shared/store/store-fixture.ts";
-import * as front from "./front-statements.ts";
-import { Postgres } from "./postgres.ts";
-import type { Statements } from "./postgres.ts";
-import type { ContractAct } from "./contract-commands.ts";
+import * as statements from "./edge-statements.ts";
+import { PostgresModel } from "./postgres-model.ts";
+import type { Statements } from "./postgres-model.ts";
+import type { ContractCommand } from "./contract-commands.ts";
 
 const OWNERS = ["w0#00000000", "w1#00000001", "w2#00000002"].map((name) => Incarnation.parse(name));
 const TENANTS = [acme, globex] as const;
 const EVENT = '{"type":"checkpoint"}';
 
-/** A verb of either: answered at once, or by a server. */
+/** Either store: the model returns at once, Postgres later. */
 type Store = StateStore | Statements;
 
-export class Twins {
+export class Differential {
   readonly #sql: Sql;
   readonly #store: StateStore;
-  readonly #model: Postgres;
+  readonly #model: PostgresModel;
   #nowMs = 0;
-  /** By how much the model's time is ahead: in Postgres all rows are moved back instead. */
+  /** The lead of the model's time. In Postgres the times of all rows are moved back instead. */
   #aheadMs = 0;
   #runs: RunId[] = [];
 
-  constructor(sql: Sql, Model: typeof Postgres = Postgres) {
+  constructor(sql: Sql, Model: typeof PostgresModel = PostgresModel) {
     this.#sql = sql;
     this.#store = stateStore(sql);
     this.#model = new Model(() => this.#nowMs, { orchestrations: new Map(), named: new Map() });
@@ -43,33 +43,33 @@ export class Twins {
     for (const tenant of TENANTS) await this.#limit(tenant, 2);
   }
 
-  /** Does it to both. @returns what both said, in that order */
-  async act(act: ContractAct): Promise<[unknown, unknown]> {
+  /** Runs a command on both. @returns the results of Postgres and of the model, in that order */
+  async run(command: ContractCommand): Promise<[unknown, unknown]> {
     await this.#readClock();
-    switch (act.do) {
+    switch (command.do) {
       case "accept":
-        return this.#accept(act.tenant, act.delayMs, act.counted);
+        return this.#accept(command.tenant, command.delayMs, command.counted);
       case "pass":
-        return this.#pass(act.ms);
+        return this.#pass(command.ms);
       case "limit":
-        return this.#limit(TENANTS[act.tenant] ?? acme, act.to);
+        return this.#limit(TENANTS[command.tenant] ?? acme, command.to);
       case "cancel":
-        return this.#cancel(act.run);
+        return this.#cancel(command.run);
       case "retry":
-        return this.#retry(act.run, act.behind, act.counted);
+        return this.#retry(command.run, command.behind, command.counted);
       case "answer":
-        return this.#answer(act.run, `q${act.wait}`);
+        return this.#answer(command.run, `q${command.wait}`);
       case "flush": {
-        const entries = act.entries.flatMap((each) => this.#entryOf(each));
+        const entries = command.entries.flatMap((each) => this.#entryOf(each));
         const once = [...new Map(entries.map((entry) => [entry.run_id, entry])).values()];
         return this.#both((store) => store.flush(once));
       }
       default:
-        return this.#both((store) => this.#ask(store, act));
+        return this.#both((store) => this.#ask(store, command));
     }
   }
 
-  /** All that both hold, as far as it is no time. */
+  /** The rows of both, without times. */
   async tables(): Promise<[unknown, unknown]> {
     const { runs, journal, usage, letters, waits } = this.#model.tables;
     const rows = await this.#sql`
@@ -121,15 +121,18 @@ export class Twins {
 
   #ask(
     store: Store,
-    act: Exclude<ContractAct, { do: "accept" | "pass" | "limit" | "cancel" | "retry" | "answer" | "flush" }>,
+    command: Exclude<
+      ContractCommand,
+      { do: "accept" | "pass" | "limit" | "cancel" | "retry" | "answer" | "flush" }
+    >,
   ) {
-    const owner = OWNERS[act.owner] ?? Incarnation.parse("w#00000000");
-    const runs = act.runs.flatMap((n) => this.#runs[n] ?? []);
-    switch (act.do) {
+    const owner = OWNERS[command.owner] ?? Incarnation.parse("w#00000000");
+    const runs = command.runs.flatMap((n) => this.#runs[n] ?? []);
+    switch (command.do) {
       case "claim":
         return store.claim(owner, runs);
       case "claimDirectly":
-        return store.claimDirectly(owner, act.slots, ["default"]);
+        return store.claimDirectly(owner, command.slots, ["default"]);
       case "readRunSnapshots":
         return store.readRunSnapshots(runs);
       case "handBack":
@@ -139,14 +142,14 @@ export class Twins {
         );
       case "findCommitted":
         return store.findCommitted(
-          runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: act.slots })),
+          runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: command.slots })),
         );
       case "beat":
         return store.beat(onlineBeat(owner));
       case "lock":
         return store.takeLock("lock", owner, 5_000);
       case "walk":
-        return walk(store, act.slots * 3_000);
+        return walk(store, command.slots * 3_000);
       case "owners":
         return store.listOwners();
       case "running":
@@ -177,7 +180,7 @@ export class Twins {
     const run_id = RunId.parse(`run_${String(this.#runs.length).padStart(12, "0")}_1800000000000`);
     const run = newRun({ run_id, tenant_id: TENANTS[tenant] ?? acme, delay_ms, orchestration_id: "orch" });
     const accepted = await acceptRuns(this.#sql, [run], counted);
-    const isIn = front.acceptRun(this.#model, run, counted);
+    const isIn = statements.acceptRun(this.#model, run, counted);
     if (accepted.has(run_id)) this.#runs.push(run_id);
     return [accepted.has(run_id), isIn];
   }
@@ -198,7 +201,7 @@ export class Twins {
   async #limit(tenant: (typeof TENANTS)[number], max_concurrent_runs: number): Promise<[unknown, unknown]> {
     const limits = { max_concurrent_runs, max_queued_runs: 3 };
     const { version } = await saveTenant(this.#sql, { tenant_id: tenant, ...limits }, 1_000);
-    front.saveTenant(this.#model, tenant, limits).version = version;
+    statements.saveTenant(this.#model, tenant, limits).version = version;
     return [null, null];
   }
 
@@ -207,7 +210,7 @@ export class Twins {
     const row = run_id && this.#row(run_id);
     if (!run_id || !row) return [null, null];
     const end = { run_id, known_seq: row.event_seq, events: EVENT, events_n: 1, output: "{}" };
-    const cancelled = front.cancelRuns(this.#model, [run_id], [end]);
+    const cancelled = statements.cancelRuns(this.#model, [run_id], [end]);
     return cancelRuns(this.#sql, [run_id], [end]).then((said) => [timeless(said), timeless(cancelled)]);
   }
 
@@ -215,7 +218,7 @@ export class Twins {
     const run = this.#runs[nth];
     if (!run) return [null, null];
     const said = await answerWait(this.#sql, { tenant: null, run, waitId: wait, answer: "{}", by: "ann" });
-    return [timeless(said), timeless(front.answerWait(this.#model, run, wait, "{}", "ann"))];
+    return [timeless(said), timeless(statements.answerWait(this.#model, run, wait, "{}", "ann"))];
   }
 
   async #retry(nth: number, behind: number, counted: "queue" | "postgres"): Promise<[unknown, unknown]> {
@@ -225,10 +228,10 @@ export class Twins {
     const known_seq = row.event_seq - behind;
     const rewind = { run_id, tenant_id: row.tenant_id, known_seq, output: '{"keep_seq":0}', event: EVENT };
     const said = await retryRun(this.#sql, rewind, counted);
-    return [timeless(said), timeless(front.retryRun(this.#model, rewind, counted))];
+    return [timeless(said), timeless(statements.retryRun(this.#model, rewind, counted))];
   }
 
-  #entryOf(each: Extract<ContractAct, { do: "flush" }>["entries"][number]): NewEntry[] {
+  #entryOf(each: Extract<ContractCommand, { do: "flush" }>["entries"][number]): NewEntry[] {
     const run_id = this.#runs[each.run];
     const row = run_id && this.#row(run_id);
     if (!run_id || !row) return [];
@@ -288,12 +291,12 @@ export class Twins {
     return this.#model.tables.runs.get(run);
   }
 
-  /** Both have the same time, but for what a statement takes. */
+  /** Sets the model's clock to that of Postgres; they differ by the duration of a statement. */
   async #readClock(): Promise<void> {
     const [row] = await this.#sql<{ now_ms: number; started_ms: number }[]>`
       select extract(epoch from now())::float8 * 1000 as now_ms,
         extract(epoch from pg_postmaster_start_time())::float8 * 1000 as started_ms`;
-    if (!row) throw new Error("no row");
+    if (!row) throw new Error("Postgres returned no time");
     this.#nowMs = Math.round(row.now_ms) + this.#aheadMs;
     this.#model.startedAt = row.started_ms + this.#aheadMs;
   }
@@ -303,7 +306,7 @@ function questionOf(wait_id: string, deadline_ms: number | null): NewWait {
   return { wait_id, step_id: "a", kind: "human", prompt: "?", fields: "[]", deadline_ms, child_run_id: null };
 }
 
-/** The due runs from a while before some time on: each store's own times are its own affair. */
+/** The due runs of a scan that begins `agoMs` ago, by each store's own clock. */
 async function walk(store: Store, agoMs: number): Promise<unknown> {
   const { now_ms } = await store.readScanBounds(null);
   const { from, until } = await store.readScanBounds(agoMs === 0 ? null : now_ms - agoMs);
@@ -319,7 +322,7 @@ async function reclaimOverdue(store: Store): Promise<unknown> {
   return store.reclaimOverdue(await store.listOverdueRuns());
 }
 
-/** An answer without its times, its rows in order. */
+/** A result without times, with its rows in order. */
 function timeless(answer: unknown): unknown {
   const text = JSON.stringify(answer, (key, value: unknown) => {
     if (key === "due_in_ms") return typeof value === "number" && value > 0;
@@ -332,7 +335,7 @@ function timeless(answer: unknown): unknown {
   return text === undefined ? null : sorted(JSON.parse(text));
 }
 
-/** Rows in the order of their text, fields by their names. */
+/** Sorts rows by their text, and fields by their names. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value))
     return value.map(sorted).toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));

@@ -1,16 +1,16 @@
-/** A history: a world, what happens to it, its healing, and how it has to look when all is at rest. */
+/** A history: a system with random requests and faults, the end of all faults, and the checks once it is at rest. */
 import fc from "fast-check";
 import { vi } from "vitest";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Repairs } from "../../worker-node/reconciler/reconciler-deps.ts";
-import { CHAOS_MS, anyAct, describe, mayPassLimits, schedule } from "./commands.ts";
-import type { Act } from "./commands.ts";
+import { CHAOS_MS, anyCommand, describe, mayPassLimits, schedule } from "./commands.ts";
+import type { Command } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";
 import { violationsAtRest } from "./invariants.ts";
-import { hearLogs } from "./log.ts";
+import { traceLogs } from "./log.ts";
 import { programOf } from "./programs.ts";
-import { World, soundParts } from "./world.ts";
-import type { Parts, WorldOptions } from "./world.ts";
+import { Simulation, realParts } from "./simulation.ts";
+import type { Parts, SimulationOptions } from "./simulation.ts";
 
 export type History = {
   seed: number;
@@ -18,7 +18,7 @@ export type History = {
   slots: number;
   limit: number;
   queued: number;
-  acts: Act[];
+  commands: Command[];
 };
 
 export const history: fc.Arbitrary<History> = fc.record({
@@ -27,89 +27,89 @@ export const history: fc.Arbitrary<History> = fc.record({
   slots: fc.integer({ min: 1, max: 4 }),
   limit: fc.constantFrom(1, 2, 2, 10),
   queued: fc.constantFrom(2, 100, 100),
-  acts: fc.array(anyAct, { minLength: 4, maxLength: 18 }),
+  commands: fc.array(anyCommand, { minLength: 4, maxLength: 18 }),
 });
 
-/** What nothing else would touch again is repaired within so long. */
+/** The longest time until the reconciler repairs a run that nothing else moves. */
 const REPAIR_MS = 60_000;
 
-/** By then every request that was on its way when all was healed has committed, or never will. */
+/** Every request that was under way at the end of the faults has committed by then, or never will. */
 const REQUEST_MS = 20_000;
 
 export type Ended = { violations: string[]; restMs: number; repairs: Repairs[]; lines: string[] };
 
-/** Lives through a history. `lines`: what happened, when it was asked for. */
-export async function live(given: History, parts: Parts = soundParts, told = false): Promise<Ended> {
-  const limitsHold = !mayPassLimits(given.acts);
+/** Plays a history. @param traced fills `lines` with everything that happens */
+export async function play(given: History, parts: Parts = realParts, traced = false): Promise<Ended> {
+  const limitsHold = !mayPassLimits(given.commands);
   const lines: string[] = [];
-  return inWorld({ ...given, limitsHold }, parts, async (world) => {
-    if (told) world.tell = (line) => lines.push(line);
-    for (const each of given.acts) schedule(world, each);
-    world.supervise();
-    await world.clock.run(START_MS + CHAOS_MS);
-    heal(world);
-    const healedAtMs = world.clock.nowMs;
-    await world.clock.run(healedAtMs + REQUEST_MS, () => isAtRest(world));
-    await world.clock.run(healedAtMs + REPAIR_MS + workOf(world), () => isAtRest(world));
-    const restMs = world.clock.nowMs - healedAtMs;
-    const violations = [...world.auditor.violations, ...violationsAtRest(world)];
-    return { violations, restMs, repairs: world.workers.map(({ reconciler }) => reconciler.repairs), lines };
+  return withSimulation({ ...given, limitsHold }, parts, async (sim) => {
+    if (traced) sim.onEvent = (line) => lines.push(line);
+    for (const each of given.commands) schedule(sim, each);
+    sim.supervise();
+    await sim.clock.run(START_MS + CHAOS_MS);
+    heal(sim);
+    const healedAtMs = sim.clock.nowMs;
+    await sim.clock.run(healedAtMs + REQUEST_MS, () => isAtRest(sim));
+    await sim.clock.run(healedAtMs + REPAIR_MS + workOf(sim), () => isAtRest(sim));
+    const restMs = sim.clock.nowMs - healedAtMs;
+    const violations = [...sim.auditor.violations, ...violationsAtRest(sim)];
+    return { violations, restMs, repairs: sim.workers.map(({ reconciler }) => reconciler.repairs), lines };
   });
 }
 
-/** A world, and nothing of it left behind. */
-export async function inWorld<Result>(
-  options: WorldOptions,
+/** Calls `act` with a new simulation, and undoes its changes to globals afterwards. */
+export async function withSimulation<Result>(
+  options: SimulationOptions,
   parts: Parts,
-  act: (world: World) => Promise<Result>,
+  act: (sim: Simulation) => Promise<Result>,
 ): Promise<Result> {
-  const world = new World(options, parts);
-  stubGlobals(world.clock, world.random);
-  hearLogs(world);
+  const sim = new Simulation(options, parts);
+  stubGlobals(sim.clock, sim.random);
+  traceLogs(sim);
   try {
-    return await act(world);
+    return await act(sim);
   } finally {
     vi.unstubAllGlobals();
     vi.restoreAllMocks();
   }
 }
 
-function heal(world: World): void {
-  world.trace("HEAL");
-  world.redisService.isUp = true;
-  world.postgresService.isUp = true;
-  world.network.heal();
-  for (const { process } of world.alive) process.thaw();
-  keepOpen(world);
+function heal(sim: Simulation): void {
+  sim.trace("HEAL");
+  sim.redisService.isUp = true;
+  sim.postgresService.isUp = true;
+  sim.network.heal();
+  for (const { process } of sim.alive) process.thaw();
+  keepOpen(sim);
 }
 
-/** A tenant that may run nothing would wait for ever; what closes it may have been under way for long. */
-function keepOpen(world: World): void {
-  for (const { tenant_id, max_concurrent_runs } of world.postgres.tables.tenants.values()) {
-    if (max_concurrent_runs === 0) world.front.setLimit(tenant_id, 1);
+/** Raises a limit of 0 to 1 again and again: a tenant with no slot would wait for ever, and a late request may set 0. */
+function keepOpen(sim: Simulation): void {
+  for (const { tenant_id, max_concurrent_runs } of sim.postgres.tables.tenants.values()) {
+    if (max_concurrent_runs === 0) sim.front.setLimit(tenant_id, 1);
   }
-  world.clock.after(1_000, () => keepOpen(world));
+  sim.clock.after(1_000, () => keepOpen(sim));
 }
 
-/** As long as all runs take one after the other: a tenant may have one slot. */
-function workOf(world: World): number {
-  const open = [...world.postgres.tables.runs.values()].filter(({ status }) => !TERMINAL.has(status));
+/** The time of all open runs one after the other, as a tenant may have only one slot. */
+function workOf(sim: Simulation): number {
+  const open = [...sim.postgres.tables.runs.values()].filter(({ status }) => !TERMINAL.has(status));
   return open.reduce((ms, { orchestration_id }) => ms + programOf(orchestration_id).workMs, 0);
 }
 
-export function isAtRest(world: World): boolean {
-  for (const { status } of world.postgres.tables.runs.values()) if (!TERMINAL.has(status)) return false;
-  return world.redis.jobs.length === 0 && world.alive.every(({ worker }) => worker.active === 0);
+export function isAtRest(sim: Simulation): boolean {
+  for (const { status } of sim.postgres.tables.runs.values()) if (!TERMINAL.has(status)) return false;
+  return sim.redis.jobs.length === 0 && sim.alive.every(({ worker }) => worker.active === 0);
 }
 
-/** What a person reads of a failed history. */
-export async function story(given: History, parts: Parts = soundParts): Promise<string> {
-  const { violations, lines } = await live(given, parts, true);
-  const acts = given.acts.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
+/** The text of a history for a person who looks for the defect: settings, commands, trace and violations. */
+export async function story(given: History, parts: Parts = realParts): Promise<string> {
+  const { violations, lines } = await play(given, parts, true);
+  const commands = given.commands.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
   const { seed, workers, slots, limit, queued } = given;
   return [
     `seed ${seed}, ${workers} workers of ${slots} slots, limits ${limit} and ${queued}`,
-    ...acts,
+    ...commands,
     ...lines.slice(-400),
     ...violations.map((violation) => `VIOLATION ${violation}`),
   ].join("\n");

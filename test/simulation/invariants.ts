@@ -1,16 +1,16 @@
-/** docs/protocol.md 14 and the promises of docs/architecture.md 2, as far as they can be read off the tables at rest. */
+/** docs/protocol.md 14 and the promises of docs/architecture.md 2, as far as the tables at rest show them. */
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, initialProgress, countedEntries } from "../../shared/journal/fold.ts";
 import { outputsOf, programOf } from "./programs.ts";
 import type { RunRow, Tables } from "./tables.ts";
-import type { World } from "./world.ts";
+import type { Simulation } from "./simulation.ts";
 
-export function violationsAtRest(world: World): string[] {
-  const { tables } = world.postgres;
+export function violationsAtRest(sim: Simulation): string[] {
+  const { tables } = sim.postgres;
   const found: string[] = [];
-  for (const run of world.front.accepted)
-    if (!tables.runs.has(run)) found.push(`${run} was accepted and is not there`);
+  for (const run of sim.front.accepted)
+    if (!tables.runs.has(run)) found.push(`${run} was accepted and has no row`);
   for (const row of tables.runs.values()) {
     for (const check of [checkEnd, checkTiles, checkResults, checkUsage, checkLetters, checkOutcome]) {
       found.push(
@@ -20,20 +20,20 @@ export function violationsAtRest(world: World): string[] {
       );
     }
   }
-  for (const [question, by] of world.front.answered) {
+  for (const [question, by] of sim.front.answered) {
     const wait = tables.waits.find(({ run_id, wait_id }) => `${run_id} ${wait_id}` === question);
     if (wait?.answered_by !== by)
-      found.push(`${question} was answered by ${by}, and ${wait?.answered_by} counts`);
+      found.push(`${question} accepted the answer of ${by}, and that of ${wait?.answered_by} counts`);
   }
-  for (const { run, state, owner } of world.redis.jobs)
+  for (const { run, state, owner } of sim.redis.jobs)
     found.push(`${run} is left in the queue: ${state} ${owner ?? ""}`);
-  for (const { owner, worker, process } of world.workers) {
+  for (const { owner, worker, process } of sim.workers) {
     if (!process.dead && worker.active > 0) found.push(`${owner} still executes ${worker.active} runs`);
   }
   return found;
 }
 
-/** 1: terminal, once per life, and each life ends with exactly one `done`. */
+/** 14.1: each life ends once, with exactly one `done`. */
 function checkEnd(row: RunRow, tables: Tables): string[] {
   if (!TERMINAL.has(row.status)) return [`has not ended: ${JSON.stringify(row)}`];
   const entries = tables.entriesOf(row.run_id);
@@ -49,7 +49,7 @@ function checkEnd(row: RunRow, tables: Tables): string[] {
   return entries.at(-1)?.kind === "end" ? wrong : [...wrong, "its last entry is no end"];
 }
 
-/** 2: no hole, no overlap; `attempt` never falls. */
+/** 14.2: no gap and no overlap; `attempt` never falls. */
 function checkTiles(row: RunRow, tables: Tables): string[] {
   let [seq, attempt] = [0, 0];
   for (const entry of tables.entriesOf(row.run_id)) {
@@ -60,10 +60,10 @@ function checkTiles(row: RunRow, tables: Tables): string[] {
     if (entry.attempt < attempt) return [`attempt ${entry.attempt} wrote after ${attempt}`];
     ({ seq, attempt } = entry);
   }
-  return seq === row.event_seq ? [] : [`its journal ends at ${seq}, it says ${row.event_seq}`];
+  return seq === row.event_seq ? [] : [`its journal ends at ${seq}, event_seq is ${row.event_seq}`];
 }
 
-/** 3: one result for each visit of a step. */
+/** 14.3: one result for each visit of a step. */
 function checkResults(row: RunRow, tables: Tables): string[] {
   const seen = new Set<string>();
   return countedEntries(tables.entriesOf(row.run_id)).flatMap(({ kind, output }) => {
@@ -78,7 +78,7 @@ function checkResults(row: RunRow, tables: Tables): string[] {
   });
 }
 
-/** 3: what is charged is what was used, and no answer is charged twice. */
+/** 14.3: charges equal the usage, and no response of a model is charged twice. */
 function checkUsage(row: RunRow, tables: Tables): string[] {
   const calls = tables.usage.filter(({ run_id }) => run_id === row.run_id);
   const tokens = calls.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0);
@@ -90,14 +90,14 @@ function checkUsage(row: RunRow, tables: Tables): string[] {
   return isTooMuch ? [...wrong, `${calls.length} calls are charged, not ${usage}`] : wrong;
 }
 
-/** 8: one unresolved dead letter for a failed run, none for others. */
+/** 14.8: one unresolved dead letter for a failed run, none for other runs. */
 function checkLetters(row: RunRow, tables: Tables): string[] {
   const open = tables.letters.filter(({ run_id, resolved }) => run_id === row.run_id && !resolved).length;
   const due = row.status === "failed" ? 1 : 0;
   return open === due ? [] : [`${open} open dead letters`];
 }
 
-/** Promise 6, no silent success; and no failure for a reason that is not the program's own. */
+/** 2.6: no silent success. And no failure but those that the program causes itself. */
 function checkOutcome(row: RunRow, tables: Tables): string[] {
   const program = programOf(row.orchestration_id);
   const progress = fold(initialProgress({}).state, tables.entriesOf(row.run_id));
@@ -107,7 +107,7 @@ function checkOutcome(row: RunRow, tables: Tables): string[] {
     if (!program.outcomes.includes("completed")) return ["cannot have completed"];
     return state === due ? checkAnswers(row, tables) : [`its steps wrote ${state}, not ${due}`];
   }
-  if (row.status === "cancelled") return row.cancel_requested_at === null ? ["nobody cancelled it"] : [];
+  if (row.status === "cancelled") return row.cancel_requested_at === null ? ["no client cancelled it"] : [];
   const code = progress.end?.error?.code ?? "none";
   if (code === "human_timeout" && tables.waitsOf(row.run_id).at(-1)?.answered_by !== "deadline") {
     return ["timed out, and its last question was not closed by its deadline"];
@@ -117,15 +117,15 @@ function checkOutcome(row: RunRow, tables: Tables): string[] {
     : [`failed as ${code}`];
 }
 
-/** Each visit goes on with the answer to its own question, and every answer that was taken is heard, once. */
+/** Each visit goes on with the answer to its own question, and every accepted answer counts once. */
 function checkAnswers(row: RunRow, tables: Tables): string[] {
   const { history } = fold(initialProgress({}).state, tables.entriesOf(row.run_id));
   const asked = history.filter(({ type }) => type === "human");
-  const heard = asked.map(({ visit, set }) => `${visit} ${JSON.stringify(set["human_response"])}`);
+  const used = asked.map(({ visit, set }) => `${visit} ${JSON.stringify(set["human_response"])}`);
   const given = tables
     .waitsOf(row.run_id)
     .filter(({ answer }) => answer !== null)
     .map(({ wait_id, answer }) => `${wait_id.split(":")[1]} ${answer}`);
-  const [is, due] = [heard.toSorted().join(), given.toSorted().join()];
-  return is === due ? [] : [`its visits heard ${is}, and were answered ${due}`];
+  const [is, due] = [used.toSorted().join(), given.toSorted().join()];
+  return is === due ? [] : [`its visits went on with ${is}, and the accepted answers are ${due}`];
 }

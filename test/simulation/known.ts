@@ -1,18 +1,19 @@
-/** Histories that once showed a defect: they are lived through first. */
-import type { Act } from "./commands.ts";
+/** Histories that once showed a defect. They are played first. */
+import type { Command } from "./commands.ts";
 import type { History } from "./history.ts";
+import type { Verb } from "./network.ts";
 
 const calm = { seed: 0, workers: 2, slots: 1, limit: 1, queued: 100 };
-const trap = (whose: string, verb: string): Act => ({
+const trap = (whose: string, verb: Verb): Command => ({
   do: "trap",
   atMs: 0,
   trap: { whose, verbs: [verb], is: "fail", ms: 50 },
 });
 
-/** Postgres was away while a step looked its tool up: that used up the step's tries, and the run failed. */
+/** Postgres was away while a step read its tool's definition: that used up the step's tries, and the run failed. */
 const toolNotFoundMeanwhile: History = {
   ...calm,
-  acts: [
+  commands: [
     { do: "away", atMs: 18_014, store: "postgres", ms: 20_000, restarts: false },
     { do: "away", atMs: 62, store: "redis", ms: 500, restarts: false },
     { do: "submit", atMs: 0, tenant: 0, program: "prints", lane: "default" },
@@ -24,10 +25,10 @@ const toolNotFoundMeanwhile: History = {
   ],
 };
 
-/** A cancel was heard of between the decision to park and its flush: the park counted as one that knew of it. */
+/** A cancel came between the decision to park and its flush: the park was committed as if it had known of the cancel. */
 const cancelDuringPark: History = {
   ...calm,
-  acts: [
+  commands: [
     trap("w", "flush"),
     { do: "cancel", atMs: 10_538, nth: 0 },
     { do: "submit", atMs: 8_531, tenant: 0, program: "flaky", lane: "default" },

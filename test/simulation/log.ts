@@ -1,16 +1,16 @@
-/** What stands in the place of shared/log.ts: the lines become a part of the history that is told. */
-import { here } from "./clock.ts";
-import type { World } from "./world.ts";
+/** Replaces shared/log.ts: the log becomes part of the trace of a history. */
+import { currentProcess } from "./clock.ts";
+import type { Simulation } from "./simulation.ts";
 
-let world: World | null = null;
+let sim: Simulation | null = null;
 
-/** The history that lives now. */
-export function hearLogs(of: World): void {
-  world = of;
+/** Adds the log to the trace of this simulation. */
+export function traceLogs(of: Simulation): void {
+  sim = of;
 }
 
 function write(event: string, fields: object = {}): void {
-  if (world?.tell) world.trace(`${here().name} ${event} ${JSON.stringify(fields)}`);
+  if (sim?.onEvent) sim.trace(`${currentProcess().name} ${event} ${JSON.stringify(fields)}`);
 }
 
 export const log = { info: write, warn: write, error: write, flush: () => {} };

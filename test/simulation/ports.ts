@@ -1,112 +1,113 @@
-/** The stores as one process sees them: StateStore and Queue, each call over the network. */
+/** StateStore and Queue of one process: each call passes the network to the model of its store. */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import type { ClaimRequest, LeasesToRestore, RenewRequest } from "../../shared/queue/queue.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
-import type { Process } from "./clock.ts";
-import type { Args, Statements } from "./postgres.ts";
-import type { Redis } from "./redis.ts";
-import type { Network, Service } from "./wire.ts";
+import type { SimProcess } from "./clock.ts";
+import type { Args, Statements } from "./postgres-model.ts";
+import type { RedisModel } from "./redis-model.ts";
+import type { Network, QueueVerb, Service } from "./network.ts";
 
 export function storeOver(
   network: Network,
-  process: Process,
+  process: SimProcess,
   service: Service,
   store: Statements,
 ): StateStore {
-  const ask = <Answer>(verb: VerbName, act: () => Answer): Promise<Answer> =>
+  const call = <Answer>(verb: VerbName, act: () => Answer): Promise<Answer> =>
     network.call(process, service, verb, act);
   return {
-    claim: (...args: Args<"claim">) => ask("claim", () => store.claim(...args)),
-    claimDirectly: (...args) => ask("claimDirectly", () => store.claimDirectly(...args)),
-    readRunSnapshots: (...args) => ask("readRunSnapshots", () => store.readRunSnapshots(...args)),
-    handBack: (...args) => ask("handBack", () => store.handBack(...args)),
-    flush: (...args) => ask("flush", () => store.flush(...args)),
-    findCommitted: (...args) => ask("findCommitted", () => store.findCommitted(...args)),
-    readWaits: (...args) => ask("readWaits", () => store.readWaits(...args)),
-    beat: (...args) => ask("beat", () => store.beat(...args)),
-    readPinnedDefinition: (...args) => ask("readPinnedDefinition", () => store.readPinnedDefinition(...args)),
-    readDefinition: (...args) => ask("readDefinition", () => store.readDefinition(...args)),
-    takeLock: (...args) => ask("takeLock", () => store.takeLock(...args)),
-    readScanBounds: (...args) => ask("readScanBounds", () => store.readScanBounds(...args)),
-    listDueRuns: (...args) => ask("listDueRuns", () => store.listDueRuns(...args)),
-    listRunningRuns: (...args) => ask("listRunningRuns", () => store.listRunningRuns(...args)),
-    listOwners: (...args) => ask("listOwners", () => store.listOwners(...args)),
-    reclaimFromSilent: (...args) => ask("reclaimFromSilent", () => store.reclaimFromSilent(...args)),
-    listOverdueRuns: (...args) => ask("listOverdueRuns", () => store.listOverdueRuns(...args)),
-    reclaimOverdue: (...args) => ask("reclaimOverdue", () => store.reclaimOverdue(...args)),
-    listChangedLimits: (...args) => ask("listChangedLimits", () => store.listChangedLimits(...args)),
-    countWithoutWakeup: (...args) => ask("countWithoutWakeup", () => store.countWithoutWakeup(...args)),
-    claimDeliveries: (...args) => ask("claimDeliveries", () => store.claimDeliveries(...args)),
-    readEvents: (...args) => ask("readEvents", () => store.readEvents(...args)),
-    saveDeliveryTry: (...args) => ask("saveDeliveryTry", () => store.saveDeliveryTry(...args)),
-    releaseDeliveries: (...args) => ask("releaseDeliveries", () => store.releaseDeliveries(...args)),
-    countDueDeliveries: (...args) => ask("countDueDeliveries", () => store.countDueDeliveries(...args)),
-    deleteExpired: (...args) => ask("deleteExpired", () => store.deleteExpired(...args)),
+    claim: (...args: Args<"claim">) => call("claim", () => store.claim(...args)),
+    claimDirectly: (...args) => call("claimDirectly", () => store.claimDirectly(...args)),
+    readRunSnapshots: (...args) => call("readRunSnapshots", () => store.readRunSnapshots(...args)),
+    handBack: (...args) => call("handBack", () => store.handBack(...args)),
+    flush: (...args) => call("flush", () => store.flush(...args)),
+    findCommitted: (...args) => call("findCommitted", () => store.findCommitted(...args)),
+    readWaits: (...args) => call("readWaits", () => store.readWaits(...args)),
+    beat: (...args) => call("beat", () => store.beat(...args)),
+    readPinnedDefinition: (...args) =>
+      call("readPinnedDefinition", () => store.readPinnedDefinition(...args)),
+    readDefinition: (...args) => call("readDefinition", () => store.readDefinition(...args)),
+    takeLock: (...args) => call("takeLock", () => store.takeLock(...args)),
+    readScanBounds: (...args) => call("readScanBounds", () => store.readScanBounds(...args)),
+    listDueRuns: (...args) => call("listDueRuns", () => store.listDueRuns(...args)),
+    listRunningRuns: (...args) => call("listRunningRuns", () => store.listRunningRuns(...args)),
+    listOwners: (...args) => call("listOwners", () => store.listOwners(...args)),
+    reclaimFromSilent: (...args) => call("reclaimFromSilent", () => store.reclaimFromSilent(...args)),
+    listOverdueRuns: (...args) => call("listOverdueRuns", () => store.listOverdueRuns(...args)),
+    reclaimOverdue: (...args) => call("reclaimOverdue", () => store.reclaimOverdue(...args)),
+    listChangedLimits: (...args) => call("listChangedLimits", () => store.listChangedLimits(...args)),
+    countWithoutWakeup: (...args) => call("countWithoutWakeup", () => store.countWithoutWakeup(...args)),
+    claimDeliveries: (...args) => call("claimDeliveries", () => store.claimDeliveries(...args)),
+    readEvents: (...args) => call("readEvents", () => store.readEvents(...args)),
+    saveDeliveryTry: (...args) => call("saveDeliveryTry", () => store.saveDeliveryTry(...args)),
+    releaseDeliveries: (...args) => call("releaseDeliveries", () => store.releaseDeliveries(...args)),
+    countDueDeliveries: (...args) => call("countDueDeliveries", () => store.countDueDeliveries(...args)),
+    deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }
 
-/** A Queue whose scripts are never run: each verb is the model's. */
+/** A Queue that calls the model instead of scripts. */
 export class QueueOver extends Queue {
-  readonly #ask: <Answer>(verb: string, act: () => Answer) => Promise<Answer>;
-  readonly #redis: Redis;
+  readonly #call: <Answer>(verb: QueueVerb, act: () => Answer) => Promise<Answer>;
+  readonly #redis: RedisModel;
 
-  constructor(network: Network, process: Process, service: Service, redis: Redis) {
-    const unasked = async (): Promise<never> => {
+  constructor(network: Network, process: SimProcess, service: Service, redis: RedisModel) {
+    const noScript = async (): Promise<never> => {
       throw new Error("the simulation has no scripts: a verb of the queue is missing here");
     };
-    super({ eval: unasked, evalsha: unasked }, 1);
+    super({ eval: noScript, evalsha: noScript }, 1);
     this.#redis = redis;
-    this.#ask = (verb, act) => network.call(process, service, verb, act);
+    this.#call = (verb, act) => network.call(process, service, verb, act);
   }
 
   override admit(...args: Parameters<Queue["admit"]>) {
-    return this.#ask("admit", () => this.#redis.admit(...args));
+    return this.#call("admit", () => this.#redis.admit(...args));
   }
   override async enqueue(jobs: Parameters<Queue["enqueue"]>[0]) {
-    return jobs.length === 0 ? 0 : this.#ask("enqueue", () => this.#redis.enqueue(jobs));
+    return jobs.length === 0 ? 0 : this.#call("enqueue", () => this.#redis.enqueue(jobs));
   }
   override claim(request: ClaimRequest) {
-    return this.#ask("take", () => this.#redis.claim(request));
+    return this.#call("claimJobs", () => this.#redis.claim(request));
   }
   override renew(request: RenewRequest) {
-    return this.#ask("renew", () => this.#redis.renew(request));
+    return this.#call("renew", () => this.#redis.renew(request));
   }
   override async restoreLeases(request: LeasesToRestore) {
-    if (request.jobs.length > 0) await this.#ask("restoreLeases", () => this.#redis.restoreLeases(request));
+    if (request.jobs.length > 0) await this.#call("restoreLeases", () => this.#redis.restoreLeases(request));
   }
   override async release(...args: Parameters<Queue["release"]>) {
-    if (args[0].length > 0) await this.#ask("release", () => this.#redis.release(...args));
+    if (args[0].length > 0) await this.#call("release", () => this.#redis.release(...args));
   }
   override async finish(jobs: Parameters<Queue["finish"]>[0], owner: string) {
     const runs = jobs.map(({ run }): RunId => run);
-    if (runs.length > 0) await this.#ask("finish", () => this.#redis.finish(runs, owner));
+    if (runs.length > 0) await this.#call("finish", () => this.#redis.finish(runs, owner));
   }
   override async pushLimits(limits: Parameters<Queue["pushLimits"]>[0]) {
-    if (limits.length > 0) await this.#ask("pushLimits", () => this.#redis.pushLimits(limits));
+    if (limits.length > 0) await this.#call("pushLimits", () => this.#redis.pushLimits(limits));
   }
   override reset() {
-    return this.#ask("reset", () => this.#redis.reset());
+    return this.#call("reset", () => this.#redis.reset());
   }
   override beginIndex(_shard: number, epoch: string) {
-    return this.#ask("beginIndex", () => this.#redis.beginIndex(epoch));
+    return this.#call("beginIndex", () => this.#redis.beginIndex(epoch));
   }
   override invalidateCounts() {
-    return this.#ask("invalidateCounts", () => this.#redis.invalidateCounts());
+    return this.#call("invalidateCounts", () => this.#redis.invalidateCounts());
   }
   override readIndex() {
-    return this.#ask("readIndex", () => this.#redis.readIndex());
+    return this.#call("readIndex", () => this.#redis.readIndex());
   }
-  override advanceScan(_shard: number, ...args: Parameters<Redis["advanceScan"]>) {
-    return this.#ask("advanceScan", () => this.#redis.advanceScan(...args));
+  override advanceScan(_shard: number, ...args: Parameters<RedisModel["advanceScan"]>) {
+    return this.#call("advanceScan", () => this.#redis.advanceScan(...args));
   }
-  override advanceLimits(_shard: number, ...args: Parameters<Redis["advanceLimits"]>) {
-    return this.#ask("advanceLimits", () => this.#redis.advanceLimits(...args));
+  override advanceLimits(_shard: number, ...args: Parameters<RedisModel["advanceLimits"]>) {
+    return this.#call("advanceLimits", () => this.#redis.advanceLimits(...args));
   }
   override repairRing() {
-    return this.#ask("repairRing", () => this.#redis.repairRing());
+    return this.#call("repairRing", () => this.#redis.repairRing());
   }
   override list() {
-    return this.#ask("list", () => ({ cursor: "0", jobs: this.#redis.list() }));
+    return this.#call("list", () => ({ cursor: "0", jobs: this.#redis.list() }));
   }
 }

@@ -1,13 +1,13 @@
-/** What the runs of the simulation do: definitions, the models and tools behind them, and what must come of each. */
+/** The orchestrations of the simulation with their models and tools, and the outcomes that each may have. */
 import { RetryableError, TerminalError } from "../../worker-node/engine/errors.ts";
 import type { Models, Tools } from "../../worker-node/engine/ports.ts";
-import { here } from "./clock.ts";
-import type { Library } from "./postgres.ts";
+import { currentProcess } from "./clock.ts";
+import type { Library } from "./postgres-model.ts";
 import { setTimeout as sleep } from "./timers-promises.ts";
 
 /**
- * `outcomes`: `completed`, or the codes with which it may fail. `usage`: how many model calls are charged. `workMs`: how
- * long it takes when nothing goes wrong.
+ * `outcomes`: `completed`, or the error codes with which it may fail. `usage`: how many model calls are charged.
+ * `workMs`: how long it takes without faults.
  */
 type Program = {
   steps: object[];
@@ -20,7 +20,7 @@ type Program = {
 const print = (id: string, next: string | null = null) => ({
   id,
   type: "print",
-  print_content: `said by ${id}`,
+  print_content: `printed by ${id}`,
   output_key: id,
   next_step_id: next,
 });
@@ -89,7 +89,7 @@ export const programs = {
     workMs: 8_000,
   },
   asks: {
-    // Two rounds: an answer to the first question is none to the second.
+    // Two rounds: an answer to the first question must not count for the second.
     steps: [
       { ...print("first", "asked"), max_iterations: 2 },
       {
@@ -122,10 +122,10 @@ export function programOf(orchestration: string): Program {
   return found[1];
 }
 
-/** What a completed run's steps have written, but for what people have answered. */
+/** The state that the steps of a completed run have written, without the answers of clients. */
 export function outputsOf({ steps }: Program): Record<string, unknown> {
   const ids = steps.flatMap((step) => ("id" in step && step.id !== "asked" ? [String(step.id)] : []));
-  return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `said by ${id}`]));
+  return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `printed by ${id}`]));
 }
 
 const outputs = new Map<string, unknown>([
@@ -154,8 +154,8 @@ export const library: Library = {
   ]),
 };
 
-/** The outside world: it counts the calls of each run, whoever makes them. */
-export class Outside {
+/** Models and tools. They count the calls of each step of a run over all workers. */
+export class FakeModelsAndTools {
   readonly #calls = new Map<string, number>();
 
   readonly tools: Tools = {
@@ -177,7 +177,7 @@ export class Outside {
           await new Promise(() => {});
           break;
         case "killer":
-          here().kill();
+          currentProcess().kill();
           await new Promise(() => {});
           break;
         default:
@@ -202,7 +202,7 @@ export class Outside {
     },
   };
 
-  /** Which call of a run's step this is, from 1. */
+  /** The number of this call of a run's step, from 1. */
   #count(effectKey: string): number {
     const [run, step] = effectKey.split(":");
     const calls = (this.#calls.get(`${run}:${step}`) ?? 0) + 1;

@@ -1,4 +1,4 @@
-/** What Postgres keeps, as far as the core reads and writes it. Times are milliseconds of Postgres. */
+/** The tables of Postgres, as far as the core reads and writes them. Times are milliseconds of its clock. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewRun, RunStatus } from "../../shared/contracts/run.ts";
@@ -48,7 +48,7 @@ export type TenantRow = {
 
 export type Letter = { run_id: RunId; seq: number; code: string; attempt: number; resolved: boolean };
 
-/** `answered_by`: null as long as it is open. */
+/** `answered_by`: null while the wait is open. */
 export type WaitRow = {
   run_id: RunId;
   wait_id: string;
@@ -83,7 +83,7 @@ export class Tables {
   }
 }
 
-/** The constraints of the table `runs`. @throws Error that says which one a row breaks */
+/** Checks the constraints of the table `runs`. @throws Error with the name of the one that a row breaks */
 export function checkRow(row: RunRow): void {
   const ended = row.ended_at !== null;
   const no = (name: string): never => {

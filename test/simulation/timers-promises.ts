@@ -1,7 +1,7 @@
-/** What stands in the place of `node:timers/promises`: the same promises, on the virtual clock. */
-import { here } from "./clock.ts";
+/** Replaces `node:timers/promises` by the same promises on the virtual clock. */
+import { currentProcess } from "./clock.ts";
 
-/** Rejects as Node does: with an AbortError whose `cause` is the signal's reason. */
+/** The error with which Node rejects: an AbortError whose `cause` is the signal's reason. */
 function abortError(signal: AbortSignal): Error {
   return Object.assign(new Error("The operation was aborted", { cause: signal.reason }), {
     name: "AbortError",
@@ -20,7 +20,7 @@ export function setTimeout<Value>(
       timer.fire = null;
       if (signal) reject(abortError(signal));
     };
-    const timer = here().after(ms, () => {
+    const timer = currentProcess().after(ms, () => {
       signal?.removeEventListener("abort", onAbort);
       resolve(value);
     });
@@ -29,5 +29,5 @@ export function setTimeout<Value>(
 }
 
 export function setImmediate(): Promise<void> {
-  return new Promise((resolve) => void here().after(0, resolve));
+  return new Promise((resolve) => void currentProcess().after(0, resolve));
 }

@@ -1,25 +1,17 @@
-/** An in-memory store of runs and their journal, with the conditions of Postgres and a link that fails as a test sets it. */
+/** The model of Postgres that test/simulation/contract.test.ts holds to Postgres, behind a connection that fails on demand. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { TenantId } from "../../shared/contracts/ids.ts";
+import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import { newRunId } from "../../shared/contracts/ids.ts";
 import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import { PostgresModel } from "../simulation/postgres-model.ts";
+import type { RunRow } from "../simulation/tables.ts";
 import { refusingStore } from "./fakes.ts";
 
-export type Row = {
-  attempt: number;
-  owner: string | null;
-  status: "running" | "queued" | "paused" | "completed" | "failed" | "cancelled";
-  event_seq: number;
-  signals: number;
-  cancel: boolean;
-};
-
 /**
- * What happens to one flush. `fail`: an error before the commit. `lose`: the reply is lost after the commit. `slow`: the
- * reply comes after `ms`. `deaf`: it is committed, and the next read fails.
+ * What happens to one flush. `fail`: it is not committed. `lose`: it is committed, and its reply is lost. `slow`: it is
+ * committed after `ms`. `deaf`: it is committed, and the next query fails.
  */
 export type LinkFault =
   | { is: "ok" }
@@ -28,7 +20,7 @@ export type LinkFault =
   | { is: "slow"; ms: number }
   | { is: "deaf" };
 
-/** An output that Postgres would never accept. */
+/** An output that Postgres never accepts. */
 export const POISON = '"poison"';
 
 export class SqlError extends Error {
@@ -39,45 +31,64 @@ export class SqlError extends Error {
   }
 }
 
+/** A store with the verbs of a journal; all others are refused, until a test replaces them. */
 export class FakeStore {
-  readonly rows = new Map<RunId, Row>();
+  readonly model = new PostgresModel(() => Date.now(), { orchestrations: new Map(), named: new Map() });
+  /** All entries that were committed, in order. */
   readonly entries: EntryColumns[] = [];
-  /** Sizes of the flushed batches, in order. */
+  /** Sizes of the batches that were flushed, in order. */
   readonly batches: number[] = [];
+  /** What happens to the next flushes; to those after them nothing does. */
   readonly linkFaults: LinkFault[] = [];
-  #nextReadFails = false;
+  #nextQueryFails = false;
 
+  /** A run that `owner` has just claimed. */
   open(owner: Incarnation) {
-    const run_id = newRunId(Date.now());
-    this.rows.set(run_id, { attempt: 1, owner, status: "running", event_seq: 0, signals: 0, cancel: false });
-    return { run_id, attempt: 1, event_seq: 0, signals: 0, correlation_id: "c" };
+    const now = Date.now();
+    const run_id = newRunId(now);
+    const row: RunRow = {
+      run_id,
+      tenant_id: TenantId.parse("acme"),
+      orchestration_id: "orch",
+      lane: "default",
+      priority: 0,
+      correlation_id: "c",
+      input: "{}",
+      status: "running",
+      attempt: 1,
+      owner,
+      wake_at: now,
+      deadline_at: now + 60_000,
+      event_seq: 0,
+      signals: 0,
+      crash_count: 0,
+      cancel_requested_at: null,
+      queued_at: now,
+      started_at: now,
+      paused_at: null,
+      paused_for: 0,
+      ended_at: null,
+      tokens: 0,
+      cost_micro_usd: 0,
+      step_count: 0,
+      error: null,
+    };
+    this.model.tables.runs.set(run_id, row);
+    this.model.tables.workers.set(owner, { beat_at: Infinity, redis_ok: true });
+    const { attempt, event_seq, signals, correlation_id } = row;
+    return { run_id, attempt, event_seq, signals, correlation_id };
   }
 
-  of(run: RunId): EntryColumns[] {
+  /** The entries of a run that were committed, in order. */
+  entriesOf(run: RunId): EntryColumns[] {
     return this.entries.filter((entry) => entry.run_id === run);
   }
 
-  row(run: RunId): Row {
-    const row = this.rows.get(run);
+  /** The row of a run, to read and to change. */
+  row(run: RunId): RunRow {
+    const row = this.model.tables.runs.get(run);
     if (!row) throw new Error(`no ${run}`);
     return row;
-  }
-
-  #commit(entry: EntryColumns) {
-    const row = this.row(entry.run_id);
-    const fenced =
-      row.status !== "running" ||
-      row.attempt !== entry.attempt ||
-      row.owner !== entry.owner ||
-      row.event_seq !== entry.known_seq ||
-      (entry.kind === "park" && row.signals !== entry.signals);
-    if (fenced) return [];
-    row.event_seq += entry.events_n;
-    row.status = entry.status ?? row.status;
-    if (entry.status !== null) row.owner = null;
-    this.entries.push(entry);
-    const { event_seq, signals, cancel } = row;
-    return [{ run_id: entry.run_id, event_seq, signals, cancel, webhook: false }];
   }
 
   readonly store: StateStore = {
@@ -89,39 +100,23 @@ export class FakeStore {
       if (fault.is === "fail") throw new SqlError("08006");
       const rows = entries.map(columnsOf);
       if (rows.some((row) => row.output === POISON)) throw new SqlError("22021");
-      const committed = rows.flatMap((row) => this.#commit(row));
+      const committed = this.model.flush(entries);
+      const runs = new Set(committed.map(({ run_id }) => run_id));
+      this.entries.push(...rows.filter(({ run_id }) => runs.has(run_id)));
       if (fault.is === "lose") throw new SqlError("08006");
-      this.#nextReadFails = fault.is === "deaf";
+      this.#nextQueryFails = fault.is === "deaf";
       return committed;
     },
-    findCommitted: async (entries) => {
-      await sleep(1);
-      this.#failIfSet();
-      return entries.flatMap(({ run_id, seq, attempt }) =>
-        this.of(run_id).some((entry) => entry.known_seq + entry.events_n === seq && entry.attempt === attempt)
-          ? [run_id]
-          : [],
-      );
-    },
-    readRunSnapshots: async (runs) => {
-      await sleep(1);
-      this.#failIfSet();
-      return runs.map((run_id) => {
-        const { owner, ...row } = this.row(run_id);
-        const job = {
-          tenant_id: TenantId.parse("acme"),
-          lane: "default" as const,
-          priority: 0,
-          queued_at_ms: 0,
-        };
-        return { run_id, ...job, ...row, owner, owner_silent: false, due_in_ms: 0 };
-      });
-    },
+    findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),
+    readRunSnapshots: (runs) => this.#query(() => this.model.readRunSnapshots(runs)),
   };
 
-  #failIfSet(): void {
-    if (!this.#nextReadFails) return;
-    this.#nextReadFails = false;
-    throw new SqlError("57P01");
+  async #query<Result>(read: () => Result): Promise<Result> {
+    await sleep(1);
+    if (this.#nextQueryFails) {
+      this.#nextQueryFails = false;
+      throw new SqlError("57P01");
+    }
+    return read();
   }
 }

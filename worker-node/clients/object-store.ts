@@ -9,6 +9,8 @@ export type S3Settings = {
   bucket: string;
   region: string;
   credentials: { accessKeyId: string; secretAccessKey: string } | undefined;
+  /** Limit of one try of a request; the SDK makes three. */
+  requestMs?: number;
 };
 
 /** An object store that can also be checked: `check` rejects when the bucket cannot be reached. */
@@ -27,7 +29,8 @@ export function openObjectStore(config: Config): CheckedObjectStore | null {
  *
  * The SDK is loaded with the first call: it takes longer to load than all the rest of a worker.
  */
-export function createObjectStore({ endpoint, bucket, region, credentials }: S3Settings): CheckedObjectStore {
+export function createObjectStore(settings: S3Settings): CheckedObjectStore {
+  const { endpoint, bucket, region, credentials, requestMs = REQUEST_MS } = settings;
   const load = async () => {
     const [{ S3Client, GetObjectCommand, HeadBucketCommand }, { Upload }] = await Promise.all([
       import("@aws-sdk/client-s3"),
@@ -41,7 +44,7 @@ export function createObjectStore({ endpoint, bucket, region, credentials }: S3S
       requestChecksumCalculation: "WHEN_REQUIRED",
       responseChecksumValidation: "WHEN_REQUIRED",
       // By default the SDK only warns of a request that takes longer.
-      requestHandler: { connectionTimeout: 3_000, requestTimeout: REQUEST_MS, throwOnRequestTimeout: true },
+      requestHandler: { connectionTimeout: 3_000, requestTimeout: requestMs, throwOnRequestTimeout: true },
     });
     return { client, GetObjectCommand, HeadBucketCommand, Upload };
   };

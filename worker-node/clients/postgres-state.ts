@@ -15,7 +15,11 @@ const CONNECTIONS = 6;
  * otherwise wait until TCP gives up, which takes a quarter of an hour. The outcome of the pending statements is unknown, as
  * after any lost connection.
  */
-export function postgresStateStore(url: string, name: string): { store: StateStore; close(): Promise<void> } {
+export function postgresStateStore(
+  url: string,
+  name: string,
+  answerMs = POSTGRES_SILENT_MS,
+): { store: StateStore; close(): Promise<void> } {
   const open = (): Sql =>
     postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
   let pool = open();
@@ -23,12 +27,12 @@ export function postgresStateStore(url: string, name: string): { store: StateSto
     const used = pool;
     const timer = setTimeout(() => {
       if (pool === used) {
-        log.warn("postgres.pool_replaced", { waited_ms: POSTGRES_SILENT_MS });
+        log.warn("postgres.pool_replaced", { waited_ms: answerMs });
         pool = open();
       }
       // Rejects the pending statements.
       used.end({ timeout: 0 }).catch(() => {});
-    }, POSTGRES_SILENT_MS);
+    }, answerMs);
     try {
       return await statement(used);
     } finally {

@@ -5,7 +5,7 @@ import type { RedisTarget } from "./redis-url.ts";
 /** What one connection needs beyond the target; the rest is decided here. */
 export type ConnectOptions = Pick<
   RedisOptions,
-  "connectionName" | "commandTimeout" | "stringNumbers" | "blockingTimeout"
+  "connectionName" | "commandTimeout" | "socketTimeout" | "stringNumbers" | "blockingTimeout"
 >;
 
 const CONNECT_TIMEOUT_MS = 2_000;
@@ -25,10 +25,10 @@ const reconnectDelayMs = (tries: number) => Math.min(50 * 2 ** Math.min(tries - 
  */
 export function connectRedis(target: RedisTarget, options: ConnectOptions = {}): Redis | Cluster {
   const common = {
+    socketTimeout: SOCKET_TIMEOUT_MS,
     ...options,
     protocol: 2,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    socketTimeout: SOCKET_TIMEOUT_MS,
     reconnectOnError: isDemoted,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,

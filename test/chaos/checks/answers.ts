@@ -1,29 +1,31 @@
-/** What a person was told that it counts, counts; and nothing counts that nobody said. */
+/** An answer that the API accepted counts, and no other answer does. */
 import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { Evidence, JournalRow } from "../evidence.ts";
 import { checkpointOf } from "./journal.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
-const PROMISE = "an answer that was taken is heard";
+const PROMISE = "an accepted answer counts";
 
-/** docs/protocol.md 5.6: of several answers to a question one wins, and the run goes on with that one. */
-export function everyTakenAnswerIsHeard({ taken, journal }: Evidence): Violation[] {
+/** docs/protocol.md 5.6: of several answers to a question one is accepted, and the run goes on with that one. */
+export function everyAcceptedAnswerCounts({ acceptedAnswers: taken, journal }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const byQuestion = Map.groupBy(taken, ({ run, question }) => `${run} ${question}`);
   const twice = Array.from(byQuestion.values())
     .filter((answers) => new Set(answers.map(({ signed }) => signed)).size > 1)
-    .map(([first]) => broken(PROMISE, `two answers to ${first?.question} were taken`, first?.run));
+    .map(([first]) => broken(PROMISE, `two answers to ${first?.question} were accepted`, first?.run));
   const unheard = taken.flatMap(({ run, signed }) => {
     const entries = byRun.get(run) ?? [];
     const heard = entries.flatMap((entry) => signatureOf(entry) ?? []);
     if (heard.includes(signed) || entries.some(endsBefore)) return [];
-    return [broken(PROMISE, `${signed} was taken, the run heard ${heard.join(", ") || "nothing"}`, run)];
+    return [
+      broken(PROMISE, `${signed} was accepted, the run went on with ${heard.join(", ") || "nothing"}`, run),
+    ];
   });
   return [...twice, ...unheard];
 }
 
-/** What may come before the answer is heard: a cancel, the end of the run's time, the third death of its worker. */
+/** Ends that may come before the run goes on with its answer: a cancel, the end of its time, the third crash. */
 const BEFORE = new Set(["run_timeout", "poison"]);
 
 function endsBefore({ kind, output }: JournalRow): boolean {
@@ -32,7 +34,7 @@ function endsBefore({ kind, output }: JournalRow): boolean {
   return status === "cancelled" || (error !== null && BEFORE.has(error.code));
 }
 
-/** docs/architecture.md 2.6: a run that asked goes on with an answer that somebody gave, or fails for want of one. */
+/** docs/architecture.md 2.6: a run goes on with an answer that a client gave, or fails without one. */
 export function nobodyIsAnsweredFor({ journal }: Evidence): Violation[] {
   return journal.flatMap((entry) => {
     const checkpoint = checkpointOf(entry);
@@ -41,7 +43,7 @@ export function nobodyIsAnsweredFor({ journal }: Evidence): Violation[] {
   });
 }
 
-/** Each answer is to one question: no other step, and no other visit, goes on with it. */
+/** An answer belongs to one question: no other step and no other visit goes on with it. */
 export function answersAreHeardOnce({ journal }: Evidence): Violation[] {
   const heard = journal.flatMap((entry) => {
     const signed = signatureOf(entry);
@@ -49,10 +51,10 @@ export function answersAreHeardOnce({ journal }: Evidence): Violation[] {
   });
   return Array.from(Map.groupBy(heard, ({ signed }) => signed))
     .filter(([, times]) => times.length > 1)
-    .map(([signed, [first]]) => broken(PROMISE, `${signed} was heard twice`, first?.run));
+    .map(([signed, [first]]) => broken(PROMISE, `${signed} counted twice`, first?.run));
 }
 
-/** How the answer is signed that a human step's result holds. */
+/** The signature of the answer in a human step's result; null for other entries. */
 function signatureOf(entry: JournalRow): string | null {
   const said = checkpointOf(entry)?.set["human_response"];
   if (typeof said !== "object" || said === null || Array.isArray(said)) return null;

@@ -1,4 +1,4 @@
-/** The journal of every run: no hole, no second result, one end a life, charges as used. */
+/** The journal of every run: no gap, no second result, one end a life, and charges equal to the usage. */
 import { z } from "zod";
 import { Checkpoint, EndRecord, RewindRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { Evidence, JournalRow } from "../evidence.ts";
@@ -72,7 +72,7 @@ function oneOwnerAnAttempt(run: string, entries: JournalRow[]): Violation[] {
   return [broken("only the owner writes", `an attempt was picked up twice: ${attempts.join(", ")}`, run)];
 }
 
-/** docs/protocol.md 6: a repeated flush is harmless. Lines carry the millisecond in which they were written, so none is twice. */
+/** docs/protocol.md 6: a repeated flush is harmless. Lines carry their millisecond, so two entries never have the same events. */
 export function nothingIsWrittenTwice(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     const seen = new Map<string, number>();
@@ -91,7 +91,7 @@ export function nothingIsWrittenTwice(evidence: Evidence): Violation[] {
   });
 }
 
-/** docs/protocol.md 14.1: each life ends with exactly one `done`, its last event, and says the status that the run has. */
+/** docs/protocol.md 14.1: each life ends with exactly one `done`, its last event; the status of the last end is that of the run. */
 export function everyLifeEndsOnce(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     const lives = splitLives(entries);
@@ -125,7 +125,7 @@ function splitLives(entries: JournalRow[]): JournalRow[][] {
   return lives;
 }
 
-/** docs/protocol.md 14.3: at most one result per (step path, visit) that no rewind cut. */
+/** docs/protocol.md 14.3: at most one result per (step path, visit), except for results that a rewind cut. */
 export function everyResultIsOne(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     let results: { seq: number; name: string }[] = [];
@@ -146,7 +146,7 @@ export function everyResultIsOne(evidence: Evidence): Violation[] {
   });
 }
 
-/** docs/protocol.md 14.3: what a run has cost is the sum of its calls, each charged once; results are counted once. */
+/** docs/protocol.md 14.3: the cost of a run is the sum of its calls, each charged once; each result counts once. */
 export function chargesAreUsage(evidence: Evidence): Violation[] {
   const usage = Map.groupBy(evidence.usage, ({ run_id }) => run_id);
   return forEachRun(evidence, (run, entries) => {
@@ -169,7 +169,7 @@ export function chargesAreUsage(evidence: Evidence): Violation[] {
   });
 }
 
-/** The result that an entry carries, if it does. */
+/** The checkpoint of an entry, if it has one. */
 export function checkpointOf({ kind, output }: JournalRow): Checkpoint | null {
   if (output === null) return null;
   if (kind === "step") return Checkpoint.parse(JSON.parse(output));

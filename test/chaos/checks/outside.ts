@@ -1,13 +1,13 @@
-/** What models and tools were asked: at least once, each time under the key of that call. */
+/** Calls to models and tools: at least once, each time with the key of that call. */
 import type { Evidence } from "../evidence.ts";
 import { checkpointOf } from "./journal.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
 /**
- * docs/protocol.md 12. A definite answer (`answered`, `refused`) to a key ends that try of the call; only a claim that found
- * nothing of it committed may ask the same again, so there are at most as many as claims, and fewer by the parks, which
- * keep what they had heard.
+ * docs/protocol.md 12. A definite response (`answered`, `refused`) ends that try of the call. Only a claim that finds no
+ * committed result repeats the call. So a key has at most one definite response per claim, and a claim after a park does
+ * not count: a park keeps the responses before it.
  */
 export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evidence): Violation[] {
   const byId = new Map(runs.map((run) => [run.run_id, run]));
@@ -17,7 +17,7 @@ export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evide
   );
   return [...calls].flatMap(([key, { answered, refused }]) => {
     const run = byId.get(key.split(":")[0] ?? "");
-    const promise = "the outside is asked under stable keys";
+    const promise = "calls outside carry stable keys";
     if (!run) return [broken(promise, `"${key}" belongs to no run`)];
     const resumed = (parks.get(run.run_id) ?? []).filter(({ attempt }) => attempt < run.attempt);
     const claims = run.attempt - resumed.length;
@@ -32,7 +32,7 @@ export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evide
   });
 }
 
-/** docs/architecture.md 2.6: no result without the answer that it tells of. */
+/** docs/architecture.md 2.6: no result without the response that it stands for. */
 export function resultsWereAnswered({ calls, journal }: Evidence): Violation[] {
   return journal.flatMap((entry) => {
     const effects = checkpointOf(entry)?.effects ?? [];
@@ -41,7 +41,7 @@ export function resultsWereAnswered({ calls, journal }: Evidence): Violation[] {
       .map((key) =>
         broken(
           "no silent success",
-          `the result at ${entry.seq} tells of ${key}, which nobody answered`,
+          `the result at ${entry.seq} stands for ${key}, which had no response`,
           entry.run_id,
         ),
       );

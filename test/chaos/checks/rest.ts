@@ -1,9 +1,9 @@
-/** At rest nothing is left; on the way no limit was passed and nothing stood still. */
+/** At rest the queue is empty; before that no limit was exceeded and no run stalled. */
 import type { Evidence } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
-/** What is empty when there is no run. */
+/** Structures of the queue that are empty without runs. */
 const EMPTY = ["jobs", "leases", "active", "queued_or_reserved", "ready", "due", "timer", "reserved"];
 
 /** docs/protocol.md 14.1, 14.5 and 3. */
@@ -17,12 +17,14 @@ export function redisIsEmpty({ redis }: Evidence): Violation[] {
     found.push(broken("sizes prove completeness", `${sizes.limits} limits, the index counts ${tenants}`));
   return [
     ...found,
-    ...foreign.map((key) => broken("nothing is left in Redis", `nobody owns the key ${key}`)),
+    ...foreign.map((key) =>
+      broken("nothing is left in Redis", `no structure of the queue has the key ${key}`),
+    ),
   ];
 }
 
 /** docs/architecture.md 2.5, docs/protocol.md 14.6. */
-export function limitsHold({ overruns }: Evidence): Violation[] {
+export function limitsHold({ limitBreaches: overruns }: Evidence): Violation[] {
   const worst = Map.groupBy(overruns, ({ tenant, what }) => `${tenant} ${what}`);
   return Array.from(worst.values(), (group) => {
     const most = group.toSorted((a, b) => b.count - a.count)[0];
@@ -30,7 +32,7 @@ export function limitsHold({ overruns }: Evidence): Violation[] {
   });
 }
 
-/** docs/architecture.md 2.3, with the time that a sample and a loaded machine may add. */
+/** docs/architecture.md 2.3, plus what sampling and a loaded machine may add. */
 const TAKEOVER_MS = 25_000;
 /** docs/architecture.md 2.2: repaired within 60 s, plus the longest step of the load. */
 const STANDING_MS = 75_000;
@@ -41,8 +43,8 @@ export function runsAreTakenOver({ takeovers }: Evidence): Violation[] {
     .map(({ run, ms }) => broken("taken over within 20 s", `it took ${Math.round(ms)} ms`, run));
 }
 
-export function nothingStandsStill({ standing }: Evidence): Violation[] {
+export function nothingStalls({ stalls: standing }: Evidence): Violation[] {
   return standing
     .filter(({ ms }) => ms > STANDING_MS)
-    .map(({ run, ms }) => broken("never stuck", `it stood for ${Math.round(ms)} ms while all was up`, run));
+    .map(({ run, ms }) => broken("never stuck", `it stalled for ${Math.round(ms)} ms without a fault`, run));
 }

@@ -1,4 +1,4 @@
-/** 202 means it will finish, once; a key is one run; a failure is never silent. */
+/** A 202 means that the run ends, once; a key stands for one run; a failure is never silent. */
 import { TERMINAL } from "../../../shared/contracts/run.ts";
 import type { Evidence } from "../evidence.ts";
 import { broken } from "./violation.ts";
@@ -17,7 +17,7 @@ export function everyAcceptedRunEnds({ requests, runs }: Evidence): Violation[] 
   return [...lost, ...open];
 }
 
-/** docs/protocol.md 12: a key is one run, also for a client that asked again; a request without one is at most one. */
+/** docs/protocol.md 12: a key stands for one run, also for repeated requests; a request without a key makes at most one run. */
 export function everyRequestIsOneRun({ requests, runs, keys }: Evidence): Violation[] {
   const byRequest = Map.groupBy(runs, ({ correlation_id }) => correlation_id);
   const byKey = new Map(keys.map(({ tenant_id, key, run_id }) => [`${tenant_id} ${key}`, run_id]));
@@ -25,18 +25,20 @@ export function everyRequestIsOneRun({ requests, runs, keys }: Evidence): Violat
   const found: Violation[] = [];
   for (const { id, accepted, key, tenant, unknown } of requests) {
     const made = byRequest.get(id) ?? [];
-    const told = new Set(accepted);
+    const received = new Set(accepted);
     const promise = "one run per request";
     if (made.length > 1) found.push(broken(promise, `${id} made ${made.length} runs`, made[0]?.run_id));
-    if (told.size > 1) found.push(broken(promise, `${id} was told of ${[...told].join(", ")}`, accepted[0]));
-    if (made.length === 1 && told.size === 0 && !unknown)
+    if (received.size > 1)
+      found.push(broken(promise, `${id} received ${[...received].join(", ")}`, accepted[0]));
+    if (made.length === 1 && received.size === 0 && !unknown)
       found.push(broken(promise, `${id} was refused and made a run`, made[0]?.run_id));
     const [run] = accepted;
     if (key !== null && run !== undefined && byKey.get(`${tenant} ${key}`) !== run)
-      found.push(broken(promise, `the key of ${id} is not that of the run it was told of`, run));
+      found.push(broken(promise, `the key of ${id} is not that of the run it received`, run));
   }
   for (const { run_id, correlation_id } of runs) {
-    if (!known.has(correlation_id)) found.push(broken("one run per request", "nobody asked for it", run_id));
+    if (!known.has(correlation_id))
+      found.push(broken("one run per request", "no request started it", run_id));
   }
   return found;
 }
@@ -68,7 +70,7 @@ export function everyFailureIsADeadLetter({ runs, journal, deadLetters }: Eviden
   });
 }
 
-/** a run that was answered with "cancelled" is, unless it was retried. */
+/** A run whose cancel returned "cancelled" is cancelled, unless it was retried. */
 export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation[] {
   const byId = new Map(runs.map((run) => [run.run_id, run]));
   return requests.flatMap(({ cancelled, retried, accepted: [run = ""] }) => {
@@ -78,10 +80,10 @@ export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation
   });
 }
 
-/** what is away is a 503, too much is a 429; nothing that clients rightly ask is a 500 or not found. */
-export function everyAnswerIsMeant({ odd }: Evidence): Violation[] {
+/** A store that is away is a 503 and too much is a 429; no valid request is a 500 or a 404. */
+export function everyResponseIsExpected({ unexpected: odd }: Evidence): Violation[] {
   return odd.map(({ request, status, body }) =>
-    broken("every answer is meant", `${request}: ${status} ${body}`),
+    broken("every response is expected", `${request}: ${status} ${body}`),
   );
 }
 

@@ -1,24 +1,24 @@
-/** What viewers saw is the journal, byte for byte, whenever they came and however often they were cut off. */
-import type { Evidence, JournalRow, Seen } from "../evidence.ts";
+/** Viewers receive the journal, byte for byte, whenever they join and however often they lose their connection. */
+import type { Evidence, JournalRow, Viewing } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
 /** docs/protocol.md 8.3 and 14.7. */
-export function viewersSeeTheJournal({ seen, journal, runs }: Evidence): Violation[] {
+export function viewersSeeTheJournal({ viewings: seen, journal, runs }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const known = new Map(runs.map((run) => [run.run_id, run.event_seq]));
   return seen.flatMap((viewer) => {
     const frames = framesOf(viewer.run, byRun.get(viewer.run) ?? []);
     const found = compare(viewer, frames);
-    if (found) return [broken("viewers see the journal", `${viewer.viewer}: ${found}`, viewer.run)];
+    if (found) return [broken("viewers receive the journal", `${viewer.viewer}: ${found}`, viewer.run)];
     if (viewer.viewer !== "final") return [];
     const missing = (known.get(viewer.run) ?? 0) - viewer.frames.length;
     if (viewer.complete && missing === 0) return [];
-    return [broken("viewers see the journal", `the last viewer lacks ${missing} events`, viewer.run)];
+    return [broken("viewers receive the journal", `the last viewer lacks ${missing} events`, viewer.run)];
   });
 }
 
-function compare({ frames, complete }: Seen, journal: Seen["frames"]): string | null {
+function compare({ frames, complete }: Viewing, journal: Viewing["frames"]): string | null {
   for (const [i, frame] of frames.entries()) {
     const stored = journal[i];
     if (frame.id !== stored?.id)
@@ -26,11 +26,11 @@ function compare({ frames, complete }: Seen, journal: Seen["frames"]): string | 
     if (frame.data !== stored.data) return `event ${i + 1} is ${frame.data}, the journal has ${stored.data}`;
   }
   const ended = journal[frames.length - 1]?.data.includes('"type":"done"') ?? false;
-  return complete && !ended ? `it was told of an end after event ${frames.length}` : null;
+  return complete && !ended ? `its stream ended after event ${frames.length}` : null;
 }
 
-/** Said anew, not with the product's own function: that is what is checked. */
-function framesOf(run: string, entries: JournalRow[]): Seen["frames"] {
+/** The expected frames, not computed by the product's own function, which is under test. */
+function framesOf(run: string, entries: JournalRow[]): Viewing["frames"] {
   const base = run.slice(-13);
   return entries
     .flatMap(({ events }) => events.split("\n"))
@@ -41,11 +41,11 @@ function framesOf(run: string, entries: JournalRow[]): Seen["frames"] {
 }
 
 /** docs/protocol.md 14.7: no frame before its entry was committed. */
-export function nothingIsShownTooEarly({ tooEarly }: Evidence): Violation[] {
+export function nothingIsShownTooEarly({ shownTooEarly: tooEarly }: Evidence): Violation[] {
   return tooEarly.map(({ run, seq, committed }) =>
     broken(
-      "nothing is shown before its commit",
-      `event ${seq} was seen when ${committed} were committed`,
+      "no event is published before its commit",
+      `event ${seq} was received when ${committed} were committed`,
       run,
     ),
   );

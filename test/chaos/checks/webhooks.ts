@@ -1,17 +1,17 @@
-/** Who has a webhook is told of each end and each question of its run, at least once, the same each time. */
+/** Each end and each question of a run with a webhook is delivered at least once, the same each time. */
 import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { Evidence, JournalRow } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
-const PROMISE = "every end is told";
+const PROMISE = "every end is delivered";
 
 /** docs/protocol.md 14.8: one delivery row per end of a run with a webhook, and per question. */
 export function everyEndHasADelivery({ runs, journal, deliveries }: Evidence): Violation[] {
   const entries = Map.groupBy(journal, ({ run_id }) => run_id);
   const rows = Map.groupBy(deliveries, ({ run_id }) => run_id);
   return runs.flatMap(({ run_id, webhook }) => {
-    const due = webhook ? (entries.get(run_id) ?? []).flatMap((entry) => tellsOf(entry) ?? []) : [];
+    const due = webhook ? (entries.get(run_id) ?? []).flatMap((entry) => deliveryOf(entry) ?? []) : [];
     const written = (rows.get(run_id) ?? []).map(({ seq, type }) => `${type} at ${seq}`).toSorted();
     if (written.join() === due.toSorted().join()) return [];
     return [
@@ -20,36 +20,42 @@ export function everyEndHasADelivery({ runs, journal, deliveries }: Evidence): V
   });
 }
 
-/** What an entry makes be told; null: nothing. */
-function tellsOf({ kind, seq, output, events }: JournalRow): string | null {
+/** The delivery of an entry; null: none. */
+function deliveryOf({ kind, seq, output, events }: JournalRow): string | null {
   if (kind === "end" && output !== null) return `run.${EndRecord.parse(JSON.parse(output)).status} at ${seq}`;
   return kind === "park" && events.includes('"human_input_required"') ? `run.waiting at ${seq}` : null;
 }
 
 /** docs/protocol.md 12: webhook requests at least once, under the same id. */
-export function everyDeliveryIsTaken({ deliveries, receiver }: Evidence): Violation[] {
+export function everyDeliveryIsReceived({ deliveries, receiver }: Evidence): Violation[] {
   return deliveries.flatMap(({ delivery_id, run_id, outcome }) => {
     const answered = receiver.get(delivery_id)?.answered ?? 0;
     if (outcome === "delivered" && answered > 0) return [];
     return [
-      broken(PROMISE, `${delivery_id} is ${outcome ?? "pending"}, and was taken ${answered} times`, run_id),
+      broken(
+        PROMISE,
+        `${delivery_id} is ${outcome ?? "pending"}, and was received ${answered} times`,
+        run_id,
+      ),
     ];
   });
 }
 
-/** The receiver believes only what is signed, and knows a repetition by its id. */
-export function whatIsToldIsSigned({ told, deliveries }: Evidence): Violation[] {
+/** A receiver verifies the signature, and recognizes a repetition by its id. */
+export function everyWebhookIsSigned({ webhookRequests: told, deliveries }: Evidence): Violation[] {
   const byId = Map.groupBy(told, ({ id }) => id);
   const rows = new Map(deliveries.map((row) => [row.delivery_id, row]));
   return Array.from(byId).flatMap(([id, times]) => {
     const row = rows.get(id);
-    if (!row) return [broken(PROMISE, `nobody wrote the delivery "${id}"`)];
+    if (!row) return [broken(PROMISE, `the delivery "${id}" has no row`)];
     const { run_id, type } = row;
     const bodies = new Set(times.map(({ body }) => body));
     const [body = ""] = bodies;
     if (bodies.size > 1) return [broken(PROMISE, `${id} had ${bodies.size} bodies`, run_id)];
-    if (times.some(({ signed }) => !signed)) return [broken(PROMISE, `${id} came unsigned`, run_id)];
+    if (times.some(({ signed }) => !signed)) return [broken(PROMISE, `${id} was not signed`, run_id)];
     const isIts = body.startsWith(`{"type":"${type}","run_id":"${run_id}"`);
-    return isIts ? [] : [broken(PROMISE, `${id} told of something else: ${body.slice(0, 200)}`, run_id)];
+    return isIts
+      ? []
+      : [broken(PROMISE, `${id} had the body of something else: ${body.slice(0, 200)}`, run_id)];
   });
 }

@@ -133,7 +133,8 @@ describe("while Redis is cold or unreachable", () => {
       await own.stores.service.stop();
       const begun = performance.now();
       const answer = await own.call("POST", RUN, { body: {} });
-      expect(performance.now() - begun).toBeLessThan(4_000);
+      // Repeated calls of the queue would take longer still.
+      expect(performance.now() - begun).toBeLessThan(10_000);
       expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "2"]);
       expect(await bodyOf(answer)).toMatchObject({ code: "redis_away" });
       expect((await own.call("GET", `/api/v2/orchestrations/runs/${run}/status`)).status).toBe(200);

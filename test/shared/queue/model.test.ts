@@ -1,11 +1,9 @@
-import fc from "fast-check";
 import { afterAll, beforeAll, test } from "vitest";
-import { command } from "./commands.ts";
+import { checkHistories } from "./check-histories.ts";
 import { TestQueue } from "./fixture.ts";
-import { History } from "./history.ts";
 
-/** How many histories of up to 100 commands. SYNAPSE_FUZZ_RUNS changes it; a failure prints its seed. */
-const RUNS = Number(process.env.SYNAPSE_FUZZ_RUNS ?? 100);
+/** model.deep.test.ts takes 2,000. */
+const HISTORIES = 100;
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -15,16 +13,6 @@ afterAll(() => t.stop());
 
 test(
   "in any history of all verbs by several workers, Redis replies and holds what the model does",
-  { timeout: 20_000 + RUNS * 1000 },
-  async () => {
-    const histories = fc.array(command, { minLength: 1, maxLength: 100, size: "max" });
-    await fc.assert(
-      fc.asyncProperty(histories, async (commands) => {
-        const history = new History(t, t.queue);
-        await history.begin();
-        for (const each of commands) await history.apply(each);
-      }),
-      { numRuns: RUNS },
-    );
-  },
+  { timeout: 120_000 },
+  () => checkHistories(t, HISTORIES),
 );

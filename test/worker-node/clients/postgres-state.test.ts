@@ -42,13 +42,12 @@ async function linkTo(url: string) {
 // Fails when the pool is kept although a statement got no reply.
 test("after a statement without a reply, the next one uses new connections", async () => {
   const link = await linkTo(await freshDatabase());
-  const { store, close } = postgresStateStore(link.url, "test");
+  const { store, close } = postgresStateStore(link.url, "test", 1_000);
   try {
     expect(await store.listOwners()).toEqual([]);
     link.swallow(true);
-    const sentMs = performance.now();
+    // Without the limit TCP gives up after a quarter of an hour.
     await expect(store.listOwners()).rejects.toThrow();
-    expect(performance.now() - sentMs).toBeLessThan(12_000);
     link.swallow(false);
     expect(await store.listOwners()).toEqual([]);
   } finally {

@@ -39,8 +39,8 @@ describe("an execution", () => {
     const step = Promise.withResolvers<string>();
     harness.generate = () => step.promise;
     const { run, ending } = harness.begin({ attempt: 1, event_seq: 5 });
-    await expect.poll(() => harness.store.of(run.run_id).length).toBe(1);
-    const entries = harness.store.of(run.run_id);
+    await expect.poll(() => harness.store.entriesOf(run.run_id).length).toBe(1);
+    const entries = harness.store.entriesOf(run.run_id);
     expect(entries).toHaveLength(1);
     expect(entries[0]?.events).toContain("worker_picked_up");
     expect(entries[0]?.deadline_ms).toBe(630_000);
@@ -78,7 +78,7 @@ describe("an execution", () => {
     const { run, ending } = harness.begin();
     harness.store.row(run.run_id).attempt += 1;
     expect(await ending).toEqual({ is: "dropped" });
-    expect(harness.store.of(run.run_id)).toEqual([]);
+    expect(harness.store.entriesOf(run.run_id)).toEqual([]);
   });
 
   // Fails when a fenced end, unlike a fenced step, is an error.
@@ -116,7 +116,7 @@ describe("a run's timeout", () => {
     harness.generate = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 600_000 }));
     const { run, ending } = harness.begin({ running_for_ms: 30_000 });
     const parked = await ending;
-    expect(harness.store.of(run.run_id).at(-1)?.wake_ms).toBeLessThanOrEqual(31_000);
+    expect(harness.store.entriesOf(run.run_id).at(-1)?.wake_ms).toBeLessThanOrEqual(31_000);
     expect(parked).toMatchObject({ is: "parked", status: "queued" });
     expect(parked.is === "parked" && parked.delayMs).toBeLessThanOrEqual(31_000);
   });
@@ -133,7 +133,7 @@ describe("a step that waits for a retry", () => {
   test("gives the slot back until it is due", async () => {
     const { run, ending } = harness.begin();
     expect(await ending).toEqual({ is: "parked", status: "queued", delayMs: 60_000 });
-    expect(harness.store.of(run.run_id).at(-1)).toMatchObject({ ...park, wake_ms: 60_000 });
+    expect(harness.store.entriesOf(run.run_id).at(-1)).toMatchObject({ ...park, wake_ms: 60_000 });
   });
 
   // Fails when a refused park tries the step again at once, before the time that the other side demands.
@@ -142,13 +142,13 @@ describe("a step that waits for a retry", () => {
     harness.store.row(run.run_id).signals = 4;
     expect(await ending).toMatchObject({ is: "parked" });
     expect(harness.calls).toHaveLength(1);
-    expect(harness.store.of(run.run_id).at(-1)).toMatchObject({ ...park, signals: 4 });
+    expect(harness.store.entriesOf(run.run_id).at(-1)).toMatchObject({ ...park, signals: 4 });
   });
 
   // Fails when a refused park does not read why it was refused.
   test("and missed a cancel ends as cancelled, without another call", async () => {
     const { run, ending } = harness.begin();
-    Object.assign(harness.store.row(run.run_id), { signals: 1, cancel: true });
+    Object.assign(harness.store.row(run.run_id), { signals: 1, cancel_requested_at: 1 });
     expect(await ending).toEqual({ is: "ended" });
     expect(harness.store.row(run.run_id).status).toBe("cancelled");
     expect(harness.calls).toHaveLength(1);
@@ -198,7 +198,7 @@ test.each([
   const { run, ending } = harness.begin();
   expect(await ending).toEqual({ is: "ended" });
   expect(harness.errorOf(run)).toContain("result_rejected");
-  expect(harness.store.of(run.run_id).at(-1)?.events).not.toContain("unstorable");
+  expect(harness.store.entriesOf(run.run_id).at(-1)?.events).not.toContain("unstorable");
 });
 
 describe("an object store that never answers", () => {
@@ -235,7 +235,7 @@ test("the usage of a failed try is charged with the entry that ends the run", as
   const { run, ending } = harness.begin();
   expect(await ending).toEqual({ is: "ended" });
   expect(harness.store.row(run.run_id).status).toBe("failed");
-  expect(harness.store.of(run.run_id).flatMap((entry) => entry.usage)).toEqual([
+  expect(harness.store.entriesOf(run.run_id).flatMap((entry) => entry.usage)).toEqual([
     { call: "try.1.1", ...usage },
   ]);
 });
@@ -253,5 +253,5 @@ test("a failed end that is rejected too becomes one that holds nothing of the ru
   expect(await ending).toEqual({ is: "ended" });
   expect(harness.store.row(run.run_id).status).toBe("failed");
   expect(harness.errorOf(run)).toContain("result_rejected");
-  expect(harness.store.of(run.run_id).at(-1)?.events).toContain('"final_state":{}');
+  expect(harness.store.entriesOf(run.run_id).at(-1)?.events).toContain('"final_state":{}');
 });

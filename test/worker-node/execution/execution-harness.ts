@@ -91,18 +91,18 @@ export class ExecutionHarness {
   }
 
   kindsOf(run: ClaimedRun): string[] {
-    return this.store.of(run.run_id).map(({ kind }) => kind);
+    return this.store.entriesOf(run.run_id).map(({ kind }) => kind);
   }
 
   eventsOf(run: ClaimedRun): string {
     return this.store
-      .of(run.run_id)
+      .entriesOf(run.run_id)
       .map(({ events }) => events)
       .join("\n");
   }
 
   errorOf(run: ClaimedRun): string | undefined {
-    return this.store.of(run.run_id).at(-1)?.error ?? undefined;
+    return this.store.entriesOf(run.run_id).at(-1)?.error ?? undefined;
   }
 
   /** @throws when the next worker, or the edge, could not read a committed entry */

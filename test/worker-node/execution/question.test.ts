@@ -29,7 +29,8 @@ describe("a question", () => {
       { id: "b", ...print },
     );
   });
-  const entriesOf = (run: ClaimedRun) => harness.store.of(run.run_id).filter(({ kind }) => kind !== "note");
+  const entriesOf = (run: ClaimedRun) =>
+    harness.store.entriesOf(run.run_id).filter(({ kind }) => kind !== "note");
 
   test("is stored with the park, and the run is paused until the deadline", async () => {
     const { run, ending } = harness.begin();
@@ -90,7 +91,7 @@ describe("a question", () => {
   // Fails when the park of a cancelled run is repeated, or the run does not end.
   test("of a run that is cancelled at that moment does not keep the run from its end", async () => {
     harness.readWaits = async (id) => {
-      Object.assign(harness.store.row(id), { signals: 1, cancel: true });
+      Object.assign(harness.store.row(id), { signals: 1, cancel_requested_at: 1 });
       return [wait];
     };
     const { run, ending } = beginAgain();

@@ -63,7 +63,7 @@ const open = (stop = new AbortController()): RunLog => journal.open(store.open(o
 const openMany = (count: number): RunLog[] => Array.from({ length: count }, () => open());
 const typesOf = (run: RunId): string[] =>
   store
-    .of(run)
+    .entriesOf(run)
     .flatMap(({ events }) => Array.from(events.matchAll(/"type":"(\w+)"/g), ([, type]) => type ?? ""));
 
 /** The outcome of an append; one that rejects as superseded was fenced. */
@@ -102,7 +102,7 @@ describe("a flush", () => {
       log.append({ ...end("failed"), step_path: "third" }),
     ]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "committed", "committed"]);
-    expect(store.of(log.run).map(({ step_path }) => step_path)).toEqual(["first", "second", "third"]);
+    expect(store.entriesOf(log.run).map(({ step_path }) => step_path)).toEqual(["first", "second", "third"]);
   });
 });
 
@@ -123,7 +123,7 @@ describe("pending events", () => {
     withText.note([delta]);
     withThought.note([thought]);
     withText.note([delta]);
-    const kindsOf = ({ run }: RunLog) => store.of(run).map(({ kind, events_n }) => [kind, events_n]);
+    const kindsOf = ({ run }: RunLog) => store.entriesOf(run).map(({ kind, events_n }) => [kind, events_n]);
     await expect.poll(() => kindsOf(withThought), { interval: 2 }).toEqual([["note", 1]]);
     expect(performance.now() - notedMs).toBeGreaterThan(9);
     await expect.poll(() => kindsOf(withText), { interval: 2 }).toEqual([["note", 2]]);
@@ -193,7 +193,7 @@ describe("an entry", () => {
     store.linkFaults.push({ is: "deaf" });
     const outcomes = await Promise.all([committed.append(step), outcomeOf(fenced.append(step))]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "fenced"]);
-    expect(store.of(committed.run)).toHaveLength(1);
+    expect(store.entriesOf(committed.run)).toHaveLength(1);
     expect(live).toHaveLength(1);
   });
 
@@ -220,7 +220,7 @@ describe("an entry", () => {
     const stop = new AbortController();
     const log = open(stop);
     log.note([thought]);
-    Object.assign(store.row(log.run), { signals: 3, cancel: true });
+    Object.assign(store.row(log.run), { signals: 3, cancel_requested_at: 1 });
     expect(await log.append(park)).toEqual({ is: "refused", signals: 3, cancel: true });
     expect(log.signals).toBe(3);
     expect(stop.signal.reason).toMatchObject({ why: "cancel" });
@@ -249,7 +249,7 @@ describe("an entry", () => {
     await sleep(8);
     const second = log.append(step);
     await Promise.all([first, second]);
-    expect(store.of(log.run).map(({ known_seq }) => known_seq)).toEqual([0, 1]);
+    expect(store.entriesOf(log.run).map(({ known_seq }) => known_seq)).toEqual([0, 1]);
   });
 
   test("that ends its run is published as the last one", async () => {
@@ -285,16 +285,16 @@ test("whatever fails, a run's journal has no gap, each append settles once, noth
       await sleep(20);
       for (const [i, log] of logs.entries()) {
         let seq = 0;
-        for (const entry of store.of(log.run)) {
+        for (const entry of store.entriesOf(log.run)) {
           expect(entry.known_seq).toBe(seq);
           expect(entry.events.split("\n")).toHaveLength(entry.events_n);
           seq += entry.events_n;
         }
         expect(store.row(log.run).event_seq).toBe(seq);
         const committed = outcomes[i]?.filter(({ is }) => is === "committed").length;
-        expect(store.of(log.run).filter(({ kind }) => kind === "step")).toHaveLength(committed ?? 0);
+        expect(store.entriesOf(log.run).filter(({ kind }) => kind === "step")).toHaveLength(committed ?? 0);
         expect(live.filter(({ run }) => run === log.run).map((entry) => entry.seq)).toEqual(
-          store.of(log.run).map((entry) => entry.known_seq + entry.events_n),
+          store.entriesOf(log.run).map((entry) => entry.known_seq + entry.events_n),
         );
       }
       expect(tooEarly).toEqual([]);

@@ -210,7 +210,8 @@ describe("a request to a host", () => {
     expect(await getThrough(egress, `http://localhost:${port}/`)).toMatchObject({ body: "inside" });
     stop.abort(new Error("enough"));
     for (const { status } of await settled) expect(status).toBe("rejected");
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    // The operating system's own resolver would wait 5 s for each name.
+    expect(performance.now() - startedMs).toBeLessThan(4_000);
     await expect(slow[0]).rejects.toThrow("enough");
     expect(cancelled).toHaveBeenCalledTimes(16);
     cancelled.mockRestore();

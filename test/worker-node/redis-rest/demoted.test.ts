@@ -15,7 +15,7 @@ beforeEach(async () => {
   redis = await startRedis();
   address = new Proxy(redis.port);
   const url = `redis://127.0.0.1:${await address.listen()}`;
-  client = connectRedis(parseRedisUrl({ REDIS_URL: url }), { commandTimeout: 2_000 });
+  client = connectRedis(parseRedisUrl({ REDIS_URL: url }), { commandTimeout: 1_000, socketTimeout: 2_000 });
   client.on("error", () => {});
   await expect.poll(canWrite).toBe(true);
 });

@@ -58,7 +58,7 @@ function parseOrUndefined(text: string): unknown {
 export const newKey = () => `test:${randomBytes(8).toString("hex")}`;
 
 /** Waits until `probe` is true, and checks it every 10 ms. */
-export async function until(probe: () => boolean | Promise<boolean>, timeoutMs = 5000): Promise<void> {
+export async function until(probe: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await probe())) {
     if (performance.now() > deadline) throw new Error(`not true within ${timeoutMs} ms: ${probe.toString()}`);

@@ -161,7 +161,7 @@ test("a worker without a master key leaves deliveries with a secret to others, a
 describe("a pass of the sender", () => {
   const emptyClaim = { deliveries: [], after: null, missed: 0, expired: 0 };
   const lastReceiver = { tenant_id: "acme", host: "h" };
-  const claimsOf = async (...results: ClaimedDeliveries[]) => {
+  const claimsOf = async (n: number, ...results: ClaimedDeliveries[]) => {
     const cursors: (Receiver | null)[] = [];
     startSender({
       state: {
@@ -172,23 +172,24 @@ describe("a pass of the sender", () => {
         },
       },
     });
-    await sleep(300);
+    await expect.poll(() => cursors.length).toBe(n);
+    await sleep(100);
     return cursors;
   };
 
   // Red when: a pass goes through all receivers.
   test("ends after three empty claims, each of which begins after the receiver where the last one ended", async () => {
-    expect(await claimsOf({ ...emptyClaim, after: lastReceiver })).toEqual([
+    expect(await claimsOf(3, { ...emptyClaim, after: lastReceiver })).toEqual([
       null,
       lastReceiver,
       lastReceiver,
     ]);
-    expect(await claimsOf(emptyClaim)).toEqual([null]);
+    expect(await claimsOf(1, emptyClaim)).toEqual([null]);
   });
 
   // Red when: a pass that began in the middle is taken for a complete one.
   test("goes on from the first receiver after the last one", async () => {
-    expect(await claimsOf({ ...emptyClaim, after: lastReceiver }, emptyClaim)).toEqual([
+    expect(await claimsOf(3, { ...emptyClaim, after: lastReceiver }, emptyClaim)).toEqual([
       null,
       lastReceiver,
       null,
@@ -197,11 +198,11 @@ describe("a pass of the sender", () => {
 
   // Red when: a claim whose deliveries were locked is taken for one with nothing due.
   test("claims again at the same receiver when another worker had locked the due deliveries", async () => {
-    expect(await claimsOf({ ...emptyClaim, missed: 3, after: lastReceiver }, emptyClaim)).toEqual([
+    expect(await claimsOf(2, { ...emptyClaim, missed: 3, after: lastReceiver }, emptyClaim)).toEqual([
       null,
       null,
     ]);
-    expect(await claimsOf({ ...emptyClaim, missed: 3 })).toHaveLength(3);
+    expect(await claimsOf(3, { ...emptyClaim, missed: 3 })).toHaveLength(3);
   });
 });
 
@@ -252,6 +253,7 @@ test("the events of a delivery are read when it is sent, for that delivery alone
   });
   await makeDue();
   await makeDue();
+  senders[0]?.wake();
   await receiver.waitForRequests(2);
   expect(readSeqs).toEqual([2, 2]);
   for (const { body } of receiver.requests) expect(JSON.parse(body)).toMatchObject({ type: "run.completed" });
@@ -285,12 +287,14 @@ describe("many workers", () => {
   // Red when: a worker opens as many requests to one receiver as it has slots.
   test("have at most sixteen requests each open to one receiver, so that a slow one delays no other", async () => {
     const fast = await WebhookReceiver.listen();
-    receiver.respond = (response) => void sleep(2_000).then(() => response.end());
+    const slow: ServerResponse[] = [];
+    receiver.respond = (response) => slow.push(response);
     for (let i = 0; i < 40; i++) await makeDue();
     for (let i = 0; i < 20; i++) await makeDue(fast.url());
     startSender();
-    await fast.waitForRequests(20, 1_900);
+    await fast.waitForRequests(20);
     expect(receiver.maxOpen).toBe(16);
+    for (const response of slow) response.end();
     fast.close();
   }, 30_000);
 });
@@ -323,7 +327,7 @@ test("a worker that stood still after its claim does not send a delivery whose l
   };
   await makeDue();
   startSender({ state: { ...state, claimDeliveries } });
-  await expect.poll(() => clock.mock.results.length, { timeout: 5_000 }).toBeGreaterThan(3);
+  await expect.poll(() => clock.mock.results.length, { timeout: 20_000 }).toBeGreaterThan(3);
   await sleep(300);
   clock.mockRestore();
   expect(receiver.requests).toEqual([]);
@@ -351,7 +355,7 @@ describe("a drain of the sender", () => {
     await sender.drain(100);
     receiver.respond = (response) => response.end();
     startSender();
-    await receiver.waitForRequests(2, 1_000);
+    await receiver.waitForRequests(2, 8_000);
     expect(await firstOutcome()).toMatchObject({ outcome: "delivered", tries: 2, failures: 0 });
   });
 });

@@ -1,7 +1,7 @@
 /** A receiver of webhooks: an HTTP server on this machine that keeps the requests it gets. */
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders, Server, ServerResponse } from "node:http";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { portOf } from "../../../worker-node/ops/health.ts";
 
 export type ReceivedRequest = { headers: Record<string, string>; body: string; atMs: number };
@@ -43,8 +43,9 @@ export class WebhookReceiver {
   }
 
   /** Waits for `n` requests and returns the first `n`. */
-  async waitForRequests(n: number, ms = 15_000): Promise<ReceivedRequest[]> {
-    await expect.poll(() => this.requests.length, { timeout: ms, interval: 20 }).toBeGreaterThanOrEqual(n);
+  async waitForRequests(n: number, ms = 60_000): Promise<ReceivedRequest[]> {
+    const enough = () => expect(this.requests.length).toBeGreaterThanOrEqual(n);
+    await vi.waitFor(enough, { timeout: ms, interval: 20 });
     return this.requests.slice(0, n);
   }
 

@@ -16,8 +16,8 @@ beforeEach(async () => {
 });
 afterEach(() => fleet.close());
 
-/** What must be true of a run that has ended, whatever happened on its way. */
-async function check(run: RunId, eventSeq: number): Promise<void> {
+/** Checks what holds for a run that has ended, whatever happened to its workers. */
+async function checkRun(run: RunId, eventSeq: number): Promise<void> {
   const journal = await fleet.sql<
     {
       seq: number;
@@ -47,8 +47,8 @@ async function check(run: RunId, eventSeq: number): Promise<void> {
   expect(types.filter((type) => type === "step_start")).toHaveLength(STEPS.length);
 }
 
-// Red when: a part is not in the fence, or a takeover forgets or repeats what was committed.
-test("sixty runs end once each while workers are killed one after the other and Redis is emptied", async () => {
+// Fails when a part is missing in the fence, or a takeover forgets or repeats what was committed.
+test("each of sixty runs ends once while workers are killed one after the other and Redis is emptied", async () => {
   const env = { WORKER_CONCURRENCY: "10" };
   await Promise.all(["w0", "w1", "w2"].map((id) => fleet.startWorker(id, env)));
   const runs: RunId[] = [];
@@ -63,10 +63,10 @@ test("sixty runs end once each while workers are killed one after the other and 
   for (const run of runs) {
     const row = await fleet.ended(run, 90_000);
     expect(row, run).toMatchObject({ status: "completed", step_count: STEPS.length, error: null });
-    await check(run, row.event_seq);
+    await checkRun(run, row.event_seq);
   }
   const [taken] = await fleet.sql<{ n: number }[]>`select count(*)::int as n from runs where attempt > 1`;
-  expect(taken?.n, "the kills have hit nobody").toBeGreaterThan(0);
+  expect(taken?.n, "no kill hit a worker with runs").toBeGreaterThan(0);
   const [charged] =
     await fleet.sql`select sum(r.cost_micro_usd) = (select sum(cost_micro_usd) from usage) as same from runs r`;
   expect(charged?.same).toBe(true);

@@ -1,12 +1,13 @@
-/** The way between a process and a store: it takes time, and on it everything goes wrong that goes wrong on networks. */
-import { Process } from "./clock.ts";
+/** The network between processes and stores: calls take time, and fail in every way in which networks fail. */
+import { SimProcess } from "./clock.ts";
+import type { VerbName } from "../../shared/store/state.ts";
 import type { Clock, Timer } from "./clock.ts";
 
 /**
- * What happens to one call. `fail`: it does not arrive. `lose`: its answer does not. `late`: the caller hears an error,
- * and `ms` later it arrives after all. `twice`: it arrives twice. `stuck`: nothing for `ms`, then an error. `slow`: a
- * statement that began now is visible `ms` later. `kill…`, `freeze…` (for `ms`): the caller, before the call leaves or
- * when it has been done and before the answer.
+ * What happens to one call. `fail`: the call does not arrive. `lose`: its reply does not arrive. `late`: the caller gets an
+ * error, and the call arrives `ms` later. `twice`: the call arrives twice. `stuck`: no reply for `ms`, then an error.
+ * `slow`: the statement begins now and is visible `ms` later. `kill`, `freeze`: the caller dies, or stops for `ms`,
+ * before it sends the call. `kill_after`, `freeze_after`: the same after the call was carried out and before its reply.
  */
 export const FAULTS = [
   "fail",
@@ -22,23 +23,47 @@ export const FAULTS = [
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
-/** A fault that waits for a call: of the process whose name begins with `whose`, of a verb in `verbs`. */
-export type Trap = { whose: string; verbs: readonly string[]; is: FaultKind; ms: number };
+/** The verbs of the queue, as faults name them. */
+export type QueueVerb =
+  | "admit"
+  | "enqueue"
+  | "claimJobs"
+  | "renew"
+  | "restoreLeases"
+  | "release"
+  | "finish"
+  | "pushLimits"
+  | "reset"
+  | "beginIndex"
+  | "invalidateCounts"
+  | "readIndex"
+  | "advanceScan"
+  | "advanceLimits"
+  | "repairRing"
+  | "list";
 
-/** A store as it is reached: `isUp` false: nobody answers, and a caller gives up after `patienceMs`. */
+/** Statements of the edge. */
+type EdgeVerb = "read" | "accept" | "answer" | "cancel" | "retry" | "save";
+/** The verb of a call: of StateStore, of the queue (`claimJobs` is the queue's claim), or of the edge. */
+export type Verb = VerbName | QueueVerb | EdgeVerb;
+
+/** A fault for the next call of a process whose name begins with `whose`, with one of these verbs. */
+export type Trap = { whose: string; verbs: readonly Verb[]; is: FaultKind; ms: number };
+
+/** A store as callers reach it. While `isUp` is false no call is answered, and the caller gives up after `patienceMs`. */
 export type Service = { name: string; isUp: boolean; patienceMs: number };
 
 export class Network {
   readonly clock: Clock;
   readonly #random: () => number;
-  readonly #onFault: (process: Process, verb: string, trap: Trap) => void;
+  readonly #onFault: (process: SimProcess, verb: Verb, trap: Trap) => void;
   #traps: Trap[] = [];
   #stuck: { timer: Timer; end(): void }[] = [];
 
   constructor(
     clock: Clock,
     random: () => number,
-    onFault: (process: Process, verb: string, trap: Trap) => void,
+    onFault: (process: SimProcess, verb: Verb, trap: Trap) => void,
   ) {
     this.clock = clock;
     this.#random = random;
@@ -49,20 +74,20 @@ export class Network {
     this.#traps.push(trap);
   }
 
-  /** From now on all goes well. */
+  /** Ends all faults. */
   heal(): void {
     this.#traps = [];
     for (const { timer, end } of this.#stuck.splice(0)) if (timer.fire) end();
   }
 
   /**
-   * Asks `service` for `verb`. `act` does it, in one go; it is told when the statement began. The answer comes to `from`
-   * if that lives then, and when it is not frozen.
+   * Calls a verb of `service`. `act` carries it out atomically; its argument is the time at which the statement began. The
+   * reply reaches `from` once it is not frozen, and never if it is dead.
    */
   call<Answer>(
-    from: Process,
+    from: SimProcess,
     service: Service,
-    verb: string,
+    verb: Verb,
     act: (beganAtMs: number) => Answer,
   ): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
@@ -70,7 +95,7 @@ export class Network {
     const trap = this.#take(from.name, verb);
     if (trap) this.#onFault(from, verb, trap);
     const fails = (ms: number): Timer =>
-      from.after(ms, () => reject(new Error(`${service.name} did not answer ${verb}`)));
+      from.after(ms, () => reject(new Error(`${service.name} did not reply to ${verb}`)));
     const gaveUp = (): void => void fails(service.patienceMs);
     const arrive = (answers: boolean): void => {
       if (!service.isUp) return answers ? gaveUp() : undefined;
@@ -126,7 +151,7 @@ export class Network {
     return 1 + Math.floor(this.#random() * 4);
   }
 
-  #take(name: string, verb: string): Trap | undefined {
+  #take(name: string, verb: Verb): Trap | undefined {
     const at = this.#traps.findIndex(({ whose, verbs }) => name.startsWith(whose) && verbs.includes(verb));
     return at < 0 ? undefined : this.#traps.splice(at, 1)[0];
   }

@@ -1,4 +1,4 @@
-/** Clients and their edge: each request is a process of its own, that may die between its lines. docs/protocol.md 5.1, 5.7, 5.8. */
+/** The edge with its clients. Each request is a process of its own, which can die between any two lines. docs/protocol.md 5.1, 5.7, 5.8. */
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { EndRecord } from "../../shared/contracts/journal-entry.ts";
@@ -10,37 +10,54 @@ import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { CancelEnd } from "../../shared/store/runs/mark-cancelled.ts";
-import { Process } from "./clock.ts";
-import * as statements from "./front-statements.ts";
+import { SimProcess } from "./clock.ts";
+import type { Clock } from "./clock.ts";
+import * as statements from "./edge-statements.ts";
+import type { Network, Service, Verb } from "./network.ts";
 import { QueueOver } from "./ports.ts";
 import type { ProgramName } from "./programs.ts";
-import type { World } from "./world.ts";
+import type { Auditor } from "./auditor.ts";
+import type { PostgresModel } from "./postgres-model.ts";
+import type { RedisModel } from "./redis-model.ts";
 import type { RunRow } from "./tables.ts";
 
 const MAX_DEPTH = 1_000;
 
-export class Front {
-  readonly #world: World;
-  /** Runs whose 202 a client has seen. */
+/** What the edge reaches of the simulation. */
+type Surroundings = {
+  clock: Clock;
+  network: Network;
+  postgres: PostgresModel;
+  postgresService: Service;
+  redis: RedisModel;
+  redisService: Service;
+  auditor: Auditor;
+  sendCancelHint(owner: string): void;
+  trace(line: string): void;
+};
+
+export class FakeEdge {
+  readonly #sim: Surroundings;
+  /** Runs whose 202 a client received. */
   readonly accepted = new Set<RunId>();
-  /** Who has heard that his answer to a question (run and wait) was taken. */
+  /** `run wait` → the client whose answer was accepted, and that received that response. */
   readonly answered = new Map<string, string>();
-  /** How many runs of a tenant may be queued. */
+  /** The quota of each tenant. */
   readonly #queued: number;
   #requests = 0;
-  /** Requests between their place and their commit: they do not see each other. */
-  #asking = 0;
-  /** Runs were let in without the queue since it was told so. */
-  #missed = false;
+  /** Requests between their admission and their commit: they do not see each other. */
+  #admitted = 0;
+  /** Runs were accepted without the queue, which was not informed yet: its counts are wrong. */
+  #countsAreWrong = false;
 
-  constructor(world: World, queued: number) {
-    this.#world = world;
+  constructor(sim: Surroundings, queued: number) {
+    this.#sim = sim;
     this.#queued = queued;
   }
 
   submit(tenant: TenantId, program: ProgramName, lane: NewRun["lane"]): void {
     const number = ++this.#requests;
-    const { nowMs } = this.#world.clock;
+    const { nowMs } = this.#sim.clock;
     const run_id = RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${nowMs}`);
     const run: NewRun = {
       run_id,
@@ -62,55 +79,53 @@ export class Front {
     this.#request(`edge submit ${number}`, (process, queue) => this.accept(process, queue, run));
   }
 
-  /** Place, commit, answer, and only then the queue. */
-  async accept(process: Process, queue: Queue, run: NewRun): Promise<void> {
-    this.#asking += 1;
-    const isIn = await this.#commit(process, queue, run).finally(() => (this.#asking -= 1));
+  /** Admits, commits, responds, and only then enqueues. */
+  async accept(process: SimProcess, queue: Queue, run: NewRun): Promise<void> {
+    this.#admitted += 1;
+    const isIn = await this.#commit(process, queue, run).finally(() => (this.#admitted -= 1));
     if (!isIn) return queue.finish([{ run: run.run_id, tenant: run.tenant_id }], "");
     this.accepted.add(run.run_id);
-    await queue.enqueue([
-      { ...jobOf(run, this.#world.clock.nowMs), status: "queued", delayMs: run.delay_ms },
-    ]);
+    await queue.enqueue([{ ...jobOf(run, this.#sim.clock.nowMs), status: "queued", delayMs: run.delay_ms }]);
   }
 
-  async #commit(process: Process, queue: Queue, run: NewRun): Promise<boolean> {
-    const counted = await this.#place(queue, run);
+  async #commit(process: SimProcess, queue: Queue, run: NewRun): Promise<boolean> {
+    const counted = await this.#admit(queue, run);
     if (counted === "no") return false;
-    return this.#ask(process, "accept", (beganAtMs) => {
-      const { postgres, auditor } = this.#world;
+    return this.#query(process, "accept", (beganAtMs) => {
+      const { postgres, auditor } = this.#sim;
       const isIn = statements.acceptRun(postgres, run, counted, beganAtMs);
-      if (isIn) auditor.accepted(run.tenant_id, this.#asking - 1);
+      if (isIn) auditor.accepted(run.tenant_id, this.#admitted - 1);
       return isIn;
     });
   }
 
-  /** Who counts the run, or no. */
-  async #place(
+  /** Which store has counted the run; "no": it is refused. */
+  async #admit(
     queue: Queue,
     run: { run_id: RunId; tenant_id: TenantId },
   ): Promise<"queue" | "postgres" | "no"> {
     try {
-      if (this.#missed) await queue.invalidateCounts(0);
-      this.#missed = false;
+      if (this.#countsAreWrong) await queue.invalidateCounts(0);
+      this.#countsAreWrong = false;
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
       if (answer?.ok) return "queue";
-      const unasked =
+      const doesNotKnow =
         answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
-      return unasked ? "postgres" : "no";
+      return doesNotKnow ? "postgres" : "no";
     } catch {
-      this.#missed = true;
+      this.#countsAreWrong = true;
       return "postgres";
     }
   }
 
   cancel(run: RunId): void {
     this.#request(`edge cancel ${run}`, async (process, queue) => {
-      const read = await this.#ask(process, "read", () => this.#world.postgres.tables.runs.get(run)?.status);
-      const known = await this.#ask(process, "read", () => this.#endOf(run));
+      const read = await this.#query(process, "read", () => this.#sim.postgres.tables.runs.get(run)?.status);
+      const known = await this.#query(process, "read", () => this.#endOf(run));
       if (!read || !known) return;
-      const [answer] = await this.#ask(process, "cancel", () =>
+      const [answer] = await this.#query(process, "cancel", () =>
         statements.cancelRuns(
-          this.#world.postgres,
+          this.#sim.postgres,
           read === "running" ? [run] : [],
           read === "running" ? [] : [known.end],
         ),
@@ -118,13 +133,13 @@ export class Front {
       if (answer?.status === "cancelled") {
         await queue.finish([{ run, tenant: known.row.tenant_id }], "");
       } else if (answer?.owner) {
-        this.#world.hint(answer.owner);
+        this.#sim.sendCancelHint(answer.owner);
       }
     });
   }
 
   #endOf(run: RunId): { row: RunRow; end: CancelEnd } | null {
-    const row = this.#world.postgres.tables.runs.get(run);
+    const row = this.#sim.postgres.tables.runs.get(run);
     if (!row) return null;
     const record: EndRecord = {
       status: "cancelled",
@@ -141,12 +156,12 @@ export class Front {
 
   retry(run: RunId): void {
     this.#request(`edge retry ${run}`, async (process, queue) => {
-      const row = await this.#ask(process, "read", () => {
-        const found = this.#world.postgres.tables.runs.get(run);
+      const row = await this.#query(process, "read", () => {
+        const found = this.#sim.postgres.tables.runs.get(run);
         return found && { ...found };
       });
       if (row?.status !== "failed" && row?.status !== "cancelled") return;
-      const counted = await this.#place(queue, row);
+      const counted = await this.#admit(queue, row);
       if (counted === "no") return;
       const rewind = {
         run_id: run,
@@ -155,25 +170,25 @@ export class Front {
         output: JSON.stringify({ keep_seq: row.event_seq }),
         event: writeLine({ type: "run_retried", from_step_id: null }, new Date(), row.correlation_id),
       };
-      const queued = await this.#ask(process, "retry", () =>
-        statements.retryRun(this.#world.postgres, rewind, counted),
+      const queued = await this.#query(process, "retry", () =>
+        statements.retryRun(this.#sim.postgres, rewind, counted),
       );
       if (!queued) return;
       await queue.enqueue([{ ...jobOf(row, queued.queued_at_ms), status: "queued", delayMs: 0 }]);
     });
   }
 
-  /** A person's answer to what is open when he looks, which one of several may win. */
+  /** A client answers the question that is open now. Of several answers to it one is accepted. */
   answer(run: RunId): void {
     this.#request(`edge answer ${run}`, async (process, queue) => {
       const by = `key_${++this.#requests}`;
-      const wait = await this.#ask(process, "read", () => {
-        const waits = this.#world.postgres.tables.waitsOf(run);
+      const wait = await this.#query(process, "read", () => {
+        const waits = this.#sim.postgres.tables.waitsOf(run);
         return waits.find(({ answered_by }) => answered_by === null)?.wait_id;
       });
       if (wait === undefined) return;
-      const outcome = await this.#ask(process, "answer", () =>
-        statements.answerWait(this.#world.postgres, run, wait, JSON.stringify({ by }), by),
+      const outcome = await this.#query(process, "answer", () =>
+        statements.answerWait(this.#sim.postgres, run, wait, JSON.stringify({ by }), by),
       );
       if (outcome.is !== "answered") return;
       this.answered.set(`${run} ${wait}`, by);
@@ -185,8 +200,8 @@ export class Front {
 
   setLimit(tenant: TenantId, max_concurrent_runs: number): void {
     this.#request(`edge limits ${tenant}`, async (process, queue) => {
-      const row = await this.#ask(process, "save", () =>
-        statements.saveTenant(this.#world.postgres, tenant, {
+      const row = await this.#query(process, "save", () =>
+        statements.saveTenant(this.#sim.postgres, tenant, {
           max_concurrent_runs,
           max_queued_runs: this.#queued,
         }),
@@ -205,18 +220,18 @@ export class Front {
     });
   }
 
-  #request(name: string, handle: (process: Process, queue: Queue) => Promise<void>): void {
-    const { network, redisService, redis, clock, trace } = this.#world;
-    const process = new Process(name, clock);
+  #request(name: string, handle: (process: SimProcess, queue: Queue) => Promise<void>): void {
+    const { network, redisService, redis, clock, trace } = this.#sim;
+    const process = new SimProcess(name, clock);
     const queue = new QueueOver(network, process, redisService, redis);
     process.deliver(() => {
-      // A client that gets an error knows nothing; what was committed is true all the same.
+      // The outcome is unknown to a client that receives an error: the request may have been committed.
       handle(process, queue).catch((error: unknown) => trace(`${name} failed: ${String(error)}`));
     });
   }
 
-  #ask<Answer>(process: Process, verb: string, act: (beganAtMs: number) => Answer): Promise<Answer> {
-    return this.#world.network.call(process, this.#world.postgresService, verb, act);
+  #query<Answer>(process: SimProcess, verb: Verb, act: (beganAtMs: number) => Answer): Promise<Answer> {
+    return this.#sim.network.call(process, this.#sim.postgresService, verb, act);
   }
 }
 

@@ -1,4 +1,4 @@
-/** Everything in one place: stores, network, clients, and workers that are the real ones but for what they stand on. */
+/** The whole system in one process: the real workers over models of the stores, a network with faults, and a fake edge. */
 import { Incarnation, TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
@@ -11,36 +11,41 @@ import type { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
 import type { Worker } from "../../worker-node/fleet/worker.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Auditor } from "./auditor.ts";
-import { Clock, Process, START_MS, randomOf } from "./clock.ts";
-import { Front } from "./front.ts";
-import { saveTenant } from "./front-statements.ts";
+import { Clock, SimProcess, START_MS, randomOf } from "./clock.ts";
+import { FakeEdge } from "./fake-edge.ts";
+import { saveTenant } from "./edge-statements.ts";
 import { QueueOver, storeOver } from "./ports.ts";
-import { Postgres } from "./postgres.ts";
-import { Outside, library } from "./programs.ts";
-import { Redis } from "./redis.ts";
-import { Network } from "./wire.ts";
-import type { Service } from "./wire.ts";
+import { PostgresModel } from "./postgres-model.ts";
+import { FakeModelsAndTools, library } from "./programs.ts";
+import { RedisModel } from "./redis-model.ts";
+import { Network } from "./network.ts";
+import type { Service } from "./network.ts";
 
 export const TENANTS = [TenantId.parse("acme"), TenantId.parse("beta")] as const;
-/** A worker that has died is started again, as whatever runs it would. */
+/** From the death of a worker until it is started again, as a supervisor does. */
 const RESTART_MS = 6_000;
 const NO_SANDBOX = async (): Promise<never> => {
-  throw new Error("no program here has an expression");
+  throw new Error("no program of the simulation has an expression");
 };
 
-/** What mutations.test.ts puts in the place of parts, to see that somebody notices. */
+/** The parts that mutations.test.ts replaces by broken ones. */
 export type Parts = {
-  postgres: typeof Postgres;
-  redis: typeof Redis;
-  front: typeof Front;
-  /** Stands between a worker and its store. */
+  postgres: typeof PostgresModel;
+  redis: typeof RedisModel;
+  front: typeof FakeEdge;
+  /** Wraps the store of a worker. */
   store(store: StateStore, owner: Incarnation): StateStore;
 };
 
-export const soundParts: Parts = { postgres: Postgres, redis: Redis, front: Front, store: (store) => store };
+export const realParts: Parts = {
+  postgres: PostgresModel,
+  redis: RedisModel,
+  front: FakeEdge,
+  store: (store) => store,
+};
 
 export type SimWorker = {
-  process: Process;
+  process: SimProcess;
   owner: Incarnation;
   slot: number;
   worker: Worker;
@@ -48,39 +53,39 @@ export type SimWorker = {
   member: FleetMember;
 };
 
-export type WorldOptions = {
+export type SimulationOptions = {
   seed: number;
   workers: number;
   slots: number;
   limit: number;
   queued: number;
-  /** False: this history has faults after which limits may be passed for a while (docs/protocol.md 10). */
+  /** False: this history has faults after which limits may be exceeded for a while (docs/protocol.md 10). */
   limitsHold: boolean;
 };
 
-export class World {
+export class Simulation {
   readonly clock = new Clock();
   readonly random: () => number;
   readonly postgresService: Service = { name: "Postgres", isUp: true, patienceMs: 300 };
   readonly redisService: Service = { name: "Redis", isUp: true, patienceMs: 2_000 };
-  readonly postgres: Postgres;
-  readonly redis: Redis;
+  readonly postgres: PostgresModel;
+  readonly redis: RedisModel;
   readonly network: Network;
-  readonly outside = new Outside();
-  readonly front: Front;
+  readonly outside = new FakeModelsAndTools();
+  readonly front: FakeEdge;
   readonly auditor: Auditor;
   readonly workers: SimWorker[] = [];
-  /** Workers that died, when, and what they owned then. */
+  /** Each death of a worker, with the runs that it owned. */
   readonly deaths: { owner: Incarnation; atMs: number; runs: RunId[] }[] = [];
   readonly #parts: Parts;
-  readonly #options: WorldOptions;
-  #lives = 0;
-  /** Set by who wants to read the history: a line for all that happens. */
-  tell: ((line: string) => void) | null = null;
+  readonly #options: SimulationOptions;
+  #starts = 0;
+  /** Called with a line for everything that happens, where a test wants to read the history. */
+  onEvent: ((line: string) => void) | null = null;
   readonly trace = (line: string): void =>
-    this.tell?.(`${((this.clock.nowMs - START_MS) / 1_000).toFixed(3).padStart(8)}  ${line}`);
+    this.onEvent?.(`${((this.clock.nowMs - START_MS) / 1_000).toFixed(3).padStart(8)}  ${line}`);
 
-  constructor(options: WorldOptions, parts: Parts = soundParts) {
+  constructor(options: SimulationOptions, parts: Parts = realParts) {
     this.#options = options;
     this.#parts = parts;
     this.random = randomOf(options.seed);
@@ -105,10 +110,10 @@ export class World {
     return this.workers.filter(({ process }) => !process.dead);
   }
 
-  /** A life of the worker in this slot; the next one begins a while after it has died. */
+  /** Starts a new process of the worker in this slot. */
   startWorker(slot: number): void {
-    const owner = Incarnation.parse(`w${slot}#${(++this.#lives).toString(16).padStart(8, "0")}`);
-    const process = new Process(owner, this.clock);
+    const owner = Incarnation.parse(`w${slot}#${(++this.#starts).toString(16).padStart(8, "0")}`);
+    const process = new SimProcess(owner, this.clock);
     this.trace(`${owner} starts`);
     process.onDeath = () => {
       this.trace(`${owner} dies`);
@@ -118,7 +123,7 @@ export class World {
     process.deliver(() => this.workers.push(this.#assemble(process, owner, slot)));
   }
 
-  #assemble(process: Process, owner: Incarnation, slot: number): SimWorker {
+  #assemble(process: SimProcess, owner: Incarnation, slot: number): SimWorker {
     const watched = this.auditor.watch(this.postgres);
     const over = storeOver(this.network, process, this.postgresService, watched);
     const store = this.#parts.store(over, owner);
@@ -144,7 +149,7 @@ export class World {
       waitForWork: (_shard, lanes, ms) => this.#waitForWork(process, lanes, ms),
       execution: {
         owner,
-        journal: new Journal(owner, store, (entries) => this.auditor.shown(entries)),
+        journal: new Journal(owner, store, (entries) => this.auditor.published(entries)),
         definitions: new Definitions(store),
         models: this.outside.models,
         tools: this.outside.tools,
@@ -158,16 +163,16 @@ export class World {
     return { process, owner, slot, worker, reconciler, member };
   }
 
-  #waitForWork(process: Process, lanes: readonly Lane[], ms: number): Promise<void> {
+  #waitForWork(process: SimProcess, lanes: readonly Lane[], ms: number): Promise<void> {
     return new Promise((resolve) => {
       process.after(ms, resolve);
-      // One marker in ten is lost, which costs no more than the wait.
+      // One marker in ten is lost: the worker then waits for `ms`.
       const wake = (): void => void process.after(1, resolve);
       if (this.redisService.isUp && this.random() > 0.1) this.redis.waitForMarker(lanes, wake);
     });
   }
 
-  /** SIGTERM: it drains, and ends. */
+  /** SIGTERM: the worker drains and ends. */
   drain({ process, worker, member }: SimWorker, graceMs: number): void {
     process.deliver(() => {
       void worker
@@ -177,11 +182,11 @@ export class World {
     });
   }
 
-  /** Looks after dead workers, once a second. */
+  /** Checks once a second which workers have died, and starts them again. */
   supervise(): void {
     for (let slot = 0; slot < this.#options.workers; slot++) {
-      const lives = this.workers.filter((each) => each.slot === slot);
-      if (lives.every(({ process }) => process.dead) && !this.#restarting.has(slot)) {
+      const processes = this.workers.filter((each) => each.slot === slot);
+      if (processes.every(({ process }) => process.dead) && !this.#restarting.has(slot)) {
         this.#restarting.add(slot);
         this.clock.after(RESTART_MS, () => {
           this.#restarting.delete(slot);
@@ -193,10 +198,10 @@ export class World {
   }
   readonly #restarting = new Set<number>();
 
-  /** What the channel of a worker brings: look, one of your runs was cancelled. */
-  hint(owner: string): void {
-    const heard = this.workers.find((each) => each.owner === owner);
+  /** The hint on a worker's channel that one of its runs was cancelled. One hint in five is lost. */
+  sendCancelHint(owner: string): void {
+    const receiver = this.workers.find((each) => each.owner === owner);
     if (this.redisService.isUp && this.random() > 0.2)
-      heard?.process.deliver(() => void heard.member.heartbeat.beat());
+      receiver?.process.deliver(() => void receiver.member.heartbeat.beat());
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The queue in Redis: the model that the scripts are proved against (test/shared/queue/model.ts), with what the core needs
- * besides the jobs: the index, and markers. Whose turn it is among tenants, chance decides.
+ * The queue in Redis: the model of test/shared/queue/model.ts, which is compared with the scripts, and what the core needs
+ * besides jobs: the index, and markers. Chance decides which tenant is next.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
@@ -21,7 +21,7 @@ import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
 import type { Entry, Unsharded } from "../shared/queue/model.ts";
 import type { Clock } from "./clock.ts";
 
-/** All that a Redis holds: what is lost together, and what a rollback brings back together. */
+/** The memory of Redis: it is lost as a whole, and a rollback restores it as a whole. */
 type Memory = {
   model: Model;
   scanned: string;
@@ -31,12 +31,12 @@ type Memory = {
   robbed: boolean;
 };
 
-export class Redis {
+export class RedisModel {
   readonly #clock: Clock;
   readonly #random: () => number;
   #memory: Memory = emptyMemory();
   #epochs = 0;
-  /** Those who wait for a marker. */
+  /** Workers that wait for a marker. */
   #waiting: { lanes: readonly Lane[]; wake(): void }[] = [];
 
   constructor(clock: Clock, random: () => number) {
@@ -48,12 +48,12 @@ export class Redis {
     return QUOTA_READY_AFTER_MS;
   }
 
-  /** What is in it now. */
+  /** All jobs. */
   get jobs(): Entry[] {
     return [...this.#memory.model.jobs.values()];
   }
 
-  /** Everything is lost. */
+  /** Loses everything. */
   empty(): void {
     this.#memory = emptyMemory();
   }
@@ -73,7 +73,7 @@ export class Redis {
     this.#memory = memory;
   }
 
-  /** A key is lost: that of the waiting jobs, so that nobody will ever claim them. */
+  /** Loses the key of the waiting jobs, which no worker can claim any more. */
   rob(): void {
     const { model } = this.#memory;
     for (const { run } of model.list("ready", "due", "timer")) {
@@ -82,7 +82,7 @@ export class Redis {
     }
   }
 
-  /** Sizes that do not agree any more make the index go. */
+  /** Deletes the index when the sizes of structures no longer agree. */
   checkSizes(): void {
     if (!this.#memory.robbed) return;
     this.#memory.robbed = false;
@@ -117,13 +117,13 @@ export class Redis {
     const times = [60_000, ...waiting.map(({ atMs }) => atMs - model.nowMs)];
     if (taken.length > 0) times.push(leaseMs);
     const claim = { runs: taken.map(({ run, tenant }) => ({ run, tenant })), nextMs: Math.min(...times) };
-    // It says whether that was allowed, and does it.
+    // The model checks that this claim is allowed, and applies it.
     model.claim(request, claim);
     this.#mark();
     return claim;
   }
 
-  /** Lapsed leases first, then ready jobs, each tenant's in their order, the tenants as chance has it. */
+  /** Lapsed leases first, then ready jobs: those of a tenant in order, the tenants at random. */
   #choose(model: Model, slots: number, caps: ClaimRequest["lanes"]): Entry[] {
     const { nowMs } = model;
     const taken: Entry[] = [];
@@ -198,7 +198,7 @@ export class Redis {
     model.index = { quotaReady: false };
   }
 
-  /** Only the last reset's rebuild goes on. */
+  /** Only the rebuild of the latest reset may go on. */
   checkEpoch(epoch: string): void {
     if (epoch !== this.#memory.model.epoch) throw new ColdError(0);
   }
@@ -231,7 +231,7 @@ export class Redis {
     this.#memory.limitsUptoMs = Math.max(this.#memory.limitsUptoMs, limitsUptoMs);
   }
 
-  /** Rings are made anew for each claim here, so none is ever lost. */
+  /** The model has no rings, so none is ever lost. */
   repairRing(): string {
     this.#warm();
     return "";
@@ -241,7 +241,7 @@ export class Redis {
     return [...this.#warm().jobs.values()].map(({ run, tenant }) => ({ run, tenant }));
   }
 
-  /** Calls `wake` once there is something to be claimed in one of the lanes; at once if there is already. */
+  /** Calls `wake` when a job of these lanes can be claimed; at once if there is one. */
   waitForMarker(lanes: readonly Lane[], wake: () => void): void {
     this.#waiting.push({ lanes, wake });
     if (this.#memory.model.index) this.#mark();

@@ -1,26 +1,23 @@
-/**
- * What the edge writes into Postgres, in memory, under the conditions of shared/store/runs/{insert-runs,mark-cancelled,
- * requeue-for-retry,answer-wait}.ts and shared/store/tenants/tenant-rows.ts.
- */
+/** The statements of the edge on the model of Postgres, with the conditions of those in shared/store. */
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import type { CancelEnd, CancelledRun } from "../../shared/store/runs/mark-cancelled.ts";
 import type { RewindEntry } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { AnswerOutcome } from "../../shared/store/runs/answer-wait.ts";
-import type { Postgres } from "./postgres.ts";
+import type { PostgresModel } from "./postgres-model.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
 
-/** How many more runs a tenant may queue. */
-function roomOf(postgres: Postgres, tenant: TenantId): number {
+/** How many more queued runs the quota of a tenant allows. */
+function roomOf(postgres: PostgresModel, tenant: TenantId): number {
   const row = postgres.tables.tenants.get(tenant);
   if (!row || row.max_concurrent_runs === 0) return 0;
   return row.max_queued_runs - postgres.countOf(tenant, "queued");
 }
 
-/** `startedAt`: when the statement began, which is what it calls now. False: there is no room. */
+/** @param startedAt when the statement began: its now(). @returns false when the quota is used up */
 export function acceptRun(
-  postgres: Postgres,
+  postgres: PostgresModel,
   run: NewRun,
   counted: "queue" | "postgres",
   startedAt = postgres.now,
@@ -61,7 +58,7 @@ export function acceptRun(
 }
 
 export function cancelRuns(
-  { tables, now }: Postgres,
+  { tables, now }: PostgresModel,
   running: readonly RunId[],
   ends: readonly CancelEnd[],
 ): CancelledRun[] {
@@ -92,7 +89,7 @@ export function cancelRuns(
 }
 
 export function retryRun(
-  postgres: Postgres,
+  postgres: PostgresModel,
   { run_id, known_seq, output, event }: RewindEntry,
   counted: "queue" | "postgres",
 ): { queued_at_ms: number; event_seq: number } | null {
@@ -122,9 +119,9 @@ export function retryRun(
   return { queued_at_ms: now, event_seq: row.event_seq };
 }
 
-/** What became of an answer to a question of a run. */
+/** Answers a question of a run. @returns the outcome */
 export function answerWait(
-  { tables, now }: Postgres,
+  { tables, now }: PostgresModel,
   run: RunId,
   waitId: string,
   answer: string,
@@ -148,7 +145,7 @@ export function answerWait(
 }
 
 export function saveTenant(
-  { tables, now }: Postgres,
+  { tables, now }: PostgresModel,
   tenant_id: TenantId,
   limits: Pick<TenantRow, "max_concurrent_runs" | "max_queued_runs">,
 ): TenantRow {

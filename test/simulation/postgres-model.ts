@@ -1,7 +1,6 @@
 /**
- * The statements of shared/store, in memory: each verb does in one go what its statement does, under the same
- * conditions. contract.test.ts runs both side by side. What is not asked for by a method of its own is overridden by
- * mutations.test.ts: those are the conditions that must not be dropped.
+ * The statements of shared/store in memory: each verb does atomically what its statement does, under the same conditions.
+ * contract.test.ts compares both. A condition that mutations.test.ts drops is a method of its own, which it overrides.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
@@ -18,7 +17,7 @@ import type { Wait } from "../../shared/store/runs/waits.ts";
 import { checkRow, Tables } from "./tables.ts";
 import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
 
-/** A verb of StateStore, answered at once. */
+/** The verbs of StateStore, which return at once. */
 export type Args<Name extends VerbName> = Parameters<StateStore[Name]>;
 export type Answer<Name extends VerbName> = Awaited<ReturnType<StateStore[Name]>>;
 export type Statements = { [Name in VerbName]: (...args: Args<Name>) => Answer<Name> };
@@ -26,13 +25,13 @@ export type Statements = { [Name in VerbName]: (...args: Args<Name>) => Answer<N
 const SILENT_MS = 12_000;
 const CLAIM_DEADLINE_MS = 60_000;
 
-/** Definitions by id; agents and tools by kind and name. They never change here. */
+/** Definitions by id; agents and tools by kind and name. They never change in the simulation. */
 export type Library = {
   orchestrations: ReadonlyMap<string, string>;
   named: ReadonlyMap<string, string>;
 };
 
-export class Postgres implements Statements {
+export class PostgresModel implements Statements {
   readonly tables = new Tables();
   readonly library: Library;
   readonly #now: () => number;
@@ -71,7 +70,7 @@ export class Postgres implements Statements {
     return claimed;
   }
 
-  /** A Postgres that has just started has heard of nobody: that makes nobody silent. */
+  /** A worker without a beat for 12 s, or since Postgres started. A restart of Postgres makes no worker silent. */
   isSilent(owner: string | null): boolean {
     const worker = this.tables.workers.get(owner ?? "");
     return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
@@ -83,16 +82,18 @@ export class Postgres implements Statements {
     );
     if (reaches) return [];
     const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
-    const isOurs = (row: RunRow): boolean => lanes.includes(row.lane);
-    const due = this.#all((row) => isOurs(row) && isWaiting(row) && (row.wake_at ?? 0) <= this.now).toSorted(
-      byWake,
-    );
+    const isInLanes = (row: RunRow): boolean => lanes.includes(row.lane);
+    const due = this.#all(
+      (row) => isInLanes(row) && isWaiting(row) && (row.wake_at ?? 0) <= this.now,
+    ).toSorted(byWake);
     const placed = [...this.tables.tenants.values()].flatMap(({ tenant_id, max_concurrent_runs }) => {
       const free = Math.min(max_concurrent_runs - this.countOf(tenant_id, "running"), slots);
       const own = due.filter((row) => row.tenant_id === tenant_id).slice(0, Math.max(0, free));
       return own.map((row, place) => ({ row, place }));
     });
-    const abandoned = this.#all((row) => isOurs(row) && row.status === "running" && this.isSilent(row.owner));
+    const abandoned = this.#all(
+      (row) => isInLanes(row) && row.status === "running" && this.isSilent(row.owner),
+    );
     placed.push(...abandoned.map((row) => ({ row, place: -1 })));
     placed.sort((a, b) => a.place - b.place || byWake(a.row, b.row));
     return this.claim(
@@ -138,7 +139,7 @@ export class Postgres implements Statements {
     return row.attempt === attempt && row.owner === owner && row.event_seq === known_seq;
   }
 
-  /** A park that has missed something from outside is refused. */
+  /** A park is refused when a signal came that it did not know of. */
   mayPark(row: RunRow, { kind, signals }: EntryColumns): boolean {
     return kind !== "park" || row.signals === signals;
   }
@@ -186,7 +187,7 @@ export class Postgres implements Statements {
     }
   }
 
-  /** A wait that is there stays as it is. */
+  /** A wait that exists stays as it is. */
   #open({ run_id, waits }: EntryColumns): void {
     const known = new Set(this.tables.waitsOf(run_id).map(({ wait_id }) => wait_id));
     for (const { wait_id, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
@@ -222,7 +223,7 @@ export class Postgres implements Statements {
       .toSorted((a, b) => order(a.wait_id, b.wait_id));
   }
 
-  /** What is overdue is closed: nobody can answer it any more. */
+  /** A wait past its deadline is closed by it: no answer is accepted any more. */
   closedBy(): string | null {
     return "deadline";
   }
@@ -269,7 +270,7 @@ export class Postgres implements Statements {
     return { from: text(from), until: text(until_ms), until_ms, now_ms: this.now, server };
   }
 
-  /** So that what was committed late, or out of order, is met. */
+  /** A scan begins that much earlier than the last one ended, to find runs that were committed late or out of order. */
   overlapMs(): number {
     return 15_000;
   }
@@ -349,7 +350,7 @@ export class Postgres implements Statements {
     return this.#all(isLost).length;
   }
 
-  /** No run here has a webhook: deliveries are no part of the core. */
+  /** No run of the simulation has a webhook: deliveries are not part of the core. */
   claimDeliveries(): Answer<"claimDeliveries"> {
     return { deliveries: [], after: null, missed: 0, expired: 0 };
   }
@@ -370,7 +371,7 @@ export class Postgres implements Statements {
     return { due: 0, overdue: 0 };
   }
 
-  /** Nothing here lives for a day. */
+  /** No history lasts until a retention. */
   deleteExpired(): boolean {
     return false;
   }
@@ -449,7 +450,7 @@ function limitsOf(row: TenantRow): ChangedLimits {
   };
 }
 
-/** Times between Postgres and those who ask it are text. */
+/** Postgres returns times as text. */
 function text(ms: number): string {
   return ms === -Infinity ? "-infinity" : new Date(ms).toISOString();
 }

@@ -1,0 +1,69 @@
+/** `npm start` with stores, edge and workers of its own, whose processes a test kills. */
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import { freePort } from "../../local/processes/ports.ts";
+import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
+
+const Facts = z.object({
+  api_base: z.string(),
+  api_key: z.string(),
+  edge_pid: z.number(),
+  redis_pid: z.number(),
+  redis_rest_pid: z.number(),
+  postgres_url: z.string(),
+  postgres_pid: z.number(),
+  workers: z.array(z.object({ name: z.string(), pid: z.number() })).length(2),
+});
+export type Facts = z.infer<typeof Facts>;
+
+export class OwnSystem {
+  readonly #dir = mkdtempSync(join(tmpdir(), "synapse-plug-"));
+  readonly lines: string[] = [];
+  readonly program: Program;
+
+  private constructor(program: (dir: string, onLine: (line: string) => void) => Program) {
+    chmodSync(this.#dir, 0o711); // under root another user runs Postgres, and has to pass this folder
+    this.program = program(this.#dir, (line) => this.lines.push(line));
+  }
+
+  /** Starts it, and waits until it serves. */
+  static async start(): Promise<OwnSystem> {
+    const port = await freePort(0);
+    const { promise: running, resolve, reject } = Promise.withResolvers<void>();
+    const system = new OwnSystem((dir, onLine) => {
+      const command = nodeProgram("local/main.ts");
+      const args = [...command.args, "--data", dir, "--port", String(port)];
+      return startProgram("start", { ...command, args }, (line) => {
+        onLine(line);
+        if (line.startsWith("synapse-edge is running")) resolve();
+      });
+    });
+    system.program.child.once("exit", () => reject(new Error("npm start ended before it served")));
+    await running;
+    return system;
+  }
+
+  /** What dev.json says now. */
+  get facts(): Facts {
+    return Facts.parse(JSON.parse(readFileSync(join(this.#dir, "dev.json"), "utf8")));
+  }
+
+  /** How often `npm start` has reported that this process ended. */
+  ends(name: string): number {
+    return this.lines.filter((line) => line.startsWith(`${name} has ended`)).length;
+  }
+
+  async stop(): Promise<void> {
+    await this.program.stop();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+export async function until(holds: () => boolean, what: string, withinMs = 120_000): Promise<void> {
+  for (const deadline = performance.now() + withinMs; !holds(); await sleep(50)) {
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
+  }
+}

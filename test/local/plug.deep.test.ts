@@ -1,0 +1,128 @@
+/** Each process of `npm start` may be killed while runs are under way. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { isRunning } from "../../local/processes/pids.ts";
+import { Viewer, type Frame } from "../services/viewer.ts";
+import { OwnSystem, until } from "./own-system.ts";
+
+let system: OwnSystem;
+beforeAll(async () => {
+  system = await OwnSystem.start();
+}, 180_000);
+afterAll(() => system.stop());
+
+/** Three steps of a scripted model that takes some seconds for each: one is always under way. */
+const STEPS = 3;
+const slow = {
+  name: "Slow",
+  entry_step_id: "step0",
+  steps: Array.from({ length: STEPS }, (_, at) => ({
+    id: `step${at}`,
+    name: "Step",
+    type: "llm",
+    model: "demo/slow",
+    prompt_template: "Go on",
+    output_key: `key${at}`,
+    ...(at < STEPS - 1 && { next_step_id: `step${at + 1}` }),
+  })),
+};
+
+const Accepted = z.object({ run_id: z.string(), stream_url: z.string(), status_url: z.string() });
+
+function ask(method: string, path: string, body?: unknown): Promise<Response> {
+  const { api_base, api_key } = system.facts;
+  return fetch(`${api_base}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json" },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+    signal: AbortSignal.timeout(30_000),
+  });
+}
+
+/** Starts a run, as a client that repeats a 503. */
+async function run(): Promise<z.infer<typeof Accepted>> {
+  for (const deadline = performance.now() + 60_000; ; await sleep(250)) {
+    const answer = await ask("POST", "/api/v2/orchestrations/orch_slow/run", { message: "hello" });
+    if (answer.status === 202) return Accepted.parse(await answer.json());
+    const text = await answer.text();
+    if (answer.status !== 503 || performance.now() > deadline)
+      throw new Error(`POST answered ${answer.status}: ${text}`);
+  }
+}
+
+/** The frames of a run up to its `done`. Like an EventSource it reconnects with the last id it has received. */
+async function watch(path: string, withinMs: number): Promise<Frame[]> {
+  const { api_base, api_key } = system.facts;
+  const frames: Frame[] = [];
+  const deadline = performance.now() + withinMs;
+  while (frames.at(-1)?.data.type !== "done") {
+    const leftMs = deadline - performance.now();
+    if (leftMs < 0) throw new Error(`${path} has no end within ${withinMs} ms`);
+    const last = frames.at(-1)?.id;
+    const headers = { authorization: `Bearer ${api_key}`, ...(last && { "last-event-id": last }) };
+    try {
+      const viewer = await Viewer.open(`${api_base}${path}`, headers);
+      try {
+        await viewer.end(leftMs);
+      } finally {
+        viewer.leave();
+        if (viewer.status === 200) frames.push(...viewer.frames);
+      }
+    } catch {
+      // The edge is away, or the time is up: the next turn decides.
+    }
+    await sleep(250);
+  }
+  return frames;
+}
+
+/** The worker that was the last to claim this run, by its log. */
+function workerOf(runId: string): string {
+  const claimed = system.lines.findLast((line) => line.includes('"run.claimed"') && line.includes(runId));
+  return claimed?.split(" | ")[0] ?? "";
+}
+
+function pidOf(worker: string): number {
+  return system.facts.workers.find(({ name }) => name === worker)?.pid ?? 0;
+}
+
+/** What is killed: its name in the log of `npm start`, and its pid. `worker` executes the run of this turn. */
+const victims: [name: (worker: string) => string, pid: (worker: string) => number][] = [
+  [() => "Redis", () => system.facts.redis_pid],
+  [() => "redis-rest", () => system.facts.redis_rest_pid],
+  [() => "Postgres", () => system.facts.postgres_pid],
+  [() => "edge", () => system.facts.edge_pid],
+  [(worker) => worker, pidOf],
+];
+
+// Fails when keepAlive does not start again what has ended.
+test("runs finish and a stream shows each event once, whichever process is killed on the way", async () => {
+  const saved = await ask("PUT", "/api/v2/orchestrations/orch_slow", slow);
+  expect(saved.status).toBe(200);
+  const before = system.facts;
+  const accepted: z.infer<typeof Accepted>[] = [];
+  const streams: Promise<Frame[]>[] = [];
+  for (const [nameFor, pidFor] of victims) {
+    const one = await run();
+    accepted.push(one);
+    streams.push(watch(one.stream_url, 280_000));
+    // A run that was accepted while the queue was away is enqueued by the reconciler within a minute.
+    await until(() => workerOf(one.run_id) !== "", `${one.run_id} is claimed`);
+    const [name, victim] = [nameFor(workerOf(one.run_id)), pidFor(workerOf(one.run_id))];
+    const isBack = (): boolean => pidFor(name) !== victim && isRunning(pidFor(name));
+    process.kill(victim, "SIGKILL");
+    await until(isBack, `${name} is back`);
+    expect(system.ends(name)).toBe(1);
+  }
+  for (const frames of await Promise.all(streams)) {
+    const numbers = frames.map(({ id }) => Number(id.split("-")[1]));
+    expect(numbers.length).toBeGreaterThan(STEPS);
+    expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+  }
+  for (const { status_url } of accepted) {
+    const answer = await ask("GET", status_url);
+    expect(await answer.json()).toMatchObject({ status: "completed" });
+  }
+  expect(system.facts.api_base).toBe(before.api_base);
+}, 300_000);

@@ -1,0 +1,64 @@
+/** The order of test files, and how `--shard=n/m` divides them. */
+import { relative } from "node:path";
+import { BaseSequencer } from "vitest/node";
+import type { TestSpecification } from "vitest/node";
+
+/** Seconds that a file takes on a quiet machine with two cores, where it is more than five. Only order depends on it. */
+const SECONDS: Record<string, number> = {
+  "chaos/chaos.deep.test.ts": 110,
+  "flow/kills.deep.test.ts": 40,
+  "local/plug.deep.test.ts": 55,
+  "shared/queue/mutations.test.ts": 20,
+  "shared/queue/model.deep.test.ts": 100,
+  "simulation/contract.deep.test.ts": 40,
+  "simulation/simulation.deep.test.ts": 25,
+
+  "edge/away.test.ts": 15,
+  "edge/away-workerd.test.ts": 18,
+  "edge/streaming/tenant-feed.test.ts": 11,
+  "flow/away.test.ts": 30,
+  "flow/cancel.test.ts": 10,
+  "flow/human.test.ts": 10,
+  "flow/rolling-restart.test.ts": 17,
+  "flow/takeover.test.ts": 30,
+  "flow/webhooks.test.ts": 28,
+  "local/start.test.ts": 27,
+  "local/survival.test.ts": 22,
+  "worker-node/redis-rest/outage.test.ts": 9,
+  "simulation/contract.test.ts": 8,
+  "worker-node/execution/execute.test.ts": 8,
+  "worker-node/fleet/worker.test.ts": 30,
+  "worker-node/reconciler/reconciler.test.ts": 9,
+  "worker-node/webhooks/sender.test.ts": 28,
+  "workerd/quiet.test.ts": 55,
+  "workerd/requests.test.ts": 8,
+  "workerd/stream.test.ts": 42,
+};
+const OTHER_SECONDS = 3;
+
+/** The longest files begin first, so that none is left to run alone at the end. */
+export class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    return longestFirst(files);
+  }
+
+  /** Each file, the longest first, goes to the shard that has the least so far: the same division on every machine. */
+  override async shard(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const { index = 1, count = 1 } = this.ctx.config.shard ?? {};
+    const shards = Array.from({ length: count }, () => ({ seconds: 0, files: [] as TestSpecification[] }));
+    for (const file of longestFirst(files)) {
+      const least = shards.reduce((a, b) => (b.seconds < a.seconds ? b : a));
+      least.files.push(file);
+      least.seconds += secondsOf(file);
+    }
+    return shards[index - 1]?.files ?? [];
+  }
+}
+
+function longestFirst(files: readonly TestSpecification[]): TestSpecification[] {
+  return files.toSorted((a, b) => secondsOf(b) - secondsOf(a) || (a.moduleId < b.moduleId ? -1 : 1));
+}
+
+function secondsOf({ moduleId }: TestSpecification): number {
+  return SECONDS[relative("test", moduleId)] ?? OTHER_SECONDS;
+}

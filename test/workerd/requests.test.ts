@@ -1,0 +1,87 @@
+/** Requests that depend on the runtime: its WebCrypto, its address rule, and clients that leave. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
+import { masterKey, placeOf, unseal } from "../../shared/seal.ts";
+import { pgArray } from "../../shared/store/sql.ts";
+import { MASTER_KEY } from "../edge/test-stores.ts";
+import { startEdge, type Edge } from "./edge.ts";
+
+let edge: Edge;
+beforeAll(async () => {
+  edge = await startEdge();
+}, 60_000);
+afterAll(() => edge.stop());
+
+async function post(signal: AbortSignal): Promise<string> {
+  const answer = await fetch(`${edge.base}/api/v2/orchestrations/orch_smoke/run`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${edge.platformKey}`, "content-type": "application/json" },
+    body: JSON.stringify({ message: "hi" }),
+    signal,
+  });
+  if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
+  return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
+}
+
+/** No run can be committed until `act` has ended. */
+async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
+  await edge.stores.sql.begin(async (tx) => {
+    await tx`lock table orchestrations in access exclusive mode`;
+    await act();
+  });
+}
+
+/** Clients post together, every second one leaves. @returns how long the others wait once runs can be committed again */
+async function leaveAndWaitMs(): Promise<number> {
+  const leaving = new AbortController();
+  const gone: Promise<unknown>[] = [];
+  const stay: Promise<string>[] = [];
+  await whileNothingCommits(async () => {
+    for (const i of [0, 1, 2, 3, 4, 5]) {
+      // The leader, whose call is under way; the next leader; and requests that only share the call.
+      if (i % 2 === 0) gone.push(post(leaving.signal).catch(() => null));
+      else stay.push(post(AbortSignal.timeout(30_000)));
+      await sleep(100);
+    }
+    leaving.abort();
+    await sleep(200);
+  });
+  const committableMs = performance.now();
+  const runs = await Promise.all(stay);
+  const waitedMs = performance.now() - committableMs;
+  await Promise.all(gone);
+  expect(runs).toHaveLength(3);
+  const rows = await edge.stores.sql`select from runs where run_id = any(${pgArray(runs)}::text[])`;
+  expect(rows).toHaveLength(3);
+  return waitedMs;
+}
+
+// Fails when the lead is not passed on. (`keep` assumes that a request ends with its client; in this runtime it does not.)
+test("clients that leave while their requests share a call do no harm to the other requests", async () => {
+  await post(AbortSignal.timeout(30_000));
+  // Where the lead is not passed on, the others wait until the leader counts as gone: 3 s from their own beginning.
+  let fastestMs = Infinity;
+  for (let rounds = 0; rounds < 5 && fastestMs >= 1_500; rounds++) {
+    fastestMs = Math.min(fastestMs, await leaveAndWaitMs());
+  }
+  expect(fastestMs).toBeLessThan(1_500);
+}, 90_000);
+
+// Fails when what the edge seals does not open in Node.
+test("a webhook secret that the edge has sealed opens in a worker", async () => {
+  const webhook_secret = "whispered-sécret-42";
+  const run = await edge.start({ webhook_url: "https://hooks.example.com/", webhook_secret });
+  const [row] = await edge.stores.sql`select webhook_secret from runs where run_id = ${run}`;
+  const sealed = String(row?.["webhook_secret"]);
+  expect(await unseal(masterKey().parse(MASTER_KEY), sealed, placeOf(run, SECRET_FIELD))).toBe(
+    webhook_secret,
+  );
+});
+
+test("a webhook to a private address is refused", async () => {
+  const path = "/api/v2/orchestrations/orch_smoke/run";
+  const answer = await edge.call("POST", path, { body: { webhook_url: "http://169.254.169.254/" } });
+  expect([answer.status, await answer.json()]).toMatchObject([422, { code: "invalid" }]);
+});
