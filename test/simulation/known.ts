@@ -45,7 +45,7 @@ const cancelDuringPark: History = {
 const slotOfASilentOwner: History = {
   ...calm,
   queued: 2,
-  acts: [
+  commands: [
     { do: "submit", atMs: 0, tenant: 0, program: "killer", lane: "default" },
     { ...trap("w", "claim"), atMs: 533 },
     { do: "submit", atMs: 0, tenant: 0, program: "prints", lane: "default" },
