@@ -5,13 +5,14 @@ import type { TestSpecification } from "vitest/node";
 
 /** Seconds that a file takes on a quiet machine with two cores, where it is more than five. Only order depends on it. */
 const SECONDS: Record<string, number> = {
-  "chaos/chaos.deep.test.ts": 110,
-  "flow/kills.deep.test.ts": 40,
-  "local/plug.deep.test.ts": 55,
+  "chaos/chaos.deep.test.ts": 105,
+  "flow/kills.deep.test.ts": 45,
+  "local/plug.deep.test.ts": 60,
   "shared/queue/mutations.test.ts": 20,
-  "shared/queue/model.deep.test.ts": 100,
-  "simulation/contract.deep.test.ts": 40,
-  "simulation/simulation.deep.test.ts": 25,
+  "shared/queue/model.deep.test.ts": 55,
+  "shared/queue/model-second-half.deep.test.ts": 55,
+  "simulation/contract.deep.test.ts": 50,
+  "simulation/simulation.deep.test.ts": 30,
 
   "edge/away.test.ts": 15,
   "edge/away-workerd.test.ts": 18,
@@ -23,8 +24,9 @@ const SECONDS: Record<string, number> = {
   "flow/takeover.test.ts": 30,
   "flow/webhooks.test.ts": 28,
   "local/start.test.ts": 27,
-  "local/survival.test.ts": 22,
+  "local/survival.test.ts": 25,
   "worker-node/redis-rest/outage.test.ts": 9,
+  "shared/queue/model.test.ts": 8,
   "simulation/contract.test.ts": 8,
   "worker-node/execution/execute.test.ts": 8,
   "worker-node/fleet/worker.test.ts": 30,

@@ -10,7 +10,7 @@ const LONGEST = 100;
  * Applies `runs` random histories of up to 100 commands each to Redis and to the model of the queue.
  * @throws Error with the seed and the smallest history in which they differ
  */
-export async function checkHistories(t: TestQueue, runs: number): Promise<void> {
+export async function checkHistories(t: TestQueue, runs: number, seed = TEST_SEED): Promise<void> {
   const histories = fc.array(command, { minLength: 1, maxLength: LONGEST, size: "max" });
   await fc.assert(
     fc.asyncProperty(histories, async (commands) => {
@@ -18,6 +18,6 @@ export async function checkHistories(t: TestQueue, runs: number): Promise<void> 
       await history.begin();
       for (const each of commands) await history.apply(each);
     }),
-    { numRuns: runs, seed: TEST_SEED },
+    { numRuns: runs, seed },
   );
 }

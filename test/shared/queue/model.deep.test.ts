@@ -8,6 +8,7 @@ beforeAll(async () => {
 });
 afterAll(() => t.stop());
 
-test("the model of the queue agrees with Redis in 2,000 histories", { timeout: 900_000 }, () =>
-  checkHistories(t, 2_000),
+/** Half of the 2,000: the other half is a file of its own, so that each fits into a slice of `.ci/run`. */
+test("the model of the queue agrees with Redis in 1,000 histories", { timeout: 900_000 }, () =>
+  checkHistories(t, 1_000),
 );

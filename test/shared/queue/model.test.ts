@@ -2,7 +2,7 @@ import { afterAll, beforeAll, test } from "vitest";
 import { checkHistories } from "./check-histories.ts";
 import { TestQueue } from "./fixture.ts";
 
-/** model.deep.test.ts takes 2,000. */
+/** The deep tier takes 2,000. */
 const HISTORIES = 100;
 
 let t: TestQueue;
