@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { TenantId } from "../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
-import { reachable } from "../shared/egress.ts";
+import { reachable } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
-import { masterKey } from "../shared/seal.ts";
+import { masterKey } from "../shared/security/seal.ts";
 
 /** The intake of a queue shard, as the stateless part of the edge calls it. */
 export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): Promise<SubmitResult[]> };

@@ -9,13 +9,13 @@ import type { EdgeSettings } from "./edge/miniflare.ts";
 import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge/process.ts";
 import type { RunningEdges } from "./edge/process.ts";
 import { keepAlive } from "./processes/keep-alive.ts";
-import { firstFreePort, keptPort, lastPort } from "./processes/ports.ts";
+import { firstFreePort, keptPort, lastPort } from "./processes/free-ports.ts";
 import { projectFolder } from "./processes/programs.ts";
 import { edgeVariables, workerVariables, type EdgeVariables } from "./settings/environment.ts";
 import type { Facts } from "./settings/facts.ts";
 import { defaultDataFolder, type Options } from "./settings/options.ts";
 import { openSecrets, writePrivate, type Secrets } from "./settings/secrets.ts";
-import { openPostgres, openRedis, type Start } from "./stores/open.ts";
+import { openPostgres, openRedis, type Start } from "./stores/open-stores.ts";
 import { startFleet } from "./workers.ts";
 
 /** `facts` are current: a part that was restarted has another pid. */

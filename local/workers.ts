@@ -1,7 +1,7 @@
 /** The workers of this machine. A worker that ends is restarted, as another incarnation. */
 import { z } from "zod";
 import { keepAlive } from "./processes/keep-alive.ts";
-import { firstFreePort } from "./processes/ports.ts";
+import { firstFreePort } from "./processes/free-ports.ts";
 import { nodeProgram, startUntilEvent } from "./processes/programs.ts";
 
 const Ready = z.looseObject({ models: z.string(), health_port: z.int() });

@@ -1,10 +1,10 @@
 import { hostname } from "node:os";
 import { z } from "zod";
 import { Lane } from "../shared/contracts/run.ts";
-import { reachable } from "../shared/egress.ts";
+import { reachable } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
-import { masterKey } from "../shared/seal.ts";
+import { masterKey } from "../shared/security/seal.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
 const whole = (name: string, min: number, max: number, fallback: number) => {

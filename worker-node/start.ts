@@ -15,7 +15,7 @@ import { Slots } from "./fleet/slots.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
 import type { WorkerTiming } from "./fleet/worker-timing.ts";
 import { publishLive } from "./journal/publish.ts";
-import { portOf } from "./ops/health.ts";
+import { portOf } from "./ops/health-server.ts";
 import { serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
 import { createEgress } from "./outbound/egress-guard.ts";

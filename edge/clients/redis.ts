@@ -5,7 +5,7 @@ import { queueShardOf } from "../../shared/keys.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import type { JobName } from "../../shared/queue/job.ts";
-import type { QueueVerdict } from "../../shared/queue/verdict.ts";
+import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
 import type { RedisCommands } from "../../shared/queue/script.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";

@@ -1,9 +1,9 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
-import { isBadPort } from "../../shared/egress.ts";
+import { isBadPort } from "../../shared/security/egress-policy.ts";
 import { AppError } from "../../shared/errors.ts";
-import { placeOf, seal } from "../../shared/seal.ts";
+import { placeOf, seal } from "../../shared/security/seal.ts";
 import type { Config } from "../env.ts";
 
 type WebhookFields = { webhook_url?: string | null | undefined; webhook_secret?: string | null | undefined };

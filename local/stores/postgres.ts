@@ -5,7 +5,7 @@ import { chownSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import postgres from "postgres";
 import { readPid } from "../processes/pids.ts";
-import { choosePort } from "../processes/ports.ts";
+import { choosePort } from "../processes/free-ports.ts";
 import { canBeEntered, findPostgres, enterableFolder, postgresUser } from "./postgres-binaries.ts";
 import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
 import { endBackendsOf } from "./postgres-orphans.ts";

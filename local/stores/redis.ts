@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Redis } from "ioredis";
 import { readPid } from "../processes/pids.ts";
-import { choosePort } from "../processes/ports.ts";
+import { choosePort } from "../processes/free-ports.ts";
 import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 import { findRedis } from "./redis-binary.ts";
 

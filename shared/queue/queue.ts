@@ -16,8 +16,8 @@ import { RESERVATION_MS } from "../timing.ts";
 import { ShardScripts } from "./shard-scripts.ts";
 import { readStats, readTenantStats } from "./stats.ts";
 import type { QueueStats, TenantQueueStats } from "./stats.ts";
-import { readVerdict } from "./verdict.ts";
-import type { QueueVerdict } from "./verdict.ts";
+import { readVerdict } from "./queue-verdict.ts";
+import type { QueueVerdict } from "./queue-verdict.ts";
 
 /** `lanes`: how many jobs of each lane the worker may take. `ended`: runs of the worker that have ended. */
 export type ClaimRequest = {

@@ -1,5 +1,5 @@
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { cpuMs, findDescendant } from "./cpu.ts";
 import { loadRows } from "./load.ts";
 import { CLIENTS, runRequest } from "./requests.ts";

@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { buildEdge } from "../../local/edge/build.ts";
 import { startEdgeProcess } from "../../local/edge/process.ts";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { startRedisRest } from "../../local/stores/redis-rest.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { Scope } from "../../shared/contracts/tenant.ts";

@@ -3,7 +3,7 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import { nodeProgram, startUntilEvent } from "../../local/processes/programs.ts";
 import { startRedisRest } from "../../local/stores/redis-rest.ts";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { cpuMs, treeCpuMs } from "./cpu.ts";
 import { loadRows, requestBytes } from "./load.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildEdge } from "../../local/edge/build.ts";
 import type { EdgeSettings } from "../../local/edge/miniflare.ts";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { openSecrets } from "../../local/settings/secrets.ts";
 import { seedApiKey } from "../../local/demo/seed.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";

@@ -4,7 +4,7 @@ import { chownSync, mkdirSync, mkdtempSync, chmodSync, readdirSync, rmSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { postgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
 

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { postgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
 

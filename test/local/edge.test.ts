@@ -5,7 +5,7 @@ import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
 import { startEdges, type EdgeSettings } from "../../local/edge/miniflare.ts";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-edge-"));
 const sources = { config: join(dir, "source/wrangler.toml"), folders: [join(dir, "source")] };

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
 
 const Facts = z.object({

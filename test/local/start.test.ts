@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
 import { isRunning } from "../../local/processes/pids.ts";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
 import { freshDatabase } from "../services/services.ts";
 import { Viewer } from "../services/viewer.ts";

@@ -1,5 +1,5 @@
 /** The orchestrations of the simulation with their models and tools, and the outcomes that each may have. */
-import { RetryableError, TerminalError } from "../../worker-node/engine/errors.ts";
+import { RetryableError, TerminalError } from "../../worker-node/engine/step-errors.ts";
 import type { Models, Tools } from "../../worker-node/engine/ports.ts";
 import { currentProcess } from "./clock.ts";
 import type { Library } from "./postgres-model.ts";

@@ -14,7 +14,7 @@ import type {
   Renewal,
   RenewRequest,
 } from "../../shared/queue/queue.ts";
-import type { QueueVerdict } from "../../shared/queue/verdict.ts";
+import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { Model } from "../shared/queue/model.ts";
 import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { freePort } from "../../local/processes/ports.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { readConfig } from "../../worker-node/config.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
-import { masterKey, placeOf, unseal } from "../../shared/seal.ts";
+import { masterKey, placeOf, unseal } from "../../shared/security/seal.ts";
 import { pgArray } from "../../shared/store/sql.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
 import { startEdge, type Edge } from "./edge.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { migrate } from "../clients/migrations.ts";
+import { migrate } from "./migrations.ts";
 import type { Config } from "../config.ts";
 import { edgeStateStore } from "./http-state.ts";
 import { postgresStateStore } from "./postgres-state.ts";

@@ -1,5 +1,5 @@
 import { asText, valueAt } from "./run-state.ts";
-import { renderTemplate } from "./template.ts";
+import { renderTemplate } from "./render-template.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { StepContext } from "./ports.ts";
 

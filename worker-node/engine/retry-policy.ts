@@ -1,4 +1,4 @@
-import { RetryableError, TerminalError } from "./errors.ts";
+import { RetryableError, TerminalError } from "./step-errors.ts";
 import type { Retry } from "../../shared/contracts/definition/index.ts";
 
 /** The longest time that the other side can make a step wait. */

@@ -1,5 +1,5 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
-import { TerminalError } from "./errors.ts";
+import { TerminalError } from "./step-errors.ts";
 import { toJavaScript } from "./expression.ts";
 import { SandboxPool } from "./sandbox-pool.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";

@@ -1,5 +1,5 @@
 import { parseTool } from "../../shared/contracts/definition/index.ts";
-import { TerminalError, ToolRejection } from "./errors.ts";
+import { TerminalError, ToolRejection } from "./step-errors.ts";
 import { namesOf } from "./events.ts";
 import { asText } from "./run-state.ts";
 import { clip } from "./prompt.ts";

@@ -4,7 +4,7 @@ import type { TenantId } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { TerminalError } from "../engine/errors.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 
 /** Orchestration versions in memory. The version that was read first goes first: no library removes more than this adds. */
 const MAX_VERSIONS = 500;

@@ -3,7 +3,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
-import { TerminalError } from "../engine/errors.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import type { StepContext } from "../engine/ports.ts";
 import { turnEntry } from "../journal/entries.ts";
 import type { Parked } from "../journal/entries.ts";

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RetryPark, Usage } from "../../shared/contracts/journal-entry.ts";
-import { RetryableError } from "../engine/errors.ts";
+import { RetryableError } from "../engine/step-errors.ts";
 import { stepRetry } from "../engine/events.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
 import { Stop } from "./stop.ts";

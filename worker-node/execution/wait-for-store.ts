@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
-import { TerminalError } from "../engine/errors.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import { within } from "./stop.ts";
 
 /** Between two reads from a store that does not answer. */

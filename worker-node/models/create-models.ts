@@ -1,4 +1,4 @@
-import { TerminalError } from "../engine/errors.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import { generateDemo } from "./demo-model.ts";
 import { parseModelName } from "./model-name.ts";
 import { defaultModelOf } from "./providers.ts";

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { TerminalError } from "../engine/errors.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import { costMicroUsd } from "./cost.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { RetryableError, TerminalError } from "../engine/errors.ts";
+import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
 
 /** The SDK's error for a response with an error status, and for a provider that cannot be reached. */

@@ -1,5 +1,5 @@
 import type { LanguageModel } from "ai";
-import { TerminalError } from "../engine/errors.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import type { ModelName, Provider } from "./model-name.ts";
 
 /** The settings of the providers, under their usual names. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { RetryableError, TerminalError } from "../engine/errors.ts";
+import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { withTimeout, within } from "../execution/stop.ts";
 import { modelError } from "./model-error.ts";

@@ -6,7 +6,7 @@ import type { Config } from "../config.ts";
 import type { FleetMember } from "../fleet-member.ts";
 import type { Slots } from "../fleet/slots.ts";
 import type { Sender } from "../webhooks/sender.ts";
-import { serveHealth } from "./health.ts";
+import { serveHealth } from "./health-server.ts";
 import { createMetrics } from "./metrics.ts";
 import { readHealth } from "./read-health.ts";
 import { measureLoopLag } from "./worker-status.ts";

@@ -1,8 +1,8 @@
 import type { LookupAddress } from "node:dns";
 import type { LookupFunction } from "node:net";
-import { isBadPort, reachable } from "../../shared/egress.ts";
+import { isBadPort, reachable } from "../../shared/security/egress-policy.ts";
 import { messageOf } from "../../shared/log.ts";
-import { TerminalError } from "../engine/errors.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import { newResolver, resolveByDns, resolveBySystem } from "./name-resolution.ts";
 import type { NewResolver } from "./name-resolution.ts";
 
@@ -17,7 +17,7 @@ import type { NewResolver } from "./name-resolution.ts";
 export type Egress = { check(url: URL): void; lookup(signal: AbortSignal): LookupFunction };
 
 /**
- * Makes a guard with the rules of `shared/egress.ts`.
+ * Makes a guard with the rules of `shared/security/egress-policy.ts`.
  * @param allow the list of EGRESS_ALLOW
  * @throws Error for an entry of the list that can match nothing
  */

@@ -1,6 +1,6 @@
 import http from "node:http";
 import https from "node:https";
-import { RetryableError, TerminalError } from "../engine/errors.ts";
+import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import type { Egress } from "./egress-guard.ts";
 
 export type OutboundRequest = {

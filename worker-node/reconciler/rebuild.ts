@@ -1,7 +1,7 @@
 import { log } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { restoreRunningLeases, releaseMoved } from "../fleet/restore-leases.ts";
-import { pushLimitsAfter } from "./limits.ts";
+import { pushLimitsAfter } from "./push-limits.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 /** docs/protocol.md 7.2. Guarantee: every shard has an index. Cold shards are rebuilt first. */

@@ -4,7 +4,7 @@ import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts
 import { DueScan } from "./due-scan.ts";
 import { indexShards } from "./rebuild.ts";
 import { Retention } from "./retention.ts";
-import { RingScan, pushChangedLimits } from "./limits.ts";
+import { RingScan, pushChangedLimits } from "./push-limits.ts";
 import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
 import { StrayScan } from "./stray-scan.ts";
 import { Reclaim } from "./reclaim.ts";

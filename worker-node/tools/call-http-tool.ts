@@ -1,5 +1,5 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
-import { RetryableError, TerminalError, ToolRejection } from "../engine/errors.ts";
+import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import { send } from "../outbound/request.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
 import { fillUrl } from "./fill-url.ts";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { parseTool } from "../../shared/contracts/definition/index.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
-import { TerminalError, ToolRejection } from "../engine/errors.ts";
+import { TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import type { Tools } from "../engine/ports.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { callHttpTool } from "./call-http-tool.ts";

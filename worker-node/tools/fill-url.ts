@@ -1,4 +1,4 @@
-import { ToolRejection } from "../engine/errors.ts";
+import { ToolRejection } from "../engine/step-errors.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 const PLACEHOLDER = /\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}/g;

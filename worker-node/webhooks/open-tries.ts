@@ -7,7 +7,7 @@ import type { StateStore } from "../../shared/store/state.ts";
 import { Stop } from "../execution/stop.ts";
 import { postDelivery } from "./post-delivery.ts";
 import type { WebhookDeps } from "./post-delivery.ts";
-import { REQUEST_LIMIT_MS } from "./verdict.ts";
+import { REQUEST_LIMIT_MS } from "./try-verdict.ts";
 
 /** Pauses before an outcome is written again. After the last failure the lease lapses and the delivery is sent again. */
 const SAVE_PAUSES_MS = [200, 1_000, 3_000];

@@ -1,13 +1,13 @@
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
-import { SealError, placeOf, unseal } from "../../shared/seal.ts";
-import type { MasterKey } from "../../shared/seal.ts";
+import { SealError, placeOf, unseal } from "../../shared/security/seal.ts";
+import type { MasterKey } from "../../shared/security/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
 import { bodyOf } from "./delivery-body.ts";
 import { headersOf } from "./delivery-headers.ts";
-import { REQUEST_LIMIT_MS, judgeFailure, judgeResponse } from "./verdict.ts";
-import type { Verdict } from "./verdict.ts";
+import { REQUEST_LIMIT_MS, judgeFailure, judgeResponse } from "./try-verdict.ts";
+import type { Verdict } from "./try-verdict.ts";
 
 /** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
 export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };

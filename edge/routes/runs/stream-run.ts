@@ -9,7 +9,7 @@ import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 import { reconnectLater } from "../../streaming/sse.ts";
-import { openEvents } from "../../streaming/open.ts";
+import { openEvents } from "../../streaming/open-stream.ts";
 import { authorizedRun } from "../../streaming/access.ts";
 
 const route = createRoute({

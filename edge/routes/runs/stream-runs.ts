@@ -10,7 +10,7 @@ import type { Api, ApiEnv } from "../../http/api.ts";
 import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 import { reconnectLater } from "../../streaming/sse.ts";
 import { multiplex, readPositions } from "../../streaming/multiplex.ts";
-import { openEvents } from "../../streaming/open.ts";
+import { openEvents } from "../../streaming/open-stream.ts";
 import { openTenantFeed } from "../../streaming/tenant-feed.ts";
 import { tenantFilterOf } from "../../http/middleware/principal.ts";
 import { viewerPrincipal } from "../../streaming/access.ts";

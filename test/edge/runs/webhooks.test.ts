@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
-import { masterKey, placeOf, unseal } from "../../../shared/seal.ts";
+import { masterKey, placeOf, unseal } from "../../../shared/security/seal.ts";
 import { claimDeliveries } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { saveDeliveryTry } from "../../../shared/store/webhooks/delivery-outcomes.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
-import { freePort } from "../../../local/processes/ports.ts";
+import { freePort } from "../../../local/processes/free-ports.ts";
 import { inMemory, startRedis } from "../../../local/stores/redis.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";

@@ -15,7 +15,7 @@ import type {
   Renewal,
   RenewRequest,
 } from "../../../shared/queue/queue.ts";
-import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
+import type { QueueVerdict } from "../../../shared/queue/queue-verdict.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 

@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import { expect, test } from "vitest";
 import { createObjectStore } from "../../../worker-node/clients/object-store.ts";
-import { portOf } from "../../../worker-node/ops/health.ts";
+import { portOf } from "../../../worker-node/ops/health-server.ts";
 
 // Fails when the SDK only warns at its limit, which is its default: the worker would wait without end.
 test("a request to an object store that never responds ends after 5 s", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
-import { RetryableError, ToolRejection } from "../../../worker-node/engine/errors.ts";
+import { RetryableError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
 import { run, step, fakeContext } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { RetryableError, TerminalError } from "../../../worker-node/engine/errors.ts";
+import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { failureOf, judge } from "../../../worker-node/engine/retry-policy.ts";
 
 const policy = { attempts: 3, base_seconds: 1, max_seconds: 60 };

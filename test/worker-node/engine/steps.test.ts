@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/errors.ts";
+import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
 import { run, step, fakeContext } from "./context.ts";
 
 describe("print", () => {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { RetryableError } from "../../../worker-node/engine/errors.ts";
+import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";

@@ -10,7 +10,7 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { RunSnapshot } from "../../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
-import { RetryableError } from "../../../worker-node/engine/errors.ts";
+import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";

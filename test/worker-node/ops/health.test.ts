@@ -1,6 +1,6 @@
 import type { Server } from "node:http";
 import { afterEach, expect, test } from "vitest";
-import { portOf, serveHealth } from "../../../worker-node/ops/health.ts";
+import { portOf, serveHealth } from "../../../worker-node/ops/health-server.ts";
 
 let server: Server;
 afterEach(() => server.close());

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { freePort } from "../../../local/processes/ports.ts";
+import { freePort } from "../../../local/processes/free-ports.ts";
 import { findRedis } from "../../../local/stores/redis-binary.ts";
 import { startRedis } from "../../../local/stores/redis.ts";
 import type { Service } from "../../../local/processes/child.ts";

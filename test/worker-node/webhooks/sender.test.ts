@@ -2,7 +2,7 @@ import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
-import { masterKey, placeOf, seal } from "../../../shared/seal.ts";
+import { masterKey, placeOf, seal } from "../../../shared/security/seal.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { stateStore } from "../../../shared/store/state.ts";

@@ -2,7 +2,7 @@
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders, Server, ServerResponse } from "node:http";
 import { expect, vi } from "vitest";
-import { portOf } from "../../../worker-node/ops/health.ts";
+import { portOf } from "../../../worker-node/ops/health-server.ts";
 
 export type ReceivedRequest = { headers: Record<string, string>; body: string; atMs: number };
 

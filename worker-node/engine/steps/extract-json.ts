@@ -1,5 +1,5 @@
 import { namesOf } from "../events.ts";
-import { TerminalError } from "../errors.ts";
+import { TerminalError } from "../step-errors.ts";
 import { findJson } from "../find-json.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import type { Executor } from "../ports.ts";

@@ -1,10 +1,10 @@
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
-import { TerminalError } from "../errors.ts";
+import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { clip } from "../prompt.ts";
 import { asText, valueAt } from "../run-state.ts";
-import { renderTemplate } from "../template.ts";
+import { renderTemplate } from "../render-template.ts";
 import type { Executor, StepContext, StepQuestion } from "../ports.ts";
 
 /** Characters of the rendered question, which events carry as it is. Long material belongs into `input_keys`. */

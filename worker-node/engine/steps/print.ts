@@ -1,5 +1,5 @@
 import { namesOf } from "../events.ts";
-import { renderTemplate } from "../template.ts";
+import { renderTemplate } from "../render-template.ts";
 import { outputOf } from "../run-state.ts";
 import type { Executor } from "../ports.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { RetryableError, TerminalError } from "../../../worker-node/engine/errors.ts";
-import { judgeResponse, judgeFailure } from "../../../worker-node/webhooks/verdict.ts";
+import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
+import { judgeResponse, judgeFailure } from "../../../worker-node/webhooks/try-verdict.ts";
 
 const middle = () => 0.5;
 const outcomeOf = (status: number) => judgeResponse({ status, headers: {} }, 0, middle).outcome;

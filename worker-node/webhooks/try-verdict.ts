@@ -1,7 +1,7 @@
 import { messageOf } from "../../shared/log.ts";
 import type { TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { OutboundResponse } from "../outbound/request.ts";
-import { RetryableError, TerminalError } from "../engine/errors.ts";
+import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
 
 /** Limit of one webhook request, from the connection to the headers of its response. */

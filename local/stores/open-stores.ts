@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { keepAlive } from "../processes/keep-alive.ts";
-import { keptPort } from "../processes/ports.ts";
+import { keptPort } from "../processes/free-ports.ts";
 import { startPostgres } from "./postgres.ts";
 import type { OwnService } from "../processes/child.ts";
 import { startRedisRest } from "./redis-rest.ts";

@@ -1,5 +1,5 @@
 import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
-import { TerminalError } from "./errors.ts";
+import { TerminalError } from "./step-errors.ts";
 import { asText, valueAt } from "./run-state.ts";
 import type { StepContext } from "./ports.ts";
 

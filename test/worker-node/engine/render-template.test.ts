@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { findJson } from "../../../worker-node/engine/find-json.ts";
-import { renderTemplate } from "../../../worker-node/engine/template.ts";
+import { renderTemplate } from "../../../worker-node/engine/render-template.ts";
 import { fakeContext } from "./context.ts";
 
 const reference = { $ref: "big", size: 5, content_type: "text/plain", preview: "lo" };

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { SealError, masterKey, placeOf, seal, unseal } from "../../shared/seal.ts";
+import { SealError, masterKey, placeOf, seal, unseal } from "../../../shared/security/seal.ts";
 
 const HEX = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const key = masterKey().parse(HEX);
