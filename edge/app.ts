@@ -4,6 +4,7 @@ import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { limitBody } from "./http/middleware/json-body.ts";
+import { plainUrl } from "./http/middleware/plain-url.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { problemResponse } from "./http/problem.ts";
 import { routes } from "./routes/index.ts";
@@ -21,6 +22,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     await next();
   });
   app.use(crossOrigin);
+  app.use(plainUrl);
   app.use("/api/*", limitBody(1));
   app.use("/scale/*", limitBody(1));
   // A worker's flush has up to 4 MiB, which JSON escapes may double.

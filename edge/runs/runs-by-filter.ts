@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { TenantId } from "../../shared/contracts/ids.ts";
+import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
@@ -14,7 +14,7 @@ import type { BulkResult } from "./bulk-action.ts";
 export const RunSelection = z.object({
   ...BulkPage.shape,
   tenant_id: TenantId.optional(),
-  orchestration_id: z.string().max(255).optional(),
+  orchestration_id: DefinitionId.optional(),
   /** Of the time at which they were queued: from this moment on, and before that moment. */
   since: z.iso.datetime({ offset: true }).optional(),
   until: z.iso.datetime({ offset: true }).optional(),
