@@ -3,6 +3,7 @@ import type { Env } from "./env.ts";
 import { deleteExpiredKeys } from "./operations/scheduled.ts";
 import { openServices } from "./services.ts";
 
+export { DatabaseShard } from "./database/shard.ts";
 export { IntakeShard } from "./intake/shard.ts";
 export { RelayShard } from "./streaming/relay-shard.ts";
 

@@ -2,8 +2,8 @@ import type { RunId } from "../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
+import { sharedDatabase } from "./clients/database.ts";
 import { submitToIntake } from "./clients/intake.ts";
-import { openDatabase } from "./clients/postgres.ts";
 import { queueOf } from "./clients/redis.ts";
 import type { EdgeQueue } from "./clients/redis.ts";
 import { readConfig } from "./env.ts";
@@ -13,6 +13,8 @@ import type { Config, Env } from "./env.ts";
 export type Services = {
   config: Config;
   sql: Sql;
+  /** Postgres for the statements of workers: they do not wait for those of clients. */
+  stateSql: Sql;
   queue: EdgeQueue;
   /** Keeps the request alive until the work has ended, also after its response. */
   waitUntil(work: Promise<unknown>): void;
@@ -29,12 +31,13 @@ export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Service
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
   const config = readConfig(env);
-  // Opened on first use: many requests need no Postgres, and a connection is what costs most here.
-  let database: Sql | undefined;
   return {
     config,
     get sql() {
-      return (database ??= openDatabase(env));
+      return sharedDatabase(env, "api");
+    },
+    get stateSql() {
+      return sharedDatabase(env, "state");
     },
     queue: queueOf(config),
     waitUntil,

@@ -1,7 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { ACCEPT_MS } from "../../shared/timing.ts";
-import { DatabasePool } from "../clients/postgres.ts";
+import { DatabasePool } from "../clients/database-pool.ts";
 import { queueOf } from "../clients/redis.ts";
 import { readConfig } from "../env.ts";
 import type { Env, IntakeObject } from "../env.ts";

@@ -3,7 +3,7 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import { inHalves } from "../../shared/store/halves.ts";
 import { acceptRuns, findAccepted } from "../../shared/store/runs/insert-runs.ts";
 import type { AcceptedRuns, QuotaCheckedBy } from "../../shared/store/runs/insert-runs.ts";
-import { isRefusedByDatabase } from "../../shared/store/unreachable.ts";
+import { isNotCommitted } from "../../shared/store/unreachable.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import type { AdmitDeps, Admission } from "./admit.ts";
 
@@ -39,54 +39,78 @@ export async function acceptAdmitted(
   };
 }
 
-/** Never throws: what is committed stays accepted, whatever fails after it. */
+/** The commit of runs that do not wait for each other's outcomes: it adds to both parts. */
+type Commit = { accepted: Accepted; failed: Map<RunId, unknown> };
+
+/** A commit whose connection broke within this time is tried once more. */
+const BROKEN_WITHIN_MS = 1_000;
+
+/**
+ * Never throws: what is committed stays accepted, whatever fails after it. A statement whose connection broke may be
+ * committed all the same, so its runs are looked up, and those that are not found are committed once more: an id is
+ * committed once, however often it is tried.
+ */
 async function commit(
-  { query }: AdmitDeps,
+  deps: AdmitDeps,
   runs: readonly NewRun[],
   quotaCheckedBy: QuotaCheckedBy,
   prepare = async () => {},
-): Promise<Acceptance> {
-  const accepted: Accepted = new Map();
-  const failed = new Map<RunId, unknown>();
-  if (runs.length === 0) return { accepted, failed };
+): Promise<Commit> {
+  const outcome: Commit = { accepted: new Map(), failed: new Map() };
+  if (runs.length === 0) return outcome;
+  const startedMs = Date.now();
+  const attempt = () => tryCommit(deps, runs, quotaCheckedBy, outcome, prepare);
+  if ((await attempt()) || !(await lookUp(deps, runs, outcome))) return outcome;
+  if (Date.now() - startedMs < BROKEN_WITHIN_MS) {
+    await attempt();
+    await lookUp(deps, runs, outcome);
+  }
+  return outcome;
+}
+
+/** @returns false when the outcome of some runs is unknown: the connection was lost before the result came */
+async function tryCommit(
+  { query }: AdmitDeps,
+  runs: readonly NewRun[],
+  quotaCheckedBy: QuotaCheckedBy,
+  { accepted, failed }: Commit,
+  prepare: () => Promise<void>,
+): Promise<boolean> {
+  const remaining = runs.filter(({ run_id }) => !accepted.has(run_id));
+  failed.clear();
   try {
     await prepare();
-    const outcome = await inHalves(runs, async (some) => {
+    const refused = await inHalves(remaining, async (some) => {
       const rows = await query((sql) => acceptRuns(sql, some, quotaCheckedBy));
       for (const [run, row] of rows) accepted.set(run, row);
     });
-    for (const [{ run_id }, error] of outcome.failed) failed.set(run_id, error);
+    for (const [{ run_id }, error] of refused.failed) failed.set(run_id, error);
+    return true;
   } catch (error) {
-    const unknown = runs.filter(({ run_id }) => !accepted.has(run_id));
-    for (const { run_id } of unknown) failed.set(run_id, error);
-    if (!isRefusedByDatabase(error)) await resolve(query, unknown, accepted, failed);
+    for (const { run_id } of remaining) if (!accepted.has(run_id)) failed.set(run_id, error);
+    return isNotCommitted(error);
   }
-  return { accepted, failed };
 }
 
 /**
- * The connection was lost before the result came, so the statement may be committed all the same: looks the runs up on
- * another connection. A run that is not found may still be committed later; its outcome stays unknown.
+ * Looks up the runs whose outcome is unknown, on another connection. One that is not found may still be committed later.
+ * @returns false when the database cannot be reached: their outcome stays unknown, and the callers get the first error
  */
-async function resolve(
-  query: AdmitDeps["query"],
+async function lookUp(
+  { query }: AdmitDeps,
   runs: readonly NewRun[],
-  accepted: Accepted,
-  failed: Map<RunId, unknown>,
-): Promise<void> {
+  { accepted, failed }: Commit,
+): Promise<boolean> {
+  const unknown = runs.map(({ run_id }) => run_id).filter((run) => failed.has(run));
+  if (unknown.length === 0) return true;
   try {
-    const found = await query((sql) =>
-      findAccepted(
-        sql,
-        runs.map(({ run_id }) => run_id),
-      ),
-    );
-    for (const [run, row] of found) {
+    for (const [run, row] of await query((sql) => findAccepted(sql, unknown))) {
       accepted.set(run, row);
       failed.delete(run);
     }
+    return true;
   } catch {
-    // The database cannot be reached: all outcomes stay unknown, and the callers get the first error.
+    return false;
   }
 }
 

@@ -3,7 +3,7 @@ import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.t
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { isDataError, isRefusedByDatabase } from "../../shared/store/unreachable.ts";
+import { isDataError, isNotCommitted } from "../../shared/store/unreachable.ts";
 import { toAppError } from "../http/problem.ts";
 import { acceptAdmitted } from "./accept.ts";
 import type { Acceptance, Accepted } from "./accept.ts";
@@ -59,7 +59,7 @@ async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<S
 
 /** A run may be committed although its statement failed. Then its reservation stays, and lapses. */
 function isOutcomeUnknown(error: unknown): boolean {
-  return error !== undefined && !isRefusedByDatabase(error);
+  return error !== undefined && !isNotCommitted(error);
 }
 
 async function resultOf(

@@ -48,9 +48,14 @@ export function isDatabaseBusy(error: unknown): boolean {
   return isPostgresError(error) && BUSY_STATE.test(sqlState(error) ?? "");
 }
 
-/** True when the database itself refused the statement, so that certainly nothing of it is committed. */
-export function isRefusedByDatabase(error: unknown): boolean {
-  return isPostgresError(error) && !isDatabaseUnreachable(error);
+/** The database could not be reached, and the statement was never sent. `isDatabaseUnreachable` is true for it. */
+export class NeverSentError extends Error {
+  readonly code = "CONNECT_FAILED";
+}
+
+/** True when certainly nothing of the statement is committed: the database refused it, or never got it. */
+export function isNotCommitted(error: unknown): boolean {
+  return error instanceof NeverSentError || (isPostgresError(error) && !isDatabaseUnreachable(error));
 }
 
 function isPostgresError(error: unknown): boolean {

@@ -36,7 +36,10 @@ export async function startApp(
   const pending: Promise<unknown>[] = [];
   // One pool instead of a connection for each request: unlike workerd, Node does not close it with the request.
   const app = createApp((env, waitUntil) =>
-    Object.defineProperty(openServices(env, waitUntil), "sql", { value: stores.sql }),
+    Object.defineProperties(openServices(env, waitUntil), {
+      sql: { value: stores.sql },
+      stateSql: { value: stores.sql },
+    }),
   );
   const variables = { ...stores.vars, ...vars };
   const config = readConfig(variables);

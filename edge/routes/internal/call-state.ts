@@ -21,7 +21,7 @@ const MAX_SKEW_MS = 60_000;
 export function callState(api: Api): void {
   api.post("/internal/state/:verb", async (c) => {
     const name = c.req.param("verb");
-    const { config, sql } = c.get("services");
+    const { config, stateSql } = c.get("services");
     const body = await c.req.text();
     if (!config.STATE_SECRET) throw new AppError("not_found", "There is no such path.");
     if (!(await isSigned(c, config.STATE_SECRET, name, body))) {
@@ -30,7 +30,7 @@ export function callState(api: Api): void {
     const verb = findVerb(name);
     if (!verb) throw new AppError("not_found", "There is no such verb.");
     try {
-      return c.json(await verb(sql, JSON.parse(body)));
+      return c.json(await verb(stateSql, JSON.parse(body)));
     } catch (error) {
       if (error instanceof z.ZodError) throw invalidFields(error);
       const sqlstate = sqlState(error);
