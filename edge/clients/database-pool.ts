@@ -94,7 +94,9 @@ export class DatabasePool {
         // A connection that broke was not tried: the next one is.
         const wasTried = performance.now() - startedMs >= SLOW_QUERY_MS || this.#hasJustFailed;
         this.#hasJustFailed = true;
-        const known = this.#loggedIn.has(sql) ? error : new NeverSentError("no login succeeded", { cause: error });
+        const known = this.#loggedIn.has(sql)
+          ? error
+          : new NeverSentError("no login succeeded", { cause: error });
         if (wasTried && this.#answered === answered) this.#turns.refuseWaiting(known);
         throw known;
       }

@@ -46,7 +46,9 @@ async function orMoved(reply: Promise<StatementReply>): Promise<StatementReply> 
 function errorOf(reply: Extract<StatementReply, { ok: false }>): Error {
   if (!isOurCode(reply.code)) return new DatabaseError(reply);
   const { retryAfterSeconds } = reply;
-  return new AppError(reply.code, reply.message, { ...(retryAfterSeconds !== null && { retryAfterSeconds }) });
+  return new AppError(reply.code, reply.message, {
+    ...(retryAfterSeconds !== null && { retryAfterSeconds }),
+  });
 }
 
 function isOurCode(code: string | null): code is ErrorCode {

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
-import type { NewRun, RunInput } from "../../../shared/contracts/run.ts";
+import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
 import { WebhookSecret, WebhookUrl } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { json, problems } from "../../http/api.ts";
@@ -14,6 +14,7 @@ import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { sign } from "../../http/hmac.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
+import { whileHeld } from "../../intake/waiting-room.ts";
 import { webhookOf } from "../../runs/webhook-request.ts";
 
 /** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
@@ -55,20 +56,23 @@ const route = createRoute({
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
   api.post(route.getRoutingPath(), needs("runs:write"), jsonBody, async (c) => {
-    const request = await readRequest(c);
-    const { body } = request;
-    refuseUnbuilt(body);
-    const services = c.get("services");
-    const tenant = tenantOf(
-      c.get("principal"),
-      body.tenant_id ?? undefined,
-      services.config.DEFAULT_TENANT_ID,
-    );
-    const result = await services.submit(await toRun(request, tenant, services.config));
+    const { tenant } = c.get("principal");
+    const result = await (tenant === null ? accept(c) : whileHeld(c, tenant, () => accept(c, true)));
     if (result.is === "refused") throw refusedError(result);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     return c.json(acceptedOf(result.run_id), 202);
   });
+}
+
+/** @param isHeld the body counts as held already: see `whileHeld` */
+async function accept(c: Context<ApiEnv>, isHeld = false): Promise<SubmitResult> {
+  const request = await readRequest(c);
+  refuseUnbuilt(request.body);
+  const { config, submit } = c.get("services");
+  const named = request.body.tenant_id ?? undefined;
+  const tenant = tenantOf(c.get("principal"), named, config.DEFAULT_TENANT_ID);
+  const run = await toRun(request, tenant, config);
+  return isHeld ? submit(run) : whileHeld(c, tenant, () => submit(run));
 }
 
 type ParsedRequest = { id: string; key: string | null; body: RunRequest };
