@@ -92,7 +92,7 @@ export function invalidFields(error: z.core.$ZodError): AppError {
 }
 
 /** `["steps", 2, "id"]` as `steps[2].id`. */
-function pathText(path: readonly PropertyKey[]): string {
+export function pathText(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, part) => {
     if (typeof part === "number") return `${text}[${part}]`;
     return text === "" ? String(part) : `${text}.${String(part)}`;

@@ -18,8 +18,17 @@ export const RunSelection = z.object({
   /** Of the time at which they were queued: from this moment on, and before that moment. */
   since: z.iso.datetime({ offset: true }).optional(),
   until: z.iso.datetime({ offset: true }).optional(),
+  all: z.boolean().default(false),
 });
 export type RunSelection = z.infer<typeof RunSelection>;
+
+/** For `.refine`: a request without a filter must state that it means all runs that its key may change. */
+export const FILTERED: [(selection: Partial<RunSelection>) => boolean, { message: string; path: string[] }] =
+  [
+    ({ all, tenant_id, orchestration_id, since, until }) =>
+      [all, tenant_id, orchestration_id, since, until].some(Boolean),
+    { message: "give a tenant_id, an orchestration_id, since or until, or all: true", path: ["all"] },
+  ];
 
 /** The runs of a selection: of these statuses, and visible to this principal. */
 export type SelectedRuns = { principal: Principal; selection: RunSelection; statuses: readonly RunStatus[] };

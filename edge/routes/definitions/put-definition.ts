@@ -1,7 +1,9 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { parseAgent, parseTool } from "../../../shared/contracts/definition/index.ts";
-import { saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import type { Owner } from "../../../shared/contracts/tenant.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { readOwnDefinition, saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
 import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -12,6 +14,7 @@ import {
   ownerOf,
   withId,
 } from "../../definitions/definition-request.ts";
+import { hasMaskedHeader, keepMaskedHeaders } from "../../definitions/tool-headers.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -44,9 +47,20 @@ export const putDefinition = (kind: Kind) => (api: Api) => {
   api.openapi(routeOf(kind), async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    const definition = parse[kind](c.req.valid("json"), id);
+    const { sql } = c.get("services");
+    const body = c.req.valid("json");
+    const isMasked = kind === "tools" && hasMaskedHeader(body);
+    const definition = parse[kind](isMasked ? await withStoredHeaders(sql, owner, id, body) : body, id);
     const row = { id, name: definition.name, definition: JSON.stringify(definition) };
-    const version = await saveDefinition(c.get("services").sql, kind, owner, row);
+    const version = await saveDefinition(sql, kind, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner }, 200);
   });
 };
+
+/** A tool that was read and is sent back has masks in place of its header values: they stay as they are. */
+async function withStoredHeaders(sql: Sql, owner: Owner, id: string, body: Record<string, unknown>) {
+  const stored = await readOwnDefinition(sql, "tools", owner, id);
+  return keepMaskedHeaders(body, stored === null ? null : Stored.parse(JSON.parse(stored)));
+}
+
+const Stored = z.record(z.string(), z.unknown());
