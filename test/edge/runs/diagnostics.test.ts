@@ -31,6 +31,7 @@ const ready: RunFacts = {
   beat_at_ms: null,
   last_at_ms: null,
   park: null,
+  held_retry: null,
   wait_kind: null,
   wait_step: null,
   wait_opened_at_ms: null,
@@ -62,6 +63,28 @@ const park = JSON.stringify({
 
 describe("the diagnosis of a run", () => {
   const why = (facts: Partial<RunFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
+
+  test("of a run whose worker holds it until the next try is `retry_wait`, until that time", () => {
+    const held_retry = JSON.stringify({
+      type: "step_retry",
+      orch_step_id: "search",
+      attempt: 1,
+      code: "tool_unavailable",
+      error: "the tool answered HTTP 503",
+      retry_in_seconds: 4,
+    });
+    expect(why({ held_retry, last_at_ms: NOW - 1_000 }, running)).toMatchObject({
+      state: "running",
+      reason: "retry_wait",
+      blocked_by: [{ kind: "time", until: at(3) }],
+      next_wake_at: at(3),
+      sentence: expect.stringContaining(
+        "Step search failed (try 1, tool_unavailable: the tool answered HTTP 503)",
+      ),
+    });
+    // The time has come: the step is executed again.
+    expect(why({ held_retry, last_at_ms: NOW - 4_000 }, running)).toMatchObject({ reason: "running" });
+  });
 
   test("says that a run is next", () => {
     expect(why({})).toEqual({
