@@ -1,7 +1,7 @@
 import { AppError, errors } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import type { Row, Sql } from "../../shared/store/sql.ts";
-import { remoteSql } from "../database/remote-sql.ts";
+import { remoteSql } from "./remote-sql.ts";
 import type { Env, StatementReply } from "../env.ts";
 
 /** The driver's error, as the object that executed the statement met it. */

@@ -2,10 +2,10 @@ import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { Config, Env } from "../env.ts";
-import { FairQueue } from "../intake/fair-queue.ts";
-import type { Sized } from "../intake/fair-queue.ts";
-import { sizeClassOf, sizeOf } from "../intake/run-size.ts";
-import type { SizeClass } from "../intake/run-size.ts";
+import { FairQueue } from "./fair-queue.ts";
+import type { Sized } from "./fair-queue.ts";
+import { sizeClassOf, sizeOf } from "./run-size.ts";
+import type { SizeClass } from "./run-size.ts";
 
 type RunCombiner = Combiner<NewRun, SubmitResult>;
 const combiners = new WeakMap<Config, Record<SizeClass, RunCombiner>[]>();

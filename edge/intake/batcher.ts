@@ -1,9 +1,9 @@
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { submit } from "../runs/submit.ts";
 import type { SubmitDeps } from "../runs/submit.ts";
-import { FairQueue } from "./fair-queue.ts";
-import type { Sized } from "./fair-queue.ts";
-import { sizeOf } from "./run-size.ts";
+import { FairQueue } from "../clients/fair-queue.ts";
+import type { Sized } from "../clients/fair-queue.ts";
+import { sizeOf } from "../clients/run-size.ts";
 
 const OVERLOADED: SubmitResult = {
   is: "refused",

@@ -8,8 +8,8 @@ import type { Env, IntakeObject } from "../env.ts";
 import type { SubmitDeps } from "../runs/submit.ts";
 import { batchSubmits } from "./batcher.ts";
 import type { Batcher } from "./batcher.ts";
-import { sizeClassOf } from "./run-size.ts";
-import type { SizeClass } from "./run-size.ts";
+import { sizeClassOf } from "../clients/run-size.ts";
+import type { SizeClass } from "../clients/run-size.ts";
 
 /** A batch of small and one of large runs need one each; the queries about refused runs (replays, limits) use another. */
 const CONNECTIONS = 3;

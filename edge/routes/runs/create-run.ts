@@ -15,7 +15,7 @@ import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { sign } from "../../http/hmac.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
-import { whileHeld } from "../../intake/waiting-room.ts";
+import { holdBody, whileHeld } from "../../http/middleware/held-body.ts";
 import type { Services } from "../../services.ts";
 import { webhookOf } from "../../runs/webhook-request.ts";
 
@@ -57,31 +57,21 @@ const route = createRoute({
 /** Documented like every route, but parsed here: the validators of `api.openapi` cost 50 us, and this is the busiest route. */
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
-  api.post(
-    route.getRoutingPath(),
-    needs("runs:write"),
-    jsonBody,
-    knownFields(RunRequest, NOT_YET),
-    async (c) => {
-      const { tenant } = c.get("principal");
-      const result = await (tenant === null ? accept(c) : whileHeld(c, tenant, () => accept(c, true)));
-      if (result.is === "refused") throw refusedError(result);
-      if (result.replayed) c.header("Idempotent-Replayed", "true");
-      return c.json(acceptedOf(result.run_id), 202);
-    },
-  );
-}
-
-/** @param isHeld the body counts as held already: see `whileHeld` */
-async function accept(c: Context<ApiEnv>, isHeld = false): Promise<SubmitResult> {
-  const request = await readRequest(c);
-  refuseUnbuilt(request.body);
-  const { config, submit } = c.get("services");
-  const named = request.body.tenant_id ?? undefined;
-  const tenant = tenantOf(c.get("principal"), named, config.DEFAULT_TENANT_ID);
-  const run = await toRun(request, tenant, config);
-  const submitted = () => submitWithTwins(submit, run);
-  return isHeld ? submitted() : whileHeld(c, tenant, submitted);
+  const checks = [needs("runs:write"), holdBody, jsonBody, knownFields(RunRequest, NOT_YET)] as const;
+  api.post(route.getRoutingPath(), ...checks, async (c) => {
+    const request = await readRequest(c);
+    refuseUnbuilt(request.body);
+    const { config, submit } = c.get("services");
+    const principal = c.get("principal");
+    const named = request.body.tenant_id ?? undefined;
+    const tenant = tenantOf(principal, named, config.DEFAULT_TENANT_ID);
+    const run = await toRun(request, tenant, config);
+    const submitted = () => submitWithTwins(submit, run);
+    const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
+    if (result.is === "refused") throw refusedError(result);
+    if (result.replayed) c.header("Idempotent-Replayed", "true");
+    return c.json(acceptedOf(result.run_id), 202);
+  });
 }
 
 /** The pauses before a refusal for lack of room is final, for a request with a key. A commit takes some 10 ms. */

@@ -1,5 +1,6 @@
+import { MAX_WAITING_BYTES } from "../../shared/contracts/run.ts";
+
 /** What one tenant may have waiting: more is refused, so that it fills its own room and not that of others. */
-export const MAX_TENANT_BYTES = 16 * 1024 * 1024;
 const MAX_TENANT_ITEMS = 1_000;
 
 /** Items that wait at most, of all tenants: more than any client waits for. */
@@ -31,7 +32,7 @@ export class FairQueue<Item extends Sized> {
     // One item always fits, however large.
     const isFull =
       own.items.length > 0 &&
-      (own.items.length >= MAX_TENANT_ITEMS || own.bytes + item.bytes > MAX_TENANT_BYTES);
+      (own.items.length >= MAX_TENANT_ITEMS || own.bytes + item.bytes > MAX_WAITING_BYTES);
     if (isFull || this.#size >= MAX_ITEMS) return false;
     own.items.push(item);
     own.bytes += item.bytes;
