@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { TenantId } from "../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
-import { reachable } from "../shared/security/egress-policy.ts";
+import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { masterKey } from "../shared/security/seal.ts";
@@ -44,7 +44,7 @@ const Config = z.object({
     .default("")
     .transform((list, context) => {
       try {
-        return reachable(list);
+        return egressPolicyOf(list);
       } catch (error) {
         context.addIssue({ code: "custom", message: messageOf(error) });
         return z.NEVER;

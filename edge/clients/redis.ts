@@ -6,7 +6,7 @@ import { Queue } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
-import type { RedisCommands } from "../../shared/queue/script.ts";
+import type { RedisCommands } from "../../shared/queue/run-script.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
 
@@ -91,18 +91,18 @@ function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
   let timedOutMs = -Infinity;
   return async (command) => {
     const sentMs = Date.now();
-    if (sentMs - timedOutMs < FAIL_FAST_MS) throw unreachable(null);
+    if (sentMs - timedOutMs < FAIL_FAST_MS) throw redisAway(null);
     try {
       return await command();
     } catch (cause) {
       if (cause instanceof Error && OUR_FAULT.test(cause.message)) throw cause;
       if (Date.now() - sentMs >= REDIS_REQUEST_MS) timedOutMs = Date.now();
-      throw unreachable(cause);
+      throw redisAway(cause);
     }
   };
 }
 
-function unreachable(cause: unknown): AppError {
+function redisAway(cause: unknown): AppError {
   return new AppError("redis_away", "The queue cannot be reached; try again in a moment.", {
     cause,
     retryAfterSeconds: 2,

@@ -86,8 +86,8 @@ function choose(
   const candidates = stepId === null ? questions : questions.filter(({ step_id }) => step_id === stepId);
   const [question, second] = candidates;
   if (!question) {
-    const whose = stepId === null ? "" : ` of step ${stepId}`;
-    throw new AppError("not_waiting", `The run has no open question${whose} at this moment.`);
+    const ofStep = stepId === null ? "" : ` of step ${stepId}`;
+    throw new AppError("not_waiting", `The run has no open question${ofStep} at this moment.`);
   }
   if (second) {
     const ids = candidates.map(({ wait_id }) => wait_id).join(", ");

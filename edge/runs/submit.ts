@@ -3,7 +3,7 @@ import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.t
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { acceptRuns, findIdempotent } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { toAppError } from "../http/problem.ts";
@@ -71,12 +71,12 @@ async function acceptAdmitted(
   const byQueue = checkedBy("queue");
   return new Map([
     ...(byQueue.length > 0 ? await deps.query((sql) => acceptRuns(sql, byQueue)) : []),
-    ...(await acceptCounting(deps, checkedBy("postgres"), admissions)),
+    ...(await acceptWithinQuota(deps, checkedBy("postgres"), admissions)),
   ]);
 }
 
 /** Commits as many of these runs as their tenants' queues have room for, by the count of Postgres. */
-async function acceptCounting(
+async function acceptWithinQuota(
   { config, queue, query }: SubmitDeps,
   runs: readonly NewRun[],
   admissions: Admissions,

@@ -10,7 +10,7 @@ import type { Job, JobName, JobWait } from "./job.ts";
 import { LANES } from "./lanes.ts";
 import { limitsArgs } from "./limits.ts";
 import type { Limits } from "./limits.ts";
-import type { RedisCommands } from "./script.ts";
+import type { RedisCommands } from "./run-script.ts";
 import { scripts } from "./scripts.ts";
 import { RESERVATION_MS } from "../timing.ts";
 import { ShardScripts } from "./shard-scripts.ts";

@@ -25,7 +25,7 @@ const ENTRY_RULE =
   "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
 
 /** The addresses that requests may go to: public ones, and those that an operator allows. */
-export type Reachable = {
+export type EgressPolicy = {
   /** Whether this address may be connected to. */
   allows(address: string): boolean;
   /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
@@ -47,7 +47,7 @@ export type Reachable = {
  * @throws Error for an entry that is none of these and so would never match. It names the entry's index, not its
  * text: by mistake that may be a URL with a password.
  */
-export function reachable(allow: string): Reachable {
+export function egressPolicyOf(allow: string): EgressPolicy {
   const ranges: [Address, number][] = [];
   const names = new Set<string>();
   for (const [index, text] of allow.split(",").entries()) {

@@ -1,6 +1,6 @@
 import type { BenchEdge } from "./edge.ts";
 import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
-import { openIndex } from "../shared/queue/open-index.ts";
+import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
 import { loadRows, requestBytes, run } from "./load.ts";
 import type { Row } from "./stats.ts";
 
@@ -10,7 +10,7 @@ export const CLIENTS = 64;
 export async function benchRequests({ port, key, watched, queue }: BenchEdge): Promise<Row[]> {
   await run({ port, clients: 1, request: runRequest(key), status: 202 }, 100);
   // A new intake does not know who was let in before it: what the reconciler does about that.
-  await openIndex(queue, 0, Date.now() + QUOTA_READY_AFTER_MS);
+  await makeQuotaReady(queue, 0, Date.now() + QUOTA_READY_AFTER_MS);
   return loadRows(
     `POST to 202, ${CLIENTS} clients`,
     { port, clients: CLIENTS, request: runRequest(key), status: 202 },

@@ -15,7 +15,7 @@ import { scoreOf } from "../../shared/queue/job.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { spawnWorker } from "../services/worker-process.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { keys } from "../../shared/keys.ts";
-import { rebuild } from "../shared/queue/open-index.ts";
+import { rebuildShard } from "../shared/queue/rebuild-shard.ts";
 import { startRedis } from "../services/services.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
 import { failRun } from "./fake-workers.ts";
@@ -133,7 +133,7 @@ describe("while the queue is cold or being rebuilt", () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "two", max_queued_runs: 2 } });
     await app.stores.redis.del(`{${keys.ready(0)}}:index`);
     expect((await post(app, "two")).status).toBe(202);
-    await rebuild(app.stores.queue, 0);
+    await rebuildShard(app.stores.queue, 0);
     expect((await post(app, "two")).status).toBe(202);
     expect(await code(await post(app, "two"))).toEqual([429, "queue_full"]);
   });

@@ -3,7 +3,7 @@ import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import { cancelRuns } from "../../shared/store/runs/mark-cancelled.ts";
-import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";

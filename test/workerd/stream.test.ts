@@ -17,7 +17,7 @@ afterEach(() => {
 });
 
 /** Takes Postgres away from an edge that has just used it. */
-async function leave(mode: "refuse" | "hang"): Promise<void> {
+async function disconnectPostgres(mode: "refuse" | "hang"): Promise<void> {
   edge.postgres.set("open");
   await edge.start();
   edge.postgres.set(mode);
@@ -168,7 +168,7 @@ describe("a run's stream", () => {
         await viewer.end();
         expect([mode, viewer.status, viewer.text]).toEqual([mode, 200, "retry: 1000\n\n"]);
       };
-      const tookMs = await fastestMs(2_500, open, () => leave(mode));
+      const tookMs = await fastestMs(2_500, open, () => disconnectPostgres(mode));
       expect(tookMs).toBeLessThan(2_500);
       edge.postgres.set("open");
     }
@@ -319,7 +319,7 @@ test("while Postgres is unreachable a request gets 503 database_away, within 1.5
         expect(answer.headers.get("retry-after")).toBe("2");
         expect(await answer.json()).toMatchObject({ code: "database_away" });
       };
-      const tookMs = await fastestMs(limitMs, request, () => leave(mode));
+      const tookMs = await fastestMs(limitMs, request, () => disconnectPostgres(mode));
       expect(tookMs).toBeLessThan(limitMs);
     }
     edge.postgres.set("open");

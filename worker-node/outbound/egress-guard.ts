@@ -1,6 +1,6 @@
 import type { LookupAddress } from "node:dns";
 import type { LookupFunction } from "node:net";
-import { isBadPort, reachable } from "../../shared/security/egress-policy.ts";
+import { isBadPort, egressPolicyOf } from "../../shared/security/egress-policy.ts";
 import { messageOf } from "../../shared/log.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { newResolver, resolveByDns, resolveBySystem } from "./name-resolution.ts";
@@ -22,7 +22,7 @@ export type Egress = { check(url: URL): void; lookup(signal: AbortSignal): Looku
  * @throws Error for an entry of the list that can match nothing
  */
 export function createEgress(allow: string, createResolver: NewResolver = newResolver): Egress {
-  const { allows, allowsName, refuses } = reachable(allow);
+  const { allows, allowsName, refuses } = egressPolicyOf(allow);
   const resolve = (name: string, signal: AbortSignal): Promise<LookupAddress[]> =>
     // Names that the operator allows and names without a dot are resolved as the operator's system does. Tenants name
     // hosts with dots.

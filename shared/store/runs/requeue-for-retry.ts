@@ -2,7 +2,7 @@ import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane, RunStatus } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
-import type { QuotaCheckedBy } from "./insert-runs.ts";
+import type { QuotaCheckedBy } from "./accept-runs.ts";
 import { CLOSED_BY } from "./waits.ts";
 
 /** What a client's retry reads of a run. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
-import { rebuild } from "./open-index.ts";
+import { rebuildShard } from "./rebuild-shard.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -107,7 +107,7 @@ describe("restoreLeases", () => {
 
   test("acts on a cold shard, so that running runs are counted before claims are open", async () => {
     await t.redis.flushall();
-    await rebuild(t.queue, 0, async (epoch) => {
+    await rebuildShard(t.queue, 0, async (epoch) => {
       await t.queue.restoreLeases({ jobs: [job(6, "single")], owner: "w1", leaseMs: LEASE_MS, epoch });
       await t.queue.pushLimits([limits("single", { maxConcurrentRuns: 1 })]);
     });

@@ -9,7 +9,7 @@ import {
   endEntry,
   parkEntry,
   startChild,
-  countStrandedRuns,
+  countPausedWithoutOpenWait,
   humanWait,
   childWait,
   readAllWaits,
@@ -95,7 +95,7 @@ test(
         return refused;
       }),
     );
-    expect(await countStrandedRuns(store)).toBe(0);
+    expect(await countPausedWithoutOpenWait(store)).toBe(0);
     // Some answers came between the decision to park and the park.
     expect(refusals.reduce((n, of) => n + of, 0)).toBeGreaterThan(0);
   },

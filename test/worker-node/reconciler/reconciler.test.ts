@@ -5,7 +5,7 @@ import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Service } from "../../../local/processes/child.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { RedisCommands } from "../../../shared/queue/script.ts";
+import type { RedisCommands } from "../../../shared/queue/run-script.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { listDueRuns, readScanBounds } from "../../../shared/store/runs/due-runs.ts";
 import type { DueRun } from "../../../shared/store/runs/due-runs.ts";

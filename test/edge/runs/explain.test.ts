@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { explain } from "../../../edge/runs/diagnostics.ts";
+import { explain } from "../../../edge/runs/explain.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";

@@ -29,7 +29,7 @@ function scriptOf(source: string): Script {
 }
 
 /** Runs a script by its digest, or by its text when this Redis does not know it yet. */
-export async function run(
+export async function runScript(
   redis: RedisCommands,
   script: Script,
   keys: string[],

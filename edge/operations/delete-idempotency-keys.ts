@@ -7,7 +7,7 @@ const PAGE = 5_000;
 const MAX_PAGES = 20;
 
 /** The cron tick: deletes idempotency keys older than the 24 hours for which they are valid. */
-export async function deleteExpiredKeys(env: Env): Promise<void> {
+export async function deleteExpiredIdempotencyKeys(env: Env): Promise<void> {
   const sql = openDatabase(env, 1);
   let deleted = 0;
   for (let page = 0; page < MAX_PAGES; page++) {
