@@ -9,7 +9,7 @@ import { masterKey } from "../shared/security/seal.ts";
 /** The intake of a queue shard, as the stateless part of the edge calls it. */
 export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): Promise<SubmitResult[]> };
 
-/** The bindings of this Worker: wrangler.toml describes each of them. */
+/** The bindings of this Worker, as wrangler.toml configures them. */
 export type Env = {
   HYPERDRIVE: Hyperdrive;
   RELAY: DurableObjectNamespace;
@@ -38,7 +38,7 @@ const Config = z.object({
   STATE_SECRET: secret.optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
-  /** Private hosts and networks that webhooks may be sent to all the same: the same value as the workers have. */
+  /** Private hosts and networks to which webhooks may nevertheless be sent. The workers must have the same value. */
   EGRESS_ALLOW: z
     .string()
     .default("")

@@ -9,7 +9,7 @@ import type { EdgeQueue } from "./clients/redis.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
 
-/** What the routes use of the outside, for one request. */
+/** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {
   config: Config;
   sql: Sql;
@@ -29,7 +29,7 @@ export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Service
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
   const config = readConfig(env);
-  // Opened on first use: many requests need no Postgres, and a connection is what costs most here.
+  // Opened on first use: many requests need no Postgres, and the connection is the most expensive of the services.
   let database: Sql | undefined;
   return {
     config,

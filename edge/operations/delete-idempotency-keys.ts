@@ -2,7 +2,7 @@ import { openDatabase } from "../clients/postgres.ts";
 import type { Env } from "../env.ts";
 import { log } from "../../shared/log.ts";
 
-/** The keys that one statement deletes, and the statements of one tick, at most. */
+/** The most keys that one statement deletes, and the most statements in one cron tick. */
 const PAGE = 5_000;
 const MAX_PAGES = 20;
 

@@ -18,7 +18,7 @@ export type SubmitDeps = AdmitDeps & {
 type Admissions = ReadonlyMap<RunId, Admission>;
 type Accepted = Awaited<ReturnType<typeof acceptRuns>>;
 
-/** After this time a failed enqueue is tried once more; after that the reconciler shows the runs to the queue. */
+/** After this time a failed enqueue is tried once more; after that the reconciler enqueues the runs. */
 const ENQUEUE_RETRY_MS = 3_000;
 
 /** Submits runs. The results are in the order of the runs; a failure is a `refused` result for all of them. */
@@ -41,8 +41,8 @@ export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise
 /**
  * Accepts runs in this order (docs/protocol.md 5.1): the queue reserves a place for each run or refuses it, one
  * statement commits the admitted runs, and only after the commit the queue gets their jobs, because a worker may claim
- * a job the instant it is queued. A queue that cannot be reached stops nothing: Postgres checks the quota then, and
- * the reconciler shows the runs to the queue later.
+ * a job the instant it is queued. While the queue cannot be reached, Postgres checks the quota (unless
+ * ACCEPT_WHEN_REDIS_DOWN is 0: then the runs are refused), and the reconciler enqueues the runs later.
  *
  * When Postgres is unreachable this throws, and the reservations stay: it is unknown whether the runs exist.
  */
@@ -51,7 +51,7 @@ async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<S
   const accepted = await acceptAdmitted(deps, runs, admissions);
   const results = await Promise.all(runs.map((run) => resultOf(deps, run, admissions, accepted)));
   const unused = runs.filter((run) => admissions.get(run.run_id)?.reserved && !accepted.has(run.run_id));
-  // After the results: no result depends on it. What is lost here, the reconciler repairs, and reservations lapse.
+  // After the results: no result depends on it. If it fails, the reconciler enqueues the jobs, and reservations lapse.
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
   return results;
 }
@@ -61,7 +61,7 @@ async function acceptAdmitted(
   runs: readonly NewRun[],
   admissions: Admissions,
 ): Promise<Accepted> {
-  // One statement takes a key once. A second run with the same key gets the result of the first.
+  // One statement can insert an idempotency key only once. A second run with the same key gets the result of the first.
   const admitted = firstOfEachKey(runs.filter((run) => admissions.get(run.run_id)?.is === "admitted"));
   const checkedBy = (store: "queue" | "postgres") =>
     admitted.filter((run) => {
@@ -82,7 +82,7 @@ async function acceptWithinQuota(
   admissions: Admissions,
 ): Promise<Accepted> {
   if (runs.length === 0) return new Map();
-  // A tenant without a row has no room.
+  // For a tenant without a row, `queue_room` returns 0.
   for (const tenant of new Set<TenantId>(runs.map((run) => run.tenant_id))) {
     await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   }

@@ -1,8 +1,9 @@
 -- Finish a worker's ended runs, then take ready jobs and lease them to it.
 --
 -- Jobs with a lapsed lease come first: they still use their tenant's slot, and their runs wait for a worker. Then lanes,
--- and in each lane tenants, take turns in proportion to their weights. A tenant's jobs go by score. Taking and leasing
--- are one script: if a worker died between two, the job would be neither ready nor leased.
+-- and in each lane tenants, take turns in proportion to their weights. A tenant's jobs are claimed in the order of their
+-- scores. Taking and leasing are one script: if they were two and a worker died between them, the job would be neither
+-- ready nor leased.
 --
 -- KEYS  ready
 -- ARGV  owner, lease_ms, slots, n_ended, the ended runs, then lane, cap, weight of each lane

@@ -48,7 +48,8 @@ local function write_job(job)
   redis.call("HSET", jobs, job.run, table.concat(fields, "\t"))
 end
 
--- How many members of `active` or `queued_or_reserved` a tenant has. They are neighbours, so Redis does two searches.
+-- How many members of `active` or `queued_or_reserved` a tenant has. They are adjacent in the set's order, so Redis does
+-- two searches.
 local function count_members(key, tenant)
   return redis.call("ZLEXCOUNT", key, "[" .. tenant .. "\0", "(" .. tenant .. "\1")
 end
@@ -106,7 +107,7 @@ local function repair_ring(tenant, lane)
   return true
 end
 
--- Follows a change of the tenant's free slots. It wakes workers, because jobs may have been ready for long.
+-- Call it after a change of the tenant's free slots. It wakes workers, because jobs may have been ready for long.
 local function repair_rings(tenant)
   for _, lane in ipairs(LANES) do
     if repair_ring(tenant, lane) then push_marker(lane) end
@@ -206,7 +207,7 @@ local function remove_job(job)
 end
 
 -- Returns the reply of a script that must not act on this shard, or nil. The reply is "cold", or an error for a caller
--- that counts another number of shards: it would put tenants on shards where other callers do not look for them.
+-- with another number of shards: it would put tenants on shards where other callers do not look for them.
 local function check_index()
   local index_shards = redis.call("HGET", index, "shards")
   if not index_shards then return "cold" end

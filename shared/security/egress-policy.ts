@@ -31,8 +31,8 @@ export type EgressPolicy = {
   /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
   allowsName(name: string): boolean;
   /**
-   * Whether this host of a URL is an address that may not be connected to. False for a name: it is judged when
-   * resolved.
+   * Whether this host of a URL is an address that may not be connected to. False for a name: its addresses are checked
+   * when it is resolved.
    */
   refuses(host: string): boolean;
 };
@@ -42,7 +42,7 @@ export type EgressPolicy = {
  * metadata), carrier-grade NAT, multicast, reserved and unspecified ranges, in IPv4, in IPv6 and where one is
  * embedded in the other.
  *
- * @param allow host names (exact), addresses and CIDR ranges that are allowed all the same, separated by commas.
+ * @param allow host names (exact), addresses and CIDR ranges that are allowed nevertheless, separated by commas.
  * IPv6 may be in brackets, as in a URL.
  * @throws Error for an entry that is none of these and so would never match. It names the entry's index, not its
  * text: by mistake that may be a URL with a password.

@@ -32,7 +32,7 @@ describe("while Redis is unreachable", () => {
     expect(status).toMatchObject({ status: "queued", tenant_id: "newcomer" });
   });
 
-  test("a tenant's queue takes exactly its limit, however many requests arrive at once, and its 429 has a Retry-After", async () => {
+  test("a tenant's queue accepts exactly its limit, however many requests arrive at once, and its 429 has a Retry-After", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "ten", max_queued_runs: 10 } });
     const answers = await Promise.all(Array.from({ length: 60 }, () => post(app, "ten")));
     const statuses = answers.map((answer) => answer.status);

@@ -17,7 +17,7 @@ export type EntryColumns = Pick<
   /** Committed results in this entry: 0 or 1. */
   steps: 0 | 1;
   usage: readonly Usage[];
-  /** What the run becomes; null: it goes on running. */
+  /** The run's new status; null: it continues to run. */
   status: Exclude<RunStatus, "running"> | null;
   wake_ms: number | null;
   signals: number | null;
@@ -26,7 +26,7 @@ export type EntryColumns = Pick<
   dead_letter: DeadLetter | null;
 };
 
-/** What the columns hold for a kind that says nothing of them: the run goes on. */
+/** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
 const UNCHANGED_COLUMNS = {
   visit: null,
   output: null,

@@ -2,7 +2,7 @@ import type { Lane } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 import { activeWorkers } from "../workers/worker-rows.ts";
 
-/** What does not move in the whole deployment. Each count stops at 1,000. The names are those of the API. */
+/** Counts of all work that does not progress. Each count stops at 1,000. The names are those of the API. */
 export type StuckCounts = {
   /** Running runs whose deadline passed more than 60 s ago. */
   overdue: number;

@@ -45,7 +45,7 @@ const moves = fc.array(
   { maxLength: 60 },
 );
 
-/** A run, its journal, its live stream and one viewer, moved step by step. */
+/** A run, its journal, its live stream and one viewer; `move` makes one step. */
 class ViewerSimulation {
   readonly viewer: Viewer;
   readonly journal: EntryLines[] = [];

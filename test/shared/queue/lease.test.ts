@@ -28,7 +28,7 @@ describe("renew", () => {
     expect(await t.claim("w2", 1)).toEqual([1]);
   });
 
-  test("reports leases of another worker and of none, and changes neither", async () => {
+  test("reports runs leased to another worker and runs without a lease, and changes neither", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS;
     expect(await t.claim("w2", 1)).toEqual([1]);

@@ -44,7 +44,10 @@ async function claimWhenDue({ owner, run_id }: StartedRun): Promise<ClaimedRun> 
   throw new Error("the run never became due");
 }
 
-/** Acts as a worker: parks the run while a wait is open, and decides again when the park is refused. @returns the refusals */
+/**
+ * Does what a worker does: parks the run while a wait is open, and decides again when the park is refused.
+ * @returns the number of refused parks
+ */
 async function untilAnswered(run: StartedRun, onWake: () => void): Promise<number> {
   let refusals = 0;
   let current = run;
