@@ -20,7 +20,7 @@ export type Services = {
   submit(run: NewRun): Promise<SubmitResult>;
   /** The events of a live run after number `after`, from the relay of its shard. */
   relay(run: RunId, after: number, signal: AbortSignal): Promise<Response>;
-  /** False when this address has presented too many keys that this isolate does not know. */
+  /** False when this address has sent too many keys that this isolate has not cached. */
   mayLookUpKey(address: string): Promise<boolean>;
 };
 

@@ -69,7 +69,7 @@ export const RetryPark = z.object({
 });
 export type RetryPark = z.infer<typeof RetryPark>;
 
-/** A visit asked a question; `wait_id` is the question's name among the run's waits. */
+/** A visit asked a question; `wait_id` is the question's id among the run's waits. */
 const AnswerPark = z.object({
   step: z.string(),
   visit: z.number().int(),

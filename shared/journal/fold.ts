@@ -15,7 +15,7 @@ export type Progress = {
   rewinds: number;
   /** The retry that the current visit waits for, if a try of it failed. */
   retry: RetryPark | null;
-  /** The name of the last question that the current visit asked, in this life of the run or an earlier one. */
+  /** The `wait_id` of the last question that the current visit asked, in this life of the run or an earlier one. */
   questionId: string | null;
   end: EndRecord | null;
 };

@@ -45,7 +45,7 @@ for _, run in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", integer_text(no
   if slots <= 0 then break end
   local job = read_job(run)
   if (caps[job.lane] or 0) > 0 then
-    -- The new holder reads Postgres anew, so an enqueue that met the old lease is obsolete.
+    -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
     job.owner, job.requeue_at_ms = owner, nil
     write_job(job)
     redis.call("ZADD", leases, integer_text(now_ms + lease_ms), run)

@@ -191,7 +191,7 @@ local function bring_forward(job, lane, score, status, at_ms)
   if job.state == "reserved" then
     scheduled_ms = math.huge
   elseif job.state ~= "ready" then
-    -- The score is missing only when its key was lost a moment ago. Any time is earlier then.
+    -- The score is missing only when its key was lost a moment ago. Then `at_ms` counts as earlier.
     scheduled_ms = tonumber(redis.call("ZSCORE", job.state == "due" and due or timer, job.run)) or math.huge
   end
   if at_ms < scheduled_ms then
@@ -213,7 +213,7 @@ local function check_index()
   if not index_shards then return "cold" end
   if index_shards ~= caller_shards then
     return redis.error_reply(
-      "SHARDS this queue is laid out for " .. index_shards .. " shards, the caller counts " .. caller_shards
+      "SHARDS this queue is laid out for " .. index_shards .. " shards, the caller uses " .. caller_shards
     )
   end
 end

@@ -77,7 +77,7 @@ export class Queue {
   }
 
   /**
-   * Makes jobs ready, now or at their time. A job that waits already gets the earlier of both times.
+   * Makes jobs ready, now or at their time. A job that waits for its time already gets the earlier of both times.
    * @returns how many of them the queue did not know before
    */
   async enqueue(jobs: readonly (Job & JobWait)[]): Promise<number> {
@@ -119,7 +119,7 @@ export class Queue {
   }
 
   /**
-   * Ends leases of `owner`. Each job becomes ready at its time, or at the earlier time of an enqueue that met the lease.
+   * Ends leases of `owner`. Each job becomes ready at its time, or at the earlier time of an enqueue during the lease.
    */
   async release(jobs: readonly (Job & JobWait)[], owner: string): Promise<void> {
     await this.#scripts.runPerShard(jobs, scripts.release, [owner], waitingJobArgs);

@@ -71,7 +71,7 @@ function withinQuota(sql: Sql) {
     where s.place <= t.room`;
 }
 
-/** The run that a tenant's idempotency key stands for, with the hash of its request. Null: the key is free. Keys live 24 hours. */
+/** The run that a tenant's idempotency key stands for, with the hash of its request. Null: the key is free. A key is valid for 24 hours. */
 export async function findIdempotent(
   sql: Sql,
   tenant: TenantId,

@@ -17,9 +17,9 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
 /**
  * Finds all relatives, and locks every row of `runs` that the statement changes, in the order of their ids.
  *
- * All statements lock in that order. Two of them that meet in several families would deadlock otherwise, and Postgres
- * takes a second to notice. A flush without ends keeps the order by its plan alone: it goes by keys as soon as there are
- * more than a few pages of runs.
+ * All statements lock in that order. Two of them that lock the same runs in another order would deadlock, and
+ * Postgres takes a second to notice. A flush without ends has no separate step for locks: its update
+ * locks each row as it reads it, and reads by key, so in that order, once `runs` has more than a few pages.
  *
  * A waiting run's row is locked before its wait is read, here and in a park. So when an end and a park come at the same
  * moment, the later one reads what the earlier one has written.

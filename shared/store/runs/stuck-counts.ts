@@ -11,8 +11,8 @@ export type StuckCounts = {
   /** Runs that have been due for more than 60 s without a claim: there is a backlog, or no worker. */
   unclaimed: number;
   /**
-   * Lanes without an active worker, and the runs that wait there: of the 1,000 runs that have been due the longest. As
-   * other runs are claimed, all runs of such a lane come to be among them.
+   * Lanes without an active worker, and the runs that wait there: counted among the 1,000 runs that have been due the
+   * longest. Runs of other lanes are claimed, so in time all runs of such a lane are among these 1,000.
    */
   no_worker: { lane: Lane; runs: number }[];
   /** Deliveries that have been due for more than 60 s: no worker sends them. */
