@@ -11,14 +11,14 @@ import { refusingStore } from "./fakes.ts";
 
 /**
  * What happens to one flush. `fail`: it is not committed. `lose`: it is committed, and its reply is lost. `slow`: it is
- * committed after `ms`. `deaf`: it is committed, and the next query fails.
+ * committed after `ms`. `fail_next_query`: it is committed, and the next query fails.
  */
 export type LinkFault =
   | { is: "ok" }
   | { is: "fail" }
   | { is: "lose" }
   | { is: "slow"; ms: number }
-  | { is: "deaf" };
+  | { is: "fail_next_query" };
 
 /** An output that Postgres never accepts. */
 export const POISON = '"poison"';
@@ -104,7 +104,7 @@ export class FakeStore {
       const runs = new Set(committed.map(({ run_id }) => run_id));
       this.entries.push(...rows.filter(({ run_id }) => runs.has(run_id)));
       if (fault.is === "lose") throw new SqlError("08006");
-      this.#nextQueryFails = fault.is === "deaf";
+      this.#nextQueryFails = fault.is === "fail_next_query";
       return committed;
     },
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),

@@ -325,7 +325,7 @@ test("leases from a failed claim in Postgres are reconciled before the next clai
 });
 
 // Fails when unresolved leases are reconciled before the queue is known to answer.
-test("a worker that cannot reconcile its leases because the queue is away claims directly", async () => {
+test("a worker that cannot reconcile its leases because the queue is unreachable claims directly", async () => {
   const leased = newRunId(Date.now());
   const answer = claimInPostgres;
   claimInPostgres = async () => {
@@ -476,7 +476,7 @@ describe("a worker that drains", () => {
 });
 
 // Fails when a worker claims from a queue that does not know yet what was claimed without it.
-test("a queue that was not reached yet, or was away, is announced and learns what runs before the first claim from it", async () => {
+test("a queue that was not reached yet, or was unreachable, is announced and gets the leases of running runs before the first claim from it", async () => {
   worker.start();
   await eventually(() => expect(calls).toEqual(SYNCHRONIZED_CLAIM));
   const { claim } = queue;

@@ -190,7 +190,7 @@ describe("an entry", () => {
   test("is not settled before the outcome of every entry in its flush is known", async () => {
     const [committed, fenced] = [open(), open()];
     store.row(fenced.run).attempt = 2;
-    store.linkFaults.push({ is: "deaf" });
+    store.linkFaults.push({ is: "fail_next_query" });
     const outcomes = await Promise.all([committed.append(step), outcomeOf(fenced.append(step))]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "fenced"]);
     expect(store.entriesOf(committed.run)).toHaveLength(1);
@@ -265,7 +265,7 @@ test("whatever fails, a run's journal has no gap, each append settles once, noth
     fc.constant<LinkFault>({ is: "ok" }),
     fc.constant<LinkFault>({ is: "fail" }),
     fc.constant<LinkFault>({ is: "lose" }),
-    fc.constant<LinkFault>({ is: "deaf" }),
+    fc.constant<LinkFault>({ is: "fail_next_query" }),
     fc.record({ is: fc.constant("slow" as const), ms: fc.integer({ min: 1, max: 15 }) }),
   );
   const command = fc.constantFrom("note" as const, "step" as const, "poison" as const, "pause" as const);
