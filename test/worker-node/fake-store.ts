@@ -31,14 +31,14 @@ export class SqlError extends Error {
   }
 }
 
-/** A store with the verbs of a journal; all others are refused, until a test replaces them. */
+/** A store with the verbs that a journal calls. The other verbs are refused until a test replaces them. */
 export class FakeStore {
   readonly model = new PostgresModel(() => Date.now(), { orchestrations: new Map(), named: new Map() });
   /** All entries that were committed, in order. */
   readonly entries: EntryColumns[] = [];
   /** Sizes of the batches that were flushed, in order. */
   readonly batches: number[] = [];
-  /** What happens to the next flushes; to those after them nothing does. */
+  /** The faults of the next flushes, in order. Later flushes have none. */
   readonly linkFaults: LinkFault[] = [];
   #nextQueryFails = false;
 

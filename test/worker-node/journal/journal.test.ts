@@ -216,7 +216,7 @@ describe("an entry", () => {
     expect(store.entries).toEqual([]);
   });
 
-  test("that parks is refused when signals have moved, and the log then knows them", async () => {
+  test("that parks is refused when the run's signals have changed, and the log then has the new ones", async () => {
     const stop = new AbortController();
     const log = open(stop);
     log.note([thought]);
@@ -259,8 +259,8 @@ describe("an entry", () => {
   });
 });
 
-// Fails when entries are published before the flush, a lost reply counts as a refusal, or the known number stays behind.
-test("whatever fails, a run's journal has no gap, each append settles once, nothing is published early", async () => {
+// Fails when entries are published before the flush, a lost reply counts as a refusal, or `knownSeq` is not raised.
+test("after any faults a run's journal has no gap, each append settles once, and nothing is published before its commit", async () => {
   const linkFault: fc.Arbitrary<LinkFault> = fc.oneof(
     fc.constant<LinkFault>({ is: "ok" }),
     fc.constant<LinkFault>({ is: "fail" }),
