@@ -93,7 +93,7 @@ export type Config = z.output<typeof Env> & { workerId: string };
  * @throws Error with one sentence per line, each naming a variable and what to write instead
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  // An empty variable counts as not set: files of settings list variables without a value.
+  // An empty variable counts as not set: .env files list variables without a value.
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
   const parsed = Env.safeParse(set);
   if (!parsed.success) {

@@ -6,7 +6,7 @@ import { scripts } from "../../shared/queue/scripts.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { readConfig } from "../../worker-node/config.ts";
 import { startWorker } from "../../worker-node/start.ts";
-import type { Seams } from "../../worker-node/start.ts";
+import type { TestHooks } from "../../worker-node/start.ts";
 import { POINTS_FOLDER, takePoint } from "./points.ts";
 import type { WorkerPoint } from "./points.ts";
 
@@ -18,10 +18,10 @@ const die = (point: WorkerPoint): void => {
 /** Runs that this process has parked or handed back and not released yet, each with the point of its release. */
 const unreleased = new Map<string, WorkerPoint>();
 
-const seams: Seams = {
-  show: (show) => (entries) => {
+const hooks: TestHooks = {
+  publish: (publish) => (entries) => {
     die("committed_unpublished");
-    show(entries);
+    publish(entries);
   },
   store: (store): StateStore => ({
     ...store,
@@ -125,7 +125,7 @@ function untilSignalled(): Promise<void> {
 
 try {
   const signalled = untilSignalled();
-  const worker = await startWorker(readConfig(process.env), seams);
+  const worker = await startWorker(readConfig(process.env), hooks);
   await signalled;
   await worker.drain();
   process.exit(0);
