@@ -20,7 +20,7 @@ const Facts = z.object({
 export type Facts = z.infer<typeof Facts>;
 
 export class OwnSystem {
-  readonly #dir = mkdtempSync(join(tmpdir(), "synapse-plug-"));
+  readonly #dir = mkdtempSync(join(tmpdir(), "synapse-own-system-"));
   readonly lines: string[] = [];
   readonly program: Program;
 

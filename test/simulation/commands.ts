@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { Lane } from "../../shared/contracts/run.ts";
 import { START_MS } from "./clock.ts";
-import { programs } from "./programs.ts";
-import type { ProgramName } from "./programs.ts";
+import { programs } from "./orchestrations.ts";
+import type { ProgramName } from "./orchestrations.ts";
 import { TENANTS } from "./simulation.ts";
 import type { SimWorker, Simulation } from "./simulation.ts";
 import { FAULTS } from "./network.ts";

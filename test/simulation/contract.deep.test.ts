@@ -8,7 +8,7 @@ import {
   NoSilenceNeeded,
   OwnerNotInFence,
   SignalsNotInPark,
-} from "./broken.ts";
+} from "./broken-postgres-models.ts";
 import { examples, openContract } from "./contract.ts";
 
 let contract: Awaited<ReturnType<typeof openContract>>;

@@ -7,8 +7,8 @@ import { CHAOS_MS, anyCommand, describe, mayPassLimits, schedule } from "./comma
 import type { Command } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";
 import { violationsAtRest } from "./invariants.ts";
-import { traceLogs } from "./log.ts";
-import { programOf } from "./programs.ts";
+import { traceLogs } from "./traced-log.ts";
+import { programOf } from "./orchestrations.ts";
 import { Simulation, realParts } from "./simulation.ts";
 import type { Parts, SimulationOptions } from "./simulation.ts";
 

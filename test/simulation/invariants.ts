@@ -2,7 +2,7 @@
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, initialProgress, countedEntries } from "../../shared/journal/fold.ts";
-import { outputsOf, programOf } from "./programs.ts";
+import { outputsOf, programOf } from "./orchestrations.ts";
 import type { RunRow, Tables } from "./tables.ts";
 import type { Simulation } from "./simulation.ts";
 

@@ -15,22 +15,22 @@ import {
   NoSilenceNeeded,
   OwnerNotInFence,
   SignalsNotInPark,
-} from "./broken.ts";
+} from "./broken-postgres-models.ts";
 import type { SimProcess } from "./clock.ts";
 import { FakeEdge } from "./fake-edge.ts";
 import type { Command } from "./commands.ts";
 import { history, play } from "./history.ts";
 import type { History } from "./history.ts";
 import { RedisModel } from "./redis-model.ts";
-import type { ProgramName } from "./programs.ts";
+import type { ProgramName } from "./orchestrations.ts";
 import type { FaultKind, Verb } from "./network.ts";
 import { realParts } from "./simulation.ts";
 import type { Parts } from "./simulation.ts";
 
 // Test files share their modules. This one loads the product anew with mocks, and leaves no mocked module behind.
 vi.hoisted(() => vi.resetModules());
-vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
-vi.mock("../../shared/log.ts", () => import("./log.ts"));
+vi.mock("node:timers/promises", () => import("./virtual-timers.ts"));
+vi.mock("../../shared/log.ts", () => import("./traced-log.ts"));
 afterAll(() => {
   vi.doUnmock("node:timers/promises");
   vi.doUnmock("../../shared/log.ts");

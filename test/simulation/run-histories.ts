@@ -10,7 +10,7 @@ import { expect } from "vitest";
 import { TEST_SEED } from "../services/seed.ts";
 import { history, play, story } from "./history.ts";
 import type { History } from "./history.ts";
-import { known } from "./known.ts";
+import { known } from "./known-histories.ts";
 
 /** Figures of some histories. */
 export type Outcome = {
@@ -21,7 +21,7 @@ export type Outcome = {
 };
 
 /**
- * Plays `runs` random histories and those in known.ts.
+ * Plays `runs` random histories and those in known-histories.ts.
  * @throws Error with the seed and the story of the smallest history that broke a promise.
  */
 export async function runHistories(runs: number): Promise<Outcome> {

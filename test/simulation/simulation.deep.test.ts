@@ -3,8 +3,8 @@ import { runHistories } from "./run-histories.ts";
 
 // Test files share their modules. This one loads the product anew with mocks, and leaves no mocked module behind.
 vi.hoisted(() => vi.resetModules());
-vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
-vi.mock("../../shared/log.ts", () => import("./log.ts"));
+vi.mock("node:timers/promises", () => import("./virtual-timers.ts"));
+vi.mock("../../shared/log.ts", () => import("./traced-log.ts"));
 afterAll(() => {
   vi.doUnmock("node:timers/promises");
   vi.doUnmock("../../shared/log.ts");

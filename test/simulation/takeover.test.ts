@@ -4,15 +4,15 @@ import { afterAll, expect, test, vi } from "vitest";
 import { START_MS } from "./clock.ts";
 import { withSimulation, isAtRest } from "./history.ts";
 import type { Verb } from "./network.ts";
-import type { ProgramName } from "./programs.ts";
+import type { ProgramName } from "./orchestrations.ts";
 import { violationsAtRest } from "./invariants.ts";
 import { TENANTS, realParts } from "./simulation.ts";
 import type { Simulation } from "./simulation.ts";
 
 // Test files share their modules. This one loads the product anew with mocks, and leaves no mocked module behind.
 vi.hoisted(() => vi.resetModules());
-vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
-vi.mock("../../shared/log.ts", () => import("./log.ts"));
+vi.mock("node:timers/promises", () => import("./virtual-timers.ts"));
+vi.mock("../../shared/log.ts", () => import("./traced-log.ts"));
 afterAll(() => {
   vi.doUnmock("node:timers/promises");
   vi.doUnmock("../../shared/log.ts");

@@ -1,4 +1,4 @@
-/** What `npm start` does about stores and processes that were killed: plug.deep.test.ts kills each of them. */
+/** What `npm start` does about stores and processes that were killed: killed-processes.deep.test.ts kills each of them. */
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";

@@ -3,7 +3,7 @@ import { RetryableError, TerminalError } from "../../worker-node/engine/step-err
 import type { Models, Tools } from "../../worker-node/engine/ports.ts";
 import { currentProcess } from "./clock.ts";
 import type { Library } from "./postgres-model.ts";
-import { setTimeout as sleep } from "./timers-promises.ts";
+import { setTimeout as sleep } from "./virtual-timers.ts";
 
 /**
  * `outcomes`: `completed`, or the error codes with which it may fail. `usage`: how many model calls are charged.
