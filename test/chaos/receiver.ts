@@ -12,7 +12,7 @@ export type WebhookRequest = { id: string; body: string; signed: boolean };
 export type Receiver = Counted & { secret: string; requests: WebhookRequest[] };
 
 export async function startReceiver(random: Random): Promise<Receiver> {
-  const secret = "told in confidence";
+  const secret = "the secret of the receiver";
   const webhook = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
   const requests: WebhookRequest[] = [];
   const isSigned = (body: string, headers: Record<string, string>): boolean => {
