@@ -99,7 +99,7 @@ const seams: Seams = {
   },
 };
 
-/** `args` as queue.ts passes them: the fourth of a claim is the number of ended runs, those of a release hold its runs. */
+/** `args` as queue.ts passes them: `args[3]` of a claim is the number of ended runs; the `args` of a release contain its runs. */
 function before(verb: string | undefined, args: string[]): void {
   if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) dieAt("ended_unfinished");
   if (verb === "index" && args[0] === "begin") dieAt("rebuild_unbegun");

@@ -141,7 +141,10 @@ function onLink(mode: Exclude<LinkMode, "open">): FaultAction {
     setLinks([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
 }
 
-/** One worker alone cannot reach Redis, for longer than it takes until it would claim directly while the others do not. */
+/**
+ * Cuts one worker off from Redis for longer than the 5 s after which it tries direct claims. The other workers reach
+ * Redis, so it must get none.
+ */
 async function isolate({ links }: System, random: Random, log: FaultLog): Promise<void> {
   const toRedis = links.filter(({ name }) => /^worker-\d-redis$/.test(name));
   await setLinks([random.pick(toRedis)], "cut", 13_000, log);

@@ -18,8 +18,8 @@ export async function startReceiver(random: Random): Promise<Receiver> {
   const isSigned = (body: string, headers: Record<string, string>): boolean => {
     try {
       webhook.verify(body, headers);
-      const ours = createHmac("sha256", secret).update(body).digest("hex");
-      return headers["x-synapse-signature"] === `sha256=${ours}`;
+      const expected = createHmac("sha256", secret).update(body).digest("hex");
+      return headers["x-synapse-signature"] === `sha256=${expected}`;
     } catch {
       return false;
     }

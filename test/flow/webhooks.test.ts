@@ -194,7 +194,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
   });
 
   // Fails when any worker sends, or a verb does not go by HTTP.
-  test("is sent by workers of its lane only, also by those that reach Postgres through the edge alone", async ({
+  test("is sent by workers with the lane webhooks only, also when they reach Postgres through the edge", async ({
     setup,
   }) => {
     const other = await setup.api.startWorker("w", { ...worker, WORKER_LANES: "default" });
