@@ -1,5 +1,5 @@
 /**
- * `npm run bench:takeover`: how long runs wait after a `kill -9` of their worker. Five kills of workers with ten runs each
+ * `npm run bench:takeover`: how long runs wait after a `kill -9` of tsuccessor worker. Five kills of workers with ten runs each
  * are fifty takeovers: the time from the kill until another worker has claimed the run.
  */
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
@@ -66,11 +66,11 @@ try {
     await untilWarm();
     await accept();
     await untilRunning(RUNS);
-    const heir = await start(`heir-${kill}`);
+    const successor = await start(`successor-${kill}`);
     const killedMs = performance.now();
     await victim.stop("SIGKILL");
     waitsMs.push(...(await takeovers(killedMs)));
-    await heir.stop("SIGKILL");
+    await successor.stop("SIGKILL");
     await sql`update runs set status = 'cancelled', ended_at = now(), wake_at = null, owner = null`;
     await redis.flushall();
     await sql`delete from locks`;

@@ -9,7 +9,7 @@ afterEach(async () => {
 });
 
 // Fails when a worker that cannot migrate ends: its supervisor starts it again at longer and longer intervals.
-test("a worker that starts while Postgres is away waits for it, and ends at a signal meanwhile", async () => {
+test("a worker that starts while Postgres is away waits for it, and SIGTERM ends it while it waits", async () => {
   const [database, redis] = await Promise.all([freshDatabase(), startRedis()]);
   ends.push(() => redis.stop());
   const url = new URL(database);
