@@ -7,7 +7,7 @@ const MAX_TENANT_ITEMS = 1_000;
 const MAX_ITEMS = 4_000;
 
 /** The bound of one batch: of one statement, one script, one call between objects. */
-export const MAX_BATCH_ITEMS = 128;
+const MAX_BATCH_ITEMS = 128;
 const MAX_BATCH_BYTES = 4 * 1024 * 1024;
 
 /** An item of a tenant, with about as many bytes as it takes on its way. */

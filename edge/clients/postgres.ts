@@ -5,15 +5,15 @@ import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { afterOwnTime } from "./own-time.ts";
 
-/** A database that has not completed the login by then counts as unreachable: its callers fail within a second. */
+/** A database that has not completed the login after this time counts as unreachable: queries fail within a second. */
 const CONNECT_MS = 850;
 
 /**
  * Opens Postgres through Hyperdrive for one request: another request cannot use its sockets, and the runtime closes
  * them with the request. Queries are rejected when the login does not complete within a second.
  *
- * The driver's own `connect_timeout` is not enough: when a connection is closed cleanly before it was ready, which is
- * what a proxy does whose database is gone, the driver connects again, without a pause and for ever.
+ * The driver's own `connect_timeout` is not enough. A proxy that cannot reach its database closes a connection cleanly
+ * before it is ready, and the driver then connects again, without a pause and for ever.
  */
 export function openDatabase(
   env: Env,

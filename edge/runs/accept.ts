@@ -1,8 +1,8 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { inHalves } from "../../shared/store/halves.ts";
-import { acceptRuns, findAccepted } from "../../shared/store/runs/insert-runs.ts";
-import type { AcceptedRuns, QuotaCheckedBy } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns, findAccepted } from "../../shared/store/runs/accept-runs.ts";
+import type { AcceptedRuns, QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
 import { isNotCommitted } from "../../shared/store/unreachable.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import type { AdmitDeps, Admission } from "./admit.ts";

@@ -145,7 +145,7 @@ function admissionOf(config: Config, { tenant_id }: NamedRun, verdict: Verdict |
   }
 }
 
-/** The admission of a run that the queue cannot count: Postgres checks the quota instead, if the configuration lets it. */
+/** The admission of a run that the queue cannot count: Postgres checks the quota instead, unless ACCEPT_WHEN_REDIS_DOWN is 0. */
 function uncounted(config: Config, why: "cold" | "rebuilding" | "unknown" | "unreachable"): Admission {
   const reserved = why === "rebuilding";
   if (config.ACCEPT_WHEN_REDIS_DOWN) {

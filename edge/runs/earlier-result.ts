@@ -1,5 +1,5 @@
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
-import { findIdempotent } from "../../shared/store/runs/insert-runs.ts";
+import { findIdempotent } from "../../shared/store/runs/accept-runs.ts";
 import type { AdmitDeps } from "./admit.ts";
 
 /** The result that an earlier request got under the same Idempotency-Key; null: there was none. */

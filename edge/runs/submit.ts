@@ -18,7 +18,7 @@ export type SubmitDeps = AdmitDeps & {
 
 type Admissions = ReadonlyMap<RunId, Admission>;
 
-/** After this time a failed enqueue is tried once more; after that the reconciler shows the runs to the queue. */
+/** After this time a failed enqueue is tried once more; after that the reconciler enqueues the runs. */
 const ENQUEUE_RETRY_MS = 3_000;
 
 /**
@@ -38,8 +38,8 @@ export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise
 /**
  * Accepts runs in this order (docs/protocol.md 5.1): the queue reserves a place for each run or refuses it, one
  * statement commits the admitted runs, and only after the commit the queue gets their jobs, because a worker may claim
- * a job the instant it is queued. A queue that cannot be reached stops nothing: Postgres checks the quota then, and
- * the reconciler shows the runs to the queue later.
+ * a job the instant it is queued. While the queue cannot be reached, Postgres checks the quota (unless
+ * ACCEPT_WHEN_REDIS_DOWN is 0: then the runs are refused), and the reconciler enqueues the runs later.
  *
  * @throws only before the commit
  */

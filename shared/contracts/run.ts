@@ -48,7 +48,7 @@ export type NewRun = z.infer<typeof NewRun>;
 /** The runs of one tenant that wait for their commit hold at most this, in each part of the edge. */
 export const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
-/** Why a run is not accepted, as data: an error loses its class on its way between two objects. */
+/** Why a run is not accepted, as data: an AppError would lose its class in the RPC reply of the intake object. */
 export type Refusal = { code: ErrorCode; detail: string; retryAfterSeconds?: number };
 
 /** The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. */

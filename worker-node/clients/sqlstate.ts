@@ -10,8 +10,8 @@ export function judgeStatement(error: unknown): "retry" | "data" {
   return isDataState(codeOf(error)) ? "data" : "retry";
 }
 
-/** Postgres was not reached or not ready: 08 connection, 53 resources, 57 starting or stopping. Otherwise it refused the statement. */
-export function isAway(error: unknown): boolean {
+/** True when Postgres was not reached or not ready (08 connection, 53 resources, 57 starting or stopping); false when it refused the statement. */
+export function isUnreachable(error: unknown): boolean {
   const code = codeOf(error);
   const isSqlState = /^[0-9A-Z]{5}$/.test(code);
   return isSqlState ? /^(08|53|57)/.test(code) : /^(CONNECT|E[A-Z]*$)/.test(code);

@@ -68,8 +68,8 @@ export function health(api: Api): void {
   api.openapi(livez, (c) => c.json({ status: "ok" as const }, 200));
   api.openapi(readyz, async (c) => {
     const services = c.get("services");
-    const health = await readHealth(services);
-    return c.json(health, canServe(health, services.config) ? 200 : 503);
+    const stores = await readHealth(services);
+    return c.json(stores, canServe(stores, services.config) ? 200 : 503);
   });
 }
 
@@ -98,10 +98,10 @@ async function readHealth(services: Services): Promise<Health> {
     const shared = await Promise.race([last.health, after(SHARED_MS)]);
     if (shared) return shared;
   }
-  const health = checkStores(services);
-  checks.set(config, { startedMs: Date.now(), health });
-  waitUntil(health);
-  return health;
+  const check = checkStores(services);
+  checks.set(config, { startedMs: Date.now(), health: check });
+  waitUntil(check);
+  return check;
 }
 
 function after(ms: number): Promise<null> {

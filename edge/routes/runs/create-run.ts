@@ -122,7 +122,7 @@ function refuseUnbuilt(body: RunRequest): void {
 }
 
 async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config: Config): Promise<NewRun> {
-  // The millisecond in the id is of this clock. It is the base of the run's event ids and is compared with nothing.
+  // The millisecond in the id is from the edge's clock. It is the base of the run's event ids; no time is compared with it.
   const run = newRunId(Date.now());
   const input: RunInput = { message: body.message, state: body.state ?? {} };
   const metadata = body.metadata ?? {};

@@ -53,7 +53,7 @@ describe("a request to the internal route without a worker's signature", () => {
   ])("is 401 before its body is read: %s", async (_what, headers) => {
     app = await startApp();
     const body = new ReadableStream({ pull: () => new Promise(() => {}) });
-    const init = {
+    const init: RequestInit = {
       method: "POST",
       headers: { "content-length": "15000000", ...headers },
       body,
