@@ -58,7 +58,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
   // Fails when the flush does not wake the sender, the signature covers other bytes than the body, or a field is missing.
   test("carries the end of a run at once, signed, with the result", async ({ setup }) => {
     const sender = await setup.api.startWorker("w", worker);
-    const run = await setup.start({ webhook_secret: SECRET });
+    const run = await setup.start({ webhook_secret: SECRET, metadata: { order: 1 } });
     await untilEnd(setup.api, run);
     const endedMs = performance.now();
     const [got] = await setup.receiver.waitForRequests(1);
@@ -87,6 +87,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
       total_tokens_used: 0,
       started_at: status["started_at"],
       ended_at: status["ended_at"],
+      metadata: { order: 1 },
       correlation_id: run,
     });
     expect(body["final_state"]).toEqual(result["final_state"]);

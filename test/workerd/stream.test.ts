@@ -274,9 +274,14 @@ describe("the internal route", () => {
     secret = STATE_SECRET,
     at = Math.floor(Date.now() / 1000),
   ) => {
-    const v1 = createHmac("sha256", secret).update(`${at}.${verb}.${body}`).digest("hex");
-    const headers = { "content-type": "application/json", "x-synapse-signature": `t=${at},v1=${v1}` };
-    return fetch(`${edge.base}/internal/state/${verb}`, { method: "POST", headers, body });
+    const sign = (text: string) => createHmac("sha256", secret).update(text).digest("hex");
+    const where = `/internal/state/${verb}`;
+    const [h1, v1] = [sign(`${at}.${where}.${Buffer.byteLength(body)}`), sign(`${at}.${verb}.${body}`)];
+    const headers = {
+      "content-type": "application/json",
+      "x-synapse-signature": `t=${at},h1=${h1},v1=${v1}`,
+    };
+    return fetch(edge.base + where, { method: "POST", headers, body });
   };
 
   test("executes a worker's signed and recent call", async () => {
