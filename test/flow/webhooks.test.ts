@@ -23,7 +23,7 @@ class WebhookSetup {
     this.receiver = receiver;
   }
 
-  start(body: Record<string, string> = {}): Promise<string> {
+  start(body: Record<string, unknown> = {}): Promise<string> {
     return this.api.start("orch_smoke", { message: "hi", webhook_url: this.receiver.url(), ...body });
   }
 

@@ -57,6 +57,24 @@ describe("a request with an Idempotency-Key", () => {
   });
 });
 
+// Fails when "full" is final although the same request, at another edge, holds the last place and is about to be committed.
+test("a request whose twin takes the last place gets the twin's run, once that is committed", async () => {
+  await app.call("POST", "/scale/tenants", { body: { tenant_id: "twins", max_queued_runs: 1 } });
+  const body = { tenant_id: "twins" };
+  const key = { "idempotency-key": "twin" };
+  const { run_id } = await bodyOf(await post(body, key));
+  const { sql } = app.stores;
+  // Until now the other edge has not committed: its key cannot be seen.
+  await sql`update idempotency_keys set key = 'hidden' where tenant_id = 'twins'`;
+  const twin = post(body, key);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await sql`update idempotency_keys set key = 'twin' where tenant_id = 'twins'`;
+  const answer = await twin;
+  expect([answer.status, answer.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
+  expect((await bodyOf(answer)).run_id).toBe(run_id);
+  expect((await post(body, { "idempotency-key": "other" })).status).toBe(429);
+});
+
 describe("an integer beyond 2^53", () => {
   test.each([
     ['{"state":{"order_id":9007199254740993}}', "state.order_id"],
