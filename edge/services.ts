@@ -1,4 +1,3 @@
-import type { RunId } from "../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
@@ -8,6 +7,8 @@ import { queueOf } from "./clients/redis.ts";
 import type { EdgeQueue } from "./clients/redis.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
+import type { RunJoin } from "./streaming/joins.ts";
+import { noSeat } from "./streaming/joins.ts";
 
 /** What the routes use of the outside, for one request. */
 export type Services = {
@@ -18,8 +19,11 @@ export type Services = {
   waitUntil(work: Promise<unknown>): void;
   /** Admits and commits a run in a batch with others: docs/protocol.md 5.1. */
   submit(run: NewRun): Promise<SubmitResult>;
-  /** The events of a live run after number `after`, from the relay of its shard. */
-  relay(run: RunId, after: number, signal: AbortSignal): Promise<Response>;
+  /**
+   * The events of a run after number `after`, from the relay of its shard.
+   * @throws AppError `too_many_streams`
+   */
+  relay(join: RunJoin, signal: AbortSignal): Promise<Response>;
   /** False when this address has presented too many keys that this isolate does not know. */
   mayLookUpKey(address: string): Promise<boolean>;
 };
@@ -39,10 +43,11 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
     queue: queueOf(config),
     waitUntil,
     submit: (run) => submitToIntake(env, config, run, waitUntil),
-    async relay(run, after, signal) {
-      const shard = eventShardOf(run, config.EVENT_SHARDS);
-      const url = `https://relay/?shard=${shard}&run=${run}&after=${after}`;
+    async relay(join, signal) {
+      const shard = eventShardOf(join.run, config.EVENT_SHARDS);
+      const url = `https://relay/?join=${encodeURIComponent(JSON.stringify({ ...join, shard }))}`;
       const response = await env.RELAY.getByName(`e${shard}`).fetch(url, { signal });
+      if (response.status === 429) throw noSeat();
       // The headers of a fetched response are immutable, those of a copy are not.
       return new Response(response.body, response);
     },
