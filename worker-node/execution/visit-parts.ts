@@ -7,9 +7,9 @@ import { TerminalError } from "../engine/step-errors.ts";
 import type { StepContext } from "../engine/ports.ts";
 import { turnEntry } from "../journal/entries.ts";
 import type { Parked } from "../journal/entries.ts";
+import { published } from "./divide-text.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
-import { shortened } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
 import { loadValue } from "./load-value.ts";
 import type { ReadWaits } from "./question.ts";
@@ -95,7 +95,7 @@ function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id: string) => waitForStore(signal, () => definitions.named("agents", tenant, id)),
     tool: (name: string) => waitForStore(signal, () => definitions.named("tools", tenant, name)),
-    note: (...events: RunEvent[]) => runLog.note(events.map(shortened)),
+    note: (...events: RunEvent[]) => runLog.note(events.flatMap(published)),
     confirm: () => deps.confirm(run, signal),
   };
 }

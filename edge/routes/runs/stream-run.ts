@@ -4,6 +4,7 @@ import { z } from "zod";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { AppError } from "../../../shared/errors.ts";
+import { DELTA_RULE } from "../../../shared/events/delta-text.ts";
 import { readPosition } from "../../../shared/events/lines.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
@@ -18,7 +19,8 @@ const route = createRoute({
   path: "/api/v2/orchestrations/runs/{run_id}/stream",
   summary: "Watch a run",
   description:
-    "Server-sent events: all that follow `Last-Event-ID`, up to `done`. A run that has ended and has no event after " +
+    `Server-sent events: all that follow \`Last-Event-ID\`, up to \`done\`. ${DELTA_RULE} ` +
+    "A run that has ended and has no event after " +
     "that id answers 204. Authorise with an API key in the header, or with `?token=` and a stream token. `?token=` " +
     "also takes an API key, but URLs are written to logs. Over HTTP/1.1 a browser opens six connections to a host: a " +
     "page that watches more runs uses `/events/stream?runs=`. Beyond a tenant's or key's share of the seats: 429.",
