@@ -11,7 +11,7 @@ const luaAsText = {
   },
 };
 
-/** Mutants, thousands of histories, and faults that take minutes: `npm run test:deep`. */
+/** Mutants, thousands of histories, and long runs with faults: `npm run test:deep`. */
 const deep = ["test/**/*.deep.test.ts", "test/**/mutations.test.ts"];
 
 const shared = {
@@ -23,7 +23,7 @@ const shared = {
   globalSetup: "test/services/setup.ts",
   testTimeout: 30_000,
   hookTimeout: 120_000,
-  // A machine that runs other work too may be seconds late. What never happens still fails.
+  // A machine that runs other work too may be seconds late. A condition that never holds still fails.
   expect: { poll: { timeout: 15_000 } },
 };
 

@@ -10,7 +10,7 @@ import type { Config, Env } from "./env.ts";
 import type { RunJoin } from "./streaming/joins.ts";
 import { noSeat } from "./streaming/joins.ts";
 
-/** What the routes use of the outside, for one request. */
+/** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {
   config: Config;
   sql: Sql;
@@ -24,7 +24,7 @@ export type Services = {
    * @throws AppError `too_many_streams`
    */
   relay(join: RunJoin, signal: AbortSignal): Promise<Response>;
-  /** False when this address has presented too many keys that this isolate does not know. */
+  /** False when this address has sent too many keys that this isolate has not cached. */
   mayLookUpKey(address: string): Promise<boolean>;
 };
 
@@ -33,7 +33,7 @@ export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Service
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
   const config = readConfig(env);
-  // Opened on first use: many requests need no Postgres, and a connection is what costs most here.
+  // Opened on first use: many requests need no Postgres, and the connection is the most expensive of the services.
   let database: Sql | undefined;
   return {
     config,

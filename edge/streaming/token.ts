@@ -31,7 +31,7 @@ export async function readStreamToken(secret: string, token: string): Promise<To
   return { run: id.data, madeAtMs: Number(made) * 1000, keyId };
 }
 
-/** When a token expires whose run ended at `endedAtMs`; null: the run has not ended, and this is the latest time. */
+/** The time at which a token expires when its run ended at `endedAtMs`; null: the run has not ended, and this is the latest time. */
 export function expiryOf(madeAtMs: number, endedAtMs: number | null): number {
   const latest = madeAtMs + MAX_AGE_MS;
   // Two clocks are compared here (the edge's and Postgres'); an hour is long against their difference.

@@ -15,7 +15,7 @@ import { authorizedRuns, viewerPrincipal } from "../../streaming/access.ts";
 import { lastEventIdOf, StreamHeaders, StreamQuery, streamOrLater } from "../../streaming/stream-request.ts";
 import { noRun } from "../../runs/run-view.ts";
 
-/** Every run costs a stream of its own behind this one. */
+/** The edge opens one internal stream for each run. */
 const MAX_RUNS = 20;
 
 const route = createRoute({
