@@ -153,7 +153,7 @@ export class Simulation {
         definitions: new Definitions(store),
         models: this.outside.models,
         tools: this.outside.tools,
-        sandbox: { evaluate: NO_SANDBOX, transform: NO_SANDBOX },
+        sandbox: { of: () => ({ evaluate: NO_SANDBOX, transform: NO_SANDBOX }) },
         artifacts: null,
         readWaits: store.readWaits,
       },

@@ -4,7 +4,8 @@ import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import type { Models, Sandbox, Tools } from "../engine/ports.ts";
+import type { Models, Tools } from "../engine/ports.ts";
+import type { SharedSandbox } from "../engine/sandbox.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
@@ -18,7 +19,7 @@ export type ExecutionDeps = {
   definitions: Definitions;
   models: Models;
   tools: Tools;
-  sandbox: Sandbox;
+  sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
   readWaits: StateStore["readWaits"];
   /** Throws unless this worker may still move the run. */

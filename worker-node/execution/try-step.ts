@@ -82,6 +82,7 @@ function contextOf(
     effectSuffix,
     turns: [...turns],
     signal,
+    sandbox: visit.sandboxOf(signal),
     reply,
     models: {
       generate: async (request) => {

@@ -40,8 +40,13 @@ export type Visit = {
   progress: Progress;
   step: Step;
   visit: number;
-  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal">;
+  context: Omit<
+    StepContext,
+    "sandbox" | "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal"
+  >;
   runId: string;
+  /** The sandbox as a try of this visit uses it: its signal stops the try's code. */
+  sandboxOf(signal: AbortSignal): StepContext["sandbox"];
   large: LargeValues;
   signal: AbortSignal;
   readWaits: ReadWaits;
@@ -65,6 +70,7 @@ export function visitOf(
     visit,
     context: contextOf(state, deps, walk),
     runId: run.run_id,
+    sandboxOf: (ofTry) => deps.sandbox.of({ tenant: run.tenant_id, signal: ofTry }),
     large: largeValuesAt(state, `${step.id}/${visit}.${run.attempt}`),
     signal,
     readWaits: async (waitIds) => {
@@ -82,7 +88,7 @@ export function visitOf(
 
 /** What a step can reach, as far as it is the same for all steps of the run. */
 function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal }: Walk): Visit["context"] {
-  const { models, tools, sandbox, artifacts, definitions } = deps;
+  const { models, tools, artifacts, definitions } = deps;
   const { run, progress, runLog } = state;
   const tenant = run.tenant_id;
   return {
@@ -91,7 +97,6 @@ function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal
     load: (value: Json) => loadValue(artifacts, value, tenant),
     models,
     tools,
-    sandbox,
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id: string) => waitForStore(signal, () => definitions.named("agents", tenant, id)),
     tool: (name: string) => waitForStore(signal, () => definitions.named("tools", tenant, name)),

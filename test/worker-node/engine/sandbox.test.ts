@@ -1,8 +1,9 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 
-const sandbox = createSandbox();
-afterAll(() => sandbox.close());
+const shared = createSandbox();
+const sandbox = shared.of({ tenant: "acme", signal: new AbortController().signal });
+afterAll(() => shared.close());
 const state = { n: 4, tags: ["a", "x"], user: { name: "Jo" }, text: "hello", nothing: null, get: "own" };
 
 describe("an expression", () => {

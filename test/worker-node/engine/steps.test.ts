@@ -144,7 +144,7 @@ describe("llm", () => {
     expect(prompt).toContain("## Input: notes\nsome notes");
     expect(prompt).toContain("## Your task\nSum up.");
     expect(prompt).not.toContain("gone");
-    expect(noted).toEqual([{ type: "llm_delta", orch_step_id: "s", text: "the answer" }]);
+    expect(noted).toEqual([{ type: "llm_delta", orch_step_id: "s", first: true, text: "the answer" }]);
   });
 
   test("uses the effect suffix, so that a try after a refusal is a new call", async () => {

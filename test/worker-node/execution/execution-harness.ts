@@ -83,7 +83,7 @@ export class ExecutionHarness {
         },
       },
       tools: { call: notInThisTest },
-      sandbox: { evaluate: notInThisTest, transform: notInThisTest },
+      sandbox: { of: () => ({ evaluate: notInThisTest, transform: notInThisTest }) },
       artifacts: this.artifacts,
       readWaits: (id, names) => this.readWaits(id, names),
       confirm: async () => {},
