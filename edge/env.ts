@@ -13,6 +13,7 @@ export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): 
 export type Env = {
   HYPERDRIVE: Hyperdrive;
   RELAY: DurableObjectNamespace;
+  FEED: DurableObjectNamespace;
   INTAKE: DurableObjectNamespace<IntakeObject>;
   ARTIFACTS: R2Bucket;
   /** Absent where the platform has no rate limiter. */

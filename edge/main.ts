@@ -4,6 +4,7 @@ import { deleteExpiredIdempotencyKeys } from "./operations/delete-idempotency-ke
 import { openServices } from "./services.ts";
 
 export { IntakeShard } from "./intake/shard.ts";
+export { FeedShard } from "./streaming/feed-shard.ts";
 export { RelayShard } from "./streaming/relay-shard.ts";
 
 const app = createApp(openServices);

@@ -1,7 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { z } from "zod";
 import { keys } from "../../shared/keys.ts";
-import { readEntries } from "../../shared/store/journal/read-journal.ts";
+import { readPage } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
@@ -14,9 +14,6 @@ import { RELAY_TIMING, Relay } from "./relay.ts";
 import { ViewerAdmission } from "./viewer-admission.ts";
 
 const MAX_CONNECTIONS = 4;
-
-/** Entries in a page of the journal. */
-const PAGE = 200;
 
 const JoinRequest = RunJoin.extend({ shard: z.number().int() });
 
@@ -57,7 +54,7 @@ export class RelayShard extends DurableObject<Env> {
   #open(shard: number): ActiveRelay {
     const database = new DatabasePool(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
     const relay = new Relay({
-      page: (run, after) => database.query((sql) => readEntries(sql, run, after, PAGE)),
+      page: (run, after) => database.query((sql) => readPage(sql, run, after)),
       positions: (runs) => database.query((sql) => readPositions(sql, runs)),
     });
     const feed = new LiveFeed(readConfig(this.env).REDIS_URL, keys.live(shard), {

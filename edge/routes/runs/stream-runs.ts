@@ -9,7 +9,7 @@ import type { Api, ApiEnv } from "../../http/api.ts";
 import { multiplex, readPositions } from "../../streaming/multiplex.ts";
 import type { Part } from "../../streaming/multiplex.ts";
 import { openEvents } from "../../streaming/open-stream.ts";
-import { openTenantFeed } from "../../streaming/tenant-feed.ts";
+import { openFeed } from "../../streaming/open-feed.ts";
 import { tenantFilterOf } from "../../http/middleware/principal.ts";
 import { authorizedRuns, viewerPrincipal } from "../../streaming/access.ts";
 import { lastEventIdOf, StreamHeaders, StreamQuery, streamOrLater } from "../../streaming/stream-request.ts";
@@ -102,7 +102,7 @@ async function streamTenant(
 ): Promise<Response> {
   const principal = await viewerPrincipal(c, tokens);
   const tenant = tenantFilterOf(principal, requestedTenant);
-  return openTenantFeed(c.get("services").sql, tenant, lastId, c.req.raw.signal);
+  return openFeed(c, principal, tenant, lastId);
 }
 
 function parseRunIds(list: string): RunId[] {
