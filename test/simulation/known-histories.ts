@@ -55,4 +55,25 @@ const slotOfASilentOwner: History = {
   ],
 };
 
-export const known: [History][] = [[toolNotFoundMeanwhile], [cancelDuringPark], [slotOfASilentOwner]];
+/** A worker was frozen while another claimed directly. It then claimed from the queue, which did not know of that run. */
+const claimAfterSilence: History = {
+  ...calm,
+  queued: 2,
+  commands: [
+    { do: "retry", atMs: 13_190, nth: 0 },
+    { do: "submit", atMs: 13_193, tenant: 0, orchestration: "prints", lane: "default" },
+    { do: "trap", atMs: 7_034, trap: { process: "w", verbs: ["claimJobs"], is: "freeze_after", ms: 14_000 } },
+    { do: "freeze", atMs: 0, nth: 0, ms: 3_000 },
+    trap("w", "claimJobs"),
+    { ...trap("w", "beat"), atMs: 18_001 },
+    { do: "away", atMs: 13_199, store: "redis", ms: 9_000, restarts: false },
+    { do: "submit", atMs: 7_163, tenant: 0, orchestration: "tired", lane: "default" },
+  ],
+};
+
+export const known: [History][] = [
+  [toolNotFoundMeanwhile],
+  [cancelDuringPark],
+  [slotOfASilentOwner],
+  [claimAfterSilence],
+];

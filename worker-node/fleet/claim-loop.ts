@@ -44,6 +44,8 @@ export type ClaimLoopDeps = {
 export class ClaimLoop {
   readonly #deps: ClaimLoopDeps;
   readonly #shard: number;
+  /** The silences of this worker that its queue links know of. */
+  #silences = 0;
   #isStopped = false;
   #isWaiting = false;
   #stopped: Promise<void> = Promise.resolve();
@@ -106,9 +108,15 @@ export class ClaimLoop {
 
   /** Claims up to `free` runs and begins them. Null: the queue is unreachable or cold. */
   async #claimAndBegin(free: number): Promise<Claim | null> {
-    const { slots, links, directClaims } = this.#deps;
+    const { slots, links, heartbeat, directClaims } = this.#deps;
     slots.reserve(free);
     try {
+      if (!heartbeat.isFresh) {
+        await heartbeat.beat();
+        if (!heartbeat.isFresh) return null;
+      }
+      if (heartbeat.silences !== this.#silences) links.reportSilence();
+      this.#silences = heartbeat.silences;
       const claim = await this.#claimFromQueue(free);
       if (claim) await this.#claimFromPostgres(claim.runs);
       else if (links.of(this.#shard) === "direct") await directClaims.claim(free);
@@ -158,10 +166,16 @@ export class ClaimLoop {
 
   /** Takes the right to move the runs that the queue leased, and begins them. */
   async #claimFromPostgres(jobs: readonly JobName[]): Promise<void> {
-    const { store, owner, executions, unresolved } = this.#deps;
+    const { store, owner, heartbeat, executions, unresolved } = this.#deps;
     // For a run that this worker executes already, the queue only gave the lease again.
     const fresh = jobs.filter(({ run }) => !executions.has(run));
     if (fresh.length === 0) return;
+    // While this worker was silent, runs of the same tenants may have been claimed directly, in slots that the queue has
+    // given away since. The leases are reconciled after the next synchronization.
+    if (!heartbeat.isFresh || heartbeat.silences !== this.#silences) {
+      unresolved.add(fresh);
+      return;
+    }
     const runs = fresh.map(({ run }) => run);
     const claimed = await store.claim(owner, runs).catch((error: unknown) => {
       unresolved.add(fresh);

@@ -29,6 +29,7 @@ export class Heartbeat {
   readonly #deps: HeartbeatDeps;
   #beating: Promise<void> | null = null;
   #confirmedMs = -Infinity;
+  #silences = 0;
   #owned: ReadonlySet<RunId> = new Set();
   /** Runs of the last beat that were not executed here, with their attempts. */
   #strays: ReadonlyMap<RunId, number> = new Map();
@@ -41,6 +42,19 @@ export class Heartbeat {
   /** When the last beat that succeeded was sent, by the monotonic clock. */
   get confirmedMs(): number {
     return this.#confirmedMs;
+  }
+
+  /** False when this worker may count as silent: a process that was stopped, or that cannot reach Postgres. */
+  get isFresh(): boolean {
+    return performance.now() - this.#confirmedMs <= this.#deps.timing.freshConfirmationMs;
+  }
+
+  /**
+   * How often this worker was silent so far. While it was, other workers may have claimed directly, so what it knew of the
+   * queue before is void: the claim loop compares the number from before a claim with the number after it.
+   */
+  get silences(): number {
+    return this.#silences;
   }
 
   start(): void {
@@ -102,6 +116,8 @@ export class Heartbeat {
       return;
     }
     links.reportPostgres(true);
+    const isFirst = this.#confirmedMs === -Infinity;
+    if (!isFirst && sentMs - this.#confirmedMs > this.#deps.timing.freshConfirmationMs) this.#silences += 1;
     this.#confirmedMs = sentMs;
     this.#owned = new Set(owned.map(({ run_id }) => run_id));
     const gone = this.#compareTracked(owned, sentMs);
