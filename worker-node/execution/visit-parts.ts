@@ -40,11 +40,15 @@ export type Visit = {
   progress: Progress;
   step: Step;
   visit: number;
-  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal">;
+  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal" | "checkCost">;
   runId: string;
   large: LargeValues;
   signal: AbortSignal;
+  /** When the run's time is over, by this process's monotonic clock. */
+  endsAtMs: number;
   readWaits: ReadWaits;
+  /** Leaves what a stopped visit used to the entry that ends the run. */
+  leaveUncharged(usage: readonly Usage[]): void;
   /** Commits a checkpoint inside the step. @throws Stop `superseded` when another worker moves the run */
   commitTurn(data: Json, usage: readonly Usage[]): Promise<void>;
 };
@@ -57,9 +61,10 @@ export function visitOf(
   { step, visit }: { step: Step; visit: number },
 ): Visit {
   const { run, progress, runLog } = state;
-  const { definition, signal } = walk;
+  const { definition, signal, endsAtMs } = walk;
   return {
     definition,
+    endsAtMs,
     progress,
     step,
     visit,
@@ -72,6 +77,9 @@ export function visitOf(
       const { signals } = runLog;
       const read = () => deps.readWaits(run.run_id, [...waitIds]);
       return { signals, waits: await waitForStore(signal, read) };
+    },
+    leaveUncharged: (usage) => {
+      state.unchargedUsage = usage;
     },
     commitTurn: async (data, usage) => {
       const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, usage));

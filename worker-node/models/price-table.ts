@@ -1,4 +1,4 @@
-type Price = { input: number; cached_input?: number; output: number };
+export type Price = { input: number; cached_input?: number; output: number };
 
 /**
  * USD for a million tokens, as providers list it, which is the same number as micro-dollars for one token.

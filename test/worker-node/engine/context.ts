@@ -133,6 +133,7 @@ export function fakeContext(given: {
     },
     signal: new AbortController().signal,
     confirm: given.confirm ?? (async () => {}),
+    checkCost: () => {},
   };
   return { ...seen, context };
 }
