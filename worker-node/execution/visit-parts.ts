@@ -40,7 +40,10 @@ export type Visit = {
   progress: Progress;
   step: Step;
   visit: number;
-  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal" | "checkCost">;
+  context: Omit<
+    StepContext,
+    "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal" | "checkCost"
+  >;
   runId: string;
   large: LargeValues;
   signal: AbortSignal;

@@ -67,7 +67,9 @@ function afterFailure(
   const { count, unchargedUsage: usage } = tries;
   const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
   const verdict =
-    error instanceof Stop ? { do: "fail" as const } : judge(error, count, step.retry, { random: Math.random, leftMs: endsAtMs - performance.now() });
+    error instanceof Stop
+      ? { do: "fail" as const }
+      : judge(error, count, step.retry, { random: Math.random, leftMs: endsAtMs - performance.now() });
   if (verdict.do === "fail") {
     return { is: "failed", error: failure, tries: count, firstFailedAt, cause: error, usage };
   }

@@ -47,9 +47,11 @@ export class PartCollector {
     this.#content.push({ type: "tool-call", id, ...(options === undefined ? {} : { options }) });
   }
 
-  /** The parts, if the provider may want them back; undefined when text and calls are all there is. */
-  parts(opaque: JsonObject): Json | undefined {
+  /** The parts, if the provider may want them back; undefined when `answer` and calls are all there is. */
+  parts(opaque: JsonObject, answer: string): Json | undefined {
+    const text = this.#content.map((part) => (part.type === "text" ? part.text : "")).join("");
     const isPlain =
+      text === answer &&
       Object.keys(opaque).length === 0 &&
       this.#content.every((part) => part.type !== "reasoning" && part.options === undefined);
     if (isPlain) return undefined;
@@ -70,6 +72,8 @@ export class PartCollector {
 function optionsOf(metadata: unknown): z.infer<typeof Options> | undefined {
   const parsed = Options.safeParse(metadata);
   if (!parsed.success) return undefined;
-  const told = Object.entries(parsed.data).filter(([, fields]) => isObject(fields) && Object.keys(fields).length > 0);
+  const told = Object.entries(parsed.data).filter(
+    ([, fields]) => isObject(fields) && Object.keys(fields).length > 0,
+  );
   return told.length === 0 ? undefined : Object.fromEntries(told);
 }

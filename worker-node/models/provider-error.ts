@@ -71,9 +71,15 @@ const WORDS: [Kind, readonly string[]][] = [
       "access_terminated",
     ],
   ],
-  ["permission", ["permission", "permission_denied", "forbidden", "access_denied", "unsupported_country_region_territory"]],
+  [
+    "permission",
+    ["permission", "permission_denied", "forbidden", "access_denied", "unsupported_country_region_territory"],
+  ],
   ["model", ["model_not_found", "not_found", "deployment_not_found", "unknown_model", "model_not_exist"]],
-  ["withheld", ["content_filter", "content_policy_violation", "data_inspection_failed", "content_blocked", "moderation"]],
+  [
+    "withheld",
+    ["content_filter", "content_policy_violation", "data_inspection_failed", "content_blocked", "moderation"],
+  ],
   [
     "rate",
     [
@@ -136,10 +142,15 @@ const KIND_BY_WORD: ReadonlyMap<string, Kind> = new Map(
   WORDS.flatMap(([kind, words]) => words.map((word): [string, Kind] => [word, kind])),
 );
 /** Anthropic, DeepSeek and others say it in words alone, under a code that means anything. */
-const NO_CREDIT = /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits/i;
+const NO_CREDIT =
+  /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits/i;
 
 /** The error that the step throws. The provider's own text is left out: it may quote an API key or a prompt. */
-export function stepErrorOf(error: ProviderError, model: string, cause: unknown): TerminalError | RetryableError {
+export function stepErrorOf(
+  error: ProviderError,
+  model: string,
+  cause: unknown,
+): TerminalError | RetryableError {
   const facts = factsOf(error);
   const kind = kindOf(facts);
   const where = error.status === undefined ? "told inside its answer" : `HTTP ${error.status}`;
@@ -147,7 +158,10 @@ export function stepErrorOf(error: ProviderError, model: string, cause: unknown)
     const { code, message } = TERMINAL[kind];
     return new TerminalError(code, `${model}: ${message} (${where})`, { cause });
   }
-  const retryAfterMs = retryHintMs({ ...error, message: facts.message, isRateLimit: kind === "rate" }, Date.now());
+  const retryAfterMs = retryHintMs(
+    { ...error, message: facts.message, isRateLimit: kind === "rate" },
+    Date.now(),
+  );
   const what = kind === "rate" ? "limits how often it is called" : "is overloaded or has failed";
   const wait = retryAfterMs === undefined ? "" : `, and asks to wait ${Math.ceil(retryAfterMs / 1_000)} s`;
   return new RetryableError(
@@ -161,7 +175,9 @@ export function stepErrorOf(error: ProviderError, model: string, cause: unknown)
 export function mayRefuseToolChoice(error: ProviderError): boolean {
   const { words, message } = factsOf(error);
   if (/tool|function/i.test(message)) return true;
-  const isOther = words.some((word) => ["context_length_exceeded", "exceed_context_size", "request_too_large"].includes(word));
+  const isOther = words.some((word) =>
+    ["context_length_exceeded", "exceed_context_size", "request_too_large"].includes(word),
+  );
   return kindOf(factsOf(error)) === "request" && !isOther;
 }
 

@@ -40,7 +40,8 @@ const openers: {
     const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY");
     const baseURL = env.OPENAI_BASE_URL ?? "";
     // OpenAI's package demands OpenAI's exact shapes, which gateways do not keep.
-    if (baseURL !== "" && !isOpenAi(baseURL)) return openCompatible(model, { name: "openai", baseURL, apiKey, fetch });
+    if (baseURL !== "" && !isOpenAi(baseURL))
+      return openCompatible(model, { name: "openai", baseURL, apiKey, fetch });
     const { createOpenAI } = await import("@ai-sdk/openai");
     // Chat Completions, not the newer Responses API: one wire format for OpenAI and all that follow it.
     return createOpenAI({ apiKey, ...baseUrlOf(baseURL), fetch }).chat(model);

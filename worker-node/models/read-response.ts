@@ -14,12 +14,7 @@ const AFTER_ERROR_MS = 300;
  * Data that is no JSON reaches the SDK as it is: an answer with a hole must not pass.
  * @param onBytes called for everything that arrives, also for what the SDK ignores, such as a ping
  */
-export function readResponse(
-  response: Response,
-  format: Format,
-  told: Told,
-  onBytes: () => void,
-): Response {
+export function readResponse(response: Response, format: Format, told: Told, onBytes: () => void): Response {
   onBytes();
   if (!response.ok || response.body === null) return response;
   told.begun = true;
@@ -65,7 +60,7 @@ export function readResponse(
 }
 
 function pass(event: StreamEvent, format: Format, told: Told): string {
-  if (told.done) return "";
+  if (told.done || event.data.trim() === "") return "";
   if (event.data.trim() === "[DONE]") {
     told.done = true;
     return "";

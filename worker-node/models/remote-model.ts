@@ -164,7 +164,7 @@ async function stream(
   refuseIncomplete(name, told, calls, failure);
   publish(thoughts.end());
   const answer = { text: withoutThoughts(text), tool_calls: calls, usage: usageOf(name, told) };
-  const given = parts.parts(told.opaque);
+  const given = parts.parts(told.opaque, answer.text);
   return given === undefined ? answer : { ...answer, parts: given };
 }
 
@@ -194,7 +194,10 @@ function refuseIncomplete(name: ModelName, told: Told, calls: readonly ToolCall[
 
 /** @param answered the provider has said that this is its whole answer: the next call is another one */
 function cutError(label: string, answered: boolean, cause: unknown): RetryableError {
-  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, { cause, answered });
+  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, {
+    cause,
+    answered,
+  });
 }
 
 function usageOf(name: ModelName, { tokens }: Told): ModelAnswer["usage"] {

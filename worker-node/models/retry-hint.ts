@@ -15,7 +15,10 @@ type Refusal = {
  * How long a provider asks to wait, in milliseconds: in `Retry-After` or its body, whichever is longer, else in the reset
  * times of the limits that are used up. Undefined when it does not say. A quota for a day lasts until the day ends.
  */
-export function retryHintMs({ headers, body, message, isRateLimit }: Refusal, nowMs: number): number | undefined {
+export function retryHintMs(
+  { headers, body, message, isRateLimit }: Refusal,
+  nowMs: number,
+): number | undefined {
   const told = [
     parseRetryAfterMs(headers, nowMs),
     ...hintsIn(body, nowMs),
@@ -62,7 +65,10 @@ function untilPacificMidnightMs(nowMs: number): number {
 
 /** "Please try again in 7m12.5s." */
 function hintInWords(message: string): number | undefined {
-  const match = /(?:try again|retry) (?:in|after) ((?:[\d.]+ ?(?:ms|h|m|s|hours?|minutes?|seconds?|secs?|mins?)\s*)+)/i.exec(message);
+  const match =
+    /(?:try again|retry) (?:in|after) ((?:[\d.]+ ?(?:ms|h|m|s|hours?|minutes?|seconds?|secs?|mins?)\s*)+)/i.exec(
+      message,
+    );
   return match?.[1] === undefined ? undefined : durationMs(match[1]);
 }
 
@@ -111,7 +117,9 @@ function resetsInBody(body: Json | undefined, nowMs: number, depth = 0): number[
   const { headers } = body;
   const own = isObject(headers)
     ? resetsIn(
-        Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)])),
+        Object.fromEntries(
+          Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]),
+        ),
         nowMs,
       )
     : [];

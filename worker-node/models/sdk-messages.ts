@@ -42,12 +42,17 @@ function toAssistant(message: AssistantMessage): ModelMessage[] {
     return [{ type: part.type, text: part.text, ...providerOptions }];
   });
   if (parts.length === 0) return [];
-  return [{ role: "assistant", content: parts, ...(options === undefined ? {} : { providerOptions: options }) }];
+  return [
+    { role: "assistant", content: parts, ...(options === undefined ? {} : { providerOptions: options }) },
+  ];
 }
 
 function plainParts({ content, tool_calls = [] }: AssistantMessage): AnswerParts {
   return {
-    content: [{ type: "text", text: content }, ...tool_calls.map(({ id }) => ({ type: "tool-call" as const, id }))],
+    content: [
+      { type: "text", text: content },
+      ...tool_calls.map(({ id }) => ({ type: "tool-call" as const, id })),
+    ],
   };
 }
 

@@ -78,7 +78,9 @@ export class ExecutionHarness {
       },
       readDefinition: async (_kind: string, _tenant: string, id: string) => {
         const definition = this.named.get(id);
-        return definition === undefined ? null : { owner: "acme", version: 1, definition: JSON.stringify(definition) };
+        return definition === undefined
+          ? null
+          : { owner: "acme", version: 1, definition: JSON.stringify(definition) };
       },
     };
     return {

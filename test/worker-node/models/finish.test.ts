@@ -1,7 +1,23 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ag1, llm1, runStep } from "./model-run.ts";
 import {
-  DONE, ProviderServer, an, anthropicEnd, anthropicStart, anthropicText, call, callChunk, chunk, counts, event, go, googleChunk, oa, oc, text, whole,
+  DONE,
+  ProviderServer,
+  an,
+  anthropicEnd,
+  anthropicStart,
+  anthropicText,
+  call,
+  callChunk,
+  chunk,
+  counts,
+  event,
+  go,
+  googleChunk,
+  oa,
+  oc,
+  text,
+  whole,
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
@@ -33,7 +49,9 @@ describe("an answer whose finish reason", () => {
     expect(result).toMatchObject({ response: "The total is 42", retries: ["model_cut"] });
     expect(server.requests).toHaveLength(2);
     // The answer was definite: the next request is another one.
-    expect(server.requests[1]?.headers["idempotency-key"]).not.toBe(server.requests[0]?.headers["idempotency-key"]);
+    expect(server.requests[1]?.headers["idempotency-key"]).not.toBe(
+      server.requests[0]?.headers["idempotency-key"],
+    );
   });
 
   test.each([
@@ -98,7 +116,9 @@ describe("an answer with nothing in it", () => {
     const result = await run(model, empty(model), whole(model, "ok"));
     expect(result).toMatchObject({ status: "completed", response: "ok", retries: ["empty_answer"] });
     expect(result.tokens).toBeGreaterThanOrEqual(9);
-    expect(server.requests[1]?.headers["idempotency-key"]).not.toBe(server.requests[0]?.headers["idempotency-key"]);
+    expect(server.requests[1]?.headers["idempotency-key"]).not.toBe(
+      server.requests[0]?.headers["idempotency-key"],
+    );
   });
 
   test("three times fails the step, and is charged three times", async () => {
@@ -113,7 +133,10 @@ describe("an answer with nothing in it", () => {
   });
 
   test("that Google has blocked is final", async () => {
-    const blocked = event({ promptFeedback: { blockReason: "SAFETY" }, usageMetadata: { promptTokenCount: 4 } });
+    const blocked = event({
+      promptFeedback: { blockReason: "SAFETY" },
+      usageMetadata: { promptTokenCount: 4 },
+    });
     expect(await run(go, blocked)).toMatchObject({ code: "content_filter", retries: [], tokens: 4 });
     expect(server.requests).toHaveLength(1);
   });
@@ -122,7 +145,7 @@ describe("an answer with nothing in it", () => {
 describe("what a model thinks aloud in its text", () => {
   // Red when: it is kept in the output of an llm step.
   test.each([
-    ["<think>{\"d\":1}</think>\n{\"n\":2}", '{"n":2}'],
+    ['<think>{"d":1}</think>\n{"n":2}', '{"n":2}'],
     ["\n<thinking>hm</thinking>\n\nyes", "yes"],
     ["the prompt has the opening tag\n</think>\n\nyes", "yes"],
     ["say <think> in a sentence", "say <think> in a sentence"],
@@ -135,6 +158,9 @@ describe("what a model thinks aloud in its text", () => {
   });
 
   test("alone is an empty answer", async () => {
-    expect(await run(oc, text("<think>hm</think>\n"), text("ok"))).toMatchObject({ response: "ok", retries: ["empty_answer"] });
+    expect(await run(oc, text("<think>hm</think>\n"), text("ok"))).toMatchObject({
+      response: "ok",
+      retries: ["empty_answer"],
+    });
   });
 });

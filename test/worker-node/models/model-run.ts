@@ -65,7 +65,9 @@ export async function runStep(
   const last = entries.at(-1);
   const record = last === undefined ? null : recordOf(last);
   const end = record?.kind === "end" ? EndRecord.parse(record.record) : null;
-  const events = entries.flatMap((entry) => entry.events.split("\n")).filter((line) => line.includes("step_retry"));
+  const events = entries
+    .flatMap((entry) => entry.events.split("\n"))
+    .filter((line) => line.includes("step_retry"));
   return {
     status: row.status,
     response: end?.response,

@@ -1,7 +1,24 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ag1, llm1, runStep } from "./model-run.ts";
 import {
-  DONE, ProviderServer, an, anthropicBlock, anthropicEnd, anthropicEvent, anthropicStart, anthropicText, call, callChunk, chunk, counts, event, go, googleChunk, oa, oc, text,
+  DONE,
+  ProviderServer,
+  an,
+  anthropicBlock,
+  anthropicEnd,
+  anthropicEvent,
+  anthropicStart,
+  anthropicText,
+  call,
+  callChunk,
+  chunk,
+  counts,
+  event,
+  go,
+  googleChunk,
+  oa,
+  oc,
+  text,
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
@@ -50,10 +67,25 @@ describe.each([oc, oa])("%s: an event that carries nothing", (model) => {
 });
 
 test.each([
-  ["an", an, (nothing: string) => anthropicStart() + nothing + anthropicText("all") + nothing + anthropicEnd()],
-  ["go", go, (nothing: string) => nothing + googleChunk([{ text: "al" }]) + nothing + googleChunk([{ text: "l" }], "STOP") + nothing],
+  [
+    "an",
+    an,
+    (nothing: string) => anthropicStart() + nothing + anthropicText("all") + nothing + anthropicEnd(),
+  ],
+  [
+    "go",
+    go,
+    (nothing: string) =>
+      nothing + googleChunk([{ text: "al" }]) + nothing + googleChunk([{ text: "l" }], "STOP") + nothing,
+  ],
 ])("%s: an event that carries nothing loses no answer", async (_, model, stream) => {
-  for (const nothing of [event({}), event(null), event({ candidates: null }), anthropicEvent("ping"), anthropicEvent("news")]) {
+  for (const nothing of [
+    event({}),
+    event(null),
+    event({ candidates: null }),
+    anthropicEvent("ping"),
+    anthropicEvent("news"),
+  ]) {
     expect(await run(model, stream(nothing))).toMatchObject({ response: "all", retries: [] });
   }
 });
@@ -64,8 +96,17 @@ describe("a stream in another spelling", () => {
     ["with CR LF", text("all").replaceAll("\n", "\r\n")],
     ["without the last empty line", text("all").trimEnd()],
     ["without DONE", chunk({ content: "all" }) + chunk({}, "stop")],
-    ["as one message", event({ id: "c", choices: [{ index: 0, message: { role: "assistant", content: "all" }, finish_reason: "stop" }] })],
-    ["as one body", JSON.stringify({ id: "c", choices: [{ message: { content: "all" }, finish_reason: "stop" }] })],
+    [
+      "as one message",
+      event({
+        id: "c",
+        choices: [{ index: 0, message: { role: "assistant", content: "all" }, finish_reason: "stop" }],
+      }),
+    ],
+    [
+      "as one body",
+      JSON.stringify({ id: "c", choices: [{ message: { content: "all" }, finish_reason: "stop" }] }),
+    ],
   ])("%s is read", async (_, stream) => {
     expect(await run(oc, stream)).toMatchObject({ response: "all", retries: [] });
   });
@@ -102,10 +143,26 @@ describe.each([oc, oa])("%s: a tool call", (model) => {
     ["no type", callChunk('{"q":"a"}', { type: undefined }) + chunk({}, "tool_calls") + DONE],
     ["a number as id", callChunk('{"q":"a"}', { id: 7 }) + chunk({}, "tool_calls") + DONE],
     ["no id", callChunk('{"q":"a"}', { id: null }) + chunk({}, "tool_calls") + DONE],
-    ["the old form", chunk({ function_call: { name: "lookup", arguments: '{"q":"a"}' } }) + chunk({}, "function_call") + DONE],
-    ["an object in place of the list", chunk({ tool_calls: { id: "k", function: { name: "lookup", arguments: '{"q":"a"}' } } }) + chunk({}, "tool_calls") + DONE],
+    [
+      "the old form",
+      chunk({ function_call: { name: "lookup", arguments: '{"q":"a"}' } }) +
+        chunk({}, "function_call") +
+        DONE,
+    ],
+    [
+      "an object in place of the list",
+      chunk({ tool_calls: { id: "k", function: { name: "lookup", arguments: '{"q":"a"}' } } }) +
+        chunk({}, "tool_calls") +
+        DONE,
+    ],
     ["the word stop", callChunk('{"q":"a"}') + chunk({}, "stop") + DONE],
-    ["a name of null in later pieces", callChunk('{"q":') + chunk({ tool_calls: [{ index: 0, function: { name: null, arguments: '"a"}' } }] }) + chunk({}, "tool_calls") + DONE],
+    [
+      "a name of null in later pieces",
+      callChunk('{"q":') +
+        chunk({ tool_calls: [{ index: 0, function: { name: null, arguments: '"a"}' } }] }) +
+        chunk({}, "tool_calls") +
+        DONE,
+    ],
   ])("with %s is made", async (_, stream) => {
     const result = await runStep(server, agent, [stream, text("fine")]);
     expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
@@ -113,7 +170,8 @@ describe.each([oc, oa])("%s: a tool call", (model) => {
   });
 
   test("of two with one index and two ids has its own arguments", async () => {
-    const stream = callChunk('{"q":"a"}') + callChunk('{"q":"b"}', { id: "k2" }) + chunk({}, "tool_calls") + DONE;
+    const stream =
+      callChunk('{"q":"a"}') + callChunk('{"q":"b"}', { id: "k2" }) + chunk({}, "tool_calls") + DONE;
     const result = await runStep(server, agent, [stream, text("fine")]);
     expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }, { q: "b" }] });
   });
@@ -123,6 +181,9 @@ test("an: a call whose arguments come as objects, or with its block, is made", a
   const block = { type: "tool_use", id: "t1", name: "lookup", input: null };
   const deltas = [{ type: "input_json_delta", partial_json: { q: "a" } }];
   const stream = anthropicStart() + anthropicBlock(0, block, ...deltas) + anthropicEnd("tool_use");
-  const result = await runStep(server, { ...ag1, model: an }, [stream, anthropicStart() + anthropicText("fine") + anthropicEnd()]);
+  const result = await runStep(server, { ...ag1, model: an }, [
+    stream,
+    anthropicStart() + anthropicText("fine") + anthropicEnd(),
+  ]);
   expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
 });

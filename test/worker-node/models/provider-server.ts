@@ -6,7 +6,7 @@ import { createModels } from "../../../worker-node/models/create-models.ts";
 
 const RequestBody = z.looseObject({
   messages: z.array(z.looseObject({ role: z.string() })).default([]),
-  tool_choice: z.unknown(),
+  tool_choice: z.unknown().optional(),
 });
 
 export type ProviderRequest = {
@@ -16,7 +16,8 @@ export type ProviderRequest = {
 };
 
 /** The n-th answer of a script. The last one is given again and again. */
-export type Answer = string | ((response: ServerResponse, request: ProviderRequest) => void);
+export type Answer = string | Reply;
+type Reply = (response: ServerResponse, request: ProviderRequest) => void;
 
 export class ProviderServer {
   readonly requests: ProviderRequest[] = [];
@@ -80,7 +81,7 @@ export const an = "anthropic/claude-haiku-4-5";
 export const go = "google/gemini-2.5-flash";
 
 /** An HTTP answer that is no stream. */
-export function refusal(status: number, body: object | string, headers: Record<string, string> = {}): Answer {
+export function refusal(status: number, body: object | string, headers: Record<string, string> = {}): Reply {
   return (response) => {
     response.writeHead(status, { "content-type": "application/json", ...headers });
     response.end(typeof body === "string" ? body : JSON.stringify(body));
@@ -155,7 +156,10 @@ export function anthropicEnd(stop_reason = "end_turn", usage: object = { output_
 // Google's format.
 export function googleChunk(parts: object[], finishReason?: string, more: object = {}): string {
   const candidate = { content: { role: "model", parts }, index: 0 };
-  return event({ candidates: [finishReason === undefined ? candidate : { ...candidate, finishReason }], ...more });
+  return event({
+    candidates: [finishReason === undefined ? candidate : { ...candidate, finishReason }],
+    ...more,
+  });
 }
 
 /** Half an answer in the format of each provider: a stream may go on with anything. */
@@ -163,7 +167,11 @@ export function half(model: string, content = "Half "): string {
   if (model === an) {
     const start = { index: 0, content_block: { type: "text", text: "" } };
     const delta = { index: 0, delta: { type: "text_delta", text: content } };
-    return anthropicStart() + anthropicEvent("content_block_start", start) + anthropicEvent("content_block_delta", delta);
+    return (
+      anthropicStart() +
+      anthropicEvent("content_block_start", start) +
+      anthropicEvent("content_block_delta", delta)
+    );
   }
   return model === go ? googleChunk([{ text: content }]) : chunk({ content });
 }

@@ -14,9 +14,13 @@ export const googleFormat: Format = {
     const usage = event["usageMetadata"];
     if (isObject(usage)) {
       told.tokens = {
-        input: tokenCount(tokenCount(usage["promptTokenCount"]) + tokenCount(usage["toolUsePromptTokenCount"])),
+        input: tokenCount(
+          tokenCount(usage["promptTokenCount"]) + tokenCount(usage["toolUsePromptTokenCount"]),
+        ),
         cachedInput: tokenCount(usage["cachedContentTokenCount"]),
-        output: tokenCount(tokenCount(usage["candidatesTokenCount"]) + tokenCount(usage["thoughtsTokenCount"])),
+        output: tokenCount(
+          tokenCount(usage["candidatesTokenCount"]) + tokenCount(usage["thoughtsTokenCount"]),
+        ),
       };
     }
     const blocked = textOf(objectOf(event["promptFeedback"])["blockReason"]);
@@ -32,7 +36,10 @@ export const googleFormat: Format = {
 function candidateOf(candidate: JsonObject): JsonObject {
   const content = candidate["content"];
   if (!isObject(content)) return without(candidate, "content");
-  return { ...candidate, content: { ...content, parts: listOf(content["parts"]).filter(isObject).map(partOf) } };
+  return {
+    ...candidate,
+    content: { ...content, parts: listOf(content["parts"]).filter(isObject).map(partOf) },
+  };
 }
 
 function partOf(part: JsonObject): JsonObject {

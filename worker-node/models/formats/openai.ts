@@ -40,7 +40,8 @@ function errorIn(event: JsonObject, choice: JsonObject, name: string | undefined
     event["object"] === "error" ||
     event["type"] === "error" ||
     saysSomething(event["detail"]) ||
-    (textOf(event["message"]) !== undefined && (saysSomething(event["code"]) || saysSomething(event["type"])));
+    (textOf(event["message"]) !== undefined &&
+      (saysSomething(event["code"]) || saysSomething(event["type"])));
   return isWhole ? event : undefined;
 }
 
