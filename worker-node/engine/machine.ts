@@ -1,5 +1,4 @@
 import { applyResult, visitsOf } from "../../shared/journal/fold.ts";
-import { applyLoopLimits, stepOf } from "./routing.ts";
 import { namesOf } from "./events.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
@@ -53,7 +52,7 @@ export function costOf(charged: readonly { cost_micro_usd: number }[]): number {
   return charged.reduce((sum, { cost_micro_usd }) => sum + cost_micro_usd, 0);
 }
 
-/** A visit of a step: where in its run it stands, before its result. */
+/** A visit of a step, with the run's definition and its progress before the result. */
 export type VisitOf = { definition: Orchestration; progress: Progress; step: Step; visit: number };
 
 /** What a visit took. `startedAt`: when its last try began, less the time that the step had waited before. */
@@ -102,4 +101,39 @@ export function toCheckpoint(
       ...limited.events,
     ],
   };
+}
+
+function stepOf(definition: Orchestration, id: string): Step | undefined {
+  return definition.steps.find((step) => step.id === id);
+}
+
+/**
+ * Where the run really goes when a step leads to `target`. A step that already has its `max_iterations` results is
+ * skipped: the run goes to its `next_step_id` instead, and so on. When skipped steps lead only to each other, the run
+ * ends. Each skipped step has an event `loop_limit_reached`. `progress` includes the result that leads to `target`.
+ */
+function applyLoopLimits(
+  definition: Orchestration,
+  progress: Progress,
+  target: string | null,
+): { target: string | null; events: RunEvent[] } {
+  const events: RunEvent[] = [];
+  const skipped = new Set<string>();
+  let current = target;
+  while (current !== null && !skipped.has(current)) {
+    const step = stepOf(definition, current);
+    const visits = visitsOf(progress, current);
+    if (step === undefined || step.max_iterations === 0 || visits < step.max_iterations) {
+      return { target: current, events };
+    }
+    events.push({
+      type: "loop_limit_reached",
+      orch_step_id: current,
+      iterations: visits,
+      max_iterations: step.max_iterations,
+    });
+    skipped.add(current);
+    current = step.next_step_id;
+  }
+  return { target: null, events };
 }

@@ -20,6 +20,7 @@ export class EventReader {
   #data: string[] = [];
   #stray: string[] = [];
   #strayChars = 0;
+  #isAtEnd = false;
 
   /** The events that `text` completes. @throws RangeError when an event is longer than any answer */
   push(text: string): StreamEvent[] {
@@ -29,8 +30,14 @@ export class EventReader {
     return lines.flatMap((line) => this.#line(line));
   }
 
+  /** Has the end of the body been read? */
+  get isAtEnd(): boolean {
+    return this.#isAtEnd;
+  }
+
   /** The events that the end of the body completes. */
   end(): StreamEvent[] {
+    this.#isAtEnd = true;
     const last = this.#rest.replace(/\r$/, "");
     this.#rest = "";
     return [...this.#line(last), ...this.#line("")];

@@ -22,37 +22,36 @@ export function readResponse(response: Response, format: Format, told: Told, onB
   const reader = new EventReader();
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();
-  let ended = false;
   let grace: NodeJS.Timeout | undefined;
 
-  /** The next events of the source, in the text that the SDK gets. Empty text: nothing for the SDK. */
-  const next = async (): Promise<string> => {
+  /** What the next bytes of the source hold for the SDK; null: nothing follows. */
+  const next = async (): Promise<string | null> => {
+    if (told.done) return null;
     try {
       const { done, value } = await source.read();
-      ended = done;
+      if (done && reader.isAtEnd) return null;
       if (value !== undefined) onBytes();
       const events = done ? reader.end() : reader.push(decoder.decode(value, { stream: true }));
       return events.map((event) => pass(event, format, told)).join("");
     } catch {
       // Cut, aborted, or too long: whether the answer was complete by then is in `told`.
-      ended = true;
-      return "";
+      return null;
     }
   };
 
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      let text = "";
-      while (text === "" && !ended && !told.done) {
+      let text = await next();
+      while (text === "") {
+        if (told.error !== undefined)
+          grace ??= setTimeout(() => void source.cancel().catch(() => {}), AFTER_ERROR_MS);
         text = await next();
-        if (told.error !== undefined) grace ??= setTimeout(() => void source.cancel(), AFTER_ERROR_MS);
       }
-      if (text !== "") controller.enqueue(encoder.encode(text));
-      if (!ended && !told.done) return;
+      if (text !== null) return controller.enqueue(encoder.encode(text));
       clearTimeout(grace);
       controller.close();
       // The connection is free for the next call if the server ends its response now.
-      if (!ended) void drain(source);
+      void drain(source);
     },
     cancel: (reason) => source.cancel(reason),
   });

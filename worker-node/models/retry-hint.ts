@@ -115,15 +115,16 @@ function resetsIn(headers: Readonly<Record<string, string>>, nowMs: number): num
 function resetsInBody(body: Json | undefined, nowMs: number, depth = 0): number[] {
   if (!isObject(body) || depth > 4) return [];
   const { headers } = body;
-  const own = isObject(headers)
-    ? resetsIn(
-        Object.fromEntries(
-          Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]),
-        ),
-        nowMs,
-      )
-    : [];
+  const own = isObject(headers) ? resetsIn(textFields(headers), nowMs) : [];
   return [...own, ...Object.values(body).flatMap((value) => resetsInBody(value, nowMs, depth + 1))];
+}
+
+function textFields(quoted: JsonObject): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(quoted).flatMap(([name, value]) =>
+      typeof value === "string" || typeof value === "number" ? [[name.toLowerCase(), String(value)]] : [],
+    ),
+  );
 }
 
 /** A number is seconds to wait, or a time in seconds or milliseconds since 1970, as its size says. */

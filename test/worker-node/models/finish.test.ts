@@ -153,7 +153,10 @@ describe("what a model thinks aloud in its text", () => {
     ["<thin", "<thin"],
   ])("%j has the answer %j", async (content, answer) => {
     // One character at a time: a tag may come in pieces.
-    const pieces = [...content].map((piece) => chunk({ content: piece })).join("");
+    const pieces = content
+      .split("")
+      .map((piece) => chunk({ content: piece }))
+      .join("");
     expect(await run(oc, pieces + chunk({}, "stop") + DONE)).toMatchObject({ response: answer });
   });
 

@@ -23,11 +23,11 @@ export class ProviderServer {
   readonly requests: ProviderRequest[] = [];
   script: Answer[] = [];
   readonly #server = createServer((request, response) => {
-    let text = "";
-    request.on("data", (piece) => (text += String(piece)));
+    let sent = "";
+    request.on("data", (piece) => (sent += String(piece)));
     request.on("end", () => {
       const received = {
-        body: RequestBody.parse(JSON.parse(text)),
+        body: RequestBody.parse(JSON.parse(sent)),
         headers: request.headers,
         atMs: performance.now(),
       };
@@ -121,8 +121,8 @@ export function text(content = "fine", usage = ""): string {
   return chunk({ content }) + chunk({}, "stop") + usage + DONE;
 }
 export function callChunk(args: unknown, more: object = {}): string {
-  const call = { index: 0, id: "k1", type: "function", function: { name: "lookup", arguments: args } };
-  return chunk({ tool_calls: [{ ...call, ...more }] });
+  const made = { index: 0, id: "k1", type: "function", function: { name: "lookup", arguments: args } };
+  return chunk({ tool_calls: [{ ...made, ...more }] });
 }
 export function call(args: unknown, usage = ""): string {
   return callChunk(args) + chunk({}, "tool_calls") + usage + DONE;

@@ -1,8 +1,7 @@
-import { Conversation, textOf } from "../conversation.ts";
+import { Conversation, modelOf, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { namesOf } from "../events.ts";
 import { composePrompt } from "../prompt.ts";
-import { modelOf } from "../step-model.ts";
 import { outputOf } from "../run-state.ts";
 import type { Executor } from "../ports.ts";
 

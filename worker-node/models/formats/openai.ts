@@ -86,10 +86,10 @@ function callOf(call: JsonObject): JsonObject {
   const fn = isObject(call["function"]) ? call["function"] : call;
   const index = Number(call["index"] ?? Number.NaN);
   const name = textOf(fn["name"]);
-  const id = call["id"] ?? "";
+  const id = typeof call["id"] === "number" ? String(call["id"]) : textOf(call["id"]);
   return {
     ...(Number.isInteger(index) ? { index } : {}),
-    ...(id === "" ? {} : { id: String(id) }),
+    ...(id === undefined ? {} : { id }),
     type: "function",
     function: { ...(name === undefined ? {} : { name }), arguments: argumentsOf(fn["arguments"]) },
     ...(isObject(call["extra_content"]) ? { extra_content: call["extra_content"] } : {}),
