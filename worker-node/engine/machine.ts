@@ -24,10 +24,8 @@ export function next(definition: Orchestration, progress: Progress): Next {
       `the run has had its ${definition.max_total_turns} turns and is not at its end`,
     );
   }
-  const limit = definition.max_total_cost_usd;
-  if (limit !== null && costOf(progress) >= limit * 1_000_000) {
-    return failed("max_total_cost", `the run has spent its ${limit} USD and is not at its end`);
-  }
+  const spent = whenSpent(definition, spentOf(progress));
+  if (spent !== null) return failed(spent.code, spent.message);
   return { do: "step", step, visit: visitsOf(progress, id) + 1 };
 }
 
@@ -35,8 +33,23 @@ function failed(code: string, message: string): Next {
   return { do: "end", status: "failed", error: { code, message, step_id: null } };
 }
 
-function costOf(progress: Progress): number {
-  return progress.history.reduce((sum, result) => sum + result.cost_micro_usd, 0);
+/** Why a run that has cost so much and is not at its end goes no further; null: it may go on. */
+export function whenSpent(
+  { max_total_cost_usd: limit }: Orchestration,
+  costMicroUsd: number,
+): { code: string; message: string } | null {
+  if (limit === null || costMicroUsd < limit * 1_000_000) return null;
+  return { code: "max_total_cost", message: `the run has spent its ${limit} USD and is not at its end` };
+}
+
+/** What the run has cost in this life, as far as it is committed and not of the present visit. */
+export function spentOf({ history, costOfRetriesMicroUsd }: Progress): number {
+  return costOf(history) + costOfRetriesMicroUsd;
+}
+
+/** The cost of results, or of calls. */
+export function costOf(charged: readonly { cost_micro_usd: number }[]): number {
+  return charged.reduce((sum, { cost_micro_usd }) => sum + cost_micro_usd, 0);
 }
 
 /** A visit of a step, with the run's definition and its progress before the result. */
@@ -73,7 +86,7 @@ export function toCheckpoint(
     duration_ms: Math.round(timing.durationMs),
     tries: timing.tries,
     tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
-    cost_micro_usd: usage.reduce((sum, call) => sum + call.cost_micro_usd, 0),
+    cost_micro_usd: costOf(usage),
     effects: [...result.effects],
   };
   const target = result.ends ? null : result.route ? result.route.target : step.next_step_id;

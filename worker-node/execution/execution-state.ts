@@ -1,6 +1,7 @@
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
@@ -35,6 +36,8 @@ export type ExecutionState = {
   steps: readonly Step[];
   /** The fold of the committed entries. It does not include a result that is not committed yet. */
   progress: Progress;
+  /** Model calls of a stopped visit: the entry that ends the run charges them. */
+  unchargedUsage: readonly Usage[];
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
 };

@@ -42,14 +42,18 @@ export type Visit = {
   visit: number;
   context: Omit<
     StepContext,
-    "sandbox" | "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal"
+    "sandbox" | "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal" | "checkCost"
   >;
   runId: string;
   /** The sandbox as a try of this visit uses it: its signal stops the try's code. */
   sandboxOf(signal: AbortSignal): StepContext["sandbox"];
   large: LargeValues;
   signal: AbortSignal;
+  /** When the run's time is over, by this process's monotonic clock. */
+  endsAtMs: number;
   readWaits: ReadWaits;
+  /** Leaves what a stopped visit used to the entry that ends the run. */
+  leaveUncharged(usage: readonly Usage[]): void;
   /** Commits a checkpoint inside the step. @throws Stop `superseded` when another worker moves the run */
   commitTurn(data: Json, usage: readonly Usage[]): Promise<void>;
 };
@@ -62,9 +66,10 @@ export function visitOf(
   { step, visit }: { step: Step; visit: number },
 ): Visit {
   const { run, progress, runLog } = state;
-  const { definition, signal } = walk;
+  const { definition, signal, endsAtMs } = walk;
   return {
     definition,
+    endsAtMs,
     progress,
     step,
     visit,
@@ -78,6 +83,9 @@ export function visitOf(
       const { signals } = runLog;
       const read = () => deps.readWaits(run.run_id, [...waitIds]);
       return { signals, waits: await waitForStore(signal, read) };
+    },
+    leaveUncharged: (usage) => {
+      state.unchargedUsage = usage;
     },
     commitTurn: async (data, usage) => {
       const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, usage));

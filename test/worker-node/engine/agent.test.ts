@@ -65,7 +65,8 @@ describe("an agent", () => {
 
   test("continues after a crash at its last commit, and repeats no committed model call or tool call", async () => {
     const answers = [
-      { calls: [{ id: "c1", name: "search", args: { query: "q" } }] },
+      // What only the provider understands goes back after a crash as well.
+      { calls: [{ id: "c1", name: "search", args: { query: "q" } }], parts: { signature: "s" } },
       { calls: [{ id: "c2", name: "fetch", args: {} }] },
       "done",
     ];
@@ -88,6 +89,7 @@ describe("an agent", () => {
         whole.modelCalls.slice(answered).map((call) => call.effectKey),
       );
       expect(after.modelCalls.at(-1)?.messages).toEqual(whole.modelCalls.at(-1)?.messages);
+      expect(after.modelCalls.at(-1)?.messages[2]).toMatchObject({ parts: { signature: "s" } });
     }
   });
 

@@ -159,6 +159,7 @@ describe("llm", () => {
       code: "model_rate_limited",
     });
     await expect(run(step({ type: "llm" }), fakeContext({ answers: [" "] }).context)).rejects.toMatchObject({
+      name: "RetryableError",
       code: "empty_answer",
     });
   });

@@ -1,5 +1,5 @@
 import { parseAgent } from "../../../shared/contracts/definition/index.ts";
-import { Conversation, modelOf } from "../conversation.ts";
+import { Conversation, modelOf, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
@@ -29,6 +29,8 @@ export const agent: Executor<"agent"> = async (step, context) => {
   const model = modelOf(step.model) ?? modelOf(definition.model, definition.provider);
   for (;;) {
     if (conversation.last?.role === "assistant") {
+      // The agent needs another answer after its tools.
+      context.checkCost();
       await callTools(conversation, conversation.last.tool_calls, toolbox, step, context);
       continue;
     }
@@ -43,8 +45,8 @@ export const agent: Executor<"agent"> = async (step, context) => {
       onText: text.push,
     });
     text.flush();
-    if (answer.tool_calls.length === 0) return result(answer.content, conversation, step);
-    if (answer.content !== "") {
+    if (answer.tool_calls.length === 0) return result(textOf(answer), conversation, step);
+    if (answer.content.trim() !== "") {
       context.note({
         type: "llm_thought",
         ...namesOf(step),
@@ -74,7 +76,6 @@ async function callTools(
 }
 
 function result(text: string, conversation: Conversation, step: StepOf<"agent">): StepResult {
-  if (text.trim() === "") throw new TerminalError("empty_answer", "the model answered with no text");
   return {
     set: outputOf(step, text),
     events: [
