@@ -99,8 +99,10 @@ export const programs = {
         human_timeout_seconds: 9,
         output_key: "human_response",
         max_iterations: 2,
-        next_step_id: "first",
+        next_step_id: "again",
       },
+      // Its condition is true; the limits of the other steps end the loop, and the run goes to no other step then.
+      { id: "again", type: "if_else", if_condition: "true", if_true_step_id: "first", next_step_id: null },
     ],
     outcomes: ["completed", "human_timeout"],
     usage: 0,
@@ -124,7 +126,7 @@ export function programOf(orchestration: string): Program {
 
 /** The state that the steps of a completed run have written, without the answers of clients. */
 export function outputsOf({ steps }: Program): Record<string, unknown> {
-  const ids = steps.flatMap((step) => ("id" in step && step.id !== "asked" ? [String(step.id)] : []));
+  const ids = steps.flatMap((step) => ("output_key" in step && step.output_key !== "human_response" ? [String(step.output_key)] : []));
   return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `printed by ${id}`]));
 }
 

@@ -1,5 +1,5 @@
 import { applyResult, visitsOf } from "../../shared/journal/fold.ts";
-import { applyLoopLimits, stepOf } from "./routing.ts";
+import { applyLoopLimits, isUsedUp, stepOf } from "./routing.ts";
 import { namesOf } from "./events.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
@@ -29,7 +29,15 @@ export function next(definition: Orchestration, progress: Progress): Next {
   if (limit !== null && costOf(progress) >= limit * 1_000_000) {
     return failed("max_total_cost", `the run has spent its ${limit} USD and is not at its end`);
   }
-  return { do: "step", step, visit: visitsOf(progress, id) + 1 };
+  const visits = visitsOf(progress, id);
+  // `applyLoopLimits` leads to a step that is used up only when no step follows it.
+  if (isUsedUp(step, visits)) {
+    return failed(
+      "loop_limit_reached",
+      `step "${id}" has had its ${step.max_iterations} iterations, and no next_step_id says where the run goes then`,
+    );
+  }
+  return { do: "step", step, visit: visits + 1 };
 }
 
 function failed(code: string, message: string): Next {
@@ -77,7 +85,7 @@ export function toCheckpoint(
     cost_micro_usd: usage.reduce((sum, call) => sum + call.cost_micro_usd, 0),
     effects: [...result.effects],
   };
-  const target = result.ends ? null : result.route ? result.route.target : step.next_step_id;
+  const target = result.ends ? null : result.route ? result.route.target : (step.next_step_id ?? null);
   const limited = applyLoopLimits(definition, applyResult(progress, checkpoint), target);
   const seconds = Math.round(timing.durationMs / 10) / 100;
   return {

@@ -10,7 +10,7 @@ const GRACE_MS = 5_000;
 export type Program = { code: "expression" | "transform"; source: string; state: string; limitMs: number };
 const ProgramResult = z.union([
   z.object({ json: z.string() }),
-  z.object({ failed: z.enum(["time", "memory", "size", "error"]), message: z.string() }),
+  z.object({ failed: z.enum(["time", "memory", "size", "value", "error"]), message: z.string() }),
 ]);
 /** `json` is text that the program may have written itself: the caller must parse it. */
 export type ProgramResult = z.infer<typeof ProgramResult>;

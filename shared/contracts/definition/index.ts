@@ -6,3 +6,5 @@ export type { Retry, Step, StepOf, StepType } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export type { Tool } from "./tool.ts";
+export { unknownFields } from "./unknown-fields.ts";
+export type { DefinitionKind } from "./unknown-fields.ts";

@@ -41,5 +41,8 @@ const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(
 export const ToolDocument = z.discriminatedUnion("tool_type", [Http, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
 
+/** The fields of each type of tool. */
+export const toolShapes = { http: Http.shape, python: Python.shape };
+
 /** A tool that the engine can call. */
 export type Tool = z.infer<typeof Http>;
