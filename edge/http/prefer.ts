@@ -10,7 +10,9 @@ export const LENIENT = "handling=lenient";
  */
 export function prefers(c: Context<ApiEnv>, preference: string): boolean {
   const preferences = (c.req.header("prefer") ?? "").split(",");
-  return preferences.some((one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase() === preference);
+  return preferences.some(
+    (one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase() === preference,
+  );
 }
 
 /** Says in the response that a preference was honoured. */

@@ -126,7 +126,9 @@ export function programOf(orchestration: string): Program {
 
 /** The state that the steps of a completed run have written, without the answers of clients. */
 export function outputsOf({ steps }: Program): Record<string, unknown> {
-  const ids = steps.flatMap((step) => ("output_key" in step && step.output_key !== "human_response" ? [String(step.output_key)] : []));
+  const ids = steps.flatMap((step) =>
+    "output_key" in step && step.output_key !== "human_response" ? [String(step.output_key)] : [],
+  );
   return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `printed by ${id}`]));
 }
 

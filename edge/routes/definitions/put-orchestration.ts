@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+import { parseNewOrchestration } from "../../../shared/contracts/definition/index.ts";
 import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -36,7 +36,7 @@ export function putOrchestration(api: Api): void {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
     const body = withId(c.req.valid("json"), id);
-    const definition = requireDefinition(c, "orchestrations", body, parseOrchestration);
+    const definition = requireDefinition(c, "orchestrations", body, parseNewOrchestration);
     const { name, description } = definition;
     const row = { id, name, description, definition: JSON.stringify(definition) };
     const version = await saveOrchestration(c.get("services").sql, owner, row);
