@@ -3,7 +3,7 @@ import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "../api.ts";
 
-const EXPOSED = "X-Request-Id,Retry-After,Idempotent-Replayed,Link";
+const EXPOSED = "X-Request-Id,Retry-After,Idempotent-Replayed,Link,Preference-Applied";
 
 const preflight = cors({
   origin: (origin, c: Context<ApiEnv>) => allowedOrigin(origin, c.get("services").config.CORS_ORIGINS),

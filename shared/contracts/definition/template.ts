@@ -11,6 +11,17 @@ const PLACEHOLDER = /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*))[ \t
 const WORD =
   /\{\s{0,10}([A-Za-z]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/g;
 
+/** Words of their own that are spelled almost like `state`. */
+const OTHER_WORDS: ReadonlySet<string> = new Set([
+  "stage",
+  "stake",
+  "stale",
+  "stat",
+  "stats",
+  "slate",
+  "skate",
+]);
+
 /** The placeholders of a template, in order. */
 export function placeholdersOf(template: string): Placeholder[] {
   return [...template.matchAll(PLACEHOLDER)].map((match) => ({
@@ -30,6 +41,8 @@ export function almostPlaceholders(template: string): string[] {
     const [text, word = "", dot, bracket] = match;
     const leads = dot !== undefined || bracket !== undefined;
     const meant = leads ? ["state", "input"] : ["input"];
+    // A statement of a program in a prompt.
+    if (OTHER_WORDS.has(word.toLowerCase()) || /[;=\n]/.test(text)) return [];
     const isMeant = (nearestName(word, meant)?.distance ?? 2) <= 1;
     return isMeant && !exact.has(match.index) ? [text] : [];
   });

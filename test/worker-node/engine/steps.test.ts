@@ -336,6 +336,14 @@ describe("tool", () => {
     expect(toolCalls).toMatchObject([{ args: { query: "q" } }]);
   });
 
+  test("without a prompt fails with the code of an answer that cannot be used", async () => {
+    const search = (): never => {
+      throw new ToolRejection("too large", { code: "answer_too_large" });
+    };
+    const running = run(step(fields), fakeContext({ tools: { search } }).context);
+    await expect(running).rejects.toMatchObject({ name: "TerminalError", code: "answer_too_large" });
+  });
+
   test("fails when its tool does not exist", async () => {
     await expect(run(step(fields), fakeContext({}).context)).rejects.toMatchObject({ code: "unknown_tool" });
   });
