@@ -11,8 +11,10 @@ const luaAsText = {
   },
 };
 
-/** Mutants, thousands of histories, and faults that take minutes: `npm run test:deep`. */
+/** Mutants, thousands of histories, and long runs with faults: `npm run test:deep`. */
 const deep = ["test/**/*.deep.test.ts", "test/**/mutations.test.ts"];
+/** They replace Node's timers and the log by virtual ones, which the next file in the same process must not get. */
+const simulation = ["test/simulation/**/*.test.ts"];
 
 const shared = {
   pool: "forks" as const,
@@ -23,7 +25,7 @@ const shared = {
   globalSetup: "test/services/setup.ts",
   testTimeout: 30_000,
   hookTimeout: 120_000,
-  // A machine that runs other work too may be seconds late. What never happens still fails.
+  // A machine that runs other work too may be seconds late. A condition that never holds still fails.
   expect: { poll: { timeout: 15_000 } },
 };
 
@@ -37,12 +39,22 @@ export default defineConfig({
           ...shared,
           name: "main",
           include: ["test/**/*.test.ts"],
-          exclude: [...configDefaults.exclude, "test/host/**", ...deep],
+          exclude: [...configDefaults.exclude, "test/host/**", ...simulation, ...deep],
         },
       },
       {
         plugins: [luaAsText],
-        test: { ...shared, name: "deep", include: deep },
+        test: {
+          ...shared,
+          name: "main-simulation",
+          isolate: true,
+          include: simulation,
+          exclude: [...configDefaults.exclude, ...deep],
+        },
+      },
+      {
+        plugins: [luaAsText],
+        test: { ...shared, name: "deep", isolate: true, include: deep },
       },
       // Needs Debian packages beyond what `npm start` needs: `npm run test:host`.
       {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { TenantId } from "../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
-import { reachable } from "../shared/security/egress-policy.ts";
+import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { masterKey } from "../shared/security/seal.ts";
@@ -9,7 +9,7 @@ import { masterKey } from "../shared/security/seal.ts";
 /** The intake of a queue shard, as the stateless part of the edge calls it. */
 export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): Promise<SubmitResult[]> };
 
-/** The bindings of this Worker: wrangler.toml describes each of them. */
+/** The bindings of this Worker, as wrangler.toml configures them. */
 export type Env = {
   HYPERDRIVE: Hyperdrive;
   RELAY: DurableObjectNamespace;
@@ -38,13 +38,13 @@ const Config = z.object({
   STATE_SECRET: secret.optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
-  /** Private hosts and networks that webhooks may be sent to all the same: the same value as the workers have. */
+  /** Private hosts and networks to which webhooks may nevertheless be sent. The workers must have the same value. */
   EGRESS_ALLOW: z
     .string()
     .default("")
     .transform((list, context) => {
       try {
-        return reachable(list);
+        return egressPolicyOf(list);
       } catch (error) {
         context.addIssue({ code: "custom", message: messageOf(error) });
         return z.NEVER;

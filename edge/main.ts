@@ -1,6 +1,6 @@
 import { createApp } from "./app.ts";
 import type { Env } from "./env.ts";
-import { deleteExpiredKeys } from "./operations/scheduled.ts";
+import { deleteExpiredIdempotencyKeys } from "./operations/delete-idempotency-keys.ts";
 import { openServices } from "./services.ts";
 
 export { IntakeShard } from "./intake/shard.ts";
@@ -10,5 +10,5 @@ const app = createApp(openServices);
 
 export default {
   fetch: app.fetch,
-  scheduled: (_event, env) => deleteExpiredKeys(env),
+  scheduled: (_event, env) => deleteExpiredIdempotencyKeys(env),
 } satisfies ExportedHandler<Env>;

@@ -9,7 +9,7 @@ import type { EdgeQueue } from "./clients/redis.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
 
-/** What the routes use of the outside, for one request. */
+/** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {
   config: Config;
   sql: Sql;
@@ -20,7 +20,7 @@ export type Services = {
   submit(run: NewRun): Promise<SubmitResult>;
   /** The events of a live run after number `after`, from the relay of its shard. */
   relay(run: RunId, after: number, signal: AbortSignal): Promise<Response>;
-  /** False when this address has presented too many keys that this isolate does not know. */
+  /** False when this address has sent too many keys that this isolate has not cached. */
   mayLookUpKey(address: string): Promise<boolean>;
 };
 
@@ -29,7 +29,7 @@ export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Service
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
   const config = readConfig(env);
-  // Opened on first use: many requests need no Postgres, and a connection is what costs most here.
+  // Opened on first use: many requests need no Postgres, and the connection is the most expensive of the services.
   let database: Sql | undefined;
   return {
     config,

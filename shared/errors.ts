@@ -1,4 +1,4 @@
-/** Every error that a client can get, with its HTTP status. The same table makes the documentation. */
+/** The code of every error that a client can get, with its HTTP status and the title of its problem response. */
 export const errors = {
   malformed_json: { status: 400, title: "The body is not JSON" },
   bad_request: { status: 400, title: "The request is malformed" },

@@ -69,7 +69,7 @@ export const LATE_COMMIT_MS = STATEMENT_TIMEOUT_MS + 1_000;
  * A queue index may count a tenant's runs after a scan that reaches this far beyond the first one.
  *
  * Longer than `LATE_COMMIT_MS`: runs that were accepted without this index are then committed, and scanned.
- * The same constant of `shared/queue/index.lua`.
+ * `shared/queue/index.lua` has a copy of this constant.
  */
 export const QUOTA_READY_AFTER_MS = LATE_COMMIT_MS + 1_000;
 
@@ -87,7 +87,7 @@ export const SCAN_OVERLAP_MS = 15_000;
 export const SCAN_DELAY_MS = 2_000;
 
 /**
- * A reader of Postgres waits this long for an answer. Longer than `STATEMENT_TIMEOUT_MS`: Postgres gives up first.
+ * The relay waits this long for a query. Longer than `STATEMENT_TIMEOUT_MS`: Postgres cancels the statement first.
  */
 export const POSTGRES_READ_MS = 6_000;
 
@@ -126,7 +126,7 @@ export const RESERVATION_MS = 30_000;
 
 // --- The reconciler: docs/protocol.md 7
 
-/** A reconciler looks this often. */
+/** A reconciler makes a pass this often. */
 export const RECONCILER_PERIOD_MS = 5_000;
 
 /** A reconciler's lock. Longer than two periods, so that one pass that fails does not hand the work to another. */
@@ -139,10 +139,16 @@ export const RECONCILER_LOCK_MS = 3 * RECONCILER_PERIOD_MS;
  */
 export const STALL_OBSERVATION_MS = 30_000;
 
-/** By then a claim has taken a silent owner's run. At least a lease and a beat period. Used by diagnostics. */
+/**
+ * A silent owner's run has been taken over this long after the owner's last beat. At least a lease and a beat period.
+ * `…/why` announces takeovers by it.
+ */
 export const TAKEOVER_MS = LEASE_MS + BEAT_PERIOD_MS;
 
-/** By then the reconciler has reclaimed a stalled run. At least a stall's observation and a reconciler's period. */
+/**
+ * An overdue run has been reclaimed this long after its deadline. At least a stall's observation and a reconciler's period.
+ * `…/why` announces reclaims by it.
+ */
 export const RECLAIM_MS = STALL_OBSERVATION_MS + RECONCILER_PERIOD_MS;
 
 // --- The live stream: docs/protocol.md 9

@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { z } from "zod";
 import { Lane } from "../shared/contracts/run.ts";
-import { reachable } from "../shared/security/egress-policy.ts";
+import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { masterKey } from "../shared/security/seal.ts";
@@ -29,7 +29,7 @@ const EgressAllow = z
   .default("")
   .check(({ value, issues }) => {
     try {
-      reachable(value);
+      egressPolicyOf(value);
     } catch (error) {
       issues.push({ code: "custom", input: value, message: `EGRESS_ALLOW: ${messageOf(error)}` });
     }
@@ -93,7 +93,7 @@ export type Config = z.output<typeof Env> & { workerId: string };
  * @throws Error with one sentence per line, each naming a variable and what to write instead
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  // An empty variable counts as not set: files of settings list variables without a value.
+  // An empty variable counts as not set: .env files list variables without a value.
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
   const parsed = Env.safeParse(set);
   if (!parsed.success) {

@@ -5,7 +5,7 @@ import type { ExecutionDeps } from "./execution/execution-state.ts";
 import type { ClaimLoopDeps } from "./fleet/claim-loop.ts";
 import { Heartbeat } from "./fleet/heartbeat.ts";
 import type { WorkerReport } from "./fleet/heartbeat.ts";
-import { Leases } from "./fleet/leases.ts";
+import { LeaseRenewal } from "./fleet/lease-renewal.ts";
 import { QueueLinks } from "./fleet/queue-links.ts";
 import type { Slots } from "./fleet/slots.ts";
 import { TrackedRuns } from "./fleet/tracked-runs.ts";
@@ -26,13 +26,13 @@ export type FleetMemberDeps = {
 };
 
 /**
- * One worker's part in the fleet: its sign of life, its leases, its share of the repairs and its claims. They know each other
- * one way only: worker and reconciler → heartbeat, leases → heartbeat → tracked runs; all report what they observe of the
- * stores to the queue links.
+ * One worker's part in the fleet: its beats, its leases, its share of the repairs and its claims. These parts depend on each
+ * other in one direction only: worker and reconciler → heartbeat, lease renewal → heartbeat → tracked runs. All of them report to the
+ * queue links what they observe of the stores.
  */
 export class FleetMember {
   readonly heartbeat: Heartbeat;
-  readonly leases: Leases;
+  readonly leaseRenewal: LeaseRenewal;
   readonly reconciler: Reconciler;
   readonly worker: Worker;
 
@@ -40,11 +40,11 @@ export class FleetMember {
     const links = new QueueLinks(deps.queue.shards, deps.timing);
     const tracked = new TrackedRuns();
     const heartbeat = new Heartbeat({ ...deps, links, tracked });
-    const leases = new Leases({ ...deps, links, tracked, heartbeat });
+    const leaseRenewal = new LeaseRenewal({ ...deps, links, tracked, heartbeat });
     const announceQueue = () => heartbeat.announceQueue();
-    const confirm: ExecutionDeps["confirm"] = (run, signal) => leases.confirm(run.run_id, signal);
+    const confirm: ExecutionDeps["confirm"] = (run, signal) => leaseRenewal.confirm(run.run_id, signal);
     this.heartbeat = heartbeat;
-    this.leases = leases;
+    this.leaseRenewal = leaseRenewal;
     this.reconciler = new Reconciler({ ...deps, links, announceQueue });
     const execution = { ...deps.execution, confirm };
     this.worker = new Worker({ ...deps, links, heartbeat, tracked, execution });
@@ -54,7 +54,7 @@ export class FleetMember {
   async start(): Promise<void> {
     await this.heartbeat.beat();
     this.heartbeat.start();
-    this.leases.start();
+    this.leaseRenewal.start();
     this.reconciler.start();
     this.worker.start();
   }
@@ -63,6 +63,6 @@ export class FleetMember {
   async stop(): Promise<void> {
     await this.reconciler.stop();
     this.heartbeat.stop();
-    this.leases.stop();
+    this.leaseRenewal.stop();
   }
 }

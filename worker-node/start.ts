@@ -2,7 +2,7 @@ import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { log } from "../shared/log.ts";
 import { Queue } from "../shared/queue/queue.ts";
-import type { RedisCommands } from "../shared/queue/script.ts";
+import type { RedisCommands } from "../shared/queue/run-script.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { openObjectStore } from "./clients/object-store.ts";
 import { openStore } from "./clients/open-store.ts";
@@ -22,28 +22,31 @@ import { createEgress } from "./outbound/egress-guard.ts";
 import { Sender } from "./webhooks/sender.ts";
 import { wakeOnFlush } from "./webhooks/wake-on-flush.ts";
 
-/** Where a test may stand between a worker and its stores: each function gets the real part and returns the one to use. */
-export type Seams = {
+/** Test hooks between a worker and its stores: each function gets the real part and returns the part that the worker uses. */
+export type TestHooks = {
   store?(store: StateStore): StateStore;
   commands?(commands: RedisCommands): RedisCommands;
-  show?(show: (entries: LiveEntry[]) => void): (entries: LiveEntry[]) => void;
+  publish?(publish: (entries: LiveEntry[]) => void): (entries: LiveEntry[]) => void;
   timing?: Partial<WorkerTiming>;
 };
 
-/** Wires a worker together and starts it. Resolves once it serves its health and claims runs. @returns how to end it */
-export async function startWorker(config: Config, seams: Seams = {}): Promise<{ drain(): Promise<void> }> {
+/** Wires a worker together and starts it. Resolves once it serves its health and claims runs. @returns the function that drains it */
+export async function startWorker(
+  config: Config,
+  hooks: TestHooks = {},
+): Promise<{ drain(): Promise<void> }> {
   const owner = newIncarnation(config.workerId);
   const opened = await openStore(config);
-  const rawStore = seams.store?.(opened.store) ?? opened.store;
+  const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
   const store = wakeOnFlush(rawStore, () => sender.wake());
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);
-  const queue = new Queue(seams.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
+  const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
   const live = publishLive(redis.commands, config.EVENT_SHARDS);
-  const publish = seams.show?.(live) ?? live;
+  const publish = hooks.publish?.(live) ?? live;
   const execution = openExecution({ owner, config, store, artifacts, egress, publish });
 
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
@@ -52,7 +55,7 @@ export async function startWorker(config: Config, seams: Seams = {}): Promise<{ 
   const member = new FleetMember({
     ...shared,
     execution: execution.deps,
-    timing: { ...workerTiming, ...seams.timing },
+    timing: { ...workerTiming, ...hooks.timing },
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
   });

@@ -38,16 +38,16 @@ function combinersOf(config: Config): Combiner<NewRun, SubmitResult>[] {
   return fresh;
 }
 
-/** Items of a call at most. */
+/** The most items in one call. */
 const MAX_BATCH = 128;
 
 /** A leader without a result for this long counts as gone: its client disconnected, and the runtime ended its request. */
 const LEADER_GONE_MS = 3_000;
 
-/** Longer than any call takes. */
+/** A follower without a result for this long fails. Longer than any call takes. */
 const WAIT_MS = 15_000;
 
-/** How a follower's wait ends: with its result, or with the lead of the next call. */
+/** How a follower's wait ends: with its result, or as the leader of the next call. */
 type FollowerOutcome<Result> = { result: Result } | "lead";
 type Follower<Item, Result> = {
   item: Item;
@@ -57,8 +57,8 @@ type Follower<Item, Result> = {
 
 /**
  * Lets the requests of an isolate share calls. While one request, the leader, makes a call, requests that arrive wait
- * as followers; then one of them leads the next call, for all. Nothing waits for company: without a leader, a request
- * calls at once and alone.
+ * as followers; then one of them leads the next call, for all. No request waits for others to join it: when no call is
+ * under way, a request calls at once and alone.
  *
  * A request may use only connections that it opened itself, so the request that leads makes the call. When a client
  * disconnects, the runtime ends its request: `waitUntil` lets that request still do its part for the followers, and

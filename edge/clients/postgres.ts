@@ -5,7 +5,7 @@ import { isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 
-/** A database that has not completed the login by then counts as unreachable: its callers fail within a second. */
+/** A database that has not completed the login after this time counts as unreachable: queries fail within a second. */
 const CONNECT_MS = 850;
 
 /** A pooled connection may be dead without an error. When a query takes this long, a new connection is tried. */
@@ -18,8 +18,8 @@ const PROBE_MS = 400;
  * Opens Postgres through Hyperdrive for one request: another request cannot use its sockets, and the runtime closes
  * them with the request. Queries are rejected when the login does not complete within a second.
  *
- * The driver's own `connect_timeout` is not enough: when a connection is closed cleanly before it was ready, which is
- * what a proxy does whose database is gone, the driver connects again, without a pause and for ever.
+ * The driver's own `connect_timeout` is not enough. A proxy that cannot reach its database closes a connection cleanly
+ * before it is ready, and the driver then connects again, without a pause and for ever.
  */
 export function openDatabase(env: Env, max = 5, onclose = () => {}): Sql {
   const timer = setTimeout(() => void close(sql), CONNECT_MS);

@@ -6,14 +6,14 @@ import { Queue } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
-import type { RedisCommands } from "../../shared/queue/script.ts";
+import type { RedisCommands } from "../../shared/queue/run-script.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
 
-/** Replies of a Redis that is reachable: the fault is in our request. */
+/** Error replies of a reachable Redis: the fault is in the edge's request, or in its configuration. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
-/** After a timeout, commands fail at once for this long: each of them would wait in vain as well. */
+/** After a timeout, commands fail at once for this long: each of them would time out too. */
 const FAIL_FAST_MS = 2_000;
 
 const queues = new WeakMap<Config, EdgeQueue>();
@@ -28,8 +28,8 @@ export function queueOf(config: Config): EdgeQueue {
 }
 
 /**
- * A queue that knows when runs were committed without its count. Such a shard does not know of those runs yet, so its
- * counts are invalidated before the next `admit` reaches it, and Postgres counts until a scan has shown it all runs.
+ * A queue that remembers on which shards runs were committed without a reservation. Such a shard's counts are too low, so
+ * they are invalidated before its next `admit`; then Postgres counts, until scans have enqueued all runs on the shard.
  */
 export class EdgeQueue extends Queue {
   /** Shards whose counts are to be invalidated before they admit again. */
@@ -44,7 +44,7 @@ export class EdgeQueue extends Queue {
     for (const tenant of tenants) this.#miscounted.add(queueShardOf(tenant, this.shards));
   }
 
-  /** For a new process: what an earlier one committed without the queue is not known. */
+  /** Call it in a new process: an earlier process may have committed runs without a reservation. */
   invalidateAllCounts(): void {
     for (let shard = 0; shard < this.shards; shard++) this.#miscounted.add(shard);
   }
@@ -86,23 +86,23 @@ function restCommands(config: Config): RedisCommands {
   };
 }
 
-/** Sends a command, unless one has timed out a moment ago. */
+/** Sends a command. Fails at once when another command has timed out less than FAIL_FAST_MS ago. */
 function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
   let timedOutMs = -Infinity;
   return async (command) => {
     const sentMs = Date.now();
-    if (sentMs - timedOutMs < FAIL_FAST_MS) throw unreachable(null);
+    if (sentMs - timedOutMs < FAIL_FAST_MS) throw redisAway(null);
     try {
       return await command();
     } catch (cause) {
       if (cause instanceof Error && OUR_FAULT.test(cause.message)) throw cause;
       if (Date.now() - sentMs >= REDIS_REQUEST_MS) timedOutMs = Date.now();
-      throw unreachable(cause);
+      throw redisAway(cause);
     }
   };
 }
 
-function unreachable(cause: unknown): AppError {
+function redisAway(cause: unknown): AppError {
   return new AppError("redis_away", "The queue cannot be reached; try again in a moment.", {
     cause,
     retryAfterSeconds: 2,

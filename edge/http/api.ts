@@ -17,7 +17,7 @@ export function newApi(): Api {
     strict: false,
     defaultHook(result, c) {
       if (result.success) return;
-      // A malformed id names nothing. Only PUT, which creates under this id, returns the rule for ids.
+      // No resource has a malformed id, so it is a 404. Only PUT, which would create this id, returns the rule for ids.
       if (result.target === "param" && c.req.method !== "PUT") {
         throw new AppError("not_found", "The resource does not exist.");
       }

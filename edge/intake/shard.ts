@@ -8,7 +8,7 @@ import type { Env, IntakeObject } from "../env.ts";
 import { batchSubmits } from "./batcher.ts";
 import type { Batcher } from "./batcher.ts";
 
-/** A batch needs one; the queries about its refused runs (replays, limits) use both. */
+/** A batch needs one connection; the queries about its refused runs (replays, limits) use both. */
 const CONNECTIONS = 2;
 
 /** The intake of one queue shard. It stores nothing; it has what a request cannot have: lasting connections to Postgres. */

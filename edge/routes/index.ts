@@ -64,7 +64,7 @@ export const routes: readonly ((api: Api) => void)[] = [
   deleteDefinition("tools"),
   getQueueStats,
   listWorkers,
-  // Clients of the original system use the second prefix.
+  // Clients of the predecessor system use the second prefix.
   listTenants("/scale"),
   saveTenant("/scale"),
   listTenants("/api/scale"),

@@ -82,7 +82,7 @@ async function orUnreachable<Reply>(reply: Promise<Reply>): Promise<Reply | null
   }
 }
 
-/** A push that is lost is made again: the tenant's next run is `unknown` again. */
+/** A push that fails is repeated: the verdict on the tenant's next run is `unknown` again. */
 async function pushLimits(
   { config, queue, query }: AdmitDeps,
   tenants: ReadonlySet<TenantId>,
@@ -122,7 +122,7 @@ function admissionOf(config: Config, { tenant_id }: NamedRun, verdict: Verdict |
   }
 }
 
-/** The admission of a run that the queue cannot count: Postgres checks the quota instead, if the configuration lets it. */
+/** The admission of a run that the queue cannot count: Postgres checks the quota instead, unless ACCEPT_WHEN_REDIS_DOWN is 0. */
 function uncounted(config: Config, why: "cold" | "rebuilding" | "unknown" | "unreachable"): Admission {
   const reserved = why === "rebuilding";
   if (config.ACCEPT_WHEN_REDIS_DOWN) {

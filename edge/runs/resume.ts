@@ -19,8 +19,8 @@ export type QuestionRef = { questionId: string | null; stepId: string | null };
 export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject };
 
 /**
- * Answers a question that a run has asked a person: docs/protocol.md 5.6. It is never refused for lack of room, and the
- * run continues as soon as a worker is free.
+ * Answers a question that a run has asked a person: docs/protocol.md 5.6. An answer is accepted also while the tenant's
+ * queue is full, and the run continues as soon as a worker is free.
  *
  * An answer that names its question is accepted once; the same answer by the same key then succeeds again, so a client
  * that did not get the response may repeat the request. An answer without a name goes to the question that is open when
@@ -57,13 +57,13 @@ export async function answer(
   if (status === "queued") {
     const score = scoreOf(queued_at_ms, priority);
     const job = { run: runId, tenant: tenant_id, lane, score, status, delayMs: 0 };
-    // After the commit. A job that is lost here, the reconciler enqueues.
+    // After the commit. If this enqueue fails, the reconciler enqueues the job.
     waitUntil(queue.enqueue([job]).catch(logNotEnqueued));
   }
   return { replayed: false };
 }
 
-/** The open question that a request means, or why the named question is not open. Only a question read here is answered. */
+/** The open question that a request means, or why the named question is not open. `answer` answers no other wait. */
 async function findQuestion(sql: Sql, run: RunRow, to: QuestionRef): Promise<Question | AnswerRefusal> {
   // Two tries: the question may be opened between the read of the open questions and the read of the reason.
   for (let tries = 0; tries < 2; tries++) {
@@ -86,8 +86,8 @@ function choose(
   const candidates = stepId === null ? questions : questions.filter(({ step_id }) => step_id === stepId);
   const [question, second] = candidates;
   if (!question) {
-    const whose = stepId === null ? "" : ` of step ${stepId}`;
-    throw new AppError("not_waiting", `The run has no open question${whose} at this moment.`);
+    const ofStep = stepId === null ? "" : ` of step ${stepId}`;
+    throw new AppError("not_waiting", `The run has no open question${ofStep} at this moment.`);
   }
   if (second) {
     const ids = candidates.map(({ wait_id }) => wait_id).join(", ");

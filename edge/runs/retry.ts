@@ -48,7 +48,7 @@ export async function retry(
   const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
   const queued = await retryRun(sql, rewind, quotaCheckedBy);
   if (!queued) {
-    // The reservation stays: it has the run's name, so the request that was first may need it. Unused, it lapses.
+    // The reservation stays: it is the run's, so the request that was first may need it. An unused reservation lapses.
     const refusal = quotaCheckedBy === "postgres" ? await quotaRefusal(sql, run, admitDeps) : null;
     throw refusal
       ? refusedError(refusal)
@@ -78,7 +78,7 @@ function requireRetriable(status: RunStatus): void {
   );
 }
 
-/** Up to which `seq` a retry from `step` keeps the journal. The step that is next anyway keeps all of it. */
+/** The `seq` up to which a retry from `step` keeps the journal. If `step` is the next step anyway, all of it is kept. */
 async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<number> {
   const { run_id, definition_tenant, orchestration_id, definition_version, event_seq } = run;
   const [journals, text] = await Promise.all([
@@ -100,14 +100,14 @@ async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<num
   });
 }
 
-/** Why Postgres found no room for a run that is unchanged; null: the run has changed, another request was first. */
+/** Why Postgres found no room for a run that is unchanged; null: the run has changed, so another request was first. */
 async function quotaRefusal(sql: Sql, run: RetriableRun, deps: AdmitDeps): Promise<Refusal | null> {
   const current = await readRetriableRun(sql, run.tenant_id, run.run_id);
   const unchanged = current?.status === run.status && current.event_seq === run.event_seq;
   return unchanged ? refusedByPostgres(deps, run.tenant_id) : null;
 }
 
-/** The run is committed as queued: a job or an event that is lost here, the reconciler and the relay find. */
+/** The run is committed as queued: the reconciler enqueues its job, and the relay reads its event from the journal. */
 function logNotEnqueued(error: unknown): void {
   log.info("retry.not_enqueued", { error: messageOf(error) });
 }

@@ -12,7 +12,7 @@ import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
 
-/** What a run waits for without a worker. */
+/** What a run waits for while no worker executes it. */
 const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
   z.object({

@@ -15,7 +15,7 @@ export const RunSelection = z.object({
   ...BulkPage.shape,
   tenant_id: TenantId.optional(),
   orchestration_id: z.string().max(255).optional(),
-  /** Of the time at which they were queued: from this moment on, and before that moment. */
+  /** Bounds of `queued_at`: at `since` or later, and before `until`. */
   since: z.iso.datetime({ offset: true }).optional(),
   until: z.iso.datetime({ offset: true }).optional(),
 });

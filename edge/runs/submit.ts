@@ -3,7 +3,7 @@ import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.t
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { acceptRuns, findIdempotent } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { toAppError } from "../http/problem.ts";
@@ -18,7 +18,7 @@ export type SubmitDeps = AdmitDeps & {
 type Admissions = ReadonlyMap<RunId, Admission>;
 type Accepted = Awaited<ReturnType<typeof acceptRuns>>;
 
-/** After this time a failed enqueue is tried once more; after that the reconciler shows the runs to the queue. */
+/** After this time a failed enqueue is tried once more; after that the reconciler enqueues the runs. */
 const ENQUEUE_RETRY_MS = 3_000;
 
 /** Submits runs. The results are in the order of the runs; a failure is a `refused` result for all of them. */
@@ -41,8 +41,8 @@ export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise
 /**
  * Accepts runs in this order (docs/protocol.md 5.1): the queue reserves a place for each run or refuses it, one
  * statement commits the admitted runs, and only after the commit the queue gets their jobs, because a worker may claim
- * a job the instant it is queued. A queue that cannot be reached stops nothing: Postgres checks the quota then, and
- * the reconciler shows the runs to the queue later.
+ * a job the instant it is queued. While the queue cannot be reached, Postgres checks the quota (unless
+ * ACCEPT_WHEN_REDIS_DOWN is 0: then the runs are refused), and the reconciler enqueues the runs later.
  *
  * When Postgres is unreachable this throws, and the reservations stay: it is unknown whether the runs exist.
  */
@@ -51,7 +51,7 @@ async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<S
   const accepted = await acceptAdmitted(deps, runs, admissions);
   const results = await Promise.all(runs.map((run) => resultOf(deps, run, admissions, accepted)));
   const unused = runs.filter((run) => admissions.get(run.run_id)?.reserved && !accepted.has(run.run_id));
-  // After the results: no result depends on it. What is lost here, the reconciler repairs, and reservations lapse.
+  // After the results: no result depends on it. If it fails, the reconciler enqueues the jobs, and reservations lapse.
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
   return results;
 }
@@ -61,7 +61,7 @@ async function acceptAdmitted(
   runs: readonly NewRun[],
   admissions: Admissions,
 ): Promise<Accepted> {
-  // One statement takes a key once. A second run with the same key gets the result of the first.
+  // One statement can insert an idempotency key only once. A second run with the same key gets the result of the first.
   const admitted = firstOfEachKey(runs.filter((run) => admissions.get(run.run_id)?.is === "admitted"));
   const checkedBy = (store: "queue" | "postgres") =>
     admitted.filter((run) => {
@@ -71,18 +71,18 @@ async function acceptAdmitted(
   const byQueue = checkedBy("queue");
   return new Map([
     ...(byQueue.length > 0 ? await deps.query((sql) => acceptRuns(sql, byQueue)) : []),
-    ...(await acceptCounting(deps, checkedBy("postgres"), admissions)),
+    ...(await acceptWithinQuota(deps, checkedBy("postgres"), admissions)),
   ]);
 }
 
 /** Commits as many of these runs as their tenants' queues have room for, by the count of Postgres. */
-async function acceptCounting(
+async function acceptWithinQuota(
   { config, queue, query }: SubmitDeps,
   runs: readonly NewRun[],
   admissions: Admissions,
 ): Promise<Accepted> {
   if (runs.length === 0) return new Map();
-  // A tenant without a row has no room.
+  // For a tenant without a row, `queue_room` returns 0.
   for (const tenant of new Set<TenantId>(runs.map((run) => run.tenant_id))) {
     await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   }

@@ -78,7 +78,7 @@ export class LiveFeed {
       const cursor = this.#cursor ?? "0-0";
       const read = redis.call("XREAD", "COUNT", PAGE, "BLOCK", LIVE_BLOCK_MS, "STREAMS", this.#key, cursor);
       const reply = Reply.parse(await within(LIVE_DEAD_MS, read));
-      // An empty reply is also what a cursor beyond the stream's end gets.
+      // A cursor beyond the stream's end gets an empty reply too: then the cursor has to be resolved again.
       cursorIsValid = reply !== null;
       for (const [id, fields] of reply?.[0]?.[1] ?? []) {
         this.#cursor = id;

@@ -38,9 +38,9 @@ type ActiveRelay = {
 
 /**
  * The Durable Object that serves the viewers of one event shard's live runs, over one connection to Redis however
- * many viewers there are. The road of one viewer:
+ * many viewers there are. The path of one viewer's request, and of an entry, through the files of this folder:
  *
- *     routes/runs/stream-run → access (may this caller see the run?) → open (live or terminal?)
+ *     routes/runs/stream-run → access (may this caller see the run?) → open-stream (live or terminal?)
  *       → RelayShard → Relay → Viewer (what to send) → SseWriter (the bytes)
  *     Redis live stream → LiveFeed → Relay
  *

@@ -32,7 +32,7 @@ type Subscription = { viewer: Viewer; writer: SseWriter; sentAtMs: number; check
  * journal.
  *
  * `Viewer` decides what to send; this class has the effects: reads, writes and timers. Its memory may be lost at any
- * time: viewers come back with the id of their last event.
+ * time: viewers reconnect with the id of their last event.
  */
 export class Relay {
   readonly #subscriptions = new Map<RunId, Set<Subscription>>();
@@ -93,7 +93,7 @@ export class Relay {
 
   /**
    * Sends comment lines and checks viewers that are due. To be called every `tickMs`.
-   * @param following live entries do come
+   * @param following whether the live feed receives entries now
    */
   tick(following: boolean): void {
     const nowMs = performance.now();

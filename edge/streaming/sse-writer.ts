@@ -32,8 +32,8 @@ export class SseWriter {
   }
 
   /**
-   * Closes when `signal` aborts. A viewer that leaves shows by this signal or by the stream's `cancel`: runtimes
-   * differ.
+   * Closes when `signal` aborts. When a viewer disconnects, some runtimes abort this signal and others call the
+   * stream's `cancel`.
    */
   closeOn(signal: AbortSignal): void {
     signal.addEventListener("abort", () => this.close(), { once: true });

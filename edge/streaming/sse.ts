@@ -8,8 +8,8 @@ const encoder = new TextEncoder();
 export const RETRY = encoder.encode("retry: 1000\n\n");
 
 /**
- * A comment line. It keeps proxies from closing a silent stream, and it shows which viewers have left: only a write
- * finds that out.
+ * A comment line. It keeps proxies from closing a silent stream, and it detects viewers that have disconnected: the
+ * runtime reports that only at a write.
  */
 export const KEEPALIVE = encoder.encode(": keepalive\n\n");
 

@@ -18,13 +18,13 @@ const SECOND = 1_000 * MS;
 /** Entries appear at most this long after their time, so every query reads this much of the past again. */
 const REREAD_US = LATE_COMMIT_MS * MS;
 
-/** A viewer that reconnects starts this long before its id: it gets what appeared late, and some events twice. */
+/** A viewer that reconnects starts this long before its id: it gets entries that were committed late, and some events twice. */
 const OVERLAP_US = SCAN_OVERLAP_MS * MS;
 
 /** An older id is refused: everything since then would be read again. */
 const MAX_ID_AGE_US = 24 * 3600 * SECOND;
 
-/** One query covers at most this much time, so that a page of a long past does not sort everything after it. */
+/** One query covers at most this much time, so that a page from hours ago does not sort all later entries. */
 const SLICE_US = 15 * SECOND;
 
 const PAGE = 500;
@@ -103,7 +103,7 @@ class TenantFeed {
         await this.#sendBetween(fromUs, nowUs, rereadFromUs);
         fromUs = rereadFromUs;
         for (const [entry, atUs] of this.#sent) if (atUs < fromUs) this.#sent.delete(entry);
-        // With an id, so that a viewer which reconnects to a quiet feed does not read the whole silence again.
+        // With an id, so that a viewer which reconnects to a quiet feed does not read the time without events again.
         if (performance.now() - this.#sentAtMs >= this.#timing.keepaliveMs)
           this.#sendText(`: keepalive\nid: ${nowUs}\n\n`);
         await pause(this.#timing.pollMs, this.#closed.signal);

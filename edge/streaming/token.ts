@@ -28,7 +28,7 @@ export async function readStreamToken(
   return { run: id.data, madeAtMs: Number(made) * 1000 };
 }
 
-/** When a token expires whose run ended at `endedAtMs`; null while the run has not ended. */
+/** The time at which a token expires when its run ended at `endedAtMs`; null while the run has not ended. */
 export function expiryOf(madeAtMs: number, endedAtMs: number | null): number | null {
   // Two clocks are compared here (the edge's and Postgres'); an hour is long against their difference.
   return endedAtMs === null ? null : Math.max(madeAtMs, endedAtMs) + AFTER_END_MS;

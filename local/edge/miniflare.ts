@@ -3,8 +3,8 @@
  *
  * All edges are in one process, because two processes that share an R2 folder lose writes (44 of 200 concurrent
  * PUTs were lost). Each Worker has a socket of its own. Miniflare's own port halves the throughput (2,500
- * requests/s against 5,500), so it serves only what nothing else does: `/cdn-cgi/local/r2/s3`, the bucket's S3
- * endpoint.
+ * requests/s against 5,500), so it serves only the bucket's S3 endpoint, `/cdn-cgi/local/r2/s3`, which the
+ * sockets do not serve.
  */
 import { dirname } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from "miniflare";
@@ -45,7 +45,7 @@ export async function startEdges(
   return { stop: () => miniflare.dispose() };
 }
 
-/** One Worker: the bindings of wrangler.toml, with what they are on this machine. */
+/** One Worker: the bindings of wrangler.toml, with the services of this machine behind them. */
 function edgeWorker(build: EdgeBuild, settings: EdgeSettings, name: string, port: number): V4WorkerOptions {
   const { script } = build;
   // Without assets: their router doubles the processor time of every request, and the API does not need them.

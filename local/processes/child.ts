@@ -21,13 +21,13 @@ export type Command = {
 };
 
 /** A child process. `ended` resolves at its end, whatever caused it; `stop` ends it and waits for its end. */
-export type Living = { pid: number | null; ended: Promise<void>; stop(): Promise<void> };
+export type RunningChild = { pid: number | null; ended: Promise<void>; stop(): Promise<void> };
 
 /** A server that can be stopped. */
 export type Service = { url: string; port: number; pid: number | null; stop(): Promise<void> };
 
 /** A service that is a child process. */
-export type OwnService = Service & Living;
+export type OwnService = Service & RunningChild;
 
 /** The time between the stop signal and SIGKILL. */
 const graceMs = 4_000;
@@ -83,7 +83,7 @@ export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals): 
 }
 
 /** @param signal the stop signal */
-export function living(child: ChildProcess, signal: NodeJS.Signals): Living {
+export function runningChild(child: ChildProcess, signal: NodeJS.Signals): RunningChild {
   return { pid: child.pid ?? null, ended: endOf(child), stop: () => stopProcess(child, signal) };
 }
 

@@ -1,6 +1,6 @@
-/** Restarts programs and stores that end by themselves, as a fleet would. */
+/** Restarts programs and stores that end by themselves, as a supervisor does in production. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Living } from "./child.ts";
+import type { RunningChild } from "./child.ts";
 
 /** The time between an end and the next start. */
 const restartAfterMs = 1_000;
@@ -17,7 +17,7 @@ export type KeptAlive<Part> = { current(): Part; stop(): Promise<void> };
  * @returns when the first start is complete. `stop` also ends a start that is under way.
  * @throws the error of the first start. An error of a later start is written to stderr, and the start is tried again.
  */
-export async function keepAlive<Part extends Living>(
+export async function keepAlive<Part extends RunningChild>(
   name: string,
   start: (signal: AbortSignal) => Promise<Part>,
   onRestart: () => void,

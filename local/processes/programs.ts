@@ -6,14 +6,14 @@ import type { ChildProcess } from "node:child_process";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
-import { living, startProcess, type Command, type Living } from "./child.ts";
+import { runningChild, startProcess, type Command, type RunningChild } from "./child.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 
 const LogEvent = z.looseObject({ event: z.string() });
 export type LogEvent = z.infer<typeof LogEvent>;
 
-export type Program = Living & { child: ChildProcess };
+export type Program = RunningChild & { child: ChildProcess };
 
 /**
  * The command that runs a file of this project with this process's Node. `env` is added to this process's
@@ -49,7 +49,7 @@ export function startProgram(
       onLine(line);
     });
   }
-  return { child, ...living(child, "SIGTERM") };
+  return { child, ...runningChild(child, "SIGTERM") };
 }
 
 /**

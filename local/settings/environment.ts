@@ -1,5 +1,5 @@
 /**
- * The variables of the edge and of the workers: of one start, in one place, because both sides must agree on most.
+ * The variables that one start gives to the edge and to the workers. They are in one file because most must be the same.
  */
 import { z } from "zod";
 import { readConfig, variableNames } from "../../edge/env.ts";

@@ -9,7 +9,7 @@ import { choosePort } from "../processes/free-ports.ts";
 import { canBeEntered, findPostgres, enterableFolder, postgresUser } from "./postgres-binaries.ts";
 import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
 import { endBackendsOf } from "./postgres-orphans.ts";
-import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
+import { runningChild, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 
 /**
  * Starts Postgres and creates the database `synapse`.
@@ -56,7 +56,7 @@ export async function startPostgres(options: {
   return {
     url: `${server}/synapse`,
     port,
-    ...living(child, "SIGINT"),
+    ...runningChild(child, "SIGINT"),
   };
 }
 

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { Redis } from "ioredis";
 import { readPid } from "../processes/pids.ts";
 import { choosePort } from "../processes/free-ports.ts";
-import { living, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
+import { runningChild, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 import { findRedis } from "./redis-binary.ts";
 
 /** Keeps every write that is older than a second. `inMemory` keeps nothing: for tests. */
@@ -50,7 +50,7 @@ export async function startRedis(options: {
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
-    ...living(child, "SIGTERM"),
+    ...runningChild(child, "SIGTERM"),
   };
 }
 

@@ -19,8 +19,8 @@ export const TenantId = z
 export type TenantId = z.infer<typeof TenantId>;
 
 /**
- * The id of a run: `run_<12 hex>_<base>`. The base is the millisecond of its acceptance; every event id begins with
- * it.
+ * The id of a run: `run_<12 hex>_<base>`. The base is the millisecond at which the edge made the id, by the edge's clock;
+ * every event id begins with it.
  */
 export const RunId = z
   .string()

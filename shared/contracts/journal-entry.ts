@@ -62,14 +62,14 @@ export const RetryPark = z.object({
   reason: z.literal("retry"),
   /** The visit's tries so far. */
   tries: z.number().int(),
-  /** How many of them the other side answered with a refusal: the next call to it gets an effect key of its own. */
+  /** How many of these tries the called service refused with a response: each refusal gives the next call a new effect key. */
   answered: z.number().int().nonnegative().default(0),
   error: z.object({ code: z.string(), message: z.string() }),
   first_failed_at: z.string(),
 });
 export type RetryPark = z.infer<typeof RetryPark>;
 
-/** A visit asked a question; `wait_id` is the question's name among the run's waits. */
+/** A visit asked a question; `wait_id` is the question's id among the run's waits. */
 const AnswerPark = z.object({
   step: z.string(),
   visit: z.number().int(),

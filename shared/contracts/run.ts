@@ -45,7 +45,7 @@ export const NewRun = z.object({
 });
 export type NewRun = z.infer<typeof NewRun>;
 
-/** Why a run is not accepted, as data: an error loses its class on its way between two objects. */
+/** Why a run is not accepted, as data: an AppError would lose its class in the RPC reply of the intake object. */
 export type Refusal = { code: ErrorCode; detail: string; retryAfterSeconds?: number };
 
 /** The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. */

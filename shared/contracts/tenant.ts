@@ -34,7 +34,7 @@ export const Tenant = z.object({
 });
 export type Tenant = z.infer<typeof Tenant>;
 
-/** A change of a tenant. Absent fields keep their values; of a new tenant they get the defaults. */
+/** A change of a tenant. Absent fields keep their values; for a new tenant they get the defaults. */
 export const TenantRequest = Tenant.omit({ version: true })
   .extend({ name: z.string().max(200) })
   .partial()

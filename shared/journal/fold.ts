@@ -15,12 +15,12 @@ export type Progress = {
   rewinds: number;
   /** The retry that the current visit waits for, if a try of it failed. */
   retry: RetryPark | null;
-  /** The name of the last question that the current visit asked, in this life of the run or an earlier one. */
+  /** The `wait_id` of the last question that the current visit asked, in this life of the run or an earlier one. */
   questionId: string | null;
   end: EndRecord | null;
 };
 
-/** The progress of a run that has committed nothing. `initialState`: see `initialState`. */
+/** The progress of a run that has committed nothing. `initialState`: see initial-state.ts. */
 export function initialProgress(initialState: JsonObject): Progress {
   return {
     state: { ...initialState },
@@ -101,8 +101,8 @@ export function countedEntries(entries: readonly StoredEntry[]): StoredEntry[] {
     const rewind = entry.kind === "rewind" ? recordOf(entry) : null;
     if (rewind?.kind === "rewind") {
       const { keep_seq } = rewind.record;
-      // Rewinds are counted, so all of them stay. Retries go, because tries start from 1 again. An end below `keep_seq`
-      // stays for the result that it carries.
+      // Rewinds are counted, so all of them stay. Parks for a retry are removed, because tries start from 1 again. An end
+      // below `keep_seq` stays for the result that it carries.
       counted = counted.filter((each) => each.kind === "rewind" || (each.seq <= keep_seq && !isRetry(each)));
     }
     counted.push(entry);

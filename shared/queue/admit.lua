@@ -1,7 +1,7 @@
 -- Admit runs, or refuse them: rate, depth of the shard, the tenant's quota.
 --
 -- An admitted run has a reservation until it is enqueued, or for `reservation_ms`. A refused run takes nothing. A run
--- that the queue knows already is admitted: its request is repeated.
+-- that the queue knows already is admitted again: the caller repeats its request.
 --
 -- While the index is not quota ready, the script cannot check quota and depth: the caller checks them in Postgres. The
 -- run gets its reservation all the same, so the queue counts it from the moment at which the index is quota ready.

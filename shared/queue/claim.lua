@@ -1,8 +1,9 @@
 -- Finish a worker's ended runs, then take ready jobs and lease them to it.
 --
 -- Jobs with a lapsed lease come first: they still use their tenant's slot, and their runs wait for a worker. Then lanes,
--- and in each lane tenants, take turns in proportion to their weights. A tenant's jobs go by score. Taking and leasing
--- are one script: if a worker died between two, the job would be neither ready nor leased.
+-- and in each lane tenants, take turns in proportion to their weights. A tenant's jobs are claimed in the order of their
+-- scores. Taking and leasing are one script: if they were two and a worker died between them, the job would be neither
+-- ready nor leased.
 --
 -- KEYS  ready
 -- ARGV  owner, lease_ms, slots, n_ended, the ended runs, then lane, cap, weight of each lane
@@ -44,7 +45,7 @@ for _, run in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", integer_text(no
   if slots <= 0 then break end
   local job = read_job(run)
   if (caps[job.lane] or 0) > 0 then
-    -- The new holder reads Postgres anew, so an enqueue that met the old lease is obsolete.
+    -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
     job.owner, job.requeue_at_ms = owner, nil
     write_job(job)
     redis.call("ZADD", leases, integer_text(now_ms + lease_ms), run)

@@ -48,7 +48,8 @@ local function write_job(job)
   redis.call("HSET", jobs, job.run, table.concat(fields, "\t"))
 end
 
--- How many members of `active` or `queued_or_reserved` a tenant has. They are neighbours, so Redis does two searches.
+-- How many members of `active` or `queued_or_reserved` a tenant has. They are adjacent in the set's order, so Redis does
+-- two searches.
 local function count_members(key, tenant)
   return redis.call("ZLEXCOUNT", key, "[" .. tenant .. "\0", "(" .. tenant .. "\1")
 end
@@ -106,7 +107,7 @@ local function repair_ring(tenant, lane)
   return true
 end
 
--- Follows a change of the tenant's free slots. It wakes workers, because jobs may have been ready for long.
+-- Call it after a change of the tenant's free slots. It wakes workers, because jobs may have been ready for long.
 local function repair_rings(tenant)
   for _, lane in ipairs(LANES) do
     if repair_ring(tenant, lane) then push_marker(lane) end
@@ -190,7 +191,7 @@ local function bring_forward(job, lane, score, status, at_ms)
   if job.state == "reserved" then
     scheduled_ms = math.huge
   elseif job.state ~= "ready" then
-    -- The score is missing only when its key was lost a moment ago. Any time is earlier then.
+    -- The score is missing only when its key was lost a moment ago. Then `at_ms` counts as earlier.
     scheduled_ms = tonumber(redis.call("ZSCORE", job.state == "due" and due or timer, job.run)) or math.huge
   end
   if at_ms < scheduled_ms then
@@ -206,13 +207,13 @@ local function remove_job(job)
 end
 
 -- Returns the reply of a script that must not act on this shard, or nil. The reply is "cold", or an error for a caller
--- that counts another number of shards: it would put tenants on shards where other callers do not look for them.
+-- with another number of shards: it would put tenants on shards where other callers do not look for them.
 local function check_index()
   local index_shards = redis.call("HGET", index, "shards")
   if not index_shards then return "cold" end
   if index_shards ~= caller_shards then
     return redis.error_reply(
-      "SHARDS this queue is laid out for " .. index_shards .. " shards, the caller counts " .. caller_shards
+      "SHARDS this queue is laid out for " .. index_shards .. " shards, the caller uses " .. caller_shards
     )
   end
 end

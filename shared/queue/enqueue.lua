@@ -1,6 +1,6 @@
 -- Make jobs ready, now or at their time. A repeated call changes nothing.
 --
--- A job that waits already gets the earlier of both times. A leased job keeps the time as `requeue_at_ms`, because the
+-- A job that waits for its time already gets the earlier of both times. A leased job keeps the time as `requeue_at_ms`, because the
 -- worker that holds it may have read Postgres before this wake-up was written.
 --
 -- KEYS  ready

@@ -8,7 +8,7 @@ export type IndexProgress = {
   epoch: string;
   /** The position of the scan under way, as the reconciler wrote it. */
   scanned: string;
-  /** Every run that was due by this time has been shown to the shard. */
+  /** Every run that was due by this time has been enqueued on the shard. */
   uptoMs: number;
   /** The shard knows every run that counts against a quota, so `admit` may count. */
   quotaReady: boolean;
@@ -16,7 +16,7 @@ export type IndexProgress = {
   limitsUptoMs: number;
 };
 
-/** The scan that a reconciler expects a shard to know. If the shard knows another one, it may have lost what it was shown. */
+/** The epoch and position of a scan, as the reconciler expects them. If the shard has others, it may have lost enqueued jobs. */
 export type KnownScan = Pick<IndexProgress, "epoch" | "scanned">;
 
 export function readProgress(reply: unknown): IndexProgress {

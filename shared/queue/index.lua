@@ -1,24 +1,24 @@
 -- Read or write what this shard's Redis knows about its own completeness.
 --
--- `upto`: every run that was due by this time (ms of Postgres) has been shown to this Redis. The proof lives beside what
--- it proves, so a loss or a rollback of Redis takes both. `scanned`: the position of the scan under way. `epoch`: the
--- rebuild that made this index. A scan names both as it knows them: it ends without effect when Redis was emptied or
--- rolled back since it began.
+-- `upto`: every run that was due by this time (ms of Postgres) has been enqueued on this shard. It is stored in the same
+-- Redis as the jobs, so a loss or a rollback of Redis affects both. `scanned`: the position of the scan under way.
+-- `epoch`: the rebuild that made this index. A scan sends the `epoch` and `scanned` that it expects: it ends without
+-- effect when Redis was emptied or rolled back since the scan began.
 --
 -- `quota_ready`: this Redis knows every run that counts against a quota, so `admit` may count. It needs a scan that
--- reaches QUOTA_READY_AFTER_MS further than the first: every run that was accepted without this index before it began is
--- committed by then, and the scan has shown it. "invalidate_counts" resets it: runs were accepted without the queue.
+-- reaches QUOTA_READY_AFTER_MS further than the first: every run that was accepted before the index began is committed by
+-- then, and the scan has enqueued it. "invalidate_counts" resets `quota_ready`: runs were accepted without the queue.
 --
 -- KEYS  ready
 -- ARGV  nothing: read; or "begin", epoch; or "invalidate_counts";
 --       or "scan", epoch, scanned, the new scanned, upto (empty: the scan goes on); or "limits", epoch, limits_upto
--- ->    { epoch, scanned, upto, quota_ready, limits_upto }; or "cold"; or "stale": the index or the scan is another
+-- ->    { epoch, scanned, upto, quota_ready, limits_upto }; or "cold"; or "stale": epoch or scanned differ
 
 local QUOTA_READY_AFTER_MS = 7000
 
 local refusal = check_index()
--- "begin" needs the epoch of the latest reset, which is missing when Redis was emptied since: only then are all running
--- runs leased here.
+-- "begin" needs the epoch of the latest reset. It is missing when Redis was emptied after that reset, and then leases that
+-- the rebuild has restored are missing too.
 if refusal == "cold" and ARGV[1] == "begin" and redis.call("HGET", index, "epoch") == ARGV[2] then
   redis.call("HSET", index, "scanned", "", "upto", "-inf", "quota_ready", "0",
     "limits_upto", "-inf", "shards", caller_shards, "tenants", redis.call("HLEN", limits))

@@ -10,7 +10,7 @@ import type { Job, JobName, JobWait } from "./job.ts";
 import { LANES } from "./lanes.ts";
 import { limitsArgs } from "./limits.ts";
 import type { Limits } from "./limits.ts";
-import type { RedisCommands } from "./script.ts";
+import type { RedisCommands } from "./run-script.ts";
 import { scripts } from "./scripts.ts";
 import { RESERVATION_MS } from "../timing.ts";
 import { ShardScripts } from "./shard-scripts.ts";
@@ -53,7 +53,7 @@ export type LeasesToRestore = {
  * The verbs of the queue over one Redis: docs/protocol.md 3. All are batched and idempotent by run id. On a cold shard
  * `pushLimits` acts, and `restoreLeases` for the rebuild; `admit` replies "cold"; the others throw ColdError.
  *
- * Every call may be repeated, and no run needs one to finish: Postgres is the source of truth.
+ * Every call may be repeated. A run ends also when a call is lost: the reconciler repairs the queue from Postgres.
  */
 export class Queue {
   readonly #scripts: ShardScripts;
@@ -77,7 +77,7 @@ export class Queue {
   }
 
   /**
-   * Makes jobs ready, now or at their time. A job that waits already gets the earlier of both times.
+   * Makes jobs ready, now or at their time. A job that waits for its time already gets the earlier of both times.
    * @returns how many of them the queue did not know before
    */
   async enqueue(jobs: readonly (Job & JobWait)[]): Promise<number> {
@@ -119,7 +119,7 @@ export class Queue {
   }
 
   /**
-   * Ends leases of `owner`. Each job becomes ready at its time, or at the earlier time of an enqueue that met the lease.
+   * Ends leases of `owner`. Each job becomes ready at its time, or at the earlier time of an enqueue during the lease.
    */
   async release(jobs: readonly (Job & JobWait)[], owner: string): Promise<void> {
     await this.#scripts.runPerShard(jobs, scripts.release, [owner], waitingJobArgs);
@@ -147,7 +147,7 @@ export class Queue {
     return z.string().parse(await this.#scripts.run(page.shard, scripts.repairRing, args));
   }
 
-  /** Some of the jobs of a shard, whatever their state. @returns the next cursor, "0" at the end */
+  /** A page of a shard's jobs, in any state. @returns the next cursor, "0" at the end */
   async list(shard: number, cursor: string, count: number): Promise<{ cursor: string; jobs: JobName[] }> {
     const reply = await this.#scripts.run(shard, scripts.list, [cursor, String(count)]);
     const [next = "0", ...names] = z.array(z.coerce.string()).parse(reply);
@@ -173,7 +173,7 @@ export class Queue {
   }
 
   /**
-   * Gives a cold shard its index: from now on jobs may be claimed, and a scan shows the shard all due runs. On a shard
+   * Gives a cold shard its index: from now on jobs may be claimed, and a scan enqueues all due runs. On a shard
    * with an index it changes nothing.
    * @throws ColdError when `epoch` is not that of the latest reset, or Redis was emptied since
    */
@@ -181,7 +181,7 @@ export class Queue {
     await this.#scripts.run(shard, scripts.index, ["begin", epoch]);
   }
 
-  /** Says that runs were accepted without the queue: `admit` does not count before scans have shown it all of them. */
+  /** Call it when runs were accepted without the queue: `admit` does not count before scans have enqueued all of them. */
   async invalidateCounts(shard: number): Promise<void> {
     await this.#scripts.run(shard, scripts.index, ["invalidate_counts"]);
   }
@@ -192,7 +192,7 @@ export class Queue {
 
   /**
    * Records the position of a scan; `uptoMs`: the scan is complete up to this time.
-   * @returns false when the shard knows another scan than `known`: this one proves nothing
+   * @returns false when the shard's epoch or position is not `known`: then the scan has no effect
    */
   async advanceScan(shard: number, known: KnownScan, scanned: string, uptoMs?: number): Promise<boolean> {
     const args = ["scan", known.epoch, known.scanned, scanned, String(uptoMs ?? "")];

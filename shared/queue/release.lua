@@ -1,7 +1,7 @@
--- End leases of a worker: each job is scheduled for its time, or for the earlier time of an enqueue that met the lease.
+-- End leases of a worker: each job is scheduled for its time, or for the earlier time of an enqueue during the lease.
 --
 -- A job that is not leased is treated as by `enqueue`, because Redis may have lost the lease. A job that another worker
--- holds is left alone.
+-- holds does not change.
 --
 -- KEYS  ready
 -- ARGV  owner, then run, tenant, lane, score, status ("queued" or "paused"), delay_ms of each

@@ -2,7 +2,7 @@
 --
 -- KEYS  ready
 -- ARGV  owner, lease_ms, then the runs
--- ->    { lost_leases, unknown_leases }: runs leased to another worker, runs leased to none; or "cold"
+-- ->    { lost_leases, unknown_leases }: runs leased to another worker, runs without a lease; or "cold"
 
 local refusal = check_index()
 if refusal then return refusal end

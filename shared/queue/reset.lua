@@ -1,10 +1,11 @@
 -- Delete all keys of a cold shard: the first step of a rebuild.
 --
--- Two reconcilers may rebuild a shard at once, because the lock of a paused one lapses. Two rules keep them apart:
--- A shard with an index is not deleted: a reconciler that saw "cold" before the other was through would empty a queue
--- that lives. And each reset supersedes the rebuild before it, whose leases it deletes: only the epoch of the latest
--- reset may begin the index. This script makes the epoch, not the caller: a call that arrives twice is two resets, and
--- the epoch of the first begins nothing.
+-- Two reconcilers may rebuild a shard at once, because the lock of a paused reconciler lapses. Two rules make that safe:
+-- 1. A shard with an index is not deleted. A reconciler that read "cold" before another one began the index would
+--    otherwise delete the jobs of a queue in use.
+-- 2. Each reset deletes the leases of the rebuild before it and supersedes it: only the epoch of the latest reset may
+--    begin the index. This script makes the epoch, not the caller: a call that arrives twice is two resets, and the
+--    epoch of the first one is then superseded.
 --
 -- KEYS  ready
 -- ->    the epoch of the index to come; or "known": the shard has an index, and nothing was deleted

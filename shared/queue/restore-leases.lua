@@ -23,7 +23,7 @@ for i = 5, #ARGV, 4 do
     job.owner = owner
     enter_state(job, "leased", now_ms + lease_ms)
   elseif job.owner == holder or job.owner == owner then
-    -- A new holder reads Postgres anew, so it forgets an enqueue that met the old lease. The same holder does not.
+    -- A new holder reads Postgres anew, so an enqueue that came during the old lease is dropped. The same holder keeps it.
     if job.owner ~= owner then job.requeue_at_ms = nil end
     job.owner = owner
     write_job(job)

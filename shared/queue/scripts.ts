@@ -12,7 +12,7 @@ import repairRing from "./repair-ring.lua" with { type: "text" };
 import reset from "./reset.lua" with { type: "text" };
 import restoreLeases from "./restore-leases.lua" with { type: "text" };
 import stats from "./stats.lua" with { type: "text" };
-import { defineGrowingScript, defineScript } from "./script.ts";
+import { defineGrowingScript, defineScript } from "./run-script.ts";
 
 /** One script for each verb of the queue: common.lua followed by the verb's file. */
 export const scripts = {

@@ -1,7 +1,7 @@
 import type { TenantId } from "../contracts/ids.ts";
 import { keys, queueShardOf } from "../keys.ts";
-import { run } from "./script.ts";
-import type { RedisCommands, Script } from "./script.ts";
+import { runScript } from "./run-script.ts";
+import type { RedisCommands, Script } from "./run-script.ts";
 
 /** The shard's Redis has no index: it is new, was emptied, or lost a key. The reconciler has to rebuild it. */
 export class ColdError extends Error {
@@ -33,7 +33,7 @@ export class ShardScripts {
 
   /** @returns "cold" when the shard is cold */
   async runOrCold(shard: number, script: Script, args: readonly string[]): Promise<unknown> {
-    return await run(this.#redis, script, [keys.ready(shard)], [...args, String(this.shards)]);
+    return await runScript(this.#redis, script, [keys.ready(shard)], [...args, String(this.shards)]);
   }
 
   /**

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Lane } from "../contracts/run.ts";
 
-/** How many jobs of a shard are in each state, how many tenants have limits there, and the ready jobs of each lane. */
+/** The numbers of a shard's jobs in each state, of the tenants with limits there, and of the ready jobs in each lane. */
 export type QueueStats = {
   reserved: number;
   ready: number;

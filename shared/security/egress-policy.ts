@@ -25,14 +25,14 @@ const ENTRY_RULE =
   "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
 
 /** The addresses that requests may go to: public ones, and those that an operator allows. */
-export type Reachable = {
+export type EgressPolicy = {
   /** Whether this address may be connected to. */
   allows(address: string): boolean;
   /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
   allowsName(name: string): boolean;
   /**
-   * Whether this host of a URL is an address that may not be connected to. False for a name: it is judged when
-   * resolved.
+   * Whether this host of a URL is an address that may not be connected to. False for a name: its addresses are checked
+   * when it is resolved.
    */
   refuses(host: string): boolean;
 };
@@ -42,12 +42,12 @@ export type Reachable = {
  * metadata), carrier-grade NAT, multicast, reserved and unspecified ranges, in IPv4, in IPv6 and where one is
  * embedded in the other.
  *
- * @param allow host names (exact), addresses and CIDR ranges that are allowed all the same, separated by commas.
+ * @param allow host names (exact), addresses and CIDR ranges that are allowed nevertheless, separated by commas.
  * IPv6 may be in brackets, as in a URL.
  * @throws Error for an entry that is none of these and so would never match. It names the entry's index, not its
  * text: by mistake that may be a URL with a password.
  */
-export function reachable(allow: string): Reachable {
+export function egressPolicyOf(allow: string): EgressPolicy {
   const ranges: [Address, number][] = [];
   const names = new Set<string>();
   for (const [index, text] of allow.split(",").entries()) {

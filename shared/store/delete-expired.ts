@@ -1,6 +1,6 @@
 import type { Sql } from "./sql.ts";
 
-/** Deliveries, and idempotency keys, that one call deletes at most. */
+/** The most deliveries, and the most idempotency keys, that one call deletes. */
 const BATCH = 10_000;
 
 /**

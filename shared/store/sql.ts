@@ -11,8 +11,8 @@ export const connectionOptions = {
   fetch_types: false,
   // Seconds.
   connect_timeout: POSTGRES_CONNECT_MS / 1_000,
-  // Seconds between attempts to connect, 0.5 at most. By default they grow to 20 and queries wait meanwhile, so that a
-  // Postgres that is reachable again would be noticed long after.
+  // Seconds between attempts to connect, 0.5 at most. By default they grow to 20, so that queries would
+  // wait for up to 20 s after Postgres is reachable again.
   backoff: (attempts: number) => Math.min(0.05 * 2 ** attempts, 0.5),
   onnotice: () => {},
 } as const;

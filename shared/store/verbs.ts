@@ -60,7 +60,7 @@ const Committed = z.object({
   event_seq: z.number(),
   signals: z.number(),
   cancel: z.boolean(),
-  // An edge that is older than webhooks does not send it.
+  // An edge of a version before webhooks does not send it.
   webhook: z.boolean().default(false),
 });
 

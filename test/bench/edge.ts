@@ -11,7 +11,7 @@ import { Scope } from "../../shared/contracts/tenant.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { openIndex } from "../shared/queue/open-index.ts";
+import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
 import { cpuMs, findDescendant, treeCpuMs } from "./cpu.ts";
 import { TENANT } from "./definition.ts";
 import type { Watched } from "./cpu.ts";
@@ -31,7 +31,7 @@ export async function startBenchEdge(
   mkdirSync(build, { recursive: true });
   await buildEdge(build);
   // A worker does this when it finds the queue cold.
-  await openIndex(queue, 0, Date.now());
+  await makeQuotaReady(queue, 0, Date.now());
   const key = newApiKey();
   await saveApiKey(sql, key, { tenant: TENANT, name: "bench", scopes: Scope.options });
 

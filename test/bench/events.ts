@@ -44,8 +44,8 @@ export async function benchEvents(stores: { sql: Sql; redis: Redis }, edge: Benc
         await watch.untilSeen(WARM_EVENTS + events);
       });
       rows.push(...latencyRows(what, watch.latenciesMs(WARM_EVENTS), mark));
-      for (const [who, ms] of usedMs) {
-        rows.push({ what: `  processor time of ${who}`, figure: (ms * 1_000) / events, unit: "us/event" });
+      for (const [name, ms] of usedMs) {
+        rows.push({ what: `  processor time of ${name}`, figure: (ms * 1_000) / events, unit: "us/event" });
       }
     } finally {
       watch.leave();
@@ -64,10 +64,10 @@ async function openRun(
   await acceptBenchRuns(sql, [run]);
   const [claimed] = await claimRuns(sql, owner, [run]);
   if (!claimed) throw new Error("the run was not claimed");
-  const show = publishLive(redis, 1);
+  const publish = publishLive(redis, 1);
   const journal = new Journal(owner, stateStore(sql), (entries) => {
     for (const entry of entries) watch.committed(entry.seq);
-    show(entries);
+    publish(entries);
   });
   return { run, log: journal.open(claimed, new AbortController()) };
 }

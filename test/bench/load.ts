@@ -18,7 +18,7 @@ const WARM_MS = 1_500;
 const ROUND_MS = 3_000;
 const ROUNDS = 3;
 
-/** The rows for a load, with the processor time per request of each watched process. Marks are for the rate and for the p99. */
+/** The rows for a load, with the processor time per request of each watched process. `marks`: the targets of the rate and of the p99. */
 export async function loadRows(
   what: string,
   load: Load,
@@ -26,15 +26,15 @@ export async function loadRows(
   marks: { perSecond?: string; p99?: string } = {},
 ): Promise<Row[]> {
   // One request first, so that caches are filled before all clients begin.
-  await run({ ...load, clients: 1 }, 100);
-  await run(load, WARM_MS);
+  await sendFor({ ...load, clients: 1 }, 100);
+  await sendFor(load, WARM_MS);
   const rounds: { latenciesMs: number[]; seconds: number; usedUs: Map<string, number> }[] = [];
   while (rounds.length < ROUNDS) {
-    const { result, usedMs } = await withCpu(watched, () => run(load, ROUND_MS));
+    const { result, usedMs } = await withCpu(watched, () => sendFor(load, ROUND_MS));
     const answers = result.latenciesMs.length;
     rounds.push({
       ...result,
-      usedUs: new Map(Array.from(usedMs, ([who, ms]) => [who, (ms * 1_000) / answers])),
+      usedUs: new Map(Array.from(usedMs, ([name, ms]) => [name, (ms * 1_000) / answers])),
     });
   }
   return [
@@ -52,10 +52,10 @@ export async function loadRows(
         share === 0.99 ? marks.p99 : undefined,
       ),
     ),
-    ...Object.keys(watched).map((who) =>
+    ...Object.keys(watched).map((name) =>
       roundsRow(
-        `  processor time of ${who}`,
-        rounds.map((round) => round.usedUs.get(who) ?? NaN),
+        `  processor time of ${name}`,
+        rounds.map((round) => round.usedUs.get(name) ?? NaN),
         "us/req",
       ),
     ),
@@ -74,8 +74,11 @@ export function requestBytes(
   return Buffer.from(`${method} ${path} HTTP/1.1\r\n${head.join("")}\r\n${body}`);
 }
 
-/** Sends requests for so long. @returns the milliseconds until each response */
-export async function run(load: Load, forMs: number): Promise<{ latenciesMs: number[]; seconds: number }> {
+/** Sends requests for `forMs`. @returns the milliseconds until each response */
+export async function sendFor(
+  load: Load,
+  forMs: number,
+): Promise<{ latenciesMs: number[]; seconds: number }> {
   const sockets = await Promise.all(Array.from({ length: load.clients }, () => connected(load.port)));
   const startedMs = performance.now();
   try {

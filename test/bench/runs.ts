@@ -8,7 +8,7 @@ import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { spawnWorker } from "../services/worker-process.ts";

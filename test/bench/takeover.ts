@@ -1,5 +1,5 @@
 /**
- * `npm run bench:takeover`: how long runs wait after a `kill -9` of their worker. Five kills of workers with ten runs each
+ * `npm run bench:takeover`: how long runs wait after a `kill -9` of tsuccessor worker. Five kills of workers with ten runs each
  * are fifty takeovers: the time from the kill until another worker has claimed the run.
  */
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
@@ -15,7 +15,7 @@ import { scoreOf } from "../../shared/queue/job.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/shard-scripts.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { spawnWorker } from "../services/worker-process.ts";
@@ -66,11 +66,11 @@ try {
     await untilWarm();
     await accept();
     await untilRunning(RUNS);
-    const heir = await start(`heir-${kill}`);
+    const successor = await start(`successor-${kill}`);
     const killedMs = performance.now();
     await victim.stop("SIGKILL");
     waitsMs.push(...(await takeovers(killedMs)));
-    await heir.stop("SIGKILL");
+    await successor.stop("SIGKILL");
     await sql`update runs set status = 'cancelled', ended_at = now(), wake_at = null, owner = null`;
     await redis.flushall();
     await sql`delete from locks`;

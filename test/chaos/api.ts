@@ -1,7 +1,7 @@
 /** The HTTP API, for clients that expect responses to be lost. */
 
 /** A response with its parsed body. `status` 0: no response came, and the outcome of the request is unknown. */
-export type Answer = { status: number; body: unknown; headers: Headers };
+export type ApiResponse = { status: number; body: unknown; headers: Headers };
 
 const TIMEOUT_MS = 8_000;
 
@@ -20,7 +20,7 @@ export class Api {
     body?: unknown,
     more: Record<string, string> = {},
     signal: AbortSignal = AbortSignal.timeout(TIMEOUT_MS),
-  ): Promise<Answer> {
+  ): Promise<ApiResponse> {
     try {
       const answer = await fetch(this.base + path, {
         method,
@@ -41,7 +41,8 @@ export class Api {
 
   /** @throws Error for every response that is not a success. */
   async must(method: string, path: string, body: unknown): Promise<void> {
-    const { status, body: said } = await this.call(method, path, body);
-    if (status < 200 || status > 299) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(said)}`);
+    const { status, body: response } = await this.call(method, path, body);
+    if (status < 200 || status > 299)
+      throw new Error(`${method} ${path}: ${status} ${JSON.stringify(response)}`);
   }
 }

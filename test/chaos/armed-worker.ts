@@ -1,75 +1,76 @@
 /** The product's worker, which kills itself at each call to a store that is an armed point of points.ts. */
 import { z } from "zod";
 import { log, messageOf } from "../../shared/log.ts";
-import type { RedisCommands } from "../../shared/queue/script.ts";
+import type { RedisCommands } from "../../shared/queue/run-script.ts";
 import { scripts } from "../../shared/queue/scripts.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { readConfig } from "../../worker-node/config.ts";
 import { startWorker } from "../../worker-node/start.ts";
-import type { Seams } from "../../worker-node/start.ts";
+import type { TestHooks } from "../../worker-node/start.ts";
 import { POINTS_FOLDER, takePoint } from "./points.ts";
 import type { WorkerPoint } from "./points.ts";
 
 const folder = z.string().min(1).parse(process.env[POINTS_FOLDER]);
-const die = (point: WorkerPoint): void => {
+const dieAt = (point: WorkerPoint): void => {
   if (takePoint(folder, point)) process.kill(process.pid, "SIGKILL");
 };
 
 /** Runs that this process has parked or handed back and not released yet, each with the point of its release. */
 const unreleased = new Map<string, WorkerPoint>();
 
-const seams: Seams = {
-  show: (show) => (entries) => {
-    die("committed_unpublished");
-    show(entries);
+const hooks: TestHooks = {
+  publish: (publish) => (entries) => {
+    dieAt("committed_unpublished");
+    publish(entries);
   },
   store: (store): StateStore => ({
     ...store,
     async claim(...args) {
       const runs = await store.claim(...args);
-      if (runs.length > 0) die("claimed_in_postgres");
+      if (runs.length > 0) dieAt("claimed_in_postgres");
       return runs;
     },
     async claimDirectly(...args) {
       const runs = await store.claimDirectly(...args);
-      if (runs.length > 0) die("claimed_directly");
+      if (runs.length > 0) dieAt("claimed_directly");
       return runs;
     },
     async flush(entries) {
-      die("before_flush");
+      dieAt("before_flush");
       const committed = await store.flush(entries);
       if (committed.length === 0) return committed;
-      const done = new Set(committed.map(({ run_id }) => run_id));
-      if (entries.some(({ run_id, kind }) => kind === "turn" && done.has(run_id))) die("turn_committed");
+      const committedRuns = new Set(committed.map(({ run_id }) => run_id));
+      if (entries.some(({ run_id, kind }) => kind === "turn" && committedRuns.has(run_id)))
+        dieAt("turn_committed");
       for (const { run_id, kind } of entries) {
-        if (kind === "park" && done.has(run_id)) unreleased.set(run_id, "parked_unreleased");
+        if (kind === "park" && committedRuns.has(run_id)) unreleased.set(run_id, "parked_unreleased");
       }
-      die("committed_reply_lost");
+      dieAt("committed_reply_lost");
       return committed;
     },
     async handBack(...args) {
-      die("drained_unreturned");
+      dieAt("drained_unreturned");
       const runs = await store.handBack(...args);
       for (const run of runs) unreleased.set(run, "handed_back_unreleased");
       return runs;
     },
     async beat(...args) {
       const owned = await store.beat(...args);
-      if (owned.length > 0) die("beat");
+      if (owned.length > 0) dieAt("beat");
       return owned;
     },
     async claimDeliveries(...args) {
       const claimed = await store.claimDeliveries(...args);
-      if (claimed.deliveries.length > 0) die("delivery_claimed");
+      if (claimed.deliveries.length > 0) dieAt("delivery_claimed");
       return claimed;
     },
     async saveDeliveryTry(result) {
-      if (result.outcome === "delivered") die("delivery_unsaved");
+      if (result.outcome === "delivered") dieAt("delivery_unsaved");
       return store.saveDeliveryTry(result);
     },
     async listDueRuns(...args) {
       const page = await store.listDueRuns(...args);
-      if (page.length > 0) die("scan_page");
+      if (page.length > 0) dieAt("scan_page");
       return page;
     },
   }),
@@ -81,10 +82,10 @@ const seams: Seams = {
     const around: (
       verb: string | undefined,
       args: string[],
-      ask: () => Promise<unknown>,
-    ) => Promise<unknown> = async (verb, args, ask) => {
+      send: () => Promise<unknown>,
+    ) => Promise<unknown> = async (verb, args, send) => {
       before(verb, args);
-      const reply = await ask();
+      const reply = await send();
       after(verb, reply);
       return reply;
     };
@@ -98,23 +99,23 @@ const seams: Seams = {
   },
 };
 
-/** `args` as queue.ts passes them: the fourth of a claim is the number of ended runs, those of a release hold its runs. */
+/** `args` as queue.ts passes them: `args[3]` of a claim is the number of ended runs; the `args` of a release contain its runs. */
 function before(verb: string | undefined, args: string[]): void {
-  if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) die("ended_unfinished");
-  if (verb === "index" && args[0] === "begin") die("rebuild_unbegun");
-  if (verb === "index" && args[0] === "scan") die("scan_enqueued");
+  if (verb === "finish" || (verb === "claim" && Number(args[3]) > 0)) dieAt("ended_unfinished");
+  if (verb === "index" && args[0] === "begin") dieAt("rebuild_unbegun");
+  if (verb === "index" && args[0] === "scan") dieAt("scan_enqueued");
   if (verb !== "release") return;
   for (const arg of args) {
     const point = unreleased.get(arg);
-    if (point) die(point);
+    if (point) dieAt(point);
     unreleased.delete(arg);
   }
 }
 
 function after(verb: string | undefined, reply: unknown): void {
-  if (verb === "claim" && Array.isArray(reply) && reply.length > 1) die("claimed_in_redis");
-  if (verb === "renew" && Array.isArray(reply)) die("renewed");
-  if (verb === "reset") die("rebuild_reset");
+  if (verb === "claim" && Array.isArray(reply) && reply.length > 1) dieAt("claimed_in_redis");
+  if (verb === "renew" && Array.isArray(reply)) dieAt("renewed");
+  if (verb === "reset") dieAt("rebuild_reset");
 }
 
 function untilSignalled(): Promise<void> {
@@ -125,7 +126,7 @@ function untilSignalled(): Promise<void> {
 
 try {
   const signalled = untilSignalled();
-  const worker = await startWorker(readConfig(process.env), seams);
+  const worker = await startWorker(readConfig(process.env), hooks);
   await signalled;
   await worker.drain();
   process.exit(0);

@@ -48,7 +48,7 @@ const answered = {
 };
 
 /** One run that failed, was retried, and completed under its second attempt, with no promise broken. */
-function sound(): Evidence {
+function soundEvidence(): Evidence {
   const journal = [
     entry(2, [event("worker_picked_up", { worker_id: "a", attempt: 1 }), event("step_complete")], {
       kind: "step",
@@ -127,7 +127,7 @@ function sound(): Evidence {
       { run: RUN, viewer: "early", frames: frames.slice(0, 3), complete: true },
       { run: RUN, viewer: "late", frames: frames.slice(0, 1), complete: false },
     ],
-    shownTooEarly: [],
+    framesTooEarly: [],
     limitBreaches: [],
     takeovers: [{ run: RUN, diedMs: 0, ms: 60_000, calm: false }],
     stalls: [{ run: RUN, ms: 9_000 }],
@@ -136,7 +136,7 @@ function sound(): Evidence {
 }
 
 test("evidence without a defect breaks no promise", () => {
-  expect(check(sound())).toEqual([]);
+  expect(check(soundEvidence())).toEqual([]);
 });
 
 /** The one element of a list that a test damages. */
@@ -146,9 +146,9 @@ function only<Item>(items: readonly Item[], at = 0): Item {
   return item;
 }
 
-type Breaking = [promise: string, how: string, damage: (e: Evidence) => void];
+type Damage = [promise: string, what: string, damage: (e: Evidence) => void];
 
-const breakings: Breaking[] = [
+const damages: Damage[] = [
   [
     "an entry is committed once",
     "a flush was written again",
@@ -166,16 +166,20 @@ const breakings: Breaking[] = [
   ],
   ["202 means it will finish", "a run is still running", (e) => (only(e.runs).status = "running")],
   ["202 means it will finish", "a run is still queued", (e) => (only(e.runs).status = "queued")],
-  ["one run per request", "a client was told of two", (e) => only(e.requests).accepted.push("run_other")],
+  [
+    "one run per request",
+    "a client received the ids of two runs",
+    (e) => only(e.requests).accepted.push("run_other"),
+  ],
   [
     "one run per request",
     "a request made two runs",
     (e) => e.runs.push({ ...only(e.runs), run_id: RUN.replace("1_", "2_") }),
   ],
-  ["one run per request", "a refused request made one", (e) => (only(e.requests).accepted = [])],
-  ["one run per request", "no request started it", (e) => (only(e.runs).correlation_id = "r2")],
-  ["one run per request", "the key is another run's", (e) => (only(e.keys).run_id = "run_other")],
-  ["one dead letter per failed run", "an end in failure has none", (e) => (e.deadLetters = [])],
+  ["one run per request", "a refused request made a run", (e) => (only(e.requests).accepted = [])],
+  ["one run per request", "a run was started by no request", (e) => (only(e.runs).correlation_id = "r2")],
+  ["one run per request", "an idempotency key names another run", (e) => (only(e.keys).run_id = "run_other")],
+  ["one dead letter per failed run", "an end in failure has no dead letter", (e) => (e.deadLetters = [])],
   [
     "one dead letter per failed run",
     "a failed run has two dead letters",
@@ -200,7 +204,11 @@ const breakings: Breaking[] = [
     (e) => (only(e.journal, 1).events += `\n${event("checkpoint")}`),
   ],
   ["only the owner writes", "an attempt falls", (e) => (only(e.journal, 3).attempt = 0)],
-  ["only the owner writes", "a later attempt wrote than was given", (e) => (only(e.journal, 3).attempt = 3)],
+  [
+    "only the owner writes",
+    "an entry has a higher attempt than its run",
+    (e) => (only(e.journal, 3).attempt = 3),
+  ],
   [
     "only the owner writes",
     "two claims have one attempt",
@@ -216,19 +224,27 @@ const breakings: Breaking[] = [
     "`done` comes twice",
     (e) => (only(e.journal, 3).events = [event("done"), event("done")].join("\n")),
   ],
-  ["one end a life", "the run is not what its end says", (e) => (only(e.runs).status = "failed")],
+  [
+    "one end a life",
+    "the status of the run is not that of its last end",
+    (e) => (only(e.runs).status = "failed"),
+  ],
   [
     "a step's result is committed once",
     "a visit has two results",
     (e) => (only(e.journal, 3).output = ended("completed", result("write"))),
   ],
-  ["charges are usage", "tokens are charged that nobody used", (e) => (only(e.runs).tokens = 13)],
+  ["charges are usage", "tokens are charged that no call used", (e) => (only(e.runs).tokens = 13)],
   [
     "charges are usage",
     "a call is charged twice",
     (e) => e.usage.push({ ...only(e.usage), call: "model.2" }),
   ],
-  ["charges are usage", "money is missing", (e) => (only(e.runs).cost_micro_usd = 6)],
+  [
+    "charges are usage",
+    "the cost of the run is less than that of its calls",
+    (e) => (only(e.runs).cost_micro_usd = 6),
+  ],
   ["charges are usage", "a result was not counted", (e) => (only(e.runs).step_count = 1)],
   ["charges are usage", "a charge belongs to no entry", (e) => (only(e.usage).seq = 5)],
   [
@@ -236,8 +252,12 @@ const breakings: Breaking[] = [
     "a viewer received an event twice",
     (e) => only(e.viewings, 1).frames.splice(1, 0, only(only(e.viewings).frames)),
   ],
-  ["viewers receive the journal", "a viewer missed one", (e) => only(e.viewings, 1).frames.splice(0, 1)],
-  ["viewers receive the journal", "a byte is another", (e) => (only(only(e.viewings, 1).frames).data += " ")],
+  ["viewers receive the journal", "a viewer missed an event", (e) => only(e.viewings, 1).frames.splice(0, 1)],
+  [
+    "viewers receive the journal",
+    "a frame has a byte more than the journal",
+    (e) => (only(only(e.viewings, 1).frames).data += " "),
+  ],
   [
     "viewers receive the journal",
     "an event has another id",
@@ -257,7 +277,7 @@ const breakings: Breaking[] = [
   [
     "no event is published before its commit",
     "an event was received before its commit",
-    (e) => e.shownTooEarly.push({ run: RUN, seq: 3, committed: 2 }),
+    (e) => e.framesTooEarly.push({ run: RUN, seq: 3, committed: 2 }),
   ],
   [
     "calls outside carry stable keys",
@@ -286,7 +306,11 @@ const breakings: Breaking[] = [
   ["nothing is left in Redis", "a lease", (e) => (e.redis.sizes.leases = 1)],
   ["nothing is left in Redis", "a used slot", (e) => (e.redis.sizes.active = 1)],
   ["nothing is left in Redis", "a place in a ring", (e) => (e.redis.sizes["ring:default"] = 1)],
-  ["nothing is left in Redis", "a key of nobody", (e) => e.redis.foreign.push("synapse:lost")],
+  [
+    "nothing is left in Redis",
+    "a key that belongs to no structure",
+    (e) => e.redis.foreign.push("synapse:lost"),
+  ],
   ["sizes prove completeness", "limits were lost", (e) => (e.redis.sizes.limits = 0)],
   [
     "limits are never passed",
@@ -322,27 +346,31 @@ const breakings: Breaking[] = [
     (e) => (only(e.journal).output = JSON.stringify({ ...answered, step: "write", effects: [KEY] })),
   ],
   ["every end is delivered", "an end has no delivery", (e) => e.deliveries.pop()],
-  ["every end is delivered", "a run without a webhook has one", (e) => (only(e.runs).webhook = false)],
+  ["every end is delivered", "a run without a webhook has a delivery", (e) => (only(e.runs).webhook = false)],
   ["every end is delivered", "a delivery is still pending", (e) => (only(e.deliveries).outcome = null)],
-  ["every end is delivered", "a delivery was taken by nobody", (e) => e.receiver.delete("whd_1")],
+  ["every end is delivered", "a delivery was never received", (e) => e.receiver.delete("whd_1")],
   [
     "every end is delivered",
     "another body came under the same id",
     (e) => (only(e.webhookRequests, 2).body += " "),
   ],
-  ["every end is delivered", "it was not signed", (e) => (only(e.webhookRequests).signed = false)],
+  ["every end is delivered", "a request was not signed", (e) => (only(e.webhookRequests).signed = false)],
   [
     "every end is delivered",
-    "it told of another run",
+    "a body is that of another delivery",
     (e) => (only(e.webhookRequests).body = '{"type":"run.failed"}'),
   ],
-  ["every end is delivered", "nobody wrote what was told", (e) => (only(e.webhookRequests).id = "whd_9")],
-  ["never stuck", "a run stood", (e) => (only(e.stalls).ms = 90_000)],
+  [
+    "every end is delivered",
+    "a request has the id of no delivery",
+    (e) => (only(e.webhookRequests).id = "whd_9"),
+  ],
+  ["never stuck", "a run stalled", (e) => (only(e.stalls).ms = 90_000)],
 ];
 
 describe("the checker finds the promise that damaged evidence breaks:", () => {
-  test.each(breakings)("%s: %s", (promise, _how, damage) => {
-    const evidence = sound();
+  test.each(damages)("%s: %s", (promise, _what, damage) => {
+    const evidence = soundEvidence();
     damage(evidence);
     expect(check(evidence).map((violation) => violation.promise)).toContain(promise);
   });

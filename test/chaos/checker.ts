@@ -1,47 +1,52 @@
 /** Checks the promises of docs/architecture.md 2 and the invariants of docs/protocol.md 14 against the evidence of a chaos run. */
-import { answersAreHeardOnce, everyAcceptedAnswerCounts, nobodyIsAnsweredFor } from "./checks/answers.ts";
+import {
+  eachAnswerCountsOnce,
+  everyAcceptedAnswerCounts,
+  everyHumanResultHasAnAnswer,
+} from "./checks/answers.ts";
 import {
   everyLifeEndsOnce,
-  everyResultIsOne,
-  journalsTile,
+  eachVisitHasOneResult,
+  journalsAreGapFree,
   chargesAreUsage,
   nothingIsWrittenTwice,
 } from "./checks/journal.ts";
-import { keysAreAskedAgainOnlyAfterACrash, resultsWereAnswered } from "./checks/outside.ts";
-import { limitsHold, nothingStalls, redisIsEmpty, runsAreTakenOver } from "./checks/rest.ts";
+import { callsAreRepeatedOnlyAfterACrash, everyResultHasItsResponse } from "./checks/outside.ts";
+import { redisIsEmpty } from "./checks/redis.ts";
+import { limitsHold, nothingStalls, runsAreTakenOver } from "./checks/samples.ts";
 import {
   cancelledStaysCancelled,
   everyAcceptedRunEnds,
   everyResponseIsExpected,
-  everyFailureIsADeadLetter,
-  everyRequestIsOneRun,
+  eachFailureHasADeadLetter,
+  eachRequestMakesOneRun,
 } from "./checks/runs.ts";
-import { nothingIsShownTooEarly, viewersSeeTheJournal } from "./checks/viewers.ts";
+import { noFrameComesBeforeItsCommit, viewersReceiveTheJournal } from "./checks/viewers.ts";
 import { everyDeliveryIsReceived, everyEndHasADelivery, everyWebhookIsSigned } from "./checks/webhooks.ts";
 import type { Violation } from "./checks/violation.ts";
 import type { Evidence } from "./evidence.ts";
 
 const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   everyAcceptedRunEnds,
-  everyRequestIsOneRun,
+  eachRequestMakesOneRun,
   everyResponseIsExpected,
-  everyFailureIsADeadLetter,
+  eachFailureHasADeadLetter,
   cancelledStaysCancelled,
   everyAcceptedAnswerCounts,
-  nobodyIsAnsweredFor,
-  answersAreHeardOnce,
+  everyHumanResultHasAnAnswer,
+  eachAnswerCountsOnce,
   everyEndHasADelivery,
   everyDeliveryIsReceived,
   everyWebhookIsSigned,
-  journalsTile,
+  journalsAreGapFree,
   nothingIsWrittenTwice,
   everyLifeEndsOnce,
-  everyResultIsOne,
+  eachVisitHasOneResult,
   chargesAreUsage,
-  viewersSeeTheJournal,
-  nothingIsShownTooEarly,
-  keysAreAskedAgainOnlyAfterACrash,
-  resultsWereAnswered,
+  viewersReceiveTheJournal,
+  noFrameComesBeforeItsCommit,
+  callsAreRepeatedOnlyAfterACrash,
+  everyResultHasItsResponse,
   redisIsEmpty,
   limitsHold,
   runsAreTakenOver,

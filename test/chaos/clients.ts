@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import type { Answer, Api } from "./api.ts";
+import type { ApiResponse, Api } from "./api.ts";
 import { orchestrationNames } from "./definitions.ts";
 import type { UnexpectedResponse, Request, AcceptedAnswer } from "./evidence.ts";
 import type { Random } from "./random.ts";
@@ -16,11 +16,11 @@ const BURST = 25;
 const TRIES = 12;
 
 /** The orchestration with a question. Clients answer its newest runs; the others reach their deadline. */
-const ASKS = "chaos_asks";
-const ASKED = 6;
+const QUESTION_ORCHESTRATION = "chaos_asks";
+const NEWEST = 6;
 
 /** The webhook of a run. */
-export type Hook = { webhook_url: string; webhook_secret: string };
+export type Webhook = { webhook_url: string; webhook_secret: string };
 
 const Accepted = z.object({ run_id: z.string() });
 const Cancelled = z.object({ status: z.string() });
@@ -41,27 +41,27 @@ export class Clients {
   /** Responses that no fault explains. */
   readonly unexpected: UnexpectedResponse[] = [];
   readonly #api: Api;
-  readonly #hook: Hook;
+  readonly #webhook: Webhook;
   readonly #random: Random;
-  readonly #accepted: (run: string) => void;
+  readonly #onAccepted: (run: string) => void;
   readonly #underWay = new Set<Promise<void>>();
-  #turn: string[] = [];
-  #on = true;
+  #undrawn: string[] = [];
+  #isSending = true;
   #made = 0;
   #answers = 0;
 
   /** @param accepted is called once for each run, when its first 202 arrives. */
-  constructor(api: Api, hook: Hook, random: Random, accepted: (run: string) => void) {
+  constructor(api: Api, webhook: Webhook, random: Random, accepted: (run: string) => void) {
     this.#api = api;
-    this.#hook = hook;
+    this.#webhook = webhook;
     this.#random = random;
-    this.#accepted = accepted;
+    this.#onAccepted = accepted;
   }
 
   /** Sends requests until `stop`; resolves when every client has its response or has given up. */
   async send(): Promise<void> {
     let burstMs = performance.now() + 3_000;
-    while (this.#on) {
+    while (this.#isSending) {
       this.#start(this.#random.chance(0.25) ? small.tenant_id : this.#random.pick(tenants).tenant_id);
       if (performance.now() > burstMs) {
         burstMs = performance.now() + BURST_EVERY_MS;
@@ -75,7 +75,7 @@ export class Clients {
   }
 
   stop(): void {
-    this.#on = false;
+    this.#isSending = false;
   }
 
   #track(work: Promise<void>): void {
@@ -88,7 +88,7 @@ export class Clients {
     const request: Request = {
       id,
       tenant,
-      orchestration: this.#draw(),
+      orchestration: this.#drawOrchestration(),
       priority: this.#random.chance(0.5) ? 0 : Math.floor(this.#random.between(1, 11)),
       key: this.#random.chance(0.75) ? `key-${id}` : null,
       webhook: this.#random.chance(0.4),
@@ -104,20 +104,20 @@ export class Clients {
     if (this.#random.chance(0.1)) this.#track(this.#cancel(request, this.#random.between(50, 3_000)));
   }
 
-  /** Each orchestration in turn, in a new order each time, so that each point's kind of run comes often. */
-  #draw(): string {
-    if (this.#turn.length === 0) this.#turn = this.#random.shuffle(orchestrationNames);
-    return this.#turn.pop() ?? this.#random.pick(orchestrationNames);
+  /** Draws every orchestration once before any of them again, so that runs of each kind are frequent. */
+  #drawOrchestration(): string {
+    if (this.#undrawn.length === 0) this.#undrawn = this.#random.shuffle(orchestrationNames);
+    return this.#undrawn.pop() ?? this.#random.pick(orchestrationNames);
   }
 
   async #post(request: Request): Promise<void> {
     const { id, tenant, orchestration, priority, key } = request;
     const headers = key === null ? {} : { "idempotency-key": key };
-    const hook = request.webhook ? this.#hook : {};
-    const body = { message: id, tenant_id: tenant, correlation_id: id, priority, ...hook };
+    const webhook = request.webhook ? this.#webhook : {};
+    const body = { message: id, tenant_id: tenant, correlation_id: id, priority, ...webhook };
     for (let tries = 0; tries < TRIES; tries++) {
       const answer = await this.#call("POST", `/api/v2/orchestrations/${orchestration}/run`, body, headers);
-      if (answer.status === 202) return this.#take(request, answer);
+      if (answer.status === 202) return this.#recordAccepted(request, answer);
       if (answer.status === 0 || answer.status >= 500) request.unknown = true;
       // Without a key a second POST would make a second run.
       if (key === null || !REPEATABLE.has(answer.status)) return;
@@ -131,7 +131,7 @@ export class Clients {
     path: string,
     body?: unknown,
     headers: Record<string, string> = {},
-  ): Promise<Answer> {
+  ): Promise<ApiResponse> {
     const answer = await this.#api.call(method, path, body, headers);
     const { status } = answer;
     if (status === 500 || (status >= 400 && status < 500 && !REFUSALS.has(status))) {
@@ -140,9 +140,9 @@ export class Clients {
     return answer;
   }
 
-  #take(request: Request, { body }: Answer): void {
+  #recordAccepted(request: Request, { body }: ApiResponse): void {
     const { run_id } = Accepted.parse(body);
-    if (request.accepted.length === 0) this.#accepted(run_id);
+    if (request.accepted.length === 0) this.#onAccepted(run_id);
     request.accepted.push(run_id);
   }
 
@@ -156,7 +156,9 @@ export class Clients {
 
   /** Answers the question of one of the newest runs. Now and then two clients answer at the same moment. */
   async #answerOne(): Promise<void> {
-    const asking = this.requests.filter(({ orchestration }) => orchestration === ASKS).slice(-ASKED);
+    const asking = this.requests
+      .filter(({ orchestration }) => orchestration === QUESTION_ORCHESTRATION)
+      .slice(-NEWEST);
     if (asking.length === 0) return;
     const [run] = this.#random.pick(asking).accepted;
     if (run === undefined) return;

@@ -16,22 +16,22 @@ export type Counted = {
   close(): Promise<void>;
 };
 
-/** @param answer responds to one call, and returns what it did: `answered`, `refused` or `cut`. */
-type Answer = (
+/** Responds to one call. @returns what it did: `answered`, `refused` or `cut`. */
+type Respond = (
   request: { key: string; calm: boolean; headers: IncomingHttpHeaders },
   body: string,
   response: ServerResponse,
 ) => Promise<string> | string;
 
-export async function serveCounted(answer: Answer, keyHeader = "idempotency-key"): Promise<Counted> {
+export async function serveCounted(respond: Respond, keyHeader = "idempotency-key"): Promise<Counted> {
   const calls = new Map<string, Calls>();
   let calm = false;
   const server = createServer((request, response) => {
     const key = String(request.headers[keyHeader] ?? "");
     const count = calls.get(key) ?? { answered: 0, refused: 0, cut: 0 };
     calls.set(key, count);
-    void serve(request, response, key).then((how) => {
-      if (how === "answered" || how === "refused") count[how] += 1;
+    void serve(request, response, key).then((result) => {
+      if (result === "answered" || result === "refused") count[result] += 1;
       else count.cut += 1;
     });
   });
@@ -39,9 +39,9 @@ export async function serveCounted(answer: Answer, keyHeader = "idempotency-key"
     try {
       const read = finished(response, { signal: AbortSignal.timeout(60_000) });
       read.catch(() => {}); // it is awaited below, after the response
-      const how = await answer({ key, calm, headers: request.headers }, await bodyOf(request), response);
+      const result = await respond({ key, calm, headers: request.headers }, await bodyOf(request), response);
       await read;
-      return how;
+      return result;
     } catch {
       response.destroy();
       return "cut";

@@ -112,7 +112,7 @@ export const KeyRow = z.object({ tenant_id: z.string(), key: z.string(), run_id:
 export type KeyRow = z.infer<typeof KeyRow>;
 
 /** Sizes of the queue's structures by name (`jobs`, `leases`, …), and the names of all other keys. */
-export type RedisRest = { sizes: Record<string, number>; tenants: number; foreign: string[] };
+export type RedisAtRest = { sizes: Record<string, number>; tenants: number; foreign: string[] };
 
 /** A run of a killed worker: how long from the death to the next claim. `calm`: no other fault was active meanwhile. */
 export type Takeover = { run: string; diedMs: number; ms: number; calm: boolean };
@@ -130,10 +130,10 @@ export type Evidence = {
   /** Requests that the receiver of webhooks got, and its responses by delivery. */
   webhookRequests: WebhookRequest[];
   receiver: Map<string, Calls>;
-  redis: RedisRest;
+  redis: RedisAtRest;
   viewings: Viewing[];
   /** Frames that a viewer received before their commit. */
-  shownTooEarly: { run: string; seq: number; committed: number }[];
+  framesTooEarly: { run: string; seq: number; committed: number }[];
   limitBreaches: LimitBreach[];
   takeovers: Takeover[];
   /** The longest time for which a run could move and did not, while no store was away. */
@@ -173,7 +173,7 @@ export async function readTables(sql: Sql): Promise<Tables> {
 const TAG = "{synapse:orchestrations:default}:";
 const READY = "synapse:orchestrations:default";
 
-export async function readRedis(redis: Redis): Promise<RedisRest> {
+export async function readRedis(redis: Redis): Promise<RedisAtRest> {
   const sizes: Record<string, number> = {};
   const foreign: string[] = [];
   for (const key of await redis.keys("*")) {

@@ -16,28 +16,28 @@ export type FaultAction = (
   rolledBack: () => void,
 ) => Promise<void>;
 
-/** Kind → its action. `times`: its weight among the kinds, once each kind was drawn once. */
+/** Kind → its action. `weight`: how often the kind is drawn, after each kind was drawn once. */
 export const faults = {
-  kill: { times: 4, act: kill },
-  stop: { times: 2, act: pause },
-  freeze: { times: 2, act: freeze },
-  lost_answers: { times: 2, act: loseAnswers },
-  drain: { times: 2, act: drain },
-  isolate: { times: 1, act: isolate },
-  cut: { times: 3, act: onLink("cut") },
-  hang: { times: 2, act: onLink("hang") },
-  deaf: { times: 3, act: onLink("deaf") },
-  slow: { times: 2, act: onLink("slow") },
-  redis_kept: { times: 1, act: restartRedis("kept") },
-  redis_lost: { times: 1, act: restartRedis("lost") },
-  redis_older: { times: 1, act: restartRedis("older") },
-  redis_flushed: { times: 1, act: (system, _random, log) => flushRedis(system, log) },
-  redis_keys: { times: 2, act: deleteKeys },
-  postgres_restart: { times: 1, act: restartPostgres(false) },
-  postgres_crash: { times: 1, act: restartPostgres(true) },
-  edge_restart: { times: 1, act: restartEdge },
-  rest_restart: { times: 1, act: restartRest },
-} as const satisfies Record<string, { times: number; act: FaultAction }>;
+  kill: { weight: 4, act: kill },
+  stop: { weight: 2, act: pause },
+  freeze: { weight: 2, act: freeze },
+  lost_replies: { weight: 2, act: loseReplies },
+  drain: { weight: 2, act: drain },
+  isolate: { weight: 1, act: isolate },
+  cut: { weight: 3, act: onLink("cut") },
+  hang: { weight: 2, act: onLink("hang") },
+  deaf: { weight: 3, act: onLink("deaf") },
+  slow: { weight: 2, act: onLink("slow") },
+  redis_kept: { weight: 1, act: restartRedis("kept") },
+  redis_lost: { weight: 1, act: restartRedis("lost") },
+  redis_older: { weight: 1, act: restartRedis("older") },
+  redis_flushed: { weight: 1, act: (system, _random, log) => flushRedis(system, log) },
+  redis_keys: { weight: 2, act: deleteKeys },
+  postgres_restart: { weight: 1, act: restartPostgres(false) },
+  postgres_crash: { weight: 1, act: restartPostgres(true) },
+  edge_restart: { weight: 1, act: restartEdge },
+  rest_restart: { weight: 1, act: restartRest },
+} as const satisfies Record<string, { weight: number; act: FaultAction }>;
 export type FaultKind = keyof typeof faults;
 
 /** A part of the system has one fault at a time: another fault for it is skipped meanwhile. */
@@ -125,7 +125,7 @@ async function stopWhile(
 }
 
 /** The commits of a busy worker succeed, and their replies are lost. */
-async function loseAnswers(system: System, random: Random, log: FaultLog): Promise<void> {
+async function loseReplies(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
   const links = system.links.filter(({ name }) => name === `${member?.name}-postgres`);
   await setLinks(links, "deaf", 2_000, log);
@@ -141,7 +141,10 @@ function onLink(mode: Exclude<LinkMode, "open">): FaultAction {
     setLinks([random.pick(links)], mode, random.pick([300, 1_500, 4_000, 9_000]), log);
 }
 
-/** One worker alone cannot reach Redis, for longer than it takes until it would claim directly while the others do not. */
+/**
+ * Cuts one worker off from Redis for longer than the 5 s after which it tries direct claims. The other workers reach
+ * Redis, so it must get none.
+ */
 async function isolate({ links }: System, random: Random, log: FaultLog): Promise<void> {
   const toRedis = links.filter(({ name }) => /^worker-\d-redis$/.test(name));
   await setLinks([random.pick(toRedis)], "cut", 13_000, log);

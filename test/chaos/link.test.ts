@@ -112,7 +112,7 @@ describe("a link", () => {
     expect(performance.now() - sentMs).toBeGreaterThan(200);
   });
 
-  // Fails when a trap lets the request pass, or springs for another request or before its time.
+  // Fails when the trap lets the request pass, loses another request, or loses a request before its time.
   test("with a trap loses the request that it waits for, once its time has come", async () => {
     let isTime = false;
     link.traps.push({ request: "commit", lost: "request", spring: () => isTime });

@@ -20,7 +20,7 @@ const SLOW_MS = 120;
 
 export class Link {
   readonly name: string;
-  /** The caller that springs a trap ends the connection, which lacks those bytes. */
+  /** A sprung trap leaves a connection that lacks bytes: `spring` has to make sure that it ends. */
   readonly traps: Trap[] = [];
   readonly #port: number;
   readonly #server;

@@ -1,6 +1,6 @@
 /**
  * `npm run chaos -- --minutes N --seed S`: the whole system under load and faults, then a check of all its promises. It also
- * fails when a point of points.ts was not reached; with `--short` only the schedule leads through points, as far as it does.
+ * fails when a point of points.ts was not reached. With `--short` only the schedule arms points, and a missed one is no failure.
  *
  * The seed decides the schedule of faults, the load, and the failures of model and tool. It does not decide the timing
  * of the processes, so a seed that failed may have to run a few times until it fails again.
@@ -49,12 +49,12 @@ async function chaos({ minutes, seed, short }: z.infer<typeof Options>): Promise
   try {
     const faults = new FaultLog();
     const { port, secret } = system.receiver;
-    const hook = { webhook_url: `http://127.0.0.1:${port}/webhook`, webhook_secret: secret };
+    const webhook = { webhook_url: `http://127.0.0.1:${port}/webhook`, webhook_secret: secret };
     const watch = new PostgresWatch(sql, faults, system.deaths);
     const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) =>
       watch.noteFrame(run, seq),
     );
-    const clients = new Clients(system.api, hook, randomOf(seed, "clients"), (run) =>
+    const clients = new Clients(system.api, webhook, randomOf(seed, "clients"), (run) =>
       viewers.maybeWatch(run),
     );
     const watching = Promise.all([watch.watch(), watch.watchPoints(system.points)]);
@@ -64,7 +64,7 @@ async function chaos({ minutes, seed, short }: z.infer<typeof Options>): Promise
     printProgress("the faults have ended");
     if (!short) await reachRemaining(system, sql, faults);
     await Promise.all(edgeRestarts);
-    if (!short) printProgress("every point was led through");
+    if (!short) printProgress("the remaining points were tried");
     endFaults(system);
     clients.stop();
     await sending;
@@ -85,7 +85,7 @@ async function chaos({ minutes, seed, short }: z.infer<typeof Options>): Promise
       unexpected: clients.unexpected,
       redis: await readRedis(system.redis.client),
       viewings: viewers.seen,
-      shownTooEarly: watch.shownTooEarly,
+      framesTooEarly: watch.framesTooEarly,
       limitBreaches: watch.limitBreaches,
       takeovers: watch.takeovers,
       stalls: watch.stalls,
@@ -149,9 +149,9 @@ function printProgress(what: string): void {
 
 function logsOf({ workers, edge, rest }: System): [string, string[]][] {
   return [
-    ...workers.map(({ name, programs: lives }): [string, string[]] => [
+    ...workers.map(({ name, programs }): [string, string[]] => [
       name,
-      lives.flatMap(({ lines }) => lines),
+      programs.flatMap(({ lines }) => lines),
     ]),
     ["edge", edge.lines],
     ["redis-rest", rest.lines],

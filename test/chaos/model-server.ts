@@ -1,4 +1,4 @@
-/** A model provider in OpenAI's wire format that counts its calls by key, and is as unreliable as real ones. */
+/** A model provider in OpenAI's wire format that counts its calls by key, and fails at random. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServerResponse } from "node:http";
 import { z } from "zod";
@@ -20,13 +20,13 @@ const PIECES = 6;
  * with `Retry-After: 6`, which is longer than a run may keep its slot. `gpt-4o` refuses every call for good.
  */
 export function startModelServer(random: Random): Promise<Counted> {
-  const putOff = new Set<string>();
+  const refusedVisits = new Set<string>();
   return serveCounted(async (request, body, response) => {
     const call = ModelRequest.parse(JSON.parse(body));
     if (call.model === "gpt-4o") return refuse(response, 400, {});
     const visit = request.key.split(":").slice(0, 3).join(":");
-    if (call.model === "o4-mini" && !putOff.has(visit)) {
-      putOff.add(visit);
+    if (call.model === "o4-mini" && !refusedVisits.has(visit)) {
+      refusedVisits.add(visit);
       return refuse(response, 429, { "retry-after": "6" });
     }
     if (request.calm) return answer(call, response, 10, false);

@@ -1,4 +1,4 @@
-/** Leads the system through the points of points.ts, so that none of them is left to chance. */
+/** Makes the system reach the points of points.ts, so that no point depends on chance. */
 import type { Sql } from "../../shared/store/sql.ts";
 import type { FaultLog } from "./fault-log.ts";
 import { flushRedis, setLinks, logged } from "./faults.ts";
@@ -8,7 +8,7 @@ import type { Point } from "./points.ts";
 import type { System } from "./system.ts";
 import { until } from "./until.ts";
 
-/** Causes once what leads through a point, until `isReached`. */
+/** Causes once the situation in which a worker reaches the point; ends when `isReached`. */
 type Provocation = (system: System, log: FaultLog, isReached: () => boolean) => Promise<void>;
 
 /** For points that the load does not reach by itself every few seconds. */
@@ -22,19 +22,19 @@ const provocations: Partial<Record<Point, Provocation>> = {
   scan_enqueued: emptyRedis,
 };
 
-/** The reconciler passes every 5 s, workers beat and renew every 5 s, and the load brings what else is needed. */
+/** The reconciler passes every 5 s, workers beat and renew every 5 s, and the load causes all other situations. */
 const PATIENCE_MS = 9_000;
 const ROUNDS = 4;
 
-/** Arms a point and leads through it once. When another fault is in the way, the point stays armed. */
+/** Arms a point and causes its situation once. When another fault prevents it, the point stays armed. */
 export async function provoke(point: Point, system: System, log: FaultLog): Promise<void> {
   system.points.arm(point);
-  await leadThrough(point, system, log);
+  await reach(point, system, log);
 }
 
 /**
- * After the last fault: leads through each point that was not reached yet, one at a time and without other faults, for
- * some rounds. Only a system that does not do what it should misses a point then.
+ * After the last fault: causes the situation of each point that was not reached yet, one at a time and without other
+ * faults, for some rounds. A point that is not reached then shows a defect.
  */
 export async function reachRemaining(system: System, sql: Sql, log: FaultLog): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
@@ -42,12 +42,12 @@ export async function reachRemaining(system: System, sql: Sql, log: FaultLog): P
       if (!system.points.isArmed(point)) continue;
       // A dead reconciler's lock lasts 15 s. That wait was part of the faults before; here it is skipped.
       await sql`delete from locks where name = 'reconciler'`;
-      await leadThrough(point, system, log);
+      await reach(point, system, log);
     }
   }
 }
 
-async function leadThrough(point: Point, system: System, log: FaultLog): Promise<void> {
+async function reach(point: Point, system: System, log: FaultLog): Promise<void> {
   const isReached = (): boolean => !system.points.isArmed(point);
   await provocations[point]?.(system, log, isReached);
   await until(isReached, PATIENCE_MS);

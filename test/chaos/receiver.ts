@@ -12,14 +12,14 @@ export type WebhookRequest = { id: string; body: string; signed: boolean };
 export type Receiver = Counted & { secret: string; requests: WebhookRequest[] };
 
 export async function startReceiver(random: Random): Promise<Receiver> {
-  const secret = "told in confidence";
+  const secret = "the secret of the receiver";
   const webhook = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
   const requests: WebhookRequest[] = [];
   const isSigned = (body: string, headers: Record<string, string>): boolean => {
     try {
       webhook.verify(body, headers);
-      const ours = createHmac("sha256", secret).update(body).digest("hex");
-      return headers["x-synapse-signature"] === `sha256=${ours}`;
+      const expected = createHmac("sha256", secret).update(body).digest("hex");
+      return headers["x-synapse-signature"] === `sha256=${expected}`;
     } catch {
       return false;
     }

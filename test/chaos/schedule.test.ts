@@ -33,12 +33,12 @@ describe("a schedule", () => {
     for (const armed of times.values()) expect(armed.length).toBe(20);
   });
 
-  test("begins with a calm in which takeovers can be measured: one worker stops, one is killed, one loses its replies", () => {
+  test("begins with a calm in which takeovers can be measured: one worker is stopped, one is killed, one loses its replies", () => {
     const early = makeSchedule(7, TWO_MINUTES_MS).filter(({ atMs }) => atMs < 26_000);
     expect(early).toEqual([
       { atMs: 3_000, fault: "freeze" },
       { atMs: 6_000, fault: "kill" },
-      { atMs: 23_000, fault: "lost_answers" },
+      { atMs: 23_000, fault: "lost_replies" },
     ]);
   });
 });

@@ -9,7 +9,7 @@ import { provoke } from "./provoke.ts";
 import { randomOf } from "./random.ts";
 import type { System } from "./system.ts";
 
-/** At `atMs` from the beginning: a fault, or a point through which the system is led. */
+/** At `atMs` from the beginning: a fault, or a point that the system is made to reach. */
 type Item = { atMs: number } & ({ fault: FaultKind } | { point: Point });
 
 const kinds = Object.keys(faults).filter(isKind);
@@ -22,22 +22,22 @@ function isKind(name: string): name is FaultKind {
 const slow = pointNames.filter((point) => /^(rebuild|scan)_/.test(point));
 const quick = pointNames.filter((point) => !slow.includes(point));
 
-/** At the beginning of each cycle one worker stops and one dies without other faults: takeovers are measured there. */
+/** At the beginning of each cycle one worker is stopped and one is killed, without other faults: takeovers are measured there. */
 const calm: readonly { atMs: number; fault: FaultKind }[] = [
   { atMs: 3_000, fault: "freeze" },
   { atMs: 6_000, fault: "kill" },
-  { atMs: 23_000, fault: "lost_answers" },
+  { atMs: 23_000, fault: "lost_replies" },
 ];
 const CALM_MS = 26_000;
 const CYCLE_MS = 180_000;
 
-/** No fault begins in the last seconds: the faults under way end, and the remaining points are led through. */
+/** No fault begins in the last seconds: the faults under way end, and the remaining points are reached. */
 const QUIET_MS = 25_000;
 
-/** Each cycle has a calm and then a storm with every point. Every kind of fault comes once, then kinds are drawn by weight. */
+/** Each cycle has a calm, and then a storm that arms every point. Every kind of fault comes once, then kinds are drawn by weight. */
 export function makeSchedule(seed: number, lengthMs: number): Item[] {
   const random = randomOf(seed, "schedule");
-  const bag = kinds.flatMap((kind) => Array.from({ length: faults[kind].times }, () => kind));
+  const bag = kinds.flatMap((kind) => Array.from({ length: faults[kind].weight }, () => kind));
   const once = random.shuffle(kinds.filter((kind) => calm.every(({ fault }) => fault !== kind)));
   const items: Item[] = [];
   for (let cycleMs = 0; cycleMs + CALM_MS < lengthMs - QUIET_MS; cycleMs += CYCLE_MS) {

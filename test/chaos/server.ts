@@ -8,7 +8,7 @@ const START_TRIES = 5;
 
 export class Server {
   readonly #start: () => Promise<Program>;
-  readonly #said: string[] = [];
+  readonly #earlierLines: string[] = [];
   program: Program;
 
   private constructor(program: Program, start: () => Promise<Program>) {
@@ -29,14 +29,14 @@ export class Server {
 
   /** The log of all its processes, one after the other. */
   get lines(): string[] {
-    return [...this.#said, ...this.program.lines];
+    return [...this.#earlierLines, ...this.program.lines];
   }
 
   async restart(downMs: number, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
     if (signal === "SIGKILL") this.program.kill("SIGKILL");
     await endProgram(this.program);
     await sleep(downMs);
-    this.#said.push(...this.program.lines);
+    this.#earlierLines.push(...this.program.lines);
     for (let tries = 1; ; tries++) {
       try {
         this.program = await this.#start();

@@ -7,7 +7,7 @@ import { startPostgres } from "../../local/stores/postgres.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
 
-/** A store that a fault can take away for a while. It has one fault at a time. */
+/** A Postgres that faults restart or crash. */
 export class PostgresStore {
   readonly #dir: string;
   #service: Service;
@@ -48,7 +48,7 @@ export class PostgresStore {
 /** What Redis holds after a restart: all of its data, nothing, or the data of an earlier copy. */
 export type Memory = "kept" | "lost" | "older";
 
-/** A Redis without a log of its own: after a restart it holds what was put into its folder. */
+/** A Redis without an append-only file: after a restart it holds the dump in its folder, or nothing. */
 export class RedisStore {
   readonly #dir: string;
   readonly #url: string;
@@ -87,7 +87,7 @@ export class RedisStore {
   }
 
   async restart(downMs: number, memory: Memory): Promise<void> {
-    // One command saves all data and ends Redis, so that no grant is forgotten. It has no reply.
+    // One command saves all data and ends Redis, so that no lease and no reservation is lost. It has no reply.
     if (memory === "kept") await this.#client.call("SHUTDOWN", "SAVE").catch(() => {});
     else if (this.#service.pid !== null) process.kill(this.#service.pid, "SIGKILL");
     await this.#service.stop();

@@ -1,4 +1,4 @@
-/** The whole system in one tree of processes, with a fault proxy between each two of its parts. */
+/** The whole system in one tree of processes, with a `Link`, which is a proxy with faults, between its parts. */
 import { chmodSync, mkdtempSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,7 +47,7 @@ export type System = {
 
 export async function startSystem(seed: number): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-chaos-"));
-  chmodSync(dir, 0o711); // another user may run Postgres, and has to pass this folder
+  chmodSync(dir, 0o711); // another user may run Postgres, and must be able to enter this folder
   const closing: (() => Promise<unknown>)[] = [
     () => Promise.resolve(rmSync(dir, { recursive: true, force: true })),
   ];
@@ -147,7 +147,7 @@ async function startParts(
   const points = new Points(join(dir, "points"));
   const deaths: Death[] = [];
   const workers: ManagedWorker[] = [];
-  const lives: Promise<void>[] = [];
+  const supervised: Promise<void>[] = [];
   for (let number = 1; number <= WORKERS; number++) {
     const env = {
       [POINTS_FOLDER]: points.folder,
@@ -166,11 +166,11 @@ async function startParts(
     };
     const member = new ManagedWorker(`worker-${number}`, env, deaths);
     workers.push(member);
-    lives.push(member.keepRunning());
+    supervised.push(member.keepRunning());
   }
   onStop(async () => {
     await Promise.all(workers.map((member) => member.end()));
-    await Promise.all(lives);
+    await Promise.all(supervised);
   });
   for (let tries = 0; workers.some((member) => !member.alive); tries++) {
     if (tries > 1_200) throw new Error("the workers did not start within 120 s");

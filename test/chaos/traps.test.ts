@@ -1,6 +1,6 @@
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { flush } from "../../shared/store/journal/flush.ts";
 import { answerWait } from "../../shared/store/runs/answer-wait.ts";

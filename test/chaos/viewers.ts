@@ -16,14 +16,14 @@ export class Viewers {
   readonly seen: Viewing[] = [];
   readonly #api: Api;
   readonly #random: Random;
-  readonly #glance: FrameListener;
-  readonly #over = new AbortController();
+  readonly #onFrame: FrameListener;
+  readonly #ending = new AbortController();
   readonly #watching: Promise<void>[] = [];
 
-  constructor(api: Api, random: Random, glance: FrameListener) {
+  constructor(api: Api, random: Random, onFrame: FrameListener) {
     this.#api = api;
     this.#random = random;
-    this.#glance = glance;
+    this.#onFrame = onFrame;
   }
 
   /** Draws viewers for a run that was accepted: some watch from the beginning, some join later. */
@@ -35,7 +35,7 @@ export class Viewers {
 
   /** Ends all viewers that still watch: the streams of their runs have not ended. */
   async leave(): Promise<void> {
-    this.#over.abort();
+    this.#ending.abort();
     await Promise.all(this.#watching);
   }
 
@@ -58,13 +58,13 @@ export class Viewers {
   async #watch(run: string, viewer: string, afterMs: number): Promise<void> {
     const seen: Viewing = { run, viewer, frames: [], complete: false };
     this.seen.push(seen);
-    await sleep(afterMs, undefined, { signal: this.#over.signal }).catch(() => {});
-    while (!seen.complete && !this.#over.signal.aborted) {
+    await sleep(afterMs, undefined, { signal: this.#ending.signal }).catch(() => {});
+    while (!seen.complete && !this.#ending.signal.aborted) {
       // Half of the connections are closed by the viewer; the others stay until the edge or a fault ends them.
       const patience = this.#random.chance(0.5) ? this.#random.between(200, 6_000) : 300_000;
       await this.#connect(
         seen,
-        AbortSignal.any([this.#over.signal, AbortSignal.timeout(Math.ceil(patience))]),
+        AbortSignal.any([this.#ending.signal, AbortSignal.timeout(Math.ceil(patience))]),
       );
       await sleep(seen.complete ? 0 : PAUSE_MS);
     }
@@ -88,7 +88,7 @@ export class Viewers {
         .pipeThrough(new EventSourceParserStream());
       for await (const { id = "", data } of events) {
         seen.frames.push({ id, data });
-        this.#glance(seen.run, Number(id.split("-")[1]));
+        this.#onFrame(seen.run, Number(id.split("-")[1]));
       }
       // The stream ends after the last `done`; a run that is retried later has more.
       seen.complete ||= seen.frames.at(-1)?.data.includes('"type":"done"') ?? false;

@@ -13,7 +13,7 @@ const PERIOD_MS = 250;
 /** docs/protocol.md 10: admissions after a rollback; claims have 5 s. */
 const ROLLED_BACK_MS = 10_000;
 
-/** A reconciler that dies leaves its lock behind for 15 s: until then no other rebuilds or scans. */
+/** The lock of a reconciler that dies lasts 15 s, and passes come every 5 s: until then no other rebuilds or scans. */
 const LOCK_LEFT_MS = 20_000;
 
 const Row = z.object({
@@ -34,7 +34,7 @@ type Stall = { row: Row; ms: number };
 export class PostgresWatch {
   readonly limitBreaches: LimitBreach[] = [];
   readonly takeovers: Takeover[] = [];
-  readonly shownTooEarly: Evidence["shownTooEarly"] = [];
+  readonly framesTooEarly: Evidence["framesTooEarly"] = [];
   /** Run → its longest stall. */
   readonly #longest = new Map<string, number>();
   readonly #sql: Sql;
@@ -43,8 +43,8 @@ export class PostgresWatch {
   #stalls = new Map<string, Stall>();
   /** Tenants that may exceed a limit since Redis was rolled back, each until a sample shows it below its limit. */
   #excused = new Map<string, number>();
-  #glances = new Map<string, number>();
-  #on = true;
+  #newestFrames = new Map<string, number>();
+  #isRunning = true;
   samples = 0;
 
   constructor(sql: Sql, faults: FaultLog, deaths: readonly Death[]) {
@@ -62,7 +62,7 @@ export class PostgresWatch {
   }
 
   stop(): void {
-    this.#on = false;
+    this.#isRunning = false;
   }
 
   /** Redis was rolled back: for some seconds it may admit and lease too much. */
@@ -72,19 +72,19 @@ export class PostgresWatch {
 
   /** A viewer has received a frame, which must have been committed by now. */
   noteFrame(run: string, seq: number): void {
-    this.#glances.set(run, Math.max(seq, this.#glances.get(run) ?? 0));
+    this.#newestFrames.set(run, Math.max(seq, this.#newestFrames.get(run) ?? 0));
   }
 
   async watch(): Promise<void> {
     let lastMs = performance.now();
-    while (this.#on) {
+    while (this.#isRunning) {
       try {
-        await this.#compareGlances();
+        await this.#compareFrames();
         const rows = await this.#read();
         const nowMs = performance.now();
         this.samples += 1;
         this.#checkLimits(rows);
-        this.#follow(rows, this.#faults.blocked ? 0 : nowMs - lastMs);
+        this.#followRuns(rows, this.#faults.blocked ? 0 : nowMs - lastMs);
         lastMs = nowMs;
       } catch {
         // Postgres is away: no sample is missed, as nothing moves meanwhile.
@@ -97,7 +97,7 @@ export class PostgresWatch {
   /** Records each point that is taken as a fault. */
   async watchPoints(points: Points): Promise<void> {
     const known = new Set<string>();
-    for (; this.#on; await sleep(PERIOD_MS)) {
+    for (; this.#isRunning; await sleep(PERIOD_MS)) {
       for (const { point, atMs } of points.hits()) {
         if (known.has(`${point} ${atMs}`)) continue;
         known.add(`${point} ${atMs}`);
@@ -117,16 +117,16 @@ export class PostgresWatch {
     return rows.map((row) => Row.parse(row));
   }
 
-  async #compareGlances(): Promise<void> {
-    const glances = this.#glances;
-    if (glances.size === 0) return;
-    this.#glances = new Map();
+  async #compareFrames(): Promise<void> {
+    const frames = this.#newestFrames;
+    if (frames.size === 0) return;
+    this.#newestFrames = new Map();
     const sql = this.#sql;
     const rows = await sql<{ run_id: string; event_seq: number }[]>`
-      select run_id, event_seq from runs where run_id = any(${pgArray(glances.keys())}::text[])`;
+      select run_id, event_seq from runs where run_id = any(${pgArray(frames.keys())}::text[])`;
     for (const { run_id, event_seq } of rows) {
-      const seq = glances.get(run_id) ?? 0;
-      if (seq > event_seq) this.shownTooEarly.push({ run: run_id, seq, committed: event_seq });
+      const seq = frames.get(run_id) ?? 0;
+      if (seq > event_seq) this.framesTooEarly.push({ run: run_id, seq, committed: event_seq });
     }
   }
 
@@ -149,7 +149,7 @@ export class PostgresWatch {
     }
   }
 
-  #follow(rows: Row[], movedMs: number): void {
+  #followRuns(rows: Row[], countedMs: number): void {
     const running = Map.groupBy(
       rows.filter(({ status }) => status === "running"),
       ({ tenant_id }) => tenant_id,
@@ -167,7 +167,7 @@ export class PostgresWatch {
       // A run that waits for a slot of its tenant, or behind other runs of it, does not stall.
       const canMove = row.status === "running" || (row.due && row.place <= (free.get(row.tenant_id) ?? 0));
       const same = before !== undefined && canMove && isSame(before.row, row);
-      const ms = same ? before.ms + movedMs : 0;
+      const ms = same ? before.ms + countedMs : 0;
       next.set(row.run_id, { row, ms });
       if (ms > (this.#longest.get(row.run_id) ?? 0)) this.#longest.set(row.run_id, ms);
     }

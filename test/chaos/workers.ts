@@ -1,4 +1,4 @@
-/** The workers of a chaos run. Faults kill, stop and drain them; each is started again when it has ended. */
+/** The workers of a chaos run. Faults kill, stop and drain them; each worker is started again when it has ended. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { Incarnation } from "../../shared/contracts/ids.ts";

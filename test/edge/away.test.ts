@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { keys } from "../../shared/keys.ts";
-import { rebuild } from "../shared/queue/open-index.ts";
+import { rebuildShard } from "../shared/queue/rebuild-shard.ts";
 import { startRedis } from "../services/services.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
 import { failRun } from "./fake-workers.ts";
@@ -32,7 +32,7 @@ describe("while Redis is unreachable", () => {
     expect(status).toMatchObject({ status: "queued", tenant_id: "newcomer" });
   });
 
-  test("a tenant's queue takes exactly its limit, however many requests arrive at once, and its 429 has a Retry-After", async () => {
+  test("a tenant's queue accepts exactly its limit, however many requests arrive at once, and its 429 has a Retry-After", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "ten", max_queued_runs: 10 } });
     const answers = await Promise.all(Array.from({ length: 60 }, () => post(app, "ten")));
     const statuses = answers.map((answer) => answer.status);
@@ -133,7 +133,7 @@ describe("while the queue is cold or being rebuilt", () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "two", max_queued_runs: 2 } });
     await app.stores.redis.del(`{${keys.ready(0)}}:index`);
     expect((await post(app, "two")).status).toBe(202);
-    await rebuild(app.stores.queue, 0);
+    await rebuildShard(app.stores.queue, 0);
     expect((await post(app, "two")).status).toBe(202);
     expect(await code(await post(app, "two"))).toEqual([429, "queue_full"]);
   });

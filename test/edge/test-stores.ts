@@ -15,7 +15,7 @@ import type { Service } from "../../local/processes/child.ts";
 import { startRestFront } from "../../worker-node/redis-rest/start-rest-front.ts";
 import { parseRedisUrl } from "../../worker-node/clients/redis-url.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
-import { openIndex } from "../shared/queue/open-index.ts";
+import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 
 export type TestStores = {
@@ -87,7 +87,7 @@ export async function startTestStores(eventShards = 1, database = freshDatabase(
 
 /** Gives an empty shard its index and makes it quota ready, as a rebuild does. */
 export async function completeIndex(queue: Queue): Promise<void> {
-  await openIndex(queue, 0, Date.now());
+  await makeQuotaReady(queue, 0, Date.now());
 }
 
 /** An orchestration of two steps that all tenants share. */

@@ -104,7 +104,7 @@ export class RelayViewers {
     this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), RELAY_TIMING.tickMs);
   }
 
-  /** All that a viewer receives who joins now, from the first event on, once the stream has ended. */
+  /** Resolves when the stream has ended: all that a viewer receives that joins now, from the first event on. */
   view(run: string): Promise<string> {
     return new Response(this.#relay.join(RunId.parse(run), 0, new AbortController().signal, () => {})).text();
   }

@@ -66,9 +66,9 @@ function withoutComments(text = ""): string {
   return text.replaceAll(/^(: keepalive|retry: 1000)\n\n/gm, "");
 }
 
-describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
+describe.concurrent("an outage", { timeout: 300_000 }, () => {
   // Fails when accept refuses without a queue, workers do not claim directly, or a claim counts without the lock.
-  test("while Redis is away and after it comes back empty, every request is accepted, every run ends, no limit is passed, and viewers miss nothing", async () => {
+  test("of Redis, after which it is empty: every request is accepted, every run ends, no limit is passed, and viewers miss nothing", async () => {
     const api = await startApi();
     const watch = new RelayViewers(api);
     let back: Service | null = null;
@@ -115,9 +115,9 @@ describe.concurrent("a store that goes away", { timeout: 300_000 }, () => {
   });
 
   // Fails when a worker gives up a flush, or takes over runs because no worker could beat while Postgres was away.
-  test("while Postgres is away for 10 s no worker ends, no step is lost or repeated, and no run is taken over", async () => {
+  test("of Postgres for 10 s: no worker ends, no step is lost or repeated, and no run is taken over", async () => {
     const dir = mkdtempSync(join(tmpdir(), "synapse-away-"));
-    chmodSync(dir, 0o711); // under root another user runs Postgres, and has to pass this folder
+    chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
     let postgres = await startPostgres({ dir: join(dir, "postgres") });
     const { url, port } = postgres;
     const api = await startApi(migrate(url).then(() => url));

@@ -7,9 +7,9 @@ import { runPath, bodyOf } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
-/** A model provider and a tool that begin to respond and never finish. They note when the caller hangs up. */
-class Endless {
-  readonly hungUpMs = new Map<string, number>();
+/** A model provider and a tool that begin to respond and never finish. They record when the caller closes the connection. */
+class EndlessServer {
+  readonly closedMs = new Map<string, number>();
   readonly open = new Set<string>();
   readonly #server: Server;
 
@@ -20,7 +20,7 @@ class Endless {
         this.open.add(key);
         response.on("close", () => {
           this.open.delete(key);
-          this.hungUpMs.set(key, performance.now());
+          this.closedMs.set(key, performance.now());
         });
         response.writeHead(200, { "content-type": "text/event-stream" });
         response.write(`data: ${JSON.stringify(CHUNK)}\n\n`);
@@ -54,10 +54,10 @@ async function bodyText(request: IncomingMessage): Promise<string> {
 }
 
 let api: FlowApi;
-let endless: Endless;
+let endless: EndlessServer;
 let base: string;
 beforeEach(async () => {
-  endless = new Endless();
+  endless = new EndlessServer();
   base = await endless.listen();
   api = await startApi();
 });
@@ -100,11 +100,11 @@ test("a cancel aborts the model or tool call in flight within a second, and the 
 
   const tookMs: number[] = [];
   for (const [i, run] of runs.entries()) {
-    const askedMs = performance.now();
+    const cancelledMs = performance.now();
     expect(await bodyOf(await cancel(run))).toEqual({ status: "cancellation_requested", run_id: run });
     const key = cases[i] ?? "";
-    await expect.poll(() => endless.hungUpMs.has(key), { timeout: 10_000, interval: 5 }).toBe(true);
-    tookMs.push((endless.hungUpMs.get(key) ?? Infinity) - askedMs);
+    await expect.poll(() => endless.closedMs.has(key), { timeout: 10_000, interval: 5 }).toBe(true);
+    tookMs.push((endless.closedMs.get(key) ?? Infinity) - cancelledMs);
   }
   // Without the hint a worker learns of a cancel from its next beat: after 2,500 ms in the middle, 5 s at most.
   tookMs.sort((a, b) => a - b);
@@ -120,7 +120,7 @@ test("a cancel aborts the model or tool call in flight within a second, and the 
 }, 240_000);
 
 // Fails when the statement of a cancel, or of a worker's end, does not check what it has read of the run.
-test("each of many runs that are cancelled at any moment has exactly one end", async () => {
+test("a run that is cancelled at any moment has exactly one end", async () => {
   await api.define("orchestrations", "short", {
     name: "Short",
     entry_step_id: "s0",

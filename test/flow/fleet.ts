@@ -11,7 +11,7 @@ import { TERMINAL } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";

@@ -36,7 +36,7 @@ beforeAll(async () => {
   api = await startApi();
   await define("asks", {});
   await define("hurries", { human_timeout_seconds: 1 });
-  // Six seconds of work, and a minute for the person who answers.
+  // Six seconds for the run, and a minute for the answer.
   await define("short", { human_timeout_seconds: 60 }, { timeout_minutes: 0.1 });
   await api.startWorker("a");
 });

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => api.stop());
 
 // Fails when a beat does not carry the lanes that the worker was started with.
-test("the diagnosis of a run names its lane when no worker serves it, and the run starts with the first that does", async () => {
+test("the diagnosis of a run names its lane when no worker serves it, and the run starts when such a worker starts", async () => {
   await api.startWorker("elsewhere", { WORKER_LANES: "bulk, mail" });
   const run = await api.start("orch_smoke", { message: "hi" });
   const why = await bodyOf(await api.call("GET", runPath(run, "why")));

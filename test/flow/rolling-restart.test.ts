@@ -18,7 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => fleet.close());
 
-/** Starts a run every EVERY_MS. @returns how to stop; that returns all runs */
+/** Starts a run every EVERY_MS. @returns a function that ends this and returns all runs */
 function load(): () => Promise<RunId[]> {
   const stop = new AbortController();
   const begin = async (): Promise<RunId[]> => {
@@ -56,13 +56,13 @@ function handovers(): number[] {
 // Fails when a drain hands nothing back, does not notify the queue, or counts as a crash; a fold forgets results.
 test("when all workers are replaced under load, one after the other, no run is lost, repeated or late", async () => {
   const env = { WORKER_CONCURRENCY: "30", WORKER_DRAIN_SECONDS: String(DRAIN_SECONDS) };
-  const olds = await Promise.all(
+  const oldWorkers = await Promise.all(
     Array.from({ length: WORKERS }, (_, i) => fleet.startWorker(`old-${i}`, env)),
   );
   // Runs that are enqueued to a cold queue are found by a pass of the reconciler seconds later, all at once.
   await vi.waitFor(() => fleet.queue.stats(0), { timeout: 30_000 });
   const stop = load();
-  for (const [i, old] of olds.entries()) {
+  for (const [i, old] of oldWorkers.entries()) {
     await sleep(1_000);
     const exit = old.stop("SIGTERM");
     // The other workers claim what it hands back before its successor starts, which keeps a processor busy.
@@ -83,7 +83,7 @@ test("when all workers are replaced under load, one after the other, no run is l
       STEPS.length,
       1,
     ]);
-    // One for each worker that has written an entry.
+    // One for each attempt that has written an entry.
     const attempts = events.flatMap(({ type, attempt }) => (type === "worker_picked_up" ? [attempt] : []));
     expect(attempts, run).toEqual([...new Set(attempts)]);
   }

@@ -9,7 +9,7 @@ afterEach(async () => {
 });
 
 // Fails when a worker that cannot migrate ends: its supervisor starts it again at longer and longer intervals.
-test("a worker that starts while Postgres is away waits for it, and ends at a signal meanwhile", async () => {
+test("a worker that starts while Postgres is away waits for it, and SIGTERM ends it while it waits", async () => {
   const [database, redis] = await Promise.all([freshDatabase(), startRedis()]);
   ends.push(() => redis.stop());
   const url = new URL(database);
@@ -19,9 +19,9 @@ test("a worker that starts while Postgres is away waits for it, and ends at a si
   const env = { REDIS_URL: redis.url, SCALE_POSTGRES_URL: url.href, WORKER_HEALTH_PORT: "0" };
   const [waits, leaves] = [spawnWorker("waits", env), spawnWorker("leaves", env)];
   ends.push(() => waits.stop("SIGKILL"));
-  const line = await waits.untilLogged("worker.postgres_away");
+  const line = await waits.untilLogged("worker.postgres_unreachable");
   expect(line["message"]).toContain("SCALE_POSTGRES_URL");
-  await leaves.untilLogged("worker.postgres_away");
+  await leaves.untilLogged("worker.postgres_unreachable");
   expect(await leaves.stop("SIGTERM")).toBe(0);
 
   proxy.set("open");

@@ -46,7 +46,7 @@ async function entries({ sql }: Fleet, run: string) {
     select seq, attempt, kind, step_path, visit from journal where run_id = ${run} order by seq`;
 }
 
-/** Starts two workers and a run. @returns the worker that has the run, in the middle of its slow step */
+/** Starts two workers and a run, and waits until the run is in its slow step. @returns `first`: the worker that executes it */
 async function workerInStep(
   fleet: Fleet,
   env: Record<string, string> = {},
@@ -68,11 +68,11 @@ async function workerInStep(
 
 describe.concurrent("a run in the middle of a step", () => {
   // Fails when claim refuses runs of silent owners, or the fold forgets results.
-  test.for(["Postgres", "the edge"])(
-    "is taken over from a killed worker, at its last checkpoint, with state by way of %s",
+  test.for(["directly", "through the edge"])(
+    "is taken over from a killed worker at its last checkpoint, when workers reach Postgres %s",
     { timeout: 120_000 },
     async (way, { fleet }) => {
-      const edge = way === "the edge" ? await startStateEdge(fleet) : null;
+      const edge = way === "through the edge" ? await startStateEdge(fleet) : null;
       const { run, first } = await workerInStep(fleet, edge?.env);
       const killedMs = performance.now();
       await first.stop("SIGKILL");
@@ -100,7 +100,7 @@ describe.concurrent("a run in the middle of a step", () => {
 
   // Fails when `owner` and `attempt` are not in the fence of the flush.
   test(
-    "is fenced off from a worker that stopped and comes back after the takeover",
+    "gets no entry from a worker that was stopped and continues after the takeover",
     { timeout: 120_000 },
     async ({ fleet }) => {
       const { run, first } = await workerInStep(fleet);

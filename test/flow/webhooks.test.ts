@@ -14,7 +14,7 @@ const METRICS_TOKEN = "metrics-token";
 const worker = { EGRESS_ALLOW: "127.0.0.1", METRICS_TOKEN };
 
 /** A receiver, and an API with the runs whose ends it receives. */
-class Hooked {
+class WebhookSetup {
   readonly api: FlowApi;
   readonly receiver: WebhookReceiver;
 
@@ -38,10 +38,10 @@ class Hooked {
   }
 }
 
-const test = apiTest.extend<{ hooked: Hooked }>({
-  hooked: async ({ api }, use) => {
+const test = apiTest.extend<{ setup: WebhookSetup }>({
+  setup: async ({ api }, use) => {
     const receiver = await WebhookReceiver.listen();
-    await use(new Hooked(api, receiver));
+    await use(new WebhookSetup(api, receiver));
     receiver.close();
   },
 });
@@ -56,12 +56,12 @@ function expectSigned({ headers, body }: ReceivedRequest): void {
 
 describe.concurrent("a webhook", { timeout: 120_000 }, () => {
   // Fails when the flush does not wake the sender, the signature covers other bytes than the body, or a field is missing.
-  test("carries the end of a run at once, signed, with the result", async ({ hooked }) => {
-    const sender = await hooked.api.startWorker("w", worker);
-    const run = await hooked.start({ webhook_secret: SECRET });
-    await untilEnd(hooked.api, run);
+  test("carries the end of a run at once, signed, with the result", async ({ setup }) => {
+    const sender = await setup.api.startWorker("w", worker);
+    const run = await setup.start({ webhook_secret: SECRET });
+    await untilEnd(setup.api, run);
     const endedMs = performance.now();
-    const [got] = await hooked.receiver.waitForRequests(1);
+    const [got] = await setup.receiver.waitForRequests(1);
     if (!got) throw new Error("nothing was received");
     // A sender that nothing wakes looks every 5 s.
     expect(got.atMs - endedMs).toBeLessThan(4_000);
@@ -71,8 +71,8 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
       "user-agent": "synapse-edge",
       "webhook-id": expect.stringMatching(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]+$/),
     });
-    const status = await bodyOf(await hooked.api.call("GET", runPath(run, "status")));
-    const result = await bodyOf(await hooked.api.call("GET", runPath(run, "result")));
+    const status = await bodyOf(await setup.api.call("GET", runPath(run, "status")));
+    const result = await bodyOf(await setup.api.call("GET", runPath(run, "result")));
     const body = z.record(z.string(), z.unknown()).parse(JSON.parse(got.body));
     expect(body).toEqual({
       type: "run.completed",
@@ -90,7 +90,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
       correlation_id: run,
     });
     expect(body["final_state"]).toEqual(result["final_state"]);
-    await hooked.untilDelivered(run);
+    await setup.untilDelivered(run);
     const { health_port } = await sender.untilLogged("worker.ready");
     const headers = { authorization: `Bearer ${METRICS_TOKEN}` };
     const metrics = await (
@@ -102,27 +102,27 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
 
   // Fails when the secret is stored, queued, returned or logged in plain text.
   test("has a secret that no table, no key of Redis and no log line holds in plain text", async ({
-    hooked,
+    setup,
   }) => {
-    await hooked.api.startWorker("w", worker);
-    const run = await hooked.start({ webhook_secret: SECRET });
-    await hooked.receiver.waitForRequests(1);
-    await hooked.untilDelivered(run);
-    const { sql, redis } = hooked.api.stores;
+    await setup.api.startWorker("w", worker);
+    const run = await setup.start({ webhook_secret: SECRET });
+    await setup.receiver.waitForRequests(1);
+    await setup.untilDelivered(run);
+    const { sql, redis } = setup.api.stores;
     const tables = await sql<{ name: string }[]>`
       select table_name as name from information_schema.tables where table_schema = 'public'`;
     for (const { name } of tables) {
       const rows = await sql`select t::text as row from ${sql(name)} t`;
       expect([name, rows.some(({ row }) => String(row).includes("whispered"))]).toEqual([name, false]);
     }
-    expect((await hooked.deliveries(run))[0]?.["secret"]).toMatch(/^v1\./);
+    expect((await setup.deliveries(run))[0]?.["secret"]).toMatch(/^v1\./);
     const keys = await redis.keys("*");
     expect(keys.length).toBeGreaterThan(0);
     for (const key of keys) {
       const dumped = await redis.dumpBuffer(key);
       expect([key, dumped?.includes("whispered") ?? false]).toEqual([key, false]);
     }
-    const lines = JSON.stringify(hooked.api.workers.map(({ lines: logged }) => logged));
+    const lines = JSON.stringify(setup.api.workers.map(({ lines: logged }) => logged));
     expect(lines).toContain("webhook.sent");
     expect(lines).not.toContain("whispered");
     // The webhook's address may hold a token.
@@ -131,55 +131,55 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
 
   // Fails when a try makes a new id or a new body, or a response of 5xx ends the delivery.
   test("is sent a third time with the same id and body after two failures of the receiver", async ({
-    hooked,
+    setup,
   }) => {
-    await hooked.api.startWorker("w", worker);
-    hooked.receiver.respond = (response) => {
-      response.statusCode = hooked.receiver.requests.length < 3 ? 503 : 200;
+    await setup.api.startWorker("w", worker);
+    setup.receiver.respond = (response) => {
+      response.statusCode = setup.receiver.requests.length < 3 ? 503 : 200;
       response.end();
     };
-    const run = await hooked.start({ webhook_secret: SECRET });
-    const got = await hooked.receiver.waitForRequests(3);
+    const run = await setup.start({ webhook_secret: SECRET });
+    const got = await setup.receiver.waitForRequests(3);
     for (const each of got) expectSigned(each);
     expect(new Set(got.map(({ headers }) => headers["webhook-id"])).size).toBe(1);
     expect(new Set(got.map(({ body }) => body)).size).toBe(1);
-    await hooked.untilDelivered(run);
-    expect(await hooked.deliveries(run)).toMatchObject([
+    await setup.untilDelivered(run);
+    expect(await setup.deliveries(run)).toMatchObject([
       { tries: 3, failures: 2, last_status: 200, last_error: null },
     ]);
   });
 
   // Fails when a delivery counts as done, or is deleted, before its outcome is written.
   test("is sent once more when its worker is killed between the receiver's 200 and the commit of the outcome", async ({
-    hooked,
+    setup,
   }) => {
-    const first = await hooked.api.startWorker("first", worker);
-    hooked.receiver.respond = (response) => {
-      if (hooked.receiver.requests.length === 1) first.process.kill("SIGKILL");
+    const first = await setup.api.startWorker("first", worker);
+    setup.receiver.respond = (response) => {
+      if (setup.receiver.requests.length === 1) first.process.kill("SIGKILL");
       response.end();
     };
-    const run = await hooked.start({ webhook_secret: SECRET });
-    await hooked.receiver.waitForRequests(1);
+    const run = await setup.start({ webhook_secret: SECRET });
+    await setup.receiver.waitForRequests(1);
     await first.stop("SIGKILL");
-    expect(await hooked.deliveries(run)).toMatchObject([{ tries: 1, sending: true, outcome: null }]);
-    await Promise.all([hooked.api.startWorker("second", worker), hooked.api.startWorker("third", worker)]);
+    expect(await setup.deliveries(run)).toMatchObject([{ tries: 1, sending: true, outcome: null }]);
+    await Promise.all([setup.api.startWorker("second", worker), setup.api.startWorker("third", worker)]);
     // The killed worker's lease on the delivery has not lapsed yet.
-    expect(hooked.receiver.requests).toHaveLength(1);
-    const got = await hooked.receiver.waitForRequests(2);
+    expect(setup.receiver.requests).toHaveLength(1);
+    const got = await setup.receiver.waitForRequests(2);
     expect(new Set(got.map(({ headers, body }) => `${headers["webhook-id"]} ${body}`)).size).toBe(1);
-    await hooked.untilDelivered(run);
-    expect(await hooked.deliveries(run)).toMatchObject([{ tries: 2 }]);
-    expect(hooked.receiver.requests).toHaveLength(2);
+    await setup.untilDelivered(run);
+    expect(await setup.deliveries(run)).toMatchObject([{ tries: 2 }]);
+    expect(setup.receiver.requests).toHaveLength(2);
   });
 
   // Fails when only the end that a worker commits makes a delivery.
-  test("carries the cancel of a queued run that no worker ever claimed", async ({ hooked }) => {
-    const run = await hooked.start();
-    expect(await bodyOf(await hooked.api.call("POST", runPath(run, "cancel")))).toMatchObject({
+  test("carries the cancel of a queued run that no worker ever claimed", async ({ setup }) => {
+    const run = await setup.start();
+    expect(await bodyOf(await setup.api.call("POST", runPath(run, "cancel")))).toMatchObject({
       status: "cancelled",
     });
-    await hooked.api.startWorker("w", worker);
-    const [got] = await hooked.receiver.waitForRequests(1);
+    await setup.api.startWorker("w", worker);
+    const [got] = await setup.receiver.waitForRequests(1);
     expect(JSON.parse(got?.body ?? "")).toMatchObject({
       type: "run.cancelled",
       status: "cancelled",
@@ -190,23 +190,23 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     });
     expect(got?.headers).not.toHaveProperty("x-synapse-signature");
     expect(got?.headers).not.toHaveProperty("webhook-signature");
-    await hooked.untilDelivered(run);
+    await setup.untilDelivered(run);
   });
 
   // Fails when any worker sends, or a verb does not go by HTTP.
-  test("is sent by workers of its lane only, also by those that reach Postgres through the edge alone", async ({
-    hooked,
+  test("is sent by workers with the lane webhooks only, also when they reach Postgres through the edge", async ({
+    setup,
   }) => {
-    const other = await hooked.api.startWorker("w", { ...worker, WORKER_LANES: "default" });
-    const run = await hooked.start({ webhook_secret: SECRET });
-    await untilEnd(hooked.api, run);
-    expect(hooked.receiver.requests).toEqual([]);
-    const { service, postgresUrl, sql } = hooked.api.stores;
+    const other = await setup.api.startWorker("w", { ...worker, WORKER_LANES: "default" });
+    const run = await setup.start({ webhook_secret: SECRET });
+    await untilEnd(setup.api, run);
+    expect(setup.receiver.requests).toEqual([]);
+    const { service, postgresUrl, sql } = setup.api.stores;
     const edge = await startStateEdge({ redisUrl: service.url, databaseUrl: postgresUrl, sql });
-    await hooked.api.startWorker("sender", { ...worker, ...edge.env, WORKER_LANES: "webhooks" });
-    const [got] = await hooked.receiver.waitForRequests(1);
+    await setup.api.startWorker("sender", { ...worker, ...edge.env, WORKER_LANES: "webhooks" });
+    const [got] = await setup.receiver.waitForRequests(1);
     if (got) expectSigned(got);
-    await hooked.untilDelivered(run);
+    await setup.untilDelivered(run);
     expect(other.lines.map(({ event }) => event)).not.toContain("webhook.sent");
     expect(edge.requests()).toBeGreaterThan(0);
     edge.close();

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { Proxy } from "../workerd/proxy.ts";
 import { npmStart, type System } from "./npm-start.ts";
-import { commandsGivenTo, newerThanFloor } from "./redis-floor.ts";
+import { commandsExecutedBy, newerThanFloor } from "./redis-floor.ts";
 import { Tabs, type Tab } from "./tab.ts";
 
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -47,7 +47,7 @@ beforeAll(async () => {
   proxy = new Proxy(Number(new URL(system.facts().edges[1] ?? "").port));
   proxyBase = `http://127.0.0.1:${await proxy.listen()}`;
   cleanups.push(() => proxy.close());
-  const saved = await system.ask(0, "PUT", "/api/v2/orchestrations/orch_watched", watched);
+  const saved = await system.request(0, "PUT", "/api/v2/orchestrations/orch_watched", watched);
   expect(saved.status).toBe(200);
 }, 120_000);
 afterAll(async () => {
@@ -59,7 +59,7 @@ const Token = z.object({ stream_url: z.string() });
 /** Starts a run. `url`: its stream as a browser opens it, through the proxy and with a token in the query. */
 async function startWatched(message?: string): Promise<{ run: string; url: string }> {
   const { run_id } = await system.run("orch_watched", message);
-  const answer = await system.ask(0, "POST", `/api/v2/orchestrations/runs/${run_id}/stream-token`);
+  const answer = await system.request(0, "POST", `/api/v2/orchestrations/runs/${run_id}/stream-token`);
   const { stream_url } = Token.parse(await answer.json());
   expect(stream_url).toContain("?token=");
   return { run: run_id, url: proxyBase + stream_url };
@@ -72,7 +72,7 @@ const Stored = z.object({
 /** Expects that the tab received each event of the run's log once and in order, from the first to `done`. */
 async function expectAllEvents(tab: Tab, run: string): Promise<void> {
   const { ids, data } = await tab.look();
-  const answer = await system.ask(0, "GET", `/api/v2/orchestrations/runs/${run}/events?limit=1000`);
+  const answer = await system.request(0, "GET", `/api/v2/orchestrations/runs/${run}/events?limit=1000`);
   const { events } = Stored.parse(await answer.json());
   expect(ids).toEqual(events.map(({ id }) => id));
   expect(data.map((text) => JSON.parse(text))).toEqual(events.map(({ event }) => event));
@@ -137,7 +137,7 @@ test("a browser whose connection is cut off reconnects by itself and resumes aft
 test("the system uses no Redis command that is newer than 7.0", async () => {
   const redis = new Redis(system.facts().redis_url, { protocol: 2 });
   try {
-    const used = await commandsGivenTo(redis);
+    const used = await commandsExecutedBy(redis);
     expect(used).toEqual(expect.arrayContaining(["evalsha", "xadd", "xread", "blpop", "zadd"]));
     expect(await newerThanFloor(redis, used)).toEqual([]);
   } finally {

@@ -23,7 +23,7 @@ export async function startDebianPostgres(): Promise<Service & { major: number }
   const bin = join(installed, String(major), "bin");
   const user = postgresUser();
   const dir = mkdtempSync(join(tmpdir(), "synapse-debian-postgres-"));
-  chmodSync(dir, 0o711); // under root another user runs it, and has to pass this folder
+  chmodSync(dir, 0o711); // under root another user runs it, and must be able to enter this folder
   const data = join(dir, "data");
   mkdirSync(data, { mode: 0o700 });
   if (user !== null) chownSync(data, user.uid, user.gid);

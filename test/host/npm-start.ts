@@ -20,7 +20,7 @@ const Accepted = z.object({ run_id: z.string(), stream_url: z.string() });
 export type System = {
   facts(): Facts;
   /** Sends a request to edge number `edge` (the first is 0) with the platform key. */
-  ask(edge: number, method: string, path: string, body?: unknown): Promise<Response>;
+  request(edge: number, method: string, path: string, body?: unknown): Promise<Response>;
   /** Starts a run on the first edge. @throws Error with the response when it is not accepted */
   run(orchestration: string, message?: string): Promise<z.infer<typeof Accepted>>;
   /** Ctrl-C, then the same command again: on the same ports, with the same data. */
@@ -31,12 +31,12 @@ export type System = {
 /** @param env added to the environment of this process: SCALE_POSTGRES_URL, REDIS_URL. */
 export async function npmStart(flags: string[], env: Record<string, string> = {}): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-host-"));
-  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to pass this folder
+  chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
   const all = ["--data", dir, "--port", String(await freePort(0)), ...flags];
   let program = await started(all, env);
   const facts = (): Facts => Facts.parse(JSON.parse(readFileSync(join(dir, "dev.json"), "utf8")));
 
-  const ask: System["ask"] = (edge, method, path, body) => {
+  const request: System["request"] = (edge, method, path, body) => {
     const { edges, api_key } = facts();
     return fetch(`${edges[edge]}${path}`, {
       method,
@@ -47,10 +47,10 @@ export async function npmStart(flags: string[], env: Record<string, string> = {}
   };
   return {
     facts,
-    ask,
+    request,
     async run(orchestration, message = "hello") {
       const path = `/api/v2/orchestrations/${orchestration}/run`;
-      const answer = await ask(0, "POST", path, { message });
+      const answer = await request(0, "POST", path, { message });
       if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
       return Accepted.parse(await answer.json());
     },

@@ -85,7 +85,7 @@ const steps = Array.from({ length: 8 }, (_, at) => ({
 // Fails when the workers or the edge use named statements, or other state of a session.
 test("60 runs of 8 steps complete for 60 viewers over few connections", async () => {
   const definition = { name: "Eight", entry_step_id: "step0", steps };
-  const saved = await system.ask(0, "PUT", "/api/v2/orchestrations/orch_eight", definition);
+  const saved = await system.request(0, "PUT", "/api/v2/orchestrations/orch_eight", definition);
   expect(saved.status).toBe(200);
   const watched = await Promise.allSettled(Array.from({ length: 60 }, runAndWatch));
   expect(watched.flatMap((one) => (one.status === "rejected" ? [String(one.reason)] : []))).toEqual([]);
@@ -103,7 +103,7 @@ test("60 runs of 8 steps complete for 60 viewers over few connections", async ()
 /** Starts a run and reads its stream up to `done`. @returns the run */
 async function runAndWatch(): Promise<string> {
   const { run_id, stream_url } = await system.run("orch_eight");
-  const stream = await system.ask(0, "GET", stream_url);
+  const stream = await system.request(0, "GET", stream_url);
   if (!(await stream.text()).includes('"type":"done"')) throw new Error(`${run_id}: the stream has no end`);
   return run_id;
 }
@@ -131,7 +131,7 @@ test("the run of a killed worker is taken over through PgBouncer", async () => {
       },
     ],
   };
-  const saved = await system.ask(0, "PUT", "/api/v2/orchestrations/orch_slow", definition);
+  const saved = await system.request(0, "PUT", "/api/v2/orchestrations/orch_slow", definition);
   expect(saved.status).toBe(200);
   const { run_id } = await system.run("orch_slow");
   const worker = await workerIn(run_id, "slow");

@@ -14,7 +14,7 @@ import { startProcess, stopProcess, untilReady, type Service } from "../../local
  */
 export async function startPgBouncer(serverUrl: string, poolSize: number): Promise<Service> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-pgbouncer-"));
-  chmodSync(dir, 0o755); // it refuses to run as root, so another user has to pass this folder
+  chmodSync(dir, 0o755); // it refuses to run as root, so another user must be able to enter this folder
   const server = new URL(serverUrl);
   const port = await freePort(0);
   const file = join(dir, "pgbouncer.ini");

@@ -32,8 +32,8 @@ async function runSuite(files: string[], postgresUrl: string): Promise<z.infer<t
   const dir = mkdtempSync(join(tmpdir(), "synapse-suite-"));
   const report = join(dir, "report.json");
   // Without the variables by which a process knows that it belongs to this run of vitest.
-  const ours = Object.keys(process.env).filter((name) => /^VITEST|^TEST$|^NODE_ENV$/.test(name));
-  const env = Object.fromEntries(ours.map((name) => [name, undefined]));
+  const vitestVariables = Object.keys(process.env).filter((name) => /^VITEST|^TEST$|^NODE_ENV$/.test(name));
+  const env = Object.fromEntries(vitestVariables.map((name) => [name, undefined]));
   const vitest = nodeProgram("node_modules/vitest/vitest.mjs", {
     ...env,
     SYNAPSE_TEST_POSTGRES_URL: postgresUrl,

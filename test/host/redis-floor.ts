@@ -6,7 +6,7 @@ import { z } from "zod";
 const OPTIONAL = new Set(["client|setinfo"]);
 
 /** All commands that this server has executed since its start, also those of scripts; with subcommand as `container|subcommand`. */
-export async function commandsGivenTo(redis: Redis): Promise<string[]> {
+export async function commandsExecutedBy(redis: Redis): Promise<string[]> {
   const stats = await redis.info("commandstats");
   return [...stats.matchAll(/^cmdstat_([^:]+):/gm)].map(([, name = ""]) => name);
 }
@@ -17,9 +17,9 @@ const Since = z.templateLiteral([z.int(), ".", z.int(), ".", z.int()]);
 
 /** Those commands that Redis 7.0 lacks, or that this Redis does not know, each with the version that added it. */
 export async function newerThanFloor(redis: Redis, commands: string[]): Promise<string[]> {
-  const asked = commands.filter((name) => !OPTIONAL.has(name));
+  const required = commands.filter((name) => !OPTIONAL.has(name));
   const newer: string[] = [];
-  for (const name of asked) {
+  for (const name of required) {
     const [, docs] = Flat.parse(await redis.call("COMMAND", "DOCS", name));
     const fields = Flat.parse(docs ?? []);
     const since = docs === undefined ? "unknown" : Since.parse(fields[fields.indexOf("since") + 1]);

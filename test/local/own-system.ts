@@ -20,12 +20,12 @@ const Facts = z.object({
 export type Facts = z.infer<typeof Facts>;
 
 export class OwnSystem {
-  readonly #dir = mkdtempSync(join(tmpdir(), "synapse-plug-"));
+  readonly #dir = mkdtempSync(join(tmpdir(), "synapse-own-system-"));
   readonly lines: string[] = [];
   readonly program: Program;
 
   private constructor(program: (dir: string, onLine: (line: string) => void) => Program) {
-    chmodSync(this.#dir, 0o711); // under root another user runs Postgres, and has to pass this folder
+    chmodSync(this.#dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
     this.program = program(this.#dir, (line) => this.lines.push(line));
   }
 
@@ -46,7 +46,7 @@ export class OwnSystem {
     return system;
   }
 
-  /** What dev.json says now. */
+  /** The present content of dev.json. */
   get facts(): Facts {
     return Facts.parse(JSON.parse(readFileSync(join(this.#dir, "dev.json"), "utf8")));
   }

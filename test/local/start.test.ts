@@ -194,22 +194,6 @@ test("Ctrl-C ends everything, and the next start has all data", { timeout: 240_0
   expect(answer.status).toBe(200);
 });
 
-test("Ctrl-C ends everything, and all data is there after the next start", { timeout: 240_000 }, async () => {
-  const { status_url } = await run(0);
-  const before = facts();
-  const pids = [before.edge_pid, ...before.workers.map(({ pid }) => pid)];
-  const { code, tookMs } = await interrupt(running);
-  expect(code).toBe(0);
-  // 5 s at most on a quiet machine; a process that is not ended stays for ever.
-  expect(tookMs).toBeLessThan(15_000);
-  expect(pids.filter(isRunning)).toEqual([]);
-
-  running = await start();
-  expect(facts().api_key).toBe(before.api_key);
-  const answer = await request(1, status_url);
-  expect(answer.status).toBe(200);
-});
-
 async function definition(path: string): Promise<{ version: number; name: string; url?: string }> {
   const answer = await request(0, `/api/v2/${path}`);
   expect(answer.status).toBe(200);

@@ -1,6 +1,6 @@
 /**
- * The seed of tests that draw at random. SYNAPSE_TEST_SEED repeats what a failed test printed; `.ci/run` sets it from the
- * commit's hash. Without it each run draws another one.
+ * The seed of tests that draw at random. To repeat a failed test, set SYNAPSE_TEST_SEED to the seed that it printed.
+ * `.ci/run` sets a fixed one. Without it each run draws another seed.
  */
 const text = process.env.SYNAPSE_TEST_SEED;
 

@@ -7,7 +7,7 @@ import type { TestSpecification } from "vitest/node";
 const SECONDS: Record<string, number> = {
   "chaos/chaos.deep.test.ts": 105,
   "flow/kills.deep.test.ts": 45,
-  "local/plug.deep.test.ts": 60,
+  "local/killed-processes.deep.test.ts": 60,
   "shared/queue/mutations.test.ts": 20,
   "shared/queue/model.deep.test.ts": 55,
   "shared/queue/model-second-half.deep.test.ts": 55,
@@ -24,7 +24,7 @@ const SECONDS: Record<string, number> = {
   "flow/takeover.test.ts": 30,
   "flow/webhooks.test.ts": 28,
   "local/start.test.ts": 27,
-  "local/survival.test.ts": 25,
+  "local/stores-and-children.test.ts": 25,
   "worker-node/redis-rest/outage.test.ts": 9,
   "shared/queue/model.test.ts": 8,
   "simulation/contract.test.ts": 8,

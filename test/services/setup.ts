@@ -18,19 +18,19 @@ declare module "vitest" {
 /** SYNAPSE_TEST_POSTGRES_URL and SYNAPSE_TEST_REDIS_URL name servers to use instead; the databases made there are dropped at the end. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-test-"));
-  chmodSync(dir, 0o711); // under root another user runs Postgres, and has to pass this folder
-  const given = {
+  chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
+  const external = {
     postgres: process.env.SYNAPSE_TEST_POSTGRES_URL,
     redis: process.env.SYNAPSE_TEST_REDIS_URL,
   };
   const [postgres, redis] = await Promise.all([
-    given.postgres ? null : startPostgres({ dir: join(dir, "postgres") }),
-    given.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
+    external.postgres ? null : startPostgres({ dir: join(dir, "postgres") }),
+    external.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
   ]);
-  const postgresUrl = given.postgres ?? postgres?.url ?? "";
+  const postgresUrl = external.postgres ?? postgres?.url ?? "";
   const databaseTemplate = await createTemplate(postgresUrl);
   project.provide("postgresUrl", postgresUrl);
-  project.provide("redisUrl", given.redis ?? redis?.url ?? "");
+  project.provide("redisUrl", external.redis ?? redis?.url ?? "");
   project.provide("databaseTemplate", databaseTemplate);
 
   return async () => {

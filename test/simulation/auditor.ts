@@ -57,7 +57,7 @@ export class Auditor {
         this.#postgres.startedAt,
       );
       if (was?.status === "running" && last >= this.#postgres.now - SILENT_MS) {
-        this.#record(`${run_id} was taken over by ${owner} from ${was.owner}, which lives`);
+        this.#record(`${run_id} was taken over by ${owner} from ${was.owner}, which is alive`);
       }
       const key = `${run_id} ${attempt}`;
       if (this.#ownerOf.has(key)) this.#record(`attempt ${attempt} of ${run_id} was claimed twice`);
@@ -100,7 +100,7 @@ export class Auditor {
     }
   }
 
-  /** Nothing is published that a crash can undo. */
+  /** An entry is published only after its commit: a crash cannot undo it. */
   published(entries: readonly LiveEntry[]): void {
     for (const { run, seq, events } of entries) {
       const stored = this.#postgres.tables.entriesOf(run).find((entry) => entry.seq === seq);

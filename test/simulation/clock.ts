@@ -6,7 +6,7 @@ import { vi } from "vitest";
 /** 13 digits, like the base of a run's id. */
 export const START_MS = 1_800_000_000_000;
 
-/** The process whose code runs. Each timer that it starts belongs to it, and never fires after its death. */
+/** The process that runs now. Each timer that it starts belongs to it, and never fires after its death. */
 const current = new AsyncLocalStorage<SimProcess>();
 
 export type Timer = { atMs: number; order: number; fire: (() => void) | null };
@@ -70,7 +70,7 @@ function isBefore(a: Timer, b: Timer): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }
 
-/** A process that can be frozen or killed between any two lines. Its promises then wait until it is thawed, or for ever. */
+/** A process that can be frozen or killed between any two lines. Its promises wait until it is thawed; those of a killed process wait for ever. */
 export class SimProcess {
   readonly name: string;
   readonly clock: Clock;
@@ -98,7 +98,7 @@ export class SimProcess {
     this.clock.after(ms, () => this.thaw());
   }
 
-  /** Lets it go on. Everything that arrived while it was frozen follows, in the order of arrival. */
+  /** Ends the freeze. What arrived during it is delivered now, in the order of arrival. */
   thaw(): void {
     if (!this.#frozen) return;
     this.#frozen = false;
@@ -117,7 +117,7 @@ export class SimProcess {
   }
 }
 
-/** The process whose code runs now. */
+/** The process that runs now. */
 export function currentProcess(): SimProcess {
   const process = current.getStore();
   if (!process) throw new Error("this code belongs to no process of the simulation");
@@ -128,8 +128,8 @@ export function currentProcess(): SimProcess {
 export function stubGlobals(clock: Clock, random: () => number): void {
   const RealDate = Date;
   class VirtualDate extends RealDate {
-    constructor(...given: [] | [number | string]) {
-      super(given[0] ?? clock.nowMs);
+    constructor(...args: [] | [number | string]) {
+      super(args[0] ?? clock.nowMs);
     }
     static override now = (): number => clock.nowMs;
   }

@@ -1,18 +1,18 @@
-/** The commands of a history: requests, faults and their times, and how each is carried out. */
+/** The commands of a history: requests and faults with their times, and what each does. */
 import fc from "fast-check";
 import { Lane } from "../../shared/contracts/run.ts";
 import { START_MS } from "./clock.ts";
-import { programs } from "./programs.ts";
-import type { ProgramName } from "./programs.ts";
+import { orchestrations } from "./orchestrations.ts";
+import type { OrchestrationName } from "./orchestrations.ts";
 import { TENANTS } from "./simulation.ts";
 import type { SimWorker, Simulation } from "./simulation.ts";
 import { FAULTS } from "./network.ts";
 import type { Verb } from "./network.ts";
 
-/** Faults happen for so long; then everything is healed. */
+/** Faults happen in this time; then all of them end. */
 export const CHAOS_MS = 30_000;
 
-const names = Object.keys(programs).filter((name): name is ProgramName => name in programs);
+const names = Object.keys(orchestrations).filter((name): name is OrchestrationName => name in orchestrations);
 const common = names.filter((name) => name !== "killer");
 /** Verbs by which runs move. */
 const WORKER_VERBS: readonly Verb[] = [
@@ -73,18 +73,18 @@ const submit = fc.record({
   do: fc.constant("submit"),
   atMs,
   tenant,
-  program: fc.oneof(
+  orchestration: fc.oneof(
     { weight: 30, arbitrary: fc.constantFrom(...common) },
-    { weight: 1, arbitrary: fc.constant<ProgramName>("killer") },
+    { weight: 1, arbitrary: fc.constant<OrchestrationName>("killer") },
   ),
   lane: fc.constantFrom<Lane>("default", "default", "interactive", "bulk"),
 });
-const trap = (whose: fc.Arbitrary<string>, verbs: readonly Verb[]) =>
+const trap = (process: fc.Arbitrary<string>, verbs: readonly Verb[]) =>
   fc.record({
     do: fc.constant("trap"),
     atMs,
     trap: fc.record({
-      whose,
+      process,
       verbs: fc.constantFrom(...verbs).map((verb) => [verb]),
       is: faultIs,
       ms: faultMs,
@@ -120,7 +120,7 @@ export const anyCommand = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("empty"), atMs }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("rob"), atMs }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("lose_jobs"), atMs }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -146,7 +146,7 @@ export const anyCommand = fc.oneof(
 export type Command = typeof anyCommand extends fc.Arbitrary<infer A> ? A : never;
 
 /** Whether limits may be exceeded for a while: a rollback loses grants of Redis, and a lowered limit stops no running run. */
-export function mayPassLimits(commands: readonly Command[]): boolean {
+export function mayExceedLimits(commands: readonly Command[]): boolean {
   return commands.some((each) => each.do === "rollback" || each.do === "limit");
 }
 
@@ -155,25 +155,25 @@ function perform(sim: Simulation, each: Command): void {
   switch (each.do) {
     case "submit": {
       const name = TENANTS[each.tenant];
-      if (name) sim.front.submit(name, each.program, each.lane);
+      if (name) sim.edge.submit(name, each.orchestration, each.lane);
       return;
     }
     case "cancel":
     case "retry": {
       const runs = [...sim.postgres.tables.runs.keys()];
       const run = runs[each.nth % Math.max(1, runs.length)];
-      if (run) sim.front[each.do](run);
+      if (run) sim.edge[each.do](run);
       return;
     }
     case "answer": {
       const asking = sim.postgres.tables.waits.filter(({ answered_by }) => answered_by === null);
       const wait = asking[each.nth % Math.max(1, asking.length)];
-      if (wait) sim.front.answer(wait.run_id);
+      if (wait) sim.edge.answer(wait.run_id);
       return;
     }
     case "limit": {
       const name = TENANTS[each.tenant];
-      if (name) sim.front.setLimit(name, each.to);
+      if (name) sim.edge.setLimit(name, each.to);
       return;
     }
     case "kill":
@@ -184,8 +184,8 @@ function perform(sim: Simulation, each: Command): void {
       return withWorker(sim, each.nth, (worker) => sim.drain(worker, each.graceMs));
     case "empty":
       return sim.redis.empty();
-    case "rob":
-      return sim.redis.rob();
+    case "lose_jobs":
+      return sim.redis.loseWaitingJobs();
     case "rollback":
       return;
     case "away":

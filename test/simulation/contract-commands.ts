@@ -5,10 +5,10 @@ const run = fc.nat(2);
 const runs = fc.uniqueArray(run, { minLength: 1, maxLength: 3 });
 const owner: fc.Arbitrary<number> = fc.constantFrom(0, 0, 1, 2);
 const counted = fc.constantFrom<"queue" | "postgres">("queue", "postgres");
-/** Mostly a fence that holds. */
+/** How far a fence is behind the row. Mostly 0: the fence holds. */
 const behind = fc.constantFrom(0, 0, 0, 0, 1);
 
-const ask = fc.record({
+const storeVerb = fc.record({
   do: fc.constantFrom(
     ...([
       "claim",
@@ -21,7 +21,17 @@ const ask = fc.record({
       "beat",
       "beat",
     ] as const),
-    ...(["lock", "walk", "owners", "running", "limits", "silent", "overdue", "lost", "waits"] as const),
+    ...([
+      "takeLock",
+      "listDueRuns",
+      "listOwners",
+      "listRunningRuns",
+      "listChangedLimits",
+      "reclaimFromSilent",
+      "reclaimOverdue",
+      "countWithoutWakeup",
+      "readWaits",
+    ] as const),
   ),
   owner,
   runs,
@@ -47,7 +57,7 @@ export const contractCommand = fc.oneof(
       counted,
     }),
   },
-  { weight: 9, arbitrary: ask },
+  { weight: 9, arbitrary: storeVerb },
   {
     weight: 6,
     arbitrary: fc.record({
@@ -67,15 +77,15 @@ export const contractCommand = fc.oneof(
 export type ContractCommand = typeof contractCommand extends fc.Arbitrary<infer Act> ? Act : never;
 
 const accept: ContractCommand = { do: "accept", tenant: 0, delayMs: 0, counted: "queue" };
-const asked = { owner: 0, runs: [0, 1, 2], slots: 1 };
+const verbArgs = { owner: 0, runs: [0, 1, 2], slots: 1 };
 
 /** Runs that a worker has claimed: most conditions are about these. */
 const claimedRuns: ContractCommand[] = [
   accept,
   accept,
   accept,
-  { ...asked, do: "beat" },
-  { ...asked, do: "claim" },
+  { ...verbArgs, do: "beat" },
+  { ...verbArgs, do: "claim" },
 ];
 
 export const contractHistory = fc
@@ -93,8 +103,8 @@ export const tiedWakeUps: ContractCommand[] = [
   ...claimedRuns,
   flushed("note"),
   { do: "pass", ms: 61_390 },
-  { ...asked, do: "handBack", runs: [0, 1] },
-  { ...asked, do: "claimDirectly", slots: 2 },
+  { ...verbArgs, do: "handBack", runs: [0, 1] },
+  { ...verbArgs, do: "claimDirectly", slots: 2 },
 ];
 
 /** A question is read after its deadline, which closes it: the answer comes too late. */
@@ -102,6 +112,6 @@ export const answeredTooLate: ContractCommand[] = [
   ...claimedRuns,
   flushed("ask"),
   { do: "pass", ms: 61_390 },
-  { ...asked, do: "waits", runs: [0] },
+  { ...verbArgs, do: "readWaits", runs: [0] },
   { do: "answer", run: 0, wait: 0 },
 ];

@@ -2,13 +2,13 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TEST_SEED } from "../services/seed.ts";
 import {
-  DeadlineLeavesOpen,
+  DeadlineLeavesQuestionOpen,
   EventSeqNotInFence,
-  NoOverlap,
-  NoSilenceNeeded,
+  ScanWithoutOverlap,
+  TakesOverFromLiveOwners,
   OwnerNotInFence,
   SignalsNotInPark,
-} from "./broken.ts";
+} from "./broken-postgres-models.ts";
 import { examples, openContract } from "./contract.ts";
 
 let contract: Awaited<ReturnType<typeof openContract>>;
@@ -25,9 +25,9 @@ const broken = [
   OwnerNotInFence,
   EventSeqNotInFence,
   SignalsNotInPark,
-  NoSilenceNeeded,
-  NoOverlap,
-  DeadlineLeavesOpen,
+  TakesOverFromLiveOwners,
+  ScanWithoutOverlap,
+  DeadlineLeavesQuestionOpen,
 ];
 test.each(broken.map((Model) => ({ name: Model.name, Model })))(
   "the contract notices a model that lacks a condition: $name",

@@ -3,7 +3,7 @@ import { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import { cancelRuns } from "../../shared/store/runs/mark-cancelled.ts";
-import { acceptRuns } from "../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";
@@ -65,7 +65,7 @@ export class Differential {
         return this.#both((store) => store.flush(once));
       }
       default:
-        return this.#both((store) => this.#ask(store, command));
+        return this.#both((store) => this.#execute(store, command));
     }
   }
 
@@ -119,7 +119,7 @@ export class Differential {
     return [sorted({ rows, entries, calls, dead, questions }), sorted(model)];
   }
 
-  #ask(
+  #execute(
     store: Store,
     command: Exclude<
       ContractCommand,
@@ -146,30 +146,30 @@ export class Differential {
         );
       case "beat":
         return store.beat(onlineBeat(owner));
-      case "lock":
+      case "takeLock":
         return store.takeLock("lock", owner, 5_000);
-      case "walk":
-        return walk(store, command.slots * 3_000);
-      case "owners":
+      case "listDueRuns":
+        return listDueRuns(store, command.slots * 3_000);
+      case "listOwners":
         return store.listOwners();
-      case "running":
+      case "listRunningRuns":
         return store.listRunningRuns({ owner: "", run_id: runs[0] ?? "" }, 1_000);
-      case "limits":
+      case "listChangedLimits":
         return store.listChangedLimits({ at: "-infinity", tenant: "" }, 1_000);
-      case "silent":
+      case "reclaimFromSilent":
         return reclaimFromSilent(store, owner);
-      case "overdue":
+      case "reclaimOverdue":
         return reclaimOverdue(store);
-      case "waits":
+      case "readWaits":
         return store.readWaits(runs[0] ?? RunId.parse("run_000000000000_0"), ["q0", "q1"]);
-      case "lost":
+      case "countWithoutWakeup":
         return store.countWithoutWakeup();
     }
   }
 
-  async #both(ask: (store: Store) => unknown): Promise<[unknown, unknown]> {
-    const said = await ask(this.#store);
-    return [timeless(said), timeless(await ask(this.#model))];
+  async #both(execute: (store: Store) => unknown): Promise<[unknown, unknown]> {
+    const result = await execute(this.#store);
+    return [withoutTimes(result), withoutTimes(await execute(this.#model))];
   }
 
   async #accept(
@@ -180,9 +180,9 @@ export class Differential {
     const run_id = RunId.parse(`run_${String(this.#runs.length).padStart(12, "0")}_1800000000000`);
     const run = newRun({ run_id, tenant_id: TENANTS[tenant] ?? acme, delay_ms, orchestration_id: "orch" });
     const accepted = await acceptRuns(this.#sql, [run], counted);
-    const isIn = statements.acceptRun(this.#model, run, counted);
+    const isAccepted = statements.acceptRun(this.#model, run, counted);
     if (accepted.has(run_id)) this.#runs.push(run_id);
-    return [accepted.has(run_id), isIn];
+    return [accepted.has(run_id), isAccepted];
   }
 
   async #pass(ms: number): Promise<[unknown, unknown]> {
@@ -211,14 +211,17 @@ export class Differential {
     if (!run_id || !row) return [null, null];
     const end = { run_id, known_seq: row.event_seq, events: EVENT, events_n: 1, output: "{}" };
     const cancelled = statements.cancelRuns(this.#model, [run_id], [end]);
-    return cancelRuns(this.#sql, [run_id], [end]).then((said) => [timeless(said), timeless(cancelled)]);
+    return cancelRuns(this.#sql, [run_id], [end]).then((result) => [
+      withoutTimes(result),
+      withoutTimes(cancelled),
+    ]);
   }
 
   async #answer(nth: number, wait: string): Promise<[unknown, unknown]> {
     const run = this.#runs[nth];
     if (!run) return [null, null];
-    const said = await answerWait(this.#sql, { tenant: null, run, waitId: wait, answer: "{}", by: "ann" });
-    return [timeless(said), timeless(statements.answerWait(this.#model, run, wait, "{}", "ann"))];
+    const result = await answerWait(this.#sql, { tenant: null, run, waitId: wait, answer: "{}", by: "ann" });
+    return [withoutTimes(result), withoutTimes(statements.answerWait(this.#model, run, wait, "{}", "ann"))];
   }
 
   async #retry(nth: number, behind: number, counted: "queue" | "postgres"): Promise<[unknown, unknown]> {
@@ -227,8 +230,8 @@ export class Differential {
     if (!run_id || !row) return [null, null];
     const known_seq = row.event_seq - behind;
     const rewind = { run_id, tenant_id: row.tenant_id, known_seq, output: '{"keep_seq":0}', event: EVENT };
-    const said = await retryRun(this.#sql, rewind, counted);
-    return [timeless(said), timeless(statements.retryRun(this.#model, rewind, counted))];
+    const result = await retryRun(this.#sql, rewind, counted);
+    return [withoutTimes(result), withoutTimes(statements.retryRun(this.#model, rewind, counted))];
   }
 
   #entryOf(each: Extract<ContractCommand, { do: "flush" }>["entries"][number]): NewEntry[] {
@@ -307,7 +310,7 @@ function questionOf(wait_id: string, deadline_ms: number | null): NewWait {
 }
 
 /** The due runs of a scan that begins `agoMs` ago, by each store's own clock. */
-async function walk(store: Store, agoMs: number): Promise<unknown> {
+async function listDueRuns(store: Store, agoMs: number): Promise<unknown> {
   const { now_ms } = await store.readScanBounds(null);
   const { from, until } = await store.readScanBounds(agoMs === 0 ? null : now_ms - agoMs);
   return store.listDueRuns({ at: from, run_id: "" }, until, 1_000);
@@ -323,7 +326,7 @@ async function reclaimOverdue(store: Store): Promise<unknown> {
 }
 
 /** A result without times, with its rows in order. */
-function timeless(answer: unknown): unknown {
+function withoutTimes(answer: unknown): unknown {
   const text = JSON.stringify(answer, (key, value: unknown) => {
     if (key === "due_in_ms") return typeof value === "number" && value > 0;
     const isTime =

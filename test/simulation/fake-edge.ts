@@ -14,8 +14,8 @@ import { SimProcess } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import * as statements from "./edge-statements.ts";
 import type { Network, Service, Verb } from "./network.ts";
-import { QueueOver } from "./ports.ts";
-import type { ProgramName } from "./programs.ts";
+import { QueueOverNetwork } from "./stores-over-network.ts";
+import type { OrchestrationName } from "./orchestrations.ts";
 import type { Auditor } from "./auditor.ts";
 import type { PostgresModel } from "./postgres-model.ts";
 import type { RedisModel } from "./redis-model.ts";
@@ -38,16 +38,16 @@ type Surroundings = {
 
 export class FakeEdge {
   readonly #sim: Surroundings;
-  /** Runs whose 202 a client received. */
+  /** The runs for which a client received a 202. */
   readonly accepted = new Set<RunId>();
-  /** `run wait` → the client whose answer was accepted, and that received that response. */
+  /** `run wait` → the client that received a 202 for its answer. */
   readonly answered = new Map<string, string>();
   /** The quota of each tenant. */
   readonly #queued: number;
   #requests = 0;
   /** Requests between their admission and their commit: they do not see each other. */
   #admitted = 0;
-  /** Runs were accepted without the queue, which was not informed yet: its counts are wrong. */
+  /** Runs were accepted without the queue, and its counts are not invalidated yet. */
   #countsAreWrong = false;
 
   constructor(sim: Surroundings, queued: number) {
@@ -55,14 +55,14 @@ export class FakeEdge {
     this.#queued = queued;
   }
 
-  submit(tenant: TenantId, program: ProgramName, lane: NewRun["lane"]): void {
+  submit(tenant: TenantId, orchestration: OrchestrationName, lane: NewRun["lane"]): void {
     const number = ++this.#requests;
     const { nowMs } = this.#sim.clock;
     const run_id = RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${nowMs}`);
     const run: NewRun = {
       run_id,
       tenant_id: tenant,
-      orchestration_id: program,
+      orchestration_id: orchestration,
       lane,
       priority: 0,
       correlation_id: `c${number}`,
@@ -82,8 +82,8 @@ export class FakeEdge {
   /** Admits, commits, responds, and only then enqueues. */
   async accept(process: SimProcess, queue: Queue, run: NewRun): Promise<void> {
     this.#admitted += 1;
-    const isIn = await this.#commit(process, queue, run).finally(() => (this.#admitted -= 1));
-    if (!isIn) return queue.finish([{ run: run.run_id, tenant: run.tenant_id }], "");
+    const isAccepted = await this.#commit(process, queue, run).finally(() => (this.#admitted -= 1));
+    if (!isAccepted) return queue.finish([{ run: run.run_id, tenant: run.tenant_id }], "");
     this.accepted.add(run.run_id);
     await queue.enqueue([{ ...jobOf(run, this.#sim.clock.nowMs), status: "queued", delayMs: run.delay_ms }]);
   }
@@ -93,9 +93,9 @@ export class FakeEdge {
     if (counted === "no") return false;
     return this.#query(process, "accept", (beganAtMs) => {
       const { postgres, auditor } = this.#sim;
-      const isIn = statements.acceptRun(postgres, run, counted, beganAtMs);
-      if (isIn) auditor.accepted(run.tenant_id, this.#admitted - 1);
-      return isIn;
+      const isAccepted = statements.acceptRun(postgres, run, counted, beganAtMs);
+      if (isAccepted) auditor.accepted(run.tenant_id, this.#admitted - 1);
+      return isAccepted;
     });
   }
 
@@ -109,9 +109,9 @@ export class FakeEdge {
       this.#countsAreWrong = false;
       const [answer] = await queue.admit([{ run: run.run_id, tenant: run.tenant_id }], MAX_DEPTH);
       if (answer?.ok) return "queue";
-      const doesNotKnow =
+      const cannotCount =
         answer?.reason === "cold" || answer?.reason === "rebuilding" || answer?.reason === "unknown";
-      return doesNotKnow ? "postgres" : "no";
+      return cannotCount ? "postgres" : "no";
     } catch {
       this.#countsAreWrong = true;
       return "postgres";
@@ -223,9 +223,9 @@ export class FakeEdge {
   #request(name: string, handle: (process: SimProcess, queue: Queue) => Promise<void>): void {
     const { network, redisService, redis, clock, trace } = this.#sim;
     const process = new SimProcess(name, clock);
-    const queue = new QueueOver(network, process, redisService, redis);
+    const queue = new QueueOverNetwork(network, process, redisService, redis);
     process.deliver(() => {
-      // The outcome is unknown to a client that receives an error: the request may have been committed.
+      // A client that receives an error does not know the outcome: the request may have been committed.
       handle(process, queue).catch((error: unknown) => trace(`${name} failed: ${String(error)}`));
     });
   }

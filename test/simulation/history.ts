@@ -1,14 +1,14 @@
-/** A history: a system with random requests and faults, the end of all faults, and the checks once it is at rest. */
+/** A history: random requests and faults, then the end of all faults, then the checks of the system at rest. */
 import fc from "fast-check";
 import { vi } from "vitest";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Repairs } from "../../worker-node/reconciler/reconciler-deps.ts";
-import { CHAOS_MS, anyCommand, describe, mayPassLimits, schedule } from "./commands.ts";
+import { CHAOS_MS, anyCommand, describe, mayExceedLimits, schedule } from "./commands.ts";
 import type { Command } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";
 import { violationsAtRest } from "./invariants.ts";
-import { traceLogs } from "./log.ts";
-import { programOf } from "./programs.ts";
+import { traceLogs } from "./traced-log.ts";
+import { orchestrationOf } from "./orchestrations.ts";
 import { Simulation, realParts } from "./simulation.ts";
 import type { Parts, SimulationOptions } from "./simulation.ts";
 
@@ -21,7 +21,7 @@ export type History = {
   commands: Command[];
 };
 
-export const history: fc.Arbitrary<History> = fc.record({
+export const anyHistory: fc.Arbitrary<History> = fc.record({
   seed: fc.nat(),
   workers: fc.integer({ min: 2, max: 3 }),
   slots: fc.integer({ min: 1, max: 4 }),
@@ -39,12 +39,12 @@ const REQUEST_MS = 20_000;
 export type Ended = { violations: string[]; restMs: number; repairs: Repairs[]; lines: string[] };
 
 /** Plays a history. @param traced fills `lines` with everything that happens */
-export async function play(given: History, parts: Parts = realParts, traced = false): Promise<Ended> {
-  const limitsHold = !mayPassLimits(given.commands);
+export async function play(history: History, parts: Parts = realParts, traced = false): Promise<Ended> {
+  const limitsHold = !mayExceedLimits(history.commands);
   const lines: string[] = [];
-  return withSimulation({ ...given, limitsHold }, parts, async (sim) => {
+  return withSimulation({ ...history, limitsHold }, parts, async (sim) => {
     if (traced) sim.onEvent = (line) => lines.push(line);
-    for (const each of given.commands) schedule(sim, each);
+    for (const each of history.commands) schedule(sim, each);
     sim.supervise();
     await sim.clock.run(START_MS + CHAOS_MS);
     heal(sim);
@@ -80,21 +80,21 @@ function heal(sim: Simulation): void {
   sim.postgresService.isUp = true;
   sim.network.heal();
   for (const { process } of sim.alive) process.thaw();
-  keepOpen(sim);
+  keepTenantsEnabled(sim);
 }
 
-/** Raises a limit of 0 to 1 again and again: a tenant with no slot would wait for ever, and a late request may set 0. */
-function keepOpen(sim: Simulation): void {
+/** Raises a limit of 0 to 1 every second: the runs of a tenant without a slot would wait for ever, and a late request may set 0. */
+function keepTenantsEnabled(sim: Simulation): void {
   for (const { tenant_id, max_concurrent_runs } of sim.postgres.tables.tenants.values()) {
-    if (max_concurrent_runs === 0) sim.front.setLimit(tenant_id, 1);
+    if (max_concurrent_runs === 0) sim.edge.setLimit(tenant_id, 1);
   }
-  sim.clock.after(1_000, () => keepOpen(sim));
+  sim.clock.after(1_000, () => keepTenantsEnabled(sim));
 }
 
 /** The time of all open runs one after the other, as a tenant may have only one slot. */
 function workOf(sim: Simulation): number {
   const open = [...sim.postgres.tables.runs.values()].filter(({ status }) => !TERMINAL.has(status));
-  return open.reduce((ms, { orchestration_id }) => ms + programOf(orchestration_id).workMs, 0);
+  return open.reduce((ms, { orchestration_id }) => ms + orchestrationOf(orchestration_id).workMs, 0);
 }
 
 export function isAtRest(sim: Simulation): boolean {
@@ -102,11 +102,11 @@ export function isAtRest(sim: Simulation): boolean {
   return sim.redis.jobs.length === 0 && sim.alive.every(({ worker }) => worker.active === 0);
 }
 
-/** The text of a history for a person who looks for the defect: settings, commands, trace and violations. */
-export async function story(given: History, parts: Parts = realParts): Promise<string> {
-  const { violations, lines } = await play(given, parts, true);
-  const commands = given.commands.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
-  const { seed, workers, slots, limit, queued } = given;
+/** A history as text, to find its defect: settings, commands, trace and violations. */
+export async function describeHistory(history: History, parts: Parts = realParts): Promise<string> {
+  const { violations, lines } = await play(history, parts, true);
+  const commands = history.commands.map((each) => `  ${String(each.atMs).padStart(6)} ms  ${describe(each)}`);
+  const { seed, workers, slots, limit, queued } = history;
   return [
     `seed ${seed}, ${workers} workers of ${slots} slots, limits ${limit} and ${queued}`,
     ...commands,

@@ -2,14 +2,14 @@
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, initialProgress, countedEntries } from "../../shared/journal/fold.ts";
-import { outputsOf, programOf } from "./programs.ts";
+import { outputsOf, orchestrationOf } from "./orchestrations.ts";
 import type { RunRow, Tables } from "./tables.ts";
 import type { Simulation } from "./simulation.ts";
 
 export function violationsAtRest(sim: Simulation): string[] {
   const { tables } = sim.postgres;
   const found: string[] = [];
-  for (const run of sim.front.accepted)
+  for (const run of sim.edge.accepted)
     if (!tables.runs.has(run)) found.push(`${run} was accepted and has no row`);
   for (const row of tables.runs.values()) {
     for (const check of [checkEnd, checkTiles, checkResults, checkUsage, checkLetters, checkOutcome]) {
@@ -20,7 +20,7 @@ export function violationsAtRest(sim: Simulation): string[] {
       );
     }
   }
-  for (const [question, by] of sim.front.answered) {
+  for (const [question, by] of sim.edge.answered) {
     const wait = tables.waits.find(({ run_id, wait_id }) => `${run_id} ${wait_id}` === question);
     if (wait?.answered_by !== by)
       found.push(`${question} accepted the answer of ${by}, and that of ${wait?.answered_by} counts`);
@@ -44,7 +44,7 @@ function checkEnd(row: RunRow, tables: Tables): string[] {
     const follows = entries[at + 1]?.kind;
     if (kind === "end" && !isLast && follows !== "rewind")
       return [`entry ${seq} ended it, and ${follows} follows`];
-    return ok ? [] : [`entry ${seq} has its done elsewhere`];
+    return ok ? [] : [`entry ${seq} has a done that is not where its kind requires it`];
   });
   return entries.at(-1)?.kind === "end" ? wrong : [...wrong, "its last entry is no end"];
 }
@@ -85,7 +85,7 @@ function checkUsage(row: RunRow, tables: Tables): string[] {
   const cost = calls.reduce((sum, call) => sum + call.cost_micro_usd, 0);
   const wrong =
     tokens !== row.tokens || cost !== row.cost_micro_usd ? [`its totals are not the sum of its usage`] : [];
-  const { usage } = programOf(row.orchestration_id);
+  const { usage } = orchestrationOf(row.orchestration_id);
   const isTooMuch = calls.length > usage || (row.status === "completed" && calls.length !== usage);
   return isTooMuch ? [...wrong, `${calls.length} calls are charged, not ${usage}`] : wrong;
 }
@@ -97,22 +97,23 @@ function checkLetters(row: RunRow, tables: Tables): string[] {
   return open === due ? [] : [`${open} open dead letters`];
 }
 
-/** 2.6: no silent success. And no failure but those that the program causes itself. */
+/** 2.6: no silent success. A failed run has an error that its orchestration may have. */
 function checkOutcome(row: RunRow, tables: Tables): string[] {
-  const program = programOf(row.orchestration_id);
+  const orchestration = orchestrationOf(row.orchestration_id);
   const progress = fold(initialProgress({}).state, tables.entriesOf(row.run_id));
   if (row.status === "completed") {
     const { human_response: _, ...written } = progress.state;
-    const [state, due] = [JSON.stringify(written), JSON.stringify(outputsOf(program))];
-    if (!program.outcomes.includes("completed")) return ["cannot have completed"];
-    return state === due ? checkAnswers(row, tables) : [`its steps wrote ${state}, not ${due}`];
+    const [state, due] = [JSON.stringify(written), JSON.stringify(outputsOf(orchestration))];
+    if (!orchestration.outcomes.includes("completed"))
+      return ["completed, which is no outcome of its orchestration"];
+    return state === due ? checkAnswers(row, tables) : [`its steps wrote ${state}, and ${due} is expected`];
   }
   if (row.status === "cancelled") return row.cancel_requested_at === null ? ["no client cancelled it"] : [];
   const code = progress.end?.error?.code ?? "none";
   if (code === "human_timeout" && tables.waitsOf(row.run_id).at(-1)?.answered_by !== "deadline") {
     return ["timed out, and its last question was not closed by its deadline"];
   }
-  return row.status !== "failed" || code === "poison" || program.outcomes.includes(code)
+  return row.status !== "failed" || code === "poison" || orchestration.outcomes.includes(code)
     ? []
     : [`failed as ${code}`];
 }

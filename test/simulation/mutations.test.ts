@@ -1,6 +1,6 @@
 /**
- * The simulation notices when a rule of docs/protocol.md is dropped. Each mutation replaces a part by a broken one, and is
- * found within 200 histories, by the violation that belongs to it.
+ * The simulation notices when a rule of docs/protocol.md is dropped. Each mutation replaces a part by a broken one, and
+ * within 200 histories the violation that belongs to it is found.
  */
 import fc from "fast-check";
 import { afterAll, expect, test, vi } from "vitest";
@@ -9,28 +9,28 @@ import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { OwnedRun } from "../../shared/store/workers/beats.ts";
 import {
-  DeadlineLeavesOpen,
+  DeadlineLeavesQuestionOpen,
   EventSeqNotInFence,
-  NoOverlap,
-  NoSilenceNeeded,
+  ScanWithoutOverlap,
+  TakesOverFromLiveOwners,
   OwnerNotInFence,
   SignalsNotInPark,
-} from "./broken.ts";
+} from "./broken-postgres-models.ts";
 import type { SimProcess } from "./clock.ts";
 import { FakeEdge } from "./fake-edge.ts";
 import type { Command } from "./commands.ts";
-import { history, play } from "./history.ts";
+import { anyHistory, play } from "./history.ts";
 import type { History } from "./history.ts";
 import { RedisModel } from "./redis-model.ts";
-import type { ProgramName } from "./programs.ts";
+import type { OrchestrationName } from "./orchestrations.ts";
 import type { FaultKind, Verb } from "./network.ts";
 import { realParts } from "./simulation.ts";
 import type { Parts } from "./simulation.ts";
 
 // Test files share their modules. This one loads the product anew with mocks, and leaves no mocked module behind.
 vi.hoisted(() => vi.resetModules());
-vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
-vi.mock("../../shared/log.ts", () => import("./log.ts"));
+vi.mock("node:timers/promises", () => import("./virtual-timers.ts"));
+vi.mock("../../shared/log.ts", () => import("./traced-log.ts"));
 afterAll(() => {
   vi.doUnmock("node:timers/promises");
   vi.doUnmock("../../shared/log.ts");
@@ -49,8 +49,8 @@ class UptoInPostgres extends RedisModel {
   }
 }
 
-class FullAtOnce extends RedisModel {
-  override get settleMs(): number {
+class QuotaReadyAtOnce extends RedisModel {
+  override get quotaReadyAfterMs(): number {
     return 0;
   }
 }
@@ -101,7 +101,7 @@ const unknownIsCommitted: Parts["store"] = (store) => ({
     ),
 });
 
-/** Histories in which a mutation shows soon: one tenant with these commands. */
+/** Histories in which a mutation soon causes a violation: one tenant with these commands. */
 function scene(
   commands: (fc.Arbitrary<Command> | Command)[],
   changes: Partial<History> = {},
@@ -113,12 +113,12 @@ function scene(
 }
 
 const between = (min: number, max: number) => fc.integer({ min, max });
-const submit = (program: ProgramName, min = 6_000, max = min + 1_000): fc.Arbitrary<Command> =>
-  between(min, max).map((atMs) => ({ do: "submit", atMs, tenant: 0, program, lane: "default" }));
-const trap = (whose: string, verb: Verb, is: FaultKind, ms: number, atMs = 5_500): Command => ({
+const submit = (orchestration: OrchestrationName, min = 6_000, max = min + 1_000): fc.Arbitrary<Command> =>
+  between(min, max).map((atMs) => ({ do: "submit", atMs, tenant: 0, orchestration, lane: "default" }));
+const trap = (process: string, verb: Verb, is: FaultKind, ms: number, atMs = 5_500): Command => ({
   do: "trap",
   atMs,
-  trap: { whose, verbs: [verb], is, ms },
+  trap: { process, verbs: [verb], is, ms },
 });
 
 /** Runs that wait for a slot, long after they were enqueued, when Redis loses data. */
@@ -150,7 +150,7 @@ const cancelDuringCall = scene([
   submit("flaky", 6_000, 6_000),
   between(6_200, 6_500).map((atMs): Command => ({ do: "cancel", atMs, nth: 0 })),
 ]);
-/** Answers about the deadline of their question, while the flush of the end is late. */
+/** Answers shortly before and after the deadline of their question, while the flush of the end is late. */
 const lateAnswers = scene([
   submit("asks", 6_000, 6_000),
   trap("w", "flush", "late", 1_500, 14_000),
@@ -164,7 +164,7 @@ const accepted = scene([
   submit("prints"),
 ]);
 
-const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<History>, because: RegExp][] = [
+const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<History>, violation: RegExp][] = [
   ["the owner is dropped from the fence", { postgres: OwnerNotInFence }, drainDuringFlush, /not its own/],
   ["event_seq is dropped from the fence", { postgres: EventSeqNotInFence }, flushesGoWrong, /not the next/],
   [
@@ -173,8 +173,13 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
     cancelDuringCall,
     /had been cancelled/,
   ],
-  ["a run is taken over from an owner that lives", { postgres: NoSilenceNeeded }, history, /which lives/],
-  ["the scan of due runs has no overlap", { postgres: NoOverlap }, accepted, /has not ended/],
+  [
+    "a run is taken over from a live owner",
+    { postgres: TakesOverFromLiveOwners },
+    anyHistory,
+    /which is alive/,
+  ],
+  ["the scan of due runs has no overlap", { postgres: ScanWithoutOverlap }, accepted, /has not ended/],
   [
     "upto is kept in Postgres",
     { redis: UptoInPostgres },
@@ -184,27 +189,27 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
   [
     "sizes are not compared",
     { redis: SizesNotCompared },
-    backlog((atMs) => ({ do: "rob", atMs })),
+    backlog((atMs) => ({ do: "lose_jobs", atMs })),
     /has not ended/,
   ],
   [
-    "an index counts as soon as its first scan is complete",
-    { redis: FullAtOnce },
+    "an index is quota ready as soon as its first scan is complete",
+    { redis: QuotaReadyAtOnce },
     flood(between(9_500, 10_500).map((atMs) => ({ do: "empty", atMs }))),
     /has \d+ queued/,
   ],
   [
     "a deadline leaves its question open",
-    { postgres: DeadlineLeavesOpen },
+    { postgres: DeadlineLeavesQuestionOpen },
     lateAnswers,
     /was not closed by its deadline/,
   ],
-  ["a run is enqueued before its commit", { front: EnqueuesFirst }, history, /does not exist/],
-  ["the reply of the beat is ignored", { store: beatIgnored }, history, /has not ended|still executes/],
+  ["a run is enqueued before its commit", { edge: EnqueuesFirst }, anyHistory, /does not exist/],
+  ["the reply of the beat is ignored", { store: beatIgnored }, anyHistory, /has not ended|still executes/],
   [
     "an unknown outcome counts as a commit",
     { store: unknownIsCommitted },
-    history,
+    anyHistory,
     /before it was committed/,
   ],
 ];
@@ -212,17 +217,17 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
 test.each(mutations)(
   "the simulation notices that %s",
   { timeout: 60_000 },
-  async (_, parts, scenes, because) => {
+  async (_, parts, scenes, violation) => {
     const seen: string[] = [];
     const result = await fc.check(
-      fc.asyncProperty(scenes, async (given) => {
-        const { violations } = await play(given, { ...realParts, ...parts });
+      fc.asyncProperty(scenes, async (history) => {
+        const { violations } = await play(history, { ...realParts, ...parts });
         seen.push(...violations);
         expect(violations).toEqual([]);
       }),
       { numRuns: 200, endOnFailure: true },
     );
     expect(result.failed, "no history has a violation").toBe(true);
-    expect(seen.join("\n")).toMatch(because);
+    expect(seen.join("\n")).toMatch(violation);
   },
 );

@@ -47,8 +47,8 @@ type EdgeVerb = "read" | "accept" | "answer" | "cancel" | "retry" | "save";
 /** The verb of a call: of StateStore, of the queue (`claimJobs` is the queue's claim), or of the edge. */
 export type Verb = VerbName | QueueVerb | EdgeVerb;
 
-/** A fault for the next call of a process whose name begins with `whose`, with one of these verbs. */
-export type Trap = { whose: string; verbs: readonly Verb[]; is: FaultKind; ms: number };
+/** A fault for the next call with one of these verbs by a process. `process`: how the name of that process begins. */
+export type Trap = { process: string; verbs: readonly Verb[]; is: FaultKind; ms: number };
 
 /** A store as callers reach it. While `isUp` is false no call is answered, and the caller gives up after `patienceMs`. */
 export type Service = { name: string; isUp: boolean; patienceMs: number };
@@ -152,7 +152,9 @@ export class Network {
   }
 
   #take(name: string, verb: Verb): Trap | undefined {
-    const at = this.#traps.findIndex(({ whose, verbs }) => name.startsWith(whose) && verbs.includes(verb));
+    const at = this.#traps.findIndex(
+      ({ process, verbs }) => name.startsWith(process) && verbs.includes(verb),
+    );
     return at < 0 ? undefined : this.#traps.splice(at, 1)[0];
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The statements of shared/store in memory: each verb does atomically what its statement does, under the same conditions.
- * contract.test.ts compares both. A condition that mutations.test.ts drops is a method of its own, which it overrides.
+ * contract.test.ts compares both. Each condition that mutations.test.ts drops is a method, which the mutation overrides.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
@@ -77,10 +77,10 @@ export class PostgresModel implements Statements {
   }
 
   claimDirectly(owner: string, slots: number, lanes: readonly string[]): ClaimedRun[] {
-    const reaches = [...this.tables.workers.values()].some(
+    const isQueueReachable = [...this.tables.workers.values()].some(
       (w) => w.redis_ok && w.beat_at >= this.now - 12_000,
     );
-    if (reaches) return [];
+    if (isQueueReachable) return [];
     const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
     const isInLanes = (row: RunRow): boolean => lanes.includes(row.lane);
     const due = this.#all(
@@ -119,7 +119,7 @@ export class PostgresModel implements Statements {
     return runs.flatMap(({ run_id, attempt }) => {
       const row = this.tables.runs.get(run_id);
       if (!row || row.attempt !== attempt || row.owner !== owner || row.status !== "running") return [];
-      this.#queue(row, 0);
+      this.#requeue(row, 0);
       return [run_id];
     });
   }
@@ -139,7 +139,7 @@ export class PostgresModel implements Statements {
     return row.attempt === attempt && row.owner === owner && row.event_seq === known_seq;
   }
 
-  /** A park is refused when a signal came that it did not know of. */
+  /** A park is refused when more signals came than its worker had seen. */
   mayPark(row: RunRow, { kind, signals }: EntryColumns): boolean {
     return kind !== "park" || row.signals === signals;
   }
@@ -174,7 +174,7 @@ export class PostgresModel implements Statements {
       output,
       events,
     });
-    this.#open(entry);
+    this.#openWaits(entry);
     this.tables.usage.push(...usage.map((call) => ({ ...call, run_id, seq })));
     if (dead_letter) {
       this.tables.letters.push({
@@ -188,7 +188,7 @@ export class PostgresModel implements Statements {
   }
 
   /** A wait that exists stays as it is. */
-  #open({ run_id, waits }: EntryColumns): void {
+  #openWaits({ run_id, waits }: EntryColumns): void {
     const known = new Set(this.tables.waitsOf(run_id).map(({ wait_id }) => wait_id));
     for (const { wait_id, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
       const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
@@ -223,15 +223,15 @@ export class PostgresModel implements Statements {
       .toSorted((a, b) => order(a.wait_id, b.wait_id));
   }
 
-  /** A wait past its deadline is closed by it: no answer is accepted any more. */
+  /** What closes a wait after its deadline: no answer is accepted any more. */
   closedBy(): string | null {
     return "deadline";
   }
 
   findCommitted(entries: Args<"findCommitted">[0]): RunId[] {
     return entries.flatMap(({ run_id, seq, attempt }) => {
-      const isIt = (entry: JournalRow) => entry.seq === seq && entry.attempt === attempt;
-      return this.tables.entriesOf(run_id).some(isIt) ? [run_id] : [];
+      const isSame = (entry: JournalRow) => entry.seq === seq && entry.attempt === attempt;
+      return this.tables.entriesOf(run_id).some(isSame) ? [run_id] : [];
     });
   }
 
@@ -306,7 +306,7 @@ export class PostgresModel implements Statements {
   reclaimFromSilent(owner: string, observedBeat: string | null): DueRun[] {
     const worker = this.tables.workers.get(owner);
     if (worker && (observedBeat === null || worker.beat_at !== read(observedBeat))) return [];
-    return this.#all((row) => row.owner === owner).map((row) => this.#queue(row, 1));
+    return this.#all((row) => row.owner === owner).map((row) => this.#requeue(row, 1));
   }
 
   listOverdueRuns(): OverdueRun[] {
@@ -328,7 +328,7 @@ export class PostgresModel implements Statements {
         row.attempt === attempt &&
         row.event_seq === event_seq &&
         row.deadline_at === read(deadline_at);
-      return same ? [this.#queue(row, 1)] : [];
+      return same ? [this.#requeue(row, 1)] : [];
     });
   }
 
@@ -342,12 +342,13 @@ export class PostgresModel implements Statements {
   }
 
   countWithoutWakeup(): number {
-    const isLost = ({ status, owner, wake_at, deadline_at }: RunRow): boolean => {
-      const heardAt = Math.max(this.tables.workers.get(owner ?? "")?.beat_at ?? -Infinity, this.startedAt);
-      if (status === "running") return (deadline_at ?? 0) < this.now - 60_000 || heardAt < this.now - 90_000;
+    const hasNoWakeup = ({ status, owner, wake_at, deadline_at }: RunRow): boolean => {
+      const lastBeatAt = Math.max(this.tables.workers.get(owner ?? "")?.beat_at ?? -Infinity, this.startedAt);
+      if (status === "running")
+        return (deadline_at ?? 0) < this.now - 60_000 || lastBeatAt < this.now - 90_000;
       return status === "paused" && (wake_at ?? 0) < this.now - 60_000;
     };
-    return this.#all(isLost).length;
+    return this.#all(hasNoWakeup).length;
   }
 
   /** No run of the simulation has a webhook: deliveries are not part of the core. */
@@ -388,7 +389,7 @@ export class PostgresModel implements Statements {
     return [...this.tables.runs.values()].filter(which);
   }
 
-  #queue(row: RunRow, crashes: 0 | 1): DueRun {
+  #requeue(row: RunRow, crashes: 0 | 1): DueRun {
     const { now } = this;
     Object.assign(row, {
       status: "queued",

@@ -1,6 +1,6 @@
 /**
  * The queue in Redis: the model of test/shared/queue/model.ts, which is compared with the scripts, and what the core needs
- * besides jobs: the index, and markers. Chance decides which tenant is next.
+ * besides jobs: the index, and markers. The next tenant is drawn at random.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
@@ -28,7 +28,7 @@ type Memory = {
   uptoMs: number;
   firstUptoMs: number;
   limitsUptoMs: number;
-  robbed: boolean;
+  hasLostJobs: boolean;
 };
 
 export class RedisModel {
@@ -44,7 +44,7 @@ export class RedisModel {
     this.#random = random;
   }
 
-  get settleMs(): number {
+  get quotaReadyAfterMs(): number {
     return QUOTA_READY_AFTER_MS;
   }
 
@@ -73,19 +73,19 @@ export class RedisModel {
     this.#memory = memory;
   }
 
-  /** Loses the key of the waiting jobs, which no worker can claim any more. */
-  rob(): void {
+  /** Loses all waiting jobs, as when one key is deleted: no worker can claim them any more. */
+  loseWaitingJobs(): void {
     const { model } = this.#memory;
     for (const { run } of model.list("ready", "due", "timer")) {
       model.jobs.delete(run);
-      this.#memory.robbed = true;
+      this.#memory.hasLostJobs = true;
     }
   }
 
   /** Deletes the index when the sizes of structures no longer agree. */
   checkSizes(): void {
-    if (!this.#memory.robbed) return;
-    this.#memory.robbed = false;
+    if (!this.#memory.hasLostJobs) return;
+    this.#memory.hasLostJobs = false;
     this.#memory.model.loseIndex();
   }
 
@@ -198,7 +198,7 @@ export class RedisModel {
     model.index = { quotaReady: false };
   }
 
-  /** Only the rebuild of the latest reset may go on. */
+  /** @throws ColdError unless `epoch` is that of the latest reset */
   checkEpoch(epoch: string): void {
     if (epoch !== this.#memory.model.epoch) throw new ColdError(0);
   }
@@ -222,7 +222,7 @@ export class RedisModel {
     if (uptoMs === undefined) return true;
     memory.uptoMs = Math.max(memory.uptoMs, uptoMs);
     if (memory.firstUptoMs === -Infinity) memory.firstUptoMs = uptoMs;
-    if (index && uptoMs - memory.firstUptoMs >= this.settleMs) index.quotaReady = true;
+    if (index && uptoMs - memory.firstUptoMs >= this.quotaReadyAfterMs) index.quotaReady = true;
     return true;
   }
 
@@ -273,5 +273,5 @@ export class RedisModel {
 
 function emptyMemory(): Memory {
   const never = { uptoMs: -Infinity, firstUptoMs: -Infinity, limitsUptoMs: -Infinity };
-  return { ...never, model: new Model(0), scanned: "", robbed: false };
+  return { ...never, model: new Model(0), scanned: "", hasLostJobs: false };
 }

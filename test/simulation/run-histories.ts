@@ -8,9 +8,9 @@
 import fc from "fast-check";
 import { expect } from "vitest";
 import { TEST_SEED } from "../services/seed.ts";
-import { history, play, story } from "./history.ts";
+import { anyHistory, play, describeHistory } from "./history.ts";
 import type { History } from "./history.ts";
-import { known } from "./known.ts";
+import { known } from "./known-histories.ts";
 
 /** Figures of some histories. */
 export type Outcome = {
@@ -21,28 +21,28 @@ export type Outcome = {
 };
 
 /**
- * Plays `runs` random histories and those in known.ts.
- * @throws Error with the seed and the story of the smallest history that broke a promise.
+ * Plays `runs` random histories and those in known-histories.ts.
+ * @throws Error with the seed and the description of the smallest history that broke a promise.
  */
 export async function runHistories(runs: number): Promise<Outcome> {
   const repairs: Record<string, number> = {};
   let longestRestMs = 0;
   let failed: History | null = null;
   const result = await fc.check(
-    fc.asyncProperty(history, async (given) => {
-      const ended = await play(given);
+    fc.asyncProperty(anyHistory, async (history) => {
+      const ended = await play(history);
       for (const each of ended.repairs) {
         for (const [kind, times] of Object.entries(each)) repairs[kind] = (repairs[kind] ?? 0) + times;
       }
       longestRestMs = Math.max(longestRestMs, ended.restMs);
-      if (ended.violations.length > 0) failed = given;
+      if (ended.violations.length > 0) failed = history;
       expect(ended.violations).toEqual([]);
     }),
     { numRuns: runs, examples: known, seed: TEST_SEED },
   );
   if (result.failed) {
     const [shrunk = failed] = result.counterexample ?? [];
-    const text = shrunk ? await story(shrunk) : String(result.errorInstance);
+    const text = shrunk ? await describeHistory(shrunk) : String(result.errorInstance);
     throw new Error(`To repeat it: SYNAPSE_TEST_SEED=${result.seed}\n${text}`);
   }
   console.info(

@@ -1,4 +1,4 @@
-/** The whole system in one process: the real workers over models of the stores, a network with faults, and a fake edge. */
+/** The whole system in one process: the product's workers on models of the stores, a network with faults, and a fake edge. */
 import { Incarnation, TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
@@ -14,9 +14,9 @@ import { Auditor } from "./auditor.ts";
 import { Clock, SimProcess, START_MS, randomOf } from "./clock.ts";
 import { FakeEdge } from "./fake-edge.ts";
 import { saveTenant } from "./edge-statements.ts";
-import { QueueOver, storeOver } from "./ports.ts";
+import { QueueOverNetwork, storeOverNetwork } from "./stores-over-network.ts";
 import { PostgresModel } from "./postgres-model.ts";
-import { FakeModelsAndTools, library } from "./programs.ts";
+import { FakeModelsAndTools, library } from "./orchestrations.ts";
 import { RedisModel } from "./redis-model.ts";
 import { Network } from "./network.ts";
 import type { Service } from "./network.ts";
@@ -24,11 +24,11 @@ import type { Service } from "./network.ts";
 export const TENANTS = [TenantId.parse("acme"), TenantId.parse("beta")] as const;
 /** From the death of a worker until it is started again, as a supervisor does. */
 const RESTART_MS = 6_000;
-/** The conditions of the simulation's programs are all true, and no program has code. */
+/** The conditions of the simulation's orchestrations are all true, and none has code. */
 const SANDBOX = {
   evaluate: async (): Promise<true> => true,
   transform: async (): Promise<never> => {
-    throw new Error("no program of the simulation has a transform");
+    throw new Error("no orchestration of the simulation has a transform");
   },
 };
 
@@ -36,7 +36,7 @@ const SANDBOX = {
 export type Parts = {
   postgres: typeof PostgresModel;
   redis: typeof RedisModel;
-  front: typeof FakeEdge;
+  edge: typeof FakeEdge;
   /** Wraps the store of a worker. */
   store(store: StateStore, owner: Incarnation): StateStore;
 };
@@ -44,7 +44,7 @@ export type Parts = {
 export const realParts: Parts = {
   postgres: PostgresModel,
   redis: RedisModel,
-  front: FakeEdge,
+  edge: FakeEdge,
   store: (store) => store,
 };
 
@@ -76,7 +76,7 @@ export class Simulation {
   readonly redis: RedisModel;
   readonly network: Network;
   readonly outside = new FakeModelsAndTools();
-  readonly front: FakeEdge;
+  readonly edge: FakeEdge;
   readonly auditor: Auditor;
   readonly workers: SimWorker[] = [];
   /** Each death of a worker, with the runs that it owned. */
@@ -84,7 +84,7 @@ export class Simulation {
   readonly #parts: Parts;
   readonly #options: SimulationOptions;
   #starts = 0;
-  /** Called with a line for everything that happens, where a test wants to read the history. */
+  /** Called with a line for everything that happens; null when no test reads the trace. */
   onEvent: ((line: string) => void) | null = null;
   readonly trace = (line: string): void =>
     this.onEvent?.(`${((this.clock.nowMs - START_MS) / 1_000).toFixed(3).padStart(8)}  ${line}`);
@@ -100,7 +100,7 @@ export class Simulation {
     );
     const limits = { running: options.limit, queued: options.queued };
     this.auditor = new Auditor(this.postgres, options.limitsHold ? limits : null);
-    this.front = new parts.front(this, options.queued);
+    this.edge = new parts.edge(this, options.queued);
     for (const tenant of TENANTS) {
       saveTenant(this.postgres, tenant, {
         max_concurrent_runs: options.limit,
@@ -129,9 +129,9 @@ export class Simulation {
 
   #assemble(process: SimProcess, owner: Incarnation, slot: number): SimWorker {
     const watched = this.auditor.watch(this.postgres);
-    const over = storeOver(this.network, process, this.postgresService, watched);
+    const over = storeOverNetwork(this.network, process, this.postgresService, watched);
     const store = this.#parts.store(over, owner);
-    const queue = new QueueOver(this.network, process, this.redisService, this.redis);
+    const queue = new QueueOverNetwork(this.network, process, this.redisService, this.redis);
     const slots = new Slots(this.#options.slots, Lane.options);
     const member = new FleetMember({
       owner,

@@ -83,7 +83,7 @@ export class Tables {
   }
 }
 
-/** Checks the constraints of the table `runs`. @throws Error with the name of the one that a row breaks */
+/** Checks the constraints of the table `runs`. @throws Error with the name of the constraint that the row breaks */
 export function checkRow(row: RunRow): void {
   const ended = row.ended_at !== null;
   const no = (name: string): never => {

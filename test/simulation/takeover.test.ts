@@ -4,15 +4,15 @@ import { afterAll, expect, test, vi } from "vitest";
 import { START_MS } from "./clock.ts";
 import { withSimulation, isAtRest } from "./history.ts";
 import type { Verb } from "./network.ts";
-import type { ProgramName } from "./programs.ts";
+import type { OrchestrationName } from "./orchestrations.ts";
 import { violationsAtRest } from "./invariants.ts";
 import { TENANTS, realParts } from "./simulation.ts";
 import type { Simulation } from "./simulation.ts";
 
 // Test files share their modules. This one loads the product anew with mocks, and leaves no mocked module behind.
 vi.hoisted(() => vi.resetModules());
-vi.mock("node:timers/promises", () => import("./timers-promises.ts"));
-vi.mock("../../shared/log.ts", () => import("./log.ts"));
+vi.mock("node:timers/promises", () => import("./virtual-timers.ts"));
+vi.mock("../../shared/log.ts", () => import("./traced-log.ts"));
 afterAll(() => {
   vi.doUnmock("node:timers/promises");
   vi.doUnmock("../../shared/log.ts");
@@ -43,7 +43,15 @@ const kill = fc.record({
   submits: fc.array(
     fc.record({
       atMs: fc.integer({ min: 0, max: 20_000 }),
-      program: fc.constantFrom<ProgramName>("long", "long", "long", "talk", "agent", "flaky", "prints"),
+      orchestration: fc.constantFrom<OrchestrationName>(
+        "long",
+        "long",
+        "long",
+        "talk",
+        "agent",
+        "flaky",
+        "prints",
+      ),
     }),
     { minLength: 3, maxLength: 12 },
   ),
@@ -59,11 +67,11 @@ test(
       fc.asyncProperty(kill, async ({ seed, atMs, verb, after, submits }) => {
         await withSimulation({ ...options, seed }, realParts, async (sim) => {
           for (const each of submits) {
-            sim.clock.after(each.atMs, () => sim.front.submit(TENANTS[0], each.program, "default"));
+            sim.clock.after(each.atMs, () => sim.edge.submit(TENANTS[0], each.orchestration, "default"));
           }
           sim.clock.after(atMs, () => {
             if (verb === null) sim.workers[0]?.process.kill();
-            else sim.network.set({ whose: "w0", verbs: [verb], is: after ? "kill_after" : "kill", ms: 0 });
+            else sim.network.set({ process: "w0", verbs: [verb], is: after ? "kill_after" : "kill", ms: 0 });
           });
           await sim.clock.run(START_MS + 60_000, () => sim.clock.nowMs > START_MS + 20_000 && isAtRest(sim));
           expect([...sim.auditor.violations, ...violationsAtRest(sim)]).toEqual([]);
@@ -74,7 +82,7 @@ test(
       }),
       { numRuns: 200 },
     );
-    // The kills have hit workers with runs.
+    // Enough of the killed workers had runs.
     expect(taken).toBeGreaterThan(20);
     expect(longestMs).toBeLessThanOrEqual(TAKEOVER_MS);
   },
@@ -88,19 +96,19 @@ function takeoversOf({ deaths, auditor, postgres }: Simulation): number[] {
         (claim) => claim.run === run && claim.owner !== owner && claim.atMs >= atMs,
       );
       if (next) return [next.atMs - atMs];
-      // The end was on its way to Postgres when the worker died: nothing was left to take over.
+      // The flush of the end was under way when the worker died: nothing is left to take over.
       const endedAt = postgres.tables.runs.get(run)?.ended_at ?? Infinity;
       return endedAt - atMs < 1_000 ? [] : [Infinity];
     }),
   );
 }
 
-test("a worker that beats but does not move its runs loses them to another", async () => {
+test("a run that its live worker does not move is reclaimed after its deadline and claimed by another worker", async () => {
   await withSimulation({ ...options, workers: 2, slots: 1 }, realParts, async (sim) => {
     await sim.clock.run(WARM_MS);
-    sim.network.set({ whose: "w", verbs: ["flush"], is: "stuck", ms: 30_000 });
-    sim.front.submit(TENANTS[0], "prints", "default");
-    await sim.clock.run(WARM_MS + 200_000, () => sim.front.accepted.size === 1 && isEnded(sim));
+    sim.network.set({ process: "w", verbs: ["flush"], is: "stuck", ms: 30_000 });
+    sim.edge.submit(TENANTS[0], "prints", "default");
+    await sim.clock.run(WARM_MS + 200_000, () => sim.edge.accepted.size === 1 && isEnded(sim));
     // The deadline is 60 s after the claim, and the repair at most 60 s later.
     expect(sim.clock.nowMs - WARM_MS).toBeLessThan(120_000);
     expect(sim.workers.reduce((sum, { reconciler }) => sum + reconciler.repairs.overdue, 0)).toBe(1);
@@ -115,7 +123,7 @@ function isEnded(sim: Simulation): boolean {
 test("the runs that a draining worker hands back are claimed within a second, and count no crash", async () => {
   await withSimulation({ ...options, workers: 2 }, realParts, async (sim) => {
     await sim.clock.run(WARM_MS);
-    for (let i = 0; i < 6; i++) sim.front.submit(TENANTS[0], "long", "default");
+    for (let i = 0; i < 6; i++) sim.edge.submit(TENANTS[0], "long", "default");
     await sim.clock.run(WARM_MS + 2_000);
     const [draining] = sim.workers;
     if (!draining) throw new Error("no worker");

@@ -11,14 +11,14 @@ import { refusingStore } from "./fakes.ts";
 
 /**
  * What happens to one flush. `fail`: it is not committed. `lose`: it is committed, and its reply is lost. `slow`: it is
- * committed after `ms`. `deaf`: it is committed, and the next query fails.
+ * committed after `ms`. `fail_next_query`: it is committed, and the next query fails.
  */
 export type LinkFault =
   | { is: "ok" }
   | { is: "fail" }
   | { is: "lose" }
   | { is: "slow"; ms: number }
-  | { is: "deaf" };
+  | { is: "fail_next_query" };
 
 /** An output that Postgres never accepts. */
 export const POISON = '"poison"';
@@ -31,14 +31,14 @@ export class SqlError extends Error {
   }
 }
 
-/** A store with the verbs of a journal; all others are refused, until a test replaces them. */
+/** A store with the verbs that a journal calls. The other verbs are refused until a test replaces them. */
 export class FakeStore {
   readonly model = new PostgresModel(() => Date.now(), { orchestrations: new Map(), named: new Map() });
   /** All entries that were committed, in order. */
   readonly entries: EntryColumns[] = [];
   /** Sizes of the batches that were flushed, in order. */
   readonly batches: number[] = [];
-  /** What happens to the next flushes; to those after them nothing does. */
+  /** The faults of the next flushes, in order. Later flushes have none. */
   readonly linkFaults: LinkFault[] = [];
   #nextQueryFails = false;
 
@@ -104,7 +104,7 @@ export class FakeStore {
       const runs = new Set(committed.map(({ run_id }) => run_id));
       this.entries.push(...rows.filter(({ run_id }) => runs.has(run_id)));
       if (fault.is === "lose") throw new SqlError("08006");
-      this.#nextQueryFails = fault.is === "deaf";
+      this.#nextQueryFails = fault.is === "fail_next_query";
       return committed;
     },
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),

@@ -24,14 +24,14 @@ export type Edge = {
 };
 
 export async function startEdge(eventShards = 1): Promise<Edge> {
-  const world = await startTestStores(eventShards);
-  const [postgres, redis] = [proxyOf(world.postgresUrl), proxyOf(world.service.url)];
+  const stores = await startTestStores(eventShards);
+  const [postgres, redis] = [proxyOf(stores.postgresUrl), proxyOf(stores.service.url)];
   const vars = {
-    ...world.vars,
+    ...stores.vars,
     MASTER_KEY,
     REDIS_URL: `redis://127.0.0.1:${await redis.listen()}`,
   };
-  const postgresUrl = new URL(world.postgresUrl);
+  const postgresUrl = new URL(stores.postgresUrl);
   postgresUrl.host = `127.0.0.1:${await postgres.listen()}`;
   process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE = postgresUrl.href;
   process.env.WRANGLER_SEND_METRICS = "false";
@@ -41,7 +41,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
   const server = createTestHarness({ workers: [{ configPath, vars, secrets: vars }] });
   const { url } = await server.listen();
   const base = url.origin;
-  const platformKey = await world.key(null);
+  const platformKey = await stores.key(null);
 
   const call: Edge["call"] = (method, path, { key = platformKey, body, headers = {} } = {}) =>
     fetch(base + path, {
@@ -59,7 +59,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
 
   return {
     base,
-    stores: world,
+    stores,
     postgres,
     redis,
     platformKey,
@@ -75,7 +75,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
     async stop() {
       await server.close();
       await Promise.all([postgres.close(), redis.close()]);
-      await world.stop();
+      await stores.stop();
     },
   };
 }

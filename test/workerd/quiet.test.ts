@@ -1,4 +1,4 @@
-/** Streams over which nothing is sent. The tests wait for the product's own keepalives and checks, so they run at once. */
+/** Streams without events. The tests wait for real keepalives and checks (15 s and more), so they run concurrently. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FakeJournalWriter } from "../edge/test-stores.ts";
@@ -12,9 +12,9 @@ beforeAll(async () => {
 afterAll(() => edge.stop());
 
 async function running(): Promise<FakeJournalWriter> {
-  const scribe = new FakeJournalWriter(edge.stores, await edge.start());
-  await scribe.claim();
-  return scribe;
+  const writer = new FakeJournalWriter(edge.stores, await edge.start());
+  await writer.claim();
+  return writer;
 }
 
 const watch = (path: string, headers: Record<string, string> = {}) =>
@@ -50,13 +50,13 @@ test("the feed of a tenant uses one connection; it ends when Postgres goes away,
 
 describe.concurrent("a quiet stream", { timeout: 180_000 }, () => {
   test("of a run ends also when the live entry of its end is lost: silent viewers are checked every 15 s", async () => {
-    const scribe = await running();
-    const viewer = await watch(`/api/v2/orchestrations/runs/${scribe.run}/stream`);
-    await scribe.text("a");
+    const writer = await running();
+    const viewer = await watch(`/api/v2/orchestrations/runs/${writer.run}/stream`);
+    await writer.text("a");
     await viewer.until((v) => v.frames.length === 1);
     // By its first keepalive the relay follows the live stream: from then on only a check can find the end.
     await viewer.until(({ text }) => text.includes(": keepalive\n\n"), 45_000);
-    await scribe.end(false);
+    await writer.end(false);
     await viewer.end(45_000);
     expect(viewer.frames.map((frame) => frame.data.seq)).toEqual([1, 2, 3]);
   });
@@ -64,7 +64,7 @@ describe.concurrent("a quiet stream", { timeout: 180_000 }, () => {
   test("of a tenant ends when its viewer has left", async () => {
     resumed.leave();
     // The edge notices at a keepalive that the viewer has left: at the second one, 30 s later, at the latest.
-    // A feed reads every second. On a loaded machine a late one looks as if it had ended, so it must stay away for long.
+    // A feed reads every second. On a loaded machine it may be late, so it counts as ended only after several seconds.
     const deadlineMs = performance.now() + 120_000;
     let lastReadMs = performance.now();
     while (performance.now() - lastReadMs < 6_000 && performance.now() < deadlineMs) {

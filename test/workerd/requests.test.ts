@@ -25,7 +25,7 @@ async function post(signal: AbortSignal): Promise<string> {
   return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
 }
 
-/** No run can be committed until `act` has ended. */
+/** Runs `act` while no run can be committed. */
 async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
   await edge.stores.sql.begin(async (tx) => {
     await tx`lock table orchestrations in access exclusive mode`;
@@ -33,7 +33,10 @@ async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
   });
 }
 
-/** Clients post together, every second one leaves. @returns how long the others wait once runs can be committed again */
+/**
+ * Six clients post together, and every second one disconnects.
+ * @returns how long the others wait after runs can be committed again
+ */
 async function leaveAndWaitMs(): Promise<number> {
   const leaving = new AbortController();
   const gone: Promise<unknown>[] = [];
@@ -58,7 +61,7 @@ async function leaveAndWaitMs(): Promise<number> {
   return waitedMs;
 }
 
-// Fails when the lead is not passed on. (`keep` assumes that a request ends with its client; in this runtime it does not.)
+// Fails when the lead is not passed on. (`waitUntil` is for runtimes that end a request with its client; this one does not.)
 test("clients that leave while their requests share a call do no harm to the other requests", async () => {
   await post(AbortSignal.timeout(30_000));
   // Where the lead is not passed on, the others wait until the leader counts as gone: 3 s from their own beginning.

@@ -16,8 +16,8 @@ afterEach(() => {
   edge.postgres.set("open");
 });
 
-/** Takes Postgres away from an edge that has just used it. */
-async function leave(mode: "refuse" | "hang"): Promise<void> {
+/** Disconnects the edge from Postgres, just after the edge has used it. */
+async function disconnectPostgres(mode: "refuse" | "hang"): Promise<void> {
   edge.postgres.set("open");
   await edge.start();
   edge.postgres.set(mode);
@@ -37,25 +37,25 @@ const watch = (run: string, headers: Record<string, string> = {}) =>
 const seqs = (viewer: Viewer) => viewer.frames.map((frame) => frame.data.seq);
 
 async function running(): Promise<FakeJournalWriter> {
-  const scribe = new FakeJournalWriter(edge.stores, await edge.start());
-  await scribe.claim();
-  return scribe;
+  const writer = new FakeJournalWriter(edge.stores, await edge.start());
+  await writer.claim();
+  return writer;
 }
 
 describe("a run's stream", () => {
   test("begins with retry, sends earlier and live events, and ends after done", async () => {
-    const scribe = await running();
-    await scribe.text("before");
-    const viewer = await watch(scribe.run);
+    const writer = await running();
+    await writer.text("before");
+    const viewer = await watch(writer.run);
     await viewer.until((v) => v.frames.length === 1);
-    await scribe.text("live");
+    await writer.text("live");
     await viewer.until((v) => v.frames.length === 2);
-    await scribe.end();
+    await writer.end();
     await viewer.end();
     expect(viewer.text.startsWith("retry: 1000\n\n")).toBe(true);
     expect(seqs(viewer)).toEqual([1, 2, 3, 4]);
     expect(viewer.frames.map((frame) => frame.id)).toEqual(
-      [1, 2, 3, 4].map((n) => `${scribe.run.slice(-13)}-${n}`),
+      [1, 2, 3, 4].map((n) => `${writer.run.slice(-13)}-${n}`),
     );
     expect(viewer.frames.at(-1)?.data.type).toBe("done");
   });
@@ -63,18 +63,18 @@ describe("a run's stream", () => {
   test("can be opened before a worker has claimed the run", async () => {
     const run = await edge.start();
     const viewer = await watch(run);
-    const scribe = new FakeJournalWriter(edge.stores, run);
-    await scribe.claim();
-    await scribe.end();
+    const writer = new FakeJournalWriter(edge.stores, run);
+    await writer.claim();
+    await writer.end();
     await viewer.end();
     expect(seqs(viewer)).toEqual([1, 2]);
   });
 
   test("has the headers of server-sent events", async () => {
-    const scribe = await running();
+    const writer = await running();
     for (const ends of [false, true]) {
-      if (ends) await scribe.end();
-      const answer = await edge.call("GET", path(scribe.run));
+      if (ends) await writer.end();
+      const answer = await edge.call("GET", path(writer.run));
       expect(answer.headers.get("content-type")).toBe("text/event-stream");
       expect(answer.headers.get("cache-control")).toBe("no-cache, no-transform");
       expect(answer.headers.get("x-accel-buffering")).toBe("no");
@@ -85,31 +85,31 @@ describe("a run's stream", () => {
   });
 
   test("resumes after Last-Event-ID with the same bytes, while the run is running and after its end", async () => {
-    const scribe = await running();
-    const whole = await watch(scribe.run);
-    for (const text of ["a", "b", "c", "d"]) await scribe.text(text);
+    const writer = await running();
+    const whole = await watch(writer.run);
+    for (const text of ["a", "b", "c", "d"]) await writer.text(text);
     await whole.until((v) => v.frames.length === 4);
-    const from = (n: number) => ({ "last-event-id": `${scribe.run.slice(-13)}-${n}` });
-    const middle = await watch(scribe.run, from(2));
+    const from = (n: number) => ({ "last-event-id": `${writer.run.slice(-13)}-${n}` });
+    const middle = await watch(writer.run, from(2));
     await middle.until((v) => v.frames.length === 2);
-    await scribe.end();
+    await writer.end();
     await Promise.all([whole.end(), middle.end()]);
     expect(middle.frames).toEqual(whole.frames.slice(2));
-    const late = await watch(scribe.run, from(1));
+    const late = await watch(writer.run, from(1));
     await late.end();
     expect(late.frames).toEqual(whole.frames.slice(1));
-    expect((await watch(scribe.run, from(6))).status).toBe(204);
-    expect((await watch(scribe.run, from(999))).status).toBe(204);
+    expect((await watch(writer.run, from(6))).status).toBe(204);
+    expect((await watch(writer.run, from(999))).status).toBe(204);
   });
 
   test("is the same for 50 viewers that connect while events are written", async () => {
-    const scribe = await running();
+    const writer = await running();
     const viewers: Viewer[] = [];
     for (let i = 0; i < 50; i++) {
-      if (i % 5 === 0) await scribe.text(`text ${i}`);
-      viewers.push(await watch(scribe.run));
+      if (i % 5 === 0) await writer.text(`text ${i}`);
+      viewers.push(await watch(writer.run));
     }
-    await scribe.end();
+    await writer.end();
     await Promise.all(viewers.map((viewer) => viewer.end()));
     for (const viewer of viewers)
       expect(viewer.text.replaceAll(": keepalive\n\n", "")).toBe(viewers[0]?.text);
@@ -117,74 +117,74 @@ describe("a run's stream", () => {
   });
 
   test("has every event although a live entry was lost: the next entry shows the gap", async () => {
-    const scribe = await running();
-    const viewer = await watch(scribe.run);
-    await scribe.text("a");
+    const writer = await running();
+    const viewer = await watch(writer.run);
+    await writer.text("a");
     await viewer.until((v) => v.frames.length === 1);
-    await scribe.text("lost", false);
-    await scribe.text("c");
+    await writer.text("lost", false);
+    await writer.text("c");
     await viewer.until((v) => v.frames.length === 3);
     expect(seqs(viewer)).toEqual([1, 2, 3]);
-    await scribe.end();
+    await writer.end();
     await viewer.end();
   });
 
   test("continues from Postgres while Redis is unreachable, and live when Redis is back", async () => {
-    const scribe = await running();
-    const viewer = await watch(scribe.run);
-    await scribe.text("a");
+    const writer = await running();
+    const viewer = await watch(writer.run);
+    await writer.text("a");
     await viewer.until((v) => v.frames.length === 1);
     edge.redis.set("refuse");
-    await scribe.text("b");
+    await writer.text("b");
     await viewer.until((v) => v.frames.length === 2, 6_000);
     edge.redis.set("open");
-    await scribe.text("c");
-    await scribe.end();
+    await writer.text("c");
+    await writer.end();
     await viewer.end(6_000);
     expect(seqs(viewer)).toEqual([1, 2, 3, 4, 5]);
   }, 30_000);
 
   test("continues when Redis has lost the live stream", async () => {
-    const scribe = await running();
-    const viewer = await watch(scribe.run);
-    await scribe.text("a");
+    const writer = await running();
+    const viewer = await watch(writer.run);
+    await writer.text("a");
     await viewer.until((v) => v.frames.length === 1);
     await edge.stores.redis.del("{e0}:live", "{e1}:live");
     // The new stream's ids are below the relay's cursor.
     await edge.stores.redis.xadd("{e0}:live", "1-1", "x", "y");
     await edge.stores.redis.xadd("{e1}:live", "1-1", "x", "y");
-    await scribe.text("b");
-    await scribe.end();
+    await writer.text("b");
+    await writer.end();
     await viewer.end(20_000);
     expect(seqs(viewer)).toEqual([1, 2, 3, 4]);
   }, 30_000);
 
   test("asks the viewer to reconnect, within 2 s and with status 200, when Postgres is unreachable at the start", async () => {
-    const scribe = await running();
-    await watch(scribe.run).then((viewer) => viewer.leave());
+    const writer = await running();
+    await watch(writer.run).then((viewer) => viewer.leave());
     for (const mode of ["refuse", "hang"] as const) {
       const open = async () => {
-        const viewer = await watch(scribe.run);
+        const viewer = await watch(writer.run);
         await viewer.end();
         expect([mode, viewer.status, viewer.text]).toEqual([mode, 200, "retry: 1000\n\n"]);
       };
-      const tookMs = await fastestMs(2_500, open, () => leave(mode));
+      const tookMs = await fastestMs(2_500, open, () => disconnectPostgres(mode));
       expect(tookMs).toBeLessThan(2_500);
       edge.postgres.set("open");
     }
   });
 
   test("continues after Postgres was unreachable for a time", async () => {
-    const scribe = await running();
-    const viewer = await watch(scribe.run);
-    await scribe.text("a");
+    const writer = await running();
+    const viewer = await watch(writer.run);
+    await writer.text("a");
     await viewer.until((v) => v.frames.length === 1);
     edge.postgres.set("refuse");
-    await scribe.text("b", false);
-    await scribe.text("c");
+    await writer.text("b", false);
+    await writer.text("c");
     edge.postgres.set("open");
     await viewer.until((v) => v.frames.length === 3, 10_000);
-    await scribe.end();
+    await writer.end();
     await viewer.end();
     expect(seqs(viewer)).toEqual([1, 2, 3, 4, 5]);
   }, 30_000);
@@ -192,27 +192,27 @@ describe("a run's stream", () => {
 
 describe("a stream token", () => {
   test("opens the stream of its run and nothing else", async () => {
-    const scribe = await running();
-    const made = await edge.call("POST", path(scribe.run, "stream-token"));
+    const writer = await running();
+    const made = await edge.call("POST", path(writer.run, "stream-token"));
     expect(made.status).toBe(201);
     const { token, stream_url, expires_at } = StreamToken.parse(await made.json());
     expect(expires_at).toBe(null);
     const viewer = await Viewer.open(edge.base + stream_url);
-    await scribe.end();
+    await writer.end();
     await viewer.end();
     expect(seqs(viewer)).toEqual([1, 2]);
     const other = await edge.start();
     expect((await fetch(`${edge.base}${path(other)}?token=${token}`)).status).toBe(404);
-    expect((await fetch(`${edge.base}${path(scribe.run, "status")}?token=${token}`)).status).toBe(401);
-    expect((await fetch(`${edge.base}${path(scribe.run)}?token=${token}x`)).status).toBe(401);
-    expect((await fetch(`${edge.base}${path(scribe.run)}?token=${edge.platformKey}`)).status).toBe(200);
+    expect((await fetch(`${edge.base}${path(writer.run, "status")}?token=${token}`)).status).toBe(401);
+    expect((await fetch(`${edge.base}${path(writer.run)}?token=${token}x`)).status).toBe(401);
+    expect((await fetch(`${edge.base}${path(writer.run)}?token=${edge.platformKey}`)).status).toBe(200);
   });
 
   test("expires an hour after its run's end", async () => {
-    const scribe = await running();
-    const made = await edge.call("POST", path(scribe.run, "stream-token"));
+    const writer = await running();
+    const made = await edge.call("POST", path(writer.run, "stream-token"));
     const { stream_url } = StreamToken.parse(await made.json());
-    await scribe.end();
+    await writer.end();
     const base = new URL(edge.base + stream_url);
     expect((await fetch(base)).status).toBe(200);
     const old = new URL(base);
@@ -223,7 +223,7 @@ describe("a stream token", () => {
       .digest("hex");
     old.searchParams.set("token", `${claim}.${signature}`);
     expect((await fetch(old)).status).toBe(200);
-    await edge.stores.sql`update runs set ended_at = now() - interval '2 hours' where run_id = ${scribe.run}`;
+    await edge.stores.sql`update runs set ended_at = now() - interval '2 hours' where run_id = ${writer.run}`;
     expect((await fetch(old)).status).toBe(401);
     expect((await fetch(base)).status).toBe(200);
   });
@@ -238,14 +238,14 @@ describe("a stream of several runs", () => {
 
   test("sends all their events with the same data, resumes each run exactly, and ends with the last run", async () => {
     const scribes = [await running(), await running(), await running()];
-    const runs = scribes.map((scribe) => scribe.run);
+    const runs = scribes.map((writer) => writer.run);
     const viewer = await both(runs);
-    for (const text of ["a", "b"]) for (const scribe of scribes) await scribe.text(text);
+    for (const text of ["a", "b"]) for (const writer of scribes) await writer.text(text);
     await viewer.until((v) => v.frames.length === 6);
     const id = viewer.frames[3]?.id ?? "";
     const rest = await both(runs, { "last-event-id": id });
     await rest.until((v) => v.frames.length === 2);
-    for (const scribe of scribes) await scribe.end();
+    for (const writer of scribes) await writer.end();
     await Promise.all([viewer.end(), rest.end()]);
     expect(viewer.text.match(/retry: 1000/g)).toHaveLength(1);
     const texts = (v: Viewer) => v.frames.map((frame) => frame.text).toSorted();
@@ -255,10 +255,10 @@ describe("a stream of several runs", () => {
         .map((frame) => frame.text)
         .toSorted(),
     );
-    for (const scribe of scribes) {
-      const own = await watch(scribe.run);
+    for (const writer of scribes) {
+      const own = await watch(writer.run);
       await own.end();
-      const part = viewer.frames.filter((frame) => frame.data.run_id === scribe.run);
+      const part = viewer.frames.filter((frame) => frame.data.run_id === writer.run);
       expect(part.map((frame) => frame.text)).toEqual(own.frames.map((frame) => frame.text));
     }
     const last = viewer.frames.at(-1)?.id ?? "";
@@ -319,7 +319,7 @@ test("while Postgres is unreachable a request gets 503 database_away, within 1.5
         expect(answer.headers.get("retry-after")).toBe("2");
         expect(await answer.json()).toMatchObject({ code: "database_away" });
       };
-      const tookMs = await fastestMs(limitMs, request, () => leave(mode));
+      const tookMs = await fastestMs(limitMs, request, () => disconnectPostgres(mode));
       expect(tookMs).toBeLessThan(limitMs);
     }
     edge.postgres.set("open");
@@ -334,15 +334,15 @@ test("the logs contain no API key", async () => {
 
 // The last test: it waits until the edge has no connection left, which takes 20 s without a query.
 test("viewers of a shard share one connection to Redis, which closes with the last of them", async () => {
-  const scribe = await running();
-  const viewers = await Promise.all(Array.from({ length: 10 }, () => watch(scribe.run)));
-  await scribe.text("a");
+  const writer = await running();
+  const viewers = await Promise.all(Array.from({ length: 10 }, () => watch(writer.run)));
+  await writer.text("a");
   await Promise.all(viewers.map((viewer) => viewer.until((v) => v.frames.length === 1)));
   expect(edge.redis.connections).toBeLessThanOrEqual(2);
   for (const viewer of viewers) viewer.leave();
   // The edge notices at the next write that a viewer has left.
-  await scribe.text("b");
-  await scribe.text("c");
+  await writer.text("b");
+  await writer.text("c");
   const none = () => expect([edge.redis.connections, edge.postgres.connections]).toEqual([0, 0]);
   await vi.waitFor(none, { timeout: 90_000, interval: 100 });
 }, 120_000);

@@ -4,12 +4,12 @@ import { remoteStateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { STATE_REQUEST_MS } from "../../shared/timing.ts";
 
-/** With these the edge refuses arguments that it will never accept: a data exception, not a lost connection. */
+/** HTTP statuses for arguments that the edge will never accept. They count as a data exception, not as a lost connection. */
 const INVALID_ARGUMENTS: ReadonlySet<number> = new Set([400, 413, 422]);
 
 const Refusal = z.object({ sqlstate: z.string().nullable().optional() });
 
-/** A response of the edge that is not a result. `code`: the SQLSTATE of Postgres when the edge has one, or that of the same kind of fault. */
+/** A response of the edge that is not a result. `code`: the SQLSTATE that the edge passes on, else one for the same kind of fault. */
 class StateError extends Error {
   readonly code: string;
 

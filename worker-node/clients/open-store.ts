@@ -5,15 +5,15 @@ import { migrate } from "./migrations.ts";
 import type { Config } from "../config.ts";
 import { edgeStateStore } from "./http-state.ts";
 import { postgresStateStore } from "./postgres-state.ts";
-import { isAway } from "./sqlstate.ts";
+import { isUnreachable } from "./sqlstate.ts";
 
-/** Between two tries to reach Postgres. */
+/** The pause between two tries to reach Postgres. */
 const PAUSE_MS = 2_000;
 
 /**
  * Opens the state of runs: Postgres itself, migrated to the newest schema, or the edge in front of it (STATE_URL). Waits for
- * as long as Postgres is unreachable, as a worker does that has started.
- * @throws Error when Postgres answers, and refuses
+ * as long as Postgres is unreachable, as a running worker does.
+ * @throws Error when Postgres answers and refuses the connection or the migration
  */
 export async function openStore(config: Config): Promise<{ store: StateStore; close(): Promise<void> }> {
   if (config.STATE_URL && config.STATE_SECRET) {
@@ -29,8 +29,8 @@ async function migrateOnceReached(url: string): Promise<void> {
     try {
       return await migrate(url);
     } catch (error) {
-      if (!isAway(error)) throw error;
-      log.warn("worker.postgres_away", { message: messageOf(error) });
+      if (!isUnreachable(error)) throw error;
+      log.warn("worker.postgres_unreachable", { message: messageOf(error) });
       await sleep(PAUSE_MS);
     }
   }

@@ -1,5 +1,5 @@
 import { Cluster, Redis, type RedisOptions } from "ioredis";
-import type { RedisCommands } from "../../shared/queue/script.ts";
+import type { RedisCommands } from "../../shared/queue/run-script.ts";
 import type { RedisTarget } from "./redis-url.ts";
 
 /** What one connection needs beyond the target; the rest is decided here. */
@@ -9,11 +9,11 @@ export type ConnectOptions = Pick<
 >;
 
 const CONNECT_TIMEOUT_MS = 2_000;
-/** A connection that owes a reply for so long is half open: no command of ours takes, or blocks for, longer. */
+/** A connection without a reply for this time is half open: no command of a worker takes or blocks longer. */
 const SOCKET_TIMEOUT_MS = 8_000;
-/** A master that was demoted answers so: another node may have its address by now. */
+/** The errors of a master that was demoted. The client reconnects then: another node may have its address by now. */
 const isDemoted = ({ message }: Error) => /^(READONLY|MASTERDOWN)/.test(message);
-/** At most a second between two tries: a Redis that is back is found within about that. */
+/** At most a second between two tries, so the client reaches a Redis within about a second of its return. */
 const reconnectDelayMs = (tries: number) => Math.min(50 * 2 ** Math.min(tries - 1, 5), 1_000);
 
 /**

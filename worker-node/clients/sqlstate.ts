@@ -4,14 +4,14 @@
  */
 export function judgeStatement(error: unknown): "retry" | "data" {
   const code = codeOf(error);
-  // 22 data exception, 23 integrity constraint violation, 54 program limit exceeded. All others may pass: 08, 40, 53, 55,
-  // 57, the driver's CONNECTION_… codes and the system's ECONN… codes. An unknown code is retried: an entry is rather
-  // written late than lost.
+  // 22 data exception, 23 integrity constraint violation, 54 program limit exceeded. All others are temporary: 08, 40,
+  // 53, 55, 57, the driver's CONNECTION_… codes and the system's ECONN… codes. An unknown code is retried, because a late
+  // entry is better than a lost one.
   return /^(22|23|54)[0-9A-Z]{3}$/.test(code) ? "data" : "retry";
 }
 
-/** Postgres was not reached or not ready: 08 connection, 53 resources, 57 starting or stopping. Otherwise it refused the statement. */
-export function isAway(error: unknown): boolean {
+/** True when Postgres was not reached or not ready (08 connection, 53 resources, 57 starting or stopping); false when it refused the statement. */
+export function isUnreachable(error: unknown): boolean {
   const code = codeOf(error);
   const isSqlState = /^[0-9A-Z]{5}$/.test(code);
   return isSqlState ? /^(08|53|57)/.test(code) : /^(CONNECT|E[A-Z]*$)/.test(code);

@@ -17,7 +17,7 @@ export type WorkerRedis = {
   commands: Redis | Cluster;
   /** Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard at a time. */
   waitForWork(this: void, shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
-  /** Calls `listener` when a run of this worker was cancelled; the beat that follows says which. A hint may be lost. */
+  /** Calls `listener` when a run of this worker was cancelled; the reply of the next beat names the run. A hint may be lost. */
   onCancelHint(listener: () => void): void;
   close(): void;
 };
@@ -43,7 +43,7 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
     async waitForWork(shard, lanes, ms) {
       const markers = lanes.map((lane) => keys.wake(shard, lane));
       const marked = markers.length > 0 ? blocking[shard]?.blpop(markers, ms / 1_000) : sleep(ms);
-      // Returns in time also when the connection is half open: the marker is only a hint.
+      // The second timer bounds the wait when the connection is half open: a marker is only a hint.
       await Promise.race([marked, sleep(ms + 1_000, undefined, { ref: false })]);
     },
     onCancelHint: (listener) => void control.on("message", listener),

@@ -28,6 +28,12 @@ export type ModelCall = {
   onText?: (text: string) => void;
 };
 
+/** The name of the model that a definition asks for. Null, the default model: when it is absent, empty or `default`. */
+export function modelOf(model: string | null, provider: string | null = null): string | null {
+  if (model === null || model === "" || model === "default") return null;
+  return provider === null || provider === "" || model.includes("/") ? model : `${provider}/${model}`;
+}
+
 /** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
 export function effectKey(context: StepContext, call: string): string {
   return `${context.effectBase}:${call}${context.effectSuffix}`;
@@ -36,8 +42,8 @@ export function effectKey(context: StepContext, call: string): string {
 /**
  * A step's conversation with a model. After a crash it continues from its last commit, not from its beginning.
  *
- * The messages of `opening` are composed again each time. Those after them come from the committed turns, so an answer
- * that is durable is never requested, or paid for, again.
+ * The messages of `opening` are composed again in each execution. The messages after them come from the committed turns, so
+ * a committed answer is never requested, or paid for, again.
  */
 export class Conversation {
   readonly #context: StepContext;

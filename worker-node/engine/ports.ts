@@ -4,7 +4,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 
-/** Runs one step of a type. Whatever it throws fails or retries the step; it never returns an error as output. */
+/** Runs one step of a type. An error that it throws fails or retries the step; it never returns an error as output. */
 export type Executor<Type extends StepType> = (
   step: StepOf<Type>,
   context: StepContext,

@@ -3,7 +3,7 @@ import { z } from "zod";
 
 /** Threads of a process. A program that uses up its time delays other programs, but never the worker's beats. */
 const THREADS = 2;
-/** Beyond a program's own limit, for a thread to start and to report. Then the thread is terminated, even in a loop. */
+/** The time beyond a program's own limit in which a thread may start and report. Then the thread is terminated, even in a loop. */
 const GRACE_MS = 5_000;
 
 /** `state` is JSON text. */
@@ -15,8 +15,8 @@ const ProgramResult = z.union([
 /** `json` is text that the program may have written itself: the caller must parse it. */
 export type ProgramResult = z.infer<typeof ProgramResult>;
 
-type Job = { program: Program; resolve(result: ProgramResult): void; reject(error: Error): void };
-type BusyThread = { worker: Worker; job: Job; timer: NodeJS.Timeout };
+type QueuedProgram = { program: Program; resolve(result: ProgramResult): void; reject(error: Error): void };
+type BusyThread = { worker: Worker; queued: QueuedProgram; timer: NodeJS.Timeout };
 
 /**
  * Runs programs in threads, in the order of `run`, each thread one program at a time. A thread that exceeds its limit,
@@ -25,7 +25,7 @@ type BusyThread = { worker: Worker; job: Job; timer: NodeJS.Timeout };
 export class SandboxPool {
   // Not piscina (5.3.2, tried): 24 lines less, but its time limit counts from the submit, so that a queue of our own
   // remains, and it cannot replace a thread after a task that ran out of memory.
-  readonly #queue: Job[] = [];
+  readonly #queue: QueuedProgram[] = [];
   readonly #idle: Worker[] = [];
   readonly #busy = new Set<BusyThread>();
   #closed = false;
@@ -42,7 +42,7 @@ export class SandboxPool {
   /** Terminates all threads, also those that run a program. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const job of this.#queue.splice(0)) job.reject(new Error("the sandbox is closed"));
+    for (const queued of this.#queue.splice(0)) queued.reject(new Error("the sandbox is closed"));
     for (const thread of this.#busy) {
       this.#end(thread, { failed: "error", message: "the sandbox is closed" }, { reuse: false });
     }
@@ -51,36 +51,36 @@ export class SandboxPool {
 
   #startQueued(): void {
     while (this.#queue.length > 0 && this.#busy.size < THREADS) {
-      const job = this.#queue.shift();
-      if (job !== undefined) this.#start(job);
+      const queued = this.#queue.shift();
+      if (queued !== undefined) this.#start(queued);
     }
   }
 
-  #start(job: Job): void {
+  #start(queued: QueuedProgram): void {
     const worker = this.#idle.pop() ?? new Worker(new URL("./sandbox-thread.ts", import.meta.url));
     // A busy thread keeps the process alive; an idle one does not.
     worker.ref();
     const timer = setTimeout(
       () => this.#end(thread, { failed: "time", message: "" }, { reuse: false }),
-      job.program.limitMs + GRACE_MS,
+      queued.program.limitMs + GRACE_MS,
     );
-    const thread: BusyThread = { worker, job, timer };
+    const thread: BusyThread = { worker, queued, timer };
     this.#busy.add(thread);
     worker.once("message", (message: unknown) => {
       const result = ProgramResult.parse(message);
-      // A heap that was full once does not run another tenant's program.
+      // A thread whose heap was full runs no other tenant's program.
       const reuse = !("failed" in result && result.failed === "memory");
       this.#end(thread, result, { reuse });
     });
     worker.once("error", (error) =>
       this.#end(thread, { failed: "error", message: String(error) }, { reuse: false }),
     );
-    worker.postMessage(job.program);
+    worker.postMessage(queued.program);
   }
 
   #end(thread: BusyThread, result: ProgramResult, { reuse }: { reuse: boolean }): void {
     if (!this.#busy.delete(thread)) return;
-    const { worker, job, timer } = thread;
+    const { worker, queued, timer } = thread;
     clearTimeout(timer);
     worker.removeAllListeners("message");
     worker.removeAllListeners("error");
@@ -88,7 +88,7 @@ export class SandboxPool {
       worker.unref();
       this.#idle.push(worker);
     } else void worker.terminate();
-    job.resolve(result);
+    queued.resolve(result);
     this.#startQueued();
   }
 }

@@ -14,7 +14,7 @@ import type { Program, ProgramResult } from "./sandbox-pool.ts";
 
 // The thread of sandbox-pool.ts: runs one program at a time with QuickJS, each in a context of its own.
 
-// Every Node has it, but the compiler's libraries for Node do not declare it.
+// Node has `WebAssembly`, but the type libraries for Node do not declare it.
 declare const WebAssembly: { Memory: new (pages: { initial: number; maximum: number }) => object };
 
 /**

@@ -6,7 +6,7 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 
-/** Orchestration versions in memory. The version that was read first goes first: no library removes more than this adds. */
+/** The most orchestration versions in memory. The version that was read first is dropped first: a cache library would not save code. */
 const MAX_VERSIONS = 500;
 
 /** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */

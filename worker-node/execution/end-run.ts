@@ -32,8 +32,8 @@ export type FailureParts = Pick<EndParts, "events" | "usage"> & {
  * Ends a run with its last entry: the last step's result if it is still to be committed, the events that close the run,
  * and with a failure its dead letter.
  *
- * When Postgres will never take that entry, the run fails with `result_rejected` and without the result. When it does
- * not take that either, the run fails with an end that holds nothing of the run but the error.
+ * When Postgres will never take that entry, the run fails with `result_rejected` and without the result. When Postgres
+ * rejects that entry too, the run fails with an end that holds nothing of the run but the error.
  *
  * @throws Stop `superseded` when another worker moves the run
  */
@@ -70,7 +70,7 @@ export async function endRun(
   if (steps.length === 0 && pendingEvents.length === 0) {
     throw new Error(`the end of ${run.run_id} cannot be stored: ${outcome.message}`);
   }
-  // Drop whatever Postgres may not take: a run that cannot end is executed, and paid for, again and again.
+  // Drop every value that Postgres may have rejected: a run that cannot end is executed, and paid for, again and again.
   return failRun({ ...state, steps: [], progress: initialProgress({}), pendingEvents: [] }, rejected);
 }
 

@@ -25,7 +25,7 @@ export async function execute(
     artifacts: deps.artifacts,
     steps: [],
     progress: initialProgress({}),
-    // It is noted as late as the first step begins: its entry's deadline is that of the step.
+    // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
   try {

@@ -32,7 +32,7 @@ export type ExecutionState = {
   readonly artifacts: ObjectStore | null;
   /** The steps of the run's definition; none until that has been read. */
   steps: readonly Step[];
-  /** The fold of what is committed: without a result that is on its way into the journal. */
+  /** The fold of the committed entries. It does not include a result that is not committed yet. */
   progress: Progress;
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];

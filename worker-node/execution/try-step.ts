@@ -8,7 +8,7 @@ import { Question } from "./question.ts";
 import { Stop, within, withTimeout } from "./stop.ts";
 import type { Visit, Visited } from "./visit-parts.ts";
 
-/** One try of a visit. Its turns are appended to `turns`. */
+/** One try of a visit. It appends its turns to `turns`. */
 export type Try = {
   turns: Json[];
   /** The number of this try, from 1. */
@@ -39,7 +39,7 @@ export async function tryStep(visit: Visit, thisTry: Try): Promise<Visited> {
     return resultOf(visit, thisTry, result, began);
   };
   try {
-    // Also what is stored of the result: an object store that never answers must not keep the slot.
+    // The limit includes the puts of the result: an object store that never answers must not keep the slot.
     return await within(limit.signal, run());
   } finally {
     limit.clear();

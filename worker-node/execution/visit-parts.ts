@@ -15,7 +15,7 @@ import { loadValue } from "./load-value.ts";
 import type { ReadWaits } from "./question.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
-/** What a visit of a step has come to. */
+/** How a visit of a step ended: with a result, a failure, or a wait that parks the run. */
 export type Visited =
   | {
       is: "result";
@@ -68,7 +68,7 @@ export function visitOf(
     large: largeValuesAt(state, `${step.id}/${visit}.${run.attempt}`),
     signal,
     readWaits: async (waitIds) => {
-      // The signals first: a signal that comes after them refuses the park that these waits decide.
+      // The signals are read before the waits: a later signal makes Postgres refuse the park that follows from these waits.
       const { signals } = runLog;
       const read = () => deps.readWaits(run.run_id, [...waitIds]);
       return { signals, waits: await waitForStore(signal, read) };

@@ -13,7 +13,7 @@ const SHORT_WAIT_MS = 5_000;
 /** The tries of a visit so far. */
 type Tries = {
   count: number;
-  /** How many of them the other side refused. */
+  /** How many tries ended in a refusal by the other side. */
   refused: number;
   firstFailedAt: string | null;
   /** Model calls of failed tries: they cost money, so they are charged with whatever is committed next. */
@@ -86,7 +86,7 @@ function afterFailure(
   return { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [event], usage };
 }
 
-/** Gives calls to the outside effect keys of their own after a client's retry of the run, and after a refusal. */
+/** The suffix of effect keys: after a client's retry of the run, and after a refusal, a call gets a new key. */
 function suffixOf(rewinds: number, refused: number): string {
   return `${rewinds === 0 ? "" : `:r${rewinds}`}${refused === 0 ? "" : `:${refused}`}`;
 }

@@ -3,7 +3,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { within } from "./stop.ts";
 
-/** Between two reads from a store that does not answer. */
+/** The pause between two reads from a store that does not answer. */
 const PAUSE_MS = 500;
 
 /** Reads until the store answers: a store that is unreachable for a moment must not fail a run, or use up a try of its step. */

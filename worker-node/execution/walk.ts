@@ -28,7 +28,7 @@ export async function walkRun(
   signal: AbortSignal,
 ): Promise<Ending> {
   const { run } = state;
-  // Before anything of the run is read: whatever crashed those workers must not crash another.
+  // Before the definition and the input are read: the data that crashed three workers must not crash a fourth.
   if (run.crash_count >= POISON_CRASHES) {
     const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
     return failRun(state, { code: "poison", message, step_id: null });
@@ -95,7 +95,7 @@ async function walkSteps(state: ExecutionState, deps: ExecutionDeps, walk: Walk)
   return endRun(state, todo.status, todo.status === "failed" ? { error: todo.error } : {});
 }
 
-/** Every other `step_start` is committed with the result before it. `first` has no such result, or a rewind cut it. */
+/** Notes the pickup, the start of the run and the `step_start` of `first`. Every other `step_start` is committed with the result before it. */
 function noteBeginning(state: ExecutionState, definition: Orchestration, first: Step | null): void {
   const { runLog, run, pendingEvents } = state;
   const name = { orchestration_id: definition.id, orchestration_name: definition.name };
@@ -117,8 +117,8 @@ async function park(state: ExecutionState, wait: Parked, walk: Walk): Promise<En
   const outcome = await state.runLog.append(parkEntry(wait, delayMs, signals));
   if (outcome.is === "committed") return { is: "parked", status, delayMs };
   if (outcome.is === "rejected") throw new Error(outcome.message);
-  // Refused: the run received something from outside. A cancel ends any wait. An answer is what a question waits for, so
-  // the step looks again. Nothing but time makes a retry due, so it parks again.
+  // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question, so the step is
+  // visited again. A retry waits only for its time, so it parks again.
   walk.signal.throwIfAborted();
   return status === "paused" ? null : park(state, wait, walk);
 }

@@ -16,9 +16,9 @@ import type { Slots } from "./slots.ts";
 import type { UnresolvedLeases } from "./unresolved-leases.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
-/** A lost marker costs at most this. */
+/** The longest wait for a marker: a lost marker delays a claim by at most this. */
 export const MAX_WAIT_MS = 2_000;
-/** Between two tries while a store is unreachable. */
+/** The pause between two tries while a store is unreachable. */
 const PAUSE_MS = 500;
 
 export type ClaimLoopDeps = {
@@ -38,12 +38,14 @@ export type ClaimLoopDeps = {
 };
 
 /**
- * Claims runs of one queue shard: as many as there are free slots, then again. docs/protocol.md 5.2. It blocks on a marker
- * when nothing is ready, and never polls faster than a lost marker costs.
+ * Claims runs of one queue shard again and again, each time as many as there are free slots. docs/protocol.md 5.2. When
+ * nothing is ready it waits for a marker, and claims without one after at most `MAX_WAIT_MS`.
  */
 export class ClaimLoop {
   readonly #deps: ClaimLoopDeps;
   readonly #shard: number;
+  /** The silences of this worker that its queue links know of. */
+  #silences = 0;
   #isStopped = false;
   #isWaiting = false;
   #stopped: Promise<void> = Promise.resolve();
@@ -53,7 +55,7 @@ export class ClaimLoop {
     this.#deps = deps;
   }
 
-  /** False: no claim will soon carry what has ended, because the loop waits for work or was stopped. */
+  /** False while the loop waits for work and after `stop`: then no claim follows soon that would finish the ended runs. */
   get isClaiming(): boolean {
     return !this.#isWaiting && !this.#isStopped;
   }
@@ -67,7 +69,7 @@ export class ClaimLoop {
     this.#isStopped = true;
   }
 
-  /** Resolves when a stopped loop has begun what its last claim brought. A loop that waits for work claims no more. */
+  /** Resolves when a stopped loop has begun the runs of its last claim. A stopped loop that waits for work makes no other claim. */
   async lastClaim(): Promise<void> {
     if (!this.#isWaiting) await this.#stopped;
   }
@@ -85,7 +87,7 @@ export class ClaimLoop {
           await slots.freed;
           continue;
         }
-        const claim = await this.#fill(free);
+        const claim = await this.#claimAndBegin(free);
         if (!claim) {
           await sleep(PAUSE_MS);
           continue;
@@ -104,11 +106,17 @@ export class ClaimLoop {
     }
   }
 
-  /** Claims for `free` slots and begins what it gets. Null: the queue is unreachable or cold. */
-  async #fill(free: number): Promise<Claim | null> {
-    const { slots, links, directClaims } = this.#deps;
+  /** Claims up to `free` runs and begins them. Null: the queue is unreachable or cold. */
+  async #claimAndBegin(free: number): Promise<Claim | null> {
+    const { slots, links, heartbeat, directClaims } = this.#deps;
     slots.reserve(free);
     try {
+      if (!heartbeat.isFresh) {
+        await heartbeat.beat();
+        if (!heartbeat.isFresh) return null;
+      }
+      if (heartbeat.silences !== this.#silences) links.reportSilence();
+      this.#silences = heartbeat.silences;
       const claim = await this.#claimFromQueue(free);
       if (claim) await this.#claimFromPostgres(claim.runs);
       else if (links.of(this.#shard) === "direct") await directClaims.claim(free);
@@ -136,16 +144,18 @@ export class ClaimLoop {
       links.reportClaimed(shard);
       return claim;
     } catch (error) {
-      // Whether they were finished is unknown. Finishing them again is harmless, forgetting them costs a lapse.
+      // It is unknown whether Redis finished the ended runs. To finish them again is harmless; without it their leases would
+      // take slots until they lapse.
       ended.add(shard, finished);
       if (error instanceof ColdError) links.reportCold(shard);
-      else if (links.of(shard) === "up") log.warn("worker.queue_away", { shard, message: messageOf(error) });
+      else if (links.of(shard) === "up")
+        log.warn("worker.queue_unreachable", { shard, message: messageOf(error) });
       links.reportFailed(shard);
       return null;
     }
   }
 
-  /** Before the first claim from a queue that was away: runs that were claimed without it take slots that it does not know of. */
+  /** Before the first claim from a queue that was unreachable: runs that were claimed directly take slots that it has not counted. */
   async #synchronize(): Promise<void> {
     const { queue, links, heartbeat } = this.#deps;
     await queue.readIndex(this.#shard); // throws when the shard cannot be reached, or is cold
@@ -156,10 +166,16 @@ export class ClaimLoop {
 
   /** Takes the right to move the runs that the queue leased, and begins them. */
   async #claimFromPostgres(jobs: readonly JobName[]): Promise<void> {
-    const { store, owner, executions, unresolved } = this.#deps;
-    // A run that is executed here already was only leased again.
+    const { store, owner, heartbeat, executions, unresolved } = this.#deps;
+    // For a run that this worker executes already, the queue only gave the lease again.
     const fresh = jobs.filter(({ run }) => !executions.has(run));
     if (fresh.length === 0) return;
+    // While this worker was silent, runs of the same tenants may have been claimed directly, in slots that the queue has
+    // given away since. The leases are reconciled after the next synchronization.
+    if (!heartbeat.isFresh || heartbeat.silences !== this.#silences) {
+      unresolved.add(fresh);
+      return;
+    }
     const runs = fresh.map(({ run }) => run);
     const claimed = await store.claim(owner, runs).catch((error: unknown) => {
       unresolved.add(fresh);

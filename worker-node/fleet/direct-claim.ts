@@ -3,12 +3,12 @@ import type { StateStore } from "../../shared/store/state.ts";
 import type { Executions } from "./executions.ts";
 import type { Slots } from "./slots.ts";
 
-/** All shards of a worker together claim directly at most so often. */
+/** The shortest time between two direct claims of a worker, over all its shards. */
 const PERIOD_MS = 1_000;
 
 /**
- * Claims runs from Postgres alone while the queue is unreachable. docs/protocol.md 11. Postgres refuses a direct claim while
- * any worker that beats says that the queue answers.
+ * Claims runs from Postgres alone while the queue is unreachable. docs/protocol.md 11. A direct claim
+ * returns nothing while any worker with a recent beat reports that it reaches the queue (`redis_ok`).
  */
 export class DirectClaims {
   readonly #owner: Incarnation;
@@ -35,7 +35,7 @@ export class DirectClaims {
     if (nowMs - this.#lastMs < PERIOD_MS) return;
     this.#lastMs = nowMs;
     const claimed = await this.#store.claimDirectly(this.#owner, free, this.#slots.lanesWithRoom());
-    // The reconciler reclaimed these from this worker as stuck, and this worker was the next to claim them.
+    // Runs that this worker executes: the reconciler reclaimed them as stuck, and this worker was the next to claim them.
     const stuck = claimed.filter(({ run_id }) => this.#executions.has(run_id));
     await this.#executions.begin(claimed.filter((run) => !stuck.includes(run)));
     for (const run of stuck) this.#executions.replace(run);

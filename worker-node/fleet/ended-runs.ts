@@ -3,12 +3,12 @@ import { log, messageOf } from "../../shared/log.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 
-/** One claim or one `finish` carries at most so many. */
+/** The most runs that one claim or one `finish` carries. */
 const MAX_RUNS_PER_CALL = 1_000;
-/** A shard has more than one call's worth only while the queue is away. */
+/** The most runs that are kept for a shard. More than one call's worth gather only while the queue is unreachable. */
 const MAX_RUNS_PER_SHARD = 20_000;
 
-/** Runs that ended here, and that the queue still counts as leased. The next claim of their shard finishes them, or `finish`. */
+/** Runs that ended in this worker while the queue still counts them as leased. The next claim of their shard, or a `finish`, removes their jobs. */
 export class EndedRuns {
   readonly #queue: Queue;
   readonly #owner: Incarnation;
@@ -22,7 +22,7 @@ export class EndedRuns {
   add(shard: number, runs: readonly JobName[]): void {
     const pending = this.#of(shard);
     pending.push(...runs);
-    // The oldest go: a queue that was away for so long let their leases lapse, or knows nothing of them.
+    // The oldest are dropped: in a queue that was unreachable for that long their leases have lapsed, or it has lost them.
     pending.splice(0, pending.length - MAX_RUNS_PER_SHARD);
   }
 

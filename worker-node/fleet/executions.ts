@@ -13,7 +13,7 @@ import { jobOf } from "./job-of.ts";
 import type { Slots } from "./slots.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 
-/** Executions that are stopped in a drain get so long before their runs are handed back. */
+/** In a drain, the time between the stop of an execution and the return of its run. */
 const STOP_MS = 2_000;
 
 type Execution = { job: Job; attempt: number; stop: AbortController; done: Promise<void> };
@@ -25,7 +25,7 @@ export type ExecutionsDeps = {
   tracked: TrackedRuns;
   slots: Slots;
   execution: ExecutionDeps;
-  /** What becomes of the job when an execution leaves its run. The run's lease is not renewed any more. */
+  /** Finishes or releases the job after its execution has ended. The run's lease is not renewed any more. */
   onEnd(job: Job, ending: Ending): Promise<void>;
 };
 
@@ -55,8 +55,8 @@ export class Executions {
 
   /**
    * Executes a run anew that is executed here under an earlier attempt: stops that execution and begins when it has ended.
-   * The caller does not wait. If the old execution never ends, two beats name the run as ours while its new attempt is not
-   * executed, and it is handed back.
+   * The caller does not wait. If the old execution never ends, two beats name the run as this worker's while its new attempt
+   * is not executed, and it is handed back.
    */
   replace(claimed: ClaimedRun): void {
     const old = this.#executions.get(claimed.run_id);
@@ -100,7 +100,7 @@ export class Executions {
     const done = execute(claimed, execution, runLog, stop.signal)
       .then((ending) => {
         log.info("run.execution_ended", { run, attempt, ending: ending.is });
-        // Before the queue learns of the end: a renewal in between would take the lease again.
+        // Before the queue is updated: a renewal in between would take the lease again.
         tracked.untrack(run);
         return this.#deps.onEnd(job, ending);
       })

@@ -18,7 +18,7 @@ export async function handBack(
   try {
     const fences = runs.map(({ job, attempt }) => ({ run_id: job.run, attempt }));
     const returned = new Set(await store.handBack(owner, fences));
-    // From here on their leases are other workers'. A step that is slow to stop must not have its lease renewed.
+    // From here on another worker may have their leases. The lease of a run whose step is slow to stop must not be renewed.
     for (const run of returned) tracked.untrack(run);
     const jobs = runs.filter(({ job }) => returned.has(job.run)).map(({ job }) => job);
     const ready = jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 }));

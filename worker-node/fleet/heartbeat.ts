@@ -8,7 +8,7 @@ import type { QueueLinks } from "./queue-links.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
-/** What a beat says of this worker besides its name and whether it reaches the queue. */
+/** The part of a beat that describes this worker: all but its incarnation and `redis_ok`. */
 export type WorkerReport = Omit<Beat, "incarnation" | "redis_ok">;
 
 export type HeartbeatDeps = {
@@ -29,6 +29,7 @@ export class Heartbeat {
   readonly #deps: HeartbeatDeps;
   #beating: Promise<void> | null = null;
   #confirmedMs = -Infinity;
+  #silences = 0;
   #owned: ReadonlySet<RunId> = new Set();
   /** Runs of the last beat that were not executed here, with their attempts. */
   #strays: ReadonlyMap<RunId, number> = new Map();
@@ -41,6 +42,19 @@ export class Heartbeat {
   /** When the last beat that succeeded was sent, by the monotonic clock. */
   get confirmedMs(): number {
     return this.#confirmedMs;
+  }
+
+  /** False when this worker may count as silent: a process that was stopped, or that cannot reach Postgres. */
+  get isFresh(): boolean {
+    return performance.now() - this.#confirmedMs <= this.#deps.timing.freshConfirmationMs;
+  }
+
+  /**
+   * How often this worker was silent so far. While it was, other workers may have claimed directly, so what it knew of the
+   * queue before is void: the claim loop compares the number from before a claim with the number after it.
+   */
+  get silences(): number {
+    return this.#silences;
   }
 
   start(): void {
@@ -71,17 +85,17 @@ export class Heartbeat {
   }
 
   /**
-   * Announces that the queue answers, before anything is claimed from it. When it resolves, no worker claims without the
-   * queue any more, and what was claimed so is committed: it can be read from Postgres and restored in the queue.
+   * Announces that the queue answers, before anything is claimed from it. When it resolves, no worker claims directly any
+   * more, and every direct claim is committed: its runs can be read from Postgres and their leases restored in the queue.
    * @throws the store's error
    */
   async announceQueue(): Promise<void> {
     const { owner, store, links } = this.#deps;
     links.reportAnnounced();
-    // A beat under way may say the contrary.
+    // A beat under way may have been sent with `redis_ok` false.
     await this.#beating;
     await store.beat(this.#compose());
-    // A direct claim holds this row, and reads the beats once it has it.
+    // A direct claim takes this row first and then reads the beats: later ones see this beat.
     await store.takeLock("direct", owner, 0);
   }
 
@@ -102,6 +116,8 @@ export class Heartbeat {
       return;
     }
     links.reportPostgres(true);
+    const isFirst = this.#confirmedMs === -Infinity;
+    if (!isFirst && sentMs - this.#confirmedMs > this.#deps.timing.freshConfirmationMs) this.#silences += 1;
     this.#confirmedMs = sentMs;
     this.#owned = new Set(owned.map(({ run_id }) => run_id));
     const gone = this.#compareTracked(owned, sentMs);
@@ -110,7 +126,7 @@ export class Heartbeat {
     await this.#handBackStrays(owned.filter(({ run_id }) => !tracked.get(run_id)));
   }
 
-  /** Passes on what a beat says of each tracked run. @returns the jobs of runs that are not this worker's any more */
+  /** Compares each tracked run with the reply of a beat, and stops or notifies its execution. @returns the jobs of runs that are not this worker's any more */
   #compareTracked(owned: readonly OwnedRun[], sentMs: number): Job[] {
     const { tracked } = this.#deps;
     const byRun = new Map(owned.map((run) => [run.run_id, run]));
@@ -129,7 +145,7 @@ export class Heartbeat {
   /** Ends the leases of runs that are not this worker's any more: they would keep other workers from them until they lapse. */
   async #releaseGone(jobs: readonly Job[]): Promise<void> {
     if (jobs.length === 0) return;
-    // The next worker that claims them reads in Postgres what they are now.
+    // The next worker that claims them reads their status in Postgres.
     const ready = jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 }));
     await this.#deps.queue.release(ready, this.#deps.owner).catch((error: unknown) => {
       log.warn("lease.release_failed", { runs: jobs.length, message: messageOf(error) });

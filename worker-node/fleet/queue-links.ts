@@ -4,7 +4,7 @@ import type { LinkEvent, QueueLink } from "./queue-link.ts";
 
 /**
  * Which stores this worker can reach: one QueueLink per shard, and Postgres. Leases, the claim loops and the reconciler
- * report to it what they observe and read from it what they may do, so that none of them needs to know another.
+ * report to it what they observe and read from it what they may do, so that they do not depend on each other.
  */
 export class QueueLinks {
   readonly #timing: WorkerTiming;
@@ -26,13 +26,13 @@ export class QueueLinks {
     return this.#link(shard).is;
   }
 
-  /** Every shard may be claimed from. */
+  /** True when this worker may claim from every shard. */
   get allUp(): boolean {
     return this.#links.every(({ is }) => is === "up");
   }
 
   /**
-   * `redis_ok` of the beat: while one worker of the fleet says true, no worker claims without the queue. True also for
+   * `redis_ok` of the beat: while one worker of the fleet beats with true, no worker claims directly. True also for
    * `announcedMs` after an announcement: by then the first claim after it has been answered.
    */
   get redisOk(): boolean {
@@ -49,7 +49,7 @@ export class QueueLinks {
     this.#isPostgresReachable = isReachable;
   }
 
-  /** The next beats say that the queue answers, unless a call fails. */
+  /** The next beats carry `redis_ok`, unless a call fails. */
   reportAnnounced(): void {
     this.#announcedMs = performance.now();
   }
@@ -66,6 +66,11 @@ export class QueueLinks {
   reportFailed(shard: number): void {
     this.#announcedMs = -Infinity;
     this.#report(shard, "failed");
+  }
+
+  /** This worker was silent: other workers may have claimed directly, so it synchronizes every shard before its next claim. */
+  reportSilence(): void {
+    for (const shard of this.#links.keys()) this.reportFailed(shard);
   }
 
   /** The shard answers that it has no index: the listeners start the repair. Its state is unchanged. */

@@ -59,45 +59,45 @@ export async function releaseMoved(stores: LeaseStores, restored: RestoredLeases
   for (const [owner, jobs] of restored) {
     for (let start = 0; start < jobs.length; start += PAGE) {
       const page = jobs.slice(start, start + PAGE);
-      const looks = await lookUp(stores.store, page);
+      const snapshots = await readSnapshots(stores.store, page);
       const moved = page.filter(({ run }) => {
-        const look = looks.get(run);
-        return look?.status !== "running" || look.owner !== owner;
+        const snapshot = snapshots.get(run);
+        return snapshot?.status !== "running" || snapshot.owner !== owner;
       });
       if (moved.length > 0) await reconcileLeases(stores, moved, owner);
     }
   }
 }
 
-/** Makes the queue agree with Postgres on jobs that are leased to `holder` and whose runs Postgres did not give to it. */
+/** Makes the queue agree with Postgres on jobs that the queue leased to `holder` although Postgres did not let it claim their runs. */
 export async function reconcileLeases(
   stores: LeaseStores,
   jobs: readonly JobName[],
   holder: string,
 ): Promise<void> {
   const { store, queue } = stores;
-  const looks = await lookUp(store, jobs);
+  const snapshots = await readSnapshots(store, jobs);
   const restored: RestoredLeases = new Map();
   for (const name of jobs) {
-    const look = looks.get(name.run);
-    if (!look || TERMINAL.has(look.status)) {
+    const snapshot = snapshots.get(name.run);
+    if (!snapshot || TERMINAL.has(snapshot.status)) {
       await queue.finish([name], holder);
-    } else if (look.status === "running" && look.owner !== null) {
+    } else if (snapshot.status === "running" && snapshot.owner !== null) {
       // Also of a silent owner: a release would free the slot of a run that Postgres counts as running.
-      const leaseMs = look.owner_silent ? SILENT_LEASE_MS : RESTORED_LEASE_MS;
-      await queue.restoreLeases({ jobs: [jobOf(look)], owner: look.owner, holder, leaseMs });
-      restored.set(look.owner, [...(restored.get(look.owner) ?? []), name]);
+      const leaseMs = snapshot.owner_silent ? SILENT_LEASE_MS : RESTORED_LEASE_MS;
+      await queue.restoreLeases({ jobs: [jobOf(snapshot)], owner: snapshot.owner, holder, leaseMs });
+      restored.set(snapshot.owner, [...(restored.get(snapshot.owner) ?? []), name]);
     } else {
       // Due later, or locked by another statement at this moment.
-      const delayMs = Math.max(look.due_in_ms, MIN_DELAY_MS);
-      const status = look.status === "paused" ? ("paused" as const) : ("queued" as const);
-      await queue.release([{ ...jobOf(look), status, delayMs }], holder);
+      const delayMs = Math.max(snapshot.due_in_ms, MIN_DELAY_MS);
+      const status = snapshot.status === "paused" ? ("paused" as const) : ("queued" as const);
+      await queue.release([{ ...jobOf(snapshot), status, delayMs }], holder);
     }
   }
   await releaseMoved(stores, restored);
 }
 
-async function lookUp(store: StateStore, jobs: readonly JobName[]): Promise<Map<string, RunSnapshot>> {
-  const looks = await store.readRunSnapshots(jobs.map(({ run }) => run));
-  return new Map(looks.map((look) => [look.run_id, look]));
+async function readSnapshots(store: StateStore, jobs: readonly JobName[]): Promise<Map<string, RunSnapshot>> {
+  const snapshots = await store.readRunSnapshots(jobs.map(({ run }) => run));
+  return new Map(snapshots.map((snapshot) => [snapshot.run_id, snapshot]));
 }

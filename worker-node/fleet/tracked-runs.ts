@@ -15,7 +15,7 @@ export type TrackedRun = {
   onSignal(signal: { signals: number; cancel: boolean }): void;
 };
 
-/** The runs whose leases this worker renews, and whose executions learn what beats and renewals say of them. */
+/** The runs whose leases this worker renews. Beats and renewals stop or notify their executions through it. */
 export class TrackedRuns {
   readonly #runs = new Map<RunId, TrackedRun>();
 

@@ -4,8 +4,8 @@ import { reconcileLeases } from "./restore-leases.ts";
 import type { LeaseStores } from "./restore-leases.ts";
 
 /**
- * Jobs that the queue leased to this worker, and whose owner Postgres did not say. The worker claims nothing from the queue
- * before they are reconciled: otherwise each failed claim would cost the tenants as many slots for a whole lease.
+ * Jobs that the queue leased to this worker in a claim whose outcome in Postgres is unknown. The worker claims nothing from
+ * the queue before they are reconciled: otherwise each failed claim would take as many slots of the tenants for a whole lease.
  */
 export class UnresolvedLeases {
   readonly #stores: LeaseStores;

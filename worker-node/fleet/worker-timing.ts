@@ -14,20 +14,20 @@ export type WorkerTiming = {
   /** Between two beats, and between two renewals of the leases. */
   beatMs: number;
   leaseMs: number;
-  /** A worker without a confirmed beat or renewal for so long asks Postgres before its next call to the outside. */
-  silentMs: number;
-  /** A queue that was unreachable for so long is bypassed: runs are claimed directly from Postgres. */
+  /** A worker whose last successful beat or renewal is older than this beats before its next call to the outside. */
+  freshConfirmationMs: number;
+  /** After this time without the queue, runs are claimed directly from Postgres. */
   directAfterMs: number;
-  /** An announcement counts as a reachable queue for so long: by then the first claim after it has been answered. */
+  /** For this time after an announcement the queue counts as reachable: by then the first claim after it has been answered. */
   announcedMs: number;
-  /** A value that did not change for so long, observed without interruption, is stalled. */
+  /** A value that did not change for this time, observed without interruption, is stalled. */
   stallMs: number;
 };
 
 export const workerTiming: WorkerTiming = {
   beatMs: BEAT_PERIOD_MS,
   leaseMs: LEASE_MS,
-  silentMs: FRESH_CONFIRMATION_MS,
+  freshConfirmationMs: FRESH_CONFIRMATION_MS,
   directAfterMs: 5_000,
   announcedMs: 2 * BEAT_PERIOD_MS,
   stallMs: STALL_OBSERVATION_MS,

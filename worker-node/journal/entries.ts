@@ -46,14 +46,14 @@ export function stepEntry(
   };
 }
 
-/** What a visit of `step` has reached before its result. */
+/** A checkpoint inside a visit of `step`, before its result. */
 export function turnEntry(step: Step, turn: TurnCheckpoint, usage: readonly Usage[]): Append {
   const output = JSON.stringify(turn);
   const deadline_ms = deadlineOf(step);
   return { kind: "turn", step_path: turn.step, visit: turn.visit, output, events: [], usage, deadline_ms };
 }
 
-/** Gives the run back until it is due in `delayMs`. `signals`: those of the run that the decision to park knows of. */
+/** Parks the run until it is due in `delayMs`. `signals`: the value on which the decision to park is based. */
 export function parkEntry(parked: Parked, delayMs: number, signals: number): Append {
   const { status, park, waits, events, usage } = parked;
   return {
@@ -70,7 +70,7 @@ export function parkEntry(parked: Parked, delayMs: number, signals: number): App
   };
 }
 
-/** For how long a worker that runs this step may write nothing. */
+/** The longest time without a new entry while a worker runs this step. */
 export function deadlineOf(step: Step): number {
   return step.timeout_seconds * 1_000 + DEADLINE_SLACK_MS;
 }

@@ -10,7 +10,7 @@ import type { Outcome } from "./resolve-outcomes.ts";
 import { RunLog } from "./run-log.ts";
 import type { LoggedRun } from "./run-log.ts";
 
-/** With one flush at a time, Postgres and the executions take turns and each is idle half of the time. */
+/** Flushes at the same time. With one, Postgres and the executions would take turns, and each would be idle half of the time. */
 const MAX_FLUSHES = 2;
 const MAX_ENTRIES = 256;
 const MAX_BYTES = 4 * 1024 * 1024;
@@ -37,7 +37,7 @@ export class Journal {
     this.#publish = publish;
   }
 
-  /** The log of a run that this worker executes. It aborts `stop` when the run is cancelled or another worker's. */
+  /** The log of a run that this worker executes. It aborts `stop` when the run is cancelled or another worker moves it. */
   open(run: LoggedRun, stop: AbortController): RunLog {
     return new RunLog(run, {
       owner: this.#owner,
@@ -51,7 +51,7 @@ export class Journal {
     this.#ready.add(runLog);
     if (this.#flushing >= MAX_FLUSHES) return;
     this.#flushing += 1;
-    // Other runs that this turn of the event loop resumes append first, so one flush takes them all.
+    // Other runs may append in the same turn of the event loop: one flush then takes all their entries.
     void setImmediate().then(() => this.#flushAll());
   }
 

@@ -2,7 +2,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 
 /** How long events wait for a result of their run to be committed with, before they are committed alone. */
 const NOTE_MS = 10;
-/** The same for the text of models. The slow one applies while a flush takes longer than the quick one. */
+/** The same for the text of models. `SLOW_DELTA_MS` applies while a flush takes longer than `DELTA_MS`. */
 const DELTA_MS = 50;
 const SLOW_DELTA_MS = 250;
 
@@ -21,7 +21,7 @@ export class PendingEvents {
     this.#lastFlushMs = lastFlushMs;
   }
 
-  /** Have the events waited long enough? */
+  /** True when the events have waited long enough. */
   get isDue(): boolean {
     return this.#isDue;
   }

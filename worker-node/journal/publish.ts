@@ -3,7 +3,7 @@ import { xaddArgs } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventShardOf, keys } from "../../shared/keys.ts";
 
-/** What a live stream keeps of its 10,000 entries when Redis is full. Entries may be large, and nothing else may go. */
+/** How many of its 10,000 entries a live stream keeps when Redis is full. They may be large, and Redis may drop nothing else. */
 const KEEP_WHEN_FULL = 100;
 
 /**

@@ -30,7 +30,7 @@ type Appended = {
 type LogParts = {
   owner: Incarnation;
   stop: AbortController;
-  /** Has the journal take from this log. */
+  /** Makes the journal take entries from this log. */
   schedule(log: RunLog): void;
   /** How long the worker's last flush took. */
   lastFlushMs(): number;
@@ -105,7 +105,7 @@ export class RunLog {
     });
   }
 
-  /** Is there something to commit now? */
+  /** True when there is something to commit now. */
   hasMore(): boolean {
     return this.#queue.length > 0 || this.#pending.isDue;
   }
@@ -137,7 +137,7 @@ export class RunLog {
     return { run_id, attempt, owner: this.#parts.owner, known_seq: this.#knownSeq };
   }
 
-  /** Ends the flight of the entry that `take` gave. Returns what viewers may see of it: nothing unless it is committed. */
+  /** Records the outcome of the entry that `take` returned. @returns the entry for viewers; null unless it is committed */
   onOutcome(outcome: Outcome): LiveEntry | null {
     if (this.#inFlight === null) throw new Error(`no entry of ${this.#run.run_id} is in flight`);
     const { entry, appended } = this.#inFlight;

@@ -1,6 +1,6 @@
 import { priceTable } from "./price-table.ts";
 
-/** The end of `gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929` and `…-latest`; the price has the name without it. */
+/** The version at the end of `gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929` or `…-latest`. The price table has names without it. */
 const VERSION_SUFFIX = /-(?:\d{8}|\d{4}-\d{2}-\d{2}|\d{3}|latest|preview)$/;
 
 export type Tokens = { input: number; cachedInput: number; output: number };

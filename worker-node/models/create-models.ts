@@ -9,7 +9,7 @@ import type { ModelEnv } from "./providers.ts";
 /**
  * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
  * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs.
- * @param silenceMs a provider that sends nothing for so long has failed
+ * @param silenceMs a call fails when its provider sends nothing for this time
  */
 export function createModels(
   env: ModelEnv,

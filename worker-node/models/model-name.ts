@@ -14,13 +14,13 @@ const PROVIDER_BY_SLASH: ReadonlyMap<string, Provider> = new Map(
   }),
 );
 
-/** In imported definitions the model's own name determines the provider, */
+/** Imported definitions name a model without its provider: the beginning of the name determines it. */
 const PROVIDER_BY_NAME: [RegExp, Provider][] = [
   [/^(?:gpt|o\d|chatgpt)/, "openai"],
   [/^claude/, "anthropic"],
   [/^(?:gemini|gemma|lyria)/, "google"],
 ];
-/** or a prefix with a dot does. */
+/** Prefixes with a dot that models in imported definitions may have. */
 const PROVIDER_BY_DOT: [string, Provider][] = [
   ["ollama.", "ollama"],
   ["oaic.", "openai-compatible"],

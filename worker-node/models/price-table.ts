@@ -1,7 +1,7 @@
 type Price = { input: number; cached_input?: number; output: number };
 
 /**
- * USD for a million tokens, as providers list it, which is the same number as micro-dollars for one token.
+ * Prices in USD for a million tokens, as providers list them. The same number is the price of one token in micro-dollars.
  * `cached_input`: input that the provider found in its prompt cache. `demo`: an invented price for the scripted model.
  */
 export const priceTable: ReadonlyMap<string, Price> = new Map(

@@ -52,7 +52,7 @@ export async function serveHealth(
   return server;
 }
 
-/** Compares in constant time: how long it takes does not reveal how much of the token was right. */
+/** Compares in constant time, so that the duration does not reveal how much of the token was right. */
 function isSameText(received: string | undefined, expected: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(received ?? ""), digest(expected));

@@ -4,7 +4,7 @@ import type { Config } from "../config.ts";
 import type { WorkerReport } from "../fleet/heartbeat.ts";
 import type { Slots } from "../fleet/slots.ts";
 
-/** What this process says of itself, in its beats and in its health. */
+/** This worker's own figures, for its beats and for `/health`. */
 export class WorkerStatus {
   readonly #config: Config;
   readonly #slots: Slots;

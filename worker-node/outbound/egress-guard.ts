@@ -1,13 +1,13 @@
 import type { LookupAddress } from "node:dns";
 import type { LookupFunction } from "node:net";
-import { isBadPort, reachable } from "../../shared/security/egress-policy.ts";
+import { isBadPort, egressPolicyOf } from "../../shared/security/egress-policy.ts";
 import { messageOf } from "../../shared/log.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { newResolver, resolveByDns, resolveBySystem } from "./name-resolution.ts";
 import type { NewResolver } from "./name-resolution.ts";
 
 /**
- * The guard of all outbound requests: it lets public addresses through, and what the operator allows.
+ * The guard of all outbound requests: it allows public addresses, and the hosts and addresses of EGRESS_ALLOW.
  *
  * A request needs both methods. `check` judges the port and an address that is written in the URL: Node never looks
  * such an address up. `lookup` is the resolver that `node:http` calls when it connects, so the guard judges the address
@@ -22,10 +22,10 @@ export type Egress = { check(url: URL): void; lookup(signal: AbortSignal): Looku
  * @throws Error for an entry of the list that can match nothing
  */
 export function createEgress(allow: string, createResolver: NewResolver = newResolver): Egress {
-  const { allows, allowsName, refuses } = reachable(allow);
+  const { allows, allowsName, refuses } = egressPolicyOf(allow);
   const resolve = (name: string, signal: AbortSignal): Promise<LookupAddress[]> =>
-    // Names that the operator allows and names without a dot are resolved as the operator's system does. Tenants name
-    // hosts with dots.
+    // Names in EGRESS_ALLOW and names without a dot are resolved by the operating system. All other names may be a
+    // tenant's.
     allowsName(name) || !name.includes(".")
       ? resolveBySystem(name)
       : resolveByDns(name, signal, createResolver);

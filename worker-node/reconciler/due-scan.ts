@@ -4,7 +4,7 @@ import { PAGE, enqueueDue } from "./reconciler-deps.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const PASS_MS = 1_000;
-/** A run that the queue did not know for so long after it was due had lost its wake-up. */
+/** A run that the queue did not know this long after it was due had lost its wake-up. */
 const LATE_MS = 60_000;
 
 /** A scan under way. */
@@ -13,9 +13,9 @@ type Scan = {
   /** It ends at this `wake_at`; the same in milliseconds of Postgres. */
   until: string;
   untilMs: number;
-  /** The first scan after a rebuild: what it enqueues was known before and was lost, so it is not late. */
+  /** The first scan after a rebuild: the queue knew these runs before it was emptied, so they do not count as late. */
   isAfterRebuild: boolean;
-  /** A shard has no `quota_ready`: `admit` is closed there until this scan is complete. */
+  /** A shard is not quota ready: `admit` does not count there before this scan is complete. */
   isQuotaAwaited: boolean;
   /** The progress of this scan that each shard has stored. */
   stored: Map<number, KnownScan>;
@@ -24,7 +24,7 @@ type Scan = {
 /**
  * docs/protocol.md 7.1. Guarantee: the queue knows every run that is due. Each due run is enqueued a few times soon after its
  * `wake_at`. A scan goes on over as many passes as it takes. The first one after a rebuild covers the whole backlog; the
- * scans after it open `admit`.
+ * scans after it make the shard quota ready.
  */
 export class DueScan {
   readonly #deps: RepairDeps;
@@ -42,10 +42,11 @@ export class DueScan {
     this.#scan = null;
   }
 
-  /** Scans for about a second. @returns true when the scan is not complete and `admit` is closed until it is */
+  /** Scans for about a second. @returns true when the scan is not complete and `admit` does not count before it is */
   async pass(shards: Shards): Promise<boolean> {
     const startedMs = performance.now();
-    // A shard that was emptied or rolled back since may not know what it was shown: the end of this scan would prove nothing.
+    // A shard that was emptied or rolled back since the last pass may have lost runs of this scan, so its end would prove
+    // nothing.
     if (this.#scan && !isStored(this.#scan, shards)) this.#scan = null;
     const scan = (this.#scan ??= await this.#start(shards));
     while (performance.now() - startedMs < PASS_MS) {

@@ -10,14 +10,14 @@ import type { RepairDeps, Shards } from "./reconciler-deps.ts";
  */
 export async function pushChangedLimits(deps: RepairDeps, shards: Shards): Promise<void> {
   const upto = Math.min(...Array.from(shards.values(), ({ limitsUptoMs }) => limitsUptoMs));
-  // Read before the tenants are: the next pass finds what changes in between.
+  // The time is read before the tenants: the next pass finds limits that change in between.
   const { now_ms } = await deps.store.readScanBounds(null);
   // `updated_at` is the start of a statement: a change by a slow one becomes visible later than its time.
   await pushLimitsAfter(deps, upto - SCAN_OVERLAP_MS);
   for (const [shard, { epoch }] of shards) await deps.queue.advanceLimits(shard, epoch, now_ms);
 }
 
-/** Pushes the limits of all tenants that were changed after `sinceMs`, in milliseconds of Postgres; minus infinity: of all. */
+/** Pushes the limits of all tenants that were changed after `sinceMs`, in milliseconds of Postgres; minus infinity: the limits of all tenants. */
 export async function pushLimitsAfter(
   { queue, store, repairs, isolation }: RepairDeps,
   sinceMs: number,

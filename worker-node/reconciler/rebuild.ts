@@ -25,7 +25,7 @@ export async function indexShards(deps: RepairDeps): Promise<{ shards: Shards; r
  * The leases of running runs are restored before anything may be claimed, so that no tenant's limit is passed meanwhile.
  *
  * Two reconcilers may rebuild a shard at once, when one pauses for longer than its lock. The epoch of the latest `reset()`
- * wins: the other gets ColdError, and its next pass reads what is there. Its limit pushes are versioned and therefore
+ * wins: the other reconciler gets ColdError, and its next pass reads the index again. Its limit pushes are versioned and therefore
  * harmless.
  */
 async function rebuild(deps: RepairDeps, shard: number): Promise<void> {
@@ -35,7 +35,7 @@ async function rebuild(deps: RepairDeps, shard: number): Promise<void> {
   repairs.rebuilt += 1;
   log.warn("reconciler.rebuild_started", { shard });
   await pushLimitsAfter(deps, -Infinity);
-  // From here on no worker claims without the queue, so the runs that are running now are all that it has to know.
+  // From here on no worker claims directly, so the queue needs the leases of the runs that are running now and no others.
   await deps.announceQueue();
   const restored = await restoreRunningLeases(deps, shard, epoch);
   await queue.beginIndex(shard, epoch);

@@ -18,7 +18,7 @@ export class Reclaim {
     this.#overdue = new StallDetector(deps.timing.stallMs);
   }
 
-  /** An observation counts only while Postgres was reachable throughout: an outage must not make a worker look dead. */
+  /** Starts the observations anew. They count only if Postgres was reachable throughout: an outage must not make a worker look dead. */
   resetObservation(): void {
     this.#owners.resetObservation();
     this.#overdue.resetObservation();

@@ -112,7 +112,7 @@ export class Reconciler {
       await this.#repairShards();
       isRepaired = true;
     } catch (error) {
-      // A queue that answers `cold` can be reached: it lost its memory meanwhile, and the next pass rebuilds it.
+      // A queue that replies `cold` is reachable: it lost its index during this pass, and the next pass rebuilds it.
       if (error instanceof ColdError) throw error;
       links.deferRepairs(DEFER_MS);
       await this.#takeLock("queue", 0).catch(() => {}); // without Postgres, the lock lapses

@@ -27,7 +27,7 @@ export class StallDetector {
     return stalled;
   }
 
-  /** Starts anew: what was observed before an outage does not say what stood still during it. */
+  /** Starts anew: observations before an outage do not show which values changed during it. */
   resetObservation(): void {
     this.#observed.clear();
   }

@@ -14,7 +14,7 @@ const FIRST_CURSOR = "0";
  * every job in Postgres, some in each pass; starts with the first pass of a process, and once an hour.
  *
  * Also starts when another Postgres answers: a standby that took over without the last seconds, or a backup, may have
- * queued runs that the queue was shown and has finished since.
+ * queued runs whose jobs the queue has finished.
  */
 export class StrayScan {
   readonly #deps: RepairDeps;
@@ -60,11 +60,13 @@ export class StrayScan {
     // HSCAN may return more than COUNT.
     for (let start = 0; start < jobs.length; start += PAGE) {
       const page = jobs.slice(start, start + PAGE);
-      const looks = await store.readRunSnapshots(page.map(({ run }) => run));
-      const alive = new Set(looks.filter(({ status }) => !TERMINAL.has(status)).map(({ run_id }) => run_id));
+      const snapshots = await store.readRunSnapshots(page.map(({ run }) => run));
+      const alive = new Set(
+        snapshots.filter(({ status }) => !TERMINAL.has(status)).map(({ run_id }) => run_id),
+      );
       const strays = page.filter(({ run }) => !alive.has(run));
-      // A leased job is left to its worker. A reservation that is being committed looks like a stray for a moment; its run
-      // is enqueued right after.
+      // A leased job is left to its worker. While a run is being accepted its reservation looks like a stray; the edge enqueues
+      // the run right after.
       await queue.finish(strays, "");
       repairs.stray += strays.length;
     }

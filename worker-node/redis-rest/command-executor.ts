@@ -2,7 +2,7 @@
 import { Cluster, Command, Redis } from "ioredis";
 import { checkCommand, type RestCommand } from "./command-policy.ts";
 import { rowsFromBody, toCommand } from "./command-parser.ts";
-import { crossSlot, redisAway, RestError, toRestError } from "./rest-error.ts";
+import { crossSlot, redisUnreachable, RestError, toRestError } from "./rest-error.ts";
 
 /**
  * Sends one command and returns its reply, undecoded (see reply-encoding.ts).
@@ -42,7 +42,7 @@ export async function executePipeline(redis: Redis | Cluster, body: Buffer | nul
   const pending = rowsFromBody(body, "pipeline").map(async (row) => execute(redis, toCommand(row)));
   const settled = await Promise.allSettled(pending);
   const replies = settled.map((row) => (row.status === "fulfilled" ? row.value : toRestError(row.reason)));
-  if (replies.every((reply) => reply instanceof RestError && reply.status === 503)) throw redisAway();
+  if (replies.every((reply) => reply instanceof RestError && reply.status === 503)) throw redisUnreachable();
   return replies;
 }
 
@@ -58,7 +58,7 @@ export async function executeTransaction(redis: Redis | Cluster, body: Buffer | 
   const commands = rowsFromBody(body, "multi-exec").map(toCommand);
   commands.forEach(checkCommand);
   // For a cluster that it has never reached, ioredis would wait without a limit.
-  if (redis.status !== "ready") throw redisAway();
+  if (redis.status !== "ready") throw redisUnreachable();
   // ioredis accepts keys of one node. Such a transaction would fail as soon as its slots move to different nodes.
   if (redis instanceof Cluster && countSlots(commands) > 1) throw crossSlot();
   const transaction = redis.multi();

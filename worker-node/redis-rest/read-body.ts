@@ -2,7 +2,7 @@
 import type { IncomingMessage } from "node:http";
 import { RestError } from "./rest-error.ts";
 
-/** A body of more than so many times the limit is not read to its end: the connection is destroyed. */
+/** A body of more than this many times the limit is not read to its end: the connection is destroyed. */
 const drainFactor = 8;
 
 /**

@@ -11,7 +11,7 @@ export class RestError extends Error {
   }
 }
 
-export const redisAway = (cause?: unknown) =>
+export const redisUnreachable = (cause?: unknown) =>
   new RestError(503, "ERR redis is not reachable, try again", { cause });
 
 export const crossSlot = (cause?: unknown) =>
@@ -23,9 +23,9 @@ export const crossSlot = (cause?: unknown) =>
  */
 export function toRestError(error: unknown): RestError {
   if (error instanceof RestError) return error;
-  if (!(error instanceof Error)) return redisAway(error);
+  if (!(error instanceof Error)) return redisUnreachable(error);
   if (error.name === "ReplyError") return new RestError(400, error.message, { cause: error });
   // ioredis itself refuses a command whose keys are of several slots, and does not send it.
   if (error.message.includes("same slot")) return crossSlot(error);
-  return redisAway(error);
+  return redisUnreachable(error);
 }

@@ -93,7 +93,7 @@ export class Subscriptions {
     }
   }
 
-  /** It is not awaited: a later SUBSCRIBE follows on the same connection, so Redis gets both in order. */
+  /** The caller does not wait: a later SUBSCRIBE goes over the same connection, so Redis gets both in order. */
   #unsubscribe(kind: Kind, name: string): void {
     const done = kind === "subscribe" ? this.#redis.unsubscribe(name) : this.#redis.punsubscribe(name);
     // Redis is unreachable. ioredis subscribes again when it reconnects, and #deliver unsubscribes at the next message.

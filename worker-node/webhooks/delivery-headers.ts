@@ -19,7 +19,7 @@ export function headersOf(
     "webhook-timestamp": String(Math.floor(now.getTime() / 1_000)),
   };
   if (secret === null) return headers;
-  // As bytes: from a string the library would take only the low byte of each character.
+  // The secret is passed as bytes: of a string the library would use only the low byte of each character.
   const standard = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
   return {
     ...headers,

@@ -84,8 +84,8 @@ export class OpenTries {
     try {
       const events = await this.#store.readEvents(run_id, seq);
       const startedMs = performance.now();
-      // This process stood still since the claim: the lease may lapse during the request, and another worker send the
-      // same delivery.
+      // This process was suspended after the claim: the lease may lapse during the request, and another worker may send
+      // the same delivery.
       if (startedMs - claimedMs > WEBHOOK_LEASE_MS - REQUEST_LIMIT_MS) return;
       const verdict = await postDelivery(delivery, events, this.#deps, this.#stop.signal);
       const took_ms = Math.round(performance.now() - startedMs);

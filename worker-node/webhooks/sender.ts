@@ -9,9 +9,9 @@ import type { WebhookDeps } from "./post-delivery.ts";
 /** Requests that this worker has open at once. The claim limits the share of each receiver and each tenant. */
 const SLOTS = 64;
 const PASS_EVERY_MS = 5_000;
-/** Claims without a delivery in one pass: every request that ends causes a pass, and receivers may be many. */
+/** The most claims without a delivery in one pass. Every request that ends causes a pass, and there may be many receivers. */
 const MAX_EMPTY_CLAIMS = 3;
-/** After this pause the other claimer has committed, and its locks are gone. */
+/** The pause in which another worker's claim commits and releases its locks. */
 const LOCKED_PAUSE_MS = 20;
 
 /**
@@ -26,7 +26,7 @@ export class Sender {
   readonly #store: StateStore;
   readonly #canSign: boolean;
   readonly #tries: OpenTries;
-  /** Claimed when the drain had begun, and never sent. */
+  /** Deliveries of a claim that ended after the drain began: they are not sent. */
   readonly #unsent: DueDelivery[] = [];
   #timer: NodeJS.Timeout | undefined;
   #claiming = false;

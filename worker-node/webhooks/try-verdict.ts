@@ -52,7 +52,7 @@ function describeError(error: unknown): string {
   return `webhook_${error.code}: ${error.message}${reason}`;
 }
 
-/** Doubles with each failure, up to an hour, plus or minus a quarter, so that deliveries that failed together spread. */
+/** Doubles with each failure, up to an hour, plus or minus a quarter, so that deliveries that failed together are not retried together. */
 function backoffMs(failures: number, random: () => number): number {
   const wait = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures, 20));
   return Math.round(wait * (0.75 + random() / 2));

@@ -22,7 +22,7 @@ const routeAt = (prefix: string) =>
     summary: "List dead letters",
     description:
       "Runs that failed for good and were not retried since, the newest first. The header `Link` has the next page. " +
-      "A tenant's key gets those of its tenant.",
+      "A tenant's key gets only its tenant's dead letters.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend(DeadLetterSelection.shape) },

@@ -23,7 +23,7 @@ const routeAt = (prefix: string) =>
     summary: "List webhook deliveries",
     description:
       "The messages about the ends and pauses of runs, sent or pending, the newest first. The header `Link` has the " +
-      "next page. A tenant's key gets those of its tenant.",
+      "next page. A tenant's key gets only its tenant's deliveries.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend(Selection.shape) },

@@ -101,7 +101,7 @@ function refuseUnbuilt(body: RunRequest): void {
 }
 
 async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config: Config): Promise<NewRun> {
-  // The millisecond in the id is of this clock. It is the base of the run's event ids and is compared with nothing.
+  // The millisecond in the id is from the edge's clock. It is the base of the run's event ids; no time is compared with it.
   const run = newRunId(Date.now());
   const input: RunInput = { message: body.message, state: body.state ?? {} };
   return {
@@ -122,7 +122,7 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
   };
 }
 
-/** The body with an HMAC in place of its secret: without MASTER_KEY, nobody can test guesses of the secret on it. */
+/** The body with an HMAC in place of its secret, so that its stored hash confirms no guess of the secret without MASTER_KEY. */
 async function withoutSecret(body: RunRequest, { MASTER_KEY }: Config): Promise<object> {
   const { webhook_secret } = body;
   if (!MASTER_KEY || !webhook_secret) return body;

@@ -8,9 +8,9 @@ import type { Queue } from "../../../shared/queue/queue.ts";
 import { readRunFacts } from "../../../shared/store/runs/run-facts.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { explain } from "../../runs/diagnostics.ts";
-import { Diagnosis } from "../../runs/diagnosis.ts";
-import type { QueueState } from "../../runs/diagnosis.ts";
+import { explain } from "../../runs/explain.ts";
+import { Diagnosis } from "../../runs/diagnosis-view.ts";
+import type { QueueState } from "../../runs/diagnosis-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { noRun } from "../../runs/run-view.ts";
 

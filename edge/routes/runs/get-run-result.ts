@@ -52,7 +52,7 @@ export function getRunResult(api: Api): void {
     const { sql } = c.get("services");
     const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
     if (!TERMINAL.has(row.status)) {
-      throw new AppError("run_not_finished", `The run is ${row.status}; its stream ends when it does.`);
+      throw new AppError("run_not_finished", `The run is ${row.status}; its stream ends with the run.`);
     }
     const [stored, final_state] = await Promise.all([readStored(sql, [row.run_id]), finalState(sql, row)]);
     const progress = fold({}, stored.get(row.run_id) ?? []);
@@ -66,7 +66,7 @@ const Complete = z.object({
   final_state: z.record(z.string(), JsonValue),
 });
 
-/** The state at the end, from the event of the last entry: it alone also holds the state that the run started with. */
+/** The state at the end, from the event of the last entry: only this event also holds the state that the run started with. */
 async function finalState(sql: Sql, row: RunRow) {
   const [last] = await readEntries(sql, row.run_id, row.event_seq - 1, 1);
   for (const line of last?.events.split("\n") ?? []) {

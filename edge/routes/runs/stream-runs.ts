@@ -16,7 +16,7 @@ import { tenantFilterOf } from "../../http/middleware/principal.ts";
 import { viewerPrincipal } from "../../streaming/access.ts";
 import { findRun, noRun } from "../../runs/run-view.ts";
 
-/** Every run costs a stream of its own behind this one. */
+/** The edge opens one internal stream for each run. */
 const MAX_RUNS = 20;
 
 const route = createRoute({

@@ -5,7 +5,7 @@ import { JsonValue } from "../json.ts";
 // Existing definitions hold every field of every step type, and null or "" in unused ones. So absent, null and ""
 // mean the same: the default.
 
-/** Limits of a definition. They are far above what a person writes, and stop a program that floods. */
+/** Limits of a definition. They are far above what a person writes, and bound what a program can save. */
 export const limits = {
   steps: 200,
   promptChars: 65_536,

@@ -1,5 +1,5 @@
 import { edgesOf } from "./edges.ts";
-import { endlessCycles, unreachable } from "./walks.ts";
+import { endlessCycles, unreachableSteps } from "./walks.ts";
 import { almostPlaceholders, placeholdersOf } from "./template.ts";
 import { templateOf } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
@@ -19,7 +19,7 @@ export function validateGraph(orchestration: OrchestrationDocument): FieldError[
     ...entryErrors(orchestration),
     ...duplicateIds(orchestration.steps),
     ...orchestration.steps.flatMap((step, index) => stepErrors(step, `steps[${index}]`, orchestration)),
-    ...unreachable(orchestration),
+    ...unreachableSteps(orchestration),
     ...endlessCycles(orchestration.steps),
   ];
 }

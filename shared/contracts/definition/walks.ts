@@ -4,7 +4,7 @@ import type { OrchestrationDocument } from "./orchestration.ts";
 import type { AnyStep } from "./step.ts";
 
 /** Steps that cannot be reached from the entry step: most often a target is wrong. */
-export function unreachable({ entry_step_id, steps }: OrchestrationDocument): FieldError[] {
+export function unreachableSteps({ entry_step_id, steps }: OrchestrationDocument): FieldError[] {
   const byId = new Map(steps.map((step) => [step.id, step]));
   const reached = new Set<string>();
   const pending = [entry_step_id];

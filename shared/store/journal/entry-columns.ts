@@ -17,7 +17,7 @@ export type EntryColumns = Pick<
   /** Committed results in this entry: 0 or 1. */
   steps: 0 | 1;
   usage: readonly Usage[];
-  /** What the run becomes; null: it goes on running. */
+  /** The run's new status; null: it continues to run. */
   status: Exclude<RunStatus, "running"> | null;
   wake_ms: number | null;
   signals: number | null;
@@ -26,8 +26,8 @@ export type EntryColumns = Pick<
   dead_letter: DeadLetter | null;
 };
 
-/** What the columns hold for a kind that says nothing of them: the run goes on. */
-const GOES_ON = {
+/** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
+const UNCHANGED_COLUMNS = {
   visit: null,
   output: null,
   steps: 0,
@@ -44,13 +44,13 @@ const GOES_ON = {
 export function columnsOf(entry: NewEntry): EntryColumns {
   switch (entry.kind) {
     case "step":
-      return { ...GOES_ON, ...entry, steps: 1 };
+      return { ...UNCHANGED_COLUMNS, ...entry, steps: 1 };
     case "turn":
     case "note":
-      return { ...GOES_ON, ...entry, current_step: entry.step_path };
+      return { ...UNCHANGED_COLUMNS, ...entry, current_step: entry.step_path };
     case "park":
       return {
-        ...GOES_ON,
+        ...UNCHANGED_COLUMNS,
         ...entry,
         deadline_ms: 0,
         current_step: entry.step_path,
@@ -58,7 +58,7 @@ export function columnsOf(entry: NewEntry): EntryColumns {
       };
     case "end":
       return {
-        ...GOES_ON,
+        ...UNCHANGED_COLUMNS,
         ...entry,
         deadline_ms: 0,
         current_step: null,

@@ -27,7 +27,7 @@ export type Committed = {
  * of its run are committed together or not at all; so are the waits that a park opens, the effect of an end on the
  * run's relatives, and the webhook deliveries of both.
  *
- * An entry whose fence does not hold is missing in the answer; that is not an error. `event_seq` in the fence makes it
+ * An entry whose fence does not hold is missing in the result; that is not an error. `event_seq` in the fence makes it
  * harmless to repeat a flush: the second time nothing matches.
  *
  * The fence does not name `status = 'running'`: by the table's constraint only a running run has an owner. With that
@@ -74,7 +74,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
     from moved`;
 }
 
-/** Does the entry give the slot back until a human has answered? */
+/** Whether the entry parks the run until a human has answered. */
 function asksHuman({ kind, waits }: EntryColumns): boolean {
   return kind === "park" && waits.some((wait) => wait.kind === "human");
 }

@@ -8,7 +8,7 @@ export function insertDeadLetters(sql: Sql, entries: readonly EntryColumns[]) {
     dead_letter ? [{ run_id, ...dead_letter }] : [],
   );
   if (letters.length === 0) return sql``;
-  return sql`, buried as (
+  return sql`, inserted_dead_letters as (
       insert into dead_letters (run_id, seq, tenant_id, orchestration_id, code, message, stack, step_id, tries, attempt,
         first_failed_at)
       select run_id, m.event_seq, m.tenant_id, m.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries,

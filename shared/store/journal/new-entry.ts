@@ -10,7 +10,7 @@ export const DeadLetter = z.object({
   stack: z.string().nullable(),
   step_id: z.string().nullable(),
   tries: z.number().int(),
-  /** When the step failed first; null: with this very entry. */
+  /** The time of the step's first failure; null: the time of this entry's commit. */
   first_failed_at: z.string().nullable(),
 });
 export type DeadLetter = z.infer<typeof DeadLetter>;
@@ -27,7 +27,7 @@ const Fence = z.object({
 const Lines = z.object({ events: z.string().min(2), events_n: z.number().int().positive() });
 
 const usage = z.array(Usage).readonly();
-/** For how long after the commit the worker may be silent about the run before the run counts as stuck. */
+/** Time after the commit within which the run must commit its next entry; after it the run counts as stuck. */
 const deadline_ms = z.number().int();
 
 /** The result of a visit. `current_step` is the step that follows, and the deadline is that step's. */

@@ -20,7 +20,7 @@ const AnsweredRun = z.object({
 export type AnswerOutcome = { is: "answered"; run: z.infer<typeof AnsweredRun> } | AnswerRefusal;
 
 /**
- * Why a wait takes no answer. `taken`: it has one already, this text, or it was closed. `ended`: the run has ended.
+ * Why a wait takes no answer. `taken`: it has the answer `answer` already, or (null) it was closed without one. `ended`: the run has ended.
  * `unknown`: the tenant has no such wait.
  */
 export type AnswerRefusal =

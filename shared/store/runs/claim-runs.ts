@@ -36,7 +36,7 @@ export type ClaimedRun = z.infer<typeof ClaimedRun>;
  * statement claims the batch; one more reads the journals of those that have entries.
  *
  * `attempt` is increased here and nowhere else. A run that is missing from the result was not claimed:
- * `readRunSnapshots` tells why. A Postgres that has just started has received no beats, so silence is counted from its
+ * `readRunSnapshots` returns its state. A Postgres that has just started has received no beats, so silence is counted from its
  * start at the earliest.
  */
 export function claimRuns(sql: Sql, owner: string, runs: readonly RunId[]): Promise<ClaimedRun[]> {

@@ -17,24 +17,24 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
 /**
  * Finds all relatives, and locks every row of `runs` that the statement changes, in the order of their ids.
  *
- * All statements lock in that order. Two of them that meet in several families would deadlock otherwise, and Postgres
- * takes a second to notice. A flush without ends keeps the order by its plan alone: it goes by keys as soon as there are
- * more than a few pages of runs.
+ * All statements lock in that order. Two of them that lock the same runs in another order would deadlock, and
+ * Postgres takes a second to notice. A flush without ends has no separate step for locks: its update
+ * locks each row as it reads it, and reads by key, so in that order, once `runs` has more than a few pages.
  *
- * A waiting run's row is locked before its wait is read, here and in a park. So of an end and a park at the same moment
- * the second sees what the first did.
+ * A waiting run's row is locked before its wait is read, here and in a park. So when an end and a park come at the same
+ * moment, the later one reads what the earlier one has written.
  * @param own the other runs that the statement changes, as a select of `run_id`
  */
 export function lockFamily(sql: Sql, own: PendingQuery<Row[]>) {
   const ending = boundedRows(sql, sql`select run_id from ending`);
-  // A lateral subquery with `offset 0` reads by the key of each ending run. A plain join could read all open waits at
-  // once, and they are few only in the beginning.
+  // A lateral subquery with `offset 0` reads by the key of each ending run. For a plain join the planner may choose to read
+  // all open waits, because there are few of them when it makes its plan; later there are many.
   return sql`family as (
       select d.run_id, w.run_id as relative, w.wait_id from ${ending} d cross join lateral (
         select run_id, wait_id from waits where child_run_id = d.run_id and answered_at is null offset 0
       ) w
       union
-      -- A parent's wait may be so new that this statement cannot see it: the child's row has its name.
+      -- A parent's wait may be so new that this statement cannot see it: the child's row has the wait's id.
       select d.run_id, c.parent_run_id, c.parent_wait_id from ${ending} d cross join lateral (
         select c.parent_run_id, c.parent_wait_id from runs c
         where c.run_id = d.run_id and c.parent_wait_id is not null and c.ended_at is null

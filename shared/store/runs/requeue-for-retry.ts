@@ -2,7 +2,7 @@ import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane, RunStatus } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
-import type { QuotaCheckedBy } from "./insert-runs.ts";
+import type { QuotaCheckedBy } from "./accept-runs.ts";
 import { CLOSED_BY } from "./waits.ts";
 
 /** What a client's retry reads of a run. */
@@ -50,7 +50,7 @@ export type RewindEntry = {
 
 /**
  * Queues a failed or cancelled run again, with its rewind, and resolves its dead letter: one statement
- * (docs/protocol.md 5.8). Its clock begins anew: the time that the last life took is no part of the next one's limit.
+ * (docs/protocol.md 5.8). Its time limit begins anew: the run time of the last life does not count.
  * @returns null when the run is neither failed nor cancelled, has changed since it was read (of two retries at once one
  * gets null), or, with `quotaCheckedBy: "postgres"`, its tenant's queue is full. Else the time at which it was queued,
  * in milliseconds since 1970.
@@ -75,7 +75,7 @@ export async function retryRun(
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)
       select run_id, event_seq, 1, attempt, 'rewind', ${output}, ${event} from requeued
     ), closed_questions as (
-      -- The next life puts open questions again.
+      -- The next life asks open questions again.
       update waits w set answered_at = now(), answered_by = ${CLOSED_BY.retry} from requeued q
       where w.run_id = q.run_id and w.kind = 'human' and w.answered_at is null
     ), resolved as (

@@ -10,7 +10,10 @@ const MAX_AHEAD = 10_000;
 
 const ms = z.number().nullable();
 
-/** All facts from which diagnostics derive why a run does not move. Times in milliseconds since 1970, by Postgres' clock. */
+/**
+ * All facts from which `explain` (edge/runs/explain.ts) derives why a run does not progress. Times in milliseconds since
+ * 1970, by Postgres' clock.
+ */
 export const RunFacts = z.object({
   now_ms: z.number(),
   tenant_id: z.string(),

@@ -2,7 +2,7 @@ import type { Lane } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 import { activeWorkers } from "../workers/worker-rows.ts";
 
-/** What does not move in the whole deployment. Each count stops at 1,000. The names are those of the API. */
+/** Counts of all work that does not progress. Each count stops at 1,000. The names are those of the API. */
 export type StuckCounts = {
   /** Running runs whose deadline passed more than 60 s ago. */
   overdue: number;
@@ -11,8 +11,8 @@ export type StuckCounts = {
   /** Runs that have been due for more than 60 s without a claim: there is a backlog, or no worker. */
   unclaimed: number;
   /**
-   * Lanes without an active worker, and the runs that wait there: of the 1,000 runs that have been due the longest. As
-   * other runs are claimed, all runs of such a lane come to be among them.
+   * Lanes without an active worker, and the runs that wait there: counted among the 1,000 runs that have been due the
+   * longest. Runs of other lanes are claimed, so in time all runs of such a lane are among these 1,000.
    */
   no_worker: { lane: Lane; runs: number }[];
   /** Deliveries that have been due for more than 60 s: no worker sends them. */

@@ -23,7 +23,7 @@ export type NewWait = z.infer<typeof NewWait>;
 
 /**
  * The part of a flush that inserts the waits of its entries: each together with its entry, or not at all. A wait that
- * exists stays unchanged: it is open since an earlier park, or its answer came before this park.
+ * exists stays unchanged: an earlier park has opened it, or its answer came before this park.
  */
 export function insertWaits(sql: Sql, entries: readonly { run_id: RunId; waits: readonly NewWait[] }[]) {
   const waits = entries.flatMap((entry) => entry.waits.map((wait) => ({ run_id: entry.run_id, ...wait })));

@@ -66,11 +66,11 @@ export type ClaimedDeliveries = z.infer<typeof ClaimedDeliveries>;
  * Claims up to `slots` due deliveries, with receivers taking turns, and sets their wake-up to the end of the lease: a
  * delivery whose result is not saved by then is due again. docs/protocol.md 7.7.
  *
- * A delivery that was tried and whose `expires_at` passed an hour ago is closed as expired, whatever its last try came
- * to. It would be sent for ever otherwise while results cannot be written.
+ * A delivery that was tried and whose `expires_at` passed an hour ago is closed as expired, whatever the
+ * result of its last try. Otherwise it would be sent again and again for as long as results cannot be written.
  *
  * Cost: O(receivers with pending deliveries), not O(deliveries), and next to nothing when none is due.
- * @param busy the worker's open requests: receivers and tenants that have the most they may have are left out
+ * @param busy the worker's open requests: receivers and tenants at their maximum are left out
  * @param after the receiver after which to go on; null: from the first one
  * @param signs false: the worker has no key to open secrets with, and leaves deliveries with a secret to other workers
  */

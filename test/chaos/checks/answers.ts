@@ -8,34 +8,38 @@ import type { Violation } from "./violation.ts";
 const PROMISE = "an accepted answer counts";
 
 /** docs/protocol.md 5.6: of several answers to a question one is accepted, and the run goes on with that one. */
-export function everyAcceptedAnswerCounts({ acceptedAnswers: taken, journal }: Evidence): Violation[] {
+export function everyAcceptedAnswerCounts({ acceptedAnswers, journal }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
-  const byQuestion = Map.groupBy(taken, ({ run, question }) => `${run} ${question}`);
+  const byQuestion = Map.groupBy(acceptedAnswers, ({ run, question }) => `${run} ${question}`);
   const twice = Array.from(byQuestion.values())
     .filter((answers) => new Set(answers.map(({ signed }) => signed)).size > 1)
     .map(([first]) => broken(PROMISE, `two answers to ${first?.question} were accepted`, first?.run));
-  const unheard = taken.flatMap(({ run, signed }) => {
+  const unused = acceptedAnswers.flatMap(({ run, signed }) => {
     const entries = byRun.get(run) ?? [];
-    const heard = entries.flatMap((entry) => signatureOf(entry) ?? []);
-    if (heard.includes(signed) || entries.some(endsBefore)) return [];
+    const used = entries.flatMap((entry) => signatureOf(entry) ?? []);
+    if (used.includes(signed) || entries.some(endsBefore)) return [];
     return [
-      broken(PROMISE, `${signed} was accepted, the run went on with ${heard.join(", ") || "nothing"}`, run),
+      broken(
+        PROMISE,
+        `${signed} was accepted, and the run went on with ${used.join(", ") || "nothing"}`,
+        run,
+      ),
     ];
   });
-  return [...twice, ...unheard];
+  return [...twice, ...unused];
 }
 
-/** Ends that may come before the run goes on with its answer: a cancel, the end of its time, the third crash. */
-const BEFORE = new Set(["run_timeout", "poison"]);
+/** Codes of ends that may come before the run goes on with its answer: its timeout, the third crash. A cancel may come too. */
+const ENDS_BEFORE_ANSWER = new Set(["run_timeout", "poison"]);
 
 function endsBefore({ kind, output }: JournalRow): boolean {
   if (kind !== "end" || output === null) return false;
   const { status, error } = EndRecord.parse(JSON.parse(output));
-  return status === "cancelled" || (error !== null && BEFORE.has(error.code));
+  return status === "cancelled" || (error !== null && ENDS_BEFORE_ANSWER.has(error.code));
 }
 
 /** docs/architecture.md 2.6: a run goes on with an answer that a client gave, or fails without one. */
-export function nobodyIsAnsweredFor({ journal }: Evidence): Violation[] {
+export function everyHumanResultHasAnAnswer({ journal }: Evidence): Violation[] {
   return journal.flatMap((entry) => {
     const checkpoint = checkpointOf(entry);
     if (checkpoint?.type !== "human" || signatureOf(entry) !== null) return [];
@@ -44,19 +48,19 @@ export function nobodyIsAnsweredFor({ journal }: Evidence): Violation[] {
 }
 
 /** An answer belongs to one question: no other step and no other visit goes on with it. */
-export function answersAreHeardOnce({ journal }: Evidence): Violation[] {
-  const heard = journal.flatMap((entry) => {
+export function eachAnswerCountsOnce({ journal }: Evidence): Violation[] {
+  const used = journal.flatMap((entry) => {
     const signed = signatureOf(entry);
     return signed === null ? [] : [{ signed, run: entry.run_id }];
   });
-  return Array.from(Map.groupBy(heard, ({ signed }) => signed))
+  return Array.from(Map.groupBy(used, ({ signed }) => signed))
     .filter(([, times]) => times.length > 1)
     .map(([signed, [first]]) => broken(PROMISE, `${signed} counted twice`, first?.run));
 }
 
 /** The signature of the answer in a human step's result; null for other entries. */
 function signatureOf(entry: JournalRow): string | null {
-  const said = checkpointOf(entry)?.set["human_response"];
-  if (typeof said !== "object" || said === null || Array.isArray(said)) return null;
-  return typeof said["signed"] === "string" ? said["signed"] : null;
+  const response = checkpointOf(entry)?.set["human_response"];
+  if (typeof response !== "object" || response === null || Array.isArray(response)) return null;
+  return typeof response["signed"] === "string" ? response["signed"] : null;
 }

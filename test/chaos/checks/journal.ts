@@ -6,7 +6,7 @@ import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
 /** docs/protocol.md 14.2: entries tile 1 … event_seq; attempts never fall; a (run, attempt) has one owner. */
-export function journalsTile(evidence: Evidence): Violation[] {
+export function journalsAreGapFree(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     const found: Violation[] = [];
     let last = 0;
@@ -22,7 +22,11 @@ export function journalsTile(evidence: Evidence): Violation[] {
         );
       if (entry.events.split("\n").length !== entry.events_n)
         found.push(
-          broken("events are gap-free", `entry ${entry.seq} has not the lines that it counts`, run.run_id),
+          broken(
+            "events are gap-free",
+            `entry ${entry.seq} has another number of lines than events_n`,
+            run.run_id,
+          ),
         );
       if (entry.attempt < attempt)
         found.push(
@@ -39,7 +43,7 @@ export function journalsTile(evidence: Evidence): Violation[] {
       found.push(
         broken(
           "events are gap-free",
-          `the journal ends at ${last}, event_seq is ${run.event_seq}`,
+          `the journal ends at ${last}, and event_seq is ${run.event_seq}`,
           run.run_id,
         ),
       );
@@ -47,7 +51,7 @@ export function journalsTile(evidence: Evidence): Violation[] {
       found.push(
         broken(
           "only the owner writes",
-          `attempt ${attempt} wrote, the run knows of ${run.attempt}`,
+          `attempt ${attempt} wrote, and the run has only attempt ${run.attempt}`,
           run.run_id,
         ),
       );
@@ -83,7 +87,7 @@ export function nothingIsWrittenTwice(evidence: Evidence): Violation[] {
       return [
         broken(
           "an entry is committed once",
-          `what was committed at ${before} is there again at ${seq}`,
+          `the events of entry ${before} are also those of entry ${seq}`,
           run.run_id,
         ),
       ];
@@ -126,7 +130,7 @@ function splitLives(entries: JournalRow[]): JournalRow[][] {
 }
 
 /** docs/protocol.md 14.3: at most one result per (step path, visit), except for results that a rewind cut. */
-export function everyResultIsOne(evidence: Evidence): Violation[] {
+export function eachVisitHasOneResult(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     let results: { seq: number; name: string }[] = [];
     const found: Violation[] = [];
@@ -157,11 +161,19 @@ export function chargesAreUsage(evidence: Evidence): Violation[] {
     const found: Violation[] = [];
     const promise = "charges are usage";
     if (tokens !== run.tokens)
-      found.push(broken(promise, `${run.tokens} tokens, used ${tokens}`, run.run_id));
+      found.push(broken(promise, `the run has ${run.tokens} tokens, its usage ${tokens}`, run.run_id));
     if (cost !== run.cost_micro_usd)
-      found.push(broken(promise, `${run.cost_micro_usd} micro-dollars, used ${cost}`, run.run_id));
+      found.push(
+        broken(promise, `the run cost ${run.cost_micro_usd} micro-dollars, its usage ${cost}`, run.run_id),
+      );
     if (steps !== run.step_count)
-      found.push(broken(promise, `${run.step_count} steps, results ${steps}`, run.run_id));
+      found.push(
+        broken(
+          promise,
+          `the run counts ${run.step_count} steps, its journal has ${steps} results`,
+          run.run_id,
+        ),
+      );
     const seqs = new Set(entries.map(({ seq }) => seq));
     if (calls.some(({ seq }) => !seqs.has(seq)))
       found.push(broken(promise, "a charge belongs to no entry", run.run_id));

@@ -9,7 +9,7 @@ import type { Violation } from "./violation.ts";
  * committed result repeats the call. So a key has at most one definite response per claim, and a claim after a park does
  * not count: a park keeps the responses before it.
  */
-export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evidence): Violation[] {
+export function callsAreRepeatedOnlyAfterACrash({ calls, runs, journal }: Evidence): Violation[] {
   const byId = new Map(runs.map((run) => [run.run_id, run]));
   const parks = Map.groupBy(
     journal.filter(({ kind }) => kind === "park"),
@@ -25,7 +25,7 @@ export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evide
     return [
       broken(
         promise,
-        `${key} had ${answered} answers and ${refused} refusals in ${claims} claims`,
+        `${key} was answered ${answered} times and refused ${refused} times in ${claims} claims`,
         run.run_id,
       ),
     ];
@@ -33,7 +33,7 @@ export function keysAreAskedAgainOnlyAfterACrash({ calls, runs, journal }: Evide
 }
 
 /** docs/architecture.md 2.6: no result without the response that it stands for. */
-export function resultsWereAnswered({ calls, journal }: Evidence): Violation[] {
+export function everyResultHasItsResponse({ calls, journal }: Evidence): Violation[] {
   return journal.flatMap((entry) => {
     const effects = checkpointOf(entry)?.effects ?? [];
     return effects

@@ -18,7 +18,7 @@ export function everyAcceptedRunEnds({ requests, runs }: Evidence): Violation[] 
 }
 
 /** docs/protocol.md 12: a key stands for one run, also for repeated requests; a request without a key makes at most one run. */
-export function everyRequestIsOneRun({ requests, runs, keys }: Evidence): Violation[] {
+export function eachRequestMakesOneRun({ requests, runs, keys }: Evidence): Violation[] {
   const byRequest = Map.groupBy(runs, ({ correlation_id }) => correlation_id);
   const byKey = new Map(keys.map(({ tenant_id, key, run_id }) => [`${tenant_id} ${key}`, run_id]));
   const known = new Set(requests.map(({ id }) => id));
@@ -44,7 +44,7 @@ export function everyRequestIsOneRun({ requests, runs, keys }: Evidence): Violat
 }
 
 /** docs/protocol.md 14.8: a dead letter for each end in failure; unresolved if and only if the run is failed now. */
-export function everyFailureIsADeadLetter({ runs, journal, deadLetters }: Evidence): Violation[] {
+export function eachFailureHasADeadLetter({ runs, journal, deadLetters }: Evidence): Violation[] {
   const letters = Map.groupBy(deadLetters, ({ run_id }) => run_id);
   const ends = Map.groupBy(
     journal.filter((entry) => entry.kind === "end" && statusOf(entry.output) === "failed"),
@@ -80,9 +80,9 @@ export function cancelledStaysCancelled({ requests, runs }: Evidence): Violation
   });
 }
 
-/** A store that is away is a 503 and too much is a 429; no valid request is a 500 or a 404. */
-export function everyResponseIsExpected({ unexpected: odd }: Evidence): Violation[] {
-  return odd.map(({ request, status, body }) =>
+/** An unreachable store gives a 503 and a limit a 429; no valid request gets a 500 or a 404. */
+export function everyResponseIsExpected({ unexpected }: Evidence): Violation[] {
+  return unexpected.map(({ request, status, body }) =>
     broken("every response is expected", `${request}: ${status} ${body}`),
   );
 }

@@ -4,13 +4,14 @@ import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
 /** docs/protocol.md 8.3 and 14.7. */
-export function viewersSeeTheJournal({ viewings: seen, journal, runs }: Evidence): Violation[] {
+export function viewersReceiveTheJournal({ viewings, journal, runs }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const known = new Map(runs.map((run) => [run.run_id, run.event_seq]));
-  return seen.flatMap((viewer) => {
+  return viewings.flatMap((viewer) => {
     const frames = framesOf(viewer.run, byRun.get(viewer.run) ?? []);
-    const found = compare(viewer, frames);
-    if (found) return [broken("viewers receive the journal", `${viewer.viewer}: ${found}`, viewer.run)];
+    const difference = compare(viewer, frames);
+    if (difference)
+      return [broken("viewers receive the journal", `${viewer.viewer}: ${difference}`, viewer.run)];
     if (viewer.viewer !== "final") return [];
     const missing = (known.get(viewer.run) ?? 0) - viewer.frames.length;
     if (viewer.complete && missing === 0) return [];
@@ -41,8 +42,8 @@ function framesOf(run: string, entries: JournalRow[]): Viewing["frames"] {
 }
 
 /** docs/protocol.md 14.7: no frame before its entry was committed. */
-export function nothingIsShownTooEarly({ shownTooEarly: tooEarly }: Evidence): Violation[] {
-  return tooEarly.map(({ run, seq, committed }) =>
+export function noFrameComesBeforeItsCommit({ framesTooEarly }: Evidence): Violation[] {
+  return framesTooEarly.map(({ run, seq, committed }) =>
     broken(
       "no event is published before its commit",
       `event ${seq} was received when ${committed} were committed`,

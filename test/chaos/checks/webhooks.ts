@@ -42,8 +42,8 @@ export function everyDeliveryIsReceived({ deliveries, receiver }: Evidence): Vio
 }
 
 /** A receiver verifies the signature, and recognizes a repetition by its id. */
-export function everyWebhookIsSigned({ webhookRequests: told, deliveries }: Evidence): Violation[] {
-  const byId = Map.groupBy(told, ({ id }) => id);
+export function everyWebhookIsSigned({ webhookRequests, deliveries }: Evidence): Violation[] {
+  const byId = Map.groupBy(webhookRequests, ({ id }) => id);
   const rows = new Map(deliveries.map((row) => [row.delivery_id, row]));
   return Array.from(byId).flatMap(([id, times]) => {
     const row = rows.get(id);
@@ -53,9 +53,9 @@ export function everyWebhookIsSigned({ webhookRequests: told, deliveries }: Evid
     const [body = ""] = bodies;
     if (bodies.size > 1) return [broken(PROMISE, `${id} had ${bodies.size} bodies`, run_id)];
     if (times.some(({ signed }) => !signed)) return [broken(PROMISE, `${id} was not signed`, run_id)];
-    const isIts = body.startsWith(`{"type":"${type}","run_id":"${run_id}"`);
-    return isIts
+    const isOfDelivery = body.startsWith(`{"type":"${type}","run_id":"${run_id}"`);
+    return isOfDelivery
       ? []
-      : [broken(PROMISE, `${id} had the body of something else: ${body.slice(0, 200)}`, run_id)];
+      : [broken(PROMISE, `${id} had the body of another delivery: ${body.slice(0, 200)}`, run_id)];
   });
 }

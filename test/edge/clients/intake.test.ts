@@ -37,7 +37,7 @@ describe("requests that share calls", () => {
     expect(calls.map(({ items }) => items)).toEqual([[1], [2, 3, 4], [5]]);
   });
 
-  test("are 128 in a call at most", async () => {
+  test("are at most 128 in one call", async () => {
     const { calls, send } = manual();
     const results = Array.from({ length: 300 }, (_, item) => send(item));
     for (let i = 0; i < 4; i++) {

@@ -33,7 +33,7 @@ describe("a batcher", () => {
     expect(await Promise.all(results)).toEqual(["item 1", "item 2", "item 3", "item 4"]);
   });
 
-  test("puts 128 items into a batch at most", async () => {
+  test("puts at most 128 items into a batch", async () => {
     const { batches, batcher } = manual();
     const results = Array.from({ length: 300 }, (_, item) => batcher.add(item));
     for (let i = 0; i < 3; i++) {

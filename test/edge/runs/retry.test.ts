@@ -108,7 +108,7 @@ describe("from_step_id", () => {
     expect(JSON.parse(event)).toMatchObject({ type: "run_retried", from_step_id: "two" });
   });
 
-  test("ignores the entries that an earlier retry cut away", async () => {
+  test("ignores the entries that an earlier retry discarded", async () => {
     const run = await looped();
     await retry(run, { from_step_id: "one" });
     expect(await progressOf(run)).toMatchObject({ state: { a: "1", b: "first" }, next: "one" });

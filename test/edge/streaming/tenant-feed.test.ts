@@ -39,20 +39,20 @@ const untilReceived = (viewer: Viewer, events: number) =>
 const newTenant = () => `feed${++tenants}`;
 
 async function running(tenant_id: string): Promise<FakeJournalWriter> {
-  const scribe = new FakeJournalWriter(
+  const writer = new FakeJournalWriter(
     app.stores,
     await startRun(app, { body: { message: "hi", tenant_id } }),
   );
-  await scribe.claim();
-  return scribe;
+  await writer.claim();
+  return writer;
 }
 
 /** Writes an entry whose statement began `secondsAgo` and which is committed now. */
-async function commitLate(scribe: FakeJournalWriter, text: string, secondsAgo: number): Promise<void> {
-  scribe.seq += 1;
+async function commitLate(writer: FakeJournalWriter, text: string, secondsAgo: number): Promise<void> {
+  writer.seq += 1;
   await app.stores.sql`
     insert into journal (run_id, seq, events_n, attempt, kind, events, at)
-    values (${scribe.run}, ${scribe.seq}, 1, 1, 'note', ${JSON.stringify({ type: "llm_delta", text })},
+    values (${writer.run}, ${writer.seq}, 1, 1, 'note', ${JSON.stringify({ type: "llm_delta", text })},
       now() - ${secondsAgo}::float8 * interval '1 second')`;
 }
 
@@ -64,7 +64,7 @@ describe("a tenant's feed", () => {
     const [one, two, other] = [await running(tenant), await running(tenant), await running(newTenant())];
     await one.text("before");
     const feed = await watch(await app.stores.key(tenant));
-    for (const scribe of [one, other, two]) await scribe.text("hello");
+    for (const writer of [one, other, two]) await writer.text("hello");
     await one.text("again");
     await untilReceived(feed, 3);
     expect(received(feed)).toEqual([`${one.run}.2 hello`, `${two.run}.1 hello`, `${one.run}.3 again`]);
@@ -73,10 +73,10 @@ describe("a tenant's feed", () => {
 
   test("sends no event twice, although every query reads some of the past again", async () => {
     const tenant = newTenant();
-    const scribe = await running(tenant);
+    const writer = await running(tenant);
     const feed = await watch(await app.stores.key(tenant));
     for (const text of ["a", "b", "c"]) {
-      await scribe.text(text);
+      await writer.text(text);
       await sleep(1_100);
     }
     expect(received(feed).map((event) => event.at(-1))).toEqual(["a", "b", "c"]);
@@ -84,19 +84,19 @@ describe("a tenant's feed", () => {
 
   test("resumes 15 seconds before the id of a viewer that reconnects, and misses no event", async () => {
     const tenant = newTenant();
-    const scribe = await running(tenant);
+    const writer = await running(tenant);
     const key = await app.stores.key(tenant);
     for (const [text, secondsAgo] of [
       ["20 s", 20],
       ["14 s", 14],
       ["3 s", 3],
     ] as const)
-      await commitLate(scribe, text, secondsAgo);
+      await commitLate(writer, text, secondsAgo);
     const first = await watch(key, { "last-event-id": microseconds(Date.now() - 15_000) });
     await untilReceived(first, 3);
     const id = first.frames[2]?.id ?? "";
     first.leave();
-    await scribe.text("meanwhile");
+    await writer.text("meanwhile");
     const second = await watch(key, { "last-event-id": id });
     await untilReceived(second, 3);
     // The id is 3 s old; 15 s before it is 18 s ago.
@@ -122,10 +122,10 @@ describe("a tenant's feed", () => {
 
   test("reads more than a page of one time, and hours of the past, without a gap and without a repetition", async () => {
     const tenant = newTenant();
-    const scribe = await running(tenant);
+    const writer = await running(tenant);
     await app.stores.sql`
       insert into journal (run_id, seq, events_n, attempt, kind, events, at)
-      select ${scribe.run}, n, 1, 1, 'note', '{"type":"llm_delta","text":"x"}',
+      select ${writer.run}, n, 1, 1, 'note', '{"type":"llm_delta","text":"x"}',
         now() - case when n <= 1200 then interval '2 hours' else interval '1 hour' end
       from generate_series(1, 1300) n`;
     const feed = await watch(await app.stores.key(tenant), {
@@ -133,7 +133,7 @@ describe("a tenant's feed", () => {
     });
     await untilReceived(feed, 1300);
     await sleep(1_100);
-    expect(received(feed)).toEqual(Array.from({ length: 1300 }, (_, i) => `${scribe.run}.${i + 1} x`));
+    expect(received(feed)).toEqual(Array.from({ length: 1300 }, (_, i) => `${writer.run}.${i + 1} x`));
   });
 
   test.each([

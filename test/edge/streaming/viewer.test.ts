@@ -45,8 +45,8 @@ const moves = fc.array(
   { maxLength: 60 },
 );
 
-/** A run, its journal, its live stream and one viewer, moved step by step. */
-class World {
+/** A run, its journal, its live stream and one viewer; `move` makes one step. */
+class ViewerSimulation {
   readonly viewer: Viewer;
   readonly journal: EntryLines[] = [];
   readonly inFlight: LiveEntry[] = [];
@@ -154,16 +154,16 @@ describe("a viewer", () => {
   test("gets every event once, in order and byte for byte, whatever the order of pages and live entries", () => {
     fc.assert(
       fc.property(moves, fc.integer({ min: 0, max: 3 }), (history, after) => {
-        const world = new World(after);
-        for (let i = 0; i < after; i++) world.commit(1, false);
-        world.inFlight.length = 0;
+        const simulation = new ViewerSimulation(after);
+        for (let i = 0; i < after; i++) simulation.commit(1, false);
+        simulation.inFlight.length = 0;
         for (const move of history) {
-          world.move(move, false);
-          expect(world.expected(after).startsWith(world.sent.join(""))).toBe(true);
+          simulation.move(move, false);
+          expect(simulation.expected(after).startsWith(simulation.sent.join(""))).toBe(true);
         }
-        world.deliverAll();
-        expect(world.sent.join("")).toBe(world.expected(after));
-        expect(world.viewer.mode).toBe(world.position.status === "completed" ? "ended" : "live");
+        simulation.deliverAll();
+        expect(simulation.sent.join("")).toBe(simulation.expected(after));
+        expect(simulation.viewer.mode).toBe(simulation.position.status === "completed" ? "ended" : "live");
       }),
       { numRuns: 5_000 },
     );
@@ -172,16 +172,16 @@ describe("a viewer", () => {
   test("has every event after its next check when live entries were lost", () => {
     fc.assert(
       fc.property(moves, (history) => {
-        const world = new World(0);
+        const simulation = new ViewerSimulation(0);
         for (const move of history) {
-          world.move(move, true);
-          expect(world.expected(0).startsWith(world.sent.join(""))).toBe(true);
+          simulation.move(move, true);
+          expect(simulation.expected(0).startsWith(simulation.sent.join(""))).toBe(true);
         }
-        world.deliverAll();
-        world.viewer.check(world.position);
-        world.deliverAll();
-        expect(world.sent.join("")).toBe(world.expected(0));
-        expect(world.viewer.mode).toBe(world.position.status === "completed" ? "ended" : "live");
+        simulation.deliverAll();
+        simulation.viewer.check(simulation.position);
+        simulation.deliverAll();
+        expect(simulation.sent.join("")).toBe(simulation.expected(0));
+        expect(simulation.viewer.mode).toBe(simulation.position.status === "completed" ? "ended" : "live");
       }),
       { numRuns: 5_000 },
     );

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { QueueVerdict } from "../../../shared/queue/queue-verdict.ts";
 import { job, limits, runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
-import { openIndex, rebuild } from "./open-index.ts";
+import { makeQuotaReady, rebuildShard } from "./rebuild-shard.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -120,11 +120,11 @@ describe("while the index is not quota ready, admit", () => {
 
   test("replies rebuilding until the scans after the rebuild are complete, and reserves a place all the same", async () => {
     await t.redis.flushall();
-    await rebuild(t.queue, 0);
+    await rebuildShard(t.queue, 0);
     await t.queue.pushLimits([limits("acme", { maxQueuedRuns: 2 })]);
     for (const number of [1, 2, 2]) expect(await admit(number)).toEqual({ ok: false, reason: "rebuilding" });
     expect(await t.queue.stats(0)).toMatchObject({ reserved: 2 });
-    await openIndex(t.queue, 0, START_MS);
+    await makeQuotaReady(t.queue, 0, START_MS);
     expect(await admit(3)).toEqual({ ok: false, reason: "queued", limit: 2 });
     await t.queue.finish([{ run: runOf(1), tenant: tenant("acme") }], "");
     expect(await admit(3)).toEqual({ ok: true });

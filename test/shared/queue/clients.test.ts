@@ -1,14 +1,14 @@
 import { Redis as RestRedis } from "@upstash/redis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { RedisCommands } from "../../../shared/queue/script.ts";
+import type { RedisCommands } from "../../../shared/queue/run-script.ts";
 import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
 import { startRestFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
 import type { RunningFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { checkContract } from "./contract.ts";
 import { runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
-import { rebuild } from "./open-index.ts";
+import { rebuildShard } from "./rebuild-shard.ts";
 
 let t: TestQueue;
 let front: RunningFront;
@@ -53,7 +53,7 @@ test.each([
 test("leases lapse by the clock of Redis", async () => {
   await t.redis.flushall();
   const queue = new Queue(overTcp(), 1);
-  await rebuild(queue, 0);
+  await rebuildShard(queue, 0);
   await queue.restoreLeases({
     jobs: [{ run: runOf(1), tenant: tenant("acme"), lane: "default", score: START_MS }],
     owner: "w1",

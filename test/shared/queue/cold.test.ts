@@ -4,7 +4,7 @@ import { Queue } from "../../../shared/queue/queue.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
 import { QUOTA_READY_AFTER_MS } from "../../../shared/timing.ts";
-import { openIndex, rebuild } from "./open-index.ts";
+import { makeQuotaReady, rebuildShard } from "./rebuild-shard.ts";
 import { timed } from "./timed.ts";
 
 let t: TestQueue;
@@ -57,7 +57,7 @@ describe("a shard without an index", () => {
     const nothing = { uptoMs: -Infinity, quotaReady: false, limitsUptoMs: -Infinity };
     const begun = await t.queue.readIndex(0);
     expect(begun).toMatchObject(nothing);
-    await openIndex(t.queue, 0, 1_800_000_000_123);
+    await makeQuotaReady(t.queue, 0, 1_800_000_000_123);
     await t.queue.advanceLimits(0, begun.epoch, 17);
     await t.queue.beginIndex(0, first);
     await t.queue.advanceScan(0, { ...begun, scanned: "second" }, "second", 1_700_000_000_000);
@@ -75,11 +75,11 @@ describe("a shard without an index", () => {
   // Fails when index.lua does not compare `epoch` or `scanned`.
   test("rejects a scan for another index, and one that does not know the position of the scan under way", async () => {
     await t.redis.flushall();
-    await rebuild(t.queue, 0);
+    await rebuildShard(t.queue, 0);
     const old = await t.queue.readIndex(0);
     await t.redis.flushall();
     t.clock.nowMs += 1;
-    await rebuild(t.queue, 0);
+    await rebuildShard(t.queue, 0);
     const known = await t.queue.readIndex(0);
     expect(known.epoch).not.toBe(old.epoch);
     expect(await t.queue.advanceScan(0, old, "", 50_000)).toBe(false);
@@ -95,7 +95,7 @@ describe("a shard without an index", () => {
   // first scan is complete.
   test("is quota ready when a scan reaches far enough beyond the first", async () => {
     await t.redis.flushall();
-    await rebuild(t.queue, 0);
+    await rebuildShard(t.queue, 0);
     const known = await t.queue.readIndex(0);
     const quotaReadyAfter = async (uptoMs: number) => {
       await t.queue.advanceScan(0, known, "", uptoMs);
@@ -128,7 +128,7 @@ describe("when two reconcilers rebuild a shard at once", () => {
 
   // Fails when reset.lua does not check whether the shard has an index.
   test("the late reset of one changes nothing after the other has begun the index", async () => {
-    await rebuild(t.queue, 0, () => t.queue.pushLimits([single]));
+    await rebuildShard(t.queue, 0, () => t.queue.pushLimits([single]));
     await t.queue.enqueue([job(2, "acme")]);
     const known = await t.queue.readIndex(0);
     expect(await reset()).toBe("known");

@@ -2,7 +2,7 @@ import { expect } from "vitest";
 import { queueShardOf } from "../../../shared/keys.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
-import { openIndex } from "./open-index.ts";
+import { makeQuotaReady } from "./rebuild-shard.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf } from "./fixture.ts";
 
 /** Calls every verb once, with each kind of reply, at the time of Redis: every client and every layout must pass. */
@@ -22,7 +22,7 @@ export async function checkContract(queue: Queue): Promise<void> {
   for (const [shard, epoch] of epochs.entries()) {
     await queue.beginIndex(shard, epoch ?? "");
     expect(await queue.reset(shard)).toBeNull();
-    await openIndex(queue, shard, 1_799_999_999_999);
+    await makeQuotaReady(queue, shard, 1_799_999_999_999);
     expect(await queue.readIndex(shard)).toMatchObject({
       uptoMs: 1_799_999_999_999,
       quotaReady: true,

@@ -7,7 +7,7 @@ import { Queue } from "../../../shared/queue/queue.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
 import { startRedis } from "../../services/services.ts";
-import { openIndex } from "./open-index.ts";
+import { makeQuotaReady } from "./rebuild-shard.ts";
 import { timed, type Clock, type Rewrite } from "./timed.ts";
 
 export const START_MS = 1_800_000_000_000;
@@ -76,7 +76,7 @@ export class TestQueue {
   async begin(...tenants: Limits[]): Promise<void> {
     this.clock.nowMs = START_MS;
     await this.redis.flushall();
-    await openIndex(this.queue, 0, START_MS);
+    await makeQuotaReady(this.queue, 0, START_MS);
     await this.queue.pushLimits(tenants);
   }
 

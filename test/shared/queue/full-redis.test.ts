@@ -8,7 +8,7 @@ import { keys } from "../../../shared/keys.ts";
 import { publishLive } from "../../../worker-node/journal/publish.ts";
 import { startRedis } from "../../services/services.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
-import { openIndex } from "./open-index.ts";
+import { makeQuotaReady } from "./rebuild-shard.ts";
 
 const acme = TenantId.parse("acme");
 let service: Service;
@@ -36,7 +36,7 @@ const entry = (run: RunId) => ({
 // Fails when a full Redis refuses `enqueue` like `admit`: accepted runs wait for as long as Redis is full, and because the
 // other verbs work no worker claims directly. Fails also when nothing shortens a live stream that filled Redis.
 test("a full Redis admits no run, still hands out committed runs, and gets room again from its live streams", async () => {
-  await openIndex(queue, 0, Date.now());
+  await makeQuotaReady(queue, 0, Date.now());
   const generous = { maxConcurrentRuns: 10, maxQueuedRuns: 10, requestsPerSecond: 1_000 };
   await queue.pushLimits([{ tenant: acme, version: 1, ...generous, weight: 1 }]);
   const run = newRunId(Date.now());

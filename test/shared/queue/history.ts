@@ -6,7 +6,7 @@ import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { jobs, type Command } from "./commands.ts";
 import { limits, runOf, START_MS, type TestQueue } from "./fixture.ts";
 import { Model } from "./model.ts";
-import { openIndex } from "./open-index.ts";
+import { makeQuotaReady } from "./rebuild-shard.ts";
 import { countMarkers, expected, observe } from "./observe.ts";
 
 /** A history of a queue and of its model. */
@@ -137,7 +137,7 @@ export class History {
         });
       case "scan":
         if (!model.index) return;
-        await openIndex(queue, 0, model.nowMs);
+        await makeQuotaReady(queue, 0, model.nowMs);
         model.index.quotaReady = true;
     }
   }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
-import { rebuild } from "./open-index.ts";
+import { rebuildShard } from "./rebuild-shard.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -28,7 +28,7 @@ describe("renew", () => {
     expect(await t.claim("w2", 1)).toEqual([1]);
   });
 
-  test("reports leases of another worker and of none, and changes neither", async () => {
+  test("reports runs leased to another worker and runs without a lease, and changes neither", async () => {
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS;
     expect(await t.claim("w2", 1)).toEqual([1]);
@@ -107,7 +107,7 @@ describe("restoreLeases", () => {
 
   test("acts on a cold shard, so that running runs are counted before claims are open", async () => {
     await t.redis.flushall();
-    await rebuild(t.queue, 0, async (epoch) => {
+    await rebuildShard(t.queue, 0, async (epoch) => {
       await t.queue.restoreLeases({ jobs: [job(6, "single")], owner: "w1", leaseMs: LEASE_MS, epoch });
       await t.queue.pushLimits([limits("single", { maxConcurrentRuns: 1 })]);
     });

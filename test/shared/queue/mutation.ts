@@ -7,7 +7,7 @@ import type { Rewrite } from "./timed.ts";
 /** In `file`, `to` takes the place of `from`. White space, line breaks and comments between the tokens do not matter. */
 export type Mutation = { file: string; from: string; to: string };
 
-/** At how many places of its file a mutation applies. It must be one: else nothing is broken, or more than is named. */
+/** The number of places in its file where a mutation applies. It must be 1: else it breaks nothing, or several things. */
 export function countPlaces({ file, from }: Mutation): number {
   return [...textOf(file).matchAll(patternOf(from))].length;
 }

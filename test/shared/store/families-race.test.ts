@@ -9,7 +9,7 @@ import {
   endEntry,
   parkEntry,
   startChild,
-  countStrandedRuns,
+  countPausedWithoutOpenWait,
   humanWait,
   childWait,
   readAllWaits,
@@ -44,7 +44,10 @@ async function claimWhenDue({ owner, run_id }: StartedRun): Promise<ClaimedRun> 
   throw new Error("the run never became due");
 }
 
-/** Acts as a worker: parks the run while a wait is open, and decides again when the park is refused. @returns the refusals */
+/**
+ * Does what a worker does: parks the run while a wait is open, and decides again when the park is refused.
+ * @returns the number of refused parks
+ */
 async function untilAnswered(run: StartedRun, onWake: () => void): Promise<number> {
   let refusals = 0;
   let current = run;
@@ -95,7 +98,7 @@ test(
         return refused;
       }),
     );
-    expect(await countStrandedRuns(store)).toBe(0);
+    expect(await countPausedWithoutOpenWait(store)).toBe(0);
     // Some answers came between the decision to park and the park.
     expect(refusals.reduce((n, of) => n + of, 0)).toBeGreaterThan(0);
   },

@@ -70,7 +70,7 @@ export function endEntry(run: StartedRun, changes: Partial<EntryColumns> = {}): 
 }
 
 /** The number of runs that are paused although all their waits are answered. By docs/protocol.md 14.4 there are none. */
-export async function countStrandedRuns(store: Store): Promise<number> {
+export async function countPausedWithoutOpenWait(store: Store): Promise<number> {
   const [row] = await store.sql<{ n: number }[]>`
     select count(*)::int as n from runs r
     where r.status = 'paused' and exists (select from waits w where w.run_id = r.run_id)

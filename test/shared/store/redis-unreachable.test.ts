@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { claimDirectly } from "../../../shared/store/runs/claim-runs.ts";
-import { acceptRuns } from "../../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
 import { pgArray } from "../../../shared/store/sql.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { stateStore } from "../../../shared/store/state.ts";

@@ -9,7 +9,7 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import { NewEntry } from "../../../shared/store/journal/new-entry.ts";
-import { acceptRuns } from "../../../shared/store/runs/insert-runs.ts";
+import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";

@@ -126,7 +126,7 @@ describe("an answer", () => {
   });
 
   // Fails when `answered_at is null` is not in its condition: the last answer would win, and each would be reported as accepted.
-  test("wins alone of many at once, and the others get the winner's name", async () => {
+  test("is accepted once when many arrive at the same moment; the others get the id of its key", async () => {
     const run = await store.startRun();
     await flush(store.sql, [parkEntry(run, [humanWait("w1")])]);
     const names = Array.from({ length: 8 }, (_, n) => `n${n}`);

@@ -35,8 +35,8 @@ describe("a human step", () => {
     expect(Date.parse(event.expires_at) - before).toBeGreaterThanOrEqual(90_000);
   });
 
-  // Fails when an open question is published or rendered again: what it reads may be unreachable at this moment.
-  test("that something else wakes keeps its question open, and publishes only the pause", async () => {
+  // Fails when an open question is published or rendered again: the object store that rendering reads may be unreachable now.
+  test("whose run wakes without an answer keeps its question open, and publishes only the pause", async () => {
     const { context } = fakeContext({ state: {}, reply: { is: "open" } });
     expect(await runStep(step(fields), context)).toEqual({ question: null, events: [{ type: "paused" }] });
   });

@@ -81,7 +81,7 @@ describe("an execution", () => {
     expect(harness.store.entriesOf(run.run_id)).toEqual([]);
   });
 
-  // Fails when a fenced end, unlike a fenced step, is an error.
+  // Fails when a fenced end is an error; a fenced step is none.
   test("of a run that another worker takes over during its cancel is dropped too", async () => {
     harness.generate = ({ signal }) => sleep(10_000, "never", { signal });
     const { run, ending } = harness.begin();

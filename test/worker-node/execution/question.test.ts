@@ -61,7 +61,7 @@ describe("a question", () => {
     harness.begin({ attempt: 1, event_seq: 5, journal: [parkEntry(), ...more] });
   const rewind = { seq: 5, kind: "rewind" as const, output: '{"keep_seq":4}' };
 
-  // Fails when a run that something else woke starts the time of its question again, or asks a second time.
+  // Fails when a run that woke without an answer starts the time of its question again, or asks a second time.
   test("that stays open keeps its deadline", async () => {
     harness.readWaits = async () => [wait];
     const { run, ending } = beginAgain();

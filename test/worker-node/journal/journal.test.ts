@@ -190,7 +190,7 @@ describe("an entry", () => {
   test("is not settled before the outcome of every entry in its flush is known", async () => {
     const [committed, fenced] = [open(), open()];
     store.row(fenced.run).attempt = 2;
-    store.linkFaults.push({ is: "deaf" });
+    store.linkFaults.push({ is: "fail_next_query" });
     const outcomes = await Promise.all([committed.append(step), outcomeOf(fenced.append(step))]);
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "fenced"]);
     expect(store.entriesOf(committed.run)).toHaveLength(1);
@@ -216,7 +216,7 @@ describe("an entry", () => {
     expect(store.entries).toEqual([]);
   });
 
-  test("that parks is refused when signals have moved, and the log then knows them", async () => {
+  test("that parks is refused when the run's signals have changed, and the log then has the new ones", async () => {
     const stop = new AbortController();
     const log = open(stop);
     log.note([thought]);
@@ -259,13 +259,13 @@ describe("an entry", () => {
   });
 });
 
-// Fails when entries are published before the flush, a lost reply counts as a refusal, or the known number stays behind.
-test("whatever fails, a run's journal has no gap, each append settles once, nothing is published early", async () => {
+// Fails when entries are published before the flush, a lost reply counts as a refusal, or `knownSeq` is not raised.
+test("after any faults a run's journal has no gap, each append settles once, and nothing is published before its commit", async () => {
   const linkFault: fc.Arbitrary<LinkFault> = fc.oneof(
     fc.constant<LinkFault>({ is: "ok" }),
     fc.constant<LinkFault>({ is: "fail" }),
     fc.constant<LinkFault>({ is: "lose" }),
-    fc.constant<LinkFault>({ is: "deaf" }),
+    fc.constant<LinkFault>({ is: "fail_next_query" }),
     fc.record({ is: fc.constant("slow" as const), ms: fc.integer({ min: 1, max: 15 }) }),
   );
   const command = fc.constantFrom("note" as const, "step" as const, "poison" as const, "pause" as const);

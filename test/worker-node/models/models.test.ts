@@ -220,7 +220,7 @@ test("an abort throws its reason and closes the connection to the provider", asy
   close();
 });
 
-// Red when: a call has no limit on silence, or the limit counts from the beginning of the answer.
+// Fails when a call has no limit on silence, or the limit counts from the beginning of the answer.
 test("a provider that falls silent, before its answer or within it, fails the call", async () => {
   const limit = { name: "RetryableError", code: "model_timeout", answered: false };
   const closed = Promise.withResolvers<void>();
@@ -253,7 +253,7 @@ test("a provider that falls silent, before its answer or within it, fails the ca
   streaming.close();
 });
 
-// Red when: only bytes that the SDK turns into parts count as a sign of life.
+// Fails when only bytes that the SDK turns into parts count as a sign of life.
 test("a provider that sends only pings for a long time does not fail the call", async () => {
   const pings = await serve("", (response) => {
     let sent = 0;

@@ -72,13 +72,13 @@ describe("the egress guard", () => {
     }
   });
 
-  // Red when: the entry is taken for a name.
+  // Fails when the entry is taken for a name.
   test.each(["[::1]", "[::1]/128"])("allows the address of an entry that is written as %s", (allow) => {
     expect(() => createEgress(allow).check(urlOf("[::1]"))).not.toThrow();
     expect(() => createEgress(allow).check(urlOf("[::2]"))).toThrow("not a public address");
   });
 
-  // Red when: the guard checks the host only, or an allowed host opens all of its ports.
+  // Fails when the guard checks the host only, or an allowed host opens all of its ports.
   test("refuses ports of other protocols on every host", () => {
     for (const port of [22, 25, 6000, 10080]) {
       expect(() => createEgress("127.0.0.1").check(new URL(`http://127.0.0.1:${port}/`))).toThrow(
@@ -90,7 +90,7 @@ describe("the egress guard", () => {
     }
   });
 
-  // Red when: an entry that matches nothing is taken for a name, or a port for a part of an address.
+  // Fails when an entry that matches nothing is taken for a name, or a port for a part of an address.
   test.each([
     "10.0.0.0/99",
     "10.0.0",
@@ -179,7 +179,7 @@ describe("a request to a host", () => {
     expect(await get(`http://${host}:${port}/`, allow)).toMatchObject({ status: 200, body: "inside" });
   });
 
-  // Red when: the guard does not check the addresses that DNS returns.
+  // Fails when the guard does not check the addresses that DNS returns.
   test("by name goes to the address in DNS, if that address is allowed", async () => {
     const names = await startNameServer({ "inside.example.com": "127.0.0.1" });
     const url = `http://inside.example.com:${port}/`;
@@ -195,7 +195,7 @@ describe("a request to a host", () => {
     names.close();
   });
 
-  // Red when: the operating system resolves names of tenants, or DNS queries continue after an abort.
+  // Fails when the operating system resolves names of tenants, or DNS queries continue after an abort.
   test("by names whose name server is silent delays no other request, and an abort cancels its queries", async () => {
     const names = await startNameServer("silence");
     const egress = createEgress("localhost", names.resolver);
@@ -249,7 +249,7 @@ describe("an exchange", () => {
       createEgress("127.0.0.1"),
     );
 
-  // Red when: there is no listener for `upgrade`: Node then ends the request without any event, even after an abort.
+  // Fails when there is no listener for `upgrade`: Node then ends the request without any event, even after an abort.
   test("ends at a response that switches protocols, and closes its connection", async () => {
     let closed = false;
     respond = (socket) => {
@@ -260,7 +260,7 @@ describe("an exchange", () => {
     await expect.poll(() => closed).toBe(true);
   });
 
-  // Red when: it waits for the body.
+  // Fails when it waits for the body.
   test("that ignores the response body ends at the headers, and closes its connection", async () => {
     let closed = false;
     respond = (socket) => {
@@ -285,7 +285,7 @@ describe("an exchange", () => {
     await expect(post(1_000)).rejects.toMatchObject({ code: "unreachable" });
   });
 
-  // Red when: only the request gets the abort: it may have ended without an event.
+  // Fails when only the request gets the abort: it may have ended without an event.
   test("ends at its time limit and at an abort, whatever the connection does", async () => {
     respond = () => {};
     await expect(post(1_000, { timeoutMs: 100 })).rejects.toMatchObject({ code: "too_long" });

@@ -67,7 +67,7 @@ function scanOver(queue: Queue): DueScan {
   });
 }
 
-// Fails when a scan under way goes on: its end would prove that Redis knows what it was shown before the loss.
+// Fails when a scan under way goes on: its end would prove that Redis knows runs that it has lost.
 test.each([
   ["was emptied and has an index again", { ...begun, epoch: "2", uptoMs: -Infinity }],
   ["was rolled back", { ...begun, epoch: "1" }],
@@ -92,7 +92,7 @@ test.each([
   expect(queue.jobs.size).toBe(due.length);
 });
 
-// Fails when the stored progress is the same between all scans: then a Redis that was rolled back looks like this one.
+// Fails when two scans store the same progress: then a Redis that was rolled back cannot be recognised.
 test("a scan of one page proves nothing to a Redis that was rolled back between the page and the end of the scan", async () => {
   const queue = new FakeQueue();
   const scan = scanOver(queue);

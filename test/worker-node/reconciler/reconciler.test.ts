@@ -5,7 +5,7 @@ import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Service } from "../../../local/processes/child.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { RedisCommands } from "../../../shared/queue/script.ts";
+import type { RedisCommands } from "../../../shared/queue/run-script.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { listDueRuns, readScanBounds } from "../../../shared/store/runs/due-runs.ts";
 import type { DueRun } from "../../../shared/store/runs/due-runs.ts";
@@ -64,7 +64,7 @@ async function pass(): Promise<void> {
   await reconciler.stop();
 }
 
-/** Makes a run due since so many seconds. */
+/** Moves a run's due time this many seconds into the past. */
 const makeDue = (run: RunId, seconds: number) =>
   store.sql`update runs set wake_at = now() - ${seconds} * interval '1 second' where run_id = ${run}`;
 
@@ -121,7 +121,7 @@ test("a run is enqueued also when the reconciler that repaired the queue so far 
 });
 
 describe("a Redis that was emptied", () => {
-  test("answers that it is cold, and knows every run again after a pass", async () => {
+  test("replies that it is cold, and has every run again after a pass", async () => {
     await expect(claim()).rejects.toThrow(ColdError);
     const waiting = await Promise.all(Array.from({ length: 5 }, () => store.accept()));
     for (const run of waiting) await makeDue(run, 100);
@@ -170,7 +170,7 @@ describe("a Redis that was emptied", () => {
     },
   );
 
-  test("of a ring has it again after a pass", async () => {
+  test("of a ring has the ring again after a pass", async () => {
     const run = await store.accept();
     await makeDue(run, 100);
     await pass();
@@ -182,7 +182,7 @@ describe("a Redis that was emptied", () => {
   });
 });
 
-// Fails when only runs that became due since the last scan are enqueued until the hourly scan: the queue has finished this one.
+// Fails when such a run waits for the hourly scan: it became due before the last scan, and the queue has finished its job.
 test("a run that is queued again, because another Postgres took over without the last seconds, is enqueued", async () => {
   await pass();
   const run = await store.accept();
@@ -214,7 +214,7 @@ test("a run that became due after Postgres' clock was set back is enqueued", asy
   expect(await claim()).toEqual([run]);
 });
 
-// Fails when a run that was reclaimed from a silent worker waits for that worker's lease, by a clock that may be set back.
+// Fails when a reclaimed run waits until the silent worker's lease lapses: the clock of Redis may have been set back.
 test("a run of a silent worker can be claimed as soon as it is reclaimed", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   await pass();
@@ -296,8 +296,8 @@ describe("a reconciler that pauses in a rebuild for longer than its lock", () =>
     expect(reconciler.repairs.rebuilt).toBe(0);
   });
 
-  // Fails when reset.lua refuses a shard that another reconciler is rebuilding: if that one died, the shard would stay cold.
-  test("keeps no other reconciler from rebuilding", async () => {
+  // Fails when reset.lua refuses a shard that another reconciler is rebuilding: if that reconciler died, the shard would stay cold.
+  test("does not keep another reconciler from rebuilding", async () => {
     const run = await store.accept();
     await makeDue(run, 100);
     const { pauses, resume } = pausingAt("beginIndex");
@@ -377,7 +377,7 @@ describe("a run whose worker did nothing for 30 s", () => {
   });
 
   // Fails when an outage of Postgres does not restart the observation: it would make every worker look dead.
-  test("is observed anew after an outage of Postgres, and on through an outage of Redis", async () => {
+  test("is observed anew after an outage of Postgres; an outage of Redis does not interrupt the observation", async () => {
     const run = await store.startRun();
     const { listOwners } = state;
     await pass();

@@ -31,7 +31,7 @@ const canWrite = (): Promise<boolean> =>
     () => false,
   );
 
-// Red when: the client reconnects only after a close: a demoted master keeps its connections open.
+// Fails when the client reconnects only after a close: a demoted master keeps its connections open.
 test("a connection to a demoted master is replaced by one to the address's new master", async () => {
   const master = await startRedis();
   const admin = new Redis(redis.url);
@@ -42,7 +42,7 @@ test("a connection to a demoted master is replaced by one to the address's new m
   await master.stop();
 });
 
-// Red when: an unanswered command fails, but its connection is kept.
+// Fails when an unanswered command fails, but its connection is kept.
 test("a connection without replies is replaced within seconds", async () => {
   address.silence();
   expect(await canWrite()).toBe(false);

@@ -218,7 +218,7 @@ describe("an HTTP tool", () => {
     await closed;
   });
 
-  // Red when: a call has no time limit, or its error does not name the limit.
+  // Fails when a call has no time limit, or its error does not name the limit.
   test("that does not respond in time fails with a retryable error that names the limit", async () => {
     const closed = Promise.withResolvers<void>();
     respond = (response) => void response.once("close", () => closed.resolve());

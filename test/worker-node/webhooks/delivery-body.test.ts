@@ -37,7 +37,7 @@ const failed: DueDelivery = {
 };
 const ended = [finalLine("of a step"), COMPLETE, finalLine("it broke"), '{"type":"done"}'].join("\n");
 
-// Red when: the `final` event of a step is taken for the run's.
+// Fails when the `final` event of a step is taken for the run's.
 test("the body of a run's end has its output, its final state, its error and its cost in USD", () => {
   expect(JSON.parse(bodyOf(failed, ended))).toEqual({
     type: "run.failed",

@@ -5,7 +5,7 @@ import { judgeResponse, judgeFailure } from "../../../worker-node/webhooks/try-v
 const middle = () => 0.5;
 const outcomeOf = (status: number) => judgeResponse({ status, headers: {} }, 0, middle).outcome;
 
-// Red when: a status moves to another verdict.
+// Fails when a status moves to another verdict.
 test("2xx delivers; 408, 429 and 5xx are tried again; every other status rejects the delivery", () => {
   for (const status of [200, 201, 202, 204, 299])
     expect([status, outcomeOf(status)]).toEqual([status, "delivered"]);
@@ -29,14 +29,14 @@ test("the wait before the next try doubles up to an hour, plus or minus a quarte
   expect(spread).toEqual([6_000, 10_000]);
 });
 
-// Red when: Retry-After is ignored, or shortens a wait.
+// Fails when Retry-After is ignored, or shortens a wait.
 test("Retry-After makes a wait longer, and never shorter", () => {
   const waitOf = (retryAfter: string) =>
     judgeResponse({ status: 429, headers: { "retry-after": retryAfter } }, 3, middle).retry_ms;
   expect([waitOf("120"), waitOf("1"), waitOf("soon")]).toEqual([120_000, 16_000, 16_000]);
 });
 
-// Red when: the wait has no limit: Postgres cannot add 3 million years to a time.
+// Fails when the wait has no limit: Postgres cannot add 3 million years to a time.
 test("Retry-After makes no wait longer than a day", () => {
   for (const retryAfter of ["99999999999999", "1e400", "Tue, 01 Jan 2999 00:00:00 GMT"]) {
     const { retry_ms } = judgeResponse({ status: 503, headers: { "retry-after": retryAfter } }, 0, middle);

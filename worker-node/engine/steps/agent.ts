@@ -1,11 +1,10 @@
 import { parseAgent } from "../../../shared/contracts/definition/index.ts";
-import { Conversation } from "../conversation.ts";
+import { Conversation, modelOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { composePrompt } from "../prompt.ts";
 import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
-import { modelOf } from "../step-model.ts";
 import { outputOf } from "../run-state.ts";
 import type { Agent, StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Executor, StepContext, StepResult, ToolCall } from "../ports.ts";

@@ -1,10 +1,9 @@
 import { z } from "zod";
-import { Conversation } from "../conversation.ts";
+import { Conversation, modelOf } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
-import { modelOf } from "../step-model.ts";
 import { outputOf } from "../run-state.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";

@@ -7,7 +7,7 @@ import { asText, valueAt } from "../run-state.ts";
 import { renderTemplate } from "../render-template.ts";
 import type { Executor, StepContext, StepQuestion } from "../ports.ts";
 
-/** Characters of the rendered question, which events carry as it is. Long material belongs into `input_keys`. */
+/** The most characters of the rendered question, which events contain in full. Long material belongs in `input_keys`. */
 const PROMPT_CHARS = 10_000;
 const CONTEXT_CHARS = 10_000;
 
@@ -29,7 +29,7 @@ export const human: Executor<"human"> = async (step, context) => {
     case "expired":
       throw new TerminalError("human_timeout", `nobody answered within ${step.human_timeout_seconds} s`);
     case "open":
-      // Something else woke the run. The question was published before; only the pause is published again.
+      // The run woke for another reason than an answer. The question was published before; only the pause is published again.
       return { question: null, events: [{ type: "paused" }] };
     case undefined:
       return questionOf(step, context);
@@ -59,7 +59,7 @@ async function questionOf(step: StepOf<"human">, context: StepContext): Promise<
   };
 }
 
-/** What the person sees beside the question: the values of `input_keys`, as text. */
+/** The values of `input_keys`, as text, which the person sees beside the question. */
 async function agentContext(step: StepOf<"human">, context: StepContext): Promise<Json> {
   const shown: { [key: string]: string } = {};
   for (const key of new Set(step.input_keys)) {

@@ -1,9 +1,8 @@
-import { Conversation } from "../conversation.ts";
+import { Conversation, modelOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { composePrompt } from "../prompt.ts";
-import { modelOf } from "../step-model.ts";
 import { outputOf } from "../run-state.ts";
 import type { Executor } from "../ports.ts";
 

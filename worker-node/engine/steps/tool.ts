@@ -1,12 +1,11 @@
 import { TextBudget } from "../bounded-text.ts";
-import { Conversation, effectKey } from "../conversation.ts";
+import { Conversation, effectKey, modelOf } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
-import { modelOf } from "../step-model.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { Executor, StepContext, StepResult, ToolCall, ToolSpec } from "../ports.ts";

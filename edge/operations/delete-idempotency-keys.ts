@@ -2,12 +2,12 @@ import { openDatabase } from "../clients/postgres.ts";
 import type { Env } from "../env.ts";
 import { log } from "../../shared/log.ts";
 
-/** The keys that one statement deletes, and the statements of one tick, at most. */
+/** The most keys that one statement deletes, and the most statements in one cron tick. */
 const PAGE = 5_000;
 const MAX_PAGES = 20;
 
 /** The cron tick: deletes idempotency keys older than the 24 hours for which they are valid. */
-export async function deleteExpiredKeys(env: Env): Promise<void> {
+export async function deleteExpiredIdempotencyKeys(env: Env): Promise<void> {
   const sql = openDatabase(env, 1);
   let deleted = 0;
   for (let page = 0; page < MAX_PAGES; page++) {

@@ -9,10 +9,10 @@ import type { QueueLinks } from "./queue-links.ts";
 import type { TrackedRun, TrackedRuns } from "./tracked-runs.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
-/** Between two tries of `confirm` while no store confirms. */
+/** The pause between two tries of `confirm` while no store confirms. */
 const CONFIRM_PAUSE_MS = 1_000;
 
-export type LeasesDeps = {
+export type LeaseRenewalDeps = {
   owner: Incarnation;
   queue: Queue;
   links: QueueLinks;
@@ -25,13 +25,13 @@ export type LeasesDeps = {
  * Renews a worker's leases in Redis, which save double work and decide nothing. docs/protocol.md 5.3. Renewals and beats do not
  * wait for each other.
  */
-export class Leases {
-  readonly #deps: LeasesDeps;
+export class LeaseRenewal {
+  readonly #deps: LeaseRenewalDeps;
   /** When the last renewal that was confirmed for every lease was sent. */
   #confirmedMs = -Infinity;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(deps: LeasesDeps) {
+  constructor(deps: LeaseRenewalDeps) {
     this.#deps = deps;
   }
 
@@ -44,8 +44,8 @@ export class Leases {
   }
 
   /**
-   * Resolves when a beat or a renewal of the last 12 s is confirmed; if none is, beats until one is. A process that was
-   * stopped for a minute finds out here, before its next call to the outside, that its runs were taken over.
+   * Resolves when a beat or a renewal of the last 12 s succeeded; otherwise it beats until one does. So a process that was
+   * stopped for a minute notices before its next call to the outside that its runs were taken over.
    * @throws Error when the run is superseded, or the reason of `signal`
    */
   async confirm(run: RunId, signal: AbortSignal): Promise<void> {
@@ -61,7 +61,7 @@ export class Leases {
   #isUnconfirmed(): boolean {
     const { heartbeat, timing } = this.#deps;
     const confirmedMs = Math.max(this.#confirmedMs, heartbeat.confirmedMs);
-    return performance.now() - confirmedMs > timing.silentMs;
+    return performance.now() - confirmedMs > timing.freshConfirmationMs;
   }
 
   async #renew(): Promise<void> {

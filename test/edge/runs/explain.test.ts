@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { explain } from "../../../edge/runs/diagnostics.ts";
+import { explain } from "../../../edge/runs/explain.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
@@ -132,7 +132,7 @@ describe("the diagnosis of a run", () => {
     expect(why({ wake_at_ms: NOW + 40_000 })).toMatchObject({ reason: "delayed", next_wake_at: at(40) });
   });
 
-  test("tells a live worker from one that is silent, stuck, unknown or cancelling", () => {
+  test("distinguishes a live worker from one that is silent, stuck, unknown or cancelling", () => {
     expect(why({}, running)).toMatchObject({
       reason: "running",
       next_wake_at: null,

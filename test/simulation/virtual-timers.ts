@@ -1,7 +1,7 @@
 /** Replaces `node:timers/promises` by the same promises on the virtual clock. */
 import { currentProcess } from "./clock.ts";
 
-/** The error with which Node rejects: an AbortError whose `cause` is the signal's reason. */
+/** The error with which Node rejects: an AbortError. Its `cause` is the signal's reason. */
 function abortError(signal: AbortSignal): Error {
   return Object.assign(new Error("The operation was aborted", { cause: signal.reason }), {
     name: "AbortError",

@@ -3,13 +3,13 @@ import { RetryableError, TerminalError } from "../../worker-node/engine/step-err
 import type { Models, Tools } from "../../worker-node/engine/ports.ts";
 import { currentProcess } from "./clock.ts";
 import type { Library } from "./postgres-model.ts";
-import { setTimeout as sleep } from "./timers-promises.ts";
+import { setTimeout as sleep } from "./virtual-timers.ts";
 
 /**
  * `outcomes`: `completed`, or the error codes with which it may fail. `usage`: how many model calls are charged.
  * `workMs`: how long it takes without faults.
  */
-type Program = {
+type SimOrchestration = {
   steps: object[];
   minutes?: number;
   outcomes: readonly string[];
@@ -48,7 +48,7 @@ const agent = {
   next_step_id: "last",
 };
 
-export const programs = {
+export const orchestrations = {
   prints: {
     steps: [print("first", "second"), print("second", "last"), print("last")],
     outcomes: ["completed"],
@@ -114,22 +114,26 @@ export const programs = {
     usage: 0,
     workMs: 65_000,
   },
-} satisfies Record<string, Program>;
+} satisfies Record<string, SimOrchestration>;
 
-export type ProgramName = keyof typeof programs;
+export type OrchestrationName = keyof typeof orchestrations;
 
-export function programOf(orchestration: string): Program {
-  const found = Object.entries(programs).find(([name]) => name === orchestration);
-  if (!found) throw new Error(`there is no program ${orchestration}`);
+export function orchestrationOf(id: string): SimOrchestration {
+  const found = Object.entries(orchestrations).find(([name]) => name === id);
+  if (!found) throw new Error(`there is no orchestration ${id}`);
   return found[1];
 }
 
 /** The state that the steps of a completed run have written, without the answers of clients. */
-export function outputsOf({ steps }: Program): Record<string, unknown> {
+export function outputsOf({ steps }: SimOrchestration): Record<string, unknown> {
+  const decided = steps.flatMap((step) =>
+    "if_condition" in step && "id" in step ? [[`_if_decision_${String(step.id)}`, "true"]] : [],
+  );
   const ids = steps.flatMap((step) =>
     "output_key" in step && step.output_key !== "human_response" ? [String(step.output_key)] : [],
   );
-  return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `printed by ${id}`]));
+  const written = ids.map((id) => [id, outputs.get(id) ?? `printed by ${id}`]);
+  return Object.fromEntries([...written, ...decided]);
 }
 
 const outputs = new Map<string, unknown>([
@@ -142,11 +146,14 @@ const TOOLS = ["fetch", "slow", "flaky", "doomed", "hang", "tired", "killer"];
 
 export const library: Library = {
   orchestrations: new Map(
-    Object.entries(programs).map(([id, program]: [string, Program]) => {
-      const [first] = program.steps;
+    Object.entries(orchestrations).map(([id, orchestration]: [string, SimOrchestration]) => {
+      const [first] = orchestration.steps;
       const entry_step_id = first && "id" in first ? first.id : null;
-      const timeout_minutes = program.minutes ?? 30;
-      return [id, JSON.stringify({ id, name: id, entry_step_id, steps: program.steps, timeout_minutes })];
+      const timeout_minutes = orchestration.minutes ?? 30;
+      return [
+        id,
+        JSON.stringify({ id, name: id, entry_step_id, steps: orchestration.steps, timeout_minutes }),
+      ];
     }),
   ),
   named: new Map([

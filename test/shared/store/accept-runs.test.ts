@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunInput } from "../../../shared/contracts/run.ts";
-import { acceptRuns, findIdempotent } from "../../../shared/store/runs/insert-runs.ts";
+import { acceptRuns, findIdempotent } from "../../../shared/store/runs/accept-runs.ts";
 import { readPositions, readRun } from "../../../shared/store/runs/read-runs.ts";
 import { acme, saveEmptyOrchestration, globex, newRun, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";

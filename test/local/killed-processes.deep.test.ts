@@ -1,4 +1,4 @@
-/** Each process of `npm start` may be killed while runs are under way. */
+/** Runs finish although each process of `npm start` is killed while they are under way. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
@@ -30,7 +30,7 @@ const slow = {
 
 const Accepted = z.object({ run_id: z.string(), stream_url: z.string(), status_url: z.string() });
 
-function ask(method: string, path: string, body?: unknown): Promise<Response> {
+function request(method: string, path: string, body?: unknown): Promise<Response> {
   const { api_base, api_key } = system.facts;
   return fetch(`${api_base}${path}`, {
     method,
@@ -43,7 +43,7 @@ function ask(method: string, path: string, body?: unknown): Promise<Response> {
 /** Starts a run, as a client that repeats a 503. */
 async function run(): Promise<z.infer<typeof Accepted>> {
   for (const deadline = performance.now() + 60_000; ; await sleep(250)) {
-    const answer = await ask("POST", "/api/v2/orchestrations/orch_slow/run", { message: "hello" });
+    const answer = await request("POST", "/api/v2/orchestrations/orch_slow/run", { message: "hello" });
     if (answer.status === 202) return Accepted.parse(await answer.json());
     const text = await answer.text();
     if (answer.status !== 503 || performance.now() > deadline)
@@ -87,7 +87,7 @@ function pidOf(worker: string): number {
   return system.facts.workers.find(({ name }) => name === worker)?.pid ?? 0;
 }
 
-/** What is killed: its name in the log of `npm start`, and its pid. `worker` executes the run of this turn. */
+/** The processes to kill: the name in the log of `npm start`, and the pid. `worker` executes the run that was started last. */
 const victims: [name: (worker: string) => string, pid: (worker: string) => number][] = [
   [() => "Redis", () => system.facts.redis_pid],
   [() => "redis-rest", () => system.facts.redis_rest_pid],
@@ -98,7 +98,7 @@ const victims: [name: (worker: string) => string, pid: (worker: string) => numbe
 
 // Fails when keepAlive does not start again what has ended.
 test("runs finish and a stream shows each event once, whichever process is killed on the way", async () => {
-  const saved = await ask("PUT", "/api/v2/orchestrations/orch_slow", slow);
+  const saved = await request("PUT", "/api/v2/orchestrations/orch_slow", slow);
   expect(saved.status).toBe(200);
   const before = system.facts;
   const accepted: z.infer<typeof Accepted>[] = [];
@@ -121,7 +121,7 @@ test("runs finish and a stream shows each event once, whichever process is kille
     expect(numbers).toEqual(numbers.map((_, index) => index + 1));
   }
   for (const { status_url } of accepted) {
-    const answer = await ask("GET", status_url);
+    const answer = await request("GET", status_url);
     expect(await answer.json()).toMatchObject({ status: "completed" });
   }
   expect(system.facts.api_base).toBe(before.api_base);

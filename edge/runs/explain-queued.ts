@@ -1,8 +1,8 @@
 import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { isoTime } from "../http/time.ts";
-import { noWorkerSentence, workersOf } from "./diagnosis.ts";
-import type { Blocker, Cause, QueueState } from "./diagnosis.ts";
+import { noWorkerSentence, workersOf } from "./diagnosis-view.ts";
+import type { Blocker, Cause, QueueState } from "./diagnosis-view.ts";
 
 /** Why a queued run is not ready: its start or its next try is later. */
 export function notYetDue(facts: RunFacts): Cause {

@@ -1,4 +1,4 @@
-/** What `npm start` does about stores and processes that were killed: plug.deep.test.ts kills each of them. */
+/** `npm start` restarts killed stores and processes. killed-processes.deep.test.ts kills each of them while runs are under way. */
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";

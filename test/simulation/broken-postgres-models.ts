@@ -1,4 +1,4 @@
-/** Models of Postgres that each lack a condition: simulation and contract must notice them. */
+/** Models of Postgres, each without one condition: the tests of simulation and contract must fail with them. */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
@@ -23,19 +23,19 @@ export class SignalsNotInPark extends PostgresModel {
   }
 }
 
-export class NoSilenceNeeded extends PostgresModel {
+export class TakesOverFromLiveOwners extends PostgresModel {
   override isSilent(): boolean {
     return true;
   }
 }
 
-export class NoOverlap extends PostgresModel {
+export class ScanWithoutOverlap extends PostgresModel {
   override overlapMs(): number {
     return 0;
   }
 }
 
-export class DeadlineLeavesOpen extends PostgresModel {
+export class DeadlineLeavesQuestionOpen extends PostgresModel {
   override readWaits(run: RunId, waitIds: readonly string[]): Wait[] {
     return super.readWaits(run, waitIds).map((wait): Wait => {
       const isOver = wait.state === "open" && wait.due_in_ms !== null && wait.due_in_ms <= 0;

@@ -13,7 +13,7 @@ export type Script = { source: string; sha: Promise<string> };
  * A script that runs also when Redis is full (`allow-oom`): the functions that all verbs share, followed by the verb.
  *
  * A full Redis must refuse new runs (`admit`) and still serve those that exist: `renew` and `finish` keep or shrink its
- * size, and a committed run that `enqueue` could not show would wait for as long as Redis is full.
+ * size, and a committed run that could not be enqueued would wait for as long as Redis is full.
  */
 export function defineScript(common: string, verb: string): Script {
   return scriptOf(`#!lua flags=allow-oom\n${common}\n${verb}`);
@@ -29,7 +29,7 @@ function scriptOf(source: string): Script {
 }
 
 /** Runs a script by its digest, or by its text when this Redis does not know it yet. */
-export async function run(
+export async function runScript(
   redis: RedisCommands,
   script: Script,
   keys: string[],

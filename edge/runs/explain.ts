@@ -2,9 +2,9 @@ import { workerOf } from "../../shared/contracts/ids.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
 import { isoTime } from "../http/time.ts";
-import { diagnosisOf, noWorkerSentence, workersOf } from "./diagnosis.ts";
-import type { Blocker, Cause, Diagnosis, QueueState } from "./diagnosis.ts";
-import { notYetDue, ready } from "./queue-diagnostics.ts";
+import { diagnosisOf, noWorkerSentence, workersOf } from "./diagnosis-view.ts";
+import type { Blocker, Cause, Diagnosis, QueueState } from "./diagnosis-view.ts";
+import { notYetDue, ready } from "./explain-queued.ts";
 
 /**
  * Why a run does not progress, from what Postgres and the queue know.

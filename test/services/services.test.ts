@@ -1,9 +1,9 @@
 import { Redis } from "ioredis";
 import postgres from "postgres";
 import { expect, inject, test } from "vitest";
-import { freshDatabase, startRedis } from "../services/services.ts";
+import { freshDatabase, startRedis } from "./services.ts";
 
-test("two fresh databases do not see each other", async () => {
+test("two fresh databases are separate", async () => {
   const [first, second] = await Promise.all([freshDatabase(), freshDatabase()]);
   const [a, b] = [postgres(first, { max: 1 }), postgres(second, { max: 1 })];
   await a`create table only_first (x int)`;

@@ -15,7 +15,7 @@ import { startRedis } from "../../local/stores/redis.ts";
 
 let dir: string;
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), "synapse-survival-"));
+  dir = mkdtempSync(join(tmpdir(), "synapse-children-"));
   chmodSync(dir, 0o711);
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
@@ -27,9 +27,9 @@ async function haveEnded(pids: number[], withinMs: number): Promise<boolean> {
   return false;
 }
 
-async function startStarter() {
-  const command = nodeProgram("test/local/fixtures/starter.ts");
-  const program = await startUntilEvent("started", 120_000, "starter", {
+async function startStoresInChild() {
+  const command = nodeProgram("test/local/fixtures/start-stores.ts");
+  const program = await startUntilEvent("started", 120_000, "start-stores", {
     ...command,
     args: [...command.args, dir],
   });
@@ -38,7 +38,7 @@ async function startStarter() {
 
 describe("Postgres and Redis", () => {
   test("end when their parent is killed with -9", async () => {
-    const { child, pids } = await startStarter();
+    const { child, pids } = await startStoresInChild();
     expect(pids.every(isRunning)).toBe(true);
     child.kill("SIGKILL");
     expect(await haveEnded(pids, 30_000)).toBe(true);
@@ -72,7 +72,7 @@ describe("Postgres and Redis", () => {
   test.runIf(process.platform === "linux")(
     "that outlived a start whose guards were killed too are stopped by the next start",
     async () => {
-      const { child, pids } = await startStarter();
+      const { child, pids } = await startStoresInChild();
       const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")
         .trim()
         .split(" ");

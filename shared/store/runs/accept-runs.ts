@@ -4,7 +4,7 @@ import type { Sql } from "../sql.ts";
 
 /**
  * Which store has checked that a tenant's queue has room. With `postgres`, for when Redis is unreachable, the statement
- * checks it itself, under a lock on each tenant's row: that costs what Redis otherwise saves.
+ * checks it itself, under a lock on each tenant's row. Accepts of one tenant then wait for each other.
  */
 export type QuotaCheckedBy = "queue" | "postgres";
 
@@ -58,7 +58,7 @@ export async function acceptRuns(
   return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
 }
 
-/** Of each tenant's submitted runs as many as its queue has room for, in the order of their ids. */
+/** As many of each tenant's submitted runs as its queue has room for, in the order of their ids. */
 function withinQuota(sql: Sql) {
   return sql`
     select s.* from (
@@ -71,7 +71,7 @@ function withinQuota(sql: Sql) {
     where s.place <= t.room`;
 }
 
-/** The run that a tenant's idempotency key stands for, with the hash of its request. Null: the key is free. Keys live 24 hours. */
+/** The run that a tenant's idempotency key stands for, with the hash of its request. Null: the key is free. A key is valid for 24 hours. */
 export async function findIdempotent(
   sql: Sql,
   tenant: TenantId,

@@ -8,7 +8,7 @@ import type { Job } from "../../../shared/queue/job.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { OwnedRun } from "../../../shared/store/workers/beats.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
-import { Leases } from "../../../worker-node/fleet/leases.ts";
+import { LeaseRenewal } from "../../../worker-node/fleet/lease-renewal.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
 import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
@@ -17,15 +17,15 @@ import { refusingStore } from "../fakes.ts";
 
 const owner = newIncarnation("w");
 
-/** A worker's leases on stores whose replies the test sets. Time stands still until the test moves it. */
-function openLeases(timing: WorkerTiming = workerTiming) {
+/** A worker's heartbeat and lease renewal on stores whose replies the test sets. The clock moves only when the test moves it. */
+function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
   const replies = {
     owned: [] as OwnedRun[],
     lost: [] as RunId[],
     unknown: [] as RunId[],
     isCold: false,
-    isPostgresAway: false,
-    isRedisAway: false,
+    isPostgresUnreachable: false,
+    isRedisUnreachable: false,
   };
   const handedBack: RunId[] = [];
   const restored: RunId[] = [];
@@ -36,7 +36,7 @@ function openLeases(timing: WorkerTiming = workerTiming) {
     ...refusingStore,
     async beat() {
       beats += 1;
-      if (replies.isPostgresAway) throw new Error("connection refused");
+      if (replies.isPostgresUnreachable) throw new Error("connection refused");
       return replies.owned;
     },
     async handBack(_owner, runs) {
@@ -47,7 +47,7 @@ function openLeases(timing: WorkerTiming = workerTiming) {
   class FakeQueue extends Queue {
     override async renew({ shard }: RenewRequest) {
       if (replies.isCold) throw new ColdError(shard);
-      if (replies.isRedisAway) throw new Error("no answer");
+      if (replies.isRedisUnreachable) throw new Error("no answer");
       return { lostLeases: replies.lost, unknownLeases: replies.unknown };
     }
     override async release(jobs: readonly Job[]) {
@@ -80,7 +80,7 @@ function openLeases(timing: WorkerTiming = workerTiming) {
       loop_lag_ms: 0,
     }),
   });
-  const leases = new Leases({ owner, queue, links, timing, tracked, heartbeat });
+  const leaseRenewal = new LeaseRenewal({ owner, queue, links, timing, tracked, heartbeat });
   const signals: { signals: number; cancel: boolean }[] = [];
   const superseded: RunId[] = [];
   const track = (attempt = 1): RunId => {
@@ -96,7 +96,7 @@ function openLeases(timing: WorkerTiming = workerTiming) {
     return run;
   };
   const stores = { replies, handedBack, restored, released, coldShards, beats: () => beats };
-  return { ...stores, leases, heartbeat, tracked, links, signals, superseded, track };
+  return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, superseded, track };
 }
 
 const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
@@ -109,14 +109,14 @@ const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
 
 /** Renews once, a beat period from now, and beats once. */
 async function renewOnce({
-  leases,
+  leaseRenewal,
   heartbeat,
-}: Pick<ReturnType<typeof openLeases>, "leases" | "heartbeat">): Promise<void> {
+}: Pick<ReturnType<typeof openLeaseRenewal>, "leaseRenewal" | "heartbeat">): Promise<void> {
   heartbeat.start();
-  leases.start();
+  leaseRenewal.start();
   await vi.advanceTimersByTimeAsync(5_001);
   heartbeat.stop();
-  leases.stop();
+  leaseRenewal.stop();
 }
 
 beforeEach(() => {
@@ -130,7 +130,7 @@ describe("a beat", () => {
   // Fails when the reply is not compared with what is executed, when the lease of a run that is gone is kept, or when the
   // lease of another attempt of this worker is released.
   test("supersedes executions that Postgres does not name, or names under another attempt", async () => {
-    const { heartbeat, replies, track, superseded, released } = openLeases();
+    const { heartbeat, replies, track, superseded, released } = openLeaseRenewal();
     const [same, gone, otherAttempt] = [track(), track(), track()];
     await vi.advanceTimersByTimeAsync(1);
     replies.owned = [owned(same), owned(otherAttempt, { attempt: 2 })];
@@ -140,7 +140,7 @@ describe("a beat", () => {
   });
 
   test("says nothing about a run that was claimed after it was sent", async () => {
-    const { heartbeat, track, superseded } = openLeases();
+    const { heartbeat, track, superseded } = openLeaseRenewal();
     const beating = heartbeat.beat();
     track();
     await beating;
@@ -148,7 +148,7 @@ describe("a beat", () => {
   });
 
   test("passes on a cancel and signals that changed, and nothing else", async () => {
-    const { heartbeat, replies, track, signals } = openLeases();
+    const { heartbeat, replies, track, signals } = openLeaseRenewal();
     const run = track();
     await vi.advanceTimersByTimeAsync(1);
     replies.owned = [owned(run)];
@@ -162,7 +162,7 @@ describe("a beat", () => {
   // Fails when a cancel hint during a beat joins that beat, which may have read before the cancel: the run would go on
   // until the next beat, 5 s later.
   test("that is requested during another one is sent after it, once for all requests", async () => {
-    const { heartbeat, replies, track, signals, beats } = openLeases();
+    const { heartbeat, replies, track, signals, beats } = openLeaseRenewal();
     const run = track();
     await vi.advanceTimersByTimeAsync(1);
     replies.owned = [owned(run)];
@@ -174,9 +174,9 @@ describe("a beat", () => {
     expect(beats()).toBe(2);
   });
 
-  // Fails when one beat is enough (the reply of a claim may be on its way), or when no beat is.
+  // Fails when it is handed back after one beat (the reply of its claim may be on its way), or never.
   test("hands back a run that two beats in a row name and that is not executed here", async () => {
-    const { heartbeat, replies, handedBack } = openLeases();
+    const { heartbeat, replies, handedBack } = openLeaseRenewal();
     const run = newRunId(Date.now());
     replies.owned = [owned(run)];
     await heartbeat.beat();
@@ -187,7 +187,7 @@ describe("a beat", () => {
 
   // Fails when strays are compared by run alone: the second attempt was named once.
   test("does not hand back a run that was claimed again between two beats", async () => {
-    const { heartbeat, replies, handedBack } = openLeases();
+    const { heartbeat, replies, handedBack } = openLeaseRenewal();
     const run = newRunId(Date.now());
     replies.owned = [owned(run, { attempt: 1 })];
     await heartbeat.beat();
@@ -197,13 +197,13 @@ describe("a beat", () => {
   });
 
   test("that fails supersedes nothing, and marks Postgres as unreachable until one succeeds", async () => {
-    const { heartbeat, links, replies, track, superseded } = openLeases();
+    const { heartbeat, links, replies, track, superseded } = openLeaseRenewal();
     track();
-    replies.isPostgresAway = true;
+    replies.isPostgresUnreachable = true;
     await heartbeat.beat();
     expect(links.isPostgresReachable).toBe(false);
     expect(superseded).toEqual([]);
-    replies.isPostgresAway = false;
+    replies.isPostgresUnreachable = false;
     replies.owned = [];
     await vi.advanceTimersByTimeAsync(1);
     await heartbeat.beat();
@@ -214,7 +214,7 @@ describe("a beat", () => {
 
 describe("a renewal", () => {
   test("supersedes executions whose lease another worker has", async () => {
-    const opened = openLeases();
+    const opened = openLeaseRenewal();
     const { replies, track, superseded } = opened;
     const run = track();
     replies.owned = [owned(run)];
@@ -224,7 +224,7 @@ describe("a renewal", () => {
   });
 
   test("restores a lease that Redis lost, if Postgres says that the run is this worker's", async () => {
-    const opened = openLeases();
+    const opened = openLeaseRenewal();
     const { heartbeat, replies, track, restored, superseded } = opened;
     const [ownRun, otherRun] = [track(), track()];
     replies.owned = [owned(ownRun), owned(otherRun)];
@@ -240,23 +240,23 @@ describe("a renewal", () => {
 
   // Fails when the lease of a run that ended meanwhile is restored: a slot of its tenant would be taken for 15 s.
   test("does not restore the lease of a run that ended here while the renewal was under way", async () => {
-    const { leases, tracked, heartbeat, replies, track, restored } = openLeases();
+    const { leaseRenewal, tracked, heartbeat, replies, track, restored } = openLeaseRenewal();
     const run = track();
     replies.owned = [owned(run)];
     await heartbeat.beat();
     replies.unknown = [run];
     heartbeat.start();
-    leases.start();
+    leaseRenewal.start();
     vi.advanceTimersByTime(5_000);
     tracked.untrack(run);
     await vi.advanceTimersByTimeAsync(1);
     heartbeat.stop();
-    leases.stop();
+    leaseRenewal.stop();
     expect(restored).toEqual([]);
   });
 
   test("of a cold shard reports it, so that the reconciler starts a pass", async () => {
-    const opened = openLeases();
+    const opened = openLeaseRenewal();
     const { replies, track, coldShards } = opened;
     replies.owned = [owned(track())];
     replies.isCold = true;
@@ -264,13 +264,13 @@ describe("a renewal", () => {
     expect(coldShards).toEqual([0]);
   });
 
-  // Fails when only a claim finds out that the queue is unreachable: a worker without a free slot would say in its beats
-  // that it reaches the queue, so that no worker claims directly.
+  // Fails when only a claim marks the queue as unreachable: a worker without a free slot would beat with `redis_ok`, so that
+  // no worker claims directly.
   test("that fails marks the shard as unreachable", async () => {
-    const opened = openLeases();
+    const opened = openLeaseRenewal();
     const { links, replies, track, coldShards } = opened;
     replies.owned = [owned(track())];
-    replies.isRedisAway = true;
+    replies.isRedisUnreachable = true;
     links.reportClaimed(0);
     await renewOnce(opened);
     expect([links.of(0), links.redisOk, coldShards]).toEqual(["down", false, []]);
@@ -281,67 +281,71 @@ describe("before a call to the outside", () => {
   const { signal } = new AbortController();
 
   test("a worker with a recent confirmation does not beat", async () => {
-    const { leases, heartbeat, replies, track, beats } = openLeases();
+    const { leaseRenewal, heartbeat, replies, track, beats } = openLeaseRenewal();
     const run = track();
     replies.owned = [owned(run)];
     await heartbeat.beat();
     await vi.advanceTimersByTimeAsync(11_000);
-    await leases.confirm(run, signal);
+    await leaseRenewal.confirm(run, signal);
     expect(beats()).toBe(1);
   });
 
   // Fails when `confirm` looks only at what this worker tracks.
   test("a worker that was stopped for a minute beats first, and does not go on with a run that was taken over", async () => {
-    const { leases, heartbeat, replies, track, beats } = openLeases();
+    const { leaseRenewal, heartbeat, replies, track, beats } = openLeaseRenewal();
     const run = track();
     replies.owned = [owned(run)];
     await heartbeat.beat();
     await vi.advanceTimersByTimeAsync(60_000);
     replies.owned = [];
-    await expect(leases.confirm(run, signal)).rejects.toThrow("superseded");
+    await expect(leaseRenewal.confirm(run, signal)).rejects.toThrow("superseded");
     expect(beats()).toBe(2);
   });
 
-  // Fails when a renewal of leases that Redis does not know counts: the run may have been taken over, and have ended, since.
-  test("a renewal that Redis knows nothing of is no confirmation", async () => {
-    const { leases, heartbeat, replies, track } = openLeases();
+  // Fails when a renewal with unknown leases confirms: another worker may have taken the run over and ended it since.
+  test("a renewal whose leases Redis does not know is no confirmation", async () => {
+    const { leaseRenewal, heartbeat, replies, track } = openLeaseRenewal();
     const run = track();
     replies.owned = [owned(run)];
     await heartbeat.beat();
     replies.unknown = [run];
-    replies.isPostgresAway = true;
+    replies.isPostgresUnreachable = true;
     heartbeat.start();
-    leases.start();
+    leaseRenewal.start();
     await vi.advanceTimersByTimeAsync(60_000);
     heartbeat.stop();
-    leases.stop();
-    replies.isPostgresAway = false;
+    leaseRenewal.stop();
+    replies.isPostgresUnreachable = false;
     replies.owned = [];
-    await expect(leases.confirm(run, signal)).rejects.toThrow("superseded");
+    await expect(leaseRenewal.confirm(run, signal)).rejects.toThrow("superseded");
   });
 
   test("a worker that reaches no store waits until its execution is stopped", async () => {
-    const { leases, replies, track } = openLeases();
+    const { leaseRenewal, replies, track } = openLeaseRenewal();
     const run = track();
-    replies.isPostgresAway = true;
+    replies.isPostgresUnreachable = true;
     const stop = new AbortController();
-    const confirmed = leases.confirm(run, stop.signal);
+    const confirmed = leaseRenewal.confirm(run, stop.signal);
     confirmed.catch(() => {});
     await vi.advanceTimersByTimeAsync(10_000);
     stop.abort(new Error("enough"));
     await expect(confirmed).rejects.toThrow();
   });
 
-  test("the lengths of beat and silence are the given ones", async () => {
-    const { leases, heartbeat, beats } = openLeases({ ...workerTiming, beatMs: 100, silentMs: 240 });
+  test("the period of beats and the age limit of a confirmation are those of WorkerTiming", async () => {
+    const { leaseRenewal, heartbeat, beats } = openLeaseRenewal({
+      ...workerTiming,
+      beatMs: 100,
+      freshConfirmationMs: 240,
+    });
     heartbeat.start();
-    leases.start();
+    leaseRenewal.start();
     await vi.advanceTimersByTimeAsync(350);
     heartbeat.stop();
-    leases.stop();
+    leaseRenewal.stop();
     expect(beats()).toBe(3);
     await vi.advanceTimersByTimeAsync(241);
-    await expect(leases.confirm(newRunId(Date.now()), signal)).rejects.toThrow("superseded");
+    await expect(leaseRenewal.confirm(newRunId(Date.now()), signal)).rejects.toThrow("superseded");
     expect(beats()).toBe(4);
   });
 });

@@ -8,7 +8,7 @@ import type { Args, Statements } from "./postgres-model.ts";
 import type { RedisModel } from "./redis-model.ts";
 import type { Network, QueueVerb, Service } from "./network.ts";
 
-export function storeOver(
+export function storeOverNetwork(
   network: Network,
   process: SimProcess,
   service: Service,
@@ -48,7 +48,7 @@ export function storeOver(
 }
 
 /** A Queue that calls the model instead of scripts. */
-export class QueueOver extends Queue {
+export class QueueOverNetwork extends Queue {
   readonly #call: <Answer>(verb: QueueVerb, act: () => Answer) => Promise<Answer>;
   readonly #redis: RedisModel;
 

@@ -1,0 +1,79 @@
+/** Histories that once showed a defect. They are played first. */
+import type { Command } from "./commands.ts";
+import type { History } from "./history.ts";
+import type { Verb } from "./network.ts";
+
+const calm = { seed: 0, workers: 2, slots: 1, limit: 1, queued: 100 };
+const trap = (process: string, verb: Verb): Command => ({
+  do: "trap",
+  atMs: 0,
+  trap: { process, verbs: [verb], is: "fail", ms: 50 },
+});
+
+/** Postgres was away while a step read its tool's definition: that used up the step's tries, and the run failed. */
+const toolNotFoundMeanwhile: History = {
+  ...calm,
+  commands: [
+    { do: "away", atMs: 18_014, store: "postgres", ms: 20_000, restarts: false },
+    { do: "away", atMs: 62, store: "redis", ms: 500, restarts: false },
+    { do: "submit", atMs: 0, tenant: 0, orchestration: "prints", lane: "default" },
+    { do: "submit", atMs: 60, tenant: 0, orchestration: "flaky", lane: "default" },
+    { do: "freeze", atMs: 510, nth: 0, ms: 25_000 },
+    { do: "kill", atMs: 11_001, nth: 0 },
+    { do: "freeze", atMs: 510, nth: 1, ms: 25_000 },
+    { do: "freeze", atMs: 510, nth: 0, ms: 3_000 },
+  ],
+};
+
+/** A cancel came between the decision to park and its flush: the park was committed although its worker had not seen the cancel. */
+const cancelDuringPark: History = {
+  ...calm,
+  commands: [
+    trap("w", "flush"),
+    { do: "cancel", atMs: 10_538, nth: 0 },
+    { do: "submit", atMs: 8_531, tenant: 0, orchestration: "flaky", lane: "default" },
+    { do: "freeze", atMs: 3_527, nth: 3, ms: 3_000 },
+    { do: "kill", atMs: 8_536, nth: 3 },
+    trap("w", "claimDirectly"),
+    { do: "submit", atMs: 8_532, tenant: 0, orchestration: "prints", lane: "default" },
+    trap("edge", "pushLimits"),
+    { do: "freeze", atMs: 10_550, nth: 0, ms: 3_000 },
+  ],
+};
+
+/** Another worker's claim of a silent worker's run failed, and the run was released: its slot was free while it was executed. */
+const slotOfASilentOwner: History = {
+  ...calm,
+  queued: 2,
+  commands: [
+    { do: "submit", atMs: 0, tenant: 0, orchestration: "killer", lane: "default" },
+    { ...trap("w", "claim"), atMs: 533 },
+    { do: "submit", atMs: 0, tenant: 0, orchestration: "prints", lane: "default" },
+    trap("edge", "admit"),
+    { do: "trap", atMs: 0, trap: { process: "edge", verbs: ["accept"], is: "freeze_after", ms: 50 } },
+    { ...trap("w", "pushLimits"), atMs: 28 },
+  ],
+};
+
+/** A worker was frozen while another claimed directly. It then claimed from the queue, which did not know of that run. */
+const claimAfterSilence: History = {
+  ...calm,
+  queued: 2,
+  commands: [
+    { do: "retry", atMs: 13_190, nth: 0 },
+    { do: "submit", atMs: 13_193, tenant: 0, orchestration: "prints", lane: "default" },
+    { do: "trap", atMs: 7_034, trap: { process: "w", verbs: ["claimJobs"], is: "freeze_after", ms: 14_000 } },
+    { do: "freeze", atMs: 0, nth: 0, ms: 3_000 },
+    trap("w", "claimJobs"),
+    { ...trap("w", "beat"), atMs: 18_001 },
+    { do: "away", atMs: 13_199, store: "redis", ms: 9_000, restarts: false },
+    { do: "submit", atMs: 7_163, tenant: 0, orchestration: "tired", lane: "default" },
+  ],
+};
+
+export const known: [History][] = [
+  [toolNotFoundMeanwhile],
+  [cancelDuringPark],
+  [slotOfASilentOwner],
+  [claimAfterSilence],
+];
