@@ -26,7 +26,15 @@ export function next(definition: Orchestration, progress: Progress): Next {
   }
   const spent = whenSpent(definition, spentOf(progress));
   if (spent !== null) return failed(spent.code, spent.message);
-  return { do: "step", step, visit: visitsOf(progress, id) + 1 };
+  const visits = visitsOf(progress, id);
+  // `applyLoopLimits` leads to a step that is used up only when no step follows it.
+  if (isUsedUp(step, visits)) {
+    return failed(
+      "loop_limit_reached",
+      `step "${id}" has had its ${step.max_iterations} iterations, and no next_step_id says where the run goes then`,
+    );
+  }
+  return { do: "step", step, visit: visits + 1 };
 }
 
 function failed(code: string, message: string): Next {
@@ -89,7 +97,7 @@ export function toCheckpoint(
     cost_micro_usd: costOf(usage),
     effects: [...result.effects],
   };
-  const target = result.ends ? null : result.route ? result.route.target : step.next_step_id;
+  const target = result.ends ? null : result.route ? result.route.target : (step.next_step_id ?? null);
   const limited = applyLoopLimits(definition, applyResult(progress, checkpoint), target);
   const seconds = Math.round(timing.durationMs / 10) / 100;
   return {
@@ -107,10 +115,17 @@ function stepOf(definition: Orchestration, id: string): Step | undefined {
   return definition.steps.find((step) => step.id === id);
 }
 
+/** Whether a step has had all the results that its `max_iterations` allows. */
+function isUsedUp(step: Step, visits: number): boolean {
+  return step.max_iterations !== 0 && visits >= step.max_iterations;
+}
+
 /**
  * Where the run really goes when a step leads to `target`. A step that already has its `max_iterations` results is
- * skipped: the run goes to its `next_step_id` instead, and so on. When skipped steps lead only to each other, the run
- * ends. Each skipped step has an event `loop_limit_reached`. `progress` includes the result that leads to `target`.
+ * skipped: the run goes to its `next_step_id` instead, and so on. When that is null the run ends there. When it is absent,
+ * or leads only to steps that are skipped, the target is the last of them, and the run fails: a loop that its limit ended
+ * has not reached what it was for. Each skipped step has an event `loop_limit_reached`. `progress` includes the result that
+ * leads to `target`.
  */
 function applyLoopLimits(
   definition: Orchestration,
@@ -123,9 +138,7 @@ function applyLoopLimits(
   while (current !== null && !skipped.has(current)) {
     const step = stepOf(definition, current);
     const visits = visitsOf(progress, current);
-    if (step === undefined || step.max_iterations === 0 || visits < step.max_iterations) {
-      return { target: current, events };
-    }
+    if (step === undefined || !isUsedUp(step, visits)) break;
     events.push({
       type: "loop_limit_reached",
       orch_step_id: current,
@@ -133,7 +146,8 @@ function applyLoopLimits(
       max_iterations: step.max_iterations,
     });
     skipped.add(current);
+    if (step.next_step_id === undefined) break;
     current = step.next_step_id;
   }
-  return { target: null, events };
+  return { target: current, events };
 }

@@ -21,7 +21,7 @@ export type Program = { code: "expression" | "transform"; source: string; state:
 export type Caller = { tenant: string; signal: AbortSignal };
 const ProgramResult = z.union([
   z.object({ json: z.string() }),
-  z.object({ failed: z.enum(["time", "memory", "size", "error"]), message: z.string() }),
+  z.object({ failed: z.enum(["time", "memory", "size", "value", "error"]), message: z.string() }),
 ]);
 /** `json` is text that the program may have written itself: the caller must parse it. */
 export type ProgramResult = z.infer<typeof ProgramResult>;

@@ -1,6 +1,5 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { TerminalError } from "./step-errors.ts";
-import { toJavaScript } from "./expression.ts";
 import { SandboxPool } from "./sandbox-pool.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Sandbox } from "./ports.ts";
@@ -14,7 +13,8 @@ export type SharedSandbox = { of(caller: Caller): Sandbox; close(): Promise<void
 
 /**
  * Runs expressions and programs of definitions with QuickJS (WebAssembly), in threads: no network, no clock, 32 MiB,
- * 1 s for an expression and 5 s for a program, results of at most 1 MiB, and a fresh context for each. A failure is a
+ * 1 s for an expression and 5 s for a program, results of at most 1 MiB, and a fresh context for each. A promise is
+ * awaited; a result that JSON cannot hold (NaN, a map, a function) fails, and the error names its path. A failure is a
  * TerminalError `expression` or `transform`, because the same code over the same state would fail again.
  */
 export function createSandbox(): SharedSandbox {
@@ -34,8 +34,7 @@ export function createSandbox(): SharedSandbox {
   };
   return {
     of: (caller) => ({
-      evaluate: (expression, state) =>
-        run("expression", `(${toJavaScript(expression)}\n)`, state, EXPRESSION_MS, caller),
+      evaluate: (expression, state) => run("expression", expression, state, EXPRESSION_MS, caller),
       transform: (code, state) => run("transform", code, state, TRANSFORM_MS, caller),
     }),
     close: () => pool.close(),
@@ -64,6 +63,8 @@ function failureText(
       return `${subject} used more memory than 32 MiB`;
     case "size":
       return `the result of ${subject} is larger than 1 MiB`;
+    case "value":
+      return `the result of ${subject} cannot be stored: ${result.message}`;
     case "error":
       return `${subject} failed: ${result.message}`;
   }

@@ -1,6 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { parseAgent, parseTool } from "../../../shared/contracts/definition/index.ts";
+import type { Parsed } from "../../../shared/contracts/definition/index.ts";
 import { saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
 import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
@@ -9,6 +10,7 @@ import {
   NewDefinitionId,
   OwnerQuery,
   requireDefinition,
+  UNKNOWN_FIELDS,
   ownerOf,
   withId,
 } from "../../definitions/definition-request.ts";
@@ -16,10 +18,10 @@ import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
-/** Validates a body as a definition. The id of a tool is its name. */
-const parse: { [K in Kind]: (body: Record<string, unknown>, id: string) => { name: string } } = {
-  agents: (body, id) => requireDefinition(parseAgent(withId(body, id))),
-  tools: (body, id) => requireDefinition(parseTool(withId(body, id, "name"))),
+/** Each kind's parser, and the field that holds its id: the id of a tool is its name. */
+const kinds: { [K in Kind]: { parse: (json: unknown) => Parsed<{ name: string }>; idField: string } } = {
+  agents: { parse: parseAgent, idField: "id" },
+  tools: { parse: parseTool, idField: "name" },
 };
 
 const routeOf = (kind: Kind) =>
@@ -27,6 +29,7 @@ const routeOf = (kind: Kind) =>
     method: "put",
     path: `/api/v2/${kind}/{id}`,
     summary: `Save one of the ${kind}`,
+    description: UNKNOWN_FIELDS,
     security: [{ key: ["definitions:write"] }],
     middleware: [needs("definitions:write"), jsonBody] as const,
     request: {
@@ -44,7 +47,8 @@ export const putDefinition = (kind: Kind) => (api: Api) => {
   api.openapi(routeOf(kind), async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    const definition = parse[kind](c.req.valid("json"), id);
+    const { parse, idField } = kinds[kind];
+    const definition = requireDefinition(c, kind, withId(c.req.valid("json"), id, idField), parse);
     const row = { id, name: definition.name, definition: JSON.stringify(definition) };
     const version = await saveDefinition(c.get("services").sql, kind, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner }, 200);
