@@ -4,7 +4,9 @@ import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { limitBody } from "./http/middleware/json-body.ts";
+import { plainUrl } from "./http/middleware/plain-url.ts";
 import { requestId } from "./http/middleware/request-id.ts";
+import { signedHead } from "./http/middleware/signed-head.ts";
 import { problemResponse } from "./http/problem.ts";
 import { routes } from "./routes/index.ts";
 import type { ServicesOf } from "./services.ts";
@@ -21,8 +23,10 @@ export function createApp(servicesOf: ServicesOf): Api {
     await next();
   });
   app.use(crossOrigin);
+  app.use(plainUrl);
   app.use("/api/*", limitBody(1));
   app.use("/scale/*", limitBody(1));
+  app.use("/internal/*", signedHead);
   // A worker's flush has up to 4 MiB, which JSON escapes may double.
   app.use("/internal/*", limitBody(16));
   for (const add of routes) add(app);

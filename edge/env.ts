@@ -4,10 +4,22 @@ import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
+import type { Row } from "../shared/store/sql.ts";
 import { masterKey } from "../shared/security/seal.ts";
 
 /** The intake of a queue shard, as the stateless part of the edge calls it. */
 export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): Promise<SubmitResult[]> };
+
+/** The result of a statement; not `ok`: the driver's error, or (with one of our codes) why it was not executed. */
+export type StatementReply =
+  | { ok: true; rows: Row[]; count: number }
+  | { ok: false; name: string; message: string; code: string | null; retryAfterSeconds: number | null };
+
+/** The object that keeps connections to Postgres, as requests call it. */
+export type DatabaseObject = {
+  execute(text: string, values: unknown[]): Promise<StatementReply>;
+  read(text: string, values: unknown[]): Promise<StatementReply>;
+};
 
 /** The bindings of this Worker, as wrangler.toml configures them. */
 export type Env = {
@@ -15,6 +27,8 @@ export type Env = {
   RELAY: DurableObjectNamespace;
   FEED: DurableObjectNamespace;
   INTAKE: DurableObjectNamespace<IntakeObject>;
+  /** Only as much of the namespace as is used: its own type recurses through the rows without end. */
+  DATABASE: { getByName(name: string): DatabaseObject };
   ARTIFACTS: R2Bucket;
   /** Absent where the platform has no rate limiter. */
   KEY_LOOKUPS?: RateLimit;

@@ -1,8 +1,8 @@
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
+import { sharedDatabase } from "./clients/database.ts";
 import { submitToIntake } from "./clients/intake.ts";
-import { openDatabase } from "./clients/postgres.ts";
 import { queueOf } from "./clients/redis.ts";
 import type { EdgeQueue } from "./clients/redis.ts";
 import { readConfig } from "./env.ts";
@@ -14,6 +14,8 @@ import { noSeat } from "./streaming/joins.ts";
 export type Services = {
   config: Config;
   sql: Sql;
+  /** Postgres for the statements of workers: they do not wait for those of clients. */
+  stateSql: Sql;
   queue: EdgeQueue;
   /** Keeps the request alive until the work has ended, also after its response. */
   waitUntil(work: Promise<unknown>): void;
@@ -38,12 +40,13 @@ export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Service
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
   const config = readConfig(env);
-  // Opened on first use: many requests need no Postgres, and the connection is the most expensive of the services.
-  let database: Sql | undefined;
   return {
     config,
     get sql() {
-      return (database ??= openDatabase(env));
+      return sharedDatabase(env, "api");
+    },
+    get stateSql() {
+      return sharedDatabase(env, "state");
     },
     queue: queueOf(config),
     waitUntil,

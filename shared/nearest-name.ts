@@ -1,4 +1,4 @@
-/** Longer names are not compared: a name that nobody would mistype costs no time. */
+/** Longer names are not compared, so that a long name costs no time. */
 const MAX_CHARS = 60;
 
 /** The one of `names` that is spelled most like `given`: letter case, `_`, `-` and spaces do not matter. */
@@ -14,6 +14,18 @@ export function nearestName(
     if (nearest === null || distance < nearest.distance) nearest = { name, distance };
   }
   return nearest;
+}
+
+/** A name that differs in more than this share of its letters is no misspelling. */
+const MAX_SHARE = 0.35;
+
+/** The known name of which `given` is a misspelling or a part (`tenant` of `tenant_id`); null: none is near enough. */
+export function likelyName(given: string, known: readonly string[]): string | null {
+  const nearest = nearestName(given, known);
+  if (nearest === null || nearest.distance === 0) return nearest?.name ?? null;
+  const extended = known.find((name) => name.startsWith(`${given}_`) || given.startsWith(`${name}_`));
+  if (extended !== undefined) return extended;
+  return nearest.distance <= Math.max(1, nearest.name.length * MAX_SHARE) ? nearest.name : null;
 }
 
 function lettersOf(name: string): string {

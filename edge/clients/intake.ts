@@ -2,8 +2,13 @@ import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { Config, Env } from "../env.ts";
+import { FairQueue } from "./fair-queue.ts";
+import type { Sized } from "./fair-queue.ts";
+import { sizeClassOf, sizeOf } from "./run-size.ts";
+import type { SizeClass } from "./run-size.ts";
 
-const combiners = new WeakMap<Config, Combiner<NewRun, SubmitResult>[]>();
+type RunCombiner = Combiner<NewRun, SubmitResult>;
+const combiners = new WeakMap<Config, Record<SizeClass, RunCombiner>[]>();
 
 /**
  * Submits a run through the intake object of its queue shard. The requests of an isolate share their calls to it.
@@ -19,7 +24,7 @@ export async function submitToIntake(
 ): Promise<SubmitResult> {
   const shard = queueShardOf(run.tenant_id, config.QUEUE_SHARDS);
   try {
-    const combiner = combinersOf(config)[shard];
+    const combiner = combinersOf(config)[shard]?.[sizeClassOf(run)];
     if (!combiner) throw new Error(`there is no queue shard ${shard}`);
     const call = (runs: NewRun[]) => env.INTAKE.getByName(`i${shard}`).submit(runs);
     return await combiner.send(run, call, waitUntil);
@@ -29,17 +34,18 @@ export async function submitToIntake(
   }
 }
 
-/** One combiner for each queue shard, shared by the requests of this isolate. */
-function combinersOf(config: Config): Combiner<NewRun, SubmitResult>[] {
+/** The combiners of each queue shard, shared by the requests of this isolate. */
+function combinersOf(config: Config): Record<SizeClass, RunCombiner>[] {
   const known = combiners.get(config);
   if (known) return known;
-  const fresh = Array.from({ length: config.QUEUE_SHARDS }, () => new Combiner<NewRun, SubmitResult>());
+  const newCombiner = (): RunCombiner => new Combiner(sizeOf);
+  const fresh = Array.from({ length: config.QUEUE_SHARDS }, () => ({
+    small: newCombiner(),
+    large: newCombiner(),
+  }));
   combiners.set(config, fresh);
   return fresh;
 }
-
-/** The most items in one call. */
-const MAX_BATCH = 128;
 
 /** A leader without a result for this long counts as gone: its client disconnected, and the runtime ended its request. */
 const LEADER_GONE_MS = 3_000;
@@ -49,7 +55,7 @@ const WAIT_MS = 15_000;
 
 /** How a follower's wait ends: with its result, or as the leader of the next call. */
 type FollowerOutcome<Result> = { result: Result } | "lead";
-type Follower<Item, Result> = {
+type Follower<Item, Result> = Sized & {
   item: Item;
   resolve(outcome: FollowerOutcome<Result>): void;
   reject(error: unknown): void;
@@ -65,9 +71,14 @@ type Follower<Item, Result> = {
  * followers replace a leader that never returns.
  */
 export class Combiner<Item, Result> {
-  #followers: Follower<Item, Result>[] = [];
+  readonly #sizeOf: (item: Item) => Sized;
+  readonly #followers = new FairQueue<Follower<Item, Result>>();
   /** The start of the leader's call; null: no call is under way. */
   #ledSinceMs: number | null = null;
+
+  constructor(size: (item: Item) => Sized) {
+    this.#sizeOf = size;
+  }
 
   /**
    * @param call returns the result of each item, in order; it runs in the leading request
@@ -89,7 +100,7 @@ export class Combiner<Item, Result> {
       const outcome = await this.#follow(item);
       if (outcome !== "lead") return outcome.result;
     }
-    const followers = this.#followers.splice(0, MAX_BATCH - 1);
+    const followers = this.#followers.takeBatch(this.#sizeOf(item).bytes);
     this.#ledSinceMs = Date.now();
     try {
       const [own, ...rest] = await call([item, ...followers.map((follower) => follower.item)]);
@@ -105,7 +116,7 @@ export class Combiner<Item, Result> {
   }
 
   #appointLeader(): void {
-    const next = this.#followers.shift();
+    const next = this.#followers.takeNext();
     this.#ledSinceMs = next ? Date.now() : null;
     next?.resolve("lead");
   }
@@ -116,16 +127,16 @@ export class Combiner<Item, Result> {
 
   async #follow(item: Item): Promise<FollowerOutcome<Result>> {
     const { promise, resolve, reject } = Promise.withResolvers<FollowerOutcome<Result>>();
-    const own = { item, resolve, reject };
-    this.#followers.push(own);
+    const own = { item, resolve, reject, ...this.#sizeOf(item) };
+    if (!this.#followers.add(own)) throw new Error("too much waits for this call");
     const deadlineMs = Date.now() + WAIT_MS;
     const timer = setInterval(() => {
-      const place = this.#followers.indexOf(own);
       const isLate = Date.now() > deadlineMs;
-      // An item that is not in the list is in a call: to send it again might do it twice.
-      if (place >= 0 && (isLate || !this.#isLed())) this.#followers.splice(place, 1);
+      if (!isLate && this.#isLed()) return;
+      // An item that does not wait any more is in a call: to send it again might do it twice.
+      const waits = this.#followers.remove(own);
       if (isLate) reject(new Error("no result in time"));
-      else if (place >= 0 && !this.#isLed()) resolve("lead");
+      else if (waits) resolve("lead");
     }, LEADER_GONE_MS);
     try {
       return await promise;

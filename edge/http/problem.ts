@@ -4,7 +4,7 @@ import { AppError, errors } from "../../shared/errors.ts";
 import type { ErrorCode, FieldError } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { log } from "../../shared/log.ts";
-import { isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
+import { isDataError, isDatabaseBusy, isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 
 /** An error as clients get it: a problem of RFC 9457, with a stable `code`. */
 export const Problem = z
@@ -23,6 +23,8 @@ export const Problem = z
 export function problemResponse(thrown: unknown, requestId: string): Response {
   const error = toAppError(thrown);
   if (error.code === "internal") log.error("request.failed", { request: requestId, error: describe(thrown) });
+  // A schema should have named the field: the log line helps to add the missing rule.
+  if (isDataError(thrown)) log.warn("request.not_storable", { request: requestId, error: describe(thrown) });
   const body: z.infer<typeof Problem> = {
     type: `urn:synapse:problem:${error.code}`,
     title: errors[error.code].title,
@@ -47,6 +49,15 @@ export function toAppError(thrown: unknown): AppError {
       cause: thrown,
       retryAfterSeconds: 2,
     });
+  }
+  if (isDatabaseBusy(thrown)) {
+    return new AppError("capacity", "The database is busy; try again in a moment.", {
+      cause: thrown,
+      retryAfterSeconds: 1,
+    });
+  }
+  if (isDataError(thrown)) {
+    return new AppError("invalid", "The request holds a value that cannot be stored.", { cause: thrown });
   }
   return new AppError("internal", "An internal error occurred. Its log line has the id of this request.", {
     cause: thrown,
@@ -81,7 +92,7 @@ export function invalidFields(error: z.core.$ZodError): AppError {
 }
 
 /** `["steps", 2, "id"]` as `steps[2].id`. */
-function pathText(path: readonly PropertyKey[]): string {
+export function pathText(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, part) => {
     if (typeof part === "number") return `${text}[${part}]`;
     return text === "" ? String(part) : `${text}.${String(part)}`;

@@ -1,12 +1,9 @@
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { submit } from "../runs/submit.ts";
 import type { SubmitDeps } from "../runs/submit.ts";
-
-/** The most items in a batch: it bounds one statement and one script. */
-const MAX_BATCH = 128;
-
-/** The most runs that wait for their batch. A client would time out before more were handled. */
-const MAX_WAITING = 2_000;
+import { FairQueue } from "../clients/fair-queue.ts";
+import type { Sized } from "../clients/fair-queue.ts";
+import { sizeOf } from "../clients/run-size.ts";
 
 const OVERLOADED: SubmitResult = {
   is: "refused",
@@ -23,16 +20,20 @@ const OVERLOADED: SubmitResult = {
  * It stores nothing: when its process ends, the requests in flight fail as they would without it.
  */
 export function batchSubmits(deps: SubmitDeps): Batcher<NewRun, SubmitResult> {
-  return new Batcher({ handle: (runs) => submit(deps, runs), maxWaiting: MAX_WAITING, overflow: OVERLOADED });
+  return new Batcher({ handle: (runs) => submit(deps, runs), sizeOf, overflow: OVERLOADED });
 }
 
-type Pending<Item, Result> = { item: Item; resolve(result: Result): void; reject(error: unknown): void };
+type Pending<Item, Result> = Sized & {
+  item: Item;
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+};
 
 type BatcherOptions<Item, Result> = {
   /** Returns the result of each item of a batch, in order. */
   handle(items: Item[]): Promise<Result[]>;
-  /** Items that may wait; a further one gets `overflow` at once. */
-  maxWaiting: number;
+  sizeOf(item: Item): Sized;
+  /** The result of an item that may not wait: see FairQueue. */
   overflow: Result;
 };
 
@@ -46,7 +47,7 @@ type BatcherOptions<Item, Result> = {
  */
 export class Batcher<Item, Result> {
   readonly #options: BatcherOptions<Item, Result>;
-  #waiting: Pending<Item, Result>[] = [];
+  readonly #waiting = new FairQueue<Pending<Item, Result>>();
   #isRunning = false;
 
   constructor(options: BatcherOptions<Item, Result>) {
@@ -54,10 +55,10 @@ export class Batcher<Item, Result> {
   }
 
   async add(item: Item): Promise<Result> {
-    if (this.#waiting.length >= this.#options.maxWaiting) return this.#options.overflow;
+    const { sizeOf: size, overflow } = this.#options;
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, resolve, reject });
-      if (!this.#isRunning) void this.#runAll();
+      if (!this.#waiting.add({ item, resolve, reject, ...size(item) })) resolve(overflow);
+      else if (!this.#isRunning) void this.#runAll();
     });
   }
 
@@ -65,7 +66,7 @@ export class Batcher<Item, Result> {
     this.#isRunning = true;
     // Items that arrive in this turn of the event loop join the first batch.
     await Promise.resolve();
-    while (this.#waiting.length > 0) await this.#runBatch(this.#waiting.splice(0, MAX_BATCH));
+    while (this.#waiting.size > 0) await this.#runBatch(this.#waiting.takeBatch());
     this.#isRunning = false;
   }
 

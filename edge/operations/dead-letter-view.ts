@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import { DefinitionId, RunId, TenantId, plainName } from "../../shared/contracts/ids.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -88,8 +88,8 @@ export function partsOf(id: string): { run_id: RunId; seq: number } {
 /** The filter of a list, and of a retry of many. */
 export const DeadLetterSelection = z.object({
   tenant_id: TenantId.optional(),
-  orchestration_id: z.string().max(255).optional(),
-  code: z.string().max(100).optional(),
+  orchestration_id: DefinitionId.optional(),
+  code: plainName(100).optional(),
 });
 
 /** @throws AppError `forbidden` when a tenant's key names another tenant */

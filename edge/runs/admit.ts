@@ -9,6 +9,7 @@ import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Config } from "../env.ts";
 import type { EdgeQueue } from "../clients/redis.ts";
+import { toAppError } from "../http/problem.ts";
 
 export type AdmitDeps = {
   config: Config;
@@ -40,18 +41,31 @@ type Verdict = QueueVerdict | null;
 
 /**
  * Reserves a place in the queue for each run, or refuses it. The queue may not know the limits of a tenant: they are
- * pushed to it from Postgres, and the tenant's runs are tried once more.
- *
- * @throws the driver's error when Postgres is unreachable
+ * pushed to it from Postgres, and the tenant's runs are tried once more. A tenant whose limits cannot be read is refused,
+ * and no other.
  */
 export async function admit(deps: AdmitDeps, runs: readonly NamedRun[]): Promise<Map<RunId, Admission>> {
   const verdicts = await verdictsOf(deps, runs);
   const unknown = runs.filter(({ run_id }) => isUnknownTenant(verdicts.get(run_id)));
+  const unread = new Map<TenantId, unknown>();
   if (unknown.length > 0) {
-    await pushLimits(deps, new Set(unknown.map((run) => run.tenant_id)));
-    for (const [run, verdict] of await verdictsOf(deps, unknown)) verdicts.set(run, verdict);
+    await pushLimits(deps, new Set(unknown.map((run) => run.tenant_id)), unread);
+    const known = unknown.filter(({ tenant_id }) => !unread.has(tenant_id));
+    for (const [run, verdict] of await verdictsOf(deps, known)) verdicts.set(run, verdict);
   }
-  return new Map(runs.map((run) => [run.run_id, admissionOf(deps.config, run, verdicts.get(run.run_id))]));
+  return new Map(
+    runs.map((run): [RunId, Admission] => {
+      const error = unread.get(run.tenant_id);
+      const admission =
+        error === undefined ? admissionOf(deps.config, run, verdicts.get(run.run_id)) : unreadLimits(error);
+      return [run.run_id, admission];
+    }),
+  );
+}
+
+function unreadLimits(error: unknown): Admission {
+  const { code, message, retryAfterSeconds = 2 } = toAppError(error);
+  return { is: "refused", refusal: refusal(code, retryAfterSeconds, message), reserved: false };
 }
 
 /** Calls the queue once for each shard. */
@@ -82,15 +96,24 @@ async function orUnreachable<Reply>(reply: Promise<Reply>): Promise<Reply | null
   }
 }
 
-/** A push that fails is repeated: the verdict on the tenant's next run is `unknown` again. */
+/**
+ * A push that is lost is made again: the tenant's next run is `unknown` again.
+ * @param unread gets the tenants whose limits could not be read, with the error
+ */
 async function pushLimits(
   { config, queue, query }: AdmitDeps,
   tenants: ReadonlySet<TenantId>,
+  unread: Map<TenantId, unknown>,
 ): Promise<void> {
-  const rows = await query((sql) =>
-    Promise.all(Array.from(tenants, (tenant) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS))),
+  const rows = await Promise.all(
+    Array.from(tenants, (tenant) =>
+      query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)).catch((error: unknown) => {
+        unread.set(tenant, error);
+      }),
+    ),
   );
-  await orUnreachable(queue.pushLimits(rows.map((row) => limitsOf(row, config.ENABLE_TENANT_ISOLATION))));
+  const limits = rows.flatMap((row) => (row ? [limitsOf(row, config.ENABLE_TENANT_ISOLATION)] : []));
+  await orUnreachable(queue.pushLimits(limits));
 }
 
 function isUnknownTenant(verdict: Verdict | undefined): boolean {

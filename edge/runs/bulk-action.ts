@@ -8,7 +8,8 @@ const CONCURRENCY = 5;
 /** The part of the matching runs that one request handles. */
 export const BulkPage = z.object({
   limit: z.number().int().min(1).max(200).default(100),
-  cursor: z.string().max(255).default(""),
+  /** The id of the last run of the page before; empty: the first page. */
+  cursor: z.union([RunId, z.literal("")]).default(""),
   dry_run: z.boolean().default(false),
 });
 

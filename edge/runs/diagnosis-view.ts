@@ -52,10 +52,14 @@ export const Diagnosis = z
   .meta({ id: "Why" });
 export type Diagnosis = z.infer<typeof Diagnosis>;
 
-/** The part of a diagnosis that depends on the cause. `sinceMs` absent: since the run's last entry. */
+/**
+ * The part of a diagnosis that depends on the cause. `sinceMs` absent: since the run's last entry. `wakesAtMs`: the end of
+ * a wait that its worker holds.
+ */
 export type Cause = Pick<Diagnosis, "reason" | "sentence"> & {
   blocked_by?: Blocker[];
   sinceMs?: number | null;
+  wakesAtMs?: number;
 };
 
 /** The state of the queue for the run's shard. */
@@ -78,7 +82,7 @@ export function noWorkerSentence({ lane, workers_online: online }: RunFacts): st
 
 /** The diagnosis of a run with this cause. `isReady`: the run may be claimed now. */
 export function diagnosisOf(facts: RunFacts, cause: Cause, isReady: boolean): Diagnosis {
-  const { reason, sentence, blocked_by = [], sinceMs = facts.last_at_ms } = cause;
+  const { reason, sentence, blocked_by = [], sinceMs = facts.last_at_ms, wakesAtMs = null } = cause;
   const waits = facts.status === "queued" || facts.status === "paused";
   return {
     state: facts.status,
@@ -86,7 +90,7 @@ export function diagnosisOf(facts: RunFacts, cause: Cause, isReady: boolean): Di
     position: isReady ? facts.ahead + 1 : null,
     blocked_by,
     since: isoTime(sinceMs),
-    next_wake_at: waits ? isoTime(facts.wake_at_ms) : null,
+    next_wake_at: isoTime(waits ? facts.wake_at_ms : wakesAtMs),
     sentence,
   };
 }

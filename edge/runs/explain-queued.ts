@@ -13,9 +13,17 @@ export function notYetDue(facts: RunFacts): Cause {
     const sentence = `The run starts at ${until}.`;
     return { reason: "delayed", sentence, blocked_by, sinceMs: facts.queued_at_ms };
   }
-  const { step, tries, error } = park;
+  return retryWait(park, facts.wake_at_ms ?? facts.now_ms);
+}
+
+/** A failed step is tried again at a time. */
+export function retryWait(
+  { step, tries, error }: { step: string; tries: number; error: { code: string; message: string } },
+  untilMs: number,
+): Cause {
+  const until = isoTime(untilMs);
   const sentence = `Step ${step} failed (try ${tries}, ${error.code}: ${error.message}) and is tried again at ${until}.`;
-  return { reason: "retry_wait", sentence, blocked_by };
+  return { reason: "retry_wait", sentence, blocked_by: [{ kind: "time", until }], wakesAtMs: untilMs };
 }
 
 /** What keeps a ready run from being claimed: the first of these causes that applies. */

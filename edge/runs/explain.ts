@@ -1,10 +1,11 @@
+import { z } from "zod";
 import { workerOf } from "../../shared/contracts/ids.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
 import { isoTime } from "../http/time.ts";
 import { diagnosisOf, noWorkerSentence, workersOf } from "./diagnosis-view.ts";
 import type { Blocker, Cause, Diagnosis, QueueState } from "./diagnosis-view.ts";
-import { notYetDue, ready } from "./explain-queued.ts";
+import { notYetDue, ready, retryWait } from "./explain-queued.ts";
 
 /**
  * Why a run does not progress, from what Postgres and the queue know.
@@ -56,8 +57,30 @@ function running(facts: RunFacts): Cause {
     const sentence = `The run was cancelled; worker ${worker_id} is ending it.`;
     return { reason: "cancelling", sentence, blocked_by };
   }
+  const held = heldRetry(facts);
+  if (held) return held;
   const sentence = `Worker ${worker_id} executes the run; its last beat was at ${last_heard_at}.`;
   return { reason: "running", sentence };
+}
+
+const StepRetry = z.object({
+  type: z.literal("step_retry"),
+  orch_step_id: z.string(),
+  attempt: z.number(),
+  code: z.string(),
+  error: z.string(),
+  retry_in_seconds: z.number(),
+});
+
+/** A short wait for the next try of a step keeps the worker's slot: to the client it is a wait all the same. */
+function heldRetry({ held_retry, last_at_ms, now_ms }: RunFacts): Cause | null {
+  if (held_retry === null || last_at_ms === null) return null;
+  const parsed = StepRetry.safeParse(JSON.parse(held_retry));
+  if (!parsed.success) return null;
+  const { orch_step_id: step, attempt, code, error, retry_in_seconds } = parsed.data;
+  const untilMs = last_at_ms + retry_in_seconds * 1_000;
+  if (untilMs <= now_ms) return null;
+  return retryWait({ step, tries: attempt, error: { code, message: error } }, untilMs);
 }
 
 /** The worker of a running run is silent: another worker of the lane takes the run over, if there is one. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { FormField } from "../../shared/contracts/definition/human.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
 import { RunError, RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -27,6 +28,8 @@ const Waiting = z.discriminatedUnion("reason", [
   }),
 ]);
 
+const Metadata = z.record(z.string(), JsonValue);
+
 /** A run as clients see it. */
 export const RunView = z
   .object({
@@ -45,6 +48,8 @@ export const RunView = z
     triggered_by: z.string(),
     correlation_id: z.string(),
     session_id: z.string().nullable(),
+    /** As the client gave it. */
+    metadata: Metadata,
     attempt: z.number().int(),
     step_count: z.number().int(),
     definition_version: z.number().int(),
@@ -72,6 +77,7 @@ export function viewOf(row: RunRow, question: Question | null = null): RunView {
     triggered_by: row.triggered_by,
     correlation_id: row.correlation_id,
     session_id: row.session_id,
+    metadata: Metadata.parse(JSON.parse(row.metadata)),
     attempt: row.attempt,
     step_count: row.step_count,
     definition_version: row.definition_version,

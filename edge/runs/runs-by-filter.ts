@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { TenantId } from "../../shared/contracts/ids.ts";
+import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
@@ -14,12 +14,21 @@ import type { BulkResult } from "./bulk-action.ts";
 export const RunSelection = z.object({
   ...BulkPage.shape,
   tenant_id: TenantId.optional(),
-  orchestration_id: z.string().max(255).optional(),
+  orchestration_id: DefinitionId.optional(),
   /** Bounds of `queued_at`: at `since` or later, and before `until`. */
   since: z.iso.datetime({ offset: true }).optional(),
   until: z.iso.datetime({ offset: true }).optional(),
+  all: z.boolean().default(false),
 });
 export type RunSelection = z.infer<typeof RunSelection>;
+
+/** For `.refine`: a request without a filter must state that it means all runs that its key may change. */
+export const FILTERED: [(selection: Partial<RunSelection>) => boolean, { message: string; path: string[] }] =
+  [
+    ({ all, tenant_id, orchestration_id, since, until }) =>
+      [all, tenant_id, orchestration_id, since, until].some(Boolean),
+    { message: "give a tenant_id, an orchestration_id, since or until, or all: true", path: ["all"] },
+  ];
 
 /** The runs of a selection: of these statuses, and visible to this principal. */
 export type SelectedRuns = { principal: Principal; selection: RunSelection; statuses: readonly RunStatus[] };

@@ -1,14 +1,15 @@
-import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { acceptRuns, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
-import type { Sql } from "../../shared/store/sql.ts";
-import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
+import { isDataError, isNotCommitted } from "../../shared/store/unreachable.ts";
 import { toAppError } from "../http/problem.ts";
+import { acceptAdmitted } from "./accept.ts";
+import type { Acceptance, Accepted } from "./accept.ts";
 import { admit, refusedByPostgres } from "./admit.ts";
 import type { AdmitDeps, Admission } from "./admit.ts";
+import { findEarlier } from "./earlier-result.ts";
 
 export type SubmitDeps = AdmitDeps & {
   /** Keeps the process alive until the work has ended, also after the results are returned. */
@@ -16,24 +17,20 @@ export type SubmitDeps = AdmitDeps & {
 };
 
 type Admissions = ReadonlyMap<RunId, Admission>;
-type Accepted = Awaited<ReturnType<typeof acceptRuns>>;
 
 /** After this time a failed enqueue is tried once more; after that the reconciler enqueues the runs. */
 const ENQUEUE_RETRY_MS = 3_000;
 
-/** Submits runs. The results are in the order of the runs; a failure is a `refused` result for all of them. */
+/**
+ * Submits runs. The results are in the order of the runs. No run fails for another: what concerns one of them (a value
+ * that cannot be stored, a look-up that fails) is the result of that run alone, and a committed run is `accepted`
+ * whatever becomes of the others.
+ */
 export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise<SubmitResult[]> {
   try {
     return await submitBatch(deps, runs);
   } catch (error) {
-    const { code, message, retryAfterSeconds } = toAppError(error);
-    if (code === "internal") log.error("submit.failed", { error: stackOf(error) });
-    const failed: SubmitResult = {
-      is: "refused",
-      code,
-      detail: message,
-      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-    };
+    const failed = failedBy(error);
     return runs.map(() => failed);
   }
 }
@@ -44,67 +41,55 @@ export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise
  * a job the instant it is queued. While the queue cannot be reached, Postgres checks the quota (unless
  * ACCEPT_WHEN_REDIS_DOWN is 0: then the runs are refused), and the reconciler enqueues the runs later.
  *
- * When Postgres is unreachable this throws, and the reservations stay: it is unknown whether the runs exist.
+ * @throws only before the commit
  */
 async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<SubmitResult[]> {
   const admissions = await admit(deps, runs);
-  const accepted = await acceptAdmitted(deps, runs, admissions);
-  const results = await Promise.all(runs.map((run) => resultOf(deps, run, admissions, accepted)));
-  const unused = runs.filter((run) => admissions.get(run.run_id)?.reserved && !accepted.has(run.run_id));
-  // After the results: no result depends on it. If it fails, the reconciler enqueues the jobs, and reservations lapse.
+  const { accepted, failed } = await acceptAdmitted(deps, runs, admissions);
+  const unused = runs.filter(
+    ({ run_id }) =>
+      admissions.get(run_id)?.reserved && !accepted.has(run_id) && !isOutcomeUnknown(failed.get(run_id)),
+  );
+  // Before the look-ups, which may fail or take long. What is lost here, the reconciler repairs; reservations lapse.
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
-  return results;
+  return Promise.all(
+    runs.map((run) => resultOf(deps, run, { admissions, accepted, failed }).catch(failedBy)),
+  );
 }
 
-async function acceptAdmitted(
-  deps: SubmitDeps,
-  runs: readonly NewRun[],
-  admissions: Admissions,
-): Promise<Accepted> {
-  // One statement can insert an idempotency key only once. A second run with the same key gets the result of the first.
-  const admitted = firstOfEachKey(runs.filter((run) => admissions.get(run.run_id)?.is === "admitted"));
-  const checkedBy = (store: "queue" | "postgres") =>
-    admitted.filter((run) => {
-      const admission = admissions.get(run.run_id);
-      return admission?.is === "admitted" && admission.quotaCheckedBy === store;
-    });
-  const byQueue = checkedBy("queue");
-  return new Map([
-    ...(byQueue.length > 0 ? await deps.query((sql) => acceptRuns(sql, byQueue)) : []),
-    ...(await acceptWithinQuota(deps, checkedBy("postgres"), admissions)),
-  ]);
-}
-
-/** Commits as many of these runs as their tenants' queues have room for, by the count of Postgres. */
-async function acceptWithinQuota(
-  { config, queue, query }: SubmitDeps,
-  runs: readonly NewRun[],
-  admissions: Admissions,
-): Promise<Accepted> {
-  if (runs.length === 0) return new Map();
-  // For a tenant without a row, `queue_room` returns 0.
-  for (const tenant of new Set<TenantId>(runs.map((run) => run.tenant_id))) {
-    await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
-  }
-  const unreserved = runs.filter((run) => !admissions.get(run.run_id)?.reserved);
-  queue.invalidateCountsOf(unreserved.map((run) => run.tenant_id));
-  return query((sql) => acceptRuns(sql, runs, "postgres"));
+/** A run may be committed although its statement failed. Then its reservation stays, and lapses. */
+function isOutcomeUnknown(error: unknown): boolean {
+  return error !== undefined && !isNotCommitted(error);
 }
 
 async function resultOf(
   deps: SubmitDeps,
   run: NewRun,
-  admissions: Admissions,
-  accepted: Accepted,
+  { admissions, accepted, failed }: Acceptance & { admissions: Admissions },
 ): Promise<SubmitResult> {
   if (accepted.has(run.run_id)) return { is: "accepted", run_id: run.run_id, replayed: false };
+  const error = failed.get(run.run_id);
+  if (error !== undefined) return failedBy(error);
   const admission = admissions.get(run.run_id);
   if (!admission) throw new Error(`no admission for ${run.run_id}`);
   if (admission.is === "refused") return { is: "refused", ...admission.refusal };
-  const earlier = await deps.query((sql) => earlierResult(sql, run));
+  const earlier = await findEarlier(deps, run);
   if (earlier) return earlier;
   if (admission.is === "full") return { is: "refused", ...admission.refusal };
   return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
+}
+
+/** The result of a run whose submission failed. A committed run never gets it. */
+function failedBy(error: unknown): SubmitResult {
+  if (isDataError(error)) log.warn("submit.run_not_storable", { error: messageOf(error) });
+  const { code, message, retryAfterSeconds } = toAppError(error);
+  if (code === "internal") log.error("submit.failed", { error: stackOf(error) });
+  return {
+    is: "refused",
+    code,
+    detail: message,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  };
 }
 
 /** Why the statement did not commit an admitted run: it has no definition, or there is no room by the count of Postgres. */
@@ -153,27 +138,6 @@ function jobOf(run: NewRun, queuedAtMs: number) {
     status: "queued" as const,
     delayMs: run.delay_ms,
   };
-}
-
-function firstOfEachKey(runs: readonly NewRun[]): NewRun[] {
-  const seen = new Set<string>();
-  return runs.filter((run) => {
-    if (run.idempotency_key === null) return true;
-    const key = `${run.tenant_id}\0${run.idempotency_key}`;
-    return !seen.has(key) && seen.add(key);
-  });
-}
-
-/** The result that an earlier request got under the same Idempotency-Key, if there was one. */
-async function earlierResult(sql: Sql, run: NewRun): Promise<SubmitResult | null> {
-  if (run.idempotency_key === null) return null;
-  const earlier = await findIdempotent(sql, run.tenant_id, run.idempotency_key);
-  if (!earlier) return null;
-  if (earlier.request_hash === run.request_hash) {
-    return { is: "accepted", run_id: earlier.run_id, replayed: true };
-  }
-  const detail = "This Idempotency-Key was used with another request; use a new one for a new request.";
-  return { is: "refused", code: "idempotency_conflict", detail };
 }
 
 function logNotEnqueued(error: unknown): void {

@@ -2,7 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import { journalClock, readTenantEntries } from "../../shared/store/journal/read-journal.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
-import { DatabasePool } from "../clients/postgres.ts";
+import { DatabasePool } from "../clients/database-pool.ts";
 import type { Env } from "../env.ts";
 import { FEED_SEATS, FeedJoin } from "./joins.ts";
 import { TenantFeed } from "./tenant-feed.ts";

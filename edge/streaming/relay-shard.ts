@@ -5,7 +5,7 @@ import { readPage } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
-import { DatabasePool } from "../clients/postgres.ts";
+import { DatabasePool } from "../clients/database-pool.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { RUN_SEATS, RunJoin } from "./joins.ts";

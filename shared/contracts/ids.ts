@@ -1,12 +1,18 @@
 import { z } from "zod";
 
-/** A name that a client chooses. It appears in keys and logs, so it holds no control characters. */
-export const plainName = (maxChars: number) =>
+/**
+ * Text that a client chooses and that is stored in a column. It holds no control characters and no half of a surrogate
+ * pair: Postgres refuses a whole statement for either.
+ */
+export const plainText = (maxChars: number) =>
   z
     .string()
-    .regex(/^[^\p{Cc}]*$/u, "must not contain control characters")
-    .min(1)
-    .max(maxChars);
+    .max(maxChars)
+    .refine((text) => !/\p{Cc}/u.test(text), "must not contain control characters")
+    .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair");
+
+/** A name that a client chooses: plain text that is not empty. */
+export const plainName = (maxChars: number) => plainText(maxChars).min(1);
 
 /** The id of a tenant. It is part of Redis members, so it holds no spaces and no control characters. */
 export const TenantId = z

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { TenantId } from "./ids.ts";
+import { TenantId, plainText } from "./ids.ts";
 
 /** What an API key allows. */
 export const Scope = z.enum(["runs:write", "runs:read", "definitions:write", "admin"]);
@@ -36,7 +36,7 @@ export type Tenant = z.infer<typeof Tenant>;
 
 /** A change of a tenant. Absent fields keep their values; for a new tenant they get the defaults. */
 export const TenantRequest = Tenant.omit({ version: true })
-  .extend({ name: z.string().max(200) })
+  .extend({ name: plainText(200) })
   .partial()
   .required({ tenant_id: true });
 export type TenantRequest = z.infer<typeof TenantRequest>;

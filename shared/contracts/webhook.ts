@@ -19,8 +19,29 @@ export const WebhookUrl = z
     `must be at most ${MAX_URL_CHARS} characters, with a host of at most ${MAX_HOST_CHARS}`,
   );
 
-/** The secret that signs a webhook's requests; its text is used as it is. */
-export const WebhookSecret = z.string().min(8).max(1_000);
+/** With this prefix Standard Webhooks write a secret: base64 of its bytes follows (standardwebhooks.com). */
+const ENCODED = "whsec_";
+
+/** The secret that signs a webhook's requests: any text, or `whsec_` and the base64 of the key. */
+export const WebhookSecret = z
+  .string()
+  .min(8)
+  .max(1_000)
+  .refine(
+    (text) => !text.startsWith(ENCODED) || (signingKey(text)?.length ?? 0) > 0,
+    "must be base64 after whsec_, as Standard Webhooks write a secret",
+  );
+
+/**
+ * The key of `webhook-signature`: the bytes that a `whsec_…` secret stands for, else those of the secret's text. Null: what
+ * follows the prefix is no base64.
+ */
+export function signingKey(secret: string): Uint8Array<ArrayBuffer> | null {
+  if (!secret.startsWith(ENCODED)) return Uint8Array.from(new TextEncoder().encode(secret));
+  const base64 = secret.slice(ENCODED.length);
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(base64) || base64.replaceAll("=", "").length % 4 === 1) return null;
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
 
 /** The field of a run for which its secret is sealed: see `placeOf`. */
 export const SECRET_FIELD = "webhook_secret";

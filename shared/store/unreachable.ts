@@ -12,11 +12,52 @@ const UNREACHABLE_MESSAGE =
 /** True for the error of a database that could not be reached; false when the database itself refused the statement. */
 export function isDatabaseUnreachable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  if (error.name === "PostgresError") return UNREACHABLE_STATE.test(sqlState(error) ?? "");
+  if (isPostgresError(error)) return UNREACHABLE_STATE.test(sqlState(error) ?? "");
   return UNREACHABLE_CODE.test(sqlState(error) ?? "") || UNREACHABLE_MESSAGE.test(error.message);
 }
 
 /** The SQLSTATE, or the driver's own code, of an error. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
+
+/**
+ * SQLSTATEs of a statement that the database refused for what it holds: a value that a type cannot hold (22), a broken
+ * constraint (23), or more than an index or a row can hold (54). The same statement without that value succeeds.
+ */
+const DATA_STATE = /^(22|23|54)[0-9A-Z]{3}$/;
+
+export function isDataState(sqlstate: string): boolean {
+  return DATA_STATE.test(sqlstate);
+}
+
+/** True when the database refused a statement for a value in it: to repeat it is of no use. */
+export function isDataError(error: unknown): boolean {
+  return isPostgresError(error) && isDataState(sqlState(error) ?? "");
+}
+
+/**
+ * SQLSTATEs of a statement that the database ended for lack of time or for another's sake: a lock that did not come
+ * (55P03), a deadlock (40P01), a conflict of snapshots (40001), a time limit (57014). Nothing of it is committed, and
+ * it may succeed a moment later.
+ */
+const BUSY_STATE = /^(55P03|40P01|40001|57014)$/;
+
+/** True when the database did not get to a statement in time. */
+export function isDatabaseBusy(error: unknown): boolean {
+  return isPostgresError(error) && BUSY_STATE.test(sqlState(error) ?? "");
+}
+
+/** The database could not be reached, and the statement was never sent. `isDatabaseUnreachable` is true for it. */
+export class NeverSentError extends Error {
+  readonly code = "CONNECT_FAILED";
+}
+
+/** True when certainly nothing of the statement is committed: the database refused it, or never got it. */
+export function isNotCommitted(error: unknown): boolean {
+  return error instanceof NeverSentError || (isPostgresError(error) && !isDatabaseUnreachable(error));
+}
+
+function isPostgresError(error: unknown): boolean {
+  return error instanceof Error && error.name === "PostgresError";
 }

@@ -43,6 +43,7 @@ export async function startApp(
       sql: { value: stores.sql },
       relay: { value: relays.open },
       feed: { value: feeds.open },
+      stateSql: { value: stores.sql },
     }),
   );
   const variables = { ...stores.vars, ...vars };

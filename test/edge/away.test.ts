@@ -154,6 +154,7 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
     expect(await code(answer)).toEqual([503, "rebuilding"]);
     expect(await queued(app, "default")).toBe(0);
     expect((await app.call("GET", "/api/v2/queue/stats")).status).toBe(503);
+    await sleep(1_050); // the health is read once a second
     expect(await bodyOf(await app.call("GET", "/health"))).toMatchObject({ redis_connected: true });
     await completeIndex(app.stores.queue);
   });

@@ -18,7 +18,7 @@ export async function startStateEdge(fleet: Pick<Fleet, "redisUrl" | "databaseUr
   };
   // One pool instead of a connection for each request: Node does not close them with the request, as workerd does.
   const app = createApp((env, after) =>
-    Object.defineProperty(openServices(env, after), "sql", { value: fleet.sql }),
+    Object.defineProperty(openServices(env, after), "stateSql", { value: fleet.sql }),
   );
   const context = { waitUntil() {}, passThroughOnException() {}, props: {} };
   let requests = 0;

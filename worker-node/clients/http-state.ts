@@ -22,16 +22,20 @@ class StateError extends Error {
 
 /**
  * The state of runs over the edge's internal route and its Hyperdrive: for workers that cannot reach Postgres directly. Each
- * request is signed: HMAC-SHA256 over `<unix seconds>.<verb>.<body>`.
+ * request is signed by HMAC-SHA256: `h1` over `<unix seconds>.<path>.<bytes>`, by which the edge decides whether to read the
+ * body, and `v1` over `<unix seconds>.<verb>.<body>`.
  */
 export function edgeStateStore(edgeUrl: string, secret: string): StateStore {
   return remoteStateStore(async (verb, args) => {
     const body = JSON.stringify(args);
     const at = Math.floor(Date.now() / 1000);
-    const mac = createHmac("sha256", secret).update(`${at}.${verb}.${body}`).digest("hex");
-    const response = await fetch(new URL(`/internal/state/${verb}`, edgeUrl), {
+    const url = new URL(`/internal/state/${verb}`, edgeUrl);
+    const sign = (text: string) => createHmac("sha256", secret).update(text).digest("hex");
+    const head = sign(`${at}.${url.pathname}.${Buffer.byteLength(body)}`);
+    const signature = `t=${at},h1=${head},v1=${sign(`${at}.${verb}.${body}`)}`;
+    const response = await fetch(url, {
       method: "POST",
-      headers: { "content-type": "application/json", "x-synapse-signature": `t=${at},v1=${mac}` },
+      headers: { "content-type": "application/json", "x-synapse-signature": signature },
       body,
       signal: AbortSignal.timeout(STATE_REQUEST_MS),
     });

@@ -1,13 +1,13 @@
+import { isDataState } from "../../shared/store/unreachable.ts";
+
 /**
  * What a failed statement calls for. `retry`: Postgres was unreachable or overloaded, or the statement lost a race; the same
  * statement may succeed. `data`: the statement holds a value that Postgres will never accept.
  */
 export function judgeStatement(error: unknown): "retry" | "data" {
-  const code = codeOf(error);
-  // 22 data exception, 23 integrity constraint violation, 54 program limit exceeded. All others are temporary: 08, 40,
-  // 53, 55, 57, the driver's CONNECTION_… codes and the system's ECONN… codes. An unknown code is retried, because a late
-  // entry is better than a lost one.
-  return /^(22|23|54)[0-9A-Z]{3}$/.test(code) ? "data" : "retry";
+  // All others may pass: 08, 40, 53, 55, 57, the driver's CONNECTION_… codes and the system's ECONN… codes. An unknown
+  // code is retried: an entry is rather written late than lost.
+  return isDataState(codeOf(error)) ? "data" : "retry";
 }
 
 /** True when Postgres was not reached or not ready (08 connection, 53 resources, 57 starting or stopping); false when it refused the statement. */

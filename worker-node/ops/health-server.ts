@@ -2,10 +2,12 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { canWork } from "./read-health.ts";
 import type { Health } from "./read-health.ts";
 
 /**
- * Serves `/health`, `/livez` (this process answers), `/readyz` (it can take work) and `/metrics` (only with `token`; without
+ * Serves `/health`, `/livez` (this process answers), `/readyz` (it can take work: a store that it can do without makes it
+ * `degraded`, not unready) and `/metrics` (only with `token`; without
  * a configured one always 401).
  * @returns the server, listening
  */
@@ -24,7 +26,10 @@ export async function serveHealth(
       reply(200, { status: "ok" });
     } else if (request.url === "/health" || request.url === "/readyz") {
       read().then(
-        (health) => reply(health.status === "ok" ? 200 : 503, health),
+        (health) => {
+          const isUp = request.url === "/readyz" ? canWork(health) : health.status === "ok";
+          reply(isUp ? 200 : 503, health);
+        },
         () => reply(503, { status: "degraded" }),
       );
     } else if (request.url === "/metrics") {

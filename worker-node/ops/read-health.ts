@@ -35,6 +35,11 @@ export async function readHealth(status: WorkerStatus, checks: StoreChecks): Pro
   };
 }
 
+/** Without Redis a worker claims from Postgres, and without the object store only large values wait. */
+export function canWork({ status, pg_connected }: Health): boolean {
+  return status !== "draining" && pg_connected;
+}
+
 async function isUp(check: () => Promise<unknown>): Promise<boolean> {
   const timeout = new Promise<never>((_, reject) => {
     setTimeout(() => reject(new Error("no answer")), CHECK_TIMEOUT_MS).unref();

@@ -54,6 +54,7 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
     total_tokens_used: delivery.tokens,
     started_at: isoTimeOf(delivery.started_at_ms),
     ended_at: isoTimeOf(delivery.ended_at_ms),
+    metadata: delivery.metadata === null ? {} : JSON.parse(delivery.metadata),
     correlation_id: (isWaiting ? question : complete)?.correlation_id ?? null,
     ...(isWaiting && { waiting: question ? waitingOf(question) : null }),
   });

@@ -1,10 +1,12 @@
 import { createHmac } from "node:crypto";
 import { Webhook } from "standardwebhooks";
+import { signingKey } from "../../shared/contracts/webhook.ts";
 
 /**
  * The headers of a webhook request: the id and the time of Standard Webhooks (standardwebhooks.com). With a secret they
  * also hold the signature of Standard Webhooks and `X-Synapse-Signature: sha256=<hex HMAC-SHA256(secret, body)>`. The
- * key of both is the UTF-8 text of the secret.
+ * key of the second is the UTF-8 text of the secret as it was given; that of the first is the same, or what a `whsec_…`
+ * secret stands for.
  */
 export function headersOf(
   id: string,
@@ -19,8 +21,9 @@ export function headersOf(
     "webhook-timestamp": String(Math.floor(now.getTime() / 1_000)),
   };
   if (secret === null) return headers;
-  // The secret is passed as bytes: of a string the library would use only the low byte of each character.
-  const standard = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
+  // As bytes: from a string the library would take only the low byte of each character. What does not decode was refused
+  // when the run was started; a secret of an earlier version signs as it did then.
+  const standard = new Webhook(signingKey(secret) ?? new TextEncoder().encode(secret), { format: "raw" });
   return {
     ...headers,
     "webhook-signature": standard.sign(id, now, body),

@@ -9,6 +9,8 @@ export const REQUEST_LIMIT_MS = 10_000;
 
 const FIRST_BACKOFF_MS = 2_000;
 const MAX_BACKOFF_MS = 3_600_000;
+/** The waits before so many tries take about ten minutes in all: 2 + 4 + … + 256 s are 8.5. */
+const NOT_FOUND_FAILURES = 8;
 /** The longest `Retry-After` that is respected: a delivery expires after a day. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
 
@@ -30,6 +32,11 @@ export function judgeResponse(
     const retryAfterMs = Math.min(parseRetryAfterMs(headers, Date.now()) ?? 0, MAX_RETRY_AFTER_MS);
     const retry_ms = Math.max(retryAfterMs, backoffMs(failures, random));
     return { outcome: null, retry_ms, status, error: `the receiver answered HTTP ${status}` };
+  }
+  // A receiver that is being deployed, or not registered yet, answers 404 for a while. 410 says that it is gone for good.
+  if (status === 404 && failures < NOT_FOUND_FAILURES) {
+    const retry_ms = backoffMs(failures, random);
+    return { outcome: null, retry_ms, status, error: "the receiver answered HTTP 404" };
   }
   const reason = status >= 300 && status < 400 ? ": redirects are not followed" : "";
   return { outcome: "rejected", retry_ms: 0, status, error: `the receiver answered HTTP ${status}${reason}` };

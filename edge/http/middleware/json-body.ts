@@ -1,7 +1,9 @@
 import { bodyLimit } from "hono/body-limit";
 import { createMiddleware } from "hono/factory";
 import { AppError } from "../../../shared/errors.ts";
+import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
 import type { ApiEnv } from "../api.ts";
+import { pathText } from "../problem.ts";
 
 const MIB = 1024 * 1024;
 
@@ -20,7 +22,10 @@ export function limitBody(mib: number) {
   });
 }
 
-/** Refuses a body whose Content-Type is not JSON: Hono would skip its validation. */
+/**
+ * Refuses a body whose Content-Type is not JSON (Hono would skip its validation), and one with an integer beyond 2^53,
+ * which would be stored with other digits than were sent.
+ */
 export const jsonBody = createMiddleware<ApiEnv>(async (c, next) => {
   const type = c.req.header("content-type") ?? "";
   if (!/^application\/([a-z0-9.-]+\+)?json\b/i.test(type)) {
@@ -28,6 +33,13 @@ export const jsonBody = createMiddleware<ApiEnv>(async (c, next) => {
       "unsupported_media_type",
       "Send the body as JSON, with Content-Type: application/json.",
     );
+  }
+  const fields = roundedIntegers(await c.req.text()).map((path) => ({
+    path: pathText(path),
+    message: "is an integer beyond 2^53, which is read with other digits: send it as text",
+  }));
+  if (fields.length > 0) {
+    throw new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
   }
   await next();
 });

@@ -5,6 +5,7 @@ import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { ColdError } from "../../../shared/queue/shard-scripts.ts";
 import { readStuckCounts } from "../../../shared/store/runs/stuck-counts.ts";
+import type { Config } from "../../env.ts";
 import type { Services } from "../../services.ts";
 
 /** Work that does not progress by itself: 0 in a healthy system, except `unclaimed`, which a backlog raises too. */
@@ -27,6 +28,7 @@ const Health = z
     stuck: Stuck.nullable(),
   })
   .meta({ id: "Health" });
+type Health = z.infer<typeof Health>;
 
 const overall = createRoute({
   method: "get",
@@ -50,21 +52,29 @@ const livez = createRoute({
 const readyz = createRoute({
   method: "get",
   path: "/readyz",
-  summary: "Whether this edge can serve requests: both stores are reachable",
+  summary: "Whether this edge can serve requests",
+  description:
+    "200 while it can, also without a store that it can do without: then `status` is `degraded`. It cannot without " +
+    "Postgres, nor without Redis when ACCEPT_WHEN_REDIS_DOWN is 0.",
   responses: { 200: json(Health, "Ready"), 503: json(Health, "Not ready") },
 });
 
 export function health(api: Api): void {
   api.openapi(overall, async (c) => {
-    const stores = await checkStores(c.get("services"));
+    const stores = await readHealth(c.get("services"));
     const status = isStuck(stores.stuck) ? ("degraded" as const) : stores.status;
     return c.json({ ...stores, status }, 200);
   });
   api.openapi(livez, (c) => c.json({ status: "ok" as const }, 200));
   api.openapi(readyz, async (c) => {
-    const stores = await checkStores(c.get("services"));
-    return c.json(stores, stores.status === "ok" ? 200 : 503);
+    const services = c.get("services");
+    const stores = await readHealth(services);
+    return c.json(stores, canServe(stores, services.config) ? 200 : 503);
   });
+}
+
+function canServe({ pg_connected, redis_connected }: Health, config: Config): boolean {
+  return pg_connected && (redis_connected || config.ACCEPT_WHEN_REDIS_DOWN);
 }
 
 /** Whether a count needs attention. `unclaimed` is not one of them: it may be a backlog. */
@@ -73,8 +83,33 @@ function isStuck(stuck: z.infer<typeof Stuck> | null): boolean {
   return stuck.overdue + stuck.owner_silent + stuck.no_worker.length + stuck.untold > 0;
 }
 
+/** Callers without a key ask as often as they like: the stores are queried once in this time. */
+const FRESH_MS = 1_000;
+
+/** A request that made the last check may have ended before it: the others then make their own. */
+const SHARED_MS = 2_000;
+
+const checks = new WeakMap<Config, { startedMs: number; health: Promise<Health> }>();
+
+async function readHealth(services: Services): Promise<Health> {
+  const { config, waitUntil } = services;
+  const last = checks.get(config);
+  if (last && Date.now() - last.startedMs < FRESH_MS) {
+    const shared = await Promise.race([last.health, after(SHARED_MS)]);
+    if (shared) return shared;
+  }
+  const check = checkStores(services);
+  checks.set(config, { startedMs: Date.now(), health: check });
+  waitUntil(check);
+  return check;
+}
+
+function after(ms: number): Promise<null> {
+  return new Promise((resolve) => setTimeout(resolve, ms, null));
+}
+
 /** Queries both stores, each for at most 1.5 s. `status` depends on nothing else. */
-async function checkStores({ sql, queue }: Services): Promise<z.infer<typeof Health>> {
+async function checkStores({ sql, queue }: Services): Promise<Health> {
   let stuck: z.infer<typeof Stuck> | null = null;
   const [pg_connected, redis_connected] = await Promise.all([
     isReachable(async () => (stuck = await readStuckCounts(sql))),

@@ -11,16 +11,18 @@ const Worker = z
     worker_id: z.string(),
     /** One life of the process. A restarted process has the same `worker_id` and another incarnation. */
     incarnation: z.string(),
-    hostname: z.string(),
-    address: z.string(),
+    /** Null for a tenant's key: the machines are the operator's. */
+    hostname: z.string().nullable(),
+    address: z.string().nullable(),
     /** `silent`: no beat for 12 s, so other workers take its runs over; `offline`: no beat for 90 s, or stopped. */
     status: z.enum(["online", "draining", "silent", "offline"]),
     lanes: z.array(Lane),
-    active_jobs: z.number().int(),
-    max_jobs: z.number().int(),
+    /** Null for a tenant's key: the load is that of all tenants. */
+    active_jobs: z.number().int().nullable(),
+    max_jobs: z.number().int().nullable(),
     last_heartbeat: z.iso.datetime(),
     registered_at: z.iso.datetime(),
-    loop_lag_ms: z.number().int(),
+    loop_lag_ms: z.number().int().nullable(),
     mcp_disabled: z.array(z.string()),
   })
   .meta({ id: "Worker" });
@@ -32,6 +34,7 @@ const route = createRoute({
   method: "get",
   path: "/api/v2/workers",
   summary: "List the workers of the last day",
+  description: "A tenant's key sees which workers there are, and not their hosts and loads.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   responses: {
@@ -43,19 +46,20 @@ const route = createRoute({
 export function listWorkers(api: Api): void {
   api.openapi(route, async (c) => {
     const rows = await list(c.get("services").sql);
+    const isOperator = c.get("principal").tenant === null;
     return c.json(
       rows.map((row) => ({
         worker_id: row.worker_id,
         incarnation: row.incarnation,
-        hostname: row.hostname,
-        address: row.address,
+        hostname: isOperator ? row.hostname : null,
+        address: isOperator ? row.address : null,
         status: row.status,
         lanes: row.lanes,
-        active_jobs: row.active,
-        max_jobs: row.slots,
+        active_jobs: isOperator ? row.active : null,
+        max_jobs: isOperator ? row.slots : null,
         last_heartbeat: new Date(row.beat_at_ms).toISOString(),
         registered_at: new Date(row.registered_at_ms).toISOString(),
-        loop_lag_ms: row.loop_lag_ms,
+        loop_lag_ms: isOperator ? row.loop_lag_ms : null,
         mcp_disabled: NONE,
       })),
       200,

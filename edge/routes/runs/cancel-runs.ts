@@ -6,8 +6,9 @@ import type { Api } from "../../http/api.ts";
 import { BulkResult } from "../../runs/bulk-action.ts";
 import { cancel } from "../../runs/cancel.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
+import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
+import { FILTERED, RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
 
 const NOT_TERMINAL = ["queued", "running", "paused"] as const;
 
@@ -16,19 +17,19 @@ const Request = RunSelection.extend({
     .array(z.enum(NOT_TERMINAL))
     .min(1)
     .default([...NOT_TERMINAL]),
-}).meta({
-  id: "CancelRuns",
-});
+})
+  .refine(...FILTERED)
+  .meta({ id: "CancelRuns" });
 
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs:cancel",
   summary: "Cancel many runs",
   description:
-    "The runs that match the filter, at most `limit` in a request; `next_cursor` has the next page. `dry_run` only " +
+    "The runs that match the filter, at most `limit` in a request; `next_cursor` has the next page. Without a filter, `all: true` is required. `dry_run` only " +
     "counts. Each run has its own result.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), jsonBody] as const,
+  middleware: [needs("runs:write"), jsonBody, knownFields(Request)] as const,
   request: { body: { required: true, content: { "application/json": { schema: Request } } } },
   responses: { 200: json(BulkResult, "The result of each run"), ...problems(400, 413, 415, 422) },
 });

@@ -3,17 +3,20 @@ import type { Context } from "hono";
 import { z } from "zod";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
-import type { NewRun, RunInput } from "../../../shared/contracts/run.ts";
+import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
 import { WebhookSecret, WebhookUrl } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import type { Config } from "../../env.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
+import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { sign } from "../../http/hmac.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
+import { holdBody, whileHeld } from "../../http/middleware/held-body.ts";
+import type { Services } from "../../services.ts";
 import { webhookOf } from "../../runs/webhook-request.ts";
 
 /** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
@@ -54,21 +57,39 @@ const route = createRoute({
 /** Documented like every route, but parsed here: the validators of `api.openapi` cost 50 us, and this is the busiest route. */
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
-  api.post(route.getRoutingPath(), needs("runs:write"), jsonBody, async (c) => {
+  const checks = [needs("runs:write"), holdBody, jsonBody, knownFields(RunRequest, NOT_YET)] as const;
+  api.post(route.getRoutingPath(), ...checks, async (c) => {
     const request = await readRequest(c);
-    const { body } = request;
-    refuseUnbuilt(body);
-    const services = c.get("services");
-    const tenant = tenantOf(
-      c.get("principal"),
-      body.tenant_id ?? undefined,
-      services.config.DEFAULT_TENANT_ID,
-    );
-    const result = await services.submit(await toRun(request, tenant, services.config));
+    refuseUnbuilt(request.body);
+    const { config, submit } = c.get("services");
+    const principal = c.get("principal");
+    const named = request.body.tenant_id ?? undefined;
+    const tenant = tenantOf(principal, named, config.DEFAULT_TENANT_ID);
+    const run = await toRun(request, tenant, config);
+    const submitted = () => submitWithTwins(submit, run);
+    const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     return c.json(acceptedOf(result.run_id), 202);
   });
+}
+
+/** The pauses before a refusal for lack of room is final, for a request with a key. A commit takes some 10 ms. */
+const TWIN_PAUSES_MS = [100, 300];
+
+/**
+ * Submits a run. The same request may be on its way at another edge, hold the last place, and not be committed yet: then
+ * "full" would be the answer to a request whose run exists a moment later. The pause is here and not in the batch, where
+ * other requests would wait for it.
+ */
+async function submitWithTwins(submit: Services["submit"], run: NewRun): Promise<SubmitResult> {
+  let result = await submit(run);
+  for (const pauseMs of run.idempotency_key === null ? [] : TWIN_PAUSES_MS) {
+    if (result.is !== "refused" || result.code !== "queue_full") break;
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    result = await submit(run);
+  }
+  return result;
 }
 
 type ParsedRequest = { id: string; key: string | null; body: RunRequest };
@@ -104,29 +125,54 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
   // The millisecond in the id is from the edge's clock. It is the base of the run's event ids; no time is compared with it.
   const run = newRunId(Date.now());
   const input: RunInput = { message: body.message, state: body.state ?? {} };
-  return {
-    run_id: run,
+  const metadata = body.metadata ?? {};
+  const asked = {
     tenant_id: tenant,
     orchestration_id: id,
-    lane: "default",
+    lane: "default" as const,
     priority: body.priority ?? 0,
-    correlation_id: body.correlation_id ?? run,
     session_id: body.session_id ?? null,
+    delay_ms: 0,
+  };
+  const webhook = await webhookOf(body, run, config);
+  const meaning = {
+    ...asked,
+    input,
+    metadata,
+    correlation_id: body.correlation_id,
+    url: webhook.webhook_url,
+  };
+  return {
+    ...asked,
+    run_id: run,
+    correlation_id: body.correlation_id ?? run,
     triggered_by: "api",
     input: JSON.stringify(input),
-    metadata: JSON.stringify(body.metadata ?? {}),
-    delay_ms: 0,
+    metadata: JSON.stringify(metadata),
     idempotency_key: key,
-    request_hash: key === null ? null : await hashOf(JSON.stringify([id, await withoutSecret(body, config)])),
-    ...(await webhookOf(body, run, config)),
+    request_hash: key === null ? null : await fingerprintOf(meaning, body.webhook_secret ?? null, config),
+    ...webhook,
   };
 }
 
-/** The body with an HMAC in place of its secret, so that its stored hash confirms no guess of the secret without MASTER_KEY. */
-async function withoutSecret(body: RunRequest, { MASTER_KEY }: Config): Promise<object> {
-  const { webhook_secret } = body;
-  if (!MASTER_KEY || !webhook_secret) return body;
-  return { ...body, webhook_secret: await sign(MASTER_KEY, webhook_secret) };
+/**
+ * The fingerprint of the run that a request asks for, not of its spelling: the order of keys, defaults that are written
+ * out and fields that are ignored make no other run. In place of the secret there is an HMAC of it: without MASTER_KEY,
+ * nobody can test guesses of the secret on the fingerprint.
+ */
+async function fingerprintOf(
+  meaning: object,
+  secret: string | null,
+  { MASTER_KEY }: Config,
+): Promise<string> {
+  const sealed = MASTER_KEY && secret !== null ? await sign(MASTER_KEY, secret) : secret;
+  return hashOf(JSON.stringify({ ...meaning, secret: sealed }, sortedKeys));
+}
+
+/** For JSON.stringify: writes the fields of every object in one order. */
+function sortedKeys(_key: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 async function hashOf(text: string): Promise<string> {

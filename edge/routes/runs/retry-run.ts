@@ -4,6 +4,7 @@ import { DefinitionId, RunId } from "../../../shared/contracts/ids.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { optionalBody } from "../../http/middleware/optional-body.ts";
+import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { retry } from "../../runs/retry.ts";
@@ -19,7 +20,7 @@ const route = createRoute({
     "`from_step_id` it repeats everything from that step's latest visit on. Its events continue the same log, to a " +
     "new `done`.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), optionalBody] as const,
+  middleware: [needs("runs:write"), optionalBody, knownFields(RetryRequest)] as const,
   request: {
     params: z.object({ run_id: RunId }),
     body: { content: { "application/json": { schema: RetryRequest } } },

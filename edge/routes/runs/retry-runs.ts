@@ -4,16 +4,19 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { BulkResult } from "../../runs/bulk-action.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
+import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
-import { RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
+import { FILTERED, RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
 
 const Request = RunSelection.extend({
   status: z
     .array(z.enum(["failed", "cancelled"]))
     .min(1)
     .default(["failed"]),
-}).meta({ id: "RetryRuns" });
+})
+  .refine(...FILTERED)
+  .meta({ id: "RetryRuns" });
 
 const route = createRoute({
   method: "post",
@@ -21,9 +24,9 @@ const route = createRoute({
   summary: "Retry many runs",
   description:
     "The failed runs (or the runs of the given `status`) that match the filter, at most `limit` in a request; " +
-    "`next_cursor` has the next page. `dry_run` only counts. Each run has its own result, such as `queue_full`.",
+    "`next_cursor` has the next page. Without a filter, `all: true` is required. `dry_run` only counts. Each run has its own result, such as `queue_full`.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), jsonBody] as const,
+  middleware: [needs("runs:write"), jsonBody, knownFields(Request)] as const,
   request: { body: { required: true, content: { "application/json": { schema: Request } } } },
   responses: { 200: json(BulkResult, "The result of each run"), ...problems(400, 413, 415, 422) },
 });

@@ -40,6 +40,18 @@ export async function readDefinition(
   return row ? StoredDefinition.parse(row) : null;
 }
 
+/** The JSON text of an agent or a tool that this owner itself has; null when it has none. */
+export async function readOwnDefinition(
+  sql: Sql,
+  kind: Kind,
+  owner: Owner,
+  id: string,
+): Promise<string | null> {
+  const [row] = await sql<{ definition: string }[]>`
+    select definition from ${sql(kind)} where tenant_id = ${owner} and id = ${id} and deleted_at is null`;
+  return row?.definition ?? null;
+}
+
 /** A page of a tenant's agents or tools, its own and the shared ones, ordered by id, with ids after `after`. */
 export async function listDefinitions(
   sql: Sql,

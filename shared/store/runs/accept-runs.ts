@@ -1,5 +1,6 @@
 import type { RunId, TenantId } from "../../contracts/ids.ts";
 import type { NewRun } from "../../contracts/run.ts";
+import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -8,6 +9,9 @@ import type { Sql } from "../sql.ts";
  */
 export type QuotaCheckedBy = "queue" | "postgres";
 
+/** For each accepted run the time at which it was queued, in milliseconds since 1970, and its version. */
+export type AcceptedRuns = Map<RunId, { queued_at_ms: number; definition_version: number }>;
+
 /**
  * Accepts admitted runs: commits them all in one statement, each pinned to the newest version of its definition (the
  * tenant's own, else the shared one).
@@ -15,13 +19,12 @@ export type QuotaCheckedBy = "queue" | "postgres";
  * A run that is missing from the result was not accepted: its definition does not exist, or its idempotency key is
  * taken (`findIdempotent` returns the run that has it), or its tenant's queue is full.
  * @param runs at most one for each idempotency key
- * @returns for each accepted run the time at which it was queued, in milliseconds since 1970, and its version
  */
 export async function acceptRuns(
   sql: Sql,
   runs: readonly NewRun[],
   quotaCheckedBy: QuotaCheckedBy = "queue",
-): Promise<Map<RunId, { queued_at_ms: number; definition_version: number }>> {
+): Promise<AcceptedRuns> {
   const rows = await sql<{ run_id: RunId; queued_at_ms: number; definition_version: number }[]>`
     with submitted as (
       select * from json_to_recordset(${JSON.stringify(runs)}::text::json) as r(
@@ -55,6 +58,14 @@ export async function acceptRuns(
     from admitted a join pinned p using (run_id)
     where a.idempotency_key is null or exists (select from keyed k where k.run_id = a.run_id)
     returning run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms`;
+  return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
+}
+
+/** Those of the runs that are committed, as `acceptRuns` returns them: for a caller that did not get its result. */
+export async function findAccepted(sql: Sql, runs: readonly RunId[]): Promise<AcceptedRuns> {
+  const rows = await sql<{ run_id: RunId; queued_at_ms: number; definition_version: number }[]>`
+    select run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms
+    from runs where run_id = any(${pgArray(runs)}::text[])`;
   return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
 }
 

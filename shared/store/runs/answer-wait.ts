@@ -4,6 +4,7 @@ import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 import { signalRun } from "./family.ts";
+import { readPrompt } from "./waits.ts";
 
 /** A run whose wait was answered: what the queue needs to enqueue it, and its owner while it is running. */
 const AnsweredRun = z.object({
@@ -92,7 +93,7 @@ export async function readAnswerRefusal(
 export const Question = z.object({
   wait_id: z.string(),
   step_id: z.string(),
-  prompt: z.string(),
+  prompt: z.string().transform(readPrompt),
   fields: z
     .string()
     .transform((text) => JSON.parse(text))

@@ -35,6 +35,8 @@ export const RunFacts = z.object({
   /** The journal's last entry; `park` is the JSON text of a ParkRecord. */
   last_at_ms: ms,
   park: z.string().nullable(),
+  /** The last event line of that entry, when it is a `step_retry`: a worker holds the run until the next try. */
+  held_retry: z.string().nullable(),
   /** The oldest open wait of the run. */
   wait_kind: WaitKind.nullable(),
   wait_step: z.string().nullable(),
@@ -67,6 +69,9 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
       extract(epoch from w.beat_at)::float8 * 1000 as beat_at_ms,
       extract(epoch from last.at)::float8 * 1000 as last_at_ms,
       case when last.kind = 'park' then last.output end as park,
+      case when last.kind = 'note' then (
+        select line from (select substring(last.events from '[^\n]*$') as line) l where line like '%"step_retry"%'
+      ) end as held_retry,
       q.kind as wait_kind, q.step_id as wait_step, extract(epoch from q.opened_at)::float8 * 1000 as wait_opened_at_ms,
       t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
@@ -83,7 +88,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     join tenants t using (tenant_id)
     left join workers w on w.incarnation = r.owner
     left join lateral (
-      select j.kind, j.output, j.at from journal j where j.run_id = r.run_id order by j.seq desc limit 1
+      select j.kind, j.output, j.at, j.events from journal j where j.run_id = r.run_id order by j.seq desc limit 1
     ) last on true
     left join lateral (
       select kind, step_id, opened_at from waits q where q.run_id = r.run_id and q.answered_at is null

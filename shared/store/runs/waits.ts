@@ -35,11 +35,25 @@ export function insertWaits(sql: Sql, entries: readonly { run_id: RunId; waits: 
       from moved m join unnest(
         ${pgArray(waits.map((w) => w.run_id))}::text[], ${pgArray(waits.map((w) => w.wait_id))}::text[],
         ${pgArray(waits.map((w) => w.step_id))}::text[], ${pgArray(waits.map((w) => w.kind))}::text[],
-        ${pgArray(waits.map((w) => w.prompt))}::text[], ${pgArray(waits.map((w) => w.fields))}::text[],
+        ${pgArray(waits.map((w) => promptText(w.prompt)))}::text[], ${pgArray(waits.map((w) => w.fields))}::text[],
         ${pgArray(waits.map((w) => w.deadline_ms))}::float8[], ${pgArray(waits.map((w) => w.child_run_id))}::text[]
       ) as w(run_id, wait_id, step_id, kind, prompt, fields, deadline_ms, child_run_id) using (run_id)
       on conflict (run_id, wait_id) do nothing
     )`;
+}
+
+/** A prompt as it is stored: JSON text, because a column of text can hold neither U+0000 nor half of a surrogate pair. */
+function promptText(prompt: string | null): string | null {
+  return prompt === null ? null : JSON.stringify(prompt);
+}
+
+/** The prompt that `promptText` has written. A question that was opened by an earlier version has the prompt itself. */
+export function readPrompt(stored: string): string {
+  try {
+    return z.string().parse(JSON.parse(stored));
+  } catch {
+    return stored;
+  }
 }
 
 /**

@@ -41,6 +41,8 @@ export const DueDelivery = Receiver.extend({
   ended_at_ms: z.number().nullable(),
   /** JSON text of RunError. */
   error: z.string().nullable(),
+  /** JSON text of the client's metadata; null when the run has been deleted, or the edge is older than this field. */
+  metadata: z.string().nullable().default(null),
   /**
    * The number of this claim of the delivery: the fence. So it is at least the number of requests that were sent (a
    * claim can be released, or lapse).
@@ -144,6 +146,7 @@ export async function claimDeliveries(
       c.delivery_id, c.run_id, c.seq, c.tenant_id, c.host,
       c.orchestration_id, c.type, c.url, c.secret, c.status, c.tokens::float8 as tokens,
       c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures,
+      (select metadata from runs r where r.run_id = c.run_id) as metadata,
       extract(epoch from c.started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from c.ended_at)::float8 * 1000 as ended_at_ms
     from (select) one

@@ -4,7 +4,7 @@ import { Combiner } from "../../../edge/clients/intake.ts";
 /** A combiner whose calls end when the test says so. */
 function manual() {
   const calls: { items: number[]; end(error?: Error): void }[] = [];
-  const combiner = new Combiner<number, string>();
+  const combiner = new Combiner<number, string>(() => ({ tenant: "a", bytes: 1 }));
   const call = (items: number[]) =>
     new Promise<string[]>((resolve, reject) => {
       calls.push({

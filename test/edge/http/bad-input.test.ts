@@ -58,7 +58,7 @@ describe("a malformed request", () => {
   // Fails when a missing field or a too large number is reported as too deep, or is reported twice.
   test("gets the reason why a value is invalid", async () => {
     const resume = runPath(await startRun(app), "resume");
-    expect(await problem("POST", resume, { body: { respons: {} } })).toMatchObject({
+    expect(await problem("POST", resume, { body: {} })).toMatchObject({
       status: 422,
       detail: "Not valid: response.",
       errors: [{ path: "response", message: "is required" }],
@@ -204,10 +204,6 @@ describe("a malformed request", () => {
       status: 422,
     });
   });
-});
-
-test("unknown fields of a request are ignored", async () => {
-  expect((await app.call("POST", RUN, { body: { message: "hi", colour: "red" } })).status).toBe(202);
 });
 
 test("an error never repeats a secret of the request, such as an invalid token", async () => {

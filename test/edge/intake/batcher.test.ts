@@ -1,8 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { Batcher } from "../../../edge/intake/batcher.ts";
+import type { Sized } from "../../../edge/clients/fair-queue.ts";
 
-/** A batcher whose batches end when the test says so. */
-function manual({ maxWaiting = 1_000 } = {}) {
+const MIB = 1024 * 1024;
+
+/** A batcher whose batches end when the test says so. The size of an item is one byte, its tenant `a`. */
+function manual(size: (item: number) => Sized = () => ({ tenant: "a", bytes: 1 })) {
   const batches: { items: number[]; end(error?: Error): void }[] = [];
   const handle = (items: number[]) =>
     new Promise<string[]>((resolve, reject) => {
@@ -11,7 +14,7 @@ function manual({ maxWaiting = 1_000 } = {}) {
         end: (error) => (error ? reject(error) : resolve(items.map((item) => `item ${item}`))),
       });
     });
-  return { batches, batcher: new Batcher({ handle, maxWaiting, overflow: "overflow" }) };
+  return { batches, batcher: new Batcher({ handle, sizeOf: size, overflow: "overflow" }) };
 }
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -56,25 +59,52 @@ describe("a batcher", () => {
     expect(await next).toBe("item 3");
   });
 
-  // Fails when the number of waiting items has no bound, or a full batcher stays full.
-  test("gives the overflow result to an item beyond its bound, and to no item before or after", async () => {
-    const { batches, batcher } = manual({ maxWaiting: 2 });
-    const first = batcher.add(1);
+  // Fails when what waits has no bound in bytes, or a full room stays full.
+  test("gives the overflow result to a tenant with 16 MiB waiting, and to no other tenant", async () => {
+    const { batches, batcher } = manual((item) => ({ tenant: item < 100 ? "a" : "b", bytes: 4 * MIB }));
+    const first = batcher.add(0);
     await turn();
-    const results = [2, 3, 4].map((item) => batcher.add(item));
-    expect(await results[2]).toBe("overflow");
+    const own = [1, 2, 3, 4].map((item) => batcher.add(item));
+    expect(await batcher.add(5)).toBe("overflow");
+    const others = [101, 102].map((item) => batcher.add(item));
+    for (let i = 0; i < 7; i++) {
+      batches[i]?.end();
+      await turn();
+    }
+    expect(await Promise.all([first, ...own, ...others])).not.toContain("overflow");
+    const late = batcher.add(6);
+    await turn();
+    batches.at(-1)?.end();
+    expect(await late).toBe("item 6");
+  });
+
+  test("puts 4 MiB into a batch at most, and a larger item alone", async () => {
+    const { batches, batcher } = manual((item) => ({ tenant: "a", bytes: item * MIB }));
+    const results = [2, 1, 1, 1, 5, 3].map((item) => batcher.add(item));
+    for (let i = 0; i < 4; i++) {
+      await turn();
+      batches[i]?.end();
+    }
+    await Promise.all(results);
+    expect(batches.map(({ items }) => items)).toEqual([[2, 1, 1], [1], [5], [3]]);
+  });
+
+  // Fails when the oldest items make the batch, whoever sent them.
+  test("takes the tenants in turn: one item of a quiet tenant does not wait for the many of another", async () => {
+    const { batches, batcher } = manual((item) => ({
+      tenant: item < 1_000 ? "loud" : `quiet-${item}`,
+      bytes: 1,
+    }));
+    const results = Array.from({ length: 600 }, (_, item) => batcher.add(item));
+    await turn();
+    results.push(batcher.add(1_001), batcher.add(1_002));
     batches[0]?.end();
     await turn();
-    const last = batcher.add(5);
-    batches[1]?.end();
-    await turn();
-    batches[2]?.end();
-    expect(await Promise.all([first, ...results, last])).toEqual([
-      "item 1",
-      "item 2",
-      "item 3",
-      "overflow",
-      "item 5",
-    ]);
+    expect(batches[1]?.items.slice(0, 4)).toEqual([128, 1_001, 1_002, 129]);
+    for (let i = 1; i < 5; i++) {
+      batches[i]?.end();
+      await turn();
+    }
+    expect(await Promise.all(results)).toHaveLength(602);
   });
 });

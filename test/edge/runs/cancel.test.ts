@@ -170,8 +170,10 @@ describe("a cancel of many", () => {
     const run = await startRun(app, { body: { tenant_id: "victim" } });
     const key = await app.stores.key("attacker");
     expect((await app.call("POST", CANCEL, { key, body: { tenant_id: "victim" } })).status).toBe(403);
-    expect(await bodyOf(await app.call("POST", CANCEL, { key, body: {} }))).toMatchObject({ matched: 0 });
+    expect(await bodyOf(await app.call("POST", CANCEL, { key, body: { all: true } }))).toMatchObject({
+      matched: 0,
+    });
     expect(await statusOf(run)).toBe("queued");
-    expect((await app.call("POST", CANCEL, { body: { status: ["completed"] } })).status).toBe(422);
+    expect((await app.call("POST", CANCEL, { body: { all: true, status: ["completed"] } })).status).toBe(422);
   });
 });

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { explain } from "../../../edge/runs/explain.ts";
@@ -31,6 +32,7 @@ const ready: RunFacts = {
   beat_at_ms: null,
   last_at_ms: null,
   park: null,
+  held_retry: null,
   wait_kind: null,
   wait_step: null,
   wait_opened_at_ms: null,
@@ -62,6 +64,28 @@ const park = JSON.stringify({
 
 describe("the diagnosis of a run", () => {
   const why = (facts: Partial<RunFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
+
+  test("of a run whose worker holds it until the next try is `retry_wait`, until that time", () => {
+    const held_retry = JSON.stringify({
+      type: "step_retry",
+      orch_step_id: "search",
+      attempt: 1,
+      code: "tool_unavailable",
+      error: "the tool answered HTTP 503",
+      retry_in_seconds: 4,
+    });
+    expect(why({ held_retry, last_at_ms: NOW - 1_000 }, running)).toMatchObject({
+      state: "running",
+      reason: "retry_wait",
+      blocked_by: [{ kind: "time", until: at(3) }],
+      next_wake_at: at(3),
+      sentence: expect.stringContaining(
+        "Step search failed (try 1, tool_unavailable: the tool answered HTTP 503)",
+      ),
+    });
+    // The time has come: the step is executed again.
+    expect(why({ held_retry, last_at_ms: NOW - 4_000 }, running)).toMatchObject({ reason: "running" });
+  });
 
   test("says that a run is next", () => {
     expect(why({})).toEqual({
@@ -305,12 +329,17 @@ describe("GET …/why on real stores", () => {
   });
 });
 
+/** The health is read once a second, however many ask. */
+const untilFresh = () => sleep(1_050);
+
 test("/health counts the work that does not progress, without a key", async () => {
   const app = await startApp();
   try {
     const { sql } = app.stores;
-    const stuck = async () =>
-      z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
+    const stuck = async () => {
+      await untilFresh();
+      return z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
+    };
     expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 });
     const [overdue, silent] = [
       await FakeWorker.claim(sql, await startRun(app)),
@@ -352,6 +381,8 @@ test("/health is degraded while work is stuck; /readyz depends on the stores onl
   try {
     const { sql } = app.stores;
     const statusOf = async (path: string) => {
+      await untilFresh();
+      await sql`update workers set beat_at = now()`; // the test takes longer than a beat is good for
       const answer = await app.call("GET", path, { key: null });
       return [answer.status, (await bodyOf(answer)).status];
     };

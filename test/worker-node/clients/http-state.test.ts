@@ -42,7 +42,7 @@ const failure = async (): Promise<unknown> =>
 test("a verb is a signed POST of its arguments", async () => {
   expect(await store().readRunSnapshots([])).toEqual([]);
   expect(requests).toMatchObject([{ url: "/internal/state/readRunSnapshots", body: "[[]]" }]);
-  expect(requests[0]?.signature).toMatch(/^t=[0-9]+,v1=[0-9a-f]{64}$/);
+  expect(requests[0]?.signature).toMatch(/^t=[0-9]+,h1=[0-9a-f]{64},v1=[0-9a-f]{64}$/);
 });
 
 test("an error of Postgres that the edge passes on is judged like one from Postgres itself", async () => {

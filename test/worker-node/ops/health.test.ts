@@ -35,3 +35,32 @@ test.each([
   expect(response.status).toBe(401);
   expect(await response.json()).toEqual({ detail: expect.stringContaining(sentence) });
 });
+
+const HEALTH = {
+  worker_id: "w-1",
+  active_jobs: 0,
+  max_jobs: 10,
+  uptime: 1,
+  loop_lag_ms: 0,
+  status: "ok" as const,
+  pg_connected: true,
+  redis_connected: true,
+  s3_connected: null,
+};
+
+// Fails when every replica leaves the load balancer with a store that it can do without.
+test.each([
+  ["with all stores", {}, 200, 200],
+  ["without Redis", { status: "degraded" as const, redis_connected: false }, 200, 503],
+  ["without its object store", { status: "degraded" as const, s3_connected: false }, 200, 503],
+  ["without Postgres", { status: "degraded" as const, pg_connected: false }, 503, 503],
+  ["that drains", { status: "draining" as const }, 503, 503],
+])(
+  "a worker %s: readyz says whether it can work, health whether all is well",
+  async (_case, more, ready, healthy) => {
+    const metrics = { text: async () => "", contentType: "text/plain", token: undefined };
+    server = await serveHealth(0, async () => ({ ...HEALTH, ...more }), metrics);
+    const get = (path: string) => fetch(`http://127.0.0.1:${portOf(server)}${path}`);
+    expect([(await get("/readyz")).status, (await get("/health")).status]).toEqual([ready, healthy]);
+  },
+);

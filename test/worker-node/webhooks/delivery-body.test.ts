@@ -32,6 +32,7 @@ const failed: DueDelivery = {
   started_at_ms: 1_780_499_750_123,
   ended_at_ms: 1_780_499_751_000,
   error: '{"code":"boom","message":"it broke","step_id":"two"}',
+  metadata: '{"order":1,"lone \\udfff":"nul \\u0000"}',
   tries: 1,
   failures: 0,
 };
@@ -52,6 +53,7 @@ test("the body of a run's end has its output, its final state, its error and its
     total_tokens_used: 12,
     started_at: "2026-06-03T15:15:50.123Z",
     ended_at: "2026-06-03T15:15:51.000Z",
+    metadata: { order: 1, "lone \udfff": "nul \u0000" },
     correlation_id: "c-1",
   });
 });

@@ -6,16 +6,31 @@ const middle = () => 0.5;
 const outcomeOf = (status: number) => judgeResponse({ status, headers: {} }, 0, middle).outcome;
 
 // Fails when a status moves to another verdict.
-test("2xx delivers; 408, 429 and 5xx are tried again; every other status rejects the delivery", () => {
+test("2xx delivers; 404, 408, 429 and 5xx are tried again; every other status rejects the delivery", () => {
   for (const status of [200, 201, 202, 204, 299])
     expect([status, outcomeOf(status)]).toEqual([status, "delivered"]);
-  for (const status of [408, 429, 500, 502, 503, 599])
+  for (const status of [404, 408, 429, 500, 502, 503, 599])
     expect([status, outcomeOf(status)]).toEqual([status, null]);
-  for (const status of [300, 301, 302, 307, 308, 400, 401, 404, 410, 422])
+  for (const status of [300, 301, 302, 307, 308, 400, 401, 410, 422])
     expect([status, outcomeOf(status)]).toEqual([status, "rejected"]);
   expect(judgeResponse({ status: 302, headers: {} }, 0, middle).error).toBe(
     "the receiver answered HTTP 302: redirects are not followed",
   );
+});
+
+// Fails when 404 is final at once, or is tried for 24 hours like an error of the receiver.
+test("a receiver that answers 404 is tried for about ten minutes, and then rejects the delivery", () => {
+  let waitedMs = 0;
+  let failures = 0;
+  for (;;) {
+    const verdict = judgeResponse({ status: 404, headers: {} }, failures, middle);
+    if (verdict.outcome !== null) break;
+    waitedMs += verdict.retry_ms;
+    failures += 1;
+  }
+  expect(judgeResponse({ status: 404, headers: {} }, failures, middle).outcome).toBe("rejected");
+  expect(waitedMs / 60_000).toBeGreaterThan(7);
+  expect(waitedMs / 60_000).toBeLessThan(12);
 });
 
 test("the wait before the next try doubles up to an hour, plus or minus a quarter", () => {

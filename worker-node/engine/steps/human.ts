@@ -37,9 +37,7 @@ export const human: Executor<"human"> = async (step, context) => {
 };
 
 async function questionOf(step: StepOf<"human">, context: StepContext): Promise<StepQuestion> {
-  const rendered = clip(await renderTemplate(step.human_prompt, context), PROMPT_CHARS);
-  // Postgres cannot store this character in text, and a model may write it.
-  const prompt = rendered.replaceAll("\u0000", "");
+  const prompt = clip(await renderTemplate(step.human_prompt, context), PROMPT_CHARS);
   const fields = step.human_fields;
   const timeoutMs = step.human_timeout_seconds * 1_000;
   return {

@@ -1,0 +1,149 @@
+import type { Sql } from "../../shared/store/sql.ts";
+import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
+import type { Env } from "../env.ts";
+import { afterOwnTime } from "./own-time.ts";
+import { closeDatabase, openDatabase } from "./postgres.ts";
+import { Turns } from "./turns.ts";
+
+/** A pooled connection may be dead without an error. When a query takes this long, a new connection is tried. */
+const SLOW_QUERY_MS = 450;
+
+/** The time in which the new connection must answer. */
+const PROBE_MS = 400;
+
+/** Queries that wait for a connection. Reads take some milliseconds, so this is about two seconds of them. */
+const MAX_WAITING = 2_000;
+
+/** A query got no result in its time. `isDatabaseUnreachable` is true for it: it may be committed all the same. */
+class NoAnswerError extends Error {
+  readonly code = "CONNECTION_SILENT";
+}
+
+/**
+ * Postgres for an object that outlives a request: its connections are reused, and it never opens more than `max`.
+ *
+ * A query has a connection to itself, or waits for one: the time in which the database must answer begins only then. A
+ * pool that lost a connection gets no new queries, so that the next one fails within a second when the database is
+ * unreachable; queries that are under way on its other connections go on. A slow query proves nothing; all are given up
+ * only when a new connection gets no answer either. Then those that wait fail with them: each of them would try in vain.
+ */
+export class DatabasePool {
+  readonly #env: Env;
+  readonly #max: number;
+  readonly #timeoutMs: number;
+  readonly #turns: Turns;
+  #sql: Sql | null = null;
+  #answered = 0;
+  #isProbing = false;
+  /** Pools with a connection that completed its login. */
+  readonly #loggedIn = new WeakSet<Sql>();
+  /** The last query got no answer. */
+  #hasJustFailed = false;
+
+  /** @param timeoutMs after this time a query without a result has failed, and its outcome is unknown */
+  constructor(env: Env, max: number, timeoutMs: number) {
+    this.#env = env;
+    this.#max = max;
+    this.#timeoutMs = timeoutMs;
+    this.#turns = new Turns(max, MAX_WAITING);
+  }
+
+  /**
+   * @throws the driver's error; `isDatabaseUnreachable` is true for it when the database sent no result; AppError
+   *   `capacity` when no connection was free in time
+   */
+  query<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
+    return this.#turns.take(() => this.#execute(run));
+  }
+
+  /** As `query`, for a query that may be repeated: it is, when its connection broke under it and was not slow. */
+  repeatable<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
+    return this.#turns.take(async () => {
+      const startedMs = performance.now();
+      try {
+        return await this.#execute(run);
+      } catch (error) {
+        const isBroken = isDatabaseUnreachable(error) && performance.now() - startedMs < SLOW_QUERY_MS;
+        if (!isBroken) throw error;
+        return await this.#execute(run);
+      }
+    });
+  }
+
+  close(): void {
+    if (this.#sql) this.#giveUp(this.#sql);
+  }
+
+  async #execute<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
+    const sql = (this.#sql ??= this.#open());
+    const answered = this.#answered;
+    const startedMs = performance.now();
+    const { promise: timeout, reject } = Promise.withResolvers<never>();
+    const timers = [
+      setTimeout(() => void this.#probe(sql), SLOW_QUERY_MS),
+      setTimeout(() => reject(new NoAnswerError("the database sent no result in time")), this.#timeoutMs),
+    ];
+    try {
+      const result = await Promise.race([run(sql), timeout]);
+      this.#answered += 1;
+      this.#hasJustFailed = false;
+      return result;
+    } catch (error) {
+      if (isDatabaseUnreachable(error)) {
+        this.#retire(sql);
+        // A connection that broke was not tried: the next one is.
+        const wasTried = performance.now() - startedMs >= SLOW_QUERY_MS || this.#hasJustFailed;
+        this.#hasJustFailed = true;
+        const known = this.#loggedIn.has(sql)
+          ? error
+          : new NeverSentError("no login succeeded", { cause: error });
+        if (wasTried && this.#answered === answered) this.#turns.refuseWaiting(known);
+        throw known;
+      }
+      throw error;
+    } finally {
+      for (const timer of timers) clearTimeout(timer);
+    }
+  }
+
+  /** Gives a pool up when neither it nor a new connection gets an answer. One probe at a time serves all slow queries. */
+  async #probe(sql: Sql): Promise<void> {
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    const answered = this.#answered;
+    const probe = openDatabase(this.#env, 1);
+    const stopTimer = afterOwnTime(PROBE_MS, () => void closeDatabase(probe));
+    try {
+      await probe`select`;
+    } catch (error) {
+      // A database that is out of connections is reachable.
+      const isFull = sqlState(error)?.startsWith("53") ?? false;
+      if (isDatabaseUnreachable(error) && !isFull && this.#answered === answered) this.#giveUp(sql);
+    } finally {
+      stopTimer();
+      this.#isProbing = false;
+      await closeDatabase(probe);
+    }
+  }
+
+  #open(): Sql {
+    const sql: Sql = openDatabase(this.#env, this.#max, {
+      onlogin: () => void this.#loggedIn.add(sql),
+      onclose: () => {
+        if (this.#sql === sql) this.#sql = null;
+      },
+    });
+    return sql;
+  }
+
+  /** Sends no new query on these connections, and closes each when its query has ended. */
+  #retire(sql: Sql): void {
+    if (this.#sql === sql) this.#sql = null;
+    void closeDatabase(sql, this.#timeoutMs);
+  }
+
+  #giveUp(sql: Sql): void {
+    if (this.#sql === sql) this.#sql = null;
+    void closeDatabase(sql);
+  }
+}

@@ -1,0 +1,185 @@
+/** How requests are read: what they mean counts, and nothing in them is lost or ignored in silence. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { MASTER_KEY } from "../test-stores.ts";
+import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp({ MASTER_KEY });
+});
+afterAll(() => app.stop());
+
+const post = (body: unknown, headers: Record<string, string> = {}) =>
+  app.call("POST", RUN, { body, headers });
+const errorsOf = async (answer: Response) =>
+  z.array(z.object({ path: z.string(), message: z.string() })).parse((await bodyOf(answer)).errors);
+
+describe("a request with an Idempotency-Key", () => {
+  let n = 0;
+  const twice = async (first: unknown, second: unknown, headers: Record<string, string> = {}) => {
+    const key = { "idempotency-key": `same-${(n += 1)}` };
+    const [a, b] = [await post(first, { ...key, ...headers }), await post(second, { ...key, ...headers })];
+    expect(a.status).toBe(202);
+    return [b.status, b.headers.get("idempotent-replayed")];
+  };
+
+  test.each([
+    [
+      "its keys in another order",
+      { metadata: { a: 1, b: { c: 1, d: 2 } } },
+      { metadata: { b: { d: 2, c: 1 }, a: 1 } },
+    ],
+    ["a default written out", { message: "x" }, { message: "x", priority: 0, state: {}, metadata: null }],
+    ["null for an absent field", { priority: null, session_id: null, webhook_url: null }, {}],
+    ["other white space and numbers", '{ "state": {"n": 1.0} }', { state: { n: 1 } }],
+  ])("is replayed with %s", async (_what, first, second) => {
+    expect(await twice(first, second)).toEqual([202, "true"]);
+  });
+
+  test("is replayed with an unknown field that is ignored", async () => {
+    const lenient = { prefer: "handling=lenient" };
+    expect(await twice({ message: "x" }, { message: "x", colour: "red" }, lenient)).toEqual([202, "true"]);
+  });
+
+  test.each([
+    ["message", { message: "a" }, { message: "b" }],
+    ["order of an array", { state: { a: [1, 2] } }, { state: { a: [2, 1] } }],
+    ["priority", { priority: 1 }, { priority: 2 }],
+    ["correlation id", { correlation_id: "a" }, {}],
+    [
+      "secret",
+      { webhook_url: "https://a.b/", webhook_secret: "first secret" },
+      { webhook_url: "https://a.b/", webhook_secret: "other secret" },
+    ],
+  ])("is a conflict with another %s", async (_what, first, second) => {
+    expect(await twice(first, second)).toEqual([409, null]);
+  });
+});
+
+describe("an integer beyond 2^53", () => {
+  test.each([
+    ['{"state":{"order_id":9007199254740993}}', "state.order_id"],
+    ['{"metadata":{"a":[1,12345678901234567890]}}', "metadata.a[1]"],
+  ])("is a 422 that names it: %s", async (body, path) => {
+    const answer = await post(body);
+    expect(answer.status).toBe(422);
+    expect(await errorsOf(answer)).toMatchObject([{ path }]);
+  });
+
+  test("is refused in every body", async () => {
+    const resume = runPath(await startRun(app), "resume");
+    const answer = await app.call("POST", resume, { body: '{"response":{"n":9007199254740993}}' });
+    expect([answer.status, await errorsOf(answer)]).toMatchObject([422, [{ path: "response.n" }]]);
+  });
+
+  test("leaves exact integers, decimals and text alone", async () => {
+    const body = '{"metadata":{"a":9007199254740991,"b":0.1234567890123456789,"c":"9007199254740993"}}';
+    const { run_id } = await bodyOf(await post(body));
+    const status = await bodyOf(await app.call("GET", runPath(String(run_id), "status")));
+    expect(status.metadata).toEqual({ a: 9007199254740991, b: 0.12345678901234568, c: "9007199254740993" });
+  });
+});
+
+describe("an unknown field", () => {
+  test.each([
+    ["tenant", { tenant: "acme" }, "did you mean tenant_id?"],
+    ["sessionId", { sessionId: "s" }, "did you mean session_id?"],
+    ["colour", { colour: "red" }, "the fields are message, "],
+  ])("of a run is a 422 that names it and the nearest: %s", async (path, body, hint) => {
+    const answer = await post(body);
+    expect(answer.status).toBe(422);
+    expect(await errorsOf(answer)).toMatchObject([{ path, message: expect.stringContaining(hint) }]);
+  });
+
+  test.each([
+    ["POST", "/api/v2/orchestrations/runs:cancel", { tenant: "acme", all: true }],
+    ["POST", "/api/v2/orchestrations/runs:retry", { orchestration: "x", all: true }],
+    ["POST", "/scale/dlq/retry", { tenant: "acme", all: true }],
+    ["POST", "/scale/tenants", { tenant_id: "acme", max_concurrent: 1 }],
+    ["POST", runPath("run_000000000000_1780499750067", "resume"), { response: "x", question: "q" }],
+    ["POST", runPath("run_000000000000_1780499750067", "retry"), { from_step: "x" }],
+  ])("of %s %s is a 422", async (method, path, body) => {
+    expect((await app.call(method, path, { body })).status).toBe(422);
+  });
+
+  test("is ignored under `Prefer: handling=lenient`, and the answer says so", async () => {
+    const answer = await post(
+      { message: "hi", colour: "red" },
+      { prefer: "respond-async, handling=lenient" },
+    );
+    expect([answer.status, answer.headers.get("preference-applied")]).toEqual([202, "handling=lenient"]);
+    const plain = await post({ message: "hi" }, { prefer: "handling=lenient" });
+    expect([plain.status, plain.headers.get("preference-applied")]).toEqual([202, null]);
+    expect((await post({ colour: "red" }, { prefer: "handling=strict" })).status).toBe(422);
+  });
+});
+
+describe("a request for all runs", () => {
+  test.each(["runs:cancel", "runs:retry"])("%s needs a filter, or all: true", async (action) => {
+    const path = `/api/v2/orchestrations/${action}`;
+    for (const key of [app.platformKey, await app.stores.key("acme")]) {
+      const answer = await app.call("POST", path, { key, body: {} });
+      expect([answer.status, await errorsOf(answer)]).toMatchObject([422, [{ path: "all" }]]);
+      expect((await app.call("POST", path, { key, body: { all: true, dry_run: true } })).status).toBe(200);
+      expect(
+        (await app.call("POST", path, { key, body: { since: "2026-01-01T00:00:00Z", dry_run: true } }))
+          .status,
+      ).toBe(200);
+    }
+  });
+});
+
+describe("what belongs to the operator or to others", () => {
+  test("the values of a tool's headers are in no answer, and a tool that is read and sent back keeps them", async () => {
+    const path = "/api/v2/tools/secretive";
+    const tool = {
+      tool_type: "http",
+      description: "d",
+      url: "https://example.com/",
+      headers: { Authorization: "Bearer top-secret", "X-Other": "second-secret" },
+    };
+    expect((await app.call("PUT", path, { body: tool })).status).toBe(200);
+    const shown = await bodyOf(await app.call("GET", path, { key: await app.stores.key("acme") }));
+    expect(shown.headers).toEqual({ Authorization: "********", "X-Other": "********" });
+    const { version: _version, id: _id, ...sentBack } = shown;
+    const changed = {
+      ...sentBack,
+      description: "changed",
+      headers: { ...Object(shown.headers), "X-Other": "third" },
+    };
+    expect((await app.call("PUT", path, { body: changed })).status).toBe(200);
+    const [row] = await app.stores.sql`select definition from tools where id = 'secretive'`;
+    expect(JSON.parse(String(row?.definition))).toMatchObject({
+      description: "changed",
+      headers: { Authorization: "Bearer top-secret", "X-Other": "third" },
+    });
+    const other = await app.call("PUT", "/api/v2/tools/unsaved", { body: sentBack });
+    expect(other.status).toBe(422);
+  });
+
+  test("workers show a tenant neither hosts nor loads", async () => {
+    await app.stores.sql`
+      insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active, loop_lag_ms, beat_at)
+      values ('w-1#0a1b2c3d', 'w-1', 'host-7', 'http://host-7:9000', 'online', '{default}', 10, 3, 1, now())`;
+    const read = async (key: string) =>
+      z.array(z.looseObject({})).parse(await (await app.call("GET", "/api/v2/workers", { key })).json());
+    expect(await read(app.platformKey)).toMatchObject([{ hostname: "host-7", active_jobs: 3, max_jobs: 10 }]);
+    const text = JSON.stringify(await read(await app.stores.key("acme")));
+    expect(text).toContain('"worker_id":"w-1"');
+    expect(text).not.toContain("host-7");
+    expect(await read(await app.stores.key("acme"))).toMatchObject([
+      { hostname: null, address: null, active_jobs: null, max_jobs: null, loop_lag_ms: null },
+    ]);
+  });
+
+  test("the queue's counts are those of the key's tenant alone", async () => {
+    await startRun(app, { body: { tenant_id: "counted-other" } });
+    await app.settled();
+    const key = await app.stores.key("counted");
+    expect(await bodyOf(await app.call("GET", "/api/v2/queue/stats", { key }))).toMatchObject({
+      queued: 0,
+      active: 0,
+    });
+  });
+});

@@ -1,0 +1,69 @@
+import { afterEach, describe, expect, test } from "vitest";
+import { bodyOf, startApp, type TestApp } from "../app.ts";
+
+let app: TestApp;
+afterEach(() => app.stop());
+const readyz = async () => {
+  const answer = await app.call("GET", "/readyz", { key: null });
+  return [answer.status, (await bodyOf(answer)).status];
+};
+
+describe("an edge without Redis", () => {
+  test("is ready and degraded where it goes on accepting runs", async () => {
+    app = await startApp();
+    await app.stores.service.stop();
+    expect(await readyz()).toEqual([200, "degraded"]);
+    expect((await app.call("POST", "/api/v2/orchestrations/orch_smoke/run", { body: {} })).status).toBe(202);
+  });
+
+  test("is not ready where it refuses runs then", async () => {
+    app = await startApp({ ACCEPT_WHEN_REDIS_DOWN: "0" });
+    await app.stores.service.stop();
+    expect(await readyz()).toEqual([503, "degraded"]);
+  });
+});
+
+test("an edge with both stores is ready; its health is read once a second, however many ask without a key", async () => {
+  app = await startApp();
+  // Each check calls one script of the queue.
+  const scripts = async () =>
+    Number(/cmdstat_evalsha:calls=([0-9]+)/.exec(await app.stores.redis.info("commandstats"))?.[1] ?? 0);
+  expect(await readyz()).toEqual([200, "ok"]);
+  const before = await scripts();
+  expect(before).toBeGreaterThan(0);
+  const answers = await Promise.all(
+    Array.from({ length: 200 }, () => app.call("GET", "/health", { key: null })),
+  );
+  expect(answers.every(({ status }) => status === 200)).toBe(true);
+  expect((await scripts()) - before).toBeLessThanOrEqual(3);
+});
+
+describe("a request to the internal route without a worker's signature", () => {
+  // Fails when the body is read before the header is looked at: this one never ends.
+  test.each([
+    ["no signature", {}],
+    ["a signature of no shape", { "x-synapse-signature": "t=1" }],
+    [
+      "a signature by another secret",
+      {
+        "x-synapse-signature": `t=${Math.floor(Date.now() / 1000)},h1=${"a".repeat(64)},v1=${"a".repeat(64)}`,
+        "content-length": "15000000",
+      },
+    ],
+  ])("is 401 before its body is read: %s", async (_what, headers) => {
+    app = await startApp();
+    const body = new ReadableStream({ pull: () => new Promise(() => {}) });
+    const init: RequestInit = {
+      method: "POST",
+      headers: { "content-length": "15000000", ...headers },
+      body,
+      duplex: "half",
+    };
+    const answer = await app.app.request("/internal/state/flush", init, app.stores.vars, {
+      waitUntil() {},
+      passThroughOnException() {},
+      props: {},
+    });
+    expect(answer.status).toBe(401);
+  });
+});

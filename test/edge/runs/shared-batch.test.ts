@@ -1,0 +1,197 @@
+/** What members of one batch do to each other: nothing. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readConfig } from "../../../edge/env.ts";
+import { queueOf } from "../../../edge/clients/redis.ts";
+import { submit } from "../../../edge/runs/submit.ts";
+import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
+import type { NewRun } from "../../../shared/contracts/run.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { pgArray } from "../../../shared/store/sql.ts";
+import { bodyOf, RUN, startApp, type TestApp } from "../app.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+function newRun(tenant: string, more: Partial<NewRun> = {}): NewRun {
+  const run_id = newRunId(Date.now());
+  return {
+    run_id,
+    tenant_id: TenantId.parse(tenant),
+    orchestration_id: "orch_smoke",
+    lane: "default",
+    priority: 0,
+    correlation_id: run_id,
+    session_id: null,
+    triggered_by: "api",
+    input: '{"message":"","state":{}}',
+    metadata: "{}",
+    delay_ms: 0,
+    idempotency_key: null,
+    request_hash: null,
+    webhook_url: null,
+    webhook_secret: null,
+    ...more,
+  };
+}
+
+type Query = <Result>(run: (sql: Sql) => Promise<Result>) => Promise<Result>;
+
+/** Submits one batch, and waits for the work after it. */
+async function submitBatch(runs: readonly NewRun[], query: Query = (run) => run(app.stores.sql)) {
+  const after: Promise<unknown>[] = [];
+  const config = readConfig(app.stores.vars);
+  const results = await submit(
+    { config, queue: queueOf(config), query, waitUntil: (work) => void after.push(work) },
+    runs,
+  );
+  await Promise.all(after);
+  return results;
+}
+
+async function committed(runs: readonly NewRun[]): Promise<number> {
+  const ids = pgArray(runs.map(({ run_id }) => run_id));
+  const rows = await app.stores.sql`select from runs where run_id = any(${ids}::text[])`;
+  return rows.length;
+}
+
+class LostConnection extends Error {
+  readonly code = "CONNECTION_CLOSED";
+}
+
+describe("a run with a value that cannot be stored", () => {
+  test("is refused alone: the other runs of its batch are accepted and queued, and its place is given back", async () => {
+    const others = Array.from({ length: 9 }, (_, i) => newRun(`quiet-${i % 3}`));
+    const guilty = newRun("loud", { correlation_id: "\ud800" });
+    const before = await app.stores.queue.stats(0);
+    const results = await submitBatch([...others.slice(0, 4), guilty, ...others.slice(4)]);
+    expect(results.filter(({ is }) => is === "accepted")).toHaveLength(9);
+    expect(results[4]).toMatchObject({ is: "refused", code: "invalid" });
+    expect(await committed(others)).toBe(9);
+    const after = await app.stores.queue.stats(0);
+    expect(after.ready - before.ready).toBe(9);
+    expect(after.reserved).toBe(0);
+  });
+
+  test.each([
+    ["correlation_id", "\ud800"],
+    ["session_id", "a\udc00b"],
+    ["session_id", "a\u0000b"],
+    ["correlation_id", "\u0000"],
+  ])("is a 422 that names the field (%s)", async (field, value) => {
+    const answer = await app.call("POST", RUN, { body: { message: "x", [field]: value } });
+    expect([answer.status, (await bodyOf(answer)).errors]).toMatchObject([422, [{ path: field }]]);
+  });
+
+  test("is stored where text may hold anything: message, state and metadata", async () => {
+    const body = { message: "\ud800\u0000", state: { a: "\udc00" }, metadata: { "\ud800": "\u0000" } };
+    expect((await app.call("POST", RUN, { body })).status).toBe(202);
+  });
+
+  test("may be a name with characters beyond the first plane", async () => {
+    const body = { session_id: "😀 é 字", correlation_id: "𝒳" };
+    expect((await app.call("POST", RUN, { body })).status).toBe(202);
+  });
+});
+
+describe("a committed run", () => {
+  const key = { idempotency_key: "one", request_hash: "h" };
+
+  // Fails when one failed look-up is the result of the whole batch.
+  test("is accepted and queued although the look-ups of other runs in its batch fail", async () => {
+    const first = newRun("replayer", key);
+    expect(await submitBatch([first])).toMatchObject([{ is: "accepted", replayed: false }]);
+    await submitBatch([newRun("bystander")]);
+    const fresh = Array.from({ length: 5 }, () => newRun("bystander"));
+    let calls = 0;
+    const before = await app.stores.queue.stats(0);
+    const results = await submitBatch([...fresh, newRun("replayer", key)], (run) => {
+      calls += 1;
+      return calls === 1 ? run(app.stores.sql) : Promise.reject(new LostConnection("connection closed"));
+    });
+    expect(results.slice(0, 5).map(({ is }) => is)).toEqual(Array.from({ length: 5 }, () => "accepted"));
+    expect(results[5]).toMatchObject({ is: "refused", code: "database_away" });
+    expect((await app.stores.queue.stats(0)).ready - before.ready).toBe(5);
+  });
+
+  test("is accepted although the connection was lost before the result of its commit came", async () => {
+    await submitBatch([newRun("cut-off")]);
+    const runs = Array.from({ length: 3 }, () => newRun("cut-off"));
+    let calls = 0;
+    const results = await submitBatch(runs, async (run) => {
+      calls += 1;
+      const result = await run(app.stores.sql);
+      if (calls === 1) throw new LostConnection("connection closed");
+      return result;
+    });
+    expect(results.map(({ is }) => is)).toEqual(["accepted", "accepted", "accepted"]);
+    expect(await committed(runs)).toBe(3);
+    expect(await app.stores.queue.tenantStats(TenantId.parse("cut-off"))).toMatchObject({
+      queuedOrReserved: 4,
+    });
+  });
+
+  // Fails when the limits of an unknown tenant are read for all runs of the batch at once.
+  test("is accepted although the limits of another tenant in its batch cannot be read", async () => {
+    await submitBatch([newRun("settled")]);
+    let calls = 0;
+    const results = await submitBatch([newRun("settled"), newRun("never-read")], (run) => {
+      calls += 1;
+      return calls > 1 ? run(app.stores.sql) : Promise.reject(new LostConnection("connection closed"));
+    });
+    expect(results).toMatchObject([{ is: "accepted" }, { is: "refused", code: "database_away" }]);
+  });
+});
+
+describe("a place in the queue", () => {
+  const refusedWith = (code: string) => {
+    const error = Object.assign(new Error("refused"), { name: "PostgresError", code });
+    return () => Promise.reject(error);
+  };
+  const places = (tenant: string) => app.stores.queue.tenantStats(TenantId.parse(tenant));
+
+  // Fails when the places of a statement that ran into its time limit stay taken for 30 s.
+  test("is given back at once when the database refused the statement, which is 503 capacity", async () => {
+    await submitBatch([newRun("timed-out")]);
+    const result = await submitBatch([newRun("timed-out")], refusedWith("57014"));
+    expect(result).toMatchObject([{ is: "refused", code: "capacity", retryAfterSeconds: 1 }]);
+    expect(await places("timed-out")).toMatchObject({ queuedOrReserved: 1 });
+  });
+
+  test("stays taken while it is unknown whether its run is committed", async () => {
+    await submitBatch([newRun("unknown")]);
+    const lost = () => Promise.reject(new LostConnection("connection closed"));
+    expect(await submitBatch([newRun("unknown")], lost)).toMatchObject([{ code: "database_away" }]);
+    expect(await places("unknown")).toMatchObject({ queuedOrReserved: 2 });
+  });
+});
+
+describe("a name with U+0000", () => {
+  const problem = async (method: string, path: string, body?: unknown) => {
+    const answer = await app.call(method, path, body === undefined ? {} : { body });
+    return [answer.status, (await bodyOf(answer)).code];
+  };
+
+  test("in a path names nothing: 404", async () => {
+    const paths = ["/tools/%00", "/agents/a%00b", "/orchestrations/%00", "/orchestrations/runs/%00/status"];
+    for (const path of paths) expect(await problem("GET", `/api/v2${path}`)).toEqual([404, "not_found"]);
+    expect(await problem("POST", "/api/v2/orchestrations/%00/run", {})).toEqual([404, "not_found"]);
+    expect(await problem("GET", "/scale/dlq/%00")).toEqual([404, "not_found"]);
+  });
+
+  test("in a filter is a 422 that names it", async () => {
+    for (const query of ["code=%00", "orchestration_id=a%00", "tenant_id=%00", "cursor=%00"]) {
+      expect(await problem("GET", `/scale/dlq?${query}`)).toEqual([422, "invalid"]);
+    }
+    const retry = { orchestration_id: "\u0000" };
+    expect(await problem("POST", "/scale/dlq/retry", retry)).toEqual([422, "invalid"]);
+    expect(await problem("POST", "/scale/dlq/retry", { code: "\ud800" })).toEqual([422, "invalid"]);
+    expect(await problem("POST", "/api/v2/orchestrations/runs:cancel", retry)).toEqual([422, "invalid"]);
+    expect(await problem("POST", "/scale/tenants", { tenant_id: "a", name: "\u0000" })).toEqual([
+      422,
+      "invalid",
+    ]);
+  });
+});

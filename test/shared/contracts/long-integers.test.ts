@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
+
+const pathsOf = (json: string) => roundedIntegers(json).map((path) => path.join("/"));
+
+test.each([
+  ['{"state":{"order_id":9007199254740993}}', ["state/order_id"]],
+  ['{"a":[1,{"b":12345678901234567890}],"c":-9007199254740993}', ["a/1/b", "c"]],
+  ["[[],{},9007199254740993]", ["2"]],
+  ['{"a\\"b\\u0041":9007199254740993}', ['a"bA']],
+  ['{ "x" : { "y" : [ 0 , 123456789012345678901 ] } }', ["x/y/1"]],
+  ["9007199254740993", [""]],
+])("an integer that a reader of JSON rounds is found with its path: %s", (json, paths) => {
+  expect(pathsOf(json)).toEqual(paths);
+});
+
+test.each([
+  '{"n":9007199254740991}',
+  '{"n":-9007199254740991}',
+  '{"n":9007199254740992}',
+  '{"n":0.12345678901234567890}',
+  '{"n":1.2345678901234567e400}',
+  '{"n":"9007199254740993"}',
+  '{"9007199254740993":1}',
+  '{"a":"\\"9007199254740993","b":"[9007199254740993,"}',
+])("exact integers, decimals and text are not: %s", (json) => {
+  JSON.parse(json);
+  expect(pathsOf(json)).toEqual([]);
+});
+
+// Fails when a text is read more than once, or a long text overflows the stack of an expression.
+test("a megabyte is read in linear time", () => {
+  const json = `{"a":"${"\\\\".repeat(400_000)}","b":[${"1234567890123456,".repeat(20_000)}9007199254740993]}`;
+  const startedMs = performance.now();
+  expect(pathsOf(json)).toEqual(["b/20000"]);
+  expect(performance.now() - startedMs).toBeLessThan(1_000);
+});

@@ -1,0 +1,23 @@
+import { expect, test } from "vitest";
+import { likelyName } from "../../shared/nearest-name.ts";
+
+const FIELDS = ["message", "tenant_id", "session_id", "priority", "metadata", "webhook_url", "state"];
+
+test.each([
+  ["tenant", "tenant_id"],
+  ["tenantId", "tenant_id"],
+  ["tenant-id", "tenant_id"],
+  ["mesage", "message"],
+  ["Message", "message"],
+  ["prioriti", "priority"],
+  ["webhook", "webhook_url"],
+  ["webhookUrl", "webhook_url"],
+  ["meta_data", "metadata"],
+  ["sate", "state"],
+])("%s was meant to be %s", (name, meant) => {
+  expect(likelyName(name, FIELDS)).toBe(meant);
+});
+
+test.each(["colour", "x", "", "timeout", "x".repeat(1_000_000)])("no field is near another name", (name) => {
+  expect(likelyName(name, FIELDS)).toBeNull();
+});
