@@ -25,6 +25,7 @@ export type DatabaseObject = {
 export type Env = {
   HYPERDRIVE: Hyperdrive;
   RELAY: DurableObjectNamespace;
+  FEED: DurableObjectNamespace;
   INTAKE: DurableObjectNamespace<IntakeObject>;
   /** Only as much of the namespace as is used: its own type recurses through the rows without end. */
   DATABASE: { getByName(name: string): DatabaseObject };

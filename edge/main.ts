@@ -5,6 +5,7 @@ import { openServices } from "./services.ts";
 
 export { DatabaseShard } from "./database/shard.ts";
 export { IntakeShard } from "./intake/shard.ts";
+export { FeedShard } from "./streaming/feed-shard.ts";
 export { RelayShard } from "./streaming/relay-shard.ts";
 
 const app = createApp(openServices);

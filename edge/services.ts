@@ -1,4 +1,3 @@
-import type { RunId } from "../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
@@ -8,6 +7,8 @@ import { queueOf } from "./clients/redis.ts";
 import type { EdgeQueue } from "./clients/redis.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
+import type { FeedJoin, RunJoin } from "./streaming/joins.ts";
+import { noSeat } from "./streaming/joins.ts";
 
 /** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {
@@ -20,8 +21,16 @@ export type Services = {
   waitUntil(work: Promise<unknown>): void;
   /** Admits and commits a run in a batch with others: docs/protocol.md 5.1. */
   submit(run: NewRun): Promise<SubmitResult>;
-  /** The events of a live run after number `after`, from the relay of its shard. */
-  relay(run: RunId, after: number, signal: AbortSignal): Promise<Response>;
+  /**
+   * The events of a run after number `after`, from the relay of its shard.
+   * @throws AppError `too_many_streams`
+   */
+  relay(join: RunJoin, signal: AbortSignal): Promise<Response>;
+  /**
+   * The events of all runs of a tenant, from the feed that its viewers share.
+   * @throws AppError `too_many_streams`
+   */
+  feed(join: FeedJoin, signal: AbortSignal): Promise<Response>;
   /** False when this address has sent too many keys that this isolate has not cached. */
   mayLookUpKey(address: string): Promise<boolean>;
 };
@@ -42,15 +51,26 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
     queue: queueOf(config),
     waitUntil,
     submit: (run) => submitToIntake(env, config, run, waitUntil),
-    async relay(run, after, signal) {
-      const shard = eventShardOf(run, config.EVENT_SHARDS);
-      const url = `https://relay/?shard=${shard}&run=${run}&after=${after}`;
-      const response = await env.RELAY.getByName(`e${shard}`).fetch(url, { signal });
-      // The headers of a fetched response are immutable, those of a copy are not.
-      return new Response(response.body, response);
+    async relay(join, signal) {
+      const shard = eventShardOf(join.run, config.EVENT_SHARDS);
+      return streamOf(env.RELAY.getByName(`e${shard}`), { ...join, shard }, signal);
+    },
+    feed(join, signal) {
+      // Not the name of a tenant: the feed of all tenants.
+      const name = join.tenant ?? "*";
+      return streamOf(env.FEED.getByName(name), join, signal);
     },
     async mayLookUpKey(address) {
       return env.KEY_LOOKUPS ? (await env.KEY_LOOKUPS.limit({ key: address })).success : true;
     },
   };
+}
+
+/** A stream of a Durable Object. @throws AppError `too_many_streams` */
+async function streamOf(object: DurableObjectStub, join: object, signal: AbortSignal): Promise<Response> {
+  const url = `https://object/?join=${encodeURIComponent(JSON.stringify(join))}`;
+  const response = await object.fetch(url, { signal });
+  if (response.status === 429) throw noSeat();
+  // The headers of a fetched response are immutable, those of a copy are not.
+  return new Response(response.body, response);
 }

@@ -19,6 +19,7 @@ export const errors = {
   not_yet: { status: 422, title: "This feature is not available yet" },
   rate_limited: { status: 429, title: "This tenant sends too many requests" },
   queue_full: { status: 429, title: "This tenant's queue is full" },
+  too_many_streams: { status: 429, title: "This tenant has too many open streams" },
   tenant_disabled: { status: 429, title: "This tenant may not start runs" },
   internal: { status: 500, title: "An internal error occurred" },
   capacity: { status: 503, title: "The system is at capacity" },

@@ -165,6 +165,9 @@ export const VIEWER_CHECK_MS = 15_000;
 /** The same check while live entries do not come. Shorter than `VIEWER_CHECK_MS`. */
 export const VIEWER_AWAY_CHECK_MS = 2_000;
 
+/** The keys of open streams are looked up this often: a stream ends at most so long after its key was revoked. */
+export const KEY_CHECK_MS = 10_000;
+
 // --- Webhooks: docs/protocol.md 7.7
 
 /** A receiver has this long to answer. */

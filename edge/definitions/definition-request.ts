@@ -1,10 +1,18 @@
 import { z } from "zod";
-import type { Parsed } from "../../shared/contracts/definition/index.ts";
+import type { Context } from "hono";
+import { unknownFields } from "../../shared/contracts/definition/index.ts";
+import type { DefinitionKind, Parsed } from "../../shared/contracts/definition/index.ts";
 import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
+import type { ApiEnv } from "../http/api.ts";
+import { LENIENT, preferenceApplied, prefers } from "../http/prefer.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
+
+/** For the documentation of routes that save definitions. */
+export const UNKNOWN_FIELDS =
+  "A field that nothing reads is refused, and the error names the known field that is spelled most like it. `Prefer: handling=lenient` ignores such fields, which the response confirms with `Preference-Applied`.";
 
 /** The tenant whose definitions a request is about; a platform key may name any. */
 export const OwnerQuery = z.object({ tenant_id: TenantId.optional() });
@@ -17,12 +25,29 @@ export function ownerOf(principal: Principal, named: TenantId | undefined): Owne
   return tenantFilterOf(principal, named) ?? SHARED;
 }
 
-/** @throws AppError `invalid` or `not_yet`, with the path of each field, unless `parsed` is a definition */
-export function requireDefinition<Definition>(parsed: Parsed<Definition>): Definition {
-  if (parsed.ok) return parsed.definition;
-  const what = parsed.code === "not_yet" ? "Not available yet" : "Not valid";
-  const named = parsed.errors.map((error) => error.path || "the body").slice(0, 5);
-  throw new AppError(parsed.code, `${what}: ${named.join(", ")}.`, { fields: parsed.errors });
+/**
+ * The definition in a request. Fields that nothing reads are refused with the other wrong fields; a caller that prefers
+ * `handling=lenient` (RFC 7240) has them ignored, and the response says so.
+ * @throws AppError `invalid` or `not_yet`, with the path of each field
+ */
+export function requireDefinition<Definition>(
+  c: Context<ApiEnv>,
+  kind: DefinitionKind,
+  body: Record<string, unknown>,
+  parse: (json: unknown) => Parsed<Definition>,
+): Definition {
+  const isLenient = prefers(c, LENIENT);
+  const unknown = isLenient ? [] : unknownFields(kind, body);
+  const parsed = parse(body);
+  if (parsed.ok && unknown.length === 0) {
+    if (isLenient) preferenceApplied(c, LENIENT);
+    return parsed.definition;
+  }
+  const code = parsed.ok || unknown.length > 0 ? "invalid" : parsed.code;
+  const fields = [...unknown, ...(parsed.ok ? [] : parsed.errors)];
+  const named = fields.map((error) => error.path || "the body").slice(0, 5);
+  const what = code === "not_yet" ? "Not available yet" : "Not valid";
+  throw new AppError(code, `${what}: ${named.join(", ")}.`, { fields });
 }
 
 /** The body with the path's id in `field`. A body may repeat that id; another id is `invalid`. */

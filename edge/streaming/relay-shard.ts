@@ -1,35 +1,25 @@
 import { DurableObject } from "cloudflare:workers";
 import { z } from "zod";
-import { RunId } from "../../shared/contracts/ids.ts";
 import { keys } from "../../shared/keys.ts";
-import { readEntries } from "../../shared/store/journal/read-journal.ts";
+import { readPage } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
+import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
+import { RUN_SEATS, RunJoin } from "./joins.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { RELAY_TIMING, Relay } from "./relay.ts";
-import { SSE_HEADERS, reconnectLater } from "./sse.ts";
-
-/**
- * More viewers would not fit the memory and the time of one object; EVENT_SHARDS configures the number of objects.
- */
-const MAX_VIEWERS = 2_000;
+import { ViewerAdmission } from "./viewer-admission.ts";
 
 const MAX_CONNECTIONS = 4;
 
-/** Entries in a page of the journal. */
-const PAGE = 200;
-
-const JoinRequest = z.object({
-  shard: z.coerce.number().int(),
-  run: RunId,
-  after: z.coerce.number().int(),
-});
+const JoinRequest = RunJoin.extend({ shard: z.number().int() });
 
 /** What is open while there are viewers. It is closed with the last viewer: open sockets keep an object alive. */
 type ActiveRelay = {
+  admission: ViewerAdmission;
   relay: Relay;
   feed: LiveFeed;
   database: DatabasePool;
@@ -49,18 +39,22 @@ type ActiveRelay = {
 export class RelayShard extends DurableObject<Env> {
   #active: ActiveRelay | null = null;
 
+  /** Replies 429 to a viewer for which there is no seat. */
   override async fetch(request: Request): Promise<Response> {
-    const { shard, run, after } = JoinRequest.parse(Object.fromEntries(new URL(request.url).searchParams));
+    const join = new URL(request.url).searchParams.get("join") ?? "";
+    const { shard, run, after, tenant, keyId, untilMs } = JoinRequest.parse(JSON.parse(join));
     const active = (this.#active ??= this.#open(shard));
-    if (active.relay.viewers >= MAX_VIEWERS) return reconnectLater();
-    const body = active.relay.join(run, after, request.signal, () => this.#closeIfEmpty(active));
-    return new Response(body, { headers: SSE_HEADERS });
+    return active.admission.open(
+      { seat: { tenant, keyId, stream: run }, untilMs, signal: request.signal },
+      (signal, onClosed) => active.relay.join(run, after, signal, onClosed),
+      () => this.#closeIfEmpty(active),
+    );
   }
 
   #open(shard: number): ActiveRelay {
     const database = new DatabasePool(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
     const relay = new Relay({
-      page: (run, after) => database.query((sql) => readEntries(sql, run, after, PAGE)),
+      page: (run, after) => database.query((sql) => readPage(sql, run, after)),
       positions: (runs) => database.query((sql) => readPositions(sql, runs)),
     });
     const feed = new LiveFeed(readConfig(this.env).REDIS_URL, keys.live(shard), {
@@ -68,8 +62,14 @@ export class RelayShard extends DurableObject<Env> {
       onResync: () => relay.resync(),
     });
     this.ctx.waitUntil(feed.follow());
-    const timer = setInterval(() => relay.tick(feed.following), RELAY_TIMING.tickMs);
-    return { relay, feed, database, timer };
+    const admission = new ViewerAdmission(RUN_SEATS, (keyIds) =>
+      database.query((sql) => findValidKeys(sql, keyIds)),
+    );
+    const timer = setInterval(() => {
+      relay.tick(feed.following);
+      void admission.tick();
+    }, RELAY_TIMING.tickMs);
+    return { admission, relay, feed, database, timer };
   }
 
   #closeIfEmpty(active: ActiveRelay): void {

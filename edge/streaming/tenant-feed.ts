@@ -1,15 +1,11 @@
-import type { TenantId } from "../../shared/contracts/ids.ts";
-import { AppError } from "../../shared/errors.ts";
 import { eventJson } from "../../shared/events/lines.ts";
-import { journalClock, readTenantEntries } from "../../shared/store/journal/read-journal.ts";
-import type { FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
-import type { Sql } from "../../shared/store/sql.ts";
-import { LATE_COMMIT_MS, SCAN_OVERLAP_MS } from "../../shared/timing.ts";
+import type { FeedPage, FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import { isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
+import { LATE_COMMIT_MS, SCAN_OVERLAP_MS } from "../../shared/timing.ts";
 import { log } from "../../shared/log.ts";
-import { SseWriter } from "./sse-writer.ts";
-import { SSE_HEADERS } from "./sse.ts";
+import { FeedLog } from "./feed-log.ts";
 import { pause } from "./pause.ts";
+import { SseWriter } from "./sse-writer.ts";
 
 /** Times of this file are microseconds of Postgres' clock. */
 const MS = 1_000;
@@ -18,140 +14,262 @@ const SECOND = 1_000 * MS;
 /** Entries appear at most this long after their time, so every query reads this much of the past again. */
 const REREAD_US = LATE_COMMIT_MS * MS;
 
-/** A viewer that reconnects starts this long before its id: it gets entries that were committed late, and some events twice. */
+/** A viewer that reconnects starts this long before its id: it gets what appeared late, and some events twice. */
 const OVERLAP_US = SCAN_OVERLAP_MS * MS;
 
-/** An older id is refused: everything since then would be read again. */
-const MAX_ID_AGE_US = 24 * 3600 * SECOND;
-
-/** One query covers at most this much time, so that a page from hours ago does not sort all later entries. */
+/** One query covers at most this much time, so that a page of a long past does not sort everything after it. */
 const SLICE_US = 15 * SECOND;
 
-const PAGE = 500;
+/** Entries that the feed keeps for viewers that take them at their own pace. */
+const LOG_BYTES = 4 * 1024 * 1024;
 
-/** A Postgres without a reply for this long counts as unreachable. */
-const QUERY_TIMEOUT_MS = 3_000;
+/** The feed waits this long after a page for viewers that have not taken it, so that a burst cuts no viewer off. */
+const BURST_PAUSE_MS = 200;
 
 const encoder = new TextEncoder();
 
+/** Reads the entries of the feed's tenant from Postgres. */
+export type FeedReader = {
+  /** The time of Postgres' clock. */
+  clock(): Promise<number>;
+  /** A page after a position or from a time on, and before `untilUs`. */
+  page(after: FeedPlace | number, untilUs: number): Promise<FeedPage>;
+};
+
 export type FeedTiming = { pollMs: number; keepaliveMs: number };
+const FEED_TIMING: FeedTiming = { pollMs: 1_000, keepaliveMs: 15_000 };
+
+type FeedViewer = {
+  writer: SseWriter;
+  /** The place in the log of the next entry to send. */
+  place: number;
+  /** It has caught up: it is sent what the log has. */
+  isLive: boolean;
+  /** The entries that were sent while catching up and that the log may hold too, by name. */
+  sent: Map<string, number>;
+  sentAtMs: number;
+  /** Ends the viewer's wait for the next entry. */
+  wake: () => void;
+};
 
 /**
- * Streams the events of all runs of a tenant (null: of all tenants), from now on or from 15 s before `lastId`, until
- * the viewer leaves. Within one stream no event comes twice. The stream ends when Postgres is unreachable, and the
- * viewer reconnects.
- * @throws AppError `bad_event_id`: malformed or older than a day; the driver's errors
+ * The events of all runs of a tenant, or of all tenants, for all viewers of that feed: one poll finds new entries, and
+ * each viewer takes them from a common log at its own pace. Within one stream no event comes twice.
+ *
+ * A viewer that comes back first catches up from its id on. Viewers catch up one query at a time, and the feed rests after
+ * each for as long as it took, so that half of one connection is the most that they cost Postgres.
+ *
+ * All streams end when Postgres is unreachable, and the viewers come back.
  */
-export async function openTenantFeed(
-  sql: Sql,
-  tenant: TenantId | null,
-  lastId: string | undefined,
-  signal: AbortSignal,
-  timing: FeedTiming = { pollMs: 1_000, keepaliveMs: 15_000 },
-): Promise<Response> {
-  const lastUs = readFeedId(lastId);
-  const nowUs = await journalClock(sql);
-  if (lastUs !== null && lastUs < nowUs - MAX_ID_AGE_US)
-    throw new AppError(
-      "bad_event_id",
-      "This Last-Event-ID is more than a day old. Open the feed without a Last-Event-ID.",
-    );
-  const fromUs = lastUs === null ? nowUs : Math.min(lastUs - OVERLAP_US, nowUs);
-  const feed = new TenantFeed(sql, tenant, timing);
-  return new Response(feed.open(fromUs, signal), { headers: SSE_HEADERS });
-}
-
-function readFeedId(id: string | undefined): number | null {
-  if (id === undefined || id === "") return null;
-  if (!/^[0-9]{1,16}$/.test(id))
-    throw new AppError(
-      "bad_event_id",
-      "Last-Event-ID is not an id of this feed. Send the id of an event that it sent, or none.",
-    );
-  return Number(id);
-}
-
-class TenantFeed {
-  readonly #sql: Sql;
-  readonly #tenant: TenantId | null;
+export class TenantFeed {
+  readonly #reader: FeedReader;
   readonly #timing: FeedTiming;
-  readonly #closed = new AbortController();
-  readonly #writer = new SseWriter(() => this.#closed.abort());
-  /** The times of sent entries that will be read again, by run and number. */
-  readonly #sent = new Map<string, number>();
-  #sentAtMs = performance.now();
+  readonly #viewers = new Set<FeedViewer>();
+  readonly #log = new FeedLog(LOG_BYTES);
+  /** The times of entries in the log that will be read again, by name. */
+  readonly #found = new Map<string, number>();
+  /**
+   * Entries before this time were before the feed began, or are in the log before the place `#readTo`, or appear late and
+   * will be in the log behind that place.
+   */
+  #readToUs: number;
+  #readTo = 0;
+  readonly #stopping = new AbortController();
+  /** Settles when the feed knows which entries were there before it began. */
+  #begun: Promise<void> | null = null;
+  /** The end of the latest catching-up query, which the next one waits for. */
+  #pace: Promise<unknown> = Promise.resolve();
 
-  constructor(sql: Sql, tenant: TenantId | null, timing: FeedTiming) {
-    this.#sql = sql;
-    this.#tenant = tenant;
+  /** @param nowUs the time of Postgres' clock: the feed begins here */
+  constructor(reader: FeedReader, nowUs: number, timing: FeedTiming = FEED_TIMING) {
+    this.#reader = reader;
     this.#timing = timing;
+    this.#readToUs = nowUs;
   }
 
-  open(fromUs: number, signal: AbortSignal): ReadableStream<Uint8Array> {
-    this.#writer.closeOn(signal);
+  /**
+   * Adds a viewer: from now on, or from 15 s before `lastUs`. `onClosed` is called when its stream has ended. The feed
+   * reads Postgres until its last viewer has left, and is not used again then.
+   */
+  join(lastUs: number | null, signal: AbortSignal, onClosed: () => void): ReadableStream<Uint8Array> {
+    const writer = new SseWriter(() => {
+      this.#viewers.delete(viewer);
+      viewer.wake();
+      if (this.#viewers.size === 0) this.#stopping.abort();
+      onClosed();
+    });
+    const viewer: FeedViewer = {
+      writer,
+      place: this.#log.end,
+      isLive: false,
+      sent: new Map(),
+      sentAtMs: performance.now(),
+      wake: () => {},
+    };
+    this.#viewers.add(viewer);
+    this.#begun ??= this.#begin();
+    const fromUs = lastUs === null ? null : Math.min(lastUs - OVERLAP_US, this.#readToUs);
     // An id without data: a viewer that is cut off before the first event resumes from here.
-    this.#sendText(`id: ${fromUs}\n\n`);
-    void this.#follow(fromUs);
-    return this.#writer.body;
+    writer.send(encoder.encode(`id: ${fromUs ?? this.#readToUs}\n\n`));
+    writer.closeOn(signal);
+    void this.#serve(viewer, fromUs);
+    return writer.body;
   }
 
-  async #follow(fromUs: number): Promise<void> {
+  /** Remembers the entries that are there already, and then finds new ones, until the last viewer has left. */
+  async #begin(): Promise<void> {
     try {
-      while (this.#writer.isOpen) {
-        const nowUs = await this.#query(journalClock(this.#sql));
-        const rereadFromUs = Math.max(fromUs, nowUs - REREAD_US);
-        await this.#sendBetween(fromUs, nowUs, rereadFromUs);
-        fromUs = rereadFromUs;
-        for (const [entry, atUs] of this.#sent) if (atUs < fromUs) this.#sent.delete(entry);
-        // With an id, so that a viewer which reconnects to a quiet feed does not read the time without events again.
-        if (performance.now() - this.#sentAtMs >= this.#timing.keepaliveMs)
-          this.#sendText(`: keepalive\nid: ${nowUs}\n\n`);
-        await pause(this.#timing.pollMs, this.#closed.signal);
+      await this.#readBetween(this.#readToUs - REREAD_US, this.#readToUs, async (page) => {
+        for (const entry of page) this.#found.set(nameOf(entry), entry.at_us);
+      });
+      void this.#poll(this.#stopping.signal);
+    } catch (error) {
+      this.#end(error);
+    }
+  }
+
+  async #poll(signal: AbortSignal): Promise<void> {
+    try {
+      while (!signal.aborted) {
+        const nowUs = await this.#reader.clock();
+        await this.#readBetween(this.#readToUs - REREAD_US, nowUs, (page) => this.#publish(page));
+        this.#readToUs = nowUs;
+        this.#readTo = this.#log.end;
+        this.#forgetBefore(nowUs - REREAD_US);
+        this.#keepAlive();
+        await pause(this.#timing.pollMs, signal);
       }
     } catch (error) {
-      if (!isDatabaseUnreachable(error)) log.error("feed.failed", { error: String(error) });
+      this.#end(error);
     }
-    this.#writer.close();
   }
 
-  /** Sends new entries of a span of time at the viewer's pace, and remembers those after `rereadFromUs`. */
-  async #sendBetween(fromUs: number, toUs: number, rereadFromUs: number): Promise<void> {
+  /** Forgets the names of entries that will not be read again. */
+  #forgetBefore(us: number): void {
+    for (const [name, atUs] of this.#found) if (atUs < us) this.#found.delete(name);
+    for (const { isLive, place, sent } of this.#viewers) {
+      if (!isLive || place < this.#log.end) continue;
+      for (const [name, atUs] of sent) if (atUs < us) sent.delete(name);
+    }
+  }
+
+  async #publish(page: readonly TimedEntry[]): Promise<void> {
+    for (const entry of page) {
+      if (this.#found.has(nameOf(entry))) continue;
+      this.#found.set(nameOf(entry), entry.at_us);
+      this.#log.add(entry);
+    }
+    for (const { wake } of this.#viewers) wake();
+    await pause(0, this.#stopping.signal);
+    const isBehind = [...this.#viewers].some(({ isLive, place }) => isLive && place < this.#log.end);
+    if (isBehind) await pause(BURST_PAUSE_MS, this.#stopping.signal);
+  }
+
+  /** Sends a viewer what it missed, then what the log has, until it leaves. */
+  async #serve(viewer: FeedViewer, fromUs: number | null): Promise<void> {
+    const { writer } = viewer;
+    try {
+      if (fromUs !== null) await this.#catchUp(viewer, fromUs);
+      viewer.isLive = true;
+      // A viewer that is so slow that the log has dropped its next entry is cut off, and catches up when it comes back.
+      while (writer.isOpen && viewer.place >= this.#log.first) {
+        const entry = this.#log.at(viewer.place);
+        if (entry === undefined) {
+          await new Promise<void>((resolve) => (viewer.wake = resolve));
+          continue;
+        }
+        if (!viewer.sent.has(nameOf(entry))) await send(viewer, entry);
+        viewer.place += 1;
+      }
+    } catch (error) {
+      this.#end(error);
+    }
+    writer.close();
+  }
+
+  /** Sends all entries from a time on, up to a place in the log that the log still has in the end. */
+  async #catchUp(viewer: FeedViewer, fromUs: number): Promise<void> {
+    await this.#begun;
+    do {
+      const untilUs = this.#readToUs;
+      const rereadFromUs = untilUs - REREAD_US;
+      viewer.place = this.#readTo;
+      await this.#readBetween(
+        fromUs,
+        untilUs,
+        async (page) => {
+          for (const entry of page) {
+            if (!viewer.writer.isOpen || viewer.sent.has(nameOf(entry))) continue;
+            if (entry.at_us >= rereadFromUs) viewer.sent.set(nameOf(entry), entry.at_us);
+            await send(viewer, entry);
+          }
+        },
+        viewer,
+      );
+      for (const [name, atUs] of viewer.sent) if (atUs < rereadFromUs) viewer.sent.delete(name);
+      fromUs = rereadFromUs;
+    } while (viewer.writer.isOpen && viewer.place < this.#log.first);
+  }
+
+  /** Reads the entries of a span of time in pages. For a viewer that catches up each query waits for its turn. */
+  async #readBetween(
+    fromUs: number,
+    toUs: number,
+    take: (page: readonly TimedEntry[]) => Promise<void>,
+    viewer?: FeedViewer,
+  ): Promise<void> {
     let after: FeedPlace | number = fromUs;
     let untilUs = Math.min(fromUs + SLICE_US, toUs);
-    while (this.#writer.isOpen) {
-      const page: TimedEntry[] = await this.#query(
-        readTenantEntries(this.#sql, this.#tenant, after, untilUs, PAGE),
-      );
-      for (const entry of page) await this.#sendOnce(entry, rereadFromUs);
-      const last = page.at(-1);
-      if (last && page.length === PAGE) after = last;
+    const isOpen = () => (viewer ? viewer.writer.isOpen : this.#viewers.size > 0);
+    while (isOpen()) {
+      const read = () => this.#reader.page(after, untilUs);
+      const { entries, more }: FeedPage = await (viewer ? this.#inTurn(read) : read());
+      await take(entries);
+      const last = entries.at(-1);
+      if (more && last) after = last;
       else if (untilUs >= toUs) return;
       else [after, untilUs] = [untilUs, Math.min(untilUs + SLICE_US, toUs)];
     }
   }
 
-  async #sendOnce(entry: TimedEntry, rereadFromUs: number): Promise<void> {
-    const name = `${entry.run_id}.${entry.seq}`;
-    if (this.#sent.has(name)) return;
-    if (entry.at_us >= rereadFromUs) this.#sent.set(name, entry.at_us);
-    await this.#writer.sendPaced(encoder.encode(framesOf(entry)));
-    this.#sentAtMs = performance.now();
-  }
-
-  #sendText(text: string): void {
-    this.#writer.send(encoder.encode(text));
-    this.#sentAtMs = performance.now();
-  }
-
-  /** Waits for a query. Ends the stream when Postgres does not reply in time. */
-  async #query<Result>(query: Promise<Result>): Promise<Result> {
-    const timer = setTimeout(() => this.#writer.close(), QUERY_TIMEOUT_MS);
+  /** Reads when the queries of other viewers that catch up are over, and rests afterwards. */
+  async #inTurn<Page>(read: () => Promise<Page>): Promise<Page> {
+    const before = this.#pace;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#pace = promise;
+    await before;
+    const startedMs = performance.now();
     try {
-      return await query;
+      return await read();
     } finally {
-      clearTimeout(timer);
+      void pause(performance.now() - startedMs, this.#stopping.signal).then(resolve);
     }
   }
+
+  /** With an id, so that a viewer which reconnects to a quiet feed does not read the whole silence again. */
+  #keepAlive(): void {
+    for (const viewer of this.#viewers) {
+      if (performance.now() - viewer.sentAtMs < this.#timing.keepaliveMs) continue;
+      const hasAll = viewer.isLive && viewer.place === this.#log.end;
+      const id = hasAll ? `id: ${this.#readToUs}\n` : "";
+      viewer.sentAtMs = performance.now();
+      viewer.writer.send(encoder.encode(`: keepalive\n${id}\n`));
+    }
+  }
+
+  #end(error: unknown): void {
+    if (!isDatabaseUnreachable(error)) log.error("feed.failed", { error: String(error) });
+    for (const { writer } of this.#viewers) writer.close();
+  }
+}
+
+async function send(viewer: FeedViewer, entry: TimedEntry): Promise<void> {
+  await viewer.writer.sendPaced(encoder.encode(framesOf(entry)));
+  viewer.sentAtMs = performance.now();
+}
+
+function nameOf({ run_id, seq }: TimedEntry): string {
+  return `${run_id}.${seq}`;
 }
 
 /** The frames of an entry as in its run's own stream, except for the id, which is the time of the entry. */

@@ -7,29 +7,33 @@ import { sign, verify } from "../http/hmac.ts";
  */
 const AFTER_END_MS = 3_600_000;
 
-/** Creates a token that allows to read one run's events: `syn-st.<run>.<created, seconds>.<HMAC-SHA256>`. */
-export async function makeStreamToken(secret: string, run: RunId, nowMs: number): Promise<string> {
-  const claim = `syn-st.${run}.${Math.floor(nowMs / 1000)}`;
+/** No token is valid for longer, whatever becomes of its run: a paused run may have no end. */
+const MAX_AGE_MS = 7 * 24 * 3_600_000;
+
+/** What a token says: which run it opens, when it was created, and with which API key. */
+export type TokenClaim = { run: RunId; madeAtMs: number; keyId: string };
+
+/** Creates a token that allows to read one run's events: `syn-st.<run>.<created, seconds>.<key id>.<HMAC-SHA256>`. */
+export async function makeStreamToken(secret: string, { run, madeAtMs, keyId }: TokenClaim): Promise<string> {
+  const claim = `syn-st.${run}.${Math.floor(madeAtMs / 1000)}.${keyId}`;
   return `${claim}.${await sign(secret, claim)}`;
 }
 
 /**
- * Returns a token's run and creation time, or null when its signature is wrong. It does not check whether the token
- * has expired.
+ * Returns what a token says, or null when its signature is wrong. It does not check whether the token has expired, or
+ * its key is still valid.
  */
-export async function readStreamToken(
-  secret: string,
-  token: string,
-): Promise<{ run: RunId; madeAtMs: number } | null> {
-  const parts = /^(syn-st\.([^.]+)\.([0-9]{1,12}))\.([0-9a-f]{64})$/.exec(token);
-  const [, claim = "", run, made, signature = ""] = parts ?? [];
+export async function readStreamToken(secret: string, token: string): Promise<TokenClaim | null> {
+  const parts = /^(syn-st\.([^.]+)\.([0-9]{1,12})\.([^.]+))\.([0-9a-f]{64})$/.exec(token);
+  const [, claim = "", run, made, keyId = "", signature = ""] = parts ?? [];
   const id = RunId.safeParse(run);
   if (!id.success || !(await verify(secret, claim, signature))) return null;
-  return { run: id.data, madeAtMs: Number(made) * 1000 };
+  return { run: id.data, madeAtMs: Number(made) * 1000, keyId };
 }
 
-/** The time at which a token expires when its run ended at `endedAtMs`; null while the run has not ended. */
-export function expiryOf(madeAtMs: number, endedAtMs: number | null): number | null {
+/** The time at which a token expires when its run ended at `endedAtMs`; null: the run has not ended, and this is the latest time. */
+export function expiryOf(madeAtMs: number, endedAtMs: number | null): number {
+  const latest = madeAtMs + MAX_AGE_MS;
   // Two clocks are compared here (the edge's and Postgres'); an hour is long against their difference.
-  return endedAtMs === null ? null : Math.max(madeAtMs, endedAtMs) + AFTER_END_MS;
+  return endedAtMs === null ? latest : Math.min(latest, Math.max(madeAtMs, endedAtMs) + AFTER_END_MS);
 }

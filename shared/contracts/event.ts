@@ -17,7 +17,9 @@ export type EventFields = {
   step_warning: StepRef & { message: string };
   step_retry: StepRef & { error: string; code: string; attempt: number; retry_in_seconds: number };
   thinking: StepRef & { message: string };
-  llm_delta: { orch_step_id: string; text: string };
+  /** A piece of a model's text. `first`: it begins an answer. `DELTA_RULE` says how the pieces are joined. */
+  llm_delta: { orch_step_id: string; text: string; first?: true };
+  /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
   llm_thought: StepRef & { thought: string; turn: number };
   tool_execution: StepRef & { tool_name: string; args: Json };
   tool_result: StepRef & { tool_name: string; preview: string };

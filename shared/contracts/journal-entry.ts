@@ -19,14 +19,26 @@ export const Reference = z.object({
 });
 export type Reference = z.infer<typeof Reference>;
 
+/** The largest count that is stored of one call. */
+const MAX_TOKENS = 2_147_483_647;
+
+/**
+ * A count of tokens as it is stored, from whatever a provider tells: rounded, a negative one or none is 0, a larger one is
+ * cut. It never fails, so that no count loses an answer, or a run that has committed one.
+ */
+export const TokenCount = z.unknown().transform((told) => {
+  const count = typeof told === "number" || typeof told === "string" ? Math.round(Number(told)) : 0;
+  return count > 0 ? Math.min(count, MAX_TOKENS) : 0;
+});
+
 /** One model call as it is charged. Money in micro-dollars, so that sums are exact. */
 export const Usage = z.object({
   call: z.string(),
   provider: z.string(),
   model: z.string(),
-  input_tokens: z.number().int().nonnegative(),
-  output_tokens: z.number().int().nonnegative(),
-  cost_micro_usd: z.number().int().nonnegative(),
+  input_tokens: TokenCount,
+  output_tokens: TokenCount,
+  cost_micro_usd: z.number().transform((cost) => Math.max(0, Math.ceil(cost))),
 });
 export type Usage = z.infer<typeof Usage>;
 
@@ -44,8 +56,8 @@ export const Checkpoint = z.object({
   started_at: z.string(),
   duration_ms: z.number().int().nonnegative(),
   tries: z.number().int().positive(),
-  tokens: z.number().int().nonnegative(),
-  cost_micro_usd: z.number().int().nonnegative(),
+  tokens: z.number(),
+  cost_micro_usd: z.number(),
   /** The effect keys of this visit's calls to the outside: `run:step path:visit:call[:try]`. */
   effects: z.array(z.string()),
 });
@@ -65,6 +77,8 @@ export const RetryPark = z.object({
   /** How many of these tries the called service refused with a response: each refusal gives the next call a new effect key. */
   answered: z.number().int().nonnegative().default(0),
   error: z.object({ code: z.string(), message: z.string() }),
+  /** What the failed tries cost that this entry charges: no result reports it. */
+  cost_micro_usd: z.number().default(0),
   first_failed_at: z.string(),
 });
 export type RetryPark = z.infer<typeof RetryPark>;

@@ -15,6 +15,8 @@ export type Progress = {
   rewinds: number;
   /** The retry that the current visit waits for, if a try of it failed. */
   retry: RetryPark | null;
+  /** The cost of failed tries that was charged while the run waited for the next one: no result reports it. */
+  costOfRetriesMicroUsd: number;
   /** The `wait_id` of the last question that the current visit asked, in this life of the run or an earlier one. */
   questionId: string | null;
   end: EndRecord | null;
@@ -28,6 +30,7 @@ export function initialProgress(initialState: JsonObject): Progress {
     next: undefined,
     turns: [],
     rewinds: 0,
+    costOfRetriesMicroUsd: 0,
     retry: null,
     questionId: null,
     end: null,
@@ -42,6 +45,7 @@ export function applyResult(progress: Progress, checkpoint: Checkpoint): Progres
     next: checkpoint.next,
     turns: [],
     rewinds: progress.rewinds,
+    costOfRetriesMicroUsd: progress.costOfRetriesMicroUsd,
     retry: null,
     questionId: null,
     end: null,
@@ -65,8 +69,10 @@ export function fold(initialState: JsonObject, entries: readonly StoredEntry[]):
         progress.turns.push(entry.record.data);
         break;
       case "park":
-        if (entry.record.reason === "retry") progress.retry = entry.record;
-        else progress.questionId = entry.record.wait_id;
+        if (entry.record.reason === "retry") {
+          progress.retry = entry.record;
+          progress.costOfRetriesMicroUsd += entry.record.cost_micro_usd;
+        } else progress.questionId = entry.record.wait_id;
         break;
       case "end":
         if (entry.record.checkpoint) addResult(progress, entry.record.checkpoint);

@@ -128,7 +128,9 @@ const steps: Record<string, Step[]> = {
       max_iterations: 2,
       next_step_id: "after",
     },
-    { ...print("after", "ask"), max_iterations: 2 },
+    { ...print("after", "again"), max_iterations: 2 },
+    // The limits of the other steps end the loop, and the run goes to no other step then.
+    { id: "again", type: "if_else", if_condition: "true", if_true_step_id: "ask", next_step_id: null },
   ],
   chaos_fails: [
     print("before", "never"),

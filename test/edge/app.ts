@@ -7,6 +7,7 @@ import { queueOf } from "../../edge/clients/redis.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
+import { TestFeeds, TestRelay } from "./test-relay.ts";
 import { SMOKE, startTestStores, type TestStores } from "./test-stores.ts";
 
 export type CallOptions = {
@@ -34,10 +35,14 @@ export async function startApp(
   const stores = await startTestStores(1, database);
   const platformKey = await stores.key(null);
   const pending: Promise<unknown>[] = [];
+  const relays = new TestRelay(stores.sql);
+  const feeds = new TestFeeds(stores.sql);
   // One pool instead of a connection for each request: unlike workerd, Node does not close it with the request.
   const app = createApp((env, waitUntil) =>
     Object.defineProperties(openServices(env, waitUntil), {
       sql: { value: stores.sql },
+      relay: { value: relays.open },
+      feed: { value: feeds.open },
       stateSql: { value: stores.sql },
     }),
   );
@@ -84,6 +89,8 @@ export async function startApp(
       await Promise.all(pending.splice(0));
     },
     async stop() {
+      relays.stop();
+      feeds.stop();
       await Promise.all(pending.splice(0));
       await stores.stop();
     },

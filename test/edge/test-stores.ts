@@ -45,7 +45,8 @@ export async function startTestStores(eventShards = 1, database = freshDatabase(
   redis.on("error", () => {});
   const token = randomBytes(12).toString("hex");
   const target = parseRedisUrl({ REDIS_URL: service.url });
-  const startFront = (port: number) => startRestFront({ target, token, host: "127.0.0.1", port });
+  const startFront = (port: number) =>
+    startRestFront({ target, token, host: "127.0.0.1", port, timeoutMs: 60_000, origins: [] });
   let front = await startFront(0);
   const queue = new Queue(scriptCommands(redis), 1);
   await completeIndex(queue);

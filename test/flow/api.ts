@@ -6,7 +6,7 @@ import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { keys } from "../../shared/keys.ts";
-import { readEntries } from "../../shared/store/journal/read-journal.ts";
+import { readPage } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
@@ -93,7 +93,7 @@ export class RelayViewers {
 
   constructor({ stores: { sql, service } }: FlowApi) {
     this.#relay = new Relay({
-      page: (run, after) => readEntries(sql, run, after, 200),
+      page: (run, after) => readPage(sql, run, after),
       positions: (runs) => readPositions(sql, runs),
     });
     this.#feed = new LiveFeed(service.url, keys.live(0), {

@@ -99,8 +99,10 @@ export const orchestrations = {
         human_timeout_seconds: 9,
         output_key: "human_response",
         max_iterations: 2,
-        next_step_id: "first",
+        next_step_id: "again",
       },
+      // Its condition is true; the limits of the other steps end the loop, and the run goes to no other step then.
+      { id: "again", type: "if_else", if_condition: "true", if_true_step_id: "first", next_step_id: null },
     ],
     outcomes: ["completed", "human_timeout"],
     usage: 0,
@@ -124,8 +126,14 @@ export function orchestrationOf(id: string): SimOrchestration {
 
 /** The state that the steps of a completed run have written, without the answers of clients. */
 export function outputsOf({ steps }: SimOrchestration): Record<string, unknown> {
-  const ids = steps.flatMap((step) => ("id" in step && step.id !== "asked" ? [String(step.id)] : []));
-  return Object.fromEntries(ids.map((id) => [id, outputs.get(id) ?? `printed by ${id}`]));
+  const decided = steps.flatMap((step) =>
+    "if_condition" in step && "id" in step ? [[`_if_decision_${String(step.id)}`, "true"]] : [],
+  );
+  const ids = steps.flatMap((step) =>
+    "output_key" in step && step.output_key !== "human_response" ? [String(step.output_key)] : [],
+  );
+  const written = ids.map((id) => [id, outputs.get(id) ?? `printed by ${id}`]);
+  return Object.fromEntries([...written, ...decided]);
 }
 
 const outputs = new Map<string, unknown>([

@@ -24,8 +24,12 @@ import type { Service } from "./network.ts";
 export const TENANTS = [TenantId.parse("acme"), TenantId.parse("beta")] as const;
 /** From the death of a worker until it is started again, as a supervisor does. */
 const RESTART_MS = 6_000;
-const NO_SANDBOX = async (): Promise<never> => {
-  throw new Error("no orchestration of the simulation has an expression");
+/** The conditions of the simulation's orchestrations are all true, and none has code. */
+const SANDBOX = {
+  evaluate: async (): Promise<true> => true,
+  transform: async (): Promise<never> => {
+    throw new Error("no orchestration of the simulation has a transform");
+  },
 };
 
 /** The parts that mutations.test.ts replaces by broken ones. */
@@ -153,7 +157,7 @@ export class Simulation {
         definitions: new Definitions(store),
         models: this.outside.models,
         tools: this.outside.tools,
-        sandbox: { evaluate: NO_SANDBOX, transform: NO_SANDBOX },
+        sandbox: { of: () => SANDBOX },
         artifacts: null,
         readWaits: store.readWaits,
       },

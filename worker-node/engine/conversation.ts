@@ -1,13 +1,19 @@
 import { z } from "zod";
 import { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
+import { RetryableError } from "./step-errors.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { Message, StepContext, ToolSpec } from "./ports.ts";
 
 const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
 const Appended = z.discriminatedUnion("role", [
   z.object({ role: z.literal("user"), content: z.string() }),
-  z.object({ role: z.literal("assistant"), content: z.string(), tool_calls: z.array(ToolCall) }),
+  z.object({
+    role: z.literal("assistant"),
+    content: z.string(),
+    tool_calls: z.array(ToolCall),
+    parts: JsonValue.default(null),
+  }),
   z.object({ role: z.literal("tool"), tool_call_id: z.string(), tool_name: z.string(), content: z.string() }),
 ]);
 type Appended = z.infer<typeof Appended>;
@@ -18,6 +24,16 @@ const Turn = z.object({ messages: z.array(Appended), usage: z.array(Usage), effe
 /** The usage in a turn's `data`. The turn has charged it; the step's checkpoint adds it to its totals. */
 export function usageOfTurn(data: Json): Usage[] {
   return Turn.parse(data).usage;
+}
+
+/**
+ * The text of an answer that has no tool calls.
+ * @throws RetryableError `empty_answer`: a model that had nothing to say often has at the next try
+ */
+export function textOf({ content }: { content: string }): string {
+  if (content.trim() !== "") return content;
+  // The answer was definite: the next call is another one.
+  throw new RetryableError("empty_answer", "the model answered with no text", { answered: true });
 }
 
 /** How to call a model: its name, the tools it gets, and what receives its text as it arrives. */
@@ -120,7 +136,8 @@ export class Conversation {
       signal: this.#context.signal,
       onText,
     });
-    const message = { role: "assistant" as const, content: answer.text, tool_calls: answer.tool_calls };
+    const { text, tool_calls, parts = null } = answer;
+    const message = { role: "assistant" as const, content: text, tool_calls, parts };
     this.add(message);
     this.#usage.push({ call, ...answer.usage });
     return message;
@@ -128,7 +145,8 @@ export class Conversation {
 
   /** Commits the messages since the last commit, with their usage and effects, as a turn. */
   async commit(): Promise<void> {
-    const data = { messages: this.#uncommitted, usage: this.#usage, effects: this.#newEffects };
+    // What could not be read back would stop the run for ever, so it is not written.
+    const data = Turn.parse({ messages: this.#uncommitted, usage: this.#usage, effects: this.#newEffects });
     await this.#context.turn(data, this.#usage);
     this.#effects.push(...this.#newEffects);
     this.#uncommitted = [];

@@ -5,15 +5,19 @@ import type { StepContext } from "./ports.ts";
 const INTERVAL_MS = 50;
 
 /**
- * Publishes a model's text as `llm_delta` events. Pieces that arrive faster than 20 a second are joined; `flush`
+ * Publishes the text of one answer of a model as `llm_delta` events: make a new one for each call, because the first event
+ * says that the text starts over. Pieces that arrive faster than 20 a second are joined; `flush`
  * publishes the rest when the answer is complete. It needs no timer: the pieces of a slow model never wait.
  */
 export function deltas(step: Step, context: StepContext): { push(text: string): void; flush(): void } {
   let pending = "";
+  let isFirst = true;
   let publishedMs = -INTERVAL_MS;
   const flush = (): void => {
     if (pending === "") return;
-    context.note({ type: "llm_delta", orch_step_id: step.id, text: pending });
+    const first = isFirst ? { first: true as const } : {};
+    context.note({ type: "llm_delta", orch_step_id: step.id, ...first, text: pending });
+    isFirst = false;
     pending = "";
     publishedMs = performance.now();
   };

@@ -1,18 +1,33 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json } from "../../shared/contracts/json.ts";
+import { isJsonText, jsonValuesIn } from "./json-values.ts";
+import { withoutThoughts } from "./thoughts.ts";
 
-const FENCE = /```[A-Za-z0-9_-]*[ \t]*\r?\n([\s\S]*?)```/g;
-/** Characters that a search for brackets may read in all. Text full of open brackets would be read again for each. */
-const MAX_READ = 10_000_000;
+const FENCE = /```[^\n`]*\n([\s\S]*?)```/g;
 
-/** The JSON values in a text: the whole text, else its fenced blocks, else its objects and lists in brackets. */
-export function findJson(text: string): Json[] {
-  const whole = parse(text.trim());
+/**
+ * The JSON values in texts: all of them as one value, else their fenced blocks, else their objects and lists. What a model
+ * thought aloud does not count. The time is linear in the length of the texts.
+ */
+export function findJson(...texts: string[]): Json[] {
+  const whole = parse(texts.join("\n\n").trim());
   if (whole !== undefined) return [whole];
-  const fenced = [...text.matchAll(FENCE)]
-    .map((match) => parse(match[1] ?? ""))
-    .filter((value) => value !== undefined);
-  return fenced.length > 0 ? fenced : inBrackets(text);
+  const answers = texts.map(withoutThoughts);
+  const answer = parse(answers.join("\n\n").trim());
+  if (answer !== undefined) return [answer];
+  const fenced = answers.flatMap((text) =>
+    parseAll([...text.matchAll(FENCE)].map((match) => (match[1] ?? "").trim()).filter(isJsonText)),
+  );
+  if (fenced.length > 0) return fenced;
+  return answers.flatMap((text) =>
+    withoutProse(parseAll(jsonValuesIn(text).map(({ from, to }) => text.slice(from, to)))),
+  );
+}
+
+/** Texts that are JSON, parsed as one list: a hundred thousand calls of a parser take seconds. */
+function parseAll(texts: readonly string[]): Json[] {
+  const list = parse(`[${texts.join(",")}]`);
+  return Array.isArray(list) ? list : texts.map(parse).filter((value) => value !== undefined);
 }
 
 function parse(text: string): Json | undefined {
@@ -24,35 +39,25 @@ function parse(text: string): Json | undefined {
   }
 }
 
-function inBrackets(text: string): Json[] {
-  const found: Json[] = [];
-  const opening = /[{[]/g;
-  for (let read = 0; read < MAX_READ;) {
-    const match = opening.exec(text);
-    if (match === null) break;
-    const end = closing(text, match.index);
-    read += (end ?? text.length) - match.index;
-    if (end === undefined) continue;
-    const value = parse(text.slice(match.index, end));
-    if (value === undefined) continue;
-    found.push(value);
-    opening.lastIndex = end;
-  }
-  return found;
+/**
+ * Empty brackets are an example beside a value that holds something, and `[1]` or `[2, 3]` is a citation beside an object or
+ * a list of something else than numbers. Alone they are the value that the text has.
+ */
+function withoutProse(values: Json[]): Json[] {
+  const full = values.filter((value) => typeof value === "object" && Object.keys(value ?? {}).length > 0);
+  if (full.length === 0) return values;
+  const others = full.filter((value) => !isCitation(value));
+  return others.some((value) => !isNumbers(value)) ? others : full;
 }
 
-/** The index after the bracket that closes the one at `from`. Brackets inside strings do not count. */
-function closing(text: string, from: number): number | undefined {
-  let depth = 0;
-  let quoted = false;
-  for (let at = from; at < text.length; at++) {
-    const char = text[at];
-    if (quoted) {
-      if (char === "\\") at++;
-      else if (char === '"') quoted = false;
-    } else if (char === '"') quoted = true;
-    else if (char === "{" || char === "[") depth++;
-    else if ((char === "}" || char === "]") && --depth === 0) return at + 1;
-  }
-  return undefined;
+function isCitation(value: Json): boolean {
+  return (
+    isNumbers(value) &&
+    value.length <= 5 &&
+    value.every((item) => Number.isInteger(item) && item > 0 && item < 1_000)
+  );
+}
+
+function isNumbers(value: Json): value is number[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "number");
 }

@@ -24,19 +24,40 @@ export function next(definition: Orchestration, progress: Progress): Next {
       `the run has had its ${definition.max_total_turns} turns and is not at its end`,
     );
   }
-  const limit = definition.max_total_cost_usd;
-  if (limit !== null && costOf(progress) >= limit * 1_000_000) {
-    return failed("max_total_cost", `the run has spent its ${limit} USD and is not at its end`);
+  const spent = whenSpent(definition, spentOf(progress));
+  if (spent !== null) return failed(spent.code, spent.message);
+  const visits = visitsOf(progress, id);
+  // `applyLoopLimits` leads to a step that is used up only when no step follows it.
+  if (isUsedUp(step, visits)) {
+    return failed(
+      "loop_limit_reached",
+      `step "${id}" has had its ${step.max_iterations} iterations, and no next_step_id says where the run goes then`,
+    );
   }
-  return { do: "step", step, visit: visitsOf(progress, id) + 1 };
+  return { do: "step", step, visit: visits + 1 };
 }
 
 function failed(code: string, message: string): Next {
   return { do: "end", status: "failed", error: { code, message, step_id: null } };
 }
 
-function costOf(progress: Progress): number {
-  return progress.history.reduce((sum, result) => sum + result.cost_micro_usd, 0);
+/** Why a run that has cost so much and is not at its end goes no further; null: it may go on. */
+export function whenSpent(
+  { max_total_cost_usd: limit }: Orchestration,
+  costMicroUsd: number,
+): { code: string; message: string } | null {
+  if (limit === null || costMicroUsd < limit * 1_000_000) return null;
+  return { code: "max_total_cost", message: `the run has spent its ${limit} USD and is not at its end` };
+}
+
+/** What the run has cost in this life, as far as it is committed and not of the present visit. */
+export function spentOf({ history, costOfRetriesMicroUsd }: Progress): number {
+  return costOf(history) + costOfRetriesMicroUsd;
+}
+
+/** The cost of results, or of calls. */
+export function costOf(charged: readonly { cost_micro_usd: number }[]): number {
+  return charged.reduce((sum, { cost_micro_usd }) => sum + cost_micro_usd, 0);
 }
 
 /** A visit of a step, with the run's definition and its progress before the result. */
@@ -73,10 +94,10 @@ export function toCheckpoint(
     duration_ms: Math.round(timing.durationMs),
     tries: timing.tries,
     tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
-    cost_micro_usd: usage.reduce((sum, call) => sum + call.cost_micro_usd, 0),
+    cost_micro_usd: costOf(usage),
     effects: [...result.effects],
   };
-  const target = result.ends ? null : result.route ? result.route.target : step.next_step_id;
+  const target = result.ends ? null : result.route ? result.route.target : (step.next_step_id ?? null);
   const limited = applyLoopLimits(definition, applyResult(progress, checkpoint), target);
   const seconds = Math.round(timing.durationMs / 10) / 100;
   return {
@@ -94,10 +115,17 @@ function stepOf(definition: Orchestration, id: string): Step | undefined {
   return definition.steps.find((step) => step.id === id);
 }
 
+/** Whether a step has had all the results that its `max_iterations` allows. */
+function isUsedUp(step: Step, visits: number): boolean {
+  return step.max_iterations !== 0 && visits >= step.max_iterations;
+}
+
 /**
  * Where the run really goes when a step leads to `target`. A step that already has its `max_iterations` results is
- * skipped: the run goes to its `next_step_id` instead, and so on. When skipped steps lead only to each other, the run
- * ends. Each skipped step has an event `loop_limit_reached`. `progress` includes the result that leads to `target`.
+ * skipped: the run goes to its `next_step_id` instead, and so on. When that is null the run ends there. When it is absent,
+ * or leads only to steps that are skipped, the target is the last of them, and the run fails: a loop that its limit ended
+ * has not reached what it was for. Each skipped step has an event `loop_limit_reached`. `progress` includes the result that
+ * leads to `target`.
  */
 function applyLoopLimits(
   definition: Orchestration,
@@ -110,9 +138,7 @@ function applyLoopLimits(
   while (current !== null && !skipped.has(current)) {
     const step = stepOf(definition, current);
     const visits = visitsOf(progress, current);
-    if (step === undefined || step.max_iterations === 0 || visits < step.max_iterations) {
-      return { target: current, events };
-    }
+    if (step === undefined || !isUsedUp(step, visits)) break;
     events.push({
       type: "loop_limit_reached",
       orch_step_id: current,
@@ -120,7 +146,8 @@ function applyLoopLimits(
       max_iterations: step.max_iterations,
     });
     skipped.add(current);
+    if (step.next_step_id === undefined) break;
     current = step.next_step_id;
   }
-  return { target: null, events };
+  return { target: current, events };
 }

@@ -41,6 +41,8 @@ export type StepContext = {
   signal: AbortSignal;
   /** To be called before each call to the outside. Throws unless this worker may still move the run. */
   confirm(): Promise<void>;
+  /** Throws when the run has spent its money. Model calls check it; so must work that is in vain without another one. */
+  checkCost(): void;
 };
 
 /** `openForMs`: time since the question was asked. `expired`: its time passed without an answer. */
@@ -77,7 +79,7 @@ export type StepResult = {
 
 export type Message =
   | { role: "system" | "user"; content: string }
-  | { role: "assistant"; content: string; tool_calls?: ToolCall[] }
+  | { role: "assistant"; content: string; tool_calls?: ToolCall[]; parts?: Json }
   | { role: "tool"; tool_call_id: string; tool_name: string; content: string };
 
 export type ToolCall = { id: string; name: string; args: Json };
@@ -95,9 +97,19 @@ export type ModelRequest = {
   signal: AbortSignal;
   /** Called with each piece of text as it arrives. */
   onText(text: string): void;
+  /** Called with what the call has used so far, also when it fails later. The last time counts. */
+  onUsage?(usage: ModelAnswer["usage"]): void;
+  /** A limit on money holds: refuse a model without a known price. */
+  mustHavePrice?: boolean;
 };
 
-export type ModelAnswer = { text: string; tool_calls: ToolCall[]; usage: Omit<Usage, "call"> };
+/** `parts`: what the provider wants back with the next request, if it is more than text and calls. Steps only carry it. */
+export type ModelAnswer = {
+  text: string;
+  tool_calls: ToolCall[];
+  usage: Omit<Usage, "call">;
+  parts?: Json;
+};
 
 /** Model calls. Every failure is thrown: a RetryableError (with the provider's Retry-After if it named one) or a TerminalError. */
 export type Models = { generate(request: ModelRequest): Promise<ModelAnswer> };

@@ -1,3 +1,4 @@
+import { joinWithin } from "./bounded-text.ts";
 import { asText, valueAt } from "./run-state.ts";
 import { renderTemplate } from "./render-template.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
@@ -10,15 +11,21 @@ const GOAL_CHARS = 2_000;
 /**
  * A step's prompt: the run's goal, the values of the step's `input_keys`, its own earlier result on a later visit, and its
  * task (the template, or the run's message without one). Keys that state does not have are left out: on a first visit,
- * later steps have not provided theirs yet.
+ * later steps have not provided theirs yet. `ending`: sections after the task.
+ * @throws TerminalError `template` when the prompt would be longer than 1 MiB
  */
-export async function composePrompt(step: Step, template: string, context: StepContext): Promise<string> {
+export async function composePrompt(
+  step: Step,
+  template: string,
+  context: StepContext,
+  ending: readonly string[] = [],
+): Promise<string> {
   const task = template.trim() === "" ? context.message : await renderTemplate(template, context);
   const sections: string[] = [];
   if (task !== context.message && context.message !== "") {
     sections.push(section("Goal of the workflow", clip(context.message, GOAL_CHARS)));
   }
-  for (const key of step.input_keys) {
+  for (const key of new Set(step.input_keys)) {
     const value = await textOf(key, context);
     if (value !== "") sections.push(section(`Input: ${key}`, value));
   }
@@ -27,7 +34,7 @@ export async function composePrompt(step: Step, template: string, context: StepC
     if (earlier !== "")
       sections.push(section(`Present value of ${step.output_key}, which you replace`, earlier));
   }
-  return [...sections, section("Your task", task)].join("\n\n");
+  return joinWithin("the prompt", [...sections, section("Your task", task), ...ending], "\n\n");
 }
 
 async function textOf(key: string, context: StepContext): Promise<string> {

@@ -1,30 +1,70 @@
 import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
+import { TextBudget } from "./bounded-text.ts";
 import { TerminalError } from "./step-errors.ts";
 import { asText, valueAt } from "./run-state.ts";
+import type { Placeholder } from "../../shared/contracts/definition/index.ts";
+import type { Json } from "../../shared/contracts/json.ts";
 import type { StepContext } from "./ports.ts";
+
+type Values = Pick<StepContext, "state" | "message" | "load">;
 
 /**
  * `template` with `{input}` (the run's message) and `{state.a.b}` replaced: text as it is, other values as JSON.
  * Replacements are not searched again, so a value cannot refer to another one.
  *
- * Throws the TerminalError `template` when state has no such key: a prompt with a gap is worse than a failed step.
+ * Throws the TerminalError `template` when state has no such key (a prompt with a gap is worse than a failed step), and
+ * when the result would be longer than 1 MiB, before anything of that length is made.
  */
-export async function renderTemplate(
+export async function renderTemplate(template: string, values: Values): Promise<string> {
+  const placeholders = placeholdersOf(template);
+  const texts = await textsOf(template, placeholders, values);
+  const [first, ...literals] = literalsOf(template, placeholders);
+  const rest = literals.map((literal, i) => {
+    const placeholder = placeholders[i];
+    return placeholder === undefined ? literal : `${texts.get(nameOf(placeholder)) ?? ""}${literal}`;
+  });
+  return [first, ...rest].join("");
+}
+
+/** The text before, between and after the placeholders. */
+function literalsOf(template: string, placeholders: readonly Placeholder[]): string[] {
+  const ends = [0, ...placeholders.map(({ to }) => to)];
+  return ends.map((end, i) => template.slice(end, placeholders[i]?.from));
+}
+
+/** The text of each distinct placeholder. All of them together, as often as they are used, fit into 1 MiB. */
+async function textsOf(
   template: string,
-  context: Pick<StepContext, "state" | "message" | "load">,
-): Promise<string> {
-  let rendered = "";
-  let doneTo = 0;
-  for (const { from, to, path } of placeholdersOf(template)) {
-    const value = path === "input" ? context.message : await valueAt(context.state, path, context.load);
-    if (value === undefined) {
-      throw new TerminalError(
-        "template",
-        `the template reads ${template.slice(from, to)}, which state does not have`,
-      );
+  placeholders: readonly Placeholder[],
+  values: Values,
+): Promise<Map<string, string>> {
+  const budget = new TextBudget("the rendered template");
+  budget.add(literalsOf(template, placeholders).join(""));
+  const uses = Map.groupBy(placeholders, nameOf);
+  const texts = new Map<string, string>();
+  // Placeholders of one key come one after another, so that a large value is loaded once and held alone.
+  let root: { key: string | undefined; value: Json | undefined } = { key: undefined, value: values.message };
+  for (const name of [...uses.keys()].toSorted()) {
+    const [first, ...more] = uses.get(name) ?? [];
+    if (first === undefined) continue;
+    const [key, ...rest] = first.path === "input" ? [] : first.path;
+    // The message, whose name is the first of all, needs no load.
+    if (root.key !== key && key !== undefined) {
+      root = { key, value: await valueAt(values.state, [key], values.load) };
     }
-    rendered += template.slice(doneTo, from) + asText(value);
-    doneTo = to;
+    const value = root.value === undefined ? undefined : await valueAt(root.value, rest, values.load);
+    if (value === undefined) {
+      const place = template.slice(first.from, first.to);
+      throw new TerminalError("template", `the template reads ${place}, which state does not have`);
+    }
+    budget.expect(value, 1 + more.length);
+    const text = asText(value);
+    budget.add(text, 1 + more.length);
+    texts.set(name, text);
   }
-  return rendered + template.slice(doneTo);
+  return texts;
+}
+
+function nameOf({ path }: Placeholder): string {
+  return path === "input" ? "" : path.join(".");
 }

@@ -1,59 +1,108 @@
 import { Worker } from "node:worker_threads";
 import { z } from "zod";
+import { TurnQueue } from "./turn-queue.ts";
 
-/** Threads of a process. A program that uses up its time delays other programs, but never the worker's beats. */
-const THREADS = 2;
+/**
+ * Threads of a process for each kind of code, and how many of them one tenant may have at a time: the others stay free
+ * for other tenants, and expressions, which take a moment, never wait for programs. A program that uses up its time
+ * delays other programs of its tenant, but never the worker's beats.
+ */
+const THREADS = {
+  expression: { all: 2, tenant: 1 },
+  transform: { all: 3, tenant: 2 },
+} as const;
 /** The time beyond a program's own limit in which a thread may start and report. Then the thread is terminated, even in a loop. */
 const GRACE_MS = 5_000;
 
 /** `state` is JSON text. */
 export type Program = { code: "expression" | "transform"; source: string; state: string; limitMs: number };
+
+/** For whom a program runs, and what stops it: it may be cancelled, or the worker may drain. */
+export type Caller = { tenant: string; signal: AbortSignal };
 const ProgramResult = z.union([
   z.object({ json: z.string() }),
-  z.object({ failed: z.enum(["time", "memory", "size", "error"]), message: z.string() }),
+  z.object({ failed: z.enum(["time", "memory", "size", "value", "error"]), message: z.string() }),
 ]);
 /** `json` is text that the program may have written itself: the caller must parse it. */
 export type ProgramResult = z.infer<typeof ProgramResult>;
 
-type QueuedProgram = { program: Program; resolve(result: ProgramResult): void; reject(error: Error): void };
+type QueuedProgram = {
+  program: Program;
+  caller: Caller;
+  resolve(result: ProgramResult): void;
+  reject(error: unknown): void;
+};
 type BusyThread = { worker: Worker; queued: QueuedProgram; timer: NodeJS.Timeout };
 
 /**
- * Runs programs in threads, in the order of `run`, each thread one program at a time. A thread that exceeds its limit,
- * fails, or ran out of memory is terminated, and a new one takes its place.
+ * Runs programs in threads, each thread one program at a time; tenants take turns. A thread that exceeds its limit,
+ * fails, ran out of memory, or runs a program that was cancelled is terminated, and a new one takes its place.
  */
 export class SandboxPool {
   // Not piscina (5.3.2, tried): 24 lines less, but its time limit counts from the submit, so that a queue of our own
   // remains, and it cannot replace a thread after a task that ran out of memory.
-  readonly #queue: QueuedProgram[] = [];
+  readonly #queues = {
+    expression: new TurnQueue<QueuedProgram>(),
+    transform: new TurnQueue<QueuedProgram>(),
+  };
   readonly #idle: Worker[] = [];
   readonly #busy = new Set<BusyThread>();
   #closed = false;
 
-  /** A failure of the program is a result. @throws Error when the pool is closed */
-  run(program: Program): Promise<ProgramResult> {
-    return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new Error("the sandbox is closed"));
-      this.#queue.push({ program, resolve, reject });
-      this.#startQueued();
-    });
+  /**
+   * A failure of the program is a result.
+   * @throws the reason of the caller's signal when it aborts; Error when the pool is closed
+   */
+  async run(program: Program, caller: Caller): Promise<ProgramResult> {
+    const { tenant, signal } = caller;
+    signal.throwIfAborted();
+    if (this.#closed) throw new Error("the sandbox is closed");
+    const { promise, resolve, reject } = Promise.withResolvers<ProgramResult>();
+    const queued: QueuedProgram = { program, caller, resolve, reject };
+    const cancel = () => {
+      reject(signal.reason);
+      this.#queues[program.code].remove(tenant, queued);
+      const thread = [...this.#busy].find((busy) => busy.queued === queued);
+      if (thread) this.#end(thread, { failed: "error", message: "it was cancelled" }, { reuse: false });
+    };
+    signal.addEventListener("abort", cancel);
+    this.#queues[program.code].push(tenant, queued);
+    this.#startQueued(program.code);
+    try {
+      return await promise;
+    } finally {
+      signal.removeEventListener("abort", cancel);
+    }
   }
 
   /** Terminates all threads, also those that run a program. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const queued of this.#queue.splice(0)) queued.reject(new Error("the sandbox is closed"));
+    for (const queue of Object.values(this.#queues)) {
+      for (const queued of queue.clear()) queued.reject(new Error("the sandbox is closed"));
+    }
     for (const thread of this.#busy) {
       this.#end(thread, { failed: "error", message: "the sandbox is closed" }, { reuse: false });
     }
     await Promise.all(this.#idle.splice(0).map((worker) => worker.terminate()));
   }
 
-  #startQueued(): void {
-    while (this.#queue.length > 0 && this.#busy.size < THREADS) {
-      const queued = this.#queue.shift();
-      if (queued !== undefined) this.#start(queued);
+  #startQueued(code: Program["code"]): void {
+    const { all, tenant: share } = THREADS[code];
+    const isFree = (tenant: string) => this.#busyWith(code, tenant) < share;
+    while (this.#busyWith(code) < all) {
+      const queued = this.#queues[code].take(isFree);
+      if (queued === undefined) return;
+      this.#start(queued);
     }
+  }
+
+  /** The threads that run code of this kind, for this tenant or for all. */
+  #busyWith(code: Program["code"], tenant?: string): number {
+    return [...this.#busy].filter(
+      ({ queued: { program, caller } }) =>
+        program.code === code && (tenant === undefined || caller.tenant === tenant),
+    ).length;
   }
 
   #start(queued: QueuedProgram): void {
@@ -89,6 +138,6 @@ export class SandboxPool {
       this.#idle.push(worker);
     } else void worker.terminate();
     queued.resolve(result);
-    this.#startQueued();
+    this.#startQueued(queued.program.code);
   }
 }

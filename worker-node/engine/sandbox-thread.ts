@@ -3,10 +3,13 @@ import {
   newQuickJSWASMModule,
   newVariant,
   RELEASE_SYNC,
+  Scope,
   shouldInterruptAfterDeadline,
 } from "quickjs-emscripten";
 import { z } from "zod";
-import type { QuickJSContext } from "quickjs-emscripten";
+import { toJavaScript } from "../../shared/contracts/definition/condition.ts";
+import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
+import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
 import type { Program, ProgramResult } from "./sandbox-pool.ts";
 
 // The thread of sandbox-pool.ts: runs one program at a time with QuickJS, each in a context of its own.
@@ -24,63 +27,101 @@ const MAX_PAGES = 38 * 16;
 const STACK_BYTES = 512 * 1024;
 const MAX_RESULT_CHARS = 1024 * 1024;
 const MAX_MESSAGE_CHARS = 500;
-
-/**
- * Names that conditions of imported definitions use; those conditions are in Python. They are properties of the global
- * object, so that a program may declare the same names. `get` works as Python's and is not enumerable.
- */
-const PRELUDE = `
-Object.assign(globalThis, {
-  state: JSON.parse(__state), True: true, False: false, None: null,
-  len: (value) => value == null ? 0 : value.length ?? Object.keys(value).length,
-  str: (value) => String(value), int: (value) => Math.trunc(Number(value)), float: (value) => Number(value),
-  __is: (a, b) => b === null ? a == null : a === b,
-  __in: (a, b) => b == null ? false
-    : typeof b === "string" || Array.isArray(b) ? b.includes(a) : Object.hasOwn(b, a),
-});
-Object.defineProperty(Object.prototype, "get", {
-  value(key, fallback = null) { return Object.hasOwn(this, key) ? this[key] : fallback; }, writable: true,
-});
-delete globalThis.__state;
-delete globalThis.Date;
-delete globalThis.performance;
-`;
-
-/** A program that does not set `result` fails: null would look like a result. */
-const READ_RESULT = `if (typeof result === "undefined") throw new Error("it does not set result"); result`;
+const JOBS_BETWEEN_CLOCKS = 1_000;
 
 const wasmMemory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MAX_PAGES });
 const quickjs = await newQuickJSWASMModule(newVariant(RELEASE_SYNC, { wasmMemory }));
 
 parentPort?.on("message", (program: Program) => parentPort?.postMessage(run(program)));
 
-function run({ code, source, state, limitMs }: Program): ProgramResult {
+function run(program: Program): ProgramResult {
   const runtime = quickjs.newRuntime();
-  runtime.setMaxStackSize(STACK_BYTES);
-  runtime.setInterruptHandler(shouldInterruptAfterDeadline(Date.now() + limitMs));
   const context = runtime.newContext();
+  const result = resultOf(program, context);
   try {
-    context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
-    const scripts = code === "transform" ? [PRELUDE, source, READ_RESULT] : [PRELUDE, source];
-    return evaluate(context, scripts);
-  } finally {
     context.dispose();
     runtime.dispose();
+  } catch {
+    // QuickJS aborts when objects are left. They are where the memory was used up while a promise's reaction ran.
+    return { failed: "memory", message: "" };
+  }
+  return result;
+}
+
+function resultOf({ code, source, state, limitMs }: Program, context: QuickJSContext): ProgramResult {
+  const deadlineMs = Date.now() + limitMs;
+  context.runtime.setMaxStackSize(STACK_BYTES);
+  context.runtime.setInterruptHandler(shouldInterruptAfterDeadline(deadlineMs));
+  try {
+    context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
+    const scripts = code === "transform" ? [source, READ_RESULT] : [`(${toJavaScript(source)}\n)`];
+    const json = evaluate(context, scripts, code === "transform" ? "result" : "the value", deadlineMs);
+    return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
+  } catch (error) {
+    if (error instanceof ProgramError) return error.result;
+    throw error;
   }
 }
 
-/** Runs the scripts one after another in one context. The value of the last is the result. */
-function evaluate(context: QuickJSContext, scripts: readonly string[]): ProgramResult {
-  for (const [index, script] of scripts.entries()) {
-    const evaluated = context.evalCode(script);
-    if (evaluated.error) return failure(evaluated.error.consume((error): unknown => context.dump(error)));
-    if (index < scripts.length - 1) evaluated.value.dispose();
-    else evaluated.value.consume((value) => context.setProp(context.global, "__value", value));
+/** The program failed, or its time is over. */
+class ProgramError extends Error {
+  readonly result: ProgramResult;
+
+  constructor(result: ProgramResult) {
+    super("the program failed");
+    this.result = result;
   }
-  const serialized = context.evalCode("JSON.stringify(__value) ?? 'null'");
-  if (serialized.error) return failure(serialized.error.consume((error): unknown => context.dump(error)));
-  const json = serialized.value.consume((text) => context.getString(text));
-  return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
+}
+
+/** Runs the scripts one after another in one context. Returns the value of the last one, which has the name `name`, as JSON. */
+function evaluate(
+  context: QuickJSContext,
+  scripts: readonly string[],
+  name: string,
+  deadlineMs: number,
+): string {
+  // A handle that is left when the runtime is freed aborts the whole thread.
+  return Scope.withScope((scope) => {
+    const managed = (result: ReturnType<QuickJSContext["evalCode"]>): QuickJSHandle =>
+      scope.manage(valueOf(context, result));
+    const toJson = managed(context.evalCode(SERIALIZER));
+    managed(context.evalCode(PRELUDE));
+    let value = context.undefined;
+    for (const script of scripts) {
+      value = managed(context.evalCode(script));
+      runPendingJobs(context, deadlineMs);
+    }
+    const settled = scope.manage(settledValue(context, value, name));
+    const nameText = scope.manage(context.newString(name));
+    return context.getString(managed(context.callFunction(toJson, context.undefined, settled, nameText)));
+  });
+}
+
+/** The reactions of promises, which run once the script that made them has ended. */
+function runPendingJobs(context: QuickJSContext, deadlineMs: number): void {
+  while (context.runtime.hasPendingJob()) {
+    const ran = context.runtime.executePendingJobs(JOBS_BETWEEN_CLOCKS);
+    if (ran.error) throw failed(context, ran.error);
+    // A promise takes the interrupt for its own rejection.
+    if (Date.now() > deadlineMs) throw new ProgramError({ failed: "time", message: "" });
+  }
+}
+
+/** What a promise was fulfilled with, once its jobs have run; any other value as it is. */
+function settledValue(context: QuickJSContext, promise: QuickJSHandle, name: string): QuickJSHandle {
+  const state = context.getPromiseState(promise);
+  if (state.type === "fulfilled") return state.notAPromise ? promise.dup() : state.value;
+  if (state.type === "rejected") throw failed(context, state.error);
+  throw new ProgramError({ failed: "value", message: `${name} is a promise that nothing settles` });
+}
+
+function valueOf(context: QuickJSContext, result: ReturnType<QuickJSContext["evalCode"]>): QuickJSHandle {
+  if (result.error) throw failed(context, result.error);
+  return result.value;
+}
+
+function failed(context: QuickJSContext, thrown: QuickJSHandle): ProgramError {
+  return new ProgramError(failure(thrown.consume((error): unknown => context.dump(error))));
 }
 
 const Thrown = z.object({ name: z.string(), message: z.string() });
@@ -93,6 +134,7 @@ function failure(error: unknown): ProgramResult {
     return { failed: "error", message: `it threw ${JSON.stringify(error)}`.slice(0, MAX_MESSAGE_CHARS) };
   const { name, message } = thrown.data;
   if (name === "InternalError" && message === "interrupted") return { failed: "time", message: "" };
+  if (name === NOT_JSON) return { failed: "value", message: message.slice(0, MAX_MESSAGE_CHARS) };
   if (name === "InternalError" && message === "out of memory") return { failed: "memory", message: "" };
   return { failed: "error", message: `${name}: ${message}`.slice(0, MAX_MESSAGE_CHARS) };
 }

@@ -1,37 +1,42 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { TerminalError } from "./step-errors.ts";
-import { toJavaScript } from "./expression.ts";
 import { SandboxPool } from "./sandbox-pool.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Sandbox } from "./ports.ts";
-import type { Program, ProgramResult } from "./sandbox-pool.ts";
+import type { Caller, Program, ProgramResult } from "./sandbox-pool.ts";
 
 const EXPRESSION_MS = 1_000;
 const TRANSFORM_MS = 5_000;
 
+/** The sandbox of a worker, which all its runs share. `of`: as one of them uses it. */
+export type SharedSandbox = { of(caller: Caller): Sandbox; close(): Promise<void> };
+
 /**
  * Runs expressions and programs of definitions with QuickJS (WebAssembly), in threads: no network, no clock, 32 MiB,
- * 1 s for an expression and 5 s for a program, results of at most 1 MiB, and a fresh context for each. A failure is a
+ * 1 s for an expression and 5 s for a program, results of at most 1 MiB, and a fresh context for each. A promise is
+ * awaited; a result that JSON cannot hold (NaN, a map, a function) fails, and the error names its path. A failure is a
  * TerminalError `expression` or `transform`, because the same code over the same state would fail again.
  */
-export function createSandbox(): Sandbox & { close(): Promise<void> } {
+export function createSandbox(): SharedSandbox {
   const pool = new SandboxPool();
   const run = async (
     code: Program["code"],
     source: string,
     state: JsonObject,
     limitMs: number,
+    caller: Caller,
   ): Promise<Json> => {
-    const result = await pool.run({ code, source, state: JSON.stringify(state), limitMs });
+    const result = await pool.run({ code, source, state: JSON.stringify(state), limitMs }, caller);
     if ("failed" in result) throw new TerminalError(code, failureText(result, code, limitMs));
     const value = parseResult(result.json);
     if (value !== undefined) return value;
     throw new TerminalError(code, "the result is not a JSON value at most 64 levels deep");
   };
   return {
-    evaluate: (expression, state) =>
-      run("expression", `(${toJavaScript(expression)}\n)`, state, EXPRESSION_MS),
-    transform: (code, state) => run("transform", code, state, TRANSFORM_MS),
+    of: (caller) => ({
+      evaluate: (expression, state) => run("expression", expression, state, EXPRESSION_MS, caller),
+      transform: (code, state) => run("transform", code, state, TRANSFORM_MS, caller),
+    }),
     close: () => pool.close(),
   };
 }
@@ -58,6 +63,8 @@ function failureText(
       return `${subject} used more memory than 32 MiB`;
     case "size":
       return `the result of ${subject} is larger than 1 MiB`;
+    case "value":
+      return `the result of ${subject} cannot be stored: ${result.message}`;
     case "error":
       return `${subject} failed: ${result.message}`;
   }

@@ -30,12 +30,13 @@ export class RetryableError extends Error {
 }
 
 /**
- * A tool understood the call and refuses it (HTTP 4xx). The model that made the call gets the reason and may correct
- * itself. A call that no model made fails the step, like any TerminalError.
+ * A tool call has no result, and another call may have one: the tool refused it (HTTP 4xx, `tool_rejected`), or its answer
+ * cannot be used. The model that made the call gets the reason and may correct itself. A call that no model made fails the
+ * step, like any TerminalError.
  */
 export class ToolRejection extends TerminalError {
-  constructor(message: string, options: { cause?: unknown } = {}) {
-    super("tool_rejected", message, options);
+  constructor(message: string, options: { cause?: unknown; code?: string } = {}) {
+    super(options.code ?? "tool_rejected", message, options);
     this.name = "ToolRejection";
   }
 }

@@ -3,6 +3,7 @@ import { TerminalError, ToolRejection } from "./step-errors.ts";
 import { namesOf } from "./events.ts";
 import { asText } from "./run-state.ts";
 import { clip } from "./prompt.ts";
+import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { StepContext, ToolCall, ToolSpec } from "./ports.ts";
@@ -15,7 +16,8 @@ const RESULT_CHARS = 100_000;
 export type Toolbox = ReadonlyMap<string, { stored: JsonObject; spec: ToolSpec }>;
 
 /** A tool's result, or why there is none where the model can do something about it. */
-type ToolResult = { ok: true; value: Json } | { ok: false; reason: string };
+type ToolResult = { ok: true; value: Json } | Refused;
+type Refused = { ok: false; code: string; reason: string };
 
 /** Loads tools. A tool that does not exist fails the step: an agent without its tools would only pretend to work. */
 export async function openToolbox(names: readonly string[], context: StepContext): Promise<Toolbox> {
@@ -37,24 +39,35 @@ export function specsOf(tools: Toolbox): ToolSpec[] {
 }
 
 /**
- * Makes one tool call and publishes it. A call of a tool that the model does not have, or that the tool refuses, returns
- * the reason for the model. Any other failure is thrown.
+ * Makes one tool call and publishes it. A call of a tool that the model does not have, with arguments that the tool's
+ * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. Any other
+ * failure is thrown.
  */
 export async function callTool(
-  call: ToolCall,
+  call: ToolCall & { by: "model" | "state" },
   tools: Toolbox,
   effectKey: string,
   step: Step,
   context: StepContext,
 ): Promise<ToolResult> {
   const tool = tools.get(call.name);
-  context.note({ type: "tool_execution", ...namesOf(step), tool_name: call.name, args: call.args });
+  const args = argumentsOf(call.args);
+  context.note({ type: "tool_execution", ...namesOf(step), tool_name: call.name, args: args ?? call.args });
   let result: ToolResult;
   if (tool === undefined) {
     const offered = [...tools.keys()].join(", ") || "none";
-    result = { ok: false, reason: `There is no tool "${call.name}" for you here. Your tools: ${offered}.` };
-  } else {
-    result = await invoke(tool.stored, call.args, effectKey, context);
+    result = refused(`There is no tool "${call.name}" for you here. Your tools: ${offered}.`);
+  } else if (args === null) result = refused("The call was not made: the arguments must be a JSON object.");
+  else {
+    const { stored, spec } = tool;
+    const wrong =
+      call.by === "model"
+        ? argumentErrors(args, spec.parameters)
+        : missingArguments(args, spec.parameters).map((name) => `the argument ${name} is missing`);
+    result =
+      wrong.length > 0
+        ? refused(`The call was not made: ${wrong.join("; ")}.`)
+        : await invoke(stored, args, effectKey, context);
   }
   const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
   context.note({ type: "tool_result", ...namesOf(step), tool_name: call.name, preview });
@@ -63,17 +76,21 @@ export async function callTool(
 
 async function invoke(
   tool: JsonObject,
-  args: Json,
+  args: JsonObject,
   effectKey: string,
   context: StepContext,
 ): Promise<ToolResult> {
   try {
     return { ok: true, value: await context.tools.call({ tool, args, effectKey, signal: context.signal }) };
   } catch (error) {
-    if (error instanceof ToolRejection)
-      return { ok: false, reason: `The tool refused the call: ${error.message}` };
-    throw error;
+    if (!(error instanceof ToolRejection)) throw error;
+    const what = error.code === "tool_rejected" ? "The tool refused the call" : "The call has no result";
+    return refused(`${what}: ${error.message}`, error.code);
   }
+}
+
+function refused(reason: string, code = "tool_rejected"): Refused {
+  return { ok: false, code, reason };
 }
 
 /** A tool's result as a model reads it. */

@@ -24,6 +24,7 @@ export async function execute(
     runLog,
     artifacts: deps.artifacts,
     steps: [],
+    unchargedUsage: [],
     progress: initialProgress({}),
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
@@ -45,15 +46,16 @@ export async function execute(
 }
 
 async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {
+  const usage = state.unchargedUsage;
   switch (reason.why) {
     case "superseded":
       return { is: "dropped" };
     case "drain":
       return { is: "stopped" };
     case "cancel":
-      return endRun(state, "cancelled");
+      return endRun(state, "cancelled", { usage });
     case "run_timeout":
     case "step_timeout":
-      return failRun(state, { code: reason.why, message: reason.message, step_id: null });
+      return failRun(state, { code: reason.why, message: reason.message, step_id: null }, { usage });
   }
 }

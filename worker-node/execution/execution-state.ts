@@ -1,10 +1,12 @@
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import type { Models, Sandbox, Tools } from "../engine/ports.ts";
+import type { Models, Tools } from "../engine/ports.ts";
+import type { SharedSandbox } from "../engine/sandbox.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
@@ -18,7 +20,7 @@ export type ExecutionDeps = {
   definitions: Definitions;
   models: Models;
   tools: Tools;
-  sandbox: Sandbox;
+  sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
   readWaits: StateStore["readWaits"];
   /** Throws unless this worker may still move the run. */
@@ -34,6 +36,8 @@ export type ExecutionState = {
   steps: readonly Step[];
   /** The fold of the committed entries. It does not include a result that is not committed yet. */
   progress: Progress;
+  /** Model calls of a stopped visit: the entry that ends the run charges them. */
+  unchargedUsage: readonly Usage[];
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
 };

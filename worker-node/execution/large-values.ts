@@ -7,7 +7,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { within } from "./stop.ts";
 
 /** A value whose JSON is longer goes to the object store; state and events hold a reference to it. */
-const INLINE_LIMIT_BYTES = 32 * 1024;
+export const INLINE_LIMIT_BYTES = 32 * 1024;
 const PREVIEW_CHARS = 200;
 const PUT_PAUSES_MS = [200, 1_000, 3_000];
 /** All tries of a put together, where nothing else bounds it. */

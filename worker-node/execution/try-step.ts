@@ -1,8 +1,9 @@
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { usageOfTurn } from "../engine/conversation.ts";
-import { toCheckpoint } from "../engine/machine.ts";
-import type { StepContext, StepResult } from "../engine/ports.ts";
+import { costOf, spentOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
+import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import { runStep } from "../engine/steps/index.ts";
 import { Question } from "./question.ts";
 import { Stop, within, withTimeout } from "./stop.ts";
@@ -73,20 +74,35 @@ async function resultOf(
 /** What the step can reach during this try. */
 function contextOf(
   visit: Visit,
-  { turns, effectSuffix, usage }: Try,
+  { turns, effectSuffix, unchargedUsage, usage }: Try,
   { signal, reply }: Pick<StepContext, "signal" | "reply">,
 ): StepContext {
+  const { definition, progress } = visit;
+  const checkCost = (): void => {
+    const inVisit = [...turns.flatMap(usageOfTurn), ...unchargedUsage, ...usage];
+    const spent = whenSpent(definition, spentOf(progress) + costOf(inVisit));
+    if (spent !== null) throw new TerminalError(spent.code, spent.message);
+  };
   return {
     ...visit.context,
+    checkCost,
     effectBase: `${visit.runId}:${visit.step.id}:${visit.visit}`,
     effectSuffix,
     turns: [...turns],
     signal,
+    sandbox: visit.sandboxOf(signal),
     reply,
     models: {
       generate: async (request) => {
-        const answer = await visit.context.models.generate(request);
-        usage.push({ call: request.effectKey, ...answer.usage });
+        checkCost();
+        // A place of its own for each call: what it tells last counts, also when it fails.
+        const at = usage.length;
+        const onUsage = (told: ModelAnswer["usage"]): void => {
+          usage[at] = { call: request.effectKey, ...told };
+        };
+        const mustHavePrice = definition.max_total_cost_usd !== null;
+        const answer = await visit.context.models.generate({ ...request, mustHavePrice, onUsage });
+        onUsage(answer.usage);
         return answer;
       },
     },

@@ -7,9 +7,9 @@ import { TerminalError } from "../engine/step-errors.ts";
 import type { StepContext } from "../engine/ports.ts";
 import { turnEntry } from "../journal/entries.ts";
 import type { Parked } from "../journal/entries.ts";
+import { published } from "./divide-text.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
-import { shortened } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
 import { loadValue } from "./load-value.ts";
 import type { ReadWaits } from "./question.ts";
@@ -40,11 +40,20 @@ export type Visit = {
   progress: Progress;
   step: Step;
   visit: number;
-  context: Omit<StepContext, "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal">;
+  context: Omit<
+    StepContext,
+    "sandbox" | "turns" | "turn" | "effectBase" | "effectSuffix" | "reply" | "signal" | "checkCost"
+  >;
   runId: string;
+  /** The sandbox as a try of this visit uses it: its signal stops the try's code. */
+  sandboxOf(signal: AbortSignal): StepContext["sandbox"];
   large: LargeValues;
   signal: AbortSignal;
+  /** When the run's time is over, by this process's monotonic clock. */
+  endsAtMs: number;
   readWaits: ReadWaits;
+  /** Leaves what a stopped visit used to the entry that ends the run. */
+  leaveUncharged(usage: readonly Usage[]): void;
   /** Commits a checkpoint inside the step. @throws Stop `superseded` when another worker moves the run */
   commitTurn(data: Json, usage: readonly Usage[]): Promise<void>;
 };
@@ -57,14 +66,16 @@ export function visitOf(
   { step, visit }: { step: Step; visit: number },
 ): Visit {
   const { run, progress, runLog } = state;
-  const { definition, signal } = walk;
+  const { definition, signal, endsAtMs } = walk;
   return {
     definition,
+    endsAtMs,
     progress,
     step,
     visit,
     context: contextOf(state, deps, walk),
     runId: run.run_id,
+    sandboxOf: (ofTry) => deps.sandbox.of({ tenant: run.tenant_id, signal: ofTry }),
     large: largeValuesAt(state, `${step.id}/${visit}.${run.attempt}`),
     signal,
     readWaits: async (waitIds) => {
@@ -72,6 +83,9 @@ export function visitOf(
       const { signals } = runLog;
       const read = () => deps.readWaits(run.run_id, [...waitIds]);
       return { signals, waits: await waitForStore(signal, read) };
+    },
+    leaveUncharged: (usage) => {
+      state.unchargedUsage = usage;
     },
     commitTurn: async (data, usage) => {
       const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, usage));
@@ -82,7 +96,7 @@ export function visitOf(
 
 /** What a step can reach, as far as it is the same for all steps of the run. */
 function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal }: Walk): Visit["context"] {
-  const { models, tools, sandbox, artifacts, definitions } = deps;
+  const { models, tools, artifacts, definitions } = deps;
   const { run, progress, runLog } = state;
   const tenant = run.tenant_id;
   return {
@@ -91,11 +105,10 @@ function contextOf(state: ExecutionState, deps: ExecutionDeps, { message, signal
     load: (value: Json) => loadValue(artifacts, value, tenant),
     models,
     tools,
-    sandbox,
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id: string) => waitForStore(signal, () => definitions.named("agents", tenant, id)),
     tool: (name: string) => waitForStore(signal, () => definitions.named("tools", tenant, name)),
-    note: (...events: RunEvent[]) => runLog.note(events.map(shortened)),
+    note: (...events: RunEvent[]) => runLog.note(events.flatMap(published)),
     confirm: () => deps.confirm(run, signal),
   };
 }

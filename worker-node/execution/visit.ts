@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { RetryPark, Usage } from "../../shared/contracts/journal-entry.ts";
 import { RetryableError } from "../engine/step-errors.ts";
 import { stepRetry } from "../engine/events.ts";
+import { costOf } from "../engine/machine.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
 import { Stop } from "./stop.ts";
 import { tryStep } from "./try-step.ts";
@@ -36,7 +37,10 @@ export async function visitStep(visit: Visit): Promise<Visited> {
       for (const [i, call] of usage.entries()) {
         tries.unchargedUsage.push({ ...call, call: `try.${tries.count}.${i + 1}` });
       }
-      if (signal.aborted) throw signal.reason;
+      if (signal.aborted) {
+        visit.leaveUncharged(tries.unchargedUsage);
+        throw signal.reason;
+      }
       const decided = afterFailure(visit, tries, error);
       if (decided.is !== "retry") return decided;
       await sleep(decided.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
@@ -55,7 +59,7 @@ function triesBefore(retry: RetryPark | null): Tries {
 
 /** Decides on a failed try: the visit fails, parks, or is tried again after a wait that keeps the slot. */
 function afterFailure(
-  { step, visit, context }: Visit,
+  { step, visit, context, endsAtMs }: Visit,
   tries: Tries,
   error: unknown,
 ): Visited | { is: "retry"; afterMs: number } {
@@ -63,7 +67,9 @@ function afterFailure(
   const { count, unchargedUsage: usage } = tries;
   const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
   const verdict =
-    error instanceof Stop ? { do: "fail" as const } : judge(error, count, step.retry, Math.random);
+    error instanceof Stop
+      ? { do: "fail" as const }
+      : judge(error, count, step.retry, { random: Math.random, leftMs: endsAtMs - performance.now() });
   if (verdict.do === "fail") {
     return { is: "failed", error: failure, tries: count, firstFailedAt, cause: error, usage };
   }
@@ -81,6 +87,7 @@ function afterFailure(
     tries: count,
     answered: tries.refused,
     error: failure,
+    cost_micro_usd: costOf(usage),
     first_failed_at: firstFailedAt,
   };
   return { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [event], usage };

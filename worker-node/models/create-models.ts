@@ -1,4 +1,5 @@
 import { TerminalError } from "../engine/step-errors.ts";
+import { hasPrice } from "./cost.ts";
 import { generateDemo } from "./demo-model.ts";
 import { parseModelName } from "./model-name.ts";
 import { defaultModelOf } from "./providers.ts";
@@ -16,6 +17,7 @@ export function createModels(
   silenceMs: number,
 ): Models & { defaultModel: string; describe(): string } {
   const defaultModel = defaultModelOf(env);
+  const deps = { env, silenceMs, withoutToolChoice: new Set<string>() };
   return {
     defaultModel,
     describe: () =>
@@ -29,9 +31,13 @@ export function createModels(
         const message = `"${requested}" names no model: write provider/model, such as openai/gpt-4.1-mini`;
         throw new TerminalError("unknown_model", message);
       }
+      if (request.mustHavePrice === true && !hasPrice(name)) {
+        const message = `"${requested}" has no known price, so max_total_cost_usd cannot hold: use a model with a price, or no limit`;
+        throw new TerminalError("model_without_price", message);
+      }
       const { provider, model } = name;
       if (provider === "demo") return generateDemo(model, request);
-      return generateRemote(env, { provider, model }, request, silenceMs);
+      return generateRemote(deps, { provider, model }, request);
     },
   };
 }

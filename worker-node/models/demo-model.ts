@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TerminalError } from "../engine/step-errors.ts";
 import { costMicroUsd } from "./cost.ts";
+import { isObject } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 
@@ -45,7 +46,7 @@ export async function generateDemo(model: string, request: ModelRequest): Promis
       model,
       input_tokens: tokens.input,
       output_tokens: tokens.output,
-      cost_micro_usd: costMicroUsd("demo", tokens),
+      cost_micro_usd: costMicroUsd({ provider: "demo", model }, tokens),
     },
   };
 }
@@ -155,8 +156,4 @@ function firstLine(text: string): string {
 
 function clip(text: string, chars: number): string {
   return text.length <= chars ? text : `${text.slice(0, chars)}…`;
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

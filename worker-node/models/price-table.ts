@@ -1,4 +1,4 @@
-type Price = { input: number; cached_input?: number; output: number };
+export type Price = { input: number; cached_input?: number; output: number };
 
 /**
  * Prices in USD for a million tokens, as providers list them. The same number is the price of one token in micro-dollars.

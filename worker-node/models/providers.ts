@@ -1,6 +1,11 @@
 import type { LanguageModel } from "ai";
 import { TerminalError } from "../engine/step-errors.ts";
+import { anthropicFormat } from "./formats/anthropic.ts";
+import { googleFormat } from "./formats/google.ts";
+import { openaiFormat } from "./formats/openai.ts";
+import { readResponse } from "./read-response.ts";
 import type { ModelName, Provider } from "./model-name.ts";
+import type { Format, Told } from "./told.ts";
 
 /** The settings of the providers, under their usual names. */
 export type ModelEnv = {
@@ -32,14 +37,14 @@ const openers: {
   [Name in RemoteProvider]: (env: ModelEnv, model: string, fetch: Fetch) => Promise<LanguageModel>;
 } = {
   openai: async (env, model, fetch) => {
+    const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY");
+    const baseURL = env.OPENAI_BASE_URL ?? "";
+    // OpenAI's package demands OpenAI's exact shapes, which gateways do not keep.
+    if (baseURL !== "" && !isOpenAi(baseURL))
+      return openCompatible(model, { name: "openai", baseURL, apiKey, fetch });
     const { createOpenAI } = await import("@ai-sdk/openai");
-    const settings = {
-      apiKey: required(env.OPENAI_API_KEY, "OPENAI_API_KEY"),
-      ...baseUrlOf(env.OPENAI_BASE_URL),
-      fetch,
-    };
-    // Chat Completions, not the newer Responses API: gateways behind OPENAI_BASE_URL support the former.
-    return createOpenAI(settings).chat(model);
+    // Chat Completions, not the newer Responses API: one wire format for OpenAI and all that follow it.
+    return createOpenAI({ apiKey, ...baseUrlOf(baseURL), fetch }).chat(model);
   },
   anthropic: async (env, model, fetch) => {
     const { createAnthropic } = await import("@ai-sdk/anthropic");
@@ -80,27 +85,33 @@ async function openCompatible(
   return createOpenAICompatible({ includeUsage: true, ...settings })(model);
 }
 
+function isOpenAi(url: string): boolean {
+  return URL.parse(url)?.hostname === "api.openai.com";
+}
+
+const formats: { [Name in RemoteProvider]: () => Format } = {
+  openai: () => openaiFormat,
+  anthropic: anthropicFormat,
+  google: () => googleFormat,
+  "openai-compatible": () => openaiFormat,
+  ollama: () => openaiFormat,
+};
+
 /**
- * Opens a model of a provider.
+ * Opens a model of a provider for one answer.
+ * @param told gets what the provider tells in its answer
  * @param onBytes called for everything that arrives from the provider, also for what the SDK ignores, such as a ping
  * @throws TerminalError `model_not_configured` that names the missing setting
  */
 export function openModel(
   env: ModelEnv,
   { provider, model }: ModelName & { provider: RemoteProvider },
+  told: Told,
   onBytes: () => void,
 ): Promise<LanguageModel> {
-  return openers[provider](env, model, async (...request) => {
-    const response = await fetch(...request);
-    onBytes();
-    const observer = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform(bytes, controller) {
-        onBytes();
-        controller.enqueue(bytes);
-      },
-    });
-    return new Response(response.body?.pipeThrough(observer) ?? null, response);
-  });
+  return openers[provider](env, model, async (...request) =>
+    readResponse(await fetch(...request), formats[provider](), told, onBytes),
+  );
 }
 
 /** The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. */

@@ -1,14 +1,19 @@
-import { z } from "zod";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { withTimeout, within } from "../execution/stop.ts";
-import { modelError } from "./model-error.ts";
-import { openModel } from "./providers.ts";
+import { PartCollector } from "./answer-parts.ts";
 import { costMicroUsd } from "./cost.ts";
-import type { FinishReason, LanguageModelUsage, ModelMessage, ToolSet } from "ai";
-import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
+import { finishOf, promisesCall } from "./finish-reason.ts";
+import { ToldError, isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
+import { openModel } from "./providers.ts";
+import { toSdkMessages } from "./sdk-messages.ts";
+import { Thoughts, withoutThoughts } from "./thoughts.ts";
+import { nothingTold } from "./told.ts";
+import type { ToolSet } from "ai";
+import type { ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { ModelName } from "./model-name.ts";
 import type { ModelEnv } from "./providers.ts";
+import type { Told } from "./told.ts";
 
 /** Imports the SDK at the first model call, and switches its warnings on the console off: the log has one line format. */
 async function loadSdk(): Promise<typeof import("ai")> {
@@ -18,32 +23,76 @@ async function loadSdk(): Promise<typeof import("ai")> {
 
 type RemoteModelName = Parameters<typeof openModel>[1];
 
+/** What calls of a worker have in common. */
+export type RemoteDeps = {
+  env: ModelEnv;
+  /** A provider that sends nothing for so long has failed. */
+  silenceMs: number;
+  /** Models whose server refuses a forced tool choice and takes the same request without. */
+  withoutToolChoice: Set<string>;
+};
+
+/** Models of one worker whose servers refuse a tool choice. The names come from definitions, so their number is bounded. */
+const MAX_REMEMBERED = 1_000;
+
 /**
  * One streamed call to a provider. The SDK makes no retries: they belong to the step.
  *
- * An incomplete answer is an error, never a success: a stream that ends without a finish reason (`model_cut`), and an
- * answer that the provider stopped (`content_filter`, `output_limit`). A provider that sends nothing for `silenceMs`,
- * before its answer or within it, fails the call with `model_timeout`. The limit is on silence and not on the whole
- * answer, because an answer may take as long as the step may.
+ * An incomplete answer is an error, never a success: an answer that ends without a word that means a complete one
+ * (`model_cut`), and one that the provider stopped (`content_filter`, `output_limit`). A provider that sends nothing for
+ * `silenceMs`, before its answer or within it, fails the call with `model_timeout`. The limit is on silence and not on the
+ * whole answer, because an answer may take as long as the step may.
+ *
+ * A forced tool choice is ours, not the definition's. A request that is refused with one is made once more without; when
+ * that fails too, the first refusal is reported.
  */
 export async function generateRemote(
-  env: ModelEnv,
+  deps: RemoteDeps,
   name: RemoteModelName,
   request: ModelRequest,
-  silenceMs: number,
 ): Promise<ModelAnswer> {
   const label = `${name.provider}/${name.model}`;
+  if (request.toolChoice !== "required" || request.tools.length === 0) return attempt(deps, name, request);
+  const unforced = { ...request, toolChoice: "auto" as const };
+  if (deps.withoutToolChoice.has(label)) return attempt(deps, name, unforced);
+  try {
+    return await attempt(deps, name, request);
+  } catch (refusal) {
+    if (!refusesToolChoice(refusal)) throw refusal;
+    // Another body needs another key.
+    const again = attempt(deps, name, { ...unforced, effectKey: `${request.effectKey}.auto` });
+    const answer = await again.catch((error: unknown) => {
+      throw request.signal.aborted ? error : refusal;
+    });
+    if (deps.withoutToolChoice.size < MAX_REMEMBERED) deps.withoutToolChoice.add(label);
+    return answer;
+  }
+}
+
+async function attempt(
+  { env, silenceMs }: RemoteDeps,
+  name: RemoteModelName,
+  request: ModelRequest,
+): Promise<ModelAnswer> {
+  const label = `${name.provider}/${name.model}`;
+  const told = nothingTold();
   const limit = withTimeout(request.signal, silenceMs, () => {
     const message = `${label}: the provider sent nothing for ${silenceMs / 1_000} s`;
     return new RetryableError("model_timeout", message);
   });
   const { signal } = limit;
+  // At every sign of life, so that what was told is known whatever becomes of the call.
+  const onBytes = (): void => {
+    limit.restart();
+    if (told.tokens !== undefined) request.onUsage?.(usageOf(name, told));
+  };
   try {
     signal.throwIfAborted();
-    return await within(signal, stream(env, name, { ...request, signal }, limit.restart));
+    return await within(signal, stream(env, name, { ...request, signal }, told, onBytes));
   } catch (error) {
     throw modelError(error, label, signal);
   } finally {
+    if (told.tokens !== undefined) request.onUsage?.(usageOf(name, told));
     limit.clear();
   }
 }
@@ -52,9 +101,10 @@ async function stream(
   env: ModelEnv,
   name: RemoteModelName,
   request: ModelRequest,
+  told: Told,
   onBytes: () => void,
 ): Promise<ModelAnswer> {
-  const model = await openModel(env, name, onBytes);
+  const model = await openModel(env, name, told, onBytes);
   const sdk = await loadSdk();
   const result = sdk.streamText({
     model,
@@ -68,15 +118,34 @@ async function stream(
     // The stream delivers errors too; the default handler would print them.
     onError: () => {},
   });
-  let text = "";
+  const thoughts = new Thoughts();
+  const parts = new PartCollector();
   const calls: ToolCall[] = [];
+  let text = "";
+  let failure: unknown;
+  const publish = (piece: string): void => {
+    if (piece !== "") request.onText(piece);
+  };
   for await (const part of result.fullStream) {
     switch (part.type) {
+      case "text-start":
+      case "reasoning-start":
+        parts.text(part.type === "text-start" ? "text" : "reasoning", part.id, "", part.providerMetadata);
+        break;
       case "text-delta":
         text += part.text;
-        request.onText(part.text);
+        parts.text("text", part.id, part.text, part.providerMetadata);
+        publish(thoughts.push(part.text));
+        break;
+      case "reasoning-delta":
+        parts.text("reasoning", part.id, part.text, part.providerMetadata);
+        break;
+      case "text-end":
+      case "reasoning-end":
+        parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
         break;
       case "tool-call":
+        parts.call(part.toolCallId, part.providerMetadata);
         calls.push({
           id: part.toolCallId,
           name: part.toolName,
@@ -84,92 +153,64 @@ async function stream(
         });
         break;
       case "error":
-        throw part.error;
+        failure ??= isToolChoiceViolation(part.error) ? undefined : part.error;
+        break;
       case "abort":
         throw request.signal.reason;
-      case "finish":
-        return answerOf(name, text, calls, part);
       default:
         break;
     }
   }
-  throw cutError(name);
+  refuseIncomplete(name, told, calls, failure);
+  publish(thoughts.end());
+  const answer = { text: withoutThoughts(text), tool_calls: calls, usage: usageOf(name, told) };
+  const given = parts.parts(told.opaque, answer.text);
+  return given === undefined ? answer : { ...answer, parts: given };
 }
 
-function answerOf(
-  name: ModelName,
-  text: string,
-  tool_calls: ToolCall[],
-  finish: { finishReason: FinishReason; totalUsage: LanguageModelUsage },
-): ModelAnswer {
+/** Throws unless what the provider told is a complete answer. What it told itself comes before what the SDK made of it. */
+function refuseIncomplete(name: ModelName, told: Told, calls: readonly ToolCall[], failure: unknown): void {
   const label = `${name.provider}/${name.model}`;
-  switch (finish.finishReason) {
-    case "content-filter":
+  if (told.error !== undefined) throw new ToldError(told.error);
+  if (told.withheld) throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
+  if (!told.begun) throw failure;
+  const word = told.finish;
+  if (word === undefined || (word === "" && !told.done)) throw cutError(label, false, failure);
+  switch (finishOf(word)) {
+    case "withheld":
       throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
-    case "length":
+    case "limit":
       throw new TerminalError("output_limit", `${label}: the answer was cut off at the model's output limit`);
-    case "error":
-    case "interrupted":
-      throw cutError(name);
-    case "stop":
-    case "tool-calls":
-    case "other":
-      return { text, tool_calls, usage: usageOf(name, finish.totalUsage) };
+    case "cut":
+      throw cutError(label, true, failure);
+    case "complete":
+      break;
+  }
+  if (failure !== undefined || (promisesCall(word) && calls.length === 0)) {
+    const message = `${label}: a part of the answer cannot be read`;
+    throw new RetryableError("model_unreadable", message, { cause: failure, answered: true });
   }
 }
 
-function cutError(name: ModelName): RetryableError {
-  return new RetryableError(
-    "model_cut",
-    `${name.provider}/${name.model}: the answer was cut off in the middle`,
-  );
+/** @param answered the provider has said that this is its whole answer: the next call is another one */
+function cutError(label: string, answered: boolean, cause: unknown): RetryableError {
+  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, {
+    cause,
+    answered,
+  });
 }
 
-function usageOf(name: ModelName, usage: LanguageModelUsage): ModelAnswer["usage"] {
-  const tokens = {
-    input: usage.inputTokens ?? 0,
-    cachedInput: usage.inputTokenDetails.cacheReadTokens ?? 0,
-    output: usage.outputTokens ?? 0,
-  };
+function usageOf(name: ModelName, { tokens }: Told): ModelAnswer["usage"] {
+  const counted = tokens ?? { input: 0, cachedInput: 0, output: 0 };
   return {
     provider: name.provider,
     model: name.model,
-    input_tokens: tokens.input,
-    output_tokens: tokens.output,
-    cost_micro_usd: costMicroUsd(name.model, tokens),
+    input_tokens: counted.input,
+    output_tokens: counted.output,
+    cost_micro_usd: costMicroUsd(name, counted),
   };
 }
 
 function toSdkTool(sdk: typeof import("ai"), spec: ToolSpec): ToolSet[string] {
   return { description: spec.description, inputSchema: sdk.jsonSchema(spec.parameters) };
-}
-
-const Arguments = z.record(z.string(), z.unknown()).catch({});
-
-function toSdkMessages(message: Message): ModelMessage[] {
-  switch (message.role) {
-    case "system":
-    case "user":
-      return [message];
-    case "assistant": {
-      const calls = (message.tool_calls ?? []).map((call) => ({
-        type: "tool-call" as const,
-        toolCallId: call.id,
-        toolName: call.name,
-        input: Arguments.parse(call.args),
-      }));
-      const text = message.content === "" ? [] : [{ type: "text" as const, text: message.content }];
-      return text.length + calls.length === 0 ? [] : [{ role: "assistant", content: [...text, ...calls] }];
-    }
-    case "tool": {
-      const output = { type: "text" as const, value: message.content };
-      const result = {
-        type: "tool-result" as const,
-        toolCallId: message.tool_call_id,
-        toolName: message.tool_name,
-        output,
-      };
-      return [{ role: "tool", content: [result] }];
-    }
-  }
 }

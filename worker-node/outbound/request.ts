@@ -1,6 +1,7 @@
 import http from "node:http";
 import https from "node:https";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
 
 export type OutboundRequest = {
@@ -23,7 +24,7 @@ export type OutboundResponse = { status: number; headers: Readonly<Record<string
  * Sends one HTTP request to the outside, through the egress guard. Redirects are not followed: the caller gets them as
  * responses. A switch to another protocol (101) is a response too, and ends the connection.
  *
- * Fails with the TerminalErrors `egress_blocked` and `answer_too_large`, or with the RetryableErrors `unreachable` and
+ * Fails with the TerminalErrors `egress_blocked`, `answer_too_large` and `answer_encoding`, or with the RetryableErrors `unreachable` and
  * `timeoutCode`. An abort of `signal` throws its reason. No error quotes the request: its headers hold secrets.
  */
 export async function send(request: OutboundRequest, egress: Egress): Promise<OutboundResponse> {
@@ -84,19 +85,6 @@ async function exchange(
     limit.removeEventListener("abort", onLimit);
     request.destroy();
   }
-}
-
-async function readBody(response: http.IncomingMessage, maxBytes: number): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let sizeBytes = 0;
-  for await (const part of response) {
-    const chunk: Uint8Array = part;
-    sizeBytes += chunk.byteLength;
-    if (sizeBytes > maxBytes)
-      throw new TerminalError("answer_too_large", `the answer is larger than ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function responseOf({ statusCode, headers }: http.IncomingMessage, body: string): OutboundResponse {

@@ -42,7 +42,9 @@ export async function executePipeline(redis: Redis | Cluster, body: Buffer | nul
   const pending = rowsFromBody(body, "pipeline").map(async (row) => execute(redis, toCommand(row)));
   const settled = await Promise.allSettled(pending);
   const replies = settled.map((row) => (row.status === "fulfilled" ? row.value : toRestError(row.reason)));
-  if (replies.every((reply) => reply instanceof RestError && reply.status === 503)) throw redisUnreachable();
+  const [first] = replies;
+  const isUnanswered = (reply: unknown) => reply instanceof RestError && reply.status === 503;
+  if (replies.every(isUnanswered)) throw toRestError(first);
   return replies;
 }
 

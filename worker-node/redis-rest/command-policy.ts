@@ -10,6 +10,7 @@ export interface RestCommand {
 const blocks = "it would block the connection that all requests share";
 const ownsConnection = "it changes the state of the connection that all requests share";
 const endless = "its replies do not end; POST /subscribe or /psubscribe with Accept: text/event-stream";
+const unsupported = "it is not supported here; use redis-cli";
 const transaction = "POST the whole transaction to /multi-exec";
 const operatorOnly = "it is for the operator of this Redis, not for its users";
 
@@ -18,8 +19,9 @@ const refusalReasons = new Map<string, string>(
   [
     [blocks, "BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMIN BZPOPMAX BZMPOP WAIT WAITAOF"],
     [ownsConnection, "AUTH HELLO SELECT RESET QUIT READONLY READWRITE ASKING"],
-    [endless, "SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR"],
+    [endless, "SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE"],
     [transaction, "MULTI EXEC DISCARD WATCH UNWATCH"],
+    [unsupported, "MONITOR"],
     [operatorOnly, "ACL CONFIG DEBUG FAILOVER MODULE PSYNC REPLCONF REPLICAOF SHUTDOWN SLAVEOF SYNC"],
   ].flatMap(([reason = "", names = ""]) => names.split(" ").map((name) => [name, reason] as const)),
 );

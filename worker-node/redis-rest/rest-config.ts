@@ -4,6 +4,8 @@ import { parseRedisUrl, RedisEnv, type RedisTarget } from "../clients/redis-url.
 
 const portSentence = "REDIS_REST_PORT is a port number from 0 to 65535 (0: any free one)";
 
+const timeoutSentence = "REDIS_REST_TIMEOUT_SECONDS is a number of seconds from 1 to 3600";
+
 const RestEnv = RedisEnv.extend({
   REDIS_REST_TOKEN: z
     .string("REDIS_REST_TOKEN is missing: write a long random word, the same that clients send")
@@ -18,6 +20,15 @@ const RestEnv = RedisEnv.extend({
     .string()
     .min(1, "REDIS_REST_HOST is an address to listen on, as 127.0.0.1")
     .default("127.0.0.1"),
+  REDIS_REST_TIMEOUT_SECONDS: z.coerce
+    .number(timeoutSentence)
+    .min(1, timeoutSentence)
+    .max(3_600, timeoutSentence)
+    .default(60),
+  REDIS_REST_CORS_ORIGINS: z
+    .string()
+    .default("")
+    .transform((list) => list.split(",").flatMap((origin) => origin.trim() || [])),
 });
 
 export interface RestConfig {
@@ -25,6 +36,10 @@ export interface RestConfig {
   token: string;
   host: string;
   port: number;
+  /** A command without a reply for this long is given up: its outcome is unknown. */
+  timeoutMs: number;
+  /** Origins whose pages may call, `*`: any. Empty: a browser's page gets no access. */
+  origins: readonly string[];
 }
 
 /**
@@ -35,6 +50,20 @@ export interface RestConfig {
 export function readRestConfig(env: NodeJS.ProcessEnv): RestConfig {
   const parsed = RestEnv.safeParse(env);
   if (!parsed.success) throw new Error(parsed.error.issues.map((issue) => issue.message).join("\n"));
-  const { REDIS_REST_TOKEN: token, REDIS_REST_HOST: host, REDIS_REST_PORT: port, ...redis } = parsed.data;
-  return { target: parseRedisUrl(redis), token, host, port };
+  const {
+    REDIS_REST_TOKEN,
+    REDIS_REST_HOST,
+    REDIS_REST_PORT,
+    REDIS_REST_TIMEOUT_SECONDS,
+    REDIS_REST_CORS_ORIGINS,
+    ...redis
+  } = parsed.data;
+  return {
+    target: parseRedisUrl(redis),
+    token: REDIS_REST_TOKEN,
+    host: REDIS_REST_HOST,
+    port: REDIS_REST_PORT,
+    timeoutMs: REDIS_REST_TIMEOUT_SECONDS * 1_000,
+    origins: REDIS_REST_CORS_ORIGINS,
+  };
 }

@@ -17,9 +17,17 @@ export const redisUnreachable = (cause?: unknown) =>
 export const crossSlot = (cause?: unknown) =>
   new RestError(400, "CROSSSLOT Keys in request don't hash to the same slot", { cause });
 
+const noReply = (cause: unknown) =>
+  new RestError(
+    503,
+    "ERR redis has not replied in time: the outcome is unknown, the command may have been executed",
+    { cause },
+  );
+
 /**
  * The response to a command that failed. An error of Redis is a 400 with Redis' own text, because clients read it
- * (`NOSCRIPT`, `WRONGTYPE`, `OOM`). Every other error that ioredis throws means that Redis sent no reply: a 503.
+ * (`NOSCRIPT`, `WRONGTYPE`, `OOM`). Every other error that ioredis throws is a 503: Redis has not replied within the
+ * time limit, or the connection is gone.
  */
 export function toRestError(error: unknown): RestError {
   if (error instanceof RestError) return error;
@@ -27,5 +35,5 @@ export function toRestError(error: unknown): RestError {
   if (error.name === "ReplyError") return new RestError(400, error.message, { cause: error });
   // ioredis itself refuses a command whose keys are of several slots, and does not send it.
   if (error.message.includes("same slot")) return crossSlot(error);
-  return redisUnreachable(error);
+  return error.message === "Command timed out" ? noReply(error) : redisUnreachable(error);
 }

@@ -15,6 +15,7 @@ import { readBody } from "./read-body.ts";
 import { jsonError, jsonResult, resp2Reply, type Encoding } from "./reply-encoding.ts";
 import { execute, executePipeline, executeTransaction } from "./command-executor.ts";
 import { commandFromBody, commandFromPath, pathSegments } from "./command-parser.ts";
+import { crossOrigin } from "./cross-origin.ts";
 import { RestError, toRestError } from "./rest-error.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Subscriptions } from "./subscriptions.ts";
@@ -25,6 +26,8 @@ export interface RestServerDeps {
   redis: Redis | Cluster;
   subscriptions: Subscriptions;
   token: string;
+  /** See cross-origin.ts. */
+  origins: readonly string[];
   maxBodyBytes: number;
 }
 
@@ -39,6 +42,7 @@ export function createRestServer(deps: RestServerDeps): Server {
   const server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 30_000 });
 
   server.on("request", (req, res) => {
+    if (crossOrigin(deps.origins, req, res)) return;
     const syncToken = nextSyncToken();
     respond(deps, checkToken, req, res, syncToken).catch((error: unknown) => {
       if (res.headersSent || res.destroyed) {

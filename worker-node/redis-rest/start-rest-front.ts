@@ -8,10 +8,8 @@ import type { RestConfig } from "./rest-config.ts";
 import { createRestServer } from "./rest-server.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
-/** Under a second, so that a caller gets the 503 for a Redis without replies within a second. */
-const commandTimeoutMs = 900;
 const firstConnectMs = 2000;
-/** Longer than a command takes to be answered or given up. Only slow bodies and unused connections remain then. */
+/** The time in which commands in flight may still be answered. */
 const stopGraceMs = 1500;
 const maxBodyBytes = 10 * 1024 * 1024;
 
@@ -27,15 +25,15 @@ export interface RunningFront {
  * @throws Error when the port is taken
  */
 export async function startRestFront(config: RestConfig): Promise<RunningFront> {
+  // A slow Redis has the command and answers it. Only a connection that is gone, or a reply that does not come for a long
+  // time, is an error: a caller that gives up earlier closes its request.
+  const patience = { commandTimeout: config.timeoutMs, socketTimeout: config.timeoutMs + 1_000 };
   const redis = connectRedis(config.target, {
     connectionName: "redis-rest",
-    commandTimeout: commandTimeoutMs,
+    ...patience,
     stringNumbers: true,
   });
-  const subscriber = connectRedis(config.target, {
-    connectionName: "redis-rest-subscriber",
-    commandTimeout: commandTimeoutMs,
-  });
+  const subscriber = connectRedis(config.target, { connectionName: "redis-rest-subscriber", ...patience });
   logOutages(redis);
   subscriber.on("error", () => undefined); // the other connection logs the outage of the same Redis
   const disconnect = () => {
@@ -45,7 +43,13 @@ export async function startRestFront(config: RestConfig): Promise<RunningFront> 
   await Promise.all([waitUntilReady(redis, firstConnectMs), waitUntilReady(subscriber, firstConnectMs)]);
 
   const subscriptions = new Subscriptions(subscriber);
-  const server = createRestServer({ redis, subscriptions, token: config.token, maxBodyBytes });
+  const server = createRestServer({
+    redis,
+    subscriptions,
+    token: config.token,
+    origins: config.origins,
+    maxBodyBytes,
+  });
   server.listen(config.port, config.host);
   try {
     await once(server, "listening");

@@ -7,11 +7,10 @@
 import type { ServerResponse } from "node:http";
 import type { Cluster, Redis } from "ioredis";
 import { RestError, toRestError } from "./rest-error.ts";
+import { UnreadBytes } from "./unread-bytes.ts";
 
 export type Kind = "subscribe" | "psubscribe";
 
-/** A viewer with more unread bytes is disconnected: they are held in this process's memory. */
-const unsentLimitBytes = 256 * 1024;
 /** Below the idle timeouts of common proxies. A failed keepalive also reveals a connection that is dead. */
 const keepaliveMs = 15_000;
 
@@ -25,8 +24,9 @@ export class Subscriptions {
   readonly #redis: Redis | Cluster;
   readonly #topics: Record<Kind, Map<string, Topic>> = { subscribe: new Map(), psubscribe: new Map() };
   readonly #open = new Set<ServerResponse>();
+  readonly #unread = new UnreadBytes();
   readonly #keepalive = setInterval(
-    () => this.#open.forEach((viewer) => write(viewer, ": ping\n\n")),
+    () => this.#open.forEach((viewer) => this.#unread.write(viewer, ": ping\n\n")),
     keepaliveMs,
   );
 
@@ -64,7 +64,7 @@ export class Subscriptions {
     if (viewer.destroyed) return;
     viewer.writeHead(200, { ...headers, "content-type": "text/event-stream", "cache-control": "no-cache" });
     this.#open.add(viewer);
-    names.forEach((name, i) => write(viewer, frame(kind, name, String(i + 1))));
+    names.forEach((name, i) => this.#unread.write(viewer, frame(kind, name, String(i + 1))));
   }
 
   /** Ends every stream. The caller closes the connection. */
@@ -85,6 +85,7 @@ export class Subscriptions {
 
   #leave(kind: Kind, names: string[], viewer: ServerResponse): void {
     this.#open.delete(viewer);
+    this.#unread.forget(viewer);
     for (const name of names) {
       const topic = this.#topics[kind].get(name);
       if (!topic?.viewers.delete(viewer) || topic.viewers.size > 0) continue;
@@ -103,13 +104,8 @@ export class Subscriptions {
   #deliver(kind: Kind, name: string, text: string): void {
     const topic = this.#topics[kind].get(name);
     if (!topic) return this.#unsubscribe(kind, name);
-    for (const viewer of topic.viewers) if (this.#open.has(viewer)) write(viewer, text);
+    for (const viewer of topic.viewers) if (this.#open.has(viewer)) this.#unread.write(viewer, text);
   }
-}
-
-function write(viewer: ServerResponse, text: string): void {
-  viewer.write(text);
-  if (viewer.writableLength > unsentLimitBytes) viewer.destroy();
 }
 
 /** A line break would end the event, so each line of a message is a `data:` line of the same event. */

@@ -1,4 +1,5 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
+import { messageOf } from "../../shared/log.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import { send } from "../outbound/request.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
@@ -17,7 +18,7 @@ const QUOTED_CHARS = 300;
  * not use as a query; the other methods send all arguments as a JSON body.
  *
  * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, 5xx and a lost connection are
- * RetryableErrors. 401, 403 and redirects are TerminalErrors: no other arguments would help. No error contains the
+ * RetryableErrors. An answer that is over 1 MiB or that cannot be decoded is a ToolRejection too. 401, 403 and redirects are TerminalErrors: no other arguments would help. No error contains the
  * value of a header.
  */
 export async function callHttpTool(
@@ -36,9 +37,28 @@ export async function callHttpTool(
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
   const { egress, timeoutMs, signal } = call;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
-  const response = await send({ url, method: tool.method, headers, body, ...limits, signal }, egress);
+  const request = { url, method: tool.method, headers, body, ...limits, signal };
+  const response = await send(request, egress).catch((error: unknown) => {
+    throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
+  });
   if (response.status >= 200 && response.status < 300) return pickOutput(parseBody(response), tool);
   throw errorOf(response, tool);
+}
+
+/** Errors of an answer that another call may not have. */
+const UNUSABLE: ReadonlySet<string> = new Set(["answer_too_large", "answer_encoding"]);
+
+function codeOf(error: unknown): string {
+  return error instanceof TerminalError ? error.code : "";
+}
+
+function unusable(error: unknown, tool: Tool): ToolRejection {
+  const hint =
+    codeOf(error) === "answer_too_large"
+      ? ", which is the limit (1 MiB); arguments that ask for less may help"
+      : "";
+  const message = `the tool ${tool.name} answered, but ${messageOf(error)}${hint}`;
+  return new ToolRejection(message, { code: codeOf(error), cause: error });
 }
 
 function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error {

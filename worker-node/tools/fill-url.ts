@@ -1,28 +1,46 @@
 import { ToolRejection } from "../engine/step-errors.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-const PLACEHOLDER = /\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}/g;
+const PLACEHOLDER = /\{[ \t]*([A-Za-z_][\w-]*(?:\.[\w-]+)*)[ \t]*\}/g;
+const MAX_URL_CHARS = 1024 * 1024;
 
 /**
  * Fills the placeholders of a tool's URL: `{field}` with an argument, `{data.a.b}` with a part of an argument. `data`
  * stands for the object of all arguments, unless an argument has that name. With `withQuery` the arguments that no
  * placeholder uses become the query.
- * @throws ToolRejection for a placeholder without a value, so that an agent's model can correct its call
+ * @throws ToolRejection for a placeholder without a value, and when the URL would be longer than 1 MiB (code `template`), so
+ * that an agent's model can correct its call
  */
 export function fillUrl(template: string, args: JsonObject, { withQuery }: { withQuery: boolean }): URL {
   const used = new Set<string>();
+  const encoded = new Map<string, string>();
+  let chars = template.length;
+  const reserve = (text: string): void => {
+    chars += text.length;
+    if (chars > MAX_URL_CHARS) {
+      throw new ToolRejection(`the URL would be longer than ${MAX_URL_CHARS} characters`, {
+        code: "template",
+      });
+    }
+  };
   const filled = template.replaceAll(PLACEHOLDER, (_, name: string) => {
     const parts = name.split(".");
     const path = parts[0] === "data" && !Object.hasOwn(args, "data") ? parts.slice(1) : parts;
     const value = valueAt(args, path);
     if (value === undefined || value === null) throw new ToolRejection(`the argument ${name} is missing`);
     used.add(path[0] ?? "");
-    return encodeURIComponent(textOf(value));
+    const text = encoded.get(name) ?? encodeURIComponent(textOf(value).toWellFormed());
+    encoded.set(name, text);
+    reserve(text);
+    return text;
   });
   const url = new URL(filled);
   if (withQuery) {
     for (const [key, value] of Object.entries(args)) {
-      if (!used.has(key) && value !== null) url.searchParams.append(key, textOf(value));
+      if (used.has(key) || value === null) continue;
+      const text = textOf(value);
+      reserve(key + text);
+      url.searchParams.append(key, text);
     }
   }
   return url;

@@ -1,20 +1,15 @@
-import type { Context } from "hono";
+import type { Context, Next } from "hono";
 import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "../api.ts";
 
-const EXPOSED = "X-Request-Id,Retry-After,Idempotent-Replayed,Link";
+const EXPOSED = "X-Request-Id,Retry-After,Idempotent-Replayed,Link,Preference-Applied";
+
+const ALLOWED_HEADERS =
+  "Authorization,Content-Type,Idempotency-Key,Last-Event-ID,Prefer,X-Request-Id,Cache-Control";
 
 const preflight = cors({
   origin: (origin, c: Context<ApiEnv>) => allowedOrigin(origin, c.get("services").config.CORS_ORIGINS),
-  allowHeaders: [
-    "Authorization",
-    "Content-Type",
-    "Idempotency-Key",
-    "Last-Event-ID",
-    "Prefer",
-    "X-Request-Id",
-  ],
   maxAge: 7200,
 });
 
@@ -25,7 +20,7 @@ const preflight = cors({
  * which costs 30 us.
  */
 export const crossOrigin = createMiddleware<ApiEnv>(async (c, next) => {
-  if (c.req.method === "OPTIONS") return preflight(c, next);
+  if (c.req.method === "OPTIONS") return answerPreflight(c, next);
   await next();
   const { CORS_ORIGINS } = c.get("services").config;
   const allowed = allowedOrigin(c.req.header("origin") ?? "", CORS_ORIGINS);
@@ -34,7 +29,24 @@ export const crossOrigin = createMiddleware<ApiEnv>(async (c, next) => {
   if (allowed === null) return;
   headers.set("Access-Control-Allow-Origin", allowed);
   headers.set("Access-Control-Expose-Headers", EXPOSED);
+  if (allowed !== "*") headers.set("Access-Control-Allow-Credentials", "true");
 });
+
+/**
+ * A preflight. Every header is allowed, because libraries add headers of their own. A page of a listed origin may send
+ * credentials: cookies mean nothing here, but a browser closes the stream of an EventSource with `withCredentials`
+ * without this header. For `*` browsers refuse it.
+ */
+async function answerPreflight(c: Context<ApiEnv>, next: Next): Promise<Response | void> {
+  const response = await preflight(c, next);
+  const requested = c.req.header("access-control-request-headers");
+  const allowed = response?.headers.get("access-control-allow-origin");
+  if (!response || !allowed) return response;
+  const names = requested === undefined ? ALLOWED_HEADERS : `${ALLOWED_HEADERS},${requested}`;
+  response.headers.set("Access-Control-Allow-Headers", names);
+  if (allowed !== "*") response.headers.set("Access-Control-Allow-Credentials", "true");
+  return response;
+}
 
 function allowedOrigin(origin: string, allowed: readonly string[]): string | null {
   if (allowed.includes("*")) return "*";

@@ -1,9 +1,9 @@
 import { createMiddleware } from "hono/factory";
 import type { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
-import { nearestName } from "../../../shared/contracts/nearest-name.ts";
+import { likelyName } from "../../../shared/nearest-name.ts";
 import type { ApiEnv } from "../api.ts";
-import { isLenient } from "../prefer.ts";
+import { LENIENT, preferenceApplied, prefers } from "../prefer.ts";
 
 /**
  * Refuses fields that the request does not have: a client that writes `tenant` for `tenant_id` must not act for another
@@ -19,16 +19,16 @@ export function knownFields(schema: z.ZodObject, notYet: readonly string[] = [])
     if (typeof body !== "object" || body === null || Array.isArray(body)) return next();
     const unknown = Object.keys(body).filter((field) => !known.includes(field));
     if (unknown.length === 0) return next();
-    if (!isLenient(c.req.header("prefer"))) throw unknownFields(unknown, known);
-    await next();
-    c.res.headers.set("Preference-Applied", "handling=lenient");
+    if (!prefers(c, LENIENT)) throw unknownFields(unknown, known);
+    preferenceApplied(c, LENIENT);
+    return next();
   });
 }
 
 function unknownFields(unknown: readonly string[], known: readonly string[]): AppError {
   const named = unknown.slice(0, 5);
   const fields = named.map((path) => {
-    const nearest = nearestName(path, known);
+    const nearest = likelyName(path, known);
     const hint = nearest === null ? `the fields are ${known.join(", ")}` : `did you mean ${nearest}?`;
     return { path, message: `is no field of this request: ${hint}` };
   });

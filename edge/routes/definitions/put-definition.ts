@@ -1,9 +1,10 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { parseAgent, parseTool } from "../../../shared/contracts/definition/index.ts";
+import type { Parsed } from "../../../shared/contracts/definition/index.ts";
+import { saveDefinition, readOwnDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
 import type { Owner } from "../../../shared/contracts/tenant.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
-import { readOwnDefinition, saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
 import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -11,6 +12,7 @@ import {
   NewDefinitionId,
   OwnerQuery,
   requireDefinition,
+  UNKNOWN_FIELDS,
   ownerOf,
   withId,
 } from "../../definitions/definition-request.ts";
@@ -19,10 +21,10 @@ import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
-/** Validates a body as a definition. The id of a tool is its name. */
-const parse: { [K in Kind]: (body: Record<string, unknown>, id: string) => { name: string } } = {
-  agents: (body, id) => requireDefinition(parseAgent(withId(body, id))),
-  tools: (body, id) => requireDefinition(parseTool(withId(body, id, "name"))),
+/** Each kind's parser, and the field that holds its id: the id of a tool is its name. */
+const kinds: { [K in Kind]: { parse: (json: unknown) => Parsed<{ name: string }>; idField: string } } = {
+  agents: { parse: parseAgent, idField: "id" },
+  tools: { parse: parseTool, idField: "name" },
 };
 
 const routeOf = (kind: Kind) =>
@@ -30,6 +32,7 @@ const routeOf = (kind: Kind) =>
     method: "put",
     path: `/api/v2/${kind}/{id}`,
     summary: `Save one of the ${kind}`,
+    description: UNKNOWN_FIELDS,
     security: [{ key: ["definitions:write"] }],
     middleware: [needs("definitions:write"), jsonBody] as const,
     request: {
@@ -50,7 +53,9 @@ export const putDefinition = (kind: Kind) => (api: Api) => {
     const { sql } = c.get("services");
     const body = c.req.valid("json");
     const isMasked = kind === "tools" && hasMaskedHeader(body);
-    const definition = parse[kind](isMasked ? await withStoredHeaders(sql, owner, id, body) : body, id);
+    const { parse, idField } = kinds[kind];
+    const document = isMasked ? await withStoredHeaders(sql, owner, id, body) : body;
+    const definition = requireDefinition(c, kind, withId(document, id, idField), parse);
     const row = { id, name: definition.name, definition: JSON.stringify(definition) };
     const version = await saveDefinition(sql, kind, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner }, 200);

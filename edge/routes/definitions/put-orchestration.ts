@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+import { parseNewOrchestration } from "../../../shared/contracts/definition/index.ts";
 import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -8,6 +8,7 @@ import {
   NewDefinitionId,
   OwnerQuery,
   requireDefinition,
+  UNKNOWN_FIELDS,
   ownerOf,
   withId,
 } from "../../definitions/definition-request.ts";
@@ -19,8 +20,7 @@ const route = createRoute({
   method: "put",
   path: "/api/v2/orchestrations/{id}",
   summary: "Save an orchestration",
-  description:
-    "The whole graph is validated. Every save makes a new version; a run keeps the version that it started with.",
+  description: `The whole graph is validated. Every save makes a new version; a run keeps the version that it started with. ${UNKNOWN_FIELDS}`,
   security: [{ key: ["definitions:write"] }],
   middleware: [needs("definitions:write"), jsonBody] as const,
   request: {
@@ -35,7 +35,8 @@ export function putOrchestration(api: Api): void {
   api.openapi(route, async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    const definition = requireDefinition(parseOrchestration(withId(c.req.valid("json"), id)));
+    const body = withId(c.req.valid("json"), id);
+    const definition = requireDefinition(c, "orchestrations", body, parseNewOrchestration);
     const { name, description } = definition;
     const row = { id, name, description, definition: JSON.stringify(definition) };
     const version = await saveOrchestration(c.get("services").sql, owner, row);

@@ -8,7 +8,7 @@ import { findRun } from "../../runs/run-view.ts";
 import { expiryOf, makeStreamToken } from "../../streaming/token.ts";
 
 const StreamToken = z
-  .object({ token: z.string(), stream_url: z.string(), expires_at: z.iso.datetime().nullable() })
+  .object({ token: z.string(), stream_url: z.string(), expires_at: z.iso.datetime() })
   .meta({ id: "StreamToken" });
 
 const route = createRoute({
@@ -16,8 +16,10 @@ const route = createRoute({
   path: "/api/v2/orchestrations/runs/{run_id}/stream-token",
   summary: "Create a token to watch this run from a browser",
   description:
-    "The token allows to read this run's stream and nothing else. It expires one hour after the run has ended, or one " +
-    "hour after its own creation when that is later. `expires_at` is null while the run has not ended.",
+    "The token allows to read this run's stream and nothing else, also among others in `/events/stream?runs=`. It " +
+    "expires one hour after the run has ended, or one hour after its own creation when that is later, and in any case " +
+    "7 days after its creation: that is what `expires_at` says while the run has not ended. A token is no longer valid " +
+    "when the API key that created it is revoked or has expired, and its open streams end within 30 seconds.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ run_id: z.string() }) },
@@ -27,10 +29,11 @@ const route = createRoute({
 export function createStreamToken(api: Api): void {
   api.openapi(route, async (c) => {
     const { sql, config } = c.get("services");
-    const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
-    const nowMs = Date.now();
-    const token = await makeStreamToken(config.STREAM_TOKEN_SECRET, row.run_id, nowMs);
+    const principal = c.get("principal");
+    const row = await findRun(sql, principal, c.req.valid("param").run_id);
+    const claim = { run: row.run_id, madeAtMs: Date.now(), keyId: principal.key_id };
+    const token = await makeStreamToken(config.STREAM_TOKEN_SECRET, claim);
     const stream_url = `/api/v2/orchestrations/runs/${row.run_id}/stream?token=${token}`;
-    return c.json({ token, stream_url, expires_at: isoTime(expiryOf(nowMs, row.ended_at_ms)) }, 201);
+    return c.json({ token, stream_url, expires_at: isoTime(expiryOf(claim.madeAtMs, row.ended_at_ms)) }, 201);
   });
 }

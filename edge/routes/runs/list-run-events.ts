@@ -2,6 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
+import { DELTA_RULE } from "../../../shared/events/delta-text.ts";
 import { eventId, eventJson, readPosition } from "../../../shared/events/lines.ts";
 import type { EntryLines } from "../../../shared/events/lines.ts";
 import { readEntries } from "../../../shared/store/journal/read-journal.ts";
@@ -26,7 +27,8 @@ const route = createRoute({
   path: "/api/v2/orchestrations/runs/{run_id}/events",
   summary: "List the stored events of a run",
   description:
-    "From the event `start` to the event `end`, both included (`-`: the first, `+`: the last), or after `cursor`.",
+    "From the event `start` to the event `end`, both included (`-`: the first, `+`: the last), or after `cursor`. " +
+    DELTA_RULE,
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {

@@ -6,10 +6,7 @@ type Edge = { field: string; target: string };
 /** All edges that leave a step. */
 export function edgesOf(step: AnyStep): Edge[] {
   if (step.type === "end") return [];
-  return [
-    ...branchesOf(step),
-    ...(step.next_step_id === null ? [] : [{ field: "next_step_id", target: step.next_step_id }]),
-  ];
+  return [...branchesOf(step), ...edge("next_step_id", step.next_step_id)];
 }
 
 function branchesOf(step: AnyStep): Edge[] {
@@ -37,7 +34,8 @@ function branchesOf(step: AnyStep): Edge[] {
   }
 }
 
-const edge = (field: string, target: string | null): Edge[] => (target === null ? [] : [{ field, target }]);
+const edge = (field: string, target: string | null | undefined): Edge[] =>
+  target === null || target === undefined ? [] : [{ field, target }];
 
 function edgesOfTable(field: string, table: Readonly<Record<string, string | null>>): Edge[] {
   return Object.entries(table).flatMap(([label, target]) => edge(`${field}.${label}`, target));

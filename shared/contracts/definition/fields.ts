@@ -44,8 +44,14 @@ export function orDefault<Schema extends z.ZodType>(schema: Schema) {
   return z.preprocess(nullToUndefined, schema);
 }
 
-/** The id of the next step; null: the run ends. */
-export const Target = orNull(DefinitionId);
+/** The id of the next step; null: the run ends there. */
+const Target = orNull(DefinitionId);
+
+/**
+ * A target that may be absent. Null and "" say that the run ends there; absent, nothing says where the run goes, and a run
+ * that comes there fails.
+ */
+export const OptionalTarget = z.preprocess(blankToNull, DefinitionId.nullable()).optional();
 
 export const text = (maxChars: number) => orDefault(z.string().max(maxChars).default(""));
 /** A text that must be there and not blank. @param message the error text of a missing one */

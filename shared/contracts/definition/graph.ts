@@ -1,6 +1,6 @@
 import { edgesOf } from "./edges.ts";
 import { endlessCycles, unreachableSteps } from "./walks.ts";
-import { placeholdersOf } from "./template.ts";
+import { almostPlaceholders, placeholdersOf } from "./template.ts";
 import { templateOf } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -128,6 +128,18 @@ function unknownKeys(
       path: `${path}.${source.field}`,
       message: `{state.${key}} is never set: add "${key}" to state_schema, or to a step's output_key or input_keys`,
     }));
+}
+
+/** A place that is not written exactly would go out as text. */
+export function almostPlaces({ steps }: OrchestrationDocument): FieldError[] {
+  return steps.flatMap((step, index) => {
+    const source = templateOf(step);
+    if (source === null) return [];
+    return [...new Set(almostPlaceholders(source.template))].slice(0, 5).map((place) => ({
+      path: `steps[${index}].${source.field}`,
+      message: `${place} is almost a placeholder: write {input}, or {state.key} with the parts of a path divided by dots`,
+    }));
+  });
 }
 
 function providedBy(step: AnyStep): string[] {

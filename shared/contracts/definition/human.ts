@@ -27,24 +27,24 @@ const name = z
   .refine((key) => key !== "__proto__", "must not be __proto__");
 
 /** A field as its author writes it in a definition. Existing definitions use `key` or `name`. */
-export const HumanField = z
-  .object({
-    key: orNull(name),
-    name: orNull(name),
-    label: orNull(z.string().max(limits.nameChars)),
-    type: orDefault(z.string().max(50).default("text")),
-    options: orNull(z.array(z.string().max(limits.nameChars)).max(limits.keys)),
-    required: orDefault(z.boolean().default(false)),
-  })
-  .transform((field, context): FormField => {
-    const key = field.key ?? field.name;
-    if (key === null) {
-      context.addIssue({ code: "custom", message: "a field must have a key (or a name)" });
-      return z.NEVER;
-    }
-    const { type, options, required } = field;
-    return { key, label: field.label ?? key, type, options, required };
-  });
+export const HumanFieldRecord = z.object({
+  key: orNull(name),
+  name: orNull(name),
+  label: orNull(z.string().max(limits.nameChars)),
+  type: orDefault(z.string().max(50).default("text")),
+  options: orNull(z.array(z.string().max(limits.nameChars)).max(limits.keys)),
+  required: orDefault(z.boolean().default(false)),
+});
+
+export const HumanField = HumanFieldRecord.transform((field, context): FormField => {
+  const key = field.key ?? field.name;
+  if (key === null) {
+    context.addIssue({ code: "custom", message: "a field must have a key (or a name)" });
+    return z.NEVER;
+  }
+  const { type, options, required } = field;
+  return { key, label: field.label ?? key, type, options, required };
+});
 
 /**
  * Checks an answer against the fields of its form. A field that is not required may be absent, null or "". Values

@@ -6,7 +6,7 @@ import { AnyStep } from "./step.ts";
 import type { Step } from "./step.ts";
 
 /** The type of a key of state, and its value when a run begins. */
-const StateField = z.object({
+export const StateField = z.object({
   type: orDefault(z.string().max(50).default("string")),
   default: JsonValue.optional(),
   description: text(limits.descriptionChars),

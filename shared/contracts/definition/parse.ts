@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { AgentDocument, isRunnableAgent } from "./agent.ts";
-import { validateGraph } from "./graph.ts";
+import { codeErrors } from "./code-limits.ts";
+import { almostPlaces, validateGraph } from "./graph.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { isRunnable } from "./step.ts";
 import { ToolDocument } from "./tool.ts";
@@ -35,6 +36,21 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
         : [{ path: `steps[${index}].type`, message: `steps of type ${step.type} are not available yet` }],
     ),
   );
+}
+
+/**
+ * Parses an orchestration that is to be saved. Beyond what makes it executable, it must not hold what would be accepted and
+ * then do something else than it says; versions that were saved before a rule came go on as they are.
+ */
+export function parseNewOrchestration(json: unknown): Parsed<Orchestration> {
+  const document = OrchestrationDocument.safeParse(json);
+  const more = document.success ? [...almostPlaces(document.data), ...codeErrors(document.data)] : [];
+  const parsed = parseOrchestration(json);
+  if (more.length === 0) {
+    const isScheduled = parsed.ok && parsed.definition.trigger === "scheduled";
+    return isScheduled ? notYet([{ path: "trigger", message: "schedules are not available yet" }]) : parsed;
+  }
+  return invalid(parsed.ok || parsed.code === "not_yet" ? more : [...parsed.errors, ...more]);
 }
 
 /** Parses an agent. Never throws. */

@@ -1,6 +1,16 @@
 import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
-import { Keys, limits, orDefault, orNull, required, StateKey, Target, Targets, text } from "./fields.ts";
+import {
+  Keys,
+  limits,
+  orDefault,
+  orNull,
+  OptionalTarget,
+  required,
+  StateKey,
+  Targets,
+  text,
+} from "./fields.ts";
 import { HumanField } from "./human.ts";
 
 /**
@@ -20,7 +30,7 @@ const common = {
   name: text(limits.nameChars),
   input_keys: Keys,
   output_key: orNull(StateKey),
-  next_step_id: Target,
+  next_step_id: OptionalTarget,
   /**
    * After so many results of this step the run skips it. 0 removes this limit, which is refused for a step in a cycle
    * that no other step ends.
@@ -100,15 +110,15 @@ const steps = {
     ...common,
     type: z.literal("if_else"),
     if_condition: required(limits.codeChars, "is required for an if_else step"),
-    if_true_step_id: Target,
-    if_false_step_id: Target,
+    if_true_step_id: OptionalTarget,
+    if_false_step_id: OptionalTarget,
   }),
   switch: z.object({
     ...common,
     type: z.literal("switch"),
     switch_expression: required(limits.codeChars, "is required for a switch step"),
     switch_cases: Targets,
-    switch_default_step_id: Target,
+    switch_default_step_id: OptionalTarget,
   }),
   print: z.object({
     ...common,
@@ -117,6 +127,11 @@ const steps = {
   }),
   end: z.object({ ...common, type: z.literal("end") }),
 };
+
+/** The fields of each type of step. */
+export const stepShapes = Object.fromEntries(
+  Object.values(steps).map(({ shape }) => [shape.type.value, shape]),
+);
 
 /**
  * A step of a definition. Authors write one flat record for all types; parsing drops the fields of other types and

@@ -1,9 +1,26 @@
+import { nearestName } from "../../nearest-name.ts";
+
 /**
- * A placeholder in a template: `{input}`, or `{state.a.b}` with the path `["a", "b"]`. Other braces are plain text.
+ * A placeholder in a template: `{input}`, or `{state.a.b}` with the path `["a", "b"]`. Spaces inside the braces do not matter.
+ * Other braces are plain text.
  */
 export type Placeholder = { from: number; to: number; path: readonly string[] | "input" };
 
-const PLACEHOLDER = /\{(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*))\}/g;
+const PLACEHOLDER = /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*))[ \t]*\}/g;
+/** A word in braces that stands alone, or that leads to something by a dot or a bracket. */
+const WORD =
+  /\{\s{0,10}([A-Za-z]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/g;
+
+/** Words of their own that are spelled almost like `state`. */
+const OTHER_WORDS: ReadonlySet<string> = new Set([
+  "stage",
+  "stake",
+  "stale",
+  "stat",
+  "stats",
+  "slate",
+  "skate",
+]);
 
 /** The placeholders of a template, in order. */
 export function placeholdersOf(template: string): Placeholder[] {
@@ -12,4 +29,21 @@ export function placeholdersOf(template: string): Placeholder[] {
     to: match.index + match[0].length,
     path: match[1] === undefined ? "input" : match[1].split("."),
   }));
+}
+
+/**
+ * What is almost a placeholder and would go out as text: `{inptu}`, `{State.x}`, `{state[0]}`, `{state.x!r}`. Words are
+ * compared with `input` and `state` alone, so that JSON and code in a template stay text.
+ */
+export function almostPlaceholders(template: string): string[] {
+  const exact = new Set(placeholdersOf(template).map(({ from }) => from));
+  return [...template.matchAll(WORD)].flatMap((match) => {
+    const [text, word = "", dot, bracket] = match;
+    const leads = dot !== undefined || bracket !== undefined;
+    const meant = leads ? ["state", "input"] : ["input"];
+    // A statement of a program in a prompt.
+    if (OTHER_WORDS.has(word.toLowerCase()) || /[;=\n]/.test(text)) return [];
+    const isMeant = (nearestName(word, meant)?.distance ?? 2) <= 1;
+    return isMeant && !exact.has(match.index) ? [text] : [];
+  });
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { argumentSchemaOf } from "./tool-schema.ts";
 import { JsonTable, limits, orDefault, orNull, text } from "./fields.ts";
 
 /** The name by which a model calls a tool. All providers accept this form. */
@@ -31,7 +32,14 @@ const Http = z.object({
   url: Url,
   headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
   /** JSON schema of the arguments. */
-  inputSchema: orDefault(JsonTable.default({ type: "object", properties: {} })),
+  inputSchema: orDefault(JsonTable.default({ type: "object", properties: {} })).transform(
+    (given, context) => {
+      const result = argumentSchemaOf(given);
+      if ("schema" in result) return result.schema;
+      context.addIssue({ code: "custom", message: result.error });
+      return z.NEVER;
+    },
+  ),
   /** JSON schema of the response. When it has `properties`, all other fields of a response are dropped. */
   outputSchema: orNull(JsonTable),
 });
@@ -40,6 +48,9 @@ const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(
 
 export const ToolDocument = z.discriminatedUnion("tool_type", [Http, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
+
+/** The fields of each type of tool. */
+export const toolShapes = { http: Http.shape, python: Python.shape };
 
 /** A tool that the engine can call. */
 export type Tool = z.infer<typeof Http>;

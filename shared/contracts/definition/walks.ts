@@ -41,7 +41,7 @@ export function endlessCycles(steps: readonly AnyStep[]): FieldError[] {
       if (step === undefined || step.type === "end") return null;
       if (step.max_iterations === 0) return at;
       skipped.add(at);
-      at = step.next_step_id;
+      at = step.next_step_id ?? null;
     }
     return null;
   };

@@ -55,7 +55,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
         ${column((e) => e.deadline_ms)}::float8[],
         ${column((e) => e.current_step)}::text[],
         ${column((e) => e.steps)}::int[],
-        ${column(tokensOf)}::int[],
+        ${column(tokensOf)}::bigint[],
         ${column(costOf)}::bigint[],
         ${column((e) => e.status)}::text[],
         ${column((e) => e.wake_ms)}::float8[],

@@ -33,7 +33,11 @@ export async function readStored(sql: Sql, runs: readonly RunId[]): Promise<Map<
   return byRun;
 }
 
-/** A page of event lines for viewers: the entries with events after number `afterSeq`, in order. */
+/** A page for viewers holds at most so many entries, and no entry after so many bytes. */
+const PAGE_ENTRIES = 500;
+const PAGE_BYTES = 256 * 1024;
+
+/** Event lines for a client: the entries with events after number `afterSeq`, in order. */
 export async function readEntries(
   sql: Sql,
   run: RunId,
@@ -45,11 +49,23 @@ export async function readEntries(
     where run_id = ${run} and seq > ${afterSeq} order by seq limit ${limit}`;
 }
 
+/** A page of event lines for viewers: entries with events after number `afterSeq`, in order; empty: there are none. */
+export async function readPage(sql: Sql, run: RunId, afterSeq: number): Promise<EntryLines[]> {
+  return sql<EntryLines[]>`
+    select seq, events_n, events from (
+      select seq, events_n, events, sum(octet_length(events)) over (order by seq) - octet_length(events) as bytes_before
+      from journal where run_id = ${run} and seq > ${afterSeq} order by seq limit ${PAGE_ENTRIES}) page
+    where bytes_before < ${PAGE_BYTES} order by seq`;
+}
+
 /** An entry with its run, and its time by Postgres' clock in microseconds since 1970. */
 export type TimedEntry = EntryLines & { run_id: RunId; at_us: number };
 
 /** A position among the entries of many runs. All entries of one flush have the same time. */
 export type FeedPlace = Pick<TimedEntry, "at_us" | "run_id" | "seq">;
+
+/** A page of a feed. `more`: the next page may have entries. */
+export type FeedPage = { entries: TimedEntry[]; more: boolean };
 
 /**
  * A page of the entries of a tenant (null: of all tenants), in order of (time, run, number). It begins after the position
@@ -62,18 +78,24 @@ export async function readTenantEntries(
   tenant: TenantId | null,
   after: FeedPlace | number,
   untilUs: number,
-  limit: number,
-): Promise<TimedEntry[]> {
+): Promise<FeedPage> {
   const fromUs = typeof after === "number" ? after : after.at_us;
   const isAfter =
     typeof after === "number"
       ? sql``
       : sql`and (j.at, j.run_id, j.seq) > (${timeOf(sql, fromUs)}, ${after.run_id}, ${after.seq}::int)`;
-  return sql<TimedEntry[]>`
-    select j.run_id, j.seq, j.events_n, j.events, (extract(epoch from j.at) * 1000000)::float8 as at_us
-    from journal j ${tenant === null ? sql`` : sql`join runs r on r.run_id = j.run_id and r.tenant_id = ${tenant}`}
-    where j.at >= ${timeOf(sql, fromUs)} and j.at < ${timeOf(sql, untilUs)} ${isAfter}
-    order by j.at, j.run_id, j.seq limit ${limit}`;
+  const rows = await sql<(TimedEntry & { found: number })[]>`
+    select run_id, seq, events_n, events, (extract(epoch from at) * 1000000)::float8 as at_us, found from (
+      select j.run_id, j.seq, j.events_n, j.events, j.at, count(*) over ()::int as found,
+        sum(octet_length(j.events)) over (order by j.at, j.run_id, j.seq) - octet_length(j.events) as bytes_before
+      from (
+        select j.run_id, j.seq, j.events_n, j.events, j.at
+        from journal j ${tenant === null ? sql`` : sql`join runs r on r.run_id = j.run_id and r.tenant_id = ${tenant}`}
+        where j.at >= ${timeOf(sql, fromUs)} and j.at < ${timeOf(sql, untilUs)} ${isAfter}
+        order by j.at, j.run_id, j.seq limit ${PAGE_ENTRIES}) j) page
+    where bytes_before < ${PAGE_BYTES} order by at, run_id, seq`;
+  const found = rows[0]?.found ?? 0;
+  return { entries: rows, more: rows.length < found || found === PAGE_ENTRIES };
 }
 
 function timeOf(sql: Sql, us: number) {

@@ -70,3 +70,29 @@ export async function readPositions(
     select run_id, event_seq, status from runs where run_id = any(${pgArray(runs)}::text[])`;
   return new Map(rows.map(({ run_id, ...position }) => [run_id, position]));
 }
+
+/** What the edge has to know of a run before it streams the run's events. */
+const RunToWatch = RunRow.pick({
+  run_id: true,
+  tenant_id: true,
+  status: true,
+  event_seq: true,
+  ended_at_ms: true,
+});
+export type RunToWatch = z.infer<typeof RunToWatch>;
+
+/**
+ * Those of the runs that the tenant has, in one query and without what clients wrote.
+ * @param tenant null: any tenant
+ */
+export async function readRunsToWatch(
+  sql: Sql,
+  tenant: TenantId | null,
+  runs: readonly RunId[],
+): Promise<RunToWatch[]> {
+  const rows = await sql`
+    select run_id, tenant_id, status, event_seq, extract(epoch from ended_at)::float8 * 1000 as ended_at_ms
+    from runs
+    where run_id = any(${pgArray(runs)}::text[]) and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return rows.map((row) => RunToWatch.parse(row));
+}

@@ -2,6 +2,7 @@ import { randomHex } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { Principal } from "../../contracts/tenant.ts";
 import type { Scope } from "../../contracts/tenant.ts";
+import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 export type NewKey = {
@@ -45,8 +46,17 @@ export async function findPrincipal(sql: Sql, key: string): Promise<Principal | 
   return row ? Principal.parse(row) : null;
 }
 
+/** Those of the keys that are neither revoked nor expired. */
+export async function findValidKeys(sql: Sql, keyIds: readonly string[]): Promise<Set<string>> {
+  const rows = await sql<{ key_id: string }[]>`
+    select key_id from api_keys
+    where key_id = any(${pgArray(keyIds)}::text[])
+      and revoked_at is null and (expires_at is null or expires_at > now())`;
+  return new Set(rows.map(({ key_id }) => key_id));
+}
+
 /**
- * Revokes a key. Processes that have cached its principal refuse it within 30 s.
+ * Revokes a key. Processes that have cached its principal refuse it within 30 s, and open streams end within 30 s.
  * @returns false when there is no such key, or it is revoked already
  */
 export async function revokeApiKey(sql: Sql, keyId: string): Promise<boolean> {

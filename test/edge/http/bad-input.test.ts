@@ -162,6 +162,40 @@ describe("a malformed request", () => {
     });
   });
 
+  test.each([
+    ["/api/v2/agents/agent_typo", { name: "A", max_turnz: 3 }, "max_turnz", "max_turns"],
+    [
+      "/api/v2/tools/typo",
+      { tool_type: "http", url: "https://example.com/", methode: "GET" },
+      "methode",
+      "method",
+    ],
+    [
+      "/api/v2/orchestrations/orch_typo",
+      { name: "T", entry_step_id: "a", steps: [{ id: "a", type: "end", retires: { attempts: 1 } }] },
+      "steps[0].retires",
+      "retry",
+    ],
+  ])(
+    "a definition with a misspelt field is 422 and names the right one; lenient handling ignores it: %s",
+    async (path, body, field, right) => {
+      expect(await problem("PUT", path, { body })).toMatchObject({
+        status: 422,
+        code: "invalid",
+        errors: [{ path: field, message: expect.stringContaining(`"${right}"`) }],
+      });
+      const headers = { prefer: 'respond-async, Handling="lenient"; x=1' };
+      const lenient = await app.call("PUT", path, { body, headers });
+      expect(lenient.status).toBe(200);
+      expect(lenient.headers.get("preference-applied")).toBe("handling=lenient");
+      const read: unknown = await (await app.call("GET", path)).json();
+      expect(JSON.stringify(read)).not.toContain(field.split(".").at(-1));
+      const again = await app.call("PUT", path, { body: read });
+      expect(again.status).toBe(200);
+      expect(again.headers.get("preference-applied")).toBeNull();
+    },
+  );
+
   test("a definition under a reserved id or with another id in its body is 422", async () => {
     const body = { name: "Bad", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
     expect(await problem("PUT", "/api/v2/orchestrations/runs", { body })).toMatchObject({ status: 422 });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { fold } from "../../../shared/journal/fold.ts";
-import { readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
+import { readPage, readStored } from "../../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../../shared/store/runs/read-runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
@@ -209,7 +209,7 @@ test("a viewer that reads past the `done` before a retry gets all events, up to 
   const { run } = await failRun(sql, await newRun());
   await retry(run);
   const relay = new Relay({
-    page: (id, after) => readEntries(sql, id, after, 200),
+    page: (id, after) => readPage(sql, id, after),
     positions: (ids) => readPositions(sql, ids),
   });
   const body = relay.join(run, 0, new AbortController().signal, () => {});

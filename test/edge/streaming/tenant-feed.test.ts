@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
-import { openTenantFeed } from "../../../edge/streaming/tenant-feed.ts";
+import { FEED_SEATS } from "../../../edge/streaming/joins.ts";
+import { TenantFeed } from "../../../edge/streaming/tenant-feed.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
+import { feedReader } from "../test-relay.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 import { Viewer } from "../../services/viewer.ts";
 
@@ -136,6 +138,11 @@ describe("a tenant's feed", () => {
     expect(received(feed)).toEqual(Array.from({ length: 1300 }, (_, i) => `${writer.run}.${i + 1} x`));
   });
 
+  test.each(["0", "0-0", ""])("takes the id of the start as none: %j", async (id) => {
+    const answer = await app.call("GET", FEED, { headers: { "last-event-id": id } });
+    expect(keep(new Viewer(answer)).status).toBe(200);
+  });
+
   test.each([
     ["letters", "abc"],
     ["an id of a run's own stream", "1780499750067-3"],
@@ -172,40 +179,143 @@ describe("access to a feed", () => {
   });
 });
 
-describe("a feed's stream", () => {
-  test("sends no more queries after its viewer has left, whether by abort or by cancel", async () => {
-    let queries = 0;
-    const counted = new Proxy(app.stores.sql, {
-      apply(target, self, args) {
-        queries += 1;
-        return Reflect.apply(target, self, args);
+describe("a feed's viewers", () => {
+  const timing = { pollMs: 20, keepaliveMs: 100 };
+  /** A feed that counts its queries, by whether they catch up on the past. */
+  async function counted(tenantId: string) {
+    const tenant = TenantId.parse(tenantId);
+    const reader = feedReader(app.stores.sql, tenant);
+    const queries = { polls: 0, pages: 0, atOnce: 0, most: 0 };
+    const feed = new TenantFeed(
+      {
+        clock: () => {
+          queries.polls += 1;
+          return reader.clock();
+        },
+        async page(...args) {
+          queries.pages += 1;
+          queries.most = Math.max(queries.most, (queries.atOnce += 1));
+          try {
+            return await reader.page(...args);
+          } finally {
+            queries.atOnce -= 1;
+          }
+        },
       },
-    });
-    const tenant = TenantId.parse(newTenant());
-    const timing = { pollMs: 20, keepaliveMs: 60_000 };
-    const leaving = new AbortController();
-    const aborted = await openTenantFeed(counted, tenant, undefined, leaving.signal, timing);
-    const cancelled = await openTenantFeed(counted, tenant, undefined, new AbortController().signal, timing);
+      await reader.clock(),
+      timing,
+    );
+    const join = (lastUs: number | null = null, signal = new AbortController().signal) =>
+      keep(new Viewer(new Response(feed.join(lastUs, signal, () => {}))));
+    return { feed, join, queries };
+  }
+
+  test("share one poll, however many they are, and each gets every event once", async () => {
+    const tenant = newTenant();
+    const scribe = await running(tenant);
+    const { join, queries } = await counted(tenant);
+    const many = Array.from({ length: 50 }, () => join());
+    await sleep(300);
+    const [polls, pages] = [queries.polls, queries.pages];
+    await sleep(500);
+    // A poll each 20 ms at most, whatever the number of viewers.
+    expect(queries.polls - polls).toBeLessThanOrEqual(26);
+    expect(queries.pages - pages).toBeLessThanOrEqual(26);
+    for (const text of ["a", "b", "c"]) await scribe.text(text);
+    await Promise.all(many.map((viewer) => untilReceived(viewer, 3)));
     await sleep(200);
-    const before = queries;
-    expect(before).toBeGreaterThan(10);
-    leaving.abort();
-    await cancelled.body?.cancel();
-    await sleep(200);
-    const after = queries;
-    await sleep(200);
-    expect(queries).toBe(after);
-    expect(await aborted.text()).toMatch(/^retry/);
+    for (const viewer of many) expect(received(viewer)).toEqual(received(many[0] ?? viewer));
   });
 
-  test("sends comment lines, each with an id to resume from, while there are no events", async () => {
-    const tenant = TenantId.parse(newTenant());
-    const timing = { pollMs: 20, keepaliveMs: 100 };
-    const signal = new AbortController().signal;
-    const feed = keep(new Viewer(await openTenantFeed(app.stores.sql, tenant, undefined, signal, timing)));
-    await feed.until(({ text }) => text.match(/: keepalive\nid: \d{16}\n\n/g)?.length === 3);
-    const ids = [...feed.text.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1]));
+  test("that come back catch up one query at a time, without a gap to what is live and without a repetition", async () => {
+    const tenant = newTenant();
+    const scribe = await running(tenant);
+    await app.stores.sql`
+      insert into journal (run_id, seq, events_n, attempt, kind, events, at)
+      select ${scribe.run}, n, 1, 1, 'note', '{"type":"llm_delta","text":"x"}', now() - (2001 - n) * interval '1 second'
+      from generate_series(1, 2000) n`;
+    scribe.seq = 2_000;
+    const { join, queries } = await counted(tenant);
+    const live = join();
+    const back = Array.from({ length: 10 }, () => join((Date.now() - 1_990_000) * 1_000));
+    for (let i = 0; i < 20; i++) {
+      await scribe.text(`live ${i}`, false);
+      await sleep(20);
+    }
+    await Promise.all(back.map((viewer) => viewer.until(({ frames }) => frames.at(-1)?.data.seq === 2_020)));
+    // The poll, and one viewer that catches up.
+    expect(queries.most).toBeLessThanOrEqual(2);
+    for (const viewer of back) {
+      const seqs = viewer.frames.map(({ data }) => Number(data.seq));
+      expect(seqs).toEqual(Array.from({ length: seqs.length }, (_, i) => 2_021 - seqs.length + i));
+      expect(seqs.length).toBeGreaterThan(1_990);
+    }
+    await live.until(({ frames }) => frames.length === 20);
+  }, 60_000);
+
+  test("end the reading of Postgres when the last one has left, whether by abort or by cancel", async () => {
+    const { join, queries } = await counted(newTenant());
+    const leaving = new AbortController();
+    const aborted = join(null, leaving.signal);
+    const cancelled = join();
+    await sleep(200);
+    expect(queries.polls).toBeGreaterThan(5);
+    leaving.abort();
+    cancelled.leave();
+    await aborted.end();
+    await sleep(200);
+    const after = queries.polls;
+    await sleep(200);
+    expect(queries.polls).toBe(after);
+  });
+
+  test("get comment lines, each with an id to resume from, while there are no events", async () => {
+    const { join } = await counted(newTenant());
+    const viewer = join();
+    await viewer.until(({ text }) => text.match(/: keepalive\nid: \d{16}\n\n/g)?.length === 3);
+    const ids = [...viewer.text.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1]));
     expect(ids).toEqual(ids.toSorted((a, b) => a - b));
     expect((ids.at(-1) ?? 0) - (ids[0] ?? 0)).toBeGreaterThan(250_000);
   });
+
+  test("get a burst of many pages whole, in pages of at most 256 KiB", async () => {
+    const tenant = newTenant();
+    const scribe = await running(tenant);
+    const { join } = await counted(tenant);
+    const viewer = join();
+    await sleep(100);
+    await app.stores.sql`
+      insert into journal (run_id, seq, events_n, attempt, kind, events)
+      select ${scribe.run}, n, 1, 1, 'note', '{"type":"llm_delta","text":"' || repeat('x', 28000) || '"}'
+      from generate_series(1, 300) n`;
+    await viewer.until(({ frames }) => frames.length === 300);
+    expect(viewer.frames.map(({ data }) => data.seq)).toEqual(Array.from({ length: 300 }, (_, i) => i + 1));
+    const page = await feedReader(app.stores.sql, TenantId.parse(tenant)).page(0, Date.now() * 2_000);
+    expect(page.more).toBe(true);
+    expect(page.entries.reduce((sum, { events }) => sum + events.length, 0)).toBeLessThan(300_000);
+  });
+
+  test("of one key beyond its share get 429, and another key of the tenant is served", async () => {
+    const tenant = newTenant();
+    const [greedy, other] = [await app.stores.key(tenant), await app.stores.key(tenant)];
+    const answers = [];
+    for (let i = 0; i < FEED_SEATS.key + 1; i++) answers.push(await app.call("GET", FEED, { key: greedy }));
+    const refused = answers.at(-1);
+    expect([refused?.status, refused?.headers.get("retry-after")]).toEqual([429, "10"]);
+    for (const answer of answers.slice(0, -1)) keep(new Viewer(answer));
+    const feed = await watch(other);
+    const scribe = await running(tenant);
+    await scribe.text("hello");
+    await untilReceived(feed, 1);
+  });
+
+  test("end when their key is revoked", async () => {
+    const tenant = newTenant();
+    const [revoked, other] = [await app.stores.key(tenant), await app.stores.key(tenant)];
+    const [ends, stays] = [await watch(revoked), await watch(other)];
+    await app.stores.sql`
+      update api_keys set revoked_at = now() where key_hash = sha256(convert_to(${revoked}, 'utf8'))`;
+    await ends.end(30_000);
+    expect(stays.ended).toBe(false);
+  }, 60_000);
 });

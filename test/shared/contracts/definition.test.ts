@@ -1,5 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { parseAgent, parseOrchestration, parseTool } from "../../../shared/contracts/definition/index.ts";
+import {
+  parseAgent,
+  parseNewOrchestration,
+  parseOrchestration,
+  parseTool,
+  unknownFields,
+} from "../../../shared/contracts/definition/index.ts";
 
 type Fields = { [key: string]: unknown };
 
@@ -278,4 +284,208 @@ describe("agents and tools", () => {
       expect(parseTool({ name: "t", tool_type: "http", url })).toMatchObject({ ok: false, code: "invalid" });
     },
   );
+});
+
+describe("a field that nothing reads", () => {
+  test.each<["orchestrations" | "agents" | "tools", Fields, string, string]>([
+    ["orchestrations", document([print("a", { retires: { attempts: 1 } })]), "steps[0].retires", "retry"],
+    [
+      "orchestrations",
+      document([print("a", { retry: { attemps: 1 } })]),
+      "steps[0].retry.attemps",
+      "attempts",
+    ],
+    [
+      "orchestrations",
+      document([print("a", { timeout_secs: 5 })]),
+      "steps[0].timeout_secs",
+      "timeout_seconds",
+    ],
+    [
+      "orchestrations",
+      document([print("a", { maxIterations: 5 })]),
+      "steps[0].maxIterations",
+      "max_iterations",
+    ],
+    ["orchestrations", document([print("a")], { max_cost_usd: 1 }), "max_cost_usd", "max_total_cost_usd"],
+    [
+      "orchestrations",
+      document([print("a")], { state_schema: { k: { typ: "string" } } }),
+      "state_schema.k.typ",
+      "type",
+    ],
+    [
+      "orchestrations",
+      document([
+        flat("a", "human", { human_prompt: "?", human_fields: [{ key: "a" }, { key: "b", requird: true }] }),
+      ]),
+      "steps[0].human_fields[1].requird",
+      "required",
+    ],
+    ["agents", { name: "A", systemprompt: "x" }, "systemprompt", "system_prompt"],
+    ["tools", { tool_type: "http", url: "https://example.com/", header: { a: "b" } }, "header", "headers"],
+  ])("of %s is reported with its path and the nearest known field: %j", (kind, json, path, nearest) => {
+    expect(unknownFields(kind, json)).toEqual([
+      { path, message: expect.stringContaining(`did you mean "${nearest}"?`) },
+    ]);
+  });
+
+  test("is none of the fields that an imported definition or our own answer carries", () => {
+    const steps = ["print", "llm", "agent", "human", "switch"].map((type) =>
+      flat(type, type, {
+        merge_strategy: "list",
+        loop_count: 3,
+        loop_step_ids: [],
+        human_timeout_seconds: 3_600,
+        cache_tools_enabled: true,
+        include_full_history: null,
+        future_field: null,
+        another: "",
+      }),
+    );
+    const more = { version: 3, created_at: "x", updated_at: "x", edges: [], trigger: "manual" };
+    expect(unknownFields("orchestrations", document(steps, more))).toEqual([]);
+    const agent = { id: "a", name: "A", repos: ["r"], db_configs: [], orchestration_id: null, version: 1 };
+    expect(unknownFields("agents", agent)).toEqual([]);
+    expect(unknownFields("tools", { name: "t", tool_type: "http", code: "", version: 2 })).toEqual([]);
+  });
+
+  test.each([null, 3, [], "x", { steps: [null, 3, ["x"]], state_schema: [], human_fields: {} }])(
+    "is looked for without a throw in %j",
+    (json) => {
+      expect(unknownFields("orchestrations", json)).toEqual(
+        typeof json === "object" && json !== null && !Array.isArray(json)
+          ? [{ path: "human_fields", message: expect.any(String) }]
+          : [],
+      );
+    },
+  );
+
+  test("is reported fifty times at most, however many there are and however long their names are", () => {
+    const many = Object.fromEntries(
+      Array.from({ length: 50_000 }, (_, i) => [`field${"x".repeat(i % 200)}${i}`, 1]),
+    );
+    const startedAt = performance.now();
+    expect(unknownFields("agents", many)).toHaveLength(50);
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+  });
+});
+
+describe("a new orchestration", () => {
+  const saved = (json: unknown) => {
+    const parsed = parseNewOrchestration(json);
+    return parsed.ok ? { code: "ok", errors: [] } : parsed;
+  };
+  const topic = { state_schema: { topic: {} } };
+
+  test.each([
+    "{inptu}",
+    "{Input}",
+    "{ INPUT }",
+    "{inputs}",
+    "{input.name}",
+    "{State.topic}",
+    "{sttae.topic}",
+    "{states.topic}",
+    "{state.topic!r}",
+    "{state.topic:.2f}",
+    "{state .topic}",
+    "{state. topic}",
+    "{state[0]}",
+    "{state['topic']}",
+    "{state.topic",
+    "{state.töpic}",
+  ])("with %s, which would go out as text, is refused with the field and the place", (place) => {
+    const fields = { print: "print_content", llm: "prompt_template", human: "human_prompt" };
+    for (const [type, field] of Object.entries(fields)) {
+      const result = saved(document([{ id: "a", type, [field]: `On ${place} we say` }], topic));
+      expect(result).toMatchObject({ code: "invalid", errors: [{ path: `steps[0].${field}` }] });
+      expect(result.errors[0]?.message).toContain(place.slice(0, 6));
+    }
+  });
+
+  test.each([
+    '{"a": {"b": 1}} {}',
+    '{"a": {"b": [1]}}',
+    "{{x}}",
+    "{state.}",
+    "{json: 1}",
+    "{state} {city} {int} {output} {print}",
+    "{stats.mean} {stage.x} {x.state}",
+    "{input: 3} { state of the art }",
+    "function f() { input.read(); }",
+    "{ state.topic } {input} {\tinput }",
+    "{{state.topic}}",
+  ])("keeps %s", (content) => {
+    expect(saved(document([print("a", { print_content: content })], topic)).errors).toEqual([]);
+  });
+
+  test("with a misspelt key in a place with spaces is refused", () => {
+    const result = saved(document([print("a", { print_content: "{ state.topc }" })], topic));
+    expect(result.errors).toMatchObject([{ path: "steps[0].print_content" }]);
+  });
+
+  test.each([
+    ["if_else", "if_condition", `${"(".repeat(101)}1${")".repeat(101)}`],
+    ["if_else", "if_condition", `${"(".repeat(20_000)} and 1`],
+    ["if_else", "if_condition", `"${'\\"'.repeat(30_000)}`],
+    ["switch", "switch_expression", "1 + ".repeat(3_000)],
+    ["transform", "transform_code", `result = ${"[".repeat(30_000)}`],
+  ])("with code in a step of type %s that is too long or too deep is refused soon", (type, field, code) => {
+    const startedAt = performance.now();
+    const result = saved(document([{ id: "a", type, [field]: code }]));
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(result).toMatchObject({ code: "invalid", errors: [{ path: `steps[0].${field}` }] });
+  });
+
+  test("with a schedule is not available yet; manual, null and an absent trigger are", () => {
+    expect(saved(document([print("a")], { trigger: "scheduled" }))).toMatchObject({
+      code: "not_yet",
+      errors: [{ path: "trigger" }],
+    });
+    for (const trigger of ["manual", null, undefined]) {
+      expect(saved(document([print("a")], { trigger })).code).toBe("ok");
+    }
+    // A version that was saved before goes on.
+    expect(errorsOf(document([print("a")], { trigger: "scheduled" })).code).toBe("ok");
+  });
+});
+
+describe("the inputSchema of a tool", () => {
+  const schemaOf = (inputSchema: unknown): unknown => {
+    const parsed = parseTool({ name: "t", tool_type: "http", url: "https://example.com/", inputSchema });
+    return parsed.ok ? parsed.definition.inputSchema : parsed.errors;
+  };
+
+  test.each([
+    [{}, { type: "object", properties: {} }],
+    [null, { type: "object", properties: {} }],
+    [{ type: "object" }, { type: "object", properties: {} }],
+    [{ type: ["object", "null"] }, { type: "object", properties: {} }],
+    [{ properties: { q: true } }, { type: "object", properties: { q: {} } }],
+    [
+      { type: "OBJECT", properties: { q: { type: "STRING", required: true }, l: { type: "array" } } },
+      {
+        type: "object",
+        properties: { q: { type: "string" }, l: { type: "array", items: {} } },
+        required: ["q"],
+      },
+    ],
+    [
+      { type: "object", properties: { q: { type: "string" } }, required: ["q"], additionalProperties: false },
+      { type: "object", properties: { q: { type: "string" } }, required: ["q"], additionalProperties: false },
+    ],
+  ])("%j becomes what all providers take", (given, schema) => {
+    expect(schemaOf(given)).toEqual(schema);
+  });
+
+  test.each([
+    { type: "string" },
+    { type: "array" },
+    { properties: [] },
+    { required: "q" },
+    { required: [1] },
+  ])("%j is refused", (given) => {
+    expect(schemaOf(given)).toMatchObject([{ path: "inputSchema" }]);
+  });
 });

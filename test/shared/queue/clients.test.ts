@@ -14,8 +14,15 @@ let t: TestQueue;
 let front: RunningFront;
 beforeAll(async () => {
   t = await TestQueue.start();
-  const config = { target: parseRedisUrl({ REDIS_URL: t.url }), token: "token", host: "127.0.0.1", port: 0 };
-  front = await startRestFront(config);
+  const target = parseRedisUrl({ REDIS_URL: t.url });
+  front = await startRestFront({
+    target,
+    token: "token",
+    host: "127.0.0.1",
+    port: 0,
+    timeoutMs: 60_000,
+    origins: [],
+  });
 });
 afterAll(async () => {
   await front.stop();

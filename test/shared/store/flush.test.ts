@@ -121,6 +121,17 @@ describe("a flush", () => {
     }
   });
 
+  // Fails when the sum of an entry's counts is of the type of one count.
+  test("commits calls with the largest counts that are stored", async () => {
+    const run = await store.startRun();
+    const largest = { input_tokens: 2_147_483_647, output_tokens: 2_147_483_647 };
+    const usage = [
+      { ...call("a", 1), ...largest },
+      { ...call("b", 1), ...largest },
+    ];
+    expect(await flush(store.sql, [stepEntry(run, { usage })])).toHaveLength(1);
+  });
+
   test("adds its charges to the run's totals, and inserts each", async () => {
     const [run, free] = [await store.startRun(), await store.startRun()];
     await flush(store.sql, [stepEntry(run, { usage: [call("a", 100), call("b", 23)] }), stepEntry(free)]);

@@ -65,7 +65,8 @@ describe("an agent", () => {
 
   test("continues after a crash at its last commit, and repeats no committed model call or tool call", async () => {
     const answers = [
-      { calls: [{ id: "c1", name: "search", args: { query: "q" } }] },
+      // What only the provider understands goes back after a crash as well.
+      { calls: [{ id: "c1", name: "search", args: { query: "q" } }], parts: { signature: "s" } },
       { calls: [{ id: "c2", name: "fetch", args: {} }] },
       "done",
     ];
@@ -88,6 +89,7 @@ describe("an agent", () => {
         whole.modelCalls.slice(answered).map((call) => call.effectKey),
       );
       expect(after.modelCalls.at(-1)?.messages).toEqual(whole.modelCalls.at(-1)?.messages);
+      expect(after.modelCalls.at(-1)?.messages[2]).toMatchObject({ parts: { signature: "s" } });
     }
   });
 
@@ -98,6 +100,74 @@ describe("an agent", () => {
       code: "max_turns",
     });
     expect(modelCalls).toHaveLength(3);
+  });
+
+  test.each([
+    [2, 15, 2],
+    [20, undefined, 15],
+    [5, 2, 2],
+    [undefined, 3, 3],
+  ])("that may have %s turns fails in a step of %s after %i", async (own, ofStep, turns) => {
+    const agent = { ...agents.agent_1, max_turns: own ?? null };
+    const { context, modelCalls } = fakeContext({
+      agents: { agent_1: agent },
+      tools,
+      answers: Array.from({ length: 20 }, () => search),
+    });
+    await expect(run(step({ ...fields, max_turns: ofStep }), context)).rejects.toMatchObject({
+      code: "max_turns",
+    });
+    expect(modelCalls).toHaveLength(turns);
+  });
+
+  test.each([null, "", "null", []])(
+    "that gives no arguments as %j calls its tool with none",
+    async (args) => {
+      const answers = [{ calls: [{ name: "search", args }] }, "ok"];
+      const { context, toolCalls } = fakeContext({ agents, tools, answers });
+      await run(step(fields), context);
+      expect(toolCalls).toMatchObject([{ args: {} }]);
+    },
+  );
+
+  test("is told which argument is missing or wrong, and the tool is not called", async () => {
+    const answers = [
+      { calls: [{ name: "search", args: {} }] },
+      { calls: [{ name: "search", args: { query: 7 } }] },
+      { calls: [{ name: "search", args: null }] },
+      "ok",
+    ];
+    const fake = fakeContext({ agents, tools, answers });
+    const context = {
+      ...fake.context,
+      tool: async (name: string) => ({
+        name,
+        tool_type: "http",
+        url: "https://example.com/",
+        inputSchema: { type: "object", properties: { query: { type: "string" } }, required: ["query"] },
+      }),
+    };
+    await run(step({ ...fields, max_turns: 5 }), context);
+    expect(fake.toolCalls).toEqual([]);
+    const told = fake.modelCalls.slice(1).map(({ messages }) => messages.at(-1)?.content);
+    expect(told[0]).toContain("the argument query is missing");
+    expect(told[1]).toContain("the argument query must be of type string");
+    expect(told[2]).toContain("the argument query is missing");
+  });
+
+  test("hears that an answer was too large, and goes on with other arguments", async () => {
+    let calls = 0;
+    const large = {
+      ...tools,
+      search: (): Json => {
+        calls += 1;
+        if (calls === 1) throw new ToolRejection("the answer is over 1 MiB", { code: "answer_too_large" });
+        return "small";
+      },
+    };
+    const { context, modelCalls } = fakeContext({ agents, tools: large, answers: [search, search, "ok"] });
+    expect((await run(step(fields), context)).response).toBe("ok");
+    expect(modelCalls[1]?.messages.at(-1)?.content).toContain("over 1 MiB");
   });
 
   test("has its own tools, restricted by the step, and gets a reason when it calls another", async () => {

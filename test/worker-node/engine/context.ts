@@ -31,7 +31,7 @@ export function step(fields: object): Step {
 
 export type FakeAnswer =
   | string
-  | { text?: string; calls: (Omit<ToolCall, "id"> & { id?: string })[] }
+  | { text?: string; calls: (Omit<ToolCall, "id"> & { id?: string })[]; parts?: Json }
   | Error;
 
 /** What a step gets, and what it did with it. */
@@ -95,7 +95,8 @@ export function fakeContext(given: {
       return { text: next, tool_calls: [], usage };
     }
     const calls = next.calls.map((call, i) => ({ id: `call_${seen.modelCalls.length}_${i}`, ...call }));
-    return { text: next.text ?? "", tool_calls: calls, usage };
+    const { text = "", parts } = next;
+    return { text, tool_calls: calls, usage, ...(parts === undefined ? {} : { parts }) };
   };
   const context: StepContext = {
     effectBase: "run_1:s:1",
@@ -133,6 +134,7 @@ export function fakeContext(given: {
     },
     signal: new AbortController().signal,
     confirm: given.confirm ?? (async () => {}),
+    checkCost: () => {},
   };
   return { ...seen, context };
 }

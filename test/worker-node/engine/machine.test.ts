@@ -136,15 +136,37 @@ describe("a run", () => {
     expect(visited.checkpoint.next).toBe("b");
   });
 
-  test("ends when every step of a cycle is used up", () => {
+  test("whose cycle is used up and leads nowhere else fails: its limit is not its goal", () => {
     const steps = [
       print("a", { next_step_id: "b", max_iterations: 2 }),
       print("b", { next_step_id: "a", max_iterations: 2 }),
     ];
-    expect(play(orchestration(steps))).toMatchObject({
+    const played = play(orchestration(steps));
+    expect(played).toMatchObject({
       steps: ["a1", "b1", "a2", "b2"],
-      end: { status: "completed" },
+      end: { status: "failed", error: { code: "loop_limit_reached" } },
     });
+    expect(played.events.filter((type) => type === "loop_limit_reached")).toHaveLength(2);
+  });
+
+  test.each([
+    ["absent", {}, { status: "failed", error: { code: "loop_limit_reached" } }],
+    ["null", { next_step_id: null }, { status: "completed" }],
+    ["empty", { next_step_id: "" }, { status: "completed" }],
+  ])("that a loop's limit ends, where next_step_id is %s, ends so", (_, more, end) => {
+    const steps = [
+      print("work", { next_step_id: "check" }),
+      {
+        id: "check",
+        type: "evaluator",
+        route_map: { again: "work", good: null },
+        max_iterations: 2,
+        ...more,
+      },
+    ];
+    const played = play(orchestration(steps), { check: { route: { target: "work" } } });
+    expect(played.steps).toEqual(["work1", "check1", "work2", "check2", "work3"]);
+    expect(played.end).toMatchObject(end);
   });
 
   test("fails with max_total_turns unless it is at its end by then", () => {

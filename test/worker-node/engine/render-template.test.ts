@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { findJson } from "../../../worker-node/engine/find-json.ts";
 import { renderTemplate } from "../../../worker-node/engine/render-template.ts";
-import { fakeContext } from "./context.ts";
+import { fakeContext, run, step } from "./context.ts";
+import type { Json } from "../../../shared/contracts/json.ts";
 
 const reference = { $ref: "big", size: 5, content_type: "text/plain", preview: "lo" };
 
@@ -42,22 +42,57 @@ describe("a template", () => {
   );
 });
 
-describe("JSON in text", () => {
+describe("a text that would be longer than 1 MiB", () => {
+  const message = "x".repeat(1_000_000);
+  const big = { list: Array.from({ length: 60_000 }, (_, i) => `item ${i}`) };
+
   test.each([
-    ['{"a": 1}', [{ a: 1 }]],
-    ["  [1, 2] ", [[1, 2]]],
-    ['Here:\n```json\n{"a": 1}\n```\nand\n```\n[2]\n```', [{ a: 1 }, [2]]],
-    ['It is {"a": "}{", "b": {"c": []}} as I said, or [1].', [{ a: "}{", b: { c: [] } }, [1]]],
-    ['[see](http://x) {not json} {"ok": true}', [{ ok: true }]],
-    ["no JSON at all {", []],
-    ["", []],
-  ])("%s", (text, values) => {
-    expect(findJson(text)).toEqual(values);
+    ["{input}".repeat(500), {}],
+    ["{state.big}".repeat(9_000), { big }],
+    ["{state.big.list}{input}", { big }],
+    ["é{input}", {}, "é".repeat(524_288)],
+  ])("is refused before it is made", async (template, state, text = message) => {
+    const before = process.memoryUsage();
+    const startedAt = performance.now();
+    await expect(
+      renderTemplate(template, fakeContext({ state, message: text }).context),
+    ).rejects.toMatchObject({ name: "TerminalError", code: "template" });
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    const after = process.memoryUsage();
+    expect(after.heapUsed + after.external - before.heapUsed - before.external).toBeLessThan(
+      64 * 1024 * 1024,
+    );
   });
 
-  test("is given up soon in text full of open brackets", () => {
-    const startedAt = performance.now();
-    expect(findJson("{".repeat(200_000))).toEqual([]);
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
+  test("loads the large value behind many placeholders once", async () => {
+    let loads = 0;
+    const { context } = fakeContext({ state: { big: reference, n: 1 }, blobs: { big: { a: 1, b: 2 } } });
+    const load = async (value: Json): Promise<Json> => {
+      if (typeof value === "object" && value !== null && "$ref" in value) loads += 1;
+      return context.load(value);
+    };
+    const template = "{state.big.a}{state.n}{state.big.b}".repeat(500);
+    expect(await renderTemplate(template, { ...context, load })).toBe("112".repeat(500));
+    expect(loads).toBe(1);
+  });
+
+  test("is a text of at most 1 MiB otherwise, to the byte", async () => {
+    const { context } = fakeContext({ message: "x".repeat(1024 * 1024 - 2) });
+    const template = "{input}yz";
+    expect(await renderTemplate(template.slice(0, -1), context)).toHaveLength(1024 * 1024 - 1);
+  });
+
+  test.each(["llm", "evaluator", "agent", "tool"])("is no prompt of a step of type %s", async (type) => {
+    const inputs = Array.from({ length: 30 }, (_, i) => `k${i}`);
+    const { context, modelCalls } = fakeContext({
+      state: Object.fromEntries(inputs.map((key) => [key, message.slice(0, 40_000)])),
+      agents: { a: { id: "a", name: "A" } },
+      tools: { search: () => "x" },
+      answers: ["never used"],
+    });
+    const fields = { type, prompt_template: "go", input_keys: inputs, route_map: { a: null } };
+    const running = run(step({ ...fields, agent_id: "a", forced_tool: "search" }), context);
+    await expect(running).rejects.toMatchObject({ name: "TerminalError", code: "template" });
+    expect(modelCalls).toEqual([]);
   });
 });

@@ -3,7 +3,7 @@ import { RetryableError, TerminalError } from "../../../worker-node/engine/step-
 import { failureOf, judge } from "../../../worker-node/engine/retry-policy.ts";
 
 const policy = { attempts: 3, base_seconds: 1, max_seconds: 60 };
-const half = (): number => 0.5;
+const half = { random: () => 0.5, leftMs: 3_600_000 };
 
 describe("a failed step", () => {
   test("is retried after half of a wait that doubles, until its tries are used up", () => {
@@ -24,11 +24,12 @@ describe("a failed step", () => {
     expect(judge(new TerminalError("x", "x"), 1, policy, half)).toEqual({ do: "fail" });
   });
 
-  test("waits at least as long as the other side demands, up to 15 minutes", () => {
+  test("waits at least as long as the other side demands, and fails at once when the run has not so long", () => {
     const demands = (retryAfterMs: number) => new RetryableError("x", "x", { retryAfterMs });
     expect(judge(demands(90_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 90_000 });
     expect(judge(demands(10), 1, policy, half)).toEqual({ do: "retry", afterMs: 500 });
-    expect(judge(demands(86_400_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 900_000 });
+    expect(judge(demands(3_500_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 3_500_000 });
+    expect(judge(demands(86_400_000), 1, policy, half)).toEqual({ do: "fail" });
   });
 });
 

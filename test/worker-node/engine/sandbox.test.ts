@@ -1,8 +1,9 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 
-const sandbox = createSandbox();
-afterAll(() => sandbox.close());
+const shared = createSandbox();
+const sandbox = shared.of({ tenant: "acme", signal: new AbortController().signal });
+afterAll(() => shared.close());
 const state = { n: 4, tags: ["a", "x"], user: { name: "Jo" }, text: "hello", nothing: null, get: "own" };
 
 describe("an expression", () => {
@@ -25,6 +26,7 @@ describe("an expression", () => {
     ["'and or not in' === 'and or not in'", true],
     ["state.tags.includes('x') && !state.nothing ? 'yes' : 'no'", "yes"],
     ["Object.keys(state.user)", ["name"]],
+    ["(async () => state.n)()", 4],
   ])("%s", async (expression, value) => {
     expect(await sandbox.evaluate(expression, state)).toEqual(value);
   });
@@ -38,6 +40,12 @@ describe("an expression", () => {
     ["a result over 1 MiB", "'x'.repeat(2000000)"],
     ["endless recursion", "(f => f(f))(f => f(f))"],
     ["a throw", "(() => { throw {a: 1} })()"],
+    ["a value that is not a number", "state.gone + 1"],
+    ["a function that is not called", "state.tags.includes"],
+    ["a map", "new Map([[1, 2]])"],
+    ["brackets that nothing closes", `${"(".repeat(20_000)} and 1`],
+    ["brackets without end", `${"(".repeat(20_000)}1${")".repeat(20_000)} and 1`],
+    ["a string that nothing closes", `"${'\\"'.repeat(30_000)}`],
   ])("with %s fails, and is not false", async (_, expression) => {
     await expect(sandbox.evaluate(expression, state)).rejects.toMatchObject({
       name: "TerminalError",
@@ -60,10 +68,62 @@ describe("a program", () => {
     await expect(sandbox.transform("throw new Error('boom')", state)).rejects.toThrow("boom");
   });
 
-  test("that replaces JSON.stringify cannot return a text that is not JSON", async () => {
-    await expect(sandbox.transform("JSON.stringify = () => '{'; result = 1", state)).rejects.toMatchObject({
-      code: "transform",
-    });
+  test("that replaces JSON.stringify does not change how its result is stored", async () => {
+    expect(await sandbox.transform("JSON.stringify = () => '{'; result = 1", state)).toBe(1);
+  });
+
+  test.each([
+    ["result = Promise.resolve(1)", 1],
+    ["async function f() { await null; return { a: [1] }; } result = f()", { a: [1] }],
+    ["let result = 0; (async () => { await null; await null; result = 7; })()", 7],
+    ["result = { gone: undefined, own: { toJSON: () => 'as text' } }", { own: "as text" }],
+    [
+      "const one = { a: 1 }; result = { x: one, list: [one, one] }",
+      { x: { a: 1 }, list: [{ a: 1 }, { a: 1 }] },
+    ],
+    [
+      "class P { constructor() { this.x = 1; } } result = [new P(), Object.create(null), new Number(2)]",
+      [{ x: 1 }, {}, 2],
+    ],
+  ])("has the result that its promises are fulfilled with: %s", async (code, value) => {
+    expect(await sandbox.transform(code, state)).toEqual(value);
+  });
+
+  test.each([
+    ["result = 0/0", "result is NaN"],
+    ["result = { mean: 0/0 }", "result.mean is NaN"],
+    ["result = { a: [1, { b: -1/0 }] }", "result.a[1].b is -Infinity"],
+    ["const one = { a: 1 }; result = [one, { one }, one, NaN]", "result[3] is NaN"],
+    ["result = [1, , 2]", "result[1] is undefined"],
+    ["result = new Number(NaN)", "result is NaN"],
+    ["result = new Map([['a', 1]])", "result is a Map"],
+    ["result = { tags: new Set(state.tags) }", "result.tags is a Set"],
+    ["result = () => 1", "result is a function"],
+    ["result = { run() {} }", "result.run is a function"],
+    ["result = [Symbol('x')]", "result[0] is a symbol"],
+    ["result = { big: 2n ** 70n }", "result.big is a BigInt"],
+    ["result = /x/", "result is a RegExp"],
+    ["result = { error: new Error('x') }", "result.error is an Error"],
+    ["result = [Promise.resolve(1)]", "result[0] is a Promise"],
+    ["result = state.tags.values()", "result is an Array Iterator"],
+    ["result = (async () => 0/0)()", "result is NaN"],
+    ["result = new Promise(() => {})", "result is a promise that nothing settles"],
+    ["result = Promise.reject(new Error('boom'))", "boom"],
+  ])("with a result that JSON cannot hold fails and names its path: %s", async (code, message) => {
+    const running = sandbox.transform(code, state);
+    await expect(running).rejects.toMatchObject({ name: "TerminalError", code: "transform" });
+    await expect(running).rejects.toThrow(message);
+  });
+
+  test("whose promises never come to an end is stopped, by its time or by its memory", async () => {
+    const endless = "const again = () => { Promise.resolve().then(again); }; again(); result = 1";
+    const growing =
+      "const all = []; Promise.resolve().then(() => { for (;;) all.push(new ArrayBuffer(1 << 20)); }); result = 1";
+    await Promise.all([
+      expect(sandbox.transform(endless, state)).rejects.toThrow("longer than 5 s"),
+      expect(sandbox.transform(growing, state)).rejects.toThrow("32 MiB"),
+    ]);
+    expect(await sandbox.transform("result = 1", state)).toBe(1);
   });
 });
 

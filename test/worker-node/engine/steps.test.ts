@@ -44,6 +44,21 @@ describe("if_else", () => {
     expect(result.after).toMatchObject([{ type: "if_decision", decision, target_step_id: target }]);
   });
 
+  test.each([
+    [{}, "no_route"],
+    [{ if_false_step_id: null }, null],
+    [{ if_false_step_id: "" }, null],
+    [{ next_step_id: null }, null],
+    [{ next_step_id: "s" }, "s"],
+    [{ if_false_step_id: null, next_step_id: "s" }, "s"],
+  ])("that is false goes on, ends or fails as its targets say: %j", async (targets, expected) => {
+    const { context } = fakeContext({ evaluate: async () => false });
+    const running = run(step({ ...fields, next_step_id: undefined, ...targets }), context);
+    if (expected === "no_route") {
+      await expect(running).rejects.toMatchObject({ name: "TerminalError", code: "no_route" });
+    } else expect((await running).route).toEqual({ target: expected });
+  });
+
   test("fails when its condition throws; the condition does not count as false", async () => {
     const { context } = fakeContext({
       evaluate: async () => Promise.reject(new TerminalError("expression", "no")),
@@ -84,6 +99,33 @@ describe("switch", () => {
     expect(result.after).toMatchObject([{ type: "switch_decision", matched_case, target_step_id }]);
     expect(result.route).toEqual({ target: target_step_id });
   });
+
+  test.each(["Refund", null, 7, { kind: "refund" }])(
+    "on %j, which no case names, fails when there is no default; null as a case or a default is an end",
+    async (value) => {
+      const { context } = fakeContext({ evaluate: async () => value });
+      const cases = {
+        type: "switch",
+        switch_expression: "state.kind",
+        switch_cases: { refund: "s", billing: null },
+      };
+      await expect(run(step(cases), context)).rejects.toMatchObject({
+        name: "TerminalError",
+        code: "no_route",
+      });
+      await expect(run(step({ ...cases, next_step_id: "s" }), context)).rejects.toMatchObject({
+        code: "no_route",
+      });
+      expect((await run(step({ ...cases, switch_default_step_id: "s" }), context)).route).toEqual({
+        target: "s",
+      });
+      expect((await run(step({ ...cases, switch_default_step_id: null }), context)).route).toEqual({
+        target: null,
+      });
+      const billing = fakeContext({ evaluate: async () => "billing" });
+      expect((await run(step(cases), billing.context)).route).toEqual({ target: null });
+    },
+  );
 
   test("without cases leads to its next step", async () => {
     const { context } = fakeContext({ evaluate: async () => "x" });
@@ -144,7 +186,7 @@ describe("llm", () => {
     expect(prompt).toContain("## Input: notes\nsome notes");
     expect(prompt).toContain("## Your task\nSum up.");
     expect(prompt).not.toContain("gone");
-    expect(noted).toEqual([{ type: "llm_delta", orch_step_id: "s", text: "the answer" }]);
+    expect(noted).toEqual([{ type: "llm_delta", orch_step_id: "s", first: true, text: "the answer" }]);
   });
 
   test("uses the effect suffix, so that a try after a refusal is a new call", async () => {
@@ -159,6 +201,7 @@ describe("llm", () => {
       code: "model_rate_limited",
     });
     await expect(run(step({ type: "llm" }), fakeContext({ answers: [" "] }).context)).rejects.toMatchObject({
+      name: "RetryableError",
       code: "empty_answer",
     });
   });
@@ -292,6 +335,14 @@ describe("tool", () => {
     const { context, toolCalls } = fakeContext({ answers: ['{"query": "q"}'], tools: { search: () => "x" } });
     await run(step({ ...fields, prompt_template: "Search." }), context);
     expect(toolCalls).toMatchObject([{ args: { query: "q" } }]);
+  });
+
+  test("without a prompt fails with the code of an answer that cannot be used", async () => {
+    const search = (): never => {
+      throw new ToolRejection("too large", { code: "answer_too_large" });
+    };
+    const running = run(step(fields), fakeContext({ tools: { search } }).context);
+    await expect(running).rejects.toMatchObject({ name: "TerminalError", code: "answer_too_large" });
   });
 
   test("fails when its tool does not exist", async () => {

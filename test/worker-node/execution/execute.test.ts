@@ -10,7 +10,10 @@ beforeEach(() => {
   harness = new ExecutionHarness();
 });
 // Fails when an entry is committed that the next worker, or the edge, cannot read.
-afterEach(() => harness.checkEntries());
+afterEach(() => {
+  harness.checkEntries();
+  vi.restoreAllMocks();
+});
 
 describe("an execution", () => {
   test("runs all steps, and commits the last result with the entry that ends the run", async () => {
@@ -103,8 +106,10 @@ describe("a run's timeout", () => {
 
   // Fails when the wait between two tries throws the timer's own error.
   test("that comes while a step waits for its retry fails the run with run_timeout", async () => {
-    harness.definition = { ...steps({ id: "a", ...llm }), timeout_minutes: 1 };
-    harness.generate = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 4_000 }));
+    vi.spyOn(Math, "random").mockReturnValue(0.9);
+    const retry = { base_seconds: 4, max_seconds: 4 };
+    harness.definition = { ...steps({ id: "a", ...llm, retry }), timeout_minutes: 1 };
+    harness.generate = () => Promise.reject(new RetryableError("busy", "busy"));
     const { run, ending } = harness.begin({ running_for_ms: 60_000 - 200 });
     await ending;
     expect(harness.errorOf(run)).toContain("run_timeout");
@@ -112,14 +117,26 @@ describe("a run's timeout", () => {
 
   // Fails when the wake-up of a retry ignores the timeout of the run.
   test("wakes a run whose retry is due after it", async () => {
-    harness.definition = { ...steps({ id: "a", ...llm }), timeout_minutes: 1 };
-    harness.generate = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 600_000 }));
+    vi.spyOn(Math, "random").mockReturnValue(0.9);
+    const retry = { base_seconds: 600, max_seconds: 600 };
+    harness.definition = { ...steps({ id: "a", ...llm, retry }), timeout_minutes: 1 };
+    harness.generate = () => Promise.reject(new RetryableError("busy", "busy"));
     const { run, ending } = harness.begin({ running_for_ms: 30_000 });
     const parked = await ending;
     expect(harness.store.entriesOf(run.run_id).at(-1)?.wake_ms).toBeLessThanOrEqual(31_000);
     expect(parked).toMatchObject({ is: "parked", status: "queued" });
     expect(parked.is === "parked" && parked.delayMs).toBeLessThanOrEqual(31_000);
   });
+});
+
+// Fails when a run waits for a time that it does not have, or for a part of the time that the other side demands.
+test("a wait that the other side demands and the run does not have fails the step at once", async () => {
+  harness.definition = { ...steps({ id: "a", ...llm }), timeout_minutes: 1 };
+  harness.generate = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 60_000 }));
+  const { run, ending } = harness.begin();
+  expect(await ending).toEqual({ is: "ended" });
+  expect(harness.errorOf(run)).toContain("busy");
+  expect(harness.calls).toHaveLength(1);
 });
 
 describe("a step that waits for a retry", () => {

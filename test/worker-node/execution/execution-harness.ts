@@ -4,7 +4,7 @@ import { recordOf } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
-import type { ModelAnswer, ModelRequest } from "../../../worker-node/engine/ports.ts";
+import type { ModelAnswer, ModelRequest, Models } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
 import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
@@ -37,6 +37,11 @@ export class ExecutionHarness {
   definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
   artifacts: ObjectStore | null = null;
   readDefinition = async (): Promise<void> => {};
+  /** Agents and tools by id. */
+  readonly named = new Map<string, JsonObject>();
+  /** The models, in place of `generate`. */
+  models: Models | null = null;
+  callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["readWaits"] = async () => [];
 
@@ -71,6 +76,12 @@ export class ExecutionHarness {
         await this.readDefinition();
         return JSON.stringify(this.definition);
       },
+      readDefinition: async (_kind: string, _tenant: string, id: string) => {
+        const definition = this.named.get(id);
+        return definition === undefined
+          ? null
+          : { owner: "acme", version: 1, definition: JSON.stringify(definition) };
+      },
     };
     return {
       owner,
@@ -79,11 +90,12 @@ export class ExecutionHarness {
       models: {
         generate: async (request): Promise<ModelAnswer> => {
           this.calls.push(request);
+          if (this.models !== null) return this.models.generate(request);
           return { text: await this.generate(request), tool_calls: [], usage };
         },
       },
-      tools: { call: notInThisTest },
-      sandbox: { evaluate: notInThisTest, transform: notInThisTest },
+      tools: { call: (request) => this.callTool(request) },
+      sandbox: { of: () => ({ evaluate: notInThisTest, transform: notInThisTest }) },
       artifacts: this.artifacts,
       readWaits: (id, names) => this.readWaits(id, names),
       confirm: async () => {},

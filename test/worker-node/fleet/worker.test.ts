@@ -175,7 +175,7 @@ function open(lanes: readonly Lane[]): void {
         },
       },
       tools: { call: refuse },
-      sandbox: { evaluate: refuse, transform: refuse },
+      sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       readWaits: store.readWaits,
       confirm: async () => {},

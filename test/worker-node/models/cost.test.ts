@@ -11,6 +11,8 @@ test.each([
   ["gpt-4.1-nano", { input: 30, cachedInput: 0, output: 0 }, 3],
   ["unheard-of", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
   ["constructor", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
+  // A server that says that more was cached than was sent.
+  ["gpt-4.1", { input: 1_000, cachedInput: 9_000, output: 0 }, 500],
 ])("a call of %s that used %j costs %i micro-dollars", (model, tokens, cost) => {
-  expect(costMicroUsd(model, tokens)).toBe(cost);
+  expect(costMicroUsd({ provider: "openai", model }, tokens)).toBe(cost);
 });

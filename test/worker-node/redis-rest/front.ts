@@ -22,10 +22,13 @@ export interface FrontResponse {
   json: unknown;
 }
 
-export async function startFront(redis: string | RedisEnv): Promise<Front> {
+export async function startFront(
+  redis: string | RedisEnv,
+  { timeoutMs = 10_000, origins = [] }: { timeoutMs?: number; origins?: string[] } = {},
+): Promise<Front> {
   const token = randomBytes(12).toString("hex");
   const target = parseRedisUrl(typeof redis === "string" ? { REDIS_URL: redis } : redis);
-  const front = await startRestFront({ target, token, host: "127.0.0.1", port: 0 });
+  const front = await startRestFront({ target, token, host: "127.0.0.1", port: 0, timeoutMs, origins });
   const url = `http://127.0.0.1:${front.port}`;
   return {
     url,

@@ -133,20 +133,56 @@ describe("while Redis is unreachable", () => {
   });
 });
 
-describe("a Redis that accepts connections but does not reply", () => {
-  test("causes a 503 in about a second, and its late reply reaches no other caller", async () => {
+describe("a Redis that is slow", () => {
+  const SLOW = "local n = 0 while redis.call('TIME')[1] - ARGV[1] < 2 do n = n + 1 end return 'done'";
+
+  test("answers every command: the slow one and those that come meanwhile", async () => {
     const key = newKey();
-    await front.call("/", ["SET", key, "mine"]);
+    await front.call("/", ["SET", key, "1"]);
+    const now = Math.floor(Date.now() / 1000);
+    const slow = front.call("/", ["EVAL", SLOW, "0", String(now)]);
+    const meanwhile = ["/", "/pipeline", "/multi-exec"].map((path) =>
+      front.call(path, path === "/" ? ["INCR", key] : [["INCR", key]]),
+    );
+    expect((await slow).json).toEqual({ result: "done" });
+    expect((await Promise.all(meanwhile)).map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect((await front.call("/", ["GET", key])).json).toEqual({ result: "4" });
+  });
+
+  test("executes a pipeline of 100,000 commands and replies to each", async () => {
+    const key = newKey();
+    const rows = Array.from({ length: 100_000 }, () => ["INCR", key]);
+    const { status, json } = await front.call("/pipeline", rows, {
+      headers: { authorization: `Bearer ${front.token}` },
+      signal: AbortSignal.timeout(60_000),
+    });
+    expect(status).toBe(200);
+    expect(json).toHaveLength(100_000);
+  }, 60_000);
+});
+
+describe("a Redis that accepts connections but does not reply", () => {
+  const unknown = {
+    error: "ERR redis has not replied in time: the outcome is unknown, the command may have been executed",
+  };
+
+  test("causes a 503 after the configured time, and its late reply reaches no other caller", async () => {
+    const impatient = await startFront(redis.url, { timeoutMs: 900 });
+    const key = newKey();
+    await impatient.call("/", ["SET", key, "mine"]);
     const stopper = new Redis(redis.url);
     await stopper.call("CLIENT", "PAUSE", "3000", "ALL");
     stopper.disconnect();
-    const { value, ms } = await timed(() => front.call("/", ["GET", key]));
-    expect([value.status, value.json]).toEqual([503, unreachable]);
+    const { value, ms } = await timed(() => impatient.call("/", ["GET", key]));
+    expect([value.status, value.json]).toEqual([503, unknown]);
     expect(ms).toBeGreaterThan(500);
     // Before Redis goes on, which would answer it.
     expect(ms).toBeLessThan(2_900);
-    await until(async () => (await front.call("/ping")).status === 200);
-    expect((await front.call("/", ["ECHO", "next"])).json).toEqual({ result: "next" });
+    const pipeline = await impatient.call("/pipeline", [["GET", key]]);
+    expect([pipeline.status, pipeline.json]).toEqual([503, unknown]);
+    await until(async () => (await impatient.call("/ping")).status === 200);
+    expect((await impatient.call("/", ["ECHO", "next"])).json).toEqual({ result: "next" });
+    await impatient.stop();
   });
 });
 

@@ -360,6 +360,18 @@ describe("a command that the shared connection cannot serve", () => {
     },
   );
 
+  test("MONITOR, also as a path, is not supported: nothing else is recommended in its place", async () => {
+    const asStream = { headers: { authorization: `Bearer ${front.token}`, accept: "text/event-stream" } };
+    for (const response of [
+      await front.call("/", ["MONITOR"]),
+      await front.call("/monitor", undefined, asStream),
+    ]) {
+      expect(response.status).toBe(400);
+      expect(response.json).toEqual({ error: expect.stringContaining("not supported") });
+      expect(response.text).not.toContain("subscribe");
+    }
+  });
+
   test("is not XREAD without BLOCK, even from a stream called block", async () => {
     const response = await front.call("/", ["XREAD", "COUNT", 1, "STREAMS", "block", "0"]);
     expect(response.json).toEqual({ result: null });

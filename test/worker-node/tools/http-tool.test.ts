@@ -1,6 +1,8 @@
+import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Server } from "node:net";
+import zlib from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startSearchServer } from "../../../local/demo/search-server.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
@@ -128,6 +130,73 @@ describe("an HTTP tool", () => {
   test("fails on a response over 1 MiB and does not truncate it", async () => {
     respond = (response) => response.end("x".repeat(1024 * 1024 + 1));
     await expect(call({})).rejects.toMatchObject({ code: "answer_too_large" });
+  });
+
+  test.each([
+    ["gzip", (body: Uint8Array) => zlib.gzipSync(body)],
+    ["x-gzip", (body: Uint8Array) => zlib.gzipSync(body)],
+    ["deflate", (body: Uint8Array) => zlib.deflateSync(body)],
+    ["deflate", (body: Uint8Array) => zlib.deflateRawSync(body)],
+    ["br", (body: Uint8Array) => zlib.brotliCompressSync(body)],
+    ["zstd", (body: Uint8Array) => zlib.zstdCompressSync(body)],
+    ["deflate, GZIP", (body: Uint8Array) => zlib.gzipSync(zlib.deflateSync(body))],
+    ["identity", (body: Uint8Array) => body],
+    ["utf-8", (body: Uint8Array) => body],
+  ])("reads an answer and a refusal that the server encodes as %s unasked", async (encoding, encode) => {
+    const send = (status: number, body: string) => (response: ServerResponse) => {
+      response.writeHead(status, { "content-encoding": encoding });
+      response.end(encode(Buffer.from(body)));
+    };
+    respond = send(200, '{"answer":"ök"}');
+    expect(await call({})).toEqual({ answer: "ök" });
+    respond = send(422, '{"error":"bad q"}');
+    await expect(call({})).rejects.toThrow("bad q");
+  });
+
+  test.each([
+    ["compress", Buffer.from("x")],
+    ["gzip", Buffer.from('{"answer":"plain"}')],
+    ["gzip", zlib.gzipSync("x".repeat(5_000)).subarray(0, 20)],
+  ])("fails with a code and the name of an encoding that cannot be read: %s", async (encoding, body) => {
+    respond = (response) => {
+      response.writeHead(200, { "content-encoding": encoding });
+      response.end(body);
+    };
+    await expect(call({})).rejects.toMatchObject({
+      name: "ToolRejection",
+      code: "answer_encoding",
+      message: expect.stringContaining(encoding),
+    });
+  });
+
+  test("limits what comes out of a decoder to 1 MiB, and not what goes in", async () => {
+    const send = (body: Uint8Array) => (response: ServerResponse) => {
+      response.writeHead(200, { "content-encoding": "gzip" });
+      response.end(zlib.gzipSync(body));
+    };
+    const random = randomBytes(1024 * 1024).map((byte) => byte & 0x7f);
+    respond = send(random);
+    expect(await call({})).toHaveLength(1024 * 1024);
+    for (const size of [1024 * 1024 + 1, 200 * 1024 * 1024]) {
+      respond = send(new Uint8Array(size));
+      await expect(call({})).rejects.toMatchObject({ code: "answer_too_large" });
+    }
+  });
+
+  test("fills places of its URL that are written with spaces", async () => {
+    respond = json(200, {});
+    await call({ url: `${base}/{ id }/{data.id }` }, { id: "7" });
+    expect(received[0]?.url).toBe("/7/7");
+  });
+
+  test("does not make a URL longer than 1 MiB", async () => {
+    const startedAt = performance.now();
+    const long = { id: "x".repeat(900_000), q: "y".repeat(200_000) };
+    for (const url of [`${base}/${"{id}".repeat(400)}`, `${base}/{id}`]) {
+      await expect(call({ url }, long)).rejects.toMatchObject({ name: "ToolRejection", code: "template" });
+    }
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(received).toEqual([]);
   });
 
   test("rejects arguments that leave a placeholder of its URL empty", async () => {

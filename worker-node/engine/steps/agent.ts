@@ -1,5 +1,5 @@
 import { parseAgent } from "../../../shared/contracts/definition/index.ts";
-import { Conversation, modelOf } from "../conversation.ts";
+import { Conversation, modelOf, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
@@ -15,7 +15,8 @@ import type { Toolbox } from "../toolbox.ts";
  *
  * Each answer with tool calls, and each round of tool calls, is committed before the next one begins. After a crash or a
  * retry the step therefore continues in the middle. A round that was interrupted is repeated as a whole, under the same
- * effect keys. The step fails when the agent still calls tools after `max_turns` answers.
+ * effect keys. The step fails when the agent still calls tools after `max_turns` answers: the smaller one of the step's and
+ * the agent's own.
  */
 export const agent: Executor<"agent"> = async (step, context) => {
   const definition = await loadAgent(step.agent_id, context);
@@ -26,14 +27,17 @@ export const agent: Executor<"agent"> = async (step, context) => {
       : [{ role: "system" as const, content: definition.system_prompt }]),
     { role: "user", content: await composePrompt(step, step.prompt_template, context) },
   ]);
+  const maxTurns = Math.min(step.max_turns, definition.max_turns ?? step.max_turns);
   const model = modelOf(step.model) ?? modelOf(definition.model, definition.provider);
   for (;;) {
     if (conversation.last?.role === "assistant") {
+      // The agent needs another answer after its tools.
+      context.checkCost();
       await callTools(conversation, conversation.last.tool_calls, toolbox, step, context);
       continue;
     }
-    if (conversation.answerCount >= step.max_turns) {
-      throw new TerminalError("max_turns", `the agent has not answered in ${step.max_turns} turns`);
+    if (conversation.answerCount >= maxTurns) {
+      throw new TerminalError("max_turns", `the agent has not answered in ${maxTurns} turns`);
     }
     const text = deltas(step, context);
     const answer = await conversation.callModel({
@@ -43,8 +47,8 @@ export const agent: Executor<"agent"> = async (step, context) => {
       onText: text.push,
     });
     text.flush();
-    if (answer.tool_calls.length === 0) return result(answer.content, conversation, step);
-    if (answer.content !== "") {
+    if (answer.tool_calls.length === 0) return result(textOf(answer), conversation, step);
+    if (answer.content.trim() !== "") {
       context.note({
         type: "llm_thought",
         ...namesOf(step),
@@ -67,14 +71,13 @@ async function callTools(
   const turn = conversation.answerCount;
   for (const [index, call] of calls.entries()) {
     const key = await conversation.effect(`tool.${turn}.${index + 1}`);
-    const content = textForModel(await callTool(call, toolbox, key, step, context));
+    const content = textForModel(await callTool({ ...call, by: "model" }, toolbox, key, step, context));
     conversation.add({ role: "tool", tool_call_id: call.id, tool_name: call.name, content });
   }
   await conversation.commit();
 }
 
 function result(text: string, conversation: Conversation, step: StepOf<"agent">): StepResult {
-  if (text.trim() === "") throw new TerminalError("empty_answer", "the model answered with no text");
   return {
     set: outputOf(step, text),
     events: [

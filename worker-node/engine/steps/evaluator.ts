@@ -27,7 +27,7 @@ export const evaluator: Executor<"evaluator"> = async (step, context) => {
     { role: "system", content: SYSTEM },
     {
       role: "user",
-      content: `${await composePrompt(step, step.evaluator_prompt, context)}\n\n${routesOf(step)}`,
+      content: await composePrompt(step, step.evaluator_prompt, context, [routesOf(step)]),
     },
   ]);
   while (conversation.answerCount < MAX_ANSWERS) {

@@ -1,21 +1,18 @@
+import { TextBudget } from "../bounded-text.ts";
 import { namesOf } from "../events.ts";
 import { TerminalError } from "../step-errors.ts";
 import { findJson } from "../find-json.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
-import type { Executor } from "../ports.ts";
+import type { StepOf } from "../../../shared/contracts/definition/index.ts";
+import type { Executor, StepContext } from "../ports.ts";
 
 /**
- * Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. One
- * value becomes the output, several become a list. Text without JSON fails the step: the steps that follow could not
- * use "no JSON".
+ * Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets, but not
+ * in what a model thought aloud. One value becomes the output, several become a list. Text without JSON fails the step:
+ * the steps that follow could not use "no JSON".
  */
 export const extractJson: Executor<"extract_json"> = async (step, context) => {
-  const texts: string[] = [];
-  for (const key of step.input_keys) {
-    const value = await valueAt(context.state, [key], context.load);
-    if (value !== undefined) texts.push(asText(value));
-  }
-  const [first, ...more] = findJson(texts.join("\n\n"));
+  const [first, ...more] = findJson(...(await textsOf(step, context)));
   if (first === undefined) {
     throw new TerminalError("no_json", `there is no JSON in the text of ${step.input_keys.join(", ")}`);
   }
@@ -37,3 +34,17 @@ export const extractJson: Executor<"extract_json"> = async (step, context) => {
     effects: [],
   };
 };
+
+async function textsOf(step: StepOf<"extract_json">, context: StepContext): Promise<string[]> {
+  const budget = new TextBudget("the text to search for JSON");
+  const texts: string[] = [];
+  for (const key of new Set(step.input_keys)) {
+    const value = await valueAt(context.state, [key], context.load);
+    if (value === undefined) continue;
+    budget.expect(value);
+    const text = asText(value);
+    budget.add(text);
+    texts.push(text);
+  }
+  return texts;
+}

@@ -60,7 +60,7 @@ async function questionOf(step: StepOf<"human">, context: StepContext): Promise<
 /** The values of `input_keys`, as text, which the person sees beside the question. */
 async function agentContext(step: StepOf<"human">, context: StepContext): Promise<Json> {
   const shown: { [key: string]: string } = {};
-  for (const key of step.input_keys) {
+  for (const key of new Set(step.input_keys)) {
     const value = await valueAt(context.state, [key], context.load);
     if (value !== undefined) shown[key] = clip(asText(value), CONTEXT_CHARS);
   }

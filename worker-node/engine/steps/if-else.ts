@@ -1,12 +1,23 @@
+import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { loadAll, outputOf } from "../run-state.ts";
 import type { Executor } from "../ports.ts";
 
-/** Chooses a branch by `if_condition`. A branch without a target leads to `next_step_id`. */
+/**
+ * Chooses a branch by `if_condition`. A branch without a target leads to `next_step_id`. Where both are absent the step
+ * fails with `no_route`; null, where it is written, ends the run.
+ */
 export const ifElse: Executor<"if_else"> = async (step, context) => {
   const value = await context.sandbox.evaluate(step.if_condition, await loadAll(context.state, context.load));
   const decision = isTrue(value);
-  const target = (decision ? step.if_true_step_id : step.if_false_step_id) ?? step.next_step_id;
+  const branch = decision ? step.if_true_step_id : step.if_false_step_id;
+  const target = branch ?? step.next_step_id ?? (branch === undefined ? step.next_step_id : null);
+  if (target === undefined) {
+    throw new TerminalError(
+      "no_route",
+      `the condition is ${decision}, and no field says where the run goes then`,
+    );
+  }
   return {
     set: { ...outputOf(step, decision), [`_if_decision_${step.id}`]: String(decision) },
     route: { target },

@@ -1,6 +1,5 @@
-import { Conversation, modelOf } from "../conversation.ts";
+import { Conversation, modelOf, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
-import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { composePrompt } from "../prompt.ts";
 import { outputOf } from "../run-state.ts";
@@ -16,14 +15,14 @@ export const llm: Executor<"llm"> = async (step, context) => {
     { role: "user", content: await composePrompt(step, step.prompt_template, context) },
   ]);
   const text = deltas(step, context);
-  const { content } = await conversation.callModel({
+  const answer = await conversation.callModel({
     model: modelOf(step.model),
     tools: [],
     toolChoice: "auto",
     onText: text.push,
   });
   text.flush();
-  if (content.trim() === "") throw new TerminalError("empty_answer", "the model answered with no text");
+  const content = textOf(answer);
   return {
     set: outputOf(step, content),
     events: [

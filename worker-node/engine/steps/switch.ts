@@ -1,11 +1,16 @@
+import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
+import { clip } from "../prompt.ts";
 import { loadAll, outputOf } from "../run-state.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import type { Executor } from "../ports.ts";
 
+const SHOWN_CHARS = 100;
+
 /**
- * Chooses the case that equals the value of `switch_expression` as text. A case or a default that is null ends the run.
- * Without any cases the run goes to the default, else to `next_step_id`.
+ * Chooses the case that equals the value of `switch_expression` as text, else the default; a switch without any cases goes
+ * to `next_step_id` when it has no default. A target that is written as null ends the run. A value that nothing has a
+ * target for fails the step with `no_route`.
  */
 export const switchStep: Executor<"switch"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
@@ -15,6 +20,10 @@ export const switchStep: Executor<"switch"> = async (step, context) => {
   const name = caseName(value, step.switch_cases);
   const matched = Object.hasOwn(step.switch_cases, name) ? name : null;
   const target = targetOf(matched, step);
+  if (target === undefined) {
+    const shown = clip(name, SHOWN_CHARS);
+    throw new TerminalError("no_route", `no case is "${shown}", and there is no switch_default_step_id`);
+  }
   return {
     set: { ...outputOf(step, name), [`_switch_decision_${step.id}`]: name },
     route: { target },
@@ -34,10 +43,10 @@ export const switchStep: Executor<"switch"> = async (step, context) => {
   };
 };
 
-function targetOf(matched: string | null, step: Parameters<typeof switchStep>[0]): string | null {
-  if (matched !== null) return step.switch_cases[matched] ?? null;
-  if (Object.keys(step.switch_cases).length === 0) return step.switch_default_step_id ?? step.next_step_id;
-  return step.switch_default_step_id;
+function targetOf(matched: string | null, step: Parameters<typeof switchStep>[0]): string | null | undefined {
+  if (matched !== null) return step.switch_cases[matched];
+  const hasCases = Object.keys(step.switch_cases).length > 0;
+  return hasCases ? step.switch_default_step_id : (step.switch_default_step_id ?? step.next_step_id);
 }
 
 /** A value as cases spell it. Imported definitions write `True`, `False` and `None`. */

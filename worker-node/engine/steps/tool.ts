@@ -1,9 +1,10 @@
+import { TextBudget } from "../bounded-text.ts";
 import { Conversation, effectKey, modelOf } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
-import { outputOf, valueAt } from "../run-state.ts";
+import { asText, outputOf, valueAt } from "../run-state.ts";
 import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
@@ -27,8 +28,14 @@ async function byState(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
   const args = await argsFromState(specsOf(toolbox)[0], step, context);
   await context.confirm();
   const key = effectKey(context, "tool.1");
-  const answer = await callTool({ id: "1", name: step.forced_tool, args }, toolbox, key, step, context);
-  if (!answer.ok) throw new TerminalError("tool_rejected", answer.reason);
+  const answer = await callTool(
+    { id: "1", name: step.forced_tool, args, by: "state" },
+    toolbox,
+    key,
+    step,
+    context,
+  );
+  if (!answer.ok) throw new TerminalError(answer.code, answer.reason);
   return result(answer.value, step, { usage: [], effects: [key] });
 }
 
@@ -43,9 +50,13 @@ async function argsFromState(
   if (step.input_keys.length === 0 && first !== undefined && more.length === 0)
     return { [first]: context.message };
   const args: JsonObject = {};
-  for (const key of step.input_keys) {
+  const budget = new TextBudget("the arguments of the tool");
+  for (const key of new Set(step.input_keys)) {
     const value = await valueAt(context.state, [key], context.load);
-    if (value !== undefined) args[key] = value;
+    if (value === undefined) continue;
+    budget.expect(value);
+    budget.add(asText(value));
+    args[key] = value;
   }
   return args;
 }
@@ -86,7 +97,7 @@ async function byModel(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
       );
     } else {
       const key = await conversation.effect(`tool.${conversation.answerCount}`);
-      const answer = await callTool(call, toolbox, key, step, context);
+      const answer = await callTool({ ...call, by: "model" }, toolbox, key, step, context);
       if (answer.ok) return result(answer.value, step, conversation);
       correct(conversation, textForModel(answer));
     }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { nearestName } from "../../../shared/contracts/nearest-name.ts";
+import { likelyName } from "../../shared/nearest-name.ts";
 
 const FIELDS = ["message", "tenant_id", "session_id", "priority", "metadata", "webhook_url", "state"];
 
@@ -15,9 +15,9 @@ test.each([
   ["meta_data", "metadata"],
   ["sate", "state"],
 ])("%s was meant to be %s", (name, meant) => {
-  expect(nearestName(name, FIELDS)).toBe(meant);
+  expect(likelyName(name, FIELDS)).toBe(meant);
 });
 
 test.each(["colour", "x", "", "timeout", "x".repeat(1_000_000)])("no field is near another name", (name) => {
-  expect(nearestName(name, FIELDS)).toBeNull();
+  expect(likelyName(name, FIELDS)).toBeNull();
 });

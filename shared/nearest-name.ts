@@ -1,0 +1,53 @@
+/** Longer names are not compared, so that a long name costs no time. */
+const MAX_CHARS = 60;
+
+/** The one of `names` that is spelled most like `given`: letter case, `_`, `-` and spaces do not matter. */
+export function nearestName(
+  given: string,
+  names: Iterable<string>,
+): { name: string; distance: number } | null {
+  if (given.length > MAX_CHARS) return null;
+  const letters = lettersOf(given);
+  let nearest: { name: string; distance: number } | null = null;
+  for (const name of names) {
+    const distance = editDistance(letters, lettersOf(name));
+    if (nearest === null || distance < nearest.distance) nearest = { name, distance };
+  }
+  return nearest;
+}
+
+/** A name that differs in more than this share of its letters is no misspelling. */
+const MAX_SHARE = 0.35;
+
+/** The known name of which `given` is a misspelling or a part (`tenant` of `tenant_id`); null: none is near enough. */
+export function likelyName(given: string, known: readonly string[]): string | null {
+  const nearest = nearestName(given, known);
+  if (nearest === null || nearest.distance === 0) return nearest?.name ?? null;
+  const extended = known.find((name) => name.startsWith(`${given}_`) || given.startsWith(`${name}_`));
+  if (extended !== undefined) return extended;
+  return nearest.distance <= Math.max(1, nearest.name.length * MAX_SHARE) ? nearest.name : null;
+}
+
+function lettersOf(name: string): string {
+  return name.toLowerCase().replaceAll(/[\s_-]/g, "");
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours (optimal string alignment distance). */
+function editDistance(a: string, b: string): number {
+  let before: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1] ? 0 : 1;
+      let least = Math.min((previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (previous[j - 1] ?? 0) + same);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        least = Math.min(least, (before[j - 2] ?? 0) + 1);
+      }
+      row.push(least);
+    }
+    before = previous;
+    previous = row;
+  }
+  return previous[b.length] ?? a.length;
+}

@@ -1,0 +1,74 @@
+import { describe, expect, test } from "vitest";
+import { ViewerAdmission } from "../../../edge/streaming/viewer-admission.ts";
+import { Seats } from "../../../edge/streaming/seats.ts";
+
+const LIMITS = { all: 20, tenant: 10, key: 8, stream: 5 };
+const seat = (tenant: string, keyId = "k", stream = "r") => ({ tenant, keyId, stream });
+
+function take(seats: Seats, count: number, of: (i: number) => ReturnType<typeof seat>): number {
+  return Array.from({ length: count }, (_, i) => seats.take(of(i))).filter((verdict) => verdict === "taken")
+    .length;
+}
+
+describe("the seats of an object", () => {
+  test("leave room beside every tenant, every key of a tenant, and every stream of a key", () => {
+    const seats = new Seats(LIMITS);
+    expect(take(seats, 100, () => seat("acme", "k", "r"))).toBe(LIMITS.stream);
+    expect(take(seats, 100, (i) => seat("acme", "k", `r${i}`))).toBe(LIMITS.key - LIMITS.stream);
+    expect(take(seats, 100, (i) => seat("acme", `k${i}`, "r"))).toBe(LIMITS.tenant - LIMITS.key);
+    expect(seats.take(seat("quiet"))).toBe("taken");
+  });
+
+  test("are free again when viewers leave", () => {
+    const seats = new Seats(LIMITS);
+    for (let round = 0; round < 3; round++) {
+      expect(take(seats, 100, () => seat("acme"))).toBe(LIMITS.stream);
+      for (let i = 0; i < LIMITS.stream; i++) seats.release(seat("acme"));
+    }
+    expect(seats.taken).toBe(0);
+  });
+
+  test("when all are taken, the tenant with the most yields one to a tenant with fewer, and only then", () => {
+    const seats = new Seats({ ...LIMITS, key: 10, stream: 10 });
+    take(seats, 10, () => seat("a"));
+    take(seats, 6, () => seat("b"));
+    take(seats, 4, () => seat("c"));
+    expect(seats.take(seat("d"))).toBe("full");
+    expect(seats.tenantToYield("d")).toBe("a");
+    expect(seats.tenantToYield("a")).toBe(null);
+    expect(seats.tenantToYield("b")).toBe("a");
+  });
+});
+
+describe("admission of viewers", () => {
+  function open(admission: ViewerAdmission, tenant: string) {
+    const viewer = { status: 0, ended: false };
+    viewer.status = admission.open(
+      { seat: seat(tenant), untilMs: null, signal: new AbortController().signal },
+      (signal, onClosed) => {
+        signal.addEventListener("abort", () => {
+          viewer.ended = true;
+          onClosed();
+        });
+        return new ReadableStream();
+      },
+    ).status;
+    return viewer;
+  }
+
+  test("ends the latest viewer of the tenant with the most when a quiet tenant finds no free seat", () => {
+    const admission = new ViewerAdmission(
+      { all: 6, tenant: 4, key: 4, stream: 4 },
+      async (ids) => new Set(ids),
+    );
+    const [a, b] = [Array.from({ length: 4 }), Array.from({ length: 2 })];
+    const loud = a.map(() => open(admission, "loud"));
+    const other = b.map(() => open(admission, "other"));
+    const quiet = open(admission, "quiet");
+    expect(quiet.status).toBe(200);
+    expect(loud.map(({ ended }) => ended)).toEqual([false, false, false, true]);
+    expect(other.some(({ ended }) => ended)).toBe(false);
+    expect(open(admission, "loud").status).toBe(429);
+    expect(admission.viewers).toBe(6);
+  });
+});

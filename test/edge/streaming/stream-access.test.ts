@@ -1,0 +1,87 @@
+/** What opens a stream, and where it begins, when a client can set no header. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { FakeJournalWriter } from "../test-stores.ts";
+import { Viewer } from "../../services/viewer.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+const SEVERAL = "/api/v2/events/stream";
+
+/** A run of three events that has ended. */
+async function endedRun(): Promise<FakeJournalWriter> {
+  const writer = new FakeJournalWriter(app.stores, await startRun(app));
+  await writer.claim();
+  await writer.text("a");
+  await writer.end();
+  return writer;
+}
+
+async function tokenOf(run: string): Promise<string> {
+  const made = await app.call("POST", runPath(run, "stream-token"));
+  return z.string().parse((await bodyOf(made)).token);
+}
+
+async function seen(path: string, key: string | null = null): Promise<[number, unknown[]]> {
+  const viewer = new Viewer(await app.call("GET", path, { key }));
+  await viewer.end();
+  return [viewer.status, viewer.frames.map(({ data }) => data.seq)];
+}
+
+describe("a position in the query", () => {
+  test.each(["last_event_id", "lastEventId", "lastEventID", "last-event-id", "Last-Event-ID"])(
+    "is understood as %s, on the streams of one run and of several",
+    async (name) => {
+      const { run } = await endedRun();
+      const id = `${run.slice(-13)}-2`;
+      expect(await seen(`${runPath(run, "stream")}?${name}=${id}`, app.platformKey)).toEqual([200, [3]]);
+      expect(await seen(`${SEVERAL}?runs=${run}&${name}=${id}`, app.platformKey)).toEqual([200, [3]]);
+      const atEnd = `${runPath(run, "stream")}?${name}=${run.slice(-13)}-3`;
+      expect((await app.call("GET", atEnd)).status).toBe(204);
+      expect((await app.call("GET", `${SEVERAL}?${name}=abc`)).status).toBe(400);
+    },
+  );
+
+  test("that a client adds to the one it began with is the newer one, and the header's goes before both", async () => {
+    const { run } = await endedRun();
+    const base = run.slice(-13);
+    const path = `${runPath(run, "stream")}?last_event_id=${base}-1&lastEventId=${base}-2`;
+    expect(await seen(path, app.platformKey)).toEqual([200, [3]]);
+    const answer = await app.call("GET", path, { headers: { "last-event-id": `${base}-0` } });
+    const viewer = new Viewer(answer);
+    await viewer.end();
+    expect(viewer.frames).toHaveLength(3);
+  });
+});
+
+describe("stream tokens", () => {
+  test("open a stream of all their runs, in any order, as one parameter or several", async () => {
+    const [one, two] = [(await endedRun()).run, (await endedRun()).run];
+    const tokens = [await tokenOf(one), await tokenOf(two)];
+    for (const query of [
+      `token=${tokens.join(",")}`,
+      `token=${tokens.toReversed().join(",")}`,
+      `token=${tokens.join("&token=")}`,
+    ]) {
+      const [status, seqs] = await seen(`${SEVERAL}?runs=${one},${two}&${query}`);
+      expect([status, seqs.map(Number).toSorted((a, b) => a - b)]).toEqual([200, [1, 1, 2, 2, 3, 3]]);
+    }
+  });
+
+  test("open no run without a token of its own, no feed, and nothing when one of them is not genuine", async () => {
+    const [one, two] = [(await endedRun()).run, (await endedRun()).run];
+    const [first, second] = [await tokenOf(one), await tokenOf(two)];
+    const status = async (query: string) =>
+      (await app.call("GET", `${SEVERAL}?${query}`, { key: null })).status;
+    expect(await status(`runs=${one},${two}&token=${first}`)).toBe(404);
+    expect(await status(`runs=${two}&token=${first}`)).toBe(404);
+    expect(await status(`token=${first}`)).toBe(401);
+    expect(await status(`runs=${one}&token=${first},${second}0`)).toBe(401);
+    expect(await status(`runs=${one}`)).toBe(401);
+  });
+});

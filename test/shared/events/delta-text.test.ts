@@ -1,0 +1,63 @@
+import { readFile } from "node:fs/promises";
+import { describe, expect, test } from "vitest";
+import { addDeltas, DELTA_RULE } from "../../../shared/events/delta-text.ts";
+
+const first = (text: string, step = "a") => ({ type: "llm_delta", orch_step_id: step, first: true, text });
+const more = (text: string, step = "a") => ({ type: "llm_delta", orch_step_id: step, text });
+const event = (type: string, step = "a") => ({ type, orch_step_id: step });
+const pickedUp = { type: "worker_picked_up" };
+
+const histories: [string, Parameters<typeof addDeltas>[0], Record<string, string>][] = [
+  ["one answer", [first("Here is "), more("the "), more("plan")], { a: "Here is the plan" }],
+  [
+    "a retry",
+    [first("Here is "), event("step_retry"), first("Here is "), more("the plan")],
+    { a: "Here is the plan" },
+  ],
+  [
+    "a takeover",
+    [first("Here is "), pickedUp, first("Here is the "), more("plan")],
+    { a: "Here is the plan" },
+  ],
+  [
+    "the turns of an agent, the second one after a takeover",
+    [
+      first("Let me look."),
+      event("tool_execution"),
+      event("tool_result"),
+      first("Found"),
+      pickedUp,
+      first("Found: 42"),
+    ],
+    { a: "Found: 42" },
+  ],
+  [
+    "a run that another worker goes on with after a step has ended",
+    [
+      first("the draft"),
+      event("step_complete"),
+      pickedUp,
+      event("step_start", "b"),
+      first("the review", "b"),
+    ],
+    { a: "the draft", b: "the review" },
+  ],
+  ["a second visit of a step", [first("one"), event("step_complete"), first("two")], { a: "two" }],
+  ["a retry that answers without text", [first("Here"), event("step_retry"), event("tool_execution")], {}],
+];
+
+describe("the text of a step", () => {
+  test.each(histories)("is right after %s, for live, late and resumed viewers", (_, events, texts) => {
+    const all = [...events];
+    expect(Object.fromEntries(addDeltas(all))).toEqual(texts);
+    for (let cut = 0; cut <= all.length; cut++) {
+      const resumed = addDeltas(all.slice(cut), addDeltas(all.slice(0, cut)));
+      expect(Object.fromEntries(resumed)).toEqual(texts);
+    }
+  });
+});
+
+test("the rule stands in the README", async () => {
+  const readme = await readFile(new URL("../../../README.md", import.meta.url), "utf8");
+  expect(readme.replaceAll(/\s+/g, " ")).toContain(DELTA_RULE);
+});

@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import { findJson } from "../../../worker-node/engine/find-json.ts";
+
+describe("JSON in text", () => {
+  test.each([
+    ['{"a": 1}', [{ a: 1 }]],
+    ["  [1, 2] ", [[1, 2]]],
+    ['Here:\n```json\n{"a": 1}\n```\nand\n```\n[2]\n```', [{ a: 1 }, [2]]],
+    ['It is {"a": "}{", "b": {"c": []}} as I said, or ["x"].', [{ a: "}{", b: { c: [] } }, ["x"]]],
+    ['[see](http://x) {not json} {"ok": true}', [{ ok: true }]],
+    ['He wrote {"so: {"ok": [true, null, -1.5e3]}', [{ ok: [true, null, -1500] }]],
+    ['[{"a": 1}, {"b": 2}, and so on', [{ a: 1 }, { b: 2 }]],
+    ['{"a": 1} and {"b": 2,}', [{ a: 1 }]],
+    ["no JSON at all {", []],
+    ["", []],
+  ])("%s", (text, values) => {
+    expect(findJson(text)).toEqual(values);
+  });
+
+  test("in a fence is preferred to a draft outside of it", () => {
+    expect(findJson('First {"draft": 1}.\n```json\n{"final": 2}\n```')).toEqual([{ final: 2 }]);
+  });
+
+  test.each([
+    "{".repeat(1_000_000),
+    "[".repeat(1_000_000),
+    '{"'.repeat(500_000),
+    '{"a":'.repeat(200_000),
+    '["'.repeat(500_000),
+    '["\\"'.repeat(250_000),
+    `["${"a".repeat(1_000_000)}`,
+    "[1,".repeat(300_000),
+    "<think>".repeat(150_000),
+    "</think>{".repeat(100_000),
+    "```\n".repeat(250_000),
+    "[]".repeat(500_000),
+  ])("takes a time that grows with the length of the text alone: %.12s", (text) => {
+    const startedAt = performance.now();
+    findJson(text);
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+  });
+});
+
+describe("JSON that a model thought aloud", () => {
+  test.each([
+    ['<think>{"d": 1}</think>{"n": 2}', [{ n: 2 }]],
+    ['<think>Maybe {"d": 1}, or [7]?</think>\n\nThe answer: {"n": 2}', [{ n: 2 }]],
+    ['<thinking>\n```json\n{"d": 1}\n```\n</thinking>\n```json\n{"n": 2}\n```', [{ n: 2 }]],
+    ['{"d": 1}\n</think>\n{"n": 2}', [{ n: 2 }]],
+    ['[THINK]{"d": 1}[/THINK]{"n": 2}', [{ n: 2 }]],
+    ['<think>a</think>{"n": 2}<think>{"d": 1}</think>', [{ n: 2 }]],
+    ["<think>hm</think> 42", [42]],
+    ['<think>{"d": 1}</think>', []],
+  ])("is not the answer: %s", (text, values) => {
+    expect(findJson(text)).toEqual(values);
+  });
+
+  test.each([
+    ['{"note": "<think>x</think>", "n": 1}', [{ note: "<think>x</think>", n: 1 }]],
+    ['So: {"note": "<think>x</think>"} and {"n": 1}', [{ note: "<think>x</think>" }, { n: 1 }]],
+    ['```json\n{"note": "</think>"}\n```', [{ note: "</think>" }]],
+    ['<think>{"d": 1} {"n": 2}', [{ d: 1 }, { n: 2 }]],
+  ])(
+    "is told from the same marks inside a value, and from a mark that nothing closes: %s",
+    (text, values) => {
+      expect(findJson(text)).toEqual(values);
+    },
+  );
+});
+
+describe("brackets of prose", () => {
+  test.each([
+    ['[1] {"answer": 42}', [{ answer: 42 }]],
+    ['As in [1] and [2, 3]: {"answer": 42} [4]', [{ answer: 42 }]],
+    ['Use [] or {} when empty. Result: {"answer": 42}', [{ answer: 42 }]],
+    ["Use [] when empty. Result: [10, 20]", [[10, 20]]],
+    ['See [1]. Tags: ["a", "b"]', [["a", "b"]]],
+  ])("are no values beside a real one: %s", (text, values) => {
+    expect(findJson(text)).toEqual(values);
+  });
+
+  test.each([
+    ["The list is [1, 2, 3].", [[1, 2, 3]]],
+    ["The result is [].", [[]]],
+    ['{"answer": 1} and {"answer": 2}', [{ answer: 1 }, { answer: 2 }]],
+    ['{"answer": 1} and [1.5, 2.5, -1]', [{ answer: 1 }, [1.5, 2.5, -1]]],
+  ])("are the value of a text that has no other: %s", (text, values) => {
+    expect(findJson(text)).toEqual(values);
+  });
+
+  test("do not make the list of one text a citation of another", () => {
+    expect(findJson('one {"x": 1}', "two [2]")).toEqual([{ x: 1 }, [2]]);
+  });
+});

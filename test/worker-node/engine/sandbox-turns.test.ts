@@ -1,0 +1,96 @@
+/** What the code of one tenant costs another, and what stops it. */
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createSandbox, type SharedSandbox } from "../../../worker-node/engine/sandbox.ts";
+import { TurnQueue } from "../../../worker-node/engine/turn-queue.ts";
+
+const ENDLESS = "while (true) {}";
+let shared: SharedSandbox;
+let stopping: AbortController;
+beforeEach(() => {
+  shared = createSandbox();
+  stopping = new AbortController();
+});
+afterEach(async () => {
+  stopping.abort(new Error("the test is over"));
+  await shared.close();
+});
+
+const of = (tenant: string, signal = stopping.signal) => shared.of({ tenant, signal });
+
+/** Submits endless programs, which the end of the test stops. */
+function flood(tenant: string, count: number): void {
+  for (let i = 0; i < count; i++)
+    of(tenant)
+      .transform(ENDLESS, {})
+      .catch(() => {});
+}
+
+async function msOf(work: Promise<unknown>): Promise<number> {
+  const startMs = performance.now();
+  await work;
+  return performance.now() - startMs;
+}
+
+describe("a tenant's endless programs", () => {
+  test.each([
+    ["condition", () => of("quiet").evaluate("state.n > 1", { n: 2 })],
+    ["program", () => of("quiet").transform("result = state.n + 1", { n: 2 })],
+  ])("do not delay another tenant's %s", async (_, work) => {
+    flood("loud", 36);
+    // Less than one of the endless programs takes.
+    expect(await msOf(work())).toBeLessThan(4_000);
+  });
+
+  test("do not delay a condition of their own tenant", async () => {
+    flood("loud", 9);
+    expect(await msOf(of("loud").evaluate("1 + 1", {}))).toBeLessThan(4_000);
+  });
+});
+
+test("a tenant's endless conditions do not delay another tenant's condition", async () => {
+  for (let i = 0; i < 9; i++)
+    of("loud")
+      .evaluate("(() => { for (;;); })()", {})
+      .catch(() => {});
+  expect(await msOf(of("quiet").evaluate("1 + 1", {}))).toBeLessThan(4_000);
+}, 20_000);
+
+describe("a program that is cancelled", () => {
+  test("is stopped while it runs, and its thread serves the next one", async () => {
+    const cancelling = new AbortController();
+    const running = [1, 2].map(() => of("acme", cancelling.signal).transform(ENDLESS, {}));
+    const outcomes = Promise.allSettled(running);
+    await of("acme").evaluate("1", {});
+    const cancelled = new Error("the run was cancelled");
+    cancelling.abort(cancelled);
+    expect(await msOf(of("acme").transform("result = 1", {}))).toBeLessThan(4_000);
+    expect(await outcomes).toEqual([1, 2].map(() => ({ status: "rejected", reason: cancelled })));
+  });
+
+  test("never begins when it waits", async () => {
+    const cancelling = new AbortController();
+    flood("acme", 2);
+    const waiting = of("acme", cancelling.signal).transform("result = 1", {});
+    const rejected = expect(waiting).rejects.toThrow("the run was cancelled");
+    cancelling.abort(new Error("the run was cancelled"));
+    await rejected;
+    await expect(of("acme", cancelling.signal).evaluate("1", {})).rejects.toThrow("the run was cancelled");
+  });
+});
+
+test("tenants take turns, whatever the number of their items", () => {
+  const queue = new TurnQueue<string>();
+  for (const item of ["a1", "a2", "a3", "b1", "c1", "b2"]) queue.push(item.slice(0, 1), item);
+  expect(queue.remove("a", "a2")).toBe(true);
+  expect(queue.remove("a", "a2")).toBe(false);
+  const taken = Array.from({ length: 6 }, () => queue.take(() => true));
+  expect(taken).toEqual(["a1", "b1", "c1", "a3", "b2", undefined]);
+});
+
+test("a tenant that may not take leaves its turn to the next one", () => {
+  const queue = new TurnQueue<string>();
+  for (const item of ["a1", "b1"]) queue.push(item.slice(0, 1), item);
+  expect(queue.take((tenant) => tenant !== "a")).toBe("b1");
+  expect(queue.take((tenant) => tenant !== "a")).toBe(undefined);
+  expect(queue.clear()).toEqual(["a1"]);
+});

@@ -1,0 +1,63 @@
+import { describe, expect, test } from "vitest";
+import { argumentErrors, argumentsOf } from "../../../worker-node/engine/tool-arguments.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+
+test.each<[Json, Json]>([
+  [null, {}],
+  ["", {}],
+  [" \n", {}],
+  ["{}", {}],
+  ["null", {}],
+  [[], {}],
+  [{ q: 1 }, { q: 1 }],
+  ['{"q": 1}', { q: 1 }],
+  ["text", null],
+  ["[1]", null],
+  [[1], null],
+  [7, null],
+])("the arguments %j are %j", (given, args) => {
+  expect(argumentsOf(given)).toEqual(args);
+});
+
+describe("arguments", () => {
+  const schema: JsonObject = {
+    type: "object",
+    properties: {
+      q: { type: "string" },
+      n: { type: ["integer", "null"] },
+      kind: { enum: ["a", "b"] },
+      list: {
+        type: "array",
+        items: { type: "object", properties: { id: { type: "number" } }, required: ["id"] },
+      },
+      any: {},
+    },
+    required: ["q"],
+    additionalProperties: false,
+  };
+
+  test.each<[JsonObject, string]>([
+    [{}, "the argument q is missing"],
+    [{ q: 5 }, "the argument q must be of type string, and is number"],
+    [{ q: null }, "the argument q must be of type string, and is null"],
+    [{ q: "x", n: 1.5 }, "the argument n must be of type integer or null, and is number"],
+    [{ q: "x", kind: "c" }, 'the argument kind must be one of ["a","b"]'],
+    [{ q: "x", list: [{ id: 1 }, {}] }, "the argument list[1].id is missing"],
+    [{ q: "x", list: "y" }, "the argument list must be of type array, and is string"],
+    [{ q: "x", Q: 1 }, "there is no argument Q: they are q, n, kind, list, any"],
+  ])("%j are held against the schema: %s", (args, error) => {
+    expect(argumentErrors(args, schema)).toEqual([error]);
+  });
+
+  test.each<JsonObject>([
+    { q: "" },
+    { q: "x", n: null, kind: "a", list: [], any: { deep: [1] } },
+    { q: "x", kind: null, list: null },
+  ])("%j are right", (args) => {
+    expect(argumentErrors(args, schema)).toEqual([]);
+  });
+
+  test("of a schema that says nothing are all right", () => {
+    expect(argumentErrors({ a: 1, b: [null] }, { type: "object", properties: {} })).toEqual([]);
+  });
+});

@@ -1,0 +1,159 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ag1, runStep } from "./model-run.ts";
+import {
+  DONE,
+  ProviderServer,
+  an,
+  anthropicBlock,
+  anthropicEnd,
+  anthropicStart,
+  anthropicText,
+  call,
+  callChunk,
+  chunk,
+  go,
+  googleChunk,
+  oa,
+  oc,
+  text,
+  whole,
+} from "./provider-server.ts";
+
+// What a provider gives and only it understands goes back with the next request, from the committed turn: the same data
+// that a worker reads after a crash.
+
+const server = new ProviderServer();
+beforeAll(() => server.start());
+afterAll(() => server.stop());
+
+const assistantOf = (request: number) =>
+  server.requests[request]?.body.messages.find((message) => message.role === "assistant");
+
+describe.each([oc, oa])("%s", (model) => {
+  const agent = { ...ag1, model };
+
+  // Red when: the parts of a turn are its text and its calls alone.
+  test.each([
+    [
+      "reasoning_content",
+      [{ reasoning_content: "need " }, { reasoning_content: "data" }],
+      { reasoning_content: "need data" },
+    ],
+    ["reasoning", [{ reasoning: "need " }, { reasoning: "data" }], { reasoning: "need data" }],
+    [
+      "reasoning_details",
+      [
+        { reasoning_details: [{ type: "reasoning.text", index: 0, text: "need " }] },
+        { reasoning_details: [{ type: "reasoning.text", index: 0, text: "data", signature: "s" }] },
+        { reasoning_details: [{ type: "reasoning.encrypted", index: 1, data: "x" }] },
+      ],
+      {
+        reasoning_details: [
+          { type: "reasoning.text", index: 0, text: "need data", signature: "s" },
+          { type: "reasoning.encrypted", index: 1, data: "x" },
+        ],
+      },
+    ],
+  ])("gets %s back with its call, under the same name", async (_, deltas, expected) => {
+    const thought = deltas.map((delta) => chunk(delta)).join("");
+    const result = await runStep(server, agent, [thought + call('{"q":"a"}'), text("fine")]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
+    expect(assistantOf(1)).toMatchObject(expected);
+    expect(Object.keys(assistantOf(1) ?? {}).filter((name) => name.startsWith("reasoning"))).toEqual(
+      Object.keys(expected),
+    );
+  });
+
+  test("gets the signature of a call back", async () => {
+    const extra_content = { google: { thought_signature: "c2lnLTE=" } };
+    const stream = callChunk('{"q":"a"}', { extra_content }) + chunk({}, "tool_calls") + DONE;
+    expect(await runStep(server, agent, [stream, text("fine")])).toMatchObject({ response: "fine" });
+    expect(assistantOf(1)).toMatchObject({ tool_calls: [{ id: "k1", extra_content }] });
+  });
+
+  test("gets thoughts in its text back, which are no answer", async () => {
+    const stream = chunk({ content: "<think>hm</think>I look." }) + call('{"q":"a"}');
+    expect(await runStep(server, agent, [stream, text("fine")])).toMatchObject({ response: "fine" });
+    expect(assistantOf(1)).toMatchObject({ content: "<think>hm</think>I look." });
+  });
+});
+
+test("an: gets its thinking back with the signature, and what it redacted", async () => {
+  const stream =
+    anthropicStart() +
+    anthropicBlock(
+      0,
+      { type: "thinking", thinking: "" },
+      { type: "thinking_delta", thinking: "need data" },
+      { type: "signature_delta", signature: "sig" },
+    ) +
+    anthropicBlock(1, { type: "redacted_thinking", data: "secret" }) +
+    anthropicBlock(
+      2,
+      { type: "tool_use", id: "t1", name: "lookup", input: {} },
+      { type: "input_json_delta", partial_json: '{"q":"a"}' },
+    ) +
+    anthropicEnd("tool_use");
+  const result = await runStep(server, { ...ag1, model: an }, [stream, whole(an, "fine")]);
+  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
+  expect(assistantOf(1)).toMatchObject({
+    content: [
+      { type: "thinking", thinking: "need data", signature: "sig" },
+      { type: "redacted_thinking", data: "secret" },
+      { type: "tool_use", id: "t1", input: { q: "a" } },
+    ],
+  });
+});
+
+test("go: gets the signatures of its calls and texts back", async () => {
+  const first = googleChunk(
+    [
+      { text: "thinking", thought: true },
+      { functionCall: { name: "lookup", args: { q: "a" } }, thoughtSignature: "c2lnLTE=" },
+    ],
+    "STOP",
+  );
+  const result = await runStep(server, { ...ag1, model: go }, [first, whole(go, "fine")]);
+  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
+  expect(JSON.stringify(server.requests[1]?.body)).toContain('"thoughtSignature":"c2lnLTE="');
+});
+
+describe("blank text", () => {
+  // Red when: text that is not empty but blank is sent.
+  test("before a tool call is left out of the next request", async () => {
+    const stream =
+      anthropicStart() +
+      anthropicText("\n", 0) +
+      anthropicBlock(1, { type: "tool_use", id: "t1", name: "lookup", input: {} }) +
+      anthropicEnd("tool_use");
+    expect(await runStep(server, { ...ag1, model: an }, [stream, whole(an, "fine")])).toMatchObject({
+      response: "fine",
+    });
+    expect(assistantOf(1)).toMatchObject({ content: [{ type: "tool_use", id: "t1" }] });
+  });
+
+  test("as a system prompt is left out, and a tool's blank answer is sent", async () => {
+    const models = server.models();
+    server.reset(whole(an, "fine"));
+    await models.generate({
+      model: an,
+      messages: [
+        { role: "system", content: "   " },
+        { role: "user", content: "go" },
+        { role: "assistant", content: " ", tool_calls: [{ id: "t1", name: "lookup", args: {} }] },
+        { role: "tool", tool_call_id: "t1", tool_name: "lookup", content: " " },
+      ],
+      tools: [],
+      toolChoice: "auto",
+      effectKey: "k",
+      signal: new AbortController().signal,
+      onText: () => {},
+    });
+    expect(server.requests[0]?.body).not.toHaveProperty("system");
+    const sent = JSON.stringify(server.requests[0]?.body.messages);
+    expect(sent).not.toContain('"text":" "');
+    expect(sent).toMatch(
+      /"type":"tool_result","tool_use_id":"t1","content":(?:" "|\[\{"type":"text","text":" "\}\])/,
+    );
+  });
+});

@@ -1,0 +1,81 @@
+/** One run whose steps call a provider on a local port, and what came of it. */
+import { EndRecord, recordOf } from "../../../shared/contracts/journal-entry.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import { ExecutionHarness } from "../execution/execution-harness.ts";
+import { retry } from "./provider-server.ts";
+import type { Answer, ProviderServer } from "./provider-server.ts";
+
+export const llm1 = { type: "llm", prompt_template: "go", output_key: "out", retry };
+export const ag1 = { type: "agent", agent_id: "worker", prompt_template: "go", output_key: "out", retry };
+export const evaluator = {
+  type: "evaluator",
+  evaluator_prompt: "Good?",
+  route_map: { yes: "yes", no: "no" },
+  retry,
+};
+
+const branches = [
+  { id: "yes", type: "print", print_content: "went-a" },
+  { id: "no", type: "print", print_content: "went-b" },
+];
+
+export type RunResult = {
+  status: string;
+  response: unknown;
+  code: string | undefined;
+  message: string;
+  tokens: number;
+  costMicroUsd: number;
+  /** Codes of `step_retry` events, in order. */
+  retries: string[];
+  /** Arguments of tool calls, in order. */
+  toolCalls: unknown[];
+};
+
+/** Runs one step to its end against the answers of `script`. `more` is of the definition. */
+export async function runStep(
+  server: ProviderServer,
+  step: JsonObject,
+  script: Answer[],
+  more: JsonObject = {},
+): Promise<RunResult> {
+  server.reset(...script);
+  const harness = new ExecutionHarness();
+  const toolCalls: unknown[] = [];
+  harness.models = server.models();
+  harness.named.set("worker", { id: "worker", name: "worker", system_prompt: "work", tools: ["lookup"] });
+  harness.named.set("lookup", {
+    name: "lookup",
+    tool_type: "http",
+    method: "POST",
+    url: "https://example.com/",
+    inputSchema: { type: "object", properties: { q: { type: "string" } } },
+  });
+  harness.callTool = async ({ args }) => {
+    toolCalls.push(args);
+    return { answer: "ok" };
+  };
+  const steps = [{ id: "a", ...step }, ...(step["type"] === "evaluator" ? branches : [])];
+  harness.definition = { id: "orch", name: "Orch", entry_step_id: "a", steps, ...more };
+  const { run, ending } = harness.begin();
+  await ending;
+  harness.checkEntries();
+  const entries = harness.store.entriesOf(run.run_id);
+  const row = harness.store.row(run.run_id);
+  const last = entries.at(-1);
+  const record = last === undefined ? null : recordOf(last);
+  const end = record?.kind === "end" ? EndRecord.parse(record.record) : null;
+  const events = entries
+    .flatMap((entry) => entry.events.split("\n"))
+    .filter((line) => line.includes("step_retry"));
+  return {
+    status: row.status,
+    response: end?.response,
+    code: end?.error?.code,
+    message: end?.error?.message ?? "",
+    tokens: row.tokens,
+    costMicroUsd: row.cost_micro_usd,
+    retries: events.map((line) => /"code":"(\w+)"/.exec(line)?.[1] ?? ""),
+    toolCalls,
+  };
+}

@@ -1,0 +1,189 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ag1, llm1, runStep } from "./model-run.ts";
+import {
+  DONE,
+  ProviderServer,
+  an,
+  anthropicBlock,
+  anthropicEnd,
+  anthropicEvent,
+  anthropicStart,
+  anthropicText,
+  call,
+  callChunk,
+  chunk,
+  counts,
+  event,
+  go,
+  googleChunk,
+  oa,
+  oc,
+  text,
+} from "./provider-server.ts";
+import type { Answer } from "./provider-server.ts";
+
+const server = new ProviderServer();
+beforeAll(() => server.start());
+afterAll(() => server.stop());
+const run = (model: string, ...script: Answer[]) => runStep(server, { ...llm1, model }, script);
+
+const odd: [string, string][] = [
+  ["an empty object", event({})],
+  ["null", event(null)],
+  ["a number", event(7)],
+  ["an empty list", event([])],
+  ["a text", event("hello")],
+  ["empty data", "data:\n\n"],
+  ["a comment", ": hello\n\n"],
+  ["a ping", event({ type: "ping" }, "ping")],
+  ["choices of null", event({ id: "c", choices: null })],
+  ["an empty choice", event({ id: "c", choices: [{}] })],
+  ["a choice of null", event({ id: "c", choices: [null] })],
+  ["a delta of null", event({ id: "c", choices: [{ index: 0, delta: null, finish_reason: null }] })],
+  ["content of null", chunk({ role: "assistant", content: null, tool_calls: null })],
+  ["another role", chunk({ role: "model", content: "" })],
+];
+
+describe.each([oc, oa])("%s: an event that carries nothing", (model) => {
+  // Red when: an event of another shape than the SDK's throws the answer away.
+  test.each(odd)("such as %s loses no answer, wherever it stands", async (_, nothing) => {
+    const usage = counts(3, 2);
+    const parts = [chunk({ content: "all " }), chunk({ content: "said" }), chunk({}, "stop"), usage, DONE];
+    for (const at of [0, 1, 2, 3, 4]) {
+      const stream = [...parts.slice(0, at), nothing, ...parts.slice(at)].join("");
+      expect(await run(model, stream)).toMatchObject({ response: "all said", tokens: 5, retries: [] });
+    }
+  });
+
+  test.each([
+    ["null", event({ id: "c", choices: null, usage: { prompt_tokens: 3, completion_tokens: 2 } })],
+    ["missing", event({ id: "c", usage: { prompt_tokens: 3, completion_tokens: 2 } })],
+  ])("but counts, with choices that are %s, is counted", async (_, usage) => {
+    expect(await run(model, chunk({ content: "all" }) + chunk({}, "stop") + usage + DONE)).toMatchObject({
+      response: "all",
+      tokens: 5,
+    });
+  });
+});
+
+test.each([
+  [
+    "an",
+    an,
+    (nothing: string) => anthropicStart() + nothing + anthropicText("all") + nothing + anthropicEnd(),
+  ],
+  [
+    "go",
+    go,
+    (nothing: string) =>
+      nothing + googleChunk([{ text: "al" }]) + nothing + googleChunk([{ text: "l" }], "STOP") + nothing,
+  ],
+])("%s: an event that carries nothing loses no answer", async (_, model, stream) => {
+  for (const nothing of [
+    event({}),
+    event(null),
+    event({ candidates: null }),
+    anthropicEvent("ping"),
+    anthropicEvent("news"),
+  ]) {
+    expect(await run(model, stream(nothing))).toMatchObject({ response: "all", retries: [] });
+  }
+});
+
+describe("a stream in another spelling", () => {
+  test.each([
+    ["without spaces after the colon", text("all").replaceAll("data: ", "data:")],
+    ["with CR LF", text("all").replaceAll("\n", "\r\n")],
+    ["without the last empty line", text("all").trimEnd()],
+    ["without DONE", chunk({ content: "all" }) + chunk({}, "stop")],
+    [
+      "as one message",
+      event({
+        id: "c",
+        choices: [{ index: 0, message: { role: "assistant", content: "all" }, finish_reason: "stop" }],
+      }),
+    ],
+    [
+      "as one body",
+      JSON.stringify({ id: "c", choices: [{ message: { content: "all" }, finish_reason: "stop" }] }),
+    ],
+  ])("%s is read", async (_, stream) => {
+    expect(await run(oc, stream)).toMatchObject({ response: "all", retries: [] });
+  });
+
+  test("in pieces of one byte keeps its letters", async () => {
+    const bytes = Buffer.from(text("Grüße 🙂"));
+    const slow: Answer = (response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      const send = (at: number): void => {
+        if (at >= bytes.length) return void response.end();
+        response.write(bytes.subarray(at, at + 1), () => setImmediate(send, at + 1));
+      };
+      send(0);
+    };
+    expect(await run(oc, slow)).toMatchObject({ response: "Grüße 🙂" });
+  });
+
+  test("of an event that is broken is never swallowed", async () => {
+    const broken = 'data: {"id":"c","choices":[{"index":0,"delta":{"content":"lo\n\n';
+    const result = await run(oc, chunk({ content: "a " }) + broken + chunk({}, "stop") + DONE, text("all"));
+    expect(result).toMatchObject({ response: "all", retries: ["model_unreadable"] });
+  });
+});
+
+describe.each([oc, oa])("%s: a tool call", (model) => {
+  const agent = { ...ag1, model };
+
+  // Red when: a value of plain meaning and of another JSON type loses the answer.
+  test.each([
+    ["an object as arguments", call({ q: "a" })],
+    ["no index", callChunk('{"q":"a"}', { index: undefined }) + chunk({}, "tool_calls") + DONE],
+    ["an index of null", callChunk('{"q":"a"}', { index: null }) + chunk({}, "tool_calls") + DONE],
+    ["an index as text", callChunk('{"q":"a"}', { index: "0" }) + chunk({}, "tool_calls") + DONE],
+    ["no type", callChunk('{"q":"a"}', { type: undefined }) + chunk({}, "tool_calls") + DONE],
+    ["a number as id", callChunk('{"q":"a"}', { id: 7 }) + chunk({}, "tool_calls") + DONE],
+    ["no id", callChunk('{"q":"a"}', { id: null }) + chunk({}, "tool_calls") + DONE],
+    [
+      "the old form",
+      chunk({ function_call: { name: "lookup", arguments: '{"q":"a"}' } }) +
+        chunk({}, "function_call") +
+        DONE,
+    ],
+    [
+      "an object in place of the list",
+      chunk({ tool_calls: { id: "k", function: { name: "lookup", arguments: '{"q":"a"}' } } }) +
+        chunk({}, "tool_calls") +
+        DONE,
+    ],
+    ["the word stop", callChunk('{"q":"a"}') + chunk({}, "stop") + DONE],
+    [
+      "a name of null in later pieces",
+      callChunk('{"q":') +
+        chunk({ tool_calls: [{ index: 0, function: { name: null, arguments: '"a"}' } }] }) +
+        chunk({}, "tool_calls") +
+        DONE,
+    ],
+  ])("with %s is made", async (_, stream) => {
+    const result = await runStep(server, agent, [stream, text("fine")]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+    expect(server.requests).toHaveLength(2);
+  });
+
+  test("of two with one index and two ids has its own arguments", async () => {
+    const stream =
+      callChunk('{"q":"a"}') + callChunk('{"q":"b"}', { id: "k2" }) + chunk({}, "tool_calls") + DONE;
+    const result = await runStep(server, agent, [stream, text("fine")]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }, { q: "b" }] });
+  });
+});
+
+test("an: a call whose arguments come as objects, or with its block, is made", async () => {
+  const block = { type: "tool_use", id: "t1", name: "lookup", input: null };
+  const deltas = [{ type: "input_json_delta", partial_json: { q: "a" } }];
+  const stream = anthropicStart() + anthropicBlock(0, block, ...deltas) + anthropicEnd("tool_use");
+  const result = await runStep(server, { ...ag1, model: an }, [
+    stream,
+    anthropicStart() + anthropicText("fine") + anthropicEnd(),
+  ]);
+  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+});

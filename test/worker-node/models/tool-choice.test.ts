@@ -1,0 +1,143 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { evaluator, runStep } from "./model-run.ts";
+import {
+  DONE,
+  ProviderServer,
+  an,
+  anthropicEnd,
+  anthropicStart,
+  anthropicText,
+  call,
+  chunk,
+  counts,
+  go,
+  googleChunk,
+  oa,
+  oc,
+  refusal,
+  text,
+} from "./provider-server.ts";
+import type { Answer, ProviderRequest } from "./provider-server.ts";
+import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
+
+const server = new ProviderServer();
+beforeAll(() => server.start());
+afterAll(() => server.stop());
+beforeEach(() => server.reset());
+
+const toolStep = { type: "tool", forced_tool: "lookup", prompt_template: "go", retry: evaluator.retry };
+const chosen = { name: "choose_route", arguments: '{"route":"yes","reasoning":"why"}' };
+const choice =
+  chunk({ tool_calls: [{ index: 0, id: "k1", type: "function", function: chosen }] }) +
+  chunk({}, "tool_calls") +
+  DONE;
+
+describe("a server that ignores a forced tool choice", () => {
+  // Red when: what the SDK throws over a complete answer is taken for a lost connection.
+  test.each([oc, oa])("%s: may answer with JSON in text", async (model) => {
+    const result = await runStep(server, { ...evaluator, model }, [text('{"route":"yes"}', counts(50, 9))]);
+    expect(result).toMatchObject({ response: "went-a", tokens: 59, retries: [] });
+    expect(server.requests).toHaveLength(1);
+    const tool = await runStep(server, { ...toolStep, model }, [
+      text('```json\n{"q":"a"}\n```', counts(50, 9)),
+    ]);
+    expect(tool).toMatchObject({ status: "completed", toolCalls: [{ q: "a" }], tokens: 59 });
+  });
+
+  test("an, go: may answer with JSON in text", async () => {
+    const route = '{"route":"no"}';
+    const anthropic = anthropicStart() + anthropicText(route) + anthropicEnd();
+    expect(await runStep(server, { ...evaluator, model: an }, [anthropic])).toMatchObject({
+      response: "went-b",
+      retries: [],
+    });
+    const google = googleChunk([{ text: route }], "STOP");
+    expect(await runStep(server, { ...evaluator, model: go }, [google])).toMatchObject({
+      response: "went-b",
+      retries: [],
+    });
+  });
+
+  test("gets a correction after prose, and all its answers are charged", async () => {
+    const script = [text("I would say yes.", counts(50, 9)), text('{"route":"yes"}', counts(70, 9))];
+    expect(await runStep(server, evaluator, script)).toMatchObject({
+      response: "went-a",
+      tokens: 138,
+      retries: [],
+    });
+    expect(JSON.stringify(server.requests[1]?.body.messages)).toContain("That names no route");
+    const tool = await runStep(server, toolStep, [text("prose"), call('{"q":"a"}')]);
+    expect(tool).toMatchObject({ status: "completed", toolCalls: [{ q: "a" }] });
+  });
+});
+
+describe("a server that refuses a forced tool choice", () => {
+  const isForced = ({ body }: ProviderRequest) =>
+    body.tool_choice !== undefined && body.tool_choice !== "auto";
+  const refuses =
+    (status: number, error: object, otherwise: string): Answer =>
+    (response, request) => {
+      const answer = isForced(request) ? refusal(status, { error }) : otherwise;
+      if (typeof answer === "function") return answer(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.end(answer);
+    };
+
+  test.each([
+    [400, { message: "this mode takes no forced tool_choice", type: "invalid_request_error" }],
+    [400, { message: "no" }],
+    [422, { message: "extra inputs" }],
+    [404, { message: "No endpoints found that support the provided 'tool_choice' value." }],
+    [500, { message: "tool_choice is not implemented", type: "invalid_request_error", code: "bad_request" }],
+  ])("with HTTP %i %j is asked without", async (status, error) => {
+    const result = await runStep(server, evaluator, [refuses(status, error, choice)]);
+    expect(result).toMatchObject({ response: "went-a", retries: [] });
+    expect(server.requests).toHaveLength(2);
+    const [first, second] = server.requests.map((request) => request.headers["idempotency-key"]);
+    expect(first).not.toBe(second);
+    expect(await runStep(server, toolStep, [refuses(status, error, call('{"q":"a"}'))])).toMatchObject({
+      toolCalls: [{ q: "a" }],
+    });
+  });
+
+  test("may answer in text then", async () => {
+    const script = [refuses(400, { message: "no" }, text('{"route":"yes"}'))];
+    expect(await runStep(server, evaluator, script)).toMatchObject({ response: "went-a" });
+  });
+
+  test("is remembered by the worker", async () => {
+    server.reset(refuses(400, { message: "no" }, choice));
+    const models = server.models();
+    const request: ModelRequest = {
+      model: null,
+      messages: [{ role: "user", content: "hello" }],
+      tools: [{ name: "choose_route", description: "", parameters: { type: "object", properties: {} } }],
+      toolChoice: "required",
+      effectKey: "k",
+      signal: new AbortController().signal,
+      onText: () => {},
+    };
+    await models.generate(request);
+    await models.generate(request);
+    expect(server.requests.map(isForced)).toEqual([true, false, false]);
+  });
+
+  test("is told by its first refusal when it refuses the other request too", async () => {
+    const second: Answer = refusal(404, { error: { message: "gone" } });
+    const result = await runStep(server, evaluator, [refusal(400, { error: { message: "no" } }), second]);
+    expect(result).toMatchObject({ status: "failed", code: "model_bad_request", retries: [] });
+    expect(server.requests).toHaveLength(2);
+  });
+
+  test.each([
+    [400, { message: "m", code: "context_length_exceeded" }, "model_bad_request"],
+    [401, { message: "m" }, "model_unauthorized"],
+    [404, { message: "there is no such model" }, "unknown_model"],
+  ])("is not what HTTP %i %j says", async (status, error, code) => {
+    expect(await runStep(server, evaluator, [refusal(status, { error })])).toMatchObject({
+      status: "failed",
+      code,
+    });
+    expect(server.requests).toHaveLength(1);
+  });
+});

@@ -1,0 +1,238 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Usage } from "../../../shared/contracts/journal-entry.ts";
+import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
+import { ag1, evaluator, llm1, runStep } from "./model-run.ts";
+import {
+  DONE,
+  ProviderServer,
+  an,
+  anthropicEnd,
+  anthropicStart,
+  anthropicText,
+  call,
+  chunk,
+  counts,
+  cut,
+  go,
+  googleChunk,
+  oa,
+  oc,
+  text,
+} from "./provider-server.ts";
+import type { Answer } from "./provider-server.ts";
+
+const server = new ProviderServer();
+beforeAll(() => server.start());
+afterAll(() => server.stop());
+const run = (model: string, ...script: Answer[]) => runStep(server, { ...llm1, model }, script);
+
+describe("counts of tokens", () => {
+  // Red when: they reach the store as they are told.
+  test.each([
+    [12, 0.5, 13],
+    [12.6, 7.2, 20],
+    [-1, 2, 2],
+    [3_000_000_000, 2, 2_147_483_649],
+    [1e300, 1e300, 4_294_967_294],
+  ])("%d and %d are stored as %d, and lose no answer", async (prompt, completion, tokens) => {
+    const streams: [string, string][] = [
+      [oc, text("good", counts(prompt, completion))],
+      [oa, text("good", counts(prompt, completion))],
+      [
+        an,
+        anthropicStart({ input_tokens: prompt, output_tokens: 1 }) +
+          anthropicText("good") +
+          anthropicEnd("end_turn", { output_tokens: completion }),
+      ],
+      [
+        go,
+        googleChunk([{ text: "good" }], "STOP", {
+          usageMetadata: { promptTokenCount: prompt, candidatesTokenCount: completion },
+        }),
+      ],
+    ];
+    for (const [model, stream] of streams) {
+      expect(await run(model, stream)).toMatchObject({ status: "completed", response: "good", tokens });
+    }
+  });
+
+  test.each([
+    ["12", "7"],
+    [null, null],
+    ["many", {}],
+    [true, []],
+  ])("%j and %j lose no answer", async (prompt, completion) => {
+    const usage = chunk({}, null, { usage: { prompt_tokens: prompt, completion_tokens: completion } });
+    const result = await run(oc, chunk({ content: "good" }) + chunk({}, "stop") + usage + DONE);
+    expect(result).toMatchObject({ response: "good", tokens: prompt === "12" ? 19 : 0 });
+  });
+
+  test("that are sums so far are not added up", async () => {
+    const usage = (completion_tokens: number) => ({ usage: { prompt_tokens: 10, completion_tokens } });
+    const stream =
+      chunk({ content: "a" }, null, usage(1)) +
+      chunk({ content: "b" }, null, usage(2)) +
+      chunk({}, "stop", usage(3)) +
+      DONE;
+    expect(await run(oc, stream)).toMatchObject({ response: "ab", tokens: 13 });
+  });
+
+  test("of Anthropic include what was read from and written to its cache, at their prices", async () => {
+    const usage = {
+      input_tokens: 10,
+      cache_read_input_tokens: 1_000,
+      cache_creation_input_tokens: 90,
+      output_tokens: 1,
+    };
+    const stream =
+      anthropicStart(usage) + anthropicText("all") + anthropicEnd("end_turn", { output_tokens: 20 });
+    expect(await run(an, stream)).toMatchObject({ tokens: 1_120, costMicroUsd: 100 + 100 + 100 });
+  });
+
+  test("of Google include its thoughts", async () => {
+    const usageMetadata = {
+      promptTokenCount: 10,
+      candidatesTokenCount: 5,
+      thoughtsTokenCount: 7,
+      cachedContentTokenCount: 4,
+    };
+    expect(await run(go, googleChunk([{ text: "all" }], "STOP", { usageMetadata }))).toMatchObject({
+      tokens: 22,
+    });
+  });
+
+  // Red when: a turn is checked more strictly when it is read than when it is written.
+  test("of a turn can be read back, whatever was told", async () => {
+    const result = await runStep(server, ag1, [call('{"q":"a"}', counts(-1, 7)), text("fine")]);
+    expect(result).toMatchObject({
+      status: "completed",
+      response: "fine",
+      toolCalls: [{ q: "a" }],
+      tokens: 7,
+    });
+    const usage = {
+      call: "c",
+      provider: "p",
+      model: "m",
+      input_tokens: -1,
+      output_tokens: 0.5,
+      cost_micro_usd: -2,
+    };
+    expect(usageOfTurn({ messages: [], usage: [usage], effects: [] })).toMatchObject([
+      { input_tokens: 0, output_tokens: 1 },
+    ]);
+    expect(Usage.parse({ ...usage, input_tokens: null }).cost_micro_usd).toBe(0);
+  });
+});
+
+describe("what was told is charged", () => {
+  const mini = "openai/gpt-4.1-mini";
+  const cost = 900_000 * 0.4 + 90_000 * 1.6;
+
+  test.each([
+    [
+      "is cut at its limit",
+      "output_limit",
+      chunk({ content: "half" }) + chunk({}, "length") + counts(900_000, 90_000) + DONE,
+    ],
+    [
+      "is withheld",
+      "content_filter",
+      chunk({ content: "half" }) + chunk({}, "content_filter") + counts(900_000, 90_000) + DONE,
+    ],
+  ])("when an answer %s", async (_, code, stream) => {
+    expect(await run(mini, stream)).toMatchObject({ code, tokens: 990_000, costMicroUsd: cost });
+  });
+
+  test("when a stream is cut after it, and by Anthropic's first event", async () => {
+    const stream = chunk({ content: "half" }) + counts(50, 9);
+    expect(await run(oc, cut(stream), text("all", counts(50, 9)))).toMatchObject({
+      response: "all",
+      tokens: 118,
+    });
+    const started = anthropicStart({ input_tokens: 50, output_tokens: 1 });
+    const whole = started + anthropicText("all") + anthropicEnd("end_turn", { output_tokens: 9 });
+    expect(await run(an, cut(started), whole)).toMatchObject({ response: "all", tokens: 51 + 59 });
+  });
+
+  test("when the step's time passes within an answer", async () => {
+    const open: Answer = (response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(anthropicStart({ input_tokens: 50, output_tokens: 1 }));
+    };
+    const result = await runStep(server, { ...llm1, model: an, timeout_seconds: 1, retry: { attempts: 1 } }, [
+      open,
+    ]);
+    expect(result).toMatchObject({ status: "failed", code: "step_timeout", tokens: 51 });
+    const timedOut = await runStep(server, { ...llm1, model: an }, [open], { timeout_minutes: 0.02 });
+    expect(timedOut).toMatchObject({ status: "failed", code: "run_timeout", tokens: 51 });
+  });
+
+  test("when a model answers with prose where a call was asked for", async () => {
+    const choice = text('{"route":"yes"}', counts(50, 9));
+    expect(await runStep(server, evaluator, [choice])).toMatchObject({ response: "went-a", tokens: 59 });
+  });
+});
+
+describe("a money limit", () => {
+  const limit = { max_total_cost_usd: 0.01 };
+
+  // Red when: a model without a price costs nothing.
+  test.each([oc, "openai/gpt-4.1-min", "openai-compatible/vendor/x"])(
+    "refuses %s, which has no price, before it is called",
+    async (model) => {
+      const result = await runStep(
+        server,
+        { ...llm1, model },
+        [text("fine", counts(900_000, 90_000))],
+        limit,
+      );
+      expect(result).toMatchObject({ status: "failed", code: "model_without_price", retries: [] });
+      expect(result.message).toContain(model);
+      expect(server.requests).toEqual([]);
+    },
+  );
+
+  test.each(["ollama/llama3", "openai/gpt-4.1-mini", "openai/gpt-4.1-mini-2025-04-14"])(
+    "lets %s through",
+    async (model) => {
+      expect(await runStep(server, { ...llm1, model }, [text("fine", counts(1, 1))], limit)).toMatchObject({
+        response: "fine",
+      });
+    },
+  );
+
+  // Red when: it is looked at between steps alone.
+  test("holds within an agent, which calls no tool in vain", async () => {
+    const paid = counts(900_000, 90_000);
+    const script = [...Array.from({ length: 4 }, () => call('{"q":"a"}', paid)), text("fine", paid)];
+    const result = await runStep(server, { ...ag1, model: oa }, script, limit);
+    expect(result).toMatchObject({
+      status: "failed",
+      code: "max_total_cost",
+      costMicroUsd: 2_520_000,
+      toolCalls: [],
+    });
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test("holds between an evaluator's answers and between tries", async () => {
+    const paid = counts(900_000, 90_000);
+    const prose = await runStep(server, { ...evaluator, model: oa }, [text("hm", paid)], limit);
+    expect(prose).toMatchObject({ code: "max_total_cost", costMicroUsd: 2_520_000 });
+    expect(server.requests).toHaveLength(1);
+    const empty = await runStep(server, { ...llm1, model: oa }, [text(" ", paid)], limit);
+    expect(empty).toMatchObject({ code: "max_total_cost", costMicroUsd: 2_520_000 });
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test("may be passed by the last answer of a run", async () => {
+    const result = await runStep(
+      server,
+      { ...llm1, model: oa },
+      [text("fine", counts(900_000, 90_000))],
+      limit,
+    );
+    expect(result).toMatchObject({ status: "completed", response: "fine" });
+  });
+});

@@ -1,0 +1,80 @@
+/**
+ * Names that conditions of imported definitions use; those conditions are in Python. They are properties of the global
+ * object, so that a program may declare the same names. `get` works as Python's and is not enumerable.
+ */
+export const PRELUDE = `
+Object.assign(globalThis, {
+  state: JSON.parse(__state), True: true, False: false, None: null,
+  len: (value) => value == null ? 0 : value.length ?? Object.keys(value).length,
+  str: (value) => String(value), int: (value) => Math.trunc(Number(value)), float: (value) => Number(value),
+  __is: (a, b) => b === null ? a == null : a === b,
+  __in: (a, b) => b == null ? false
+    : typeof b === "string" || Array.isArray(b) ? b.includes(a) : Object.hasOwn(b, a),
+});
+Object.defineProperty(Object.prototype, "get", {
+  value(key, fallback = null) { return Object.hasOwn(this, key) ? this[key] : fallback; }, writable: true,
+});
+delete globalThis.__state;
+delete globalThis.Date;
+delete globalThis.performance;
+`;
+
+/** A program that does not set `result` fails: null would look like a result. */
+export const READ_RESULT = `if (typeof result === "undefined") throw new Error("it does not set result"); result`;
+
+/** The name of the error that SERIALIZER throws. */
+export const NOT_JSON = "NotJson";
+
+/**
+ * A function that turns a value into JSON text, or throws and names the path of what JSON cannot hold: JSON.stringify
+ * would write null for NaN and {} for a promise or a map, and the run would go on with that. A property that is undefined
+ * is absent, and so is a whole value. Evaluated before the program, so that it keeps the functions that it uses.
+ */
+export const SERIALIZER = `(() => {
+  const { stringify } = JSON, { isArray } = Array, { getPrototypeOf, prototype } = Object, { isFinite } = Number;
+  const tagOf = Function.prototype.call.bind(prototype.toString);
+  const asText = String, asNumber = Number;
+  const HELD = ["[object Object]", "[object Array]", "[object Number]", "[object String]", "[object Boolean]"];
+  const isHeld = (tag) => { for (const held of HELD) if (held === tag) return true; return false; };
+  const refusal = (value, holder) => {
+    if (typeof value === "number") return isFinite(value) ? null : asText(value);
+    if (typeof value === "undefined") return isArray(holder) ? "undefined" : null;
+    if (typeof value === "function" || typeof value === "symbol") return "a " + typeof value;
+    if (typeof value === "bigint") return "a BigInt";
+    if (typeof value !== "object" || value === null) return null;
+    const tag = tagOf(value);
+    if (tag === "[object Number]" && !isFinite(asNumber(value))) return asText(value);
+    const parent = getPrototypeOf(value);
+    if (isHeld(tag) || parent === prototype || parent === null) return null;
+    const kind = tag.slice(8, -1);
+    return (/^[AEIOU]/.test(kind) ? "an " : "a ") + kind;
+  };
+  return (root, name) => {
+    const holders = [], keys = [];
+    let depth = 0;
+    const pathTo = (holder, key) => {
+      let path = name;
+      for (let i = 1; i <= depth; i++) {
+        const part = i < depth ? keys[i] : key;
+        path += isArray(holders[i - 1]) ? "[" + part + "]" : "." + part;
+      }
+      return path;
+    };
+    const json = stringify(root, function (key, value) {
+      while (depth > 0 && holders[depth - 1] !== this) depth -= 1;
+      const refused = refusal(value, this);
+      if (refused !== null) {
+        const error = new Error(pathTo(this, key) + " is " + refused + ", which JSON cannot hold");
+        error.name = ${JSON.stringify(NOT_JSON)};
+        throw error;
+      }
+      if (typeof value === "object" && value !== null) {
+        holders[depth] = value;
+        keys[depth] = key;
+        depth += 1;
+      }
+      return value;
+    });
+    return json === undefined ? "null" : json;
+  };
+})()`;

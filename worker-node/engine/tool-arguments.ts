@@ -1,0 +1,117 @@
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+
+/** Errors of one call that a model is told: it mends them all at once, or the first few. */
+const MAX_ERRORS = 5;
+
+/**
+ * The arguments of a call as an object. Models and gateways write "no arguments" as null, as an empty text or as an empty
+ * list, and some send the object as JSON text. Null: these are no arguments.
+ */
+export function argumentsOf(args: Json): JsonObject | null {
+  if (args === null) return {};
+  if (typeof args === "string") return args.trim() === "" ? {} : parsedObject(args);
+  if (Array.isArray(args)) return args.length === 0 ? {} : null;
+  return typeof args === "object" ? args : null;
+}
+
+function parsedObject(text: string): JsonObject | null {
+  try {
+    const parsed: Json = JSON.parse(text);
+    return typeof parsed === "string" ? null : argumentsOf(parsed);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * What is wrong with the arguments by the tool's schema, as sentences for the model; none: the call can be made. The
+ * keywords that models get wrong are checked: `type`, `required`, `properties`, `items`, `enum`, `const` and
+ * `additionalProperties: false`. A pattern is not: a tenant's pattern may take a worker's time without end.
+ */
+export function argumentErrors(args: JsonObject, schema: JsonObject): string[] {
+  const errors: string[] = [];
+  check(args, schema, "", errors);
+  return errors.slice(0, MAX_ERRORS);
+}
+
+/** The names of required arguments that are absent. */
+export function missingArguments(args: JsonObject, schema: JsonObject): string[] {
+  return requiredBy(schema).filter((name) => !Object.hasOwn(args, name));
+}
+
+function check(value: Json, schema: Json | undefined, path: string, errors: string[]): void {
+  if (!isObject(schema) || errors.length >= MAX_ERRORS) return;
+  const subject = path === "" ? "the arguments" : `the argument ${path}`;
+  const types = [schema["type"] ?? []].flat().filter((type) => typeof type === "string");
+  if (
+    types.length > 0 &&
+    !types.some((type) => hasType(value, type)) &&
+    !(value === null && schema["nullable"] === true)
+  ) {
+    errors.push(`${subject} must be of type ${types.join(" or ")}, and is ${typeOf(value)}`);
+    return;
+  }
+  const choices = Array.isArray(schema["enum"])
+    ? schema["enum"]
+    : Object.hasOwn(schema, "const")
+      ? [schema["const"] ?? null]
+      : null;
+  if (choices !== null && !choices.some((choice) => isSame(choice, value))) {
+    errors.push(`${subject} must be one of ${JSON.stringify(choices).slice(0, 300)}`);
+  }
+  if (Array.isArray(value)) {
+    for (const [i, item] of value.entries()) check(item, schema["items"], `${path}[${i}]`, errors);
+  } else if (isObject(value)) checkProperties(value, schema, path, errors);
+}
+
+function checkProperties(value: JsonObject, schema: JsonObject, path: string, errors: string[]): void {
+  const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
+  for (const name of missingArguments(value, schema)) errors.push(`the argument ${at(name)} is missing`);
+  const properties = isObject(schema["properties"]) ? schema["properties"] : {};
+  for (const [name, inner] of Object.entries(value)) {
+    if (Object.hasOwn(properties, name)) {
+      const isOptional = !requiredBy(schema).includes(name);
+      // Models write null for an optional argument that they do not use.
+      if (inner !== null || !isOptional) check(inner, properties[name], at(name), errors);
+    } else if (schema["additionalProperties"] === false) {
+      errors.push(
+        `there is no argument ${at(name)}: they are ${Object.keys(properties).join(", ") || "none"}`,
+      );
+    }
+  }
+}
+
+function requiredBy(schema: JsonObject): string[] {
+  const { required } = schema;
+  return Array.isArray(required) ? required.filter((name) => typeof name === "string") : [];
+}
+
+function hasType(value: Json, type: string): boolean {
+  switch (type) {
+    case "integer":
+      return typeof value === "number" && Number.isInteger(value);
+    case "string":
+    case "number":
+    case "boolean":
+    case "object":
+    case "array":
+    case "null":
+      return typeOf(value) === type;
+    default:
+      return true;
+  }
+}
+
+function typeOf(value: Json): string {
+  return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
+}
+
+function isSame(a: Json, b: Json): boolean {
+  return (
+    a === b || (typeof a === "object" && typeof b === "object" && JSON.stringify(a) === JSON.stringify(b))
+  );
+}
+
+function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,78 @@
+/** What a finish reason means. `cut`: the answer is not complete, and another try may bring one that is. */
+export type Finish = "complete" | "limit" | "withheld" | "cut";
+
+/** Words for the end of an answer, in lower case, of the providers and of the servers that run models. */
+const MEANINGS: { [meaning in Exclude<Finish, "cut">]: readonly string[] } = {
+  complete: [
+    "stop",
+    "end_turn",
+    "stop_sequence",
+    "pause_turn",
+    "tool_calls",
+    "tool_call",
+    "tool_use",
+    "function_call",
+    "eos",
+    "eos_token",
+    "stop_token",
+    "end_of_text",
+    "end_of_turn",
+    "eot",
+    "end",
+    "done",
+    "complete",
+    "completed",
+    "finish",
+    "finished",
+    "normal",
+    "",
+  ],
+  limit: [
+    "length",
+    "max_tokens",
+    "max_output_tokens",
+    "max_completion_tokens",
+    "max_length",
+    "model_length",
+    "token_limit",
+    "limit",
+    "model_context_window_exceeded",
+    "context_length",
+  ],
+  withheld: [
+    "content_filter",
+    "content_filtered",
+    "refusal",
+    "safety",
+    "image_safety",
+    "recitation",
+    "blocklist",
+    "prohibited_content",
+    "spii",
+    "language",
+    "sensitive",
+    "guardrail_intervened",
+    "moderation",
+    "blocked",
+    "flagged",
+  ],
+};
+
+const MEANING_BY_WORD: ReadonlyMap<string, Finish> = new Map(
+  (["complete", "limit", "withheld"] as const).flatMap((meaning) =>
+    MEANINGS[meaning].map((word): [string, Finish] => [word, meaning]),
+  ),
+);
+
+/**
+ * What the provider's own word says of its answer. A word that is not known to mean a complete answer does not mean one:
+ * servers have words of their own for an abort, an error, an overload.
+ */
+export function finishOf(word: string): Finish {
+  return MEANING_BY_WORD.get(word.trim().toLowerCase().replaceAll("-", "_")) ?? "cut";
+}
+
+/** Does the word promise a tool call? */
+export function promisesCall(word: string): boolean {
+  return /^(?:tool|function)[_-]?(?:calls?|use)$/i.test(word.trim());
+}

@@ -1,0 +1,132 @@
+import { isObject, listOf, objectOf, textOf, without } from "../json-fields.ts";
+import { tokenCount } from "../token-count.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { Format, Told } from "../told.ts";
+
+/**
+ * Chat Completions, as OpenAI and the many servers that follow it write them. One choice is read: no request asks for
+ * more.
+ */
+export const openaiFormat: Format = {
+  read(event, name, told) {
+    const choice = objectOf(listOf(event["choices"])[0]);
+    const error = errorIn(event, choice, name);
+    if (error !== undefined) told.error ??= error;
+    const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choice["usage"]].find(isObject);
+    if (usage !== undefined) told.tokens = tokensOf(usage);
+    if (Object.keys(choice).length === 0) return null;
+    const finish = choice["finish_reason"];
+    if (typeof finish === "string") told.finish = finish;
+    return {
+      ...without(event, "error", "usage"),
+      choices: [
+        {
+          index: 0,
+          delta: deltaOf(choice, told),
+          finish_reason: typeof finish === "string" ? finish : null,
+        },
+      ],
+    };
+  },
+};
+
+/** The error in an event: beside its choices, in its choice, or as the whole event. An empty `error` is none. */
+function errorIn(event: JsonObject, choice: JsonObject, name: string | undefined): Json | undefined {
+  const inside = [event["error"], choice["error"]].find(saysSomething);
+  if (inside !== undefined) return inside;
+  if (Object.keys(choice).length > 0) return undefined;
+  const isWhole =
+    name === "error" ||
+    event["object"] === "error" ||
+    event["type"] === "error" ||
+    saysSomething(event["detail"]) ||
+    (textOf(event["message"]) !== undefined &&
+      (saysSomething(event["code"]) || saysSomething(event["type"])));
+  return isWhole ? event : undefined;
+}
+
+function saysSomething(value: Json | undefined): boolean {
+  if (value === undefined || value === null || value === "" || value === false || value === 0) return false;
+  return typeof value !== "object" || Object.keys(value).length > 0;
+}
+
+/** `prompt_tokens` includes cached tokens, which servers count under three names. */
+function tokensOf(usage: JsonObject): Told["tokens"] {
+  const details = objectOf(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
+  const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
+  return {
+    input: tokenCount(usage["prompt_tokens"] ?? usage["input_tokens"]),
+    cachedInput: tokenCount(cached),
+    output: tokenCount(usage["completion_tokens"] ?? usage["output_tokens"]),
+  };
+}
+
+/** A server that does not stream sends a whole `message` in place of a `delta`. */
+function deltaOf(choice: JsonObject, told: Told): JsonObject {
+  const delta = objectOf(choice["delta"] ?? choice["message"]);
+  noteOpaque(delta, told);
+  if (textOf(delta["refusal"]) !== undefined) told.withheld = true;
+  const text = delta["content"] ?? choice["text"];
+  const calls = callsOf(delta);
+  return {
+    role: "assistant",
+    ...(typeof text === "string" || Array.isArray(text) ? { content: text } : {}),
+    ...(calls.length > 0 ? { tool_calls: calls } : {}),
+  };
+}
+
+/** `function_call` is the form from before `tool_calls`. */
+function callsOf(delta: JsonObject): JsonObject[] {
+  const calls = isObject(delta["tool_calls"]) ? [delta["tool_calls"]] : listOf(delta["tool_calls"]);
+  const old = delta["function_call"];
+  return [...calls, ...(isObject(old) ? [{ index: 0, function: old }] : [])].filter(isObject).map(callOf);
+}
+
+function callOf(call: JsonObject): JsonObject {
+  const fn = isObject(call["function"]) ? call["function"] : call;
+  const index = Number(call["index"] ?? Number.NaN);
+  const name = textOf(fn["name"]);
+  const id = typeof call["id"] === "number" ? String(call["id"]) : textOf(call["id"]);
+  return {
+    ...(Number.isInteger(index) ? { index } : {}),
+    ...(id === undefined ? {} : { id }),
+    type: "function",
+    function: { ...(name === undefined ? {} : { name }), arguments: argumentsOf(fn["arguments"]) },
+    ...(isObject(call["extra_content"]) ? { extra_content: call["extra_content"] } : {}),
+  };
+}
+
+/** OpenAI writes arguments as JSON text; some servers write the value itself. */
+function argumentsOf(value: Json | undefined): string {
+  if (value === undefined || value === null) return "";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** What models think comes under several names. The server wants it back under the name that it used. */
+const OPAQUE_TEXTS = ["reasoning_content", "reasoning"];
+const OPAQUE_LISTS = ["reasoning_details"];
+
+function noteOpaque(delta: JsonObject, told: Told): void {
+  for (const name of OPAQUE_TEXTS) {
+    const piece = textOf(delta[name]);
+    if (piece !== undefined) told.opaque[name] = (textOf(told.opaque[name]) ?? "") + piece;
+  }
+  for (const name of OPAQUE_LISTS) {
+    for (const item of listOf(delta[name])) told.opaque[name] = joined(listOf(told.opaque[name]), item);
+  }
+}
+
+/** Pieces of one item carry its `index`: their texts are parts of one text. */
+function joined(list: Json[], item: Json): Json[] {
+  const last = list.at(-1);
+  const isPiece =
+    isObject(item) && isObject(last) && item["index"] !== undefined && item["index"] === last["index"];
+  if (!isPiece || item["type"] !== last["type"]) return [...list, item];
+  const merged = { ...last };
+  for (const [name, value] of Object.entries(item)) {
+    const before = merged[name];
+    const isText = ["text", "summary", "data"].includes(name);
+    merged[name] = isText && typeof before === "string" && typeof value === "string" ? before + value : value;
+  }
+  return [...list.slice(0, -1), merged];
+}

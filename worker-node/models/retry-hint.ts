@@ -1,0 +1,138 @@
+import { parseRetryAfterMs } from "../outbound/retry-after.ts";
+import { isObject, listOf, textOf } from "./json-fields.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+
+type Refusal = {
+  headers: Readonly<Record<string, string>>;
+  body: Json | undefined;
+  /** All that the provider says in words. */
+  message: string;
+  /** Only a rate limit makes the limits' reset times count: providers send them with every answer. */
+  isRateLimit: boolean;
+};
+
+/**
+ * How long a provider asks to wait, in milliseconds: in `Retry-After` or its body, whichever is longer, else in the reset
+ * times of the limits that are used up. Undefined when it does not say. A quota for a day lasts until the day ends.
+ */
+export function retryHintMs(
+  { headers, body, message, isRateLimit }: Refusal,
+  nowMs: number,
+): number | undefined {
+  const told = [
+    parseRetryAfterMs(headers, nowMs),
+    ...hintsIn(body, nowMs),
+    ...(isRateLimit ? [hintInWords(message)] : []),
+  ].filter((ms) => ms !== undefined);
+  if (told.length > 0) return Math.max(...told);
+  const resets = isRateLimit ? [...resetsIn(headers, nowMs), ...resetsInBody(body, nowMs)] : [];
+  return resets.length === 0 ? undefined : Math.max(...resets);
+}
+
+/** The waits in a body, at any depth: `google.rpc.RetryInfo` and the fields that gateways use. */
+function hintsIn(body: Json | undefined, nowMs: number, depth = 0): number[] {
+  if (depth > 6) return [];
+  if (Array.isArray(body)) return body.slice(0, 20).flatMap((item) => hintsIn(item, nowMs, depth + 1));
+  if (!isObject(body)) return [];
+  const own = [
+    durationMs(body["retryDelay"]),
+    durationMs(body["retry_after"] ?? body["retryAfter"] ?? body["retry_after_seconds"]),
+    inMs(body["retry_after_ms"]),
+    isDailyQuota(body) ? untilPacificMidnightMs(nowMs) : undefined,
+  ].filter((ms) => ms !== undefined);
+  return [...own, ...Object.values(body).flatMap((value) => hintsIn(value, nowMs, depth + 1))];
+}
+
+/** A `google.rpc.QuotaFailure` of a quota for a day. Google then also names a `retryDelay` of some seconds, in vain. */
+function isDailyQuota(detail: JsonObject): boolean {
+  return listOf(detail["violations"]).some(
+    (violation) => isObject(violation) && /per_?day/i.test(textOf(violation["quotaId"]) ?? ""),
+  );
+}
+
+/** Google's daily quotas begin anew at midnight in California (ai.google.dev/gemini-api/docs/rate-limits). */
+function untilPacificMidnightMs(nowMs: number): number {
+  const parts = new Intl.DateTimeFormat("en-US", {
+    timeZone: "America/Los_Angeles",
+    hourCycle: "h23",
+    hour: "numeric",
+    minute: "numeric",
+    second: "numeric",
+  }).formatToParts(nowMs);
+  const of = (type: string): number => Number(parts.find((part) => part.type === type)?.value ?? 0);
+  return 86_400_000 - ((of("hour") * 60 + of("minute")) * 60 + of("second")) * 1_000;
+}
+
+/** "Please try again in 7m12.5s." */
+function hintInWords(message: string): number | undefined {
+  const match =
+    /(?:try again|retry) (?:in|after) ((?:[\d.]+ ?(?:ms|h|m|s|hours?|minutes?|seconds?|secs?|mins?)\s*)+)/i.exec(
+      message,
+    );
+  return match?.[1] === undefined ? undefined : durationMs(match[1]);
+}
+
+const UNIT_MS: { [unit: string]: number } = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `5`, `"5"`, `"3.5s"`, `"6m0s"`, `"250ms"` in milliseconds. A plain number is in seconds. */
+function durationMs(value: Json | undefined): number | undefined {
+  if (typeof value === "number") return value >= 0 ? value * 1_000 : undefined;
+  const text = textOf(value)?.trim().toLowerCase();
+  if (text === undefined) return undefined;
+  if (Number(text) >= 0) return Number(text) * 1_000;
+  const pieces = [...text.matchAll(/([\d.]+)\s*(ms|[dhms])/g)];
+  if (pieces.length === 0) return undefined;
+  return pieces.reduce((sum, [, count, unit]) => sum + Number(count) * (UNIT_MS[unit ?? ""] ?? 0), 0);
+}
+
+function inMs(value: Json | undefined): number | undefined {
+  const ms = typeof value === "number" || textOf(value) !== undefined ? Number(value) : Number.NaN;
+  return ms >= 0 ? ms : undefined;
+}
+
+const RESET = /^(.*ratelimit-)(?:(.+)-)?reset(?:-(.+))?$/;
+
+/**
+ * When limits are whole again: `x-ratelimit-reset-requests: 6m0s` (OpenAI, Groq), `anthropic-ratelimit-…-reset` with a
+ * date, `x-ratelimit-reset` in seconds or as a time. A limit of which something remains is not the one that refused.
+ */
+function resetsIn(headers: Readonly<Record<string, string>>, nowMs: number): number[] {
+  const limits = Object.entries(headers).flatMap(([name, value]) => {
+    const match = RESET.exec(name.toLowerCase());
+    if (match === null) return [];
+    const [, prefix, before, after] = match;
+    const remaining = [`${prefix}remaining-${after}`, `${prefix}${before}-remaining`, `${prefix}remaining`]
+      .map((each) => headers[each])
+      .find((each) => each !== undefined);
+    const ms = resetMs(value, nowMs);
+    return ms === undefined ? [] : [{ ms, isUsedUp: remaining === "0", isKnown: remaining !== undefined }];
+  });
+  const usedUp = limits.filter((limit) => limit.isUsedUp);
+  return (usedUp.length > 0 ? usedUp : limits.filter((limit) => !limit.isKnown)).map((limit) => limit.ms);
+}
+
+/** OpenRouter quotes the headers of a refusal in its body. */
+function resetsInBody(body: Json | undefined, nowMs: number, depth = 0): number[] {
+  if (!isObject(body) || depth > 4) return [];
+  const { headers } = body;
+  const own = isObject(headers) ? resetsIn(textFields(headers), nowMs) : [];
+  return [...own, ...Object.values(body).flatMap((value) => resetsInBody(value, nowMs, depth + 1))];
+}
+
+function textFields(quoted: JsonObject): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(quoted).flatMap(([name, value]) =>
+      typeof value === "string" || typeof value === "number" ? [[name.toLowerCase(), String(value)]] : [],
+    ),
+  );
+}
+
+/** A number is seconds to wait, or a time in seconds or milliseconds since 1970, as its size says. */
+function resetMs(value: string, nowMs: number): number | undefined {
+  const number = Number(value);
+  if (number >= 1e12) return Math.max(0, number - nowMs);
+  if (number >= 1e9) return Math.max(0, number * 1_000 - nowMs);
+  if (number >= 0) return number * 1_000;
+  const date = /\d{4}-\d{2}-\d{2}/.test(value) ? Date.parse(value) : Number.NaN;
+  return Number.isNaN(date) ? durationMs(value) : Math.max(0, date - nowMs);
+}

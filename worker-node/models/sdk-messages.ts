@@ -1,0 +1,72 @@
+import { z } from "zod";
+import { AnswerParts } from "./answer-parts.ts";
+import type { ModelMessage } from "ai";
+import type { Message, ToolCall } from "../engine/ports.ts";
+
+type AssistantMessage = Extract<Message, { role: "assistant" }>;
+type SdkPart = Exclude<Extract<ModelMessage, { role: "assistant" }>["content"], string>[number];
+
+/** A message as the SDK takes it; none for a message of nothing but blank text, which providers refuse. */
+export function toSdkMessages(message: Message): ModelMessage[] {
+  switch (message.role) {
+    case "system":
+    case "user":
+      return isBlank(message.content) ? [] : [message];
+    case "assistant":
+      return toAssistant(message);
+    case "tool": {
+      const output = { type: "text" as const, value: message.content };
+      const result = {
+        type: "tool-result" as const,
+        toolCallId: message.tool_call_id,
+        toolName: message.tool_name,
+        output,
+      };
+      return [{ role: "tool", content: [result] }];
+    }
+  }
+}
+
+function toAssistant(message: AssistantMessage): ModelMessage[] {
+  const parsed = AnswerParts.safeParse(message.parts);
+  const { content, message: options }: AnswerParts = parsed.success ? parsed.data : plainParts(message);
+  const calls = new Map((message.tool_calls ?? []).map((call) => [call.id, call]));
+  const parts = content.flatMap((part): SdkPart[] => {
+    const providerOptions = part.options === undefined ? {} : { providerOptions: part.options };
+    if (part.type === "tool-call") {
+      const call = calls.get(part.id);
+      return call === undefined ? [] : [{ ...toCall(call), ...providerOptions }];
+    }
+    // A signature may stand on a text that is empty.
+    if (isBlank(part.text) && part.options === undefined) return [];
+    return [{ type: part.type, text: part.text, ...providerOptions }];
+  });
+  if (parts.length === 0) return [];
+  return [
+    { role: "assistant", content: parts, ...(options === undefined ? {} : { providerOptions: options }) },
+  ];
+}
+
+function plainParts({ content, tool_calls = [] }: AssistantMessage): AnswerParts {
+  return {
+    content: [
+      { type: "text", text: content },
+      ...tool_calls.map(({ id }) => ({ type: "tool-call" as const, id })),
+    ],
+  };
+}
+
+const Arguments = z.record(z.string(), z.unknown()).catch({});
+
+function toCall(call: ToolCall) {
+  return {
+    type: "tool-call" as const,
+    toolCallId: call.id,
+    toolName: call.name,
+    input: Arguments.parse(call.args),
+  };
+}
+
+function isBlank(text: string): boolean {
+  return text.trim() === "";
+}

@@ -1,0 +1,7 @@
+import { TokenCount } from "../../shared/contracts/journal-entry.ts";
+import type { Json } from "../../shared/contracts/json.ts";
+
+/** A count as it is stored, from whatever a provider writes for one. */
+export function tokenCount(told: Json | undefined): number {
+  return TokenCount.parse(told);
+}

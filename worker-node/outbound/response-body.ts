@@ -1,0 +1,76 @@
+import type { IncomingMessage } from "node:http";
+import { promisify } from "node:util";
+import zlib from "node:zlib";
+import { TerminalError } from "../engine/step-errors.ts";
+
+type Decode = (body: Uint8Array, limit: { maxOutputLength: number }) => Promise<Buffer>;
+const gunzip: Decode = promisify(zlib.gunzip);
+const inflate: Decode = promisify(zlib.inflate);
+const inflateRaw: Decode = promisify(zlib.inflateRaw);
+
+/** The encodings that are decoded, asked for or not (RFC 9110, 8.4.1): some servers compress whatever a request says. */
+const DECODERS: { [encoding: string]: Decode } = {
+  gzip: gunzip,
+  "x-gzip": gunzip,
+  // Servers send `deflate` with a zlib header, as it is specified, and without one.
+  deflate: (body, limit) => (((body[0] ?? 0) & 0x0f) === 8 ? inflate(body, limit) : inflateRaw(body, limit)),
+  br: promisify(zlib.brotliDecompress),
+  zstd: promisify(zlib.zstdDecompress),
+};
+/** Not encodings of the body, and servers send them: the body is as it is. */
+const NONE: ReadonlySet<string> = new Set(["", "identity", "none", "utf-8", "utf8"]);
+/** Bytes by which an encoding may make a body longer that does not compress. */
+const OVERHEAD_BYTES = 64 * 1024;
+
+/**
+ * The text of a response, decoded. `maxBytes` limits what comes out of the decoders: a small body may hold a gigabyte.
+ * @throws TerminalError `answer_too_large`, or `answer_encoding` for an encoding that is not known, or not what was sent
+ */
+export async function readBody(response: IncomingMessage, maxBytes: number): Promise<string> {
+  const encodings = (response.headers["content-encoding"] ?? "")
+    .split(",")
+    .map((name) => name.trim().toLowerCase())
+    .filter((name) => !NONE.has(name));
+  const isEncoded = encodings.length > 0;
+  let body = await readBytes(response, isEncoded ? maxBytes + OVERHEAD_BYTES : maxBytes, maxBytes);
+  if (body.byteLength > 0) {
+    for (const encoding of encodings.toReversed()) body = await decode(body, encoding, maxBytes);
+  }
+  return body.toString("utf8");
+}
+
+async function readBytes(response: IncomingMessage, limit: number, maxBytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const part of response) {
+    const chunk: Uint8Array = part;
+    sizeBytes += chunk.byteLength;
+    if (sizeBytes > limit) throw tooLarge(maxBytes);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+async function decode(body: Uint8Array, encoding: string, maxBytes: number): Promise<Buffer> {
+  const decoder = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding] : undefined;
+  if (decoder === undefined) {
+    throw new TerminalError(
+      "answer_encoding",
+      `the answer has the encoding "${encoding.slice(0, 50)}", which is not known`,
+    );
+  }
+  try {
+    return await decoder(body, { maxOutputLength: maxBytes });
+  } catch (cause) {
+    if (cause instanceof RangeError) throw tooLarge(maxBytes);
+    throw new TerminalError(
+      "answer_encoding",
+      `the answer says it is encoded as ${encoding}, and it is not`,
+      { cause },
+    );
+  }
+}
+
+function tooLarge(maxBytes: number): TerminalError {
+  return new TerminalError("answer_too_large", `the answer is larger than ${maxBytes} bytes`);
+}
