@@ -36,7 +36,7 @@ beforeAll(async () => {
         model: "openai-compatible/m1",
         prompt_template: "go",
         output_key: "out",
-        retry: { max_attempts: 3, base_delay_seconds: 0.1, max_delay_seconds: 1 },
+        retry: { attempts: 3, base_seconds: 0.1, max_seconds: 1 },
       },
     ],
   });
