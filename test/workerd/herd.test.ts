@@ -1,4 +1,4 @@
-/** Many requests at once that need Postgres: they share kept connections, and none is told that the database is away. */
+/** Many requests at once that need Postgres: they share kept connections, and none gets `database_away`. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { startEdge, type Edge } from "./edge.ts";

@@ -1,6 +1,6 @@
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-/** Errors of one call that a model is told: it mends them all at once, or the first few. */
+/** The most errors of one call that the reply to the model lists: the model mends them all at once, or the first few. */
 const MAX_ERRORS = 5;
 
 /**

@@ -72,8 +72,8 @@ export class PartCollector {
 function optionsOf(metadata: unknown): z.infer<typeof Options> | undefined {
   const parsed = Options.safeParse(metadata);
   if (!parsed.success) return undefined;
-  const told = Object.entries(parsed.data).filter(
+  const report = Object.entries(parsed.data).filter(
     ([, fields]) => isObject(fields) && Object.keys(fields).length > 0,
   );
-  return told.length === 0 ? undefined : Object.fromEntries(told);
+  return report.length === 0 ? undefined : Object.fromEntries(report);
 }

@@ -7,7 +7,7 @@ const VERSION_SUFFIX = /-(?:\d{8}|\d{4}-\d{2}-\d{2}|\d{3}|latest|preview)$/;
 
 export type Tokens = { input: number; cachedInput: number; output: number };
 
-/** Servers of one's own, which nobody is paid for by the token. */
+/** Self-hosted servers: their calls have no price per token. */
 const FREE_PROVIDERS: ReadonlySet<Provider> = new Set(["ollama"]);
 const FREE: Price = { input: 0, output: 0 };
 

@@ -5,14 +5,14 @@ import { mayRefuseToolChoice, stepErrorOf } from "./provider-error.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { ProviderError } from "./provider-error.ts";
 
-/** An error that a provider told inside the stream of an answer. */
-export class ToldError extends Error {
-  readonly told: Json;
+/** An error that a provider reported inside the stream of an answer. */
+export class ReportedError extends Error {
+  readonly report: Json;
 
-  constructor(told: Json) {
-    super(`the provider told an error inside its answer: ${JSON.stringify(told)}`);
-    this.name = "ToldError";
-    this.told = told;
+  constructor(report: Json) {
+    super(`the provider reported an error inside its answer: ${JSON.stringify(report)}`);
+    this.name = "ReportedError";
+    this.report = report;
   }
 }
 
@@ -26,7 +26,7 @@ const ApiCallError = z.object({
 
 /** What the provider itself says of an error; null: it said nothing. */
 function providerErrorOf(error: unknown): ProviderError | null {
-  if (error instanceof ToldError) return { status: undefined, headers: {}, body: error.told };
+  if (error instanceof ReportedError) return { status: undefined, headers: {}, body: error.report };
   const api = ApiCallError.safeParse(error);
   if (!api.success) return null;
   const { statusCode, responseHeaders = {}, responseBody = "" } = api.data;

@@ -3,7 +3,7 @@ import { isObject, listOf, parseJson, textOf } from "./json-fields.ts";
 import { retryHintMs } from "./retry-hint.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-/** An error as a provider told it: with an HTTP status and headers, or inside the stream of an answer. */
+/** An error as a provider reported it: with an HTTP status and headers, or inside the stream of an answer. */
 export type ProviderError = {
   status: number | undefined;
   headers: Readonly<Record<string, string>>;
@@ -34,7 +34,7 @@ const KIND_BY_STATUS: ReadonlyMap<number, Kind> = new Map([
 
 /**
  * Providers' words for a kind of error, as `toWord` writes them. They stand in `code`, `type`, `status` or `reason`. The
- * first kind that has a word of the error decides: an account without credit is also told as a rate limit.
+ * first kind that has a word of the error decides: an account without credit is also reported as a rate limit.
  */
 const WORDS: [Kind, readonly string[]][] = [
   [
@@ -153,7 +153,7 @@ export function stepErrorOf(
 ): TerminalError | RetryableError {
   const facts = factsOf(error);
   const kind = kindOf(facts);
-  const where = error.status === undefined ? "told inside its answer" : `HTTP ${error.status}`;
+  const where = error.status === undefined ? "reported inside its answer" : `HTTP ${error.status}`;
   if (kind !== "rate" && kind !== "down") {
     const { code, message } = TERMINAL[kind];
     return new TerminalError(code, `${model}: ${message} (${where})`, { cause });

@@ -5,7 +5,7 @@ import { googleFormat } from "./formats/google.ts";
 import { openaiFormat } from "./formats/openai.ts";
 import { readResponse } from "./read-response.ts";
 import type { ModelName, Provider } from "./model-name.ts";
-import type { Format, Told } from "./told.ts";
+import type { Format, ProviderReport } from "./provider-report.ts";
 
 /** The settings of the providers, under their usual names. */
 export type ModelEnv = {
@@ -99,18 +99,18 @@ const formats: { [Name in RemoteProvider]: () => Format } = {
 
 /**
  * Opens a model of a provider for one answer.
- * @param told gets what the provider tells in its answer
+ * @param report gets what the provider reports in its answer
  * @param onBytes called for everything that arrives from the provider, also for what the SDK ignores, such as a ping
  * @throws TerminalError `model_not_configured` that names the missing setting
  */
 export function openModel(
   env: ModelEnv,
   { provider, model }: ModelName & { provider: RemoteProvider },
-  told: Told,
+  report: ProviderReport,
   onBytes: () => void,
 ): Promise<LanguageModel> {
   return openers[provider](env, model, async (...request) =>
-    readResponse(await fetch(...request), formats[provider](), told, onBytes),
+    readResponse(await fetch(...request), formats[provider](), report, onBytes),
   );
 }
 

@@ -1,23 +1,28 @@
 import { EventReader, objectsIn } from "./event-stream.ts";
 import { isObject } from "./json-fields.ts";
 import type { StreamEvent } from "./event-stream.ts";
-import type { Format, Told } from "./told.ts";
+import type { Format, ProviderReport } from "./provider-report.ts";
 
 /** How long the rest of a stream is read after an error in it: usage may follow. */
 const AFTER_ERROR_MS = 300;
 
 /**
- * A provider's response as the SDK reads it best. What the provider tells goes into `told`. The SDK gets events of the
- * shape that it expects, and a stream that ends cleanly, also where the connection is cut or an error is told inside:
+ * A provider's response as the SDK reads it best. What the provider reports goes into `report`. The SDK gets events of the
+ * shape that it expects, and a stream that ends cleanly, also where the connection is cut or an error is reported inside:
  * otherwise it would drop what came before, and name the cause by the way in which it happened to notice it.
  *
  * Data that is no JSON reaches the SDK as it is: an answer with a hole must not pass.
  * @param onBytes called for everything that arrives, also for what the SDK ignores, such as a ping
  */
-export function readResponse(response: Response, format: Format, told: Told, onBytes: () => void): Response {
+export function readResponse(
+  response: Response,
+  format: Format,
+  report: ProviderReport,
+  onBytes: () => void,
+): Response {
   onBytes();
   if (!response.ok || response.body === null) return response;
-  told.begun = true;
+  report.begun = true;
   const source = response.body.getReader();
   const reader = new EventReader();
   const decoder = new TextDecoder();
@@ -26,15 +31,15 @@ export function readResponse(response: Response, format: Format, told: Told, onB
 
   /** What the next bytes of the source hold for the SDK; null: nothing follows. */
   const next = async (): Promise<string | null> => {
-    if (told.done) return null;
+    if (report.done) return null;
     try {
       const { done, value } = await source.read();
       if (done && reader.isAtEnd) return null;
       if (value !== undefined) onBytes();
       const events = done ? reader.end() : reader.push(decoder.decode(value, { stream: true }));
-      return events.map((event) => pass(event, format, told)).join("");
+      return events.map((event) => pass(event, format, report)).join("");
     } catch {
-      // Cut, aborted, or too long: whether the answer was complete by then is in `told`.
+      // Cut, aborted, or too long: whether the answer was complete by then is in `report`.
       return null;
     }
   };
@@ -43,7 +48,7 @@ export function readResponse(response: Response, format: Format, told: Told, onB
     async pull(controller) {
       let text = await next();
       while (text === "") {
-        if (told.error !== undefined)
+        if (report.error !== undefined)
           grace ??= setTimeout(() => void source.cancel().catch(() => {}), AFTER_ERROR_MS);
         text = await next();
       }
@@ -58,18 +63,18 @@ export function readResponse(response: Response, format: Format, told: Told, onB
   return new Response(body, response);
 }
 
-function pass(event: StreamEvent, format: Format, told: Told): string {
-  if (told.done || event.data.trim() === "") return "";
+function pass(event: StreamEvent, format: Format, report: ProviderReport): string {
+  if (report.done || event.data.trim() === "") return "";
   if (event.data.trim() === "[DONE]") {
-    told.done = true;
+    report.done = true;
     return "";
   }
   const objects = objectsIn(event.data);
   if (objects === undefined) return asEvent(event.data);
   return objects
     .filter(isObject)
-    .map((object) => format.read(object, event.name, told))
-    .filter((object) => object !== null && told.error === undefined)
+    .map((object) => format.read(object, event.name, report))
+    .filter((object) => object !== null && report.error === undefined)
     .map((object) => asEvent(JSON.stringify(object)))
     .join("");
 }

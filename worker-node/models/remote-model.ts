@@ -4,16 +4,16 @@ import { withTimeout, within } from "../execution/stop.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { costMicroUsd } from "./cost.ts";
 import { finishOf, promisesCall } from "./finish-reason.ts";
-import { ToldError, isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
+import { ReportedError, isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
 import { openModel } from "./providers.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts, withoutThoughts } from "./thoughts.ts";
-import { nothingTold } from "./told.ts";
+import { emptyReport } from "./provider-report.ts";
 import type { ToolSet } from "ai";
 import type { ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { ModelName } from "./model-name.ts";
 import type { ModelEnv } from "./providers.ts";
-import type { Told } from "./told.ts";
+import type { ProviderReport } from "./provider-report.ts";
 
 /** Imports the SDK at the first model call, and switches its warnings on the console off: the log has one line format. */
 async function loadSdk(): Promise<typeof import("ai")> {
@@ -75,24 +75,24 @@ async function attempt(
   request: ModelRequest,
 ): Promise<ModelAnswer> {
   const label = `${name.provider}/${name.model}`;
-  const told = nothingTold();
+  const report = emptyReport();
   const limit = withTimeout(request.signal, silenceMs, () => {
     const message = `${label}: the provider sent nothing for ${silenceMs / 1_000} s`;
     return new RetryableError("model_timeout", message);
   });
   const { signal } = limit;
-  // At every sign of life, so that what was told is known whatever becomes of the call.
+  // At every sign of life, so that what was reported is known whatever becomes of the call.
   const onBytes = (): void => {
     limit.restart();
-    if (told.tokens !== undefined) request.onUsage?.(usageOf(name, told));
+    if (report.tokens !== undefined) request.onUsage?.(usageOf(name, report));
   };
   try {
     signal.throwIfAborted();
-    return await within(signal, stream(env, name, { ...request, signal }, told, onBytes));
+    return await within(signal, stream(env, name, { ...request, signal }, report, onBytes));
   } catch (error) {
     throw modelError(error, label, signal);
   } finally {
-    if (told.tokens !== undefined) request.onUsage?.(usageOf(name, told));
+    if (report.tokens !== undefined) request.onUsage?.(usageOf(name, report));
     limit.clear();
   }
 }
@@ -101,10 +101,10 @@ async function stream(
   env: ModelEnv,
   name: RemoteModelName,
   request: ModelRequest,
-  told: Told,
+  report: ProviderReport,
   onBytes: () => void,
 ): Promise<ModelAnswer> {
-  const model = await openModel(env, name, told, onBytes);
+  const model = await openModel(env, name, report, onBytes);
   const sdk = await loadSdk();
   const result = sdk.streamText({
     model,
@@ -161,21 +161,27 @@ async function stream(
         break;
     }
   }
-  refuseIncomplete(name, told, calls, failure);
+  refuseIncomplete(name, report, calls, failure);
   publish(thoughts.end());
-  const answer = { text: withoutThoughts(text), tool_calls: calls, usage: usageOf(name, told) };
-  const given = parts.parts(told.opaque, answer.text);
+  const answer = { text: withoutThoughts(text), tool_calls: calls, usage: usageOf(name, report) };
+  const given = parts.parts(report.opaque, answer.text);
   return given === undefined ? answer : { ...answer, parts: given };
 }
 
-/** Throws unless what the provider told is a complete answer. What it told itself comes before what the SDK made of it. */
-function refuseIncomplete(name: ModelName, told: Told, calls: readonly ToolCall[], failure: unknown): void {
+/** Throws unless what the provider reported is a complete answer. The report of the provider counts before what the SDK made of it. */
+function refuseIncomplete(
+  name: ModelName,
+  report: ProviderReport,
+  calls: readonly ToolCall[],
+  failure: unknown,
+): void {
   const label = `${name.provider}/${name.model}`;
-  if (told.error !== undefined) throw new ToldError(told.error);
-  if (told.withheld) throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
-  if (!told.begun) throw failure;
-  const word = told.finish;
-  if (word === undefined || (word === "" && !told.done)) throw cutError(label, false, failure);
+  if (report.error !== undefined) throw new ReportedError(report.error);
+  if (report.withheld)
+    throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
+  if (!report.begun) throw failure;
+  const word = report.finish;
+  if (word === undefined || (word === "" && !report.done)) throw cutError(label, false, failure);
   switch (finishOf(word)) {
     case "withheld":
       throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
@@ -200,7 +206,7 @@ function cutError(label: string, answered: boolean, cause: unknown): RetryableEr
   });
 }
 
-function usageOf(name: ModelName, { tokens }: Told): ModelAnswer["usage"] {
+function usageOf(name: ModelName, { tokens }: ProviderReport): ModelAnswer["usage"] {
   const counted = tokens ?? { input: 0, cachedInput: 0, output: 0 };
   return {
     provider: name.provider,

@@ -19,12 +19,12 @@ export function retryHintMs(
   { headers, body, message, isRateLimit }: Refusal,
   nowMs: number,
 ): number | undefined {
-  const told = [
+  const report = [
     parseRetryAfterMs(headers, nowMs),
     ...hintsIn(body, nowMs),
     ...(isRateLimit ? [hintInWords(message)] : []),
   ].filter((ms) => ms !== undefined);
-  if (told.length > 0) return Math.max(...told);
+  if (report.length > 0) return Math.max(...report);
   const resets = isRateLimit ? [...resetsIn(headers, nowMs), ...resetsInBody(body, nowMs)] : [];
   return resets.length === 0 ? undefined : Math.max(...resets);
 }

@@ -158,7 +158,7 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
 /**
  * The fingerprint of the run that a request asks for, not of its spelling: the order of keys, defaults that are written
  * out and fields that are ignored make no other run. In place of the secret there is an HMAC of it: without MASTER_KEY,
- * nobody can test guesses of the secret on the fingerprint.
+ * the fingerprint cannot be used to test guesses of the secret.
  */
 async function fingerprintOf(
   meaning: object,

@@ -89,7 +89,7 @@ describe("a batcher", () => {
     expect(batches.map(({ items }) => items)).toEqual([[2, 1, 1], [1], [5], [3]]);
   });
 
-  // Fails when the oldest items make the batch, whoever sent them.
+  // Fails when the oldest items make the batch, without turns between tenants.
   test("takes the tenants in turn: one item of a quiet tenant does not wait for the many of another", async () => {
     const { batches, batcher } = manual((item) => ({
       tenant: item < 1_000 ? "loud" : `quiet-${item}`,

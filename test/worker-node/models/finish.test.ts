@@ -33,7 +33,7 @@ function ending(model: string, word: string): string {
 }
 
 describe("an answer whose finish reason", () => {
-  // Red when: a word that the SDK does not know counts as finished.
+  // Fails when a word that the SDK does not know counts as finished.
   test.each([
     [oc, "abort"],
     [oa, "abort"],
@@ -88,7 +88,7 @@ describe("an answer whose finish reason", () => {
     expect(result).toMatchObject({ response: "all", retries: ["model_cut"] });
   });
 
-  // Red when: a cut of a call's arguments is told to the model as its own mistake.
+  // Fails when a cut of a call's arguments is reported to the model as its own mistake.
   test.each([
     ["abort", { response: "fine", retries: ["model_cut"], toolCalls: [] }],
     ["length", { status: "failed", code: "output_limit", toolCalls: [] }],
@@ -111,7 +111,7 @@ describe("an answer with nothing in it", () => {
         ? event({ candidates: [{ finishReason: "STOP" }], usageMetadata: { promptTokenCount: 9 } })
         : chunk({ content: "" }) + chunk({}, "stop") + counts(9, 0) + DONE;
 
-  // Red when: it is taken for final.
+  // Fails when it is taken for final.
   test.each([oc, oa, an, go])("%s: is tried again, and charged", async (model) => {
     const result = await run(model, empty(model), whole(model, "ok"));
     expect(result).toMatchObject({ status: "completed", response: "ok", retries: ["empty_answer"] });
@@ -143,7 +143,7 @@ describe("an answer with nothing in it", () => {
 });
 
 describe("what a model thinks aloud in its text", () => {
-  // Red when: it is kept in the output of an llm step.
+  // Fails when it is kept in the output of an llm step.
   test.each([
     ['<think>{"d":1}</think>\n{"n":2}', '{"n":2}'],
     ["\n<thinking>hm</thinking>\n\nyes", "yes"],

@@ -32,7 +32,7 @@ const assistantOf = (request: number) =>
 describe.each([oc, oa])("%s", (model) => {
   const agent = { ...ag1, model };
 
-  // Red when: the parts of a turn are its text and its calls alone.
+  // Fails when the parts of a turn are its text and its calls alone.
   test.each([
     [
       "reasoning_content",
@@ -119,7 +119,7 @@ test("go: gets the signatures of its calls and texts back", async () => {
 });
 
 describe("blank text", () => {
-  // Red when: text that is not empty but blank is sent.
+  // Fails when text that is not empty but blank is sent.
   test("before a tool call is left out of the next request", async () => {
     const stream =
       anthropicStart() +

@@ -45,7 +45,7 @@ const odd: [string, string][] = [
 ];
 
 describe.each([oc, oa])("%s: an event that carries nothing", (model) => {
-  // Red when: an event of another shape than the SDK's throws the answer away.
+  // Fails when an event of another shape than the SDK's throws the answer away.
   test.each(odd)("such as %s loses no answer, wherever it stands", async (_, nothing) => {
     const usage = counts(3, 2);
     const parts = [chunk({ content: "all " }), chunk({ content: "said" }), chunk({}, "stop"), usage, DONE];
@@ -134,7 +134,7 @@ describe("a stream in another spelling", () => {
 describe.each([oc, oa])("%s: a tool call", (model) => {
   const agent = { ...ag1, model };
 
-  // Red when: a value of plain meaning and of another JSON type loses the answer.
+  // Fails when a value of plain meaning and of another JSON type loses the answer.
   test.each([
     ["an object as arguments", call({ q: "a" })],
     ["no index", callChunk('{"q":"a"}', { index: undefined }) + chunk({}, "tool_calls") + DONE],

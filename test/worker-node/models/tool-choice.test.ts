@@ -33,7 +33,7 @@ const choice =
   DONE;
 
 describe("a server that ignores a forced tool choice", () => {
-  // Red when: what the SDK throws over a complete answer is taken for a lost connection.
+  // Fails when what the SDK throws over a complete answer is taken for a lost connection.
   test.each([oc, oa])("%s: may answer with JSON in text", async (model) => {
     const result = await runStep(server, { ...evaluator, model }, [text('{"route":"yes"}', counts(50, 9))]);
     expect(result).toMatchObject({ response: "went-a", tokens: 59, retries: [] });
@@ -122,7 +122,7 @@ describe("a server that refuses a forced tool choice", () => {
     expect(server.requests.map(isForced)).toEqual([true, false, false]);
   });
 
-  test("is told by its first refusal when it refuses the other request too", async () => {
+  test("is reported by its first refusal when it refuses the other request too", async () => {
     const second: Answer = refusal(404, { error: { message: "gone" } });
     const result = await runStep(server, evaluator, [refusal(400, { error: { message: "no" } }), second]);
     expect(result).toMatchObject({ status: "failed", code: "model_bad_request", retries: [] });

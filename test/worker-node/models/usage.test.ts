@@ -27,7 +27,7 @@ afterAll(() => server.stop());
 const run = (model: string, ...script: Answer[]) => runStep(server, { ...llm1, model }, script);
 
 describe("counts of tokens", () => {
-  // Red when: they reach the store as they are told.
+  // Fails when the counts reach the store as the provider reported them.
   test.each([
     [12, 0.5, 13],
     [12.6, 7.2, 20],
@@ -101,8 +101,8 @@ describe("counts of tokens", () => {
     });
   });
 
-  // Red when: a turn is checked more strictly when it is read than when it is written.
-  test("of a turn can be read back, whatever was told", async () => {
+  // Fails when a turn is checked more strictly when it is read than when it is written.
+  test("of a turn can be read back, whatever was reported", async () => {
     const result = await runStep(server, ag1, [call('{"q":"a"}', counts(-1, 7)), text("fine")]);
     expect(result).toMatchObject({
       status: "completed",
@@ -125,7 +125,7 @@ describe("counts of tokens", () => {
   });
 });
 
-describe("what was told is charged", () => {
+describe("what was reported is charged", () => {
   const mini = "openai/gpt-4.1-mini";
   const cost = 900_000 * 0.4 + 90_000 * 1.6;
 
@@ -177,7 +177,7 @@ describe("what was told is charged", () => {
 describe("a money limit", () => {
   const limit = { max_total_cost_usd: 0.01 };
 
-  // Red when: a model without a price costs nothing.
+  // Fails when a model without a price costs nothing.
   test.each([oc, "openai/gpt-4.1-min", "openai-compatible/vendor/x"])(
     "refuses %s, which has no price, before it is called",
     async (model) => {
@@ -202,7 +202,7 @@ describe("a money limit", () => {
     },
   );
 
-  // Red when: it is looked at between steps alone.
+  // Fails when it is looked at between steps alone.
   test("holds within an agent, which calls no tool in vain", async () => {
     const paid = counts(900_000, 90_000);
     const script = [...Array.from({ length: 4 }, () => call('{"q":"a"}', paid)), text("fine", paid)];

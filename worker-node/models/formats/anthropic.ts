@@ -2,7 +2,7 @@ import { isObject, listOf, objectOf, textOf } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { Tokens } from "../cost.ts";
-import type { Format, Told } from "../told.ts";
+import type { Format, ProviderReport } from "../provider-report.ts";
 
 /** The events of the Messages API that hold an answer. Others, such as `ping` and ones that are not known yet, hold none. */
 const ANSWER_EVENTS = new Set([
@@ -17,31 +17,31 @@ const ANSWER_EVENTS = new Set([
 export function anthropicFormat(): Format {
   // `message_start` and `message_delta` both tell counts; those of the delta are sums for the whole message.
   let usage: JsonObject = {};
-  const note = (more: Json | undefined, told: Told): void => {
+  const note = (more: Json | undefined, report: ProviderReport): void => {
     if (!isObject(more)) return;
     usage = { ...usage, ...Object.fromEntries(Object.entries(more).filter(([, count]) => count !== null)) };
-    told.tokens = tokensOf(usage);
+    report.tokens = tokensOf(usage);
   };
   return {
-    read(event, name, told) {
+    read(event, name, report) {
       const type = textOf(event["type"]);
       if (isObject(event["error"]) || textOf(event["error"]) || type === "error" || name === "error") {
-        told.error ??= event["error"] ?? event;
+        report.error ??= event["error"] ?? event;
         return null;
       }
       if (type === undefined || !ANSWER_EVENTS.has(type)) return null;
       if (type === "message_start") {
         const message = objectOf(event["message"]);
-        note(message["usage"], told);
+        note(message["usage"], report);
         return { ...event, message: { ...message, usage: { input_tokens: 0 } } };
       }
       if (type === "message_delta") {
-        note(event["usage"], told);
+        note(event["usage"], report);
         const delta = objectOf(event["delta"]);
-        if (typeof delta["stop_reason"] === "string") told.finish = delta["stop_reason"];
+        if (typeof delta["stop_reason"] === "string") report.finish = delta["stop_reason"];
         return { ...event, delta, usage: { output_tokens: 0 } };
       }
-      if (type === "message_stop") told.done = true;
+      if (type === "message_stop") report.done = true;
       if (type === "content_block_start") return { ...event, content_block: blockOf(event["content_block"]) };
       if (type === "content_block_delta") return { ...event, delta: deltaOf(event["delta"]) };
       return event;
@@ -49,7 +49,7 @@ export function anthropicFormat(): Format {
   };
 }
 
-/** `iterations`, where it is told, has all that is billed at the model's own price; the sums beside it do not. */
+/** `iterations`, where it is reported, has all that is billed at the model's own price; the sums beside it do not. */
 function tokensOf(usage: JsonObject): Tokens {
   const iterations = listOf(usage["iterations"]).map(objectOf);
   const isServedByFallback = iterations.some((each) => each["type"] === "fallback_message");

@@ -1,19 +1,19 @@
 import { isObject, listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import type { Format } from "../told.ts";
+import type { Format } from "../provider-report.ts";
 
 /** `streamGenerateContent` of the Gemini API. */
 export const googleFormat: Format = {
-  read(event, name, told) {
+  read(event, name, report) {
     const { error } = event;
     if (isObject(error) || textOf(error) !== undefined || name === "error") {
-      told.error ??= error ?? event;
+      report.error ??= error ?? event;
       return null;
     }
     const usage = event["usageMetadata"];
     if (isObject(usage)) {
-      told.tokens = {
+      report.tokens = {
         input: tokenCount(
           tokenCount(usage["promptTokenCount"]) + tokenCount(usage["toolUsePromptTokenCount"]),
         ),
@@ -24,11 +24,11 @@ export const googleFormat: Format = {
       };
     }
     const blocked = textOf(objectOf(event["promptFeedback"])["blockReason"]);
-    if (blocked !== undefined && !blocked.endsWith("_UNSPECIFIED")) told.withheld = true;
+    if (blocked !== undefined && !blocked.endsWith("_UNSPECIFIED")) report.withheld = true;
     const [candidate] = listOf(event["candidates"]);
     if (!isObject(candidate)) return null;
     const finish = candidate["finishReason"];
-    if (typeof finish === "string") told.finish = finish;
+    if (typeof finish === "string") report.finish = finish;
     return { ...without(event, "usageMetadata"), candidates: [candidateOf(candidate)] };
   },
 };

@@ -1,28 +1,28 @@
 import { isObject, listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import type { Format, Told } from "../told.ts";
+import type { Format, ProviderReport } from "../provider-report.ts";
 
 /**
  * Chat Completions, as OpenAI and the many servers that follow it write them. One choice is read: no request asks for
  * more.
  */
 export const openaiFormat: Format = {
-  read(event, name, told) {
+  read(event, name, report) {
     const choice = objectOf(listOf(event["choices"])[0]);
     const error = errorIn(event, choice, name);
-    if (error !== undefined) told.error ??= error;
+    if (error !== undefined) report.error ??= error;
     const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choice["usage"]].find(isObject);
-    if (usage !== undefined) told.tokens = tokensOf(usage);
+    if (usage !== undefined) report.tokens = tokensOf(usage);
     if (Object.keys(choice).length === 0) return null;
     const finish = choice["finish_reason"];
-    if (typeof finish === "string") told.finish = finish;
+    if (typeof finish === "string") report.finish = finish;
     return {
       ...without(event, "error", "usage"),
       choices: [
         {
           index: 0,
-          delta: deltaOf(choice, told),
+          delta: deltaOf(choice, report),
           finish_reason: typeof finish === "string" ? finish : null,
         },
       ],
@@ -51,7 +51,7 @@ function saysSomething(value: Json | undefined): boolean {
 }
 
 /** `prompt_tokens` includes cached tokens, which servers count under three names. */
-function tokensOf(usage: JsonObject): Told["tokens"] {
+function tokensOf(usage: JsonObject): ProviderReport["tokens"] {
   const details = objectOf(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
   const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
   return {
@@ -62,10 +62,10 @@ function tokensOf(usage: JsonObject): Told["tokens"] {
 }
 
 /** A server that does not stream sends a whole `message` in place of a `delta`. */
-function deltaOf(choice: JsonObject, told: Told): JsonObject {
+function deltaOf(choice: JsonObject, report: ProviderReport): JsonObject {
   const delta = objectOf(choice["delta"] ?? choice["message"]);
-  noteOpaque(delta, told);
-  if (textOf(delta["refusal"]) !== undefined) told.withheld = true;
+  noteOpaque(delta, report);
+  if (textOf(delta["refusal"]) !== undefined) report.withheld = true;
   const text = delta["content"] ?? choice["text"];
   const calls = callsOf(delta);
   return {
@@ -106,13 +106,13 @@ function argumentsOf(value: Json | undefined): string {
 const OPAQUE_TEXTS = ["reasoning_content", "reasoning"];
 const OPAQUE_LISTS = ["reasoning_details"];
 
-function noteOpaque(delta: JsonObject, told: Told): void {
+function noteOpaque(delta: JsonObject, report: ProviderReport): void {
   for (const name of OPAQUE_TEXTS) {
     const piece = textOf(delta[name]);
-    if (piece !== undefined) told.opaque[name] = (textOf(told.opaque[name]) ?? "") + piece;
+    if (piece !== undefined) report.opaque[name] = (textOf(report.opaque[name]) ?? "") + piece;
   }
   for (const name of OPAQUE_LISTS) {
-    for (const item of listOf(delta[name])) told.opaque[name] = joined(listOf(told.opaque[name]), item);
+    for (const item of listOf(delta[name])) report.opaque[name] = joined(listOf(report.opaque[name]), item);
   }
 }
 

@@ -26,12 +26,12 @@ afterAll(() => server.stop());
 const run = (model: string, ...script: Answer[]) => runStep(server, { ...llm1, model }, script);
 const all = [oc, oa, an, go];
 
-describe("an error that a provider tells inside its stream", () => {
+describe("an error that a provider reports inside its stream", () => {
   const anthropicError = (type: string) => anthropicEvent("error", { error: { type, message: "no" } });
   const openaiError = (error: object) => event({ error });
   const googleError = (code: number, status: string) => event({ error: { code, status, message: "no" } });
 
-  // Red when: any error after the first event is taken for a lost connection.
+  // Fails when any error after the first event is taken for a lost connection.
   test.each([
     [oc, openaiError({ code: 400, message: "prompt too long" })],
     [oa, openaiError({ code: 400, message: "prompt too long" })],
@@ -40,7 +40,7 @@ describe("an error that a provider tells inside its stream", () => {
     [oc, event({ message: "no", type: "invalid_request_error" }, "error")],
     [an, anthropicError("invalid_request_error")],
     [go, googleError(400, "INVALID_ARGUMENT")],
-  ])("%s: %s is told once as a bad request", async (model, error) => {
+  ])("%s: %s is reported once as a bad request", async (model, error) => {
     const result = await run(model, half(model) + error);
     expect(result).toMatchObject({ status: "failed", code: "model_bad_request", retries: [] });
     expect(server.requests).toHaveLength(1);
@@ -75,7 +75,7 @@ describe("an error that a provider tells inside its stream", () => {
     expect(result.message).toContain(sentence);
   });
 
-  // Red when: an error is read only where a chunk has no choices.
+  // Fails when an error is read only where a chunk has no choices.
   test.each([oa, oc])("%s: an error beside or inside the choices of a chunk is read", async (model) => {
     const error = { code: 400, message: "bad" };
     const choice = { index: 0, delta: { content: "" }, finish_reason: "error" };
@@ -101,7 +101,7 @@ describe("an error that a provider tells inside its stream", () => {
     }
   });
 
-  // Red when: only events count, and text between them is dropped.
+  // Fails when only events count, and text between them is dropped.
   test("is read from JSON that is no event, also after the answer seemed complete", async () => {
     const error = JSON.stringify({ error: { code: 503, message: "no", status: "UNAVAILABLE" } }, null, 2);
     const result = await run(go, `${googleChunk([{ text: "Half a" }], "STOP")}${error}\n`, whole(go, "all"));
@@ -125,7 +125,7 @@ describe("an error that a provider tells inside its stream", () => {
   });
 });
 
-// Red when: the HTTP status alone decides.
+// Fails when the HTTP status alone decides.
 describe("an account without credit", () => {
   test.each([
     [oc, 429, { message: "quota", type: "insufficient_quota", code: "insufficient_quota" }],
@@ -196,7 +196,7 @@ test.each([
 });
 
 describe("a stream that is cut", () => {
-  // Red when: the code is what the SDK happens to notice.
+  // Fails when the code is what the SDK happens to notice.
   test.each(all)("%s: has one code, whichever way it is cut", async (model) => {
     const body = half(model);
     const broken = body.slice(0, -20);
@@ -233,7 +233,7 @@ describe("the wait that a provider asks for", () => {
   });
   const retryInfo = { "@type": "type.googleapis.com/google.rpc.RetryInfo", retryDelay: "1.5s" };
 
-  // Red when: only Retry-After is read.
+  // Fails when only Retry-After is read.
   test.each([
     ["Retry-After", oc, refusal(429, { error: {} }, { "retry-after": "2" }), 2_000],
     ["retry-after-ms", oc, refusal(429, { error: {} }, { "retry-after-ms": "1500" }), 1_500],
@@ -274,7 +274,7 @@ describe("the wait that a provider asks for", () => {
     expect(gapMs()).toBeLessThan(ms + 4_000);
   });
 
-  // Red when: the wait is cut to some length, or made in vain.
+  // Fails when the wait is cut to some length, or made in vain.
   test.each([
     [
       "a quota for a day",
