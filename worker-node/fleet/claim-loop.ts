@@ -44,7 +44,7 @@ export type ClaimLoopDeps = {
 export class ClaimLoop {
   readonly #deps: ClaimLoopDeps;
   readonly #shard: number;
-  /** The silences of this worker that its queue links know of. */
+  /** The silences of this worker after which this shard was synchronized. */
   #silences = 0;
   #isStopped = false;
   #isWaiting = false;
@@ -106,7 +106,7 @@ export class ClaimLoop {
     }
   }
 
-  /** Claims up to `free` runs and begins them. Null: the queue is unreachable or cold. */
+  /** Claims up to `free` runs and begins them. Null: the queue is unreachable or cold, or this worker counts as silent. */
   async #claimAndBegin(free: number): Promise<Claim | null> {
     const { slots, links, heartbeat, directClaims } = this.#deps;
     slots.reserve(free);
@@ -115,7 +115,8 @@ export class ClaimLoop {
         await heartbeat.beat();
         if (!heartbeat.isFresh) return null;
       }
-      if (heartbeat.silences !== this.#silences) links.reportSilence();
+      // Other workers may have claimed directly meanwhile: this shard is synchronized before its next claim.
+      if (heartbeat.silences !== this.#silences) links.reportFailed(this.#shard);
       this.#silences = heartbeat.silences;
       const claim = await this.#claimFromQueue(free);
       if (claim) await this.#claimFromPostgres(claim.runs);

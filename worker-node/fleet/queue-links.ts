@@ -68,11 +68,6 @@ export class QueueLinks {
     this.#report(shard, "failed");
   }
 
-  /** This worker was silent: other workers may have claimed directly, so it synchronizes every shard before its next claim. */
-  reportSilence(): void {
-    for (const shard of this.#links.keys()) this.reportFailed(shard);
-  }
-
   /** The shard answers that it has no index: the listeners start the repair. Its state is unchanged. */
   reportCold(shard: number): void {
     for (const listener of this.#coldListeners) listener(shard);
