@@ -1,7 +1,6 @@
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import { RunInput } from "../../shared/contracts/run.ts";
-import { applyResult, fold } from "../../shared/journal/fold.ts";
-import { initialState } from "../../shared/journal/initial-state.ts";
+import { applyResult, fold, initialState } from "../../shared/journal/fold.ts";
 import { stepError, stepStart } from "../engine/events.ts";
 import { next } from "../engine/machine.ts";
 import { parkEntry, stepEntry } from "../journal/entries.ts";
