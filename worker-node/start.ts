@@ -2,7 +2,7 @@ import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { log } from "../shared/log.ts";
 import { Queue } from "../shared/queue/queue.ts";
-import type { RedisCommands } from "../shared/queue/run-script.ts";
+import type { RedisCommands } from "../shared/queue/scripts.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { openObjectStore } from "./clients/object-store.ts";
 import { openStore } from "./clients/open-store.ts";

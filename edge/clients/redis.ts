@@ -3,10 +3,10 @@ import type { TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { Queue } from "../../shared/queue/queue.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import type { JobName } from "../../shared/queue/job.ts";
-import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
-import type { RedisCommands } from "../../shared/queue/run-script.ts";
+import type { QueueVerdict } from "../../shared/queue/queue.ts";
+import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
 

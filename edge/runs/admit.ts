@@ -3,7 +3,7 @@ import type { Refusal } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
+import type { QueueVerdict } from "../../shared/queue/queue.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";

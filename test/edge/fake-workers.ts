@@ -8,7 +8,7 @@ import { claimRuns } from "../../shared/store/runs/claim-runs.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../shared/store/journal/flush.ts";
 import type { Committed } from "../../shared/store/journal/flush.ts";
-import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
+import type { EntryColumns } from "../../shared/store/journal/new-entry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { beat } from "../../shared/store/workers/beats.ts";
 import { stepEntry } from "../shared/store/store-fixture.ts";

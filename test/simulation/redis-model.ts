@@ -11,11 +11,11 @@ import type {
   Claim,
   ClaimRequest,
   LeasesToRestore,
-  Renewal,
+  QueueVerdict,
   RenewRequest,
+  Renewal,
 } from "../../shared/queue/queue.ts";
-import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import { Model } from "../shared/queue/model.ts";
 import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
 import type { Entry, Unsharded } from "../shared/queue/model.ts";

@@ -2,7 +2,7 @@ import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import type { Reply, StepQuestion } from "../engine/ports.ts";
-import type { Parked } from "../journal/entries.ts";
+import type { Parked } from "./execution-state.ts";
 import type { LargeValues } from "./large-values.ts";
 
 /** Reads waits of the run by their names. `signals`: those of the run before the read. */

@@ -4,12 +4,25 @@ import { RetryableError } from "../engine/step-errors.ts";
 import { stepRetry } from "../engine/events.ts";
 import { costOf } from "../engine/machine.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
+import { published } from "./divide-text.ts";
 import { Stop } from "./stop.ts";
 import { tryStep } from "./try-step.ts";
-import type { Visit, Visited } from "./visit-parts.ts";
+import type { Tried, Visit } from "./try-step.ts";
 
 /** Waits up to this long keep the run's slot; longer ones give it back. */
 const SHORT_WAIT_MS = 5_000;
+
+/** How a visit of a step ended: with a result, with a wait that parks the run, or in failure. */
+type Visited =
+  | Tried
+  | {
+      is: "failed";
+      error: { code: string; message: string };
+      tries: number;
+      firstFailedAt: string;
+      cause: unknown;
+      usage: readonly Usage[];
+    };
 
 /** The tries of a visit so far. */
 type Tries = {
@@ -23,7 +36,9 @@ type Tries = {
 
 /** Tries a step until it has a result, fails for good, or has to wait for longer than a slot should be held. */
 export async function visitStep(visit: Visit): Promise<Visited> {
-  const { progress, signal } = visit;
+  const { state, walk } = visit;
+  const { progress } = state;
+  const { signal } = walk;
   const turns = [...progress.turns];
   const tries = triesBefore(progress.retry);
   for (;;) {
@@ -38,7 +53,8 @@ export async function visitStep(visit: Visit): Promise<Visited> {
         tries.unchargedUsage.push({ ...call, call: `try.${tries.count}.${i + 1}` });
       }
       if (signal.aborted) {
-        visit.leaveUncharged(tries.unchargedUsage);
+        // The entry that ends the run charges them.
+        state.unchargedUsage = tries.unchargedUsage;
         throw signal.reason;
       }
       const decided = afterFailure(visit, tries, error);
@@ -59,7 +75,7 @@ function triesBefore(retry: RetryPark | null): Tries {
 
 /** Decides on a failed try: the visit fails, parks, or is tried again after a wait that keeps the slot. */
 function afterFailure(
-  { step, visit, context, endsAtMs }: Visit,
+  { state, walk, step, visit }: Visit,
   tries: Tries,
   error: unknown,
 ): Visited | { is: "retry"; afterMs: number } {
@@ -69,7 +85,7 @@ function afterFailure(
   const verdict =
     error instanceof Stop
       ? { do: "fail" as const }
-      : judge(error, count, step.retry, { random: Math.random, leftMs: endsAtMs - performance.now() });
+      : judge(error, count, step.retry, { random: Math.random, leftMs: walk.endsAtMs - performance.now() });
   if (verdict.do === "fail") {
     return { is: "failed", error: failure, tries: count, firstFailedAt, cause: error, usage };
   }
@@ -77,7 +93,7 @@ function afterFailure(
   const { afterMs } = verdict;
   const event = stepRetry(step, failure, count, afterMs);
   if (afterMs <= SHORT_WAIT_MS) {
-    context.note(event);
+    state.runLog.note(published(event));
     return { is: "retry", afterMs };
   }
   const park: RetryPark = {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import type { Claim, Queue } from "../../shared/queue/queue.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { StateStore } from "../../shared/store/state.ts";

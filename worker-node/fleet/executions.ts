@@ -9,7 +9,7 @@ import { execute } from "../execution/execute.ts";
 import type { Ending, ExecutionDeps } from "../execution/execution-state.ts";
 import { Stop } from "../execution/stop.ts";
 import { handBack } from "./hand-back.ts";
-import { jobOf } from "./job-of.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import type { Slots } from "./slots.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 

@@ -10,7 +10,7 @@ import type { Queue } from "../../shared/queue/queue.ts";
 import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { RESTORED_LEASE_MS } from "../../shared/timing.ts";
-import { jobOf } from "./job-of.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
 /** The most rows or jobs that one statement or script handles. */

@@ -12,10 +12,10 @@ import type {
   Claim,
   ClaimRequest,
   LeasesToRestore,
-  Renewal,
+  QueueVerdict,
   RenewRequest,
+  Renewal,
 } from "../../../shared/queue/queue.ts";
-import type { QueueVerdict } from "../../../shared/queue/queue-verdict.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 
