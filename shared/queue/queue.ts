@@ -43,8 +43,12 @@ export type ClaimRequest = {
   ended: readonly RunId[];
 };
 
-/** `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. */
-export type Claim = { runs: JobName[]; nextMs: number };
+/**
+ * `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. `stillReady`: how many jobs of the shard remain
+ * ready. When the caller got fewer than it asked for, it may not take them: their tenants have no free slot, or it does
+ * not serve their lanes.
+ */
+export type Claim = { runs: JobName[]; nextMs: number; stillReady: number };
 
 export type RenewRequest = { shard: number; owner: string; leaseMs: number; runs: readonly RunId[] };
 
@@ -108,8 +112,8 @@ export class Queue {
       if (cap > 0) args.push(lane, String(cap), String(LANES[lane].weight));
     }
     const reply = await this.#scripts.run(shard, scripts.claim, args);
-    const [nextMs, ...names] = z.array(z.coerce.string()).parse(reply);
-    return { runs: readJobNames(names), nextMs: Number(nextMs) };
+    const [nextMs, stillReady, ...names] = z.array(z.coerce.string()).parse(reply);
+    return { runs: readJobNames(names), nextMs: Number(nextMs), stillReady: Number(stillReady) };
   }
 
   /**

@@ -13,6 +13,7 @@ export class EndedRuns {
   readonly #queue: Queue;
   readonly #owner: Incarnation;
   readonly #byShard = new Map<number, JobName[]>();
+  readonly #timers = new Map<number, NodeJS.Timeout>();
 
   constructor(queue: Queue, owner: Incarnation) {
     this.#queue = queue;
@@ -31,9 +32,22 @@ export class EndedRuns {
     return this.#of(shard).splice(0, MAX_RUNS_PER_CALL);
   }
 
-  /** Finishes the shard's runs in one call, together with those that end in the same turn of the event loop. */
-  finishSoon(shard: number): void {
-    if (this.#of(shard).length > 0) setImmediate(() => void this.#finish(shard));
+  /** Finishes the shard's runs in one call after `delayMs`, unless a claim has taken them by then. */
+  finishIn(shard: number, delayMs: number): void {
+    if (this.#of(shard).length === 0) return;
+    if (delayMs === 0) {
+      // Together with those that end in the same turn of the event loop.
+      setImmediate(() => void this.#finish(shard));
+    } else {
+      this.#timers.set(
+        shard,
+        this.#timers.get(shard) ??
+          setTimeout(() => {
+            this.#timers.delete(shard);
+            void this.#finish(shard);
+          }, delayMs),
+      );
+    }
   }
 
   async finishAll(): Promise<void> {

@@ -68,7 +68,8 @@ export class Worker {
     const shard = queueShardOf(job.tenant, queue.shards);
     if (ending.is === "ended") {
       this.#ended.add(shard, [job]);
-      if (!this.#loops[shard]?.isClaiming) this.#ended.finishSoon(shard);
+      const delayMs = this.#loops[shard]?.finishDelayMs ?? null;
+      if (delayMs !== null) this.#ended.finishIn(shard, delayMs);
     } else if (ending.is === "parked") {
       const parked = { ...job, status: ending.status, delayMs: ending.delayMs };
       await queue.release([parked], owner).catch((error: unknown) => {
