@@ -104,7 +104,8 @@ export class ClaimLoop {
         }
         // A claim that got less than it asked for has left nothing that this worker may take.
         const isAllTaken = claim.runs.length < free;
-        if (isAllTaken && slots.lanesWithRoom().length > 0 && !this.#isStopped) await this.#waitForWork(claim);
+        if (isAllTaken && slots.lanesWithRoom().length > 0 && !this.#isStopped)
+          await this.#waitForWork(claim);
       } catch (error) {
         log.warn("worker.claim_failed", { shard: this.#shard, message: messageOf(error) });
         await sleep(PAUSE_MS);

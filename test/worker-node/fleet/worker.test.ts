@@ -233,7 +233,7 @@ function claimable(): ClaimedRun {
 }
 
 /** Resolves as soon as the run is committed as completed. */
-async function ended(run: RunId): Promise<void> {
+async function untilCompleted(run: RunId): Promise<void> {
   while (fakeStore.row(run).status !== "completed" || worker.active > 0) await turn();
 }
 
@@ -299,7 +299,7 @@ test("a run that ends just before the next claim is finished by that claim", asy
   const [first, second] = [claimable(), claimable()];
   queue.offers.push([first.run_id]);
   worker.start();
-  await ended(first.run_id);
+  await untilCompleted(first.run_id);
   queue.offers.push([second.run_id]);
   wake();
   await eventually(() => expect(queue.ended).toEqual([first.run_id]));
