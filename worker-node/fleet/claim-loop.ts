@@ -12,8 +12,8 @@ import type { Executions } from "./executions.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import { releaseMoved, restoreRunningLeases } from "./restore-leases.ts";
+import type { UnresolvedLeases } from "./restore-leases.ts";
 import type { Slots } from "./slots.ts";
-import type { UnresolvedLeases } from "./unresolved-leases.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
 /** The longest wait for a marker: a lost marker delays a claim by at most this. */
@@ -119,7 +119,7 @@ export class ClaimLoop {
   async #waitForWork(claim: Claim): Promise<void> {
     const { slots, ended, waitForWork } = this.#deps;
     this.#lastClaim = claim;
-    ended.finishIn(this.#shard, this.finishDelayMs ?? 0);
+    ended.finishSoon(this.#shard);
     const waitMs = Math.min(MAX_WAIT_MS, Math.max(1, claim.nextMs));
     const lanes = slots.lanesWithRoom();
     const isMarkerPending = this.#marker !== null;

@@ -1,23 +1,49 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
+import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import type { JobName } from "../../shared/queue/job.ts";
+import type { Job, JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
+import type { Ending } from "../execution/execution-state.ts";
 
 /** The most runs that one claim or one `finish` carries. */
 const MAX_RUNS_PER_CALL = 1_000;
 /** The most runs that are kept for a shard. More than one call's worth gather only while the queue is unreachable. */
 const MAX_RUNS_PER_SHARD = 20_000;
 
-/** Runs that ended in this worker while the queue still counts them as leased. The next claim of their shard, or a `finish`, removes their jobs. */
+type EndedRunsDeps = {
+  owner: Incarnation;
+  queue: Queue;
+  /** How long the shard's ended runs may wait to be finished; null while a claim follows at once that finishes them. */
+  delayMs(shard: number): number | null;
+};
+
+/**
+ * Decides what the queue receives when the execution of a run has ended. A run that ended keeps its lease until the next claim
+ * of its shard, or a `finish`, removes its job.
+ */
 export class EndedRuns {
-  readonly #queue: Queue;
-  readonly #owner: Incarnation;
+  readonly #deps: EndedRunsDeps;
   readonly #byShard = new Map<number, JobName[]>();
   readonly #timers = new Map<number, NodeJS.Timeout>();
 
-  constructor(queue: Queue, owner: Incarnation) {
-    this.#queue = queue;
-    this.#owner = owner;
+  constructor(deps: EndedRunsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Finishes or releases the job of a run after its execution. The run's lease is not renewed any more. */
+  async onEnd(job: Job, ending: Ending): Promise<void> {
+    const { owner, queue } = this.#deps;
+    const shard = queueShardOf(job.tenant, queue.shards);
+    if (ending.is === "ended") {
+      this.add(shard, [job]);
+      this.finishSoon(shard);
+    } else if (ending.is === "parked") {
+      const parked = { ...job, status: ending.status, delayMs: ending.delayMs };
+      await queue.release([parked], owner).catch((error: unknown) => {
+        // Its lease lapses, and the reconciler enqueues the run when it is due.
+        log.warn("run.release_failed", { run: job.run, message: messageOf(error) });
+      });
+    }
   }
 
   add(shard: number, runs: readonly JobName[]): void {
@@ -32,21 +58,19 @@ export class EndedRuns {
     return this.#of(shard).splice(0, MAX_RUNS_PER_CALL);
   }
 
-  /** Finishes the shard's runs in one call after `delayMs`, unless a claim has taken them by then. */
-  finishIn(shard: number, delayMs: number): void {
-    if (this.#of(shard).length === 0) return;
+  /** Finishes the shard's runs in one call, unless a claim does so before. */
+  finishSoon(shard: number): void {
+    const delayMs = this.#deps.delayMs(shard);
+    if (delayMs === null || this.#of(shard).length === 0) return;
     if (delayMs === 0) {
       // Together with those that end in the same turn of the event loop.
       setImmediate(() => void this.#finish(shard));
-    } else {
-      this.#timers.set(
-        shard,
-        this.#timers.get(shard) ??
-          setTimeout(() => {
-            this.#timers.delete(shard);
-            void this.#finish(shard);
-          }, delayMs),
-      );
+    } else if (!this.#timers.has(shard)) {
+      const timer = setTimeout(() => {
+        this.#timers.delete(shard);
+        void this.#finish(shard);
+      }, delayMs);
+      this.#timers.set(shard, timer);
     }
   }
 
@@ -58,7 +82,7 @@ export class EndedRuns {
     const runs = this.take(shard);
     if (runs.length === 0) return;
     try {
-      await this.#queue.finish(runs, this.#owner);
+      await this.#deps.queue.finish(runs, this.#deps.owner);
     } catch (error) {
       // Their leases lapse, and the next worker that claims them reads in Postgres that they ended.
       log.warn("worker.finish_failed", { shard, message: messageOf(error) });

@@ -6,10 +6,10 @@ import type { Queue } from "../../shared/queue/queue.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { execute } from "../execution/execute.ts";
-import type { Ending, ExecutionDeps } from "../execution/execution-state.ts";
+import type { ExecutionDeps } from "../execution/execution-state.ts";
 import { Stop } from "../execution/stop.ts";
-import { handBack } from "./hand-back.ts";
 import { jobOf } from "../../shared/queue/job.ts";
+import type { EndedRuns } from "./ended-runs.ts";
 import type { Slots } from "./slots.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 
@@ -25,8 +25,7 @@ export type ExecutionsDeps = {
   tracked: TrackedRuns;
   slots: Slots;
   execution: ExecutionDeps;
-  /** Finishes or releases the job after its execution has ended. The run's lease is not renewed any more. */
-  onEnd(job: Job, ending: Ending): Promise<void>;
+  ended: EndedRuns;
 };
 
 /** The runs that this worker executes now. Each takes a slot and has its lease tracked until its execution ends. */
@@ -102,7 +101,7 @@ export class Executions {
         log.info("run.execution_ended", { run, attempt, ending: ending.is });
         // Before the queue is updated: a renewal in between would take the lease again.
         tracked.untrack(run);
-        return this.#deps.onEnd(job, ending);
+        return this.#deps.ended.onEnd(job, ending);
       })
       .catch((error: unknown) => log.error("run.ending_failed", { run, message: messageOf(error) }))
       .finally(() => {
@@ -112,5 +111,28 @@ export class Executions {
       });
     this.#executions.set(run, { job, attempt, stop, done });
     slots.take(run, claimed.lane);
+  }
+}
+
+/**
+ * Returns runs that this worker will not finish: Postgres queues them again, then the queue ends their leases. Another
+ * worker can claim them at once, and no crash is counted. Never throws: the beats of this process end soon, and then
+ * other workers take over what could not be handed back.
+ */
+async function handBack(
+  { owner, store, queue, tracked }: ExecutionsDeps,
+  runs: readonly { job: Job; attempt: number }[],
+): Promise<void> {
+  try {
+    const fences = runs.map(({ job, attempt }) => ({ run_id: job.run, attempt }));
+    const returned = new Set(await store.handBack(owner, fences));
+    // From here on another worker may have their leases. The lease of a run whose step is slow to stop must not be renewed.
+    for (const run of returned) tracked.untrack(run);
+    const jobs = runs.filter(({ job }) => returned.has(job.run)).map(({ job }) => job);
+    const ready = jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 }));
+    await queue.release(ready, owner);
+    for (const run of returned) log.info("run.handed_back", { run, reason: "drain" });
+  } catch (error) {
+    log.warn("run.hand_back_failed", { message: messageOf(error) });
   }
 }
