@@ -14,7 +14,7 @@ import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
 import type { WorkerTiming } from "./fleet/worker-timing.ts";
-import { publishLive } from "./journal/publish.ts";
+import { publishLive } from "./clients/publish.ts";
 import { portOf } from "./ops/health-server.ts";
 import { serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";

@@ -15,7 +15,7 @@ import { largeValuesAt } from "./execution-state.ts";
 import type { Ending, ExecutionDeps, ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
 import { Stop, withTimeout } from "./stop.ts";
-import type { Result } from "./try-step.ts";
+import type { Result } from "./visit.ts";
 import { visitStep } from "./visit.ts";
 import { waitForStore } from "./wait-for-store.ts";
 

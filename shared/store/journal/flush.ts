@@ -1,11 +1,13 @@
 import type { RunId } from "../../contracts/ids.ts";
+import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
+import type { RunStatus } from "../../contracts/run.ts";
 import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import { insertWaits } from "../runs/waits.ts";
+import type { NewWait } from "../runs/waits.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliveries.ts";
-import { columnsOf } from "./new-entry.ts";
-import type { EntryColumns, NewEntry } from "./new-entry.ts";
+import type { DeadLetter, NewEntry } from "./new-entry.ts";
 
 /**
  * An entry that was committed. `event_seq`: the number of its last event. `signals`, `cancel`: what the run has received
@@ -74,6 +76,70 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
 /** Many JSON texts as one, without escaping: JSON writes U+001E as an escape, so it can separate them. */
 function jsonTexts(texts: readonly string[]): string {
   return texts.join("\u001e");
+}
+
+/** An entry as the statement of a flush takes it: every kind has every column. */
+export type EntryColumns = Pick<
+  NewEntry,
+  "run_id" | "attempt" | "owner" | "known_seq" | "events" | "events_n"
+> & {
+  kind: EntryKind;
+  step_path: string | null;
+  visit: number | null;
+  output: string | null;
+  deadline_ms: number;
+  current_step: string | null;
+  /** Committed results in this entry: 0 or 1. */
+  steps: 0 | 1;
+  usage: readonly Usage[];
+  /** The run's new status; null: it continues to run. */
+  status: Exclude<RunStatus, "running"> | null;
+  wake_ms: number | null;
+  signals: number | null;
+  waits: readonly NewWait[];
+  error: string | null;
+  dead_letter: DeadLetter | null;
+};
+
+/** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
+const UNCHANGED_COLUMNS = {
+  visit: null,
+  output: null,
+  steps: 0,
+  usage: [],
+  status: null,
+  wake_ms: null,
+  signals: null,
+  waits: [],
+  error: null,
+  dead_letter: null,
+} as const;
+
+/** The one place that maps the kinds of entries to columns. */
+export function columnsOf(entry: NewEntry): EntryColumns {
+  switch (entry.kind) {
+    case "step":
+      return { ...UNCHANGED_COLUMNS, ...entry, steps: 1 };
+    case "turn":
+    case "note":
+      return { ...UNCHANGED_COLUMNS, ...entry, current_step: entry.step_path };
+    case "park":
+      return {
+        ...UNCHANGED_COLUMNS,
+        ...entry,
+        deadline_ms: 0,
+        current_step: entry.step_path,
+        wake_ms: Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
+      };
+    case "end":
+      return {
+        ...UNCHANGED_COLUMNS,
+        ...entry,
+        deadline_ms: 0,
+        current_step: null,
+        steps: entry.step_path === null ? 0 : 1,
+      };
+  }
 }
 
 /**

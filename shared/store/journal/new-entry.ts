@@ -1,8 +1,6 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Usage } from "../../contracts/journal-entry.ts";
-import type { EntryKind } from "../../contracts/journal-entry.ts";
-import type { RunStatus } from "../../contracts/run.ts";
 import { NewWait } from "../runs/waits.ts";
 
 /** Why a run failed for good. `tries` of the step. The stack is for operators: clients never see it. */
@@ -95,7 +93,7 @@ export type EntryContent = z.infer<
 
 const added = { ...Fence.shape, ...Lines.shape };
 
-/** One entry on its way into a run's journal, as a worker sends it. `columnsOf` maps it to the columns of a flush. */
+/** One entry on its way into a run's journal, as a worker sends it. `columnsOf` in flush.ts maps it to columns. */
 export const NewEntry = z.discriminatedUnion("kind", [
   StepEntry.extend(added),
   TurnEntry.extend(added),
@@ -104,67 +102,3 @@ export const NewEntry = z.discriminatedUnion("kind", [
   EndEntry.extend(added),
 ]);
 export type NewEntry = z.infer<typeof NewEntry>;
-
-/** An entry as the statement of a flush takes it: every kind has every column. */
-export type EntryColumns = Pick<
-  NewEntry,
-  "run_id" | "attempt" | "owner" | "known_seq" | "events" | "events_n"
-> & {
-  kind: EntryKind;
-  step_path: string | null;
-  visit: number | null;
-  output: string | null;
-  deadline_ms: number;
-  current_step: string | null;
-  /** Committed results in this entry: 0 or 1. */
-  steps: 0 | 1;
-  usage: readonly Usage[];
-  /** The run's new status; null: it continues to run. */
-  status: Exclude<RunStatus, "running"> | null;
-  wake_ms: number | null;
-  signals: number | null;
-  waits: readonly NewWait[];
-  error: string | null;
-  dead_letter: DeadLetter | null;
-};
-
-/** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
-const UNCHANGED_COLUMNS = {
-  visit: null,
-  output: null,
-  steps: 0,
-  usage: [],
-  status: null,
-  wake_ms: null,
-  signals: null,
-  waits: [],
-  error: null,
-  dead_letter: null,
-} as const;
-
-/** The one place that maps the kinds of entries to columns. */
-export function columnsOf(entry: NewEntry): EntryColumns {
-  switch (entry.kind) {
-    case "step":
-      return { ...UNCHANGED_COLUMNS, ...entry, steps: 1 };
-    case "turn":
-    case "note":
-      return { ...UNCHANGED_COLUMNS, ...entry, current_step: entry.step_path };
-    case "park":
-      return {
-        ...UNCHANGED_COLUMNS,
-        ...entry,
-        deadline_ms: 0,
-        current_step: entry.step_path,
-        wake_ms: Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
-      };
-    case "end":
-      return {
-        ...UNCHANGED_COLUMNS,
-        ...entry,
-        deadline_ms: 0,
-        current_step: null,
-        steps: entry.step_path === null ? 0 : 1,
-      };
-  }
-}
