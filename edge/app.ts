@@ -4,7 +4,7 @@ import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { limitBody } from "./http/middleware/json-body.ts";
-import { plainUrl } from "./http/middleware/plain-url.ts";
+import { knownUrl } from "./http/middleware/known-url.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
 import { problemResponse } from "./http/problem.ts";
@@ -23,7 +23,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     await next();
   });
   app.use(crossOrigin);
-  app.use(plainUrl);
+  app.use(knownUrl(app));
   app.use("/api/*", limitBody(1));
   app.use("/scale/*", limitBody(1));
   app.use("/internal/*", signedHead);

@@ -10,7 +10,6 @@ import { json, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import type { Config } from "../../env.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
-import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { sign } from "../../http/hmac.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
@@ -57,7 +56,7 @@ const route = createRoute({
 /** Documented like every route, but parsed here: the validators of `api.openapi` cost 50 us, and this is the busiest route. */
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
-  const checks = [needs("runs:write"), holdBody, jsonBody, knownFields(RunRequest, NOT_YET)] as const;
+  const checks = [needs("runs:write"), holdBody, jsonBody({ schema: RunRequest, notYet: NOT_YET })] as const;
   api.post(route.getRoutingPath(), ...checks, async (c) => {
     const request = await readRequest(c);
     refuseUnbuilt(request.body);
@@ -100,17 +99,9 @@ async function readRequest(c: Context<ApiEnv>): Promise<ParsedRequest> {
   if (!params.success) throw new AppError("not_found", "The resource does not exist.");
   const headers = Headers.safeParse({ "idempotency-key": c.req.header("idempotency-key") });
   if (!headers.success) throw invalidFields(headers.error);
-  const body = RunRequest.safeParse(await jsonOf(c));
+  const body = RunRequest.safeParse(await c.req.json());
   if (!body.success) throw invalidFields(body.error);
   return { id: params.data.id, key: headers.data["idempotency-key"] ?? null, body: body.data };
-}
-
-async function jsonOf(c: Context<ApiEnv>): Promise<unknown> {
-  try {
-    return await c.req.json();
-  } catch (cause) {
-    throw new AppError("malformed_json", "The body could not be read as JSON.", { cause });
-  }
 }
 
 function refuseUnbuilt(body: RunRequest): void {
