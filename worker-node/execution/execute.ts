@@ -4,8 +4,9 @@ import { log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { failureOf } from "../engine/retry-policy.ts";
 import type { RunLog } from "../journal/run-log.ts";
-import { endRun, failRun } from "./end-run.ts";
+import { endRun, failRun, failStep } from "./end-run.ts";
 import type { Ending, ExecutionDeps, ExecutionState } from "./execution-state.ts";
+import { StateSize } from "./state-size.ts";
 import { Stop } from "./stop.ts";
 import { walkRun } from "./walk.ts";
 
@@ -26,6 +27,7 @@ export async function execute(
     steps: [],
     unchargedUsage: [],
     progress: initialProgress({}),
+    size: new StateSize({}),
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
@@ -54,6 +56,13 @@ async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {
       return { is: "stopped" };
     case "cancel":
       return endRun(state, "cancelled", { usage });
+    case "state_too_large":
+      return failStep(
+        state,
+        state.runLog.currentStep,
+        { code: reason.why, message: reason.message },
+        { usage },
+      );
     case "run_timeout":
     case "step_timeout":
       return failRun(state, { code: reason.why, message: reason.message, step_id: null }, { usage });

@@ -16,7 +16,8 @@ const PUT_MS = 8_000;
 /** Where large values are stored. */
 export type ObjectStore = {
   put(key: string, body: string, contentType: string): Promise<void>;
-  get(key: string): Promise<string>;
+  /** The text of an object; null when it has more than `maxBytes`, of which none is read then. */
+  get(key: string, maxBytes: number): Promise<string | null>;
 };
 
 /**

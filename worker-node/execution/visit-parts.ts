@@ -2,6 +2,7 @@ import type { Orchestration, Step } from "../../shared/contracts/definition/inde
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
+import { whenStateTooLarge } from "../../shared/journal/budget.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import type { StepContext } from "../engine/ports.ts";
@@ -13,6 +14,7 @@ import type { ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
 import type { LargeValues } from "./large-values.ts";
 import { loadValue } from "./load-value.ts";
 import type { ReadWaits } from "./question.ts";
+import { sizeOf } from "./state-size.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
 /** How a visit of a step ended: with a result, a failure, or a wait that parks the run. */
@@ -67,6 +69,7 @@ export function visitOf(
 ): Visit {
   const { run, progress, runLog } = state;
   const { definition, signal, endsAtMs } = walk;
+  let heldBytes = progress.turns.reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
   return {
     definition,
     endsAtMs,
@@ -81,13 +84,17 @@ export function visitOf(
     readWaits: async (waitIds) => {
       // The signals are read before the waits: a later signal makes Postgres refuse the park that follows from these waits.
       const { signals } = runLog;
-      const read = () => deps.readWaits(run.run_id, [...waitIds]);
+      const read = () => deps.store.readWaits(run.run_id, [...waitIds]);
       return { signals, waits: await waitForStore(signal, read) };
     },
     leaveUncharged: (usage) => {
       state.unchargedUsage = usage;
     },
     commitTurn: async (data, usage) => {
+      heldBytes += sizeOf(data);
+      const what = `the state of the run with the turns of step "${step.id}"`;
+      const tooLarge = whenStateTooLarge(what, heldBytes);
+      if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
       const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, usage));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
     },

@@ -1,6 +1,7 @@
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, ParkRecord, TurnCheckpoint, Usage } from "../../shared/contracts/journal-entry.ts";
+import { writeResult } from "../../shared/journal/records.ts";
 import type { EntryContent } from "../../shared/store/journal/new-entry.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import { stepStart } from "../engine/events.ts";
@@ -33,13 +34,14 @@ export function stepEntry(
   result: { checkpoint: Checkpoint; events: readonly RunEvent[]; usage: readonly Usage[] },
   following: Step,
 ): Append {
-  const { checkpoint, events, usage } = result;
+  const { checkpoint, usage } = result;
+  const events = [...result.events, stepStart(following)];
   return {
     kind: "step",
     step_path: checkpoint.step,
     visit: checkpoint.visit,
-    output: JSON.stringify(checkpoint),
-    events: [...events, stepStart(following)],
+    output: writeResult(checkpoint, events),
+    events,
     usage,
     deadline_ms: deadlineOf(following),
     current_step: following.id,
