@@ -48,7 +48,7 @@ export function whenJournalTooLarge(step: string | null, bytes: number): TooLarg
   };
 }
 
-/** Bytes as a person reads them: `16.0 MiB`. */
+/** Bytes as a person reads them, rounded up: `16.0 MiB`, and one byte more is `16.1 MiB`. */
 function mebibytes(bytes: number): string {
-  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+  return `${(Math.ceil((bytes / 1024 / 1024) * 10) / 10).toFixed(1)} MiB`;
 }

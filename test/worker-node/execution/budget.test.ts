@@ -37,7 +37,7 @@ describe("a run's state", () => {
     expect(harness.calls).toHaveLength(2);
     const error = errorOf(run);
     expect(error).toMatchObject({ code: "state_too_large", step_id: "b" });
-    for (const part of ['step "b"', "18.0 MiB", "16.0 MiB", "output_key"])
+    for (const part of ['step "b"', "18.1 MiB", "16.0 MiB", "output_key"])
       expect(error["message"]).toContain(part);
     expect(harness.store.entriesOf(run.run_id).flatMap((entry) => entry.usage)).toEqual([
       { call: "model.1", ...usage },
@@ -116,7 +116,7 @@ describe("a run's journal", () => {
     expect(await ending).toEqual({ is: "ended" });
     expect(harness.store.row(run.run_id)).toMatchObject({ status: "failed", owner: null });
     expect(errorOf(run)["code"]).toBe("state_too_large");
-    for (const part of ["64.0 MiB", 'at step "', "loop less"])
+    for (const part of ["64.1 MiB", "64.0 MiB", 'at step "', "loop less"])
       expect(errorOf(run)["message"]).toContain(part);
     expect(harness.store.entriesOf(run.run_id).at(-1)?.dead_letter).toMatchObject({
       code: "state_too_large",
