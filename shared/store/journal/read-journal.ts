@@ -35,10 +35,10 @@ export async function readStoredPage(sql: Sql, run: RunId, after: number, upto: 
     select seq, kind, output, case when starts_with(output, ${REFERS_TO_EVENTS}) then events end as events, found
     from (
       select seq, kind, output, events, count(*) over ()::int as found,
-        sum(octet_length(output) + octet_length(events)) over (order by seq) - octet_length(output) - octet_length(events)
-          as bytes_before
+        sum(bytes) over (order by seq) - bytes as bytes_before
       from (
-        select seq, kind, output, events from journal
+        select seq, kind, output, events, coalesce(octet_length(output), 0) + octet_length(events) as bytes
+        from journal
         where run_id = ${run} and seq > ${after} and seq <= ${upto} and kind <> 'note'
         order by seq limit ${STORED_PAGE_ENTRIES}) j) page
     where bytes_before < ${STORED_PAGE_BYTES} order by seq`;
