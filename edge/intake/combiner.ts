@@ -172,8 +172,9 @@ export function sizeClassOf(run: NewRun): SizeClass {
 /** What one tenant may have waiting: more is refused, so that it fills its own room and not that of others. */
 const MAX_TENANT_ITEMS = 1_000;
 
-/** Items that wait at most, of all tenants: more than any client waits for. */
+/** Items that wait at most, of all tenants, and their bytes: more than any client waits for, and no more than fits. */
 const MAX_ITEMS = 4_000;
+const MAX_BYTES = 64 * 1024 * 1024;
 
 /** The bound of one batch: of one statement, one script, one call between objects. */
 const MAX_BATCH_ITEMS = 128;
@@ -190,21 +191,24 @@ export class FairQueue<Item extends Sized> {
   /** By tenant, in the order of their turns. */
   readonly #waiting = new Map<string, { items: Item[]; bytes: number }>();
   #size = 0;
+  #bytes = 0;
 
   get size(): number {
     return this.#size;
   }
 
-  /** @returns false when the tenant has as much waiting as it may: the item was not added */
+  /** @returns false when the tenant has as much waiting as it may, or all of them together: the item was not added */
   add(item: Item): boolean {
     const own = this.#waiting.get(item.tenant) ?? { items: [], bytes: 0 };
     // One item always fits, however large.
     const isFull =
       own.items.length > 0 &&
       (own.items.length >= MAX_TENANT_ITEMS || own.bytes + item.bytes > MAX_WAITING_BYTES);
-    if (isFull || this.#size >= MAX_ITEMS) return false;
+    const isAllFull = this.#size >= MAX_ITEMS || (this.#size > 0 && this.#bytes + item.bytes > MAX_BYTES);
+    if (isFull || isAllFull) return false;
     own.items.push(item);
     own.bytes += item.bytes;
+    this.#bytes += item.bytes;
     this.#size += 1;
     this.#waiting.set(item.tenant, own);
     return true;
@@ -251,6 +255,7 @@ export class FairQueue<Item extends Sized> {
     if (!own || at < 0) return false;
     own.items.splice(at, 1);
     own.bytes -= item.bytes;
+    this.#bytes -= item.bytes;
     this.#size -= 1;
     if (own.items.length === 0) this.#waiting.delete(item.tenant);
     return true;

@@ -134,6 +134,8 @@ function bound(store: Statements): Statements {
   return {
     claim: (...args) => store.claim(...args),
     claimDirectly: (...args) => store.claimDirectly(...args),
+    readInput: (...args) => store.readInput(...args),
+    readStoredPage: (...args) => store.readStoredPage(...args),
     readRunSnapshots: (...args) => store.readRunSnapshots(...args),
     handBack: (...args) => store.handBack(...args),
     flush: (...args) => store.flush(...args),

@@ -31,6 +31,8 @@ const storeVerb = fc.record({
       "reclaimOverdue",
       "countWithoutWakeup",
       "readWaits",
+      "readInput",
+      "readStoredPage",
     ] as const),
   ),
   owner,

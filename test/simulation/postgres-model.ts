@@ -2,7 +2,9 @@
  * The statements of shared/store in memory: each verb does atomically what its statement does, under the same conditions.
  * contract.test.ts compares both. Each condition that mutations.test.ts drops is a method, which the mutation overrides.
  */
+import { REFERS_TO_EVENTS } from "../../shared/journal/records.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
+import type { StoredPage } from "../../shared/contracts/journal-entry.ts";
 import { columnsOf } from "../../shared/store/journal/flush.ts";
 import type { EntryColumns } from "../../shared/store/journal/flush.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
@@ -100,6 +102,30 @@ export class PostgresModel implements Statements {
       owner,
       placed.slice(0, slots).map(({ row }) => row.run_id),
     );
+  }
+
+  readInput(run: RunId): string | null {
+    return this.tables.runs.get(run)?.input ?? null;
+  }
+
+  /** All that is left is one page: no journal of the simulation is long. */
+  readStoredPage(run: RunId, after: number, upto: number): StoredPage {
+    const stored = this.tables
+      .entriesOf(run)
+      .filter(({ kind, seq }) => kind !== "note" && seq <= upto)
+      .map(({ seq, kind, output, events }) => ({
+        seq,
+        kind,
+        output,
+        events: output?.startsWith(REFERS_TO_EVENTS) ? events : null,
+      }));
+    const rewinds =
+      after === 0
+        ? stored
+            .filter(({ kind }) => kind === "rewind")
+            .map(({ seq, kind, output }) => ({ seq, kind, output }))
+        : [];
+    return { entries: stored.filter(({ seq }) => seq > after), more: false, rewinds };
   }
 
   readRunSnapshots(runs: readonly RunId[]): RunSnapshot[] {
@@ -408,25 +434,23 @@ export class PostgresModel implements Statements {
   }
 
   #claimedOf(row: RunRow): ClaimedRun {
-    const { correlation_id, input, attempt, event_seq, signals, crash_count, cost_micro_usd } = row;
+    const { correlation_id, attempt, event_seq, signals, crash_count, cost_micro_usd, journal_bytes } = row;
     return {
       ...nameOf(row),
       correlation_id,
-      input,
+      // No input of the simulation is long.
+      input: row.input,
       attempt,
       event_seq,
       signals,
       crash_count,
       cost_micro_usd,
+      journal_bytes,
       orchestration_id: row.orchestration_id,
       definition_tenant: row.tenant_id,
       definition_version: 1,
       cancel: row.cancel_requested_at !== null,
       running_for_ms: this.now - (row.started_at ?? this.now) - row.paused_for,
-      journal: this.tables
-        .entriesOf(row.run_id)
-        .filter(({ kind }) => kind !== "note")
-        .map(({ seq, kind, output }) => ({ seq, kind, output })),
     };
   }
 }

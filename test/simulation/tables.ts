@@ -26,6 +26,7 @@ export type RunRow = Pick<
   tokens: number;
   cost_micro_usd: number;
   step_count: number;
+  journal_bytes: number;
   error: string | null;
 };
 
@@ -76,7 +77,10 @@ export class Tables {
     return this.waits.filter(({ run_id }) => run_id === run);
   }
 
+  /** Writes an entry, and adds its bytes to its run. */
   write(entry: JournalRow): void {
+    const row = this.runs.get(entry.run_id);
+    if (row) row.journal_bytes += Buffer.byteLength(entry.events) + Buffer.byteLength(entry.output ?? "");
     const entries = this.journal.get(entry.run_id);
     if (entries) entries.push(entry);
     else this.journal.set(entry.run_id, [entry]);

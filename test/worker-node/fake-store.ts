@@ -71,12 +71,13 @@ export class FakeStore {
       tokens: 0,
       cost_micro_usd: 0,
       step_count: 0,
+      journal_bytes: 0,
       error: null,
     };
     this.model.tables.runs.set(run_id, row);
     this.model.tables.workers.set(owner, { beat_at: Infinity, redis_ok: true });
-    const { attempt, event_seq, signals, correlation_id } = row;
-    return { run_id, attempt, event_seq, signals, correlation_id };
+    const { attempt, event_seq, signals, correlation_id, journal_bytes } = row;
+    return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes };
   }
 
   /** The entries of a run that were committed, in order. */
@@ -108,6 +109,8 @@ export class FakeStore {
       return committed;
     },
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),
+    readInput: (run) => this.#query(() => this.model.readInput(run)),
+    readStoredPage: (...args) => this.#query(() => this.model.readStoredPage(...args)),
     readRunSnapshots: (runs) => this.#query(() => this.model.readRunSnapshots(runs)),
   };
 

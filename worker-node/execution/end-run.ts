@@ -6,6 +6,7 @@ import { endEvents } from "../../shared/journal/ending.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { DeadLetter } from "../../shared/store/journal/new-entry.ts";
+import { stepError } from "../engine/events.ts";
 import { finalResponse } from "../engine/machine.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { Ended, ExecutionState } from "./execution-state.ts";
@@ -84,6 +85,18 @@ export async function failRun(
   const stack = cause instanceof Error ? stackOf(cause) : null;
   const deadLetter = { ...error, stack, tries, first_failed_at: firstFailedAt };
   return endRun(state, "failed", { error, deadLetter, events, usage });
+}
+
+/** Ends a run in failure because of a step, which has its own event; null: no step was running. */
+export function failStep(
+  state: ExecutionState,
+  stepId: string | null,
+  error: { code: string; message: string },
+  more: Omit<FailureParts, "events"> = {},
+): Promise<Ended> {
+  const step = state.steps.find(({ id }) => id === stepId);
+  if (step === undefined) return failRun(state, { ...error, step_id: null }, more);
+  return failRun(state, { ...error, step_id: step.id }, { ...more, events: [stepError(step, error)] });
 }
 
 /** An error's stack with those of its causes. */

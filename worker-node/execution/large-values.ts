@@ -16,7 +16,8 @@ const PUT_MS = 8_000;
 /** Where large values are stored. */
 export type ObjectStore = {
   put(key: string, body: string, contentType: string): Promise<void>;
-  get(key: string): Promise<string>;
+  /** The text of an object; null when it has more than `maxBytes`, of which none is read then. */
+  get(key: string, maxBytes: number): Promise<string | null>;
 };
 
 /**
@@ -132,7 +133,11 @@ export async function loadValue(store: ObjectStore | null, value: Json, tenant: 
   const reference = Reference.safeParse(value);
   if (!reference.success || !isKeyOf(tenant, reference.data.$ref)) return value;
   if (store === null) throw new Error("a value is in the object store, and this worker has none");
-  return JsonValue.parse(JSON.parse(await store.get(reference.data.$ref)));
+  const { $ref, size } = reference.data;
+  const text = await store.get($ref, size);
+  // A forged size would let a state hold more than its budget.
+  if (text === null || Buffer.byteLength(text) !== size) return value;
+  return JsonValue.parse(JSON.parse(text));
 }
 
 /** Checks each part of the key, because some stores read `..` in a key as a path. */

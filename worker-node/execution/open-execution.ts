@@ -31,7 +31,7 @@ export function openExecution(parts: {
     tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000),
     sandbox,
     artifacts,
-    readWaits: store.readWaits,
+    store,
   };
   return { deps, models: models.describe(), close: () => sandbox.close() };
 }

@@ -3,6 +3,7 @@ import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, RetryPark, TurnCheckpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
+import { whenStateTooLarge } from "../../shared/journal/budget.ts";
 import { usageOfTurn } from "../engine/conversation.ts";
 import { stepRetry } from "../engine/events.ts";
 import { costOf, spentOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
@@ -17,6 +18,7 @@ import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
 import { Question } from "./question.ts";
+import { sizeOf } from "./state-size.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
@@ -253,6 +255,10 @@ function contextOf(
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();
+      const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
+      const what = `the state of the run with the turns of step "${step.id}"`;
+      const tooLarge = whenStateTooLarge(what, heldBytes);
+      if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
       const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, turnUsage));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);

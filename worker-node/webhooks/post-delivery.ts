@@ -14,7 +14,7 @@ export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
- * @param events the event lines of the delivery's journal entry; null when the journal no longer has it
+ * @param events the event lines of the delivery's journal entry; null when they are too long, or the entry is deleted
  */
 export async function postDelivery(
   delivery: DueDelivery,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { fold } from "../../../shared/journal/fold.ts";
-import { readPage, readStored } from "../../../shared/store/journal/read-journal.ts";
+import { pagesOf, readPage } from "../../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../../shared/store/runs/read-runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
@@ -18,7 +18,7 @@ const retry = (run: string, body?: unknown, key?: string) =>
 const newRun = async (tenant_id = "default") => startRun(app, { body: { message: "hi", tenant_id } });
 const progressOf = async (run: string) => {
   const worker = await FakeWorker.claim(app.stores.sql, run);
-  return fold({}, (await readStored(app.stores.sql, [worker.run])).get(worker.run) ?? []);
+  return fold({}, pagesOf(app.stores.sql, worker.run, worker.claimedRun.event_seq));
 };
 
 test("a retried run continues from its last result, in the same log, to a new `done`", async () => {
@@ -52,7 +52,7 @@ test("a retried run continues from its last result, in the same log, to a new `d
 
   const second = await FakeWorker.claim(sql, first.run);
   expect(second.claimedRun).toMatchObject({ attempt: 2, crash_count: 0, cancel: false });
-  const progress = fold({}, (await readStored(sql, [second.run])).get(second.run) ?? []);
+  const progress = await fold({}, pagesOf(sql, second.run, second.claimedRun.event_seq));
   expect([progress.state, progress.next, progress.end]).toEqual([{ a: "1" }, "two", null]);
   await second.end("completed");
   expect(await eventTypesOf(sql, second.run)).toEqual([

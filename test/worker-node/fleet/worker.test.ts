@@ -180,7 +180,7 @@ function open(lanes: readonly Lane[]): void {
       tools: { call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
-      readWaits: store.readWaits,
+      store,
       confirm: async () => {},
     },
   });
@@ -225,7 +225,6 @@ function claimable(): ClaimedRun {
     queued_at_ms: 0,
     running_for_ms: 0,
     cost_micro_usd: 0,
-    journal: [],
   };
   const before = claimInPostgres;
   claimInPostgres = async (requested) => (requested === run.run_id ? run : before(requested));

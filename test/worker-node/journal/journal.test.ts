@@ -8,7 +8,7 @@ import type { LiveEntry } from "../../../shared/events/live.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import type { Append, Outcome, RunLog } from "../../../worker-node/journal/run-log.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
-import { POISON, FakeStore } from "../fake-store.ts";
+import { POISON, FakeStore, SqlError } from "../fake-store.ts";
 import type { LinkFault } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
@@ -102,6 +102,45 @@ describe("a flush", () => {
     expect(outcomes.map(({ is }) => is)).toEqual(["committed", "committed", "committed"]);
     expect(store.entriesOf(log.run).map(({ step_path }) => step_path)).toEqual(["first", "second", "third"]);
   });
+});
+
+describe("an entry that alone takes Postgres too long", () => {
+  /** Postgres ends each flush that holds an entry of this step. */
+  const timesOut = (path: string) => {
+    const { flush } = store.store;
+    store.store.flush = async (entries) => {
+      if (entries.some(({ step_path }) => step_path === path)) throw new SqlError("57014");
+      return flush(entries);
+    };
+  };
+
+  // Fails when it is flushed for ever, or keeps the entries beside it from their commit.
+  test("is rejected, and the entries beside it are committed", async () => {
+    timesOut("slow");
+    const [slow, ...others] = openMany(5).map((log, i) =>
+      log.append({ ...step, step_path: i === 0 ? "slow" : "a" }),
+    );
+    expect(await slow).toMatchObject({ is: "rejected" });
+    expect((await Promise.all(others)).map(({ is }) => is)).toEqual(Array(4).fill("committed"));
+  });
+
+  // Fails when a Postgres under load costs a run its result.
+  test("is flushed again while Postgres is slow with small queries too", async () => {
+    let timeouts = 0;
+    const { flush } = store.store;
+    store.store.readRunSnapshots = () => Promise.reject(new SqlError("57014"));
+    store.store.flush = async (entries) => {
+      if (++timeouts < 6) throw new SqlError("57014");
+      return flush(entries);
+    };
+    expect(await open().append(step)).toMatchObject({ is: "committed" });
+  });
+});
+
+// Fails when a text that is too long to be made is flushed again and again.
+test("an entry that is too long to be sent is rejected", async () => {
+  store.store.flush = () => Promise.reject(new RangeError("Invalid string length"));
+  expect(await open().append(step)).toMatchObject({ is: "rejected" });
 });
 
 describe("pending events", () => {

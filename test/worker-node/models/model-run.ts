@@ -1,5 +1,6 @@
 /** One run whose steps call a provider on a local port, and what came of it. */
-import { EndRecord, recordOf } from "../../../shared/contracts/journal-entry.ts";
+import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
+import { recordOf } from "../../../shared/journal/records.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { ExecutionHarness } from "../execution/execution-harness.ts";
 import { retry } from "./provider-server.ts";
