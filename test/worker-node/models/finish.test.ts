@@ -61,6 +61,9 @@ describe("an answer whose finish reason", () => {
     [oc, ""],
     [oc, "end_turn"],
     [oc, "STOP"],
+    [oc, "endTurn"],
+    [oc, "stopSequence"],
+    [oc, "COMPLETE"],
     [an, "stop_sequence"],
     [go, "STOP"],
   ])("%s: is %j is complete", async (model, word) => {
@@ -71,6 +74,8 @@ describe("an answer whose finish reason", () => {
     [oc, "length", "output_limit"],
     [oc, "max_tokens", "output_limit"],
     [oc, "model_length", "output_limit"],
+    [oc, "maxTokens", "output_limit"],
+    [oc, "contentFilter", "content_filter"],
     [an, "model_context_window_exceeded", "output_limit"],
     [go, "MAX_TOKENS", "output_limit"],
     [oc, "content_filter", "content_filter"],
@@ -87,6 +92,21 @@ describe("an answer whose finish reason", () => {
     const result = await run(oc, chunk({ content: "Half" }) + DONE, text("all"));
     expect(result).toMatchObject({ response: "all", retries: ["model_cut"] });
   });
+
+  // Fails when the last word decides, also where it says nothing.
+  test.each(["length", "abort"])(
+    "is %s, and empty in the events around it, is not complete",
+    async (word) => {
+      const stream =
+        chunk({ content: "Half" }, "") +
+        chunk({}, word) +
+        chunk({}, "") +
+        event({ choices: [{ index: 0, delta: {}, finish_reason: null }] }) +
+        DONE;
+      const code = word === "length" ? "output_limit" : "model_cut";
+      expect(await run(oc, stream)).toMatchObject({ status: "failed", code });
+    },
+  );
 
   // Fails when a cut of a call's arguments is reported to the model as its own mistake.
   test.each([

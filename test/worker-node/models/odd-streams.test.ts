@@ -19,6 +19,7 @@ import {
   oa,
   oc,
   text,
+  whole,
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
@@ -95,6 +96,13 @@ describe("a stream in another spelling", () => {
     ["without spaces after the colon", text("all").replaceAll("data: ", "data:")],
     ["with CR LF", text("all").replaceAll("\n", "\r\n")],
     ["without the last empty line", text("all").trimEnd()],
+    ["with a byte order mark", `\ufeff${text("all")}`],
+    ["with comments between its lines", text("all").replaceAll("\n\n", "\n: keep-alive\n\n: ping\n\n")],
+    ["with CR alone", text("all").replaceAll("\n", "\r")],
+    [
+      "as lines of JSON",
+      `${JSON.stringify({ choices: [{ delta: { content: "al" } }] })}\n${JSON.stringify({ choices: [{ delta: { content: "l" }, finish_reason: "stop" }] })}\n`,
+    ],
     ["without DONE", chunk({ content: "all" }) + chunk({}, "stop")],
     [
       "as one message",
@@ -186,4 +194,31 @@ test("an: a call whose arguments come as objects, or with its block, is made", a
     anthropicStart() + anthropicText("fine") + anthropicEnd(),
   ]);
   expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+});
+
+// Fails when an answer that is not streamed, or that a block brings at its start, is lost.
+test("an: a whole message in place of a stream, and texts that come with their block, are read", async () => {
+  const content = [
+    { type: "thinking", thinking: "need data", signature: "sig" },
+    { type: "text", text: "I look." },
+    { type: "tool_use", id: "t1", name: "lookup", input: { q: "a" } },
+  ];
+  const usage = { input_tokens: 3, output_tokens: 2 };
+  const message = {
+    id: "m",
+    type: "message",
+    role: "assistant",
+    model: "x",
+    content,
+    stop_reason: "tool_use",
+  };
+  const stream =
+    anthropicStart() +
+    content.map((block, i) => anthropicBlock(i, block)).join("") +
+    anthropicEnd("tool_use", usage);
+  for (const answer of [JSON.stringify({ ...message, usage }), stream]) {
+    const result = await runStep(server, { ...ag1, model: an }, [answer, whole(an, "fine")]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [], tokens: 10 });
+    expect(server.requests[1]?.body.messages[1]).toMatchObject({ content });
+  }
 });

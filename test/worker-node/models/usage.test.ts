@@ -77,6 +77,32 @@ describe("counts of tokens", () => {
     expect(await run(oc, stream)).toMatchObject({ response: "ab", tokens: 13 });
   });
 
+  // Fails when the last event with counts replaces all earlier ones.
+  test.each([oc, oa])("%s: that come in several events, or end with zeros, are kept", async (model) => {
+    const usage = (more: object) => chunk({}, null, { usage: more });
+    for (const stream of [
+      usage({ prompt_tokens: 10, completion_tokens: null }) + usage({ completion_tokens: 5 }),
+      usage({ prompt_tokens: 10, completion_tokens: 5 }) +
+        usage({ prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }),
+      usage({ total_tokens: 15 }),
+    ]) {
+      const answer = chunk({ content: "all" }) + stream + chunk({}, "stop") + DONE;
+      expect(await run(model, answer)).toMatchObject({ response: "all", tokens: 15 });
+    }
+  });
+
+  // Fails when thoughts that a server counts beside its completion tokens cost nothing.
+  test("include the thoughts that only the total has", async () => {
+    const usage = {
+      prompt_tokens: 32,
+      completion_tokens: 9,
+      total_tokens: 135,
+      completion_tokens_details: { reasoning_tokens: 94 },
+    };
+    const stream = chunk({ content: "all" }) + chunk({}, "stop", { usage }) + DONE;
+    expect(await run(oa, stream)).toMatchObject({ tokens: 135, costMicroUsd: 32 * 2 + 103 * 8 });
+  });
+
   test("of Anthropic include what was read from and written to its cache, at their prices", async () => {
     const usage = {
       input_tokens: 10,

@@ -1,6 +1,8 @@
 import { isObject, listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { noteCounts } from "../provider-report.ts";
+import type { Tokens } from "../cost.ts";
 import type { Format, ProviderReport } from "../provider-report.ts";
 
 /**
@@ -13,20 +15,17 @@ export const openaiFormat: Format = {
     const error = errorIn(event, choice, name);
     if (error !== undefined) report.error ??= error;
     const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choice["usage"]].find(isObject);
-    if (usage !== undefined) report.tokens = tokensOf(usage);
-    if (Object.keys(choice).length === 0) return null;
+    noteCounts(report, usage, tokensOf);
+    if (Object.keys(choice).length === 0) return [];
     const finish = choice["finish_reason"];
-    if (typeof finish === "string") report.finish = finish;
-    return {
-      ...without(event, "error", "usage"),
-      choices: [
-        {
-          index: 0,
-          delta: deltaOf(choice, report),
-          finish_reason: typeof finish === "string" ? finish : null,
-        },
-      ],
+    // Some servers send an empty word with the events around the one that ends the answer.
+    if (typeof finish === "string" && (finish !== "" || report.finish === undefined)) report.finish = finish;
+    const read = {
+      index: 0,
+      delta: deltaOf(choice, report),
+      finish_reason: typeof finish === "string" ? finish : null,
     };
+    return [{ ...without(event, "error", "usage", "created"), choices: [read] }];
   },
 };
 
@@ -40,6 +39,8 @@ function errorIn(event: JsonObject, choice: JsonObject, name: string | undefined
     event["object"] === "error" ||
     event["type"] === "error" ||
     saysSomething(event["detail"]) ||
+    saysSomething(event["errors"]) ||
+    saysSomething(objectOf(event["base_resp"])["status_code"]) ||
     (textOf(event["message"]) !== undefined &&
       (saysSomething(event["code"]) || saysSomething(event["type"])));
   return isWhole ? event : undefined;
@@ -50,15 +51,17 @@ function saysSomething(value: Json | undefined): boolean {
   return typeof value !== "object" || Object.keys(value).length > 0;
 }
 
-/** `prompt_tokens` includes cached tokens, which servers count under three names. */
-function tokensOf(usage: JsonObject): ProviderReport["tokens"] {
+/**
+ * `prompt_tokens` includes cached tokens, which servers count under three names. What the total has beyond prompt and
+ * completion are thoughts, which xAI and the OpenAI form of Gemini leave out of `completion_tokens`.
+ */
+function tokensOf(usage: JsonObject): Tokens {
   const details = objectOf(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
   const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
-  return {
-    input: tokenCount(usage["prompt_tokens"] ?? usage["input_tokens"]),
-    cachedInput: tokenCount(cached),
-    output: tokenCount(usage["completion_tokens"] ?? usage["output_tokens"]),
-  };
+  const input = tokenCount(usage["prompt_tokens"] ?? usage["input_tokens"]);
+  const output = tokenCount(usage["completion_tokens"] ?? usage["output_tokens"]);
+  const beyondInput = tokenCount(usage["total_tokens"]) - input;
+  return { input, cachedInput: tokenCount(cached), output: Math.max(output, beyondInput) };
 }
 
 /** A server that does not stream sends a whole `message` in place of a `delta`. */
