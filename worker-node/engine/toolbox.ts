@@ -57,7 +57,8 @@ export async function callTool(
   if (tool === undefined) {
     const offered = [...tools.keys()].join(", ") || "none";
     result = refused(`There is no tool "${call.name}" for you here. Your tools: ${offered}.`);
-  } else if (args === null) result = refused("The call was not made: the arguments must be a JSON object.");
+  } else if (args === null)
+    result = refused("The call was not made: the arguments must be one JSON object, at most 64 levels deep.");
   else {
     const { stored, spec } = tool;
     const wrong =

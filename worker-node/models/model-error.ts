@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { EventReader } from "./event-stream.ts";
-import { parseJson } from "./json-fields.ts";
+import { parseJson } from "../engine/parse-json.ts";
 import { mayRefuseToolChoice, stepErrorOf } from "./provider-error.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { ProviderError } from "./provider-error.ts";

@@ -1,4 +1,4 @@
-import { isObject } from "./json-fields.ts";
+import { isObject } from "../engine/parse-json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Tokens } from "./cost.ts";
 
@@ -23,6 +23,8 @@ export type ProviderReport = {
   counts: JsonObject;
   /** What `counts` say. */
   tokens: Tokens | undefined;
+  /** The items of the content, where the provider writes it as a list. */
+  content: Json[];
   /** Fields of the assistant's message that only the provider understands, under its own names. */
   opaque: JsonObject;
 };
@@ -37,6 +39,7 @@ export function emptyReport(): ProviderReport {
     isPage: false,
     counts: {},
     tokens: undefined,
+    content: [],
     opaque: {},
   };
 }

@@ -1,5 +1,5 @@
 import { EventReader, objectsIn } from "./event-stream.ts";
-import { isObject } from "./json-fields.ts";
+import { isObject } from "../engine/parse-json.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 

@@ -1,5 +1,5 @@
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
-import { JsonValue } from "../../shared/contracts/json.ts";
+import { argumentsOf } from "../engine/tool-arguments.ts";
 import { withTimeout, within } from "../execution/stop.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { costMicroUsd } from "./cost.ts";
@@ -10,7 +10,7 @@ import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts, withoutThoughts } from "./thoughts.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ToolSet } from "ai";
-import type { ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
+import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { ModelName } from "./model-name.ts";
 import type { ModelEnv } from "./providers.ts";
 import type { ProviderReport } from "./provider-report.ts";
@@ -121,6 +121,9 @@ async function stream(
   const thoughts = new Thoughts();
   const parts = new PartCollector();
   const calls: ToolCall[] = [];
+  const ids = new Set(request.messages.flatMap(callIdsOf));
+  /** The arguments of calls as the model writes them, by the id of the call. */
+  const written = new Map<string, string>();
   let text = "";
   let failure: unknown;
   const publish = (piece: string): void => {
@@ -144,14 +147,18 @@ async function stream(
       case "reasoning-end":
         parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
         break;
-      case "tool-call":
-        parts.call(part.toolCallId, part.providerMetadata);
-        calls.push({
-          id: part.toolCallId,
-          name: part.toolName,
-          args: JsonValue.catch(null).parse(part.input),
-        });
+      case "tool-input-delta":
+        written.set(part.id, (written.get(part.id) ?? "") + part.delta);
         break;
+      case "tool-call": {
+        const id = unusedId(part.toolCallId, ids);
+        parts.call(id, part.providerMetadata);
+        // The SDK rounds long integers, and gives up on text around the arguments.
+        const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
+        written.delete(part.toolCallId);
+        calls.push({ id, name: part.toolName.trim(), args: argumentsOf(args) ?? args });
+        break;
+      }
       case "error":
         failure ??= isToolChoiceViolation(part.error) ? undefined : part.error;
         break;
@@ -208,6 +215,21 @@ function cutError(label: string, answered: boolean, cause: unknown): RetryableEr
     cause,
     answered,
   });
+}
+
+function callIdsOf(message: Message): string[] {
+  return message.role === "assistant" ? (message.tool_calls ?? []).map(({ id }) => id) : [];
+}
+
+/**
+ * The id of a call, changed when another call of the conversation has it, and added to `ids`. Servers repeat ids within an
+ * answer and from turn to turn; a result would then belong to the wrong call, and Anthropic refuses the conversation.
+ */
+function unusedId(id: string, ids: Set<string>): string {
+  let unused = id;
+  for (let n = 2; ids.has(unused); n++) unused = `${id}_${n}`;
+  ids.add(unused);
+  return unused;
 }
 
 function usageOf(name: ModelName, { tokens }: ProviderReport): ModelAnswer["usage"] {

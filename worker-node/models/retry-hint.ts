@@ -1,5 +1,6 @@
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
-import { isObject, listOf, textOf } from "./json-fields.ts";
+import { isObject } from "../engine/parse-json.ts";
+import { listOf, textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 type Refusal = {

@@ -1,4 +1,5 @@
-import { isObject, listOf, objectOf, textOf, without } from "../json-fields.ts";
+import { isObject } from "../../engine/parse-json.ts";
+import { listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { noteCounts } from "../provider-report.ts";
