@@ -71,7 +71,7 @@ async function callTools(
   const turn = conversation.answerCount;
   for (const [index, call] of calls.entries()) {
     const key = await conversation.effect(`tool.${turn}.${index + 1}`);
-    const content = textForModel(await callTool({ ...call, by: "model" }, toolbox, key, step, context));
+    const content = textForModel(await callTool({ ...call, by: "agent" }, toolbox, key, step, context));
     conversation.add({ role: "tool", tool_call_id: call.id, tool_name: call.name, content });
   }
   await conversation.commit();
