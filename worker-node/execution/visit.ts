@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RetryPark, Usage } from "../../shared/contracts/journal-entry.ts";
+import { turnOfUsage } from "../engine/conversation.ts";
 import { RetryableError } from "../engine/step-errors.ts";
 import { stepRetry } from "../engine/events.ts";
 import { costOf } from "../engine/machine.ts";
@@ -38,7 +39,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
         tries.unchargedUsage.push({ ...call, call: `try.${tries.count}.${i + 1}` });
       }
       if (signal.aborted) {
-        visit.leaveUncharged(tries.unchargedUsage);
+        await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
       }
       const decided = afterFailure(visit, tries, error);
@@ -46,6 +47,14 @@ export async function visitStep(visit: Visit): Promise<Visited> {
       await sleep(decided.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
+}
+
+/** Charges what a stopped visit used: with the entry that ends the run, or with one of its own before the run is handed back. */
+async function chargeStopped(visit: Visit, usage: readonly Usage[]): Promise<void> {
+  const { signal } = visit;
+  const isHandedBack = signal.reason instanceof Stop && signal.reason.why === "drain";
+  if (!isHandedBack) visit.leaveUncharged(usage);
+  else if (usage.length > 0) await visit.commitTurn(turnOfUsage(usage), usage);
 }
 
 function triesBefore(retry: RetryPark | null): Tries {

@@ -7,11 +7,14 @@ import { finishOf, promisesCall } from "./finish-reason.ts";
 import { ReportedError, isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
 import { openModel } from "./providers.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
-import { Thoughts, withoutThoughts } from "./thoughts.ts";
+import { Thoughts } from "./thoughts.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ToolSet } from "ai";
+import { estimatedTokens } from "./token-count.ts";
+import type { Tokens } from "./cost.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { ModelName } from "./model-name.ts";
+import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelEnv } from "./providers.ts";
 import type { ProviderReport } from "./provider-report.ts";
 
@@ -55,18 +58,41 @@ export async function generateRemote(
   if (request.toolChoice !== "required" || request.tools.length === 0) return attempt(deps, name, request);
   const unforced = { ...request, toolChoice: "auto" as const };
   if (deps.withoutToolChoice.has(label)) return attempt(deps, name, unforced);
+  let ofRefusal = NO_USAGE;
+  const onUsage = (usage: CallUsage): void => {
+    ofRefusal = usage;
+    request.onUsage?.(usage);
+  };
   try {
-    return await attempt(deps, name, request);
+    return await attempt(deps, name, { ...request, onUsage });
   } catch (refusal) {
     if (!refusesToolChoice(refusal)) throw refusal;
-    // Another body needs another key.
-    const again = attempt(deps, name, { ...unforced, effectKey: `${request.effectKey}.auto` });
+    const again = attempt(deps, name, {
+      ...unforced,
+      // Another body needs another key.
+      effectKey: `${request.effectKey}.auto`,
+      onUsage: (usage) => request.onUsage?.(sumOf(usage, ofRefusal)),
+    });
     const answer = await again.catch((error: unknown) => {
       throw request.signal.aborted ? error : refusal;
     });
     if (deps.withoutToolChoice.size < MAX_REMEMBERED) deps.withoutToolChoice.add(label);
-    return answer;
+    return { ...answer, usage: sumOf(answer.usage, ofRefusal) };
   }
+}
+
+type CallUsage = ModelAnswer["usage"];
+type Counts = Pick<CallUsage, "input_tokens" | "output_tokens" | "cost_micro_usd">;
+const NO_USAGE: Counts = { input_tokens: 0, output_tokens: 0, cost_micro_usd: 0 };
+
+/** The usage of two requests that are one call of a step. */
+function sumOf(usage: CallUsage, more: Counts): CallUsage {
+  return {
+    ...usage,
+    input_tokens: usage.input_tokens + more.input_tokens,
+    output_tokens: usage.output_tokens + more.output_tokens,
+    cost_micro_usd: usage.cost_micro_usd + more.cost_micro_usd,
+  };
 }
 
 async function attempt(
@@ -126,8 +152,13 @@ async function stream(
   const written = new Map<string, string>();
   let text = "";
   let failure: unknown;
-  const publish = (piece: string): void => {
-    if (piece !== "") request.onText(piece);
+  const publish = (piece: AnswerPiece): void => {
+    if (piece.restarts) {
+      text = "";
+      request.onRestart?.();
+    }
+    text += piece.text;
+    if (piece.text !== "") request.onText(piece.text);
   };
   for await (const part of result.fullStream) {
     switch (part.type) {
@@ -136,7 +167,6 @@ async function stream(
         parts.text(part.type === "text-start" ? "text" : "reasoning", part.id, "", part.providerMetadata);
         break;
       case "text-delta":
-        text += part.text;
         parts.text("text", part.id, part.text, part.providerMetadata);
         publish(thoughts.push(part.text));
         break;
@@ -170,7 +200,9 @@ async function stream(
   }
   refuseIncomplete(name, report, calls, failure);
   publish(thoughts.end());
-  const answer = { text: withoutThoughts(text), tool_calls: calls, usage: usageOf(name, report) };
+  // A limit on money must hold for a provider that reports no tokens as well.
+  if (request.mustHavePrice === true) report.tokens ??= estimated(request, text, calls);
+  const answer = { text, tool_calls: calls, usage: usageOf(name, report) };
   const given = parts.parts(report.opaque, answer.text);
   return given === undefined ? answer : { ...answer, parts: given };
 }
@@ -215,6 +247,16 @@ function cutError(label: string, answered: boolean, cause: unknown): RetryableEr
     cause,
     answered,
   });
+}
+
+/** The tokens of a call by the length of its texts. */
+function estimated(request: ModelRequest, text: string, calls: readonly ToolCall[]): Tokens {
+  const sent = JSON.stringify([request.messages, request.tools]);
+  return {
+    input: estimatedTokens(sent),
+    cachedInput: 0,
+    output: estimatedTokens(text + (calls.length === 0 ? "" : JSON.stringify(calls))),
+  };
 }
 
 function callIdsOf(message: Message): string[] {

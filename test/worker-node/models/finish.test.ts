@@ -171,19 +171,33 @@ describe("what a model thinks aloud in its text", () => {
     ["say <think> in a sentence", "say <think> in a sentence"],
     ["<think> never closed", "<think> never closed"],
     ["<thin", "<thin"],
-  ])("%j has the answer %j", async (content, answer) => {
+    ["<think>a</think><think>b</think>\nyes", "yes"],
+    ["[THINK]hm[/THINK]yes", "yes"],
+    ["hm\n</thinking>\n<thought>b</thought>yes", "yes"],
+    ["As XML:\n<think>\nhm\n</think>\nis one.", "As XML:\n<think>\nhm\n</think>\nis one."],
+  ])("%j has the answer %j, in its deltas as in its result", async (content, answer) => {
     // One character at a time: a tag may come in pieces.
     const pieces = content
       .split("")
       .map((piece) => chunk({ content: piece }))
       .join("");
-    expect(await run(oc, pieces + chunk({}, "stop") + DONE)).toMatchObject({ response: answer });
+    expect(await run(oc, pieces + chunk({}, "stop") + DONE)).toMatchObject({
+      response: answer,
+      text: answer,
+    });
   });
 
-  test("alone is an empty answer", async () => {
-    expect(await run(oc, text("<think>hm</think>\n"), text("ok"))).toMatchObject({
+  test.each(["<think>hm</think>\n", "hm\n</think>\n"])("%j alone is an empty answer", async (thought) => {
+    expect(await run(oc, text(thought), text("ok"))).toMatchObject({
       response: "ok",
+      text: "ok",
       retries: ["empty_answer"],
     });
+  });
+
+  test("of an agent is no part of what it says beside its call", async () => {
+    const stream = chunk({ content: "hm\n</think>\nI look." }) + call('{"q":"a"}');
+    const result = await runStep(server, ag1, [stream, text("<think>hm</think>fine")]);
+    expect(result).toMatchObject({ response: "fine", text: "fine", toolCalls: [{ q: "a" }] });
   });
 });
