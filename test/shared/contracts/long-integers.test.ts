@@ -56,7 +56,7 @@ test.each([
 
 test("only digits that a number cannot hold are a long integer", () => {
   expect(["9007199254740993", "-12345678901234567890"].every(isLongInteger)).toBe(true);
-  expect(["9007199254740991", "0012345678901234567x", "", 9007199254740993, null].some(isLongInteger)).toBe(
+  expect(["9007199254740991", "0012345678901234567x", "", 9007199254740992, null].some(isLongInteger)).toBe(
     false,
   );
 });
