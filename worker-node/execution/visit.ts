@@ -4,7 +4,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, RetryPark, TurnCheckpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { whenStateTooLarge } from "../../shared/journal/budget.ts";
-import { usageOfTurn } from "../engine/conversation.ts";
+import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
 import { stepRetry } from "../engine/events.ts";
 import { costOf, spentOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
 import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
@@ -80,14 +80,24 @@ export async function visitStep(visit: Visit): Promise<Visited> {
         tries.unchargedUsage.push({ ...call, call: `try.${tries.count}.${i + 1}` });
       }
       if (signal.aborted) {
-        // The entry that ends the run charges them.
-        state.unchargedUsage = tries.unchargedUsage;
+        await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
       }
       const decided = afterFailure(visit, tries, error);
       if (decided.is !== "retry") return decided;
       await sleep(decided.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
+  }
+}
+
+/** Charges what a stopped visit used: with the entry that ends the run, or with one of its own before the run is handed back. */
+async function chargeStopped({ state, walk, step, visit }: Visit, usage: Usage[]): Promise<void> {
+  const reason: unknown = walk.signal.reason;
+  if (!(reason instanceof Stop && reason.why === "drain")) {
+    state.unchargedUsage = usage;
+  } else if (usage.length > 0) {
+    const turn = { step: step.id, visit, data: turnOfUsage(usage) };
+    await state.runLog.append(turnEntry(step, turn, usage));
   }
 }
 

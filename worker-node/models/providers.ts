@@ -89,12 +89,12 @@ function isOpenAi(url: string): boolean {
   return URL.parse(url)?.hostname === "api.openai.com";
 }
 
-const formats: { [Name in RemoteProvider]: () => Format } = {
-  openai: () => openaiFormat,
+const formats: { [Name in RemoteProvider]: Format } = {
+  openai: openaiFormat,
   anthropic: anthropicFormat,
-  google: () => googleFormat,
-  "openai-compatible": () => openaiFormat,
-  ollama: () => openaiFormat,
+  google: googleFormat,
+  "openai-compatible": openaiFormat,
+  ollama: openaiFormat,
 };
 
 /**
@@ -110,7 +110,7 @@ export function openModel(
   onBytes: () => void,
 ): Promise<LanguageModel> {
   return openers[provider](env, model, async (...request) =>
-    readResponse(await fetch(...request), formats[provider](), report, onBytes),
+    readResponse(await fetch(...request), formats[provider], report, onBytes),
   );
 }
 

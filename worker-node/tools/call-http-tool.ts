@@ -1,8 +1,9 @@
-import { JsonValue } from "../../shared/contracts/json.ts";
 import { messageOf } from "../../shared/log.ts";
+import { isObject, parseJson } from "../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import { send } from "../outbound/request.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
+import { argumentJson } from "./argument-json.ts";
 import { fillUrl } from "./fill-url.ts";
 import type { Tool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -33,7 +34,7 @@ export async function callHttpTool(
     ...tool.headers,
     "Idempotency-Key": call.effectKey,
   };
-  const body = hasBody ? JSON.stringify(args) : null;
+  const body = hasBody ? argumentJson(args, tool.inputSchema) : null;
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
   const { egress, timeoutMs, signal } = call;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
@@ -41,7 +42,8 @@ export async function callHttpTool(
   const response = await send(request, egress).catch((error: unknown) => {
     throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
   });
-  if (response.status >= 200 && response.status < 300) return pickOutput(parseBody(response), tool);
+  if (response.status >= 200 && response.status < 300)
+    return pickOutput(parseJson(response.body) ?? response.body, tool);
   throw errorOf(response, tool);
 }
 
@@ -86,21 +88,8 @@ function redactHeaders(text: string, tool: Tool): string {
     .reduce((redacted, part) => redacted.replaceAll(part, "***"), text);
 }
 
-function parseBody({ body }: OutboundResponse): Json {
-  try {
-    const parsed = JsonValue.safeParse(JSON.parse(body));
-    return parsed.success ? parsed.data : body;
-  } catch {
-    return body;
-  }
-}
-
 function pickOutput(value: Json, tool: Tool): Json {
   const properties = tool.outputSchema?.["properties"];
   if (!isObject(value) || !isObject(properties) || Object.keys(properties).length === 0) return value;
   return Object.fromEntries(Object.entries(value).filter(([key]) => Object.hasOwn(properties, key)));
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

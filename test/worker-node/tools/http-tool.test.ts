@@ -86,6 +86,38 @@ describe("an HTTP tool", () => {
     });
   });
 
+  // Fails when an answer is read as numbers of JavaScript, or arguments are sent as they are carried.
+  test("keeps the digits of integers beyond 2^53, in its answer and in its arguments", async () => {
+    respond = (response) =>
+      response.end('{"id":12345678901234567890,"rows":[{"n":-9007199254740993,"m":7}]}');
+    const inputSchema = {
+      type: "object",
+      properties: {
+        id: { type: "integer" },
+        name: { type: "string" },
+        either: { type: ["string", "integer"] },
+        list: { type: "array", items: { type: "object", properties: { n: { type: "number" } } } },
+      },
+    };
+    const digits = "12345678901234567890";
+    const args = {
+      id: digits,
+      name: digits,
+      either: digits,
+      list: [{ n: digits, other: digits }],
+      free: digits,
+    };
+    expect(await call({ method: "POST", inputSchema }, args)).toEqual({
+      id: digits,
+      rows: [{ n: "-9007199254740993", m: 7 }],
+    });
+    expect(received[0]?.body).toBe(
+      `{"id":${digits},"name":"${digits}","either":"${digits}","list":[{"n":${digits},"other":"${digits}"}],"free":"${digits}"}`,
+    );
+    await call({ url: `${base}/{id}`, inputSchema }, { id: digits, q: digits });
+    expect(received[0]?.url).toBe(`/${digits}?q=${digits}`);
+  });
+
   test("returns text when the response is not JSON", async () => {
     respond = (response) => response.end("plain");
     expect(await call({})).toBe("plain");

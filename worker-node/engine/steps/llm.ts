@@ -14,14 +14,12 @@ export const llm: Executor<"llm"> = async (step, context) => {
     { role: "system", content: SYSTEM },
     { role: "user", content: await composePrompt(step, step.prompt_template, context) },
   ]);
-  const text = deltas(step, context);
   const answer = await conversation.callModel({
     model: modelOf(step.model),
     tools: [],
     toolChoice: "auto",
-    onText: text.push,
+    text: deltas(step, context),
   });
-  text.flush();
   const content = textOf(answer);
   return {
     set: outputOf(step, content),
