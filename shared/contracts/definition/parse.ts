@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { AgentDocument, isRunnableAgent } from "./agent.ts";
-import { codeErrors } from "./code-limits.ts";
+import { codeErrors } from "./code.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { isRunnable } from "./step.ts";
