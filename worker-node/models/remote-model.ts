@@ -11,7 +11,7 @@ import { Thoughts, withoutThoughts } from "./thoughts.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ToolSet } from "ai";
 import type { ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
-import type { ModelName } from "./model-name.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelEnv } from "./providers.ts";
 import type { ProviderReport } from "./provider-report.ts";
 
