@@ -16,5 +16,5 @@ export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
-export { unknownFields } from "./unknown-fields.ts";
+export { laterFields, unknownFields } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";

@@ -9,6 +9,7 @@ import { isRunnable } from "./step.ts";
 import { toolRequestErrors } from "./tool-request.ts";
 import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
+import { unreadValues } from "./unread-values.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Agent } from "./agent.ts";
 import type { Orchestration } from "./orchestration.ts";
@@ -60,6 +61,7 @@ function newErrors(document: OrchestrationDocument): FieldError[] {
     ...almostPlaces(document),
     ...codeErrors(document),
     ...stepModelErrors(document),
+    ...unreadValues(document),
     ...impossibleReferences(referencesOf(document)),
   ];
 }
