@@ -49,6 +49,8 @@ const routeOf = (kind: Kind) =>
   createRoute({
     method: "put",
     path: `/api/v2/${kind}/{id}`,
+    operationId: `put${kind === "agents" ? "Agent" : "Tool"}`,
+    tags: ["Definitions"],
     summary: `Save one of the ${kind}`,
     description: `${UNKNOWN_FIELDS} ${WARNINGS}`,
     security: [{ key: ["definitions:write"] }],

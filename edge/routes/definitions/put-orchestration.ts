@@ -20,6 +20,8 @@ import { needs } from "../../http/middleware/principal.ts";
 const route = createRoute({
   method: "put",
   path: "/api/v2/orchestrations/{id}",
+  operationId: "putOrchestration",
+  tags: ["Definitions"],
   summary: "Save an orchestration",
   description: `The whole graph is validated. Every save makes a new version; a run keeps the version that it started with. ${UNKNOWN_FIELDS} ${WARNINGS}`,
   security: [{ key: ["definitions:write"] }],

@@ -39,6 +39,8 @@ const RunResult = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/result",
+  operationId: "getRunResult",
+  tags: ["Runs"],
   summary: "Read the result of a run",
   description: "Values over 32 KiB are references: `{ $ref, size, content_type, preview }`.",
   security: [{ key: ["runs:read"] }],

@@ -17,6 +17,8 @@ import { lastEventIdOf, StreamHeaders, StreamQuery, streamOrLater } from "../../
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/stream",
+  operationId: "streamRun",
+  tags: ["Streams"],
   summary: "Watch a run",
   description:
     `Server-sent events: all that follow \`Last-Event-ID\`, up to \`done\`. ${DELTA_RULE} ` +

@@ -47,6 +47,9 @@ const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(
 export const ToolDocument = z.discriminatedUnion("tool_type", [Http, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
 
+/** Each type of tool that can be saved. */
+export const toolSchemas = { http: Http };
+
 /** The fields of each type of tool. */
 export const toolShapes = { http: Http.shape, python: Python.shape };
 
