@@ -50,12 +50,6 @@ export type ModelCall = {
   text?: AnswerText;
 };
 
-/** The name of the model that a definition asks for. Null, the default model: when it is absent, empty or `default`. */
-export function modelOf(model: string | null, provider: string | null = null): string | null {
-  if (model === null || model === "" || model === "default") return null;
-  return provider === null || provider === "" || model.includes("/") ? model : `${provider}/${model}`;
-}
-
 /** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
 export function effectKey(context: StepContext, call: string): string {
   return `${context.effectBase}:${call}${context.effectSuffix}`;

@@ -4,7 +4,7 @@ import { anthropicFormat } from "./formats/anthropic.ts";
 import { googleFormat } from "./formats/google.ts";
 import { openaiFormat } from "./formats/openai.ts";
 import { readResponse } from "./read-response.ts";
-import type { ModelName, Provider } from "./model-name.ts";
+import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
 /** The settings of the providers, under their usual names. */

@@ -13,7 +13,7 @@ import type { ToolSet } from "ai";
 import { estimatedTokens } from "./token-count.ts";
 import type { Tokens } from "./cost.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
-import type { ModelName } from "./model-name.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelEnv } from "./providers.ts";
 import type { ProviderReport } from "./provider-report.ts";

@@ -13,6 +13,8 @@ const routeOf = (kind: Kind) =>
   createRoute({
     method: "get",
     path: `/api/v2/${kind}/{id}`,
+    operationId: `get${kind === "agents" ? "Agent" : "Tool"}`,
+    tags: ["Definitions"],
     summary: `Read one of the ${kind}`,
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,

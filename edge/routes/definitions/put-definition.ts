@@ -1,13 +1,14 @@
 import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { z } from "zod";
-import { parseAgent, parseTool } from "../../../shared/contracts/definition/index.ts";
-import type { Parsed } from "../../../shared/contracts/definition/index.ts";
+import { parseNewAgent, parseNewTool, toolWarnings } from "../../../shared/contracts/definition/index.ts";
 import { saveDefinition, readOwnDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import type { FieldError } from "../../../shared/errors.ts";
 import type { Owner } from "../../../shared/contracts/tenant.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
-import type { Api } from "../../http/api.ts";
+import type { Api, ApiEnv } from "../../http/api.ts";
 import {
   NewDefinitionId,
   OwnerQuery,
@@ -17,22 +18,41 @@ import {
   withId,
 } from "../../definitions/definition-request.ts";
 import { hasMaskedHeader, keepMaskedHeaders } from "../../definitions/tool-headers.ts";
+import { agentWarnings, WARNINGS } from "../../definitions/save-warnings.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
-/** Each kind's parser, and the field that holds its id: the id of a tool is its name. */
-const kinds: { [K in Kind]: { parse: (json: unknown) => Parsed<{ name: string }>; idField: string } } = {
-  agents: { parse: parseAgent, idField: "id" },
-  tools: { parse: parseTool, idField: "name" },
+/** What is saved of a kind: its parsed definition, and the warnings about it. */
+type Read = { definition: { name: string }; warnings: FieldError[] };
+type Request = { c: Context<ApiEnv>; owner: Owner; body: Record<string, unknown> };
+
+/** Each kind's parser and warnings, and the field that holds its id: the id of a tool is its name. */
+const kinds: { [K in Kind]: { idField: string; read(request: Request): Promise<Read> } } = {
+  agents: {
+    idField: "id",
+    async read({ c, owner, body }) {
+      const definition = requireDefinition(c, "agents", body, parseNewAgent);
+      return { definition, warnings: await agentWarnings(c.get("services").sql, owner, definition) };
+    },
+  },
+  tools: {
+    idField: "name",
+    async read({ c, body }) {
+      const definition = requireDefinition(c, "tools", body, parseNewTool);
+      return { definition, warnings: toolWarnings(definition) };
+    },
+  },
 };
 
 const routeOf = (kind: Kind) =>
   createRoute({
     method: "put",
     path: `/api/v2/${kind}/{id}`,
+    operationId: `put${kind === "agents" ? "Agent" : "Tool"}`,
+    tags: ["Definitions"],
     summary: `Save one of the ${kind}`,
-    description: UNKNOWN_FIELDS,
+    description: `${UNKNOWN_FIELDS} ${WARNINGS}`,
     security: [{ key: ["definitions:write"] }],
     middleware: [needs("definitions:write"), jsonBody()] as const,
     request: {
@@ -53,12 +73,12 @@ export const putDefinition = (kind: Kind) => (api: Api) => {
     const { sql } = c.get("services");
     const body = c.req.valid("json");
     const isMasked = kind === "tools" && hasMaskedHeader(body);
-    const { parse, idField } = kinds[kind];
+    const { idField, read } = kinds[kind];
     const document = isMasked ? await withStoredHeaders(sql, owner, id, body) : body;
-    const definition = requireDefinition(c, kind, withId(document, id, idField), parse);
+    const { definition, warnings } = await read({ c, owner, body: withId(document, id, idField) });
     const row = { id, name: definition.name, definition: JSON.stringify(definition) };
     const version = await saveDefinition(sql, kind, owner, row);
-    return c.json({ id, version, tenant_id: owner === "" ? null : owner }, 200);
+    return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });
 };
 

@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import {
   DeadLetterDetail,
@@ -16,6 +16,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "get",
     path: `${prefix}/dlq/{id}`,
+    operationId: operationIdAt(prefix, "getDeadLetter"),
+    tags: ["Operations"],
     summary: "Read a dead letter, with its stack and payload",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,

@@ -11,6 +11,8 @@ import { noRun } from "../../runs/run-view.ts";
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs/{run_id}/cancel",
+  operationId: "cancelRun",
+  tags: ["Runs"],
   summary: "Cancel a run",
   description:
     "A run that waits has ended when the response arrives (`cancelled`). For a running run, the model or tool call is " +

@@ -43,6 +43,8 @@ const Headers = z.object({ "idempotency-key": plainName(255).optional() });
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/{id}/run",
+  operationId: "createRun",
+  tags: ["Runs"],
   summary: "Start a run",
   description: "After a 202 the run is committed and will reach an end.",
   security: [{ key: ["runs:write"] }],

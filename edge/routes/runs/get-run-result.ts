@@ -43,6 +43,8 @@ type RunResult = z.infer<typeof RunResult>;
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/result",
+  operationId: "getRunResult",
+  tags: ["Runs"],
   summary: "Read the result of a run",
   description: "Values over 32 KiB are references: `{ $ref, size, content_type, preview }`.",
   security: [{ key: ["runs:read"] }],

@@ -25,6 +25,8 @@ const Events = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/events",
+  operationId: "listRunEvents",
+  tags: ["Runs"],
   summary: "List the stored events of a run",
   description:
     "From the event `start` to the event `end`, both included (`-`: the first, `+`: the last), or after `cursor`. A page of " +

@@ -1,5 +1,6 @@
 import { parseAgent } from "../../../shared/contracts/definition/index.ts";
-import { Conversation, modelOf, textOf } from "../conversation.ts";
+import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { Conversation, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";

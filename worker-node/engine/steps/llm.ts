@@ -1,4 +1,5 @@
-import { Conversation, modelOf, textOf } from "../conversation.ts";
+import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { Conversation, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { namesOf } from "../events.ts";
 import { composePrompt } from "../prompt.ts";
