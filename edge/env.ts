@@ -29,7 +29,8 @@ export type Env = {
   INTAKE: DurableObjectNamespace<IntakeObject>;
   /** Only as much of the namespace as is used: its own type recurses through the rows without end. */
   DATABASE: { getByName(name: string): DatabaseObject };
-  ARTIFACTS: R2Bucket;
+  /** Absent: the workers have no object store either, and large values are in Postgres. */
+  ARTIFACTS?: R2Bucket;
   /** Absent where the platform has no rate limiter. */
   KEY_LOOKUPS?: RateLimit;
 };

@@ -1,6 +1,8 @@
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
+import { openArtifacts } from "./clients/artifacts.ts";
+import type { ArtifactStore } from "./clients/artifacts.ts";
 import { sharedDatabase } from "./clients/database.ts";
 import { submitToIntake } from "./clients/intake.ts";
 import { queueOf } from "./clients/redis.ts";
@@ -17,6 +19,7 @@ export type Services = {
   /** Postgres for the statements of workers: they do not wait for those of clients. */
   stateSql: Sql;
   queue: EdgeQueue;
+  artifacts: ArtifactStore;
   /** Keeps the request alive until the work has ended, also after its response. */
   waitUntil(work: Promise<unknown>): void;
   /** Admits and commits a run in a batch with others: docs/protocol.md 5.1. */
@@ -49,6 +52,7 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
       return sharedDatabase(env, "state");
     },
     queue: queueOf(config),
+    artifacts: openArtifacts(env),
     waitUntil,
     submit: (run) => submitToIntake(env, config, run, waitUntil),
     async relay(join, signal) {

@@ -8,6 +8,7 @@ import { deleteDeadLetter } from "./operations/delete-dead-letter.ts";
 import { deleteDefinition } from "./definitions/delete-definition.ts";
 import { deleteOrchestration } from "./definitions/delete-orchestration.ts";
 import { explainRun } from "./runs/explain-run.ts";
+import { getArtifact } from "./runs/get-artifact.ts";
 import { getDeadLetter } from "./operations/get-dead-letter.ts";
 import { getDefinition } from "./definitions/get-definition.ts";
 import { getOrchestration } from "./definitions/get-orchestration.ts";
@@ -15,6 +16,7 @@ import { getQueueStats } from "./operations/get-queue-stats.ts";
 import { getRunResult } from "./runs/get-run-result.ts";
 import { getRunStatus } from "./runs/get-run-status.ts";
 import { health } from "./operations/health.ts";
+import { listArtifacts } from "./runs/list-artifacts.ts";
 import { listDeadLetters } from "./operations/list-dead-letters.ts";
 import { listDefinitions } from "./definitions/list-definitions.ts";
 import { listDeliveries } from "./operations/list-deliveries.ts";
@@ -40,6 +42,8 @@ export const routes: readonly ((api: Api) => void)[] = [
   createRun,
   getRunStatus,
   getRunResult,
+  listArtifacts,
+  getArtifact,
   streamRun,
   createStreamToken,
   listRunEvents,

@@ -73,15 +73,15 @@ const beatIgnored: Parts["store"] = (store) => {
   const claimed = new Map<string, OwnedRun>();
   return {
     ...store,
-    claim: async (owner, runs) => {
-      const got = await store.claim(owner, runs);
+    claim: async (owner, runs, ...silences) => {
+      const got = await store.claim(owner, runs, ...silences);
       for (const { run_id, attempt, signals } of got)
         claimed.set(run_id, { run_id, attempt, signals, cancel: false });
       return got;
     },
     beat: async (self) => {
-      await store.beat(self);
-      return [...claimed.values()];
+      const { silences } = await store.beat(self);
+      return { silences, owned: [...claimed.values()] };
     },
   };
 };
