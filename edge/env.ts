@@ -17,8 +17,8 @@ export type StatementReply =
 
 /** The object that keeps connections to Postgres, as requests call it. */
 export type DatabaseObject = {
-  execute(text: string, values: unknown[]): Promise<StatementReply>;
-  read(text: string, values: unknown[]): Promise<StatementReply>;
+  execute(text: string, values: unknown[], tenant: string): Promise<StatementReply>;
+  read(text: string, values: unknown[], tenant: string): Promise<StatementReply>;
 };
 
 /** The bindings of this Worker, as wrangler.toml configures them. */

@@ -16,6 +16,8 @@ import { noSeat } from "./streaming/joins.ts";
 export type Services = {
   config: Config;
   sql: Sql;
+  /** From here on the request's statements take the turns of this caller: of a tenant, or of a platform key. */
+  takeTurnsOf(caller: string): void;
   /** Postgres for the statements of workers: they do not wait for those of clients. */
   stateSql: Sql;
   queue: EdgeQueue;
@@ -38,18 +40,25 @@ export type Services = {
   mayLookUpKey(address: string): Promise<boolean>;
 };
 
+/** Whose turns a statement takes before the caller is known: the look-ups of keys have turns of their own. */
+const LOOK_UPS = "";
+
 export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Services;
 
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
   const config = readConfig(env);
+  let turns = LOOK_UPS;
   return {
     config,
     get sql() {
-      return sharedDatabase(env, "api");
+      return sharedDatabase(env, "api", turns);
     },
     get stateSql() {
-      return sharedDatabase(env, "state");
+      return sharedDatabase(env, "state", "");
+    },
+    takeTurnsOf(caller) {
+      turns = caller;
     },
     queue: queueOf(config),
     artifacts: openArtifacts(env),

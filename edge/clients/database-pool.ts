@@ -1,6 +1,7 @@
 import type { Sql } from "../../shared/store/sql.ts";
 import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
 import type { Env } from "../env.ts";
+import type { Sized } from "./fair-queue.ts";
 import { afterOwnTime } from "./own-time.ts";
 import { closeDatabase, openDatabase } from "./postgres.ts";
 import { Turns } from "./turns.ts";
@@ -11,8 +12,8 @@ const SLOW_QUERY_MS = 450;
 /** The time in which the new connection must answer. */
 const PROBE_MS = 400;
 
-/** Queries that wait for a connection. Reads take some milliseconds, so this is about two seconds of them. */
-const MAX_WAITING = 2_000;
+/** The queries of an object that reads for all tenants alike. */
+const ALL: Sized = { tenant: "", bytes: 0 };
 
 /** A query got no result in its time. `isDatabaseUnreachable` is true for it: it may be committed all the same. */
 class NoAnswerError extends Error {
@@ -45,19 +46,20 @@ export class DatabasePool {
     this.#env = env;
     this.#max = max;
     this.#timeoutMs = timeoutMs;
-    this.#turns = new Turns(max, MAX_WAITING);
+    this.#turns = new Turns(max);
   }
 
   /**
    * @throws the driver's error; `isDatabaseUnreachable` is true for it when the database sent no result; AppError
    *   `capacity` when no connection was free in time
+   * @param as the tenant that waits, for its turn among others
    */
-  query<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
-    return this.#turns.take(() => this.#execute(run));
+  query<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
+    return this.#turns.take(() => this.#execute(run), as);
   }
 
   /** As `query`, for a query that may be repeated: it is, when its connection broke under it and was not slow. */
-  repeatable<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
+  repeatable<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
     return this.#turns.take(async () => {
       const startedMs = performance.now();
       try {
@@ -67,7 +69,7 @@ export class DatabasePool {
         if (!isBroken) throw error;
         return await this.#execute(run);
       }
-    });
+    }, as);
   }
 
   close(): void {
