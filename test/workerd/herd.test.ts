@@ -99,16 +99,16 @@ describe("a tenant that floods the reads of runs", () => {
       expect(answer.status).toBe(200);
       return performance.now() - startedMs;
     };
-    let isOver = false;
+    const over = new AbortController();
     const loudMs: number[] = [];
     const flood = theirs.map(async (run) => {
-      while (!isOver) loudMs.push(await timed(run, loud));
+      while (!over.signal.aborted) loudMs.push(await timed(run, loud));
     });
     const quietMs: number[] = [];
     // Until the flood has arrived.
     while (loudMs.length === 0) await timed(mine, quiet);
     for (let i = 0; i < 60; i++) quietMs.push(await timed(mine, quiet));
-    isOver = true;
+    over.abort();
     await Promise.all(flood);
     edge.postgres.delayMs = 0;
     await endConnections();
