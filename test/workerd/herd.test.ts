@@ -82,7 +82,7 @@ describe("a client that polls 300 runs at once", () => {
 describe("a tenant that floods the reads of runs", () => {
   // Fails when the statements of all tenants wait in one line: a quiet tenant's read then takes as long as the flood's.
   test("waits for itself: another tenant's read takes the next turn", async () => {
-    const [loud, quiet] = await Promise.all([edge.stores.key("loud"), edge.stores.key("quiet")]);
+    const [loud, quiet] = await Promise.all([edge.stores.key("polls"), edge.stores.key("looks")]);
     const startOf = async (key: string): Promise<string> => {
       const answer = await edge.call("POST", RUN, { key, body: { message: "hi" } });
       return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
