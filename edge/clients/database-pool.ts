@@ -1,9 +1,8 @@
 import type { Sql } from "../../shared/store/sql.ts";
 import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
+import { afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
 import type { Env } from "../env.ts";
 import type { Sized } from "./fair-queue.ts";
-import { afterOwnTime } from "./own-time.ts";
-import { closeDatabase, openDatabase } from "./postgres.ts";
 import { Turns } from "./turns.ts";
 
 /** A pooled connection may be dead without an error. When a query takes this long, a new connection is tried. */

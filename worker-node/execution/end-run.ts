@@ -7,7 +7,7 @@ import { initialProgress } from "../../shared/journal/fold.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import { log } from "../../shared/log.ts";
 import type { DeadLetter } from "../../shared/store/journal/new-entry.ts";
-import { finalResponse } from "../engine/events.ts";
+import { finalResponse } from "../engine/machine.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { Ended, ExecutionState } from "./execution-state.ts";
 import { operatorTrace, traceOf } from "./failure-trace.ts";

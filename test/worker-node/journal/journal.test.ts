@@ -6,10 +6,8 @@ import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { LiveEntry } from "../../../shared/events/live.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
-import type { Append } from "../../../worker-node/journal/entries.ts";
+import type { Append, Outcome, RunLog } from "../../../worker-node/journal/run-log.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
-import type { Outcome } from "../../../worker-node/journal/resolve-outcomes.ts";
-import type { RunLog } from "../../../worker-node/journal/run-log.ts";
 import { POISON, FakeStore } from "../fake-store.ts";
 import type { LinkFault } from "../fake-store.ts";
 

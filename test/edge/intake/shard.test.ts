@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Batcher } from "../../../edge/intake/batcher.ts";
+import { Batcher } from "../../../edge/intake/shard.ts";
 import type { Sized } from "../../../edge/clients/fair-queue.ts";
 
 const MIB = 1024 * 1024;

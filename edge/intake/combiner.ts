@@ -1,11 +1,9 @@
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
+import { FairQueue } from "../clients/fair-queue.ts";
+import type { Sized } from "../clients/fair-queue.ts";
 import type { Config, Env } from "../env.ts";
-import { FairQueue } from "./fair-queue.ts";
-import type { Sized } from "./fair-queue.ts";
-import { sizeClassOf, sizeOf } from "./run-size.ts";
-import type { SizeClass } from "./run-size.ts";
 
 type RunCombiner = Combiner<NewRun, SubmitResult>;
 const combiners = new WeakMap<Config, Record<SizeClass, RunCombiner>[]>();
@@ -152,4 +150,22 @@ function resolveWith<Item, Result>(
 ): void {
   if (result === undefined) reject(new Error("an item of the batch has no result"));
   else resolve({ result });
+}
+
+/** A run without its texts. */
+const RUN_BYTES = 1_000;
+
+/** From this size on a run is large: large runs share their batches with each other only. */
+const LARGE_BYTES = 64 * 1024;
+
+/** The size of a run on its way to Postgres. */
+export function sizeOf({ tenant_id, input, metadata }: NewRun): Sized {
+  return { tenant: tenant_id, bytes: RUN_BYTES + input.length + metadata.length };
+}
+
+/** The batches of small and of large runs are apart: a commit of megabytes would make all small runs wait for it. */
+export type SizeClass = "small" | "large";
+
+export function sizeClassOf(run: NewRun): SizeClass {
+  return sizeOf(run).bytes < LARGE_BYTES ? "small" : "large";
 }
