@@ -17,8 +17,8 @@ export type StatementReply =
 
 /** The object that keeps connections to Postgres, as requests call it. */
 export type DatabaseObject = {
-  execute(text: string, values: unknown[]): Promise<StatementReply>;
-  read(text: string, values: unknown[]): Promise<StatementReply>;
+  execute(text: string, values: unknown[], tenant: string): Promise<StatementReply>;
+  read(text: string, values: unknown[], tenant: string): Promise<StatementReply>;
 };
 
 /** The bindings of this Worker, as wrangler.toml configures them. */
@@ -29,7 +29,8 @@ export type Env = {
   INTAKE: DurableObjectNamespace<IntakeObject>;
   /** Only as much of the namespace as is used: its own type recurses through the rows without end. */
   DATABASE: { getByName(name: string): DatabaseObject };
-  ARTIFACTS: R2Bucket;
+  /** Absent: the workers have no object store either, and large values are in Postgres. */
+  ARTIFACTS?: R2Bucket;
   /** Absent where the platform has no rate limiter. */
   KEY_LOOKUPS?: RateLimit;
 };

@@ -20,6 +20,14 @@ export const BEAT_PERIOD_MS = 5_000;
 export const SILENT_AFTER_MS = 2 * BEAT_PERIOD_MS + 2_000;
 
 /**
+ * A silence counts from this long on, and a claim of a worker without a beat for this long claims nothing.
+ *
+ * Shorter than `SILENT_AFTER_MS`, by what a statement takes: another worker that sees the silence may commit a moment
+ * later. Longer than two beat periods, so that one lost beat is none.
+ */
+export const COUNTED_SILENCE_MS = SILENT_AFTER_MS - 1_000;
+
+/**
  * The length of a lease in Redis.
  *
  * Longer than `SILENT_AFTER_MS`, so that a lease which lapses by itself is that of an owner which Postgres already

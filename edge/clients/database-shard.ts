@@ -16,7 +16,8 @@ const CONNECTIONS = 8;
 /**
  * Executes the statements of requests on connections that are kept: a connection belongs to the request, or to the
  * object, that opened it, and to open one costs both sides more than most statements do. However many requests there
- * are, at most `CONNECTIONS` are open; the other statements wait.
+ * are, at most `CONNECTIONS` are open; the other statements wait. Tenants take turns: `tenant` names whose turn a
+ * statement takes.
  */
 export class DatabaseShard extends DurableObject<Env> implements DatabaseObject {
   readonly #pool: DatabasePool;
@@ -28,16 +29,18 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
     this.#pool = new DatabasePool(env, CONNECTIONS, POSTGRES_READ_MS);
   }
 
-  execute(text: string, values: unknown[]): Promise<StatementReply> {
-    return replyOf(this.#pool.query((sql) => executeOn(sql, text, values)));
+  execute(text: string, values: unknown[], tenant: string): Promise<StatementReply> {
+    const as = { tenant, bytes: bytesOf(text, values) };
+    return replyOf(this.#pool.query((sql) => executeOn(sql, text, values), as));
   }
 
   /**
    * As `execute`, for a statement that only reads. Equal ones that wait share one execution: it begins after all of them
    * have arrived, so none sees less than it would alone. One that has begun is not shared.
    */
-  read(text: string, values: unknown[]): Promise<StatementReply> {
-    const name = JSON.stringify([text, values]);
+  read(text: string, values: unknown[], tenant: string): Promise<StatementReply> {
+    // Another tenant's turn may come later: each shares its own.
+    const name = JSON.stringify([tenant, text, values]);
     const known = this.#waiting.get(name);
     if (known) return known;
     let waits = true;
@@ -45,14 +48,25 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
       waits = false;
       this.#waiting.delete(name);
     };
-    const query = this.#pool.repeatable((sql) => {
-      end();
-      return executeOn(sql, text, values);
-    });
+    const query = this.#pool.repeatable(
+      (sql) => {
+        end();
+        return executeOn(sql, text, values);
+      },
+      { tenant, bytes: name.length },
+    );
     const reply = replyOf(query).finally(() => waits && end());
     if (waits) this.#waiting.set(name, reply);
     return reply;
   }
+}
+
+/** About as many as the statement takes while it waits. */
+function bytesOf(text: string, values: readonly unknown[]): number {
+  return values.reduce<number>(
+    (sum, value) => sum + (typeof value === "string" ? value.length : 8),
+    text.length,
+  );
 }
 
 type Rows = { rows: Row[]; count: number };

@@ -19,11 +19,14 @@ class DatabaseError extends Error {
  * Postgres for one request, over the connections that an object keeps for all.
  * @param pool the name of the object. Each has connections of its own, so the requests of one do not wait for those of
  *   another.
+ * @param tenant whose turn its statements take
  */
-export function sharedDatabase(env: Env, pool: "api" | "state"): Sql {
+export function sharedDatabase(env: Env, pool: "api" | "state", tenant: string): Sql {
   const object = env.DATABASE.getByName(pool);
   return remoteSql(async (text, values) => {
-    const reply = await orMoved(isRead(text) ? object.read(text, values) : object.execute(text, values));
+    const reply = await orMoved(
+      isRead(text) ? object.read(text, values, tenant) : object.execute(text, values, tenant),
+    );
     if (!reply.ok) throw errorOf(reply);
     return Object.assign<Row[], { count: number }>(reply.rows, { count: reply.count });
   });

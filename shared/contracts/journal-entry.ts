@@ -10,12 +10,16 @@ import { JsonValue } from "./json.ts";
 export const EntryKind = z.enum(["step", "turn", "note", "park", "end", "rewind"]);
 export type EntryKind = z.infer<typeof EntryKind>;
 
-/** A large value that is in the object store instead of in state. `size` in bytes; `preview` is its first characters. */
+/**
+ * A large value that is in the object store instead of in state. `size` in bytes; `preview` is its first characters; `url`
+ * opens it with a key that may read the run (references that were committed before it have none).
+ */
 export const Reference = z.object({
   $ref: z.string(),
   size: z.number().int().nonnegative(),
   content_type: z.string(),
   preview: z.string(),
+  url: z.string().exactOptional(),
 });
 export type Reference = z.infer<typeof Reference>;
 

@@ -33,7 +33,7 @@ import {
   releaseDeliveries,
   saveDeliveryTry,
 } from "./webhooks/delivery-outcomes.ts";
-import { Beat, OwnedRun, beat } from "./workers/beats.ts";
+import { Beat, BeatReply, OwnedRun, beat } from "./workers/beats.ts";
 import { takeLock } from "./workers/locks.ts";
 
 /**
@@ -73,7 +73,7 @@ export function bindVerbs(bind: Bind) {
   return {
     claim: bind({
       name: "claim",
-      args: z.tuple([Incarnation, runIds]),
+      args: z.tuple([Incarnation, runIds, z.number().int().optional()]),
       result: z.array(ClaimedRun),
       run: claimRuns,
     }),
@@ -125,7 +125,13 @@ export function bindVerbs(bind: Bind) {
       result: z.array(Wait),
       run: readWaits,
     }),
-    beat: bind({ name: "beat", args: z.tuple([Beat]), result: z.array(OwnedRun), run: beat }),
+    beat: bind({
+      name: "beat",
+      args: z.tuple([Beat]),
+      // An edge of a version that does not count silences sends the runs alone.
+      result: z.union([BeatReply, z.array(OwnedRun).transform((owned) => ({ silences: null, owned }))]),
+      run: beat,
+    }),
     readPinnedDefinition: bind({
       name: "readPinnedDefinition",
       args: z.tuple([z.string(), z.string(), z.number().int()]),

@@ -26,10 +26,10 @@ export class Auditor {
   watch(store: PostgresModel): Statements {
     return {
       ...bound(store),
-      claim: (owner, runs) => {
+      claim: (owner, runs, silences) => {
         this.offered(runs);
         const before = this.rowsOf(runs);
-        const claimed = store.claim(owner, runs);
+        const claimed = store.claim(owner, runs, silences);
         this.claimed(owner, before, claimed);
         return claimed;
       },

@@ -131,7 +131,9 @@ export class Differential {
     const runs = command.runs.flatMap((n) => this.#runs[n] ?? []);
     switch (command.do) {
       case "claim":
-        return store.claim(owner, runs);
+        return command.silences === undefined
+          ? store.claim(owner, runs)
+          : store.claim(owner, runs, command.silences);
       case "claimDirectly":
         return store.claimDirectly(owner, command.slots, ["default"]);
       case "readRunSnapshots":

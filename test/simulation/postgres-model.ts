@@ -25,6 +25,7 @@ export type Answer<Name extends VerbName> = Awaited<ReturnType<StateStore[Name]>
 export type Statements = { [Name in VerbName]: (...args: Args<Name>) => Answer<Name> };
 
 const SILENT_MS = 12_000;
+const COUNTED_SILENCE_MS = 11_000;
 const CLAIM_DEADLINE_MS = 60_000;
 
 /** Definitions by id; agents and tools by kind and name. They never change in the simulation. */
@@ -49,8 +50,9 @@ export class PostgresModel implements Statements {
     return this.#now();
   }
 
-  claim(owner: string, runs: readonly RunId[]): ClaimedRun[] {
+  claim(owner: string, runs: readonly RunId[], silences?: number): ClaimedRun[] {
     const { now } = this;
+    if (silences !== undefined && !this.hasNotBeenSilent(owner, silences)) return [];
     const claimed: ClaimedRun[] = [];
     for (const row of this.#rows(runs)) {
       const due = isWaiting(row) && (row.wake_at ?? 0) <= now + 2_000;
@@ -76,6 +78,12 @@ export class PostgresModel implements Statements {
   isSilent(owner: string | null): boolean {
     const worker = this.tables.workers.get(owner ?? "");
     return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
+  }
+
+  /** The worker beats, and was silent no oftener than it knows. */
+  hasNotBeenSilent(owner: string, silences: number): boolean {
+    const worker = this.tables.workers.get(owner);
+    return worker?.silences === silences && worker.beat_at >= this.now - COUNTED_SILENCE_MS;
   }
 
   claimDirectly(owner: string, slots: number, lanes: readonly string[]): ClaimedRun[] {
@@ -262,8 +270,11 @@ export class PostgresModel implements Statements {
   }
 
   beat({ incarnation, redis_ok }: Args<"beat">[0]): Answer<"beat"> {
-    this.tables.workers.set(incarnation, { beat_at: this.now, redis_ok });
-    return this.#all((row) => row.owner === incarnation).map(
+    const before = this.tables.workers.get(incarnation);
+    const wasSilent = before !== undefined && before.beat_at < this.now - COUNTED_SILENCE_MS;
+    const silences = (before?.silences ?? 0) + (wasSilent ? 1 : 0);
+    this.tables.workers.set(incarnation, { beat_at: this.now, redis_ok, silences });
+    const owned = this.#all((row) => row.owner === incarnation).map(
       ({ run_id, attempt, signals, cancel_requested_at }) => ({
         run_id,
         attempt,
@@ -271,6 +282,7 @@ export class PostgresModel implements Statements {
         cancel: cancel_requested_at !== null,
       }),
     );
+    return { silences, owned };
   }
 
   readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {

@@ -6,6 +6,8 @@ export class Proxy {
   readonly #sockets = new Set<Socket>();
   #mode: "open" | "refuse" | "hang" = "open";
   #target: number;
+  /** How much later the store's bytes arrive, on connections that are made from now on. */
+  delayMs = 0;
   /** 0: any free port. */
   #port = 0;
 
@@ -17,7 +19,10 @@ export class Proxy {
       if (this.#mode === "hang") return;
       const far = connect(this.#target, host);
       this.#keep(far);
-      near.pipe(far).pipe(near);
+      near.pipe(far);
+      const { delayMs } = this;
+      if (delayMs === 0) far.pipe(near);
+      else far.on("data", (chunk) => setTimeout(() => near.write(chunk), delayMs));
       near.on("close", () => far.destroy());
       far.on("close", () => near.destroy());
     });

@@ -55,11 +55,15 @@ export class Definitions {
     this.#versions.delete(key);
   }
 
-  /** The current definition of an agent or a tool: the tenant's own, else the shared one, else null. */
+  /**
+   * The current definition of an agent or a tool: the tenant's own, else the shared one, else null. `owner` is that of the
+   * row: the sealed secrets of a tool open only for it.
+   */
   async named(kind: "agents" | "tools", tenant: TenantId, id: string): Promise<JsonObject | null> {
     const stored = await this.#store.readDefinition(kind, tenant, id);
     if (stored === null) return null;
     const json = JsonValue.parse(JSON.parse(stored.definition));
-    return typeof json === "object" && json !== null && !Array.isArray(json) ? json : null;
+    if (typeof json !== "object" || json === null || Array.isArray(json)) return null;
+    return { ...json, owner: stored.owner };
   }
 }

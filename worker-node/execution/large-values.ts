@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { artifactUrl } from "../../shared/contracts/artifact.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -76,9 +77,17 @@ export class LargeValues {
     if (size <= INLINE_LIMIT_BYTES) return value;
     const known = this.#put.get(json);
     if (known) return known;
-    const key = `${this.#prefix}/${encodeURIComponent(name)}`;
+    // In a URL the slashes of a key are `~`.
+    const key = `${this.#prefix}/${encodeURIComponent(name).replaceAll("~", "%7E")}`;
     const preview = (typeof value === "string" ? value : json).slice(0, PREVIEW_CHARS);
-    const reference: Reference = { $ref: key, size, content_type: "application/json", preview };
+    const url = artifactUrl(key);
+    const reference: Reference = {
+      $ref: key,
+      size,
+      content_type: "application/json",
+      preview,
+      url,
+    };
     const put = putWithRetries(this.#store, key, json).then(() => reference);
     // Before the put ends, so that the same value under another name waits for this put.
     this.#put.set(json, put);

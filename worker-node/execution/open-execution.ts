@@ -28,7 +28,7 @@ export function openExecution(parts: {
     journal: new Journal(owner, store, publish),
     definitions: new Definitions(store),
     models,
-    tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000),
+    tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000, config.MASTER_KEY ?? null),
     sandbox,
     artifacts,
     store,

@@ -19,6 +19,8 @@ const routeAt = (prefix: string) =>
     operationId: operationIdAt(prefix, "getDeadLetter"),
     tags: ["Operations"],
     summary: "Read a dead letter, with its stack and payload",
+    description:
+      "The stack names classes, codes and places of this program. The texts of the failure are in the worker's log, in the line `run.failed` with the run's id.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { params: z.object({ id: DeadLetterId }) },

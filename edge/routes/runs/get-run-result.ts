@@ -33,7 +33,7 @@ const RunResult = z
   .object({
     ...RunView.shape,
     output: JsonValue,
-    /** Values over 32 KiB are references: `{ $ref, size, content_type, preview }`. */
+    /** Large values are references. */
     final_state: z.record(z.string(), JsonValue),
     steps: z.array(StepResult),
   })
@@ -46,7 +46,8 @@ const route = createRoute({
   operationId: "getRunResult",
   tags: ["Runs"],
   summary: "Read the result of a run",
-  description: "Values over 32 KiB are references: `{ $ref, size, content_type, preview }`.",
+  description:
+    "Values over 32 KiB are references: `{ $ref, size, content_type, preview, url }`, and `url` opens one with the same key.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ run_id: z.string() }) },

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { RunId, TenantId, workerOf } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
-import { CLAIM_DEADLINE_MS, SILENT_AFTER_MS } from "../../timing.ts";
+import { CLAIM_DEADLINE_MS, COUNTED_SILENCE_MS, SILENT_AFTER_MS } from "../../timing.ts";
 import { boundedRows, pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
@@ -44,9 +44,26 @@ export type ClaimedRun = z.infer<typeof ClaimedRun>;
  * `attempt` is increased here and nowhere else. A run that is missing from the result was not claimed:
  * `readRunSnapshots` returns its state. A Postgres that has just started has received no beats, so silence is counted from its
  * start at the earliest.
+ *
+ * Nothing is claimed when the owner itself is silent, or was silent oftener than it knows: other workers may have claimed
+ * directly meanwhile, in slots that the queue gave it before.
+ * @param silences how often the owner was silent when it synchronized with the queue; absent: it does not know
  */
-export function claimRuns(sql: Sql, owner: string, runs: readonly RunId[]): Promise<ClaimedRun[]> {
-  return claimFrom(sql, owner, sql`select unnest(${pgArray(runs)}::text[])`);
+export function claimRuns(
+  sql: Sql,
+  owner: string,
+  runs: readonly RunId[],
+  silences?: number,
+): Promise<ClaimedRun[]> {
+  const listed = sql`select unnest(${pgArray(runs)}::text[])`;
+  if (silences === undefined) return claimFrom(sql, owner, listed);
+  return claimFrom(
+    sql,
+    owner,
+    sql`${listed} where exists (
+      select from workers w where w.incarnation = ${owner} and w.silences = ${silences}
+        and w.beat_at >= clock_timestamp() - ${COUNTED_SILENCE_MS} * interval '1 millisecond')`,
+  );
 }
 
 /**

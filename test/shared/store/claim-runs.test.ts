@@ -6,7 +6,8 @@ import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
 import { readStoredPage } from "../../../shared/store/journal/read-journal.ts";
 import { readPinnedDefinition } from "../../../shared/store/definitions/orchestrations.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { acme, stepEntry, openStore } from "./store-fixture.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
+import { acme, onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
 let store: Store;
@@ -34,6 +35,20 @@ describe("a claim", () => {
     const owner = await store.addWorker();
     const [later, soon] = [await store.accept({ delay_ms: 10_000 }), await store.accept({ delay_ms: 1_500 })];
     expect(await claim(owner, later, soon)).toEqual([soon]);
+  });
+
+  // Fails when the statement does not compare the silences, or not whether the owner is silent at this moment: its beat may
+  // arrive after it.
+  test("gets nothing for a worker that was silent oftener than it knows, or is silent", async () => {
+    const [run, owner] = [await store.accept(), await store.addWorker()];
+    const claimKnowing = async (silences: number) =>
+      (await claimRuns(store.sql, owner, [run], silences)).map(({ run_id }) => run_id);
+    await store.ageBeat(owner, 12);
+    expect(await claimKnowing(0)).toEqual([]);
+    await beat(store.sql, onlineBeat(owner));
+    expect(await claimKnowing(0)).toEqual([]);
+    expect(await claimRuns(store.sql, newIncarnation("unknown"), [run], 0)).toEqual([]);
+    expect(await claimKnowing(1)).toEqual([run]);
   });
 
   test("gets no run that has ended or does not exist", async () => {

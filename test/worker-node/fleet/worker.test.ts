@@ -107,7 +107,7 @@ function open(lanes: readonly Lane[]): void {
     ...fakeStore.store,
     beat: async ({ redis_ok }) => {
       calls.push(redis_ok ? "beat: the queue is reachable" : "beat: the queue is unreachable");
-      return [];
+      return { silences: 0, owned: [] };
     },
     takeLock: async (name) => {
       calls.push(`lock ${name}`);

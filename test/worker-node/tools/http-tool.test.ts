@@ -49,7 +49,7 @@ function call(
 ): Promise<Json> {
   received = [];
   const stored = { name: "t", tool_type: "http", url: base, ...tool };
-  return createTools(createEgress(allow), timeoutMs).call({
+  return createTools(createEgress(allow), timeoutMs, null).call({
     tool: stored,
     args,
     effectKey: "run:s:1:tool.1",
@@ -68,6 +68,17 @@ describe("an HTTP tool", () => {
       url: "/users/a%2Fb/x%20y?v=1&q=z%261&n=2&list=%5B1%5D",
       body: "",
     });
+  });
+
+  // Fails when an answer that quotes its request brings a secret of the tool into state and events.
+  test("has no credential in its result when the server quotes them, and keeps ordinary values", async () => {
+    respond = (response, request) =>
+      json(200, { url: request.url, got: request.headers["authorization"] ?? "", team: "marketing-team" })(
+        response,
+      );
+    const headers = { Authorization: "Bearer sesame-1234-abcd", "X-Team": "marketing-team" };
+    const result = await call({ url: `${base}/x?token=a%20b%2Bc`, headers });
+    expect(result).toEqual({ url: "/x?token=***", got: "***", team: "marketing-team" });
   });
 
   test("sends all arguments of a POST as JSON, with the tool's headers and the effect key", async () => {
