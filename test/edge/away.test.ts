@@ -182,7 +182,7 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
     try {
       await expect.poll(() => app.stores.redis.ping().catch(() => ""), { timeout: 30_000 }).toBe("PONG");
       await completeIndex(app.stores.queue);
-      await expect.poll(async () => (await post(app, "default")).status, { timeout: 10_000 }).toBe(202);
+      await expect.poll(async () => (await post(app, "default")).status).toBe(202);
     } finally {
       await back.stop();
     }
