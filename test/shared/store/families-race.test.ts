@@ -48,15 +48,20 @@ async function claimWhenDue({ owner, run_id }: StartedRun): Promise<ClaimedRun> 
 
 /**
  * Does what a worker does: parks the run while a wait is open, and decides again when the park is refused.
+ * @param beforePark called once the run has been woken, between a decision to park and the park
  * @returns the number of refused parks
  */
-async function untilAnswered(run: StartedRun, onWake: () => void): Promise<number> {
+async function untilAnswered(
+  run: StartedRun,
+  onWake: () => void,
+  beforePark: () => Promise<void> = randomMoment,
+): Promise<number> {
   let refusals = 0;
   let current = run;
   for (let decisions = 0; decisions < 20; decisions++) {
     const open = await readAllWaits(store.sql, run.run_id);
     if (open.length > 0 && open.every((wait) => wait.state === "answered")) return refusals;
-    await randomMoment();
+    await (decisions === 1 ? beforePark() : randomMoment());
     const waits = ["w1", "w2"].map((name) => humanWait(name));
     if ((await flush(store.sql, [parkEntry(current, waits)])).length === 0) {
       refusals += 1;
@@ -90,6 +95,12 @@ test(
         const woken = Promise.withResolvers<void>();
         // One answer wakes the run. The other comes at any time, or when the run decides again whether to park.
         const first = answerSoon(run, "w1");
+        // One run decides to park again, and its second answer comes before the park. For the others chance decides.
+        if (n === 0) {
+          const refused = await untilAnswered(run, woken.resolve, () => answerSoon(run, "w2"));
+          await first;
+          return refused;
+        }
         const second = n % 2 === 0 ? answerSoon(run, "w2") : woken.promise.then(() => answerSoon(run, "w2"));
         const refused = await untilAnswered(run, woken.resolve);
         await Promise.all([first, second]);
