@@ -181,5 +181,13 @@ export const KEY_CHECK_MS = 10_000;
 /** A receiver has this long to answer. */
 export const WEBHOOK_REQUEST_MS = 10_000;
 
-/** A delivery that is claimed belongs to its sender for this long. Longer than `WEBHOOK_REQUEST_MS`. */
+/** A sender that nothing wakes claims due deliveries this often. */
+export const WEBHOOK_PASS_MS = 5_000;
+
+/**
+ * A delivery that is claimed belongs to its sender for this long.
+ *
+ * Longer than `WEBHOOK_REQUEST_MS`, so that no other worker repeats a request that is open. Longer than `WEBHOOK_PASS_MS`:
+ * the passes of the other senders find a delivery of a dead worker as soon as its lease lapses.
+ */
 export const WEBHOOK_LEASE_MS = 2 * WEBHOOK_REQUEST_MS;

@@ -66,9 +66,17 @@ test("a request whose twin takes the last place gets the twin's run, once that i
   const { sql } = app.stores;
   // Until now the other edge has not committed: its key cannot be seen.
   await sql`update idempotency_keys set key = 'hidden' where tenant_id = 'twins'`;
+  // The first pause of the edge, 100 ms, lasts until the key can be seen.
+  const pause = Promise.withResolvers<() => void>();
+  const { setTimeout: real } = globalThis;
+  vi.stubGlobal("setTimeout", (act: () => void, ms: number) =>
+    ms === 100 ? pause.resolve(act) : real(act, ms),
+  );
   const twin = post(body, key);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  const endPause = await pause.promise;
+  vi.unstubAllGlobals();
   await sql`update idempotency_keys set key = 'twin' where tenant_id = 'twins'`;
+  endPause();
   const answer = await twin;
   expect([answer.status, answer.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
   expect((await bodyOf(answer)).run_id).toBe(run_id);

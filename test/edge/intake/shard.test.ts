@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Batcher } from "../../../edge/intake/shard.ts";
 import type { Sized } from "../../../edge/clients/fair-queue.ts";
+import { turn } from "../../services/waiting.ts";
 
 const MIB = 1024 * 1024;
 
@@ -16,8 +17,6 @@ function manual(size: (item: number) => Sized = () => ({ tenant: "a", bytes: 1 }
     });
   return { batches, batcher: new Batcher({ handle, sizeOf: size, overflow: "overflow" }) };
 }
-
-const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 describe("a batcher", () => {
   test("sends the first item at once, and batches the items that arrive during a batch", async () => {

@@ -4,6 +4,7 @@ import { fold } from "../../../shared/journal/fold.ts";
 import { pagesOf, readPage } from "../../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../../shared/store/runs/read-runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
+import { Viewer } from "../../services/viewer.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";
 
@@ -213,14 +214,16 @@ test("a viewer that reads past the `done` before a retry gets all events, up to 
     positions: (ids) => readPositions(sql, ids),
   });
   const body = relay.join(run, 0, new AbortController().signal, () => {});
-  const text = new Response(body).text();
+  const viewer = new Viewer(new Response(body));
   const second = await FakeWorker.claim(sql, run);
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  // The entry of the retry comes after the first `done`, and the stream is still open.
+  await viewer.until(({ text }) => text.includes('"type":"run_retried"'));
   expect(relay.viewers).toBe(1);
   await second.end("completed");
   const [last] = (await journalOf(sql, run)).slice(-1);
   if (last) relay.onEntry({ run, seq: last.seq, events_n: 2, events: last.events, last: true });
-  expect((await text).match(/"type":"(\w+)"/g)).toEqual([
+  await viewer.end();
+  expect(viewer.text.match(/"type":"(\w+)"/g)).toEqual([
     '"type":"step_complete"',
     '"type":"orchestration_complete"',
     '"type":"done"',

@@ -7,6 +7,7 @@ import {
   laterFields,
   unknownFields,
 } from "../../../shared/contracts/definition/index.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 type Fields = { [key: string]: unknown };
 
@@ -409,9 +410,9 @@ describe("a field that nothing reads", () => {
     const many = Object.fromEntries(
       Array.from({ length: 50_000 }, (_, i) => [`field${"x".repeat(i % 200)}${i}`, 1]),
     );
-    const startedAt = performance.now();
+    const startedAt = cpuMs();
     expect(unknownFields("agents", many)).toHaveLength(50);
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(cpuMs() - startedAt).toBeLessThan(1_000);
   });
 });
 
@@ -500,9 +501,9 @@ describe("a new orchestration", () => {
     ["switch", "switch_expression", "1 + ".repeat(3_000)],
     ["transform", "transform_code", `result = ${"[".repeat(30_000)}`],
   ])("with code in a step of type %s that is too long or too deep is refused soon", (type, field, code) => {
-    const startedAt = performance.now();
+    const startedAt = cpuMs();
     const result = saved(document([{ id: "a", type, [field]: code }]));
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(cpuMs() - startedAt).toBeLessThan(1_000);
     expect(result).toMatchObject({ code: "invalid", errors: [{ path: `steps[0].${field}` }] });
   });
 

@@ -4,6 +4,7 @@ import {
   roundedIntegers,
   withLongIntegersAsText,
 } from "../../../shared/contracts/long-integers.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 const pathsOf = (json: string) => roundedIntegers(json).map((path) => path.join("/"));
 
@@ -35,9 +36,9 @@ test.each([
 // Fails when a text is read more than once, or a long text overflows the stack of an expression.
 test("a megabyte is read in linear time", () => {
   const json = `{"a":"${"\\\\".repeat(400_000)}","b":[${"1234567890123456,".repeat(20_000)}9007199254740993]}`;
-  const startedMs = performance.now();
+  const startedMs = cpuMs();
   expect(pathsOf(json)).toEqual(["b/20000"]);
-  expect(performance.now() - startedMs).toBeLessThan(1_000);
+  expect(cpuMs() - startedMs).toBeLessThan(1_000);
 });
 
 test.each([

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { findJson } from "../../../worker-node/engine/find-json.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 describe("JSON in text", () => {
   test.each([
@@ -37,9 +38,9 @@ describe("JSON in text", () => {
     "```\n".repeat(250_000),
     "[]".repeat(500_000),
   ])("takes a time that grows with the length of the text alone: %.12s", (text) => {
-    const startedAt = performance.now();
+    const startedAt = cpuMs();
     findJson(text);
-    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(cpuMs() - startedAt).toBeLessThan(3_000);
   });
 });
 

@@ -59,12 +59,3 @@ function parseOrUndefined(text: string): unknown {
 
 /** A key that no other test uses. */
 export const newKey = () => `test:${randomBytes(8).toString("hex")}`;
-
-/** Waits until `probe` is true, and checks it every 10 ms. */
-export async function until(probe: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await probe())) {
-    if (performance.now() > deadline) throw new Error(`not true within ${timeoutMs} ms: ${probe.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
