@@ -13,20 +13,18 @@
 
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
-drop_lapsed_reservations()
+local _, lost = drop_lapsed_reservations()
+if lost then return lost end
 
 local max_depth, reservation_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 
-local quota_ready = redis.call("HGET", index, "quota_ready") == "1"
-local admitted = quota_ready and "ok" or "rebuilding"
+local admitted = is_quota_ready and "ok" or "rebuilding"
 
--- The tokens of a bucket that holds one second's requests, in thousandths of a token so that they are integers. A new
--- bucket is full.
-local function tokens_of(tenant, per_second)
-  local raw = redis.call("HGET", rate, tenant)
-  if not raw then return 1000 * per_second end
-  local tokens, at_ms = string.match(raw, "^(%S+) (%S+)$")
-  return math.min(1000 * per_second, tonumber(tokens) + math.max(0, now_ms - tonumber(at_ms)) * per_second)
+-- What a tenant has in its bucket, which holds one second's requests. A new bucket is full.
+local function tokens_of(limit)
+  local most = 1000 * limit.per_second
+  if not limit.tokens then return most end
+  return math.min(most, limit.tokens + math.max(0, now_ms - limit.tokens_at_ms) * limit.per_second)
 end
 
 local function admit(tenant, run)
@@ -34,18 +32,18 @@ local function admit(tenant, run)
   local limit = limits_of(tenant)
   if not limit then return "unknown" end
   if limit.concurrent == 0 then return "disabled" end
-  local tokens = tokens_of(tenant, limit.per_second)
+  local tokens = tokens_of(limit)
   if tokens < 1000 then
     local has_rate = limit.per_second > 0
     return "rate " .. (has_rate and integer_text(math.ceil((1000 - tokens) / limit.per_second)) or "60000")
   end
-  if quota_ready and redis.call("ZCARD", queued_or_reserved) >= max_depth then return "depth" end
-  if quota_ready and count_members(queued_or_reserved, tenant) >= limit.queued then
+  if is_quota_ready and redis.call("ZCARD", queued_or_reserved) >= max_depth then return "depth" end
+  if is_quota_ready and count_members(queued_or_reserved, tenant) >= limit.queued then
     return "queued " .. integer_text(limit.queued)
   end
-  redis.call("HSET", rate, tenant, integer_text(tokens - 1000) .. " " .. integer_text(now_ms))
-  local job = { run = run, tenant = tenant, lane = "default", score = now_ms }
-  enter_state(job, "reserved", now_ms + reservation_ms)
+  limit.tokens, limit.tokens_at_ms = tokens - 1000, now_ms
+  write_limits(tenant, limit)
+  move({ run = run, tenant = tenant, lane = "default", score = now_ms }, "reserved", now_ms + reservation_ms)
   return admitted
 end
 

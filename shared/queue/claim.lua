@@ -18,13 +18,18 @@ local MAX_DUE = 100
 local MAX_LAPSED = 5000
 
 for i = 5, 4 + n_ended do finish_job(ARGV[i], owner) end
-drop_lapsed_reservations()
+
+-- When the next job is due or the next lease or reservation lapses.
+local next_at_ms = math.huge
+local function lower_next(at_ms) next_at_ms = math.min(next_at_ms, at_ms or math.huge) end
+
+local reserved_until_ms, lost = drop_lapsed_reservations()
+if lost then return lost end
+lower_next(reserved_until_ms)
 for _, key in ipairs({ due, timer }) do
-  for _, run in ipairs(redis.call("ZRANGEBYSCORE", key, "-inf", integer_text(now_ms), "LIMIT", 0, MAX_DUE)) do
-    local job = read_job(run)
-    leave_state(job)
-    enter_state(job, "ready", now_ms)
-  end
+  local at_ms, lost_here = each_due(key, MAX_DUE, function(job) move(job, "ready") end)
+  if lost_here then return lost_here end
+  lower_next(at_ms)
 end
 
 local caps, weights = {}, {}
@@ -32,7 +37,6 @@ for i = 5 + n_ended, #ARGV, 3 do
   caps[ARGV[i]], weights[ARGV[i]] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
 end
 
-local NEXT_MS = 1
 local reply = { 60000 }
 local function add_to_reply(job)
   reply[#reply + 1] = job.run
@@ -41,15 +45,20 @@ local function add_to_reply(job)
   caps[job.lane] = caps[job.lane] - 1
 end
 
-for _, run in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", integer_text(now_ms), "LIMIT", 0, MAX_LAPSED)) do
-  if slots <= 0 then break end
-  local job = read_job(run)
-  if (caps[job.lane] or 0) > 0 then
-    -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
-    job.owner, job.requeue_at_ms = owner, nil
-    write_job(job)
-    redis.call("ZADD", leases, integer_text(now_ms + lease_ms), run)
-    add_to_reply(job)
+local lapse_ms = first_time(leases)
+local has_lapsed = lapse_ms ~= nil and lapse_ms <= now_ms
+if has_lapsed then
+  for _, run in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", integer_text(now_ms), "LIMIT", 0, MAX_LAPSED)) do
+    if slots <= 0 then break end
+    local job = read_job(run)
+    if not job then return lost_key() end
+    if (caps[job.lane] or 0) > 0 then
+      -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
+      job.owner, job.requeue_at_ms = owner, nil
+      write_job(job)
+      redis.call("ZADD", leases, integer_text(now_ms + lease_ms), run)
+      add_to_reply(job)
+    end
   end
 end
 
@@ -57,69 +66,96 @@ end
 -- virtual time becomes that start, and the next turn of the served lane or tenant starts 1/weight later.
 local function exact_text(number) return string.format("%.17g", number) end
 
-local lane_fields = { "\0" }
-for _, lane in ipairs(LANES) do lane_fields[#lane_fields + 1] = "\0" .. lane end
-local lane_times = redis.call("HMGET", virtual_times, unpack(lane_fields))
-local lanes_time, lane_next_start = tonumber(lane_times[1] or 0), {}
-for i, lane in ipairs(LANES) do lane_next_start[lane] = tonumber(lane_times[i + 1] or 0) end
+local n_ready = redis.call("ZCARD", ready)
+-- The fields to write into `virtual_times`.
+local times = {}
+-- The first tenant of each lane's ring and the start of its turn, in the lanes that this worker serves.
+local heads = {}
+local function read_head(lane)
+  local tenant, start = unpack(redis.call("ZRANGE", ring(lane), 0, 0, "WITHSCORES"))
+  heads[lane] = tenant and { tenant = tenant, start = tonumber(start) }
+end
 
--- Returns the lane whose turn it is, the first tenant of its ring, and the start of that tenant's turn.
-local function next_turn()
-  local turn_lane, turn_lane_start, turn_tenant, turn_start
+local lanes_time, lane_next_start = 0, {}
+if n_ready == 0 then
+  -- A tenant in a ring has a ready job, unless a key was lost a moment ago.
+  local rings = {}
+  for i, lane in ipairs(LANES) do rings[i] = ring(lane) end
+  if redis.call("EXISTS", unpack(rings)) > 0 then return lost_key() end
+elseif slots > 0 then
+  local lane_fields = { "\0" }
+  for _, lane in ipairs(LANES) do lane_fields[#lane_fields + 1] = "\0" .. lane end
+  local lane_times = redis.call("HMGET", virtual_times, unpack(lane_fields))
+  lanes_time = tonumber(lane_times[1] or 0)
+  for i, lane in ipairs(LANES) do
+    lane_next_start[lane] = tonumber(lane_times[i + 1] or 0)
+    if (caps[lane] or 0) > 0 then read_head(lane) end
+  end
+end
+
+-- Returns the lane whose turn it is.
+local function next_lane()
+  local turn_lane, turn_start
   for _, lane in ipairs(LANES) do
-    if (caps[lane] or 0) > 0 then
-      local tenant, start = unpack(redis.call("ZRANGE", ring(lane), 0, 0, "WITHSCORES"))
-      local lane_start = math.max(lanes_time, lane_next_start[lane])
-      if tenant and (not turn_lane or lane_start < turn_lane_start) then
-        turn_lane, turn_lane_start, turn_tenant, turn_start = lane, lane_start, tenant, tonumber(start)
-      end
+    if heads[lane] and (caps[lane] or 0) > 0 then
+      local start = math.max(lanes_time, lane_next_start[lane])
+      if not turn_lane or start < turn_start then turn_lane, turn_start = lane, start end
     end
   end
   if not turn_lane then return nil end
-  lanes_time, lane_next_start[turn_lane] = turn_lane_start, turn_lane_start + 1 / weights[turn_lane]
-  return turn_lane, turn_tenant, turn_start
+  lanes_time, lane_next_start[turn_lane] = turn_start, turn_start + 1 / weights[turn_lane]
+  times["\0"], times["\0" .. turn_lane] = lanes_time, lane_next_start[turn_lane]
+  return turn_lane
 end
 
-local served_lanes = {}
 while slots > 0 do
-  local lane, tenant, start = next_turn()
+  local lane = next_lane()
   if not lane then break end
+  local tenant, start = heads[lane].tenant, heads[lane].start
   local member = first_ready_member(tenant, lane)
-  local run = string.match(member or "", "([^%z]+)$")
-  local job = run and read_job(run)
-  -- A tenant in the ring without a ready job, or a ready run without a job: a key was lost a moment ago.
-  if not job then
-    redis.call("DEL", index)
-    return "cold"
-  end
-  local next_start = exact_text(start + 1 / limits_of(tenant).weight)
-  redis.call("HSET", virtual_times, lane, exact_text(start), lane .. "\0" .. tenant, next_start)
-  leave_state(job)
+  local job = member and read_job(string.match(member, "([^%z]+)$"))
+  local limit = limits_of(tenant)
+  -- A tenant in the ring without limits or a ready job, or a ready run without a job: a key was lost a moment ago.
+  if not (job and limit) then return lost_key() end
+  local next_start = start + 1 / limit.weight
+  times[lane], times[lane .. "\0" .. tenant] = start, next_start
   job.owner = owner
-  enter_state(job, "leased", now_ms + lease_ms)
-  -- If the tenant is still in the ring, its next turn comes after those of the others.
-  redis.call("ZADD", ring(lane), "XX", next_start, tenant)
+  -- If the tenant stays in the ring, its next turn comes after those of the others.
+  move(job, "leased", now_ms + lease_ms, exact_text(next_start))
   add_to_reply(job)
-  served_lanes[lane] = true
+  n_ready = n_ready - 1
+  -- The served tenant may have left this ring or, without a free slot, all rings.
+  for other, head in pairs(heads) do
+    if n_ready == 0 then
+      heads[other] = nil
+    elseif other == lane or (head.tenant == tenant and not has_free_slot(tenant)) then
+      read_head(other)
+    end
+  end
 end
-for lane in pairs(served_lanes) do
-  local lane_start = exact_text(lane_next_start[lane])
-  redis.call("HSET", virtual_times, "\0", exact_text(lanes_time), "\0" .. lane, lane_start)
+
+local time_fields = {}
+for field, value in pairs(times) do
+  time_fields[#time_fields + 1] = field
+  time_fields[#time_fields + 1] = exact_text(value)
 end
+if #time_fields > 0 then redis.call("HSET", virtual_times, unpack(time_fields)) end
 
 -- Wake another worker for the jobs that remain.
-if redis.call("ZCARD", ready) > 0 then
+if n_ready > 0 then
   for _, lane in ipairs(LANES) do
     if redis.call("ZCARD", ring(lane)) > 0 then push_marker(lane) end
   end
 end
 
-local function lower_next_ms(key, from)
-  local _, at_ms = unpack(redis.call("ZRANGEBYSCORE", key, from, "+inf", "WITHSCORES", "LIMIT", 0, 1))
-  if at_ms then reply[NEXT_MS] = math.max(0, math.min(reply[NEXT_MS], tonumber(at_ms) - now_ms)) end
+if has_lapsed then
+  -- Only those that lapse later: a lapsed one that remains is not for this worker, so another call now would not get it either.
+  local _
+  _, lapse_ms = unpack(redis.call(
+    "ZRANGEBYSCORE", leases, "(" .. integer_text(now_ms), "+inf", "WITHSCORES", "LIMIT", 0, 1))
+elseif #reply > 1 then
+  lapse_ms = math.min(lapse_ms or math.huge, now_ms + lease_ms)
 end
-for _, key in ipairs({ due, timer, reserved }) do lower_next_ms(key, "-inf") end
--- Of the leases only those that lapse later: a lapsed one that remains is not for this worker, so another call now would
--- not get it either.
-lower_next_ms(leases, "(" .. integer_text(now_ms))
+lower_next(tonumber(lapse_ms))
+reply[1] = math.max(0, math.min(reply[1], next_at_ms - now_ms))
 return reply

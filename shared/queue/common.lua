@@ -4,9 +4,9 @@
 -- script may derive their names. The number of keys is fixed, whatever the number of tenants, so their sizes can prove
 -- that no key is missing.
 --
--- A job is in exactly one state, which its entry in `jobs` names. Only `enter_state` and `leave_state` move a job:
+-- A job is in exactly one state, which its entry in `jobs` names. Only `move` changes the state of a job:
 --   reserved  admitted, not committed yet      -> reserved, queued_or_reserved
---   ready     may be claimed                   -> ready, order:<lane>, queued_or_reserved
+--   ready     may be claimed                   -> ready, queued_or_reserved
 --   due       queued, waits for its time       -> due, queued_or_reserved
 --   timer     paused, waits for its time       -> timer
 --   leased    a worker moves the run           -> leases, active
@@ -17,11 +17,16 @@ local ready = KEYS[1]
 local tag = "{" .. ready .. "}:"
 local index, jobs, reserved, due, timer = tag .. "index", tag .. "jobs", tag .. "reserved", tag .. "due", tag .. "timer"
 local leases, active, queued_or_reserved = tag .. "leases", tag .. "active", tag .. "queued_or_reserved"
-local limits, rate, virtual_times = tag .. "limits", tag .. "rate", tag .. "virtual_times"
+local limits, virtual_times = tag .. "limits", tag .. "virtual_times"
 local LANES = { "interactive", "default", "bulk", "mail", "webhooks" }
-local function order(lane) return tag .. "order:" .. lane end
 local function ring(lane) return tag .. "ring:" .. lane end
 local function wake(lane) return tag .. "wake:" .. lane end
+
+-- The set that orders the jobs of a state by time, and the set that counts them for their tenant.
+local TIMED = { reserved = reserved, due = due, timer = timer, leased = leases }
+local COUNTED = {
+  reserved = queued_or_reserved, ready = queued_or_reserved, due = queued_or_reserved, leased = active,
+}
 
 local caller_shards = table.remove(ARGV)
 local time = redis.call("TIME")
@@ -62,12 +67,23 @@ local function limits_of(tenant)
   if limits_cache[tenant] then return limits_cache[tenant] end
   local raw = redis.call("HGET", limits, tenant)
   if not raw then return nil end
-  local version, concurrent, queued, per_second, weight = string.match(raw, "^(%d+) (%d+) (%d+) (%d+) (%d+)$")
+  local version, concurrent, queued, per_second, weight, tokens, tokens_at_ms =
+    string.match(raw, "^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*) ?(%d*)$")
   limits_cache[tenant] = {
     version = tonumber(version), concurrent = tonumber(concurrent), queued = tonumber(queued),
     per_second = tonumber(per_second), weight = tonumber(weight),
+    tokens = tonumber(tokens), tokens_at_ms = tonumber(tokens_at_ms),
   }
   return limits_cache[tenant]
+end
+
+-- `tokens`: what is left of the tenant's rate, in thousandths of a token so that it is an integer, at `tokens_at_ms`. Both are
+-- nil before the tenant's first request.
+local function write_limits(tenant, limit)
+  local numbers = { limit.version, limit.concurrent, limit.queued, limit.per_second, limit.weight, limit.tokens, limit.tokens_at_ms }
+  for i, number in ipairs(numbers) do numbers[i] = integer_text(number) end
+  redis.call("HSET", limits, tenant, table.concat(numbers, " "))
+  limits_cache[tenant] = limit
 end
 
 local function used_slots(tenant)
@@ -81,29 +97,46 @@ local function has_free_slot(tenant)
   return limit ~= nil and used_slots(tenant) < limit.concurrent
 end
 
+-- The members of a tenant in a lane are adjacent in the ready set, in the order in which they are claimed.
+local function ready_prefix(lane, tenant) return lane .. "\0" .. tenant .. "\0" end
+local function ready_member(job)
+  return ready_prefix(job.lane, job.tenant) .. string.format("%015d", job.score) .. "\0" .. job.run
+end
 local function first_ready_member(tenant, lane)
-  return redis.call("ZRANGEBYLEX", order(lane), "[" .. tenant .. "\0", "(" .. tenant .. "\1", "LIMIT", 0, 1)[1]
+  local prefix = ready_prefix(lane, tenant)
+  return redis.call("ZRANGEBYLEX", ready, "[" .. prefix, "(" .. string.sub(prefix, 1, -2) .. "\1", "LIMIT", 0, 1)[1]
 end
 
--- Wakes one idle worker of a lane.
+-- Wakes one idle worker of a lane. A script does so once for each lane.
+local is_marked = {}
 local function push_marker(lane)
+  if is_marked[lane] then return end
+  is_marked[lane] = true
   if redis.call("LLEN", wake(lane)) == 0 then redis.call("RPUSH", wake(lane), "1") end
 end
 
 -- Puts a tenant into a lane's ring, or removes it: a tenant is in the ring if and only if it has a ready job in the lane
 -- and a free slot. It enters at the ring's virtual time or at the end of its own last turn, whichever is later
 -- (start-time fair queueing): a tenant gains nothing by being idle and loses nothing by coming back.
--- Returns whether the tenant is in the ring.
-local function repair_ring(tenant, lane)
-  if not (has_free_slot(tenant) and first_ready_member(tenant, lane)) then
+--
+-- `is_ready`: the tenant is known to have a ready job in the lane. `next_start`: the tenant was served, and this is when
+-- its next turn starts. Returns whether the tenant is in the ring.
+local is_in_ring = {}
+local function repair_ring(tenant, lane, is_ready, next_start)
+  local place = lane .. "\0" .. tenant
+  if not (has_free_slot(tenant) and (is_ready or first_ready_member(tenant, lane))) then
     redis.call("ZREM", ring(lane), tenant)
+    is_in_ring[place] = nil
     return false
   end
-  if not redis.call("ZSCORE", ring(lane), tenant) then
-    local ring_time, tenant_time = unpack(redis.call("HMGET", virtual_times, lane, lane .. "\0" .. tenant))
+  if next_start then
+    redis.call("ZADD", ring(lane), next_start, tenant)
+  elseif not is_in_ring[place] then
+    local ring_time, tenant_time = unpack(redis.call("HMGET", virtual_times, lane, place))
     local start = math.max(tonumber(ring_time or 0), tonumber(tenant_time or 0))
-    redis.call("ZADD", ring(lane), string.format("%.17g", start), tenant)
+    redis.call("ZADD", ring(lane), "NX", string.format("%.17g", start), tenant)
   end
+  is_in_ring[place] = true
   return true
 end
 
@@ -114,62 +147,53 @@ local function repair_rings(tenant)
   end
 end
 
-local function order_member(job)
-  return job.tenant .. "\0" .. string.format("%015d", job.score) .. "\0" .. job.run
-end
+-- Moves a job to a state: from the state that its entry names, or from none when the job is new. It touches only the sets
+-- in which the two states differ. A ready job keeps its lane and score until it has left the ready set.
+--
+-- `at_ms`: for `due` and `timer` when the job is due; for `leased` and `reserved` when the lease or reservation lapses.
+-- `next_start`: see `repair_ring`, for a ready job that a claim serves. `state` nil removes the job.
+local function move(job, state, at_ms, next_start)
+  local from, tenant = job.state, job.tenant
+  local had_no_free_slot = from == "leased" and not has_free_slot(tenant)
 
-local function leave_state(job)
-  local member = job.tenant .. "\0" .. job.run
-  if job.state == "leased" then
-    local had_no_free_slot = not has_free_slot(job.tenant)
-    local used = used_slots(job.tenant)
-    used_slots_cache[job.tenant] = used - redis.call("ZREM", active, member)
-    redis.call("ZREM", leases, job.run)
-    -- The tenant's other ready jobs may use the slot.
-    if had_no_free_slot then repair_rings(job.tenant) end
-  elseif job.state == "timer" then
-    redis.call("ZREM", timer, job.run)
-  else
-    redis.call("ZREM", queued_or_reserved, member)
-    if job.state == "ready" then
-      redis.call("ZREM", ready, job.run)
-      redis.call("ZREM", order(job.lane), order_member(job))
-      repair_ring(job.tenant, job.lane)
-    elseif job.state == "due" then
-      redis.call("ZREM", due, job.run)
-    else
-      redis.call("ZREM", reserved, job.run)
+  local left, entered, member = COUNTED[from], COUNTED[state], tenant .. "\0" .. job.run
+  if left ~= entered then
+    -- Read before the change, so that the count can follow it.
+    local used = (left == active or entered == active) and used_slots(tenant)
+    if left then
+      local removed = redis.call("ZREM", left, member)
+      if left == active then used_slots_cache[tenant] = used - removed end
+    end
+    if entered then
+      local added = redis.call("ZADD", entered, "0", member)
+      if entered == active then used_slots_cache[tenant] = used + added end
     end
   end
-end
 
--- `at_ms`: for `due` and `timer` when the job is due; for `leased` and `reserved` when the lease or reservation lapses;
--- for `ready` since when the job is ready.
-local function enter_state(job, state, at_ms)
-  local member = job.tenant .. "\0" .. job.run
+  if from == "ready" then
+    redis.call("ZREM", ready, ready_member(job))
+  elseif from then
+    redis.call("ZREM", TIMED[from], job.run)
+  end
+  if state == "ready" then
+    redis.call("ZADD", ready, "0", ready_member(job))
+  elseif state then
+    redis.call("ZADD", TIMED[state], integer_text(at_ms), job.run)
+  end
+
   job.state = state
   if state ~= "leased" then
     job.owner, job.requeue_at_ms = nil, nil
   end
-  write_job(job)
-  if state == "leased" then
-    redis.call("ZADD", leases, integer_text(at_ms), job.run)
-    local used = used_slots(job.tenant)
-    used_slots_cache[job.tenant] = used + redis.call("ZADD", active, "0", member)
-    if not has_free_slot(job.tenant) then repair_rings(job.tenant) end
-  elseif state == "timer" then
-    redis.call("ZADD", timer, integer_text(at_ms), job.run)
-  else
-    redis.call("ZADD", queued_or_reserved, "0", member)
-    if state == "ready" then
-      redis.call("ZADD", ready, integer_text(at_ms), job.run)
-      redis.call("ZADD", order(job.lane), "0", order_member(job))
-      if repair_ring(job.tenant, job.lane) then push_marker(job.lane) end
-    elseif state == "due" then
-      redis.call("ZADD", due, integer_text(at_ms), job.run)
-    else
-      redis.call("ZADD", reserved, integer_text(at_ms), job.run)
-    end
+  if state then write_job(job) else redis.call("HDEL", jobs, job.run) end
+
+  -- A slot that became free is for all ready jobs of the tenant; without a free slot it leaves all rings.
+  if had_no_free_slot or (state == "leased" and not has_free_slot(tenant)) then
+    repair_rings(tenant)
+  elseif state == "ready" then
+    if repair_ring(tenant, job.lane, true) then push_marker(job.lane) end
+  elseif from == "ready" then
+    repair_ring(tenant, job.lane, false, next_start)
   end
 end
 
@@ -177,11 +201,11 @@ end
 -- paused run does not.
 local function schedule(job, status, at_ms)
   if at_ms <= now_ms then
-    enter_state(job, "ready", now_ms)
+    move(job, "ready")
   elseif status == "queued" then
-    enter_state(job, "due", at_ms)
+    move(job, "due", at_ms)
   else
-    enter_state(job, "timer", at_ms)
+    move(job, "timer", at_ms)
   end
 end
 
@@ -195,52 +219,74 @@ local function bring_forward(job, lane, score, status, at_ms)
     scheduled_ms = tonumber(redis.call("ZSCORE", job.state == "due" and due or timer, job.run)) or math.huge
   end
   if at_ms < scheduled_ms then
-    leave_state(job)
     job.lane, job.score = lane, score
     schedule(job, status, at_ms)
   end
 end
 
-local function remove_job(job)
-  leave_state(job)
-  redis.call("HDEL", jobs, job.run)
-end
+-- What the index says of the shard, read by `check_index`.
+local is_quota_ready, tenants_of_index, checked_ms
 
 -- Returns the reply of a script that must not act on this shard, or nil. The reply is "cold", or an error for a caller
 -- with another number of shards: it would put tenants on shards where other callers do not look for them.
 local function check_index()
-  local index_shards = redis.call("HGET", index, "shards")
-  if not index_shards then return "cold" end
-  if index_shards ~= caller_shards then
+  local shards, quota_ready
+  shards, quota_ready, tenants_of_index, checked_ms =
+    unpack(redis.call("HMGET", index, "shards", "quota_ready", "tenants", "checked_ms"))
+  is_quota_ready = quota_ready == "1"
+  if not shards then return "cold" end
+  if shards ~= caller_shards then
     return redis.error_reply(
-      "SHARDS this queue is laid out for " .. index_shards .. " shards, the caller uses " .. caller_shards
+      "SHARDS this queue is laid out for " .. shards .. " shards, the caller uses " .. caller_shards
     )
   end
 end
 
--- Compares the sizes that are equal as long as no key has been evicted or deleted. If they differ, the index is deleted:
--- the shard is cold. Returns "cold" then, else nil.
-local function check_sizes()
-  local function size(key) return redis.call("ZCARD", key) end
-  local n_ready, n_leases = size(ready), size(leases)
-  local n_queued_or_reserved = size(reserved) + n_ready + size(due)
-  local n_order = 0
-  for _, lane in ipairs(LANES) do n_order = n_order + size(order(lane)) end
-  local is_complete = redis.call("HLEN", jobs) == n_queued_or_reserved + size(timer) + n_leases
-    and n_order == n_ready
-    and size(active) == n_leases
-    and size(queued_or_reserved) == n_queued_or_reserved
-    and redis.call("HLEN", limits) == tonumber(redis.call("HGET", index, "tenants"))
-  if is_complete then return nil end
+-- A key was evicted or deleted: the index is deleted, so the shard is cold and will be rebuilt.
+local function lost_key()
   redis.call("DEL", index)
   return "cold"
 end
 
+-- Compares the sizes that are equal as long as no key has been evicted or deleted, at most once in CHECK_EVERY_MS: the
+-- comparison is a third of the commands of a claim. Returns "cold" when they differ, else nil.
+local CHECK_EVERY_MS = 100
+local function check_sizes()
+  local since_ms = now_ms - (tonumber(checked_ms) or -math.huge)
+  if since_ms >= 0 and since_ms < CHECK_EVERY_MS then return nil end
+  local function size(key) return redis.call("ZCARD", key) end
+  local n_leases = size(leases)
+  local n_queued_or_reserved = size(reserved) + size(ready) + size(due)
+  local is_complete = redis.call("HLEN", jobs) == n_queued_or_reserved + size(timer) + n_leases
+    and size(active) == n_leases
+    and size(queued_or_reserved) == n_queued_or_reserved
+    and redis.call("HLEN", limits) == tonumber(tenants_of_index)
+  if not is_complete then return lost_key() end
+  redis.call("HSET", index, "checked_ms", integer_text(now_ms))
+end
+
+-- The time of the first job of a timed set, or nil.
+local function first_time(key)
+  local _, at_ms = unpack(redis.call("ZRANGE", key, 0, 0, "WITHSCORES"))
+  return tonumber(at_ms)
+end
+
+-- Calls `act` with up to `count` jobs of a timed set whose time has come, earliest first. Returns the time of the first job
+-- that remains, and "cold" when a job is missing: a key was lost a moment ago.
+local function each_due(key, count, act)
+  local first_ms = first_time(key)
+  if not first_ms or first_ms > now_ms then return first_ms end
+  for _, run in ipairs(redis.call("ZRANGEBYSCORE", key, "-inf", integer_text(now_ms), "LIMIT", 0, count)) do
+    local job = read_job(run)
+    if not job then return nil, lost_key() end
+    act(job)
+  end
+  return first_time(key)
+end
+
 -- Removes runs that were admitted and not committed in time; at most 100 a call.
 local function drop_lapsed_reservations()
-  for _, run in ipairs(redis.call("ZRANGEBYSCORE", reserved, "-inf", integer_text(now_ms), "LIMIT", 0, 100)) do
-    remove_job(read_job(run))
-  end
+  return each_due(reserved, 100, function(job) move(job, nil) end)
 end
 
 -- Removes the job of an ended run. A job that was enqueued while it was leased (a client's retry) is scheduled instead.
@@ -252,10 +298,8 @@ local function finish_job(run, owner)
   -- So a late or repeated `finish` never removes a job that came back.
   if is_leased ~= (owner ~= "") or (is_leased and job.owner ~= owner) then return end
   if job.requeue_at_ms then
-    local at_ms = job.requeue_at_ms
-    leave_state(job)
-    schedule(job, "queued", at_ms)
+    schedule(job, "queued", job.requeue_at_ms)
   else
-    remove_job(job)
+    move(job, nil)
   end
 end

@@ -12,8 +12,12 @@ for i = 1, #ARGV, 6 do
   local tenant = ARGV[i]
   local current = limits_of(tenant)
   if not current or tonumber(ARGV[i + 1]) >= current.version then
-    redis.call("HSET", limits, tenant, table.concat({ unpack(ARGV, i + 1, i + 5) }, " "))
-    limits_cache[tenant] = nil
+    local version, concurrent, queued, per_second, weight = unpack(ARGV, i + 1, i + 5)
+    write_limits(tenant, {
+      version = tonumber(version), concurrent = tonumber(concurrent), queued = tonumber(queued),
+      per_second = tonumber(per_second), weight = tonumber(weight),
+      tokens = current and current.tokens, tokens_at_ms = current and current.tokens_at_ms,
+    })
     -- The index counts tenants up and never recounts them: a recount would hide that the limits of others were lost.
     if not current and not refusal then redis.call("HINCRBY", index, "tenants", 1) end
     repair_rings(tenant)

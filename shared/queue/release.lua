@@ -19,9 +19,7 @@ for i = 2, #ARGV, 6 do
   elseif job.state ~= "leased" then
     bring_forward(job, lane, score, status, at_ms)
   elseif job.owner == owner then
-    at_ms = math.min(at_ms, job.requeue_at_ms or math.huge)
-    leave_state(job)
-    schedule(job, status, at_ms)
+    schedule(job, status, math.min(at_ms, job.requeue_at_ms or math.huge))
   end
 end
 return "ok"

@@ -11,10 +11,10 @@ local lane, tenant, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 for _ = 1, count do
   -- After all jobs of the previous tenant: "\1" sorts after every "\0score\0run".
-  local from = tenant == "" and "-" or "(" .. tenant .. "\1"
-  local member = redis.call("ZRANGEBYLEX", order(lane), from, "+", "LIMIT", 0, 1)[1]
+  local from = lane .. (tenant == "" and "\0" or "\0" .. tenant .. "\1")
+  local member = redis.call("ZRANGEBYLEX", ready, "[" .. from, "(" .. lane .. "\1", "LIMIT", 0, 1)[1]
   if not member then return "" end
-  tenant = string.match(member, "^[^%z]+")
+  tenant = string.match(member, "^[^%z]+%z([^%z]+)")
   local was_in_ring = redis.call("ZSCORE", ring(lane), tenant)
   if repair_ring(tenant, lane) and not was_in_ring then push_marker(lane) end
 end

@@ -16,12 +16,10 @@ if (refusal or epoch ~= "") and redis.call("HGET", index, "epoch") ~= epoch then
 for i = 5, #ARGV, 4 do
   local run, tenant, lane, score = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local job = read_job(run)
-  if not job then
-    enter_state({ run = run, tenant = tenant, lane = lane, score = score, owner = owner }, "leased", now_ms + lease_ms)
-  elseif job.state ~= "leased" then
-    leave_state(job)
+  if not job or job.state ~= "leased" then
+    job = job or { run = run, tenant = tenant, lane = lane, score = score }
     job.owner = owner
-    enter_state(job, "leased", now_ms + lease_ms)
+    move(job, "leased", now_ms + lease_ms)
   elseif job.owner == holder or job.owner == owner then
     -- A new holder reads Postgres anew, so an enqueue that came during the old lease is dropped. The same holder keeps it.
     if job.owner ~= owner then job.requeue_at_ms = nil end

@@ -12,5 +12,5 @@ if tenant then return { count_members(active, tenant), count_members(queued_or_r
 local sizes = {}
 for _, key in ipairs({ reserved, ready, due, timer, leases }) do sizes[#sizes + 1] = redis.call("ZCARD", key) end
 sizes[#sizes + 1] = redis.call("HLEN", limits)
-for _, lane in ipairs(LANES) do sizes[#sizes + 1] = redis.call("ZCARD", order(lane)) end
+for _, lane in ipairs(LANES) do sizes[#sizes + 1] = redis.call("ZLEXCOUNT", ready, "[" .. lane .. "\0", "(" .. lane .. "\1") end
 return sizes

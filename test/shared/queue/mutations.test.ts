@@ -23,31 +23,26 @@ afterAll(() => t.stop());
 /** What is broken, the file, the code there, and what takes its place. */
 const mutations: [what: string, file: string, from: string, to: string][] = [
   ["slots are not counted", "common.lua", "used_slots(tenant) < limit.concurrent", "true"],
-  [
-    "a slot that becomes free lets no tenant into a ring",
-    "common.lua",
-    "if had_no_free_slot then repair_rings(job.tenant) end",
-    "",
-  ],
+  ["a slot that becomes free lets no tenant into a ring", "common.lua", "if had_no_free_slot or (", "if ("],
   [
     "a tenant without a free slot stays in the ring",
     "common.lua",
-    "if not has_free_slot(job.tenant) then repair_rings(job.tenant) end",
-    "",
+    'or (state == "leased" and not has_free_slot(tenant)) then',
+    "then",
   ],
   [
     "a tenant without ready jobs stays in the ring",
     "common.lua",
-    'redis.call("ZREM", order(job.lane), order_member(job)) repair_ring(job.tenant, job.lane)',
-    'redis.call("ZREM", order(job.lane), order_member(job))',
+    "repair_ring(tenant, job.lane, false, next_start)",
+    "",
   ],
   [
     "the cached count of used slots is not raised",
     "common.lua",
-    "used_slots_cache[job.tenant] = used + ",
-    "local _ = ",
+    "used_slots_cache[tenant] = used + added",
+    "",
   ],
-  ["cached limits outlive new ones", "push-limits.lua", "limits_cache[tenant] = nil", ""],
+  ["cached limits outlive new ones", "common.lua", "limits_cache[tenant] = limit end", "end"],
   ["new limits let no tenant into a ring", "push-limits.lua", "repair_rings(tenant)", ""],
   ["a lower version replaces a higher one", "push-limits.lua", ">= current.version", ">= 0"],
   [
@@ -59,8 +54,8 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   [
     "release forgets an enqueue that met the lease",
     "release.lua",
-    "at_ms = math.min(at_ms, job.requeue_at_ms or math.huge)",
-    "",
+    "math.min(at_ms, job.requeue_at_ms or math.huge)",
+    "at_ms",
   ],
   [
     "finish forgets an enqueue that met the lease",
@@ -114,8 +109,8 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   [
     "release ends another worker's lease",
     "release.lua",
-    "elseif job.owner == owner then at_ms",
-    "else at_ms",
+    "elseif job.owner == owner then schedule",
+    "else schedule",
   ],
   [
     "renew takes another worker's lease",
@@ -123,7 +118,7 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     "elseif job.owner == owner then redis",
     "elseif true then redis",
   ],
-  ["lapsed leases are not claimed", "claim.lua", 'leases, "-inf", integer_text(now_ms)', 'leases, "-inf", 0'],
+  ["lapsed leases are not claimed", "claim.lua", "lapse_ms ~= nil and lapse_ms <= now_ms", "false"],
   [
     "leases are claimed before they lapse",
     "claim.lua",
@@ -131,27 +126,41 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     'leases, "-inf", "+inf"',
   ],
   [
+    "a lane serves a tenant that has left its ring",
+    "claim.lua",
+    "or (head.tenant == tenant and not has_free_slot(tenant))",
+    "",
+  ],
+  [
+    "the next lapse of a lease is forgotten",
+    "claim.lua",
+    "math.min(lapse_ms or math.huge, now_ms + lease_ms)",
+    "nil",
+  ],
+  [
+    "a new run loses what its tenant's bucket holds",
+    "admit.lua",
+    "limit.tokens, limit.tokens_at_ms = tokens - 1000, now_ms",
+    "",
+  ],
+  ["limits that are pushed again fill the bucket", "push-limits.lua", "current and current.tokens,", "nil,"],
+  [
     "lapsed leases exceed the caps of lanes",
     "claim.lua",
     "if (caps[job.lane] or 0) > 0 then job",
     "if caps[job.lane] then job",
   ],
-  ["due jobs do not become ready", "claim.lua", "ipairs({ due, timer }) do for", "ipairs({ timer }) do for"],
-  ["timers do not become ready", "claim.lua", "ipairs({ due, timer }) do for", "ipairs({ due }) do for"],
-  [
-    "reservations do not lapse",
-    "common.lua",
-    'reserved, "-inf", integer_text(now_ms)',
-    'reserved, "-inf", 0',
-  ],
+  ["due jobs do not become ready", "claim.lua", "ipairs({ due, timer })", "ipairs({ timer })"],
+  ["timers do not become ready", "claim.lua", "ipairs({ due, timer })", "ipairs({ due })"],
+  ["reservations do not lapse", "common.lua", "function(job) move(job, nil) end", "function(job) end"],
   ["caps of lanes are not counted", "claim.lua", "caps[job.lane] = caps[job.lane] - 1", ""],
   ["a claim does not finish ended runs", "claim.lua", "do finish_job(ARGV[i], owner) end", "do end"],
   ["the newest job goes first", "common.lua", '"%015d", job.score', '"%015d", 9e14 - job.score'],
   [
     "a ready job wakes no worker",
     "common.lua",
-    "if repair_ring(job.tenant, job.lane) then push_marker(job.lane) end",
-    "repair_ring(job.tenant, job.lane)",
+    "if repair_ring(tenant, job.lane, true) then push_marker(job.lane) end",
+    "repair_ring(tenant, job.lane, true)",
   ],
   ["jobs that a claim leaves wake no worker", "claim.lua", "> 0 then push_marker(lane) end", "> 0 then end"],
   [
@@ -164,17 +173,17 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   [
     "a tenant's queue has no limit",
     "admit.lua",
-    "if quota_ready and count_members(queued_or_reserved, tenant) >= limit.queued then",
+    "if is_quota_ready and count_members(queued_or_reserved, tenant) >= limit.queued then",
     "if false then",
   ],
   [
     "a shard's depth has no limit",
     "admit.lua",
-    'if quota_ready and redis.call("ZCARD", queued_or_reserved) >= max_depth then',
+    'if is_quota_ready and redis.call("ZCARD", queued_or_reserved) >= max_depth then',
     "if false then",
   ],
   ["the rate has no limit", "admit.lua", "if tokens < 1000 then", "if false then"],
-  ["buckets overflow", "admit.lua", "return math.min(1000 * per_second, ", "return (0 + "],
+  ["buckets overflow", "admit.lua", "return math.min(most, limit.tokens + ", "return (0 + limit.tokens + "],
   [
     "a run that is known takes a second place",
     "admit.lua",
@@ -183,9 +192,9 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   ],
   [
     "an index that is not quota ready counts",
-    "admit.lua",
-    'local quota_ready = redis.call("HGET", index, "quota_ready") == "1"',
-    "local quota_ready = true",
+    "common.lua",
+    'is_quota_ready = quota_ready == "1"',
+    "is_quota_ready = true",
   ],
   [
     "a late reset empties a shard with an index",

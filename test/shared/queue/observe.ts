@@ -7,21 +7,17 @@ export type Content = Record<string, Record<string, string | number> | string[]>
 
 /** What the shard holds in Redis. */
 export async function observe(t: TestQueue): Promise<Content> {
-  const zsets = ["ready", "reserved", "due", "timer", "leases"];
-  const lists = [
-    "active",
-    "queued_or_reserved",
-    ...Lane.options.flatMap((lane) => [`order:${lane}`, `ring:${lane}`]),
-  ];
-  const pipeline = t.redis.pipeline().hgetall(t.key("jobs")).hgetall(t.key("limits")).hgetall(t.key("rate"));
+  const zsets = ["reserved", "due", "timer", "leases"];
+  const lists = ["ready", "active", "queued_or_reserved", ...Lane.options.map((lane) => `ring:${lane}`)];
+  const pipeline = t.redis.pipeline().hgetall(t.key("jobs")).hgetall(t.key("limits"));
   for (const name of zsets) pipeline.zrange(t.key(name), "0", "-1", "WITHSCORES");
   for (const name of lists) pipeline.zrange(t.key(name), "0", "-1");
   const replies = (await pipeline.exec())?.map(([error, reply]) => {
     if (error) throw error;
     return reply;
   });
-  const [jobs, limits, rate, ...rest] = replies ?? [];
-  const content: Content = { jobs: readHash(jobs), limits: readHash(limits), rate: readHash(rate) };
+  const [jobs, limits, ...rest] = replies ?? [];
+  const content: Content = { jobs: readHash(jobs), limits: readHash(limits) };
   zsets.forEach((name, i) => (content[name] = readScores(rest[i])));
   lists.forEach((name, i) => (content[name] = readList(rest[zsets.length + i]).toSorted()));
   return content;
@@ -46,13 +42,20 @@ export function expected(model: Model): Content {
     limits: Object.fromEntries(
       Array.from(model.limits, ([tenant, limit]) => {
         const { version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight } = limit;
-        return [tenant, [version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight].join(" ")];
+        const bucket = model.buckets.get(tenant);
+        return [
+          tenant,
+          [
+            ...[version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight],
+            ...(bucket ? [bucket.milliTokens, bucket.atMs] : []),
+          ].join(" "),
+        ];
       }),
     ),
-    rate: Object.fromEntries(
-      Array.from(model.buckets, ([tenant, { milliTokens, atMs }]) => [tenant, `${milliTokens} ${atMs}`]),
-    ),
-    ready: timesOf("ready"),
+    ready: model
+      .list("ready")
+      .map(({ lane, tenant, score, run }) => [lane, tenant, String(score).padStart(15, "0"), run].join("\0"))
+      .toSorted(),
     reserved: timesOf("reserved"),
     due: timesOf("due"),
     timer: timesOf("timer"),
@@ -62,9 +65,6 @@ export function expected(model: Model): Content {
   };
   for (const lane of Lane.options) {
     const ready = model.list("ready").filter((entry) => entry.lane === lane);
-    content[`order:${lane}`] = ready
-      .map(({ tenant, score, run }) => `${tenant}\0${String(score).padStart(15, "0")}\0${run}`)
-      .toSorted();
     // docs/protocol.md 10: a tenant is in the ring if and only if it has ready jobs there and a free slot.
     const tenants = new Set(ready.map(({ tenant }) => tenant).filter((tenant) => model.hasSlot(tenant)));
     content[`ring:${lane}`] = [...tenants].toSorted();

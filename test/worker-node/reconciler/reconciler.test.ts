@@ -155,7 +155,7 @@ describe("a Redis that was emptied", () => {
   });
 
   // Fails when the scripts do not compare the sizes of the keys.
-  test.each(["jobs", "queued_or_reserved", "order:default", "limits", "index", "ready"])(
+  test.each(["jobs", "queued_or_reserved", "limits", "index", "ready"])(
     "of its key %s alone is rebuilt like one that lost all keys",
     async (name) => {
       const runs = [await store.accept(), await store.accept()];
@@ -164,6 +164,8 @@ describe("a Redis that was emptied", () => {
       const key =
         name === "ready" ? "synapse:orchestrations:default" : `{synapse:orchestrations:default}:${name}`;
       expect(await redis.unlink(key)).toBe(1);
+      // The next claim compares the sizes, however soon it comes.
+      await redis.hdel("{synapse:orchestrations:default}:index", "checked_ms");
       await expect(claim()).rejects.toThrow(ColdError);
       await pass();
       expect(new Set(await claim())).toEqual(new Set(runs));
