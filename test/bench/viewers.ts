@@ -51,7 +51,7 @@ export async function benchViewers(dir: string, stores: Stores): Promise<Row[]> 
   const bareKiB = await bareViewerKiB();
   const watch = await runsToWatch(stores.sql);
   return [
-    { what: "floor: a stream of a bare Worker", figure: bareKiB, unit: "KiB" },
+    { what: "floor: each further stream of a bare Worker", figure: bareKiB, unit: "KiB" },
     ...(await onNewEdge(dir, "idle", stores, (edge) => idleRows(edge, watch, bareKiB))),
     ...(await onNewEdge(dir, "slow", stores, (edge) => slowRows(stores.sql, edge, watch.slice(0, SLOW)))),
   ];
@@ -72,21 +72,38 @@ async function onNewEdge(
 }
 
 async function idleRows({ port, workerd }: BenchEdge, watch: Watch[], bareKiB: number): Promise<Row[]> {
-  const rows: Row[] = [];
   const viewers = new Viewers(port);
   const beforeKiB = await viewers.warm(watch, workerd);
+  const sizes = await sizesKiB(viewers, watch, workerd);
+  viewers.close();
+  const more = moreKiB(sizes);
+  return [
+    ...sizes.flatMap(({ count, kib }): Row[] => [
+      { what: `${count} idle viewers: each`, figure: (kib - beforeKiB) / count, unit: "KiB" },
+      { what: `${count} idle viewers: workerd`, figure: kib / 1024, unit: "MiB", most: MOST_WORKERD_MIB },
+    ]),
+    { what: "each further idle viewer", figure: more, unit: "KiB", mark: "<= 48" },
+    { what: "the same beyond the floor", figure: more - bareKiB, unit: "KiB", most: MOST_OWN_KIB },
+  ];
+}
+
+type Size = { count: number; kib: number };
+
+/** The memory of workerd at each step. */
+async function sizesKiB(viewers: Viewers, watch: readonly Watch[], workerd: number): Promise<Size[]> {
+  const sizes: Size[] = [];
   for (const count of STEPS) {
     await viewers.open(watch.slice(viewers.count, count));
     await sleep(2_000);
-    const kib = residentKiB(workerd);
-    const each = (kib - beforeKiB) / count;
-    const what = `${count} idle viewers`;
-    rows.push({ what: `${what}: each`, figure: each, unit: "KiB", mark: "<= 48" });
-    rows.push({ what: `${what}: beyond the floor`, figure: each - bareKiB, unit: "KiB", most: MOST_OWN_KIB });
-    rows.push({ what: `${what}: workerd`, figure: kib / 1024, unit: "MiB", most: MOST_WORKERD_MIB });
+    sizes.push({ count, kib: residentKiB(workerd) });
   }
-  viewers.close();
-  return rows;
+  return sizes;
+}
+
+/** What each viewer adds after the first step: what the runtime allocates once for many is in the first step. */
+function moreKiB(sizes: readonly Size[]): number {
+  const [first, last] = [sizes[0], sizes.at(-1)];
+  return first && last ? (last.kib - first.kib) / (last.count - first.count) : NaN;
 }
 
 async function slowRows(sql: Sql, { port, workerd }: BenchEdge, watch: Watch[]): Promise<Row[]> {
@@ -121,15 +138,14 @@ async function bareViewerKiB(): Promise<number> {
     }),
   );
   const viewers = new Viewers(port);
-  const [, count = 0] = STEPS;
-  const watch = Array.from({ length: count }, () => ({ run: newRunId(Date.now()), key: "no key" }));
+  const watch = Array.from({ length: STEPS.at(-1) ?? 0 }, () => ({
+    run: newRunId(Date.now()),
+    key: "no key",
+  }));
   try {
     await miniflare.ready;
     const workerd = findDescendant(process.pid, "workerd");
-    const beforeKiB = await viewers.warm(watch, workerd);
-    await viewers.open(watch);
-    await sleep(2_000);
-    return (residentKiB(workerd) - beforeKiB) / count;
+    return moreKiB(await sizesKiB(viewers, watch, workerd));
   } finally {
     viewers.close();
     await miniflare.dispose();
