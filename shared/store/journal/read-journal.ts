@@ -62,11 +62,13 @@ export function pagesOf(sql: Sql, run: RunId, upto: number): ReadStored {
 
 /** A page for viewers holds at most so many entries, and no entry after so many bytes. */
 const PAGE_ENTRIES = 500;
-const PAGE_BYTES = 256 * 1024;
+const VIEWER_PAGE_BYTES = 64 * 1024;
+const FEED_PAGE_BYTES = 256 * 1024;
+const CLIENT_PAGE_BYTES = 256 * 1024;
 
 /** A page of event lines for viewers: entries with events after number `afterSeq`, in order; empty: there are none. */
 export function readPage(sql: Sql, run: RunId, afterSeq: number): Promise<EntryLines[]> {
-  return readEntries(sql, run, afterSeq, PAGE_ENTRIES);
+  return readEntries(sql, run, afterSeq, PAGE_ENTRIES, VIEWER_PAGE_BYTES);
 }
 
 /**
@@ -78,12 +80,13 @@ export async function readEntries(
   run: RunId,
   afterSeq: number,
   limit: number,
+  maxBytes = CLIENT_PAGE_BYTES,
 ): Promise<EntryLines[]> {
   return sql<EntryLines[]>`
     select seq, events_n, events from (
       select seq, events_n, events, sum(octet_length(events)) over (order by seq) - octet_length(events) as bytes_before
       from journal where run_id = ${run} and seq > ${afterSeq} order by seq limit ${limit}) page
-    where bytes_before < ${PAGE_BYTES} order by seq`;
+    where bytes_before < ${maxBytes} order by seq`;
 }
 
 /** An entry with its run, and its time by Postgres' clock in microseconds since 1970. */
@@ -121,7 +124,7 @@ export async function readTenantEntries(
         from journal j ${tenant === null ? sql`` : sql`join runs r on r.run_id = j.run_id and r.tenant_id = ${tenant}`}
         where j.at >= ${timeOf(sql, fromUs)} and j.at < ${timeOf(sql, untilUs)} ${isAfter}
         order by j.at, j.run_id, j.seq limit ${PAGE_ENTRIES}) j) page
-    where bytes_before < ${PAGE_BYTES} order by at, run_id, seq`;
+    where bytes_before < ${FEED_PAGE_BYTES} order by at, run_id, seq`;
   const found = rows[0]?.found ?? 0;
   return { entries: rows, more: rows.length < found || found === PAGE_ENTRIES };
 }

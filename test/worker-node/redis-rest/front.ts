@@ -24,11 +24,23 @@ export interface FrontResponse {
 
 export async function startFront(
   redis: string | RedisEnv,
-  { timeoutMs = 10_000, origins = [] }: { timeoutMs?: number; origins?: string[] } = {},
+  {
+    timeoutMs = 10_000,
+    origins = [],
+    readOnlyToken,
+  }: { timeoutMs?: number; origins?: string[]; readOnlyToken?: string } = {},
 ): Promise<Front> {
   const token = randomBytes(12).toString("hex");
   const target = parseRedisUrl(typeof redis === "string" ? { REDIS_URL: redis } : redis);
-  const front = await startRestFront({ target, token, host: "127.0.0.1", port: 0, timeoutMs, origins });
+  const front = await startRestFront({
+    target,
+    token,
+    readOnlyToken,
+    host: "127.0.0.1",
+    port: 0,
+    timeoutMs,
+    origins,
+  });
   const url = `http://127.0.0.1:${front.port}`;
   return {
     url,
