@@ -11,6 +11,15 @@ const luaAsText = {
   },
 };
 
+/** The module of the Workers runtime, whose base class of objects is all that files of the edge take from it. */
+const workersModule = {
+  name: "workers-module",
+  resolveId: (id: string) => (id === "cloudflare:workers" ? "\0workers" : undefined),
+  load: (id: string) => (id === "\0workers" ? "export class DurableObject {}" : undefined),
+};
+
+const plugins = [luaAsText, workersModule];
+
 /** Mutants, thousands of histories, and long runs with faults: `npm run test:deep`. */
 const deep = ["test/**/*.deep.test.ts", "test/**/mutations.test.ts"];
 /** They replace Node's timers and the log by virtual ones, which the next file in the same process must not get. */
@@ -34,7 +43,7 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     projects: [
       {
-        plugins: [luaAsText],
+        plugins,
         test: {
           ...shared,
           name: "main",
@@ -43,7 +52,7 @@ export default defineConfig({
         },
       },
       {
-        plugins: [luaAsText],
+        plugins,
         test: {
           ...shared,
           name: "main-simulation",
@@ -53,12 +62,12 @@ export default defineConfig({
         },
       },
       {
-        plugins: [luaAsText],
+        plugins,
         test: { ...shared, name: "deep", isolate: true, include: deep },
       },
       // Needs Debian packages beyond what `npm start` needs: `npm run test:host`.
       {
-        plugins: [luaAsText],
+        plugins,
         test: {
           ...shared,
           name: "host",

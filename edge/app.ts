@@ -4,11 +4,45 @@ import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { limitBody } from "./http/middleware/json-body.ts";
-import { plainUrl } from "./http/middleware/plain-url.ts";
+import { knownUrl } from "./http/middleware/known-url.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
 import { problemResponse } from "./http/problem.ts";
-import { routes } from "./routes/index.ts";
+import { deleteDefinition } from "./routes/definitions/delete-definition.ts";
+import { deleteOrchestration } from "./routes/definitions/delete-orchestration.ts";
+import { getDefinition } from "./routes/definitions/get-definition.ts";
+import { getOrchestration } from "./routes/definitions/get-orchestration.ts";
+import { listDefinitions } from "./routes/definitions/list-definitions.ts";
+import { listOrchestrations } from "./routes/definitions/list-orchestrations.ts";
+import { putDefinition } from "./routes/definitions/put-definition.ts";
+import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
+import { callState } from "./routes/internal/call-state.ts";
+import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
+import { getDeadLetter } from "./routes/operations/get-dead-letter.ts";
+import { getQueueStats } from "./routes/operations/get-queue-stats.ts";
+import { health } from "./routes/operations/health.ts";
+import { listDeadLetters } from "./routes/operations/list-dead-letters.ts";
+import { listDeliveries } from "./routes/operations/list-deliveries.ts";
+import { listTenants } from "./routes/operations/list-tenants.ts";
+import { listWorkers } from "./routes/operations/list-workers.ts";
+import { openapi } from "./routes/operations/openapi.ts";
+import { redeliver } from "./routes/operations/redeliver-webhook.ts";
+import { retryDeadLetter } from "./routes/operations/retry-dead-letter.ts";
+import { retryDeadLetters } from "./routes/operations/retry-dead-letters.ts";
+import { saveTenant } from "./routes/operations/save-tenant.ts";
+import { cancelRun } from "./routes/runs/cancel-run.ts";
+import { cancelRuns } from "./routes/runs/cancel-runs.ts";
+import { createRun } from "./routes/runs/create-run.ts";
+import { createStreamToken } from "./routes/runs/create-stream-token.ts";
+import { explainRun } from "./routes/runs/explain-run.ts";
+import { getRunResult } from "./routes/runs/get-run-result.ts";
+import { getRunStatus } from "./routes/runs/get-run-status.ts";
+import { listRunEvents } from "./routes/runs/list-run-events.ts";
+import { resumeRun } from "./routes/runs/resume-run.ts";
+import { retryRun } from "./routes/runs/retry-run.ts";
+import { retryRuns } from "./routes/runs/retry-runs.ts";
+import { streamRun } from "./routes/runs/stream-run.ts";
+import { streamRuns } from "./routes/runs/stream-runs.ts";
 import type { ServicesOf } from "./services.ts";
 
 /** The HTTP API. `servicesOf` opens the services of one request. */
@@ -23,7 +57,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     await next();
   });
   app.use(crossOrigin);
-  app.use(plainUrl);
+  app.use(knownUrl(app));
   app.use("/api/*", limitBody(1));
   app.use("/scale/*", limitBody(1));
   app.use("/internal/*", signedHead);
@@ -52,3 +86,51 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
   response.headers.set("allow", allowed.join(", "));
   return response;
 }
+
+/** Every route, in the order of the documentation. Each function adds its route to the app. */
+const routes: readonly ((api: Api) => void)[] = [
+  createRun,
+  getRunStatus,
+  getRunResult,
+  streamRun,
+  createStreamToken,
+  listRunEvents,
+  explainRun,
+  cancelRun,
+  resumeRun,
+  retryRun,
+  cancelRuns,
+  retryRuns,
+  streamRuns,
+  listOrchestrations,
+  getOrchestration,
+  putOrchestration,
+  deleteOrchestration,
+  listDefinitions("agents"),
+  getDefinition("agents"),
+  putDefinition("agents"),
+  deleteDefinition("agents"),
+  listDefinitions("tools"),
+  getDefinition("tools"),
+  putDefinition("tools"),
+  deleteDefinition("tools"),
+  getQueueStats,
+  listWorkers,
+  // Clients of the predecessor system use the second prefix.
+  listTenants("/scale"),
+  saveTenant("/scale"),
+  listTenants("/api/scale"),
+  saveTenant("/api/scale"),
+  ...["/scale", "/api/scale"].flatMap((prefix) => [
+    listDeadLetters(prefix),
+    retryDeadLetters(prefix),
+    getDeadLetter(prefix),
+    retryDeadLetter(prefix),
+    deleteDeadLetter(prefix),
+    listDeliveries(prefix),
+    redeliver(prefix),
+  ]),
+  callState,
+  health,
+  openapi,
+];

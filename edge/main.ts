@@ -3,7 +3,7 @@ import type { Env } from "./env.ts";
 import { deleteExpiredIdempotencyKeys } from "./operations/delete-idempotency-keys.ts";
 import { openServices } from "./services.ts";
 
-export { DatabaseShard } from "./database/shard.ts";
+export { DatabaseShard } from "./clients/database-shard.ts";
 export { IntakeShard } from "./intake/shard.ts";
 export { FeedShard } from "./streaming/feed-shard.ts";
 export { RelayShard } from "./streaming/relay-shard.ts";

@@ -2,13 +2,13 @@ import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { sharedDatabase } from "./clients/database.ts";
-import { submitToIntake } from "./clients/intake.ts";
-import { queueOf } from "./clients/redis.ts";
-import type { EdgeQueue } from "./clients/redis.ts";
+import { submitToIntake } from "./intake/combiner.ts";
+import { queueOf } from "./runs/admit.ts";
+import type { EdgeQueue } from "./runs/admit.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
-import type { FeedJoin, RunJoin } from "./streaming/joins.ts";
-import { noSeat } from "./streaming/joins.ts";
+import type { FeedJoin, RunJoin } from "./streaming/viewer-admission.ts";
+import { noSeat } from "./streaming/viewer-admission.ts";
 
 /** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {

@@ -3,7 +3,6 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
-import { afterOwnTime } from "./own-time.ts";
 
 /** A database that has not completed the login after this time counts as unreachable: queries fail within a second. */
 const CONNECT_MS = 850;
@@ -46,4 +45,23 @@ export async function closeDatabase(sql: Sql, graceMs = 0): Promise<void> {
   } catch {
     // A socket that has already failed has nothing left to close.
   }
+}
+
+/** Of each interval of this length, at most as much counts. */
+const TICK_MS = 50;
+
+/**
+ * Calls `act` after `ms` of time in which this process could have noticed an answer. What it stands still between two
+ * ticks, because other work keeps it busy, is not the time of the peer that it waits for.
+ * @returns a function that prevents the call
+ */
+export function afterOwnTime(ms: number, act: () => void): () => void {
+  let leftMs = ms;
+  const timer = setInterval(() => {
+    leftMs -= TICK_MS;
+    if (leftMs > 0) return;
+    clearInterval(timer);
+    act();
+  }, TICK_MS);
+  return () => clearInterval(timer);
 }

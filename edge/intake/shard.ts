@@ -2,14 +2,13 @@ import { DurableObject } from "cloudflare:workers";
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { ACCEPT_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
-import { queueOf } from "../clients/redis.ts";
+import { queueOf } from "../runs/admit.ts";
 import { readConfig } from "../env.ts";
 import type { Env, IntakeObject } from "../env.ts";
+import { submit } from "../runs/submit.ts";
 import type { SubmitDeps } from "../runs/submit.ts";
-import { batchSubmits } from "./batcher.ts";
-import type { Batcher } from "./batcher.ts";
-import { sizeClassOf } from "../clients/run-size.ts";
-import type { SizeClass } from "../clients/run-size.ts";
+import { FairQueue, sizeClassOf, sizeOf } from "./combiner.ts";
+import type { SizeClass, Sized } from "./combiner.ts";
 
 /** A batch of small and one of large runs need one each; the queries about refused runs (replays, limits) use another. */
 const CONNECTIONS = 3;
@@ -36,5 +35,84 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
   /** The stateless part of the edge calls it over RPC. The results are in the order of the runs. */
   submit(runs: NewRun[]): Promise<SubmitResult[]> {
     return Promise.all(runs.map((run) => this.#batchers[sizeClassOf(run)].add(run)));
+  }
+}
+
+const OVERLOADED: SubmitResult = {
+  is: "refused",
+  code: "capacity",
+  detail: "Too many requests arrive at once; try again in a moment.",
+  retryAfterSeconds: 2,
+};
+
+/**
+ * Batches the runs that many requests submit at the same time: they share one `admit`, one INSERT with its commit and
+ * one `enqueue`. Measured (64 clients, Miniflare, a loaded machine of two cores): 550 runs a second, against 80 with one
+ * connection to Postgres for each request.
+ *
+ * It stores nothing: when its process ends, the requests in flight fail as they would without it.
+ */
+export function batchSubmits(deps: SubmitDeps): Batcher<NewRun, SubmitResult> {
+  return new Batcher({ handle: (runs) => submit(deps, runs), sizeOf, overflow: OVERLOADED });
+}
+
+type Pending<Item, Result> = Sized & {
+  item: Item;
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+};
+
+type BatcherOptions<Item, Result> = {
+  /** Returns the result of each item of a batch, in order. */
+  handle(items: Item[]): Promise<Result[]>;
+  sizeOf(item: Item): Sized;
+  /** The result of an item that may not wait: see FairQueue. */
+  overflow: Result;
+};
+
+/**
+ * Handles items in batches, one batch at a time: items that arrive during a batch form the next. No item waits for
+ * others to join it: when no batch is under way, an item is handled at once and alone.
+ *
+ * Tried and given up: two batches at once, one admitted while the other is committed. Each then has half as many items,
+ * which at 1,000 requests/s cost a third more processor time of all processes (1.2 against 0.85 ms a request). A pause
+ * between batches gained nothing.
+ */
+export class Batcher<Item, Result> {
+  readonly #options: BatcherOptions<Item, Result>;
+  readonly #waiting = new FairQueue<Pending<Item, Result>>();
+  #isRunning = false;
+
+  constructor(options: BatcherOptions<Item, Result>) {
+    this.#options = options;
+  }
+
+  async add(item: Item): Promise<Result> {
+    const { sizeOf: size, overflow } = this.#options;
+    return new Promise((resolve, reject) => {
+      if (!this.#waiting.add({ item, resolve, reject, ...size(item) })) resolve(overflow);
+      else if (!this.#isRunning) void this.#runAll();
+    });
+  }
+
+  async #runAll(): Promise<void> {
+    this.#isRunning = true;
+    // Items that arrive in this turn of the event loop join the first batch.
+    await Promise.resolve();
+    while (this.#waiting.size > 0) await this.#runBatch(this.#waiting.takeBatch());
+    this.#isRunning = false;
+  }
+
+  async #runBatch(batch: readonly Pending<Item, Result>[]): Promise<void> {
+    try {
+      const results = await this.#options.handle(batch.map(({ item }) => item));
+      for (const [i, { resolve, reject }] of batch.entries()) {
+        const result = results[i];
+        if (result === undefined) reject(new Error("an item of the batch has no result"));
+        else resolve(result);
+      }
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
+    }
   }
 }

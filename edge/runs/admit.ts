@@ -3,12 +3,15 @@ import type { Refusal } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../shared/queue/queue.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Config } from "../env.ts";
-import type { EdgeQueue } from "../clients/redis.ts";
+import { restCommands } from "../clients/redis.ts";
 import { toAppError } from "../http/problem.ts";
 
 export type AdmitDeps = {
@@ -184,4 +187,50 @@ function disabled(tenant: TenantId): Refusal {
 /** `retryAfterSeconds` is exact where the queue knows the time, else an estimate. */
 function refusal(code: ErrorCode, retryAfterSeconds: number, detail: string): Refusal {
   return { code, detail, retryAfterSeconds };
+}
+
+const queues = new WeakMap<Config, EdgeQueue>();
+
+/** The queue, one for all requests of an isolate: making the client takes a seventh of the time of a request. */
+export function queueOf(config: Config): EdgeQueue {
+  const known = queues.get(config);
+  if (known) return known;
+  const queue = new EdgeQueue(config);
+  queues.set(config, queue);
+  return queue;
+}
+
+/**
+ * A queue that remembers on which shards runs were committed without a reservation. Such a shard's counts are too low, so
+ * they are invalidated before its next `admit`; then Postgres counts, until scans have enqueued all runs on the shard.
+ */
+export class EdgeQueue extends Queue {
+  /** Shards whose counts are to be invalidated before they admit again. */
+  readonly #miscounted = new Set<number>();
+
+  constructor(config: Config) {
+    super(restCommands(config), config.QUEUE_SHARDS);
+  }
+
+  /** Call it before runs of these tenants are committed without a reservation. */
+  invalidateCountsOf(tenants: Iterable<TenantId>): void {
+    for (const tenant of tenants) this.#miscounted.add(queueShardOf(tenant, this.shards));
+  }
+
+  /** Call it in a new process: an earlier process may have committed runs without a reservation. */
+  invalidateAllCounts(): void {
+    for (let shard = 0; shard < this.shards; shard++) this.#miscounted.add(shard);
+  }
+
+  override async admit(requests: readonly JobName[], maxDepth: number): Promise<QueueVerdict[]> {
+    for (const shard of new Set(requests.map(({ tenant }) => queueShardOf(tenant, this.shards)))) {
+      if (!this.#miscounted.has(shard)) continue;
+      // A cold shard is about to be rebuilt, and does not count before that either.
+      await this.invalidateCounts(shard).catch((error: unknown) => {
+        if (!(error instanceof ColdError)) throw error;
+      });
+      this.#miscounted.delete(shard);
+    }
+    return super.admit(requests, maxDepth);
+  }
 }

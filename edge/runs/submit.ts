@@ -3,13 +3,14 @@ import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.t
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
+import { inHalves } from "../../shared/store/halves.ts";
+import { acceptRuns, findAccepted, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
+import type { AcceptedRuns, QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
+import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { isDataError, isNotCommitted } from "../../shared/store/unreachable.ts";
 import { toAppError } from "../http/problem.ts";
-import { acceptAdmitted } from "./accept.ts";
-import type { Acceptance, Accepted } from "./accept.ts";
 import { admit, refusedByPostgres } from "./admit.ts";
 import type { AdmitDeps, Admission } from "./admit.ts";
-import { findEarlier } from "./earlier-result.ts";
 
 export type SubmitDeps = AdmitDeps & {
   /** Keeps the process alive until the work has ended, also after the results are returned. */
@@ -18,8 +19,12 @@ export type SubmitDeps = AdmitDeps & {
 
 type Admissions = ReadonlyMap<RunId, Admission>;
 
-/** After this time a failed enqueue is tried once more; after that the reconciler enqueues the runs. */
-const ENQUEUE_RETRY_MS = 3_000;
+/**
+ * What became of admitted runs: those that are committed, and the error of each whose statement failed. A run that is in
+ * neither part was not committed: its definition does not exist, its idempotency key is taken, or its tenant's queue is
+ * full.
+ */
+type Outcome = { accepted: AcceptedRuns; failed: Map<RunId, unknown> };
 
 /**
  * Submits runs. The results are in the order of the runs. No run fails for another: what concerns one of them (a value
@@ -45,7 +50,7 @@ export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise
  */
 async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<SubmitResult[]> {
   const admissions = await admit(deps, runs);
-  const { accepted, failed } = await acceptAdmitted(deps, runs, admissions);
+  const { accepted, failed } = await commitAdmitted(deps, runs, admissions);
   const unused = runs.filter(
     ({ run_id }) =>
       admissions.get(run_id)?.reserved && !accepted.has(run_id) && !isOutcomeUnknown(failed.get(run_id)),
@@ -62,57 +67,125 @@ function isOutcomeUnknown(error: unknown): boolean {
   return error !== undefined && !isNotCommitted(error);
 }
 
-async function resultOf(
-  deps: SubmitDeps,
-  run: NewRun,
-  { admissions, accepted, failed }: Acceptance & { admissions: Admissions },
-): Promise<SubmitResult> {
-  if (accepted.has(run.run_id)) return { is: "accepted", run_id: run.run_id, replayed: false };
-  const error = failed.get(run.run_id);
-  if (error !== undefined) return failedBy(error);
-  const admission = admissions.get(run.run_id);
-  if (!admission) throw new Error(`no admission for ${run.run_id}`);
-  if (admission.is === "refused") return { is: "refused", ...admission.refusal };
-  const earlier = await findEarlier(deps, run);
-  if (earlier) return earlier;
-  if (admission.is === "full") return { is: "refused", ...admission.refusal };
-  return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
+/** Commits the admitted ones of these runs: one statement for each of the stores that check their quota. */
+async function commitAdmitted(
+  deps: AdmitDeps,
+  runs: readonly NewRun[],
+  admissions: Admissions,
+): Promise<Outcome> {
+  const outcome: Outcome = { accepted: new Map(), failed: new Map() };
+  // One statement takes a key once. A second run with the same key gets the result of the first.
+  const admitted = firstOfEachKey(runs.filter((run) => admissions.get(run.run_id)?.is === "admitted"));
+  for (const quotaCheckedBy of ["queue", "postgres"] as const) {
+    const some = admitted.filter((run) => {
+      const admission = admissions.get(run.run_id);
+      return admission?.is === "admitted" && admission.quotaCheckedBy === quotaCheckedBy;
+    });
+    await commit(deps, some, quotaCheckedBy, admissions, outcome);
+  }
+  return outcome;
 }
 
-/** The result of a run whose submission failed. A committed run never gets it. */
-function failedBy(error: unknown): SubmitResult {
-  if (isDataError(error)) log.warn("submit.run_not_storable", { error: messageOf(error) });
-  const { code, message, retryAfterSeconds } = toAppError(error);
-  if (code === "internal") log.error("submit.failed", { error: stackOf(error) });
-  return {
-    is: "refused",
-    code,
-    detail: message,
-    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-  };
+/** A commit whose connection broke within this time is tried once more. */
+const BROKEN_WITHIN_MS = 1_000;
+
+/**
+ * Adds to `outcome`, and never throws: what is committed stays accepted, whatever fails after it. A statement whose
+ * connection broke may be committed all the same, so its runs are looked up, and those that are not found are committed
+ * once more: an id is committed once, however often it is tried.
+ */
+async function commit(
+  deps: AdmitDeps,
+  runs: readonly NewRun[],
+  quotaCheckedBy: QuotaCheckedBy,
+  admissions: Admissions,
+  outcome: Outcome,
+): Promise<void> {
+  if (runs.length === 0) return;
+  const startedMs = Date.now();
+  const attempt = () => tryCommit(deps, runs, quotaCheckedBy, admissions, outcome);
+  if ((await attempt()) || !(await lookUp(deps, runs, outcome))) return;
+  if (Date.now() - startedMs >= BROKEN_WITHIN_MS) return;
+  await attempt();
+  await lookUp(deps, runs, outcome);
 }
 
-/** Why the statement did not commit an admitted run: it has no definition, or there is no room by the count of Postgres. */
-async function whyNotCommitted(
-  deps: SubmitDeps,
-  run: NewRun,
-  quotaCheckedBy: "queue" | "postgres",
-): Promise<Refusal> {
-  const unknown: Refusal = {
-    code: "not_found",
-    detail: `There is no orchestration ${run.orchestration_id}.`,
-  };
-  if (quotaCheckedBy === "queue") return unknown;
-  const { tenant_id, orchestration_id } = run;
-  const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
-  return definition === null ? unknown : refusedByPostgres(deps, tenant_id);
+/** @returns false when the outcome of some runs is unknown: the connection was lost before the result came */
+async function tryCommit(
+  deps: AdmitDeps,
+  runs: readonly NewRun[],
+  quotaCheckedBy: QuotaCheckedBy,
+  admissions: Admissions,
+  { accepted, failed }: Outcome,
+): Promise<boolean> {
+  const remaining = runs.filter(({ run_id }) => !accepted.has(run_id));
+  for (const { run_id } of remaining) failed.delete(run_id);
+  try {
+    if (quotaCheckedBy === "postgres") await prepareCounting(deps, runs, admissions);
+    const refused = await inHalves(remaining, async (some) => {
+      const rows = await deps.query((sql) => acceptRuns(sql, some, quotaCheckedBy));
+      for (const [run, row] of rows) accepted.set(run, row);
+    });
+    for (const [{ run_id }, error] of refused.failed) failed.set(run_id, error);
+    return true;
+  } catch (error) {
+    for (const { run_id } of remaining) if (!accepted.has(run_id)) failed.set(run_id, error);
+    return isNotCommitted(error);
+  }
 }
+
+/**
+ * Looks up the runs whose outcome is unknown, on another connection. One that is not found may still be committed later.
+ * @returns false when the database cannot be reached: their outcome stays unknown, and the callers get the first error
+ */
+async function lookUp(
+  { query }: AdmitDeps,
+  runs: readonly NewRun[],
+  { accepted, failed }: Outcome,
+): Promise<boolean> {
+  const unknown = runs.map(({ run_id }) => run_id).filter((run) => failed.has(run));
+  if (unknown.length === 0) return true;
+  try {
+    for (const [run, row] of await query((sql) => findAccepted(sql, unknown))) {
+      accepted.set(run, row);
+      failed.delete(run);
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A tenant without a row has no room. */
+async function prepareCounting(
+  { config, queue, query }: AdmitDeps,
+  runs: readonly NewRun[],
+  admissions: Admissions,
+): Promise<void> {
+  for (const tenant of new Set(runs.map((run) => run.tenant_id))) {
+    await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
+  }
+  const unreserved = runs.filter((run) => !admissions.get(run.run_id)?.reserved);
+  queue.invalidateCountsOf(unreserved.map((run) => run.tenant_id));
+}
+
+function firstOfEachKey(runs: readonly NewRun[]): NewRun[] {
+  const seen = new Set<string>();
+  return runs.filter((run) => {
+    if (run.idempotency_key === null) return true;
+    const key = `${run.tenant_id}\0${run.idempotency_key}`;
+    return !seen.has(key) && seen.add(key);
+  });
+}
+
+/** After this time a failed enqueue is tried once more; after that the reconciler enqueues the runs. */
+const ENQUEUE_RETRY_MS = 3_000;
 
 /** Makes the jobs of accepted runs ready, and returns the unused reservations of the others. */
 async function updateQueue(
   { queue }: SubmitDeps,
   runs: readonly NewRun[],
-  accepted: Accepted,
+  accepted: AcceptedRuns,
   unused: readonly NewRun[],
 ): Promise<void> {
   const jobs = runs.flatMap((run) => {
@@ -137,6 +210,67 @@ function jobOf(run: NewRun, queuedAtMs: number) {
     score: scoreOf(queuedAtMs, run.priority),
     status: "queued" as const,
     delayMs: run.delay_ms,
+  };
+}
+
+async function resultOf(
+  deps: SubmitDeps,
+  run: NewRun,
+  { admissions, accepted, failed }: Outcome & { admissions: Admissions },
+): Promise<SubmitResult> {
+  if (accepted.has(run.run_id)) return { is: "accepted", run_id: run.run_id, replayed: false };
+  const error = failed.get(run.run_id);
+  if (error !== undefined) return failedBy(error);
+  const admission = admissions.get(run.run_id);
+  if (!admission) throw new Error(`no admission for ${run.run_id}`);
+  if (admission.is === "refused") return { is: "refused", ...admission.refusal };
+  const earlier = await findEarlier(deps, run);
+  if (earlier) return earlier;
+  if (admission.is === "full") return { is: "refused", ...admission.refusal };
+  return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
+}
+
+/** The result that an earlier request got under the same Idempotency-Key; null: there was none. */
+async function findEarlier(
+  { query }: Pick<AdmitDeps, "query">,
+  { tenant_id, idempotency_key: key, request_hash }: NewRun,
+): Promise<SubmitResult | null> {
+  if (key === null) return null;
+  const earlier = await query((sql) => findIdempotent(sql, tenant_id, key));
+  if (!earlier) return null;
+  if (earlier.request_hash === request_hash) {
+    return { is: "accepted", run_id: earlier.run_id, replayed: true };
+  }
+  const detail = "This Idempotency-Key was used with another request; use a new one for a new request.";
+  return { is: "refused", code: "idempotency_conflict", detail };
+}
+
+/** Why the statement did not commit an admitted run: it has no definition, or there is no room by the count of Postgres. */
+async function whyNotCommitted(
+  deps: SubmitDeps,
+  run: NewRun,
+  quotaCheckedBy: "queue" | "postgres",
+): Promise<Refusal> {
+  const unknown: Refusal = {
+    code: "not_found",
+    detail: `There is no orchestration ${run.orchestration_id}.`,
+  };
+  if (quotaCheckedBy === "queue") return unknown;
+  const { tenant_id, orchestration_id } = run;
+  const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
+  return definition === null ? unknown : refusedByPostgres(deps, tenant_id);
+}
+
+/** The result of a run whose submission failed. A committed run never gets it. */
+function failedBy(error: unknown): SubmitResult {
+  if (isDataError(error)) log.warn("submit.run_not_storable", { error: messageOf(error) });
+  const { code, message, retryAfterSeconds } = toAppError(error);
+  if (code === "internal") log.error("submit.failed", { error: stackOf(error) });
+  return {
+    is: "refused",
+    code,
+    detail: message,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   };
 }
 

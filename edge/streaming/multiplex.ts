@@ -1,6 +1,6 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { eventId, readPosition } from "../../shared/events/lines.ts";
-import { RETRY, SSE_HEADERS } from "./sse.ts";
+import { RETRY, SSE_HEADERS } from "./sse-writer.ts";
 
 /** One run of a multiplexed stream and its own stream of events after number `after`; null: it has no more events. */
 export type Part = { run: RunId; after: number; events: ReadableStream<Uint8Array> | null };

@@ -3,7 +3,7 @@ import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "../http/api.ts";
-import { fromObject } from "./stream-request.ts";
+import { fromObject } from "./open-stream.ts";
 
 /** An older id is refused: everything since then would be read again. */
 const MAX_ID_AGE_MS = 24 * 3_600_000;

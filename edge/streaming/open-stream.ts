@@ -1,7 +1,20 @@
 import type { Context } from "hono";
+import { z } from "zod";
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { Principal } from "../../shared/contracts/tenant.ts";
+import { AppError } from "../../shared/errors.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import { readRunsToWatch } from "../../shared/store/runs/read-runs.ts";
+import type { RunToWatch } from "../../shared/store/runs/read-runs.ts";
+import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../http/api.ts";
-import type { WatchedRun } from "./access.ts";
-import { fromObject } from "./stream-request.ts";
+import { addressOf, bearerKey, principalOf, requireScope } from "../http/middleware/principal.ts";
+import { toAppError } from "../http/problem.ts";
+import { noRun } from "../runs/run-view.ts";
+import { reconnectLater } from "./sse-writer.ts";
+import { expiryOf, readStreamToken } from "./token.ts";
+import type { TokenClaim } from "./token.ts";
+import type { Grant } from "./viewer-admission.ts";
 
 /**
  * Streams the events of a run after number `after`, from the relay of its shard, also those of a run that has ended: all
@@ -11,4 +24,155 @@ import { fromObject } from "./stream-request.ts";
 export function openEvents(c: Context<ApiEnv>, { row, grant }: WatchedRun, after: number): Promise<Response> {
   const join = { ...grant, run: row.run_id, tenant: row.tenant_id, after };
   return fromObject(c, () => c.get("services").relay(join, c.req.raw.signal));
+}
+
+/** A run that the caller may watch, and by what. */
+export type WatchedRun = { row: RunToWatch; grant: Grant };
+
+/**
+ * Returns the runs if this caller may see the events of all of them. The caller presents an API key in the header, or
+ * in the query an API key or stream tokens, one for each run in any order, because a browser's EventSource cannot set
+ * headers.
+ * @throws AppError `unauthorized`, `forbidden` or `not_found`
+ */
+export async function authorizedRuns(
+  c: Context<ApiEnv>,
+  runs: readonly RunId[],
+  tokens: readonly string[],
+): Promise<WatchedRun[]> {
+  const [first] = tokens;
+  if (first === undefined || hasKeyInHeader(c) || first.startsWith("sk-syn-")) {
+    const principal = await viewerPrincipal(c, tokens);
+    const grant = { keyId: principal.key_id, untilMs: null };
+    const rows = await readAll(c, principal.tenant, runs);
+    return rows.map((row) => ({ row, grant }));
+  }
+  const claims = await validClaims(c, tokens);
+  const rows = await readAll(c, null, runs);
+  return rows.map((row) => ({ row, grant: grantOf(row, claims) }));
+}
+
+/** The runs in the order of `runs`. @throws AppError `not_found` when one is missing */
+async function readAll(
+  c: Context<ApiEnv>,
+  tenant: TenantId | null,
+  runs: readonly RunId[],
+): Promise<RunToWatch[]> {
+  const rows = await readRunsToWatch(c.get("services").sql, tenant, runs);
+  return runs.map((run) => {
+    const row = rows.find(({ run_id }) => run_id === run);
+    if (!row) throw noRun();
+    return row;
+  });
+}
+
+/**
+ * The principal of the API key in the header or, when there is none, in the query.
+ * @throws AppError `unauthorized`, `forbidden`
+ */
+export async function viewerPrincipal(c: Context<ApiEnv>, tokens: readonly string[]): Promise<Principal> {
+  const [inQuery] = hasKeyInHeader(c) ? [] : tokens;
+  const principal = await principalOf(c.get("services"), inQuery ?? bearerKey(c), addressOf(c));
+  requireScope(principal, "runs:read");
+  return principal;
+}
+
+function hasKeyInHeader(c: Context<ApiEnv>): boolean {
+  return c.req.header("authorization") !== undefined;
+}
+
+/** What the tokens say. Each must be genuine, and the key that created it still valid. */
+async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promise<TokenClaim[]> {
+  const { config, sql } = c.get("services");
+  const read = await Promise.all(tokens.map((token) => readStreamToken(config.STREAM_TOKEN_SECRET, token)));
+  const claims = read.filter((claim) => claim !== null);
+  if (claims.length < tokens.length) {
+    throw new AppError(
+      "unauthorized",
+      "This stream token is not valid. Create one with POST …/runs/{run_id}/stream-token.",
+    );
+  }
+  const keyIds = [...new Set(claims.map(({ keyId }) => keyId))];
+  const valid = await findValidKeys(sql, keyIds);
+  if (valid.size === keyIds.length) return claims;
+  throw new AppError("unauthorized", "The API key that created this stream token is revoked or has expired.");
+}
+
+/** @throws AppError `not_found` without a token for this run, `unauthorized` for one that has expired */
+function grantOf(row: RunToWatch, claims: readonly TokenClaim[]): Grant {
+  const claim = claims.findLast(({ run }) => run === row.run_id);
+  if (!claim) throw noRun();
+  const untilMs = expiryOf(claim.madeAtMs, row.ended_at_ms);
+  if (Date.now() > untilMs)
+    throw new AppError("unauthorized", "This stream token has expired. Create a new one.");
+  return { keyId: claim.keyId, untilMs };
+}
+
+/**
+ * How clients that cannot set a header spell their position in the query: `lastEventId` is event-source-polyfill's
+ * default, `lastEventID` that of the Mercure protocol. A spelling that is not understood replays the whole run at each
+ * reconnect, for ever.
+ */
+const POSITION_NAMES = [
+  "lastEventId",
+  "lastEventID",
+  "last-event-id",
+  "Last-Event-ID",
+  "last_event_id",
+] as const;
+
+/** Ids or tokens separated by commas, or in several parameters of the same name. */
+const list = z
+  .union([z.string(), z.array(z.string())])
+  .optional()
+  .transform((values) => [values ?? []].flat().flatMap((value) => value.split(",")));
+
+const text = z.union([z.string(), z.array(z.string())]).optional();
+
+/** The query of every stream. */
+export const StreamQuery = z.object({
+  token: list.meta({ description: "A stream token, or several separated by commas; or an API key" }),
+  lastEventId: text,
+  lastEventID: text,
+  "last-event-id": text,
+  "Last-Event-ID": text,
+  last_event_id: text.meta({
+    description:
+      "The same as the header `Last-Event-ID`, which goes first. Other spellings are understood too",
+  }),
+});
+
+export const StreamHeaders = z.object({ "last-event-id": z.string().optional() });
+
+/** The id of the last event that the viewer has: of the header, else of the query. */
+export function lastEventIdOf(
+  headers: z.infer<typeof StreamHeaders>,
+  query: z.infer<typeof StreamQuery>,
+): string | undefined {
+  const inQuery = POSITION_NAMES.map((name) => [query[name] ?? []].flat().at(-1));
+  return headers["last-event-id"] ?? inQuery.find((id) => id !== undefined);
+}
+
+/**
+ * Answers with a stream. An EventSource gives up for good on an error status, so whatever is over in a moment is answered
+ * with a stream that only asks the viewer to come back.
+ */
+export async function streamOrLater(open: () => Promise<Response>): Promise<Response> {
+  try {
+    return await open();
+  } catch (error) {
+    if (toAppError(error).status === 503) return reconnectLater();
+    throw error;
+  }
+}
+
+/** A stream of an object of the edge, which may be replaced at any time: its failure is over in a moment. */
+export async function fromObject(c: Context<ApiEnv>, open: () => Promise<Response>): Promise<Response> {
+  try {
+    return await open();
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    log.warn("stream.object_failed", { request: c.get("requestId"), message: messageOf(error) });
+    return reconnectLater();
+  }
 }

@@ -3,8 +3,7 @@ import type { EntryLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { VIEWER_AWAY_CHECK_MS, VIEWER_CHECK_MS } from "../../shared/timing.ts";
 import { log } from "../../shared/log.ts";
-import { SseWriter } from "./sse-writer.ts";
-import { toBytes } from "./sse.ts";
+import { SseWriter, toBytes } from "./sse-writer.ts";
 import { Viewer } from "./viewer.ts";
 import type { Position, Send } from "./viewer.ts";
 

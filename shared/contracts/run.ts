@@ -8,9 +8,21 @@ export type RunStatus = z.infer<typeof RunStatus>;
 
 export const TERMINAL: ReadonlySet<RunStatus> = new Set(["completed", "failed", "cancelled"]);
 
-/** Classes of work that do not wait for each other; `queue/lanes.ts` defines their weights. */
+/** Classes of work that do not wait for each other. */
 export const Lane = z.enum(["interactive", "default", "bulk", "mail", "webhooks"]);
 export type Lane = z.infer<typeof Lane>;
+
+/**
+ * How lanes share a worker. When several lanes have ready jobs, they take turns in proportion to `weight`. `share` is
+ * the part of a worker's slots that one lane may hold, so that slow bulk work never fills a worker.
+ */
+export const LANES = {
+  interactive: { weight: 8, share: 1 },
+  default: { weight: 4, share: 1 },
+  bulk: { weight: 1, share: 0.5 },
+  mail: { weight: 2, share: 0.5 },
+  webhooks: { weight: 2, share: 0.5 },
+} as const satisfies Record<Lane, { weight: number; share: number }>;
 
 /** The input of a run as it is stored: the part of the request that a worker needs. */
 export const RunInput = z.object({

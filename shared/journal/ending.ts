@@ -1,8 +1,8 @@
 import type { RunEvent } from "../contracts/event.ts";
 import type { EndRecord } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
+import { publicState } from "./fold.ts";
 import type { Progress } from "./fold.ts";
-import { publicState } from "./initial-state.ts";
 
 /** What the end of a run shows of a step that has no result. */
 type StepName = { id: string; name: string; type: string };

@@ -1,6 +1,8 @@
+import type { Orchestration } from "../contracts/definition/index.ts";
 import { recordOf } from "../contracts/journal-entry.ts";
 import type { Checkpoint, EndRecord, RetryPark, StoredEntry } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
+import type { RunInput } from "../contracts/run.ts";
 
 /** How far a run has come: the fold of its journal. Nothing else decides what a run does next. */
 export type Progress = {
@@ -22,10 +24,27 @@ export type Progress = {
   end: EndRecord | null;
 };
 
-/** The progress of a run that has committed nothing. `initialState`: see initial-state.ts. */
-export function initialProgress(initialState: JsonObject): Progress {
+/**
+ * A run's state before its first step: the defaults of the schema, over them the state of the request, over both the
+ * message as `user_input` and `user_query`.
+ */
+export function initialState(definition: Pick<Orchestration, "state_schema">, input: RunInput): JsonObject {
+  const defaults = Object.entries(definition.state_schema).map(([key, field]) => [
+    key,
+    field.default ?? null,
+  ]);
   return {
-    state: { ...initialState },
+    ...Object.fromEntries(defaults),
+    ...input.state,
+    user_input: input.message,
+    user_query: input.message,
+  };
+}
+
+/** The progress of a run that has committed nothing. */
+export function initialProgress(state: JsonObject): Progress {
+  return {
+    state: { ...state },
     history: [],
     next: undefined,
     turns: [],
@@ -53,12 +72,12 @@ export function applyResult(progress: Progress, checkpoint: Checkpoint): Progres
 }
 
 /**
- * The progress of a run with this journal, from `initialState` on. `entries` in the order of `seq`.
+ * The progress of a run with this journal, from the state `initial` on. `entries` in the order of `seq`.
  *
  * Linear in the number of entries: `applyResult` for each would copy the whole history each time.
  */
-export function fold(initialState: JsonObject, entries: readonly StoredEntry[]): Progress {
-  const progress = initialProgress(initialState);
+export function fold(initial: JsonObject, entries: readonly StoredEntry[]): Progress {
+  const progress = initialProgress(initial);
   for (const counted of countedEntries(entries)) {
     const entry = recordOf(counted);
     switch (entry.kind) {
@@ -125,4 +144,9 @@ function isRetry(stored: StoredEntry): boolean {
 /** How many results the step has committed. */
 export function visitsOf(progress: Progress, step: string): number {
   return progress.history.reduce((count, result) => count + (result.step === step ? 1 : 0), 0);
+}
+
+/** State as clients see it: without the engine's own keys, which begin with `_`. */
+export function publicState(state: Readonly<JsonObject>): JsonObject {
+  return Object.fromEntries(Object.entries(state).filter(([key]) => !key.startsWith("_")));
 }

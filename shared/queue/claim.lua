@@ -7,7 +7,8 @@
 --
 -- KEYS  ready
 -- ARGV  owner, lease_ms, slots, n_ended, the ended runs, then lane, cap, weight of each lane
--- ->    next_ms (until the next due job or lapse, at most 60 000), then run, tenant of each claimed job; or "cold"
+-- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready),
+--       then run, tenant of each claimed job; or "cold"
 
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
@@ -37,7 +38,7 @@ for i = 5 + n_ended, #ARGV, 3 do
   caps[ARGV[i]], weights[ARGV[i]] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
 end
 
-local reply = { 60000 }
+local reply = { 60000, 0 }
 local function add_to_reply(job)
   reply[#reply + 1] = job.run
   reply[#reply + 1] = job.tenant
@@ -153,9 +154,10 @@ if has_lapsed then
   local _
   _, lapse_ms = unpack(redis.call(
     "ZRANGEBYSCORE", leases, "(" .. integer_text(now_ms), "+inf", "WITHSCORES", "LIMIT", 0, 1))
-elseif #reply > 1 then
+elseif #reply > 2 then
   lapse_ms = math.min(lapse_ms or math.huge, now_ms + lease_ms)
 end
 lower_next(tonumber(lapse_ms))
 reply[1] = math.max(0, math.min(reply[1], next_at_ms - now_ms))
+reply[2] = n_ready
 return reply

@@ -21,6 +21,22 @@ export function scoreOf(queuedAtMs: number, priority: number): number {
   return queuedAtMs - priority * MS_PER_PRIORITY;
 }
 
+/** The job of a run. */
+export function jobOf(run: {
+  run_id: RunId;
+  tenant_id: TenantId;
+  lane: Lane;
+  queued_at_ms: number;
+  priority: number;
+}): Job {
+  return {
+    run: run.run_id,
+    tenant: run.tenant_id,
+    lane: run.lane,
+    score: scoreOf(run.queued_at_ms, run.priority),
+  };
+}
+
 /** A job as the scripts take it. */
 export function jobArgs({ run, tenant, lane, score }: Job): string[] {
   return [run, tenant, lane, String(score)];

@@ -1,23 +1,37 @@
 import { z } from "zod";
 import { RunId } from "../contracts/ids.ts";
 import type { TenantId } from "../contracts/ids.ts";
-import { Lane } from "../contracts/run.ts";
+import { LANES, Lane } from "../contracts/run.ts";
 import { queueShardOf } from "../keys.ts";
 import { readProgress } from "./index-progress.ts";
 import type { IndexProgress, KnownScan } from "./index-progress.ts";
 import { jobArgs, readJobNames, waitingJobArgs } from "./job.ts";
 import type { Job, JobName, JobWait } from "./job.ts";
-import { LANES } from "./lanes.ts";
 import { limitsArgs } from "./limits.ts";
 import type { Limits } from "./limits.ts";
-import type { RedisCommands } from "./run-script.ts";
-import { scripts } from "./scripts.ts";
+import type { RedisCommands } from "./scripts.ts";
+import { ShardScripts, scripts } from "./scripts.ts";
 import { RESERVATION_MS } from "../timing.ts";
-import { ShardScripts } from "./shard-scripts.ts";
 import { readStats, readTenantStats } from "./stats.ts";
 import type { QueueStats, TenantQueueStats } from "./stats.ts";
-import { readVerdict } from "./queue-verdict.ts";
-import type { QueueVerdict } from "./queue-verdict.ts";
+
+/** The queue's reply for one run that is to be admitted. A refused run takes neither a place nor a token. */
+export type QueueVerdict =
+  /** The run has a reservation. */
+  | { ok: true }
+  /** The tenant's rate is used up; the next token comes in `retryMs`. */
+  | { ok: false; reason: "rate"; retryMs: number }
+  /** The tenant has `limit` runs queued or reserved, which is its quota. */
+  | { ok: false; reason: "queued"; limit: number }
+  /**
+   * - `depth`: the shard has as many runs queued as it may.
+   * - `disabled`: the tenant may not run anything.
+   * - `unknown`: this Redis has no limits of the tenant; push them and admit again.
+   * - `cold`: the shard has no index, and nothing is reserved.
+   * - `rebuilding`: the run has a reservation, but the queue cannot check quota and depth yet. A caller that checks
+   *   them in Postgres may accept the run.
+   */
+  | { ok: false; reason: "depth" | "disabled" | "unknown" | "cold" | "rebuilding" };
 
 /** `lanes`: how many jobs of each lane the worker may take. `ended`: runs of the worker that have ended. */
 export type ClaimRequest = {
@@ -29,8 +43,12 @@ export type ClaimRequest = {
   ended: readonly RunId[];
 };
 
-/** `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. */
-export type Claim = { runs: JobName[]; nextMs: number };
+/**
+ * `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. `stillReady`: how many jobs of the shard remain
+ * ready. When the caller got fewer than it asked for, it may not take them: their tenants have no free slot, or it does
+ * not serve their lanes.
+ */
+export type Claim = { runs: JobName[]; nextMs: number; stillReady: number };
 
 export type RenewRequest = { shard: number; owner: string; leaseMs: number; runs: readonly RunId[] };
 
@@ -94,8 +112,8 @@ export class Queue {
       if (cap > 0) args.push(lane, String(cap), String(LANES[lane].weight));
     }
     const reply = await this.#scripts.run(shard, scripts.claim, args);
-    const [nextMs, ...names] = z.array(z.coerce.string()).parse(reply);
-    return { runs: readJobNames(names), nextMs: Number(nextMs) };
+    const [nextMs, stillReady, ...names] = z.array(z.coerce.string()).parse(reply);
+    return { runs: readJobNames(names), nextMs: Number(nextMs), stillReady: Number(stillReady) };
   }
 
   /**
@@ -202,5 +220,25 @@ export class Queue {
   /** Records that the shard has all limits that were changed by a time. A lower time or another epoch changes nothing. */
   async advanceLimits(shard: number, epoch: string, limitsUptoMs: number): Promise<void> {
     await this.#scripts.run(shard, scripts.index, ["limits", epoch, String(limitsUptoMs)]);
+  }
+}
+
+/** Reads one text of admit.lua's reply. */
+function readVerdict(text: string): QueueVerdict {
+  const [word, value] = text.split(" ");
+  switch (word) {
+    case "ok":
+      return { ok: true };
+    case "rate":
+      return { ok: false, reason: "rate", retryMs: Number(value) };
+    case "queued":
+      return { ok: false, reason: "queued", limit: Number(value) };
+    case "depth":
+    case "disabled":
+    case "unknown":
+    case "rebuilding":
+      return { ok: false, reason: word };
+    default:
+      throw new Error(`admit.lua replied ${JSON.stringify(text)}, which is no verdict`);
   }
 }

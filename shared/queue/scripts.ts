@@ -1,3 +1,5 @@
+import type { TenantId } from "../contracts/ids.ts";
+import { keys, queueShardOf } from "../keys.ts";
 import admit from "./admit.lua" with { type: "text" };
 import claim from "./claim.lua" with { type: "text" };
 import common from "./common.lua" with { type: "text" };
@@ -12,21 +14,103 @@ import repairRing from "./repair-ring.lua" with { type: "text" };
 import reset from "./reset.lua" with { type: "text" };
 import restoreLeases from "./restore-leases.lua" with { type: "text" };
 import stats from "./stats.lua" with { type: "text" };
-import { defineGrowingScript, defineScript } from "./run-script.ts";
 
-/** One script for each verb of the queue: common.lua followed by the verb's file. */
-export const scripts = {
-  admit: defineGrowingScript(common, admit),
-  enqueue: defineScript(common, enqueue),
-  claim: defineScript(common, claim),
-  renew: defineScript(common, renew),
-  restoreLeases: defineScript(common, restoreLeases),
-  release: defineScript(common, release),
-  finish: defineScript(common, finish),
-  pushLimits: defineScript(common, pushLimits),
-  stats: defineScript(common, stats),
-  repairRing: defineScript(common, repairRing),
-  list: defineScript(common, list),
-  reset: defineScript(common, reset),
-  index: defineScript(common, index),
+/**
+ * The two commands that run scripts. The queue needs nothing else of a Redis client, so the edge's REST client and the
+ * workers' TCP client both serve it.
+ */
+export type RedisCommands = {
+  evalsha(sha: string, keys: string[], args: string[]): Promise<unknown>;
+  eval(script: string, keys: string[], args: string[]): Promise<unknown>;
 };
+
+type Script = { source: string; sha: Promise<string> };
+
+/**
+ * One script for each verb of the queue: common.lua followed by the verb's file. A full Redis must refuse new runs (`admit`)
+ * and still serve those that exist: `renew` and `finish` keep or shrink its size, and a committed run that could not be
+ * enqueued would wait for as long as Redis is full.
+ */
+export const scripts = {
+  admit: defineScript(admit, { whenFull: false }),
+  enqueue: defineScript(enqueue),
+  claim: defineScript(claim),
+  renew: defineScript(renew),
+  restoreLeases: defineScript(restoreLeases),
+  release: defineScript(release),
+  finish: defineScript(finish),
+  pushLimits: defineScript(pushLimits),
+  stats: defineScript(stats),
+  repairRing: defineScript(repairRing),
+  list: defineScript(list),
+  reset: defineScript(reset),
+  index: defineScript(index),
+};
+
+function defineScript(verb: string, { whenFull } = { whenFull: true }): Script {
+  const source = `#!lua${whenFull ? " flags=allow-oom" : ""}\n${common}\n${verb}`;
+  return { source, sha: sha1(source) };
+}
+
+async function sha1(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The shard's Redis has no index: it is new, was emptied, or lost a key. The reconciler has to rebuild it. */
+export class ColdError extends Error {
+  readonly shard: number;
+
+  constructor(shard: number) {
+    super(`queue shard ${shard} is cold`);
+    this.name = "ColdError";
+    this.shard = shard;
+  }
+}
+
+/** Runs scripts on the shards of one Redis. A script touches the keys of one shard. */
+export class ShardScripts {
+  readonly #redis: RedisCommands;
+  readonly shards: number;
+
+  constructor(redis: RedisCommands, shards: number) {
+    this.#redis = redis;
+    this.shards = shards;
+  }
+
+  /** @throws ColdError when the shard is cold */
+  async run(shard: number, script: Script, args: readonly string[]): Promise<unknown> {
+    const reply = await this.runOrCold(shard, script, args);
+    if (reply === "cold") throw new ColdError(shard);
+    return reply;
+  }
+
+  /** Runs a script by its digest, or by its text when this Redis does not know it yet. @returns "cold" when the shard is cold */
+  async runOrCold(shard: number, script: Script, args: readonly string[]): Promise<unknown> {
+    const ofShard = [keys.ready(shard)];
+    const all = [...args, String(this.shards)];
+    try {
+      return await this.#redis.evalsha(await script.sha, ofShard, all);
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.includes("NOSCRIPT")) throw error;
+      return await this.#redis.eval(script.source, ofShard, all);
+    }
+  }
+
+  /**
+   * Runs a script once on each shard of the items, all at the same time.
+   * @param head the script's first arguments
+   * @returns the replies, one for each shard
+   */
+  async runPerShard<Item extends { tenant: TenantId }>(
+    items: readonly Item[],
+    script: Script,
+    head: readonly string[],
+    argsOf: (item: Item) => string[],
+  ): Promise<unknown[]> {
+    const byShard = Map.groupBy(items, (item) => queueShardOf(item.tenant, this.shards));
+    return Promise.all(
+      Array.from(byShard, ([shard, group]) => this.run(shard, script, [...head, ...group.flatMap(argsOf)])),
+    );
+  }
+}

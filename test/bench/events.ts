@@ -10,7 +10,7 @@ import { stateStore } from "../../shared/store/state.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import type { RunLog } from "../../worker-node/journal/run-log.ts";
-import { publishLive } from "../../worker-node/journal/publish.ts";
+import { publishLive } from "../../worker-node/clients/publish.ts";
 import { acceptBenchRuns } from "./runs.ts";
 import { withCpu } from "./cpu.ts";
 import type { BenchEdge } from "./edge.ts";

@@ -13,7 +13,7 @@ import { inMemory, startRedis } from "../../local/stores/redis.ts";
 import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { Queue } from "../../shared/queue/queue.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";

@@ -1,7 +1,7 @@
 /** The product's worker, which kills itself at each call to a store that is an armed point of points.ts. */
 import { z } from "zod";
 import { log, messageOf } from "../../shared/log.ts";
-import type { RedisCommands } from "../../shared/queue/run-script.ts";
+import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { scripts } from "../../shared/queue/scripts.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { readConfig } from "../../worker-node/config.ts";

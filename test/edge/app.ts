@@ -2,8 +2,8 @@
 import { z } from "zod";
 import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/env.ts";
-import { batchSubmits } from "../../edge/intake/batcher.ts";
-import { queueOf } from "../../edge/clients/redis.ts";
+import { batchSubmits } from "../../edge/intake/shard.ts";
+import { queueOf } from "../../edge/runs/admit.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";

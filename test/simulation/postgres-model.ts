@@ -3,8 +3,8 @@
  * contract.test.ts compares both. Each condition that mutations.test.ts drops is a method, which the mutation overrides.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
-import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
+import { columnsOf } from "../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../shared/store/journal/flush.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";

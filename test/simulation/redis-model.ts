@@ -11,11 +11,11 @@ import type {
   Claim,
   ClaimRequest,
   LeasesToRestore,
-  Renewal,
+  QueueVerdict,
   RenewRequest,
+  Renewal,
 } from "../../shared/queue/queue.ts";
-import type { QueueVerdict } from "../../shared/queue/queue-verdict.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import { Model } from "../shared/queue/model.ts";
 import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
 import type { Entry, Unsharded } from "../shared/queue/model.ts";
@@ -116,7 +116,14 @@ export class RedisModel {
       .filter((entry) => left(entry) && entry.atMs > model.nowMs);
     const times = [60_000, ...waiting.map(({ atMs }) => atMs - model.nowMs)];
     if (taken.length > 0) times.push(leaseMs);
-    const claim = { runs: taken.map(({ run, tenant }) => ({ run, tenant })), nextMs: Math.min(...times) };
+    const isReady = (entry: Entry): boolean =>
+      entry.state === "ready" ||
+      ((entry.state === "due" || entry.state === "timer") && entry.atMs <= model.nowMs);
+    const claim = {
+      runs: taken.map(({ run, tenant }) => ({ run, tenant })),
+      nextMs: Math.min(...times),
+      stillReady: [...model.jobs.values()].filter((entry) => isReady(entry) && !taken.includes(entry)).length,
+    };
     // The model checks that this claim is allowed, and applies it.
     model.claim(request, claim);
     this.#mark();

@@ -1,5 +1,5 @@
 import { Cluster, Redis, type RedisOptions } from "ioredis";
-import type { RedisCommands } from "../../shared/queue/run-script.ts";
+import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import type { RedisTarget } from "./redis-url.ts";
 
 /** What one connection needs beyond the target; the rest is decided here. */

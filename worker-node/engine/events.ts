@@ -1,7 +1,5 @@
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Json } from "../../shared/contracts/json.ts";
-import type { Progress } from "../../shared/journal/fold.ts";
 
 /** How events name a step. */
 export function namesOf(step: Step): { orch_step_id: string; step_name: string } {
@@ -32,17 +30,4 @@ export function stepRetry(
     attempt: tries,
     retry_in_seconds,
   };
-}
-
-/**
- * The response of a completed run: that of its last step (`last`), else the value of the last result with an
- * `output_key`, else a sentence.
- */
-export function finalResponse(progress: Progress, last: Json | undefined): Json {
-  if (last !== undefined) return last;
-  const withKey = progress.history.findLast(
-    ({ output_key }) => output_key !== null && Object.hasOwn(progress.state, output_key),
-  );
-  const value = withKey?.output_key ? progress.state[withKey.output_key] : undefined;
-  return value ?? `Completed after ${progress.history.length} steps.`;
 }

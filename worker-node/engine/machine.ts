@@ -3,6 +3,7 @@ import { namesOf } from "./events.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { Json } from "../../shared/contracts/json.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { StepResult } from "./ports.ts";
 
@@ -150,4 +151,17 @@ function applyLoopLimits(
     current = step.next_step_id;
   }
   return { target: current, events };
+}
+
+/**
+ * The response of a completed run: that of its last step (`last`), else the value of the last result with an
+ * `output_key`, else a sentence.
+ */
+export function finalResponse(progress: Progress, last: Json | undefined): Json {
+  if (last !== undefined) return last;
+  const withKey = progress.history.findLast(
+    ({ output_key }) => output_key !== null && Object.hasOwn(progress.state, output_key),
+  );
+  const value = withKey?.output_key ? progress.state[withKey.output_key] : undefined;
+  return value ?? `Completed after ${progress.history.length} steps.`;
 }

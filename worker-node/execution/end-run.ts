@@ -6,7 +6,7 @@ import { endEvents } from "../../shared/journal/ending.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { DeadLetter } from "../../shared/store/journal/new-entry.ts";
-import { finalResponse } from "../engine/events.ts";
+import { finalResponse } from "../engine/machine.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { Ended, ExecutionState } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";

@@ -1,13 +1,28 @@
 import { workerOf } from "../../shared/contracts/ids.ts";
-import { initialProgress } from "../../shared/journal/fold.ts";
+import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
+import { RunInput } from "../../shared/contracts/run.ts";
+import { applyResult, fold, initialProgress, initialState } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import { stepError, stepStart } from "../engine/events.ts";
+import { next } from "../engine/machine.ts";
 import { failureOf } from "../engine/retry-policy.ts";
-import type { RunLog } from "../journal/run-log.ts";
+import { deadlineOf } from "../journal/run-log.ts";
+import type { Append, RunLog } from "../journal/run-log.ts";
 import { endRun, failRun } from "./end-run.ts";
-import type { Ending, ExecutionDeps, ExecutionState } from "./execution-state.ts";
-import { Stop } from "./stop.ts";
-import { walkRun } from "./walk.ts";
+import type { FailureParts } from "./end-run.ts";
+import { largeValuesAt } from "./execution-state.ts";
+import type { Ending, ExecutionDeps, ExecutionState, Parked, Walk } from "./execution-state.ts";
+import { ifStored } from "./large-values.ts";
+import { Stop, withTimeout } from "./stop.ts";
+import type { Result } from "./visit.ts";
+import { visitStep } from "./visit.ts";
+import { waitForStore } from "./wait-for-store.ts";
+
+/** Crashes without a checkpoint between them after which a run is not executed again. */
+const POISON_CRASHES = 3;
+/** A run that wakes because its timeout has come must find that the timeout has passed. */
+const TIMEOUT_SLACK_MS = 1_000;
 
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
@@ -22,7 +37,7 @@ export async function execute(
   const state: ExecutionState = {
     run,
     runLog,
-    artifacts: deps.artifacts,
+    deps,
     steps: [],
     unchargedUsage: [],
     progress: initialProgress({}),
@@ -30,7 +45,7 @@ export async function execute(
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
   try {
-    return await walkRun(state, deps, signal).catch((error: unknown) => {
+    return await walkRun(state, signal).catch((error: unknown) => {
       const reason: unknown = signal.aborted ? signal.reason : error;
       if (reason instanceof Stop) return onStop(state, reason);
       log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
@@ -43,6 +58,146 @@ export async function execute(
   } finally {
     runLog.close();
   }
+}
+
+/** Moves a run from step to step, until it ends or parks. */
+async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Ending> {
+  const { run, deps } = state;
+  // Before the definition and the input are read: the data that crashed three workers must not crash a fourth.
+  if (run.crash_count >= POISON_CRASHES) {
+    const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
+    return failRun(state, { code: "poison", message, step_id: null });
+  }
+  const { definition_tenant, orchestration_id, definition_version } = run;
+  const definition = await waitForStore(signal, () =>
+    deps.definitions.orchestration(definition_tenant, orchestration_id, definition_version),
+  );
+  state.steps = definition.steps;
+  const input = RunInput.parse(JSON.parse(run.input));
+  const initial = initialState(definition, input);
+  const stored = await ifStored(largeValuesAt(state, "input").storeValues(initial), initial);
+  state.progress = fold(stored, run.journal);
+  if (run.cancel) return endRun(state, "cancelled");
+
+  const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
+  const endsAtMs = performance.now() + timeLeftMs;
+  const limit = withTimeout(
+    signal,
+    timeLeftMs,
+    () => new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
+  );
+  try {
+    const walk = { definition, message: input.message, endsAtMs, signal: limit.signal };
+    return await walkSteps(state, walk);
+  } finally {
+    limit.clear();
+  }
+}
+
+async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
+  const { definition, signal } = walk;
+  const { runLog } = state;
+  let todo = next(definition, state.progress);
+  noteBeginning(state, definition, todo.do === "step" ? todo.step : null);
+  while (todo.do === "step") {
+    const { step, visit } = todo;
+    signal.throwIfAborted();
+    runLog.begin(step);
+    const large = largeValuesAt(state, `${step.id}/${visit}.${state.run.attempt}`);
+    const visited = await visitStep({ state, walk, step, visit, large });
+    if (visited.is === "failed") {
+      const { error, ...more } = visited;
+      return failStep(state, step, error, more);
+    }
+    if (visited.is === "wait") {
+      const parked = await park(state, visited, walk);
+      if (parked) return parked;
+      continue;
+    }
+    const { checkpoint, events, usage, response } = visited;
+    const progress = applyResult(state.progress, checkpoint);
+    todo = next(definition, progress);
+    if (todo.do === "end") {
+      const error = todo.status === "failed" ? todo.error : null;
+      const last = { checkpoint, response, progress };
+      return endRun(state, todo.status, { error, last, events, usage });
+    }
+    const outcome = await runLog.append(stepEntry(visited, todo.step));
+    if (outcome.is === "rejected") {
+      return failStep(state, step, { code: "result_rejected", message: outcome.message });
+    }
+    state.progress = progress;
+  }
+  return endRun(state, todo.status, todo.status === "failed" ? { error: todo.error } : {});
+}
+
+/** Notes the pickup, the start of the run and the `step_start` of `first`. Every other `step_start` is committed with the result before it. */
+function noteBeginning(state: ExecutionState, definition: Orchestration, first: Step | null): void {
+  const { runLog, run, pendingEvents } = state;
+  const name = { orchestration_id: definition.id, orchestration_name: definition.name };
+  runLog.note(pendingEvents);
+  state.pendingEvents = [];
+  if (run.event_seq === 0) runLog.note([{ type: "orchestration_start", ...name }]);
+  const last = run.journal.at(-1);
+  const begins = run.event_seq === 0 || (last?.kind === "rewind" && last.seq === run.event_seq);
+  if (begins && first) runLog.note([stepStart(first)]);
+}
+
+/** Gives the slot back until the wait is over, or the run's time is. Null: the step is to be visited again. */
+async function park(state: ExecutionState, wait: Parked, walk: Walk): Promise<Ending | null> {
+  const { status, afterMs } = wait;
+  const leftMs = Math.max(0, walk.endsAtMs - performance.now());
+  // The run's time stands still while it is paused for an answer.
+  const delayMs = status === "paused" ? afterMs : Math.min(afterMs, leftMs + TIMEOUT_SLACK_MS);
+  const signals = wait.signals ?? state.runLog.signals;
+  const outcome = await state.runLog.append(parkEntry(wait, delayMs, signals));
+  if (outcome.is === "committed") return { is: "parked", status, delayMs };
+  if (outcome.is === "rejected") throw new Error(outcome.message);
+  // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question, so the step is
+  // visited again. A retry waits only for its time, so it parks again.
+  walk.signal.throwIfAborted();
+  return status === "paused" ? null : park(state, wait, walk);
+}
+
+function failStep(
+  state: ExecutionState,
+  step: Step,
+  error: { code: string; message: string },
+  more: Omit<FailureParts, "events"> = {},
+): Promise<Ending> {
+  const events = [stepError(step, error)];
+  return failRun(state, { ...error, step_id: step.id }, { ...more, events });
+}
+
+/** The result of a visit, with the start of the step that follows. */
+function stepEntry({ checkpoint, events, usage }: Result, following: Step): Append {
+  return {
+    kind: "step",
+    step_path: checkpoint.step,
+    visit: checkpoint.visit,
+    output: JSON.stringify(checkpoint),
+    events: [...events, stepStart(following)],
+    usage,
+    deadline_ms: deadlineOf(following),
+    current_step: following.id,
+  };
+}
+
+/** Parks the run until it is due in `delayMs`. `signals`: the value on which the decision to park is based. */
+function parkEntry(parked: Parked, delayMs: number, signals: number): Append {
+  const { status, park: record, waits, events, usage } = parked;
+  return {
+    kind: "park",
+    step_path: record.step,
+    visit: record.visit,
+    output: JSON.stringify(record),
+    events,
+    usage,
+    status,
+    wake_ms: Math.ceil(delayMs),
+    waits,
+    signals,
+  };
 }
 
 async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {

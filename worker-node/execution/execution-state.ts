@@ -1,9 +1,10 @@
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
-import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
@@ -31,7 +32,7 @@ export type ExecutionDeps = {
 export type ExecutionState = {
   readonly run: ClaimedRun;
   readonly runLog: RunLog;
-  readonly artifacts: ObjectStore | null;
+  readonly deps: ExecutionDeps;
   /** The steps of the run's definition; none until that has been read. */
   steps: readonly Step[];
   /** The fold of the committed entries. It does not include a result that is not committed yet. */
@@ -52,6 +53,23 @@ export type Walk = {
   signal: AbortSignal;
 };
 
+/** A wait that is too long to hold the run's slot. */
+export type Parked = {
+  is: "wait";
+  /** `queued`: until a time. `paused`: for an answer from outside, at most until a time. That time is in `afterMs`. */
+  status: "queued" | "paused";
+  afterMs: number;
+  park: ParkRecord;
+  waits: readonly NewWait[];
+  /**
+   * The run's signals before the decision to wait: when more have come since, the park is refused. Null: no signal
+   * matters to this wait.
+   */
+  signals: number | null;
+  events: readonly RunEvent[];
+  usage: readonly Usage[];
+};
+
 /** `ended`: this worker ended the run. `dropped`: the run is not this worker's any more. */
 export type Ended = { is: "ended" } | { is: "dropped" };
 
@@ -62,6 +80,6 @@ export type Ending =
   | { is: "stopped" };
 
 /** The large values that the run stores at `place`: its input, an end, or a visit of a step. */
-export function largeValuesAt({ run, artifacts }: ExecutionState, place: string): LargeValues {
-  return new LargeValues(artifacts, `${run.tenant_id}/${run.run_id}/${place}`);
+export function largeValuesAt({ run, deps }: ExecutionState, place: string): LargeValues {
+  return new LargeValues(deps.artifacts, `${run.tenant_id}/${run.run_id}/${place}`);
 }

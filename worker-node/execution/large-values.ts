@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Reference } from "../../shared/contracts/journal-entry.ts";
+import { Reference } from "../../shared/contracts/journal-entry.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { within } from "./stop.ts";
 
@@ -122,4 +122,21 @@ export async function ifStored<Values>(small: Promise<Values>, large: Values): P
     log.warn("object.put_abandoned", { message: messageOf(error) });
     return large;
   });
+}
+
+/**
+ * The value behind a reference of `tenant`, or the value itself. Clients and models write state, so they can forge
+ * references: a reference to anything but an object of the tenant's own is an ordinary value.
+ */
+export async function loadValue(store: ObjectStore | null, value: Json, tenant: string): Promise<Json> {
+  const reference = Reference.safeParse(value);
+  if (!reference.success || !isKeyOf(tenant, reference.data.$ref)) return value;
+  if (store === null) throw new Error("a value is in the object store, and this worker has none");
+  return JsonValue.parse(JSON.parse(await store.get(reference.data.$ref)));
+}
+
+/** Checks each part of the key, because some stores read `..` in a key as a path. */
+function isKeyOf(tenant: string, key: string): boolean {
+  const [first, ...rest] = key.split("/");
+  return first === tenant && rest.every((part) => part !== "" && part !== "." && part !== "..");
 }

@@ -1,12 +1,9 @@
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
-import type { Wait } from "../../shared/store/runs/waits.ts";
 import type { Reply, StepQuestion } from "../engine/ports.ts";
-import type { Parked } from "../journal/entries.ts";
+import type { ExecutionState, Parked } from "./execution-state.ts";
 import type { LargeValues } from "./large-values.ts";
-
-/** Reads waits of the run by their names. `signals`: those of the run before the read. */
-export type ReadWaits = (waitIds: readonly string[]) => Promise<{ signals: number; waits: readonly Wait[] }>;
+import { waitForStore } from "./wait-for-store.ts";
 
 /** The question of one visit of a step. */
 export class Question {
@@ -24,13 +21,15 @@ export class Question {
   }
 
   /**
-   * The state of the visit's question `askedId`, which the journal names. Null when the step has to ask: the visit has no
-   * question yet, or only an unanswered one from an earlier life of the run. An answer from an earlier life counts.
+   * The state of the visit's question, which the journal names. Null when the step has to ask: the visit has no question
+   * yet, or only an unanswered one from an earlier life of the run. An answer from an earlier life counts.
    */
-  async reply(askedId: string | null, read: ReadWaits): Promise<Reply | null> {
+  async reply({ run, runLog, progress, deps }: ExecutionState, signal: AbortSignal): Promise<Reply | null> {
+    const askedId = progress.questionId;
     if (askedId === null) return null;
-    const { signals, waits } = await read([askedId]);
-    const [wait] = waits;
+    // The signals are read before the wait: a later signal makes Postgres refuse the park that follows from this wait.
+    const { signals } = runLog;
+    const [wait] = await waitForStore(signal, () => deps.readWaits(run.run_id, [askedId]));
     if (!wait) return null;
     if (wait.state === "answered") {
       const answer = JsonValue.parse(JSON.parse(wait.answer ?? "null"));

@@ -3,7 +3,7 @@ import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import type { TrackedRun, TrackedRuns } from "./tracked-runs.ts";

@@ -3,6 +3,7 @@
  * `releaseMoved` every running run of the shard has a lease of its owner, so that its tenant's slots are counted, and no run
  * that moved meanwhile keeps one.
  */
+import type { Incarnation } from "../../shared/contracts/ids.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { JobName } from "../../shared/queue/job.ts";
@@ -10,7 +11,7 @@ import type { Queue } from "../../shared/queue/queue.ts";
 import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { RESTORED_LEASE_MS } from "../../shared/timing.ts";
-import { jobOf } from "./job-of.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
 /** The most rows or jobs that one statement or script handles. */
@@ -95,6 +96,40 @@ export async function reconcileLeases(
     }
   }
   await releaseMoved(stores, restored);
+}
+
+/**
+ * Jobs that the queue leased to this worker in a claim whose outcome in Postgres is unknown. The worker claims nothing from
+ * the queue before they are reconciled: otherwise each failed claim would take as many slots of the tenants for a whole lease.
+ */
+export class UnresolvedLeases {
+  readonly #stores: LeaseStores;
+  readonly #owner: Incarnation;
+  readonly #jobs: JobName[] = [];
+
+  constructor(stores: LeaseStores, owner: Incarnation) {
+    this.#stores = stores;
+    this.#owner = owner;
+  }
+
+  add(jobs: readonly JobName[]): void {
+    this.#jobs.push(...jobs);
+  }
+
+  reconcileAll(): Promise<void> {
+    return this.reconcile(this.#jobs.splice(0));
+  }
+
+  /** Makes the queue agree with what Postgres says of these jobs. They stay unresolved when that fails. */
+  async reconcile(jobs: readonly JobName[]): Promise<void> {
+    if (jobs.length === 0) return;
+    try {
+      await reconcileLeases(this.#stores, jobs, this.#owner);
+    } catch (error) {
+      this.add(jobs);
+      throw error;
+    }
+  }
 }
 
 async function readSnapshots(store: StateStore, jobs: readonly JobName[]): Promise<Map<string, RunSnapshot>> {

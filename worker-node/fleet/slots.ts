@@ -1,6 +1,6 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
-import { LANES } from "../../shared/queue/lanes.ts";
+import { LANES } from "../../shared/contracts/run.ts";
 
 /** How many runs of which lanes this worker executes, and may still take. */
 export class Slots {

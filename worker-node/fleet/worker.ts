@@ -1,15 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { queueShardOf } from "../../shared/keys.ts";
-import { log, messageOf } from "../../shared/log.ts";
-import type { Job } from "../../shared/queue/job.ts";
-import type { Ending, ExecutionDeps } from "../execution/execution-state.ts";
+import type { ExecutionDeps } from "../execution/execution-state.ts";
 import { ClaimLoop, MAX_WAIT_MS } from "./claim-loop.ts";
 import type { ClaimLoopDeps } from "./claim-loop.ts";
 import { DirectClaims } from "./direct-claim.ts";
-import { EndedRuns } from "./ended-runs.ts";
-import { Executions } from "./executions.ts";
+import { EndedRuns, Executions } from "./executions.ts";
+import { UnresolvedLeases } from "./restore-leases.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
-import { UnresolvedLeases } from "./unresolved-leases.ts";
 
 export type WorkerDeps = Omit<ClaimLoopDeps, "executions" | "ended" | "unresolved" | "directClaims"> & {
   tracked: TrackedRuns;
@@ -29,8 +25,12 @@ export class Worker {
   constructor(deps: WorkerDeps) {
     const { owner, queue } = deps;
     this.#deps = deps;
-    this.#ended = new EndedRuns(queue, owner);
-    this.#executions = new Executions({ ...deps, onEnd: (job, ending) => this.#onEnd(job, ending) });
+    this.#ended = new EndedRuns({
+      owner,
+      queue,
+      delayMs: (shard) => this.#loops[shard]?.finishDelayMs ?? null,
+    });
+    this.#executions = new Executions({ ...deps, ended: this.#ended });
     const shared = {
       ...deps,
       ended: this.#ended,
@@ -61,20 +61,5 @@ export class Worker {
     const lastClaims = Promise.all(this.#loops.map((loop) => loop.lastClaim()));
     await Promise.race([lastClaims, sleep(MAX_WAIT_MS + 1_000)]);
     await this.#ended.finishAll();
-  }
-
-  async #onEnd(job: Job, ending: Ending): Promise<void> {
-    const { queue, owner } = this.#deps;
-    const shard = queueShardOf(job.tenant, queue.shards);
-    if (ending.is === "ended") {
-      this.#ended.add(shard, [job]);
-      if (!this.#loops[shard]?.isClaiming) this.#ended.finishSoon(shard);
-    } else if (ending.is === "parked") {
-      const parked = { ...job, status: ending.status, delayMs: ending.delayMs };
-      await queue.release([parked], owner).catch((error: unknown) => {
-        // Its lease lapses, and the reconciler enqueues the run when it is due.
-        log.warn("run.release_failed", { run: job.run, message: messageOf(error) });
-      });
-    }
   }
 }

@@ -1,14 +1,12 @@
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
-import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
-import { resolveOutcomes } from "./resolve-outcomes.ts";
-import type { Outcome } from "./resolve-outcomes.ts";
 import { RunLog } from "./run-log.ts";
-import type { LoggedRun } from "./run-log.ts";
+import type { LoggedRun, Outcome } from "./run-log.ts";
 
 /** Flushes at the same time. With one, Postgres and the executions would take turns, and each would be idle half of the time. */
 const MAX_FLUSHES = 2;
@@ -142,4 +140,35 @@ export class Journal {
     await this.#commit(batch.slice(0, middle));
     await this.#commit(batch.slice(middle));
   }
+}
+
+/**
+ * The outcomes of entries that a flush did not commit, read in statements of their own. docs/protocol.md 5.4.
+ * @param mayBeCommitted an earlier try of the same flush had an unknown outcome: it may have committed them
+ */
+async function resolveOutcomes(
+  store: StateStore,
+  entries: readonly NewEntry[],
+  mayBeCommitted: boolean,
+): Promise<Map<RunId, Outcome>> {
+  const committed = new Set(mayBeCommitted ? await store.findCommitted(entries.map(placeOf)) : []);
+  const snapshots = await store.readRunSnapshots(entries.map(({ run_id }) => run_id));
+  const byRun = new Map(snapshots.map((snapshot) => [snapshot.run_id, snapshot]));
+  return new Map(
+    entries.map((entry): [RunId, Outcome] => {
+      const run = byRun.get(entry.run_id);
+      const { signals = 0, cancel = false } = run ?? {};
+      if (committed.has(entry.run_id)) return [entry.run_id, { is: "committed", signals, cancel }];
+      const isOwner = run?.status === "running" && run.owner === entry.owner && run.attempt === entry.attempt;
+      if (isOwner && entry.kind === "park" && signals !== entry.signals) {
+        return [entry.run_id, { is: "refused", signals, cancel }];
+      }
+      return [entry.run_id, { is: "fenced" }];
+    }),
+  );
+}
+
+/** Where the journal has the entry, if it was committed. */
+function placeOf({ run_id, known_seq, events_n, attempt }: NewEntry) {
+  return { run_id, seq: known_seq + events_n, attempt };
 }

@@ -4,16 +4,32 @@ import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
-import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
+import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
 import { Stop } from "../execution/stop.ts";
-import { deadlineOf } from "./entries.ts";
-import type { Append } from "./entries.ts";
-import { PendingEvents } from "./pending-events.ts";
-import type { Outcome } from "./resolve-outcomes.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
+/** Time beyond a step's own before a run without a new entry counts as stuck. */
+const DEADLINE_SLACK_MS = 30_000;
+/** How long events wait for a result of their run to be committed with, before they are committed alone. */
+const NOTE_MS = 10;
+/** The same for the text of models. `SLOW_DELTA_MS` applies while a flush takes longer than `DELTA_MS`. */
+const DELTA_MS = 50;
+const SLOW_DELTA_MS = 250;
 
 export type LoggedRun = Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id">;
+
+/** An entry as an execution appends it: the run log adds the fence and writes the events as lines. */
+export type Append = EntryContent & { events: readonly RunEvent[] };
+
+/**
+ * The result of one entry's flush. `fenced`: another worker moves the run, so this one stops and writes nothing more.
+ * `refused`: a park that missed a signal; the execution decides again. `rejected`: Postgres will never take the entry.
+ */
+export type Outcome =
+  | { is: "committed"; signals: number; cancel: boolean }
+  | { is: "fenced" }
+  | { is: "refused"; signals: number; cancel: boolean }
+  | { is: "rejected"; message: string };
 
 /** What an append resolves to. A fenced one rejects with a Stop instead. */
 export type AppendOutcome = Exclude<Outcome, { is: "fenced" }>;
@@ -180,4 +196,61 @@ export class RunLog {
 
 function joined(lines: readonly string[]): { events: string; events_n: number } {
   return { events: lines.join("\n"), events_n: lines.length };
+}
+
+/** Event lines of one run that no entry carries yet. */
+class PendingEvents {
+  readonly #onDue: () => void;
+  readonly #lastFlushMs: () => number;
+  #lines: string[] = [];
+  #isDue = false;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAtMs = Infinity;
+
+  /** @param onDue the events have waited long enough for another entry, and need one of their own */
+  constructor(onDue: () => void, lastFlushMs: () => number) {
+    this.#onDue = onDue;
+    this.#lastFlushMs = lastFlushMs;
+  }
+
+  /** True when the events have waited long enough. */
+  get isDue(): boolean {
+    return this.#isDue;
+  }
+
+  /** Adds events, with the lines that they are written as. */
+  add(events: readonly RunEvent[], lines: readonly string[]): void {
+    this.#lines.push(...lines);
+    const onlyText = events.every((event) => event.type === "llm_delta");
+    const waitMs = onlyText ? (this.#lastFlushMs() > DELTA_MS ? SLOW_DELTA_MS : DELTA_MS) : NOTE_MS;
+    const atMs = performance.now() + waitMs;
+    if (this.#isDue || atMs >= this.#timerAtMs) return;
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    this.#timer = setTimeout(() => {
+      this.#timerAtMs = Infinity;
+      this.#isDue = true;
+      this.#onDue();
+    }, waitMs);
+  }
+
+  /** Removes all lines: an entry carries them now, or the run is over here. */
+  take(): string[] {
+    clearTimeout(this.#timer);
+    this.#timerAtMs = Infinity;
+    this.#isDue = false;
+    const lines = this.#lines;
+    this.#lines = [];
+    return lines;
+  }
+
+  /** Puts back the lines of an entry that was not committed: the run's next entry carries them. */
+  putBack(lines: readonly string[]): void {
+    this.#lines = [...lines, ...this.#lines];
+  }
+}
+
+/** The longest time without a new entry while a worker runs this step. */
+export function deadlineOf(step: Step): number {
+  return step.timeout_seconds * 1_000 + DEADLINE_SLACK_MS;
 }

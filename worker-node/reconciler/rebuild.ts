@@ -1,5 +1,5 @@
 import { log } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import { restoreRunningLeases, releaseMoved } from "../fleet/restore-leases.ts";
 import { pushLimitsAfter } from "./push-limits.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";

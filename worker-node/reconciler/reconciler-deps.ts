@@ -4,7 +4,7 @@ import type { IndexProgress } from "../../shared/queue/index-progress.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { jobOf } from "../fleet/job-of.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import type { QueueLinks } from "../fleet/queue-links.ts";
 import type { WorkerTiming } from "../fleet/worker-timing.ts";
 

@@ -1,5 +1,5 @@
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
 import { indexShards } from "./rebuild.ts";

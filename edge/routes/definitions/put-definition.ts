@@ -34,7 +34,7 @@ const routeOf = (kind: Kind) =>
     summary: `Save one of the ${kind}`,
     description: UNKNOWN_FIELDS,
     security: [{ key: ["definitions:write"] }],
-    middleware: [needs("definitions:write"), jsonBody] as const,
+    middleware: [needs("definitions:write"), jsonBody()] as const,
     request: {
       params: z.object({ id: NewDefinitionId }),
       query: OwnerQuery,

@@ -22,7 +22,7 @@ const route = createRoute({
   summary: "Save an orchestration",
   description: `The whole graph is validated. Every save makes a new version; a run keeps the version that it started with. ${UNKNOWN_FIELDS}`,
   security: [{ key: ["definitions:write"] }],
-  middleware: [needs("definitions:write"), jsonBody] as const,
+  middleware: [needs("definitions:write"), jsonBody()] as const,
   request: {
     params: z.object({ id: NewDefinitionId }),
     query: OwnerQuery,

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Principal } from "../../../shared/contracts/tenant.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { keys } from "../../../shared/keys.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";

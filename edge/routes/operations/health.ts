@@ -3,7 +3,7 @@ import { z } from "zod";
 import { json } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import { readStuckCounts } from "../../../shared/store/runs/stuck-counts.ts";
 import type { Config } from "../../env.ts";
 import type { Services } from "../../services.ts";

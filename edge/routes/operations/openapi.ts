@@ -26,6 +26,8 @@ const ABOUT = {
   info: {
     title: "synapse-edge",
     version: "2",
-    description: "Durable orchestration of AI work behind one HTTP API.",
+    description:
+      "Durable orchestration of AI work behind one HTTP API. A field or a query parameter that a route does not have is " +
+      "a 422 that names the nearest one; `Prefer: handling=lenient` ignores it.",
   },
 };

@@ -8,7 +8,6 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { log } from "../../../shared/log.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
-import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
 
 const routeAt = (prefix: string) =>
@@ -18,7 +17,7 @@ const routeAt = (prefix: string) =>
     summary: "Create a tenant, or change its limits",
     description: "Absent fields keep their value. A limit of 0 disables. Limits take effect within 5 s.",
     security: [{ key: ["admin"] }],
-    middleware: [needsPlatform("admin"), jsonBody, knownFields(TenantRequest)] as const,
+    middleware: [needsPlatform("admin"), jsonBody({ schema: TenantRequest })] as const,
     request: {
       body: {
         required: true,

@@ -6,7 +6,6 @@ import type { Api } from "../../http/api.ts";
 import { BulkResult } from "../../runs/bulk-action.ts";
 import { cancel } from "../../runs/cancel.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
-import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { FILTERED, RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
 
@@ -29,7 +28,7 @@ const route = createRoute({
     "The runs that match the filter, at most `limit` in a request; `next_cursor` has the next page. Without a filter, `all: true` is required. `dry_run` only " +
     "counts. Each run has its own result.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), jsonBody, knownFields(Request)] as const,
+  middleware: [needs("runs:write"), jsonBody({ schema: Request })] as const,
   request: { body: { required: true, content: { "application/json": { schema: Request } } } },
   responses: { 200: json(BulkResult, "The result of each run"), ...problems(400, 413, 415, 422) },
 });

@@ -1,23 +1,23 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
+import { createMiddleware } from "hono/factory";
 import { z } from "zod";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
+import { MAX_WAITING_BYTES } from "../../../shared/contracts/run.ts";
 import { WebhookSecret, WebhookUrl } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
+import type { Config } from "../../env.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import type { Config } from "../../env.ts";
-import { jsonBody } from "../../http/middleware/json-body.ts";
-import { knownFields } from "../../http/middleware/known-fields.ts";
-import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { sign } from "../../http/hmac.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
-import { holdBody, whileHeld } from "../../http/middleware/held-body.ts";
-import type { Services } from "../../services.ts";
 import { webhookOf } from "../../runs/webhook-request.ts";
+import type { Services } from "../../services.ts";
 
 /** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
 const NOT_YET = ["delay_seconds", "run_at", "singleton_key", "attachments"] as const;
@@ -57,7 +57,7 @@ const route = createRoute({
 /** Documented like every route, but parsed here: the validators of `api.openapi` cost 50 us, and this is the busiest route. */
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
-  const checks = [needs("runs:write"), holdBody, jsonBody, knownFields(RunRequest, NOT_YET)] as const;
+  const checks = [needs("runs:write"), holdBody, jsonBody({ schema: RunRequest, notYet: NOT_YET })] as const;
   api.post(route.getRoutingPath(), ...checks, async (c) => {
     const request = await readRequest(c);
     refuseUnbuilt(request.body);
@@ -100,17 +100,9 @@ async function readRequest(c: Context<ApiEnv>): Promise<ParsedRequest> {
   if (!params.success) throw new AppError("not_found", "The resource does not exist.");
   const headers = Headers.safeParse({ "idempotency-key": c.req.header("idempotency-key") });
   if (!headers.success) throw invalidFields(headers.error);
-  const body = RunRequest.safeParse(await jsonOf(c));
+  const body = RunRequest.safeParse(await c.req.json());
   if (!body.success) throw invalidFields(body.error);
   return { id: params.data.id, key: headers.data["idempotency-key"] ?? null, body: body.data };
-}
-
-async function jsonOf(c: Context<ApiEnv>): Promise<unknown> {
-  try {
-    return await c.req.json();
-  } catch (cause) {
-    throw new AppError("malformed_json", "The body could not be read as JSON.", { cause });
-  }
 }
 
 function refuseUnbuilt(body: RunRequest): void {
@@ -178,4 +170,45 @@ function sortedKeys(_key: string, value: unknown): unknown {
 async function hashOf(text: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The bytes of the bodies that this isolate holds while their runs are accepted, by tenant. */
+const held = new Map<TenantId, number>();
+
+/**
+ * Counts a request's body as held for the tenant of its key, before the body is read. A platform key names the tenant in
+ * its body: the handler counts that one with `whileHeld`.
+ */
+const holdBody = createMiddleware<ApiEnv>(async (c, next) => {
+  const { tenant } = c.get("principal");
+  return tenant === null ? next() : whileHeld(c, tenant, next);
+});
+
+/**
+ * Counts a request's body as held for a tenant while `accept` runs.
+ * @throws AppError `rate_limited` when the tenant's requests hold 16 MiB
+ */
+async function whileHeld<Result>(
+  c: Context<ApiEnv>,
+  tenant: TenantId,
+  accept: () => Promise<Result>,
+): Promise<Result> {
+  // A body without a length has been read already, to count it.
+  const bytes = Number(c.req.header("content-length") ?? (await c.req.text()).length);
+  const before = held.get(tenant) ?? 0;
+  if (before > 0 && before + bytes > MAX_WAITING_BYTES) {
+    throw new AppError(
+      "rate_limited",
+      `The requests of tenant ${tenant} that are being accepted hold 16 MiB; try again in a moment.`,
+      { retryAfterSeconds: 1 },
+    );
+  }
+  held.set(tenant, before + bytes);
+  try {
+    return await accept();
+  } finally {
+    const after = (held.get(tenant) ?? 0) - bytes;
+    if (after > 0) held.set(tenant, after);
+    else held.delete(tenant);
+  }
 }

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { queueShardOf } from "../../../shared/keys.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
 import { readRunFacts } from "../../../shared/store/runs/run-facts.ts";
 import { json, problems } from "../../http/api.ts";

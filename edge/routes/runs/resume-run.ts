@@ -7,7 +7,6 @@ import { answer } from "../../runs/resume.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
-import { knownFields } from "../../http/middleware/known-fields.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { acceptedOf } from "../../runs/run-view.ts";
 
@@ -37,7 +36,7 @@ const route = createRoute({
     "get 409. `question_id` names the question: then a late answer never goes to the next question, and the same " +
     "answer may be sent again (`Idempotent-Replayed: true`). Without it, the open question is answered.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), jsonBody, knownFields(ResumeRequest)] as const,
+  middleware: [needs("runs:write"), jsonBody({ schema: ResumeRequest })] as const,
   request: {
     params: z.object({ run_id: RunId }),
     body: { required: true, content: { "application/json": { schema: ResumeRequest } } },

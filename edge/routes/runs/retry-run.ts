@@ -3,8 +3,7 @@ import { z } from "zod";
 import { DefinitionId, RunId } from "../../../shared/contracts/ids.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { optionalBody } from "../../http/middleware/optional-body.ts";
-import { knownFields } from "../../http/middleware/known-fields.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { retry } from "../../runs/retry.ts";
@@ -20,7 +19,7 @@ const route = createRoute({
     "`from_step_id` it repeats everything from that step's latest visit on. Its events continue the same log, to a " +
     "new `done`.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), optionalBody, knownFields(RetryRequest)] as const,
+  middleware: [needs("runs:write"), jsonBody({ schema: RetryRequest, optional: true })] as const,
   request: {
     params: z.object({ run_id: RunId }),
     body: { content: { "application/json": { schema: RetryRequest } } },

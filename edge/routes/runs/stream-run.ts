@@ -8,11 +8,16 @@ import { DELTA_RULE } from "../../../shared/events/delta-text.ts";
 import { readPosition } from "../../../shared/events/lines.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { authorizedRuns } from "../../streaming/access.ts";
-import type { WatchedRun } from "../../streaming/access.ts";
+import {
+  authorizedRuns,
+  openEvents,
+  lastEventIdOf,
+  StreamHeaders,
+  StreamQuery,
+  streamOrLater,
+} from "../../streaming/open-stream.ts";
+import type { WatchedRun } from "../../streaming/open-stream.ts";
 import { noRun } from "../../runs/run-view.ts";
-import { openEvents } from "../../streaming/open-stream.ts";
-import { lastEventIdOf, StreamHeaders, StreamQuery, streamOrLater } from "../../streaming/stream-request.ts";
 
 const route = createRoute({
   method: "get",

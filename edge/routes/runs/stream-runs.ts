@@ -8,11 +8,17 @@ import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { multiplex, readPositions } from "../../streaming/multiplex.ts";
 import type { Part } from "../../streaming/multiplex.ts";
-import { openEvents } from "../../streaming/open-stream.ts";
+import {
+  openEvents,
+  authorizedRuns,
+  viewerPrincipal,
+  lastEventIdOf,
+  StreamHeaders,
+  StreamQuery,
+  streamOrLater,
+} from "../../streaming/open-stream.ts";
 import { openFeed } from "../../streaming/open-feed.ts";
 import { tenantFilterOf } from "../../http/middleware/principal.ts";
-import { authorizedRuns, viewerPrincipal } from "../../streaming/access.ts";
-import { lastEventIdOf, StreamHeaders, StreamQuery, streamOrLater } from "../../streaming/stream-request.ts";
 import { noRun } from "../../runs/run-view.ts";
 
 /** The edge opens one internal stream for each run. */

@@ -1,14 +1,13 @@
 import type { RunId } from "../../contracts/ids.ts";
+import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
+import type { RunStatus } from "../../contracts/run.ts";
+import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import { insertWaits } from "../runs/waits.ts";
+import type { NewWait } from "../runs/waits.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
-import { insertDeliveries } from "../webhooks/insert-deliveries.ts";
-import { chargeUsage, costOf, tokensOf, usageRows } from "./charge-usage.ts";
-import { columnsOf } from "./entry-columns.ts";
-import type { EntryColumns } from "./entry-columns.ts";
-import { insertDeadLetters } from "./insert-dead-letters.ts";
-import { moveRuns } from "./move-runs.ts";
-import type { NewEntry } from "./new-entry.ts";
+import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliveries.ts";
+import type { DeadLetter, NewEntry } from "./new-entry.ts";
 
 /**
  * An entry that was committed. `event_seq`: the number of its last event. `signals`, `cancel`: what the run has received
@@ -74,6 +73,193 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
     from moved`;
 }
 
+/** Many JSON texts as one, without escaping: JSON writes U+001E as an escape, so it can separate them. */
+function jsonTexts(texts: readonly string[]): string {
+  return texts.join("\u001e");
+}
+
+/** An entry as the statement of a flush takes it: every kind has every column. */
+export type EntryColumns = Pick<
+  NewEntry,
+  "run_id" | "attempt" | "owner" | "known_seq" | "events" | "events_n"
+> & {
+  kind: EntryKind;
+  step_path: string | null;
+  visit: number | null;
+  output: string | null;
+  deadline_ms: number;
+  current_step: string | null;
+  /** Committed results in this entry: 0 or 1. */
+  steps: 0 | 1;
+  usage: readonly Usage[];
+  /** The run's new status; null: it continues to run. */
+  status: Exclude<RunStatus, "running"> | null;
+  wake_ms: number | null;
+  signals: number | null;
+  waits: readonly NewWait[];
+  error: string | null;
+  dead_letter: DeadLetter | null;
+};
+
+/** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
+const UNCHANGED_COLUMNS = {
+  visit: null,
+  output: null,
+  steps: 0,
+  usage: [],
+  status: null,
+  wake_ms: null,
+  signals: null,
+  waits: [],
+  error: null,
+  dead_letter: null,
+} as const;
+
+/** The one place that maps the kinds of entries to columns. */
+export function columnsOf(entry: NewEntry): EntryColumns {
+  switch (entry.kind) {
+    case "step":
+      return { ...UNCHANGED_COLUMNS, ...entry, steps: 1 };
+    case "turn":
+    case "note":
+      return { ...UNCHANGED_COLUMNS, ...entry, current_step: entry.step_path };
+    case "park":
+      return {
+        ...UNCHANGED_COLUMNS,
+        ...entry,
+        deadline_ms: 0,
+        current_step: entry.step_path,
+        wake_ms: Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
+      };
+    case "end":
+      return {
+        ...UNCHANGED_COLUMNS,
+        ...entry,
+        deadline_ms: 0,
+        current_step: null,
+        steps: entry.step_path === null ? 0 : 1,
+      };
+  }
+}
+
+/**
+ * The CTE `moved` of a flush, and those that it is made of: the runs of the entries `e` whose fences hold, changed as
+ * their entries say. `hasEnds`: some of the entries end their run.
+ */
+function moveRuns(sql: Sql, hasEnds: boolean) {
+  return hasEnds ? moveFamilies(sql) : sql`moved as (${move(sql, "all")})`;
+}
+
+/**
+ * Ends first, all other runs after them. A relative of an ended run that has an entry in this flush is therefore
+ * changed once: by the end, or by its own entry. Cost when no run has relatives: 0.4 ms more than `move` alone, and
+ * 3 us for each end.
+ */
+function moveFamilies(sql: Sql) {
+  return sql`ending as (
+      select run_id from e where ends
+    ), ${lockFamily(sql, sql`select run_id from e where exists (select from family)`)}, ended as (${move(sql, "ends")}
+    ), relatives as (${endedRelatives(sql)}
+    ), others as (${move(sql, "others")}
+    ), moved as (
+      select * from ended union all select * from others
+    ), ${notifyFamily(sql, sql`moved`)}`;
+}
+
+/**
+ * Changes the runs of all entries, of those that end their run, or (after the ends) of the others.
+ *
+ * An entry of the last part whose relative has just ended raises the run's signals in the same update. A park of such
+ * a run has missed that signal, so it is left out.
+ */
+function move(sql: Sql, part: "all" | "ends" | "others") {
+  const isLast = part === "others";
+  const signals = isLast
+    ? sql`signals = r.signals + (k.run_id is not null)::int, cancel_requested_at = ${cancelRequestedAt(sql)},`
+    : sql``;
+  const from = isLast ? sql`e left join relatives k on k.run_id = e.run_id` : sql`e`;
+  const only = {
+    all: () => sql``,
+    ends: () => sql`and e.ends and ${afterLocks(sql)}`,
+    others: () => sql`and not e.ends and (e.kind <> 'park' or k.run_id is null)`,
+  }[part]();
+  return sql`
+      update runs r set ${signals}
+        event_seq = r.event_seq + e.events_n,
+        deadline_at = now() + e.deadline_ms * interval '1 millisecond',
+        current_step_id = e.current_step,
+        step_count = r.step_count + e.steps,
+        tokens = r.tokens + e.tokens,
+        cost_micro_usd = r.cost_micro_usd + e.cost,
+        crash_count = case when e.kind in ('step', 'turn') then 0 else r.crash_count end,
+        status = coalesce(e.status, r.status),
+        owner = case when e.status is null then r.owner end,
+        wake_at = case
+          when e.status is null then r.wake_at
+          when e.status in ('queued', 'paused') then now() + e.wake_ms * interval '1 millisecond'
+        end,
+        paused_at = case when e.status = 'paused' then now() end,
+        ended_at = case when e.ends then now() end,
+        error = e.error
+      from ${from}
+      where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
+        and (e.kind <> 'park' or r.signals = e.signals) ${only}
+      returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
+        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
+}
+
+/** The CTE `charges`: one row for each model call of the entries. Empty for a flush that charges nothing, as most do. */
+function usageRows(sql: Sql, entries: readonly EntryColumns[]) {
+  const rows = entries.flatMap(({ run_id, usage }) => usage.map((call) => ({ run_id, ...call })));
+  if (rows.length === 0) return sql``;
+  return sql`, charges as (
+      select * from unnest(
+        ${pgArray(rows.map((u) => u.run_id))}::text[], ${pgArray(rows.map((u) => u.call))}::text[],
+        ${pgArray(rows.map((u) => u.provider))}::text[], ${pgArray(rows.map((u) => u.model))}::text[],
+        ${pgArray(rows.map((u) => u.input_tokens))}::int[], ${pgArray(rows.map((u) => u.output_tokens))}::int[],
+        ${pgArray(rows.map((u) => u.cost_micro_usd))}::bigint[]
+      ) as u(run_id, call, provider, model, input_tokens, output_tokens, cost)
+    )`;
+}
+
+/** The CTE that writes those of `charges` whose entry was committed. */
+function chargeUsage(sql: Sql, entries: readonly EntryColumns[]) {
+  if (entries.every(({ usage }) => usage.length === 0)) return sql``;
+  return sql`, charged as (
+      insert into usage (run_id, seq, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
+      select run_id, m.event_seq, u.call, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost
+      from moved m join charges u using (run_id)
+    )`;
+}
+
+function tokensOf({ usage }: EntryColumns): number {
+  return usage.reduce((total, call) => total + call.input_tokens + call.output_tokens, 0);
+}
+
+function costOf({ usage }: EntryColumns): number {
+  return usage.reduce((total, call) => total + call.cost_micro_usd, 0);
+}
+
+/** The CTE that writes one dead letter for each end in failure: it exists if and only if the run has failed. */
+function insertDeadLetters(sql: Sql, entries: readonly EntryColumns[]) {
+  const letters = entries.flatMap(({ run_id, dead_letter }) =>
+    dead_letter ? [{ run_id, ...dead_letter }] : [],
+  );
+  if (letters.length === 0) return sql``;
+  return sql`, inserted_dead_letters as (
+      insert into dead_letters (run_id, seq, tenant_id, orchestration_id, code, message, stack, step_id, tries, attempt,
+        first_failed_at)
+      select run_id, m.event_seq, m.tenant_id, m.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries,
+        m.attempt, coalesce(d.first_failed_at, now())
+      from moved m join unnest(
+        ${pgArray(letters.map((d) => d.run_id))}::text[], ${pgArray(letters.map((d) => d.code))}::text[],
+        ${pgArray(letters.map((d) => d.message))}::text[], ${pgArray(letters.map((d) => d.stack))}::text[],
+        ${pgArray(letters.map((d) => d.step_id))}::text[], ${pgArray(letters.map((d) => d.tries))}::int[],
+        ${pgArray(letters.map((d) => d.first_failed_at))}::timestamptz[]
+      ) as d(run_id, code, message, stack, step_id, tries, first_failed_at) using (run_id)
+    )`;
+}
+
 /** Whether the entry parks the run until a human has answered. */
 function asksHuman({ kind, waits }: EntryColumns): boolean {
   return kind === "park" && waits.some((wait) => wait.kind === "human");
@@ -82,9 +268,4 @@ function asksHuman({ kind, waits }: EntryColumns): boolean {
 function deliveriesOf(sql: Sql, entries: readonly EntryColumns[]) {
   const asking = entries.filter(asksHuman).map(({ run_id }) => run_id);
   return insertDeliveries(sql, sql`moved`, asking);
-}
-
-/** Many JSON texts as one, without escaping: JSON writes U+001E as an escape, so it can separate them. */
-function jsonTexts(texts: readonly string[]): string {
-  return texts.join("\u001e");
 }

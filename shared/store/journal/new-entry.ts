@@ -93,7 +93,7 @@ export type EntryContent = z.infer<
 
 const added = { ...Fence.shape, ...Lines.shape };
 
-/** One entry on its way into a run's journal, as a worker sends it. `columnsOf` maps it to the columns of a flush. */
+/** One entry on its way into a run's journal, as a worker sends it. `columnsOf` in flush.ts maps it to columns. */
 export const NewEntry = z.discriminatedUnion("kind", [
   StepEntry.extend(added),
   TurnEntry.extend(added),

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { expect, onTestFinished, test } from "vitest";
 import { readConfig } from "../../../edge/env.ts";
-import { EdgeQueue } from "../../../edge/clients/redis.ts";
+import { EdgeQueue } from "../../../edge/runs/admit.ts";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 
 // Fails when every request waits for a Redis that has just timed out.

@@ -1,7 +1,7 @@
 /** What members of one batch do to each other: nothing. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readConfig } from "../../../edge/env.ts";
-import { queueOf } from "../../../edge/clients/redis.ts";
+import { queueOf } from "../../../edge/runs/admit.ts";
 import { submit } from "../../../edge/runs/submit.ts";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";

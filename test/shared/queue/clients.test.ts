@@ -1,7 +1,7 @@
 import { Redis as RestRedis } from "@upstash/redis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { RedisCommands } from "../../../shared/queue/run-script.ts";
+import type { RedisCommands } from "../../../shared/queue/scripts.ts";
 import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
 import { startRestFront } from "../../../worker-node/redis-rest/start-rest-front.ts";
 import type { RunningFront } from "../../../worker-node/redis-rest/start-rest-front.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf, tenant, TestQueue } from "./fixture.ts";
 import { QUOTA_READY_AFTER_MS } from "../../../shared/timing.ts";
 import { makeQuotaReady, rebuildShard } from "./rebuild-shard.ts";

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { queueShardOf } from "../../../shared/keys.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import { makeQuotaReady } from "./rebuild-shard.ts";
 import { ALL_LANES, job, LEASE_MS, limits, runOf } from "./fixture.ts";
 

@@ -5,7 +5,7 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { keys } from "../../../shared/keys.ts";
-import { publishLive } from "../../../worker-node/journal/publish.ts";
+import { publishLive } from "../../../worker-node/clients/publish.ts";
 import { startRedis } from "../../services/services.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { makeQuotaReady } from "./rebuild-shard.ts";

@@ -2,7 +2,7 @@
 import { expect } from "vitest";
 import { Lane } from "../../../shared/contracts/run.ts";
 import type { Queue } from "../../../shared/queue/queue.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import { jobs, type Command } from "./commands.ts";
 import { limits, runOf, START_MS, type TestQueue } from "./fixture.ts";
 import { Model } from "./model.ts";

@@ -12,10 +12,10 @@ import type {
   Claim,
   ClaimRequest,
   LeasesToRestore,
-  Renewal,
+  QueueVerdict,
   RenewRequest,
+  Renewal,
 } from "../../../shared/queue/queue.ts";
-import type { QueueVerdict } from "../../../shared/queue/queue-verdict.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 
@@ -197,6 +197,8 @@ export class Model {
     const more = this.list("ready").find((entry) => hasRoom(entry) && this.hasSlot(entry.tenant));
     if (more && reply.runs.length < slots)
       throw new Error(`${more.run} was not claimed, although a slot is free`);
+    const stillReady = this.list("ready").length;
+    if (reply.stillReady !== stillReady) throw new Error(`${reply.stillReady} are ready, not ${stillReady}`);
     if (reply.nextMs !== this.#nextMs()) throw new Error(`next_ms is ${reply.nextMs}, not ${this.#nextMs()}`);
   }
 

@@ -46,7 +46,11 @@ export function expected(model: Model): Content {
         return [
           tenant,
           [
-            ...[version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight],
+            version,
+            maxConcurrentRuns,
+            maxQueuedRuns,
+            requestsPerSecond,
+            weight,
             ...(bucket ? [bucket.milliTokens, bucket.atMs] : []),
           ].join(" "),
         ];

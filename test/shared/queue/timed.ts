@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Cluster, Redis } from "ioredis";
-import type { RedisCommands } from "../../../shared/queue/run-script.ts";
+import type { RedisCommands } from "../../../shared/queue/scripts.ts";
 
 /** A clock that a test moves: milliseconds since 1970, of 13 digits. */
 export type Clock = { nowMs: number };

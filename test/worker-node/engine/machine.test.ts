@@ -1,9 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { applyResult, initialProgress } from "../../../shared/journal/fold.ts";
+import { applyResult, initialProgress, initialState } from "../../../shared/journal/fold.ts";
 import { endEvents } from "../../../shared/journal/ending.ts";
-import { finalResponse, stepStart } from "../../../worker-node/engine/events.ts";
-import { next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
-import { initialState } from "../../../shared/journal/initial-state.ts";
+import { stepStart } from "../../../worker-node/engine/events.ts";
+import { finalResponse, next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
 import { orchestration } from "./context.ts";
 import type { Orchestration } from "../../../shared/contracts/definition/index.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";

@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import type { Json } from "../../../shared/contracts/json.ts";
-import { LargeValues } from "../../../worker-node/execution/large-values.ts";
+import { LargeValues, loadValue } from "../../../worker-node/execution/large-values.ts";
 import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
-import { loadValue } from "../../../worker-node/execution/load-value.ts";
 
 function memory(): ObjectStore & { objects: Map<string, string> } {
   const objects = new Map<string, string>();

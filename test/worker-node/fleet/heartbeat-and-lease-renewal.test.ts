@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { LeasesToRestore, RenewRequest } from "../../../shared/queue/queue.ts";
 import type { Job } from "../../../shared/queue/job.ts";

@@ -14,7 +14,7 @@ import {
   restoreRunningLeases,
   releaseMoved,
 } from "../../../worker-node/fleet/restore-leases.ts";
-import { jobOf } from "../../../worker-node/fleet/job-of.ts";
+import { jobOf } from "../../../shared/queue/job.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { startRedis } from "../../services/services.ts";

@@ -18,7 +18,7 @@ import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import type { WorkerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { Worker } from "../../../worker-node/fleet/worker.ts";
-import { silentPeer, slowPeer } from "../../services/waiting.ts";
+import { silentPeer, slowPeer, turn } from "../../services/waiting.ts";
 import { FakeStore } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
@@ -38,6 +38,7 @@ const directSoon: WorkerTiming = { ...workerTiming, directAfterMs: 50 };
 class FakeQueue extends Queue {
   readonly offers: RunId[][] = [];
   readonly ended: RunId[] = [];
+  stillReady = 0;
   readonly finished: RunId[] = [];
   readonly released: { run: RunId; status: string; delayMs: number; isTracked: boolean }[] = [];
   readonly restored: { run: RunId; owner: string; leaseMs: number }[] = [];
@@ -51,7 +52,8 @@ class FakeQueue extends Queue {
     await slowPeer(1);
     calls.push("claim from the queue");
     this.ended.push(...ended);
-    return { runs: (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme })), nextMs: 60_000 };
+    const runs = (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme }));
+    return { runs, nextMs: 60_000, stillReady: this.stillReady };
   }
   override async readIndex() {
     return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
@@ -231,6 +233,11 @@ function claimable(): ClaimedRun {
   return run;
 }
 
+/** Resolves as soon as the run is committed as completed. */
+async function untilCompleted(run: RunId): Promise<void> {
+  while (fakeStore.row(run).status !== "completed" || worker.active > 0) await turn();
+}
+
 const eventually = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 5 });
 
 describe("a run that the queue leases and Postgres does not let the worker claim", () => {
@@ -279,12 +286,62 @@ describe("a run that the queue leases and Postgres does not let the worker claim
   });
 });
 
-test("a run that ends while the worker is idle is finished at once", async () => {
+test("a run that ends while the worker is idle is finished soon, without a claim", async () => {
   const run = claimable();
   queue.offers.push([run.run_id]);
   worker.start();
   await eventually(() => expect(queue.finished).toEqual([run.run_id]));
   expect(fakeStore.row(run.run_id).status).toBe("completed");
+  expect(queue.ended).toEqual([]);
+});
+
+// Fails when each run that ends is finished by a call of its own: a worker then calls Redis twice for each run of a stream.
+test("a run that ends just before the next claim is finished by that claim", async () => {
+  const [first, second] = [claimable(), claimable()];
+  queue.offers.push([first.run_id]);
+  worker.start();
+  await untilCompleted(first.run_id);
+  queue.offers.push([second.run_id]);
+  wake();
+  await eventually(() => expect(queue.ended).toEqual([first.run_id]));
+  expect(queue.finished).not.toContain(first.run_id);
+});
+
+// Fails when the slot of an ended run is given back late although its tenant's next run waits for it.
+test("a run that ends while jobs wait for slots is finished at once", async () => {
+  queue.stillReady = 1;
+  const run = claimable();
+  queue.offers.push([run.run_id]);
+  // No timer fires any more once the run executes, so a finish that waits for one never comes.
+  step = async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout"] });
+    return "answer";
+  };
+  worker.start();
+  try {
+    await vi.waitUntil(() => queue.finished.length > 0, { timeout: 5_000, interval: 1 });
+    expect(queue.finished).toEqual([run.run_id]);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+// Fails when the worker waits for a marker, or 2 s, before it looks for jobs of a lane that was full here.
+test("a slot that is freed in a full lane is filled at once", async () => {
+  open(["default", "bulk"]);
+  const ends = Promise.withResolvers<string>();
+  step = () => ends.promise;
+  const runs = [1, 2, 3].map(() => Object.assign(claimable(), { lane: "bulk" as const }));
+  const [first, second, third] = runs.map(({ run_id }) => run_id);
+  if (!first || !second || !third) throw new Error("three runs");
+  queue.offers.push([first, second]);
+  worker.start();
+  await eventually(() => expect(waitedFor).toEqual([["default"]]));
+  queue.offers.push([third]);
+  ends.resolve("answer");
+  // The marker's wait is still under way: `wake` is not called.
+  await eventually(() => expect(fakeStore.row(third).status).toBe("completed"));
+  expect(waitedFor).toEqual([["default"]]);
 });
 
 // Fails when the lease is released while the run is still tracked: a renewal in between would take the lease again.

@@ -1,11 +1,10 @@
 import { readFile, readdir } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { parseAgent, parseOrchestration, parseTool } from "../../../shared/contracts/definition/index.ts";
-import { applyResult, initialProgress } from "../../../shared/journal/fold.ts";
+import { applyResult, initialProgress, initialState } from "../../../shared/journal/fold.ts";
 import { startSearchServer } from "../../../local/demo/search-server.ts";
 import { next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
-import { initialState } from "../../../shared/journal/initial-state.ts";
 import { runStep } from "../../../worker-node/engine/steps/index.ts";
 import { createModels } from "../../../worker-node/models/create-models.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
-import { ColdError } from "../../../shared/queue/shard-scripts.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { IndexProgress, KnownScan } from "../../../shared/queue/index-progress.ts";
 import type { Job } from "../../../shared/queue/job.ts";

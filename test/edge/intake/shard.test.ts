@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { Batcher } from "../../../edge/intake/batcher.ts";
-import type { Sized } from "../../../edge/clients/fair-queue.ts";
+import { Batcher } from "../../../edge/intake/shard.ts";
+import type { Sized } from "../../../edge/intake/combiner.ts";
 import { turn } from "../../services/waiting.ts";
 
 const MIB = 1024 * 1024;

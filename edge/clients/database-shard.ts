@@ -1,10 +1,10 @@
 import { DurableObject } from "cloudflare:workers";
 import { z } from "zod";
-import type { Row, Sql } from "../../shared/store/sql.ts";
 import { AppError } from "../../shared/errors.ts";
+import type { Row, Sql } from "../../shared/store/sql.ts";
 import { sqlState } from "../../shared/store/unreachable.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
-import { DatabasePool } from "../clients/database-pool.ts";
+import { DatabasePool } from "./database-pool.ts";
 import type { DatabaseObject, Env, StatementReply } from "../env.ts";
 
 /** What a statement of the API may have for values. */

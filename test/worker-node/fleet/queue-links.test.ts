@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { nextLink } from "../../../worker-node/fleet/queue-link.ts";
-import type { LinkEvent, QueueLink } from "../../../worker-node/fleet/queue-link.ts";
-import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
+import { QueueLinks, nextLink } from "../../../worker-node/fleet/queue-links.ts";
+import type { LinkEvent, QueueLink } from "../../../worker-node/fleet/queue-links.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 
 const DIRECT_AFTER_MS = 5_000;

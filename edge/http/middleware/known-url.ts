@@ -1,0 +1,68 @@
+import { createMiddleware } from "hono/factory";
+import type { Context } from "hono";
+import { matchedRoutes } from "hono/route";
+import { z } from "zod";
+import { AppError } from "../../../shared/errors.ts";
+import type { Api, ApiEnv } from "../api.ts";
+import { serveKnown } from "../unknown-names.ts";
+import { addressOf, bearerKey, principalOf } from "./principal.ts";
+
+/**
+ * Refuses a URL of which a part would be ignored, or could not be stored.
+ *
+ * - Query parameters that the route does not document: a client that writes `tenant` for `tenant_id` must not get the
+ *   rows of all tenants. Every route is checked here, also one without a query. A caller without a valid key gets 401
+ *   from a route that takes nothing but a key, whatever its query is.
+ * - U+0000, which no name can have and no column of Postgres can hold: a path with it names nothing (404), a query with
+ *   it is not valid (422). Halves of surrogate pairs have no percent-encoding.
+ */
+export function knownUrl(api: Api) {
+  /** The documented routes by method and path. Read when the first request has a query. */
+  let documented: ReadonlyMap<string, DocumentedRoute> | null = null;
+  return createMiddleware<ApiEnv>(async (c, next) => {
+    if (c.req.url.includes("%00")) refuseControl(new URL(c.req.url));
+    if (!c.req.url.includes("?")) return next();
+    const route = routeOf(c);
+    if (route === null) return next();
+    documented ??= documentedRoutes(api);
+    const { known, needsKey } = documented.get(route) ?? { known: [], needsKey: false };
+    const names = Object.keys(c.req.queries());
+    if (needsKey && !names.every((name) => known.includes(name))) {
+      await principalOf(c.get("services"), bearerKey(c), addressOf(c));
+    }
+    return serveKnown(c, next, { names, known, noun: "query parameter" });
+  });
+}
+
+/** `known`: the names in its query. `needsKey`: it takes an API key and nothing else. */
+type DocumentedRoute = { known: readonly string[]; needsKey: boolean };
+
+/** The route that serves this request, as a name in the table; null: there is none. Middleware is of all methods. */
+function routeOf(c: Context<ApiEnv>): string | null {
+  const route = matchedRoutes(c).find(({ method }) => method !== "ALL");
+  return route ? `${route.method} ${route.path}` : null;
+}
+
+function documentedRoutes(api: Api): Map<string, DocumentedRoute> {
+  const documented = new Map<string, DocumentedRoute>();
+  for (const definition of api.openAPIRegistry.definitions) {
+    if (definition.type !== "route") continue;
+    const { method, path, request, security = [] } = definition.route;
+    const query = request?.query ?? z.object({});
+    if (!(query instanceof z.ZodObject)) throw new Error(`the query of ${path} is no object schema`);
+    documented.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")}`, {
+      known: Object.keys(query.shape),
+      needsKey: security.length > 0 && security.every((scheme) => "key" in scheme),
+    });
+  }
+  return documented;
+}
+
+function refuseControl({ pathname, searchParams }: URL): void {
+  if (pathname.includes("%00")) throw new AppError("not_found", "The resource does not exist.");
+  const fields = Array.from(searchParams)
+    .filter(([name, value]) => (name + value).includes("\0"))
+    .map(([path]) => ({ path, message: "must not contain control characters" }));
+  if (fields.length === 0) return;
+  throw new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
+}

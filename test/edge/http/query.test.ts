@@ -1,0 +1,137 @@
+/** The query of every route, taken from the OpenAPI document: what a request asks for is never ignored in silence. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { createApp } from "../../../edge/app.ts";
+import { bodyOf, startApp, type TestApp } from "../app.ts";
+
+const Operation = z.object({
+  security: z.array(z.record(z.string(), z.array(z.string()))).default([]),
+  parameters: z
+    .array(
+      z.object({
+        in: z.string(),
+        name: z.string(),
+        schema: z.looseObject({ enum: z.array(z.string()).optional() }),
+      }),
+    )
+    .default([]),
+});
+const Document = z.object({ paths: z.record(z.string(), z.record(z.string(), Operation)) });
+
+type Route = {
+  method: string;
+  path: string;
+  query: z.infer<typeof Operation>["parameters"];
+  needsKey: boolean;
+};
+
+const ABOUT = { openapi: "3.1.0", info: { title: "", version: "" } };
+
+/** All routes of the document. The ids in their paths name nothing. */
+const routes: Route[] = await documentedRoutes();
+
+async function documentedRoutes(): Promise<Route[]> {
+  const api = createApp(() => {
+    throw new Error("the document needs no services");
+  });
+  const { paths } = Document.parse(JSON.parse(JSON.stringify(api.getOpenAPI31Document(ABOUT))));
+  return Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, { parameters, security }]) => ({
+      method: method.toUpperCase(),
+      path: path.replaceAll(/\{\w+\}/g, "run_000000000000_1780499750067"),
+      query: parameters.filter((parameter) => parameter.in === "query"),
+      needsKey: security.length > 0 && !security.some((scheme) => scheme.token),
+    })),
+  );
+}
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+const errorsOf = async (answer: Response) =>
+  z.array(z.object({ path: z.string(), message: z.string() })).parse((await bodyOf(answer)).errors);
+
+test("the document has every route of the API with its query", () => {
+  expect(routes.length).toBeGreaterThan(45);
+  expect(routes.filter(({ query }) => query.length > 0).length).toBeGreaterThan(20);
+});
+
+describe("an unknown query parameter", () => {
+  // Fails when a route ignores what it does not know: `?tenant=acme` would list the runs of all tenants.
+  test.each(routes)("of $method $path is a 422 that names it", async ({ method, path, needsKey }) => {
+    const answer = await app.call(method, `${path}?colour=red`);
+    expect([answer.status, await errorsOf(answer)]).toMatchObject([422, [{ path: "colour" }]]);
+    const stranger = await app.call(method, `${path}?colour=red`, { key: null });
+    expect(stranger.status).toBe(needsKey ? 401 : 422);
+  });
+
+  // Fails when the error names no parameter, or one of another route.
+  test.each(
+    routes.flatMap(({ method, path, query }) =>
+      query.slice(0, 1).map(({ name }) => ({ method, path, name })),
+    ),
+  )("of $method $path that is $name misspelt is answered with $name", async ({ method, path, name }) => {
+    const misspelt = `${name}s`;
+    const [error] = await errorsOf(await app.call(method, `${path}?${misspelt}=x`));
+    expect(error).toEqual({
+      path: misspelt,
+      message: `is no query parameter of this request: did you mean ${name}?`,
+    });
+  });
+
+  test("is answered with the parameters that there are when none is near, or with: there is none", async () => {
+    const messages = async (path: string) =>
+      (await errorsOf(await app.call("GET", path))).map(({ message }) => message);
+    expect(await messages("/scale/tenants?colour=red")).toEqual([
+      "is no query parameter of this request: the query parameters are limit, cursor",
+    ]);
+    expect(await messages("/api/v2/workers?colour=red")).toEqual([
+      "is no query parameter of this request: there is none",
+    ]);
+  });
+
+  test("is refused also by routes that the document does not have, and a path that does not exist stays a 404", async () => {
+    expect((await app.call("GET", "/api/v2/openapi.json?format=yaml")).status).toBe(422);
+    expect((await app.call("GET", "/nowhere?format=yaml")).status).toBe(404);
+    expect((await app.call("HEAD", "/api/v2/workers?colour=red")).status).toBe(422);
+  });
+
+  test("is ignored under `Prefer: handling=lenient`, and the answer says so", async () => {
+    const headers = { prefer: "handling=lenient" };
+    const answer = await app.call("GET", "/api/v2/workers?colour=red", { headers });
+    expect([answer.status, answer.headers.get("preference-applied")]).toEqual([200, "handling=lenient"]);
+    const stream = await app.call("GET", "/api/v2/events/stream?colour=red", { headers });
+    expect([stream.status, stream.headers.get("preference-applied")]).toEqual([200, "handling=lenient"]);
+    await stream.body?.cancel();
+    const plain = await app.call("GET", "/scale/tenants?limit=5", { headers });
+    expect([plain.status, plain.headers.get("preference-applied")]).toEqual([200, null]);
+  });
+});
+
+// Fails when a documented parameter is refused as unknown.
+test.each(routes.flatMap(({ method, path, query }) => query.map(({ name }) => ({ method, path, name }))))(
+  "$name is a query parameter of $method $path",
+  async ({ method, path, name }) => {
+    const answer = await app.call(method, `${path}?${name}=1`);
+    if (answer.status === 422) expect(await answer.text()).not.toContain("no query parameter");
+    else await answer.body?.cancel();
+  },
+);
+
+// Fails when a value that no row can have selects nothing, or is ignored.
+test.each(
+  routes.flatMap(({ method, path, query }) =>
+    query.flatMap(({ name, schema }) => (schema.enum ? [{ method, path, name, known: schema.enum }] : [])),
+  ),
+)(
+  "an unknown value of $name at $method $path is a 422 with the known ones",
+  async ({ method, path, name, known }) => {
+    const answer = await app.call(method, `${path}?${name}=no-such-value`);
+    const [error] = await errorsOf(answer);
+    expect([answer.status, error?.path]).toEqual([422, name]);
+    for (const value of known) expect(error?.message).toContain(value);
+  },
+);
