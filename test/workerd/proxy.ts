@@ -1,5 +1,6 @@
 /** A TCP proxy to a store. A test can make the store refuse connections or stop replying. */
 import { createServer, connect, type Socket } from "node:net";
+import { slowPeer } from "../services/waiting.ts";
 
 export class Proxy {
   readonly #server;
@@ -22,7 +23,7 @@ export class Proxy {
       near.pipe(far);
       const { delayMs } = this;
       if (delayMs === 0) far.pipe(near);
-      else far.on("data", (chunk) => setTimeout(() => near.write(chunk), delayMs));
+      else far.on("data", (chunk) => void slowPeer(delayMs).then(() => near.write(chunk)));
       near.on("close", () => far.destroy());
       far.on("close", () => near.destroy());
     });

@@ -44,8 +44,8 @@ export async function callHttpTool(
     throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
   });
   if (response.status >= 200 && response.status < 300) {
-    const body = redact(response.body, credentialsOf(tool));
-    return pickOutput(parseJson(body) ?? body, tool);
+    const answer = redact(response.body, credentialsOf(tool));
+    return pickOutput(parseJson(answer) ?? answer, tool);
   }
   throw errorOf(response, tool);
 }

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { newRunId } from "../../../shared/contracts/ids.ts";
 import type { EntryLines } from "../../../shared/events/lines.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
+import { slowPeer } from "../../services/waiting.ts";
 
 const run = newRunId(1_780_499_750_067);
 const KIB = 1024;
@@ -46,7 +47,6 @@ async function take(reader: ReadableStreamDefaultReader<string>, events: number)
 }
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i + 1);
-const aMoment = (ms = 20) => new Promise((resolve) => setTimeout(resolve, ms));
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -55,9 +55,9 @@ describe("a viewer that takes nothing while its run goes on", () => {
   test("is not cut off, and gets every event once when it reads again", async () => {
     const { relay, commit } = relayOn([]);
     const slow = join(relay);
-    await aMoment();
+    await slowPeer(20);
     for (let i = 0; i < 100; i++) commit(10 * KIB);
-    await aMoment();
+    await slowPeer(20);
     expect(slow.ended).not.toHaveBeenCalled();
     expect(await take(slow.reader, 100)).toEqual(upTo(100));
     slow.leaving.abort();
@@ -73,12 +73,12 @@ describe("a viewer that takes nothing while its run goes on", () => {
       return bytes;
     });
     const slow = join(relay);
-    await aMoment();
+    await slowPeer(20);
     for (let i = 0; i < 100; i++) commit(10 * KIB);
-    await aMoment();
+    await slowPeer(20);
     expect(unsentBytes).toBeLessThan(90 * KIB);
     const before = reads.length;
-    await aMoment(400);
+    await slowPeer(400);
     expect(reads.length).toBe(before);
     slow.leaving.abort();
   });
@@ -88,7 +88,7 @@ test("a slow viewer of a long journal reads each page again from where it is, an
   const entries = upTo(12).map((seq) => ({ seq, events_n: 1, events: line(20 * KIB) }));
   const { relay, reads } = relayOn(entries);
   const slow = join(relay);
-  await aMoment(600);
+  await slowPeer(600);
   // Two or three events are on their way, and the rest of the page is dropped.
   expect(reads).toEqual([0]);
   expect(await take(slow.reader, 12)).toEqual(upTo(12));
@@ -100,7 +100,7 @@ describe("viewers of one run", () => {
   test("do not wait for one that takes nothing", async () => {
     const { relay, commit } = relayOn([]);
     const [slow, quick] = [join(relay), join(relay)];
-    await aMoment();
+    await slowPeer(20);
     for (let i = 1; i <= 50; i++) {
       commit(20 * KIB);
       expect(await take(quick.reader, 1)).toEqual([i]);
@@ -113,7 +113,7 @@ describe("viewers of one run", () => {
   test("share the bytes of each live entry", async () => {
     const { relay, commit } = relayOn([]);
     const viewers = Array.from({ length: 50 }, () => join(relay));
-    await aMoment();
+    await slowPeer(20);
     const encoding = vi.spyOn(TextEncoder.prototype, "encode");
     commit(100);
     expect(encoding).toHaveBeenCalledTimes(1);
@@ -128,7 +128,7 @@ describe("a viewer that takes a large event in pieces", () => {
   test("gets it whole", async () => {
     const { relay, commit } = relayOn([]);
     const viewer = join(relay);
-    await aMoment();
+    await slowPeer(20);
     commit(300 * KIB);
     expect(await take(viewer.reader, 1)).toEqual([1]);
     viewer.leaving.abort();

@@ -24,6 +24,7 @@ import {
   text,
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
+import { slowPeer } from "../../services/waiting.ts";
 
 const server = new ProviderServer();
 beforeAll(() => server.start());
@@ -204,7 +205,7 @@ describe("what was reported is charged", () => {
     server.reset((response) => {
       response.writeHead(200, { "content-type": "text/event-stream" });
       response.write(anthropicStart({ input_tokens: 50, output_tokens: 1 }));
-      setTimeout(begun.resolve, 100);
+      void slowPeer(100).then(begun.resolve);
     });
     const harness = new ExecutionHarness();
     harness.models = server.models();

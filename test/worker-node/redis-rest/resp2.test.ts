@@ -1,9 +1,9 @@
 /** `Upstash-Response-Format: resp2`: byte for byte what a TCP client gets. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { newKey, startFront, type Front } from "./front.ts";
+import { pace } from "../../services/waiting.ts";
 
 let front: Front;
 let socket: Socket;
@@ -28,7 +28,7 @@ async function overTcp(command: readonly string[]): Promise<string> {
   const more: Buffer[] = [];
   const add = (piece: Buffer) => void more.push(piece);
   socket.on("data", add);
-  await sleep(2);
+  await pace(2);
   socket.off("data", add);
   return Buffer.concat([bytes ?? Buffer.alloc(0), ...more]).toString();
 }
