@@ -110,11 +110,11 @@ export function laterFields(kind: DefinitionKind, json: unknown): FieldError[] {
   );
 }
 
-type Judge = (name: string, value: unknown, fields: Fields, type: string) => string | null;
+type Judge = (name: string, value: unknown, record: Fields, type: string) => string | null;
 
 function collect(
   json: unknown,
-  fields: Fields,
+  record: Fields,
   judge: Judge,
   path = "",
   found: FieldError[] = [],
@@ -123,12 +123,12 @@ function collect(
   for (const [name, value] of entriesOf(json)) {
     if (found.length >= MAX_REPORTED) return found;
     const at = path === "" ? name : `${path}.${name}`;
-    const message = judge(name, value, fields, typeof type === "string" ? type : "");
+    const message = judge(name, value, record, typeof type === "string" ? type : "");
     if (message !== null) {
       found.push({ path: at, message });
       continue;
     }
-    const below = Object.hasOwn(fields.inner, name) ? fields.inner[name] : undefined;
+    const below = Object.hasOwn(record.inner, name) ? record.inner[name] : undefined;
     if (below === undefined) continue;
     if (below.each === "value") collect(value, below.of, judge, at, found);
     else if (below.each === "entry") {
