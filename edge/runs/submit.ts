@@ -1,7 +1,7 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { scoreOf } from "../../shared/queue/job.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { inHalves } from "../../shared/store/halves.ts";
 import { acceptRuns, findAccepted, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
@@ -190,7 +190,9 @@ async function updateQueue(
 ): Promise<void> {
   const jobs = runs.flatMap((run) => {
     const row = accepted.get(run.run_id);
-    return row ? [jobOf(run, row.queued_at_ms)] : [];
+    if (!row) return [];
+    const job = jobOf({ ...run, queued_at_ms: row.queued_at_ms });
+    return [{ ...job, status: "queued" as const, delayMs: run.delay_ms }];
   });
   const names = unused.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
   const update = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
@@ -200,17 +202,6 @@ async function updateQueue(
     await new Promise((resolve) => setTimeout(resolve, ENQUEUE_RETRY_MS));
     await update();
   }
-}
-
-function jobOf(run: NewRun, queuedAtMs: number) {
-  return {
-    run: run.run_id,
-    tenant: run.tenant_id,
-    lane: run.lane,
-    score: scoreOf(queuedAtMs, run.priority),
-    status: "queued" as const,
-    delayMs: run.delay_ms,
-  };
 }
 
 async function resultOf(

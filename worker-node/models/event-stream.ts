@@ -1,5 +1,6 @@
 import type { Json } from "../../shared/contracts/json.ts";
-import { isObject, parseJson } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { parseJson } from "../engine/parse-json.ts";
 
 /** A server-sent event, or JSON that a server wrote between events. */
 export type StreamEvent = { name: string | undefined; data: string };

@@ -1,6 +1,7 @@
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { kindOfError, toWord } from "./error-kind.ts";
-import { isObject, parseJson } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { parseJson } from "../engine/parse-json.ts";
 import { listOf, textOf } from "./json-fields.ts";
 import { retryHintMs } from "./retry-hint.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";

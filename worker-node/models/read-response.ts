@@ -1,5 +1,5 @@
 import { EventReader, objectsIn } from "./event-stream.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 

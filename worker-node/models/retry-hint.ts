@@ -1,5 +1,5 @@
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import { listOf, textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 

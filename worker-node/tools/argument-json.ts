@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { isLongInteger } from "../../shared/contracts/long-integers.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /**

@@ -2,6 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { z } from "zod";
+import { digestOf } from "../../../shared/bytes.ts";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
@@ -160,18 +161,13 @@ async function fingerprintOf(
   { MASTER_KEY }: Config,
 ): Promise<string> {
   const sealed = MASTER_KEY && secret !== null ? await sign(MASTER_KEY, secret) : secret;
-  return hashOf(JSON.stringify({ ...meaning, secret: sealed }, sortedKeys));
+  return digestOf("SHA-256", JSON.stringify({ ...meaning, secret: sealed }, sortedKeys));
 }
 
 /** For JSON.stringify: writes the fields of every object in one order. */
 function sortedKeys(_key: string, value: unknown): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-async function hashOf(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Bodies of all tenants that are held at once. Only large ones are refused for it: small ones are not what fills an isolate. */

@@ -1,5 +1,5 @@
 import { suggestions } from "../../nearest-name.ts";
-import { isObject } from "./tool-schema.ts";
+import { isObject } from "../json.ts";
 import type { FieldError } from "../../errors.ts";
 import type { JsonObject } from "../json.ts";
 import type { Tool } from "./tool.ts";

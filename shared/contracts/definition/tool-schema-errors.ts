@@ -1,5 +1,6 @@
 import { suggestions } from "../../nearest-name.ts";
-import { INNER, isObject, targetOf } from "./tool-schema.ts";
+import { isObject } from "../json.ts";
+import { INNER, targetOf } from "./tool-schema.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../nearest-name.ts";
 import type { Json, JsonObject } from "../json.ts";

@@ -1,3 +1,4 @@
+import { isObject } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";
 
 /**
@@ -154,8 +155,4 @@ function distinct(values: readonly Json[]): Json[] {
     const text = JSON.stringify(value);
     return seen.has(text) ? false : seen.add(text);
   });
-}
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
