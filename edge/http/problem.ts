@@ -19,7 +19,7 @@ export const Problem = z
   })
   .meta({ id: "Problem" });
 
-/** The response for anything thrown. An error that is not meant for the client is logged, and the client gets `internal`. */
+/** The response for anything thrown. An error without a code of the table is logged, and the client gets `internal`. */
 export function problemResponse(thrown: unknown, requestId: string): Response {
   const error = toAppError(thrown);
   if (error.code === "internal") log.error("request.failed", { request: requestId, error: describe(thrown) });

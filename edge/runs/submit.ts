@@ -20,7 +20,7 @@ export type SubmitDeps = AdmitDeps & {
 type Admissions = ReadonlyMap<RunId, Admission>;
 
 /**
- * What became of admitted runs: those that are committed, and the error of each whose statement failed. A run that is in
+ * The outcome of admitted runs: the committed runs, and the error of each run whose statement failed. A run that is in
  * neither part was not committed: its definition does not exist, its idempotency key is taken, or its tenant's queue is
  * full.
  */
@@ -55,7 +55,8 @@ async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<S
     ({ run_id }) =>
       admissions.get(run_id)?.reserved && !accepted.has(run_id) && !isOutcomeUnknown(failed.get(run_id)),
   );
-  // Before the look-ups, which may fail or take long. What is lost here, the reconciler repairs; reservations lapse.
+  // Before the look-ups, which may fail or take long. If this update is lost, the reconciler repairs the queue; reservations
+  // lapse.
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
   return Promise.all(
     runs.map((run) => resultOf(deps, run, { admissions, accepted, failed }).catch(failedBy)),
@@ -135,7 +136,7 @@ async function tryCommit(
 }
 
 /**
- * Looks up the runs whose outcome is unknown, on another connection. One that is not found may still be committed later.
+ * Looks up the runs whose outcome is unknown, on another connection. A run that is not found may still be committed later.
  * @returns false when the database cannot be reached: their outcome stays unknown, and the callers get the first error
  */
 async function lookUp(
@@ -240,7 +241,7 @@ async function findEarlier(
 async function whyNotCommitted(
   deps: SubmitDeps,
   run: NewRun,
-  quotaCheckedBy: "queue" | "postgres",
+  quotaCheckedBy: QuotaCheckedBy,
 ): Promise<Refusal> {
   const unknown: Refusal = {
     code: "not_found",

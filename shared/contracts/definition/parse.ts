@@ -44,8 +44,8 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
 }
 
 /**
- * Parses an orchestration that is to be saved. Beyond what makes it executable, it must not hold what would be accepted and
- * then do something else than it says; versions that were saved before a rule came go on as they are.
+ * Parses an orchestration that is to be saved. It must be executable, and every part of it must have the effect that it
+ * names. These further rules hold for a save alone: versions that were saved before a rule existed are executed as they are.
  */
 export function parseNewOrchestration(json: unknown): Parsed<Orchestration> {
   const document = OrchestrationDocument.safeParse(json);
@@ -118,7 +118,7 @@ function invalid(errors: FieldError[]): Parsed<never> {
   return { ok: false, code: "invalid", errors };
 }
 
-/** The result of a parser, with more errors. They come before what is only not available yet. */
+/** The result of a parser, with more errors. They take precedence over `not_yet`. */
 function alsoInvalid<Definition>(parsed: Parsed<Definition>, more: FieldError[]): Parsed<Definition> {
   if (more.length === 0) return parsed;
   return invalid(parsed.ok || parsed.code === "not_yet" ? more : [...parsed.errors, ...more]);

@@ -143,8 +143,8 @@ export function columnsOf(entry: NewEntry): EntryColumns {
 }
 
 /**
- * The CTE `moved` of a flush, and those that it is made of: the runs of the entries `e` whose fences hold, changed as
- * their entries say. `hasEnds`: some of the entries end their run.
+ * The CTE `moved` of a flush, with the CTEs that it needs: the runs of the entries `e` whose fences hold, changed as their
+ * entries say. `hasEnds`: some of the entries end their run.
  */
 function moveRuns(sql: Sql, hasEnds: boolean) {
   return hasEnds ? moveFamilies(sql) : sql`moved as (${move(sql, "all")})`;
@@ -223,7 +223,7 @@ function usageRows(sql: Sql, entries: readonly EntryColumns[]) {
     )`;
 }
 
-/** The CTE that writes those of `charges` whose entry was committed. */
+/** The CTE that writes the rows of `charges` whose entries were committed. */
 function chargeUsage(sql: Sql, entries: readonly EntryColumns[]) {
   if (entries.every(({ usage }) => usage.length === 0)) return sql``;
   return sql`, charged as (

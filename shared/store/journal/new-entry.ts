@@ -15,7 +15,7 @@ export const DeadLetter = z.object({
 });
 export type DeadLetter = z.infer<typeof DeadLetter>;
 
-/** The run that an entry belongs to, with the fence: `known_seq` is the last event number that the worker knows of. */
+/** The run that an entry belongs to, with the fence: `known_seq` is the last event number that the worker knows. */
 const Fence = z.object({
   run_id: RunId,
   attempt: z.number().int(),
