@@ -80,7 +80,7 @@ export class PostgresModel implements Statements {
     return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
   }
 
-  /** The worker beats, and was silent no oftener than it knows. */
+  /** The worker beats, and was silent no more often than it knows. */
   hasNotBeenSilent(owner: string, silences: number): boolean {
     const worker = this.tables.workers.get(owner);
     return worker?.silences === silences && worker.beat_at >= this.now - COUNTED_SILENCE_MS;

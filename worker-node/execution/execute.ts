@@ -30,7 +30,7 @@ const TIMEOUT_SLACK_MS = 1_000;
 
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
- * something outside stops the execution; `Stop` says what each reason asks for.
+ * something outside stops the execution; `Stop` says what each reason causes.
  */
 export async function execute(
   run: ClaimedRun,
@@ -57,7 +57,7 @@ export async function execute(
       return failRun(state, { ...failureOf(error), step_id: runLog.currentStep }, { cause: error });
     });
   } catch (error) {
-    // The end that a cancel or a timeout asks for may be fenced too.
+    // The end after a cancel or a timeout may be fenced too.
     if (error instanceof Stop && error.why === "superseded") return { is: "dropped" };
     throw error;
   } finally {

@@ -59,9 +59,9 @@ type LogParts = {
 /**
  * The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time.
  *
- * Each commit reports what the run has received from outside, and the log stops the execution accordingly: a fenced
- * entry aborts `stop` as `superseded`, a cancelled run as `cancel`, and
- * one whose journal has become too large as `state_too_large`.
+ * Each commit reports what the run has received from outside, and the log stops the execution accordingly: it aborts `stop`
+ * as `superseded` after a fenced entry, as `cancel` when the run was cancelled, and as `state_too_large` when its journal has
+ * become too large.
  */
 export class RunLog {
   readonly #run: LoggedRun;
@@ -108,7 +108,7 @@ export class RunLog {
 
   /** Commits events: with the next entry of this run, or by themselves within a moment. */
   note(events: readonly RunEvent[]): void {
-    // A step that the execution has left behind may still note events; they are dropped.
+    // A step that was stopped or timed out may still note events: they are dropped.
     if (this.#isClosed) return;
     this.#pending.add(events, this.#write(events));
   }
@@ -175,7 +175,7 @@ export class RunLog {
     return { run: run_id, seq: this.#knownSeq, events, events_n, last: kind === "end" };
   }
 
-  /** A committed entry. The one that makes the journal too large stays: the end of the run follows it. */
+  /** Counts a committed entry. The entry that makes the journal too large is committed too: the end of the run follows it. */
   #count(entry: NewEntry): void {
     this.#knownSeq += entry.events_n;
     this.#journalBytes += Buffer.byteLength(entry.events);

@@ -13,8 +13,8 @@ const MAX_STRAY_CHARS = 1_000_000;
 const FIELDS = new Set(["data", "event", "id", "retry", "error"]);
 
 /**
- * Splits a body into its events (HTML Living Standard, 9.2.6), with what servers do beside the standard: a last event
- * without an empty line after it, and plain JSON instead of an event, also over several lines.
+ * Splits a body into its events (HTML Living Standard, 9.2.6), with two deviations of servers from the standard: a last
+ * event without an empty line after it, and plain JSON instead of an event, also over several lines.
  */
 export class EventReader {
   #rest = "";

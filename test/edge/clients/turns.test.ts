@@ -39,7 +39,7 @@ test("a tenant that has as many callers waiting as it may is refused, and anothe
   expect(results.at(-1)?.status).toBe("fulfilled");
 });
 
-test("all that wait can be refused at once, and those that come later act", async () => {
+test("all waiting callers can be refused at once, and later callers act", async () => {
   const { turns, order, take } = oneAtATime();
   const first = take("a");
   const waiting = [take("a"), take("b"), take("b")];
