@@ -13,7 +13,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
-import { published } from "./divide-text.ts";
+import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
@@ -130,7 +130,7 @@ function afterFailure(
   const { afterMs } = verdict;
   const event = stepRetry(step, failure, count, afterMs);
   if (afterMs <= SHORT_WAIT_MS) {
-    state.runLog.note(published(event));
+    state.runLog.note(publishedEvents(event));
     return { is: "retry", afterMs };
   }
   const park: RetryPark = {
@@ -261,7 +261,7 @@ function contextOf(
     },
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
-      if (!signal.aborted) runLog.note(events.flatMap(published));
+      if (!signal.aborted) runLog.note(events.flatMap(publishedEvents));
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();

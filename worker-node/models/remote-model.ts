@@ -1,11 +1,11 @@
-import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { RetryableError } from "../engine/step-errors.ts";
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import { withTimeout, within } from "../execution/stop.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { costMicroUsd } from "./cost.ts";
-import { finishOf, promisesCall } from "./finish-reason.ts";
-import { ReportedError, isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
+import { isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
 import { openModel } from "./providers.ts";
+import { refuseIncomplete } from "./refuse-incomplete.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts } from "./thoughts.ts";
 import { emptyReport } from "./provider-report.ts";
@@ -205,48 +205,6 @@ async function stream(
   const answer = { text, tool_calls: calls, usage: usageOf(name, report) };
   const opaque = parts.parts(report.opaque, answer.text);
   return opaque === undefined ? answer : { ...answer, parts: opaque };
-}
-
-/** Throws unless what the provider reported is a complete answer. The report of the provider counts before what the SDK made of it. */
-function refuseIncomplete(
-  name: ModelName,
-  report: ProviderReport,
-  calls: readonly ToolCall[],
-  failure: unknown,
-): void {
-  const label = `${name.provider}/${name.model}`;
-  if (report.error !== undefined) throw new ReportedError(report.error);
-  if (report.withheld)
-    throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
-  if (!report.begun) throw failure;
-  const word = report.finish;
-  if (word === undefined && report.isPage) {
-    const message = `${label}: the response is not an answer of a model: is the provider's base URL right?`;
-    throw new RetryableError("model_unreadable", message, { cause: failure });
-  }
-  if (word === undefined || (word === "" && !report.done)) throw cutError(label, false, failure);
-  switch (finishOf(word)) {
-    case "withheld":
-      throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
-    case "limit":
-      throw new TerminalError("output_limit", `${label}: the answer was cut off at the model's output limit`);
-    case "cut":
-      throw cutError(label, true, failure);
-    case "complete":
-      break;
-  }
-  if (failure !== undefined || (promisesCall(word) && calls.length === 0)) {
-    const message = `${label}: a part of the answer cannot be read`;
-    throw new RetryableError("model_unreadable", message, { cause: failure, answered: true });
-  }
-}
-
-/** @param answered the provider has said that this is its whole answer: the next call is another one */
-function cutError(label: string, answered: boolean, cause: unknown): RetryableError {
-  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, {
-    cause,
-    answered,
-  });
 }
 
 /** The tokens of a call by the length of its texts. */
