@@ -116,7 +116,7 @@ export class PostgresModel implements Statements {
     return this.tables.runs.get(run)?.input ?? null;
   }
 
-  /** All that is left is one page: no journal of the simulation is long. */
+  /** The rest of the journal as one page: no journal of the simulation is long. */
   readStoredPage(run: RunId, after: number, upto: number): StoredPage {
     const stored = this.tables
       .entriesOf(run)

@@ -30,7 +30,7 @@ function refusalByQuickJs(script: string): string | null {
   }
 }
 
-/** One snippet a line: what people write, every construct of the language, and what is almost one. */
+/** One snippet a line: code that people write, every construct of the language, and misspelled constructs. */
 const snippets = readFileSync(new URL("snippets.txt", import.meta.url), "utf8")
   .trimEnd()
   .split("\n");
@@ -60,7 +60,7 @@ const lines = [
 ];
 
 /**
- * Where the two differ, none of which a person writes: QuickJS refuses a class field that is named `get`, `set` or
+ * Code on which QuickJS and acorn differ, and that no person writes: QuickJS refuses a class field that is named `get`, `set` or
  * `static` and has no value, and takes a `let` that repeats a destructured parameter; acorn misses an octal escape in a
  * string that stands before "use strict". The others are sequences of tokens that mutation finds.
  */
