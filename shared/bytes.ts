@@ -16,9 +16,11 @@ export function fromHex(text: string): Uint8Array<ArrayBuffer> {
   );
 }
 
+const encoder = new TextEncoder();
+
 /** The bytes of a text in UTF-8. */
 export function utf8(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(new TextEncoder().encode(text));
+  return new Uint8Array(encoder.encode(text));
 }
 
 /** The digest of a text in UTF-8, as hex digits. */

@@ -13,7 +13,7 @@ const body = { "application/json": { schema: z.unknown() } };
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/artifacts/{name}",
-  operationId: "getArtifact",
+  operationId: "getRunArtifact",
   tags: ["Runs"],
   summary: "Open a large value of a run",
   description:
