@@ -9,6 +9,11 @@ import type { MasterKey } from "./seal.ts";
  */
 const StoredTool = z.looseObject({ sealed: z.record(z.string(), z.string()).optional() });
 
+/** The tool in the text of its row, as it is stored. */
+export function readStoredTool(text: string): Record<string, unknown> {
+  return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+}
+
 /** The sealed secrets of a stored tool, by place. Null: it was saved before secrets were sealed. */
 export function sealedOf(stored: Record<string, unknown>): Readonly<Record<string, string>> | null {
   return StoredTool.parse(stored).sealed ?? null;

@@ -17,7 +17,7 @@ const GRACE_MS = 5_000;
 /** `state` is JSON text. */
 export type Program = { code: "expression" | "transform"; source: string; state: string; limitMs: number };
 
-/** For whom a program runs, and what stops it: it may be cancelled, or the worker may drain. */
+/** The tenant of a program, and the signal that stops it: on a cancel, or when the worker drains. */
 export type Caller = { tenant: string; signal: AbortSignal };
 const ProgramResult = z.union([
   z.object({ json: z.string() }),
