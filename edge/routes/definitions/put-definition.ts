@@ -18,7 +18,7 @@ import {
   withId,
 } from "../../definitions/definition-request.ts";
 import { agentWarnings, WARNINGS } from "../../definitions/save-warnings.ts";
-import { isMasked, textToStore } from "../../definitions/tool-secrets.ts";
+import { isMasked, textToStore } from "../../definitions/masked-tool.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
