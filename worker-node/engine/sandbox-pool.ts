@@ -13,8 +13,8 @@ const THREADS = {
   transform: { all: 3, tenant: 2 },
 } as const;
 /**
- * A program's limit is of processor time, so on a busy machine it may take so many times longer by the clock, and a moment more.
- * Then its thread is terminated, even in a loop.
+ * A program's limit is of processor time. By the clock a program may take this many times as long, and `GRACE_MS` more, because
+ * the machine may be busy. After that its thread is terminated, even in a loop.
  */
 const BUSY_FACTOR = 10;
 const GRACE_MS = 5_000;
