@@ -39,7 +39,7 @@ import { takeLock } from "./workers/locks.ts";
 /**
  * One operation of a worker on the store. Arguments and result are plain JSON, so that a verb can go over HTTP.
  *
- * `name` is the verb's key in StateStore and the last part of its path, `/internal/state/<name>`.
+ * `name` is the verb's key in StateStore and the last part of its path, below STATE_PATH.
  */
 type Verb<Args extends unknown[], Result> = {
   name: string;

@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import { z } from "zod";
-import { remoteStateStore } from "../../shared/store/state.ts";
+import { STATE_PATH, remoteStateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { STATE_REQUEST_MS } from "../../shared/timing.ts";
 
@@ -29,7 +29,7 @@ export function edgeStateStore(edgeUrl: string, secret: string): StateStore {
   return remoteStateStore(async (verb, args) => {
     const body = JSON.stringify(args);
     const at = Math.floor(Date.now() / 1000);
-    const url = new URL(`/internal/state/${verb}`, edgeUrl);
+    const url = new URL(`${STATE_PATH}/${verb}`, edgeUrl);
     const sign = (text: string) => createHmac("sha256", secret).update(text).digest("hex");
     const head = sign(`${at}.${url.pathname}.${Buffer.byteLength(body)}`);
     const signature = `t=${at},h1=${head},v1=${sign(`${at}.${verb}.${body}`)}`;

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
-import { findVerb } from "../../../shared/store/state.ts";
+import { STATE_PATH, findVerb } from "../../../shared/store/state.ts";
 import type { Api } from "../../http/api.ts";
 import { isDatabaseUnreachable, sqlState } from "../../../shared/store/unreachable.ts";
 import { verify } from "../../http/hmac.ts";
@@ -9,7 +9,7 @@ import { notSigned, readSignature } from "../../http/middleware/signed-head.ts";
 import { invalidFields } from "../../http/problem.ts";
 
 /**
- * Runs a verb of the store for workers that cannot reach Postgres directly: `POST /internal/state/<verb>` with the
+ * Runs a verb of the store for workers that cannot reach Postgres directly: `POST /internal/state/2/<verb>` with the
  * verb's arguments, through Hyperdrive. Head and body are signed: `X-Synapse-Signature: t=<unix seconds>,h1=<HMAC-SHA256
  * of "<t>.<path>.<content length>">,v1=<HMAC-SHA256 of "<t>.<verb>.<body>">`. `signedHead` has verified `h1` before the
  * body is read. Every verb is a statement that may be repeated, so a replay does no harm.
@@ -17,7 +17,7 @@ import { invalidFields } from "../../http/problem.ts";
  * When Postgres fails the response is 503 `{sqlstate}`, so that the worker decides as it would on its own connection.
  */
 export function callState(api: Api): void {
-  api.post("/internal/state/:verb", async (c) => {
+  api.post(`${STATE_PATH}/:verb`, async (c) => {
     const name = c.req.param("verb");
     const { config, stateSql } = c.get("services");
     const body = await c.req.text();
