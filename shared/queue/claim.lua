@@ -5,10 +5,15 @@
 -- scores. Taking and leasing are one script: if they were two and a worker died between them, the job would be neither
 -- ready nor leased.
 --
+-- `active` has all runs of a tenant that Postgres calls running. While it has no more members than the tenant has slots,
+-- each of them may run. When it has more, some are not running: a worker died between its claim here and the one in
+-- Postgres, and a run that was claimed directly meanwhile got its lease back. Redis does not know which, so the reply names
+-- the lapsed leases of such a tenant, and of their runs only those that Postgres calls running may be claimed.
+--
 -- KEYS  ready
 -- ARGV  owner, lease_ms, slots, n_ended, the ended runs, then lane, cap, weight of each lane
--- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready),
---       then run, tenant of each claimed job; or "cold"
+-- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready), the runs of
+--       excess leases, then run, tenant of each claimed job; or "cold"
 
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
@@ -38,12 +43,19 @@ for i = 5 + n_ended, #ARGV, 3 do
   caps[ARGV[i]], weights[ARGV[i]] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
 end
 
-local reply = { 60000, 0 }
+local excess = {}
+local reply = { 60000, 0, excess }
 local function add_to_reply(job)
   reply[#reply + 1] = job.run
   reply[#reply + 1] = job.tenant
   slots = slots - 1
   caps[job.lane] = caps[job.lane] - 1
+end
+
+-- Whether the tenant has more leases than slots.
+local function has_excess(tenant)
+  local limit = limits_of(tenant)
+  return limit == nil or used_slots(tenant) > limit.concurrent
 end
 
 local lapse_ms = first_time(leases)
@@ -58,6 +70,7 @@ if has_lapsed then
       job.owner, job.requeue_at_ms = owner, nil
       write_job(job)
       redis.call("ZADD", leases, integer_text(now_ms + lease_ms), run)
+      if has_excess(job.tenant) then excess[#excess + 1] = run end
       add_to_reply(job)
     end
   end
@@ -155,7 +168,7 @@ if has_lapsed then
   local _
   _, lapse_ms = unpack(redis.call(
     "ZRANGEBYSCORE", leases, "(" .. integer_text(now_ms), "+inf", "WITHSCORES", "LIMIT", 0, 1))
-elseif #reply > 2 then
+elseif #reply > 3 then
   lapse_ms = math.min(lapse_ms or math.huge, now_ms + lease_ms)
 end
 lower_next(tonumber(lapse_ms))

@@ -44,11 +44,14 @@ export type ClaimRequest = {
 };
 
 /**
- * `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. `stillReady`: how many jobs of the shard remain
+ * `excess`: those of `runs` whose lease had lapsed while their tenant had more leases than slots. Only if Postgres calls such
+ * a run running already, it takes a slot, and may be claimed. `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. `stillReady`: how many jobs of the shard remain
  * ready. When the caller got fewer than it asked for, it may not take them: their tenants have no free slot, or it does
  * not serve their lanes.
  */
-export type Claim = { runs: JobName[]; nextMs: number; stillReady: number };
+export type Claim = { runs: JobName[]; excess: RunId[]; nextMs: number; stillReady: number };
+
+const ClaimReply = z.tuple([z.number(), z.number(), z.array(RunId)]).rest(z.string());
 
 export type RenewRequest = { shard: number; owner: string; leaseMs: number; runs: readonly RunId[] };
 
@@ -112,8 +115,8 @@ export class Queue {
       if (cap > 0) args.push(lane, String(cap), String(LANES[lane].weight));
     }
     const reply = await this.#scripts.run(shard, scripts.claim, args);
-    const [nextMs, stillReady, ...names] = z.array(z.coerce.string()).parse(reply);
-    return { runs: readJobNames(names), nextMs: Number(nextMs), stillReady: Number(stillReady) };
+    const [nextMs, stillReady, excess, ...names] = ClaimReply.parse(reply);
+    return { runs: readJobNames(names), excess, nextMs, stillReady };
   }
 
   /**

@@ -67,6 +67,7 @@ export async function withSimulation<Result>(
   stubGlobals(sim.clock, sim.random);
   traceLogs(sim);
   try {
+    sim.start();
     return await act(sim);
   } finally {
     vi.unstubAllGlobals();

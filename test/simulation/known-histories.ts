@@ -84,10 +84,27 @@ const claimIsOvertaken: History = {
   ],
 };
 
+/**
+ * A worker died between its claim in Redis and the one in Postgres. Another run of the tenant had been claimed directly
+ * meanwhile. When the lease of the first run lapsed, it was claimed beside the second one, in the tenant's only slot.
+ */
+const leaseOfADeadClaimer: History = {
+  ...calm,
+  commands: [
+    { do: "trap", atMs: 5_500, trap: { process: "w", verbs: ["claim"], is: "kill", ms: 0 } },
+    { ...trap("edge", "enqueue"), atMs: 5_500 },
+    { do: "submit", atMs: 6_000, tenant: 0, orchestration: "long", lane: "default" },
+    { do: "submit", atMs: 6_400, tenant: 0, orchestration: "long", lane: "default" },
+    { do: "away", atMs: 6_700, store: "redis", ms: 9_000, restarts: false },
+    { do: "away", atMs: 15_701, store: "redis", ms: 3_000, restarts: false },
+  ],
+};
+
 export const known: [History][] = [
   [toolNotFoundMeanwhile],
   [cancelDuringPark],
   [slotOfASilentOwner],
   [claimAfterSilence],
   [claimIsOvertaken],
+  [leaseOfADeadClaimer],
 ];

@@ -56,6 +56,12 @@ class QuotaReadyAtOnce extends RedisModel {
   }
 }
 
+class ExcessNotNamed extends RedisModel {
+  override claim(...args: Parameters<RedisModel["claim"]>): ReturnType<RedisModel["claim"]> {
+    return { ...super.claim(...args), excess: [] };
+  }
+}
+
 class SizesNotCompared extends RedisModel {
   override checkSizes(): void {}
 }
@@ -173,6 +179,21 @@ const claimIsOvertaken = scene(
   ],
   { slots: 1, limit: 1 },
 );
+/**
+ * A worker dies before it sends its claim of the second run. While Redis is away, the other worker claims the first run
+ * directly, in the tenant's only slot. The lease of the second run lapses when Redis is back.
+ */
+const leaseOfADeadClaimer = scene(
+  [
+    trap("w", "claim", "kill", 0),
+    trap("edge", "enqueue", "fail", 0),
+    submit("long", 6_000, 6_000),
+    submit("long", 6_300, 6_500),
+    { do: "away", atMs: 6_700, store: "redis", ms: 9_000, restarts: false },
+    { do: "away", atMs: 15_701, store: "redis", ms: 3_000, restarts: false },
+  ],
+  { slots: 1, limit: 1 },
+);
 const accepted = scene([
   trap("edge", "accept", "slow", 4_000),
   trap("edge", "enqueue", "fail", 0),
@@ -198,6 +219,12 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
     "a claim does not compare the silences of its worker",
     { postgres: SilencesNotCompared },
     claimIsOvertaken,
+    /has 2 running runs/,
+  ],
+  [
+    "a claim does not name excess leases",
+    { redis: ExcessNotNamed },
+    leaseOfADeadClaimer,
     /has 2 running runs/,
   ],
   ["the scan of due runs has no overlap", { postgres: ScanWithoutOverlap }, accepted, /has not ended/],

@@ -119,7 +119,10 @@ export class RedisModel {
     const isReady = (entry: Entry): boolean =>
       entry.state === "ready" ||
       ((entry.state === "due" || entry.state === "timer") && entry.atMs <= model.nowMs);
+    const hasExcess = ({ tenant }: Entry): boolean =>
+      model.countOf(tenant, "leased") > (model.limits.get(tenant)?.maxConcurrentRuns ?? 0);
     const claim = {
+      excess: taken.filter((entry) => entry.state === "leased" && hasExcess(entry)).map(({ run }) => run),
       runs: taken.map(({ run, tenant }) => ({ run, tenant })),
       nextMs: Math.min(...times),
       stillReady: [...model.jobs.values()].filter((entry) => isReady(entry) && !taken.includes(entry)).length,

@@ -107,7 +107,11 @@ export class Simulation {
         max_queued_runs: options.queued,
       });
     }
-    for (let slot = 0; slot < options.workers; slot++) this.startWorker(slot);
+  }
+
+  /** Starts the workers. The clocks and the log are replaced before: a worker reads them at once. */
+  start(): void {
+    for (let slot = 0; slot < this.#options.workers; slot++) this.startWorker(slot);
   }
 
   get alive(): SimWorker[] {

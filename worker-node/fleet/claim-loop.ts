@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
@@ -144,7 +144,7 @@ export class ClaimLoop {
       if (heartbeat.silences !== this.#silences) links.reportFailed(this.#shard);
       this.#silences = heartbeat.silences;
       const claim = await this.#claimFromQueue(free);
-      if (claim) await this.#claimFromPostgres(claim.runs);
+      if (claim) await this.#claimFromPostgres(claim);
       else if (links.of(this.#shard) === "direct") await directClaims.claim(free);
       return claim;
     } finally {
@@ -191,26 +191,44 @@ export class ClaimLoop {
   }
 
   /** Takes the right to move the runs that the queue leased, and begins them. */
-  async #claimFromPostgres(jobs: readonly JobName[]): Promise<void> {
+  async #claimFromPostgres({ runs: jobs, excess }: Claim): Promise<void> {
     const { store, owner, heartbeat, executions, unresolved } = this.#deps;
     // For a run that this worker executes already, the queue only gave the lease again.
     const fresh = jobs.filter(({ run }) => !executions.has(run));
     if (fresh.length === 0) return;
+    const claimable = await this.#withinLimits(fresh, excess);
     // While this worker was silent, runs of the same tenants may have been claimed directly, in slots that the queue has
     // given away since. The leases are reconciled after the next synchronization.
     if (!heartbeat.isFresh || heartbeat.silences !== this.#silences) {
       unresolved.add(fresh);
       return;
     }
-    const runs = fresh.map(({ run }) => run);
     // The process may be stopped here for any time: then Postgres counts a silence, and the statement claims nothing.
     const known = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
-    const claimed = await store.claim(owner, runs, ...known).catch((error: unknown) => {
+    const claimed = await store.claim(owner, claimable, ...known).catch((error: unknown) => {
       unresolved.add(fresh);
       throw error;
     });
     await executions.begin(claimed);
     const claimedIds = new Set(claimed.map(({ run_id }) => run_id));
     await unresolved.reconcile(fresh.filter(({ run }) => !claimedIds.has(run)));
+  }
+
+  /**
+   * Those of the leased runs whose claim passes no limit: of the excess leases only the runs that Postgres calls running, which
+   * take a slot already. The others are released, and wait for a slot.
+   */
+  async #withinLimits(jobs: readonly JobName[], excess: readonly RunId[]): Promise<RunId[]> {
+    const { store, unresolved } = this.#deps;
+    const runs = jobs.map(({ run }) => run);
+    if (excess.length === 0) return runs;
+    const snapshots = await store.readRunSnapshots(excess).catch((error: unknown) => {
+      unresolved.add(jobs);
+      throw error;
+    });
+    const running = new Set(
+      snapshots.filter(({ status }) => status === "running").map(({ run_id }) => run_id),
+    );
+    return runs.filter((run) => running.has(run) || !excess.includes(run));
   }
 }

@@ -194,6 +194,16 @@ export class Model {
       if (!this.hasSlot(entry.tenant)) throw new Error(`${entry.tenant} has no slot for ${entry.run}`);
       take(entry);
     }
+    const hasExcess = ({ tenant }: Entry): boolean =>
+      this.countOf(tenant, "leased") > (this.limits.get(tenant)?.maxConcurrentRuns ?? 0);
+    const excess = lapsedLeases.filter(
+      (entry) => entry.owner === owner && entry.atMs > this.nowMs && hasExcess(entry),
+    );
+    const named = (runs: RunId[]): string => runs.toSorted().join();
+    if (named(reply.excess) !== named(excess.map(({ run }) => run)))
+      throw new Error(
+        `the excess leases are ${named(reply.excess)}, not ${named(excess.map(({ run }) => run))}`,
+      );
     const more = this.list("ready").find((entry) => hasRoom(entry) && this.hasSlot(entry.tenant));
     if (more && reply.runs.length < slots)
       throw new Error(`${more.run} was not claimed, although a slot is free`);

@@ -118,6 +118,12 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     "elseif job.owner == owner then redis",
     "elseif true then redis",
   ],
+  [
+    "excess leases are not named",
+    "claim.lua",
+    "if has_excess(job.tenant) then excess[#excess + 1] = run end",
+    "",
+  ],
   ["lapsed leases are not claimed", "claim.lua", "lapse_ms ~= nil and lapse_ms <= now_ms", "false"],
   [
     "leases are claimed before they lapse",

@@ -53,7 +53,7 @@ class FakeQueue extends Queue {
     calls.push("claim from the queue");
     this.ended.push(...ended);
     const runs = (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme }));
-    return { runs, nextMs: 60_000, stillReady: this.stillReady };
+    return { runs, excess: [], nextMs: 60_000, stillReady: this.stillReady };
   }
   override async readIndex() {
     return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
