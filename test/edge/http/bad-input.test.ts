@@ -110,6 +110,13 @@ describe("a malformed request", () => {
     await expectSentences("/api/v2/orchestrations/runs:cancel", { since: "yesterday" }, [since]);
   });
 
+  test("for a version that no definition can have gets the field", async () => {
+    const path = "/api/v2/orchestrations/orch_smoke?version=2147483648";
+    expect((await problem("GET", path)).errors).toEqual([
+      { path: "version", message: "must be at most 2147483647" },
+    ]);
+  });
+
   test("gets the path of each invalid field", async () => {
     const body = { message: 7, priority: 99 };
     expect((await problem("POST", RUN, { body })).errors).toMatchObject([
