@@ -5,7 +5,7 @@ import type { DefinitionKind, Parsed } from "../../shared/contracts/definition/i
 import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
-import { AppError } from "../../shared/errors.ts";
+import { AppError, pathText } from "../../shared/errors.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { LENIENT, preferenceApplied, prefers } from "../http/prefer.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
@@ -36,6 +36,7 @@ export function requireDefinition<Definition>(
   body: Record<string, unknown>,
   parse: (json: unknown) => Parsed<Definition>,
 ): Definition {
+  refuseProto(body);
   const isLenient = prefers(c, LENIENT);
   const unknown = isLenient ? [] : unknownFields(kind, body);
   const later = laterFields(kind, body);
@@ -50,6 +51,22 @@ export function requireDefinition<Definition>(
   const named = fields.map((error) => error.path || "the body").slice(0, 5);
   const what = code === "not_yet" ? "Not available yet" : "Not valid";
   throw new AppError(code, `${what}: ${named.join(", ")}.`, { fields });
+}
+
+/** A table with a key `__proto__` is read without it. @throws AppError `invalid` */
+function refuseProto(body: Record<string, unknown>): void {
+  const pending: { value: unknown; path: (string | number)[] }[] = [{ value: body, path: [] }];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const { value, path } = next;
+    if (typeof value !== "object" || value === null) continue;
+    if (!Array.isArray(value) && Object.hasOwn(value, "__proto__")) {
+      const at = pathText([...path, "__proto__"]);
+      const fields = [{ path: at, message: "is no name for a key of a definition" }];
+      throw new AppError("invalid", `Not valid: ${at}.`, { fields });
+    }
+    const inner = Array.isArray(value) ? [...value.entries()] : Object.entries(value);
+    pending.push(...inner.map(([key, item]) => ({ value: item, path: [...path, key] })));
+  }
 }
 
 /** The body with the path's id in `field`. A body may repeat that id; another id is `invalid`. */

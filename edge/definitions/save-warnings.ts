@@ -2,7 +2,9 @@ import {
   missingReferences,
   referencesOf,
   toolsOf,
+  uncheckedFields,
   unfitAgents,
+  unsetReads,
 } from "../../shared/contracts/definition/index.ts";
 import type { Agent, Known, Orchestration, Reference } from "../../shared/contracts/definition/index.ts";
 import type { Owner } from "../../shared/contracts/tenant.ts";
@@ -13,7 +15,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 
 /** For the documentation of routes that save definitions. */
 export const WARNINGS =
-  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them.";
+  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, and fields of forms whose answers are not checked.";
 
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
@@ -26,10 +28,12 @@ export async function orchestrationWarnings(
 ): Promise<FieldError[]> {
   const references = referencesOf(orchestration);
   const known = await lookUp(sql, owner, references);
-  return [...missingReferences(references, known), ...unfitAgents(orchestration, known)].slice(
-    0,
-    MAX_WARNINGS,
-  );
+  return [
+    ...missingReferences(references, known),
+    ...unfitAgents(orchestration, known),
+    ...unsetReads(orchestration),
+    ...uncheckedFields(orchestration),
+  ].slice(0, MAX_WARNINGS);
 }
 
 /** The tools that an agent names and that are not stored. */

@@ -3,8 +3,11 @@ import { z } from "zod";
 import { AppError, errors, fieldErrorsOf } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
+import { useSentences } from "../../shared/contracts/schema-messages.ts";
 import { log } from "../../shared/log.ts";
 import { isDataError, isDatabaseBusy, isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
+
+useSentences();
 
 /** An error as clients get it: a problem of RFC 9457, with a stable `code`. */
 export const Problem = z

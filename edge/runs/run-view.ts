@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { FormField } from "../../shared/contracts/definition/human.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
-import { JsonValue } from "../../shared/contracts/json.ts";
+import { JsonRecord } from "../../shared/contracts/json.ts";
 import { RunError, RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -28,8 +28,6 @@ const Waiting = z.discriminatedUnion("reason", [
   }),
 ]);
 
-const Metadata = z.record(z.string(), JsonValue);
-
 /** A run as clients see it. */
 export const RunView = z
   .object({
@@ -49,7 +47,7 @@ export const RunView = z
     correlation_id: z.string(),
     session_id: z.string().nullable(),
     /** As the client gave it. */
-    metadata: Metadata,
+    metadata: JsonRecord,
     attempt: z.number().int(),
     step_count: z.number().int(),
     definition_version: z.number().int(),
@@ -77,7 +75,7 @@ export function viewOf(row: RunRow, question: Question | null = null): RunView {
     triggered_by: row.triggered_by,
     correlation_id: row.correlation_id,
     session_id: row.session_id,
-    metadata: Metadata.parse(JSON.parse(row.metadata)),
+    metadata: JsonRecord.parse(JSON.parse(row.metadata)),
     attempt: row.attempt,
     step_count: row.step_count,
     definition_version: row.definition_version,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { JsonValue } from "./json.ts";
+import { JsonRecord, JsonValue } from "./json.ts";
 
 /**
  * What an entry of a run's journal is; `JournalRecord` says what each kind holds.
@@ -55,7 +55,7 @@ export const Checkpoint = z.object({
   type: z.string(),
   name: z.string(),
   /** State keys that the step wrote, with their values or references. */
-  set: z.record(z.string(), JsonValue),
+  set: JsonRecord,
   /** The step that follows; null at the run's end. It is stored and never computed again: routing is part of the result. */
   next: z.string().nullable(),
   output_key: z.string().nullable(),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { DefinitionId, RunId, TenantId } from "./ids.ts";
-import { JsonValue } from "./json.ts";
+import { JsonRecord } from "./json.ts";
 import type { ErrorCode } from "../errors.ts";
 
 export const RunStatus = z.enum(["queued", "running", "paused", "completed", "failed", "cancelled"]);
@@ -27,7 +27,7 @@ export const LANES = {
 /** The input of a run as it is stored: the part of the request that a worker needs. */
 export const RunInput = z.object({
   message: z.string(),
-  state: z.record(z.string(), JsonValue),
+  state: JsonRecord,
 });
 export type RunInput = z.infer<typeof RunInput>;
 

@@ -33,13 +33,14 @@ export function next(definition: Orchestration, progress: Progress): Next {
     return failed(
       "loop_limit_reached",
       `step "${id}" has had its ${step.max_iterations} iterations, and no next_step_id says where the run goes then`,
+      id,
     );
   }
   return { do: "step", step, visit: visits + 1 };
 }
 
-function failed(code: string, message: string): Next {
-  return { do: "end", status: "failed", error: { code, message, step_id: null } };
+function failed(code: string, message: string, step_id: string | null = null): Next {
+  return { do: "end", status: "failed", error: { code, message, step_id } };
 }
 
 /** The error of a run that has reached its money limit before its end; null: it may go on. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { parseTool } from "../../shared/contracts/definition/index.ts";
-import { JsonValue } from "../../shared/contracts/json.ts";
+import { JsonRecord } from "../../shared/contracts/json.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import { SealError } from "../../shared/security/seal.ts";
@@ -10,8 +10,6 @@ import { RetryableError, TerminalError, ToolRejection } from "../engine/step-err
 import type { Tools } from "../engine/ports.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { callHttpTool } from "./call-http-tool.ts";
-
-const Args = z.record(z.string(), JsonValue);
 
 /** The name and the owner of a tool, which its row adds to the definition. */
 const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
@@ -26,7 +24,7 @@ export function createTools(egress: Egress, timeoutMs: number, masterKey: Master
     async call({ tool, args, effectKey, signal }) {
       const parsedTool = parseTool(await opened(masterKey, tool));
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
-      const parsedArgs = Args.safeParse(args);
+      const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
       return callHttpTool(parsedTool.definition, parsedArgs.data, { egress, timeoutMs, effectKey, signal });
     },

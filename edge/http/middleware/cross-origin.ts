@@ -3,7 +3,8 @@ import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "../api.ts";
 
-const EXPOSED = "X-Request-Id,Retry-After,Idempotent-Replayed,Link,Preference-Applied";
+const EXPOSED =
+  "X-Request-Id,Retry-After,Idempotent-Replayed,Link,Preference-Applied,Accept-Ranges,Content-Range,Content-Disposition,ETag";
 
 const ALLOWED_HEADERS =
   "Authorization,Content-Type,Idempotency-Key,Last-Event-ID,Prefer,X-Request-Id,Cache-Control";

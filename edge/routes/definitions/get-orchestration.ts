@@ -7,6 +7,9 @@ import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 
+/** The largest number of the column: a larger one would be an error without a field. */
+const MAX_VERSION = 2_147_483_647;
+
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/{id}",
@@ -17,7 +20,7 @@ const route = createRoute({
   middleware: [needs("runs:read")] as const,
   request: {
     params: z.object({ id: z.string() }),
-    query: OwnerQuery.extend({ version: z.coerce.number().int().positive().optional() }),
+    query: OwnerQuery.extend({ version: z.coerce.number().int().positive().max(MAX_VERSION).optional() }),
   },
   responses: { 200: json(Definition, "The definition, with its version"), ...problems(404, 422) },
 });

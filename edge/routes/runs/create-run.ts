@@ -4,7 +4,7 @@ import { createMiddleware } from "hono/factory";
 import { z } from "zod";
 import { digestOf } from "../../../shared/bytes.ts";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
-import { JsonValue } from "../../../shared/contracts/json.ts";
+import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
 import { MAX_WAITING_BYTES } from "../../../shared/contracts/run.ts";
 import { WebhookSecret, WebhookUrl } from "../../../shared/contracts/webhook.ts";
@@ -29,8 +29,8 @@ const RunRequest = z
     tenant_id: TenantId.nullish(),
     session_id: plainName(200).nullish(),
     priority: z.number().int().min(0).max(10).nullish(),
-    metadata: z.record(z.string(), JsonValue).nullish(),
-    state: z.record(z.string(), JsonValue).nullish(),
+    metadata: JsonRecord.nullish(),
+    state: JsonRecord.nullish(),
     correlation_id: plainName(200).nullish(),
     webhook_url: WebhookUrl.nullish(),
     webhook_secret: WebhookSecret.nullish(),
@@ -64,6 +64,7 @@ export function createRun(api: Api): void {
   api.post(route.getRoutingPath(), ...checks, async (c) => {
     const request = await readRequest(c);
     refuseUnbuilt(request.body);
+    refuseOtherMessage(request.body);
     const { config, submit } = c.get("services");
     const principal = c.get("principal");
     const named = request.body.tenant_id ?? undefined;
@@ -106,6 +107,14 @@ async function readRequest(c: Context<ApiEnv>): Promise<ParsedRequest> {
   const body = RunRequest.safeParse(await c.req.json());
   if (!body.success) throw invalidFields(body.error);
   return { id: params.data.id, key: headers.data["idempotency-key"] ?? null, body: body.data };
+}
+
+/** These keys of a run's state are its message, so another value in `state` would be lost. */
+function refuseOtherMessage({ message, state }: RunRequest): void {
+  const fields = ["user_input", "user_query"]
+    .filter((key) => state && Object.hasOwn(state, key) && state[key] !== message)
+    .map((key) => ({ path: `state.${key}`, message: "is the run's message: send it as message" }));
+  if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
 }
 
 function refuseUnbuilt(body: RunRequest): void {

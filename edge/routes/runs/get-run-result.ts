@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import type { Checkpoint } from "../../../shared/contracts/journal-entry.ts";
-import { JsonValue } from "../../../shared/contracts/json.ts";
+import { JsonRecord, JsonValue } from "../../../shared/contracts/json.ts";
 import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { countedEntries } from "../../../shared/journal/fold.ts";
@@ -34,7 +34,7 @@ const RunResult = z
     ...RunView.shape,
     output: JsonValue,
     /** Large values are references. */
-    final_state: z.record(z.string(), JsonValue),
+    final_state: JsonRecord,
     steps: z.array(StepResult),
   })
   .meta({ id: "RunResult" });
@@ -83,7 +83,7 @@ async function endOf(journal: ReadStored): Promise<Pick<RunResult, "output" | "s
 
 const Complete = z.object({
   type: z.literal("orchestration_complete"),
-  final_state: z.record(z.string(), JsonValue),
+  final_state: JsonRecord,
 });
 
 /** The state at the end, from the event of the last entry: only this event also holds the state that the run started with. */

@@ -1,5 +1,7 @@
-import { parse } from "acorn";
+import { nodesOf, parseScript } from "./code-nodes.ts";
 import { nestingOf, scriptOf } from "./condition.ts";
+import { placeholdersOf } from "./template.ts";
+import type { CodeNode } from "./code-nodes.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { AnyStep } from "./step.ts";
@@ -13,7 +15,8 @@ const MAX_TOTAL_CHARS = 262_144;
 const MAX_NAMED_GROUPS = 100;
 const NEAR_CHARS = 30;
 
-type Code = { field: string; text: string; isExpression: boolean };
+/** The code of a step, and its field. An expression is a condition or what a switch looks at. */
+export type Code = { field: string; text: string; isExpression: boolean };
 
 /**
  * Code that can never run: no JavaScript, or too long or nested too deep to be worth a worker's time. The error of a
@@ -29,7 +32,7 @@ export function codeErrors({ steps }: OrchestrationDocument): FieldError[] {
     return [{ path: "steps", message: `may have at most ${MAX_TOTAL_CHARS} characters of code together` }];
   }
   return codes.flatMap(({ path, step, ...code }) => {
-    const message = limitError(code) ?? syntaxError(code, step);
+    const message = limitError(code) ?? syntaxError(code, step) ?? unlikeError(code);
     return message === null ? [] : [{ path, message }];
   });
 }
@@ -56,6 +59,30 @@ function syntaxError({ text, isExpression }: Code, step: string): string | null 
   return `step "${step}" has a syntax error in ${place}: ${fault.message}, ${near}`;
 }
 
+/**
+ * What compiles and can only be a mistake in an expression: `=` makes every condition true, and a placeholder in quotes is
+ * compared as it is written. A function with a body of its own may assign to its variables.
+ */
+function unlikeError({ text, isExpression }: Code): string | null {
+  if (!isExpression) return null;
+  const nodes = nodesOf(parseScript(scriptOf(text).script), ({ type }) => type !== "BlockStatement");
+  if (nodes.some(({ type }) => type === "AssignmentExpression")) {
+    return "assigns a value with =, which changes nothing and is true for most values: compare with ==";
+  }
+  const places = nodes.flatMap(textsIn).flatMap(placeholdersOf);
+  const path = places[0]?.path;
+  if (path === undefined) return null;
+  const [place, key] =
+    path === "input" ? ["input", "user_input"] : [`state.${path.join(".")}`, path.join(".")];
+  return `{${place}} is no placeholder in an expression: write state.${key}, without quotes and braces`;
+}
+
+/** The text of a string, or of a part of a template literal. */
+function textsIn({ value }: CodeNode): string[] {
+  const text = typeof value === "object" && value !== null && "cooked" in value ? value.cooked : value;
+  return typeof text === "string" ? [text] : [];
+}
+
 /** A program names `result` or what could set it by another name, or it is there to fail. */
 function setsResult(program: string): boolean {
   return /result|throw|this|eval|\\u/i.test(program);
@@ -67,7 +94,7 @@ function setsResult(program: string): boolean {
  */
 export function faultOf(script: string): { message: string; offset: number } | null {
   try {
-    parse(script, { ecmaVersion: 2025, sourceType: "script" });
+    parseScript(script);
     return null;
   } catch (error) {
     // Patterns and comments can exhaust the parser's stack in a way that it does not report itself.
@@ -78,7 +105,8 @@ export function faultOf(script: string): { message: string; offset: number } | n
   }
 }
 
-function codeOf(step: AnyStep): Code | null {
+/** The code of a step; null: its type has none. */
+export function codeOf(step: AnyStep): Code | null {
   switch (step.type) {
     case "if_else":
       return { field: "if_condition", text: step.if_condition, isExpression: true };

@@ -125,15 +125,12 @@ function reservedOutput(step: AnyStep, path: string): FieldError[] {
 function unknownKeys(
   step: AnyStep,
   path: string,
-  { state_schema, steps }: OrchestrationDocument,
+  orchestration: OrchestrationDocument,
   suggest: Suggest,
 ): FieldError[] {
   const source = templateOf(step);
   if (source === null) return [];
-  const known = new Set([...RESERVED, ...Object.keys(state_schema)]);
-  for (const other of steps) {
-    for (const key of [...other.input_keys, ...providedBy(other)]) known.add(key);
-  }
+  const known = settableKeys(orchestration);
   const keys = placeholdersOf(source.template).flatMap((placeholder) =>
     placeholder.path === "input" ? [] : placeholder.path.slice(0, 1),
   );
@@ -143,6 +140,12 @@ function unknownKeys(
       path: `${path}.${source.field}`,
       message: `{state.${key}} is never set${suggest(key, [...known]) || `: add "${key}" to state_schema, or to a step's output_key or input_keys`}`,
     }));
+}
+
+/** The keys of state that a definition knows: of its schema, outputs and inputs of its steps, and those of the engine. */
+export function settableKeys({ state_schema, steps }: OrchestrationDocument): ReadonlySet<string> {
+  const ofSteps = steps.flatMap((step) => [...step.input_keys, ...providedBy(step)]);
+  return new Set([...RESERVED, ...Object.keys(state_schema), ...ofSteps]);
 }
 
 /** A place that is not written exactly would go out as text. */

@@ -4,6 +4,8 @@ import type { Json, JsonObject } from "../json.ts";
 import { limits, orDefault, orNull } from "./fields.ts";
 
 const TEXT: ReadonlySet<string> = new Set(["text", "textarea", "string", "email", "url", "date", "datetime"]);
+/** The types of fields whose answers are checked. */
+export const CHECKED = [...TEXT, "number", "integer", "boolean", "checkbox", "select"];
 
 /** One field of a form that a human fills in, as clients get it. */
 export const FormField = z

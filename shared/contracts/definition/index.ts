@@ -1,4 +1,5 @@
 export type { Agent } from "./agent.ts";
+export { uncheckedFields } from "./forms.ts";
 export type { Orchestration } from "./orchestration.ts";
 export {
   parseAgent,
@@ -11,6 +12,7 @@ export {
 export type { Parsed } from "./parse.ts";
 export { missingReferences, referencesOf, toolsOf, unfitAgents } from "./references.ts";
 export type { Known, Reference } from "./references.ts";
+export { unsetReads } from "./state-reads.ts";
 export type { Retry, Step, StepOf, StepType } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";

@@ -1,6 +1,8 @@
 import { AgentDocument, isRunnableAgent } from "./agent.ts";
+import { useSentences } from "../schema-messages.ts";
 import { codeErrors } from "./code.ts";
 import { agentModelErrors, stepModelErrors } from "./models.ts";
+import { repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, referencesOf, toolsOf } from "./references.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
@@ -10,10 +12,13 @@ import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
 import { unreadValues } from "./unread-values.ts";
 import { fieldErrorsOf } from "../../errors.ts";
+import { stepsWithoutEnd } from "./walks.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Agent } from "./agent.ts";
 import type { Orchestration } from "./orchestration.ts";
 import type { Tool } from "./tool.ts";
+
+useSentences();
 
 /**
  * A definition, or why there is none: fields are wrong (`invalid`), or all fields are valid and some ask for what
@@ -49,8 +54,9 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
  */
 export function parseNewOrchestration(json: unknown): Parsed<Orchestration> {
   const document = OrchestrationDocument.safeParse(json);
-  const more = document.success ? newErrors(document.data) : [];
   const parsed = parseOrchestration(json);
+  const more = document.success ? newErrors(document.data) : [];
+  if (parsed.ok) more.push(...stepsWithoutEnd(parsed.definition.steps));
   if (more.length > 0) return alsoInvalid(parsed, more);
   const isScheduled = parsed.ok && parsed.definition.trigger === "scheduled";
   return isScheduled ? notYet([{ path: "trigger", message: "schedules are not available yet" }]) : parsed;
@@ -63,6 +69,7 @@ function newErrors(document: OrchestrationDocument): FieldError[] {
     ...stepModelErrors(document),
     ...unreadValues(document),
     ...impossibleReferences(referencesOf(document)),
+    ...repeatedFormKeys(document),
   ];
 }
 

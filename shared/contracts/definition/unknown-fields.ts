@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { nearestName } from "../../nearest-name.ts";
+import { likelyName, nearestName } from "../../nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
 import { AgentDocument } from "./agent.ts";
 import { HumanFieldRecord } from "./human.ts";
@@ -148,8 +148,8 @@ function unknownError(
 ): string | null {
   if (!known.has(name)) {
     if (value === null || value === "") return null;
-    const nearest = nearestName(name, known);
-    const hint = nearest === null ? "" : `: did you mean "${nearest.name}"?`;
+    const nearest = suggested(name, known);
+    const hint = nearest === null ? "" : `: did you mean "${nearest}"?`;
     return `is not a field of ${/^[aeiou]/.test(what) ? "an" : "a"} ${what}${hint}`;
   }
   if (byType === undefined || byType.get(type)?.has(name) !== false || isEmptyOrDefault(name, value))
@@ -158,6 +158,15 @@ function unknownError(
   return owners.length === 0 || name === "max_turns"
     ? null
     : `is a field of steps of type ${owners.join(", ")}, and this step is of type ${type}: leave it out`;
+}
+
+/** A field that differs in more than this share of its letters is another one: `description` is no `position_x`. */
+const MAX_SHARE = 0.6;
+
+function suggested(name: string, known: ReadonlySet<string>): string | null {
+  const nearest = nearestName(name, known);
+  const isNear = nearest !== null && nearest.distance <= nearest.name.replaceAll("_", "").length * MAX_SHARE;
+  return likelyName(name, [...known]) ?? (isNear ? nearest.name : null);
 }
 
 /** Whether a field is empty, switched off, or has the default that it gets where it is absent. */

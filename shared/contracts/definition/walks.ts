@@ -68,3 +68,51 @@ export function endlessCycles(steps: readonly AnyStep[]): FieldError[] {
       : [],
   );
 }
+
+/**
+ * Steps from which no path leads to an end: a run that comes there goes round until `max_iterations` or `max_total_turns`
+ * fails it.
+ */
+export function stepsWithoutEnd(steps: readonly AnyStep[]): FieldError[] {
+  const cameFrom = new Map<string, AnyStep[]>();
+  for (const step of steps) {
+    for (const { target } of edgesOf(step)) {
+      const sources = cameFrom.get(target);
+      if (sources === undefined) cameFrom.set(target, [step]);
+      else sources.push(step);
+    }
+  }
+  const ending = new Set<AnyStep>();
+  const pending = steps.filter(canEnd);
+  for (let step = pending.pop(); step !== undefined; step = pending.pop()) {
+    if (ending.has(step)) continue;
+    ending.add(step);
+    pending.push(...(cameFrom.get(step.id) ?? []));
+  }
+  return steps.flatMap((step, index) =>
+    ending.has(step)
+      ? []
+      : [{ path: `steps[${index}]`, message: `no path leads from "${step.id}" to an end of the run` }],
+  );
+}
+
+const isOpen = (target: string | null | undefined): boolean => target === null || target === undefined;
+
+/** Whether a run may end after this step. Where a branch has no target, it ends with `no_route`. */
+function canEnd(step: AnyStep): boolean {
+  switch (step.type) {
+    case "end":
+      return true;
+    case "evaluator":
+      return [step.next_step_id, ...Object.values(step.route_map)].includes(null);
+    case "if_else":
+      return step.next_step_id === null || isOpen(step.if_true_step_id) || isOpen(step.if_false_step_id);
+    case "switch":
+      return (
+        [step.next_step_id, ...Object.values(step.switch_cases)].includes(null) ||
+        isOpen(step.switch_default_step_id)
+      );
+    default:
+      return isOpen(step.next_step_id);
+  }
+}

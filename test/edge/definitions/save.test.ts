@@ -87,6 +87,59 @@ describe("a definition that is saved", () => {
     });
   });
 
+  // Fails when a condition over a misspelt key is false for ever, and no answer of the edge names it.
+  test("gets a warning for a key of state that code reads and nothing sets", async () => {
+    const step = {
+      id: "a",
+      type: "if_else",
+      if_condition: "state.urgnt and not state?.later",
+      if_true_step_id: null,
+    };
+    const state_schema = { urgent: { type: "boolean" } };
+    const code = {
+      id: "b",
+      type: "transform",
+      transform_code: 'state.own = 1; result = state.own + state["othr"]',
+    };
+    const both = { ...orchestration({ ...step, if_false_step_id: "b" }), state_schema };
+    expect(await save("orchestrations/o6", { ...both, steps: [...both.steps, code] })).toMatchObject({
+      status: 200,
+      warnings: [
+        {
+          path: "steps[0].if_condition",
+          message: 'state.urgnt is set by no step and not in state_schema: did you mean "urgent"?',
+        },
+        { path: "steps[1].transform_code", message: "state.othr is set by no step and not in state_schema" },
+      ],
+    });
+  });
+
+  test("gets a warning for a field of a form whose answers are not checked", async () => {
+    const human_fields = [
+      { key: "a", type: "bool" },
+      { key: "b", type: "select" },
+      { key: "c", type: "text" },
+    ];
+    const step = { id: "a", type: "human", human_prompt: "x", human_fields };
+    expect(await save("orchestrations/o7", orchestration(step))).toMatchObject({
+      warnings: [
+        { path: "steps[0].human_fields[0].type", message: expect.stringContaining('"bool" are not checked') },
+        { path: "steps[0].human_fields[1].options" },
+      ],
+    });
+  });
+
+  // Fails when a part of a definition is dropped without an error.
+  test("with a key __proto__ in one of its tables is refused by its path", async () => {
+    const steps =
+      '[{"id":"a","type":"switch","switch_expression":"1","switch_cases":{"__proto__":null,"1":null}}]';
+    const body = `{"name":"O","entry_step_id":"a","steps":${steps}}`;
+    expect(await save("orchestrations/o8", body)).toMatchObject({
+      status: 422,
+      errors: [{ path: "steps[0].switch_cases.__proto__" }],
+    });
+  });
+
   test("that can never run is 422, with each field", async () => {
     const llm = { id: "a", type: "llm", model: "opnai/x" };
     expect(await save("orchestrations/o5", orchestration(llm))).toMatchObject({

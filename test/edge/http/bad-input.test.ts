@@ -47,6 +47,76 @@ describe("a malformed request", () => {
     expect(await problem("POST", RUN, { body })).toMatchObject({ status, code });
   });
 
+  // Fails when a stored text has other characters than were sent.
+  test("with bytes that are no UTF-8, or with another charset, is refused", async () => {
+    const latin1 = Uint8Array.from(Buffer.from('{"message":"caf\u00e9"}', "latin1"));
+    expect(await problem("POST", RUN, { body: latin1 })).toMatchObject({
+      status: 400,
+      code: "malformed_json",
+      detail: "The body has bytes that are no UTF-8.",
+    });
+    const sent = (headers: Record<string, string>) => problem("POST", RUN, { body: {}, headers });
+    expect(await sent({ "content-type": "application/json; charset=ISO-8859-1" })).toMatchObject({
+      status: 415,
+      detail: "Send the body in UTF-8: JSON has no other charset, and this one is ISO-8859-1.",
+    });
+    expect(await sent({ "content-encoding": "gzip" })).toMatchObject({ status: 415 });
+    const quoted = { "content-type": 'Application/JSON; Charset="UTF-8"', "content-encoding": "identity" };
+    expect((await app.call("POST", RUN, { body: { message: "caf\u00e9" }, headers: quoted })).status).toBe(
+      202,
+    );
+  });
+
+  // Fails when a client has to search a body of a thousand lines for its comma.
+  test("with JSON that ends or breaks is answered with the place", async () => {
+    const detail = async (body: string) => (await problem("POST", RUN, { body })).detail;
+    expect(await detail('{\n  "message": "hi",\n}')).toBe(
+      "The body could not be read as JSON: see line 3, column 1.",
+    );
+    expect(await detail("  ")).toBe("The body is empty: send a JSON object.");
+  });
+
+  // Fails when the run of one tenant starts as that of another, or when a part of a definition is lost.
+  test("with a key that an object has twice is refused by its path", async () => {
+    const body = '{"message":"a","state":{"list":[{"k":1,"k":2}]},"tenant_id":"acme","tenant_id":"globex"}';
+    expect(await problem("POST", RUN, { body })).toMatchObject({
+      status: 422,
+      errors: [{ path: "state.list[0].k" }, { path: "tenant_id" }],
+    });
+  });
+
+  // Fails when another text than was sent is the run's message, or is lost.
+  test("with another message in its state is refused", async () => {
+    const state = { user_input: "other" };
+    expect(await problem("POST", RUN, { body: { message: "hi", state } })).toMatchObject({
+      status: 422,
+      errors: [{ path: "state.user_input", message: "is the run's message: send it as message" }],
+    });
+    expect((await app.call("POST", RUN, { body: { message: "other", state } })).status).toBe(202);
+  });
+
+  // Fails when an error names types of the schema library instead of what would be right.
+  test("gets sentences that say what would be right", async () => {
+    const expectSentences = async (path: string, body: unknown, sentences: string[]) =>
+      expect((await problem("POST", path, { body })).errors).toMatchObject(
+        sentences.map((message) => ({ message })),
+      );
+    await expectSentences("/scale/tenants", {}, ["is required"]);
+    const tenant = { tenant_id: "t", max_concurrent_runs: 1.5 };
+    await expectSentences("/scale/tenants", tenant, ["must be a whole number"]);
+    const wrong = { message: null, session_id: "", state: [] };
+    await expectSentences(RUN, wrong, ["must be text", "must not be empty", "must be an object"]);
+    const since = "must be a time such as 2026-06-04T09:15:30Z";
+    await expectSentences("/api/v2/orchestrations/runs:cancel", { since: "yesterday" }, [since]);
+  });
+
+  test("for a version that no definition can have gets the field", async () => {
+    const path = "/api/v2/orchestrations/orch_smoke?version=2147483648";
+    expect((await problem("GET", path)).errors).toEqual([
+      { path: "version", message: "must be at most 2147483647" },
+    ]);
+  });
+
   test("gets the path of each invalid field", async () => {
     const body = { message: 7, priority: 99 };
     expect((await problem("POST", RUN, { body })).errors).toMatchObject([

@@ -52,6 +52,16 @@ describe("POST …/run", () => {
     expect(await claimAll()).toContain(run);
   });
 
+  // Fails when a key is dropped without an error.
+  test("keeps every key of state and metadata, __proto__ too", async () => {
+    const [state, metadata] = ['{"__proto__":{"x":1},"constructor":2}', '{"__proto__":null}'];
+    const run = await startRun(app, { body: `{"message":"hi","state":${state},"metadata":${metadata}}` });
+    const [row] = await app.stores.sql`select input, metadata from runs where run_id = ${run}`;
+    expect(row).toEqual({ input: `{"message":"hi","state":${state}}`, metadata });
+    const status = await app.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
+    expect(await status.text()).toContain(`"metadata":${metadata}`);
+  });
+
   test("prefers the tenant's own orchestration to the shared one", async () => {
     const key = await app.stores.key("own-definition");
     const body = { name: "Own", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };

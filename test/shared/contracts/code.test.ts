@@ -165,6 +165,45 @@ describe("code that is saved", () => {
     expect(errorOf({ type: "transform", transform_code })).toBeNull();
   });
 
+  // Fails when a condition that is true for every value, or compares the name of a place, passes for one that compares.
+  test.each([
+    [
+      "state.kind = 'mail'",
+      "assigns a value with =, which changes nothing and is true for most values: compare with ==",
+    ],
+    ["not state.done or (state.n = 1)", "compare with =="],
+    ["state.list.some((item) => item.id = 3)", "compare with =="],
+    ["state.name =~ 'x'", "compare with =="],
+    [
+      "'{state.mail.kind}' == 'mail'",
+      "{state.mail.kind} is no placeholder in an expression: write state.mail.kind,",
+    ],
+    [
+      "`{ input }` != ''",
+      "{input} is no placeholder in an expression: write state.user_input, without quotes",
+    ],
+  ])("is refused where it only looks like a comparison: %j", (code, text) => {
+    for (const fields of [
+      { type: "if_else", if_condition: code },
+      { type: "switch", switch_expression: code },
+    ]) {
+      expect(errorOf(fields)).toEqual([
+        {
+          path: expect.stringMatching(/if_condition|switch_expression/),
+          message: expect.stringContaining(text),
+        },
+      ]);
+    }
+  });
+
+  test.each([
+    "state.a == 'b = c' && state.d >= 1 && state.e !== 2",
+    "(() => { let n = 0; for (const x of state.l) n += x; return n > 3 })()",
+    "state.text.includes('{') and state.mode == '{json: 1}'",
+  ])("is taken where it compares: %j", (if_condition) => {
+    expect(errorOf({ type: "if_else", if_condition })).toBeNull();
+  });
+
   test("that never sets `result` is refused: the step could only fail", () => {
     expect(errorOf({ type: "transform", transform_code: "const out = state.x + 1" })).toEqual([
       { path: "steps[0].transform_code", message: "never sets `result`" },

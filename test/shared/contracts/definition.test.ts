@@ -252,6 +252,70 @@ describe("a cycle", () => {
   });
 });
 
+describe("a definition that is saved", () => {
+  const withNext = (id: string, next_step_id: string) => print(id, { next_step_id });
+  const branch = { id: "b", type: "if_else", if_condition: "state.user_input", if_true_step_id: "a" };
+
+  // Fails when a run can start of which it is certain that only a limit will end it.
+  test("with steps from which no path leads to an end is refused, at each of them", () => {
+    const round = parseNewOrchestration(document([withNext("a", "b"), withNext("b", "a")]));
+    expect(round).toMatchObject({
+      ok: false,
+      errors: [
+        { path: "steps[0]", message: 'no path leads from "a" to an end of the run' },
+        { path: "steps[1]" },
+      ],
+    });
+    const both = { ...branch, if_false_step_id: "a" };
+    expect(parseNewOrchestration(document([withNext("a", "b"), both]))).toMatchObject({ ok: false });
+  });
+
+  test.each<[string, Fields]>([
+    ["a null target", { if_false_step_id: null }],
+    ["another step", { if_false_step_id: "c" }],
+    ["the step after its limit", { if_false_step_id: "a", next_step_id: "c" }],
+  ])("with a loop that %s can end is taken", (_what, fields) => {
+    const last = Object.values(fields).includes("c") ? [print("c")] : [];
+    expect(
+      parseNewOrchestration(document([withNext("a", "b"), { ...branch, ...fields }, ...last])),
+    ).toMatchObject({
+      ok: true,
+    });
+  });
+
+  // Fails when an answer of one value is taken for two fields.
+  test("with a form that has a key twice is refused", () => {
+    const human_fields = [{ key: "k" }, { key: "l" }, { name: "k", type: "number" }];
+    const step = { id: "a", type: "human", human_prompt: "x", human_fields };
+    expect(parseNewOrchestration(document([step]))).toMatchObject({
+      ok: false,
+      errors: [{ path: "steps[0].human_fields[2].key", message: '"k" is the key of another field' }],
+    });
+  });
+
+  test.each<[Fields, string, string]>([
+    [{ type: "Print" }, "steps[0].type", 'did you mean "print"?'],
+    [{ type: undefined }, "steps[0].type", "is required: one of agent, llm"],
+    [{ type: "agent" }, "steps[0].agent_id", "is required"],
+    [{ timeout_seconds: "300" }, "steps[0].timeout_seconds", "must be a number"],
+    [{ timeout_seconds: 0 }, "steps[0].timeout_seconds", "must be at least 1"],
+    [{ input_keys: "a" }, "steps[0].input_keys", "must be a list"],
+  ])("is answered with what would be right: %j", (fields, path, text) => {
+    expect(parseNewOrchestration(document([print("a", fields)]))).toMatchObject({
+      ok: false,
+      errors: [{ path, message: expect.stringContaining(text) }],
+    });
+  });
+
+  // Fails when a text field that steps do not have is said to be a position or a name.
+  test("gets no name for a field that none is spelled like", () => {
+    const named = (field: string) =>
+      unknownFields("orchestrations", document([print("a", { [field]: "x" })]))[0]?.message;
+    expect(named("description")).toBe("is not a field of a step");
+    expect(named("prompt")).toBe('is not a field of a step: did you mean "prompt_template"?');
+  });
+});
+
 describe("agents and tools", () => {
   test("an agent gets its defaults", () => {
     const parsed = parseAgent({ id: "a", name: "A", model: "", extra: 1 });

@@ -143,7 +143,7 @@ describe("a run", () => {
     const played = play(orchestration(steps));
     expect(played).toMatchObject({
       steps: ["a1", "b1", "a2", "b2"],
-      end: { status: "failed", error: { code: "loop_limit_reached" } },
+      end: { status: "failed", error: { code: "loop_limit_reached", step_id: expect.any(String) } },
     });
     expect(played.events.filter((type) => type === "loop_limit_reached")).toHaveLength(2);
   });

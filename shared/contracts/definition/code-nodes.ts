@@ -1,0 +1,28 @@
+import { parse } from "acorn";
+
+/** A part of parsed code: its `type` and its fields, as ESTree names them. */
+export type CodeNode = { type: string; [field: string]: unknown };
+
+/** The parser of all code of definitions. @throws SyntaxError, RangeError for what is nested too deep */
+export function parseScript(script: string): CodeNode {
+  return { ...parse(script, { ecmaVersion: 2025, sourceType: "script" }) };
+}
+
+/** All nodes of a script, in no order. `enters`: whether the inside of a node counts. */
+export function nodesOf(root: CodeNode, enters: (node: CodeNode) => boolean = () => true): CodeNode[] {
+  const found: CodeNode[] = [];
+  const pending: unknown[] = [root];
+  while (pending.length > 0) {
+    const next = pending.pop();
+    if (Array.isArray(next)) pending.push(...next);
+    else if (isNode(next)) {
+      found.push(next);
+      if (enters(next)) pending.push(...Object.values(next));
+    }
+  }
+  return found;
+}
+
+export function isNode(value: unknown): value is CodeNode {
+  return typeof value === "object" && value !== null && "type" in value && typeof value.type === "string";
+}

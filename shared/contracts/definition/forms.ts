@@ -1,0 +1,42 @@
+import { CHECKED } from "./human.ts";
+import type { FieldError } from "../../errors.ts";
+import type { OrchestrationDocument } from "./orchestration.ts";
+
+/** Fields of one form with the same key: an answer has one value for both. */
+export function repeatedFormKeys({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+  return steps.flatMap((step, index) => {
+    const keys = step.type === "human" ? step.human_fields.map(({ key }) => key) : [];
+    return keys.flatMap((key, i) =>
+      keys.indexOf(key) === i
+        ? []
+        : [
+            {
+              path: `steps[${index}].human_fields[${i}].key`,
+              message: `"${key}" is the key of another field`,
+            },
+          ],
+    );
+  });
+}
+
+/** Warnings about fields whose answers are not checked as their author may think. */
+export function uncheckedFields({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+  const forms = steps.flatMap((step, index) =>
+    step.type === "human"
+      ? step.human_fields.map((field, i) => ({ field, path: `steps[${index}].human_fields[${i}]` }))
+      : [],
+  );
+  return forms.flatMap(({ field: { type, options }, path }) => {
+    if (type === "select" && options === null) {
+      return [{ path: `${path}.options`, message: "is absent, so that any text is an answer" }];
+    }
+    return CHECKED.includes(type)
+      ? []
+      : [
+          {
+            path: `${path}.type`,
+            message: `answers to "${type}" are not checked; checked are ${CHECKED.join(", ")}`,
+          },
+        ];
+  });
+}

@@ -1,0 +1,47 @@
+import { suggestions } from "../../nearest-name.ts";
+import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
+import { codeOf } from "./code.ts";
+import { scriptOf } from "./condition.ts";
+import { settableKeys } from "./graph.ts";
+import type { FieldError } from "../../errors.ts";
+import type { CodeNode } from "./code-nodes.ts";
+import type { OrchestrationDocument } from "./orchestration.ts";
+
+/**
+ * A warning for each key of state that code reads and that nothing of the definition sets: a misspelt key is undefined, and
+ * its condition is false for ever. It is a warning, because a request may bring the key in its `state`. `state?.key` says that
+ * the key may be absent.
+ */
+export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
+  const suggest = suggestions();
+  const settable = settableKeys(orchestration);
+  return orchestration.steps.flatMap((step, index) => {
+    const code = codeOf(step);
+    if (code === null) return [];
+    const keys = readKeys(parseScript(code.isExpression ? scriptOf(code.text).script : code.text));
+    return [...keys]
+      .filter((key) => !settable.has(key))
+      .map((key) => ({
+        path: `steps[${index}].${code.field}`,
+        message: `state.${key} is set by no step and not in state_schema${suggest(key, [...settable])}`,
+      }));
+  });
+}
+
+/** The keys that a script reads as `state.key` or `state["key"]`, without those that it sets itself. */
+function readKeys(script: CodeNode): Set<string> {
+  const nodes = nodesOf(script);
+  const assigned = new Set(
+    nodes.flatMap(({ type, left }) => (type === "AssignmentExpression" && isNode(left) ? [keyOf(left)] : [])),
+  );
+  const keys = nodes.flatMap((node) => keyOf(node) ?? []);
+  // Methods of every object, `get` among them.
+  return new Set(keys.filter((key) => !assigned.has(key) && key !== "get" && !(key in Object.prototype)));
+}
+
+function keyOf({ type, object, property, computed, optional }: CodeNode): string | null {
+  if (type !== "MemberExpression" || optional === true || !isNode(object) || !isNode(property)) return null;
+  if (object.type !== "Identifier" || object["name"] !== "state") return null;
+  const key = computed === true ? property["value"] : property["name"];
+  return typeof key === "string" ? key : null;
+}

@@ -1,0 +1,66 @@
+import { z } from "zod";
+import { likelyName } from "../nearest-name.ts";
+
+/**
+ * Gives all schemas these sentences where they have none of their own. Zod's sentences speak of its types ("expected
+ * nonoptional, received undefined"); these say what would be right.
+ */
+export function useSentences(): void {
+  z.config({ customError: sentenceOf });
+}
+
+const TYPES: { readonly [type: string]: string } = {
+  string: "text",
+  number: "a number",
+  int: "a whole number",
+  boolean: "true or false",
+  array: "a list",
+  object: "an object",
+  record: "an object",
+};
+
+function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case "invalid_type": {
+      if (issue.input === undefined) return "is required";
+      const type = TYPES[issue.expected];
+      return type === undefined ? undefined : `must be ${type}`;
+    }
+    case "too_small":
+      return `must ${bound(issue.origin, "least", issue.minimum, issue.inclusive === false)}`;
+    case "too_big":
+      return `must ${bound(issue.origin, "most", issue.maximum, issue.inclusive === false)}`;
+    case "invalid_value":
+      return oneOf(issue.input, issue.values.map(String));
+    case "invalid_union":
+      return unionSentence(issue);
+    case "invalid_format":
+      return issue.format === "datetime" ? "must be a time such as 2026-06-04T09:15:30Z" : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** A union by the value of one field, such as the `type` of a step. */
+function unionSentence({ discriminator, options, input }: z.core.$ZodRawIssue): string | undefined {
+  if (typeof discriminator !== "string" || !Array.isArray(options)) return undefined;
+  const given =
+    typeof input === "object" && input !== null ? new Map(Object.entries(input)).get(discriminator) : input;
+  return oneOf(given, options.map(String));
+}
+
+function oneOf(given: unknown, values: readonly string[]): string {
+  if (given === undefined || given === null) return `is required: one of ${values.join(", ")}`;
+  const nearest = typeof given === "string" ? likelyName(given, values) : null;
+  return nearest === null
+    ? `must be one of ${values.join(", ")}`
+    : `must be one of ${values.join(", ")}: did you mean "${nearest}"?`;
+}
+
+function bound(origin: string, side: "least" | "most", limit: number | bigint, isOpen: boolean): string {
+  if (side === "least" && limit === 1 && (origin === "string" || origin === "array")) return "not be empty";
+  if (origin === "string") return `have at ${side} ${limit} characters`;
+  if (origin === "array" || origin === "set") return `have at ${side} ${limit} items`;
+  if (isOpen) return `be ${side === "least" ? "above" : "below"} ${limit}`;
+  return `be at ${side} ${limit}`;
+}
