@@ -43,10 +43,10 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
   return {
     config,
     get sql() {
-      return sharedDatabase(env, "api");
+      return sharedDatabase(env, "api", waitUntil);
     },
     get stateSql() {
-      return sharedDatabase(env, "state");
+      return sharedDatabase(env, "state", waitUntil);
     },
     queue: queueOf(config),
     waitUntil,
