@@ -18,9 +18,11 @@ import { putDefinition } from "./routes/definitions/put-definition.ts";
 import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
 import { callState } from "./routes/internal/call-state.ts";
 import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
+import { getArtifact } from "./routes/runs/get-artifact.ts";
 import { getDeadLetter } from "./routes/operations/get-dead-letter.ts";
 import { getQueueStats } from "./routes/operations/get-queue-stats.ts";
 import { health } from "./routes/operations/health.ts";
+import { listArtifacts } from "./routes/runs/list-artifacts.ts";
 import { listDeadLetters } from "./routes/operations/list-dead-letters.ts";
 import { listDeliveries } from "./routes/operations/list-deliveries.ts";
 import { listTenants } from "./routes/operations/list-tenants.ts";
@@ -92,6 +94,8 @@ const routes: readonly ((api: Api) => void)[] = [
   createRun,
   getRunStatus,
   getRunResult,
+  listArtifacts,
+  getArtifact,
   streamRun,
   createStreamToken,
   listRunEvents,

@@ -15,18 +15,18 @@ export type StatementReply =
   | { ok: true; rows: Row[]; count: number }
   | { ok: false; name: string; message: string; code: string | null; retryAfterSeconds: number | null };
 
-/** The text of a statement has $1, $2 … in place of its values. */
-export type StatementCall = { text: string; values: unknown[] };
+/** The text of a statement has $1, $2 … in place of its values. `tenant`: whose turn it takes. */
+export type StatementCall = { text: string; values: unknown[]; tenant: string };
 
-/** In place of a reply that comes later than those of the same call: `collect` returns it. */
-export type LateReply = { late: number };
+/** The name of a reply that comes later than those of the same call: `collect` returns it. */
+export type LateReply = { late: string };
 
 /** The object that keeps connections to Postgres, as requests call it. */
 export type DatabaseObject = {
   execute(statement: StatementCall): Promise<StatementReply>;
   /** Executes statements that only read. The replies are in their order. */
   read(statements: StatementCall[]): Promise<(StatementReply | LateReply)[]>;
-  collect(late: number): Promise<StatementReply>;
+  collect(late: LateReply[]): Promise<(StatementReply | LateReply)[]>;
 };
 
 /** The bindings of this Worker, as wrangler.toml configures them. */
@@ -37,7 +37,8 @@ export type Env = {
   INTAKE: DurableObjectNamespace<IntakeObject>;
   /** Only as much of the namespace as is used: its own type recurses through the rows without end. */
   DATABASE: { getByName(name: string): DatabaseObject };
-  ARTIFACTS: R2Bucket;
+  /** Absent: the workers have no object store either, and large values are in Postgres. */
+  ARTIFACTS?: R2Bucket;
   /** Absent where the platform has no rate limiter. */
   KEY_LOOKUPS?: RateLimit;
 };

@@ -1,6 +1,8 @@
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
+import { openArtifacts } from "./clients/artifacts.ts";
+import type { ArtifactStore } from "./clients/artifacts.ts";
 import { sharedDatabase } from "./clients/database.ts";
 import { submitToIntake } from "./intake/combiner.ts";
 import { queueOf } from "./runs/admit.ts";
@@ -14,9 +16,12 @@ import { noSeat } from "./streaming/viewer-admission.ts";
 export type Services = {
   config: Config;
   sql: Sql;
+  /** From here on the request's statements take the turns of this caller: of a tenant, or of a platform key. */
+  takeTurnsOf(caller: string): void;
   /** Postgres for the statements of workers: they do not wait for those of clients. */
   stateSql: Sql;
   queue: EdgeQueue;
+  artifacts: ArtifactStore;
   /** Keeps the request alive until the work has ended, also after its response. */
   waitUntil(work: Promise<unknown>): void;
   /** Admits and commits a run in a batch with others: docs/protocol.md 5.1. */
@@ -35,20 +40,28 @@ export type Services = {
   mayLookUpKey(address: string): Promise<boolean>;
 };
 
+/** Whose turns a statement takes before the caller is known: the look-ups of keys have turns of their own. */
+const LOOK_UPS = "";
+
 export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Services;
 
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
   const config = readConfig(env);
+  let turns = LOOK_UPS;
   return {
     config,
     get sql() {
-      return sharedDatabase(env, "api", waitUntil);
+      return sharedDatabase(env, "api", turns, waitUntil);
     },
     get stateSql() {
-      return sharedDatabase(env, "state", waitUntil);
+      return sharedDatabase(env, "state", "", waitUntil);
+    },
+    takeTurnsOf(caller) {
+      turns = caller;
     },
     queue: queueOf(config),
+    artifacts: openArtifacts(env),
     waitUntil,
     submit: (run) => submitToIntake(env, config, run, waitUntil),
     async relay(join, signal) {

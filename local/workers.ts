@@ -6,7 +6,6 @@ import { nodeProgram, startUntilEvent } from "./processes/programs.ts";
 
 const Ready = z.looseObject({ models: z.string(), health_port: z.int() });
 
-const readyTimeoutMs = 30_000;
 const PORT_TRIES = 5;
 
 export type Worker = { name: string; pid: number | null; health_url: string };
@@ -61,7 +60,7 @@ async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, s
     const own = { WORKER_ID: name, WORKER_HEALTH_PORT: String(free) };
     const command = nodeProgram("worker-node/main.ts", { ...env, ...own });
     try {
-      return await startUntilEvent("worker.ready", readyTimeoutMs, name, command, signal);
+      return await startUntilEvent("worker.ready", name, command, signal);
     } catch (error) {
       const wasTaken = (await firstFreePort(free)) !== free;
       if (!wasTaken || tries === PORT_TRIES || signal.aborted) throw error;

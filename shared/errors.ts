@@ -25,6 +25,7 @@ export const errors = {
   capacity: { status: 503, title: "The system is at capacity" },
   redis_away: { status: 503, title: "The queue cannot be reached" },
   rebuilding: { status: 503, title: "The queue is being rebuilt" },
+  artifacts_away: { status: 503, title: "The object store cannot be reached" },
   database_away: { status: 503, title: "The database cannot be reached" },
   no_worker: { status: 503, title: "No worker is available" },
 } as const satisfies Record<string, { status: number; title: string }>;

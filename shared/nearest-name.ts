@@ -28,6 +28,19 @@ export function likelyName(given: string, known: readonly string[]): string | nu
   return nearest.distance <= Math.max(1, nearest.name.length * MAX_SHARE) ? nearest.name : null;
 }
 
+/** The end of an error text: the known name that was probably meant, or nothing. */
+export type Suggest = (given: string, known: readonly string[]) => string;
+
+/** Suggestions for the first `times` names: a definition may have ten thousand wrong ones, and each is compared with all. */
+export function suggestions(times = 8): Suggest {
+  let left = times;
+  return (given, known) => {
+    left -= 1;
+    const nearest = left < 0 ? null : likelyName(given, known);
+    return nearest === null ? "" : `: did you mean "${nearest}"?`;
+  };
+}
+
 function lettersOf(name: string): string {
   return name.toLowerCase().replaceAll(/[\s_-]/g, "");
 }

@@ -20,6 +20,14 @@ export const BEAT_PERIOD_MS = 5_000;
 export const SILENT_AFTER_MS = 2 * BEAT_PERIOD_MS + 2_000;
 
 /**
+ * A silence counts from this long on, and a claim of a worker without a beat for this long claims nothing.
+ *
+ * Shorter than `SILENT_AFTER_MS`, by what a statement takes: another worker that sees the silence may commit a moment
+ * later. Longer than two beat periods, so that one lost beat is none.
+ */
+export const COUNTED_SILENCE_MS = SILENT_AFTER_MS - 1_000;
+
+/**
  * The length of a lease in Redis.
  *
  * Longer than `SILENT_AFTER_MS`, so that a lease which lapses by itself is that of an owner which Postgres already
@@ -173,5 +181,13 @@ export const KEY_CHECK_MS = 10_000;
 /** A receiver has this long to answer. */
 export const WEBHOOK_REQUEST_MS = 10_000;
 
-/** A delivery that is claimed belongs to its sender for this long. Longer than `WEBHOOK_REQUEST_MS`. */
+/** A sender that nothing wakes claims due deliveries this often. */
+export const WEBHOOK_PASS_MS = 5_000;
+
+/**
+ * A delivery that is claimed belongs to its sender for this long.
+ *
+ * Longer than `WEBHOOK_REQUEST_MS`, so that no other worker repeats a request that is open. Longer than `WEBHOOK_PASS_MS`:
+ * the passes of the other senders find a delivery of a dead worker as soon as its lease lapses.
+ */
 export const WEBHOOK_LEASE_MS = 2 * WEBHOOK_REQUEST_MS;

@@ -13,7 +13,6 @@ import { openExecution } from "./execution/open-execution.ts";
 import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
-import type { WorkerTiming } from "./fleet/worker-timing.ts";
 import { publishLive } from "./clients/publish.ts";
 import { portOf } from "./ops/health-server.ts";
 import { serveOps } from "./ops/serve-ops.ts";
@@ -27,7 +26,6 @@ export type TestHooks = {
   store?(store: StateStore): StateStore;
   commands?(commands: RedisCommands): RedisCommands;
   publish?(publish: (entries: LiveEntry[]) => void): (entries: LiveEntry[]) => void;
-  timing?: Partial<WorkerTiming>;
 };
 
 /** Wires a worker together and starts it. Resolves once it serves its health and claims runs. @returns the function that drains it */
@@ -55,7 +53,7 @@ export async function startWorker(
   const member = new FleetMember({
     ...shared,
     execution: execution.deps,
-    timing: { ...workerTiming, ...hooks.timing },
+    timing: workerTiming,
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
   });

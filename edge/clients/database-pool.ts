@@ -1,8 +1,9 @@
-import { AppError } from "../../shared/errors.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
 import { afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
 import type { Env } from "../env.ts";
+import type { Sized } from "./fair-queue.ts";
+import { Turns } from "./turns.ts";
 
 /** A pooled connection may be dead without an error. When a query takes this long, a new connection is tried. */
 const SLOW_QUERY_MS = 450;
@@ -13,8 +14,8 @@ const PROBE_MS = 400;
 /** So often a pool looks at the age of its queries. */
 const WATCH_MS = 25;
 
-/** Queries that wait for a connection. Reads take some milliseconds, so this is about two seconds of them. */
-const MAX_WAITING = 2_000;
+/** The queries of an object that reads for all tenants alike. */
+const ALL: Sized = { tenant: "", bytes: 0 };
 
 /** A query got no result in its time. `isDatabaseUnreachable` is true for it: it may be committed all the same. */
 class NoAnswerError extends Error {
@@ -53,19 +54,20 @@ export class DatabasePool {
     this.#env = env;
     this.#max = max;
     this.#timeoutMs = timeoutMs;
-    this.#turns = new Turns(max, MAX_WAITING);
+    this.#turns = new Turns(max);
   }
 
   /**
    * @throws the driver's error; `isDatabaseUnreachable` is true for it when the database sent no result; AppError
    *   `capacity` when no connection was free in time
+   * @param as the tenant that waits, for its turn among others
    */
-  query<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
-    return this.#turns.take(() => this.#execute(run));
+  query<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
+    return this.#turns.take(() => this.#execute(run), as);
   }
 
   /** As `query`, for a query that may be repeated: it is, when its connection broke under it and was not slow. */
-  repeatable<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
+  repeatable<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
     return this.#turns.take(async () => {
       const startedMs = performance.now();
       try {
@@ -75,7 +77,7 @@ export class DatabasePool {
         if (!isBroken) throw error;
         return await this.#execute(run);
       }
-    });
+    }, as);
   }
 
   close(): void {
@@ -168,67 +170,4 @@ export class DatabasePool {
     if (this.#sql === sql) this.#sql = null;
     void closeDatabase(sql);
   }
-}
-
-/** More than any client waits for. */
-const WAIT_MS = 5_000;
-
-type Waiting = { begin(): void; refuse(error: unknown): void };
-
-/** Lets a number of callers act at the same time. The others wait for their turn, in order. */
-class Turns {
-  readonly #maxWaiting: number;
-  readonly #waiting = new Set<Waiting>();
-  #free: number;
-
-  constructor(max: number, maxWaiting: number) {
-    this.#free = max;
-    this.#maxWaiting = maxWaiting;
-  }
-
-  /**
-   * @throws AppError `capacity` when too many wait, or the turn does not come in time: nothing was done then; what `act`
-   *   throws
-   */
-  async take<Result>(act: () => Promise<Result>): Promise<Result> {
-    if (this.#free > 0) this.#free -= 1;
-    else await this.#wait();
-    try {
-      return await act();
-    } finally {
-      this.#passOn();
-    }
-  }
-
-  /** Refuses all callers that wait now. */
-  refuseWaiting(error: unknown): void {
-    for (const waiting of this.#waiting) waiting.refuse(error);
-  }
-
-  async #wait(): Promise<void> {
-    if (this.#waiting.size >= this.#maxWaiting) throw tooMany();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const timer = setTimeout(() => own.refuse(tooMany()), WAIT_MS);
-    const end = () => {
-      clearTimeout(timer);
-      this.#waiting.delete(own);
-    };
-    const own: Waiting = {
-      begin: () => (end(), resolve()),
-      refuse: (error) => (end(), reject(error)),
-    };
-    this.#waiting.add(own);
-    return promise;
-  }
-
-  #passOn(): void {
-    const [next] = this.#waiting;
-    if (next) next.begin();
-    else this.#free += 1;
-  }
-}
-
-function tooMany(): AppError {
-  const detail = "Too many requests wait for the database; try again in a moment.";
-  return new AppError("capacity", detail, { retryAfterSeconds: 2 });
 }

@@ -5,6 +5,7 @@ import type { Row, Sql } from "../../shared/store/sql.ts";
 import { sqlState } from "../../shared/store/unreachable.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "./database-pool.ts";
+import { connectionMoved, sizeOfStatement } from "./database.ts";
 import type { DatabaseObject, Env, LateReply, StatementCall, StatementReply } from "../env.ts";
 
 /** What a statement of the API may have for values. */
@@ -22,7 +23,8 @@ const COLLECT_MS = 10_000;
 /**
  * Executes the statements of requests on connections that are kept: a connection belongs to the request, or to the
  * object, that opened it, and to open one costs both sides more than most statements do. However many requests there
- * are, at most `CONNECTIONS` are open; the other statements wait.
+ * are, at most `CONNECTIONS` are open; the other statements wait. Tenants take turns: `tenant` names whose turn a
+ * statement takes.
  */
 export class DatabaseShard extends DurableObject<Env> implements DatabaseObject {
   readonly #pool: DatabasePool;
@@ -36,23 +38,26 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
   }
 
   execute(statement: StatementCall): Promise<StatementReply> {
-    return replyOf(this.#pool.query((sql) => executeOn(sql, statement)));
+    return replyOf(this.#pool.query((sql) => executeOn(sql, statement), sizeOfStatement(statement)));
   }
 
   /** A call between objects costs more than a short statement, so requests send theirs together. */
-  async read(statements: StatementCall[]): Promise<(StatementReply | LateReply)[]> {
-    const replies = statements.map((statement) => this.#read(statement));
-    const outcomes: (StatementReply | null)[] = replies.map(() => null);
-    const all = Promise.all(replies.map(async (reply, i) => void (outcomes[i] = await reply)));
+  read(statements: StatementCall[]): Promise<(StatementReply | LateReply)[]> {
+    return this.#inTime(statements.map((statement) => this.#read(statement)));
+  }
+
+  collect(late: LateReply[]): Promise<(StatementReply | LateReply)[]> {
+    return this.#inTime(late.map((name) => this.#late.take(name)));
+  }
+
+  async #inTime(replies: readonly Promise<StatementReply>[]): Promise<(StatementReply | LateReply)[]> {
+    const known: (StatementReply | null)[] = replies.map(() => null);
+    const all = Promise.all(replies.map(async (reply, i) => void (known[i] = await reply)));
     const { promise: tooLong, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, CALL_MS);
     await Promise.race([all, tooLong]);
     clearTimeout(timer);
-    return Promise.all(replies.map((reply, i) => outcomes[i] ?? { late: this.#late.add(reply) }));
-  }
-
-  collect(late: number): Promise<StatementReply> {
-    return this.#late.take(late);
+    return replies.map((reply, i) => known[i] ?? this.#late.add(reply));
   }
 
   /**
@@ -60,6 +65,7 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
    * alone. One that has begun is not shared.
    */
   #read(statement: StatementCall): Promise<StatementReply> {
+    // With the tenant: another tenant's turn may come later.
     const name = JSON.stringify(statement);
     const known = this.#waiting.get(name);
     if (known) return known;
@@ -71,7 +77,7 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
     const query = this.#pool.repeatable((sql) => {
       end();
       return executeOn(sql, statement);
-    });
+    }, sizeOfStatement(statement));
     const reply = replyOf(query).finally(() => waits && end());
     if (waits) this.#waiting.set(name, reply);
     return reply;
@@ -80,26 +86,25 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
 
 /** Replies that requests have yet to collect. */
 class LateReplies {
-  readonly #replies = new Map<number, { reply: Promise<StatementReply>; addedMs: number }>();
-  #added = 0;
+  readonly #replies = new Map<string, { reply: Promise<StatementReply>; addedMs: number }>();
 
-  add(reply: Promise<StatementReply>): number {
+  add(reply: Promise<StatementReply>): LateReply {
     const nowMs = Date.now();
     // In the order in which they were added.
     for (const [late, { addedMs }] of this.#replies) {
       if (nowMs - addedMs < COLLECT_MS) break;
       this.#replies.delete(late);
     }
-    this.#replies.set(++this.#added, { reply, addedMs: nowMs });
-    return this.#added;
+    // Not a number: this object may have moved since, and would give the reply to a statement of another tenant.
+    const late = crypto.randomUUID();
+    this.#replies.set(late, { reply, addedMs: nowMs });
+    return { late };
   }
 
-  /** @throws Error when it was collected before, or too late */
-  take(late: number): Promise<StatementReply> {
+  take({ late }: LateReply): Promise<StatementReply> {
     const known = this.#replies.get(late);
-    if (!known) throw new Error(`there is no late reply ${late}`);
     this.#replies.delete(late);
-    return known.reply;
+    return known ? known.reply : replyOf(Promise.reject(connectionMoved()));
   }
 }
 

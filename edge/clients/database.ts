@@ -4,6 +4,7 @@ import type { ErrorCode } from "../../shared/errors.ts";
 import type { Row, Sql } from "../../shared/store/sql.ts";
 import { Combiner } from "../intake/combiner.ts";
 import type { DatabaseObject, Env, LateReply, StatementCall, StatementReply } from "../env.ts";
+import type { Sized } from "./fair-queue.ts";
 
 /** The driver's error, as the object that executed the statement met it. */
 class DatabaseError extends Error {
@@ -21,41 +22,53 @@ type PoolName = "api" | "state";
 
 /**
  * Postgres for one request, over the connections that an object keeps for all.
+ * @param tenant whose turn its statements take
  * @param waitUntil keeps the request alive until its part in a shared call has ended
  */
-export function sharedDatabase(env: Env, pool: PoolName, waitUntil: (work: Promise<unknown>) => void): Sql {
+export function sharedDatabase(
+  env: Env,
+  pool: PoolName,
+  tenant: string,
+  waitUntil: (work: Promise<unknown>) => void,
+): Sql {
   const object = () => env.DATABASE.getByName(pool);
-  return remoteSql(async (statement) => {
-    const sent = isRead(statement.text)
-      ? read(reads[pool], object, statement, waitUntil)
-      : object().execute(statement);
+  return remoteSql(async (text, values) => {
+    const statement = { text, values, tenant };
+    const sent = isRead(text) ? read(pool, object, statement, waitUntil) : object().execute(statement);
     const reply = await orMoved(sent);
     if (!reply.ok) throw errorOf(reply);
     return Object.assign<Row[], { count: number }>(reply.rows, { count: reply.count });
   });
 }
 
-type Reads = Combiner<StatementCall, StatementReply | LateReply>;
-
-/** The reads of an isolate share their calls to an object: a call costs 220 us of processor time, a share in one 40. */
-const reads: Record<PoolName, Reads> = { api: newReads(), state: newReads() };
-
-function newReads(): Reads {
-  return new Combiner(({ text, values }) => ({ tenant: "", bytes: text.length + bytesOf(values) }));
-}
-
-function bytesOf(values: readonly unknown[]): number {
-  return values.reduce<number>((sum, value) => sum + (typeof value === "string" ? value.length : 8), 0);
-}
+/**
+ * The reads of an isolate share their calls to an object: a call costs 220 us of processor time, which is more than a
+ * short statement, and a share in one 40. The late replies are collected in calls of their own, so that no other read
+ * waits for them.
+ */
+const newCalls = () => ({
+  read: new Combiner<StatementCall, StatementReply | LateReply>(sizeOfStatement),
+  collect: new Combiner<LateReply, StatementReply | LateReply>(() => ({ tenant: "", bytes: 0 })),
+});
+const calls = { api: newCalls(), state: newCalls() };
 
 async function read(
-  combiner: Reads,
+  pool: PoolName,
   object: () => DatabaseObject,
   statement: StatementCall,
   waitUntil: (work: Promise<unknown>) => void,
 ): Promise<StatementReply> {
-  const reply = await combiner.send(statement, (statements) => object().read(statements), waitUntil);
-  return "late" in reply ? object().collect(reply.late) : reply;
+  const { read: reads, collect } = calls[pool];
+  let reply = await reads.send(statement, (all) => object().read(all), waitUntil);
+  // It ends: a statement has an end, with a result or without one.
+  while ("late" in reply) reply = await collect.send(reply, (all) => object().collect(all), waitUntil);
+  return reply;
+}
+
+/** About as many bytes as a statement takes while it waits. */
+export function sizeOfStatement({ text, values, tenant }: StatementCall): Sized {
+  const ofValues = values.map((value) => (typeof value === "string" ? value.length : 8));
+  return { tenant, bytes: ofValues.reduce((sum, bytes) => sum + bytes, text.length) };
 }
 
 /** Functions that change something are called in a statement that begins with another word, or lock what they read. */
@@ -67,9 +80,13 @@ async function orMoved(reply: Promise<StatementReply>): Promise<StatementReply> 
   try {
     return await reply;
   } catch (cause) {
-    const detail = "The connection to the database was moved; try again in a moment.";
-    throw new AppError("capacity", detail, { retryAfterSeconds: 1, cause });
+    throw connectionMoved(cause);
   }
+}
+
+export function connectionMoved(cause?: unknown): AppError {
+  const detail = "The connection to the database was moved, or too much waits for it; try again in a moment.";
+  return new AppError("capacity", detail, { retryAfterSeconds: 1, cause });
 }
 
 function errorOf(reply: Extract<StatementReply, { ok: false }>): Error {
@@ -84,18 +101,19 @@ function isOurCode(code: string | null): code is ErrorCode {
   return code !== null && Object.hasOwn(errors, code);
 }
 
-type SendStatement = (statement: StatementCall) => Promise<Row[] & { count: number }>;
+/** Executes a statement's text, which has $1, $2 … in place of its values. */
+type SendStatement = (text: string, values: unknown[]) => Promise<Row[] & { count: number }>;
 
-/** Gives the proxies their type. It is never called, and opens no connection; to make one takes half of a request's time. */
-let target: Sql | undefined;
+/** Gives the proxies their type. No connection is opened for it; to make one takes half of a request's time. */
+let neverCalled: Sql | undefined;
 
 /**
  * Statements that are executed elsewhere, written as everywhere: the same functions of `shared/store` run on them.
  * Templates and their parts are all that there is: no transactions, no cursors, no helpers.
  */
 function remoteSql(send: SendStatement): Sql {
-  target ??= postgres({ max: 1 });
-  return new Proxy(target, {
+  neverCalled ??= postgres({ max: 1 });
+  return new Proxy(neverCalled, {
     apply: (_target, _this, [first, ...values]: unknown[]) =>
       isTemplate(first) ? new Statement(send, first, values) : new Identifier(String(first)),
     get(_target, name) {
@@ -122,7 +140,7 @@ class Statement implements PromiseLike<Row[]> {
     onError?: ((error: unknown) => Otherwise | PromiseLike<Otherwise>) | null,
   ): Promise<Result | Otherwise> {
     const values: unknown[] = [];
-    return this.#send({ text: this.writeTo(values), values }).then(onRows, onError);
+    return this.#send(this.writeTo(values), values).then(onRows, onError);
   }
 
   /** Returns the text; the values that it refers to are added to `values`. */

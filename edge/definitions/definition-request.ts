@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Context } from "hono";
-import { unknownFields } from "../../shared/contracts/definition/index.ts";
+import { laterFields, unknownFields } from "../../shared/contracts/definition/index.ts";
 import type { DefinitionKind, Parsed } from "../../shared/contracts/definition/index.ts";
 import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
@@ -38,13 +38,15 @@ export function requireDefinition<Definition>(
 ): Definition {
   const isLenient = prefers(c, LENIENT);
   const unknown = isLenient ? [] : unknownFields(kind, body);
+  const later = laterFields(kind, body);
   const parsed = parse(body);
-  if (parsed.ok && unknown.length === 0) {
+  if (parsed.ok && unknown.length + later.length === 0) {
     if (isLenient) preferenceApplied(c, LENIENT);
     return parsed.definition;
   }
-  const code = parsed.ok || unknown.length > 0 ? "invalid" : parsed.code;
-  const fields = [...unknown, ...(parsed.ok ? [] : parsed.errors)];
+  const isInvalid = unknown.length > 0 || (!parsed.ok && parsed.code === "invalid");
+  const code = isInvalid ? "invalid" : "not_yet";
+  const fields = [...unknown, ...(parsed.ok ? [] : parsed.errors), ...later];
   const named = fields.map((error) => error.path || "the body").slice(0, 5);
   const what = code === "not_yet" ? "Not available yet" : "Not valid";
   throw new AppError(code, `${what}: ${named.join(", ")}.`, { fields });

@@ -2,9 +2,17 @@ import { z } from "zod";
 import { AppError } from "../../shared/errors.ts";
 import type { DefinitionSummary } from "../../shared/store/definitions/stored-definition.ts";
 
-/** The response to a save. `tenant_id` null: all tenants share the definition. */
+/**
+ * The response to a save. `tenant_id` null: all tenants share the definition. `warnings`: what has to be saved or changed
+ * before a run can come to its end.
+ */
 export const SavedDefinition = z
-  .object({ id: z.string(), version: z.number().int(), tenant_id: z.string().nullable() })
+  .object({
+    id: z.string(),
+    version: z.number().int(),
+    tenant_id: z.string().nullable(),
+    warnings: z.array(z.object({ path: z.string(), message: z.string() })),
+  })
   .meta({ id: "SavedDefinition" });
 
 /** A definition in a list. */

@@ -26,14 +26,24 @@ export function newApi(): Api {
   });
 }
 
-/** The problem responses of a route, for its documentation. */
+/** The problem responses of a route that needs a key, for its documentation. */
 export function problems(...statuses: number[]) {
+  return problemsAlone(401, 403, 500, 503, ...statuses);
+}
+
+/** These problem responses and no others, for the documentation of a route. */
+export function problemsAlone(...statuses: number[]) {
   return Object.fromEntries(
-    [401, 403, 503, ...statuses].map((status) => [
+    statuses.map((status) => [
       status,
       { description: "A problem, see `code`", content: { "application/problem+json": { schema: Problem } } },
     ]),
   );
+}
+
+/** The name of an operation that has two paths: the predecessor's clients use the one with the longer prefix. */
+export function operationIdAt(prefix: string, name: string): string {
+  return prefix === "/scale" ? name : `${name}AtApi`;
 }
 
 /** A JSON response, for a route's documentation. */

@@ -7,8 +7,10 @@ import { readConfig } from "../env.ts";
 import type { Env, IntakeObject } from "../env.ts";
 import { submit } from "../runs/submit.ts";
 import type { SubmitDeps } from "../runs/submit.ts";
-import { FairQueue, sizeClassOf, sizeOf } from "./combiner.ts";
-import type { SizeClass, Sized } from "./combiner.ts";
+import { FairQueue } from "../clients/fair-queue.ts";
+import type { Sized } from "../clients/fair-queue.ts";
+import { sizeClassOf, sizeOf } from "./combiner.ts";
+import type { SizeClass } from "./combiner.ts";
 
 /** A batch of small and one of large runs need one each; the queries about refused runs (replays, limits) use another. */
 const CONNECTIONS = 3;

@@ -68,11 +68,23 @@ export function detailOf(row: WholeDeadLetter, path: string): z.infer<typeof Dea
       : "This dead letter was retried or dismissed; see the status of the run.";
   return {
     ...letterOf(row),
-    stack: row.stack,
+    stack: row.stack === null ? null : placesIn(row.stack),
     payload: JsonValue.parse(JSON.parse(row.input)),
     resolved_at: isoTime(row.resolved_at_ms),
     how_to_retry,
   };
+}
+
+/** Classes with codes, and places of the program by their relative path: the lines that a worker writes. */
+const TRACE_LINE =
+  /^(?:caused by )?\w*(?:Error|Exception|Rejection|Stop)(?: \w+)?$|^ {4}at (?:[^/]+ \()?\w[\w./-]*:\d+:\d+\)?$/;
+
+/** Letters of earlier versions have whole stacks, with texts of providers and paths of the machine: those lines are not shown. */
+function placesIn(stack: string): string {
+  return stack
+    .split("\n")
+    .filter((line) => TRACE_LINE.test(line))
+    .join("\n");
 }
 
 export function idOf({ run_id, seq }: { run_id: RunId; seq: number }): string {

@@ -1,14 +1,12 @@
-import { openDatabase } from "../clients/postgres.ts";
-import type { Env } from "../env.ts";
 import { log } from "../../shared/log.ts";
+import type { Sql } from "../../shared/store/sql.ts";
 
 /** The most keys that one statement deletes, and the most statements in one cron tick. */
 const PAGE = 5_000;
 const MAX_PAGES = 20;
 
-/** The cron tick: deletes idempotency keys older than the 24 hours for which they are valid. */
-export async function deleteExpiredIdempotencyKeys(env: Env): Promise<void> {
-  const sql = openDatabase(env, 1);
+/** Part of the cron tick: deletes idempotency keys older than the 24 hours for which they are valid. */
+export async function deleteExpiredIdempotencyKeys(sql: Sql): Promise<void> {
   let deleted = 0;
   for (let page = 0; page < MAX_PAGES; page++) {
     const { count } = await sql`

@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { OrchestrationDocument } from "../../shared/contracts/definition/orchestration.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { EndRecord } from "../../shared/contracts/journal-entry.ts";
@@ -7,19 +6,24 @@ import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
-import { fold, initialState } from "../../shared/journal/fold.ts";
+import { fold, initialProgress, initialState } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/mark-cancelled.ts";
 import type { CancelEnd, FamilyMember, CancellableRun } from "../../shared/store/runs/mark-cancelled.ts";
-import { readStored } from "../../shared/store/journal/read-journal.ts";
+import { pagesOf } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { publish } from "../clients/publish.ts";
 import type { Services } from "../services.ts";
 
 /** Runs may change while they are cancelled. Then they are read and cancelled again, in this many passes at most. */
 const MAX_PASSES = 5;
-/** Runs whose journals are in memory at once. */
+/** Runs that one statement cancels. */
 const BATCH = 50;
+/**
+ * The edge makes the last entry of a run whose input and journal have at most so many bytes. The state of a larger run is
+ * more than the edge may hold beside all other requests, so a worker ends that run.
+ */
+const LARGE_BYTES = 256 * 1024;
 
 /**
  * `cancelled`: the run has ended. `cancellation_requested`: its worker ends it. `finished`: it had ended before.
@@ -32,8 +36,8 @@ type Committed = { ended: { run: FamilyMember; entry: LiveEntry }[]; owners: Set
 /**
  * Cancels a run and all runs that it started: docs/protocol.md 5.7. Null: the tenant (null: any) has no such run.
  *
- * Queued and paused runs end here. Running runs are marked, and their workers notified; when a worker commits an end
- * first, that end stays.
+ * Queued and paused runs end here, unless they are large. Running runs are marked, and their workers notified; when a worker
+ * commits an end first, that end stays. Large runs that wait are marked and made due: the worker that claims one ends it.
  * @throws AppError `conflict` when the run changes faster than it can be read
  */
 export async function cancel(
@@ -89,11 +93,13 @@ async function cancelBatch(
   cancellations: Map<RunId, Cancellation>,
 ): Promise<void> {
   const running = runs.filter(({ status }) => status === "running").map(({ run_id }) => run_id);
-  const waiting = runs.filter(({ status }) => status !== "running").map(({ run_id }) => run_id);
-  const ends = waiting.length > 0 ? await makeEnds(sql, waiting) : [];
+  const waiting = runs.filter(({ status }) => status !== "running");
+  const small = waiting.filter(({ bytes }) => bytes <= LARGE_BYTES).map(({ run_id }) => run_id);
+  const large = waiting.filter(({ bytes }) => bytes > LARGE_BYTES).map(({ run_id }) => run_id);
+  const ends = small.length > 0 ? await makeEnds(sql, small) : [];
   const byRun = new Map(runs.map((run) => [run.run_id, run]));
   const endOf = new Map(ends.map((end) => [end.run_id, end]));
-  for (const { run_id, owner, event_seq } of await cancelRuns(sql, running, ends)) {
+  for (const { run_id, owner, event_seq } of await cancelRuns(sql, running, ends, large)) {
     const [run, end] = [byRun.get(run_id), endOf.get(run_id)];
     cancellations.set(run_id, end ? "cancelled" : "cancellation_requested");
     if (owner !== null) committed.owners.add(owner);
@@ -106,35 +112,39 @@ async function cancelBatch(
 async function makeEnds(sql: Sql, runs: readonly RunId[]): Promise<CancelEnd[]> {
   // The rows are read before the journals: `known_seq` then refuses the end if an entry was committed in between.
   const rows = await readCancellableRuns(sql, runs);
-  const journals = await readStored(
-    sql,
-    rows.filter((row) => row.event_seq > 0).map((row) => row.run_id),
-  );
-  return rows.map((row) => {
-    const record: EndRecord = {
-      status: "cancelled",
-      checkpoint: null,
-      response: "The run was cancelled.",
-      error: null,
-    };
-    const progress = fold(startState(row), journals.get(row.run_id) ?? []);
-    const events = endEvents({ run_id: row.run_id, steps: [] }, record, progress);
-    return {
-      run_id: row.run_id,
-      known_seq: row.event_seq,
-      events: events.map((event) => writeLine(event, new Date(), row.correlation_id)).join("\n"),
-      events_n: events.length,
-      output: JSON.stringify(record),
-    };
-  });
+  const ends: CancelEnd[] = [];
+  // One after the other: the journals of all of them together would be too much to hold.
+  for (const row of rows) ends.push(await makeEnd(sql, row));
+  return ends;
 }
 
-const Schema = z.object({ state_schema: OrchestrationDocument.shape.state_schema });
+async function makeEnd(sql: Sql, row: CancellableRun): Promise<CancelEnd> {
+  const { run_id, event_seq } = row;
+  const record: EndRecord = {
+    status: "cancelled",
+    checkpoint: null,
+    response: "The run was cancelled.",
+    error: null,
+  };
+  const start = startState(row);
+  const progress =
+    event_seq === 0 ? initialProgress(start) : await fold(start, pagesOf(sql, run_id, event_seq));
+  const events = endEvents({ run_id, steps: [] }, record, progress);
+  return {
+    run_id,
+    known_seq: event_seq,
+    events: events.map((event) => writeLine(event, new Date(), row.correlation_id)).join("\n"),
+    events_n: events.length,
+    output: JSON.stringify(record),
+  };
+}
+
+const Schema = OrchestrationDocument.shape.state_schema;
 
 /** The state that a run started with. A definition that cannot be parsed any more does not prevent the cancel. */
-function startState({ input, definition }: CancellableRun) {
-  const schema = Schema.safeParse(JSON.parse(definition ?? "{}"));
-  return initialState(schema.data ?? { state_schema: {} }, RunInput.parse(JSON.parse(input)));
+function startState({ input, state_schema: text }: CancellableRun) {
+  const state_schema = Schema.safeParse(JSON.parse(text ?? "{}")).data ?? {};
+  return initialState({ state_schema }, RunInput.parse(JSON.parse(input)));
 }
 
 /** The cancels are committed: viewers, workers and the queue learn of them later. */

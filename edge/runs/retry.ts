@@ -3,12 +3,11 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Refusal, RunStatus } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
-import { fold } from "../../shared/journal/fold.ts";
-import { keepSeqBefore } from "../../shared/journal/rewind.ts";
+import { retryPlace } from "../../shared/journal/rewind.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import { readPinnedDefinition } from "../../shared/store/definitions/orchestrations.ts";
-import { readStored } from "../../shared/store/journal/read-journal.ts";
+import { pagesOf } from "../../shared/store/journal/read-journal.ts";
 import { readRetriableRun, retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { RetriableRun } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { Sql } from "../../shared/store/sql.ts";
@@ -81,15 +80,11 @@ function requireRetriable(status: RunStatus): void {
 /** The `seq` up to which a retry from `step` keeps the journal. If `step` is the next step anyway, all of it is kept. */
 async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<number> {
   const { run_id, definition_tenant, orchestration_id, definition_version, event_seq } = run;
-  const [journals, text] = await Promise.all([
-    readStored(sql, [run_id]),
-    readPinnedDefinition(sql, definition_tenant, orchestration_id, definition_version),
-  ]);
-  const entries = journals.get(run_id) ?? [];
-  const keepSeq = keepSeqBefore(entries, step);
-  if (keepSeq !== null) return keepSeq;
+  const place = await retryPlace(pagesOf(sql, run_id, event_seq), step);
+  if (place.keepSeq !== null) return place.keepSeq;
+  const text = await readPinnedDefinition(sql, definition_tenant, orchestration_id, definition_version);
   const parsed = parseOrchestration(JSON.parse(text ?? "null"));
-  const next = fold({}, entries).next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);
+  const next = place.next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);
   if (step === next) return event_seq;
   const known = parsed.ok && parsed.definition.steps.some(({ id }) => id === step);
   const message = known

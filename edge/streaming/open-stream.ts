@@ -83,9 +83,10 @@ function hasKeyInHeader(c: Context<ApiEnv>): boolean {
 
 /** What the tokens say. Each must be genuine, and the key that created it still valid. */
 async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promise<TokenClaim[]> {
-  const { config, sql } = c.get("services");
+  const { config } = c.get("services");
   const read = await Promise.all(tokens.map((token) => readStreamToken(config.STREAM_TOKEN_SECRET, token)));
   const claims = read.filter((claim) => claim !== null);
+  if (claims[0]) c.get("services").takeTurnsOf(claims[0].keyId);
   if (claims.length < tokens.length) {
     throw new AppError(
       "unauthorized",
@@ -93,7 +94,7 @@ async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promi
     );
   }
   const keyIds = [...new Set(claims.map(({ keyId }) => keyId))];
-  const valid = await findValidKeys(sql, keyIds);
+  const valid = await findValidKeys(c.get("services").sql, keyIds);
   if (valid.size === keyIds.length) return claims;
   throw new AppError("unauthorized", "The API key that created this stream token is revoked or has expired.");
 }

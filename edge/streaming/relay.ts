@@ -23,6 +23,9 @@ export const RELAY_TIMING: RelayTiming = {
   awayCheckMs: VIEWER_AWAY_CHECK_MS,
 };
 
+/** A page that a viewer does not take for this long is dropped, and read again when it goes on. */
+const PAGE_HELD_MS = 250;
+
 /** One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. */
 type Subscription = { viewer: Viewer; writer: SseWriter; sentAtMs: number; checkedAtMs: number };
 
@@ -73,10 +76,11 @@ export class Relay {
     return writer.body;
   }
 
-  /** Sends a live entry to the viewers of its run. */
+  /** Sends a live entry to the viewers of its run. None waits for another: a slow one reads the journal instead. */
   onEntry(entry: LiveEntry): void {
     const encoded = new Map<number, Uint8Array>();
     for (const subscription of this.#subscriptions.get(entry.run) ?? []) {
+      if (subscription.writer.isBehind) subscription.viewer.fallBehind();
       const send = subscription.viewer.receive(entry);
       if (send) this.#sendLive(subscription, send, encoded);
       else if (subscription.viewer.mode === "reading") this.#startReading(subscription);
@@ -139,14 +143,17 @@ export class Relay {
     this.#reading.add(subscription);
     try {
       while (viewer.mode === "reading" && writer.isOpen) {
+        // A viewer that takes nothing has no page in memory, only its unsent bytes.
+        await writer.room();
+        if (!writer.isOpen) break;
         viewer.startPage();
         const page = await this.#journal.page(viewer.run, viewer.next - 1);
         if (page.length === 0) {
           viewer.caughtUp((await this.#journal.positions([viewer.run])).get(viewer.run));
         }
-        for (const send of viewer.readPage(page)) {
-          if (!writer.isOpen) break;
-          await writer.sendPaced(toBytes(viewer.run, send));
+        for (const entry of page) {
+          if (!(await writer.roomWithin(PAGE_HELD_MS)) || !writer.isOpen) break;
+          writer.send(toBytes(viewer.run, viewer.readEntry(entry)));
           subscription.sentAtMs = performance.now();
         }
       }

@@ -31,14 +31,19 @@ export function reconnectLater(): Response {
   return new Response(RETRY, { headers: SSE_HEADERS });
 }
 
-/** A viewer with more unsent bytes is cut off; it reconnects with the id of its last event. */
-const MAX_UNSENT_BYTES = 256 * 1024;
+/** Bytes are read ahead for a viewer until so many are unsent. A viewer that takes nothing holds no more than that. */
+const READ_AHEAD_BYTES = 16 * 1024;
 
-/** The journal is read ahead for a viewer up to so many unsent bytes. */
-const READ_AHEAD_BYTES = 64 * 1024;
+/** A burst of live entries may add so many: the viewers of a run share the bytes of an entry. */
+const LIVE_AHEAD_BYTES = 64 * 1024;
 
 /** A viewer that takes nothing for this long, although bytes wait for it, counts as gone. */
 const STALLED_MS = 60_000;
+
+/** Bytes are passed on in such pieces: it shows that a slow viewer takes some of a large event. */
+const PIECE_BYTES = 16 * 1024;
+
+const QUEUE = new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD_BYTES });
 
 /** The byte stream to one viewer. `onClosed` is called once, whatever ends the stream. */
 export class SseWriter {
@@ -58,7 +63,7 @@ export class SseWriter {
         pull: () => this.#onPull?.(),
         cancel: () => this.#end(),
       },
-      new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD_BYTES }),
+      QUEUE,
     );
   }
 
@@ -75,21 +80,47 @@ export class SseWriter {
     return this.#controller !== null;
   }
 
-  /** Sends bytes at once. Cuts off a viewer with more than 256 KiB unsent. */
+  /** The viewer has not taken the live entries of a burst: it gets no more of them until it has. */
+  get isBehind(): boolean {
+    return this.#unsentBytes() > LIVE_AHEAD_BYTES;
+  }
+
+  /** Sends bytes at once. The caller bounds them: by `isBehind`, by `room`, or because they are few. */
   send(bytes: Uint8Array): void {
-    this.#controller?.enqueue(bytes);
-    if (this.#unsentBytes() > MAX_UNSENT_BYTES) this.close();
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+      this.#controller?.enqueue(bytes.subarray(at, at + PIECE_BYTES));
+    }
   }
 
   /** Sends bytes at the viewer's pace: waits first until it has taken most of the earlier ones. */
   async sendPaced(bytes: Uint8Array): Promise<void> {
-    if (this.#unsentBytes() >= READ_AHEAD_BYTES) await this.#untilPulled();
-    this.#controller?.enqueue(bytes);
+    await this.room();
+    this.send(bytes);
+  }
+
+  /** Waits until the viewer has taken most of what was sent. Closes the stream of a viewer that takes nothing. */
+  async room(): Promise<void> {
+    for (let before = Infinity; !(await this.roomWithin(STALLED_MS));) {
+      if (this.#unsentBytes() >= before) return this.close();
+      before = this.#unsentBytes();
+    }
+  }
+
+  /** Waits until the viewer has taken most of what was sent. @returns false when it has not within `ms` */
+  async roomWithin(ms: number): Promise<boolean> {
+    if (this.#unsentBytes() < READ_AHEAD_BYTES) return true;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => resolve(false), ms);
+    this.#onPull = () => resolve(true);
+    const hasRoom = await promise;
+    this.#onPull = null;
+    clearTimeout(timer);
+    return hasRoom;
   }
 
   /** Sends a comment line, unless many unsent bytes go before it anyway. */
   keepAlive(): void {
-    if (this.#unsentBytes() < READ_AHEAD_BYTES) this.#controller?.enqueue(KEEPALIVE);
+    if (this.#unsentBytes() < READ_AHEAD_BYTES) this.send(KEEPALIVE);
   }
 
   close(): void {
@@ -104,13 +135,6 @@ export class SseWriter {
 
   #unsentBytes(): number {
     return READ_AHEAD_BYTES - (this.#controller?.desiredSize ?? READ_AHEAD_BYTES);
-  }
-
-  async #untilPulled(): Promise<void> {
-    const timer = setTimeout(() => this.close(), STALLED_MS);
-    await new Promise<void>((resolve) => (this.#onPull = resolve));
-    this.#onPull = null;
-    clearTimeout(timer);
   }
 
   #end(): void {

@@ -48,14 +48,11 @@ export class Viewer {
     this.#pageIsStale = false;
   }
 
-  /** Takes the entries of a page in order and returns what to send. The viewer stays `reading`. */
-  readPage(page: readonly EntryLines[]): Send[] {
-    const sends: Send[] = [];
-    for (const entry of page) {
-      sends.push({ entry, from: this.#next });
-      this.#next = entry.seq + 1;
-    }
-    return sends;
+  /** Takes the next entry of a page and returns what to send. The viewer stays `reading`. */
+  readEntry(entry: EntryLines): Send {
+    const send = { entry, from: this.#next };
+    this.#next = entry.seq + 1;
+    return send;
   }
 
   /** The page was empty. `position` was read after the page; undefined: the run no longer exists. */
@@ -90,6 +87,11 @@ export class Viewer {
     // Only a live `last` ends the stream: a `done` that is read from the journal may lie before a client's retry.
     if (entry.last) this.#mode = "ended";
     return send;
+  }
+
+  /** The viewer takes live entries more slowly than they come: it reads them in the journal, at its own pace. */
+  fallBehind(): void {
+    if (this.#mode === "live") this.#mode = "reading";
   }
 
   /** Live entries may have been missed until now: the page that is being read does not count as the last one. */

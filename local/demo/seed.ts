@@ -14,6 +14,7 @@ import { saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { idsEverSaved } from "../../shared/store/definitions/stored-definition.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
 import { projectFolder } from "../processes/programs.ts";
+import { startLimitMs, tooLate } from "../processes/start-limit.ts";
 
 /** Saves this data folder's key: a platform key with all scopes. */
 export async function seedApiKey(postgresUrl: string, apiKey: string): Promise<void> {
@@ -93,12 +94,12 @@ async function put(url: string, body: string, apiKey: string): Promise<void> {
 
 /**
  * Waits until runs are accepted: a new Redis is cold until a worker has rebuilt its index.
- * @throws Error with the API's last response, when that takes more than 20 s
+ * @throws Error with the API's last response, when that takes longer than `startLimitMs`
  */
 export async function untilRunsAreAccepted(apiBase: string, apiKey: string): Promise<void> {
   const headers = { authorization: `Bearer ${apiKey}` };
   let lastBody = "";
-  for (const deadline = performance.now() + 20_000; performance.now() < deadline; await sleep(50)) {
+  for (const deadline = performance.now() + startLimitMs; performance.now() < deadline; await sleep(50)) {
     const answer = await fetch(`${apiBase}/api/v2/queue/stats`, {
       headers,
       signal: AbortSignal.timeout(5_000),
@@ -106,5 +107,5 @@ export async function untilRunsAreAccepted(apiBase: string, apiKey: string): Pro
     lastBody = await answer.text();
     if (answer.ok) return;
   }
-  throw new Error(`The queue was not ready within 20 s. The API's last response: ${lastBody}`);
+  throw tooLate(`the queue to accept runs. The API's last response: ${lastBody}`);
 }

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./build.ts";
 import type { EdgeSettings } from "./miniflare.ts";
 import type { RunningChild } from "../processes/child.ts";
+import { startLimitMs, tooLate } from "../processes/start-limit.ts";
 import { nodeProgram, projectFolder, startProgram, startUntilEvent } from "../processes/programs.ts";
 
 export type S3Facts = {
@@ -18,7 +19,7 @@ export type RunningEdges = RunningChild & { bases: string[] };
 /** Starts one process with an edge on each of `settings.ports`. The edges listen when this resolves. */
 export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSignal): Promise<RunningEdges> {
   const command = nodeProgram("local/edge/main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) });
-  const program = await startUntilEvent("edge.listening", 30_000, "edge", command, signal);
+  const program = await startUntilEvent("edge.listening", "edge", command, signal);
   return { ...program, bases: settings.ports.map(baseOf) };
 }
 
@@ -54,7 +55,7 @@ export async function startWranglerDev(
   void program.ended.then(() => abandoned.abort());
   signal?.addEventListener("abort", () => abandoned.abort(), { once: true });
   try {
-    await untilAnswers(`${baseOf(port)}/livez`, 60_000, abandoned.signal);
+    await untilAnswers(`${baseOf(port)}/livez`, abandoned.signal);
   } catch (error) {
     await program.stop();
     throw error;
@@ -91,8 +92,8 @@ export function hyperdriveVariable(build: EdgeBuild): string {
   return `CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_${binding}`;
 }
 
-async function untilAnswers(url: string, timeoutMs: number, abandoned: AbortSignal): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
+async function untilAnswers(url: string, abandoned: AbortSignal): Promise<void> {
+  const deadline = performance.now() + startLimitMs;
   for (; performance.now() < deadline && !abandoned.aborted; await sleep(50)) {
     try {
       const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) });
@@ -102,5 +103,7 @@ async function untilAnswers(url: string, timeoutMs: number, abandoned: AbortSign
       // It does not listen yet.
     }
   }
-  throw new Error(`${url} did not answer${abandoned.aborted ? "" : ` within ${timeoutMs / 1000} s`}`);
+  throw abandoned.aborted
+    ? new Error(`the edge ended before ${url} answered`)
+    : tooLate(`an answer of ${url}`);
 }

@@ -9,6 +9,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { commandLineOf, isRunning } from "./pids.ts";
+import { noticeWait, startLimitMs } from "./start-limit.ts";
 
 export type Command = {
   command: string;
@@ -98,13 +99,12 @@ function endOf(child: ChildProcess): Promise<void> {
 }
 
 /**
- * Repeats `probe` every 25 ms until it resolves. Gives up when the child ends, after `timeoutMs`, or at `signal`.
+ * Repeats `probe` every 25 ms until it resolves. Gives up when the child ends, after `startLimitMs`, or at `signal`.
  * @throws Error with the end of the log, and the probe's last error as its cause; the child has ended then
  */
 export async function untilReady(
   child: ChildProcess,
   logFile: string,
-  timeoutMs: number,
   probe: () => Promise<unknown>,
   signal?: AbortSignal,
 ): Promise<void> {
@@ -112,19 +112,28 @@ export async function untilReady(
   child.once("error", (error) => {
     lastError = error;
   });
-  for (const deadline = performance.now() + timeoutMs; performance.now() < deadline;) {
-    if (hasEnded(child) || signal?.aborted) break;
-    try {
-      await probe();
-      return;
-    } catch (error) {
-      lastError = error;
-      await sleep(25);
+  const endNotice = noticeWait(`${child.spawnfile} to answer`);
+  try {
+    for (const deadlineMs = performance.now() + startLimitMs; performance.now() < deadlineMs;) {
+      if (hasEnded(child) || signal?.aborted) break;
+      try {
+        await probe();
+        return;
+      } catch (error) {
+        lastError = error;
+        await sleep(25);
+      }
     }
+  } finally {
+    endNotice();
   }
+  const why =
+    hasEnded(child) || signal?.aborted ? "" : `: it did not answer within ${startLimitMs / 1_000} s`;
   await stopProcess(child, "SIGTERM");
   const log = readFileSync(logFile, "utf8").slice(-800);
-  throw new Error(`${child.spawnfile} did not start. The end of ${logFile}:\n${log}`, { cause: lastError });
+  throw new Error(`${child.spawnfile} did not start${why}. The end of ${logFile}:\n${log}`, {
+    cause: lastError,
+  });
 }
 
 /**

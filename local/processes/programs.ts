@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
 import { runningChild, startProcess, type Command, type RunningChild } from "./child.ts";
+import { noticeWait, startLimitMs, tooLate } from "./start-limit.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 
@@ -55,12 +56,11 @@ export function startProgram(
 /**
  * Starts a program and waits for its log event `eventName` (a line of JSON).
  * @returns the program and that event with its fields
- * @throws Error when the program ends before, when the event does not come within `timeoutMs`, or at `signal`; the
+ * @throws Error when the program ends before, when the event does not come within `startLimitMs`, or at `signal`; the
  * program has ended then
  */
 export async function startUntilEvent(
   eventName: string,
-  timeoutMs: number,
   name: string,
   command: Command,
   signal?: AbortSignal,
@@ -76,10 +76,9 @@ export async function startUntilEvent(
   );
   const abandon = (): void => reject(new Error(`the start of ${name} was abandoned`));
   signal?.addEventListener("abort", abandon, { once: true });
-  const timer = setTimeout(
-    () => reject(new Error(`${name} was not ready within ${timeoutMs / 1000} s`)),
-    timeoutMs,
-  );
+  const what = `${name} to start (its log event ${eventName})`;
+  const endNotice = noticeWait(what);
+  const timer = setTimeout(() => reject(tooLate(what)), startLimitMs);
   try {
     return { ...program, event: await promise };
   } catch (error) {
@@ -87,6 +86,7 @@ export async function startUntilEvent(
     throw error;
   } finally {
     clearTimeout(timer);
+    endNotice();
     signal?.removeEventListener("abort", abandon);
   }
 }

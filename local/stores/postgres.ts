@@ -19,7 +19,7 @@ import { runningChild, startProcess, stopOrphan, untilReady, type OwnService } f
  * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
  * @param onlyPort the only port that will do: of a restart, whose clients know the port
  * @param signal ends a start that is under way
- * @throws Error with the end of the log when Postgres does not start within 30 s
+ * @throws Error with the end of the log when Postgres does not start
  */
 export async function startPostgres(options: {
   dir: string;
@@ -52,7 +52,7 @@ export async function startPostgres(options: {
   const log = join(dir, "postgres.log");
   const child = startProcess({ command: join(binaries.bin, "postgres"), args, ...run }, log, "SIGINT");
   const server = `postgres://postgres:synapse@127.0.0.1:${port}`; // no password is checked; drivers and Hyperdrive require one
-  await untilReady(child, log, 30_000, () => createDatabase(`${server}/postgres`, "synapse"), options.signal);
+  await untilReady(child, log, () => createDatabase(`${server}/postgres`, "synapse"), options.signal);
   return {
     url: `${server}/synapse`,
     port,

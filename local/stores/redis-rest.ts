@@ -14,7 +14,7 @@ export async function startRedisRest(
 ): Promise<OwnService> {
   const env = { REDIS_URL: redisUrl, REDIS_REST_TOKEN: token, REDIS_REST_PORT: String(port) };
   const command = nodeProgram("worker-node/redis-rest/main.ts", env);
-  const program = await startUntilEvent("redis_rest.listening", 30_000, "redis-rest", command, signal);
+  const program = await startUntilEvent("redis_rest.listening", "redis-rest", command, signal);
   const listening = Listening.parse(program.event).port;
   return { ...program, url: `http://127.0.0.1:${listening}`, port: listening };
 }

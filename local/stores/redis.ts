@@ -46,7 +46,7 @@ export async function startRedis(options: {
     "SIGTERM",
   );
   writeFileSync(pidFile, `${child.pid}\n`);
-  await untilReady(child, log, binary.startTimeoutMs, () => ping(port), options.signal);
+  await untilReady(child, log, () => ping(port), options.signal);
   return {
     url: `redis://127.0.0.1:${port}`,
     port,

@@ -10,12 +10,16 @@ import { JsonValue } from "./json.ts";
 export const EntryKind = z.enum(["step", "turn", "note", "park", "end", "rewind"]);
 export type EntryKind = z.infer<typeof EntryKind>;
 
-/** A large value that is in the object store instead of in state. `size` in bytes; `preview` is its first characters. */
+/**
+ * A large value that is in the object store instead of in state. `size` in bytes; `preview` is its first characters; `url`
+ * opens it with a key that may read the run (references that were committed before it have none).
+ */
 export const Reference = z.object({
   $ref: z.string(),
-  size: z.number().int(),
+  size: z.number().int().nonnegative(),
   content_type: z.string(),
   preview: z.string(),
+  url: z.string().exactOptional(),
 });
 export type Reference = z.infer<typeof Reference>;
 
@@ -109,39 +113,22 @@ export type EndRecord = z.infer<typeof EndRecord>;
 export const RewindRecord = z.object({ keep_seq: z.number().int().nonnegative() });
 export type RewindRecord = z.infer<typeof RewindRecord>;
 
-/** A journal entry as it is read back: what a fold needs, without its event lines. `output` is JSON text. */
+/**
+ * A journal entry as it is read back: what a fold needs. `output` is JSON text. `events`: its lines, if `output` refers to
+ * them; else null, or absent.
+ */
 export const StoredEntry = z.object({
   seq: z.number().int(),
   kind: EntryKind,
   output: z.string().nullable(),
+  events: z.string().nullish(),
 });
 export type StoredEntry = z.infer<typeof StoredEntry>;
 
-/** What an entry holds besides its events, by kind: `record` is the content of its `output`. */
-export type JournalRecord =
-  | { kind: "step"; record: Checkpoint }
-  | { kind: "turn"; record: TurnCheckpoint }
-  | { kind: "note" }
-  | { kind: "park"; record: ParkRecord }
-  | { kind: "end"; record: EndRecord }
-  | { kind: "rewind"; record: RewindRecord };
-
-/** Reads what a stored entry holds. @throws when `output` is not what the entry's kind holds */
-export function recordOf({ kind, output }: Pick<StoredEntry, "kind" | "output">): JournalRecord {
-  if (output === null) return { kind: "note" };
-  const json: unknown = JSON.parse(output);
-  switch (kind) {
-    case "step":
-      return { kind, record: Checkpoint.parse(json) };
-    case "turn":
-      return { kind, record: TurnCheckpoint.parse(json) };
-    case "note":
-      return { kind };
-    case "park":
-      return { kind, record: ParkRecord.parse(json) };
-    case "end":
-      return { kind, record: EndRecord.parse(json) };
-    case "rewind":
-      return { kind, record: RewindRecord.parse(json) };
-  }
-}
+/** A page of a journal: see `readStoredPage`. `more`: the next page may have entries. */
+export const StoredPage = z.object({
+  entries: z.array(StoredEntry),
+  more: z.boolean(),
+  rewinds: z.array(StoredEntry),
+});
+export type StoredPage = z.infer<typeof StoredPage>;

@@ -1,5 +1,5 @@
 /** The parts of a JSON text: texts, punctuation, numbers, words. Linear: no part is read twice. */
-const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g;
+export const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g;
 
 const INTEGER = /^-?[0-9]+$/;
 /** No shorter integer is rounded. */
@@ -28,6 +28,20 @@ export function roundedIntegers(json: string): (string | number)[][] {
     last = token;
   }
   return found;
+}
+
+/**
+ * A JSON text in which the integers that a reader would round are texts of their digits. A tool's answer and a model's
+ * arguments are read so: an id of 64 bits keeps its digits, and only its type changes.
+ */
+export function withLongIntegersAsText(json: string): string {
+  if (!/[0-9]{16}/.test(json)) return json;
+  return json.replace(TOKEN, (token) => (isRounded(token) ? `"${token}"` : token));
+}
+
+/** Is this text the digits of an integer that a number cannot hold? */
+export function isLongInteger(value: unknown): value is string {
+  return typeof value === "string" && isRounded(value);
 }
 
 function next(place: string | number | undefined): string | number {

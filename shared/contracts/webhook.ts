@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { JsonValue } from "./json.ts";
 
 const MAX_URL_CHARS = 2_048;
 /** The longest host name of RFC 1035. */
@@ -49,6 +50,28 @@ export const SECRET_FIELD = "webhook_secret";
 /** What a delivery reports: how a run ended, or that it waits for a human. */
 export const DeliveryType = z.enum(["run.completed", "run.failed", "run.cancelled", "run.waiting"]);
 export type DeliveryType = z.infer<typeof DeliveryType>;
+
+/** The body of a delivery, as receivers get it. Values over 32 KiB are references. */
+export const WebhookBody = z
+  .object({
+    type: DeliveryType,
+    run_id: z.string(),
+    orchestration_id: z.string(),
+    tenant_id: z.string(),
+    status: z.string(),
+    output: JsonValue,
+    final_state: JsonValue,
+    error: JsonValue,
+    total_cost_usd: z.number(),
+    total_tokens_used: z.number(),
+    started_at: z.iso.datetime().nullable(),
+    ended_at: z.iso.datetime().nullable(),
+    metadata: JsonValue,
+    correlation_id: z.string().nullable(),
+    /** Of `run.waiting`: the question that the run asks. */
+    waiting: JsonValue.optional(),
+  })
+  .meta({ id: "WebhookBody" });
 
 /** How a delivery ended: the receiver took it, refused it for good, or did not take it for 24 hours. */
 export const DeliveryOutcome = z.enum(["delivered", "rejected", "expired"]);

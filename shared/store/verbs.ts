@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
+import { StoredPage } from "../contracts/journal-entry.ts";
 import { Lane } from "../contracts/run.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
@@ -7,8 +8,8 @@ import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
 import { flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
-import { findCommitted } from "./journal/read-journal.ts";
-import { ClaimedRun, claimDirectly, claimRuns, handBack } from "./runs/claim-runs.ts";
+import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
+import { ClaimedRun, claimDirectly, claimRuns, handBack, readInput } from "./runs/claim-runs.ts";
 import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from "./runs/due-runs.ts";
 import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
 import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
@@ -32,7 +33,7 @@ import {
   releaseDeliveries,
   saveDeliveryTry,
 } from "./webhooks/delivery-outcomes.ts";
-import { Beat, OwnedRun, beat } from "./workers/beats.ts";
+import { Beat, BeatReply, OwnedRun, beat } from "./workers/beats.ts";
 import { takeLock } from "./workers/locks.ts";
 
 /**
@@ -72,7 +73,7 @@ export function bindVerbs(bind: Bind) {
   return {
     claim: bind({
       name: "claim",
-      args: z.tuple([Incarnation, runIds]),
+      args: z.tuple([Incarnation, runIds, z.number().int().optional()]),
       result: z.array(ClaimedRun),
       run: claimRuns,
     }),
@@ -81,6 +82,18 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([Incarnation, slots, z.array(Lane)]),
       result: z.array(ClaimedRun),
       run: claimDirectly,
+    }),
+    readInput: bind({
+      name: "readInput",
+      args: z.tuple([RunId]),
+      result: z.string().nullable(),
+      run: readInput,
+    }),
+    readStoredPage: bind({
+      name: "readStoredPage",
+      args: z.tuple([RunId, z.number().int(), z.number().int()]),
+      result: StoredPage,
+      run: readStoredPage,
     }),
     readRunSnapshots: bind({
       name: "readRunSnapshots",
@@ -112,7 +125,13 @@ export function bindVerbs(bind: Bind) {
       result: z.array(Wait),
       run: readWaits,
     }),
-    beat: bind({ name: "beat", args: z.tuple([Beat]), result: z.array(OwnedRun), run: beat }),
+    beat: bind({
+      name: "beat",
+      args: z.tuple([Beat]),
+      // An edge of a version that does not count silences sends the runs alone.
+      result: z.union([BeatReply, z.array(OwnedRun).transform((owned) => ({ silences: null, owned }))]),
+      run: beat,
+    }),
     readPinnedDefinition: bind({
       name: "readPinnedDefinition",
       args: z.tuple([z.string(), z.string(), z.number().int()]),

@@ -20,6 +20,11 @@ export function treeCpuMs(root: number): number {
   return ticksToMs(ofTree(root));
 }
 
+/** The memory of a process that is in RAM, in KiB. */
+export function residentKiB(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? NaN);
+}
+
 /** The descendant of `root` that runs the program `name`. */
 export function findDescendant(root: number, name: string): number {
   const stats = readAll();

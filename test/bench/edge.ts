@@ -16,10 +16,21 @@ import { cpuMs, findDescendant, treeCpuMs } from "./cpu.ts";
 import { TENANT } from "./definition.ts";
 import type { Watched } from "./cpu.ts";
 
-export type BenchEdge = { port: number; key: string; watched: Watched; queue: Queue; stop(): Promise<void> };
+export type BenchEdge = {
+  port: number;
+  key: string;
+  /** The process that runs the Worker and its objects. */
+  workerd: number;
+  watched: Watched;
+  queue: Queue;
+  stop(): Promise<void>;
+};
+
+/** @param name the folder of the edge's data. Edges of one `dir` share a build */
 
 export async function startBenchEdge(
   dir: string,
+  name: string,
   {
     sql,
     queue,
@@ -40,7 +51,7 @@ export async function startBenchEdge(
   const port = await freePort(0);
   const edges = await startEdgeProcess({
     build,
-    data: join(dir, "edge"),
+    data: join(dir, name),
     ports: [port],
     s3Port: await freePort(0),
     s3: { accessKeyId: "bench", secretAccessKey: "bench" },
@@ -56,6 +67,7 @@ export async function startBenchEdge(
   return {
     port,
     key,
+    workerd,
     queue,
     watched: {
       workerd: () => cpuMs(workerd),

@@ -89,7 +89,7 @@ export async function sendFor(
   }
 }
 
-async function connected(port: number): Promise<Socket> {
+export async function connected(port: number): Promise<Socket> {
   const socket = connect({ port, host: "127.0.0.1", noDelay: true, timeout: ANSWER_MS });
   await once(socket, "connect");
   return socket;

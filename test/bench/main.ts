@@ -14,11 +14,13 @@ import { benchBareWorker } from "./bare-worker.ts";
 import { makeDefinition } from "./definition.ts";
 import { startBenchEdge } from "./edge.ts";
 import { benchEvents } from "./events.ts";
+import { benchColdHerd } from "./cold-herd.ts";
 import { floors } from "./floors.ts";
 import { benchRedisRest } from "./redis-rest.ts";
-import { benchRequests } from "./requests.ts";
+import { benchRequests, benchStatus } from "./requests.ts";
 import { benchRuns } from "./runs.ts";
 import type { Row } from "./stats.ts";
+import { benchViewers } from "./viewers.ts";
 
 async function bench(): Promise<Row[]> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-bench-"));
@@ -36,7 +38,9 @@ async function bench(): Promise<Row[]> {
     const runs = await benchRuns(stores, floor.commitMs);
     const rest = await benchRedisRest(redis, redisService);
     const bareWorker = await benchBareWorker();
-    const edge = await startBenchEdge(dir, stores);
+    const herd = await benchColdHerd(dir, stores);
+    const viewers = await benchViewers(dir, stores);
+    const edge = await startBenchEdge(dir, "edge", stores);
     try {
       return [
         ...floor.rows,
@@ -44,7 +48,10 @@ async function bench(): Promise<Row[]> {
         ...rest,
         ...bareWorker,
         ...(await benchRequests(edge)),
+        ...(await benchStatus(stores.sql, edge)),
+        ...herd,
         ...(await benchEvents(stores, edge)),
+        ...viewers,
       ];
     } finally {
       await edge.stop();
@@ -58,8 +65,9 @@ async function bench(): Promise<Row[]> {
 }
 
 const rows = await bench();
+const isBroken = ({ figure, most }: Row) => most !== undefined && !(figure <= most);
 console.log(`${cpus().length} cores, ${cpus()[0]?.model ?? "unknown"}\n`);
-for (const { what, figure, unit, range, mark = "" } of rows) {
+for (const { what, figure, unit, range, most, mark = most === undefined ? "" : `<= ${most}` } of rows) {
   const spread = range ? `(${range.map((end) => end.toFixed(end < 100 ? 1 : 0)).join(" to ")})` : "";
   const columns = [what.padEnd(46), figure.toFixed(2).padStart(10), unit.padEnd(8), spread.padEnd(18), mark];
   console.log(columns.join(" ").trimEnd());
@@ -68,3 +76,7 @@ writeFileSync(
   "bench.json",
   `${JSON.stringify({ at: new Date().toISOString(), cores: cpus().length, rows }, null, 2)}\n`,
 );
+for (const { what, figure, most, unit } of rows.filter(isBroken)) {
+  console.error(`broken: ${what} is ${figure.toFixed(2)} ${unit}, and may be at most ${most}`);
+  process.exitCode = 1;
+}

@@ -22,12 +22,7 @@ export async function benchRedisRest(redis: Redis, service: Service): Promise<Ro
     { authorization: `Bearer ${token}` },
     JSON.stringify(["GET", KEY]),
   );
-  const bare = await startUntilEvent(
-    "bare.listening",
-    10_000,
-    "bare",
-    nodeProgram("test/bench/bare-http.ts"),
-  );
+  const bare = await startUntilEvent("bare.listening", "bare", nodeProgram("test/bench/bare-http.ts"));
   const front = await startRedisRest(service.url, token, await freePort(0));
   const load = { clients: CLIENTS, request, status: 200 };
   try {

@@ -1,7 +1,10 @@
 import type { BenchEdge } from "./edge.ts";
 import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
 import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { newRunId } from "../../shared/contracts/ids.ts";
 import { loadRows, requestBytes, sendFor } from "./load.ts";
+import { acceptBenchRuns } from "./runs.ts";
 import type { Row } from "./stats.ts";
 
 export const CLIENTS = 64;
@@ -17,6 +20,27 @@ export async function benchRequests({ port, key, watched, queue }: BenchEdge): P
     watched,
     { perSecond: ">= 1500", p99: "<= 60" },
   );
+}
+
+/** `GET …/status` by 64 clients, beside a route that needs neither a key nor Postgres. Each response must be 200. */
+export async function benchStatus(sql: Sql, { port, key, watched }: BenchEdge): Promise<Row[]> {
+  const run = newRunId(Date.now());
+  await acceptBenchRuns(sql, [run]);
+  const livez = { port, clients: CLIENTS, request: requestBytes("GET", "/livez", {}), status: 200 };
+  const { workerd } = watched;
+  return [
+    ...(await loadRows(`GET /livez, ${CLIENTS} clients`, livez, workerd ? { workerd } : {})),
+    ...(await loadRows(
+      `GET …/status, ${CLIENTS} clients`,
+      { ...livez, request: statusRequest(key, run) },
+      watched,
+    )),
+  ];
+}
+
+export function statusRequest(key: string, run: string): Buffer {
+  const path = `/api/v2/orchestrations/runs/${run}/status`;
+  return requestBytes("GET", path, { authorization: `Bearer ${key}` });
 }
 
 /** A request that starts the bench's orchestration, with a small body. */

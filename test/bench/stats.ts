@@ -4,8 +4,18 @@ export function quantile(samples: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
 }
 
-/** A line of the table. `range`: the lowest and the highest of several rounds, of which `figure` is the middle one. `mark`: the target. */
-export type Row = { what: string; figure: number; unit: string; range?: [number, number]; mark?: string };
+/**
+ * A line of the table. `range`: the lowest and the highest of several rounds, of which `figure` is the middle one. `mark`: the
+ * target. `most`: a bound; the bench fails when the figure is above it.
+ */
+export type Row = {
+  what: string;
+  figure: number;
+  unit: string;
+  range?: [number, number];
+  mark?: string;
+  most?: number;
+};
 
 /** p50 and p99 of samples in milliseconds, as rows of the table. */
 export function latencyRows(what: string, samplesMs: readonly number[], mark?: string): Row[] {

@@ -55,9 +55,9 @@ const hooks: TestHooks = {
       return runs;
     },
     async beat(...args) {
-      const owned = await store.beat(...args);
-      if (owned.length > 0) dieAt("beat");
-      return owned;
+      const reply = await store.beat(...args);
+      if (reply.owned.length > 0) dieAt("beat");
+      return reply;
     },
     async claimDeliveries(...args) {
       const claimed = await store.claimDeliveries(...args);

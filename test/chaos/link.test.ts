@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { Server, Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { pace, slowPeer } from "../services/waiting.ts";
 import { Link } from "./link.ts";
 
 let far: Server;
@@ -19,7 +19,7 @@ beforeEach(async () => {
       const text = String(bytes);
       received.push(text);
       // A commit takes a while.
-      setTimeout(() => socket.write(`re ${text}`), text.startsWith("commit") ? 40 : 0);
+      void slowPeer(text.startsWith("commit") ? 40 : 0).then(() => socket.write(`re ${text}`));
     });
   });
   far.listen(0, "127.0.0.1");
@@ -53,7 +53,7 @@ const until = (state: () => unknown, expected: unknown) =>
   vi.waitFor(() => expect(state()).toEqual(expected), { timeout: 15_000, interval: 5 });
 
 /** Time for something that must not happen. A machine that is slow here makes a test less strict, and never fails it. */
-const pause = () => sleep(100);
+const pause = () => pace(100);
 
 /** A client whose connection through the link works. */
 async function joined(): Promise<Awaited<ReturnType<typeof join>>> {

@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { keys } from "../../shared/keys.ts";
 import { rebuildShard } from "../shared/queue/rebuild-shard.ts";
 import { startRedis } from "../services/services.ts";
+import { until } from "../services/waiting.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "./app.ts";
 import { failRun } from "./fake-workers.ts";
 import { completeIndex } from "./test-stores.ts";
@@ -99,8 +99,13 @@ describe("when Redis is unreachable for a time and loses nothing", () => {
     expect(await statuses(1)).toEqual([202]);
     await app.settled();
     await app.stores.withoutRedis(async () => {
+      const requests = vi.spyOn(globalThis, "fetch");
       expect(await statuses(3)).toEqual([202, 202, 202]);
-      await sleep(500); // the first enqueue fails meanwhile
+      const { settledResults } = requests.mock;
+      await until("the first enqueue has failed", () =>
+        settledResults.every(({ type }) => type !== "incomplete"),
+      );
+      requests.mockRestore();
     });
     expect(await app.stores.queue.stats(0)).toMatchObject({ ready: 1 });
     expect((await statuses(4)).toSorted((a, b) => a - b)).toEqual([202, 429, 429, 429]);
@@ -170,16 +175,14 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
     expect(answer.headers.get("retry-after")).toBe("2");
     expect(await code(answer)).toEqual([503, "redis_away"]);
     expect((await app.call("GET", runPath(run, "status"))).status).toBe(200);
-    await sleep(1_050); // the health is read once a second
-    expect(await bodyOf(await app.call("GET", "/health"))).toMatchObject({
-      status: "degraded",
-      redis_connected: false,
-    });
+    // The health is read once a second.
+    const health = async () => bodyOf(await app.call("GET", "/health"));
+    await expect.poll(health).toMatchObject({ status: "degraded", redis_connected: false });
     const back = await startRedis(port);
     try {
       await expect.poll(() => app.stores.redis.ping().catch(() => ""), { timeout: 30_000 }).toBe("PONG");
       await completeIndex(app.stores.queue);
-      await expect.poll(async () => (await post(app, "default")).status, { timeout: 10_000 }).toBe(202);
+      await expect.poll(async () => (await post(app, "default")).status).toBe(202);
     } finally {
       await back.stop();
     }

@@ -1,3 +1,6 @@
+/** The trace of a failure, as a worker writes it. */
+export const FAILED_AT = "TerminalError boom\n    at two (worker-node/engine/steps/print.ts:3:7)";
+
 /** Fake workers: each claims one run and commits results, parks and ends as a worker does, through the real statements. */
 import { z } from "zod";
 import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
@@ -108,7 +111,7 @@ export class FakeWorker {
       events: '{"type":"orchestration_complete","final_state":{}}\n{"type":"done"}',
       status,
       error: error && JSON.stringify(error),
-      dead_letter: error && { ...error, stack: "Error: it broke\n  at two", tries: 3, first_failed_at: null },
+      dead_letter: error && { ...error, stack: FAILED_AT, tries: 3, first_failed_at: null },
     });
   }
 }

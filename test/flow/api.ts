@@ -1,5 +1,4 @@
 /** The API in this process, on stores of the test's own, with worker processes behind it. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { test as base } from "vitest";
 import { LiveFeed } from "../../edge/streaming/relay-shard.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
@@ -12,11 +11,12 @@ import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
 import { spawnWorker } from "../services/worker-process.ts";
-import type { WorkerProcess } from "../services/worker-process.ts";
+import type { Timing, WorkerProcess } from "../services/worker-process.ts";
+import { until } from "../services/waiting.ts";
 
 export type FlowApi = TestApp & {
   workers: WorkerProcess[];
-  startWorker(id: string, env?: Record<string, string>): Promise<WorkerProcess>;
+  startWorker(id: string, env?: Record<string, string>, timing?: Timing): Promise<WorkerProcess>;
   define(kind: "orchestrations" | "tools", id: string, definition: JsonObject): Promise<void>;
   start(orchestration: string, body?: JsonObject): Promise<string>;
   /** Waits until the run has one of these statuses. @returns that status */
@@ -45,14 +45,9 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
   return {
     ...app,
     workers,
-    async startWorker(id, env = {}) {
-      const worker = spawnWorker(id, {
-        REDIS_URL: app.stores.service.url,
-        SCALE_POSTGRES_URL: app.stores.postgresUrl,
-        WORKER_HEALTH_PORT: "0",
-        MASTER_KEY,
-        ...env,
-      });
+    async startWorker(id, env = {}, timing = "short") {
+      const stores = { REDIS_URL: app.stores.service.url, SCALE_POSTGRES_URL: app.stores.postgresUrl };
+      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", MASTER_KEY, ...env }, timing);
       workers.push(worker);
       await worker.untilLogged("worker.ready");
       return worker;
@@ -66,15 +61,16 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
       if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
       return String((await bodyOf(answer)).run_id);
     },
-    async until(run, statuses, ms = 60_000) {
+    async until(run, statuses, ms) {
       let last = "";
-      for (const startedMs = performance.now(); performance.now() - startedMs < ms; await sleep(20)) {
-        const answer = await app.call("GET", runPath(run, "status"));
-        last = String((await bodyOf(answer)).status);
-        if (statuses.includes(last)) return last;
-      }
-      const logged = workers.flatMap((worker) => worker.lines.map((line) => JSON.stringify(line)));
-      throw new Error(`${run} is ${last} after ${ms} ms\n${logged.slice(-60).join("\n")}`);
+      const isReached = async () => {
+        last = String((await bodyOf(await app.call("GET", runPath(run, "status")))).status);
+        return statuses.includes(last);
+      };
+      const logged = () => workers.flatMap(({ lines }) => lines.map((line) => JSON.stringify(line)));
+      const detail = () => `; it is ${last}\n${logged().slice(-60).join("\n")}`;
+      await until(`${run} is ${statuses.join(" or ")}`, isReached, ms, detail);
+      return last;
     },
     async stop() {
       await Promise.all(workers.map((worker) => worker.stop("SIGKILL")));

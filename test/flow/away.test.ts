@@ -1,12 +1,13 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { startRedis } from "../services/services.ts";
+import { SILENT_AFTER_MS } from "../services/timing/short.ts";
+import { pace } from "../services/waiting.ts";
 import { RelayViewers, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
@@ -34,7 +35,7 @@ function sampleRunning(api: FlowApi): { stop(): Promise<Map<string, number>> } {
       const rows = await api.stores.sql<{ tenant_id: string; n: number }[]>`
         select tenant_id, count(*)::int as n from runs where status = 'running' group by tenant_id`;
       for (const { tenant_id, n } of rows) most.set(tenant_id, Math.max(n, most.get(tenant_id) ?? 0));
-      await sleep(25);
+      await pace(25);
     }
   })();
   const stop = async () => {
@@ -115,7 +116,7 @@ describe.concurrent("an outage", { timeout: 300_000 }, () => {
   });
 
   // Fails when a worker gives up a flush, or takes over runs because no worker could beat while Postgres was away.
-  test("of Postgres for 10 s: no worker ends, no step is lost or repeated, and no run is taken over", async () => {
+  test("of Postgres for longer than the silence of a dead worker: no worker ends, no step is lost or repeated, and no run is taken over", async () => {
     const dir = mkdtempSync(join(tmpdir(), "synapse-away-"));
     chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
     let postgres = await startPostgres({ dir: join(dir, "postgres") });
@@ -130,7 +131,7 @@ describe.concurrent("an outage", { timeout: 300_000 }, () => {
       const seen = runs.map((run) => watch.view(run));
       for (const run of runs) await api.until(run, ["running", "completed"]);
       await postgres.stop();
-      await sleep(10_000);
+      await pace(SILENT_AFTER_MS + 1_000);
       postgres = await startPostgres({ dir: join(dir, "postgres"), port });
       await vi.waitFor(() => api.stores.sql`select 1`, 60_000);
       await expectComplete(api, runs, seen);

@@ -1,15 +1,16 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, Server } from "node:http";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { portOf } from "../../worker-node/ops/health-server.ts";
+import { BEAT_PERIOD_MS } from "../services/timing/long.ts";
+import { pace, until } from "../services/waiting.ts";
 import { runPath, bodyOf } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
-/** A model provider and a tool that begin to respond and never finish. They record when the caller closes the connection. */
+/** A model provider and a tool that begin to respond and never finish. They record which callers have closed the connection. */
 class EndlessServer {
-  readonly closedMs = new Map<string, number>();
+  readonly closed = new Set<string>();
   readonly open = new Set<string>();
   readonly #server: Server;
 
@@ -20,7 +21,7 @@ class EndlessServer {
         this.open.add(key);
         response.on("close", () => {
           this.open.delete(key);
-          this.closedMs.set(key, performance.now());
+          this.closed.add(key);
         });
         response.writeHead(200, { "content-type": "text/event-stream" });
         response.write(`data: ${JSON.stringify(CHUNK)}\n\n`);
@@ -68,8 +69,9 @@ afterEach(async () => {
 
 const cancel = async (run: string) => api.call("POST", runPath(run, "cancel"));
 
-// Fails when the hint is not published, no beat follows it, or a step does not pass its signal on.
-test("a cancel aborts the model or tool call in flight within a second, and the run ends as cancelled", async () => {
+// Fails when the hint is not published, no beat follows it, or a step does not pass its signal on. These workers beat once a
+// minute: a call that is aborted sooner was aborted by the hint. Without hints half of 50 cancels wait for longer.
+test("a cancel aborts the model or tool call in flight at once, and the run ends as cancelled", async () => {
   const step = (id: string, fields: object) => ({ id, name: id, ...fields, output_key: "out" });
   await api.define("orchestrations", "asks_model", {
     name: "Asks a model",
@@ -91,31 +93,24 @@ test("a cancel aborts the model or tool call in flight within a second, and the 
     steps: [step("call", { type: "tool", forced_tool: "endless_tool" })],
   });
   const env = { WORKER_CONCURRENCY: "30", OPENAI_COMPATIBLE_BASE_URL: base, EGRESS_ALLOW: "127.0.0.1" };
-  await Promise.all([api.startWorker("a", env), api.startWorker("b", env)]);
+  await Promise.all([api.startWorker("a", env, "long"), api.startWorker("b", env, "long")]);
   const cases = Array.from({ length: 50 }, (_, i) => `case-${i}`);
   const runs = await Promise.all(
     cases.map((message, i) => api.start(i % 2 === 0 ? "asks_model" : "calls_tool", { message })),
   );
-  await expect.poll(() => endless.open.size, { timeout: 60_000 }).toBe(50);
+  await until("all calls are in flight", () => endless.open.size === cases.length);
 
-  const tookMs: number[] = [];
   for (const [i, run] of runs.entries()) {
-    const cancelledMs = performance.now();
     expect(await bodyOf(await cancel(run))).toEqual({ status: "cancellation_requested", run_id: run });
     const key = cases[i] ?? "";
-    await expect.poll(() => endless.closedMs.has(key), { timeout: 10_000, interval: 5 }).toBe(true);
-    tookMs.push((endless.closedMs.get(key) ?? Infinity) - cancelledMs);
+    await until(`${key} is aborted`, () => endless.closed.has(key), BEAT_PERIOD_MS / 2);
   }
-  // Without the hint a worker learns of a cancel from its next beat: after 2,500 ms in the middle, 5 s at most.
-  tookMs.sort((a, b) => a - b);
-  expect(tookMs[Math.floor(tookMs.length * 0.9)]).toBeLessThan(1_000);
-  expect(tookMs.at(-1)).toBeLessThan(4_000);
   for (const run of runs) {
     expect(await untilEnd(api, run)).toBe("cancelled");
     expect(await count(api, run, "done")).toBe(1);
   }
   await expect
-    .poll(async () => api.stores.queue.stats(0), { timeout: 60_000 })
+    .poll(async () => api.stores.queue.stats(0), { timeout: 120_000 })
     .toMatchObject({ leased: 0, ready: 0 });
 }, 240_000);
 
@@ -136,9 +131,9 @@ test("a run that is cancelled at any moment has exactly one end", async () => {
   await Promise.all([api.startWorker("a"), api.startWorker("b")]);
   const ends = await Promise.all(
     Array.from({ length: 120 }, async (_, i) => {
-      await sleep(i * 5);
+      await pace(i * 5);
       const run = await api.start("short");
-      await sleep((i * 37) % 120);
+      await pace((i * 37) % 120);
       const answer = await cancel(run);
       const outcome = answer.status === 200 ? String((await bodyOf(answer)).status) : String(answer.status);
       const status = await untilEnd(api, run);
@@ -158,6 +153,7 @@ test("a run that is cancelled at any moment has exactly one end", async () => {
       1,
     ]);
   }
-  await sleep(500);
+  // After the drains no worker is left that could change an end.
+  for (const worker of api.workers) expect(await worker.stop("SIGTERM")).toBe(0);
   for (const { run, status } of ends) expect(await untilEnd(api, run)).toBe(status);
 }, 240_000);

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { addDeltas } from "../../shared/events/delta-text.ts";
 import { portOf } from "../../worker-node/ops/health-server.ts";
+import { slowPeer } from "../services/waiting.ts";
 import { bodyOf, runPath } from "../edge/app.ts";
 import { startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
@@ -66,7 +67,7 @@ const cutOff =
   (beginning: string): Answer =>
   (response) => {
     response.write(chunk({ content: beginning }));
-    setTimeout(() => response.destroy(), 200);
+    void slowPeer(200).then(() => response.destroy());
   };
 
 const Event = z.looseObject({

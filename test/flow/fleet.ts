@@ -1,5 +1,4 @@
 /** A database, a Redis and worker processes of a test's own: everything but the edge. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import postgres from "postgres";
 import { test as base } from "vitest";
@@ -18,7 +17,8 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 import { spawnWorker } from "../services/worker-process.ts";
-import type { WorkerProcess } from "../services/worker-process.ts";
+import type { Timing, WorkerProcess } from "../services/worker-process.ts";
+import { until } from "../services/waiting.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
@@ -26,10 +26,10 @@ export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 const acme = TenantId.parse("acme");
 
 /** A test with a fleet of its own, so that the tests of a file can run at the same time. */
-export const fleetTest = base.extend<{ fleet: Fleet }>({
-  // oxlint-disable-next-line no-empty-pattern -- vitest reads the names of fixtures from a pattern
-  fleet: async ({}, use) => {
-    const fleet = await startFleet();
+export const fleetTest = base.extend<{ timing: Timing; fleet: Fleet }>({
+  timing: "short",
+  fleet: async ({ timing }, use) => {
+    const fleet = await startFleet(timing);
     try {
       await use(fleet);
     } finally {
@@ -38,8 +38,8 @@ export const fleetTest = base.extend<{ fleet: Fleet }>({
   },
 });
 
-/** Starts the stores; `close` ends everything, also the workers. */
-export async function startFleet() {
+/** Starts the stores; `close` ends everything, also the workers. `timing`: that of all its workers. */
+export async function startFleet(timing: Timing = "short") {
   const [databaseUrl, redisService] = await Promise.all([freshDatabase(), startRedis()]);
   const sql: Sql = postgres(databaseUrl, { ...connectionOptions, max: 5 });
   const redis = new Redis(redisService.url, { protocol: 2, maxRetriesPerRequest: 1 });
@@ -57,12 +57,8 @@ export async function startFleet() {
     workers,
 
     async startWorker(id: string, env: Record<string, string> = {}): Promise<WorkerProcess> {
-      const worker = spawnWorker(id, {
-        REDIS_URL: redisService.url,
-        SCALE_POSTGRES_URL: databaseUrl,
-        WORKER_HEALTH_PORT: "0",
-        ...env,
-      });
+      const stores = { REDIS_URL: redisService.url, SCALE_POSTGRES_URL: databaseUrl };
+      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", ...env }, timing);
       workers.push(worker);
       await worker.untilLogged("worker.ready");
       return worker;
@@ -107,14 +103,18 @@ export async function startFleet() {
     },
 
     /** The run once it has ended. */
-    async ended(run: RunId, ms = 60_000): Promise<RunRow> {
-      for (const startedMs = performance.now(); performance.now() - startedMs < ms; await sleep(20)) {
+    async ended(run: RunId): Promise<RunRow> {
+      const rows: RunRow[] = [];
+      const isEnded = async () => {
         const row = await readRun(sql, null, run);
-        if (row && TERMINAL.has(row.status)) return row;
-      }
-      throw new Error(
-        `${run} has not ended after ${ms} ms: ${JSON.stringify(await readRun(sql, null, run))}\n${this.logs()}`,
-      );
+        if (row) rows.splice(0, 1, row);
+        return row !== null && TERMINAL.has(row.status);
+      };
+      const detail = () => `: ${JSON.stringify(rows)}\n${this.logs()}`;
+      await until(`${run} has ended`, isEnded, undefined, detail);
+      const [ended] = rows;
+      if (!ended) throw new Error(`there is no ${run}`);
+      return ended;
     },
 
     /** All events of a run, in order, as viewers get them (without run_id and seq). */

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { until } from "../services/waiting.ts";
 import { bodyOf, runPath } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
@@ -36,8 +36,8 @@ beforeAll(async () => {
   api = await startApi();
   await define("asks", {});
   await define("hurries", { human_timeout_seconds: 1 });
-  // Six seconds for the run, and a minute for the answer.
-  await define("short", { human_timeout_seconds: 60 }, { timeout_minutes: 0.1 });
+  // A minute for the run, and a day for the answer.
+  await define("short", { human_timeout_seconds: 86_400 }, { timeout_minutes: 1 });
   await api.startWorker("a");
 });
 afterAll(() => api.stop());
@@ -94,12 +94,17 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
   test("does not use up its own time while the question is open", async () => {
     const run = await api.start("short");
     await api.until(run, ["paused"]);
-    await sleep(7_000);
+    // An hour passes.
+    const { sql } = api.stores;
+    await sql`update waits set opened_at = opened_at - interval '1 hour' where run_id = ${run}`;
+    await sql`
+      update runs set started_at = started_at - interval '1 hour', paused_at = paused_at - interval '1 hour'
+      where run_id = ${run}`;
     expect((await resume(run, "yes")).status).toBe(202);
     expect(await untilEnd(api, run)).toBe("completed");
     const [step] = Object.values(Object((await resultOf(run))["steps"])).slice(1, 2);
     expect(Object(step)).toMatchObject({ step_id: "ask", step_type: "human" });
-    expect(Object(step).duration_seconds).toBeGreaterThan(6.9);
+    expect(Object(step).duration_seconds).toBeGreaterThan(3_600);
   });
 
   // Fails when a park and an answer can both be committed at one moment: the run would stay parked with its answer.
@@ -107,7 +112,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     const runs = await Promise.all(Array.from({ length: 30 }, () => api.start("asks")));
     await Promise.all(
       runs.map(async (run) => {
-        while ((await resume(run, "yes")).status !== 202) await sleep(5);
+        await until(`${run} takes its answer`, async () => (await resume(run, "yes")).status === 202);
       }),
     );
     for (const run of runs) expect(await untilEnd(api, run)).toBe("completed");

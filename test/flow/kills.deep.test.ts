@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { RunId } from "../../shared/contracts/ids.ts";
+import { pace } from "../services/waiting.ts";
 import { startFleet } from "./fleet.ts";
 import type { Fleet } from "./fleet.ts";
 import { fourTexts, STEPS } from "./four-texts.ts";
@@ -54,14 +54,14 @@ test("each of sixty runs ends once while workers are killed one after the other 
   const runs: RunId[] = [];
   for (let i = 0; i < RUNS; i++) runs.push(await fleet.run("orch_long"));
   for (let kill = 0; kill < KILLS; kill++) {
-    await sleep(1_000);
+    await pace(1_000);
     const victim = fleet.workers[kill];
     await victim?.stop("SIGKILL");
     if (kill === 3) await fleet.redis.flushall();
     await fleet.startWorker(`w${kill + 3}`, env);
   }
   for (const run of runs) {
-    const row = await fleet.ended(run, 90_000);
+    const row = await fleet.ended(run);
     expect(row, run).toMatchObject({ status: "completed", step_count: STEPS.length, error: null });
     await checkRun(run, row.event_seq);
   }

@@ -112,7 +112,7 @@ describe("a run that failed", () => {
     const run = await fail();
     broken.add("/two");
     await api.call("POST", runPath(run, "retry"));
-    await expect.poll(async () => count(api, run, "done"), { timeout: 10_000 }).toBe(2);
+    await expect.poll(async () => count(api, run, "done")).toBe(2);
     expect(await letters(run)).toHaveLength(1);
     const [row] = await api.stores.sql`select count(*)::int as n from dead_letters where run_id = ${run}`;
     expect(row?.n).toBe(2);

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
@@ -87,6 +86,22 @@ const untilReceived = (tab: Tab, count: number) =>
     .poll(async () => (await tab.look()).ids.length, { timeout: 15_000, interval: 20 })
     .toBeGreaterThanOrEqual(count);
 
+/**
+ * Waits until another tab has come back twice: after its connection was cut, and after its run's `done`. A tab that
+ * reconnected at all would have done so meanwhile, because every stream demands the same pause.
+ */
+async function untilAnotherReconnects(): Promise<void> {
+  const { url } = await startWatched("about 30 words");
+  const other = await tabs.watch(url);
+  await untilReceived(other, 1);
+  proxy.set("refuse");
+  await expect.poll(async () => (await other.look()).state, { timeout: 30_000 }).toBe(0);
+  proxy.set("open");
+  await expect
+    .poll(async () => (await other.connections()).length, { timeout: 60_000 })
+    .toBeGreaterThanOrEqual(3);
+}
+
 // Fails when a terminal run's stream answers 200 to the id of its last event.
 test("a browser receives every event once and in order; its reconnect after done gets 204, and it stays closed", async () => {
   const { run, url } = await startWatched();
@@ -99,19 +114,19 @@ test("a browser receives every event once and in order; its reconnect after done
     { status: 204, after: ids.at(-1) },
   ];
   expect(await tab.connections()).toEqual(connections);
-  await sleep(2_500); // more than twice the pause before a reconnect
+  await untilAnotherReconnects();
   expect(await tab.connections()).toEqual(connections);
-}, 60_000);
+}, 120_000);
 
 // The React hook of the documentation does this.
 test("a page that closes its EventSource on done never reconnects", async () => {
   const { run, url } = await startWatched();
   const tab = await tabs.watch(url, true);
   await closed(tab, 30_000);
-  await sleep(2_500);
+  await untilAnotherReconnects();
   expect(await tab.connections()).toEqual([{ status: 200, after: undefined }]);
   await expectAllEvents(tab, run);
-}, 60_000);
+}, 120_000);
 
 // Fails when the stream does not read Last-Event-ID.
 test("a browser whose connection is cut off reconnects by itself and resumes after its last event", async () => {
@@ -121,7 +136,7 @@ test("a browser whose connection is cut off reconnects by itself and resumes aft
   for (const events of [5, 12]) {
     await untilReceived(tab, events);
     proxy.set("refuse");
-    await sleep(200);
+    await expect.poll(async () => (await tab.look()).state, { timeout: 30_000 }).toBe(0);
     positions.push((await tab.look()).ids.at(-1));
     proxy.set("open");
   }

@@ -38,7 +38,7 @@ export async function startDebianPostgres(): Promise<Service & { major: number }
   const log = join(dir, "postgres.log");
   const child = startProcess({ command: join(bin, "postgres"), args: flags, ...user }, log, "SIGINT");
   const url = `postgres://postgres:synapse@127.0.0.1:${port}/postgres`;
-  await untilReady(child, log, 30_000, () => answers(url));
+  await untilReady(child, log, () => answers(url));
   return {
     url,
     port,

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
+import { within } from "../services/waiting.ts";
 
 const Facts = z.object({
   edges: z.array(z.string()),
@@ -79,14 +80,11 @@ async function started(flags: string[], env: Record<string, string>): Promise<Pr
     if (line.startsWith("synapse-edge is running")) resolve();
   });
   program.child.once("exit", (code) => fail(`ended with ${code}`));
-  const late = setTimeout(() => fail("was not ready within 180 s"), 180_000);
   try {
-    await running;
+    await within(300_000, running, () => `npm start is ready:\n${lines.slice(-30).join("\n")}`);
     return program;
   } catch (error) {
     await program.stop();
     throw error;
-  } finally {
-    clearTimeout(late);
   }
 }

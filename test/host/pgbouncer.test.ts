@@ -1,10 +1,11 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
 import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { freshDatabase } from "../services/services.ts";
+import { until } from "../services/waiting.ts";
+import { flagsOf } from "../services/worker-process.ts";
 import { npmStart, type System } from "./npm-start.ts";
 import { startPgBouncer } from "./pgbouncer.ts";
 
@@ -24,7 +25,8 @@ beforeAll(async () => {
   ends.unshift(() => sql.end({ timeout: 1 }));
   bouncer = await startPgBouncer(url, POOL);
   ends.unshift(() => bouncer.stop());
-  system = await npmStart(["--workers", "2"], { SCALE_POSTGRES_URL: bouncer.url });
+  const shortTiming = { NODE_OPTIONS: flagsOf("short").join(" ") };
+  system = await npmStart(["--workers", "2"], { SCALE_POSTGRES_URL: bouncer.url, ...shortTiming });
   ends.unshift(() => system.stop());
 }, 120_000);
 afterAll(async () => {
@@ -57,13 +59,11 @@ async function tables(url: string): Promise<string[]> {
 }
 
 /** Waits until all runs have ended. @returns them */
-async function ended(runs: string[], withinMs: number) {
-  for (const deadline = performance.now() + withinMs; ; await sleep(50)) {
-    const rows = await sql<{ status: string; attempt: number; step_count: number; event_seq: number }[]>`
-      select status, attempt, step_count, event_seq from runs where run_id in ${sql(runs)} and ended_at is not null`;
-    if (rows.length === runs.length) return rows;
-    if (performance.now() > deadline) throw new Error(`${rows.length} of ${runs.length} runs have ended`);
-  }
+async function ended(runs: string[]) {
+  const read = () => sql<{ status: string; attempt: number; step_count: number; event_seq: number }[]>`
+    select status, attempt, step_count, event_seq from runs where run_id in ${sql(runs)} and ended_at is not null`;
+  await until("all runs have ended", async () => (await read()).length === runs.length);
+  return read();
 }
 
 /** The steps with a committed result, in order. */
@@ -91,7 +91,7 @@ test("60 runs of 8 steps complete for 60 viewers over few connections", async ()
   expect(watched.flatMap((one) => (one.status === "rejected" ? [String(one.reason)] : []))).toEqual([]);
 
   const runs = watched.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  const rows = await ended(runs, 1_000);
+  const rows = await ended(runs);
   for (const row of rows) expect(row).toMatchObject({ status: "completed", attempt: 1, step_count: 8 });
   const results = await Promise.all(runs.map(async (run) => (await committed(run)).map(({ step }) => step)));
   expect(results).toEqual(runs.map(() => steps.map(({ id }) => id)));
@@ -138,7 +138,7 @@ test("the run of a killed worker is taken over through PgBouncer", async () => {
   const pid = system.facts().workers.find(({ name }) => name === worker)?.pid ?? 0;
   expect(pid).toBeGreaterThan(0);
   process.kill(pid, "SIGKILL");
-  const [row] = await ended([run_id], 40_000);
+  const [row] = await ended([run_id]);
   expect(row).toMatchObject({ status: "completed", attempt: 2 });
   expect(await committed(run_id)).toEqual([
     { step: "before", attempt: 1 },
@@ -148,11 +148,13 @@ test("the run of a killed worker is taken over through PgBouncer", async () => {
 
 /** Waits until the run is in this step. @returns the name of its worker */
 async function workerIn(run: string, step: string): Promise<string> {
-  for (let tries = 0; tries < 200; tries++, await sleep(50)) {
-    const [row] = await sql`
+  let worker = "";
+  await until(`${run} is in ${step}`, async () => {
+    const [row] = await sql<{ worker_id: string }[]>`
       select workers.worker_id from runs join workers on incarnation = owner
       where run_id = ${run} and current_step_id = ${step}`;
-    if (row) return z.string().parse(row.worker_id);
-  }
-  throw new Error(`${run} has not reached ${step}`);
+    worker = row?.worker_id ?? "";
+    return worker !== "";
+  });
+  return worker;
 }

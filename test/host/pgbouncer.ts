@@ -26,7 +26,7 @@ export async function startPgBouncer(serverUrl: string, poolSize: number): Promi
   const url = new URL(server);
   url.port = String(port);
   url.searchParams.set("prepare", "false");
-  await untilReady(child, log, 10_000, () => answers(url.href));
+  await untilReady(child, log, () => answers(url.href));
   return {
     url: url.href,
     port,

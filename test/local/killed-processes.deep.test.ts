@@ -1,10 +1,10 @@
 /** Runs finish although each process of `npm start` is killed while they are under way. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { isRunning } from "../../local/processes/pids.ts";
 import { Viewer, type Frame } from "../services/viewer.ts";
-import { OwnSystem, until } from "./own-system.ts";
+import { pace, until } from "../services/waiting.ts";
+import { OwnSystem } from "./own-system.ts";
 
 let system: OwnSystem;
 beforeAll(async () => {
@@ -42,13 +42,15 @@ function request(method: string, path: string, body?: unknown): Promise<Response
 
 /** Starts a run, as a client that repeats a 503. */
 async function run(): Promise<z.infer<typeof Accepted>> {
-  for (const deadline = performance.now() + 60_000; ; await sleep(250)) {
+  let text = "";
+  await until("the run is accepted", async () => {
     const answer = await request("POST", "/api/v2/orchestrations/orch_slow/run", { message: "hello" });
-    if (answer.status === 202) return Accepted.parse(await answer.json());
-    const text = await answer.text();
-    if (answer.status !== 503 || performance.now() > deadline)
+    text = await answer.text();
+    if (answer.status !== 202 && answer.status !== 503)
       throw new Error(`POST answered ${answer.status}: ${text}`);
-  }
+    return answer.status === 202;
+  });
+  return Accepted.parse(JSON.parse(text));
 }
 
 /** The frames of a run up to its `done`. Like an EventSource it reconnects with the last id it has received. */
@@ -72,7 +74,7 @@ async function watch(path: string, withinMs: number): Promise<Frame[]> {
     } catch {
       // The edge is away, or the time is up: the next turn decides.
     }
-    await sleep(250);
+    await pace(250);
   }
   return frames;
 }
@@ -108,11 +110,11 @@ test("runs finish and a stream shows each event once, whichever process is kille
     accepted.push(one);
     streams.push(watch(one.stream_url, 280_000));
     // A run that was accepted while the queue was away is enqueued by the reconciler within a minute.
-    await until(() => workerOf(one.run_id) !== "", `${one.run_id} is claimed`);
+    await until(`${one.run_id} is claimed`, () => workerOf(one.run_id) !== "");
     const [name, victim] = [nameFor(workerOf(one.run_id)), pidFor(workerOf(one.run_id))];
     const isBack = (): boolean => pidFor(name) !== victim && isRunning(pidFor(name));
     process.kill(victim, "SIGKILL");
-    await until(isBack, `${name} is back`);
+    await until(`${name} is back`, isBack);
     expect(system.ends(name)).toBe(1);
   }
   for (const frames of await Promise.all(streams)) {

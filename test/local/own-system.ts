@@ -2,7 +2,6 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
@@ -59,11 +58,5 @@ export class OwnSystem {
   async stop(): Promise<void> {
     await this.program.stop();
     rmSync(this.#dir, { recursive: true, force: true });
-  }
-}
-
-export async function until(holds: () => boolean, what: string, withinMs = 120_000): Promise<void> {
-  for (const deadline = performance.now() + withinMs; !holds(); await sleep(50)) {
-    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
   }
 }

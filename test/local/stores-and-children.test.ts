@@ -1,7 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import postgres from "postgres";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
@@ -12,6 +11,7 @@ import { startPostgres } from "../../local/stores/postgres.ts";
 import { startProcess, stopProcess } from "../../local/processes/child.ts";
 import { nodeProgram, startUntilEvent } from "../../local/processes/programs.ts";
 import { startRedis } from "../../local/stores/redis.ts";
+import { until } from "../services/waiting.ts";
 
 let dir: string;
 beforeEach(() => {
@@ -20,16 +20,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-async function haveEnded(pids: number[], withinMs: number): Promise<boolean> {
-  for (const deadline = performance.now() + withinMs; performance.now() < deadline; await sleep(25)) {
-    if (!pids.some(isRunning)) return true;
-  }
-  return false;
-}
+const untilEnded = (pids: number[]) => until("the processes have ended", () => !pids.some(isRunning));
 
 async function startStoresInChild() {
   const command = nodeProgram("test/local/fixtures/start-stores.ts");
-  const program = await startUntilEvent("started", 120_000, "start-stores", {
+  const program = await startUntilEvent("started", "start-stores", {
     ...command,
     args: [...command.args, dir],
   });
@@ -41,7 +36,7 @@ describe("Postgres and Redis", () => {
     const { child, pids } = await startStoresInChild();
     expect(pids.every(isRunning)).toBe(true);
     child.kill("SIGKILL");
-    expect(await haveEnded(pids, 30_000)).toBe(true);
+    await untilEnded(pids);
   });
 
   test("keep data and port from one start to the next", async () => {
@@ -80,10 +75,12 @@ describe("Postgres and Redis", () => {
       expect(guards).toHaveLength(2);
       for (const guard of guards) process.kill(guard, "SIGKILL");
       child.kill("SIGKILL");
-      expect(await haveEnded(pids, 1_000)).toBe(false);
+      // What could end the stores has ended, and they run.
+      await untilEnded([child.pid ?? 0, ...guards]);
+      expect(pids.every(isRunning)).toBe(true);
       const own = await startPostgres({ dir: join(dir, "postgres") });
       const redis = await startRedis({ dir: join(dir, "redis") });
-      expect(await haveEnded(pids, 5_000)).toBe(true);
+      await untilEnded(pids);
       await Promise.all([own.stop(), redis.stop()]);
     },
   );
@@ -128,11 +125,9 @@ describe("a child", () => {
       join(dir, "log"),
       "SIGTERM",
     );
-    while (!existsSync(join(dir, "ready"))) await sleep(10);
-    const before = performance.now();
-    await stopProcess(child, "SIGTERM");
+    await until("the child is ready", () => existsSync(join(dir, "ready")));
     // Its end is forced after 4 s; by itself it never ends.
-    expect(performance.now() - before).toBeLessThan(20_000);
+    await stopProcess(child, "SIGTERM");
     expect(isRunning(child.pid ?? 0)).toBe(false);
   });
 
@@ -143,10 +138,10 @@ describe("a child", () => {
       join(dir, "log"),
       "SIGTERM",
     );
-    while (!existsSync(join(dir, "ready"))) await sleep(10);
+    await until("the child is ready", () => existsSync(join(dir, "ready")));
     const grandchild = Number(readFileSync(join(dir, "pid"), "utf8"));
     child.kill("SIGKILL");
-    expect(await haveEnded([grandchild], 20_000)).toBe(true);
+    await untilEnded([grandchild]);
   });
 });
 

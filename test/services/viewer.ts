@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
+import { until } from "./waiting.ts";
 
 /** `text`: the data as it was sent, to compare it byte for byte. */
 export type Frame = { id: string; data: Record<string, unknown>; text: string };
@@ -25,14 +25,8 @@ export class Viewer {
 
   /** Waits until `condition` holds. @throws Error with the end of the stream when it does not hold in time */
   async until(condition: (viewer: Viewer) => boolean, timeoutMs = 30_000): Promise<void> {
-    const deadlineMs = performance.now() + timeoutMs;
-    while (!condition(this)) {
-      if (performance.now() > deadlineMs) {
-        const end = JSON.stringify(this.text.slice(-500));
-        throw new Error(`the viewer's condition did not hold within ${timeoutMs} ms; it received … ${end}`);
-      }
-      await sleep(10);
-    }
+    const received = () => `; it received … ${JSON.stringify(this.text.slice(-500))}`;
+    await until("the viewer's condition", () => condition(this), timeoutMs, received);
   }
 
   /** Waits until the stream has ended. */

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { z } from "zod";
+import { within } from "./waiting.ts";
 
 const Line = z.object({ event: z.string() }).loose();
 export type LogLine = z.infer<typeof Line>;
@@ -17,16 +18,17 @@ export type WorkerProcess = {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 };
 
-export function spawnWorker(id: string, env: Record<string, string>): WorkerProcess {
-  const child = spawn(
-    process.execPath,
-    ["--experimental-import-text", "--disable-warning=ExperimentalWarning", "worker-node/main.ts"],
-    {
-      cwd: new URL("../..", import.meta.url),
-      env: { PATH: process.env.PATH, WORKER_ID: id, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  );
+const FLAGS = ["--experimental-import-text", "--disable-warning=ExperimentalWarning"];
+
+/** The durations of a worker: those of `shared/timing.ts`, or of a module in `timing/`. All workers of a test have the same. */
+export type Timing = "real" | "short" | "long";
+
+export function spawnWorker(id: string, env: Record<string, string>, timing: Timing = "real"): WorkerProcess {
+  const child = spawn(process.execPath, [...FLAGS, ...flagsOf(timing), "worker-node/main.ts"], {
+    cwd: new URL("../..", import.meta.url),
+    env: { PATH: process.env.PATH, WORKER_ID: id, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const lines: LogLine[] = [];
   const listeners = new Set<() => void>();
   for (const stream of [child.stdout, child.stderr]) {
@@ -44,14 +46,8 @@ export function spawnWorker(id: string, env: Record<string, string>): WorkerProc
     lines,
     async untilLogged(event, matches = () => true, ms = 60_000) {
       const find = () => lines.find((line) => line.event === event && matches(line));
-      const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
-      const timer = setTimeout(
-        () =>
-          reject(
-            new Error(`${id} has not logged ${event}:\n${lines.map((l) => JSON.stringify(l)).join("\n")}`),
-          ),
-        ms,
-      );
+      const { promise, resolve } = Promise.withResolvers<LogLine>();
+      const logged = () => lines.map((line) => JSON.stringify(line)).join("\n");
       const listener = (): void => {
         const line = find();
         if (line) resolve(line);
@@ -59,9 +55,8 @@ export function spawnWorker(id: string, env: Record<string, string>): WorkerProc
       listeners.add(listener);
       listener();
       try {
-        return await promise;
+        return await within(ms, promise, () => `${id} logs ${event}:\n${logged()}`);
       } finally {
-        clearTimeout(timer);
         listeners.delete(listener);
       }
     },
@@ -70,6 +65,12 @@ export function spawnWorker(id: string, env: Record<string, string>): WorkerProc
       return ended;
     },
   };
+}
+
+/** The flags of a Node process that has these durations. */
+export function flagsOf(timing: Timing): string[] {
+  if (timing === "real") return [];
+  return ["--import", new URL(`timing/with-timing.ts?${timing}`, import.meta.url).href];
 }
 
 function parseLine(text: string): unknown {

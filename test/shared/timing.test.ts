@@ -1,10 +1,17 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import {
+import * as timing from "../../shared/timing.ts";
+import * as long from "../services/timing/long.ts";
+import * as short from "../services/timing/short.ts";
+
+type Durations = Record<keyof typeof timing, number>;
+type Row = [shorter: Record<string, number>, longer: Record<string, number>, because: string];
+
+/** Each row: the sum of the durations on the left is less than the one on the right, and why it has to be. */
+const lessThan = ({
   ACCEPT_MS,
   BEAT_PERIOD_MS,
   CLAIM_DEADLINE_MS,
-  FRESH_CONFIRMATION_MS,
   QUOTA_READY_AFTER_MS,
   LATE_COMMIT_MS,
   LEASE_MS,
@@ -15,12 +22,10 @@ import {
   POSTGRES_CONNECT_MS,
   POSTGRES_READ_MS,
   POSTGRES_SILENT_MS,
-  RECLAIM_MS,
   RECONCILER_LOCK_MS,
   RECONCILER_PERIOD_MS,
   REDIS_REQUEST_MS,
   RESERVATION_MS,
-  RESTORED_LEASE_MS,
   SCAN_DELAY_MS,
   SCAN_OVERLAP_MS,
   SILENT_AFTER_MS,
@@ -32,12 +37,8 @@ import {
   VIEWER_CHECK_MS,
   WEBHOOK_LEASE_MS,
   WEBHOOK_REQUEST_MS,
-} from "../../shared/timing.ts";
-
-type Row = [shorter: Record<string, number>, longer: Record<string, number>, because: string];
-
-/** Each row: the sum of the durations on the left is less than the one on the right, and why it has to be. */
-const LESS_THAN: Row[] = [
+  WEBHOOK_PASS_MS,
+}: Durations): Row[] => [
   [
     { "2 * BEAT_PERIOD_MS": 2 * BEAT_PERIOD_MS },
     { SILENT_AFTER_MS },
@@ -86,10 +87,21 @@ const LESS_THAN: Row[] = [
     "viewers are checked more often while no live entries come",
   ],
   [{ WEBHOOK_REQUEST_MS }, { WEBHOOK_LEASE_MS }, "a request ends before another sender may repeat it"],
+  [{ WEBHOOK_PASS_MS }, { WEBHOOK_LEASE_MS }, "a pass finds a delivery soon after its lease has lapsed"],
 ];
 
 /** Each row: the sum of the durations on the left is at most the one on the right. */
-const AT_MOST: Row[] = [
+const atMost = ({
+  BEAT_PERIOD_MS,
+  FRESH_CONFIRMATION_MS,
+  LEASE_MS,
+  RECLAIM_MS,
+  RECONCILER_PERIOD_MS,
+  RESTORED_LEASE_MS,
+  SILENT_AFTER_MS,
+  STALL_OBSERVATION_MS,
+  TAKEOVER_MS,
+}: Durations): Row[] => [
   [
     { FRESH_CONFIRMATION_MS },
     { SILENT_AFTER_MS },
@@ -107,14 +119,18 @@ const AT_MOST: Row[] = [
 const names = (durations: Record<string, number>) => Object.keys(durations).join(" + ");
 const sum = (durations: Record<string, number>) => Object.values(durations).reduce((a, b) => a + b, 0);
 
-describe("durations that depend on each other", () => {
-  for (const [shorter, longer, because] of LESS_THAN) {
+describe.each<[string, Durations]>([
+  ["of the product", timing],
+  ["of tests with short leases", short],
+  ["of tests with long periods", long],
+])("the durations %s that depend on each other", (_, durations) => {
+  for (const [shorter, longer, because] of lessThan(durations)) {
     test(`${names(shorter)} < ${names(longer)}: ${because}`, () => {
       expect(sum(shorter)).toBeLessThan(sum(longer));
     });
   }
 
-  for (const [shorter, longer, because] of AT_MOST) {
+  for (const [shorter, longer, because] of atMost(durations)) {
     test(`${names(shorter)} ≤ ${names(longer)}: ${because}`, () => {
       expect(sum(shorter)).toBeLessThanOrEqual(sum(longer));
     });
@@ -128,15 +144,15 @@ describe("literals outside of TypeScript", () => {
     const literals = (await read("shared/queue/index.lua")).matchAll(
       /^local QUOTA_READY_AFTER_MS = (\d+)$/gm,
     );
-    expect(Array.from(literals, ([, ms]) => Number(ms))).toEqual([QUOTA_READY_AFTER_MS]);
+    expect(Array.from(literals, ([, ms]) => Number(ms))).toEqual([timing.QUOTA_READY_AFTER_MS]);
   });
 
   test("a direct claim takes over after SILENT_AFTER_MS", async () => {
     const migration = await read("migrations/0002_recovery.sql");
     const literals = migration.matchAll(/beat_at.* now\(\) - interval '(\d+) seconds'/g);
     expect(Array.from(literals, ([, seconds]) => Number(seconds) * 1_000)).toEqual([
-      SILENT_AFTER_MS,
-      SILENT_AFTER_MS,
+      timing.SILENT_AFTER_MS,
+      timing.SILENT_AFTER_MS,
     ]);
   });
 });

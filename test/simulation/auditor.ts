@@ -26,10 +26,10 @@ export class Auditor {
   watch(store: PostgresModel): Statements {
     return {
       ...bound(store),
-      claim: (owner, runs) => {
+      claim: (owner, runs, silences) => {
         this.offered(runs);
         const before = this.rowsOf(runs);
-        const claimed = store.claim(owner, runs);
+        const claimed = store.claim(owner, runs, silences);
         this.claimed(owner, before, claimed);
         return claimed;
       },
@@ -134,6 +134,8 @@ function bound(store: Statements): Statements {
   return {
     claim: (...args) => store.claim(...args),
     claimDirectly: (...args) => store.claimDirectly(...args),
+    readInput: (...args) => store.readInput(...args),
+    readStoredPage: (...args) => store.readStoredPage(...args),
     readRunSnapshots: (...args) => store.readRunSnapshots(...args),
     handBack: (...args) => store.handBack(...args),
     flush: (...args) => store.flush(...args),

@@ -29,6 +29,12 @@ export class TakesOverFromLiveOwners extends PostgresModel {
   }
 }
 
+export class SilencesNotCompared extends PostgresModel {
+  override hasNotBeenSilent(): boolean {
+    return true;
+  }
+}
+
 export class ScanWithoutOverlap extends PostgresModel {
   override overlapMs(): number {
     return 0;

@@ -32,6 +32,7 @@ const REPAIR_VERBS: readonly Verb[] = [
   "claimDirectly",
   "handBack",
   "readPinnedDefinition",
+  "readStoredPage",
   "readDefinition",
   "takeLock",
   "listDueRuns",

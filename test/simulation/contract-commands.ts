@@ -8,35 +8,42 @@ const counted = fc.constantFrom<"queue" | "postgres">("queue", "postgres");
 /** How far a fence is behind the row. Mostly 0: the fence holds. */
 const behind = fc.constantFrom(0, 0, 0, 0, 1);
 
-const storeVerb = fc.record({
-  do: fc.constantFrom(
-    ...([
-      "claim",
-      "claim",
-      "claim",
-      "claimDirectly",
-      "readRunSnapshots",
-      "handBack",
-      "findCommitted",
-      "beat",
-      "beat",
-    ] as const),
-    ...([
-      "takeLock",
-      "listDueRuns",
-      "listOwners",
-      "listRunningRuns",
-      "listChangedLimits",
-      "reclaimFromSilent",
-      "reclaimOverdue",
-      "countWithoutWakeup",
-      "readWaits",
-    ] as const),
-  ),
-  owner,
-  runs,
-  slots: fc.integer({ min: 1, max: 4 }),
-});
+const storeVerb = fc.record(
+  {
+    do: fc.constantFrom(
+      ...([
+        "claim",
+        "claim",
+        "claim",
+        "claimDirectly",
+        "readRunSnapshots",
+        "handBack",
+        "findCommitted",
+        "beat",
+        "beat",
+      ] as const),
+      ...([
+        "takeLock",
+        "listDueRuns",
+        "listOwners",
+        "listRunningRuns",
+        "listChangedLimits",
+        "reclaimFromSilent",
+        "reclaimOverdue",
+        "countWithoutWakeup",
+        "readWaits",
+        "readInput",
+        "readStoredPage",
+      ] as const),
+    ),
+    owner,
+    runs,
+    slots: fc.integer({ min: 1, max: 4 }),
+    /** The silences that a claim names. */
+    silences: fc.constantFrom(0, 0, 0, 1),
+  },
+  { requiredKeys: ["do", "owner", "runs", "slots"] },
+);
 const entry = fc.record({
   run,
   isOwner: fc.constantFrom(true, true, true, false),

@@ -2,10 +2,10 @@
  * The contract between Postgres and its model: after any history of statements both have returned the same and hold the
  * same rows.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { expect } from "vitest";
 import { globex, openStore, saveEmptyOrchestration } from "../shared/store/store-fixture.ts";
+import { untilOwnersCanBeSilent } from "../shared/store/postgres-uptime.ts";
 import { answeredTooLate, contractHistory, tiedWakeUps } from "./contract-commands.ts";
 import type { ContractCommand } from "./contract-commands.ts";
 import { Differential } from "./differential.ts";
@@ -18,9 +18,7 @@ export async function openContract() {
   const store = await openStore();
   await saveEmptyOrchestration(store.sql, globex, "orch");
   // For the first 12 s after its start Postgres counts no worker as silent, and the model's Postgres started long ago.
-  const [row] = await store.sql<{ ms: number }[]>`
-    select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as ms`;
-  await sleep(Math.max(0, 13_000 - (row?.ms ?? 0)));
+  await untilOwnersCanBeSilent(store.sql);
   return {
     close: store.close,
     /** Fails for a history in which Postgres and `Model` differ. */

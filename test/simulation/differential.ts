@@ -74,7 +74,7 @@ export class Differential {
     const { runs, journal, usage, letters, waits } = this.#model.tables;
     const rows = await this.#sql`
       select run_id, status, attempt, owner, event_seq, signals, crash_count, step_count, error,
-        tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd, wake_at is null as ended,
+        tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd, journal_bytes::float8 as journal_bytes, wake_at is null as ended,
         cancel_requested_at is null as uncancelled, started_at is null as unstarted, paused_at is null as unpaused,
         round(extract(epoch from paused_for)::numeric, 0)::float8 as paused_s, ended_at is null as open
       from runs order by run_id`;
@@ -98,6 +98,7 @@ export class Differential {
         error: row.error,
         tokens: row.tokens,
         cost_micro_usd: row.cost_micro_usd,
+        journal_bytes: row.journal_bytes,
         ended: row.wake_at === null,
         uncancelled: row.cancel_requested_at === null,
         unstarted: row.started_at === null,
@@ -130,7 +131,9 @@ export class Differential {
     const runs = command.runs.flatMap((n) => this.#runs[n] ?? []);
     switch (command.do) {
       case "claim":
-        return store.claim(owner, runs);
+        return command.silences === undefined
+          ? store.claim(owner, runs)
+          : store.claim(owner, runs, command.silences);
       case "claimDirectly":
         return store.claimDirectly(owner, command.slots, ["default"]);
       case "readRunSnapshots":
@@ -162,6 +165,10 @@ export class Differential {
         return reclaimOverdue(store);
       case "readWaits":
         return store.readWaits(runs[0] ?? RunId.parse("run_000000000000_0"), ["q0", "q1"]);
+      case "readInput":
+        return store.readInput(runs[0] ?? RunId.parse("run_000000000000_0"));
+      case "readStoredPage":
+        return store.readStoredPage(runs[0] ?? RunId.parse("run_000000000000_0"), command.slots - 1, 1_000);
       case "countWithoutWakeup":
         return store.countWithoutWakeup();
     }

@@ -50,6 +50,7 @@ export function acceptRun(
     tokens: 0,
     cost_micro_usd: 0,
     step_count: 0,
+    journal_bytes: 0,
     error: null,
   };
   checkRow(row);
@@ -61,12 +62,16 @@ export function cancelRuns(
   { tables, now }: PostgresModel,
   running: readonly RunId[],
   ends: readonly CancelEnd[],
+  large: readonly RunId[] = [],
 ): CancelledRun[] {
-  const marked = running.flatMap((run): CancelledRun[] => {
+  const marked = [...running, ...large].flatMap((run): CancelledRun[] => {
     const row = tables.runs.get(run);
-    if (row?.status !== "running") return [];
+    const isRunning = row?.status === "running";
+    if (!row || row.ended_at !== null || isRunning !== running.includes(run)) return [];
     Object.assign(row, { cancel_requested_at: row.cancel_requested_at ?? now, signals: row.signals + 1 });
-    return [{ run_id: run, status: "running", owner: row.owner, event_seq: row.event_seq }];
+    if (!isRunning) Object.assign(row, { status: "queued", wake_at: now });
+    const status = isRunning ? ("running" as const) : ("queued" as const);
+    return [{ run_id: run, status, owner: row.owner, event_seq: row.event_seq }];
   });
   const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): CancelledRun[] => {
     const row = tables.runs.get(run_id);

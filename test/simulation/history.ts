@@ -52,7 +52,7 @@ export async function play(history: History, parts: Parts = realParts, traced = 
     await sim.clock.run(healedAtMs + REQUEST_MS, () => isAtRest(sim));
     await sim.clock.run(healedAtMs + REPAIR_MS + workOf(sim), () => isAtRest(sim));
     const restMs = sim.clock.nowMs - healedAtMs;
-    const violations = [...sim.auditor.violations, ...violationsAtRest(sim)];
+    const violations = [...sim.auditor.violations, ...(await violationsAtRest(sim))];
     return { violations, restMs, repairs: sim.workers.map(({ reconciler }) => reconciler.repairs), lines };
   });
 }

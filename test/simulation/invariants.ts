@@ -1,22 +1,24 @@
 /** docs/protocol.md 14 and the promises of docs/architecture.md 2, as far as the tables at rest show them. */
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
+import { recordOf } from "../../shared/journal/records.ts";
+import type { StoredEntry } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, initialProgress, countedEntries } from "../../shared/journal/fold.ts";
+import { storedPages } from "../shared/journal/stored-pages.ts";
 import { outputsOf, orchestrationOf } from "./orchestrations.ts";
 import type { RunRow, Tables } from "./tables.ts";
 import type { Simulation } from "./simulation.ts";
 
-export function violationsAtRest(sim: Simulation): string[] {
+export async function violationsAtRest(sim: Simulation): Promise<string[]> {
   const { tables } = sim.postgres;
   const found: string[] = [];
   for (const run of sim.edge.accepted)
     if (!tables.runs.has(run)) found.push(`${run} was accepted and has no row`);
   for (const row of tables.runs.values()) {
     for (const check of [checkEnd, checkTiles, checkResults, checkUsage, checkLetters, checkOutcome]) {
+      const violations = await check(row, tables);
       found.push(
-        ...check(row, tables).map(
-          (what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`,
-        ),
+        ...violations.map((what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`),
       );
     }
   }
@@ -64,9 +66,10 @@ function checkTiles(row: RunRow, tables: Tables): string[] {
 }
 
 /** 14.3: one result for each visit of a step. */
-function checkResults(row: RunRow, tables: Tables): string[] {
+async function checkResults(row: RunRow, tables: Tables): Promise<string[]> {
   const seen = new Set<string>();
-  return countedEntries(tables.entriesOf(row.run_id)).flatMap(({ kind, output }) => {
+  const counted = await countedOf(row, tables);
+  return counted.flatMap(({ kind, output }) => {
     if (output === null || (kind !== "step" && kind !== "end")) return [];
     const json: unknown = JSON.parse(output);
     const checkpoint = kind === "step" ? Checkpoint.parse(json) : EndRecord.parse(json).checkpoint;
@@ -76,6 +79,13 @@ function checkResults(row: RunRow, tables: Tables): string[] {
     seen.add(key);
     return again;
   });
+}
+
+/** The entries of the run's journal that still count. */
+async function countedOf({ run_id }: RunRow, tables: Tables): Promise<StoredEntry[]> {
+  const counted: StoredEntry[] = [];
+  for await (const entry of countedEntries(storedPages(tables.entriesOf(run_id)))) counted.push(entry);
+  return counted;
 }
 
 /** 14.3: charges equal the usage, and no response of a model is charged twice. */
@@ -98,15 +108,17 @@ function checkLetters(row: RunRow, tables: Tables): string[] {
 }
 
 /** 2.6: no silent success. A failed run has an error that its orchestration may have. */
-function checkOutcome(row: RunRow, tables: Tables): string[] {
+async function checkOutcome(row: RunRow, tables: Tables): Promise<string[]> {
   const orchestration = orchestrationOf(row.orchestration_id);
-  const progress = fold(initialProgress({}).state, tables.entriesOf(row.run_id));
+  const progress = await fold(initialProgress({}).state, storedPages(tables.entriesOf(row.run_id)));
   if (row.status === "completed") {
     const { human_response: _, ...written } = progress.state;
     const [state, due] = [JSON.stringify(written), JSON.stringify(outputsOf(orchestration))];
     if (!orchestration.outcomes.includes("completed"))
       return ["completed, which is no outcome of its orchestration"];
-    return state === due ? checkAnswers(row, tables) : [`its steps wrote ${state}, and ${due} is expected`];
+    return state === due
+      ? await checkAnswers(row, tables)
+      : [`its steps wrote ${state}, and ${due} is expected`];
   }
   if (row.status === "cancelled") return row.cancel_requested_at === null ? ["no client cancelled it"] : [];
   const code = progress.end?.error?.code ?? "none";
@@ -119,9 +131,13 @@ function checkOutcome(row: RunRow, tables: Tables): string[] {
 }
 
 /** Each visit goes on with the answer to its own question, and every accepted answer counts once. */
-function checkAnswers(row: RunRow, tables: Tables): string[] {
-  const { history } = fold(initialProgress({}).state, tables.entriesOf(row.run_id));
-  const asked = history.filter(({ type }) => type === "human");
+async function checkAnswers(row: RunRow, tables: Tables): Promise<string[]> {
+  const counted = await countedOf(row, tables);
+  const results = counted.map(recordOf).flatMap((entry) => {
+    if (entry.kind === "step") return entry.record;
+    return entry.kind === "end" && entry.record.checkpoint ? entry.record.checkpoint : [];
+  });
+  const asked = results.filter(({ type }) => type === "human");
   const used = asked.map(({ visit, set }) => `${visit} ${JSON.stringify(set["human_response"])}`);
   const given = tables
     .waitsOf(row.run_id)

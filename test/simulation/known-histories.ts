@@ -71,9 +71,23 @@ const claimAfterSilence: History = {
   ],
 };
 
+/** A worker was stopped between its claim in Redis and the one in Postgres, which passed the limit when it arrived. */
+const claimIsOvertaken: History = {
+  ...calm,
+  slots: 1,
+  commands: [
+    { do: "trap", atMs: 5_500, trap: { process: "w", verbs: ["claim"], is: "freeze", ms: 14_000 } },
+    { ...trap("edge", "enqueue"), atMs: 5_500 },
+    { do: "submit", atMs: 6_000, tenant: 0, orchestration: "long", lane: "default" },
+    { do: "submit", atMs: 6_400, tenant: 0, orchestration: "long", lane: "default" },
+    { do: "away", atMs: 6_700, store: "redis", ms: 20_000, restarts: false },
+  ],
+};
+
 export const known: [History][] = [
   [toolNotFoundMeanwhile],
   [cancelDuringPark],
   [slotOfASilentOwner],
   [claimAfterSilence],
+  [claimIsOvertaken],
 ];

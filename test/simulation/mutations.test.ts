@@ -12,6 +12,7 @@ import {
   DeadlineLeavesQuestionOpen,
   EventSeqNotInFence,
   ScanWithoutOverlap,
+  SilencesNotCompared,
   TakesOverFromLiveOwners,
   OwnerNotInFence,
   SignalsNotInPark,
@@ -73,15 +74,15 @@ const beatIgnored: Parts["store"] = (store) => {
   const claimed = new Map<string, OwnedRun>();
   return {
     ...store,
-    claim: async (owner, runs) => {
-      const got = await store.claim(owner, runs);
+    claim: async (owner, runs, ...silences) => {
+      const got = await store.claim(owner, runs, ...silences);
       for (const { run_id, attempt, signals } of got)
         claimed.set(run_id, { run_id, attempt, signals, cancel: false });
       return got;
     },
     beat: async (self) => {
-      await store.beat(self);
-      return [...claimed.values()];
+      const { silences } = await store.beat(self);
+      return { silences, owned: [...claimed.values()] };
     },
   };
 };
@@ -158,6 +159,20 @@ const lateAnswers = scene([
     between(15_000, 18_000).map((atMs): Command => ({ do: "answer", atMs, nth: 0 })),
   ),
 ]);
+/**
+ * A worker is stopped before it sends its claim of the second run. Meanwhile Redis is away, and the other worker claims the
+ * first run directly, in the tenant's only slot.
+ */
+const claimIsOvertaken = scene(
+  [
+    trap("w", "claim", "freeze", 14_000),
+    trap("edge", "enqueue", "fail", 0),
+    submit("long", 6_000, 6_000),
+    submit("long", 6_300, 6_500),
+    { do: "away", atMs: 6_700, store: "redis", ms: 20_000, restarts: false },
+  ],
+  { slots: 1, limit: 1 },
+);
 const accepted = scene([
   trap("edge", "accept", "slow", 4_000),
   trap("edge", "enqueue", "fail", 0),
@@ -178,6 +193,12 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
     { postgres: TakesOverFromLiveOwners },
     anyHistory,
     /which is alive/,
+  ],
+  [
+    "a claim does not compare the silences of its worker",
+    { postgres: SilencesNotCompared },
+    claimIsOvertaken,
+    /has 2 running runs/,
   ],
   ["the scan of due runs has no overlap", { postgres: ScanWithoutOverlap }, accepted, /has not ended/],
   [

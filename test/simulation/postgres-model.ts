@@ -2,7 +2,9 @@
  * The statements of shared/store in memory: each verb does atomically what its statement does, under the same conditions.
  * contract.test.ts compares both. Each condition that mutations.test.ts drops is a method, which the mutation overrides.
  */
+import { REFERS_TO_EVENTS } from "../../shared/journal/records.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
+import type { StoredPage } from "../../shared/contracts/journal-entry.ts";
 import { columnsOf } from "../../shared/store/journal/flush.ts";
 import type { EntryColumns } from "../../shared/store/journal/flush.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
@@ -23,6 +25,7 @@ export type Answer<Name extends VerbName> = Awaited<ReturnType<StateStore[Name]>
 export type Statements = { [Name in VerbName]: (...args: Args<Name>) => Answer<Name> };
 
 const SILENT_MS = 12_000;
+const COUNTED_SILENCE_MS = 11_000;
 const CLAIM_DEADLINE_MS = 60_000;
 
 /** Definitions by id; agents and tools by kind and name. They never change in the simulation. */
@@ -47,8 +50,9 @@ export class PostgresModel implements Statements {
     return this.#now();
   }
 
-  claim(owner: string, runs: readonly RunId[]): ClaimedRun[] {
+  claim(owner: string, runs: readonly RunId[], silences?: number): ClaimedRun[] {
     const { now } = this;
+    if (silences !== undefined && !this.hasNotBeenSilent(owner, silences)) return [];
     const claimed: ClaimedRun[] = [];
     for (const row of this.#rows(runs)) {
       const due = isWaiting(row) && (row.wake_at ?? 0) <= now + 2_000;
@@ -76,6 +80,12 @@ export class PostgresModel implements Statements {
     return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
   }
 
+  /** The worker beats, and was silent no oftener than it knows. */
+  hasNotBeenSilent(owner: string, silences: number): boolean {
+    const worker = this.tables.workers.get(owner);
+    return worker?.silences === silences && worker.beat_at >= this.now - COUNTED_SILENCE_MS;
+  }
+
   claimDirectly(owner: string, slots: number, lanes: readonly string[]): ClaimedRun[] {
     const isQueueReachable = [...this.tables.workers.values()].some(
       (w) => w.redis_ok && w.beat_at >= this.now - 12_000,
@@ -100,6 +110,30 @@ export class PostgresModel implements Statements {
       owner,
       placed.slice(0, slots).map(({ row }) => row.run_id),
     );
+  }
+
+  readInput(run: RunId): string | null {
+    return this.tables.runs.get(run)?.input ?? null;
+  }
+
+  /** All that is left is one page: no journal of the simulation is long. */
+  readStoredPage(run: RunId, after: number, upto: number): StoredPage {
+    const stored = this.tables
+      .entriesOf(run)
+      .filter(({ kind, seq }) => kind !== "note" && seq <= upto)
+      .map(({ seq, kind, output, events }) => ({
+        seq,
+        kind,
+        output,
+        events: output?.startsWith(REFERS_TO_EVENTS) ? events : null,
+      }));
+    const rewinds =
+      after === 0
+        ? stored
+            .filter(({ kind }) => kind === "rewind")
+            .map(({ seq, kind, output }) => ({ seq, kind, output }))
+        : [];
+    return { entries: stored.filter(({ seq }) => seq > after), more: false, rewinds };
   }
 
   readRunSnapshots(runs: readonly RunId[]): RunSnapshot[] {
@@ -236,8 +270,11 @@ export class PostgresModel implements Statements {
   }
 
   beat({ incarnation, redis_ok }: Args<"beat">[0]): Answer<"beat"> {
-    this.tables.workers.set(incarnation, { beat_at: this.now, redis_ok });
-    return this.#all((row) => row.owner === incarnation).map(
+    const before = this.tables.workers.get(incarnation);
+    const wasSilent = before !== undefined && before.beat_at < this.now - COUNTED_SILENCE_MS;
+    const silences = (before?.silences ?? 0) + (wasSilent ? 1 : 0);
+    this.tables.workers.set(incarnation, { beat_at: this.now, redis_ok, silences });
+    const owned = this.#all((row) => row.owner === incarnation).map(
       ({ run_id, attempt, signals, cancel_requested_at }) => ({
         run_id,
         attempt,
@@ -245,6 +282,7 @@ export class PostgresModel implements Statements {
         cancel: cancel_requested_at !== null,
       }),
     );
+    return { silences, owned };
   }
 
   readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
@@ -408,25 +446,23 @@ export class PostgresModel implements Statements {
   }
 
   #claimedOf(row: RunRow): ClaimedRun {
-    const { correlation_id, input, attempt, event_seq, signals, crash_count, cost_micro_usd } = row;
+    const { correlation_id, attempt, event_seq, signals, crash_count, cost_micro_usd, journal_bytes } = row;
     return {
       ...nameOf(row),
       correlation_id,
-      input,
+      // No input of the simulation is long.
+      input: row.input,
       attempt,
       event_seq,
       signals,
       crash_count,
       cost_micro_usd,
+      journal_bytes,
       orchestration_id: row.orchestration_id,
       definition_tenant: row.tenant_id,
       definition_version: 1,
       cancel: row.cancel_requested_at !== null,
       running_for_ms: this.now - (row.started_at ?? this.now) - row.paused_for,
-      journal: this.tables
-        .entriesOf(row.run_id)
-        .filter(({ kind }) => kind !== "note")
-        .map(({ seq, kind, output }) => ({ seq, kind, output })),
     };
   }
 }

@@ -159,7 +159,7 @@ export class Simulation {
         tools: this.outside.tools,
         sandbox: { of: () => SANDBOX },
         artifacts: null,
-        readWaits: store.readWaits,
+        store,
       },
     });
     void member.start();

@@ -19,6 +19,8 @@ export function storeOverNetwork(
   return {
     claim: (...args: Args<"claim">) => call("claim", () => store.claim(...args)),
     claimDirectly: (...args) => call("claimDirectly", () => store.claimDirectly(...args)),
+    readInput: (...args) => call("readInput", () => store.readInput(...args)),
+    readStoredPage: (...args) => call("readStoredPage", () => store.readStoredPage(...args)),
     readRunSnapshots: (...args) => call("readRunSnapshots", () => store.readRunSnapshots(...args)),
     handBack: (...args) => call("handBack", () => store.handBack(...args)),
     flush: (...args) => call("flush", () => store.flush(...args)),

@@ -26,6 +26,7 @@ export type RunRow = Pick<
   tokens: number;
   cost_micro_usd: number;
   step_count: number;
+  journal_bytes: number;
   error: string | null;
 };
 
@@ -62,7 +63,7 @@ export class Tables {
   readonly runs = new Map<RunId, RunRow>();
   readonly journal = new Map<RunId, JournalRow[]>();
   readonly usage: (Usage & { run_id: RunId; seq: number })[] = [];
-  readonly workers = new Map<string, { beat_at: number; redis_ok: boolean }>();
+  readonly workers = new Map<string, { beat_at: number; redis_ok: boolean; silences: number }>();
   readonly locks = new Map<string, { holder: string; until: number }>();
   readonly tenants = new Map<TenantId, TenantRow>();
   readonly letters: Letter[] = [];
@@ -76,7 +77,10 @@ export class Tables {
     return this.waits.filter(({ run_id }) => run_id === run);
   }
 
+  /** Writes an entry, and adds its bytes to its run. */
   write(entry: JournalRow): void {
+    const row = this.runs.get(entry.run_id);
+    if (row) row.journal_bytes += Buffer.byteLength(entry.events) + Buffer.byteLength(entry.output ?? "");
     const entries = this.journal.get(entry.run_id);
     if (entries) entries.push(entry);
     else this.journal.set(entry.run_id, [entry]);

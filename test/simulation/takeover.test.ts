@@ -74,7 +74,7 @@ test(
             else sim.network.set({ process: "w0", verbs: [verb], is: after ? "kill_after" : "kill", ms: 0 });
           });
           await sim.clock.run(START_MS + 60_000, () => sim.clock.nowMs > START_MS + 20_000 && isAtRest(sim));
-          expect([...sim.auditor.violations, ...violationsAtRest(sim)]).toEqual([]);
+          expect([...sim.auditor.violations, ...(await violationsAtRest(sim))]).toEqual([]);
           const waitsMs = takeoversOf(sim);
           taken += waitsMs.length;
           longestMs = Math.max(longestMs, ...waitsMs);

@@ -1,5 +1,4 @@
 /** The model of Postgres that test/simulation/contract.test.ts holds to Postgres, behind a connection that fails on demand. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { columnsOf } from "../../shared/store/journal/flush.ts";
@@ -7,17 +6,19 @@ import type { EntryColumns } from "../../shared/store/journal/flush.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { PostgresModel } from "../simulation/postgres-model.ts";
 import type { RunRow } from "../simulation/tables.ts";
+import { slowPeer } from "../services/waiting.ts";
 import { refusingStore } from "./fakes.ts";
 
 /**
  * What happens to one flush. `fail`: it is not committed. `lose`: it is committed, and its reply is lost. `slow`: it is
- * committed after `ms`. `fail_next_query`: it is committed, and the next query fails.
+ * committed after `ms`. `held`: it is committed after `until`. `fail_next_query`: it is committed, and the next query fails.
  */
 export type LinkFault =
   | { is: "ok" }
   | { is: "fail" }
   | { is: "lose" }
   | { is: "slow"; ms: number }
+  | { is: "held"; until: Promise<void> }
   | { is: "fail_next_query" };
 
 /** An output that Postgres never accepts. */
@@ -71,12 +72,13 @@ export class FakeStore {
       tokens: 0,
       cost_micro_usd: 0,
       step_count: 0,
+      journal_bytes: 0,
       error: null,
     };
     this.model.tables.runs.set(run_id, row);
-    this.model.tables.workers.set(owner, { beat_at: Infinity, redis_ok: true });
-    const { attempt, event_seq, signals, correlation_id } = row;
-    return { run_id, attempt, event_seq, signals, correlation_id };
+    this.model.tables.workers.set(owner, { beat_at: Infinity, redis_ok: true, silences: 0 });
+    const { attempt, event_seq, signals, correlation_id, journal_bytes } = row;
+    return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes };
   }
 
   /** The entries of a run that were committed, in order. */
@@ -96,7 +98,7 @@ export class FakeStore {
     flush: async (entries) => {
       const fault = this.linkFaults.shift() ?? { is: "ok" };
       this.batches.push(entries.length);
-      await sleep(fault.is === "slow" ? fault.ms : 1);
+      await (fault.is === "held" ? fault.until : slowPeer(fault.is === "slow" ? fault.ms : 1));
       if (fault.is === "fail") throw new SqlError("08006");
       const rows = entries.map(columnsOf);
       if (rows.some((row) => row.output === POISON)) throw new SqlError("22021");
@@ -108,11 +110,13 @@ export class FakeStore {
       return committed;
     },
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),
+    readInput: (run) => this.#query(() => this.model.readInput(run)),
+    readStoredPage: (...args) => this.#query(() => this.model.readStoredPage(...args)),
     readRunSnapshots: (runs) => this.#query(() => this.model.readRunSnapshots(runs)),
   };
 
   async #query<Result>(read: () => Result): Promise<Result> {
-    await sleep(1);
+    await slowPeer(1);
     if (this.#nextQueryFails) {
       this.#nextQueryFails = false;
       throw new SqlError("57P01");

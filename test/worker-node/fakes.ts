@@ -8,6 +8,8 @@ const refuse = async (): Promise<never> => {
 export const refusingStore: StateStore = {
   claim: refuse,
   claimDirectly: refuse,
+  readInput: refuse,
+  readStoredPage: refuse,
   readRunSnapshots: refuse,
   handBack: refuse,
   flush: refuse,

@@ -1,5 +1,6 @@
 /** Many requests at once that need Postgres: they share kept connections, and none gets `database_away`. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
 import { newApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { startEdge, type Edge } from "./edge.ts";
 
@@ -95,6 +96,46 @@ test("reads that wait for a lock delay no other reads, and succeed after it", as
   expect(tookMs).toBeLessThan(3_000);
   expect(await waiting).toEqual({ 200: 3 });
 }, 60_000);
+
+describe("a tenant that floods the reads of runs", () => {
+  // Fails when the statements of all tenants wait in one line: a quiet tenant's read then takes as long as the flood's.
+  test("waits for itself: another tenant's read takes the next turn", async () => {
+    const [loud, quiet] = await Promise.all([edge.stores.key("polls"), edge.stores.key("looks")]);
+    const startOf = async (key: string): Promise<string> => {
+      const answer = await edge.call("POST", RUN, { key, body: { message: "hi" } });
+      return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
+    };
+    const mine = await startOf(quiet);
+    const theirs = await Promise.all(Array.from({ length: 300 }, () => startOf(loud)));
+    // Eight connections then make 160 reads a second, and 300 wait for them.
+    edge.postgres.delayMs = 50;
+    await endConnections();
+    const timed = async (run: string, key: string): Promise<number> => {
+      const startedMs = performance.now();
+      const answer = await edge.call("GET", `/api/v2/orchestrations/runs/${run}/status`, { key });
+      await answer.arrayBuffer();
+      expect(answer.status).toBe(200);
+      return performance.now() - startedMs;
+    };
+    const over = new AbortController();
+    const loudMs: number[] = [];
+    const flood = theirs.map(async (run) => {
+      while (!over.signal.aborted) loudMs.push(await timed(run, loud));
+    });
+    const quietMs: number[] = [];
+    // Until the flood has arrived.
+    while (loudMs.length === 0) await timed(mine, quiet);
+    for (let i = 0; i < 60; i++) quietMs.push(await timed(mine, quiet));
+    over.abort();
+    await Promise.all(flood);
+    edge.postgres.delayMs = 0;
+    await endConnections();
+    const quantile = (all: number[], q: number) =>
+      all.toSorted((a, b) => a - b)[Math.floor(q * all.length)] ?? 0;
+    console.info(`quiet p99 ${quantile(quietMs, 0.99)} ms, flood p50 ${quantile(loudMs, 0.5)} ms`);
+    expect(quantile(quietMs, 0.99)).toBeLessThan(quantile(loudMs, 0.5) / 2);
+  }, 120_000);
+});
 
 test("reads and writes go on after Postgres has ended all connections", async () => {
   const run = await edge.start();

@@ -1,11 +1,14 @@
 /** A TCP proxy to a store. A test can make the store refuse connections or stop replying. */
 import { createServer, connect, type Socket } from "node:net";
+import { slowPeer } from "../services/waiting.ts";
 
 export class Proxy {
   readonly #server;
   readonly #sockets = new Set<Socket>();
   #mode: "open" | "refuse" | "hang" = "open";
   #target: number;
+  /** How much later the store's bytes arrive, on connections that are made from now on. */
+  delayMs = 0;
   /** 0: any free port. */
   #port = 0;
 
@@ -17,7 +20,10 @@ export class Proxy {
       if (this.#mode === "hang") return;
       const far = connect(this.#target, host);
       this.#keep(far);
-      near.pipe(far).pipe(near);
+      near.pipe(far);
+      const { delayMs } = this;
+      if (delayMs === 0) far.pipe(near);
+      else far.on("data", (chunk) => void slowPeer(delayMs).then(() => near.write(chunk)));
       near.on("close", () => far.destroy());
       far.on("close", () => near.destroy());
     });

@@ -1,11 +1,11 @@
 /** Requests that depend on the runtime: its WebCrypto, its address rule, and clients that leave. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, unseal } from "../../shared/security/seal.ts";
 import { pgArray } from "../../shared/store/sql.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
+import { pace } from "../services/waiting.ts";
 import { startEdge, type Edge } from "./edge.ts";
 
 let edge: Edge;
@@ -46,10 +46,10 @@ async function leaveAndWaitMs(): Promise<number> {
       // The leader, whose call is under way; the next leader; and requests that only share the call.
       if (i % 2 === 0) gone.push(post(leaving.signal).catch(() => null));
       else stay.push(post(AbortSignal.timeout(30_000)));
-      await sleep(100);
+      await pace(100);
     }
     leaving.abort();
-    await sleep(200);
+    await pace(200);
   });
   const committableMs = performance.now();
   const runs = await Promise.all(stay);

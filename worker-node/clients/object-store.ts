@@ -59,9 +59,15 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
         params: { Bucket: bucket, Key: key, Body: body, ContentType: contentType },
       }).done();
     },
-    async get(key) {
+    async get(key, maxBytes) {
       const { client, GetObjectCommand } = await sdk();
-      const object = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
+      const rest = new AbortController();
+      const command = new GetObjectCommand({ Bucket: bucket, Key: key });
+      const object = await client.send(command, { abortSignal: rest.signal });
+      if ((object.ContentLength ?? 0) > maxBytes) {
+        rest.abort();
+        return null;
+      }
       if (!object.Body) throw new Error(`the object ${key} is empty`);
       return object.Body.transformToString("utf8");
     },

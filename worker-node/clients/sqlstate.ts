@@ -2,13 +2,19 @@ import { isDataState } from "../../shared/store/unreachable.ts";
 
 /**
  * What a failed statement calls for. `retry`: Postgres was unreachable or overloaded, or the statement lost a race; the same
- * statement may succeed. `data`: the statement holds a value that Postgres will never accept.
+ * statement may succeed. `slow`: it took longer than Postgres allows, because of the load or because of what it holds.
+ * `data`: it holds a value that Postgres will never accept, or it (or its reply) is too long to be made.
  */
-export function judgeStatement(error: unknown): "retry" | "data" {
+export function judgeStatement(error: unknown): "retry" | "slow" | "data" {
+  const code = codeOf(error);
   // All others may pass: 08, 40, 53, 55, 57, the driver's CONNECTION_… codes and the system's ECONN… codes. An unknown
   // code is retried: an entry is rather written late than lost.
-  return isDataState(codeOf(error)) ? "data" : "retry";
+  if (isDataState(code) || error instanceof RangeError || TOO_LONG.test(code)) return "data";
+  return code === "57014" ? "slow" : "retry";
 }
+
+/** Node's errors for a text or a buffer that is longer than a process can hold. A text that is too long is a RangeError too. */
+const TOO_LONG = /^ERR_(STRING_TOO_LONG|BUFFER_TOO_LARGE|OUT_OF_RANGE)$/;
 
 /** True when Postgres was not reached or not ready (08 connection, 53 resources, 57 starting or stopping); false when it refused the statement. */
 export function isUnreachable(error: unknown): boolean {

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { RetryableError } from "./step-errors.ts";
+import type { AnswerText } from "./deltas.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { Message, StepContext, ToolSpec } from "./ports.ts";
 
@@ -26,6 +27,11 @@ export function usageOfTurn(data: Json): Usage[] {
   return Turn.parse(data).usage;
 }
 
+/** The `data` of a turn that adds nothing to a conversation but what its calls used. */
+export function turnOfUsage(usage: readonly Usage[]): Json {
+  return Turn.parse({ messages: [], usage, effects: [] });
+}
+
 /**
  * The text of an answer that has no tool calls.
  * @throws RetryableError `empty_answer`: a model that had nothing to say often has at the next try
@@ -36,19 +42,13 @@ export function textOf({ content }: { content: string }): string {
   throw new RetryableError("empty_answer", "the model answered with no text", { answered: true });
 }
 
-/** How to call a model: its name, the tools it gets, and what receives its text as it arrives. */
+/** How to call a model: its name, the tools it gets, and what publishes its text as it arrives. */
 export type ModelCall = {
   model: string | null;
   tools: readonly ToolSpec[];
   toolChoice: "auto" | "required";
-  onText?: (text: string) => void;
+  text?: AnswerText;
 };
-
-/** The name of the model that a definition asks for. Null, the default model: when it is absent, empty or `default`. */
-export function modelOf(model: string | null, provider: string | null = null): string | null {
-  if (model === null || model === "" || model === "default") return null;
-  return provider === null || provider === "" || model.includes("/") ? model : `${provider}/${model}`;
-}
 
 /** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
 export function effectKey(context: StepContext, call: string): string {
@@ -124,7 +124,7 @@ export class Conversation {
     model,
     tools,
     toolChoice,
-    onText = () => {},
+    text: published,
   }: ModelCall): Promise<Extract<Appended, { role: "assistant" }>> {
     const call = `model.${this.answerCount + 1}`;
     const answer = await this.#context.models.generate({
@@ -134,8 +134,10 @@ export class Conversation {
       toolChoice,
       effectKey: await this.effect(call),
       signal: this.#context.signal,
-      onText,
+      onText: (piece) => published?.push(piece),
+      onRestart: () => published?.restart(),
     });
+    published?.flush();
     const { text, tool_calls, parts = null } = answer;
     const message = { role: "assistant" as const, content: text, tool_calls, parts };
     this.add(message);

@@ -1,6 +1,6 @@
-import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { isJsonText, jsonValuesIn } from "./json-values.ts";
+import { parseJson } from "./parse-json.ts";
 import { withoutThoughts } from "./thoughts.ts";
 
 const FENCE = /```[^\n`]*\n([\s\S]*?)```/g;
@@ -10,10 +10,10 @@ const FENCE = /```[^\n`]*\n([\s\S]*?)```/g;
  * thought aloud does not count. The time is linear in the length of the texts.
  */
 export function findJson(...texts: string[]): Json[] {
-  const whole = parse(texts.join("\n\n").trim());
+  const whole = parseJson(texts.join("\n\n").trim());
   if (whole !== undefined) return [whole];
   const answers = texts.map(withoutThoughts);
-  const answer = parse(answers.join("\n\n").trim());
+  const answer = parseJson(answers.join("\n\n").trim());
   if (answer !== undefined) return [answer];
   const fenced = answers.flatMap((text) =>
     parseAll([...text.matchAll(FENCE)].map((match) => (match[1] ?? "").trim()).filter(isJsonText)),
@@ -26,17 +26,8 @@ export function findJson(...texts: string[]): Json[] {
 
 /** Texts that are JSON, parsed as one list: a hundred thousand calls of a parser take seconds. */
 function parseAll(texts: readonly string[]): Json[] {
-  const list = parse(`[${texts.join(",")}]`);
-  return Array.isArray(list) ? list : texts.map(parse).filter((value) => value !== undefined);
-}
-
-function parse(text: string): Json | undefined {
-  try {
-    const parsed = JsonValue.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : undefined;
-  } catch {
-    return undefined;
-  }
+  const list = parseJson(`[${texts.join(",")}]`);
+  return Array.isArray(list) ? list : texts.map(parseJson).filter((value) => value !== undefined);
 }
 
 /**

@@ -97,6 +97,8 @@ export type ModelRequest = {
   signal: AbortSignal;
   /** Called with each piece of text as it arrives. */
   onText(text: string): void;
+  /** Called when the text so far turns out to be no part of the answer: it was thought aloud. */
+  onRestart?(): void;
   /** Called with what the call has used so far, also when it fails later. The last time counts. */
   onUsage?(usage: ModelAnswer["usage"]): void;
   /** A limit on money holds: refuse a model without a known price. */

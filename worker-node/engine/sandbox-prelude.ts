@@ -1,6 +1,10 @@
+import { TOKEN } from "../../shared/contracts/long-integers.ts";
+
 /**
  * Names that conditions of imported definitions use; those conditions are in Python. They are properties of the global
  * object, so that a program may declare the same names. `get` works as Python's and is not enumerable.
+ *
+ * `JSON.parse` reads an integer beyond 2^53 as a text of its digits, as everything else that reads JSON for a run does.
  */
 export const PRELUDE = `
 Object.assign(globalThis, {
@@ -14,6 +18,14 @@ Object.assign(globalThis, {
 Object.defineProperty(Object.prototype, "get", {
   value(key, fallback = null) { return Object.hasOwn(this, key) ? this[key] : fallback; }, writable: true,
 });
+(() => {
+  const { parse } = JSON, INTEGER = /^-?[0-9]+$/, TOKEN = ${String(TOKEN)};
+  const keep = (token) => INTEGER.test(token) && String(Number(token)) !== token ? '"' + token + '"' : token;
+  JSON.parse = (text, reviver) => {
+    const json = String(text);
+    return parse(/[0-9]{16}/.test(json) ? json.replace(TOKEN, keep) : json, reviver);
+  };
+})();
 delete globalThis.__state;
 delete globalThis.Date;
 delete globalThis.performance;
@@ -31,13 +43,20 @@ export const NOT_JSON = "NotJson";
  * is absent, and so is a whole value. Evaluated before the program, so that it keeps the functions that it uses.
  */
 export const SERIALIZER = `(() => {
-  const { stringify } = JSON, { isArray } = Array, { getPrototypeOf, prototype } = Object, { isFinite } = Number;
+  const { stringify } = JSON, { isArray } = Array, { getPrototypeOf, prototype } = Object;
+  const { isFinite, isInteger } = Number, { abs } = Math, asBigInt = BigInt;
   const tagOf = Function.prototype.call.bind(prototype.toString);
   const asText = String, asNumber = Number;
   const HELD = ["[object Object]", "[object Array]", "[object Number]", "[object String]", "[object Boolean]"];
   const isHeld = (tag) => { for (const held of HELD) if (held === tag) return true; return false; };
   const refusal = (value, holder) => {
-    if (typeof value === "number") return isFinite(value) ? null : asText(value);
+    if (typeof value === "number" && isFinite(value)) {
+      // It would be written with digits that it does not have; from 1e21 on it is written with an exponent.
+      return isInteger(value) && abs(value) < 1e21 && asBigInt(asText(value)) !== asBigInt(value)
+        ? asText(value) + ", an integer beyond 2^53 without all its digits (keep it as text)"
+        : null;
+    }
+    if (typeof value === "number") return asText(value);
     if (typeof value === "undefined") return isArray(holder) ? "undefined" : null;
     if (typeof value === "function" || typeof value === "symbol") return "a " + typeof value;
     if (typeof value === "bigint") return "a BigInt";

@@ -7,7 +7,7 @@ import {
   shouldInterruptAfterDeadline,
 } from "quickjs-emscripten";
 import { z } from "zod";
-import { toJavaScript } from "../../shared/contracts/definition/condition.ts";
+import { scriptOf } from "../../shared/contracts/definition/condition.ts";
 import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
 import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
 import type { Program, ProgramResult } from "./sandbox-pool.ts";
@@ -54,7 +54,7 @@ function resultOf({ code, source, state, limitMs }: Program, context: QuickJSCon
   context.runtime.setInterruptHandler(shouldInterruptAfterDeadline(deadlineMs));
   try {
     context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
-    const scripts = code === "transform" ? [source, READ_RESULT] : [`(${toJavaScript(source)}\n)`];
+    const scripts = code === "transform" ? [source, READ_RESULT] : [scriptOf(source).script];
     const json = evaluate(context, scripts, code === "transform" ? "result" : "the value", deadlineMs);
     return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
   } catch (error) {

@@ -1,3 +1,6 @@
+import { isLongInteger } from "../../shared/contracts/long-integers.ts";
+import { jsonValuesIn } from "./json-values.ts";
+import { isObject, parseJson } from "./parse-json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /** The most errors of one call that the reply to the model lists: the model mends them all at once, or the first few. */
@@ -5,22 +8,38 @@ const MAX_ERRORS = 5;
 
 /**
  * The arguments of a call as an object. Models and gateways write "no arguments" as null, as an empty text or as an empty
- * list, and some send the object as JSON text. Null: these are no arguments.
+ * list; some send the object as JSON text, also twice over, or with an empty object before it or a mark after it. Integers
+ * beyond 2^53 are texts of their digits. Null: these are no arguments.
  */
 export function argumentsOf(args: Json): JsonObject | null {
   if (args === null) return {};
-  if (typeof args === "string") return args.trim() === "" ? {} : parsedObject(args);
+  if (typeof args === "string") return argumentsIn(args);
   if (Array.isArray(args)) return args.length === 0 ? {} : null;
   return typeof args === "object" ? args : null;
 }
 
-function parsedObject(text: string): JsonObject | null {
-  try {
-    const parsed: Json = JSON.parse(text);
-    return typeof parsed === "string" ? null : argumentsOf(parsed);
-  } catch {
-    return null;
-  }
+function argumentsIn(text: string): JsonObject | null {
+  if (text.trim() === "") return {};
+  const whole = parseJson(text);
+  if (whole === undefined) return theObjectIn(text);
+  if (typeof whole !== "string") return argumentsOf(whole);
+  const inner = parseJson(whole);
+  return inner === undefined || typeof inner === "string" ? null : argumentsOf(inner);
+}
+
+/**
+ * The one object with content that a text begins with: `{}{"q":1}` (gateways before Bedrock), `{"q":1}{"q":1}` and
+ * `{"q":1}</tool_call>`. Null when the text says anything else, such as two objects or one that was cut.
+ */
+function theObjectIn(text: string): JsonObject | null {
+  const written = text.trim().replaceAll(/^```\w*\s*|\s*```$/g, "");
+  const ranges = jsonValuesIn(written);
+  const rest = ranges.reduceRight((kept, { from, to }) => kept.slice(0, from) + kept.slice(to), written);
+  if (ranges[0]?.from !== 0 || /[{[]/.test(rest)) return null;
+  const values = ranges.map(({ from, to }) => parseJson(written.slice(from, to)));
+  const [first, ...more] = values.filter((value) => !isObject(value) || Object.keys(value).length > 0);
+  if (first === undefined) return {};
+  return isObject(first) && more.every((value) => isSame(value ?? null, first)) ? first : null;
 }
 
 /**
@@ -89,9 +108,10 @@ function requiredBy(schema: JsonObject): string[] {
 function hasType(value: Json, type: string): boolean {
   switch (type) {
     case "integer":
-      return typeof value === "number" && Number.isInteger(value);
-    case "string":
+      return isLongInteger(value) || (typeof value === "number" && Number.isInteger(value));
     case "number":
+      return isLongInteger(value) || typeof value === "number";
+    case "string":
     case "boolean":
     case "object":
     case "array":
@@ -110,8 +130,4 @@ function isSame(a: Json, b: Json): boolean {
   return (
     a === b || (typeof a === "object" && typeof b === "object" && JSON.stringify(a) === JSON.stringify(b))
   );
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

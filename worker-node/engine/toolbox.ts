@@ -1,5 +1,5 @@
 import { parseTool } from "../../shared/contracts/definition/index.ts";
-import { TerminalError, ToolRejection } from "./step-errors.ts";
+import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import { namesOf } from "./events.ts";
 import { asText } from "./run-state.ts";
 import { clip } from "./prompt.ts";
@@ -18,6 +18,12 @@ export type Toolbox = ReadonlyMap<string, { stored: JsonObject; spec: ToolSpec }
 /** A tool's result, or why there is none where the model can do something about it. */
 type ToolResult = { ok: true; value: Json } | Refused;
 type Refused = { ok: false; code: string; reason: string };
+
+/**
+ * What decided on a call: an agent, which can do something else after it; a model that only filled in the arguments of a tool
+ * step; or the run's state.
+ */
+type CallBy = "agent" | "model" | "state";
 
 /** Loads tools. A tool that does not exist fails the step: an agent without its tools would only pretend to work. */
 export async function openToolbox(names: readonly string[], context: StepContext): Promise<Toolbox> {
@@ -40,11 +46,12 @@ export function specsOf(tools: Toolbox): ToolSpec[] {
 
 /**
  * Makes one tool call and publishes it. A call of a tool that the model does not have, with arguments that the tool's
- * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. Any other
- * failure is thrown.
+ * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. So does an
+ * agent's call that the tool did not answer in time; a tool step makes that call again, as its `retry` says. Any other failure
+ * is thrown.
  */
 export async function callTool(
-  call: ToolCall & { by: "model" | "state" },
+  call: ToolCall & { by: CallBy },
   tools: Toolbox,
   effectKey: string,
   step: Step,
@@ -57,17 +64,18 @@ export async function callTool(
   if (tool === undefined) {
     const offered = [...tools.keys()].join(", ") || "none";
     result = refused(`There is no tool "${call.name}" for you here. Your tools: ${offered}.`);
-  } else if (args === null) result = refused("The call was not made: the arguments must be a JSON object.");
+  } else if (args === null)
+    result = refused("The call was not made: the arguments must be one JSON object, at most 64 levels deep.");
   else {
     const { stored, spec } = tool;
     const wrong =
-      call.by === "model"
-        ? argumentErrors(args, spec.parameters)
-        : missingArguments(args, spec.parameters).map((name) => `the argument ${name} is missing`);
+      call.by === "state"
+        ? missingArguments(args, spec.parameters).map((name) => `the argument ${name} is missing`)
+        : argumentErrors(args, spec.parameters);
     result =
       wrong.length > 0
         ? refused(`The call was not made: ${wrong.join("; ")}.`)
-        : await invoke(stored, args, effectKey, context);
+        : await invoke({ tool: stored, args, by: call.by }, effectKey, context);
   }
   const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
   context.note({ type: "tool_result", ...namesOf(step), tool_name: call.name, preview });
@@ -75,14 +83,17 @@ export async function callTool(
 }
 
 async function invoke(
-  tool: JsonObject,
-  args: JsonObject,
+  { by, ...call }: { tool: JsonObject; args: JsonObject; by: CallBy },
   effectKey: string,
   context: StepContext,
 ): Promise<ToolResult> {
   try {
-    return { ok: true, value: await context.tools.call({ tool, args, effectKey, signal: context.signal }) };
+    return { ok: true, value: await context.tools.call({ ...call, effectKey, signal: context.signal }) };
   } catch (error) {
+    if (by === "agent" && error instanceof RetryableError && error.code === "tool_timeout") {
+      const doubt = "It may have been carried out all the same.";
+      return refused(`The call has no result: the tool did not answer in time. ${doubt}`, error.code);
+    }
     if (!(error instanceof ToolRejection)) throw error;
     const what = error.code === "tool_rejected" ? "The tool refused the call" : "The call has no result";
     return refused(`${what}: ${error.message}`, error.code);

@@ -6,13 +6,18 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 
-/** The most orchestration versions in memory. The version that was read first is dropped first: a cache library would not save code. */
+/**
+ * The most orchestration versions in memory, and the most characters of their JSON. The version that was read first is
+ * dropped first: a cache library would not save code.
+ */
 const MAX_VERSIONS = 500;
+const MAX_CHARS = 16 * 1024 * 1024;
 
 /** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
 export class Definitions {
   readonly #store: StateStore;
-  readonly #versions = new Map<string, Orchestration>();
+  readonly #versions = new Map<string, { definition: Orchestration; chars: number }>();
+  #chars = 0;
 
   constructor(store: StateStore) {
     this.#store = store;
@@ -22,24 +27,43 @@ export class Definitions {
   async orchestration(tenant: string, id: string, version: number): Promise<Orchestration> {
     const key = `${tenant}\0${id}\0${version}`;
     const cached = this.#versions.get(key);
-    if (cached) return cached;
+    if (cached) return cached.definition;
     const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
     const parsed = parseOrchestration(JSON.parse(text));
     if (!parsed.ok)
       throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be executed`);
-    const [oldest] = this.#versions.keys();
-    if (this.#versions.size >= MAX_VERSIONS && oldest !== undefined) this.#versions.delete(oldest);
-    this.#versions.set(key, parsed.definition);
+    this.#keep(key, parsed.definition, text.length);
     return parsed.definition;
   }
 
-  /** The current definition of an agent or a tool: the tenant's own, else the shared one, else null. */
+  #keep(key: string, definition: Orchestration, chars: number): void {
+    // Two runs may have read the same version at once.
+    this.#forget(key);
+    this.#versions.set(key, { definition, chars });
+    this.#chars += chars;
+    for (const oldest of this.#versions.keys()) {
+      const isFull = this.#versions.size > MAX_VERSIONS || this.#chars > MAX_CHARS;
+      if (!isFull || oldest === key) break;
+      this.#forget(oldest);
+    }
+  }
+
+  #forget(key: string): void {
+    this.#chars -= this.#versions.get(key)?.chars ?? 0;
+    this.#versions.delete(key);
+  }
+
+  /**
+   * The current definition of an agent or a tool: the tenant's own, else the shared one, else null. `owner` is that of the
+   * row: the sealed secrets of a tool open only for it.
+   */
   async named(kind: "agents" | "tools", tenant: TenantId, id: string): Promise<JsonObject | null> {
     const stored = await this.#store.readDefinition(kind, tenant, id);
     if (stored === null) return null;
     const json = JsonValue.parse(JSON.parse(stored.definition));
-    return typeof json === "object" && json !== null && !Array.isArray(json) ? json : null;
+    if (typeof json !== "object" || json === null || Array.isArray(json)) return null;
+    return { ...json, owner: stored.owner };
   }
 }

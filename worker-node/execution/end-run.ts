@@ -5,10 +5,13 @@ import type { RunError } from "../../shared/contracts/run.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
+import { log } from "../../shared/log.ts";
 import type { DeadLetter } from "../../shared/store/journal/new-entry.ts";
+import { stepError } from "../engine/events.ts";
 import { finalResponse } from "../engine/machine.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { Ended, ExecutionState } from "./execution-state.ts";
+import { operatorTrace, traceOf } from "./failure-trace.ts";
 import { ifStored } from "./large-values.ts";
 
 /** What a run ends with besides its status. */
@@ -74,20 +77,32 @@ export async function endRun(
   return failRun({ ...state, steps: [], progress: initialProgress({}), pendingEvents: [] }, rejected);
 }
 
-/** Ends a run in failure, with a dead letter for operators that holds more than clients see. */
+/**
+ * Ends a run in failure, with a dead letter that says where it happened. A tenant may read that too, so the texts of what
+ * was thrown are in the log alone.
+ */
 export async function failRun(
   state: ExecutionState,
   error: RunError,
   more: FailureParts = {},
 ): Promise<Ended> {
   const { events = [], usage = [], tries = 1, firstFailedAt = null, cause } = more;
-  const stack = cause instanceof Error ? stackOf(cause) : null;
-  const deadLetter = { ...error, stack, tries, first_failed_at: firstFailedAt };
+  if (cause !== undefined) {
+    const { code, step_id: step } = error;
+    log.warn("run.failed", { run: state.run.run_id, step, code, trace: operatorTrace(cause, process.env) });
+  }
+  const deadLetter = { ...error, stack: traceOf(cause), tries, first_failed_at: firstFailedAt };
   return endRun(state, "failed", { error, deadLetter, events, usage });
 }
 
-/** An error's stack with those of its causes. */
-function stackOf(error: Error): string {
-  const own = error.stack ?? error.message;
-  return error.cause instanceof Error ? `${own}\ncaused by ${stackOf(error.cause)}` : own;
+/** Ends a run in failure because of a step, which has its own event; null: no step was running. */
+export function failStep(
+  state: ExecutionState,
+  stepId: string | null,
+  error: { code: string; message: string },
+  more: Omit<FailureParts, "events"> = {},
+): Promise<Ended> {
+  const step = state.steps.find(({ id }) => id === stepId);
+  if (step === undefined) return failRun(state, { ...error, step_id: null }, more);
+  return failRun(state, { ...error, step_id: step.id }, { ...more, events: [stepError(step, error)] });
 }

@@ -1,23 +1,27 @@
 import { workerOf } from "../../shared/contracts/ids.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import { RunInput } from "../../shared/contracts/run.ts";
+import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/budget.ts";
 import { applyResult, fold, initialProgress, initialState } from "../../shared/journal/fold.ts";
+import type { ReadStored } from "../../shared/journal/fold.ts";
+import { writeResult } from "../../shared/journal/records.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
-import { stepError, stepStart } from "../engine/events.ts";
+import { stepStart } from "../engine/events.ts";
 import { next } from "../engine/machine.ts";
 import { failureOf } from "../engine/retry-policy.ts";
+import { TerminalError } from "../engine/step-errors.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append, RunLog } from "../journal/run-log.ts";
-import { endRun, failRun } from "./end-run.ts";
-import type { FailureParts } from "./end-run.ts";
+import { endRun, failRun, failStep } from "./end-run.ts";
 import { largeValuesAt } from "./execution-state.ts";
 import type { Ending, ExecutionDeps, ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
+import { StateSize } from "./state-size.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import type { Result } from "./visit.ts";
 import { visitStep } from "./visit.ts";
-import { waitForStore } from "./wait-for-store.ts";
+import { unreadable, waitForStore } from "./wait-for-store.ts";
 
 /** Crashes without a checkpoint between them after which a run is not executed again. */
 const POISON_CRASHES = 3;
@@ -41,6 +45,7 @@ export async function execute(
     steps: [],
     unchargedUsage: [],
     progress: initialProgress({}),
+    size: new StateSize({}),
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
@@ -63,20 +68,29 @@ export async function execute(
 /** Moves a run from step to step, until it ends or parks. */
 async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Ending> {
   const { run, deps } = state;
-  // Before the definition and the input are read: the data that crashed three workers must not crash a fourth.
+  // Before the definition, the input and the journal are read: what crashed three workers must not crash a fourth.
   if (run.crash_count >= POISON_CRASHES) {
     const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
     return failRun(state, { code: "poison", message, step_id: null });
   }
+  const journalTooLarge = whenJournalTooLarge(null, run.journal_bytes);
+  if (journalTooLarge)
+    return run.cancel ? endRun(state, "cancelled") : failRun(state, { ...journalTooLarge, step_id: null });
   const { definition_tenant, orchestration_id, definition_version } = run;
   const definition = await waitForStore(signal, () =>
     deps.definitions.orchestration(definition_tenant, orchestration_id, definition_version),
   );
   state.steps = definition.steps;
-  const input = RunInput.parse(JSON.parse(run.input));
+  const input = await inputOf(run, deps, signal);
   const initial = initialState(definition, input);
   const stored = await ifStored(largeValuesAt(state, "input").storeValues(initial), initial);
-  state.progress = fold(stored, run.journal);
+  state.progress =
+    run.event_seq === 0
+      ? initialProgress(stored)
+      : await fold(stored, journalOf(run, deps, signal)).catch((error: unknown) => {
+          throw error instanceof TerminalError ? error : unreadable(error);
+        });
+  state.size.set(state.progress.state);
   if (run.cancel) return endRun(state, "cancelled");
 
   const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
@@ -94,9 +108,21 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   }
 }
 
+async function inputOf(run: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal): Promise<RunInput> {
+  const text = run.input ?? (await waitForStore(signal, () => deps.store.readInput(run.run_id)));
+  return RunInput.parse(JSON.parse(text ?? "null"));
+}
+
+/** The pages of the run's journal. Nothing but this execution appends to it. */
+function journalOf({ run_id, event_seq }: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal): ReadStored {
+  return (after) => waitForStore(signal, () => deps.store.readStoredPage(run_id, after, event_seq));
+}
+
 async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
   const { definition, signal } = walk;
   const { runLog } = state;
+  const tooLarge = whenStateTooLarge("the state that the run has before its next step", state.size.bytes);
+  if (tooLarge) return failRun(state, { ...tooLarge, step_id: null });
   let todo = next(definition, state.progress);
   noteBeginning(state, definition, todo.do === "step" ? todo.step : null);
   while (todo.do === "step") {
@@ -107,7 +133,7 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
     const visited = await visitStep({ state, walk, step, visit, large });
     if (visited.is === "failed") {
       const { error, ...more } = visited;
-      return failStep(state, step, error, more);
+      return failStep(state, step.id, error, more);
     }
     if (visited.is === "wait") {
       const parked = await park(state, visited, walk);
@@ -115,6 +141,9 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
       continue;
     }
     const { checkpoint, events, usage, response } = visited;
+    state.size.set(checkpoint.set);
+    const grown = whenStateTooLarge(`the state of the run after step "${step.id}"`, state.size.bytes);
+    if (grown) return failStep(state, step.id, grown, { usage });
     const progress = applyResult(state.progress, checkpoint);
     todo = next(definition, progress);
     if (todo.do === "end") {
@@ -124,7 +153,7 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
     }
     const outcome = await runLog.append(stepEntry(visited, todo.step));
     if (outcome.is === "rejected") {
-      return failStep(state, step, { code: "result_rejected", message: outcome.message });
+      return failStep(state, step.id, { code: "result_rejected", message: outcome.message });
     }
     state.progress = progress;
   }
@@ -133,13 +162,12 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
 
 /** Notes the pickup, the start of the run and the `step_start` of `first`. Every other `step_start` is committed with the result before it. */
 function noteBeginning(state: ExecutionState, definition: Orchestration, first: Step | null): void {
-  const { runLog, run, pendingEvents } = state;
+  const { runLog, run, pendingEvents, progress } = state;
   const name = { orchestration_id: definition.id, orchestration_name: definition.name };
   runLog.note(pendingEvents);
   state.pendingEvents = [];
   if (run.event_seq === 0) runLog.note([{ type: "orchestration_start", ...name }]);
-  const last = run.journal.at(-1);
-  const begins = run.event_seq === 0 || (last?.kind === "rewind" && last.seq === run.event_seq);
+  const begins = run.event_seq === progress.rewoundAt;
   if (begins && first) runLog.note([stepStart(first)]);
 }
 
@@ -159,24 +187,15 @@ async function park(state: ExecutionState, wait: Parked, walk: Walk): Promise<En
   return status === "paused" ? null : park(state, wait, walk);
 }
 
-function failStep(
-  state: ExecutionState,
-  step: Step,
-  error: { code: string; message: string },
-  more: Omit<FailureParts, "events"> = {},
-): Promise<Ending> {
-  const events = [stepError(step, error)];
-  return failRun(state, { ...error, step_id: step.id }, { ...more, events });
-}
-
 /** The result of a visit, with the start of the step that follows. */
-function stepEntry({ checkpoint, events, usage }: Result, following: Step): Append {
+function stepEntry({ checkpoint, usage, ...result }: Result, following: Step): Append {
+  const events = [...result.events, stepStart(following)];
   return {
     kind: "step",
     step_path: checkpoint.step,
     visit: checkpoint.visit,
-    output: JSON.stringify(checkpoint),
-    events: [...events, stepStart(following)],
+    output: writeResult(checkpoint, events),
+    events,
     usage,
     deadline_ms: deadlineOf(following),
     current_step: following.id,
@@ -209,6 +228,13 @@ async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {
       return { is: "stopped" };
     case "cancel":
       return endRun(state, "cancelled", { usage });
+    case "state_too_large":
+      return failStep(
+        state,
+        state.runLog.currentStep,
+        { code: reason.why, message: reason.message },
+        { usage },
+      );
     case "run_timeout":
     case "step_timeout":
       return failRun(state, { code: reason.why, message: reason.message, step_id: null }, { usage });

@@ -13,6 +13,7 @@ import type { RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./large-values.ts";
+import type { StateSize } from "./state-size.ts";
 
 /** What all executions of a worker share. */
 export type ExecutionDeps = {
@@ -23,7 +24,7 @@ export type ExecutionDeps = {
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
-  readWaits: StateStore["readWaits"];
+  store: Pick<StateStore, "readInput" | "readStoredPage" | "readWaits">;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
 };
@@ -37,6 +38,8 @@ export type ExecutionState = {
   steps: readonly Step[];
   /** The fold of the committed entries. It does not include a result that is not committed yet. */
   progress: Progress;
+  /** The size of its state. */
+  size: StateSize;
   /** Model calls of a stopped visit: the entry that ends the run charges them. */
   unchargedUsage: readonly Usage[];
   /** Events for the run's next entry, which may be its end. */

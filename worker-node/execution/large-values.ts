@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { artifactUrl } from "../../shared/contracts/artifact.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -16,7 +17,8 @@ const PUT_MS = 8_000;
 /** Where large values are stored. */
 export type ObjectStore = {
   put(key: string, body: string, contentType: string): Promise<void>;
-  get(key: string): Promise<string>;
+  /** The text of an object; null when it has more than `maxBytes`, of which none is read then. */
+  get(key: string, maxBytes: number): Promise<string | null>;
 };
 
 /**
@@ -75,9 +77,17 @@ export class LargeValues {
     if (size <= INLINE_LIMIT_BYTES) return value;
     const known = this.#put.get(json);
     if (known) return known;
-    const key = `${this.#prefix}/${encodeURIComponent(name)}`;
+    // In a URL the slashes of a key are `~`.
+    const key = `${this.#prefix}/${encodeURIComponent(name).replaceAll("~", "%7E")}`;
     const preview = (typeof value === "string" ? value : json).slice(0, PREVIEW_CHARS);
-    const reference: Reference = { $ref: key, size, content_type: "application/json", preview };
+    const url = artifactUrl(key);
+    const reference: Reference = {
+      $ref: key,
+      size,
+      content_type: "application/json",
+      preview,
+      url,
+    };
     const put = putWithRetries(this.#store, key, json).then(() => reference);
     // Before the put ends, so that the same value under another name waits for this put.
     this.#put.set(json, put);
@@ -132,7 +142,11 @@ export async function loadValue(store: ObjectStore | null, value: Json, tenant: 
   const reference = Reference.safeParse(value);
   if (!reference.success || !isKeyOf(tenant, reference.data.$ref)) return value;
   if (store === null) throw new Error("a value is in the object store, and this worker has none");
-  return JsonValue.parse(JSON.parse(await store.get(reference.data.$ref)));
+  const { $ref, size } = reference.data;
+  const text = await store.get($ref, size);
+  // A forged size would let a state hold more than its budget.
+  if (text === null || Buffer.byteLength(text) !== size) return value;
+  return JsonValue.parse(JSON.parse(text));
 }
 
 /** Checks each part of the key, because some stores read `..` in a key as a path. */

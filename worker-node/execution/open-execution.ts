@@ -28,10 +28,10 @@ export function openExecution(parts: {
     journal: new Journal(owner, store, publish),
     definitions: new Definitions(store),
     models,
-    tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000),
+    tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000, config.MASTER_KEY ?? null),
     sandbox,
     artifacts,
-    readWaits: store.readWaits,
+    store,
   };
   return { deps, models: models.describe(), close: () => sandbox.close() };
 }

@@ -29,7 +29,7 @@ export class Question {
     if (askedId === null) return null;
     // The signals are read before the wait: a later signal makes Postgres refuse the park that follows from this wait.
     const { signals } = runLog;
-    const [wait] = await waitForStore(signal, () => deps.readWaits(run.run_id, [askedId]));
+    const [wait] = await waitForStore(signal, () => deps.store.readWaits(run.run_id, [askedId]));
     if (!wait) return null;
     if (wait.state === "answered") {
       const answer = JsonValue.parse(JSON.parse(wait.answer ?? "null"));

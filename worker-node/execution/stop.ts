@@ -4,10 +4,10 @@
  * - `superseded`: write nothing, another worker moves the run
  * - `cancel`: end the run as cancelled
  * - `drain`: leave the run to be handed back
- * - `run_timeout`, `step_timeout`: fail the run with this code
+ * - `run_timeout`, `step_timeout`, `state_too_large`: fail the run with this code
  */
 export class Stop extends Error {
-  readonly why: "superseded" | "cancel" | "drain" | "run_timeout" | "step_timeout";
+  readonly why: "superseded" | "cancel" | "drain" | "run_timeout" | "step_timeout" | "state_too_large";
 
   constructor(why: Stop["why"], message: string) {
     super(message);

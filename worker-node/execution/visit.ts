@@ -3,7 +3,8 @@ import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, RetryPark, TurnCheckpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
-import { usageOfTurn } from "../engine/conversation.ts";
+import { whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
 import { stepRetry } from "../engine/events.ts";
 import { costOf, spentOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
 import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
@@ -17,6 +18,7 @@ import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
 import { Question } from "./question.ts";
+import { sizeOf } from "./state-size.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
@@ -78,14 +80,24 @@ export async function visitStep(visit: Visit): Promise<Visited> {
         tries.unchargedUsage.push({ ...call, call: `try.${tries.count}.${i + 1}` });
       }
       if (signal.aborted) {
-        // The entry that ends the run charges them.
-        state.unchargedUsage = tries.unchargedUsage;
+        await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
       }
       const decided = afterFailure(visit, tries, error);
       if (decided.is !== "retry") return decided;
       await sleep(decided.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
+  }
+}
+
+/** Charges what a stopped visit used: with the entry that ends the run, or with one of its own before the run is handed back. */
+async function chargeStopped({ state, walk, step, visit }: Visit, usage: Usage[]): Promise<void> {
+  const reason: unknown = walk.signal.reason;
+  if (!(reason instanceof Stop && reason.why === "drain")) {
+    state.unchargedUsage = usage;
+  } else if (usage.length > 0) {
+    const turn = { step: step.id, visit, data: turnOfUsage(usage) };
+    await state.runLog.append(turnEntry(step, turn, usage));
   }
 }
 
@@ -253,6 +265,10 @@ function contextOf(
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();
+      const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
+      const what = `the state of the run with the turns of step "${step.id}"`;
+      const tooLarge = whenStateTooLarge(what, heldBytes);
+      if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
       const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, turnUsage));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);

@@ -1,12 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
 import { TerminalError } from "../engine/step-errors.ts";
+import { judgeStatement } from "../clients/sqlstate.ts";
 import { within } from "./stop.ts";
 
 /** The pause between two reads from a store that does not answer. */
 const PAUSE_MS = 500;
 
-/** Reads until the store answers: a store that is unreachable for a moment must not fail a run, or use up a try of its step. */
+/**
+ * Reads until the store answers: a store that is unreachable for a moment must not fail a run, or use up a try of its step.
+ * @throws TerminalError `unreadable` when what the run has stored is the reason that it cannot be read
+ */
 export async function waitForStore<Answer>(
   signal: AbortSignal,
   read: () => Promise<Answer>,
@@ -16,8 +20,14 @@ export async function waitForStore<Answer>(
       return await within(signal, read());
     } catch (error) {
       if (signal.aborted || error instanceof TerminalError) throw error;
+      if (judgeStatement(error) === "data") throw unreadable(error);
       log.warn("run.store_read_failed", { message: messageOf(error) });
       await within(signal, sleep(PAUSE_MS));
     }
   }
+}
+
+/** The failure of a run whose stored input or journal cannot be read: to read it again would be in vain. */
+export function unreadable(cause: unknown): TerminalError {
+  return new TerminalError("unreadable", "what the run has stored cannot be read", { cause });
 }

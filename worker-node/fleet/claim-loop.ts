@@ -203,7 +203,9 @@ export class ClaimLoop {
       return;
     }
     const runs = fresh.map(({ run }) => run);
-    const claimed = await store.claim(owner, runs).catch((error: unknown) => {
+    // The process may be stopped right here for as long as it likes: then Postgres counts a silence, and claims nothing.
+    const known = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
+    const claimed = await store.claim(owner, runs, ...known).catch((error: unknown) => {
       unresolved.add(fresh);
       throw error;
     });

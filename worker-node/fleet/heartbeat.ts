@@ -3,7 +3,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import type { Beat, OwnedRun } from "../../shared/store/workers/beats.ts";
+import type { Beat, BeatReply, OwnedRun } from "../../shared/store/workers/beats.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
@@ -30,6 +30,7 @@ export class Heartbeat {
   #beating: Promise<void> | null = null;
   #confirmedMs = -Infinity;
   #silences = 0;
+  #areSilencesCounted = false;
   #owned: ReadonlySet<RunId> = new Set();
   /** Runs of the last beat that were not executed here, with their attempts. */
   #strays: ReadonlyMap<RunId, number> = new Map();
@@ -50,11 +51,17 @@ export class Heartbeat {
   }
 
   /**
-   * How often this worker was silent so far. While it was, other workers may have claimed directly, so what it knew of the
-   * queue before is void: the claim loop compares the number from before a claim with the number after it.
+   * How often this worker was silent so far, as Postgres counts it. While it was, other workers may have claimed directly, so
+   * what it knew of the queue before is void: each claim names the number at which its shard was synchronized, and Postgres
+   * compares it.
    */
   get silences(): number {
     return this.#silences;
+  }
+
+  /** Whether Postgres counts the silences. An edge of an earlier version between this worker and Postgres does not. */
+  get areSilencesCounted(): boolean {
+    return this.#areSilencesCounted;
   }
 
   start(): void {
@@ -94,7 +101,8 @@ export class Heartbeat {
     links.reportAnnounced();
     // A beat under way may have been sent with `redis_ok` false.
     await this.#beating;
-    await store.beat(this.#compose());
+    const { silences } = await store.beat(this.#compose());
+    if (silences !== null) this.#silences = silences;
     // A direct claim takes this row first and then reads the beats: later ones see this beat.
     await store.takeLock("direct", owner, 0);
   }
@@ -107,17 +115,20 @@ export class Heartbeat {
   async #beatOnce(): Promise<void> {
     const { store, links, tracked } = this.#deps;
     const sentMs = performance.now();
-    let owned: OwnedRun[];
+    let reply: BeatReply;
     try {
-      owned = await store.beat(this.#compose());
+      reply = await store.beat(this.#compose());
     } catch (error) {
       if (links.isPostgresReachable) log.warn("worker.beat_failed", { message: messageOf(error) });
       links.reportPostgres(false);
       return;
     }
     links.reportPostgres(true);
+    const { owned } = reply;
+    this.#areSilencesCounted = reply.silences !== null;
     const isFirst = this.#confirmedMs === -Infinity;
-    if (!isFirst && sentMs - this.#confirmedMs > this.#deps.timing.freshConfirmationMs) this.#silences += 1;
+    const wasSilent = !isFirst && sentMs - this.#confirmedMs > this.#deps.timing.freshConfirmationMs;
+    this.#silences = reply.silences ?? this.#silences + (wasSilent ? 1 : 0);
     this.#confirmedMs = sentMs;
     this.#owned = new Set(owned.map(({ run_id }) => run_id));
     const gone = this.#compareTracked(owned, sentMs);

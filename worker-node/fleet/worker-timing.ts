@@ -7,8 +7,8 @@ import {
 
 /**
  * The durations on which a worker's right to its runs depends, in milliseconds. Production uses `workerTiming` and has no
- * setting for them: every worker of a fleet must agree. A test may pass shorter ones, if it does not depend on the silence
- * of 12 s that SQL functions contain.
+ * setting for them: every worker of a fleet must agree. A test of one part may pass others; the worker processes of a test
+ * get all durations of `shared/timing.ts` replaced together (`test/services/timing/`).
  */
 export type WorkerTiming = {
   /** Between two beats, and between two renewals of the leases. */

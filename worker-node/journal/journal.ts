@@ -13,6 +13,10 @@ const MAX_FLUSHES = 2;
 const MAX_ENTRIES = 256;
 const MAX_BYTES = 4 * 1024 * 1024;
 const MAX_BACKOFF_MS = 2_000;
+/** So many timeouts of a batch, while Postgres answers small queries at once, are the fault of one of its entries. */
+const MAX_TIMEOUTS = 2;
+/** A small query of a Postgres without too much load takes less. */
+const SMALL_QUERY_MS = 1_000;
 
 /** An entry in flight, and the log that it comes from. */
 type InFlight = { log: RunLog; entry: NewEntry };
@@ -78,15 +82,22 @@ export class Journal {
     return batch;
   }
 
-  /** Flushes until the outcome of each entry is known. Repeating a flush of unknown outcome is safe: see the fence. */
-  async #commit(batch: InFlight[]): Promise<void> {
+  /**
+   * Flushes until the outcome of each entry is known. Repeating a flush of unknown outcome is safe: see the fence.
+   * @param wasTried the entries were part of an earlier flush, whose outcome is unknown
+   */
+  async #commit(batch: InFlight[], wasTried = false): Promise<void> {
+    let timeouts = 0;
     for (let tries = 0; ; tries++) {
+      const isRepeated = wasTried || tries > 0;
       try {
-        await this.#flushBatch(batch, tries > 0);
+        await this.#flushBatch(batch, isRepeated);
         return;
       } catch (error) {
-        if (judgeStatement(error) === "data") {
-          await this.#halve(batch, error);
+        const fault = judgeStatement(error);
+        if (fault === "slow") timeouts += 1;
+        if (fault === "data" || (timeouts >= MAX_TIMEOUTS && (await this.#isPostgresQuick(batch)))) {
+          await this.#halve(batch, error, isRepeated);
           return;
         }
         if (tries === 0)
@@ -128,8 +139,19 @@ export class Journal {
     return live;
   }
 
+  /** Whether a small query takes no time, so that it is not the load that makes a flush slow. */
+  async #isPostgresQuick(batch: InFlight[]): Promise<boolean> {
+    const startedMs = performance.now();
+    try {
+      await this.#store.readRunSnapshots(batch.slice(0, 1).map(({ entry }) => entry.run_id));
+      return performance.now() - startedMs < SMALL_QUERY_MS;
+    } catch {
+      return false;
+    }
+  }
+
   /** Finds the entry that Postgres will never take, by halving; all others are committed. */
-  async #halve(batch: InFlight[], error: unknown): Promise<void> {
+  async #halve(batch: InFlight[], error: unknown, wasTried: boolean): Promise<void> {
     const [only] = batch;
     if (batch.length === 1 && only) {
       log.error("journal.entry_rejected", { run: only.entry.run_id, message: messageOf(error) });
@@ -137,8 +159,8 @@ export class Journal {
       return;
     }
     const middle = Math.ceil(batch.length / 2);
-    await this.#commit(batch.slice(0, middle));
-    await this.#commit(batch.slice(middle));
+    await this.#commit(batch.slice(0, middle), wasTried);
+    await this.#commit(batch.slice(middle), wasTried);
   }
 }
 

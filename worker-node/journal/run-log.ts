@@ -2,6 +2,7 @@ import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import { whenJournalTooLarge } from "../../shared/journal/budget.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
@@ -16,7 +17,10 @@ const NOTE_MS = 10;
 const DELTA_MS = 50;
 const SLOW_DELTA_MS = 250;
 
-export type LoggedRun = Pick<ClaimedRun, "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id">;
+export type LoggedRun = Pick<
+  ClaimedRun,
+  "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id" | "journal_bytes"
+>;
 
 /** An entry as an execution appends it: the run log adds the fence and writes the events as lines. */
 export type Append = EntryContent & { events: readonly RunEvent[] };
@@ -56,7 +60,8 @@ type LogParts = {
  * The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time.
  *
  * Each commit reports what the run has received from outside, and the log stops the execution accordingly: a fenced
- * entry aborts `stop` as `superseded`, a cancelled run as `cancel`.
+ * entry aborts `stop` as `superseded`, a cancelled run as `cancel`, and
+ * one whose journal has become too large as `state_too_large`.
  */
 export class RunLog {
   readonly #run: LoggedRun;
@@ -69,6 +74,7 @@ export class RunLog {
   #currentStep: string | null = null;
   #isClosed = false;
   #knownSeq: number;
+  #journalBytes: number;
   /** The run's signals, as far as this worker knows. */
   signals: number;
 
@@ -76,6 +82,7 @@ export class RunLog {
     this.#run = run;
     this.#parts = parts;
     this.#knownSeq = run.event_seq;
+    this.#journalBytes = run.journal_bytes;
     this.signals = run.signals;
     this.#pending = new PendingEvents(() => parts.schedule(this), parts.lastFlushMs);
   }
@@ -158,7 +165,7 @@ export class RunLog {
     if (this.#inFlight === null) throw new Error(`no entry of ${this.#run.run_id} is in flight`);
     const { entry, appended } = this.#inFlight;
     this.#inFlight = null;
-    if (outcome.is === "committed") this.#knownSeq += entry.events_n;
+    if (outcome.is === "committed") this.#count(entry);
     else if (outcome.is === "fenced") this.close();
     // Only the entry is refused or rejected: the events before it belong to the next one.
     else if (appended) this.#pending.putBack(appended.pending);
@@ -166,6 +173,17 @@ export class RunLog {
     if (outcome.is !== "committed") return null;
     const { run_id, events, events_n, kind } = entry;
     return { run: run_id, seq: this.#knownSeq, events, events_n, last: kind === "end" };
+  }
+
+  /** A committed entry. The one that makes the journal too large stays: the end of the run follows it. */
+  #count(entry: NewEntry): void {
+    this.#knownSeq += entry.events_n;
+    this.#journalBytes += Buffer.byteLength(entry.events);
+    if (entry.kind !== "note") this.#journalBytes += Buffer.byteLength(entry.output);
+    const tooLarge = whenJournalTooLarge(this.#currentStep, this.#journalBytes);
+    if (tooLarge && entry.kind !== "park" && entry.kind !== "end") {
+      this.#parts.stop.abort(new Stop(tooLarge.code, tooLarge.message));
+    }
   }
 
   #settle({ content, resolve, reject }: Appended, outcome: Outcome): void {

@@ -1,7 +1,7 @@
+import { parseModelName, unknownModel } from "../../shared/contracts/model-name.ts";
+import { priceError } from "../../shared/contracts/model-price.ts";
 import { TerminalError } from "../engine/step-errors.ts";
-import { hasPrice } from "./cost.ts";
 import { generateDemo } from "./demo-model.ts";
-import { parseModelName } from "./model-name.ts";
 import { defaultModelOf } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
 import type { Models } from "../engine/ports.ts";
@@ -27,14 +27,9 @@ export function createModels(
     async generate(request) {
       const requested = request.model ?? defaultModel;
       const name = parseModelName(requested);
-      if (name === null) {
-        const message = `"${requested}" names no model: write provider/model, such as openai/gpt-4.1-mini`;
-        throw new TerminalError("unknown_model", message);
-      }
-      if (request.mustHavePrice === true && !hasPrice(name)) {
-        const message = `"${requested}" has no known price, so max_total_cost_usd cannot hold: use a model with a price, or no limit`;
-        throw new TerminalError("model_without_price", message);
-      }
+      if (name === null) throw new TerminalError("unknown_model", unknownModel(requested));
+      const noPrice = request.mustHavePrice === true ? priceError(requested, name) : null;
+      if (noPrice !== null) throw new TerminalError("model_without_price", noPrice);
       const { provider, model } = name;
       if (provider === "demo") return generateDemo(model, request);
       return generateRemote(deps, { provider, model }, request);

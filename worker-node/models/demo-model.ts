@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TerminalError } from "../engine/step-errors.ts";
 import { costMicroUsd } from "./cost.ts";
-import { isObject } from "./json-fields.ts";
+import { isObject } from "../engine/parse-json.ts";
+import { estimatedTokens } from "./token-count.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 
@@ -34,9 +35,9 @@ export async function generateDemo(model: string, request: ModelRequest): Promis
   await (call === null ? stream(text, paceMs, request) : pause(paceMs * 4, request.signal));
   const input = request.messages.map((message) => message.content).join(" ");
   const tokens = {
-    input: tokensOf(input),
+    input: estimatedTokens(input),
     cachedInput: 0,
-    output: tokensOf(text) + (call === null ? 0 : 20),
+    output: estimatedTokens(text) + (call === null ? 0 : 20),
   };
   return {
     text,
@@ -64,11 +65,6 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   if (ms === 0) return;
   await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
-}
-
-/** The usual estimate: four characters a token. */
-function tokensOf(text: string): number {
-  return Math.ceil(text.length / 4);
 }
 
 function nextToolCall({ messages, tools }: ModelRequest): ToolCall | null {

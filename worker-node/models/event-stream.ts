@@ -1,5 +1,5 @@
 import type { Json } from "../../shared/contracts/json.ts";
-import { parseJson } from "./json-fields.ts";
+import { isObject, parseJson } from "../engine/parse-json.ts";
 
 /** A server-sent event, or JSON that a server wrote between events. */
 export type StreamEvent = { name: string | undefined; data: string };
@@ -8,7 +8,8 @@ export type StreamEvent = { name: string | undefined; data: string };
 const MAX_EVENT_CHARS = 16_000_000;
 /** Characters of JSON between events, such as an error page. */
 const MAX_STRAY_CHARS = 1_000_000;
-const FIELDS = new Set(["data", "event", "id", "retry"]);
+/** `error` is not in the standard: servers of llama.cpp write `error: {…}` for an error within an answer. */
+const FIELDS = new Set(["data", "event", "id", "retry", "error"]);
 
 /**
  * Splits a body into its events (HTML Living Standard, 9.2.6), with what servers do beside the standard: a last event
@@ -40,7 +41,15 @@ export class EventReader {
     this.#isAtEnd = true;
     const last = this.#rest.replace(/\r$/, "");
     this.#rest = "";
-    return [...this.#line(last), ...this.#line("")];
+    const events = [...this.#line(last), ...this.#line("")];
+    // One value on each line, without a field before it.
+    const lines = this.#stray.filter((line) => isObject(parseJson(line)));
+    return [...events, ...lines.map((data) => ({ name: undefined, data }))];
+  }
+
+  /** Is there text that is neither an event nor the beginning of JSON? */
+  get hasPage(): boolean {
+    return /^\s*[^\s{[]/.test(this.#stray.join("\n"));
   }
 
   #line(line: string): StreamEvent[] {
@@ -54,8 +63,9 @@ export class EventReader {
       return [];
     }
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
-    if (field === "data") this.#data.push(value);
+    if (field === "data" || field === "error") this.#data.push(value);
     if (field === "event") this.#name = value;
+    if (field === "error") this.#name = "error";
     return [];
   }
 

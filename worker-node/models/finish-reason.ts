@@ -33,6 +33,8 @@ const MEANINGS: { [meaning in Exclude<Finish, "cut">]: readonly string[] } = {
     "max_output_tokens",
     "max_completion_tokens",
     "max_length",
+    "max_new_tokens",
+    "max_tokens_reached",
     "model_length",
     "token_limit",
     "limit",
@@ -55,6 +57,7 @@ const MEANINGS: { [meaning in Exclude<Finish, "cut">]: readonly string[] } = {
     "moderation",
     "blocked",
     "flagged",
+    "error_toxic",
   ],
 };
 
@@ -69,10 +72,19 @@ const MEANING_BY_WORD: ReadonlyMap<string, Finish> = new Map(
  * servers have words of their own for an abort, an error, an overload.
  */
 export function finishOf(word: string): Finish {
-  return MEANING_BY_WORD.get(word.trim().toLowerCase().replaceAll("-", "_")) ?? "cut";
+  return MEANING_BY_WORD.get(normalized(word)) ?? "cut";
 }
 
 /** Does the word promise a tool call? */
 export function promisesCall(word: string): boolean {
-  return /^(?:tool|function)[_-]?(?:calls?|use)$/i.test(word.trim());
+  return /^(?:tool|function)_(?:calls?|use)$/.test(normalized(word));
+}
+
+/** `toolCalls`, `tool-calls` and `TOOL_CALLS` are one word. */
+function normalized(word: string): string {
+  return word
+    .trim()
+    .replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2")
+    .toLowerCase()
+    .replaceAll("-", "_");
 }

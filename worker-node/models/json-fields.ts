@@ -1,19 +1,5 @@
-import { JsonValue } from "../../shared/contracts/json.ts";
+import { isObject } from "../engine/parse-json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-
-/** The JSON value in `text`; undefined when there is none. */
-export function parseJson(text: string): Json | undefined {
-  try {
-    const parsed = JsonValue.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** `value` if it is an object, else an empty one. */
 export function objectOf(value: Json | undefined): JsonObject {

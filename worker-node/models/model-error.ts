@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
-import { parseJson } from "./json-fields.ts";
+import { EventReader } from "./event-stream.ts";
+import { parseJson } from "../engine/parse-json.ts";
 import { mayRefuseToolChoice, stepErrorOf } from "./provider-error.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { ProviderError } from "./provider-error.ts";
@@ -30,7 +31,16 @@ function providerErrorOf(error: unknown): ProviderError | null {
   const api = ApiCallError.safeParse(error);
   if (!api.success) return null;
   const { statusCode, responseHeaders = {}, responseBody = "" } = api.data;
-  return { status: statusCode, headers: responseHeaders, body: parseJson(responseBody) ?? responseBody };
+  return { status: statusCode, headers: responseHeaders, body: bodyOf(responseBody) };
+}
+
+/** A body as JSON: as a whole, or the first event of a stream, which some servers send also under an error status. */
+function bodyOf(text: string): Json {
+  const whole = parseJson(text);
+  if (whole !== undefined) return whole;
+  const reader = new EventReader();
+  const [first] = [...reader.push(text), ...reader.end()];
+  return (first && parseJson(first.data)) ?? text;
 }
 
 /**
@@ -48,7 +58,7 @@ export function modelError(error: unknown, model: string, signal: AbortSignal): 
 
 /** Is this the refusal of a request that another one without a forced tool choice may avoid? */
 export function refusesToolChoice(error: unknown): boolean {
-  if (!(error instanceof TerminalError) || error.code === "model_unauthorized") return false;
+  if (!(error instanceof TerminalError) && !(error instanceof RetryableError)) return false;
   const provider = providerErrorOf(error.cause);
   return provider !== null && mayRefuseToolChoice(provider);
 }

@@ -1,3 +1,4 @@
+import { isObject } from "../engine/parse-json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Tokens } from "./cost.ts";
 
@@ -16,8 +17,14 @@ export type ProviderReport = {
   done: boolean;
   /** The provider withheld the answer, whatever its finish reason says. */
   withheld: boolean;
-  /** The last counts that were reported. */
+  /** The response is a text that is neither an answer nor an error: a page of a proxy, a wrong base URL. */
+  isPage: boolean;
+  /** The counts of tokens, under the provider's names. Of each count the last report is here. */
+  counts: JsonObject;
+  /** What `counts` say. */
   tokens: Tokens | undefined;
+  /** The items of the content, where the provider writes it as a list. */
+  content: Json[];
   /** Fields of the assistant's message that only the provider understands, under its own names. */
   opaque: JsonObject;
 };
@@ -29,7 +36,10 @@ export function emptyReport(): ProviderReport {
     finish: undefined,
     done: false,
     withheld: false,
+    isPage: false,
+    counts: {},
     tokens: undefined,
+    content: [],
     opaque: {},
   };
 }
@@ -37,8 +47,22 @@ export function emptyReport(): ProviderReport {
 /** One provider's format of events. */
 export type Format = {
   /**
-   * Notes in `report` what the event says. Returns the event as the SDK can read it, or null when it holds nothing for the
-   * SDK. `name` is that of the SSE event.
+   * Notes in `report` what the event says. Returns the events that the SDK is to read in its place; none when it holds nothing
+   * for the SDK. `name` is that of the SSE event.
    */
-  read(event: JsonObject, name: string | undefined, report: ProviderReport): JsonObject | null;
+  read(event: JsonObject, name: string | undefined, report: ProviderReport): JsonObject[];
 };
+
+/**
+ * Adds what an event reports of tokens to what earlier ones did: some servers divide the counts over several events, and some
+ * end with counts that are null or 0. Those say nothing.
+ */
+export function noteCounts(report: ProviderReport, more: Json | undefined, tokensOf: TokensOf): void {
+  if (!isObject(more)) return;
+  const telling = Object.entries(more).filter(
+    ([name, count]) => !Object.hasOwn(report.counts, name) || (count !== null && count !== 0),
+  );
+  report.counts = { ...report.counts, ...Object.fromEntries(telling) };
+  report.tokens = tokensOf(report.counts);
+}
+type TokensOf = (counts: JsonObject) => Tokens;

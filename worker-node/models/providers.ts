@@ -4,7 +4,7 @@ import { anthropicFormat } from "./formats/anthropic.ts";
 import { googleFormat } from "./formats/google.ts";
 import { openaiFormat } from "./formats/openai.ts";
 import { readResponse } from "./read-response.ts";
-import type { ModelName, Provider } from "./model-name.ts";
+import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
 /** The settings of the providers, under their usual names. */
@@ -89,12 +89,12 @@ function isOpenAi(url: string): boolean {
   return URL.parse(url)?.hostname === "api.openai.com";
 }
 
-const formats: { [Name in RemoteProvider]: () => Format } = {
-  openai: () => openaiFormat,
+const formats: { [Name in RemoteProvider]: Format } = {
+  openai: openaiFormat,
   anthropic: anthropicFormat,
-  google: () => googleFormat,
-  "openai-compatible": () => openaiFormat,
-  ollama: () => openaiFormat,
+  google: googleFormat,
+  "openai-compatible": openaiFormat,
+  ollama: openaiFormat,
 };
 
 /**
@@ -110,7 +110,7 @@ export function openModel(
   onBytes: () => void,
 ): Promise<LanguageModel> {
   return openers[provider](env, model, async (...request) =>
-    readResponse(await fetch(...request), formats[provider](), report, onBytes),
+    readResponse(await fetch(...request), formats[provider], report, onBytes),
   );
 }
 

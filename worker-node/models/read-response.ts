@@ -1,5 +1,5 @@
 import { EventReader, objectsIn } from "./event-stream.ts";
-import { isObject } from "./json-fields.ts";
+import { isObject } from "../engine/parse-json.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
@@ -34,7 +34,10 @@ export function readResponse(
     if (report.done) return null;
     try {
       const { done, value } = await source.read();
-      if (done && reader.isAtEnd) return null;
+      if (done && reader.isAtEnd) {
+        report.isPage = reader.hasPage;
+        return null;
+      }
       if (value !== undefined) onBytes();
       const events = done ? reader.end() : reader.push(decoder.decode(value, { stream: true }));
       return events.map((event) => pass(event, format, report)).join("");
@@ -73,8 +76,8 @@ function pass(event: StreamEvent, format: Format, report: ProviderReport): strin
   if (objects === undefined) return asEvent(event.data);
   return objects
     .filter(isObject)
-    .map((object) => format.read(object, event.name, report))
-    .filter((object) => object !== null && report.error === undefined)
+    .flatMap((object) => format.read(object, event.name, report))
+    .filter(() => report.error === undefined)
     .map((object) => asEvent(JSON.stringify(object)))
     .join("");
 }

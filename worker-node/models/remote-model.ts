@@ -1,5 +1,5 @@
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
-import { JsonValue } from "../../shared/contracts/json.ts";
+import { argumentsOf } from "../engine/tool-arguments.ts";
 import { withTimeout, within } from "../execution/stop.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { costMicroUsd } from "./cost.ts";
@@ -7,11 +7,14 @@ import { finishOf, promisesCall } from "./finish-reason.ts";
 import { ReportedError, isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
 import { openModel } from "./providers.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
-import { Thoughts, withoutThoughts } from "./thoughts.ts";
+import { Thoughts } from "./thoughts.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ToolSet } from "ai";
-import type { ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
-import type { ModelName } from "./model-name.ts";
+import { estimatedTokens } from "./token-count.ts";
+import type { Tokens } from "./cost.ts";
+import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
+import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelEnv } from "./providers.ts";
 import type { ProviderReport } from "./provider-report.ts";
 
@@ -55,18 +58,41 @@ export async function generateRemote(
   if (request.toolChoice !== "required" || request.tools.length === 0) return attempt(deps, name, request);
   const unforced = { ...request, toolChoice: "auto" as const };
   if (deps.withoutToolChoice.has(label)) return attempt(deps, name, unforced);
+  let ofRefusal = NO_USAGE;
+  const onUsage = (usage: CallUsage): void => {
+    ofRefusal = usage;
+    request.onUsage?.(usage);
+  };
   try {
-    return await attempt(deps, name, request);
+    return await attempt(deps, name, { ...request, onUsage });
   } catch (refusal) {
     if (!refusesToolChoice(refusal)) throw refusal;
-    // Another body needs another key.
-    const again = attempt(deps, name, { ...unforced, effectKey: `${request.effectKey}.auto` });
+    const again = attempt(deps, name, {
+      ...unforced,
+      // Another body needs another key.
+      effectKey: `${request.effectKey}.auto`,
+      onUsage: (usage) => request.onUsage?.(sumOf(usage, ofRefusal)),
+    });
     const answer = await again.catch((error: unknown) => {
       throw request.signal.aborted ? error : refusal;
     });
     if (deps.withoutToolChoice.size < MAX_REMEMBERED) deps.withoutToolChoice.add(label);
-    return answer;
+    return { ...answer, usage: sumOf(answer.usage, ofRefusal) };
   }
+}
+
+type CallUsage = ModelAnswer["usage"];
+type Counts = Pick<CallUsage, "input_tokens" | "output_tokens" | "cost_micro_usd">;
+const NO_USAGE: Counts = { input_tokens: 0, output_tokens: 0, cost_micro_usd: 0 };
+
+/** The usage of two requests that are one call of a step. */
+function sumOf(usage: CallUsage, more: Counts): CallUsage {
+  return {
+    ...usage,
+    input_tokens: usage.input_tokens + more.input_tokens,
+    output_tokens: usage.output_tokens + more.output_tokens,
+    cost_micro_usd: usage.cost_micro_usd + more.cost_micro_usd,
+  };
 }
 
 async function attempt(
@@ -121,10 +147,18 @@ async function stream(
   const thoughts = new Thoughts();
   const parts = new PartCollector();
   const calls: ToolCall[] = [];
+  const ids = new Set(request.messages.flatMap(callIdsOf));
+  /** The arguments of calls as the model writes them, by the id of the call. */
+  const written = new Map<string, string>();
   let text = "";
   let failure: unknown;
-  const publish = (piece: string): void => {
-    if (piece !== "") request.onText(piece);
+  const publish = (piece: AnswerPiece): void => {
+    if (piece.restarts) {
+      text = "";
+      request.onRestart?.();
+    }
+    text += piece.text;
+    if (piece.text !== "") request.onText(piece.text);
   };
   for await (const part of result.fullStream) {
     switch (part.type) {
@@ -133,7 +167,6 @@ async function stream(
         parts.text(part.type === "text-start" ? "text" : "reasoning", part.id, "", part.providerMetadata);
         break;
       case "text-delta":
-        text += part.text;
         parts.text("text", part.id, part.text, part.providerMetadata);
         publish(thoughts.push(part.text));
         break;
@@ -144,14 +177,18 @@ async function stream(
       case "reasoning-end":
         parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
         break;
-      case "tool-call":
-        parts.call(part.toolCallId, part.providerMetadata);
-        calls.push({
-          id: part.toolCallId,
-          name: part.toolName,
-          args: JsonValue.catch(null).parse(part.input),
-        });
+      case "tool-input-delta":
+        written.set(part.id, (written.get(part.id) ?? "") + part.delta);
         break;
+      case "tool-call": {
+        const id = unusedId(part.toolCallId, ids);
+        parts.call(id, part.providerMetadata);
+        // The SDK rounds long integers, and gives up on text around the arguments.
+        const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
+        written.delete(part.toolCallId);
+        calls.push({ id, name: part.toolName.trim(), args: argumentsOf(args) ?? args });
+        break;
+      }
       case "error":
         failure ??= isToolChoiceViolation(part.error) ? undefined : part.error;
         break;
@@ -163,7 +200,9 @@ async function stream(
   }
   refuseIncomplete(name, report, calls, failure);
   publish(thoughts.end());
-  const answer = { text: withoutThoughts(text), tool_calls: calls, usage: usageOf(name, report) };
+  // A limit on money must hold for a provider that reports no tokens as well.
+  if (request.mustHavePrice === true) report.tokens ??= estimated(request, text, calls);
+  const answer = { text, tool_calls: calls, usage: usageOf(name, report) };
   const given = parts.parts(report.opaque, answer.text);
   return given === undefined ? answer : { ...answer, parts: given };
 }
@@ -181,6 +220,10 @@ function refuseIncomplete(
     throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
   if (!report.begun) throw failure;
   const word = report.finish;
+  if (word === undefined && report.isPage) {
+    const message = `${label}: the response is not an answer of a model: is the provider's base URL right?`;
+    throw new RetryableError("model_unreadable", message, { cause: failure });
+  }
   if (word === undefined || (word === "" && !report.done)) throw cutError(label, false, failure);
   switch (finishOf(word)) {
     case "withheld":
@@ -204,6 +247,31 @@ function cutError(label: string, answered: boolean, cause: unknown): RetryableEr
     cause,
     answered,
   });
+}
+
+/** The tokens of a call by the length of its texts. */
+function estimated(request: ModelRequest, text: string, calls: readonly ToolCall[]): Tokens {
+  const sent = JSON.stringify([request.messages, request.tools]);
+  return {
+    input: estimatedTokens(sent),
+    cachedInput: 0,
+    output: estimatedTokens(text + (calls.length === 0 ? "" : JSON.stringify(calls))),
+  };
+}
+
+function callIdsOf(message: Message): string[] {
+  return message.role === "assistant" ? (message.tool_calls ?? []).map(({ id }) => id) : [];
+}
+
+/**
+ * The id of a call, changed when another call of the conversation has it, and added to `ids`. Servers repeat ids within an
+ * answer and from turn to turn; a result would then belong to the wrong call, and Anthropic refuses the conversation.
+ */
+function unusedId(id: string, ids: Set<string>): string {
+  let unused = id;
+  for (let n = 2; ids.has(unused); n++) unused = `${id}_${n}`;
+  ids.add(unused);
+  return unused;
 }
 
 function usageOf(name: ModelName, { tokens }: ProviderReport): ModelAnswer["usage"] {

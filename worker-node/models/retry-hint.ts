@@ -1,5 +1,6 @@
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
-import { isObject, listOf, textOf } from "./json-fields.ts";
+import { isObject } from "../engine/parse-json.ts";
+import { listOf, textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 type Refusal = {
@@ -20,7 +21,8 @@ export function retryHintMs(
   nowMs: number,
 ): number | undefined {
   const report = [
-    parseRetryAfterMs(headers, nowMs),
+    // Some servers write the header with a unit.
+    parseRetryAfterMs(headers, nowMs) ?? durationMs(headers["retry-after"]),
     ...hintsIn(body, nowMs),
     ...(isRateLimit ? [hintInWords(message)] : []),
   ].filter((ms) => ms !== undefined);
@@ -38,6 +40,8 @@ function hintsIn(body: Json | undefined, nowMs: number, depth = 0): number[] {
     durationMs(body["retryDelay"]),
     durationMs(body["retry_after"] ?? body["retryAfter"] ?? body["retry_after_seconds"]),
     inMs(body["retry_after_ms"]),
+    // Hugging Face, while it loads a model.
+    durationMs(body["estimated_time"]),
     isDailyQuota(body) ? untilPacificMidnightMs(nowMs) : undefined,
   ].filter((ms) => ms !== undefined);
   return [...own, ...Object.values(body).flatMap((value) => hintsIn(value, nowMs, depth + 1))];
@@ -63,10 +67,10 @@ function untilPacificMidnightMs(nowMs: number): number {
   return 86_400_000 - ((of("hour") * 60 + of("minute")) * 60 + of("second")) * 1_000;
 }
 
-/** "Please try again in 7m12.5s." */
+/** "Please try again in 7m12.5s.", "retry after 1 hour 30 minutes", "Please wait 56 seconds before retrying." */
 function hintInWords(message: string): number | undefined {
   const match =
-    /(?:try again|retry) (?:in|after) ((?:[\d.]+ ?(?:ms|h|m|s|hours?|minutes?|seconds?|secs?|mins?)\s*)+)/i.exec(
+    /(?:(?:try again|retry) (?:in|after)|wait(?: for)?) ((?:[\d.]+ ?(?:ms|milliseconds?|[dhms]\b|days?|hours?|minutes?|mins?|seconds?|secs?|[hm](?=\d))(?:\s|,|and)*)+)/i.exec(
       message,
     );
   return match?.[1] === undefined ? undefined : durationMs(match[1]);
@@ -80,9 +84,9 @@ function durationMs(value: Json | undefined): number | undefined {
   const text = textOf(value)?.trim().toLowerCase();
   if (text === undefined) return undefined;
   if (Number(text) >= 0) return Number(text) * 1_000;
-  const pieces = [...text.matchAll(/([\d.]+)\s*(ms|[dhms])/g)];
+  const pieces = [...text.matchAll(/([\d.]+)\s*(ms|milliseconds?|[dhms])/g)];
   if (pieces.length === 0) return undefined;
-  return pieces.reduce((sum, [, count, unit]) => sum + Number(count) * (UNIT_MS[unit ?? ""] ?? 0), 0);
+  return pieces.reduce((sum, [, count, unit]) => sum + Number(count) * (UNIT_MS[unit ?? ""] ?? 1), 0);
 }
 
 function inMs(value: Json | undefined): number | undefined {
@@ -90,7 +94,7 @@ function inMs(value: Json | undefined): number | undefined {
   return ms >= 0 ? ms : undefined;
 }
 
-const RESET = /^(.*ratelimit-)(?:(.+)-)?reset(?:-(.+))?$/;
+const RESET = /^(.*ratelimit(?:bysize)?-)(?:(.+)-)?reset(?:-(.+))?$/;
 
 /**
  * When limits are whole again: `x-ratelimit-reset-requests: 6m0s` (OpenAI, Groq), `anthropic-ratelimit-…-reset` with a

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { argumentsOf } from "../engine/tool-arguments.ts";
 import { AnswerParts } from "./answer-parts.ts";
 import type { ModelMessage } from "ai";
 import type { Message, ToolCall } from "../engine/ports.ts";
@@ -56,14 +56,13 @@ function plainParts({ content, tool_calls = [] }: AssistantMessage): AnswerParts
   };
 }
 
-const Arguments = z.record(z.string(), z.unknown()).catch({});
-
 function toCall(call: ToolCall) {
   return {
     type: "tool-call" as const,
     toolCallId: call.id,
     toolName: call.name,
-    input: Arguments.parse(call.args),
+    // Providers take objects alone.
+    input: argumentsOf(call.args) ?? {},
   };
 }
 

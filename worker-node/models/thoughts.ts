@@ -1,46 +1,103 @@
-const OPENING = /^\s*<(think|thinking|thought)>/i;
-/** The longest beginning of a text that may still become an opening tag. */
-const MAY_OPEN = /^\s*(?:<(?:t(?:h(?:i(?:n(?:k(?:i(?:n(?:g)?)?)?)?)?|o(?:u(?:g(?:h(?:t)?)?)?)?)?)?)?)?$/i;
+/** The tags between which models think aloud where their server has no field for it. Their closing tags begin with `</` or `[/`. */
+const TAGS = ["<think>", "<thinking>", "<thought>", "[think]"];
+const CLOSING = /\n(?:<\/(?:think|thinking|thought)>|\[\/think\])/i;
+const OPENING = /<(?:think|thinking|thought)>|\[think\]/i;
+/** The beginning of a line that may become a closing tag. */
+const MAY_CLOSE = /\n[<[](?:\/[a-z]{0,8})?$/i;
+/** Characters of the text before a piece that are looked at again with it: longer than any tag. */
+const TAIL_CHARS = 16;
+
+/** What a piece of a model's text adds to its answer. `restarts`: all text before it was no part of the answer. */
+export type AnswerPiece = { restarts: boolean; text: string };
 
 /**
- * Divides a text into what a model thinks aloud and its answer. Models without a field for it write `<think>…</think>`
- * before the answer. A tag that is never closed is no thought: the whole text is the answer.
+ * Divides a text, as it arrives, into what a model thinks aloud and its answer: one thought or several, before the answer.
+ *
+ * Some servers leave the opening tag out, because their prompt ends with it: then the thought has been passed on when its
+ * closing tag arrives, at the beginning of a line, and the answer restarts. A tag that is never closed is no thought. The time
+ * is linear in the length of the text.
  */
 export class Thoughts {
+  #is: "opening" | "thought" | "answer" = "opening";
+  /** Text that may be, or become, a tag or a part of a thought. */
   #held = "";
-  #isPast = false;
+  /** The opening tag of the thought, and its text before `#held`. */
+  #tag = "";
+  #thought: string[] = [];
+  #hasThought = false;
+  /** The end of the answer so far. A text begins like a line. */
+  #tail = "\n";
+  /** The answer has an opening tag of its own: what closes it later is text too. */
+  #speaksOfTags = false;
 
-  /** The part of the answer that `piece` brings, as far as it is known to be one. */
-  push(piece: string): string {
-    if (this.#isPast) return piece;
+  push(piece: string): AnswerPiece {
+    if (this.#is === "answer") return this.#answer(piece);
     this.#held += piece;
-    const opening = OPENING.exec(this.#held);
-    if (opening === null) return MAY_OPEN.test(this.#held) ? "" : this.#release(this.#held);
-    const closing = new RegExp(`</${opening[1]}>\\s*`, "i").exec(this.#held);
-    if (closing === null) return "";
-    const rest = this.#held.slice(closing.index + closing[0].length);
-    // White space that follows belongs to the tag, and more of it may come.
-    return rest === "" ? "" : this.#release(rest);
+    return this.#is === "opening" ? this.#open() : this.#think(this.#held.length - piece.length);
   }
 
   /** What is left when the text ends. */
-  end(): string {
-    const closed = /^\s*<(think|thinking|thought)>[\s\S]*?<\/\1>\s*$/i;
-    return this.#isPast || closed.test(this.#held) ? "" : this.#release(this.#held);
+  end(): AnswerPiece {
+    const text = this.#thought.join("") + this.#held;
+    const isNothing = this.#hasThought && text.trim() === "";
+    return { restarts: false, text: isNothing ? "" : text };
   }
 
-  #release(text: string): string {
-    this.#isPast = true;
+  #open(): AnswerPiece {
+    const begun = this.#held.trimStart().slice(0, TAIL_CHARS).toLowerCase();
+    const tag = TAGS.find((each) => begun.startsWith(each));
+    if (tag !== undefined) {
+      this.#is = "thought";
+      this.#tag = tag;
+      return this.#think(0);
+    }
+    if (TAGS.some((each) => each.startsWith(begun))) return { restarts: false, text: "" };
+    this.#is = "answer";
+    // White space after a thought belongs to its tag.
+    const text = this.#hasThought ? this.#held.trimStart() : this.#held;
     this.#held = "";
-    return text;
+    return this.#answer(text);
   }
-}
 
-/** The answer in a whole text. Some servers leave the opening tag out, because their prompt ends with it. */
-export function withoutThoughts(text: string): string {
-  const thoughts = new Thoughts();
-  const answer = thoughts.push(text) + thoughts.end();
-  const orphan = /^(?:(?!<think>)[\s\S])*?^<\/think>\s*/im.exec(answer);
-  const rest = orphan === null ? "" : answer.slice(orphan[0].length);
-  return rest === "" ? answer : rest;
+  /** @param readChars characters of the held text that were looked at before */
+  #think(readChars: number): AnswerPiece {
+    const closing = `${this.#tag.slice(0, 1)}/${this.#tag.slice(1)}`;
+    const fromChars = Math.max(0, readChars - TAIL_CHARS);
+    const at = this.#held.slice(fromChars).toLowerCase().indexOf(closing);
+    if (at >= 0) {
+      this.#thought = [];
+      return this.#close(this.#held.slice(fromChars + at + closing.length));
+    }
+    const keptFrom = Math.max(0, this.#held.length - TAIL_CHARS);
+    this.#thought.push(this.#held.slice(0, keptFrom));
+    this.#held = this.#held.slice(keptFrom);
+    return { restarts: false, text: "" };
+  }
+
+  /** A thought has ended: another one or the answer follows. */
+  #close(rest: string): AnswerPiece {
+    this.#is = "opening";
+    this.#hasThought = true;
+    this.#held = rest;
+    return this.#open();
+  }
+
+  #answer(piece: string): AnswerPiece {
+    if (this.#speaksOfTags) return { restarts: false, text: piece };
+    const text = this.#held + piece;
+    const seen = this.#tail + text;
+    const closing = CLOSING.exec(seen);
+    const opening = OPENING.exec(seen);
+    if (closing !== null && (opening === null || opening.index > closing.index)) {
+      this.#held = "";
+      this.#tail = "\n";
+      return { ...this.#close(seen.slice(closing.index + closing[0].length)), restarts: true };
+    }
+    this.#speaksOfTags = opening !== null;
+    const heldChars = this.#speaksOfTags ? 0 : (MAY_CLOSE.exec(seen)?.[0].length ?? 1) - 1;
+    const passed = text.slice(0, text.length - heldChars);
+    this.#held = text.slice(passed.length);
+    this.#tail = (this.#tail + passed).slice(-TAIL_CHARS);
+    return { restarts: false, text: passed };
+  }
 }

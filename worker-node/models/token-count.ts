@@ -5,3 +5,8 @@ import type { Json } from "../../shared/contracts/json.ts";
 export function tokenCount(report: Json | undefined): number {
   return TokenCount.parse(report);
 }
+
+/** The usual estimate: four characters a token. */
+export function estimatedTokens(text: string): number {
+  return Math.ceil(text.length / 4);
+}

@@ -8,7 +8,7 @@ export function parseRetryAfterMs(
   headers: Readonly<Record<string, string>>,
   nowMs: number,
 ): number | undefined {
-  const milliseconds = Number(headers["retry-after-ms"] ?? Number.NaN);
+  const milliseconds = Number(headers["retry-after-ms"] || Number.NaN);
   if (milliseconds >= 0) return milliseconds;
   const header = headers["retry-after"];
   if (header === undefined) return undefined;

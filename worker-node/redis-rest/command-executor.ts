@@ -1,16 +1,26 @@
 /** Executes commands on the connection that all requests share, or in a cluster on the connection to each node. */
 import { Cluster, Command, Redis } from "ioredis";
-import { checkCommand, type RestCommand } from "./command-policy.ts";
-import { rowsFromBody, toCommand } from "./command-parser.ts";
+import type { RestCommand } from "./command-policy.ts";
+import { toCommand } from "./command-parser.ts";
 import { crossSlot, redisUnreachable, RestError, toRestError } from "./rest-error.ts";
+
+/** Throws RestError 400 for a command that this caller may not send. */
+export type CommandCheck = (command: RestCommand) => void;
+
+/** A row of a pipeline and its reply or error. `command`: null for a row that could not be read. */
+export type Executed = { command: RestCommand | null; reply: unknown };
 
 /**
  * Sends one command and returns its reply, undecoded (see reply-encoding.ts).
  *
  * @throws RestError 400 for a refused command or an error of Redis; 503 without a reply within the command timeout
  */
-export async function execute(redis: Redis | Cluster, command: RestCommand): Promise<unknown> {
-  checkCommand(command);
+export async function execute(
+  redis: Redis | Cluster,
+  command: RestCommand,
+  check: CommandCheck,
+): Promise<unknown> {
+  check(command);
   batchWrites(redis);
   try {
     return await redis.sendCommand(new Command(command.name, command.args, { replyEncoding: null }));
@@ -37,15 +47,26 @@ function batchWrites(redis: Redis | Cluster): void {
  * @returns a reply or an error for each row
  * @throws RestError 503 when no row got a reply
  */
-export async function executePipeline(redis: Redis | Cluster, body: Buffer | null): Promise<unknown[]> {
+export async function executePipeline(
+  redis: Redis | Cluster,
+  rows: readonly unknown[],
+  check: CommandCheck,
+): Promise<Executed[]> {
   // All rows are sent in this tick: Redis gets them in this order, with no command of another request between them.
-  const pending = rowsFromBody(body, "pipeline").map(async (row) => execute(redis, toCommand(row)));
-  const settled = await Promise.allSettled(pending);
-  const replies = settled.map((row) => (row.status === "fulfilled" ? row.value : toRestError(row.reason)));
-  const [first] = replies;
-  const isUnanswered = (reply: unknown) => reply instanceof RestError && reply.status === 503;
-  if (replies.every(isUnanswered)) throw toRestError(first);
-  return replies;
+  const executed = await Promise.all(rows.map(async (row) => executeRow(redis, row, check)));
+  const isUnanswered = ({ reply }: Executed) => reply instanceof RestError && reply.status === 503;
+  if (executed.every(isUnanswered)) throw toRestError(executed[0]?.reply);
+  return executed;
+}
+
+async function executeRow(redis: Redis | Cluster, row: unknown, check: CommandCheck): Promise<Executed> {
+  let command: RestCommand | null = null;
+  try {
+    command = toCommand(row);
+    return { command, reply: await execute(redis, command, check) };
+  } catch (error) {
+    return { command, reply: toRestError(error) };
+  }
 }
 
 /**
@@ -56,9 +77,13 @@ export async function executePipeline(redis: Redis | Cluster, body: Buffer | nul
  * @returns a reply or an error for each row
  * @throws RestError 400 for a discarded transaction; 503 without a reply: the outcome is unknown
  */
-export async function executeTransaction(redis: Redis | Cluster, body: Buffer | null): Promise<unknown[]> {
-  const commands = rowsFromBody(body, "multi-exec").map(toCommand);
-  commands.forEach(checkCommand);
+export async function executeTransaction(
+  redis: Redis | Cluster,
+  rows: readonly unknown[],
+  check: CommandCheck,
+): Promise<unknown[]> {
+  const commands = rows.map(toCommand);
+  commands.forEach(check);
   // For a cluster that it has never reached, ioredis would wait without a limit.
   if (redis.status !== "ready") throw redisUnreachable();
   // ioredis accepts keys of one node. Such a transaction would fail as soon as its slots move to different nodes.

@@ -1,5 +1,5 @@
 /**
- * Encodes Redis' replies as the text of the response.
+ * Encodes Redis' replies as JSON; resp2-reply.ts as the bytes of the protocol.
  *
  * Replies arrive undecoded: strings as bytes, integers as their digits (`stringNumbers`), arrays nested as in Redis.
  * The text is concatenated by hand: an integer above 2^53 keeps every digit, and no copy of the reply is built only to
@@ -35,22 +35,5 @@ export const jsonResult = (reply: unknown, encoding: "plain" | "base64") =>
   `{"result":${jsonReply(reply, encoding)}}`;
 
 export const jsonError = (message: string) => `{"error":${JSON.stringify(message)}}`;
-
-/**
- * A reply or an error in the bytes that a TCP client would get. `+OK` is the only status that is recognised. Other
- * statuses, such as the reply to TYPE, become bulk strings, because the parser does not distinguish them. Clients read both.
- */
-export function resp2Reply(reply: unknown): Buffer {
-  if (reply === null || reply === undefined) return Buffer.from("$-1\r\n");
-  if (Buffer.isBuffer(reply)) {
-    if (isOk(reply)) return Buffer.from("+OK\r\n");
-    return Buffer.concat([Buffer.from(`$${reply.length}\r\n`), reply, Buffer.from("\r\n")]);
-  }
-  if (typeof reply === "string") return Buffer.from(`:${reply}\r\n`);
-  if (Array.isArray(reply))
-    return Buffer.concat([Buffer.from(`*${reply.length}\r\n`), ...reply.map(resp2Reply)]);
-  if (reply instanceof Error) return Buffer.from(`-${reply.message.replaceAll(/[\r\n]/g, " ")}\r\n`);
-  throw new TypeError(`a reply of the unknown type ${typeof reply}`);
-}
 
 const isOk = (bytes: Buffer) => bytes.length === 2 && bytes[0] === 0x4f && bytes[1] === 0x4b;

@@ -10,6 +10,10 @@ const RestEnv = RedisEnv.extend({
   REDIS_REST_TOKEN: z
     .string("REDIS_REST_TOKEN is missing: write a long random word, the same that clients send")
     .min(1, "REDIS_REST_TOKEN is empty: write a long random word, the same that clients send"),
+  REDIS_REST_READONLY_TOKEN: z
+    .string()
+    .min(1, "REDIS_REST_READONLY_TOKEN is empty: write another long random word, or leave it out")
+    .optional(),
   REDIS_REST_PORT: z
     .string()
     .regex(/^\d{1,5}$/, portSentence)
@@ -34,6 +38,8 @@ const RestEnv = RedisEnv.extend({
 export interface RestConfig {
   target: RedisTarget;
   token: string;
+  /** A second token that may only read. Undefined: there is none. */
+  readOnlyToken?: string | undefined;
   host: string;
   port: number;
   /** A command without a reply for this long is given up: its outcome is unknown. */
@@ -52,15 +58,19 @@ export function readRestConfig(env: NodeJS.ProcessEnv): RestConfig {
   if (!parsed.success) throw new Error(parsed.error.issues.map((issue) => issue.message).join("\n"));
   const {
     REDIS_REST_TOKEN,
+    REDIS_REST_READONLY_TOKEN,
     REDIS_REST_HOST,
     REDIS_REST_PORT,
     REDIS_REST_TIMEOUT_SECONDS,
     REDIS_REST_CORS_ORIGINS,
     ...redis
   } = parsed.data;
+  if (REDIS_REST_READONLY_TOKEN === REDIS_REST_TOKEN)
+    throw new Error("REDIS_REST_READONLY_TOKEN is the same as REDIS_REST_TOKEN: it would not only read");
   return {
     target: parseRedisUrl(redis),
     token: REDIS_REST_TOKEN,
+    readOnlyToken: REDIS_REST_READONLY_TOKEN,
     host: REDIS_REST_HOST,
     port: REDIS_REST_PORT,
     timeoutMs: REDIS_REST_TIMEOUT_SECONDS * 1_000,

@@ -12,20 +12,25 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Cluster, Redis } from "ioredis";
 import { readBody } from "./read-body.ts";
-import { jsonError, jsonResult, resp2Reply, type Encoding } from "./reply-encoding.ts";
-import { execute, executePipeline, executeTransaction } from "./command-executor.ts";
-import { commandFromBody, commandFromPath, pathSegments } from "./command-parser.ts";
+import { jsonError, jsonResult, type Encoding } from "./reply-encoding.ts";
+import { resp2Reply } from "./resp2-reply.ts";
+import { execute, executePipeline, executeTransaction, type CommandCheck } from "./command-executor.ts";
+import { commandFromBody, commandFromPath, pathSegments, rowsFromBody } from "./command-parser.ts";
+import { checkCommand } from "./command-policy.ts";
 import { crossOrigin } from "./cross-origin.ts";
 import { RestError, toRestError } from "./rest-error.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Subscriptions } from "./subscriptions.ts";
-import { createTokenCheck, presentedToken } from "./rest-token.ts";
+import { noPermission, ReadOnlyPolicy } from "./read-only.ts";
+import { createTokenCheck, presentedToken, type Access } from "./rest-token.ts";
 
 export interface RestServerDeps {
   /** Created with `stringNumbers`, see reply-encoding.ts. */
   redis: Redis | Cluster;
   subscriptions: Subscriptions;
   token: string;
+  /** A second token, for callers that only read; see read-only.ts. */
+  readOnlyToken?: string | undefined;
   /** See cross-origin.ts. */
   origins: readonly string[];
   maxBodyBytes: number;
@@ -35,7 +40,8 @@ const methods = new Set(["GET", "HEAD", "POST", "PUT"]);
 
 /** Creates the server, which does not listen yet. The caller closes the connections of `deps`. */
 export function createRestServer(deps: RestServerDeps): Server {
-  const checkToken = createTokenCheck(deps.token);
+  const checkToken = createTokenCheck(deps.token, deps.readOnlyToken);
+  const readOnly = new ReadOnlyPolicy(deps.redis);
   const nextSyncToken = syncTokens();
   // Longer than the idle timeout of proxies and of the Workers runtime: the client closes first, and no request meets a
   // closing connection.
@@ -44,7 +50,7 @@ export function createRestServer(deps: RestServerDeps): Server {
   server.on("request", (req, res) => {
     if (crossOrigin(deps.origins, req, res)) return;
     const syncToken = nextSyncToken();
-    respond(deps, checkToken, req, res, syncToken).catch((error: unknown) => {
+    respond(deps, { checkToken, readOnly }, req, res, syncToken).catch((error: unknown) => {
       if (res.headersSent || res.destroyed) {
         res.destroy(); // the caller has disconnected, or already has half a response
         return;
@@ -61,7 +67,7 @@ export function createRestServer(deps: RestServerDeps): Server {
 
 async function respond(
   deps: RestServerDeps,
-  checkToken: ReturnType<typeof createTokenCheck>,
+  { checkToken, readOnly }: { checkToken: ReturnType<typeof createTokenCheck>; readOnly: ReadOnlyPolicy },
   req: IncomingMessage,
   res: ServerResponse,
   syncToken: string,
@@ -72,36 +78,57 @@ async function respond(
   const mark = url.indexOf("?");
   const path = mark < 0 ? url : url.slice(0, mark);
   const query = mark < 0 ? null : new URLSearchParams(url.slice(mark + 1));
-  checkToken(presentedToken(headers.authorization, query));
+  const access = checkToken(presentedToken(headers.authorization, query));
 
   const body = method === "POST" || method === "PUT" ? await readBody(req, deps.maxBodyBytes) : null;
   const encoding = wantedEncoding(req);
   const json = encoding === "resp2" ? "plain" : encoding;
 
   if (path === "/multi-exec") {
-    const replies = await executeTransaction(deps.redis, body);
+    const rows = rowsFromBody(body, "multi-exec");
+    const replies = await executeTransaction(deps.redis, rows, await checkOf(access, readOnly, rows));
     return send(res, 200, "application/json", jsonRows(replies, json), syncToken);
   }
   if (path === "/pipeline") {
-    const replies = await executePipeline(deps.redis, body);
-    if (encoding !== "resp2")
-      return send(res, 200, "application/json", jsonRows(replies, encoding), syncToken);
-    return send(res, 200, "application/octet-stream", Buffer.concat(replies.map(resp2Reply)), syncToken);
+    const rows = rowsFromBody(body, "pipeline");
+    const executed = await executePipeline(deps.redis, rows, await checkOf(access, readOnly, rows));
+    if (encoding !== "resp2") {
+      const text = jsonRows(
+        executed.map(({ reply }) => reply),
+        encoding,
+      );
+      return send(res, 200, "application/json", text, syncToken);
+    }
+    const bytes = Buffer.concat(executed.map(({ reply, command }) => resp2Reply(reply, command)));
+    return send(res, 200, "application/octet-stream", bytes, syncToken);
   }
   const segments = pathSegments(path);
   const [first = ""] = segments;
   const kind = first.toLowerCase();
   if ((kind === "subscribe" || kind === "psubscribe") && headers.accept?.includes("text/event-stream")) {
+    if (access === "read") throw noPermission(kind);
     return deps.subscriptions.open(kind, segments.slice(1), res, { "upstash-sync-token": syncToken });
   }
   const command = segments.length === 0 ? commandFromBody(body) : commandFromPath(segments, body, query);
+  const check = await checkOf(access, readOnly, [[command.name]]);
   if (encoding !== "resp2") {
-    const text = jsonResult(await execute(deps.redis, command), encoding);
+    const text = jsonResult(await execute(deps.redis, command, check), encoding);
     return send(res, 200, "application/json", text, syncToken);
   }
-  const reply = await execute(deps.redis, command).catch(toRestError);
+  const reply = await execute(deps.redis, command, check).catch(toRestError);
   const status = reply instanceof RestError ? reply.status : 200;
-  send(res, status, "application/octet-stream", resp2Reply(reply), syncToken);
+  send(res, status, "application/octet-stream", resp2Reply(reply, command), syncToken);
+}
+
+/** What the caller's token may run, of these rows. */
+async function checkOf(
+  access: Access,
+  readOnly: ReadOnlyPolicy,
+  rows: readonly unknown[],
+): Promise<CommandCheck> {
+  if (access === "full") return checkCommand;
+  const names = rows.map((row): unknown => (Array.isArray(row) ? row[0] : undefined));
+  return readOnly.checkOf(names.flatMap((name) => (typeof name === "string" ? name.toUpperCase() : [])));
 }
 
 function wantedEncoding({ headers }: IncomingMessage): Encoding {

@@ -1,17 +1,30 @@
-/** The token that every request must carry. */
+/** The tokens that requests carry: one for everything, and one that only reads. */
 import { hash, timingSafeEqual } from "node:crypto";
 import { RestError } from "./rest-error.ts";
 
+export type Access = "full" | "read";
+
 /**
- * Makes the check of a presented token, which throws RestError 401 for a wrong one. It compares hashes in constant time,
- * so neither the duration nor the token's length reveals how much of a guess was right.
+ * Makes the check of a presented token: which access it gives. It throws RestError 401 for a wrong one. It compares hashes
+ * in constant time, so neither the duration nor the token's length reveals how much of a guess was right.
  */
-export function createTokenCheck(token: string): (presented: string | null) => void {
-  const expected = hash("sha256", token, "buffer");
+export function createTokenCheck(
+  token: string,
+  readOnlyToken: string | undefined,
+): (presented: string | null) => Access {
+  const full = hash("sha256", token, "buffer");
+  const read = readOnlyToken === undefined ? null : hash("sha256", readOnlyToken, "buffer");
   return (presented) => {
-    if (presented === null || !timingSafeEqual(hash("sha256", presented, "buffer"), expected)) {
-      throw new RestError(401, "WRONGPASS invalid or missing auth token");
+    if (presented !== null) {
+      const hashed = hash("sha256", presented, "buffer");
+      const [isFull, isRead] = [
+        timingSafeEqual(hashed, full),
+        read !== null && timingSafeEqual(hashed, read),
+      ];
+      if (isFull) return "full";
+      if (isRead) return "read";
     }
+    throw new RestError(401, "WRONGPASS invalid or missing auth token");
   };
 }
 

@@ -47,6 +47,7 @@ export async function startRestFront(config: RestConfig): Promise<RunningFront> 
     redis,
     subscriptions,
     token: config.token,
+    readOnlyToken: config.readOnlyToken,
     origins: config.origins,
     maxBodyBytes,
   });

@@ -1,8 +1,10 @@
-import { JsonValue } from "../../shared/contracts/json.ts";
+import { credentialsOf, withoutSecrets } from "../../shared/contracts/definition/tool-secrets.ts";
 import { messageOf } from "../../shared/log.ts";
+import { isObject, parseJson } from "../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import { send } from "../outbound/request.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
+import { argumentJson } from "./argument-json.ts";
 import { fillUrl } from "./fill-url.ts";
 import type { Tool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -18,8 +20,8 @@ const QUOTED_CHARS = 300;
  * not use as a query; the other methods send all arguments as a JSON body.
  *
  * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, 5xx and a lost connection are
- * RetryableErrors. An answer that is over 1 MiB or that cannot be decoded is a ToolRejection too. 401, 403 and redirects are TerminalErrors: no other arguments would help. No error contains the
- * value of a header.
+ * RetryableErrors. An answer that is over 1 MiB or that cannot be decoded is a ToolRejection too. 401, 403 and redirects are TerminalErrors: no other arguments would help. No error
+ * contains a secret of the tool, and no answer a credential of it: a server may quote what it got.
  */
 export async function callHttpTool(
   tool: Tool,
@@ -33,7 +35,7 @@ export async function callHttpTool(
     ...tool.headers,
     "Idempotency-Key": call.effectKey,
   };
-  const body = hasBody ? JSON.stringify(args) : null;
+  const body = hasBody ? argumentJson(args, tool.inputSchema) : null;
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
   const { egress, timeoutMs, signal } = call;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
@@ -41,7 +43,10 @@ export async function callHttpTool(
   const response = await send(request, egress).catch((error: unknown) => {
     throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
   });
-  if (response.status >= 200 && response.status < 300) return pickOutput(parseBody(response), tool);
+  if (response.status >= 200 && response.status < 300) {
+    const answer = redact(response.body, credentialsOf(tool));
+    return pickOutput(parseJson(answer) ?? answer, tool);
+  }
   throw errorOf(response, tool);
 }
 
@@ -74,33 +79,25 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error
     const retryAfterMs = parseRetryAfterMs(headers, Date.now());
     return new RetryableError("tool_unavailable", message, { retryAfterMs, answered: true });
   }
-  return new ToolRejection(`${message}: ${redactHeaders(body, tool).slice(0, QUOTED_CHARS)}`);
+  return new ToolRejection(`${message}: ${redact(body, quotableOf(tool)).slice(0, QUOTED_CHARS)}`);
 }
 
-/** Replaces the values of the tool's headers in `text`: a server may quote the request that it refuses. */
-function redactHeaders(text: string, tool: Tool): string {
-  const parts = Object.values(tool.headers).flatMap((value) => [value, ...value.split(/\s+/)]);
-  return parts
-    .filter((part) => part.length >= 4)
+/** The tool's secrets and their words: an error text may lose ordinary words rather than show one of them. */
+function quotableOf(tool: Tool): string[] {
+  const secrets = Object.values(withoutSecrets(tool).secrets);
+  return [...credentialsOf(tool), ...secrets.flatMap((value) => [value, ...value.split(/\s+/)])];
+}
+
+/** Replaces these texts, also as JSON writes them. */
+function redact(text: string, secrets: readonly string[]): string {
+  return [...new Set(secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]))]
+    .filter((secret) => secret.length >= 4)
     .toSorted((a, b) => b.length - a.length)
-    .reduce((redacted, part) => redacted.replaceAll(part, "***"), text);
-}
-
-function parseBody({ body }: OutboundResponse): Json {
-  try {
-    const parsed = JsonValue.safeParse(JSON.parse(body));
-    return parsed.success ? parsed.data : body;
-  } catch {
-    return body;
-  }
+    .reduce((redacted, secret) => redacted.replaceAll(secret, "***"), text);
 }
 
 function pickOutput(value: Json, tool: Tool): Json {
   const properties = tool.outputSchema?.["properties"];
   if (!isObject(value) || !isObject(properties) || Object.keys(properties).length === 0) return value;
   return Object.fromEntries(Object.entries(value).filter(([key]) => Object.hasOwn(properties, key)));
-}
-
-function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,7 +1,7 @@
 import { ToolRejection } from "../engine/step-errors.ts";
+import { URL_PLACEHOLDER } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-const PLACEHOLDER = /\{[ \t]*([A-Za-z_][\w-]*(?:\.[\w-]+)*)[ \t]*\}/g;
 const MAX_URL_CHARS = 1024 * 1024;
 
 /**
@@ -23,7 +23,7 @@ export function fillUrl(template: string, args: JsonObject, { withQuery }: { wit
       });
     }
   };
-  const filled = template.replaceAll(PLACEHOLDER, (_, name: string) => {
+  const filled = template.replaceAll(URL_PLACEHOLDER, (_, name: string) => {
     const parts = name.split(".");
     const path = parts[0] === "data" && !Object.hasOwn(args, "data") ? parts.slice(1) : parts;
     const value = valueAt(args, path);

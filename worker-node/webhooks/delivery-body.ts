@@ -27,8 +27,9 @@ type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" }>
 /**
  * The body of a delivery, as JSON text: byte for byte the same on every try, because it depends on the delivery and its
  * journal entry alone and not on what the run has done since. Times are ISO 8601, money is in USD. Values over 32 KiB
- * are references, as in events.
- * @param events the event lines of the delivery's journal entry; null when the journal no longer has it
+ * are references, as in events. Where those are still too much for one body, `output`, `final_state` and the question are
+ * null, and `truncated` says that they are to be read with the API.
+ * @param events the event lines of the delivery's journal entry; null when they are too long, or the entry is deleted
  */
 export function bodyOf(delivery: DueDelivery, events: string | null): string {
   const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
@@ -56,6 +57,7 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
     ended_at: isoTimeOf(delivery.ended_at_ms),
     metadata: delivery.metadata === null ? {} : JSON.parse(delivery.metadata),
     correlation_id: (isWaiting ? question : complete)?.correlation_id ?? null,
+    ...(events === null && { truncated: true }),
     ...(isWaiting && { waiting: question ? waitingOf(question) : null }),
   });
 }

@@ -1,13 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
-import { WEBHOOK_LEASE_MS } from "../../shared/timing.ts";
+import { WEBHOOK_LEASE_MS, WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import type { BusyReceiver, DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { DeliveryState, TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Stop } from "../execution/stop.ts";
 import { postDelivery } from "./post-delivery.ts";
 import type { WebhookDeps } from "./post-delivery.ts";
-import { REQUEST_LIMIT_MS } from "./try-verdict.ts";
 
 /** Pauses before an outcome is written again. After the last failure the lease lapses and the delivery is sent again. */
 const SAVE_PAUSES_MS = [200, 1_000, 3_000];
@@ -86,7 +85,7 @@ export class OpenTries {
       const startedMs = performance.now();
       // This process was suspended after the claim: the lease may lapse during the request, and another worker may send
       // the same delivery.
-      if (startedMs - claimedMs > WEBHOOK_LEASE_MS - REQUEST_LIMIT_MS) return;
+      if (startedMs - claimedMs > WEBHOOK_LEASE_MS - WEBHOOK_REQUEST_MS) return;
       const verdict = await postDelivery(delivery, events, this.#deps, this.#stop.signal);
       const took_ms = Math.round(performance.now() - startedMs);
       const state = await this.#save({ delivery_id, tries, ...verdict });

@@ -2,11 +2,12 @@ import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { SealError, placeOf, unseal } from "../../shared/security/seal.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
+import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
 import { bodyOf } from "./delivery-body.ts";
 import { headersOf } from "./delivery-headers.ts";
-import { REQUEST_LIMIT_MS, judgeFailure, judgeResponse } from "./try-verdict.ts";
+import { judgeFailure, judgeResponse } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
 /** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
@@ -14,7 +15,7 @@ export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
- * @param events the event lines of the delivery's journal entry; null when the journal no longer has it
+ * @param events the event lines of the delivery's journal entry; null when they are too long, or the entry is deleted
  */
 export async function postDelivery(
   delivery: DueDelivery,
@@ -32,7 +33,7 @@ export async function postDelivery(
         method: "POST",
         headers: headersOf(delivery_id, body, secret, new Date()),
         body,
-        timeoutMs: REQUEST_LIMIT_MS,
+        timeoutMs: WEBHOOK_REQUEST_MS,
         timeoutCode: "webhook_timeout",
         maxResponseBytes: "ignored",
         signal,

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
 import type { DueDelivery, Receiver } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
 import { OpenTries } from "./open-tries.ts";
 import type { OutcomeCounts } from "./open-tries.ts";
 import type { WebhookDeps } from "./post-delivery.ts";
 
 /** Requests that this worker has open at once. The claim limits the share of each receiver and each tenant. */
 const SLOTS = 64;
-const PASS_EVERY_MS = 5_000;
 /** The most claims without a delivery in one pass. Every request that ends causes a pass, and there may be many receivers. */
 const MAX_EMPTY_CLAIMS = 3;
 /** The pause in which another worker's claim commits and releases its locks. */
@@ -44,7 +44,7 @@ export class Sender {
 
   start(): void {
     this.#claiming = true;
-    this.#timer = setInterval(() => this.wake(), PASS_EVERY_MS);
+    this.#timer = setInterval(() => this.wake(), WEBHOOK_PASS_MS);
     this.wake();
   }
 

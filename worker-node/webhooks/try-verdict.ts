@@ -1,11 +1,9 @@
 import { messageOf } from "../../shared/log.ts";
 import type { TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { OutboundResponse } from "../outbound/request.ts";
+import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
-
-/** Limit of one webhook request, from the connection to the headers of its response. */
-export const REQUEST_LIMIT_MS = 10_000;
 
 const FIRST_BACKOFF_MS = 2_000;
 const MAX_BACKOFF_MS = 3_600_000;
@@ -53,7 +51,7 @@ export function judgeFailure(error: unknown, failures: number, random: () => num
 function describeError(error: unknown): string {
   if (!(error instanceof RetryableError)) return messageOf(error);
   if (error.code === "webhook_timeout")
-    return `webhook_timeout: no answer within ${REQUEST_LIMIT_MS / 1_000} s`;
+    return `webhook_timeout: no answer within ${WEBHOOK_REQUEST_MS / 1_000} s`;
   const { cause } = error;
   const reason = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
   return `webhook_${error.code}: ${error.message}${reason}`;

@@ -56,6 +56,12 @@ export function bearerKey(c: Context<ApiEnv>): string {
 
 /** The principal of a key. @throws AppError `unauthorized` for a key that is unknown, revoked or expired */
 export async function principalOf(services: Services, key: string, address: string): Promise<Principal> {
+  const principal = await cachedPrincipal(services, key, address);
+  services.takeTurnsOf(principal.tenant ?? principal.key_id);
+  return principal;
+}
+
+async function cachedPrincipal(services: Services, key: string, address: string): Promise<Principal> {
   const known = cache.get(key);
   const nowMs = Date.now();
   if (known && known.until > nowMs) {

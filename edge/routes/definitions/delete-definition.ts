@@ -12,6 +12,8 @@ const routeOf = (kind: Kind) =>
   createRoute({
     method: "delete",
     path: `/api/v2/${kind}/{id}`,
+    operationId: `delete${kind === "agents" ? "Agent" : "Tool"}`,
+    tags: ["Definitions"],
     summary: `Delete one of the ${kind}`,
     security: [{ key: ["definitions:write"] }],
     middleware: [needs("definitions:write")] as const,

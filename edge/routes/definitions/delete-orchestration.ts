@@ -10,6 +10,8 @@ import { needs } from "../../http/middleware/principal.ts";
 const route = createRoute({
   method: "delete",
   path: "/api/v2/orchestrations/{id}",
+  operationId: "deleteOrchestration",
+  tags: ["Definitions"],
   summary: "Delete an orchestration",
   description: "It accepts no new runs. Runs that were accepted continue; its versions are kept.",
   security: [{ key: ["definitions:write"] }],

@@ -6,13 +6,15 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
-import { maskHeaders } from "../../definitions/tool-headers.ts";
+import { maskTool } from "../../definitions/tool-secrets.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 
 const routeOf = (kind: Kind) =>
   createRoute({
     method: "get",
     path: `/api/v2/${kind}/{id}`,
+    operationId: `get${kind === "agents" ? "Agent" : "Tool"}`,
+    tags: ["Definitions"],
     summary: `Read one of the ${kind}`,
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,
@@ -27,7 +29,7 @@ export const getDefinition = (kind: Kind) => (api: Api) => {
     const tenant = tenantOf(c.get("principal"), c.req.valid("query").tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readDefinition(sql, kind, tenant, id);
     if (!stored) throw noDefinition(kind.slice(0, -1), id);
-    const definition = Definition.parse({ ...JSON.parse(stored.definition), id, version: stored.version });
-    return c.json(kind === "tools" ? { ...definition, ...maskHeaders(definition) } : definition, 200);
+    const document = Definition.parse({ ...JSON.parse(stored.definition), id, version: stored.version });
+    return c.json(kind === "tools" ? Definition.parse(maskTool(document)) : document, 200);
   });
 };

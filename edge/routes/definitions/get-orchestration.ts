@@ -10,6 +10,8 @@ import { needs, tenantOf } from "../../http/middleware/principal.ts";
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/{id}",
+  operationId: "getOrchestration",
+  tags: ["Definitions"],
   summary: "Read an orchestration",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,

@@ -13,6 +13,8 @@ const routeOf = (kind: Kind) =>
   createRoute({
     method: "get",
     path: `/api/v2/${kind}`,
+    operationId: `list${kind === "agents" ? "Agent" : "Tool"}s`,
+    tags: ["Definitions"],
     summary: `List the ${kind} that a tenant may use`,
     description: "The tenant's own and the shared ones, ordered by id. The header `Link` has the next page.",
     security: [{ key: ["runs:read"] }],

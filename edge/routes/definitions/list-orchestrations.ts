@@ -11,6 +11,8 @@ import { PageQuery, linkNext } from "../../http/paging.ts";
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations",
+  operationId: "listOrchestrations",
+  tags: ["Definitions"],
   summary: "List the orchestrations that a tenant may run",
   description: "The tenant's own and the shared ones, ordered by id. The header `Link` has the next page.",
   security: [{ key: ["runs:read"] }],

@@ -1,13 +1,13 @@
 import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { z } from "zod";
-import { parseAgent, parseTool } from "../../../shared/contracts/definition/index.ts";
-import type { Parsed } from "../../../shared/contracts/definition/index.ts";
+import { parseNewAgent, parseNewTool, toolWarnings } from "../../../shared/contracts/definition/index.ts";
 import { saveDefinition, readOwnDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import type { FieldError } from "../../../shared/errors.ts";
 import type { Owner } from "../../../shared/contracts/tenant.ts";
-import type { Sql } from "../../../shared/store/sql.ts";
-import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
+import type { Kind, NewDefinition } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
-import type { Api } from "../../http/api.ts";
+import type { Api, ApiEnv } from "../../http/api.ts";
 import {
   NewDefinitionId,
   OwnerQuery,
@@ -16,23 +16,23 @@ import {
   ownerOf,
   withId,
 } from "../../definitions/definition-request.ts";
-import { hasMaskedHeader, keepMaskedHeaders } from "../../definitions/tool-headers.ts";
+import { agentWarnings, WARNINGS } from "../../definitions/save-warnings.ts";
+import { isMasked, textToStore } from "../../definitions/tool-secrets.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
-/** Each kind's parser, and the field that holds its id: the id of a tool is its name. */
-const kinds: { [K in Kind]: { parse: (json: unknown) => Parsed<{ name: string }>; idField: string } } = {
-  agents: { parse: parseAgent, idField: "id" },
-  tools: { parse: parseTool, idField: "name" },
-};
+const SECRETS =
+  "The values of headers, except those named in `public_headers`, and credentials in the URL are secrets: they are sealed, and answers show `********` in their place. A mask that is sent back keeps the secret, as long as the URL names the same server. Without MASTER_KEY a tool with a secret is a 422.";
 
 const routeOf = (kind: Kind) =>
   createRoute({
     method: "put",
     path: `/api/v2/${kind}/{id}`,
+    operationId: `put${kind === "agents" ? "Agent" : "Tool"}`,
+    tags: ["Definitions"],
     summary: `Save one of the ${kind}`,
-    description: UNKNOWN_FIELDS,
+    description: `${UNKNOWN_FIELDS} ${WARNINGS}${kind === "tools" ? ` ${SECRETS}` : ""}`,
     security: [{ key: ["definitions:write"] }],
     middleware: [needs("definitions:write"), jsonBody()] as const,
     request: {
@@ -50,22 +50,32 @@ export const putDefinition = (kind: Kind) => (api: Api) => {
   api.openapi(routeOf(kind), async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
+    const { row, warnings } = await (kind === "agents" ? readAgent(c, id, owner) : readTool(c, id, owner));
     const { sql } = c.get("services");
-    const body = c.req.valid("json");
-    const isMasked = kind === "tools" && hasMaskedHeader(body);
-    const { parse, idField } = kinds[kind];
-    const document = isMasked ? await withStoredHeaders(sql, owner, id, body) : body;
-    const definition = requireDefinition(c, kind, withId(document, id, idField), parse);
-    const row = { id, name: definition.name, definition: JSON.stringify(definition) };
     const version = await saveDefinition(sql, kind, owner, row);
-    return c.json({ id, version, tenant_id: owner === "" ? null : owner }, 200);
+    return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });
 };
 
-/** A tool that was read and is sent back has masks in place of its header values: they stay as they are. */
-async function withStoredHeaders(sql: Sql, owner: Owner, id: string, body: Record<string, unknown>) {
-  const stored = await readOwnDefinition(sql, "tools", owner, id);
-  return keepMaskedHeaders(body, stored === null ? null : Stored.parse(JSON.parse(stored)));
+/** A definition as it is stored, and the warnings about it. */
+type Read = { row: NewDefinition; warnings: FieldError[] };
+
+async function readAgent(c: PutContext, id: string, owner: Owner): Promise<Read> {
+  const agent = requireDefinition(c, "agents", withId(c.req.valid("json"), id), parseNewAgent);
+  const row = { id, name: agent.name, definition: JSON.stringify(agent) };
+  return { row, warnings: await agentWarnings(c.get("services").sql, owner, agent) };
 }
+
+/** The id of a tool is its name. A tool that was read and is sent back has masks in place of its secrets, which stay as they are. */
+async function readTool(c: PutContext, id: string, owner: Owner): Promise<Read> {
+  const { sql, config } = c.get("services");
+  const tool = requireDefinition(c, "tools", withId(c.req.valid("json"), id, "name"), parseNewTool);
+  const stored = isMasked(tool) ? await readOwnDefinition(sql, "tools", owner, id) : null;
+  const known = stored === null ? null : Stored.parse(JSON.parse(stored));
+  const definition = await textToStore(tool, owner, known, config.MASTER_KEY);
+  return { row: { id, name: tool.name, definition }, warnings: toolWarnings(tool) };
+}
+
+type PutContext = Context<ApiEnv, string, { out: { json: Record<string, unknown> } }>;
 
 const Stored = z.record(z.string(), z.unknown());

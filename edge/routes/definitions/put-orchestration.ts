@@ -12,6 +12,7 @@ import {
   ownerOf,
   withId,
 } from "../../definitions/definition-request.ts";
+import { orchestrationWarnings, WARNINGS } from "../../definitions/save-warnings.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -19,8 +20,10 @@ import { needs } from "../../http/middleware/principal.ts";
 const route = createRoute({
   method: "put",
   path: "/api/v2/orchestrations/{id}",
+  operationId: "putOrchestration",
+  tags: ["Definitions"],
   summary: "Save an orchestration",
-  description: `The whole graph is validated. Every save makes a new version; a run keeps the version that it started with. ${UNKNOWN_FIELDS}`,
+  description: `The whole graph is validated. Every save makes a new version; a run keeps the version that it started with. ${UNKNOWN_FIELDS} ${WARNINGS}`,
   security: [{ key: ["definitions:write"] }],
   middleware: [needs("definitions:write"), jsonBody()] as const,
   request: {
@@ -39,7 +42,9 @@ export function putOrchestration(api: Api): void {
     const definition = requireDefinition(c, "orchestrations", body, parseNewOrchestration);
     const { name, description } = definition;
     const row = { id, name, description, definition: JSON.stringify(definition) };
-    const version = await saveOrchestration(c.get("services").sql, owner, row);
-    return c.json({ id, version, tenant_id: owner === "" ? null : owner }, 200);
+    const { sql } = c.get("services");
+    const warnings = await orchestrationWarnings(sql, owner, definition);
+    const version = await saveOrchestration(sql, owner, row);
+    return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });
 }

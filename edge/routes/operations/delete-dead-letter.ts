@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { dismissDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
-import { problems } from "../../http/api.ts";
+import { operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -10,6 +10,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "delete",
     path: `${prefix}/dlq/{id}`,
+    operationId: operationIdAt(prefix, "deleteDeadLetter"),
+    tags: ["Operations"],
     summary: "Dismiss a dead letter",
     description: "Removes it from the list. Its run does not change and can still be retried.",
     security: [{ key: ["admin"] }],

@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import {
   DeadLetterDetail,
@@ -16,7 +16,11 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "get",
     path: `${prefix}/dlq/{id}`,
+    operationId: operationIdAt(prefix, "getDeadLetter"),
+    tags: ["Operations"],
     summary: "Read a dead letter, with its stack and payload",
+    description:
+      "The stack names classes, codes and places of this program. The texts of the failure are in the worker's log, in the line `run.failed` with the run's id.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { params: z.object({ id: DeadLetterId }) },

@@ -22,6 +22,8 @@ const QueueStats = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/queue/stats",
+  operationId: "getQueueStats",
+  tags: ["Operations"],
   summary: "Read the depth of the queue",
   description:
     "`queued`: runs that are ready; `active`: running; `delayed`: queued for a later time; `waiting`: paused. " +

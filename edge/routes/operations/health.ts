@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { json } from "../../http/api.ts";
+import { json, problemsAlone } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { ColdError } from "../../../shared/queue/scripts.ts";
@@ -33,30 +33,40 @@ type Health = z.infer<typeof Health>;
 const overall = createRoute({
   method: "get",
   path: "/health",
+  operationId: "getHealth",
+  tags: ["Operations"],
+  security: [],
   summary: "Whether the stores are reachable and all work progresses",
   responses: {
     200: json(
       Health,
       "The health: `degraded` when a store is unreachable or a count in `stuck` needs attention",
     ),
+    ...problemsAlone(422),
   },
 });
 
 const livez = createRoute({
   method: "get",
   path: "/livez",
+  operationId: "getLiveness",
+  tags: ["Operations"],
+  security: [],
   summary: "Whether this process responds",
-  responses: { 200: json(z.object({ status: z.literal("ok") }), "It responds") },
+  responses: { 200: json(z.object({ status: z.literal("ok") }), "It responds"), ...problemsAlone(422) },
 });
 
 const readyz = createRoute({
   method: "get",
   path: "/readyz",
+  operationId: "getReadiness",
+  tags: ["Operations"],
+  security: [],
   summary: "Whether this edge can serve requests",
   description:
     "200 while it can, also without a store that it can do without: then `status` is `degraded`. It cannot without " +
     "Postgres, nor without Redis when ACCEPT_WHEN_REDIS_DOWN is 0.",
-  responses: { 200: json(Health, "Ready"), 503: json(Health, "Not ready") },
+  responses: { 200: json(Health, "Ready"), 503: json(Health, "Not ready"), ...problemsAlone(422) },
 });
 
 export function health(api: Api): void {

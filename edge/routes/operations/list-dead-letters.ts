@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
 import { listDeadLetters as list } from "../../../shared/store/runs/dead-letters.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import {
   DeadLetter,
@@ -19,6 +19,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "get",
     path: `${prefix}/dlq`,
+    operationId: operationIdAt(prefix, "listDeadLetters"),
+    tags: ["Operations"],
     summary: "List dead letters",
     description:
       "Runs that failed for good and were not retried since, the newest first. The header `Link` has the next page. " +

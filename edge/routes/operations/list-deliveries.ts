@@ -4,7 +4,7 @@ import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { DeliveryId, DeliveryOutcome } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { listDeliveries as list } from "../../../shared/store/webhooks/delivery-rows.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
@@ -20,6 +20,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "get",
     path: `${prefix}/webhooks`,
+    operationId: operationIdAt(prefix, "listDeliveries"),
+    tags: ["Operations"],
     summary: "List webhook deliveries",
     description:
       "The messages about the ends and pauses of runs, sent or pending, the newest first. The header `Link` has the " +

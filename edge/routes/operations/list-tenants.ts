@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { Tenant } from "../../../shared/contracts/tenant.ts";
 import { listTenants as list } from "../../../shared/store/tenants/tenant-rows.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
@@ -11,6 +11,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "get",
     path: `${prefix}/tenants`,
+    operationId: operationIdAt(prefix, "listTenants"),
+    tags: ["Operations"],
     summary: "List tenants",
     description: "Ordered by id. The header `Link` has the next page.",
     security: [{ key: ["admin"] }],

@@ -33,6 +33,8 @@ const NONE: string[] = [];
 const route = createRoute({
   method: "get",
   path: "/api/v2/workers",
+  operationId: "listWorkers",
+  tags: ["Operations"],
   summary: "List the workers of the last day",
   description: "A tenant's key sees which workers there are, and not their hosts and loads.",
   security: [{ key: ["runs:read"] }],

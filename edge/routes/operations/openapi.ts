@@ -1,4 +1,13 @@
+import { definitionSchemas } from "../../../shared/contracts/definition/json-schemas.ts";
+import { DeliveryType, WebhookBody } from "../../../shared/contracts/webhook.ts";
 import type { Api } from "../../http/api.ts";
+
+/** The component that describes the body of a PUT. Definitions have a parser of their own, which names every field. */
+const BODIES: { [path: string]: string } = {
+  "/api/v2/orchestrations/{id}": "Orchestration",
+  "/api/v2/agents/{id}": "Agent",
+  "/api/v2/tools/{id}": "Tool",
+};
 
 /** The OpenAPI document, generated from the routes. */
 export function openapi(api: Api): void {
@@ -13,12 +22,45 @@ export function openapi(api: Api): void {
     name: "token",
     description: "A stream token, for a browser's EventSource",
   });
+  for (const [name, schema] of Object.entries(definitionSchemas())) {
+    api.openAPIRegistry.registerComponent("schemas", name, schema);
+  }
+  for (const type of DeliveryType.options) addWebhook(api, type);
   // Made once in an isolate: it takes some 20 ms of processor time, and anybody may ask for it.
   let document: string | undefined;
   api.get("/api/v2/openapi.json", (c) => {
-    document ??= JSON.stringify(api.getOpenAPI31Document(ABOUT));
+    document ??= JSON.stringify(documentOf(api));
     return c.body(document, 200, { "content-type": "application/json" });
   });
+}
+
+function addWebhook(api: Api, type: DeliveryType): void {
+  const ending = type.slice("run.".length);
+  api.openAPIRegistry.registerWebhook({
+    method: "post",
+    path: type,
+    operationId: `onRun${ending.charAt(0).toUpperCase()}${ending.slice(1)}`,
+    tags: ["Webhooks"],
+    summary: type === "run.waiting" ? "A run waits for a person" : `A run has ended as ${ending}`,
+    description: "Signed as Standard Webhooks do and in `X-Synapse-Signature`, where the run has a secret.",
+    security: [],
+    request: { body: { required: true, content: { "application/json": { schema: WebhookBody } } } },
+    responses: {
+      "2XX": { description: "The delivery is taken" },
+      "4XX": { description: "404, 408 and 429 are tried again; any other is final" },
+      "5XX": { description: "Tried again for 24 hours" },
+    },
+  });
+}
+
+function documentOf(api: Api) {
+  const document = api.getOpenAPI31Document(ABOUT);
+  for (const [path, name] of Object.entries(BODIES)) {
+    const body = document.paths?.[path]?.put?.requestBody;
+    if (body === undefined || !("content" in body)) throw new Error(`the PUT of ${path} has no body`);
+    body.content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
+  }
+  return document;
 }
 
 const ABOUT = {
@@ -29,5 +71,14 @@ const ABOUT = {
     description:
       "Durable orchestration of AI work behind one HTTP API. A field or a query parameter that a route does not have is " +
       "a 422 that names the nearest one; `Prefer: handling=lenient` ignores it.",
+    license: { name: "Apache-2.0", identifier: "Apache-2.0" },
   },
+  servers: [{ url: "/", description: "This edge" }],
+  tags: [
+    { name: "Runs", description: "Start runs, and what became of them" },
+    { name: "Streams", description: "Server-sent events of runs" },
+    { name: "Definitions", description: "Orchestrations, agents and tools" },
+    { name: "Webhooks", description: "What receivers of `webhook_url` get" },
+    { name: "Operations", description: "Health, tenants, dead letters and webhook deliveries" },
+  ],
 };

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { DeliveryId } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { redeliver as makeDue } from "../../../shared/store/webhooks/delivery-rows.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -12,6 +12,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "post",
     path: `${prefix}/webhooks/{id}/redeliver`,
+    operationId: operationIdAt(prefix, "redeliverWebhook"),
+    tags: ["Operations"],
     summary: "Send a delivery again",
     description:
       "The delivery is due at once, whatever its outcome, and is tried for another 24 hours: the same body under the " +

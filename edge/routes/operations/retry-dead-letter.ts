@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
 import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -13,6 +13,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "post",
     path: `${prefix}/dlq/{id}/retry`,
+    operationId: operationIdAt(prefix, "retryDeadLetter"),
+    tags: ["Operations"],
     summary: "Retry the run of a dead letter",
     description:
       "The same as a retry of the run: it continues from its last result, and the dead letter leaves the list.",

@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { countDeadLetters, listDeadLetters } from "../../../shared/store/runs/dead-letters.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { BulkPage, BulkResult, applyToEach } from "../../runs/bulk-action.ts";
 import {
@@ -33,6 +33,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "post",
     path: `${prefix}/dlq/retry`,
+    operationId: operationIdAt(prefix, "retryDeadLetters"),
+    tags: ["Operations"],
     summary: "Retry the runs of many dead letters",
     description:
       "The dead letters that match the filter, the newest first, at most `limit` in a request; `next_cursor` has the " +

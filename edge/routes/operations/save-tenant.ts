@@ -4,7 +4,7 @@ import { TenantId } from "../../../shared/contracts/ids.ts";
 import { TenantRequest } from "../../../shared/contracts/tenant.ts";
 import { limitsOf } from "../../../shared/store/tenants/tenant-limits.ts";
 import { saveTenant as save } from "../../../shared/store/tenants/tenant-rows.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { log } from "../../../shared/log.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
@@ -14,6 +14,8 @@ const routeAt = (prefix: string) =>
   createRoute({
     method: "post",
     path: `${prefix}/tenants`,
+    operationId: operationIdAt(prefix, "saveTenant"),
+    tags: ["Operations"],
     summary: "Create a tenant, or change its limits",
     description: "Absent fields keep their value. A limit of 0 disables. Limits take effect within 5 s.",
     security: [{ key: ["admin"] }],

@@ -11,10 +11,13 @@ import { noRun } from "../../runs/run-view.ts";
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs/{run_id}/cancel",
+  operationId: "cancelRun",
+  tags: ["Runs"],
   summary: "Cancel a run",
   description:
     "A run that waits has ended when the response arrives (`cancelled`). For a running run, the model or tool call is " +
-    "aborted and its worker ends it (`cancellation_requested`). Runs that it started are cancelled with it.",
+    "aborted and its worker ends it (`cancellation_requested`); so does a worker for a run that waits and has over " +
+    "256 KiB of input and results. Runs that it started are cancelled with it.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write")] as const,
   request: { params: z.object({ run_id: RunId }) },

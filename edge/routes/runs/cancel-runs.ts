@@ -23,6 +23,8 @@ const Request = RunSelection.extend({
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs:cancel",
+  operationId: "cancelRuns",
+  tags: ["Runs"],
   summary: "Cancel many runs",
   description:
     "The runs that match the filter, at most `limit` in a request; `next_cursor` has the next page. Without a filter, `all: true` is required. `dry_run` only " +

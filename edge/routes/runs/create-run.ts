@@ -43,6 +43,8 @@ const Headers = z.object({ "idempotency-key": plainName(255).optional() });
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/{id}/run",
+  operationId: "createRun",
+  tags: ["Runs"],
   summary: "Start a run",
   description: "After a 202 the run is committed and will reach an end.",
   security: [{ key: ["runs:write"] }],
@@ -172,6 +174,10 @@ async function hashOf(text: string): Promise<string> {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Bodies of all tenants that are held at once. Only large ones are refused for it: small ones are not what fills an isolate. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
+const LARGE_BYTES = 64 * 1024;
+
 /** The bytes of the bodies that this isolate holds while their runs are accepted, by tenant. */
 const held = new Map<TenantId, number>();
 
@@ -186,9 +192,9 @@ const holdBody = createMiddleware<ApiEnv>(async (c, next) => {
 
 /**
  * Counts a request's body as held for a tenant while `accept` runs.
- * @throws AppError `rate_limited` when the tenant's requests hold 16 MiB
+ * @throws AppError `rate_limited` when the tenant's requests hold 16 MiB, `capacity` when those of all tenants hold 64 MiB
  */
-async function whileHeld<Result>(
+export async function whileHeld<Result>(
   c: Context<ApiEnv>,
   tenant: TenantId,
   accept: () => Promise<Result>,
@@ -203,6 +209,10 @@ async function whileHeld<Result>(
       { retryAfterSeconds: 1 },
     );
   }
+  if (bytes > LARGE_BYTES && allHeld() + bytes > MAX_HELD_BYTES) {
+    const detail = "The requests that are being accepted hold 64 MiB; try again in a moment.";
+    throw new AppError("capacity", detail, { retryAfterSeconds: 1 });
+  }
   held.set(tenant, before + bytes);
   try {
     return await accept();
@@ -211,4 +221,8 @@ async function whileHeld<Result>(
     if (after > 0) held.set(tenant, after);
     else held.delete(tenant);
   }
+}
+
+function allHeld(): number {
+  return Array.from(held.values()).reduce((sum, bytes) => sum + bytes, 0);
 }

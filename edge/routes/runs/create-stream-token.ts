@@ -14,6 +14,8 @@ const StreamToken = z
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs/{run_id}/stream-token",
+  operationId: "createStreamToken",
+  tags: ["Streams"],
   summary: "Create a token to watch this run from a browser",
   description:
     "The token allows to read this run's stream and nothing else, also among others in `/events/stream?runs=`. It " +

@@ -17,6 +17,8 @@ import { noRun } from "../../runs/run-view.ts";
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/why",
+  operationId: "explainRun",
+  tags: ["Runs"],
   summary: "Why a run does not progress",
   description:
     "`sentence` is for people, `reason` and `blocked_by` are for programs. 200 for every run, also an ended one.",

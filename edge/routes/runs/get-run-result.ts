@@ -1,11 +1,14 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
+import type { Checkpoint } from "../../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
 import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { AppError } from "../../../shared/errors.ts";
-import { fold } from "../../../shared/journal/fold.ts";
-import type { Progress } from "../../../shared/journal/fold.ts";
-import { readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
+import { countedEntries } from "../../../shared/journal/fold.ts";
+import type { ReadStored } from "../../../shared/journal/fold.ts";
+import { recordOf } from "../../../shared/journal/records.ts";
+import { resultIn } from "../../../shared/journal/rewind.ts";
+import { pagesOf, readEntries } from "../../../shared/store/journal/read-journal.ts";
 import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { json, problems } from "../../http/api.ts";
@@ -30,17 +33,21 @@ const RunResult = z
   .object({
     ...RunView.shape,
     output: JsonValue,
-    /** Values over 32 KiB are references: `{ $ref, size, content_type, preview }`. */
+    /** Large values are references. */
     final_state: z.record(z.string(), JsonValue),
     steps: z.array(StepResult),
   })
   .meta({ id: "RunResult" });
+type RunResult = z.infer<typeof RunResult>;
 
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/result",
+  operationId: "getRunResult",
+  tags: ["Runs"],
   summary: "Read the result of a run",
-  description: "Values over 32 KiB are references: `{ $ref, size, content_type, preview }`.",
+  description:
+    "Values over 32 KiB are references: `{ $ref, size, content_type, preview, url }`, and `url` opens one with the same key.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ run_id: z.string() }) },
@@ -54,11 +61,24 @@ export function getRunResult(api: Api): void {
     if (!TERMINAL.has(row.status)) {
       throw new AppError("run_not_finished", `The run is ${row.status}; its stream ends with the run.`);
     }
-    const [stored, final_state] = await Promise.all([readStored(sql, [row.run_id]), finalState(sql, row)]);
-    const progress = fold({}, stored.get(row.run_id) ?? []);
-    const output = progress.end?.response ?? null;
-    return c.json({ ...viewOf(row), output, final_state, steps: stepsOf(progress) }, 200);
+    const [ended, final_state] = await Promise.all([
+      endOf(pagesOf(sql, row.run_id, row.event_seq)),
+      finalState(sql, row),
+    ]);
+    return c.json({ ...viewOf(row), ...ended, final_state }, 200);
   });
+}
+
+/** The run's output and its results. It holds one page of the journal and no state: that is in the last entry's event. */
+async function endOf(journal: ReadStored): Promise<Pick<RunResult, "output" | "steps">> {
+  const ended: Pick<RunResult, "output" | "steps"> = { output: null, steps: [] };
+  for await (const entry of countedEntries(journal)) {
+    const result = resultIn(entry);
+    if (result) ended.steps.push(stepOf(result));
+    const record = entry.kind === "end" ? recordOf(entry) : null;
+    if (record?.kind === "end") ended.output = record.record.response;
+  }
+  return ended;
 }
 
 const Complete = z.object({
@@ -76,17 +96,17 @@ async function finalState(sql: Sql, row: RunRow) {
   return {};
 }
 
-function stepsOf(progress: Progress): z.infer<typeof StepResult>[] {
-  return progress.history.map((step) => ({
-    step_id: step.step,
-    step_name: step.name,
-    step_type: step.type,
-    visit: step.visit,
-    output_key: step.output_key,
-    started_at: step.started_at,
-    duration_seconds: step.duration_ms / 1000,
-    tries: step.tries,
-    tokens_used: step.tokens,
-    cost_usd: step.cost_micro_usd / 1_000_000,
-  }));
+function stepOf(result: Checkpoint): z.infer<typeof StepResult> {
+  return {
+    step_id: result.step,
+    step_name: result.name,
+    step_type: result.type,
+    visit: result.visit,
+    output_key: result.output_key,
+    started_at: result.started_at,
+    duration_seconds: result.duration_ms / 1000,
+    tries: result.tries,
+    tokens_used: result.tokens,
+    cost_usd: result.cost_micro_usd / 1_000_000,
+  };
 }

@@ -9,6 +9,8 @@ import { RunView, findRun, viewOf } from "../../runs/run-view.ts";
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/status",
+  operationId: "getRunStatus",
+  tags: ["Runs"],
   summary: "Read the status of a run",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,

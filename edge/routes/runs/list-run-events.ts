@@ -25,9 +25,12 @@ const Events = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/events",
+  operationId: "listRunEvents",
+  tags: ["Runs"],
   summary: "List the stored events of a run",
   description:
-    "From the event `start` to the event `end`, both included (`-`: the first, `+`: the last), or after `cursor`. " +
+    "From the event `start` to the event `end`, both included (`-`: the first, `+`: the last), or after `cursor`. A page of " +
+    "large events has fewer than `limit`: go on while there is a `next_cursor`. " +
     DELTA_RULE,
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
@@ -70,7 +73,10 @@ function numberOf(run: RunId, id: string): number {
   return position;
 }
 
-/** Up to `limit` events, numbers `after` + 1 to `last`. An entry has at least one event, so `limit` entries are enough. */
+/**
+ * Up to `limit` events, numbers `after` + 1 to `last`; fewer when they are large. An entry has at least one event, so `limit`
+ * entries are enough.
+ */
 async function readEvents(
   sql: Parameters<typeof readEntries>[0],
   run: RunId,

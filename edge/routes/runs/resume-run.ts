@@ -30,6 +30,8 @@ const Resuming = z
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs/{run_id}/resume",
+  operationId: "resumeRun",
+  tags: ["Runs"],
   summary: "Answer the question that a run has asked a person",
   description:
     "`response` is validated against the fields of the question (422). The first of several answers wins; the others " +

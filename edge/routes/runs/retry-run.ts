@@ -13,6 +13,8 @@ const RetryRequest = z.object({ from_step_id: DefinitionId.nullish() }).meta({ i
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs/{run_id}/retry",
+  operationId: "retryRun",
+  tags: ["Runs"],
   summary: "Continue a failed or cancelled run",
   description:
     "The run continues from its last result, as a new attempt, within the same limits as a new run. With " +

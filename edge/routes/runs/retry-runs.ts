@@ -20,6 +20,8 @@ const Request = RunSelection.extend({
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/runs:retry",
+  operationId: "retryRuns",
+  tags: ["Runs"],
   summary: "Retry many runs",
   description:
     "The failed runs (or the runs of the given `status`) that match the filter, at most `limit` in a request; " +

@@ -22,6 +22,8 @@ import { noRun } from "../../runs/run-view.ts";
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/stream",
+  operationId: "streamRun",
+  tags: ["Streams"],
   summary: "Watch a run",
   description:
     `Server-sent events: all that follow \`Last-Event-ID\`, up to \`done\`. ${DELTA_RULE} ` +

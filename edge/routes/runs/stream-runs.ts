@@ -27,6 +27,8 @@ const MAX_RUNS = 20;
 const route = createRoute({
   method: "get",
   path: "/api/v2/events/stream",
+  operationId: "streamRuns",
+  tags: ["Streams"],
   summary: "Watch several runs, or all runs of a tenant",
   description:
     `With \`runs\` (ids separated by commas): server-sent events of up to ${MAX_RUNS} runs, until all have ended. An ` +

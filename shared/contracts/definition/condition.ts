@@ -10,17 +10,39 @@ const PYTHON_WORDS = new Set(["and", "or", "not", "in", "is"]);
 /** Operators that end the operand of `not`, `in` and `is`. */
 const TERM_ENDS = new Set(["&&", "||", "?", ":", ",", ";"]);
 
+/** A part of the converted text, and the offset in the condition of what it was made from. */
+type Piece = { text: string; from: number };
+
+/** A condition as the sandbox evaluates it. `offsetOf`: the place in the condition of an offset in `script`. */
+export type ConditionScript = { script: string; offsetOf(offset: number): number };
+
 /** A term that is being written. `slot`: where in the output its beginning stands, which is known at its end only. */
 type Term = { slot: number; nots: number; test: "in" | "is" | null; negated: boolean; isEmpty: boolean };
 
 /**
- * Converts a condition to JavaScript. Imported definitions have conditions in Python; the simple forms work: `and`, `or`,
- * `not x`, `x in y`, `x not in y`, `is None`, `is not None` (the sandbox defines `True`, `False`, `None`, `len` and
- * `state.get("x")`). A condition without these words is returned unchanged. Linear in the length of the condition.
+ * The script of a condition: an expression in brackets, so that it is none of the statements that begin with `{` or
+ * `function`. Imported definitions have conditions in Python; the simple forms are converted: `and`, `or`, `not x`,
+ * `x in y`, `x not in y`, `is None`, `is not None` (the sandbox defines `True`, `False`, `None`, `len` and
+ * `state.get("x")`). A condition without these words stays as it is. Linear in the length of the condition.
  */
-export function toJavaScript(expression: string): string {
-  const tokens = tokensOf(expression);
-  return tokens.some((token) => PYTHON_WORDS.has(token)) ? convert(tokens) : expression;
+export function scriptOf(condition: string): ConditionScript {
+  const tokens = tokensOf(condition);
+  const isPython = tokens.some((token) => PYTHON_WORDS.has(token));
+  const pieces = isPython ? convert(tokens) : [{ text: condition, from: 0 }];
+  return {
+    // The last line may end with a comment.
+    script: `(${pieces.map(({ text }) => text).join("")}\n)`,
+    offsetOf: (offset) => Math.min(condition.length, sourceOffset(pieces, offset - 1)),
+  };
+}
+
+function sourceOffset(pieces: readonly Piece[], offset: number): number {
+  let end = 0;
+  for (const { text, from } of pieces) {
+    end += text.length;
+    if (offset < end) return from + Math.max(0, text.length - (end - offset));
+  }
+  return Number.POSITIVE_INFINITY;
 }
 
 /** How deep the brackets of an expression or a program are nested, outside of its strings. */
@@ -42,13 +64,18 @@ function tokensOf(code: string): string[] {
  * Writes the tokens, term by term: `and`, `or` and the operators that bind as weakly end a term, and a bracket begins one
  * inside of it. A term has at most one of the words, apart from a `not` before it, `not in` and `is not`.
  */
-function convert(tokens: readonly string[]): string {
-  const out: string[] = [];
+function convert(tokens: readonly string[]): Piece[] {
+  const out: Piece[] = [];
   const open: Term[] = [];
-  const begin = (): Term => ({ slot: out.push("") - 1, nots: 0, test: null, negated: false, isEmpty: true });
+  let at = 0;
+  const write = (text: string): number => out.push({ text, from: at }) - 1;
+  const begin = (): Term => ({ slot: write(""), nots: 0, test: null, negated: false, isEmpty: true });
   const end = ({ slot, nots, test, negated }: Term): void => {
-    out[slot] = `${" !(".repeat(nots)}${test === null ? "" : ` ${negated ? "!" : ""}__${test}(`}`;
-    out.push(`${test === null ? "" : ") "}${") ".repeat(nots)}`);
+    const beginning = out[slot];
+    if (beginning !== undefined) {
+      beginning.text = `${" !(".repeat(nots)}${test === null ? "" : ` ${negated ? "!" : ""}__${test}(`}`;
+    }
+    write(`${test === null ? "" : ") "}${") ".repeat(nots)}`);
   };
   let term = begin();
   let lastWord = "";
@@ -56,15 +83,15 @@ function convert(tokens: readonly string[]): string {
     if (OPENING.has(token)) {
       term.isEmpty = false;
       open.push(term);
-      out.push(token);
+      write(token);
       term = begin();
     } else if (CLOSING.has(token) && open.length > 0) {
       end(term);
-      out.push(token);
+      write(token);
       term = open.pop() ?? term;
     } else if (token === "and" || token === "or" || TERM_ENDS.has(token)) {
       end(term);
-      out.push(token === "and" ? "&&" : token === "or" ? "||" : token);
+      write(token === "and" ? "&&" : token === "or" ? "||" : token);
       term = begin();
     } else if (token === "not" && term.isEmpty) term.nots += 1;
     else if (token === "not" && (term.test === null || lastWord === "is")) {
@@ -72,14 +99,15 @@ function convert(tokens: readonly string[]): string {
       term.negated = true;
     } else if ((token === "in" || token === "is") && term.test === null) {
       term.test = token;
-      out.push(", ");
+      write(", ");
     } else {
       if (token.trim() !== "") term.isEmpty = false;
-      out.push(token);
+      write(token);
     }
     if (token.trim() !== "") lastWord = token;
+    at += token.length;
   }
   end(term);
   for (const unclosed of open.toReversed()) end(unclosed);
-  return out.join("");
+  return out;
 }

@@ -1,8 +1,10 @@
+import { suggestions } from "../../nearest-name.ts";
 import { edgesOf } from "./edges.ts";
 import { endlessCycles, unreachableSteps } from "./walks.ts";
 import { almostPlaceholders, placeholdersOf } from "./template.ts";
 import { templateOf } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
+import type { Suggest } from "../../nearest-name.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { AnyStep } from "./step.ts";
 
@@ -15,22 +17,26 @@ const RESERVED: ReadonlySet<string> = new Set(["user_input", "user_query", "huma
  * (steps × edges).
  */
 export function validateGraph(orchestration: OrchestrationDocument): FieldError[] {
+  const suggest = suggestions();
   return [
-    ...entryErrors(orchestration),
+    ...entryErrors(orchestration, suggest),
     ...duplicateIds(orchestration.steps),
-    ...orchestration.steps.flatMap((step, index) => stepErrors(step, `steps[${index}]`, orchestration)),
+    ...orchestration.steps.flatMap((step, index) =>
+      stepErrors(step, `steps[${index}]`, orchestration, suggest),
+    ),
     ...unreachableSteps(orchestration),
     ...endlessCycles(orchestration.steps),
   ];
 }
 
-function entryErrors({ entry_step_id, steps }: OrchestrationDocument): FieldError[] {
+function entryErrors({ entry_step_id, steps }: OrchestrationDocument, suggest: Suggest): FieldError[] {
   if (steps.some((step) => step.id === entry_step_id)) return [];
-  return [{ path: "entry_step_id", message: noStep(entry_step_id) }];
+  return [{ path: "entry_step_id", message: noStep(entry_step_id, steps, suggest) }];
 }
 
-function noStep(id: string): string {
-  return `there is no step "${id}": it must be the id of one of the steps`;
+function noStep(id: string, steps: readonly AnyStep[], suggest: Suggest): string {
+  const ids = steps.map((step) => step.id);
+  return `there is no step "${id}"${suggest(id, ids) || ": it must be the id of one of the steps"}`;
 }
 
 function duplicateIds(steps: readonly AnyStep[]): FieldError[] {
@@ -45,20 +51,28 @@ function duplicateIds(steps: readonly AnyStep[]): FieldError[] {
   });
 }
 
-function stepErrors(step: AnyStep, path: string, orchestration: OrchestrationDocument): FieldError[] {
+function stepErrors(
+  step: AnyStep,
+  path: string,
+  orchestration: OrchestrationDocument,
+  suggest: Suggest,
+): FieldError[] {
   const ids = new Set(orchestration.steps.map((other) => other.id));
   const unknownTargets = edgesOf(step)
     .filter((edge) => !ids.has(edge.target))
-    .map((edge) => ({ path: `${path}.${edge.field}`, message: noStep(edge.target) }));
+    .map((edge) => ({
+      path: `${path}.${edge.field}`,
+      message: noStep(edge.target, orchestration.steps, suggest),
+    }));
   return [
     ...unknownTargets,
-    ...missingFields(step, path),
+    ...missingFields(step, path, suggest),
     ...reservedOutput(step, path),
-    ...unknownKeys(step, path, orchestration),
+    ...unknownKeys(step, path, orchestration, suggest),
   ];
 }
 
-function missingFields(step: AnyStep, path: string): FieldError[] {
+function missingFields(step: AnyStep, path: string, suggest: Suggest): FieldError[] {
   const missing = (field: string, message: string) => [{ path: `${path}.${field}`, message }];
   switch (step.type) {
     case "evaluator":
@@ -68,7 +82,7 @@ function missingFields(step: AnyStep, path: string): FieldError[] {
       if (step.default_route !== null && !Object.hasOwn(step.route_map, step.default_route)) {
         return missing(
           "default_route",
-          `"${step.default_route}" is not in route_map: it must be one of its labels`,
+          `"${step.default_route}" is not in route_map${suggest(step.default_route, Object.keys(step.route_map)) || ": it must be one of its labels"}`,
         );
       }
       return [];
@@ -112,6 +126,7 @@ function unknownKeys(
   step: AnyStep,
   path: string,
   { state_schema, steps }: OrchestrationDocument,
+  suggest: Suggest,
 ): FieldError[] {
   const source = templateOf(step);
   if (source === null) return [];
@@ -126,7 +141,7 @@ function unknownKeys(
     .filter((key) => !known.has(key))
     .map((key) => ({
       path: `${path}.${source.field}`,
-      message: `{state.${key}} is never set: add "${key}" to state_schema, or to a step's output_key or input_keys`,
+      message: `{state.${key}} is never set${suggest(key, [...known]) || `: add "${key}" to state_schema, or to a step's output_key or input_keys`}`,
     }));
 }
 

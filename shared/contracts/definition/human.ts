@@ -17,6 +17,8 @@ export const FormField = z
     type: z.string(),
     options: z.array(z.string()).nullable(),
     required: z.boolean(),
+    placeholder: z.string().exactOptional(),
+    description: z.string().exactOptional(),
   })
   .meta({ id: "FormField" });
 export type FormField = z.infer<typeof FormField>;
@@ -34,6 +36,8 @@ export const HumanFieldRecord = z.object({
   type: orDefault(z.string().max(50).default("text")),
   options: orNull(z.array(z.string().max(limits.nameChars)).max(limits.keys)),
   required: orDefault(z.boolean().default(false)),
+  placeholder: orNull(z.string().max(limits.nameChars)),
+  description: orNull(z.string().max(limits.descriptionChars)),
 });
 
 export const HumanField = HumanFieldRecord.transform((field, context): FormField => {
@@ -42,8 +46,16 @@ export const HumanField = HumanFieldRecord.transform((field, context): FormField
     context.addIssue({ code: "custom", message: "a field must have a key (or a name)" });
     return z.NEVER;
   }
-  const { type, options, required } = field;
-  return { key, label: field.label ?? key, type, options, required };
+  const { type, options, required, placeholder, description } = field;
+  return {
+    key,
+    label: field.label ?? key,
+    type,
+    options,
+    required,
+    ...(placeholder !== null && { placeholder }),
+    ...(description !== null && { description }),
+  };
 });
 
 /**

@@ -1,10 +1,20 @@
 export type { Agent } from "./agent.ts";
 export type { Orchestration } from "./orchestration.ts";
-export { parseAgent, parseNewOrchestration, parseOrchestration, parseTool } from "./parse.ts";
+export {
+  parseAgent,
+  parseNewAgent,
+  parseNewOrchestration,
+  parseNewTool,
+  parseOrchestration,
+  parseTool,
+} from "./parse.ts";
 export type { Parsed } from "./parse.ts";
+export { missingReferences, referencesOf, toolsOf, unfitAgents } from "./references.ts";
+export type { Known, Reference } from "./references.ts";
 export type { Retry, Step, StepOf, StepType } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
+export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
-export { unknownFields } from "./unknown-fields.ts";
+export { laterFields, unknownFields } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";

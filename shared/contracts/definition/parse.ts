@@ -1,10 +1,15 @@
 import { z } from "zod";
 import { AgentDocument, isRunnableAgent } from "./agent.ts";
-import { codeErrors } from "./code-limits.ts";
+import { codeErrors } from "./code.ts";
+import { agentModelErrors, stepModelErrors } from "./models.ts";
+import { impossibleReferences, referencesOf, toolsOf } from "./references.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { isRunnable } from "./step.ts";
+import { toolRequestErrors } from "./tool-request.ts";
+import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
+import { unreadValues } from "./unread-values.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Agent } from "./agent.ts";
 import type { Orchestration } from "./orchestration.ts";
@@ -44,13 +49,30 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
  */
 export function parseNewOrchestration(json: unknown): Parsed<Orchestration> {
   const document = OrchestrationDocument.safeParse(json);
-  const more = document.success ? [...almostPlaces(document.data), ...codeErrors(document.data)] : [];
+  const more = document.success ? newErrors(document.data) : [];
   const parsed = parseOrchestration(json);
-  if (more.length === 0) {
-    const isScheduled = parsed.ok && parsed.definition.trigger === "scheduled";
-    return isScheduled ? notYet([{ path: "trigger", message: "schedules are not available yet" }]) : parsed;
-  }
-  return invalid(parsed.ok || parsed.code === "not_yet" ? more : [...parsed.errors, ...more]);
+  if (more.length > 0) return alsoInvalid(parsed, more);
+  const isScheduled = parsed.ok && parsed.definition.trigger === "scheduled";
+  return isScheduled ? notYet([{ path: "trigger", message: "schedules are not available yet" }]) : parsed;
+}
+
+function newErrors(document: OrchestrationDocument): FieldError[] {
+  return [
+    ...almostPlaces(document),
+    ...codeErrors(document),
+    ...stepModelErrors(document),
+    ...unreadValues(document),
+    ...impossibleReferences(referencesOf(document)),
+  ];
+}
+
+/** Parses an agent that is to be saved, as `parseNewOrchestration` does. */
+export function parseNewAgent(json: unknown): Parsed<Agent> {
+  const document = AgentDocument.safeParse(json);
+  const more = document.success
+    ? [...agentModelErrors(document.data), ...impossibleReferences(toolsOf(document.data))]
+    : [];
+  return alsoInvalid(parseAgent(json), more);
 }
 
 /** Parses an agent. Never throws. */
@@ -68,6 +90,17 @@ export function parseAgent(json: unknown): Parsed<Agent> {
   return { ok: true, definition: agent };
 }
 
+/** Parses a tool that is to be saved, as `parseNewOrchestration` does. */
+export function parseNewTool(json: unknown): Parsed<Tool> {
+  const parsed = parseTool(json);
+  return parsed.ok
+    ? alsoInvalid(parsed, [
+        ...toolRequestErrors(parsed.definition),
+        ...toolSchemaErrors(parsed.definition.inputSchema),
+      ])
+    : parsed;
+}
+
 /** Parses a tool. Never throws. */
 export function parseTool(json: unknown): Parsed<Tool> {
   const parsed = ToolDocument.safeParse(json);
@@ -83,6 +116,12 @@ export function parseTool(json: unknown): Parsed<Tool> {
 
 function invalid(errors: FieldError[]): Parsed<never> {
   return { ok: false, code: "invalid", errors };
+}
+
+/** The result of a parser, with more errors. They come before what is only not available yet. */
+function alsoInvalid<Definition>(parsed: Parsed<Definition>, more: FieldError[]): Parsed<Definition> {
+  if (more.length === 0) return parsed;
+  return invalid(parsed.ok || parsed.code === "not_yet" ? more : [...parsed.errors, ...more]);
 }
 
 function notYet(errors: FieldError[]): Parsed<never> {

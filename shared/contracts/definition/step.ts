@@ -128,6 +128,9 @@ const steps = {
   end: z.object({ ...common, type: z.literal("end") }),
 };
 
+/** Each type of step. */
+export const stepSchemas = steps;
+
 /** The fields of each type of step. */
 export const stepShapes = Object.fromEntries(
   Object.values(steps).map(({ shape }) => [shape.type.value, shape]),

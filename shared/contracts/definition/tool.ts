@@ -1,14 +1,12 @@
 import { z } from "zod";
 import { argumentSchemaOf } from "./tool-schema.ts";
-import { JsonTable, limits, orDefault, orNull, text } from "./fields.ts";
+import { JsonTable, limits, orDefault, orNull, Strings, text } from "./fields.ts";
 
 /** The name by which a model calls a tool. All providers accept this form. */
+export const TOOL_NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/;
 const ToolName = z
   .string()
-  .regex(
-    /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/,
-    "must be 1 to 64 letters, digits, _ or - and begin with a letter or _",
-  );
+  .regex(TOOL_NAME, "must be 1 to 64 letters, digits, _ or - and begin with a letter or _");
 
 const common = {
   name: ToolName,
@@ -31,6 +29,8 @@ const Http = z.object({
   method: orDefault(z.enum(["GET", "POST", "PUT", "PATCH", "DELETE"]).default("GET")),
   url: Url,
   headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
+  /** Headers whose values are no secrets: the values of all others are sealed, and masked in answers. */
+  public_headers: Strings(limits.keys),
   /** JSON schema of the arguments. */
   inputSchema: orDefault(JsonTable.default({ type: "object", properties: {} })).transform(
     (given, context) => {
@@ -48,6 +48,9 @@ const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(
 
 export const ToolDocument = z.discriminatedUnion("tool_type", [Http, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
+
+/** Each type of tool that can be saved. */
+export const toolSchemas = { http: Http };
 
 /** The fields of each type of tool. */
 export const toolShapes = { http: Http.shape, python: Python.shape };

@@ -186,6 +186,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
   return sql`
       update runs r set ${signals}
         event_seq = r.event_seq + e.events_n,
+        journal_bytes = r.journal_bytes + octet_length(e.events) + coalesce(octet_length(e.output), 0),
         deadline_at = now() + e.deadline_ms * interval '1 millisecond',
         current_step_id = e.current_step,
         step_count = r.step_count + e.steps,

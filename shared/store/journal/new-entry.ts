@@ -3,7 +3,7 @@ import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Usage } from "../../contracts/journal-entry.ts";
 import { NewWait } from "../runs/waits.ts";
 
-/** Why a run failed for good. `tries` of the step. The stack is for operators: clients never see it. */
+/** Why a run failed for good. `tries` of the step. The stack has places and no texts: a tenant's admin key reads it. */
 export const DeadLetter = z.object({
   code: z.string(),
   message: z.string(),

@@ -1,6 +1,8 @@
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
-import type { StoredEntry } from "../../contracts/journal-entry.ts";
+import type { StoredEntry, StoredPage } from "../../contracts/journal-entry.ts";
+import type { ReadStored } from "../../journal/fold.ts";
+import { REFERS_TO_EVENTS } from "../../journal/records.ts";
 import type { EntryLines } from "../../events/lines.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
@@ -19,43 +21,72 @@ export async function findCommitted(
   return rows.map((row) => row.run_id);
 }
 
-/** What `fold` needs: all entries of each run except notes, in order, without their events. */
-export async function readStored(sql: Sql, runs: readonly RunId[]): Promise<Map<RunId, StoredEntry[]>> {
-  const rows = await sql<(StoredEntry & { run_id: RunId })[]>`
-    select run_id, seq, kind, output from journal
-    where run_id = any(${pgArray(runs)}::text[]) and kind <> 'note' order by run_id, seq`;
-  const byRun = new Map<RunId, StoredEntry[]>();
-  for (const { run_id, ...entry } of rows) {
-    const entries = byRun.get(run_id);
-    if (entries) entries.push(entry);
-    else byRun.set(run_id, [entry]);
-  }
-  return byRun;
+/** A page of what `fold` reads holds at most so many entries, and no entry after so many bytes. */
+const STORED_PAGE_ENTRIES = 2_000;
+const STORED_PAGE_BYTES = 1024 * 1024;
+
+/**
+ * A page of what a fold reads of a journal: entries with numbers after `after` and up to `upto`, except notes, in order, with
+ * their events only where an output refers to them. Only the first page (`after` 0) has the run's rewinds: a fold needs them before the entries that
+ * they cut.
+ */
+export async function readStoredPage(sql: Sql, run: RunId, after: number, upto: number): Promise<StoredPage> {
+  const rows = await sql<(StoredEntry & { found: number })[]>`
+    select seq, kind, output, case when starts_with(output, ${REFERS_TO_EVENTS}) then events end as events, found
+    from (
+      select seq, kind, output, events, count(*) over ()::int as found,
+        sum(bytes) over (order by seq) - bytes as bytes_before
+      from (
+        select seq, kind, output, events, coalesce(octet_length(output), 0) + octet_length(events) as bytes
+        from journal
+        where run_id = ${run} and seq > ${after} and seq <= ${upto} and kind <> 'note'
+        order by seq limit ${STORED_PAGE_ENTRIES}) j) page
+    where bytes_before < ${STORED_PAGE_BYTES} order by seq`;
+  const found = rows[0]?.found ?? 0;
+  const entries = rows.map(({ seq, kind, output, events }) => ({ seq, kind, output, events }));
+  const more = rows.length < found || found === STORED_PAGE_ENTRIES;
+  return { entries, more, rewinds: after === 0 ? await readRewinds(sql, run, upto) : [] };
+}
+
+async function readRewinds(sql: Sql, run: RunId, upto: number): Promise<StoredEntry[]> {
+  const rows = await sql<StoredEntry[]>`
+    select seq, kind, output from journal
+    where run_id = ${run} and kind = 'rewind' and seq <= ${upto} order by seq`;
+  return [...rows];
+}
+
+/** Reads a run's journal up to the number `upto` from this database, page by page. */
+export function pagesOf(sql: Sql, run: RunId, upto: number): ReadStored {
+  return (after) => readStoredPage(sql, run, after, upto);
 }
 
 /** A page for viewers holds at most so many entries, and no entry after so many bytes. */
 const PAGE_ENTRIES = 500;
-const PAGE_BYTES = 256 * 1024;
+const VIEWER_PAGE_BYTES = 64 * 1024;
+const FEED_PAGE_BYTES = 256 * 1024;
+const CLIENT_PAGE_BYTES = 256 * 1024;
 
-/** Event lines for a client: the entries with events after number `afterSeq`, in order. */
+/** A page of event lines for viewers: entries with events after number `afterSeq`, in order; empty: there are none. */
+export function readPage(sql: Sql, run: RunId, afterSeq: number): Promise<EntryLines[]> {
+  return readEntries(sql, run, afterSeq, PAGE_ENTRIES, VIEWER_PAGE_BYTES);
+}
+
+/**
+ * Event lines for a client: at most `limit` entries with events after number `afterSeq`, in order, and none after 256 KiB;
+ * empty: there are none.
+ */
 export async function readEntries(
   sql: Sql,
   run: RunId,
   afterSeq: number,
   limit: number,
+  maxBytes = CLIENT_PAGE_BYTES,
 ): Promise<EntryLines[]> {
-  return sql<EntryLines[]>`
-    select seq, events_n, events from journal
-    where run_id = ${run} and seq > ${afterSeq} order by seq limit ${limit}`;
-}
-
-/** A page of event lines for viewers: entries with events after number `afterSeq`, in order; empty: there are none. */
-export async function readPage(sql: Sql, run: RunId, afterSeq: number): Promise<EntryLines[]> {
   return sql<EntryLines[]>`
     select seq, events_n, events from (
       select seq, events_n, events, sum(octet_length(events)) over (order by seq) - octet_length(events) as bytes_before
-      from journal where run_id = ${run} and seq > ${afterSeq} order by seq limit ${PAGE_ENTRIES}) page
-    where bytes_before < ${PAGE_BYTES} order by seq`;
+      from journal where run_id = ${run} and seq > ${afterSeq} order by seq limit ${limit}) page
+    where bytes_before < ${maxBytes} order by seq`;
 }
 
 /** An entry with its run, and its time by Postgres' clock in microseconds since 1970. */
@@ -93,7 +124,7 @@ export async function readTenantEntries(
         from journal j ${tenant === null ? sql`` : sql`join runs r on r.run_id = j.run_id and r.tenant_id = ${tenant}`}
         where j.at >= ${timeOf(sql, fromUs)} and j.at < ${timeOf(sql, untilUs)} ${isAfter}
         order by j.at, j.run_id, j.seq limit ${PAGE_ENTRIES}) j) page
-    where bytes_before < ${PAGE_BYTES} order by at, run_id, seq`;
+    where bytes_before < ${FEED_PAGE_BYTES} order by at, run_id, seq`;
   const found = rows[0]?.found ?? 0;
   return { entries: rows, more: rows.length < found || found === PAGE_ENTRIES };
 }

@@ -1,13 +1,17 @@
 import { z } from "zod";
 import { RunId, TenantId, workerOf } from "../../contracts/ids.ts";
-import { StoredEntry } from "../../contracts/journal-entry.ts";
 import { Lane } from "../../contracts/run.ts";
-import { CLAIM_DEADLINE_MS, SILENT_AFTER_MS } from "../../timing.ts";
-import { readStored } from "../journal/read-journal.ts";
+import { CLAIM_DEADLINE_MS, COUNTED_SILENCE_MS, SILENT_AFTER_MS } from "../../timing.ts";
 import { boundedRows, pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
-/** A run that this worker has claimed: all that the worker needs to execute it. */
+/** A longer input is not returned by a claim, which may be of many runs: `readInput` reads it for one of them. */
+const INLINE_INPUT_BYTES = 64 * 1024;
+
+/**
+ * A run that this worker has claimed. What may be large is not part of it: the worker reads the journal in pages, and
+ * only when the run is to be executed.
+ */
 export const ClaimedRun = z.object({
   run_id: RunId,
   tenant_id: TenantId,
@@ -22,25 +26,44 @@ export const ClaimedRun = z.object({
   lane: Lane,
   priority: z.number(),
   correlation_id: z.string(),
-  input: z.string(),
+  /** JSON text of RunInput; null: it is long, and `readInput` reads it. */
+  input: z.string().nullable(),
   queued_at_ms: z.number(),
   /** Time since its first claim, less the time that it was paused. */
   running_for_ms: z.number(),
   cost_micro_usd: z.number(),
-  journal: z.array(StoredEntry),
+  /** The bytes of its journal: see budget.ts. */
+  journal_bytes: z.number(),
 });
 export type ClaimedRun = z.infer<typeof ClaimedRun>;
 
 /**
  * Makes `owner` the owner of those of `runs` that are due (or will be within 2 s), or whose owner is silent. One
- * statement claims the batch; one more reads the journals of those that have entries.
+ * statement claims the batch.
  *
  * `attempt` is increased here and nowhere else. A run that is missing from the result was not claimed:
  * `readRunSnapshots` returns its state. A Postgres that has just started has received no beats, so silence is counted from its
  * start at the earliest.
+ *
+ * Nothing is claimed when the owner itself is silent, or was silent oftener than it knows: other workers may have claimed
+ * directly meanwhile, in slots that the queue gave it before.
+ * @param silences how often the owner was silent when it synchronized with the queue; absent: it does not know
  */
-export function claimRuns(sql: Sql, owner: string, runs: readonly RunId[]): Promise<ClaimedRun[]> {
-  return claimFrom(sql, owner, sql`select unnest(${pgArray(runs)}::text[])`);
+export function claimRuns(
+  sql: Sql,
+  owner: string,
+  runs: readonly RunId[],
+  silences?: number,
+): Promise<ClaimedRun[]> {
+  const listed = sql`select unnest(${pgArray(runs)}::text[])`;
+  if (silences === undefined) return claimFrom(sql, owner, listed);
+  return claimFrom(
+    sql,
+    owner,
+    sql`${listed} where exists (
+      select from workers w where w.incarnation = ${owner} and w.silences = ${silences}
+        and w.beat_at >= clock_timestamp() - ${COUNTED_SILENCE_MS} * interval '1 millisecond')`,
+  );
 }
 
 /**
@@ -57,7 +80,7 @@ export function claimDirectly(
 }
 
 async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Promise<ClaimedRun[]> {
-  const rows = await sql<Omit<ClaimedRun, "journal">[]>`
+  return sql<ClaimedRun[]>`
     with claimable as (
       select r.run_id, r.status = 'running' as takeover
       from ${boundedRows(sql, runs)} a(run_id) join runs r using (run_id)
@@ -78,13 +101,15 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
     from claimable c where r.run_id = c.run_id
     returning r.run_id, r.tenant_id, r.orchestration_id, r.definition_tenant, r.definition_version, r.attempt,
       r.event_seq, r.signals, r.crash_count, r.cancel_requested_at is not null as cancel, r.lane, r.priority,
-      r.correlation_id, r.input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
+      r.correlation_id, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
-      r.cost_micro_usd::float8 as cost_micro_usd`;
-  const withEntries = rows.filter((row) => row.event_seq > 0).map((row) => row.run_id);
-  const journals =
-    withEntries.length > 0 ? await readStored(sql, withEntries) : new Map<RunId, StoredEntry[]>();
-  return rows.map((row) => ({ ...row, journal: journals.get(row.run_id) ?? [] }));
+      r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes`;
+}
+
+/** The input of a run: JSON text of RunInput; null when there is no such run. */
+export async function readInput(sql: Sql, run: RunId): Promise<string | null> {
+  const [row] = await sql<{ input: string }[]>`select input from runs where run_id = ${run}`;
+  return row?.input ?? null;
 }
 
 /**

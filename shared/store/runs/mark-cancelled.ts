@@ -7,7 +7,13 @@ import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliverie
 import { afterLocks, endedRelatives, lockFamily, notifyFamily } from "./family.ts";
 
 /** A run that a cancel reaches: the run that the client named, or one of its descendants. */
-export const FamilyMember = z.object({ run_id: RunId, tenant_id: TenantId, status: RunStatus });
+export const FamilyMember = z.object({
+  run_id: RunId,
+  tenant_id: TenantId,
+  status: RunStatus,
+  /** The bytes of its input and its journal, from which its last entry is made. */
+  bytes: z.number(),
+});
 export type FamilyMember = z.infer<typeof FamilyMember>;
 
 /**
@@ -18,13 +24,13 @@ export type FamilyMember = z.infer<typeof FamilyMember>;
 export async function readFamily(sql: Sql, tenant: TenantId | null, run: RunId): Promise<FamilyMember[]> {
   const rows = await sql`
     with recursive family as (
-      select r.run_id, r.tenant_id, r.status, 0 as depth from runs r
+      select r.run_id, r.tenant_id, r.status, 0 as depth, r.journal_bytes + octet_length(r.input) as bytes from runs r
       where r.run_id = ${run} and (${tenant}::text is null or r.tenant_id = ${tenant})
       union all
-      select c.run_id, c.tenant_id, c.status, f.depth + 1
+      select c.run_id, c.tenant_id, c.status, f.depth + 1, c.journal_bytes + octet_length(c.input)
       from runs c join family f on c.parent_run_id = f.run_id where f.depth < 16
     )
-    select run_id, tenant_id, status
+    select run_id, tenant_id, status, bytes::float8 as bytes
     from family where depth = 0 or status not in ('completed', 'failed', 'cancelled')
     order by depth, run_id limit 10000`;
   return rows.map((row) => FamilyMember.parse(row));
@@ -37,15 +43,15 @@ const CancellableRun = z.object({
   correlation_id: z.string(),
   /** JSON text of RunInput. */
   input: z.string(),
-  /** JSON text of the definition that it is pinned to. */
-  definition: z.string().nullable(),
+  /** JSON text of the `state_schema` of the definition that it is pinned to. */
+  state_schema: z.string().nullable(),
 });
 export type CancellableRun = z.infer<typeof CancellableRun>;
 
 /** Those of `runs` that are queued or paused now. */
 export async function readCancellableRuns(sql: Sql, runs: readonly RunId[]): Promise<CancellableRun[]> {
   const rows = await sql`
-    select r.run_id, r.event_seq, r.correlation_id, r.input, v.definition
+    select r.run_id, r.event_seq, r.correlation_id, r.input, (v.definition::json -> 'state_schema')::text as state_schema
     from runs r left join orchestration_versions v
       on v.tenant_id = r.definition_tenant and v.id = r.orchestration_id and v.version = r.definition_version
     where r.run_id = any(${pgArray(runs)}::text[]) and r.status in ('queued', 'paused')`;
@@ -64,10 +70,10 @@ export type CancelEnd = {
   output: string;
 };
 
-/** What became of a run: `running`, with a cancel request for its owner, or `cancelled`. */
+/** What became of a run: `cancelled`, or marked for a worker to end it: its owner, or (`queued`) the next that claims it. */
 export type CancelledRun = {
   run_id: RunId;
-  status: "running" | "cancelled";
+  status: "running" | "queued" | "cancelled";
   owner: string | null;
   event_seq: number;
 };
@@ -80,11 +86,13 @@ export type CancelledRun = {
  * Relatives that the caller does not name are notified as by any end: the parent's wait is answered, and open children
  * are marked.
  * @param running runs that were running when they were read
+ * @param large queued and paused runs that a worker is to end, because their last entry would be large: they become due
  */
 export async function cancelRuns(
   sql: Sql,
   running: readonly RunId[],
   ends: readonly CancelEnd[],
+  large: readonly RunId[] = [],
 ): Promise<CancelledRun[]> {
   return sql<CancelledRun[]>`
     with ends as (
@@ -94,18 +102,22 @@ export async function cancelRuns(
         ${pgArray(ends.map((e) => e.output))}::text[]
       ) as e(run_id, known_seq, events_n, events, output)
     ), to_mark as (
-      select unnest(${pgArray(running)}::text[]) as run_id
+      select unnest(${pgArray(running)}::text[]) as run_id, true as runs
+      union all
+      select unnest(${pgArray(large)}::text[]), false
     ), ending as (
       select run_id from ends
     ), ${lockFamily(sql, sql`select run_id from ends union all select run_id from to_mark`)}, ended as (
       update runs r set status = 'cancelled', ended_at = now(), wake_at = null, current_step_id = null,
-        cancel_requested_at = coalesce(r.cancel_requested_at, now()), event_seq = r.event_seq + e.events_n
+        cancel_requested_at = coalesce(r.cancel_requested_at, now()), event_seq = r.event_seq + e.events_n,
+        journal_bytes = r.journal_bytes + octet_length(e.events) + octet_length(e.output)
       from ends e
       where r.run_id = e.run_id and r.status in ('queued', 'paused') and r.event_seq = e.known_seq and ${afterLocks(sql)}
       returning r.run_id, r.owner, r.event_seq, r.attempt, e.events_n, e.events, e.output, ${deliverySnapshot(sql)}
     ), marked as (
-      -- The lock keeps them running until they are notified.
-      select run_id from to_mark join locked using (run_id) where status = 'running'
+      -- The lock keeps their status until they are notified.
+      select run_id from to_mark join locked using (run_id)
+      where status = 'running' and runs or status in ('queued', 'paused') and not runs
     ), relatives as (
       select run_id, bool_or(cancel) as cancel
       from (${endedRelatives(sql)} union all select run_id, true from marked) k group by run_id

@@ -29,7 +29,6 @@ const RunRow = z.object({
     .string()
     .nullable()
     .transform((text) => (text === null ? null : RunError.parse(JSON.parse(text)))),
-  input: z.string(),
   metadata: z.string(),
   queued_at_ms: z.number(),
   started_at_ms: ms,
@@ -49,7 +48,7 @@ export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Pr
   const [row] = await sql`
     select run_id, tenant_id, orchestration_id, definition_version, status, attempt, owner, worker_id, event_seq,
       current_step_id, step_count, tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd,
-      correlation_id, session_id, triggered_by, error, input, metadata,
+      correlation_id, session_id, triggered_by, error, metadata,
       extract(epoch from queued_at)::float8 * 1000 as queued_at_ms,
       extract(epoch from started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from ended_at)::float8 * 1000 as ended_at_ms,

@@ -67,7 +67,8 @@ export async function retryRun(
     ), requeued as (
       update runs set status = 'queued', wake_at = now(), queued_at = now(), started_at = null, ended_at = null,
         paused_at = null, paused_for = '0',
-        error = null, crash_count = 0, cancel_requested_at = null, event_seq = event_seq + 1
+        error = null, crash_count = 0, cancel_requested_at = null, event_seq = event_seq + 1,
+        journal_bytes = journal_bytes + octet_length(${event}::text) + octet_length(${output}::text)
       where run_id = ${run_id} and tenant_id = ${tenant_id} and status in ('failed', 'cancelled')
         and event_seq = ${known_seq} and (select n from room) > 0
       returning run_id, event_seq, attempt, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
+import { COUNTED_SILENCE_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
@@ -31,19 +32,30 @@ export const OwnedRun = z.object({
 export type OwnedRun = z.infer<typeof OwnedRun>;
 
 /**
- * A worker's sign of life (docs/protocol.md 5.3).
- * @returns all running runs that the worker owns. It must stop an execution of a run that is not among them.
+ * The reply to a beat. `owned`: all running runs that the worker owns; it must stop an execution of a run that is not among
+ * them. `silences`: how often it was silent so far, which its next claims name. Null: an edge of a version that does not
+ * count them.
  */
-export async function beat(sql: Sql, worker: Beat): Promise<OwnedRun[]> {
-  return sql<OwnedRun[]>`
+export const BeatReply = z.object({ silences: z.number().int().nullable(), owned: z.array(OwnedRun) });
+export type BeatReply = z.infer<typeof BeatReply>;
+
+/** A worker's sign of life (docs/protocol.md 5.3). */
+export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
+  const [row] = await sql<BeatReply[]>`
     with beaten as (
       insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active,
         loop_lag_ms, redis_ok)
       values (${worker.incarnation}, ${worker.worker_id}, ${worker.hostname}, ${worker.address}, ${worker.status},
         ${pgArray(worker.lanes)}::text[], ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms}, ${worker.redis_ok})
       on conflict (incarnation) do update set status = excluded.status, lanes = excluded.lanes,
-        slots = excluded.slots, active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok, beat_at = now()
+        slots = excluded.slots, active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok, beat_at = now(),
+        silences = workers.silences + (workers.beat_at < clock_timestamp() - ${COUNTED_SILENCE_MS} * interval '1 millisecond')::int
+      returning silences
     )
-    select run_id, attempt, signals, cancel_requested_at is not null as cancel
-    from runs where owner = ${worker.incarnation} and status = 'running'`;
+    select silences, (
+      select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
+        'cancel', cancel_requested_at is not null)), '[]')
+      from runs where owner = ${worker.incarnation} and status = 'running') as owned
+    from beaten`;
+  return BeatReply.parse(row);
 }

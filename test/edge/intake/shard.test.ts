@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Batcher } from "../../../edge/intake/shard.ts";
-import type { Sized } from "../../../edge/intake/combiner.ts";
+import type { Sized } from "../../../edge/clients/fair-queue.ts";
+import { turn } from "../../services/waiting.ts";
 
 const MIB = 1024 * 1024;
 
@@ -16,8 +17,6 @@ function manual(size: (item: number) => Sized = () => ({ tenant: "a", bytes: 1 }
     });
   return { batches, batcher: new Batcher({ handle, sizeOf: size, overflow: "overflow" }) };
 }
-
-const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 describe("a batcher", () => {
   test("sends the first item at once, and batches the items that arrive during a batch", async () => {
@@ -76,6 +75,24 @@ describe("a batcher", () => {
     await turn();
     batches.at(-1)?.end();
     expect(await late).toBe("item 6");
+  });
+
+  // Fails when what waits is bounded for each tenant, and not for all of them: forty tenants fill the memory of an isolate.
+  test("gives the overflow result to every tenant while 64 MiB wait", async () => {
+    const { batches, batcher } = manual((item) => ({ tenant: `t${item}`, bytes: 10 * MIB }));
+    const first = batcher.add(0);
+    await turn();
+    const waiting = [1, 2, 3, 4, 5, 6].map((item) => batcher.add(item));
+    expect(await batcher.add(7)).toBe("overflow");
+    for (let i = 0; i < 7; i++) {
+      batches[i]?.end();
+      await turn();
+    }
+    expect(await Promise.all([first, ...waiting])).not.toContain("overflow");
+    const late = batcher.add(8);
+    await turn();
+    batches.at(-1)?.end();
+    expect(await late).toBe("item 8");
   });
 
   test("puts 4 MiB into a batch at most, and a larger item alone", async () => {

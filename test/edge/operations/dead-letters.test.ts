@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
-import { FakeWorker, failRun } from "../fake-workers.ts";
+import { FAILED_AT, FakeWorker, failRun } from "../fake-workers.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -44,12 +44,28 @@ test("a run that failed for good has a dead letter with its error, its stack and
     const detail = await bodyOf(await app.call("GET", `${prefix}/dlq/${id}`));
     expect(detail).toEqual({
       ...known,
-      stack: "Error: it broke\n  at two",
+      stack: FAILED_AT,
       payload: { message: "hi", state: {} },
       resolved_at: null,
       how_to_retry: expect.stringContaining(`POST ${prefix}/dlq/${id}/retry`),
     });
   }
+});
+
+// Fails when a letter is shown as it was stored: earlier versions stored the texts of what was thrown.
+test("a letter of an earlier version shows places and no texts", async () => {
+  const { run, id } = await deadLetter("old");
+  const stack = [
+    "TerminalError: openai/gpt: refused",
+    "    at call (file:///srv/app/worker-node/models/remote-model.ts:3:7)",
+    "caused by AI_APICallError: Incorrect API key sk-live-1234 at https://10.1.2.3/v1",
+    "sk-live-1234",
+    "    at post (/srv/app/node_modules/x/index.js:3:7)",
+    "    at walk (worker-node/execution/walk.ts:71:21)",
+  ].join("\n");
+  await app.stores.sql`update dead_letters set stack = ${stack} where run_id = ${run}`;
+  const { stack: shown } = await bodyOf(await app.call("GET", `${DLQ}/${id}`));
+  expect(shown).toBe("    at walk (worker-node/execution/walk.ts:71:21)");
 });
 
 describe("the list", () => {

@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { explain } from "../../../edge/runs/explain.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
@@ -329,15 +328,25 @@ describe("GET …/why on real stores", () => {
   });
 });
 
-/** The health is read once a second, however many ask. */
-const untilFresh = () => sleep(1_050);
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** Lets a second of the edge's clock pass: the health is read once in it, however many ask. */
+function passSecond(): void {
+  const nowMs = Date.now() + 1_000;
+  vi.restoreAllMocks();
+  const aheadMs = nowMs - Date.now();
+  const { now } = Date;
+  vi.spyOn(Date, "now").mockImplementation(() => now() + aheadMs);
+}
 
 test("/health counts the work that does not progress, without a key", async () => {
   const app = await startApp();
   try {
     const { sql } = app.stores;
     const stuck = async () => {
-      await untilFresh();
+      passSecond();
       return z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
     };
     expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 });
@@ -381,7 +390,7 @@ test("/health is degraded while work is stuck; /readyz depends on the stores onl
   try {
     const { sql } = app.stores;
     const statusOf = async (path: string) => {
-      await untilFresh();
+      passSecond();
       await sql`update workers set beat_at = now()`; // the test takes longer than a beat is good for
       const answer = await app.call("GET", path, { key: null });
       return [answer.status, (await bodyOf(answer)).status];

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { fold } from "../../../shared/journal/fold.ts";
-import { readPage, readStored } from "../../../shared/store/journal/read-journal.ts";
+import { pagesOf, readPage } from "../../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../../shared/store/runs/read-runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
+import { Viewer } from "../../services/viewer.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun, journalOf, eventTypesOf } from "../fake-workers.ts";
 
@@ -18,7 +19,7 @@ const retry = (run: string, body?: unknown, key?: string) =>
 const newRun = async (tenant_id = "default") => startRun(app, { body: { message: "hi", tenant_id } });
 const progressOf = async (run: string) => {
   const worker = await FakeWorker.claim(app.stores.sql, run);
-  return fold({}, (await readStored(app.stores.sql, [worker.run])).get(worker.run) ?? []);
+  return fold({}, pagesOf(app.stores.sql, worker.run, worker.claimedRun.event_seq));
 };
 
 test("a retried run continues from its last result, in the same log, to a new `done`", async () => {
@@ -52,7 +53,7 @@ test("a retried run continues from its last result, in the same log, to a new `d
 
   const second = await FakeWorker.claim(sql, first.run);
   expect(second.claimedRun).toMatchObject({ attempt: 2, crash_count: 0, cancel: false });
-  const progress = fold({}, (await readStored(sql, [second.run])).get(second.run) ?? []);
+  const progress = await fold({}, pagesOf(sql, second.run, second.claimedRun.event_seq));
   expect([progress.state, progress.next, progress.end]).toEqual([{ a: "1" }, "two", null]);
   await second.end("completed");
   expect(await eventTypesOf(sql, second.run)).toEqual([
@@ -213,14 +214,16 @@ test("a viewer that reads past the `done` before a retry gets all events, up to 
     positions: (ids) => readPositions(sql, ids),
   });
   const body = relay.join(run, 0, new AbortController().signal, () => {});
-  const text = new Response(body).text();
+  const viewer = new Viewer(new Response(body));
   const second = await FakeWorker.claim(sql, run);
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  // The entry of the retry comes after the first `done`, and the stream is still open.
+  await viewer.until(({ text }) => text.includes('"type":"run_retried"'));
   expect(relay.viewers).toBe(1);
   await second.end("completed");
   const [last] = (await journalOf(sql, run)).slice(-1);
   if (last) relay.onEntry({ run, seq: last.seq, events_n: 2, events: last.events, last: true });
-  expect((await text).match(/"type":"(\w+)"/g)).toEqual([
+  await viewer.end();
+  expect(viewer.text.match(/"type":"(\w+)"/g)).toEqual([
     '"type":"step_complete"',
     '"type":"orchestration_complete"',
     '"type":"done"',

@@ -1,5 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { FEED_SEATS } from "../../../edge/streaming/viewer-admission.ts";
 import { TenantFeed } from "../../../edge/streaming/tenant-feed.ts";
@@ -7,6 +6,7 @@ import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
 import { feedReader } from "../test-relay.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 import { Viewer } from "../../services/viewer.ts";
+import { until } from "../../services/waiting.ts";
 
 const FEED = "/api/v2/events/stream";
 let app: TestApp;
@@ -36,7 +36,7 @@ const received = ({ frames }: Viewer) =>
 
 /** Waits until a viewer has at least so many events. */
 const untilReceived = (viewer: Viewer, events: number) =>
-  viewer.until(({ frames }) => frames.length >= events, 6_000);
+  viewer.until(({ frames }) => frames.length >= events);
 
 const newTenant = () => `feed${++tenants}`;
 
@@ -77,11 +77,12 @@ describe("a tenant's feed", () => {
     const tenant = newTenant();
     const writer = await running(tenant);
     const feed = await watch(await app.stores.key(tenant));
-    for (const text of ["a", "b", "c"]) {
+    // The query that finds an event reads those before it again.
+    for (const [i, text] of ["a", "b", "c", "d"].entries()) {
       await writer.text(text);
-      await sleep(1_100);
+      await untilReceived(feed, i + 1);
     }
-    expect(received(feed).map((event) => event.at(-1))).toEqual(["a", "b", "c"]);
+    expect(received(feed).map((event) => event.at(-1))).toEqual(["a", "b", "c", "d"]);
   });
 
   test("resumes 15 seconds before the id of a viewer that reconnects, and misses no event", async () => {
@@ -116,7 +117,6 @@ describe("a tenant's feed", () => {
     });
     await quick.text("quick");
     await untilReceived(feed, 1);
-    await sleep(1_100);
     await commitLate(slow, "late", 3);
     await untilReceived(feed, 2);
     expect(received(feed)).toEqual([`${quick.run}.1 quick`, `${slow.run}.1 late`]);
@@ -134,8 +134,11 @@ describe("a tenant's feed", () => {
       "last-event-id": microseconds(Date.now() - 2 * 3600_000),
     });
     await untilReceived(feed, 1300);
-    await sleep(1_100);
-    expect(received(feed)).toEqual(Array.from({ length: 1300 }, (_, i) => `${writer.run}.${i + 1} x`));
+    // What is written now comes after all that a further page of the past would repeat.
+    writer.seq = 1300;
+    await writer.text("x", false);
+    await untilReceived(feed, 1301);
+    expect(received(feed)).toEqual(Array.from({ length: 1301 }, (_, i) => `${writer.run}.${i + 1} x`));
   });
 
   test.each(["0", "0-0", ""])("takes the id of the start as none: %j", async (id) => {
@@ -215,16 +218,21 @@ describe("a feed's viewers", () => {
     const scribe = await running(tenant);
     const { join, queries } = await counted(tenant);
     const many = Array.from({ length: 50 }, () => join());
-    await sleep(300);
-    const [polls, pages] = [queries.polls, queries.pages];
-    await sleep(500);
-    // A poll each 20 ms at most, whatever the number of viewers.
-    expect(queries.polls - polls).toBeLessThanOrEqual(26);
-    expect(queries.pages - pages).toBeLessThanOrEqual(26);
+    await until("the feed polls", () => queries.polls > 1);
+    const { polls, pages } = queries;
+    const startedMs = performance.now();
+    await until("the feed has polled ten times", () => queries.polls >= polls + 10);
+    // A poll each 20 ms at most, each with one page, whatever the number of viewers.
+    const most = (performance.now() - startedMs) / timing.pollMs + 1;
+    expect(queries.polls - polls).toBeLessThanOrEqual(most);
+    expect(queries.pages - pages).toBeLessThanOrEqual(queries.polls - polls + 1);
     for (const text of ["a", "b", "c"]) await scribe.text(text);
     await Promise.all(many.map((viewer) => untilReceived(viewer, 3)));
-    await sleep(200);
-    for (const viewer of many) expect(received(viewer)).toEqual(received(many[0] ?? viewer));
+    // The query that finds this event reads the three again.
+    await scribe.text("d");
+    await Promise.all(many.map((viewer) => untilReceived(viewer, 4)));
+    for (const viewer of many)
+      expect(received(viewer).map((event) => event.at(-1))).toEqual(["a", "b", "c", "d"]);
   });
 
   test("that come back catch up one query at a time, without a gap to what is live and without a repetition", async () => {
@@ -239,8 +247,9 @@ describe("a feed's viewers", () => {
     const live = join();
     const back = Array.from({ length: 10 }, () => join((Date.now() - 1_990_000) * 1_000));
     for (let i = 0; i < 20; i++) {
+      const { pages } = queries;
       await scribe.text(`live ${i}`, false);
-      await sleep(20);
+      await until("another query", () => queries.pages > pages);
     }
     await Promise.all(back.map((viewer) => viewer.until(({ frames }) => frames.at(-1)?.data.seq === 2_020)));
     // The poll, and one viewer that catches up.
@@ -254,19 +263,32 @@ describe("a feed's viewers", () => {
   }, 60_000);
 
   test("end the reading of Postgres when the last one has left, whether by abort or by cancel", async () => {
-    const { join, queries } = await counted(newTenant());
-    const leaving = new AbortController();
-    const aborted = join(null, leaving.signal);
-    const cancelled = join();
-    await sleep(200);
-    expect(queries.polls).toBeGreaterThan(5);
-    leaving.abort();
-    cancelled.leave();
-    await aborted.end();
-    await sleep(200);
-    const after = queries.polls;
-    await sleep(200);
-    expect(queries.polls).toBe(after);
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      let polls = 0;
+      const reader = { clock: async () => ++polls, page: async () => ({ entries: [], more: false }) };
+      const feed = new TenantFeed(reader, 0, timing);
+      const leaving = new AbortController();
+      const aborted = keep(new Viewer(new Response(feed.join(null, leaving.signal, () => {}))));
+      const cancelled = keep(
+        new Viewer(new Response(feed.join(null, new AbortController().signal, () => {}))),
+      );
+      await vi.advanceTimersByTimeAsync(10 * timing.pollMs);
+      expect(polls).toBeGreaterThan(5);
+      leaving.abort();
+      await aborted.end();
+      const withOne = polls;
+      await vi.advanceTimersByTimeAsync(10 * timing.pollMs);
+      expect(polls).toBeGreaterThan(withOne + 5);
+      cancelled.leave();
+      await until("the last viewer has left", () => cancelled.ended);
+      await vi.advanceTimersByTimeAsync(timing.pollMs);
+      const after = polls;
+      await vi.advanceTimersByTimeAsync(10 * timing.pollMs);
+      expect(polls).toBe(after);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("get comment lines, each with an id to resume from, while there are no events", async () => {
@@ -281,9 +303,9 @@ describe("a feed's viewers", () => {
   test("get a burst of many pages whole, in pages of at most 256 KiB", async () => {
     const tenant = newTenant();
     const scribe = await running(tenant);
-    const { join } = await counted(tenant);
+    const { join, queries } = await counted(tenant);
     const viewer = join();
-    await sleep(100);
+    await until("the feed polls", () => queries.polls > 0);
     await app.stores.sql`
       insert into journal (run_id, seq, events_n, attempt, kind, events)
       select ${scribe.run}, n, 1, 1, 'note', '{"type":"llm_delta","text":"' || repeat('x', 28000) || '"}'

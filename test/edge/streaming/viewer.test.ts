@@ -124,7 +124,7 @@ class ViewerSimulation {
     const { entries, position } = this.page;
     this.page = null;
     if (entries.length === 0) this.viewer.caughtUp(position);
-    for (const send of this.viewer.readPage(entries)) this.take(send);
+    for (const entry of entries) this.take(this.viewer.readEntry(entry));
   }
 
   take(send: Send | null): void {
@@ -190,7 +190,7 @@ describe("a viewer", () => {
   test("is not ended by a `done` of the journal that lies before a retry", () => {
     const viewer = new Viewer(run, 0);
     viewer.startPage();
-    viewer.readPage([{ seq: 1, events_n: 1, events: '{"type":"done"}' }]);
+    viewer.readEntry({ seq: 1, events_n: 1, events: '{"type":"done"}' });
     viewer.startPage();
     viewer.caughtUp({ event_seq: 1, status: "queued" });
     expect(viewer.mode).toBe("live");

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { EntryKind, StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
-import { applyResult, fold, initialProgress, visitsOf } from "../../../shared/journal/fold.ts";
+import { applyResult, fold as foldPages, initialProgress, visitsOf } from "../../../shared/journal/fold.ts";
+import { storedPages } from "./stored-pages.ts";
 
 const result = (step: string, visit: number, set: JsonObject, next: string | null) => ({
   step,
@@ -40,14 +41,17 @@ const entries = [
   entry(6, "turn", { step: "b", visit: 1, data: "two" }),
 ];
 
-describe("the fold of a journal", () => {
-  test("without entries is the initial progress", () => {
-    expect(fold({ a: 1 }, [])).toEqual(initialProgress({ a: 1 }));
+describe.each([1, 2, 100])("the fold of a journal in pages of %d entries", (size) => {
+  const fold = (state: JsonObject, journal: readonly StoredEntry[]) =>
+    foldPages(state, storedPages(journal, size));
+
+  test("without entries is the initial progress", async () => {
+    expect(await fold({ a: 1 }, [])).toEqual(initialProgress({ a: 1 }));
     expect(initialProgress({}).next).toBeUndefined();
   });
 
-  test("applies results to the state, and keeps the turns and the retry of the current visit", () => {
-    const progress = fold({ x: 0, z: 0 }, entries);
+  test("applies results to the state, and keeps the turns and the retry of the current visit", async () => {
+    const progress = await fold({ x: 0, z: 0 }, entries);
     expect(progress).toMatchObject({
       state: { x: 1, y: 1, z: 0 },
       next: "b",
@@ -56,50 +60,51 @@ describe("the fold of a journal", () => {
     });
   });
 
-  test("drops the turns and the retry with the visit's result", () => {
-    const progress = fold({}, [...entries, entry(8, "step", result("b", 1, { y: 2 }, null))]);
+  test("drops the turns and the retry with the visit's result", async () => {
+    const progress = await fold({}, [...entries, entry(8, "step", result("b", 1, { y: 2 }, null))]);
     expect(progress).toMatchObject({ state: { x: 1, y: 2 }, next: null, turns: [], retry: null });
     expect(progress.history.map(({ step }) => step)).toEqual(["a", "b"]);
   });
 
   // Fails when a result that only the end entry carries is not folded.
-  test("includes the result that an end carries", () => {
+  test("includes the result that an end carries", async () => {
     const end = {
       status: "completed",
       checkpoint: result("b", 1, { y: 3 }, null),
       response: "r",
       error: null,
     };
-    expect(fold({}, [...entries, entry(9, "end", end)])).toMatchObject({
+    expect(await fold({}, [...entries, entry(9, "end", end)])).toMatchObject({
       state: { y: 3 },
       next: null,
       end: { status: "completed" },
     });
   });
 
-  test("after a rewind continues at its keep_seq, and has not ended", () => {
+  test("after a rewind continues at its keep_seq, and has not ended", async () => {
     const end = { status: "failed", checkpoint: null, response: "m", error: null };
-    const rewound = fold({}, [...entries, entry(9, "end", end), entry(10, "rewind", { keep_seq: 2 })]);
+    const rewound = await fold({}, [...entries, entry(9, "end", end), entry(10, "rewind", { keep_seq: 2 })]);
     expect(rewound).toMatchObject({ state: { x: 1 }, next: "b", turns: [], retry: null, end: null });
-    expect(fold({}, [...entries, entry(10, "rewind", { keep_seq: 0 })])).toEqual({
+    expect(await fold({}, [...entries, entry(10, "rewind", { keep_seq: 0 })])).toEqual({
       ...initialProgress({}),
       rewinds: 1,
+      rewoundAt: 10,
     });
     const twice = [...entries, entry(10, "rewind", { keep_seq: 6 }), entry(11, "rewind", { keep_seq: 0 })];
-    expect(fold({}, twice)).toEqual({ ...initialProgress({}), rewinds: 2 });
-    expect(fold({}, [...entries, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
+    expect(await fold({}, twice)).toEqual({ ...initialProgress({}), rewinds: 2, rewoundAt: 11 });
+    expect(await fold({}, [...entries, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
       turns: ["one", "two"],
       retry: null,
     });
   });
 
-  test("equals applyResult for each result, which changes no earlier progress", () => {
+  test("equals applyResult for each result, which changes no earlier progress", async () => {
     const before = initialProgress({ x: 0 });
     const first = result("a", 1, { x: 1 }, "a");
     const after = applyResult(applyResult(before, first), result("a", 2, { x: 2 }, null));
     expect(before).toEqual(initialProgress({ x: 0 }));
     expect(after).toEqual(
-      fold({ x: 0 }, [entry(1, "step", first), entry(2, "step", result("a", 2, { x: 2 }, null))]),
+      await fold({ x: 0 }, [entry(1, "step", first), entry(2, "step", result("a", 2, { x: 2 }, null))]),
     );
     expect(visitsOf(after, "a")).toBe(2);
     expect(visitsOf(after, "b")).toBe(0);

@@ -2,7 +2,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
@@ -10,6 +9,7 @@ import { freePort } from "../../../local/processes/free-ports.ts";
 import { inMemory, startRedis } from "../../../local/stores/redis.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
+import { until } from "../../services/waiting.ts";
 import { checkContract } from "./contract.ts";
 import { rewriteOf } from "./mutation.ts";
 
@@ -50,10 +50,7 @@ async function formCluster(addresses: { port: number; busPort: number }[]): Prom
     await node.call("CLUSTER", "ADDSLOTSRANGE", i * share, last);
     if (i > 0) await node.call("CLUSTER", "MEET", "127.0.0.1", String(first?.port), String(first?.busPort));
   }
-  for (let tries = 0; !(await Promise.all(nodes.map(isJoined))).every(Boolean); tries++) {
-    if (tries > 200) throw new Error("the cluster was not formed within 10 s");
-    await sleep(50);
-  }
+  await until("the cluster is formed", async () => (await Promise.all(nodes.map(isJoined))).every(Boolean));
   for (const node of nodes) node.disconnect();
 }
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunInput } from "../../../shared/contracts/run.ts";
 import { acceptRuns, findIdempotent } from "../../../shared/store/runs/accept-runs.ts";
+import { readInput } from "../../../shared/store/runs/claim-runs.ts";
 import { readPositions, readRun } from "../../../shared/store/runs/read-runs.ts";
 import { acme, saveEmptyOrchestration, globex, newRun, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
@@ -54,8 +55,8 @@ describe("an accepted run", () => {
     ]) {
       const input = JSON.stringify({ message, state: { key: message } });
       const run = await store.accept({ input });
-      const row = await readRun(store.sql, acme, run);
-      expect(RunInput.parse(JSON.parse(row?.input ?? "")).message === message).toBe(true);
+      const stored = await readInput(store.sql, run);
+      expect(RunInput.parse(JSON.parse(stored ?? "")).message === message).toBe(true);
     }
   });
 

@@ -1,11 +1,13 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
-import { claimRuns, handBack } from "../../../shared/store/runs/claim-runs.ts";
+import { claimRuns, handBack, readInput } from "../../../shared/store/runs/claim-runs.ts";
 import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
+import { readStoredPage } from "../../../shared/store/journal/read-journal.ts";
 import { readPinnedDefinition } from "../../../shared/store/definitions/orchestrations.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { acme, stepEntry, openStore } from "./store-fixture.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
+import { knowsSilentOwners, untilOwnersCanBeSilent } from "./postgres-uptime.ts";
+import { acme, onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
 let store: Store;
@@ -22,7 +24,7 @@ describe("a claim", () => {
   test("of a due run increases its attempt and makes the claimer its owner", async () => {
     const [run, owner] = [await store.accept(), await store.addWorker()];
     const claimed = await store.claim(owner, run);
-    expect(claimed).toMatchObject({ attempt: 1, event_seq: 0, crash_count: 0, cancel: false, journal: [] });
+    expect(claimed).toMatchObject({ attempt: 1, event_seq: 0, crash_count: 0, cancel: false });
     expect(await store.row(run)).toMatchObject({ status: "running", owner, attempt: 1 });
     const [row] =
       await store.sql`select extract(epoch from deadline_at - now())::float8 as s from runs where run_id = ${run}`;
@@ -33,6 +35,20 @@ describe("a claim", () => {
     const owner = await store.addWorker();
     const [later, soon] = [await store.accept({ delay_ms: 10_000 }), await store.accept({ delay_ms: 1_500 })];
     expect(await claim(owner, later, soon)).toEqual([soon]);
+  });
+
+  // Fails when the statement does not compare the silences, or not whether the owner is silent at this moment: its beat may
+  // arrive after it.
+  test("gets nothing for a worker that was silent oftener than it knows, or is silent", async () => {
+    const [run, owner] = [await store.accept(), await store.addWorker()];
+    const claimKnowing = async (silences: number) =>
+      (await claimRuns(store.sql, owner, [run], silences)).map(({ run_id }) => run_id);
+    await store.ageBeat(owner, 12);
+    expect(await claimKnowing(0)).toEqual([]);
+    await beat(store.sql, onlineBeat(owner));
+    expect(await claimKnowing(0)).toEqual([]);
+    expect(await claimRuns(store.sql, newIncarnation("unknown"), [run], 0)).toEqual([]);
+    expect(await claimKnowing(1)).toEqual([run]);
   });
 
   test("gets no run that has ended or does not exist", async () => {
@@ -48,11 +64,9 @@ describe("a claim", () => {
     await store.ageBeat(silent.owner, 13);
     await store.sql`delete from workers where incarnation = ${unknown.owner}`;
     // A Postgres that has just started has received no beats: until 12 s after its start no owner is silent.
-    const [uptime] =
-      await store.sql`select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as ms`;
-    if (uptime?.ms < 13_000) {
+    if (!(await knowsSilentOwners(store.sql))) {
       expect(await claim(await store.addWorker(), silent.run_id)).toEqual([]);
-      await sleep(13_000 - uptime?.ms);
+      await untilOwnersCanBeSilent(store.sql);
       await store.ageBeat(fresh.owner, 5);
     }
     const next = await store.addWorker("next");
@@ -77,19 +91,69 @@ describe("a claim", () => {
     );
   });
 
-  test("returns the journal without its notes, in order", async () => {
+  // Fails when a claim, which may be of many runs, loads their journals or long inputs.
+  test("returns the size of the journal and not the journal, and a long input only when it is asked for", async () => {
+    const input = JSON.stringify({ message: "x".repeat(70_000), state: {} });
+    const run = await store.startRun({ input });
+    await flush(store.sql, [stepEntry(run, { output: '{"a":"ä"}' })]);
+    await flush(store.sql, [stepEntry(run, { kind: "note", known_seq: 2, output: null, steps: 0 })]);
+    await handBack(store.sql, run.owner, [run]);
+    const second = await store.claim(await store.addWorker(), run.run_id);
+    const events = Buffer.byteLength(stepEntry(run).events);
+    expect(second).toMatchObject({ attempt: 2, event_seq: 4, crash_count: 0, input: null });
+    expect(second.journal_bytes).toBe(2 * events + Buffer.byteLength('{"a":"ä"}'));
+    expect(second.running_for_ms).toBeGreaterThan(0);
+    expect(JSON.stringify(second).length).toBeLessThan(1_000);
+    expect(await readInput(store.sql, run.run_id)).toBe(input);
+  });
+});
+
+describe("a journal as a fold reads it", () => {
+  const numbersOf = (entries: readonly { seq: number; kind: string }[]) =>
+    entries.map(({ seq, kind }) => [seq, kind]);
+
+  test("has no notes and no events, in order, up to the number that the reader names", async () => {
     const run = await store.startRun();
     await flush(store.sql, [stepEntry(run)]);
     await flush(store.sql, [stepEntry(run, { kind: "note", known_seq: 2, output: null, steps: 0 })]);
     await flush(store.sql, [stepEntry(run, { kind: "turn", known_seq: 4, steps: 0 })]);
-    await handBack(store.sql, run.owner, [run]);
-    const second = await store.claim(await store.addWorker(), run.run_id);
-    expect(second.journal.map(({ seq, kind }) => [seq, kind])).toEqual([
-      [2, "step"],
-      [6, "turn"],
+    const page = await readStoredPage(store.sql, run.run_id, 0, 6);
+    expect([numbersOf(page.entries), page.more]).toEqual([
+      [
+        [2, "step"],
+        [6, "turn"],
+      ],
+      false,
     ]);
-    expect(second).toMatchObject({ attempt: 2, event_seq: 6, crash_count: 0 });
-    expect(second.running_for_ms).toBeGreaterThan(0);
+    expect(numbersOf((await readStoredPage(store.sql, run.run_id, 0, 5)).entries)).toEqual([[2, "step"]]);
+    expect(numbersOf((await readStoredPage(store.sql, run.run_id, 2, 6)).entries)).toEqual([[6, "turn"]]);
+  });
+
+  // Fails when a result whose value is stored in an event alone is read without that event.
+  test("has the events of an output that refers to them", async () => {
+    const run = await store.startRun();
+    const [output, events] = ['{"set_from":{"out":{"line":1,"field":"text"}}}', '{"text":"long"}'];
+    await flush(store.sql, [stepEntry(run, { output, events, events_n: 1 })]);
+    const { entries } = await readStoredPage(store.sql, run.run_id, 0, 1);
+    expect(entries).toEqual([{ seq: 1, kind: "step", output, events }]);
+  });
+
+  // Fails when a page is bounded in entries alone.
+  test("comes in pages of about 1 MiB", async () => {
+    const run = await store.startRun();
+    const output = JSON.stringify("x".repeat(400_000));
+    for (let known_seq = 0; known_seq < 10; known_seq += 2) {
+      await flush(store.sql, [stepEntry(run, { known_seq, output })]);
+    }
+    const sizes: number[] = [];
+    let after = 0;
+    let page;
+    do {
+      page = await readStoredPage(store.sql, run.run_id, after, 10);
+      sizes.push(page.entries.length);
+      after = page.entries.at(-1)?.seq ?? after;
+    } while (page.more);
+    expect(sizes).toEqual([3, 2]);
   });
 });
 

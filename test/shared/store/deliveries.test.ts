@@ -179,6 +179,9 @@ describe("a claim of deliveries", () => {
     const events = '{"type":"step_start"}\n{"type":"step_complete"}';
     expect(await readEvents(store.sql, delivery.run_id, delivery.seq)).toBe(events);
     expect(await readEvents(store.sql, delivery.run_id, delivery.seq + 1)).toBeNull();
+    // A worker sends 64 deliveries at once: no event lines over 1 MiB are read for one.
+    await store.sql`update journal set events = repeat('x', 1024 * 1024 + 1) where run_id = ${delivery.run_id}`;
+    expect(await readEvents(store.sql, delivery.run_id, delivery.seq)).toBeNull();
     const [row] = await store.sql<{ lease: number }[]>`
       select extract(epoch from next_at - now())::float8 as lease from webhook_deliveries`;
     expect(row?.lease).toBeGreaterThan(15);

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
 import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
@@ -15,6 +14,7 @@ import {
   readAllWaits,
 } from "./family-fixture.ts";
 import type { StartedRun } from "./family-fixture.ts";
+import { pace, until } from "../../services/waiting.ts";
 import { acme, stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
@@ -32,29 +32,36 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 const RUNS = 60;
-const randomMoment = () => sleep(Math.random() * 6);
+const randomMoment = () => pace(Math.random() * 6);
 
 /** Claims a run once it is due. A claim skips a run that is not due yet, or that is locked by an answer. */
 async function claimWhenDue({ owner, run_id }: StartedRun): Promise<ClaimedRun> {
-  for (let polls = 0; polls < 300; polls++) {
-    const [claimed] = await claimRuns(store.sql, owner, [run_id]);
-    if (claimed) return claimed;
-    await sleep(10);
-  }
-  throw new Error("the run never became due");
+  const claims: ClaimedRun[] = [];
+  await until(
+    "the run is due",
+    async () => claims.push(...(await claimRuns(store.sql, owner, [run_id]))) > 0,
+  );
+  const [claimed] = claims;
+  if (!claimed) throw new Error("the run was not claimed");
+  return claimed;
 }
 
 /**
  * Does what a worker does: parks the run while a wait is open, and decides again when the park is refused.
+ * @param beforePark called once the run has been woken, between a decision to park and the park
  * @returns the number of refused parks
  */
-async function untilAnswered(run: StartedRun, onWake: () => void): Promise<number> {
+async function untilAnswered(
+  run: StartedRun,
+  onWake: () => void,
+  beforePark: () => Promise<void> = randomMoment,
+): Promise<number> {
   let refusals = 0;
   let current = run;
   for (let decisions = 0; decisions < 20; decisions++) {
     const open = await readAllWaits(store.sql, run.run_id);
     if (open.length > 0 && open.every((wait) => wait.state === "answered")) return refusals;
-    await randomMoment();
+    await (decisions === 1 ? beforePark() : randomMoment());
     const waits = ["w1", "w2"].map((name) => humanWait(name));
     if ((await flush(store.sql, [parkEntry(current, waits)])).length === 0) {
       refusals += 1;
@@ -70,15 +77,11 @@ async function untilAnswered(run: StartedRun, onWake: () => void): Promise<numbe
 
 /** Answers a wait as soon as it is open. */
 async function answerSoon(run: StartedRun, wait: string): Promise<void> {
-  for (let tries = 0; tries < 300; tries++) {
+  const answer = { tenant: acme, run: run.run_id, waitId: wait, answer: "1", by: "ann" };
+  await until("the wait is open", async () => {
     await randomMoment();
-    if (
-      (await answerWait(store.sql, { tenant: acme, run: run.run_id, waitId: wait, answer: "1", by: "ann" }))
-        .is === "answered"
-    )
-      return;
-  }
-  throw new Error("the wait was never opened");
+    return (await answerWait(store.sql, answer)).is === "answered";
+  });
 }
 
 // Fails when `signals` is not in the condition of a park, or when an answer does not increase it.
@@ -92,6 +95,12 @@ test(
         const woken = Promise.withResolvers<void>();
         // One answer wakes the run. The other comes at any time, or when the run decides again whether to park.
         const first = answerSoon(run, "w1");
+        // One run decides to park again, and its second answer comes before the park. For the others chance decides.
+        if (n === 0) {
+          const refused = await untilAnswered(run, woken.resolve, () => answerSoon(run, "w2"));
+          await first;
+          return refused;
+        }
         const second = n % 2 === 0 ? answerSoon(run, "w2") : woken.promise.then(() => answerSoon(run, "w2"));
         const refused = await untilAnswered(run, woken.resolve);
         await Promise.all([first, second]);

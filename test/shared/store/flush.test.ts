@@ -2,7 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { findCommitted, readEntries, readStored } from "../../../shared/store/journal/read-journal.ts";
+import {
+  findCommitted,
+  readEntries,
+  readPage,
+  readStoredPage,
+} from "../../../shared/store/journal/read-journal.ts";
 import type { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import { stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
@@ -23,6 +28,21 @@ const call = (name: string, cost: number) => ({
   cost_micro_usd: cost,
 });
 
+// Fails when pages of event lines are bounded in entries alone.
+test("a page of event lines for viewers and clients has at most 256 KiB and one entry more", async () => {
+  const run = await store.startRun();
+  const events = JSON.stringify({ type: "llm_delta", text: "x".repeat(100_000) });
+  for (let known_seq = 0; known_seq < 6; known_seq++) {
+    await flush(store.sql, [
+      stepEntry(run, { kind: "note", known_seq, output: null, steps: 0, events, events_n: 1 }),
+    ]);
+  }
+  const numbers = (entries: readonly { seq: number }[]) => entries.map(({ seq }) => seq);
+  expect(numbers(await readPage(store.sql, run.run_id, 0))).toEqual([1, 2, 3]);
+  expect(numbers(await readEntries(store.sql, run.run_id, 3, 1_000))).toEqual([4, 5, 6]);
+  expect(numbers(await readEntries(store.sql, run.run_id, 0, 2))).toEqual([1, 2]);
+});
+
 describe("a flush", () => {
   test("commits the result, its events and the change of the run together, and returns the run's position", async () => {
     const run = await store.startRun();
@@ -38,9 +58,11 @@ describe("a flush", () => {
     expect(await readEntries(store.sql, run.run_id, 0, 10)).toEqual([
       { seq: 2, events_n: 2, events: stepEntry(run).events },
     ]);
-    expect((await readStored(store.sql, [run.run_id])).get(run.run_id)).toEqual([
-      { seq: 2, kind: "step", output: "{}" },
-    ]);
+    expect(await readStoredPage(store.sql, run.run_id, 0, 2)).toEqual({
+      entries: [{ seq: 2, kind: "step", output: "{}", events: null }],
+      more: false,
+      rewinds: [],
+    });
   });
 
   // Fails when that part is not in the fence.

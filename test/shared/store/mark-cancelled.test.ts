@@ -50,6 +50,22 @@ test("one statement ends the queued runs of a family and marks the running ones"
   expect([...entries]).toEqual([{ seq: 2, kind: "end", events_n: 2 }]);
 });
 
+// Fails when a run that a worker claimed, or ended, since it was read is marked as one that waits.
+test("runs that are left to a worker become due, with a cancel request, if they still wait", async () => {
+  const [waits, running, ended] = [
+    await store.accept({ delay_ms: 600_000 }),
+    await store.startRun(),
+    await store.accept(),
+  ];
+  await cancelRuns(store.sql, [], [cancelEnd(ended)]);
+  expect(await cancelRuns(store.sql, [], [], [waits, running.run_id, ended])).toEqual([
+    { run_id: waits, status: "queued", owner: null, event_seq: 0 },
+  ]);
+  expect(await store.row(running.run_id)).toMatchObject({ signals: 0, cancel_requested_at: null });
+  const claimed = await store.claim(await store.addWorker(), waits);
+  expect(claimed).toMatchObject({ cancel: true, signals: 1 });
+});
+
 // Fails when the statement does not compare `known_seq` or the status.
 test("a run that has changed since it was read is not cancelled", async () => {
   const claimed = await store.startRun();

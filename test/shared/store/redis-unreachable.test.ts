@@ -6,6 +6,7 @@ import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
 import { pgArray } from "../../../shared/store/sql.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { stateStore } from "../../../shared/store/state.ts";
+import { until } from "../../services/waiting.ts";
 import { onlineBeat, newRun, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
@@ -51,6 +52,14 @@ describe("an accept whose quota Postgres checks", () => {
     expect(accepted.map((rows) => rows.size)).toEqual(batches.map((runs) => runs.length));
   });
 });
+
+/** Waits until a statement waits for a lock: it cannot continue before the transaction that has the lock. */
+const untilOneWaitsForLock = () =>
+  until("a statement waits for a lock", async () => {
+    const waiting = await store.sql`
+      select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    return waiting.length > 0;
+  });
 
 const unreachable = async (): Promise<never> => Promise.reject(new Error("connection refused"));
 
@@ -124,13 +133,11 @@ describe("a direct claim", () => {
     await acceptRuns(store.sql, [newRun({ tenant_id: limited }), newRun({ tenant_id: limited })], "postgres");
     const [first, second] = [await store.addWorker("first"), await store.addWorker("second")];
     await disconnectWorkers();
-    let isWaiting = true;
     let later: Promise<unknown[]> = Promise.resolve([]);
     await store.sql.begin(async (tx) => {
       await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
-      later = claimDirectly(store.sql, second, 5, Lane.options).finally(() => (isWaiting = false));
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      expect(isWaiting).toBe(true);
+      later = claimDirectly(store.sql, second, 5, Lane.options);
+      await untilOneWaitsForLock();
       await tx`
         update runs set status = 'running', owner = ${first}, deadline_at = now() + interval '60 s'
         where run_id = (select run_id from runs where tenant_id = ${limited} order by run_id desc limit 1)`;
@@ -151,13 +158,11 @@ describe("a direct claim", () => {
     const tracked = new TrackedRuns();
     const fleet = { links, tracked, timing: workerTiming };
     const heartbeat = new Heartbeat({ ...fleet, owner: found, store: state, queue, report });
-    let isAnnounced = false;
     let announced = Promise.resolve();
     await store.sql.begin(async (tx) => {
       await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
-      announced = heartbeat.announceQueue().then(() => void (isAnnounced = true));
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      expect(isAnnounced).toBe(false);
+      announced = heartbeat.announceQueue();
+      await untilOneWaitsForLock();
     });
     await announced;
     expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);

@@ -20,14 +20,27 @@ test("a beat returns the running runs that its worker owns, and no others", asyn
   const second = await store.claim(owned.owner, await store.accept());
   await flush(store.sql, [stepEntry(ended, { kind: "end", status: "completed" })]);
   await store.sql`update runs set signals = 2, cancel_requested_at = now() where run_id = ${owned.run_id}`;
-  const reported = await beat(store.sql, onlineBeat(owned.owner));
+  const { owned: reported } = await beat(store.sql, onlineBeat(owned.owner));
   expect(new Set(reported.map(({ run_id }) => run_id))).toEqual(new Set([owned.run_id, second.run_id]));
   expect(reported.find(({ run_id }) => run_id === owned.run_id)).toMatchObject({
     attempt: 1,
     signals: 2,
     cancel: true,
   });
-  expect(await beat(store.sql, onlineBeat(ended.owner))).toEqual([]);
+  expect(await beat(store.sql, onlineBeat(ended.owner))).toEqual({ silences: 0, owned: [] });
+});
+
+// Fails when a silence is not counted, or a beat in time counts as one.
+test("a beat that ends a silence counts it", async () => {
+  const owner = await store.addWorker();
+  const silencesAfter = async (seconds: number) => {
+    await store.ageBeat(owner, seconds);
+    return (await beat(store.sql, onlineBeat(owner))).silences;
+  };
+  expect(await silencesAfter(10)).toBe(0);
+  expect(await silencesAfter(12)).toBe(1);
+  expect(await silencesAfter(0)).toBe(1);
+  expect(await silencesAfter(100)).toBe(2);
 });
 
 // Fails when a beat does not save the lanes, or only a worker's first one does.

@@ -201,6 +201,32 @@ describe("an agent", () => {
     expect(failing.committedTurns).toHaveLength(1);
   });
 
+  // Fails when a tool that is slow once ends the run, or the model believes that nothing happened.
+  test("hears that a call took too long, and goes on; the call is not repeated", async () => {
+    let calls = 0;
+    const slow = {
+      ...tools,
+      search: (): Json => {
+        calls += 1;
+        if (calls === 1) throw new RetryableError("tool_timeout", "host.internal did not answer in 30 s");
+        return "found";
+      },
+    };
+    const fake = fakeContext({ agents, tools: slow, answers: [search, search, "ok"] });
+    expect((await run(step(fields), fake.context)).response).toBe("ok");
+    const reply = fake.modelCalls[1]?.messages.at(-1);
+    expect(reply).toMatchObject({ role: "tool", content: expect.stringContaining("did not answer in time") });
+    expect(reply?.content).toContain("may have been carried out");
+    expect(reply?.content).not.toContain("host.internal");
+    expect(fake.toolCalls.map(({ effectKey }) => effectKey)).toEqual([
+      "run_1:s:1:tool.1.1",
+      "run_1:s:1:tool.2.1",
+    ]);
+    expect(fake.noted).toContainEqual(
+      expect.objectContaining({ type: "tool_result", preview: expect.stringContaining("in time") }),
+    );
+  });
+
   test("publishes at most 500 characters of a tool's result", async () => {
     const long = { ...tools, search: () => "x".repeat(5_000) };
     const { context, noted } = fakeContext({ agents, tools: long, answers: [search, "ok"] });

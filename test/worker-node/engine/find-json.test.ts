@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { findJson } from "../../../worker-node/engine/find-json.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 describe("JSON in text", () => {
   test.each([
@@ -11,6 +12,8 @@ describe("JSON in text", () => {
     ['He wrote {"so: {"ok": [true, null, -1.5e3]}', [{ ok: [true, null, -1500] }]],
     ['[{"a": 1}, {"b": 2}, and so on', [{ a: 1 }, { b: 2 }]],
     ['{"a": 1} and {"b": 2,}', [{ a: 1 }]],
+    ['The order {"id": 12345678901234567890, "n": 7} is open.', [{ id: "12345678901234567890", n: 7 }]],
+    ['{"id": 9007199254740993}', [{ id: "9007199254740993" }]],
     ["no JSON at all {", []],
     ["", []],
   ])("%s", (text, values) => {
@@ -35,9 +38,9 @@ describe("JSON in text", () => {
     "```\n".repeat(250_000),
     "[]".repeat(500_000),
   ])("takes a time that grows with the length of the text alone: %.12s", (text) => {
-    const startedAt = performance.now();
+    const startedAt = cpuMs();
     findJson(text);
-    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(cpuMs() - startedAt).toBeLessThan(3_000);
   });
 });
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { renderTemplate } from "../../../worker-node/engine/render-template.ts";
 import { fakeContext, run, step } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 const reference = { $ref: "big", size: 5, content_type: "text/plain", preview: "lo" };
 
@@ -53,11 +54,11 @@ describe("a text that would be longer than 1 MiB", () => {
     ["é{input}", {}, "é".repeat(524_288)],
   ])("is refused before it is made", async (template, state, text = message) => {
     const before = process.memoryUsage();
-    const startedAt = performance.now();
+    const startedAt = cpuMs();
     await expect(
       renderTemplate(template, fakeContext({ state, message: text }).context),
     ).rejects.toMatchObject({ name: "TerminalError", code: "template" });
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(cpuMs() - startedAt).toBeLessThan(1_000);
     const after = process.memoryUsage();
     expect(after.heapUsed + after.external - before.heapUsed - before.external).toBeLessThan(
       64 * 1024 * 1024,

@@ -89,6 +89,18 @@ describe("a program", () => {
     expect(await sandbox.transform(code, state)).toEqual(value);
   });
 
+  // Fails when digits are lost between a text and a result.
+  test.each([
+    ['result = JSON.parse(\'{"id":12345678901234567890,"n":7}\')', { id: "12345678901234567890", n: 7 }],
+    ["result = JSON.parse('[9007199254740993]', (key, value) => value)", ["9007199254740993"]],
+    [
+      "result = [9007199254740991, 10000000000000000, -1e18, 1e21, 0.1]",
+      [9007199254740991, 1e16, -1e18, 1e21, 0.1],
+    ],
+  ])("keeps the digits of its integers: %s", async (code, value) => {
+    expect(await sandbox.transform(code, state)).toEqual(value);
+  });
+
   test.each([
     ["result = 0/0", "result is NaN"],
     ["result = { mean: 0/0 }", "result.mean is NaN"],
@@ -102,6 +114,8 @@ describe("a program", () => {
     ["result = { run() {} }", "result.run is a function"],
     ["result = [Symbol('x')]", "result[0] is a symbol"],
     ["result = { big: 2n ** 70n }", "result.big is a BigInt"],
+    ["result = [12345678901234567890]", "result[0] is 12345678901234567000, an integer beyond 2^53"],
+    ["result = { at: 1764400123 * 1e9 + 456789123 }", "result.at is 1764400123456789"],
     ["result = /x/", "result is a RegExp"],
     ["result = { error: new Error('x') }", "result.error is an Error"],
     ["result = [Promise.resolve(1)]", "result[0] is a Promise"],

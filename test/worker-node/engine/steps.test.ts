@@ -288,6 +288,24 @@ describe("evaluator", () => {
 describe("tool", () => {
   const fields = { type: "tool", forced_tool: "search", output_key: "out" };
 
+  // Fails when a model is asked for other arguments although nothing was wrong with the first ones.
+  test.each([{}, { prompt_template: "Search." }])(
+    "%j: that took too long is made again, under the same key",
+    async (more) => {
+      const slow = () => {
+        throw new RetryableError("tool_timeout", "x");
+      };
+      const { context, toolCalls, modelCalls } = fakeContext({
+        tools: { search: slow },
+        answers: [{ calls: [{ name: "search", args: { query: "q" } }] }],
+      });
+      const timedOut = run(step({ ...fields, ...more }), context);
+      await expect(timedOut).rejects.toMatchObject({ name: "RetryableError", code: "tool_timeout" });
+      expect(toolCalls).toHaveLength(1);
+      expect(modelCalls.length).toBeLessThanOrEqual(1);
+    },
+  );
+
   test("without a prompt calls its tool with its inputs, or with the message", async () => {
     const byKeys = fakeContext({ tools: { search: () => ({ hits: 1 }) }, state: { query: "q", other: 1 } });
     const result = await run(step({ ...fields, input_keys: ["query"] }), byKeys.context);

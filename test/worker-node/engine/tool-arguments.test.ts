@@ -11,6 +11,23 @@ test.each<[Json, Json]>([
   [[], {}],
   [{ q: 1 }, { q: 1 }],
   ['{"q": 1}', { q: 1 }],
+  // Twice over, with an empty object before, with a mark after, in a fence, and the same object twice.
+  ['"{\\"q\\": 1}"', { q: 1 }],
+  ['{}{"q": 1}', { q: 1 }],
+  ["{}{}", {}],
+  ['{"q": "}{"}</tool_call>', { q: "}{" }],
+  ['```json\n{"q": 1}\n```', { q: 1 }],
+  ['{"q": 1}{"q": 1}', { q: 1 }],
+  [
+    '{"id": 12345678901234567890, "n": [-9007199254740993]}',
+    { id: "12345678901234567890", n: ["-9007199254740993"] },
+  ],
+  // Two calls in one, a cut one, an object that stands in prose, and one that nobody could store.
+  ['{"q": 1}{"q": 2}', null],
+  ['{}{"q": 1', null],
+  ['{"a": {"q": 1}, "b', null],
+  ['I call it with {"q": 1}', null],
+  [`{"q": ${"[".repeat(70)}${"]".repeat(70)}}`, null],
   ["text", null],
   ["[1]", null],
   [[1], null],
@@ -53,6 +70,7 @@ describe("arguments", () => {
     { q: "" },
     { q: "x", n: null, kind: "a", list: [], any: { deep: [1] } },
     { q: "x", kind: null, list: null },
+    { q: "x", n: "12345678901234567890", list: [{ id: "-9007199254740993" }] },
   ])("%j are right", (args) => {
     expect(argumentErrors(args, schema)).toEqual([]);
   });

@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
+import { silentPeer, slowPeer } from "../../services/waiting.ts";
 
 let harness: ExecutionHarness;
 beforeEach(() => {
@@ -14,6 +14,8 @@ afterEach(() => {
   harness.checkEntries();
   vi.restoreAllMocks();
 });
+
+const untilCalled = () => expect.poll(() => harness.calls.length).toBe(1);
 
 describe("an execution", () => {
   test("runs all steps, and commits the last result with the entry that ends the run", async () => {
@@ -38,7 +40,7 @@ describe("an execution", () => {
   // Fails when the deadline of the claim still holds while the first step runs.
   test("that continues in the middle of a run sets the deadline of its step, however late the definition arrives", async () => {
     harness.definition = steps({ id: "a", ...llm, timeout_seconds: 600 });
-    harness.readDefinition = () => sleep(60);
+    harness.readDefinition = () => slowPeer(60);
     const step = Promise.withResolvers<string>();
     harness.generate = () => step.promise;
     const { run, ending } = harness.begin({ attempt: 1, event_seq: 5 });
@@ -60,18 +62,18 @@ describe("an execution", () => {
   });
 
   test("that is drained commits nothing more, and leaves the run as it is", async () => {
-    harness.generate = ({ signal }) => sleep(10_000, "never", { signal });
+    harness.generate = ({ signal }) => silentPeer(signal);
     const { run, ending } = harness.begin();
-    await sleep(30);
+    await untilCalled();
     harness.stop.abort(new Stop("drain", "shutting down"));
     expect(await ending).toEqual({ is: "stopped" });
     expect(harness.store.row(run.run_id).status).toBe("running");
   });
 
   test("of a cancelled run ends it as cancelled, even if the step ignores its signal", async () => {
-    harness.generate = () => sleep(2_000, "late");
+    harness.generate = () => silentPeer(new AbortController().signal);
     const { run, ending } = harness.begin();
-    await sleep(30);
+    await untilCalled();
     harness.stop.abort(new Stop("cancel", "cancelled"));
     expect(await ending).toEqual({ is: "ended" });
     expect(harness.store.row(run.run_id).status).toBe("cancelled");
@@ -86,9 +88,9 @@ describe("an execution", () => {
 
   // Fails when a fenced end is an error; a fenced step is none.
   test("of a run that another worker takes over during its cancel is dropped too", async () => {
-    harness.generate = ({ signal }) => sleep(10_000, "never", { signal });
+    harness.generate = ({ signal }) => silentPeer(signal);
     const { run, ending } = harness.begin();
-    await sleep(30);
+    await untilCalled();
     harness.store.row(run.run_id).attempt += 1;
     harness.stop.abort(new Stop("cancel", "cancelled"));
     expect(await ending).toEqual({ is: "dropped" });
@@ -180,17 +182,18 @@ describe("a step that is left behind", () => {
       { id: "a", ...llm, timeout_seconds: 1, next_step_id: "b" },
       { id: "b", ...print },
     );
+    // The model goes on after the step has given it up. The entry that ends the run is committed later than this text.
     let late = false;
-    harness.generate = async ({ onText }) => {
-      await sleep(1_100);
-      onText("too late. ");
-      late = true;
-      return "late";
+    harness.generate = ({ signal, onText }) => {
+      signal.addEventListener("abort", () => {
+        onText("too late. ");
+        late = true;
+      });
+      return silentPeer(new AbortController().signal);
     };
     const { run, ending } = harness.begin();
     expect(await ending).toEqual({ is: "ended" });
-    await expect.poll(() => late).toBe(true);
-    await sleep(80);
+    expect(late).toBe(true);
     expect(harness.errorOf(run)).toContain("step_timeout");
     expect(harness.eventsOf(run)).not.toContain("too late");
   });

@@ -1,6 +1,7 @@
 /** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
-import { recordOf } from "../../../shared/contracts/journal-entry.ts";
+import { recordOf } from "../../../shared/journal/records.ts";
+import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
@@ -43,9 +44,10 @@ export class ExecutionHarness {
   models: Models | null = null;
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
-  readWaits: ExecutionDeps["readWaits"] = async () => [];
+  readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
 
-  begin(changes: Partial<ClaimedRun> = {}) {
+  /** @param journal what the run has committed before */
+  begin(changes: Partial<ClaimedRun> = {}, journal: readonly StoredEntry[] = []) {
     const run: ClaimedRun = {
       ...this.store.open(owner),
       tenant_id: TenantId.parse("acme"),
@@ -60,10 +62,13 @@ export class ExecutionHarness {
       queued_at_ms: 0,
       running_for_ms: 0,
       cost_micro_usd: 0,
-      journal: [],
       ...changes,
     };
     if (run.event_seq > 0) this.store.row(run.run_id).event_seq = run.event_seq;
+    for (const { seq, kind, output } of journal) {
+      const entry = { seq, kind, output, run_id: run.run_id, attempt: 1, step_path: null, visit: null };
+      this.store.model.tables.write({ ...entry, events: "", events_n: 1 });
+    }
     const deps = this.#deps();
     const runLog = deps.journal.open(run, this.stop);
     return { run, runLog, ending: execute(run, deps, runLog, this.stop.signal) };
@@ -97,7 +102,7 @@ export class ExecutionHarness {
       tools: { call: (request) => this.callTool(request) },
       sandbox: { of: () => ({ evaluate: notInThisTest, transform: notInThisTest }) },
       artifacts: this.artifacts,
-      readWaits: (id, names) => this.readWaits(id, names),
+      store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
       confirm: async () => {},
     };
   }

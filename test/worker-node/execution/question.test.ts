@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { ExecutionHarness, print, steps } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
@@ -57,8 +58,8 @@ describe("a question", () => {
     kind: "park" as const,
     output: JSON.stringify({ step: "a", visit: 1, reason: "answer", wait_id: waitId }),
   });
-  const beginAgain = (...more: ClaimedRun["journal"]) =>
-    harness.begin({ attempt: 1, event_seq: 5, journal: [parkEntry(), ...more] });
+  const beginAgain = (...more: StoredEntry[]) =>
+    harness.begin({ attempt: 1, event_seq: 5 }, [parkEntry(), ...more]);
   const rewind = { seq: 5, kind: "rewind" as const, output: '{"keep_seq":4}' };
 
   // Fails when a run that woke without an answer starts the time of its question again, or asks a second time.

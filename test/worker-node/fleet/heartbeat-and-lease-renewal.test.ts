@@ -26,6 +26,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     isCold: false,
     isPostgresUnreachable: false,
     isRedisUnreachable: false,
+    silences: 0,
   };
   const handedBack: RunId[] = [];
   const restored: RunId[] = [];
@@ -37,7 +38,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     async beat() {
       beats += 1;
       if (replies.isPostgresUnreachable) throw new Error("connection refused");
-      return replies.owned;
+      return { silences: replies.silences, owned: replies.owned };
     },
     async handBack(_owner, runs) {
       handedBack.push(...runs.map(({ run_id }) => run_id));
@@ -172,6 +173,15 @@ describe("a beat", () => {
     await Promise.all([before, heartbeat.beatAgain(), heartbeat.beatAgain()]);
     expect(signals).toMatchObject([{ signals: 1, cancel: true }]);
     expect(beats()).toBe(2);
+  });
+
+  // Fails when a worker counts its silences by its own clock alone: Postgres may have seen one that the worker has not.
+  test("returns the silences that Postgres has counted", async () => {
+    const { heartbeat, replies } = openLeaseRenewal();
+    await heartbeat.beat();
+    replies.silences = 2;
+    await heartbeat.beat();
+    expect([heartbeat.silences, heartbeat.areSilencesCounted]).toEqual([2, true]);
   });
 
   // Fails when it is handed back after one beat (the reply of its claim may be on its way), or never.

@@ -1,4 +1,3 @@
-import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
@@ -17,7 +16,9 @@ import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
 import { Slots } from "../../../worker-node/fleet/slots.ts";
 import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
+import type { WorkerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { Worker } from "../../../worker-node/fleet/worker.ts";
+import { silentPeer, slowPeer, turn } from "../../services/waiting.ts";
 import { FakeStore } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
@@ -29,6 +30,9 @@ const SYNCHRONIZED_CLAIM = [
   "read running runs",
   "claim from the queue",
 ];
+
+/** A worker that claims directly soon after the queue has become unreachable. */
+const directSoon: WorkerTiming = { ...workerTiming, directAfterMs: 50 };
 
 /** Records the calls of the worker, and offers it the runs that a test sets. */
 class FakeQueue extends Queue {
@@ -45,7 +49,7 @@ class FakeQueue extends Queue {
     super({ evalsha: refuse, eval: refuse }, 1);
   }
   override async claim({ ended }: ClaimRequest): Promise<Claim> {
-    await sleep(1);
+    await slowPeer(1);
     calls.push("claim from the queue");
     this.ended.push(...ended);
     const runs = (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme }));
@@ -90,7 +94,7 @@ let step: (signal: AbortSignal) => Promise<string>;
 
 beforeEach(() => open(["default"]));
 
-function open(lanes: readonly Lane[]): void {
+function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void {
   waitedFor = [];
   calls = [];
   fakeStore = new FakeStore();
@@ -107,7 +111,7 @@ function open(lanes: readonly Lane[]): void {
     ...fakeStore.store,
     beat: async ({ redis_ok }) => {
       calls.push(redis_ok ? "beat: the queue is reachable" : "beat: the queue is unreachable");
-      return [];
+      return { silences: 0, owned: [] };
     },
     takeLock: async (name) => {
       calls.push(`lock ${name}`);
@@ -133,8 +137,7 @@ function open(lanes: readonly Lane[]): void {
     },
   };
   const slots = new Slots(5, lanes);
-  links = new QueueLinks(1, workerTiming);
-  const timing = workerTiming;
+  links = new QueueLinks(1, timing);
   const report = () => ({
     worker_id: "w",
     hostname: "h",
@@ -158,15 +161,12 @@ function open(lanes: readonly Lane[]): void {
     tracked,
     slots,
     timing,
-    waitForWork: (_shard, waited, ms) =>
-      new Promise((resolve) => {
-        waitedFor.push(waited);
-        const timer = setTimeout(resolve, ms);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      }),
+    waitForWork: async (_shard, waited, ms) => {
+      waitedFor.push(waited);
+      const woken = new AbortController();
+      wake = () => woken.abort();
+      await slowPeer(ms, undefined, woken.signal).catch(() => {});
+    },
     execution: {
       owner,
       journal: new Journal(owner, store, () => {}),
@@ -180,12 +180,13 @@ function open(lanes: readonly Lane[]): void {
       tools: { call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
-      readWaits: store.readWaits,
+      store,
       confirm: async () => {},
     },
   });
 }
 afterEach(async () => {
+  vi.restoreAllMocks();
   wake();
   await worker.drain(0);
 });
@@ -225,7 +226,6 @@ function claimable(): ClaimedRun {
     queued_at_ms: 0,
     running_for_ms: 0,
     cost_micro_usd: 0,
-    journal: [],
   };
   const before = claimInPostgres;
   claimInPostgres = async (requested) => (requested === run.run_id ? run : before(requested));
@@ -237,7 +237,7 @@ async function untilCompleted(run: RunId): Promise<void> {
   while (fakeStore.row(run).status !== "completed" || worker.active > 0) await turn();
 }
 
-const eventually = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 5_000, interval: 5 });
+const eventually = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 5 });
 
 describe("a run that the queue leases and Postgres does not let the worker claim", () => {
   const offered = async (snapshot: Partial<RunSnapshot> | null): Promise<RunId> => {
@@ -357,7 +357,8 @@ test("a run that is leased again while it is executed does not begin a second ti
   let begun = 0;
   step = async () => {
     begun += 1;
-    await sleep(50);
+    // Until the queue has leased it again.
+    await eventually(() => expect(queue.offers).toEqual([]));
     return "answer";
   };
   const run = claimable();
@@ -387,6 +388,7 @@ test("leases from a failed claim in Postgres are reconciled before the next clai
 
 // Fails when unresolved leases are reconciled before the queue has answered.
 test("a worker that cannot reconcile its leases because the queue is unreachable claims directly", async () => {
+  open(["default"], directSoon);
   const leased = newRunId(Date.now());
   const answer = claimInPostgres;
   claimInPostgres = async () => {
@@ -404,7 +406,7 @@ test("a worker that cannot reconcile its leases because the queue is unreachable
   const run = claimable();
   directlyClaimable = [run];
   worker.start();
-  await vi.waitFor(() => expect(fakeStore.row(run.run_id).status).toBe("completed"), { timeout: 12_000 });
+  await eventually(() => expect(fakeStore.row(run.run_id).status).toBe("completed"));
 });
 
 // Fails when a failed renewal does not make the worker synchronize before its next claim.
@@ -420,6 +422,8 @@ test("a worker whose renewal failed announces the queue before its next claim", 
 });
 
 describe("a run that this worker executes, and claims directly under a new attempt", () => {
+  beforeEach(() => open(["default"], directSoon));
+
   const offer = async (old: ClaimedRun, ...others: ClaimedRun[]): Promise<void> => {
     queue.offers.push([old.run_id]);
     worker.start();
@@ -434,53 +438,58 @@ describe("a run that this worker executes, and claims directly under a new attem
 
   // Fails when other runs wait until the old execution has ended, which may be never.
   test("does not hold up other runs", async () => {
-    fakeStore.linkFaults.push({ is: "slow", ms: 9_000 });
+    const flushed = Promise.withResolvers<void>();
+    fakeStore.linkFaults.push({ is: "held", until: flushed.promise });
     const [old, other] = [claimable(), claimable()];
     await offer(old, other);
-    await vi.waitFor(() => expect(fakeStore.row(other.run_id).status).toBe("completed"), { timeout: 8_500 });
+    await eventually(() => expect(fakeStore.row(other.run_id).status).toBe("completed"));
     expect(fakeStore.row(old.run_id).status).toBe("running");
+    flushed.resolve();
   });
 
   test("begins when its old execution has ended", async () => {
     let begun = 0;
-    step = async (signal) => (begun++ === 0 ? sleep(60_000, "never", { signal }) : "answer");
+    step = async (signal) => (begun++ === 0 ? silentPeer(signal) : "answer");
     const old = claimable();
     await offer(old);
-    await vi.waitFor(() => expect(fakeStore.row(old.run_id).status).toBe("completed"), { timeout: 9_000 });
+    await eventually(() => expect(fakeStore.row(old.run_id).status).toBe("completed"));
     expect(begun).toBe(2);
   });
 });
 
 // Fails when a worker without room in any lane waits for markers of no lane, which Redis refuses.
 test("a worker whose lanes are all full waits for a slot, not for a marker", async () => {
+  const freed = vi.spyOn(Slots.prototype, "freed", "get");
   open(["bulk", "mail"]);
-  step = (signal) => sleep(60_000, "never", { signal });
+  step = silentPeer;
   const runs = (["bulk", "bulk", "mail", "mail"] as const).map((lane) =>
     Object.assign(claimable(), { lane }),
   );
   queue.offers.push(runs.map(({ run_id }) => run_id));
   worker.start();
   await eventually(() => expect(worker.active).toBe(4));
-  await sleep(30);
+  // The claim loop has gone on from that claim, and waits.
+  await eventually(() => expect(freed).toHaveBeenCalled());
   expect(waitedFor).toEqual([]);
 });
 
 describe("a worker that drains", () => {
-  const never = (signal: AbortSignal) => sleep(60_000, "never", { signal });
-
   test("lets runs go on during its grace", async () => {
-    step = () => sleep(100, "answer");
+    const answered = Promise.withResolvers<string>();
+    step = () => answered.promise;
     const run = claimable();
     queue.offers.push([run.run_id]);
     worker.start();
     await eventually(() => expect(worker.active).toBe(1));
-    await worker.drain(5_000);
+    const drained = worker.drain(60_000);
+    answered.resolve("answer");
+    await drained;
     expect(fakeStore.row(run.run_id).status).toBe("completed");
     expect(handedBack).toEqual([]);
   });
 
   test("hands back the runs that still execute after its grace, and releases their jobs", async () => {
-    step = never;
+    step = silentPeer;
     const run = claimable();
     queue.offers.push([run.run_id]);
     worker.start();
@@ -493,44 +502,52 @@ describe("a worker that drains", () => {
   // Fails when only a claim finishes ended runs: a drain makes none, and each ended run would take a slot for 15 s.
   test("finishes a run that ends meanwhile at once", async () => {
     let begun = 0;
-    step = (signal) => sleep(begun++ === 0 ? 300 : 60_000, "answer", { signal });
+    const answers = [Promise.withResolvers<string>(), Promise.withResolvers<string>()];
+    step = async () => answers[begun++]?.promise ?? "a third answer";
     const [short, long] = [claimable(), claimable()];
     queue.offers.push([short.run_id, long.run_id]);
     worker.start();
     await eventually(() => expect(begun).toBe(2));
-    const drained = worker.drain(1_500);
+    const drained = worker.drain(60_000);
     wake();
+    answers[0]?.resolve("answer");
     await eventually(() => expect(queue.finished).toHaveLength(1));
     expect(worker.active).toBe(1);
+    answers[1]?.resolve("answer");
     await drained;
   });
 
   // Fails when a run that was handed back is still tracked: a renewal would lease it again to a worker that ends.
   test("does not track a run that it handed back, even while its execution has not stopped", async () => {
-    fakeStore.linkFaults.push({ is: "slow", ms: 2_500 });
+    const flushed = Promise.withResolvers<void>();
+    fakeStore.linkFaults.push({ is: "held", until: flushed.promise });
     const run = claimable();
     queue.offers.push([run.run_id]);
     worker.start();
     await eventually(() => expect(fakeStore.linkFaults).toEqual([]));
     await worker.drain(0);
     expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", isTracked: false }]);
+    flushed.resolve();
   });
 
   // Fails when only the runs that are executed when the drain begins are handed back: this one would wait for half a minute.
   test("hands back the runs of a claim that is under way", async () => {
-    step = never;
+    step = silentPeer;
     const run = claimable();
     const reply = claimInPostgres;
     const claiming = Promise.withResolvers<void>();
+    const draining = Promise.withResolvers<void>();
     claimInPostgres = async (id) => {
       claiming.resolve();
-      await sleep(200);
+      await draining.promise;
       return reply(id);
     };
     queue.offers.push([run.run_id]);
     worker.start();
     await claiming.promise;
-    await worker.drain(0);
+    const drained = worker.drain(0);
+    draining.resolve();
+    await drained;
     expect(handedBack).toEqual([run.run_id]);
     expect(worker.active).toBe(0);
   });

@@ -1,5 +1,4 @@
 import fc from "fast-check";
-import { setTimeout as sleep } from "node:timers/promises";
 import { beforeEach, describe, expect, test } from "vitest";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
@@ -8,7 +7,8 @@ import type { LiveEntry } from "../../../shared/events/live.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import type { Append, Outcome, RunLog } from "../../../worker-node/journal/run-log.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
-import { POISON, FakeStore } from "../fake-store.ts";
+import { pace, until } from "../../services/waiting.ts";
+import { POISON, FakeStore, SqlError } from "../fake-store.ts";
 import type { LinkFault } from "../fake-store.ts";
 
 const owner = newIncarnation("w");
@@ -59,6 +59,16 @@ function begin(): void {
 
 const open = (stop = new AbortController()): RunLog => journal.open(store.open(owner), stop);
 const openMany = (count: number): RunLog[] => Array.from({ length: count }, () => open());
+/** Waits until so many flushes have begun. */
+const untilFlushed = (flushes: number) =>
+  until("the flush is under way", () => store.batches.length >= flushes);
+/** Waits for the commit of an event that is noted now: all that was noted before and is still to come has been committed. */
+async function untilLaterNote(): Promise<RunId> {
+  const log = open();
+  log.note([thought]);
+  await until("the later event is committed", () => store.entriesOf(log.run).length === 1);
+  return log.run;
+}
 const typesOf = (run: RunId): string[] =>
   store
     .entriesOf(run)
@@ -77,7 +87,7 @@ describe("a flush", () => {
     const logs = openMany(20);
     store.linkFaults.push({ is: "slow", ms: 30 });
     const first = logs[0]?.append(step);
-    await sleep(10);
+    await untilFlushed(1);
     await Promise.all([first, ...logs.slice(1).map((log) => log.append(step))]);
     expect(store.batches).toEqual([1, 19]);
   });
@@ -104,6 +114,45 @@ describe("a flush", () => {
   });
 });
 
+describe("an entry that alone takes Postgres too long", () => {
+  /** Postgres ends each flush that holds an entry of this step. */
+  const timesOut = (path: string) => {
+    const { flush } = store.store;
+    store.store.flush = async (entries) => {
+      if (entries.some(({ step_path }) => step_path === path)) throw new SqlError("57014");
+      return flush(entries);
+    };
+  };
+
+  // Fails when it is flushed for ever, or keeps the entries beside it from their commit.
+  test("is rejected, and the entries beside it are committed", async () => {
+    timesOut("slow");
+    const [slow, ...others] = openMany(5).map((log, i) =>
+      log.append({ ...step, step_path: i === 0 ? "slow" : "a" }),
+    );
+    expect(await slow).toMatchObject({ is: "rejected" });
+    expect((await Promise.all(others)).map(({ is }) => is)).toEqual(Array(4).fill("committed"));
+  });
+
+  // Fails when a Postgres under load costs a run its result.
+  test("is flushed again while Postgres is slow with small queries too", async () => {
+    let timeouts = 0;
+    const { flush } = store.store;
+    store.store.readRunSnapshots = () => Promise.reject(new SqlError("57014"));
+    store.store.flush = async (entries) => {
+      if (++timeouts < 6) throw new SqlError("57014");
+      return flush(entries);
+    };
+    expect(await open().append(step)).toMatchObject({ is: "committed" });
+  });
+});
+
+// Fails when a text that is too long to be made is flushed again and again.
+test("an entry that is too long to be sent is rejected", async () => {
+  store.store.flush = () => Promise.reject(new RangeError("Invalid string length"));
+  expect(await open().append(step)).toMatchObject({ is: "rejected" });
+});
+
 describe("pending events", () => {
   test("are committed with the result that follows, before its own events", async () => {
     const log = open();
@@ -111,8 +160,8 @@ describe("pending events", () => {
     await log.append(step);
     expect(typesOf(log.run)).toEqual(["thinking", "step_complete"]);
     expect(store.entries).toHaveLength(1);
-    await sleep(30);
-    expect(store.entries).toHaveLength(1);
+    await untilLaterNote();
+    expect(store.entriesOf(log.run)).toHaveLength(1);
   });
 
   test("are committed alone after 10 ms, and pieces of text after 50", async () => {
@@ -133,11 +182,10 @@ describe("pending events", () => {
     const log = open();
     store.linkFaults.push({ is: "slow", ms: 20 });
     const first = log.append(step);
-    await sleep(8);
+    await untilFlushed(1);
     log.note([thought]);
     await first;
-    await sleep(30);
-    expect(typesOf(log.run)).toEqual(["step_complete", "thinking"]);
+    await expect.poll(() => typesOf(log.run)).toEqual(["step_complete", "thinking"]);
     expect(log.knownSeq).toBe(2);
   });
 
@@ -145,8 +193,8 @@ describe("pending events", () => {
     const log = open();
     log.note([thought]);
     log.close();
-    await sleep(30);
-    expect(store.entries).toEqual([]);
+    await untilLaterNote();
+    expect(store.entriesOf(log.run)).toEqual([]);
   });
 
   // Fails when work that a step's timeout left behind can still note events.
@@ -154,8 +202,8 @@ describe("pending events", () => {
     const log = open();
     log.close();
     log.note([thought]);
-    await sleep(30);
-    expect(store.entries).toEqual([]);
+    await untilLaterNote();
+    expect(store.entriesOf(log.run)).toEqual([]);
   });
 });
 
@@ -209,9 +257,9 @@ describe("an entry", () => {
       await expect(log.append(step)).rejects.toMatchObject({ why: "superseded" });
       expect(stop.signal.reason).toMatchObject({ why: "superseded" });
     }
-    await sleep(30);
-    expect(live).toEqual([]);
-    expect(store.entries).toEqual([]);
+    const later = await untilLaterNote();
+    expect(live.map(({ run }) => run)).toEqual([later]);
+    expect(store.entries.map(({ run_id }) => run_id)).toEqual([later]);
   });
 
   test("that parks is refused when the run's signals have changed, and the log then has the new ones", async () => {
@@ -244,7 +292,7 @@ describe("an entry", () => {
     const log = open();
     store.linkFaults.push({ is: "slow", ms: 20 });
     const first = log.append(step);
-    await sleep(8);
+    await untilFlushed(1);
     const second = log.append(step);
     await Promise.all([first, second]);
     expect(store.entriesOf(log.run).map(({ known_seq }) => known_seq)).toEqual([0, 1]);
@@ -280,7 +328,7 @@ test("after any faults a run's journal has no gap, each append settles once, and
       const outcomes = await Promise.all(
         logs.map((log, i) => runCommands(log, runs[i] ?? [], isTakenOver && i === 0)),
       );
-      await sleep(20);
+      await untilLaterNote();
       for (const [i, log] of logs.entries()) {
         let seq = 0;
         for (const entry of store.entriesOf(log.run)) {
@@ -310,7 +358,7 @@ async function runCommands(
   for (const [i, command] of commands.entries()) {
     if (isTakenOver && i === 2) store.row(log.run).attempt += 1;
     if (command === "note") log.note([thought]);
-    else if (command === "pause") await sleep(12);
+    else if (command === "pause") await pace(12);
     else {
       const output = command === "poison" ? POISON : "{}";
       outcomes.push(await outcomeOf(log.append({ ...step, output })));

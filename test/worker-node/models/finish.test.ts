@@ -61,6 +61,9 @@ describe("an answer whose finish reason", () => {
     [oc, ""],
     [oc, "end_turn"],
     [oc, "STOP"],
+    [oc, "endTurn"],
+    [oc, "stopSequence"],
+    [oc, "COMPLETE"],
     [an, "stop_sequence"],
     [go, "STOP"],
   ])("%s: is %j is complete", async (model, word) => {
@@ -71,6 +74,8 @@ describe("an answer whose finish reason", () => {
     [oc, "length", "output_limit"],
     [oc, "max_tokens", "output_limit"],
     [oc, "model_length", "output_limit"],
+    [oc, "maxTokens", "output_limit"],
+    [oc, "contentFilter", "content_filter"],
     [an, "model_context_window_exceeded", "output_limit"],
     [go, "MAX_TOKENS", "output_limit"],
     [oc, "content_filter", "content_filter"],
@@ -87,6 +92,21 @@ describe("an answer whose finish reason", () => {
     const result = await run(oc, chunk({ content: "Half" }) + DONE, text("all"));
     expect(result).toMatchObject({ response: "all", retries: ["model_cut"] });
   });
+
+  // Fails when the last word decides, also where it says nothing.
+  test.each(["length", "abort"])(
+    "is %s, and empty in the events around it, is not complete",
+    async (word) => {
+      const stream =
+        chunk({ content: "Half" }, "") +
+        chunk({}, word) +
+        chunk({}, "") +
+        event({ choices: [{ index: 0, delta: {}, finish_reason: null }] }) +
+        DONE;
+      const code = word === "length" ? "output_limit" : "model_cut";
+      expect(await run(oc, stream)).toMatchObject({ status: "failed", code });
+    },
+  );
 
   // Fails when a cut of a call's arguments is reported to the model as its own mistake.
   test.each([
@@ -151,19 +171,33 @@ describe("what a model thinks aloud in its text", () => {
     ["say <think> in a sentence", "say <think> in a sentence"],
     ["<think> never closed", "<think> never closed"],
     ["<thin", "<thin"],
-  ])("%j has the answer %j", async (content, answer) => {
+    ["<think>a</think><think>b</think>\nyes", "yes"],
+    ["[THINK]hm[/THINK]yes", "yes"],
+    ["hm\n</thinking>\n<thought>b</thought>yes", "yes"],
+    ["As XML:\n<think>\nhm\n</think>\nis one.", "As XML:\n<think>\nhm\n</think>\nis one."],
+  ])("%j has the answer %j, in its deltas as in its result", async (content, answer) => {
     // One character at a time: a tag may come in pieces.
     const pieces = content
       .split("")
       .map((piece) => chunk({ content: piece }))
       .join("");
-    expect(await run(oc, pieces + chunk({}, "stop") + DONE)).toMatchObject({ response: answer });
+    expect(await run(oc, pieces + chunk({}, "stop") + DONE)).toMatchObject({
+      response: answer,
+      text: answer,
+    });
   });
 
-  test("alone is an empty answer", async () => {
-    expect(await run(oc, text("<think>hm</think>\n"), text("ok"))).toMatchObject({
+  test.each(["<think>hm</think>\n", "hm\n</think>\n"])("%j alone is an empty answer", async (thought) => {
+    expect(await run(oc, text(thought), text("ok"))).toMatchObject({
       response: "ok",
+      text: "ok",
       retries: ["empty_answer"],
     });
+  });
+
+  test("of an agent is no part of what it says beside its call", async () => {
+    const stream = chunk({ content: "hm\n</think>\nI look." }) + call('{"q":"a"}');
+    const result = await runStep(server, ag1, [stream, text("<think>hm</think>fine")]);
+    expect(result).toMatchObject({ response: "fine", text: "fine", toolCalls: [{ q: "a" }] });
   });
 });

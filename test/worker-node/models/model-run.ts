@@ -1,9 +1,19 @@
 /** One run whose steps call a provider on a local port, and what came of it. */
-import { EndRecord, recordOf } from "../../../shared/contracts/journal-entry.ts";
+import { z } from "zod";
+import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
+import { recordOf } from "../../../shared/journal/records.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
+import { addDeltas } from "../../../shared/events/delta-text.ts";
 import { ExecutionHarness } from "../execution/execution-harness.ts";
 import { retry } from "./provider-server.ts";
 import type { Answer, ProviderServer } from "./provider-server.ts";
+
+const TextEvent = z.object({
+  type: z.string(),
+  orch_step_id: z.string().optional(),
+  text: z.string().optional(),
+  first: z.boolean().optional(),
+});
 
 export const llm1 = { type: "llm", prompt_template: "go", output_key: "out", retry };
 export const ag1 = { type: "agent", agent_id: "worker", prompt_template: "go", output_key: "out", retry };
@@ -28,6 +38,8 @@ export type RunResult = {
   costMicroUsd: number;
   /** Codes of `step_retry` events, in order. */
   retries: string[];
+  /** The step's text as a viewer joins it, while the run goes on and at its end. */
+  text: string | undefined;
   /** Arguments of tool calls, in order. */
   toolCalls: unknown[];
 };
@@ -65,9 +77,8 @@ export async function runStep(
   const last = entries.at(-1);
   const record = last === undefined ? null : recordOf(last);
   const end = record?.kind === "end" ? EndRecord.parse(record.record) : null;
-  const events = entries
-    .flatMap((entry) => entry.events.split("\n"))
-    .filter((line) => line.includes("step_retry"));
+  const lines = entries.flatMap((entry) => entry.events.split("\n"));
+  const events = lines.filter((line) => line.includes("step_retry"));
   return {
     status: row.status,
     response: end?.response,
@@ -76,6 +87,7 @@ export async function runStep(
     tokens: row.tokens,
     costMicroUsd: row.cost_micro_usd,
     retries: events.map((line) => /"code":"(\w+)"/.exec(line)?.[1] ?? ""),
+    text: addDeltas(lines.map((line) => TextEvent.parse(JSON.parse(line)))).get("a"),
     toolCalls,
   };
 }

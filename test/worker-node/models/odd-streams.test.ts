@@ -19,6 +19,7 @@ import {
   oa,
   oc,
   text,
+  whole,
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
@@ -95,6 +96,13 @@ describe("a stream in another spelling", () => {
     ["without spaces after the colon", text("all").replaceAll("data: ", "data:")],
     ["with CR LF", text("all").replaceAll("\n", "\r\n")],
     ["without the last empty line", text("all").trimEnd()],
+    ["with a byte order mark", `\ufeff${text("all")}`],
+    ["with comments between its lines", text("all").replaceAll("\n\n", "\n: keep-alive\n\n: ping\n\n")],
+    ["with CR alone", text("all").replaceAll("\n", "\r")],
+    [
+      "as lines of JSON",
+      `${JSON.stringify({ choices: [{ delta: { content: "al" } }] })}\n${JSON.stringify({ choices: [{ delta: { content: "l" }, finish_reason: "stop" }] })}\n`,
+    ],
     ["without DONE", chunk({ content: "all" }) + chunk({}, "stop")],
     [
       "as one message",
@@ -137,6 +145,21 @@ describe.each([oc, oa])("%s: a tool call", (model) => {
   // Fails when a value of plain meaning and of another JSON type loses the answer.
   test.each([
     ["an object as arguments", call({ q: "a" })],
+    ["arguments that are JSON text twice over", call(JSON.stringify('{"q":"a"}'))],
+    [
+      "an empty object before its arguments",
+      callChunk("{}") +
+        chunk({ tool_calls: [{ index: 0, function: { arguments: '{"q":"a"}' } }] }) +
+        chunk({}, "tool_calls") +
+        DONE,
+    ],
+    ["a mark after its arguments", call('{"q":"a"}</tool_call>')],
+    [
+      "space around its name",
+      callChunk('{"q":"a"}', { function: { name: " lookup\n", arguments: '{"q":"a"}' } }) +
+        chunk({}, "tool_calls") +
+        DONE,
+    ],
     ["no index", callChunk('{"q":"a"}', { index: undefined }) + chunk({}, "tool_calls") + DONE],
     ["an index of null", callChunk('{"q":"a"}', { index: null }) + chunk({}, "tool_calls") + DONE],
     ["an index as text", callChunk('{"q":"a"}', { index: "0" }) + chunk({}, "tool_calls") + DONE],
@@ -169,12 +192,44 @@ describe.each([oc, oa])("%s: a tool call", (model) => {
     expect(server.requests).toHaveLength(2);
   });
 
+  // Fails when arguments that cannot be read become none, and the tool is called without them.
+  test.each([`{"q":${"[".repeat(70)}${"]".repeat(70)}}`, '{"q":"a"}{"q":"b"}', '{"q":"a'])(
+    "with the arguments %s is not made, and the model gets the reason",
+    async (args) => {
+      const result = await runStep(server, agent, [call(args), text("fine")]);
+      expect(result).toMatchObject({ response: "fine", toolCalls: [], retries: [] });
+      expect(JSON.stringify(server.requests[1]?.body.messages)).toContain("must be one JSON object");
+    },
+  );
+
   test("of two with one index and two ids has its own arguments", async () => {
     const stream =
       callChunk('{"q":"a"}') + callChunk('{"q":"b"}', { id: "k2" }) + chunk({}, "tool_calls") + DONE;
     const result = await runStep(server, agent, [stream, text("fine")]);
     expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }, { q: "b" }] });
   });
+});
+
+// Fails when the SDK's numbers, or those of an event, are taken for the model's.
+test("integers beyond 2^53 in a call's arguments keep their digits, with every provider", async () => {
+  const args = '{"q":"a","id":12345678901234567890}';
+  const block = { type: "tool_use", id: "t1", name: "lookup", input: {} };
+  const delta = { type: "input_json_delta", partial_json: args };
+  const google = googleChunk([{ functionCall: { name: "lookup", args: { id: 0 } } }], "STOP");
+  for (const [model, stream] of [
+    [oc, call(args)],
+    [
+      oa,
+      callChunk('{"q":"a","id":123456789') +
+        chunk({ tool_calls: [{ index: 0, function: { arguments: "01234567890}" } }] }, "tool_calls") +
+        DONE,
+    ],
+    [an, anthropicStart() + anthropicBlock(0, block, delta) + anthropicEnd("tool_use")],
+    [go, google.replace('{"id":0}', args)],
+  ] as const) {
+    const result = await runStep(server, { ...ag1, model }, [stream, whole(model, "fine")]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a", id: "12345678901234567890" }] });
+  }
 });
 
 test("an: a call whose arguments come as objects, or with its block, is made", async () => {
@@ -186,4 +241,31 @@ test("an: a call whose arguments come as objects, or with its block, is made", a
     anthropicStart() + anthropicText("fine") + anthropicEnd(),
   ]);
   expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+});
+
+// Fails when an answer that is not streamed, or that a block brings at its start, is lost.
+test("an: a whole message in place of a stream, and texts that come with their block, are read", async () => {
+  const content = [
+    { type: "thinking", thinking: "need data", signature: "sig" },
+    { type: "text", text: "I look." },
+    { type: "tool_use", id: "t1", name: "lookup", input: { q: "a" } },
+  ];
+  const usage = { input_tokens: 3, output_tokens: 2 };
+  const message = {
+    id: "m",
+    type: "message",
+    role: "assistant",
+    model: "x",
+    content,
+    stop_reason: "tool_use",
+  };
+  const stream =
+    anthropicStart() +
+    content.map((block, i) => anthropicBlock(i, block)).join("") +
+    anthropicEnd("tool_use", usage);
+  for (const answer of [JSON.stringify({ ...message, usage }), stream]) {
+    const result = await runStep(server, { ...ag1, model: an }, [answer, whole(an, "fine")]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [], tokens: 10 });
+    expect(server.requests[1]?.body.messages[1]).toMatchObject({ content });
+  }
 });

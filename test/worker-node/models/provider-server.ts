@@ -2,6 +2,7 @@
 import { createServer } from "node:http";
 import type { ServerResponse } from "node:http";
 import { z } from "zod";
+import { slowPeer } from "../../services/waiting.ts";
 import { createModels } from "../../../worker-node/models/create-models.ts";
 
 const RequestBody = z.looseObject({
@@ -92,7 +93,7 @@ export function refusal(status: number, body: object | string, headers: Record<s
 export function cut(body: string): Answer {
   return (response) => {
     response.writeHead(200, { "content-type": "text/event-stream" });
-    response.write(body, () => setTimeout(() => response.destroy(), 20));
+    response.write(body, () => void slowPeer(20).then(() => response.destroy()));
   };
 }
 

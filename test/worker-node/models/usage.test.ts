@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Usage } from "../../../shared/contracts/journal-entry.ts";
+import { EndRecord, Usage } from "../../../shared/contracts/journal-entry.ts";
 import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
+import { Stop } from "../../../worker-node/execution/stop.ts";
+import { ExecutionHarness, steps } from "../execution/execution-harness.ts";
 import { ag1, evaluator, llm1, runStep } from "./model-run.ts";
 import {
   DONE,
@@ -13,13 +15,16 @@ import {
   chunk,
   counts,
   cut,
+  event,
   go,
   googleChunk,
+  half,
   oa,
   oc,
   text,
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
+import { slowPeer } from "../../services/waiting.ts";
 
 const server = new ProviderServer();
 beforeAll(() => server.start());
@@ -75,6 +80,32 @@ describe("counts of tokens", () => {
       chunk({}, "stop", usage(3)) +
       DONE;
     expect(await run(oc, stream)).toMatchObject({ response: "ab", tokens: 13 });
+  });
+
+  // Fails when the last event with counts replaces all earlier ones.
+  test.each([oc, oa])("%s: that come in several events, or end with zeros, are kept", async (model) => {
+    const usage = (more: object) => chunk({}, null, { usage: more });
+    for (const stream of [
+      usage({ prompt_tokens: 10, completion_tokens: null }) + usage({ completion_tokens: 5 }),
+      usage({ prompt_tokens: 10, completion_tokens: 5 }) +
+        usage({ prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }),
+      usage({ total_tokens: 15 }),
+    ]) {
+      const answer = chunk({ content: "all" }) + stream + chunk({}, "stop") + DONE;
+      expect(await run(model, answer)).toMatchObject({ response: "all", tokens: 15 });
+    }
+  });
+
+  // Fails when thoughts that a server counts beside its completion tokens cost nothing.
+  test("include the thoughts that only the total has", async () => {
+    const usage = {
+      prompt_tokens: 32,
+      completion_tokens: 9,
+      total_tokens: 135,
+      completion_tokens_details: { reasoning_tokens: 94 },
+    };
+    const stream = chunk({ content: "all" }) + chunk({}, "stop", { usage }) + DONE;
+    expect(await run(oa, stream)).toMatchObject({ tokens: 135, costMicroUsd: 32 * 2 + 103 * 8 });
   });
 
   test("of Anthropic include what was read from and written to its cache, at their prices", async () => {
@@ -168,6 +199,43 @@ describe("what was reported is charged", () => {
     expect(timedOut).toMatchObject({ status: "failed", code: "run_timeout", tokens: 51 });
   });
 
+  // Fails when a worker that shuts down forgets what the provider has reported.
+  test("when the worker hands the run back within an answer", async () => {
+    const begun = Promise.withResolvers<void>();
+    server.reset((response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(anthropicStart({ input_tokens: 50, output_tokens: 1 }));
+      void slowPeer(100).then(begun.resolve);
+    });
+    const harness = new ExecutionHarness();
+    harness.models = server.models();
+    harness.definition = { ...steps({ id: "a", ...llm1, model: an }) };
+    const { run: claimed, ending } = harness.begin();
+    await begun.promise;
+    harness.stop.abort(new Stop("drain", "the worker is shutting down"));
+    expect(await ending).toEqual({ is: "stopped" });
+    harness.checkEntries();
+    expect(harness.store.row(claimed.run_id)).toMatchObject({ tokens: 51 });
+    // The next worker goes on from here, and counts it as the step's.
+    server.reset(
+      anthropicStart({ input_tokens: 50, output_tokens: 1 }) + anthropicText("all") + anthropicEnd(),
+    );
+    const next = new ExecutionHarness();
+    next.models = server.models();
+    next.definition = harness.definition;
+    const journal = harness.store.entriesOf(claimed.run_id).map((entry, i) => ({ ...entry, seq: i + 1 }));
+    const again = next.begin({ event_seq: journal.length }, journal);
+    await again.ending;
+    const record = next.store.entriesOf(again.run.run_id).at(-1)?.output ?? "";
+    expect(EndRecord.parse(JSON.parse(record)).checkpoint).toMatchObject({ tokens: 51 + 52 });
+  });
+
+  test("when a server refuses a forced tool choice within its answer", async () => {
+    const error = { error: { code: 400, message: "no forced tool_choice" } };
+    const script = [half(oc) + counts(50, 9) + event(error), text('{"route":"yes"}', counts(40, 1))];
+    expect(await runStep(server, evaluator, script)).toMatchObject({ response: "went-a", tokens: 100 });
+  });
+
   test("when a model answers with prose where a call was asked for", async () => {
     const choice = text('{"route":"yes"}', counts(50, 9));
     expect(await runStep(server, evaluator, [choice])).toMatchObject({ response: "went-a", tokens: 59 });
@@ -224,6 +292,21 @@ describe("a money limit", () => {
     const empty = await runStep(server, { ...llm1, model: oa }, [text(" ", paid)], limit);
     expect(empty).toMatchObject({ code: "max_total_cost", costMicroUsd: 2_520_000 });
     expect(server.requests).toHaveLength(1);
+  });
+
+  // Fails when a provider that reports no tokens makes every call free.
+  test("holds for a provider that reports no tokens", async () => {
+    const long = "word ".repeat(2_000);
+    const script = [
+      ...Array.from({ length: 5 }, () => chunk({ content: long }) + call('{"q":"a"}')),
+      text("fine"),
+    ];
+    const result = await runStep(server, { ...ag1, model: oa }, script, limit);
+    expect(result).toMatchObject({ status: "failed", code: "max_total_cost", toolCalls: [] });
+    expect(server.requests).toHaveLength(1);
+    expect(result.costMicroUsd).toBeGreaterThan(10_000);
+    // Without a limit a count is not guessed.
+    expect(await runStep(server, { ...llm1, model: oa }, [text(long)])).toMatchObject({ tokens: 0 });
   });
 
   test("may be passed by the last answer of a run", async () => {

@@ -24,11 +24,23 @@ export interface FrontResponse {
 
 export async function startFront(
   redis: string | RedisEnv,
-  { timeoutMs = 10_000, origins = [] }: { timeoutMs?: number; origins?: string[] } = {},
+  {
+    timeoutMs = 10_000,
+    origins = [],
+    readOnlyToken,
+  }: { timeoutMs?: number; origins?: string[]; readOnlyToken?: string } = {},
 ): Promise<Front> {
   const token = randomBytes(12).toString("hex");
   const target = parseRedisUrl(typeof redis === "string" ? { REDIS_URL: redis } : redis);
-  const front = await startRestFront({ target, token, host: "127.0.0.1", port: 0, timeoutMs, origins });
+  const front = await startRestFront({
+    target,
+    token,
+    readOnlyToken,
+    host: "127.0.0.1",
+    port: 0,
+    timeoutMs,
+    origins,
+  });
   const url = `http://127.0.0.1:${front.port}`;
   return {
     url,
@@ -59,12 +71,3 @@ function parseOrUndefined(text: string): unknown {
 
 /** A key that no other test uses. */
 export const newKey = () => `test:${randomBytes(8).toString("hex")}`;
-
-/** Waits until `probe` is true, and checks it every 10 ms. */
-export async function until(probe: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await probe())) {
-    if (performance.now() > deadline) throw new Error(`not true within ${timeoutMs} ms: ${probe.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

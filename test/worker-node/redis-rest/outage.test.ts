@@ -1,11 +1,13 @@
 /** An outage of Redis: callers get an error at once and never wait, and the front recovers by itself. */
+import { createServer } from "node:net";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
 import { log } from "../../../shared/log.ts";
 import { startRedis } from "../../services/services.ts";
 import { fastestMs } from "../../services/fastest.ts";
-import { newKey, startFront, until, type Front } from "./front.ts";
+import { newKey, startFront, type Front } from "./front.ts";
+import { pace, until } from "../../services/waiting.ts";
 
 let redis: Service;
 let front: Front;
@@ -55,9 +57,9 @@ describe("while Redis is unreachable", () => {
     expect((await front.call("/subscribe/other", undefined, asStream)).status).toBe(503);
     expect((await front.call("/", ["GET", "k"], { headers: {} })).status).toBe(401);
 
-    await until(() => warn.mock.calls.length > 0);
+    await until("the outage is logged", () => warn.mock.calls.length > 0);
     redis = await startRedis(redis.port);
-    await until(async () => (await front.call("/ping")).status === 200);
+    await until("the front serves", async () => (await front.call("/ping")).status === 200);
     const logged = [...warn.mock.calls, ...info.mock.calls].map(([event]) => event);
     expect(logged).toEqual(["redis_rest.redis_disconnected", "redis_rest.redis_reconnected"]);
     vi.restoreAllMocks();
@@ -72,11 +74,14 @@ describe("while Redis is unreachable", () => {
 
     // The stream that stayed open during the outage receives messages again.
     const publisher = new Redis(redis.url);
-    await until(async () => (await publisher.publish("news", "back")) === 1);
+    await until(
+      "the stream is subscribed again",
+      async () => (await publisher.publish("news", "back")) === 1,
+    );
     publisher.disconnect();
     const reader = stream.body?.getReader();
     let text = "";
-    await until(async () => {
+    await until("the message has arrived", async () => {
       text += new TextDecoder().decode((await reader?.read())?.value);
       return text.includes("data: message,news,back");
     });
@@ -86,8 +91,15 @@ describe("while Redis is unreachable", () => {
   test("a write fails at once, and is not executed later", async () => {
     const key = newKey();
     await redis.stop();
-    // By then the client waits up to a second between its connection attempts, which would reveal a queue of commands.
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    // After six failed connections the client waits a second before the next, which would reveal a queue of commands.
+    let attempts = 0;
+    const refusing = createServer((socket) => {
+      attempts += 1;
+      socket.destroy();
+    });
+    refusing.listen(redis.port, "127.0.0.1");
+    await until("six connections have failed", () => attempts >= 6);
+    refusing.close();
     const tookMs: number[] = [];
     for (let i = 0; i < 5; i++) {
       const { value, ms } = await timed(() => front.call("/", ["INCR", key]));
@@ -97,7 +109,7 @@ describe("while Redis is unreachable", () => {
     // A queue would hold each command for the command timeout, most of a second.
     expect(Math.min(...tookMs)).toBeLessThan(200);
     redis = await startRedis(redis.port);
-    await until(async () => (await front.call("/ping")).status === 200);
+    await until("the front serves", async () => (await front.call("/ping")).status === 200);
     expect((await front.call("/", ["EXISTS", key])).json).toEqual({ result: 0 });
   });
 
@@ -109,14 +121,14 @@ describe("while Redis is unreachable", () => {
       await stopper.call("CLIENT", "PAUSE", "60000", "ALL");
       stopper.disconnect();
       const inFlight = timed(() => front.call("/", ["GET", "k"]));
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pace(50);
       if (redis.pid !== null) process.kill(redis.pid, "SIGKILL");
       const { value, ms } = await inFlight;
       expect(value.status).toBe(503);
       fastest = Math.min(fastest, ms);
       await redis.stop();
       redis = await startRedis(redis.port);
-      await until(async () => (await front.call("/ping")).status === 200);
+      await until("the front serves", async () => (await front.call("/ping")).status === 200);
     }
     expect(fastest).toBeLessThan(500);
   });
@@ -129,7 +141,7 @@ describe("while Redis is unreachable", () => {
     );
     expect(tookMs).toBeLessThan(1_000);
     redis = await startRedis(redis.port);
-    await until(async () => (await front.call("/ping")).status === 200);
+    await until("the front serves", async () => (await front.call("/ping")).status === 200);
   });
 });
 
@@ -180,7 +192,7 @@ describe("a Redis that accepts connections but does not reply", () => {
     expect(ms).toBeLessThan(2_900);
     const pipeline = await impatient.call("/pipeline", [["GET", key]]);
     expect([pipeline.status, pipeline.json]).toEqual([503, unknown]);
-    await until(async () => (await impatient.call("/ping")).status === 200);
+    await until("the front serves", async () => (await impatient.call("/ping")).status === 200);
     expect((await impatient.call("/", ["ECHO", "next"])).json).toEqual({ result: "next" });
     await impatient.stop();
   });
@@ -192,7 +204,7 @@ describe("a front that starts before its Redis", () => {
     const early = await startFront(redis.url);
     expect((await early.call("/ping")).status).toBe(503);
     redis = await startRedis(redis.port);
-    await until(async () => (await early.call("/ping")).status === 200);
+    await until("the front serves", async () => (await early.call("/ping")).status === 200);
     await early.stop();
   });
 });

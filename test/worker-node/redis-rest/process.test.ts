@@ -1,7 +1,9 @@
 /** The REST front as a process: its log lines and its end. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { request } from "node:http";
 import { createInterface } from "node:readline";
+import { json } from "node:stream/consumers";
 import { expect, inject, test } from "vitest";
 import { z } from "zod";
 
@@ -26,17 +28,22 @@ test("the process logs its port, responds, and on SIGTERM ends after the respons
     port: z.int().min(1),
   });
   const { port } = Listening.parse(await nextLine());
-  const headers = { authorization: "Bearer t" };
-  expect(await (await fetch(`http://127.0.0.1:${port}/ping`, { headers })).json()).toEqual({
+  const headers = { authorization: "Bearer t", expect: "100-continue" };
+  expect(
+    await (await fetch(`http://127.0.0.1:${port}/ping`, { headers: { authorization: "Bearer t" } })).json(),
+  ).toEqual({
     result: "PONG",
   });
 
-  const body = JSON.stringify(["EVAL", "for i = 1, 2e7 do end return 'done'", 0]);
-  const slow = fetch(`http://127.0.0.1:${port}/`, { method: "POST", headers, body });
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  // `100 Continue` says that the server has the request.
+  const inFlight = request({ port, method: "POST", headers });
+  inFlight.flushHeaders();
+  await once(inFlight, "continue");
   const stopping = performance.now();
   child.kill("SIGTERM");
-  expect(await (await slow).json()).toEqual({ result: "done" });
+  inFlight.end(JSON.stringify(["EVAL", "for i = 1, 1e6 do end return 'done'", 0]));
+  const [response] = await once(inFlight, "response");
+  expect(await json(response)).toEqual({ result: "done" });
   expect(await nextLine()).toMatchObject({ level: "info", event: "redis_rest.stopped" });
   const [code] = await once(child, "exit");
   expect(code).toBe(0);

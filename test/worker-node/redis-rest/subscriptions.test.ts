@@ -2,7 +2,8 @@
 import { connect } from "node:net";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
-import { newKey, startFront, until, type Front } from "./front.ts";
+import { newKey, startFront, type Front } from "./front.ts";
+import { until } from "../../services/waiting.ts";
 
 let front: Front;
 let redis: Redis;
@@ -42,34 +43,41 @@ describe("a stream", () => {
   test("confirms its subscription, then sends every message in order", async () => {
     const channel = newKey();
     const stream = await openStream(`/subscribe/${channel}`);
-    await until(() => stream.text() === `data: subscribe,${channel},1\n\n`);
+    await until("the messages have arrived", () => stream.text() === `data: subscribe,${channel},1\n\n`);
     await redis.publish(channel, "hello");
     await redis.publish(channel, "how, are you?");
     const messages = `data: message,${channel},hello\n\ndata: message,${channel},how, are you?\n\n`;
-    await until(() => stream.text().endsWith(messages));
+    await until("the messages have arrived", () => stream.text().endsWith(messages));
   });
 
   test("of several channels numbers its subscriptions", async () => {
     const [a, b] = [newKey(), newKey()];
     const stream = await openStream(`/subscribe/${a}/${b}`);
-    await until(() => stream.text() === `data: subscribe,${a},1\n\ndata: subscribe,${b},2\n\n`);
+    await until(
+      "the messages have arrived",
+      () => stream.text() === `data: subscribe,${a},1\n\ndata: subscribe,${b},2\n\n`,
+    );
     await redis.publish(b, "x");
-    await until(() => stream.text().endsWith(`data: message,${b},x\n\n`));
+    await until("the messages have arrived", () => stream.text().endsWith(`data: message,${b},x\n\n`));
   });
 
   test("of a pattern names the pattern and the channel", async () => {
     const prefix = newKey();
     const stream = await openStream(`/psubscribe/${prefix}:*`);
-    await until(() => stream.text() === `data: psubscribe,${prefix}:*,1\n\n`);
+    await until("the messages have arrived", () => stream.text() === `data: psubscribe,${prefix}:*,1\n\n`);
     await redis.publish(`${prefix}:one`, "ü");
-    await until(() => stream.text().endsWith(`data: pmessage,${prefix}:*,${prefix}:one,ü\n\n`));
+    await until("the messages have arrived", () =>
+      stream.text().endsWith(`data: pmessage,${prefix}:*,${prefix}:one,ü\n\n`),
+    );
   });
 
   test("sends a line break as a further data line of the same event", async () => {
     const channel = newKey();
     const stream = await openStream(`/subscribe/${channel}`);
     await redis.publish(channel, "one\ntwo\r\nthree");
-    await until(() => stream.text().endsWith(`data: message,${channel},one\ndata: two\ndata: three\n\n`));
+    await until("the messages have arrived", () =>
+      stream.text().endsWith(`data: message,${channel},one\ndata: two\ndata: three\n\n`),
+    );
   });
 
   test("without a name is a 400, and without the Accept header it is a refused command", async () => {
@@ -100,7 +108,7 @@ describe("a viewer that reads", () => {
     const { json } = await front.call("/pipeline", named);
     expect(json).toEqual(rows.map(() => ({ result: 1 })));
     await redis.publish(channel, "the end");
-    await until(() => stream.text().endsWith("the end\n\n"));
+    await until("the messages have arrived", () => stream.text().endsWith("the end\n\n"));
     const messages = [...stream.text().matchAll(/^data: message,[^,]+,(.*)$/gm)].map(
       ([, message]) => message,
     );
@@ -117,10 +125,13 @@ describe("many viewers of one channel", () => {
     expect(await subscribers(channel)).toBe(1);
     streams.slice(1).forEach((stream) => stream.close());
     await redis.publish(channel, "one viewer remains");
-    await until(() => streams[0]?.text().includes("one viewer remains") ?? false);
+    await until(
+      "the messages have arrived",
+      () => streams[0]?.text().includes("one viewer remains") ?? false,
+    );
     expect(await subscribers(channel)).toBe(1);
     streams[0]?.close();
-    await until(async () => (await subscribers(channel)) === 0);
+    await until("the subscriptions are those of the viewers", async () => (await subscribers(channel)) === 0);
   });
 
   test("do not lose a message when one opens while the last one closes", async () => {
@@ -130,7 +141,7 @@ describe("many viewers of one channel", () => {
       first.close();
       const second = await openStream(`/subscribe/${channel}`);
       await redis.publish(channel, `round ${round}`);
-      await until(() => second.text().includes(`round ${round}`));
+      await until("the messages have arrived", () => second.text().includes(`round ${round}`));
       second.close();
     }
   });
@@ -150,7 +161,7 @@ describe("many viewers of one channel", () => {
     const message = "m".repeat(64 * 1024);
     for (let sent = 0; sent < 1_000; sent++) await redis.publish(channel, message);
     await redis.publish(channel, "the end");
-    await until(() => reader.text().endsWith("the end\n\n"));
+    await until("the messages have arrived", () => reader.text().endsWith("the end\n\n"));
     idleViewer.resume();
     await closed;
     expect(idleViewer.bytesRead).toBeLessThan(900 * message.length);
@@ -168,14 +179,17 @@ describe("a subscription of the SDK", () => {
     subscriber.on("message", ({ message }) => received.push(message));
     const patterns = sdk.psubscribe<unknown>([`${channel}*`]);
     patterns.on("pmessage", (event) => received.push(event));
-    await until(async () => (await subscribers(channel)) === 1 && Number(await redis.pubsub("NUMPAT")) === 1);
+    await until(
+      "the subscriptions are those of the viewers",
+      async () => (await subscribers(channel)) === 1 && Number(await redis.pubsub("NUMPAT")) === 1,
+    );
     await sdk.publish(channel, { user: "ü", n: 1 });
-    await until(() => received.length === 2);
+    await until("the messages have arrived", () => received.length === 2);
     expect(received).toContainEqual({ user: "ü", n: 1 });
     expect(received).toContainEqual({ pattern: `${channel}*`, channel, message: { user: "ü", n: 1 } });
     expect(counts).toEqual([1]);
     await Promise.all([subscriber.unsubscribe(), patterns.unsubscribe()]);
-    await until(async () => (await subscribers(channel)) === 0);
+    await until("the subscriptions are those of the viewers", async () => (await subscribers(channel)) === 0);
   });
 
   test("can end for one of two channels", async () => {
@@ -184,12 +198,15 @@ describe("a subscription of the SDK", () => {
     const received: string[] = [];
     const subscriber = sdk.subscribe<string>([ended, remaining]);
     subscriber.on("message", ({ channel }) => received.push(channel));
-    await until(async () => (await subscribers(ended)) + (await subscribers(remaining)) === 2);
+    await until(
+      "the subscriptions are those of the viewers",
+      async () => (await subscribers(ended)) + (await subscribers(remaining)) === 2,
+    );
     await subscriber.unsubscribe([ended]);
-    await until(async () => (await subscribers(ended)) === 0);
+    await until("the subscriptions are those of the viewers", async () => (await subscribers(ended)) === 0);
     await sdk.publish(ended, "a");
     await sdk.publish(remaining, "b");
-    await until(() => received.length > 0);
+    await until("the messages have arrived", () => received.length > 0);
     expect(received).toEqual([remaining]);
     await subscriber.unsubscribe();
   });

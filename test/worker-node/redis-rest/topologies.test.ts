@@ -12,7 +12,8 @@ import { findRedis } from "../../../local/stores/redis-binary.ts";
 import { startRedis } from "../../../local/stores/redis.ts";
 import type { Service } from "../../../local/processes/child.ts";
 import { fastestMs } from "../../services/fastest.ts";
-import { startFront, until, type Front } from "./front.ts";
+import { startFront, type Front } from "./front.ts";
+import { until } from "../../services/waiting.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-topology-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -39,7 +40,11 @@ describe("a cluster of two", () => {
     await callRedis(a, "CLUSTER", "MEET", "127.0.0.1", String(b.port));
     const isComplete = async (node: Service) =>
       String(await callRedis(node, "CLUSTER", "INFO")).includes("slots_ok:16384");
-    await until(async () => (await isComplete(a)) && (await isComplete(b)), 15_000);
+    await until(
+      "the cluster is complete",
+      async () => (await isComplete(a)) && (await isComplete(b)),
+      15_000,
+    );
     front = await startFront(`redis+cluster://127.0.0.1:${a.port},127.0.0.1:${b.port}`);
   });
   afterAll(async () => {
@@ -93,7 +98,7 @@ describe("a cluster of two", () => {
     const sdk = front.sdk();
     const subscriber = sdk.subscribe<string>(["news"]);
     subscriber.on("message", ({ message }) => received.push(message));
-    await until(async () => {
+    await until("the message has arrived", async () => {
       await Promise.all(nodes.map((node, i) => callRedis(node, "PUBLISH", "news", `from ${i}`)));
       return received.includes("from 0") && received.includes("from 1");
     });
@@ -114,7 +119,11 @@ describe("a cluster of two", () => {
     nodes = await Promise.all(
       ["a", "b"].map((name, i) => startRedis({ dir: join(dir, name), port: ports[i] ?? 0, args })),
     );
-    await until(async () => (await front.call("/", ["SET", "{t}a", "again"])).status === 200, 15_000);
+    await until(
+      "a write succeeds",
+      async () => (await front.call("/", ["SET", "{t}a", "again"])).status === 200,
+      15_000,
+    );
   });
 });
 
@@ -147,7 +156,7 @@ describe("a Redis behind a sentinel", () => {
     });
     const front = await startFront({ REDIS_URL: `redis://127.0.0.1:${port}`, REDIS_SENTINEL_NAME: "main" });
     try {
-      await until(async () => (await front.call("/", ["SET", "k", "v"])).status === 200);
+      await until("a write succeeds", async () => (await front.call("/", ["SET", "k", "v"])).status === 200);
       expect(await callRedis(master, "GET", "k")).toBe("v");
     } finally {
       await front.stop();

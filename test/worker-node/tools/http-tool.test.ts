@@ -8,6 +8,7 @@ import { startSearchServer } from "../../../local/demo/search-server.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 type ReceivedRequest = { method: string; url: string; headers: IncomingMessage["headers"]; body: string };
 
@@ -49,7 +50,7 @@ function call(
 ): Promise<Json> {
   received = [];
   const stored = { name: "t", tool_type: "http", url: base, ...tool };
-  return createTools(createEgress(allow), timeoutMs).call({
+  return createTools(createEgress(allow), timeoutMs, null).call({
     tool: stored,
     args,
     effectKey: "run:s:1:tool.1",
@@ -70,6 +71,17 @@ describe("an HTTP tool", () => {
     });
   });
 
+  // Fails when an answer that quotes its request brings a secret of the tool into state and events.
+  test("has no credential in its result when the server quotes them, and keeps ordinary values", async () => {
+    respond = (response, request) =>
+      json(200, { url: request.url, got: request.headers["authorization"] ?? "", team: "marketing-team" })(
+        response,
+      );
+    const headers = { Authorization: "Bearer sesame-1234-abcd", "X-Team": "marketing-team" };
+    const result = await call({ url: `${base}/x?token=a%20b%2Bc`, headers });
+    expect(result).toEqual({ url: "/x?token=***", got: "***", team: "marketing-team" });
+  });
+
   test("sends all arguments of a POST as JSON, with the tool's headers and the effect key", async () => {
     respond = json(201, { id: 7, extra: 1 });
     const tool = {
@@ -84,6 +96,38 @@ describe("an HTTP tool", () => {
       "x-key": "sesame-1234",
       "idempotency-key": "run:s:1:tool.1",
     });
+  });
+
+  // Fails when an answer is read as numbers of JavaScript, or arguments are sent as they are carried.
+  test("keeps the digits of integers beyond 2^53, in its answer and in its arguments", async () => {
+    respond = (response) =>
+      response.end('{"id":12345678901234567890,"rows":[{"n":-9007199254740993,"m":7}]}');
+    const inputSchema = {
+      type: "object",
+      properties: {
+        id: { type: "integer" },
+        name: { type: "string" },
+        either: { type: ["string", "integer"] },
+        list: { type: "array", items: { type: "object", properties: { n: { type: "number" } } } },
+      },
+    };
+    const digits = "12345678901234567890";
+    const args = {
+      id: digits,
+      name: digits,
+      either: digits,
+      list: [{ n: digits, other: digits }],
+      free: digits,
+    };
+    expect(await call({ method: "POST", inputSchema }, args)).toEqual({
+      id: digits,
+      rows: [{ n: "-9007199254740993", m: 7 }],
+    });
+    expect(received[0]?.body).toBe(
+      `{"id":${digits},"name":"${digits}","either":"${digits}","list":[{"n":${digits},"other":"${digits}"}],"free":"${digits}"}`,
+    );
+    await call({ url: `${base}/{id}`, inputSchema }, { id: digits, q: digits });
+    expect(received[0]?.url).toBe(`/${digits}?q=${digits}`);
   });
 
   test("returns text when the response is not JSON", async () => {
@@ -190,12 +234,12 @@ describe("an HTTP tool", () => {
   });
 
   test("does not make a URL longer than 1 MiB", async () => {
-    const startedAt = performance.now();
+    const startedAt = cpuMs();
     const long = { id: "x".repeat(900_000), q: "y".repeat(200_000) };
     for (const url of [`${base}/${"{id}".repeat(400)}`, `${base}/{id}`]) {
       await expect(call({ url }, long)).rejects.toMatchObject({ name: "ToolRejection", code: "template" });
     }
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(cpuMs() - startedAt).toBeLessThan(2_000);
     expect(received).toEqual([]);
   });
 

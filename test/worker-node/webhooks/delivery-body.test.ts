@@ -38,6 +38,13 @@ const failed: DueDelivery = {
 };
 const ended = [finalLine("of a step"), COMPLETE, finalLine("it broke"), '{"type":"done"}'].join("\n");
 
+// Fails when a receiver cannot see that the body is not all, or when a body has no bound.
+test("the body of an end whose events are too long says that it is truncated", () => {
+  const body = JSON.parse(bodyOf(failed, null));
+  expect(body).toMatchObject({ status: "failed", output: null, final_state: null, truncated: true });
+  expect(JSON.parse(bodyOf(failed, ended))).not.toHaveProperty("truncated");
+});
+
 // Fails when the `final` event of a step is taken for the run's.
 test("the body of a run's end has its output, its final state, its error and its cost in USD", () => {
   expect(JSON.parse(bodyOf(failed, ended))).toEqual({

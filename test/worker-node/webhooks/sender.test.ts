@@ -1,5 +1,4 @@
 import type { ServerResponse } from "node:http";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
 import { masterKey, placeOf, seal } from "../../../shared/security/seal.ts";
@@ -14,6 +13,7 @@ import { newRun, openStore } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { wakeOnFlush } from "../../../worker-node/webhooks/wake-on-flush.ts";
+import { pace, slowPeer, turn, until } from "../../services/waiting.ts";
 import { WebhookReceiver } from "./webhook-receiver.ts";
 
 const key = masterKey().parse("ab".repeat(32));
@@ -55,9 +55,22 @@ function startSender({
   return sender;
 }
 
+/** The store with other verbs. `tryEnded` waits for the claim that follows the end of the first try: the try sends nothing more. */
+function observed(verbs: Partial<StateStore>): { state: StateStore; tryEnded(): Promise<void> } {
+  const real = { ...stateStore(store.sql), ...verbs };
+  let [hasClaimed, hasEnded] = [false, false];
+  const claimDeliveries: StateStore["claimDeliveries"] = async (slots, open, ...rest) => {
+    hasEnded ||= hasClaimed && open.length === 0;
+    const claimed = await real.claimDeliveries(slots, open, ...rest);
+    hasClaimed ||= claimed.deliveries.length > 0;
+    return claimed;
+  };
+  return { state: { ...real, claimDeliveries }, tryEnded: () => until("the try has ended", () => hasEnded) };
+}
+
 const rows = () => store.sql`select * from webhook_deliveries order by delivery_id`;
 
-async function firstOutcome(ms = 5_000) {
+async function firstOutcome(ms = 20_000) {
   await expect
     .poll(async () => (await rows()).some((row) => row["done_at"] !== null || row["failures"] > 0), {
       timeout: ms,
@@ -72,14 +85,14 @@ test("a receiver that does not respond fails the try with the time limit, and is
   receiver.respond = () => {};
   await makeDue();
   startSender();
-  const row = await firstOutcome(15_000);
+  const row = await firstOutcome(60_000);
   expect(row).toMatchObject({
     outcome: null,
     failures: 1,
     last_status: null,
     last_error: "webhook_timeout: no answer within 10 s",
   });
-});
+}, 90_000);
 
 // Fails when redirects are followed.
 test("a redirect is not followed, and rejects the delivery", async () => {
@@ -173,7 +186,8 @@ describe("a pass of the sender", () => {
       },
     });
     await expect.poll(() => cursors.length).toBe(n);
-    await sleep(100);
+    // The pause before a further claim, 20 ms, has begun before this one.
+    await pace(40);
     return cursors;
   };
 
@@ -211,6 +225,7 @@ test("a try that outlives its lease does not remove the next try of the same wor
   const state = stateStore(store.sql);
   const busy: number[] = [];
   let saves = 0;
+  let isSuperseded = false;
   startSender({
     state: {
       ...state,
@@ -225,18 +240,20 @@ test("a try that outlives its lease does not remove the next try of the same wor
         receiver.respond = () => {};
         senders[0]?.wake();
         await receiver.waitForRequests(2);
+        isSuperseded = true;
         return "superseded";
       },
     },
   });
   await makeDue();
   senders[0]?.wake();
-  await receiver.waitForRequests(2);
-  await sleep(300);
+  await until("the first try has ended", () => isSuperseded);
+  await turn();
+  const claims = busy.length;
   senders[0]?.wake();
-  await sleep(300);
+  await until("another claim", () => busy.length > claims);
   expect(busy.at(-1)).toBe(1);
-}, 20_000);
+}, 60_000);
 
 // Fails when a claim returns the events of its deliveries, of whatever size.
 test("the events of a delivery are read when it is sent, for that delivery alone", async () => {
@@ -261,12 +278,10 @@ test("the events of a delivery are read when it is sent, for that delivery alone
 
 // Fails when an unreachable store counts as a failure of the receiver.
 test("a delivery whose events cannot be read is not sent, and no failure is counted", async () => {
-  const state = stateStore(store.sql);
-  startSender({ state: { ...state, readEvents: () => Promise.reject(new Error("unreachable")) } });
+  const { state, tryEnded } = observed({ readEvents: () => Promise.reject(new Error("unreachable")) });
   await makeDue();
-  senders[0]?.wake();
-  await expect.poll(async () => (await rows())[0]?.["tries"]).toBe(1);
-  await sleep(200);
+  startSender({ state });
+  await tryEnded();
   expect(receiver.requests).toEqual([]);
   expect(await rows()).toMatchObject([{ sending: true, failures: 0, outcome: null }]);
 });
@@ -274,10 +289,10 @@ test("a delivery whose events cannot be read is not sent, and no failure is coun
 describe("many workers", () => {
   // Fails when a claim does not lock, or takes no lease.
   test("send each delivery once, and make no two tries at the same time", async () => {
-    receiver.respond = (response) => void sleep(30).then(() => response.end());
+    receiver.respond = (response) => void slowPeer(30).then(() => response.end());
     for (let i = 0; i < 60; i++) await makeDue();
     const workers = [startSender(), startSender(), startSender()];
-    await receiver.waitForRequests(60, 20_000);
+    await receiver.waitForRequests(60);
     await expect.poll(async () => (await rows()).every((row) => row["outcome"] === "delivered")).toBe(true);
     const ids = receiver.requests.map(({ headers }) => headers["webhook-id"]);
     expect([ids.length, new Set(ids).size]).toEqual([60, 60]);
@@ -321,15 +336,16 @@ test("a try whose outcome was not written is repeated with the same webhook-id a
 test("a worker that stood still after its claim does not send a delivery whose lease may lapse", async () => {
   const state = stateStore(store.sql);
   const clock = vi.spyOn(performance, "now");
-  const claimDeliveries: StateStore["claimDeliveries"] = async (...args) => {
-    const claimed = await state.claimDeliveries(...args);
-    if (claimed.deliveries.length > 0) clock.mockReturnValue(performance.now() + 11_000);
-    return claimed;
-  };
+  const suspended = observed({
+    claimDeliveries: async (...args) => {
+      const claimed = await state.claimDeliveries(...args);
+      if (claimed.deliveries.length > 0) clock.mockReturnValue(performance.now() + 11_000);
+      return claimed;
+    },
+  });
   await makeDue();
-  startSender({ state: { ...state, claimDeliveries } });
-  await expect.poll(() => clock.mock.results.length, { timeout: 20_000 }).toBeGreaterThan(3);
-  await sleep(300);
+  startSender({ state: suspended.state });
+  await suspended.tryEnded();
   clock.mockRestore();
   expect(receiver.requests).toEqual([]);
   expect(await rows()).toMatchObject([{ tries: 1, sending: true, outcome: null }]);
@@ -337,11 +353,14 @@ test("a worker that stood still after its claim does not send a delivery whose l
 
 describe("a drain of the sender", () => {
   test("lets open requests end, and claims no more", async () => {
-    receiver.respond = (response) => void sleep(300).then(() => response.end());
+    const open: ServerResponse[] = [];
+    receiver.respond = (response) => void open.push(response);
     for (let i = 0; i < 20; i++) await makeDue();
     const sender = startSender();
     await receiver.waitForRequests(16);
-    await sender.drain(5_000);
+    const drained = sender.drain(60_000);
+    for (const response of open) response.end();
+    await drained;
     const outcomes = (await rows()).map((row) => row["outcome"]);
     expect(outcomes.filter((outcome) => outcome === "delivered")).toHaveLength(16);
     expect(receiver.requests).toHaveLength(16);
@@ -356,7 +375,7 @@ describe("a drain of the sender", () => {
     await sender.drain(100);
     receiver.respond = (response) => response.end();
     startSender();
-    await receiver.waitForRequests(2, 8_000);
+    await receiver.waitForRequests(2);
     expect(await firstOutcome()).toMatchObject({ outcome: "delivered", tries: 2, failures: 0 });
   });
 });

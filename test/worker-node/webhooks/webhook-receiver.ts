@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders, Server, ServerResponse } from "node:http";
 import { expect, vi } from "vitest";
 import { portOf } from "../../../worker-node/ops/health-server.ts";
 
-export type ReceivedRequest = { headers: Record<string, string>; body: string; atMs: number };
+export type ReceivedRequest = { headers: Record<string, string>; body: string };
 
 export class WebhookReceiver {
   readonly requests: ReceivedRequest[] = [];
@@ -24,7 +24,7 @@ export class WebhookReceiver {
       request.on("data", (chunk: Buffer) => chunks.push(chunk));
       request.on("end", () => {
         const body = Buffer.concat(chunks).toString();
-        const received = { headers: flatHeaders(request.headers), body, atMs: performance.now() };
+        const received = { headers: flatHeaders(request.headers), body };
         this.requests.push(received);
         this.respond(response, received);
       });

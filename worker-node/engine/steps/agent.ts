@@ -1,5 +1,6 @@
 import { parseAgent } from "../../../shared/contracts/definition/index.ts";
-import { Conversation, modelOf, textOf } from "../conversation.ts";
+import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { Conversation, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
@@ -39,14 +40,12 @@ export const agent: Executor<"agent"> = async (step, context) => {
     if (conversation.answerCount >= maxTurns) {
       throw new TerminalError("max_turns", `the agent has not answered in ${maxTurns} turns`);
     }
-    const text = deltas(step, context);
     const answer = await conversation.callModel({
       model,
       tools: specsOf(toolbox),
       toolChoice: "auto",
-      onText: text.push,
+      text: deltas(step, context),
     });
-    text.flush();
     if (answer.tool_calls.length === 0) return result(textOf(answer), conversation, step);
     if (answer.content.trim() !== "") {
       context.note({
@@ -71,7 +70,7 @@ async function callTools(
   const turn = conversation.answerCount;
   for (const [index, call] of calls.entries()) {
     const key = await conversation.effect(`tool.${turn}.${index + 1}`);
-    const content = textForModel(await callTool({ ...call, by: "model" }, toolbox, key, step, context));
+    const content = textForModel(await callTool({ ...call, by: "agent" }, toolbox, key, step, context));
     conversation.add({ role: "tool", tool_call_id: call.id, tool_name: call.name, content });
   }
   await conversation.commit();

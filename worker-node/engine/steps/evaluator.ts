@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { Conversation, modelOf } from "../conversation.ts";
+import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { Conversation } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";

@@ -1,4 +1,5 @@
-import { Conversation, modelOf, textOf } from "../conversation.ts";
+import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { Conversation, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
 import { namesOf } from "../events.ts";
 import { composePrompt } from "../prompt.ts";
@@ -14,14 +15,12 @@ export const llm: Executor<"llm"> = async (step, context) => {
     { role: "system", content: SYSTEM },
     { role: "user", content: await composePrompt(step, step.prompt_template, context) },
   ]);
-  const text = deltas(step, context);
   const answer = await conversation.callModel({
     model: modelOf(step.model),
     tools: [],
     toolChoice: "auto",
-    onText: text.push,
+    text: deltas(step, context),
   });
-  text.flush();
   const content = textOf(answer);
   return {
     set: outputOf(step, content),

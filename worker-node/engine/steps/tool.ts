@@ -1,5 +1,6 @@
 import { TextBudget } from "../bounded-text.ts";
-import { Conversation, effectKey, modelOf } from "../conversation.ts";
+import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { Conversation, effectKey } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";

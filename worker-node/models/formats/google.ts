@@ -1,6 +1,9 @@
-import { isObject, listOf, objectOf, textOf, without } from "../json-fields.ts";
+import { isObject } from "../../engine/parse-json.ts";
+import { listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { noteCounts } from "../provider-report.ts";
+import type { Tokens } from "../cost.ts";
 import type { Format } from "../provider-report.ts";
 
 /** `streamGenerateContent` of the Gemini API. */
@@ -9,29 +12,29 @@ export const googleFormat: Format = {
     const { error } = event;
     if (isObject(error) || textOf(error) !== undefined || name === "error") {
       report.error ??= error ?? event;
-      return null;
+      return [];
     }
-    const usage = event["usageMetadata"];
-    if (isObject(usage)) {
-      report.tokens = {
-        input: tokenCount(
-          tokenCount(usage["promptTokenCount"]) + tokenCount(usage["toolUsePromptTokenCount"]),
-        ),
-        cachedInput: tokenCount(usage["cachedContentTokenCount"]),
-        output: tokenCount(
-          tokenCount(usage["candidatesTokenCount"]) + tokenCount(usage["thoughtsTokenCount"]),
-        ),
-      };
-    }
+    noteCounts(report, event["usageMetadata"], tokensOf);
     const blocked = textOf(objectOf(event["promptFeedback"])["blockReason"]);
     if (blocked !== undefined && !blocked.endsWith("_UNSPECIFIED")) report.withheld = true;
     const [candidate] = listOf(event["candidates"]);
-    if (!isObject(candidate)) return null;
+    if (!isObject(candidate)) return [];
     const finish = candidate["finishReason"];
     if (typeof finish === "string") report.finish = finish;
-    return { ...without(event, "usageMetadata"), candidates: [candidateOf(candidate)] };
+    return [{ ...without(event, "usageMetadata"), candidates: [candidateOf(candidate)] }];
   },
 };
+
+/** Thoughts are counted apart from the answer, and what tools of the provider read apart from the prompt. */
+function tokensOf(usage: JsonObject): Tokens {
+  const sum = (...names: string[]) =>
+    tokenCount(names.reduce((total, name) => total + tokenCount(usage[name]), 0));
+  return {
+    input: sum("promptTokenCount", "toolUsePromptTokenCount"),
+    cachedInput: tokenCount(usage["cachedContentTokenCount"]),
+    output: sum("candidatesTokenCount", "thoughtsTokenCount"),
+  };
+}
 
 function candidateOf(candidate: JsonObject): JsonObject {
   const content = candidate["content"];

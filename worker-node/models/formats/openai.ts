@@ -1,6 +1,9 @@
-import { isObject, listOf, objectOf, textOf, without } from "../json-fields.ts";
+import { isObject } from "../../engine/parse-json.ts";
+import { listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { noteCounts } from "../provider-report.ts";
+import type { Tokens } from "../cost.ts";
 import type { Format, ProviderReport } from "../provider-report.ts";
 
 /**
@@ -13,20 +16,17 @@ export const openaiFormat: Format = {
     const error = errorIn(event, choice, name);
     if (error !== undefined) report.error ??= error;
     const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choice["usage"]].find(isObject);
-    if (usage !== undefined) report.tokens = tokensOf(usage);
-    if (Object.keys(choice).length === 0) return null;
+    noteCounts(report, usage, tokensOf);
+    if (Object.keys(choice).length === 0) return [];
     const finish = choice["finish_reason"];
-    if (typeof finish === "string") report.finish = finish;
-    return {
-      ...without(event, "error", "usage"),
-      choices: [
-        {
-          index: 0,
-          delta: deltaOf(choice, report),
-          finish_reason: typeof finish === "string" ? finish : null,
-        },
-      ],
+    // Some servers send an empty word with the events around the one that ends the answer.
+    if (typeof finish === "string" && (finish !== "" || report.finish === undefined)) report.finish = finish;
+    const read = {
+      index: 0,
+      delta: deltaOf(choice, report),
+      finish_reason: typeof finish === "string" ? finish : null,
     };
+    return [{ ...without(event, "error", "usage", "created"), choices: [read] }];
   },
 };
 
@@ -40,6 +40,8 @@ function errorIn(event: JsonObject, choice: JsonObject, name: string | undefined
     event["object"] === "error" ||
     event["type"] === "error" ||
     saysSomething(event["detail"]) ||
+    saysSomething(event["errors"]) ||
+    saysSomething(objectOf(event["base_resp"])["status_code"]) ||
     (textOf(event["message"]) !== undefined &&
       (saysSomething(event["code"]) || saysSomething(event["type"])));
   return isWhole ? event : undefined;
@@ -50,15 +52,17 @@ function saysSomething(value: Json | undefined): boolean {
   return typeof value !== "object" || Object.keys(value).length > 0;
 }
 
-/** `prompt_tokens` includes cached tokens, which servers count under three names. */
-function tokensOf(usage: JsonObject): ProviderReport["tokens"] {
+/**
+ * `prompt_tokens` includes cached tokens, which servers count under three names. What the total has beyond prompt and
+ * completion are thoughts, which xAI and the OpenAI form of Gemini leave out of `completion_tokens`.
+ */
+function tokensOf(usage: JsonObject): Tokens {
   const details = objectOf(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
   const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
-  return {
-    input: tokenCount(usage["prompt_tokens"] ?? usage["input_tokens"]),
-    cachedInput: tokenCount(cached),
-    output: tokenCount(usage["completion_tokens"] ?? usage["output_tokens"]),
-  };
+  const input = tokenCount(usage["prompt_tokens"] ?? usage["input_tokens"]);
+  const output = tokenCount(usage["completion_tokens"] ?? usage["output_tokens"]);
+  const beyondInput = tokenCount(usage["total_tokens"]) - input;
+  return { input, cachedInput: tokenCount(cached), output: Math.max(output, beyondInput) };
 }
 
 /** A server that does not stream sends a whole `message` in place of a `delta`. */
@@ -66,13 +70,28 @@ function deltaOf(choice: JsonObject, report: ProviderReport): JsonObject {
   const delta = objectOf(choice["delta"] ?? choice["message"]);
   noteOpaque(delta, report);
   if (textOf(delta["refusal"]) !== undefined) report.withheld = true;
-  const text = delta["content"] ?? choice["text"];
+  const items = itemsOf(delta["content"] ?? choice["text"]);
+  noteItems(items, report);
+  const texts = items.map((item) => textOf(item["text"])).filter((text) => text !== undefined);
   const calls = callsOf(delta);
   return {
     role: "assistant",
-    ...(typeof text === "string" || Array.isArray(text) ? { content: text } : {}),
+    ...(texts.length > 0 ? { content: texts.join("") } : {}),
     ...(calls.length > 0 ? { tool_calls: calls } : {}),
   };
+}
+
+/** The content of a piece: a text, or a list of items. */
+function itemsOf(content: Json | undefined): JsonObject[] {
+  const text = textOf(content);
+  return text === undefined ? listOf(content).filter(isObject) : [{ type: "text", text }];
+}
+
+/** Mistral writes thoughts as items of the content, and takes no other field for them. Then the whole list goes back. */
+function noteItems(items: readonly JsonObject[], report: ProviderReport): void {
+  for (const item of items) report.content = joined(report.content, item);
+  if (items.some((item) => item["type"] !== "text") || report.opaque["content"] !== undefined)
+    report.opaque["content"] = report.content;
 }
 
 /** `function_call` is the form from before `tool_calls`. */
@@ -103,8 +122,8 @@ function argumentsOf(value: Json | undefined): string {
 }
 
 /** What models think comes under several names. The server wants it back under the name that it used. */
-const OPAQUE_TEXTS = ["reasoning_content", "reasoning"];
-const OPAQUE_LISTS = ["reasoning_details"];
+const OPAQUE_TEXTS = ["reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "thinking"];
+const OPAQUE_LISTS = ["reasoning_details", "thinking_blocks"];
 
 function noteOpaque(delta: JsonObject, report: ProviderReport): void {
   for (const name of OPAQUE_TEXTS) {
@@ -116,17 +135,27 @@ function noteOpaque(delta: JsonObject, report: ProviderReport): void {
   }
 }
 
-/** Pieces of one item carry its `index`: their texts are parts of one text. */
-function joined(list: Json[], item: Json): Json[] {
+/** Adds an item to a list, or to its last item when it is a piece of that one. */
+function joined(list: readonly Json[], item: Json): Json[] {
   const last = list.at(-1);
-  const isPiece =
-    isObject(item) && isObject(last) && item["index"] !== undefined && item["index"] === last["index"];
-  if (!isPiece || item["type"] !== last["type"]) return [...list, item];
+  if (!isObject(item) || !isObject(last) || !isPieceOf(last, item)) return [...list, item];
   const merged = { ...last };
   for (const [name, value] of Object.entries(item)) {
     const before = merged[name];
-    const isText = ["text", "summary", "data"].includes(name);
-    merged[name] = isText && typeof before === "string" && typeof value === "string" ? before + value : value;
+    if (Array.isArray(before) && Array.isArray(value)) {
+      merged[name] = value.reduce<Json[]>(joined, before);
+    } else {
+      const isText = ["text", "summary", "data", "thinking"].includes(name);
+      merged[name] =
+        isText && typeof before === "string" && typeof value === "string" ? before + value : value;
+    }
   }
   return [...list.slice(0, -1), merged];
+}
+
+/** Pieces of one item carry its `index`, or follow each other: a signature ends an item. */
+function isPieceOf(last: JsonObject, item: JsonObject): boolean {
+  if (item["type"] !== last["type"]) return false;
+  if (item["index"] !== undefined) return item["index"] === last["index"];
+  return (item["type"] === "text" || item["type"] === "thinking") && textOf(last["signature"]) === undefined;
 }

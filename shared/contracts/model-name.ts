@@ -1,3 +1,6 @@
+import { likelyName } from "../nearest-name.ts";
+import { priceTable } from "./price-table.ts";
+
 export type Provider = "openai" | "anthropic" | "google" | "openai-compatible" | "ollama" | "demo";
 
 export type ModelName = { provider: Provider; model: string };
@@ -27,6 +30,15 @@ const PROVIDER_BY_DOT: [string, Provider][] = [
   ["locv1.", "openai-compatible"],
 ];
 
+/** The name of the model that a definition asks for. Null, the default model: when it is absent, empty or `default`. */
+export function modelOf(model: string | null, provider: string | null = null): string | null {
+  if (model === null || model === "" || model === "default") return null;
+  if (provider === null || provider === "") return model;
+  // A provider's own name for a model may have a slash: meta/llama-3.3-70b.
+  const slash = model.indexOf("/");
+  return slash >= 0 && PROVIDER_BY_SLASH.has(model.slice(0, slash)) ? model : `${provider}/${model}`;
+}
+
 /** Parses `provider/model`, or a model's name in an imported definition. Null when it determines no provider. */
 export function parseModelName(name: string): ModelName | null {
   const slash = name.indexOf("/");
@@ -37,4 +49,21 @@ export function parseModelName(name: string): ModelName | null {
   if (dotted !== undefined) return { provider: dotted[1], model: name.slice(dotted[0].length) };
   const named = PROVIDER_BY_NAME.find(([pattern]) => pattern.test(name));
   return named === undefined ? null : { provider: named[1], model: name };
+}
+
+/** The error text of a name that determines no provider, with the nearest name that does. */
+export function unknownModel(name: string): string {
+  const nearest = nearestModel(name);
+  const hint =
+    nearest === null
+      ? `write provider/model, such as openai/gpt-4.1-mini; the providers are ${[...PROVIDER_BY_SLASH.keys()].join(", ")}`
+      : `did you mean "${nearest}"?`;
+  return `"${name}" names no model: ${hint}`;
+}
+
+function nearestModel(name: string): string | null {
+  const slash = name.indexOf("/");
+  if (slash < 0) return likelyName(name, [...priceTable.keys()]);
+  const provider = likelyName(name.slice(0, slash), [...PROVIDER_BY_SLASH.keys()]);
+  return provider === null || slash + 1 === name.length ? null : `${provider}${name.slice(slash)}`;
 }

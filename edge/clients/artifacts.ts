@@ -1,0 +1,70 @@
+import { AppError } from "../../shared/errors.ts";
+import type { Env } from "../env.ts";
+
+export type ArtifactFacts = { size: number; contentType: string; etag: string };
+
+/** The objects that hold large values, as the edge reads them. */
+export type ArtifactStore = {
+  /** Null: there is no such object. */
+  facts(key: string): Promise<ArtifactFacts | null>;
+  /** The bytes of an object, as they arrive: the edge never holds all of them. Null: there is no such object. */
+  read(key: string, range: { offset: number; length: number }): Promise<ReadableStream | null>;
+  /** A page of the objects whose keys begin with `prefix`. */
+  list(prefix: string, after: string | undefined, limit: number): Promise<ArtifactPage>;
+};
+
+export type ArtifactPage = {
+  objects: { key: string; size: number; contentType: string }[];
+  next: string | null;
+};
+
+const JSON_TYPE = "application/json";
+
+/** The object store behind the binding ARTIFACTS. Without the binding no value was ever stored there. */
+export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
+  return {
+    async facts(key) {
+      const object = bucket === undefined ? null : await reached(bucket.head(key));
+      if (object === null) return null;
+      return { size: object.size, contentType: typeOf(object), etag: object.httpEtag };
+    },
+    async read(key, range) {
+      const object = bucket === undefined ? null : await reached(bucket.get(key, { range }));
+      // Of another stream the runtime does not know the length, and leaves Content-Length out.
+      return object?.body.pipeThrough(new FixedLengthStream(range.length)) ?? null;
+    },
+    async list(prefix, after, limit) {
+      if (bucket === undefined) return { objects: [], next: null };
+      const page = await reached(
+        bucket.list({
+          prefix,
+          limit,
+          include: ["httpMetadata"],
+          ...(after !== undefined && { startAfter: after }),
+        }),
+      );
+      const objects = page.objects.map((each) => ({
+        key: each.key,
+        size: each.size,
+        contentType: typeOf(each),
+      }));
+      return { objects, next: page.truncated ? (objects.at(-1)?.key ?? null) : null };
+    },
+  };
+}
+
+function typeOf(object: R2Object): string {
+  return object.httpMetadata?.contentType ?? JSON_TYPE;
+}
+
+/** @throws AppError `artifacts_away` when the object store does not answer */
+async function reached<Result>(answer: Promise<Result>): Promise<Result> {
+  try {
+    return await answer;
+  } catch (cause) {
+    throw new AppError("artifacts_away", "The object store cannot be reached; try again in a moment.", {
+      cause,
+      retryAfterSeconds: 2,
+    });
+  }
+}

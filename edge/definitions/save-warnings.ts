@@ -1,0 +1,59 @@
+import {
+  missingReferences,
+  referencesOf,
+  toolsOf,
+  unfitAgents,
+} from "../../shared/contracts/definition/index.ts";
+import type { Agent, Known, Orchestration, Reference } from "../../shared/contracts/definition/index.ts";
+import type { Owner } from "../../shared/contracts/tenant.ts";
+import type { FieldError } from "../../shared/errors.ts";
+import { listIds, lookUpAgents, lookUpTools } from "../../shared/store/definitions/look-up.ts";
+import type { Kind } from "../../shared/store/definitions/stored-definition.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+
+/** For the documentation of routes that save definitions. */
+export const WARNINGS =
+  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them.";
+
+const MAX_WARNINGS = 50;
+const MAX_SUGGESTED = 500;
+
+/** What the owner of an orchestration has to save or change before it can run to its end. */
+export async function orchestrationWarnings(
+  sql: Sql,
+  owner: Owner,
+  orchestration: Orchestration,
+): Promise<FieldError[]> {
+  const references = referencesOf(orchestration);
+  const known = await lookUp(sql, owner, references);
+  return [...missingReferences(references, known), ...unfitAgents(orchestration, known)].slice(
+    0,
+    MAX_WARNINGS,
+  );
+}
+
+/** The tools that an agent names and that are not stored. */
+export async function agentWarnings(sql: Sql, owner: Owner, agent: Agent): Promise<FieldError[]> {
+  const references = toolsOf(agent);
+  const known = await lookUp(sql, owner, references);
+  return missingReferences(references, known).slice(0, MAX_WARNINGS);
+}
+
+async function lookUp(sql: Sql, owner: Owner, references: readonly Reference[]): Promise<Known> {
+  const named = (kind: Kind) => [...new Set(references.filter((r) => r.kind === kind).map(({ id }) => id))];
+  const [agentIds, toolNames] = [named("agents"), named("tools")];
+  const [agents, tools] = await Promise.all([
+    agentIds.length === 0 ? [] : lookUpAgents(sql, owner, agentIds),
+    toolNames.length === 0 ? [] : lookUpTools(sql, owner, toolNames),
+  ]);
+  // Nearly always all are there, and nothing has to be suggested.
+  const [otherAgents, otherTools] = await Promise.all([
+    agents.length === agentIds.length ? [] : listIds(sql, "agents", owner, MAX_SUGGESTED),
+    tools.length === toolNames.length ? [] : listIds(sql, "tools", owner, MAX_SUGGESTED),
+  ]);
+  return {
+    agents: new Map(agents.map((agent) => [agent.id, agent])),
+    tools: new Set(tools),
+    suggest: { agents: otherAgents, tools: otherTools },
+  };
+}

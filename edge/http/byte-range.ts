@@ -1,0 +1,20 @@
+/** The bytes of a body that a request asks for. */
+export type ByteRange = { offset: number; length: number };
+
+/**
+ * The one range of a Range header (RFC 9110, 14.2). Null: the whole body, also for several ranges and for what is not a
+ * range of bytes, which a server may ignore. `unsatisfiable`: it begins after the end.
+ */
+export function byteRangeOf(header: string | undefined, size: number): ByteRange | "unsatisfiable" | null {
+  const [, first = "", last = ""] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? "") ?? [];
+  if (first === "" && last === "") return null;
+  if (first === "") {
+    const length = Math.min(Number(last), size);
+    return length === 0 ? "unsatisfiable" : { offset: size - length, length };
+  }
+  const offset = Number(first);
+  if (last !== "" && Number(last) < offset) return null;
+  if (offset >= size) return "unsatisfiable";
+  const end = last === "" ? size - 1 : Math.min(Number(last), size - 1);
+  return { offset, length: end - offset + 1 };
+}

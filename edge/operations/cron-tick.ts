@@ -1,0 +1,13 @@
+import { openDatabase } from "../clients/postgres.ts";
+import { readConfig } from "../env.ts";
+import type { Env } from "../env.ts";
+import { deleteExpiredIdempotencyKeys } from "./delete-idempotency-keys.ts";
+import { sealTools } from "./seal-tools.ts";
+
+/** The edge's own work, every 15 minutes. Each part is bounded and goes on in the next tick. */
+export async function cronTick(env: Env): Promise<void> {
+  const { MASTER_KEY } = readConfig(env);
+  const sql = openDatabase(env, 1);
+  await deleteExpiredIdempotencyKeys(sql);
+  if (MASTER_KEY) await sealTools(sql, MASTER_KEY);
+}

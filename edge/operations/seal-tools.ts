@@ -1,0 +1,38 @@
+import { z } from "zod";
+import { withoutSecrets } from "../../shared/contracts/definition/tool-secrets.ts";
+import { log } from "../../shared/log.ts";
+import type { MasterKey } from "../../shared/security/seal.ts";
+import { SEALED_TEXT, sealSecret, storedText } from "../../shared/security/sealed-tool.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+
+/** The most tools that one cron tick seals. */
+const PAGE = 200;
+
+const Row = z.object({ owner: z.string(), id: z.string(), definition: z.string() });
+const Stored = z.record(z.string(), z.unknown());
+
+/**
+ * Part of the cron tick: seals the secrets of tools that were saved before secrets were sealed, deleted ones too.
+ *
+ * The edge does it, and not a worker at its start: workers are deployed first, and then every worker can open them. A tool
+ * that is saved meanwhile stays as it was saved.
+ */
+export async function sealTools(sql: Sql, key: MasterKey): Promise<void> {
+  const rows = await sql`
+    select tenant_id as owner, id, definition from tools
+    where not starts_with(definition, ${SEALED_TEXT}) order by tenant_id, id limit ${PAGE}`;
+  let sealedTools = 0;
+  for (const row of rows) {
+    const { owner, id, definition } = Row.parse(row);
+    const { shown, secrets } = withoutSecrets(Stored.parse(JSON.parse(definition)));
+    const sealed = Object.entries(secrets).map(
+      async ([path, secret]) => [path, await sealSecret(key, { owner, name: id }, path, secret)] as const,
+    );
+    const text = storedText(shown, Object.fromEntries(await Promise.all(sealed)));
+    const { count } = await sql`
+      update tools set definition = ${text}
+      where tenant_id = ${owner} and id = ${id} and definition = ${definition}`;
+    sealedTools += count;
+  }
+  if (sealedTools > 0) log.info("tools.sealed", { count: sealedTools });
+}

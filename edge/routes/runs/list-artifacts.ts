@@ -1,0 +1,53 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import {
+  Artifact,
+  ArtifactName,
+  artifactKey,
+  artifactName,
+  artifactPrefix,
+  artifactUrl,
+} from "../../../shared/contracts/artifact.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { findRun } from "../../runs/run-view.ts";
+
+const Artifacts = z
+  .object({ data: z.array(Artifact), next_cursor: z.string().nullable() })
+  .meta({ id: "Artifacts" });
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/runs/{run_id}/artifacts",
+  summary: "List the large values of a run",
+  description: "Values over 32 KiB, by name, with those of steps that did not commit.",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: {
+    params: z.object({ run_id: z.string() }),
+    query: z.object({
+      limit: z.coerce.number().int().min(1).max(200).default(50),
+      cursor: ArtifactName.optional(),
+    }),
+  },
+  responses: { 200: json(Artifacts, "The values"), ...problems(404, 422) },
+});
+
+export function listArtifacts(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { sql, artifacts } = c.get("services");
+    const { limit, cursor } = c.req.valid("query");
+    const run = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const prefix = artifactPrefix(run.tenant_id, run.run_id);
+    const after = cursor === undefined ? undefined : artifactKey(run.tenant_id, run.run_id, cursor);
+    const { objects, next } = await artifacts.list(prefix, after, limit);
+    const data = objects.map(({ key, size, contentType }) => ({
+      name: artifactName(key),
+      size,
+      content_type: contentType,
+      url: artifactUrl(key),
+    }));
+    return c.json({ data, next_cursor: next === null ? null : artifactName(next) }, 200);
+  });
+}

@@ -1,0 +1,92 @@
+import { parse } from "acorn";
+import { nestingOf, scriptOf } from "./condition.ts";
+import type { FieldError } from "../../errors.ts";
+import type { OrchestrationDocument } from "./orchestration.ts";
+import type { AnyStep } from "./step.ts";
+
+/** A condition of a person has a line or two; a program may have more, in the same depth. */
+const MAX_EXPRESSION_CHARS = 8_192;
+const MAX_NESTING = 100;
+/** All code of one definition: a save compiles it while other requests of the edge wait. */
+const MAX_TOTAL_CHARS = 262_144;
+/** The parser compares each named group of a pattern with all others. */
+const MAX_NAMED_GROUPS = 100;
+const NEAR_CHARS = 30;
+
+type Code = { field: string; text: string; isExpression: boolean };
+
+/**
+ * Code that can never run: no JavaScript, or too long or nested too deep to be worth a worker's time. The error of a
+ * syntax error has its step, line, column and the parser's sentence.
+ */
+export function codeErrors({ steps }: OrchestrationDocument): FieldError[] {
+  const codes = steps.flatMap((step, index) => {
+    const code = codeOf(step);
+    return code === null ? [] : [{ ...code, step: step.id, path: `steps[${index}].${code.field}` }];
+  });
+  const chars = codes.reduce((sum, { text }) => sum + text.length, 0);
+  if (chars > MAX_TOTAL_CHARS) {
+    return [{ path: "steps", message: `may have at most ${MAX_TOTAL_CHARS} characters of code together` }];
+  }
+  return codes.flatMap(({ path, step, ...code }) => {
+    const message = limitError(code) ?? syntaxError(code, step);
+    return message === null ? [] : [{ path, message }];
+  });
+}
+
+function limitError({ text, isExpression }: Code): string | null {
+  if (isExpression && text.length > MAX_EXPRESSION_CHARS) {
+    return `must be at most ${MAX_EXPRESSION_CHARS} characters: use a transform step for more`;
+  }
+  if (nestingOf(text) > MAX_NESTING) return `must have at most ${MAX_NESTING} brackets inside each other`;
+  return text.split("(?<").length > MAX_NAMED_GROUPS
+    ? `must have at most ${MAX_NAMED_GROUPS} named groups in its patterns`
+    : null;
+}
+
+function syntaxError({ text, isExpression }: Code, step: string): string | null {
+  const { script, offsetOf } = isExpression ? scriptOf(text) : { script: text, offsetOf: Number };
+  const fault = faultOf(script);
+  if (fault === null) return setsResult(text) || isExpression ? null : "never sets `result`";
+  const offset = Math.min(offsetOf(fault.offset), text.length);
+  const before = text.slice(0, offset).split(/\r\n|[\n\r\u2028\u2029]/);
+  const rest = text.slice(offset).trimEnd();
+  const near = rest === "" ? "at the end" : `near ${JSON.stringify(rest.slice(0, NEAR_CHARS))}`;
+  const place = `line ${before.length}, column ${(before.at(-1) ?? "").length + 1}`;
+  return `step "${step}" has a syntax error in ${place}: ${fault.message}, ${near}`;
+}
+
+/** A program names `result` or what could set it by another name, or it is there to fail. */
+function setsResult(program: string): boolean {
+  return /result|throw|this|eval|\\u/i.test(program);
+}
+
+/**
+ * Why a script is no JavaScript, by acorn: the edge cannot run QuickJS, which executes the code. The version is the
+ * newest of which QuickJS reads the whole syntax. A test compares both.
+ */
+export function faultOf(script: string): { message: string; offset: number } | null {
+  try {
+    parse(script, { ecmaVersion: 2025, sourceType: "script" });
+    return null;
+  } catch (error) {
+    // Patterns and comments can exhaust the parser's stack in a way that it does not report itself.
+    if (error instanceof RangeError) return { message: "The code is nested too deep", offset: 0 };
+    if (!(error instanceof SyntaxError)) throw error;
+    const offset = "pos" in error && typeof error.pos === "number" ? error.pos : 0;
+    return { message: error.message.replace(/ \(\d+:\d+\)$/, ""), offset };
+  }
+}
+
+function codeOf(step: AnyStep): Code | null {
+  switch (step.type) {
+    case "if_else":
+      return { field: "if_condition", text: step.if_condition, isExpression: true };
+    case "switch":
+      return { field: "switch_expression", text: step.switch_expression, isExpression: true };
+    case "transform":
+      return { field: "transform_code", text: step.transform_code, isExpression: false };
+    default:
+      return null;
+  }
+}

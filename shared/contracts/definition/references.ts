@@ -1,0 +1,74 @@
+import { suggestions } from "../../nearest-name.ts";
+import { modelOf } from "../model-name.ts";
+import { modelError } from "./models.ts";
+import { TOOL_NAME } from "./tool.ts";
+import type { FieldError } from "../../errors.ts";
+import type { AgentDocument } from "./agent.ts";
+import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
+
+/** A definition that another one names, and the field that names it. */
+export type Reference = { path: string; kind: "agents" | "tools"; id: string };
+
+/** What is stored of an agent that a step names: what the step depends on. */
+type StoredAgent = { tools: readonly string[]; model: string | null; provider: string | null };
+
+/** The definitions that exist for the owner, as far as they are named, and ids to suggest in place of others. */
+export type Known = {
+  agents: ReadonlyMap<string, StoredAgent>;
+  tools: ReadonlySet<string>;
+  suggest: { agents: readonly string[]; tools: readonly string[] };
+};
+
+/** The agents and tools that the steps of an orchestration name. */
+export function referencesOf({ steps }: Pick<OrchestrationDocument, "steps">): Reference[] {
+  return steps.flatMap((step, index): Reference[] => {
+    const at = `steps[${index}]`;
+    if (step.type === "agent") return [{ path: `${at}.agent_id`, kind: "agents", id: step.agent_id }];
+    return step.type === "tool" ? [{ path: `${at}.forced_tool`, kind: "tools", id: step.forced_tool }] : [];
+  });
+}
+
+/** The tools that an agent names. */
+export function toolsOf({ tools }: AgentDocument): Reference[] {
+  return tools.map((id, index) => ({ path: `tools[${index}]`, kind: "tools", id }));
+}
+
+/** Names that no stored definition can ever have. */
+export function impossibleReferences(references: readonly Reference[]): FieldError[] {
+  return references
+    .filter(({ kind, id }) => kind === "tools" && !TOOL_NAME.test(id))
+    .map(({ path, id }) => ({ path, message: `no tool can have the name ${JSON.stringify(id)}` }));
+}
+
+/** A warning for each definition that is not stored: it may come later, and until then the step that needs it fails. */
+export function missingReferences(references: readonly Reference[], known: Known): FieldError[] {
+  const suggest = suggestions();
+  return references
+    .filter(({ kind, id }) => !known[kind].has(id))
+    .map(({ path, kind, id }) => ({
+      path,
+      message: `there is no ${kind.slice(0, -1)} "${id}" yet${suggest(id, known.suggest[kind])}`,
+    }));
+}
+
+/** Warnings about agents that exist and cannot do what a step asks of them as they are stored now. */
+export function unfitAgents(orchestration: Orchestration, known: Known): FieldError[] {
+  const suggest = suggestions();
+  const isLimited = orchestration.max_total_cost_usd !== null;
+  return orchestration.steps.flatMap((step, index) => {
+    const agent = step.type === "agent" ? known.agents.get(step.agent_id) : undefined;
+    if (agent === undefined || step.type !== "agent") return [];
+    const unknownTools = (step.allowed_tools ?? [])
+      .map((name, i) => ({ name, path: `steps[${index}].allowed_tools[${i}]` }))
+      .filter(({ name }) => !agent.tools.includes(name))
+      .map(({ name, path }) => ({
+        path,
+        message: `the agent "${step.agent_id}" has no tool "${name}"${suggest(name, agent.tools)}`,
+      }));
+    const requested = modelOf(step.model) === null ? modelOf(agent.model, agent.provider) : null;
+    const message = requested === null ? null : modelError(requested, isLimited);
+    return message === null
+      ? unknownTools
+      : [...unknownTools, { path: `steps[${index}].agent_id`, message: `its agent's model ${message}` }];
+  });
+}

@@ -1,0 +1,89 @@
+import { suggestions } from "../../nearest-name.ts";
+import { isObject } from "./tool-schema.ts";
+import type { FieldError } from "../../errors.ts";
+import type { JsonObject } from "../json.ts";
+import type { Tool } from "./tool.ts";
+
+/** A placeholder of a tool's URL: `{field}`, or `{data.a.b}` with a part of an argument. */
+export const URL_PLACEHOLDER = /\{[ \t]*([A-Za-z_][\w-]*(?:\.[\w-]+)*)[ \t]*\}/g;
+
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** Headers that are set for each call. */
+const OWN_HEADERS: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "idempotency-key"]);
+
+/** What is wrong with the URL and the headers of a tool: no call could be made, or one that nobody has asked for. */
+export function toolRequestErrors({ url, headers, inputSchema }: Tool): FieldError[] {
+  return [...urlErrors(url), ...unknownArguments(url, inputSchema), ...headerErrors(headers)];
+}
+
+/** What a model has to know about the URL and is not told by the schema of the arguments. */
+export function toolWarnings({ url, inputSchema }: Tool): FieldError[] {
+  const properties = propertiesOf(inputSchema);
+  const required = Array.isArray(inputSchema["required"]) ? inputSchema["required"] : [];
+  return argumentsIn(url, properties).flatMap((name) => {
+    if (!properties.includes(name)) {
+      const message = `{${name}} is no property of inputSchema: a model cannot know that the URL needs it`;
+      return [{ path: "url", message }];
+    }
+    if (required.includes(name)) return [];
+    return [
+      { path: "url", message: `{${name}} is needed for each call: list it in the required of inputSchema` },
+    ];
+  });
+}
+
+function urlErrors(url: string): FieldError[] {
+  const stray = /[{}].{0,20}/.exec(url.replaceAll(URL_PLACEHOLDER, "x"));
+  if (stray !== null) {
+    const message = `has a brace that belongs to no placeholder, at ${JSON.stringify(stray[0])}: write {argument}, or %7B and %7D`;
+    return [{ path: "url", message }];
+  }
+  const parsed = URL.parse(url.replaceAll(URL_PLACEHOLDER, "x"));
+  if (parsed === null) return [{ path: "url", message: "is no URL" }];
+  if (parsed.hash === "") return [];
+  return [{ path: "url", message: "must have no # with what follows it: it is never sent" }];
+}
+
+/** A placeholder that is none of the arguments, where the schema says which ones there are. */
+function unknownArguments(url: string, schema: JsonObject): FieldError[] {
+  const properties = propertiesOf(schema);
+  const hasOthers = (schema["additionalProperties"] ?? false) !== false;
+  if (properties.length === 0 || hasOthers) return [];
+  const suggest = suggestions();
+  return argumentsIn(url, properties)
+    .filter((name) => !properties.includes(name))
+    .map((name) => ({
+      path: "url",
+      message: `{${name}} is none of the properties of inputSchema${suggest(name, properties)}`,
+    }));
+}
+
+/** The arguments that a URL reads. `data` stands for the object of all arguments, unless an argument has that name. */
+function argumentsIn(url: string, properties: readonly string[]): string[] {
+  const names = [...url.matchAll(URL_PLACEHOLDER)].flatMap(([, path = ""]) => {
+    const parts = path.split(".");
+    const name = parts[0] === "data" && !properties.includes("data") ? parts[1] : parts[0];
+    return name === undefined ? [] : [name];
+  });
+  return [...new Set(names)];
+}
+
+function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
+  return Object.entries(headers).flatMap(([name, value]) => {
+    const message = headerError(name, value);
+    return message === null ? [] : [{ path: `headers.${name}`, message }];
+  });
+}
+
+function headerError(name: string, value: string): string | null {
+  if (!HEADER_NAME.test(name)) return "is no name of an HTTP header";
+  if (OWN_HEADERS.has(name.toLowerCase())) return "is set for each call by the engine: leave it out";
+  if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) return "holds a character that a header cannot have";
+  if (value !== value.trim()) return "must not begin or end with a space: HTTP drops it";
+  const [place] = value.match(URL_PLACEHOLDER) ?? [];
+  return place === undefined ? null : `${place} would be sent as it is: headers take no placeholders`;
+}
+
+function propertiesOf({ properties }: JsonObject): string[] {
+  return isObject(properties) ? Object.keys(properties) : [];
+}

@@ -1,0 +1,127 @@
+import { z } from "zod";
+
+/** What is shown and stored in place of a secret. */
+export const MASK = "********";
+
+/** The parts of a tool that may hold secrets, for every form in which tools were ever stored. */
+const WithSecrets = z.looseObject({
+  url: z.string().default(""),
+  headers: z.record(z.string(), z.string()).default({}),
+  public_headers: z.array(z.string()).default([]),
+});
+
+/** Secrets of a tool by their place in it: `headers.X-Api-Key`, `url?key` (a query value), `url/2` (a part of the path). */
+export type ToolSecrets = Readonly<Record<string, string>>;
+
+/** Headers that say how to talk, not with which right. */
+const NEVER_SECRET: ReadonlySet<string> = new Set([
+  "accept",
+  "accept-language",
+  "content-type",
+  "user-agent",
+]);
+/** Names under which credentials are sent. */
+const CREDENTIAL = /key|token|secret|auth|pass|pwd|cred|sig|cookie|session|jwt|bearer|appid|app_id/i;
+/** A text that is made by a machine and that nobody could guess: at least 20 characters, letters and digits. */
+const RANDOM = /^(?=.*\d)(?=.*[A-Za-z])[^\s{}]{20,}$/;
+/** A shorter one, where the place is secret already. */
+const TELLING = /^(?=.*\d)(?=.*[A-Za-z])\S{12,}$/;
+
+/**
+ * Divides a tool into what may be shown, with a mask in place of each secret, and its secrets. A mask that is there
+ * already is one of the secrets too.
+ *
+ * Secret is each value of a header, because the spellings of `X-Api-Key` are endless, except those of NEVER_SECRET and of
+ * the tool's `public_headers`. In the URL a query value is secret by its name, and any part by its look.
+ */
+export function withoutSecrets<Tool extends Record<string, unknown>>(
+  tool: Tool,
+): { shown: Tool; secrets: ToolSecrets } {
+  const isPublic = new Set(publicHeadersOf(tool));
+  const secrets: Record<string, string> = {};
+  const shown = mapValues(tool, (at, value) => {
+    if (value !== MASK && !isSecret(at, value, isPublic)) return value;
+    secrets[at.path] = value;
+    return MASK;
+  });
+  return { shown, secrets };
+}
+
+/** The tool with these secrets in their places. */
+export function withSecrets<Tool extends Record<string, unknown>>(tool: Tool, secrets: ToolSecrets): Tool {
+  return mapValues(tool, ({ path }, value) =>
+    Object.hasOwn(secrets, path) ? (secrets[path] ?? value) : value,
+  );
+}
+
+/**
+ * The secrets of a complete tool that are credentials by their name or their look, with the forms in which a server may
+ * quote them. The others are too ordinary to be replaced in the data of an answer.
+ */
+export function credentialsOf(tool: Record<string, unknown>): string[] {
+  return Object.entries(withoutSecrets(tool).secrets).flatMap(([path, value]) => {
+    if (!CREDENTIAL.test(nameOf(path)) && !TELLING.test(value)) return [];
+    return path.startsWith("headers.") ? [value, ...value.split(/\s+/).slice(1)] : [value, decoded(value)];
+  });
+}
+
+type Place = { path: string; in: "header" | "query" | "path"; name: string };
+
+function isSecret({ in: where, name }: Place, value: string, isPublic: ReadonlySet<string>): boolean {
+  // What holds a placeholder is made of the arguments of a call.
+  if (where !== "header" && (value === "" || value.includes("{"))) return false;
+  if (where === "path") return RANDOM.test(value);
+  if (where === "query") return CREDENTIAL.test(name) || RANDOM.test(value);
+  return value !== "" && !NEVER_SECRET.has(name.toLowerCase()) && !isPublic.has(name.toLowerCase());
+}
+
+function publicHeadersOf(tool: Record<string, unknown>): string[] {
+  return WithSecrets.parse(tool).public_headers.map((name) => name.toLowerCase());
+}
+
+/** The tool with `change` applied to each place that may hold a secret. */
+function mapValues<Tool extends Record<string, unknown>>(
+  tool: Tool,
+  change: (at: Place, value: string) => string,
+): Tool {
+  const { url, headers } = WithSecrets.parse(tool);
+  const changed = Object.entries(headers).map(([name, value]) => [
+    name,
+    change({ path: `headers.${name}`, in: "header", name }, value),
+  ]);
+  return { ...tool, url: mapUrl(url, change), headers: Object.fromEntries(changed) };
+}
+
+/** Works on the text: a URL with placeholders must come back as it was written. */
+function mapUrl(url: string, change: (at: Place, value: string) => string): string {
+  const [, start = "", path = "", query] = /^(https?:\/\/[^/?#]*)([^?]*)(?:\?(.*))?$/s.exec(url) ?? [];
+  if (start === "") return url;
+  const parts = path
+    .split("/")
+    .map((part, i) => change({ path: `url/${i}`, in: "path", name: "" }, part))
+    .join("/");
+  if (query === undefined) return start + parts;
+  const seen = new Map<string, number>();
+  const pairs = query.split("&").map((pair) => {
+    const equals = pair.indexOf("=");
+    if (equals < 0) return pair;
+    const name = pair.slice(0, equals);
+    const before = seen.get(name) ?? 0;
+    seen.set(name, before + 1);
+    const at = before === 0 ? `url?${name}` : `url?${name}[${before}]`;
+    return `${name}=${change({ path: at, in: "query", name }, pair.slice(equals + 1))}`;
+  });
+  return `${start}${parts}?${pairs.join("&")}`;
+}
+
+function nameOf(path: string): string {
+  return path.replace(/^(headers\.|url\?|url\/)/, "");
+}
+
+function decoded(value: string): string {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value;
+  }
+}

@@ -1,0 +1,50 @@
+import { suggestions } from "../../nearest-name.ts";
+import type { FieldError } from "../../errors.ts";
+import type { Json } from "../json.ts";
+import type { OrchestrationDocument } from "./orchestration.ts";
+
+/** The types of keys of state, and the defaults that each may have. Any value can be rendered as text. */
+const STATE_TYPES: { [type: string]: (value: Json) => boolean } = {
+  string: () => true,
+  any: () => true,
+  number: (value) => typeof value === "number",
+  integer: (value) => Number.isInteger(value),
+  boolean: (value) => typeof value === "boolean",
+  list: (value) => Array.isArray(value),
+  array: (value) => Array.isArray(value),
+  dict: isObject,
+  object: isObject,
+};
+
+/** Values in known fields that would have no effect: types that do not exist, and descriptions of routes that do not. */
+export function unreadValues({ state_schema, steps }: OrchestrationDocument): FieldError[] {
+  const suggest = suggestions();
+  const ofState = Object.entries(state_schema).flatMap(([key, field]) => {
+    const isOfType = Object.hasOwn(STATE_TYPES, field.type) ? STATE_TYPES[field.type] : undefined;
+    const types = Object.keys(STATE_TYPES);
+    if (isOfType === undefined) {
+      const hint = suggest(field.type, types) || `: the types are ${types.join(", ")}`;
+      return [
+        { path: `state_schema.${key}.type`, message: `"${field.type}" is no type of a key of state${hint}` },
+      ];
+    }
+    const value = field.default ?? null;
+    if (value === null || isOfType(value)) return [];
+    return [{ path: `state_schema.${key}.default`, message: `is no ${field.type}, the type of this key` }];
+  });
+  const ofRoutes = steps.flatMap((step, index) => {
+    if (step.type !== "evaluator") return [];
+    const labels = Object.keys(step.route_map);
+    return Object.keys(step.route_descriptions)
+      .filter((label) => !labels.includes(label))
+      .map((label) => ({
+        path: `steps[${index}].route_descriptions.${label}`,
+        message: `describes no route: "${label}" is not in route_map${suggest(label, labels)}`,
+      }));
+  });
+  return [...ofState, ...ofRoutes];
+}
+
+function isObject(value: Json): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

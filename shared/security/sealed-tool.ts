@@ -1,0 +1,56 @@
+import { z } from "zod";
+import { withSecrets } from "../contracts/definition/tool-secrets.ts";
+import { placeOf, SealError, seal, unseal } from "./seal.ts";
+import type { MasterKey } from "./seal.ts";
+
+/**
+ * A tool as it is stored: masks in place of its secrets, and in `sealed` the sealed secret of each masked place. Tools that
+ * were saved before secrets were sealed have no `sealed`, and their secrets in the open.
+ */
+const StoredTool = z.looseObject({ sealed: z.record(z.string(), z.string()).optional() });
+
+/** The sealed secrets of a stored tool, by place. Null: it was saved before secrets were sealed. */
+export function sealedOf(stored: Record<string, unknown>): Readonly<Record<string, string>> | null {
+  return StoredTool.parse(stored).sealed ?? null;
+}
+
+/** The JSON text of a tool with its sealed secrets. `sealed` is first, so that a query finds the tools without it. */
+export function storedText(shown: Record<string, unknown>, sealed: Readonly<Record<string, string>>): string {
+  return JSON.stringify({ sealed, ...shown });
+}
+
+/** Begins the text of a tool whose secrets are sealed. */
+export const SEALED_TEXT = '{"sealed":';
+
+/** A stored tool without what is sealed. */
+export function withoutSealed(stored: Record<string, unknown>): Record<string, unknown> {
+  const { sealed: _, ...rest } = stored;
+  return rest;
+}
+
+/** Seals one secret of a tool. It opens only in the same place of this owner's tool. */
+export function sealSecret(
+  key: MasterKey,
+  { owner, name }: { owner: string; name: string },
+  path: string,
+  secret: string,
+): Promise<string> {
+  return seal(key, secret, placeOf(`tool/${owner}/${name}`, path));
+}
+
+/**
+ * A stored tool with its secrets, for the call.
+ * @param key null: this process has no MASTER_KEY, and opens only tools that have no sealed secret
+ * @throws SealError, which quotes no secret
+ */
+export async function openTool(
+  key: MasterKey | null,
+  { owner, name }: { owner: string; name: string },
+  stored: Record<string, unknown>,
+): Promise<Record<string, unknown>> {
+  const opened = Object.entries(sealedOf(stored) ?? {}).map(async ([path, sealed]) => {
+    if (!key) throw new SealError("this worker has no MASTER_KEY to open the secrets of the tool with");
+    return [path, await unseal(key, sealed, placeOf(`tool/${owner}/${name}`, path))] as const;
+  });
+  return withSecrets(withoutSealed(stored), Object.fromEntries(await Promise.all(opened)));
+}

@@ -1,0 +1,44 @@
+import { z } from "zod";
+import { SHARED } from "../../contracts/tenant.ts";
+import type { Owner } from "../../contracts/tenant.ts";
+import { pgArray } from "../sql.ts";
+import type { Sql } from "../sql.ts";
+import type { Kind } from "./stored-definition.ts";
+
+const StoredAgent = z.object({
+  id: z.string(),
+  tools: z.array(z.string()).catch([]),
+  model: z.string().nullable().catch(null),
+  provider: z.string().nullable().catch(null),
+});
+
+/** Those of `ids` that are agents of the owner, or shared ones: what other definitions depend on. */
+export async function lookUpAgents(
+  sql: Sql,
+  owner: Owner,
+  ids: readonly string[],
+): Promise<z.infer<typeof StoredAgent>[]> {
+  const rows = await sql`
+    select distinct on (id) id, definition::json -> 'tools' as tools, definition::json -> 'model' as model,
+      definition::json -> 'provider' as provider
+    from agents
+    where tenant_id in (${owner}, ${SHARED}) and id = any(${pgArray(ids)}::text[]) and deleted_at is null
+    order by id, tenant_id desc`;
+  return rows.map((row) => StoredAgent.parse(row));
+}
+
+/** Those of `names` that are tools of the owner, or shared ones. */
+export async function lookUpTools(sql: Sql, owner: Owner, names: readonly string[]): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    select distinct id from tools
+    where tenant_id in (${owner}, ${SHARED}) and id = any(${pgArray(names)}::text[]) and deleted_at is null`;
+  return rows.map(({ id }) => id);
+}
+
+/** Ids of agents or tools that the owner may use, the newest first, to suggest one of them. */
+export async function listIds(sql: Sql, kind: Kind, owner: Owner, limit: number): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    select id from ${sql(kind)} where tenant_id in (${owner}, ${SHARED}) and deleted_at is null
+    order by updated_at desc limit ${limit}`;
+  return rows.map(({ id }) => id);
+}

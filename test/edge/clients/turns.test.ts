@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { Turns } from "../../../edge/clients/turns.ts";
+
+/** Callers that act one at a time, and in which order they did. */
+function oneAtATime() {
+  const turns = new Turns(1);
+  const order: string[] = [];
+  const take = (tenant: string, bytes = 1) =>
+    turns.take(
+      async () => {
+        order.push(tenant);
+        await new Promise((resolve) => setImmediate(resolve));
+      },
+      { tenant, bytes },
+    );
+  return { turns, order, take };
+}
+
+// Fails when the callers of all tenants wait in one line.
+test("a tenant with hundreds of callers lets another's callers in after one turn each", async () => {
+  const { order, take } = oneAtATime();
+  const loud = Array.from({ length: 500 }, () => take("loud"));
+  await Promise.all([take("quiet"), take("quiet")]);
+  // One acts, one has waited longest, and then they alternate.
+  expect(order.lastIndexOf("quiet")).toBe(4);
+  await Promise.all(loud);
+  expect(order).toHaveLength(502);
+});
+
+test("a tenant that has as many callers waiting as it may is refused, and another is not", async () => {
+  const { take } = oneAtATime();
+  const results = await Promise.allSettled([
+    ...Array.from({ length: 1_002 }, () => take("loud")),
+    take("quiet"),
+  ]);
+  const refused = results.filter(({ status }) => status === "rejected");
+  expect(refused).toHaveLength(1);
+  expect(refused[0]).toMatchObject({ reason: { code: "capacity" } });
+  expect(results.at(-1)?.status).toBe("fulfilled");
+});
+
+test("all that wait can be refused at once, and those that come later act", async () => {
+  const { turns, order, take } = oneAtATime();
+  const first = take("a");
+  const waiting = [take("a"), take("b"), take("b")];
+  turns.refuseWaiting(new Error("away"));
+  expect((await Promise.allSettled(waiting)).map(({ status }) => status)).toEqual(Array(3).fill("rejected"));
+  await first;
+  await take("c");
+  expect(order).toEqual(["a", "c"]);
+});

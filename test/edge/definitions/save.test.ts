@@ -1,0 +1,112 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bodyOf, startApp, type TestApp } from "../app.ts";
+
+let app: TestApp;
+let acme: string;
+beforeAll(async () => {
+  app = await startApp();
+  acme = await app.stores.key("acme");
+});
+afterAll(() => app.stop());
+
+type Fields = { [key: string]: unknown };
+
+/** Saves with the key of the tenant acme. */
+async function save(path: string, body: Fields | string, key = acme) {
+  const response = await app.call("PUT", `/api/v2/${path}`, { key, body });
+  return { status: response.status, ...(await bodyOf(response)) };
+}
+
+const agentStep = (agent_id: string, more: Fields = {}) => ({ id: "a", type: "agent", agent_id, ...more });
+const orchestration = (step: Fields, more: Fields = {}) => ({
+  name: "O",
+  entry_step_id: "a",
+  steps: [step],
+  ...more,
+});
+const url = "https://example.com/";
+
+describe("a definition that is saved", () => {
+  // Fails when a misspelt name is found at the first run, or when a definition cannot be saved before what it names.
+  test("gets a warning for each agent and tool that is not stored, with the nearest stored name", async () => {
+    await save("tools/web_search", { tool_type: "http", url });
+    expect(
+      await save("agents/writer", { name: "W", tools: ["web_serch", "web_search", "mail"] }),
+    ).toMatchObject({
+      status: 200,
+      warnings: [
+        { path: "tools[0]", message: 'there is no tool "web_serch" yet: did you mean "web_search"?' },
+        { path: "tools[2]", message: 'there is no tool "mail" yet' },
+      ],
+    });
+    expect(await save("orchestrations/o1", orchestration(agentStep("wirter")))).toMatchObject({
+      status: 200,
+      warnings: [
+        { path: "steps[0].agent_id", message: 'there is no agent "wirter" yet: did you mean "writer"?' },
+      ],
+    });
+    const fits = agentStep("writer", { allowed_tools: ["mail", "post"] });
+    expect(await save("orchestrations/o1", orchestration(fits))).toMatchObject({
+      status: 200,
+      version: 2,
+      warnings: [{ path: "steps[0].allowed_tools[1]", message: 'the agent "writer" has no tool "post"' }],
+    });
+  });
+
+  test("gets no warning for what is stored for it or for all tenants, and its GET has none", async () => {
+    await save("tools/shared_tool", { tool_type: "http", url }, app.platformKey);
+    expect(await save("agents/reader", { name: "R", tools: ["shared_tool"] })).toMatchObject({
+      warnings: [],
+    });
+    expect(await save("orchestrations/o2", orchestration(agentStep("reader")))).toMatchObject({
+      warnings: [],
+    });
+    const read = await app.call("GET", "/api/v2/orchestrations/o2", { key: acme });
+    expect(await bodyOf(read)).not.toHaveProperty("warnings");
+  });
+
+  test("of another tenant, or deleted, is as if it were not stored", async () => {
+    const globex = await app.stores.key("globex");
+    await save("agents/secret_agent", { name: "S" }, globex);
+    await save("agents/deleted_agent", { name: "D" });
+    await app.call("DELETE", "/api/v2/agents/deleted_agent", { key: acme });
+    for (const id of ["secret_agent", "deleted_agent"]) {
+      expect(await save("orchestrations/o3", orchestration(agentStep(id)))).toMatchObject({
+        status: 200,
+        warnings: [{ path: "steps[0].agent_id", message: `there is no agent "${id}" yet` }],
+      });
+    }
+  });
+
+  test("with a limit on money gets a warning for an agent whose model has no known price", async () => {
+    await save("agents/costly", { name: "C", model: "openai-compatible/m1" });
+    const step = orchestration(agentStep("costly"), { max_total_cost_usd: 1 });
+    expect(await save("orchestrations/o4", step)).toMatchObject({
+      status: 200,
+      warnings: [{ path: "steps[0].agent_id", message: expect.stringContaining("has no known price") }],
+    });
+  });
+
+  test("that can never run is 422, with each field", async () => {
+    const llm = { id: "a", type: "llm", model: "opnai/x" };
+    expect(await save("orchestrations/o5", orchestration(llm))).toMatchObject({
+      status: 422,
+      code: "invalid",
+      errors: [{ path: "steps[0].model", message: expect.stringContaining('did you mean "openai/x"?') }],
+    });
+    const code = { id: "a", type: "transform", transform_code: "result = \n = 1" };
+    expect(await save("orchestrations/o5", orchestration(code))).toMatchObject({
+      status: 422,
+      errors: [{ path: "steps[0].transform_code", message: expect.stringContaining("line 2, column 2") }],
+    });
+    expect(await save("agents/o5", { name: "A", model: "gtp-4.1" })).toMatchObject({
+      status: 422,
+      errors: [{ path: "model" }],
+    });
+    const broken = { tool_type: "http", url: `${url}{q`, inputSchema: { anyOf: [{}] } };
+    expect(await save("tools/o5", broken)).toMatchObject({
+      status: 422,
+      errors: [{ path: "url" }, { path: "inputSchema.anyOf" }],
+    });
+  });
+});

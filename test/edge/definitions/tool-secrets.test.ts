@@ -1,0 +1,145 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { sealTools } from "../../../edge/operations/seal-tools.ts";
+import { masterKey } from "../../../shared/security/seal.ts";
+import { openTool } from "../../../shared/security/sealed-tool.ts";
+import { bodyOf, startApp } from "../app.ts";
+import type { TestApp } from "../app.ts";
+import { MASTER_KEY } from "../test-stores.ts";
+
+const key = masterKey().parse(MASTER_KEY);
+const MASK = "********";
+let app: TestApp;
+
+beforeAll(async () => {
+  app = await startApp({ MASTER_KEY });
+});
+afterAll(() => app.stop());
+
+const tool = (more: object = {}) => ({
+  tool_type: "http",
+  description: "d",
+  url: "https://api.example.com/bot/123456:AAbbCCddEEffGGhhII/{q}?api_key=query-secret&page=2",
+  headers: { Authorization: "Bearer top-secret", "X-Other": "second-secret", Accept: "text/plain" },
+  ...more,
+});
+const MASKED_URL = `https://api.example.com/bot/${MASK}/{q}?api_key=${MASK}&page=2`;
+const put = (name: string, body: object, as?: string) =>
+  app.call("PUT", `/api/v2/tools/${name}`, { body, ...(as !== undefined && { key: as }) });
+const errorsOf = async (answer: Response) =>
+  z
+    .looseObject({ errors: z.array(z.object({ path: z.string(), message: z.string() })) })
+    .parse(await bodyOf(answer)).errors;
+async function shownOf(name: string): Promise<Record<string, unknown>> {
+  const {
+    version: _version,
+    id: _id,
+    ...shown
+  } = await bodyOf(await app.call("GET", `/api/v2/tools/${name}`));
+  return shown;
+}
+async function textOf(name: string, owner = ""): Promise<string> {
+  const [row] = await app.stores.sql<{ definition: string }[]>`
+    select definition from tools where id = ${name} and tenant_id = ${owner}`;
+  return row?.definition ?? "";
+}
+async function openedOf(name: string, owner = "") {
+  const stored = z.record(z.string(), z.unknown()).parse(JSON.parse(await textOf(name, owner)));
+  return openTool(key, { owner, name }, stored);
+}
+
+describe("the secrets of a tool", () => {
+  // Fails when a header or a part of the URL is stored or shown as it was sent.
+  test("are sealed where they are stored, and masked where they are shown", async () => {
+    expect((await put("sealed", tool())).status).toBe(200);
+    expect(await shownOf("sealed")).toMatchObject({
+      url: MASKED_URL,
+      headers: { Authorization: MASK, "X-Other": MASK, Accept: "text/plain" },
+    });
+    expect(await shownOf("sealed")).not.toHaveProperty("sealed");
+    expect(await textOf("sealed")).not.toMatch(/secret|AAbbCC/);
+    expect(await openedOf("sealed")).toMatchObject(tool());
+  });
+
+  // Fails when a mask is stored as the value, or when a changed value is not.
+  test("stay as they are when the tool is read, changed and sent back", async () => {
+    await put("kept", tool());
+    const shown = await shownOf("kept");
+    const headers = { ...Object(shown["headers"]), "X-Other": "third-value" };
+    expect((await put("kept", { ...shown, description: "changed", headers })).status).toBe(200);
+    expect(await openedOf("kept")).toMatchObject({
+      ...tool(),
+      description: "changed",
+      headers: { ...tool().headers, "X-Other": "third-value" },
+    });
+  });
+
+  // Fails when a mask is kept for any URL: a key that may save tools, and does not know the secret, would have it sent to itself.
+  test("are not kept for another server, another owner or another name", async () => {
+    await put("moved", tool());
+    const shown = await shownOf("moved");
+    const away = await put("moved", {
+      ...shown,
+      url: MASKED_URL.replace("api.example.com", "evil.example.net"),
+    });
+    expect(away.status).toBe(422);
+    expect((await errorsOf(away)).map(({ path }) => path).toSorted()).toEqual([
+      "headers.Authorization",
+      "headers.X-Other",
+      "url/2",
+      "url?api_key",
+    ]);
+    const acme = await app.stores.key("acme");
+    expect((await put("moved", shown, acme)).status).toBe(422);
+    expect((await put("renamed", { ...shown, name: "renamed" })).status).toBe(422);
+    const stored = z.record(z.string(), z.unknown()).parse(JSON.parse(await textOf("moved")));
+    await expect(openTool(key, { owner: "acme", name: "moved" }, stored)).rejects.toThrow(
+      "sealed under another",
+    );
+  });
+
+  test("are all values of headers but those named in public_headers", async () => {
+    await put("public", tool({ public_headers: ["x-OTHER"], url: "https://example.com/" }));
+    expect((await shownOf("public"))["headers"]).toEqual({
+      Authorization: MASK,
+      "X-Other": "second-secret",
+      Accept: "text/plain",
+    });
+    // Sealed once, it is not shown because of a marker: its new author may not know it.
+    await put("unmarked", tool({ url: "https://example.com/" }));
+    const marked = await put("unmarked", { ...(await shownOf("unmarked")), public_headers: ["X-Other"] });
+    expect(await errorsOf(marked)).toMatchObject([{ path: "headers.X-Other" }]);
+  });
+
+  test("are not shown by a tool that was stored before they were sealed, whose next save seals them", async () => {
+    const old = { name: "old", ...tool(), generalName: null, inputSchema: {}, outputSchema: null };
+    const save = (id: string) => app.stores.sql`
+      insert into tools (tenant_id, id, name, definition, version) values ('', ${id}, ${id}, ${JSON.stringify({ ...old, name: id })}, 1)`;
+    await Promise.all([save("old"), save("older")]);
+    const shown = await shownOf("old");
+    expect(shown).toMatchObject({ url: MASKED_URL, headers: { Authorization: MASK } });
+    expect((await put("old", shown)).status).toBe(200);
+    expect(await openedOf("old")).toMatchObject(tool());
+    expect(await textOf("old")).not.toMatch(/secret/);
+    // The others are sealed by the cron.
+    await sealTools(app.stores.sql, key);
+    expect(await openedOf("older")).toMatchObject(tool());
+    expect(await textOf("older")).not.toMatch(/secret/);
+  });
+
+  test("are refused by name where there is no MASTER_KEY, and a tool without a secret is saved", async () => {
+    const without = await startApp();
+    try {
+      const refused = await without.call("PUT", "/api/v2/tools/t", { body: tool() });
+      expect(refused.status).toBe(422);
+      const errors = await errorsOf(refused);
+      expect(errors.map(({ path }) => path)).toContain("headers.Authorization");
+      expect(JSON.stringify(errors)).toContain("MASTER_KEY");
+      expect(JSON.stringify(errors)).not.toContain("top-secret");
+      const body = tool({ headers: { Accept: "text/plain" }, url: "https://example.com/{q}?page=2" });
+      expect((await without.call("PUT", "/api/v2/tools/t", { body })).status).toBe(200);
+    } finally {
+      await without.stop();
+    }
+  });
+});

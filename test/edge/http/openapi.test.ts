@@ -1,0 +1,123 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+
+const Content = z.object({ content: z.record(z.string(), z.object({ schema: z.unknown() })).optional() });
+const Operation = z.object({
+  operationId: z.string(),
+  tags: z.array(z.string()).min(1),
+  summary: z.string(),
+  security: z.array(z.unknown()),
+  responses: z.record(z.string(), Content),
+});
+const Document = z.object({
+  tags: z.array(z.object({ name: z.string() })),
+  paths: z.record(z.string(), z.record(z.string(), Operation)),
+  webhooks: z.record(z.string(), z.record(z.string(), Operation)),
+  components: z.object({ schemas: z.record(z.string(), z.record(z.string(), z.unknown())) }),
+});
+
+let app: TestApp;
+let document: z.infer<typeof Document>;
+let text: string;
+beforeAll(async () => {
+  app = await startApp();
+  text = await (await app.call("GET", "/api/v2/openapi.json", { key: null })).text();
+  document = Document.parse(JSON.parse(text));
+});
+afterAll(() => app.stop());
+
+const operations = () =>
+  [document.paths, document.webhooks].flatMap((table) =>
+    Object.values(table).flatMap((path) => Object.values(path)),
+  );
+
+// Fails when a generator of clients has to invent the name of an operation, or two get the same one.
+test("every operation has an id of its own, a tag of the document, a summary and its security", () => {
+  const ids = operations().map(({ operationId }) => operationId);
+  expect(new Set(ids).size).toBe(ids.length);
+  const tags = new Set(operations().flatMap((operation) => operation.tags));
+  expect([...tags].toSorted()).toEqual(document.tags.map(({ name }) => name).toSorted());
+});
+
+test("every operation with a key says what its problems are", () => {
+  for (const { security, responses } of operations()) {
+    if (security.length > 0)
+      expect(Object.keys(responses)).toEqual(expect.arrayContaining(["401", "403", "500", "503"]));
+  }
+});
+
+// Fails when the flags of a regular expression end up in its pattern, which then matches nothing.
+test("every pattern is a regular expression of ECMAScript without flags", () => {
+  const patterns = Array.from(text.matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g), ([, json = ""]) =>
+    String(JSON.parse(json)),
+  );
+  expect(patterns.length).toBeGreaterThan(20);
+  for (const pattern of patterns) {
+    expect(() => new RegExp(pattern, "u")).not.toThrow();
+    expect(pattern).not.toMatch(/\$\/[a-z]*$/);
+  }
+});
+
+test("every reference leads to a component; each type of step is one, told apart by its type", () => {
+  const names = Array.from(text.matchAll(/"\$ref":"([^"]*)"/g), ([, ref = ""]) => ref);
+  for (const ref of names) {
+    expect(ref).toMatch(/^#\/components\/schemas\//);
+    expect(document.components.schemas).toHaveProperty(ref.slice("#/components/schemas/".length));
+  }
+  expect(document.components.schemas["Step"]).toMatchObject({
+    discriminator: { propertyName: "type", mapping: { if_else: "#/components/schemas/IfElseStep" } },
+  });
+  expect(Object.keys(document.webhooks)).toEqual([
+    "run.completed",
+    "run.failed",
+    "run.cancelled",
+    "run.waiting",
+  ]);
+});
+
+/** The document's schema of an answer, as zod reads it. */
+function schemaOf(path: string, method: string, status: number): z.ZodType {
+  const content = document.paths[path]?.[method]?.responses[String(status)]?.content ?? {};
+  const [{ schema } = { schema: undefined }] = Object.values(content);
+  if (schema === undefined) throw new Error(`${method} ${path} documents no body of a ${status}`);
+  const local = JSON.stringify({ ...Object(schema), $defs: document.components.schemas });
+  return z.fromJSONSchema(JSON.parse(local.replaceAll("#/components/schemas/", "#/$defs/")));
+}
+
+// Fails when an answer has another shape than the document promises to generated clients.
+test("real answers have the shape that the document promises", async () => {
+  const run = await startRun(app);
+  const definition = "/api/v2/orchestrations/{id}";
+  const run_id = "/api/v2/orchestrations/runs/{run_id}";
+  const cases: [method: string, template: string, path: string, status: number, body?: unknown][] = [
+    ["post", `${definition}/run`, RUN, 202, { message: "m" }],
+    ["post", `${definition}/run`, RUN, 422, { priority: 99 }],
+    ["get", `${run_id}/status`, runPath(run, "status"), 200],
+    ["get", `${run_id}/result`, runPath(run, "result"), 409],
+    ["get", `${run_id}/events`, runPath(run, "events"), 200],
+    ["get", `${run_id}/why`, runPath(run, "why"), 200],
+    ["get", definition, "/api/v2/orchestrations/orch_smoke", 200],
+    ["get", definition, "/api/v2/orchestrations/nowhere", 404],
+    ["get", "/api/v2/orchestrations", "/api/v2/orchestrations", 200],
+    ["put", "/api/v2/agents/{id}", "/api/v2/agents/a1", 200, { name: "A", tools: ["later"] }],
+    ["get", "/api/v2/workers", "/api/v2/workers", 200],
+    ["get", "/scale/tenants", "/scale/tenants", 200],
+    ["get", "/scale/dlq", "/scale/dlq", 200],
+    ["get", "/livez", "/livez", 200],
+  ];
+  for (const [method, template, path, status, body] of cases) {
+    const response = await app.call(method.toUpperCase(), path, { body });
+    expect([path, response.status]).toEqual([path, status]);
+    const parsed = schemaOf(template, method, status).safeParse(await response.json());
+    expect([path, parsed.error?.issues ?? []]).toEqual([path, []]);
+  }
+});
+
+test("the schema of an orchestration takes what the API takes", async () => {
+  const local = JSON.stringify({ $ref: "#/$defs/Orchestration", $defs: document.components.schemas });
+  const schema = z.fromJSONSchema(JSON.parse(local.replaceAll("#/components/schemas/", "#/$defs/")));
+  const stored = await bodyOf(await app.call("GET", "/api/v2/orchestrations/orch_smoke"));
+  expect(schema.safeParse(stored).success).toBe(true);
+  expect(schema.safeParse({ ...stored, steps: [{ id: "a", type: "magic" }] }).success).toBe(false);
+});

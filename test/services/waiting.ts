@@ -1,0 +1,69 @@
+/**
+ * The only module of the tests with timers of its own; lint refuses them in test files. A test does not sleep: it waits
+ * for a condition (`until`, `expect.poll`, a promise), and shows that something does not happen by waiting for an event
+ * that comes provably later.
+ */
+import { setImmediate, setTimeout as timer } from "node:timers/promises";
+
+const LOOK_MS = 10;
+
+/**
+ * Waits until `holds` returns true.
+ * @param withinMs not a bound of the product: only a condition that never holds takes so long, on any machine
+ * @param what the condition as it stands in the error; `detail` is called at the end, for what the error shows besides
+ */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  withinMs = 120_000,
+  detail: () => string = () => "",
+): Promise<void> {
+  const deadlineMs = performance.now() + withinMs;
+  while (!(await holds())) {
+    if (performance.now() > deadlineMs) throw new Error(`not within ${withinMs} ms: ${what}${detail()}`);
+    await timer(LOOK_MS);
+  }
+}
+
+/** The result of `promise`, or an error with the text of `what` after `withinMs`. */
+export async function within<Result>(
+  withinMs: number,
+  promise: Promise<Result>,
+  what: () => string,
+): Promise<Result> {
+  const settled = new AbortController();
+  const late = timer(withinMs, undefined, { signal: settled.signal }).then(
+    () => Promise.reject(new Error(`not within ${withinMs} ms: ${what()}`)),
+    () => promise,
+  );
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    settled.abort();
+  }
+}
+
+/**
+ * Plays a peer (a model, a tool, a store, a receiver) that takes `ms` to answer. No assertion may need it to be quick.
+ * @returns `answer`; rejects at `signal`
+ */
+export function slowPeer(ms: number): Promise<void>;
+export function slowPeer<Answer>(ms: number, answer: Answer, signal?: AbortSignal): Promise<Answer>;
+export function slowPeer(ms: number, answer?: unknown, signal?: AbortSignal): Promise<unknown> {
+  return timer(ms, answer, { ...(signal && { signal }) });
+}
+
+/** Plays a peer that never answers. Rejects at `signal`. */
+export function silentPeer(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+  });
+}
+
+/** Spaces the requests of a client that makes load. What the test expects is the same at any pace. */
+export const pace = (ms: number): Promise<void> => timer(ms);
+
+/** One turn of the event loop: all that was ready to continue has continued. */
+export const turn = (): Promise<void> => setImmediate();

@@ -1,0 +1,197 @@
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { newQuickJSWASMModule, RELEASE_SYNC } from "quickjs-emscripten";
+import { describe, expect, test } from "vitest";
+import { faultOf } from "../../../shared/contracts/definition/code.ts";
+import { scriptOf } from "../../../shared/contracts/definition/condition.ts";
+import { parseNewOrchestration, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+
+type Fields = { [key: string]: unknown };
+
+const quickjs = await newQuickJSWASMModule(RELEASE_SYNC);
+
+/** Compiles as the sandbox does, and runs nothing. Null: QuickJS accepts the script. */
+function refusalByQuickJs(script: string): string | null {
+  const runtime = quickjs.newRuntime();
+  runtime.setMaxStackSize(512 * 1024);
+  const context = runtime.newContext();
+  try {
+    const result = context.evalCode(script, "code.js", { compileOnly: true });
+    if (!result.error) {
+      result.value.dispose();
+      return null;
+    }
+    const { name, message } = result.error.consume(context.dump);
+    return `${name}: ${message}`;
+  } finally {
+    context.dispose();
+    runtime.dispose();
+  }
+}
+
+/** One snippet a line: what people write, every construct of the language, and what is almost one. */
+const snippets = readFileSync(new URL("snippets.txt", import.meta.url), "utf8")
+  .trimEnd()
+  .split("\n");
+const lines = [
+  "let\nx = 1",
+  "a\n++b",
+  "throw\n1",
+  "return\n1",
+  "f = a\n=> 1",
+  "async\nx => x",
+  '"a\\\nb"',
+  '"a\u2028b"',
+  "/a\u2028/",
+  "// c\u2028 )",
+  "class A { x\n= 1\n*y(){} }",
+  "/* a\n*/ --> b\n1",
+  "`a\n${1}\nb`",
+  "\ufeff1",
+  "1\u00a0+ 1",
+  "\u0000",
+  "a\u200cb",
+  "\u200cb",
+  'x = "\ud800"',
+  "var \u{20000}",
+  "var \u309b",
+  "var \u1c89",
+];
+
+/**
+ * Where the two differ, none of which a person writes: QuickJS refuses a class field that is named `get`, `set` or
+ * `static` and has no value, and takes a `let` that repeats a destructured parameter; acorn misses an octal escape in a
+ * string that stands before "use strict". The others are sequences of tokens that mutation finds.
+ */
+const DIFFERENCES: [acorn: RegExp | null, quickjs: RegExp | null][] = [
+  [null, /invalid property name/],
+  [null, /octal (escape sequences|literals)/],
+  [/has already been declared/, null],
+  [null, /expecting '=>'|expecting '\{'|variable name expected/],
+  [null, /invalid repetition count/],
+  [/getter should have no params|Unexpected (token|keyword)/, null],
+];
+
+function isKnown(acorn: string | null, quick: string | null): boolean {
+  return DIFFERENCES.some(([a, q]) => (a?.test(acorn ?? "") ?? !acorn) && (q?.test(quick ?? "") ?? !quick));
+}
+
+describe("code that is saved", () => {
+  const scripts = [...snippets, ...lines].flatMap((text) => [text, scriptOf(text).script]);
+
+  // Fails when a definition is saved whose code cannot be compiled by the worker, or is refused although it can.
+  test("is accepted exactly if the sandbox's QuickJS compiles it", () => {
+    const different = scripts.filter((script) => {
+      const [acorn, quick] = [faultOf(script)?.message ?? null, refusalByQuickJs(script)];
+      return (acorn === null) !== (quick === null) && !isKnown(acorn, quick);
+    });
+    expect(different).toEqual([]);
+    expect(scripts.filter((script) => faultOf(script) === null).length).toBeGreaterThan(400);
+    expect(scripts.filter((script) => faultOf(script) !== null).length).toBeGreaterThan(400);
+  });
+
+  test("is accepted exactly if QuickJS compiles it, also when its tokens are mixed", () => {
+    const tokens = [...snippets, ...lines].map((text) => text.match(/\w+|\s+|=>|[^]/g) ?? []);
+    const part = fc
+      .tuple(fc.constantFrom(...tokens), fc.nat(12), fc.integer({ min: 1, max: 12 }))
+      .map(([all, from, count]) => all.slice(from, from + count).join(""));
+    const mixed = fc.tuple(fc.array(part, { minLength: 1, maxLength: 3 }), fc.constantFrom("", " ", "\n"));
+    // A fixed seed: a new difference is a matter of a new version of either, and not of chance.
+    fc.assert(
+      fc.property(mixed, ([parts, between]) => {
+        const script = parts.join(between);
+        const [acorn, quick] = [faultOf(script)?.message ?? null, refusalByQuickJs(script)];
+        expect([script, acorn === null || isKnown(acorn, quick)]).toEqual([
+          script,
+          quick === null || isKnown(acorn, quick),
+        ]);
+      }),
+      { numRuns: 5_000, seed: 8 },
+    );
+  });
+
+  const saved = (step: Fields) =>
+    parseNewOrchestration({ id: "o", name: "O", entry_step_id: "calc", steps: [{ id: "calc", ...step }] });
+  const errorOf = (step: Fields) => {
+    const parsed = saved(step);
+    return parsed.ok ? null : parsed.errors;
+  };
+
+  test.each([
+    [
+      "transform_code",
+      "result = {\n  a: 1,\n  b: state.x +* 2\n}",
+      "line 3, column 15: Unexpected token, near",
+    ],
+    ["transform_code", "result = 1\nreturn result", "line 2, column 1: 'return' outside of function"],
+    ["transform_code", "result = await f()", "line 1, column 16: Unexpected token"],
+    ["transform_code", "import x from 'y'", "line 1, column 1: "],
+    ["transform_code", 'result = state["a"', "line 1, column 19: Unexpected token, at the end"],
+    ["transform_code", "def f(x):\r\n  result = x", "line 1, column 5: Unexpected token"],
+    ["transform_code", "result = /(/", "Invalid regular expression"],
+    ["if_condition", "state.x >", "line 1, column 10: Unexpected token, at the end"],
+    ["if_condition", "state.x = = 2", "line 1, column 11: Unexpected token"],
+    ["if_condition", "state.a and\n  not state.b b", 'line 2, column 15: Unexpected token, near "b"'],
+    ["if_condition", "let x = 1", "line 1, column 5: "],
+    ["switch_expression", "state.kind;", 'line 1, column 11: Unexpected token, near ";"'],
+    ["switch_expression", "await state.x", "line 1, column 7: Unexpected token"],
+  ])(
+    "with a syntax error in %s is refused with step, line, column and the parser's sentence: %j",
+    (field, code, text) => {
+      const type = { transform_code: "transform", if_condition: "if_else", switch_expression: "switch" }[
+        field
+      ];
+      const [error, ...more] = errorOf({ type, [field]: code }) ?? [];
+      expect(more).toEqual([]);
+      expect(error?.path).toBe(`steps[0].${field}`);
+      expect(error?.message).toMatch(/^step "calc" has a syntax error in line \d+, column \d+: /);
+      expect(error?.message).toContain(text);
+    },
+  );
+
+  test.each([
+    "result = 1",
+    "const f = async (x) => { await x; return 1 }; result = f(2)",
+    "var result = state.items?.map(({ id }) => id) ?? []",
+    "let result; for (const x of [1, 2]) { result = x }",
+    "globalThis['res' + 'ult'] = 1; this.x = 1",
+    "result = `a ${state.x} b`.replace(/(?<y>\\d{4})/u, '$<y>') // end",
+  ])("is taken as it is: %j", (transform_code) => {
+    expect(errorOf({ type: "transform", transform_code })).toBeNull();
+  });
+
+  test("that never sets `result` is refused: the step could only fail", () => {
+    expect(errorOf({ type: "transform", transform_code: "const out = state.x + 1" })).toEqual([
+      { path: "steps[0].transform_code", message: "never sets `result`" },
+    ]);
+  });
+
+  test("is bounded in all steps together", () => {
+    const steps = Array.from({ length: 5 }, (_, i) => ({
+      id: `s${i}`,
+      type: "transform",
+      transform_code: `result = "${"x".repeat(60_000)}"`,
+      ...(i < 4 && { next_step_id: `s${i + 1}` }),
+    }));
+    const parsed = parseNewOrchestration({ id: "o", name: "O", entry_step_id: "s0", steps });
+    expect(parsed).toMatchObject({ ok: false, errors: [{ path: "steps" }] });
+  });
+
+  // Fails when a pattern or a comment that exhausts the parser's stack is a 500 of the edge, or takes it seconds.
+  test.each([
+    ["named groups", `result = /${"(?<a>x)|".repeat(7_000)}b/`],
+    ["comments", `${"<!--\n".repeat(12_000)}result = 1`],
+    ["signs", `result = ${"!".repeat(60_000)}1`],
+    ["sums", `result = ${"1+".repeat(30_000)}1`],
+    ["declarations", `${Array.from({ length: 6_000 }, (_, i) => `let a${i}`).join("\n")}\nresult = 1`],
+  ])("is compiled in bounded time, or refused: many %s", (_, transform_code) => {
+    const startedAt = performance.now();
+    saved({ type: "transform", transform_code });
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+  });
+
+  test("is not compiled again for a version that was saved before the rule came", () => {
+    const step = { id: "calc", type: "transform", transform_code: "return 1" };
+    expect(parseOrchestration({ id: "o", name: "O", entry_step_id: "calc", steps: [step] }).ok).toBe(true);
+  });
+});

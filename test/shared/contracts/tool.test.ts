@@ -1,0 +1,219 @@
+import { describe, expect, test } from "vitest";
+import { parseNewTool, parseTool, toolWarnings } from "../../../shared/contracts/definition/index.ts";
+
+type Fields = { [key: string]: unknown };
+
+const tool = (fields: Fields): Fields => ({
+  name: "t",
+  tool_type: "http",
+  url: "https://example.com/",
+  ...fields,
+});
+const errorsOf = (fields: Fields) => {
+  const parsed = parseNewTool(tool(fields));
+  return parsed.ok ? [] : parsed.errors;
+};
+const schemaOf = (inputSchema: unknown) => {
+  const parsed = parseNewTool(tool({ inputSchema }));
+  return parsed.ok ? parsed.definition.inputSchema : parsed.errors;
+};
+
+describe("the inputSchema of a tool that is saved", () => {
+  test.each<[string, Fields, Fields]>([
+    [
+      "a reference at the top",
+      { $ref: "#/$defs/Args", $defs: { Args: { type: "object", properties: { q: { type: "string" } } } } },
+      {
+        type: "object",
+        properties: { q: { type: "string" } },
+        $defs: { Args: { type: "object", properties: { q: { type: "string" } } } },
+      },
+    ],
+    [
+      "types that are absent and can only be one",
+      { properties: { o: { properties: {} }, l: { items: {} }, e: { enum: ["a", "a", "b"] }, any: {} } },
+      {
+        type: "object",
+        properties: {
+          o: { type: "object", properties: {} },
+          l: { type: "array", items: {} },
+          e: { type: "string", enum: ["a", "b"] },
+          any: {},
+        },
+      },
+    ],
+    [
+      "the older forms of limits and tuples",
+      {
+        $schema: "http://json-schema.org/draft-04/schema#",
+        properties: {
+          n: { type: "number", minimum: 0, exclusiveMinimum: true, maximum: 9, exclusiveMaximum: false },
+          t: { type: "array", items: [{ type: "string" }], additionalItems: false },
+        },
+      },
+      {
+        type: "object",
+        properties: {
+          n: { type: "number", exclusiveMinimum: 0, maximum: 9 },
+          t: { type: "array", prefixItems: [{ type: "string" }], items: false },
+        },
+      },
+    ],
+    [
+      "capital letters deep inside",
+      { properties: { q: { anyOf: [{ type: "STRING" }, { type: ["NULL"] }] } }, required: ["q", "q"] },
+      {
+        type: "object",
+        properties: { q: { anyOf: [{ type: "string" }, { type: ["null"] }] } },
+        required: ["q"],
+      },
+    ],
+  ])("is mended where it can only mean one thing: %s", (_, given, schema) => {
+    expect(schemaOf(given)).toEqual(schema);
+    // What was mended and is saved again stays as it is.
+    expect(schemaOf(schema)).toEqual(schema);
+  });
+
+  // Fails when a schema is saved that a provider refuses: every run with the tool would end with `model_bad_request`.
+  test.each<[Fields, string, string]>([
+    [{ anyOf: [{ required: ["a"] }] }, "inputSchema.anyOf", "providers refuse it"],
+    [{ oneOf: [{}] }, "inputSchema.oneOf", "providers refuse it"],
+    [{ type: "object", allOf: [{}] }, "inputSchema.allOf", "providers refuse it"],
+    [{ not: {} }, "inputSchema.not", "providers refuse it"],
+    [{ properties: { "first name": {} } }, "inputSchema.properties.first name", "1 to 64 letters"],
+    [{ properties: { ["x".repeat(65)]: {} } }, `inputSchema.properties.${"x".repeat(65)}`, "1 to 64 letters"],
+    [{ properties: { q: "string" } }, "inputSchema.properties.q", 'such as {"type": "string"}'],
+    [{ properties: { q: false } }, "inputSchema.properties.q", "must be a schema"],
+    [{ properties: { q: { type: "str" } } }, "inputSchema.properties.q.type", 'did you mean "string"?'],
+    [
+      { properties: { q: { type: ["int", "null"] } } },
+      "inputSchema.properties.q.type",
+      'did you mean "integer"?',
+    ],
+    [{ properties: { q: { type: "any" } } }, "inputSchema.properties.q.type", "the types are string"],
+    [{ properties: { q: { enum: [] } } }, "inputSchema.properties.q.enum", "at least one value"],
+    [
+      { properties: { q: { type: "string", minLength: "3" } } },
+      "inputSchema.properties.q.minLength",
+      "whole number",
+    ],
+    [
+      { properties: { q: { anyOf: {} } } },
+      "inputSchema.properties.q.anyOf",
+      "a list with at least one schema",
+    ],
+    [{ properties: { q: {} }, required: ["Q1"] }, "inputSchema.required[0]", 'did you mean "q"?'],
+    [
+      { properties: { q: { type: "object", properties: { a: {} }, required: ["b"] } } },
+      "inputSchema.properties.q.required[0]",
+      "is none of the properties",
+    ],
+    [{ properties: { q: { $ref: "#/$defs/Gone" } } }, "inputSchema.properties.q.$ref", "leads nowhere"],
+    [
+      { properties: { q: { $ref: "https://x.example/s" } } },
+      "inputSchema.properties.q.$ref",
+      "leads nowhere",
+    ],
+    [
+      {
+        properties: { q: { $ref: "#/$defs/A" } },
+        $defs: { A: { $ref: "#/$defs/B" }, B: { $ref: "#/$defs/A" } },
+      },
+      "inputSchema.properties.q.$ref",
+      "leads to itself",
+    ],
+    [{ $ref: "#" }, "inputSchema.$ref", "leads to itself"],
+  ])("%j is refused with the place and the sentence", (inputSchema, path, text) => {
+    const found = errorsOf({ inputSchema });
+    expect(found.map((error) => error.path)).toContain(path);
+    expect(found.find((error) => error.path === path)?.message).toContain(text);
+    // A tool that was saved before the rule came can still be called.
+    expect(parseTool(tool({ inputSchema })).ok).toBe(true);
+  });
+
+  test.each<Fields>([
+    { properties: { q: { anyOf: [{ type: "string" }, { type: "null" }] } }, additionalProperties: false },
+    {
+      properties: { n: { $ref: "#/$defs/N" } },
+      $defs: { N: { properties: { child: { $ref: "#/$defs/N" } } } },
+    },
+    { properties: { items: { type: "string" }, properties: { type: "object" } } },
+    { properties: { q: { const: 3, default: { type: "str" }, examples: [{ type: "x" }] } } },
+    { properties: { q: { type: "object", additionalProperties: { type: "number" } } } },
+    { description: "d", title: "t", properties: { q: { type: ["string", "null"], nullable: true } } },
+  ])("%j is taken", (inputSchema) => {
+    expect(errorsOf({ inputSchema })).toEqual([]);
+  });
+});
+
+describe("the URL of a tool", () => {
+  const inputSchema = {
+    properties: { city: { type: "string" }, page: { type: "integer" } },
+    required: ["city"],
+  };
+
+  test.each([
+    ["https://example.com/{city", "has a brace that belongs to no placeholder"],
+    ["https://example.com/city}", "has a brace"],
+    ["https://example.com/{}", "has a brace"],
+    ["https://example.com/{{city}}", "has a brace"],
+    ["https://example.com/${city}x{", "has a brace"],
+    ["https://example.com/{city!r}", "has a brace"],
+    ['https://example.com/?q={"a":1}', "has a brace"],
+    ["https://example.com/{ctiy}", 'is none of the properties of inputSchema: did you mean "city"?'],
+    ["https://example.com/{data.ctiy.x}", 'did you mean "city"?'],
+    ["https://example.com/#/{city}", "it is never sent"],
+    ["https://example.com:99999/", "is no URL"],
+  ])("%s is refused at PUT", (url, text) => {
+    expect(errorsOf({ url, inputSchema })).toEqual([{ path: "url", message: expect.stringContaining(text) }]);
+    expect(parseTool(tool({ url, inputSchema })).ok).toBe(true);
+  });
+
+  test.each([
+    "https://example.com/{city}/{ page }?x=%7B1%7D",
+    "https://example.com/{data.city}/{city.name}",
+    "https://example.com/?all={data}",
+  ])("%s is taken", (url) => {
+    expect(errorsOf({ url, inputSchema })).toEqual([]);
+  });
+
+  test("may read what the schema does not list where it allows others, or lists none", () => {
+    const url = "https://example.com/{other}";
+    expect(errorsOf({ url, inputSchema: { ...inputSchema, additionalProperties: true } })).toEqual([]);
+    expect(errorsOf({ url })).toEqual([]);
+  });
+
+  test("gets a warning for an argument of which a model cannot know that it is needed", () => {
+    const warningsOf = (fields: Fields) => {
+      const parsed = parseNewTool(tool(fields));
+      return parsed.ok ? toolWarnings(parsed.definition) : parsed.errors;
+    };
+    expect(warningsOf({ url: "https://example.com/{city}", inputSchema })).toEqual([]);
+    expect(warningsOf({ url: "https://example.com/{page}", inputSchema })).toMatchObject([
+      { path: "url", message: expect.stringContaining("list it in the required") },
+    ]);
+    expect(warningsOf({ url: "https://example.com/{other}" })).toMatchObject([
+      { path: "url", message: expect.stringContaining("a model cannot know") },
+    ]);
+  });
+});
+
+describe("a header of a tool", () => {
+  test.each([
+    ["X Key", "v", "is no name of an HTTP header"],
+    ["X-Key", "a\nb", "holds a character"],
+    ["X-Key", "schlüssel – neu", "holds a character"],
+    ["X-Key", " v", "must not begin or end with a space"],
+    ["Authorization", "Bearer {token}", "headers take no placeholders"],
+    ["Content-Length", "3", "is set for each call"],
+    ["idempotency-key", "3", "is set for each call"],
+  ])("%s: %s is refused at PUT", (name, value, text) => {
+    expect(errorsOf({ headers: { [name]: value } })).toEqual([
+      { path: `headers.${name}`, message: expect.stringContaining(text) },
+    ]);
+  });
+
+  test("may hold JSON, and any other text that HTTP can send", () => {
+    expect(errorsOf({ headers: { "X-Filter": '{"a": {"b": 1}} {}', "x-key": "schlüssel" } })).toEqual([]);
+  });
+});

@@ -1,0 +1,27 @@
+import { expect, test } from "vitest";
+import { Definitions } from "../../../worker-node/execution/definitions.ts";
+import { refusingStore } from "../fakes.ts";
+
+// Fails when the versions in memory are bounded in number alone: definitions of 1 MiB are allowed.
+test("definitions in memory have at most 16 MiB, and the newest one stays", async () => {
+  const reads: string[] = [];
+  const steps = Array.from({ length: 14 }, (_, i) => ({
+    id: `s${i}`,
+    type: "print",
+    print_content: "x".repeat(65_000),
+    next_step_id: i < 13 ? `s${i + 1}` : null,
+  }));
+  const definitions = new Definitions({
+    ...refusingStore,
+    readPinnedDefinition: async (_tenant, id) => {
+      reads.push(id);
+      return JSON.stringify({ id, name: id, entry_step_id: "s0", steps });
+    },
+  });
+  const read = (id: string) => definitions.orchestration("acme", id, 1);
+  for (let i = 0; i < 20; i++) await read(`orch_${i}`);
+  await read("orch_19");
+  expect(reads).toHaveLength(20);
+  await read("orch_0");
+  expect(reads).toHaveLength(21);
+});

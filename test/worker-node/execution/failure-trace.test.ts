@@ -1,0 +1,24 @@
+import { expect, test } from "vitest";
+import { operatorTrace, traceOf } from "../../../worker-node/execution/failure-trace.ts";
+import { TerminalError } from "../../../worker-node/engine/step-errors.ts";
+
+const provider = new Error("refused sk-live-12345678 by https://10.1.2.3/v1\n    at fake (/etc/passwd:1:1)");
+const failure = new TerminalError("model_bad_request", "the provider refuses the request", {
+  cause: provider,
+});
+
+// Fails when a dead letter holds the text of a cause, or a path that is not one of this program.
+test("the trace of a failure has classes, codes and places of this program, and no text", () => {
+  const trace = traceOf(failure);
+  expect(trace).toMatch(
+    /^TerminalError model_bad_request\n {4}at .*test\/worker-node\/execution\/failure-trace/,
+  );
+  expect(trace).toContain("\ncaused by Error\n");
+  expect(trace).not.toMatch(/refuse|10\.1\.2\.3|passwd|file:|node_modules/);
+  expect(trace).not.toContain(new URL("../../..", import.meta.url).pathname);
+});
+
+test("the trace for operators has the texts, without the process's own secrets", () => {
+  const trace = operatorTrace(failure, { OPENAI_API_KEY: "sk-live-12345678", HOME: "https://10.1.2.3" });
+  expect(trace).toContain("caused by Error: refused *** by https://10.1.2.3/v1");
+});

@@ -1,0 +1,153 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { llm1, runStep } from "./model-run.ts";
+import { DONE, ProviderServer, event, half, oc, refusal, text } from "./provider-server.ts";
+import type { Answer } from "./provider-server.ts";
+
+// The error bodies of providers and gateways that differ from OpenAI's, as their documentation or their users show them.
+
+const server = new ProviderServer();
+beforeAll(() => server.start());
+afterAll(() => server.stop());
+const run = (answer: Answer) =>
+  runStep(server, { ...llm1, model: oc, retry: { attempts: 2, base_seconds: 0.01, max_seconds: 0.01 } }, [
+    answer,
+  ]);
+
+const tooLarge =
+  "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 40000. The input or output tokens must be reduced in order to run successfully.";
+
+// Fails when the status or a code that means anything decides, and the telling word or sentence is not read.
+describe("an error that another try cannot mend ends the step at once", () => {
+  test.each<[string, number, string | object, string]>([
+    ["Azure's content filter", 400, { error: { code: "content_filter", message: "m" } }, "content_filter"],
+    [
+      "OpenRouter's moderation",
+      403,
+      { error: { code: 403, message: "Your input was flagged", metadata: { reasons: ["violence"] } } },
+      "content_filter",
+    ],
+    ["Azure's deployment", 404, { error: { code: "DeploymentNotFound", message: "m" } }, "unknown_model"],
+    ["Mistral's model", 400, { object: "error", message: "m", type: "invalid_model" }, "unknown_model"],
+    [
+      "OpenRouter's model",
+      400,
+      { error: { code: 400, message: "foo/bar is not a valid model ID" } },
+      "unknown_model",
+    ],
+    [
+      "a model that is named in words",
+      400,
+      { error: { message: "The model `x` does not exist.", type: "invalid_request_error" } },
+      "unknown_model",
+    ],
+    ["a model that is withdrawn", 410, { error: { message: "m" } }, "unknown_model"],
+    [
+      "DeepSeek's balance",
+      402,
+      { error: { message: "Insufficient Balance", code: "invalid_request_error" } },
+      "model_unauthorized",
+    ],
+    ["Together's credit", 429, { error: { message: "m", type: "credit_limit" } }, "model_unauthorized"],
+    [
+      "xAI's credit",
+      403,
+      { code: "m", error: "Your team has used all available credits" },
+      "model_unauthorized",
+    ],
+    ["DashScope's quota", 403, { code: "AllocationQuota.FreeTierOnly", message: "m" }, "model_unauthorized"],
+    [
+      "MiniMax's balance",
+      200,
+      { choices: null, base_resp: { status_code: 1008, status_msg: "insufficient balance" } },
+      "model_unauthorized",
+    ],
+    [
+      "credit in an event under an error status",
+      429,
+      'event: error\ndata: {"error":{"code":"insufficient_quota"}}\n\n',
+      "model_unauthorized",
+    ],
+    ["xAI's key", 400, { code: "m", error: "Incorrect API key provided: x" }, "model_unauthorized"],
+    ["Mistral's key", 401, { detail: "Unauthorized" }, "model_unauthorized"],
+    [
+      "OpenAI's request that exceeds a rate by itself",
+      429,
+      { error: { message: tooLarge, type: "tokens", code: "rate_limit_exceeded" } },
+      "model_bad_request",
+    ],
+    [
+      "Groq's request that exceeds a rate by itself",
+      413,
+      { error: { message: "m", type: "tokens", code: "rate_limit_exceeded" } },
+      "model_bad_request",
+    ],
+    ["a wrong path", 405, "Method not allowed", "model_bad_request"],
+  ])("%s: HTTP %i %j is %s", async (_, status, body, code) => {
+    expect(await run(refusal(status, body))).toMatchObject({ status: "failed", code, retries: [] });
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test("of llama.cpp within a stream, whose field is `error` and not `data`", async () => {
+    const error = 'error: {"code":400,"message":"exceeds the context","type":"invalid_request_error"}\n\n';
+    expect(await run(half(oc) + error + DONE)).toMatchObject({ code: "model_bad_request", retries: [] });
+  });
+});
+
+describe("an error that another try may mend is tried again", () => {
+  test.each<[string, number, string | object, string]>([
+    [
+      "a minute's rate, of Azure",
+      429,
+      { error: { code: "RateLimitReached", message: "Limit of 50000 tokens per 60s exceeded" } },
+      "model_rate_limited",
+    ],
+    [
+      "Mistral's rate",
+      429,
+      { object: "error", message: "m", type: "rate_limited", code: "1300" },
+      "model_rate_limited",
+    ],
+    [
+      "AWS's rate",
+      400,
+      { __type: "com.amazon.coral.availability#ThrottlingException", message: "m" },
+      "model_rate_limited",
+    ],
+    [
+      "Groq's model that wrote a broken call",
+      400,
+      { error: { message: "Failed to call a function.", code: "tool_use_failed" } },
+      "model_unreadable",
+    ],
+    [
+      "Anthropic's overload",
+      529,
+      { type: "error", error: { type: "overloaded_error" } },
+      "model_unavailable",
+    ],
+    [
+      "llama.cpp, while it loads a model",
+      503,
+      { error: { code: 503, message: "Loading model", type: "unavailable_error" } },
+      "model_unavailable",
+    ],
+    ["Cloudflare's list of errors", 200, { success: false, errors: [{ code: 3040 }] }, "model_unavailable"],
+    ["a proxy's page", 502, "<html>Bad gateway</html>", "model_unavailable"],
+    ["a time-out", 408, { error: { message: "m" } }, "model_unavailable"],
+  ])("%s: HTTP %i %j is %s", async (_, status, body, code) => {
+    expect(await run(refusal(status, body))).toMatchObject({ status: "failed", code, retries: [code] });
+    expect(server.requests).toHaveLength(2);
+  });
+
+  // Fails when a page is called an answer that was cut off.
+  test("a page under status 200 names the base URL", async () => {
+    const result = await run(refusal(200, "<!DOCTYPE html>\n<p>Log in</p>", { "content-type": "text/html" }));
+    expect(result).toMatchObject({ code: "model_unreadable", retries: ["model_unreadable"] });
+    expect(result.message).toContain("base URL");
+  });
+
+  test("a page beside a complete answer is none", async () => {
+    expect(await run(`${text("all")}\n<p>bye</p>`)).toMatchObject({ response: "all" });
+    expect(await run(`${event({ id: "c" })}hello\n${text("all")}`)).toMatchObject({ response: "all" });
+  });
+});

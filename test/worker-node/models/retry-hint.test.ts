@@ -1,0 +1,67 @@
+import { describe, expect, test } from "vitest";
+import { retryHintMs } from "../../../worker-node/models/retry-hint.ts";
+
+const nowMs = Date.parse("2026-11-29T12:00:00Z");
+const none = { headers: {}, body: undefined, message: "", isRateLimit: true };
+
+// Fails when a spelling of a provider is not read, and the wait is guessed.
+describe("the wait of a rate limit", () => {
+  test.each<[Record<string, string>, number]>([
+    [{ "retry-after": "30" }, 30_000],
+    [{ "retry-after": "1.5" }, 1_500],
+    [{ "retry-after": "120s" }, 120_000],
+    [{ "retry-after": "Sun, 29 Nov 2026 12:01:00 GMT" }, 60_000],
+    [{ "retry-after-ms": "250", "retry-after": "1" }, 250],
+    [{ "retry-after-ms": "", "retry-after": "7" }, 7_000],
+    [{ "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s" }, 360_000],
+    [{ "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20ms" }, 20],
+    [{ "x-ratelimit-remaining-requests-day": "0", "x-ratelimit-reset-requests-day": "33.5" }, 33_500],
+    [{ "ratelimit-remaining": "0", "ratelimit-reset": "50" }, 50_000],
+    [{ "ratelimitbysize-remaining": "0", "ratelimitbysize-reset": "32" }, 32_000],
+    [
+      {
+        "anthropic-ratelimit-requests-remaining": "9",
+        "anthropic-ratelimit-requests-reset": "2026-11-29T13:00:00Z",
+        "anthropic-ratelimit-tokens-remaining": "0",
+        "anthropic-ratelimit-tokens-reset": "2026-11-29T12:00:40Z",
+      },
+      40_000,
+    ],
+    [{ "x-ratelimit-reset": String(nowMs + 3_000) }, 3_000],
+    [{ "x-ratelimit-reset": String(nowMs / 1_000 + 3) }, 3_000],
+  ])("stands in the headers %j", (headers, ms) => {
+    expect(retryHintMs({ ...none, headers }, nowMs)).toBe(ms);
+  });
+
+  test.each([
+    ["Please try again in 1m2.5s.", 62_500],
+    ["Please try again in 6ms. Visit the site.", 6],
+    ["Please retry in 33.213s.", 33_213],
+    ["Please retry after 26 seconds.", 26_000],
+    ["Try again in 1 hour 30 minutes.", 5_400_000],
+    ["Retry after 1 day, 2 hours and 3 seconds", 93_603_000],
+    ["Please wait 56 seconds before retrying.", 56_000],
+    ["Rate limit exceeded, please wait for 2m.", 120_000],
+  ])("stands in the words %j", (message, ms) => {
+    expect(retryHintMs({ ...none, message }, nowMs)).toBe(ms);
+  });
+
+  test.each([
+    "Please try again later.",
+    "Limit 200 tokens, try again in 5 tries.",
+    "",
+    "wait for the 3 models",
+  ])("does not stand in the words %j", (message) => {
+    expect(retryHintMs({ ...none, message }, nowMs)).toBeUndefined();
+  });
+
+  test.each([
+    [{ error: { message: "loading", estimated_time: 20 } }, 20_000],
+    [{ error: { details: [{ retryDelay: "5.5s" }] } }, 5_500],
+    [{ error: { metadata: { retry_after_seconds: 3 } } }, 3_000],
+    [{ retry_after: "2" }, 2_000],
+    [{ error: { retry_after_ms: "700" } }, 700],
+  ])("stands in the body %j", (body, ms) => {
+    expect(retryHintMs({ ...none, body }, nowMs)).toBe(ms);
+  });
+});

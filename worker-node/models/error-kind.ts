@@ -1,0 +1,217 @@
+/**
+ * What an error of a provider is about. `unreadable`: the model wrote something that its own server cannot read, and may
+ * write another text at the next try.
+ */
+export type ErrorKind =
+  | "credit"
+  | "key"
+  | "permission"
+  | "model"
+  | "request"
+  | "withheld"
+  | "unreadable"
+  | "rate"
+  | "down";
+
+const KIND_BY_STATUS: ReadonlyMap<number, ErrorKind> = new Map([
+  [400, "request"],
+  [401, "key"],
+  [402, "credit"],
+  [403, "permission"],
+  [404, "model"],
+  [405, "request"],
+  [410, "model"],
+  [413, "request"],
+  [422, "request"],
+  [429, "rate"],
+]);
+
+/**
+ * Providers' words for a kind of error, as `toWord` writes them. They stand in `code`, `type`, `status` or `reason`. The
+ * first kind that has a word of the error decides: an account without credit is also reported as a rate limit.
+ */
+const WORDS: [ErrorKind, readonly string[]][] = [
+  [
+    "credit",
+    [
+      "insufficient_quota",
+      "insufficient_user_quota",
+      "insufficient_balance",
+      "insufficient_credit",
+      "insufficient_credits",
+      "insufficient_funds",
+      "exceeded_current_quota",
+      "credit_balance_too_low",
+      "out_of_credits",
+      "payment_required",
+      "billing",
+      "billing_hard_limit_reached",
+      "billing_not_active",
+      "arrearage",
+      "account_overdue",
+      "credit_limit",
+      "allocation_quota_free_tier_only",
+    ],
+  ],
+  [
+    "key",
+    [
+      "api_key_invalid",
+      "invalid_api_key",
+      "incorrect_api_key",
+      "authentication",
+      "invalid_authentication",
+      "unauthenticated",
+      "unauthorized",
+      "account_deactivated",
+      "access_terminated",
+    ],
+  ],
+  [
+    "permission",
+    ["permission", "permission_denied", "forbidden", "access_denied", "unsupported_country_region_territory"],
+  ],
+  [
+    "model",
+    [
+      "model_not_found",
+      "not_found",
+      "deployment_not_found",
+      "unknown_model",
+      "model_not_exist",
+      "model_not_available",
+      "invalid_model",
+    ],
+  ],
+  [
+    "withheld",
+    ["content_filter", "content_policy_violation", "data_inspection_failed", "content_blocked", "moderation"],
+  ],
+  ["unreadable", ["tool_use_failed", "json_validate_failed", "output_parse_failed"]],
+  [
+    "rate",
+    [
+      "rate_limit",
+      "rate_limit_exceeded",
+      "rate_limit_reached",
+      "rate_limited",
+      "resource_exhausted",
+      "too_many_requests",
+      "throttling",
+      "limit_requests",
+    ],
+  ],
+  [
+    "request",
+    [
+      "invalid_argument",
+      "failed_precondition",
+      "out_of_range",
+      "context_length_exceeded",
+      "exceed_context_size",
+      "request_too_large",
+      "string_above_max_length",
+      "bad_request",
+      "invalid_prompt",
+      "invalid_value",
+      "invalid_parameter",
+      "unsupported_parameter",
+      "unsupported_value",
+      "unprocessable_entity",
+      "validation",
+    ],
+  ],
+  [
+    "down",
+    [
+      "overloaded",
+      "engine_overloaded",
+      "model_overloaded",
+      "server_overloaded",
+      "unavailable",
+      "service_unavailable",
+      "internal",
+      "internal_server",
+      "deadline_exceeded",
+      "timeout",
+      "gateway_timeout",
+      "bad_gateway",
+      "upstream",
+    ],
+  ],
+];
+/** Words that gateways also put on errors of another kind: they count only where nothing else says what happened. */
+const GENERIC_WORDS: ReadonlyMap<string, ErrorKind> = new Map([
+  ["invalid_request", "request"],
+  ["api", "down"],
+  ["server", "down"],
+]);
+const KIND_BY_WORD: ReadonlyMap<string, ErrorKind> = new Map(
+  WORDS.flatMap(([kind, words]) => words.map((word): [string, ErrorKind] => [word, kind])),
+);
+
+/**
+ * What providers say in words alone, under a code that means anything or something else. The first that fits decides.
+ * `instead`: the kinds that the sentence corrects; null: all.
+ */
+const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; pattern: RegExp }[] = [
+  {
+    kind: "credit",
+    instead: null,
+    pattern:
+      /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|in arrears/i,
+  },
+  // A rate limit of tokens that one request exceeds by itself: to wait for it would be in vain.
+  {
+    kind: "request",
+    instead: ["rate", "down"],
+    pattern: /request too large|tokens must be reduced|reduce your message size/i,
+  },
+  { kind: "withheld", instead: ["request", "permission"], pattern: /\bflagged\b/i },
+  {
+    kind: "model",
+    instead: ["request"],
+    pattern: /\bmodel\b[^.]{0,100}\b(?:does not exist|not found)\b|not a valid model\b/i,
+  },
+  { kind: "key", instead: ["request"], pattern: /(?:incorrect|invalid) api.?key|api.?key not valid/i },
+];
+
+/** The kind of an error, from its status, the words of its codes as `toWord` writes them, and all its sentences. */
+export function kindOfError({
+  status,
+  words,
+  message,
+}: {
+  status: number | undefined;
+  words: readonly string[];
+  message: string;
+}): ErrorKind {
+  const byCode = kindByCode(status, words);
+  const said = SENTENCES.find(
+    ({ instead, pattern }) => (instead === null || instead.includes(byCode)) && pattern.test(message),
+  );
+  return said?.kind ?? byCode;
+}
+
+function kindByCode(status: number | undefined, words: readonly string[]): ErrorKind {
+  const kinds = words.map((word) => KIND_BY_WORD.get(word));
+  if (kinds.includes("credit")) return "credit";
+  // Too large for the server, whatever limit its code names.
+  if (status === 413) return "request";
+  const known = kinds.find((kind) => kind !== undefined);
+  if (known !== undefined) return known;
+  const generic = words.map((word) => GENERIC_WORDS.get(word)).find((kind) => kind !== undefined);
+  // Statuses from 500 on are the server's failure. Others that are not known say nothing: another try may find out.
+  return status === undefined ? (generic ?? "down") : (KIND_BY_STATUS.get(status) ?? "down");
+}
+
+/** `BadRequestError`, `bad_request_error`, `Bad Request` and `com.vendor#BadRequest` are one word. */
+export function toWord(text: string): string {
+  return text
+    .slice(text.lastIndexOf("#") + 1)
+    .trim()
+    .replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2")
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, "_")
+    .replace(/_(?:error|exception)$/, "");
+}
