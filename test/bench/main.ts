@@ -11,6 +11,7 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { benchBareWorker } from "./bare-worker.ts";
+import { benchCounts } from "./counts.ts";
 import { makeDefinition } from "./definition.ts";
 import { startBenchEdge } from "./edge.ts";
 import { benchEvents } from "./events.ts";
@@ -48,6 +49,7 @@ async function bench(): Promise<Row[]> {
         ...rest,
         ...bareWorker,
         ...(await benchRequests(edge)),
+        ...(await benchCounts(stores, edge)),
         ...(await benchStatus(stores.sql, edge)),
         ...herd,
         ...(await benchEvents(stores, edge)),
