@@ -2,7 +2,7 @@ import postgres from "postgres";
 import { AppError, errors } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import type { Row, Sql } from "../../shared/store/sql.ts";
-import { Combiner } from "../intake/combiner.ts";
+import { Combiner } from "./combiner.ts";
 import type { DatabaseObject, Env, LateReply, StatementCall, StatementReply } from "../env.ts";
 import type { Sized } from "./fair-queue.ts";
 
