@@ -4,12 +4,13 @@ import type { Redis } from "ioredis";
 import type { Service } from "../../local/processes/child.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { spawnWorker } from "../services/worker-process.ts";
-import { TWO_STEPS } from "./definition.ts";
+import type { Orchestration } from "./definition.ts";
 import type { BenchEdge } from "./edge.ts";
 import { sendFor } from "./load.ts";
 import { runRequest } from "./requests.ts";
 import type { Row } from "./stats.ts";
 
+const TWO_STEPS: Orchestration = "orch_two";
 const RUNS = 40;
 /** A run ends long before the next one is posted, so that no two share a script call or a commit. */
 const APART_MS = 300;

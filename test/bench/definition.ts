@@ -1,23 +1,47 @@
 import { TenantId } from "../../shared/contracts/ids.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { saveDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 export const TENANT = TenantId.parse("bench");
 export const STEPS = 5;
 
-/** The orchestration of two steps. */
-export const TWO_STEPS = "orch_bench_two";
+/**
+ * Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it;
+ * and one of two steps without effects.
+ */
+export type Orchestration = "orch_bench" | "orch_tools" | "orch_two";
 
-/** The bench's tenant, with limits that are never reached, and its orchestrations of five and of two `print` steps. */
-export async function makeDefinition(sql: Sql): Promise<void> {
+/** The bench's tenant, with limits that are never reached, its tool at `toolUrl`, and its orchestrations. */
+export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> {
   await sql`
     insert into tenants (tenant_id, max_concurrent_runs, max_queued_runs, requests_per_second)
     values (${TENANT}, 1000, 1000000, 1000000)`;
-  await saveSteps(sql, "orch_bench", STEPS);
-  await saveSteps(sql, TWO_STEPS, 2);
+  const tool = {
+    name: "nothing",
+    description: "Does nothing",
+    tool_type: "http",
+    method: "GET",
+    url: toolUrl,
+  };
+  await saveDefinition(sql, "tools", TENANT, {
+    id: "nothing",
+    name: "nothing",
+    definition: JSON.stringify(tool),
+  });
+  const print = (i: number) => ({ type: "print", print_content: `step ${i} of {state.user_input}` });
+  await save(sql, "orch_bench", print);
+  await save(sql, "orch_two", print, 2);
+  await save(sql, "orch_tools", () => ({ type: "tool", forced_tool: "nothing" }));
 }
 
-async function saveSteps(sql: Sql, id: string, count: number): Promise<void> {
+async function save(
+  sql: Sql,
+  id: Orchestration,
+  stepOf: (i: number) => JsonObject,
+  count = STEPS,
+): Promise<void> {
   await saveOrchestration(sql, TENANT, {
     id,
     name: "Bench",
@@ -29,8 +53,7 @@ async function saveSteps(sql: Sql, id: string, count: number): Promise<void> {
       steps: Array.from({ length: count }, (_, i) => ({
         id: `s${i + 1}`,
         name: `Step ${i + 1}`,
-        type: "print",
-        print_content: `step ${i + 1} of {state.user_input}`,
+        ...stepOf(i + 1),
         output_key: `o${i + 1}`,
         next_step_id: i + 1 < count ? `s${i + 2}` : null,
       })),
