@@ -15,10 +15,18 @@ export type StatementReply =
   | { ok: true; rows: Row[]; count: number }
   | { ok: false; name: string; message: string; code: string | null; retryAfterSeconds: number | null };
 
+/** The text of a statement has $1, $2 … in place of its values. `tenant`: whose turn it takes. */
+export type StatementCall = { text: string; values: unknown[]; tenant: string };
+
+/** The name of a reply that comes later than those of the same call: `collect` returns it. */
+export type LateReply = { late: string };
+
 /** The object that keeps connections to Postgres, as requests call it. */
 export type DatabaseObject = {
-  execute(text: string, values: unknown[], tenant: string): Promise<StatementReply>;
-  read(text: string, values: unknown[], tenant: string): Promise<StatementReply>;
+  execute(statement: StatementCall): Promise<StatementReply>;
+  /** Executes statements that only read. The replies are in their order. */
+  read(statements: StatementCall[]): Promise<(StatementReply | LateReply)[]>;
+  collect(late: LateReply[]): Promise<(StatementReply | LateReply)[]>;
 };
 
 /** The bindings of this Worker, as wrangler.toml configures them. */

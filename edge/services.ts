@@ -4,7 +4,7 @@ import type { Sql } from "../shared/store/sql.ts";
 import { openArtifacts } from "./clients/artifacts.ts";
 import type { ArtifactStore } from "./clients/artifacts.ts";
 import { sharedDatabase } from "./clients/database.ts";
-import { submitToIntake } from "./intake/combiner.ts";
+import { submitToIntake } from "./intake/submit-to-intake.ts";
 import { queueOf } from "./runs/admit.ts";
 import type { EdgeQueue } from "./runs/admit.ts";
 import { readConfig } from "./env.ts";
@@ -52,10 +52,10 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
   return {
     config,
     get sql() {
-      return sharedDatabase(env, "api", turns);
+      return sharedDatabase(env, "api", turns, waitUntil);
     },
     get stateSql() {
-      return sharedDatabase(env, "state", "");
+      return sharedDatabase(env, "state", "", waitUntil);
     },
     takeTurnsOf(caller) {
       turns = caller;

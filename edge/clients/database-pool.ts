@@ -11,6 +11,9 @@ const SLOW_QUERY_MS = 450;
 /** The time in which the new connection must answer. */
 const PROBE_MS = 400;
 
+/** A pool looks at the age of its queries this often. */
+const WATCH_MS = 25;
+
 /** For an object that reads for all tenants: its queries have one queue. */
 const ALL: Sized = { tenant: "", bytes: 0 };
 
@@ -18,6 +21,9 @@ const ALL: Sized = { tenant: "", bytes: 0 };
 class NoAnswerError extends Error {
   readonly code = "CONNECTION_SILENT";
 }
+
+/** A query that has been sent. */
+type Sent = { sql: Sql; sentMs: number; isSlow: boolean; giveUp(error: Error): void };
 
 /**
  * Postgres for an object that outlives a request: its connections are reused, and it never opens more than `max`.
@@ -34,6 +40,9 @@ export class DatabasePool {
   readonly #timeoutMs: number;
   readonly #turns: Turns;
   #sql: Sql | null = null;
+  readonly #sent = new Set<Sent>();
+  /** One timer for all queries: two for each took a twelfth of a read's processor time. */
+  #watch: ReturnType<typeof setInterval> | null = null;
   #answered = 0;
   #isProbing = false;
   /** Pools with a connection that completed its login. */
@@ -81,10 +90,9 @@ export class DatabasePool {
     const answered = this.#answered;
     const startedMs = performance.now();
     const { promise: timeout, reject } = Promise.withResolvers<never>();
-    const timers = [
-      setTimeout(() => void this.#probe(sql), SLOW_QUERY_MS),
-      setTimeout(() => reject(new NoAnswerError("the database sent no result in time")), this.#timeoutMs),
-    ];
+    const sent = { sql, sentMs: startedMs, isSlow: false, giveUp: reject };
+    this.#sent.add(sent);
+    this.#watch ??= setInterval(() => this.#lookAtSent(), WATCH_MS);
     try {
       const result = await Promise.race([run(sql), timeout]);
       this.#answered += 1;
@@ -104,7 +112,22 @@ export class DatabasePool {
       }
       throw error;
     } finally {
-      for (const timer of timers) clearTimeout(timer);
+      this.#sent.delete(sent);
+    }
+  }
+
+  #lookAtSent(): void {
+    if (this.#sent.size === 0 && this.#watch !== null) {
+      clearInterval(this.#watch);
+      this.#watch = null;
+    }
+    const nowMs = performance.now();
+    for (const sent of this.#sent) {
+      const ageMs = nowMs - sent.sentMs;
+      if (ageMs >= this.#timeoutMs) sent.giveUp(new NoAnswerError("the database sent no result in time"));
+      if (ageMs < SLOW_QUERY_MS || sent.isSlow) continue;
+      sent.isSlow = true;
+      void this.#probe(sent.sql);
     }
   }
 

@@ -5,13 +5,20 @@ import type { Row, Sql } from "../../shared/store/sql.ts";
 import { sqlState } from "../../shared/store/unreachable.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "./database-pool.ts";
-import type { DatabaseObject, Env, StatementReply } from "../env.ts";
+import { connectionMoved, sizeOfStatement } from "./database.ts";
+import type { DatabaseObject, Env, LateReply, StatementCall, StatementReply } from "../env.ts";
 
 /** The types of values that a statement may have. */
 const Values = z.array(z.union([z.string(), z.number(), z.boolean(), z.null(), z.date()]));
 
 /** Enough for some thousand short statements a second; each costs Postgres a process. */
 const CONNECTIONS = 8;
+
+/** A call is answered after this time: a slow statement delays those that came with it by no more. */
+const CALL_MS = 20;
+
+/** A reply that is not collected by then belongs to a request that has ended. */
+const COLLECT_MS = 10_000;
 
 /**
  * Executes the statements of requests on connections that stay open. A request cannot use a connection that another request
@@ -23,24 +30,43 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
   readonly #pool: DatabasePool;
   /** Reads that wait for a connection, by text and values. */
   readonly #waiting = new Map<string, Promise<StatementReply>>();
+  readonly #late = new LateReplies();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#pool = new DatabasePool(env, CONNECTIONS, POSTGRES_READ_MS);
   }
 
-  execute(text: string, values: unknown[], tenant: string): Promise<StatementReply> {
-    const as = { tenant, bytes: bytesOf(text, values) };
-    return replyOf(this.#pool.query((sql) => executeOn(sql, text, values), as));
+  execute(statement: StatementCall): Promise<StatementReply> {
+    return replyOf(this.#pool.query((sql) => executeOn(sql, statement), sizeOfStatement(statement)));
+  }
+
+  /** A call between objects costs more than a short statement, so requests send theirs together. */
+  read(statements: StatementCall[]): Promise<(StatementReply | LateReply)[]> {
+    return this.#inTime(statements.map((statement) => this.#read(statement)));
+  }
+
+  collect(late: LateReply[]): Promise<(StatementReply | LateReply)[]> {
+    return this.#inTime(late.map((name) => this.#late.take(name)));
+  }
+
+  async #inTime(replies: readonly Promise<StatementReply>[]): Promise<(StatementReply | LateReply)[]> {
+    const known: (StatementReply | null)[] = replies.map(() => null);
+    const all = Promise.all(replies.map(async (reply, i) => void (known[i] = await reply)));
+    const { promise: tooLong, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, CALL_MS);
+    await Promise.race([all, tooLong]);
+    clearTimeout(timer);
+    return replies.map((reply, i) => known[i] ?? this.#late.add(reply));
   }
 
   /**
-   * As `execute`, for a statement that only reads. Equal ones that wait share one execution: it begins after all of them
-   * have arrived, so none sees less than it would alone. One that has begun is not shared.
+   * Equal reads that wait share one execution: it begins after all of them have arrived, so none sees less than it would
+   * alone. One that has begun is not shared.
    */
-  read(text: string, values: unknown[], tenant: string): Promise<StatementReply> {
+  #read(statement: StatementCall): Promise<StatementReply> {
     // Tenants do not share an execution: the turn of one may come later than that of the other.
-    const name = JSON.stringify([tenant, text, values]);
+    const name = JSON.stringify(statement);
     const known = this.#waiting.get(name);
     if (known) return known;
     let waits = true;
@@ -48,30 +74,43 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
       waits = false;
       this.#waiting.delete(name);
     };
-    const query = this.#pool.repeatable(
-      (sql) => {
-        end();
-        return executeOn(sql, text, values);
-      },
-      { tenant, bytes: name.length },
-    );
+    const query = this.#pool.repeatable((sql) => {
+      end();
+      return executeOn(sql, statement);
+    }, sizeOfStatement(statement));
     const reply = replyOf(query).finally(() => waits && end());
     if (waits) this.#waiting.set(name, reply);
     return reply;
   }
 }
 
-/** About how many bytes the statement takes while it waits. */
-function bytesOf(text: string, values: readonly unknown[]): number {
-  return values.reduce<number>(
-    (sum, value) => sum + (typeof value === "string" ? value.length : 8),
-    text.length,
-  );
+/** Replies that requests have yet to collect. */
+class LateReplies {
+  readonly #replies = new Map<string, { reply: Promise<StatementReply>; addedMs: number }>();
+
+  add(reply: Promise<StatementReply>): LateReply {
+    const nowMs = Date.now();
+    // In the order in which they were added.
+    for (const [late, { addedMs }] of this.#replies) {
+      if (nowMs - addedMs < COLLECT_MS) break;
+      this.#replies.delete(late);
+    }
+    // Not a number: this object may have moved since, and would give the reply to a statement of another tenant.
+    const late = crypto.randomUUID();
+    this.#replies.set(late, { reply, addedMs: nowMs });
+    return { late };
+  }
+
+  take({ late }: LateReply): Promise<StatementReply> {
+    const known = this.#replies.get(late);
+    this.#replies.delete(late);
+    return known ? known.reply : replyOf(Promise.reject(connectionMoved()));
+  }
 }
 
 type Rows = { rows: Row[]; count: number };
 
-async function executeOn(sql: Sql, text: string, values: unknown[]): Promise<Rows> {
+async function executeOn(sql: Sql, { text, values }: StatementCall): Promise<Rows> {
   const rows = await sql.unsafe<Row[]>(text, Values.parse(values), { prepare: true });
   return { rows: Array.from(rows, (row) => ({ ...row })), count: rows.count };
 }

@@ -9,8 +9,8 @@ import { submit } from "../runs/submit.ts";
 import type { SubmitDeps } from "../runs/submit.ts";
 import { FairQueue } from "../clients/fair-queue.ts";
 import type { Sized } from "../clients/fair-queue.ts";
-import { sizeClassOf, sizeOf } from "./combiner.ts";
-import type { SizeClass } from "./combiner.ts";
+import { sizeClassOf, sizeOf } from "./submit-to-intake.ts";
+import type { SizeClass } from "./submit-to-intake.ts";
 
 /** A batch of small and one of large runs need one each; the queries about refused runs (replays, limits) use another. */
 const CONNECTIONS = 3;

@@ -7,8 +7,11 @@ import type { Sql } from "../../shared/store/sql.ts";
 export const TENANT = TenantId.parse("bench");
 export const STEPS = 5;
 
-/** Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it. */
-export type Orchestration = "orch_bench" | "orch_tools";
+/**
+ * Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it;
+ * and one of two steps without effects.
+ */
+export type Orchestration = "orch_bench" | "orch_tools" | "orch_two";
 
 /** The bench's tenant, with limits that are never reached, its tool at `toolUrl`, and its orchestrations. */
 export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> {
@@ -27,11 +30,18 @@ export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> 
     name: "nothing",
     definition: JSON.stringify(tool),
   });
-  await save(sql, "orch_bench", (i) => ({ type: "print", print_content: `step ${i} of {state.user_input}` }));
+  const print = (i: number) => ({ type: "print", print_content: `step ${i} of {state.user_input}` });
+  await save(sql, "orch_bench", print);
+  await save(sql, "orch_two", print, 2);
   await save(sql, "orch_tools", () => ({ type: "tool", forced_tool: "nothing" }));
 }
 
-async function save(sql: Sql, id: Orchestration, stepOf: (i: number) => JsonObject): Promise<void> {
+async function save(
+  sql: Sql,
+  id: Orchestration,
+  stepOf: (i: number) => JsonObject,
+  count = STEPS,
+): Promise<void> {
   await saveOrchestration(sql, TENANT, {
     id,
     name: "Bench",
@@ -40,12 +50,12 @@ async function save(sql: Sql, id: Orchestration, stepOf: (i: number) => JsonObje
       id,
       name: "Bench",
       entry_step_id: "s1",
-      steps: Array.from({ length: STEPS }, (_, i) => ({
+      steps: Array.from({ length: count }, (_, i) => ({
         id: `s${i + 1}`,
         name: `Step ${i + 1}`,
         ...stepOf(i + 1),
         output_key: `o${i + 1}`,
-        next_step_id: i + 1 < STEPS ? `s${i + 2}` : null,
+        next_step_id: i + 1 < count ? `s${i + 2}` : null,
       })),
     }),
   });

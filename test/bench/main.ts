@@ -15,6 +15,7 @@ import { migrate } from "../../worker-node/clients/migrations.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { portOf } from "../../worker-node/ops/health-server.ts";
 import { benchBareWorker } from "./bare-worker.ts";
+import { benchCounts } from "./counts.ts";
 import { makeDefinitions } from "./definition.ts";
 import { startBenchEdge } from "./edge.ts";
 import { benchEvents } from "./events.ts";
@@ -56,6 +57,7 @@ async function bench(): Promise<Row[]> {
         ...rest,
         ...bareWorker,
         ...(await benchRequests(edge)),
+        ...(await benchCounts(stores, edge)),
         ...(await benchStatus(stores.sql, edge)),
         ...herd,
         ...(await benchEvents(stores, edge)),

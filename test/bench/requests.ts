@@ -3,6 +3,7 @@ import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
 import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { newRunId } from "../../shared/contracts/ids.ts";
+import type { Orchestration } from "./definition.ts";
 import { loadRows, requestBytes, sendFor } from "./load.ts";
 import { acceptBenchRuns } from "./runs.ts";
 import type { Row } from "./stats.ts";
@@ -43,11 +44,11 @@ export function statusRequest(key: string, run: string): Buffer {
   return requestBytes("GET", path, { authorization: `Bearer ${key}` });
 }
 
-/** A request that starts the bench's orchestration, with a small body. */
-export function runRequest(key: string): Buffer {
+/** A request that starts an orchestration of the bench, with a small body. */
+export function runRequest(key: string, orchestration: Orchestration = "orch_bench"): Buffer {
   return requestBytes(
     "POST",
-    "/api/v2/orchestrations/orch_bench/run",
+    `/api/v2/orchestrations/${orchestration}/run`,
     { authorization: `Bearer ${key}`, "content-type": "application/json" },
     JSON.stringify({ message: "Write about the sea", metadata: { order: 4711 }, state: { tone: "calm" } }),
   );

@@ -79,6 +79,24 @@ describe("a client that polls 300 runs at once", () => {
   });
 });
 
+// Fails when a call with the reads of several requests ends with its slowest statement.
+test("reads that wait for a lock delay no other reads, and succeed after it", async () => {
+  const run = await edge.start();
+  const locker = await edge.stores.sql.reserve();
+  await locker`begin`;
+  await locker`lock table orchestrations in access exclusive mode`;
+  const waiting = herd(3, (i) => edge.call("GET", `/api/v2/orchestrations?limit=${i + 1}`));
+  const status = () => edge.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
+  const startedMs = performance.now();
+  const statuses = await herd(50, status);
+  const tookMs = performance.now() - startedMs;
+  await locker`commit`;
+  locker.release();
+  expect(statuses).toEqual({ 200: 50 });
+  expect(tookMs).toBeLessThan(3_000);
+  expect(await waiting).toEqual({ 200: 3 });
+}, 60_000);
+
 describe("a tenant that floods the reads of runs", () => {
   // Fails when the statements of all tenants wait in one line: a quiet tenant's read then takes as long as the flood's.
   test("waits for itself: another tenant's read takes the next turn", async () => {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Combiner } from "../../../edge/intake/combiner.ts";
+import { Combiner } from "../../../edge/clients/combiner.ts";
 
 /** A combiner whose calls end when the test says so. */
 function manual() {

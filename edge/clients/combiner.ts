@@ -1,49 +1,5 @@
-import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
-import { AppError } from "../../shared/errors.ts";
-import { queueShardOf } from "../../shared/keys.ts";
-import { FairQueue } from "../clients/fair-queue.ts";
-import type { Sized } from "../clients/fair-queue.ts";
-import type { Config, Env } from "../env.ts";
-
-type RunCombiner = Combiner<NewRun, SubmitResult>;
-const combiners = new WeakMap<Config, Record<SizeClass, RunCombiner>[]>();
-
-/**
- * Submits a run through the intake object of its queue shard. The requests of an isolate share their calls to it.
- *
- * @param waitUntil keeps the calling request alive until the work has ended
- * @throws AppError `capacity` when the object was moved or is overloaded: what it had committed is unknown
- */
-export async function submitToIntake(
-  env: Env,
-  config: Config,
-  run: NewRun,
-  waitUntil: (work: Promise<unknown>) => void,
-): Promise<SubmitResult> {
-  const shard = queueShardOf(run.tenant_id, config.QUEUE_SHARDS);
-  try {
-    const combiner = combinersOf(config)[shard]?.[sizeClassOf(run)];
-    if (!combiner) throw new Error(`there is no queue shard ${shard}`);
-    const call = (runs: NewRun[]) => env.INTAKE.getByName(`i${shard}`).submit(runs);
-    return await combiner.send(run, call, waitUntil);
-  } catch (cause) {
-    const detail = "It is unknown whether the run was accepted; try again, best with an Idempotency-Key.";
-    throw new AppError("capacity", detail, { retryAfterSeconds: 1, cause });
-  }
-}
-
-/** The combiners of each queue shard, shared by the requests of this isolate. */
-function combinersOf(config: Config): Record<SizeClass, RunCombiner>[] {
-  const known = combiners.get(config);
-  if (known) return known;
-  const newCombiner = (): RunCombiner => new Combiner(sizeOf);
-  const fresh = Array.from({ length: config.QUEUE_SHARDS }, () => ({
-    small: newCombiner(),
-    large: newCombiner(),
-  }));
-  combiners.set(config, fresh);
-  return fresh;
-}
+import { FairQueue } from "./fair-queue.ts";
+import type { Sized } from "./fair-queue.ts";
 
 /** A leader without a result for this long counts as gone: its client disconnected, and the runtime ended its request. */
 const LEADER_GONE_MS = 3_000;
@@ -150,22 +106,4 @@ function resolveWith<Item, Result>(
 ): void {
   if (result === undefined) reject(new Error("an item of the batch has no result"));
   else resolve({ result });
-}
-
-/** A run without its texts. */
-const RUN_BYTES = 1_000;
-
-/** From this size on a run is large: large runs share their batches with each other only. */
-const LARGE_BYTES = 64 * 1024;
-
-/** The size of a run on its way to Postgres. */
-export function sizeOf({ tenant_id, input, metadata }: NewRun): Sized {
-  return { tenant: tenant_id, bytes: RUN_BYTES + input.length + metadata.length };
-}
-
-/** The batches of small and of large runs are apart: a commit of megabytes would make all small runs wait for it. */
-export type SizeClass = "small" | "large";
-
-export function sizeClassOf(run: NewRun): SizeClass {
-  return sizeOf(run).bytes < LARGE_BYTES ? "small" : "large";
 }
