@@ -16,7 +16,7 @@ const THREADS = {
  * A program's limit is of processor time. By the clock a program may take this many times as long, and `GRACE_MS` more, because
  * the machine may be busy. After that its thread is terminated, even in a loop.
  */
-const BUSY_FACTOR = 10;
+const BUSY_FACTOR = 3;
 const GRACE_MS = 5_000;
 /** A thread can run programs this long after its start, also on a busy machine. */
 const START_MS = 60_000;
