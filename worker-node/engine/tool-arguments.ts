@@ -19,10 +19,11 @@ export function argumentsOf(args: Json): JsonObject | null {
 }
 
 function argumentsIn(text: string): JsonObject | null {
-  if (text.trim() === "") return {};
+  if (/^(?:null|none|undefined)?$/i.test(text.trim())) return {};
   const whole = parseJson(text);
   if (whole === undefined) return theObjectIn(text);
   if (typeof whole !== "string") return argumentsOf(whole);
+  if (whole.trim() === "") return {};
   const inner = parseJson(whole);
   return inner === undefined || typeof inner === "string" ? null : argumentsOf(inner);
 }
