@@ -3,7 +3,8 @@ import { TerminalError } from "./step-errors.ts";
 import { SandboxPool } from "./sandbox-pool.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Sandbox } from "./ports.ts";
-import type { Caller, Program, ProgramResult } from "./sandbox-pool.ts";
+import type { Caller } from "./sandbox-pool.ts";
+import type { Program, ProgramResult } from "./sandbox-program.ts";
 
 const EXPRESSION_MS = 1_000;
 const TRANSFORM_MS = 5_000;
@@ -58,7 +59,7 @@ function failureText(
   const subject = code === "expression" ? "the expression" : "transform_code";
   switch (result.failed) {
     case "time":
-      return `${subject} took longer than ${limitMs / 1_000} s`;
+      return `${subject} used more than ${limitMs / 1_000} s of processor time`;
     case "memory":
       return `${subject} used more memory than 32 MiB`;
     case "size":

@@ -77,7 +77,9 @@ export class Journal {
       const entry = runLog.take();
       if (!entry) continue;
       batch.push({ log: runLog, entry });
-      bytes += entry.events.length + (entry.kind === "note" ? 0 : entry.output.length);
+      for (const { events, output } of [...entry.earlier, { output: "", ...entry }]) {
+        bytes += events.length + output.length;
+      }
     }
     return batch;
   }
@@ -191,6 +193,10 @@ async function resolveOutcomes(
 }
 
 /** Where the journal has the entry, if it was committed. */
-function placeOf({ run_id, known_seq, events_n, attempt }: NewEntry) {
-  return { run_id, seq: known_seq + events_n, attempt };
+function placeOf({ run_id, known_seq, events_n, earlier, attempt }: NewEntry) {
+  return {
+    run_id,
+    seq: earlier.reduce((seq, result) => seq + result.events_n, known_seq + events_n),
+    attempt,
+  };
 }

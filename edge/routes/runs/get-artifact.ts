@@ -13,6 +13,8 @@ const body = { "application/json": { schema: z.unknown() } };
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/artifacts/{name}",
+  operationId: "getRunArtifact",
+  tags: ["Runs"],
   summary: "Open a large value of a run",
   description:
     "The value behind a reference, as JSON: the `url` of a reference is this path. One range of bytes can be asked for with `Range`.",

@@ -91,9 +91,18 @@ export type EntryContent = z.infer<
   typeof StepEntry | typeof TurnEntry | typeof NoteEntry | typeof ParkEntry | typeof EndEntry
 >;
 
-const added = { ...Fence.shape, ...Lines.shape };
+/**
+ * The result of a visit that is committed in the same statement as a later entry of its run, and before it: the worker went on
+ * to a step without effects while this result was on its way. It charges nothing.
+ */
+const EarlierResult = StepEntry.pick({ kind: true, step_path: true, visit: true, output: true }).extend(
+  Lines.shape,
+);
+export type EarlierResult = z.infer<typeof EarlierResult>;
 
-/** One entry on its way into a run's journal, as a worker sends it. `columnsOf` in flush.ts maps it to columns. */
+const added = { ...Fence.shape, ...Lines.shape, earlier: z.array(EarlierResult).readonly() };
+
+/** One entry on its way into a run's journal, as a worker sends it, with the `earlier` results of its run. `columnsOf` in flush.ts maps it to columns. */
 export const NewEntry = z.discriminatedUnion("kind", [
   StepEntry.extend(added),
   TurnEntry.extend(added),
