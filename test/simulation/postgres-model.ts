@@ -80,7 +80,7 @@ export class PostgresModel implements Statements {
     return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
   }
 
-  /** The worker beats, and was silent no oftener than it knows. */
+  /** The worker beats, and was silent no more often than it knows. */
   hasNotBeenSilent(owner: string, silences: number): boolean {
     const worker = this.tables.workers.get(owner);
     return worker?.silences === silences && worker.beat_at >= this.now - COUNTED_SILENCE_MS;
@@ -116,7 +116,7 @@ export class PostgresModel implements Statements {
     return this.tables.runs.get(run)?.input ?? null;
   }
 
-  /** All that is left is one page: no journal of the simulation is long. */
+  /** The rest of the journal as one page: no journal of the simulation is long. */
   readStoredPage(run: RunId, after: number, upto: number): StoredPage {
     const stored = this.tables
       .entriesOf(run)

@@ -13,15 +13,15 @@ const THREADS = {
   transform: { all: 3, tenant: 2 },
 } as const;
 /**
- * A program's limit is of processor time, so on a busy machine it may take so many times longer by the clock, and a moment more.
- * Then its thread is terminated, even in a loop.
+ * A program's limit is of processor time. By the clock a program may take this many times as long, and `GRACE_MS` more, because
+ * the machine may be busy. After that its thread is terminated, even in a loop.
  */
 const BUSY_FACTOR = 10;
 const GRACE_MS = 5_000;
 /** A thread can run programs this long after its start, also on a busy machine. */
 const START_MS = 60_000;
 
-/** For whom a program runs, and what stops it: it may be cancelled, or the worker may drain. */
+/** The tenant of a program, and the signal that stops it: on a cancel, or when the worker drains. */
 export type Caller = { tenant: string; signal: AbortSignal };
 
 type QueuedProgram = {

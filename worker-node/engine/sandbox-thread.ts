@@ -59,7 +59,7 @@ function resultOf({ code, source, state, limitMs }: Program, context: QuickJSCon
   }
 }
 
-/** A limit of this thread's processor time, which begins now: a program is not failed for what other programs use. */
+/** Returns a test whether this thread has used `limitMs` of processor time since this call: the work of other programs does not count. */
 function limitOf(limitMs: number): () => boolean {
   const usedMs = (): number => {
     const { user, system } = process.threadCpuUsage();

@@ -14,7 +14,7 @@ export type SharedSandbox = { of(caller: Caller): Sandbox; close(): Promise<void
 
 /**
  * Runs expressions and programs of definitions with QuickJS (WebAssembly), in threads: no network, no clock, 32 MiB,
- * 1 s for an expression and 5 s for a program, results of at most 1 MiB, and a fresh context for each. A promise is
+ * 1 s of processor time for an expression and 5 s for a program, results of at most 1 MiB, a fresh context for each. A promise is
  * awaited; a result that JSON cannot hold (NaN, a map, a function) fails, and the error names its path. A failure is a
  * TerminalError `expression` or `transform`, because the same code over the same state would fail again.
  */

@@ -80,8 +80,8 @@ export async function endRun(
 }
 
 /**
- * Ends a run in failure, with a dead letter that says where it happened. A tenant may read that too, so the texts of what
- * was thrown are in the log alone.
+ * Ends a run in failure, with a dead letter that says where it happened. A tenant may read the dead letter, so the texts of
+ * the thrown error are in the log alone.
  */
 export async function failRun(
   state: ExecutionState,

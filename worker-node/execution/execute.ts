@@ -26,14 +26,14 @@ import { unreadable, waitForStore } from "./wait-for-store.ts";
 
 /** Crashes without a checkpoint between them after which a run is not executed again. */
 const POISON_CRASHES = 3;
-/** The most results on their way while steps without effects go on: a cancel is noticed at their commit. */
+/** The most unconfirmed results: then even a step without effects waits, because a commit is where a cancel is noticed. */
 const MAX_UNCONFIRMED = 32;
 /** A run that wakes because its timeout has come must find that the timeout has passed. */
 const TIMEOUT_SLACK_MS = 1_000;
 
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
- * something outside stops the execution; `Stop` says what each reason asks for.
+ * something outside stops the execution; `Stop` says what each reason causes.
  */
 export async function execute(
   run: ClaimedRun,
@@ -61,7 +61,7 @@ export async function execute(
       return failRun(state, { ...failureOf(error), step_id: runLog.currentStep }, { cause: error });
     });
   } catch (error) {
-    // The end that a cancel or a timeout asks for may be fenced too.
+    // The end after a cancel or a timeout may be fenced too.
     if (error instanceof Stop && error.why === "superseded") return { is: "dropped" };
     throw error;
   } finally {
@@ -161,7 +161,7 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
       return endRun(state, todo.status, { error, last, events, usage });
     }
     const outcome = runLog.append(stepEntry(visited, todo.step));
-    // It rejects when the run is superseded, and then `signal` is aborted too.
+    // The outcome rejects when the run is superseded. Then `signal` is aborted too, and ends the execution.
     outcome.catch(() => {});
     state.unconfirmed.push({ step: step.id, before: state.progress, outcome });
     state.progress = progress;
@@ -234,7 +234,7 @@ async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {
     case "superseded":
       return { is: "dropped" };
     case "drain":
-      // What a step has reached outside is committed before another worker goes on.
+      // The results of calls to the outside are committed before another worker goes on.
       await confirmResults(state);
       return { is: "stopped" };
     case "cancel":

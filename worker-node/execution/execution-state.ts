@@ -38,7 +38,7 @@ export type ExecutionState = {
   steps: readonly Step[];
   /** The fold of the committed entries and of the unconfirmed results. */
   progress: Progress;
-  /** Results that were appended and whose outcome nothing has waited for yet, in order. */
+  /** Appended results, in order, for whose outcome the execution has not waited yet. */
   unconfirmed: Unconfirmed[];
   /** The size of its state. */
   size: StateSize;
@@ -53,7 +53,7 @@ export type Unconfirmed = { step: string; before: Progress; outcome: Promise<App
 
 /**
  * Waits until the unconfirmed results are committed.
- * @returns null; or the step whose result Postgres will never take, and then the state is as before that result
+ * @returns null, or the step whose result Postgres will never take: `state` is then as it was before that result
  * @throws Stop `superseded` when another worker moves the run
  */
 export async function confirmResults(

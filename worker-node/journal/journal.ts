@@ -13,9 +13,9 @@ const MAX_FLUSHES = 2;
 const MAX_ENTRIES = 256;
 const MAX_BYTES = 4 * 1024 * 1024;
 const MAX_BACKOFF_MS = 2_000;
-/** So many timeouts of a batch, while Postgres answers small queries at once, are the fault of one of its entries. */
+/** A batch that timed out this often, while Postgres answers small queries at once, has an entry that is the cause. */
 const MAX_TIMEOUTS = 2;
-/** A small query of a Postgres without too much load takes less. */
+/** A small query takes less than this unless Postgres is overloaded. */
 const SMALL_QUERY_MS = 1_000;
 
 /** An entry in flight, and the log that it comes from. */

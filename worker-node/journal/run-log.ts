@@ -17,7 +17,7 @@ const NOTE_MS = 10;
 const DELTA_MS = 50;
 const SLOW_DELTA_MS = 250;
 
-/** The most results that are committed in the statement of a later entry of their run, and their size. */
+/** The most results that are committed in the statement of a later entry of their run, and the bytes after which no more are. */
 const MAX_EARLIER = 64;
 const MAX_EARLIER_BYTES = 256 * 1024;
 
@@ -67,9 +67,9 @@ type LogParts = {
 /**
  * The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time.
  *
- * Each commit reports what the run has received from outside, and the log stops the execution accordingly: a fenced
- * entry aborts `stop` as `superseded`, a cancelled run as `cancel`, and
- * one whose journal has become too large as `state_too_large`.
+ * Each commit reports what the run has received from outside, and the log stops the execution accordingly: it aborts `stop`
+ * as `superseded` after a fenced entry, as `cancel` when the run was cancelled, and as `state_too_large` when its journal has
+ * become too large.
  */
 export class RunLog {
   readonly #run: LoggedRun;
@@ -77,7 +77,7 @@ export class RunLog {
   readonly #pending: PendingEvents;
   /** A queue: an execution that is stopped appends the end of its run while a result may still be in it. */
   readonly #queue: Appended[] = [];
-  /** The entry that is being committed, and what was appended of it: its earlier results and itself; nothing for notes. */
+  /** The entry that is being committed, and the appended entries in it: its earlier results, then itself. None: a note. */
   #inFlight: { entry: NewEntry; appended: readonly Appended[] } | null = null;
   #noteDeadlineMs = 60_000;
   #currentStep: string | null = null;
@@ -117,7 +117,7 @@ export class RunLog {
 
   /** Commits events: with the next entry of this run, or by themselves within a moment. */
   note(events: readonly RunEvent[]): void {
-    // A step that the execution has left behind may still note events; they are dropped.
+    // A step that was stopped or timed out may still note events: they are dropped.
     if (this.#isClosed) return;
     this.#pending.add(events, this.#write(events));
   }
@@ -209,7 +209,7 @@ export class RunLog {
     const earlier = appended.slice(0, -1);
     if (!last) return;
     if (outcome.is === "rejected" && earlier.length > 0) {
-      // Which of them Postgres does not take shows when each is tried alone.
+      // Each is tried alone, which shows the one that Postgres does not take.
       this.#queue.unshift(...appended.map((each) => ({ ...each, isAlone: true })));
       return;
     }
@@ -236,7 +236,7 @@ export class RunLog {
     return { run: run_id, seq: this.#knownSeq, events: lines, events_n: total, last: kind === "end" };
   }
 
-  /** A committed entry. The one that makes the journal too large stays: the end of the run follows it. */
+  /** Counts a committed entry. The entry that makes the journal too large is committed too: the end of the run follows it. */
   #count(entry: NewEntry): void {
     for (const { events_n, events, output } of [...entry.earlier, { output: "", ...entry }]) {
       this.#knownSeq += events_n;

@@ -154,7 +154,7 @@ const WORDS: [ErrorKind, readonly string[]][] = [
     ],
   ],
 ];
-/** Words that gateways also put on errors of another kind: they count only where nothing else says what happened. */
+/** Words that gateways also put on errors of other kinds: they count only when no other word and no status is known. */
 const GENERIC_WORDS: ReadonlyMap<string, ErrorKind> = new Map([
   ["invalid_request", "request"],
   ["api", "down"],
@@ -165,8 +165,8 @@ const KIND_BY_WORD: ReadonlyMap<string, ErrorKind> = new Map(
 );
 
 /**
- * What providers say in words alone, under a code that means anything or something else. The first that fits decides.
- * `instead`: the kinds that the sentence corrects; null: all.
+ * Sentences by which providers report an error whose code is generic or wrong. The first sentence that matches decides.
+ * `instead`: the kinds by code that the sentence replaces; null: all.
  */
 const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; pattern: RegExp }[] = [
   {
@@ -177,7 +177,7 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
   },
   // Gemini's word for a model that the account may not use at all: the limit never comes back.
   { kind: "credit", instead: ["rate"], pattern: /\blimit: 0\b/i },
-  // Also a rate limit of tokens that one request exceeds by itself: to wait for it would be in vain.
+  // One request that exceeds a rate limit of tokens by itself never succeeds, however long the step waits.
   {
     kind: "length",
     instead: ["rate", "down", "request"],
@@ -209,10 +209,10 @@ export function kindOfError({
   message: string;
 }): ErrorKind {
   const byCode = kindByCode(status, words);
-  const said = SENTENCES.find(
+  const sentence = SENTENCES.find(
     ({ instead, pattern }) => (instead === null || instead.includes(byCode)) && pattern.test(message),
   );
-  return said?.kind ?? byCode;
+  return sentence?.kind ?? byCode;
 }
 
 function kindByCode(status: number | undefined, words: readonly string[]): ErrorKind {
@@ -223,9 +223,9 @@ function kindByCode(status: number | undefined, words: readonly string[]): Error
   const known = kinds.find((kind) => kind !== undefined);
   if (known !== undefined) return known;
   const generic = words.map((word) => GENERIC_WORDS.get(word)).find((kind) => kind !== undefined);
-  // No redirect is followed: with it would go the key.
+  // No redirect is followed: the key would go with it.
   if (status !== undefined && status >= 300 && status < 400) return "address";
-  // Statuses from 500 on are the server's failure. Others that are not known say nothing: another try may find out.
+  // A status from 500 on is a failure of the server. An unknown status below that is treated alike: another try may succeed.
   return status === undefined ? (generic ?? "down") : (KIND_BY_STATUS.get(status) ?? "down");
 }
 

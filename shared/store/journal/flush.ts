@@ -1,3 +1,4 @@
+import { utf8 } from "../../bytes.ts";
 import type { RunId } from "../../contracts/ids.ts";
 import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
 import type { RunStatus } from "../../contracts/run.ts";
@@ -22,9 +23,9 @@ export type Committed = {
 };
 
 /**
- * Commits entries, at most one a run besides its earlier results, all in one statement. An entry's result, its events, its charges and the change
- * of its run are committed together or not at all; so are the waits that a park opens, the effect of an end on the
- * run's relatives, and the webhook deliveries of both.
+ * Commits entries, at most one of each run with the earlier results of that run, all in one statement. An entry's result,
+ * its events, its charges and the change of its run are committed together or not at all; so are its earlier results, the
+ * waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
  *
  * An entry whose fence does not hold is missing in the result; that is not an error. `event_seq` in the fence makes it
  * harmless to repeat a flush: the second time nothing matches.
@@ -82,7 +83,7 @@ function jsonTexts(texts: readonly string[]): string {
   return texts.join("\u001e");
 }
 
-/** An earlier result with the events of its run between the fence and its own last one. */
+/** An earlier result. `upto`: the number of events of its run from the fence up to its own last event. */
 type EarlierRow = EarlierResult & { run_id: RunId; upto: number };
 
 function earlierOf({ run_id, earlier }: EntryColumns): EarlierRow[] {
@@ -93,7 +94,7 @@ function earlierOf({ run_id, earlier }: EntryColumns): EarlierRow[] {
   });
 }
 
-/** The journal's rows of earlier results. An entry's number is that of its last event, so each follows from that of the last. */
+/** The journal's rows of earlier results. An entry's number is that of its last event, so it follows from the run's new `event_seq`. */
 function earlierRows(sql: Sql, rows: readonly EarlierRow[]) {
   return sql`select run_id, m.event_seq - m.events_n - m.earlier_n + w.upto, w.events_n, m.attempt, 'step', w.step_path, w.visit,
         w.output, w.events
@@ -106,9 +107,7 @@ function earlierRows(sql: Sql, rows: readonly EarlierRow[]) {
       ) as w(run_id, upto, events_n, step_path, visit, output, events) using (run_id)`;
 }
 
-const encoder = new TextEncoder();
-const bytesOf = ({ output, events }: EarlierResult): number =>
-  encoder.encode(output).length + encoder.encode(events).length;
+const bytesOf = ({ output, events }: EarlierResult): number => utf8(output).length + utf8(events).length;
 
 function sum<Item>(items: readonly Item[], read: (item: Item) => number): number {
   return items.reduce((total, item) => total + read(item), 0);
@@ -184,8 +183,8 @@ export function columnsOf(entry: NewEntry): EntryColumns {
 }
 
 /**
- * The CTE `moved` of a flush, and those that it is made of: the runs of the entries `e` whose fences hold, changed as
- * their entries say. `hasEnds`: some of the entries end their run.
+ * The CTE `moved` of a flush, with the CTEs that it needs: the runs of the entries `e` whose fences hold, changed as their
+ * entries say. `hasEnds`: some of the entries end their run.
  */
 function moveRuns(sql: Sql, hasEnds: boolean) {
   return hasEnds ? moveFamilies(sql) : sql`moved as (${move(sql, "all")})`;
@@ -264,7 +263,7 @@ function usageRows(sql: Sql, entries: readonly EntryColumns[]) {
     )`;
 }
 
-/** The CTE that writes those of `charges` whose entry was committed. */
+/** The CTE that writes the rows of `charges` whose entries were committed. */
 function chargeUsage(sql: Sql, entries: readonly EntryColumns[]) {
   if (entries.every(({ usage }) => usage.length === 0)) return sql``;
   return sql`, charged as (

@@ -34,8 +34,8 @@ const executors: { [Type in StepType]: Registered<Type> } = {
 };
 
 /**
- * `isPure`: the step calls nothing outside and asks for nothing, so to run it again does no harm. It begins while the results
- * before it are on their way to Postgres; every other step waits until they are committed.
+ * `isPure`: the step makes no call to the outside and asks no question, so its repetition does no harm. It begins while the
+ * results before it are on their way to Postgres; every other step waits until they are committed.
  */
 type Registered<Type extends StepType> = { run: Executor<Type>; isPure: boolean };
 
@@ -47,6 +47,7 @@ function withEffects<Type extends StepType>(run: Executor<Type>): Registered<Typ
   return { run, isPure: false };
 }
 
+/** Whether the step has no effects: see `Registered`. */
 export function isPure(step: Step): boolean {
   return executors[step.type].isPure;
 }

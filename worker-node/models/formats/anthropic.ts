@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { isObject } from "../../engine/parse-json.ts";
+import { isObject } from "../../../shared/contracts/json.ts";
 import { errorOfEvent } from "./event-error.ts";
 import { listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";

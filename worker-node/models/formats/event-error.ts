@@ -1,4 +1,4 @@
-import { isObject } from "../../engine/parse-json.ts";
+import { isObject } from "../../../shared/contracts/json.ts";
 import { objectOf, textOf, without } from "../json-fields.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 
@@ -14,7 +14,7 @@ export function errorOfEvent(
 ): Json | undefined {
   const { error } = event;
   // Beside `error: true` or a word, the rest of the event says more.
-  if (saysSomething(error)) return isObject(error) ? error : without(event, "choices", "candidates");
+  if (isFilled(error)) return isObject(error) ? error : without(event, "choices", "candidates");
   if (holdsAnswer) return undefined;
   const hasStatus = [event["status"], event["statusCode"]].some((status) => Number(status) >= 400);
   const isWhole =
@@ -22,15 +22,15 @@ export function errorOfEvent(
     event["object"] === "error" ||
     event["type"] === "error" ||
     event["success"] === false ||
-    saysSomething(event["detail"]) ||
-    saysSomething(event["errors"]) ||
-    saysSomething(objectOf(event["base_resp"])["status_code"]) ||
+    isFilled(event["detail"]) ||
+    isFilled(event["errors"]) ||
+    isFilled(objectOf(event["base_resp"])["status_code"]) ||
     (textOf(event["message"]) !== undefined &&
-      (hasStatus || saysSomething(event["code"]) || saysSomething(event["type"])));
+      (hasStatus || isFilled(event["code"]) || isFilled(event["type"])));
   return isWhole ? event : undefined;
 }
 
-export function saysSomething(value: Json | undefined): boolean {
+export function isFilled(value: Json | undefined): boolean {
   if (value === undefined || value === null || value === "" || value === false || value === 0) return false;
   return typeof value !== "object" || Object.keys(value).length > 0;
 }

@@ -1,5 +1,5 @@
-import { isObject } from "../../engine/parse-json.ts";
-import { errorOfEvent, saysSomething } from "./event-error.ts";
+import { isObject } from "../../../shared/contracts/json.ts";
+import { errorOfEvent, isFilled } from "./event-error.ts";
 import { listOf, objectOf, textOf } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
@@ -16,7 +16,7 @@ export const openaiFormat: Format = {
     const choice = objectOf(listOf(event["choices"])[0]);
     const hasChoice = Object.keys(choice).length > 0;
     const error =
-      errorOfEvent(event, name, hasChoice) ?? (saysSomething(choice["error"]) ? choice["error"] : undefined);
+      errorOfEvent(event, name, hasChoice) ?? (isFilled(choice["error"]) ? choice["error"] : undefined);
     if (error !== undefined) report.error ??= error;
     const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choice["usage"]].find(isObject);
     noteCounts(report, usage, tokensOf);
@@ -107,7 +107,7 @@ function argumentsOf(value: Json | undefined): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** What models think comes under several names. The server wants it back under the name that it used. */
+/** The fields in which servers send thoughts. A server expects them back in the field that it used. */
 const OPAQUE_TEXTS = ["reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "thinking"];
 const OPAQUE_LISTS = ["reasoning_details", "thinking_blocks"];
 
