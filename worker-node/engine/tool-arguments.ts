@@ -19,11 +19,25 @@ export function argumentsOf(args: Json): JsonObject | null {
   return typeof args === "object" ? args : null;
 }
 
+/**
+ * The arguments that JSON in a text has for a tool. Models that cannot call tools write them alone, or with the whole call around
+ * them, as their training had it: `{"name": "lookup", "arguments": {…}}` or `{"lookup": {…}}`. Null: it has none.
+ */
+export function argumentsInCall(written: Json, tool: string): JsonObject | null {
+  if (!isObject(written)) return null;
+  const fn = isObject(written["function"]) ? written["function"] : written;
+  const inner = ["arguments", "parameters", "args", "input"].find((field) => Object.hasOwn(fn, field));
+  if (fn["name"] === tool && inner !== undefined) return argumentsOf(fn[inner] ?? null);
+  const own = written[tool];
+  return isObject(own) && Object.keys(written).length === 1 ? own : written;
+}
+
 function argumentsIn(text: string): JsonObject | null {
-  if (text.trim() === "") return {};
+  if (/^(?:null|none|undefined)?$/i.test(text.trim())) return {};
   const whole = parseJson(text);
   if (whole === undefined) return theObjectIn(text);
   if (typeof whole !== "string") return argumentsOf(whole);
+  if (whole.trim() === "") return {};
   const inner = parseJson(whole);
   return inner === undefined || typeof inner === "string" ? null : argumentsOf(inner);
 }

@@ -1,5 +1,6 @@
 /**
- * What an error of a provider is about. `unreadable`: the model wrote something that its own server cannot read, and may
+ * What an error of a provider is about. `length`: the request is too long. `address`: the server is not the one that is meant.
+ * `unreadable`: the model wrote something that its own server cannot read, and may
  * write another text at the next try.
  */
 export type ErrorKind =
@@ -7,6 +8,8 @@ export type ErrorKind =
   | "key"
   | "permission"
   | "model"
+  | "length"
+  | "address"
   | "request"
   | "withheld"
   | "unreadable"
@@ -20,10 +23,21 @@ const KIND_BY_STATUS: ReadonlyMap<number, ErrorKind> = new Map([
   [403, "permission"],
   [404, "model"],
   [405, "request"],
+  [406, "request"],
+  [407, "address"],
   [410, "model"],
-  [413, "request"],
+  [411, "request"],
+  [413, "length"],
+  [414, "request"],
+  [415, "request"],
+  [421, "address"],
   [422, "request"],
   [429, "rate"],
+  [431, "request"],
+  [451, "permission"],
+  [501, "request"],
+  [505, "request"],
+  [511, "address"],
 ]);
 
 /**
@@ -102,15 +116,15 @@ const WORDS: [ErrorKind, readonly string[]][] = [
     ],
   ],
   [
+    "length",
+    ["context_length_exceeded", "exceed_context_size", "request_too_large", "string_above_max_length"],
+  ],
+  [
     "request",
     [
       "invalid_argument",
       "failed_precondition",
       "out_of_range",
-      "context_length_exceeded",
-      "exceed_context_size",
-      "request_too_large",
-      "string_above_max_length",
       "bad_request",
       "invalid_prompt",
       "invalid_value",
@@ -161,11 +175,19 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     pattern:
       /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|in arrears/i,
   },
+  // Gemini's word for a model that the account may not use at all: the limit never comes back.
+  { kind: "credit", instead: ["rate"], pattern: /\blimit: 0\b/i },
   // One request that exceeds a rate limit of tokens by itself never succeeds, however long the step waits.
   {
-    kind: "request",
-    instead: ["rate", "down"],
-    pattern: /request too large|tokens must be reduced|reduce your message size/i,
+    kind: "length",
+    instead: ["rate", "down", "request"],
+    pattern:
+      /request too large|tokens must be reduced|reduce your message size|prompt is too long|input is too long|(?:maximum|max) context (?:length|window)|exceeds? (?:the |this model's |its )?(?:available |maximum |max )?context|input token count .{0,40}exceeds/i,
+  },
+  {
+    kind: "permission",
+    instead: ["request"],
+    pattern: /location is not supported|not (?:available|supported) in your (?:country|region)/i,
   },
   { kind: "withheld", instead: ["request", "permission"], pattern: /\bflagged\b/i },
   {
@@ -197,10 +219,12 @@ function kindByCode(status: number | undefined, words: readonly string[]): Error
   const kinds = words.map((word) => KIND_BY_WORD.get(word));
   if (kinds.includes("credit")) return "credit";
   // Too large for the server, whatever limit its code names.
-  if (status === 413) return "request";
+  if (status === 413) return "length";
   const known = kinds.find((kind) => kind !== undefined);
   if (known !== undefined) return known;
   const generic = words.map((word) => GENERIC_WORDS.get(word)).find((kind) => kind !== undefined);
+  // No redirect is followed: the key would go with it.
+  if (status !== undefined && status >= 300 && status < 400) return "address";
   // A status from 500 on is a failure of the server. An unknown status below that is treated alike: another try may succeed.
   return status === undefined ? (generic ?? "down") : (KIND_BY_STATUS.get(status) ?? "down");
 }

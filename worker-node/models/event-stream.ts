@@ -1,3 +1,4 @@
+import { jsonValuesIn } from "../engine/json-values.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
@@ -7,6 +8,8 @@ export type StreamEvent = { name: string | undefined; data: string };
 
 /** Characters of one event. A longer one is no part of an answer. */
 const MAX_EVENT_CHARS = 16_000_000;
+/** Characters of a whole body, with its comments: an answer ends some time. */
+const MAX_BODY_CHARS = 128_000_000;
 /** Characters of JSON between events, such as an error page. */
 const MAX_STRAY_CHARS = 1_000_000;
 /** `error` is not in the standard: servers of llama.cpp write `error: {…}` for an error within an answer. */
@@ -14,21 +17,38 @@ const FIELDS = new Set(["data", "event", "id", "retry", "error"]);
 
 /**
  * Splits a body into its events (HTML Living Standard, 9.2.6), with two deviations of servers from the standard: a last
- * event without an empty line after it, and plain JSON instead of an event, also over several lines.
+ * event without an empty line after it, and plain JSON instead of an event, also over several lines. The time is linear in the
+ * length of the body, whatever the pieces in which it arrives.
  */
 export class EventReader {
+  /** The beginning of a line that has not ended. */
   #rest = "";
+  /** A line feed may follow it in the next piece. */
+  #carriageReturn = "";
+  #bodyChars = 0;
   #name: string | undefined;
   #data: string[] = [];
+  #dataChars = 0;
   #stray: string[] = [];
   #strayChars = 0;
   #isAtEnd = false;
 
-  /** The events that `text` completes. @throws RangeError when an event is longer than any answer */
+  /** The events that `text` completes. @throws RangeError when an event, or the body, is longer than any answer */
   push(text: string): StreamEvent[] {
-    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
-    this.#rest = lines.pop() ?? "";
-    if (this.#rest.length > MAX_EVENT_CHARS) throw new RangeError("an event of the stream is too long");
+    const piece = this.#carriageReturn + text;
+    this.#carriageReturn = piece.endsWith("\r") ? "\r" : "";
+    // Only the new piece is searched: the line before it may be millions of characters long.
+    const [first = "", ...others] = piece
+      .slice(0, piece.length - this.#carriageReturn.length)
+      .split(/\r\n|\n|\r/);
+    this.#rest += first;
+    const last = others.pop();
+    const lines = last === undefined ? [] : [this.#rest, ...others];
+    this.#rest = last ?? this.#rest;
+    this.#bodyChars += text.length;
+    if (this.#bodyChars > MAX_BODY_CHARS || this.#rest.length + this.#dataChars > MAX_EVENT_CHARS) {
+      throw new RangeError("the stream of the answer is too long");
+    }
     return lines.flatMap((line) => this.#line(line));
   }
 
@@ -40,9 +60,8 @@ export class EventReader {
   /** The events that the end of the body completes. */
   end(): StreamEvent[] {
     this.#isAtEnd = true;
-    const last = this.#rest.replace(/\r$/, "");
+    const events = [...this.#line(this.#rest), ...this.#line("")];
     this.#rest = "";
-    const events = [...this.#line(last), ...this.#line("")];
     // One value on each line, without a field before it.
     const lines = this.#stray.filter((line) => isObject(parseJson(line)));
     return [...events, ...lines.map((data) => ({ name: undefined, data }))];
@@ -64,7 +83,10 @@ export class EventReader {
       return [];
     }
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
-    if (field === "data" || field === "error") this.#data.push(value);
+    if (field === "data" || field === "error") {
+      this.#data.push(value);
+      this.#dataChars += value.length;
+    }
     if (field === "event") this.#name = value;
     if (field === "error") this.#name = "error";
     return [];
@@ -79,6 +101,7 @@ export class EventReader {
       this.#forgetStray();
     }
     this.#data = [];
+    this.#dataChars = 0;
     this.#name = undefined;
     return events;
   }
@@ -89,9 +112,19 @@ export class EventReader {
   }
 }
 
-/** The JSON objects of an event's data: some gateways send a list of them. Undefined: the data is no JSON. */
-export function objectsIn(data: string): Json[] | undefined {
+/**
+ * The JSON values of an event's data. Some gateways send a list of them, some one after the other, and some leave out the
+ * empty lines between events, which makes one event of all. Undefined: the data is something else.
+ */
+export function valuesIn(data: string): Json[] | undefined {
   const value = parseJson(data);
-  if (value === undefined) return undefined;
-  return Array.isArray(value) ? value : [value];
+  if (value !== undefined) return Array.isArray(value) ? value : [value];
+  const ranges = jsonValuesIn(data);
+  let end = 0;
+  for (const { from, to } of ranges) {
+    if (data.slice(end, from).trim() !== "") return undefined;
+    end = to;
+  }
+  if (ranges.length === 0 || data.slice(end).trim() !== "") return undefined;
+  return ranges.flatMap(({ from, to }) => parseJson(data.slice(from, to)) ?? []);
 }

@@ -23,8 +23,19 @@ const RETRIED = {
 const TERMINAL: { [kind in Exclude<ErrorKind, keyof typeof RETRIED>]: { code: string; message: string } } = {
   credit: { code: "model_unauthorized", message: "the account at the model's provider has no credit" },
   key: { code: "model_unauthorized", message: "the model's provider does not accept the API key" },
-  permission: { code: "model_unauthorized", message: "the API key may not use this model" },
-  model: { code: "unknown_model", message: "the provider has no such model" },
+  permission: {
+    code: "model_unauthorized",
+    message: "the API key may not use this model, or not from this worker's network",
+  },
+  model: { code: "unknown_model", message: "the provider has no such model, or its base URL is wrong" },
+  address: {
+    code: "model_not_configured",
+    message: "the provider's base URL leads to another server, which is not followed: is it right?",
+  },
+  length: {
+    code: "model_bad_request",
+    message: "the request is too long for the model or for the account: shorten the prompt or its inputs",
+  },
   request: { code: "model_bad_request", message: "the model's provider refuses the request" },
   withheld: { code: "content_filter", message: "the model's provider refuses the content of the request" },
 };
@@ -63,14 +74,10 @@ function isRetried(kind: ErrorKind): kind is keyof typeof RETRIED {
 export function mayRefuseToolChoice(error: ProviderError): boolean {
   const facts = factsOf(error);
   const kind = kindOfError(facts);
-  if (/tool.?choice/i.test(facts.message))
-    return kind !== "key" && kind !== "permission" && kind !== "credit";
+  if (["key", "permission", "credit", "length", "address"].includes(kind)) return false;
+  if (/tool.?choice/i.test(facts.message)) return true;
   if (isRetried(kind)) return false;
-  if (/tool|function/i.test(facts.message)) return true;
-  const isOther = facts.words.some((word) =>
-    ["context_length_exceeded", "exceed_context_size", "request_too_large"].includes(word),
-  );
-  return kind === "request" && !isOther;
+  return kind === "request" || /tool|function/i.test(facts.message);
 }
 
 type Facts = { status: number | undefined; words: string[]; message: string };

@@ -9,6 +9,8 @@ import type { Tokens } from "./cost.ts";
 export type ProviderReport = {
   /** The provider has begun to answer. */
   begun: boolean;
+  /** An event of an answer has come. */
+  hasEvents: boolean;
   /** An error that was reported inside the stream, as the provider wrote it. */
   error: Json | undefined;
   /** The provider's own word for why the answer ended. An empty text is a word too. */
@@ -17,12 +19,14 @@ export type ProviderReport = {
   done: boolean;
   /** The provider withheld the answer, whatever its finish reason says. */
   withheld: boolean;
-  /** The response is a text that is neither an answer nor an error: a page of a proxy, a wrong base URL. */
-  isPage: boolean;
+  /** Why the response is no answer of a model, as a sentence: a page of a proxy, a stream without an end. */
+  problem: string | undefined;
   /** The counts of tokens, under the provider's names. Of each count the last report is here. */
   counts: JsonObject;
   /** What `counts` say. */
   tokens: Tokens | undefined;
+  /** Anthropic's blocks that have begun, by index: does the SDK know of them? */
+  blocks: Map<number, boolean>;
   /** The items of the content, where the provider writes it as a list. */
   content: Json[];
   /** Fields of the assistant's message that only the provider understands, under its own names. */
@@ -32,13 +36,15 @@ export type ProviderReport = {
 export function emptyReport(): ProviderReport {
   return {
     begun: false,
+    hasEvents: false,
     error: undefined,
     finish: undefined,
     done: false,
     withheld: false,
-    isPage: false,
+    problem: undefined,
     counts: {},
     tokens: undefined,
+    blocks: new Map(),
     content: [],
     opaque: {},
   };

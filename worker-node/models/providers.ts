@@ -109,9 +109,11 @@ export function openModel(
   report: ProviderReport,
   onBytes: () => void,
 ): Promise<LanguageModel> {
-  return openers[provider](env, model, async (...request) =>
-    readResponse(await fetch(...request), formats[provider], report, onBytes),
-  );
+  return openers[provider](env, model, async (address, init) => {
+    // A redirect is an answer: the prompt and the key, which some providers want in headers of their own, go nowhere else.
+    const response = await fetch(address, { ...init, redirect: "manual" });
+    return readResponse(response, formats[provider], report, onBytes);
+  });
 }
 
 /** The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. */

@@ -1,4 +1,4 @@
-import { EventReader, objectsIn } from "./event-stream.ts";
+import { EventReader, valuesIn } from "./event-stream.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
@@ -11,7 +11,8 @@ const AFTER_ERROR_MS = 300;
  * events of the shape that it expects, and a stream that ends cleanly, also where the connection is cut or an error is
  * reported inside: otherwise it would drop the events before, and report a different error in each case.
  *
- * Data that is no JSON reaches the SDK as it is, so that the SDK rejects the answer: a part of it is missing.
+ * JSON that is broken reaches the SDK as it is, so that the SDK rejects the answer: a part of it is missing. Words that are no
+ * JSON are no part of an answer.
  * @param onBytes called for everything that arrives, also for what the SDK ignores, such as a ping
  */
 export function readResponse(
@@ -21,8 +22,9 @@ export function readResponse(
   onBytes: () => void,
 ): Response {
   onBytes();
-  if (!response.ok || response.body === null) return response;
+  if (!response.ok) return response;
   report.begun = true;
+  if (response.body === null) return response;
   const source = response.body.getReader();
   const reader = new EventReader();
   const decoder = new TextDecoder();
@@ -35,14 +37,18 @@ export function readResponse(
     try {
       const { done, value } = await source.read();
       if (done && reader.isAtEnd) {
-        report.isPage = reader.hasPage;
+        if (reader.hasPage && !report.hasEvents) report.problem = NO_ANSWER;
         return null;
       }
       if (value !== undefined) onBytes();
       const events = done ? reader.end() : reader.push(decoder.decode(value, { stream: true }));
       return events.map((event) => pass(event, format, report)).join("");
-    } catch {
+    } catch (error) {
       // Cut, aborted, or too long: whether the answer was complete by then is in `report`.
+      if (error instanceof RangeError) {
+        report.problem = error.message;
+        void source.cancel().catch(() => {});
+      }
       return null;
     }
   };
@@ -66,20 +72,38 @@ export function readResponse(
   return new Response(body, response);
 }
 
+const NO_ANSWER = "the response is not an answer of a model: is the provider's base URL right?";
+/** `[DONE]` in the spellings of servers. It also ends data that has lost the empty lines between events. */
+const DONE = /(?:^|\n)\s*"?(?:\[done\]|done)"?$/i;
+
 function pass(event: StreamEvent, format: Format, report: ProviderReport): string {
-  if (report.done || event.data.trim() === "") return "";
-  if (event.data.trim() === "[DONE]") {
-    report.done = true;
+  if (report.done) return "";
+  const text = event.data.trim();
+  const data = text.replace(DONE, "");
+  const passed = data === "" ? "" : passData(data, event.name, format, report);
+  if (data !== text) report.done = true;
+  return passed;
+}
+
+function passData(data: string, name: string | undefined, format: Format, report: ProviderReport): string {
+  const values = valuesIn(data);
+  const objects = values?.filter(isObject) ?? [];
+  if (name === "error" && objects.length === 0) {
+    report.error ??= data;
     return "";
   }
-  const objects = objectsIn(event.data);
-  if (objects === undefined) return asEvent(event.data);
-  return objects
-    .filter(isObject)
-    .flatMap((object) => format.read(object, event.name, report))
-    .filter(() => report.error === undefined)
-    .map((object) => asEvent(JSON.stringify(object)))
-    .join("");
+  if (values === undefined) {
+    if (/[{}[\]]/.test(data)) return asEvent(data);
+    // "connected", "pong", "stream ended": no part of an answer, and no answer by themselves.
+    if (!report.hasEvents) report.problem = NO_ANSWER;
+    return "";
+  }
+  const read = objects.flatMap((object) => format.read(object, name, report));
+  if (read.length > 0) {
+    report.hasEvents = true;
+    report.problem = undefined;
+  }
+  return report.error === undefined ? read.map((object) => asEvent(JSON.stringify(object))).join("") : "";
 }
 
 function asEvent(data: string): string {

@@ -18,10 +18,8 @@ export function refuseIncomplete(
     throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
   if (!report.begun) throw failure;
   const word = report.finish;
-  if (word === undefined && report.isPage) {
-    const message = `${label}: the response is not an answer of a model: is the provider's base URL right?`;
-    throw new RetryableError("model_unreadable", message, { cause: failure });
-  }
+  if (word === undefined && report.problem !== undefined)
+    throw new RetryableError("model_unreadable", `${label}: ${report.problem}`, { cause: failure });
   if (word === undefined || (word === "" && !report.done)) throw cutError(label, false, failure);
   switch (finishOf(word)) {
     case "withheld":

@@ -160,43 +160,49 @@ async function stream(
     text += piece.text;
     if (piece.text !== "") request.onText(piece.text);
   };
-  for await (const part of result.fullStream) {
-    switch (part.type) {
-      case "text-start":
-      case "reasoning-start":
-        parts.text(part.type === "text-start" ? "text" : "reasoning", part.id, "", part.providerMetadata);
-        break;
-      case "text-delta":
-        parts.text("text", part.id, part.text, part.providerMetadata);
-        publish(thoughts.push(part.text));
-        break;
-      case "reasoning-delta":
-        parts.text("reasoning", part.id, part.text, part.providerMetadata);
-        break;
-      case "text-end":
-      case "reasoning-end":
-        parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
-        break;
-      case "tool-input-delta":
-        written.set(part.id, (written.get(part.id) ?? "") + part.delta);
-        break;
-      case "tool-call": {
-        const id = unusedId(part.toolCallId, ids);
-        parts.call(id, part.providerMetadata);
-        // The SDK rounds long integers, and gives up on text around the arguments.
-        const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
-        written.delete(part.toolCallId);
-        calls.push({ id, name: part.toolName.trim(), args: argumentsOf(args) ?? args });
-        break;
+  try {
+    for await (const part of result.fullStream) {
+      switch (part.type) {
+        case "text-start":
+        case "reasoning-start":
+          parts.text(part.type === "text-start" ? "text" : "reasoning", part.id, "", part.providerMetadata);
+          break;
+        case "text-delta":
+          parts.text("text", part.id, part.text, part.providerMetadata);
+          publish(thoughts.push(part.text));
+          break;
+        case "reasoning-delta":
+          parts.text("reasoning", part.id, part.text, part.providerMetadata);
+          break;
+        case "text-end":
+        case "reasoning-end":
+          parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
+          break;
+        case "tool-input-delta":
+          written.set(part.id, (written.get(part.id) ?? "") + part.delta);
+          break;
+        case "tool-call": {
+          const id = unusedId(part.toolCallId, ids);
+          parts.call(id, part.providerMetadata);
+          // The SDK rounds long integers, and gives up on text around the arguments.
+          const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
+          written.delete(part.toolCallId);
+          calls.push({ id, name: part.toolName.trim(), args: argumentsOf(args) ?? args });
+          break;
+        }
+        case "error":
+          failure ??= isToolChoiceViolation(part.error) ? undefined : part.error;
+          break;
+        case "abort":
+          throw request.signal.reason;
+        default:
+          break;
       }
-      case "error":
-        failure ??= isToolChoiceViolation(part.error) ? undefined : part.error;
-        break;
-      case "abort":
-        throw request.signal.reason;
-      default:
-        break;
     }
+  } catch (error) {
+    request.signal.throwIfAborted();
+    // The SDK gives up the stream over a call that it cannot read. What the provider reported still comes first.
+    failure ??= error;
   }
   refuseIncomplete(name, report, calls, failure);
   publish(thoughts.end());

@@ -111,6 +111,9 @@ function resetsIn(headers: Readonly<Record<string, string>>, nowMs: number): num
     const ms = resetMs(value, nowMs);
     return ms === undefined ? [] : [{ ms, isUsedUp: remaining === "0", isKnown: remaining !== undefined }];
   });
+  // `RateLimit: "default";r=0;t=30` of the IETF's draft.
+  for (const [, seconds] of (headers["ratelimit"] ?? "").matchAll(/;\s*r=0\s*;\s*t=(\d{1,9})/g))
+    limits.push({ ms: Number(seconds) * 1_000, isUsedUp: true, isKnown: true });
   const usedUp = limits.filter((limit) => limit.isUsedUp);
   return (usedUp.length > 0 ? usedUp : limits.filter((limit) => !limit.isKnown)).map((limit) => limit.ms);
 }

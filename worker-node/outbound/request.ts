@@ -1,6 +1,7 @@
 import http from "node:http";
 import https from "node:https";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { namedCause } from "./named-cause.ts";
 import { readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
 
@@ -13,7 +14,10 @@ export type OutboundRequest = {
   timeoutMs: number;
   /** The code of the error when that limit is reached. */
   timeoutCode: string;
-  /** A longer response body fails the exchange. `ignored`: the exchange ends with the response's headers. */
+  /**
+   * A longer response body fails the exchange, where the status is a success; the body of a refusal is left out instead.
+   * `ignored`: the exchange ends with the response's headers.
+   */
   maxResponseBytes: number | "ignored";
   signal: AbortSignal;
 };
@@ -40,9 +44,8 @@ export async function send(request: OutboundRequest, egress: Egress): Promise<Ou
       throw new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`, {
         cause: error,
       });
-    throw new RetryableError("unreachable", `${url.host} cannot be reached, or closed the connection`, {
-      cause: error,
-    });
+    const message = `${url.host} cannot be reached, or closed the connection${namedCause(error)}`;
+    throw new RetryableError("unreachable", message, { cause: error });
   }
 }
 
@@ -76,7 +79,14 @@ async function exchange(
     // The request may close while its response has not been read to the end.
     request.off("close", onClose);
     if (maxResponseBytes === "ignored") resolve(responseOf(response, ""));
-    else readBody(response, maxResponseBytes).then((text) => resolve(responseOf(response, text)), reject);
+    else {
+      const isSuccess = statusOf(response) < 300;
+      readBody(response, maxResponseBytes).then(
+        (text) => resolve(responseOf(response, text)),
+        // A refusal says what happened, whatever its body is.
+        (error: unknown) => (isSuccess ? reject(error) : resolve(responseOf(response, ""))),
+      );
+    }
   });
   request.end(body ?? undefined);
   try {
@@ -87,8 +97,12 @@ async function exchange(
   }
 }
 
-function responseOf({ statusCode, headers }: http.IncomingMessage, body: string): OutboundResponse {
-  return { status: statusCode ?? 0, headers: flatHeaders(headers), body };
+function responseOf(response: http.IncomingMessage, body: string): OutboundResponse {
+  return { status: statusOf(response), headers: flatHeaders(response.headers), body };
+}
+
+function statusOf({ statusCode }: http.IncomingMessage): number {
+  return statusCode ?? 0;
 }
 
 function flatHeaders(headers: http.IncomingHttpHeaders): Record<string, string> {

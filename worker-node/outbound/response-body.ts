@@ -24,7 +24,8 @@ const OVERHEAD_BYTES = 64 * 1024;
 
 /**
  * The text of a response, decoded. `maxBytes` limits what comes out of the decoders: a small body may hold a gigabyte.
- * @throws TerminalError `answer_too_large`, or `answer_encoding` for an encoding that is not known, or not what was sent
+ * @throws TerminalError `answer_too_large`, or `answer_encoding` for an encoding that is not known, or not what was sent, and for
+ * what is no text
  */
 export async function readBody(response: IncomingMessage, maxBytes: number): Promise<string> {
   const encodings = (response.headers["content-encoding"] ?? "")
@@ -36,7 +37,39 @@ export async function readBody(response: IncomingMessage, maxBytes: number): Pro
   if (body.byteLength > 0) {
     for (const encoding of encodings.toReversed()) body = await decode(body, encoding, maxBytes);
   }
-  return body.toString("utf8");
+  return textIn(body, response.headers["content-type"] ?? "");
+}
+
+/** A text in the charset that its type or its first bytes name, else UTF-8, else what servers wrote before UTF-8. */
+function textIn(body: Uint8Array, type: string): string {
+  const charset = /charset\s*=\s*["']?([\w.:-]+)/i.exec(type)?.[1] ?? markOf(body);
+  const named = charset === undefined ? undefined : decodeAs(charset, body);
+  if (named !== undefined) return named;
+  const text = decodeAs("utf-8", body) ?? "";
+  if (!text.includes("\ufffd") || !body.some((byte) => byte >= 0x80)) return text;
+  const hasOtherChars = /[^\0-\x7f\ufffd]/.test(text);
+  const isTextType = /^\s*$|^text\/|json|xml|javascript|yaml|csv|urlencoded/i.test(type);
+  if (!isTextType || body.includes(0)) {
+    const what = type === "" ? "no text" : `no text, but ${type.slice(0, 50)}`;
+    throw new TerminalError("answer_encoding", `the answer is ${what}`);
+  }
+  // UTF-8 with a character that was cut stays UTF-8.
+  return hasOtherChars ? text : (decodeAs("windows-1252", body) ?? text);
+}
+
+/** The charset that a byte order mark stands for. */
+function markOf([first, second]: Uint8Array): string | undefined {
+  if (first === 0xff && second === 0xfe) return "utf-16le";
+  return first === 0xfe && second === 0xff ? "utf-16be" : undefined;
+}
+
+/** Undefined: there is no such charset. A byte order mark is left out. */
+function decodeAs(charset: string, body: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder(charset).decode(body);
+  } catch {
+    return undefined;
+  }
 }
 
 async function readBytes(response: IncomingMessage, limit: number, maxBytes: number): Promise<Buffer> {

@@ -5,7 +5,7 @@ import { isObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import { send } from "../outbound/request.ts";
-import { parseRetryAfterMs } from "../outbound/retry-after.ts";
+import { retryHintMs } from "../models/retry-hint.ts";
 import { argumentJson } from "./argument-json.ts";
 import { fillUrl } from "./fill-url.ts";
 import type { Tool } from "../../shared/contracts/definition/index.ts";
@@ -16,13 +16,15 @@ import type { OutboundResponse } from "../outbound/request.ts";
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
 const MIN_SECRET_CHARS = 4;
+/** Characters of a refusal in which a time to come again is looked for. */
+const READ_CHARS = 10_000;
 
 /**
  * Calls a tool of type `http` and returns the JSON of its response (only the keys of `outputSchema`, where the tool has
  * properties there), or the response as text when it is not JSON. GET and DELETE send the arguments that the URL does
  * not use as a query; the other methods send all arguments as a JSON body.
  *
- * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, 5xx and a lost connection are
+ * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, a 403 at a rate limit, 5xx and a lost connection are
  * RetryableErrors. An answer over 1 MiB, or one that cannot be decoded, is a ToolRejection too. 401, 403 and redirects are
  * TerminalErrors: no other arguments would help. No error contains a secret of the tool, and no answer contains one of its
  * credentials: a server may quote what it received.
@@ -72,19 +74,32 @@ function unusable(error: unknown, tool: Tool): ToolRejection {
 
 function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error {
   const message = `the tool ${tool.name} answered HTTP ${status}`;
-  if (status === 401 || status === 403) {
+  const isRateLimit = status === 429 || (status === 403 && refusesForNow(headers));
+  if (!isRateLimit && (status === 401 || status === 403)) {
     return new TerminalError("tool_unauthorized", `${message}: it does not accept the tool's headers`);
   }
   if (status < 300) {
     return new TerminalError("tool_redirected", `${message}: a switch of protocols is not followed`);
   }
   if (status < 400) return new TerminalError("tool_redirected", `${message}: redirects are not followed`);
-  if (status >= 500 || status === 408 || status === 425 || status === 429) {
-    const retryAfterMs = parseRetryAfterMs(headers, Date.now());
-    return new RetryableError("tool_unavailable", message, { retryAfterMs, answered: true });
+  if (status >= 500 || status === 408 || status === 425 || isRateLimit) {
+    const said = { headers, body: parseJson(body), message: body.slice(0, READ_CHARS), isRateLimit };
+    const retryAfterMs = retryHintMs(said, Date.now());
+    return new RetryableError("tool_unavailable", isRateLimit ? `${message}: a rate limit` : message, {
+      retryAfterMs,
+      answered: true,
+    });
   }
-  return new ToolRejection(
-    `${message}: ${redact(body, quotableOf(tool), MIN_SECRET_CHARS).slice(0, QUOTED_CHARS)}`,
+  const quoted = redact(body, quotableOf(tool), MIN_SECRET_CHARS).slice(0, QUOTED_CHARS);
+  return new ToolRejection(quoted === "" ? message : `${message}: ${quoted}`);
+}
+
+/** GitHub and others answer 403 at a rate limit: with a time to come again, or with nothing left of the limit. */
+function refusesForNow(headers: Readonly<Record<string, string>>): boolean {
+  return (
+    headers["retry-after"] !== undefined ||
+    headers["x-ratelimit-remaining"] === "0" ||
+    headers["ratelimit-remaining"] === "0"
   );
 }
 

@@ -8,8 +8,8 @@ const MAX_URL_CHARS = 1024 * 1024;
  * Fills the placeholders of a tool's URL: `{field}` with an argument, `{data.a.b}` with a part of an argument. `data`
  * stands for the object of all arguments, unless an argument has that name. With `withQuery` the arguments that no
  * placeholder uses become the query.
- * @throws ToolRejection for a placeholder without a value, and when the URL would be longer than 1 MiB (code `template`), so
- * that an agent's model can correct its call
+ * @throws ToolRejection for a placeholder without a value, for a value that would lead to another path than the template's, and
+ * when the URL would be longer than 1 MiB (code `template`), so that an agent's model can correct its call
  */
 export function fillUrl(template: string, args: JsonObject, { withQuery }: { withQuery: boolean }): URL {
   const used = new Set<string>();
@@ -34,6 +34,7 @@ export function fillUrl(template: string, args: JsonObject, { withQuery }: { wit
     reserve(text);
     return text;
   });
+  refuseOtherPath(template, filled);
   const url = new URL(filled);
   if (withQuery) {
     for (const [key, value] of Object.entries(args)) {
@@ -44,6 +45,25 @@ export function fillUrl(template: string, args: JsonObject, { withQuery }: { wit
     }
   }
   return url;
+}
+
+/**
+ * A value that is `.` or `..` would take the call out of the template's path, and an empty one from a single thing to the
+ * collection of all: a URL has no other way to write such a value, so it cannot be sent.
+ */
+function refuseOtherPath(template: string, filled: string): void {
+  const segments = segmentsOf(filled);
+  for (const [i, before] of segmentsOf(template).entries()) {
+    const after = segments[i] ?? "";
+    if (after === before || !/^(?:\.|%2e){0,2}$/i.test(after)) continue;
+    const value = after === "" ? "empty" : JSON.stringify(after);
+    throw new ToolRejection(`the part ${before} of the tool's URL must not be ${value}`);
+  }
+}
+
+/** The parts between the slashes. No value adds a slash, a question mark or a hash: it is encoded. */
+function segmentsOf(url: string): string[] {
+  return url.replace(/[?#].*$/s, "").split("/");
 }
 
 function valueAt(value: Json, path: readonly string[]): Json | undefined {

@@ -36,6 +36,8 @@ const odd: [string, string][] = [
   ["a text", event("hello")],
   ["empty data", "data:\n\n"],
   ["a comment", ": hello\n\n"],
+  ["words", "data: connected\n\n"],
+  ["a ping in words", "event: ping\ndata: pong\n\n"],
   ["a ping", event({ type: "ping" }, "ping")],
   ["choices of null", event({ id: "c", choices: null })],
   ["an empty choice", event({ id: "c", choices: [{}] })],
@@ -268,4 +270,137 @@ test("an: a whole message in place of a stream, and texts that come with their b
     expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [], tokens: 10 });
     expect(server.requests[1]?.body.messages[1]).toMatchObject({ content });
   }
+});
+
+// Fails when an event's fields of other types, which nothing needs, throw its part of the answer away.
+test.each<[string, string, string]>([
+  [
+    "OpenAI's",
+    oc,
+    event({
+      id: 5,
+      model: null,
+      created: "x",
+      system_fingerprint: 7,
+      choices: [
+        { index: "0", delta: { role: "bot", content: "all" }, logprobs: "no", finish_reason: "stop" },
+      ],
+    }) + DONE,
+  ],
+  [
+    "Google's",
+    go,
+    event({
+      modelVersion: 5,
+      responseId: {},
+      usageMetadata: { promptTokenCount: "x" },
+      candidates: [
+        {
+          index: "0",
+          content: { role: 3, parts: [{ text: "all", thoughtSignature: 5 }] },
+          finishReason: "STOP",
+          safetyRatings: "none",
+          groundingMetadata: { groundingChunks: [{ new: 1 }] },
+        },
+      ],
+    }),
+  ],
+  [
+    "Anthropic's",
+    an,
+    anthropicEvent("message_start", { message: { id: 5, model: {}, content: "", usage: null } }) +
+      anthropicBlock(
+        0,
+        { type: "text", text: null, citations: "none" },
+        { type: "text_delta", text: "all" },
+      ) +
+      anthropicEvent("message_delta", { delta: { stop_reason: "end_turn", container: 5 }, usage: [] }) +
+      anthropicEvent("message_stop"),
+  ],
+])("fields of other types lose no answer: %s", async (_, model, stream) => {
+  expect(await run(model, stream)).toMatchObject({ response: "all", retries: [] });
+});
+
+test.each<[string, string]>([
+  [
+    "one after the other in one line",
+    [chunk({ content: "all" }), chunk({}, "stop")].join("").replaceAll("\n\ndata: ", ""),
+  ],
+  ["without the empty lines between them", `${text("all", counts(3, 2)).replaceAll("\n\n", "\n")}\n`],
+  ["with another spelling of the end", text("all").replace("[DONE]", "[done]")],
+  [
+    "with words at the end",
+    `${chunk({ content: "all" })}${chunk({}, "stop")}event: end\ndata: stream ended\n\n`,
+  ],
+])("events are read %s", async (_, stream) => {
+  expect(await run(oc, stream)).toMatchObject({ response: "all", retries: [] });
+});
+
+test("an answer to a request for JSON that a gateway has turned into its value is text again", async () => {
+  expect(await run(oc, chunk({ content: 42 }, "stop") + DONE)).toMatchObject({ response: "42" });
+  expect(await run(oc, chunk({ content: false }, "stop") + DONE)).toMatchObject({ response: "false" });
+});
+
+// Fails when a kind of block or delta that is new, or a part that a gateway has left out, throws the answer away.
+test.each<[string, string]>([
+  [
+    "a block of another type",
+    anthropicBlock(0, { type: "hologram", text: "x" }, { type: "text_delta", text: "x" }) +
+      anthropicText("all", 1),
+  ],
+  [
+    "a delta of another type",
+    anthropicBlock(
+      0,
+      { type: "text", text: "" },
+      { type: "glow_delta" },
+      { type: "text_delta", text: "all" },
+    ),
+  ],
+  [
+    "a tool of the provider",
+    anthropicBlock(0, { type: "server_tool_use", id: "s", name: "web_search", input: {} }) +
+      anthropicBlock(1, { type: "web_search_tool_result", tool_use_id: "s", content: [] }) +
+      anthropicText("all", 2),
+  ],
+  [
+    "no index",
+    [
+      anthropicEvent("content_block_start", { content_block: { type: "text", text: "" } }),
+      anthropicEvent("content_block_delta", { delta: { type: "text_delta", text: "all" } }),
+      anthropicEvent("content_block_stop"),
+    ].join(""),
+  ],
+  [
+    "no start",
+    anthropicEvent("content_block_delta", { index: 0, delta: { type: "text_delta", text: "all" } }),
+  ],
+])("an: %s loses no answer", async (_, blocks) => {
+  const stream = anthropicStart() + blocks + anthropicEnd();
+  expect(await run(an, stream)).toMatchObject({ response: "all", text: "all", retries: [], tokens: 5 });
+});
+
+test("an: a call without an id gets one, which goes back with its result", async () => {
+  const block = { type: "tool_use", id: null, name: "lookup", input: {} };
+  const stream =
+    anthropicStart() +
+    anthropicBlock(0, block, { type: "input_json_delta", partial_json: '{"q":"a"}' }) +
+    anthropicEnd("tool_use");
+  const result = await runStep(server, { ...ag1, model: an }, [stream, whole(an, "fine")]);
+  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+  const [, called, answered] = server.requests[1]?.body.messages ?? [];
+  const id = /"id":"(toolu_[\w-]+)"/.exec(JSON.stringify(called))?.[1];
+  expect(JSON.stringify(answered)).toContain(`"tool_use_id":"${id}"`);
+});
+
+// Fails when the SDK's exception over one call hides what the provider said, or is called a lost connection.
+test("a call without a name is unreadable, and an error of the provider beside it comes first", async () => {
+  const nameless = callChunk("{}", { function: { name: "", arguments: "{}" } });
+  expect(
+    await runStep(server, { ...ag1, model: oc }, [nameless + chunk({}, "tool_calls") + DONE, text()]),
+  ).toMatchObject({ response: "fine", retries: ["model_unreadable"] });
+  const error = event({ error: { code: "insufficient_quota" } });
+  expect(await runStep(server, { ...ag1, model: oc }, [nameless + error, text()])).toMatchObject({
+    code: "model_unauthorized",
+  });
 });

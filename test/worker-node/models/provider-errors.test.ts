@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { llm1, runStep } from "./model-run.ts";
-import { DONE, ProviderServer, event, half, oc, refusal, text } from "./provider-server.ts";
+import { createModels } from "../../../worker-node/models/create-models.ts";
+import { DONE, ProviderServer, an, event, go, half, oc, refusal, text } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
 // The error bodies of providers and gateways that differ from OpenAI's, as their documentation or their users show them.
@@ -82,6 +83,23 @@ describe("an error that another try cannot mend ends the step at once", () => {
       "model_bad_request",
     ],
     ["a wrong path", 405, "Method not allowed", "model_bad_request"],
+    ["another type of body", 415, "<html>Unsupported Media Type</html>", "model_bad_request"],
+    ["a law of the place", 451, "", "model_unauthorized"],
+    [
+      "Gemini's place",
+      400,
+      {
+        error: { message: "User location is not supported for the API use.", status: "FAILED_PRECONDITION" },
+      },
+      "model_unauthorized",
+    ],
+    [
+      "Gemini's model that the account has no part of",
+      429,
+      { error: { message: "Quota exceeded for metric: free_tier, limit: 0", status: "RESOURCE_EXHAUSTED" } },
+      "model_unauthorized",
+    ],
+    ["a refusal under status 200", 200, { message: "Unauthorized", status: 401 }, "model_unauthorized"],
   ])("%s: HTTP %i %j is %s", async (_, status, body, code) => {
     expect(await run(refusal(status, body))).toMatchObject({ status: "failed", code, retries: [] });
     expect(server.requests).toHaveLength(1);
@@ -139,11 +157,88 @@ describe("an error that another try may mend is tried again", () => {
     expect(server.requests).toHaveLength(2);
   });
 
+  // Fails when a request that is too long is tried again, or its error does not say so.
+  test.each<[number, object]>([
+    [400, { error: { code: "context_length_exceeded", message: "m" } }],
+    [500, { error: { message: "This model's maximum context length is 4096 tokens", type: "server_error" } }],
+    [
+      400,
+      { error: { type: "invalid_request_error", message: "prompt is too long: 210000 tokens > 200000" } },
+    ],
+    [
+      400,
+      {
+        error: { message: "The input token count (1100000) exceeds the maximum", status: "INVALID_ARGUMENT" },
+      },
+    ],
+    [413, { error: { message: "m" } }],
+  ])("HTTP %i %j says that the request is too long", async (status, body) => {
+    const result = await run(refusal(status, body));
+    expect(result).toMatchObject({ code: "model_bad_request", retries: [] });
+    expect(result.message).toContain("too long");
+  });
+
+  // Fails when a gateway's own error is read in one provider's format alone, or only where it is JSON.
+  test.each([oc, an, go])(
+    "%s: a gateway's own error in any shape is read within an answer",
+    async (model) => {
+      const step = { ...llm1, model, retry: { attempts: 1, base_seconds: 0.01, max_seconds: 0.01 } };
+      for (const [error, code] of [
+        ["event: error\ndata: Your account has insufficient credits\n\n", "model_unauthorized"],
+        ['event: error\ndata: "insufficient credits"\n\n', "model_unauthorized"],
+        [event({ success: false, errors: [{ code: "insufficient_quota" }] }), "model_unauthorized"],
+        [event({ message: "Unauthorized", statusCode: 401 }), "model_unauthorized"],
+        [event({ error: true, code: "insufficient_quota", message: "m" }), "model_unauthorized"],
+        [event({ error: {} }) + event({ error: false }) + event({ error: [] }), "model_cut"],
+      ] as const) {
+        expect(await runStep(server, step, [half(model) + error])).toMatchObject({ code });
+      }
+    },
+  );
+
+  // Fails when the key and the prompt go where a redirect leads.
+  test.each([oc, an, go])("%s: a redirect is not followed, and names the base URL", async (model) => {
+    for (const status of [301, 302, 307, 308]) {
+      const elsewhere = new ProviderServer();
+      await elsewhere.start();
+      elsewhere.reset(text());
+      const result = await runStep(server, { ...llm1, model }, [
+        refusal(status, "", { location: elsewhere.url }),
+      ]);
+      expect(result).toMatchObject({ code: "model_not_configured", retries: [] });
+      expect(result.message).toContain("base URL");
+      expect(elsewhere.requests).toEqual([]);
+      elsewhere.stop();
+    }
+  });
+
+  test("a provider that cannot be reached is named with the reason", async () => {
+    const models = createModels({ OLLAMA_BASE_URL: "http://127.0.0.1:2" }, 5_000);
+    await expect(
+      models.generate({
+        model: "ollama/m",
+        messages: [{ role: "user", content: "x" }],
+        tools: [],
+        toolChoice: "auto",
+        effectKey: "k",
+        signal: new AbortController().signal,
+        onText: () => {},
+      }),
+    ).rejects.toMatchObject({
+      code: "model_unreachable",
+      message: "ollama/m: the connection to the provider failed (ECONNREFUSED)",
+    });
+  });
+
   // Fails when a page is called an answer that was cut off.
   test("a page under status 200 names the base URL", async () => {
     const result = await run(refusal(200, "<!DOCTYPE html>\n<p>Log in</p>", { "content-type": "text/html" }));
     expect(result).toMatchObject({ code: "model_unreadable", retries: ["model_unreadable"] });
     expect(result.message).toContain("base URL");
+    for (const answer of ["data: hello\n\n", refusal(204, "")]) {
+      expect(await run(answer)).toMatchObject({ status: "failed" });
+    }
+    expect((await run("data: hello\n\n")).message).toContain("base URL");
   });
 
   test("a page beside a complete answer is none", async () => {

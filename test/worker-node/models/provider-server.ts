@@ -54,11 +54,15 @@ export class ProviderServer {
     this.script = script;
   }
 
-  /** The models of a worker that finds every provider here. */
-  models(silenceMs = 10_000): ReturnType<typeof createModels> {
+  get url(): string {
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("no port");
-    const url = `http://127.0.0.1:${address.port}`;
+    return `http://127.0.0.1:${address.port}`;
+  }
+
+  /** The models of a worker that finds every provider here. */
+  models(silenceMs = 10_000): ReturnType<typeof createModels> {
+    const { url } = this;
     return createModels(
       {
         OPENAI_API_KEY: "k",

@@ -17,6 +17,7 @@ describe("the wait of a rate limit", () => {
     [{ "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20ms" }, 20],
     [{ "x-ratelimit-remaining-requests-day": "0", "x-ratelimit-reset-requests-day": "33.5" }, 33_500],
     [{ "ratelimit-remaining": "0", "ratelimit-reset": "50" }, 50_000],
+    [{ ratelimit: '"minute";r=0;t=30, "day";r=41;t=9000' }, 30_000],
     [{ "ratelimitbysize-remaining": "0", "ratelimitbysize-reset": "32" }, 32_000],
     [
       {

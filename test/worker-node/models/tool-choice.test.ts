@@ -44,6 +44,42 @@ describe("a server that ignores a forced tool choice", () => {
     expect(tool).toMatchObject({ status: "completed", toolCalls: [{ q: "a" }], tokens: 59 });
   });
 
+  // Fails when the call that a model writes around its arguments reaches the tool as arguments.
+  test.each([
+    (name: string, args: string) => `{"name":"${name}","arguments":${args}}`,
+    (name: string, args: string) => `<tool_call>\n{"name":"${name}","parameters":${args}}\n</tool_call>`,
+    (name: string, args: string) =>
+      `{"type":"function","function":{"name":"${name}","arguments":${JSON.stringify(args)}}}`,
+    (name: string, args: string) => `{"${name}":${args}}`,
+  ])("may answer with the whole call in text: %s", async (written) => {
+    const route = written("choose_route", '{"route":"no"}');
+    expect(await runStep(server, { ...evaluator, model: oc }, [text(route)])).toMatchObject({
+      response: "went-b",
+    });
+    const args = written("lookup", '{"q":"a"}');
+    expect(await runStep(server, { ...toolStep, model: oc }, [text(args)])).toMatchObject({
+      status: "completed",
+      toolCalls: [{ q: "a" }],
+    });
+  });
+
+  // Fails when the type of a field that decides nothing throws the choice away.
+  test.each(["null", '["a","b"]', "7"])("may give its reasoning as %s", async (reasoning) => {
+    const result = await runStep(server, { ...evaluator, model: oc }, [
+      text(`{"route":"no","reasoning":${reasoning}}`),
+    ]);
+    expect(result).toMatchObject({ response: "went-b" });
+    expect(server.requests).toHaveLength(1);
+  });
+
+  // Fails when the first of two labels is taken: a route is never guessed.
+  test("that names two routes in one answer is asked again", async () => {
+    const both = '{"route":"yes"} or rather {"route":"no"}';
+    const result = await runStep(server, { ...evaluator, model: oc }, [text(both), text('{"route":"no"}')]);
+    expect(result).toMatchObject({ response: "went-b" });
+    expect(server.requests).toHaveLength(2);
+  });
+
   test("an, go: may answer with JSON in text", async () => {
     const route = '{"route":"no"}';
     const anthropic = anthropicStart() + anthropicText(route) + anthropicEnd();

@@ -32,6 +32,21 @@ afterAll(() => server.stop());
 const run = (model: string, ...script: Answer[]) => runStep(server, { ...llm1, model }, script);
 
 describe("counts of tokens", () => {
+  test.each<[string, string, string]>([
+    [
+      "in camel case",
+      oa,
+      chunk({ content: "a" }, "stop", { usage: { promptTokens: 10, completionTokens: 5 } }) + DONE,
+    ],
+    [
+      "that are only a total, of Google",
+      go,
+      googleChunk([{ text: "a" }], "STOP", { usageMetadata: { promptTokenCount: 10, totalTokenCount: 15 } }),
+    ],
+  ])("%s are charged", async (_, model, stream) => {
+    expect(await run(model, stream)).toMatchObject({ response: "a", tokens: 15 });
+  });
+
   // Fails when the counts reach the store as the provider reported them.
   test.each([
     [12, 0.5, 13],

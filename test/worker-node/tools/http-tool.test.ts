@@ -145,7 +145,8 @@ describe("an HTTP tool", () => {
     [500, "tool_unavailable", "RetryableError"],
     [503, "tool_unavailable", "RetryableError"],
   ])("turns HTTP %i into %s (%s)", async (status, code, name) => {
-    respond = json(status, { error: "no" }, { location: `${base}/elsewhere`, "retry-after": "3" });
+    const wait = name === "RetryableError" ? { "retry-after": "3" } : {};
+    respond = json(status, { error: "no" }, { location: `${base}/elsewhere`, ...wait });
     await expect(call({})).rejects.toMatchObject({ code, name });
     expect(received).toHaveLength(1);
     if (name === "RetryableError")
@@ -227,6 +228,92 @@ describe("an HTTP tool", () => {
     }
   });
 
+  // Fails when a body that cannot be read hides what the status says.
+  test.each<[string, object, (response: ServerResponse) => void]>([
+    ["too large", { "x-a": "1" }, (response) => response.end("x".repeat(1024 * 1024 + 1))],
+    ["not what it says", { "content-encoding": "gzip" }, (response) => response.end("plain")],
+    ["no text", { "content-type": "image/png" }, (response) => response.end(Buffer.from([0x89, 0x50, 0]))],
+    ["cut", { "content-length": 9 }, (response) => response.write("bad", () => void response.destroy())],
+  ])("is known by its status when the body of its refusal is %s", async (_, headers, end) => {
+    const expected = [
+      [400, { name: "ToolRejection", code: "tool_rejected" }],
+      [401, { name: "TerminalError", code: "tool_unauthorized" }],
+      [429, { name: "RetryableError", code: "tool_unavailable", retryAfterMs: 7_000 }],
+      [500, { name: "RetryableError", code: "tool_unavailable", answered: true }],
+    ] as const;
+    for (const [status, error] of expected) {
+      respond = (response) => {
+        response.writeHead(status, { ...headers, ...(status === 429 ? { "retry-after": "7" } : {}) });
+        end(response);
+      };
+      await expect(call({})).rejects.toMatchObject(error);
+    }
+  });
+
+  // Fails when letters of another charset become marks of replacement, or a mark before JSON makes a text of it.
+  test.each<[string, string, Uint8Array]>([
+    ["a byte order mark", "application/json", Buffer.from('\ufeff{"n":"Müller"}')],
+    ["ISO 8859-1", "application/json; charset=iso-8859-1", Buffer.from('{"n":"Müller"}', "latin1")],
+    ["Windows-1252 without its name", "text/html", Buffer.from('{"n":"Müller"}', "latin1")],
+    ["UTF-16", 'text/json; charset="utf-16le"', Buffer.from('{"n":"Müller"}', "utf16le")],
+    ["UTF-16 by its mark", "", Buffer.from('\ufeff{"n":"Müller"}', "utf16le")],
+    ["a charset that does not exist", "text/json; charset=utf-97", Buffer.from('{"n":"Müller"}')],
+  ])("is read in its charset: %s", async (_, type, body) => {
+    respond = (response) => {
+      response.writeHead(200, type === "" ? {} : { "content-type": type });
+      response.end(body);
+    };
+    expect(await call({})).toEqual({ n: "Müller" });
+  });
+
+  test("keeps the other letters of UTF-8 in which one was cut", async () => {
+    respond = (response) => void response.end(Buffer.from("Müller ü").subarray(0, -1));
+    expect(await call({})).toBe("Müller \ufffd");
+  });
+
+  // Fails when a picture or a PDF becomes a hundred thousand characters of a model's context.
+  test.each(["image/png", "application/pdf", ""])("whose answer is no text is refused: %s", async (type) => {
+    respond = (response) => {
+      response.writeHead(200, type === "" ? {} : { "content-type": type });
+      response.end(randomBytes(5_000));
+    };
+    await expect(call({})).rejects.toMatchObject({
+      name: "ToolRejection",
+      code: "answer_encoding",
+      message: `the tool t answered, but the answer is no text${type === "" ? "" : `, but ${type}`}`,
+    });
+  });
+
+  // Fails when a rate limit that comes as 403, as GitHub's does, passes for a wrong key.
+  test.each<[number, object, object, number | undefined]>([
+    [403, { "retry-after": "60" }, {}, 60_000],
+    [403, { "x-ratelimit-remaining": "0", "x-ratelimit-reset": "30" }, {}, 30_000],
+    [429, { "ratelimit-remaining": "0", "ratelimit-reset": "4" }, {}, 4_000],
+    [429, {}, { message: "You are being rate limited.", retry_after: 1.5 }, 1_500],
+    [403, { "x-ratelimit-remaining": "0" }, {}, undefined],
+  ])("waits as its rate limit says: %j %j %j", async (status, headers, body, retryAfterMs) => {
+    respond = (response) => {
+      response.writeHead(status, { ...headers });
+      response.end(JSON.stringify(body));
+    };
+    await expect(call({})).rejects.toMatchObject({
+      name: "RetryableError",
+      code: "tool_unavailable",
+      message: `the tool t answered HTTP ${status}: a rate limit`,
+      retryAfterMs,
+    });
+    respond = json(403, {}, { "x-ratelimit-remaining": "41" });
+    await expect(call({})).rejects.toMatchObject({ code: "tool_unauthorized" });
+  });
+
+  test("that cannot be reached is named with the reason", async () => {
+    await expect(call({ url: "http://127.0.0.1:9/" })).rejects.toMatchObject({ code: "egress_blocked" });
+    await expect(call({ url: "http://127.0.0.1:2/" })).rejects.toMatchObject({
+      code: "unreachable",
+      message: "127.0.0.1:2 cannot be reached, or closed the connection (ECONNREFUSED)",
+    });
+  });
+
   test("fills places of its URL that are written with spaces", async () => {
     respond = json(200, {});
     await call({ url: `${base}/{ id }/{data.id }` }, { id: "7" });
@@ -248,6 +335,23 @@ describe("an HTTP tool", () => {
     await expect(call({}, "text")).rejects.toMatchObject({ name: "ToolRejection" });
     expect(received).toEqual([]);
   });
+
+  // Fails when an argument, which may be what a stranger wrote, leads the tool's credentials to another path.
+  test.each(["..", ".", ""])(
+    "does not let the argument %j lead to another path than its URL has",
+    async (id) => {
+      for (const url of [`${base}/users/{id}/mail`, `${base}/users/{ id }`, `${base}/users/{id}?v={id}`]) {
+        await expect(call({ url }, { id })).rejects.toMatchObject({
+          name: "ToolRejection",
+          message: expect.stringMatching(/^the part \{ ?id ?\} of the tool's URL must not be /),
+        });
+      }
+      expect(received).toEqual([]);
+      respond = json(200, {});
+      await call({ url: `${base}/users/v{id}?v={id}` }, { id });
+      expect(received[0]?.url).toBe(`/users/v${id}?v=${id}`);
+    },
+  );
 
   test("ends at once when its run is stopped, and closes the connection", async () => {
     const stop = new AbortController();

@@ -4,6 +4,7 @@ import { Conversation } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
+import { argumentsInCall } from "../tool-arguments.ts";
 import { composePrompt } from "../prompt.ts";
 import { outputOf } from "../run-state.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
@@ -100,22 +101,33 @@ function routeTool(step: StepOf<"evaluator">): ToolSpec {
   };
 }
 
-const Chosen = z.object({ route: z.string(), reasoning: z.string().default("") });
+/** The reasoning decides nothing: one of another type is left out. */
+const Chosen = z.object({ route: z.string(), reasoning: z.string().catch("") });
 
-/** The label in an answer: in its tool call, else in JSON in its text. Letter case and surrounding space do not matter. */
+/**
+ * The label in an answer: in its tool call, else in JSON in its text. Letter case and surrounding space do not matter. Two
+ * labels in one answer are no choice.
+ */
 function choiceOf(
   answer: { content: string; tool_calls: readonly { args: Json }[] },
   step: StepOf<"evaluator">,
 ): Choice | null {
-  const candidates = [...answer.tool_calls.map((call) => call.args), ...findJson(answer.content)];
-  for (const candidate of candidates) {
-    const chosen = Chosen.safeParse(candidate);
-    if (!chosen.success) continue;
-    const lowercase = chosen.data.route.trim().toLowerCase();
-    const labels = Object.keys(step.route_map);
-    const label =
-      labels.find((l) => l === chosen.data.route) ?? labels.find((l) => l.toLowerCase() === lowercase);
-    if (label !== undefined) return { label, reasoning: chosen.data.reasoning };
-  }
-  return null;
+  const inCalls = choicesIn(
+    answer.tool_calls.map((call) => call.args),
+    step,
+  );
+  const [first, ...others] = inCalls.length > 0 ? inCalls : choicesIn(findJson(answer.content), step);
+  return first !== undefined && others.every(({ label }) => label === first.label) ? first : null;
+}
+
+function choicesIn(candidates: readonly Json[], step: StepOf<"evaluator">): Choice[] {
+  const labels = Object.keys(step.route_map);
+  return candidates.flatMap((candidate) => {
+    const chosen = Chosen.safeParse(argumentsInCall(candidate, TOOL));
+    if (!chosen.success) return [];
+    const { route, reasoning } = chosen.data;
+    const lowercase = route.trim().toLowerCase();
+    const label = labels.find((l) => l === route) ?? labels.find((l) => l.toLowerCase() === lowercase);
+    return label === undefined ? [] : [{ label, reasoning }];
+  });
 }

@@ -6,6 +6,7 @@ import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
+import { argumentsInCall } from "../tool-arguments.ts";
 import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
@@ -119,10 +120,9 @@ function callOf(
 ): ToolCall | null {
   const native = answer.tool_calls.find((call) => call.name === step.forced_tool);
   if (native !== undefined) return native;
-  const [args] = findJson(answer.content);
-  const isUsable =
-    answer.tool_calls.length === 0 && typeof args === "object" && args !== null && !Array.isArray(args);
-  return isUsable ? { id: "text", name: step.forced_tool, args } : null;
+  const [written = null] = answer.tool_calls.length === 0 ? findJson(answer.content) : [];
+  const args = argumentsInCall(written, step.forced_tool);
+  return args === null ? null : { id: "text", name: step.forced_tool, args };
 }
 
 function result(value: Json, step: StepOf<"tool">, cost: Pick<StepResult, "usage" | "effects">): StepResult {

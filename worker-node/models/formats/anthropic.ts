@@ -1,10 +1,12 @@
+import { randomUUID } from "node:crypto";
 import { isObject } from "../../../shared/contracts/json.ts";
-import { listOf, objectOf, textOf } from "../json-fields.ts";
+import { errorOfEvent } from "./event-error.ts";
+import { listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
-import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { Tokens } from "../cost.ts";
 import { noteCounts } from "../provider-report.ts";
-import type { Format } from "../provider-report.ts";
+import type { Format, ProviderReport } from "../provider-report.ts";
 
 /** The events of the Messages API that hold an answer. Others, such as `ping` and ones that are not known yet, hold none. */
 const ANSWER_EVENTS = new Set([
@@ -19,8 +21,11 @@ const ANSWER_EVENTS = new Set([
 export const anthropicFormat: Format = {
   read(event, name, report) {
     const type = textOf(event["type"]);
-    if (isObject(event["error"]) || textOf(event["error"]) || type === "error" || name === "error") {
-      report.error ??= event["error"] ?? event;
+    const isAnswer = type !== undefined && (ANSWER_EVENTS.has(type) || type === "message");
+    // The type of an event that is not known yet is not that of an error.
+    const error = errorOfEvent(type === "error" ? event : without(event, "type"), name, isAnswer);
+    if (error !== undefined) {
+      report.error ??= error;
       return [];
     }
     // An answer that is not streamed.
@@ -30,21 +35,32 @@ export const anthropicFormat: Format = {
     if (type === "message_start") {
       const message = objectOf(event["message"]);
       noteCounts(report, message["usage"], tokensOf);
-      return [{ ...event, message: { ...message, usage: { input_tokens: 0 } } }];
+      return [{ type, message: { ...names(message), usage: { input_tokens: 0 } } }];
     }
     if (type === "message_delta") {
       // These counts are sums for the whole message.
       noteCounts(report, event["usage"], tokensOf);
       const delta = objectOf(event["delta"]);
       if (typeof delta["stop_reason"] === "string") report.finish = delta["stop_reason"];
-      return [{ ...event, delta, usage: { output_tokens: 0 } }];
+      return [{ type, delta: { stop_reason: report.finish ?? null }, usage: { output_tokens: 0 } }];
     }
-    if (type === "message_stop") report.done = true;
-    if (type === "content_block_start") return startOf(event);
-    if (type === "content_block_delta") return [{ ...event, delta: deltaOf(event["delta"]) }];
-    return [event];
+    if (type === "message_stop") {
+      report.done = true;
+      return [{ type }];
+    }
+    const index = tokenCount(event["index"]);
+    if (type === "content_block_start") return startOf(objectOf(event["content_block"]), index, report);
+    if (type === "content_block_delta") return deltaOf(objectOf(event["delta"]), index, report);
+    const isKnown = report.blocks.get(index) === true;
+    report.blocks.delete(index);
+    return isKnown ? [{ type, index }] : [];
   },
 };
+
+/** What the SDK reads of the start. It gives up on a field of another type, also on one that it does not need. */
+function names({ id, model }: JsonObject): JsonObject {
+  return { ...(textOf(id) ? { id: id ?? "" } : {}), ...(textOf(model) ? { model: model ?? "" } : {}) };
+}
 
 /** The events that a stream of the same message has. */
 function eventsOf(message: JsonObject): JsonObject[] {
@@ -77,30 +93,52 @@ function tokensOf(usage: JsonObject): Tokens {
   };
 }
 
+/** The blocks that an answer to our requests is made of. Others, also ones that are not known yet, are passed over. */
+const BLOCKS = new Set(["text", "thinking", "redacted_thinking", "tool_use", "compaction"]);
+
 /**
  * The start of a block, without what it already holds, and the deltas that bring it: the SDK reads a text from deltas alone.
- * Gateways send null where the block's text or arguments are still to come.
+ * Gateways send null where the block's text or arguments are still to come, and leave out the id of a call.
  */
-function startOf(event: JsonObject): JsonObject[] {
-  const { input, ...block } = objectOf(event["content_block"]);
-  const type = block["type"];
-  if (type !== "text" && type !== "thinking") {
-    return [{ ...event, content_block: isObject(input) ? { ...block, input } : block }];
+function startOf(content: JsonObject, index: number, report: ProviderReport): JsonObject[] {
+  const { input, signature, ...block } = content;
+  const type = textOf(block["type"]) ?? "";
+  report.blocks.set(index, BLOCKS.has(type));
+  if (!BLOCKS.has(type)) return [];
+  const start = (fields: JsonObject) => ({ type: "content_block_start", index, content_block: fields });
+  if (type === "tool_use") {
+    const id = textOf(block["id"]) ?? `toolu_${randomUUID()}`;
+    return [start({ ...block, id, ...(isObject(input) ? { input } : {}) })];
   }
-  const { signature, ...plain } = block;
+  if (type !== "text" && type !== "thinking") return [start(block)];
   const deltas: JsonObject[] = [];
   if (textOf(block[type])) deltas.push({ type: `${type}_delta`, [type]: block[type] ?? "" });
   if (textOf(signature)) deltas.push({ type: "signature_delta", signature: signature ?? "" });
-  const { index = 0 } = event;
   return [
-    { ...event, content_block: { ...plain, [type]: "" } },
+    start({ type, [type]: "" }),
     ...deltas.map((delta) => ({ type: "content_block_delta", index, delta })),
   ];
 }
 
-function deltaOf(value: Json | undefined): JsonObject {
-  const delta = objectOf(value);
+/** A piece of a block that the SDK knows. A text whose block has not begun begins it. */
+function deltaOf(delta: JsonObject, index: number, report: ProviderReport): JsonObject[] {
+  const type = textOf(delta["type"]) ?? "";
+  const [, ofBlock = ""] = /^(text|thinking)_delta$/.exec(type) ?? [];
+  const isFirst = ofBlock !== "" && !report.blocks.has(index);
+  const start = isFirst ? startOf({ type: ofBlock, [ofBlock]: "" }, index, report) : [];
+  if (report.blocks.get(index) !== true || !DELTAS.has(type)) return start;
   const json = delta["partial_json"];
-  if (delta["type"] !== "input_json_delta" || typeof json === "string") return delta;
-  return { ...delta, partial_json: json === undefined || json === null ? "" : JSON.stringify(json) };
+  const isText = type !== "input_json_delta" || typeof json === "string";
+  const written = json === undefined || json === null ? "" : JSON.stringify(json);
+  const read = isText ? delta : { ...delta, partial_json: written };
+  return [...start, { type: "content_block_delta", index, delta: read }];
 }
+
+const DELTAS = new Set([
+  "text_delta",
+  "thinking_delta",
+  "signature_delta",
+  "input_json_delta",
+  "citations_delta",
+  "compaction_delta",
+]);

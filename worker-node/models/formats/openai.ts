@@ -1,5 +1,6 @@
 import { isObject } from "../../../shared/contracts/json.ts";
-import { listOf, objectOf, textOf, without } from "../json-fields.ts";
+import { errorOfEvent, isFilled } from "./event-error.ts";
+import { listOf, objectOf, textOf } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { noteCounts } from "../provider-report.ts";
@@ -13,11 +14,13 @@ import type { Format, ProviderReport } from "../provider-report.ts";
 export const openaiFormat: Format = {
   read(event, name, report) {
     const choice = objectOf(listOf(event["choices"])[0]);
-    const error = errorIn(event, choice, name);
+    const hasChoice = Object.keys(choice).length > 0;
+    const error =
+      errorOfEvent(event, name, hasChoice) ?? (isFilled(choice["error"]) ? choice["error"] : undefined);
     if (error !== undefined) report.error ??= error;
     const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choice["usage"]].find(isObject);
     noteCounts(report, usage, tokensOf);
-    if (Object.keys(choice).length === 0) return [];
+    if (!hasChoice) return [];
     const finish = choice["finish_reason"];
     // Some servers send an empty word with the events around the one that ends the answer.
     if (typeof finish === "string" && (finish !== "" || report.finish === undefined)) report.finish = finish;
@@ -26,30 +29,10 @@ export const openaiFormat: Format = {
       delta: deltaOf(choice, report),
       finish_reason: typeof finish === "string" ? finish : null,
     };
-    return [{ ...without(event, "error", "usage", "created"), choices: [read] }];
+    // Nothing else: the SDK gives up on a field of another type, also on one that it does not need.
+    return [{ choices: [read] }];
   },
 };
-
-/** The error in an event: beside its choices, in its choice, or as the whole event. An empty `error` is none. */
-function errorIn(event: JsonObject, choice: JsonObject, name: string | undefined): Json | undefined {
-  const inside = [event["error"], choice["error"]].find(isFilled);
-  if (inside !== undefined) return inside;
-  if (Object.keys(choice).length > 0) return undefined;
-  const isWhole =
-    name === "error" ||
-    event["object"] === "error" ||
-    event["type"] === "error" ||
-    isFilled(event["detail"]) ||
-    isFilled(event["errors"]) ||
-    isFilled(objectOf(event["base_resp"])["status_code"]) ||
-    (textOf(event["message"]) !== undefined && (isFilled(event["code"]) || isFilled(event["type"])));
-  return isWhole ? event : undefined;
-}
-
-function isFilled(value: Json | undefined): boolean {
-  if (value === undefined || value === null || value === "" || value === false || value === 0) return false;
-  return typeof value !== "object" || Object.keys(value).length > 0;
-}
 
 /**
  * `prompt_tokens` includes cached tokens, which servers count under three names. What the total has beyond prompt and
@@ -58,9 +41,11 @@ function isFilled(value: Json | undefined): boolean {
 function tokensOf(usage: JsonObject): Tokens {
   const details = objectOf(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
   const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
-  const input = tokenCount(usage["prompt_tokens"] ?? usage["input_tokens"]);
-  const output = tokenCount(usage["completion_tokens"] ?? usage["output_tokens"]);
-  const beyondInput = tokenCount(usage["total_tokens"]) - input;
+  const count = (...names: string[]) =>
+    tokenCount(names.map((name) => usage[name]).find((value) => value !== undefined && value !== null));
+  const input = count("prompt_tokens", "input_tokens", "promptTokens", "inputTokens");
+  const output = count("completion_tokens", "output_tokens", "completionTokens", "outputTokens");
+  const beyondInput = count("total_tokens", "totalTokens") - input;
   return { input, cachedInput: tokenCount(cached), output: Math.max(output, beyondInput) };
 }
 
@@ -82,7 +67,9 @@ function deltaOf(choice: JsonObject, report: ProviderReport): JsonObject {
 
 /** The content of a piece: a text, or a list of items. */
 function itemsOf(content: Json | undefined): JsonObject[] {
-  const text = textOf(content);
+  // A model that is asked for JSON answers with it, and some gateways then write the value itself.
+  const isBare = typeof content === "number" || typeof content === "boolean";
+  const text = isBare ? String(content) : textOf(content);
   return text === undefined ? listOf(content).filter(isObject) : [{ type: "text", text }];
 }
 

@@ -1,0 +1,49 @@
+import { expect, test } from "vitest";
+import { cpuMs } from "../../services/cpu-time.ts";
+import { EventReader, valuesIn } from "../../../worker-node/models/event-stream.ts";
+
+const PIECE = "x".repeat(64 * 1024);
+
+// Fails when a line is read again with each piece of it: one answer of 16 MB then stops the worker's thread for ten seconds.
+test("the time for one long line is linear in its length, whatever its pieces are", () => {
+  const startedAt = cpuMs();
+  const reader = new EventReader();
+  reader.push("data: ");
+  const one = PIECE.slice(0, 1024);
+  for (let chars = 0; chars < 12_000_000; chars += one.length) expect(reader.push(one)).toEqual([]);
+  expect(reader.push("\n\n")[0]?.data.length).toBeGreaterThanOrEqual(12_000_000);
+  expect(cpuMs() - startedAt).toBeLessThan(4_000);
+});
+
+test.each<[string, string]>([
+  ["a line", PIECE],
+  ["the lines of one event", `data: ${PIECE}\n`],
+  ["a body of comments", `: ${PIECE}\n\n`],
+])("%s that does not end is given up", (_, piece) => {
+  const reader = new EventReader();
+  const push = () => {
+    for (let n = 0; n < 3_000; n++) reader.push(piece);
+  };
+  expect(push).toThrow("the stream of the answer is too long");
+});
+
+test.each(["\n", "\r\n", "\r"])(
+  "events are found wherever a piece ends, with lines that end in %j",
+  (end) => {
+    const body = ["data: one", "", ": c", "event: e", "data: two", "data: 2", "", ""].join(end);
+    for (let at = 0; at <= body.length; at++) {
+      const reader = new EventReader();
+      const events = [body.slice(0, at), body.slice(at)].flatMap((piece) => reader.push(piece));
+      expect([...events, ...reader.end()]).toEqual([
+        { name: undefined, data: "one" },
+        { name: "e", data: "two\n2" },
+      ]);
+    }
+  },
+);
+
+test("values that stand one after the other are read, and nothing else beside them", () => {
+  expect(valuesIn('{"a":1}\n{"b":"}{"} [{"c":3}]')).toEqual([{ a: 1 }, { b: "}{" }, { c: 3 }]);
+  for (const text of ['{"a":1} and {"b":2}', '{"a":1}{"b":', "", "hello"])
+    expect(valuesIn(text)).toBeUndefined();
+});

@@ -1,0 +1,36 @@
+import { isObject } from "../../../shared/contracts/json.ts";
+import { objectOf, textOf, without } from "../json-fields.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+
+/**
+ * The error in an event: beside an answer, or as the whole event. An empty `error` is none. Gateways write their own errors in
+ * OpenAI's shapes, whatever the format is that they pass on.
+ * @param holdsAnswer the event has a part of an answer: only `error` itself counts
+ */
+export function errorOfEvent(
+  event: JsonObject,
+  name: string | undefined,
+  holdsAnswer: boolean,
+): Json | undefined {
+  const { error } = event;
+  // Beside `error: true` or a word, the rest of the event says more.
+  if (isFilled(error)) return isObject(error) ? error : without(event, "choices", "candidates");
+  if (holdsAnswer) return undefined;
+  const hasStatus = [event["status"], event["statusCode"]].some((status) => Number(status) >= 400);
+  const isWhole =
+    name === "error" ||
+    event["object"] === "error" ||
+    event["type"] === "error" ||
+    event["success"] === false ||
+    isFilled(event["detail"]) ||
+    isFilled(event["errors"]) ||
+    isFilled(objectOf(event["base_resp"])["status_code"]) ||
+    (textOf(event["message"]) !== undefined &&
+      (hasStatus || isFilled(event["code"]) || isFilled(event["type"])));
+  return isWhole ? event : undefined;
+}
+
+export function isFilled(value: Json | undefined): boolean {
+  if (value === undefined || value === null || value === "" || value === false || value === 0) return false;
+  return typeof value !== "object" || Object.keys(value).length > 0;
+}
