@@ -49,7 +49,7 @@ export class RelayShard extends DurableObject<Env> {
     const active = (this.#active ??= this.#open(shard));
     return active.admission.open(
       { seat: { tenant, keyId, stream: run }, untilMs, signal: request.signal },
-      (signal, onClosed) => active.relay.join(run, after, signal, onClosed),
+      (signal, onClosed) => active.relay.join({ run, tenant, after }, signal, onClosed),
       () => this.#closeIfEmpty(active),
     );
   }
@@ -57,8 +57,9 @@ export class RelayShard extends DurableObject<Env> {
   #open(shard: number): ActiveRelay {
     const database = new DatabasePool(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
     const relay = new Relay({
-      page: (run, after) => database.query((sql) => readPage(sql, run, after)),
-      positions: (runs) => database.query((sql) => readPositions(sql, runs)),
+      page: (run, after, tenant) => database.query((sql) => readPage(sql, run, after), { tenant, bytes: 0 }),
+      positions: (runs, tenant = "") =>
+        database.query((sql) => readPositions(sql, runs), { tenant, bytes: 0 }),
     });
     const feed = new LiveFeed(readConfig(this.env).REDIS_URL, keys.live(shard), {
       onEntry: (entry) => relay.onEntry(entry),

@@ -7,12 +7,16 @@ import { SseWriter, toBytes } from "./sse-writer.ts";
 import { Viewer } from "./viewer.ts";
 import type { Position, Send } from "./viewer.ts";
 
-/** Reads the events of runs from Postgres. */
+/** Reads the events of runs from Postgres. A read for one viewer takes a turn of the tenant that the run belongs to. */
 export type JournalReader = {
   /** A page of the entries that hold events after number `after`, in order; empty: there are none. */
-  page(run: RunId, after: number): Promise<EntryLines[]>;
-  positions(runs: RunId[]): Promise<Map<RunId, Position>>;
+  page(run: RunId, after: number, tenant: string): Promise<EntryLines[]>;
+  /** `tenant` absent: the runs of all tenants, in one read. */
+  positions(runs: RunId[], tenant?: string): Promise<Map<RunId, Position>>;
 };
+
+/** A viewer that has the events of `run`, which belongs to `tenant`, up to number `after`. */
+type Joining = { run: RunId; tenant: string; after: number };
 
 export type RelayTiming = { tickMs: number; keepaliveMs: number; checkMs: number; awayCheckMs: number };
 
@@ -27,7 +31,13 @@ export const RELAY_TIMING: RelayTiming = {
 const PAGE_HELD_MS = 250;
 
 /** One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. */
-type Subscription = { viewer: Viewer; writer: SseWriter; sentAtMs: number; checkedAtMs: number };
+type Subscription = {
+  viewer: Viewer;
+  tenant: string;
+  writer: SseWriter;
+  sentAtMs: number;
+  checkedAtMs: number;
+};
 
 /**
  * Sends the events of a shard's runs to their viewers: live entries from the live feed, everything else from the
@@ -55,11 +65,12 @@ export class Relay {
     return this.#viewers;
   }
 
-  /**
-   * Adds a viewer that has the events of `run` up to number `after`. `onClosed` is called when its stream has
-   * ended.
-   */
-  join(run: RunId, after: number, signal: AbortSignal, onClosed: () => void): ReadableStream<Uint8Array> {
+  /** Adds a viewer. `onClosed` is called when its stream has ended. */
+  join(
+    { run, tenant, after }: Joining,
+    signal: AbortSignal,
+    onClosed: () => void,
+  ): ReadableStream<Uint8Array> {
     const viewer = new Viewer(run, after);
     const writer = new SseWriter(() => {
       viewer.leave();
@@ -67,7 +78,7 @@ export class Relay {
       onClosed();
     });
     const nowMs = performance.now();
-    const subscription: Subscription = { viewer, writer, sentAtMs: nowMs, checkedAtMs: nowMs };
+    const subscription: Subscription = { viewer, tenant, writer, sentAtMs: nowMs, checkedAtMs: nowMs };
     this.#viewers += 1;
     // Before the first page is requested: an entry that is committed after that page is then received live.
     this.#subscriptionsOf(run).add(subscription);
@@ -139,7 +150,7 @@ export class Relay {
 
   /** Reads pages for one viewer, at its pace, until it is live or ended. */
   async #read(subscription: Subscription): Promise<void> {
-    const { viewer, writer } = subscription;
+    const { viewer, tenant, writer } = subscription;
     this.#reading.add(subscription);
     try {
       while (viewer.mode === "reading" && writer.isOpen) {
@@ -147,9 +158,9 @@ export class Relay {
         await writer.room();
         if (!writer.isOpen) break;
         viewer.startPage();
-        const page = await this.#journal.page(viewer.run, viewer.next - 1);
+        const page = await this.#journal.page(viewer.run, viewer.next - 1, tenant);
         if (page.length === 0) {
-          viewer.caughtUp((await this.#journal.positions([viewer.run])).get(viewer.run));
+          viewer.caughtUp((await this.#journal.positions([viewer.run], tenant)).get(viewer.run));
         }
         for (const entry of page) {
           if (!(await writer.roomWithin(PAGE_HELD_MS)) || !writer.isOpen) break;

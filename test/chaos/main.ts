@@ -1,37 +1,17 @@
 /**
- * `npm run chaos -- --minutes N --seed S`: the whole system under load and faults, then a check of all its promises. It also
- * fails when a point of points.ts was not reached. With `--short` only the schedule arms points, and a missed one is no failure.
+ * `npm run chaos -- --minutes N --seed S`: the whole system under faults (fault-phase.ts), and then a quiet tenant beside
+ * hostile ones (neighbours/phase.ts). `--only faults` or `--only neighbours` runs one of them. `--minutes` is the time of
+ * the faults, `--seconds` that of the neighbours, and `--kinds spinning,state` has only these neighbours.
  *
  * The seed decides the schedule of faults, the load, and the failures of model and tool. It does not decide the timing
  * of the processes, so a seed that failed may have to run a few times until it fails again.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import postgres from "postgres";
 import { z } from "zod";
-import { connectionOptions } from "../../shared/store/sql.ts";
-import type { Sql } from "../../shared/store/sql.ts";
-import { check } from "./checker.ts";
-import { Clients } from "./clients.ts";
-import { readRedis, readTables } from "./evidence.ts";
-import type { Evidence } from "./evidence.ts";
-import { FaultLog } from "./fault-log.ts";
-import { pointNames } from "./points.ts";
-import { reachRemaining } from "./provoke.ts";
-import { randomOf } from "./random.ts";
-import { describeViolations, table, describeFault } from "./report.ts";
-import { follow, makeSchedule } from "./schedule.ts";
-import { startSystem } from "./system.ts";
-import type { System } from "./system.ts";
-import { setTraps } from "./traps.ts";
-import { Viewers } from "./viewers.ts";
-import { PostgresWatch } from "./watch.ts";
-
-/** The longest time from the last fault to rest: the last takeover, lease, retry and reservation end by then. */
-const REST_MS = 120_000;
+import { runFaultPhase } from "./fault-phase.ts";
+import { kindNames } from "./neighbours/kinds.ts";
+import { runNeighbourPhase } from "./neighbours/phase.ts";
+import { printProgress } from "./report.ts";
 
 const Options = z.object({
   minutes: z.coerce.number("--minutes is a number").min(1).max(600).default(2),
@@ -40,129 +20,30 @@ const Options = z.object({
     .int()
     .default(() => Math.floor(Math.random() * 1e9)),
   short: z.boolean().default(false),
+  only: z.enum(["faults", "neighbours"], "--only is faults or neighbours").optional(),
+  seconds: z.coerce.number("--seconds is a number").min(5).max(3_600).default(60),
+  kinds: z
+    .string()
+    .transform((names) => names.split(","))
+    .pipe(z.array(z.enum(kindNames, `--kinds are names out of ${kindNames.join(", ")}`)))
+    .default([...kindNames]),
 });
-
-async function chaos({ minutes, seed, short }: z.infer<typeof Options>): Promise<boolean> {
-  const system = await startSystem(seed);
-  printProgress("the system is up");
-  const sql = postgres(system.postgres.url, { ...connectionOptions, max: 3 });
-  try {
-    const faults = new FaultLog();
-    const { port, secret } = system.receiver;
-    const webhook = { webhook_url: `http://127.0.0.1:${port}/webhook`, webhook_secret: secret };
-    const watch = new PostgresWatch(sql, faults, system.deaths);
-    const viewers = new Viewers(system.api, randomOf(seed, "viewers"), (run, seq) =>
-      watch.noteFrame(run, seq),
-    );
-    const clients = new Clients(system.api, webhook, randomOf(seed, "clients"), (run) =>
-      viewers.maybeWatch(run),
-    );
-    const watching = Promise.all([watch.watch(), watch.watchPoints(system.points)]);
-    const edgeRestarts = await setTraps(system, faults);
-    const sending = clients.send();
-    await follow(makeSchedule(seed, minutes * 60_000), system, seed, faults, () => watch.rolledBack());
-    printProgress("the faults have ended");
-    if (!short) await reachRemaining(system, sql, faults);
-    await Promise.all(edgeRestarts);
-    if (!short) printProgress("the remaining points were tried");
-    endFaults(system);
-    clients.stop();
-    await sending;
-    printProgress((await untilAtRest(system, watch, sql)) ? "at rest" : "not at rest in time");
-    await viewers.leave();
-    watch.stop();
-    await watching;
-    if (watch.samples === 0) throw new Error("no sample of Postgres succeeded");
-
-    const tables = await readTables(sql);
-    await viewers.readAll(tables.runs.map(({ run_id }) => run_id));
-    const evidence: Evidence = {
-      ...tables,
-      requests: clients.requests,
-      acceptedAnswers: clients.acceptedAnswers,
-      webhookRequests: system.receiver.requests,
-      receiver: system.receiver.calls,
-      unexpected: clients.unexpected,
-      redis: await readRedis(system.redis.client),
-      viewings: viewers.seen,
-      framesTooEarly: watch.framesTooEarly,
-      limitBreaches: watch.limitBreaches,
-      takeovers: watch.takeovers,
-      stalls: watch.stalls,
-      calls: new Map([...system.model.calls, ...system.tool.calls]),
-    };
-    return report(evidence, faults, system, { minutes, seed, short });
-  } finally {
-    await sql.end({ timeout: 1 });
-    await system.stop();
-  }
-}
-
-function endFaults(system: System): void {
-  system.points.disarm();
-  system.model.calm();
-  system.tool.calm();
-  system.receiver.calm();
-  for (const link of system.links) link.set("open");
-  for (const member of system.workers) member.resume();
-}
-
-/** Waits until every run has ended, the queue is empty, and every delivery is done. @returns whether that came in time */
-async function untilAtRest({ redis }: System, watch: PostgresWatch, sql: Sql): Promise<boolean> {
-  const endMs = performance.now() + REST_MS;
-  while (performance.now() < endMs) {
-    await sleep(1_000);
-    const { sizes } = await readRedis(redis.client);
-    const pending = await sql`select from webhook_deliveries where done_at is null limit 1`;
-    if (watch.open.length === 0 && (sizes.jobs ?? 0) === 0 && pending.length === 0) return true;
-  }
-  return false;
-}
-
-function report(
-  evidence: Evidence,
-  faults: FaultLog,
-  system: System,
-  { minutes, seed, short }: z.infer<typeof Options>,
-): boolean {
-  const hits = system.points.hits().map(({ point }) => point);
-  const folder = join(tmpdir(), `synapse-chaos-${seed}-logs`);
-  const missed = short ? [] : pointNames.filter((point) => !hits.includes(point));
-  const violations = check(evidence);
-  console.log(table(evidence, faults, hits, system.deaths.length));
-  const good = violations.length === 0 && missed.length === 0 && evidence.runs.length > 0;
-  if (good) return true;
-  console.log(describeViolations(violations, evidence, faults));
-  console.log(`\nAll faults:\n${faults.faults.map(describeFault).join("\n")}`);
-  if (missed.length > 0) console.log(`\nNever reached: ${missed.join(", ")}`);
-  mkdirSync(folder, { recursive: true });
-  for (const [name, lines] of logsOf(system)) writeFileSync(join(folder, `${name}.log`), lines.join("\n"));
-  console.log(`\nThe logs of all processes are in ${folder}`);
-  console.log(`To repeat it: npm run chaos -- --minutes ${minutes} --seed ${seed}${short ? " --short" : ""}`);
-  return false;
-}
-
-/** Prints the progress: a run takes minutes. */
-function printProgress(what: string): void {
-  console.log(`${Math.round(performance.now() / 1_000)} s: ${what}`);
-}
-
-function logsOf({ workers, edge, rest }: System): [string, string[]][] {
-  return [
-    ...workers.map(({ name, programs }): [string, string[]] => [
-      name,
-      programs.flatMap(({ lines }) => lines),
-    ]),
-    ["edge", edge.lines],
-    ["redis-rest", rest.lines],
-  ];
-}
 
 const { values } = parseArgs({
-  options: { minutes: { type: "string" }, seed: { type: "string" }, short: { type: "boolean" } },
+  options: {
+    minutes: { type: "string" },
+    seed: { type: "string" },
+    short: { type: "boolean" },
+    only: { type: "string" },
+    seconds: { type: "string" },
+    kinds: { type: "string" },
+  },
 });
 const options = Options.parse(values);
-console.log(`chaos: ${options.minutes} minutes, seed ${options.seed}`);
-const good = await chaos(options);
+const { minutes, seed, only } = options;
+console.log(`chaos: ${only === "neighbours" ? "" : `${minutes} minutes of faults, `}seed ${seed}`);
+const withoutFaults = only === "neighbours" || (await runFaultPhase(options));
+const withoutNeighbours = only === "faults" || (await runNeighbourPhase(options));
+const good = withoutFaults && withoutNeighbours;
 printProgress(good ? "all promises kept" : "FAILED");
 process.exit(good ? 0 : 1);

@@ -1,9 +1,13 @@
 /** The report of a chaos run: a table of figures, and for each broken promise the runs and faults that belong to it. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Violation } from "./checks/violation.ts";
 import type { Evidence, Takeover } from "./evidence.ts";
 import type { Fault, FaultLog } from "./fault-log.ts";
 import { pointNames, points } from "./points.ts";
 import type { Point } from "./points.ts";
+import type { System } from "./system.ts";
 
 /** Most runs for each broken promise, and most faults for each run. */
 const SHOWN = 4;
@@ -109,4 +113,25 @@ export function describeFault({ kind, detail, fromMs, untilMs }: Fault): string 
 
 function clock(ms: number): string {
   return new Date(ms).toISOString().slice(11, 23);
+}
+
+/** Prints the progress: a run takes minutes. */
+export function printProgress(what: string): void {
+  console.log(`${Math.round(performance.now() / 1_000)} s: ${what}`);
+}
+
+/** Writes the logs of all processes of a failed run into a folder, and prints its name. */
+export function saveLogs({ workers, edge, rest }: System, seed: number): void {
+  const folder = join(tmpdir(), `synapse-chaos-${seed}-logs`);
+  const logs: [string, string[]][] = [
+    ...workers.map(({ name, programs }): [string, string[]] => [
+      name,
+      programs.flatMap(({ lines }) => lines),
+    ]),
+    ["edge", edge.lines],
+    ["redis-rest", rest.lines],
+  ];
+  mkdirSync(folder, { recursive: true });
+  for (const [name, lines] of logs) writeFileSync(join(folder, `${name}.log`), lines.join("\n"));
+  console.log(`\nThe logs of all processes are in ${folder}`);
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildEdge } from "../../local/edge/build.ts";
+import { s3Of } from "../../local/edge/process.ts";
 import type { EdgeSettings } from "../../local/edge/miniflare.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { openSecrets } from "../../local/settings/secrets.ts";
@@ -29,6 +30,9 @@ import type { Death } from "./workers.ts";
 const WORKERS = 3;
 const SLOTS = 6;
 
+/** What a phase changes about the system: the number of its workers, their environment, and whether they store large values in S3. */
+type SystemChanges = { workers?: number; workerEnv?: Record<string, string>; withS3?: boolean };
+
 export type System = {
   api: Api;
   postgres: PostgresStore;
@@ -45,7 +49,7 @@ export type System = {
   stop(): Promise<void>;
 };
 
-export async function startSystem(seed: number): Promise<System> {
+export async function startSystem(seed: number, changes: SystemChanges = {}): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-chaos-"));
   chmodSync(dir, 0o711); // another user may run Postgres, and must be able to enter this folder
   const closing: (() => Promise<unknown>)[] = [
@@ -55,7 +59,7 @@ export async function startSystem(seed: number): Promise<System> {
     for (const close of closing.toReversed()) await close();
   };
   try {
-    const system = await startParts(dir, seed, (close) => closing.push(close));
+    const system = await startParts(dir, seed, changes, (close) => closing.push(close));
     return { ...system, stop };
   } catch (error) {
     await stop();
@@ -66,11 +70,12 @@ export async function startSystem(seed: number): Promise<System> {
 async function startParts(
   dir: string,
   seed: number,
+  { workers: count = WORKERS, workerEnv = {}, withS3 = false }: SystemChanges,
   onStop: (close: () => Promise<unknown>) => void,
 ): Promise<Omit<System, "stop">> {
   const secrets = openSecrets(dir);
   const build = join(dir, "build");
-  const [postgres, redis] = await Promise.all([
+  const [postgres, redis, edgeBuild] = await Promise.all([
     PostgresStore.start(join(dir, "postgres")),
     RedisStore.start(join(dir, "redis")),
     buildEdge(build),
@@ -144,11 +149,19 @@ async function startParts(
   await api.must("PUT", "/api/v2/agents/agent_noter", agent);
   for (const each of orchestrations) await api.must("PUT", `/api/v2/orchestrations/${each.id}`, each);
 
+  const s3 = s3Of(edgeBuild, settings, false);
+  const s3Env = {
+    S3_ENDPOINT: s3.endpoint,
+    S3_BUCKET: s3.bucket,
+    S3_REGION: s3.region,
+    S3_ACCESS_KEY_ID: s3.access_key_id,
+    S3_SECRET_ACCESS_KEY: s3.secret_access_key,
+  };
   const points = new Points(join(dir, "points"));
   const deaths: Death[] = [];
   const workers: ManagedWorker[] = [];
   const supervised: Promise<void>[] = [];
-  for (let number = 1; number <= WORKERS; number++) {
+  for (let number = 1; number <= count; number++) {
     const env = {
       [POINTS_FOLDER]: points.folder,
       REDIS_URL: await through(`worker-${number}-redis`, redis.url),
@@ -163,6 +176,8 @@ async function startParts(
       OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${model.port}/v1`,
       MASTER_KEY: secrets.master_key,
       EGRESS_ALLOW: "127.0.0.0/8",
+      ...(withS3 && s3Env),
+      ...workerEnv,
     };
     const member = new ManagedWorker(`worker-${number}`, env, deaths);
     workers.push(member);

@@ -40,7 +40,7 @@ export class TestRelay {
   ): Promise<Response> => {
     const newcomer = { seat: { tenant, keyId, stream: run }, untilMs, signal };
     const response = this.#admission.open(newcomer, (ends, onClosed) =>
-      this.#relay.join(run, after, ends, onClosed),
+      this.#relay.join({ run, tenant, after }, ends, onClosed),
     );
     if (response.status === 429) throw noSeat();
     return response;

@@ -102,7 +102,8 @@ export class RelayViewers {
 
   /** Resolves when the stream has ended: all that a viewer receives that joins now, from the first event on. */
   view(run: string): Promise<string> {
-    return new Response(this.#relay.join(RunId.parse(run), 0, new AbortController().signal, () => {})).text();
+    const viewer = { run: RunId.parse(run), tenant: "", after: 0 };
+    return new Response(this.#relay.join(viewer, new AbortController().signal, () => {})).text();
   }
 
   close(): void {

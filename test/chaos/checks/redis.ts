@@ -7,7 +7,7 @@ import type { Violation } from "./violation.ts";
 const EMPTY = ["jobs", "leases", "active", "queued_or_reserved", "ready", "due", "timer", "reserved"];
 
 /** docs/protocol.md 14.1, 14.5 and 3: the structures are empty, and the sizes prove that no limits were lost. */
-export function redisIsEmpty({ redis }: Evidence): Violation[] {
+export function redisIsEmpty({ redis }: Pick<Evidence, "redis">): Violation[] {
   const { sizes, tenants, foreign } = redis;
   const left = Object.entries(sizes).filter(([name]) => EMPTY.includes(name) || /^(order|ring):/.test(name));
   const found = left

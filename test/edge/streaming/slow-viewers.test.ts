@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { newRunId } from "../../../shared/contracts/ids.ts";
 import type { EntryLines } from "../../../shared/events/lines.ts";
+import { Turns } from "../../../edge/clients/turns.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { slowPeer } from "../../services/waiting.ts";
 
@@ -31,7 +32,7 @@ function relayOn(entries: EntryLines[], pageEntries = 4) {
 function join(relay: Relay, after = 0) {
   const leaving = new AbortController();
   const ended = vi.fn<() => void>();
-  const stream = relay.join(run, after, leaving.signal, ended);
+  const stream = relay.join({ run, tenant: "a", after }, leaving.signal, ended);
   return { reader: stream.pipeThrough(new TextDecoderStream()).getReader(), leaving, ended };
 }
 
@@ -122,6 +123,35 @@ describe("viewers of one run", () => {
       leaving.abort();
     }
   });
+});
+
+// Fails when the reads of all viewers wait in one line.
+test("a tenant with hundreds of viewers lets another's viewer read after a turn for each of its reads", async () => {
+  const turns = new Turns(1);
+  const reads: string[] = [];
+  const read = <Result>(tenant: string, result: Result) =>
+    turns.take(
+      async () => {
+        reads.push(tenant);
+        await new Promise((resolve) => setImmediate(resolve));
+        return result;
+      },
+      { tenant, bytes: 0 },
+    );
+  const relay = new Relay({
+    page: (_, __, tenant) => read(tenant, []),
+    positions: (runs, tenant = "") =>
+      read(tenant, new Map(runs.map((id) => [id, { event_seq: 0, status: "completed" }]))),
+  });
+  const view = (tenant: string) =>
+    new Response(relay.join({ run, tenant, after: 0 }, new AbortController().signal, () => {})).text();
+  const loud = Array.from({ length: 300 }, () => view("loud"));
+  await view("quiet");
+  // Its page and its position: one read is under way at first, and then they alternate.
+  expect(reads.filter((tenant) => tenant === "quiet")).toHaveLength(2);
+  expect(reads.lastIndexOf("quiet")).toBeLessThan(6);
+  await Promise.all(loud);
+  expect(reads).toHaveLength(602);
 });
 
 describe("a viewer that takes a large event in pieces", () => {
