@@ -144,9 +144,12 @@ export class ClaimLoop {
       if (heartbeat.silences !== this.#silences) links.reportFailed(this.#shard);
       this.#silences = heartbeat.silences;
       const claim = await this.#claimFromQueue(free);
-      if (claim) await this.#claimFromPostgres(claim.runs);
-      else if (links.of(this.#shard) === "direct") await directClaims.claim(free);
-      return claim;
+      if (claim) {
+        const againMs = await this.#claimFromPostgres(claim.runs);
+        return { ...claim, nextMs: Math.min(claim.nextMs, againMs) };
+      }
+      if (links.of(this.#shard) === "direct") await directClaims.claim(free);
+      return null;
     } finally {
       slots.unreserve(free);
     }
@@ -190,17 +193,20 @@ export class ClaimLoop {
     await releaseMoved(this.#deps, await restoreRunningLeases(this.#deps, this.#shard));
   }
 
-  /** Takes the right to move the runs that the queue leased, and begins them. */
-  async #claimFromPostgres(jobs: readonly JobName[]): Promise<void> {
+  /**
+   * Takes the right to move the runs that the queue leased, and begins them.
+   * @returns the time until the first of the others may be claimed again, in milliseconds
+   */
+  async #claimFromPostgres(jobs: readonly JobName[]): Promise<number> {
     const { store, owner, heartbeat, executions, unresolved } = this.#deps;
     // For a run that this worker executes already, the queue only gave the lease again.
     const fresh = jobs.filter(({ run }) => !executions.has(run));
-    if (fresh.length === 0) return;
+    if (fresh.length === 0) return Infinity;
     // While this worker was silent, runs of the same tenants may have been claimed directly, in slots that the queue has
     // given away since. The leases are reconciled after the next synchronization.
     if (!heartbeat.isFresh || heartbeat.silences !== this.#silences) {
       unresolved.add(fresh);
-      return;
+      return 0;
     }
     const runs = fresh.map(({ run }) => run);
     // The process may be stopped right here for as long as it likes: then Postgres counts a silence, and claims nothing.
@@ -211,6 +217,6 @@ export class ClaimLoop {
     });
     await executions.begin(claimed);
     const claimedIds = new Set(claimed.map(({ run_id }) => run_id));
-    await unresolved.reconcile(fresh.filter(({ run }) => !claimedIds.has(run)));
+    return unresolved.reconcile(fresh.filter(({ run }) => !claimedIds.has(run)));
   }
 }

@@ -87,6 +87,8 @@ let directlyClaimable: ClaimedRun[];
 /** Ends the wait for work. */
 let wake: () => void;
 let waitedFor: (readonly Lane[])[];
+/** How long the worker waits for a marker at most, each time. */
+let waitedMs: number[];
 /** The calls to the stores that a claim needs, in order. */
 let calls: string[];
 /** Executes the one step of every run. */
@@ -96,6 +98,7 @@ beforeEach(() => open(["default"]));
 
 function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void {
   waitedFor = [];
+  waitedMs = [];
   calls = [];
   fakeStore = new FakeStore();
   queue = new FakeQueue();
@@ -163,6 +166,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     timing,
     waitForWork: async (_shard, waited, ms) => {
       waitedFor.push(waited);
+      waitedMs.push(ms);
       const woken = new AbortController();
       wake = () => woken.abort();
       await slowPeer(ms, undefined, woken.signal).catch(() => {});
@@ -201,6 +205,7 @@ function snapshotOf(run: RunId): RunSnapshot {
     queued_at_ms: 0,
     owner: null,
     owner_silent: false,
+    silent_in_ms: 0,
     attempt: 1,
     signals: 0,
     cancel: false,
@@ -268,14 +273,22 @@ describe("a run that the queue leases and Postgres does not let the worker claim
 
   test("has its lease restored for the worker that executes it", async () => {
     const run = await offered({ status: "running", owner: "other#00000000" });
-    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 5_000 }]);
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 100 }]);
+  });
+
+  // Fails when the lease lasts longer than the owner may still be silent for, or the worker waits longer than that lease: a
+  // run whose owner died would wait for the next marker.
+  test("is claimed again as soon as its owner can be silent, if the owner does not beat until then", async () => {
+    const run = await offered({ status: "running", owner: "other#00000000", silent_in_ms: 1_200 });
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 1_300 }]);
+    await eventually(() => expect(waitedMs).toContain(1_300));
   });
 
   // Fails when the lease is released: the slot would be free while Postgres counts the run as running.
-  test("keeps its slot for a second, by a lease of its silent owner", async () => {
+  test("keeps its slot for a moment, by a lease of its silent owner", async () => {
     const silent = { status: "running", owner: "other#00000000", owner_silent: true } as const;
     const run = await offered({ ...silent, due_in_ms: -500 });
-    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 1_000 }]);
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 100 }]);
     expect(queue.released).toEqual([]);
   });
 
@@ -368,7 +381,7 @@ test("a run that is leased again while it is executed does not begin a second ti
   expect(begun).toBe(1);
 });
 
-// Fails when leases from a claim whose outcome is unknown are forgotten: each takes a slot of its tenant for 15 s, and each
+// Fails when leases from a claim whose outcome is unknown are forgotten: each takes a slot of its tenant for a whole lease, and each
 // further claim takes as many more.
 test("leases from a failed claim in Postgres are reconciled before the next claim", async () => {
   const runs = [newRunId(Date.now()), newRunId(Date.now())];
@@ -499,7 +512,7 @@ describe("a worker that drains", () => {
     expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", delayMs: 0 }]);
   });
 
-  // Fails when only a claim finishes ended runs: a drain makes none, and each ended run would take a slot for 15 s.
+  // Fails when only a claim finishes ended runs: a drain makes none, and each ended run would take a slot for a whole lease.
   test("finishes a run that ends meanwhile at once", async () => {
     let begun = 0;
     const answers = [Promise.withResolvers<string>(), Promise.withResolvers<string>()];
