@@ -4,8 +4,6 @@ import * as timing from "../../shared/timing.ts";
 import * as long from "../services/timing/long.ts";
 import * as short from "../services/timing/short.ts";
 
-const { BEAT_PERIOD_MS, RENEW_PERIOD_MS, SILENT_AFTER_MS, TOLERATED_STOP_MS } = timing;
-
 /** What a takeover takes beyond a lease: the claim of the next worker. */
 const CLAIM_MS = 500;
 
@@ -16,18 +14,22 @@ const quoted: [path: string, pattern: RegExp, ms: number[]][] = [
   [
     "docs/glossary.md",
     /every ([\d.]+) s\. A worker without one for ([\d.]+) s is \*\*silent\*\*; after ([\d.]+) s/,
-    [BEAT_PERIOD_MS, SILENT_AFTER_MS, timing.OFFLINE_AFTER_MS],
+    [timing.BEAT_PERIOD_MS, timing.SILENT_AFTER_MS, timing.OFFLINE_AFTER_MS],
   ],
   ["docs/protocol.md", /another worker takes over within ([\d.]+) s/, [timing.LEASE_MS + CLAIM_MS]],
-  ["docs/protocol.md", /it beats every ([\d.]+) s and renews every ([\d.]+) s/, [BEAT_PERIOD_MS, RENEW_PERIOD_MS]],
-  ["docs/protocol.md", /`silent_after` \(([\d.]+) s\)/, [SILENT_AFTER_MS]],
-  ["docs/protocol.md", /becomes silent after ([\d.]+) s/, [SILENT_AFTER_MS]],
-  ["docs/protocol.md", /without a beat for ([\d.]+) s is `silent`/, [SILENT_AFTER_MS]],
-  ["docs/protocol.md", /treats no owner as silent for ([\d.]+) s/, [SILENT_AFTER_MS]],
+  [
+    "docs/protocol.md",
+    /it beats every ([\d.]+) s and renews every ([\d.]+) s/,
+    [timing.BEAT_PERIOD_MS, timing.RENEW_PERIOD_MS],
+  ],
+  ["docs/protocol.md", /`silent_after` \(([\d.]+) s\)/, [timing.SILENT_AFTER_MS]],
+  ["docs/protocol.md", /becomes silent after ([\d.]+) s/, [timing.SILENT_AFTER_MS]],
+  ["docs/protocol.md", /without a beat for ([\d.]+) s is `silent`/, [timing.SILENT_AFTER_MS]],
+  ["docs/protocol.md", /treats no owner as silent for ([\d.]+) s/, [timing.SILENT_AFTER_MS]],
   ["docs/protocol.md", /(?:leases lapse after|leases of) ([\d.]+) s/, [timing.LEASE_MS]],
   ["docs/protocol.md", /that the beats of ([\d.]+) s name/, [timing.STRAY_AFTER_MS]],
-  ["docs/protocol.md", /by its beat within ([\d.]+) s/, [BEAT_PERIOD_MS]],
-  ["docs/protocol.md", /`renew` in ([\d.]+) s/, [RENEW_PERIOD_MS]],
+  ["docs/protocol.md", /by its beat within ([\d.]+) s/, [timing.BEAT_PERIOD_MS]],
+  ["docs/protocol.md", /`renew` in ([\d.]+) s/, [timing.RENEW_PERIOD_MS]],
   [
     "docs/protocol.md",
     /(?:confirmed for|comes more than|younger than|succeeded within|that is) (4[\d.]*) s/,
@@ -36,8 +38,9 @@ const quoted: [path: string, pattern: RegExp, ms: number[]][] = [
   [
     "docs/protocol.md",
     /through a stop of ([\d.]+) s\*\* .*?: ([\d.]+) s \(a beat period\) \+ [\d.]+ s \+ [\d.]+ s for what a busy machine adds make the ([\d.]+) s of a silence/,
-    [TOLERATED_STOP_MS, BEAT_PERIOD_MS, SILENT_AFTER_MS],
+    [timing.TOLERATED_STOP_MS, timing.BEAT_PERIOD_MS, timing.SILENT_AFTER_MS],
   ],
+  ["README.md", /claims the run within ([\d.]+) s/, [timing.LEASE_MS + CLAIM_MS]],
 ];
 
 type Durations = Record<keyof typeof timing, number>;
@@ -100,12 +103,12 @@ const lessThan = ({
     { SILENT_AFTER_MS },
     "a worker whose beat is late stops before its runs may be taken over",
   ],
+  [{ FRESH_CONFIRMATION_MS }, { LEASE_MS }, "a worker whose renewal is late stops before its leases lapse"],
   [
-    { FRESH_CONFIRMATION_MS },
+    { RENEW_PERIOD_MS, TOLERATED_STOP_MS },
     { LEASE_MS },
-    "a worker whose renewal is late stops before its leases lapse",
+    "a tolerated stop just before a renewal ends no lease",
   ],
-  [{ RENEW_PERIOD_MS, TOLERATED_STOP_MS }, { LEASE_MS }, "a tolerated stop just before a renewal ends no lease"],
   [
     { RENEW_PERIOD_MS, BEAT_PERIOD_MS },
     { SILENT_AFTER_MS },

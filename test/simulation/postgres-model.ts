@@ -85,7 +85,9 @@ export class PostgresModel implements Statements {
   /** The worker beats, and was silent no oftener than it knows. */
   hasNotBeenSilent(owner: string, silences: number): boolean {
     const worker = this.tables.workers.get(owner);
-    return worker?.silences === silences && worker.beat_at + worker.silent_after >= this.now + SILENCE_MARGIN_MS;
+    return (
+      worker?.silences === silences && worker.beat_at + worker.silent_after >= this.now + SILENCE_MARGIN_MS
+    );
   }
 
   #silentInMs(owner: string | null): number {
@@ -279,7 +281,8 @@ export class PostgresModel implements Statements {
 
   beat({ incarnation, redis_ok, silent_after_ms }: Args<"beat">[0]): Answer<"beat"> {
     const before = this.tables.workers.get(incarnation);
-    const wasSilent = before !== undefined && before.beat_at + before.silent_after < this.now + SILENCE_MARGIN_MS;
+    const wasSilent =
+      before !== undefined && before.beat_at + before.silent_after < this.now + SILENCE_MARGIN_MS;
     const silences = (before?.silences ?? 0) + (wasSilent ? 1 : 0);
     this.tables.workers.set(incarnation, {
       beat_at: this.now,

@@ -34,8 +34,13 @@ export type ClaimLoopDeps = {
   unresolved: UnresolvedLeases;
   directClaims: DirectClaims;
   timing: WorkerTiming;
-  /** Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard is under way. */
-  waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
+  /**
+   * Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard is under way.
+   * @returns whether it took a marker
+   */
+  waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<boolean>;
+  /** Ends all waits under way, before any later call reaches the queue. */
+  endWaits(): void;
 };
 
 /**
@@ -78,9 +83,9 @@ export class ClaimLoop {
     this.#isStopped = true;
   }
 
-  /** Resolves when a stopped loop has begun the runs of its last claim. A stopped loop that waits for work makes no other claim. */
-  async lastClaim(): Promise<void> {
-    if (!this.#lastClaim) await this.#stopped;
+  /** Resolves when a stopped loop has begun the runs of its last claim, and has passed on a marker that it took. */
+  stopped(): Promise<void> {
+    return this.#stopped;
   }
 
   async #run(): Promise<void> {
@@ -122,13 +127,22 @@ export class ClaimLoop {
     const waitMs = Math.min(MAX_WAIT_MS, Math.max(1, claim.nextMs));
     const lanes = slots.lanesWithRoom();
     const isMarkerPending = this.#marker !== null;
-    this.#marker ??= waitForWork(this.#shard, lanes, waitMs).finally(() => {
-      this.#marker = null;
-    });
+    this.#marker ??= waitForWork(this.#shard, lanes, waitMs)
+      .then((isTaken) => (isTaken && this.#isStopped ? this.#passOnMarker() : undefined))
+      .finally(() => {
+        this.#marker = null;
+      });
     const ends = [this.#marker];
     if (lanes.length < slots.lanes.length) ends.push(slots.freed);
     if (isMarkerPending) ends.push(sleep(waitMs, undefined, { ref: false }));
     await Promise.race(ends);
+  }
+
+  /** A claim of nothing makes a marker for the jobs that are ready: the taken one would have called another worker. */
+  async #passOnMarker(): Promise<void> {
+    const { queue, owner, slots, timing } = this.#deps;
+    const { leaseMs } = timing;
+    await queue.claim({ shard: this.#shard, owner, leaseMs, slots: 0, lanes: slots.room(), ended: [] });
   }
 
   /** Claims up to `free` runs and begins them. Null: the queue is unreachable or cold, or this worker counts as silent. */

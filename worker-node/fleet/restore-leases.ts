@@ -27,7 +27,10 @@ type RestoredLeases = Map<string, JobName[]>;
  * How long the restored lease of a run lasts: the run may be claimed as soon as its owner is silent. An owner that beats
  * renews its leases before.
  */
-function restoredLeaseMs({ owner_silent, silent_in_ms }: Pick<RunSnapshot, "owner_silent" | "silent_in_ms">): number {
+function restoredLeaseMs({
+  owner_silent,
+  silent_in_ms,
+}: Pick<RunSnapshot, "owner_silent" | "silent_in_ms">): number {
   return Math.ceil(owner_silent ? 0 : silent_in_ms) + SILENT_LEASE_MS;
 }
 

@@ -54,9 +54,7 @@ const isSuperseded = ({ event, ending }: WorkerProcess["lines"][number]): boolea
   event === "run.execution_ended" && ending === "dropped";
 
 async function keepRuns(fleet: BenchFleet): Promise<void> {
-  const [row] = await fleet.sql<
-    { n: number }[]
-  >`select count(*)::int as n from runs where ended_at is null`;
+  const [row] = await fleet.sql<{ n: number }[]>`select count(*)::int as n from runs where ended_at is null`;
   if ((row?.n ?? RUNS) < RUNS) await fleet.submit(RUNS - (row?.n ?? RUNS));
 }
 
@@ -88,7 +86,9 @@ function processesOf(pid: number | null): number[] {
     if (!/^\d+$/.test(name)) return false;
     try {
       // After the command's name, which may contain spaces: the state, and the parent.
-      return readFileSync(`/proc/${name}/stat`, "utf8").replace(/^.*\) \S+ /, "").startsWith(`${pid} `);
+      return readFileSync(`/proc/${name}/stat`, "utf8")
+        .replace(/^.*\) \S+ /, "")
+        .startsWith(`${pid} `);
     } catch {
       return false; // it has ended
     }

@@ -114,10 +114,7 @@ test("a run that ends, parks or is handed back while leases are restored has no 
     await store.sql`update runs set status = 'paused', owner = null, wake_at = now() + interval '40 s' where run_id = ${parks.run_id}`;
     expect(await state.handBack(returns.owner, [returns])).toEqual([returns.run_id]);
   });
-  await releaseMoved(
-    { store: moving, queue },
-    await restoreRunningLeases({ store: moving, queue }, 0),
-  );
+  await releaseMoved({ store: moving, queue }, await restoreRunningLeases({ store: moving, queue }, 0));
   // The run that was handed back waits for a second: another worker may be claiming it.
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0, due: 1, timer: 1 });
 });

@@ -48,9 +48,9 @@ class FakeQueue extends Queue {
     const refuse = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
     super({ evalsha: refuse, eval: refuse }, 1);
   }
-  override async claim({ ended }: ClaimRequest): Promise<Claim> {
+  override async claim({ ended, slots }: ClaimRequest): Promise<Claim> {
     await slowPeer(1);
-    calls.push("claim from the queue");
+    calls.push(slots > 0 ? "claim from the queue" : "pass on a marker");
     this.ended.push(...ended);
     const runs = (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme }));
     return { runs, nextMs: 60_000, stillReady: this.stillReady };
@@ -87,6 +87,8 @@ let directlyClaimable: ClaimedRun[];
 /** Ends the wait for work. */
 let wake: () => void;
 let waitedFor: (readonly Lane[])[];
+/** Whether the end of a wait is a marker that the worker took. */
+let takesMarker: boolean;
 /** How long the worker waits for a marker at most, each time. */
 let waitedMs: number[];
 /** The calls to the stores that a claim needs, in order. */
@@ -99,6 +101,7 @@ beforeEach(() => open(["default"]));
 function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void {
   waitedFor = [];
   waitedMs = [];
+  takesMarker = false;
   calls = [];
   fakeStore = new FakeStore();
   queue = new FakeQueue();
@@ -170,7 +173,9 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       const woken = new AbortController();
       wake = () => woken.abort();
       await slowPeer(ms, undefined, woken.signal).catch(() => {});
+      return takesMarker;
     },
+    endWaits: () => wake(),
     execution: {
       owner,
       journal: new Journal(owner, store, () => {}),
@@ -487,6 +492,20 @@ test("a worker whose lanes are all full waits for a slot, not for a marker", asy
 });
 
 describe("a worker that drains", () => {
+  // Fails when the marker that ended its last wait is lost: the job that it calls for would wait for 2 s.
+  test("passes on a marker that it took, and only then", async () => {
+    worker.start();
+    await eventually(() => expect(waitedFor).toHaveLength(1));
+    await worker.drain(0);
+    expect(calls).not.toContain("pass on a marker");
+    open(["default"]);
+    takesMarker = true;
+    worker.start();
+    await eventually(() => expect(waitedFor).toHaveLength(1));
+    await worker.drain(0);
+    expect(calls.at(-1)).toBe("pass on a marker");
+  });
+
   test("lets runs go on during its grace", async () => {
     const answered = Promise.withResolvers<string>();
     step = () => answered.promise;
