@@ -11,7 +11,7 @@ const luaAsText = {
   },
 };
 
-/** The module of the Workers runtime, whose base class of objects is all that files of the edge take from it. */
+/** The module of the Workers runtime. Files of the edge use one class of it, the base class of Durable Objects. */
 const workersModule = {
   name: "workers-module",
   resolveId: (id: string) => (id === "cloudflare:workers" ? "\0workers" : undefined),

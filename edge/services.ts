@@ -16,7 +16,7 @@ import { noSeat } from "./streaming/viewer-admission.ts";
 export type Services = {
   config: Config;
   sql: Sql;
-  /** From here on the request's statements take the turns of this caller: of a tenant, or of a platform key. */
+  /** From this call on the request's statements take the turns of this caller: a tenant, or a platform key. */
   takeTurnsOf(caller: string): void;
   /** Postgres for the statements of workers: they do not wait for those of clients. */
   stateSql: Sql;
@@ -40,7 +40,7 @@ export type Services = {
   mayLookUpKey(address: string): Promise<boolean>;
 };
 
-/** Whose turns a statement takes before the caller is known: the look-ups of keys have turns of their own. */
+/** The name under which a statement takes turns before its caller is known: the look-ups of keys have turns of their own. */
 const LOOK_UPS = "";
 
 export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Services;

@@ -34,6 +34,21 @@ export type ErrorCode = keyof typeof errors;
 
 export type FieldError = { path: string; message: string };
 
+/** The path of a field as errors show it: `["steps", 2, "id"]` as `steps[2].id`. */
+export function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === "number") return `${text}[${part}]`;
+    return text === "" ? String(part) : `${text}.${String(part)}`;
+  }, "");
+}
+
+/** The wrong fields that zod reports. */
+export function fieldErrorsOf(error: {
+  readonly issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[];
+}): FieldError[] {
+  return error.issues.map(({ path, message }) => ({ path: pathText(path), message }));
+}
+
 /** An error for the caller: a code of the table and a sentence that says what is wrong and how to put it right. */
 export class AppError extends Error {
   readonly code: ErrorCode;

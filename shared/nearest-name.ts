@@ -28,7 +28,7 @@ export function likelyName(given: string, known: readonly string[]): string | nu
   return nearest.distance <= Math.max(1, nearest.name.length * MAX_SHARE) ? nearest.name : null;
 }
 
-/** The end of an error text: the known name that was probably meant, or nothing. */
+/** Makes the end of an error text, `: did you mean "…"?`, or nothing when no known name is near. */
 export type Suggest = (given: string, known: readonly string[]) => string;
 
 /** Suggestions for the first `times` names: a definition may have ten thousand wrong ones, and each is compared with all. */

@@ -30,7 +30,7 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
     },
     async read(key, range) {
       const object = bucket === undefined ? null : await reached(bucket.get(key, { range }));
-      // Of another stream the runtime does not know the length, and leaves Content-Length out.
+      // The runtime knows the length of this kind of stream alone; for any other it leaves Content-Length out.
       return object?.body.pipeThrough(new FixedLengthStream(range.length)) ?? null;
     },
     async list(prefix, after, limit) {

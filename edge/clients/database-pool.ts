@@ -11,7 +11,7 @@ const SLOW_QUERY_MS = 450;
 /** The time in which the new connection must answer. */
 const PROBE_MS = 400;
 
-/** The queries of an object that reads for all tenants alike. */
+/** For an object that reads for all tenants: its queries have one queue. */
 const ALL: Sized = { tenant: "", bytes: 0 };
 
 /** A query got no result in its time. `isDatabaseUnreachable` is true for it: it may be committed all the same. */
@@ -24,8 +24,9 @@ class NoAnswerError extends Error {
  *
  * A query has a connection to itself, or waits for one: the time in which the database must answer begins only then. A
  * pool that lost a connection gets no new queries, so that the next one fails within a second when the database is
- * unreachable; queries that are under way on its other connections go on. A slow query proves nothing; all are given up
- * only when a new connection gets no answer either. Then those that wait fail with them: each of them would try in vain.
+ * unreachable; queries that are under way on its other connections go on. A slow query proves nothing: queries
+ * are given up only when a new connection gets no answer either. Then the waiting queries fail with them, because each of
+ * them would try in vain.
  */
 export class DatabasePool {
   readonly #env: Env;
@@ -57,7 +58,7 @@ export class DatabasePool {
     return this.#turns.take(() => this.#execute(run), as);
   }
 
-  /** As `query`, for a query that may be repeated: it is, when its connection broke under it and was not slow. */
+  /** As `query`, for a query that may be repeated: it is repeated once, when its connection broke before it was slow. */
   repeatable<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
     return this.#turns.take(async () => {
       const startedMs = performance.now();

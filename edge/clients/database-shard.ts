@@ -7,15 +7,15 @@ import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "./database-pool.ts";
 import type { DatabaseObject, Env, StatementReply } from "../env.ts";
 
-/** What a statement of the API may have for values. */
+/** The types of values that a statement may have. */
 const Values = z.array(z.union([z.string(), z.number(), z.boolean(), z.null(), z.date()]));
 
 /** Enough for some thousand short statements a second; each costs Postgres a process. */
 const CONNECTIONS = 8;
 
 /**
- * Executes the statements of requests on connections that are kept: a connection belongs to the request, or to the
- * object, that opened it, and to open one costs both sides more than most statements do. However many requests there
+ * Executes the statements of requests on connections that stay open. A request cannot use a connection that another request
+ * opened, and to open one costs both sides more than most statements do. However many requests there
  * are, at most `CONNECTIONS` are open; the other statements wait. Tenants take turns: `tenant` names whose turn a
  * statement takes.
  */
@@ -39,7 +39,7 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
    * have arrived, so none sees less than it would alone. One that has begun is not shared.
    */
   read(text: string, values: unknown[], tenant: string): Promise<StatementReply> {
-    // Another tenant's turn may come later: each shares its own.
+    // Tenants do not share an execution: the turn of one may come later than that of the other.
     const name = JSON.stringify([tenant, text, values]);
     const known = this.#waiting.get(name);
     if (known) return known;
@@ -61,7 +61,7 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
   }
 }
 
-/** About as many as the statement takes while it waits. */
+/** About how many bytes the statement takes while it waits. */
 function bytesOf(text: string, values: readonly unknown[]): number {
   return values.reduce<number>(
     (sum, value) => sum + (typeof value === "string" ? value.length : 8),
@@ -76,7 +76,7 @@ async function executeOn(sql: Sql, text: string, values: unknown[]): Promise<Row
   return { rows: Array.from(rows, (row) => ({ ...row })), count: rows.count };
 }
 
-/** An error loses its class and its code on its way between two objects, so it goes as data. */
+/** The reply to a query. An error is sent as data: between two objects it would lose its class and its code. */
 async function replyOf(query: Promise<Rows>): Promise<StatementReply> {
   try {
     return { ok: true, ...(await query) };

@@ -4,7 +4,7 @@ import type { ErrorCode } from "../../shared/errors.ts";
 import type { Row, Sql } from "../../shared/store/sql.ts";
 import type { Env, StatementReply } from "../env.ts";
 
-/** The driver's error, as the object that executed the statement met it. */
+/** The driver's error, which the object that executed the statement sent as data. */
 class DatabaseError extends Error {
   readonly code: string | undefined;
 
@@ -19,7 +19,7 @@ class DatabaseError extends Error {
  * Postgres for one request, over the connections that an object keeps for all.
  * @param pool the name of the object. Each has connections of its own, so the requests of one do not wait for those of
  *   another.
- * @param tenant whose turn its statements take
+ * @param tenant the tenant whose turns the statements take
  */
 export function sharedDatabase(env: Env, pool: "api" | "state", tenant: string): Sql {
   const object = env.DATABASE.getByName(pool);
@@ -62,8 +62,8 @@ function isOurCode(code: string | null): code is ErrorCode {
 type SendStatement = (text: string, values: unknown[]) => Promise<Row[] & { count: number }>;
 
 /**
- * Statements that are executed elsewhere, written as everywhere: the same functions of `shared/store` run on them.
- * Templates and their parts are all that there is: no transactions, no cursors, no helpers.
+ * An `Sql` whose statements the database object executes, so that the functions of `shared/store` work on it as on a
+ * connection. It has templates and their parts, and no transactions, cursors or other functions of the driver.
  */
 function remoteSql(send: SendStatement): Sql {
   // The target is never called: it gives the proxy its type, and no connection is opened for it.

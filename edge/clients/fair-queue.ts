@@ -1,9 +1,9 @@
 import { MAX_WAITING_BYTES } from "../../shared/contracts/run.ts";
 
-/** What one tenant may have waiting: more is refused, so that it fills its own room and not that of others. */
+/** The most waiting items of one tenant: further ones are refused, so that it does not take the room of others. */
 const MAX_TENANT_ITEMS = 1_000;
 
-/** Items that wait at most, of all tenants, and their bytes: more than any client waits for, and no more than fits. */
+/** The most waiting items of all tenants, which is more than any client waits for, and the bytes that fit into an object. */
 const MAX_ITEMS = 4_000;
 const MAX_BYTES = 64 * 1024 * 1024;
 
@@ -11,12 +11,12 @@ const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_BATCH_ITEMS = 128;
 const MAX_BATCH_BYTES = 4 * 1024 * 1024;
 
-/** An item of a tenant, with about as many bytes as it takes on its way. */
+/** An item of a tenant, and about how many bytes it takes while it waits. */
 export type Sized = { tenant: string; bytes: number };
 
 /**
- * Items that wait for their batch. The tenants take turns in every batch, so one that sends much waits for itself and
- * not the others for it. Bounded in number and in bytes, for each tenant.
+ * Items that wait for their batch. The tenants take turns in every batch, so the items of a tenant that sends much wait for
+ * each other, and those of other tenants do not wait for them. Bounded in number and in bytes, for each tenant.
  */
 export class FairQueue<Item extends Sized> {
   /** By tenant, in the order of their turns. */

@@ -8,8 +8,8 @@ import type { Env } from "../env.ts";
 const CONNECT_MS = 850;
 
 /**
- * Opens Postgres through Hyperdrive for one request: another request cannot use its sockets, and the runtime closes
- * them with the request. Queries are rejected when the login does not complete within a second.
+ * Opens Postgres through Hyperdrive. The connections belong to the request or the object that opens them, and the runtime
+ * closes them with it. Queries are rejected when the login does not complete within a second.
  *
  * The driver's own `connect_timeout` is not enough. A proxy that cannot reach its database closes a connection cleanly
  * before it is ready, and the driver then connects again, without a pause and for ever.
@@ -47,12 +47,12 @@ export async function closeDatabase(sql: Sql, graceMs = 0): Promise<void> {
   }
 }
 
-/** Of each interval of this length, at most as much counts. */
+/** The timer looks this often, and counts this much at each look, however late it is. */
 const TICK_MS = 50;
 
 /**
- * Calls `act` after `ms` of time in which this process could have noticed an answer. What it stands still between two
- * ticks, because other work keeps it busy, is not the time of the peer that it waits for.
+ * Calls `act` after `ms` in which this process could have noticed an answer. Time in which other work kept the process busy
+ * does not count: the peer may have answered meanwhile.
  * @returns a function that prevents the call
  */
 export function afterOwnTime(ms: number, act: () => void): () => void {

@@ -20,7 +20,7 @@ export class Turns {
   }
 
   /**
-   * @param as the tenant, or what else has turns of its own, and about how many bytes wait with the caller
+   * @param as the tenant (or another name that has turns of its own), and about how many bytes wait with the caller
    * @throws AppError `capacity` when too many of the tenant wait, or the turn does not come in time: nothing was done
    *   then; what `act` throws
    */

@@ -14,7 +14,7 @@ import { tenantFilterOf } from "../http/middleware/principal.ts";
 export const UNKNOWN_FIELDS =
   "A field that nothing reads is refused, and the error names the known field that is spelled most like it. `Prefer: handling=lenient` ignores such fields, which the response confirms with `Preference-Applied`.";
 
-/** The tenant whose definitions a request is about; a platform key may name any. */
+/** The query of a request for definitions: `tenant_id` is their owner. A platform key may name any tenant. */
 export const OwnerQuery = z.object({ tenant_id: TenantId.optional() });
 
 /** `runs` is part of the paths of runs, so no definition may have that id. */

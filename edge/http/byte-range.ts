@@ -1,4 +1,4 @@
-/** The bytes of a body that a request asks for. */
+/** A part of a body. */
 export type ByteRange = { offset: number; length: number };
 
 /**

@@ -1,7 +1,7 @@
 import { HTTPException } from "hono/http-exception";
 import { z } from "zod";
-import { AppError, errors } from "../../shared/errors.ts";
-import type { ErrorCode, FieldError } from "../../shared/errors.ts";
+import { AppError, errors, fieldErrorsOf } from "../../shared/errors.ts";
+import type { ErrorCode } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { log } from "../../shared/log.ts";
 import { isDataError, isDatabaseBusy, isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
@@ -19,7 +19,7 @@ export const Problem = z
   })
   .meta({ id: "Problem" });
 
-/** The response for anything thrown. An error that is not meant for the client is logged, and the client gets `internal`. */
+/** The response for anything thrown. An error without a code of the table is logged, and the client gets `internal`. */
 export function problemResponse(thrown: unknown, requestId: string): Response {
   const error = toAppError(thrown);
   if (error.code === "internal") log.error("request.failed", { request: requestId, error: describe(thrown) });
@@ -83,20 +83,9 @@ export function refusedError({ code, detail, retryAfterSeconds }: Refusal): AppE
 
 /** The error for fields that a schema refused. A `path` has the form `steps[2].id`. */
 export function invalidFields(error: z.core.$ZodError): AppError {
-  const fields: FieldError[] = error.issues.map((issue) => ({
-    path: pathText(issue.path),
-    message: issue.message,
-  }));
+  const fields = fieldErrorsOf(error);
   const named = fields.map((field) => field.path || "the body").slice(0, 5);
   return new AppError("invalid", `Not valid: ${named.join(", ")}.`, { fields });
-}
-
-/** `["steps", 2, "id"]` as `steps[2].id`. */
-export function pathText(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((text, part) => {
-    if (typeof part === "number") return `${text}[${part}]`;
-    return text === "" ? String(part) : `${text}.${String(part)}`;
-  }, "");
 }
 
 function describe(thrown: unknown): string {

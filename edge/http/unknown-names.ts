@@ -5,8 +5,8 @@ import type { ApiEnv } from "./api.ts";
 import { LENIENT, prefers } from "./prefer.ts";
 
 /**
- * Serves a request whose route knows all these names. An unknown one is refused, with the known one that is spelled most
- * like it. `Prefer: handling=lenient` (RFC 7240) ignores it, and `Preference-Applied` says so.
+ * Serves a request if its route knows all these names. An unknown name is refused, and the error has the known name that is
+ * spelled most like it. With `Prefer: handling=lenient` (RFC 7240) it is ignored, and `Preference-Applied` says so.
  * @throws AppError `invalid`
  */
 export async function serveKnown(

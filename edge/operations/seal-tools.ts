@@ -2,14 +2,13 @@ import { z } from "zod";
 import { withoutSecrets } from "../../shared/contracts/definition/tool-secrets.ts";
 import { log } from "../../shared/log.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
-import { SEALED_TEXT, sealSecret, storedText } from "../../shared/security/sealed-tool.ts";
+import { SEALED_TEXT, readStoredTool, sealSecret, storedText } from "../../shared/security/sealed-tool.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 /** The most tools that one cron tick seals. */
 const PAGE = 200;
 
 const Row = z.object({ owner: z.string(), id: z.string(), definition: z.string() });
-const Stored = z.record(z.string(), z.unknown());
 
 /**
  * Part of the cron tick: seals the secrets of tools that were saved before secrets were sealed, deleted ones too.
@@ -24,7 +23,7 @@ export async function sealTools(sql: Sql, key: MasterKey): Promise<void> {
   let sealedTools = 0;
   for (const row of rows) {
     const { owner, id, definition } = Row.parse(row);
-    const { shown, secrets } = withoutSecrets(Stored.parse(JSON.parse(definition)));
+    const { shown, secrets } = withoutSecrets(readStoredTool(definition));
     const sealed = Object.entries(secrets).map(
       async ([path, secret]) => [path, await sealSecret(key, { owner, name: id }, path, secret)] as const,
     );

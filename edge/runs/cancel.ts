@@ -20,7 +20,7 @@ const MAX_PASSES = 5;
 /** Runs that one statement cancels. */
 const BATCH = 50;
 /**
- * The edge makes the last entry of a run whose input and journal have at most so many bytes. The state of a larger run is
+ * The edge writes the last entry of a run whose input and journal have at most this many bytes. The state of a larger run is
  * more than the edge may hold beside all other requests, so a worker ends that run.
  */
 const LARGE_BYTES = 256 * 1024;

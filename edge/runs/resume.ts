@@ -5,7 +5,7 @@ import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { scoreOf } from "../../shared/queue/job.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { answerWait, listOpenQuestions, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
@@ -52,11 +52,10 @@ export async function answer(
     if (isSameAnswer(outcome, to, principal.key_id, text)) return { replayed: true };
     throw notAnswered(outcome);
   }
-  const { tenant_id, lane, priority, queued_at_ms, status } = outcome.run;
+  const { status } = outcome.run;
   // A run that is still running is about to park: its park is refused, and its worker finds the answer.
   if (status === "queued") {
-    const score = scoreOf(queued_at_ms, priority);
-    const job = { run: runId, tenant: tenant_id, lane, score, status, delayMs: 0 };
+    const job = { ...jobOf(outcome.run), status, delayMs: 0 };
     // After the commit. If this enqueue fails, the reconciler enqueues the job.
     waitUntil(queue.enqueue([job]).catch(logNotEnqueued));
   }

@@ -5,7 +5,7 @@ import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { retryPlace } from "../../shared/journal/rewind.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { scoreOf } from "../../shared/queue/job.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import { readPinnedDefinition } from "../../shared/store/definitions/orchestrations.ts";
 import { pagesOf } from "../../shared/store/journal/read-journal.ts";
 import { readRetriableRun, retryRun } from "../../shared/store/runs/requeue-for-retry.ts";
@@ -54,14 +54,8 @@ export async function retry(
       : new AppError("conflict", "Another request retried the run first.");
   }
 
-  const job = {
-    run: runId,
-    tenant: run.tenant_id,
-    lane: run.lane,
-    score: scoreOf(queued.queued_at_ms, run.priority),
-    status: "queued" as const,
-    delayMs: 0,
-  };
+  const name = jobOf({ ...run, queued_at_ms: queued.queued_at_ms });
+  const job = { ...name, status: "queued" as const, delayMs: 0 };
   const entry = { run: runId, seq: queued.event_seq, events_n: 1, events: event, last: false };
   waitUntil(Promise.all([queue.enqueue([job]), publish(config, [entry])]).catch(logNotEnqueued));
 }

@@ -1,7 +1,7 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { scoreOf } from "../../shared/queue/job.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { inHalves } from "../../shared/store/halves.ts";
 import { acceptRuns, findAccepted, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
@@ -20,7 +20,7 @@ export type SubmitDeps = AdmitDeps & {
 type Admissions = ReadonlyMap<RunId, Admission>;
 
 /**
- * What became of admitted runs: those that are committed, and the error of each whose statement failed. A run that is in
+ * The outcome of admitted runs: the committed runs, and the error of each run whose statement failed. A run that is in
  * neither part was not committed: its definition does not exist, its idempotency key is taken, or its tenant's queue is
  * full.
  */
@@ -55,7 +55,8 @@ async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<S
     ({ run_id }) =>
       admissions.get(run_id)?.reserved && !accepted.has(run_id) && !isOutcomeUnknown(failed.get(run_id)),
   );
-  // Before the look-ups, which may fail or take long. What is lost here, the reconciler repairs; reservations lapse.
+  // Before the look-ups, which may fail or take long. If this update is lost, the reconciler repairs the queue; reservations
+  // lapse.
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
   return Promise.all(
     runs.map((run) => resultOf(deps, run, { admissions, accepted, failed }).catch(failedBy)),
@@ -135,7 +136,7 @@ async function tryCommit(
 }
 
 /**
- * Looks up the runs whose outcome is unknown, on another connection. One that is not found may still be committed later.
+ * Looks up the runs whose outcome is unknown, on another connection. A run that is not found may still be committed later.
  * @returns false when the database cannot be reached: their outcome stays unknown, and the callers get the first error
  */
 async function lookUp(
@@ -190,7 +191,9 @@ async function updateQueue(
 ): Promise<void> {
   const jobs = runs.flatMap((run) => {
     const row = accepted.get(run.run_id);
-    return row ? [jobOf(run, row.queued_at_ms)] : [];
+    if (!row) return [];
+    const job = jobOf({ ...run, queued_at_ms: row.queued_at_ms });
+    return [{ ...job, status: "queued" as const, delayMs: run.delay_ms }];
   });
   const names = unused.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
   const update = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
@@ -200,17 +203,6 @@ async function updateQueue(
     await new Promise((resolve) => setTimeout(resolve, ENQUEUE_RETRY_MS));
     await update();
   }
-}
-
-function jobOf(run: NewRun, queuedAtMs: number) {
-  return {
-    run: run.run_id,
-    tenant: run.tenant_id,
-    lane: run.lane,
-    score: scoreOf(queuedAtMs, run.priority),
-    status: "queued" as const,
-    delayMs: run.delay_ms,
-  };
 }
 
 async function resultOf(
@@ -249,7 +241,7 @@ async function findEarlier(
 async function whyNotCommitted(
   deps: SubmitDeps,
   run: NewRun,
-  quotaCheckedBy: "queue" | "postgres",
+  quotaCheckedBy: QuotaCheckedBy,
 ): Promise<Refusal> {
   const unknown: Refusal = {
     code: "not_found",

@@ -26,7 +26,7 @@ export function openEvents(c: Context<ApiEnv>, { row, grant }: WatchedRun, after
   return fromObject(c, () => c.get("services").relay(join, c.req.raw.signal));
 }
 
-/** A run that the caller may watch, and by what. */
+/** A run that the caller may watch, and its permission. */
 export type WatchedRun = { row: RunToWatch; grant: Grant };
 
 /**
@@ -111,8 +111,8 @@ function grantOf(row: RunToWatch, claims: readonly TokenClaim[]): Grant {
 
 /**
  * How clients that cannot set a header spell their position in the query: `lastEventId` is event-source-polyfill's
- * default, `lastEventID` that of the Mercure protocol. A spelling that is not understood replays the whole run at each
- * reconnect, for ever.
+ * default, `lastEventID` that of the Mercure protocol. With a spelling that the edge does not read, each
+ * reconnect would replay the whole run.
  */
 const POSITION_NAMES = [
   "lastEventId",
@@ -155,8 +155,8 @@ export function lastEventIdOf(
 }
 
 /**
- * Answers with a stream. An EventSource gives up for good on an error status, so whatever is over in a moment is answered
- * with a stream that only asks the viewer to come back.
+ * Answers with a stream. An EventSource gives up for good on an error status, so the reply to a failure that will pass
+ * (503) is a stream that only asks the viewer to reconnect.
  */
 export async function streamOrLater(open: () => Promise<Response>): Promise<Response> {
   try {
@@ -167,7 +167,7 @@ export async function streamOrLater(open: () => Promise<Response>): Promise<Resp
   }
 }
 
-/** A stream of an object of the edge, which may be replaced at any time: its failure is over in a moment. */
+/** A stream of an object of the edge. The object may be replaced at any time: then the viewer is asked to reconnect. */
 export async function fromObject(c: Context<ApiEnv>, open: () => Promise<Response>): Promise<Response> {
   try {
     return await open();

@@ -30,8 +30,8 @@ type ActiveRelay = {
 };
 
 /**
- * The Durable Object that serves the viewers of one event shard's live runs, over one connection to Redis however
- * many viewers there are. The path of one viewer's request, and of an entry, through the files of this folder:
+ * The Durable Object that serves the viewers of the runs of one event shard, over one connection to Redis however many
+ * viewers there are. The path of one viewer's request, and of an entry, through the files of this folder:
  *
  *     routes/runs/stream-run → open-stream (may this caller see the run?) → RelayShard
  *       → ViewerAdmission (is there a seat?) → Relay → Viewer (what to send) → SseWriter (the bytes)

@@ -23,7 +23,7 @@ export const RELAY_TIMING: RelayTiming = {
   awayCheckMs: VIEWER_AWAY_CHECK_MS,
 };
 
-/** A page that a viewer does not take for this long is dropped, and read again when it goes on. */
+/** A page that a viewer does not take within this time is dropped, and read again when the viewer takes bytes again. */
 const PAGE_HELD_MS = 250;
 
 /** One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. */
@@ -95,7 +95,7 @@ export class Relay {
   }
 
   /**
-   * Sends comment lines and checks viewers that are due. To be called every `tickMs`.
+   * Sends comment lines and checks viewers that are due. The relay object calls it every `tickMs`.
    * @param following whether the live feed receives entries now
    */
   tick(following: boolean): void {

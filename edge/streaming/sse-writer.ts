@@ -31,16 +31,16 @@ export function reconnectLater(): Response {
   return new Response(RETRY, { headers: SSE_HEADERS });
 }
 
-/** Bytes are read ahead for a viewer until so many are unsent. A viewer that takes nothing holds no more than that. */
+/** The relay reads ahead for a viewer until this many bytes are unsent. A viewer that takes nothing holds no more. */
 const READ_AHEAD_BYTES = 16 * 1024;
 
-/** A burst of live entries may add so many: the viewers of a run share the bytes of an entry. */
+/** The most unsent bytes with a burst of live entries: the viewers of a run share the bytes of an entry. */
 const LIVE_AHEAD_BYTES = 64 * 1024;
 
 /** A viewer that takes nothing for this long, although bytes wait for it, counts as gone. */
 const STALLED_MS = 60_000;
 
-/** Bytes are passed on in such pieces: it shows that a slow viewer takes some of a large event. */
+/** The size of the pieces in which bytes are sent, so that progress within a large event can be seen. */
 const PIECE_BYTES = 16 * 1024;
 
 const QUEUE = new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD_BYTES });
@@ -80,12 +80,12 @@ export class SseWriter {
     return this.#controller !== null;
   }
 
-  /** The viewer has not taken the live entries of a burst: it gets no more of them until it has. */
+  /** True when the viewer has not taken a burst of live entries. It gets no further live entry until it has. */
   get isBehind(): boolean {
     return this.#unsentBytes() > LIVE_AHEAD_BYTES;
   }
 
-  /** Sends bytes at once. The caller bounds them: by `isBehind`, by `room`, or because they are few. */
+  /** Sends bytes at once. The caller bounds them: it tests `isBehind`, waits for `room`, or sends few. */
   send(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
       this.#controller?.enqueue(bytes.subarray(at, at + PIECE_BYTES));

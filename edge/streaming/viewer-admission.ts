@@ -5,7 +5,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { KEY_CHECK_MS } from "../../shared/timing.ts";
 import { SSE_HEADERS } from "./sse-writer.ts";
 
-/** By what a viewer may watch: an API key, or a stream token that was created with it and is valid until `untilMs`. */
+/** The permission of a viewer: an API key, or a stream token that was created with it and is valid until `untilMs`. */
 const Grant = z.object({ keyId: z.string(), untilMs: z.number().nullable() });
 export type Grant = z.infer<typeof Grant>;
 
@@ -52,7 +52,7 @@ type Start = (signal: AbortSignal, onClosed: () => void) => ReadableStream<Uint8
 export class ViewerAdmission {
   readonly #seats: Seats;
   readonly #keys: KeyWatch;
-  /** What ends the streams of each tenant, in the order in which they came. */
+  /** For each tenant, the functions that end its streams, in the order in which the streams began. */
   readonly #ends = new Map<string, Set<() => void>>();
 
   constructor(limits: SeatLimits, readValidKeys: (keyIds: string[]) => Promise<Set<string>>) {
@@ -82,7 +82,7 @@ export class ViewerAdmission {
     return new Response(body, { headers: SSE_HEADERS });
   }
 
-  /** Ends the streams whose key or token is no longer valid. To be called about every second. */
+  /** Ends the streams whose key or token is no longer valid. The object calls it about every second. */
   tick(): Promise<void> {
     return this.#keys.tick();
   }
@@ -105,10 +105,10 @@ export class ViewerAdmission {
   }
 }
 
-/** What a viewer's seat is counted for. `stream`: the run that it watches, or the name of another stream. */
+/** The tenant, key and stream for which a seat is counted. `stream`: the run that the viewer watches, or `feed`. */
 type Seat = { tenant: string; keyId: string; stream: string };
 
-/** How many viewers there may be in all, of one tenant, of one key of a tenant, and of one stream by one key. */
+/** The most viewers: in all, of one tenant, of one key of a tenant, and of one stream by one key. */
 type SeatLimits = { all: number; tenant: number; key: number; stream: number };
 
 /** What a viewer gets: a seat, no seat because of its own tenant's viewers, or no seat because all are taken. */
@@ -205,10 +205,10 @@ export class KeyWatch {
     };
   }
 
-  /** To be called about every second. */
+  /** Ends streams with an expired token, and checks the keys that are due. */
   async tick(): Promise<void> {
     const nowMs = Date.now();
-    for (const key of this.#keys.values()) endThose(key, (untilMs) => untilMs !== null && untilMs <= nowMs);
+    for (const key of this.#keys.values()) endViewers(key, (untilMs) => untilMs !== null && untilMs <= nowMs);
     if (!this.#isChecking) await this.#checkDue();
   }
 
@@ -221,7 +221,7 @@ export class KeyWatch {
       const valid = await this.#readValid(due.map(([keyId]) => keyId));
       for (const [keyId, key] of due) {
         key.checkedAtMs = startedMs;
-        if (!valid.has(keyId)) endThose(key, () => true);
+        if (!valid.has(keyId)) endViewers(key, () => true);
       }
     } catch (error) {
       log.warn("relay.key_check_failed", { message: messageOf(error) });
@@ -231,8 +231,8 @@ export class KeyWatch {
   }
 }
 
-/** Ends each viewer once, also when its stream does not leave the watch at once. */
-function endThose({ viewers }: WatchedKey, isOver: (untilMs: number | null) => boolean): void {
+/** Ends the matching viewers. It removes each from the watch first, so that none is ended twice. */
+function endViewers({ viewers }: WatchedKey, isOver: (untilMs: number | null) => boolean): void {
   for (const [end, untilMs] of viewers) {
     if (!isOver(untilMs)) continue;
     viewers.delete(end);

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { toHex } from "../bytes.ts";
 
 /**
  * Text that a client chooses and that is stored in a column. It holds no control characters and no half of a surrogate
@@ -49,12 +50,8 @@ export const Incarnation = z
   .brand("Incarnation");
 export type Incarnation = z.infer<typeof Incarnation>;
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-
 export function randomHex(bytes: number): string {
-  let text = "";
-  for (const byte of crypto.getRandomValues(new Uint8Array(bytes))) text += HEX[byte];
-  return text;
+  return toHex(crypto.getRandomValues(new Uint8Array(bytes)));
 }
 
 export function newRunId(nowMs: number): RunId {

@@ -27,11 +27,13 @@ export type Reference = z.infer<typeof Reference>;
 const MAX_TOKENS = 2_147_483_647;
 
 /**
- * A count of tokens as it is stored, from whatever a provider tells: rounded, a negative one or none is 0, a larger one is
- * cut. It never fails, so that no count loses an answer, or a run that has committed one.
+ * A count of tokens as it is stored, made from any value that a provider reports: rounded, 0 for a negative one or for no
+ * number, and at most MAX_TOKENS. It never fails: a strange count must not lose an answer, nor stop a run that has committed
+ * one.
  */
-export const TokenCount = z.unknown().transform((told) => {
-  const count = typeof told === "number" || typeof told === "string" ? Math.round(Number(told)) : 0;
+export const TokenCount = z.unknown().transform((reported) => {
+  const isCount = typeof reported === "number" || typeof reported === "string";
+  const count = isCount ? Math.round(Number(reported)) : 0;
   return count > 0 ? Math.min(count, MAX_TOKENS) : 0;
 });
 

@@ -4,6 +4,11 @@ import { z } from "zod";
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
+/** Whether a value is an object, and neither a list nor null. */
+export function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /** The deepest nesting of a value. Deeper values are refused before recursive code reads them. */
 const MAX_DEPTH = 64;
 

@@ -16,7 +16,7 @@ export function priceOf({ provider, model }: ModelName): Price | undefined {
   return priceTable.get(model) ?? priceTable.get(model.replace(VERSION_SUFFIX, ""));
 }
 
-/** A limit on money can hold only for calls whose cost is known: the error text of a model without a price. */
+/** The error text of a model without a known price, under a limit on money: the limit could not hold. Null: it has a price. */
 export function priceError(requested: string, name: ModelName): string | null {
   return priceOf(name) === undefined
     ? `"${requested}" has no known price, so max_total_cost_usd cannot hold: use a model with a price, or no limit`

@@ -57,7 +57,7 @@ export const NewRun = z.object({
 });
 export type NewRun = z.infer<typeof NewRun>;
 
-/** The runs of one tenant that wait for their commit hold at most this, in each part of the edge. */
+/** The most bytes of one tenant's runs that wait for their commit, in each part of the edge. */
 export const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 /** Why a run is not accepted, as data: an AppError would lose its class in the RPC reply of the intake object. */

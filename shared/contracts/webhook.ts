@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { utf8 } from "../bytes.ts";
 import { JsonValue } from "./json.ts";
 
 const MAX_URL_CHARS = 2_048;
@@ -38,7 +39,7 @@ export const WebhookSecret = z
  * follows the prefix is no base64.
  */
 export function signingKey(secret: string): Uint8Array<ArrayBuffer> | null {
-  if (!secret.startsWith(ENCODED)) return Uint8Array.from(new TextEncoder().encode(secret));
+  if (!secret.startsWith(ENCODED)) return utf8(secret);
   const base64 = secret.slice(ENCODED.length);
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(base64) || base64.replaceAll("=", "").length % 4 === 1) return null;
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));

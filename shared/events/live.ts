@@ -6,7 +6,7 @@ const encoder = new TextEncoder();
 /** A committed entry as it is published to viewers. `last`: the entry ended its run. */
 export type LiveEntry = EntryLines & { run: RunId; last: boolean };
 
-/** About how much a live stream keeps, which is seconds of traffic. The journal has all of it. */
+/** About how much a live stream keeps, which is seconds of traffic. The journal keeps everything. */
 const KEEP_ENTRIES = 10_000;
 const KEEP_BYTES = 16 * 1024 * 1024;
 

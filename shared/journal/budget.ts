@@ -1,11 +1,11 @@
 /**
- * What one run may hold, in bytes. A run that needs more fails with `state_too_large`: no tenant's run may take the memory
+ * The most bytes of one run. A run that needs more fails with `state_too_large`: no tenant's run may take the memory
  * in which a worker executes the runs of others, or fill Postgres alone.
  */
 
 /**
  * The values of state as JSON, a reference counted as the value behind it because code steps load them all, and the turns
- * of the step in hand. A worker holds them for each run that it executes: with the default of ten runs at once that is
+ * of the current step. A worker holds them for each run that it executes: with the default of ten runs at once that is
  * 160 MiB of JSON at worst, and two to three times as much in the memory of V8.
  */
 const MAX_STATE_BYTES = 16 * 1024 * 1024;
@@ -19,7 +19,7 @@ const MAX_JOURNAL_BYTES = 64 * 1024 * 1024;
 export type TooLarge = { code: "state_too_large"; message: string };
 
 /**
- * Why a run fails whose state has so many bytes; null: it may have them.
+ * The error of a run whose state has this many bytes; null: the state is not too large.
  * @param what names the state and the step, as the beginning of a sentence
  */
 export function whenStateTooLarge(what: string, bytes: number): TooLarge | null {
@@ -34,7 +34,7 @@ export function whenStateTooLarge(what: string, bytes: number): TooLarge | null 
 }
 
 /**
- * Why a run fails whose journal has so many bytes; null: it may have them.
+ * The error of a run whose journal has this many bytes; null: the journal is not too large.
  * @param step the step that runs; null: none
  */
 export function whenJournalTooLarge(step: string | null, bytes: number): TooLarge | null {

@@ -69,7 +69,7 @@ export function initialProgress(state: JsonObject): Progress {
   };
 }
 
-/** `progress` after one more committed result. The answer is a new value: `progress` itself does not change. */
+/** `progress` after one more committed result. It returns a new value: `progress` itself does not change. */
 export function applyResult(progress: Progress, checkpoint: Checkpoint): Progress {
   return {
     state: { ...progress.state, ...checkpoint.set },

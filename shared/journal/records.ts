@@ -11,12 +11,12 @@ import type { StoredEntry } from "../contracts/journal-entry.ts";
 import { JsonValue } from "../contracts/json.ts";
 import type { Json } from "../contracts/json.ts";
 
-/** A shorter value is not worth a look into the event lines when it is read back. */
+/** A value of at most this length is stored in the result: to read it from the event lines would cost more than its copy. */
 const LONG_CHARS = 1_024;
 
 /**
  * The values of a result that are stored once, by key: they are not in `set`, but in a field of one of the entry's event
- * lines. `line` counts from the entry's last line, 1, because events that waited are put before the result's own.
+ * lines. `line` counts from the entry's last line, 1, because pending events are put before the result's own.
  */
 const SetFrom = z.object({
   set_from: z

@@ -13,14 +13,14 @@
 
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
-local _, lost = drop_lapsed_reservations()
-if lost then return lost end
+local _, cold = drop_lapsed_reservations()
+if cold then return cold end
 
 local max_depth, reservation_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local admitted = is_quota_ready and "ok" or "rebuilding"
 
--- What a tenant has in its bucket, which holds one second's requests. A new bucket is full.
+-- The tokens in a tenant's bucket, which holds one second's requests. A new bucket is full.
 local function tokens_of(limit)
   local most = 1000 * limit.per_second
   if not limit.tokens then return most end

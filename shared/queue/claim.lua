@@ -24,12 +24,12 @@ for i = 5, 4 + n_ended do finish_job(ARGV[i], owner) end
 local next_at_ms = math.huge
 local function lower_next(at_ms) next_at_ms = math.min(next_at_ms, at_ms or math.huge) end
 
-local reserved_until_ms, lost = drop_lapsed_reservations()
-if lost then return lost end
+local reserved_until_ms, cold = drop_lapsed_reservations()
+if cold then return cold end
 lower_next(reserved_until_ms)
 for _, key in ipairs({ due, timer }) do
-  local at_ms, lost_here = each_due(key, MAX_DUE, function(job) move(job, "ready") end)
-  if lost_here then return lost_here end
+  local at_ms, cold_now = each_due(key, MAX_DUE, function(job) move(job, "ready") end)
+  if cold_now then return cold_now end
   lower_next(at_ms)
 end
 
@@ -52,7 +52,7 @@ if has_lapsed then
   for _, run in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", integer_text(now_ms), "LIMIT", 0, MAX_LAPSED)) do
     if slots <= 0 then break end
     local job = read_job(run)
-    if not job then return lost_key() end
+    if not job then return drop_index() end
     if (caps[job.lane] or 0) > 0 then
       -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
       job.owner, job.requeue_at_ms = owner, nil
@@ -82,7 +82,7 @@ if n_ready == 0 then
   -- A tenant in a ring has a ready job, unless a key was lost a moment ago.
   local rings = {}
   for i, lane in ipairs(LANES) do rings[i] = ring(lane) end
-  if redis.call("EXISTS", unpack(rings)) > 0 then return lost_key() end
+  if redis.call("EXISTS", unpack(rings)) > 0 then return drop_index() end
 elseif slots > 0 then
   local lane_fields = { "\0" }
   for _, lane in ipairs(LANES) do lane_fields[#lane_fields + 1] = "\0" .. lane end
@@ -117,7 +117,7 @@ while slots > 0 do
   local job = member and read_job(string.match(member, "([^%z]+)$"))
   local limit = limits_of(tenant)
   -- A tenant in the ring without limits or a ready job, or a ready run without a job: a key was lost a moment ago.
-  if not (job and limit) then return lost_key() end
+  if not (job and limit) then return drop_index() end
   local next_start = start + 1 / limit.weight
   times[lane], times[lane .. "\0" .. tenant] = start, next_start
   job.owner = owner
@@ -150,7 +150,8 @@ if n_ready > 0 then
 end
 
 if has_lapsed then
-  -- Only those that lapse later: a lapsed one that remains is not for this worker, so another call now would not get it either.
+  -- The next lease that lapses. A lapsed lease that remains does not count: this worker may not take its job, at the next
+  -- call either.
   local _
   _, lapse_ms = unpack(redis.call(
     "ZRANGEBYSCORE", leases, "(" .. integer_text(now_ms), "+inf", "WITHSCORES", "LIMIT", 0, 1))

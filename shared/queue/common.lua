@@ -242,8 +242,9 @@ local function check_index()
   end
 end
 
--- A key was evicted or deleted: the index is deleted, so the shard is cold and will be rebuilt.
-local function lost_key()
+-- For a shard that has lost a key, by an eviction or a deletion: deletes its index, so that the reconciler rebuilds the
+-- shard. Returns the reply of the script.
+local function drop_index()
   redis.call("DEL", index)
   return "cold"
 end
@@ -261,7 +262,7 @@ local function check_sizes()
     and size(active) == n_leases
     and size(queued_or_reserved) == n_queued_or_reserved
     and redis.call("HLEN", limits) == tonumber(tenants_of_index)
-  if not is_complete then return lost_key() end
+  if not is_complete then return drop_index() end
   redis.call("HSET", index, "checked_ms", integer_text(now_ms))
 end
 
@@ -272,13 +273,13 @@ local function first_time(key)
 end
 
 -- Calls `act` with up to `count` jobs of a timed set whose time has come, earliest first. Returns the time of the first job
--- that remains, and "cold" when a job is missing: a key was lost a moment ago.
+-- that remains, and as a second value "cold" when a job is missing: a key was lost a moment ago.
 local function each_due(key, count, act)
   local first_ms = first_time(key)
   if not first_ms or first_ms > now_ms then return first_ms end
   for _, run in ipairs(redis.call("ZRANGEBYSCORE", key, "-inf", integer_text(now_ms), "LIMIT", 0, count)) do
     local job = read_job(run)
-    if not job then return nil, lost_key() end
+    if not job then return nil, drop_index() end
     act(job)
   end
   return first_time(key)

@@ -1,3 +1,4 @@
+import { digestOf } from "../bytes.ts";
 import type { TenantId } from "../contracts/ids.ts";
 import { keys, queueShardOf } from "../keys.ts";
 import admit from "./admit.lua" with { type: "text" };
@@ -49,12 +50,7 @@ export const scripts = {
 
 function defineScript(verb: string, { whenFull } = { whenFull: true }): Script {
   const source = `#!lua${whenFull ? " flags=allow-oom" : ""}\n${common}\n${verb}`;
-  return { source, sha: sha1(source) };
-}
-
-async function sha1(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return { source, sha: digestOf("SHA-1", source) };
 }
 
 /** The shard's Redis has no index: it is new, was emptied, or lost a key. The reconciler has to rebuild it. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { fromHex, utf8 } from "../bytes.ts";
 
 /** AES-256-GCM. A random nonce of 12 bytes precedes the sealed bytes. */
 const ALGORITHM = "AES-GCM";
@@ -36,7 +37,7 @@ export class SealError extends Error {
  */
 export async function seal(key: MasterKey, text: string, place: string): Promise<string> {
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
-  const sealed = await crypto.subtle.encrypt(paramsOf(nonce, place), await keyOf(key), bytesOf(text));
+  const sealed = await crypto.subtle.encrypt(paramsOf(nonce, place), await keyOf(key), utf8(text));
   return VERSION + toBase64([...nonce, ...new Uint8Array(sealed)]);
 }
 
@@ -59,21 +60,11 @@ export function placeOf(id: string, field: string): string {
 }
 
 function paramsOf(iv: MasterKey, place: string) {
-  return { name: ALGORITHM, iv, additionalData: bytesOf(place) };
+  return { name: ALGORITHM, iv, additionalData: utf8(place) };
 }
 
 function keyOf(key: MasterKey): Promise<CryptoKey> {
   return crypto.subtle.importKey("raw", key, ALGORITHM, false, ["encrypt", "decrypt"]);
-}
-
-function bytesOf(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(new TextEncoder().encode(text));
-}
-
-function fromHex(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length: text.length / 2 }, (_, i) =>
-    Number.parseInt(text.slice(2 * i, 2 * i + 2), 16),
-  );
 }
 
 function toBase64(bytes: readonly number[]): string {

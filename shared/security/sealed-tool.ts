@@ -4,10 +4,15 @@ import { placeOf, SealError, seal, unseal } from "./seal.ts";
 import type { MasterKey } from "./seal.ts";
 
 /**
- * A tool as it is stored: masks in place of its secrets, and in `sealed` the sealed secret of each masked place. Tools that
- * were saved before secrets were sealed have no `sealed`, and their secrets in the open.
+ * A tool as it is stored: masks in place of its secrets, and in `sealed` the sealed secret of each masked place. A tool
+ * that was saved before secrets were sealed has no `sealed`, and its secrets are in plain text.
  */
 const StoredTool = z.looseObject({ sealed: z.record(z.string(), z.string()).optional() });
+
+/** The tool in the text of its row, as it is stored. */
+export function readStoredTool(text: string): Record<string, unknown> {
+  return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+}
 
 /** The sealed secrets of a stored tool, by place. Null: it was saved before secrets were sealed. */
 export function sealedOf(stored: Record<string, unknown>): Readonly<Record<string, string>> | null {

@@ -66,7 +66,7 @@ const Committed = z.object({
 });
 
 /**
- * Every verb, each written once: all that a worker needs of Postgres. `bind` decides how a verb reaches it: see
+ * Every verb, each written once: everything that a worker needs of Postgres. `bind` decides how a verb reaches Postgres: see
  * state.ts.
  */
 export function bindVerbs(bind: Bind) {

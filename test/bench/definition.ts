@@ -1,28 +1,49 @@
 import { TenantId } from "../../shared/contracts/ids.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { saveDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 export const TENANT = TenantId.parse("bench");
 export const STEPS = 5;
 
-/** The bench's tenant, with limits that are never reached, and its orchestration of five `print` steps. */
-export async function makeDefinition(sql: Sql): Promise<void> {
+/** Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it. */
+export type Orchestration = "orch_bench" | "orch_tools";
+
+/** The bench's tenant, with limits that are never reached, its tool at `toolUrl`, and its orchestrations. */
+export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> {
   await sql`
     insert into tenants (tenant_id, max_concurrent_runs, max_queued_runs, requests_per_second)
     values (${TENANT}, 1000, 1000000, 1000000)`;
+  const tool = {
+    name: "nothing",
+    description: "Does nothing",
+    tool_type: "http",
+    method: "GET",
+    url: toolUrl,
+  };
+  await saveDefinition(sql, "tools", TENANT, {
+    id: "nothing",
+    name: "nothing",
+    definition: JSON.stringify(tool),
+  });
+  await save(sql, "orch_bench", (i) => ({ type: "print", print_content: `step ${i} of {state.user_input}` }));
+  await save(sql, "orch_tools", () => ({ type: "tool", forced_tool: "nothing" }));
+}
+
+async function save(sql: Sql, id: Orchestration, stepOf: (i: number) => JsonObject): Promise<void> {
   await saveOrchestration(sql, TENANT, {
-    id: "orch_bench",
+    id,
     name: "Bench",
     description: "",
     definition: JSON.stringify({
-      id: "orch_bench",
+      id,
       name: "Bench",
       entry_step_id: "s1",
       steps: Array.from({ length: STEPS }, (_, i) => ({
         id: `s${i + 1}`,
         name: `Step ${i + 1}`,
-        type: "print",
-        print_content: `step ${i + 1} of {state.user_input}`,
+        ...stepOf(i + 1),
         output_key: `o${i + 1}`,
         next_step_id: i + 1 < STEPS ? `s${i + 2}` : null,
       })),

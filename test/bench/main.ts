@@ -1,7 +1,10 @@
-/** `npm run bench`: the product's figures beside the machine's floors, all from one run. */
+/** `npm run bench`: the product's figures beside the machine's floors, all from one run; with `--base REV` beside those of another revision. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { Redis } from "ioredis";
 import postgres from "postgres";
 import { startPostgres } from "../../local/stores/postgres.ts";
@@ -10,10 +13,12 @@ import { Queue } from "../../shared/queue/queue.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
+import { portOf } from "../../worker-node/ops/health-server.ts";
 import { benchBareWorker } from "./bare-worker.ts";
-import { makeDefinition } from "./definition.ts";
+import { makeDefinitions } from "./definition.ts";
 import { startBenchEdge } from "./edge.ts";
 import { benchEvents } from "./events.ts";
+import { compareWith } from "./compare.ts";
 import { benchColdHerd } from "./cold-herd.ts";
 import { floors } from "./floors.ts";
 import { benchRedisRest } from "./redis-rest.ts";
@@ -32,7 +37,10 @@ async function bench(): Promise<Row[]> {
   try {
     await migrate(postgresService.url);
     const queue = new Queue(scriptCommands(redis), 1);
-    await makeDefinition(sql);
+    const tool = createServer((_, response) => response.end("{}")).listen(0, "127.0.0.1");
+    await once(tool, "listening");
+    tool.unref();
+    await makeDefinitions(sql, `http://127.0.0.1:${portOf(tool)}/`);
     const stores = { sql, redis, queue, postgres: postgresService, redisService };
     const floor = await floors(sql, redis);
     const runs = await benchRuns(stores, floor.commitMs);
@@ -64,19 +72,31 @@ async function bench(): Promise<Row[]> {
   }
 }
 
-const rows = await bench();
-const isBroken = ({ figure, most }: Row) => most !== undefined && !(figure <= most);
-console.log(`${cpus().length} cores, ${cpus()[0]?.model ?? "unknown"}\n`);
-for (const { what, figure, unit, range, most, mark = most === undefined ? "" : `<= ${most}` } of rows) {
-  const spread = range ? `(${range.map((end) => end.toFixed(end < 100 ? 1 : 0)).join(" to ")})` : "";
-  const columns = [what.padEnd(46), figure.toFixed(2).padStart(10), unit.padEnd(8), spread.padEnd(18), mark];
-  console.log(columns.join(" ").trimEnd());
+async function report(): Promise<void> {
+  const rows = await bench();
+  const isBroken = ({ figure, most }: Row) => most !== undefined && !(figure <= most);
+  console.log(`${cpus().length} cores, ${cpus()[0]?.model ?? "unknown"}\n`);
+  for (const { what, figure, unit, range, most, mark = most === undefined ? "" : `<= ${most}` } of rows) {
+    const spread = range ? `(${range.map((end) => end.toFixed(end < 100 ? 1 : 0)).join(" to ")})` : "";
+    const columns = [
+      what.padEnd(46),
+      figure.toFixed(2).padStart(10),
+      unit.padEnd(8),
+      spread.padEnd(18),
+      mark,
+    ];
+    console.log(columns.join(" ").trimEnd());
+  }
+  writeFileSync(
+    "bench.json",
+    `${JSON.stringify({ at: new Date().toISOString(), cores: cpus().length, rows }, null, 2)}\n`,
+  );
+  for (const { what, figure, most, unit } of rows.filter(isBroken)) {
+    console.error(`broken: ${what} is ${figure.toFixed(2)} ${unit}, and may be at most ${most}`);
+    process.exitCode = 1;
+  }
 }
-writeFileSync(
-  "bench.json",
-  `${JSON.stringify({ at: new Date().toISOString(), cores: cpus().length, rows }, null, 2)}\n`,
-);
-for (const { what, figure, most, unit } of rows.filter(isBroken)) {
-  console.error(`broken: ${what} is ${figure.toFixed(2)} ${unit}, and may be at most ${most}`);
-  process.exitCode = 1;
-}
+
+const { values } = parseArgs({ options: { base: { type: "string" } } });
+if (values.base === undefined) await report();
+else compareWith(values.base);

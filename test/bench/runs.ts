@@ -14,6 +14,7 @@ import type { Service } from "../../local/processes/child.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import { cpuMs } from "./cpu.ts";
 import { STEPS, TENANT } from "./definition.ts";
+import type { Orchestration } from "./definition.ts";
 import { latencyRows } from "./stats.ts";
 import type { Row } from "./stats.ts";
 
@@ -22,64 +23,83 @@ const ALONE = 200;
 
 type Stores = { sql: Sql; queue: Queue; postgres: Service; redisService: Service };
 
-/** Durable runs of five `print` steps: many at once, then one at a time, with the pickup of each. */
+/**
+ * Durable runs of five steps: many at once, then one at a time, with the pickup of each. Once with steps that call nothing,
+ * whose results are committed together, and once with calls of a tool that costs nothing, each durable before the next.
+ */
 export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]> {
-  const { sql } = stores;
   const worker = spawnWorker("bench", {
     REDIS_URL: stores.redisService.url,
     SCALE_POSTGRES_URL: stores.postgres.url,
     WORKER_CONCURRENCY: "100",
     WORKER_HEALTH_PORT: "0",
     EVENT_SHARDS: "1",
+    EGRESS_ALLOW: "127.0.0.1",
   });
   try {
     await worker.untilLogged("worker.ready");
     await sleep(1_000);
-    const warm = await accept(sql, 200);
-    await enqueue(stores.queue, warm);
-    await untilEnded(sql, warm.length);
-
-    const many = await accept(sql, RUNS);
-    const cpuBeforeMs = cpuMs(worker.pid);
-    const startedMs = performance.now();
-    await enqueue(stores.queue, many);
-    await untilEnded(sql, warm.length + RUNS);
-    const seconds = (performance.now() - startedMs) / 1_000;
-    const cpuPerStepUs = ((cpuMs(worker.pid) - cpuBeforeMs) * 1_000) / (RUNS * STEPS);
-
-    const { pickups, totals } = await alone(stores);
+    const silent = await benchKind(stores, worker.pid, "orch_bench");
+    const tools = await benchKind(stores, worker.pid, "orch_tools");
     return [
       {
         what: `durable runs of ${STEPS} steps, 1 worker`,
-        figure: RUNS / seconds,
+        figure: silent.runsPerSecond,
         unit: "runs/s",
         mark: ">= 800",
       },
-      { what: "the same in steps", figure: (RUNS * STEPS) / seconds, unit: "steps/s" },
-      { what: "processor time of the worker", figure: cpuPerStepUs, unit: "us/step" },
-      ...latencyRows("pickup: enqueue to handler, idle", pickups, "<= 3"),
-      ...latencyRows(`one run of ${STEPS} steps alone`, totals, `<= ${(4 * STEPS * commitMs).toFixed(1)}`),
+      { what: "the same in steps", figure: silent.runsPerSecond * STEPS, unit: "steps/s" },
+      { what: "processor time of the worker", figure: silent.cpuPerStepUs, unit: "us/step" },
+      ...latencyRows("pickup: enqueue to handler, idle", silent.pickups, "<= 3"),
+      ...latencyRows(
+        `one run of ${STEPS} steps alone`,
+        silent.totals,
+        `<= ${(4 * STEPS * commitMs).toFixed(1)}`,
+      ),
+      { what: `durable runs of ${STEPS} tool calls, 1 worker`, figure: tools.runsPerSecond, unit: "runs/s" },
+      { what: "  processor time of the worker", figure: tools.cpuPerStepUs, unit: "us/step" },
+      ...latencyRows(`one run of ${STEPS} tool calls alone`, tools.totals),
     ];
   } finally {
     await worker.stop("SIGTERM");
   }
 }
 
-async function accept(sql: Sql, count: number): Promise<RunId[]> {
+async function benchKind(stores: Stores, pid: number, of: Orchestration) {
+  const { sql } = stores;
+  let ended = await countEnded(sql);
+  const warm = await accept(sql, 200, of);
+  await enqueue(stores.queue, warm);
+  await untilEnded(sql, (ended += warm.length));
+  const many = await accept(sql, RUNS, of);
+  const cpuBeforeMs = cpuMs(pid);
+  const startedMs = performance.now();
+  await enqueue(stores.queue, many);
+  await untilEnded(sql, ended + RUNS);
+  const seconds = (performance.now() - startedMs) / 1_000;
+  const cpuPerStepUs = ((cpuMs(pid) - cpuBeforeMs) * 1_000) / (RUNS * STEPS);
+  return { runsPerSecond: RUNS / seconds, cpuPerStepUs, ...(await alone(stores, of)) };
+}
+
+async function accept(sql: Sql, count: number, of: Orchestration): Promise<RunId[]> {
   const runs = Array.from({ length: count }, () => newRunId(Date.now() - randomInt(1_000)));
-  await acceptBenchRuns(sql, runs);
+  await acceptBenchRuns(sql, runs, of);
   return runs;
 }
 
-/** Accepts runs of the bench's orchestration, and does not enqueue them. */
-export async function acceptBenchRuns(sql: Sql, runs: readonly RunId[]): Promise<void> {
+/** Accepts runs of one of the bench's orchestrations, and does not enqueue them. */
+export async function acceptBenchRuns(
+  sql: Sql,
+  runs: readonly RunId[],
+  of: Orchestration = "orch_bench",
+): Promise<void> {
   for (let at = 0; at < runs.length; at += 500) {
     await acceptRuns(
       sql,
       runs.slice(at, at + 500).map((run_id) => ({
         run_id,
         tenant_id: TENANT,
-        orchestration_id: "orch_bench",
+        orchestration_id: of,
         lane: "default",
         priority: 0,
         correlation_id: run_id,
@@ -111,23 +131,27 @@ async function enqueue(queue: Queue, runs: readonly RunId[]): Promise<void> {
   }
 }
 
+async function countEnded(sql: Sql): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`select count(*)::int as n from runs where ended_at is not null`;
+  return row?.n ?? 0;
+}
+
 async function untilEnded(sql: Sql, count: number): Promise<void> {
   for (let tries = 0; tries < 6_000; tries++) {
-    const [row] = await sql<{ n: number }[]>`select count(*)::int as n from runs where ended_at is not null`;
-    if ((row?.n ?? 0) >= count) return;
+    if ((await countEnded(sql)) >= count) return;
     await sleep(10);
   }
   throw new Error("the runs do not end");
 }
 
 /** One run after another, watched on the live stream. */
-async function alone(stores: Stores): Promise<{ pickups: number[]; totals: number[] }> {
+async function alone(stores: Stores, of: Orchestration): Promise<{ pickups: number[]; totals: number[] }> {
   const watcher = new Redis(stores.redisService.url, { protocol: 2 });
   const pickups: number[] = [];
   const totals: number[] = [];
   try {
     for (let i = 0; i < ALONE; i++) {
-      const [run] = await accept(stores.sql, 1);
+      const [run] = await accept(stores.sql, 1, of);
       if (!run) throw new Error("the run was not accepted");
       const startedMs = Date.now() + (performance.now() % 1);
       const entries = watch(watcher, run);

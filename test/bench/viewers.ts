@@ -16,27 +16,27 @@ import { connected, requestBytes } from "./load.ts";
 import { acceptBenchRuns } from "./runs.ts";
 import type { Row } from "./stats.ts";
 
-/** The edge notices at a write, at the latest that of a keepalive, that a viewer has left. */
+/** The edge notices that a viewer has left when it next writes to it, at the latest with a keepalive. */
 const LEFT_MS = VIEWER_CHECK_MS + 2_000;
 
 type Stores = Parameters<typeof startBenchEdge>[2];
 
-/** Each step opens viewers until there are so many. A tenant may take half of a relay's 2,000 seats, and a key 750. */
+/** The numbers of open viewers at the steps. A tenant may take half of a relay's 2,000 seats, and a key 750. */
 const STEPS = [500, 2_000];
 const VIEWERS_OF_A_KEY = 500;
 const OTHER_TENANT = TenantId.parse("bench-2");
 
 /**
- * What a viewer may weigh beyond an open stream that the runtime serves without this product: that alone is 70 KiB of the
- * process, of which an idle connection is 20. Of an isolate's memory an idle viewer takes about 5 KiB; what it adds to the process
- * is mostly not yet collected (40 to 60 KiB).
+ * The most memory of the process for one viewer, beyond an open stream that the runtime serves without this product. Such a
+ * stream takes 70 KiB, 20 of them for its connection. A viewer takes about 5 KiB of the isolate's memory; most of what it adds
+ * to the process (40 to 60 KiB) is memory that the runtime has not collected yet.
  */
 const MOST_OWN_KIB = 80;
 const MOST_WORKERD_MIB = 512;
 
 /**
- * Viewers that do not read, and what waits for each of them. The bound is on the process, with what it has not yet collected;
- * of the 128 MB that the platform gives an isolate each of them takes about 10 KiB.
+ * The number of viewers that do not read. The bound on their unsent bytes is on the process, with memory that is not collected
+ * yet; of the 128 MB of an isolate each of them takes about 10 KiB.
  */
 const SLOW = 200;
 const WAITING = { events: 40, eventBytes: 28_000 };

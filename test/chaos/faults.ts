@@ -5,7 +5,7 @@ import type { Link, LinkMode } from "./link.ts";
 import type { Random } from "./random.ts";
 import type { Memory } from "./stores.ts";
 import type { System } from "./system.ts";
-import { until } from "./until.ts";
+import { waitAtMost } from "./wait-at-most.ts";
 import type { ManagedWorker } from "./workers.ts";
 
 /** Causes a fault and ends it. `rolledBack` is called when Redis has lost its latest writes. */
@@ -102,7 +102,9 @@ async function freeze(system: System, random: Random, log: FaultLog): Promise<vo
   const own = member?.heldRuns ?? new Set<string>();
   const others = system.workers.filter((other) => other !== member);
   const untilTaken = async (): Promise<void> => {
-    await until(() => others.some(({ heldRuns: held }) => [...held].some((run) => own.has(run))), FROZEN_MS);
+    await waitAtMost(FROZEN_MS, () =>
+      others.some(({ heldRuns: held }) => [...held].some((run) => own.has(run))),
+    );
     await sleep(random.between(0, 1_000));
   };
   await stopWhile(member, "freeze", untilTaken, log);
@@ -163,7 +165,7 @@ export async function setLinks(
       exclusively(link, () =>
         logged(log, mode, `${link.name} for ${ms} ms`, mode !== "slow", async () => {
           link.set(mode);
-          await until(isOver, ms);
+          await waitAtMost(ms, isOver);
           link.set("open");
         }),
       ),

@@ -6,7 +6,7 @@ import type { Link } from "./link.ts";
 import { pointNames } from "./points.ts";
 import type { Point } from "./points.ts";
 import type { System } from "./system.ts";
-import { until } from "./until.ts";
+import { waitAtMost } from "./wait-at-most.ts";
 
 /** Causes once the situation in which a worker reaches the point; ends when `isReached`. */
 type Provocation = (system: System, log: FaultLog, isReached: () => boolean) => Promise<void>;
@@ -50,7 +50,7 @@ export async function reachRemaining(system: System, sql: Sql, log: FaultLog): P
 async function reach(point: Point, system: System, log: FaultLog): Promise<void> {
   const isReached = (): boolean => !system.points.isArmed(point);
   await provocations[point]?.(system, log, isReached);
-  await until(isReached, PATIENCE_MS);
+  await waitAtMost(PATIENCE_MS, isReached);
 }
 
 /** Direct claims begin when the beats of all live workers report Redis unreachable; a dead worker's beat counts until it is silent. */
@@ -75,7 +75,7 @@ function isToRedis({ name }: Link): boolean {
 }
 
 async function drainBusiest({ workers }: System, log: FaultLog): Promise<void> {
-  await until(() => workers.some(({ alive, active }) => alive && active > 0), PATIENCE_MS);
+  await waitAtMost(PATIENCE_MS, () => workers.some(({ alive, active }) => alive && active > 0));
   const [busiest] = workers.filter(({ alive }) => alive).toSorted((a, b) => b.active - a.active);
   if (busiest) await logged(log, "drain", busiest.name, false, () => busiest.drain());
 }

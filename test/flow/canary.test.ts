@@ -22,7 +22,7 @@ let base = "";
 const received: { path: string; headers: IncomingMessage["headers"] }[] = [];
 const edgeLines: string[] = [];
 
-/** Quotes the request in every answer, as helpful servers do. */
+/** Quotes the request in every answer, as some servers do. */
 function answer(request: IncomingMessage, response: ServerResponse): void {
   const path = request.url ?? "";
   received.push({ path, headers: request.headers });
@@ -137,7 +137,7 @@ test("a secret is in no answer, event, log line, key of Redis or column of Postg
       ),
   );
   expect(found).toEqual([]);
-  // The search itself finds what is there.
+  // The search finds texts that are known to be in each place.
   expect(places.postgres).toContain("quotes its request");
   expect(places.redis).toContain("synapse:orchestrations");
   expect(places.worker).toContain("run.execution_ended");

@@ -78,7 +78,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     const run = await api.start("hurries");
     expect(await untilEnd(api, run)).toBe("failed");
     expect(await statusOf(run)).toMatchObject({
-      error: { code: "human_timeout", message: "nobody answered within 1 s", step_id: "ask" },
+      error: { code: "human_timeout", message: "no answer came within 1 s", step_id: "ask" },
     });
     expect((await resume(run, "yes")).status).toBe(409);
     // A retry opens a new question.

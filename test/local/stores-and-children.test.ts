@@ -75,7 +75,7 @@ describe("Postgres and Redis", () => {
       expect(guards).toHaveLength(2);
       for (const guard of guards) process.kill(guard, "SIGKILL");
       child.kill("SIGKILL");
-      // What could end the stores has ended, and they run.
+      // The child and the guards, which could end the stores, have ended: the stores still run.
       await untilEnded([child.pid ?? 0, ...guards]);
       expect(pids.every(isRunning)).toBe(true);
       const own = await startPostgres({ dir: join(dir, "postgres") });

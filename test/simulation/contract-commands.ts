@@ -51,6 +51,8 @@ const entry = fc.record({
   seqBehind: behind,
   signalsBehind: behind,
   kind: fc.constantFrom("note" as const, "step", "step", "turn", "park", "ask", "ask", "end"),
+  /** Results that are committed in the same statement, before it. */
+  earlier: fc.constantFrom(0, 0, 1, 2),
   end: fc.constantFrom("completed" as const, "failed", "cancelled"),
 });
 
@@ -102,7 +104,18 @@ export const contractHistory = fc
 /** A flush with a fence that holds. */
 const flushed = (kind: "note" | "ask"): ContractCommand => ({
   do: "flush",
-  entries: [{ run: 0, isOwner: true, attemptBehind: 0, seqBehind: 0, signalsBehind: 0, kind, end: "failed" }],
+  entries: [
+    {
+      run: 0,
+      isOwner: true,
+      attemptBehind: 0,
+      seqBehind: 0,
+      signalsBehind: 0,
+      kind,
+      earlier: 0,
+      end: "failed",
+    },
+  ],
 });
 
 /** Two runs of one tenant are handed back in one statement, with one wake-up time: their ids decide the order. */

@@ -285,6 +285,16 @@ export class Differential {
         status,
         events: `${EVENT}\n${EVENT}`,
         events_n: 2,
+        earlier: Array.from({ length: each.earlier }, (_, i) => ({
+          kind: "step",
+          step_path: `before${i}`,
+          visit: 1,
+          output: `{"n":${i}}`,
+          events: Array(i + 1)
+            .fill(EVENT)
+            .join("\n"),
+          events_n: i + 1,
+        })),
         deadline_ms: 20_000,
         current_step: "a",
         usage: each.kind === "turn" ? [call] : [],

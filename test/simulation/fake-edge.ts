@@ -6,9 +6,8 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
-import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
-import { scoreOf } from "../../shared/queue/job.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import type { CancelEnd } from "../../shared/store/runs/mark-cancelled.ts";
 import { SimProcess } from "./clock.ts";
 import type { Clock } from "./clock.ts";
@@ -85,7 +84,8 @@ export class FakeEdge {
     const isAccepted = await this.#commit(process, queue, run).finally(() => (this.#admitted -= 1));
     if (!isAccepted) return queue.finish([{ run: run.run_id, tenant: run.tenant_id }], "");
     this.accepted.add(run.run_id);
-    await queue.enqueue([{ ...jobOf(run, this.#sim.clock.nowMs), status: "queued", delayMs: run.delay_ms }]);
+    const job = jobOf({ ...run, queued_at_ms: this.#sim.clock.nowMs });
+    await queue.enqueue([{ ...job, status: "queued", delayMs: run.delay_ms }]);
   }
 
   async #commit(process: SimProcess, queue: Queue, run: NewRun): Promise<boolean> {
@@ -174,7 +174,8 @@ export class FakeEdge {
         statements.retryRun(this.#sim.postgres, rewind, counted),
       );
       if (!queued) return;
-      await queue.enqueue([{ ...jobOf(row, queued.queued_at_ms), status: "queued", delayMs: 0 }]);
+      const job = jobOf({ ...row, queued_at_ms: queued.queued_at_ms });
+      await queue.enqueue([{ ...job, status: "queued", delayMs: 0 }]);
     });
   }
 
@@ -192,9 +193,9 @@ export class FakeEdge {
       );
       if (outcome.is !== "answered") return;
       this.answered.set(`${run} ${wait}`, by);
-      const { status, queued_at_ms } = outcome.run;
+      const { status } = outcome.run;
       if (status === "running") return;
-      await queue.enqueue([{ ...jobOf(outcome.run, queued_at_ms), status, delayMs: 0 }]);
+      await queue.enqueue([{ ...jobOf(outcome.run), status, delayMs: 0 }]);
     });
   }
 
@@ -233,11 +234,4 @@ export class FakeEdge {
   #query<Answer>(process: SimProcess, verb: Verb, act: (beganAtMs: number) => Answer): Promise<Answer> {
     return this.#sim.network.call(process, this.#sim.postgresService, verb, act);
   }
-}
-
-function jobOf(
-  run: { run_id: RunId; tenant_id: TenantId; lane: NewRun["lane"]; priority: number },
-  queuedAtMs: number,
-): Job {
-  return { run: run.run_id, tenant: run.tenant_id, lane: run.lane, score: scoreOf(queuedAtMs, run.priority) };
 }

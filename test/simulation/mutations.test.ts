@@ -231,7 +231,7 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
     "an unknown outcome counts as a commit",
     { store: unknownIsCommitted },
     anyHistory,
-    /before it was committed/,
+    /before they were committed/,
   ],
 ];
 

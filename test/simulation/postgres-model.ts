@@ -82,7 +82,7 @@ export class PostgresModel implements Statements {
     return worker ? Math.max(worker.beat_at, this.startedAt) + worker.silent_after : -Infinity;
   }
 
-  /** The worker beats, and was silent no oftener than it knows. */
+  /** The worker beats, and was silent no more often than it knows. */
   hasNotBeenSilent(owner: string, silences: number): boolean {
     const worker = this.tables.workers.get(owner);
     return (
@@ -125,7 +125,7 @@ export class PostgresModel implements Statements {
     return this.tables.runs.get(run)?.input ?? null;
   }
 
-  /** All that is left is one page: no journal of the simulation is long. */
+  /** The rest of the journal as one page: no journal of the simulation is long. */
   readStoredPage(run: RunId, after: number, upto: number): StoredPage {
     const stored = this.tables
       .entriesOf(run)
@@ -190,6 +190,11 @@ export class PostgresModel implements Statements {
 
   #commit(row: RunRow, entry: EntryColumns): void {
     const { run_id, kind, step_path, visit, output, events, events_n, status, usage, dead_letter } = entry;
+    const { earlier } = entry;
+    for (const result of earlier) {
+      row.event_seq += result.events_n;
+      this.tables.write({ run_id, seq: row.event_seq, attempt: row.attempt, ...result });
+    }
     const waits = status === "queued" || status === "paused";
     Object.assign(row, {
       event_seq: row.event_seq + events_n,
@@ -197,7 +202,7 @@ export class PostgresModel implements Statements {
       step_count: row.step_count + entry.steps,
       tokens: row.tokens + sum(usage.map((call) => call.input_tokens + call.output_tokens)),
       cost_micro_usd: row.cost_micro_usd + sum(usage.map((call) => call.cost_micro_usd)),
-      crash_count: kind === "step" || kind === "turn" ? 0 : row.crash_count,
+      crash_count: kind === "step" || kind === "turn" || earlier.length > 0 ? 0 : row.crash_count,
       status: status ?? row.status,
       owner: status === null ? row.owner : null,
       wake_at: status === null ? row.wake_at : waits ? this.now + (entry.wake_ms ?? 0) : null,

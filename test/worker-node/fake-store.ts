@@ -21,8 +21,8 @@ export type LinkFault =
   | { is: "held"; until: Promise<void> }
   | { is: "fail_next_query" };
 
-/** An output that Postgres never accepts. */
-export const POISON = '"poison"';
+/** Postgres never accepts an output that contains this. */
+export const POISON = '"what Postgres rejects"';
 
 export class SqlError extends Error {
   readonly code: string;
@@ -30,6 +30,23 @@ export class SqlError extends Error {
     super(`SQLSTATE ${code}`);
     this.code = code;
   }
+}
+
+/** An entry and its earlier results, as the journal gets them: each an entry of its own. */
+function withEarlier(entry: EntryColumns): EntryColumns[] {
+  const running = {
+    status: null,
+    error: null,
+    dead_letter: null,
+    usage: [],
+    waits: [],
+    steps: 1,
+    earlier: [],
+  };
+  return [
+    ...entry.earlier.map((result) => ({ ...entry, ...running, ...result })),
+    { ...entry, earlier: [], steps: entry.steps - entry.earlier.length },
+  ];
 }
 
 /** A store with the verbs that a journal calls. The other verbs are refused until a test replaces them. */
@@ -106,10 +123,11 @@ export class FakeStore {
       await (fault.is === "held" ? fault.until : slowPeer(fault.is === "slow" ? fault.ms : 1));
       if (fault.is === "fail") throw new SqlError("08006");
       const rows = entries.map(columnsOf);
-      if (rows.some((row) => row.output === POISON)) throw new SqlError("22021");
+      const single = rows.flatMap(withEarlier);
+      if (single.some((row) => row.output?.includes(POISON))) throw new SqlError("22021");
       const committed = this.model.flush(entries);
       const runs = new Set(committed.map(({ run_id }) => run_id));
-      this.entries.push(...rows.filter(({ run_id }) => runs.has(run_id)));
+      this.entries.push(...single.filter(({ run_id }) => runs.has(run_id)));
       if (fault.is === "lose") throw new SqlError("08006");
       this.#nextQueryFails = fault.is === "fail_next_query";
       return committed;

@@ -105,7 +105,7 @@ describe("a tenant that floods the reads of runs", () => {
       while (!over.signal.aborted) loudMs.push(await timed(run, loud));
     });
     const quietMs: number[] = [];
-    // Until the flood has arrived.
+    // Reads until the first read of the flood has been answered.
     while (loudMs.length === 0) await timed(mine, quiet);
     for (let i = 0; i < 60; i++) quietMs.push(await timed(mine, quiet));
     over.abort();

@@ -8,8 +8,9 @@ export type AnswerText = { push(text: string): void; restart(): void; flush(): v
 
 /**
  * Publishes the text of one answer of a model as `llm_delta` events: make a new one for each call, because the first event
- * says that the text starts over. Pieces that arrive faster than 20 a second are joined; `flush`
- * publishes the rest when the answer is complete. After `restart` the text starts over, as it does with a new answer. It needs no timer: the pieces of a slow model never wait.
+ * says that the text starts over. Pieces that arrive faster than 20 a second are joined; `flush` publishes the rest when the
+ * answer is complete. After `restart` the text starts over, as it does with a new answer. It needs no timer: the pieces of a
+ * slow model never wait.
  */
 export function deltas(step: Step, context: StepContext): AnswerText {
   let pending = "";

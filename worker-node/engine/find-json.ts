@@ -1,7 +1,7 @@
 import type { Json } from "../../shared/contracts/json.ts";
 import { isJsonText, jsonValuesIn } from "./json-values.ts";
 import { parseJson } from "./parse-json.ts";
-import { withoutThoughts } from "./thoughts.ts";
+import { withoutThoughts } from "./without-thoughts.ts";
 
 const FENCE = /```[^\n`]*\n([\s\S]*?)```/g;
 

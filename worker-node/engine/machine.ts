@@ -42,7 +42,7 @@ function failed(code: string, message: string): Next {
   return { do: "end", status: "failed", error: { code, message, step_id: null } };
 }
 
-/** Why a run that has cost so much and is not at its end goes no further; null: it may go on. */
+/** The error of a run that has reached its money limit before its end; null: it may go on. */
 export function whenSpent(
   { max_total_cost_usd: limit }: Orchestration,
   costMicroUsd: number,

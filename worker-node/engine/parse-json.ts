@@ -1,6 +1,6 @@
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { withLongIntegersAsText } from "../../shared/contracts/long-integers.ts";
-import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { Json } from "../../shared/contracts/json.ts";
 
 /**
  * The JSON value in a text of a model, a provider or a tool; undefined when the text is none, or is one that state cannot
@@ -13,8 +13,4 @@ export function parseJson(text: string): Json | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -41,7 +41,7 @@ export type StepContext = {
   signal: AbortSignal;
   /** To be called before each call to the outside. Throws unless this worker may still move the run. */
   confirm(): Promise<void>;
-  /** Throws when the run has spent its money. Model calls check it; so must work that is in vain without another one. */
+  /** Throws when the run has reached its money limit. Model calls check it; so must work that only another model call can use. */
   checkCost(): void;
 };
 

@@ -23,7 +23,7 @@ export function judge(
   return { do: "retry", afterMs: Math.round(Math.max(random() * ceilingMs, demandedMs)) };
 }
 
-/** What clients see of an error. An error that is not meant for clients shows only that it happened. */
+/** What clients see of an error. Of an error that is neither terminal nor retryable clients see only that it happened. */
 export function failureOf(error: unknown): { code: string; message: string } {
   if (error instanceof TerminalError || error instanceof RetryableError) {
     return { code: error.code, message: error.message };

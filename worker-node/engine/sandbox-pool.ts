@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
-import { z } from "zod";
+import { READY, ThreadMessage } from "./sandbox-program.ts";
+import type { Program, ProgramResult } from "./sandbox-program.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
 /**
@@ -11,20 +12,17 @@ const THREADS = {
   expression: { all: 2, tenant: 1 },
   transform: { all: 3, tenant: 2 },
 } as const;
-/** The time beyond a program's own limit in which a thread may start and report. Then the thread is terminated, even in a loop. */
+/**
+ * A program's limit is of processor time. By the clock a program may take this many times as long, and `GRACE_MS` more, because
+ * the machine may be busy. After that its thread is terminated, even in a loop.
+ */
+const BUSY_FACTOR = 10;
 const GRACE_MS = 5_000;
+/** A thread can run programs this long after its start, also on a busy machine. */
+const START_MS = 60_000;
 
-/** `state` is JSON text. */
-export type Program = { code: "expression" | "transform"; source: string; state: string; limitMs: number };
-
-/** For whom a program runs, and what stops it: it may be cancelled, or the worker may drain. */
+/** The tenant of a program, and the signal that stops it: on a cancel, or when the worker drains. */
 export type Caller = { tenant: string; signal: AbortSignal };
-const ProgramResult = z.union([
-  z.object({ json: z.string() }),
-  z.object({ failed: z.enum(["time", "memory", "size", "value", "error"]), message: z.string() }),
-]);
-/** `json` is text that the program may have written itself: the caller must parse it. */
-export type ProgramResult = z.infer<typeof ProgramResult>;
 
 type QueuedProgram = {
   program: Program;
@@ -106,20 +104,25 @@ export class SandboxPool {
   }
 
   #start(queued: QueuedProgram): void {
-    const worker = this.#idle.pop() ?? new Worker(new URL("./sandbox-thread.ts", import.meta.url));
+    const idle = this.#idle.pop();
+    const worker = idle ?? new Worker(new URL("./sandbox-thread.ts", import.meta.url));
     // A busy thread keeps the process alive; an idle one does not.
     worker.ref();
-    const timer = setTimeout(
-      () => this.#end(thread, { failed: "time", message: "" }, { reuse: false }),
-      queued.program.limitMs + GRACE_MS,
-    );
-    const thread: BusyThread = { worker, queued, timer };
+    const endsIn = (ms: number) =>
+      setTimeout(() => this.#end(thread, { failed: "time", message: "" }, { reuse: false }), ms);
+    const clockMs = queued.program.limitMs * BUSY_FACTOR + GRACE_MS;
+    const thread: BusyThread = { worker, queued, timer: endsIn(idle ? clockMs : START_MS) };
     this.#busy.add(thread);
-    worker.once("message", (message: unknown) => {
-      const result = ProgramResult.parse(message);
+    worker.on("message", (sent: unknown) => {
+      const message = ThreadMessage.parse(sent);
+      if (message === READY) {
+        clearTimeout(thread.timer);
+        thread.timer = endsIn(clockMs);
+        return;
+      }
       // A thread whose heap was full runs no other tenant's program.
-      const reuse = !("failed" in result && result.failed === "memory");
-      this.#end(thread, result, { reuse });
+      const reuse = !("failed" in message && message.failed === "memory");
+      this.#end(thread, message, { reuse });
     });
     worker.once("error", (error) =>
       this.#end(thread, { failed: "error", message: String(error) }, { reuse: false }),

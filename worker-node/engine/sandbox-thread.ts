@@ -1,16 +1,11 @@
 import { parentPort } from "node:worker_threads";
-import {
-  newQuickJSWASMModule,
-  newVariant,
-  RELEASE_SYNC,
-  Scope,
-  shouldInterruptAfterDeadline,
-} from "quickjs-emscripten";
+import { newQuickJSWASMModule, newVariant, RELEASE_SYNC, Scope } from "quickjs-emscripten";
 import { z } from "zod";
 import { scriptOf } from "../../shared/contracts/definition/condition.ts";
 import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
 import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
-import type { Program, ProgramResult } from "./sandbox-pool.ts";
+import { READY } from "./sandbox-program.ts";
+import type { Program, ProgramResult } from "./sandbox-program.ts";
 
 // The thread of sandbox-pool.ts: runs one program at a time with QuickJS, each in a context of its own.
 
@@ -33,6 +28,7 @@ const wasmMemory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MAX
 const quickjs = await newQuickJSWASMModule(newVariant(RELEASE_SYNC, { wasmMemory }));
 
 parentPort?.on("message", (program: Program) => parentPort?.postMessage(run(program)));
+parentPort?.postMessage(READY);
 
 function run(program: Program): ProgramResult {
   const runtime = quickjs.newRuntime();
@@ -49,18 +45,28 @@ function run(program: Program): ProgramResult {
 }
 
 function resultOf({ code, source, state, limitMs }: Program, context: QuickJSContext): ProgramResult {
-  const deadlineMs = Date.now() + limitMs;
+  const isOver = limitOf(limitMs);
   context.runtime.setMaxStackSize(STACK_BYTES);
-  context.runtime.setInterruptHandler(shouldInterruptAfterDeadline(deadlineMs));
+  context.runtime.setInterruptHandler(isOver);
   try {
     context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
     const scripts = code === "transform" ? [source, READ_RESULT] : [scriptOf(source).script];
-    const json = evaluate(context, scripts, code === "transform" ? "result" : "the value", deadlineMs);
+    const json = evaluate(context, scripts, code === "transform" ? "result" : "the value", isOver);
     return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
   } catch (error) {
     if (error instanceof ProgramError) return error.result;
     throw error;
   }
+}
+
+/** Returns a test whether this thread has used `limitMs` of processor time since this call: the work of other programs does not count. */
+function limitOf(limitMs: number): () => boolean {
+  const usedMs = (): number => {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1_000;
+  };
+  const startMs = usedMs();
+  return () => usedMs() - startMs > limitMs;
 }
 
 /** The program failed, or its time is over. */
@@ -78,7 +84,7 @@ function evaluate(
   context: QuickJSContext,
   scripts: readonly string[],
   name: string,
-  deadlineMs: number,
+  isOver: () => boolean,
 ): string {
   // A handle that is left when the runtime is freed aborts the whole thread.
   return Scope.withScope((scope) => {
@@ -89,7 +95,7 @@ function evaluate(
     let value = context.undefined;
     for (const script of scripts) {
       value = managed(context.evalCode(script));
-      runPendingJobs(context, deadlineMs);
+      runPendingJobs(context, isOver);
     }
     const settled = scope.manage(settledValue(context, value, name));
     const nameText = scope.manage(context.newString(name));
@@ -98,12 +104,12 @@ function evaluate(
 }
 
 /** The reactions of promises, which run once the script that made them has ended. */
-function runPendingJobs(context: QuickJSContext, deadlineMs: number): void {
+function runPendingJobs(context: QuickJSContext, isOver: () => boolean): void {
   while (context.runtime.hasPendingJob()) {
     const ran = context.runtime.executePendingJobs(JOBS_BETWEEN_CLOCKS);
     if (ran.error) throw failed(context, ran.error);
     // A promise takes the interrupt for its own rejection.
-    if (Date.now() > deadlineMs) throw new ProgramError({ failed: "time", message: "" });
+    if (isOver()) throw new ProgramError({ failed: "time", message: "" });
   }
 }
 

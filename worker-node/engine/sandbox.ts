@@ -3,7 +3,8 @@ import { TerminalError } from "./step-errors.ts";
 import { SandboxPool } from "./sandbox-pool.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Sandbox } from "./ports.ts";
-import type { Caller, Program, ProgramResult } from "./sandbox-pool.ts";
+import type { Caller } from "./sandbox-pool.ts";
+import type { Program, ProgramResult } from "./sandbox-program.ts";
 
 const EXPRESSION_MS = 1_000;
 const TRANSFORM_MS = 5_000;
@@ -13,7 +14,7 @@ export type SharedSandbox = { of(caller: Caller): Sandbox; close(): Promise<void
 
 /**
  * Runs expressions and programs of definitions with QuickJS (WebAssembly), in threads: no network, no clock, 32 MiB,
- * 1 s for an expression and 5 s for a program, results of at most 1 MiB, and a fresh context for each. A promise is
+ * 1 s of processor time for an expression and 5 s for a program, results of at most 1 MiB, a fresh context for each. A promise is
  * awaited; a result that JSON cannot hold (NaN, a map, a function) fails, and the error names its path. A failure is a
  * TerminalError `expression` or `transform`, because the same code over the same state would fail again.
  */
@@ -58,7 +59,7 @@ function failureText(
   const subject = code === "expression" ? "the expression" : "transform_code";
   switch (result.failed) {
     case "time":
-      return `${subject} took longer than ${limitMs / 1_000} s`;
+      return `${subject} used more than ${limitMs / 1_000} s of processor time`;
     case "memory":
       return `${subject} used more memory than 32 MiB`;
     case "size":

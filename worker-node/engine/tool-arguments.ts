@@ -1,6 +1,7 @@
 import { isLongInteger } from "../../shared/contracts/long-integers.ts";
 import { jsonValuesIn } from "./json-values.ts";
-import { isObject, parseJson } from "./parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { parseJson } from "./parse-json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /** The most errors of one call that the reply to the model lists: the model mends them all at once, or the first few. */

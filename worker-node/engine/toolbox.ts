@@ -20,8 +20,8 @@ type ToolResult = { ok: true; value: Json } | Refused;
 type Refused = { ok: false; code: string; reason: string };
 
 /**
- * What decided on a call: an agent, which can do something else after it; a model that only filled in the arguments of a tool
- * step; or the run's state.
+ * The origin of a call: an agent, which can react to its failure; a model that filled in the arguments of a tool step; or the
+ * run's state.
  */
 type CallBy = "agent" | "model" | "state";
 
@@ -91,8 +91,8 @@ async function invoke(
     return { ok: true, value: await context.tools.call({ ...call, effectKey, signal: context.signal }) };
   } catch (error) {
     if (by === "agent" && error instanceof RetryableError && error.code === "tool_timeout") {
-      const doubt = "It may have been carried out all the same.";
-      return refused(`The call has no result: the tool did not answer in time. ${doubt}`, error.code);
+      const note = "It may have been carried out all the same.";
+      return refused(`The call has no result: the tool did not answer in time. ${note}`, error.code);
     }
     if (!(error instanceof ToolRejection)) throw error;
     const what = error.code === "tool_rejected" ? "The tool refused the call" : "The call has no result";

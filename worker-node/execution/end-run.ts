@@ -9,7 +9,7 @@ import { log } from "../../shared/log.ts";
 import type { DeadLetter } from "../../shared/store/journal/new-entry.ts";
 import { stepError } from "../engine/events.ts";
 import { finalResponse } from "../engine/machine.ts";
-import { largeValuesAt } from "./execution-state.ts";
+import { confirmResults, largeValuesAt } from "./execution-state.ts";
 import type { Ended, ExecutionState } from "./execution-state.ts";
 import { operatorTrace, traceOf } from "./failure-trace.ts";
 import { ifStored } from "./large-values.ts";
@@ -68,6 +68,8 @@ export async function endRun(
   });
   if (outcome.is === "committed") return { is: "ended" };
   if (outcome.is !== "rejected") return { is: "dropped" };
+  const earlier = await confirmResults(state);
+  if (earlier) return failRejected(state, earlier);
   const rejected = { code: "result_rejected", message: outcome.message, step_id: null };
   if (status !== "failed") return failRun(state, rejected);
   if (steps.length === 0 && pendingEvents.length === 0) {
@@ -78,8 +80,8 @@ export async function endRun(
 }
 
 /**
- * Ends a run in failure, with a dead letter that says where it happened. A tenant may read that too, so the texts of what
- * was thrown are in the log alone.
+ * Ends a run in failure, with a dead letter that says where it happened. A tenant may read the dead letter, so the texts of
+ * the thrown error are in the log alone.
  */
 export async function failRun(
   state: ExecutionState,
@@ -93,6 +95,14 @@ export async function failRun(
   }
   const deadLetter = { ...error, stack: traceOf(cause), tries, first_failed_at: firstFailedAt };
   return endRun(state, "failed", { error, deadLetter, events, usage });
+}
+
+/** Ends a run in failure because Postgres will never take a step's result. */
+export function failRejected(
+  state: ExecutionState,
+  { step, message }: { step: string; message: string },
+): Promise<Ended> {
+  return failStep(state, step, { code: "result_rejected", message });
 }
 
 /** Ends a run in failure because of a step, which has its own event; null: no step was running. */

@@ -11,10 +11,11 @@ import { stepStart } from "../engine/events.ts";
 import { next } from "../engine/machine.ts";
 import { failureOf } from "../engine/retry-policy.ts";
 import { TerminalError } from "../engine/step-errors.ts";
+import { isPure } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append, RunLog } from "../journal/run-log.ts";
-import { endRun, failRun, failStep } from "./end-run.ts";
-import { largeValuesAt } from "./execution-state.ts";
+import { endRun, failRejected, failRun, failStep } from "./end-run.ts";
+import { confirmResults, largeValuesAt } from "./execution-state.ts";
 import type { Ending, ExecutionDeps, ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
 import { StateSize } from "./state-size.ts";
@@ -25,12 +26,14 @@ import { unreadable, waitForStore } from "./wait-for-store.ts";
 
 /** Crashes without a checkpoint between them after which a run is not executed again. */
 const POISON_CRASHES = 3;
+/** The most unconfirmed results: then even a step without effects waits, because a commit is where a cancel is noticed. */
+const MAX_UNCONFIRMED = 32;
 /** A run that wakes because its timeout has come must find that the timeout has passed. */
 const TIMEOUT_SLACK_MS = 1_000;
 
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
- * something outside stops the execution; `Stop` says what each reason asks for.
+ * something outside stops the execution; `Stop` says what each reason causes.
  */
 export async function execute(
   run: ClaimedRun,
@@ -45,6 +48,7 @@ export async function execute(
     steps: [],
     unchargedUsage: [],
     progress: initialProgress({}),
+    unconfirmed: [],
     size: new StateSize({}),
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
@@ -57,7 +61,7 @@ export async function execute(
       return failRun(state, { ...failureOf(error), step_id: runLog.currentStep }, { cause: error });
     });
   } catch (error) {
-    // The end that a cancel or a timeout asks for may be fenced too.
+    // The end after a cancel or a timeout may be fenced too.
     if (error instanceof Stop && error.why === "superseded") return { is: "dropped" };
     throw error;
   } finally {
@@ -128,6 +132,11 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
   while (todo.do === "step") {
     const { step, visit } = todo;
     signal.throwIfAborted();
+    if (!isPure(step) || state.unconfirmed.length >= MAX_UNCONFIRMED) {
+      const rejected = await confirmResults(state);
+      if (rejected) return failRejected(state, rejected);
+      signal.throwIfAborted();
+    }
     runLog.begin(step);
     const large = largeValuesAt(state, `${step.id}/${visit}.${state.run.attempt}`);
     const visited = await visitStep({ state, walk, step, visit, large });
@@ -151,10 +160,10 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
       const last = { checkpoint, response, progress };
       return endRun(state, todo.status, { error, last, events, usage });
     }
-    const outcome = await runLog.append(stepEntry(visited, todo.step));
-    if (outcome.is === "rejected") {
-      return failStep(state, step.id, { code: "result_rejected", message: outcome.message });
-    }
+    const outcome = runLog.append(stepEntry(visited, todo.step));
+    // The outcome rejects when the run is superseded. Then `signal` is aborted too, and ends the execution.
+    outcome.catch(() => {});
+    state.unconfirmed.push({ step: step.id, before: state.progress, outcome });
     state.progress = progress;
   }
   return endRun(state, todo.status, todo.status === "failed" ? { error: todo.error } : {});
@@ -225,6 +234,8 @@ async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {
     case "superseded":
       return { is: "dropped" };
     case "drain":
+      // The results of calls to the outside are committed before another worker goes on.
+      await confirmResults(state);
       return { is: "stopped" };
     case "cancel":
       return endRun(state, "cancelled", { usage });

@@ -9,7 +9,7 @@ import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
 import type { Journal } from "../journal/journal.ts";
-import type { RunLog } from "../journal/run-log.ts";
+import type { AppendOutcome, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./large-values.ts";
@@ -36,8 +36,10 @@ export type ExecutionState = {
   readonly deps: ExecutionDeps;
   /** The steps of the run's definition; none until that has been read. */
   steps: readonly Step[];
-  /** The fold of the committed entries. It does not include a result that is not committed yet. */
+  /** The fold of the committed entries and of the unconfirmed results. */
   progress: Progress;
+  /** Appended results, in order, for whose outcome the execution has not waited yet. */
+  unconfirmed: Unconfirmed[];
   /** The size of its state. */
   size: StateSize;
   /** Model calls of a stopped visit: the entry that ends the run charges them. */
@@ -45,6 +47,27 @@ export type ExecutionState = {
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
 };
+
+/** A result on its way to Postgres. `before`: the run's progress without it. */
+export type Unconfirmed = { step: string; before: Progress; outcome: Promise<AppendOutcome> };
+
+/**
+ * Waits until the unconfirmed results are committed.
+ * @returns null, or the step whose result Postgres will never take: `state` is then as it was before that result
+ * @throws Stop `superseded` when another worker moves the run
+ */
+export async function confirmResults(
+  state: ExecutionState,
+): Promise<{ step: string; message: string } | null> {
+  for (const { step, before, outcome: pending } of state.unconfirmed.splice(0)) {
+    const outcome = await pending;
+    if (outcome.is !== "rejected") continue;
+    state.progress = before;
+    state.unconfirmed = [];
+    return { step, message: outcome.message };
+  }
+  return null;
+}
 
 /** What all steps of a run have in common. `signal` also aborts when the run's time is over. */
 export type Walk = {

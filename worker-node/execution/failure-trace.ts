@@ -1,10 +1,10 @@
 import { z } from "zod";
+import { redact } from "../../shared/security/redact.ts";
 
 /** The folder of this program, as it stands in stacks. */
 const ROOT = new URL("../../", import.meta.url);
 const MAX_CAUSES = 10;
 const MAX_LOGGED_CHARS = 8_192;
-/** A shorter value would replace ordinary words. */
 const MIN_SECRET_CHARS = 8;
 
 const WithCode = z.object({ code: z.string() });
@@ -22,17 +22,15 @@ export function traceOf(error: unknown): string | null {
 
 /**
  * All that is known of a failure, for the log of its worker: the stacks of the error and its causes with their texts.
- * @param env the process's secrets are replaced: a provider may quote the API key that it refuses
+ * @param env secrets in these variables are replaced: a provider may quote the API key that it refuses
  */
 export function operatorTrace(error: unknown, env: Record<string, string | undefined>): string {
   const texts =
     error instanceof Error ? chainOf(error).map((each) => each.stack ?? each.message) : [String(error)];
   const secrets = Object.entries(env)
     .filter(([name]) => /KEY|TOKEN|SECRET|PASSWORD/.test(name))
-    .flatMap(([, value]) => (value !== undefined && value.length >= MIN_SECRET_CHARS ? [value] : []));
-  return secrets
-    .reduce((text, secret) => text.replaceAll(secret, "***"), texts.join("\ncaused by "))
-    .slice(0, MAX_LOGGED_CHARS);
+    .flatMap(([, value]) => value ?? []);
+  return redact(texts.join("\ncaused by "), secrets, MIN_SECRET_CHARS).slice(0, MAX_LOGGED_CHARS);
 }
 
 function chainOf(error: Error): Error[] {

@@ -17,7 +17,7 @@ const PUT_MS = 8_000;
 /** Where large values are stored. */
 export type ObjectStore = {
   put(key: string, body: string, contentType: string): Promise<void>;
-  /** The text of an object; null when it has more than `maxBytes`, of which none is read then. */
+  /** The text of an object. Null: it has more than `maxBytes`, and nothing of it was read. */
   get(key: string, maxBytes: number): Promise<string | null>;
 };
 

@@ -22,7 +22,7 @@ export class Question {
 
   /**
    * The state of the visit's question, which the journal names. Null when the step has to ask: the visit has no question
-   * yet, or only an unanswered one from an earlier life of the run. An answer from an earlier life counts.
+   * yet, or only an unanswered question of an earlier life of the run. An answer from an earlier life counts.
    */
   async reply({ run, runLog, progress, deps }: ExecutionState, signal: AbortSignal): Promise<Reply | null> {
     const askedId = progress.questionId;

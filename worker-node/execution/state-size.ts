@@ -17,7 +17,7 @@ export class StateSize {
     return this.#bytes;
   }
 
-  /** These keys have these values now. */
+  /** Records that these keys have these values from now on. */
   set(values: JsonObject): void {
     for (const [key, value] of Object.entries(values)) {
       const size = sizeOf(value);

@@ -13,7 +13,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
-import { published } from "./divide-text.ts";
+import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
@@ -90,7 +90,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   }
 }
 
-/** Charges what a stopped visit used: with the entry that ends the run, or with one of its own before the run is handed back. */
+/** Charges the model calls of a stopped visit: with the entry that ends the run, or in a turn before the run is handed back. */
 async function chargeStopped({ state, walk, step, visit }: Visit, usage: Usage[]): Promise<void> {
   const reason: unknown = walk.signal.reason;
   if (!(reason instanceof Stop && reason.why === "drain")) {
@@ -130,7 +130,7 @@ function afterFailure(
   const { afterMs } = verdict;
   const event = stepRetry(step, failure, count, afterMs);
   if (afterMs <= SHORT_WAIT_MS) {
-    state.runLog.note(published(event));
+    state.runLog.note(publishedEvents(event));
     return { is: "retry", afterMs };
   }
   const park: RetryPark = {
@@ -157,9 +157,9 @@ type Try = {
   /** The number of this try, from 1. */
   tries: number;
   effectSuffix: string;
-  /** What earlier tries used and nothing has charged. */
+  /** The model calls of earlier tries that are not charged yet. */
   unchargedUsage: readonly Usage[];
-  /** What this try has used and no turn has charged: appended to as the try goes on. */
+  /** The model calls of this try that no turn has charged. The try appends to it. */
   usage: Usage[];
 };
 
@@ -248,10 +248,10 @@ function contextOf(
     models: {
       generate: async (request) => {
         checkCost();
-        // A place of its own for each call: what it tells last counts, also when it fails.
+        // Each call has one element of `usage`: its last report counts, also when the call fails.
         const at = usage.length;
-        const onUsage = (told: ModelAnswer["usage"]): void => {
-          usage[at] = { call: request.effectKey, ...told };
+        const onUsage = (reported: ModelAnswer["usage"]): void => {
+          usage[at] = { call: request.effectKey, ...reported };
         };
         const mustHavePrice = definition.max_total_cost_usd !== null;
         const answer = await models.generate({ ...request, mustHavePrice, onUsage });
@@ -259,9 +259,9 @@ function contextOf(
         return answer;
       },
     },
-    // Events of a try that its timeout has left behind are dropped.
+    // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
-      if (!signal.aborted) runLog.note(events.flatMap(published));
+      if (!signal.aborted) runLog.note(events.flatMap(publishedEvents));
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();
@@ -272,7 +272,7 @@ function contextOf(
       const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, turnUsage));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);
-      // The turn has charged what the try used so far.
+      // The turn has charged the calls of the try so far.
       usage.length = 0;
     },
   };

@@ -9,7 +9,7 @@ const PAUSE_MS = 500;
 
 /**
  * Reads until the store answers: a store that is unreachable for a moment must not fail a run, or use up a try of its step.
- * @throws TerminalError `unreadable` when what the run has stored is the reason that it cannot be read
+ * @throws TerminalError `unreadable` when the stored text itself is the reason that it cannot be read
  */
 export async function waitForStore<Answer>(
   signal: AbortSignal,
@@ -27,7 +27,7 @@ export async function waitForStore<Answer>(
   }
 }
 
-/** The failure of a run whose stored input or journal cannot be read: to read it again would be in vain. */
+/** The failure of a run whose stored input or journal can never be read. */
 export function unreadable(cause: unknown): TerminalError {
   return new TerminalError("unreadable", "what the run has stored cannot be read", { cause });
 }

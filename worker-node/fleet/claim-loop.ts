@@ -50,7 +50,7 @@ export type ClaimLoopDeps = {
 export class ClaimLoop {
   readonly #deps: ClaimLoopDeps;
   readonly #shard: number;
-  /** The silences of this worker after which this shard was synchronized. */
+  /** How often this worker had been silent when this shard was last synchronized. */
   #silences = 0;
   #isStopped = false;
   /** The latest claim, while the loop waits for work. */
@@ -106,7 +106,7 @@ export class ClaimLoop {
           await sleep(PAUSE_MS);
           continue;
         }
-        // A claim that got less than it asked for has left nothing that this worker may take.
+        // When a claim got fewer runs than there were free slots, this worker may take none of the remaining jobs.
         const isAllTaken = claim.runs.length < free;
         if (isAllTaken && slots.lanesWithRoom().length > 0 && !this.#isStopped)
           await this.#waitForWork(claim);
@@ -187,7 +187,7 @@ export class ClaimLoop {
       links.reportClaimed(shard);
       return claim;
     } catch (error) {
-      // It is unknown whether Redis finished the ended runs. To finish them again is harmless; without it their leases would
+      // It is unknown whether Redis finished the ended runs. To finish them again is harmless. Unfinished, their leases would
       // take slots until they lapse.
       ended.add(shard, finished);
       if (error instanceof ColdError) links.reportCold(shard);
@@ -223,7 +223,7 @@ export class ClaimLoop {
       return 0;
     }
     const runs = fresh.map(({ run }) => run);
-    // The process may be stopped right here for as long as it likes: then Postgres counts a silence, and claims nothing.
+    // The process may be stopped here for any time: then Postgres counts a silence, and the statement claims nothing.
     const known = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
     const claimed = await store.claim(owner, runs, ...known).catch((error: unknown) => {
       unresolved.add(fresh);

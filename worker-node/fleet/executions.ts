@@ -194,7 +194,7 @@ export class EndedRuns {
     const delayMs = this.#deps.delayMs(shard);
     if (delayMs === null || this.#of(shard).length === 0) return;
     if (delayMs === 0) {
-      // Together with those that end in the same turn of the event loop.
+      // Together with the runs that end in the same turn of the event loop.
       setImmediate(() => void this.#finish(shard));
     } else if (!this.#timers.has(shard)) {
       const timer = setTimeout(() => {

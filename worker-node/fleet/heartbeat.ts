@@ -52,7 +52,7 @@ export class Heartbeat {
 
   /**
    * How often this worker was silent so far, as Postgres counts it. While it was, other workers may have claimed directly, so
-   * what it knew of the queue before is void: each claim names the number at which its shard was synchronized, and Postgres
+   * its view of the queue is out of date: each claim names the number at which its shard was synchronized, and Postgres
    * compares it.
    */
   get silences(): number {

@@ -13,9 +13,9 @@ const MAX_FLUSHES = 2;
 const MAX_ENTRIES = 256;
 const MAX_BYTES = 4 * 1024 * 1024;
 const MAX_BACKOFF_MS = 2_000;
-/** So many timeouts of a batch, while Postgres answers small queries at once, are the fault of one of its entries. */
+/** A batch that timed out this often, while Postgres answers small queries at once, has an entry that is the cause. */
 const MAX_TIMEOUTS = 2;
-/** A small query of a Postgres without too much load takes less. */
+/** A small query takes less than this unless Postgres is overloaded. */
 const SMALL_QUERY_MS = 1_000;
 
 /** An entry in flight, and the log that it comes from. */
@@ -77,7 +77,9 @@ export class Journal {
       const entry = runLog.take();
       if (!entry) continue;
       batch.push({ log: runLog, entry });
-      bytes += entry.events.length + (entry.kind === "note" ? 0 : entry.output.length);
+      for (const { events, output } of [...entry.earlier, { output: "", ...entry }]) {
+        bytes += events.length + output.length;
+      }
     }
     return batch;
   }
@@ -191,6 +193,10 @@ async function resolveOutcomes(
 }
 
 /** Where the journal has the entry, if it was committed. */
-function placeOf({ run_id, known_seq, events_n, attempt }: NewEntry) {
-  return { run_id, seq: known_seq + events_n, attempt };
+function placeOf({ run_id, known_seq, events_n, earlier, attempt }: NewEntry) {
+  return {
+    run_id,
+    seq: earlier.reduce((seq, result) => seq + result.events_n, known_seq + events_n),
+    attempt,
+  };
 }

@@ -5,7 +5,7 @@ import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { whenJournalTooLarge } from "../../shared/journal/budget.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
-import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
+import type { EarlierResult, EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
 import { Stop } from "../execution/stop.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
@@ -16,6 +16,10 @@ const NOTE_MS = 10;
 /** The same for the text of models. `SLOW_DELTA_MS` applies while a flush takes longer than `DELTA_MS`. */
 const DELTA_MS = 50;
 const SLOW_DELTA_MS = 250;
+
+/** The most results that are committed in the statement of a later entry of their run, and the bytes after which no more are. */
+const MAX_EARLIER = 64;
+const MAX_EARLIER_BYTES = 256 * 1024;
 
 export type LoggedRun = Pick<
   ClaimedRun,
@@ -38,9 +42,13 @@ export type Outcome =
 /** What an append resolves to. A fenced one rejects with a Stop instead. */
 export type AppendOutcome = Exclude<Outcome, { is: "fenced" }>;
 
-/** An appended entry. `pending`: the lines of events that were pending when it was appended; they stand before its own. */
+/**
+ * An appended entry. `pending`: the lines of events that were pending when it was appended; they stand before its own.
+ * `isAlone`: Postgres rejected it together with others, so it is tried alone.
+ */
 type Appended = {
   content: Append;
+  isAlone: boolean;
   pending: string[];
   lines: string[];
   resolve(outcome: AppendOutcome): void;
@@ -59,9 +67,9 @@ type LogParts = {
 /**
  * The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time.
  *
- * Each commit reports what the run has received from outside, and the log stops the execution accordingly: a fenced
- * entry aborts `stop` as `superseded`, a cancelled run as `cancel`, and
- * one whose journal has become too large as `state_too_large`.
+ * Each commit reports what the run has received from outside, and the log stops the execution accordingly: it aborts `stop`
+ * as `superseded` after a fenced entry, as `cancel` when the run was cancelled, and as `state_too_large` when its journal has
+ * become too large.
  */
 export class RunLog {
   readonly #run: LoggedRun;
@@ -69,7 +77,8 @@ export class RunLog {
   readonly #pending: PendingEvents;
   /** A queue: an execution that is stopped appends the end of its run while a result may still be in it. */
   readonly #queue: Appended[] = [];
-  #inFlight: { entry: NewEntry; appended: Appended | null } | null = null;
+  /** The entry that is being committed, and the appended entries in it: its earlier results, then itself. None: a note. */
+  #inFlight: { entry: NewEntry; appended: readonly Appended[] } | null = null;
   #noteDeadlineMs = 60_000;
   #currentStep: string | null = null;
   #isClosed = false;
@@ -108,7 +117,7 @@ export class RunLog {
 
   /** Commits events: with the next entry of this run, or by themselves within a moment. */
   note(events: readonly RunEvent[]): void {
-    // A step that the execution has left behind may still note events; they are dropped.
+    // A step that was stopped or timed out may still note events: they are dropped.
     if (this.#isClosed) return;
     this.#pending.add(events, this.#write(events));
   }
@@ -120,10 +129,14 @@ export class RunLog {
    */
   append(content: Append): Promise<AppendOutcome> {
     return new Promise((resolve, reject) => {
+      if (content.kind === "step") {
+        this.#currentStep = content.current_step;
+        this.#noteDeadlineMs = content.deadline_ms;
+      }
       const pending = this.#pending.take();
       // An entry's number is that of its last event, so every entry has an event.
       const events = content.events.length + pending.length > 0 ? content.events : [CHECKPOINT];
-      this.#queue.push({ content, pending, lines: this.#write(events), resolve, reject });
+      this.#queue.push({ content, isAlone: false, pending, lines: this.#write(events), resolve, reject });
       this.#parts.schedule(this);
     });
   }
@@ -136,23 +149,32 @@ export class RunLog {
   /** The entry to commit next; null while one is in flight or there is none. Each is followed by `onOutcome`. */
   take(): NewEntry | null {
     if (this.#inFlight !== null || !this.hasMore()) return null;
-    const appended = this.#queue.shift() ?? null;
-    const entry = appended ? this.#entryOf(appended) : this.#noteOf(this.#pending.take());
+    const appended = this.#takeAppended();
+    const last = appended.at(-1);
+    const entry = last
+      ? { ...last.content, ...this.#fence(), ...linesOf(last), earlier: earlierOf(appended.slice(0, -1)) }
+      : this.#noteOf(this.#pending.take());
     this.#inFlight = { entry, appended };
     return entry;
   }
 
-  #entryOf({ content, pending, lines }: Appended): NewEntry {
-    if (content.kind === "step") {
-      this.#currentStep = content.current_step;
-      this.#noteDeadlineMs = content.deadline_ms;
+  /** The next entry of the queue, after the results before it that can be committed in the same statement. */
+  #takeAppended(): Appended[] {
+    const taken: Appended[] = [];
+    let bytes = 0;
+    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
+      taken.push(next);
+      bytes += bytesOf(next);
+      const [following] = this.#queue;
+      const goesOn = following && goesBefore(next, following);
+      if (!goesOn || taken.length > MAX_EARLIER || bytes > MAX_EARLIER_BYTES) break;
     }
-    return { ...content, ...this.#fence(), ...joined([...pending, ...lines]) };
+    return taken;
   }
 
   #noteOf(lines: readonly string[]): NewEntry {
     const content = { step_path: this.#currentStep, deadline_ms: this.#noteDeadlineMs };
-    return { kind: "note", ...content, ...this.#fence(), ...joined(lines) };
+    return { kind: "note", ...content, ...this.#fence(), ...joined(lines), earlier: [] };
   }
 
   #fence() {
@@ -165,21 +187,61 @@ export class RunLog {
     if (this.#inFlight === null) throw new Error(`no entry of ${this.#run.run_id} is in flight`);
     const { entry, appended } = this.#inFlight;
     this.#inFlight = null;
-    if (outcome.is === "committed") this.#count(entry);
-    else if (outcome.is === "fenced") this.close();
-    // Only the entry is refused or rejected: the events before it belong to the next one.
-    else if (appended) this.#pending.putBack(appended.pending);
-    if (appended) this.#settle(appended, outcome);
-    if (outcome.is !== "committed") return null;
-    const { run_id, events, events_n, kind } = entry;
-    return { run: run_id, seq: this.#knownSeq, events, events_n, last: kind === "end" };
+    switch (outcome.is) {
+      case "committed":
+        this.#count(entry);
+        for (const each of appended) this.#settle(each, outcome);
+        return this.#liveOf(entry);
+      case "fenced":
+        this.close();
+        for (const each of appended) this.#settle(each, outcome);
+        return null;
+      case "refused":
+      case "rejected":
+        this.#onRefused(appended, outcome);
+        return null;
+    }
   }
 
-  /** A committed entry. The one that makes the journal too large stays: the end of the run follows it. */
+  /** Only the last entry is refused or rejected: the events before it belong to the next one. */
+  #onRefused(appended: readonly Appended[], outcome: Outcome): void {
+    const last = appended.at(-1);
+    const earlier = appended.slice(0, -1);
+    if (!last) return;
+    if (outcome.is === "rejected" && earlier.length > 0) {
+      // Each is tried alone, which shows the one that Postgres does not take.
+      this.#queue.unshift(...appended.map((each) => ({ ...each, isAlone: true })));
+      return;
+    }
+    this.#queue.unshift(...earlier);
+    this.#pending.putBack(last.pending);
+    this.#settle(last, outcome);
+    // The results after a rejected one follow from it: they are not committed without it.
+    if (outcome.is === "rejected" && last.content.kind === "step") this.#rejectResults(outcome);
+  }
+
+  #rejectResults(outcome: Outcome): void {
+    const appended = this.#queue.splice(0);
+    for (const each of appended) {
+      const { kind } = each.content;
+      const isResult = kind === "step" || (kind === "end" && each.content.step_path !== null);
+      if (isResult) this.#settle(each, outcome);
+      else this.#queue.push(each);
+    }
+  }
+
+  #liveOf({ run_id, earlier, events, events_n, kind }: NewEntry): LiveEntry {
+    const lines = [...earlier.map((result) => result.events), events].join("\n");
+    const total = earlier.reduce((sum, result) => sum + result.events_n, events_n);
+    return { run: run_id, seq: this.#knownSeq, events: lines, events_n: total, last: kind === "end" };
+  }
+
+  /** Counts a committed entry. The entry that makes the journal too large is committed too: the end of the run follows it. */
   #count(entry: NewEntry): void {
-    this.#knownSeq += entry.events_n;
-    this.#journalBytes += Buffer.byteLength(entry.events);
-    if (entry.kind !== "note") this.#journalBytes += Buffer.byteLength(entry.output);
+    for (const { events_n, events, output } of [...entry.earlier, { output: "", ...entry }]) {
+      this.#knownSeq += events_n;
+      this.#journalBytes += Buffer.byteLength(events) + Buffer.byteLength(output);
+    }
     const tooLarge = whenJournalTooLarge(this.#currentStep, this.#journalBytes);
     if (tooLarge && entry.kind !== "park" && entry.kind !== "end") {
       this.#parts.stop.abort(new Stop(tooLarge.code, tooLarge.message));
@@ -210,6 +272,30 @@ export class RunLog {
   #write(events: readonly RunEvent[]): string[] {
     return events.map((event) => writeLine(event, new Date(), this.#run.correlation_id));
   }
+}
+
+/** Whether an entry can be committed in the statement of the one that follows it: it is a result that charges nothing. */
+function goesBefore({ content, isAlone }: Appended, following: Appended): boolean {
+  const isEarlier = content.kind === "step" && content.usage.length === 0 && !isAlone;
+  const { kind } = following.content;
+  return isEarlier && !following.isAlone && (kind === "step" || kind === "end");
+}
+
+function earlierOf(appended: readonly Appended[]): EarlierResult[] {
+  return appended.flatMap((each) => {
+    if (each.content.kind !== "step") return [];
+    const { kind, step_path, visit, output } = each.content;
+    return [{ kind, step_path, visit, output, ...linesOf(each) }];
+  });
+}
+
+function linesOf({ pending, lines }: Appended) {
+  return joined([...pending, ...lines]);
+}
+
+function bytesOf({ content, pending, lines }: Appended): number {
+  const output = content.kind === "note" ? 0 : content.output.length;
+  return [...pending, ...lines].reduce((sum, line) => sum + line.length, output);
 }
 
 function joined(lines: readonly string[]): { events: string; events_n: number } {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { JsonValue } from "../../shared/contracts/json.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 const Options = z.record(z.string(), z.record(z.string(), JsonValue));

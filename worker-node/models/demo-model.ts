@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TerminalError } from "../engine/step-errors.ts";
 import { costMicroUsd } from "./cost.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import { estimatedTokens } from "./token-count.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";

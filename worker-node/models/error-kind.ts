@@ -140,7 +140,7 @@ const WORDS: [ErrorKind, readonly string[]][] = [
     ],
   ],
 ];
-/** Words that gateways also put on errors of another kind: they count only where nothing else says what happened. */
+/** Words that gateways also put on errors of other kinds: they count only when no other word and no status is known. */
 const GENERIC_WORDS: ReadonlyMap<string, ErrorKind> = new Map([
   ["invalid_request", "request"],
   ["api", "down"],
@@ -151,8 +151,8 @@ const KIND_BY_WORD: ReadonlyMap<string, ErrorKind> = new Map(
 );
 
 /**
- * What providers say in words alone, under a code that means anything or something else. The first that fits decides.
- * `instead`: the kinds that the sentence corrects; null: all.
+ * Sentences by which providers report an error whose code is generic or wrong. The first sentence that matches decides.
+ * `instead`: the kinds by code that the sentence replaces; null: all.
  */
 const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; pattern: RegExp }[] = [
   {
@@ -161,7 +161,7 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     pattern:
       /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|in arrears/i,
   },
-  // A rate limit of tokens that one request exceeds by itself: to wait for it would be in vain.
+  // One request that exceeds a rate limit of tokens by itself never succeeds, however long the step waits.
   {
     kind: "request",
     instead: ["rate", "down"],
@@ -187,10 +187,10 @@ export function kindOfError({
   message: string;
 }): ErrorKind {
   const byCode = kindByCode(status, words);
-  const said = SENTENCES.find(
+  const sentence = SENTENCES.find(
     ({ instead, pattern }) => (instead === null || instead.includes(byCode)) && pattern.test(message),
   );
-  return said?.kind ?? byCode;
+  return sentence?.kind ?? byCode;
 }
 
 function kindByCode(status: number | undefined, words: readonly string[]): ErrorKind {
@@ -201,7 +201,7 @@ function kindByCode(status: number | undefined, words: readonly string[]): Error
   const known = kinds.find((kind) => kind !== undefined);
   if (known !== undefined) return known;
   const generic = words.map((word) => GENERIC_WORDS.get(word)).find((kind) => kind !== undefined);
-  // Statuses from 500 on are the server's failure. Others that are not known say nothing: another try may find out.
+  // A status from 500 on is a failure of the server. An unknown status below that is treated alike: another try may succeed.
   return status === undefined ? (generic ?? "down") : (KIND_BY_STATUS.get(status) ?? "down");
 }
 

@@ -1,5 +1,6 @@
 import type { Json } from "../../shared/contracts/json.ts";
-import { isObject, parseJson } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { parseJson } from "../engine/parse-json.ts";
 
 /** A server-sent event, or JSON that a server wrote between events. */
 export type StreamEvent = { name: string | undefined; data: string };
@@ -12,8 +13,8 @@ const MAX_STRAY_CHARS = 1_000_000;
 const FIELDS = new Set(["data", "event", "id", "retry", "error"]);
 
 /**
- * Splits a body into its events (HTML Living Standard, 9.2.6), with what servers do beside the standard: a last event
- * without an empty line after it, and plain JSON instead of an event, also over several lines.
+ * Splits a body into its events (HTML Living Standard, 9.2.6), with two deviations of servers from the standard: a last
+ * event without an empty line after it, and plain JSON instead of an event, also over several lines.
  */
 export class EventReader {
   #rest = "";

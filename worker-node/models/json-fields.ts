@@ -1,4 +1,4 @@
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /** `value` if it is an object, else an empty one. */

@@ -25,7 +25,7 @@ const ApiCallError = z.object({
   responseBody: z.string().optional(),
 });
 
-/** What the provider itself says of an error; null: it said nothing. */
+/** The error as the provider reported it; null: the provider reported none. */
 function providerErrorOf(error: unknown): ProviderError | null {
   if (error instanceof ReportedError) return { status: undefined, headers: {}, body: error.report };
   const api = ApiCallError.safeParse(error);
@@ -56,14 +56,14 @@ export function modelError(error: unknown, model: string, signal: AbortSignal): 
   return new RetryableError("model_unreachable", message, { cause: error });
 }
 
-/** Is this the refusal of a request that another one without a forced tool choice may avoid? */
+/** Whether the same request without a forced tool choice may succeed. */
 export function refusesToolChoice(error: unknown): boolean {
   if (!(error instanceof TerminalError) && !(error instanceof RetryableError)) return false;
   const provider = providerErrorOf(error.cause);
   return provider !== null && mayRefuseToolChoice(provider);
 }
 
-/** The SDK's error for a complete answer in text where a tool call was asked for. The step reads the text. */
+/** The SDK's error for a complete answer in text to a request that required a tool call. The step reads the text. */
 export function isToolChoiceViolation(error: unknown): boolean {
   return error instanceof Error && error.name === "AI_ToolChoiceViolationError";
 }

@@ -1,6 +1,7 @@
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { kindOfError, toWord } from "./error-kind.ts";
-import { isObject, parseJson } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { parseJson } from "../engine/parse-json.ts";
 import { listOf, textOf } from "./json-fields.ts";
 import { retryHintMs } from "./retry-hint.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -58,7 +59,7 @@ function isRetried(kind: ErrorKind): kind is keyof typeof RETRIED {
   return Object.hasOwn(RETRIED, kind);
 }
 
-/** May the request be refused because it forced a tool choice? Not when the provider names another reason. */
+/** Whether the forced tool choice may be the reason of the refusal. False when the provider names another reason. */
 export function mayRefuseToolChoice(error: ProviderError): boolean {
   const facts = factsOf(error);
   const kind = kindOfError(facts);
@@ -107,7 +108,7 @@ function factsOf({ status, body }: ProviderError): Facts {
     .map((value) => (typeof value === "number" || textOf(value) !== undefined ? Number(value) : Number.NaN))
     .filter((value) => Number.isInteger(value) && value >= 400 && value < 600);
   return {
-    // A gateway's 200 or 500 may stand for a more telling number inside.
+    // Under a gateway's 200 or 500 the body may have the status of the provider behind it.
     status: status !== undefined && status >= 400 && status !== 500 ? status : (numbers[0] ?? status),
     words: values.flatMap((value) => (typeof value === "string" ? [toWord(value)] : [])),
     message: [typeof body === "string" ? body : "", ...layers.map(messageIn)].join("\n"),

@@ -1,4 +1,4 @@
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Tokens } from "./cost.ts";
 
@@ -44,7 +44,7 @@ export function emptyReport(): ProviderReport {
   };
 }
 
-/** One provider's format of events. */
+/** Reads the events of one provider's format. */
 export type Format = {
   /**
    * Notes in `report` what the event says. Returns the events that the SDK is to read in its place; none when it holds nothing
@@ -54,15 +54,15 @@ export type Format = {
 };
 
 /**
- * Adds what an event reports of tokens to what earlier ones did: some servers divide the counts over several events, and some
- * end with counts that are null or 0. Those say nothing.
+ * Adds the token counts of an event to those of earlier events: some servers divide the counts over several events. A count
+ * of null or 0 never replaces an earlier count: some servers end with such counts.
  */
 export function noteCounts(report: ProviderReport, more: Json | undefined, tokensOf: TokensOf): void {
   if (!isObject(more)) return;
-  const telling = Object.entries(more).filter(
+  const counts = Object.entries(more).filter(
     ([name, count]) => !Object.hasOwn(report.counts, name) || (count !== null && count !== 0),
   );
-  report.counts = { ...report.counts, ...Object.fromEntries(telling) };
+  report.counts = { ...report.counts, ...Object.fromEntries(counts) };
   report.tokens = tokensOf(report.counts);
 }
 type TokensOf = (counts: JsonObject) => Tokens;

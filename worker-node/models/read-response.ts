@@ -1,5 +1,5 @@
 import { EventReader, objectsIn } from "./event-stream.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
@@ -7,11 +7,11 @@ import type { Format, ProviderReport } from "./provider-report.ts";
 const AFTER_ERROR_MS = 300;
 
 /**
- * A provider's response as the SDK reads it best. What the provider reports goes into `report`. The SDK gets events of the
- * shape that it expects, and a stream that ends cleanly, also where the connection is cut or an error is reported inside:
- * otherwise it would drop what came before, and name the cause by the way in which it happened to notice it.
+ * A provider's response, changed so that the SDK reads all of it. `report` receives what the provider reports. The SDK gets
+ * events of the shape that it expects, and a stream that ends cleanly, also where the connection is cut or an error is
+ * reported inside: otherwise it would drop the events before, and report a different error in each case.
  *
- * Data that is no JSON reaches the SDK as it is: an answer with a hole must not pass.
+ * Data that is no JSON reaches the SDK as it is, so that the SDK rejects the answer: a part of it is missing.
  * @param onBytes called for everything that arrives, also for what the SDK ignores, such as a ping
  */
 export function readResponse(

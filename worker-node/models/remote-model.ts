@@ -1,11 +1,11 @@
-import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { RetryableError } from "../engine/step-errors.ts";
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import { withTimeout, within } from "../execution/stop.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { costMicroUsd } from "./cost.ts";
-import { finishOf, promisesCall } from "./finish-reason.ts";
-import { ReportedError, isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
+import { isToolChoiceViolation, modelError, refusesToolChoice } from "./model-error.ts";
 import { openModel } from "./providers.ts";
+import { refuseIncomplete } from "./refuse-incomplete.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts } from "./thoughts.ts";
 import { emptyReport } from "./provider-report.ts";
@@ -18,7 +18,7 @@ import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelEnv } from "./providers.ts";
 import type { ProviderReport } from "./provider-report.ts";
 
-/** Imports the SDK at the first model call, and switches its warnings on the console off: the log has one line format. */
+/** Imports the SDK at the first model call, and disables its warnings on the console: the log has one line format. */
 async function loadSdk(): Promise<typeof import("ai")> {
   Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
   return import("ai");
@@ -26,7 +26,7 @@ async function loadSdk(): Promise<typeof import("ai")> {
 
 type RemoteModelName = Parameters<typeof openModel>[1];
 
-/** What calls of a worker have in common. */
+/** What the model calls of a worker share. */
 export type RemoteDeps = {
   env: ModelEnv;
   /** A provider that sends nothing for so long has failed. */
@@ -46,8 +46,8 @@ const MAX_REMEMBERED = 1_000;
  * `silenceMs`, before its answer or within it, fails the call with `model_timeout`. The limit is on silence and not on the
  * whole answer, because an answer may take as long as the step may.
  *
- * A forced tool choice is ours, not the definition's. A request that is refused with one is made once more without; when
- * that fails too, the first refusal is reported.
+ * The engine forces a tool choice, not the definition. When the server refuses a request with a forced choice, the request is
+ * made once more without; when that fails too, the first refusal is reported.
  */
 export async function generateRemote(
   deps: RemoteDeps,
@@ -107,7 +107,7 @@ async function attempt(
     return new RetryableError("model_timeout", message);
   });
   const { signal } = limit;
-  // At every sign of life, so that what was reported is known whatever becomes of the call.
+  // With every byte, so that the reported usage is charged also when the call fails later.
   const onBytes = (): void => {
     limit.restart();
     if (report.tokens !== undefined) request.onUsage?.(usageOf(name, report));
@@ -203,50 +203,8 @@ async function stream(
   // A limit on money must hold for a provider that reports no tokens as well.
   if (request.mustHavePrice === true) report.tokens ??= estimated(request, text, calls);
   const answer = { text, tool_calls: calls, usage: usageOf(name, report) };
-  const given = parts.parts(report.opaque, answer.text);
-  return given === undefined ? answer : { ...answer, parts: given };
-}
-
-/** Throws unless what the provider reported is a complete answer. The report of the provider counts before what the SDK made of it. */
-function refuseIncomplete(
-  name: ModelName,
-  report: ProviderReport,
-  calls: readonly ToolCall[],
-  failure: unknown,
-): void {
-  const label = `${name.provider}/${name.model}`;
-  if (report.error !== undefined) throw new ReportedError(report.error);
-  if (report.withheld)
-    throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
-  if (!report.begun) throw failure;
-  const word = report.finish;
-  if (word === undefined && report.isPage) {
-    const message = `${label}: the response is not an answer of a model: is the provider's base URL right?`;
-    throw new RetryableError("model_unreadable", message, { cause: failure });
-  }
-  if (word === undefined || (word === "" && !report.done)) throw cutError(label, false, failure);
-  switch (finishOf(word)) {
-    case "withheld":
-      throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
-    case "limit":
-      throw new TerminalError("output_limit", `${label}: the answer was cut off at the model's output limit`);
-    case "cut":
-      throw cutError(label, true, failure);
-    case "complete":
-      break;
-  }
-  if (failure !== undefined || (promisesCall(word) && calls.length === 0)) {
-    const message = `${label}: a part of the answer cannot be read`;
-    throw new RetryableError("model_unreadable", message, { cause: failure, answered: true });
-  }
-}
-
-/** @param answered the provider has said that this is its whole answer: the next call is another one */
-function cutError(label: string, answered: boolean, cause: unknown): RetryableError {
-  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, {
-    cause,
-    answered,
-  });
+  const opaque = parts.parts(report.opaque, answer.text);
+  return opaque === undefined ? answer : { ...answer, parts: opaque };
 }
 
 /** The tokens of a call by the length of its texts. */

@@ -1,12 +1,12 @@
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import { listOf, textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 type Refusal = {
   headers: Readonly<Record<string, string>>;
   body: Json | undefined;
-  /** All that the provider says in words. */
+  /** The sentences of the error. */
   message: string;
   /** Only a rate limit makes the limits' reset times count: providers send them with every answer. */
   isRateLimit: boolean;
@@ -47,7 +47,7 @@ function hintsIn(body: Json | undefined, nowMs: number, depth = 0): number[] {
   return [...own, ...Object.values(body).flatMap((value) => hintsIn(value, nowMs, depth + 1))];
 }
 
-/** A `google.rpc.QuotaFailure` of a quota for a day. Google then also names a `retryDelay` of some seconds, in vain. */
+/** A `google.rpc.QuotaFailure` of a quota for a day. Google also sends a `retryDelay` of some seconds, which is too short. */
 function isDailyQuota(detail: JsonObject): boolean {
   return listOf(detail["violations"]).some(
     (violation) => isObject(violation) && /per_?day/i.test(textOf(violation["quotaId"]) ?? ""),

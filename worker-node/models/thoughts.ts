@@ -13,8 +13,8 @@ export type AnswerPiece = { restarts: boolean; text: string };
 /**
  * Divides a text, as it arrives, into what a model thinks aloud and its answer: one thought or several, before the answer.
  *
- * Some servers leave the opening tag out, because their prompt ends with it: then the thought has been passed on when its
- * closing tag arrives, at the beginning of a line, and the answer restarts. A tag that is never closed is no thought. The time
+ * Some servers leave the opening tag out, because their prompt ends with it: then the thought has been passed on as text
+ * before its closing tag arrives (at the beginning of a line), and the answer restarts. A tag that is never closed is no thought. The time
  * is linear in the length of the text.
  */
 export class Thoughts {
@@ -27,8 +27,8 @@ export class Thoughts {
   #hasThought = false;
   /** The end of the answer so far. A text begins like a line. */
   #tail = "\n";
-  /** The answer has an opening tag of its own: what closes it later is text too. */
-  #speaksOfTags = false;
+  /** The answer contains an opening tag as text: a closing tag after it is text too. */
+  #hasTagAsText = false;
 
   push(piece: string): AnswerPiece {
     if (this.#is === "answer") return this.#answer(piece);
@@ -83,7 +83,7 @@ export class Thoughts {
   }
 
   #answer(piece: string): AnswerPiece {
-    if (this.#speaksOfTags) return { restarts: false, text: piece };
+    if (this.#hasTagAsText) return { restarts: false, text: piece };
     const text = this.#held + piece;
     const seen = this.#tail + text;
     const closing = CLOSING.exec(seen);
@@ -93,8 +93,8 @@ export class Thoughts {
       this.#tail = "\n";
       return { ...this.#close(seen.slice(closing.index + closing[0].length)), restarts: true };
     }
-    this.#speaksOfTags = opening !== null;
-    const heldChars = this.#speaksOfTags ? 0 : (MAY_CLOSE.exec(seen)?.[0].length ?? 1) - 1;
+    this.#hasTagAsText = opening !== null;
+    const heldChars = this.#hasTagAsText ? 0 : (MAY_CLOSE.exec(seen)?.[0].length ?? 1) - 1;
     const passed = text.slice(0, text.length - heldChars);
     this.#held = text.slice(passed.length);
     this.#tail = (this.#tail + passed).slice(-TAIL_CHARS);

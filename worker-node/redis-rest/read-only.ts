@@ -3,7 +3,7 @@
  * which read the whole database. Upstash restricts its token in the same way. Scripts and subscriptions are in
  * other categories, and are refused with the writes.
  *
- * Redis is asked for the categories, so commands of modules and of later versions are in the right one.
+ * Redis itself reports the categories, so commands of modules and of later versions are in the right one.
  */
 import { Command, type Cluster, type Redis } from "ioredis";
 import { z } from "zod";
@@ -19,7 +19,7 @@ const Infos = z.array(Info.nullable());
 /** The categories of a command, and those of its subcommands by their name in upper case. */
 type Categories = { own: string[]; subcommands: Map<string, string[]> };
 
-/** They reveal nothing of the data. */
+/** Commands that reveal nothing of the data. */
 const ALWAYS = new Set(["PING", "ECHO"]);
 
 export class ReadOnlyPolicy {

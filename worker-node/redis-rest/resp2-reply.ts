@@ -1,8 +1,8 @@
 /**
  * Encodes Redis' replies as the bytes that a TCP client gets.
  *
- * The client library does not distinguish a status from a string, nor an absent array from an absent string. Which of them
- * a reply is follows from the command: this file knows the commands of Redis that reply so.
+ * The client library does not distinguish a status from a string, nor an absent array from an absent string. The command
+ * determines which of them a reply is: this file has the commands with statuses and absent arrays.
  */
 import type { RestCommand } from "./command-policy.ts";
 
@@ -26,10 +26,10 @@ const STATUS_OF_SUBCOMMAND = new Map(
   }).map(([name, subcommands]) => [name, new Set(subcommands.split(" "))] as const),
 );
 
-/** Scripts reply what they like. `OK` is nearly always a status, other texts nearly never. */
+/** A script may reply a status or a string. `OK` is nearly always a status, another text nearly never. */
 const SCRIPTS = new Set(["EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO", "FCALL", "FCALL_RO"]);
 
-/** Commands that reply an absent array for nothing. */
+/** Commands that reply an absent array when they have no result. */
 const ABSENT_ARRAY = new Set("XREAD XREADGROUP LMPOP ZMPOP".split(" "));
 
 /** A reply or an error. `command`: null for one that could not be read. */
@@ -38,7 +38,7 @@ export function resp2Reply(reply: unknown, command: RestCommand | null): Buffer 
     return Buffer.from(command !== null && isArrayOrAbsent(command) ? "*-1\r\n" : "$-1\r\n");
   if (Buffer.isBuffer(reply) && command !== null && isStatus(reply, command))
     return Buffer.concat([Buffer.from("+"), reply, Buffer.from("\r\n")]);
-  // The place of a member that is not there is an absent array.
+  // GEOPOS replies an absent array for each member that does not exist.
   return encode(reply, command?.name === "GEOPOS" ? "*-1\r\n" : "$-1\r\n");
 }
 

@@ -120,7 +120,7 @@ async function respond(
   send(res, status, "application/octet-stream", resp2Reply(reply, command), syncToken);
 }
 
-/** What the caller's token may run, of these rows. */
+/** The check of these rows for the caller's token. */
 async function checkOf(
   access: Access,
   readOnly: ReadOnlyPolicy,

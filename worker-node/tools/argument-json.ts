@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { isLongInteger } from "../../shared/contracts/long-integers.ts";
-import { isObject } from "../engine/parse-json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /**
- * Arguments as the JSON that the tool gets. An integer beyond 2^53 is carried as a text of its digits; where the tool's
- * schema has a number and no text, those digits are sent as the number that they are.
+ * Arguments as the JSON that the tool gets. The engine has an integer beyond 2^53 as a text of its digits; where the tool's
+ * schema has a number and no text, the tool gets a number with these digits.
  */
 export function argumentJson(args: JsonObject, schema: JsonObject): string {
   const plain = JSON.stringify(args);

@@ -1,6 +1,8 @@
 import { credentialsOf, withoutSecrets } from "../../shared/contracts/definition/tool-secrets.ts";
 import { messageOf } from "../../shared/log.ts";
-import { isObject, parseJson } from "../engine/parse-json.ts";
+import { redact } from "../../shared/security/redact.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { parseJson } from "../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import { send } from "../outbound/request.ts";
 import { parseRetryAfterMs } from "../outbound/retry-after.ts";
@@ -13,6 +15,7 @@ import type { OutboundResponse } from "../outbound/request.ts";
 
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
+const MIN_SECRET_CHARS = 4;
 
 /**
  * Calls a tool of type `http` and returns the JSON of its response (only the keys of `outputSchema`, where the tool has
@@ -20,8 +23,9 @@ const QUOTED_CHARS = 300;
  * not use as a query; the other methods send all arguments as a JSON body.
  *
  * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, 5xx and a lost connection are
- * RetryableErrors. An answer that is over 1 MiB or that cannot be decoded is a ToolRejection too. 401, 403 and redirects are TerminalErrors: no other arguments would help. No error
- * contains a secret of the tool, and no answer a credential of it: a server may quote what it got.
+ * RetryableErrors. An answer over 1 MiB, or one that cannot be decoded, is a ToolRejection too. 401, 403 and redirects are
+ * TerminalErrors: no other arguments would help. No error contains a secret of the tool, and no answer contains one of its
+ * credentials: a server may quote what it received.
  */
 export async function callHttpTool(
   tool: Tool,
@@ -44,13 +48,13 @@ export async function callHttpTool(
     throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
   });
   if (response.status >= 200 && response.status < 300) {
-    const answer = redact(response.body, credentialsOf(tool));
+    const answer = redact(response.body, credentialsOf(tool), MIN_SECRET_CHARS);
     return pickOutput(parseJson(answer) ?? answer, tool);
   }
   throw errorOf(response, tool);
 }
 
-/** Errors of an answer that another call may not have. */
+/** Errors of an answer: a call with other arguments may get an answer without them. */
 const UNUSABLE: ReadonlySet<string> = new Set(["answer_too_large", "answer_encoding"]);
 
 function codeOf(error: unknown): string {
@@ -79,21 +83,15 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error
     const retryAfterMs = parseRetryAfterMs(headers, Date.now());
     return new RetryableError("tool_unavailable", message, { retryAfterMs, answered: true });
   }
-  return new ToolRejection(`${message}: ${redact(body, quotableOf(tool)).slice(0, QUOTED_CHARS)}`);
+  return new ToolRejection(
+    `${message}: ${redact(body, quotableOf(tool), MIN_SECRET_CHARS).slice(0, QUOTED_CHARS)}`,
+  );
 }
 
-/** The tool's secrets and their words: an error text may lose ordinary words rather than show one of them. */
+/** The tool's secrets and their words. An error text had better lose ordinary words than show a part of a secret. */
 function quotableOf(tool: Tool): string[] {
   const secrets = Object.values(withoutSecrets(tool).secrets);
   return [...credentialsOf(tool), ...secrets.flatMap((value) => [value, ...value.split(/\s+/)])];
-}
-
-/** Replaces these texts, also as JSON writes them. */
-function redact(text: string, secrets: readonly string[]): string {
-  return [...new Set(secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]))]
-    .filter((secret) => secret.length >= 4)
-    .toSorted((a, b) => b.length - a.length)
-    .reduce((redacted, secret) => redacted.replaceAll(secret, "***"), text);
 }
 
 function pickOutput(value: Json, tool: Tool): Json {

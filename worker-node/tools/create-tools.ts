@@ -13,7 +13,7 @@ import { callHttpTool } from "./call-http-tool.ts";
 
 const Args = z.record(z.string(), JsonValue);
 
-/** What the row of a tool adds to its definition. */
+/** The name and the owner of a tool, which its row adds to the definition. */
 const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
 
 /**

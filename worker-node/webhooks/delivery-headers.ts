@@ -1,5 +1,6 @@
 import { createHmac } from "node:crypto";
 import { Webhook } from "standardwebhooks";
+import { utf8 } from "../../shared/bytes.ts";
 import { signingKey } from "../../shared/contracts/webhook.ts";
 
 /**
@@ -23,7 +24,7 @@ export function headersOf(
   if (secret === null) return headers;
   // As bytes: from a string the library would take only the low byte of each character. What does not decode was refused
   // when the run was started; a secret of an earlier version signs as it did then.
-  const standard = new Webhook(signingKey(secret) ?? new TextEncoder().encode(secret), { format: "raw" });
+  const standard = new Webhook(signingKey(secret) ?? utf8(secret), { format: "raw" });
   return {
     ...headers,
     "webhook-signature": standard.sign(id, now, body),

@@ -2,10 +2,9 @@ import { bodyLimit } from "hono/body-limit";
 import { createMiddleware } from "hono/factory";
 import type { Context } from "hono";
 import type { z } from "zod";
-import { AppError } from "../../../shared/errors.ts";
+import { AppError, pathText } from "../../../shared/errors.ts";
 import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
 import type { ApiEnv } from "../api.ts";
-import { pathText } from "../problem.ts";
 import { serveKnown } from "../unknown-names.ts";
 
 const MIB = 1024 * 1024;

@@ -34,7 +34,7 @@ export function knownUrl(api: Api) {
   });
 }
 
-/** `known`: the names in its query. `needsKey`: it takes an API key and nothing else. */
+/** `known`: the names in its query. `needsKey`: it accepts an API key and no other permission. */
 type DocumentedRoute = { known: readonly string[]; needsKey: boolean };
 
 /** The route that serves this request, as a name in the table; null: there is none. Middleware is of all methods. */

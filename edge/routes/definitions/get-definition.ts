@@ -6,7 +6,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
-import { maskTool } from "../../definitions/tool-secrets.ts";
+import { maskTool } from "../../definitions/masked-tool.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 
 const routeOf = (kind: Kind) =>

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { parseNewAgent, parseNewTool, toolWarnings } from "../../../shared/contracts/definition/index.ts";
 import { saveDefinition, readOwnDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
 import type { FieldError } from "../../../shared/errors.ts";
+import { readStoredTool } from "../../../shared/security/sealed-tool.ts";
 import type { Owner } from "../../../shared/contracts/tenant.ts";
 import type { Kind, NewDefinition } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
@@ -17,7 +18,7 @@ import {
   withId,
 } from "../../definitions/definition-request.ts";
 import { agentWarnings, WARNINGS } from "../../definitions/save-warnings.ts";
-import { isMasked, textToStore } from "../../definitions/tool-secrets.ts";
+import { isMasked, textToStore } from "../../definitions/masked-tool.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -71,11 +72,9 @@ async function readTool(c: PutContext, id: string, owner: Owner): Promise<Read> 
   const { sql, config } = c.get("services");
   const tool = requireDefinition(c, "tools", withId(c.req.valid("json"), id, "name"), parseNewTool);
   const stored = isMasked(tool) ? await readOwnDefinition(sql, "tools", owner, id) : null;
-  const known = stored === null ? null : Stored.parse(JSON.parse(stored));
+  const known = stored === null ? null : readStoredTool(stored);
   const definition = await textToStore(tool, owner, known, config.MASTER_KEY);
   return { row: { id, name: tool.name, definition }, warnings: toolWarnings(tool) };
 }
 
 type PutContext = Context<ApiEnv, string, { out: { json: Record<string, unknown> } }>;
-
-const Stored = z.record(z.string(), z.unknown());

@@ -26,7 +26,7 @@ export function openapi(api: Api): void {
     api.openAPIRegistry.registerComponent("schemas", name, schema);
   }
   for (const type of DeliveryType.options) addWebhook(api, type);
-  // Made once in an isolate: it takes some 20 ms of processor time, and anybody may ask for it.
+  // Made once in an isolate: it takes some 20 ms of processor time, and the route needs no key.
   let document: string | undefined;
   api.get("/api/v2/openapi.json", (c) => {
     document ??= JSON.stringify(documentOf(api));

@@ -2,6 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { z } from "zod";
+import { digestOf } from "../../../shared/bytes.ts";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
@@ -68,7 +69,7 @@ export function createRun(api: Api): void {
     const named = request.body.tenant_id ?? undefined;
     const tenant = tenantOf(principal, named, config.DEFAULT_TENANT_ID);
     const run = await toRun(request, tenant, config);
-    const submitted = () => submitWithTwins(submit, run);
+    const submitted = () => submitUntilRoom(submit, run);
     const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
@@ -76,17 +77,17 @@ export function createRun(api: Api): void {
   });
 }
 
-/** The pauses before a refusal for lack of room is final, for a request with a key. A commit takes some 10 ms. */
-const TWIN_PAUSES_MS = [100, 300];
+/** The pauses after which a refused request with a key is submitted again. A commit takes some 10 ms. */
+const FULL_PAUSES_MS = [100, 300];
 
 /**
- * Submits a run. The same request may be on its way at another edge, hold the last place, and not be committed yet: then
- * "full" would be the answer to a request whose run exists a moment later. The pause is here and not in the batch, where
- * other requests would wait for it.
+ * Submits a run, and again when the queue is full. Another edge may be serving the same request at this moment: it has
+ * reserved the last place and not committed the run yet, so a 429 would be wrong a moment later. The pause is here and not
+ * in the batch, where other requests would wait for it.
  */
-async function submitWithTwins(submit: Services["submit"], run: NewRun): Promise<SubmitResult> {
+async function submitUntilRoom(submit: Services["submit"], run: NewRun): Promise<SubmitResult> {
   let result = await submit(run);
-  for (const pauseMs of run.idempotency_key === null ? [] : TWIN_PAUSES_MS) {
+  for (const pauseMs of run.idempotency_key === null ? [] : FULL_PAUSES_MS) {
     if (result.is !== "refused" || result.code !== "queue_full") break;
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
     result = await submit(run);
@@ -120,7 +121,7 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
   const run = newRunId(Date.now());
   const input: RunInput = { message: body.message, state: body.state ?? {} };
   const metadata = body.metadata ?? {};
-  const asked = {
+  const routing = {
     tenant_id: tenant,
     orchestration_id: id,
     lane: "default" as const,
@@ -130,14 +131,14 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
   };
   const webhook = await webhookOf(body, run, config);
   const meaning = {
-    ...asked,
+    ...routing,
     input,
     metadata,
     correlation_id: body.correlation_id,
     url: webhook.webhook_url,
   };
   return {
-    ...asked,
+    ...routing,
     run_id: run,
     correlation_id: body.correlation_id ?? run,
     triggered_by: "api",
@@ -150,9 +151,9 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
 }
 
 /**
- * The fingerprint of the run that a request asks for, not of its spelling: the order of keys, defaults that are written
- * out and fields that are ignored make no other run. In place of the secret there is an HMAC of it: without MASTER_KEY,
- * the fingerprint cannot be used to test guesses of the secret.
+ * The fingerprint of the run that a request describes, not of its text: the order of keys, defaults that are written out and
+ * ignored fields do not change it. It has an HMAC in place of the secret: without MASTER_KEY, guesses of the secret cannot
+ * be tested with it.
  */
 async function fingerprintOf(
   meaning: object,
@@ -160,18 +161,13 @@ async function fingerprintOf(
   { MASTER_KEY }: Config,
 ): Promise<string> {
   const sealed = MASTER_KEY && secret !== null ? await sign(MASTER_KEY, secret) : secret;
-  return hashOf(JSON.stringify({ ...meaning, secret: sealed }, sortedKeys));
+  return digestOf("SHA-256", JSON.stringify({ ...meaning, secret: sealed }, sortedKeys));
 }
 
 /** For JSON.stringify: writes the fields of every object in one order. */
 function sortedKeys(_key: string, value: unknown): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-async function hashOf(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Bodies of all tenants that are held at once. Only large ones are refused for it: small ones are not what fills an isolate. */

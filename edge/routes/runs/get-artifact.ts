@@ -13,9 +13,11 @@ const body = { "application/json": { schema: z.unknown() } };
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/artifacts/{name}",
+  operationId: "getRunArtifact",
+  tags: ["Runs"],
   summary: "Open a large value of a run",
   description:
-    "The value behind a reference, as JSON: the `url` of a reference is this path. One range of bytes can be asked for with `Range`.",
+    "The value behind a reference, as JSON: the `url` of a reference is this path. `Range` selects one range of its bytes.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {
@@ -24,7 +26,7 @@ const route = createRoute({
   },
   responses: {
     200: { description: "The JSON of the value", content: body },
-    206: { description: "The bytes that `Range` asks for", content: body },
+    206: { description: "The bytes that `Range` selects", content: body },
     416: { description: "The range begins after the end; `Content-Range` has the size" },
     ...problems(404),
   },
@@ -42,7 +44,7 @@ export function getArtifact(api: Api): void {
     const range = byteRangeOf(c.req.header("range"), size);
     const headers = {
       "accept-ranges": "bytes",
-      // The value is a model's or a tool's: no browser may take it for a page of this origin.
+      // A model or a tool wrote the value: no browser may take it for a page of this origin.
       "content-type": contentType === "application/json" ? contentType : "application/octet-stream",
       "content-disposition": `attachment; filename="${name.replaceAll(/[^\w.-]/g, "_")}.json"`,
       "x-content-type-options": "nosniff",

@@ -20,6 +20,8 @@ const Artifacts = z
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/artifacts",
+  operationId: "listRunArtifacts",
+  tags: ["Runs"],
   summary: "List the large values of a run",
   description: "Values over 32 KiB, by name, with those of steps that did not commit.",
   security: [{ key: ["runs:read"] }],

@@ -1,8 +1,8 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { DefinitionId, RunId, plainName } from "../../../shared/contracts/ids.ts";
-import { JsonValue } from "../../../shared/contracts/json.ts";
-import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { JsonValue, isObject } from "../../../shared/contracts/json.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { answer } from "../../runs/resume.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -58,8 +58,4 @@ export function resumeRun(api: Api): void {
     if (replayed) c.header("Idempotent-Replayed", "true");
     return c.json({ run_id, status: "resuming" as const, stream_url: acceptedOf(run_id).stream_url }, 202);
   });
-}
-
-function isObject(value: Json): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

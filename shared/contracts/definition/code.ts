@@ -4,7 +4,7 @@ import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { AnyStep } from "./step.ts";
 
-/** A condition of a person has a line or two; a program may have more, in the same depth. */
+/** A condition that a person writes has a line or two. A program may be longer, and no deeper. */
 const MAX_EXPRESSION_CHARS = 8_192;
 const MAX_NESTING = 100;
 /** All code of one definition: a save compiles it while other requests of the edge wait. */

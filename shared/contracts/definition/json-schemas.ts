@@ -6,7 +6,7 @@ import { toolSchemas } from "./tool.ts";
 
 type Schema = Record<string, unknown>;
 
-/** Without names of components: all that a definition is made of stands in it. */
+/** Writes every part of a schema in its place, without references to components. */
 const OPTIONS = { io: "input", unrepresentable: "any", metadata: z.registry<{ id?: string }>() } as const;
 
 const refTo = (name: string) => ({ $ref: `#/components/schemas/${name}` });
@@ -33,7 +33,7 @@ export function definitionSchemas(): { [name: string]: Schema } {
   };
 }
 
-/** A component for each type, and their union, which the field with the type's name tells apart. */
+/** A component for each type, and their union. The field `propertyName` of `union` has the name of the type. */
 function byType(schemas: { [type: string]: z.ZodType }, ending: string) {
   const nameOf = (type: string) =>
     type.replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase()) + ending;

@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { AgentDocument, isRunnableAgent } from "./agent.ts";
 import { codeErrors } from "./code.ts";
 import { agentModelErrors, stepModelErrors } from "./models.ts";
@@ -10,6 +9,7 @@ import { toolRequestErrors } from "./tool-request.ts";
 import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
 import { unreadValues } from "./unread-values.ts";
+import { fieldErrorsOf } from "../../errors.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Agent } from "./agent.ts";
 import type { Orchestration } from "./orchestration.ts";
@@ -29,7 +29,7 @@ export type Parsed<Definition> =
  */
 export function parseOrchestration(json: unknown): Parsed<Orchestration> {
   const parsed = OrchestrationDocument.safeParse(json);
-  if (!parsed.success) return invalid(fieldErrors(parsed.error));
+  if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
   const errors = validateGraph(parsed.data);
   if (errors.length > 0) return invalid(errors);
   const steps = parsed.data.steps.filter(isRunnable);
@@ -44,8 +44,8 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
 }
 
 /**
- * Parses an orchestration that is to be saved. Beyond what makes it executable, it must not hold what would be accepted and
- * then do something else than it says; versions that were saved before a rule came go on as they are.
+ * Parses an orchestration that is to be saved. It must be executable, and every part of it must have the effect that it
+ * names. These further rules hold for a save alone: versions that were saved before a rule existed are executed as they are.
  */
 export function parseNewOrchestration(json: unknown): Parsed<Orchestration> {
   const document = OrchestrationDocument.safeParse(json);
@@ -78,7 +78,7 @@ export function parseNewAgent(json: unknown): Parsed<Agent> {
 /** Parses an agent. Never throws. */
 export function parseAgent(json: unknown): Parsed<Agent> {
   const parsed = AgentDocument.safeParse(json);
-  if (!parsed.success) return invalid(fieldErrors(parsed.error));
+  if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
   const agent = parsed.data;
   if (!isRunnableAgent(agent)) {
     return notYet([{ path: "type", message: `agents of type ${agent.type} are not available yet` }]);
@@ -104,7 +104,7 @@ export function parseNewTool(json: unknown): Parsed<Tool> {
 /** Parses a tool. Never throws. */
 export function parseTool(json: unknown): Parsed<Tool> {
   const parsed = ToolDocument.safeParse(json);
-  if (!parsed.success) return invalid(fieldErrors(parsed.error));
+  if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
   if (parsed.data.tool_type === "http") return { ok: true, definition: parsed.data };
   return notYet([
     {
@@ -118,7 +118,7 @@ function invalid(errors: FieldError[]): Parsed<never> {
   return { ok: false, code: "invalid", errors };
 }
 
-/** The result of a parser, with more errors. They come before what is only not available yet. */
+/** The result of a parser, with more errors. They take precedence over `not_yet`. */
 function alsoInvalid<Definition>(parsed: Parsed<Definition>, more: FieldError[]): Parsed<Definition> {
   if (more.length === 0) return parsed;
   return invalid(parsed.ok || parsed.code === "not_yet" ? more : [...parsed.errors, ...more]);
@@ -126,16 +126,4 @@ function alsoInvalid<Definition>(parsed: Parsed<Definition>, more: FieldError[])
 
 function notYet(errors: FieldError[]): Parsed<never> {
   return { ok: false, code: "not_yet", errors };
-}
-
-function fieldErrors(error: z.ZodError): FieldError[] {
-  return error.issues.map((issue) => ({ path: pathText(issue.path), message: issue.message }));
-}
-
-/** `["steps", 2, "route_map", "approved"]` as `steps[2].route_map.approved`. */
-function pathText(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((text, part) => {
-    if (typeof part === "number") return `${text}[${part}]`;
-    return text === "" ? String(part) : `${text}.${String(part)}`;
-  }, "");
 }

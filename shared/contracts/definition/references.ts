@@ -9,7 +9,7 @@ import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
 /** A definition that another one names, and the field that names it. */
 export type Reference = { path: string; kind: "agents" | "tools"; id: string };
 
-/** What is stored of an agent that a step names: what the step depends on. */
+/** The stored fields of an agent on which a step depends. */
 type StoredAgent = { tools: readonly string[]; model: string | null; provider: string | null };
 
 /** The definitions that exist for the owner, as far as they are named, and ids to suggest in place of others. */

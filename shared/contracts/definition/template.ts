@@ -11,7 +11,7 @@ const PLACEHOLDER = /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*))[ \t
 const WORD =
   /\{\s{0,10}([A-Za-z]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/g;
 
-/** Words of their own that are spelled almost like `state`. */
+/** English words that are spelled almost like `state`: they are no misspellings of it. */
 const OTHER_WORDS: ReadonlySet<string> = new Set([
   "stage",
   "stake",
@@ -32,7 +32,7 @@ export function placeholdersOf(template: string): Placeholder[] {
 }
 
 /**
- * What is almost a placeholder and would go out as text: `{inptu}`, `{State.x}`, `{state[0]}`, `{state.x!r}`. Words are
+ * Misspelled placeholders, which would be sent as text: `{inptu}`, `{State.x}`, `{state[0]}`, `{state.x!r}`. Words are
  * compared with `input` and `state` alone, so that JSON and code in a template stay text.
  */
 export function almostPlaceholders(template: string): string[] {
@@ -40,10 +40,10 @@ export function almostPlaceholders(template: string): string[] {
   return [...template.matchAll(WORD)].flatMap((match) => {
     const [text, word = "", dot, bracket] = match;
     const leads = dot !== undefined || bracket !== undefined;
-    const meant = leads ? ["state", "input"] : ["input"];
-    // A statement of a program in a prompt.
+    const words = leads ? ["state", "input"] : ["input"];
+    // These characters belong to a statement of a program in a prompt.
     if (OTHER_WORDS.has(word.toLowerCase()) || /[;=\n]/.test(text)) return [];
-    const isMeant = (nearestName(word, meant)?.distance ?? 2) <= 1;
-    return isMeant && !exact.has(match.index) ? [text] : [];
+    const isNear = (nearestName(word, words)?.distance ?? 2) <= 1;
+    return isNear && !exact.has(match.index) ? [text] : [];
   });
 }

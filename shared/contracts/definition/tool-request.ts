@@ -1,5 +1,5 @@
 import { suggestions } from "../../nearest-name.ts";
-import { isObject } from "./tool-schema.ts";
+import { isObject } from "../json.ts";
 import type { FieldError } from "../../errors.ts";
 import type { JsonObject } from "../json.ts";
 import type { Tool } from "./tool.ts";
@@ -11,12 +11,12 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** Headers that are set for each call. */
 const OWN_HEADERS: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "idempotency-key"]);
 
-/** What is wrong with the URL and the headers of a tool: no call could be made, or one that nobody has asked for. */
+/** What is wrong with the URL and the headers of a tool: no call could be made, or another call than the author wrote. */
 export function toolRequestErrors({ url, headers, inputSchema }: Tool): FieldError[] {
   return [...urlErrors(url), ...unknownArguments(url, inputSchema), ...headerErrors(headers)];
 }
 
-/** What a model has to know about the URL and is not told by the schema of the arguments. */
+/** Arguments that the URL needs and that a model cannot know of, because `inputSchema` does not require them. */
 export function toolWarnings({ url, inputSchema }: Tool): FieldError[] {
   const properties = propertiesOf(inputSchema);
   const required = Array.isArray(inputSchema["required"]) ? inputSchema["required"] : [];

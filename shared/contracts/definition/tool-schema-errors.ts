@@ -1,5 +1,6 @@
 import { suggestions } from "../../nearest-name.ts";
-import { INNER, isObject, targetOf } from "./tool-schema.ts";
+import { isObject } from "../json.ts";
+import { INNER, targetOf } from "./tool-schema.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../nearest-name.ts";
 import type { Json, JsonObject } from "../json.ts";
@@ -120,13 +121,13 @@ function checkType(type: Json | undefined, path: string, errors: FieldError[]): 
   const types = Array.isArray(type) ? type : [type];
   for (const one of types) {
     if (typeof one === "string" && TYPES.includes(one)) continue;
-    const meant = typeof one === "string" && Object.hasOwn(OTHER_TYPES, one) ? OTHER_TYPES[one] : undefined;
-    const hint = meant === undefined ? `the types are ${TYPES.join(", ")}` : `did you mean "${meant}"?`;
+    const known = typeof one === "string" && Object.hasOwn(OTHER_TYPES, one) ? OTHER_TYPES[one] : undefined;
+    const hint = known === undefined ? `the types are ${TYPES.join(", ")}` : `did you mean "${known}"?`;
     errors.push({ path, message: `${JSON.stringify(one).slice(0, 50)} is no type of JSON Schema: ${hint}` });
   }
 }
 
-/** A reference that leads nowhere, or only to other references without an end. */
+/** Reports a reference that leads to no schema, or only to other references in a circle. */
 function checkRef({ $ref }: JsonObject, path: string, { root, errors }: Checked): void {
   const seen = new Set<string>();
   for (let ref: Json | undefined = $ref; typeof ref === "string";) {

@@ -1,10 +1,11 @@
+import { isObject } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";
 
 /**
- * A tool's `inputSchema` as all providers take it, or why none takes it. Without a type or properties it gets them. What
- * providers refuse and what can only mean one thing is mended: a `$ref` at the top, types in capital letters or absent
- * beside `properties`, `items` or texts to choose from, a list without `items`, `required: true` at a property, and the
- * older forms of limits and tuples.
+ * A tool's `inputSchema` as all providers take it, or why none takes it. A schema without a type or properties gets them.
+ * Forms that providers refuse are repaired where they can mean one thing only: a `$ref` at the top, types in capital letters
+ * or absent beside `properties`, `items` or texts to choose from, a list without `items`, `required: true` at a property, and
+ * the older forms of limits and tuples.
  */
 export function argumentSchemaOf(given: JsonObject): { schema: JsonObject } | { error: string } {
   const schema = inlined(given);
@@ -154,8 +155,4 @@ function distinct(values: readonly Json[]): Json[] {
     const text = JSON.stringify(value);
     return seen.has(text) ? false : seen.add(text);
   });
-}
-
-export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -13,7 +13,7 @@ const WithSecrets = z.looseObject({
 /** Secrets of a tool by their place in it: `headers.X-Api-Key`, `url?key` (a query value), `url/2` (a part of the path). */
 export type ToolSecrets = Readonly<Record<string, string>>;
 
-/** Headers that say how to talk, not with which right. */
+/** Headers that describe the request or the response, and carry no credential. */
 const NEVER_SECRET: ReadonlySet<string> = new Set([
   "accept",
   "accept-language",
@@ -22,17 +22,18 @@ const NEVER_SECRET: ReadonlySet<string> = new Set([
 ]);
 /** Names under which credentials are sent. */
 const CREDENTIAL = /key|token|secret|auth|pass|pwd|cred|sig|cookie|session|jwt|bearer|appid|app_id/i;
-/** A text that is made by a machine and that nobody could guess: at least 20 characters, letters and digits. */
+/** A text that looks random: at least 20 characters, with letters and digits. */
 const RANDOM = /^(?=.*\d)(?=.*[A-Za-z])[^\s{}]{20,}$/;
-/** A shorter one, where the place is secret already. */
-const TELLING = /^(?=.*\d)(?=.*[A-Za-z])\S{12,}$/;
+/** The same for a text in a place that is secret: 12 characters are enough. */
+const RANDOM_SECRET = /^(?=.*\d)(?=.*[A-Za-z])\S{12,}$/;
 
 /**
  * Divides a tool into what may be shown, with a mask in place of each secret, and its secrets. A mask that is there
  * already is one of the secrets too.
  *
- * Secret is each value of a header, because the spellings of `X-Api-Key` are endless, except those of NEVER_SECRET and of
- * the tool's `public_headers`. In the URL a query value is secret by its name, and any part by its look.
+ * The value of every header is secret, because the spellings of `X-Api-Key` are endless, except the headers of NEVER_SECRET
+ * and of the tool's `public_headers`. In the URL a query value is secret when its name is that of a credential, and every
+ * part is when it looks random.
  */
 export function withoutSecrets<Tool extends Record<string, unknown>>(
   tool: Tool,
@@ -55,12 +56,12 @@ export function withSecrets<Tool extends Record<string, unknown>>(tool: Tool, se
 }
 
 /**
- * The secrets of a complete tool that are credentials by their name or their look, with the forms in which a server may
- * quote them. The others are too ordinary to be replaced in the data of an answer.
+ * The secrets of a complete tool that are credentials by their name or because they look random, with the forms in which a
+ * server may quote them. Other secrets stay in the data of an answer: they may be ordinary words.
  */
 export function credentialsOf(tool: Record<string, unknown>): string[] {
   return Object.entries(withoutSecrets(tool).secrets).flatMap(([path, value]) => {
-    if (!CREDENTIAL.test(nameOf(path)) && !TELLING.test(value)) return [];
+    if (!CREDENTIAL.test(nameOf(path)) && !RANDOM_SECRET.test(value)) return [];
     return path.startsWith("headers.") ? [value, ...value.split(/\s+/).slice(1)] : [value, decoded(value)];
   });
 }
@@ -68,7 +69,7 @@ export function credentialsOf(tool: Record<string, unknown>): string[] {
 type Place = { path: string; in: "header" | "query" | "path"; name: string };
 
 function isSecret({ in: where, name }: Place, value: string, isPublic: ReadonlySet<string>): boolean {
-  // What holds a placeholder is made of the arguments of a call.
+  // The arguments of a call fill in a value that has a placeholder.
   if (where !== "header" && (value === "" || value.includes("{"))) return false;
   if (where === "path") return RANDOM.test(value);
   if (where === "query") return CREDENTIAL.test(name) || RANDOM.test(value);

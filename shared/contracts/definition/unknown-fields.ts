@@ -50,14 +50,14 @@ const PREDECESSOR = {
   ],
 } as const;
 
-/** What would change a run and is not built yet: refused, never accepted and ignored. Switched off or empty, it says nothing. */
+/** Fields that would change a run and are not built yet: refused, unless they are switched off or empty. */
 const LATER = {
   agents: ["delegate_agent_ids", "db_configs", "orchestration_id"],
   steps: ["cache_responses_enabled", "cache_semantic_enabled"],
   humanFields: ["default"],
 } as const;
 
-/** What our own answers add to a definition: what was read may be saved again. */
+/** Fields that our own answers add to a definition: a definition that was read may be saved as it is. */
 const ANSWERED = ["version", "id"];
 
 const step: Fields = {
@@ -91,13 +91,13 @@ const kinds: { [Kind in DefinitionKind]: Fields } = {
   tools: fields("tool", [...ofShapes(...Object.values(toolShapes)), ...PREDECESSOR.tools, ...ANSWERED]),
 };
 
-/** At most so many are reported: a body of another kind may have a hundred thousand. */
+/** The most fields that are reported: a body of another kind may have a hundred thousand. */
 const MAX_REPORTED = 50;
 
 /**
  * The fields of a definition that nothing reads, each with the known field that is spelled most like it. A definition is a
  * program: a mistyped limit that is dropped is no limit, and a field of another type of step has no effect. The
- * predecessor's steps carry the fields of all types, so one that is empty, or has its default, says nothing.
+ * predecessor's steps carry the fields of all types, so a field that is empty or has its default is accepted.
  */
 export function unknownFields(kind: DefinitionKind, json: unknown): FieldError[] {
   return collect(json, kinds[kind], unknownError);
@@ -106,7 +106,7 @@ export function unknownFields(kind: DefinitionKind, json: unknown): FieldError[]
 /** The fields of a definition that ask for what is not built yet. */
 export function laterFields(kind: DefinitionKind, json: unknown): FieldError[] {
   return collect(json, kinds[kind], (name, value, { later }) =>
-    later.has(name) && !saysNothing(name, value) ? "is not available yet" : null,
+    later.has(name) && !isEmptyOrDefault(name, value) ? "is not available yet" : null,
   );
 }
 
@@ -152,7 +152,8 @@ function unknownError(
     const hint = nearest === null ? "" : `: did you mean "${nearest.name}"?`;
     return `is not a field of ${/^[aeiou]/.test(what) ? "an" : "a"} ${what}${hint}`;
   }
-  if (byType === undefined || byType.get(type)?.has(name) !== false || saysNothing(name, value)) return null;
+  if (byType === undefined || byType.get(type)?.has(name) !== false || isEmptyOrDefault(name, value))
+    return null;
   const owners = [...byType].filter(([, names]) => names.has(name)).map(([owner]) => owner);
   return owners.length === 0 || name === "max_turns"
     ? null
@@ -160,7 +161,7 @@ function unknownError(
 }
 
 /** Whether a field is empty, switched off, or has the default that it gets where it is absent. */
-function saysNothing(name: string, value: unknown): boolean {
+function isEmptyOrDefault(name: string, value: unknown): boolean {
   if (value === null || value === "" || value === false) return true;
   if (typeof value === "object" && Object.keys(value).length === 0) return true;
   return Object.values(stepShapes).some(

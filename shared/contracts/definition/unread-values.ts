@@ -1,5 +1,6 @@
 import { suggestions } from "../../nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
+import { isObject } from "../json.ts";
 import type { Json } from "../json.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 
@@ -43,8 +44,4 @@ export function unreadValues({ state_schema, steps }: OrchestrationDocument): Fi
       }));
   });
   return [...ofState, ...ofRoutes];
-}
-
-function isObject(value: Json): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

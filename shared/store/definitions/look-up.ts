@@ -12,7 +12,7 @@ const StoredAgent = z.object({
   provider: z.string().nullable().catch(null),
 });
 
-/** Those of `ids` that are agents of the owner, or shared ones: what other definitions depend on. */
+/** The agents with these ids that the owner has, or that are shared, with the fields on which other definitions depend. */
 export async function lookUpAgents(
   sql: Sql,
   owner: Owner,

@@ -1,3 +1,4 @@
+import { utf8 } from "../../bytes.ts";
 import type { RunId } from "../../contracts/ids.ts";
 import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
 import type { RunStatus } from "../../contracts/run.ts";
@@ -7,7 +8,7 @@ import type { NewWait } from "../runs/waits.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliveries.ts";
-import type { DeadLetter, NewEntry } from "./new-entry.ts";
+import type { DeadLetter, EarlierResult, NewEntry } from "./new-entry.ts";
 
 /**
  * An entry that was committed. `event_seq`: the number of its last event. `signals`, `cancel`: what the run has received
@@ -22,9 +23,9 @@ export type Committed = {
 };
 
 /**
- * Commits entries, at most one a run, all in one statement. An entry's result, its events, its charges and the change
- * of its run are committed together or not at all; so are the waits that a park opens, the effect of an end on the
- * run's relatives, and the webhook deliveries of both.
+ * Commits entries, at most one of each run with the earlier results of that run, all in one statement. An entry's result,
+ * its events, its charges and the change of its run are committed together or not at all; so are its earlier results, the
+ * waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
  *
  * An entry whose fence does not hold is missing in the result; that is not an error. `event_seq` in the fence makes it
  * harmless to repeat a flush: the second time nothing matches.
@@ -36,6 +37,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
   // Every statement that locks many runs locks them in the order of their ids: see `lockFamily`.
   const entries = newEntries.toSorted((a, b) => (a.run_id < b.run_id ? -1 : 1)).map(columnsOf);
   const column = (read: (entry: EntryColumns) => string | number | null) => pgArray(entries.map(read));
+  const earlier = entries.flatMap(earlierOf);
   const hasEnds = entries.some((entry) => entry.kind === "end");
   const delivers = hasEnds || entries.some(asksHuman);
   return sql<Committed[]>`
@@ -51,6 +53,8 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
         string_to_array(${jsonTexts(entries.map((e) => e.output ?? ""))}, chr(30)),
         string_to_array(${jsonTexts(entries.map((e) => e.events))}, chr(30)),
         ${column((e) => e.events_n)}::int[],
+        ${column((e) => sum(e.earlier, (result) => result.events_n))}::int[],
+        ${column((e) => sum(e.earlier, bytesOf))}::int[],
         ${column((e) => e.deadline_ms)}::float8[],
         ${column((e) => e.current_step)}::text[],
         ${column((e) => e.steps)}::int[],
@@ -60,12 +64,13 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
         ${column((e) => e.wake_ms)}::float8[],
         ${column((e) => e.signals)}::int[],
         ${column((e) => e.error)}::text[]
-      ) as e(run_id, attempt, owner, known_seq, kind, step_path, visit, output, events, events_n, deadline_ms,
-        current_step, steps, tokens, cost, status, wake_ms, signals, error)
+      ) as e(run_id, attempt, owner, known_seq, kind, step_path, visit, output, events, events_n,
+        earlier_n, earlier_bytes, deadline_ms, current_step, steps, tokens, cost, status, wake_ms, signals, error)
       -- Without the limit (see boundedRows in sql.ts) the planner reads runs from end to end while the table is small.
       limit ${entries.length}
     )${usageRows(sql, entries)}, ${moveRuns(sql, hasEnds)}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
+      ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
     )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
@@ -78,10 +83,40 @@ function jsonTexts(texts: readonly string[]): string {
   return texts.join("\u001e");
 }
 
+/** An earlier result. `upto`: the number of events of its run from the fence up to its own last event. */
+type EarlierRow = EarlierResult & { run_id: RunId; upto: number };
+
+function earlierOf({ run_id, earlier }: EntryColumns): EarlierRow[] {
+  let upto = 0;
+  return earlier.map((result) => {
+    upto += result.events_n;
+    return { ...result, run_id, upto };
+  });
+}
+
+/** The journal's rows of earlier results. An entry's number is that of its last event, so it follows from the run's new `event_seq`. */
+function earlierRows(sql: Sql, rows: readonly EarlierRow[]) {
+  return sql`select run_id, m.event_seq - m.events_n - m.earlier_n + w.upto, w.events_n, m.attempt, 'step', w.step_path, w.visit,
+        w.output, w.events
+      from moved m join unnest(
+        ${pgArray(rows.map((w) => w.run_id))}::text[], ${pgArray(rows.map((w) => w.upto))}::int[],
+        ${pgArray(rows.map((w) => w.events_n))}::int[], ${pgArray(rows.map((w) => w.step_path))}::text[],
+        ${pgArray(rows.map((w) => w.visit))}::int[],
+        string_to_array(${jsonTexts(rows.map((w) => w.output))}, chr(30)),
+        string_to_array(${jsonTexts(rows.map((w) => w.events))}, chr(30))
+      ) as w(run_id, upto, events_n, step_path, visit, output, events) using (run_id)`;
+}
+
+const bytesOf = ({ output, events }: EarlierResult): number => utf8(output).length + utf8(events).length;
+
+function sum<Item>(items: readonly Item[], read: (item: Item) => number): number {
+  return items.reduce((total, item) => total + read(item), 0);
+}
+
 /** An entry as the statement of a flush takes it: every kind has every column. */
 export type EntryColumns = Pick<
   NewEntry,
-  "run_id" | "attempt" | "owner" | "known_seq" | "events" | "events_n"
+  "run_id" | "attempt" | "owner" | "known_seq" | "events" | "events_n" | "earlier"
 > & {
   kind: EntryKind;
   step_path: string | null;
@@ -89,8 +124,8 @@ export type EntryColumns = Pick<
   output: string | null;
   deadline_ms: number;
   current_step: string | null;
-  /** Committed results in this entry: 0 or 1. */
-  steps: 0 | 1;
+  /** Committed results: that of this entry, if it has one, and the earlier ones. */
+  steps: number;
   usage: readonly Usage[];
   /** The run's new status; null: it continues to run. */
   status: Exclude<RunStatus, "running"> | null;
@@ -105,7 +140,6 @@ export type EntryColumns = Pick<
 const UNCHANGED_COLUMNS = {
   visit: null,
   output: null,
-  steps: 0,
   usage: [],
   status: null,
   wake_ms: null,
@@ -119,14 +153,20 @@ const UNCHANGED_COLUMNS = {
 export function columnsOf(entry: NewEntry): EntryColumns {
   switch (entry.kind) {
     case "step":
-      return { ...UNCHANGED_COLUMNS, ...entry, steps: 1 };
+      return { ...UNCHANGED_COLUMNS, ...entry, steps: entry.earlier.length + 1 };
     case "turn":
     case "note":
-      return { ...UNCHANGED_COLUMNS, ...entry, current_step: entry.step_path };
+      return {
+        ...UNCHANGED_COLUMNS,
+        ...entry,
+        steps: entry.earlier.length,
+        current_step: entry.step_path,
+      };
     case "park":
       return {
         ...UNCHANGED_COLUMNS,
         ...entry,
+        steps: entry.earlier.length,
         deadline_ms: 0,
         current_step: entry.step_path,
         wake_ms: Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
@@ -137,14 +177,14 @@ export function columnsOf(entry: NewEntry): EntryColumns {
         ...entry,
         deadline_ms: 0,
         current_step: null,
-        steps: entry.step_path === null ? 0 : 1,
+        steps: entry.earlier.length + (entry.step_path === null ? 0 : 1),
       };
   }
 }
 
 /**
- * The CTE `moved` of a flush, and those that it is made of: the runs of the entries `e` whose fences hold, changed as
- * their entries say. `hasEnds`: some of the entries end their run.
+ * The CTE `moved` of a flush, with the CTEs that it needs: the runs of the entries `e` whose fences hold, changed as their
+ * entries say. `hasEnds`: some of the entries end their run.
  */
 function moveRuns(sql: Sql, hasEnds: boolean) {
   return hasEnds ? moveFamilies(sql) : sql`moved as (${move(sql, "all")})`;
@@ -185,14 +225,14 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
   }[part]();
   return sql`
       update runs r set ${signals}
-        event_seq = r.event_seq + e.events_n,
-        journal_bytes = r.journal_bytes + octet_length(e.events) + coalesce(octet_length(e.output), 0),
+        event_seq = r.event_seq + e.earlier_n + e.events_n,
+        journal_bytes = r.journal_bytes + e.earlier_bytes + octet_length(e.events) + coalesce(octet_length(e.output), 0),
         deadline_at = now() + e.deadline_ms * interval '1 millisecond',
         current_step_id = e.current_step,
         step_count = r.step_count + e.steps,
         tokens = r.tokens + e.tokens,
         cost_micro_usd = r.cost_micro_usd + e.cost,
-        crash_count = case when e.kind in ('step', 'turn') then 0 else r.crash_count end,
+        crash_count = case when e.kind in ('step', 'turn') or e.earlier_n > 0 then 0 else r.crash_count end,
         status = coalesce(e.status, r.status),
         owner = case when e.status is null then r.owner end,
         wake_at = case
@@ -206,7 +246,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.kind <> 'park' or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
+        e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
 }
 
 /** The CTE `charges`: one row for each model call of the entries. Empty for a flush that charges nothing, as most do. */
@@ -223,7 +263,7 @@ function usageRows(sql: Sql, entries: readonly EntryColumns[]) {
     )`;
 }
 
-/** The CTE that writes those of `charges` whose entry was committed. */
+/** The CTE that writes the rows of `charges` whose entries were committed. */
 function chargeUsage(sql: Sql, entries: readonly EntryColumns[]) {
   if (entries.every(({ usage }) => usage.length === 0)) return sql``;
   return sql`, charged as (
@@ -234,11 +274,11 @@ function chargeUsage(sql: Sql, entries: readonly EntryColumns[]) {
 }
 
 function tokensOf({ usage }: EntryColumns): number {
-  return usage.reduce((total, call) => total + call.input_tokens + call.output_tokens, 0);
+  return sum(usage, (call) => call.input_tokens + call.output_tokens);
 }
 
 function costOf({ usage }: EntryColumns): number {
-  return usage.reduce((total, call) => total + call.cost_micro_usd, 0);
+  return sum(usage, (call) => call.cost_micro_usd);
 }
 
 /** The CTE that writes one dead letter for each end in failure: it exists if and only if the run has failed. */

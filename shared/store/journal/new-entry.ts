@@ -15,7 +15,7 @@ export const DeadLetter = z.object({
 });
 export type DeadLetter = z.infer<typeof DeadLetter>;
 
-/** The run that an entry belongs to, with the fence: `known_seq` is the last event number that the worker knows of. */
+/** The run that an entry belongs to, with the fence: `known_seq` is the last event number that the worker knows. */
 const Fence = z.object({
   run_id: RunId,
   attempt: z.number().int(),
@@ -91,9 +91,21 @@ export type EntryContent = z.infer<
   typeof StepEntry | typeof TurnEntry | typeof NoteEntry | typeof ParkEntry | typeof EndEntry
 >;
 
-const added = { ...Fence.shape, ...Lines.shape };
+/**
+ * The result of a visit that is committed in the statement of a later entry of its run, as an entry of its own before that
+ * one: the worker executed a step without effects before it sent this result. It charges nothing.
+ */
+const EarlierResult = StepEntry.pick({ kind: true, step_path: true, visit: true, output: true }).extend(
+  Lines.shape,
+);
+export type EarlierResult = z.infer<typeof EarlierResult>;
 
-/** One entry on its way into a run's journal, as a worker sends it. `columnsOf` in flush.ts maps it to columns. */
+const added = { ...Fence.shape, ...Lines.shape, earlier: z.array(EarlierResult).readonly() };
+
+/**
+ * One entry on its way into a run's journal, as a worker sends it, with the `earlier` results of its run. `columnsOf` in
+ * flush.ts maps it to columns.
+ */
 export const NewEntry = z.discriminatedUnion("kind", [
   StepEntry.extend(added),
   TurnEntry.extend(added),

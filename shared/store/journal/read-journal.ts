@@ -21,14 +21,14 @@ export async function findCommitted(
   return rows.map((row) => row.run_id);
 }
 
-/** A page of what `fold` reads holds at most so many entries, and no entry after so many bytes. */
+/** The most entries of a page for `fold`, and the bytes after which it takes no further entry. */
 const STORED_PAGE_ENTRIES = 2_000;
 const STORED_PAGE_BYTES = 1024 * 1024;
 
 /**
  * A page of what a fold reads of a journal: entries with numbers after `after` and up to `upto`, except notes, in order, with
- * their events only where an output refers to them. Only the first page (`after` 0) has the run's rewinds: a fold needs them before the entries that
- * they cut.
+ * their events only where an output refers to them. Only the first page (`after` 0) has the run's rewinds: a fold needs them
+ * before the entries that they cut.
  */
 export async function readStoredPage(sql: Sql, run: RunId, after: number, upto: number): Promise<StoredPage> {
   const rows = await sql<(StoredEntry & { found: number })[]>`
@@ -60,7 +60,7 @@ export function pagesOf(sql: Sql, run: RunId, upto: number): ReadStored {
   return (after) => readStoredPage(sql, run, after, upto);
 }
 
-/** A page for viewers holds at most so many entries, and no entry after so many bytes. */
+/** The most entries of a page, and the bytes after which a page of each kind takes no further entry. */
 const PAGE_ENTRIES = 500;
 const VIEWER_PAGE_BYTES = 64 * 1024;
 const FEED_PAGE_BYTES = 256 * 1024;

@@ -38,15 +38,15 @@ export const ClaimedRun = z.object({
 export type ClaimedRun = z.infer<typeof ClaimedRun>;
 
 /**
- * Makes `owner` the owner of those of `runs` that are due (or will be within 2 s), or whose owner is silent. One
+ * Makes `owner` the owner of each of `runs` that is due (or will be within 2 s), or whose owner is silent. One
  * statement claims the batch.
  *
  * `attempt` is increased here and nowhere else. A run that is missing from the result was not claimed:
  * `readRunSnapshots` returns its state. A Postgres that has just started has received no beats, so silence is counted from its
  * start at the earliest.
  *
- * Nothing is claimed when the owner itself is silent, or was silent oftener than it knows: other workers may have claimed
- * directly meanwhile, in slots that the queue gave it before.
+ * Nothing is claimed when the owner itself is silent, or was silent more often than it knows: other workers may have claimed
+ * directly meanwhile, in slots that the queue had given to this owner before.
  * @param silences how often the owner was silent when it synchronized with the queue; absent: it does not know
  */
 export function claimRuns(

@@ -70,7 +70,7 @@ export type CancelEnd = {
   output: string;
 };
 
-/** What became of a run: `cancelled`, or marked for a worker to end it: its owner, or (`queued`) the next that claims it. */
+/** The status of a run after the statement: `cancelled`; `running`: its owner will end it; `queued`: the worker that claims it will. */
 export type CancelledRun = {
   run_id: RunId;
   status: "running" | "queued" | "cancelled";

@@ -1,3 +1,4 @@
+import { digestOf } from "../../bytes.ts";
 import { randomHex } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { Principal } from "../../contracts/tenant.ts";
@@ -30,7 +31,7 @@ export async function saveApiKey(
   const keyId = `key_${randomHex(8)}`;
   const [row] = await sql<{ key_id: string }[]>`
     insert into api_keys as k (key_hash, key_id, tenant_id, name, prefix, scopes, expires_at)
-    values (decode(${await digest(key)}, 'hex'), ${keyId}, ${tenant}, ${name}, ${key.slice(0, 12)},
+    values (decode(${await digestOf("SHA-256", key)}, 'hex'), ${keyId}, ${tenant}, ${name}, ${key.slice(0, 12)},
             string_to_array(${scopes.join(",")}, ','), ${expiresAt ?? null})
     on conflict (key_hash) do update set name = k.name
     returning key_id`;
@@ -41,7 +42,7 @@ export async function saveApiKey(
 export async function findPrincipal(sql: Sql, key: string): Promise<Principal | null> {
   const [row] = await sql`
     select key_id, tenant_id as tenant, array_to_json(scopes) as scopes from api_keys
-    where key_hash = decode(${await digest(key)}, 'hex')
+    where key_hash = decode(${await digestOf("SHA-256", key)}, 'hex')
       and revoked_at is null and (expires_at is null or expires_at > now())`;
   return row ? Principal.parse(row) : null;
 }
@@ -63,9 +64,4 @@ export async function revokeApiKey(sql: Sql, keyId: string): Promise<boolean> {
   const rows =
     await sql`update api_keys set revoked_at = now() where key_id = ${keyId} and revoked_at is null returning 1`;
   return rows.length > 0;
-}
-
-async function digest(key: string): Promise<string> {
-  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key));
-  return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Turns } from "../../../edge/clients/turns.ts";
 
-/** Callers that act one at a time, and in which order they did. */
+/** Callers that act one at a time. `order`: the tenants in the order in which their callers acted. */
 function oneAtATime() {
   const turns = new Turns(1);
   const order: string[] = [];
@@ -21,7 +21,7 @@ test("a tenant with hundreds of callers lets another's callers in after one turn
   const { order, take } = oneAtATime();
   const loud = Array.from({ length: 500 }, () => take("loud"));
   await Promise.all([take("quiet"), take("quiet")]);
-  // One acts, one has waited longest, and then they alternate.
+  // Two loud callers come first (one acts, one has waited longest); then the tenants alternate.
   expect(order.lastIndexOf("quiet")).toBe(4);
   await Promise.all(loud);
   expect(order).toHaveLength(502);
@@ -39,7 +39,7 @@ test("a tenant that has as many callers waiting as it may is refused, and anothe
   expect(results.at(-1)?.status).toBe("fulfilled");
 });
 
-test("all that wait can be refused at once, and those that come later act", async () => {
+test("all waiting callers can be refused at once, and later callers act", async () => {
   const { turns, order, take } = oneAtATime();
   const first = take("a");
   const waiting = [take("a"), take("b"), take("b")];

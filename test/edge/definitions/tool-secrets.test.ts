@@ -105,7 +105,7 @@ describe("the secrets of a tool", () => {
       "X-Other": "second-secret",
       Accept: "text/plain",
     });
-    // Sealed once, it is not shown because of a marker: its new author may not know it.
+    // A value that is sealed stays hidden when its header is declared public: the author of this save may not know it.
     await put("unmarked", tool({ url: "https://example.com/" }));
     const marked = await put("unmarked", { ...(await shownOf("unmarked")), public_headers: ["X-Other"] });
     expect(await errorsOf(marked)).toMatchObject([{ path: "headers.X-Other" }]);
@@ -121,7 +121,7 @@ describe("the secrets of a tool", () => {
     expect((await put("old", shown)).status).toBe(200);
     expect(await openedOf("old")).toMatchObject(tool());
     expect(await textOf("old")).not.toMatch(/secret/);
-    // The others are sealed by the cron.
+    // The edge's cron seals the tools that nothing saves.
     await sealTools(app.stores.sql, key);
     expect(await openedOf("older")).toMatchObject(tool());
     expect(await textOf("older")).not.toMatch(/secret/);

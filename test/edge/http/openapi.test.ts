@@ -59,7 +59,7 @@ test("every pattern is a regular expression of ECMAScript without flags", () => 
   }
 });
 
-test("every reference leads to a component; each type of step is one, told apart by its type", () => {
+test("every reference leads to a component; each type of step is one, with its type as the discriminator", () => {
   const names = Array.from(text.matchAll(/"\$ref":"([^"]*)"/g), ([, ref = ""]) => ref);
   for (const ref of names) {
     expect(ref).toMatch(/^#\/components\/schemas\//);

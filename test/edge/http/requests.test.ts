@@ -57,27 +57,28 @@ describe("a request with an Idempotency-Key", () => {
   });
 });
 
-// Fails when "full" is final although the same request, at another edge, holds the last place and is about to be committed.
-test("a request whose twin takes the last place gets the twin's run, once that is committed", async () => {
-  await app.call("POST", "/scale/tenants", { body: { tenant_id: "twins", max_queued_runs: 1 } });
-  const body = { tenant_id: "twins" };
-  const key = { "idempotency-key": "twin" };
+// Fails when a request gets 429 although the same request, at another edge, has reserved the last place and is about to be
+// committed.
+test("a repeated request gets the run of the first one when that took the last place and is not committed yet", async () => {
+  await app.call("POST", "/scale/tenants", { body: { tenant_id: "full", max_queued_runs: 1 } });
+  const body = { tenant_id: "full" };
+  const key = { "idempotency-key": "same" };
   const { run_id } = await bodyOf(await post(body, key));
   const { sql } = app.stores;
   // Until now the other edge has not committed: its key cannot be seen.
-  await sql`update idempotency_keys set key = 'hidden' where tenant_id = 'twins'`;
+  await sql`update idempotency_keys set key = 'hidden' where tenant_id = 'full'`;
   // The first pause of the edge, 100 ms, lasts until the key can be seen.
   const pause = Promise.withResolvers<() => void>();
   const { setTimeout: real } = globalThis;
   vi.stubGlobal("setTimeout", (act: () => void, ms: number) =>
     ms === 100 ? pause.resolve(act) : real(act, ms),
   );
-  const twin = post(body, key);
+  const repeated = post(body, key);
   const endPause = await pause.promise;
   vi.unstubAllGlobals();
-  await sql`update idempotency_keys set key = 'twin' where tenant_id = 'twins'`;
+  await sql`update idempotency_keys set key = 'same' where tenant_id = 'full'`;
   endPause();
-  const answer = await twin;
+  const answer = await repeated;
   expect([answer.status, answer.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
   expect((await bodyOf(answer)).run_id).toBe(run_id);
   expect((await post(body, { "idempotency-key": "other" })).status).toBe(429);

@@ -340,7 +340,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Lets a second of the edge's clock pass: the health is read once in it, however many ask. */
+/** Lets a second of the edge's clock pass: within it all requests share one read of the health. */
 function passSecond(): void {
   const nowMs = Date.now() + 1_000;
   vi.restoreAllMocks();

@@ -17,7 +17,7 @@ const context = { waitUntil: () => {}, passThroughOnException: () => {}, props: 
 const isReplaced = async () => {
   throw new Error("Durable Object reset because its code was updated.");
 };
-/** As an object of the edge: every call of it fails. */
+/** A Durable Object of the edge whose every call fails. */
 const replaced = { getByName: () => ({ fetch: isReplaced, read: isReplaced, execute: isReplaced }) };
 
 /** The response to a request while the objects `broken` of the edge are broken. */
@@ -50,7 +50,7 @@ describe("a viewer that comes while a deploy replaces", () => {
 });
 
 describe("a statement that Postgres gives up for a lock, a deadlock or its time", () => {
-  // Each code has an isolate's cache of keys behind it, so that the statement of the stream itself is the one that fails.
+  // The key is in the isolate's cache, so that the first statement that fails is that of the stream itself.
   test.each(["55P03", "40P01", "57014"])(
     "(%s) asks a viewer to come back, and other requests get 503",
     async (code) => {

@@ -515,7 +515,7 @@ describe("a new orchestration", () => {
     for (const trigger of ["manual", null, undefined]) {
       expect(saved(document([print("a")], { trigger })).code).toBe("ok");
     }
-    // A version that was saved before goes on.
+    // A version that was saved before this rule is still executed.
     expect(errorsOf(document([print("a")], { trigger: "scheduled" })).code).toBe("ok");
   });
 });

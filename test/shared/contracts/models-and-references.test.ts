@@ -10,6 +10,7 @@ import {
 } from "../../../shared/contracts/definition/index.ts";
 import type { Known } from "../../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 type Fields = { [key: string]: unknown };
 
@@ -154,9 +155,9 @@ describe("a reference", () => {
         Array.from({ length: 50 }, (_unused, k) => [`r${k}`, `${"x".repeat(50)}${k}`]),
       ),
     }));
-    const startedAt = performance.now();
+    const startedMs = cpuMs();
     errorsOf({ ...document({}), steps });
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(cpuMs() - startedMs).toBeLessThan(2_000);
   });
 });
 

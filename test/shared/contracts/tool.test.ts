@@ -70,7 +70,7 @@ describe("the inputSchema of a tool that is saved", () => {
     ],
   ])("is mended where it can only mean one thing: %s", (_, given, schema) => {
     expect(schemaOf(given)).toEqual(schema);
-    // What was mended and is saved again stays as it is.
+    // A repaired schema that is saved again does not change.
     expect(schemaOf(schema)).toEqual(schema);
   });
 

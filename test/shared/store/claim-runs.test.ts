@@ -41,7 +41,7 @@ describe("a claim", () => {
 
   // Fails when the statement does not compare the silences, or not whether the owner is silent at this moment: its beat may
   // arrive after it.
-  test("gets nothing for a worker that was silent oftener than it knows, or is silent", async () => {
+  test("gets nothing for a worker that was silent more often than it knows, or is silent", async () => {
     const [run, owner] = [await store.accept(), await store.addWorker()];
     const claimKnowing = async (silences: number) =>
       (await claimRuns(store.sql, owner, [run], silences)).map(({ run_id }) => run_id);

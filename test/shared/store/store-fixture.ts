@@ -141,6 +141,7 @@ export function stepEntry(
     deadline_ms: 60_000,
     current_step: "b",
     usage: [],
+    earlier: [],
     signals: run.signals,
     waits: [],
     error: null,

@@ -130,7 +130,7 @@ describe("an agent", () => {
     },
   );
 
-  test("is told which argument is missing or wrong, and the tool is not called", async () => {
+  test("gets a sentence for each missing or wrong argument, and the tool is not called", async () => {
     const answers = [
       { calls: [{ name: "search", args: {} }] },
       { calls: [{ name: "search", args: { query: 7 } }] },
@@ -149,13 +149,13 @@ describe("an agent", () => {
     };
     await run(step({ ...fields, max_turns: 5 }), context);
     expect(fake.toolCalls).toEqual([]);
-    const told = fake.modelCalls.slice(1).map(({ messages }) => messages.at(-1)?.content);
-    expect(told[0]).toContain("the argument query is missing");
-    expect(told[1]).toContain("the argument query must be of type string");
-    expect(told[2]).toContain("the argument query is missing");
+    const reasons = fake.modelCalls.slice(1).map(({ messages }) => messages.at(-1)?.content);
+    expect(reasons[0]).toContain("the argument query is missing");
+    expect(reasons[1]).toContain("the argument query must be of type string");
+    expect(reasons[2]).toContain("the argument query is missing");
   });
 
-  test("hears that an answer was too large, and goes on with other arguments", async () => {
+  test("gets the reason when an answer was too large, and goes on with other arguments", async () => {
     let calls = 0;
     const large = {
       ...tools,
@@ -202,7 +202,7 @@ describe("an agent", () => {
   });
 
   // Fails when a tool that is slow once ends the run, or the model believes that nothing happened.
-  test("hears that a call took too long, and goes on; the call is not repeated", async () => {
+  test("gets the reason when a call took too long, and goes on; the call is not repeated", async () => {
     let calls = 0;
     const slow = {
       ...tools,

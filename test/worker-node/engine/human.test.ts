@@ -61,7 +61,7 @@ describe("a human step", () => {
     ).rejects.toMatchObject({
       name: "TerminalError",
       code: "human_timeout",
-      message: "nobody answered within 90 s",
+      message: "no answer came within 90 s",
     });
   });
 

@@ -17,18 +17,15 @@ afterEach(async () => {
 
 const of = (tenant: string, signal = stopping.signal) => shared.of({ tenant, signal });
 
-/** Submits endless programs, which the end of the test stops. */
-function flood(tenant: string, count: number): void {
-  for (let i = 0; i < count; i++)
-    of(tenant)
-      .transform(ENDLESS, {})
-      .catch(() => {});
-}
-
-async function msOf(work: Promise<unknown>): Promise<number> {
-  const startMs = performance.now();
-  await work;
-  return performance.now() - startMs;
+/** Submits endless programs, which the end of the test stops. @returns how many of them have ended by themselves */
+function flood(count: number, submit: () => Promise<unknown>): () => number {
+  let ended = 0;
+  for (let i = 0; i < count; i++) {
+    submit()
+      .catch(() => {})
+      .finally(() => (ended += 1));
+  }
+  return () => ended;
 }
 
 describe("a tenant's endless programs", () => {
@@ -36,24 +33,24 @@ describe("a tenant's endless programs", () => {
     ["condition", () => of("quiet").evaluate("state.n > 1", { n: 2 })],
     ["program", () => of("quiet").transform("result = state.n + 1", { n: 2 })],
   ])("do not delay another tenant's %s", async (_, work) => {
-    flood("loud", 36);
-    // Less than one of the endless programs takes.
-    expect(await msOf(work())).toBeLessThan(4_000);
+    const ended = flood(36, () => of("loud").transform(ENDLESS, {}));
+    await work();
+    expect(ended()).toBe(0);
   });
 
   test("do not delay a condition of their own tenant", async () => {
-    flood("loud", 9);
-    expect(await msOf(of("loud").evaluate("1 + 1", {}))).toBeLessThan(4_000);
+    const ended = flood(9, () => of("loud").transform(ENDLESS, {}));
+    await of("loud").evaluate("1 + 1", {});
+    expect(ended()).toBe(0);
   });
 });
 
 test("a tenant's endless conditions do not delay another tenant's condition", async () => {
-  for (let i = 0; i < 9; i++)
-    of("loud")
-      .evaluate("(() => { for (;;); })()", {})
-      .catch(() => {});
-  expect(await msOf(of("quiet").evaluate("1 + 1", {}))).toBeLessThan(4_000);
-}, 20_000);
+  const ended = flood(9, () => of("loud").evaluate("(() => { for (;;); })()", {}));
+  await of("quiet").evaluate("1 + 1", {});
+  // The thread that serves the loud tenant may be that which started first.
+  expect(ended()).toBeLessThanOrEqual(1);
+});
 
 describe("a program that is cancelled", () => {
   test("is stopped while it runs, and its thread serves the next one", async () => {
@@ -63,13 +60,13 @@ describe("a program that is cancelled", () => {
     await of("acme").evaluate("1", {});
     const cancelled = new Error("the run was cancelled");
     cancelling.abort(cancelled);
-    expect(await msOf(of("acme").transform("result = 1", {}))).toBeLessThan(4_000);
+    expect(await of("acme").transform("result = 1", {})).toBe(1);
     expect(await outcomes).toEqual([1, 2].map(() => ({ status: "rejected", reason: cancelled })));
   });
 
   test("never begins when it waits", async () => {
     const cancelling = new AbortController();
-    flood("acme", 2);
+    flood(2, () => of("acme").transform(ENDLESS, {}));
     const waiting = of("acme", cancelling.signal).transform("result = 1", {});
     const rejected = expect(waiting).rejects.toThrow("the run was cancelled");
     cancelling.abort(new Error("the run was cancelled"));

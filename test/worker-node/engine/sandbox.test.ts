@@ -129,16 +129,20 @@ describe("a program", () => {
     await expect(running).rejects.toThrow(message);
   });
 
-  test("whose promises never come to an end is stopped, by its time or by its memory", async () => {
-    const endless = "const again = () => { Promise.resolve().then(again); }; again(); result = 1";
-    const growing =
-      "const all = []; Promise.resolve().then(() => { for (;;) all.push(new ArrayBuffer(1 << 20)); }); result = 1";
-    await Promise.all([
-      expect(sandbox.transform(endless, state)).rejects.toThrow("longer than 5 s"),
-      expect(sandbox.transform(growing, state)).rejects.toThrow("32 MiB"),
-    ]);
-    expect(await sandbox.transform("result = 1", state)).toBe(1);
-  });
+  test(
+    "whose promises never come to an end is stopped, by its time or by its memory",
+    { timeout: 120_000 },
+    async () => {
+      const endless = "const again = () => { Promise.resolve().then(again); }; again(); result = 1";
+      const growing =
+        "const all = []; Promise.resolve().then(() => { for (;;) all.push(new ArrayBuffer(1 << 20)); }); result = 1";
+      await Promise.all([
+        expect(sandbox.transform(endless, state)).rejects.toThrow("more than 5 s"),
+        expect(sandbox.transform(growing, state)).rejects.toThrow("32 MiB"),
+      ]);
+      expect(await sandbox.transform("result = 1", state)).toBe(1);
+    },
+  );
 });
 
 describe("the sandbox", () => {
@@ -185,7 +189,7 @@ describe("the sandbox", () => {
     let ticks = 0;
     const ticking = setInterval(() => ticks++, 20);
     const startedAt = performance.now();
-    await expect(sandbox.evaluate("(() => { for (;;); })()", {})).rejects.toThrow("longer than 1 s");
+    await expect(sandbox.evaluate("(() => { for (;;); })()", {})).rejects.toThrow("more than 1 s");
     clearInterval(ticking);
     expect(performance.now() - startedAt).toBeLessThan(20_000);
     expect(ticks).toBeGreaterThan(5);
@@ -193,7 +197,7 @@ describe("the sandbox", () => {
 
   test("stops a regular expression that backtracks without end", async () => {
     const backtracking = `/^(a+)+$/.test("${"a".repeat(40)}b")`;
-    await expect(sandbox.evaluate(backtracking, {})).rejects.toThrow("longer than 1 s");
+    await expect(sandbox.evaluate(backtracking, {})).rejects.toThrow("more than 1 s");
   });
 
   test("limits a program to 32 MiB", async () => {

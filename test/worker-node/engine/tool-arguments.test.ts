@@ -22,7 +22,7 @@ test.each<[Json, Json]>([
     '{"id": 12345678901234567890, "n": [-9007199254740993]}',
     { id: "12345678901234567890", n: ["-9007199254740993"] },
   ],
-  // Two calls in one, a cut one, an object that stands in prose, and one that nobody could store.
+  // Two calls in one, a cut one, an object that stands in prose, and one that is nested too deep to be stored.
   ['{"q": 1}{"q": 2}', null],
   ['{}{"q": 1', null],
   ['{"a": {"q": 1}, "b', null],

@@ -54,7 +54,7 @@ describe("a run's state", () => {
     expect(harness.store.row(run.run_id).status).toBe("completed");
   });
 
-  // Fails when a reference counts as the few bytes that it has itself: a code step loads what is behind it.
+  // Fails when a reference counts as its own few bytes: a code step loads the value behind it.
   test("counts values in the object store too", async () => {
     harness.definition = twoLarge(["one", "two"]);
     harness.artifacts = { put: async () => {}, get: async () => "" };
@@ -73,7 +73,7 @@ describe("a run's state", () => {
   });
 
   // Fails when a conversation is bounded by the number of its turns alone.
-  test("has the turns of the step in hand beside it, within the same 16 MiB", async () => {
+  test("counts with the turns of the current step: both together have at most 16 MiB", async () => {
     harness.named.set("helper", { id: "helper", name: "Helper", tools: ["lookup"] });
     harness.named.set("lookup", {
       id: "lookup",
@@ -124,7 +124,8 @@ describe("a run's journal", () => {
     expect(harness.calls.length).toBeLessThan(4);
   });
 
-  // Fails when a journal is read before it is decided whether the run goes on: what killed three workers would kill a fourth.
+  // Fails when a journal is read before the crash count and the size are checked: a journal that killed three workers would
+  // kill a fourth.
   test.each([
     ["three workers died over", { crash_count: 3 }, "poison"],
     ["is too large", { journal_bytes: 65 * MIB }, "state_too_large"],

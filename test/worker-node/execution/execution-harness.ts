@@ -2,7 +2,7 @@
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest, Models } from "../../../worker-node/engine/ports.ts";
@@ -42,6 +42,7 @@ export class ExecutionHarness {
   readonly named = new Map<string, JsonObject>();
   /** The models, in place of `generate`. */
   models: Models | null = null;
+  transform: (code: string) => Promise<Json> = notInThisTest;
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
@@ -100,7 +101,7 @@ export class ExecutionHarness {
         },
       },
       tools: { call: (request) => this.callTool(request) },
-      sandbox: { of: () => ({ evaluate: notInThisTest, transform: notInThisTest }) },
+      sandbox: { of: () => ({ evaluate: notInThisTest, transform: (code) => this.transform(code) }) },
       artifacts: this.artifacts,
       store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
       confirm: async () => {},

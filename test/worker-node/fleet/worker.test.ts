@@ -375,7 +375,7 @@ test("a run that is leased again while it is executed does not begin a second ti
   let begun = 0;
   step = async () => {
     begun += 1;
-    // Until the queue has leased it again.
+    // The tool answers only when the queue has leased the run again.
     await eventually(() => expect(queue.offers).toEqual([]));
     return "answer";
   };

@@ -110,7 +110,7 @@ const commands = [
 
 describe("the replies to", () => {
   test.each(commands)("%s are the bytes that a TCP client gets", async (line) => {
-    // The state before each command is that which all earlier ones have left, for each of the two keys.
+    // The earlier commands have been executed on both keys, so the state before this command is the same.
     const of = (key: string) => line.split(" ").map((word) => word.replace("%", key));
     const expected = await overTcp(of(keys.tcp));
     const answer = await front.call("/", of(keys.front), resp2());

@@ -27,7 +27,7 @@ export const human: Executor<"human"> = async (step, context) => {
         waitedMs: reply.openForMs,
       };
     case "expired":
-      throw new TerminalError("human_timeout", `nobody answered within ${step.human_timeout_seconds} s`);
+      throw new TerminalError("human_timeout", `no answer came within ${step.human_timeout_seconds} s`);
     case "open":
       // The run woke for another reason than an answer. The question was published before; only the pause is published again.
       return { question: null, events: [{ type: "paused" }] };

@@ -19,19 +19,38 @@ import type { Executor, StepContext, StepQuestion, StepResult } from "../ports.t
  *    Every call to the outside goes through the context, under an effect key (`effectKey`, or a `Conversation`).
  * 3. Add its line to this table. docs/contributing.md has the whole list, with tests and documentation.
  */
-const executors: { [Type in StepType]: Executor<Type> } = {
-  agent,
-  llm,
-  tool,
-  transform,
-  extract_json: extractJson,
-  if_else: ifElse,
-  switch: switchStep,
-  evaluator,
-  human,
-  print,
-  end,
+const executors: { [Type in StepType]: Registered<Type> } = {
+  agent: withEffects(agent),
+  llm: withEffects(llm),
+  tool: withEffects(tool),
+  transform: pure(transform),
+  extract_json: pure(extractJson),
+  if_else: pure(ifElse),
+  switch: pure(switchStep),
+  evaluator: withEffects(evaluator),
+  human: withEffects(human),
+  print: pure(print),
+  end: pure(end),
 };
+
+/**
+ * `isPure`: the step makes no call to the outside and asks no question, so its repetition does no harm. It begins while the
+ * results before it are on their way to Postgres; every other step waits until they are committed.
+ */
+type Registered<Type extends StepType> = { run: Executor<Type>; isPure: boolean };
+
+function pure<Type extends StepType>(run: Executor<Type>): Registered<Type> {
+  return { run, isPure: true };
+}
+
+function withEffects<Type extends StepType>(run: Executor<Type>): Registered<Type> {
+  return { run, isPure: false };
+}
+
+/** Whether the step has no effects: see `Registered`. */
+export function isPure(step: Step): boolean {
+  return executors[step.type].isPure;
+}
 
 /** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
 export function runStep(step: Step, context: StepContext): Promise<StepResult | StepQuestion> {
@@ -43,5 +62,5 @@ function execute<Type extends StepType>(
   step: StepOf<Type>,
   context: StepContext,
 ): Promise<StepResult | StepQuestion> {
-  return executors[type](step, context);
+  return executors[type].run(step, context);
 }

@@ -1,4 +1,4 @@
-import { isObject } from "../../engine/parse-json.ts";
+import { isObject } from "../../../shared/contracts/json.ts";
 import { listOf, objectOf, textOf } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";

@@ -1,4 +1,4 @@
-import { isObject } from "../../engine/parse-json.ts";
+import { isObject } from "../../../shared/contracts/json.ts";
 import { listOf, objectOf, textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
@@ -32,22 +32,21 @@ export const openaiFormat: Format = {
 
 /** The error in an event: beside its choices, in its choice, or as the whole event. An empty `error` is none. */
 function errorIn(event: JsonObject, choice: JsonObject, name: string | undefined): Json | undefined {
-  const inside = [event["error"], choice["error"]].find(saysSomething);
+  const inside = [event["error"], choice["error"]].find(isFilled);
   if (inside !== undefined) return inside;
   if (Object.keys(choice).length > 0) return undefined;
   const isWhole =
     name === "error" ||
     event["object"] === "error" ||
     event["type"] === "error" ||
-    saysSomething(event["detail"]) ||
-    saysSomething(event["errors"]) ||
-    saysSomething(objectOf(event["base_resp"])["status_code"]) ||
-    (textOf(event["message"]) !== undefined &&
-      (saysSomething(event["code"]) || saysSomething(event["type"])));
+    isFilled(event["detail"]) ||
+    isFilled(event["errors"]) ||
+    isFilled(objectOf(event["base_resp"])["status_code"]) ||
+    (textOf(event["message"]) !== undefined && (isFilled(event["code"]) || isFilled(event["type"])));
   return isWhole ? event : undefined;
 }
 
-function saysSomething(value: Json | undefined): boolean {
+function isFilled(value: Json | undefined): boolean {
   if (value === undefined || value === null || value === "" || value === false || value === 0) return false;
   return typeof value !== "object" || Object.keys(value).length > 0;
 }
@@ -121,7 +120,7 @@ function argumentsOf(value: Json | undefined): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** What models think comes under several names. The server wants it back under the name that it used. */
+/** The fields in which servers send thoughts. A server expects them back in the field that it used. */
 const OPAQUE_TEXTS = ["reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "thinking"];
 const OPAQUE_LISTS = ["reasoning_details", "thinking_blocks"];
 

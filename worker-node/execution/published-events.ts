@@ -2,11 +2,11 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import { INLINE_LIMIT_BYTES, shortened } from "./large-values.ts";
 
 /**
- * The events that are published for one that a step notes while it runs. Text of a model is divided among as many events
- * as it needs, and never cut. Of any other event over 32 KiB the large fields are cut to their first characters: their
- * values are stored with the step's result.
+ * The events that are published for an event that a running step notes. The text of a model is divided among as many events
+ * as it needs, and never cut. In any other event over 32 KiB, large fields are cut to their first characters: their values
+ * are stored with the step's result.
  */
-export function published(event: RunEvent): RunEvent[] {
+export function publishedEvents(event: RunEvent): RunEvent[] {
   switch (event.type) {
     case "llm_delta": {
       const { first, ...more } = event;

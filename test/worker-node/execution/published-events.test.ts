@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
-import { published } from "../../../worker-node/execution/divide-text.ts";
+import { publishedEvents } from "../../../worker-node/execution/published-events.ts";
 
 const delta = (text: string): RunEvent => ({ type: "llm_delta", orch_step_id: "s", first: true, text });
 const textOf = (event: RunEvent) => (event.type === "llm_delta" ? event.text : "");
@@ -16,7 +16,7 @@ describe("a model's text", () => {
     ["half of a character at each end", `\ude00${"😀".repeat(20_000)}\ud83d`],
     ["a whole book", "word ".repeat(400_000)],
   ])("is divided and never cut: %s", (_, text) => {
-    const events = published(delta(text));
+    const events = publishedEvents(delta(text));
     expect(events.length).toBeGreaterThan(1);
     expect(events.map(textOf).join("")).toBe(text);
     for (const event of events) expect(Buffer.byteLength(JSON.stringify(event))).toBeLessThanOrEqual(LIMIT);
@@ -29,12 +29,18 @@ describe("a model's text", () => {
   });
 
   test("of 32,000 characters is one event", () => {
-    expect(published(delta("a".repeat(32_000)))).toEqual([delta("a".repeat(32_000))]);
+    expect(publishedEvents(delta("a".repeat(32_000)))).toEqual([delta("a".repeat(32_000))]);
   });
 
   test("that an agent thinks is divided among events of the same turn", () => {
     const thought = "t".repeat(50_000);
-    const events = published({ type: "llm_thought", orch_step_id: "s", step_name: "s", thought, turn: 3 });
+    const events = publishedEvents({
+      type: "llm_thought",
+      orch_step_id: "s",
+      step_name: "s",
+      thought,
+      turn: 3,
+    });
     expect(events.every((event) => event.type === "llm_thought" && event.turn === 3)).toBe(true);
     expect(events.map((event) => (event.type === "llm_thought" ? event.thought : "")).join("")).toBe(thought);
   });
@@ -42,7 +48,7 @@ describe("a model's text", () => {
 
 test("the large arguments of a tool call are shortened: they are no text, and stored with the result", () => {
   const args = { q: "x".repeat(40_000) };
-  const [event, ...more] = published({
+  const [event, ...more] = publishedEvents({
     type: "tool_execution",
     orch_step_id: "s",
     step_name: "s",

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const LOOK_MS = 100;
 
-/** Checks the condition again and again until it holds, for `ms` at most. */
-export async function until(holds: () => boolean, ms: number): Promise<void> {
+/** Waits until the condition holds, and at most `ms`. It returns in both cases: the caller looks what holds then. */
+export async function waitAtMost(ms: number, holds: () => boolean): Promise<void> {
   const endMs = performance.now() + ms;
   while (!holds() && performance.now() < endMs) await sleep(LOOK_MS);
 }

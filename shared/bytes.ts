@@ -1,0 +1,29 @@
+/** Bytes of texts, digests and keys, as Node and Workers both make them. */
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** Bytes as hex digits. */
+export function toHex(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += HEX[byte];
+  return text;
+}
+
+/** The bytes of a text of hex digits, two for each byte. */
+export function fromHex(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length: text.length / 2 }, (_, i) =>
+    Number.parseInt(text.slice(2 * i, 2 * i + 2), 16),
+  );
+}
+
+const encoder = new TextEncoder();
+
+/** The bytes of a text in UTF-8. */
+export function utf8(text: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(encoder.encode(text));
+}
+
+/** The digest of a text in UTF-8, as hex digits. */
+export async function digestOf(algorithm: "SHA-1" | "SHA-256", text: string): Promise<string> {
+  return toHex(new Uint8Array(await crypto.subtle.digest(algorithm, utf8(text))));
+}

@@ -1,0 +1,89 @@
+/**
+ * `npm run bench -- --base REV`: installs that revision in a temporary folder and measures both builds in turn, base, new, base,
+ * new, each with its own bench. Only figures of one such run are compared: the machine is not the same an hour later.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { projectFolder } from "../../local/processes/programs.ts";
+import { quantile } from "./stats.ts";
+
+const ROUNDS = 2;
+const Report = z.object({
+  rows: z.array(z.object({ what: z.string(), figure: z.number().nullable(), unit: z.string() })),
+});
+type Measured = { unit: string; base: number[]; now: number[] };
+
+/** Measures both builds, and prints a line for each figure that one of them has. */
+export function compareWith(revision: string): void {
+  const folder = mkdtempSync(join(tmpdir(), "synapse-base-"));
+  try {
+    run("git", ["clone", "--quiet", projectFolder, folder], projectFolder);
+    run("git", ["checkout", "--quiet", "--detach", commitOf(revision)], folder);
+    run("npm", ["ci", "--no-audit", "--no-fund"], folder);
+    const figures = new Map<string, Measured>();
+    for (let round = 1; round <= ROUNDS; round++) {
+      measure(folder, "base", figures);
+      measure(projectFolder, "now", figures);
+    }
+    print(revision, figures);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A branch or tag of this clone has another name in a clone of it, a commit has not. */
+function commitOf(revision: string): string {
+  return execFileSync("git", ["rev-parse", "--verify", `${revision}^{commit}`], {
+    cwd: projectFolder,
+    encoding: "utf8",
+  }).trim();
+}
+
+function measure(folder: string, build: "base" | "now", figures: Map<string, Measured>): void {
+  // A bench that finds a bound broken ends with an error after it has written its report.
+  run("npm", ["run", "bench"], folder, { mayFail: true });
+  const { rows } = Report.parse(JSON.parse(readFileSync(join(folder, "bench.json"), "utf8")));
+  let heading = "";
+  for (const { what, figure, unit } of rows) {
+    // A line that begins with spaces belongs to the line before it, and its name is not unique.
+    if (!what.startsWith(" ")) heading = what;
+    const name = what.startsWith(" ") ? `${heading}:${what}` : what;
+    const measured = figures.get(name) ?? { unit, base: [], now: [] };
+    if (figure !== null) measured[build].push(figure);
+    figures.set(name, measured);
+  }
+}
+
+function run(command: string, args: string[], cwd: string, { mayFail = false } = {}): void {
+  try {
+    execFileSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"] });
+  } catch (error) {
+    if (!mayFail) throw error;
+  }
+}
+
+function print(revision: string, figures: ReadonlyMap<string, Measured>): void {
+  console.log(`\n${"".padEnd(72)}${revision.padStart(22)}${"this build".padStart(22)}   ratio`);
+  for (const [what, { unit, base, now }] of figures) {
+    const ratio = quantile(now, 0.5) / quantile(base, 0.5);
+    const columns = [
+      what.slice(0, 70).padEnd(72),
+      shown(base),
+      shown(now),
+      Number.isFinite(ratio) ? ratio.toFixed(2) : "-",
+    ];
+    console.log(`${columns.join("")} ${unit}`);
+  }
+}
+
+function shown(rounds: readonly number[]): string {
+  return (
+    rounds
+      .map((figure) => figure.toFixed(2))
+      .join(" | ")
+      .padStart(22) || "-".padStart(22)
+  );
+}

@@ -1,0 +1,48 @@
+import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { finishOf, promisesCall } from "./finish-reason.ts";
+import { ReportedError } from "./model-error.ts";
+import type { ToolCall } from "../engine/ports.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
+import type { ProviderReport } from "./provider-report.ts";
+
+/** Throws unless what the provider reported is a complete answer. The report of the provider counts before what the SDK made of it. */
+export function refuseIncomplete(
+  name: ModelName,
+  report: ProviderReport,
+  calls: readonly ToolCall[],
+  failure: unknown,
+): void {
+  const label = `${name.provider}/${name.model}`;
+  if (report.error !== undefined) throw new ReportedError(report.error);
+  if (report.withheld)
+    throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
+  if (!report.begun) throw failure;
+  const word = report.finish;
+  if (word === undefined && report.isPage) {
+    const message = `${label}: the response is not an answer of a model: is the provider's base URL right?`;
+    throw new RetryableError("model_unreadable", message, { cause: failure });
+  }
+  if (word === undefined || (word === "" && !report.done)) throw cutError(label, false, failure);
+  switch (finishOf(word)) {
+    case "withheld":
+      throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
+    case "limit":
+      throw new TerminalError("output_limit", `${label}: the answer was cut off at the model's output limit`);
+    case "cut":
+      throw cutError(label, true, failure);
+    case "complete":
+      break;
+  }
+  if (failure !== undefined || (promisesCall(word) && calls.length === 0)) {
+    const message = `${label}: a part of the answer cannot be read`;
+    throw new RetryableError("model_unreadable", message, { cause: failure, answered: true });
+  }
+}
+
+/** @param answered the provider has said that this is its whole answer: the next call is another one */
+function cutError(label: string, answered: boolean, cause: unknown): RetryableError {
+  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, {
+    cause,
+    answered,
+  });
+}
