@@ -5,7 +5,7 @@ import { until } from "../../services/waiting.ts";
 /** What the workers of these tests say in their beats, and the default of the column. */
 const SILENT_AFTER_MS = 12_000;
 
-export async function knowsSilentOwners(sql: Sql): Promise<boolean> {
+async function knowsSilentOwners(sql: Sql): Promise<boolean> {
   const [row] = await sql<{ upForMs: number }[]>`
     select extract(epoch from now() - pg_postmaster_start_time())::float8 * 1000 as "upForMs"`;
   return (row?.upForMs ?? 0) > SILENT_AFTER_MS + 1_000;
