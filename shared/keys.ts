@@ -19,6 +19,8 @@ export const keys = {
   ready: (shard: number) => `synapse:orchestrations:${shard === 0 ? "default" : shard}`,
   /** The marker of a lane, on which idle workers block. */
   wake: (shard: number, lane: string) => `{${keys.ready(shard)}}:wake:${lane}`,
+  /** Ends the wait of one worker for markers of the shard. */
+  endWait: (shard: number, incarnation: string) => `{${keys.ready(shard)}}:end_wait:${incarnation}`,
   live: (eventShard: number) => `{e${eventShard}}:live`,
   control: (incarnation: string) => `ctl:${incarnation}`,
 };

@@ -9,46 +9,70 @@
 
 // --- A worker's signs of life: docs/protocol.md 5.3
 
-/** A worker beats in Postgres, and renews its leases in Redis, this often. */
-export const BEAT_PERIOD_MS = 5_000;
+/**
+ * A worker keeps its runs through a stop of this length: of its process or its event loop, or of Postgres.
+ *
+ * The durations below follow from it. A shorter one would make takeovers faster, and a garbage collection or a busy
+ * machine would cost a living worker its runs.
+ */
+export const TOLERATED_STOP_MS = 3_000;
 
 /**
- * An owner without a beat for this long is silent: its runs may be taken over.
+ * A worker beats in Postgres this often.
  *
- * Longer than two beat periods, so that one lost beat and a slow one do not cost a worker its runs.
+ * The shorter it is, the sooner a silence is certain: each period is a part of `SILENT_AFTER_MS`. Each beat costs one small
+ * commit, so a hundred workers make a hundred in a second.
  */
-export const SILENT_AFTER_MS = 2 * BEAT_PERIOD_MS + 2_000;
+export const BEAT_PERIOD_MS = 1_000;
 
 /**
- * A silence counts from this long on, and a claim of a worker without a beat for this long claims nothing.
+ * A worker without a beat for this long is silent: its runs may be taken over. Each worker writes it into its own row, and
+ * every statement reads it there, so that workers of two versions agree on when one of them is silent.
  *
- * Shorter than `SILENT_AFTER_MS`, by what a statement takes: another worker that sees the silence may commit a moment
- * later. Longer than two beat periods, so that one lost beat is none.
+ * Longer than a beat period and a tolerated stop together, by what a busy machine may add: a beat that waits for a
+ * processor, for its commit, and for the statements before it.
  */
-export const COUNTED_SILENCE_MS = SILENT_AFTER_MS - 1_000;
+export const SILENT_AFTER_MS = BEAT_PERIOD_MS + TOLERATED_STOP_MS + 1_500;
 
 /**
- * The length of a lease in Redis.
+ * Postgres counts a silence this much before it is one, and a worker that is as late claims nothing.
  *
- * Longer than `SILENT_AFTER_MS`, so that a lease which lapses by itself is that of an owner which Postgres already
- * sees silent: the next claimer gets the run at once. Longer than two beat periods, so that one failed renewal
- * costs nothing.
+ * As long as a statement takes: another worker that sees the silence may commit a moment later. Short enough that a
+ * tolerated stop is not counted.
  */
-export const LEASE_MS = SILENT_AFTER_MS + 3_000;
+export const SILENCE_MARGIN_MS = 1_000;
 
 /**
- * A worker without a confirmed beat or renewal for this long beats again before its next call to the outside.
+ * A worker without a confirmed beat or renewal for this long claims nothing and calls nothing outside before it has beaten
+ * again.
  *
- * At most `SILENT_AFTER_MS`: from then on another worker may have the run.
+ * Shorter than `SILENT_AFTER_MS` and `LEASE_MS`: it stops before another worker may have its runs. Longer than a beat period and a
+ * tolerated stop together, so that such a stop costs no extra beat.
  */
-export const FRESH_CONFIRMATION_MS = 12_000;
+export const FRESH_CONFIRMATION_MS = SILENT_AFTER_MS - SILENCE_MARGIN_MS;
 
 /**
- * The length of a lease that is restored for another worker, which Postgres says executes the run.
+ * The length of a lease in Redis. A lapsed lease is the hint on which another worker asks Postgres for the run.
  *
- * At least one beat period: the owner renews the lease within it, or it lapses.
+ * At least `SILENT_AFTER_MS`, so that Postgres seldom has to refuse. A worker that asks too early looks again when the
+ * owner becomes silent. Not longer: a run of a dead worker waits for the later of both.
  */
-export const RESTORED_LEASE_MS = 5_000;
+export const LEASE_MS = SILENT_AFTER_MS;
+
+/**
+ * A worker renews its leases this often.
+ *
+ * A third of a lease at most, so that two failed renewals cost nothing, and shorter than a lease by more than a tolerated
+ * stop. A longer period would save calls: it is one for each shard in which the worker has runs.
+ */
+export const RENEW_PERIOD_MS = 1_500;
+
+/**
+ * A run that Postgres names as this worker's for so long, and that the worker does not execute, is handed back.
+ *
+ * At least `STATEMENT_TIMEOUT_MS`: until then the reply to the worker's claim may be under way.
+ */
+export const STRAY_AFTER_MS = 6_000;
 
 /** A worker without a beat for this long is shown as offline. Longer than `SILENT_AFTER_MS`: silent comes first. */
 export const OFFLINE_AFTER_MS = 90_000;
@@ -148,8 +172,8 @@ export const RECONCILER_LOCK_MS = 3 * RECONCILER_PERIOD_MS;
 export const STALL_OBSERVATION_MS = 30_000;
 
 /**
- * A silent owner's run has been taken over this long after the owner's last beat. At least a lease and a beat period.
- * `…/why` announces takeovers by it.
+ * A silent owner's run has been taken over this long after the owner's last beat. At least a lease and a beat period: the
+ * owner may have renewed its leases just before its next beat. `…/why` announces takeovers by it.
  */
 export const TAKEOVER_MS = LEASE_MS + BEAT_PERIOD_MS;
 

@@ -22,6 +22,7 @@ export type FleetMemberDeps = {
   isolation: boolean;
   report(): WorkerReport;
   waitForWork: ClaimLoopDeps["waitForWork"];
+  endWaits: ClaimLoopDeps["endWaits"];
   execution: Omit<ExecutionDeps, "confirm">;
 };
 

@@ -49,7 +49,7 @@ export async function startWorker(
 
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
   const status = new WorkerStatus(config, slots);
-  const shared = { owner, store, queue, slots, waitForWork: redis.waitForWork };
+  const shared = { owner, store, queue, slots, waitForWork: redis.waitForWork, endWaits: redis.endWaits };
   const member = new FleetMember({
     ...shared,
     execution: execution.deps,

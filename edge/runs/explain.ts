@@ -38,12 +38,11 @@ function ended({ status, error, ended_at_ms }: RunFacts): Cause {
 }
 
 function running(facts: RunFacts): Cause {
-  const { owner, now_ms, beat_at_ms, deadline_at_ms, cancel_requested } = facts;
+  const { owner, now_ms, beat_at_ms, silent_at_ms, deadline_at_ms, cancel_requested } = facts;
   const worker_id = owner === null ? "unknown" : workerOf(owner);
   const last_heard_at = isoTime(beat_at_ms);
   const blocked_by: Blocker[] = [{ kind: "worker", worker_id, last_heard_at }];
-  if (beat_at_ms === null || now_ms - beat_at_ms > SILENT_AFTER_MS)
-    return silent(facts, worker_id, blocked_by);
+  if (silent_at_ms === null || silent_at_ms < now_ms) return silent(facts, worker_id, blocked_by);
   if (deadline_at_ms !== null && deadline_at_ms < now_ms) {
     const reclaimMs = deadline_at_ms + RECLAIM_MS;
     const next =
@@ -85,7 +84,7 @@ function heldRetry({ held_retry, last_at_ms, now_ms }: RunFacts): Cause | null {
 
 /** The worker of a running run is silent: another worker of the lane takes the run over, if there is one. */
 function silent(facts: RunFacts, worker_id: string, blocked_by: Blocker[]): Cause {
-  const { now_ms, beat_at_ms: sinceMs } = facts;
+  const { now_ms, beat_at_ms: sinceMs, silent_at_ms } = facts;
   const worker =
     sinceMs === null
       ? `Its worker ${worker_id} is no longer known`
@@ -94,7 +93,7 @@ function silent(facts: RunFacts, worker_id: string, blocked_by: Blocker[]): Caus
     const sentence = `${worker}. ${noWorkerSentence(facts)}`;
     return { reason: "no_worker", sentence, blocked_by: [...blocked_by, workersOf(facts)], sinceMs };
   }
-  const takeoverMs = sinceMs === null ? null : sinceMs + TAKEOVER_MS;
+  const takeoverMs = silent_at_ms === null ? null : silent_at_ms - SILENT_AFTER_MS + TAKEOVER_MS;
   const next =
     takeoverMs !== null && takeoverMs > now_ms
       ? `another worker takes the run over at about ${isoTime(takeoverMs)}`

@@ -318,7 +318,7 @@ const damages: Damage[] = [
     (e) => e.limitBreaches.push({ tenant: "small", what: "running", count: 3, limit: 2, atMs: 0 }),
   ],
   [
-    "taken over within 20 s",
+    "taken over within 6 s",
     "a takeover took longer without another fault",
     (e) => (only(e.takeovers).calm = true),
   ],

@@ -22,7 +22,7 @@ const provocations: Partial<Record<Point, Provocation>> = {
   scan_enqueued: emptyRedis,
 };
 
-/** The reconciler passes every 5 s, workers beat and renew every 5 s, and the load causes all other situations. */
+/** The reconciler passes every 5 s, workers beat and renew oftener, and the load causes all other situations. */
 const PATIENCE_MS = 9_000;
 const ROUNDS = 4;
 
@@ -53,7 +53,7 @@ async function reach(point: Point, system: System, log: FaultLog): Promise<void>
   await waitAtMost(PATIENCE_MS, isReached);
 }
 
-/** Direct claims begin when the beats of all live workers report Redis unreachable; a dead worker's beat counts for 12 s. */
+/** Direct claims begin when the beats of all live workers report Redis unreachable; a dead worker's beat counts until it is silent. */
 const DIRECT_MS = 25_000;
 
 async function cutRedisOff({ links }: System, log: FaultLog, isReached: () => boolean): Promise<void> {

@@ -44,6 +44,7 @@ export class FakeWorker {
       active: 1,
       loop_lag_ms: 0,
       redis_ok: true,
+      silent_after_ms: 12_000,
     });
     const [claimed] = await claimRuns(sql, owner, [RunId.parse(run)]);
     if (!claimed) throw new Error(`${run} was not claimed`);

@@ -6,7 +6,7 @@ import { startPostgres } from "../../local/stores/postgres.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { startRedis } from "../services/services.ts";
-import { SILENT_AFTER_MS } from "../services/timing/short.ts";
+import { SILENT_AFTER_MS } from "../../shared/timing.ts";
 import { pace } from "../services/waiting.ts";
 import { RelayViewers, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";

@@ -60,7 +60,7 @@ async function workerInStep(
 
 /**
  * Kills the worker of a run, and expects that the other one continues it by the lapsed lease. The number in the promise,
- * 20 s, does not depend on this machine in test/simulation/takeover.test.ts, which has a virtual clock;
+ * 6 s, does not depend on this machine in test/simulation/takeover.test.ts, which has a virtual clock;
  * `npm run bench:takeover` measures it. Here no worker reports the next repair, which needs 30 s of observation.
  */
 async function expectTakeover(fleet: Fleet, env?: Record<string, string>): Promise<void> {
@@ -93,7 +93,7 @@ describe.concurrent("a run in the middle of a step", () => {
     },
   );
 
-  // The one test that waits for the real lease of 15 s. The edge's statements have the real times too.
+  // The edge's statements have the real times too.
   testWithRealTiming(
     "is taken over also with the product's own times, by workers that reach Postgres through the edge",
     { timeout: 240_000 },

@@ -4,6 +4,45 @@ import * as timing from "../../shared/timing.ts";
 import * as long from "../services/timing/long.ts";
 import * as short from "../services/timing/short.ts";
 
+/** What a takeover takes beyond a lease: the claim of the next worker. */
+const CLAIM_MS = 500;
+
+/** Texts that quote durations: the numbers of each match, in seconds. */
+const quoted: [path: string, pattern: RegExp, ms: number[]][] = [
+  ["README.md", /takeover within ([\d.]+) s of a `kill -9`/, [timing.LEASE_MS + CLAIM_MS]],
+  ["docs/architecture.md", /last committed step within ([\d.]+) s\./, [timing.LEASE_MS + CLAIM_MS]],
+  [
+    "docs/glossary.md",
+    /every ([\d.]+) s\. A worker without one for ([\d.]+) s is \*\*silent\*\*; after ([\d.]+) s/,
+    [timing.BEAT_PERIOD_MS, timing.SILENT_AFTER_MS, timing.OFFLINE_AFTER_MS],
+  ],
+  ["docs/protocol.md", /another worker takes over within ([\d.]+) s/, [timing.LEASE_MS + CLAIM_MS]],
+  [
+    "docs/protocol.md",
+    /it beats every ([\d.]+) s and renews every ([\d.]+) s/,
+    [timing.BEAT_PERIOD_MS, timing.RENEW_PERIOD_MS],
+  ],
+  ["docs/protocol.md", /`silent_after` \(([\d.]+) s\)/, [timing.SILENT_AFTER_MS]],
+  ["docs/protocol.md", /becomes silent after ([\d.]+) s/, [timing.SILENT_AFTER_MS]],
+  ["docs/protocol.md", /without a beat for ([\d.]+) s is `silent`/, [timing.SILENT_AFTER_MS]],
+  ["docs/protocol.md", /treats no owner as silent for ([\d.]+) s/, [timing.SILENT_AFTER_MS]],
+  ["docs/protocol.md", /(?:leases lapse after|leases of) ([\d.]+) s/, [timing.LEASE_MS]],
+  ["docs/protocol.md", /that the beats of ([\d.]+) s name/, [timing.STRAY_AFTER_MS]],
+  ["docs/protocol.md", /by its beat within ([\d.]+) s/, [timing.BEAT_PERIOD_MS]],
+  ["docs/protocol.md", /`renew` in ([\d.]+) s/, [timing.RENEW_PERIOD_MS]],
+  [
+    "docs/protocol.md",
+    /(?:confirmed for|comes more than|younger than|succeeded within|that is) (4[\d.]*) s/,
+    [timing.FRESH_CONFIRMATION_MS],
+  ],
+  [
+    "docs/protocol.md",
+    /through a stop of ([\d.]+) s\*\* .*?: ([\d.]+) s \(a beat period\) \+ [\d.]+ s \+ [\d.]+ s for what a busy machine adds make the ([\d.]+) s of a silence/,
+    [timing.TOLERATED_STOP_MS, timing.BEAT_PERIOD_MS, timing.SILENT_AFTER_MS],
+  ],
+  ["README.md", /claims the run within ([\d.]+) s/, [timing.LEASE_MS + CLAIM_MS]],
+];
+
 type Durations = Record<keyof typeof timing, number>;
 type Row = [shorter: Record<string, number>, longer: Record<string, number>, because: string];
 
@@ -12,6 +51,7 @@ const lessThan = ({
   ACCEPT_MS,
   BEAT_PERIOD_MS,
   CLAIM_DEADLINE_MS,
+  FRESH_CONFIRMATION_MS,
   QUOTA_READY_AFTER_MS,
   LATE_COMMIT_MS,
   LEASE_MS,
@@ -25,14 +65,18 @@ const lessThan = ({
   RECONCILER_LOCK_MS,
   RECONCILER_PERIOD_MS,
   REDIS_REQUEST_MS,
+  RENEW_PERIOD_MS,
   RESERVATION_MS,
   SCAN_DELAY_MS,
   SCAN_OVERLAP_MS,
+  SILENCE_MARGIN_MS,
   SILENT_AFTER_MS,
   STALL_OBSERVATION_MS,
   STATEMENT_TIMEOUT_MS,
   STATE_REQUEST_MS,
+  STRAY_AFTER_MS,
   TAKEOVER_MS,
+  TOLERATED_STOP_MS,
   VIEWER_AWAY_CHECK_MS,
   VIEWER_CHECK_MS,
   WEBHOOK_LEASE_MS,
@@ -40,12 +84,41 @@ const lessThan = ({
   WEBHOOK_PASS_MS,
 }: Durations): Row[] => [
   [
-    { "2 * BEAT_PERIOD_MS": 2 * BEAT_PERIOD_MS },
+    { BEAT_PERIOD_MS, TOLERATED_STOP_MS, SILENCE_MARGIN_MS },
     { SILENT_AFTER_MS },
-    "one lost beat does not make an owner silent",
+    "a tolerated stop just before a beat is neither a silence nor counted as one",
   ],
-  [{ SILENT_AFTER_MS }, { LEASE_MS }, "a lease lapses by itself only when its owner is already silent"],
-  [{ "2 * BEAT_PERIOD_MS": 2 * BEAT_PERIOD_MS }, { LEASE_MS }, "one failed renewal does not end a lease"],
+  [
+    { "3 * BEAT_PERIOD_MS": 3 * BEAT_PERIOD_MS, SILENCE_MARGIN_MS },
+    { SILENT_AFTER_MS },
+    "two lost beats in a row make no silence",
+  ],
+  [
+    { BEAT_PERIOD_MS, TOLERATED_STOP_MS },
+    { FRESH_CONFIRMATION_MS },
+    "a tolerated stop costs no extra beat before a call",
+  ],
+  [
+    { FRESH_CONFIRMATION_MS },
+    { SILENT_AFTER_MS },
+    "a worker whose beat is late stops before its runs may be taken over",
+  ],
+  [{ FRESH_CONFIRMATION_MS }, { LEASE_MS }, "a worker whose renewal is late stops before its leases lapse"],
+  [
+    { RENEW_PERIOD_MS, TOLERATED_STOP_MS },
+    { LEASE_MS },
+    "a tolerated stop just before a renewal ends no lease",
+  ],
+  [
+    { RENEW_PERIOD_MS, BEAT_PERIOD_MS },
+    { SILENT_AFTER_MS },
+    "the owner of a restored lease, which lasts until its silence, renews it before it lapses",
+  ],
+  [
+    { STATEMENT_TIMEOUT_MS },
+    { STRAY_AFTER_MS },
+    "the reply to a claim has come before its run is handed back",
+  ],
   [{ SILENT_AFTER_MS }, { OFFLINE_AFTER_MS }, "a worker is silent before it is offline"],
   [{ TAKEOVER_MS }, { CLAIM_DEADLINE_MS }, "a takeover comes before a run counts as stuck"],
   [{ LOCK_TIMEOUT_MS }, { STATEMENT_TIMEOUT_MS }, "a statement that waits for a lock reports the lock"],
@@ -97,17 +170,19 @@ const atMost = ({
   LEASE_MS,
   RECLAIM_MS,
   RECONCILER_PERIOD_MS,
-  RESTORED_LEASE_MS,
+  RENEW_PERIOD_MS,
+  SILENCE_MARGIN_MS,
   SILENT_AFTER_MS,
   STALL_OBSERVATION_MS,
   TAKEOVER_MS,
 }: Durations): Row[] => [
   [
-    { FRESH_CONFIRMATION_MS },
+    { FRESH_CONFIRMATION_MS, SILENCE_MARGIN_MS },
     { SILENT_AFTER_MS },
-    "a worker that may have been superseded beats before it calls the outside",
+    "a worker sends no claim that Postgres refuses because of a silence",
   ],
-  [{ BEAT_PERIOD_MS }, { RESTORED_LEASE_MS }, "the owner of a restored lease renews it before it lapses"],
+  [{ SILENT_AFTER_MS }, { LEASE_MS }, "a lease lapses by itself when its owner is about to be silent, or is"],
+  [{ "3 * RENEW_PERIOD_MS": 3 * RENEW_PERIOD_MS }, { LEASE_MS }, "two failed renewals do not end a lease"],
   [{ LEASE_MS, BEAT_PERIOD_MS }, { TAKEOVER_MS }, "a lease lapses, then a worker claims"],
   [
     { STALL_OBSERVATION_MS, RECONCILER_PERIOD_MS },
@@ -147,12 +222,13 @@ describe("literals outside of TypeScript", () => {
     expect(Array.from(literals, ([, ms]) => Number(ms))).toEqual([timing.QUOTA_READY_AFTER_MS]);
   });
 
-  test("a direct claim takes over after SILENT_AFTER_MS", async () => {
-    const migration = await read("migrations/0002_recovery.sql");
-    const literals = migration.matchAll(/beat_at.* now\(\) - interval '(\d+) seconds'/g);
-    expect(Array.from(literals, ([, seconds]) => Number(seconds) * 1_000)).toEqual([
-      timing.SILENT_AFTER_MS,
-      timing.SILENT_AFTER_MS,
-    ]);
+  // Fails when a text quotes a duration that has changed since.
+  test.each<[string, RegExp, number[]]>(quoted)("%s quotes the durations: %s", async (path, pattern, ms) => {
+    const text = (await read(path)).replaceAll(/\s+/g, " ");
+    const found = Array.from(text.matchAll(new RegExp(pattern, "g")), ([, ...numbers]) =>
+      numbers.map((seconds) => Number(seconds) * 1_000),
+    );
+    expect(found.length).toBeGreaterThan(0);
+    for (const numbers of found) expect(numbers).toEqual(ms);
   });
 });

@@ -2,11 +2,10 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import { SILENT_AFTER_MS } from "../../shared/timing.ts";
 import { PostgresModel } from "./postgres-model.ts";
 import type { Answer, Args, Statements } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";
-
-const SILENT_MS = 12_000;
 
 export class Auditor {
   readonly #postgres: PostgresModel;
@@ -56,7 +55,7 @@ export class Auditor {
         this.#postgres.tables.workers.get(was?.owner ?? "")?.beat_at ?? -Infinity,
         this.#postgres.startedAt,
       );
-      if (was?.status === "running" && last >= this.#postgres.now - SILENT_MS) {
+      if (was?.status === "running" && last >= this.#postgres.now - SILENT_AFTER_MS) {
         this.#record(`${run_id} was taken over by ${owner} from ${was.owner}, which is alive`);
       }
       const key = `${run_id} ${attempt}`;

@@ -17,7 +17,7 @@ export const examples: [ContractCommand[]][] = [[tiedWakeUps], [answeredTooLate]
 export async function openContract() {
   const store = await openStore();
   await saveEmptyOrchestration(store.sql, globex, "orch");
-  // For the first 12 s after its start Postgres counts no worker as silent, and the model's Postgres started long ago.
+  // For the first seconds after its start Postgres counts no worker as silent, and the model's Postgres started long ago.
   await untilOwnersCanBeSilent(store.sql);
   return {
     close: store.close,

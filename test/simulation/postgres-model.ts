@@ -15,6 +15,7 @@ import type { OverdueRun } from "../../shared/store/runs/reclaim-runs.ts";
 import type { ChangedLimits } from "../../shared/store/tenants/tenant-limits.ts";
 import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
+import { CLAIM_DEADLINE_MS, SCAN_OVERLAP_MS, SILENCE_MARGIN_MS } from "../../shared/timing.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { checkRow, Tables } from "./tables.ts";
 import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
@@ -23,10 +24,6 @@ import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
 export type Args<Name extends VerbName> = Parameters<StateStore[Name]>;
 export type Answer<Name extends VerbName> = Awaited<ReturnType<StateStore[Name]>>;
 export type Statements = { [Name in VerbName]: (...args: Args<Name>) => Answer<Name> };
-
-const SILENT_MS = 12_000;
-const COUNTED_SILENCE_MS = 11_000;
-const CLAIM_DEADLINE_MS = 60_000;
 
 /** Definitions by id; agents and tools by kind and name. They never change in the simulation. */
 export type Library = {
@@ -74,21 +71,33 @@ export class PostgresModel implements Statements {
     return claimed;
   }
 
-  /** A worker without a beat for 12 s, or since Postgres started. A restart of Postgres makes no worker silent. */
+  /** A worker without a beat for the time that it named, or since Postgres started. A restart of Postgres makes no worker silent. */
   isSilent(owner: string | null): boolean {
+    return this.silentAt(owner) < this.now;
+  }
+
+  /** When a worker is silent, if it does not beat until then. */
+  silentAt(owner: string | null): number {
     const worker = this.tables.workers.get(owner ?? "");
-    return !worker || Math.max(worker.beat_at, this.startedAt) < this.now - SILENT_MS;
+    return worker ? Math.max(worker.beat_at, this.startedAt) + worker.silent_after : -Infinity;
   }
 
   /** The worker beats, and was silent no more often than it knows. */
   hasNotBeenSilent(owner: string, silences: number): boolean {
     const worker = this.tables.workers.get(owner);
-    return worker?.silences === silences && worker.beat_at >= this.now - COUNTED_SILENCE_MS;
+    return (
+      worker?.silences === silences && worker.beat_at + worker.silent_after >= this.now + SILENCE_MARGIN_MS
+    );
+  }
+
+  #silentInMs(owner: string | null): number {
+    const at = this.silentAt(owner);
+    return at === -Infinity ? 0 : at - this.now;
   }
 
   claimDirectly(owner: string, slots: number, lanes: readonly string[]): ClaimedRun[] {
     const isQueueReachable = [...this.tables.workers.values()].some(
-      (w) => w.redis_ok && w.beat_at >= this.now - 12_000,
+      (w) => w.redis_ok && w.beat_at + w.silent_after >= this.now,
     );
     if (isQueueReachable) return [];
     const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
@@ -142,6 +151,7 @@ export class PostgresModel implements Statements {
       status: row.status,
       owner: row.owner,
       owner_silent: row.owner !== null && this.isSilent(row.owner),
+      silent_in_ms: this.#silentInMs(row.owner),
       attempt: row.attempt,
       signals: row.signals,
       cancel: row.cancel_requested_at !== null,
@@ -274,11 +284,17 @@ export class PostgresModel implements Statements {
     });
   }
 
-  beat({ incarnation, redis_ok }: Args<"beat">[0]): Answer<"beat"> {
+  beat({ incarnation, redis_ok, silent_after_ms }: Args<"beat">[0]): Answer<"beat"> {
     const before = this.tables.workers.get(incarnation);
-    const wasSilent = before !== undefined && before.beat_at < this.now - COUNTED_SILENCE_MS;
+    const wasSilent =
+      before !== undefined && before.beat_at + before.silent_after < this.now + SILENCE_MARGIN_MS;
     const silences = (before?.silences ?? 0) + (wasSilent ? 1 : 0);
-    this.tables.workers.set(incarnation, { beat_at: this.now, redis_ok, silences });
+    this.tables.workers.set(incarnation, {
+      beat_at: this.now,
+      redis_ok,
+      silences,
+      silent_after: silent_after_ms,
+    });
     const owned = this.#all((row) => row.owner === incarnation).map(
       ({ run_id, attempt, signals, cancel_requested_at }) => ({
         run_id,
@@ -315,7 +331,7 @@ export class PostgresModel implements Statements {
 
   /** A scan begins that much earlier than the last one ended, to find runs that were committed late or out of order. */
   overlapMs(): number {
-    return 15_000;
+    return SCAN_OVERLAP_MS;
   }
 
   listDueRuns(after: Args<"listDueRuns">[0], until: string, limit: number): DueRun[] {
@@ -332,7 +348,12 @@ export class PostgresModel implements Statements {
 
   listRunningRuns(after: Args<"listRunningRuns">[0], limit: number): RunningRun[] {
     return this.#all((row) => row.status === "running")
-      .map((row) => ({ ...nameOf(row), owner: row.owner ?? "", owner_silent: this.isSilent(row.owner) }))
+      .map((row) => ({
+        ...nameOf(row),
+        owner: row.owner ?? "",
+        owner_silent: this.isSilent(row.owner),
+        silent_in_ms: this.#silentInMs(row.owner),
+      }))
       .filter((run) => run.owner > after.owner || (run.owner === after.owner && run.run_id > after.run_id))
       .toSorted((a, b) => order(a.owner, b.owner) || order(a.run_id, b.run_id))
       .slice(0, limit);

@@ -137,6 +137,7 @@ export class Simulation {
     const store = this.#parts.store(over, owner);
     const queue = new QueueOverNetwork(this.network, process, this.redisService, this.redis);
     const slots = new Slots(this.#options.slots, Lane.options);
+    const ending = new AbortController();
     const member = new FleetMember({
       owner,
       store,
@@ -154,7 +155,8 @@ export class Simulation {
         active: slots.active,
         loop_lag_ms: 0,
       }),
-      waitForWork: (_shard, lanes, ms) => this.#waitForWork(process, lanes, ms),
+      waitForWork: (_shard, lanes, ms) => this.#waitForWork(process, lanes, ms, ending.signal),
+      endWaits: () => ending.abort(),
       execution: {
         owner,
         journal: new Journal(owner, store, (entries) => this.auditor.published(entries)),
@@ -171,11 +173,17 @@ export class Simulation {
     return { process, owner, slot, worker, reconciler, member };
   }
 
-  #waitForWork(process: SimProcess, lanes: readonly Lane[], ms: number): Promise<void> {
+  #waitForWork(
+    process: SimProcess,
+    lanes: readonly Lane[],
+    ms: number,
+    ending: AbortSignal,
+  ): Promise<boolean> {
     return new Promise((resolve) => {
-      process.after(ms, resolve);
+      process.after(ms, () => resolve(false));
+      ending.addEventListener("abort", () => resolve(false));
       // One marker in ten is lost: the worker then waits for `ms`.
-      const wake = (): void => void process.after(1, resolve);
+      const wake = (): void => void process.after(1, () => resolve(true));
       if (this.redisService.isUp && this.random() > 0.1) this.redis.waitForMarker(lanes, wake);
     });
   }

@@ -63,7 +63,10 @@ export class Tables {
   readonly runs = new Map<RunId, RunRow>();
   readonly journal = new Map<RunId, JournalRow[]>();
   readonly usage: (Usage & { run_id: RunId; seq: number })[] = [];
-  readonly workers = new Map<string, { beat_at: number; redis_ok: boolean; silences: number }>();
+  readonly workers = new Map<
+    string,
+    { beat_at: number; redis_ok: boolean; silences: number; silent_after: number }
+  >();
   readonly locks = new Map<string, { holder: string; until: number }>();
   readonly tenants = new Map<TenantId, TenantRow>();
   readonly letters: Letter[] = [];

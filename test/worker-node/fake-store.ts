@@ -93,7 +93,12 @@ export class FakeStore {
       error: null,
     };
     this.model.tables.runs.set(run_id, row);
-    this.model.tables.workers.set(owner, { beat_at: Infinity, redis_ok: true, silences: 0 });
+    this.model.tables.workers.set(owner, {
+      beat_at: Infinity,
+      redis_ok: true,
+      silences: 0,
+      silent_after: Infinity,
+    });
     const { attempt, event_seq, signals, correlation_id, journal_bytes } = row;
     return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes };
   }

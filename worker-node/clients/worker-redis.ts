@@ -15,8 +15,13 @@ const COMMAND_TIMEOUT_MS = 2_000;
 export type WorkerRedis = {
   /** For every command that does not block. */
   commands: Redis | Cluster;
-  /** Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard at a time. */
-  waitForWork(this: void, shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
+  /**
+   * Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard at a time.
+   * @returns whether it took a marker, which no other worker gets then
+   */
+  waitForWork(this: void, shard: number, lanes: readonly Lane[], ms: number): Promise<boolean>;
+  /** Ends the waits under way. What `commands` sends after this call finds no wait of this worker. */
+  endWaits(this: void): void;
   /** Calls `listener` when a run of this worker was cancelled; the reply of the next beat names the run. A hint may be lost. */
   onCancelHint(listener: () => void): void;
   close(): void;
@@ -41,10 +46,20 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
   return {
     commands,
     async waitForWork(shard, lanes, ms) {
+      const end = keys.endWait(shard, owner);
       const markers = lanes.map((lane) => keys.wake(shard, lane));
-      const marked = markers.length > 0 ? blocking[shard]?.blpop(markers, ms / 1_000) : sleep(ms);
+      const marked = blocking[shard]?.blpop([end, ...markers], ms / 1_000);
       // The second timer bounds the wait when the connection is half open: a marker is only a hint.
-      await Promise.race([marked, sleep(ms + 1_000, undefined, { ref: false })]);
+      const taken = await Promise.race([marked, sleep(ms + 1_000, null, { ref: false })]);
+      return taken ? taken[0] !== end : false;
+    },
+    endWaits() {
+      for (const shard of blocking.keys()) {
+        const end = keys.endWait(shard, owner);
+        // A wait that cannot be ended lasts for its own time at most.
+        commands.rpush(end, "1").catch(() => {});
+        commands.del(end).catch(() => {});
+      }
     },
     onCancelHint: (listener) => void control.on("message", listener),
     close() {

@@ -34,8 +34,13 @@ export type ClaimLoopDeps = {
   unresolved: UnresolvedLeases;
   directClaims: DirectClaims;
   timing: WorkerTiming;
-  /** Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard is under way. */
-  waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<void>;
+  /**
+   * Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard is under way.
+   * @returns whether it took a marker
+   */
+  waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<boolean>;
+  /** Ends all waits under way, before any later call reaches the queue. */
+  endWaits(): void;
 };
 
 /**
@@ -78,9 +83,9 @@ export class ClaimLoop {
     this.#isStopped = true;
   }
 
-  /** Resolves when a stopped loop has begun the runs of its last claim. A stopped loop that waits for work makes no other claim. */
-  async lastClaim(): Promise<void> {
-    if (!this.#lastClaim) await this.#stopped;
+  /** Resolves when a stopped loop has begun the runs of its last claim, and has passed on a marker that it took. */
+  stopped(): Promise<void> {
+    return this.#stopped;
   }
 
   async #run(): Promise<void> {
@@ -122,13 +127,22 @@ export class ClaimLoop {
     const waitMs = Math.min(MAX_WAIT_MS, Math.max(1, claim.nextMs));
     const lanes = slots.lanesWithRoom();
     const isMarkerPending = this.#marker !== null;
-    this.#marker ??= waitForWork(this.#shard, lanes, waitMs).finally(() => {
-      this.#marker = null;
-    });
+    this.#marker ??= waitForWork(this.#shard, lanes, waitMs)
+      .then((isTaken) => (isTaken && this.#isStopped ? this.#passOnMarker() : undefined))
+      .finally(() => {
+        this.#marker = null;
+      });
     const ends = [this.#marker];
     if (lanes.length < slots.lanes.length) ends.push(slots.freed);
     if (isMarkerPending) ends.push(sleep(waitMs, undefined, { ref: false }));
     await Promise.race(ends);
+  }
+
+  /** A claim of nothing makes a marker for the jobs that are ready: the taken one would have called another worker. */
+  async #passOnMarker(): Promise<void> {
+    const { queue, owner, slots, timing } = this.#deps;
+    const { leaseMs } = timing;
+    await queue.claim({ shard: this.#shard, owner, leaseMs, slots: 0, lanes: slots.room(), ended: [] });
   }
 
   /** Claims up to `free` runs and begins them. Null: the queue is unreachable or cold, or this worker counts as silent. */
@@ -144,9 +158,12 @@ export class ClaimLoop {
       if (heartbeat.silences !== this.#silences) links.reportFailed(this.#shard);
       this.#silences = heartbeat.silences;
       const claim = await this.#claimFromQueue(free);
-      if (claim) await this.#claimFromPostgres(claim);
-      else if (links.of(this.#shard) === "direct") await directClaims.claim(free);
-      return claim;
+      if (claim) {
+        const againMs = await this.#claimFromPostgres(claim);
+        return { ...claim, nextMs: Math.min(claim.nextMs, againMs) };
+      }
+      if (links.of(this.#shard) === "direct") await directClaims.claim(free);
+      return null;
     } finally {
       slots.unreserve(free);
     }
@@ -190,18 +207,21 @@ export class ClaimLoop {
     await releaseMoved(this.#deps, await restoreRunningLeases(this.#deps, this.#shard));
   }
 
-  /** Takes the right to move the runs that the queue leased, and begins them. */
-  async #claimFromPostgres({ runs: jobs, excess }: Claim): Promise<void> {
+  /**
+   * Takes the right to move the runs that the queue leased, and begins them.
+   * @returns the time until the first of the others may be claimed again, in milliseconds
+   */
+  async #claimFromPostgres({ runs: jobs, excess }: Claim): Promise<number> {
     const { store, owner, heartbeat, executions, unresolved } = this.#deps;
     // For a run that this worker executes already, the queue only gave the lease again.
     const fresh = jobs.filter(({ run }) => !executions.has(run));
-    if (fresh.length === 0) return;
+    if (fresh.length === 0) return Infinity;
     const claimable = await this.#withinLimits(fresh, excess);
     // While this worker was silent, runs of the same tenants may have been claimed directly, in slots that the queue has
     // given away since. The leases are reconciled after the next synchronization.
     if (!heartbeat.isFresh || heartbeat.silences !== this.#silences) {
       unresolved.add(fresh);
-      return;
+      return 0;
     }
     // The process may be stopped here for any time: then Postgres counts a silence, and the statement claims nothing.
     const known = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
@@ -211,7 +231,7 @@ export class ClaimLoop {
     });
     await executions.begin(claimed);
     const claimedIds = new Set(claimed.map(({ run_id }) => run_id));
-    await unresolved.reconcile(fresh.filter(({ run }) => !claimedIds.has(run)));
+    return unresolved.reconcile(fresh.filter(({ run }) => !claimedIds.has(run)));
   }
 
   /**

@@ -8,8 +8,8 @@ import type { QueueLinks } from "./queue-links.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
-/** The part of a beat that describes this worker: all but its incarnation and `redis_ok`. */
-export type WorkerReport = Omit<Beat, "incarnation" | "redis_ok">;
+/** The part of a beat that describes this worker: all but its name, `redis_ok` and its durations. */
+export type WorkerReport = Omit<Beat, "incarnation" | "redis_ok" | "silent_after_ms">;
 
 export type HeartbeatDeps = {
   owner: Incarnation;
@@ -32,8 +32,8 @@ export class Heartbeat {
   #silences = 0;
   #areSilencesCounted = false;
   #owned: ReadonlySet<RunId> = new Set();
-  /** Runs of the last beat that were not executed here, with their attempts. */
-  #strays: ReadonlyMap<RunId, number> = new Map();
+  /** Runs of the last beat that were not executed here: the attempt, and since when. */
+  #strays: ReadonlyMap<RunId, { attempt: number; sinceMs: number }> = new Map();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(deps: HeartbeatDeps) {
@@ -108,8 +108,9 @@ export class Heartbeat {
   }
 
   #compose(): Beat {
-    const { owner, links, report } = this.#deps;
-    return { ...report(), incarnation: owner, redis_ok: links.redisOk };
+    const { owner, links, timing, report } = this.#deps;
+    const silent_after_ms = timing.silentAfterMs;
+    return { ...report(), incarnation: owner, redis_ok: links.redisOk, silent_after_ms };
   }
 
   async #beatOnce(): Promise<void> {
@@ -134,7 +135,8 @@ export class Heartbeat {
     const gone = this.#compareTracked(owned, sentMs);
     // The beat does not wait for Redis.
     void this.#releaseGone(gone);
-    await this.#handBackStrays(owned.filter(({ run_id }) => !tracked.get(run_id)));
+    const strays = owned.filter(({ run_id }) => !tracked.get(run_id));
+    await this.#handBackStrays(strays, sentMs);
   }
 
   /** Compares each tracked run with the reply of a beat, and stops or notifies its execution. @returns the jobs of runs that are not this worker's any more */
@@ -163,13 +165,23 @@ export class Heartbeat {
     });
   }
 
-  /** Hands back runs that two beats in a row named under the same attempt and that are not executed: the reply of their claim was lost. */
-  async #handBackStrays(strays: readonly OwnedRun[]): Promise<void> {
-    const repeated = strays.filter((run) => this.#strays.get(run.run_id) === run.attempt);
-    this.#strays = new Map(strays.map((run) => [run.run_id, run.attempt]));
-    if (repeated.length === 0) return;
+  /**
+   * Hands back runs that each beat of the last `strayMs` named under the same attempt and that are not executed: the reply
+   * of their claim was lost.
+   */
+  async #handBackStrays(strays: readonly OwnedRun[], sentMs: number): Promise<void> {
+    const { owner, store, timing } = this.#deps;
+    const sinceOf = ({ run_id, attempt }: OwnedRun): number => {
+      const known = this.#strays.get(run_id);
+      return known?.attempt === attempt ? known.sinceMs : sentMs;
+    };
+    const lost = strays.filter((run) => sentMs - sinceOf(run) >= timing.strayMs);
+    this.#strays = new Map(
+      strays.map((run) => [run.run_id, { attempt: run.attempt, sinceMs: sinceOf(run) }]),
+    );
+    if (lost.length === 0) return;
     try {
-      const returned = await this.#deps.store.handBack(this.#deps.owner, repeated);
+      const returned = await store.handBack(owner, lost);
       for (const run of returned) {
         log.warn("run.handed_back", { run, reason: "the reply of its claim was lost" });
       }

@@ -36,7 +36,7 @@ export class LeaseRenewal {
   }
 
   start(): void {
-    this.#timer = setInterval(() => void this.#renew(), this.#deps.timing.beatMs);
+    this.#timer = setInterval(() => void this.#renew(), this.#deps.timing.renewMs);
   }
 
   stop(): void {
@@ -44,8 +44,8 @@ export class LeaseRenewal {
   }
 
   /**
-   * Resolves when a beat or a renewal of the last 12 s succeeded; otherwise it beats until one does. So a process that was
-   * stopped for a minute notices before its next call to the outside that its runs were taken over.
+   * Resolves when a beat or a renewal succeeded within `freshConfirmationMs`; otherwise it beats until one does. So a process
+   * that was stopped for a minute notices before its next call to the outside that its runs were taken over.
    * @throws Error when the run is superseded, or the reason of `signal`
    */
   async confirm(run: RunId, signal: AbortSignal): Promise<void> {
@@ -81,10 +81,9 @@ export class LeaseRenewal {
       // A run that Redis does not know may have been taken over, and ended, since: then nothing is confirmed.
       if (lostLeases.length + unknownLeases.length === 0)
         this.#confirmedMs = Math.max(this.#confirmedMs, sentMs);
-      for (const run of lostLeases) {
-        const superseded = byRun.get(run);
-        if (superseded) tracked.supersede(superseded);
-      }
+      // Another worker asks Postgres for these runs. It gets them only if Postgres saw this worker silent: the reply to a
+      // beat says so, and stops their executions.
+      if (lostLeases.length > 0) void heartbeat.beatAgain();
       // No worker has these leases: Redis lost them. Postgres says whose runs they are. A run that ended here while the
       // renewal was under way is rightly unknown: its slot must not be taken again.
       const restorable = unknownLeases.filter(

@@ -10,27 +10,36 @@ import type { JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { RESTORED_LEASE_MS } from "../../shared/timing.ts";
 import { jobOf } from "../../shared/queue/job.ts";
-import type { WorkerTiming } from "./worker-timing.ts";
 
 /** The most rows or jobs that one statement or script handles. */
 const PAGE = 1_000;
 /** The lease of a silent owner: the slot stays counted, and the next worker that claims takes the run over. */
-const SILENT_LEASE_MS = 1_000;
+const SILENT_LEASE_MS = 100;
 /** The shortest delay of a released job: another worker may be claiming the run now. */
 const MIN_DELAY_MS = 1_000;
 
-export type LeaseStores = { store: StateStore; queue: Queue; timing: Pick<WorkerTiming, "leaseMs"> };
+export type LeaseStores = { store: StateStore; queue: Queue };
 /** The jobs whose leases were restored, by owner. */
 type RestoredLeases = Map<string, JobName[]>;
+
+/**
+ * How long the restored lease of a run lasts: the run may be claimed as soon as its owner is silent. An owner that beats
+ * renews its leases before.
+ */
+function restoredLeaseMs({
+  owner_silent,
+  silent_in_ms,
+}: Pick<RunSnapshot, "owner_silent" | "silent_in_ms">): number {
+  return Math.ceil(owner_silent ? 0 : silent_in_ms) + SILENT_LEASE_MS;
+}
 
 /**
  * Restores the leases of all running runs of a shard that was unreachable or is being rebuilt. `epoch`: of that rebuild.
  * The caller passes the result to `releaseMoved`.
  */
 export async function restoreRunningLeases(
-  { store, queue, timing }: LeaseStores,
+  { store, queue }: LeaseStores,
   shard: number,
   epoch?: string,
 ): Promise<RestoredLeases> {
@@ -41,7 +50,7 @@ export async function restoreRunningLeases(
     const ofShard = page.filter((run) => queueShardOf(run.tenant_id, queue.shards) === shard);
     for (const [owner, runs] of Map.groupBy(ofShard, (run) => run.owner)) {
       const jobs = runs.map(jobOf);
-      const leaseMs = runs[0]?.owner_silent ? SILENT_LEASE_MS : timing.leaseMs;
+      const leaseMs = Math.min(...runs.map(restoredLeaseMs));
       await queue.restoreLeases({ jobs, owner, leaseMs, epoch });
       restored.set(owner, [...(restored.get(owner) ?? []), ...jobs]);
     }
@@ -70,14 +79,18 @@ export async function releaseMoved(stores: LeaseStores, restored: RestoredLeases
   }
 }
 
-/** Makes the queue agree with Postgres on jobs that the queue leased to `holder` although Postgres did not let it claim their runs. */
+/**
+ * Makes the queue agree with Postgres on jobs that the queue leased to `holder` although Postgres did not let it claim their runs.
+ * @returns the time until the first of the jobs may be claimed again, in milliseconds
+ */
 export async function reconcileLeases(
   stores: LeaseStores,
   jobs: readonly JobName[],
   holder: string,
-): Promise<void> {
+): Promise<number> {
   const { store, queue } = stores;
   const snapshots = await readSnapshots(store, jobs);
+  let againMs = Infinity;
   const restored: RestoredLeases = new Map();
   for (const name of jobs) {
     const snapshot = snapshots.get(name.run);
@@ -85,17 +98,20 @@ export async function reconcileLeases(
       await queue.finish([name], holder);
     } else if (snapshot.status === "running" && snapshot.owner !== null) {
       // Also of a silent owner: a release would free the slot of a run that Postgres counts as running.
-      const leaseMs = snapshot.owner_silent ? SILENT_LEASE_MS : RESTORED_LEASE_MS;
+      const leaseMs = restoredLeaseMs(snapshot);
+      againMs = Math.min(againMs, leaseMs);
       await queue.restoreLeases({ jobs: [jobOf(snapshot)], owner: snapshot.owner, holder, leaseMs });
       restored.set(snapshot.owner, [...(restored.get(snapshot.owner) ?? []), name]);
     } else {
       // Due later, or locked by another statement at this moment.
       const delayMs = Math.max(snapshot.due_in_ms, MIN_DELAY_MS);
+      againMs = Math.min(againMs, delayMs);
       const status = snapshot.status === "paused" ? ("paused" as const) : ("queued" as const);
       await queue.release([{ ...jobOf(snapshot), status, delayMs }], holder);
     }
   }
   await releaseMoved(stores, restored);
+  return againMs;
 }
 
 /**
@@ -116,15 +132,18 @@ export class UnresolvedLeases {
     this.#jobs.push(...jobs);
   }
 
-  reconcileAll(): Promise<void> {
-    return this.reconcile(this.#jobs.splice(0));
+  async reconcileAll(): Promise<void> {
+    await this.reconcile(this.#jobs.splice(0));
   }
 
-  /** Makes the queue agree with what Postgres says of these jobs. They stay unresolved when that fails. */
-  async reconcile(jobs: readonly JobName[]): Promise<void> {
-    if (jobs.length === 0) return;
+  /**
+   * Makes the queue agree with what Postgres says of these jobs. They stay unresolved when that fails.
+   * @returns the time until the first of them may be claimed again, in milliseconds
+   */
+  async reconcile(jobs: readonly JobName[]): Promise<number> {
+    if (jobs.length === 0) return Infinity;
     try {
-      await reconcileLeases(this.#stores, jobs, this.#owner);
+      return await reconcileLeases(this.#stores, jobs, this.#owner);
     } catch (error) {
       this.add(jobs);
       throw error;

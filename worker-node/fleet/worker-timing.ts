@@ -2,6 +2,9 @@ import {
   BEAT_PERIOD_MS,
   FRESH_CONFIRMATION_MS,
   LEASE_MS,
+  RENEW_PERIOD_MS,
+  SILENT_AFTER_MS,
+  STRAY_AFTER_MS,
   STALL_OBSERVATION_MS,
 } from "../../shared/timing.ts";
 
@@ -11,11 +14,15 @@ import {
  * get all durations of `shared/timing.ts` replaced together (`test/services/timing/`).
  */
 export type WorkerTiming = {
-  /** Between two beats, and between two renewals of the leases. */
   beatMs: number;
+  /** After this time without a beat, this worker's runs may be taken over. */
+  silentAfterMs: number;
   leaseMs: number;
-  /** A worker whose last successful beat or renewal is older than this beats before its next call to the outside. */
+  renewMs: number;
+  /** A worker whose last successful beat or renewal is older than this beats before its next claim or call to the outside. */
   freshConfirmationMs: number;
+  /** A run that Postgres names as this worker's for so long without being executed here is handed back. */
+  strayMs: number;
   /** After this time without the queue, runs are claimed directly from Postgres. */
   directAfterMs: number;
   /** For this time after an announcement the queue counts as reachable: by then the first claim after it has been answered. */
@@ -26,9 +33,12 @@ export type WorkerTiming = {
 
 export const workerTiming: WorkerTiming = {
   beatMs: BEAT_PERIOD_MS,
+  silentAfterMs: SILENT_AFTER_MS,
   leaseMs: LEASE_MS,
+  renewMs: RENEW_PERIOD_MS,
   freshConfirmationMs: FRESH_CONFIRMATION_MS,
+  strayMs: STRAY_AFTER_MS,
   directAfterMs: 5_000,
-  announcedMs: 2 * BEAT_PERIOD_MS,
+  announcedMs: 10_000,
   stallMs: STALL_OBSERVATION_MS,
 };

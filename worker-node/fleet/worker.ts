@@ -57,9 +57,11 @@ export class Worker {
   async drain(graceMs: number): Promise<void> {
     for (const loop of this.#loops) loop.stop();
     this.#deps.slots.wakeWaiting();
+    // A marker for a run that is handed back must reach another worker, and not a wait of this one.
+    this.#deps.endWaits();
     await this.#executions.drain(graceMs);
-    const lastClaims = Promise.all(this.#loops.map((loop) => loop.lastClaim()));
-    await Promise.race([lastClaims, sleep(MAX_WAIT_MS + 1_000)]);
+    const stopped = Promise.all(this.#loops.map((loop) => loop.stopped()));
+    await Promise.race([stopped, sleep(MAX_WAIT_MS + 1_000)]);
     await this.#ended.finishAll();
   }
 }

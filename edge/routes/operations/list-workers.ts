@@ -14,7 +14,7 @@ const Worker = z
     /** Null for a tenant's key: the machines are the operator's. */
     hostname: z.string().nullable(),
     address: z.string().nullable(),
-    /** `silent`: no beat for 12 s, so other workers take its runs over; `offline`: no beat for 90 s, or stopped. */
+    /** `silent`: no beat for so long that other workers take its runs over; `offline`: no beat for 90 s, or stopped. */
     status: z.enum(["online", "draining", "silent", "offline"]),
     lanes: z.array(Lane),
     /** Null for a tenant's key: the load is that of all tenants. */

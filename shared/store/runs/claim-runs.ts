@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { RunId, TenantId, workerOf } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
-import { CLAIM_DEADLINE_MS, COUNTED_SILENCE_MS, SILENT_AFTER_MS } from "../../timing.ts";
+import { CLAIM_DEADLINE_MS, SILENCE_MARGIN_MS } from "../../timing.ts";
 import { boundedRows, pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
@@ -62,7 +62,7 @@ export function claimRuns(
     owner,
     sql`${listed} where exists (
       select from workers w where w.incarnation = ${owner} and w.silences = ${silences}
-        and w.beat_at >= clock_timestamp() - ${COUNTED_SILENCE_MS} * interval '1 millisecond')`,
+        and w.beat_at + w.silent_after >= clock_timestamp() + ${SILENCE_MARGIN_MS} * interval '1 millisecond')`,
   );
 }
 
@@ -86,8 +86,7 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       from ${boundedRows(sql, runs)} a(run_id) join runs r using (run_id)
       where case r.status
         when 'running' then not exists (
-          select from workers w where w.incarnation = r.owner
-            and greatest(w.beat_at, pg_postmaster_start_time()) >= now() - ${SILENT_AFTER_MS} * interval '1 millisecond')
+          select from workers w where w.incarnation = r.owner and silent_at(w) >= now())
         else r.ended_at is null and r.wake_at <= now() + interval '2 seconds'
       end
       for update of r skip locked

@@ -32,6 +32,8 @@ export const RunFacts = z.object({
   deadline_at_ms: ms,
   /** The owner's last beat; null: the run has no owner, or the owner has no row. */
   beat_at_ms: ms,
+  /** When that owner is silent, if it does not beat until then. */
+  silent_at_ms: ms,
   /** The journal's last entry; `park` is the JSON text of a ParkRecord. */
   last_at_ms: ms,
   park: z.string().nullable(),
@@ -67,6 +69,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
       extract(epoch from r.wake_at)::float8 * 1000 as wake_at_ms,
       extract(epoch from r.deadline_at)::float8 * 1000 as deadline_at_ms,
       extract(epoch from w.beat_at)::float8 * 1000 as beat_at_ms,
+      extract(epoch from silent_at(w))::float8 * 1000 as silent_at_ms,
       extract(epoch from last.at)::float8 * 1000 as last_at_ms,
       case when last.kind = 'park' then last.output end as park,
       case when last.kind = 'note' then (

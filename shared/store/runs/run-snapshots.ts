@@ -15,6 +15,8 @@ export const RunSnapshot = z.object({
   queued_at_ms: z.number(),
   owner: z.string().nullable(),
   owner_silent: z.boolean(),
+  /** The time until its owner is silent, if the owner does not beat. An edge of an earlier version does not say it. */
+  silent_in_ms: z.number().default(SILENT_AFTER_MS),
   attempt: z.number(),
   signals: z.number(),
   cancel: z.boolean(),
@@ -30,9 +32,8 @@ export async function readRunSnapshots(sql: Sql, runs: readonly RunId[]): Promis
       floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       r.cancel_requested_at is not null as cancel,
       coalesce(extract(epoch from r.wake_at - now())::float8 * 1000, 0) as due_in_ms,
-      r.owner is not null and (w.incarnation is null
-        or greatest(w.beat_at, pg_postmaster_start_time()) < now() - ${SILENT_AFTER_MS} * interval '1 millisecond'
-      ) as owner_silent
+      r.owner is not null and coalesce(silent_at(w) < now(), true) as owner_silent,
+      coalesce(extract(epoch from silent_at(w) - now())::float8 * 1000, 0) as silent_in_ms
     from runs r left join workers w on w.incarnation = r.owner
     where r.run_id = any(${pgArray(runs)}::text[])`;
 }

@@ -14,6 +14,8 @@ export const RunningRun = z.object({
   owner: z.string(),
   /** Its owner is silent: any worker may claim it now. */
   owner_silent: z.boolean(),
+  /** The time until its owner is silent, if the owner does not beat. An edge of an earlier version does not say it. */
+  silent_in_ms: z.number().default(SILENT_AFTER_MS),
 });
 export type RunningRun = z.infer<typeof RunningRun>;
 
@@ -33,8 +35,8 @@ export async function listRunningRuns(
   return sql<RunningRun[]>`
     select r.run_id, r.tenant_id, r.lane, r.priority, r.owner,
       floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
-      w.incarnation is null or greatest(w.beat_at, pg_postmaster_start_time())
-        < now() - ${SILENT_AFTER_MS} * interval '1 millisecond' as owner_silent
+      coalesce(silent_at(w) < now(), true) as owner_silent,
+      coalesce(extract(epoch from silent_at(w) - now())::float8 * 1000, 0) as silent_in_ms
     from runs r left join workers w on w.incarnation = r.owner
     where r.status = 'running' and (r.owner, r.run_id) > (${after.owner}, ${after.run_id})
     order by r.owner, r.run_id limit ${limit}`;

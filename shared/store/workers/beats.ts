@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
-import { COUNTED_SILENCE_MS } from "../../timing.ts";
+import { SILENCE_MARGIN_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
@@ -19,6 +19,8 @@ export const Beat = z.object({
   loop_lag_ms: z.number().int(),
   /** Whether it can reach the queue. */
   redis_ok: z.boolean(),
+  /** After how long without a beat it is silent. A worker of a version that does not say it beats every 5 s. */
+  silent_after_ms: z.number().int().default(12_000),
 });
 export type Beat = z.infer<typeof Beat>;
 
@@ -44,12 +46,15 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
   const [row] = await sql<BeatReply[]>`
     with beaten as (
       insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active,
-        loop_lag_ms, redis_ok)
+        loop_lag_ms, redis_ok, silent_after)
       values (${worker.incarnation}, ${worker.worker_id}, ${worker.hostname}, ${worker.address}, ${worker.status},
-        ${pgArray(worker.lanes)}::text[], ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms}, ${worker.redis_ok})
+        ${pgArray(worker.lanes)}::text[], ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms}, ${worker.redis_ok},
+        ${worker.silent_after_ms} * interval '1 millisecond')
       on conflict (incarnation) do update set status = excluded.status, lanes = excluded.lanes,
-        slots = excluded.slots, active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok, beat_at = now(),
-        silences = workers.silences + (workers.beat_at < clock_timestamp() - ${COUNTED_SILENCE_MS} * interval '1 millisecond')::int
+        slots = excluded.slots, active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok,
+        silent_after = excluded.silent_after, beat_at = now(),
+        silences = workers.silences
+          + (workers.beat_at + workers.silent_after < clock_timestamp() + ${SILENCE_MARGIN_MS} * interval '1 millisecond')::int
       returning silences
     )
     select silences, (

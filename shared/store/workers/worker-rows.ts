@@ -1,5 +1,5 @@
 import type { Lane } from "../../contracts/run.ts";
-import { OFFLINE_AFTER_MS, SILENT_AFTER_MS } from "../../timing.ts";
+import { OFFLINE_AFTER_MS } from "../../timing.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /**
@@ -31,7 +31,7 @@ export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
     cross join lateral (
       select case
         when w.status = 'offline' or beat_at < now() - ${OFFLINE_AFTER_MS} * interval '1 millisecond' then 'offline'
-        when beat_at < now() - ${SILENT_AFTER_MS} * interval '1 millisecond' then 'silent'
+        when silent_at(w) < now() then 'silent'
         else w.status
       end as status) shown
     where beat_at > now() - interval '1 day'
@@ -41,6 +41,5 @@ export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
 /** A select of the workers that claim runs: those that are neither silent nor draining. */
 export function activeWorkers(sql: Sql): PendingQuery<Row[]> {
   return sql`
-    select lanes, slots, active from workers
-    where status = 'online' and beat_at > now() - ${SILENT_AFTER_MS} * interval '1 millisecond'`;
+    select lanes, slots, active from workers w where status = 'online' and beat_at + silent_after > now()`;
 }

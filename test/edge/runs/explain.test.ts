@@ -6,6 +6,7 @@ import { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
 import type { RunFacts } from "../../../shared/store/runs/run-facts.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
+import { SILENT_AFTER_MS, TAKEOVER_MS } from "../../../shared/timing.ts";
 import { onlineBeat } from "../../shared/store/store-fixture.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
@@ -13,6 +14,12 @@ import { completeIndex } from "../test-stores.ts";
 
 const NOW = Date.parse("2026-06-04T09:15:30.000Z");
 const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
+
+/** The last beat of an owner with the product's timing. */
+const beaten = (beat_at_ms: number | null) => ({
+  beat_at_ms,
+  silent_at_ms: beat_at_ms === null ? null : beat_at_ms + SILENT_AFTER_MS,
+});
 
 /** A ready run with room in its tenant's limit and workers of its lane. */
 const ready: RunFacts = {
@@ -29,6 +36,7 @@ const ready: RunFacts = {
   wake_at_ms: NOW - 30_000,
   deadline_at_ms: null,
   beat_at_ms: null,
+  silent_at_ms: null,
   last_at_ms: null,
   park: null,
   held_retry: null,
@@ -49,7 +57,7 @@ const running: RunFacts = {
   attempt: 1,
   owner: "w-1#0a1b2c3d",
   deadline_at_ms: NOW + 60_000,
-  beat_at_ms: NOW - 3_000,
+  ...beaten(NOW - 1_000),
   last_at_ms: NOW - 8_000,
 };
 const park = JSON.stringify({
@@ -162,19 +170,19 @@ describe("the diagnosis of a run", () => {
       position: null,
       since: at(-8),
     });
-    expect(why({ beat_at_ms: NOW - 13_000 }, running)).toMatchObject({
+    expect(why(beaten(NOW - 6_000), running)).toMatchObject({
       reason: "worker_silent",
-      blocked_by: [{ kind: "worker", worker_id: "w-1", last_heard_at: at(-13) }],
-      sentence: `Its worker w-1 is silent since ${at(-13)}; another worker takes the run over at about ${at(7)}.`,
+      blocked_by: [{ kind: "worker", worker_id: "w-1", last_heard_at: at(-6) }],
+      sentence: `Its worker w-1 is silent since ${at(-6)}; another worker takes the run over at about ${at(-6 + TAKEOVER_MS / 1_000)}.`,
     });
-    expect(why({ beat_at_ms: null }, running).reason).toBe("worker_silent");
+    expect(why(beaten(null), running).reason).toBe("worker_silent");
     expect(why({ deadline_at_ms: NOW - 1 }, running).reason).toBe("worker_overdue");
     expect(why({ cancel_requested: true }, running).reason).toBe("cancelling");
   });
 
   // Fails when a takeover is announced without a live worker of the lane, or for a time that has passed.
   test("announces a takeover only when a worker can make it, and only for a time to come", () => {
-    const silent = { beat_at_ms: NOW - 90_000 };
+    const silent = beaten(NOW - 90_000);
     const none = { workers_of_lane: 0, slots: 0, slots_taken: 0 };
     expect(why({ ...silent, ...none, workers_online: 0 }, running)).toMatchObject({
       reason: "no_worker",
@@ -187,7 +195,7 @@ describe("the diagnosis of a run", () => {
         `Its worker w-1 is silent since ${at(-90)}. No worker is live, for any lane: start one, ` +
         "or see /api/v2/workers.",
     });
-    expect(why({ beat_at_ms: null, ...none }, running)).toMatchObject({
+    expect(why({ ...beaten(null), ...none }, running)).toMatchObject({
       reason: "no_worker",
       sentence: expect.stringContaining(
         "w-1 is no longer known. No live worker serves lane default; the 2 live workers",
@@ -255,7 +263,7 @@ describe("GET …/why on real stores", () => {
     expect(await why(third)).toMatchObject({ reason: "tenant_limit", position: 1 });
     await worker.park("two", 90_000);
     expect(await why(first)).toMatchObject({ state: "queued", reason: "retry_wait", position: null });
-    await sql`update workers set beat_at = now() - interval '13 seconds'`;
+    await sql`update workers set beat_at = now() - interval '2 seconds', silent_after = '1 second'`;
     expect(await why(third)).toMatchObject({ reason: "no_worker" });
     const other = await failRun(sql, await startRun(app));
     expect(await why(other.run)).toMatchObject({ state: "failed", reason: "ended" });
@@ -303,7 +311,7 @@ describe("GET …/why on real stores", () => {
     await redis.del(`{${keys.ready(0)}}:index`);
     expect(await why(waiting)).toMatchObject({ reason: "queue_away", blocked_by: [{ state: "rebuilding" }] });
     await completeIndex(queue);
-    await sql`update workers set beat_at = now() - interval '20 seconds'`;
+    await sql`update workers set beat_at = now() - interval '2 seconds', silent_after = '1 second'`;
     expect(await why(worker.run)).toMatchObject({
       reason: "no_worker",
       blocked_by: [{ worker_id: "w" }, { kind: "workers", online: 0 }],

@@ -3,13 +3,15 @@
  * next beat or the next pass, on however slow a machine. Every relation between the durations holds here too:
  * `test/shared/timing.test.ts`.
  */
+import { SILENCE_MARGIN_MS } from "../../../shared/timing.ts";
+
 export * from "../../../shared/timing.ts";
 
 export const BEAT_PERIOD_MS = 60_000;
-export const SILENT_AFTER_MS = 2 * BEAT_PERIOD_MS + 2_000;
-export const LEASE_MS = SILENT_AFTER_MS + 3_000;
-export const FRESH_CONFIRMATION_MS = SILENT_AFTER_MS - 1_000;
-export const RESTORED_LEASE_MS = BEAT_PERIOD_MS + 1_000;
+export const RENEW_PERIOD_MS = BEAT_PERIOD_MS + 1_000;
+export const SILENT_AFTER_MS = 3 * BEAT_PERIOD_MS + 5_000;
+export const LEASE_MS = SILENT_AFTER_MS + 1_000;
+export const FRESH_CONFIRMATION_MS = SILENT_AFTER_MS - SILENCE_MARGIN_MS;
 export const OFFLINE_AFTER_MS = 2 * SILENT_AFTER_MS;
 export const STALL_OBSERVATION_MS = 3 * SILENT_AFTER_MS;
 export const TAKEOVER_MS = LEASE_MS + BEAT_PERIOD_MS;

@@ -83,7 +83,7 @@ describe("a direct claim", () => {
   test("takes over the runs of a silent worker, whatever their tenant's limit", async () => {
     const tenant_id = await addTenant("abandoned", { concurrent: 1 });
     const { run_id, owner } = await store.startRun({ tenant_id });
-    // Deleted, not set back: while Postgres has been up for less than 12 s an old beat does not make a worker silent.
+    // Deleted, not set back: while Postgres has been up for less than a silence an old beat does not make a worker silent.
     await store.sql`delete from workers where incarnation = ${owner}`;
     const successor = await store.addWorker("successor");
     await disconnectWorkers();

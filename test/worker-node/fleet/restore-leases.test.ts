@@ -83,7 +83,7 @@ function before(verb: "listRunningRuns" | "readRunSnapshots", then: () => Promis
     : { ...state, readRunSnapshots: (...args) => once(state.readRunSnapshots(...args)) };
 }
 
-// Fails when restored leases are not read again: an ended run takes a slot until its lease lapses, here 15 s. Fails also
+// Fails when restored leases are not read again: an ended run takes a slot until its lease lapses. Fails also
 // when the owner is not compared: the lease of a run that changed its owner would supersede the new owner.
 test("after a rebuild, runs that moved meanwhile have no lease or that of their new owner", async () => {
   const [ends, moves, stays] = [await store.startRun(), await store.startRun(), await store.startRun()];
@@ -114,15 +114,12 @@ test("a run that ends, parks or is handed back while leases are restored has no 
     await store.sql`update runs set status = 'paused', owner = null, wake_at = now() + interval '40 s' where run_id = ${parks.run_id}`;
     expect(await state.handBack(returns.owner, [returns])).toEqual([returns.run_id]);
   });
-  await releaseMoved(
-    { store: moving, queue, timing },
-    await restoreRunningLeases({ store: moving, queue, timing }, 0),
-  );
+  await releaseMoved({ store: moving, queue }, await restoreRunningLeases({ store: moving, queue }, 0));
   // The run that was handed back waits for a second: another worker may be claiming it.
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0, due: 1, timer: 1 });
 });
 
-// Fails when the lease that was passed on to the owner is not read again: it would take a slot for 5 s.
+// Fails when the lease that was passed on to the owner is not read again: it would take a slot until it lapses.
 test("a run that ends while its lease is passed on to its owner has no lease", async () => {
   await pass(state);
   const run = await store.startRun();
@@ -137,6 +134,6 @@ test("a run that ends while its lease is passed on to its owner has no lease", a
     ended: [],
   });
   expect(claim.runs).toEqual([{ run: run.run_id, tenant: acme }]);
-  await reconcileLeases({ store: before("readRunSnapshots", () => end(run)), queue, timing }, claim.runs, me);
+  await reconcileLeases({ store: before("readRunSnapshots", () => end(run)), queue }, claim.runs, me);
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0 });
 });

@@ -48,9 +48,9 @@ class FakeQueue extends Queue {
     const refuse = async (): Promise<unknown> => Promise.reject(new Error("no Redis here"));
     super({ evalsha: refuse, eval: refuse }, 1);
   }
-  override async claim({ ended }: ClaimRequest): Promise<Claim> {
+  override async claim({ ended, slots }: ClaimRequest): Promise<Claim> {
     await slowPeer(1);
-    calls.push("claim from the queue");
+    calls.push(slots > 0 ? "claim from the queue" : "pass on a marker");
     this.ended.push(...ended);
     const runs = (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme }));
     return { runs, excess: [], nextMs: 60_000, stillReady: this.stillReady };
@@ -87,6 +87,10 @@ let directlyClaimable: ClaimedRun[];
 /** Ends the wait for work. */
 let wake: () => void;
 let waitedFor: (readonly Lane[])[];
+/** Whether the end of a wait is a marker that the worker took. */
+let takesMarker: boolean;
+/** How long the worker waits for a marker at most, each time. */
+let waitedMs: number[];
 /** The calls to the stores that a claim needs, in order. */
 let calls: string[];
 /** Executes the one step of every run. */
@@ -96,6 +100,8 @@ beforeEach(() => open(["default"]));
 
 function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void {
   waitedFor = [];
+  waitedMs = [];
+  takesMarker = false;
   calls = [];
   fakeStore = new FakeStore();
   queue = new FakeQueue();
@@ -163,10 +169,13 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     timing,
     waitForWork: async (_shard, waited, ms) => {
       waitedFor.push(waited);
+      waitedMs.push(ms);
       const woken = new AbortController();
       wake = () => woken.abort();
       await slowPeer(ms, undefined, woken.signal).catch(() => {});
+      return takesMarker;
     },
+    endWaits: () => wake(),
     execution: {
       owner,
       journal: new Journal(owner, store, () => {}),
@@ -201,6 +210,7 @@ function snapshotOf(run: RunId): RunSnapshot {
     queued_at_ms: 0,
     owner: null,
     owner_silent: false,
+    silent_in_ms: 0,
     attempt: 1,
     signals: 0,
     cancel: false,
@@ -268,14 +278,22 @@ describe("a run that the queue leases and Postgres does not let the worker claim
 
   test("has its lease restored for the worker that executes it", async () => {
     const run = await offered({ status: "running", owner: "other#00000000" });
-    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 5_000 }]);
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 100 }]);
+  });
+
+  // Fails when the lease lasts longer than the owner may still be silent for, or the worker waits longer than that lease: a
+  // run whose owner died would wait for the next marker.
+  test("is claimed again as soon as its owner can be silent, if the owner does not beat until then", async () => {
+    const run = await offered({ status: "running", owner: "other#00000000", silent_in_ms: 1_200 });
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 1_300 }]);
+    await eventually(() => expect(waitedMs).toContain(1_300));
   });
 
   // Fails when the lease is released: the slot would be free while Postgres counts the run as running.
-  test("keeps its slot for a second, by a lease of its silent owner", async () => {
+  test("keeps its slot for a moment, by a lease of its silent owner", async () => {
     const silent = { status: "running", owner: "other#00000000", owner_silent: true } as const;
     const run = await offered({ ...silent, due_in_ms: -500 });
-    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 1_000 }]);
+    expect(queue.restored).toEqual([{ run, owner: "other#00000000", leaseMs: 100 }]);
     expect(queue.released).toEqual([]);
   });
 
@@ -368,7 +386,7 @@ test("a run that is leased again while it is executed does not begin a second ti
   expect(begun).toBe(1);
 });
 
-// Fails when leases from a claim whose outcome is unknown are forgotten: each takes a slot of its tenant for 15 s, and each
+// Fails when leases from a claim whose outcome is unknown are forgotten: each takes a slot of its tenant for a whole lease, and each
 // further claim takes as many more.
 test("leases from a failed claim in Postgres are reconciled before the next claim", async () => {
   const runs = [newRunId(Date.now()), newRunId(Date.now())];
@@ -474,6 +492,20 @@ test("a worker whose lanes are all full waits for a slot, not for a marker", asy
 });
 
 describe("a worker that drains", () => {
+  // Fails when the marker that ended its last wait is lost: the job that it calls for would wait for 2 s.
+  test("passes on a marker that it took, and only then", async () => {
+    worker.start();
+    await eventually(() => expect(waitedFor).toHaveLength(1));
+    await worker.drain(0);
+    expect(calls).not.toContain("pass on a marker");
+    open(["default"]);
+    takesMarker = true;
+    worker.start();
+    await eventually(() => expect(waitedFor).toHaveLength(1));
+    await worker.drain(0);
+    expect(calls.at(-1)).toBe("pass on a marker");
+  });
+
   test("lets runs go on during its grace", async () => {
     const answered = Promise.withResolvers<string>();
     step = () => answered.promise;
@@ -499,7 +531,7 @@ describe("a worker that drains", () => {
     expect(queue.released).toMatchObject([{ run: run.run_id, status: "queued", delayMs: 0 }]);
   });
 
-  // Fails when only a claim finishes ended runs: a drain makes none, and each ended run would take a slot for 15 s.
+  // Fails when only a claim finishes ended runs: a drain makes none, and each ended run would take a slot for a whole lease.
   test("finishes a run that ends meanwhile at once", async () => {
     let begun = 0;
     const answers = [Promise.withResolvers<string>(), Promise.withResolvers<string>()];
