@@ -64,7 +64,7 @@ function newWorker(): FleetMember {
       active: slots.active,
       loop_lag_ms: 0,
     }),
-    waitForWork: (_shard, _lanes, ms) => slowPeer(ms),
+    waitForWork: (_shard, _lanes, ms) => slowPeer(ms, false),
     execution: {
       owner,
       journal: new Journal(owner, state, () => {}),
