@@ -65,6 +65,7 @@ function newWorker(): FleetMember {
       loop_lag_ms: 0,
     }),
     waitForWork: (_shard, _lanes, ms) => slowPeer(ms, false),
+    endWaits: () => {},
     execution: {
       owner,
       journal: new Journal(owner, state, () => {}),
