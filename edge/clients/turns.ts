@@ -2,8 +2,8 @@ import { AppError } from "../../shared/errors.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { Sized } from "./fair-queue.ts";
 
-/** More than any client waits for. */
-const WAIT_MS = 5_000;
+/** Clients wait for some 30 s. A read that waits for its turn on a busy machine is answered late rather than refused. */
+const WAIT_MS = 15_000;
 
 type Waiting = Sized & { begin(): void; refuse(error: unknown): void };
 
