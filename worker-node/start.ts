@@ -61,8 +61,7 @@ export async function startWorker(
   const ops = await serveOps({ config, store, redis, artifacts, status, slots, member, sender });
   await member.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
-  const { pid } = process;
-  const ready = { worker: config.workerId, incarnation: owner, pid, slots: slots.total };
+  const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.total };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
 
   const drain = async (): Promise<void> => {
