@@ -100,7 +100,7 @@ describe("code that is saved", () => {
         .tuple(fc.constantFrom(...tokens), fc.nat(12), fc.integer({ min: 1, max: 12 }))
         .map(([all, from, count]) => all.slice(from, from + count).join(""));
       const mixed = fc.tuple(fc.array(part, { minLength: 1, maxLength: 3 }), fc.constantFrom("", " ", "\n"));
-      // A fixed seed: a new difference is a matter of a new version of either, and not of chance.
+      // A fixed seed: a new difference is a matter of a new version of either, and not of chance. 5,000 were compared once.
       fc.assert(
         fc.property(mixed, ([parts, between]) => {
           const script = parts.join(between);
@@ -110,7 +110,7 @@ describe("code that is saved", () => {
             quick === null || isKnown(acorn, quick),
           ]);
         }),
-        { numRuns: 5_000, seed: 8 },
+        { numRuns: 1_500, seed: 8 },
       );
     },
   );
