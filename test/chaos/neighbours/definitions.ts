@@ -53,8 +53,18 @@ const fillSmall = (id: string, index: number, ids: readonly string[]): Step => (
   ...fill(id, "small"),
   transform_code: `result = "x".repeat(32000)`,
   max_iterations: SMALL_TURNS,
-  next_step_id: ids[(index + 1) % ids.length] ?? null,
+  next_step_id: ids[index + 1] ?? "again",
 });
+
+/** Leads back to step `one` each time. */
+const again: Step = {
+  id: "again",
+  type: "if_else",
+  max_iterations: SMALL_TURNS,
+  if_condition: 'state.small == ""',
+  if_true_step_id: null,
+  if_false_step_id: "one",
+};
 
 /** Ways in which a tool of the hostile server behaves (servers.ts). */
 export const TOOLS = ["mute", "drip", "flood"] as const;
@@ -129,7 +139,7 @@ export const loudOrchestrations: Record<KindName, readonly Orchestration[]> = {
     ),
   ],
   // Values that are too small for the object store, so that they are in the journal. Three steps have turns enough for 64 MiB.
-  journal: [orchestration("loud_journal", ["one", "two", "three"].map(fillSmall))],
+  journal: [orchestration("loud_journal", [...["one", "two", "three"].map(fillSmall), again])],
 };
 
 /** The tools of a kind, at the address of the hostile server. */
