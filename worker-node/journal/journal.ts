@@ -2,6 +2,7 @@ import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { log, messageOf } from "../../shared/log.ts";
+import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
@@ -77,7 +78,7 @@ export class Journal {
       const entry = runLog.take();
       if (!entry) continue;
       batch.push({ log: runLog, entry });
-      for (const { events, output } of [...entry.earlier, { output: "", ...entry }]) {
+      for (const { events, output } of writtenBy(entry)) {
         bytes += events.length + output.length;
       }
     }
@@ -193,10 +194,7 @@ async function resolveOutcomes(
 }
 
 /** Where the journal has the entry, if it was committed. */
-function placeOf({ run_id, known_seq, events_n, earlier, attempt }: NewEntry) {
-  return {
-    run_id,
-    seq: earlier.reduce((seq, result) => seq + result.events_n, known_seq + events_n),
-    attempt,
-  };
+function placeOf(entry: NewEntry) {
+  const { run_id, known_seq, attempt } = entry;
+  return { run_id, seq: known_seq + eventsOf(entry), attempt };
 }

@@ -5,6 +5,7 @@ import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { whenJournalTooLarge } from "../../shared/journal/budget.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
+import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { EarlierResult, EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
 import { Stop } from "../execution/stop.ts";
 
@@ -230,15 +231,22 @@ export class RunLog {
     }
   }
 
-  #liveOf({ run_id, earlier, events, events_n, kind }: NewEntry): LiveEntry {
-    const lines = [...earlier.map((result) => result.events), events].join("\n");
-    const total = earlier.reduce((sum, result) => sum + result.events_n, events_n);
-    return { run: run_id, seq: this.#knownSeq, events: lines, events_n: total, last: kind === "end" };
+  #liveOf(entry: NewEntry): LiveEntry {
+    const events = writtenBy(entry)
+      .map((written) => written.events)
+      .join("\n");
+    return {
+      run: entry.run_id,
+      seq: this.#knownSeq,
+      events,
+      events_n: eventsOf(entry),
+      last: entry.kind === "end",
+    };
   }
 
   /** Counts a committed entry. The entry that makes the journal too large is committed too: the end of the run follows it. */
   #count(entry: NewEntry): void {
-    for (const { events_n, events, output } of [...entry.earlier, { output: "", ...entry }]) {
+    for (const { events_n, events, output } of writtenBy(entry)) {
       this.#knownSeq += events_n;
       this.#journalBytes += Buffer.byteLength(events) + Buffer.byteLength(output);
     }

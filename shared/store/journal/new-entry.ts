@@ -114,3 +114,13 @@ export const NewEntry = z.discriminatedUnion("kind", [
   EndEntry.extend(added),
 ]);
 export type NewEntry = z.infer<typeof NewEntry>;
+
+/** The journal's entries that a flush of `entry` writes: its earlier results, then itself. A note has no output. */
+export function writtenBy(entry: NewEntry): Pick<EarlierResult, "output" | "events" | "events_n">[] {
+  return [...entry.earlier, { output: "", ...entry }];
+}
+
+/** How many events a flush of `entry` writes. */
+export function eventsOf(entry: NewEntry): number {
+  return writtenBy(entry).reduce((sum, { events_n }) => sum + events_n, 0);
+}
