@@ -9,9 +9,9 @@ export const STEPS = 5;
 
 /**
  * Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it;
- * and one of two steps without effects.
+ * one of two steps without effects, and one of one.
  */
-export type Orchestration = "orch_bench" | "orch_tools" | "orch_two";
+export type Orchestration = "orch_bench" | "orch_tools" | "orch_two" | "orch_one";
 
 /** The bench's tenant, with limits that are never reached, its tool at `toolUrl`, and its orchestrations. */
 export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> {
@@ -33,6 +33,7 @@ export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> 
   const print = (i: number) => ({ type: "print", print_content: `step ${i} of {state.user_input}` });
   await save(sql, "orch_bench", print);
   await save(sql, "orch_two", print, 2);
+  await save(sql, "orch_one", print, 1);
   await save(sql, "orch_tools", () => ({ type: "tool", forced_tool: "nothing" }));
 }
 

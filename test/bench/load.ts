@@ -122,8 +122,8 @@ function drive(socket: Socket, { request, status }: Load, untilMs: number): Prom
   return promise;
 }
 
-/** The servers under load send Content-Length. */
-function isWhole(answer: string): boolean {
+/** Whether a response has arrived as a whole. The servers under load send Content-Length. */
+export function isWhole(answer: string): boolean {
   const head = answer.indexOf("\r\n\r\n");
   if (head < 0) return false;
   const length = /\ncontent-length: (\d+)/i.exec(answer)?.[1];
