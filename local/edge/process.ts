@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./build.ts";
 import type { EdgeSettings } from "./miniflare.ts";
-import type { RunningChild } from "../processes/child.ts";
 import { startLimitMs, tooLate } from "../processes/start-limit.ts";
 import { nodeProgram, projectFolder, startProgram, startUntilEvent } from "../processes/programs.ts";
+import type { Program } from "../processes/programs.ts";
 
 export type S3Facts = {
   endpoint: string;
@@ -14,7 +14,7 @@ export type S3Facts = {
   secret_access_key: string;
 };
 
-export type RunningEdges = RunningChild & { bases: string[] };
+export type RunningEdges = Program & { bases: string[] };
 
 /** Starts one process with an edge on each of `settings.ports`. The edges listen when this resolves. */
 export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSignal): Promise<RunningEdges> {

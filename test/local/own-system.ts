@@ -1,10 +1,11 @@
 /** `npm start` with stores, edge and workers of its own, whose processes a test kills. */
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
+import { builtEdge } from "../services/built-edge.ts";
 
 const Facts = z.object({
   api_base: z.string(),
@@ -31,8 +32,10 @@ export class OwnSystem {
   /** Starts it, and waits until it serves. */
   static async start(): Promise<OwnSystem> {
     const port = await freePort(0);
+    const build = await builtEdge();
     const { promise: running, resolve, reject } = Promise.withResolvers<void>();
     const system = new OwnSystem((dir, onLine) => {
+      cpSync(build, join(dir, "build"), { recursive: true });
       const command = nodeProgram("local/main.ts");
       const args = [...command.args, "--data", dir, "--port", String(port)];
       return startProgram("start", { ...command, args }, (line) => {

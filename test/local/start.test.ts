@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
@@ -9,6 +9,7 @@ import { z } from "zod";
 import { isRunning } from "../../local/processes/pids.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
+import { builtEdge } from "../services/built-edge.ts";
 import { freshDatabase } from "../services/services.ts";
 import { Viewer } from "../services/viewer.ts";
 import { until } from "../services/waiting.ts";
@@ -53,6 +54,7 @@ async function interrupt({ child }: Program): Promise<number> {
 let running: Program;
 beforeAll(async () => {
   chmodSync(dir, 0o711);
+  cpSync(await builtEdge(), join(dir, "build"), { recursive: true });
   port = await freePort(0);
   running = await start();
 }, 240_000);
@@ -153,6 +155,7 @@ test(
     const wrong = { RATE_LIMIT_PER_TENANT_RPS: "many", ENABLE_TENANT_ISOLATION: "" };
     const { command, args, env } = nodeProgram("local/main.ts", { ...stores, ...wrong });
     const options = { env, encoding: "utf8", timeout: 200_000 } as const;
+    cpSync(join(dir, "build"), join(dir, "other/build"), { recursive: true });
     const ended = spawnSync(command, [...args, "--data", join(dir, "other")], options);
     expect(ended.stderr).toContain("RATE_LIMIT_PER_TENANT_RPS: must be a whole number from 1 to 1000000000.");
     expect(ended.stderr).not.toContain("ENABLE_TENANT_ISOLATION");

@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
+import { projectFolder } from "../../local/processes/programs.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
 import { createTemplate, dropDatabases } from "./databases.ts";
@@ -12,11 +13,15 @@ declare module "vitest" {
     postgresUrl: string;
     redisUrl: string;
     databaseTemplate: string;
+    /** The folder of the built edge: see `builtEdge`. */
+    edgeBuild: string;
   }
 }
 
 /** SYNAPSE_TEST_POSTGRES_URL and SYNAPSE_TEST_REDIS_URL name servers to use instead; the databases made there are dropped at the end. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // The tests start hundreds of processes of this project. With compiled code in a cache each takes half the processor time.
+  process.env.NODE_COMPILE_CACHE ??= join(projectFolder, "node_modules/.cache/node");
   const dir = mkdtempSync(join(tmpdir(), "synapse-test-"));
   chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
   const external = {
@@ -32,6 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide("postgresUrl", postgresUrl);
   project.provide("redisUrl", external.redis ?? redis?.url ?? "");
   project.provide("databaseTemplate", databaseTemplate);
+  project.provide("edgeBuild", join(dir, "edge"));
 
   return async () => {
     await dropDatabases(postgresUrl, databaseTemplate);

@@ -26,7 +26,12 @@ export type Timing = "real" | "short" | "long";
 export function spawnWorker(id: string, env: Record<string, string>, timing: Timing = "real"): WorkerProcess {
   const child = spawn(process.execPath, [...FLAGS, ...flagsOf(timing), "worker-node/main.ts"], {
     cwd: new URL("../..", import.meta.url),
-    env: { PATH: process.env.PATH, WORKER_ID: id, ...env },
+    env: {
+      PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      WORKER_ID: id,
+      ...env,
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const lines: LogLine[] = [];

@@ -1,8 +1,13 @@
-/** The built Worker in a real workerd, on stores of this test. */
+/** The built Worker in a real workerd, as `npm start` runs it, on stores of this test. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { z } from "zod";
-import { createTestHarness } from "wrangler";
-import { Proxy } from "./proxy.ts";
+import { startEdgeProcess } from "../../local/edge/process.ts";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { MASTER_KEY, SMOKE, startTestStores, type TestStores } from "../edge/test-stores.ts";
+import { builtEdge } from "../services/built-edge.ts";
+import { Proxy } from "./proxy.ts";
 
 export type Edge = {
   base: string;
@@ -33,14 +38,22 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
   };
   const postgresUrl = new URL(stores.postgresUrl);
   postgresUrl.host = `127.0.0.1:${await postgres.listen()}`;
-  process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE = postgresUrl.href;
-  process.env.WRANGLER_SEND_METRICS = "false";
-  process.env.WRANGLER_WRITE_LOGS = "false";
-  process.env.CLOUDFLARE_CF_FETCH_ENABLED = "false";
-  const configPath = new URL("../../wrangler.toml", import.meta.url);
-  const server = createTestHarness({ workers: [{ configPath, vars, secrets: vars }] });
-  const { url } = await server.listen();
-  const base = url.origin;
+  const data = mkdtempSync(join(tmpdir(), "synapse-edge-"));
+  const port = await freePort(0);
+  const edge = await startEdgeProcess({
+    build: await builtEdge(),
+    data,
+    ports: [port],
+    s3Port: await freePort(0),
+    s3: { accessKeyId: "test", secretAccessKey: "test" },
+    postgresUrl: postgresUrl.href,
+    vars,
+  });
+  let logs = "";
+  for (const output of [edge.child.stdout, edge.child.stderr]) {
+    output?.on("data", (bytes) => (logs += String(bytes)));
+  }
+  const base = `http://127.0.0.1:${port}`;
   const platformKey = await stores.key(null);
 
   const call: Edge["call"] = (method, path, { key = platformKey, body, headers = {} } = {}) =>
@@ -71,11 +84,12 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
       if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
       return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
     },
-    logs: () => JSON.stringify(server.getLogs()),
+    logs: () => logs,
     async stop() {
-      await server.close();
+      await edge.stop();
       await Promise.all([postgres.close(), redis.close()]);
       await stores.stop();
+      rmSync(data, { recursive: true, force: true });
     },
   };
 }

@@ -12,14 +12,18 @@ afterAll(() => edge.stop());
 
 const RUN = "/api/v2/orchestrations/orch_smoke/run";
 
-/** Sends `count` requests at once. @returns how often each status came */
-async function herd(count: number, send: (i: number) => Promise<Response>): Promise<Record<number, number>> {
-  const statuses: Record<number, number> = {};
+/** Sends `count` requests at once. @returns how often each status came, a 503 with its code */
+async function herd(count: number, send: (i: number) => Promise<Response>): Promise<Record<string, number>> {
+  const statuses: Record<string, number> = {};
   await Promise.all(
     Array.from({ length: count }, async (_, i) => {
       const answer = await send(i);
-      await answer.arrayBuffer();
-      statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
+      const body = await answer.text();
+      const status =
+        answer.status === 503
+          ? `503 ${z.object({ code: z.string() }).parse(JSON.parse(body)).code}`
+          : answer.status;
+      statuses[status] = (statuses[status] ?? 0) + 1;
     }),
   );
   return statuses;
@@ -107,14 +111,12 @@ describe("a tenant that floods the reads of runs", () => {
     };
     const mine = await startOf(quiet);
     const theirs = await Promise.all(Array.from({ length: 100 }, () => startOf(loud)));
-    // Eight connections then make 160 reads a second, and 100 wait for them.
-    edge.postgres.delayMs = 50;
-    await endConnections();
+    // Eight connections then make 400 reads a second, and 100 wait for them.
+    edge.postgres.delayMs = 20;
     const timed = async (run: string, key: string): Promise<number> => {
       const startedMs = performance.now();
       const answer = await edge.call("GET", `/api/v2/orchestrations/runs/${run}/status`, { key });
-      await answer.arrayBuffer();
-      expect(answer.status).toBe(200);
+      expect([answer.status, await answer.text()]).toEqual([200, expect.anything()]);
       return performance.now() - startedMs;
     };
     const over = new AbortController();
@@ -129,7 +131,6 @@ describe("a tenant that floods the reads of runs", () => {
     over.abort();
     await Promise.all(flood);
     edge.postgres.delayMs = 0;
-    await endConnections();
     const median = (all: number[]) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0;
     console.info(`a quiet tenant's read ${median(quietMs)} ms, one of the flood ${median(loudMs)} ms`);
     // In one line with the flood it would take as long as the flood's reads.
@@ -154,6 +155,8 @@ describe("a tenant that sends megabytes at once", () => {
   test("waits for itself: what is beyond its 16 MiB is 429, and every run of a quiet tenant is accepted", async () => {
     const [loud, quiet] = await Promise.all([edge.stores.key("loud"), edge.stores.key("quiet")]);
     const post = (key: string, body: object) => edge.call("POST", RUN, { key, body });
+    // The connections to Postgres are open: the time of a login is not what is tested.
+    await edge.start();
     const [large, small] = await Promise.all([
       herd(64, () => post(loud, { message })),
       herd(150, () => post(quiet, { message: "hi" })),

@@ -1,5 +1,6 @@
 /** A TCP proxy to a store. A test can make the store refuse connections or stop replying. */
 import { createServer, connect, type Socket } from "node:net";
+import { Transform } from "node:stream";
 import { slowPeer } from "../services/waiting.ts";
 
 export class Proxy {
@@ -7,7 +8,7 @@ export class Proxy {
   readonly #sockets = new Set<Socket>();
   #mode: "open" | "refuse" | "hang" = "open";
   #target: number;
-  /** How much later the store's bytes arrive, on connections that are made from now on. */
+  /** How much later the store's bytes arrive. */
   delayMs = 0;
   /** 0: any free port. */
   #port = 0;
@@ -21,9 +22,7 @@ export class Proxy {
       const far = connect(this.#target, host);
       this.#keep(far);
       near.pipe(far);
-      const { delayMs } = this;
-      if (delayMs === 0) far.pipe(near);
-      else far.on("data", (chunk) => void slowPeer(delayMs).then(() => near.write(chunk)));
+      far.pipe(this.#delay()).pipe(near);
       near.on("close", () => far.destroy());
       far.on("close", () => near.destroy());
     });
@@ -63,6 +62,15 @@ export class Proxy {
   async close(): Promise<void> {
     this.set("refuse");
     await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #delay(): Transform {
+    return new Transform({
+      transform: (chunk, _encoding, pass) => {
+        if (this.delayMs === 0) pass(null, chunk);
+        else void slowPeer(this.delayMs).then(() => pass(null, chunk));
+      },
+    });
   }
 
   #keep(socket: Socket): void {
