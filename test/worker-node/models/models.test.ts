@@ -241,14 +241,12 @@ test("a provider that falls silent, before its answer or within it, fails the ca
     response.once("close", () => clearInterval(timer));
   });
   const pieces: string[] = [];
-  const startedMs = performance.now();
   const call = generate("gpt-4.1", {
     settings: { OPENAI_API_KEY: "k", OPENAI_BASE_URL: streaming.url },
     silenceMs: 400,
     onText: (text) => pieces.push(text),
   });
   await expect(call).rejects.toMatchObject(limit);
-  expect(performance.now() - startedMs).toBeGreaterThan(1_000);
   expect(pieces).toHaveLength(8);
   streaming.close();
 });
