@@ -1,5 +1,7 @@
+import { z } from "zod";
 import type { Config } from "../config.ts";
-import type { ObjectStore } from "../execution/large-values.ts";
+import { ObjectStoreError } from "../execution/object-store.ts";
+import type { ObjectStore } from "../execution/object-store.ts";
 
 /** The limit of one try of a request. A large body goes in parts of 5 MiB, one request each. */
 const REQUEST_MS = 5_000;
@@ -54,16 +56,14 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
   return {
     async put(key, body, contentType) {
       const { client, Upload } = await sdk();
-      await new Upload({
-        client,
-        params: { Bucket: bucket, Key: key, Body: body, ContentType: contentType },
-      }).done();
+      const params = { Bucket: bucket, Key: key, Body: body, ContentType: contentType };
+      await new Upload({ client, params }).done().catch(rethrow);
     },
     async get(key, maxBytes) {
       const { client, GetObjectCommand } = await sdk();
       const rest = new AbortController();
       const command = new GetObjectCommand({ Bucket: bucket, Key: key });
-      const object = await client.send(command, { abortSignal: rest.signal });
+      const object = await client.send(command, { abortSignal: rest.signal }).catch(rethrow);
       if ((object.ContentLength ?? 0) > maxBytes) {
         rest.abort();
         return null;
@@ -78,4 +78,27 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
       });
     },
   };
+}
+
+/** An error of the SDK: a response of the store, or a failure of its own, such as credentials that it does not find. */
+const SdkError = z.object({
+  name: z.string(),
+  $metadata: z.object({ httpStatusCode: z.number().optional() }).optional(),
+});
+/** Statuses of a store that is overloaded or slow; any other below 500 stays as it is, however often a request is repeated. */
+const MAY_PASS: ReadonlySet<number> = new Set([408, 425, 429]);
+
+/** @throws ObjectStoreError where the store has answered that another try is in vain; else the error as it is */
+function rethrow(error: unknown): never {
+  const parsed = SdkError.safeParse(error);
+  const name = parsed.success ? parsed.data.name : "";
+  const status = parsed.data?.$metadata?.httpStatusCode;
+  const cause = { cause: error };
+  if (name === "NoSuchKey") throw new ObjectStoreError("missing", `HTTP ${status}`, cause);
+  if (name === "CredentialsProviderError")
+    throw new ObjectStoreError("refused", "there are no credentials", cause);
+  if (status === undefined || status < 300 || status >= 500 || MAY_PASS.has(status)) throw error;
+  // The store's word for the error, such as AccessDenied. Its sentence may quote what was sent.
+  const word = /^[A-Z][A-Za-z]{2,40}$/.test(name) && name !== "Error" ? `, ${name}` : "";
+  throw new ObjectStoreError("refused", `HTTP ${status}${word}`, cause);
 }

@@ -12,6 +12,9 @@ const PREVIEW_CHARS = 500;
 /** Characters of a tool's result that a model gets; a note says how many are left out. */
 const RESULT_CHARS = 100_000;
 
+/** Codes of a tool's answer that its definition has caused, not the call. */
+const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
+
 /** The tools that a step may use, by name: `stored` is the definition that a call needs, `spec` what a model sees of it. */
 export type Toolbox = ReadonlyMap<string, { stored: JsonObject; spec: ToolSpec }>;
 
@@ -47,8 +50,9 @@ export function specsOf(tools: Toolbox): ToolSpec[] {
 /**
  * Makes one tool call and publishes it. A call of a tool that the model does not have, with arguments that the tool's
  * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. So does an
- * agent's call that the tool did not answer in time; a tool step makes that call again, as its `retry` says. Any other failure
- * is thrown.
+ * agent's call that the tool did not answer in time, or to which it answered that its own headers or address are wrong: the agent may
+ * go on without it. A tool step makes the first of these calls again, as its `retry` says, and fails with the others. Any other
+ * failure is thrown.
  */
 export async function callTool(
   call: ToolCall & { by: CallBy },
@@ -93,6 +97,12 @@ async function invoke(
     if (by === "agent" && error instanceof RetryableError && error.code === "tool_timeout") {
       const note = "It may have been carried out all the same.";
       return refused(`The call has no result: the tool did not answer in time. ${note}`, error.code);
+    }
+    if (by === "agent" && error instanceof TerminalError && WRONG_TOOL.has(error.code)) {
+      return refused(
+        `The call has no result, and other arguments may not help: ${error.message}`,
+        error.code,
+      );
     }
     if (!(error instanceof ToolRejection)) throw error;
     const what = error.code === "tool_rejected" ? "The tool refused the call" : "The call has no result";

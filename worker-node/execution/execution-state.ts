@@ -12,7 +12,7 @@ import type { Journal } from "../journal/journal.ts";
 import type { AppendOutcome, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
-import type { ObjectStore } from "./large-values.ts";
+import type { ObjectStore } from "./object-store.ts";
 import type { StateSize } from "./state-size.ts";
 
 /** What all executions of a worker share. */

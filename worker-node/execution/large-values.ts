@@ -1,26 +1,18 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { artifactUrl } from "../../shared/contracts/artifact.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
 import { log, messageOf } from "../../shared/log.ts";
+import { LIMITS, getWithin, putWithRetries, withoutStore } from "./object-store.ts";
+import type { Limits, ObjectStore } from "./object-store.ts";
 import { within } from "./stop.ts";
 
 /** A value whose JSON is longer goes to the object store; state and events hold a reference to it. */
 export const INLINE_LIMIT_BYTES = 32 * 1024;
 const PREVIEW_CHARS = 200;
-const PUT_PAUSES_MS = [200, 1_000, 3_000];
-/** All tries of a put together, where nothing else bounds it. */
-const PUT_MS = 8_000;
-
-/** Where large values are stored. */
-export type ObjectStore = {
-  put(key: string, body: string, contentType: string): Promise<void>;
-  /** The text of an object. Null: it has more than `maxBytes`, and nothing of it was read. */
-  get(key: string, maxBytes: number): Promise<string | null>;
-};
-
+/** All tries of a put together at the beginning and the end of a run, where the values can stay inline. */
+const OPTIONAL_PUT_MS = 8_000;
 /**
  * Keeps large values out of Postgres and Redis. `prefix` is `tenant/run/step/visit.attempt`. The attempt is in every key,
  * so a fenced worker cannot overwrite what a later attempt committed.
@@ -30,12 +22,14 @@ export type ObjectStore = {
 export class LargeValues {
   readonly #store: ObjectStore | null;
   readonly #prefix: string;
+  readonly #limits: Limits;
   /** Values that were put, by their JSON: the same value in state and in an event is one object. */
   readonly #put = new Map<string, Promise<Reference>>();
 
-  constructor(store: ObjectStore | null, prefix: string) {
+  constructor(store: ObjectStore | null, prefix: string, limits: Limits = LIMITS) {
     this.#store = store;
     this.#prefix = prefix;
+    this.#limits = limits;
   }
 
   /** The object with its large values replaced by references. */
@@ -88,24 +82,11 @@ export class LargeValues {
       preview,
       url,
     };
-    const put = putWithRetries(this.#store, key, json).then(() => reference);
+    const put = putWithRetries(this.#store, key, json, this.#limits).then(() => reference);
     // Before the put ends, so that the same value under another name waits for this put.
     this.#put.set(json, put);
     return put;
   }
-}
-
-/** Puts with retries: a store that is unreachable for a moment must not cost a model answer that was paid for. */
-async function putWithRetries(store: ObjectStore, key: string, json: string): Promise<void> {
-  for (const pauseMs of PUT_PAUSES_MS) {
-    try {
-      return await store.put(key, json, "application/json");
-    } catch (error) {
-      log.warn("object.put_failed", { key, message: messageOf(error) });
-      await sleep(pauseMs);
-    }
-  }
-  await store.put(key, json, "application/json");
 }
 
 /** An event that is published before its values are stored: large fields are cut to their first characters. */
@@ -128,7 +109,7 @@ export function shortened(event: RunEvent): RunEvent {
  * large values too, and no run waits for an object store that is unreachable.
  */
 export async function ifStored<Values>(small: Promise<Values>, large: Values): Promise<Values> {
-  return within(AbortSignal.timeout(PUT_MS), small).catch((error: unknown) => {
+  return within(AbortSignal.timeout(OPTIONAL_PUT_MS), small).catch((error: unknown) => {
     log.warn("object.put_abandoned", { message: messageOf(error) });
     return large;
   });
@@ -137,13 +118,19 @@ export async function ifStored<Values>(small: Promise<Values>, large: Values): P
 /**
  * The value behind a reference of `tenant`, or the value itself. Clients and models write state, so they can forge
  * references: a reference to anything but an object of the tenant's own is an ordinary value.
+ * @throws RetryableError `artifacts_away`, TerminalError `artifacts_refused` or `artifact_missing`
  */
-export async function loadValue(store: ObjectStore | null, value: Json, tenant: string): Promise<Json> {
+export async function loadValue(
+  store: ObjectStore | null,
+  value: Json,
+  tenant: string,
+  limits: Limits = LIMITS,
+): Promise<Json> {
   const reference = Reference.safeParse(value);
   if (!reference.success || !isKeyOf(tenant, reference.data.$ref)) return value;
-  if (store === null) throw new Error("a value is in the object store, and this worker has none");
+  if (store === null) throw withoutStore();
   const { $ref, size } = reference.data;
-  const text = await store.get($ref, size);
+  const text = await getWithin(store, $ref, size, limits);
   // A forged size would let a state hold more than its budget.
   if (text === null || Buffer.byteLength(text) !== size) return value;
   return JsonValue.parse(JSON.parse(text));

@@ -9,7 +9,7 @@ import type { createEgress } from "../outbound/egress-guard.ts";
 import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
 import type { ExecutionDeps } from "./execution-state.ts";
-import type { ObjectStore } from "./large-values.ts";
+import type { ObjectStore } from "./object-store.ts";
 
 /** Opens what a worker's executions share. `models`: a sentence about the configured models. */
 export function openExecution(parts: {

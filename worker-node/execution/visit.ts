@@ -176,17 +176,13 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
     () => new Stop("step_timeout", `the step took longer than its ${step.timeout_seconds} s`),
   );
   const context = contextOf(visit, thisTry, { signal: limit.signal, reply });
-  const run = async (): Promise<Tried> => {
-    const result = await runStep(step, context);
-    if ("question" in result) return question.park(result, visit.large, thisTry.unchargedUsage);
-    return resultOf(visit, thisTry, result, began);
-  };
-  try {
-    // The limit includes the puts of the result: an object store that never answers must not keep the slot.
-    return await within(limit.signal, run());
-  } finally {
-    limit.clear();
-  }
+  // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
+  const result = await within(limit.signal, runStep(step, context)).finally(() => limit.clear());
+  const stored =
+    "question" in result
+      ? question.park(result, visit.large, thisTry.unchargedUsage)
+      : resultOf(visit, thisTry, result, began);
+  return within(walk.signal, stored);
 }
 
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */

@@ -31,6 +31,7 @@ export class EventReader {
   #dataChars = 0;
   #stray: string[] = [];
   #strayChars = 0;
+  #hasJson = false;
   #isAtEnd = false;
 
   /** The events that `text` completes. @throws RangeError when an event, or the body, is longer than any answer */
@@ -67,16 +68,17 @@ export class EventReader {
     return [...events, ...lines.map((data) => ({ name: undefined, data }))];
   }
 
-  /** Is there text that is neither an event nor the beginning of JSON? */
+  /** Is there JSON in place of events, or text that is neither an event nor the beginning of JSON? */
   get hasPage(): boolean {
-    return /^\s*[^\s{[]/.test(this.#stray.join("\n"));
+    return this.#hasJson || /^\s*[^\s{[]/.test(this.#stray.join("\n"));
   }
 
   #line(line: string): StreamEvent[] {
     if (line === "") return this.#flush();
     if (line.startsWith(":")) return [];
     const colon = line.indexOf(":");
-    const field = colon < 0 ? line : line.slice(0, colon);
+    // Some servers indent their lines, write a space before the colon, or `Data`.
+    const field = (colon < 0 ? line : line.slice(0, colon)).trim().toLowerCase();
     if (!FIELDS.has(field)) {
       this.#strayChars += line.length;
       if (this.#strayChars <= MAX_STRAY_CHARS) this.#stray.push(line);
@@ -98,6 +100,7 @@ export class EventReader {
     const stray = this.#stray.join("\n");
     if (parseJson(stray) !== undefined) {
       events.push({ name: undefined, data: stray });
+      this.#hasJson = true;
       this.#forgetStray();
     }
     this.#data = [];

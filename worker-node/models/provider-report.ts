@@ -31,9 +31,30 @@ export type ProviderReport = {
   content: Json[];
   /** Fields of the assistant's message that only the provider understands, under its own names. */
   opaque: JsonObject;
+  /** The names of the tools that the model was offered. */
+  tools: readonly string[];
+  /** Calls in OpenAI's form that are held back, because their names may still grow. */
+  openCalls: OpenCall[];
+  /** The calls that the SDK knows of: the last id at each index. */
+  begunCalls: Map<number | undefined, string | undefined>;
+  /** An event had several choices. */
+  hasChoices: boolean;
+  /** The choices that the answer's text and its calls are taken from. */
+  chosen: Map<"text" | "call", number>;
 };
 
-export function emptyReport(): ProviderReport {
+/** A call in OpenAI's form of which pieces have arrived, and whose name may still grow. */
+export type OpenCall = {
+  index: number | undefined;
+  id: string | undefined;
+  /** The pieces of its name: parts of it, or the whole name again and again. */
+  names: string[];
+  args: string;
+  extra: JsonObject;
+};
+
+/** @param tools the names of the tools that the model is offered */
+export function emptyReport(tools: readonly string[]): ProviderReport {
   return {
     begun: false,
     hasEvents: false,
@@ -47,6 +68,11 @@ export function emptyReport(): ProviderReport {
     blocks: new Map(),
     content: [],
     opaque: {},
+    tools,
+    openCalls: [],
+    begunCalls: new Map(),
+    hasChoices: false,
+    chosen: new Map(),
   };
 }
 
@@ -57,6 +83,8 @@ export type Format = {
    * for the SDK. `name` is that of the SSE event.
    */
   read(event: JsonObject, name: string | undefined, report: ProviderReport): JsonObject[];
+  /** What the end of the stream adds for the SDK. */
+  end?(report: ProviderReport): JsonObject[];
 };
 
 /**

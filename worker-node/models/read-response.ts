@@ -63,6 +63,8 @@ export function readResponse(
       }
       if (text !== null) return controller.enqueue(encoder.encode(text));
       clearTimeout(grace);
+      const rest = format.end?.(report).map((object) => asEvent(JSON.stringify(object))) ?? [];
+      if (rest.length > 0) controller.enqueue(encoder.encode(rest.join("")));
       controller.close();
       // The connection is free for the next call if the server ends its response now.
       void drain(source);

@@ -9,6 +9,7 @@ import { refuseIncomplete } from "./refuse-incomplete.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts } from "./thoughts.ts";
 import { emptyReport } from "./provider-report.ts";
+import { toolNameOf } from "./tool-name.ts";
 import type { ToolSet } from "ai";
 import { estimatedTokens } from "./token-count.ts";
 import type { Tokens } from "./cost.ts";
@@ -101,7 +102,7 @@ async function attempt(
   request: ModelRequest,
 ): Promise<ModelAnswer> {
   const label = `${name.provider}/${name.model}`;
-  const report = emptyReport();
+  const report = emptyReport(request.tools.map((tool) => tool.name));
   const limit = withTimeout(request.signal, silenceMs, () => {
     const message = `${label}: the provider sent nothing for ${silenceMs / 1_000} s`;
     return new RetryableError("model_timeout", message);
@@ -187,7 +188,7 @@ async function stream(
           // The SDK rounds long integers, and gives up on text around the arguments.
           const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
           written.delete(part.toolCallId);
-          calls.push({ id, name: part.toolName.trim(), args: argumentsOf(args) ?? args });
+          calls.push({ id, name: toolNameOf(part.toolName, report.tools), args: argumentsOf(args) ?? args });
           break;
         }
         case "error":

@@ -22,7 +22,9 @@ export function retryHintMs(
 ): number | undefined {
   const report = [
     // Some servers write the header with a unit.
-    parseRetryAfterMs(headers, nowMs) ?? durationMs(headers["retry-after"]),
+    parseRetryAfterMs(headers, nowMs) ?? timeMs(headers["retry-after"], nowMs),
+    ...MS_HEADERS.map((name) => inMs(headers[name])),
+    ...WAIT_HEADERS.map((name) => timeMs(headers[name], nowMs)),
     ...hintsIn(body, nowMs),
     ...(isRateLimit ? [hintInWords(message)] : []),
   ].filter((ms) => ms !== undefined);
@@ -31,15 +33,29 @@ export function retryHintMs(
   return resets.length === 0 ? undefined : Math.max(...resets);
 }
 
+/** Headers beside `Retry-After` that name a wait (gateways, Discord), and those that name it in milliseconds (Azure). */
+const WAIT_HEADERS = ["x-retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset-after"];
+const MS_HEADERS = ["x-retry-after-ms", "x-ms-retry-after-ms", "retry-after-milliseconds"];
+const WAIT_FIELDS = [
+  "retryDelay",
+  "retry_delay",
+  "retry_after",
+  "retryAfter",
+  "retry-after",
+  "retry_after_seconds",
+  "retryAfterSeconds",
+  "retry_in",
+];
+const MS_FIELDS = ["retry_after_ms", "retryAfterMs", "retry_delay_ms", "retryDelayMs", "retry_after_millis"];
+
 /** The waits in a body, at any depth: `google.rpc.RetryInfo` and the fields that gateways use. */
 function hintsIn(body: Json | undefined, nowMs: number, depth = 0): number[] {
   if (depth > 6) return [];
   if (Array.isArray(body)) return body.slice(0, 20).flatMap((item) => hintsIn(item, nowMs, depth + 1));
   if (!isObject(body)) return [];
   const own = [
-    durationMs(body["retryDelay"]),
-    durationMs(body["retry_after"] ?? body["retryAfter"] ?? body["retry_after_seconds"]),
-    inMs(body["retry_after_ms"]),
+    ...WAIT_FIELDS.map((name) => timeMs(body[name], nowMs)),
+    ...MS_FIELDS.map((name) => inMs(body[name])),
     // Hugging Face, while it loads a model.
     durationMs(body["estimated_time"]),
     isDailyQuota(body) ? untilPacificMidnightMs(nowMs) : undefined,
@@ -76,17 +92,42 @@ function hintInWords(message: string): number | undefined {
   return match?.[1] === undefined ? undefined : durationMs(match[1]);
 }
 
-const UNIT_MS: { [unit: string]: number } = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNIT_MS: { [unit: string]: number } = {
+  ms: 1,
+  us: 1e-3,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
 
-/** `5`, `"5"`, `"3.5s"`, `"6m0s"`, `"250ms"` in milliseconds. A plain number is in seconds. */
+/**
+ * `5`, `"5"`, `"3.5s"`, `"6m0s"`, `"250ms"`, ISO 8601's `"PT1M5S"` and protobuf's `{"seconds": 5, "nanos": 0}` in milliseconds. A
+ * plain number is in seconds.
+ */
 function durationMs(value: Json | undefined): number | undefined {
   if (typeof value === "number") return value >= 0 ? value * 1_000 : undefined;
+  if (isObject(value)) {
+    const seconds = Number(value["seconds"] ?? Number.NaN) + Number(value["nanos"] ?? 0) / 1e9;
+    return seconds >= 0 ? seconds * 1_000 : undefined;
+  }
   const text = textOf(value)?.trim().toLowerCase();
-  if (text === undefined) return undefined;
+  if (text === undefined || text === "") return undefined;
   if (Number(text) >= 0) return Number(text) * 1_000;
-  const pieces = [...text.matchAll(/([\d.]+)\s*(ms|milliseconds?|[dhms])/g)];
+  const iso = /^p(?:\d+d)?t?[\d.dhms]*$/.test(text) ? text.replaceAll(/[pt]/g, "") : text;
+  const pieces = [...iso.matchAll(/([\d.]+)\s*(ms|milliseconds?|[uµ]s|[dhms])/g)];
   if (pieces.length === 0) return undefined;
-  return pieces.reduce((sum, [, count, unit]) => sum + Number(count) * (UNIT_MS[unit ?? ""] ?? 1), 0);
+  return pieces.reduce((sum, [, count, unit = ""]) => sum + Number(count) * unitMs(unit), 0);
+}
+
+function unitMs(unit: string): number {
+  return UNIT_MS[unit.replace("µ", "u")] ?? 1;
+}
+
+/** A duration, or the time until a date or a time since 1970. */
+function timeMs(value: Json | undefined, nowMs: number): number | undefined {
+  const text = typeof value === "number" ? String(value) : textOf(value)?.trim();
+  return text === undefined ? durationMs(value) : resetMs(text, nowMs);
 }
 
 function inMs(value: Json | undefined): number | undefined {
@@ -140,6 +181,7 @@ function resetMs(value: string, nowMs: number): number | undefined {
   if (number >= 1e12) return Math.max(0, number - nowMs);
   if (number >= 1e9) return Math.max(0, number * 1_000 - nowMs);
   if (number >= 0) return number * 1_000;
-  const date = /\d{4}-\d{2}-\d{2}/.test(value) ? Date.parse(value) : Number.NaN;
+  const isDate = /\d{4}-\d{2}-\d{2}|\d{2}:\d{2}:\d{2}/.test(value);
+  const date = isDate ? Date.parse(value) : Number.NaN;
   return Number.isNaN(date) ? durationMs(value) : Math.max(0, date - nowMs);
 }

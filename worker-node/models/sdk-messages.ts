@@ -1,5 +1,6 @@
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import { AnswerParts } from "./answer-parts.ts";
+import { sendableName } from "./tool-name.ts";
 import type { ModelMessage } from "ai";
 import type { Message, ToolCall } from "../engine/ports.ts";
 
@@ -19,7 +20,7 @@ export function toSdkMessages(message: Message): ModelMessage[] {
       const result = {
         type: "tool-result" as const,
         toolCallId: message.tool_call_id,
-        toolName: message.tool_name,
+        toolName: sendableName(message.tool_name),
         output,
       };
       return [{ role: "tool", content: [result] }];
@@ -60,7 +61,7 @@ function toCall(call: ToolCall) {
   return {
     type: "tool-call" as const,
     toolCallId: call.id,
-    toolName: call.name,
+    toolName: sendableName(call.name),
     // Providers take objects alone.
     input: argumentsOf(call.args) ?? {},
   };

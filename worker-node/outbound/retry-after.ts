@@ -1,6 +1,7 @@
 /**
  * The wait that a response asks for, in milliseconds: `retry-after-ms`, else `Retry-After` in seconds or as a date
- * (RFC 9110, 10.2.3). A date in the past is 0. Undefined when neither header can be read.
+ * (RFC 9110, 10.2.3), or as a time in seconds since 1970, as some servers write it. A time in the past is 0. Undefined when neither
+ * header can be read.
  * @param headers with names in lower case
  * @param nowMs milliseconds since 1970
  */
@@ -13,7 +14,10 @@ export function parseRetryAfterMs(
   const header = headers["retry-after"];
   if (header === undefined) return undefined;
   const seconds = Number(header);
+  // More than 31 years is no wait.
+  if (seconds >= 1e9) return Math.max(0, seconds * 1_000 - nowMs);
   if (seconds >= 0) return seconds * 1_000;
-  const date = Date.parse(header);
+  // JavaScript reads a date into almost any text with a number.
+  const date = /\d{4}-\d{2}-\d{2}|\d{2}:\d{2}:\d{2}/.test(header) ? Date.parse(header) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - nowMs);
 }

@@ -26,7 +26,7 @@ const READ_CHARS = 10_000;
  *
  * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, a 403 at a rate limit, 5xx and a lost connection are
  * RetryableErrors. An answer over 1 MiB, or one that cannot be decoded, is a ToolRejection too. 401, 403 and redirects are
- * TerminalErrors: no other arguments would help. No error contains a secret of the tool, and no answer contains one of its
+ * TerminalErrors: other arguments seldom help. No error contains a secret of the tool, and no answer contains one of its
  * credentials: a server may quote what it received.
  */
 export async function callHttpTool(
@@ -76,7 +76,8 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error
   const message = `the tool ${tool.name} answered HTTP ${status}`;
   const isRateLimit = status === 429 || (status === 403 && refusesForNow(headers));
   if (!isRateLimit && (status === 401 || status === 403)) {
-    return new TerminalError("tool_unauthorized", `${message}: it does not accept the tool's headers`);
+    const reason = "it does not accept the tool's headers, or not for these arguments";
+    return new TerminalError("tool_unauthorized", withQuote(`${message}: ${reason}`, body, tool));
   }
   if (status < 300) {
     return new TerminalError("tool_redirected", `${message}: a switch of protocols is not followed`);
@@ -90,8 +91,13 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error
       answered: true,
     });
   }
-  const quoted = redact(body, quotableOf(tool), MIN_SECRET_CHARS).slice(0, QUOTED_CHARS);
-  return new ToolRejection(quoted === "" ? message : `${message}: ${quoted}`);
+  return new ToolRejection(withQuote(message, body, tool));
+}
+
+/** The message with the beginning of what the tool answered, without the tool's secrets. */
+function withQuote(message: string, body: string, tool: Tool): string {
+  const quoted = redact(body, quotableOf(tool), MIN_SECRET_CHARS).trim().slice(0, QUOTED_CHARS);
+  return quoted === "" ? message : `${message}: ${quoted}`;
 }
 
 /** GitHub and others answer 403 at a rate limit: with a time to come again, or with nothing left of the limit. */

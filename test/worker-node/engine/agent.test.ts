@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
-import { RetryableError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
+import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
 import { run, step, fakeContext } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 
@@ -225,6 +225,24 @@ describe("an agent", () => {
     expect(fake.noted).toContainEqual(
       expect.objectContaining({ type: "tool_result", preview: expect.stringContaining("in time") }),
     );
+  });
+
+  // Fails when a tool whose key is wrong, or not for these arguments, ends the run of an agent that could go on without it.
+  test.each([
+    ["tool_unauthorized", "the tool search answered HTTP 403: not your document"],
+    ["tool_redirected", "the tool search answered HTTP 302: redirects are not followed"],
+  ])("gets the reason of %s as its call's result, and goes on", async (code, message) => {
+    const refusing = {
+      ...tools,
+      search: (): Json => {
+        throw new TerminalError(code, message);
+      },
+    };
+    const fake = fakeContext({ agents, tools: refusing, answers: [search, "ok"] });
+    expect((await run(step(fields), fake.context)).response).toBe("ok");
+    const reply = fake.modelCalls[1]?.messages.at(-1);
+    expect(reply).toMatchObject({ role: "tool", content: expect.stringContaining(message) });
+    expect(fake.toolCalls).toHaveLength(1);
   });
 
   test("publishes at most 500 characters of a tool's result", async () => {

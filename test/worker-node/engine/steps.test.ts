@@ -288,6 +288,21 @@ describe("evaluator", () => {
 describe("tool", () => {
   const fields = { type: "tool", forced_tool: "search", output_key: "out" };
 
+  // Fails when a step that needs its tool passes for done, or asks a model for other arguments.
+  test.each([{}, { prompt_template: "Search." }])(
+    "%j: whose tool does not accept its headers fails with a code of its own",
+    async (more) => {
+      const refusing = () => {
+        throw new TerminalError("tool_unauthorized", "x");
+      };
+      const answers = [{ calls: [{ name: "search", args: { query: "q" } }] }];
+      const { context, modelCalls } = fakeContext({ tools: { search: refusing }, answers });
+      const refused = run(step({ ...fields, ...more }), context);
+      await expect(refused).rejects.toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
+      expect(modelCalls.length).toBeLessThanOrEqual(1);
+    },
+  );
+
   // Fails when a model is asked for other arguments although nothing was wrong with the first ones.
   test.each([{}, { prompt_template: "Search." }])(
     "%j: that took too long is made again, under the same key",

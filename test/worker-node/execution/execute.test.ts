@@ -4,6 +4,8 @@ import { Stop } from "../../../worker-node/execution/stop.ts";
 import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
 import { silentPeer, slowPeer } from "../../services/waiting.ts";
+import { ObjectStoreError } from "../../../worker-node/execution/object-store.ts";
+import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 
 let harness: ExecutionHarness;
 beforeEach(() => {
@@ -221,23 +223,71 @@ test.each([
   expect(harness.store.entriesOf(run.run_id).at(-1)?.events).not.toContain("unstorable");
 });
 
-describe("an object store that never answers", () => {
+describe("an object store", () => {
   const large = "too large for Postgres ".repeat(5_000);
+  const putOf = (put: ObjectStore["put"]): ObjectStore => ({ put, get: async () => "" });
+  const writes = (more = {}) => steps({ id: "a", ...llm, output_key: "text", ...more });
 
-  // Fails when the put is not bounded by the step's timeout: neither a timeout nor a cancel would end the run.
-  test("does not keep a step beyond its timeout", async () => {
-    harness.definition = steps({ id: "a", ...llm, output_key: "text", timeout_seconds: 1 });
+  // Fails when an outage is an internal error, or when it keeps the slot.
+  test("that is away parks the run with a code of its own, and what was paid is charged", async () => {
+    harness.definition = writes();
     harness.generate = async () => large;
-    harness.artifacts = { put: () => new Promise(() => {}), get: async () => "" };
+    harness.artifacts = putOf(() => Promise.reject(new Error("HTTP 503")));
+    const { run, ending } = harness.begin();
+    expect(await ending).toMatchObject({ is: "parked", status: "queued", delayMs: 10_000 });
+    const [park] = harness.store.entriesOf(run.run_id).slice(-1);
+    expect(park).toMatchObject({ kind: "park", usage: [{ call: "try.1.1" }] });
+    expect(park?.output).toContain('"code":"artifacts_away"');
+    expect(park?.events).toContain("the object store did not take a value over 32 KiB");
+  }, 30_000);
+
+  test("that gives no value back parks the run that reads it", async () => {
+    const reference = {
+      $ref: "acme/run_1/a/1.1/big",
+      size: 40_000,
+      content_type: "application/json",
+      preview: "",
+    };
+    harness.definition = {
+      ...steps({ id: "a", ...print, print_content: "{state.big}" }),
+      state_schema: { big: { type: "string", default: "" } },
+    };
+    harness.artifacts = { put: async () => {}, get: () => Promise.reject(new Error("ECONNREFUSED")) };
+    const input = JSON.stringify({ message: "hello", state: { big: reference } });
+    const { run, ending } = harness.begin({ input });
+    expect(await ending).toMatchObject({ is: "parked", status: "queued" });
+    expect(harness.store.entriesOf(run.run_id).at(-1)?.output).toContain('"code":"artifacts_away"');
+  });
+
+  // Fails when wrong settings of the worker are tried again and again, each time with a paid call.
+  test("that refuses the worker fails the step at once, with a sentence about its settings", async () => {
+    harness.definition = writes();
+    harness.generate = async () => large;
+    harness.artifacts = putOf(() =>
+      Promise.reject(new ObjectStoreError("refused", "HTTP 403, AccessDenied")),
+    );
     const { run, ending } = harness.begin();
     expect(await ending).toEqual({ is: "ended" });
-    expect(harness.errorOf(run)).toContain("step_timeout");
+    expect(harness.errorOf(run)).toContain('"code":"artifacts_refused"');
+    expect(harness.errorOf(run)).toContain("HTTP 403, AccessDenied");
+    expect(harness.calls).toHaveLength(1);
+  });
+
+  // Fails when the time of a put counts as the step's: a result that was paid for and in time would be lost.
+  test("that is slow does not fail a step whose result was in time", async () => {
+    harness.definition = writes({ timeout_seconds: 1 });
+    harness.generate = async () => large;
+    harness.artifacts = putOf(() => slowPeer(1_500));
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(harness.store.row(run.run_id).status).toBe("completed");
+    expect(harness.calls).toHaveLength(1);
   });
 
   // Fails when the beginning of a run, or its end, waits for the object store.
-  test("does not keep a run from its end", async () => {
+  test("that never answers does not keep a run from its end", async () => {
     harness.definition = steps({ id: "a", ...print });
-    harness.artifacts = { put: () => new Promise(() => {}), get: async () => "" };
+    harness.artifacts = putOf(() => new Promise(() => {}));
     const { run, ending } = harness.begin({ input: JSON.stringify({ message: large, state: {} }) });
     expect(await ending).toEqual({ is: "ended" });
     expect(harness.store.row(run.run_id).status).toBe("completed");

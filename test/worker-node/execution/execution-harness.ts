@@ -9,7 +9,7 @@ import type { ModelAnswer, ModelRequest, Models } from "../../../worker-node/eng
 import { execute } from "../../../worker-node/execution/execute.ts";
 import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
-import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
+import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 import { FakeStore } from "../fake-store.ts";
 
 export const print = { type: "print", print_content: "text" };

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { Json } from "../../../shared/contracts/json.ts";
 import { LargeValues, loadValue } from "../../../worker-node/execution/large-values.ts";
-import type { ObjectStore } from "../../../worker-node/execution/large-values.ts";
+import { ObjectStoreError } from "../../../worker-node/execution/object-store.ts";
+import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 
 function memory(): ObjectStore & { objects: Map<string, string> } {
   const objects = new Map<string, string>();
@@ -85,4 +86,39 @@ test("a reference with another size than its object has is an ordinary value", a
 test("a worker without an object store leaves values as they are", async () => {
   const values = { text: large("x") };
   expect(await new LargeValues(null, "p").storeValues(values)).toEqual(values);
+});
+
+const limits = { requestMs: 50, pausesMs: [1, 1] };
+const never = (): Promise<never> => new Promise(() => {});
+const away = { name: "RetryableError", code: "artifacts_away", retryAfterMs: 10_000 };
+
+// Fails when a store that does not answer keeps a step without end, or its outage is an internal error.
+test("a store that does not answer a step ends its request with an error that is tried again", async () => {
+  const reference = { $ref: "acme/run_1/a/1.1/mine", size: 6, content_type: "application/json", preview: "" };
+  const values = new LargeValues({ put: never, get: never }, "acme/run_1/a/1.1", limits);
+  await expect(values.storeValues({ text: large("x") })).rejects.toMatchObject(away);
+  await expect(loadValue({ put: never, get: never }, reference, "acme", limits)).rejects.toMatchObject(away);
+  await expect(loadValue(null, reference, "acme")).rejects.toMatchObject(away);
+});
+
+test("a put that fails is tried again, and one that is refused is not", async () => {
+  let puts = 0;
+  const failing = (error: Error): ObjectStore => ({
+    get: never,
+    put: async () => {
+      puts += 1;
+      throw error;
+    },
+  });
+  const store = (error: Error) => new LargeValues(failing(error), "p", limits).storeResponse(large("x"));
+  await expect(store(new Error("secret"))).rejects.toMatchObject({
+    ...away,
+    message: expect.not.stringContaining("secret"),
+  });
+  expect(puts).toBe(3);
+  await expect(store(new ObjectStoreError("refused", "HTTP 403"))).rejects.toMatchObject({
+    name: "TerminalError",
+    code: "artifacts_refused",
+  });
+  expect(puts).toBe(4);
 });

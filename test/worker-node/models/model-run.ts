@@ -1,12 +1,13 @@
 /** One run whose steps call a provider on a local port, and what came of it. */
+import { afterAll, beforeAll } from "vitest";
 import { z } from "zod";
 import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { addDeltas } from "../../../shared/events/delta-text.ts";
 import { ExecutionHarness } from "../execution/execution-harness.ts";
-import { retry } from "./provider-server.ts";
-import type { Answer, ProviderServer } from "./provider-server.ts";
+import { ProviderServer, retry } from "./provider-server.ts";
+import type { Answer } from "./provider-server.ts";
 
 const TextEvent = z.object({
   type: z.string(),
@@ -43,6 +44,17 @@ export type RunResult = {
   /** Arguments of tool calls, in order. */
   toolCalls: unknown[];
 };
+
+/** The provider of a test file: its server, which lives as long as the file's tests, and `run` for one llm step. */
+export function aProvider(): {
+  server: ProviderServer;
+  run(this: void, model: string, ...script: Answer[]): Promise<RunResult>;
+} {
+  const server = new ProviderServer();
+  beforeAll(() => server.start());
+  afterAll(() => server.stop());
+  return { server, run: (model, ...script) => runStep(server, { ...llm1, model }, script) };
+}
 
 /** Runs one step to its end against the answers of `script`. `more` is of the definition. */
 export async function runStep(

@@ -237,18 +237,16 @@ test("a provider that falls silent, before its answer or within it, fails the ca
     const timer = setInterval(() => {
       sent += 1;
       if (sent < 8) response.write(openaiBegins);
-    }, 100);
+    }, 400);
     response.once("close", () => clearInterval(timer));
   });
   const pieces: string[] = [];
-  const startedMs = performance.now();
   const call = generate("gpt-4.1", {
     settings: { OPENAI_API_KEY: "k", OPENAI_BASE_URL: streaming.url },
-    silenceMs: 400,
+    silenceMs: 2_000,
     onText: (text) => pieces.push(text),
   });
   await expect(call).rejects.toMatchObject(limit);
-  expect(performance.now() - startedMs).toBeGreaterThan(1_000);
   expect(pieces).toHaveLength(8);
   streaming.close();
 });
@@ -261,12 +259,12 @@ test("a provider that sends only pings for a long time does not fail the call", 
       sent += 1;
       if (sent < 8) response.write('event: ping\ndata: {"type":"ping"}\n\n');
       else response.end(anthropicBegins);
-    }, 100);
+    }, 400);
     response.once("close", () => clearInterval(timer));
   });
   const settings = { ANTHROPIC_API_KEY: "k", ANTHROPIC_BASE_URL: pings.url };
   // The call reads to the end of the stream, which comes without a finish reason.
-  await expect(generate("claude-haiku-4-5", { settings, silenceMs: 500 })).rejects.toMatchObject({
+  await expect(generate("claude-haiku-4-5", { settings, silenceMs: 2_000 })).rejects.toMatchObject({
     code: "model_cut",
   });
   pings.close();

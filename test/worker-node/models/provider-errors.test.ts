@@ -1,14 +1,12 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { llm1, runStep } from "./model-run.ts";
+import { describe, expect, test } from "vitest";
+import { aProvider, llm1, runStep } from "./model-run.ts";
 import { createModels } from "../../../worker-node/models/create-models.ts";
 import { DONE, ProviderServer, an, event, go, half, oc, refusal, text } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
 // The error bodies of providers and gateways that differ from OpenAI's, as their documentation or their users show them.
 
-const server = new ProviderServer();
-beforeAll(() => server.start());
-afterAll(() => server.stop());
+const { server } = aProvider();
 const run = (answer: Answer) =>
   runStep(server, { ...llm1, model: oc, retry: { attempts: 2, base_seconds: 0.01, max_seconds: 0.01 } }, [
     answer,

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ag1, llm1, runStep } from "./model-run.ts";
+import { describe, expect, test } from "vitest";
+import { aProvider, ag1, llm1, runStep } from "./model-run.ts";
 import {
   DONE,
-  ProviderServer,
   an,
   anthropicEvent,
   chunk,
@@ -20,10 +19,7 @@ import {
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
-const server = new ProviderServer();
-beforeAll(() => server.start());
-afterAll(() => server.stop());
-const run = (model: string, ...script: Answer[]) => runStep(server, { ...llm1, model }, script);
+const { server, run } = aProvider();
 const all = [oc, oa, an, go];
 
 describe("an error that a provider reports inside its stream", () => {

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ag1, runStep } from "./model-run.ts";
+import { describe, expect, test } from "vitest";
+import { aProvider, ag1, runStep } from "./model-run.ts";
 import {
   DONE,
-  ProviderServer,
   an,
   anthropicBlock,
   anthropicEnd,
@@ -22,9 +21,7 @@ import {
 // What a provider gives and only it understands goes back with the next request, from the committed turn: the same data
 // that a worker reads after a crash.
 
-const server = new ProviderServer();
-beforeAll(() => server.start());
-afterAll(() => server.stop());
+const { server } = aProvider();
 
 const assistantOf = (request: number) =>
   server.requests[request]?.body.messages.find((message) => message.role === "assistant");

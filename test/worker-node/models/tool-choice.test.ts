@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { evaluator, runStep } from "./model-run.ts";
+import { beforeEach, describe, expect, test } from "vitest";
+import { aProvider, evaluator, runStep } from "./model-run.ts";
 import {
   DONE,
-  ProviderServer,
   an,
   anthropicEnd,
   anthropicStart,
@@ -20,9 +19,7 @@ import {
 import type { Answer, ProviderRequest } from "./provider-server.ts";
 import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
 
-const server = new ProviderServer();
-beforeAll(() => server.start());
-afterAll(() => server.stop());
+const { server } = aProvider();
 beforeEach(() => server.reset());
 
 const toolStep = { type: "tool", forced_tool: "lookup", prompt_template: "go", retry: evaluator.retry };

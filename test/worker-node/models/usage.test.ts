@@ -1,12 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { EndRecord, Usage } from "../../../shared/contracts/journal-entry.ts";
 import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { ExecutionHarness, steps } from "../execution/execution-harness.ts";
-import { ag1, evaluator, llm1, runStep } from "./model-run.ts";
+import { aProvider, ag1, evaluator, llm1, runStep } from "./model-run.ts";
 import {
   DONE,
-  ProviderServer,
   an,
   anthropicEnd,
   anthropicStart,
@@ -26,10 +25,7 @@ import {
 import type { Answer } from "./provider-server.ts";
 import { slowPeer } from "../../services/waiting.ts";
 
-const server = new ProviderServer();
-beforeAll(() => server.start());
-afterAll(() => server.stop());
-const run = (model: string, ...script: Answer[]) => runStep(server, { ...llm1, model }, script);
+const { server, run } = aProvider();
 
 describe("counts of tokens", () => {
   test.each<[string, string, string]>([

@@ -6,7 +6,9 @@ test.each([
   [{ "retry-after-ms": "1500", "retry-after": "7" }, 1_500],
   [{ "retry-after": "Thu, 01 Jan 1970 00:00:30 GMT" }, 20_000],
   [{ "retry-after": "Thu, 01 Jan 1970 00:00:01 GMT" }, 0],
+  [{ "retry-after": "1000000040" }, 1_000_000_030_000],
   [{ "retry-after": "soon" }, undefined],
+  [{ "retry-after": "in 5" }, undefined],
   [{}, undefined],
 ])("a response with the headers %j asks for a wait of %s ms", (headers, ms) => {
   expect(parseRetryAfterMs(headers, 10_000)).toBe(ms);

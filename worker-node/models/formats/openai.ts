@@ -3,36 +3,65 @@ import { errorOfEvent, isFilled } from "./event-error.ts";
 import { listOf, objectOf, textOf } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { finishOf } from "../finish-reason.ts";
 import { noteCounts } from "../provider-report.ts";
+import { callsIn, openCallsAtEnd } from "./openai-calls.ts";
+import { noteItems, noteOpaque } from "./openai-opaque.ts";
+import { asChatEvent } from "./openai-shapes.ts";
 import type { Tokens } from "../cost.ts";
 import type { Format, ProviderReport } from "../provider-report.ts";
 
-/**
- * Chat Completions, as OpenAI and the many servers that follow it write them. One choice is read: no request asks for
- * more.
- */
+/** Chat Completions, as OpenAI and the many servers that follow it write them. */
 export const openaiFormat: Format = {
-  read(event, name, report) {
-    const choice = objectOf(listOf(event["choices"])[0]);
-    const hasChoice = Object.keys(choice).length > 0;
-    const error =
-      errorOfEvent(event, name, hasChoice) ?? (isFilled(choice["error"]) ? choice["error"] : undefined);
+  read(written, name, report) {
+    const event = asChatEvent(written, report);
+    const choices = choicesOf(event, report);
+    const hasChoice = choices.some((choice) => Object.keys(choice).length > 0);
+    const [choiceError] = choices.map(({ error }) => error).filter(isFilled);
+    const error = errorOfEvent(event, name, hasChoice) ?? choiceError;
     if (error !== undefined) report.error ??= error;
-    const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choice["usage"]].find(isObject);
+    const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choices[0]?.["usage"]].find(isObject);
     noteCounts(report, usage, tokensOf);
     if (!hasChoice) return [];
-    const finish = choice["finish_reason"];
-    // Some servers send an empty word with the events around the one that ends the answer.
-    if (typeof finish === "string" && (finish !== "" || report.finish === undefined)) report.finish = finish;
-    const read = {
-      index: 0,
-      delta: deltaOf(choice, report),
-      finish_reason: typeof finish === "string" ? finish : null,
-    };
-    // Nothing else: the SDK gives up on a field of another type, also on one that it does not need.
-    return [{ choices: [read] }];
+    const delta = deltaOf(choices, report);
+    for (const choice of choices) noteFinish(choice, report);
+    return [asChunk(delta, report)];
+  },
+  end(report) {
+    const calls = openCallsAtEnd(report);
+    return calls.length === 0 ? [] : [asChunk({ tool_calls: calls }, report)];
   },
 };
+
+/** Nothing else: the SDK gives up on a field of another type, also on one that it does not need. */
+function asChunk(delta: JsonObject, { finish }: ProviderReport): JsonObject {
+  return { choices: [{ index: 0, delta: { role: "assistant", ...delta }, finish_reason: finish ?? null }] };
+}
+
+/** The choices of an event, in the order of their indices. */
+function choicesOf(event: JsonObject, report: ProviderReport): JsonObject[] {
+  const choices = isObject(event["choices"]) ? [event["choices"]] : listOf(event["choices"]).map(objectOf);
+  report.hasChoices ||= choices.length > 1;
+  return choices.toSorted((a, b) => tokenCount(a["index"]) - tokenCount(b["index"]));
+}
+
+/** Some servers count events in the index of their one choice, so it says nothing until an event has several choices. */
+function indexOf({ index }: JsonObject, report: ProviderReport): number {
+  return report.hasChoices ? tokenCount(index) : 0;
+}
+
+/**
+ * Some servers send an empty word with the events around the one that ends the answer. Of two choices that make one answer, the
+ * end that is not complete counts.
+ */
+function noteFinish(choice: JsonObject, report: ProviderReport): void {
+  const finish = choice["finish_reason"];
+  const chosen = [...report.chosen.values()];
+  if (typeof finish !== "string" || (chosen.length > 0 && !chosen.includes(indexOf(choice, report)))) return;
+  const before = finishOf(report.finish ?? "");
+  if (before === "limit" || before === "withheld") return;
+  if (finish !== "" || report.finish === undefined) report.finish = finish;
+}
 
 /**
  * `prompt_tokens` includes cached tokens, which servers count under three names. What the total has beyond prompt and
@@ -43,105 +72,69 @@ function tokensOf(usage: JsonObject): Tokens {
   const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
   const count = (...names: string[]) =>
     tokenCount(names.map((name) => usage[name]).find((value) => value !== undefined && value !== null));
-  const input = count("prompt_tokens", "input_tokens", "promptTokens", "inputTokens");
-  const output = count("completion_tokens", "output_tokens", "completionTokens", "outputTokens");
+  const input = count("prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "prompt_eval_count");
+  const output = count(
+    "completion_tokens",
+    "output_tokens",
+    "completionTokens",
+    "outputTokens",
+    "eval_count",
+  );
   const beyondInput = count("total_tokens", "totalTokens") - input;
   return { input, cachedInput: tokenCount(cached), output: Math.max(output, beyondInput) };
 }
 
-/** A server that does not stream sends a whole `message` in place of a `delta`. */
-function deltaOf(choice: JsonObject, report: ProviderReport): JsonObject {
-  const delta = objectOf(choice["delta"] ?? choice["message"]);
-  noteOpaque(delta, report);
-  if (textOf(delta["refusal"]) !== undefined) report.withheld = true;
-  const items = itemsOf(delta["content"] ?? choice["text"]);
-  noteItems(items, report);
-  const texts = items.map((item) => textOf(item["text"])).filter((text) => text !== undefined);
-  const calls = callsOf(delta);
+/**
+ * What the choices of an event add to the answer. No request asks for more than one, and some servers put the text and the calls
+ * of one answer into two choices: the first choice with a text has the text, the first with a call has the calls.
+ * A server that does not stream sends a whole `message` in place of a `delta`.
+ */
+function deltaOf(choices: readonly JsonObject[], report: ProviderReport): JsonObject {
+  const texts: string[] = [];
+  const calls: JsonObject[] = [];
+  for (const choice of choices) {
+    const written = choice["delta"] ?? choice["message"];
+    const delta = typeof written === "string" ? { content: written } : objectOf(written);
+    const items = itemsOf(delta["content"] ?? choice["text"]);
+    if (takes("text", items.length > 0, choice, report)) {
+      noteItems(items, report);
+      texts.push(...items.filter(isText).map(({ text }) => textOf(text) ?? ""));
+    }
+    const hasCalls = isFilled(delta["tool_calls"]) || isFilled(delta["function_call"]);
+    if (takes("call", hasCalls, choice, report)) calls.push(...callsIn(delta, report));
+    noteOpaque(delta, report);
+    if (textOf(delta["refusal"]) !== undefined) report.withheld = true;
+  }
   return {
-    role: "assistant",
     ...(texts.length > 0 ? { content: texts.join("") } : {}),
     ...(calls.length > 0 ? { tool_calls: calls } : {}),
   };
 }
 
-/** The content of a piece: a text, or a list of items. */
+/** Does the answer have its text, or its calls, from this choice? The first that has any decides. */
+function takes(kind: "text" | "call", isThere: boolean, choice: JsonObject, report: ProviderReport): boolean {
+  const index = indexOf(choice, report);
+  if (isThere && !report.chosen.has(kind)) report.chosen.set(kind, index);
+  return report.chosen.get(kind) === index;
+}
+
+/** The content of a piece: a text, an item, or a list of both. */
 function itemsOf(content: Json | undefined): JsonObject[] {
-  // A model that is asked for JSON answers with it, and some gateways then write the value itself.
-  const isBare = typeof content === "number" || typeof content === "boolean";
-  const text = isBare ? String(content) : textOf(content);
-  return text === undefined ? listOf(content).filter(isObject) : [{ type: "text", text }];
+  const list = Array.isArray(content) ? content : [content ?? null];
+  return list.flatMap((item): JsonObject[] => {
+    // A model that is asked for JSON answers with it, and some gateways then write the value itself.
+    const isBare = typeof item === "number" || typeof item === "boolean";
+    const text = isBare ? String(item) : textOf(item);
+    if (text !== undefined) return [{ type: "text", text }];
+    if (!isObject(item)) return [];
+    const written = [item["text"], objectOf(item["text"])["value"], item["content"]].map(textOf);
+    const own = written.find((each) => each !== undefined);
+    if (own === undefined) return isText(item) ? [] : [item];
+    return isText(item) ? [{ type: "text", text: own }] : [item];
+  });
 }
 
-/** Mistral writes thoughts as items of the content, and takes no other field for them. Then the whole list goes back. */
-function noteItems(items: readonly JsonObject[], report: ProviderReport): void {
-  for (const item of items) report.content = joined(report.content, item);
-  if (items.some((item) => item["type"] !== "text") || report.opaque["content"] !== undefined)
-    report.opaque["content"] = report.content;
-}
-
-/** `function_call` is the form from before `tool_calls`. */
-function callsOf(delta: JsonObject): JsonObject[] {
-  const calls = isObject(delta["tool_calls"]) ? [delta["tool_calls"]] : listOf(delta["tool_calls"]);
-  const old = delta["function_call"];
-  return [...calls, ...(isObject(old) ? [{ index: 0, function: old }] : [])].filter(isObject).map(callOf);
-}
-
-function callOf(call: JsonObject): JsonObject {
-  const fn = isObject(call["function"]) ? call["function"] : call;
-  const index = Number(call["index"] ?? Number.NaN);
-  const name = textOf(fn["name"]);
-  const id = typeof call["id"] === "number" ? String(call["id"]) : textOf(call["id"]);
-  return {
-    ...(Number.isInteger(index) ? { index } : {}),
-    ...(id === undefined ? {} : { id }),
-    type: "function",
-    function: { ...(name === undefined ? {} : { name }), arguments: argumentsOf(fn["arguments"]) },
-    ...(isObject(call["extra_content"]) ? { extra_content: call["extra_content"] } : {}),
-  };
-}
-
-/** OpenAI writes arguments as JSON text; some servers write the value itself. */
-function argumentsOf(value: Json | undefined): string {
-  if (value === undefined || value === null) return "";
-  return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-/** The fields in which servers send thoughts. A server expects them back in the field that it used. */
-const OPAQUE_TEXTS = ["reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "thinking"];
-const OPAQUE_LISTS = ["reasoning_details", "thinking_blocks"];
-
-function noteOpaque(delta: JsonObject, report: ProviderReport): void {
-  for (const name of OPAQUE_TEXTS) {
-    const piece = textOf(delta[name]);
-    if (piece !== undefined) report.opaque[name] = (textOf(report.opaque[name]) ?? "") + piece;
-  }
-  for (const name of OPAQUE_LISTS) {
-    for (const item of listOf(delta[name])) report.opaque[name] = joined(listOf(report.opaque[name]), item);
-  }
-}
-
-/** Adds an item to a list, or to its last item when it is a piece of that one. */
-function joined(list: readonly Json[], item: Json): Json[] {
-  const last = list.at(-1);
-  if (!isObject(item) || !isObject(last) || !isPieceOf(last, item)) return [...list, item];
-  const merged = { ...last };
-  for (const [name, value] of Object.entries(item)) {
-    const before = merged[name];
-    if (Array.isArray(before) && Array.isArray(value)) {
-      merged[name] = value.reduce<Json[]>(joined, before);
-    } else {
-      const isText = ["text", "summary", "data", "thinking"].includes(name);
-      merged[name] =
-        isText && typeof before === "string" && typeof value === "string" ? before + value : value;
-    }
-  }
-  return [...list.slice(0, -1), merged];
-}
-
-/** Pieces of one item carry its `index`, or follow each other: a signature ends an item. */
-function isPieceOf(last: JsonObject, item: JsonObject): boolean {
-  if (item["type"] !== last["type"]) return false;
-  if (item["index"] !== undefined) return item["index"] === last["index"];
-  return (item["type"] === "text" || item["type"] === "thinking") && textOf(last["signature"]) === undefined;
+/** Is an item a part of the answer? Servers name it in several ways; thoughts have their own names. */
+function isText({ type }: JsonObject): boolean {
+  return type === undefined || type === null || type === "text" || type === "output_text";
 }

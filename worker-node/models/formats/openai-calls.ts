@@ -1,0 +1,104 @@
+import { isObject } from "../../../shared/contracts/json.ts";
+import { parseJson } from "../../engine/parse-json.ts";
+import { listOf, textOf } from "../json-fields.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { OpenCall, ProviderReport } from "../provider-report.ts";
+
+/**
+ * The calls in a delta as the SDK takes them, which reads the first piece of a name as the whole. A call is held back until
+ * its arguments begin: a name comes before its arguments, in one piece or in several.
+ */
+export function callsIn(delta: JsonObject, report: ProviderReport): JsonObject[] {
+  return piecesOf(delta).flatMap((piece) => passOn(piece, report));
+}
+
+/** The calls that are held back when the stream ends: those without arguments. */
+export function openCallsAtEnd(report: ProviderReport): JsonObject[] {
+  const calls = report.openCalls.splice(0);
+  // With no arguments at all the SDK makes one call of two.
+  return calls.map((call) => start({ ...call, args: call.args || "{}" }, report));
+}
+
+/** `function_call` is the form from before `tool_calls`. Some gateways write the list as JSON text. */
+function piecesOf(delta: JsonObject): OpenCall[] {
+  const text = textOf(delta["tool_calls"]);
+  const written = text === undefined ? delta["tool_calls"] : parseJson(text);
+  const calls = isObject(written) ? [written] : listOf(written);
+  const old = delta["function_call"];
+  return [...calls, ...(isObject(old) ? [{ index: 0, function: old }] : [])].filter(isObject).map(pieceOf);
+}
+
+function pieceOf(call: JsonObject): OpenCall {
+  const fn = isObject(call["function"]) ? call["function"] : call;
+  const index = Number(call["index"] ?? Number.NaN);
+  const name = textOf(fn["name"]);
+  return {
+    index: Number.isInteger(index) ? index : undefined,
+    id: typeof call["id"] === "number" ? String(call["id"]) : textOf(call["id"]),
+    names: name === undefined ? [] : [name],
+    args: argumentsOf(fn["arguments"]),
+    extra: isObject(call["extra_content"]) ? { extra_content: call["extra_content"] } : {},
+  };
+}
+
+function passOn(piece: OpenCall, report: ProviderReport): JsonObject[] {
+  const { openCalls, begunCalls, tools } = report;
+  const open = openCalls.findLast(({ index }) => index === piece.index);
+  if (open === undefined) {
+    const isContinuation =
+      begunCalls.has(piece.index) && (piece.names.length === 0 || isRepeated(piece, report));
+    if (isContinuation || (piece.names.length > 0 && piece.args !== "")) return [start(piece, report)];
+    openCalls.push(piece);
+    return [];
+  }
+  if (isOther(open, piece, tools)) {
+    openCalls.splice(openCalls.indexOf(open), 1);
+    return [start(open, report), ...passOn(piece, report)];
+  }
+  open.id ??= piece.id;
+  open.names.push(...piece.names);
+  open.args += piece.args;
+  open.extra = { ...open.extra, ...piece.extra };
+  if (open.args === "" || open.names.length === 0) return [];
+  openCalls.splice(openCalls.indexOf(open), 1);
+  return [start(open, report)];
+}
+
+/** Is `piece` the name of the call that has begun at its index, once more and with nothing else? */
+function isRepeated({ index, id, args }: OpenCall, { begunCalls }: ProviderReport): boolean {
+  return args === "" && (id === undefined || begunCalls.get(index) === id);
+}
+
+/** Is `piece` the beginning of another call, though it has the index of one that is open? */
+function isOther(open: OpenCall, piece: OpenCall, tools: readonly string[]): boolean {
+  if (piece.names.length === 0 || open.names.length === 0) return false;
+  if (open.id !== undefined && piece.id !== undefined && open.id !== piece.id) return true;
+  const [before, after] = [nameIn(open.names, tools), nameIn(piece.names, tools)];
+  return before !== after && [before, after].every((name) => tools.includes(name));
+}
+
+function start({ index, id, names, args, extra }: OpenCall, report: ProviderReport): JsonObject {
+  if (!report.begunCalls.has(index) || id !== undefined) report.begunCalls.set(index, id);
+  const name = names.length === 0 ? {} : { name: nameIn(names, report.tools) };
+  return {
+    ...(index === undefined ? {} : { index }),
+    ...(id === undefined ? {} : { id }),
+    type: "function",
+    function: { ...name, arguments: args },
+    ...extra,
+  };
+}
+
+/** The name that pieces make: together, or the last one where servers repeat what they have sent before. */
+function nameIn(names: readonly string[], tools: readonly string[]): string {
+  const whole = names.join("");
+  const last = names.at(-1) ?? "";
+  if (tools.includes(whole)) return whole;
+  return tools.includes(last) || last.startsWith(names[0] ?? "") ? last : whole;
+}
+
+/** OpenAI writes arguments as JSON text; some servers write the value itself. */
+function argumentsOf(value: Json | undefined): string {
+  if (value === undefined || value === null) return "";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}

@@ -1,0 +1,77 @@
+import { isObject } from "../../../shared/contracts/json.ts";
+import { isFilled } from "./event-error.ts";
+import { listOf, objectOf, textOf } from "../json-fields.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { ProviderReport } from "../provider-report.ts";
+
+/**
+ * An event of Chat Completions for one of another API that servers answer with at the same URL: Ollama's own (`message` or
+ * `response`, and `done`) and OpenAI's Responses. Any other event is returned as it is.
+ */
+export function asChatEvent(event: JsonObject, report: ProviderReport): JsonObject {
+  if (typeof event["done"] === "boolean") return ofOllama(event);
+  const type = textOf(event["type"]) ?? "";
+  if (event["object"] === "response") return ofResponse(event, report);
+  return type.startsWith("response.") ? ofResponsesEvent(type, event, report) : event;
+}
+
+function ofOllama(event: JsonObject): JsonObject {
+  const delta = isObject(event["message"]) ? event["message"] : { content: event["response"] ?? null };
+  const finish_reason = event["done"] === true ? (textOf(event["done_reason"]) ?? "stop") : null;
+  const { prompt_eval_count = null, eval_count = null, error = null } = event;
+  return { error, choices: [{ delta, finish_reason }], usage: { prompt_eval_count, eval_count } };
+}
+
+function ofResponsesEvent(type: string, event: JsonObject, report: ProviderReport): JsonObject {
+  switch (type) {
+    case "response.output_text.delta":
+      return chat({ content: event["delta"] ?? null });
+    case "response.refusal.delta":
+      return chat({ refusal: event["delta"] ?? null });
+    case "response.output_item.done": {
+      const item = objectOf(event["item"]);
+      return item["type"] === "function_call" ? chat(deltaOf([item])) : {};
+    }
+    case "response.completed":
+    case "response.incomplete":
+    case "response.failed":
+    case "response.done":
+      return ofResponse(objectOf(event["response"]), report);
+    default:
+      return {};
+  }
+}
+
+/** A whole response; after events it adds only what they have left out. */
+function ofResponse(response: JsonObject, report: ProviderReport): JsonObject {
+  const { error, usage = null } = response;
+  const status = textOf(response["status"]) ?? "";
+  if (isFilled(error)) return { error: error ?? null, usage };
+  if (status === "failed" || status === "cancelled") return { error: { code: "server_error" }, usage };
+  const output = listOf(response["output"]).map(objectOf);
+  const hasCall = output.some((item) => item["type"] === "function_call");
+  const left = output.filter(
+    (item) => !report.chosen.has(item["type"] === "function_call" ? "call" : "text"),
+  );
+  const reason = textOf(objectOf(response["incomplete_details"])["reason"]) ?? "incomplete";
+  const finish = status === "completed" ? (hasCall ? "tool_calls" : "stop") : reason;
+  return { ...chat(deltaOf(left), finish), usage };
+}
+
+function deltaOf(output: readonly JsonObject[]): JsonObject {
+  const calls = output.filter((item) => item["type"] === "function_call");
+  const items = output.flatMap((item) => (item["type"] === "message" ? listOf(item["content"]) : []));
+  const refusal = items.map((item) => objectOf(item)["refusal"]).find((text) => text !== undefined);
+  return {
+    content: items,
+    ...(refusal === undefined ? {} : { refusal }),
+    tool_calls: calls.map(({ call_id = null, name = null, arguments: args = null }) => ({
+      id: call_id,
+      function: { name, arguments: args },
+    })),
+  };
+}
+
+function chat(delta: JsonObject, finish_reason: string | null = null): JsonObject {
+  return { choices: [{ delta, finish_reason }] };
+}
