@@ -1,4 +1,5 @@
 export type { Agent } from "./agent.ts";
+export { codeWarnings } from "./code-warnings.ts";
 export { uncheckedFields } from "./forms.ts";
 export type { Orchestration } from "./orchestration.ts";
 export {
@@ -18,5 +19,6 @@ export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
+export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-places.ts";
 export { laterFields, unknownFields } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";

@@ -36,12 +36,26 @@ export function unreadValues({ state_schema, steps }: OrchestrationDocument): Fi
   const ofRoutes = steps.flatMap((step, index) => {
     if (step.type !== "evaluator") return [];
     const labels = Object.keys(step.route_map);
-    return Object.keys(step.route_descriptions)
+    const ofDescriptions = Object.keys(step.route_descriptions)
       .filter((label) => !labels.includes(label))
       .map((label) => ({
         path: `steps[${index}].route_descriptions.${label}`,
         message: `describes no route: "${label}" is not in route_map${suggest(label, labels)}`,
       }));
+    const ofLabels = labels.flatMap((label, i) => {
+      const message = labelError(label, labels.slice(0, i));
+      return message === null ? [] : [{ path: `steps[${index}].route_map.${label}`, message }];
+    });
+    return [...ofLabels, ...ofDescriptions];
   });
   return [...ofState, ...ofRoutes];
+}
+
+/** A label that a model cannot choose: its answer is compared without regard to letter case and to spaces around it. */
+function labelError(label: string, earlier: readonly string[]): string | null {
+  if (label.trim() === "") return "has an empty label, which no model can choose";
+  if (label.trim() !== label) return `the label ${JSON.stringify(label)} begins or ends with a space`;
+  const twin = earlier.find((other) => other.toLowerCase() === label.toLowerCase());
+  if (twin === undefined) return null;
+  return `differs from the label "${twin}" in letter case only, which a model's answer may not keep`;
 }
