@@ -20,5 +20,5 @@ export type { Placeholder } from "./template.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
 export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-places.ts";
-export { laterFields, unknownFields } from "./unknown-fields.ts";
+export { laterFields, unknownFields, unreadTurns } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";

@@ -114,10 +114,32 @@ test("real answers have the shape that the document promises", async () => {
   }
 });
 
+// Fails when a generated client cannot send null, or does not say what null means.
+test("a schema says where null means the default, where it means nothing, and what no run reads", () => {
+  const { Agent = {}, SwitchStep = {} } = document.components.schemas;
+  expect(Agent["properties"]).toMatchObject({
+    type: { anyOf: [{ type: "string" }, { type: "null" }], description: "Null means the default" },
+    model: { description: "Null and an empty text mean that it is not set" },
+    avatar: { description: expect.stringContaining("No run reads it") },
+    name: { type: "string" },
+  });
+  expect(SwitchStep["properties"]).toMatchObject({
+    retry: { anyOf: [{ type: "object" }, { type: "null" }], description: "Null means the default" },
+    next_step_id: { description: "Null and an empty text: the run ends there" },
+    position_x: { description: expect.stringContaining("No run reads it") },
+  });
+  expect(Agent["description"]).toContain("repos");
+});
+
 test("the schema of an orchestration takes what the API takes", async () => {
   const local = JSON.stringify({ $ref: "#/$defs/Orchestration", $defs: document.components.schemas });
   const schema = z.fromJSONSchema(JSON.parse(local.replaceAll("#/components/schemas/", "#/$defs/")));
   const stored = await bodyOf(await app.call("GET", "/api/v2/orchestrations/orch_smoke"));
   expect(schema.safeParse(stored).success).toBe(true);
+  const [step] = z.array(z.record(z.string(), z.unknown())).parse(stored["steps"]);
+  const nulls = { retry: null, max_iterations: null, output_key: null, input_keys: null, name: null };
+  const withNulls = { ...stored, timeout_minutes: null, description: null, steps: [{ ...step, ...nulls }] };
+  expect(schema.safeParse(withNulls).error?.issues ?? []).toEqual([]);
+  expect(schema.safeParse({ ...stored, name: null }).success).toBe(false);
   expect(schema.safeParse({ ...stored, steps: [{ id: "a", type: "magic" }] }).success).toBe(false);
 });
