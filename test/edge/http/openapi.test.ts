@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
+import { eventSchemas } from "../../../shared/contracts/event.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
 
 const Content = z.object({ content: z.record(z.string(), z.object({ schema: z.unknown() })).optional() });
@@ -129,6 +130,24 @@ test("a schema says where null means the default, where it means nothing, and wh
     position_x: { description: expect.stringContaining("No run reads it") },
   });
   expect(Agent["description"]).toContain("repos");
+});
+
+// Fails when a generated client has no type for what a stream carries.
+test("every event that a stream can carry is a component, and the routes of events refer to it", () => {
+  const { schemas } = document.components;
+  const mapping = z.object({ mapping: z.record(z.string(), z.string()) });
+  const types = mapping.parse(schemas["Event"]?.["discriminator"]).mapping;
+  expect(Object.keys(types).toSorted()).toEqual(Object.keys(eventSchemas).toSorted());
+  expect(schemas["StepStartEvent"]).toMatchObject({
+    properties: { type: { const: "step_start" }, seq: { type: "integer" }, step_type: { type: "string" } },
+    required: expect.arrayContaining(["type", "run_id", "seq", "ts", "correlation_id", "orch_step_id"]),
+  });
+  const stream = { schema: { $ref: "#/components/schemas/EventStream" } };
+  for (const path of ["/api/v2/orchestrations/runs/{run_id}/stream", "/api/v2/events/stream"]) {
+    expect(document.paths[path]?.["get"]?.responses["200"]?.content).toEqual({ "text/event-stream": stream });
+  }
+  expect(schemas["EventStream"]).toMatchObject({ contentSchema: { $ref: "#/components/schemas/Event" } });
+  expect(JSON.stringify(schemas["Events"])).toContain('"event":{"$ref":"#/components/schemas/Event"}');
 });
 
 test("the schema of an orchestration takes what the API takes", async () => {
