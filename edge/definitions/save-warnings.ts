@@ -7,6 +7,7 @@ import {
   uncheckedFields,
   unfilledWarnings,
   unfitAgents,
+  unreadWarnings,
   unsetReads,
 } from "../../shared/contracts/definition/index.ts";
 import type { Agent, Known, Orchestration, Reference } from "../../shared/contracts/definition/index.ts";
@@ -37,6 +38,7 @@ export async function orchestrationWarnings(
     ...codeWarnings(orchestration),
     ...unsetReads(orchestration),
     ...unfilledWarnings(orchestration),
+    ...unreadWarnings(orchestration),
     ...uncheckedFields(orchestration),
   ].slice(0, MAX_WARNINGS);
 }

@@ -13,6 +13,7 @@ export {
 export type { Parsed } from "./parse.ts";
 export { missingReferences, referencesOf, toolsOf, unfitAgents } from "./references.ts";
 export type { Known, Reference } from "./references.ts";
+export { unreadWarnings } from "./unread-values.ts";
 export { unsetReads } from "./state-reads.ts";
 export type { Retry, Step, StepOf, StepType } from "./step.ts";
 export { placeholdersOf } from "./template.ts";

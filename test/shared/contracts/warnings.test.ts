@@ -4,7 +4,9 @@ import {
   codeWarnings,
   parseNewAgent,
   parseNewOrchestration,
+  uncheckedFields,
   unfilledWarnings,
+  unreadWarnings,
 } from "../../../shared/contracts/definition/index.ts";
 import type { Orchestration } from "../../../shared/contracts/definition/index.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
@@ -215,6 +217,42 @@ describe("an integer in code that is read with other digits", () => {
     const code = `result = String(${literal})`;
     expect(codeWarnings(saved({ type: "transform", transform_code: code }))).toEqual([]);
   });
+});
+
+// Fails when a step says where the run goes, or what it sets, and neither happens.
+test.each<[Fields, unknown]>([
+  [{ type: "if_else", if_condition: "true", next_step_id: "write" }, ["steps[0].if_true_step_id"]],
+  [{ type: "if_else", if_condition: "true", if_true_step_id: "write" }, []],
+  [{ type: "if_else", if_condition: "true", if_true_step_id: "write", if_false_step_id: null }, []],
+  [{ type: "switch", switch_expression: "1", switch_cases: { a: "write" } }, []],
+])("a field without effect gets a warning: %j", (step, paths) => {
+  expect(unreadWarnings(saved(step)).map(({ path }) => path)).toEqual(paths);
+});
+
+test("an end step that goes on, or sets a key, and options that are not checked get a warning", () => {
+  const parsed = parseNewOrchestration({
+    id: "o",
+    name: "O",
+    entry_step_id: "ask",
+    steps: [
+      {
+        ...{ id: "ask", type: "human", human_prompt: "?", next_step_id: "end" },
+        human_fields: [
+          { key: "a", options: ["x"] },
+          { key: "b", type: "select", options: ["x"] },
+        ],
+      },
+      { id: "end", type: "end", next_step_id: "ask", output_key: "z" },
+    ],
+  });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  expect(unreadWarnings(parsed.definition)).toEqual([
+    { path: "steps[1].next_step_id", message: "is never followed: the run ends at a step of type end" },
+    { path: "steps[1].output_key", message: "is never set: a step of type end has no output" },
+  ]);
+  expect(uncheckedFields(parsed.definition)).toEqual([
+    { path: "steps[0].human_fields[0].options", message: "are not checked for type text: write select" },
+  ]);
 });
 
 test.each([
