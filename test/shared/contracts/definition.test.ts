@@ -490,8 +490,14 @@ describe("a field that nothing reads", () => {
     expect(unknownFields("orchestrations", document(steps, more))).toEqual([]);
     expect(laterFields("orchestrations", document(steps, more))).toEqual([]);
     const agent = {
-      ...{ id: "a", name: "A", repos: [], db_configs: [], orchestration_id: null, version: 1 },
-      ...{ skip_default_tools: true, delegate_agent_ids: [] },
+      id: "a",
+      name: "A",
+      repos: [],
+      db_configs: [],
+      orchestration_id: null,
+      version: 1,
+      skip_default_tools: true,
+      delegate_agent_ids: [],
     };
     expect(unknownFields("agents", agent)).toEqual([]);
     expect(laterFields("agents", agent)).toEqual([]);

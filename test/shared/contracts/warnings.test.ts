@@ -236,7 +236,10 @@ test("an end step that goes on, or sets a key, and options that are not checked 
     entry_step_id: "ask",
     steps: [
       {
-        ...{ id: "ask", type: "human", human_prompt: "?", next_step_id: "end" },
+        id: "ask",
+        type: "human",
+        human_prompt: "?",
+        next_step_id: "end",
         human_fields: [
           { key: "a", options: ["x"] },
           { key: "b", type: "select", options: ["x"] },
