@@ -89,7 +89,8 @@ function urlError(text: string): string | null {
   // A URL parser leaves line breaks and spaces out without a word.
   if (/[\s\p{Cc}]/u.test(text)) return "must not contain spaces or control characters";
   if (!/^https?:\/\//i.test(text)) return schemeError(text);
-  const url = URL.parse(text);
+  // A URL parser takes the path of `https:///path` for a host.
+  const url = /^https?:\/\/[/\\]/i.test(text) ? null : URL.parse(text);
   if (url === null) return hostError(text);
   const { href, hostname, username, password } = url;
   if (username !== "" || password !== "") return "must not contain a user or a password";
