@@ -7,7 +7,7 @@ import { SHARED } from "../../shared/contracts/tenant.ts";
 import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
 import { AppError, pathText } from "../../shared/errors.ts";
 import type { ApiEnv } from "../http/api.ts";
-import { LENIENT, preferenceApplied, prefers } from "../http/prefer.ts";
+import { LENIENT, prefers } from "../http/prefer.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
 
 /** For the documentation of routes that save definitions. */
@@ -42,7 +42,7 @@ export function requireDefinition<Definition>(
   const later = laterFields(kind, body);
   const parsed = parse(body);
   if (parsed.ok && unknown.length + later.length === 0) {
-    if (isLenient) preferenceApplied(c, LENIENT);
+    if (isLenient) c.header("Preference-Applied", LENIENT);
     return parsed.definition;
   }
   const isInvalid = unknown.length > 0 || (!parsed.ok && parsed.code === "invalid");

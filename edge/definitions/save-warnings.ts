@@ -1,9 +1,13 @@
 import {
+  agentUnfilledWarnings,
+  codeWarnings,
   missingReferences,
   referencesOf,
   toolsOf,
   uncheckedFields,
+  unfilledWarnings,
   unfitAgents,
+  unreadWarnings,
   unsetReads,
 } from "../../shared/contracts/definition/index.ts";
 import type { Agent, Known, Orchestration, Reference } from "../../shared/contracts/definition/index.ts";
@@ -15,7 +19,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 
 /** For the documentation of routes that save definitions. */
 export const WARNINGS =
-  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, and fields of forms whose answers are not checked.";
+  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, and fields of forms whose answers are not checked.";
 
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
@@ -31,16 +35,19 @@ export async function orchestrationWarnings(
   return [
     ...missingReferences(references, known),
     ...unfitAgents(orchestration, known),
+    ...codeWarnings(orchestration),
     ...unsetReads(orchestration),
+    ...unfilledWarnings(orchestration),
+    ...unreadWarnings(orchestration),
     ...uncheckedFields(orchestration),
   ].slice(0, MAX_WARNINGS);
 }
 
-/** The tools that an agent names and that are not stored. */
+/** The tools that an agent names and that are not stored, and placeholders that nothing fills in. */
 export async function agentWarnings(sql: Sql, owner: Owner, agent: Agent): Promise<FieldError[]> {
   const references = toolsOf(agent);
   const known = await lookUp(sql, owner, references);
-  return missingReferences(references, known).slice(0, MAX_WARNINGS);
+  return [...missingReferences(references, known), ...agentUnfilledWarnings(agent)].slice(0, MAX_WARNINGS);
 }
 
 async function lookUp(sql: Sql, owner: Owner, references: readonly Reference[]): Promise<Known> {

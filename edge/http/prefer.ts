@@ -1,21 +1,43 @@
 import type { Context } from "hono";
+import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
 
 /** Ignore fields that the API does not know (RFC 7240, 4.4); without it they are refused. */
 export const LENIENT = "handling=lenient";
+
+/** The longest wait of `Prefer: wait=N`, in seconds. */
+export const MAX_WAIT_SECONDS = 60;
 
 /**
  * Whether the request's `Prefer` headers (RFC 7240) name this preference. Letter case does not matter, nor do quotation
  * marks, spaces and parameters.
  */
 export function prefers(c: Context<ApiEnv>, preference: string): boolean {
-  const preferences = (c.req.header("prefer") ?? "").split(",");
-  return preferences.some(
-    (one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase() === preference,
-  );
+  return preferencesOf(c).includes(preference);
 }
 
-/** Says in the response that a preference was honoured. */
-export function preferenceApplied(c: Context<ApiEnv>, preference: string): void {
-  c.header("Preference-Applied", preference);
+/**
+ * The seconds of `Prefer: wait=N` (RFC 7240, 4.3); null: the request does not wait.
+ * @throws AppError `invalid` for a wait that is not from 0 to 60 whole seconds: it would be cut without a word
+ */
+export function waitSecondsOf(c: Context<ApiEnv>): number | null {
+  const waits = preferencesOf(c).filter((preference) => /^wait(?:=|$)/.test(preference));
+  const [first] = waits;
+  if (first === undefined) return null;
+  const seconds = /^wait=(\d{1,3})$/.exec(first)?.[1];
+  if (waits.length === 1 && seconds !== undefined && Number(seconds) <= MAX_WAIT_SECONDS)
+    return Number(seconds);
+  const message = `must have one wait=N, and N a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`;
+  throw new AppError("invalid", "Not valid: Prefer.", { fields: [{ path: "Prefer", message }] });
+}
+
+function preferencesOf(c: Context<ApiEnv>): string[] {
+  return (c.req.header("prefer") ?? "")
+    .split(",")
+    .map((one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase());
+}
+
+/** Says in the response that a preference was honoured, beside those that it names already. */
+export function preferenceApplied(headers: Headers, preference: string): void {
+  headers.append("Preference-Applied", preference);
 }

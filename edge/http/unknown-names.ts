@@ -2,7 +2,7 @@ import type { Context, Next } from "hono";
 import { AppError } from "../../shared/errors.ts";
 import { likelyName } from "../../shared/nearest-name.ts";
 import type { ApiEnv } from "./api.ts";
-import { LENIENT, prefers } from "./prefer.ts";
+import { LENIENT, preferenceApplied, prefers } from "./prefer.ts";
 
 /**
  * Serves a request if its route knows all these names. An unknown name is refused, and the error has the known name that is
@@ -23,7 +23,7 @@ export async function serveKnown(
   if (!prefers(c, LENIENT)) throw unknownNames(unknown, known, noun);
   await next();
   // In place: a stream is a finished Response, which takes no header from the context.
-  c.res.headers.set("Preference-Applied", LENIENT);
+  preferenceApplied(c.res.headers, LENIENT);
 }
 
 function unknownNames(unknown: readonly string[], known: readonly string[], noun: string): AppError {

@@ -25,6 +25,7 @@ export async function webhookOf(
     return { webhook_url: null, webhook_secret: null };
   }
   const url = new URL(webhook_url);
+  if (url.port === "0") throw invalidField("webhook_url", "has the port 0, on which no server listens");
   if (isBadPort(url.port))
     throw invalidField("webhook_url", `has the port ${url.port}, which is for another protocol`);
   if (EGRESS_ALLOW.refuses(url.hostname)) {

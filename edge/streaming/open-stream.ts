@@ -143,6 +143,9 @@ export const StreamQuery = z.object({
   }),
 });
 
+/** The body of every stream. The document has what is in it. */
+export const EventStream = z.string().meta({ id: "EventStream" });
+
 export const StreamHeaders = z.object({ "last-event-id": z.string().optional() });
 
 /** The id of the last event that the viewer has: of the header, else of the query. */

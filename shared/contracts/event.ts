@@ -1,68 +1,96 @@
-import type { Json, JsonObject } from "./json.ts";
+import { z } from "zod";
+import { JsonRecord, JsonValue } from "./json.ts";
 
-/** The fields of an event that consists of its type alone. */
-type NoFields = Record<string, never>;
-type StepRef = { orch_step_id: string; step_name: string };
+/** Texts in which a value over 32 KiB may be replaced by a reference, for the API's document. */
+export const largeTexts = z.registry<{ isLarge: true }>();
+
+const largeText = () => z.string().register(largeTexts, { isLarge: true });
+
+const StepRef = z.object({ orch_step_id: z.string(), step_name: z.string() });
+const NoFields = z.object({});
 
 /**
  * The events of a run by type, as clients see them. `ts` and `correlation_id` are added when an event's line is
  * written, `run_id` and `seq` when it is sent.
  */
-export type EventFields = {
-  worker_picked_up: { worker_id: string; attempt: number };
-  orchestration_start: { orchestration_id: string; orchestration_name: string };
-  step_start: StepRef & { step_type: string };
-  step_complete: StepRef & { duration_seconds: number };
-  step_error: StepRef & { error: string; code: string };
-  step_warning: StepRef & { message: string };
-  step_retry: StepRef & { error: string; code: string; attempt: number; retry_in_seconds: number };
-  thinking: StepRef & { message: string };
+export const eventSchemas = {
+  worker_picked_up: z.object({ worker_id: z.string(), attempt: z.number().int() }),
+  orchestration_start: z.object({ orchestration_id: z.string(), orchestration_name: z.string() }),
+  step_start: StepRef.extend({ step_type: z.string() }),
+  step_complete: StepRef.extend({ duration_seconds: z.number() }),
+  step_error: StepRef.extend({ error: largeText(), code: z.string() }),
+  step_warning: StepRef.extend({ message: largeText() }),
+  step_retry: StepRef.extend({
+    error: largeText(),
+    code: z.string(),
+    attempt: z.number().int(),
+    retry_in_seconds: z.number(),
+  }),
+  thinking: StepRef.extend({ message: largeText() }),
   /** A piece of a model's text. `first`: it begins an answer. `DELTA_RULE` says how the pieces are joined. */
-  llm_delta: { orch_step_id: string; text: string; first?: true };
+  llm_delta: z.object({ orch_step_id: z.string(), text: z.string(), first: z.literal(true).exactOptional() }),
   /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
-  llm_thought: StepRef & { thought: string; turn: number };
-  tool_execution: StepRef & { tool_name: string; args: Json };
-  tool_result: StepRef & { tool_name: string; preview: string };
-  routing_decision: StepRef & { decision: string; target_step_id: string | null; reasoning: string };
-  if_decision: StepRef & { condition: string; decision: boolean; target_step_id: string | null };
-  switch_decision: StepRef & {
-    expression: string;
-    value: string;
-    matched_case: string | null;
-    target_step_id: string | null;
-  };
-  human_input_required: StepRef & {
+  llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int() }),
+  tool_execution: StepRef.extend({ tool_name: z.string(), args: JsonValue }),
+  tool_result: StepRef.extend({ tool_name: z.string(), preview: z.string() }),
+  routing_decision: StepRef.extend({
+    decision: z.string(),
+    target_step_id: z.string().nullable(),
+    reasoning: largeText(),
+  }),
+  if_decision: StepRef.extend({
+    condition: largeText(),
+    decision: z.boolean(),
+    target_step_id: z.string().nullable(),
+  }),
+  switch_decision: StepRef.extend({
+    expression: largeText(),
+    value: largeText(),
+    matched_case: z.string().nullable(),
+    target_step_id: z.string().nullable(),
+  }),
+  human_input_required: StepRef.extend({
     /** The id by which an answer names this question. Absent until the question is stored. */
-    question_id?: string;
-    prompt: string;
-    fields: Json;
-    channel_id: string | null;
-    agent_context: Json;
-    expires_at: string;
-  };
+    question_id: z.string().exactOptional(),
+    prompt: largeText(),
+    fields: JsonValue,
+    channel_id: z.string().nullable(),
+    agent_context: JsonValue,
+    expires_at: z.string(),
+  }),
   /** The run waits for a human, and occupies no worker meanwhile. */
-  paused: NoFields;
-  human_response: StepRef & { response: Json };
-  loop_limit_reached: { orch_step_id: string; iterations: number; max_iterations: number };
-  transform_result: StepRef & { result: Json };
+  paused: NoFields,
+  human_response: StepRef.extend({ response: JsonValue }),
+  loop_limit_reached: z.object({
+    orch_step_id: z.string(),
+    iterations: z.number().int(),
+    max_iterations: z.number().int(),
+  }),
+  transform_result: StepRef.extend({ result: JsonValue }),
   /** A checkpoint inside a step that has no other event. */
-  checkpoint: NoFields;
+  checkpoint: NoFields,
   /** A client retries the run after its end: from its last result, or from before the named step's result. */
-  run_retried: { from_step_id: string | null };
-  orchestration_end: { orch_step_id: string };
-  orchestration_complete: { status: "completed" | "failed" | "cancelled"; final_state: JsonObject };
-  orchestration_error: { error: string; code: string };
-  final: {
-    response: Json;
-    intent: string;
-    data: Json;
-    tool_name: string | null;
-    orch_step_id?: string;
-    step_name?: string;
-  };
-  done: NoFields;
+  run_retried: z.object({ from_step_id: z.string().nullable() }),
+  orchestration_end: z.object({ orch_step_id: z.string() }),
+  orchestration_complete: z.object({
+    status: z.enum(["completed", "failed", "cancelled"]),
+    final_state: JsonRecord,
+  }),
+  orchestration_error: z.object({ error: largeText(), code: z.string() }),
+  final: z.object({
+    response: JsonValue,
+    intent: z.string(),
+    data: JsonValue,
+    tool_name: z.string().nullable(),
+    orch_step_id: z.string().exactOptional(),
+    step_name: z.string().exactOptional(),
+  }),
+  done: NoFields,
 };
 
+/** The fields of an event that consists of its type alone. */
+type NoFields = Record<string, never>;
+export type EventFields = { [Type in keyof typeof eventSchemas]: z.infer<(typeof eventSchemas)[Type]> };
 export type EventType = keyof EventFields;
 
 /** An event before its line is written: its type and its fields. */

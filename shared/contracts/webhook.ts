@@ -5,6 +5,9 @@ import { JsonValue } from "./json.ts";
 const MAX_URL_CHARS = 2_048;
 /** The longest host name of RFC 1035. */
 const MAX_HOST_CHARS = 253;
+/** The longest part of a host name, between two dots. */
+const MAX_LABEL_CHARS = 63;
+const MAX_PORT = 65_535;
 
 /**
  * The URL that deliveries are sent to. It holds no credentials: they would be visible wherever the URL is. Its
@@ -14,12 +17,10 @@ const MAX_HOST_CHARS = 253;
 export const WebhookUrl = z
   .string()
   .max(MAX_URL_CHARS)
-  .refine((text) => isHttp(text), "must be a URL that begins with https:// or http://")
-  .refine((text) => !hasCredentials(text), "must not contain a user or a password")
-  .refine(
-    (text) => isShort(text),
-    `must be at most ${MAX_URL_CHARS} characters, with a host of at most ${MAX_HOST_CHARS}`,
-  );
+  .superRefine((text, context) => {
+    const message = urlError(text);
+    if (message !== null) context.addIssue({ code: "custom", message });
+  });
 
 /** With this prefix Standard Webhooks write a secret: base64 of its bytes follows (standardwebhooks.com). */
 const ENCODED = "whsec_";
@@ -84,18 +85,41 @@ export type DeliveryOutcome = z.infer<typeof DeliveryOutcome>;
  */
 export const DeliveryId = z.string().regex(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}$/);
 
-function isHttp(text: string): boolean {
-  return /^https?:\/\//i.test(text) && URL.canParse(text);
+function urlError(text: string): string | null {
+  // A URL parser leaves line breaks and spaces out without a word.
+  if (/[\s\p{Cc}]/u.test(text)) return "must not contain spaces or control characters";
+  if (!/^https?:\/\//i.test(text)) return schemeError(text);
+  // A URL parser takes the path of `https:///path` for a host.
+  const url = /^https?:\/\/[/\\]/i.test(text) ? null : URL.parse(text);
+  if (url === null) return hostError(text);
+  const { href, hostname, username, password } = url;
+  if (username !== "" || password !== "") return "must not contain a user or a password";
+  if (href.length > MAX_URL_CHARS || hostname.length > MAX_HOST_CHARS) {
+    return `must be at most ${MAX_URL_CHARS} characters, with a host of at most ${MAX_HOST_CHARS}`;
+  }
+  if (hostname.endsWith(".")) return "has a host that ends with a dot: leave the dot out";
+  return hostname.split(".").every((part) => part.length > 0 && part.length <= MAX_LABEL_CHARS)
+    ? null
+    : `has a host with an empty part, or with a part of more than ${MAX_LABEL_CHARS} characters`;
 }
 
-function isShort(text: string): boolean {
-  if (!URL.canParse(text)) return true;
-  const { href, hostname } = new URL(text);
-  return href.length <= MAX_URL_CHARS && hostname.length <= MAX_HOST_CHARS;
+function schemeError(text: string): string {
+  const scheme = /^([a-z][a-z0-9+.-]{0,30}):\/\//i.exec(text)?.[1];
+  return scheme === undefined
+    ? "must be a URL that begins with https:// or http://"
+    : `has the scheme ${scheme}://: it must begin with https:// or http://`;
 }
 
-function hasCredentials(text: string): boolean {
-  if (!URL.canParse(text)) return false;
-  const { username, password } = new URL(text);
-  return username !== "" || password !== "";
+/** Why a text that begins as a URL is none. */
+function hostError(text: string): string {
+  const host = /^https?:\/\/([^/?#]*)/i.exec(text)?.[1] ?? "";
+  if (host === "") return "has no host: write https://host/path";
+  if (/^\[[^\]]*%/.test(host)) {
+    return "has an IPv6 address with a zone, which names a network of one machine: leave out the % and what follows it";
+  }
+  const port = /:([^:\]]*)$/.exec(host)?.[1];
+  if (port !== undefined && !(Number(port) <= MAX_PORT)) {
+    return `has the port ${port.slice(0, 20)}: a port is a number from 1 to ${MAX_PORT}`;
+  }
+  return "has a host that is no host name and no address: write https://host/path";
 }

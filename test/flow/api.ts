@@ -13,6 +13,7 @@ import { MASTER_KEY } from "../edge/test-stores.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { Timing, WorkerProcess } from "../services/worker-process.ts";
 import { until } from "../services/waiting.ts";
+import { expectDocumentedEvents } from "./documented-events.ts";
 
 export type FlowApi = TestApp & {
   workers: WorkerProcess[];
@@ -74,7 +75,11 @@ export async function startApi(database?: Promise<string>): Promise<FlowApi> {
     },
     async stop() {
       await Promise.all(workers.map((worker) => worker.stop("SIGKILL")));
-      await app.stop();
+      try {
+        await expectDocumentedEvents(app.stores.sql);
+      } finally {
+        await app.stop();
+      }
     },
   };
 }

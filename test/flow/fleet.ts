@@ -20,6 +20,7 @@ import { spawnWorker } from "../services/worker-process.ts";
 import type { Timing, WorkerProcess } from "../services/worker-process.ts";
 import { until } from "../services/waiting.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
+import { expectDocumentedEvents } from "./documented-events.ts";
 
 export type Fleet = Awaited<ReturnType<typeof startFleet>>;
 
@@ -133,9 +134,13 @@ export async function startFleet(timing: Timing = "short") {
 
     async close(): Promise<void> {
       await Promise.all(workers.map((worker) => worker.stop("SIGKILL")));
-      redis.disconnect();
-      await sql.end({ timeout: 1 });
-      await redisService.stop();
+      try {
+        await expectDocumentedEvents(sql);
+      } finally {
+        redis.disconnect();
+        await sql.end({ timeout: 1 });
+        await redisService.stop();
+      }
     },
   };
 }

@@ -10,7 +10,9 @@ import type { Program, ProgramResult } from "./sandbox-program.ts";
 // The thread of sandbox-pool.ts: runs one program at a time with QuickJS, each in a context of its own.
 
 // Node has `WebAssembly`, but the type libraries for Node do not declare it.
-declare const WebAssembly: { Memory: new (pages: { initial: number; maximum: number }) => object };
+declare const WebAssembly: {
+  Memory: new (pages: { initial: number; maximum: number }) => { grow(pages: number): number };
+};
 
 /**
  * Pages of 64 KiB. The build of QuickJS starts with 16 MiB. The maximum of 38 MiB leaves about 32 MiB to a program beside
@@ -24,13 +26,26 @@ const MAX_RESULT_CHARS = 1024 * 1024;
 const MAX_MESSAGE_CHARS = 500;
 const JOBS_BETWEEN_CLOCKS = 1_000;
 
-const wasmMemory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MAX_PAGES });
+/** Notes whether QuickJS was refused memory since `wasRefused` was reset. */
+class BoundedMemory extends WebAssembly.Memory {
+  wasRefused = false;
+
+  override grow(pages: number): number {
+    this.wasRefused = true;
+    const before = super.grow(pages);
+    this.wasRefused = false;
+    return before;
+  }
+}
+
+const wasmMemory = new BoundedMemory({ initial: INITIAL_PAGES, maximum: MAX_PAGES });
 const quickjs = await newQuickJSWASMModule(newVariant(RELEASE_SYNC, { wasmMemory }));
 
 parentPort?.on("message", (program: Program) => parentPort?.postMessage(run(program)));
 parentPort?.postMessage(READY);
 
 function run(program: Program): ProgramResult {
+  wasmMemory.wasRefused = false;
   const runtime = quickjs.newRuntime();
   const context = runtime.newContext();
   const result = resultOf(program, context);
@@ -134,13 +149,21 @@ const Thrown = z.object({ name: z.string(), message: z.string() });
 
 function failure(error: unknown): ProgramResult {
   // Without the memory for an error, QuickJS throws null or an empty value.
-  if (!error) return { failed: "memory", message: "" };
+  if (!error && wasmMemory.wasRefused) return { failed: "memory", message: "" };
   const thrown = Thrown.safeParse(error);
   if (!thrown.success)
-    return { failed: "error", message: `it threw ${JSON.stringify(error)}`.slice(0, MAX_MESSAGE_CHARS) };
+    return { failed: "error", message: `it threw ${shown(error)}`.slice(0, MAX_MESSAGE_CHARS) };
   const { name, message } = thrown.data;
   if (name === "InternalError" && message === "interrupted") return { failed: "time", message: "" };
   if (name === NOT_JSON) return { failed: "value", message: message.slice(0, MAX_MESSAGE_CHARS) };
   if (name === "InternalError" && message === "out of memory") return { failed: "memory", message: "" };
   return { failed: "error", message: `${name}: ${message}`.slice(0, MAX_MESSAGE_CHARS) };
+}
+
+/** A thrown value that is no error, as its author would write it. */
+function shown(value: unknown): string {
+  if (typeof value === "bigint") return `${value}n`;
+  return typeof value === "string" || (typeof value === "object" && value !== null)
+    ? JSON.stringify(value)
+    : String(value);
 }

@@ -13,6 +13,7 @@ import { addressOf, bearerKey, principalOf } from "./principal.ts";
  * - Query parameters that the route does not document: a client that writes `tenant` for `tenant_id` must not get the
  *   rows of all tenants. Every route is checked here, also one without a query. A caller without a valid key gets 401
  *   from a route that takes nothing but a key, whatever its query is.
+ * - A parameter that is given twice, where one value is read: the other would be ignored.
  * - U+0000, which no name can have and no column of Postgres can hold: a path with it names nothing (404), a query with
  *   it is not valid (422). Halves of surrogate pairs have no percent-encoding.
  */
@@ -25,17 +26,32 @@ export function knownUrl(api: Api) {
     const route = routeOf(c);
     if (route === null) return next();
     documented ??= documentedRoutes(api);
-    const { known, needsKey } = documented.get(route) ?? { known: [], needsKey: false };
-    const names = Object.keys(c.req.queries());
-    if (needsKey && !names.every((name) => known.includes(name))) {
+    const { known, lists, needsKey } = documented.get(route) ?? UNDOCUMENTED;
+    const values = c.req.queries();
+    const names = Object.keys(values);
+    const repeated = names.filter(
+      (name) => known.includes(name) && !lists.has(name) && (values[name]?.length ?? 0) > 1,
+    );
+    if (needsKey && (repeated.length > 0 || !names.every((name) => known.includes(name)))) {
       await principalOf(c.get("services"), bearerKey(c), addressOf(c));
     }
+    if (repeated.length > 0) throw repeatedNames(repeated);
     return serveKnown(c, next, { names, known, noun: "query parameter" });
   });
 }
 
-/** `known`: the names in its query. `needsKey`: it accepts an API key and no other permission. */
-type DocumentedRoute = { known: readonly string[]; needsKey: boolean };
+/**
+ * `known`: the names in its query; `lists`: those that may be given more than once. `needsKey`: it accepts an API key and no
+ * other permission.
+ */
+type DocumentedRoute = { known: readonly string[]; lists: ReadonlySet<string>; needsKey: boolean };
+const UNDOCUMENTED: DocumentedRoute = { known: [], lists: new Set(), needsKey: false };
+
+function repeatedNames(names: readonly string[]): AppError {
+  const message = "is given more than once, and one value is read: send it once";
+  const fields = names.map((path) => ({ path, message }));
+  return new AppError("invalid", `Not valid: ${names.join(", ")}.`, { fields });
+}
 
 /** The route that serves this request, as a name in the table; null: there is none. Middleware is of all methods. */
 function routeOf(c: Context<ApiEnv>): string | null {
@@ -52,10 +68,16 @@ function documentedRoutes(api: Api): Map<string, DocumentedRoute> {
     if (!(query instanceof z.ZodObject)) throw new Error(`the query of ${path} is no object schema`);
     documented.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")}`, {
       known: Object.keys(query.shape),
+      lists: new Set(Object.entries(query.shape).flatMap(([name, schema]) => (isList(schema) ? [name] : []))),
       needsKey: security.length > 0 && security.every((scheme) => "key" in scheme),
     });
   }
   return documented;
+}
+
+/** Whether a parameter's schema takes several values. */
+function isList(schema: unknown): boolean {
+  return schema instanceof z.ZodType && schema.safeParse(["a", "b"]).success;
 }
 
 function refuseControl({ pathname, searchParams }: URL): void {

@@ -1,6 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { parseNewOrchestration } from "../../../shared/contracts/definition/index.ts";
+import { parseNewOrchestration, unreadTurns } from "../../../shared/contracts/definition/index.ts";
 import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -43,7 +43,7 @@ export function putOrchestration(api: Api): void {
     const { name, description } = definition;
     const row = { id, name, description, definition: JSON.stringify(definition) };
     const { sql } = c.get("services");
-    const warnings = await orchestrationWarnings(sql, owner, definition);
+    const warnings = [...unreadTurns(body), ...(await orchestrationWarnings(sql, owner, definition))];
     const version = await saveOrchestration(sql, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });

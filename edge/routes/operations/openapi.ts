@@ -1,4 +1,5 @@
 import { definitionSchemas } from "../../../shared/contracts/definition/json-schemas.ts";
+import { eventComponents } from "../../../shared/contracts/event-schemas.ts";
 import { DeliveryType, WebhookBody } from "../../../shared/contracts/webhook.ts";
 import type { Api } from "../../http/api.ts";
 
@@ -60,6 +61,11 @@ function documentOf(api: Api) {
     if (body === undefined || !("content" in body)) throw new Error(`the PUT of ${path} has no body`);
     body.content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
   }
+  // The routes describe an event and a stream by their names alone.
+  document.components = {
+    ...document.components,
+    schemas: { ...document.components?.schemas, ...eventComponents() },
+  };
   return document;
 }
 

@@ -16,7 +16,10 @@ import { sign } from "../../http/hmac.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
+import { MAX_WAIT_SECONDS } from "../../http/prefer.ts";
+import { RunResult } from "../../runs/run-result.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
+import { waitForEnd } from "../../runs/wait-for-end.ts";
 import { webhookOf } from "../../runs/webhook-request.ts";
 import type { Services } from "../../services.ts";
 
@@ -47,20 +50,35 @@ const route = createRoute({
   operationId: "createRun",
   tags: ["Runs"],
   summary: "Start a run",
-  description: "After a 202 the run is committed and will reach an end.",
+  description:
+    "After a 202 the run is committed and will reach an end. With `Prefer: wait=N` the answer comes when the run has ended, " +
+    `with 200 and its result, or after N seconds (at most ${MAX_WAIT_SECONDS}) with the 202; \`Preference-Applied\` has the ` +
+    "preferences that were honoured. A request that waits takes a seat of the run's viewers; without a free seat the 202 " +
+    "comes at once, without that header.",
   security: [{ key: ["runs:write"] }],
   request: {
     params: Params,
-    headers: Headers,
+    headers: Headers.extend({
+      prefer: z.string().optional().meta({ description: "`wait=N`, `handling=lenient`, or both" }),
+    }),
     body: { required: true, content: { "application/json": { schema: RunRequest } } },
   },
-  responses: { 202: json(RunAccepted, "Accepted"), ...problems(400, 404, 409, 413, 415, 422, 429) },
+  responses: {
+    200: json(RunResult, "The run has ended while the request waited"),
+    202: json(RunAccepted, "Accepted"),
+    ...problems(400, 404, 409, 413, 415, 422, 429),
+  },
 });
 
 /** Documented like every route, but parsed here: the validators of `api.openapi` cost 50 us, and this is the busiest route. */
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
-  const checks = [needs("runs:write"), holdBody, jsonBody({ schema: RunRequest, notYet: NOT_YET })] as const;
+  const checks = [
+    needs("runs:write"),
+    waitForEnd,
+    holdBody,
+    jsonBody({ schema: RunRequest, notYet: NOT_YET }),
+  ] as const;
   api.post(route.getRoutingPath(), ...checks, async (c) => {
     const request = await readRequest(c);
     refuseUnbuilt(request.body);
@@ -117,8 +135,15 @@ function refuseOtherMessage({ message, state }: RunRequest): void {
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
 }
 
+/** Whether a value of a field that is not built yet asks for what happens without it. */
+function asksForNothing(value: unknown): boolean {
+  return value === undefined || value === null || value === "" || value === 0 || isEmptyList(value);
+}
+
+const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
+
 function refuseUnbuilt(body: RunRequest): void {
-  const unbuilt = NOT_YET.filter((field) => body[field] !== undefined && body[field] !== null);
+  const unbuilt = NOT_YET.filter((field) => !asksForNothing(body[field]));
   if (unbuilt.length === 0) return;
   throw new AppError("not_yet", `Not available yet: ${unbuilt.join(", ")}.`, {
     fields: unbuilt.map((path) => ({ path, message: "is not available yet" })),

@@ -11,7 +11,9 @@ import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { findRun } from "../../runs/run-view.ts";
 
-const Event = z.looseObject({ type: z.string(), run_id: z.string(), seq: z.number().int(), ts: z.string() });
+const Event = z
+  .looseObject({ type: z.string(), run_id: z.string(), seq: z.number().int(), ts: z.string() })
+  .meta({ id: "Event" });
 
 const Events = z
   .object({

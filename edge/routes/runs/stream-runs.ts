@@ -13,6 +13,7 @@ import {
   authorizedRuns,
   viewerPrincipal,
   lastEventIdOf,
+  EventStream,
   StreamHeaders,
   StreamQuery,
   streamOrLater,
@@ -47,7 +48,7 @@ const route = createRoute({
     headers: StreamHeaders,
   },
   responses: {
-    200: { description: "The stream of events", content: { "text/event-stream": { schema: z.string() } } },
+    200: { description: "The stream of events", content: { "text/event-stream": { schema: EventStream } } },
     204: { description: "All runs have ended, and no event follows this id" },
     ...problems(400, 404, 422, 429),
   },

@@ -2,6 +2,7 @@ import { nodesOf, parseScript } from "./code-nodes.ts";
 import { nestingOf, scriptOf } from "./condition.ts";
 import { placeholdersOf } from "./template.ts";
 import type { CodeNode } from "./code-nodes.ts";
+import type { ConditionScript } from "./condition.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { AnyStep } from "./step.ts";
@@ -48,15 +49,24 @@ function limitError({ text, isExpression }: Code): string | null {
 }
 
 function syntaxError({ text, isExpression }: Code, step: string): string | null {
-  const { script, offsetOf } = isExpression ? scriptOf(text) : { script: text, offsetOf: Number };
+  const { script, offsetOf } = scriptOfCode({ text, isExpression });
   const fault = faultOf(script);
   if (fault === null) return setsResult(text) || isExpression ? null : "never sets `result`";
   const offset = Math.min(offsetOf(fault.offset), text.length);
-  const before = text.slice(0, offset).split(/\r\n|[\n\r\u2028\u2029]/);
   const rest = text.slice(offset).trimEnd();
   const near = rest === "" ? "at the end" : `near ${JSON.stringify(rest.slice(0, NEAR_CHARS))}`;
-  const place = `line ${before.length}, column ${(before.at(-1) ?? "").length + 1}`;
-  return `step "${step}" has a syntax error in ${place}: ${fault.message}, ${near}`;
+  return `step "${step}" has a syntax error in ${placeOf(text, offset)}: ${fault.message}, ${near}`;
+}
+
+/** The line and the column of an offset in a text. */
+export function placeOf(text: string, offset: number): string {
+  const before = text.slice(0, offset).split(/\r\n|[\n\r\u2028\u2029]/);
+  return `line ${before.length}, column ${(before.at(-1) ?? "").length + 1}`;
+}
+
+/** What the sandbox compiles, and the place in the code of an offset in it. */
+export function scriptOfCode({ text, isExpression }: Omit<Code, "field">): ConditionScript {
+  return isExpression ? scriptOf(text) : { script: text, offsetOf: Number };
 }
 
 /**
@@ -75,6 +85,11 @@ function unlikeError({ text, isExpression }: Code): string | null {
   const [place, key] =
     path === "input" ? ["input", "user_input"] : [`state.${path.join(".")}`, path.join(".")];
   return `{${place}} is no placeholder in an expression: write state.${key}, without quotes and braces`;
+}
+
+/** The texts of the strings in a program that compiles. */
+export function textsInCode(code: Code): string[] {
+  return nodesOf(parseScript(scriptOfCode(code).script)).flatMap(textsIn);
 }
 
 /** The text of a string, or of a part of a template literal. */

@@ -34,24 +34,33 @@ export const StateKey = z
 const blankToNull = (value: unknown): unknown => (value === "" || value === undefined ? null : value);
 const nullToUndefined = (value: unknown): unknown => value ?? undefined;
 
+/** The fields in which null means something that their JSON schema alone does not say, for the API's document. */
+export const nullMeanings = z.registry<{ nullMeans: "absent" | "default" | "end" }>();
+
 /** `schema`; null where the field is absent, null or "". */
 export function orNull<Schema extends z.ZodType>(schema: Schema) {
-  return z.preprocess(blankToNull, schema.nullable()).default(null);
+  const nullable = z.preprocess(blankToNull, schema.nullable());
+  nullMeanings.add(nullable, { nullMeans: "absent" });
+  return nullable.default(null);
 }
 
 /** `schema`, which has a default; null means the default too. */
 export function orDefault<Schema extends z.ZodType>(schema: Schema) {
-  return z.preprocess(nullToUndefined, schema);
+  const defaulted = z.preprocess(nullToUndefined, schema);
+  nullMeanings.add(defaulted, { nullMeans: "default" });
+  return defaulted;
 }
 
 /** The id of the next step; null: the run ends there. */
 const Target = orNull(DefinitionId);
 
+const WrittenTarget = z.preprocess(blankToNull, DefinitionId.nullable());
+nullMeanings.add(WrittenTarget, { nullMeans: "end" });
 /**
  * A target that may be absent. Null and "" say that the run ends there; absent, nothing says where the run goes, and a run
  * that comes there fails.
  */
-export const OptionalTarget = z.preprocess(blankToNull, DefinitionId.nullable()).optional();
+export const OptionalTarget = WrittenTarget.optional();
 
 export const text = (maxChars: number) => orDefault(z.string().max(maxChars).default(""));
 /** A text that must be there and not blank. @param message the error text of a missing one */

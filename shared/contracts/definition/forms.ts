@@ -30,6 +30,9 @@ export function uncheckedFields({ steps }: Pick<OrchestrationDocument, "steps">)
     if (type === "select" && options === null) {
       return [{ path: `${path}.options`, message: "is absent, so that any text is an answer" }];
     }
+    if (type !== "select" && options !== null && CHECKED.includes(type)) {
+      return [{ path: `${path}.options`, message: `are not checked for type ${type}: write select` }];
+    }
     return CHECKED.includes(type)
       ? []
       : [

@@ -1,4 +1,5 @@
 export type { Agent } from "./agent.ts";
+export { codeWarnings } from "./code-warnings.ts";
 export { uncheckedFields } from "./forms.ts";
 export type { Orchestration } from "./orchestration.ts";
 export {
@@ -12,11 +13,13 @@ export {
 export type { Parsed } from "./parse.ts";
 export { missingReferences, referencesOf, toolsOf, unfitAgents } from "./references.ts";
 export type { Known, Reference } from "./references.ts";
+export { unreadWarnings } from "./unread-values.ts";
 export { unsetReads } from "./state-reads.ts";
 export type { Retry, Step, StepOf, StepType } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
-export { laterFields, unknownFields } from "./unknown-fields.ts";
+export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-places.ts";
+export { laterFields, unknownFields, unreadTurns } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";

@@ -1,7 +1,6 @@
 import { suggestions } from "../../nearest-name.ts";
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
-import { codeOf } from "./code.ts";
-import { scriptOf } from "./condition.ts";
+import { codeOf, scriptOfCode } from "./code.ts";
 import { settableKeys } from "./graph.ts";
 import type { FieldError } from "../../errors.ts";
 import type { CodeNode } from "./code-nodes.ts";
@@ -18,7 +17,7 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);
     if (code === null) return [];
-    const keys = readKeys(parseScript(code.isExpression ? scriptOf(code.text).script : code.text));
+    const keys = readKeys(parseScript(scriptOfCode(code).script));
     return [...keys]
       .filter((key) => !settable.has(key))
       .map((key) => ({

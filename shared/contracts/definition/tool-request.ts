@@ -16,9 +16,38 @@ export function toolRequestErrors({ url, headers, inputSchema }: Tool): FieldErr
   return [...urlErrors(url), ...unknownArguments(url, inputSchema), ...headerErrors(headers)];
 }
 
-/** Arguments that the URL needs and that a model cannot know of, because `inputSchema` does not require them. */
-export function toolWarnings({ url, inputSchema }: Tool): FieldError[] {
+/** Places of other systems in a URL: `/:id` and `<id>` for an argument. */
+function foreignPlaces(url: string, properties: readonly string[]): FieldError[] {
+  return [...url.matchAll(/(?<=[/=]):(\w{1,100})|<(\w{1,100})>/g)].flatMap(([place, ofPath, ofTag]) => {
+    const name = ofPath ?? ofTag ?? "";
+    if (!properties.includes(name)) return [];
+    return [{ path: "url", message: `${place} goes out as it is written: write {${name}}` }];
+  });
+}
+
+/** Headers that look as if something were filled in. The value may be a secret, so it is not in the message. */
+function headerWarnings(headers: Readonly<Record<string, string>>): FieldError[] {
+  return Object.entries(headers)
+    .filter(([, value]) =>
+      /(?:^|\s)(?:\$[A-Z_][A-Z0-9_]*|%[A-Z_][A-Z0-9_]*%|<[\w -]+>|\{[A-Za-z_][\w .:/>-]*\})$/.test(value),
+    )
+    .map(([name]) => ({
+      path: `headers.${name}`,
+      message: "ends in what looks like a variable, which is sent as it is written: send the value itself",
+    }));
+}
+
+/** What the tool's author should look at: arguments that the URL needs and that a model cannot know of, because `inputSchema` does not require them. */
+export function toolWarnings({ url, headers, inputSchema }: Tool): FieldError[] {
   const properties = propertiesOf(inputSchema);
+  return [
+    ...neededArguments(url, properties, inputSchema),
+    ...foreignPlaces(url, properties),
+    ...headerWarnings(headers),
+  ];
+}
+
+function neededArguments(url: string, properties: readonly string[], inputSchema: JsonObject): FieldError[] {
   const required = Array.isArray(inputSchema["required"]) ? inputSchema["required"] : [];
   return argumentsIn(url, properties).flatMap((name) => {
     if (!properties.includes(name)) {
@@ -37,6 +66,10 @@ function urlErrors(url: string): FieldError[] {
   if (stray !== null) {
     const message = `has a brace that belongs to no placeholder, at ${JSON.stringify(stray[0])}: write {argument}, or %7B and %7D`;
     return [{ path: "url", message }];
+  }
+  const [dollar] = url.match(/\$\{[^{}]{0,100}\}/) ?? [];
+  if (dollar !== undefined) {
+    return [{ path: "url", message: `${dollar} would leave its $ in the URL: write ${dollar.slice(1)}` }];
   }
   const parsed = URL.parse(url.replaceAll(URL_PLACEHOLDER, "x"));
   if (parsed === null) return [{ path: "url", message: "is no URL" }];

@@ -1,94 +1,51 @@
 import type { z } from "zod";
 import { likelyName, nearestName } from "../../nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
-import { AgentDocument } from "./agent.ts";
-import { HumanFieldRecord } from "./human.ts";
-import { OrchestrationDocument, StateField } from "./orchestration.ts";
-import { Retry, stepShapes } from "./step.ts";
+import { asksForLater, fieldClasses } from "./field-classes.ts";
+import { stepShapes } from "./step.ts";
 import { toolShapes } from "./tool.ts";
+import type { FieldClass } from "./field-classes.ts";
 
 export type DefinitionKind = "orchestrations" | "agents" | "tools";
 
-/**
- * The fields of a record: those that are read, those of the predecessor and of our own answers that may be there, and those
- * that are read in a later version. `byType`: what the record is by its `type`.
- */
+/** The fields of a record, and what is in them. `byType`: what the record is by its type, which is in the field `typeIn`. */
 type Fields = {
   what: string;
-  known: ReadonlySet<string>;
+  classes: { readonly [field: string]: FieldClass };
   inner: { [field: string]: { of: Fields; each: "value" | "item" | "entry" } };
-  later: ReadonlySet<string>;
+  typeIn: string;
   byType?: ReadonlyMap<string, ReadonlySet<string>>;
 };
 
-const ofShapes = (...shapes: object[]): string[] => shapes.flatMap((shape) => Object.keys(shape));
+const fields = (what: string, classes: Fields["classes"], more: Partial<Fields> = {}): Fields => ({
+  what,
+  classes,
+  inner: {},
+  typeIn: "type",
+  ...more,
+});
 
-function fields(
-  what: string,
-  known: readonly string[],
-  more: { inner?: Fields["inner"]; later?: readonly string[] } = {},
-): Fields {
-  const { inner = {}, later = [] } = more;
-  return { what, known: new Set([...known, ...later]), inner, later: new Set(later) };
-}
+/** The fields that each type has of its own, among those of all types. */
+const byType = (shapes: { [type: string]: object }): ReadonlyMap<string, ReadonlySet<string>> =>
+  new Map(Object.entries(shapes).map(([type, shape]) => [type, new Set(Object.keys(shape))]));
 
-/**
- * Fields that a definition of the predecessor may carry and that mean nothing here: its own records of what it saved, and
- * settings without their switch. `max_turns` is written on steps of all types.
- */
-const PREDECESSOR = {
-  orchestrations: ["created_at", "updated_at", "edges"],
-  agents: ["created_at", "updated_at", "repos", "skip_default_tools"],
-  tools: ["created_at", "updated_at", "id"],
-  steps: [
-    "max_turns",
-    "cache_response_ttl_seconds",
-    "cache_response_threshold",
-    "cache_tools_enabled",
-    "cache_tool_ttl_seconds",
-    "include_full_history",
-  ],
-} as const;
-
-/** Fields that would change a run and are not built yet: refused, unless they are switched off or empty. */
-const LATER = {
-  agents: ["delegate_agent_ids", "db_configs", "orchestration_id"],
-  steps: ["cache_responses_enabled", "cache_semantic_enabled"],
-  humanFields: ["default"],
-} as const;
-
-/** Fields that our own answers add to a definition: a definition that was read may be saved as it is. */
-const ANSWERED = ["version", "id"];
-
-const step: Fields = {
-  ...fields("step", [...ofShapes(...Object.values(stepShapes)), ...PREDECESSOR.steps], {
-    inner: {
-      retry: { of: fields("retry", ofShapes(Retry.shape)), each: "value" },
-      human_fields: {
-        of: fields("field", ofShapes(HumanFieldRecord.shape), { later: LATER.humanFields }),
-        each: "item",
-      },
-    },
-    later: LATER.steps,
-  }),
-  byType: new Map(Object.entries(stepShapes).map(([type, shape]) => [type, new Set(Object.keys(shape))])),
-};
+const step = fields("step", fieldClasses.step, {
+  inner: {
+    retry: { of: fields("retry", fieldClasses.retry), each: "value" },
+    human_fields: { of: fields("field", fieldClasses.humanField), each: "item" },
+  },
+  byType: byType(stepShapes),
+});
 
 const kinds: { [Kind in DefinitionKind]: Fields } = {
-  orchestrations: fields(
-    "orchestration",
-    [...ofShapes(OrchestrationDocument.shape), ...PREDECESSOR.orchestrations, ...ANSWERED],
-    {
-      inner: {
-        steps: { of: step, each: "item" },
-        state_schema: { of: fields("key of state", ofShapes(StateField.shape)), each: "entry" },
-      },
+  orchestrations: fields("orchestration", fieldClasses.orchestration, {
+    inner: {
+      steps: { of: step, each: "item" },
+      state_schema: { of: fields("key of state", fieldClasses.stateField), each: "entry" },
     },
-  ),
-  agents: fields("agent", [...ofShapes(AgentDocument.shape), ...PREDECESSOR.agents, ...ANSWERED], {
-    later: LATER.agents,
   }),
-  tools: fields("tool", [...ofShapes(...Object.values(toolShapes)), ...PREDECESSOR.tools, ...ANSWERED]),
+  agents: fields("agent", fieldClasses.agent),
+  tools: fields("tool", fieldClasses.tool, { typeIn: "tool_type", byType: byType(toolShapes) }),
 };
 
 /** The most fields that are reported: a body of another kind may have a hundred thousand. */
@@ -105,8 +62,17 @@ export function unknownFields(kind: DefinitionKind, json: unknown): FieldError[]
 
 /** The fields of a definition that ask for what is not built yet. */
 export function laterFields(kind: DefinitionKind, json: unknown): FieldError[] {
-  return collect(json, kinds[kind], (name, value, { later }) =>
-    later.has(name) && !isEmptyOrDefault(name, value) ? "is not available yet" : null,
+  return collect(json, kinds[kind], (name, value, { classes }) =>
+    asksForLater(classOf(classes, name), value) ? "is not available yet" : null,
+  );
+}
+
+/** A warning for each `max_turns` of a step without turns: the predecessor writes it on steps of all types. */
+export function unreadTurns(json: unknown): FieldError[] {
+  return collect(json, kinds.orchestrations, (name, value, { byType: types }, type) =>
+    name === "max_turns" && types?.get(type)?.has(name) === false && !isEmptyOrDefault(name, value)
+      ? `is read on steps of type agent alone, and this step is of type ${type}`
+      : null,
   );
 }
 
@@ -119,7 +85,7 @@ function collect(
   path = "",
   found: FieldError[] = [],
 ): FieldError[] {
-  const type = entriesOf(json).find(([name]) => name === "type")?.[1];
+  const type = entriesOf(json).find(([name]) => name === record.typeIn)?.[1];
   for (const [name, value] of entriesOf(json)) {
     if (found.length >= MAX_REPORTED) return found;
     const at = path === "" ? name : `${path}.${name}`;
@@ -143,37 +109,41 @@ function collect(
 function unknownError(
   name: string,
   value: unknown,
-  { what, known, byType }: Fields,
+  { what, classes, byType: types }: Fields,
   type: string,
 ): string | null {
-  if (!known.has(name)) {
+  if (classOf(classes, name) === undefined) {
     if (value === null || value === "") return null;
-    const nearest = suggested(name, known);
+    const nearest = suggested(name, Object.keys(classes));
     const hint = nearest === null ? "" : `: did you mean "${nearest}"?`;
     return `is not a field of ${/^[aeiou]/.test(what) ? "an" : "a"} ${what}${hint}`;
   }
-  if (byType === undefined || byType.get(type)?.has(name) !== false || isEmptyOrDefault(name, value))
-    return null;
-  const owners = [...byType].filter(([, names]) => names.has(name)).map(([owner]) => owner);
-  return owners.length === 0 || name === "max_turns"
+  // The predecessor writes `max_turns` on steps of all types.
+  if (types === undefined || name === "max_turns" || types.get(type)?.has(name) !== false) return null;
+  const owners = [...types].filter(([, names]) => names.has(name)).map(([owner]) => owner);
+  return owners.length === 0 || isEmptyOrDefault(name, value)
     ? null
-    : `is a field of steps of type ${owners.join(", ")}, and this step is of type ${type}: leave it out`;
+    : `is a field of ${what}s of type ${owners.join(", ")}, and this ${what} is of type ${type}: leave it out`;
+}
+
+function classOf(classes: Fields["classes"], name: string): FieldClass | undefined {
+  return Object.hasOwn(classes, name) ? classes[name] : undefined;
 }
 
 /** A field that differs in more than this share of its letters is another one: `description` is no `position_x`. */
 const MAX_SHARE = 0.6;
 
-function suggested(name: string, known: ReadonlySet<string>): string | null {
+function suggested(name: string, known: readonly string[]): string | null {
   const nearest = nearestName(name, known);
   const isNear = nearest !== null && nearest.distance <= nearest.name.replaceAll("_", "").length * MAX_SHARE;
-  return likelyName(name, [...known]) ?? (isNear ? nearest.name : null);
+  return likelyName(name, known) ?? (isNear ? nearest.name : null);
 }
 
 /** Whether a field is empty, switched off, or has the default that it gets where it is absent. */
 function isEmptyOrDefault(name: string, value: unknown): boolean {
   if (value === null || value === "" || value === false) return true;
   if (typeof value === "object" && Object.keys(value).length === 0) return true;
-  return Object.values(stepShapes).some(
+  return [...Object.values(stepShapes), ...Object.values(toolShapes)].some(
     (shape) => fieldOf(shape, name)?.safeParse(undefined).data === value && value !== undefined,
   );
 }

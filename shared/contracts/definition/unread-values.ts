@@ -36,12 +36,49 @@ export function unreadValues({ state_schema, steps }: OrchestrationDocument): Fi
   const ofRoutes = steps.flatMap((step, index) => {
     if (step.type !== "evaluator") return [];
     const labels = Object.keys(step.route_map);
-    return Object.keys(step.route_descriptions)
+    const ofDescriptions = Object.keys(step.route_descriptions)
       .filter((label) => !labels.includes(label))
       .map((label) => ({
         path: `steps[${index}].route_descriptions.${label}`,
         message: `describes no route: "${label}" is not in route_map${suggest(label, labels)}`,
       }));
+    const ofLabels = labels.flatMap((label, i) => {
+      const message = labelError(label, labels.slice(0, i));
+      return message === null ? [] : [{ path: `steps[${index}].route_map.${label}`, message }];
+    });
+    return [...ofLabels, ...ofDescriptions];
   });
   return [...ofState, ...ofRoutes];
+}
+
+/** Warnings about fields of a step that have no effect together with its other fields. */
+export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+  return steps.flatMap((step, index): FieldError[] => {
+    const warning = (field: string, message: string) => ({ path: `steps[${index}].${field}`, message });
+    if (
+      step.type === "if_else" &&
+      step.if_true_step_id === undefined &&
+      step.if_false_step_id === undefined
+    ) {
+      return [warning("if_true_step_id", "no value has a target: a run that comes here fails with no_route")];
+    }
+    if (step.type !== "end") return [];
+    return [
+      ...((step.next_step_id ?? null) === null
+        ? []
+        : [warning("next_step_id", "is never followed: the run ends at a step of type end")]),
+      ...(step.output_key === null
+        ? []
+        : [warning("output_key", "is never set: a step of type end has no output")]),
+    ];
+  });
+}
+
+/** A label that a model cannot choose: its answer is compared without regard to letter case and to spaces around it. */
+function labelError(label: string, earlier: readonly string[]): string | null {
+  if (label.trim() === "") return "has an empty label, which no model can choose";
+  if (label.trim() !== label) return `the label ${JSON.stringify(label)} begins or ends with a space`;
+  const twin = earlier.find((other) => other.toLowerCase() === label.toLowerCase());
+  if (twin === undefined) return null;
+  return `differs from the label "${twin}" in letter case only, which a model's answer may not keep`;
 }

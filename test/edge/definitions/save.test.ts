@@ -27,6 +27,38 @@ const orchestration = (step: Fields, more: Fields = {}) => ({
 const url = "https://example.com/";
 
 describe("a definition that is saved", () => {
+  test("gives back what only editors read, as it was sent", async () => {
+    const kept = { position_x: -10.5, position_y: 3 };
+    const state_schema = { k: { description: "Of people" } };
+    const more = { avatar: "cat.png", state_schema };
+    await save("orchestrations/kept", orchestration({ id: "a", type: "end", ...kept }, more));
+    const get = async (path: string) => bodyOf(await app.call("GET", `/api/v2/${path}`, { key: acme }));
+    expect(await get("orchestrations/kept")).toMatchObject({ ...more, steps: [kept] });
+    await save("agents/kept", { name: "K", description: "d", avatar: "x" });
+    expect(await get("agents/kept")).toMatchObject({ description: "d", avatar: "x" });
+    await save("tools/kept", { tool_type: "http", url, generalName: "Kept" });
+    expect(await get("tools/kept")).toMatchObject({ generalName: "Kept" });
+  });
+
+  test("with a field that is not built yet is refused, also by a lenient save, unless it asks for nothing", async () => {
+    const headers = { prefer: "handling=lenient" };
+    for (const [body, status] of [
+      [{ name: "R", repos: ["repo_1"], db_configs: [{}] }, 422],
+      [{ name: "R", repos: [], db_configs: [], skip_default_tools: true }, 200],
+    ] as const) {
+      for (const more of [{}, { headers }]) {
+        const answer = await app.call("PUT", "/api/v2/agents/later", { key: acme, body, ...more });
+        expect(answer.status).toBe(status);
+        if (status === 422) {
+          expect(await bodyOf(answer)).toMatchObject({
+            code: "not_yet",
+            errors: [{ path: "repos" }, { path: "db_configs" }],
+          });
+        }
+      }
+    }
+  });
+
   // Fails when a misspelt name is found at the first run, or when a definition cannot be saved before what it names.
   test("gets a warning for each agent and tool that is not stored, with the nearest stored name", async () => {
     await save("tools/web_search", { tool_type: "http", url });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
+import { eventSchemas } from "../../../shared/contracts/event.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
 
 const Content = z.object({ content: z.record(z.string(), z.object({ schema: z.unknown() })).optional() });
@@ -114,10 +115,50 @@ test("real answers have the shape that the document promises", async () => {
   }
 });
 
+// Fails when a generated client cannot send null, or does not say what null means.
+test("a schema says where null means the default, where it means nothing, and what no run reads", () => {
+  const { Agent = {}, SwitchStep = {} } = document.components.schemas;
+  expect(Agent["properties"]).toMatchObject({
+    type: { anyOf: [{ type: "string" }, { type: "null" }], description: "Null means the default" },
+    model: { description: "Null and an empty text mean that it is not set" },
+    avatar: { description: expect.stringContaining("No run reads it") },
+    name: { type: "string" },
+  });
+  expect(SwitchStep["properties"]).toMatchObject({
+    retry: { anyOf: [{ type: "object" }, { type: "null" }], description: "Null means the default" },
+    next_step_id: { description: "Null and an empty text: the run ends there" },
+    position_x: { description: expect.stringContaining("No run reads it") },
+  });
+  expect(Agent["description"]).toContain("repos");
+});
+
+// Fails when a generated client has no type for what a stream carries.
+test("every event that a stream can carry is a component, and the routes of events refer to it", () => {
+  const { schemas } = document.components;
+  const mapping = z.object({ mapping: z.record(z.string(), z.string()) });
+  const types = mapping.parse(schemas["Event"]?.["discriminator"]).mapping;
+  expect(Object.keys(types).toSorted()).toEqual(Object.keys(eventSchemas).toSorted());
+  expect(schemas["StepStartEvent"]).toMatchObject({
+    properties: { type: { const: "step_start" }, seq: { type: "integer" }, step_type: { type: "string" } },
+    required: expect.arrayContaining(["type", "run_id", "seq", "ts", "correlation_id", "orch_step_id"]),
+  });
+  const stream = { schema: { $ref: "#/components/schemas/EventStream" } };
+  for (const path of ["/api/v2/orchestrations/runs/{run_id}/stream", "/api/v2/events/stream"]) {
+    expect(document.paths[path]?.["get"]?.responses["200"]?.content).toEqual({ "text/event-stream": stream });
+  }
+  expect(schemas["EventStream"]).toMatchObject({ contentSchema: { $ref: "#/components/schemas/Event" } });
+  expect(JSON.stringify(schemas["Events"])).toContain('"event":{"$ref":"#/components/schemas/Event"}');
+});
+
 test("the schema of an orchestration takes what the API takes", async () => {
   const local = JSON.stringify({ $ref: "#/$defs/Orchestration", $defs: document.components.schemas });
   const schema = z.fromJSONSchema(JSON.parse(local.replaceAll("#/components/schemas/", "#/$defs/")));
   const stored = await bodyOf(await app.call("GET", "/api/v2/orchestrations/orch_smoke"));
   expect(schema.safeParse(stored).success).toBe(true);
+  const [step] = z.array(z.record(z.string(), z.unknown())).parse(stored["steps"]);
+  const nulls = { retry: null, max_iterations: null, output_key: null, input_keys: null, name: null };
+  const withNulls = { ...stored, timeout_minutes: null, description: null, steps: [{ ...step, ...nulls }] };
+  expect(schema.safeParse(withNulls).error?.issues ?? []).toEqual([]);
+  expect(schema.safeParse({ ...stored, name: null }).success).toBe(false);
   expect(schema.safeParse({ ...stored, steps: [{ id: "a", type: "magic" }] }).success).toBe(false);
 });

@@ -111,6 +111,31 @@ describe("an unknown query parameter", () => {
   });
 });
 
+describe("a query parameter that is given twice", () => {
+  /** Those of streams: a list of tokens, and a position of which the last one counts. */
+  const LISTS = /^(?:token|last-?_?event-?_?id)$/i;
+
+  // Fails when one of two values is ignored in silence.
+  test.each(
+    routes.flatMap(({ method, path, query }) =>
+      query.filter(({ name }) => !LISTS.test(name)).map(({ name }) => ({ method, path, name })),
+    ),
+  )("is a 422 that names $name of $method $path", async ({ method, path, name }) => {
+    const answer = await app.call(method, `${path}?${name}=1&${name}=1`);
+    expect([answer.status, await errorsOf(answer)]).toEqual([
+      422,
+      [{ path: name, message: "is given more than once, and one value is read: send it once" }],
+    ]);
+  });
+
+  test("is read where it is a list, and needs a key like any other", async () => {
+    const stream = await app.call("GET", "/api/v2/events/stream?token=a&token=b", { key: null });
+    expect(stream.status).toBe(401);
+    const stranger = await app.call("GET", "/scale/tenants?limit=1&limit=2", { key: null });
+    expect(stranger.status).toBe(401);
+  });
+});
+
 // Fails when a documented parameter is refused as unknown.
 test.each(routes.flatMap(({ method, path, query }) => query.map(({ name }) => ({ method, path, name }))))(
   "$name is a query parameter of $method $path",

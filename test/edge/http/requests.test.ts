@@ -31,6 +31,11 @@ describe("a request with an Idempotency-Key", () => {
       { metadata: { b: { d: 2, c: 1 }, a: 1 } },
     ],
     ["a default written out", { message: "x" }, { message: "x", priority: 0, state: {}, metadata: null }],
+    [
+      "what is not built yet and asks for nothing",
+      { delay_seconds: 0, attachments: [], singleton_key: "" },
+      {},
+    ],
     ["null for an absent field", { priority: null, session_id: null, webhook_url: null }, {}],
     ["other white space and numbers", '{ "state": {"n": 1.0} }', { state: { n: 1 } }],
   ])("is replayed with %s", async (_what, first, second) => {

@@ -79,6 +79,32 @@ describe("a request to run", () => {
     ]);
   });
 
+  // Fails when a URL to which no delivery can go is accepted, or refused with a sentence about something else.
+  test.each([
+    ["http://hooks.example.com:0/", "has the port 0, on which no server listens"],
+    ["http://hooks.example.com:65536/", "has the port 65536: a port is a number from 1 to 65535"],
+    ["http://hooks.example.com:http/", "has the port http: a port is a number from 1 to 65535"],
+    ["http://hooks.example.com./", "has a host that ends with a dot: leave the dot out"],
+    ["http://a..example.com/", "has a host with an empty part"],
+    [`http://${"a".repeat(64)}.example.com/`, "with a part of more than 63 characters"],
+    ["https://user@hooks.example.com/", "must not contain a user or a password"],
+    ["http://[fe80::1%25eth0]/", "has an IPv6 address with a zone"],
+    ["http://[fe80::zz]/", "has a host that is no host name and no address"],
+    ["http://1.2.3.999/", "has a host that is no host name and no address"],
+    ["https:///hook", "has no host"],
+    ["https://", "has no host"],
+    ["ftp://hooks.example.com/", "has the scheme ftp://: it must begin with https:// or http://"],
+    ["ws://hooks.example.com/", "has the scheme ws://"],
+    ["mailto:a@example.com", "must be a URL that begins with https:// or http://"],
+    ["https:hooks.example.com", "must be a URL that begins with https:// or http://"],
+    [" https://hooks.example.com/", "must not contain spaces or control characters"],
+    ["https://hooks.example\n.com/", "must not contain spaces or control characters"],
+  ])("that cannot be requested is refused with the reason: %s", async (webhook_url, message) => {
+    const [status, problem] = await refused({ webhook_url });
+    expect(status).toBe(422);
+    expect(problem["errors"]).toEqual([{ path: "webhook_url", message: expect.stringContaining(message) }]);
+  });
+
   test("may use a private address that EGRESS_ALLOW has, and any host name", async () => {
     for (const webhook_url of ["http://10.1.2.3/", "http://localhost:8080/", "https://1.1.1.1/"]) {
       expect((await app.call("POST", RUN, { body: { webhook_url } })).status).toBe(202);

@@ -6,7 +6,14 @@ import {
   parseTool,
   laterFields,
   unknownFields,
+  unreadTurns,
 } from "../../../shared/contracts/definition/index.ts";
+import { AgentDocument } from "../../../shared/contracts/definition/agent.ts";
+import { fieldClasses } from "../../../shared/contracts/definition/field-classes.ts";
+import { HumanFieldRecord } from "../../../shared/contracts/definition/human.ts";
+import { OrchestrationDocument, StateField } from "../../../shared/contracts/definition/orchestration.ts";
+import { Retry, stepShapes } from "../../../shared/contracts/definition/step.ts";
+import { toolShapes } from "../../../shared/contracts/definition/tool.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 
 type Fields = { [key: string]: unknown };
@@ -418,6 +425,28 @@ describe("a field that nothing reads", () => {
   test.each<["orchestrations" | "agents", Fields, string]>([
     ["agents", { name: "A", delegate_agent_ids: ["b"] }, "delegate_agent_ids"],
     ["agents", { name: "A", db_configs: [{}] }, "db_configs"],
+    ["agents", { name: "A", repos: ["repo_1"] }, "repos"],
+    ["agents", { name: "A", orchestration_id: "o" }, "orchestration_id"],
+    [
+      "orchestrations",
+      document([flat("a", "llm", { include_full_history: false })]),
+      "steps[0].include_full_history",
+    ],
+    [
+      "orchestrations",
+      document([flat("a", "llm", { cache_response_ttl_seconds: 60 })]),
+      "steps[0].cache_response_ttl_seconds",
+    ],
+    [
+      "orchestrations",
+      document([flat("a", "llm", { cache_response_threshold: 0.5 })]),
+      "steps[0].cache_response_threshold",
+    ],
+    [
+      "orchestrations",
+      document([flat("a", "agent", { cache_tool_ttl_seconds: 1 })]),
+      "steps[0].cache_tool_ttl_seconds",
+    ],
     [
       "orchestrations",
       document([flat("a", "llm", { cache_responses_enabled: true })]),
@@ -446,7 +475,12 @@ describe("a field that nothing reads", () => {
         loop_count: 3,
         loop_step_ids: [],
         human_timeout_seconds: 3_600,
+        cache_responses_enabled: false,
+        cache_semantic_enabled: false,
+        cache_response_ttl_seconds: 3_600,
+        cache_response_threshold: 0.95,
         cache_tools_enabled: true,
+        cache_tool_ttl_seconds: 3_600,
         include_full_history: null,
         future_field: null,
         another: "",
@@ -454,9 +488,67 @@ describe("a field that nothing reads", () => {
     );
     const more = { version: 3, created_at: "x", updated_at: "x", edges: [], trigger: "manual" };
     expect(unknownFields("orchestrations", document(steps, more))).toEqual([]);
-    const agent = { id: "a", name: "A", repos: ["r"], db_configs: [], orchestration_id: null, version: 1 };
+    expect(laterFields("orchestrations", document(steps, more))).toEqual([]);
+    const agent = {
+      id: "a",
+      name: "A",
+      repos: [],
+      db_configs: [],
+      orchestration_id: null,
+      version: 1,
+      skip_default_tools: true,
+      delegate_agent_ids: [],
+    };
     expect(unknownFields("agents", agent)).toEqual([]);
+    expect(laterFields("agents", agent)).toEqual([]);
     expect(unknownFields("tools", { name: "t", tool_type: "http", code: "", version: 2 })).toEqual([]);
+  });
+
+  test("of another type of tool is refused", () => {
+    expect(unknownFields("tools", { tool_type: "http", method: "GET", code: "x = 1" })).toEqual([
+      {
+        path: "code",
+        message: "is a field of tools of type python, and this tool is of type http: leave it out",
+      },
+    ]);
+    expect(unknownFields("tools", { tool_type: "python", code: "x = 1", method: "GET", url: "" })).toEqual(
+      [],
+    );
+  });
+
+  test("of turns gets a warning on steps that have none, except for its default", () => {
+    const steps = [
+      flat("a", "agent", { max_turns: 3 }),
+      flat("b", "evaluator", { max_turns: 5 }),
+      flat("c", "llm"),
+    ];
+    expect(unreadTurns(document(steps))).toEqual([
+      {
+        path: "steps[1].max_turns",
+        message: "is read on steps of type agent alone, and this step is of type evaluator",
+      },
+    ]);
+  });
+
+  // Fails when a schema gets a field that the table of classes does not have, or keeps one that no schema has.
+  test("is in no schema: every field has a class that says what becomes of it", () => {
+    const schemas: { [record in keyof typeof fieldClasses]: object[] } = {
+      orchestration: [OrchestrationDocument.shape],
+      stateField: [StateField.shape],
+      step: Object.values(stepShapes),
+      retry: [Retry.shape],
+      humanField: [HumanFieldRecord.shape],
+      agent: [AgentDocument.shape],
+      tool: Object.values(toolShapes),
+    };
+    for (const [record, shapes] of Object.entries(schemas)) {
+      const inSchemas = new Set(shapes.flatMap((shape) => Object.keys(shape)));
+      const classes = Object.entries(
+        Object.entries(fieldClasses).find(([name]) => name === record)?.[1] ?? {},
+      );
+      const stored = classes.filter(([, of]) => of === "read" || of === "kept").map(([name]) => name);
+      expect([record, stored.toSorted()]).toEqual([record, [...inSchemas].toSorted()]);
+    }
   });
 
   test.each([null, 3, [], "x", { steps: [null, 3, ["x"]], state_schema: [], human_fields: {} }])(

@@ -159,6 +159,7 @@ describe("the URL of a tool", () => {
     ["https://example.com/{{city}}", "has a brace"],
     ["https://example.com/${city}x{", "has a brace"],
     ["https://example.com/{city!r}", "has a brace"],
+    ["https://example.com/${city}", "${city} would leave its $ in the URL: write {city}"],
     ['https://example.com/?q={"a":1}', "has a brace"],
     ["https://example.com/{ctiy}", 'is none of the properties of inputSchema: did you mean "city"?'],
     ["https://example.com/{data.ctiy.x}", 'did you mean "city"?'],
@@ -196,6 +197,29 @@ describe("the URL of a tool", () => {
       { path: "url", message: expect.stringContaining("a model cannot know") },
     ]);
   });
+});
+
+test.each([
+  [{ url: "https://example.com/:city/x" }, "url", ":city goes out as it is written: write {city}"],
+  [{ url: "https://example.com/?q=<city>" }, "url", "<city> goes out as it is written: write {city}"],
+  [{ headers: { Authorization: "Bearer $API_TOKEN" } }, "headers.Authorization", "looks like a variable"],
+  [{ headers: { "X-Key": "<your key>" } }, "headers.X-Key", "looks like a variable"],
+  [{ headers: { "X-Key": "{secrets: key}" } }, "headers.X-Key", "looks like a variable"],
+])("a place of another system in a tool's request gets a warning: %j", (fields: Fields, path, message) => {
+  const parsed = parseNewTool(tool({ inputSchema: { properties: { city: {}, id: {} } }, ...fields }));
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  expect(toolWarnings(parsed.definition)).toEqual([{ path, message: expect.stringContaining(message) }]);
+});
+
+test("a host with a port, JSON and secrets are no places of another system", () => {
+  const parsed = parseNewTool(
+    tool({
+      url: "https://example.com:8080/a:city/x?t=10:30",
+      headers: { "X-A": '{"a": 1}', "X-B": "Basic dXNlcjpw$A==", "X-C": "a<b" },
+      inputSchema: { properties: { city: {} } },
+    }),
+  );
+  expect(parsed.ok && toolWarnings(parsed.definition)).toEqual([]);
 });
 
 describe("a header of a tool", () => {

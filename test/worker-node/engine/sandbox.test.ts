@@ -1,4 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { SANDBOX_NAMES } from "../../../shared/contracts/definition/code-names.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 
 const shared = createSandbox();
@@ -66,6 +68,41 @@ describe("a program", () => {
   test("without a result fails, and so does one that throws", async () => {
     await expect(sandbox.transform("let x = 1", state)).rejects.toMatchObject({ code: "transform" });
     await expect(sandbox.transform("throw new Error('boom')", state)).rejects.toThrow("boom");
+  });
+
+  // Fails when a program that throws a value is told to have used up its memory, or that value is not named.
+  test.each([
+    ["throw null", "it threw null"],
+    ["throw undefined", "it threw undefined"],
+    ["throw 0", "it threw 0"],
+    ["throw ''", 'it threw ""'],
+    ["throw NaN", "it threw NaN"],
+    ["throw 12n", "it threw 12n"],
+    ["throw false", "it threw false"],
+    ["throw 'no mail'", 'it threw "no mail"'],
+    ["throw Symbol('s')", "it threw"],
+    ["throw [1, { a: 2 }]", 'it threw [1,{"a":2}]'],
+    ["throw { code: 3 }", 'it threw {"code":3}'],
+    ["throw () => 1", "it threw"],
+    ["result = Promise.reject(null)", "it threw null"],
+    ["result = Promise.reject()", "it threw undefined"],
+  ])("that ends in %s fails with that: %s", async (code, text) => {
+    await expect(sandbox.transform(code, state)).rejects.toMatchObject({
+      code: "transform",
+      message: expect.stringContaining(text),
+    });
+  });
+
+  test("that uses up its memory is told so, also after one that threw null", async () => {
+    const hungry = "const all = []; for (;;) all.push('x'.repeat(10000) + all.length)";
+    await expect(sandbox.transform("throw null", state)).rejects.toThrow("it threw null");
+    await expect(sandbox.transform(hungry, state)).rejects.toThrow("memory");
+    await expect(sandbox.transform("throw null", state)).rejects.toThrow("it threw null");
+  });
+
+  test("may use the names that a save knows, and no others", async () => {
+    const names = await sandbox.transform("result = Object.getOwnPropertyNames(globalThis)", state);
+    expect(z.array(z.string()).parse(names).toSorted()).toEqual(SANDBOX_NAMES.toSorted());
   });
 
   test("that replaces JSON.stringify does not change how its result is stored", async () => {

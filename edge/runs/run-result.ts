@@ -1,0 +1,87 @@
+import { z } from "zod";
+import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
+import { JsonRecord, JsonValue } from "../../shared/contracts/json.ts";
+import { countedEntries } from "../../shared/journal/fold.ts";
+import type { ReadStored } from "../../shared/journal/fold.ts";
+import { recordOf } from "../../shared/journal/records.ts";
+import { resultIn } from "../../shared/journal/rewind.ts";
+import { pagesOf, readEntries } from "../../shared/store/journal/read-journal.ts";
+import type { RunRow } from "../../shared/store/runs/read-runs.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { RunView, viewOf } from "./run-view.ts";
+
+const StepResult = z.object({
+  step_id: z.string(),
+  step_name: z.string(),
+  step_type: z.string(),
+  visit: z.number().int(),
+  output_key: z.string().nullable(),
+  started_at: z.string(),
+  duration_seconds: z.number(),
+  tries: z.number().int(),
+  tokens_used: z.number().int(),
+  cost_usd: z.number(),
+});
+
+/** What became of a run that has ended. */
+export const RunResult = z
+  .object({
+    ...RunView.shape,
+    output: JsonValue,
+    /** Large values are references. */
+    final_state: JsonRecord,
+    steps: z.array(StepResult),
+  })
+  .meta({ id: "RunResult" });
+type RunResult = z.infer<typeof RunResult>;
+
+/** @param row a run that has ended */
+export async function resultOf(sql: Sql, row: RunRow): Promise<RunResult> {
+  const [ended, final_state] = await Promise.all([
+    endOf(pagesOf(sql, row.run_id, row.event_seq)),
+    finalState(sql, row),
+  ]);
+  return { ...viewOf(row), ...ended, final_state };
+}
+
+/** The run's output and its results. It holds one page of the journal and no state: that is in the last entry's event. */
+async function endOf(journal: ReadStored): Promise<Pick<RunResult, "output" | "steps">> {
+  const ended: Pick<RunResult, "output" | "steps"> = { output: null, steps: [] };
+  for await (const entry of countedEntries(journal)) {
+    const result = resultIn(entry);
+    if (result) ended.steps.push(stepOf(result));
+    const record = entry.kind === "end" ? recordOf(entry) : null;
+    if (record?.kind === "end") ended.output = record.record.response;
+  }
+  return ended;
+}
+
+const Complete = z.object({
+  type: z.literal("orchestration_complete"),
+  final_state: JsonRecord,
+});
+
+/** The state at the end, from the event of the last entry: only this event also holds the state that the run started with. */
+async function finalState(sql: Sql, row: RunRow) {
+  const [last] = await readEntries(sql, row.run_id, row.event_seq - 1, 1);
+  for (const line of last?.events.split("\n") ?? []) {
+    const complete = Complete.safeParse(JSON.parse(line));
+    if (complete.success) return complete.data.final_state;
+  }
+  return {};
+}
+
+function stepOf(result: Checkpoint): z.infer<typeof StepResult> {
+  return {
+    step_id: result.step,
+    step_name: result.name,
+    step_type: result.type,
+    visit: result.visit,
+    output_key: result.output_key,
+    started_at: result.started_at,
+    duration_seconds: result.duration_ms / 1000,
+    tries: result.tries,
+    tokens_used: result.tokens,
+    cost_usd: result.cost_micro_usd / 1_000_000,
+  };
+}

@@ -1,0 +1,161 @@
+import { likelyName } from "../../nearest-name.ts";
+import { isNode, nodesOf } from "./code-nodes.ts";
+import type { CodeNode } from "./code-nodes.ts";
+
+/**
+ * The names that all code of a definition may use: the globals of the sandbox, which has no clock, network or modules.
+ * A test compares them with the sandbox.
+ */
+export const SANDBOX_NAMES: readonly string[] = [
+  "state, True, False, None, len, str, int, float, __is, __in",
+  "Object, Function, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError",
+  "InternalError, AggregateError, Iterator, Array, parseInt, parseFloat, isNaN, isFinite, Infinity, NaN, undefined",
+  "decodeURI, decodeURIComponent, encodeURI, encodeURIComponent, escape, unescape, Number, Boolean, String, Math",
+  "Reflect, Symbol, eval, globalThis, BigInt, BigInt64Array, BigUint64Array, RegExp, JSON, Proxy, Map, Set, WeakMap",
+  "WeakSet, ArrayBuffer, SharedArrayBuffer, Uint8ClampedArray, Int8Array, Uint8Array, Int16Array, Uint16Array",
+  "Int32Array, Uint32Array, Float16Array, Float32Array, Float64Array, DataView, Promise, WeakRef",
+  "FinalizationRegistry",
+].flatMap((line) => line.split(", "));
+
+/** What is in a function besides its parameters. */
+const IN_FUNCTIONS = ["arguments"];
+const KNOWN: ReadonlySet<string> = new Set([...SANDBOX_NAMES, ...IN_FUNCTIONS]);
+/** With one of these a program may make names that cannot be read from its text. */
+const MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
+
+/** A name that nothing defines, and the offset of its first use in the script. */
+type UnboundName = { name: string; offset: number; nearest: string | null };
+
+/**
+ * The names that a script uses and that neither it nor the sandbox defines: a use of one fails the step. A name counts as
+ * defined wherever the script defines or sets it. Uses in `typeof` and in a `try` that catches are there to fail.
+ *
+ * @param keys keys of state, which code reads as `state.key`
+ */
+export function unboundNames(script: CodeNode, keys: ReadonlySet<string>): UnboundName[] {
+  const nodes = nodesOf(script);
+  const makesNames = nodes.some(
+    ({ type, name }) => type === "WithStatement" || (type === "Identifier" && MAKERS.has(String(name))),
+  );
+  if (makesNames || nodes.some(({ type }) => type === "ThisExpression")) return [];
+  const defined = new Set(nodes.flatMap(definedBy));
+  const found = new Map<string, number>();
+  for (const { name, offset } of usedNames(script)) {
+    if (defined.has(name) || KNOWN.has(name)) continue;
+    found.set(name, Math.min(offset, found.get(name) ?? offset));
+  }
+  return [...found].map(([name, offset]) => ({ name, offset, nearest: nearestOf(name, defined, keys) }));
+}
+
+function nearestOf(name: string, defined: ReadonlySet<string>, keys: ReadonlySet<string>): string | null {
+  if (keys.has(name)) return `state.${name}`;
+  if (name === "input" || name === "message") return "state.user_input";
+  const nearest = likelyName(name, [...defined, ...SANDBOX_NAMES]);
+  if (nearest !== null) return nearest;
+  const key = likelyName(name, [...keys]);
+  return key === null ? null : `state.${key}`;
+}
+
+/** The names that a node defines, or sets: outside of strict mode a name that is set exists. */
+function definedBy(node: CodeNode): string[] {
+  switch (node.type) {
+    case "VariableDeclarator":
+    case "ClassDeclaration":
+    case "ClassExpression":
+      return namesIn(node["id"]);
+    case "FunctionDeclaration":
+    case "FunctionExpression":
+    case "ArrowFunctionExpression":
+      return [...namesIn(node["id"]), ...namesIn(node["params"])];
+    case "CatchClause":
+      return namesIn(node["param"]);
+    case "AssignmentExpression":
+      return node["operator"] === "=" ? namesIn(node["left"]) : [];
+    case "ForInStatement":
+    case "ForOfStatement":
+      return namesIn(node["left"]);
+    default:
+      return [];
+  }
+}
+
+/** The names of a pattern: of a parameter, a declaration or what is assigned to. */
+function namesIn(pattern: unknown): string[] {
+  if (Array.isArray(pattern)) return pattern.flatMap(namesIn);
+  if (!isNode(pattern)) return [];
+  switch (pattern.type) {
+    case "Identifier":
+      return [String(pattern["name"])];
+    case "ObjectPattern":
+      return namesIn(pattern["properties"]);
+    case "Property":
+      return namesIn(pattern["value"]);
+    case "ArrayPattern":
+      return namesIn(pattern["elements"]);
+    case "AssignmentPattern":
+      return namesIn(pattern["left"]);
+    case "RestElement":
+      return namesIn(pattern["argument"]);
+    default:
+      return [];
+  }
+}
+
+function usedNames(script: CodeNode): { name: string; offset: number }[] {
+  const used: { name: string; offset: number }[] = [];
+  const pending: unknown[] = [script];
+  while (pending.length > 0) {
+    const next = pending.pop();
+    if (Array.isArray(next)) pending.push(...next);
+    else if (isNode(next)) {
+      if (next.type === "Identifier")
+        used.push({ name: String(next["name"]), offset: Number(next["start"]) });
+      else pending.push(...usingParts(next));
+    }
+  }
+  return used;
+}
+
+/** The parts of a node in which an identifier is the use of a name: not a key, a label, or what may fail. */
+function usingParts(node: CodeNode): unknown[] {
+  const without = (...fields: string[]): unknown[] =>
+    Object.entries(node).flatMap(([field, value]) => (fields.includes(field) ? [] : [value]));
+  switch (node.type) {
+    case "MemberExpression":
+      return node["computed"] === true ? without() : without("property");
+    case "Property":
+    case "MethodDefinition":
+    case "PropertyDefinition":
+      return node["computed"] === true ? without() : without("key");
+    case "LabeledStatement":
+    case "BreakStatement":
+    case "ContinueStatement":
+      return without("label");
+    case "MetaProperty":
+      return [];
+    case "UnaryExpression":
+      return node["operator"] === "typeof" &&
+        isNode(node["argument"]) &&
+        node["argument"].type === "Identifier"
+        ? []
+        : without();
+    case "TryStatement":
+      return isNode(node["handler"]) ? without("block") : without();
+    default:
+      return without();
+  }
+}
+
+/** An integer of a script whose digits a number cannot hold, and what it becomes. */
+type LongLiteral = { digits: string; becomes: string; offset: number };
+
+/** The integers of a script that are read with other digits, or as Infinity. Only integers count: decimals are rounded by design. */
+export function longLiterals(script: CodeNode): LongLiteral[] {
+  return nodesOf(script).flatMap(({ type, value, raw, start }) => {
+    if (type !== "Literal" || typeof value !== "number" || typeof raw !== "string") return [];
+    const digits = raw.replaceAll("_", "");
+    const isInteger = /^(?:[1-9]\d*|0[xob][\da-f]+)$/i.test(digits);
+    const isKept = Number.isFinite(value) && (!isInteger || BigInt(digits) === BigInt(value));
+    return isKept ? [] : [{ digits: raw, becomes: String(value), offset: Number(start) }];
+  });
+}

@@ -1,0 +1,36 @@
+import { longLiterals, unboundNames } from "./code-names.ts";
+import { parseScript } from "./code-nodes.ts";
+import { codeOf, placeOf, scriptOfCode } from "./code.ts";
+import { settableKeys } from "./graph.ts";
+import type { FieldError } from "../../errors.ts";
+import type { OrchestrationDocument } from "./orchestration.ts";
+
+/** What is reported of the code of one step. */
+const MAX_WARNINGS = 5;
+
+/**
+ * A warning for each name that nothing defines, whose use fails the step, and for each integer that is read with other
+ * digits, with line and column. The code compiles.
+ */
+export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
+  const keys = settableKeys(orchestration);
+  return orchestration.steps.flatMap((step, index) => {
+    const code = codeOf(step);
+    if (code === null) return [];
+    const { script, offsetOf } = scriptOfCode(code);
+    const nodes = parseScript(script);
+    const names = unboundNames(nodes, keys).map(({ name, offset, nearest }) => ({
+      offset,
+      message: `${name} is no name here${nearest === null ? ": code reads state and the built-ins of JavaScript, without clock and network" : `: did you mean ${nearest}?`}`,
+    }));
+    const literals = longLiterals(nodes).map(({ digits, becomes, offset }) => ({
+      offset,
+      message: `${digits} is read as ${becomes}: write it as text, in quotes`,
+    }));
+    const found = [...names, ...literals].toSorted((a, b) => a.offset - b.offset);
+    return found.slice(0, MAX_WARNINGS).map(({ offset, message }) => ({
+      path: `steps[${index}].${code.field}`,
+      message: `${placeOf(code.text, Math.min(offsetOf(offset), code.text.length))}: ${message}`,
+    }));
+  });
+}

@@ -1,0 +1,75 @@
+/**
+ * What becomes of a field of a definition. Every accepted field is in this table, and a field that is not in it is refused.
+ *
+ * - `read`: a run, a check or an answer of the API reads it.
+ * - `kept`: for editors and people. GET gives it back as it was saved, and no run reads it.
+ * - `record`: what the predecessor, or our own answer, wrote about the definition. It is accepted and not kept.
+ * - `settled`: a setting of the predecessor of which every value means what is done here. It is accepted and not kept.
+ * - `later`: it would change a run and is not built yet. It is refused with `not_yet`, unless it is empty or has one of
+ *   the values `means`, with which it asks for nothing else than what is done.
+ */
+export type FieldClass = "read" | "kept" | "record" | "settled" | { later: true; means: readonly unknown[] };
+
+type Table = { readonly [field: string]: FieldClass };
+
+const all = (fieldClass: FieldClass, fields: string): Table =>
+  Object.fromEntries(fields.split(" ").map((field) => [field, fieldClass]));
+
+const later = (...means: readonly unknown[]): FieldClass => ({ later: true, means });
+
+export const fieldClasses = {
+  orchestration: {
+    ...all("read", "id name description steps entry_step_id state_schema"),
+    ...all("read", "max_total_turns max_total_cost_usd timeout_minutes trigger"),
+    ...all("kept", "avatar"),
+    // `edges` is a drawing of the targets that the steps name.
+    ...all("record", "version created_at updated_at edges"),
+  },
+  stateField: { ...all("read", "type default"), ...all("kept", "description") },
+  step: {
+    ...all("kept", "position_x position_y"),
+    ...all("read", "id name type input_keys output_key next_step_id max_iterations timeout_seconds retry"),
+    ...all("read", "prompt_template model agent_id max_turns allowed_tools forced_tool"),
+    ...all("read", "evaluator_prompt route_map route_descriptions default_route"),
+    ...all("read", "parallel_branches merge_strategy loop_count loop_step_ids"),
+    ...all("read", "human_prompt human_fields human_channel_id human_timeout_seconds"),
+    ...all("read", "transform_code if_condition if_true_step_id if_false_step_id"),
+    ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),
+    cache_responses_enabled: later(false),
+    cache_semantic_enabled: later(false),
+    cache_response_ttl_seconds: later(3_600),
+    cache_response_threshold: later(0.95),
+    // The predecessor does not cache the calls of tools either.
+    ...all("settled", "cache_tools_enabled"),
+    cache_tool_ttl_seconds: later(3_600),
+    include_full_history: later(true),
+  },
+  retry: all("read", "attempts base_seconds max_seconds"),
+  humanField: {
+    ...all("read", "key name label type options required placeholder description"),
+    default: later(false),
+  },
+  agent: {
+    ...all("read", "id name type system_prompt tools model provider max_turns"),
+    ...all("kept", "description avatar"),
+    ...all("record", "version created_at updated_at"),
+    // There are no tools but those that an agent names.
+    ...all("settled", "skip_default_tools"),
+    ...all(later(), "repos db_configs delegate_agent_ids orchestration_id"),
+  },
+  tool: {
+    ...all(
+      "read",
+      "name description tool_type method url headers public_headers inputSchema outputSchema code",
+    ),
+    ...all("kept", "generalName"),
+    ...all("record", "id version created_at updated_at"),
+  },
+} satisfies { [record: string]: Table };
+
+/** Whether a field that is not built yet asks for something. Null and what is empty mean that the field is not there. */
+export function asksForLater(fieldClass: FieldClass | undefined, value: unknown): boolean {
+  if (typeof fieldClass !== "object" || value === null || value === "" || value === undefined) return false;
+  if (typeof value === "object") return Object.keys(value).length > 0;
+  return !fieldClass.means.includes(value);
+}

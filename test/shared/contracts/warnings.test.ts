@@ -1,0 +1,278 @@
+import { describe, expect, test } from "vitest";
+import {
+  agentUnfilledWarnings,
+  codeWarnings,
+  parseNewAgent,
+  parseNewOrchestration,
+  uncheckedFields,
+  unfilledWarnings,
+  unreadWarnings,
+} from "../../../shared/contracts/definition/index.ts";
+import type { Orchestration } from "../../../shared/contracts/definition/index.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
+
+type Fields = { [key: string]: unknown };
+
+/** A definition with the keys of state `topic` and `draft`, which a PUT accepts. */
+function saved(step: Fields, more: Fields = {}): Orchestration {
+  const parsed = parseNewOrchestration({
+    id: "o",
+    name: "O",
+    entry_step_id: "a",
+    state_schema: { topic: {}, max_n: { type: "number" } },
+    steps: [
+      { next_step_id: "write", ...step, id: "a" },
+      { id: "write", type: "llm", prompt_template: "Write", output_key: "draft", next_step_id: null },
+    ],
+    ...more,
+  });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  return parsed.definition;
+}
+
+describe("a text that looks like a placeholder and goes out as it is written", () => {
+  test.each([
+    ["{topic}", "{topic} goes out as it is written: write {state.topic}"],
+    ["{ Topic }", "{ Topic } goes out as it is written: write {state.topic}"],
+    ["{user_input}", "write {input} for the message of the run"],
+    ["{message}", "write {input} for the message of the run"],
+    ["{state-topic}", "write {state.topic}"],
+    ["{state_topic}", "write {state.topic}"],
+    ["{state:topic}", "write {state.topic}"],
+    ["{state->topic}", "write {state.topic}"],
+    ["{state/topic}", "write {state.topic}"],
+    ["{state topic}", "write {state.topic}"],
+    ["{stat.topic}", "write {state.topic}"],
+    ["{stats.topc}", 'write {state.topc}: did you mean "topic"?'],
+    ["{state..topic}", "write {state.topic}"],
+    ["{state.}", "write {input}, or {state.key}"],
+    ["{\n  state.topic\n}", "write {state.topic}"],
+    ["{vars.topic}", "write {state.topic}"],
+    ["{topic.name}", "write {state.topic.name}"],
+    ["{write.output}", "write {state.draft}"],
+    ["{steps.write.output}", "write {state.draft}"],
+    ["{user.name}", "write {input}, or {state.key}"],
+    ["{{state.topic}}", "{{state.topic}} leaves a brace on both sides of the value: write {state.topic}"],
+    ["{{ input }}", "leaves a brace on both sides of the value: write { input }"],
+    ["{{topic}}", "write {state.topic}"],
+    ["${state.topic}", "${state.topic} leaves a $ before the value: write {state.topic}"],
+    ["<state.topic>", "write {state.topic}"],
+    ["[[state.topic]]", "write {state.topic}"],
+    ["%state.topic%", "write {state.topic}"],
+    ["$state.topic", "write {state.topic}"],
+    ["{% if state.topic %}", "write {state.topic}"],
+  ])("%s is saved with a warning that has the field, the place and the right spelling", (place, message) => {
+    for (const [type, field] of Object.entries({ print: "print_content", llm: "prompt_template" })) {
+      expect(unfilledWarnings(saved({ type, [field]: `About ${place}, please` }))).toEqual([
+        { path: `steps[0].${field}`, message: expect.stringContaining(message) },
+      ]);
+    }
+  });
+
+  test.each([
+    "{input} and {state.topic} and {state.topic.name}",
+    '{"topic": {"b": 1}} {} {{x}} {other} {city}',
+    '{"a": {state.topic}}',
+    "{json: 1} {state: open} {topic: 3} {a, b} {1} {x y}",
+    "{ state of the art } {state-of-the-art}",
+    "function f() { topic(); return { a: b.c } }",
+    "The stage.x, state.topic and <input>",
+    "{state} {int} {output} {print}",
+    "é{é}",
+  ])("is not seen in JSON, code and prose: %s", (print_content) => {
+    expect(unfilledWarnings(saved({ type: "print", print_content }))).toEqual([]);
+  });
+
+  test("is seen where no placeholder is filled in", () => {
+    const form = { key: "k", label: "{state.topic}?", description: "Of {input}" };
+    expect(unfilledWarnings(saved({ type: "human", human_prompt: "?", human_fields: [form] }))).toEqual([
+      {
+        path: "steps[0].human_fields[0].label",
+        message: "{state.topic} goes out as it is written: write it in human_prompt",
+      },
+      {
+        path: "steps[0].human_fields[0].description",
+        message: "{input} goes out as it is written: write it in human_prompt",
+      },
+    ]);
+    const routes = { route_map: { yes: "write" }, route_descriptions: { yes: "for {state.topic}" } };
+    expect(unfilledWarnings(saved({ type: "evaluator", ...routes }))).toMatchObject([
+      { path: "steps[0].route_descriptions.yes" },
+    ]);
+    const code = "result = 'On {state.topic}' + `${state.topic}`";
+    expect(unfilledWarnings(saved({ type: "transform", transform_code: code }))).toEqual([
+      {
+        path: "steps[0].transform_code",
+        message: "{state.topic} goes out as it is written: in code, a template literal has ${state.key}",
+      },
+    ]);
+    const agent = parseNewAgent({ id: "a", name: "A", system_prompt: "About {state.topic} {json}" });
+    expect(agent.ok && agentUnfilledWarnings(agent.definition)).toEqual([
+      {
+        path: "system_prompt",
+        message: "{state.topic} goes out as it is written: write it in the prompt_template of a step",
+      },
+    ]);
+  });
+
+  test("is found in time, also in texts that consist of braces", () => {
+    const texts = [
+      "{a.".repeat(20_000),
+      "{ ".repeat(30_000),
+      `{${"a ".repeat(30_000)}}`,
+      "{% ".repeat(20_000),
+    ];
+    const startedAt = cpuMs();
+    for (const print_content of texts) unfilledWarnings(saved({ type: "print", print_content }));
+    expect(cpuMs() - startedAt).toBeLessThan(1_000);
+  });
+});
+
+describe("a name in code that nothing defines", () => {
+  test.each([
+    ["stat.topic == 'x'", "line 1, column 1: stat is no name here: did you mean state?"],
+    ["state.a and sate.topic", "line 1, column 13: sate is no name here: did you mean state?"],
+    ["topic == 'x'", "line 1, column 1: topic is no name here: did you mean state.topic?"],
+    ["1 > max_m", "line 1, column 5: max_m is no name here: did you mean state.max_n?"],
+    ["input != ''", "did you mean state.user_input?"],
+    ["state.n > 3 || Mth.min(1)", "line 1, column 16: Mth is no name here: did you mean Math?"],
+    ["new Date() > 3", "Date is no name here: code reads state and the built-ins of JavaScript"],
+    ["fetch('https://example.com/')", "fetch is no name here"],
+    ["[1].some((item) => itme > 1)", "line 1, column 20: itme is no name here: did you mean item?"],
+  ])("gets a warning with line, column and the nearest name: %s", (code, message) => {
+    const targets = { if_true_step_id: "write", if_false_step_id: "write" };
+    for (const step of [
+      { type: "if_else", if_condition: code, ...targets },
+      { type: "switch", switch_expression: code, switch_default_step_id: "write" },
+    ]) {
+      expect(codeWarnings(saved(step))).toEqual([
+        {
+          path: expect.stringMatching(/^steps\[0\]\.(?:if_condition|switch_expression)$/),
+          message: expect.stringContaining(message),
+        },
+      ]);
+    }
+  });
+
+  test("gets it in a transform too, once for each name", () => {
+    const transform_code =
+      "const rows = state.topic\n  .map((row) => rwo.id)\nresult = rows.concat(rwo, itmes)";
+    expect(codeWarnings(saved({ type: "transform", transform_code }))).toEqual([
+      {
+        path: "steps[0].transform_code",
+        message: "line 2, column 17: rwo is no name here: did you mean row?",
+      },
+      {
+        path: "steps[0].transform_code",
+        message: expect.stringMatching(/^line 3, column 27: itmes is no name here/),
+      },
+    ]);
+  });
+
+  test.each([
+    "result = [1].map(function f(n) { return n > 0 ? arguments.length : f(n - 1) })",
+    "const { a, b: [c = 1], ...rest } = state; let d; class K extends Object { m() { return a } } result = [a, c, rest, d, new K().m()]",
+    "total = 0; for (const x of [1]) total += x; for (key in {}) total += key; result = total",
+    "try { gone() } catch (error) { result = error.message }",
+    "result = typeof gone === 'undefined' ? { gone: 1, key: 2 }.gone : 0",
+    "outer: for (;;) { break outer } result = 1",
+    "this.x = 1; result = x",
+    "globalThis.y = 1; result = y",
+    "result = len(state.topic) + str(1) + int('2') + float('3'); result = True",
+    "result = Object.entries(state).map(([key, value]) => ({ key, value, [key]: 1 }))",
+    "const f = ({ a } = {}, ...more) => a ?? more; result = f()",
+    "result = new Map([[1, new Set()]]).size + parseInt('1') + Math.max(1, NaN, Infinity) + (undefined ?? 1)",
+  ])("is none that the code or the sandbox defines, or that may be absent: %s", (transform_code) => {
+    expect(codeWarnings(saved({ type: "transform", transform_code }))).toEqual([]);
+  });
+});
+
+describe("an integer in code that is read with other digits", () => {
+  test.each([
+    [
+      "result = 12345678901234567890",
+      "line 1, column 10: 12345678901234567890 is read as 12345678901234567000",
+    ],
+    [
+      "result = { id:\n  -9007199254740993 }",
+      "line 2, column 4: 9007199254740993 is read as 9007199254740992",
+    ],
+    ["result = 1e400", "1e400 is read as Infinity"],
+    ["result = 0x1fffffffffffff1", "0x1fffffffffffff1 is read as"],
+  ])("gets a warning with line and column: %s", (transform_code, message) => {
+    expect(codeWarnings(saved({ type: "transform", transform_code }))).toEqual([
+      { path: "steps[0].transform_code", message: expect.stringContaining(message) },
+    ]);
+  });
+
+  test.each([
+    "0.1",
+    "0.30000000000000004",
+    "9007199254740991",
+    "1e22",
+    "12345678901234567890n",
+    "0x10",
+    "'12345678901234567890'",
+  ])("is none of %s", (literal) => {
+    const code = `result = String(${literal})`;
+    expect(codeWarnings(saved({ type: "transform", transform_code: code }))).toEqual([]);
+  });
+});
+
+// Fails when a step says where the run goes, or what it sets, and neither happens.
+test.each<[Fields, unknown]>([
+  [{ type: "if_else", if_condition: "true", next_step_id: "write" }, ["steps[0].if_true_step_id"]],
+  [{ type: "if_else", if_condition: "true", if_true_step_id: "write" }, []],
+  [{ type: "if_else", if_condition: "true", if_true_step_id: "write", if_false_step_id: null }, []],
+  [{ type: "switch", switch_expression: "1", switch_cases: { a: "write" } }, []],
+])("a field without effect gets a warning: %j", (step, paths) => {
+  expect(unreadWarnings(saved(step)).map(({ path }) => path)).toEqual(paths);
+});
+
+test("an end step that goes on, or sets a key, and options that are not checked get a warning", () => {
+  const parsed = parseNewOrchestration({
+    id: "o",
+    name: "O",
+    entry_step_id: "ask",
+    steps: [
+      {
+        id: "ask",
+        type: "human",
+        human_prompt: "?",
+        next_step_id: "end",
+        human_fields: [
+          { key: "a", options: ["x"] },
+          { key: "b", type: "select", options: ["x"] },
+        ],
+      },
+      { id: "end", type: "end", next_step_id: "ask", output_key: "z" },
+    ],
+  });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  expect(unreadWarnings(parsed.definition)).toEqual([
+    { path: "steps[1].next_step_id", message: "is never followed: the run ends at a step of type end" },
+    { path: "steps[1].output_key", message: "is never set: a step of type end has no output" },
+  ]);
+  expect(uncheckedFields(parsed.definition)).toEqual([
+    { path: "steps[0].human_fields[0].options", message: "are not checked for type text: write select" },
+  ]);
+});
+
+test.each([
+  [{ "": "write" }, "route_map.", "has an empty label"],
+  [{ "  ": "write" }, "route_map.  ", "has an empty label"],
+  [{ " yes": "write" }, "route_map. yes", 'the label " yes" begins or ends with a space'],
+  [{ Yes: "write", yes: null }, "route_map.yes", 'differs from the label "Yes" in letter case only'],
+])("a route that a model cannot choose for sure is refused: %j", (route_map, path, message) => {
+  const parsed = parseNewOrchestration({
+    id: "o",
+    name: "O",
+    entry_step_id: "a",
+    steps: [
+      { id: "a", type: "evaluator", route_map },
+      { id: "write", type: "end" },
+    ],
+  });
+  const errors = parsed.ok ? [] : parsed.errors;
+  expect(errors).toContainEqual({ path: `steps[0].${path}`, message: expect.stringContaining(message) });
+});
