@@ -69,12 +69,8 @@ export class Relay {
     return this.#viewers;
   }
 
-  /** Adds a viewer. `onClosed` is called when its stream has ended. */
-  join(
-    { run, tenant, after }: Joining,
-    signal: AbortSignal,
-    onClosed: () => void,
-  ): ReadableStream<Uint8Array> {
+  /** Adds a viewer. `onClosed` is called when its stream has ended. @returns the stream to it */
+  join({ run, tenant, after }: Joining, signal: AbortSignal, onClosed: () => void): SseWriter {
     const viewer = new Viewer(run, after);
     const writer = new SseWriter(() => {
       viewer.leave();
@@ -95,7 +91,7 @@ export class Relay {
     this.#subscriptionsOf(run).add(subscription);
     writer.closeOn(signal);
     void this.#read(subscription);
-    return writer.body;
+    return writer;
   }
 
   /** Sends a live entry to the viewers of its run. None waits for another: a slow one reads the journal instead. */
@@ -224,8 +220,7 @@ export class Relay {
   #onReadFailed(subscriptions: readonly Subscription[], error: unknown): void {
     if (this.#failed.size === 0)
       log.error("relay.read_failed", { error: error instanceof Error ? error.message : "unknown" });
-    for (const subscription of subscriptions)
-      if (subscription.writer.isOpen) this.#failed.add(subscription);
+    for (const subscription of subscriptions) if (subscription.writer.isOpen) this.#failed.add(subscription);
   }
 
   #subscriptionsOf(run: RunId): Set<Subscription> {

@@ -47,7 +47,7 @@ function relayOn(entries: EntryLines[], pageEntries = 4) {
 function join(relay: Relay, after = 0) {
   const leaving = new AbortController();
   const ended = vi.fn<() => void>();
-  const stream = relay.join({ run, tenant: "a", after }, leaving.signal, ended);
+  const stream = relay.join({ run, tenant: "a", after }, leaving.signal, ended).body;
   return { reader: stream.pipeThrough(new TextDecoderStream()).getReader(), leaving, ended };
 }
 
@@ -121,8 +121,9 @@ describe("a viewer that takes nothing while its run goes on", () => {
 test("2,000 viewers that take nothing hold at most 24 KiB of live entries each", async () => {
   const { relay, commit } = relayOn([]);
   const leaving = new AbortController();
-  const streams = Array.from({ length: 2_000 }, () =>
-    relay.join({ run, tenant: "a", after: 0 }, leaving.signal, () => {}),
+  const streams = Array.from(
+    { length: 2_000 },
+    () => relay.join({ run, tenant: "a", after: 0 }, leaving.signal, () => {}).body,
   );
   await slowPeer(50);
   for (let i = 0; i < 20; i++) commit(4 * KIB);
@@ -149,7 +150,7 @@ describe("a viewer that takes nothing of a large event of the journal", () => {
   test("holds 32 KiB of it, and gets it whole when it reads again", async () => {
     const { relay, commit } = large();
     const leaving = new AbortController();
-    const stream = relay.join({ run, tenant: "a", after: 0 }, leaving.signal, () => {});
+    const stream = relay.join({ run, tenant: "a", after: 0 }, leaving.signal, () => {}).body;
     await slowPeer(400);
     expect(await heldBytes(stream, leaving)).toBeLessThan(33 * KIB);
     const { reader } = join(relay);
@@ -194,7 +195,7 @@ describe("a read of the journal that fails for one viewer", () => {
     vi.spyOn(performance, "now").mockReturnValue(performance.now() + 3_000);
     relay.tick(true);
     expect(checks).toEqual([[run]]);
-    await quiet.cancel();
+    quiet.close();
   });
 });
 
@@ -245,7 +246,7 @@ test("a tenant with hundreds of viewers lets another's viewer read after a turn 
       read(tenant, new Map(runs.map((id) => [id, { event_seq: 0, status: "completed" }]))),
   });
   const view = (tenant: string) =>
-    new Response(relay.join({ run, tenant, after: 0 }, new AbortController().signal, () => {})).text();
+    new Response(relay.join({ run, tenant, after: 0 }, new AbortController().signal, () => {}).body).text();
   const loud = Array.from({ length: 300 }, () => view("loud"));
   await view("quiet");
   // Its page and its position: one read is under way at first, and then they alternate.
