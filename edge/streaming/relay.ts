@@ -3,7 +3,7 @@ import type { EntryLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { VIEWER_AWAY_CHECK_MS, VIEWER_CHECK_MS } from "../../shared/timing.ts";
 import { log } from "../../shared/log.ts";
-import { SseWriter, toBytes } from "./sse-writer.ts";
+import { SseWriter, liveAheadBytes, toBytes } from "./sse-writer.ts";
 import { Viewer } from "./viewer.ts";
 import type { Position, Send } from "./viewer.ts";
 
@@ -30,13 +30,17 @@ export const RELAY_TIMING: RelayTiming = {
 /** A page that a viewer does not take within this time is dropped, and read again when the viewer takes bytes again. */
 const PAGE_HELD_MS = 250;
 
-/** One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. */
+/**
+ * One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. `begunBytes`: how much
+ * was sent of the entry at its position; more than 0: nothing may be sent but the rest of that entry.
+ */
 type Subscription = {
   viewer: Viewer;
   tenant: string;
   writer: SseWriter;
   sentAtMs: number;
   checkedAtMs: number;
+  begunBytes: number;
 };
 
 /**
@@ -53,8 +57,8 @@ export class Relay {
   readonly #journal: JournalReader;
   readonly #timing: RelayTiming;
   #viewers = 0;
-  /** The last read of Postgres failed: viewers are checked often. */
-  #readFailed = false;
+  /** The viewers whose last read of Postgres failed: they are checked often. */
+  readonly #failed = new Set<Subscription>();
 
   constructor(journal: JournalReader, timing: RelayTiming = RELAY_TIMING) {
     this.#journal = journal;
@@ -65,12 +69,8 @@ export class Relay {
     return this.#viewers;
   }
 
-  /** Adds a viewer. `onClosed` is called when its stream has ended. */
-  join(
-    { run, tenant, after }: Joining,
-    signal: AbortSignal,
-    onClosed: () => void,
-  ): ReadableStream<Uint8Array> {
+  /** Adds a viewer. `onClosed` is called when its stream has ended. @returns the stream to it */
+  join({ run, tenant, after }: Joining, signal: AbortSignal, onClosed: () => void): SseWriter {
     const viewer = new Viewer(run, after);
     const writer = new SseWriter(() => {
       viewer.leave();
@@ -78,20 +78,29 @@ export class Relay {
       onClosed();
     });
     const nowMs = performance.now();
-    const subscription: Subscription = { viewer, tenant, writer, sentAtMs: nowMs, checkedAtMs: nowMs };
+    const subscription: Subscription = {
+      viewer,
+      tenant,
+      writer,
+      sentAtMs: nowMs,
+      checkedAtMs: nowMs,
+      begunBytes: 0,
+    };
     this.#viewers += 1;
     // Before the first page is requested: an entry that is committed after that page is then received live.
     this.#subscriptionsOf(run).add(subscription);
     writer.closeOn(signal);
     void this.#read(subscription);
-    return writer.body;
+    return writer;
   }
 
   /** Sends a live entry to the viewers of its run. None waits for another: a slow one reads the journal instead. */
   onEntry(entry: LiveEntry): void {
     const encoded = new Map<number, Uint8Array>();
+    const aheadBytes = liveAheadBytes(this.#viewers);
     for (const subscription of this.#subscriptions.get(entry.run) ?? []) {
-      if (subscription.writer.isBehind) subscription.viewer.fallBehind();
+      const isBehind = subscription.begunBytes > 0 || subscription.writer.isBehind(aheadBytes);
+      if (isBehind) subscription.viewer.fallBehind();
       const send = subscription.viewer.receive(entry);
       if (send) this.#sendLive(subscription, send, encoded);
       else if (subscription.viewer.mode === "reading") this.#startReading(subscription);
@@ -111,13 +120,14 @@ export class Relay {
    */
   tick(following: boolean): void {
     const nowMs = performance.now();
-    const checkMs = following && !this.#readFailed ? this.#timing.checkMs : this.#timing.awayCheckMs;
     const due: Subscription[] = [];
     for (const subscription of this.#all()) {
+      const isSafe = following && !this.#failed.has(subscription);
+      const checkMs = isSafe ? this.#timing.checkMs : this.#timing.awayCheckMs;
       if (nowMs - subscription.checkedAtMs >= checkMs) due.push(subscription);
       if (nowMs - subscription.sentAtMs < this.#timing.keepaliveMs) continue;
       subscription.sentAtMs = nowMs;
-      subscription.writer.keepAlive();
+      if (subscription.begunBytes === 0) subscription.writer.keepAlive();
     }
     void this.#check(due);
   }
@@ -133,14 +143,14 @@ export class Relay {
     if (live.length === 0) return;
     try {
       const positions = await this.#journal.positions([...new Set(live.map(({ viewer }) => viewer.run))]);
-      this.#readFailed = false;
       for (const subscription of live) {
         const { viewer } = subscription;
+        this.#failed.delete(subscription);
         viewer.check(positions.get(viewer.run));
         if (viewer.mode === "reading") this.#startReading(subscription);
       }
     } catch (error) {
-      this.#onReadFailed(error);
+      this.#onReadFailed(live, error);
     }
   }
 
@@ -162,21 +172,35 @@ export class Relay {
         if (page.length === 0) {
           viewer.caughtUp((await this.#journal.positions([viewer.run], tenant)).get(viewer.run));
         }
-        for (const entry of page) {
-          if (!(await writer.roomWithin(PAGE_HELD_MS)) || !writer.isOpen) break;
-          writer.send(toBytes(viewer.run, viewer.readEntry(entry)));
-          subscription.sentAtMs = performance.now();
-        }
+        this.#failed.delete(subscription);
+        for (const entry of page) if (!(await this.#sendPaced(subscription, entry))) break;
       }
     } catch (error) {
       viewer.pageFailed();
-      this.#onReadFailed(error);
+      this.#onReadFailed([subscription], error);
     } finally {
       this.#reading.delete(subscription);
     }
     if (viewer.mode === "ended") writer.close();
     // A live entry that came after the loop's last test may have left a gap.
     else if (viewer.mode === "reading" && writer.isOpen) this.#startReading(subscription);
+  }
+
+  /**
+   * Sends an entry of a page in pieces, at the viewer's pace.
+   * @returns false when the viewer took no piece in time: the rest follows from a page that is read later, with the same bytes
+   */
+  async #sendPaced(subscription: Subscription, entry: EntryLines): Promise<boolean> {
+    const { viewer, writer } = subscription;
+    const bytes = toBytes(viewer.run, { entry, from: viewer.next });
+    while (subscription.begunBytes < bytes.length) {
+      if (!(await writer.roomWithin(PAGE_HELD_MS)) || !writer.isOpen) return false;
+      subscription.begunBytes += writer.sendPiece(bytes, subscription.begunBytes);
+      subscription.sentAtMs = performance.now();
+    }
+    subscription.begunBytes = 0;
+    viewer.haveSent(entry);
+    return true;
   }
 
   /**
@@ -192,10 +216,11 @@ export class Relay {
     if (viewer.mode === "ended") writer.close();
   }
 
-  #onReadFailed(error: unknown): void {
-    if (!this.#readFailed)
+  /** Only the viewers that needed the read are checked often. The first failure is logged, until all have been read again. */
+  #onReadFailed(subscriptions: readonly Subscription[], error: unknown): void {
+    if (this.#failed.size === 0)
       log.error("relay.read_failed", { error: error instanceof Error ? error.message : "unknown" });
-    this.#readFailed = true;
+    for (const subscription of subscriptions) if (subscription.writer.isOpen) this.#failed.add(subscription);
   }
 
   #subscriptionsOf(run: RunId): Set<Subscription> {
@@ -209,6 +234,7 @@ export class Relay {
   }
 
   #remove(subscription: Subscription): void {
+    this.#failed.delete(subscription);
     const subscriptions = this.#subscriptions.get(subscription.viewer.run);
     if (!subscriptions?.delete(subscription)) return;
     this.#viewers -= 1;

@@ -34,8 +34,16 @@ export function reconnectLater(): Response {
 /** The relay reads ahead for a viewer until this many bytes are unsent. A viewer that takes nothing holds no more. */
 const READ_AHEAD_BYTES = 16 * 1024;
 
-/** The most unsent bytes with a burst of live entries: the viewers of a run share the bytes of an entry. */
+/** The most unsent bytes with which a viewer gets a further live entry. The viewers of a run share the bytes of an entry. */
 const LIVE_AHEAD_BYTES = 64 * 1024;
+
+/** The most unsent bytes of live entries in one object, which its viewers share evenly; each may have 16 KiB and an entry in any case. */
+const LIVE_BYTES = 32 * 1024 * 1024;
+
+/** The most unsent bytes with which one of `viewers` viewers of an object gets a further live entry. */
+export function liveAheadBytes(viewers: number): number {
+  return Math.max(READ_AHEAD_BYTES, Math.min(LIVE_AHEAD_BYTES, LIVE_BYTES / viewers));
+}
 
 /** A viewer that takes nothing for this long, although bytes wait for it, counts as gone. */
 const STALLED_MS = 60_000;
@@ -80,16 +88,21 @@ export class SseWriter {
     return this.#controller !== null;
   }
 
-  /** True when the viewer has not taken a burst of live entries. It gets no further live entry until it has. */
-  get isBehind(): boolean {
-    return this.#unsentBytes() > LIVE_AHEAD_BYTES;
+  /** True when the viewer has not taken `aheadBytes` of live entries. It gets no further live entry until it has. */
+  isBehind(aheadBytes: number): boolean {
+    return this.#unsentBytes() > aheadBytes;
   }
 
   /** Sends bytes at once. The caller bounds them: it tests `isBehind`, waits for `room`, or sends few. */
   send(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
-      this.#controller?.enqueue(bytes.subarray(at, at + PIECE_BYTES));
-    }
+    for (let at = 0; at < bytes.length;) at += this.sendPiece(bytes, at);
+  }
+
+  /** Sends at most 16 KiB of `bytes` from `at` on. @returns how many bytes */
+  sendPiece(bytes: Uint8Array, at: number): number {
+    const piece = bytes.subarray(at, at + PIECE_BYTES);
+    this.#controller?.enqueue(piece);
+    return piece.length;
   }
 
   /** Sends bytes at the viewer's pace: waits first until it has taken most of the earlier ones. */

@@ -91,7 +91,7 @@ export class TenantFeed {
    * Adds a viewer: from now on, or from 15 s before `lastUs`. `onClosed` is called when its stream has ended. The feed
    * reads Postgres until its last viewer has left, and is not used again then.
    */
-  join(lastUs: number | null, signal: AbortSignal, onClosed: () => void): ReadableStream<Uint8Array> {
+  join(lastUs: number | null, signal: AbortSignal, onClosed: () => void): SseWriter {
     const writer = new SseWriter(() => {
       this.#viewers.delete(viewer);
       viewer.wake();
@@ -113,7 +113,7 @@ export class TenantFeed {
     writer.send(encoder.encode(`id: ${fromUs ?? this.#readToUs}\n\n`));
     writer.closeOn(signal);
     void this.#serve(viewer, fromUs);
-    return writer.body;
+    return writer;
   }
 
   /** Remembers the entries that are there already, and then finds new ones, until the last viewer has left. */

@@ -48,11 +48,9 @@ export class Viewer {
     this.#pageIsStale = false;
   }
 
-  /** Takes the next entry of a page and returns what to send. The viewer stays `reading`. */
-  readEntry(entry: EntryLines): Send {
-    const send = { entry, from: this.#next };
+  /** The events of this entry of a page from `next` on have been sent. The viewer stays `reading`. */
+  haveSent(entry: EntryLines): void {
     this.#next = entry.seq + 1;
-    return send;
   }
 
   /** The page was empty. `position` was read after the page; undefined: the run no longer exists. */

@@ -108,7 +108,7 @@ export class RelayViewers {
   /** Resolves when the stream has ended: all that a viewer receives that joins now, from the first event on. */
   view(run: string): Promise<string> {
     const viewer = { run: RunId.parse(run), tenant: "", after: 0 };
-    return new Response(this.#relay.join(viewer, new AbortController().signal, () => {})).text();
+    return new Response(this.#relay.join(viewer, new AbortController().signal, () => {}).body).text();
   }
 
   close(): void {

@@ -213,7 +213,7 @@ test("a viewer that reads past the `done` before a retry gets all events, up to 
     page: (id, after) => readPage(sql, id, after),
     positions: (ids) => readPositions(sql, ids),
   });
-  const body = relay.join({ run, tenant: "", after: 0 }, new AbortController().signal, () => {});
+  const { body } = relay.join({ run, tenant: "", after: 0 }, new AbortController().signal, () => {});
   const viewer = new Viewer(new Response(body));
   const second = await FakeWorker.claim(sql, run);
   // The entry of the retry comes after the first `done`, and the stream is still open.

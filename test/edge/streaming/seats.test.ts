@@ -44,13 +44,13 @@ describe("admission of viewers", () => {
     const viewer = { status: 0, ended: false };
     viewer.status = admission.open(
       { seat: seat(tenant), untilMs: null, signal: new AbortController().signal },
-      (signal, onClosed) => {
-        signal.addEventListener("abort", () => {
+      (_, onClosed) => ({
+        body: new ReadableStream(),
+        close() {
           viewer.ended = true;
           onClosed();
-        });
-        return new ReadableStream();
-      },
+        },
+      }),
     ).status;
     return viewer;
   }

@@ -1,6 +1,8 @@
 /** Viewers that take their bytes slowly or not at all: what they hold, and that others do not wait for them. */
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { newRunId } from "../../../shared/contracts/ids.ts";
+import type { RunId } from "../../../shared/contracts/ids.ts";
+import { eventJson } from "../../../shared/events/lines.ts";
 import type { EntryLines } from "../../../shared/events/lines.ts";
 import { Turns } from "../../../edge/clients/turns.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
@@ -10,15 +12,28 @@ const run = newRunId(1_780_499_750_067);
 const KIB = 1024;
 const line = (sizeBytes: number) => JSON.stringify({ type: "x", text: "x".repeat(sizeBytes) });
 
-/** A relay over a journal in memory. `reads`: the positions from which pages were read. */
+/**
+ * A relay over a journal in memory, which fails while `journal.fails`. `reads`: the positions from which pages were read.
+ * `checks`: the runs of each read of positions for all tenants.
+ */
 function relayOn(entries: EntryLines[], pageEntries = 4) {
   const reads: number[] = [];
+  const checks: RunId[][] = [];
+  const journal = { fails: false };
+  const answer = async <Result>(result: Result) => {
+    if (journal.fails) throw new Error("the database is away");
+    return result;
+  };
   const relay = new Relay({
-    page: async (_, after) => {
+    page: (_, after) => {
       reads.push(after);
-      return entries.filter(({ seq }) => seq > after).slice(0, pageEntries);
+      return answer(entries.filter(({ seq }) => seq > after).slice(0, pageEntries));
     },
-    positions: async () => new Map([[run, { event_seq: entries.at(-1)?.seq ?? 0, status: "running" }]]),
+    positions: (runs, tenant) => {
+      if (tenant === undefined) checks.push(runs);
+      const position = { event_seq: entries.at(-1)?.seq ?? 0, status: "running" } as const;
+      return answer(new Map(runs.map((id) => [id, id === run ? position : { ...position, event_seq: 0 }])));
+    },
   });
   /** Commits an event of `sizeBytes` and publishes it. */
   const commit = (sizeBytes: number, last = false) => {
@@ -26,13 +41,13 @@ function relayOn(entries: EntryLines[], pageEntries = 4) {
     entries.push(entry);
     relay.onEntry({ ...entry, run, last });
   };
-  return { relay, reads, commit };
+  return { relay, entries, reads, checks, journal, commit };
 }
 
 function join(relay: Relay, after = 0) {
   const leaving = new AbortController();
   const ended = vi.fn<() => void>();
-  const stream = relay.join({ run, tenant: "a", after }, leaving.signal, ended);
+  const stream = relay.join({ run, tenant: "a", after }, leaving.signal, ended).body;
   return { reader: stream.pipeThrough(new TextDecoderStream()).getReader(), leaving, ended };
 }
 
@@ -45,6 +60,23 @@ async function take(reader: ReadableStreamDefaultReader<string>, events: number)
     if (seqs().length >= events) break;
   }
   return seqs();
+}
+
+/** Reads until one event is complete. */
+async function readFrame(reader: ReadableStreamDefaultReader<string>): Promise<{ data: string | undefined }> {
+  let text = "";
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    text += read.value;
+    const frame = /^id: .*\ndata: (.*)\n\n/m.exec(text);
+    if (frame) return { data: frame[1] };
+  }
+  return { data: undefined };
+}
+
+/** Ends a stream, and counts the bytes that wait in it. */
+async function heldBytes(stream: ReadableStream<Uint8Array>, leaving: AbortController): Promise<number> {
+  leaving.abort();
+  return (await new Response(stream).arrayBuffer()).byteLength;
 }
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i + 1);
@@ -85,6 +117,20 @@ describe("a viewer that takes nothing while its run goes on", () => {
   });
 });
 
+// Fails when the bound on what a viewer holds does not depend on how many viewers an object has.
+test("2,000 viewers that take nothing hold at most 24 KiB of live entries each", async () => {
+  const { relay, commit } = relayOn([]);
+  const leaving = new AbortController();
+  const streams = Array.from(
+    { length: 2_000 },
+    () => relay.join({ run, tenant: "a", after: 0 }, leaving.signal, () => {}).body,
+  );
+  await slowPeer(50);
+  for (let i = 0; i < 20; i++) commit(4 * KIB);
+  const held = await Promise.all(streams.map((stream) => heldBytes(stream, leaving)));
+  expect(Math.max(...held)).toBeLessThan(24 * KIB);
+});
+
 test("a slow viewer of a long journal reads each page again from where it is, and gets every event once", async () => {
   const entries = upTo(12).map((seq) => ({ seq, events_n: 1, events: line(20 * KIB) }));
   const { relay, reads } = relayOn(entries);
@@ -95,6 +141,62 @@ test("a slow viewer of a long journal reads each page again from where it is, an
   expect(await take(slow.reader, 12)).toEqual(upTo(12));
   expect(reads[1]).toBeLessThan(4);
   slow.leaving.abort();
+});
+
+describe("a viewer that takes nothing of a large event of the journal", () => {
+  const large = () => relayOn([{ seq: 1, events_n: 1, events: line(300 * KIB) }]);
+
+  // Fails when an event is put into the stream whole.
+  test("holds 32 KiB of it, and gets it whole when it reads again", async () => {
+    const { relay, commit } = large();
+    const leaving = new AbortController();
+    const stream = relay.join({ run, tenant: "a", after: 0 }, leaving.signal, () => {}).body;
+    await slowPeer(400);
+    expect(await heldBytes(stream, leaving)).toBeLessThan(33 * KIB);
+    const { reader } = join(relay);
+    await slowPeer(400);
+    commit(10);
+    expect(await take(reader, 2)).toEqual([1, 2]);
+  });
+
+  // Fails when a comment or the event itself goes between two pieces of an event.
+  test("gets its bytes in order although a keepalive is due, a read fails, and the event comes live", async () => {
+    const { relay, entries, journal } = large();
+    const { reader } = join(relay);
+    await slowPeer(400);
+    const reading = readFrame(reader);
+    journal.fails = true;
+    const now = vi.spyOn(performance, "now").mockReturnValue(performance.now() + 60_000);
+    await slowPeer(50);
+    relay.tick(true);
+    for (const entry of entries) relay.onEntry({ ...entry, run, last: false });
+    await slowPeer(20);
+    journal.fails = false;
+    now.mockReturnValue(performance.now() + 60_000);
+    relay.tick(true);
+    const { data } = await reading;
+    expect(data).toBe(eventJson(run, 1, line(300 * KIB)));
+  });
+});
+
+describe("a read of the journal that fails for one viewer", () => {
+  // Fails when one viewer's read makes the relay check all viewers often.
+  test("makes only this viewer read again soon", async () => {
+    const { relay, checks, journal, entries } = relayOn([]);
+    const other = newRunId(1_780_499_750_068);
+    join(relay);
+    const quiet = relay.join({ run: other, tenant: "b", after: 0 }, new AbortController().signal, () => {});
+    await slowPeer(20);
+    journal.fails = true;
+    entries.push({ seq: 1, events_n: 1, events: line(1) });
+    relay.onEntry({ run, seq: 2, events_n: 1, events: line(1), last: false });
+    await slowPeer(20);
+    journal.fails = false;
+    vi.spyOn(performance, "now").mockReturnValue(performance.now() + 3_000);
+    relay.tick(true);
+    expect(checks).toEqual([[run]]);
+    quiet.close();
+  });
 });
 
 describe("viewers of one run", () => {
@@ -144,7 +246,7 @@ test("a tenant with hundreds of viewers lets another's viewer read after a turn 
       read(tenant, new Map(runs.map((id) => [id, { event_seq: 0, status: "completed" }]))),
   });
   const view = (tenant: string) =>
-    new Response(relay.join({ run, tenant, after: 0 }, new AbortController().signal, () => {})).text();
+    new Response(relay.join({ run, tenant, after: 0 }, new AbortController().signal, () => {}).body).text();
   const loud = Array.from({ length: 300 }, () => view("loud"));
   await view("quiet");
   // Its page and its position: one read is under way at first, and then they alternate.

@@ -209,7 +209,7 @@ describe("a feed's viewers", () => {
       timing,
     );
     const join = (lastUs: number | null = null, signal = new AbortController().signal) =>
-      keep(new Viewer(new Response(feed.join(lastUs, signal, () => {}))));
+      keep(new Viewer(new Response(feed.join(lastUs, signal, () => {}).body)));
     return { feed, join, queries };
   }
 
@@ -269,9 +269,9 @@ describe("a feed's viewers", () => {
       const reader = { clock: async () => ++polls, page: async () => ({ entries: [], more: false }) };
       const feed = new TenantFeed(reader, 0, timing);
       const leaving = new AbortController();
-      const aborted = keep(new Viewer(new Response(feed.join(null, leaving.signal, () => {}))));
+      const aborted = keep(new Viewer(new Response(feed.join(null, leaving.signal, () => {}).body)));
       const cancelled = keep(
-        new Viewer(new Response(feed.join(null, new AbortController().signal, () => {}))),
+        new Viewer(new Response(feed.join(null, new AbortController().signal, () => {}).body)),
       );
       await vi.advanceTimersByTimeAsync(10 * timing.pollMs);
       expect(polls).toBeGreaterThan(5);

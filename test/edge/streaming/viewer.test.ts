@@ -124,7 +124,10 @@ class ViewerSimulation {
     const { entries, position } = this.page;
     this.page = null;
     if (entries.length === 0) this.viewer.caughtUp(position);
-    for (const entry of entries) this.take(this.viewer.readEntry(entry));
+    for (const entry of entries) {
+      this.take({ entry, from: this.viewer.next });
+      this.viewer.haveSent(entry);
+    }
   }
 
   take(send: Send | null): void {
@@ -190,7 +193,7 @@ describe("a viewer", () => {
   test("is not ended by a `done` of the journal that lies before a retry", () => {
     const viewer = new Viewer(run, 0);
     viewer.startPage();
-    viewer.readEntry({ seq: 1, events_n: 1, events: '{"type":"done"}' });
+    viewer.haveSent({ seq: 1, events_n: 1, events: '{"type":"done"}' });
     viewer.startPage();
     viewer.caughtUp({ event_seq: 1, status: "queued" });
     expect(viewer.mode).toBe("live");
