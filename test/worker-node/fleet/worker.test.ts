@@ -168,7 +168,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     slots,
     timing,
     waitForWork: async (_shard, waited, ms) => {
-      waitedFor.push(waited);
+      waitedFor.push(waited.open);
       waitedMs.push(ms);
       const woken = new AbortController();
       wake = () => woken.abort();
@@ -347,7 +347,8 @@ test("a run that ends while jobs wait for slots is finished at once", async () =
 test("a slot that is freed in a full lane is filled at once", async () => {
   open(["default", "bulk"]);
   const ends = Promise.withResolvers<string>();
-  step = () => ends.promise;
+  let begun = 0;
+  step = (signal) => (begun++ === 0 ? ends.promise : silentPeer(signal));
   const runs = [1, 2, 3].map(() => Object.assign(claimable(), { lane: "bulk" as const }));
   const [first, second, third] = runs.map(({ run_id }) => run_id);
   if (!first || !second || !third) throw new Error("three runs");
@@ -357,7 +358,7 @@ test("a slot that is freed in a full lane is filled at once", async () => {
   queue.offers.push([third]);
   ends.resolve("answer");
   // The marker's wait is still under way: `wake` is not called.
-  await eventually(() => expect(fakeStore.row(third).status).toBe("completed"));
+  await eventually(() => expect(begun).toBe(3));
   expect(waitedFor).toEqual([["default"]]);
 });
 
@@ -480,12 +481,12 @@ test("a worker whose lanes are all full waits for a slot, not for a marker", asy
   const freed = vi.spyOn(Slots.prototype, "freed", "get");
   open(["bulk", "mail"]);
   step = silentPeer;
-  const runs = (["bulk", "bulk", "mail", "mail"] as const).map((lane) =>
-    Object.assign(claimable(), { lane }),
-  );
+  // Two open slots and two spare ones in each lane.
+  const lanes = Array.from({ length: 8 }, (_, n) => (n % 2 === 0 ? ("bulk" as const) : ("mail" as const)));
+  const runs = lanes.map((lane) => Object.assign(claimable(), { lane }));
   queue.offers.push(runs.map(({ run_id }) => run_id));
   worker.start();
-  await eventually(() => expect(worker.active).toBe(4));
+  await eventually(() => expect(worker.active).toBe(8));
   // The claim loop has gone on from that claim, and waits.
   await eventually(() => expect(freed).toHaveBeenCalled());
   expect(waitedFor).toEqual([]);
