@@ -4,6 +4,8 @@ import { Lane } from "../../shared/contracts/run.ts";
 import type { Room } from "../../shared/queue/queue.ts";
 import type { Executions } from "./executions.ts";
 
+/** The most runs that one call may claim: see the verb `claimDirectly`. */
+const MOST_RUNS = 1_000;
 /** The shortest time between two direct claims of a worker, over all its shards. */
 const PERIOD_MS = 1_000;
 
@@ -34,7 +36,7 @@ export class DirectClaims {
     this.#lastMs = nowMs;
     const claimed = await this.#store.claimDirectly(
       this.#owner,
-      slots,
+      Math.min(slots, MOST_RUNS),
       Lane.options.filter((lane) => (lanes[lane] ?? 0) > 0),
     );
     // Runs that this worker executes: the reconciler reclaimed them as stuck, and this worker was the next to claim them.

@@ -40,7 +40,7 @@ const REST_MS = 60_000;
 const SHOWN = 10;
 
 const WORKERS = 2;
-/** The hostile tenants may have 44 runs at once, which last as long as they can: they want more slots than the workers have. */
+/** The hostile tenants may have 46 runs at once, which last as long as they can: they want more slots than the workers have. */
 const SLOTS_OF_A_WORKER = 10;
 
 /** `seconds`: how long the neighbours act. `kinds`: which of them. */

@@ -476,6 +476,21 @@ describe("a run that this worker executes, and claims directly under a new attem
   });
 });
 
+// Fails when a worker without an open slot waits for the markers of open slots, or for a marker alone.
+test("a worker that has only spare slots waits for their markers, and claims when a run ends", async () => {
+  const ends = Promise.withResolvers<string>();
+  let begun = 0;
+  step = (signal) => (begun++ === 0 ? ends.promise : silentPeer(signal));
+  const runs = Array.from({ length: 6 }, () => claimable().run_id);
+  queue.offers.push(runs.slice(0, 5));
+  worker.start();
+  await eventually(() => expect([worker.active, waitedFor]).toEqual([5, [[]]]));
+  queue.offers.push(runs.slice(5));
+  ends.resolve("answer");
+  await eventually(() => expect(begun).toBe(6));
+  expect(waitedFor).toEqual([[]]);
+});
+
 // Fails when a worker without room in any lane waits for markers of no lane, which Redis refuses.
 test("a worker whose lanes are all full waits for a slot, not for a marker", async () => {
   const freed = vi.spyOn(Slots.prototype, "freed", "get");
