@@ -17,8 +17,10 @@ export const keys = {
    * hash tag.
    */
   ready: (shard: number) => `synapse:orchestrations:${shard === 0 ? "default" : shard}`,
-  /** The marker of a lane, on which idle workers block. */
+  /** The marker of a lane, on which workers with an open slot block. */
   wake: (shard: number, lane: string) => `{${keys.ready(shard)}}:wake:${lane}`,
+  /** The marker of a lane on which workers block that have only spare slots. */
+  wakeSpare: (shard: number, lane: string) => `{${keys.ready(shard)}}:wake_spare:${lane}`,
   /** Ends the wait of one worker for markers of the shard. */
   endWait: (shard: number, incarnation: string) => `{${keys.ready(shard)}}:end_wait:${incarnation}`,
   live: (eventShard: number) => `{e${eventShard}}:live`,

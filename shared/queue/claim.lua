@@ -10,20 +10,30 @@
 -- Postgres, and a run that was claimed directly meanwhile got its lease back. Redis does not know which, so the reply names
 -- the lapsed leases of such a tenant, and of their runs only those that Postgres calls running may be claimed.
 --
+-- No tenant keeps another one from starting, however long its runs last. Any tenant may take one of the worker's `open` slots;
+-- of the others, the spare ones, a tenant may take one more only while it holds fewer runs in this worker than slots are
+-- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998). The same holds inside a lane.
+-- A tenant at its share is passed over: it keeps its place in the ring and the start of its turn.
+--
 -- KEYS  ready
--- ARGV  owner, lease_ms, slots, n_ended, the ended runs, then lane, cap, weight of each lane
+-- ARGV  owner, lease_ms, slots, open, n_ended, the ended runs, n_held, then tenant, lane, count of the runs that the worker
+--       holds, then lane, cap, open, weight of each lane
 -- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready), the runs of
 --       excess leases, then run, tenant of each claimed job; or "cold"
 
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
-local owner, lease_ms, slots, n_ended = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local owner, lease_ms, slots, open = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local n_ended = tonumber(ARGV[5])
+local n_held = tonumber(ARGV[6 + n_ended])
+local held_at = 7 + n_ended
+local lanes_at = held_at + 3 * n_held
 
 local MAX_DUE = 100
 -- High enough that lapsed jobs of lanes without a worker do not hide those that this worker may take.
 local MAX_LAPSED = 5000
 
-for i = 5, 4 + n_ended do finish_job(ARGV[i], owner) end
+for i = 6, 5 + n_ended do finish_job(ARGV[i], owner) end
 
 -- When the next job is due or the next lease or reservation lapses.
 local next_at_ms = math.huge
@@ -38,18 +48,38 @@ for _, key in ipairs({ due, timer }) do
   lower_next(at_ms)
 end
 
-local caps, weights = {}, {}
-for i = 5 + n_ended, #ARGV, 3 do
-  caps[ARGV[i]], weights[ARGV[i]] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+local caps, open_of, weights = {}, {}, {}
+for i = lanes_at, #ARGV, 4 do
+  local lane = ARGV[i]
+  caps[lane], open_of[lane], weights[lane] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+end
+
+-- How many runs of a tenant the worker holds, and how many of them in a lane.
+local held = {}
+local function hold(tenant, lane, count)
+  local place = lane .. "\0" .. tenant
+  held[tenant], held[place] = (held[tenant] or 0) + count, (held[place] or 0) + count
+end
+for i = held_at, lanes_at - 1, 3 do hold(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])) end
+
+-- Whether the worker may take one more run of the tenant in the lane. What is false stays false during this call: slots only
+-- become fewer, and runs more.
+local function may_take(tenant, lane)
+  return slots > 0 and (caps[lane] or 0) > 0
+    and (open > 0 or (held[tenant] or 0) < slots)
+    and (open_of[lane] > 0 or (held[lane .. "\0" .. tenant] or 0) < caps[lane])
 end
 
 local excess = {}
 local reply = { 60000, 0, excess }
+local took_spare = false
 local function add_to_reply(job)
   reply[#reply + 1] = job.run
   reply[#reply + 1] = job.tenant
-  slots = slots - 1
-  caps[job.lane] = caps[job.lane] - 1
+  took_spare = took_spare or open <= 0 or open_of[job.lane] <= 0
+  slots, open = slots - 1, open - 1
+  caps[job.lane], open_of[job.lane] = caps[job.lane] - 1, open_of[job.lane] - 1
+  hold(job.tenant, job.lane, 1)
 end
 
 -- Whether the tenant has more leases than slots.
@@ -65,7 +95,7 @@ if has_lapsed then
     if slots <= 0 then break end
     local job = read_job(run)
     if not job then return drop_index() end
-    if (caps[job.lane] or 0) > 0 then
+    if may_take(job.tenant, job.lane) then
       -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
       job.owner, job.requeue_at_ms = owner, nil
       write_job(job)
@@ -83,14 +113,25 @@ local function exact_text(number) return string.format("%.17g", number) end
 local n_ready = redis.call("ZCARD", ready)
 -- The fields to write into `virtual_times`.
 local times = {}
--- The first tenant of each lane's ring and the start of its turn, in the lanes that this worker serves.
-local heads = {}
+-- The first tenant of each lane's ring that may have a slot and the start of its turn, in the lanes that this worker serves.
+-- `passed`: how many tenants before it are at their share. The worker holds a run of each of them.
+local heads, passed = {}, {}
 local function read_head(lane)
-  local tenant, start = unpack(redis.call("ZRANGE", ring(lane), 0, 0, "WITHSCORES"))
-  heads[lane] = tenant and { tenant = tenant, start = tonumber(start) }
+  heads[lane] = nil
+  while slots > 0 and caps[lane] > 0 do
+    local at = integer_text(passed[lane] or 0)
+    local tenant, start = unpack(redis.call("ZRANGE", ring(lane), at, at, "WITHSCORES"))
+    if not tenant then return end
+    if may_take(tenant, lane) then
+      heads[lane] = { tenant = tenant, start = tonumber(start) }
+      return
+    end
+    passed[lane] = (passed[lane] or 0) + 1
+  end
 end
 
-local lanes_time, lane_next_start = 0, {}
+-- `ring_times`: the virtual time of each ring. It never goes back: a tenant that was passed over starts earlier than it.
+local lanes_time, lane_next_start, ring_times = 0, {}, {}
 if n_ready == 0 then
   -- A tenant in a ring has a ready job, unless a key was lost a moment ago.
   local rings = {}
@@ -99,10 +140,12 @@ if n_ready == 0 then
 elseif slots > 0 then
   local lane_fields = { "\0" }
   for _, lane in ipairs(LANES) do lane_fields[#lane_fields + 1] = "\0" .. lane end
+  for _, lane in ipairs(LANES) do lane_fields[#lane_fields + 1] = lane end
   local lane_times = redis.call("HMGET", virtual_times, unpack(lane_fields))
   lanes_time = tonumber(lane_times[1] or 0)
   for i, lane in ipairs(LANES) do
     lane_next_start[lane] = tonumber(lane_times[i + 1] or 0)
+    ring_times[lane] = tonumber(lane_times[i + 1 + #LANES] or 0)
     if (caps[lane] or 0) > 0 then read_head(lane) end
   end
 end
@@ -132,17 +175,19 @@ while slots > 0 do
   -- A tenant in the ring without limits or a ready job, or a ready run without a job: a key was lost a moment ago.
   if not (job and limit) then return drop_index() end
   local next_start = start + 1 / limit.weight
-  times[lane], times[lane .. "\0" .. tenant] = start, next_start
+  ring_times[lane] = math.max(ring_times[lane], start)
+  times[lane], times[lane .. "\0" .. tenant] = ring_times[lane], next_start
   job.owner = owner
   -- If the tenant stays in the ring, its next turn comes after those of the others.
   move(job, "leased", now_ms + lease_ms, exact_text(next_start))
   add_to_reply(job)
   n_ready = n_ready - 1
-  -- The served tenant may have left this ring or, without a free slot, all rings.
+  -- The served tenant may have left this ring or, without a free slot, all rings: also one in which it was passed over.
+  if not has_free_slot(tenant) then passed = {} end
   for other, head in pairs(heads) do
     if n_ready == 0 then
       heads[other] = nil
-    elseif other == lane or (head.tenant == tenant and not has_free_slot(tenant)) then
+    elseif other == lane or (head.tenant == tenant and not has_free_slot(tenant)) or not may_take(head.tenant, other) then
       read_head(other)
     end
   end
@@ -155,10 +200,15 @@ for field, value in pairs(times) do
 end
 if #time_fields > 0 then redis.call("HSET", virtual_times, unpack(time_fields)) end
 
--- Wake another worker for the jobs that remain.
+-- Wake another worker for the jobs that remain: one with an open slot, and one with spare slots only if this worker took jobs
+-- in spare slots or has no slot left. A worker whose spare slots are for none of the remaining tenants wakes no other
+-- one like it: they would wake each other without end.
 if n_ready > 0 then
   for _, lane in ipairs(LANES) do
-    if redis.call("ZCARD", ring(lane)) > 0 then push_marker(lane) end
+    if redis.call("ZCARD", ring(lane)) > 0 then
+      push_marker(wake(lane))
+      if took_spare or slots <= 0 then push_marker(wake_spare(lane)) end
+    end
   end
 end
 

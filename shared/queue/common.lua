@@ -21,6 +21,7 @@ local limits, virtual_times = tag .. "limits", tag .. "virtual_times"
 local LANES = { "interactive", "default", "bulk", "mail", "webhooks" }
 local function ring(lane) return tag .. "ring:" .. lane end
 local function wake(lane) return tag .. "wake:" .. lane end
+local function wake_spare(lane) return tag .. "wake_spare:" .. lane end
 
 -- The set that orders the jobs of a state by time, and the set that counts them for their tenant.
 local TIMED = { reserved = reserved, due = due, timer = timer, leased = leases }
@@ -107,12 +108,24 @@ local function first_ready_member(tenant, lane)
   return redis.call("ZRANGEBYLEX", ready, "[" .. prefix, "(" .. string.sub(prefix, 1, -2) .. "\1", "LIMIT", 0, 1)[1]
 end
 
--- Wakes one idle worker of a lane. A script does so once for each lane.
+-- Wakes one worker that blocks on this marker: `wake(lane)` is for workers with an open slot, `wake_spare(lane)` for workers
+-- that has only spare slots. A script does so once for each marker.
 local is_marked = {}
-local function push_marker(lane)
-  if is_marked[lane] then return end
-  is_marked[lane] = true
-  if redis.call("LLEN", wake(lane)) == 0 then redis.call("RPUSH", wake(lane), "1") end
+local function push_marker(marker)
+  if is_marked[marker] then return end
+  is_marked[marker] = true
+  if redis.call("LLEN", marker) == 0 then redis.call("RPUSH", marker, "1") end
+end
+
+-- A tenant with fewer leases than this has a right to a spare slot of some worker. A tenant with more may have one too: it
+-- gets it from the next claim of that worker, at the latest when a run of the worker ends. So a tenant that holds all slots
+-- wakes nobody in vain with each job that it enqueues.
+local FEW_LEASES = 8
+
+-- Wakes a worker for a job that has become ready.
+local function wake_for(tenant, lane)
+  push_marker(wake(lane))
+  if used_slots(tenant) < FEW_LEASES then push_marker(wake_spare(lane)) end
 end
 
 -- Puts a tenant into a lane's ring, or removes it: a tenant is in the ring if and only if it has a ready job in the lane
@@ -143,7 +156,7 @@ end
 -- Call it after a change of the tenant's free slots. It wakes workers, because jobs may have been ready for long.
 local function repair_rings(tenant)
   for _, lane in ipairs(LANES) do
-    if repair_ring(tenant, lane) then push_marker(lane) end
+    if repair_ring(tenant, lane) then wake_for(tenant, lane) end
   end
 end
 
@@ -191,7 +204,7 @@ local function move(job, state, at_ms, next_start)
   if had_no_free_slot or (state == "leased" and not has_free_slot(tenant)) then
     repair_rings(tenant)
   elseif state == "ready" then
-    if repair_ring(tenant, job.lane, true) then push_marker(job.lane) end
+    if repair_ring(tenant, job.lane, true) then wake_for(tenant, job.lane) end
   elseif from == "ready" then
     repair_ring(tenant, job.lane, false, next_start)
   end

@@ -33,21 +33,31 @@ export type QueueVerdict =
    */
   | { ok: false; reason: "depth" | "disabled" | "unknown" | "cold" | "rebuilding" };
 
-/** `lanes`: how many jobs of each lane the worker may take. `ended`: runs of the worker that have ended. */
-export type ClaimRequest = {
+/** How many runs of a tenant a worker holds in a lane. */
+export type HeldRuns = { tenant: TenantId; lane: Lane; count: number };
+
+/**
+ * How tenants share a worker. `open`, `openLanes`: how many of its slots, and of those of each lane, any tenant may take; the
+ * others are spare: for tenants that hold fewer runs (`held`) in it than slots are free.
+ */
+export type Shares = { open: number; openLanes: Partial<Record<Lane, number>>; held: readonly HeldRuns[] };
+
+/** `slots`: how many jobs a worker may take; `lanes`: how many of each lane; `shares`: of which tenants. */
+export type Room = { slots: number; lanes: Partial<Record<Lane, number>>; shares?: Shares };
+
+/** `ended`: runs of the worker that have ended. Without `shares` all slots are open. */
+export type ClaimRequest = Room & {
   shard: number;
   owner: string;
   leaseMs: number;
-  slots: number;
-  lanes: Partial<Record<Lane, number>>;
   ended: readonly RunId[];
 };
 
 /**
  * `excess`: those of `runs` whose lease had lapsed while their tenant had more leases than slots. Only if Postgres calls such
  * a run running already, it takes a slot, and may be claimed. `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. `stillReady`: how many jobs of the shard remain
- * ready. When the caller got fewer than it asked for, it may not take them: their tenants have no free slot, or it does
- * not serve their lanes.
+ * ready. When the caller got fewer than it asked for, it may not take them: their tenants have no free slot or are at their share
+ * of the caller, or it does not serve their lanes.
  */
 export type Claim = { runs: JobName[]; excess: RunId[]; nextMs: number; stillReady: number };
 
@@ -108,11 +118,16 @@ export class Queue {
   }
 
   /** Finishes `ended`, then leases up to `slots` jobs to `owner`: lapsed leases first, then the tenants in turn. */
-  async claim({ shard, owner, leaseMs, slots, lanes, ended }: ClaimRequest): Promise<Claim> {
-    const args = [owner, String(leaseMs), String(slots), String(ended.length), ...ended];
+  async claim({ shard, owner, leaseMs, slots, lanes, shares, ended }: ClaimRequest): Promise<Claim> {
+    const { open, openLanes, held } = shares ?? { open: slots, openLanes: lanes, held: [] };
+    const args = [owner, String(leaseMs), String(slots), String(open), String(ended.length), ...ended];
+    args.push(
+      String(held.length),
+      ...held.flatMap(({ tenant, lane, count }) => [tenant, lane, String(count)]),
+    );
     for (const lane of Lane.options) {
       const cap = lanes[lane] ?? 0;
-      if (cap > 0) args.push(lane, String(cap), String(LANES[lane].weight));
+      if (cap > 0) args.push(lane, String(cap), String(openLanes[lane] ?? 0), String(LANES[lane].weight));
     }
     const reply = await this.#scripts.run(shard, scripts.claim, args);
     const [nextMs, stillReady, excess, ...names] = ClaimReply.parse(reply);

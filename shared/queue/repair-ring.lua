@@ -16,6 +16,6 @@ for _ = 1, count do
   if not member then return "" end
   tenant = string.match(member, "^[^%z]+%z([^%z]+)")
   local was_in_ring = redis.call("ZSCORE", ring(lane), tenant)
-  if repair_ring(tenant, lane) and not was_in_ring then push_marker(lane) end
+  if repair_ring(tenant, lane) and not was_in_ring then wake_for(tenant, lane) end
 end
 return tenant

@@ -105,19 +105,27 @@ export class PostgresModel implements Statements {
     const due = this.#all(
       (row) => isInLanes(row) && isWaiting(row) && (row.wake_at ?? 0) <= this.now,
     ).toSorted(byWake);
-    const placed = [...this.tables.tenants.values()].flatMap(({ tenant_id, max_concurrent_runs }) => {
+    const waiting = [...this.tables.tenants.values()].flatMap(({ tenant_id, max_concurrent_runs }) => {
       const free = Math.min(max_concurrent_runs - this.countOf(tenant_id, "running"), slots);
-      const own = due.filter((row) => row.tenant_id === tenant_id).slice(0, Math.max(0, free));
-      return own.map((row, place) => ({ row, place }));
+      return due.filter((row) => row.tenant_id === tenant_id).slice(0, Math.max(0, free));
     });
     const abandoned = this.#all(
       (row) => isInLanes(row) && row.status === "running" && this.isSilent(row.owner),
-    );
-    placed.push(...abandoned.map((row) => ({ row, place: -1 })));
-    placed.sort((a, b) => a.place - b.place || byWake(a.row, b.row));
+    ).toSorted(byWake);
+    const candidates = [...abandoned.slice(0, slots), ...waiting];
+    // How many runs the tenant holds in this worker when it has this one too.
+    const held = (row: RunRow): number =>
+      this.#all(
+        (other) => other.status === "running" && other.owner === owner && other.tenant_id === row.tenant_id,
+      ).length +
+      candidates.filter(({ tenant_id }) => tenant_id === row.tenant_id).indexOf(row) +
+      1;
+    const ordered = candidates
+      .map((row) => ({ row, held: held(row), takeover: row.status === "running" }))
+      .toSorted((a, b) => Number(b.takeover) - Number(a.takeover) || a.held - b.held || byWake(a.row, b.row));
     return this.claim(
       owner,
-      placed.slice(0, slots).map(({ row }) => row.run_id),
+      ordered.filter((one, number) => one.held <= slots - number).map(({ row }) => row.run_id),
     );
   }
 

@@ -3,7 +3,7 @@
  * besides jobs: the index, and markers. The next tenant is drawn at random.
  */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { Lane } from "../../shared/contracts/run.ts";
+import { Lane } from "../../shared/contracts/run.ts";
 import type { IndexProgress, KnownScan } from "../../shared/queue/index-progress.ts";
 import type { Job, JobName, JobWait } from "../../shared/queue/job.ts";
 import type { Limits } from "../../shared/queue/limits.ts";
@@ -17,6 +17,8 @@ import type {
 } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { Model } from "../shared/queue/model.ts";
+import { WorkerRoom } from "../shared/queue/shares.ts";
+import type { Markers } from "../../worker-node/fleet/slots.ts";
 import { QUOTA_READY_AFTER_MS } from "../../shared/timing.ts";
 import type { Entry, Unsharded } from "../shared/queue/model.ts";
 import type { Clock } from "./clock.ts";
@@ -37,7 +39,7 @@ export class RedisModel {
   #memory: Memory = emptyMemory();
   #epochs = 0;
   /** Workers that wait for a marker. */
-  #waiting: { lanes: readonly Lane[]; wake(): void }[] = [];
+  #waiting: { markers: Markers; wake(): void }[] = [];
 
   constructor(clock: Clock, random: () => number) {
     this.#clock = clock;
@@ -98,17 +100,17 @@ export class RedisModel {
     const model = this.#warm();
     const unknown = jobs.filter(({ run }) => !model.jobs.has(run)).length;
     model.enqueue(jobs);
-    this.#mark();
+    this.#mark(Lane.options);
     return unknown;
   }
 
   claim(request: Unsharded<ClaimRequest>): Claim {
-    const { owner, leaseMs, slots, lanes, ended } = request;
+    const { owner, leaseMs, ended } = request;
     this.#warm();
     this.checkSizes();
     const model = this.#warm();
     model.finish(ended, owner);
-    const taken = this.#choose(model, slots, { ...lanes });
+    const taken = this.#choose(model, new WorkerRoom(request));
     const left = (entry: Entry): boolean =>
       !taken.includes(entry) && (entry.state !== "leased" || entry.atMs > model.nowMs);
     const waiting = model
@@ -129,26 +131,26 @@ export class RedisModel {
     };
     // The model checks that this claim is allowed, and applies it.
     model.claim(request, claim);
-    this.#mark();
+    this.#mark([]);
     return claim;
   }
 
   /** Lapsed leases first, then ready jobs: those of a tenant in order, the tenants at random. */
-  #choose(model: Model, slots: number, caps: ClaimRequest["lanes"]): Entry[] {
+  #choose(model: Model, room: WorkerRoom): Entry[] {
     const { nowMs } = model;
     const taken: Entry[] = [];
     const take = (entry: Entry): void => {
       taken.push(entry);
-      caps[entry.lane] = (caps[entry.lane] ?? 0) - 1;
+      room.take(entry);
     };
     const byTime = (a: Entry, b: Entry): number => a.atMs - b.atMs || (a.run < b.run ? -1 : 1);
     for (const entry of model.list("leased").toSorted(byTime)) {
-      if (entry.atMs <= nowMs && taken.length < slots && (caps[entry.lane] ?? 0) > 0) take(entry);
+      if (entry.atMs <= nowMs && room.mayTake(entry)) take(entry);
     }
     const isReady = (entry: Entry): boolean => entry.state === "ready" || entry.atMs <= nowMs;
     const ready = model.list("ready", "due", "timer").filter(isReady);
     ready.sort((a, b) => a.score - b.score || (a.run < b.run ? -1 : 1));
-    while (taken.length < slots) {
+    for (;;) {
       const heads = ready.filter((entry, at) => {
         const isFirst =
           ready.findIndex((other) => other.tenant === entry.tenant && other.lane === entry.lane) === at;
@@ -156,7 +158,7 @@ export class RedisModel {
           model.countOf(entry.tenant, "leased") +
           taken.filter((t) => t.tenant === entry.tenant && t.state !== "leased").length;
         const limit = model.limits.get(entry.tenant)?.maxConcurrentRuns ?? 0;
-        return isFirst && used < limit && (caps[entry.lane] ?? 0) > 0;
+        return isFirst && used < limit && room.mayTake(entry);
       });
       const chosen = heads[Math.floor(this.#random() * heads.length)];
       if (!chosen) break;
@@ -179,17 +181,17 @@ export class RedisModel {
 
   release(jobs: readonly (Job & JobWait)[], owner: string): void {
     this.#warm().release(jobs, owner);
-    this.#mark();
+    this.#mark(Lane.options);
   }
 
   finish(runs: readonly RunId[], owner: string): void {
     this.#warm().finish(runs, owner);
-    this.#mark();
+    this.#mark(Lane.options);
   }
 
   pushLimits(limits: readonly Limits[]): void {
     this.#any().pushLimits(limits);
-    this.#mark();
+    this.#mark(Lane.options);
   }
 
   reset(): string | null {
@@ -251,19 +253,24 @@ export class RedisModel {
     return [...this.#warm().jobs.values()].map(({ run, tenant }) => ({ run, tenant }));
   }
 
-  /** Calls `wake` when a job of these lanes can be claimed; at once if there is one. */
-  waitForMarker(lanes: readonly Lane[], wake: () => void): void {
-    this.#waiting.push({ lanes, wake });
-    if (this.#memory.model.index) this.#mark();
+  /** Calls `wake` when a job of these lanes can be claimed in an open slot, and for new ready jobs in a spare one. */
+  waitForMarker(markers: Markers, wake: () => void): void {
+    this.#waiting.push({ markers, wake });
+    if (this.#memory.model.index) this.#mark([]);
   }
 
-  #mark(): void {
+  /** @param newlyReady the lanes of jobs that have become ready: workers with spare slots look whether these are for them */
+  #mark(newlyReady: readonly Lane[]): void {
     const model = this.#any();
     if (this.#waiting.length === 0) return;
     const lanes = new Set(
       model.list("ready").flatMap(({ tenant, lane }) => (model.hasSlot(tenant) ? [lane] : [])),
     );
-    const woken = this.#waiting.filter((one) => one.lanes.some((lane) => lanes.has(lane)));
+    const woken = this.#waiting.filter(
+      ({ markers: { open, spare } }) =>
+        open.some((lane) => lanes.has(lane)) ||
+        spare.some((lane) => lanes.has(lane) && newlyReady.includes(lane)),
+    );
     this.#waiting = this.#waiting.filter((one) => !woken.includes(one));
     for (const { wake } of woken) wake();
   }

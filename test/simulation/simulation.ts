@@ -6,6 +6,7 @@ import { Definitions } from "../../worker-node/execution/definitions.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import { FleetMember } from "../../worker-node/fleet-member.ts";
 import { Slots } from "../../worker-node/fleet/slots.ts";
+import type { Markers } from "../../worker-node/fleet/slots.ts";
 import { workerTiming } from "../../worker-node/fleet/worker-timing.ts";
 import type { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
 import type { Worker } from "../../worker-node/fleet/worker.ts";
@@ -137,7 +138,8 @@ export class Simulation {
     const store = this.#parts.store(over, owner);
     const queue = new QueueOverNetwork(this.network, process, this.redisService, this.redis);
     const slots = new Slots(this.#options.slots, Lane.options);
-    const ending = new AbortController();
+    /** The end of the waits under way. */
+    let ending = new AbortController();
     const member = new FleetMember({
       owner,
       store,
@@ -155,8 +157,11 @@ export class Simulation {
         active: slots.active,
         loop_lag_ms: 0,
       }),
-      waitForWork: (_shard, lanes, ms) => this.#waitForWork(process, lanes, ms, ending.signal),
-      endWaits: () => ending.abort(),
+      waitForWork: (_shard, markers, ms) => this.#waitForWork(process, markers, ms, ending.signal),
+      endWaits: () => {
+        ending.abort();
+        ending = new AbortController();
+      },
       execution: {
         owner,
         journal: new Journal(owner, store, (entries) => this.auditor.published(entries)),
@@ -173,18 +178,13 @@ export class Simulation {
     return { process, owner, slot, worker, reconciler, member };
   }
 
-  #waitForWork(
-    process: SimProcess,
-    lanes: readonly Lane[],
-    ms: number,
-    ending: AbortSignal,
-  ): Promise<boolean> {
+  #waitForWork(process: SimProcess, markers: Markers, ms: number, ending: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
       process.after(ms, () => resolve(false));
       ending.addEventListener("abort", () => resolve(false));
       // One marker in ten is lost: the worker then waits for `ms`.
       const wake = (): void => void process.after(1, () => resolve(true));
-      if (this.redisService.isUp && this.random() > 0.1) this.redis.waitForMarker(lanes, wake);
+      if (this.redisService.isUp && this.random() > 0.1) this.redis.waitForMarker(markers, wake);
     });
   }
 

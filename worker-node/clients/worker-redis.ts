@@ -16,10 +16,15 @@ export type WorkerRedis = {
   /** For every command that does not block. */
   commands: Redis | Cluster;
   /**
-   * Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard at a time.
+   * Waits for a marker of one of these lanes of the shard, at most `ms`. At most one call per shard at a time.
    * @returns whether it took a marker, which no other worker gets then
    */
-  waitForWork(this: void, shard: number, lanes: readonly Lane[], ms: number): Promise<boolean>;
+  waitForWork(
+    this: void,
+    shard: number,
+    markers: { open: readonly Lane[]; spare: readonly Lane[] },
+    ms: number,
+  ): Promise<boolean>;
   /** Ends the waits under way. What `commands` sends after this call finds no wait of this worker. */
   endWaits(this: void): void;
   /** Calls `listener` when a run of this worker was cancelled; the reply of the next beat names the run. A hint may be lost. */
@@ -45,9 +50,12 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
 
   return {
     commands,
-    async waitForWork(shard, lanes, ms) {
+    async waitForWork(shard, { open, spare }, ms) {
       const end = keys.endWait(shard, owner);
-      const markers = lanes.map((lane) => keys.wake(shard, lane));
+      const markers = [
+        ...open.map((lane) => keys.wake(shard, lane)),
+        ...spare.map((lane) => keys.wakeSpare(shard, lane)),
+      ];
       const marked = blocking[shard]?.blpop([end, ...markers], ms / 1_000);
       // The second timer bounds the wait when the connection is half open: a marker is only a hint.
       const taken = await Promise.race([marked, sleep(ms + 1_000, null, { ref: false })]);

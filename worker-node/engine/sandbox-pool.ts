@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { READY, ThreadMessage } from "./sandbox-program.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { Program, ProgramResult } from "./sandbox-program.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
@@ -24,8 +25,11 @@ const START_MS = 60_000;
 /** The tenant of a program, and the signal that stops it: on a cancel, or when the worker drains. */
 export type Caller = { tenant: string; signal: AbortSignal };
 
+/** A program and the state that it reads: the text of the state is made when it begins, so that programs that wait hold none. */
+export type Submitted = Omit<Program, "state"> & { state: JsonObject };
+
 type QueuedProgram = {
-  program: Program;
+  program: Submitted;
   caller: Caller;
   resolve(result: ProgramResult): void;
   reject(error: unknown): void;
@@ -51,7 +55,7 @@ export class SandboxPool {
    * A failure of the program is a result.
    * @throws the reason of the caller's signal when it aborts; Error when the pool is closed
    */
-  async run(program: Program, caller: Caller): Promise<ProgramResult> {
+  async run(program: Submitted, caller: Caller): Promise<ProgramResult> {
     const { tenant, signal } = caller;
     signal.throwIfAborted();
     if (this.#closed) throw new Error("the sandbox is closed");
@@ -127,7 +131,8 @@ export class SandboxPool {
     worker.once("error", (error) =>
       this.#end(thread, { failed: "error", message: String(error) }, { reuse: false }),
     );
-    worker.postMessage(queued.program);
+    const { program } = queued;
+    worker.postMessage({ ...program, state: JSON.stringify(program.state) } satisfies Program);
   }
 
   #end(thread: BusyThread, result: ProgramResult, { reuse }: { reuse: boolean }): void {

@@ -27,7 +27,7 @@ export function createSandbox(): SharedSandbox {
     limitMs: number,
     caller: Caller,
   ): Promise<Json> => {
-    const result = await pool.run({ code, source, state: JSON.stringify(state), limitMs }, caller);
+    const result = await pool.run({ code, source, state, limitMs }, caller);
     if ("failed" in result) throw new TerminalError(code, failureText(result, code, limitMs));
     const value = parseResult(result.json);
     if (value !== undefined) return value;

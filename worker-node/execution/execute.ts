@@ -33,13 +33,15 @@ const TIMEOUT_SLACK_MS = 1_000;
 
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
- * something outside stops the execution; `Stop` says what each reason causes.
+ * something outside stops the execution; `Stop` says what each reason causes. `onStateHeld` gets the bytes of state that the
+ * run holds in memory, whenever they change.
  */
 export async function execute(
   run: ClaimedRun,
   deps: ExecutionDeps,
   runLog: RunLog,
   signal: AbortSignal,
+  onStateHeld?: (bytes: number) => void,
 ): Promise<Ending> {
   const state: ExecutionState = {
     run,
@@ -49,7 +51,7 @@ export async function execute(
     unchargedUsage: [],
     progress: initialProgress({}),
     unconfirmed: [],
-    size: new StateSize({}),
+    size: new StateSize({}, onStateHeld),
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import type { Lane } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
-import type { Claim, Queue } from "../../shared/queue/queue.ts";
+import type { Claim, Queue, Room } from "../../shared/queue/queue.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { DirectClaims } from "./direct-claim.ts";
@@ -12,7 +11,7 @@ import type { Heartbeat } from "./heartbeat.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import { releaseMoved, restoreRunningLeases } from "./restore-leases.ts";
 import type { UnresolvedLeases } from "./restore-leases.ts";
-import type { Slots } from "./slots.ts";
+import type { Markers, Slots } from "./slots.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
 /** The longest wait for a marker: a lost marker delays a claim by at most this. */
@@ -35,10 +34,10 @@ export type ClaimLoopDeps = {
   directClaims: DirectClaims;
   timing: WorkerTiming;
   /**
-   * Waits for a marker of one of the shard's lanes, at most `ms`. At most one call per shard is under way.
+   * Waits for one of the shard's markers, at most `ms`. At most one call per shard is under way.
    * @returns whether it took a marker
    */
-  waitForWork(shard: number, lanes: readonly Lane[], ms: number): Promise<boolean>;
+  waitForWork(shard: number, markers: Markers, ms: number): Promise<boolean>;
   /** Ends all waits under way, before any later call reaches the queue. */
   endWaits(): void;
 };
@@ -56,7 +55,7 @@ export class ClaimLoop {
   /** The latest claim, while the loop waits for work. */
   #lastClaim: Claim | null = null;
   /** The wait for a marker that is under way. It goes on when the loop claims for another reason. */
-  #marker: Promise<void> | null = null;
+  #marker: { of: Markers; taken: Promise<void> } | null = null;
   #stopped: Promise<void> = Promise.resolve();
 
   constructor(shard: number, deps: ClaimLoopDeps) {
@@ -96,20 +95,23 @@ export class ClaimLoop {
           await sleep(PAUSE_MS);
           continue;
         }
-        const { free } = slots;
-        if (free <= 0 || slots.lanesWithRoom().length === 0) {
+        if (!hasRoom(slots.markers())) {
           await slots.freed;
           continue;
         }
-        const claim = await this.#claimAndBegin(free);
+        // Of a run that ends during the claim, the slot was not free for it.
+        const { released } = slots;
+        const room = slots.room();
+        const claim = await this.#claimAndBegin(room);
         if (!claim) {
           await sleep(PAUSE_MS);
           continue;
         }
         // When a claim got fewer runs than there were free slots, this worker may take none of the remaining jobs.
-        const isAllTaken = claim.runs.length < free;
-        if (isAllTaken && slots.lanesWithRoom().length > 0 && !this.#isStopped)
-          await this.#waitForWork(claim);
+        const isAllTaken = claim.runs.length < room.slots;
+        const markers = slots.markers();
+        if (isAllTaken && hasRoom(markers) && !this.#isStopped)
+          await this.#waitForWork(claim, markers, released);
       } catch (error) {
         log.warn("worker.claim_failed", { shard: this.#shard, message: messageOf(error) });
         await sleep(PAUSE_MS);
@@ -119,36 +121,52 @@ export class ClaimLoop {
     }
   }
 
-  /** Waits for a marker, for the next due job, or for a freed slot when a lane is full here: its jobs may be ready already. */
-  async #waitForWork(claim: Claim): Promise<void> {
-    const { slots, ended, waitForWork } = this.#deps;
-    this.#lastClaim = claim;
-    ended.finishSoon(this.#shard);
+  /**
+   * Waits for a marker or for the next due job; and for a run that ends, when not every lane has an open slot: jobs may be
+   * ready for which that run made room.
+   */
+  async #waitForWork(claim: Claim, markers: Markers, released: Promise<void>): Promise<void> {
+    const { slots, ended, endWaits } = this.#deps;
+    const isAllOpen = markers.open.length === slots.lanes.length;
+    // The claim that follows the end of a run finishes that run.
+    const isFollowed = markers.open.length === 0;
+    if (!isFollowed) {
+      this.#lastClaim = claim;
+      ended.finishSoon(this.#shard);
+    }
     const waitMs = Math.min(MAX_WAIT_MS, Math.max(1, claim.nextMs));
-    const lanes = slots.lanesWithRoom();
-    const isMarkerPending = this.#marker !== null;
-    this.#marker ??= waitForWork(this.#shard, lanes, waitMs)
+    const pending = this.#marker;
+    const taken = pending?.taken ?? this.#waitForMarker(markers, waitMs);
+    // A lane that has got an open slot since then has markers for which the pending wait does not wait.
+    if (pending && !markers.open.every((lane) => pending.of.open.includes(lane))) endWaits();
+    const ends = [taken];
+    if (!isAllOpen) ends.push(released);
+    if (pending) ends.push(sleep(waitMs, undefined, { ref: false }));
+    await Promise.race(ends);
+  }
+
+  #waitForMarker(markers: Markers, waitMs: number): Promise<void> {
+    const taken = this.#deps
+      .waitForWork(this.#shard, markers, waitMs)
       .then((isTaken) => (isTaken && this.#isStopped ? this.#passOnMarker() : undefined))
       .finally(() => {
         this.#marker = null;
       });
-    const ends = [this.#marker];
-    if (lanes.length < slots.lanes.length) ends.push(slots.freed);
-    if (isMarkerPending) ends.push(sleep(waitMs, undefined, { ref: false }));
-    await Promise.race(ends);
+    this.#marker = { of: markers, taken };
+    return taken;
   }
 
   /** A claim of nothing makes a marker for the jobs that are ready: the taken one would have called another worker. */
   async #passOnMarker(): Promise<void> {
     const { queue, owner, slots, timing } = this.#deps;
     const { leaseMs } = timing;
-    await queue.claim({ shard: this.#shard, owner, leaseMs, slots: 0, lanes: slots.room(), ended: [] });
+    await queue.claim({ ...slots.room(), shard: this.#shard, owner, leaseMs, slots: 0, ended: [] });
   }
 
-  /** Claims up to `free` runs and begins them. Null: the queue is unreachable or cold, or this worker counts as silent. */
-  async #claimAndBegin(free: number): Promise<Claim | null> {
+  /** Claims the runs that there is room for and begins them. Null: the queue is unreachable or cold, or this worker counts as silent. */
+  async #claimAndBegin(room: Room): Promise<Claim | null> {
     const { slots, links, heartbeat, directClaims } = this.#deps;
-    slots.reserve(free);
+    slots.reserve(room.slots);
     try {
       if (!heartbeat.isFresh) {
         await heartbeat.beat();
@@ -157,31 +175,31 @@ export class ClaimLoop {
       // Other workers may have claimed directly meanwhile: this shard is synchronized before its next claim.
       if (heartbeat.silences !== this.#silences) links.reportFailed(this.#shard);
       this.#silences = heartbeat.silences;
-      const claim = await this.#claimFromQueue(free);
+      const claim = await this.#claimFromQueue(room);
       if (claim) {
         const againMs = await this.#claimFromPostgres(claim);
         return { ...claim, nextMs: Math.min(claim.nextMs, againMs) };
       }
-      if (links.of(this.#shard) === "direct") await directClaims.claim(free);
+      if (links.of(this.#shard) === "direct") await directClaims.claim(room);
       return null;
     } finally {
-      slots.unreserve(free);
+      slots.unreserve(room.slots);
     }
   }
 
-  async #claimFromQueue(free: number): Promise<Claim | null> {
-    const { queue, owner, links, slots, ended, unresolved, timing } = this.#deps;
+  async #claimFromQueue(room: Room): Promise<Claim | null> {
+    const { queue, owner, links, ended, unresolved, timing } = this.#deps;
     const shard = this.#shard;
     const finished = ended.take(shard);
     try {
       if (links.of(shard) !== "up") await this.#synchronize();
       await unresolved.reconcileAll();
+      const { leaseMs } = timing;
       const claim = await queue.claim({
+        ...room,
         shard,
         owner,
-        leaseMs: timing.leaseMs,
-        slots: free,
-        lanes: slots.room(),
+        leaseMs,
         ended: finished.map(({ run }) => run),
       });
       links.reportClaimed(shard);
@@ -251,4 +269,8 @@ export class ClaimLoop {
     );
     return runs.filter((run) => running.has(run) || !excess.includes(run));
   }
+}
+
+function hasRoom({ open, spare }: Markers): boolean {
+  return open.length + spare.length > 0;
 }

@@ -100,7 +100,9 @@ export class Executions {
         if (cancel) stop.abort(new Stop("cancel", "the run was cancelled"));
       },
     });
-    const done = execute(claimed, execution, runLog, stop.signal)
+    slots.take(run, claimed.tenant_id, claimed.lane);
+    const holdState = (bytes: number): void => slots.holdState(run, bytes);
+    const done = execute(claimed, execution, runLog, stop.signal, holdState)
       .then((ending) => {
         log.info("run.execution_ended", { run, attempt, ending: ending.is });
         // Before the queue is updated: a renewal in between would take the lease again.
@@ -114,7 +116,6 @@ export class Executions {
         slots.release(run);
       });
     this.#executions.set(run, { job, attempt, stop, done });
-    slots.take(run, claimed.lane);
   }
 }
 

@@ -1,15 +1,38 @@
-import type { RunId } from "../../shared/contracts/ids.ts";
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { LANES } from "../../shared/contracts/run.ts";
+import type { HeldRuns, Room } from "../../shared/queue/queue.ts";
 
-/** How many runs of which lanes this worker executes, and may still take. */
+/**
+ * A worker has this many times `total` slots, for the runs of all tenants together. Of `total` any tenant may take one; the
+ * others are spare: for tenants that hold fewer runs here than slots are free. So a tenant that is alone holds up to `total`, two
+ * hold two thirds of it each, and a tenant that holds none finds a slot as long as fewer than 2 × `total` tenants hold one,
+ * however long their runs last.
+ */
+const ALL_SLOTS = 2;
+
+/**
+ * The bytes of state that all runs of a worker may hold before tenants are told apart. As with slots, half of it is for any tenant;
+ * beyond that a tenant may begin another run only while its runs hold less than is free.
+ */
+const STATE_BYTES = 256 * 1024 * 1024;
+
+type Held = { tenant: TenantId; lane: Lane; stateBytes: number };
+
+/** The markers to wait for: of lanes with an open slot, and of lanes that have only spare slots. */
+export type Markers = { open: Lane[]; spare: Lane[] };
+
+/** Which runs this worker executes, and which it may still take: of which lanes, and of which tenants. */
 export class Slots {
+  /** WORKER_CONCURRENCY: what a tenant that is alone may hold. */
   readonly total: number;
   readonly lanes: readonly Lane[];
-  readonly #taken = new Map<RunId, Lane>();
+  readonly #held = new Map<RunId, Held>();
+  #stateBytes = 0;
   /** Slots that claims under way may fill. */
   #reserved = 0;
   #freed = Promise.withResolvers<void>();
+  #released = Promise.withResolvers<void>();
 
   constructor(total: number, lanes: readonly Lane[]) {
     this.total = total;
@@ -17,12 +40,17 @@ export class Slots {
   }
 
   get active(): number {
-    return this.#taken.size;
+    return this.#held.size;
   }
 
-  /** Slots that a claim may ask for now. */
+  /** How many runs this worker executes at most. */
+  get most(): number {
+    return ALL_SLOTS * this.total;
+  }
+
+  /** Slots that a claim may ask for now, open and spare ones. */
   get free(): number {
-    return this.total - this.#taken.size - this.#reserved;
+    return this.most - this.#held.size - this.#reserved;
   }
 
   /** Resolves when a slot or a reservation is freed next. */
@@ -30,12 +58,26 @@ export class Slots {
     return this.#freed.promise;
   }
 
-  take(run: RunId, lane: Lane): void {
-    this.#taken.set(run, lane);
+  /** Resolves when a run releases its slot next: a tenant that was at its share may have room then. */
+  get released(): Promise<void> {
+    return this.#released.promise;
+  }
+
+  take(run: RunId, tenant: TenantId, lane: Lane): void {
+    this.#held.set(run, { tenant, lane, stateBytes: 0 });
+  }
+
+  /** Records the size of a held run's state. */
+  holdState(run: RunId, bytes: number): void {
+    const held = this.#held.get(run);
+    if (!held) return;
+    this.#stateBytes += bytes - held.stateBytes;
+    held.stateBytes = bytes;
   }
 
   release(run: RunId): void {
-    this.#taken.delete(run);
+    this.holdState(run, 0);
+    this.#held.delete(run);
     this.wakeWaiting();
   }
 
@@ -46,30 +88,66 @@ export class Slots {
 
   unreserve(count: number): void {
     this.#reserved -= count;
-    this.wakeWaiting();
+    this.#wakeFreed();
   }
 
-  /** Resolves `freed`: a claim loop that waits for a slot looks again. */
+  /** Resolves `freed` and `released`: a claim loop that waits for a slot looks again. */
   wakeWaiting(): void {
+    this.#wakeFreed();
+    this.#released.resolve();
+    this.#released = Promise.withResolvers<void>();
+  }
+
+  #wakeFreed(): void {
     this.#freed.resolve();
     this.#freed = Promise.withResolvers<void>();
   }
 
-  /** How many jobs of each lane this worker may still claim. */
-  room(): Partial<Record<Lane, number>> {
-    const room = lanesOf(this.lanes, this.total);
-    for (const lane of this.#taken.values()) room[lane] = (room[lane] ?? 0) - 1;
-    return room;
+  /** What a claim may take now. */
+  room(): Required<Room> {
+    const slots = this.free;
+    const open = this.#hasMuchState ? 0 : Math.max(0, slots - (this.most - this.total));
+    const openLanes = lanesOf(this.lanes, this.total);
+    const lanes = Object.fromEntries(this.lanes.map((lane) => [lane, ALL_SLOTS * (openLanes[lane] ?? 0)]));
+    for (const { lane } of this.#held.values()) {
+      openLanes[lane] = (openLanes[lane] ?? 0) - 1;
+      lanes[lane] = (lanes[lane] ?? 0) - 1;
+    }
+    return { slots, lanes, shares: { open, openLanes, held: this.#heldRuns() } };
   }
 
-  /** The lanes to wait for: a lane that is full here has a marker for other workers all the time. */
-  lanesWithRoom(): Lane[] {
-    const room = this.room();
-    return this.lanes.filter((lane) => (room[lane] ?? 0) > 0);
+  /** The markers to wait for. A lane that is full here has a marker for other workers all the time. */
+  markers(): Markers {
+    const { slots, lanes, shares } = this.room();
+    const isOpen = (lane: Lane): boolean => shares.open > 0 && (shares.openLanes[lane] ?? 0) > 0;
+    const hasRoom = (lane: Lane): boolean => slots > 0 && (lanes[lane] ?? 0) > 0;
+    return {
+      open: this.lanes.filter(isOpen),
+      spare: this.lanes.filter((lane) => hasRoom(lane) && !isOpen(lane)),
+    };
+  }
+
+  get #hasMuchState(): boolean {
+    return this.#stateBytes >= STATE_BYTES / 2;
+  }
+
+  /** A tenant whose runs hold more state than its share counts as one that holds all slots: it may take none. */
+  #heldRuns(): HeldRuns[] {
+    const byTenant = Map.groupBy(this.#held.values(), ({ tenant }) => tenant);
+    return Array.from(byTenant).flatMap(([tenant, runs]) => {
+      const stateBytes = runs.reduce((sum, run) => sum + run.stateBytes, 0);
+      const isAtShare = this.#hasMuchState && stateBytes >= STATE_BYTES - this.#stateBytes;
+      const byLane = Map.groupBy(runs, ({ lane }) => lane);
+      return Array.from(byLane, ([lane, { length }]) => ({
+        tenant,
+        lane,
+        count: isAtShare ? this.most : length,
+      }));
+    });
   }
 }
 
-/** How many jobs of each lane a worker with `slots` slots may execute at once. The only lane of a worker gets all of them. */
+/** How many open slots each lane has in a worker with `slots` open slots. The only lane of a worker gets all of them. */
 function lanesOf(lanes: readonly Lane[], slots: number): Partial<Record<Lane, number>> {
   const share = (lane: Lane) => (lanes.length === 1 ? 1 : LANES[lane].share);
   return Object.fromEntries(lanes.map((lane) => [lane, Math.max(1, Math.floor(slots * share(lane)))]));

@@ -36,7 +36,7 @@ export class WorkerStatus {
     return {
       worker_id: this.#config.workerId,
       active_jobs: this.#slots.active,
-      max_jobs: this.#slots.total,
+      max_jobs: this.#slots.most,
       uptime: Math.round(performance.now() - this.#startedMs) / 1_000,
       loop_lag_ms: this.loopLagMs(),
     };

@@ -68,7 +68,7 @@ export function claimRuns(
 
 /**
  * A direct claim: up to `slots` due runs of these lanes from Postgres alone, while Redis is unreachable. One claimer at
- * a time counts the tenants' limits; tenants take turns.
+ * a time counts the tenants' limits; tenants take turns, and none holds more of the owner's slots than its share.
  */
 export function claimDirectly(
   sql: Sql,
@@ -76,7 +76,7 @@ export function claimDirectly(
   slots: number,
   lanes: readonly Lane[],
 ): Promise<ClaimedRun[]> {
-  return claimFrom(sql, owner, sql`select claimable_runs(${slots}, ${pgArray(lanes)}::text[])`);
+  return claimFrom(sql, owner, sql`select claimable_runs(${owner}, ${slots}, ${pgArray(lanes)}::text[])`);
 }
 
 async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Promise<ClaimedRun[]> {

@@ -100,7 +100,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     cross join lateral (
       select count(*)::int as online, count(*) filter (where r.lane = any(l.lanes))::int as of_lane,
         coalesce(sum(l.slots) filter (where r.lane = any(l.lanes)), 0)::int as slots,
-        coalesce(sum(l.active) filter (where r.lane = any(l.lanes)), 0)::int as active
+        coalesce(sum(least(l.active, l.slots)) filter (where r.lane = any(l.lanes)), 0)::int as active
       from (${activeWorkers(sql)}) l
     ) fleet
     where r.run_id = ${run} and (${tenant}::text is null or r.tenant_id = ${tenant})`;

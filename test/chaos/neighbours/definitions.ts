@@ -42,10 +42,11 @@ export const quietWork = orchestration("quiet_work", [
 ]);
 
 const print = (id: string, print_content: string): Step => ({ id, type: "print", print_content });
-const fill = (id: string, output_key: string): Step => ({
+/** Sets a value of a million characters. */
+const fill = (id: string, output_key: string, character = "x"): Step => ({
   id,
   type: "transform",
-  transform_code: `result = "x".repeat(1000 * 1000)`,
+  transform_code: `result = "${character}".repeat(1000 * 1000)`,
   output_key,
 });
 
@@ -132,10 +133,11 @@ export const loudOrchestrations: Record<KindName, readonly Orchestration[]> = {
   dropped: [orchestration("loud_events", [fill("fill", "large"), print("show", "{state.large}")])],
   guessing: [],
   definitions: [],
+  // Six values of 3 MB pass the 16 MiB of a state. With more and smaller ones a run did not get that far in a minute.
   state: [
     orchestration(
       "loud_state",
-      Array.from({ length: 20 }, (_, n) => fill(`fill${n}`, `large${n}`)),
+      Array.from({ length: 6 }, (_, n) => fill(`fill${n}`, `large${n}`, "語")),
     ),
   ],
   // Values that are too small for the object store, so that they are in the journal. Three steps have turns enough for 64 MiB.

@@ -40,11 +40,8 @@ const REST_MS = 60_000;
 const SHOWN = 10;
 
 const WORKERS = 2;
-/**
- * Slots for the hostile tenants' runs together and as many again. A run waits for a slot while all are taken by others' runs, and
- * that is no harm by a neighbour but the size of a fleet.
- */
-const SLOTS_OF_A_WORKER = 40;
+/** The hostile tenants may have 46 runs at once, which last as long as they can: they want more slots than the workers have. */
+const SLOTS_OF_A_WORKER = 10;
 
 /** `seconds`: how long the neighbours act. `kinds`: which of them. */
 export type NeighbourOptions = { seed: number; seconds: number; kinds: readonly KindName[] };

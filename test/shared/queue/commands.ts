@@ -3,7 +3,8 @@ import fc from "fast-check";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
-import { job, limits, START_MS } from "./fixture.ts";
+import type { Shares } from "../../../shared/queue/queue.ts";
+import { job, limits, START_MS, tenant } from "./fixture.ts";
 
 const TENANTS = ["acme", "beta", "gamma"] as const;
 
@@ -31,6 +32,20 @@ const waitingJobs = fc.array(
   { minLength: 1, maxLength: 4 },
 );
 
+/** Few open slots, so that tenants meet their shares. */
+const shares: fc.Arbitrary<Shares> = fc.record({
+  open: fc.constantFrom(0, 0, 1, 3),
+  openLanes: fc.record({ interactive: fc.nat(2), default: fc.nat(2), bulk: fc.nat(2) }),
+  held: fc.array(
+    fc.record({
+      tenant: fc.constantFrom(...TENANTS).map(tenant),
+      lane,
+      count: fc.integer({ min: 1, max: 4 }),
+    }),
+    { maxLength: 3 },
+  ),
+});
+
 const someLimits: fc.Arbitrary<Limits> = fc
   .record({
     of: fc.constantFrom(...TENANTS),
@@ -56,6 +71,7 @@ export const command = fc.oneof(
       leaseMs,
       slots: fc.integer({ min: 0, max: 6 }),
       lanes: fc.record({ interactive: fc.nat(3), default: fc.nat(4), bulk: fc.nat(3) }),
+      shares: fc.option(shares, { nil: undefined }),
       ended: fc.array(number, { maxLength: 2 }),
     }),
   },

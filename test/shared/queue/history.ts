@@ -54,8 +54,9 @@ export class History {
       case "enqueue":
         return await this.#unlessCold(queue.enqueue(command.jobs), () => model.enqueue(command.jobs));
       case "claim": {
-        const { owner, leaseMs, slots, lanes } = command;
-        const request = { owner, leaseMs, slots, lanes, ended: command.ended.map(runOf) };
+        const { owner, leaseMs, slots, lanes, shares } = command;
+        const room = { slots, lanes, ...(shares && { shares }) };
+        const request = { owner, leaseMs, ...room, ended: command.ended.map(runOf) };
         return await this.#unlessCold(queue.claim({ shard: 0, ...request }), (claim) => {
           model.claim(request, claim);
           this.#poppedLanes.clear();

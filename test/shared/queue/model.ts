@@ -16,6 +16,7 @@ import type {
   RenewRequest,
   Renewal,
 } from "../../../shared/queue/queue.ts";
+import { WorkerRoom } from "./shares.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
 
@@ -161,29 +162,28 @@ export class Model {
   }
 
   /** Applies a claim that replied with `reply`. @throws Error when the reply was not allowed */
-  claim({ owner, leaseMs, slots, lanes, ended }: Unsharded<ClaimRequest>, reply: Claim): void {
+  claim({ owner, leaseMs, ended, ...room }: Unsharded<ClaimRequest>, reply: Claim): void {
     this.finish(ended, owner);
     this.#dropLapsedReservations();
     for (const entry of this.list("due", "timer")) {
       if (entry.atMs <= this.nowMs) this.#put(entry, "ready", this.nowMs);
     }
-    const caps = { ...lanes };
+    const left = new WorkerRoom(room);
     const lapsedLeases = this.list("leased").filter(({ atMs }) => atMs <= this.nowMs);
-    const hasRoom = (entry: Entry): boolean => (caps[entry.lane] ?? 0) > 0;
     const taken = reply.runs.map(({ run, tenant }) => {
       const entry = this.jobs.get(run);
       if (!entry || entry.tenant !== tenant) throw new Error(`claimed ${run} of ${tenant}, which is unknown`);
       return entry;
     });
-    if (taken.length > slots) throw new Error(`claimed ${taken.length} jobs for ${slots} slots`);
     const take = (entry: Entry): void => {
-      if (!hasRoom(entry)) throw new Error(`claimed ${entry.run} beyond the cap of lane ${entry.lane}`);
-      caps[entry.lane] = (caps[entry.lane] ?? 0) - 1;
+      if (!left.mayTake(entry))
+        throw new Error(`claimed ${entry.run} beyond the slots, the cap of its lane or its tenant's share`);
+      left.take(entry);
       this.#put(entry, "leased", this.nowMs + leaseMs, owner);
     };
     for (const oldest of lapsedLeases.toSorted(byTime)) {
       const next = taken[0];
-      if (!hasRoom(oldest) || (slots === reply.runs.length && !next)) continue;
+      if (!left.mayTake(oldest)) continue;
       if (next !== oldest) throw new Error(`the lapsed lease of ${oldest.run} did not come first`);
       take(oldest);
       taken.shift();
@@ -204,9 +204,8 @@ export class Model {
       throw new Error(
         `the excess leases are ${named(reply.excess)}, not ${named(excess.map(({ run }) => run))}`,
       );
-    const more = this.list("ready").find((entry) => hasRoom(entry) && this.hasSlot(entry.tenant));
-    if (more && reply.runs.length < slots)
-      throw new Error(`${more.run} was not claimed, although a slot is free`);
+    const more = this.list("ready").find((entry) => left.mayTake(entry) && this.hasSlot(entry.tenant));
+    if (more) throw new Error(`${more.run} was not claimed, although a slot is free`);
     const stillReady = this.list("ready").length;
     if (reply.stillReady !== stillReady) throw new Error(`${reply.stillReady} are ready, not ${stillReady}`);
     if (reply.nextMs !== this.#nextMs()) throw new Error(`next_ms is ${reply.nextMs}, not ${this.#nextMs()}`);

@@ -135,7 +135,7 @@ describe("a direct claim", () => {
     await disconnectWorkers();
     let later: Promise<unknown[]> = Promise.resolve([]);
     await store.sql.begin(async (tx) => {
-      await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
+      await tx`select claimable_runs('another', 1, ${pgArray(Lane.options)}::text[])`;
       later = claimDirectly(store.sql, second, 5, Lane.options);
       await untilOneWaitsForLock();
       await tx`
@@ -160,7 +160,7 @@ describe("a direct claim", () => {
     const heartbeat = new Heartbeat({ ...fleet, owner: found, store: state, queue, report });
     let announced = Promise.resolve();
     await store.sql.begin(async (tx) => {
-      await tx`select claimable_runs(1, ${pgArray(Lane.options)}::text[])`;
+      await tx`select claimable_runs('another', 1, ${pgArray(Lane.options)}::text[])`;
       announced = heartbeat.announceQueue();
       await untilOneWaitsForLock();
     });
@@ -180,7 +180,27 @@ describe("a direct claim", () => {
     const [first, second] = [await runsOf(a, 6), await runsOf(b, 2)];
     const owner = await store.addWorker();
     await disconnectWorkers();
-    const claimed = await claimDirectly(store.sql, owner, 4, Lane.options);
+    const claimed = await claimDirectly(store.sql, owner, 6, Lane.options);
     expect(new Set(claimed.map((run) => run.run_id))).toEqual(new Set([...first.slice(0, 2), ...second]));
+  });
+
+  // Fails when claimable_runs does not count what the claimer holds already.
+  test("leaves a slot for a newcomer, also in a worker that is full of another tenant's runs", async () => {
+    const [greedy, quiet] = [
+      await addTenant("greedy", { concurrent: 50, queued: 50 }),
+      await addTenant("quiet", {}),
+    ];
+    await acceptRuns(
+      store.sql,
+      Array.from({ length: 30 }, () => newRun({ tenant_id: greedy })),
+      "postgres",
+    );
+    const owner = await store.addWorker("full");
+    await disconnectWorkers();
+    expect(await claimDirectly(store.sql, owner, 20, Lane.options)).toHaveLength(10);
+    expect(await claimDirectly(store.sql, owner, 10, Lane.options)).toEqual([]);
+    await acceptRuns(store.sql, [newRun({ tenant_id: quiet })], "postgres");
+    const claimed = await claimDirectly(store.sql, owner, 10, Lane.options);
+    expect(claimed.map(({ tenant_id }) => tenant_id)).toEqual([quiet]);
   });
 });

@@ -33,7 +33,7 @@ function open(id: string): WorkerRedis {
 /** A command is refused until its connection is ready. */
 const isConnected = async (worker: WorkerRedis): Promise<boolean> => {
   try {
-    await Promise.all([worker.commands.ping(), worker.waitForWork(0, [], 1)]);
+    await Promise.all([worker.commands.ping(), worker.waitForWork(0, { open: [], spare: [] }, 1)]);
     return true;
   } catch {
     return false;
@@ -48,9 +48,9 @@ const blockedClients = async ({ commands }: WorkerRedis): Promise<number> =>
 test("a marker that is pushed after a worker has ended its waits reaches another worker", async () => {
   const [draining, other] = workers;
   if (!draining || !other) throw new Error("there are two workers");
-  const ended = draining.waitForWork(0, ["default"], 20_000);
+  const ended = draining.waitForWork(0, { open: ["default"], spare: [] }, 20_000);
   await until("the first worker waits", async () => (await blockedClients(other)) === 1);
-  const woken = other.waitForWork(0, ["default"], 20_000);
+  const woken = other.waitForWork(0, { open: ["default"], spare: [] }, 20_000);
   await until("both workers wait", async () => (await blockedClients(draining)) === 2);
   draining.endWaits();
   await draining.commands.rpush(keys.wake(0, "default"), "1");

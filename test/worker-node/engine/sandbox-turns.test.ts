@@ -1,4 +1,6 @@
 /** What the code of one tenant costs another, and what stops it. */
+import { readFileSync, readdirSync } from "node:fs";
+import { getPriority } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createSandbox, type SharedSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { TurnQueue } from "../../../worker-node/engine/turn-queue.ts";
@@ -51,6 +53,22 @@ test("a tenant's endless conditions do not delay another tenant's condition", as
   // The thread that serves the loud tenant may be that which started first.
   expect(ended()).toBeLessThanOrEqual(1);
 });
+
+/** The priority of each thread of this process: the 19th field of its line, the 17th after its name. */
+function priorities(): number[] {
+  return readdirSync("/proc/self/task").map((thread) => {
+    const stat = readFileSync(`/proc/self/task/${thread}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(") ") + 2).split(" ")[16]);
+  });
+}
+
+test.runIf(process.platform === "linux")(
+  "programs yield the processor to the worker's own thread",
+  async () => {
+    await of("loud").evaluate("1 + 1", {});
+    expect(priorities().filter((one) => one === getPriority() + 5)).toHaveLength(1);
+  },
+);
 
 describe("a program that is cancelled", () => {
   test("is stopped while it runs, and its thread serves the next one", async () => {

@@ -168,7 +168,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     slots,
     timing,
     waitForWork: async (_shard, waited, ms) => {
-      waitedFor.push(waited);
+      waitedFor.push(waited.open);
       waitedMs.push(ms);
       const woken = new AbortController();
       wake = () => woken.abort();
@@ -347,7 +347,8 @@ test("a run that ends while jobs wait for slots is finished at once", async () =
 test("a slot that is freed in a full lane is filled at once", async () => {
   open(["default", "bulk"]);
   const ends = Promise.withResolvers<string>();
-  step = () => ends.promise;
+  let begun = 0;
+  step = (signal) => (begun++ === 0 ? ends.promise : silentPeer(signal));
   const runs = [1, 2, 3].map(() => Object.assign(claimable(), { lane: "bulk" as const }));
   const [first, second, third] = runs.map(({ run_id }) => run_id);
   if (!first || !second || !third) throw new Error("three runs");
@@ -357,7 +358,7 @@ test("a slot that is freed in a full lane is filled at once", async () => {
   queue.offers.push([third]);
   ends.resolve("answer");
   // The marker's wait is still under way: `wake` is not called.
-  await eventually(() => expect(fakeStore.row(third).status).toBe("completed"));
+  await eventually(() => expect(begun).toBe(3));
   expect(waitedFor).toEqual([["default"]]);
 });
 
@@ -475,17 +476,32 @@ describe("a run that this worker executes, and claims directly under a new attem
   });
 });
 
+// Fails when a worker without an open slot waits for the markers of open slots, or for a marker alone.
+test("a worker that has only spare slots waits for their markers, and claims when a run ends", async () => {
+  const ends = Promise.withResolvers<string>();
+  let begun = 0;
+  step = (signal) => (begun++ === 0 ? ends.promise : silentPeer(signal));
+  const runs = Array.from({ length: 6 }, () => claimable().run_id);
+  queue.offers.push(runs.slice(0, 5));
+  worker.start();
+  await eventually(() => expect([worker.active, waitedFor]).toEqual([5, [[]]]));
+  queue.offers.push(runs.slice(5));
+  ends.resolve("answer");
+  await eventually(() => expect(begun).toBe(6));
+  expect(waitedFor).toEqual([[]]);
+});
+
 // Fails when a worker without room in any lane waits for markers of no lane, which Redis refuses.
 test("a worker whose lanes are all full waits for a slot, not for a marker", async () => {
   const freed = vi.spyOn(Slots.prototype, "freed", "get");
   open(["bulk", "mail"]);
   step = silentPeer;
-  const runs = (["bulk", "bulk", "mail", "mail"] as const).map((lane) =>
-    Object.assign(claimable(), { lane }),
-  );
+  // Two open slots and two spare ones in each lane.
+  const lanes = Array.from({ length: 8 }, (_, n) => (n % 2 === 0 ? ("bulk" as const) : ("mail" as const)));
+  const runs = lanes.map((lane) => Object.assign(claimable(), { lane }));
   queue.offers.push(runs.map(({ run_id }) => run_id));
   worker.start();
-  await eventually(() => expect(worker.active).toBe(4));
+  await eventually(() => expect(worker.active).toBe(8));
   // The claim loop has gone on from that claim, and waits.
   await eventually(() => expect(freed).toHaveBeenCalled());
   expect(waitedFor).toEqual([]);

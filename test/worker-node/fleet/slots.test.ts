@@ -1,0 +1,111 @@
+import fc from "fast-check";
+import { beforeEach, describe, expect, test } from "vitest";
+import { Lane } from "../../../shared/contracts/run.ts";
+import { newRunId } from "../../../shared/contracts/ids.ts";
+import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
+import { Slots } from "../../../worker-node/fleet/slots.ts";
+import { tenant } from "../../shared/queue/fixture.ts";
+import { WorkerRoom } from "../../shared/queue/shares.ts";
+
+const MIB = 1024 * 1024;
+const [greedy, quiet] = [tenant("greedy"), tenant("quiet")];
+
+let slots: Slots;
+beforeEach(() => {
+  slots = new Slots(10, Lane.options);
+});
+
+function mayTake(of: TenantId, lane: Lane = "default"): boolean {
+  return new WorkerRoom(slots.room()).mayTake({ tenant: of, lane });
+}
+
+/** Takes runs of the tenant, as many as the worker may. @returns them */
+function takeAll(of: TenantId, lane: Lane = "default"): RunId[] {
+  const runs: RunId[] = [];
+  while (mayTake(of, lane)) {
+    const run = newRunId(Date.now());
+    slots.take(run, of, lane);
+    runs.push(run);
+  }
+  return runs;
+}
+
+describe("the slots of a worker", () => {
+  test("are all of WORKER_CONCURRENCY for a tenant that is alone, and no more", () => {
+    expect(takeAll(greedy)).toHaveLength(10);
+  });
+
+  test("have room for a tenant that holds none, however many runs another holds", () => {
+    takeAll(greedy);
+    expect(mayTake(quiet)).toBe(true);
+    expect(takeAll(quiet)).toHaveLength(5);
+  });
+
+  test("have room for a newcomer beside as many tenants as a worker has slots less one, in any order of arrivals and ends", () => {
+    const arrival = fc.record({ of: fc.nat(18), ends: fc.boolean() });
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 10, max: 12 }),
+        fc.array(arrival, { maxLength: 200 }),
+        (total, arrivals) => {
+          slots = new Slots(total, Lane.options);
+          const held: RunId[] = [];
+          for (const { of, ends } of arrivals) {
+            const first = ends ? held.shift() : undefined;
+            if (first) slots.release(first);
+            else if (mayTake(tenant(`greedy-${of}`))) {
+              const run = newRunId(Date.now());
+              slots.take(run, tenant(`greedy-${of}`), "default");
+              held.push(run);
+            }
+            expect(mayTake(quiet)).toBe(true);
+          }
+        },
+      ),
+    );
+  });
+
+  test("are shared inside a lane too, of which a tenant alone holds the lane's share", () => {
+    expect(takeAll(greedy, "bulk")).toHaveLength(5);
+    expect(mayTake(greedy)).toBe(true);
+    expect(mayTake(quiet, "bulk")).toBe(true);
+  });
+
+  test("are claimed by any tenant while one is open, so that a worker with an open slot takes every job of its marker", () => {
+    const held = fc.array(fc.record({ of: fc.nat(4), lane: fc.constantFrom(...Lane.options) }), {
+      maxLength: 30,
+    });
+    fc.assert(
+      fc.property(held, (arrivals) => {
+        slots = new Slots(10, Lane.options);
+        for (const { of, lane } of arrivals)
+          if (mayTake(tenant(`t${of}`), lane)) slots.take(newRunId(Date.now()), tenant(`t${of}`), lane);
+        for (const lane of slots.markers().open)
+          for (let of = 0; of < 5; of++) expect(mayTake(tenant(`t${of}`), lane)).toBe(true);
+      }),
+    );
+  });
+});
+
+describe("the state that a worker holds", () => {
+  test("lets a tenant with much of it begin no run, and any other tenant one", () => {
+    const [first] = takeAll(greedy).map((run, at) => {
+      if (at < 4) slots.holdState(run, 40 * MIB);
+      else slots.release(run);
+      return run;
+    });
+    expect(slots.active).toBe(4);
+    expect([mayTake(greedy), mayTake(quiet)]).toEqual([false, true]);
+    expect(slots.markers().open).toEqual([]);
+    if (first) slots.release(first);
+    expect([mayTake(greedy), slots.markers().open]).toEqual([true, Lane.options]);
+  });
+
+  test("counts the latest size of each run", () => {
+    const run = newRunId(Date.now());
+    slots.take(run, greedy, "default");
+    slots.holdState(run, 200 * MIB);
+    slots.holdState(run, MIB);
+    expect(mayTake(greedy)).toBe(true);
+  });
+});
