@@ -44,6 +44,14 @@ export type EventFields = {
   paused: NoFields;
   human_response: StepRef & { response: Json };
   loop_limit_reached: { orch_step_id: string; iterations: number; max_iterations: number };
+  parallel_start: StepRef & { branch_count: number };
+  branch_start: StepRef & { branch_index: number };
+  parallel_complete: StepRef & { branch_count: number };
+  loop_start: StepRef & { total: number };
+  /** `iteration` counts from 1; `index` in templates from 0. */
+  loop_iteration: StepRef & { iteration: number; total: number };
+  loop_complete: StepRef & { iterations_completed: number };
+  merge_complete: StepRef & { input_count: number; strategy: string };
   transform_result: StepRef & { result: Json };
   /** A checkpoint inside a step that has no other event. */
   checkpoint: NoFields;
@@ -65,9 +73,12 @@ export type EventFields = {
 
 export type EventType = keyof EventFields;
 
-/** An event before its line is written: its type and its fields. */
+/**
+ * An event before its line is written: its type and its fields. `path`: where its step is, if it is in a branch or a loop
+ * (`fanout[1].draft`).
+ */
 export type RunEvent = {
   [Type in EventType]: EventFields[Type] extends NoFields
     ? { type: Type }
-    : { type: Type } & EventFields[Type];
+    : { type: Type; path?: string } & EventFields[Type];
 }[EventType];

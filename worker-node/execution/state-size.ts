@@ -1,29 +1,77 @@
 import { Reference } from "../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { Fork, Track } from "../../shared/journal/track.ts";
 
 /**
- * The size of a run's state: of all its values as JSON, a reference counted as the value behind it. It is counted as values
- * are set, so that a step costs what its own values cost, however large the state is.
+ * The size of a run's state: of all values that its tracks hold as JSON, a reference counted as the value behind it. It is
+ * counted as values are set, so that a step costs what its own values cost, however large the state is. A track that has
+ * ended counts until its fork is joined.
  */
 export class StateSize {
-  readonly #sizes = new Map<string, number>();
+  readonly #tracks = new Map<Track, Map<string, number>>();
+  readonly #ended = new Map<Fork, number>();
   #bytes = 0;
-
-  constructor(state: JsonObject) {
-    this.set(state);
-  }
 
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Records that these keys have these values from now on. */
-  set(values: JsonObject): void {
+  /** Counts a run from the beginning. */
+  reset(progress: Track): void {
+    this.#tracks.clear();
+    this.#ended.clear();
+    this.#bytes = 0;
+    this.set(progress, progress.state);
+    this.#addFork(progress.fork);
+  }
+
+  #addFork(fork: Fork | null): void {
+    if (fork === null) return;
+    for (const { kept } of Object.values(fork.ended)) this.#keep(fork, sizeOf(kept));
+    for (const track of fork.tracks.values()) {
+      this.set(track, track.own);
+      this.#addFork(track.fork);
+    }
+  }
+
+  /** Records that these keys have these values in a track from now on. */
+  set(track: Track, values: JsonObject): void {
+    const sizes = this.#tracks.get(track) ?? new Map<string, number>();
+    this.#tracks.set(track, sizes);
     for (const [key, value] of Object.entries(values)) {
       const size = sizeOf(value);
-      this.#bytes += size - (this.#sizes.get(key) ?? 0);
-      this.#sizes.set(key, size);
+      this.#bytes += size - (sizes.get(key) ?? 0);
+      sizes.set(key, size);
     }
+  }
+
+  /** A track of a fork has ended. */
+  end(track: Track, fork: Fork): void {
+    const bytes = this.#drop(track);
+    this.#bytes -= bytes;
+    this.#keep(fork, bytes);
+  }
+
+  /** The tracks of a fork are joined: what they held counts no more. */
+  join(fork: Fork): void {
+    this.#bytes -= this.#ended.get(fork) ?? 0;
+    this.#ended.delete(fork);
+    for (const track of fork.tracks.values()) {
+      if (track.fork) this.join(track.fork);
+      this.#bytes -= this.#drop(track);
+    }
+  }
+
+  #keep(fork: Fork, bytes: number): void {
+    this.#bytes += bytes;
+    this.#ended.set(fork, (this.#ended.get(fork) ?? 0) + bytes);
+  }
+
+  /** Forgets a track. @returns the bytes that it held */
+  #drop(track: Track): number {
+    const bytes = [...(this.#tracks.get(track)?.values() ?? [])].reduce((sum, size) => sum + size, 0);
+    this.#tracks.delete(track);
+    return bytes;
   }
 }
 

@@ -1,12 +1,19 @@
 import { nearestName } from "../../nearest-name.ts";
 
 /**
- * A placeholder in a template: `{input}`, or `{state.a.b}` with the path `["a", "b"]`. Spaces inside the braces do not matter.
- * Other braces are plain text.
+ * A placeholder in a template: `{input}` with an empty path, `{state.a.b}` with the path `["a", "b"]`, and in a loop
+ * `{index}` and `{item.a}`, whose paths begin with their own name. Spaces inside the braces do not matter. Other braces are
+ * plain text.
  */
-export type Placeholder = { from: number; to: number; path: readonly string[] | "input" };
+export type Placeholder = {
+  from: number;
+  to: number;
+  of: "input" | "state" | "each";
+  path: readonly string[];
+};
 
-const PLACEHOLDER = /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*))[ \t]*\}/g;
+const PLACEHOLDER =
+  /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*)|(index|item(?:\.[\w-]+)*))[ \t]*\}/g;
 /** A word in braces that stands alone, or that leads to something by a dot or a bracket. */
 const WORD =
   /\{\s{0,10}([A-Za-z]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/g;
@@ -22,13 +29,15 @@ const OTHER_WORDS: ReadonlySet<string> = new Set([
   "skate",
 ]);
 
-/** The placeholders of a template, in order. */
-export function placeholdersOf(template: string): Placeholder[] {
-  return [...template.matchAll(PLACEHOLDER)].map((match) => ({
-    from: match.index,
-    to: match.index + match[0].length,
-    path: match[1] === undefined ? "input" : match[1].split("."),
-  }));
+/** The placeholders of a template, in order. @param inLoop false: `{item}` and `{index}` are plain text */
+export function placeholdersOf(template: string, inLoop = false): Placeholder[] {
+  return [...template.matchAll(PLACEHOLDER)].flatMap((match): Placeholder[] => {
+    const [text, ofState, ofEach] = match;
+    const place = { from: match.index, to: match.index + text.length };
+    if (ofState !== undefined) return [{ ...place, of: "state", path: ofState.split(".") }];
+    if (ofEach === undefined) return [{ ...place, of: "input", path: [] }];
+    return inLoop ? [{ ...place, of: "each", path: ofEach.split(".") }] : [];
+  });
 }
 
 /**
