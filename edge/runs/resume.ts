@@ -26,7 +26,7 @@ export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject };
  * that did not get the response may repeat the request. An answer without a name goes to the question that is open when
  * it arrives.
  * @returns `replayed`: this answer had been accepted before
- * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (another answer was first); `invalid` for
+ * @throws AppError `not_found`; `several_questions` when the request does not name one of several; `run_finished`, `not_waiting` or `conflict` (another answer was first); `invalid` for
  *   an answer that does not fit the form
  */
 export async function answer(
@@ -91,7 +91,7 @@ function choose(
   if (second) {
     const ids = candidates.map(({ wait_id }) => wait_id).join(", ");
     const message = `must name one of the questions that are open: ${ids}`;
-    throw new AppError("invalid", `Not valid: question_id ${message}.`, {
+    throw new AppError("several_questions", `Several questions are open: question_id ${message}.`, {
       fields: [{ path: "question_id", message }],
     });
   }

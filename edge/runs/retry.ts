@@ -1,4 +1,9 @@
-import { parseOrchestration } from "../../shared/contracts/definition/index.ts";
+import {
+  branchOfSteps,
+  isFork,
+  outermostOf,
+  parseOrchestration,
+} from "../../shared/contracts/definition/index.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Refusal, RunStatus } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -74,13 +79,18 @@ function requireRetriable(status: RunStatus): void {
 /** The `seq` up to which a retry from `step` keeps the journal. If `step` is the next step anyway, all of it is kept. */
 async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<number> {
   const { run_id, definition_tenant, orchestration_id, definition_version, event_seq } = run;
-  const place = await retryPlace(pagesOf(sql, run_id, event_seq), step);
-  if (place.keepSeq !== null) return place.keepSeq;
   const text = await readPinnedDefinition(sql, definition_tenant, orchestration_id, definition_version);
   const parsed = parseOrchestration(JSON.parse(text ?? "null"));
+  const steps = parsed.ok ? parsed.definition.steps : [];
+  const branches = branchOfSteps(steps);
+  const outermost = outermostOf(step, branches);
+  const place = await retryPlace(pagesOf(sql, run_id, event_seq), outermost);
   const next = place.next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);
+  // A step that divides the run begins anew, with all its branches, also in the middle of them.
+  if (outermost === next && steps.some((each) => each.id === outermost && isFork(each))) return place.lastSeq;
+  if (place.keepSeq !== null) return place.keepSeq;
   if (step === next) return event_seq;
-  const known = parsed.ok && parsed.definition.steps.some(({ id }) => id === step);
+  const known = steps.some(({ id }) => id === step);
   const message = known
     ? "has no result in this run to go back to"
     : "is no step of the version that this run is pinned to";

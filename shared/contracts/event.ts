@@ -66,6 +66,14 @@ export const eventSchemas = {
     iterations: z.number().int(),
     max_iterations: z.number().int(),
   }),
+  parallel_start: StepRef.extend({ branch_count: z.number().int() }),
+  branch_start: StepRef.extend({ branch_index: z.number().int() }),
+  parallel_complete: StepRef.extend({ branch_count: z.number().int() }),
+  loop_start: StepRef.extend({ total: z.number().int() }),
+  /** `iteration` counts from 1; `index` in templates from 0. */
+  loop_iteration: StepRef.extend({ iteration: z.number().int(), total: z.number().int() }),
+  loop_complete: StepRef.extend({ iterations_completed: z.number().int() }),
+  merge_complete: StepRef.extend({ input_count: z.number().int(), strategy: z.string() }),
   transform_result: StepRef.extend({ result: JsonValue }),
   /** A checkpoint inside a step that has no other event. */
   checkpoint: NoFields,
@@ -93,9 +101,12 @@ type NoFields = Record<string, never>;
 export type EventFields = { [Type in keyof typeof eventSchemas]: z.infer<(typeof eventSchemas)[Type]> };
 export type EventType = keyof EventFields;
 
-/** An event before its line is written: its type and its fields. */
+/**
+ * An event before its line is written: its type and its fields. `path`: where its step is, if it is in a branch or a loop
+ * (`fanout[1].draft`).
+ */
 export type RunEvent = {
   [Type in EventType]: EventFields[Type] extends NoFields
     ? { type: Type }
-    : { type: Type } & EventFields[Type];
+    : { type: Type; path?: string } & EventFields[Type];
 }[EventType];

@@ -48,15 +48,22 @@ export const Usage = z.object({
 });
 export type Usage = z.infer<typeof Usage>;
 
+/**
+ * The track of a step: the number of the branch or iteration in each parallel or loop step around it, the outermost first.
+ * Absent for the run's own track.
+ */
+const Place = z.array(z.number().int().nonnegative()).readonly().exactOptional();
+
 /** The committed result of one visit of one step. */
 export const Checkpoint = z.object({
+  track: Place,
   step: z.string(),
   visit: z.number().int().positive(),
   type: z.string(),
   name: z.string(),
   /** State keys that the step wrote, with their values or references. */
   set: JsonRecord,
-  /** The step that follows; null at the run's end. It is stored and never computed again: routing is part of the result. */
+  /** The step that follows; null at the end of its track. It is stored and never computed again: routing is part of the result. */
   next: z.string().nullable(),
   output_key: z.string().nullable(),
   started_at: z.string(),
@@ -66,15 +73,39 @@ export const Checkpoint = z.object({
   cost_micro_usd: z.number(),
   /** The effect keys of this visit's calls to the outside: `run:step path:visit:call[:try]`. */
   effects: z.array(z.string()),
+  /** The visit failed, and with it its track; the tracks beside it go on (`on_branch_error` is `collect`). */
+  error: z.object({ code: z.string(), message: z.string() }).exactOptional(),
 });
 export type Checkpoint = z.infer<typeof Checkpoint>;
 
+/**
+ * A visit of a parallel or loop step begins, with `count` tracks. `in`: a track for each branch; for each round of a loop,
+ * which goes on with the state of the round before; or for each item of a list.
+ */
+export const ForkRecord = z.object({
+  in: z.enum(["branches", "rounds", "items"]),
+  count: z.number().int().nonnegative(),
+  /** By the clock of the worker, for people. */
+  began_at: z.string(),
+  /** The run's time so far, without pauses: the step's timeout counts from here. */
+  run_ms: z.number(),
+});
+export type ForkRecord = z.infer<typeof ForkRecord>;
+
 /** What an unfinished visit has reached. The step type defines `data`. */
-export const TurnCheckpoint = z.object({ step: z.string(), visit: z.number().int(), data: JsonValue });
+export const TurnCheckpoint = z.object({
+  track: Place,
+  step: z.string(),
+  visit: z.number().int(),
+  data: JsonValue,
+  /** The turn divides the run: `data` is null. */
+  fork: ForkRecord.exactOptional(),
+});
 export type TurnCheckpoint = z.infer<typeof TurnCheckpoint>;
 
 /** A try of a visit failed, and the next one waits for its time. */
 export const RetryPark = z.object({
+  track: Place,
   step: z.string(),
   visit: z.number().int(),
   reason: z.literal("retry"),
@@ -86,18 +117,21 @@ export const RetryPark = z.object({
   /** What the failed tries cost that this entry charges: no result reports it. */
   cost_micro_usd: z.number().default(0),
   first_failed_at: z.string(),
+  /** How long the next try waits, from the commit of this entry on. */
+  wait_ms: z.number().nonnegative().default(0),
 });
 export type RetryPark = z.infer<typeof RetryPark>;
 
 /** A visit asked a question; `wait_id` is the question's id among the run's waits. */
 const AnswerPark = z.object({
+  track: Place,
   step: z.string(),
   visit: z.number().int(),
   reason: z.literal("answer"),
   wait_id: z.string(),
 });
 
-/** Why a run gave its slot back. */
+/** What a track waits for. When no track of its run can move, the run gives its slot back. */
 export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, AnswerPark]);
 export type ParkRecord = z.infer<typeof ParkRecord>;
 
@@ -124,6 +158,8 @@ export const StoredEntry = z.object({
   kind: EntryKind,
   output: z.string().nullable(),
   events: z.string().nullish(),
+  /** Of a park: the time since its commit, by Postgres' clock. */
+  age_ms: z.number().nullish(),
 });
 export type StoredEntry = z.infer<typeof StoredEntry>;
 

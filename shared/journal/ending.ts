@@ -43,11 +43,13 @@ function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progres
       step_id: result.step,
       step_name: nameOf(result.step, result.name),
       step_type: result.type,
-      status: "completed",
+      ...(result.path === result.step ? {} : { path: result.path }),
+      status: result.error === undefined ? "completed" : "failed",
       started_at: result.started_at,
       ended_at: new Date(startedMs + result.duration_ms).toISOString(),
       duration_seconds: Math.round(result.duration_ms / 10) / 100,
       output_key: result.output_key,
+      ...(result.error === undefined ? {} : { error: result.error.message }),
     };
   });
   const failed = steps.find((step) => step.id === end.error?.step_id);

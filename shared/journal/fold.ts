@@ -1,38 +1,35 @@
 import type { Orchestration } from "../contracts/definition/index.ts";
 import { recordOf } from "./records.ts";
 import type { JournalRecord } from "./records.ts";
+import { applyToTrack, beginFork, rootTrack, stepPath, trackAt } from "./track.ts";
+import type { Track } from "./track.ts";
 import type {
   Checkpoint,
   EndRecord,
-  RetryPark,
+  ParkRecord,
   StoredEntry,
   StoredPage,
+  TurnCheckpoint,
 } from "../contracts/journal-entry.ts";
-import type { Json, JsonObject } from "../contracts/json.ts";
+import type { JsonObject } from "../contracts/json.ts";
 import type { RunInput } from "../contracts/run.ts";
 
 /** A committed result without the values that it set: they are in the state, as far as no later result replaced them. */
-export type Result = Omit<Checkpoint, "set" | "effects">;
+export type Result = Omit<Checkpoint, "set" | "effects" | "track"> & { path: string };
 
-/** How far a run has come: the fold of its journal. Nothing else decides what a run does next. */
-export type Progress = {
-  state: JsonObject;
-  /** Committed results, in the order of their commits. */
+/**
+ * How far a run has come: the fold of its journal. Nothing else decides what a run does next. It is the run's own track, and
+ * what all its tracks have in common.
+ */
+export type Progress = Track & {
+  /** Committed results of all tracks, in the order of their commits. */
   history: Result[];
-  /** The step to run next; undefined before the first result, null when the run is at its end. */
-  next: string | null | undefined;
-  /** The turns of the current visit, in order: the `data` of each. */
-  turns: Json[];
+  /** What results and failed tries have cost in this life, as far as it is committed. */
+  costMicroUsd: number;
   /** How often a client has retried the run after its end. Calls to the outside in a later life get new effect keys. */
   rewinds: number;
   /** The number of the entry of the last of these retries; 0: there was none. */
   rewoundAt: number;
-  /** The retry that the current visit waits for, if a try of it failed. */
-  retry: RetryPark | null;
-  /** The cost of failed tries that was charged while the run waited for the next one: no result reports it. */
-  costOfRetriesMicroUsd: number;
-  /** The `wait_id` of the last question that the current visit asked, in this life of the run or an earlier one. */
-  questionId: string | null;
   end: EndRecord | null;
 };
 
@@ -55,34 +52,28 @@ export function initialState(definition: Pick<Orchestration, "state_schema">, in
 
 /** The progress of a run that has committed nothing. */
 export function initialProgress(state: JsonObject): Progress {
-  return {
-    state: { ...state },
-    history: [],
-    next: undefined,
-    turns: [],
-    rewinds: 0,
-    rewoundAt: 0,
-    costOfRetriesMicroUsd: 0,
-    retry: null,
-    questionId: null,
-    end: null,
-  };
+  return { ...rootTrack(state), history: [], costMicroUsd: 0, rewinds: 0, rewoundAt: 0, end: null };
 }
 
-/** `progress` after one more committed result. It returns a new value: `progress` itself does not change. */
-export function applyResult(progress: Progress, checkpoint: Checkpoint): Progress {
-  return {
-    state: { ...progress.state, ...checkpoint.set },
-    history: [...progress.history, resultOf(checkpoint)],
-    next: checkpoint.next,
-    turns: [],
-    rewinds: progress.rewinds,
-    rewoundAt: progress.rewoundAt,
-    costOfRetriesMicroUsd: progress.costOfRetriesMicroUsd,
-    retry: null,
-    questionId: null,
-    end: null,
-  };
+/** Adds a result to `progress`. */
+export function addResult(progress: Progress, checkpoint: Checkpoint): void {
+  const { set: _set, effects: _effects, track, ...result } = checkpoint;
+  progress.history.push({ ...result, path: stepPath(trackAt(progress, track), checkpoint.step) });
+  progress.costMicroUsd += checkpoint.cost_micro_usd;
+  progress.end = null;
+  applyToTrack(progress, checkpoint);
+}
+
+/** Adds to `progress` that a track waits. `retryInMs`: how much of a retry's wait is left. */
+export function addPark(progress: Progress, record: ParkRecord, retryInMs: number): void {
+  const track = trackAt(progress, record.track);
+  if (record.reason === "answer") {
+    track.questionId = record.wait_id;
+    return;
+  }
+  track.retry = record;
+  track.retryInMs = retryInMs;
+  progress.costMicroUsd += record.cost_micro_usd;
 }
 
 /** Reads the page of a journal that begins after an entry's number, 0 for the first page. */
@@ -90,29 +81,25 @@ export type ReadStored = (after: number) => Promise<StoredPage>;
 
 /**
  * The progress of a run with this journal, from the state `initial` on. It holds the state, the names of the results and the
- * turns of the current visit, and one page at a time of the rest: a journal may be larger than what a process can hold.
- *
- * Linear in the number of entries: `applyResult` for each would copy the whole history each time.
+ * turns of the current visits, and one page at a time of the rest: a journal may be larger than what a process can hold.
  */
 export async function fold(initial: JsonObject, read: ReadStored): Promise<Progress> {
   const progress = initialProgress(initial);
-  for await (const entry of countedEntries(read)) addEntry(progress, entry.seq, recordOf(entry));
+  for await (const entry of countedEntries(read)) addEntry(progress, entry, recordOf(entry));
   return progress;
 }
 
-function addEntry(progress: Progress, seq: number, entry: JournalRecord): void {
+function addEntry(progress: Progress, { seq, age_ms }: StoredEntry, entry: JournalRecord): void {
   switch (entry.kind) {
     case "step":
       addResult(progress, entry.record);
       break;
     case "turn":
-      progress.turns.push(entry.record.data);
+      addTurn(progress, entry.record);
       break;
     case "park":
-      if (entry.record.reason === "retry") {
-        progress.retry = entry.record;
-        progress.costOfRetriesMicroUsd += entry.record.cost_micro_usd;
-      } else progress.questionId = entry.record.wait_id;
+      // Without an age (the entry is from an earlier version) the run woke because the wait is over.
+      addPark(progress, entry.record, leftOf(entry.record, age_ms ?? Infinity));
       break;
     case "end":
       if (entry.record.checkpoint) addResult(progress, entry.record.checkpoint);
@@ -128,19 +115,15 @@ function addEntry(progress: Progress, seq: number, entry: JournalRecord): void {
   }
 }
 
-/** `applyResult` in place. */
-function addResult(progress: Progress, checkpoint: Checkpoint): void {
-  Object.assign(progress.state, checkpoint.set);
-  progress.history.push(resultOf(checkpoint));
-  progress.next = checkpoint.next;
-  progress.turns = [];
-  progress.retry = null;
-  progress.questionId = null;
-  progress.end = null;
+/** Adds to `progress` what an unfinished visit has reached. */
+export function addTurn(progress: Progress, { track: place, step, visit, data, fork }: TurnCheckpoint): void {
+  const track = trackAt(progress, place);
+  if (fork) beginFork(track, step, visit, fork);
+  else track.turns.push(data);
 }
 
-function resultOf({ set: _set, effects: _effects, ...result }: Checkpoint): Result {
-  return result;
+function leftOf(record: ParkRecord, ageMs: number): number {
+  return record.reason === "retry" ? Math.max(0, record.wait_ms - ageMs) : 0;
 }
 
 /** The entries of a journal that still count, in order: a `rewind` cuts those between its `keep_seq` and itself. */
@@ -175,11 +158,6 @@ function isRetry(stored: StoredEntry): boolean {
   if (stored.kind !== "park") return false;
   const entry = recordOf(stored);
   return entry.kind === "park" && entry.record.reason === "retry";
-}
-
-/** How many results the step has committed. */
-export function visitsOf(progress: Progress, step: string): number {
-  return progress.history.reduce((count, result) => count + (result.step === step ? 1 : 0), 0);
 }
 
 /** State as clients see it: without the engine's own keys, which begin with `_`. */

@@ -106,7 +106,7 @@ export class Differential {
         paused_s: Math.round(row.paused_for / 1_000),
         open: row.ended_at === null,
       })),
-      entries: [...journal.values()].flat(),
+      entries: [...journal.values()].flat().map(({ at: _at, ...entry }) => entry),
       calls: usage.map(({ run_id, seq, call }) => ({ run_id, seq, call })),
       dead: letters,
       questions: waits.map(({ run_id, wait_id, answer, answered_by, deadline_at }) => ({

@@ -138,10 +138,11 @@ export class PostgresModel implements Statements {
     const stored = this.tables
       .entriesOf(run)
       .filter(({ kind, seq }) => kind !== "note" && seq <= upto)
-      .map(({ seq, kind, output, events }) => ({
+      .map(({ seq, kind, output, events, at = -Infinity }) => ({
         seq,
         kind,
         output,
+        age_ms: kind === "park" ? this.now - at : null,
         events: output?.startsWith(REFERS_TO_EVENTS) ? events : null,
       }));
     const rewinds =
@@ -192,8 +193,8 @@ export class PostgresModel implements Statements {
   }
 
   /** A park is refused when more signals came than its worker had seen. */
-  mayPark(row: RunRow, { kind, signals }: EntryColumns): boolean {
-    return kind !== "park" || row.signals === signals;
+  mayPark(row: RunRow, { signals }: EntryColumns): boolean {
+    return signals === null || row.signals === signals;
   }
 
   #commit(row: RunRow, entry: EntryColumns): void {
@@ -230,6 +231,7 @@ export class PostgresModel implements Statements {
       visit,
       output,
       events,
+      at: this.now,
     });
     this.#openWaits(entry);
     this.tables.usage.push(...usage.map((call) => ({ ...call, run_id, seq })));

@@ -37,6 +37,8 @@ export type JournalRow = Pick<
   run_id: RunId;
   seq: number;
   attempt: number;
+  /** Absent: long ago. */
+  at?: number;
 };
 
 export type TenantRow = {

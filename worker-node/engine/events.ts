@@ -1,13 +1,21 @@
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
+import { stepPath } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
 
 /** How events name a step. */
 export function namesOf(step: Step): { orch_step_id: string; step_name: string } {
   return { orch_step_id: step.id, step_name: step.name === "" ? step.id : step.name };
 }
 
-export function stepStart(step: Step): RunEvent {
-  return { type: "step_start", ...namesOf(step), step_type: step.type };
+/** The event of a step with the step's path, if it is in a branch or a loop. */
+export function inTrack(track: Pick<Track, "path">, event: RunEvent): RunEvent {
+  if (track.path === "" || !("orch_step_id" in event) || event.orch_step_id === undefined) return event;
+  return { ...event, path: stepPath(track, event.orch_step_id) };
+}
+
+export function stepStart(step: Step, track: Pick<Track, "path">): RunEvent {
+  return inTrack(track, { type: "step_start", ...namesOf(step), step_type: step.type });
 }
 
 export function stepError(step: Step, error: { code: string; message: string }): RunEvent {

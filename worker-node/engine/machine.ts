@@ -1,21 +1,25 @@
-import { applyResult, visitsOf } from "../../shared/journal/fold.ts";
+import { placeOf, trackAt, visitsOf } from "../../shared/journal/track.ts";
 import { namesOf } from "./events.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
+import type { Track } from "../../shared/journal/track.ts";
 import type { StepResult } from "./ports.ts";
 
-/** What a run does next. `visit`: the number of the step's visit, from 1. */
+/** What a track does next. `visit`: the number of the step's visit in its track, from 1. */
 export type Next =
   | { do: "step"; step: Step; visit: number }
   | { do: "end"; status: "completed" }
   | { do: "end"; status: "failed"; error: { code: string; message: string; step_id: string | null } };
 
-/** What a run with this progress does next. The only place that decides it. */
-export function next(definition: Orchestration, progress: Progress): Next {
-  const id = progress.next === undefined ? definition.entry_step_id : progress.next;
+/**
+ * What a track of a run with this progress does next. The only place that decides it.
+ * @param definition as `layOut` returns it
+ */
+export function next(definition: Orchestration, progress: Progress, track: Track): Next {
+  const id = track.next === undefined ? entryOf(definition, progress, track) : track.next;
   if (id === null) return { do: "end", status: "completed" };
   const step = stepOf(definition, id);
   if (step === undefined) return failed("unknown_step", `the definition has no step "${id}"`);
@@ -25,18 +29,28 @@ export function next(definition: Orchestration, progress: Progress): Next {
       `the run has had its ${definition.max_total_turns} turns and is not at its end`,
     );
   }
-  const spent = whenSpent(definition, spentOf(progress));
+  const spent = whenSpent(definition, progress.costMicroUsd);
   if (spent !== null) return failed(spent.code, spent.message);
-  const visits = visitsOf(progress, id);
+  const visits = visitsOf(track, id);
   // `applyLoopLimits` leads to a step that is used up only when no step follows it.
   if (isUsedUp(step, visits)) {
     return failed(
       "loop_limit_reached",
-      `step "${id}" has had its ${step.max_iterations} iterations, and no next_step_id says where the run goes then`,
+      `step "${id}" has had its ${step.max_iterations} iterations, and no next_step_id says where it goes then`,
       id,
     );
   }
   return { do: "step", step, visit: visits + 1 };
+}
+
+/** The step with which a track begins. */
+function entryOf(definition: Orchestration, progress: Progress, { place }: Track): string {
+  const index = place.at(-1);
+  if (index === undefined) return definition.entry_step_id;
+  const above = trackAt(progress, place.slice(0, -1));
+  const fork = above.fork === null ? undefined : stepOf(definition, above.fork.step);
+  const entry = fork?.type === "parallel" ? fork.parallel_branches[index]?.[0] : undefined;
+  return (fork?.type === "loop" ? fork.loop_step_ids[0] : entry) ?? "";
 }
 
 function failed(code: string, message: string, step_id: string | null = null): Next {
@@ -52,18 +66,13 @@ export function whenSpent(
   return { code: "max_total_cost", message: `the run has spent its ${limit} USD and is not at its end` };
 }
 
-/** What the run has cost in this life, as far as it is committed and not of the present visit. */
-export function spentOf({ history, costOfRetriesMicroUsd }: Progress): number {
-  return costOf(history) + costOfRetriesMicroUsd;
-}
-
 /** The cost of results, or of calls. */
 export function costOf(charged: readonly { cost_micro_usd: number }[]): number {
   return charged.reduce((sum, { cost_micro_usd }) => sum + cost_micro_usd, 0);
 }
 
-/** A visit of a step, with the run's definition and its progress before the result. */
-export type VisitOf = { definition: Orchestration; progress: Progress; step: Step; visit: number };
+/** A visit of a step, with the run's definition and the step's track before the result. */
+export type VisitOf = { definition: Orchestration; track: Track; step: Step; visit: number };
 
 /** What a visit took. `startedAt`: when its last try began, less the time that the step had waited before. */
 export type Timing = {
@@ -76,15 +85,16 @@ export type Timing = {
 
 /**
  * The checkpoint of a visit with this result, and the events that are committed with it, in their order. The
- * checkpoint's `next` is where the run really goes: loop limits are applied.
+ * checkpoint's `next` is where the track really goes: loop limits are applied.
  */
 export function toCheckpoint(
-  { definition, progress, step, visit }: VisitOf,
+  { definition, track, step, visit }: VisitOf,
   result: StepResult,
   timing: Timing,
 ): { checkpoint: Checkpoint; events: RunEvent[] } {
   const usage = [...timing.earlierUsage, ...result.usage];
   const checkpoint: Checkpoint = {
+    ...placeOf(track),
     step: step.id,
     visit,
     type: step.type,
@@ -100,7 +110,8 @@ export function toCheckpoint(
     effects: [...result.effects],
   };
   const target = result.ends ? null : result.route ? result.route.target : (step.next_step_id ?? null);
-  const limited = applyLoopLimits(definition, applyResult(progress, checkpoint), target);
+  const visitsAfter = (id: string): number => visitsOf(track, id) + (id === step.id ? 1 : 0);
+  const limited = applyLoopLimits(definition, visitsAfter, target);
   const seconds = Math.round(timing.durationMs / 10) / 100;
   return {
     checkpoint: { ...checkpoint, next: limited.target },
@@ -123,15 +134,15 @@ function isUsedUp(step: Step, visits: number): boolean {
 }
 
 /**
- * Where the run really goes when a step leads to `target`. A step that already has its `max_iterations` results is
+ * Where a track really goes when a step leads to `target`. A step that already has its `max_iterations` results is
  * skipped: the run goes to its `next_step_id` instead, and so on. When that is null the run ends there. When it is absent,
  * or leads only to steps that are skipped, the target is the last of them, and the run fails: a loop that its limit ended
- * has not reached what it was for. Each skipped step has an event `loop_limit_reached`. `progress` includes the result that
+ * has not reached what it was for. Each skipped step has an event `loop_limit_reached`. `visitsAfter` counts the result that
  * leads to `target`.
  */
 function applyLoopLimits(
   definition: Orchestration,
-  progress: Progress,
+  visitsAfter: (step: string) => number,
   target: string | null,
 ): { target: string | null; events: RunEvent[] } {
   const events: RunEvent[] = [];
@@ -139,7 +150,7 @@ function applyLoopLimits(
   let current = target;
   while (current !== null && !skipped.has(current)) {
     const step = stepOf(definition, current);
-    const visits = visitsOf(progress, current);
+    const visits = visitsAfter(current);
     if (step === undefined || !isUsedUp(step, visits)) break;
     events.push({
       type: "loop_limit_reached",
@@ -160,9 +171,6 @@ function applyLoopLimits(
  */
 export function finalResponse(progress: Progress, last: Json | undefined): Json {
   if (last !== undefined) return last;
-  const withKey = progress.history.findLast(
-    ({ output_key }) => output_key !== null && Object.hasOwn(progress.state, output_key),
-  );
-  const value = withKey?.output_key ? progress.state[withKey.output_key] : undefined;
+  const value = progress.lastKey === null ? undefined : progress.state[progress.lastKey];
   return value ?? `Completed after ${progress.history.length} steps.`;
 }

@@ -1,14 +1,28 @@
 import type { FormField } from "../../shared/contracts/definition/human.ts";
-import type { StepOf, StepType } from "../../shared/contracts/definition/index.ts";
+import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import type { ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { Fork } from "../../shared/journal/track.ts";
 
 /** Runs one step of a type. An error that it throws fails or retries the step; it never returns an error as output. */
-export type Executor<Type extends StepType> = (
+export type Executor<Type extends LeafStep["type"]> = (
   step: StepOf<Type>,
   context: StepContext,
 ) => Promise<StepResult | StepQuestion>;
+
+/** Divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
+export type Forker<Type extends "parallel" | "loop"> = {
+  /** The tracks of a visit, with the events of its beginning. @throws TerminalError when the step cannot begin */
+  begin(
+    step: StepOf<Type>,
+    context: Pick<StepContext, "state" | "load">,
+  ): Promise<Pick<ForkRecord, "in" | "count"> & { events: RunEvent[] }>;
+  /** The event with which a track begins. */
+  track(step: StepOf<Type>, index: number, fork: Pick<Fork, "count">): RunEvent;
+  /** The visit's result. The fold of the journal adds what `joinedKeys` says. */
+  join(step: StepOf<Type>, fork: Fork, steps: readonly Step[]): StepResult;
+};
 
 /** Everything that a step can reach while it runs. The engine uses nothing else: no clock, no network, no store. */
 export type StepContext = {
@@ -22,6 +36,10 @@ export type StepContext = {
   message: string;
   /** State as committed. `load` reads its references. A step never changes state: it returns `set`. */
   state: Readonly<JsonObject>;
+  /** What code and templates of a step in a loop also see: `index`, and with `for_each` the `item`. Empty outside of loops. */
+  each(): Promise<JsonObject>;
+  /** How a merge names the source of a key of state: `Draft (draft_a)`, the step that writes it, or the key itself. */
+  sourceOf(key: string): string;
   /** The value behind a `Reference`; any other value as it is. */
   load(value: Json): Promise<Json>;
   models: Models;
@@ -123,8 +141,8 @@ export type Tools = {
 
 /** JavaScript in a QuickJS sandbox: no network, no clock, memory and time limits. Errors are TerminalErrors. */
 export type Sandbox = {
-  /** The value of one expression over `state`; `True`, `False`, `None` are defined. */
-  evaluate(expression: string, state: JsonObject): Promise<Json>;
-  /** Runs a program that reads `state` and sets `result`; returns `result`. */
-  transform(code: string, state: JsonObject): Promise<Json>;
+  /** The value of one expression over `state` and the names in `each`; `True`, `False`, `None` are defined. */
+  evaluate(expression: string, state: JsonObject, each?: JsonObject): Promise<Json>;
+  /** Runs a program that reads `state` and the names in `each`, and sets `result`; returns `result`. */
+  transform(code: string, state: JsonObject, each?: JsonObject): Promise<Json>;
 };

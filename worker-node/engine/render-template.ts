@@ -3,21 +3,22 @@ import { TextBudget } from "./bounded-text.ts";
 import { TerminalError } from "./step-errors.ts";
 import { asText, valueAt } from "./run-state.ts";
 import type { Placeholder } from "../../shared/contracts/definition/index.ts";
-import type { Json } from "../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { StepContext } from "./ports.ts";
 
-type Values = Pick<StepContext, "state" | "message" | "load">;
+type Values = Pick<StepContext, "state" | "message" | "load" | "each">;
 
 /**
- * `template` with `{input}` (the run's message) and `{state.a.b}` replaced: text as it is, other values as JSON.
+ * `template` with `{input}` (the run's message), `{state.a.b}`, and in a loop `{index}` and `{item.a}` replaced: text as it is, other values as JSON.
  * Replacements are not searched again, so a value cannot refer to another one.
  *
  * Throws the TerminalError `template` when state has no such key (a prompt with a gap is worse than a failed step), and
  * when the result would be longer than 1 MiB, before anything of that length is made.
  */
 export async function renderTemplate(template: string, values: Values): Promise<string> {
-  const placeholders = placeholdersOf(template);
-  const texts = await textsOf(template, placeholders, values);
+  const each = await values.each();
+  const placeholders = placeholdersOf(template, Object.keys(each).length > 0);
+  const texts = await textsOf(template, placeholders, { ...values, each });
   const [first, ...literals] = literalsOf(template, placeholders);
   const rest = literals.map((literal, i) => {
     const placeholder = placeholders[i];
@@ -36,26 +37,29 @@ function literalsOf(template: string, placeholders: readonly Placeholder[]): str
 async function textsOf(
   template: string,
   placeholders: readonly Placeholder[],
-  values: Values,
+  values: Omit<Values, "each"> & { each: JsonObject },
 ): Promise<Map<string, string>> {
   const budget = new TextBudget("the rendered template");
   budget.add(literalsOf(template, placeholders).join(""));
   const uses = Map.groupBy(placeholders, nameOf);
   const texts = new Map<string, string>();
   // Placeholders of one key come one after another, so that a large value is loaded once and held alone.
-  let root: { key: string | undefined; value: Json | undefined } = { key: undefined, value: values.message };
+  let root: { name: string; value: Json | undefined } = { name: "input", value: values.message };
   for (const name of [...uses.keys()].toSorted()) {
     const [first, ...more] = uses.get(name) ?? [];
     if (first === undefined) continue;
-    const [key, ...rest] = first.path === "input" ? [] : first.path;
-    // The message, whose name is the first of all, needs no load.
-    if (root.key !== key && key !== undefined) {
-      root = { key, value: await valueAt(values.state, [key], values.load) };
+    const [key = "", ...rest] = first.path;
+    const rootName = nameOf({ ...first, path: first.path.slice(0, 1) });
+    if (root.name !== rootName) {
+      const of = first.of === "each" ? values.each : values.state;
+      const value = first.of === "input" ? values.message : await valueAt(of, [key], values.load);
+      root = { name: rootName, value };
     }
     const value = root.value === undefined ? undefined : await valueAt(root.value, rest, values.load);
     if (value === undefined) {
       const place = template.slice(first.from, first.to);
-      throw new TerminalError("template", `the template reads ${place}, which state does not have`);
+      const where = first.of === "each" ? "this iteration" : "state";
+      throw new TerminalError("template", `the template reads ${place}, which ${where} does not have`);
     }
     budget.expect(value, 1 + more.length);
     const text = asText(value);
@@ -65,6 +69,6 @@ async function textsOf(
   return texts;
 }
 
-function nameOf({ path }: Placeholder): string {
-  return path === "input" ? "" : path.join(".");
+function nameOf({ of, path }: Pick<Placeholder, "of" | "path">): string {
+  return [of, ...path].join(".");
 }

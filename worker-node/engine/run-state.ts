@@ -18,16 +18,23 @@ export async function valueAt(
   return current;
 }
 
-/** State with all its references loaded, for code that may read any of it. */
+/** State with all its references loaded, also those in lists that loops have made, for code that may read any of it. */
 export async function loadAll(
   state: Readonly<JsonObject>,
   load: (value: Json) => Promise<Json>,
 ): Promise<JsonObject> {
   const entries = Object.entries(state).map(async ([key, value]): Promise<[string, Json]> => [
     key,
-    isReference(value) ? await load(value) : value,
+    await loaded(value, load),
   ]);
   return Object.fromEntries(await Promise.all(entries));
+}
+
+async function loaded(value: Json, load: (value: Json) => Promise<Json>): Promise<Json> {
+  if (isReference(value)) return load(value);
+  if (!Array.isArray(value) || !value.some(isReference)) return value;
+  // References are in no deeper lists: each value over 32 KiB of a result is one.
+  return Promise.all(value.map((item) => loaded(item, load)));
 }
 
 function isReference(value: Json): boolean {

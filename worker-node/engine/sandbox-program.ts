@@ -3,8 +3,14 @@ import { z } from "zod";
 /** What a new thread of the sandbox sends when it can run programs. */
 export const READY = "ready";
 
-/** `state` is JSON text. `limitMs`: of processor time. */
-export type Program = { code: "expression" | "transform"; source: string; state: string; limitMs: number };
+/** `state` and `each` are JSON texts of objects: the properties of `each` are variables. `limitMs`: of processor time. */
+export type Program = {
+  code: "expression" | "transform";
+  source: string;
+  state: string;
+  each: string;
+  limitMs: number;
+};
 
 export const ProgramResult = z.union([
   z.object({ json: z.string() }),

@@ -71,12 +71,13 @@ function run(program: Program): ProgramResult {
   return result;
 }
 
-function resultOf({ code, source, state, limitMs }: Program, context: QuickJSContext): ProgramResult {
+function resultOf({ code, source, state, each, limitMs }: Program, context: QuickJSContext): ProgramResult {
   const isOver = limitOf(limitMs);
   context.runtime.setMaxStackSize(STACK_BYTES);
   context.runtime.setInterruptHandler(isOver);
   try {
     context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
+    context.newString(each).consume((text) => context.setProp(context.global, "__each", text));
     const scripts = code === "transform" ? [source, READ_RESULT] : [scriptOf(source).script];
     const json = evaluate(context, scripts, code === "transform" ? "result" : "the value", isOver);
     return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };

@@ -24,10 +24,11 @@ export function createSandbox(): SharedSandbox {
     code: Program["code"],
     source: string,
     state: JsonObject,
+    each: JsonObject,
     limitMs: number,
     caller: Caller,
   ): Promise<Json> => {
-    const result = await pool.run({ code, source, state, limitMs }, caller);
+    const result = await pool.run({ code, source, state, each: JSON.stringify(each), limitMs }, caller);
     if ("failed" in result) throw new TerminalError(code, failureText(result, code, limitMs));
     const value = parseResult(result.json);
     if (value !== undefined) return value;
@@ -35,8 +36,9 @@ export function createSandbox(): SharedSandbox {
   };
   return {
     of: (caller) => ({
-      evaluate: (expression, state) => run("expression", expression, state, EXPRESSION_MS, caller),
-      transform: (code, state) => run("transform", code, state, TRANSFORM_MS, caller),
+      evaluate: (expression, state, each = {}) =>
+        run("expression", expression, state, each, EXPRESSION_MS, caller),
+      transform: (code, state, each = {}) => run("transform", code, state, each, TRANSFORM_MS, caller),
     }),
     close: () => pool.close(),
   };

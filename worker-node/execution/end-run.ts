@@ -1,24 +1,25 @@
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Checkpoint, EndRecord, Usage } from "../../shared/contracts/journal-entry.ts";
-import type { Json } from "../../shared/contracts/json.ts";
+import type { EndRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { RunError } from "../../shared/contracts/run.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
-import type { Progress } from "../../shared/journal/fold.ts";
+import { stepOfPath } from "../../shared/journal/track.ts";
 import { log } from "../../shared/log.ts";
 import type { DeadLetter } from "../../shared/store/journal/new-entry.ts";
 import { stepError } from "../engine/events.ts";
 import { finalResponse } from "../engine/machine.ts";
 import { confirmResults, largeValuesAt } from "./execution-state.ts";
-import type { Ended, ExecutionState } from "./execution-state.ts";
+import type { Ended, ExecutionState, RejectedResult } from "./execution-state.ts";
 import { operatorTrace, traceOf } from "./failure-trace.ts";
 import { ifStored } from "./large-values.ts";
+import { readProgress } from "./read-progress.ts";
+import type { Result } from "./visit.ts";
 
 /** What a run ends with besides its status. */
 type EndParts = {
   error?: RunError | null;
-  /** The last step's result, which nothing has committed yet, and the run's progress with it. */
-  last?: { checkpoint: Checkpoint; response: Json | undefined; progress: Progress } | null;
+  /** The last step's result, which nothing has committed yet. The run's progress has it. */
+  last?: Pick<Result, "checkpoint" | "response" | "events" | "usage"> | null;
   events?: readonly RunEvent[];
   usage?: readonly Usage[];
   deadLetter?: DeadLetter | null;
@@ -27,7 +28,7 @@ type EndParts = {
 /** What is known of a failure besides its error: the step's tries, when the first of them failed, and what was thrown. */
 export type FailureParts = Pick<EndParts, "events" | "usage"> & {
   tries?: number;
-  firstFailedAt?: string;
+  firstFailedAt?: string | null;
   cause?: unknown;
 };
 
@@ -47,7 +48,7 @@ export async function endRun(
 ): Promise<Ended> {
   const { run, steps, pendingEvents, runLog } = state;
   const { error = null, last = null, events = [], usage = [], deadLetter = null } = parts;
-  const progress = last?.progress ?? state.progress;
+  const { progress } = state;
   const response =
     status === "completed"
       ? finalResponse(progress, last?.response)
@@ -60,8 +61,13 @@ export async function endRun(
     step_path: last?.checkpoint.step ?? null,
     visit: last?.checkpoint.visit ?? null,
     output: JSON.stringify(record),
-    events: [...pendingEvents, ...events, ...(await ifStored(large.storeEvents(closing), closing))],
-    usage,
+    events: [
+      ...pendingEvents,
+      ...(last?.events ?? []),
+      ...events,
+      ...(await ifStored(large.storeEvents(closing), closing)),
+    ],
+    usage: [...(last?.usage ?? []), ...usage, ...state.unchargedUsage],
     status,
     error: error === null ? null : JSON.stringify(error),
     dead_letter: deadLetter ?? (error && { ...error, stack: null, tries: 1, first_failed_at: null }),
@@ -70,6 +76,7 @@ export async function endRun(
   if (outcome.is !== "rejected") return { is: "dropped" };
   const earlier = await confirmResults(state);
   if (earlier) return failRejected(state, earlier);
+  if (last) await readProgress(state, new AbortController().signal);
   const rejected = { code: "result_rejected", message: outcome.message, step_id: null };
   if (status !== "failed") return failRun(state, rejected);
   if (steps.length === 0 && pendingEvents.length === 0) {
@@ -97,22 +104,32 @@ export async function failRun(
   return endRun(state, "failed", { error, deadLetter, events, usage });
 }
 
-/** Ends a run in failure because Postgres will never take a step's result. */
-export function failRejected(
-  state: ExecutionState,
-  { step, message }: { step: string; message: string },
-): Promise<Ended> {
+/** Ends a run in failure because Postgres will never take a step's result: with the results before it. */
+export async function failRejected(state: ExecutionState, { step, message }: RejectedResult): Promise<Ended> {
+  state.rejected = null;
+  await readProgress(state, new AbortController().signal);
   return failStep(state, step, { code: "result_rejected", message });
 }
 
-/** Ends a run in failure because of a step, which has its own event; null: no step was running. */
+/** The id of the step at a path. */
+export function stepIdOf(path: string | null): string | null {
+  return path === null ? null : stepOfPath(path);
+}
+
+/** Ends a run in failure because of the step at `path`, which has its own event; null: no step was running. */
 export function failStep(
   state: ExecutionState,
-  stepId: string | null,
+  path: string | null,
   error: { code: string; message: string },
   more: Omit<FailureParts, "events"> = {},
 ): Promise<Ended> {
-  const step = state.steps.find(({ id }) => id === stepId);
+  const step = state.steps.find(({ id }) => id === stepIdOf(path));
   if (step === undefined) return failRun(state, { ...error, step_id: null }, more);
-  return failRun(state, { ...error, step_id: step.id }, { ...more, events: [stepError(step, error)] });
+  const event = stepError(step, error);
+  const at = path === null || path === step.id ? event : { ...event, path };
+  return failRun(
+    state,
+    { code: error.code, message: error.message, step_id: step.id },
+    { ...more, events: [at] },
+  );
 }

@@ -1,35 +1,27 @@
 import { workerOf } from "../../shared/contracts/ids.ts";
-import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
+import { layOut } from "../../shared/contracts/definition/index.ts";
+import type { Orchestration } from "../../shared/contracts/definition/index.ts";
 import { RunInput } from "../../shared/contracts/run.ts";
 import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/budget.ts";
-import { applyResult, fold, initialProgress, initialState } from "../../shared/journal/fold.ts";
-import type { ReadStored } from "../../shared/journal/fold.ts";
-import { writeResult } from "../../shared/journal/records.ts";
+import { initialProgress, initialState } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
-import { stepStart } from "../engine/events.ts";
-import { next } from "../engine/machine.ts";
 import { failureOf } from "../engine/retry-policy.ts";
-import { TerminalError } from "../engine/step-errors.ts";
-import { isPure } from "../engine/steps/index.ts";
-import { deadlineOf } from "../journal/run-log.ts";
-import type { Append, RunLog } from "../journal/run-log.ts";
-import { endRun, failRejected, failRun, failStep } from "./end-run.ts";
+import type { RunLog } from "../journal/run-log.ts";
+import { endRun, failRejected, failRun, failStep, stepIdOf } from "./end-run.ts";
 import { confirmResults, largeValuesAt } from "./execution-state.ts";
-import type { Ending, ExecutionDeps, ExecutionState, Parked, Walk } from "./execution-state.ts";
+import type { Ending, ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
+import { readProgress } from "./read-progress.ts";
 import { StateSize } from "./state-size.ts";
 import { Stop, withTimeout } from "./stop.ts";
-import type { Result } from "./visit.ts";
-import { visitStep } from "./visit.ts";
-import { unreadable, waitForStore } from "./wait-for-store.ts";
+import { waitForStore } from "./wait-for-store.ts";
+import { ResultRejected } from "./track-walk.ts";
+import { Waits } from "./waits.ts";
+import { walkTrack } from "./walk-track.ts";
 
 /** Crashes without a checkpoint between them after which a run is not executed again. */
 const POISON_CRASHES = 3;
-/** The most unconfirmed results: then even a step without effects waits, because a commit is where a cancel is noticed. */
-const MAX_UNCONFIRMED = 32;
-/** A run that wakes because its timeout has come must find that the timeout has passed. */
-const TIMEOUT_SLACK_MS = 1_000;
 
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
@@ -49,9 +41,12 @@ export async function execute(
     deps,
     steps: [],
     unchargedUsage: [],
+    spending: new Set(),
+    initial: {},
     progress: initialProgress({}),
-    unconfirmed: [],
-    size: new StateSize({}, onStateHeld),
+    unconfirmed: new Set(),
+    rejected: null,
+    size: new StateSize(onStateHeld),
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
@@ -60,7 +55,7 @@ export async function execute(
       const reason: unknown = signal.aborted ? signal.reason : error;
       if (reason instanceof Stop) return onStop(state, reason);
       log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
-      return failRun(state, { ...failureOf(error), step_id: runLog.currentStep }, { cause: error });
+      return failRun(state, { ...failureOf(error), step_id: stepIdOf(runLog.currentStep) }, { cause: error });
     });
   } catch (error) {
     // The end after a cancel or a timeout may be fenced too.
@@ -89,14 +84,9 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   state.steps = definition.steps;
   const input = await inputOf(run, deps, signal);
   const initial = initialState(definition, input);
-  const stored = await ifStored(largeValuesAt(state, "input").storeValues(initial), initial);
-  state.progress =
-    run.event_seq === 0
-      ? initialProgress(stored)
-      : await fold(stored, journalOf(run, deps, signal)).catch((error: unknown) => {
-          throw error instanceof TerminalError ? error : unreadable(error);
-        });
-  state.size.set(state.progress.state);
+  state.initial = await ifStored(largeValuesAt(state, "input").storeValues(initial), initial);
+  await readProgress(state, signal);
+  state.size.reset(state.progress);
   if (run.cancel) return endRun(state, "cancelled");
 
   const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
@@ -107,7 +97,8 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
     () => new Stop("run_timeout", `the run took longer than its ${definition.timeout_minutes} minutes`),
   );
   try {
-    const walk = { definition, message: input.message, endsAtMs, signal: limit.signal };
+    const { signal: ofRun, abort } = limit;
+    const walk = { definition: layOut(definition), message: input.message, endsAtMs, signal: ofRun, abort };
     return await walkSteps(state, walk);
   } finally {
     limit.clear();
@@ -119,119 +110,38 @@ async function inputOf(run: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal
   return RunInput.parse(JSON.parse(text ?? "null"));
 }
 
-/** The pages of the run's journal. Nothing but this execution appends to it. */
-function journalOf({ run_id, event_seq }: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal): ReadStored {
-  return (after) => waitForStore(signal, () => deps.store.readStoredPage(run_id, after, event_seq));
-}
-
+/** Moves the run's own track to its end, and the tracks into which its steps divide it. */
 async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
-  const { definition, signal } = walk;
-  const { runLog } = state;
   const tooLarge = whenStateTooLarge("the state that the run has before its next step", state.size.bytes);
   if (tooLarge) return failRun(state, { ...tooLarge, step_id: null });
-  let todo = next(definition, state.progress);
-  noteBeginning(state, definition, todo.do === "step" ? todo.step : null);
-  while (todo.do === "step") {
-    const { step, visit } = todo;
-    signal.throwIfAborted();
-    if (!isPure(step) || state.unconfirmed.length >= MAX_UNCONFIRMED) {
-      const rejected = await confirmResults(state);
-      if (rejected) return failRejected(state, rejected);
-      signal.throwIfAborted();
-    }
-    runLog.begin(step);
-    const large = largeValuesAt(state, `${step.id}/${visit}.${state.run.attempt}`);
-    const visited = await visitStep({ state, walk, step, visit, large });
-    if (visited.is === "failed") {
-      const { error, ...more } = visited;
-      return failStep(state, step.id, error, more);
-    }
-    if (visited.is === "wait") {
-      const parked = await park(state, visited, walk);
-      if (parked) return parked;
-      continue;
-    }
-    const { checkpoint, events, usage, response } = visited;
-    state.size.set(checkpoint.set);
-    const grown = whenStateTooLarge(`the state of the run after step "${step.id}"`, state.size.bytes);
-    if (grown) return failStep(state, step.id, grown, { usage });
-    const progress = applyResult(state.progress, checkpoint);
-    todo = next(definition, progress);
-    if (todo.do === "end") {
-      const error = todo.status === "failed" ? todo.error : null;
-      const last = { checkpoint, response, progress };
-      return endRun(state, todo.status, { error, last, events, usage });
-    }
-    const outcome = runLog.append(stepEntry(visited, todo.step));
-    // The outcome rejects when the run is superseded. Then `signal` is aborted too, and ends the execution.
-    outcome.catch(() => {});
-    state.unconfirmed.push({ step: step.id, before: state.progress, outcome });
-    state.progress = progress;
+  noteBeginning(state, walk.definition);
+  const waits = new Waits(state, walk);
+  const restarts = state.run.event_seq === state.progress.rewoundAt;
+  const track = state.progress;
+  const own = { state, walk, waits, track, signal: walk.signal, restarts, onEnd: () => [] };
+  try {
+    const end = await walkTrack(own);
+    if (end.is === "failed") return await failStep(state, end.path, end.error, end);
+    const { todo, last } = end;
+    return await endRun(state, todo.status, { error: todo.status === "failed" ? todo.error : null, last });
+  } catch (error) {
+    const parked = await waits.parked();
+    if (parked) return parked;
+    if (error instanceof ResultRejected) return failRejected(state, error.result);
+    throw error;
   }
-  return endRun(state, todo.status, todo.status === "failed" ? { error: todo.error } : {});
 }
 
-/** Notes the pickup, the start of the run and the `step_start` of `first`. Every other `step_start` is committed with the result before it. */
-function noteBeginning(state: ExecutionState, definition: Orchestration, first: Step | null): void {
-  const { runLog, run, pendingEvents, progress } = state;
+/** Notes the pickup and the start of the run. */
+function noteBeginning(state: ExecutionState, definition: Orchestration): void {
+  const { runLog, run, pendingEvents } = state;
   const name = { orchestration_id: definition.id, orchestration_name: definition.name };
   runLog.note(pendingEvents);
   state.pendingEvents = [];
   if (run.event_seq === 0) runLog.note([{ type: "orchestration_start", ...name }]);
-  const begins = run.event_seq === progress.rewoundAt;
-  if (begins && first) runLog.note([stepStart(first)]);
-}
-
-/** Gives the slot back until the wait is over, or the run's time is. Null: the step is to be visited again. */
-async function park(state: ExecutionState, wait: Parked, walk: Walk): Promise<Ending | null> {
-  const { status, afterMs } = wait;
-  const leftMs = Math.max(0, walk.endsAtMs - performance.now());
-  // The run's time stands still while it is paused for an answer.
-  const delayMs = status === "paused" ? afterMs : Math.min(afterMs, leftMs + TIMEOUT_SLACK_MS);
-  const signals = wait.signals ?? state.runLog.signals;
-  const outcome = await state.runLog.append(parkEntry(wait, delayMs, signals));
-  if (outcome.is === "committed") return { is: "parked", status, delayMs };
-  if (outcome.is === "rejected") throw new Error(outcome.message);
-  // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question, so the step is
-  // visited again. A retry waits only for its time, so it parks again.
-  walk.signal.throwIfAborted();
-  return status === "paused" ? null : park(state, wait, walk);
-}
-
-/** The result of a visit, with the start of the step that follows. */
-function stepEntry({ checkpoint, usage, ...result }: Result, following: Step): Append {
-  const events = [...result.events, stepStart(following)];
-  return {
-    kind: "step",
-    step_path: checkpoint.step,
-    visit: checkpoint.visit,
-    output: writeResult(checkpoint, events),
-    events,
-    usage,
-    deadline_ms: deadlineOf(following),
-    current_step: following.id,
-  };
-}
-
-/** Parks the run until it is due in `delayMs`. `signals`: the value on which the decision to park is based. */
-function parkEntry(parked: Parked, delayMs: number, signals: number): Append {
-  const { status, park: record, waits, events, usage } = parked;
-  return {
-    kind: "park",
-    step_path: record.step,
-    visit: record.visit,
-    output: JSON.stringify(record),
-    events,
-    usage,
-    status,
-    wake_ms: Math.ceil(delayMs),
-    waits,
-    signals,
-  };
 }
 
 async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {
-  const usage = state.unchargedUsage;
   switch (reason.why) {
     case "superseded":
       return { is: "dropped" };
@@ -240,16 +150,11 @@ async function onStop(state: ExecutionState, reason: Stop): Promise<Ending> {
       await confirmResults(state);
       return { is: "stopped" };
     case "cancel":
-      return endRun(state, "cancelled", { usage });
+      return endRun(state, "cancelled");
     case "state_too_large":
-      return failStep(
-        state,
-        state.runLog.currentStep,
-        { code: reason.why, message: reason.message },
-        { usage },
-      );
+      return failStep(state, state.runLog.currentStep, { code: reason.why, message: reason.message });
     case "run_timeout":
     case "step_timeout":
-      return failRun(state, { code: reason.why, message: reason.message, step_id: null }, { usage });
+      return failRun(state, { code: reason.why, message: reason.message, step_id: null });
   }
 }

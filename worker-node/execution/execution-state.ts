@@ -2,6 +2,7 @@ import type { Orchestration, Step } from "../../shared/contracts/definition/inde
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
@@ -9,7 +10,7 @@ import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
 import type { Journal } from "../journal/journal.ts";
-import type { AppendOutcome, RunLog } from "../journal/run-log.ts";
+import type { Append, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -36,37 +37,46 @@ export type ExecutionState = {
   readonly deps: ExecutionDeps;
   /** The steps of the run's definition; none until that has been read. */
   steps: readonly Step[];
+  /** The state before the first step. */
+  initial: JsonObject;
   /** The fold of the committed entries and of the unconfirmed results. */
   progress: Progress;
-  /** Appended results, in order, for whose outcome the execution has not waited yet. */
-  unconfirmed: Unconfirmed[];
+  /** The outcomes of appended results that are not known yet. */
+  readonly unconfirmed: Set<Promise<void>>;
+  /** The first result that Postgres will never take. */
+  rejected: RejectedResult | null;
   /** The size of its state. */
-  size: StateSize;
-  /** Model calls of a stopped visit: the entry that ends the run charges them. */
-  unchargedUsage: readonly Usage[];
+  readonly size: StateSize;
+  /** Model calls of stopped visits: the next result of a step that stops others, or the end of the run, charges them. */
+  readonly unchargedUsage: Usage[];
+  /** What the visits under way have cost so far, as far as no result reports it. */
+  readonly spending: Set<() => number>;
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
 };
 
-/** A result on its way to Postgres. `before`: the run's progress without it. */
-export type Unconfirmed = { step: string; before: Progress; outcome: Promise<AppendOutcome> };
+/** A result that Postgres will never take. `step`: the path of its step. */
+export type RejectedResult = { step: string; message: string };
+
+/** Appends a result, or the beginning of a fork, without waiting for its outcome: `confirmResults` does. */
+export function appendUnconfirmed(state: ExecutionState, step: string, entry: Append): void {
+  const settled = state.runLog.append(entry).then((outcome) => {
+    state.unconfirmed.delete(settled);
+    if (outcome.is === "rejected") state.rejected ??= { step, message: outcome.message };
+  });
+  state.unconfirmed.add(settled);
+  // The outcome rejects when the run is superseded. Then the execution is stopped too.
+  settled.catch(() => {});
+}
 
 /**
- * Waits until the unconfirmed results are committed.
- * @returns null, or the step whose result Postgres will never take: `state` is then as it was before that result
+ * Waits until the results that were appended so far are committed.
+ * @returns null, or the result that Postgres will never take
  * @throws Stop `superseded` when another worker moves the run
  */
-export async function confirmResults(
-  state: ExecutionState,
-): Promise<{ step: string; message: string } | null> {
-  for (const { step, before, outcome: pending } of state.unconfirmed.splice(0)) {
-    const outcome = await pending;
-    if (outcome.is !== "rejected") continue;
-    state.progress = before;
-    state.unconfirmed = [];
-    return { step, message: outcome.message };
-  }
-  return null;
+export async function confirmResults(state: ExecutionState): Promise<RejectedResult | null> {
+  await Promise.all(state.unconfirmed);
+  return state.rejected;
 }
 
 /** What all steps of a run have in common. `signal` also aborts when the run's time is over. */
@@ -77,6 +87,8 @@ export type Walk = {
   /** When the run's time is over, by this process's monotonic clock. */
   endsAtMs: number;
   signal: AbortSignal;
+  /** Stops all tracks of the run. */
+  abort(reason: unknown): void;
 };
 
 /** A wait that is too long to hold the run's slot. */

@@ -1,5 +1,8 @@
+import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
+import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
 import type { Reply, StepQuestion } from "../engine/ports.ts";
 import type { ExecutionState, Parked } from "./execution-state.ts";
 import type { LargeValues } from "./large-values.ts";
@@ -7,6 +10,7 @@ import { waitForStore } from "./wait-for-store.ts";
 
 /** The question of one visit of a step. */
 export class Question {
+  readonly #track: Track;
   readonly #step: string;
   readonly #visit: number;
   readonly #id: string;
@@ -14,18 +18,19 @@ export class Question {
   #signals: number | null = null;
 
   /** @param suffix distinguishes it from the question of the same visit in an earlier life of the run */
-  constructor(step: string, visit: number, suffix: string) {
-    this.#step = step;
+  constructor({ track, step, visit }: { track: Track; step: Step; visit: number }, suffix: string) {
+    this.#track = track;
+    this.#step = step.id;
     this.#visit = visit;
-    this.#id = `${step}:${visit}${suffix}`;
+    this.#id = `${stepPath(track, step.id)}:${visit}${suffix}`;
   }
 
   /**
    * The state of the visit's question, which the journal names. Null when the step has to ask: the visit has no question
    * yet, or only an unanswered question of an earlier life of the run. An answer from an earlier life counts.
    */
-  async reply({ run, runLog, progress, deps }: ExecutionState, signal: AbortSignal): Promise<Reply | null> {
-    const askedId = progress.questionId;
+  async reply({ run, runLog, deps }: ExecutionState, signal: AbortSignal): Promise<Reply | null> {
+    const askedId = this.#track.questionId;
     if (askedId === null) return null;
     // The signals are read before the wait: a later signal makes Postgres refuse the park that follows from this wait.
     const { signals } = runLog;
@@ -64,7 +69,13 @@ export class Question {
       is: "wait",
       status: "paused",
       afterMs,
-      park: { step: this.#step, visit: this.#visit, reason: "answer", wait_id: this.#id },
+      park: {
+        ...placeOf(this.#track),
+        step: this.#step,
+        visit: this.#visit,
+        reason: "answer",
+        wait_id: this.#id,
+      },
       waits: wait ? [wait] : [],
       signals: this.#signals,
       events: await large.storeEvents(named),

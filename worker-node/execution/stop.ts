@@ -32,14 +32,14 @@ export async function within<Result>(signal: AbortSignal, work: Promise<Result>)
 }
 
 /**
- * A signal that follows `signal` and also aborts after `ms`, with the reason that `stop` makes. `restart` gives it all
- * of its time again; `clear` it when the work is done.
+ * A signal that follows `signal` and also aborts after `ms` (Infinity: never), with the reason that `stop` makes, or by
+ * `abort`. `restart` gives it all of its time again; `clear` it when the work is done.
  */
 export function withTimeout(
   signal: AbortSignal,
   ms: number,
   stop: () => Error,
-): { signal: AbortSignal; restart(): void; clear(): void } {
+): { signal: AbortSignal; abort(reason: unknown): void; restart(): void; clear(): void } {
   // AbortSignal.any would take a tenth of the time of a step, and every step needs one of these.
   const controller = new AbortController();
   const follow = (): void => controller.abort(signal.reason);
@@ -48,10 +48,11 @@ export function withTimeout(
   const end = (): void => controller.abort(stop());
   if (ms <= 0) end();
   // Node counts timers in 32 bits: a longer one would fire at once.
-  const timer = setTimeout(end, Math.min(Math.max(0, ms), 2 ** 31 - 1));
+  const timer = ms === Infinity ? undefined : setTimeout(end, Math.min(Math.max(0, ms), 2 ** 31 - 1));
   const clear = (): void => {
     clearTimeout(timer);
     signal.removeEventListener("abort", follow);
   };
-  return { signal: controller.signal, restart: () => timer.refresh(), clear };
+  const abort = (reason: unknown): void => controller.abort(reason);
+  return { signal: controller.signal, abort, restart: () => void timer?.refresh(), clear };
 }

@@ -1,16 +1,26 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { isFork } from "../../shared/contracts/definition/index.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Checkpoint, RetryPark, TurnCheckpoint, Usage } from "../../shared/contracts/journal-entry.ts";
+import type {
+  Checkpoint,
+  ForkRecord,
+  RetryPark,
+  TurnCheckpoint,
+  Usage,
+} from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
-import { stepRetry } from "../engine/events.ts";
-import { costOf, spentOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
+import { eachOf, sourceOf } from "../engine/each.ts";
+import { inTrack, stepRetry } from "../engine/events.ts";
+import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
 import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
-import { runStep } from "../engine/steps/index.ts";
+import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
 import { publishedEvents } from "./published-events.ts";
@@ -22,11 +32,21 @@ import { sizeOf } from "./state-size.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
+/** The time in which a parallel or loop step must begin: it may load a list. Its `timeout_seconds` counts for all its tracks. */
+const BEGIN_FORK_SECONDS = 300;
 /** Waits up to this long keep the run's slot; longer ones give it back. */
-const SHORT_WAIT_MS = 5_000;
+export const SHORT_WAIT_MS = 5_000;
 
-/** One visit of a step. `large`: where it stores its large values. */
-export type Visit = { state: ExecutionState; walk: Walk; step: Step; visit: number; large: LargeValues };
+/** One visit of a step in a track. `large`: where it stores its large values. `signal` also aborts when its track is stopped. */
+export type Visit = {
+  state: ExecutionState;
+  walk: Walk;
+  track: Track;
+  step: Step;
+  visit: number;
+  large: LargeValues;
+  signal: AbortSignal;
+};
 
 /** The result of a visit: its checkpoint, and the events and charges that are committed with it. */
 export type Result = {
@@ -37,19 +57,23 @@ export type Result = {
 };
 
 /** How a try that did not fail ended. */
-type Tried = ({ is: "result" } & Result) | Parked;
+type Tried = ({ is: "result" } & Result) | Forked | Parked;
 
-/** How a visit of a step ended: with a result, with a wait that parks the run, or in failure. */
-type Visited =
-  | Tried
-  | {
-      is: "failed";
-      error: { code: string; message: string };
-      tries: number;
-      firstFailedAt: string;
-      cause: unknown;
-      usage: readonly Usage[];
-    };
+/** The visit divides its track. */
+export type Forked = { is: "forked"; in: ForkRecord["in"]; count: number; events: readonly RunEvent[] };
+
+/** The visit failed for good. */
+export type FailedVisit = {
+  is: "failed";
+  error: { code: string; message: string };
+  tries: number;
+  firstFailedAt: string | null;
+  cause: unknown;
+  usage: readonly Usage[];
+};
+
+/** How a visit of a step ended: with a result, with tracks of its own, with a wait, or in failure. */
+type Visited = Tried | FailedVisit;
 
 /** The tries of a visit so far. */
 type Tries = {
@@ -63,21 +87,21 @@ type Tries = {
 
 /** Tries a step until it has a result, fails for good, or has to wait for longer than a slot should be held. */
 export async function visitStep(visit: Visit): Promise<Visited> {
-  const { state, walk } = visit;
-  const { progress } = state;
-  const { signal } = walk;
-  const turns = [...progress.turns];
-  const tries = triesBefore(progress.retry);
+  const { state, track, signal } = visit;
+  const turns = [...track.turns];
+  const tries = triesBefore(track.retry);
+  const path = stepPath(track, visit.step.id);
+  const inRun = track.path === "" ? "" : `${path}:`;
   for (;;) {
     tries.count += 1;
-    const effectSuffix = suffixOf(progress.rewinds, tries.refused);
+    const effectSuffix = suffixOf(state.progress.rewinds, tries.refused);
     const usage: Usage[] = [];
     try {
       const { count, unchargedUsage } = tries;
       return await tryStep(visit, { turns, tries: count, effectSuffix, unchargedUsage, usage });
     } catch (error) {
       for (const [i, call] of usage.entries()) {
-        tries.unchargedUsage.push({ ...call, call: `try.${tries.count}.${i + 1}` });
+        tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}` });
       }
       if (signal.aborted) {
         await chargeStopped(visit, tries.unchargedUsage);
@@ -90,14 +114,14 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   }
 }
 
-/** Charges the model calls of a stopped visit: with the entry that ends the run, or in a turn before the run is handed back. */
-async function chargeStopped({ state, walk, step, visit }: Visit, usage: Usage[]): Promise<void> {
-  const reason: unknown = walk.signal.reason;
+/** Charges the model calls of a stopped visit: with a later entry of the run, or in a turn before the run is handed back. */
+async function chargeStopped({ state, track, step, visit, signal }: Visit, usage: Usage[]): Promise<void> {
+  const reason: unknown = signal.reason;
   if (!(reason instanceof Stop && reason.why === "drain")) {
-    state.unchargedUsage = usage;
+    state.unchargedUsage.push(...usage);
   } else if (usage.length > 0) {
-    const turn = { step: step.id, visit, data: turnOfUsage(usage) };
-    await state.runLog.append(turnEntry(step, turn, usage));
+    const turn = { ...placeOf(track), step: step.id, visit, data: turnOfUsage(usage) };
+    await state.runLog.append(turnEntry(track, step, turn, usage));
   }
 }
 
@@ -112,7 +136,7 @@ function triesBefore(retry: RetryPark | null): Tries {
 
 /** Decides on a failed try: the visit fails, parks, or is tried again after a wait that keeps the slot. */
 function afterFailure(
-  { state, walk, step, visit }: Visit,
+  { state, walk, track, step, visit }: Visit,
   tries: Tries,
   error: unknown,
 ): Visited | { is: "retry"; afterMs: number } {
@@ -128,12 +152,13 @@ function afterFailure(
   }
   if (error instanceof RetryableError && error.answered) tries.refused += 1;
   const { afterMs } = verdict;
-  const event = stepRetry(step, failure, count, afterMs);
+  const event = inTrack(track, stepRetry(step, failure, count, afterMs));
   if (afterMs <= SHORT_WAIT_MS) {
     state.runLog.note(publishedEvents(event));
     return { is: "retry", afterMs };
   }
   const park: RetryPark = {
+    ...placeOf(track),
     step: step.id,
     visit,
     reason: "retry",
@@ -142,6 +167,7 @@ function afterFailure(
     error: failure,
     cost_micro_usd: costOf(usage),
     first_failed_at: firstFailedAt,
+    wait_ms: afterMs,
   };
   return { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [event], usage };
 }
@@ -165,35 +191,49 @@ type Try = {
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
 async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
-  const { state, walk, step } = visit;
+  const { state, step, track, signal } = visit;
   const began = { at: Date.now(), ms: performance.now() };
-  const question = new Question(step.id, visit.visit, thisTry.effectSuffix);
+  const question = new Question(visit, thisTry.effectSuffix);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
-  const reply = await question.reply(state, walk.signal);
+  const reply = await question.reply(state, signal);
+  const limitSeconds = step.timeout_seconds ?? BEGIN_FORK_SECONDS;
   const limit = withTimeout(
-    walk.signal,
-    step.timeout_seconds * 1_000,
-    () => new Stop("step_timeout", `the step took longer than its ${step.timeout_seconds} s`),
+    signal,
+    limitSeconds * 1_000,
+    () => new Stop("step_timeout", `the step took longer than its ${limitSeconds} s`),
   );
   const context = contextOf(visit, thisTry, { signal: limit.signal, reply });
-  // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
-  const result = await within(limit.signal, runStep(step, context)).finally(() => limit.clear());
-  const stored =
-    "question" in result
-      ? question.park(result, visit.large, thisTry.unchargedUsage)
-      : resultOf(visit, thisTry, result, began);
-  return within(walk.signal, stored);
+  const run = async (): Promise<() => Promise<Tried>> => {
+    if (isFork(step)) {
+      const fork = await forkerOf(step).begin(step, context);
+      return async () => ({ is: "forked", ...fork });
+    }
+    const result = await runStep(step, context);
+    if (!("question" in result)) return () => resultOf(visit, thisTry, result, began);
+    const events = result.events.map((event) => inTrack(track, event));
+    return () => question.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
+  };
+  const { turns, unchargedUsage, usage } = thisTry;
+  const spent = (): number => costOf([...turns.flatMap(usageOfTurn), ...unchargedUsage, ...usage]);
+  state.spending.add(spent);
+  try {
+    const store = await within(limit.signal, run()).finally(() => limit.clear());
+    // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
+    return await within(signal, store());
+  } finally {
+    state.spending.delete(spent);
+  }
 }
 
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
-  { state, walk, step, visit, large }: Visit,
+  { walk, track, step, visit, large }: Visit,
   { turns, tries, unchargedUsage }: Try,
   result: StepResult,
   began: { at: number; ms: number },
 ): Promise<Tried> {
   const { waitedMs = 0 } = result;
-  const place = { definition: walk.definition, progress: state.progress, step, visit };
+  const place = { definition: walk.definition, track, step, visit };
   const stored = { ...result, set: await large.storeValues(result.set) };
   const { checkpoint, events } = toCheckpoint(place, stored, {
     startedAt: new Date(began.at - waitedMs).toISOString(),
@@ -205,31 +245,35 @@ async function resultOf(
     is: "result",
     checkpoint,
     response: result.response === undefined ? undefined : await large.storeResponse(result.response),
-    events: await large.storeEvents(events),
+    events: await large.storeEvents(events.map((event) => inTrack(track, event))),
     usage: [...unchargedUsage, ...result.usage],
   };
 }
 
 /** What the step can reach during this try. */
 function contextOf(
-  { state, walk, step, visit }: Visit,
-  { turns, effectSuffix, unchargedUsage, usage }: Try,
+  { state, walk, track, step, visit, signal: trackSignal }: Visit,
+  { turns, effectSuffix, usage }: Try,
   { signal, reply }: Pick<StepContext, "signal" | "reply">,
 ): StepContext {
   const { run, progress, runLog, deps } = state;
+  const path = stepPath(track, step.id);
   const { models, tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = walk;
   const tenant = run.tenant_id;
+  const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
   const checkCost = (): void => {
-    const inVisit = [...turns.flatMap(usageOfTurn), ...unchargedUsage, ...usage];
-    const spent = whenSpent(definition, spentOf(progress) + costOf(inVisit));
+    const inVisits = [...state.spending].reduce((sum, visitCost) => sum + visitCost(), 0);
+    const spent = whenSpent(definition, progress.costMicroUsd + inVisits);
     if (spent !== null) throw new TerminalError(spent.code, spent.message);
   };
   return {
     message,
-    state: progress.state,
-    load: (value) => loadValue(artifacts, value, tenant),
-    effectBase: `${run.run_id}:${step.id}:${visit}`,
+    state: track.state,
+    load,
+    each: () => eachOf({ definition, root: progress, track, load }),
+    sourceOf: (key) => sourceOf(definition.steps, key),
+    effectBase: `${run.run_id}:${path}:${visit}`,
     effectSuffix,
     turns: [...turns],
     reply,
@@ -237,9 +281,9 @@ function contextOf(
     sandbox: sandbox.of({ tenant, signal }),
     tools,
     // Reads that wait for the store: an unreachable store uses up no try of the step.
-    agent: (id) => waitForStore(walk.signal, () => definitions.named("agents", tenant, id)),
-    tool: (name) => waitForStore(walk.signal, () => definitions.named("tools", tenant, name)),
-    confirm: () => deps.confirm(run, walk.signal),
+    agent: (id) => waitForStore(trackSignal, () => definitions.named("agents", tenant, id)),
+    tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
+    confirm: () => deps.confirm(run, trackSignal),
     checkCost,
     models: {
       generate: async (request) => {
@@ -257,7 +301,7 @@ function contextOf(
     },
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
-      if (!signal.aborted) runLog.note(events.flatMap(publishedEvents));
+      if (!signal.aborted) runLog.note(events.map((event) => inTrack(track, event)).flatMap(publishedEvents));
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();
@@ -265,7 +309,8 @@ function contextOf(
       const what = `the state of the run with the turns of step "${step.id}"`;
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
-      const outcome = await runLog.append(turnEntry(step, { step: step.id, visit, data }, turnUsage));
+      const checkpoint = { ...placeOf(track), step: step.id, visit, data };
+      const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);
       // The turn has charged the calls of the try so far.
@@ -275,8 +320,8 @@ function contextOf(
 }
 
 /** A checkpoint inside a visit of `step`, before its result. */
-function turnEntry(step: Step, turn: TurnCheckpoint, usage: readonly Usage[]): Append {
+function turnEntry(track: Track, step: Step, turn: TurnCheckpoint, usage: readonly Usage[]): Append {
   const output = JSON.stringify(turn);
-  const deadline_ms = deadlineOf(step);
-  return { kind: "turn", step_path: turn.step, visit: turn.visit, output, events: [], usage, deadline_ms };
+  const [step_path, deadline_ms] = [stepPath(track, step.id), deadlineOf(step)];
+  return { kind: "turn", step_path, visit: turn.visit, output, events: [], usage, deadline_ms };
 }

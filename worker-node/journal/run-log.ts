@@ -10,6 +10,8 @@ import type { EarlierResult, EntryContent, NewEntry } from "../../shared/store/j
 import { Stop } from "../execution/stop.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
+/** The part of a deadline for a parallel or loop step without a limit of its own: between two of its tracks' entries. */
+const FORK_SECONDS = 60;
 /** Time beyond a step's own before a run without a new entry counts as stuck. */
 const DEADLINE_SLACK_MS = 30_000;
 /** How long events wait for a result of their run to be committed with, before they are committed alone. */
@@ -81,19 +83,21 @@ export class RunLog {
   /** The entry that is being committed, and the appended entries in it: its earlier results, then itself. None: a note. */
   #inFlight: { entry: NewEntry; appended: readonly Appended[] } | null = null;
   #noteDeadlineMs = 60_000;
+  /** The deadline of each step that runs, by its path. */
+  readonly #running = new Map<string, number>();
   #currentStep: string | null = null;
   #isClosed = false;
   #knownSeq: number;
   #journalBytes: number;
-  /** The run's signals, as far as this worker knows. */
-  signals: number;
+  #signals: number;
+  #onSignals = (): void => {};
 
   constructor(run: LoggedRun, parts: LogParts) {
     this.#run = run;
     this.#parts = parts;
     this.#knownSeq = run.event_seq;
     this.#journalBytes = run.journal_bytes;
-    this.signals = run.signals;
+    this.#signals = run.signals;
     this.#pending = new PendingEvents(() => parts.schedule(this), parts.lastFlushMs);
   }
 
@@ -106,14 +110,42 @@ export class RunLog {
     return this.#knownSeq;
   }
 
+  /** The path of the step that began last. */
   get currentStep(): string | null {
     return this.#currentStep;
   }
 
-  /** `step` runs from here on: notes belong to it, and the run's deadline follows from its timeout. */
-  begin(step: Step): void {
-    this.#currentStep = step.id;
+  /** The run's signals, as far as this worker knows. */
+  get signals(): number {
+    return this.#signals;
+  }
+
+  set signals(signals: number) {
+    const isMore = signals > this.#signals;
+    this.#signals = signals;
+    if (isMore) this.#onSignals();
+  }
+
+  /** Calls `listener` whenever the run has received more signals. */
+  onSignals(listener: () => void): void {
+    this.#onSignals = listener;
+  }
+
+  /** The step at `path` runs from here on: notes belong to it, and the run's deadline follows from its timeout. */
+  begin(path: string, step: Step): void {
+    this.#currentStep = path;
     this.#noteDeadlineMs = deadlineOf(step);
+    this.#running.set(path, deadlineOf(step));
+  }
+
+  /** The step at `path` does not run any more. */
+  leave(path: string): void {
+    this.#running.delete(path);
+  }
+
+  /** The longest of the deadlines of all steps that run. */
+  #deadlineMs(ownMs: number): number {
+    return Math.max(ownMs, ...this.#running.values());
   }
 
   /** Commits events: with the next entry of this run, or by themselves within a moment. */
@@ -128,7 +160,11 @@ export class RunLog {
    * takes.
    * @throws Stop `superseded` when another worker moves the run
    */
-  append(content: Append): Promise<AppendOutcome> {
+  append(appended: Append): Promise<AppendOutcome> {
+    const content =
+      appended.kind === "end"
+        ? appended
+        : { ...appended, deadline_ms: this.#deadlineMs(appended.deadline_ms) };
     return new Promise((resolve, reject) => {
       if (content.kind === "step") {
         this.#currentStep = content.current_step;
@@ -174,7 +210,7 @@ export class RunLog {
   }
 
   #noteOf(lines: readonly string[]): NewEntry {
-    const content = { step_path: this.#currentStep, deadline_ms: this.#noteDeadlineMs };
+    const content = { step_path: this.#currentStep, deadline_ms: this.#deadlineMs(this.#noteDeadlineMs) };
     return { kind: "note", ...content, ...this.#fence(), ...joined(lines), earlier: [] };
   }
 
@@ -218,14 +254,16 @@ export class RunLog {
     this.#pending.putBack(last.pending);
     this.#settle(last, outcome);
     // The results after a rejected one follow from it: they are not committed without it.
-    if (outcome.is === "rejected" && last.content.kind === "step") this.#rejectResults(outcome);
+    const { kind } = last.content;
+    if (outcome.is === "rejected" && (kind === "step" || kind === "turn")) this.#rejectResults(outcome);
   }
 
   #rejectResults(outcome: Outcome): void {
     const appended = this.#queue.splice(0);
     for (const each of appended) {
       const { kind } = each.content;
-      const isResult = kind === "step" || (kind === "end" && each.content.step_path !== null);
+      const isResult =
+        kind === "step" || kind === "turn" || (kind === "end" && each.content.step_path !== null);
       if (isResult) this.#settle(each, outcome);
       else this.#queue.push(each);
     }
@@ -251,7 +289,7 @@ export class RunLog {
       this.#journalBytes += Buffer.byteLength(events) + Buffer.byteLength(output);
     }
     const tooLarge = whenJournalTooLarge(this.#currentStep, this.#journalBytes);
-    if (tooLarge && entry.kind !== "park" && entry.kind !== "end") {
+    if (tooLarge && goesOnAfter(entry)) {
       this.#parts.stop.abort(new Stop(tooLarge.code, tooLarge.message));
     }
   }
@@ -265,7 +303,7 @@ export class RunLog {
     }
     if (outcome.is !== "rejected") {
       this.signals = outcome.signals;
-      const goesOn = (content.kind !== "park" && content.kind !== "end") || outcome.is === "refused";
+      const goesOn = goesOnAfter(content) || outcome.is === "refused";
       if (outcome.cancel && goesOn) this.#parts.stop.abort(new Stop("cancel", "the run was cancelled"));
     }
     resolve(outcome);
@@ -280,6 +318,11 @@ export class RunLog {
   #write(events: readonly RunEvent[]): string[] {
     return events.map((event) => writeLine(event, new Date(), this.#run.correlation_id));
   }
+}
+
+/** Whether the run keeps its slot after this entry. */
+function goesOnAfter(entry: EntryContent): boolean {
+  return entry.kind !== "end" && (entry.kind !== "park" || entry.status === null);
 }
 
 /** Whether an entry can be committed in the statement of the one that follows it: it is a result that charges nothing. */
@@ -362,7 +405,7 @@ class PendingEvents {
   }
 }
 
-/** The longest time without a new entry while a worker runs this step. */
-export function deadlineOf(step: Step): number {
-  return step.timeout_seconds * 1_000 + DEADLINE_SLACK_MS;
+/** The longest time without a new entry while a worker runs this step; null: the step around the track that has ended. */
+export function deadlineOf(step: Step | null): number {
+  return (step?.timeout_seconds ?? FORK_SECONDS) * 1_000 + DEADLINE_SLACK_MS;
 }

@@ -36,7 +36,8 @@ const route = createRoute({
   description:
     "`response` is validated against the fields of the question (422). The first of several answers wins; the others " +
     "get 409. `question_id` names the question: then a late answer never goes to the next question, and the same " +
-    "answer may be sent again (`Idempotent-Replayed: true`). Without it, the open question is answered.",
+    "answer may be sent again (`Idempotent-Replayed: true`). Without it, the open question is answered, or that of `step_id`; when several " +
+    "are open, the answer is a 409 (`several_questions`) that lists them.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody({ schema: ResumeRequest })] as const,
   request: {

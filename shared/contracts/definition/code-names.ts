@@ -31,14 +31,19 @@ type UnboundName = { name: string; offset: number; nearest: string | null };
  * defined wherever the script defines or sets it. Uses in `typeof` and in a `try` that catches are there to fail.
  *
  * @param keys keys of state, which code reads as `state.key`
+ * @param variables names that this script has besides
  */
-export function unboundNames(script: CodeNode, keys: ReadonlySet<string>): UnboundName[] {
+export function unboundNames(
+  script: CodeNode,
+  keys: ReadonlySet<string>,
+  variables: readonly string[] = [],
+): UnboundName[] {
   const nodes = nodesOf(script);
   const makesNames = nodes.some(
     ({ type, name }) => type === "WithStatement" || (type === "Identifier" && MAKERS.has(String(name))),
   );
   if (makesNames || nodes.some(({ type }) => type === "ThisExpression")) return [];
-  const defined = new Set(nodes.flatMap(definedBy));
+  const defined = new Set([...variables, ...nodes.flatMap(definedBy)]);
   const found = new Map<string, number>();
   for (const { name, offset } of usedNames(script)) {
     if (defined.has(name) || KNOWN.has(name)) continue;

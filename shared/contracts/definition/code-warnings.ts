@@ -1,3 +1,4 @@
+import { stepsInLoops } from "./branches.ts";
 import { longLiterals, unboundNames } from "./code-names.ts";
 import { parseScript } from "./code-nodes.ts";
 import { codeOf, placeOf, scriptOfCode } from "./code.ts";
@@ -7,6 +8,8 @@ import type { OrchestrationDocument } from "./orchestration.ts";
 
 /** What is reported of the code of one step. */
 const MAX_WARNINGS = 5;
+/** The variables of code in a loop. */
+const OF_LOOPS = ["item", "index"];
 
 /**
  * A warning for each name that nothing defines, whose use fails the step, and for each integer that is read with other
@@ -14,15 +17,18 @@ const MAX_WARNINGS = 5;
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const keys = settableKeys(orchestration);
+  const inLoops = stepsInLoops(orchestration.steps);
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);
     if (code === null) return [];
     const { script, offsetOf } = scriptOfCode(code);
     const nodes = parseScript(script);
-    const names = unboundNames(nodes, keys).map(({ name, offset, nearest }) => ({
-      offset,
-      message: `${name} is no name here${nearest === null ? ": code reads state and the built-ins of JavaScript, without clock and network" : `: did you mean ${nearest}?`}`,
-    }));
+    const names = unboundNames(nodes, keys, inLoops.has(step.id) ? OF_LOOPS : []).map(
+      ({ name, offset, nearest }) => ({
+        offset,
+        message: `${name} is no name here${nearest === null ? ": code reads state and the built-ins of JavaScript, without clock and network" : `: did you mean ${nearest}?`}`,
+      }),
+    );
     const literals = longLiterals(nodes).map(({ digits, becomes, offset }) => ({
       offset,
       message: `${digits} is read as ${becomes}: write it as text, in quotes`,

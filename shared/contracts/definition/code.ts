@@ -5,7 +5,7 @@ import type { CodeNode } from "./code-nodes.ts";
 import type { ConditionScript } from "./condition.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
-import type { AnyStep } from "./step.ts";
+import type { Step } from "./step.ts";
 
 /** A condition that a person writes has a line or two. A program may be longer, and no deeper. */
 const MAX_EXPRESSION_CHARS = 8_192;
@@ -79,11 +79,11 @@ function unlikeError({ text, isExpression }: Code): string | null {
   if (nodes.some(({ type }) => type === "AssignmentExpression")) {
     return "assigns a value with =, which changes nothing and is true for most values: compare with ==";
   }
-  const places = nodes.flatMap(textsIn).flatMap(placeholdersOf);
-  const path = places[0]?.path;
-  if (path === undefined) return null;
-  const [place, key] =
-    path === "input" ? ["input", "user_input"] : [`state.${path.join(".")}`, path.join(".")];
+  const places = nodes.flatMap(textsIn).flatMap((part) => placeholdersOf(part));
+  const [first] = places;
+  if (first === undefined) return null;
+  const path = first.path.join(".");
+  const [place, key] = first.of === "input" ? ["input", "user_input"] : [`state.${path}`, path];
   return `{${place}} is no placeholder in an expression: write state.${key}, without quotes and braces`;
 }
 
@@ -121,7 +121,7 @@ export function faultOf(script: string): { message: string; offset: number } | n
 }
 
 /** The code of a step; null: its type has none. */
-export function codeOf(step: AnyStep): Code | null {
+export function codeOf(step: Step): Code | null {
   switch (step.type) {
     case "if_else":
       return { field: "if_condition", text: step.if_condition, isExpression: true };

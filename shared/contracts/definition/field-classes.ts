@@ -31,7 +31,10 @@ export const fieldClasses = {
     ...all("read", "id name type input_keys output_key next_step_id max_iterations timeout_seconds retry"),
     ...all("read", "prompt_template model agent_id max_turns allowed_tools forced_tool"),
     ...all("read", "evaluator_prompt route_map route_descriptions default_route"),
-    ...all("read", "parallel_branches merge_strategy loop_count loop_step_ids"),
+    ...all(
+      "read",
+      "parallel_branches merge_strategy loop_count loop_step_ids for_each concurrency on_branch_error",
+    ),
     ...all("read", "human_prompt human_fields human_channel_id human_timeout_seconds"),
     ...all("read", "transform_code if_condition if_true_step_id if_false_step_id"),
     ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),

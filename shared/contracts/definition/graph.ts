@@ -1,4 +1,5 @@
 import { suggestions } from "../../nearest-name.ts";
+import { branchErrors } from "./branch-errors.ts";
 import { edgesOf } from "./edges.ts";
 import { endlessCycles, unreachableSteps } from "./walks.ts";
 import { almostPlaceholders, placeholdersOf } from "./template.ts";
@@ -6,7 +7,7 @@ import { templateOf } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../nearest-name.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
-import type { AnyStep } from "./step.ts";
+import type { Step } from "./step.ts";
 
 /** Keys of state that every run has, or that the engine fills in. No step may write its output to them. */
 const RESERVED: ReadonlySet<string> = new Set(["user_input", "user_query", "human_response"]);
@@ -24,6 +25,7 @@ export function validateGraph(orchestration: OrchestrationDocument): FieldError[
     ...orchestration.steps.flatMap((step, index) =>
       stepErrors(step, `steps[${index}]`, orchestration, suggest),
     ),
+    ...branchErrors(orchestration),
     ...unreachableSteps(orchestration),
     ...endlessCycles(orchestration.steps),
   ];
@@ -34,12 +36,12 @@ function entryErrors({ entry_step_id, steps }: OrchestrationDocument, suggest: S
   return [{ path: "entry_step_id", message: noStep(entry_step_id, steps, suggest) }];
 }
 
-function noStep(id: string, steps: readonly AnyStep[], suggest: Suggest): string {
+function noStep(id: string, steps: readonly Step[], suggest: Suggest): string {
   const ids = steps.map((step) => step.id);
   return `there is no step "${id}"${suggest(id, ids) || ": it must be the id of one of the steps"}`;
 }
 
-function duplicateIds(steps: readonly AnyStep[]): FieldError[] {
+function duplicateIds(steps: readonly Step[]): FieldError[] {
   const seen = new Set<string>();
   return steps.flatMap((step, index) => {
     if (seen.has(step.id))
@@ -52,7 +54,7 @@ function duplicateIds(steps: readonly AnyStep[]): FieldError[] {
 }
 
 function stepErrors(
-  step: AnyStep,
+  step: Step,
   path: string,
   orchestration: OrchestrationDocument,
   suggest: Suggest,
@@ -72,7 +74,7 @@ function stepErrors(
   ];
 }
 
-function missingFields(step: AnyStep, path: string, suggest: Suggest): FieldError[] {
+function missingFields(step: Step, path: string, suggest: Suggest): FieldError[] {
   const missing = (field: string, message: string) => [{ path: `${path}.${field}`, message }];
   switch (step.type) {
     case "evaluator":
@@ -108,7 +110,7 @@ function missingFields(step: AnyStep, path: string, suggest: Suggest): FieldErro
   }
 }
 
-function reservedOutput(step: AnyStep, path: string): FieldError[] {
+function reservedOutput(step: Step, path: string): FieldError[] {
   const key = step.output_key;
   if (key === null || (!key.startsWith("_") && (!RESERVED.has(key) || step.type === "human"))) return [];
   return [
@@ -123,7 +125,7 @@ function reservedOutput(step: AnyStep, path: string): FieldError[] {
  * A template may read keys of the schema, outputs and declared inputs of steps, and keys that the engine fills in.
  */
 function unknownKeys(
-  step: AnyStep,
+  step: Step,
   path: string,
   orchestration: OrchestrationDocument,
   suggest: Suggest,
@@ -132,7 +134,7 @@ function unknownKeys(
   if (source === null) return [];
   const known = settableKeys(orchestration);
   const keys = placeholdersOf(source.template).flatMap((placeholder) =>
-    placeholder.path === "input" ? [] : placeholder.path.slice(0, 1),
+    placeholder.of === "state" ? placeholder.path.slice(0, 1) : [],
   );
   return [...new Set(keys)]
     .filter((key) => !known.has(key))
@@ -160,7 +162,7 @@ export function almostPlaces({ steps }: OrchestrationDocument): FieldError[] {
   });
 }
 
-function providedBy(step: AnyStep): string[] {
+function providedBy(step: Step): string[] {
   const output = step.output_key === null ? [] : [step.output_key];
   switch (step.type) {
     case "evaluator":

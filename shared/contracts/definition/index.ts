@@ -15,7 +15,10 @@ export { missingReferences, referencesOf, toolsOf, unfitAgents } from "./referen
 export type { Known, Reference } from "./references.ts";
 export { unreadWarnings } from "./unread-values.ts";
 export { unsetReads } from "./state-reads.ts";
-export type { Retry, Step, StepOf, StepType } from "./step.ts";
+export { branchOfSteps, outermostOf } from "./branches.ts";
+export { layOut } from "./lay-out.ts";
+export { isFork } from "./step.ts";
+export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";

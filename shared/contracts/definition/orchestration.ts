@@ -2,8 +2,7 @@ import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
 import { JsonValue } from "../json.ts";
 import { limits, orDefault, orNull, required, StateKey, text } from "./fields.ts";
-import { AnyStep } from "./step.ts";
-import type { Step } from "./step.ts";
+import { Step } from "./step.ts";
 
 /** The type of a key of state, and its value when a run begins. */
 export const StateField = z.object({
@@ -18,7 +17,7 @@ export const OrchestrationDocument = z.object({
   name: required(limits.nameChars, "is required: an orchestration must have a name"),
   description: text(limits.descriptionChars),
   avatar: orDefault(z.string().max(limits.nameChars).default("default")),
-  steps: z.array(AnyStep).min(1, "must have at least one step").max(limits.steps),
+  steps: z.array(Step).min(1, "must have at least one step").max(limits.steps),
   entry_step_id: required(255, "must name the step that a run begins with"),
   state_schema: orDefault(
     z
@@ -38,5 +37,5 @@ export const OrchestrationDocument = z.object({
 });
 export type OrchestrationDocument = z.infer<typeof OrchestrationDocument>;
 
-/** An orchestration that the engine can execute: every step is of an available type. */
-export type Orchestration = Omit<OrchestrationDocument, "steps"> & { steps: Step[] };
+/** An orchestration whose graph has been checked. */
+export type Orchestration = OrchestrationDocument;

@@ -6,7 +6,6 @@ import { repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, referencesOf, toolsOf } from "./references.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
-import { isRunnable } from "./step.ts";
 import { toolRequestErrors } from "./tool-request.ts";
 import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
@@ -37,15 +36,7 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
   if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
   const errors = validateGraph(parsed.data);
   if (errors.length > 0) return invalid(errors);
-  const steps = parsed.data.steps.filter(isRunnable);
-  if (steps.length === parsed.data.steps.length) return { ok: true, definition: { ...parsed.data, steps } };
-  return notYet(
-    parsed.data.steps.flatMap((step, index) =>
-      isRunnable(step)
-        ? []
-        : [{ path: `steps[${index}].type`, message: `steps of type ${step.type} are not available yet` }],
-    ),
-  );
+  return { ok: true, definition: parsed.data };
 }
 
 /**

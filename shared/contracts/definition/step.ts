@@ -47,6 +47,16 @@ const prompted = {
   model: orNull(z.string().max(limits.nameChars)),
 };
 
+/** What steps have in common that divide a run into several tracks. */
+const forking = {
+  /** The step's own limit, of time in which the run is not paused; null: only the run's own limit holds. */
+  timeout_seconds: orNull(z.number().int().min(1).max(2_592_000)),
+  /** How many tracks move at the same time; null: all branches, or one iteration after the other. */
+  concurrency: orNull(z.number().int().min(1).max(limits.concurrency)),
+  /** `fail_fast`: the first failure stops the others and fails the step. `collect`: all go on, and the result has the errors. */
+  on_branch_error: orDefault(z.enum(["fail_fast", "collect"]).default("fail_fast")),
+};
+
 const steps = {
   agent: z.object({
     ...common,
@@ -76,7 +86,9 @@ const steps = {
   }),
   parallel: z.object({
     ...common,
+    ...forking,
     type: z.literal("parallel"),
+    /** Each branch is a list of steps in their order, or one step that is followed along its `next_step_id`. */
     parallel_branches: orDefault(
       z.array(z.array(DefinitionId).min(1).max(limits.steps)).max(limits.routes).default([]),
     ),
@@ -88,8 +100,20 @@ const steps = {
   }),
   loop: z.object({
     ...common,
+    ...forking,
     type: z.literal("loop"),
-    loop_count: orDefault(z.number().int().min(1).max(limits.iterations).default(3)),
+    loop_count: orDefault(z.number().int().min(1).max(limits.rounds).default(3)),
+    /** The list in state with an iteration for each of its items; null: `loop_count` iterations. */
+    for_each: orNull(
+      z
+        .string()
+        .max(limits.nameChars)
+        .regex(
+          /^(?:state\.)?[A-Za-z_][\w-]*(?:\.[\w-]+)*$/,
+          "must be a key of state, such as state.items or state.answer.items",
+        ),
+    ),
+    /** The steps of an iteration, in their order. */
     loop_step_ids: orDefault(z.array(DefinitionId).max(limits.steps).default([])),
   }),
   human: z.object({
@@ -140,7 +164,7 @@ export const stepShapes = Object.fromEntries(
  * A step of a definition. Authors write one flat record for all types; parsing drops the fields of other types and
  * fills in the defaults.
  */
-export const AnyStep = z.discriminatedUnion("type", [
+export const Step = z.discriminatedUnion("type", [
   steps.agent,
   steps.llm,
   steps.tool,
@@ -156,26 +180,26 @@ export const AnyStep = z.discriminatedUnion("type", [
   steps.print,
   steps.end,
 ]);
-export type AnyStep = z.infer<typeof AnyStep>;
+export type Step = z.infer<typeof Step>;
 
-/** Types of steps that the engine cannot execute yet: a definition with one is refused when it is saved. */
-export type LaterType = "parallel" | "merge" | "loop";
-const later: ReadonlySet<string> = new Set<LaterType>(["parallel", "merge", "loop"]);
-
-/** A step that the engine can execute. */
-export type Step = Exclude<AnyStep, { type: LaterType }>;
 export type StepType = Step["type"];
 export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;
 
-export function isRunnable(step: AnyStep): step is Step {
-  return !later.has(step.type);
+/** A step that divides a run into tracks: one for each branch or iteration. */
+export type ForkStep = StepOf<"parallel" | "loop">;
+
+export function isFork(step: Step): step is ForkStep {
+  return step.type === "parallel" || step.type === "loop";
 }
+
+/** A step that a track executes by itself. */
+export type LeafStep = Exclude<Step, ForkStep>;
 
 /**
  * The text of a step whose placeholders `{state.key}` and `{input}` are filled in, and its field; null: it has
  * none.
  */
-export function templateOf(step: AnyStep): { field: string; template: string } | null {
+export function templateOf(step: Step): { field: string; template: string } | null {
   switch (step.type) {
     case "agent":
     case "llm":

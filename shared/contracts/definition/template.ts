@@ -1,12 +1,19 @@
 import { nearestName } from "../../nearest-name.ts";
 
 /**
- * A placeholder in a template: `{input}`, or `{state.a.b}` with the path `["a", "b"]`. Spaces inside the braces do not matter.
- * Other braces are plain text.
+ * A placeholder in a template: `{input}` with an empty path, `{state.a.b}` with the path `["a", "b"]`, and in a loop
+ * `{index}` and `{item.a}`, whose paths begin with their own name. Spaces inside the braces do not matter. Other braces are
+ * plain text.
  */
-export type Placeholder = { from: number; to: number; path: readonly string[] | "input" };
+export type Placeholder = {
+  from: number;
+  to: number;
+  of: "input" | "state" | "each";
+  path: readonly string[];
+};
 
-const PLACEHOLDER = /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*))[ \t]*\}/g;
+const PLACEHOLDER =
+  /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*)|(index|item(?:\.[\w-]+)*))[ \t]*\}/g;
 /** A word in braces that stands alone, or that leads to something by a dot or a bracket. */
 const WORD =
   /\{\s{0,10}([A-Za-z]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/g;
@@ -22,13 +29,15 @@ const OTHER_WORDS: ReadonlySet<string> = new Set([
   "skate",
 ]);
 
-/** The placeholders of a template, in order. */
-export function placeholdersOf(template: string): Placeholder[] {
-  return [...template.matchAll(PLACEHOLDER)].map((match) => ({
-    from: match.index,
-    to: match.index + match[0].length,
-    path: match[1] === undefined ? "input" : match[1].split("."),
-  }));
+/** The placeholders of a template, in order. @param inLoop false: `{item}` and `{index}` are plain text */
+export function placeholdersOf(template: string, inLoop = false): Placeholder[] {
+  return [...template.matchAll(PLACEHOLDER)].flatMap((match): Placeholder[] => {
+    const [text, ofState, ofEach] = match;
+    const place = { from: match.index, to: match.index + text.length };
+    if (ofState !== undefined) return [{ ...place, of: "state", path: ofState.split(".") }];
+    if (ofEach === undefined) return [{ ...place, of: "input", path: [] }];
+    return inLoop ? [{ ...place, of: "each", path: ofEach.split(".") }] : [];
+  });
 }
 
 /**
@@ -51,6 +60,13 @@ export function almostPlaceholders(template: string): string[] {
 /** A place that looks like a placeholder and is none. `right`: the end of a sentence. `key`: the key of state in it. */
 type UnfilledPlace = { place: string; right: string; key: string | null };
 
+/** What the placeholders of a step's template may name. */
+type Surroundings = {
+  known: ReadonlySet<string>;
+  outputs: ReadonlyMap<string, string | null>;
+  inLoop: boolean;
+};
+
 const BRACES = /\{([^{}]{1,100})\}/g;
 const NAME = /^[A-Za-z_][\w-]*$/;
 /** Names with what people write between the parts of a path. */
@@ -67,14 +83,11 @@ const MESSAGE_NAMES: ReadonlySet<string> = new Set(["message", "user_input", "us
  * `{stat.topic}`, `{state-topic}`, `{draft.output}`; and placeholders of which a part stays, `{{state.topic}}` and
  * `${state.topic}`. JSON, code and prose in braces are none. Spellings that `almostPlaceholders` finds are not repeated.
  *
- * @param outputs the output key of each step, by the step's id
+ * @param known the keys of state. `outputs`: the output key of each step, by the step's id. `inLoop`: a loop repeats the step
  */
-export function unfilledPlaces(
-  template: string,
-  known: ReadonlySet<string>,
-  outputs: ReadonlyMap<string, string | null>,
-): UnfilledPlace[] {
-  const exact = new Set(placeholdersOf(template).map(({ from }) => from));
+export function unfilledPlaces(template: string, { known, outputs, inLoop }: Surroundings): UnfilledPlace[] {
+  const exact = new Set(placeholdersOf(template, inLoop).map(({ from }) => from));
+  const ofLoop = new Set(placeholdersOf(template, true).map(({ from }) => from));
   const almost = new Set(almostPlaceholders(template));
   const byLowercase = new Map([...known].map((key) => [key.toLowerCase(), key]));
   const found = new Map<string, UnfilledPlace>();
@@ -85,6 +98,7 @@ export function unfilledPlaces(
     const [place, inner = ""] = match;
     const [before, after] = [template[match.index - 1], template[match.index + place.length]];
     if (exact.has(match.index)) add(halfFilled(place, before, after));
+    else if (ofLoop.has(match.index) && !byLowercase.has(inner.trim().toLowerCase())) add(outsideLoop(place));
     else if (!almost.has(place)) add(unfilledPlace(place, inner.trim(), byLowercase, outputs));
   }
   for (const match of template.matchAll(FOREIGN)) {
@@ -92,6 +106,14 @@ export function unfilledPlaces(
     if (known.has(key)) add({ place, right: `goes out as it is written: write {state.${key}}`, key });
   }
   return [...found.values()];
+}
+
+function outsideLoop(place: string): UnfilledPlace {
+  return {
+    place,
+    right: "goes out as it is written: only the steps of a loop have an item and an index",
+    key: null,
+  };
 }
 
 /** A placeholder with a part of another system's syntax around it, which stays. */

@@ -1,4 +1,5 @@
 import { suggestions } from "../../nearest-name.ts";
+import { stepsInLoops } from "./branches.ts";
 import { codeOf, textsInCode } from "./code.ts";
 import { settableKeys } from "./graph.ts";
 import { templateOf } from "./step.ts";
@@ -7,7 +8,7 @@ import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../nearest-name.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
-import type { AnyStep } from "./step.ts";
+import type { Step } from "./step.ts";
 
 /** What is reported of one field. */
 const MAX_PLACES = 5;
@@ -20,12 +21,13 @@ export function unfilledWarnings(orchestration: OrchestrationDocument): FieldErr
   const suggest = suggestions();
   const known = settableKeys(orchestration);
   const outputs = new Map(orchestration.steps.map(({ id, output_key }) => [id, output_key]));
+  const inLoops = stepsInLoops(orchestration.steps);
   return orchestration.steps.flatMap((step, index) => {
     const source = templateOf(step);
     const ofTemplate =
       source === null
         ? []
-        : unfilledPlaces(source.template, known, outputs)
+        : unfilledPlaces(source.template, { known, outputs, inLoop: inLoops.has(step.id) })
             .slice(0, MAX_PLACES)
             .map(({ place, right, key }) => ({
               path: `steps[${index}].${source.field}`,
@@ -48,7 +50,7 @@ function unknownKey(key: string | null, known: ReadonlySet<string>, suggest: Sug
 }
 
 /** Texts of a step that go to people and models as they are written. */
-function textsWithoutPlaces(step: AnyStep, path: string): FieldError[] {
+function textsWithoutPlaces(step: Step, path: string): FieldError[] {
   return plainTexts(step).flatMap(({ field, text, instead }) =>
     placesIn(text).map((place) => ({
       path: `${path}.${field}`,
@@ -59,7 +61,7 @@ function textsWithoutPlaces(step: AnyStep, path: string): FieldError[] {
 
 type PlainText = { field: string; text: string; instead: string };
 
-function plainTexts(step: AnyStep): PlainText[] {
+function plainTexts(step: Step): PlainText[] {
   switch (step.type) {
     case "human":
       return step.human_fields.flatMap(({ label, placeholder = "", description = "" }, i) =>

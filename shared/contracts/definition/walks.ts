@@ -1,7 +1,7 @@
 import { edgesOf } from "./edges.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
-import type { AnyStep } from "./step.ts";
+import type { Step } from "./step.ts";
 
 /** Steps that cannot be reached from the entry step: most often a target is wrong. */
 export function unreachableSteps({ entry_step_id, steps }: OrchestrationDocument): FieldError[] {
@@ -31,7 +31,7 @@ export function unreachableSteps({ entry_step_id, steps }: OrchestrationDocument
  * `max_iterations`, and goes to its `next_step_id` instead. A cycle that then remains consists of steps without a
  * limit and never ends.
  */
-export function endlessCycles(steps: readonly AnyStep[]): FieldError[] {
+export function endlessCycles(steps: readonly Step[]): FieldError[] {
   const byId = new Map(steps.map((step) => [step.id, step]));
   /** The step at which a run arrives from `id` when it skips all steps with a limit; null: it ends. */
   const afterSkips = (id: string): string | null => {
@@ -45,7 +45,7 @@ export function endlessCycles(steps: readonly AnyStep[]): FieldError[] {
     }
     return null;
   };
-  const returnsTo = (start: AnyStep): boolean => {
+  const returnsTo = (start: Step): boolean => {
     const seen = new Set<string>();
     const pending = edgesOf(start).map((edge) => afterSkips(edge.target));
     for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
@@ -73,8 +73,8 @@ export function endlessCycles(steps: readonly AnyStep[]): FieldError[] {
  * Steps from which no path leads to an end: a run that comes there goes round until `max_iterations` or `max_total_turns`
  * fails it.
  */
-export function stepsWithoutEnd(steps: readonly AnyStep[]): FieldError[] {
-  const cameFrom = new Map<string, AnyStep[]>();
+export function stepsWithoutEnd(steps: readonly Step[]): FieldError[] {
+  const cameFrom = new Map<string, Step[]>();
   for (const step of steps) {
     for (const { target } of edgesOf(step)) {
       const sources = cameFrom.get(target);
@@ -82,7 +82,7 @@ export function stepsWithoutEnd(steps: readonly AnyStep[]): FieldError[] {
       else sources.push(step);
     }
   }
-  const ending = new Set<AnyStep>();
+  const ending = new Set<Step>();
   const pending = steps.filter(canEnd);
   for (let step = pending.pop(); step !== undefined; step = pending.pop()) {
     if (ending.has(step)) continue;
@@ -99,7 +99,7 @@ export function stepsWithoutEnd(steps: readonly AnyStep[]): FieldError[] {
 const isOpen = (target: string | null | undefined): boolean => target === null || target === undefined;
 
 /** Whether a run may end after this step. Where a branch has no target, it ends with `no_route`. */
-function canEnd(step: AnyStep): boolean {
+function canEnd(step: Step): boolean {
   switch (step.type) {
     case "end":
       return true;

@@ -167,9 +167,11 @@ export function columnsOf(entry: NewEntry): EntryColumns {
         ...UNCHANGED_COLUMNS,
         ...entry,
         steps: entry.earlier.length,
-        deadline_ms: 0,
         current_step: entry.step_path,
-        wake_ms: Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
+        wake_ms:
+          entry.wake_ms === null
+            ? null
+            : Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
       };
     case "end":
       return {
@@ -221,7 +223,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
   const only = {
     all: () => sql``,
     ends: () => sql`and e.ends and ${afterLocks(sql)}`,
-    others: () => sql`and not e.ends and (e.kind <> 'park' or k.run_id is null)`,
+    others: () => sql`and not e.ends and (e.signals is null or k.run_id is null)`,
   }[part]();
   return sql`
       update runs r set ${signals}
@@ -244,7 +246,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
         error = e.error
       from ${from}
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
-        and (e.kind <> 'park' or r.signals = e.signals) ${only}
+        and (e.signals is null or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
         e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
 }

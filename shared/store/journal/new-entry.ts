@@ -56,7 +56,7 @@ const TurnEntry = z.object({
 /** Events only. `step_path`: the step that runs, null before the first. */
 const NoteEntry = z.object({ kind: z.literal("note"), step_path: z.string().nullable(), deadline_ms });
 
-/** Gives the run's slot back until a wake-up. */
+/** A track waits. When no other track of its run can move, this gives the run's slot back until a wake-up. */
 const ParkEntry = z.object({
   kind: z.literal("park"),
   step_path: z.string(),
@@ -64,12 +64,14 @@ const ParkEntry = z.object({
   /** JSON text of a ParkRecord. */
   output: z.string(),
   usage,
-  status: z.enum(["queued", "paused"]),
+  /** Null: other tracks of the run move, so that it keeps its slot. Then `wake_ms` and `signals` are null too. */
+  status: z.enum(["queued", "paused"]).nullable(),
   /** The run wakes after this time, or at the first deadline of its waits if that is earlier. */
-  wake_ms: z.number().int(),
+  wake_ms: z.number().int().nullable(),
   waits: z.array(NewWait).readonly(),
   /** The signals that the worker has seen: when the run has had more, the park is refused. */
-  signals: z.number().int(),
+  signals: z.number().int().nullable(),
+  deadline_ms,
 });
 
 /** Ends the run. `step_path` and `visit` are null when the entry carries no step's result. */

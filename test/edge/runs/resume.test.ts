@@ -201,8 +201,8 @@ describe("a run with an open question", () => {
     const { run } = await runWithQuestions(["one", "two"]);
     const unnamed = await resume(run, approve);
     expect([unnamed.status, (await bodyOf(unnamed)).detail]).toEqual([
-      422,
-      "Not valid: question_id must name one of the questions that are open: one:1, two:1.",
+      409,
+      "Several questions are open: question_id must name one of the questions that are open: one:1, two:1.",
     ]);
     expect((await resume(run, { ...approve, step_id: "three" })).status).toBe(409);
     expect((await resume(run, { ...approve, step_id: "two" })).status).toBe(202);

@@ -1,5 +1,5 @@
-import { parseOrchestration } from "../../../shared/contracts/definition/index.ts";
-import type { Orchestration, Step } from "../../../shared/contracts/definition/index.ts";
+import { isFork, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+import type { LeafStep, Orchestration } from "../../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
@@ -23,9 +23,9 @@ export function orchestration(steps: object[], more: object = {}): Orchestration
 }
 
 /** The one step of an orchestration. */
-export function step(fields: object): Step {
+export function step(fields: object): LeafStep {
   const [only] = orchestration([{ id: "s", name: "Step", ...fields }]).steps;
-  if (only === undefined) throw new Error("no step");
+  if (only === undefined || isFork(only)) throw new Error("no step");
   return only;
 }
 
@@ -55,6 +55,8 @@ export type FakeContext = {
  */
 export function fakeContext(given: {
   state?: JsonObject;
+  each?: JsonObject;
+  sources?: { [key: string]: string };
   message?: string;
   answers?: FakeAnswer[];
   agents?: { [id: string]: JsonObject };
@@ -103,6 +105,8 @@ export function fakeContext(given: {
     effectSuffix: "",
     message: given.message ?? "the message",
     state: given.state ?? {},
+    each: async () => given.each ?? {},
+    sourceOf: (key) => given.sources?.[key] ?? key,
     load: async (value) => {
       const ref =
         typeof value === "object" && value !== null && !Array.isArray(value) ? value["$ref"] : undefined;

@@ -28,7 +28,6 @@ describe("a human step", () => {
         channel_id: "editors",
         agent_context: { draft: "the text" },
       },
-      { type: "paused" },
     ]);
     const [event] = result.events;
     if (event?.type !== "human_input_required") throw new Error("the question was not published");
@@ -36,9 +35,9 @@ describe("a human step", () => {
   });
 
   // Fails when an open question is published or rendered again: the object store that rendering reads may be unreachable now.
-  test("whose run wakes without an answer keeps its question open, and publishes only the pause", async () => {
+  test("whose run wakes without an answer keeps its question open, and does not publish it again", async () => {
     const { context } = fakeContext({ state: {}, reply: { is: "open" } });
-    expect(await runStep(step(fields), context)).toEqual({ question: null, events: [{ type: "paused" }] });
+    expect(await runStep(step(fields), context)).toEqual({ question: null, events: [] });
   });
 
   test("stores the answer under its key and as human_response, and reports how long the question was open", async () => {

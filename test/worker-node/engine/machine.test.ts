@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { applyResult, initialProgress, initialState } from "../../../shared/journal/fold.ts";
+import { addResult, initialProgress, initialState } from "../../../shared/journal/fold.ts";
 import { endEvents } from "../../../shared/journal/ending.ts";
 import { stepStart } from "../../../worker-node/engine/events.ts";
 import { finalResponse, next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
@@ -29,20 +29,20 @@ const nothing: StepResult = { set: {}, events: [], usage: [], effects: [] };
 
 /** Runs a definition to its end, with `results` by step. Returns the visits in order, and how the run ended. */
 function play(definition: Orchestration, results: { [step: string]: Partial<StepResult> } = {}) {
-  let progress: Progress = initialProgress(initialState(definition, { message: "hi", state: {} }));
+  const progress: Progress = initialProgress(initialState(definition, { message: "hi", state: {} }));
   const steps: string[] = [];
   const events: string[] = [];
   for (let turn = 0; turn < 300; turn++) {
-    const todo = next(definition, progress);
+    const todo = next(definition, progress, progress);
     if (todo.do === "end") return { steps, events, end: todo, progress };
     const visited = toCheckpoint(
-      { definition, progress, step: todo.step, visit: todo.visit },
+      { definition, track: progress, step: todo.step, visit: todo.visit },
       { ...nothing, ...results[todo.step.id] },
       timing,
     );
     steps.push(`${todo.step.id}${todo.visit}`);
     events.push(...visited.events.map((event) => event.type));
-    progress = applyResult(progress, visited.checkpoint);
+    addResult(progress, visited.checkpoint);
   }
   throw new Error("the run does not end");
 }
@@ -101,10 +101,10 @@ describe("a run", () => {
     ]);
     const [a, b] = definition.steps;
     if (a === undefined || b === undefined) throw new Error("no steps");
-    let progress = initialProgress({});
-    progress = applyResult(
+    const progress = initialProgress({});
+    addResult(
       progress,
-      toCheckpoint({ definition, progress, step: a, visit: 1 }, nothing, timing).checkpoint,
+      toCheckpoint({ definition, track: progress, step: a, visit: 1 }, nothing, timing).checkpoint,
     );
     const after = [
       {
@@ -117,7 +117,7 @@ describe("a run", () => {
       },
     ];
     const visited = toCheckpoint(
-      { definition, progress, step: b, visit: 1 },
+      { definition, track: progress, step: b, visit: 1 },
       { ...nothing, route: { target: "a" }, after },
       timing,
     );
@@ -196,7 +196,7 @@ test("a checkpoint sums the usage of its turns and of its result", () => {
   if (a === undefined) throw new Error("no step");
   const result = { ...nothing, set: { k: "v" }, usage: [usage("model.2")], effects: ["e"] };
   const { checkpoint, events } = toCheckpoint(
-    { definition, progress: initialProgress({}), step: a, visit: 1 },
+    { definition, track: initialProgress({}), step: a, visit: 1 },
     result,
     {
       ...timing,
@@ -213,7 +213,12 @@ test("a checkpoint sums the usage of its turns and of its result", () => {
   expect(events).toEqual([
     { type: "step_complete", orch_step_id: "a", step_name: "a", duration_seconds: 1.23 },
   ]);
-  expect(stepStart(a)).toEqual({ type: "step_start", orch_step_id: "a", step_name: "a", step_type: "print" });
+  expect(stepStart(a, { path: "" })).toEqual({
+    type: "step_start",
+    orch_step_id: "a",
+    step_name: "a",
+    step_type: "print",
+  });
 });
 
 describe("the end of a run", () => {

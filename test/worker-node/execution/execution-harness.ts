@@ -42,7 +42,7 @@ export class ExecutionHarness {
   readonly named = new Map<string, JsonObject>();
   /** The models, in place of `generate`. */
   models: Models | null = null;
-  transform: (code: string) => Promise<Json> = notInThisTest;
+  transform: (code: string, state: JsonObject) => Promise<Json> = notInThisTest;
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
@@ -66,9 +66,9 @@ export class ExecutionHarness {
       ...changes,
     };
     if (run.event_seq > 0) this.store.row(run.run_id).event_seq = run.event_seq;
-    for (const { seq, kind, output } of journal) {
+    for (const { seq, kind, output, events } of journal) {
       const entry = { seq, kind, output, run_id: run.run_id, attempt: 1, step_path: null, visit: null };
-      this.store.model.tables.write({ ...entry, events: "", events_n: 1 });
+      this.store.model.tables.write({ ...entry, events: events ?? "", events_n: 1 });
     }
     const deps = this.#deps();
     const runLog = deps.journal.open(run, this.stop);
@@ -101,7 +101,9 @@ export class ExecutionHarness {
         },
       },
       tools: { call: (request) => this.callTool(request) },
-      sandbox: { of: () => ({ evaluate: notInThisTest, transform: (code) => this.transform(code) }) },
+      sandbox: {
+        of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
+      },
       artifacts: this.artifacts,
       store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
       confirm: async () => {},

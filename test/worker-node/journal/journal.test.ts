@@ -26,6 +26,7 @@ const park = {
   wake_ms: 1_000,
   waits: [],
   signals: 0,
+  deadline_ms: 0,
 } satisfies Append;
 const end = (status: "completed" | "failed"): Append => ({
   ...visit,

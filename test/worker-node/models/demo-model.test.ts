@@ -1,7 +1,12 @@
 import { readFile, readdir } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { parseAgent, parseOrchestration, parseTool } from "../../../shared/contracts/definition/index.ts";
-import { applyResult, initialProgress, initialState } from "../../../shared/journal/fold.ts";
+import {
+  parseAgent,
+  isFork,
+  parseOrchestration,
+  parseTool,
+} from "../../../shared/contracts/definition/index.ts";
+import { addResult, initialProgress, initialState } from "../../../shared/journal/fold.ts";
 import { startSearchServer } from "../../../local/demo/search-server.ts";
 import { next, toCheckpoint } from "../../../worker-node/engine/machine.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
@@ -44,17 +49,18 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
   const parsed = parseOrchestration(orchestrations?.get(id));
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
   const sandbox = createSandbox();
-  let progress = initialProgress(
+  const progress = initialProgress(
     initialState(parsed.definition, { message: "the history of tea", state: {} }),
   );
   const steps: string[] = [];
   try {
     for (;;) {
-      const now = next(parsed.definition, progress);
+      const now = next(parsed.definition, progress, progress);
       if (now.do === "end") {
         expect(now).toMatchObject({ status: "completed" });
         return { steps, state: progress.state };
       }
+      if (isFork(now.step)) throw new Error(`${now.step.id} divides the run`);
       const result = await runStep(now.step, {
         ...fakeContext({ message: "the history of tea", state: progress.state }).context,
         models: createModels({ DEFAULT_MODEL: "demo/fast" }, 1_000),
@@ -69,10 +75,10 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
       });
       if ("question" in result) throw new Error(`${now.step.id} asks a question`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, earlierUsage: [] };
-      progress = applyResult(
+      addResult(
         progress,
         toCheckpoint(
-          { definition: parsed.definition, progress, step: now.step, visit: now.visit },
+          { definition: parsed.definition, track: progress, step: now.step, visit: now.visit },
           result,
           timing,
         ).checkpoint,

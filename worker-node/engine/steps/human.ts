@@ -29,8 +29,8 @@ export const human: Executor<"human"> = async (step, context) => {
     case "expired":
       throw new TerminalError("human_timeout", `no answer came within ${step.human_timeout_seconds} s`);
     case "open":
-      // The run woke for another reason than an answer. The question was published before; only the pause is published again.
-      return { question: null, events: [{ type: "paused" }] };
+      // The run woke for another reason than an answer. The question was published before.
+      return { question: null, events: [] };
     case undefined:
       return questionOf(step, context);
   }
@@ -52,7 +52,6 @@ async function questionOf(step: StepOf<"human">, context: StepContext): Promise<
         agent_context: await agentContext(step, context),
         expires_at: new Date(Date.now() + timeoutMs).toISOString(),
       },
-      { type: "paused" },
     ],
   };
 }

@@ -8,7 +8,11 @@ import type { Executor } from "../ports.ts";
  * fails with `no_route`; null, where it is written, ends the run.
  */
 export const ifElse: Executor<"if_else"> = async (step, context) => {
-  const value = await context.sandbox.evaluate(step.if_condition, await loadAll(context.state, context.load));
+  const value = await context.sandbox.evaluate(
+    step.if_condition,
+    await loadAll(context.state, context.load),
+    await context.each(),
+  );
   const decision = isTrue(value);
   const branch = decision ? step.if_true_step_id : step.if_false_step_id;
   const target = branch ?? step.next_step_id ?? (branch === undefined ? step.next_step_id : null);

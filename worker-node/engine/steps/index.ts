@@ -5,12 +5,16 @@ import { extractJson } from "./extract-json.ts";
 import { human } from "./human.ts";
 import { ifElse } from "./if-else.ts";
 import { llm } from "./llm.ts";
+import { loop } from "./loop.ts";
+import { merge } from "./merge.ts";
+import { parallel } from "./parallel.ts";
 import { print } from "./print.ts";
 import { switchStep } from "./switch.ts";
 import { tool } from "./tool.ts";
 import { transform } from "./transform.ts";
-import type { Step, StepOf, StepType } from "../../../shared/contracts/definition/index.ts";
-import type { Executor, StepContext, StepQuestion, StepResult } from "../ports.ts";
+import { isFork } from "../../../shared/contracts/definition/index.ts";
+import type { ForkStep, LeafStep, Step, StepOf } from "../../../shared/contracts/definition/index.ts";
+import type { Executor, Forker, StepContext, StepQuestion, StepResult } from "../ports.ts";
 
 /**
  * The executor of each step type. To add a type:
@@ -19,7 +23,7 @@ import type { Executor, StepContext, StepQuestion, StepResult } from "../ports.t
  *    Every call to the outside goes through the context, under an effect key (`effectKey`, or a `Conversation`).
  * 3. Add its line to this table. docs/contributing.md has the whole list, with tests and documentation.
  */
-const executors: { [Type in StepType]: Registered<Type> } = {
+const executors: { [Type in LeafStep["type"]]: Registered<Type> } = {
   agent: withEffects(agent),
   llm: withEffects(llm),
   tool: withEffects(tool),
@@ -27,37 +31,46 @@ const executors: { [Type in StepType]: Registered<Type> } = {
   extract_json: pure(extractJson),
   if_else: pure(ifElse),
   switch: pure(switchStep),
+  merge: pure(merge),
   evaluator: withEffects(evaluator),
   human: withEffects(human),
   print: pure(print),
   end: pure(end),
 };
 
+/** The steps that divide a run into tracks. */
+const forkers: { [Type in ForkStep["type"]]: Forker<Type> } = { parallel, loop };
+
+/** What divides and joins the run at this step. */
+export function forkerOf<Type extends ForkStep["type"]>({ type }: { type: Type }): Forker<Type> {
+  return forkers[type];
+}
+
 /**
  * `isPure`: the step makes no call to the outside and asks no question, so its repetition does no harm. It begins while the
  * results before it are on their way to Postgres; every other step waits until they are committed.
  */
-type Registered<Type extends StepType> = { run: Executor<Type>; isPure: boolean };
+type Registered<Type extends LeafStep["type"]> = { run: Executor<Type>; isPure: boolean };
 
-function pure<Type extends StepType>(run: Executor<Type>): Registered<Type> {
+function pure<Type extends LeafStep["type"]>(run: Executor<Type>): Registered<Type> {
   return { run, isPure: true };
 }
 
-function withEffects<Type extends StepType>(run: Executor<Type>): Registered<Type> {
+function withEffects<Type extends LeafStep["type"]>(run: Executor<Type>): Registered<Type> {
   return { run, isPure: false };
 }
 
 /** Whether the step has no effects: see `Registered`. */
 export function isPure(step: Step): boolean {
-  return executors[step.type].isPure;
+  return isFork(step) || executors[step.type].isPure;
 }
 
 /** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
-export function runStep(step: Step, context: StepContext): Promise<StepResult | StepQuestion> {
+export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepQuestion> {
   return execute(step.type, step, context);
 }
 
-function execute<Type extends StepType>(
+function execute<Type extends LeafStep["type"]>(
   type: Type,
   step: StepOf<Type>,
   context: StepContext,

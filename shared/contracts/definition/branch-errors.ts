@@ -1,0 +1,137 @@
+import { branchesOf, branchOfSteps } from "./branches.ts";
+import { exitsOf, routesOf } from "./edges.ts";
+import { limits } from "./fields.ts";
+import { isFork } from "./step.ts";
+import type { FieldError } from "../../errors.ts";
+import type { Branch } from "./branches.ts";
+import type { OrchestrationDocument } from "./orchestration.ts";
+import type { Step } from "./step.ts";
+
+/**
+ * What is wrong with the branches of parallel steps and the bodies of loops: every step must belong to one track, and what
+ * a track does must be visible in its own branch.
+ */
+export function branchErrors({ steps, entry_step_id }: OrchestrationDocument): FieldError[] {
+  const forks = steps.filter(isFork);
+  if (forks.length === 0) return [];
+  const branches = forks.flatMap((fork) => branchesOf(fork, steps));
+  const shared = sharedSteps(branches, steps);
+  // The other rules follow the branches of a step, which must be one.
+  if (shared.length > 0) return shared;
+  const owners = branchOfSteps(steps);
+  return steps.flatMap((step, index) => [
+    ...leavingEdges(step, `steps[${index}]`, owners),
+    ...endInBranch(step, `steps[${index}]`, owners),
+    ...nestingErrors(step, `steps[${index}]`, owners),
+    ...entryInBranch(step, entry_step_id, owners),
+    ...keysWrittenTwice(step, steps),
+    ...loopErrors(step, `steps[${index}]`),
+  ]);
+}
+
+/** Steps that belong to two branches, or twice to one. */
+function sharedSteps(branches: readonly Branch[], steps: readonly Step[]): FieldError[] {
+  const owners = new Map<string, Branch>();
+  return branches.flatMap((branch) => {
+    const path = `steps[${steps.indexOf(branch.fork)}].${branch.field}`;
+    const own = branch.steps.includes(branch.fork.id)
+      ? [{ path, message: `the branch leads to its own step "${branch.fork.id}"` }]
+      : [];
+    const twice = branch.steps.flatMap((id) => {
+      const other = owners.get(id);
+      owners.set(id, branch);
+      if (other === undefined) return [];
+      const where = other === branch ? `twice in ${nameOf(branch)}` : `in ${nameOf(other)} too`;
+      return [{ path, message: `"${id}" is ${where}: a step must belong to one branch` }];
+    });
+    const none = branch.steps.length === 0 ? [{ path, message: emptyBranch(branch) }] : [];
+    return [...own, ...twice, ...none];
+  });
+}
+
+function emptyBranch({ fork, index }: Branch): string {
+  return `branch ${index} begins with "${fork.next_step_id}", the step after "${fork.id}": a branch needs a step of its own`;
+}
+
+function nameOf({ fork, index }: Branch): string {
+  return fork.type === "loop" ? `the body of "${fork.id}"` : `branch ${index} of "${fork.id}"`;
+}
+
+/** Edges that lead into a branch from outside, or out of it to anything but the step after it. */
+function leavingEdges(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
+  const own = owners.get(step.id);
+  // In a list the order of the list counts, so only decisions lead elsewhere.
+  const edges = own?.isList ? routesOf(step) : exitsOf(step);
+  return edges.flatMap(({ field, target }) => {
+    const of = owners.get(target);
+    const isSame = of?.fork === own?.fork && of?.index === own?.index;
+    if (isSame || (own !== undefined && target === own.fork.next_step_id)) return [];
+    const message =
+      of === undefined || own !== undefined
+        ? `leads out of ${own ? nameOf(own) : "the run"} to "${target}": a branch ends where a target is null or the step after "${own?.fork.id}"`
+        : `"${target}" belongs to ${nameOf(of)}: only "${of.fork.id}" leads there`;
+    return [{ path: `${path}.${field}`, message }];
+  });
+}
+
+function endInBranch(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
+  const own = owners.get(step.id);
+  if (step.type !== "end" || own === undefined) return [];
+  return [
+    {
+      path: `${path}.type`,
+      message: `an end step ends the run, and "${step.id}" is in ${nameOf(own)}: let the step before it have no next_step_id`,
+    },
+  ];
+}
+
+function nestingErrors(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
+  if (!isFork(step)) return [];
+  let depth = 1;
+  for (let own = owners.get(step.id); own !== undefined && depth <= limits.nesting; depth++) {
+    own = owners.get(own.fork.id);
+  }
+  if (depth <= limits.nesting) return [];
+  return [{ path, message: `is inside of more than ${limits.nesting - 1} other parallel and loop steps` }];
+}
+
+function entryInBranch(step: Step, entry: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
+  const own = owners.get(entry);
+  if (step.id !== entry || own === undefined) return [];
+  return [
+    { path: "entry_step_id", message: `"${entry}" belongs to ${nameOf(own)}: a run cannot begin there` },
+  ];
+}
+
+/** Keys that two branches of a parallel step write: the result would depend on which is the last. */
+function keysWrittenTwice(step: Step, steps: readonly Step[]): FieldError[] {
+  if (step.type !== "parallel") return [];
+  const writers = new Map<string, Branch>();
+  return branchesOf(step, steps).flatMap((branch) =>
+    writersIn(branch, steps).flatMap(({ key, index }) => {
+      const other = writers.get(key) ?? branch;
+      writers.set(key, other);
+      if (other === branch) return [];
+      const message = `${nameOf(other)} and ${nameOf(branch)} both write "${key}": give them different keys, and merge these`;
+      return [{ path: `steps[${index}].output_key`, message }];
+    }),
+  );
+}
+
+/** The keys that the steps of a branch write, those of branches inside it included. `depth` bounds steps that hold each other. */
+function writersIn(branch: Branch, steps: readonly Step[], depth = 0): { key: string; index: number }[] {
+  if (depth > limits.nesting) return [];
+  return branch.steps.flatMap((id) => {
+    const index = steps.findIndex((step) => step.id === id);
+    const step = steps[index];
+    if (step === undefined) return [];
+    const own = step.output_key === null ? [] : [{ key: step.output_key, index }];
+    return [...own, ...branchesOf(step, steps).flatMap((inner) => writersIn(inner, steps, depth + 1))];
+  });
+}
+
+function loopErrors(step: Step, path: string): FieldError[] {
+  if (step.type !== "loop" || step.for_each !== null || (step.concurrency ?? 1) === 1) return [];
+  const message = "must be 1 without for_each: each iteration goes on with the state of the one before it";
+  return [{ path: `${path}.concurrency`, message }];
+}

@@ -1,0 +1,79 @@
+import { exitsOf } from "./edges.ts";
+import { isFork } from "./step.ts";
+import type { ForkStep, Step } from "./step.ts";
+
+/**
+ * A branch of a parallel step, or the body of a loop: the steps that its tracks execute. `isList`: in the order in which
+ * they are named. Else the branch begins with the one step that is named and follows its `next_step_id`, up to that of the
+ * parallel step.
+ */
+export type Branch = {
+  fork: ForkStep;
+  index: number;
+  /** The field that names its first step. */
+  field: string;
+  isList: boolean;
+  /** The ids of its steps, without those of branches inside it. A named step that does not exist is one of them. */
+  steps: readonly string[];
+};
+
+/** The branches of a step, in their order; none for a step that does not divide the run. */
+export function branchesOf(fork: Step, steps: readonly Step[]): Branch[] {
+  if (!isFork(fork)) return [];
+  return namedBranches(fork).map(({ field, ids }, index) => {
+    const isList = fork.type === "loop" || ids.length > 1;
+    return { fork, index, field, isList, steps: isList ? ids : followed(ids, fork, steps) };
+  });
+}
+
+/** The steps that each branch of a step names. A loop has one body. */
+function namedBranches(fork: ForkStep): { field: string; ids: readonly string[] }[] {
+  return fork.type === "loop"
+    ? [{ field: "loop_step_ids[0]", ids: fork.loop_step_ids }]
+    : fork.parallel_branches.map((ids, i) => ({ field: `parallel_branches[${i}][0]`, ids }));
+}
+
+/** The steps on all paths from `entry`, up to the step that follows `fork`. */
+function followed(entry: readonly string[], fork: ForkStep, steps: readonly Step[]): string[] {
+  const byId = new Map(steps.map((step) => [step.id, step]));
+  const reached = new Set<string>();
+  const pending = [...entry];
+  for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
+    if (reached.has(id) || id === fork.next_step_id) continue;
+    reached.add(id);
+    const step = byId.get(id);
+    if (step) pending.push(...exitsOf(step).map(({ target }) => target));
+  }
+  return [...reached];
+}
+
+/** The branch to which each step belongs. A step in no branch belongs to the run's own track, and is not in the table. */
+export function branchOfSteps(steps: readonly Step[]): Map<string, Branch> {
+  const branches = steps.flatMap((step) => branchesOf(step, steps));
+  return new Map(branches.flatMap((branch) => branch.steps.map((id) => [id, branch] as const)));
+}
+
+/** The step of the run's own track in which a step is executed: the outermost parallel or loop step around it, or itself. */
+export function outermostOf(step: string, branches: ReadonlyMap<string, Branch>): string {
+  let current = step;
+  for (const _ of branches) {
+    const branch = branches.get(current);
+    if (branch === undefined) break;
+    current = branch.fork.id;
+  }
+  return current;
+}
+
+/** The ids of the steps that a loop repeats, also within branches: they know `item` and `index`. */
+export function stepsInLoops(steps: readonly Step[]): Set<string> {
+  const branches = branchOfSteps(steps);
+  const isInLoop = (id: string): boolean => {
+    let branch = branches.get(id);
+    for (const _ of branches) {
+      if (branch === undefined || branch.fork.type === "loop") break;
+      branch = branches.get(branch.fork.id);
+    }
+    return branch?.fork.type === "loop";
+  };
+  return new Set(steps.map(({ id }) => id).filter(isInLoop));
+}

@@ -1,0 +1,178 @@
+import type { Checkpoint, ForkRecord, RetryPark } from "../contracts/journal-entry.ts";
+import type { Json, JsonObject } from "../contracts/json.ts";
+
+/**
+ * One sequence of steps with its own view of state. A run begins as one track. A visit of a parallel or loop step divides a
+ * track: each branch, or iteration, is a track of its own until the result of that visit joins them.
+ */
+export type Track = {
+  /** The number of each branch or iteration that it is in, the outermost first; empty: the run's own track. */
+  readonly place: readonly number[];
+  /** `fanout[1]`, or `fanout[1].refine#2[0]` with the second visit of a step; empty: the run's own track. */
+  readonly path: string;
+  /** The state that its steps see. */
+  state: JsonObject;
+  /** The part of its state that its own steps have written. */
+  own: JsonObject;
+  /** The step to run next; undefined before the first result, null at the end. */
+  next: string | null | undefined;
+  /** How many results each step has in this track. */
+  visits: Map<string, number>;
+  /** The turns of the current visit, in order: the `data` of each. */
+  turns: Json[];
+  /** The retry that the current visit waits for, if a try of it failed. */
+  retry: RetryPark | null;
+  /** How much of that wait was left when the journal was read. */
+  retryInMs: number;
+  /** The `wait_id` of the last question that the current visit asked, in this life of the run or an earlier one. */
+  questionId: string | null;
+  /** The key that its last step with an `output_key` has written. */
+  lastKey: string | null;
+  /** The tracks of the current visit, if its step divides this track. */
+  fork: Fork | null;
+};
+
+/** The tracks of one visit of a parallel or loop step. */
+export type Fork = ForkRecord & {
+  readonly step: string;
+  readonly visit: number;
+  /** Tracks that have an entry in the journal and have not ended, by number. */
+  readonly tracks: Map<number, Track>;
+  /** What is left of the tracks that have ended, by number. */
+  readonly ended: EndedTrack[];
+  endedCount: number;
+  /** In rounds: what the rounds so far have written. */
+  readonly carried: JsonObject;
+};
+
+/** `kept`: what the join needs of the keys that it wrote. `output`: the value of its last `output_key`, null without one. */
+export type EndedTrack = {
+  kept: JsonObject;
+  output: Json;
+  error: { code: string; message: string; step_id: string } | null;
+};
+
+/** A run's own track before its first result. */
+export function rootTrack(state: JsonObject): Track {
+  return newTrack([], "", { ...state });
+}
+
+function newTrack(place: readonly number[], path: string, state: JsonObject): Track {
+  return {
+    place,
+    path,
+    state,
+    own: {},
+    next: undefined,
+    visits: new Map(),
+    turns: [],
+    retry: null,
+    retryInMs: 0,
+    questionId: null,
+    lastKey: null,
+    fork: null,
+  };
+}
+
+/** How often a step has a result in this track. */
+export function visitsOf(track: Track, step: string): number {
+  return track.visits.get(step) ?? 0;
+}
+
+/** `fanout[1].draft`: a step with the track that it is in. */
+export function stepPath({ path }: Pick<Track, "path">, step: string): string {
+  return path === "" ? step : `${path}.${step}`;
+}
+
+/** The step at the end of a step's path. */
+export function stepOfPath(path: string): string {
+  const end = path.lastIndexOf("].");
+  return end < 0 ? path : path.slice(end + 2);
+}
+
+/** How records name a track: not at all, if it is the run's own. */
+export function placeOf({ place }: Pick<Track, "place">): { track?: readonly number[] } {
+  return place.length === 0 ? {} : { track: place };
+}
+
+/** The track at a place below `root`. @throws Error when no step has divided the track above it */
+export function trackAt(root: Track, place: readonly number[] = []): Track {
+  return place.reduce(childOf, root);
+}
+
+/** The track with this number in the current fork of `track`, from its beginning if it has no entry yet. */
+export function childOf(track: Track, index: number): Track {
+  const { fork } = track;
+  if (fork === null) throw new Error(`nothing has divided the track "${track.path}"`);
+  const known = fork.tracks.get(index);
+  if (known !== undefined) return known;
+  const name = fork.visit === 1 ? fork.step : `${fork.step}#${fork.visit}`;
+  const path = `${stepPath(track, name)}[${index}]`;
+  const child = newTrack([...track.place, index], path, { ...track.state, ...fork.carried });
+  fork.tracks.set(index, child);
+  return child;
+}
+
+/** A visit of a step divides this track. */
+export function beginFork(track: Track, step: string, visit: number, record: ForkRecord): Fork {
+  const fork: Fork = { ...record, step, visit, tracks: new Map(), ended: [], endedCount: 0, carried: {} };
+  track.fork = fork;
+  return fork;
+}
+
+/** Applies a result to the track that it belongs to. */
+export function applyToTrack(root: Track, checkpoint: Checkpoint): void {
+  const { track: place = [], step, set, next, output_key, error } = checkpoint;
+  const track = trackAt(root, place);
+  const joined = track.fork === null || error !== undefined ? {} : joinedKeys(track.fork);
+  const written = { ...joined, ...set };
+  Object.assign(track.state, written);
+  Object.assign(track.own, written);
+  track.next = error === undefined ? next : null;
+  track.visits.set(step, visitsOf(track, step) + 1);
+  track.turns = [];
+  track.retry = null;
+  track.questionId = null;
+  track.fork = null;
+  if (output_key !== null && Object.hasOwn(track.own, output_key)) track.lastKey = output_key;
+  const index = place.at(-1);
+  if (track.next !== null || index === undefined) return;
+  endTrack(
+    trackAt(root, place.slice(0, -1)),
+    index,
+    error === undefined ? null : { ...error, step_id: step },
+  );
+}
+
+/** Keeps of a track that has ended what the join needs. */
+function endTrack(parent: Track, index: number, error: EndedTrack["error"]): void {
+  const { fork } = parent;
+  const track = fork?.tracks.get(index);
+  if (!fork || !track) throw new Error(`the track ${index} of "${parent.path}" has not begun`);
+  if (fork.in === "rounds") Object.assign(fork.carried, track.own);
+  const keeps = fork.in === "branches" ? () => true : isOutput;
+  const kept = error === null ? Object.entries(track.own).filter(([key]) => keeps(key)) : [];
+  const output = track.lastKey === null ? null : (track.own[track.lastKey] ?? null);
+  fork.tracks.delete(index);
+  fork.ended[index] = { kept: Object.fromEntries(kept), output: error === null ? output : null, error };
+  fork.endedCount += 1;
+}
+
+/** The keys of the engine, and the answer that every human step writes, are no lists after a loop. */
+function isOutput(key: string): boolean {
+  return !key.startsWith("_") && key !== "human_response";
+}
+
+/**
+ * The keys that the join of a fork writes. Of branches: what each has written. Of iterations: for each key that any of them
+ * has written the list of its values, null where an iteration has not written it; of rounds also the other keys.
+ */
+export function joinedKeys({ in: of, count, ended, carried }: Fork): JsonObject {
+  if (of === "branches") return Object.assign({}, ...ended.map(({ kept }) => kept));
+  const keys = new Set(ended.flatMap(({ kept }) => Object.keys(kept)));
+  const lists = [...keys].map((key) => [
+    key,
+    Array.from({ length: count }, (_, i) => ended[i]?.kept[key] ?? null),
+  ]);
+  return { ...carried, ...Object.fromEntries(lists) };
+}

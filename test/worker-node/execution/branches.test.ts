@@ -1,0 +1,418 @@
+/** Tracks: branches and iterations with their own state and checkpoints, in one run with one journal. */
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { recordOf } from "../../../shared/journal/records.ts";
+import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
+import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
+import { Stop } from "../../../worker-node/execution/stop.ts";
+import { until } from "../../services/waiting.ts";
+import { ExecutionHarness, steps } from "./execution-harness.ts";
+
+let harness: ExecutionHarness;
+beforeEach(() => {
+  harness = new ExecutionHarness();
+  harness.generate = async ({ messages }) => `[${String(messages.at(-1)?.content).split("\n").at(-1)}]`;
+});
+// Fails when an entry is committed that the next worker, or the edge, cannot read.
+afterEach(() => harness.checkEntries());
+
+const llm = (id: string, more: JsonObject = {}): JsonObject => ({
+  id,
+  type: "llm",
+  model: "demo/fast",
+  prompt_template: id,
+  output_key: id,
+  ...more,
+});
+const human = (id: string, more: JsonObject = {}): JsonObject => ({
+  id,
+  type: "human",
+  human_prompt: `${id}?`,
+  output_key: id,
+  ...more,
+});
+const print = (id: string, more: JsonObject = {}): JsonObject => ({
+  id,
+  type: "print",
+  print_content: `printed by ${id}`,
+  output_key: id,
+  ...more,
+});
+const fanout = (branches: string[][], more: JsonObject = {}): JsonObject => ({
+  id: "a",
+  type: "parallel",
+  parallel_branches: branches,
+  ...more,
+});
+
+const callOf = ({ effectKey }: ModelRequest): string => effectKey.split(":").slice(1).join(":");
+const stateOf = (run: ClaimedRun): JsonObject => {
+  const final = linesOf(run).findLast(({ type }) => type === "orchestration_complete");
+  const { user_input: _, user_query: __, ...state } = Object(final?.["final_state"]);
+  return state;
+};
+const linesOf = (run: ClaimedRun): JsonObject[] =>
+  harness
+    .eventsOf(run)
+    .split("\n")
+    .map((line) => JSON.parse(line));
+/** The results that are committed, as `path:visit`, the last of the run included. */
+const resultsOf = (run: ClaimedRun): string[] =>
+  harness.store
+    .entriesOf(run.run_id)
+    .flatMap(({ kind, step_path, visit }) =>
+      kind === "step" || (kind === "end" && step_path !== null) ? [`${step_path}:${visit}`] : [],
+    );
+const storedOf = (of: ExecutionHarness, run: ClaimedRun): StoredEntry[] =>
+  of.store.model.tables.entriesOf(run.run_id).map(({ seq, kind, output, events }) => ({
+    seq,
+    kind,
+    output,
+    events,
+  }));
+
+describe("parallel branches", () => {
+  test("run at the same time, and what they write is in state afterwards", async () => {
+    harness.definition = steps(
+      fanout([["x"], ["y", "z"]], { output_key: "all", next_step_id: "m" }),
+      llm("x"),
+      llm("y"),
+      llm("z"),
+      { id: "m", type: "merge", input_keys: ["x", "z"], merge_strategy: "dict", output_key: "merged" },
+    );
+    const both = Promise.withResolvers<void>();
+    harness.generate = async (request) => {
+      if (harness.calls.length === 2) both.resolve();
+      await both.promise;
+      return callOf(request);
+    };
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(stateOf(run)).toEqual({
+      x: "a[0].x:1:model.1",
+      y: "a[1].y:1:model.1",
+      z: "a[1].z:1:model.1",
+      all: [
+        { status: "completed", output: "a[0].x:1:model.1" },
+        { status: "completed", output: "a[1].z:1:model.1" },
+      ],
+      merged: { x: "a[0].x:1:model.1", z: "a[1].z:1:model.1" },
+    });
+    expect(resultsOf(run).toSorted()).toEqual(["a:1", "a[0].x:1", "a[1].y:1", "a[1].z:1", "m:1"]);
+    const starts = linesOf(run).filter(({ type }) => type === "step_start");
+    expect(starts.map(({ orch_step_id, path }) => [orch_step_id, path])).toEqual([
+      ["a", undefined],
+      ["x", "a[0].x"],
+      ["y", "a[1].y"],
+      ["z", "a[1].z"],
+      ["m", undefined],
+    ]);
+  });
+
+  test("do not see each other's state, and no more of them move than `concurrency` says", async () => {
+    harness.definition = steps(
+      fanout([["x"], ["y"], ["z"]], { concurrency: 2 }),
+      ...["x", "y", "z"].map((id) => ({
+        id,
+        type: "transform",
+        transform_code: "result = 1",
+        output_key: id,
+      })),
+    );
+    let moving = 0;
+    let most = 0;
+    const seen: Json[] = [];
+    harness.transform = async (_code, state) => {
+      most = Math.max(most, ++moving);
+      await new Promise(setImmediate);
+      moving -= 1;
+      seen.push(Object.keys(state).filter((key) => key.length === 1));
+      return 1;
+    };
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(most).toBe(2);
+    expect(seen).toEqual([[], [], []]);
+    expect(stateOf(run)).toEqual({ x: 1, y: 1, z: 1 });
+  });
+});
+
+describe("a branch that fails", () => {
+  beforeEach(() => {
+    harness.generate = async ({ effectKey, signal }) => {
+      if (effectKey.includes(".x:")) throw new TerminalError("broken", "x is broken");
+      if (!effectKey.includes(".y:")) return "text";
+      await until("y is stopped", () => signal.aborted);
+      signal.throwIfAborted();
+      return "y";
+    };
+  });
+
+  test("stops the calls of the others and fails the run, by default", async () => {
+    harness.definition = steps(fanout([["x"], ["y"]], { next_step_id: "b" }), llm("x"), llm("y"), print("b"));
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(JSON.parse(harness.errorOf(run) ?? "{}")).toEqual({
+      code: "broken",
+      message: "x is broken",
+      step_id: "x",
+    });
+    expect(linesOf(run).find(({ type }) => type === "step_error")).toMatchObject({
+      orch_step_id: "x",
+      path: "a[0].x",
+    });
+    expect(resultsOf(run)).toEqual([]);
+  });
+
+  test("lets the others go on with `collect`, and its error is in the result", async () => {
+    harness.definition = steps(
+      fanout([["x"], ["z"]], { on_branch_error: "collect", output_key: "all", next_step_id: "b" }),
+      llm("x"),
+      llm("z"),
+      print("b"),
+    );
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(harness.store.row(run.run_id).status).toBe("completed");
+    expect(stateOf(run)).toEqual({
+      z: "text",
+      b: "printed by b",
+      all: [
+        { status: "failed", error: { code: "broken", message: "x is broken", step_id: "x" } },
+        { status: "completed", output: "text" },
+      ],
+    });
+  });
+
+  test("inside of another fork fails the branch around it, which `collect` keeps apart", async () => {
+    harness.definition = steps(
+      fanout([["i"], ["z"]], { on_branch_error: "collect", output_key: "all" }),
+      { id: "i", type: "parallel", parallel_branches: [["x"], ["y"]] },
+      llm("x"),
+      llm("y"),
+      llm("z"),
+    );
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(stateOf(run)).toMatchObject({
+      z: "text",
+      all: [{ status: "failed", error: { step_id: "i", message: "x is broken" } }, { status: "completed" }],
+    });
+    expect(stateOf(run)).not.toHaveProperty("y");
+  });
+});
+
+describe("a loop", () => {
+  test("goes on with the state of the round before, and its keys are lists afterwards", async () => {
+    harness.definition = steps(
+      { id: "a", type: "loop", loop_count: 3, loop_step_ids: ["x", "y"], output_key: "lists" },
+      { id: "x", type: "transform", transform_code: "result = 1", output_key: "n" },
+      print("y", { name: "Why", print_content: "{index}: {state.n}" }),
+    );
+    harness.transform = async (_code, state) => Number(state["n"] ?? 0) + 1;
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(stateOf(run)).toEqual({
+      n: [1, 2, 3],
+      y: ["0: 1", "1: 2", "2: 3"],
+      lists: { x: [1, 2, 3], Why: ["0: 1", "1: 2", "2: 3"] },
+    });
+    const rounds = linesOf(run).filter(({ type }) => type === "loop_iteration");
+    expect(rounds.map(({ iteration, total }) => [iteration, total])).toEqual([
+      [1, 3],
+      [2, 3],
+      [3, 3],
+    ]);
+  });
+
+  test("for each item of a list collects in order, whichever iteration is the first to end", async () => {
+    harness.definition = steps(
+      {
+        id: "a",
+        type: "loop",
+        for_each: "state.items",
+        concurrency: 3,
+        loop_step_ids: ["x"],
+      },
+      llm("x", { prompt_template: "{item.name} {index}" }),
+    );
+    const answers: (() => void)[] = [];
+    harness.generate = async ({ messages, effectKey }) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      answers.unshift(resolve);
+      if (answers.length === 3) for (const answer of answers) answer();
+      if (!effectKey.includes("[3]")) await promise;
+      return String(messages.at(-1)?.content).split("\n").at(-1) ?? "";
+    };
+    const items = ["p", "q", "r", "s"].map((name) => ({ name }));
+    const { run, ending } = harness.begin({ input: JSON.stringify({ message: "hello", state: { items } }) });
+    await ending;
+    expect(stateOf(run)).toEqual({ items, x: ["p 0", "q 1", "r 2", "s 3"] });
+    expect(harness.calls.map(callOf).toSorted()).toEqual([
+      "a[0].x:1:model.1",
+      "a[1].x:1:model.1",
+      "a[2].x:1:model.1",
+      "a[3].x:1:model.1",
+    ]);
+  });
+
+  test("over what is no list fails", async () => {
+    harness.definition = steps(
+      { id: "a", type: "loop", for_each: "user_input", loop_step_ids: ["x"] },
+      print("x"),
+    );
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(harness.errorOf(run)).toContain("no_list");
+  });
+
+  test("over an empty list goes on at once", async () => {
+    harness.definition = steps(
+      { id: "a", type: "loop", for_each: "items", loop_step_ids: ["x"], output_key: "out" },
+      print("x"),
+    );
+    const { run, ending } = harness.begin({
+      input: JSON.stringify({ message: "hello", state: { items: [] } }),
+    });
+    await ending;
+    expect(stateOf(run)).toEqual({ items: [], out: {} });
+  });
+});
+
+describe("waits in branches", () => {
+  const wait = (wait_id: string, answer: string | null = null) => ({
+    wait_id,
+    kind: "human" as const,
+    child_run_id: null,
+    state: answer === null ? ("open" as const) : ("answered" as const),
+    due_in_ms: 3_600_000,
+    open_for_ms: 1,
+    answer,
+    answered_by: answer === null ? null : "key_1",
+  });
+  const parksOf = (run: ClaimedRun) =>
+    harness.store
+      .entriesOf(run.run_id)
+      .filter(({ kind }) => kind === "park")
+      .map(({ status, step_path, waits }) => [status, step_path, waits.map(({ wait_id }) => wait_id)]);
+
+  test("two questions are open at once, and the run pauses when nothing else moves", async () => {
+    harness.definition = steps(fanout([["x"], ["y"], ["z"]]), human("x"), human("y"), llm("z"));
+    const { run, ending } = harness.begin();
+    expect(await ending).toMatchObject({ is: "parked", status: "paused" });
+    expect(resultsOf(run)).toEqual(["a[2].z:1"]);
+    const parks = parksOf(run);
+    expect(parks.map(([, path]) => path)).toContain("a[0].x");
+    expect(parks.flatMap(([, , ids]) => ids)).toEqual(["a[0].x:1", "a[1].y:1"]);
+    expect(parks.map(([status]) => status).filter((status) => status !== null)).toEqual(["paused"]);
+    expect(linesOf(run).filter(({ type }) => type === "paused")).toHaveLength(1);
+    const asked = linesOf(run).filter(({ type }) => type === "human_input_required");
+    expect(asked.map(({ question_id }) => question_id)).toEqual(["a[0].x:1", "a[1].y:1"]);
+  });
+
+  // Fails when the answer of one question lets the other branch go on, or asks its question again.
+  test("an answer moves its own branch alone", async () => {
+    harness.definition = steps(
+      fanout([
+        ["x", "p"],
+        ["y", "q"],
+      ]),
+      human("x"),
+      print("p"),
+      human("y"),
+      print("q"),
+    );
+    const first = harness.begin();
+    await first.ending;
+    const again = new ExecutionHarness();
+    again.definition = harness.definition;
+    again.readWaits = async (_run, [id = ""]) => [wait(id, id === "a[1].y:1" ? '"yes"' : null)];
+    const journal = storedOf(harness, first.run);
+    harness = again;
+    const second = again.begin({ attempt: 1, event_seq: journal.at(-1)?.seq ?? 0 }, journal);
+    expect(await second.ending).toMatchObject({ is: "parked", status: "paused" });
+    expect(resultsOf(second.run)).toEqual(["a[1].y:1", "a[1].q:1"]);
+    expect(again.eventsOf(second.run)).not.toContain("human_input_required");
+  });
+
+  test("a retry beside a question wakes the run for the retry", async () => {
+    harness.definition = steps(fanout([["x"], ["y"]]), human("x"), llm("y"));
+    harness.generate = async () => {
+      throw new RetryableError("busy", "come back later", { retryAfterMs: 30_000 });
+    };
+    const { run, ending } = harness.begin();
+    const ended = await ending;
+    expect(ended).toMatchObject({ is: "parked", status: "queued" });
+    expect(ended.is === "parked" && ended.delayMs).toBeLessThanOrEqual(30_000);
+    expect(harness.store.row(run.run_id).status).toBe("queued");
+  });
+});
+
+describe("a run that is taken over", () => {
+  const definition = steps(
+    fanout([["x", "y"], ["l"]], { next_step_id: "b" }),
+    llm("x"),
+    llm("y"),
+    { id: "l", type: "loop", loop_count: 2, loop_step_ids: ["p", "q"] },
+    llm("p", { prompt_template: "{index}" }),
+    llm("q"),
+    print("b", { print_content: "{state.y} {state.q}", next_step_id: "c" }),
+    llm("c"),
+  );
+
+  // Fails when any committed step runs again, or the fold loses a part of a track.
+  test("after any of its entries has the same result, and no committed step runs again", async () => {
+    harness.definition = definition;
+    const whole = harness.begin();
+    await whole.ending;
+    const expected = stateOf(whole.run);
+    const all = storedOf(harness, whole.run);
+    for (let n = 1; n < all.length; n++) {
+      const prefix = all.slice(0, n);
+      const done = prefix.flatMap((entry) => {
+        const { kind, record } = { record: null, ...recordOf(entry) };
+        return kind === "step" && record !== null ? [record] : [];
+      });
+      const next = new ExecutionHarness();
+      next.definition = definition;
+      next.generate = harness.generate;
+      const { run, ending } = next.begin({ attempt: 1, event_seq: prefix.at(-1)?.seq ?? 0 }, prefix);
+      expect(await ending).toEqual({ is: "ended" });
+      const [before, harnessBefore] = [harness.calls.map(callOf), harness];
+      harness = next;
+      expect(stateOf(run), `after entry ${n}`).toEqual(expected);
+      const again = next.calls.map(callOf);
+      harness = harnessBefore;
+      expect(new Set(before)).toEqual(
+        new Set([
+          ...done.flatMap(({ effects }) => effects).map((key) => key.split(":").slice(1).join(":")),
+          ...again,
+        ]),
+      );
+      expect(
+        done
+          .flatMap(({ effects }) => effects)
+          .filter((key) => again.includes(key.split(":").slice(1).join(":"))),
+      ).toEqual([]);
+    }
+    expect(all.length).toBeGreaterThan(6);
+  });
+});
+
+test("a cancel stops all branches", async () => {
+  harness.definition = steps(fanout([["x"], ["y"]]), llm("x"), llm("y"));
+  const stopped: string[] = [];
+  harness.generate = async ({ effectKey, signal }) => {
+    if (harness.calls.length === 2) harness.stop.abort(new Stop("cancel", "the run was cancelled"));
+    await until("the call is stopped", () => signal.aborted);
+    stopped.push(effectKey);
+    signal.throwIfAborted();
+    return "";
+  };
+  const { run, ending } = harness.begin();
+  expect(await ending).toEqual({ is: "ended" });
+  expect(harness.store.row(run.run_id).status).toBe("cancelled");
+  await until("both are stopped", () => stopped.length === 2);
+});

@@ -1,0 +1,51 @@
+import { trackAt } from "../../shared/journal/track.ts";
+import { valueAt } from "./run-state.ts";
+import { itemsOf } from "./steps/loop.ts";
+import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { Fork, Track } from "../../shared/journal/track.ts";
+
+/** The items of a fork: a list is read, and loaded, once for all its iterations. */
+const items = new WeakMap<Fork, Promise<Json[] | null>>();
+
+/** What a step in the innermost loop around `track` sees besides state: `index`, and with `for_each` the `item`. */
+export async function eachOf({
+  definition,
+  root,
+  track,
+  load,
+}: {
+  definition: Orchestration;
+  root: Track;
+  track: Track;
+  load(value: Json): Promise<Json>;
+}): Promise<JsonObject> {
+  for (let depth = track.place.length; depth > 0; depth--) {
+    const above = trackAt(root, track.place.slice(0, depth - 1));
+    const { fork } = above;
+    const step = definition.steps.find(({ id }) => id === fork?.step);
+    const index = track.place[depth - 1];
+    if (fork === null || step?.type !== "loop" || index === undefined) continue;
+    const item = (await listOf(fork, () => itemsOf(step, { state: above.state, load })))?.[index];
+    if (item === undefined) return { index };
+    return { index, item: (await valueAt(item, [], load)) ?? null };
+  }
+  return {};
+}
+
+function listOf(fork: Fork, read: () => Promise<Json[] | null>): Promise<Json[] | null> {
+  const known = items.get(fork);
+  if (known !== undefined) return known;
+  const list = read();
+  items.set(fork, list);
+  // The next try reads it again.
+  list.catch(() => items.delete(fork));
+  return list;
+}
+
+/** The label of a key of state in a merge: the name and id of the one step that writes it, else the key. */
+export function sourceOf(steps: readonly Step[], key: string): string {
+  const [writer, second] = steps.filter(({ output_key }) => output_key === key);
+  if (writer === undefined || second !== undefined) return key;
+  return writer.name === "" ? writer.id : `${writer.name} (${writer.id})`;
+}

@@ -1,0 +1,78 @@
+import { limits } from "../../../shared/contracts/definition/fields.ts";
+import { joinedKeys } from "../../../shared/journal/track.ts";
+import { namesOf } from "../events.ts";
+import { outputOf, valueAt } from "../run-state.ts";
+import { TerminalError } from "../step-errors.ts";
+import type { Step, StepOf } from "../../../shared/contracts/definition/index.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { Fork } from "../../../shared/journal/track.ts";
+import type { Forker, StepContext } from "../ports.ts";
+
+/**
+ * Repeats its steps `loop_count` times, or for each item of a list. Afterwards each `output_key` of its steps has the list
+ * of its values, one for each iteration; the loop's own `output_key` has these lists by the names of the steps.
+ */
+export const loop: Forker<"loop"> = {
+  begin: async (step, context) => {
+    const items = await itemsOf(step, context);
+    const count = items?.length ?? step.loop_count;
+    return {
+      in: items === null ? "rounds" : "items",
+      count,
+      events: [{ type: "loop_start", ...namesOf(step), total: count }],
+    };
+  },
+  track: (step, index, { count }) => ({
+    type: "loop_iteration",
+    ...namesOf(step),
+    iteration: index + 1,
+    total: count,
+  }),
+  join: (step, fork, steps) => {
+    const lists = listsOf(step, fork, steps);
+    return {
+      set: outputOf(step, lists),
+      events: [{ type: "loop_complete", ...namesOf(step), iterations_completed: fork.endedCount }],
+      usage: [],
+      response: lists,
+      effects: [],
+    };
+  },
+};
+
+/** The list that a loop goes through; null: it has none. @throws TerminalError when state has no such list */
+export async function itemsOf(
+  { for_each }: StepOf<"loop">,
+  { state, load }: Pick<StepContext, "state" | "load">,
+): Promise<Json[] | null> {
+  if (for_each === null) return null;
+  const path = for_each.replace(/^state\./, "").split(".");
+  const value = await valueAt(state, path, load);
+  if (value === undefined) {
+    throw new TerminalError("no_list", `for_each reads ${for_each}, which state does not have`);
+  }
+  if (!Array.isArray(value)) {
+    throw new TerminalError("no_list", `for_each reads ${for_each}, which is no list`);
+  }
+  if (value.length > limits.rounds) {
+    throw new TerminalError(
+      "too_many_items",
+      `${for_each} has ${value.length} items, and a loop may have at most ${limits.rounds}`,
+    );
+  }
+  return value;
+}
+
+/** The lists of a loop by the names of its steps, with the errors of failed iterations (null where one succeeded), if any did. */
+function listsOf(step: StepOf<"loop">, fork: Fork, steps: readonly Step[]): JsonObject {
+  const lists = joinedKeys(fork);
+  const named = steps.flatMap(({ id, name, output_key: key }) => {
+    const list = key === null ? undefined : lists[key];
+    return step.loop_step_ids.includes(id) && list !== undefined ? [[name === "" ? id : name, list]] : [];
+  });
+  const failed = fork.ended.some(({ error }) => error !== null);
+  const errors = failed
+    ? { errors: fork.ended.map(({ error }): Json => (error === null ? null : { ...error })) }
+    : {};
+  return { ...Object.fromEntries(named), ...errors };
+}

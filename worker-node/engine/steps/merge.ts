@@ -1,0 +1,62 @@
+import { TextBudget } from "../bounded-text.ts";
+import { namesOf } from "../events.ts";
+import { asText, outputOf, valueAt } from "../run-state.ts";
+import { TerminalError } from "../step-errors.ts";
+import type { StepOf } from "../../../shared/contracts/definition/index.ts";
+import type { Json } from "../../../shared/contracts/json.ts";
+import type { Executor, StepContext } from "../ports.ts";
+
+/**
+ * Brings the values of `input_keys` together, each with a label that names the step that writes it: as a list of
+ * `{ source, data }`, as an object by label, or as one text. A key that state does not have fails the step: a result with a
+ * gap would look complete.
+ */
+export const merge: Executor<"merge"> = async (step, context) => {
+  const inputs = await inputsOf(step, context);
+  const value = merged(step.merge_strategy, inputs);
+  return {
+    set: outputOf(step, value),
+    events: [
+      {
+        type: "merge_complete",
+        ...namesOf(step),
+        input_count: inputs.length,
+        strategy: step.merge_strategy,
+      },
+    ],
+    usage: [],
+    response: value,
+    effects: [],
+  };
+};
+
+type Input = { source: string; data: Json };
+
+async function inputsOf(step: StepOf<"merge">, context: StepContext): Promise<Input[]> {
+  const inputs: Input[] = [];
+  const missing: string[] = [];
+  const budget = new TextBudget("the merged values");
+  for (const key of new Set(step.input_keys)) {
+    const data = await valueAt(context.state, [key], context.load);
+    if (data === undefined) {
+      missing.push(key);
+      continue;
+    }
+    budget.expect(data);
+    budget.add(asText(data));
+    inputs.push({ source: context.sourceOf(key), data });
+  }
+  if (missing.length === 0) return inputs;
+  throw new TerminalError("missing_input", `state has no ${missing.join(", ")}: no step has written it`);
+}
+
+function merged(strategy: StepOf<"merge">["merge_strategy"], inputs: readonly Input[]): Json {
+  switch (strategy) {
+    case "list":
+      return inputs.map(({ source, data }) => ({ source, data }));
+    case "dict":
+      return Object.fromEntries(inputs.map(({ source, data }) => [source, data]));
+    case "concat":
+      return inputs.map(({ source, data }) => `[${source}]\n${asText(data)}`).join("\n\n");
+  }
+}

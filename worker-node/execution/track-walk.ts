@@ -1,0 +1,68 @@
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
+import { stepPath } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
+import type { Next } from "../engine/machine.ts";
+import type { ExecutionState, RejectedResult, Walk } from "./execution-state.ts";
+import type { FailedVisit, Result } from "./visit.ts";
+import type { Waits } from "./waits.ts";
+
+/** A track that is walked. */
+export type TrackWalk = {
+  state: ExecutionState;
+  walk: Walk;
+  waits: Waits;
+  track: Track;
+  /** Aborted when the run stops, or the fork that the track is in. */
+  signal: AbortSignal;
+  /** A life of the run begins here: no entry has the `step_start` of the track's step. */
+  restarts: boolean;
+  /** Chooses the track that begins when this one ends. Its first events are committed with the last result of this one. */
+  onEnd(): RunEvent[];
+};
+
+/** How a track ended. The result with which the run's own track ends is not committed yet: the end of the run carries it. */
+export type TrackEnd =
+  | { is: "ended"; todo: Extract<Next, { do: "end" }>; last: Result | null }
+  | ({ is: "failed" } & TrackFailure);
+
+export type TrackFailure = Omit<FailedVisit, "is"> & {
+  /** The visit of the track's own step. It may have failed in a branch of that step. */
+  step: Step;
+  visit: number;
+  /** The path of the step that failed. */
+  path: string;
+  /** The run fails, whatever `on_branch_error` says: the failure is none of this branch alone. */
+  isOfRun: boolean;
+};
+
+/** Postgres will never take a result: the run fails with what came before it. */
+export class ResultRejected extends Error {
+  readonly result: RejectedResult;
+
+  constructor(result: RejectedResult) {
+    super(result.message);
+    this.result = result;
+  }
+}
+
+/** A visit of a step of `track` has failed. */
+export function failureOf(
+  track: Track,
+  step: Step,
+  visit: number,
+  { code, message }: { code: string; message: string },
+): { is: "failed" } & TrackFailure {
+  return {
+    is: "failed",
+    step,
+    visit,
+    path: stepPath(track, step.id),
+    error: { code, message },
+    tries: 1,
+    firstFailedAt: null,
+    cause: undefined,
+    usage: [],
+    isOfRun: false,
+  };
+}

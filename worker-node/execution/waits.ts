@@ -1,0 +1,217 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { addPark } from "../../shared/journal/fold.ts";
+import { stepPath } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
+import { deadlineOf } from "../journal/run-log.ts";
+import type { Append } from "../journal/run-log.ts";
+import type { Ending, ExecutionState, Parked, Walk } from "./execution-state.ts";
+import { SHORT_WAIT_MS } from "./visit.ts";
+
+/** A run that wakes because its timeout has come must find that the timeout has passed. */
+const TIMEOUT_SLACK_MS = 1_000;
+/** Node counts timers in 32 bits. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+const PAUSED: RunEvent = { type: "paused" };
+
+/** A track that waits in memory. `isCommitted`: a park of it is in the journal, so another one adds nothing. */
+type Waiting = {
+  track: Track;
+  wait: Parked;
+  isCommitted: boolean;
+  dueMs: number;
+  timer: NodeJS.Timeout;
+  goOn(): void;
+};
+
+/**
+ * The tracks of a run that wait. While others move, a wait is committed and the run keeps its slot. When no track can move,
+ * the run parks until the first of the waits is over. An answer makes the tracks with a question read it.
+ *
+ * Each track that moves holds a token, which `suspend` gives back for the time of the wait.
+ */
+export class Waits {
+  readonly #state: ExecutionState;
+  readonly #walk: Walk;
+  readonly #waiting = new Set<Waiting>();
+  #moving = 1;
+  #parking: Promise<void> | null = null;
+  #parked: Ending | null = null;
+
+  constructor(state: ExecutionState, walk: Walk) {
+    this.#state = state;
+    this.#walk = walk;
+    state.runLog.onSignals(() => this.#wakeAnswered());
+  }
+
+  /** How the run has parked; null: it has not. */
+  async parked(): Promise<Ending | null> {
+    await this.#parking;
+    return this.#parked;
+  }
+
+  /** More tracks move. */
+  enter(tracks: number): void {
+    this.#moving += tracks;
+  }
+
+  /** A track has ended. The last track of a fork does not leave: the track above it moves on. */
+  leave(): void {
+    this.#moving -= 1;
+    this.#parkIfStill(performance.now());
+  }
+
+  /**
+   * Waits until the track may go on: its time has come, or more signals have.
+   * @throws the reason of `signal`, also when the run has parked
+   */
+  async suspend(track: Track, wait: Parked, signal: AbortSignal): Promise<void> {
+    let isCommitted = isKnown(track, wait);
+    if (!isCommitted && this.#moving > 1) {
+      await this.#commit(track, wait);
+      isCommitted = true;
+    }
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const nowMs = performance.now();
+    const dueMs = nowMs + wait.afterMs;
+    const timer = setTimeout(() => this.#wake(waiting), Math.min(wait.afterMs, MAX_TIMER_MS));
+    const waiting: Waiting = { track, wait, isCommitted, dueMs, timer, goOn: resolve };
+    const onAbort = (): void => {
+      if (!this.#remove(waiting)) return;
+      this.#moving += 1;
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#waiting.add(waiting);
+    this.#moving -= 1;
+    // An answer came between the read of the wait and now.
+    if (wait.signals !== null && this.#state.runLog.signals > wait.signals) this.#wake(waiting);
+    this.#parkIfStill(nowMs);
+    try {
+      await promise;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Waits for what is left of a retry's wait when the run was claimed for another reason. */
+  async restOfRetry(track: Track, signal: AbortSignal): Promise<void> {
+    const { retry, retryInMs: afterMs } = track;
+    track.retryInMs = 0;
+    if (retry === null || afterMs === 0) return;
+    if (afterMs <= SHORT_WAIT_MS) {
+      await sleep(afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      return;
+    }
+    const park = { ...retry, wait_ms: afterMs };
+    await this.suspend(
+      track,
+      { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [], usage: [] },
+      signal,
+    );
+  }
+
+  /** Commits the wait of one track while others move. */
+  async #commit(track: Track, wait: Parked): Promise<void> {
+    const { runLog, progress } = this.#state;
+    const entry = parkEntry(track, wait);
+    const outcome = await runLog.append({ ...entry, status: null, wake_ms: null, signals: null });
+    if (outcome.is === "rejected") throw new Error(outcome.message);
+    addPark(progress, wait.park, 0);
+  }
+
+  #wakeAnswered(): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.wait.park.reason === "answer") this.#wake(waiting);
+    }
+  }
+
+  /** Lets a track go on; while a park of the run is under way, once that has been refused. */
+  #wake(waiting: Waiting): void {
+    if (this.#parking) {
+      void this.#parking.then(() => this.#wake(waiting));
+      return;
+    }
+    if (!this.#remove(waiting)) return;
+    this.#moving += 1;
+    waiting.goOn();
+  }
+
+  #remove(waiting: Waiting): boolean {
+    clearTimeout(waiting.timer);
+    return this.#waiting.delete(waiting);
+  }
+
+  #parkIfStill(nowMs: number): void {
+    if (this.#moving > 0 || this.#waiting.size === 0 || this.#parking || this.#walk.signal.aborted) return;
+    this.#parking = this.#park(nowMs)
+      .catch((error: unknown) => this.#walk.abort(error))
+      .finally(() => {
+        this.#parking = null;
+        this.#parkIfStill(performance.now());
+      });
+  }
+
+  /** Gives the slot back until the first wait is over. Its entry has the park that is not committed yet, or repeats one. */
+  async #park(nowMs: number): Promise<void> {
+    const all = [...this.#waiting].toSorted((a, b) => a.dueMs - b.dueMs);
+    const shown = all.find(({ isCommitted }) => !isCommitted) ?? all[0];
+    if (shown === undefined) return;
+    const { runLog } = this.#state;
+    const status = all.every(({ wait }) => wait.status === "paused") ? "paused" : "queued";
+    const delayMs = this.#delayMs(all, status, nowMs);
+    const seen = all.map(({ wait }) => wait.signals ?? runLog.signals);
+    const entry = parkEntry(shown.track, shown.isCommitted ? repeated(shown) : shown.wait);
+    const outcome = await runLog.append({
+      ...entry,
+      events: status === "paused" ? [...entry.events, PAUSED] : entry.events,
+      status,
+      wake_ms: delayMs,
+      signals: Math.min(...seen),
+      deadline_ms: 0,
+    });
+    if (outcome.is === "committed") {
+      this.#parked = { is: "parked", status, delayMs };
+      this.#walk.abort(new Error("the run has parked"));
+      return;
+    }
+    if (outcome.is === "rejected") throw new Error(outcome.message);
+    // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question.
+    this.#parking = null;
+    this.#wakeAnswered();
+  }
+
+  #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
+    const first = Math.max(0, Math.min(...all.map(({ dueMs }) => dueMs - nowMs)));
+    const leftMs = Math.max(0, this.#walk.endsAtMs - nowMs);
+    // The run's time stands still while it is paused for answers.
+    return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
+  }
+}
+
+/** Whether the wait is in the journal already. */
+function isKnown(track: Track, { park }: Parked): boolean {
+  return park.reason === "answer" ? track.questionId === park.wait_id : track.retry?.tries === park.tries;
+}
+
+/** A park once more, with what is left of its wait: what it has charged, asked and published is committed. */
+function repeated({ wait, dueMs }: Waiting): Parked {
+  const wait_ms = Math.max(0, dueMs - performance.now());
+  const park = wait.park.reason === "retry" ? { ...wait.park, cost_micro_usd: 0, wait_ms } : wait.park;
+  return { ...wait, park, waits: [], events: [], usage: [] };
+}
+
+function parkEntry(track: Track, { park, waits, events, usage }: Parked) {
+  return {
+    kind: "park",
+    step_path: stepPath(track, park.step),
+    visit: park.visit,
+    output: JSON.stringify(park),
+    events,
+    usage,
+    waits,
+    deadline_ms: deadlineOf(null),
+  } satisfies Partial<Append>;
+}

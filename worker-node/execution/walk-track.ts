@@ -1,0 +1,120 @@
+import { isFork } from "../../shared/contracts/definition/index.ts";
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import { whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { addResult } from "../../shared/journal/fold.ts";
+import { writeResult } from "../../shared/journal/records.ts";
+import { joinedKeys, stepPath, trackAt } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
+import { stepStart } from "../engine/events.ts";
+import { next } from "../engine/machine.ts";
+import type { Next } from "../engine/machine.ts";
+import { isPure } from "../engine/steps/index.ts";
+import { deadlineOf } from "../journal/run-log.ts";
+import type { Append } from "../journal/run-log.ts";
+import { appendUnconfirmed, confirmResults, largeValuesAt } from "./execution-state.ts";
+import type { ExecutionState } from "./execution-state.ts";
+import { visitStep } from "./visit.ts";
+import type { Result } from "./visit.ts";
+import { failureOf, ResultRejected } from "./track-walk.ts";
+import type { TrackEnd, TrackWalk } from "./track-walk.ts";
+import { beginFork, walkFork } from "./walk-fork.ts";
+
+/** The most unconfirmed results: then even a step without effects waits, because a commit is where a cancel is noticed. */
+const MAX_UNCONFIRMED = 32;
+
+/** Moves a track from step to step and through its waits, to its end. */
+export async function walkTrack(at: TrackWalk): Promise<TrackEnd> {
+  const { state, track, walk, waits, signal } = at;
+  await waits.restOfRetry(track, signal);
+  let todo = next(walk.definition, state.progress, track);
+  if (at.restarts && todo.do === "step" && !track.fork) state.runLog.note([stepStart(todo.step, track)]);
+  while (todo.do === "step") {
+    const { step, visit } = todo;
+    signal.throwIfAborted();
+    if (!isPure(step) || state.unconfirmed.size >= MAX_UNCONFIRMED) {
+      const rejected = await confirmResults(state);
+      if (rejected) throw new ResultRejected(rejected);
+      signal.throwIfAborted();
+    }
+    const visited = await visitOnce(at, step, visit);
+    if (visited.is === "waited") continue;
+    if (visited.is === "failed") return visited;
+    const tooLarge = whenStateTooLarge(
+      `the state of the run after step "${stepPath(track, step.id)}"`,
+      sizeAfter(state, track, visited),
+    );
+    if (tooLarge) return { ...failureOf(track, step, visit, tooLarge), usage: visited.usage, isOfRun: true };
+    addResult(state.progress, visited.checkpoint);
+    todo = next(walk.definition, state.progress, track);
+    if (todo.do === "end" && track.place.length === 0) return { is: "ended", todo, last: visited };
+    appendUnconfirmed(state, stepPath(track, step.id), stepEntry(at, visited, todo));
+  }
+  if (todo.status === "completed" || track.place.length === 0) return { is: "ended", todo, last: null };
+  const step = walk.definition.steps.find(({ id }) => id === track.next) ?? at.walk.definition.steps[0];
+  if (step === undefined) throw new Error(todo.error.message);
+  const visit = (track.visits.get(step.id) ?? 0) + 1;
+  return { ...failureOf(track, step, visit, todo.error), isOfRun: todo.error.step_id === null };
+}
+
+type Visited = ({ is: "result" } & Result) | Extract<TrackEnd, { is: "failed" }> | { is: "waited" };
+
+/** Visits a step until it has a result, has failed, or has waited: then what the track does next is decided anew. */
+async function visitOnce(at: TrackWalk, step: Step, visit: number): Promise<Visited> {
+  const { state, walk, track, signal } = at;
+  if (isFork(step) && track.fork) return walkFork(at, step, track.fork, walkTrack);
+  const path = stepPath(track, step.id);
+  const large = largeValuesAt(state, `${encodeURIComponent(path)}/${visit}.${state.run.attempt}`);
+  state.runLog.begin(path, step);
+  const visited = await visitStep({ state, walk, track, step, visit, large, signal }).finally(() =>
+    state.runLog.leave(path),
+  );
+  switch (visited.is) {
+    case "result":
+      return visited;
+    case "wait":
+      await at.waits.suspend(track, visited, signal);
+      return { is: "waited" };
+    case "failed":
+      return { ...failureOf(track, step, visit, visited.error), ...visited };
+    case "forked":
+      if (!isFork(step)) throw new Error(`step "${step.id}" cannot divide its track`);
+      // The entry that begins the fork has the first events of its tracks.
+      return walkFork({ ...at, restarts: false }, step, beginFork(at, step, visit, visited), walkTrack);
+  }
+}
+
+/** The size of the run's state with a result that is about to be applied. */
+function sizeAfter({ size, progress }: ExecutionState, track: Track, { checkpoint }: Result): number {
+  const { fork } = track;
+  if (fork) {
+    const joined = joinedKeys(fork);
+    size.join(fork);
+    size.set(track, joined);
+  }
+  size.set(track, checkpoint.set);
+  const { fork: around } = trackAt(progress, track.place.slice(0, -1));
+  if (checkpoint.next === null && around && track.place.length > 0) size.end(track, around);
+  return size.bytes;
+}
+
+/** The result of a visit, with the start of the step that follows, or of the track that begins when this one ends. */
+function stepEntry(
+  { track, onEnd }: TrackWalk,
+  { checkpoint, usage, ...result }: Result,
+  todo: Next,
+): Append {
+  const following = todo.do === "step" ? todo.step : null;
+  const begun = following ? [stepStart(following, track)] : track.next === null ? onEnd() : [];
+  const events = [...result.events, ...begun];
+  const path = stepPath(track, checkpoint.step);
+  return {
+    kind: "step",
+    step_path: path,
+    visit: checkpoint.visit,
+    output: writeResult(checkpoint, events),
+    events,
+    usage,
+    deadline_ms: deadlineOf(following),
+    current_step: following ? stepPath(track, following.id) : path,
+  };
+}
