@@ -118,6 +118,28 @@ test("dev.json and secrets.json are readable by their owner only", () => {
   }
 });
 
+// Fails when a bundle lacks the sandbox's thread, or the packages of the object store.
+test("a worker runs code, and stores a large value in the bucket", { timeout: 180_000 }, async () => {
+  const step = { type: "transform", next_step_id: "read" };
+  const body = JSON.stringify({
+    name: "Large",
+    entry_step_id: "make",
+    steps: [
+      { ...step, id: "make", output_key: "large", transform_code: 'result = "x".repeat(200000)' },
+      { id: "read", type: "transform", output_key: "length", transform_code: "result = state.large.length" },
+    ],
+  });
+  expect((await request(0, "/api/v2/orchestrations/orch_large", { method: "PUT", body })).status).toBe(200);
+  const started = await request(0, "/api/v2/orchestrations/orch_large/run", {
+    method: "POST",
+    body: JSON.stringify({ message: "hello" }),
+  });
+  const { run_id, stream_url } = Accepted.parse(await started.json());
+  await ids(1, stream_url, Infinity);
+  const result = await request(1, `/api/v2/orchestrations/runs/${run_id}/result`);
+  expect(await result.text()).toContain("200000");
+});
+
 // Fails when the workers get no metrics token, or another one than dev.json has.
 test("a worker's metrics require the token of dev.json", async () => {
   const { workers, metrics_token } = facts();
