@@ -42,12 +42,12 @@ export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command 
 }
 
 /**
- * The command that runs a built program (local/programs/build.ts). Its young objects have 12 MB instead of 48, because a
+ * The command that runs a built program (local/programs/build.ts). Its young objects have 6 MB instead of 48, because a
  * heap that grew under load stays large.
  * @param file its source
  */
 export function builtProgram(file: keyof typeof builtPrograms, env: NodeJS.ProcessEnv = {}): Command {
-  const flags = ["--enable-source-maps", "--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"];
+  const flags = ["--enable-source-maps", "--max-semi-space-size=2", "--disable-warning=ExperimentalWarning"];
   return {
     command: process.execPath,
     args: [...flags, join(programsFolder, builtPrograms[file])],
