@@ -1,37 +1,13 @@
-/** `npm start`: runs the whole system on this machine until Ctrl-C. */
-import { chmodSync, mkdirSync } from "node:fs";
-import { startBlock } from "./settings/facts.ts";
-import { lockFolder } from "./processes/lock.ts";
-import { readOptions } from "./settings/options.ts";
-import { startStack } from "./supervisor.ts";
-
-async function main(): Promise<void> {
-  const options = readOptions(process.argv.slice(2));
-  mkdirSync(options.data, { recursive: true });
-  chmodSync(options.data, 0o711); // under root Postgres runs as another user, which must be able to enter
-  const unlock = lockFolder(options.data);
-  process.once("exit", unlock);
-
-  const stopSignal = untilSignalled();
-  const starting = startStack(options, process.env);
-  const stack = await Promise.race([starting, stopSignal]);
-  if (stack === "stop") return; // during the start: the guards end the children that have started
-  console.log(startBlock(stack.facts()));
-  await stopSignal;
-  console.log("\nStopping …");
-  await stack.stop();
-}
-
-/** Resolves at Ctrl-C or SIGTERM. A second signal ends this process at once. */
-function untilSignalled(): Promise<"stop"> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve("stop"));
-  });
-}
+/** `npm start`: builds the programs when a source is newer, and becomes the program that runs the system. */
+import { buildPrograms } from "./programs/build.ts";
+import { builtProgram } from "./processes/programs.ts";
 
 try {
-  await main();
-  process.exit(0);
+  await buildPrograms();
+  const { command, args, env } = builtProgram("local/run.ts");
+  if (!process.execve) throw new Error("npm start runs on Linux and macOS");
+  // This process becomes the other one: a parent that only waits and passes signals on would hold 60 MB.
+  process.execve(command, [command, ...args, ...process.argv.slice(2)], { ...env });
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error));
   process.exit(1);

@@ -5,9 +5,9 @@ import { searchUrl, startSearchServer } from "./demo/search-server.ts";
 import { seedDefinitions, untilRunsAreAccepted } from "./demo/seed.ts";
 import { buildEdge, edgeSources, type EdgeBuild } from "./edge/build.ts";
 import { writeVariables } from "./edge/dev-vars.ts";
-import type { EdgeSettings } from "./edge/miniflare.ts";
 import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge/process.ts";
 import type { RunningEdges } from "./edge/process.ts";
+import type { EdgeSettings } from "./edge/workerd-config.ts";
 import { keepAlive } from "./processes/keep-alive.ts";
 import { firstFreePort, keptPort, lastPort } from "./processes/free-ports.ts";
 import { projectFolder } from "./processes/programs.ts";
@@ -78,7 +78,7 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
   const startEdge = (signal: AbortSignal): Promise<RunningEdges> =>
     options.dev
       ? startWranglerDev(build, settings, variables.requested, signal)
-      : startEdgeProcess(settings, signal);
+      : startEdgeProcess(build, settings, signal);
   const [edge, fleet] = await Promise.all([
     keepAlive("edge", startEdge, onRestart).then((part) => track("program", part)),
     startFleet(options.workers, workerEnv, onRestart).then((part) => track("program", part)),
@@ -114,7 +114,6 @@ async function edgeSettings(
 ): Promise<EdgeSettings> {
   const { data } = options;
   return {
-    build: join(data, "build"),
     data: join(data, "edge"),
     ports: await edgePorts(options),
     s3Port: await keptPort(join(data, "s3-port")),

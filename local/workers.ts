@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { keepAlive } from "./processes/keep-alive.ts";
 import { firstFreePort } from "./processes/free-ports.ts";
-import { nodeProgram, startUntilEvent } from "./processes/programs.ts";
+import { builtProgram, startUntilEvent } from "./processes/programs.ts";
 
 const Ready = z.looseObject({ models: z.string(), health_port: z.int() });
 
@@ -58,7 +58,7 @@ async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, s
   for (let tries = 1; ; tries++) {
     const free = await firstFreePort(port);
     const own = { WORKER_ID: name, WORKER_HEALTH_PORT: String(free) };
-    const command = nodeProgram("worker-node/main.ts", { ...env, ...own });
+    const command = builtProgram("worker-node/main.ts", { ...env, ...own });
     try {
       return await startUntilEvent("worker.ready", name, command, signal);
     } catch (error) {

@@ -7,25 +7,35 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { startProcess } from "../processes/child.ts";
+import { isNewerThan } from "../processes/newest.ts";
 import { nodeProgram, projectFolder } from "../processes/programs.ts";
 
 export const S3Keys = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() });
 
-/** The options that this stack reads; Miniflare checks all of them. */
-const WorkerOptions = z.looseObject({
+/** The options of wrangler.toml that this stack reads. */
+const WorkerOptions = z.object({
+  compatibilityDate: z.string(),
+  compatibilityFlags: z.array(z.string()).default([]),
   bindings: z.record(z.string(), z.json()).default({}),
   hyperdrives: z.record(z.string(), z.unknown()).default({}),
   r2Buckets: z
     .record(z.string(), z.looseObject({ id: z.string(), s3Credentials: S3Keys.optional() }))
     .default({}),
+  durableObjects: z.record(z.string(), z.object({ className: z.string() })).default({}),
+  ratelimits: z
+    .record(
+      z.string(),
+      z.object({ namespace_id: z.string(), simple: z.object({ limit: z.int(), period: z.int() }) }),
+    )
+    .default({}),
 });
 
-/** `script`: the path of the bundle. `options`: the Worker's options for Miniflare, without the script. */
+/** `script`: the path of the bundle. `options`: its bindings and dates. */
 export type EdgeBuild = { script: string; options: z.infer<typeof WorkerOptions> };
 
 /** The files that a build depends on. */
@@ -41,7 +51,8 @@ export const edgeSources: EdgeSources = {
  * @throws Error with wrangler's output when the bundle cannot be built
  */
 export async function buildEdge(folder: string, sources: EdgeSources = edgeSources): Promise<EdgeBuild> {
-  if (!isFresh(folder, sources)) await runBuild(folder, sources);
+  const { config, folders } = sources;
+  if (!isNewerThan(optionsFile(folder), [config, ...folders])) await runBuild(folder, sources);
   const options = WorkerOptions.parse(JSON.parse(readFileSync(optionsFile(folder), "utf8")));
   return { script: join(folder, "main.js"), options };
 }
@@ -59,18 +70,6 @@ export const wranglerEnvironment = {
 
 /** wrangler itself: the wrapper that npm links as `wrangler` does not forward signals. */
 export const wranglerFile = createRequire(import.meta.url).resolve("wrangler");
-
-function isFresh(folder: string, { config, folders }: EdgeSources): boolean {
-  if (!existsSync(optionsFile(folder))) return false;
-  const builtMs = statSync(optionsFile(folder)).mtimeMs;
-  return [config, ...folders].every((path) => newestMs(path) < builtMs);
-}
-
-function newestMs(path: string): number {
-  const { mtimeMs } = statSync(path);
-  if (!statSync(path).isDirectory()) return mtimeMs;
-  return Math.max(mtimeMs, ...readdirSync(path).map((name) => newestMs(join(path, name))));
-}
 
 async function runBuild(folder: string, { config }: EdgeSources): Promise<void> {
   const command = nodeProgram("local/edge/build.ts", wranglerEnvironment);
@@ -96,8 +95,7 @@ async function makeBuild(config: string, folder: string): Promise<void> {
   // Every start replaces it by the real address. Without an address wrangler refuses to read the binding.
   process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE =
     "postgres://user:password@127.0.0.1:5432/database";
-  // These rules are for sources. Miniflare refuses them for a bundle, whose modules it knows by their endings.
-  const { modulesRules: _rules, ...options } = optionsOf(config).workerOptions;
+  const options = WorkerOptions.parse(optionsOf(config).workerOptions);
   const [code] = await ended;
   if (code !== 0) process.exit(1);
   // Written last, because its time is the time of the build. Private, because it may hold the secrets of .dev.vars.

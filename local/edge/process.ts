@@ -1,10 +1,16 @@
-/** The edge as a child process: Miniflare for `npm start`, `wrangler dev` for `npm run dev`. */
+/** The edge as a child process: workerd for `npm start`, `wrangler dev` for `npm run dev`. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
 import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./build.ts";
-import type { EdgeSettings } from "./miniflare.ts";
+import { openPostgresRoute } from "./postgres-tls.ts";
+import { simulatorFolders } from "./simulators.ts";
+import { durableObjectsFolder, edgeName, workerdConfig, type EdgeSettings } from "./workerd-config.ts";
+import type { Command } from "../processes/child.ts";
 import { startLimitMs, tooLate } from "../processes/start-limit.ts";
-import { nodeProgram, projectFolder, startProgram, startUntilEvent } from "../processes/programs.ts";
-import type { Program } from "../processes/programs.ts";
+import { projectFolder, startProgram, startUntilEvent, type Program } from "../processes/programs.ts";
 
 export type S3Facts = {
   endpoint: string;
@@ -16,11 +22,52 @@ export type S3Facts = {
 
 export type RunningEdges = Program & { bases: string[] };
 
+const Workerd = z.object({ default: z.string() });
+
 /** Starts one process with an edge on each of `settings.ports`. The edges listen when this resolves. */
-export async function startEdgeProcess(settings: EdgeSettings, signal?: AbortSignal): Promise<RunningEdges> {
-  const command = nodeProgram("local/edge/main.ts", { SYNAPSE_EDGE: JSON.stringify(settings) });
-  const program = await startUntilEvent("edge.listening", "edge", command, signal);
-  return { ...program, bases: settings.ports.map(baseOf) };
+export async function startEdgeProcess(
+  build: EdgeBuild,
+  settings: EdgeSettings,
+  signal?: AbortSignal,
+): Promise<RunningEdges> {
+  const route = await openPostgresRoute(new URL(settings.postgresUrl));
+  try {
+    const { command, lastSocket } = edgeCommand(build, settings, route.address);
+    const program = await startUntilEvent("listen", "edge", command, signal, { socket: lastSocket });
+    void program.ended.then(() => route.close());
+    return { ...program, bases: settings.ports.map(baseOf) };
+  } catch (error) {
+    route.close();
+    throw error;
+  }
+}
+
+/**
+ * The command that serves the edges on 127.0.0.1, after its configuration was written to the data folder: only its
+ * owner may read the file, which holds the secrets.
+ * @param postgres the address at which workerd reaches the database of `settings.postgresUrl`
+ * @returns `lastSocket`: all edges listen when workerd has logged the event `listen` of this socket
+ */
+export function edgeCommand(
+  build: EdgeBuild,
+  settings: EdgeSettings,
+  postgres: string,
+): { command: Command; lastSocket: string } {
+  for (const folder of [durableObjectsFolder(settings.data), ...simulatorFolders(settings.data)])
+    mkdirSync(folder, { recursive: true });
+  const config = join(settings.data, "workerd.capnp");
+  writeFileSync(config, workerdConfig(build, settings, postgres), { mode: 0o600 });
+  return {
+    command: {
+      command: Workerd.parse(createRequire(import.meta.url)("workerd")).default,
+      // workerd writes to its output when a socket listens, the sockets in their order. Experimental: the simulators.
+      args: ["serve", "--experimental", "--control-fd=1", "-I", "/", config],
+      cwd: projectFolder,
+      // At SIGTERM workerd would wait for the streams of its viewers. Its files are SQLite's, which survive a kill.
+      stopSignal: "SIGKILL",
+    },
+    lastSocket: edgeName(settings.ports.length - 1),
+  };
 }
 
 /**

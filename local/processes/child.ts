@@ -19,6 +19,8 @@ export type Command = {
   cwd?: string;
   uid?: number;
   gid?: number;
+  /** The signal that ends a program. Default SIGTERM. */
+  stopSignal?: NodeJS.Signals;
 };
 
 /** A child process. `ended` resolves at its end, whatever caused it; `stop` ends it and waits for its end. */
@@ -43,7 +45,7 @@ while kill -0 "$1" && [ $i -lt ${graceMs / 100} ]; do sleep 0.1; i=$((i+1)); don
  * @param signal the stop signal
  */
 export function startProcess(start: Command, logFile: string | null, signal: NodeJS.Signals): ChildProcess {
-  const { command, args, ...options } = start;
+  const { command, args, stopSignal: _stopSignal, ...options } = start;
   const out = logFile === null ? "pipe" : openSync(logFile, "a", 0o600);
   const child = spawn(command, args, { cwd: "/", ...options, detached: true, stdio: ["ignore", out, out] });
   if (typeof out === "number") closeSync(out);

@@ -1,5 +1,5 @@
 /** The REST front of Redis as a child process. The edge reaches any Redis through it. */
-import { nodeProgram, startUntilEvent } from "../processes/programs.ts";
+import { builtProgram, startUntilEvent } from "../processes/programs.ts";
 import type { OwnService } from "../processes/child.ts";
 import { z } from "zod";
 
@@ -13,7 +13,7 @@ export async function startRedisRest(
   signal?: AbortSignal,
 ): Promise<OwnService> {
   const env = { REDIS_URL: redisUrl, REDIS_REST_TOKEN: token, REDIS_REST_PORT: String(port) };
-  const command = nodeProgram("worker-node/redis-rest/main.ts", env);
+  const command = builtProgram("worker-node/redis-rest/main.ts", env);
   const program = await startUntilEvent("redis_rest.listening", "redis-rest", command, signal);
   const listening = Listening.parse(program.event).port;
   return { ...program, url: `http://127.0.0.1:${listening}`, port: listening };

@@ -1,9 +1,10 @@
 /**
- * `npm run bench -- --base REV`: installs that revision in a temporary folder and measures both builds in turn, base, new, base,
- * new, each with its own bench. Only figures of one such run are compared: the machine is not the same an hour later.
+ * `npm run bench -- --base REV`, `npm run bench:weight -- --base REV`: installs that revision in a temporary folder and measures
+ * both builds in turn, base, new, base, new. Only figures of one such run are compared: the machine is not the same an hour later.
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
@@ -16,8 +17,16 @@ const Report = z.object({
 });
 type Measured = { unit: string; base: number[]; now: number[] };
 
-/** Measures both builds, and prints a line for each figure that one of them has. */
-export function compareWith(revision: string): void {
+type Line = z.infer<typeof Report>["rows"][number];
+
+/**
+ * Measures both builds, and prints a line for each figure that one of them has.
+ * @param measure measures the build in a folder. Default: with the bench of that build
+ */
+export async function compareWith(
+  revision: string,
+  measure: (folder: string) => Promise<readonly Line[]> = ownBench,
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "synapse-base-"));
   try {
     run("git", ["clone", "--quiet", projectFolder, folder], projectFolder);
@@ -25,8 +34,8 @@ export function compareWith(revision: string): void {
     run("npm", ["ci", "--no-audit", "--no-fund"], folder);
     const figures = new Map<string, Measured>();
     for (let round = 1; round <= ROUNDS; round++) {
-      measure(folder, "base", figures);
-      measure(projectFolder, "now", figures);
+      collect(await measure(folder), "base", figures);
+      collect(await measure(projectFolder), "now", figures);
     }
     print(revision, figures);
   } finally {
@@ -42,10 +51,13 @@ function commitOf(revision: string): string {
   }).trim();
 }
 
-function measure(folder: string, build: "base" | "now", figures: Map<string, Measured>): void {
+async function ownBench(folder: string): Promise<readonly Line[]> {
   // A bench that finds a bound broken ends with an error after it has written its report.
   run("npm", ["run", "bench"], folder, { mayFail: true });
-  const { rows } = Report.parse(JSON.parse(readFileSync(join(folder, "bench.json"), "utf8")));
+  return Report.parse(JSON.parse(await readFile(join(folder, "bench.json"), "utf8"))).rows;
+}
+
+function collect(rows: readonly Line[], build: "base" | "now", figures: Map<string, Measured>): void {
   let heading = "";
   for (const { what, figure, unit } of rows) {
     // A line that begins with spaces belongs to the line before it, and its name is not unique.

@@ -25,6 +25,33 @@ export function residentKiB(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? NaN);
 }
 
+/** `name`: the program, without its arguments. A page that processes share counts for each in `rssKiB`, and once in the sum of `pssKiB`. */
+export type ProcessMemory = { name: string; rssKiB: number; pssKiB: number };
+
+/** The memory of a process and of its descendants. */
+export function treeMemory(root: number): ProcessMemory[] {
+  const stats = readAll();
+  const treeOf = (pid: number): number[] => [
+    pid,
+    ...Array.from(stats).flatMap(([child, { parent }]) => (parent === pid ? treeOf(child) : [])),
+  ];
+  return treeOf(root).map((pid) => {
+    const memory = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+    const kib = (field: string): number =>
+      Number(new RegExp(`^${field}: +(\\d+) kB$`, "m").exec(memory)?.[1]);
+    const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+    const program = words.slice(1).find((word) => /\.(mjs|ts)$/.test(word)) ?? words[0] ?? "";
+    // Postgres' backends and npm write more into their title than their name.
+    const name = program
+      .replace(/ (synapse|--|start|127).*/, "")
+      .trim()
+      .split("/")
+      .slice(-2)
+      .join("/");
+    return { name, rssKiB: kib("Rss"), pssKiB: kib("Pss") };
+  });
+}
+
 /** The descendant of `root` that runs the program `name`. */
 export function findDescendant(root: number, name: string): number {
   const stats = readAll();

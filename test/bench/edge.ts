@@ -1,10 +1,11 @@
-/** The edge as `npm start` runs it (Miniflare, a socket of its own), with its REST front, on the bench's stores. */
+/** The edge as `npm start` runs it (workerd, a socket of its own), with its REST front, on the bench's stores. */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { buildEdge } from "../../local/edge/build.ts";
 import { startEdgeProcess } from "../../local/edge/process.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
+import { buildPrograms } from "../../local/programs/build.ts";
 import { startRedisRest } from "../../local/stores/redis-rest.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { Scope } from "../../shared/contracts/tenant.ts";
@@ -12,7 +13,7 @@ import type { Queue } from "../../shared/queue/queue.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
-import { cpuMs, findDescendant, treeCpuMs } from "./cpu.ts";
+import { cpuMs, treeCpuMs } from "./cpu.ts";
 import { TENANT } from "./definition.ts";
 import type { Watched } from "./cpu.ts";
 
@@ -40,17 +41,17 @@ export async function startBenchEdge(
 ): Promise<BenchEdge> {
   const build = join(dir, "build");
   mkdirSync(build, { recursive: true });
-  await buildEdge(build);
+  const edgeBuild = await buildEdge(build);
   // A worker does this when it finds the queue cold.
   await makeQuotaReady(queue, 0, Date.now());
   const key = newApiKey();
   await saveApiKey(sql, key, { tenant: TENANT, name: "bench", scopes: Scope.options });
 
   const token = randomBytes(16).toString("hex");
+  await buildPrograms();
   const rest = await startRedisRest(redis.url, token, await freePort(0));
   const port = await freePort(0);
-  const edges = await startEdgeProcess({
-    build,
+  const edges = await startEdgeProcess(edgeBuild, {
     data: join(dir, name),
     ports: [port],
     s3Port: await freePort(0),
@@ -63,7 +64,7 @@ export async function startBenchEdge(
       STREAM_TOKEN_SECRET: "the bench's secret for stream tokens",
     },
   });
-  const workerd = findDescendant(edges.pid ?? 0, "workerd");
+  const workerd = edges.pid ?? 0;
   return {
     port,
     key,

@@ -101,4 +101,4 @@ async function report(): Promise<void> {
 
 const { values } = parseArgs({ options: { base: { type: "string" } } });
 if (values.base === undefined) await report();
-else compareWith(values.base);
+else await compareWith(values.base);

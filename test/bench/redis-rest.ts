@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { nodeProgram, startUntilEvent } from "../../local/processes/programs.ts";
+import { buildPrograms } from "../../local/programs/build.ts";
 import { startRedisRest } from "../../local/stores/redis-rest.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
 import type { Service } from "../../local/processes/child.ts";
@@ -23,6 +24,7 @@ export async function benchRedisRest(redis: Redis, service: Service): Promise<Ro
     JSON.stringify(["GET", KEY]),
   );
   const bare = await startUntilEvent("bare.listening", "bare", nodeProgram("test/bench/bare-http.ts"));
+  await buildPrograms();
   const front = await startRedisRest(service.url, token, await freePort(0));
   const load = { clients: CLIENTS, request, status: 200 };
   try {

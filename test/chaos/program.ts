@@ -1,8 +1,7 @@
 /** A program of this project as a child process. Its log is kept, and printed only with a failure. */
 import { createInterface } from "node:readline";
 import { z } from "zod";
-import { startProcess } from "../../local/processes/child.ts";
-import { nodeProgram } from "../../local/processes/programs.ts";
+import { startProcess, type Command } from "../../local/processes/child.ts";
 
 const Line = z.looseObject({ event: z.string() });
 export type Line = z.infer<typeof Line>;
@@ -20,17 +19,16 @@ export type Program = {
 };
 
 /**
- * Starts `file` and waits until it logs `event`.
+ * Starts `command` and waits until it logs an event with these fields.
  * @throws Error when the program ends before that, or takes longer than `timeoutMs`; it is killed then.
  */
 export async function startProgram(
   name: string,
-  file: string,
-  env: Record<string, string>,
-  event: string,
+  command: Command,
+  ready: Line & Record<string, string>,
   timeoutMs: number,
 ): Promise<{ program: Program; line: Line }> {
-  const child = startProcess(nodeProgram(file, env), null, "SIGTERM");
+  const child = startProcess(command, null, "SIGTERM");
   const lines: string[] = [];
   const { promise: logged, resolve, reject } = Promise.withResolvers<Line>();
   for (const stream of [child.stdout, child.stderr]) {
@@ -38,9 +36,10 @@ export async function startProgram(
     createInterface({ input: stream }).on("line", (text) => {
       lines.push(text);
       if (lines.length > KEPT_LINES) lines.shift();
-      if (!text.includes(event)) return;
+      if (!text.includes(ready.event)) return;
       const line = Line.safeParse(parseLine(text));
-      if (line.success && line.data.event === event) resolve(line.data);
+      const isReady = Object.entries(ready).every(([field, value]) => line.data?.[field] === value);
+      if (line.success && isReady) resolve(line.data);
     });
   }
   const exited = new Promise<void>((done) => child.once("exit", () => done()));
@@ -54,10 +53,12 @@ export async function startProgram(
       if (!program.hasEnded()) child.kill(signal);
     },
   };
-  void exited.then(() => reject(new Error(`${name} ended before ${event}:\n${lines.slice(-5).join("\n")}`)));
+  void exited.then(() =>
+    reject(new Error(`${name} ended before ${ready.event}:\n${lines.slice(-5).join("\n")}`)),
+  );
   child.once("error", reject);
   const late = setTimeout(
-    () => reject(new Error(`${name} has not logged ${event} within ${timeoutMs} ms`)),
+    () => reject(new Error(`${name} has not logged ${ready.event} within ${timeoutMs} ms`)),
     timeoutMs,
   );
   try {

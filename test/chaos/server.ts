@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { endProgram, startProgram } from "./program.ts";
 import type { Program } from "./program.ts";
+import type { Command } from "../../local/processes/child.ts";
 
 const START_MS = 30_000;
 const START_TRIES = 5;
@@ -16,14 +17,9 @@ export class Server {
     this.#start = start;
   }
 
-  /** Starts `file`; it listens when it has logged `event`. */
-  static async start(
-    name: string,
-    file: string,
-    env: Record<string, string>,
-    event: string,
-  ): Promise<Server> {
-    const start = async () => (await startProgram(name, file, env, event, START_MS)).program;
+  /** Starts `command`; it listens when it has logged an event with the fields of `ready`. */
+  static async start(name: string, command: Command, ready: { event: string } & Record<string, string>) {
+    const start = async () => (await startProgram(name, command, ready, START_MS)).program;
     return new Server(await start(), start);
   }
 

@@ -1,12 +1,13 @@
 /** The whole system in one tree of processes, with a `Link`, which is a proxy with faults, between its parts. */
-import { chmodSync, mkdtempSync, rmSync, utimesSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildEdge } from "../../local/edge/build.ts";
-import { s3Of } from "../../local/edge/process.ts";
-import type { EdgeSettings } from "../../local/edge/miniflare.ts";
+import { edgeCommand, s3Of } from "../../local/edge/process.ts";
+import type { EdgeSettings } from "../../local/edge/workerd-config.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
+import { nodeProgram } from "../../local/processes/programs.ts";
 import { openSecrets } from "../../local/settings/secrets.ts";
 import { seedApiKey } from "../../local/demo/seed.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
@@ -74,14 +75,12 @@ async function startParts(
   onStop: (close: () => Promise<unknown>) => void,
 ): Promise<Omit<System, "stop">> {
   const secrets = openSecrets(dir);
-  const build = join(dir, "build");
   const [postgres, redis, edgeBuild] = await Promise.all([
     PostgresStore.start(join(dir, "postgres")),
     RedisStore.start(join(dir, "redis")),
-    buildEdge(build),
+    buildEdge(join(dir, "build")),
   ]);
   onStop(() => Promise.all([postgres.stop(), redis.stop()]));
-  keepBuild(build);
   await migrate(postgres.url);
   await seedApiKey(postgres.url, secrets.api_key);
   const [model, tool, receiver] = await Promise.all([
@@ -107,17 +106,12 @@ async function startParts(
     REDIS_REST_TOKEN: secrets.rest_token,
     REDIS_REST_PORT: String(restPort),
   };
-  const rest = await Server.start(
-    "redis-rest",
-    "worker-node/redis-rest/main.ts",
-    restEnv,
-    "redis_rest.listening",
-  );
+  const restCommand = nodeProgram("worker-node/redis-rest/main.ts", restEnv);
+  const rest = await Server.start("redis-rest", restCommand, { event: "redis_rest.listening" });
   onStop(() => endProgram(rest.program));
 
   const edgePort = await freePort(0);
   const settings: EdgeSettings = {
-    build,
     data: join(dir, "edge"),
     ports: [edgePort],
     s3Port: await freePort(0),
@@ -135,12 +129,8 @@ async function startParts(
       EGRESS_ALLOW: "127.0.0.0/8",
     },
   };
-  const edge = await Server.start(
-    "edge",
-    "local/edge/main.ts",
-    { SYNAPSE_EDGE: JSON.stringify(settings) },
-    "edge.listening",
-  );
+  const { command, lastSocket } = edgeCommand(edgeBuild, settings, new URL(settings.postgresUrl).host);
+  const edge = await Server.start("edge", command, { event: "listen", socket: lastSocket });
   onStop(() => endProgram(edge.program));
 
   const api = new Api(`http://127.0.0.1:${edgePort}`, secrets.api_key);
@@ -192,10 +182,4 @@ async function startParts(
     await sleep(100);
   }
   return { api, postgres, redis, edge, rest, links, workers, points, deaths, model, tool, receiver };
-}
-
-/** Marks the build as newer than all sources, so that a restart of the edge serves it. */
-function keepBuild(build: string): void {
-  const tomorrow = new Date(Date.now() + 86_400_000);
-  utimesSync(join(build, "options.json"), tomorrow, tomorrow);
 }

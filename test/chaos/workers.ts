@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { Incarnation } from "../../shared/contracts/ids.ts";
+import { nodeProgram } from "../../local/processes/programs.ts";
 import { endProgram, startProgram } from "./program.ts";
 import type { Program } from "./program.ts";
 
@@ -57,9 +58,8 @@ export class ManagedWorker {
         const env = { ...this.#env, WORKER_ID: this.name };
         const { program, line: ready } = await startProgram(
           this.name,
-          "test/chaos/armed-worker.ts",
-          env,
-          "worker.ready",
+          nodeProgram("test/chaos/armed-worker.ts", env),
+          { event: "worker.ready" },
           READY_MS,
         );
         this.programs.push(program);

@@ -2,22 +2,23 @@ import { cpSync, mkdtempSync, rmSync, statSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { convertV4MiniflareOptions, Miniflare } from "miniflare";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
-import { startEdges, type EdgeSettings } from "../../local/edge/miniflare.ts";
+import { startEdgeProcess, type RunningEdges } from "../../local/edge/process.ts";
+import type { EdgeSettings } from "../../local/edge/workerd-config.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-edge-"));
 const sources = { config: join(dir, "source/wrangler.toml"), folders: [join(dir, "source")] };
 let build: EdgeBuild;
 let settings: EdgeSettings;
-let edges: { stop(): Promise<void> };
+let edges: RunningEdges;
 
 beforeAll(async () => {
   cpSync(join(import.meta.dirname, "fixtures/edge"), join(dir, "source"), { recursive: true });
   build = await buildEdge(join(dir, "build"), sources);
   settings = {
-    build: join(dir, "build"),
     data: join(dir, "data"),
     ports: [await freePort(0), await freePort(0)],
     s3Port: await freePort(0),
@@ -25,7 +26,7 @@ beforeAll(async () => {
     postgresUrl: "postgres://user:password@127.0.0.1:5432/orders",
     vars: { COLOUR: "of the start" },
   };
-  edges = await startEdges(build, settings);
+  edges = await startEdgeProcess(build, settings);
 });
 afterAll(async () => {
   await edges.stop();
@@ -62,6 +63,37 @@ test("two edges are two isolates with the bindings of wrangler.toml, and share o
   expect(await requestOf(1)).toEqual(first);
 });
 
+test("a rate limit of wrangler.toml holds", async () => {
+  const allowed: unknown[] = [];
+  for (let calls = 0; calls < 10; calls++)
+    allowed.push(await (await fetch(`http://127.0.0.1:${settings.ports[0]}/limited`)).json());
+  expect(allowed.slice(0, 3)).toEqual([true, true, true]);
+  // Another minute may have begun once.
+  expect(allowed.filter((success) => success === true).length).toBeLessThanOrEqual(6);
+});
+
+// The folders `.synapse/edge` of earlier versions were written by Miniflare.
+test("an edge has the bucket that Miniflare wrote into its data folder", { timeout: 60_000 }, async () => {
+  const data = join(dir, "earlier");
+  const miniflare = new Miniflare(
+    convertV4MiniflareOptions({
+      modules: true,
+      script: "export default { fetch: () => new Response() }",
+      r2Buckets: { ARTIFACTS: "fixture" },
+      resourcePersistencePath: data,
+    }),
+  );
+  const earlier = await miniflare.getR2Bucket("ARTIFACTS");
+  await earlier.put("greeting", "from Miniflare");
+  await miniflare.dispose();
+
+  const ports = [await freePort(0)];
+  const other = await startEdgeProcess(build, { ...settings, data, ports, s3Port: await freePort(0) });
+  onTestFinished(() => other.stop());
+  const answer = await fetch(`http://127.0.0.1:${ports[0]}/`);
+  expect(await answer.json()).toMatchObject({ greeting: "from Miniflare" });
+});
+
 test("S3 refuses a wrong secret", async () => {
   const refused = bucket("guessed").send(new PutObjectCommand(greeting));
   await expect(refused).rejects.toMatchObject({ $metadata: { httpStatusCode: 403 } });
@@ -70,11 +102,11 @@ test("S3 refuses a wrong secret", async () => {
 test("a build is reused until a source is newer", { timeout: 60_000 }, async () => {
   const builtMs = (): number => statSync(build.script).mtimeMs;
   const first = builtMs();
-  await buildEdge(settings.build, sources);
+  await buildEdge(join(dir, "build"), sources);
   expect(builtMs()).toBe(first);
   const later = new Date(Date.now() + 1000);
   utimesSync(join(dir, "source/main.ts"), later, later);
-  await buildEdge(settings.build, sources);
+  await buildEdge(join(dir, "build"), sources);
   expect(builtMs()).toBeGreaterThan(first);
 });
 

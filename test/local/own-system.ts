@@ -1,11 +1,11 @@
 /** `npm start` with stores, edge and workers of its own, whose processes a test kills. */
-import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
-import { builtEdge } from "../services/built-edge.ts";
+import { copyBuiltEdge } from "../services/built-edge.ts";
 
 const Facts = z.object({
   api_base: z.string(),
@@ -20,22 +20,23 @@ const Facts = z.object({
 export type Facts = z.infer<typeof Facts>;
 
 export class OwnSystem {
-  readonly #dir = mkdtempSync(join(tmpdir(), "synapse-own-system-"));
+  readonly #dir: string;
   readonly lines: string[] = [];
   readonly program: Program;
 
-  private constructor(program: (dir: string, onLine: (line: string) => void) => Program) {
-    chmodSync(this.#dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
-    this.program = program(this.#dir, (line) => this.lines.push(line));
+  private constructor(dir: string, program: (onLine: (line: string) => void) => Program) {
+    this.#dir = dir;
+    this.program = program((line) => this.lines.push(line));
   }
 
   /** Starts it, and waits until it serves. */
   static async start(): Promise<OwnSystem> {
+    const dir = mkdtempSync(join(tmpdir(), "synapse-own-system-"));
+    chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
+    await copyBuiltEdge(dir);
     const port = await freePort(0);
-    const build = await builtEdge();
     const { promise: running, resolve, reject } = Promise.withResolvers<void>();
-    const system = new OwnSystem((dir, onLine) => {
-      cpSync(build, join(dir, "build"), { recursive: true });
+    const system = new OwnSystem(dir, (onLine) => {
       const command = nodeProgram("local/main.ts");
       const args = [...command.args, "--data", dir, "--port", String(port)];
       return startProgram("start", { ...command, args }, (line) => {

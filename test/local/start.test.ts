@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
@@ -9,7 +9,7 @@ import { z } from "zod";
 import { isRunning } from "../../local/processes/pids.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { nodeProgram, startProgram, type Program } from "../../local/processes/programs.ts";
-import { builtEdge } from "../services/built-edge.ts";
+import { copyBuiltEdge } from "../services/built-edge.ts";
 import { freshDatabase } from "../services/services.ts";
 import { Viewer } from "../services/viewer.ts";
 import { until } from "../services/waiting.ts";
@@ -54,7 +54,7 @@ async function interrupt({ child }: Program): Promise<number> {
 let running: Program;
 beforeAll(async () => {
   chmodSync(dir, 0o711);
-  cpSync(await builtEdge(), join(dir, "build"), { recursive: true });
+  await copyBuiltEdge(dir);
   port = await freePort(0);
   running = await start();
 }, 240_000);
@@ -120,6 +120,28 @@ test("dev.json and secrets.json are readable by their owner only", () => {
   }
 });
 
+// Fails when a bundle lacks the sandbox's thread, or the packages of the object store.
+test("a worker runs code, and stores a large value in the bucket", { timeout: 180_000 }, async () => {
+  const step = { type: "transform", next_step_id: "read" };
+  const body = JSON.stringify({
+    name: "Large",
+    entry_step_id: "make",
+    steps: [
+      { ...step, id: "make", output_key: "large", transform_code: 'result = "x".repeat(200000)' },
+      { id: "read", type: "transform", output_key: "length", transform_code: "result = state.large.length" },
+    ],
+  });
+  expect((await request(0, "/api/v2/orchestrations/orch_large", { method: "PUT", body })).status).toBe(200);
+  const started = await request(0, "/api/v2/orchestrations/orch_large/run", {
+    method: "POST",
+    body: JSON.stringify({ message: "hello" }),
+  });
+  const { run_id, stream_url } = Accepted.parse(await started.json());
+  await ids(1, stream_url, Infinity);
+  const result = await request(1, `/api/v2/orchestrations/runs/${run_id}/result`);
+  expect(await result.text()).toContain("200000");
+});
+
 // Fails when the workers get no metrics token, or another one than dev.json has.
 test("a worker's metrics require the token of dev.json", async () => {
   const { workers, metrics_token } = facts();
@@ -155,7 +177,7 @@ test(
     const wrong = { RATE_LIMIT_PER_TENANT_RPS: "many", ENABLE_TENANT_ISOLATION: "" };
     const { command, args, env } = nodeProgram("local/main.ts", { ...stores, ...wrong });
     const options = { env, encoding: "utf8", timeout: 200_000 } as const;
-    cpSync(join(dir, "build"), join(dir, "other/build"), { recursive: true });
+    await copyBuiltEdge(join(dir, "other"));
     const ended = spawnSync(command, [...args, "--data", join(dir, "other")], options);
     expect(ended.stderr).toContain("RATE_LIMIT_PER_TENANT_RPS: must be a whole number from 1 to 1000000000.");
     expect(ended.stderr).not.toContain("ENABLE_TENANT_ISOLATION");

@@ -1,11 +1,12 @@
 /** The Worker's bundle, built once for all test files of a run. */
-import { existsSync, mkdirSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { inject } from "vitest";
-import { buildEdge } from "../../local/edge/build.ts";
+import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
 import { until } from "./waiting.ts";
 
-/** The folder of the built edge. The first file that asks makes the build; files in other processes wait for it. */
-export async function builtEdge(): Promise<string> {
+/** The built edge. The first file that asks makes the build; files in other processes wait for it. */
+export async function builtEdge(): Promise<EdgeBuild> {
   const folder = inject("edgeBuild");
   const done = `${folder}/done`;
   if (mkdirSync(folder, { recursive: true }) !== undefined) {
@@ -13,5 +14,11 @@ export async function builtEdge(): Promise<string> {
     mkdirSync(done);
   }
   await until("the edge is built", () => existsSync(done));
-  return folder;
+  return buildEdge(folder);
+}
+
+/** Puts the built edge into the data folder of an `npm start`, which then builds nothing. */
+export async function copyBuiltEdge(data: string): Promise<void> {
+  await builtEdge();
+  cpSync(inject("edgeBuild"), join(data, "build"), { recursive: true });
 }

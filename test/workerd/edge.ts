@@ -40,8 +40,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
   postgresUrl.host = `127.0.0.1:${await postgres.listen()}`;
   const data = mkdtempSync(join(tmpdir(), "synapse-edge-"));
   const port = await freePort(0);
-  const edge = await startEdgeProcess({
-    build: await builtEdge(),
+  const edge = await startEdgeProcess(await builtEdge(), {
     data,
     ports: [port],
     s3Port: await freePort(0),

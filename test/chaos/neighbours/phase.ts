@@ -16,6 +16,7 @@ import { redisIsEmpty } from "../checks/redis.ts";
 import { broken } from "../checks/violation.ts";
 import type { Violation } from "../checks/violation.ts";
 import { readRedis } from "../evidence.ts";
+import { nodeProgram } from "../../../local/processes/programs.ts";
 import { endProgram, startProgram } from "../program.ts";
 import type { Program } from "../program.ts";
 import { printProgress, saveLogs } from "../report.ts";
@@ -50,9 +51,8 @@ export type NeighbourOptions = { seed: number; seconds: number; kinds: readonly 
 export async function runNeighbourPhase(options: NeighbourOptions): Promise<boolean> {
   const loudServer = await startProgram(
     "loud-server",
-    "test/chaos/neighbours/servers.ts",
-    {},
-    "loud_server.listening",
+    nodeProgram("test/chaos/neighbours/servers.ts"),
+    { event: "loud_server.listening" },
     30_000,
   );
   const { port } = z.looseObject({ port: z.number() }).parse(loudServer.line);
@@ -141,9 +141,8 @@ async function keyOf(sql: Sql, tenant: TenantId): Promise<string> {
 }
 
 async function startClients(setup: Setup): Promise<Program> {
-  const file = "test/chaos/neighbours/clients.ts";
-  const env = { [LOUD_CLIENTS]: JSON.stringify(setup) };
-  return (await startProgram("loud-clients", file, env, "loud_clients.acting", 60_000)).program;
+  const command = nodeProgram("test/chaos/neighbours/clients.ts", { [LOUD_CLIENTS]: JSON.stringify(setup) });
+  return (await startProgram("loud-clients", command, { event: "loud_clients.acting" }, 60_000)).program;
 }
 
 const CountedLine = z.looseObject({ event: z.literal("loud_clients.counted"), counts: z.string() });

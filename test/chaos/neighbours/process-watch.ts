@@ -1,5 +1,5 @@
 /** What the processes of the system take: the largest memory of each, by samples, and its processor time. */
-import { cpuMs, findDescendant, residentKiB } from "../../bench/cpu.ts";
+import { cpuMs, residentKiB } from "../../bench/cpu.ts";
 import type { System } from "../system.ts";
 
 const PERIOD_MS = 250;
@@ -12,8 +12,7 @@ export class ProcessWatch {
   readonly #timer: NodeJS.Timeout;
 
   constructor({ workers, edge, rest }: System, others: readonly { name: string; pid: number }[]) {
-    const workerd = { name: "workerd", pid: findDescendant(edge.program.pid, "workerd") };
-    const watched = [...workers.flatMap(({ programs }) => programs), rest.program, workerd, ...others];
+    const watched = [...workers.flatMap(({ programs }) => programs), rest.program, edge.program, ...others];
     for (const { name, pid } of watched) this.#taken.set(pid, { name, largestMiB: 0, cpuMs: 0 });
     this.#timer = setInterval(() => {
       for (const [pid, taken] of this.#taken) sample(pid, taken);

@@ -1,0 +1,129 @@
+/**
+ * TLS between the edge and a Postgres whose URL asks for it.
+ *
+ * workerd's Hyperdrive binding speaks plain TCP. This proxy on 127.0.0.1 takes its connections and continues each of
+ * them with TLS, which Postgres starts after a request of its own (SSLRequest, "SSL Session Encryption" in chapter
+ * 54.2.11 of its manual).
+ */
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { connect, createServer, isIP, type Socket } from "node:net";
+import { pipeline } from "node:stream/promises";
+import { connect as connectTls, type ConnectionOptions } from "node:tls";
+
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
+const HANDSHAKE_MS = 10_000;
+const modes = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
+type Mode = (typeof modes)[number];
+
+/** `address`: where workerd reaches the database. */
+export type PostgresRoute = { address: string; close(): void };
+
+/**
+ * The way to the database of `url`, by its `sslmode`, with libpq's meanings: absent or `disable`, the server itself;
+ * else a proxy that requires TLS (`prefer`: uses it when the server has it), and that checks the certificate's
+ * authority (`verify-ca`) and also its name (`verify-full`). `sslrootcert`: a file of authorities, or `system`.
+ * @throws Error for another `sslmode`, and for an unreadable `sslrootcert`
+ */
+export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const port = Number(url.port || 5432);
+  const mode = modeOf(url);
+  if (mode === "disable") return { address: `${url.hostname}:${port}`, close() {} };
+
+  const tls = tlsOptionsOf(mode, host, url.searchParams.get("sslrootcert"));
+  const open = new Set<Socket>();
+  const server = createServer((client) => {
+    open.add(client);
+    client.once("close", () => open.delete(client));
+    secureConnection(client, { host, port }, mode, tls).catch((error: unknown) => {
+      console.error(`edge | no TLS connection to Postgres at ${host}:${port}: ${String(error)}`);
+    });
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the proxy of Postgres has no port");
+  return {
+    address: `127.0.0.1:${address.port}`,
+    close() {
+      server.close();
+      for (const client of open) client.destroy();
+    },
+  };
+}
+
+function modeOf(url: URL): Mode {
+  const wanted = (url.searchParams.get("sslmode") ?? "disable").toLowerCase();
+  const mode = modes.find((each) => each === wanted);
+  if (!mode)
+    throw new Error(`SCALE_POSTGRES_URL: sslmode must be one of ${modes.join(", ")}, not "${wanted}"`);
+  return mode;
+}
+
+function tlsOptionsOf(mode: Mode, host: string, rootCertificate: string | null): ConnectionOptions {
+  const options: ConnectionOptions = { host, ...(isIP(host) === 0 && { servername: host }) };
+  if (mode !== "verify-ca" && mode !== "verify-full") return { ...options, rejectUnauthorized: false };
+  return {
+    ...options,
+    ...(rootCertificate && rootCertificate !== "system" && { ca: readFileSync(rootCertificate) }),
+    ...(mode === "verify-ca" && { checkServerIdentity: () => undefined }),
+  };
+}
+
+/**
+ * Joins `client` with the server, until one of them ends. When there is no connection to the server, the client gets
+ * Postgres' own message for that: a driver connects again and again to a server that only closes.
+ */
+async function secureConnection(
+  client: Socket,
+  { host, port }: { host: string; port: number },
+  mode: Mode,
+  tls: ConnectionOptions,
+): Promise<void> {
+  const plain = connect({ host, port, noDelay: true });
+  client.setNoDelay(true);
+  client.once("close", () => plain.destroy());
+  client.on("error", () => client.destroy());
+  let server: Socket = plain;
+  try {
+    const signal = AbortSignal.timeout(HANDSHAKE_MS);
+    await once(plain, "connect", { signal });
+    plain.write(SSL_REQUEST);
+    const answer = await answerOf(plain, signal);
+    if (answer === "S") {
+      const secure = connectTls({ ...tls, socket: plain });
+      await once(secure, "secureConnect", { signal });
+      server = secure;
+    } else if (mode !== "prefer") throw new Error("the server has no TLS");
+  } catch (error) {
+    plain.on("error", () => {});
+    plain.destroy();
+    client.end(fatalError(`no TLS connection to Postgres: ${String(error)}`));
+    throw error;
+  }
+  // Either side may reset its connection at any time; the other one is then closed too.
+  const flows = [pipeline(client, server), pipeline(server, client)];
+  await Promise.allSettled(flows);
+  server.destroy();
+  client.destroy();
+}
+
+/**
+ * The server's answer to SSLRequest, one byte. More than that is not from the server: bytes before the handshake are not
+ * protected (CVE-2021-23222).
+ */
+async function answerOf(plain: Socket, signal: AbortSignal): Promise<string> {
+  const [bytes]: unknown[] = await once(plain, "data", { signal });
+  plain.pause();
+  const answer = String(bytes);
+  if (answer !== "S" && answer !== "N") throw new Error("the server does not answer a request for TLS");
+  return answer;
+}
+
+/** An ErrorResponse of Postgres' protocol, with the state `connection_failure`. */
+function fatalError(message: string): Buffer {
+  const fields = Buffer.from(`SFATAL\0VFATAL\0C08006\0M${message}\0\0`);
+  const head = Buffer.from("E\0\0\0\0");
+  head.writeInt32BE(fields.length + 4, 1);
+  return Buffer.concat([head, fields]);
+}

@@ -1,0 +1,108 @@
+/**
+ * R2 and rate limits for workerd, which has neither: Miniflare's own simulators, read from its package.
+ *
+ * They are Workers that need nothing of Miniflare's process: a Durable Object (SQLite) for the names, and a folder for
+ * the bodies. Their names and unique keys are Miniflare's, so that a data folder that Miniflare wrote is read as it is.
+ */
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+import { Embed, type Capnp } from "./capnp.ts";
+
+const workers = join(createRequire(import.meta.url).resolve("miniflare"), "../workers");
+
+/** The name of each simulator: of its folder in Miniflare's data, and of its class. */
+const r2 = { folder: "r2", className: "R2BucketObject", script: "r2/bucket" };
+const rateLimit = {
+  folder: "ratelimit",
+  className: "RateLimiterObject",
+  script: "ratelimit/ratelimit-object",
+};
+
+/** Modules that the simulators import. */
+export const simulatorExtensions: Capnp[] = [
+  {
+    modules: [
+      { name: "miniflare:shared", esModule: script("shared/index") },
+      { name: "miniflare:zod", esModule: script("shared/zod") },
+      {
+        name: "cloudflare-internal:ratelimit:module",
+        esModule: script("ratelimit/ratelimit"),
+        internal: true,
+      },
+    ],
+  },
+];
+
+/** The services of both simulators, with their data in folders of `data`. */
+export function simulatorServices(data: string): Capnp[] {
+  return [r2, rateLimit].flatMap(({ folder, className, script: file }) => [
+    { name: `${folder}:storage`, disk: { path: resolve(data, folder), writable: true } },
+    {
+      name: `${folder}:object`,
+      worker: {
+        modules: [{ name: "object.worker.js", esModule: script(file) }],
+        compatibilityDate: "2023-07-24",
+        compatibilityFlags: ["nodejs_compat", "experimental"],
+        durableObjectNamespaces: [{ className, uniqueKey: `miniflare-${className}`, enableSql: true }],
+        durableObjectStorage: { localDisk: `${folder}:storage` },
+        bindings: [{ name: "MINIFLARE_BLOBS", service: { name: `${folder}:storage` } }],
+      },
+    },
+    {
+      name: `${folder}:entry`,
+      worker: {
+        modules: [{ name: "entry.worker.js", esModule: script("shared/object-entry") }],
+        compatibilityDate: "2023-07-24",
+        bindings: [
+          {
+            name: "MINIFLARE_OBJECT",
+            durableObjectNamespace: { serviceName: `${folder}:object`, className },
+          },
+        ],
+      },
+    },
+  ]);
+}
+
+/** The folders of both simulators in `data`: workerd does not make them. */
+export function simulatorFolders(data: string): string[] {
+  return [r2, rateLimit].map(({ folder }) => resolve(data, folder));
+}
+
+export function bucketBinding(name: string, bucket: string): Capnp {
+  return { name, r2Bucket: entryOf(r2.folder, bucket) };
+}
+
+/** @param limit calls that one key may make in `period` seconds */
+export function rateLimitBinding(name: string, namespace: string, limit: number, period: number): Capnp {
+  const innerBindings = [
+    { name: "fetcher", service: entryOf(rateLimit.folder, namespace) },
+    { name: "limit", json: String(limit) },
+    { name: "period", json: String(period) },
+  ];
+  return { name, wrapped: { moduleName: "cloudflare-internal:ratelimit:module", innerBindings } };
+}
+
+/** The S3 endpoint of `bucket`, at `/cdn-cgi/local/r2/s3`. */
+export function s3Service(bucket: string, keys: { accessKeyId: string; secretAccessKey: string }): Capnp {
+  return {
+    name: "r2:s3",
+    worker: {
+      modules: [{ name: "s3.worker.js", esModule: script("r2/s3/index") }],
+      compatibilityDate: "2026-01-01",
+      compatibilityFlags: ["nodejs_compat"],
+      bindings: [
+        bucketBinding(`MINIFLARE_R2_S3_BUCKET_${bucket}`, bucket),
+        { name: "MINIFLARE_R2_S3_CREDENTIALS", json: JSON.stringify({ [bucket]: keys }) },
+      ],
+    },
+  };
+}
+
+function entryOf(folder: string, namespace: string): Capnp {
+  return { name: `${folder}:entry`, props: { json: JSON.stringify({ MINIFLARE_NAMESPACE: namespace }) } };
+}
+
+function script(name: string): Embed {
+  return new Embed(join(workers, `${name}.worker.js`));
+}

@@ -1,0 +1,127 @@
+/**
+ * The configuration of workerd for `npm start`: several Workers of one process, each an isolate with its own port.
+ *
+ * All edges are in one process, because two processes that share an R2 folder lose writes (44 of 200 concurrent
+ * PUTs were lost).
+ */
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { rootCertificates } from "node:tls";
+import { z } from "zod";
+import { S3Keys, type EdgeBuild } from "./build.ts";
+import { capnpText, Embed, type Capnp } from "./capnp.ts";
+import {
+  bucketBinding,
+  rateLimitBinding,
+  simulatorExtensions,
+  simulatorServices,
+  s3Service,
+} from "./simulators.ts";
+
+export const EdgeSettings = z.object({
+  /** The data folder of R2, rate limits and Durable Objects. */
+  data: z.string(),
+  /** Each gets an edge. */
+  ports: z.array(z.int().positive()).min(1),
+  s3Port: z.int().positive(),
+  s3: S3Keys,
+  postgresUrl: z.string(),
+  /** Variables and secrets. They override those of wrangler.toml. */
+  vars: z.record(z.string(), z.string()),
+});
+export type EdgeSettings = z.infer<typeof EdgeSettings>;
+
+/** @param postgres the address at which workerd reaches the database of `settings.postgresUrl` */
+export function workerdConfig(build: EdgeBuild, settings: EdgeSettings, postgres: string): string {
+  const { data, ports } = settings;
+  const [bucket] = Object.values(build.options.r2Buckets);
+  const config: Capnp = {
+    services: [
+      ...ports.map((_, index) => edgeService(build, settings, index)),
+      { name: "do:storage", disk: { path: durableObjectsFolder(data), writable: true } },
+      { name: "postgres", external: { address: postgres, tcp: {} } },
+      { name: "internet", network: { allow: ["public", "private", "240.0.0.0/4"], tlsOptions: trusted() } },
+      ...simulatorServices(data),
+      ...(bucket ? [s3Service(bucket.id, settings.s3)] : []),
+    ],
+    sockets: [
+      ...(bucket ? [socket("s3", settings.s3Port, "r2:s3")] : []),
+      ...ports.map((port, index) => socket(edgeName(index), port, edgeName(index))),
+    ],
+    extensions: simulatorExtensions,
+  };
+  return `using Workerd = import "/workerd/workerd.capnp";\nconst config :Workerd.Config = ${capnpText(config)};\n`;
+}
+
+/** The name of an edge, which is also that of its socket: the first is `edge-1`. */
+export function edgeName(index: number): string {
+  return `edge-${index + 1}`;
+}
+
+export function durableObjectsFolder(data: string): string {
+  return resolve(data, "do");
+}
+
+/** One Worker: the bindings of wrangler.toml, with the services of this machine behind them. */
+function edgeService({ script, options }: EdgeBuild, settings: EdgeSettings, index: number): Capnp {
+  const name = edgeName(index);
+  const classes = Object.entries(options.durableObjects);
+  return {
+    name,
+    worker: {
+      modules: [{ name: "main.js", esModule: new Embed(script) }],
+      compatibilityDate: options.compatibilityDate,
+      // By this date it is on by default, and workerd refuses to hear it again.
+      compatibilityFlags: options.compatibilityFlags.filter((flag) => flag !== "nodejs_compat"),
+      bindings: [
+        ...Object.entries({ ...options.bindings, ...settings.vars }).map(([variable, value]) =>
+          typeof value === "string"
+            ? { name: variable, text: value }
+            : { name: variable, json: JSON.stringify(value) },
+        ),
+        ...classes.map(([binding, { className }]) => ({
+          name: binding,
+          durableObjectNamespace: { className, serviceName: name },
+        })),
+        ...Object.entries(options.r2Buckets).map(([binding, { id }]) => bucketBinding(binding, id)),
+        ...Object.keys(options.hyperdrives).map((binding) => hyperdrive(binding, settings.postgresUrl)),
+        ...Object.entries(options.ratelimits).map(([binding, { namespace_id, simple }]) =>
+          rateLimitBinding(binding, namespace_id, simple.limit, simple.period),
+        ),
+      ],
+      durableObjectNamespaces: classes.map(([, { className }]) => ({
+        className,
+        uniqueKey: `${name}-${className}`,
+        enableSql: true,
+      })),
+      durableObjectStorage: { localDisk: "do:storage" },
+    },
+  };
+}
+
+function hyperdrive(name: string, postgresUrl: string): Capnp {
+  const { pathname, username, password } = new URL(postgresUrl);
+  return {
+    name,
+    hyperdrive: {
+      designator: { name: "postgres" },
+      database: decodeURIComponent(pathname.slice(1)),
+      user: decodeURIComponent(username),
+      password: decodeURIComponent(password),
+      scheme: "postgres",
+    },
+  };
+}
+
+function socket(name: string, port: number, service: string): Capnp {
+  return { name, address: `127.0.0.1:${port}`, service: { name: service }, http: {} };
+}
+
+/** The authorities that Node trusts, which a machine without a store of certificates lacks, and NODE_EXTRA_CA_CERTS. */
+function trusted(): Capnp {
+  const extra = process.env.NODE_EXTRA_CA_CERTS;
+  return {
+    trustBrowserCas: true,
+    trustedCertificates: [...rootCertificates, ...(extra ? [readFileSync(extra, "utf8")] : [])],
+  };
+}
