@@ -20,7 +20,8 @@ type Waiting = {
   track: Track;
   wait: Parked;
   isCommitted: boolean;
-  dueMs: number;
+  /** When the wait began, by this process's monotonic clock. */
+  sinceMs: number;
   timer: NodeJS.Timeout;
   goOn(): void;
 };
@@ -74,10 +75,9 @@ export class Waits {
     }
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const nowMs = performance.now();
-    const dueMs = nowMs + wait.afterMs;
+    const sinceMs = performance.now();
     const timer = setTimeout(() => this.#wake(waiting), Math.min(wait.afterMs, MAX_TIMER_MS));
-    const waiting: Waiting = { track, wait, isCommitted, dueMs, timer, goOn: resolve };
+    const waiting: Waiting = { track, wait, isCommitted, sinceMs, timer, goOn: resolve };
     const onAbort = (): void => {
       if (!this.#remove(waiting)) return;
       this.#moving += 1;
@@ -88,7 +88,7 @@ export class Waits {
     this.#moving -= 1;
     // An answer came between the read of the wait and now.
     if (wait.signals !== null && this.#state.runLog.signals > wait.signals) this.#wake(waiting);
-    this.#parkIfStill(nowMs);
+    this.#parkIfStill(sinceMs);
     try {
       await promise;
     } finally {
@@ -156,14 +156,14 @@ export class Waits {
 
   /** Gives the slot back until the first wait is over. Its entry has the park that is not committed yet, or repeats one. */
   async #park(nowMs: number): Promise<void> {
-    const all = [...this.#waiting].toSorted((a, b) => a.dueMs - b.dueMs);
+    const all = [...this.#waiting].toSorted((a, b) => leftOf(a, nowMs) - leftOf(b, nowMs));
     const shown = all.find(({ isCommitted }) => !isCommitted) ?? all[0];
     if (shown === undefined) return;
     const { runLog } = this.#state;
     const status = all.every(({ wait }) => wait.status === "paused") ? "paused" : "queued";
     const delayMs = this.#delayMs(all, status, nowMs);
     const seen = all.map(({ wait }) => wait.signals ?? runLog.signals);
-    const entry = parkEntry(shown.track, shown.isCommitted ? repeated(shown) : shown.wait);
+    const entry = parkEntry(shown.track, shown.isCommitted ? repeated(shown, nowMs) : shown.wait);
     const outcome = await runLog.append({
       ...entry,
       events: status === "paused" ? [...entry.events, PAUSED] : entry.events,
@@ -184,7 +184,7 @@ export class Waits {
   }
 
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
-    const first = Math.max(0, Math.min(...all.map(({ dueMs }) => dueMs - nowMs)));
+    const first = Math.min(...all.map((waiting) => leftOf(waiting, nowMs)));
     const leftMs = Math.max(0, this.#walk.endsAtMs - nowMs);
     // The run's time stands still while it is paused for answers.
     return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
@@ -196,9 +196,18 @@ function isKnown(track: Track, { park }: Parked): boolean {
   return park.reason === "answer" ? track.questionId === park.wait_id : track.retry?.tries === park.tries;
 }
 
+/**
+ * How much of a wait is left. The time that has passed is subtracted from the wait: a wait that is added to the clock and read
+ * back is not always the same number, and a question of 60 s would be paused for 60,001 ms.
+ */
+function leftOf({ wait, sinceMs }: Waiting, nowMs: number): number {
+  return Math.max(0, wait.afterMs - (nowMs - sinceMs));
+}
+
 /** A park once more, with what is left of its wait: what it has charged, asked and published is committed. */
-function repeated({ wait, dueMs }: Waiting): Parked {
-  const wait_ms = Math.max(0, dueMs - performance.now());
+function repeated(waiting: Waiting, nowMs: number): Parked {
+  const { wait } = waiting;
+  const wait_ms = leftOf(waiting, nowMs);
   const park = wait.park.reason === "retry" ? { ...wait.park, cost_micro_usd: 0, wait_ms } : wait.park;
   return { ...wait, park, waits: [], events: [], usage: [] };
 }
