@@ -156,6 +156,8 @@ export type RewindRecord = z.infer<typeof RewindRecord>;
 export const StoredEntry = z.object({
   seq: z.number().int(),
   kind: EntryKind,
+  /** The path of its step. */
+  step_path: z.string().nullish(),
   output: z.string().nullable(),
   events: z.string().nullish(),
   /** Of a park: the time since its commit, by Postgres' clock. */

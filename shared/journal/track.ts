@@ -90,6 +90,13 @@ export function stepOfPath(path: string): string {
   return end < 0 ? path : path.slice(end + 2);
 }
 
+/** The path of the step that a wait belongs to. The name of a wait is `<path>:<visit>`, with a suffix after a client's retry. */
+export function pathOfWait({ wait_id, step_id }: { wait_id: string; step_id: string }): string {
+  if (wait_id.startsWith(`${step_id}:`)) return step_id;
+  const start = wait_id.lastIndexOf(`].${step_id}:`);
+  return start < 0 ? step_id : `${wait_id.slice(0, start)}].${step_id}`;
+}
+
 /** How records name a track: not at all, if it is the run's own. */
 export function placeOf({ place }: Pick<Track, "place">): { track?: readonly number[] } {
   return place.length === 0 ? {} : { track: place };
