@@ -1,3 +1,4 @@
+import { mergedKeys } from "../../shared/contracts/definition/index.ts";
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
@@ -24,7 +25,9 @@ export function beginFork(at: TrackWalk, step: ForkStep, visit: number, forked: 
   const { state, track } = at;
   const { in: kind, count } = forked;
   const run_ms = runMs(at);
-  const record = { in: kind, count, began_at: new Date().toISOString(), run_ms };
+  const merged = mergedKeys(step, at.walk.definition.steps);
+  const began = { in: kind, count, began_at: new Date().toISOString(), run_ms };
+  const record = merged.length === 0 ? began : { ...began, merged };
   const turn = { ...placeOf(track), step: step.id, visit, data: null, fork: record };
   addTurn(state.progress, turn);
   const fork = forkOf(track);

@@ -204,6 +204,47 @@ describe("a branch that fails", () => {
   });
 });
 
+describe("a key that several branches write", () => {
+  const merged = (merge_strategy: string) =>
+    steps(
+      fanout([["x"], ["y"], ["c", "z"]], { on_branch_error: "collect", next_step_id: "m" }),
+      print("x", { output_key: "k", name: "Ex" }),
+      llm("y", { output_key: "k" }),
+      print("c"),
+      print("z", { output_key: "k" }),
+      { id: "m", type: "merge", input_keys: ["k"], merge_strategy, output_key: "m" },
+    );
+
+  // Fails when the join keeps the value of one branch, or the merge takes the list for one value.
+  test.each([
+    [
+      "list",
+      [
+        { source: "Ex (x)", data: "printed by x" },
+        { source: "y", data: "[y]" },
+        { source: "z", data: "printed by z" },
+      ],
+    ],
+    ["dict", { "Ex (x)": "printed by x", y: "[y]", z: "printed by z" }],
+    ["concat", "[Ex (x)]\nprinted by x\n\n[y]\n[y]\n\n[z]\nprinted by z"],
+  ])("is merged from each of them: %s", async (strategy, expected) => {
+    harness.definition = merged(strategy);
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(stateOf(run)).toMatchObject({ m: expected, k: ["printed by x", "[y]", "printed by z"] });
+  });
+
+  test("has null for a branch that failed", async () => {
+    harness.definition = merged("dict");
+    harness.generate = async () => {
+      throw new TerminalError("broken", "y is broken");
+    };
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(stateOf(run)).toMatchObject({ m: { "Ex (x)": "printed by x", y: null, z: "printed by z" } });
+  });
+});
+
 describe("a loop", () => {
   test("goes on with the state of the round before, and its keys are lists afterwards", async () => {
     harness.definition = steps(
@@ -352,13 +393,21 @@ describe("waits in branches", () => {
 
 describe("a run that is taken over", () => {
   const definition = steps(
-    fanout([["x", "y"], ["l"]], { next_step_id: "b" }),
+    fanout(
+      [
+        ["x", "y"],
+        ["l", "z"],
+      ],
+      { next_step_id: "m" },
+    ),
     llm("x"),
-    llm("y"),
+    llm("y", { output_key: "k" }),
+    print("z", { output_key: "k" }),
+    { id: "m", type: "merge", input_keys: ["k"], output_key: "m", next_step_id: "b" },
     { id: "l", type: "loop", loop_count: 2, loop_step_ids: ["p", "q"] },
     llm("p", { prompt_template: "{index}" }),
     llm("q"),
-    print("b", { print_content: "{state.y} {state.q}", next_step_id: "c" }),
+    print("b", { print_content: "{state.m} {state.q}", next_step_id: "c" }),
     llm("c"),
   );
 
