@@ -32,10 +32,10 @@ export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
   if (mode === "disable") return { address: `${url.hostname}:${port}`, close() {} };
 
   const tls = tlsOptionsOf(mode, host, url.searchParams.get("sslrootcert"));
-  const open = new Set<Socket>();
+  const clients = new Set<Socket>();
   const server = createServer((client) => {
-    open.add(client);
-    client.once("close", () => open.delete(client));
+    clients.add(client);
+    client.once("close", () => clients.delete(client));
     secureConnection(client, { host, port }, mode, tls).catch((error: unknown) => {
       console.error(`edge | no TLS connection to Postgres at ${host}:${port}: ${String(error)}`);
     });
@@ -47,7 +47,7 @@ export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
     address: `127.0.0.1:${address.port}`,
     close() {
       server.close();
-      for (const client of open) client.destroy();
+      for (const client of clients) client.destroy();
     },
   };
 }

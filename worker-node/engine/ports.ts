@@ -11,7 +11,7 @@ export type Executor<Type extends LeafStep["type"]> = (
   context: StepContext,
 ) => Promise<StepResult | StepQuestion>;
 
-/** Divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
+/** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
 export type Forker<Type extends "parallel" | "loop"> = {
   /** The tracks of a visit, with the events of its beginning. @throws TerminalError when the step cannot begin */
   begin(
@@ -38,7 +38,7 @@ export type StepContext = {
   state: Readonly<JsonObject>;
   /** What code and templates of a step in a loop also see: `index`, and with `for_each` the `item`. Empty outside of loops. */
   each(): Promise<JsonObject>;
-  /** How a merge names the source of a key of state: `Draft (draft_a)`, the step that writes it, or the key itself. */
+  /** The name of a key's source in a merge: the name and id of the only step that writes the key, `Draft (draft_a)`; else the key. */
   sourceOf(key: string): string;
   /** The value behind a `Reference`; any other value as it is. */
   load(value: Json): Promise<Json>;

@@ -49,8 +49,8 @@ parentPort?.postMessage(READY);
 
 /**
  * On a busy machine this thread gets a third of the processor time of a thread with the usual priority: endless programs do
- * not slow down the worker's event loop, on which the runs of all tenants depend. With a priority of 10 (a ninth) a short
- * expression would wait long for its turn too. On Linux the call is for this thread alone; elsewhere it would be for the process.
+ * not slow down the worker's event loop, on which the runs of all tenants depend. With ten steps instead of five (a ninth of the
+ * time) a short expression would wait long for its turn too. On Linux the call is for this thread alone; elsewhere it would be for the process.
  */
 function yieldToOthers(): void {
   if (process.platform === "linux") setPriority(0, Math.min(LOWEST_PRIORITY, getPriority() + 5));

@@ -8,15 +8,15 @@ import type { OrchestrationDocument } from "./orchestration.ts";
 import type { Step } from "./step.ts";
 
 /**
- * What is wrong with the branches of parallel steps and the bodies of loops: every step must belong to one track, and what
- * a track does must be visible in its own branch.
+ * The errors in the branches of parallel steps and the bodies of loops: a step belongs to one branch at most, and an edge
+ * leads into a branch or out of it only where the branch begins or ends.
  */
 export function branchErrors({ steps, entry_step_id }: OrchestrationDocument): FieldError[] {
   const forks = steps.filter(isFork);
   if (forks.length === 0) return [];
   const branches = forks.flatMap((fork) => branchesOf(fork, steps));
   const shared = sharedSteps(branches, steps);
-  // The other rules follow the branches of a step, which must be one.
+  // The other rules need the one branch of each step.
   if (shared.length > 0) return shared;
   const owners = branchOfSteps(steps);
   return steps.flatMap((step, index) => [
@@ -35,7 +35,7 @@ function sharedSteps(branches: readonly Branch[], steps: readonly Step[]): Field
   return branches.flatMap((branch) => {
     const path = `steps[${steps.indexOf(branch.fork)}].${branch.field}`;
     const own = branch.steps.includes(branch.fork.id)
-      ? [{ path, message: `the branch leads to its own step "${branch.fork.id}"` }]
+      ? [{ path, message: `leads back to "${branch.fork.id}", the step that the branch belongs to` }]
       : [];
     const twice = branch.steps.flatMap((id) => {
       const other = owners.get(id);
@@ -60,18 +60,22 @@ function nameOf({ fork, index }: Branch): string {
 /** Edges that lead into a branch from outside, or out of it to anything but the step after it. */
 function leavingEdges(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
   const own = owners.get(step.id);
-  // In a list the order of the list counts, so only decisions lead elsewhere.
+  // In a list a step is followed by the next one of the list: its `next_step_id` is not read, only the targets of decisions are.
   const edges = own?.isList ? routesOf(step) : exitsOf(step);
   return edges.flatMap(({ field, target }) => {
-    const of = owners.get(target);
-    const isSame = of?.fork === own?.fork && of?.index === own?.index;
-    if (isSame || (own !== undefined && target === own.fork.next_step_id)) return [];
-    const message =
-      of === undefined || own !== undefined
-        ? `leads out of ${own ? nameOf(own) : "the run"} to "${target}": a branch ends where a target is null or the step after "${own?.fork.id}"`
-        : `"${target}" belongs to ${nameOf(of)}: only "${of.fork.id}" leads there`;
-    return [{ path: `${path}.${field}`, message }];
+    const other = owners.get(target);
+    if (other === own || target === own?.fork.next_step_id) return [];
+    const at = `${path}.${field}`;
+    if (own !== undefined) return [{ path: at, message: leavingError(own, target) }];
+    if (other === undefined) return [];
+    return [
+      { path: at, message: `"${target}" belongs to ${nameOf(other)}: only "${other.fork.id}" leads there` },
+    ];
   });
+}
+
+function leavingError(branch: Branch, target: string): string {
+  return `leads out of ${nameOf(branch)} to "${target}": a branch ends where a target is null or the step after "${branch.fork.id}"`;
 }
 
 function endInBranch(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
@@ -92,7 +96,7 @@ function nestingErrors(step: Step, path: string, owners: ReadonlyMap<string, Bra
     own = owners.get(own.fork.id);
   }
   if (depth <= limits.nesting) return [];
-  return [{ path, message: `is inside of more than ${limits.nesting - 1} other parallel and loop steps` }];
+  return [{ path, message: `is inside more than ${limits.nesting - 1} other parallel and loop steps` }];
 }
 
 function entryInBranch(step: Step, entry: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
@@ -103,7 +107,7 @@ function entryInBranch(step: Step, entry: string, owners: ReadonlyMap<string, Br
   ];
 }
 
-/** Keys that two branches of a parallel step write: the result would depend on which is the last. */
+/** Keys that two branches of a parallel step write: the value would be that of the branch that ends last. */
 function keysWrittenTwice(step: Step, steps: readonly Step[]): FieldError[] {
   if (step.type !== "parallel") return [];
   const writers = new Map<string, Branch>();
@@ -112,13 +116,13 @@ function keysWrittenTwice(step: Step, steps: readonly Step[]): FieldError[] {
       const other = writers.get(key) ?? branch;
       writers.set(key, other);
       if (other === branch) return [];
-      const message = `${nameOf(other)} and ${nameOf(branch)} both write "${key}": give them different keys, and merge these`;
+      const message = `${nameOf(other)} and ${nameOf(branch)} both write "${key}": give each an output_key of its own, and merge these`;
       return [{ path: `steps[${index}].output_key`, message }];
     }),
   );
 }
 
-/** The keys that the steps of a branch write, those of branches inside it included. `depth` bounds steps that hold each other. */
+/** The keys that the steps of a branch write, those of branches inside it included. `depth` bounds the search when two steps are in branches of each other. */
 function writersIn(branch: Branch, steps: readonly Step[], depth = 0): { key: string; index: number }[] {
   if (depth > limits.nesting) return [];
   return branch.steps.flatMap((id) => {

@@ -9,7 +9,7 @@ import type { Service } from "../../../local/processes/child.ts";
 export type Kind = "one" | "five";
 export type Job = { id: string; kind: Kind };
 
-/** The stores of a participant, which nobody else uses, and the server that steps call. */
+/** The stores of one participant, which no other uses, and the server that steps call. */
 export type Place = { dir: string; postgresUrl: string; redisUrl: string; toolUrl: string };
 
 /** How often each step of each job was executed, by `<job>/s<number of the step>`. */

@@ -139,7 +139,7 @@ test.each<[string, (string | Uint8Array)[], object]>([
     ["HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n"],
     { code: "tool_unavailable" },
   ],
-])("an answer that is %s is told apart", async (_, pieces, error) => {
+])("an answer that is %s fails with the code of its fault", async (_, pieces, error) => {
   bytes = pieces;
   await expect(call()).rejects.toMatchObject(error);
 });
