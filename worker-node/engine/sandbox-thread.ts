@@ -28,7 +28,7 @@ const MAX_MESSAGE_CHARS = 500;
 const JOBS_BETWEEN_CLOCKS = 1_000;
 const LOWEST_PRIORITY = 19;
 
-/** Notes whether QuickJS was refused memory since `wasRefused` was reset. */
+/** Memory that records whether the latest request of QuickJS for more of it was refused. */
 class BoundedMemory extends WebAssembly.Memory {
   wasRefused = false;
 

@@ -1,4 +1,4 @@
-/** What the bench knows of a participant, ours and each peer. One file beside this one holds each of them. */
+/** A participant of the bench: ours, the floor, or a peer. Each has a file in this folder. */
 
 import type { Service } from "../../../local/processes/child.ts";
 
@@ -20,7 +20,7 @@ export type Running = {
   submit(kind: Kind): Promise<string>;
   /** Executes jobs from now on. Until then submitted jobs wait. */
   open(): Promise<void>;
-  /** Jobs wait again. All submitted ones have ended. */
+  /** Jobs wait again. It is called when all submitted jobs have ended. */
   close(): Promise<void>;
   /** The number of jobs that have ended since the start. */
   countEnded(): number | Promise<number>;

@@ -54,7 +54,7 @@ test("calls that are a list as JSON text are made", async () => {
   });
 });
 
-// Fails when a part of an answer passes for the whole.
+// Fails when a part of an answer counts as the whole answer.
 test.each<[string, Answer, string]>([
   ["with a length that is too short", raw(["Content-Length: 60"], text("all")), "model_cut"],
   ["cut in a letter", cut(text("ü").slice(0, 40)), "model_cut"],

@@ -83,7 +83,7 @@ test.each([
 
 const incomplete = (reason: string) => ({ status: "incomplete", incomplete_details: { reason } });
 const limited = { code: "rate_limit_exceeded", message: "m" };
-// Fails when an answer of another API that is not complete passes for one that is.
+// Fails when an incomplete answer of another API counts as complete.
 test.each<[string, string, string]>([
   [
     "reached Ollama's limit",

@@ -96,7 +96,7 @@ test.each<[string, (string | Uint8Array)[], unknown]>([
 
 const rejection = (code: string) => ({ name: "ToolRejection", code });
 const unreachable = { name: "RetryableError", code: "unreachable", answered: false };
-// Fails when an answer that cannot be used takes a worker's memory, ends an agent, or passes for a result.
+// Fails when an answer that cannot be used takes a worker's memory, ends an agent, or counts as a result.
 test.each<[string, (string | Uint8Array)[], object]>([
   ["a bomb of gzip", encoded("gzip", zlib.gzipSync(huge)), rejection("answer_too_large")],
   ["a bomb of deflate", encoded("deflate", zlib.deflateSync(huge)), rejection("answer_too_large")],
