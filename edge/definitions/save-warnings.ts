@@ -20,7 +20,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 
 /** For the documentation of routes that save definitions. */
 export const WARNINGS =
-  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, and fields of forms whose answers are not checked.";
+  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, and fields of forms whose answers are not checked.";
 
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
@@ -45,7 +45,7 @@ export async function orchestrationWarnings(
   ].slice(0, MAX_WARNINGS);
 }
 
-/** The tools that an agent names and that are not stored, and placeholders that nothing fills in. */
+/** Warnings about the tools that an agent names and that are not stored, and about placeholders that nothing fills in. */
 export async function agentWarnings(sql: Sql, owner: Owner, agent: Agent): Promise<FieldError[]> {
   const references = toolsOf(agent);
   const known = await lookUp(sql, owner, references);

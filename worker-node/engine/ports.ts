@@ -11,7 +11,7 @@ export type Executor<Type extends LeafStep["type"]> = (
   context: StepContext,
 ) => Promise<StepResult | StepQuestion>;
 
-/** Divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
+/** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
 export type Forker<Type extends "parallel" | "loop"> = {
   /** The tracks of a visit, with the events of its beginning. @throws TerminalError when the step cannot begin */
   begin(

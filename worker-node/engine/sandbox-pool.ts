@@ -25,11 +25,11 @@ const START_MS = 60_000;
 /** The tenant of a program, and the signal that stops it: on a cancel, or when the worker drains. */
 export type Caller = { tenant: string; signal: AbortSignal };
 
-/** A program and the state that it reads: the text of the state is made when it begins, so that programs that wait hold none. */
-export type Submitted = Omit<Program, "state"> & { state: JsonObject };
+/** A program with the state that it reads. The JSON text of the state is made when the program begins: a program that waits holds none. */
+export type SubmittedProgram = Omit<Program, "state"> & { state: JsonObject };
 
 type QueuedProgram = {
-  program: Submitted;
+  program: SubmittedProgram;
   caller: Caller;
   resolve(result: ProgramResult): void;
   reject(error: unknown): void;
@@ -55,7 +55,7 @@ export class SandboxPool {
    * A failure of the program is a result.
    * @throws the reason of the caller's signal when it aborts; Error when the pool is closed
    */
-  async run(program: Submitted, caller: Caller): Promise<ProgramResult> {
+  async run(program: SubmittedProgram, caller: Caller): Promise<ProgramResult> {
     const { tenant, signal } = caller;
     signal.throwIfAborted();
     if (this.#closed) throw new Error("the sandbox is closed");

@@ -28,7 +28,7 @@ const MAX_MESSAGE_CHARS = 500;
 const JOBS_BETWEEN_CLOCKS = 1_000;
 const LOWEST_PRIORITY = 19;
 
-/** Notes whether QuickJS was refused memory since `wasRefused` was reset. */
+/** Memory that records whether the latest request of QuickJS for more of it was refused. */
 class BoundedMemory extends WebAssembly.Memory {
   wasRefused = false;
 
@@ -49,8 +49,8 @@ parentPort?.postMessage(READY);
 
 /**
  * On a busy machine this thread gets a third of the processor time of a thread with the usual priority: endless programs do
- * not slow down the worker's event loop, on which the runs of all tenants depend. With a priority of 10 (a ninth) a short
- * expression would wait long for its turn too. On Linux the call is for this thread alone; elsewhere it would be for the process.
+ * not slow down the worker's event loop, on which the runs of all tenants depend. With ten steps instead of five (a ninth of the
+ * time) a short expression would wait long for its turn too. On Linux the call is for this thread alone; elsewhere it would be for the process.
  */
 function yieldToOthers(): void {
   if (process.platform === "linux") setPriority(0, Math.min(LOWEST_PRIORITY, getPriority() + 5));

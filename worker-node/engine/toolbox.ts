@@ -12,7 +12,7 @@ const PREVIEW_CHARS = 500;
 /** Characters of a tool's result that a model gets; a note says how many are left out. */
 const RESULT_CHARS = 100_000;
 
-/** Codes of a tool's answer that its definition has caused, not the call. */
+/** Codes of answers that the tool's definition has caused, and not the call. */
 const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
 
 /** The tools that a step may use, by name: `stored` is the definition that a call needs, `spec` what a model sees of it. */
@@ -50,9 +50,9 @@ export function specsOf(tools: Toolbox): ToolSpec[] {
 /**
  * Makes one tool call and publishes it. A call of a tool that the model does not have, with arguments that the tool's
  * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. So does an
- * agent's call that the tool did not answer in time, or to which it answered that its own headers or address are wrong: the agent may
- * go on without it. A tool step makes the first of these calls again, as its `retry` says, and fails with the others. Any other
- * failure is thrown.
+ * agent's call that the tool did not answer in time, or whose answer means that the tool's own headers or address are wrong: the
+ * agent may go on without the tool. In a tool step a timeout is tried again, as its `retry` says, and the others fail the step. Any
+ * other failure is thrown.
  */
 export async function callTool(
   call: ToolCall & { by: CallBy },

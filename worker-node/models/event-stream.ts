@@ -68,7 +68,7 @@ export class EventReader {
     return [...events, ...lines.map((data) => ({ name: undefined, data }))];
   }
 
-  /** Is there JSON in place of events, or text that is neither an event nor the beginning of JSON? */
+  /** Whether there is JSON in place of events, or text that is neither an event nor the beginning of JSON. */
   get hasPage(): boolean {
     return this.#hasJson || /^\s*[^\s{[]/.test(this.#stray.join("\n"));
   }
@@ -77,7 +77,7 @@ export class EventReader {
     if (line === "") return this.#flush();
     if (line.startsWith(":")) return [];
     const colon = line.indexOf(":");
-    // Some servers indent their lines, write a space before the colon, or `Data`.
+    // Some servers indent their lines, write a space before the colon, or write `Data`.
     const field = (colon < 0 ? line : line.slice(0, colon)).trim().toLowerCase();
     if (!FIELDS.has(field)) {
       this.#strayChars += line.length;

@@ -24,6 +24,6 @@ export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
-export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-places.ts";
+export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";
 export { laterFields, unknownFields, unreadTurns } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";
