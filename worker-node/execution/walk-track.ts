@@ -17,7 +17,8 @@ import { visitStep } from "./visit.ts";
 import type { Result } from "./visit.ts";
 import { failureOf, ResultRejected } from "./track-walk.ts";
 import type { TrackEnd, TrackWalk } from "./track-walk.ts";
-import { beginFork, walkFork } from "./walk-fork.ts";
+import { beginFork } from "./begin-fork.ts";
+import { walkFork } from "./walk-fork.ts";
 
 /** The most unconfirmed results: then even a step without effects waits, because a commit is where a cancel is noticed. */
 const MAX_UNCONFIRMED = 32;

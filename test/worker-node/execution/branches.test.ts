@@ -7,6 +7,7 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
+import { POISON } from "../fake-store.ts";
 import { until } from "../../services/waiting.ts";
 import { ExecutionHarness, steps } from "./execution-harness.ts";
 
@@ -185,6 +186,27 @@ describe("a branch that fails", () => {
       ],
     });
   });
+
+  // Fails when the results that follow the rejected one, or the policy of the fork, keep the run going.
+  test.each(["fail_fast", "collect"])(
+    "because Postgres will never take its result fails the run: %s",
+    async (policy) => {
+      harness.definition = steps(
+        fanout([["x", "p"], ["y"]], { on_branch_error: policy, next_step_id: "b" }),
+        llm("x"),
+        print("p"),
+        llm("y"),
+        print("b"),
+      );
+      harness.generate = async (request) => (callOf(request).includes("x") ? JSON.parse(POISON) : "fine");
+      const { run, ending } = harness.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.errorOf(run)).toContain('"code":"result_rejected"');
+      expect(harness.errorOf(run)).toContain('"step_id":"x"');
+      expect(resultsOf(run)).not.toContain("a[0].p:1");
+      expect(stateOf(run)).not.toHaveProperty("b");
+    },
+  );
 
   test("inside of another fork fails the branch around it, which `collect` keeps apart", async () => {
     harness.definition = steps(
@@ -376,6 +398,29 @@ describe("waits in branches", () => {
     expect(await second.ending).toMatchObject({ is: "parked", status: "paused" });
     expect(resultsOf(second.run)).toEqual(["a[1].y:1", "a[1].q:1"]);
     expect(again.eventsOf(second.run)).not.toContain("human_input_required");
+  });
+
+  // Fails when a park that is refused leaves the retry out of the journal: its tries would begin anew, and nothing would charge them.
+  test("a retry whose park is refused is committed before the answered branch goes on", async () => {
+    harness.definition = steps(fanout([["x", "z"], ["y"]]), human("x"), llm("z"), llm("y"));
+    let isAnswered = false;
+    harness.readWaits = async (_run, [id = ""]) => [wait(id, isAnswered ? '"yes"' : null)];
+    const { run, ending } = harness.begin();
+    harness.generate = async ({ effectKey }) => {
+      if (effectKey.includes("z:1")) {
+        harness.stop.abort(new Stop("drain", "the worker ends"));
+        return "";
+      }
+      await until("x has asked", () => parksOf(run).length === 1);
+      isAnswered = true;
+      harness.store.row(run.run_id).signals = 1;
+      throw new RetryableError("busy", "come back later", { retryAfterMs: 30_000 });
+    };
+    expect(await ending).toEqual({ is: "stopped" });
+    expect(parksOf(run)).toEqual([
+      [null, "a[0].x", ["a[0].x:1"]],
+      [null, "a[1].y", []],
+    ]);
   });
 
   test("a retry beside a question wakes the run for the retry", async () => {
