@@ -8,6 +8,7 @@ import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { POISON } from "../fake-store.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 import { until } from "../../services/waiting.ts";
 import { ExecutionHarness, steps } from "./execution-harness.ts";
 
@@ -319,6 +320,31 @@ describe("a loop", () => {
       "a[2].x:1:model.1",
       "a[3].x:1:model.1",
     ]);
+  });
+
+  // Fails when a round costs more, the more rounds were before it, or a worker holds all of their results.
+  test("costs the same in its last rounds as in its first, and shows the newest 1,000 results", async () => {
+    const roundsMs = async (loop_count: number): Promise<number> => {
+      const of = new ExecutionHarness();
+      const loop = { id: "a", type: "loop", loop_count, loop_step_ids: ["x"] };
+      of.definition = { ...steps(loop, print("x")), max_total_turns: 10_000 };
+      const before = cpuMs();
+      const { run, ending } = of.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      const ms = cpuMs() - before;
+      const [final] = of
+        .eventsOf(run)
+        .split("\n")
+        .filter((line) => line.startsWith('{"type":"final"'))
+        .slice(-1);
+      const { data } = JSON.parse(final ?? "");
+      expect([data.step_history.length, data.step_count]).toEqual([1_000, loop_count + 1]);
+      return ms / loop_count;
+    };
+    await roundsMs(1_000);
+    const [few, many] = [await roundsMs(1_000), await roundsMs(8_000)];
+    // Four times: what the test's store and the garbage collector do with eight times the entries is in it too.
+    expect(many).toBeLessThan(4 * few);
   });
 
   test("over what is no list fails", async () => {
