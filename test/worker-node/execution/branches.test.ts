@@ -7,6 +7,8 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
+import { POISON } from "../fake-store.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 import { until } from "../../services/waiting.ts";
 import { ExecutionHarness, steps } from "./execution-harness.ts";
 
@@ -186,6 +188,27 @@ describe("a branch that fails", () => {
     });
   });
 
+  // Fails when the results that follow the rejected one, or the policy of the fork, keep the run going.
+  test.each(["fail_fast", "collect"])(
+    "because Postgres will never take its result fails the run: %s",
+    async (policy) => {
+      harness.definition = steps(
+        fanout([["x", "p"], ["y"]], { on_branch_error: policy, next_step_id: "b" }),
+        llm("x"),
+        print("p"),
+        llm("y"),
+        print("b"),
+      );
+      harness.generate = async (request) => (callOf(request).includes("x") ? JSON.parse(POISON) : "fine");
+      const { run, ending } = harness.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.errorOf(run)).toContain('"code":"result_rejected"');
+      expect(harness.errorOf(run)).toContain('"step_id":"x"');
+      expect(resultsOf(run)).not.toContain("a[0].p:1");
+      expect(stateOf(run)).not.toHaveProperty("b");
+    },
+  );
+
   test("inside of another fork fails the branch around it, which `collect` keeps apart", async () => {
     harness.definition = steps(
       fanout([["i"], ["z"]], { on_branch_error: "collect", output_key: "all" }),
@@ -299,6 +322,31 @@ describe("a loop", () => {
     ]);
   });
 
+  // Fails when a round costs more, the more rounds were before it, or a worker holds all of their results.
+  test("costs the same in its last rounds as in its first, and shows the newest 1,000 results", async () => {
+    const roundsMs = async (loop_count: number): Promise<number> => {
+      const of = new ExecutionHarness();
+      const loop = { id: "a", type: "loop", loop_count, loop_step_ids: ["x"] };
+      of.definition = { ...steps(loop, print("x")), max_total_turns: 10_000 };
+      const before = cpuMs();
+      const { run, ending } = of.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      const ms = cpuMs() - before;
+      const [final] = of
+        .eventsOf(run)
+        .split("\n")
+        .filter((line) => line.startsWith('{"type":"final"'))
+        .slice(-1);
+      const { data } = JSON.parse(final ?? "");
+      expect([data.step_history.length, data.step_count]).toEqual([1_000, loop_count + 1]);
+      return ms / loop_count;
+    };
+    await roundsMs(1_000);
+    const [few, many] = [await roundsMs(1_000), await roundsMs(8_000)];
+    // Four times: what the test's store and the garbage collector do with eight times the entries is in it too.
+    expect(many).toBeLessThan(4 * few);
+  });
+
   test("over what is no list fails", async () => {
     harness.definition = steps(
       { id: "a", type: "loop", for_each: "user_input", loop_step_ids: ["x"] },
@@ -376,6 +424,29 @@ describe("waits in branches", () => {
     expect(await second.ending).toMatchObject({ is: "parked", status: "paused" });
     expect(resultsOf(second.run)).toEqual(["a[1].y:1", "a[1].q:1"]);
     expect(again.eventsOf(second.run)).not.toContain("human_input_required");
+  });
+
+  // Fails when a park that is refused leaves the retry out of the journal: its tries would begin anew, and nothing would charge them.
+  test("a retry whose park is refused is committed before the answered branch goes on", async () => {
+    harness.definition = steps(fanout([["x", "z"], ["y"]]), human("x"), llm("z"), llm("y"));
+    let isAnswered = false;
+    harness.readWaits = async (_run, [id = ""]) => [wait(id, isAnswered ? '"yes"' : null)];
+    const { run, ending } = harness.begin();
+    harness.generate = async ({ effectKey }) => {
+      if (effectKey.includes("z:1")) {
+        harness.stop.abort(new Stop("drain", "the worker ends"));
+        return "";
+      }
+      await until("x has asked", () => parksOf(run).length === 1);
+      isAnswered = true;
+      harness.store.row(run.run_id).signals = 1;
+      throw new RetryableError("busy", "come back later", { retryAfterMs: 30_000 });
+    };
+    expect(await ending).toEqual({ is: "stopped" });
+    expect(parksOf(run)).toEqual([
+      [null, "a[0].x", ["a[0].x:1"]],
+      [null, "a[1].y", []],
+    ]);
   });
 
   test("a retry beside a question wakes the run for the retry", async () => {
