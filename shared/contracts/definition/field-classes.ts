@@ -73,6 +73,14 @@ export const fieldClasses = {
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),
   },
+  mcpServer: {
+    ...all("read", "name description server_type url headers public_headers token oauth"),
+    ...all("kept", "label"),
+    ...all("record", "id version created_at updated_at listing status"),
+    enabled: later(true),
+    ...all(later(), "command args env"),
+  },
+  oauthClient: all("read", "issuer client_id client_secret scope"),
 } satisfies { [record: string]: Table };
 
 /** Whether a field that is not built yet asks for something. With null or an empty value it does not: that means absent. */

@@ -1,10 +1,14 @@
 export type { Agent } from "./agent.ts";
 export { codeWarnings } from "./code-warnings.ts";
 export { uncheckedFields } from "./forms.ts";
+export { McpListing, McpTool } from "./mcp-server.ts";
+export type { ListedTool, McpServer } from "./mcp-server.ts";
 export type { Orchestration } from "./orchestration.ts";
 export {
   parseAgent,
+  parseMcpServer,
   parseNewAgent,
+  parseNewMcpServer,
   parseNewOrchestration,
   parseNewTool,
   parseOrchestration,
@@ -22,6 +26,7 @@ export { isFork, pathOfList } from "./step.ts";
 export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
+export { isAllOfServer, serverIn, toolsInBoth } from "./tool-names.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
 export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";

@@ -104,7 +104,8 @@ function argumentsIn(url: string, properties: readonly string[]): string[] {
   return [...new Set(names)];
 }
 
-function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
+/** What is wrong with the headers of requests to the outside. */
+export function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
   return Object.entries(headers).flatMap(([name, value]) => {
     const message = headerError(name, value);
     return message === null ? [] : [{ path: `headers.${name}`, message }];

@@ -22,7 +22,12 @@ afterAll(() => {
 function call(): Promise<unknown> {
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no port");
-  return createTools(createEgress("127.0.0.1"), 20_000, null).call({
+  return createTools({
+    egress: createEgress("127.0.0.1"),
+    timeoutMs: 20_000,
+    masterKey: null,
+    saveListing: async () => {},
+  }).call({
     tool: { name: "t", tool_type: "http", url: `http://127.0.0.1:${address.port}` },
     args: {},
     effectKey: "run:s:1:tool.1",
