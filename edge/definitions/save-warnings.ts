@@ -8,6 +8,7 @@ import {
   unfilledWarnings,
   unfitAgents,
   unreadWarnings,
+  unsetInputs,
   unsetReads,
 } from "../../shared/contracts/definition/index.ts";
 import type { Agent, Known, Orchestration, Reference } from "../../shared/contracts/definition/index.ts";
@@ -37,6 +38,7 @@ export async function orchestrationWarnings(
     ...unfitAgents(orchestration, known),
     ...codeWarnings(orchestration),
     ...unsetReads(orchestration),
+    ...unsetInputs(orchestration),
     ...unfilledWarnings(orchestration),
     ...unreadWarnings(orchestration),
     ...uncheckedFields(orchestration),

@@ -17,7 +17,13 @@ const Blocker = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("worker"), worker_id: z.string(), last_heard_at: z.iso.datetime().nullable() }),
   z.object({ kind: z.literal("queue"), state: z.enum(["away", "rebuilding"]) }),
   z.object({ kind: z.literal("time"), until: z.iso.datetime() }),
-  z.object({ kind: z.literal("answer"), of: z.string() }),
+  /** `path`: the step that waits, `fanout[1].ask` in a branch or a loop. */
+  z.object({
+    kind: z.literal("answer"),
+    of: z.string(),
+    wait_id: z.string().exactOptional(),
+    path: z.string().exactOptional(),
+  }),
 ]);
 export type Blocker = z.infer<typeof Blocker>;
 

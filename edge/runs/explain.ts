@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { workerOf } from "../../shared/contracts/ids.ts";
+import { pathOfWait } from "../../shared/journal/track.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
 import { isoTime } from "../http/time.ts";
@@ -110,19 +111,24 @@ const AWAITED = {
 } as const;
 
 function paused(facts: RunFacts): Cause {
-  const { now_ms, wait_kind, wait_step, wait_opened_at_ms, wake_at_ms, last_at_ms } = facts;
-  const of = wait_kind ?? "timer";
-  const sinceMs = wait_opened_at_ms ?? last_at_ms;
+  const { now_ms, waits, wake_at_ms, last_at_ms } = facts;
+  const of = waits[0]?.kind ?? "timer";
+  const sinceMs = waits[0]?.opened_at_ms ?? last_at_ms;
   const since = sinceMs === null ? "" : ` since ${isoTime(sinceMs)}`;
   const isOver = wake_at_ms !== null && wake_at_ms <= now_ms;
   const over = isOver ? "; the wait is over, and a worker is about to claim it" : "";
   const until = wake_at_ms === null || isOver ? over : `, until ${isoTime(wake_at_ms)} at the latest`;
-  const step = wait_step === null ? "" : ` (step ${wait_step})`;
+  const paths = waits.map(pathOfWait);
+  const step = paths.length === 0 ? "" : ` (${paths.length === 1 ? "step" : "steps"} ${paths.join(", ")})`;
   const how = of === "human" ? " POST …/resume answers." : "";
   return {
     reason: "waiting",
     sentence: `The run waits for ${AWAITED[of]}${step}${since}${until}.${how}`,
-    blocked_by: [{ kind: "answer", of }],
+    blocked_by: waits.length === 0 ? [{ kind: "answer", of }] : waits.map(blockerOf),
     sinceMs,
   };
+}
+
+function blockerOf(wait: RunFacts["waits"][number]): Blocker {
+  return { kind: "answer", of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
 }

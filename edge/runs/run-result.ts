@@ -14,6 +14,8 @@ const StepResult = z.object({
   step_id: z.string(),
   step_name: z.string(),
   step_type: z.string(),
+  /** Where the step is: `fanout[1].draft` in a branch or a loop, elsewhere its id. */
+  path: z.string(),
   visit: z.number().int(),
   output_key: z.string().nullable(),
   started_at: z.string(),
@@ -49,7 +51,7 @@ async function endOf(journal: ReadStored): Promise<Pick<RunResult, "output" | "s
   const ended: Pick<RunResult, "output" | "steps"> = { output: null, steps: [] };
   for await (const entry of countedEntries(journal)) {
     const result = resultIn(entry);
-    if (result) ended.steps.push(stepOf(result));
+    if (result) ended.steps.push(stepOf(result, entry.step_path ?? result.step));
     const record = entry.kind === "end" ? recordOf(entry) : null;
     if (record?.kind === "end") ended.output = record.record.response;
   }
@@ -71,11 +73,12 @@ async function finalState(sql: Sql, row: RunRow) {
   return {};
 }
 
-function stepOf(result: Checkpoint): z.infer<typeof StepResult> {
+function stepOf(result: Checkpoint, path: string): z.infer<typeof StepResult> {
   return {
     step_id: result.step,
     step_name: result.name,
     step_type: result.type,
+    path,
     visit: result.visit,
     output_key: result.output_key,
     started_at: result.started_at,

@@ -5,6 +5,7 @@ import { JsonRecord } from "../../shared/contracts/json.ts";
 import { RunError, RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
+import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
@@ -13,7 +14,7 @@ import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
 
-/** What a run waits for while no worker executes it. */
+/** What a run, or a branch of it, waits for. */
 const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
   z.object({
@@ -21,6 +22,8 @@ const Waiting = z.discriminatedUnion("reason", [
     /** Names the question in an answer. */
     question_id: z.string(),
     step_id: z.string(),
+    /** Where the step is: `fanout[1].ask` in a branch or a loop, elsewhere its id. */
+    path: z.string(),
     prompt: z.string(),
     fields: z.array(FormField),
     asked_at: z.iso.datetime(),
@@ -35,6 +38,8 @@ export const RunView = z
     orchestration_id: z.string(),
     status: RunStatus,
     current_step_id: z.string().nullable(),
+    /** Where that step is; of several branches that move, the step of the last entry. */
+    current_step_path: z.string().nullable(),
     waiting_for_human: z.boolean(),
     worker_id: z.string().nullable(),
     total_cost_usd: z.number(),
@@ -52,19 +57,24 @@ export const RunView = z
     step_count: z.number().int(),
     definition_version: z.number().int(),
     error: RunError.nullable(),
+    /** The first of `waits`. */
     waiting: Waiting.nullable(),
+    /** The open questions, the oldest first, 100 at most; or the time of the next try. */
+    waits: z.array(Waiting),
   })
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-/** @param question the open question of a paused run */
-export function viewOf(row: RunRow, question: Question | null = null): RunView {
+/** @param questions the open questions of the run */
+export function viewOf(row: RunRow, questions: readonly Question[] = []): RunView {
+  const waits = waitsOf(row, questions);
   return {
     run_id: row.run_id,
     orchestration_id: row.orchestration_id,
     status: row.status,
-    current_step_id: row.current_step_id,
-    waiting_for_human: question !== null,
+    current_step_id: row.current_step_id === null ? null : stepOfPath(row.current_step_id),
+    current_step_path: row.current_step_id,
+    waiting_for_human: questions.length > 0,
     worker_id: row.worker_id,
     total_cost_usd: row.cost_micro_usd / 1_000_000,
     total_tokens_used: row.tokens,
@@ -80,22 +90,28 @@ export function viewOf(row: RunRow, question: Question | null = null): RunView {
     step_count: row.step_count,
     definition_version: row.definition_version,
     error: row.error,
-    waiting: waitingOf(row, question),
+    waiting: waits[0] ?? null,
+    waits,
   };
 }
 
-/** A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. */
-function waitingOf(row: RunRow, question: Question | null): RunView["waiting"] {
-  if (question) {
-    const { wait_id, step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
-    const asked_at = isoTime(opened_at_ms);
-    const expires_at = isoTime(deadline_at_ms);
-    return { reason: "human", question_id: wait_id, step_id, prompt, fields, asked_at, expires_at };
-  }
+/**
+ * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. Beside questions
+ * that is not shown: the run may also wake for another reason.
+ */
+function waitsOf(row: RunRow, questions: readonly Question[]): RunView["waits"] {
+  if (questions.length > 0) return questions.map(waitOf);
   const until = isoTime(row.wake_at_ms);
-  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0)
-    return null;
-  return { reason: "retry", until };
+  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
+  return [{ reason: "retry", until }];
+}
+
+function waitOf(question: Question): RunView["waits"][number] {
+  const { wait_id, step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
+  const asked_at = isoTime(opened_at_ms);
+  const expires_at = isoTime(deadline_at_ms);
+  const path = pathOfWait(question);
+  return { reason: "human", question_id: wait_id, step_id, path, prompt, fields, asked_at, expires_at };
 }
 
 /** The response for a run that has been queued, by a start or a retry. */

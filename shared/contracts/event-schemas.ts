@@ -31,6 +31,14 @@ const Envelope = z.object({
   correlation_id: z.string(),
 });
 
+/** What an event of a step has besides, if the step is in a branch or a loop. */
+const InTrack = z.object({
+  path: z
+    .string()
+    .meta({ description: "Where the step is, if it is in a branch or a loop: `fanout[1].draft`" })
+    .exactOptional(),
+});
+
 /**
  * The JSON schemas of events as clients get them, for the API's document: a component for each type, `Event`, which is one of
  * them, and `EventStream`. New types may come: clients ignore those that they do not know.
@@ -39,7 +47,11 @@ export function eventComponents(): { [name: string]: Schema } {
   const types = Object.entries(eventSchemas);
   const each = types.map(([type, fields]): [string, Schema] => [
     nameOf(type),
-    schemaOf(Envelope.extend({ type: z.literal(type) }).extend(fields.shape)),
+    schemaOf(
+      Envelope.extend({ type: z.literal(type) })
+        .extend(fields.shape)
+        .extend("orch_step_id" in fields.shape ? InTrack.shape : {}),
+    ),
   ]);
   return {
     Reference: schemaOf(Reference),

@@ -87,6 +87,8 @@ export const ForkRecord = z.object({
   count: z.number().int().nonnegative(),
   /** By the clock of the worker, for people. */
   began_at: z.string(),
+  /** Keys that several branches write: afterwards each is the list of their values, in the order of the branches. */
+  merged: z.array(z.string()).readonly().exactOptional(),
   /** The run's time so far, without pauses: the step's timeout counts from here. */
   run_ms: z.number(),
 });
@@ -156,6 +158,8 @@ export type RewindRecord = z.infer<typeof RewindRecord>;
 export const StoredEntry = z.object({
   seq: z.number().int(),
   kind: EntryKind,
+  /** The path of its step. */
+  step_path: z.string().nullish(),
   output: z.string().nullable(),
   events: z.string().nullish(),
   /** Of a park: the time since its commit, by Postgres' clock. */

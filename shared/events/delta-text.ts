@@ -1,14 +1,17 @@
 /**
- * How a client joins model text, in one sentence that holds for every step that streams and every place from which one
- * starts over: a retry of the step, a takeover by another worker, the next turn of an agent, the next visit of a step.
+ * How a client joins model text, in one rule that holds for every step that streams and every place from which one
+ * starts over: a retry of the step, a takeover by another worker, the next turn of an agent, the next visit of a step. The
+ * same step in two branches or iterations that stream at once has two texts.
  */
 export const DELTA_RULE =
-  "The text of a step is its `llm_delta`s joined from the latest one with `first: true` on; its `step_retry` empties it.";
+  "The text of a step is its `llm_delta`s joined from the latest one with `first: true` on; its `step_retry` empties it. " +
+  "In a branch or a loop a step is named by its `path`, elsewhere by its `orch_step_id`.";
 
 /** An event as a client gets it, as far as text is concerned. */
 type TextEvent = {
   type: string;
   orch_step_id?: string | undefined;
+  path?: string | undefined;
   text?: string | undefined;
   first?: boolean | undefined;
 };
@@ -16,14 +19,14 @@ type TextEvent = {
 /**
  * The text of each step of a run, from its events in order: all of them, or those after a `Last-Event-ID` added to what
  * the earlier ones gave.
- * @returns the texts by the step's id
+ * @returns the texts by the step's path, which is its id outside of branches and loops
  */
 export function addDeltas(
   events: Iterable<TextEvent>,
   texts: ReadonlyMap<string, string> = new Map(),
 ): Map<string, string> {
   const joined = new Map(texts);
-  for (const { type, orch_step_id: step = "", text = "", first = false } of events) {
+  for (const { type, orch_step_id = "", path: step = orch_step_id, text = "", first = false } of events) {
     if (type === "step_retry") joined.delete(step);
     if (type === "llm_delta") joined.set(step, (first ? "" : (joined.get(step) ?? "")) + text);
   }

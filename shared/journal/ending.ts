@@ -21,6 +21,7 @@ export function endEvents(
     run_id: run.run_id,
     status: end.status,
     step_history: historyOf(run.steps, end, progress),
+    step_count: progress.resultCount,
     shared_state: state,
   };
   // A failure inside a step has its own event, step_error.

@@ -17,13 +17,18 @@ import type { RunInput } from "../contracts/run.ts";
 /** A committed result without the values that it set: they are in the state, as far as no later result replaced them. */
 export type Result = Omit<Checkpoint, "set" | "effects" | "track"> & { path: string };
 
+/** The most results that a worker holds of a run, and that the last event of the run shows: a loop may have made 10,000. */
+const MAX_HISTORY = 1_000;
+
 /**
  * How far a run has come: the fold of its journal. Nothing else decides what a run does next. It is the run's own track, and
  * what all its tracks have in common.
  */
 export type Progress = Track & {
-  /** Committed results of all tracks, in the order of their commits. */
+  /** The newest committed results of all tracks, in the order of their commits: MAX_HISTORY at most. */
   history: Result[];
+  /** How many results are committed. */
+  resultCount: number;
   /** What results and failed tries have cost in this life, as far as it is committed. */
   costMicroUsd: number;
   /** How often a client has retried the run after its end. Calls to the outside in a later life get new effect keys. */
@@ -52,13 +57,23 @@ export function initialState(definition: Pick<Orchestration, "state_schema">, in
 
 /** The progress of a run that has committed nothing. */
 export function initialProgress(state: JsonObject): Progress {
-  return { ...rootTrack(state), history: [], costMicroUsd: 0, rewinds: 0, rewoundAt: 0, end: null };
+  return {
+    ...rootTrack(state),
+    history: [],
+    resultCount: 0,
+    costMicroUsd: 0,
+    rewinds: 0,
+    rewoundAt: 0,
+    end: null,
+  };
 }
 
 /** Adds a result to `progress`. */
 export function addResult(progress: Progress, checkpoint: Checkpoint): void {
   const { set: _set, effects: _effects, track, ...result } = checkpoint;
   progress.history.push({ ...result, path: stepPath(trackAt(progress, track), checkpoint.step) });
+  if (progress.history.length > MAX_HISTORY) progress.history.shift();
+  progress.resultCount += 1;
   progress.costMicroUsd += checkpoint.cost_micro_usd;
   progress.end = null;
   applyToTrack(progress, checkpoint);

@@ -28,6 +28,8 @@ export type Track = {
   questionId: string | null;
   /** The key that its last step with an `output_key` has written. */
   lastKey: string | null;
+  /** The keys that are the list of several branches' values, with the parallel step of these branches. */
+  merged: Map<string, string>;
   /** The tracks of the current visit, if its step divides this track. */
   fork: Fork | null;
 };
@@ -70,6 +72,7 @@ function newTrack(place: readonly number[], path: string, state: JsonObject): Tr
     retryInMs: 0,
     questionId: null,
     lastKey: null,
+    merged: new Map(),
     fork: null,
   };
 }
@@ -88,6 +91,13 @@ export function stepPath({ path }: Pick<Track, "path">, step: string): string {
 export function stepOfPath(path: string): string {
   const end = path.lastIndexOf("].");
   return end < 0 ? path : path.slice(end + 2);
+}
+
+/** The path of the step that a wait belongs to. The name of a wait is `<path>:<visit>`, with a suffix after a client's retry. */
+export function pathOfWait({ wait_id, step_id }: { wait_id: string; step_id: string }): string {
+  if (wait_id.startsWith(`${step_id}:`)) return step_id;
+  const start = wait_id.lastIndexOf(`].${step_id}:`);
+  return start < 0 ? step_id : `${wait_id.slice(0, start)}].${step_id}`;
 }
 
 /** How records name a track: not at all, if it is the run's own. */
@@ -109,6 +119,7 @@ export function childOf(track: Track, index: number): Track {
   const name = fork.visit === 1 ? fork.step : `${fork.step}#${fork.visit}`;
   const path = `${stepPath(track, name)}[${index}]`;
   const child = newTrack([...track.place, index], path, { ...track.state, ...fork.carried });
+  child.merged = new Map(track.merged);
   fork.tracks.set(index, child);
   return child;
 }
@@ -133,6 +144,10 @@ export function applyToTrack(root: Track, checkpoint: Checkpoint): void {
   track.turns = [];
   track.retry = null;
   track.questionId = null;
+  for (const key of Object.keys(written)) track.merged.delete(key);
+  for (const key of track.fork?.merged ?? []) {
+    if (Object.hasOwn(joined, key) && !Object.hasOwn(set, key)) track.merged.set(key, step);
+  }
   track.fork = null;
   if (output_key !== null && Object.hasOwn(track.own, output_key)) track.lastKey = output_key;
   const index = place.at(-1);
@@ -164,15 +179,16 @@ function isOutput(key: string): boolean {
 }
 
 /**
- * The keys that the join of a fork writes. Of branches: what each has written. Of iterations: for each key that any of them
+ * The keys that the join of a fork writes. Of branches: what each has written, and of a merged key the list of their values,
+ * null where a branch has not written it. Of iterations: for each key that any of them
  * has written the list of its values, null where an iteration has not written it; of rounds also the other keys.
  */
-export function joinedKeys({ in: of, count, ended, carried }: Fork): JsonObject {
-  if (of === "branches") return Object.assign({}, ...ended.map(({ kept }) => kept));
+export function joinedKeys({ in: of, count, ended, carried, merged = [] }: Fork): JsonObject {
   const keys = new Set(ended.flatMap(({ kept }) => Object.keys(kept)));
-  const lists = [...keys].map((key) => [
-    key,
-    Array.from({ length: count }, (_, i) => ended[i]?.kept[key] ?? null),
-  ]);
-  return { ...carried, ...Object.fromEntries(lists) };
+  const listOf = (key: string) => [key, Array.from({ length: count }, (_, i) => ended[i]?.kept[key] ?? null)];
+  if (of === "branches") {
+    const lists = merged.filter((key) => keys.has(key)).map(listOf);
+    return Object.assign({}, ...ended.map(({ kept }) => kept), Object.fromEntries(lists));
+  }
+  return { ...carried, ...Object.fromEntries([...keys].map(listOf)) };
 }

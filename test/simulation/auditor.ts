@@ -90,7 +90,7 @@ export class Auditor {
       const isOwner = was.status === "running" && was.owner === entry.owner && was.attempt === entry.attempt;
       if (!isOwner) this.#record(`${entry.owner} wrote into ${run_id}, which was not its own`);
       if (was.event_seq !== entry.known_seq) this.#record(`${run_id} got an entry that was not the next one`);
-      if (entry.kind === "park" && was.cancel_requested_at !== null) {
+      if (entry.kind === "park" && entry.status !== null && was.cancel_requested_at !== null) {
         this.#record(`${run_id} was parked although it had been cancelled`);
       }
       if (entry.kind === "end" && entry.dead_letter?.code === "poison" && was.crash_count < 3) {

@@ -50,7 +50,7 @@ const entry = fc.record({
   attemptBehind: behind,
   seqBehind: behind,
   signalsBehind: behind,
-  kind: fc.constantFrom("note" as const, "step", "step", "turn", "park", "ask", "ask", "end"),
+  kind: fc.constantFrom("note" as const, "step", "step", "turn", "park", "ask", "ask", "askInBranch", "end"),
   /** Results that are committed in the same statement, before it. */
   earlier: fc.constantFrom(0, 0, 1, 2),
   end: fc.constantFrom("completed" as const, "failed", "cancelled"),

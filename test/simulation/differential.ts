@@ -271,14 +271,15 @@ export class Differential {
           : each.kind === "ask"
             ? "paused"
             : null;
-    const waits = each.kind === "ask" ? [questionOf("q0", 20_000), questionOf("q1", null)] : [];
+    const asks = each.kind === "ask" || each.kind === "askInBranch";
+    const waits = asks ? [questionOf("q0", 20_000), questionOf("q1", null)] : [];
     return [
       NewEntry.parse({
         run_id,
         attempt: row.attempt - each.attemptBehind,
         owner,
         known_seq: row.event_seq - each.seqBehind,
-        kind: each.kind === "ask" ? "park" : each.kind,
+        kind: asks ? "park" : each.kind,
         step_path: each.kind === "end" ? null : "a",
         visit: each.kind === "end" ? null : 1,
         output: "{}",
@@ -299,7 +300,8 @@ export class Differential {
         current_step: "a",
         usage: each.kind === "turn" ? [call] : [],
         wake_ms: each.kind === "park" ? 7_000 : each.kind === "ask" ? 60_000 : null,
-        signals: row.signals - each.signalsBehind,
+        // A track that waits beside others keeps the run's slot, whatever signals have come.
+        signals: each.kind === "askInBranch" ? null : row.signals - each.signalsBehind,
         waits,
         error: status === "failed" ? "{}" : null,
         dead_letter: status === "failed" ? failed : null,

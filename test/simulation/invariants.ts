@@ -65,7 +65,7 @@ function checkTiles(row: RunRow, tables: Tables): string[] {
   return seq === row.event_seq ? [] : [`its journal ends at ${seq}, event_seq is ${row.event_seq}`];
 }
 
-/** 14.3: one result for each visit of a step. */
+/** 14.3: one result for each visit of a step in each track. */
 async function checkResults(row: RunRow, tables: Tables): Promise<string[]> {
   const seen = new Set<string>();
   const counted = await countedOf(row, tables);
@@ -73,7 +73,7 @@ async function checkResults(row: RunRow, tables: Tables): Promise<string[]> {
     if (output === null || (kind !== "step" && kind !== "end")) return [];
     const json: unknown = JSON.parse(output);
     const checkpoint = kind === "step" ? Checkpoint.parse(json) : EndRecord.parse(json).checkpoint;
-    const key = checkpoint && `${checkpoint.step} ${checkpoint.visit}`;
+    const key = checkpoint && `${checkpoint.track?.join() ?? ""} ${checkpoint.step} ${checkpoint.visit}`;
     if (key === null) return [];
     const again = seen.has(key) ? [`two results of ${key}`] : [];
     seen.add(key);

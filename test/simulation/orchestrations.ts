@@ -32,6 +32,12 @@ const tool = (name: string, more: object = {}) => ({
   next_step_id: "last",
   ...more,
 });
+const fork = (id: string, parallel_branches: string[][]) => ({
+  id,
+  type: "parallel",
+  parallel_branches,
+  next_step_id: "last",
+});
 const llm = {
   id: "write",
   type: "llm",
@@ -108,6 +114,41 @@ export const orchestrations = {
     usage: 0,
     workMs: 20_000,
   },
+  fan: {
+    // A call, a model, a long retry and a loop beside each other: each branch parks, dies and goes on by itself.
+    steps: [
+      fork("fan", [["fetch", "write"], ["flaky"], ["rounds"]]),
+      tool("fetch"),
+      { ...llm, next_step_id: "last" },
+      tool("flaky", { retry: { attempts: 5, base_seconds: 1, max_seconds: 2 } }),
+      { id: "rounds", type: "loop", loop_count: 3, loop_step_ids: ["count"], next_step_id: "last" },
+      print("count"),
+      print("last"),
+    ],
+    outcomes: ["completed"],
+    usage: 1,
+    workMs: 14_000,
+  },
+  panel: {
+    // A question beside a call: its answer may come while the call is under way, or when the run is parked.
+    steps: [
+      fork("fan", [["asked", "fetch"], ["slow"]]),
+      {
+        id: "asked",
+        type: "human",
+        human_prompt: "Go on?",
+        human_timeout_seconds: 12,
+        output_key: "human_response",
+        next_step_id: "fetch",
+      },
+      tool("fetch"),
+      tool("slow"),
+      print("last"),
+    ],
+    outcomes: ["completed", "human_timeout"],
+    usage: 0,
+    workMs: 14_000,
+  },
   killer: {
     steps: [print("first", "killer"), tool("killer"), print("last")],
     outcomes: ["poison"],
@@ -139,6 +180,7 @@ export function outputsOf({ steps }: SimOrchestration): Record<string, unknown> 
 const outputs = new Map<string, unknown>([
   ["write", "one two three "],
   ["work", "one two three "],
+  ["count", ["printed by count", "printed by count", "printed by count"]],
   ...["fetch", "slow", "flaky"].map((name): [string, unknown] => [name, { found: name }]),
 ]);
 

@@ -138,9 +138,10 @@ export class PostgresModel implements Statements {
     const stored = this.tables
       .entriesOf(run)
       .filter(({ kind, seq }) => kind !== "note" && seq <= upto)
-      .map(({ seq, kind, output, events, at = -Infinity }) => ({
+      .map(({ seq, kind, step_path, output, events, at = -Infinity }) => ({
         seq,
         kind,
+        step_path,
         output,
         age_ms: kind === "park" ? this.now - at : null,
         events: output?.startsWith(REFERS_TO_EVENTS) ? events : null,

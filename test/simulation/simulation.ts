@@ -3,6 +3,7 @@ import { Incarnation, TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
+import { TrackTurns } from "../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import { FleetMember } from "../../worker-node/fleet-member.ts";
 import { Slots } from "../../worker-node/fleet/slots.ts";
@@ -170,6 +171,7 @@ export class Simulation {
         tools: this.outside.tools,
         sandbox: { of: () => SANDBOX },
         artifacts: null,
+        turns: new TrackTurns(2),
         store,
       },
     });

@@ -1,3 +1,4 @@
+import { isFork, writersOf } from "../../shared/contracts/definition/index.ts";
 import { trackAt } from "../../shared/journal/track.ts";
 import { valueAt } from "./run-state.ts";
 import { itemsOf } from "./steps/loop.ts";
@@ -43,9 +44,23 @@ function listOf(fork: Fork, read: () => Promise<Json[] | null>): Promise<Json[] 
   return list;
 }
 
-/** The label of a key of state in a merge: the name and id of the one step that writes it, else the key. */
-export function sourceOf(steps: readonly Step[], key: string): string {
+/**
+ * The label of a key of state in a merge: the name and id of the one step that writes it, else the key. Of a key that the
+ * branches of a parallel step have written: one for each branch, null for a branch without a step that writes it.
+ */
+export function sourceOf(
+  steps: readonly Step[],
+  { merged }: Pick<Track, "merged">,
+  key: string,
+): string | (string | null)[] {
+  const fork = steps.find(({ id }) => id === merged.get(key));
+  if (fork !== undefined && isFork(fork)) {
+    return writersOf(fork, key, steps).map((writer) => (writer === undefined ? null : labelOf(writer)));
+  }
   const [writer, second] = steps.filter(({ output_key }) => output_key === key);
-  if (writer === undefined || second !== undefined) return key;
-  return writer.name === "" ? writer.id : `${writer.name} (${writer.id})`;
+  return writer === undefined || second !== undefined ? key : labelOf(writer);
+}
+
+function labelOf({ id, name }: Step): string {
+  return name === "" ? id : `${name} (${id})`;
 }

@@ -23,7 +23,7 @@ export function next(definition: Orchestration, progress: Progress, track: Track
   if (id === null) return { do: "end", status: "completed" };
   const step = stepOf(definition, id);
   if (step === undefined) return failed("unknown_step", `the definition has no step "${id}"`);
-  if (progress.history.length >= definition.max_total_turns) {
+  if (progress.resultCount >= definition.max_total_turns) {
     return failed(
       "max_total_turns",
       `the run has had its ${definition.max_total_turns} turns and is not at its end`,
@@ -172,5 +172,5 @@ function applyLoopLimits(
 export function finalResponse(progress: Progress, last: Json | undefined): Json {
   if (last !== undefined) return last;
   const value = progress.lastKey === null ? undefined : progress.state[progress.lastKey];
-  return value ?? `Completed after ${progress.history.length} steps.`;
+  return value ?? `Completed after ${progress.resultCount} steps.`;
 }

@@ -38,8 +38,11 @@ export type StepContext = {
   state: Readonly<JsonObject>;
   /** What code and templates of a step in a loop also see: `index`, and with `for_each` the `item`. Empty outside of loops. */
   each(): Promise<JsonObject>;
-  /** The name of a key's source in a merge: the name and id of the only step that writes the key, `Draft (draft_a)`; else the key. */
-  sourceOf(key: string): string;
+  /**
+   * How a merge names the source of a key of state: `Draft (draft_a)`, the step that writes it, or the key itself. A key that
+   * several branches have written has the source of each branch's value; null: the branch does not write it.
+   */
+  sourceOf(key: string): string | (string | null)[];
   /** The value behind a `Reference`; any other value as it is. */
   load(value: Json): Promise<Json>;
   models: Models;

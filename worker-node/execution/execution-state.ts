@@ -15,6 +15,7 @@ import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { StateSize } from "./state-size.ts";
+import type { TrackTurns } from "./track-turns.ts";
 
 /** What all executions of a worker share. */
 export type ExecutionDeps = {
@@ -25,6 +26,8 @@ export type ExecutionDeps = {
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
+  /** The turns of branches and iterations. */
+  turns: TrackTurns;
   store: Pick<StateStore, "readInput" | "readStoredPage" | "readWaits">;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;

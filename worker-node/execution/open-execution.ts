@@ -10,6 +10,7 @@ import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
 import type { ExecutionDeps } from "./execution-state.ts";
 import type { ObjectStore } from "./object-store.ts";
+import { TrackTurns } from "./track-turns.ts";
 
 /** Opens what a worker's executions share. `models`: a sentence about the configured models. */
 export function openExecution(parts: {
@@ -31,6 +32,7 @@ export function openExecution(parts: {
     tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000, config.MASTER_KEY ?? null),
     sandbox,
     artifacts,
+    turns: new TrackTurns(),
     store,
   };
   return { deps, models: models.describe(), close: () => sandbox.close() };

@@ -272,7 +272,7 @@ function contextOf(
     state: track.state,
     load,
     each: () => eachOf({ definition, root: progress, track, load }),
-    sourceOf: (key) => sourceOf(definition.steps, key),
+    sourceOf: (key) => sourceOf(definition.steps, track, key),
     effectBase: `${run.run_id}:${path}:${visit}`,
     effectSuffix,
     turns: [...turns],

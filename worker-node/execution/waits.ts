@@ -1,12 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { addPark } from "../../shared/journal/fold.ts";
-import { stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import { deadlineOf } from "../journal/run-log.ts";
-import type { Append } from "../journal/run-log.ts";
 import type { Ending, ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { SHORT_WAIT_MS } from "./visit.ts";
+import { isKnown, leftOf, parkEntry, repeated } from "./waiting-track.ts";
+import type { Waiting } from "./waiting-track.ts";
 
 /** A run that wakes because its timeout has come must find that the timeout has passed. */
 const TIMEOUT_SLACK_MS = 1_000;
@@ -14,17 +13,6 @@ const TIMEOUT_SLACK_MS = 1_000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const PAUSED: RunEvent = { type: "paused" };
-
-/** A track that waits in memory. `isCommitted`: a park of it is in the journal, so another one adds nothing. */
-type Waiting = {
-  track: Track;
-  wait: Parked;
-  isCommitted: boolean;
-  /** When the wait began, by this process's monotonic clock. */
-  sinceMs: number;
-  timer: NodeJS.Timeout;
-  goOn(): void;
-};
 
 /**
  * The tracks of a run that wait. While others move, a wait is committed and the run keeps its slot. When no track can move,
@@ -178,7 +166,13 @@ export class Waits {
       return;
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
-    // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question.
+    // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question: then the tracks
+    // with questions move again, and the tries and charges of a retry that no entry has must not be lost.
+    const isLost = !shown.isCommitted && shown.wait.park.reason === "retry";
+    if (isLost && all.length > 1 && !this.#walk.signal.aborted) {
+      await this.#commit(shown.track, shown.wait);
+      shown.isCommitted = true;
+    }
     this.#parking = null;
     this.#wakeAnswered();
   }
@@ -189,38 +183,4 @@ export class Waits {
     // The run's time stands still while it is paused for answers.
     return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
   }
-}
-
-/** Whether the wait is in the journal already. */
-function isKnown(track: Track, { park }: Parked): boolean {
-  return park.reason === "answer" ? track.questionId === park.wait_id : track.retry?.tries === park.tries;
-}
-
-/**
- * How much of a wait is left. The time that has passed is subtracted from the wait: a wait that is added to the clock and read
- * back is not always the same number, and a question of 60 s would be paused for 60,001 ms.
- */
-function leftOf({ wait, sinceMs }: Waiting, nowMs: number): number {
-  return Math.max(0, wait.afterMs - (nowMs - sinceMs));
-}
-
-/** A park once more, with what is left of its wait: what it has charged, asked and published is committed. */
-function repeated(waiting: Waiting, nowMs: number): Parked {
-  const { wait } = waiting;
-  const wait_ms = leftOf(waiting, nowMs);
-  const park = wait.park.reason === "retry" ? { ...wait.park, cost_micro_usd: 0, wait_ms } : wait.park;
-  return { ...wait, park, waits: [], events: [], usage: [] };
-}
-
-function parkEntry(track: Track, { park, waits, events, usage }: Parked) {
-  return {
-    kind: "park",
-    step_path: stepPath(track, park.step),
-    visit: park.visit,
-    output: JSON.stringify(park),
-    events,
-    usage,
-    waits,
-    deadline_ms: deadlineOf(null),
-  } satisfies Partial<Append>;
 }

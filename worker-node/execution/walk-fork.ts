@@ -1,77 +1,16 @@
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
-import { addResult, addTurn } from "../../shared/journal/fold.ts";
-import { writeResult } from "../../shared/journal/records.ts";
-import { childOf, placeOf, stepPath } from "../../shared/journal/track.ts";
+import { childOf, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
-import { inTrack, stepError, stepStart } from "../engine/events.ts";
-import { costOf, next, toCheckpoint } from "../engine/machine.ts";
-import { forkerOf } from "../engine/steps/index.ts";
-import { deadlineOf } from "../journal/run-log.ts";
-import { appendUnconfirmed, largeValuesAt } from "./execution-state.ts";
-import { ifStored } from "./large-values.ts";
+import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
+import { commitFailure, joined } from "./fork-results.ts";
 import { Stop, withTimeout } from "./stop.ts";
-import type { Forked, Result } from "./visit.ts";
+import type { Result } from "./visit.ts";
 import { failureOf } from "./track-walk.ts";
 import type { TrackEnd, TrackFailure, TrackWalk } from "./track-walk.ts";
 
 /** A track stops because another one of its fork has failed. */
 class Abandoned extends Error {}
-
-/** Begins a visit of a parallel or loop step: its tracks, and the first events of those that move at once. */
-export function beginFork(at: TrackWalk, step: ForkStep, visit: number, forked: Forked): Fork {
-  const { state, track } = at;
-  const { in: kind, count } = forked;
-  const run_ms = runMs(at);
-  const record = { in: kind, count, began_at: new Date().toISOString(), run_ms };
-  const turn = { ...placeOf(track), step: step.id, visit, data: null, fork: record };
-  addTurn(state.progress, turn);
-  const fork = forkOf(track);
-  const first = Math.min(count, limitOf(step, fork));
-  const path = stepPath(track, step.id);
-  appendUnconfirmed(state, path, {
-    kind: "turn",
-    step_path: path,
-    visit,
-    output: JSON.stringify(turn),
-    events: [
-      ...forked.events.map((event) => inTrack(track, event)),
-      ...Array.from({ length: first }, (_, index) => beginTrack(at, step, fork, index)).flat(),
-    ],
-    usage: [],
-    deadline_ms: deadlineOf(step),
-  });
-  return fork;
-}
-
-function forkOf({ fork, path }: Track): Fork {
-  if (fork === null) throw new Error(`nothing has divided the track "${path}"`);
-  return fork;
-}
-
-/** How long the run has run, without pauses. */
-function runMs({ walk }: TrackWalk): number {
-  return Math.max(0, walk.definition.timeout_minutes * 60_000 - (walk.endsAtMs - performance.now()));
-}
-
-/** How many tracks of a fork move at the same time. */
-function limitOf(step: ForkStep, { count }: Fork): number {
-  return step.concurrency ?? (step.type === "parallel" ? Math.max(1, count) : 1);
-}
-
-/** The events with which a track begins. */
-function beginTrack(
-  { state, walk, track }: TrackWalk,
-  step: ForkStep,
-  fork: Fork,
-  index: number,
-): RunEvent[] {
-  const child = childOf(track, index);
-  const todo = next(walk.definition, state.progress, child);
-  const begun = inTrack(track, forkerOf(step).track(step, index, fork));
-  return todo.do === "step" ? [begun, stepStart(todo.step, child)] : [begun];
-}
 
 /** Moves the tracks of a fork to their ends by `walkTrack`, as many at a time as the step allows, and joins them. */
 export async function walkFork(
@@ -170,77 +109,4 @@ class TracksOf {
     this.failed ??= { is: "failed", ...end };
     throw new Abandoned("another track of the step has failed");
   }
-}
-
-/** Commits that a track has failed, while the others go on. */
-function commitFailure(
-  { state }: TrackWalk,
-  fork: Fork,
-  track: Track,
-  { step, visit, path, error, tries, usage: own }: TrackFailure,
-  onEnd: () => RunEvent[],
-): void {
-  const usage = [...own, ...state.unchargedUsage.splice(0)];
-  const checkpoint: Checkpoint = {
-    ...placeOf(track),
-    step: step.id,
-    visit,
-    type: step.type,
-    name: step.name,
-    set: {},
-    next: null,
-    output_key: step.output_key,
-    started_at: new Date().toISOString(),
-    duration_ms: 0,
-    tries,
-    tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
-    cost_micro_usd: costOf(usage),
-    effects: [],
-    error,
-  };
-  if (track.fork) state.size.join(track.fork);
-  state.size.end(track, fork);
-  addResult(state.progress, checkpoint);
-  const step_path = stepPath(track, step.id);
-  const events = [{ ...stepError(step, error), path }, ...onEnd()];
-  appendUnconfirmed(state, step_path, {
-    kind: "step",
-    step_path,
-    visit,
-    output: writeResult(checkpoint, events),
-    events,
-    usage,
-    deadline_ms: deadlineOf(null),
-    current_step: step_path,
-  });
-}
-
-/** The result of a fork whose tracks have all ended. */
-async function joined(
-  { state, walk, track }: TrackWalk,
-  step: ForkStep,
-  fork: Fork,
-): Promise<{ is: "result" } & Result> {
-  const { definition } = walk;
-  const { visit } = fork;
-  const large = largeValuesAt(
-    state,
-    `${encodeURIComponent(stepPath(track, step.id))}/${visit}.${state.run.attempt}`,
-  );
-  const result = forkerOf(step).join(step, fork, definition.steps);
-  const stored = { ...result, set: await ifStored(large.storeValues(result.set), result.set) };
-  const { checkpoint, events } = toCheckpoint({ definition, track, step, visit }, stored, {
-    startedAt: fork.began_at,
-    durationMs: Math.max(0, Date.now() - Date.parse(fork.began_at)),
-    tries: 1,
-    earlierUsage: [],
-  });
-  const named = events.map((event) => inTrack(track, event));
-  return {
-    is: "result",
-    checkpoint,
-    response: result.response && (await ifStored(large.storeResponse(result.response), result.response)),
-    events: await ifStored(large.storeEvents(named), named),
-    usage: [],
-  };
 }

@@ -17,7 +17,8 @@ import { visitStep } from "./visit.ts";
 import type { Result } from "./visit.ts";
 import { failureOf, ResultRejected } from "./track-walk.ts";
 import type { TrackEnd, TrackWalk } from "./track-walk.ts";
-import { beginFork, walkFork } from "./walk-fork.ts";
+import { beginFork } from "./begin-fork.ts";
+import { walkFork } from "./walk-fork.ts";
 
 /** The most unconfirmed results: then even a step without effects waits, because a commit is where a cancel is noticed. */
 const MAX_UNCONFIRMED = 32;
@@ -64,10 +65,12 @@ async function visitOnce(at: TrackWalk, step: Step, visit: number): Promise<Visi
   if (isFork(step) && track.fork) return walkFork(at, step, track.fork, walkTrack);
   const path = stepPath(track, step.id);
   const large = largeValuesAt(state, `${encodeURIComponent(path)}/${visit}.${state.run.attempt}`);
+  const end = await turnOf(at, step);
   state.runLog.begin(path, step);
-  const visited = await visitStep({ state, walk, track, step, visit, large, signal }).finally(() =>
-    state.runLog.leave(path),
-  );
+  const visited = await visitStep({ state, walk, track, step, visit, large, signal }).finally(() => {
+    state.runLog.leave(path);
+    end();
+  });
   switch (visited.is) {
     case "result":
       return visited;
@@ -81,6 +84,16 @@ async function visitOnce(at: TrackWalk, step: Step, visit: number): Promise<Visi
       // The entry that begins the fork has the first events of its tracks.
       return walkFork({ ...at, restarts: false }, step, beginFork(at, step, visit, visited), walkTrack);
   }
+}
+
+/**
+ * Waits until a branch or an iteration may begin a step with effects: many tracks of one run must not take what the worker
+ * has. The step's own timeout has not begun.
+ * @returns ends its turn
+ */
+async function turnOf({ state: { run, deps }, track, signal }: TrackWalk, step: Step): Promise<() => void> {
+  if (track.place.length === 0 || isFork(step) || isPure(step)) return () => {};
+  return deps.turns.take(run.run_id, run.tenant_id, signal);
 }
 
 /** The size of the run's state with a result that is about to be applied. */

@@ -22,7 +22,8 @@ export function getRunStatus(api: Api): void {
   api.openapi(route, async (c) => {
     const { sql } = c.get("services");
     const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
-    const [question = null] = row.status === "paused" ? await listOpenQuestions(sql, row.run_id) : [];
-    return c.json(viewOf(row, question), 200);
+    // A question in a branch may be open while other branches move.
+    const questions = row.asks ? await listOpenQuestions(sql, row.run_id) : [];
+    return c.json(viewOf(row, questions), 200);
   });
 }

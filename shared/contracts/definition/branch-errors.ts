@@ -1,6 +1,7 @@
 import { branchesOf, branchOfSteps } from "./branches.ts";
 import { exitsOf, routesOf } from "./edges.ts";
 import { limits } from "./fields.ts";
+import { mergedKeys, writersIn } from "./merged-keys.ts";
 import { isFork } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Branch } from "./branches.ts";
@@ -107,31 +108,22 @@ function entryInBranch(step: Step, entry: string, owners: ReadonlyMap<string, Br
   ];
 }
 
-/** Keys that two branches of a parallel step write: the value would be that of the branch that ends last. */
+/** Keys that two branches of a parallel step write, and that no merge step takes from both. */
 function keysWrittenTwice(step: Step, steps: readonly Step[]): FieldError[] {
   if (step.type !== "parallel") return [];
+  const merged = new Set(mergedKeys(step, steps));
   const writers = new Map<string, Branch>();
   return branchesOf(step, steps).flatMap((branch) =>
     writersIn(branch, steps).flatMap(({ key, index }) => {
       const other = writers.get(key) ?? branch;
       writers.set(key, other);
-      if (other === branch) return [];
-      const message = `${nameOf(other)} and ${nameOf(branch)} both write "${key}": give each an output_key of its own, and merge these`;
+      if (other === branch || merged.has(key)) return [];
+      const message =
+        `${nameOf(other)} and ${nameOf(branch)} both write "${key}": give them different keys, or let a merge step with ` +
+        `"${key}" in its input_keys follow "${step.id}"`;
       return [{ path: `steps[${index}].output_key`, message }];
     }),
   );
-}
-
-/** The keys that the steps of a branch write, those of branches inside it included. `depth` bounds the search when two steps are in branches of each other. */
-function writersIn(branch: Branch, steps: readonly Step[], depth = 0): { key: string; index: number }[] {
-  if (depth > limits.nesting) return [];
-  return branch.steps.flatMap((id) => {
-    const index = steps.findIndex((step) => step.id === id);
-    const step = steps[index];
-    if (step === undefined) return [];
-    const own = step.output_key === null ? [] : [{ key: step.output_key, index }];
-    return [...own, ...branchesOf(step, steps).flatMap((inner) => writersIn(inner, steps, depth + 1))];
-  });
 }
 
 function loopErrors(step: Step, path: string): FieldError[] {

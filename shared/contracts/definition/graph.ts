@@ -145,9 +145,13 @@ function unknownKeys(
 }
 
 /** The keys of state that a definition knows: of its schema, outputs and inputs of its steps, and those of the engine. */
-export function settableKeys({ state_schema, steps }: OrchestrationDocument): ReadonlySet<string> {
-  const ofSteps = steps.flatMap((step) => [...step.input_keys, ...providedBy(step)]);
-  return new Set([...RESERVED, ...Object.keys(state_schema), ...ofSteps]);
+export function settableKeys(orchestration: OrchestrationDocument): ReadonlySet<string> {
+  return new Set([...setKeys(orchestration), ...orchestration.steps.flatMap(({ input_keys }) => input_keys)]);
+}
+
+/** The keys of state that a definition sets: of its schema, outputs of its steps, and those of the engine. */
+export function setKeys({ state_schema, steps }: OrchestrationDocument): ReadonlySet<string> {
+  return new Set([...RESERVED, ...Object.keys(state_schema), ...steps.flatMap(providedBy)]);
 }
 
 /** A place that is not written exactly would go out as text. */

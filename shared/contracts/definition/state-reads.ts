@@ -1,10 +1,12 @@
 import { suggestions } from "../../nearest-name.ts";
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
-import { settableKeys } from "./graph.ts";
+import { setKeys, settableKeys } from "./graph.ts";
+import { pathOfList } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { CodeNode } from "./code-nodes.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
+import type { Step } from "./step.ts";
 
 /**
  * A warning for each key of state that code reads and that nothing of the definition sets: a misspelt key is undefined, and
@@ -25,6 +27,36 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
         message: `state.${key} is set by no step and not in state_schema${suggest(key, [...settable])}`,
       }));
   });
+}
+
+/**
+ * A warning for each key that a merge takes, or a loop goes through, and that nothing of the definition sets: without it the
+ * step fails. A request may bring the key in its `state`.
+ */
+export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] {
+  const suggest = suggestions();
+  const set = setKeys(orchestration);
+  return orchestration.steps.flatMap((step, index) =>
+    neededKeys(step)
+      .filter(({ key }) => !set.has(key))
+      .map(({ field, key }) => ({
+        path: `steps[${index}].${field}`,
+        message: `"${key}" is set by no step and not in state_schema${suggest(key, [...set])}`,
+      })),
+  );
+}
+
+function neededKeys(step: Step): { field: string; key: string }[] {
+  switch (step.type) {
+    case "merge":
+      return step.input_keys.map((key, i) => ({ field: `input_keys[${i}]`, key }));
+    case "loop": {
+      const [key] = step.for_each === null ? [] : pathOfList(step.for_each);
+      return key === undefined ? [] : [{ field: "for_each", key }];
+    }
+    default:
+      return [];
+  }
 }
 
 /** The keys that a script reads as `state.key` or `state["key"]`, without those that it sets itself. */

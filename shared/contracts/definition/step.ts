@@ -188,6 +188,11 @@ export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;
 /** A step that divides a run into tracks: one for each branch or iteration. */
 export type ForkStep = StepOf<"parallel" | "loop">;
 
+/** The keys that lead to the list of `for_each`, from state on: `state.a.b` and `a.b` are the same. */
+export function pathOfList(forEach: string): string[] {
+  return forEach.replace(/^state\./, "").split(".");
+}
+
 export function isFork(step: Step): step is ForkStep {
   return step.type === "parallel" || step.type === "loop";
 }

@@ -32,13 +32,13 @@ const STORED_PAGE_BYTES = 1024 * 1024;
  */
 export async function readStoredPage(sql: Sql, run: RunId, after: number, upto: number): Promise<StoredPage> {
   const rows = await sql<(StoredEntry & { found: number })[]>`
-    select seq, kind, output, case when starts_with(output, ${REFERS_TO_EVENTS}) then events end as events,
+    select seq, kind, step_path, output, case when starts_with(output, ${REFERS_TO_EVENTS}) then events end as events,
       case when kind = 'park' then extract(epoch from now() - at)::float8 * 1000 end as age_ms, found
     from (
-      select seq, kind, output, events, at, count(*) over ()::int as found,
+      select seq, kind, step_path, output, events, at, count(*) over ()::int as found,
         sum(bytes) over (order by seq) - bytes as bytes_before
       from (
-        select seq, kind, output, events, at, coalesce(octet_length(output), 0) + octet_length(events) as bytes
+        select seq, kind, step_path, output, events, at, coalesce(octet_length(output), 0) + octet_length(events) as bytes
         from journal
         where run_id = ${run} and seq > ${after} and seq <= ${upto} and kind <> 'note'
         order by seq limit ${STORED_PAGE_ENTRIES}) j) page

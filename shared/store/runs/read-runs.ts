@@ -18,6 +18,7 @@ const RunRow = z.object({
   owner: z.string().nullable(),
   worker_id: z.string().nullable(),
   event_seq: z.number(),
+  /** The path of the step that the last entry is about. */
   current_step_id: z.string().nullable(),
   step_count: z.number(),
   tokens: z.number(),
@@ -37,6 +38,8 @@ const RunRow = z.object({
   /** Time to its wake-up: negative when that has passed, null when the run has ended. */
   due_in_ms: z.number().nullable(),
   cancel_requested: z.boolean(),
+  /** A question of the run is open. */
+  asks: z.boolean(),
 });
 export type RunRow = z.infer<typeof RunRow>;
 
@@ -54,7 +57,9 @@ export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Pr
       extract(epoch from ended_at)::float8 * 1000 as ended_at_ms,
       extract(epoch from wake_at)::float8 * 1000 as wake_at_ms,
       extract(epoch from wake_at - now())::float8 * 1000 as due_in_ms,
-      cancel_requested_at is not null as cancel_requested
+      cancel_requested_at is not null as cancel_requested,
+      ended_at is null and exists (
+        select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks
     from runs
     where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
   return row ? RunRow.parse(row) : null;

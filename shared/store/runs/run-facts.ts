@@ -7,6 +7,8 @@ import { WaitKind } from "./waits.ts";
 
 /** `ahead` stops at this number. */
 const MAX_AHEAD = 10_000;
+/** The most open waits that are read. */
+const MAX_WAITS = 100;
 
 const ms = z.number().nullable();
 
@@ -39,10 +41,10 @@ export const RunFacts = z.object({
   park: z.string().nullable(),
   /** The last event line of that entry, when it is a `step_retry`: a worker holds the run until the next try. */
   held_retry: z.string().nullable(),
-  /** The oldest open wait of the run. */
-  wait_kind: WaitKind.nullable(),
-  wait_step: z.string().nullable(),
-  wait_opened_at_ms: ms,
+  /** The open waits of the run, the oldest first. */
+  waits: z.array(
+    z.object({ kind: WaitKind, wait_id: z.string(), step_id: z.string(), opened_at_ms: z.number() }),
+  ),
   max_concurrent_runs: z.number(),
   tenant_running: z.number(),
   /** Due runs of its tenant and lane that are claimed before it. */
@@ -75,7 +77,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
       case when last.kind = 'note' then (
         select line from (select substring(last.events from '[^\n]*$') as line) l where line like '%"step_retry"%'
       ) end as held_retry,
-      q.kind as wait_kind, q.step_id as wait_step, extract(epoch from q.opened_at)::float8 * 1000 as wait_opened_at_ms,
+      q.waits,
       t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
       case when r.status = 'queued' then (
@@ -93,10 +95,12 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     left join lateral (
       select j.kind, j.output, j.at, j.events from journal j where j.run_id = r.run_id order by j.seq desc limit 1
     ) last on true
-    left join lateral (
-      select kind, step_id, opened_at from waits q where q.run_id = r.run_id and q.answered_at is null
-      order by q.opened_at, q.wait_id limit 1
-    ) q on true
+    cross join lateral (
+      select coalesce(json_agg(open order by opened_at_ms, wait_id), '[]') as waits from (
+        select kind, wait_id, step_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms
+        from waits w where w.run_id = r.run_id and w.answered_at is null
+        order by opened_at, wait_id limit ${MAX_WAITS}) open
+    ) q
     cross join lateral (
       select count(*)::int as online, count(*) filter (where r.lane = any(l.lanes))::int as of_lane,
         coalesce(sum(l.slots) filter (where r.lane = any(l.lanes)), 0)::int as slots,

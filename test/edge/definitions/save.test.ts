@@ -146,6 +146,26 @@ describe("a definition that is saved", () => {
     });
   });
 
+  // Fails when `input_keys` count as set because a step declares them.
+  test("gets a warning for a key that a merge or a loop needs and nothing sets", async () => {
+    const steps = [
+      { id: "a", type: "print", print_content: "x", output_key: "draft", next_step_id: "m" },
+      { id: "m", type: "merge", input_keys: ["draft", "drift"], next_step_id: "l" },
+      { id: "l", type: "loop", for_each: "state.items.all", loop_step_ids: ["p"] },
+      { id: "p", type: "print", print_content: "{item}" },
+    ];
+    expect(await save("orchestrations/o9", { name: "Inputs", entry_step_id: "a", steps })).toMatchObject({
+      status: 200,
+      warnings: [
+        {
+          path: "steps[1].input_keys[1]",
+          message: '"drift" is set by no step and not in state_schema: did you mean "draft"?',
+        },
+        { path: "steps[2].for_each", message: '"items" is set by no step and not in state_schema' },
+      ],
+    });
+  });
+
   test("gets a warning for a field of a form whose answers are not checked", async () => {
     const human_fields = [
       { key: "a", type: "bool" },

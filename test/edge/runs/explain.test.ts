@@ -40,9 +40,7 @@ const ready: RunFacts = {
   last_at_ms: null,
   park: null,
   held_retry: null,
-  wait_kind: null,
-  wait_step: null,
-  wait_opened_at_ms: null,
+  waits: [],
   max_concurrent_runs: 5,
   tenant_running: 0,
   ahead: 0,
@@ -67,6 +65,14 @@ const park = JSON.stringify({
   tries: 2,
   error: { code: "tool_unavailable", message: "the tool answered HTTP 503" },
   first_failed_at: at(-60),
+});
+
+const wait = (changes: Partial<RunFacts["waits"][number]> = {}): RunFacts["waits"][number] => ({
+  kind: "human",
+  wait_id: "ask:1",
+  step_id: "ask",
+  opened_at_ms: NOW - 5_000,
+  ...changes,
 });
 
 describe("the diagnosis of a run", () => {
@@ -211,14 +217,24 @@ describe("the diagnosis of a run", () => {
     expect(why({ deadline_at_ms: NOW - 90_000 }, running).sentence).toContain(
       "it is about to be reclaimed for another worker.",
     );
-    const late = why({ status: "paused", wait_kind: "timer", wake_at_ms: NOW - 1_000 });
+    const late = why({ status: "paused", wake_at_ms: NOW - 1_000 });
     expect(late.sentence).toBe(
       "The run waits for its time; the wait is over, and a worker is about to claim it.",
     );
   });
 
+  test("names each question of a run that waits in several branches", () => {
+    const waits = [wait({ wait_id: "fan[0].ask:1" }), wait({ wait_id: "fan[1].ask#2[0].ask:1:r1" })];
+    const { sentence, blocked_by } = why({ status: "paused", waits });
+    expect(sentence).toContain("a person to answer (steps fan[0].ask, fan[1].ask#2[0].ask)");
+    expect(blocked_by.map((blocker) => blocker.kind === "answer" && blocker.path)).toEqual([
+      "fan[0].ask",
+      "fan[1].ask#2[0].ask",
+    ]);
+  });
+
   test("names the answer that a paused run waits for, and the error that ended a run", () => {
-    expect(why({ status: "paused", wait_kind: "human", wake_at_ms: NOW + 60_000 })).toMatchObject({
+    expect(why({ status: "paused", waits: [wait()], wake_at_ms: NOW + 60_000 })).toMatchObject({
       reason: "waiting",
       blocked_by: [{ kind: "answer", of: "human" }],
       next_wake_at: at(60),

@@ -163,6 +163,22 @@ describe("the branches of a definition", () => {
     expect(errorsOf(...steps)).toContainEqual([path, expect.stringContaining(message)]);
   });
 
+  // Fails when any merge, or a merge of other keys, allows what only its values can tell apart.
+  test("may write the same key if the merge after them takes it, and only then", () => {
+    const merge = (...input_keys: string[]) => ({ id: "m", type: "merge", input_keys });
+    const branches = [print("x", { output_key: "k" }), print("y", { output_key: "k" })];
+    const fan = parallel("a", [["x"], ["y"]], { next_step_id: "m" });
+    expect(errorsOf(fan, ...branches, merge("k"))).toEqual([]);
+    const inList = parallel("p", [["x"], ["y"]]);
+    expect(errorsOf(loop("a", ["p", "m"]), inList, ...branches, merge("k"))).toEqual([]);
+    expect(
+      errorsOf(fan, ...branches, { ...merge("j"), next_step_id: "n" }, print("n", { output_key: "j" })),
+    ).toContainEqual([
+      "steps[2].output_key",
+      expect.stringContaining('let a merge step with "k" in its input_keys follow "a"'),
+    ]);
+  });
+
   test("are laid out so that every edge leads where its track goes", () => {
     const parsed = parse(
       parallel("a", [["c"], ["y", "z"]], { next_step_id: "m" }),

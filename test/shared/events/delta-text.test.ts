@@ -43,6 +43,18 @@ const histories: [string, Parameters<typeof addDeltas>[0], Record<string, string
     { a: "the draft", b: "the review" },
   ],
   ["a second visit of a step", [first("one"), event("step_complete"), first("two")], { a: "two" }],
+  [
+    "one step in two iterations that stream at once, one of which is tried again",
+    [
+      { ...first("p"), path: "each[0].a" },
+      { ...first("q"), path: "each[1].a" },
+      { ...more("1"), path: "each[0].a" },
+      { ...event("step_retry"), path: "each[1].a" },
+      { ...more("2"), path: "each[0].a" },
+      { ...first("r"), path: "each[1].a" },
+    ],
+    { "each[0].a": "p12", "each[1].a": "r" },
+  ],
   ["a retry that answers without text", [first("Here"), event("step_retry"), event("tool_execution")], {}],
 ];
 

@@ -142,7 +142,7 @@ describe("a journal as a fold reads it", () => {
     const [output, events] = ['{"set_from":{"out":{"line":1,"field":"text"}}}', '{"text":"long"}'];
     await flush(store.sql, [stepEntry(run, { output, events, events_n: 1 })]);
     const { entries } = await readStoredPage(store.sql, run.run_id, 0, 1);
-    expect(entries).toEqual([{ seq: 1, kind: "step", output, events, age_ms: null }]);
+    expect(entries).toEqual([{ seq: 1, kind: "step", step_path: "a", output, events, age_ms: null }]);
   });
 
   // Fails when a page is bounded in entries alone.

@@ -56,7 +56,7 @@ export type FakeContext = {
 export function fakeContext(given: {
   state?: JsonObject;
   each?: JsonObject;
-  sources?: { [key: string]: string };
+  sources?: { [key: string]: string | (string | null)[] };
   message?: string;
   answers?: FakeAnswer[];
   agents?: { [id: string]: JsonObject };

@@ -7,6 +7,8 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
+import { POISON } from "../fake-store.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 import { until } from "../../services/waiting.ts";
 import { ExecutionHarness, steps } from "./execution-harness.ts";
 
@@ -186,6 +188,27 @@ describe("a branch that fails", () => {
     });
   });
 
+  // Fails when the results that follow the rejected one, or the policy of the fork, keep the run going.
+  test.each(["fail_fast", "collect"])(
+    "because Postgres will never take its result fails the run: %s",
+    async (policy) => {
+      harness.definition = steps(
+        fanout([["x", "p"], ["y"]], { on_branch_error: policy, next_step_id: "b" }),
+        llm("x"),
+        print("p"),
+        llm("y"),
+        print("b"),
+      );
+      harness.generate = async (request) => (callOf(request).includes("x") ? JSON.parse(POISON) : "fine");
+      const { run, ending } = harness.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.errorOf(run)).toContain('"code":"result_rejected"');
+      expect(harness.errorOf(run)).toContain('"step_id":"x"');
+      expect(resultsOf(run)).not.toContain("a[0].p:1");
+      expect(stateOf(run)).not.toHaveProperty("b");
+    },
+  );
+
   test("inside of another fork fails the branch around it, which `collect` keeps apart", async () => {
     harness.definition = steps(
       fanout([["i"], ["z"]], { on_branch_error: "collect", output_key: "all" }),
@@ -201,6 +224,47 @@ describe("a branch that fails", () => {
       all: [{ status: "failed", error: { step_id: "i", message: "x is broken" } }, { status: "completed" }],
     });
     expect(stateOf(run)).not.toHaveProperty("y");
+  });
+});
+
+describe("a key that several branches write", () => {
+  const merged = (merge_strategy: string) =>
+    steps(
+      fanout([["x"], ["y"], ["c", "z"]], { on_branch_error: "collect", next_step_id: "m" }),
+      print("x", { output_key: "k", name: "Ex" }),
+      llm("y", { output_key: "k" }),
+      print("c"),
+      print("z", { output_key: "k" }),
+      { id: "m", type: "merge", input_keys: ["k"], merge_strategy, output_key: "m" },
+    );
+
+  // Fails when the join keeps the value of one branch, or the merge takes the list for one value.
+  test.each([
+    [
+      "list",
+      [
+        { source: "Ex (x)", data: "printed by x" },
+        { source: "y", data: "[y]" },
+        { source: "z", data: "printed by z" },
+      ],
+    ],
+    ["dict", { "Ex (x)": "printed by x", y: "[y]", z: "printed by z" }],
+    ["concat", "[Ex (x)]\nprinted by x\n\n[y]\n[y]\n\n[z]\nprinted by z"],
+  ])("is merged from each of them: %s", async (strategy, expected) => {
+    harness.definition = merged(strategy);
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(stateOf(run)).toMatchObject({ m: expected, k: ["printed by x", "[y]", "printed by z"] });
+  });
+
+  test("has null for a branch that failed", async () => {
+    harness.definition = merged("dict");
+    harness.generate = async () => {
+      throw new TerminalError("broken", "y is broken");
+    };
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(stateOf(run)).toMatchObject({ m: { "Ex (x)": "printed by x", y: null, z: "printed by z" } });
   });
 });
 
@@ -256,6 +320,31 @@ describe("a loop", () => {
       "a[2].x:1:model.1",
       "a[3].x:1:model.1",
     ]);
+  });
+
+  // Fails when a round costs more, the more rounds were before it, or a worker holds all of their results.
+  test("costs the same in its last rounds as in its first, and shows the newest 1,000 results", async () => {
+    const roundsMs = async (loop_count: number): Promise<number> => {
+      const of = new ExecutionHarness();
+      const loop = { id: "a", type: "loop", loop_count, loop_step_ids: ["x"] };
+      of.definition = { ...steps(loop, print("x")), max_total_turns: 10_000 };
+      const before = cpuMs();
+      const { run, ending } = of.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      const ms = cpuMs() - before;
+      const [final] = of
+        .eventsOf(run)
+        .split("\n")
+        .filter((line) => line.startsWith('{"type":"final"'))
+        .slice(-1);
+      const { data } = JSON.parse(final ?? "");
+      expect([data.step_history.length, data.step_count]).toEqual([1_000, loop_count + 1]);
+      return ms / loop_count;
+    };
+    await roundsMs(1_000);
+    const [few, many] = [await roundsMs(1_000), await roundsMs(8_000)];
+    // Four times: what the test's store and the garbage collector do with eight times the entries is in it too.
+    expect(many).toBeLessThan(4 * few);
   });
 
   test("over what is no list fails", async () => {
@@ -337,6 +426,29 @@ describe("waits in branches", () => {
     expect(again.eventsOf(second.run)).not.toContain("human_input_required");
   });
 
+  // Fails when a park that is refused leaves the retry out of the journal: its tries would begin anew, and nothing would charge them.
+  test("a retry whose park is refused is committed before the answered branch goes on", async () => {
+    harness.definition = steps(fanout([["x", "z"], ["y"]]), human("x"), llm("z"), llm("y"));
+    let isAnswered = false;
+    harness.readWaits = async (_run, [id = ""]) => [wait(id, isAnswered ? '"yes"' : null)];
+    const { run, ending } = harness.begin();
+    harness.generate = async ({ effectKey }) => {
+      if (effectKey.includes("z:1")) {
+        harness.stop.abort(new Stop("drain", "the worker ends"));
+        return "";
+      }
+      await until("x has asked", () => parksOf(run).length === 1);
+      isAnswered = true;
+      harness.store.row(run.run_id).signals = 1;
+      throw new RetryableError("busy", "come back later", { retryAfterMs: 30_000 });
+    };
+    expect(await ending).toEqual({ is: "stopped" });
+    expect(parksOf(run)).toEqual([
+      [null, "a[0].x", ["a[0].x:1"]],
+      [null, "a[1].y", []],
+    ]);
+  });
+
   test("a retry beside a question wakes the run for the retry", async () => {
     harness.definition = steps(fanout([["x"], ["y"]]), human("x"), llm("y"));
     harness.generate = async () => {
@@ -352,13 +464,21 @@ describe("waits in branches", () => {
 
 describe("a run that is taken over", () => {
   const definition = steps(
-    fanout([["x", "y"], ["l"]], { next_step_id: "b" }),
+    fanout(
+      [
+        ["x", "y"],
+        ["l", "z"],
+      ],
+      { next_step_id: "m" },
+    ),
     llm("x"),
-    llm("y"),
+    llm("y", { output_key: "k" }),
+    print("z", { output_key: "k" }),
+    { id: "m", type: "merge", input_keys: ["k"], output_key: "m", next_step_id: "b" },
     { id: "l", type: "loop", loop_count: 2, loop_step_ids: ["p", "q"] },
     llm("p", { prompt_template: "{index}" }),
     llm("q"),
-    print("b", { print_content: "{state.y} {state.q}", next_step_id: "c" }),
+    print("b", { print_content: "{state.m} {state.q}", next_step_id: "c" }),
     llm("c"),
   );
 

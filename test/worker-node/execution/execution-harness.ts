@@ -8,6 +8,7 @@ import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest, Models } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
 import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
+import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 import { FakeStore } from "../fake-store.ts";
@@ -105,6 +106,7 @@ export class ExecutionHarness {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
       },
       artifacts: this.artifacts,
+      turns: new TrackTurns(),
       store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
       confirm: async () => {},
     };

@@ -13,6 +13,7 @@ import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { Slots } from "../../../worker-node/fleet/slots.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { FleetMember } from "../../../worker-node/fleet-member.ts";
+import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { startRedis } from "../../services/services.ts";
 import { silentPeer, slowPeer } from "../../services/waiting.ts";
@@ -74,6 +75,7 @@ function newWorker(): FleetMember {
       tools: { call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
+      turns: new TrackTurns(),
       store: state,
     },
   });

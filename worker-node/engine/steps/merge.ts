@@ -8,8 +8,9 @@ import type { Executor, StepContext } from "../ports.ts";
 
 /**
  * Brings the values of `input_keys` together, each with a label that names the step that writes it: as a list of
- * `{ source, data }`, as an object by label, or as one text. A key that state does not have fails the step: a result with a
- * gap would look complete.
+ * `{ source, data }`, as an object by label, or as one text. A key that several branches have written gives the value of each,
+ * null for a branch that has failed or gone another way. A key that state does not have fails the step: a result with a gap
+ * would look complete.
  */
 export const merge: Executor<"merge"> = async (step, context) => {
   const inputs = await inputsOf(step, context);
@@ -44,10 +45,24 @@ async function inputsOf(step: StepOf<"merge">, context: StepContext): Promise<In
     }
     budget.expect(data);
     budget.add(asText(data));
-    inputs.push({ source: context.sourceOf(key), data });
+    inputs.push(...(await valuesOf(context.sourceOf(key), data, context)));
   }
   if (missing.length === 0) return inputs;
   throw new TerminalError("missing_input", `state has no ${missing.join(", ")}: no step has written it`);
+}
+
+/** A value with its source, or the values of several branches with theirs. */
+async function valuesOf(
+  source: ReturnType<StepContext["sourceOf"]>,
+  data: Json,
+  { load }: StepContext,
+): Promise<Input[]> {
+  if (typeof source === "string" || !Array.isArray(data)) return [{ source: String(source), data }];
+  const inputs = source.map(async (name, branch): Promise<Input[]> => {
+    if (name === null) return [];
+    return [{ source: name, data: (await valueAt(data[branch] ?? null, [], load)) ?? null }];
+  });
+  return (await Promise.all(inputs)).flat();
 }
 
 function merged(strategy: StepOf<"merge">["merge_strategy"], inputs: readonly Input[]): Json {

@@ -1,0 +1,69 @@
+import { mergedKeys } from "../../shared/contracts/definition/index.ts";
+import type { ForkStep } from "../../shared/contracts/definition/index.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
+import { addTurn } from "../../shared/journal/fold.ts";
+import { childOf, placeOf, stepPath } from "../../shared/journal/track.ts";
+import type { Fork, Track } from "../../shared/journal/track.ts";
+import { inTrack, stepStart } from "../engine/events.ts";
+import { next } from "../engine/machine.ts";
+import { forkerOf } from "../engine/steps/index.ts";
+import { deadlineOf } from "../journal/run-log.ts";
+import { appendUnconfirmed } from "./execution-state.ts";
+import type { Forked } from "./visit.ts";
+import type { TrackWalk } from "./track-walk.ts";
+
+/** Begins a visit of a parallel or loop step: its tracks, and the first events of those that move at once. */
+export function beginFork(at: TrackWalk, step: ForkStep, visit: number, forked: Forked): Fork {
+  const { state, track } = at;
+  const { in: kind, count } = forked;
+  const run_ms = runMs(at);
+  const merged = mergedKeys(step, at.walk.definition.steps);
+  const began = { in: kind, count, began_at: new Date().toISOString(), run_ms };
+  const record = merged.length === 0 ? began : { ...began, merged };
+  const turn = { ...placeOf(track), step: step.id, visit, data: null, fork: record };
+  addTurn(state.progress, turn);
+  const fork = forkOf(track);
+  const first = Math.min(count, limitOf(step, fork));
+  const path = stepPath(track, step.id);
+  appendUnconfirmed(state, path, {
+    kind: "turn",
+    step_path: path,
+    visit,
+    output: JSON.stringify(turn),
+    events: [
+      ...forked.events.map((event) => inTrack(track, event)),
+      ...Array.from({ length: first }, (_, index) => beginTrack(at, step, fork, index)).flat(),
+    ],
+    usage: [],
+    deadline_ms: deadlineOf(step),
+  });
+  return fork;
+}
+
+function forkOf({ fork, path }: Track): Fork {
+  if (fork === null) throw new Error(`nothing has divided the track "${path}"`);
+  return fork;
+}
+
+/** How long the run has run, without pauses. */
+export function runMs({ walk }: TrackWalk): number {
+  return Math.max(0, walk.definition.timeout_minutes * 60_000 - (walk.endsAtMs - performance.now()));
+}
+
+/** How many tracks of a fork move at the same time. */
+export function limitOf(step: ForkStep, { count }: Fork): number {
+  return step.concurrency ?? (step.type === "parallel" ? Math.max(1, count) : 1);
+}
+
+/** The events with which a track begins. */
+export function beginTrack(
+  { state, walk, track }: TrackWalk,
+  step: ForkStep,
+  fork: Fork,
+  index: number,
+): RunEvent[] {
+  const child = childOf(track, index);
+  const todo = next(walk.definition, state.progress, child);
+  const begun = inTrack(track, forkerOf(step).track(step, index, fork));
+  return todo.do === "step" ? [begun, stepStart(todo.step, child)] : [begun];
+}

@@ -1,0 +1,88 @@
+import type { ForkStep } from "../../shared/contracts/definition/index.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
+import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
+import { addResult } from "../../shared/journal/fold.ts";
+import { writeResult } from "../../shared/journal/records.ts";
+import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import type { Fork, Track } from "../../shared/journal/track.ts";
+import { inTrack, stepError } from "../engine/events.ts";
+import { costOf, toCheckpoint } from "../engine/machine.ts";
+import { forkerOf } from "../engine/steps/index.ts";
+import { deadlineOf } from "../journal/run-log.ts";
+import { appendUnconfirmed, largeValuesAt } from "./execution-state.ts";
+import { ifStored } from "./large-values.ts";
+import type { Result } from "./visit.ts";
+import type { TrackFailure, TrackWalk } from "./track-walk.ts";
+
+/** Commits that a track has failed, while the others go on. */
+export function commitFailure(
+  { state }: TrackWalk,
+  fork: Fork,
+  track: Track,
+  { step, visit, path, error, tries, usage: own }: TrackFailure,
+  onEnd: () => RunEvent[],
+): void {
+  const usage = [...own, ...state.unchargedUsage.splice(0)];
+  const checkpoint: Checkpoint = {
+    ...placeOf(track),
+    step: step.id,
+    visit,
+    type: step.type,
+    name: step.name,
+    set: {},
+    next: null,
+    output_key: step.output_key,
+    started_at: new Date().toISOString(),
+    duration_ms: 0,
+    tries,
+    tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
+    cost_micro_usd: costOf(usage),
+    effects: [],
+    error,
+  };
+  if (track.fork) state.size.join(track.fork);
+  state.size.end(track, fork);
+  addResult(state.progress, checkpoint);
+  const step_path = stepPath(track, step.id);
+  const events = [{ ...stepError(step, error), path }, ...onEnd()];
+  appendUnconfirmed(state, step_path, {
+    kind: "step",
+    step_path,
+    visit,
+    output: writeResult(checkpoint, events),
+    events,
+    usage,
+    deadline_ms: deadlineOf(null),
+    current_step: step_path,
+  });
+}
+
+/** The result of a fork whose tracks have all ended. */
+export async function joined(
+  { state, walk, track }: TrackWalk,
+  step: ForkStep,
+  fork: Fork,
+): Promise<{ is: "result" } & Result> {
+  const { definition } = walk;
+  const { visit } = fork;
+  const large = largeValuesAt(
+    state,
+    `${encodeURIComponent(stepPath(track, step.id))}/${visit}.${state.run.attempt}`,
+  );
+  const result = forkerOf(step).join(step, fork, definition.steps);
+  const stored = { ...result, set: await ifStored(large.storeValues(result.set), result.set) };
+  const { checkpoint, events } = toCheckpoint({ definition, track, step, visit }, stored, {
+    startedAt: fork.began_at,
+    durationMs: Math.max(0, Date.now() - Date.parse(fork.began_at)),
+    tries: 1,
+    earlierUsage: [],
+  });
+  const named = events.map((event) => inTrack(track, event));
+  return {
+    is: "result",
+    checkpoint,
+    response: result.response && (await ifStored(large.storeResponse(result.response), result.response)),
+    events: await ifStored(large.storeEvents(named), named),
+    usage: [],
+  };
+}

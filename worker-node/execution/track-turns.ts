@@ -1,0 +1,89 @@
+import { within } from "./stop.ts";
+
+/**
+ * The branches and iterations that may be in a step with effects at once on one worker, beside one of each run. A run of a
+ * thousand iterations must not open as many connections, nor take those of other tenants.
+ */
+const MAX_TRACKS = 64;
+
+type Waiter = { run: string; begin(end: () => void): void };
+
+/**
+ * Turns for the tracks of a worker's runs. One track of each run has its turn at once, so that every run moves; further
+ * tracks share MAX_TRACKS turns, which the tenants that wait get one after the other.
+ */
+export class TrackTurns {
+  #free: number;
+  /** Runs of which one track has the turn that is the run's own. */
+  readonly #moving = new Set<string>();
+  /** The tracks that wait, by tenant; the tenant that gets the next turn is the first. */
+  readonly #waiting = new Map<string, Waiter[]>();
+
+  constructor(turns = MAX_TRACKS) {
+    this.#free = turns;
+  }
+
+  /**
+   * Waits until a track of `run` may begin a step.
+   * @returns gives the turn back; it must be called once
+   * @throws the reason of `signal`
+   */
+  async take(run: string, tenant: string, signal: AbortSignal): Promise<() => void> {
+    if (!this.#moving.has(run)) {
+      this.#moving.add(run);
+      return () => this.#endOwn(run, tenant);
+    }
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return () => this.#endShared();
+    }
+    const { promise, resolve } = Promise.withResolvers<() => void>();
+    const waiter: Waiter = { run, begin: resolve };
+    const waiters = this.#waiting.get(tenant) ?? [];
+    waiters.push(waiter);
+    this.#waiting.set(tenant, waiters);
+    try {
+      return await within(signal, promise);
+    } catch (error) {
+      // It may have got its turn in the moment of the abort.
+      if (!this.#remove(tenant, waiter)) (await promise)();
+      throw error;
+    }
+  }
+
+  /** The run's own turn goes to another track of the run. */
+  #endOwn(run: string, tenant: string): void {
+    const next = this.#waiting.get(tenant)?.find((waiter) => waiter.run === run);
+    if (next === undefined) {
+      this.#moving.delete(run);
+      return;
+    }
+    this.#remove(tenant, next);
+    next.begin(() => this.#endOwn(run, tenant));
+  }
+
+  /** A shared turn goes to the next tenant. */
+  #endShared(): void {
+    const [first] = this.#waiting;
+    const next = first?.[1][0];
+    if (first === undefined || next === undefined) {
+      this.#free += 1;
+      return;
+    }
+    const [tenant, waiters] = first;
+    this.#remove(tenant, next);
+    // The other tenants that wait are before this one now.
+    if (this.#waiting.delete(tenant)) this.#waiting.set(tenant, waiters);
+    next.begin(() => this.#endShared());
+  }
+
+  /** @returns false when the track does not wait any more */
+  #remove(tenant: string, waiter: Waiter): boolean {
+    const waiters = this.#waiting.get(tenant) ?? [];
+    const index = waiters.indexOf(waiter);
+    if (index < 0) return false;
+    waiters.splice(index, 1);
+    if (waiters.length === 0) this.#waiting.delete(tenant);
+    return true;
+  }
+}

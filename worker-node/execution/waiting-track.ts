@@ -1,0 +1,50 @@
+import { stepPath } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
+import { deadlineOf } from "../journal/run-log.ts";
+import type { Append } from "../journal/run-log.ts";
+import type { Parked } from "./execution-state.ts";
+
+/** A track that waits in memory. `isCommitted`: a park of it is in the journal, so another one adds nothing. */
+export type Waiting = {
+  track: Track;
+  wait: Parked;
+  isCommitted: boolean;
+  /** When the wait began, by this process's monotonic clock. */
+  sinceMs: number;
+  timer: NodeJS.Timeout;
+  goOn(): void;
+};
+
+/** Whether the wait is in the journal already. */
+export function isKnown(track: Track, { park }: Parked): boolean {
+  return park.reason === "answer" ? track.questionId === park.wait_id : track.retry?.tries === park.tries;
+}
+
+/**
+ * How much of a wait is left. The time that has passed is subtracted from the wait: a wait that is added to the clock and read
+ * back is not always the same number, and a question of 60 s would be paused for 60,001 ms.
+ */
+export function leftOf({ wait, sinceMs }: Waiting, nowMs: number): number {
+  return Math.max(0, wait.afterMs - (nowMs - sinceMs));
+}
+
+/** A park once more, with what is left of its wait: what it has charged, asked and published is committed. */
+export function repeated(waiting: Waiting, nowMs: number): Parked {
+  const { wait } = waiting;
+  const wait_ms = leftOf(waiting, nowMs);
+  const park = wait.park.reason === "retry" ? { ...wait.park, cost_micro_usd: 0, wait_ms } : wait.park;
+  return { ...wait, park, waits: [], events: [], usage: [] };
+}
+
+export function parkEntry(track: Track, { park, waits, events, usage }: Parked) {
+  return {
+    kind: "park",
+    step_path: stepPath(track, park.step),
+    visit: park.visit,
+    output: JSON.stringify(park),
+    events,
+    usage,
+    waits,
+    deadline_ms: deadlineOf(null),
+  } satisfies Partial<Append>;
+}
