@@ -176,7 +176,7 @@ async function resolveOutcomes(
   entries: readonly NewEntry[],
   mayBeCommitted: boolean,
 ): Promise<Map<RunId, Outcome>> {
-  const committed = new Set(mayBeCommitted ? await store.findCommitted(entries.map(placeOf)) : []);
+  const committed = new Set(mayBeCommitted ? await store.findCommitted(entries.map(entryKeyOf)) : []);
   const snapshots = await store.readRunSnapshots(entries.map(({ run_id }) => run_id));
   const byRun = new Map(snapshots.map((snapshot) => [snapshot.run_id, snapshot]));
   return new Map(
@@ -194,7 +194,7 @@ async function resolveOutcomes(
 }
 
 /** Where the journal has the entry, if it was committed. */
-function placeOf(entry: NewEntry) {
+function entryKeyOf(entry: NewEntry) {
   const { run_id, known_seq, attempt } = entry;
   return { run_id, seq: known_seq + eventsOf(entry), attempt };
 }
