@@ -185,7 +185,8 @@ async function resolveOutcomes(
       const { signals = 0, cancel = false } = run ?? {};
       if (committed.has(entry.run_id)) return [entry.run_id, { is: "committed", signals, cancel }];
       const isOwner = run?.status === "running" && run.owner === entry.owner && run.attempt === entry.attempt;
-      if (isOwner && entry.kind === "park" && signals !== entry.signals) {
+      // A park without signals is that of one track, and no signal refuses it.
+      if (isOwner && entry.kind === "park" && entry.signals !== null && signals !== entry.signals) {
         return [entry.run_id, { is: "refused", signals, cancel }];
       }
       return [entry.run_id, { is: "fenced" }];
