@@ -18,7 +18,7 @@ export type GuardedFetch = {
 const WITHOUT_BODY: ReadonlySet<number> = new Set([101, 204, 205, 304]);
 
 /**
- * A `fetch` through the egress guard, with streams in both directions of time: a response is returned with its headers.
+ * A `fetch` through the egress guard. A response is returned with its headers, and its body is a stream.
  *
  * Each request is a new connection, so that each passes the guard. Redirects are not followed: the caller gets them as responses.
  * All bodies together may hold `maxBytes` bytes, counted after decoding; a longer one ends with `answer_too_large`. `limit` ends
