@@ -184,6 +184,29 @@ describe("a server behind OAuth", () => {
     expect(asked).toHaveLength(1);
   });
 
+  // Fails when the library's requests to an authorization server carry what the tenant has given for the MCP server.
+  test("at another address does not send the server's headers to the authorization server", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234");
+    const front = await started(
+      listen((request, response) => {
+        if (request.headers.authorization === "Bearer token-1") return forward(request, response, server.url);
+        const origin = `http://${request.headers.host}`;
+        if (request.url?.startsWith("/.well-known/oauth-protected-resource")) {
+          return writeJson(response, { resource: `${origin}/mcp`, authorization_servers: [issuer] });
+        }
+        const metadata = `${origin}/.well-known/oauth-protected-resource/mcp`;
+        response.writeHead(401, { "www-authenticate": `Bearer resource_metadata="${metadata}"` }).end();
+      }),
+    );
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    await at(front.url, { oauth, headers: { "X-Key": "team-secret-1" } }).list();
+    expect(asked).toHaveLength(1);
+    expect(front.received.every(({ headers }) => headers["x-key"] === "team-secret-1")).toBe(true);
+    const toIssuer = server.received.filter(({ url }) => url !== "/mcp");
+    expect(toIssuer.map(({ url }) => url)).toContain("/token");
+    expect(toIssuer.filter(({ headers }) => headers["x-key"] !== undefined)).toEqual([]);
+  });
+
   test("of another issuer never gets the credentials, and wrong ones are told without their secret", async () => {
     const { server, asked, issuer } = await guarded("sesame-1234");
     const elsewhere = {
