@@ -1,5 +1,6 @@
 import {
   agentUnfilledWarnings,
+  isBuiltIn,
   McpListing,
   codeWarnings,
   missingReferences,
@@ -63,7 +64,7 @@ async function lookUp(sql: Sql, owner: Owner, references: readonly Reference[]):
     agentIds.length === 0 ? [] : lookUpAgents(sql, owner, agentIds),
     toolNames.length === 0 ? [] : lookUpTools(sql, owner, toolNames),
   ]);
-  const stored = new Set<string>(tools);
+  const stored = new Set<string>([...tools, ...toolNames.filter(isBuiltIn)]);
   const unknown = toolNames.filter((name) => !stored.has(name));
   const { offered, unlisted } = await lookUpMcpTools(sql, owner, unknown);
   // Nearly always all are there, and nothing has to be suggested.

@@ -1,6 +1,14 @@
-import { isAllOfServer, McpTool, parseTool, serverIn } from "../../shared/contracts/definition/index.ts";
+import {
+  builtInTools,
+  isAllOfServer,
+  isBuiltIn,
+  McpTool,
+  parseTool,
+  serverIn,
+} from "../../shared/contracts/definition/index.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import { namesOf } from "./events.ts";
+import { runJavascript } from "./run-javascript.ts";
 import { asText } from "./run-state.ts";
 import { clip } from "./prompt.ts";
 import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.ts";
@@ -42,7 +50,7 @@ export async function openToolbox(names: readonly string[], context: StepContext
   const tools = new Map<string, { stored: JsonObject; spec: ToolSpec }>();
   const servers = new Map<string, Promise<JsonObject[]>>();
   for (const name of names) {
-    const own = isAllOfServer(name) ? null : await context.tool(name);
+    const own = isAllOfServer(name) ? null : ((await context.tool(name)) ?? builtIn(name));
     for (const stored of own === null ? await fromServer(name, servers, context) : [own]) {
       const spec = specOf(stored, name);
       tools.set(spec.name, { stored, spec });
@@ -53,6 +61,10 @@ export async function openToolbox(names: readonly string[], context: StepContext
     "too_many_tools",
     `the step has ${tools.size} tools, and a model can be offered ${MAX_TOOLS}: name them in place of server__*`,
   );
+}
+
+function builtIn(name: string): JsonObject | null {
+  return isBuiltIn(name) ? { tool_type: "built_in", name } : null;
 }
 
 /** The tools of MCP servers that a name means. `servers`: the tools of those that were read already. */
@@ -78,6 +90,10 @@ async function toolsOfServer(server: string, name: string, context: StepContext)
 }
 
 function specOf(stored: JsonObject, name: string): ToolSpec {
+  if (stored["tool_type"] === "built_in" && isBuiltIn(name)) {
+    const { description, inputSchema } = builtInTools[name];
+    return { name, description, parameters: inputSchema };
+  }
   const listed = McpTool.safeParse(stored);
   const parsed = listed.success ? listed.data : parsedTool(stored);
   if (parsed === null)
@@ -143,7 +159,11 @@ async function invoke(
   context: StepContext,
 ): Promise<ToolResult> {
   try {
-    return { ok: true, value: await context.tools.call({ ...call, effectKey, signal: context.signal }) };
+    const isProgram = call.tool["tool_type"] === "built_in" && call.tool["name"] === "run_javascript";
+    const value = isProgram
+      ? await runJavascript(call.args, context)
+      : await context.tools.call({ ...call, effectKey, signal: context.signal });
+    return { ok: true, value };
   } catch (error) {
     if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {
       const why = error.code === "tool_timeout" ? "the tool did not answer in time" : error.message;

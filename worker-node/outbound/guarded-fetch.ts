@@ -10,7 +10,7 @@ export type GuardedFetch = {
   fetch(this: void, url: string | URL, init?: RequestInit): Promise<Response>;
   /** The first failure of an exchange itself: the guard's refusal, a connection that was lost, an answer that is too large. */
   failure: Error | null;
-  /** The status and the headers of the last response that was no success. */
+  /** The status and the headers of the last response, if it was no success. */
   refusal: { status: number; headers: Headers } | null;
 };
 
@@ -18,7 +18,7 @@ export type GuardedFetch = {
 const WITHOUT_BODY: ReadonlySet<number> = new Set([101, 204, 205, 304]);
 
 /**
- * A `fetch` through the egress guard, with streams in both directions of time: a response is returned with its headers.
+ * A `fetch` through the egress guard. A response is returned with its headers, and its body is a stream.
  *
  * Each request is a new connection, so that each passes the guard. Redirects are not followed: the caller gets them as responses.
  * All bodies together may hold `maxBytes` bytes, counted after decoding; a longer one ends with `answer_too_large`. `limit` ends
@@ -37,7 +37,7 @@ export function guardedFetch(egress: Egress, maxBytes: number, limit: AbortSigna
         egress.check(url);
         const message = await exchange(url, init, egress, signal);
         const response = responseOf(message, count, fail);
-        if (!response.ok) observed.refusal = { status: response.status, headers: response.headers };
+        observed.refusal = response.ok ? null : { status: response.status, headers: response.headers };
         return response;
       } catch (error) {
         if (!signal.aborted) fail(error);

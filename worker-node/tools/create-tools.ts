@@ -4,6 +4,8 @@ import { JsonRecord } from "../../shared/contracts/json.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import { TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import type { Tools } from "../engine/ports.ts";
+import { getDatetime } from "./built-in/get-datetime.ts";
+import { httpRequest } from "./built-in/http-request.ts";
 import { callHttpTool } from "./call-http-tool.ts";
 import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
@@ -26,10 +28,15 @@ export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
     async call({ tool, args, effectKey, signal }) {
       const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
+      const limits = { egress, timeoutMs, effectKey, signal };
       if (tool["tool_type"] === "mcp") return mcp.call(tool, parsedArgs.data, effectKey, signal);
+      if (tool["tool_type"] === "built_in") {
+        if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
+        if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);
+      }
       const parsedTool = parseTool(await openSecrets(masterKey, Row.parse(tool), tool));
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
-      return callHttpTool(parsedTool.definition, parsedArgs.data, { egress, timeoutMs, effectKey, signal });
+      return callHttpTool(parsedTool.definition, parsedArgs.data, limits);
     },
   };
 }

@@ -1,4 +1,5 @@
 export type { Agent } from "./agent.ts";
+export { builtInTools, isBuiltIn } from "./built-in-tools.ts";
 export { codeWarnings } from "./code-warnings.ts";
 export { uncheckedFields } from "./forms.ts";
 export { McpListing, McpTool } from "./mcp-server.ts";

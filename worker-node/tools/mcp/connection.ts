@@ -118,6 +118,14 @@ class OpenedConnection {
     return new URL(this.#server.url);
   }
 
+  /** The server's headers go to the server alone: the library would send them to an authorization server too. */
+  #fetch(url: URL, init: RequestInit): Promise<Response> {
+    if (url.origin === this.#url.origin) return this.#exchange.fetch(url, init);
+    const headers = new Headers(init.headers);
+    for (const name of Object.keys(this.#server.headers)) headers.delete(name);
+    return this.#exchange.fetch(url, { ...init, headers });
+  }
+
   #options() {
     const { headers, oauth } = this.#server;
     const credentials = oauth && {
@@ -127,7 +135,7 @@ class OpenedConnection {
       ...(oauth.scope !== "" && { scope: oauth.scope }),
     };
     return {
-      fetch: this.#exchange.fetch,
+      fetch: (url: string | URL, init: RequestInit = {}) => this.#fetch(new URL(url), init),
       requestInit: { headers },
       ...(credentials && { authProvider: new ClientCredentialsProvider(credentials) }),
     };

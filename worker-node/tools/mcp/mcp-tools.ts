@@ -10,9 +10,7 @@ import type { McpListed } from "../../../shared/store/definitions/mcp-servers.ts
 import { TerminalError } from "../../engine/step-errors.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { openSecrets } from "../open-secrets.ts";
-import { callMcpTool } from "./call-tool.ts";
 import type { ServerAccess } from "./connection.ts";
-import { listTools } from "./list-tools.ts";
 
 /** A listing that is older is used, and renewed for the next step that needs the server. */
 const FRESH_MS = 5 * 60_000;
@@ -30,7 +28,11 @@ export type McpToolsDeps = {
   saveListing(found: McpListed): Promise<unknown>;
 };
 
-/** The tools of MCP servers. Each use of a server is a connection of its own, which no other run shares. */
+/**
+ * The tools of MCP servers. Each use of a server is a connection of its own, which no other run shares.
+ *
+ * The client library is imported at the first use: a worker without MCP servers saves 14 MiB.
+ */
 export class McpTools {
   readonly #deps: McpToolsDeps;
   readonly #renewals = new Map<string, Promise<void>>();
@@ -55,11 +57,13 @@ export class McpTools {
   async call(tool: JsonObject, args: JsonObject, effectKey: string, signal: AbortSignal): Promise<Json> {
     const parsed = McpTool.parse(tool);
     const server = await this.#opened(parsed.server);
+    const { callMcpTool } = await import("./call-tool.ts");
     return callMcpTool(parsed, args, effectKey, this.#access(server, signal));
   }
 
   /** Lists the tools of a stored server, and saves them, or why they cannot be listed. @throws as `withServer` */
   async list(stored: JsonObject, signal: AbortSignal): Promise<McpListing> {
+    const { listTools } = await import("./list-tools.ts");
     try {
       const listing = await listTools(this.#access(await this.#opened(stored), signal));
       await this.#save(stored, { listing: JSON.stringify(listing), error: null });

@@ -161,3 +161,36 @@ async function textOf(request: IncomingMessage): Promise<string> {
   for await (const chunk of request) body += String(chunk);
   return body;
 }
+
+type RawAnswers = { [method: string]: (params: Record<string, unknown>) => unknown };
+
+/** A server of protocol 2025-11-25 without sessions that answers each method as the test says, in whatever bytes. */
+export function rawServer(
+  answers: RawAnswers,
+  write: (response: ServerResponse, answer: object) => void = writeJson,
+): Promise<TestServer> {
+  const Rpc = z.looseObject({
+    id: z.unknown().optional(),
+    method: z.string(),
+    params: z.record(z.string(), z.unknown()).default({}),
+  });
+  const initialize = () => ({
+    protocolVersion: "2025-11-25",
+    capabilities: { tools: {} },
+    serverInfo: { name: "raw", version: "1" },
+  });
+  const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    if (request.method !== "POST") return void response.writeHead(405).end();
+    const { id, method, params } = Rpc.parse(await bodyOf(request));
+    if (id === undefined) return void response.writeHead(202).end();
+    const all: RawAnswers = { initialize, ...answers };
+    const result = all[method]?.(params);
+    const error = { code: -32_601, message: "Method not found" };
+    write(response, { jsonrpc: "2.0", id, ...(result === undefined ? { error } : { result }) });
+  };
+  return listen((request, response) => void respond(request, response));
+}
+
+export function writeJson(response: ServerResponse, answer: object): void {
+  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
+}
