@@ -231,9 +231,9 @@ function report(
   console.log(`runs alone / beside: ${alone.runs.length} / ${beside.runs.length}`);
   console.log(`${"processor time (s)".padEnd(20)}    all   main thread   main thread waited    MiB`);
   for (const { name, largestMiB, cpuMs, mainCpuMs, waitedMs } of taken) {
-    const seconds = (ms: number, width: number) => (ms / 1_000).toFixed(1).padStart(width);
+    const inSeconds = (ms: number, width: number) => (ms / 1_000).toFixed(1).padStart(width);
     console.log(
-      `${name.padEnd(20)} ${seconds(cpuMs, 6)} ${seconds(mainCpuMs, 13)} ${seconds(waitedMs, 20)} ${largestMiB.toFixed(0).padStart(6)}`,
+      `${name.padEnd(20)} ${inSeconds(cpuMs, 6)} ${inSeconds(mainCpuMs, 13)} ${inSeconds(waitedMs, 20)} ${largestMiB.toFixed(0).padStart(6)}`,
     );
   }
   for (const kind of kinds) {
