@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { LONG, READY, ThreadMessage } from "./sandbox-program.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
@@ -14,10 +15,12 @@ const THREADS = {
   transform: { all: 3, tenant: 2 },
 } as const;
 /**
- * Tenants that had a long program in this time leave one thread of each kind to the others: a tenant with short programs, which take
- * turns in a moment, never waits for the end of long ones, however many tenants have these.
+ * A tenant counts as one with long programs for this time after each of them. All these tenants together have half as many threads
+ * of a kind as there are processors, and leave at least one to the others: a tenant with short programs, which take turns in
+ * a moment, never waits for the end of long ones, and endless programs do not take all processors.
  */
 const LONG_FOR_MS = 60_000;
+const LONG_THREADS = Math.max(1, Math.floor(availableParallelism() / 2));
 /**
  * A program's limit is of processor time. By the clock a program may take this many times as long, and `GRACE_MS` more, because
  * the machine may be busy. After that its thread is terminated, even in a loop.
@@ -98,9 +101,10 @@ export class SandboxPool {
 
   #startQueued(code: Program["code"]): void {
     const { all, tenant: share } = THREADS[code];
+    const longShare = Math.min(LONG_THREADS, all - 1);
     const isFree = (tenant: string) =>
       this.#countBusy(code, (other) => other === tenant) < share &&
-      !(this.#isLong(tenant) && this.#countBusy(code, (other) => this.#isLong(other)) >= all - 1);
+      (!this.#isLong(tenant) || this.#countBusy(code, (other) => this.#isLong(other)) < longShare);
     while (this.#countBusy(code, () => true) < all) {
       const queued = this.#queues[code].take(isFree);
       if (queued === undefined) return;

@@ -24,7 +24,7 @@ import type { KindName } from "./kinds.ts";
 const { base, server, keys } = Setup.parse(JSON.parse(z.string().parse(process.env[LOUD_CLIENTS])));
 const ANSWER_MS = 15_000;
 const LARGE_CHARS = 1_000_000;
-const POLLERS = 300;
+const POLLERS = 100;
 const SILENT_VIEWERS = 300;
 const RUN_PATH = "/api/v2/orchestrations/runs";
 
@@ -108,12 +108,18 @@ const malformed: readonly string[] = [
 /** One client of a kind: what it does again and again, `everyMs`. */
 type Client = { everyMs: number; act(number: number): Promise<unknown> };
 
-/** Each kind: how many clients it has, and what each of them does. `begin` runs once, before they act. */
+/**
+ * Two processors serve all this, and these clients too. Each kind goes to its limits in size and duration, and asks for more than its
+ * share; together they leave the processors a part of the time, because a phase that wants more than there is
+ * measures the scheduler of the machine alone.
+ *
+ * Each kind: how many clients it has, and what each of them does. `begin` runs once, before they act.
+ */
 const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Client }> = {
   malformed: {
-    clients: 4,
+    clients: 2,
     begin: () => ({
-      everyMs: 50,
+      everyMs: 100,
       act: (number) => {
         const body = malformed[number % malformed.length] ?? "";
         const headers = number % 20 === 19 ? { "content-type": "text/plain" } : {};
@@ -122,7 +128,7 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
     }),
   },
   maximal: {
-    clients: 4,
+    clients: 2,
     begin: () => ({
       everyMs: 500,
       act: (number) =>
@@ -184,20 +190,20 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
     },
   },
   dropped: {
-    clients: 4,
+    clients: 2,
     begin: async () => {
       const id = await acceptedRun("dropped", "loud_events");
       const act = async (): Promise<void> => {
         const socket = await openSilently("dropped", id);
         socket.destroy();
       };
-      return { everyMs: 100, act };
+      return { everyMs: 200, act };
     },
   },
   guessing: {
-    clients: 4,
+    clients: 2,
     begin: () => ({
-      everyMs: 50,
+      everyMs: 100,
       act: (number) => {
         const key = number % 4 === 3 ? `sk-syn-${"0".repeat(number % 70)}` : newApiKey();
         const headers = { authorization: `Bearer ${key}` };
@@ -206,7 +212,7 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
     }),
   },
   definitions: {
-    clients: 2,
+    clients: 1,
     begin: () => ({
       everyMs: 500,
       act: (number) => {

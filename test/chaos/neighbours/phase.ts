@@ -2,6 +2,8 @@
  * The phase of neighbours: a quiet tenant is measured alone, then beside a hostile tenant of each kind (kinds.ts). Afterwards
  * the quiet tenant has no error and lost no run, its times are within bounds.ts, no process has ended, and the system is at rest.
  */
+import { existsSync, writeFileSync } from "node:fs";
+import { setPriority } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { z } from "zod";
@@ -31,6 +33,7 @@ import { ProcessWatch, since } from "./process-watch.ts";
 import { QuietTenant } from "./quiet-tenant.ts";
 import { Counts, LOUD_CLIENTS, Setup } from "./setup.ts";
 
+const CLIENTS_YIELD = 5;
 const WARM_MS = 3_000;
 const ALONE_MS = 10_000;
 /** The clients' requests are aborted; then they only print their counts. */
@@ -98,6 +101,7 @@ async function besideNeighbours(
     printProgress("the quiet tenant is alone");
     const alone = await tenant.work(ALONE_MS);
     const clients = await startClients(setup);
+    for (const one of [clients, loudServer]) yieldProcessor(one);
     watch.add(clients);
     const takenBefore = watch.taken;
     printProgress("the neighbours act");
@@ -140,6 +144,17 @@ async function keyOf(sql: Sql, tenant: TenantId): Promise<string> {
 async function startClients(setup: Setup): Promise<Program> {
   const command = nodeProgram("test/chaos/neighbours/clients.ts", { [LOUD_CLIENTS]: JSON.stringify(setup) });
   return (await startProgram("loud-clients", command, { event: "loud_clients.acting" }, 60_000)).program;
+}
+
+/**
+ * Gives a process a third of the usual share of a busy processor. The hostile clients and their server are other machines in
+ * reality. As each sends when it gets to it, what they send adapts to what this machine can do beside it. Linux may group the
+ * threads of a session; a process's own priority then counts only inside of its group.
+ */
+function yieldProcessor({ pid }: Program): void {
+  setPriority(pid, CLIENTS_YIELD);
+  const group = `/proc/${pid}/autogroup`;
+  if (existsSync(group)) writeFileSync(group, String(CLIENTS_YIELD));
 }
 
 const CountedLine = z.looseObject({ event: z.literal("loud_clients.counted"), counts: z.string() });
@@ -216,9 +231,9 @@ function report(
   console.log(`runs alone / beside: ${alone.runs.length} / ${beside.runs.length}`);
   console.log(`${"processor time (s)".padEnd(20)}    all   main thread   main thread waited    MiB`);
   for (const { name, largestMiB, cpuMs, mainCpuMs, waitedMs } of taken) {
-    const seconds = (ms: number, width: number) => (ms / 1_000).toFixed(1).padStart(width);
+    const inSeconds = (ms: number, width: number) => (ms / 1_000).toFixed(1).padStart(width);
     console.log(
-      `${name.padEnd(20)} ${seconds(cpuMs, 6)} ${seconds(mainCpuMs, 13)} ${seconds(waitedMs, 20)} ${largestMiB.toFixed(0).padStart(6)}`,
+      `${name.padEnd(20)} ${inSeconds(cpuMs, 6)} ${inSeconds(mainCpuMs, 13)} ${inSeconds(waitedMs, 20)} ${largestMiB.toFixed(0).padStart(6)}`,
     );
   }
   for (const kind of kinds) {

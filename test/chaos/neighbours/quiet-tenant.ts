@@ -9,7 +9,7 @@ import type { Api } from "../api.ts";
 import type { Measured } from "./bounds.ts";
 import { quietWork } from "./definitions.ts";
 
-const PERIOD_MS = 200;
+const PERIOD_MS = 400;
 /** A run has seconds of work at most; what takes longer stands still. */
 const RUN_MS = 45_000;
 

@@ -1,6 +1,6 @@
 /** What the code of one tenant costs another, and what stops it. */
 import { readFileSync, readdirSync } from "node:fs";
-import { getPriority } from "node:os";
+import { availableParallelism, getPriority } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createSandbox, type SharedSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { TurnQueue } from "../../../worker-node/engine/turn-queue.ts";
@@ -64,6 +64,17 @@ test("endless programs of several tenants leave a thread to tenants with short o
   expect(await of("quiet").transform("result = 1", {})).toBe(1);
   expect(ended.map((count) => count())).toEqual([0, 0, 0]);
 });
+
+test.runIf(process.platform === "linux" && availableParallelism() < 4)(
+  "long programs of a kind take half of the processors at most",
+  async () => {
+    await of("loud").transform(LONG, {});
+    flood(3, () => of("loud").transform(ENDLESS, {}));
+    await expect.poll(priorities).toContain(getPriority() + 10);
+    await of("quiet").transform(LONG, {});
+    expect(priorities().filter((one) => one === getPriority() + 10)).toHaveLength(1);
+  },
+);
 
 /** The priority of each thread of this process: the 19th field of its line, the 17th after its name. */
 function priorities(): number[] {
