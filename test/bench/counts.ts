@@ -18,7 +18,10 @@ const APART_MS = 300;
 type Stores = { sql: Sql; redis: Redis; postgres: Service; redisService: Service };
 type Counts = { commands: number; scriptCalls: number; commits: number };
 
-/** One POST after another, each with its two-step run, on a stack that does nothing else. What it does idle is subtracted. */
+/**
+ * One POST after another, each with its two-step run, on a stack that does nothing else. What it does idle is subtracted. The
+ * bounds leave room for a pass of the reconciler, and not for another command in each script.
+ */
 export async function benchCounts(stores: Stores, { port, key }: BenchEdge): Promise<Row[]> {
   const worker = spawnWorker("counts", {
     REDIS_URL: stores.redisService.url,
@@ -41,9 +44,9 @@ export async function benchCounts(stores: Stores, { port, key }: BenchEdge): Pro
     const perRun = (name: keyof Counts) => (busy[name] - idle[name]) / RUNS;
     const what = "POST and its two-step run, alone";
     return [
-      { what: `${what}: Redis commands`, figure: perRun("commands"), unit: "", mark: "<= 60" },
-      { what: `${what}: script calls`, figure: perRun("scriptCalls"), unit: "", mark: "<= 3" },
-      { what: `${what}: commits`, figure: perRun("commits"), unit: "", mark: "<= 3" },
+      { what: `${what}: Redis commands`, figure: perRun("commands"), unit: "", mark: "<= 60", most: 63 },
+      { what: `${what}: script calls`, figure: perRun("scriptCalls"), unit: "", mark: "<= 3", most: 4.2 },
+      { what: `${what}: commits`, figure: perRun("commits"), unit: "", mark: "<= 3", most: 3.2 },
     ];
   } finally {
     await worker.stop("SIGTERM");

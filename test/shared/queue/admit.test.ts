@@ -103,6 +103,12 @@ describe("admit", () => {
     expect(await t.claim("w1", 9)).toEqual([2]);
   });
 
+  test("does not count the reservations that lapsed before the call against the depth", async () => {
+    expect(await admit(1, "other", 1)).toEqual({ ok: true });
+    t.clock.nowMs += 30_000;
+    expect(await admit(2, "acme", 1)).toEqual({ ok: true });
+  });
+
   test("gives a place back at once when the edge finishes the run", async () => {
     await admit(1);
     await t.queue.finish([{ run: runOf(1), tenant: tenant("acme") }], "");
