@@ -118,6 +118,10 @@ const routes: readonly ((api: Api) => void)[] = [
   getDefinition("tools"),
   putDefinition("tools"),
   deleteDefinition("tools"),
+  listDefinitions("mcp_servers"),
+  getDefinition("mcp_servers"),
+  putDefinition("mcp_servers"),
+  deleteDefinition("mcp_servers"),
   getQueueStats,
   listWorkers,
   // Clients of the predecessor system use the second prefix.

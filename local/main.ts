@@ -1,4 +1,4 @@
-/** `npm start`: builds the programs when a source is newer, and becomes the program that runs the system. */
+/** `npm start`: builds the programs when a source is newer, and then executes local/run.ts in this process. */
 import { buildPrograms } from "./programs/build.ts";
 import { builtProgram } from "./processes/programs.ts";
 
@@ -6,7 +6,7 @@ try {
   await buildPrograms();
   const { command, args, env } = builtProgram("local/run.ts");
   if (!process.execve) throw new Error("npm start runs on Linux and macOS");
-  // This process becomes the other one: a parent that only waits and passes signals on would hold 60 MB.
+  // The program replaces this one in the same process: a parent that only waits and passes signals on would hold 60 MB.
   process.execve(command, [command, ...args, ...process.argv.slice(2)], { ...env });
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error));

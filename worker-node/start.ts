@@ -60,6 +60,7 @@ export async function startWorker(
   redis.onCancelHint(() => void member.heartbeat.beatAgain());
   const ops = await serveOps({ config, store, redis, artifacts, status, slots, member, sender });
   await member.start();
+  execution.lister.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.total };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
@@ -69,7 +70,8 @@ export async function startWorker(
     log.info("worker.drain_started", { active: slots.active, seconds: config.WORKER_DRAIN_SECONDS });
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
-    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs)]);
+    const lists = execution.lister.stop();
+    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists]);
     await member.stop();
     ops.close();
     redis.close();

@@ -1,5 +1,6 @@
 import type { Sql } from "../../shared/store/sql.ts";
 import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
+import { loginTimes } from "./login-times.ts";
 import { afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
 import type { Env } from "../env.ts";
 import type { Sized } from "./fair-queue.ts";
@@ -8,7 +9,7 @@ import { Turns } from "./turns.ts";
 /** A pooled connection may be dead without an error. When a query takes this long, a new connection is tried. */
 const SLOW_QUERY_MS = 450;
 
-/** The time in which the new connection must answer. */
+/** The least time in which the new connection must answer: see `LoginTimes`. */
 const PROBE_MS = 400;
 
 /** A pool looks at the age of its queries this often. */
@@ -137,7 +138,7 @@ export class DatabasePool {
     this.#isProbing = true;
     const answered = this.#answered;
     const probe = openDatabase(this.#env, 1);
-    const stopTimer = afterOwnTime(PROBE_MS, () => void closeDatabase(probe));
+    const stopTimer = afterOwnTime(loginTimes.limitMs(PROBE_MS), () => void closeDatabase(probe));
     try {
       await probe`select`;
     } catch (error) {

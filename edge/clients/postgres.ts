@@ -3,13 +3,14 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
+import { loginTimes } from "./login-times.ts";
 
-/** A database that has not completed the login after this time counts as unreachable: queries fail within a second. */
+/** A database that usually answers at once, and has not completed a login after this time, is unreachable: queries fail within a second. */
 const CONNECT_MS = 850;
 
 /**
  * Opens Postgres through Hyperdrive. The connections belong to the request or the object that opens them, and the runtime
- * closes them with it. Queries are rejected when the login does not complete within a second.
+ * closes them with it. Queries are rejected when the login takes much longer than the last ones: see `LoginTimes`.
  *
  * The driver's own `connect_timeout` is not enough. A proxy that cannot reach its database closes a connection cleanly
  * before it is ready, and the driver then connects again, without a pause and for ever.
@@ -19,7 +20,9 @@ export function openDatabase(
   max = 5,
   { onlogin = () => {}, onclose = () => {} }: { onlogin?: () => void; onclose?: () => void } = {},
 ): Sql {
-  const stopTimer = afterOwnTime(CONNECT_MS, () => void closeDatabase(sql));
+  const openedMs = performance.now();
+  const stopTimer = afterOwnTime(loginTimes.limitMs(CONNECT_MS), () => void closeDatabase(sql));
+  let isLoggedIn = false;
   const sql = postgres(env.HYPERDRIVE.connectionString, {
     ...connectionOptions,
     prepare: readConfig(env).PREPARE_STATEMENTS,
@@ -28,6 +31,9 @@ export function openDatabase(
     // A server sends its parameters first, as soon as the login is complete.
     onparameter: () => {
       stopTimer();
+      // The first connection begins at once, the others of this pool later.
+      if (!isLoggedIn) loginTimes.add(performance.now() - openedMs);
+      isLoggedIn = true;
       onlogin();
     },
     onclose,

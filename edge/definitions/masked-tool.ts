@@ -1,30 +1,33 @@
 import { MASK, withoutSecrets } from "../../shared/contracts/definition/tool-secrets.ts";
-import type { Tool } from "../../shared/contracts/definition/index.ts";
 import type { Owner } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { FieldError } from "../../shared/errors.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
 import { sealSecret, sealedOf, storedText, withoutSealed } from "../../shared/security/sealed-tool.ts";
 
-/** A tool as it may be shown: a mask in place of each secret. */
+/** What is saved with secrets: a tool or an MCP server. */
+type WithSecrets = Record<string, unknown> & { url: string; public_headers: string[] };
+
+/** A tool or an MCP server as it may be shown: a mask in place of each secret. */
 export function maskTool(stored: Record<string, unknown>): Record<string, unknown> {
   return withoutSecrets(withoutSealed(stored)).shown;
 }
 
 /** Whether saving this tool needs the stored one: it was read, changed and sent back with masks. */
-export function isMasked(tool: Tool): boolean {
+export function isMasked(tool: WithSecrets): boolean {
   return Object.values(withoutSecrets(tool).secrets).includes(MASK);
 }
 
 /**
- * The text of a tool as it is stored: each secret is sealed, and each mask keeps the secret that is stored. A mask keeps
+ * The text of a tool or an MCP server as it is stored: each secret is sealed, and each mask keeps the secret that is stored. A mask keeps
  * nothing when the URL names another server: that server would get a secret which its author may not know.
+ * @param sealedAs the owner and the name under which alone its secrets open
  * @param stored the same owner's tool as it is stored; null: there is none, or the tool has no mask
  * @throws AppError `invalid` for a mask that keeps nothing, and for a secret where there is no MASTER_KEY
  */
 export async function textToStore(
-  tool: Tool,
-  owner: Owner,
+  tool: WithSecrets,
+  sealedAs: { owner: Owner; name: string },
   stored: Record<string, unknown> | null,
   key: MasterKey | undefined,
 ): Promise<string> {
@@ -49,7 +52,7 @@ export async function textToStore(
     } else if (!key) {
       const message = "cannot be stored: this installation has no MASTER_KEY to seal secrets with";
       wrong.push({ path, message });
-    } else kept.push([path, await sealSecret(key, { owner, name: tool.name }, path, secret)]);
+    } else kept.push([path, await sealSecret(key, sealedAs, path, secret)]);
   }
   if (wrong.length === 0) return storedText(shown, Object.fromEntries(kept));
   throw new AppError("invalid", `Not valid: ${wrong.map(({ path }) => path).join(", ")}.`, { fields: wrong });

@@ -1,8 +1,11 @@
 import {
   agentUnfilledWarnings,
+  isBuiltIn,
+  McpListing,
   codeWarnings,
   missingReferences,
   referencesOf,
+  serverIn,
   toolsOf,
   uncheckedFields,
   unfilledWarnings,
@@ -14,13 +17,13 @@ import {
 import type { Agent, Known, Orchestration, Reference } from "../../shared/contracts/definition/index.ts";
 import type { Owner } from "../../shared/contracts/tenant.ts";
 import type { FieldError } from "../../shared/errors.ts";
+import { lookUpMcpServers } from "../../shared/store/definitions/mcp-servers.ts";
 import { listIds, lookUpAgents, lookUpTools } from "../../shared/store/definitions/look-up.ts";
-import type { Kind } from "../../shared/store/definitions/stored-definition.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 /** For the documentation of routes that save definitions. */
 export const WARNINGS =
-  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, and fields of forms whose answers are not checked.";
+  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, and fields of forms whose answers are not checked.";
 
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
@@ -45,7 +48,7 @@ export async function orchestrationWarnings(
   ].slice(0, MAX_WARNINGS);
 }
 
-/** The tools that an agent names and that are not stored, and placeholders that nothing fills in. */
+/** Warnings about the tools that an agent names and that are not stored, and about placeholders that nothing fills in. */
 export async function agentWarnings(sql: Sql, owner: Owner, agent: Agent): Promise<FieldError[]> {
   const references = toolsOf(agent);
   const known = await lookUp(sql, owner, references);
@@ -53,20 +56,47 @@ export async function agentWarnings(sql: Sql, owner: Owner, agent: Agent): Promi
 }
 
 async function lookUp(sql: Sql, owner: Owner, references: readonly Reference[]): Promise<Known> {
-  const named = (kind: Kind) => [...new Set(references.filter((r) => r.kind === kind).map(({ id }) => id))];
+  const named = (kind: Reference["kind"]) => [
+    ...new Set(references.filter((r) => r.kind === kind).map(({ id }) => id)),
+  ];
   const [agentIds, toolNames] = [named("agents"), named("tools")];
   const [agents, tools] = await Promise.all([
     agentIds.length === 0 ? [] : lookUpAgents(sql, owner, agentIds),
     toolNames.length === 0 ? [] : lookUpTools(sql, owner, toolNames),
   ]);
+  const stored = new Set<string>([...tools, ...toolNames.filter(isBuiltIn)]);
+  const unknown = toolNames.filter((name) => !stored.has(name));
+  const { offered, unlisted } = await lookUpMcpTools(sql, owner, unknown);
   // Nearly always all are there, and nothing has to be suggested.
   const [otherAgents, otherTools] = await Promise.all([
     agents.length === agentIds.length ? [] : listIds(sql, "agents", owner, MAX_SUGGESTED),
-    tools.length === toolNames.length ? [] : listIds(sql, "tools", owner, MAX_SUGGESTED),
+    unknown.every((name) => offered.has(name) || unlisted(name))
+      ? []
+      : listIds(sql, "tools", owner, MAX_SUGGESTED),
   ]);
   return {
     agents: new Map(agents.map((agent) => [agent.id, agent])),
-    tools: new Set(tools),
-    suggest: { agents: otherAgents, tools: otherTools },
+    tools: new Set([...stored, ...unknown.filter((name) => offered.has(name) || unlisted(name))]),
+    suggest: { agents: otherAgents, tools: [...offered, ...otherTools] },
   };
+}
+
+/**
+ * The tools of the MCP servers in these names, with `server__*` for each. `unlisted`: whether a name is of a server that is stored and
+ * whose tools are not known yet.
+ */
+async function lookUpMcpTools(
+  sql: Sql,
+  owner: Owner,
+  names: readonly string[],
+): Promise<{ offered: Set<string>; unlisted(name: string): boolean }> {
+  const ids = [...new Set(names.flatMap((name) => serverIn(name) ?? []))];
+  const servers = ids.length === 0 ? [] : await lookUpMcpServers(sql, owner, ids);
+  const pending = new Set(servers.flatMap(({ id, listing }) => (listing === null ? [id] : [])));
+  const offered = servers.flatMap(({ id, listing }) =>
+    listing === null
+      ? []
+      : [`${id}__*`, ...McpListing.parse(JSON.parse(listing)).tools.map(({ name }) => name)],
+  );
+  return { offered: new Set(offered), unlisted: (name) => pending.has(serverIn(name) ?? "") };
 }

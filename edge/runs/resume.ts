@@ -26,8 +26,8 @@ export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject };
  * that did not get the response may repeat the request. An answer without a name goes to the question that is open when
  * it arrives.
  * @returns `replayed`: this answer had been accepted before
- * @throws AppError `not_found`; `several_questions` when the request does not name one of several; `run_finished`, `not_waiting` or `conflict` (another answer was first); `invalid` for
- *   an answer that does not fit the form
+ * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (another answer was first); `several_questions`
+ *   when several are open and the request names none of them; `invalid` for an answer that does not fit the form
  */
 export async function answer(
   { sql, queue, waitUntil }: Services,

@@ -86,7 +86,7 @@ async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<num
   const outermost = outermostOf(step, branches);
   const place = await retryPlace(pagesOf(sql, run_id, event_seq), outermost);
   const next = place.next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);
-  // A step that divides the run begins anew, with all its branches, also in the middle of them.
+  // A parallel or loop step that the run is at begins anew with all its tracks, also when some of them have ended.
   if (outermost === next && steps.some((each) => each.id === outermost && isFork(each))) return place.lastSeq;
   if (place.keepSeq !== null) return place.keepSeq;
   if (step === next) return event_seq;

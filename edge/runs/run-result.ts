@@ -37,7 +37,7 @@ export const RunResult = z
   .meta({ id: "RunResult" });
 type RunResult = z.infer<typeof RunResult>;
 
-/** @param row a run that has ended */
+/** The result of a run. @param row a run that has ended */
 export async function resultOf(sql: Sql, row: RunRow): Promise<RunResult> {
   const [ended, final_state] = await Promise.all([
     endOf(pagesOf(sql, row.run_id, row.event_seq)),

@@ -96,8 +96,8 @@ export function viewOf(row: RunRow, questions: readonly Question[] = []): RunVie
 }
 
 /**
- * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. Beside questions
- * that is not shown: the run may also wake for another reason.
+ * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
+ * question is open this is not shown, because the run may wake for another reason too.
  */
 function waitsOf(row: RunRow, questions: readonly Question[]): RunView["waits"] {
   if (questions.length > 0) return questions.map(waitOf);

@@ -9,15 +9,15 @@ import { preferenceApplied, waitSecondsOf } from "../http/prefer.ts";
 import { resultOf } from "./run-result.ts";
 import { RunAccepted, findRun } from "./run-view.ts";
 
-/** The pause before a stream that ended before its run is opened again: what every stream tells its viewers. */
+/** The pause before the run's stream is opened again when it ended before the run did. Every stream sends its viewers the same `retry:`. */
 const REOPEN_MS = 1_000;
 
 /**
- * `Prefer: wait=N` of a request that starts a run: after the 202 is made, the request is held until the run has ended, or for
- * N seconds. Then it is answered with 200 and the result, for which the key needs `runs:read`, or with the 202. A run that is committed never becomes an error: when
- * it cannot be waited for, the 202 is sent at once, without `Preference-Applied`.
+ * `Prefer: wait=N` of a request that starts a run: when the 202 is ready, the edge holds it until the run has ended, or for N
+ * seconds. The response is then 200 with the result, for which the key needs `runs:read`, or the 202. A committed run never
+ * becomes an error: when the edge cannot wait for it, the 202 is sent at once, without `Preference-Applied`.
  *
- * It comes before the middleware that counts the request's body: nothing of the body is held while it waits.
+ * This middleware comes before the one that counts the request's body, so nothing of the body is held during the wait.
  */
 export const waitForEnd = createMiddleware<ApiEnv>(async (c, next) => {
   const seconds = waitSecondsOf(c);
@@ -30,13 +30,13 @@ export const waitForEnd = createMiddleware<ApiEnv>(async (c, next) => {
     if (ended !== null) c.res = Response.json(await resultOf(c.get("services").sql, ended));
     preferenceApplied(c.res.headers, `wait=${seconds}`);
   } catch (error) {
-    log.warn("run.not_waited_for", { request: c.get("requestId"), message: messageOf(error) });
+    log.warn("run.wait_failed", { request: c.get("requestId"), message: messageOf(error) });
   }
 });
 
 /**
- * The run, once it has ended; null when the time is over or the caller has left. It is a viewer of the run's stream, which
- * ends with the run, and asks Postgres only when that stream has ended.
+ * The run, once it has ended; null when the time is over or the caller has left. The request is a viewer of the run's stream,
+ * which ends with the run; the edge queries Postgres only when that stream has ended.
  */
 async function endedRun(c: Context<ApiEnv>, runId: string, seconds: number): Promise<RunRow | null> {
   const { sql } = c.get("services");
@@ -62,7 +62,7 @@ async function streamEnd(c: Context<ApiEnv>, row: RunRow, signal: AbortSignal): 
     for (let read = await reader?.read(); read?.done === false; read = await reader?.read());
   } catch (error) {
     if (signal.aborted) return;
-    log.warn("run.wait_broke", { run, message: messageOf(error) });
+    log.warn("run.wait_stream_failed", { run, message: messageOf(error) });
   } finally {
     signal.removeEventListener("abort", stop);
   }

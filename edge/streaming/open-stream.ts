@@ -143,7 +143,7 @@ export const StreamQuery = z.object({
   }),
 });
 
-/** The body of every stream. The document has what is in it. */
+/** The body of every stream. `eventComponents` describes it in the API's document. */
 export const EventStream = z.string().meta({ id: "EventStream" });
 
 export const StreamHeaders = z.object({ "last-event-id": z.string().optional() });

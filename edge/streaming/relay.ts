@@ -31,8 +31,8 @@ export const RELAY_TIMING: RelayTiming = {
 const PAGE_HELD_MS = 250;
 
 /**
- * One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. `begunBytes`: how much
- * was sent of the entry at its position; more than 0: nothing may be sent but the rest of that entry.
+ * One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. `begunBytes`: how many
+ * bytes of the entry at its position were sent. While it is above 0, only the rest of that entry may be sent.
  */
 type Subscription = {
   viewer: Viewer;
@@ -69,7 +69,7 @@ export class Relay {
     return this.#viewers;
   }
 
-  /** Adds a viewer. `onClosed` is called when its stream has ended. @returns the stream to it */
+  /** Adds a viewer. `onClosed` is called when its stream has ended. @returns the viewer's stream */
   join({ run, tenant, after }: Joining, signal: AbortSignal, onClosed: () => void): SseWriter {
     const viewer = new Viewer(run, after);
     const writer = new SseWriter(() => {
@@ -199,7 +199,7 @@ export class Relay {
       subscription.sentAtMs = performance.now();
     }
     subscription.begunBytes = 0;
-    viewer.haveSent(entry);
+    viewer.entrySent(entry);
     return true;
   }
 
@@ -216,7 +216,7 @@ export class Relay {
     if (viewer.mode === "ended") writer.close();
   }
 
-  /** Only the viewers that needed the read are checked often. The first failure is logged, until all have been read again. */
+  /** Checks often only the viewers that needed the failed read. Further failures are not logged until all viewers have been read again. */
   #onReadFailed(subscriptions: readonly Subscription[], error: unknown): void {
     if (this.#failed.size === 0)
       log.error("relay.read_failed", { error: error instanceof Error ? error.message : "unknown" });

@@ -34,13 +34,13 @@ export function reconnectLater(): Response {
 /** The relay reads ahead for a viewer until this many bytes are unsent. A viewer that takes nothing holds no more. */
 const READ_AHEAD_BYTES = 16 * 1024;
 
-/** The most unsent bytes with which a viewer gets a further live entry. The viewers of a run share the bytes of an entry. */
+/** A viewer with more unsent bytes than this gets no further live entry. The viewers of a run share the bytes of an entry. */
 const LIVE_AHEAD_BYTES = 64 * 1024;
 
-/** The most unsent bytes of live entries in one object, which its viewers share evenly; each may have 16 KiB and an entry in any case. */
+/** The unsent bytes of live entries in one object, divided evenly among its viewers; each may have 16 KiB and one entry in any case. */
 const LIVE_BYTES = 32 * 1024 * 1024;
 
-/** The most unsent bytes with which one of `viewers` viewers of an object gets a further live entry. */
+/** Of an object with so many viewers: one with more unsent bytes than this gets no further live entry. */
 export function liveAheadBytes(viewers: number): number {
   return Math.max(READ_AHEAD_BYTES, Math.min(LIVE_AHEAD_BYTES, LIVE_BYTES / viewers));
 }

@@ -68,12 +68,12 @@ export class ViewerAdmission {
   }
 
   /**
-   * The stream of a viewer for which there is a seat; else 429. `onClosed` is called after it has given its seat back. The
-   * stream is ended by its `close`: an AbortController for each viewer, joined with its request's, takes 2 KiB of memory.
+   * The stream of a viewer for which there is a seat; else 429. `onClosed` is called after the seat is free again. The object
+   * ends the stream by its `close`, because an AbortController for each viewer, joined with its request's, takes 2 KiB.
    */
   open({ seat, untilMs, signal }: Newcomer, start: Start, onClosed = () => {}): Response {
     if (!this.#takeSeat(seat)) return new Response(null, { status: 429 });
-    // Called later only: the ticks and the newcomers end streams.
+    // `stream` exists when this is called: by a tick, or when a newcomer gets this viewer's seat.
     const end = () => stream.close();
     const ofTenant = this.#ends.get(seat.tenant) ?? new Set();
     this.#ends.set(seat.tenant, ofTenant.add(end));

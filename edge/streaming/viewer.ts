@@ -49,7 +49,7 @@ export class Viewer {
   }
 
   /** The events of this entry of a page from `next` on have been sent. The viewer stays `reading`. */
-  haveSent(entry: EntryLines): void {
+  entrySent(entry: EntryLines): void {
     this.#next = entry.seq + 1;
   }
 

@@ -12,7 +12,7 @@ import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { startProcess } from "../processes/child.ts";
-import { isNewerThan } from "../processes/newest.ts";
+import { isNewerThan } from "../processes/is-newer.ts";
 import { nodeProgram, projectFolder } from "../processes/programs.ts";
 
 export const S3Keys = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() });
@@ -35,7 +35,7 @@ const WorkerOptions = z.object({
     .default({}),
 });
 
-/** `script`: the path of the bundle. `options`: its bindings and dates. */
+/** `script`: the path of the bundle. `options`: the Worker's bindings, compatibility date and compatibility flags. */
 export type EdgeBuild = { script: string; options: z.infer<typeof WorkerOptions> };
 
 /** The files that a build depends on. */

@@ -16,13 +16,16 @@ const HANDSHAKE_MS = 10_000;
 const modes = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
 type Mode = (typeof modes)[number];
 
-/** `address`: where workerd reaches the database. */
+/** `address`: `host:port` at which workerd reaches the database. */
 export type PostgresRoute = { address: string; close(): void };
 
 /**
- * The way to the database of `url`, by its `sslmode`, with libpq's meanings: absent or `disable`, the server itself;
- * else a proxy that requires TLS (`prefer`: uses it when the server has it), and that checks the certificate's
- * authority (`verify-ca`) and also its name (`verify-full`). `sslrootcert`: a file of authorities, or `system`.
+ * The route to the database of `url`. Its `sslmode` has libpq's meanings, except that absent means `disable`:
+ * - `disable`: the server itself. All others: a proxy that speaks TLS to the server.
+ * - `prefer`: without TLS when the server has none. `require`: TLS, and no check of the certificate.
+ * - `verify-ca`: the proxy checks the certificate's authority. `verify-full`: also its name.
+ *
+ * `sslrootcert` names a file of authorities, or is `system`.
  * @throws Error for another `sslmode`, and for an unreadable `sslrootcert`
  */
 export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
@@ -32,22 +35,23 @@ export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
   if (mode === "disable") return { address: `${url.hostname}:${port}`, close() {} };
 
   const tls = tlsOptionsOf(mode, host, url.searchParams.get("sslrootcert"));
-  const open = new Set<Socket>();
+  const clients = new Set<Socket>();
   const server = createServer((client) => {
-    open.add(client);
-    client.once("close", () => open.delete(client));
+    clients.add(client);
+    client.once("close", () => clients.delete(client));
     secureConnection(client, { host, port }, mode, tls).catch((error: unknown) => {
       console.error(`edge | no TLS connection to Postgres at ${host}:${port}: ${String(error)}`);
     });
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the proxy of Postgres has no port");
+  if (address === null || typeof address === "string")
+    throw new Error("the proxy before Postgres has no port");
   return {
     address: `127.0.0.1:${address.port}`,
     close() {
       server.close();
-      for (const client of open) client.destroy();
+      for (const client of clients) client.destroy();
     },
   };
 }

@@ -60,7 +60,7 @@ export function edgeCommand(
   return {
     command: {
       command: Workerd.parse(createRequire(import.meta.url)("workerd")).default,
-      // workerd writes to its output when a socket listens, the sockets in their order. Experimental: the simulators.
+      // workerd reports each socket that listens on its standard output, in their order. The simulators need --experimental.
       args: ["serve", "--experimental", "--control-fd=1", "-I", "/", config],
       cwd: projectFolder,
       // At SIGTERM workerd would wait for the streams of its viewers. Its files are SQLite's, which survive a kill.

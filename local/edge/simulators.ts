@@ -10,7 +10,7 @@ import { Embed, type Capnp } from "./capnp.ts";
 
 const workers = join(createRequire(import.meta.url).resolve("miniflare"), "../workers");
 
-/** The name of each simulator: of its folder in Miniflare's data, and of its class. */
+/** The names that Miniflare gives each simulator: the folder of its data, its class, and its script. */
 const r2 = { folder: "r2", className: "R2BucketObject", script: "r2/bucket" };
 const rateLimit = {
   folder: "ratelimit",

@@ -21,7 +21,7 @@ import {
 export const EdgeSettings = z.object({
   /** The data folder of R2, rate limits and Durable Objects. */
   data: z.string(),
-  /** Each gets an edge. */
+  /** One edge listens on each. */
   ports: z.array(z.int().positive()).min(1),
   s3Port: z.int().positive(),
   s3: S3Keys,
@@ -71,7 +71,7 @@ function edgeService({ script, options }: EdgeBuild, settings: EdgeSettings, ind
     worker: {
       modules: [{ name: "main.js", esModule: new Embed(script) }],
       compatibilityDate: options.compatibilityDate,
-      // By this date it is on by default, and workerd refuses to hear it again.
+      // At this compatibility date the flag is on by default, and workerd refuses a configuration that sets it too.
       compatibilityFlags: options.compatibilityFlags.filter((flag) => flag !== "nodejs_compat"),
       bindings: [
         ...Object.entries({ ...options.bindings, ...settings.vars }).map(([variable, value]) =>

@@ -19,7 +19,7 @@ export type Command = {
   cwd?: string;
   uid?: number;
   gid?: number;
-  /** The signal that ends a program. Default SIGTERM. */
+  /** The signal that ends the program. Default: SIGTERM. */
   stopSignal?: NodeJS.Signals;
 };
 

@@ -14,7 +14,7 @@ export const projectFolder = resolve(import.meta.dirname, "../..");
 /** Where the built programs are. */
 export const programsFolder = join(projectFolder, "node_modules/.cache/programs");
 
-/** The source of each built program, and its file there. */
+/** The source of each built program, and its file in `programsFolder`. */
 export const builtPrograms = {
   "local/run.ts": "main.mjs",
   "worker-node/main.ts": "worker.mjs",
@@ -42,7 +42,7 @@ export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command 
 }
 
 /**
- * The command that runs a built program (local/programs/build.ts). Its young objects have 6 MB instead of 48, because a
+ * The command that runs a built program (local/programs/build.ts). V8's young generation has 6 MB instead of 48, because a
  * heap that grew under load stays large.
  * @param file its source
  */
@@ -82,7 +82,7 @@ export function startProgram(
 
 /**
  * Starts a program and waits for its log event `eventName` (a line of JSON).
- * @param fields fields that the event must have too: a program may write events of one name several times
+ * @param fields values that fields of the event must have: a program may log several events of one name
  * @returns the program and that event with its fields
  * @throws Error when the program ends before, when the event does not come within `startLimitMs`, or at `signal`; the
  * program has ended then
@@ -97,9 +97,9 @@ export async function startUntilEvent(
   const { promise, resolve: resolveEvent, reject } = Promise.withResolvers<LogEvent>();
   const program = startProgram(name, command, (line) => {
     const event = readEvent(line);
-    const isIt =
+    const isExpected =
       event?.event === eventName && Object.entries(fields).every(([key, value]) => event[key] === value);
-    if (isIt) resolveEvent(event);
+    if (isExpected) resolveEvent(event);
   });
   program.child.once("error", reject);
   program.child.once("exit", (code, endedBy) =>

@@ -8,7 +8,7 @@
 import { mkdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
 import { dirname, join, parse } from "node:path";
 import { pathToFileURL } from "node:url";
-import { isNewerThan } from "../processes/newest.ts";
+import { isNewerThan } from "../processes/is-newer.ts";
 import { builtPrograms, programsFolder, projectFolder } from "../processes/programs.ts";
 import type { Plugin } from "esbuild";
 
@@ -16,7 +16,7 @@ const sources = ["edge", "local", "shared", "worker-node", "package-lock.json"].
   join(projectFolder, name),
 );
 
-/** Its time is the time of the build. */
+/** The file whose time of modification is the time of the build. */
 const stamp = join(programsFolder, builtPrograms["local/run.ts"]);
 
 /**
@@ -36,7 +36,7 @@ export async function buildPrograms(): Promise<void> {
     outdir: programsFolder,
     outExtension: { ".js": ".mjs" },
     bundle: true,
-    splitting: true, // what is imported at its first use stays in files of its own
+    splitting: true, // a module that is imported dynamically stays in a file of its own
     format: "esm",
     platform: "node",
     target: "node24",
@@ -48,11 +48,11 @@ export async function buildPrograms(): Promise<void> {
     loader: { ".lua": "text" },
     // Packages that read files beside their own, and programs of the build.
     external: ["esbuild", "miniflare", "quickjs-emscripten", "workerd", "wrangler"],
-    // Packages of the CommonJS kind call it, and a module of the other kind does not have it.
+    // CommonJS packages call `require`, which an ES module does not have.
     banner: {
       js: 'import { createRequire as nodeRequire } from "node:module"; const require = nodeRequire(import.meta.url);',
     },
-    plugins: [ownPlaces],
+    plugins: [sourceLocations],
     logLevel: "warning",
   });
   // A source that was saved during the build is newer than the build.
@@ -60,11 +60,11 @@ export async function buildPrograms(): Promise<void> {
 }
 
 /**
- * Keeps what a source says of its own place true: it names files beside it (migrations, the project's folder), and is
- * not the main module. A file that is itself a program is beside the bundle.
+ * Replaces `import.meta` in a source by the values that it has there: a source finds files beside it (migrations, the project's
+ * folder), and is not the main module. A URL of a source that is itself a program becomes that of its bundle.
  */
-const ownPlaces: Plugin = {
-  name: "own-places",
+const sourceLocations: Plugin = {
+  name: "source-locations",
   setup({ onLoad }) {
     onLoad({ filter: /\.ts$/ }, ({ path }) => {
       const own = readFileSync(path, "utf8");

@@ -69,7 +69,7 @@ const settings = {
   max_connections: "200",
   fsync: "on",
   synchronous_commit: "on",
-  shared_buffers: "64MB", // each backend counts the pages that it has touched as its own
+  shared_buffers: "64MB", // the memory of each backend includes the shared pages that it has touched
   max_logical_replication_workers: "0", // without a subscription its launcher only holds memory
 };
 

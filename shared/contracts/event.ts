@@ -102,7 +102,7 @@ export type EventFields = { [Type in keyof typeof eventSchemas]: z.infer<(typeof
 export type EventType = keyof EventFields;
 
 /**
- * An event before its line is written: its type and its fields. `path`: where its step is, if it is in a branch or a loop
+ * An event before its line is written: its type and its fields. `path`: the path of its step, if that is in a branch or a loop
  * (`fanout[1].draft`).
  */
 export type RunEvent = {

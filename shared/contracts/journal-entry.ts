@@ -3,9 +3,9 @@ import { JsonRecord, JsonValue } from "./json.ts";
 
 /**
  * What an entry of a run's journal is; `JournalRecord` says what each kind holds.
- * `step` and `turn` are checkpoints (of a step, inside a step). `note` carries events only. `park` gives the run's slot
- * back until its wake-up. `end` ends the run and may carry the last step's checkpoint. `rewind` is a client's retry: it
- * cancels the results of a step and of all steps after it.
+ * `step` and `turn` are checkpoints (of a step, inside a step). `note` carries events only. `park` says that a track waits;
+ * if no other track of the run can move, it gives the run's slot back until the wake-up. `end` ends the run and may carry the
+ * last step's checkpoint. `rewind` is a client's retry: it cancels the results of a step and of all steps after it.
  */
 export const EntryKind = z.enum(["step", "turn", "note", "park", "end", "rewind"]);
 export type EntryKind = z.infer<typeof EntryKind>;
@@ -73,14 +73,14 @@ export const Checkpoint = z.object({
   cost_micro_usd: z.number(),
   /** The effect keys of this visit's calls to the outside: `run:step path:visit:call[:try]`. */
   effects: z.array(z.string()),
-  /** The visit failed, and with it its track; the tracks beside it go on (`on_branch_error` is `collect`). */
+  /** The visit and its track have failed; the other tracks of the fork go on (`on_branch_error` is `collect`). */
   error: z.object({ code: z.string(), message: z.string() }).exactOptional(),
 });
 export type Checkpoint = z.infer<typeof Checkpoint>;
 
 /**
- * A visit of a parallel or loop step begins, with `count` tracks. `in`: a track for each branch; for each round of a loop,
- * which goes on with the state of the round before; or for each item of a list.
+ * A visit of a parallel or loop step begins, with `count` tracks. `in` says what each track is: a branch; a round of a loop,
+ * which goes on with the state of the round before; or the iteration for one item of a list.
  */
 export const ForkRecord = z.object({
   in: z.enum(["branches", "rounds", "items"]),
@@ -100,7 +100,7 @@ export const TurnCheckpoint = z.object({
   step: z.string(),
   visit: z.number().int(),
   data: JsonValue,
-  /** The turn divides the run: `data` is null. */
+  /** Set when the turn begins a fork; then `data` is null. */
   fork: ForkRecord.exactOptional(),
 });
 export type TurnCheckpoint = z.infer<typeof TurnCheckpoint>;
@@ -116,7 +116,7 @@ export const RetryPark = z.object({
   /** How many of these tries the called service refused with a response: each refusal gives the next call a new effect key. */
   answered: z.number().int().nonnegative().default(0),
   error: z.object({ code: z.string(), message: z.string() }),
-  /** What the failed tries cost that this entry charges: no result reports it. */
+  /** The cost of the failed tries, which this entry charges: no result reports it. */
   cost_micro_usd: z.number().default(0),
   first_failed_at: z.string(),
   /** How long the next try waits, from the commit of this entry on. */

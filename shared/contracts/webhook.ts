@@ -86,7 +86,7 @@ export type DeliveryOutcome = z.infer<typeof DeliveryOutcome>;
 export const DeliveryId = z.string().regex(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}$/);
 
 function urlError(text: string): string | null {
-  // A URL parser leaves line breaks and spaces out without a word.
+  // A URL parser drops line breaks and spaces, and reports nothing.
   if (/[\s\p{Cc}]/u.test(text)) return "must not contain spaces or control characters";
   if (!/^https?:\/\//i.test(text)) return schemeError(text);
   // A URL parser takes the path of `https:///path` for a host.
@@ -110,7 +110,7 @@ function schemeError(text: string): string {
     : `has the scheme ${scheme}://: it must begin with https:// or http://`;
 }
 
-/** Why a text that begins as a URL is none. */
+/** The error of a text that begins as a URL and is none. */
 function hostError(text: string): string {
   const host = /^https?:\/\/([^/?#]*)/i.exec(text)?.[1] ?? "";
   if (host === "") return "has no host: write https://host/path";

@@ -20,6 +20,15 @@ local max_depth, reservation_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local admitted = is_quota_ready and "ok" or "rebuilding"
 
+-- How many jobs count against `max_depth`.
+local function depth()
+  n_queued_or_reserved = n_queued_or_reserved or redis.call("ZCARD", queued_or_reserved)
+  return n_queued_or_reserved
+end
+
+-- The tenants whose tokens were spent. Their limits are written once, at the end.
+local spent = {}
+
 -- The tokens in a tenant's bucket, which holds one second's requests. A new bucket is full.
 local function tokens_of(limit)
   local most = 1000 * limit.per_second
@@ -37,16 +46,17 @@ local function admit(tenant, run)
     local has_rate = limit.per_second > 0
     return "rate " .. (has_rate and integer_text(math.ceil((1000 - tokens) / limit.per_second)) or "60000")
   end
-  if is_quota_ready and redis.call("ZCARD", queued_or_reserved) >= max_depth then return "depth" end
-  if is_quota_ready and count_members(queued_or_reserved, tenant) >= limit.queued then
+  if is_quota_ready and depth() >= max_depth then return "depth" end
+  if is_quota_ready and counted(queued_or_reserved, tenant) >= limit.queued then
     return "queued " .. integer_text(limit.queued)
   end
   limit.tokens, limit.tokens_at_ms = tokens - 1000, now_ms
-  write_limits(tenant, limit)
+  spent[tenant] = limit
   move({ run = run, tenant = tenant, lane = "default", score = now_ms }, "reserved", now_ms + reservation_ms)
   return admitted
 end
 
 local verdicts = {}
 for i = 3, #ARGV, 2 do verdicts[#verdicts + 1] = admit(ARGV[i], ARGV[i + 1]) end
+for tenant, limit in pairs(spent) do write_limits(tenant, limit) end
 return verdicts

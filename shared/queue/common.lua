@@ -60,9 +60,20 @@ local function count_members(key, tenant)
   return redis.call("ZLEXCOUNT", key, "[" .. tenant .. "\0", "(" .. tenant .. "\1")
 end
 
--- A script reads a tenant's limits and used slots once and keeps them up to date itself, as nothing else runs meanwhile.
+-- A script reads a tenant's limits and counts once and keeps them up to date itself, as nothing else runs meanwhile.
 -- This halves the cost of a batch of one tenant's jobs.
-local limits_cache, used_slots_cache = {}, {}
+local limits_cache = {}
+local counts_cache = { [active] = {}, [queued_or_reserved] = {} }
+
+-- The size of `queued_or_reserved`, and how many jobs are ready. Nil: the script has not read it.
+local n_queued_or_reserved, n_ready
+
+-- Call it after a change of one of the two sets by a tenant's job.
+local function keep_counts(key, tenant, change)
+  local counts = counts_cache[key]
+  if counts[tenant] then counts[tenant] = counts[tenant] + change end
+  if key == queued_or_reserved and n_queued_or_reserved then n_queued_or_reserved = n_queued_or_reserved + change end
+end
 
 local function limits_of(tenant)
   if limits_cache[tenant] then return limits_cache[tenant] end
@@ -87,10 +98,12 @@ local function write_limits(tenant, limit)
   limits_cache[tenant] = limit
 end
 
-local function used_slots(tenant)
-  used_slots_cache[tenant] = used_slots_cache[tenant] or count_members(active, tenant)
-  return used_slots_cache[tenant]
+local function counted(key, tenant)
+  local counts = counts_cache[key]
+  counts[tenant] = counts[tenant] or count_members(key, tenant)
+  return counts[tenant]
 end
+local function used_slots(tenant) return counted(active, tenant) end
 
 -- False also for a tenant without limits.
 local function has_free_slot(tenant)
@@ -104,6 +117,7 @@ local function ready_member(job)
   return ready_prefix(job.lane, job.tenant) .. string.format("%015d", job.score) .. "\0" .. job.run
 end
 local function first_ready_member(tenant, lane)
+  if n_ready == 0 then return nil end
   local prefix = ready_prefix(lane, tenant)
   return redis.call("ZRANGEBYLEX", ready, "[" .. prefix, "(" .. string.sub(prefix, 1, -2) .. "\1", "LIMIT", 0, 1)[1]
 end
@@ -167,22 +181,16 @@ end
 -- `next_start`: see `repair_ring`, for a ready job that a claim serves. `state` nil removes the job.
 local function move(job, state, at_ms, next_start)
   local from, tenant = job.state, job.tenant
-  local had_no_free_slot = from == "leased" and not has_free_slot(tenant)
+  -- Without a ready job nobody gets the slot.
+  local had_no_free_slot = from == "leased" and n_ready ~= 0 and not has_free_slot(tenant)
 
   local left, entered, member = COUNTED[from], COUNTED[state], tenant .. "\0" .. job.run
   if left ~= entered then
-    -- Read before the change, so that the count can follow it.
-    local used = (left == active or entered == active) and used_slots(tenant)
-    if left then
-      local removed = redis.call("ZREM", left, member)
-      if left == active then used_slots_cache[tenant] = used - removed end
-    end
-    if entered then
-      local added = redis.call("ZADD", entered, "0", member)
-      if entered == active then used_slots_cache[tenant] = used + added end
-    end
+    if left then keep_counts(left, tenant, -redis.call("ZREM", left, member)) end
+    if entered then keep_counts(entered, tenant, redis.call("ZADD", entered, "0", member)) end
   end
 
+  if n_ready then n_ready = n_ready + (state == "ready" and 1 or 0) - (from == "ready" and 1 or 0) end
   if from == "ready" then
     redis.call("ZREM", ready, ready_member(job))
   elseif from then
@@ -240,6 +248,9 @@ end
 -- What the index says of the shard, read by `check_index`.
 local is_quota_ready, tenants_of_index, checked_ms
 
+-- How many reservations `check_sizes` has found; nil: it has not compared in this call.
+local n_reserved
+
 -- Returns the reply of a script that must not act on this shard, or nil. The reply is "cold", or an error for a caller
 -- with another number of shards: it would put tenants on shards where other callers do not look for them.
 local function check_index()
@@ -270,7 +281,8 @@ local function check_sizes()
   if since_ms >= 0 and since_ms < CHECK_EVERY_MS then return nil end
   local function size(key) return redis.call("ZCARD", key) end
   local n_leases = size(leases)
-  local n_queued_or_reserved = size(reserved) + size(ready) + size(due)
+  n_reserved = size(reserved)
+  n_queued_or_reserved = n_reserved + size(ready) + size(due)
   local is_complete = redis.call("HLEN", jobs) == n_queued_or_reserved + size(timer) + n_leases
     and size(active) == n_leases
     and size(queued_or_reserved) == n_queued_or_reserved
@@ -300,6 +312,7 @@ end
 
 -- Removes runs that were admitted and not committed in time; at most 100 a call.
 local function drop_lapsed_reservations()
+  if n_reserved == 0 then return nil end
   return each_due(reserved, 100, function(job) move(job, nil) end)
 end
 

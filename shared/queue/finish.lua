@@ -6,5 +6,6 @@
 
 local refusal = check_index()
 if refusal then return refusal end
+n_ready = redis.call("ZCARD", ready)
 for i = 2, #ARGV do finish_job(ARGV[i], ARGV[1]) end
 return "ok"

@@ -43,8 +43,13 @@ export function sealSecret(
   return seal(key, secret, placeOf(`tool/${owner}/${name}`, path));
 }
 
+/** The name under which the secrets of an MCP server are sealed. No tool can have it. */
+export function sealedNameOfServer(server: string): string {
+  return `mcp/${server}`;
+}
+
 /**
- * A stored tool with its secrets, for the call.
+ * A stored tool, or MCP server, with its secrets, for the call.
  * @param key null: this process has no MASTER_KEY, and opens only tools that have no sealed secret
  * @throws SealError, which quotes no secret
  */

@@ -3,6 +3,13 @@ import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
 import { Lane } from "../contracts/run.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
+import {
+  McpListed,
+  StoredMcpServer,
+  claimMcpListings,
+  readMcpServer,
+  saveMcpListing,
+} from "./definitions/mcp-servers.ts";
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
 import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
@@ -143,6 +150,24 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.enum(["agents", "tools"]), TenantId, z.string()]),
       result: StoredDefinition.omit({ id: true }).nullable(),
       run: readDefinition,
+    }),
+    readMcpServer: bind({
+      name: "readMcpServer",
+      args: z.tuple([TenantId, z.string()]),
+      result: StoredMcpServer.nullable(),
+      run: readMcpServer,
+    }),
+    claimMcpListings: bind({
+      name: "claimMcpListings",
+      args: z.tuple([z.number().int().min(1).max(100)]),
+      result: z.array(StoredMcpServer),
+      run: claimMcpListings,
+    }),
+    saveMcpListing: bind({
+      name: "saveMcpListing",
+      args: z.tuple([McpListed]),
+      result: z.null(),
+      run: saveMcpListing,
     }),
     takeLock: bind({
       name: "takeLock",

@@ -8,6 +8,14 @@ export function cpuMs(pid: number): number {
   return ticksToMs(used);
 }
 
+/** Of a process's main thread: its processor time, and how long it had work and waited for a processor. In milliseconds. */
+export function mainThreadTimes(pid: number): { mainCpuMs: number; waitedMs: number } {
+  const [usedNs = NaN, waitedNs = NaN] = readFileSync(`/proc/${pid}/schedstat`, "utf8")
+    .split(" ")
+    .map(Number);
+  return { mainCpuMs: usedNs / 1e6, waitedMs: waitedNs / 1e6 };
+}
+
 /** The processor time of a process and all its descendants, including those that have ended. */
 export function treeCpuMs(root: number): number {
   const stats = readAll();

@@ -1,5 +1,5 @@
 /**
- * `npm run bench:weight`: what the product that a user starts takes of a machine. `-- --base REV` installs that revision in a
+ * `npm run bench:weight`: the memory and the processor time that `npm start` takes. `-- --base REV` installs that revision in a
  * temporary folder and measures both builds in turn. Linux only: it reads /proc.
  *
  * A start is `npm start`, npm included. Memory is the sum over its tree of processes, as RSS (pages that processes share

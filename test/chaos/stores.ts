@@ -29,6 +29,10 @@ export class PostgresStore {
     return this.#service.port;
   }
 
+  get pid(): number {
+    return pidOf(this.#service);
+  }
+
   /** Restarts it after `downMs`. `crash`: without a shutdown, so that it has to recover from its log. */
   async restart(downMs: number, crash: boolean): Promise<void> {
     if (crash && this.#service.pid !== null) process.kill(this.#service.pid, "SIGQUIT");
@@ -74,6 +78,10 @@ export class RedisStore {
     return this.#service.port;
   }
 
+  get pid(): number {
+    return pidOf(this.#service);
+  }
+
   /** A connection that passes no link. Its commands are rejected while Redis is away. */
   get client(): Redis {
     return this.#client;
@@ -112,6 +120,11 @@ export class RedisStore {
   get #dump(): string {
     return join(this.#dir, "dump.rdb");
   }
+}
+
+function pidOf({ pid }: Service): number {
+  if (pid === null) throw new Error("the store has no process: it is down");
+  return pid;
 }
 
 function connect(url: string): Redis {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildEdge } from "../../local/edge/build.ts";
+import type { EdgeBuild } from "../../local/edge/build.ts";
 import { edgeCommand, s3Of } from "../../local/edge/process.ts";
 import type { EdgeSettings } from "../../local/edge/workerd-config.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
@@ -17,7 +18,8 @@ import { agent, orchestrations, toolAt } from "./definitions.ts";
 import { Link } from "./link.ts";
 import { startModelServer } from "./model-server.ts";
 import { POINTS_FOLDER, Points } from "./points.ts";
-import { endProgram } from "./program.ts";
+import { endProgram, startProgram } from "./program.ts";
+import type { Program } from "./program.ts";
 import { randomOf } from "./random.ts";
 import { startReceiver } from "./receiver.ts";
 import type { Receiver } from "./receiver.ts";
@@ -31,7 +33,10 @@ import type { Death } from "./workers.ts";
 const WORKERS = 3;
 const SLOTS = 6;
 
-/** What a phase changes about the system: the number of its workers, their environment, and whether they store large values in S3. */
+/**
+ * What a phase changes about the system: the number of its workers, their environment, and whether they store large values in
+ * an object store. That has a process of its own, as R2 is no part of an edge; the edge does not read it.
+ */
 type SystemChanges = { workers?: number; workerEnv?: Record<string, string>; withS3?: boolean };
 
 export type System = {
@@ -40,6 +45,7 @@ export type System = {
   redis: RedisStore;
   edge: Server;
   rest: Server;
+  objectStore: Program | null;
   links: Link[];
   workers: ManagedWorker[];
   points: Points;
@@ -139,14 +145,8 @@ async function startParts(
   await api.must("PUT", "/api/v2/agents/agent_noter", agent);
   for (const each of orchestrations) await api.must("PUT", `/api/v2/orchestrations/${each.id}`, each);
 
-  const s3 = s3Of(edgeBuild, settings, false);
-  const s3Env = {
-    S3_ENDPOINT: s3.endpoint,
-    S3_BUCKET: s3.bucket,
-    S3_REGION: s3.region,
-    S3_ACCESS_KEY_ID: s3.access_key_id,
-    S3_SECRET_ACCESS_KEY: s3.secret_access_key,
-  };
+  const objectStore = withS3 ? await startObjectStore(dir, edgeBuild, settings) : null;
+  if (objectStore) onStop(() => endProgram(objectStore.program));
   const points = new Points(join(dir, "points"));
   const deaths: Death[] = [];
   const workers: ManagedWorker[] = [];
@@ -166,7 +166,7 @@ async function startParts(
       OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${model.port}/v1`,
       MASTER_KEY: secrets.master_key,
       EGRESS_ALLOW: "127.0.0.0/8",
-      ...(withS3 && s3Env),
+      ...objectStore?.env,
       ...workerEnv,
     };
     const member = new ManagedWorker(`worker-${number}`, env, deaths);
@@ -181,5 +181,45 @@ async function startParts(
     if (tries > 1_200) throw new Error("the workers did not start within 120 s");
     await sleep(100);
   }
-  return { api, postgres, redis, edge, rest, links, workers, points, deaths, model, tool, receiver };
+  return {
+    api,
+    postgres,
+    redis,
+    edge,
+    rest,
+    objectStore: objectStore?.program ?? null,
+    links,
+    workers,
+    points,
+    deaths,
+    model,
+    tool,
+    receiver,
+  };
+}
+
+/** Starts the object store. `env`: the variables with which a worker reaches it. */
+async function startObjectStore(
+  dir: string,
+  build: EdgeBuild,
+  edge: EdgeSettings,
+): Promise<{ program: Program; env: Record<string, string> }> {
+  const settings: EdgeSettings = {
+    ...edge,
+    data: join(dir, "object-store"),
+    ports: [await freePort(0)],
+    s3Port: await freePort(0),
+  };
+  const { command, lastSocket } = edgeCommand(build, settings, new URL(settings.postgresUrl).host);
+  const ready = { event: "listen", socket: lastSocket };
+  const { program } = await startProgram("object-store", command, ready, 30_000);
+  const s3 = s3Of(build, settings, false);
+  const env = {
+    S3_ENDPOINT: s3.endpoint,
+    S3_BUCKET: s3.bucket,
+    S3_REGION: s3.region,
+    S3_ACCESS_KEY_ID: s3.access_key_id,
+    S3_SECRET_ACCESS_KEY: s3.secret_access_key,
+  };
+  return { program, env };
 }

@@ -18,7 +18,11 @@ import { expectDocumentedEvents } from "./documented-events.ts";
 export type FlowApi = TestApp & {
   workers: WorkerProcess[];
   startWorker(id: string, env?: Record<string, string>, timing?: Timing): Promise<WorkerProcess>;
-  define(kind: "orchestrations" | "tools", id: string, definition: JsonObject): Promise<void>;
+  define(
+    kind: "orchestrations" | "agents" | "tools" | "mcp-servers",
+    id: string,
+    definition: JsonObject,
+  ): Promise<void>;
   start(orchestration: string, body?: JsonObject): Promise<string>;
   /** Waits until the run has one of these statuses. @returns that status */
   until(run: string, statuses: readonly string[], ms?: number): Promise<string>;

@@ -1,4 +1,4 @@
-/** Every event that a flow test commits is compared with the API's document. */
+/** Compares the events that flow tests commit with the API's document. */
 import { z } from "zod";
 import { eventComponents } from "../../shared/contracts/event-schemas.ts";
 import { RunId } from "../../shared/contracts/ids.ts";

@@ -5,7 +5,7 @@ import { inject } from "vitest";
 import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
 import { until } from "./waiting.ts";
 
-/** The built edge. The first file that asks makes the build; files in other processes wait for it. */
+/** The built edge. The first test file that calls this makes the build; test files in other processes wait for it. */
 export async function builtEdge(): Promise<EdgeBuild> {
   const folder = inject("edgeBuild");
   const done = `${folder}/done`;

@@ -24,7 +24,7 @@ export class Viewer {
   }
 
   /** Waits until `condition` holds. @throws Error with the end of the stream when it does not hold in time */
-  async until(condition: (viewer: Viewer) => boolean, timeoutMs = 30_000): Promise<void> {
+  async until(condition: (viewer: Viewer) => boolean, timeoutMs = 120_000): Promise<void> {
     const received = () => `; it received … ${JSON.stringify(this.text.slice(-500))}`;
     await until("the viewer's condition", () => condition(this), timeoutMs, received);
   }

@@ -212,6 +212,7 @@ export class FakeModelsAndTools {
   readonly #calls = new Map<string, number>();
 
   readonly tools: Tools = {
+    toolsOf: async () => [],
     call: async ({ tool: { name }, effectKey, signal }) => {
       const call = this.#count(effectKey);
       await sleep(name === "slow" ? 8_000 : 300, undefined, { signal });

@@ -3,6 +3,7 @@
  * contract.test.ts compares both. Each condition that mutations.test.ts drops is a method, which the mutation overrides.
  */
 import { REFERS_TO_EVENTS } from "../../shared/journal/records.ts";
+import type { Kind } from "../../shared/store/definitions/stored-definition.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { StoredPage } from "../../shared/contracts/journal-entry.ts";
 import { columnsOf } from "../../shared/store/journal/flush.ts";
@@ -321,7 +322,20 @@ export class PostgresModel implements Statements {
     return this.library.orchestrations.get(id) ?? null;
   }
 
-  readDefinition(kind: "agents" | "tools", _tenant: string, id: string): Answer<"readDefinition"> {
+  /** Runs of a simulation have no MCP servers. */
+  readMcpServer(): null {
+    return null;
+  }
+
+  claimMcpListings(): [] {
+    return [];
+  }
+
+  saveMcpListing(): null {
+    return null;
+  }
+
+  readDefinition(kind: Kind, _tenant: string, id: string): Answer<"readDefinition"> {
     const definition = this.library.named.get(`${kind} ${id}`);
     return definition === undefined ? null : { owner: "", version: 1, definition };
   }

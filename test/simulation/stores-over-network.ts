@@ -30,6 +30,9 @@ export function storeOverNetwork(
     readPinnedDefinition: (...args) =>
       call("readPinnedDefinition", () => store.readPinnedDefinition(...args)),
     readDefinition: (...args) => call("readDefinition", () => store.readDefinition(...args)),
+    readMcpServer: (...args) => call("readMcpServer", () => store.readMcpServer(...args)),
+    claimMcpListings: (...args) => call("claimMcpListings", () => store.claimMcpListings(...args)),
+    saveMcpListing: (...args) => call("saveMcpListing", () => store.saveMcpListing(...args)),
     takeLock: (...args) => call("takeLock", () => store.takeLock(...args)),
     readScanBounds: (...args) => call("readScanBounds", () => store.readScanBounds(...args)),
     listDueRuns: (...args) => call("listDueRuns", () => store.listDueRuns(...args)),

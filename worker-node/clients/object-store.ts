@@ -85,10 +85,10 @@ const SdkError = z.object({
   name: z.string(),
   $metadata: z.object({ httpStatusCode: z.number().optional() }).optional(),
 });
-/** Statuses of a store that is overloaded or slow; any other below 500 stays as it is, however often a request is repeated. */
+/** Statuses below 500 of a store that is overloaded or slow. After any other the same request would get the same answer. */
 const MAY_PASS: ReadonlySet<number> = new Set([408, 425, 429]);
 
-/** @throws ObjectStoreError where the store has answered that another try is in vain; else the error as it is */
+/** @throws ObjectStoreError where the store's response means that another try would fail too; else the error as it is */
 function rethrow(error: unknown): never {
   const parsed = SdkError.safeParse(error);
   const name = parsed.success ? parsed.data.name : "";
@@ -98,7 +98,7 @@ function rethrow(error: unknown): never {
   if (name === "CredentialsProviderError")
     throw new ObjectStoreError("refused", "there are no credentials", cause);
   if (status === undefined || status < 300 || status >= 500 || MAY_PASS.has(status)) throw error;
-  // The store's word for the error, such as AccessDenied. Its sentence may quote what was sent.
+  // The store's code for the error, such as AccessDenied. Its message may quote the request.
   const word = /^[A-Z][A-Za-z]{2,40}$/.test(name) && name !== "Error" ? `, ${name}` : "";
   throw new ObjectStoreError("refused", `HTTP ${status}${word}`, cause);
 }

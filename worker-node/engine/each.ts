@@ -6,10 +6,10 @@ import type { Orchestration, Step } from "../../shared/contracts/definition/inde
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 
-/** The items of a fork: a list is read, and loaded, once for all its iterations. */
+/** The list of each fork with `for_each`: it is loaded once for all iterations. */
 const items = new WeakMap<Fork, Promise<Json[] | null>>();
 
-/** What a step in the innermost loop around `track` sees besides state: `index`, and with `for_each` the `item`. */
+/** What the steps of a track see besides state: the `index` of the innermost loop around it, and with `for_each` the `item`. */
 export async function eachOf({
   definition,
   root,
@@ -39,7 +39,7 @@ function listOf(fork: Fork, read: () => Promise<Json[] | null>): Promise<Json[] 
   if (known !== undefined) return known;
   const list = read();
   items.set(fork, list);
-  // The next try reads it again.
+  // After a failure the next try loads the list again.
   list.catch(() => items.delete(fork));
   return list;
 }

@@ -11,7 +11,7 @@ export type Executor<Type extends LeafStep["type"]> = (
   context: StepContext,
 ) => Promise<StepResult | StepQuestion>;
 
-/** Divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
+/** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
 export type Forker<Type extends "parallel" | "loop"> = {
   /** The tracks of a visit, with the events of its beginning. @throws TerminalError when the step cannot begin */
   begin(
@@ -50,6 +50,7 @@ export type StepContext = {
   sandbox: Sandbox;
   agent(id: string): Promise<JsonObject | null>;
   tool(name: string): Promise<JsonObject | null>;
+  mcpServer(name: string): Promise<JsonObject | null>;
   /** The committed turns of this visit, in order: the `data` of each. */
   turns: readonly Json[];
   /** The state of the question that this visit asked; null when it has to ask. */
@@ -137,8 +138,9 @@ export type ModelAnswer = {
 /** Model calls. Every failure is thrown: a RetryableError (with the provider's Retry-After if it named one) or a TerminalError. */
 export type Models = { generate(request: ModelRequest): Promise<ModelAnswer> };
 
-/** Tool calls. A tool that fails throws, like a model. */
+/** Tool calls. A tool that fails throws, like a model. `toolsOf`: the tools of a stored MCP server. */
 export type Tools = {
+  toolsOf(request: { server: JsonObject; signal: AbortSignal }): Promise<JsonObject[]>;
   call(request: { tool: JsonObject; args: Json; effectKey: string; signal: AbortSignal }): Promise<Json>;
 };
 

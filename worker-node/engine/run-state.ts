@@ -33,7 +33,7 @@ export async function loadAll(
 async function loaded(value: Json, load: (value: Json) => Promise<Json>): Promise<Json> {
   if (isReference(value)) return load(value);
   if (!Array.isArray(value) || !value.some(isReference)) return value;
-  // References are in no deeper lists: each value over 32 KiB of a result is one.
+  // No reference is deeper: a value of a result over 32 KiB is one reference as a whole.
   return Promise.all(value.map((item) => loaded(item, load)));
 }
 

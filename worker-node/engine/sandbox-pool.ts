@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
-import { READY, ThreadMessage } from "./sandbox-program.ts";
+import { LONG, READY, ThreadMessage } from "./sandbox-program.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
-import type { Program, ProgramResult } from "./sandbox-program.ts";
+import type { Program, ProgramEnd, ProgramResult } from "./sandbox-program.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
 /**
@@ -14,6 +14,11 @@ const THREADS = {
   transform: { all: 3, tenant: 2 },
 } as const;
 /**
+ * Tenants that had a long program in this time leave one thread of each kind to the others: a tenant with short programs, which take
+ * turns in a moment, never waits for the end of long ones, however many tenants have these.
+ */
+const LONG_FOR_MS = 60_000;
+/**
  * A program's limit is of processor time. By the clock a program may take this many times as long, and `GRACE_MS` more, because
  * the machine may be busy. After that its thread is terminated, even in a loop.
  */
@@ -25,11 +30,11 @@ const START_MS = 60_000;
 /** The tenant of a program, and the signal that stops it: on a cancel, or when the worker drains. */
 export type Caller = { tenant: string; signal: AbortSignal };
 
-/** A program and the state that it reads: the text of the state is made when it begins, so that programs that wait hold none. */
-export type Submitted = Omit<Program, "state"> & { state: JsonObject };
+/** A program with the state that it reads. The JSON text of the state is made when the program begins: a program that waits holds none. */
+export type SubmittedProgram = Omit<Program, "state"> & { state: JsonObject };
 
 type QueuedProgram = {
-  program: Submitted;
+  program: SubmittedProgram;
   caller: Caller;
   resolve(result: ProgramResult): void;
   reject(error: unknown): void;
@@ -49,13 +54,15 @@ export class SandboxPool {
   };
   readonly #idle: Worker[] = [];
   readonly #busy = new Set<BusyThread>();
+  /** Tenants that had a long program, the latest last, and until when that counts. */
+  readonly #long = new Map<string, number>();
   #closed = false;
 
   /**
    * A failure of the program is a result.
    * @throws the reason of the caller's signal when it aborts; Error when the pool is closed
    */
-  async run(program: Submitted, caller: Caller): Promise<ProgramResult> {
+  async run(program: SubmittedProgram, caller: Caller): Promise<ProgramResult> {
     const { tenant, signal } = caller;
     signal.throwIfAborted();
     if (this.#closed) throw new Error("the sandbox is closed");
@@ -65,7 +72,7 @@ export class SandboxPool {
       reject(signal.reason);
       this.#queues[program.code].remove(tenant, queued);
       const thread = [...this.#busy].find((busy) => busy.queued === queued);
-      if (thread) this.#end(thread, { failed: "error", message: "it was cancelled" }, { reuse: false });
+      if (thread) this.#end(thread, failedAs("error", "it was cancelled"));
     };
     signal.addEventListener("abort", cancel);
     this.#queues[program.code].push(tenant, queued);
@@ -84,27 +91,42 @@ export class SandboxPool {
       for (const queued of queue.clear()) queued.reject(new Error("the sandbox is closed"));
     }
     for (const thread of this.#busy) {
-      this.#end(thread, { failed: "error", message: "the sandbox is closed" }, { reuse: false });
+      this.#end(thread, failedAs("error", "the sandbox is closed"));
     }
     await Promise.all(this.#idle.splice(0).map((worker) => worker.terminate()));
   }
 
   #startQueued(code: Program["code"]): void {
     const { all, tenant: share } = THREADS[code];
-    const isFree = (tenant: string) => this.#busyWith(code, tenant) < share;
-    while (this.#busyWith(code) < all) {
+    const isFree = (tenant: string) =>
+      this.#countBusy(code, (other) => other === tenant) < share &&
+      !(this.#isLong(tenant) && this.#countBusy(code, (other) => this.#isLong(other)) >= all - 1);
+    while (this.#countBusy(code, () => true) < all) {
       const queued = this.#queues[code].take(isFree);
       if (queued === undefined) return;
       this.#start(queued);
     }
   }
 
-  /** The threads that run code of this kind, for this tenant or for all. */
-  #busyWith(code: Program["code"], tenant?: string): number {
+  /** The threads that run code of this kind for such a tenant. */
+  #countBusy(code: Program["code"], isSuch: (tenant: string) => boolean): number {
     return [...this.#busy].filter(
-      ({ queued: { program, caller } }) =>
-        program.code === code && (tenant === undefined || caller.tenant === tenant),
+      ({ queued: { program, caller } }) => program.code === code && isSuch(caller.tenant),
     ).length;
+  }
+
+  #isLong(tenant: string): boolean {
+    return (this.#long.get(tenant) ?? 0) > performance.now();
+  }
+
+  #noteLong(tenant: string): void {
+    const nowMs = performance.now();
+    this.#long.delete(tenant);
+    this.#long.set(tenant, nowMs + LONG_FOR_MS);
+    for (const [other, untilMs] of this.#long) {
+      if (untilMs > nowMs) break;
+      this.#long.delete(other);
+    }
   }
 
   #start(queued: QueuedProgram): void {
@@ -112,8 +134,7 @@ export class SandboxPool {
     const worker = idle ?? new Worker(new URL("./sandbox-thread.ts", import.meta.url));
     // A busy thread keeps the process alive; an idle one does not.
     worker.ref();
-    const endsIn = (ms: number) =>
-      setTimeout(() => this.#end(thread, { failed: "time", message: "" }, { reuse: false }), ms);
+    const endsIn = (ms: number) => setTimeout(() => this.#end(thread, failedAs("time", "")), ms);
     const clockMs = queued.program.limitMs * BUSY_FACTOR + GRACE_MS;
     const thread: BusyThread = { worker, queued, timer: endsIn(idle ? clockMs : START_MS) };
     this.#busy.add(thread);
@@ -124,28 +145,30 @@ export class SandboxPool {
         thread.timer = endsIn(clockMs);
         return;
       }
-      // A thread whose heap was full runs no other tenant's program.
-      const reuse = !("failed" in message && message.failed === "memory");
-      this.#end(thread, message, { reuse });
+      if (message === LONG) this.#noteLong(queued.caller.tenant);
+      else this.#end(thread, message);
     });
-    worker.once("error", (error) =>
-      this.#end(thread, { failed: "error", message: String(error) }, { reuse: false }),
-    );
+    worker.once("error", (error) => this.#end(thread, failedAs("error", String(error))));
     const { program } = queued;
     worker.postMessage({ ...program, state: JSON.stringify(program.state) } satisfies Program);
   }
 
-  #end(thread: BusyThread, result: ProgramResult, { reuse }: { reuse: boolean }): void {
+  #end(thread: BusyThread, { result, mayRunAnother }: ProgramEnd): void {
     if (!this.#busy.delete(thread)) return;
     const { worker, queued, timer } = thread;
     clearTimeout(timer);
     worker.removeAllListeners("message");
     worker.removeAllListeners("error");
-    if (reuse && !this.#closed) {
+    if (mayRunAnother && !this.#closed) {
       worker.unref();
       this.#idle.push(worker);
     } else void worker.terminate();
     queued.resolve(result);
     this.#startQueued(queued.program.code);
   }
+}
+
+/** The end of a program whose thread must be replaced. */
+function failedAs(failed: "error" | "time", message: string): ProgramEnd {
+  return { result: { failed, message }, mayRunAnother: false };
 }

@@ -19,5 +19,15 @@ export const ProgramResult = z.union([
 /** `json` is text that the program may have written itself: the caller must parse it. */
 export type ProgramResult = z.infer<typeof ProgramResult>;
 
+/**
+ * The end of a program in a thread. `mayRunAnother`: the thread is as it was before; otherwise it must be replaced, because its heap
+ * was full, or because it cannot get its priority back.
+ */
+export const ProgramEnd = z.object({ result: ProgramResult, mayRunAnother: z.boolean() });
+export type ProgramEnd = z.infer<typeof ProgramEnd>;
+
+/** What a thread sends once its program is long. */
+export const LONG = "long";
+
 /** What a thread sends to the pool. */
-export const ThreadMessage = z.union([z.literal(READY), ProgramResult]);
+export const ThreadMessage = z.union([z.literal(READY), z.literal(LONG), ProgramEnd]);

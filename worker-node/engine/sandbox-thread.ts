@@ -5,8 +5,8 @@ import { z } from "zod";
 import { scriptOf } from "../../shared/contracts/definition/condition.ts";
 import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
 import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
-import { READY } from "./sandbox-program.ts";
-import type { Program, ProgramResult } from "./sandbox-program.ts";
+import { LONG, READY } from "./sandbox-program.ts";
+import type { Program, ProgramEnd, ProgramResult } from "./sandbox-program.ts";
 
 // The thread of sandbox-pool.ts: runs one program at a time with QuickJS, each in a context of its own.
 
@@ -27,8 +27,12 @@ const MAX_RESULT_CHARS = 1024 * 1024;
 const MAX_MESSAGE_CHARS = 500;
 const JOBS_BETWEEN_CLOCKS = 1_000;
 const LOWEST_PRIORITY = 19;
+/** A program that uses more processor time than this is long. Most use a tenth of it. */
+const LONG_MS = 100;
+/** How far the priority of this thread is below that of the worker's own thread: in a program's first 100 ms, and after them. */
+const YIELDS = { short: 5, long: 10 };
 
-/** Notes whether QuickJS was refused memory since `wasRefused` was reset. */
+/** Memory that records whether the latest request of QuickJS for more of it was refused. */
 class BoundedMemory extends WebAssembly.Memory {
   wasRefused = false;
 
@@ -43,24 +47,54 @@ class BoundedMemory extends WebAssembly.Memory {
 const wasmMemory = new BoundedMemory({ initial: INITIAL_PAGES, maximum: MAX_PAGES });
 const quickjs = await newQuickJSWASMModule(newVariant(RELEASE_SYNC, { wasmMemory }));
 
-yieldToOthers();
+const ownPriority = process.platform === "linux" ? getPriority() : 0;
+yieldBy(YIELDS.short);
 parentPort?.on("message", (program: Program) => parentPort?.postMessage(run(program)));
 parentPort?.postMessage(READY);
 
 /**
- * On a busy machine this thread gets a third of the processor time of a thread with the usual priority: endless programs do
- * not slow down the worker's event loop, on which the runs of all tenants depend. With a priority of 10 (a ninth) a short
- * expression would wait long for its turn too. On Linux the call is for this thread alone; elsewhere it would be for the process.
+ * On a busy machine this thread gets a third of the processor time of a thread with the usual priority, and a ninth when its program is
+ * long: endless programs do not slow down the worker's event loop, on which the runs of all tenants depend, nor short
+ * programs. On Linux the call is for this thread alone; elsewhere it would be for the process.
+ * @returns false where the system does not let this process raise a priority that it has lowered
  */
-function yieldToOthers(): void {
-  if (process.platform === "linux") setPriority(0, Math.min(LOWEST_PRIORITY, getPriority() + 5));
+function yieldBy(levels: number): boolean {
+  if (process.platform !== "linux") return true;
+  const priority = Math.min(LOWEST_PRIORITY, ownPriority + levels);
+  try {
+    if (getPriority() !== priority) setPriority(0, priority);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
-function run(program: Program): ProgramResult {
+function run(program: Program): ProgramEnd {
+  const usedMs = processorTime();
+  let isLong = false;
+  const result = resultIn(program, () => {
+    const used = usedMs();
+    if (used > LONG_MS && !isLong) {
+      isLong = true;
+      yieldBy(YIELDS.long);
+      parentPort?.postMessage(LONG);
+    }
+    return used > program.limitMs;
+  });
+  // QuickJS calls back between instructions, and not while it reads a large state.
+  if (!isLong && usedMs() > LONG_MS) parentPort?.postMessage(LONG);
+  const hasPriority = yieldBy(YIELDS.short);
+  // A thread whose heap was full runs no other tenant's program.
+  const wasFull = "failed" in result && result.failed === "memory";
+  return { result, mayRunAnother: hasPriority && !wasFull };
+}
+
+/** @param isOver is called again and again while the program runs */
+function resultIn(program: Program, isOver: () => boolean): ProgramResult {
   wasmMemory.wasRefused = false;
   const runtime = quickjs.newRuntime();
   const context = runtime.newContext();
-  const result = resultOf(program, context);
+  const result = resultOf(program, context, isOver);
   try {
     context.dispose();
     runtime.dispose();
@@ -71,8 +105,11 @@ function run(program: Program): ProgramResult {
   return result;
 }
 
-function resultOf({ code, source, state, each, limitMs }: Program, context: QuickJSContext): ProgramResult {
-  const isOver = limitOf(limitMs);
+function resultOf(
+  { code, source, state, each }: Program,
+  context: QuickJSContext,
+  isOver: () => boolean,
+): ProgramResult {
   context.runtime.setMaxStackSize(STACK_BYTES);
   context.runtime.setInterruptHandler(isOver);
   try {
@@ -87,14 +124,14 @@ function resultOf({ code, source, state, each, limitMs }: Program, context: Quic
   }
 }
 
-/** Returns a test whether this thread has used `limitMs` of processor time since this call: the work of other programs does not count. */
-function limitOf(limitMs: number): () => boolean {
+/** Returns the processor time in milliseconds that this thread has used since this call: the work of other programs does not count. */
+function processorTime(): () => number {
   const usedMs = (): number => {
     const { user, system } = process.threadCpuUsage();
     return (user + system) / 1_000;
   };
   const startMs = usedMs();
-  return () => usedMs() - startMs > limitMs;
+  return () => usedMs() - startMs;
 }
 
 /** The program failed, or its time is over. */

@@ -1,6 +1,14 @@
-import { parseTool } from "../../shared/contracts/definition/index.ts";
+import {
+  builtInTools,
+  isAllOfServer,
+  isBuiltIn,
+  McpTool,
+  parseTool,
+  serverIn,
+} from "../../shared/contracts/definition/index.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import { namesOf } from "./events.ts";
+import { runJavascript } from "./run-javascript.ts";
 import { asText } from "./run-state.ts";
 import { clip } from "./prompt.ts";
 import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.ts";
@@ -12,8 +20,10 @@ const PREVIEW_CHARS = 500;
 /** Characters of a tool's result that a model gets; a note says how many are left out. */
 const RESULT_CHARS = 100_000;
 
-/** Codes of a tool's answer that its definition has caused, not the call. */
+/** Codes of answers that the tool's definition has caused, and not the call. */
 const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
+/** Codes of a call without an answer, which an agent hears of: it may do without this tool. */
+const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable"]);
 
 /** The tools that a step may use, by name: `stored` is the definition that a call needs, `spec` what a model sees of it. */
 export type Toolbox = ReadonlyMap<string, { stored: JsonObject; spec: ToolSpec }>;
@@ -28,19 +38,76 @@ type Refused = { ok: false; code: string; reason: string };
  */
 type CallBy = "agent" | "model" | "state";
 
-/** Loads tools. A tool that does not exist fails the step: an agent without its tools would only pretend to work. */
+/** The most tools that a model is offered: providers take no more in a request. */
+const MAX_TOOLS = 128;
+
+/**
+ * Loads tools; `server__*` stands for all tools of an MCP server. A tool that does not exist fails the step: an agent without its
+ * tools would only pretend to work. A tool that is saved under the name of a server's tool comes before it.
+ * @throws TerminalError `unknown_tool`, `bad_tool` or `too_many_tools`; what `toolsOf` throws for a server that was never listed
+ */
 export async function openToolbox(names: readonly string[], context: StepContext): Promise<Toolbox> {
   const tools = new Map<string, { stored: JsonObject; spec: ToolSpec }>();
+  const servers = new Map<string, Promise<JsonObject[]>>();
   for (const name of names) {
-    const stored = await context.tool(name);
-    if (stored === null) throw new TerminalError("unknown_tool", `there is no tool "${name}"`);
-    const parsed = parseTool(stored);
-    if (!parsed.ok)
-      throw new TerminalError("bad_tool", `the definition of the tool "${name}" cannot be used`);
-    const { description, inputSchema } = parsed.definition;
-    tools.set(name, { stored, spec: { name, description, parameters: inputSchema } });
+    const own = isAllOfServer(name) ? null : ((await context.tool(name)) ?? builtIn(name));
+    for (const stored of own === null ? await fromServer(name, servers, context) : [own]) {
+      const spec = specOf(stored, name);
+      tools.set(spec.name, { stored, spec });
+    }
   }
-  return tools;
+  if (tools.size <= MAX_TOOLS) return tools;
+  throw new TerminalError(
+    "too_many_tools",
+    `the step has ${tools.size} tools, and a model can be offered ${MAX_TOOLS}: name them in place of server__*`,
+  );
+}
+
+function builtIn(name: string): JsonObject | null {
+  return isBuiltIn(name) ? { tool_type: "built_in", name } : null;
+}
+
+/** The tools of MCP servers that a name means. `servers`: the tools of those that were read already. */
+async function fromServer(
+  name: string,
+  servers: Map<string, Promise<JsonObject[]>>,
+  context: StepContext,
+): Promise<JsonObject[]> {
+  const server = serverIn(name);
+  if (server === null) throw new TerminalError("unknown_tool", `there is no tool "${name}"`);
+  const listed = servers.get(server) ?? toolsOfServer(server, name, context);
+  servers.set(server, listed);
+  const offered = await listed;
+  const meant = isAllOfServer(name) ? offered : offered.filter((tool) => tool["name"] === name);
+  if (meant.length > 0 || isAllOfServer(name)) return meant;
+  throw new TerminalError("unknown_tool", `the MCP server "${server}" has no tool "${name}"`);
+}
+
+async function toolsOfServer(server: string, name: string, context: StepContext): Promise<JsonObject[]> {
+  const stored = await context.mcpServer(server);
+  if (stored !== null) return context.tools.toolsOf({ server: stored, signal: context.signal });
+  throw new TerminalError("unknown_tool", `there is no tool "${name}", and no MCP server "${server}"`);
+}
+
+function specOf(stored: JsonObject, name: string): ToolSpec {
+  if (stored["tool_type"] === "built_in" && isBuiltIn(name)) {
+    const { description, inputSchema } = builtInTools[name];
+    return { name, description, parameters: inputSchema };
+  }
+  const listed = McpTool.safeParse(stored);
+  const parsed = listed.success ? listed.data : parsedTool(stored);
+  if (parsed === null)
+    throw new TerminalError("bad_tool", `the definition of the tool "${name}" cannot be used`);
+  return {
+    name: listed.success ? listed.data.name : name,
+    description: parsed.description,
+    parameters: parsed.inputSchema,
+  };
+}
+
+function parsedTool(stored: JsonObject) {
+  const parsed = parseTool(stored);
+  return parsed.ok ? parsed.definition : null;
 }
 
 export function specsOf(tools: Toolbox): ToolSpec[] {
@@ -50,9 +117,9 @@ export function specsOf(tools: Toolbox): ToolSpec[] {
 /**
  * Makes one tool call and publishes it. A call of a tool that the model does not have, with arguments that the tool's
  * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. So does an
- * agent's call that the tool did not answer in time, or to which it answered that its own headers or address are wrong: the agent may
- * go on without it. A tool step makes the first of these calls again, as its `retry` says, and fails with the others. Any other
- * failure is thrown.
+ * agent's call that the tool did not answer in time, or whose answer means that the tool's own headers or address are wrong: the
+ * agent may go on without the tool. In a tool step a timeout is tried again, as its `retry` says, and the others fail the step. Any
+ * other failure is thrown.
  */
 export async function callTool(
   call: ToolCall & { by: CallBy },
@@ -92,11 +159,16 @@ async function invoke(
   context: StepContext,
 ): Promise<ToolResult> {
   try {
-    return { ok: true, value: await context.tools.call({ ...call, effectKey, signal: context.signal }) };
+    const isProgram = call.tool["tool_type"] === "built_in" && call.tool["name"] === "run_javascript";
+    const value = isProgram
+      ? await runJavascript(call.args, context)
+      : await context.tools.call({ ...call, effectKey, signal: context.signal });
+    return { ok: true, value };
   } catch (error) {
-    if (by === "agent" && error instanceof RetryableError && error.code === "tool_timeout") {
+    if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {
+      const why = error.code === "tool_timeout" ? "the tool did not answer in time" : error.message;
       const note = "It may have been carried out all the same.";
-      return refused(`The call has no result: the tool did not answer in time. ${note}`, error.code);
+      return refused(`The call has no result: ${why}. ${note}`, error.code);
     }
     if (by === "agent" && error instanceof TerminalError && WRONG_TOOL.has(error.code)) {
       return refused(

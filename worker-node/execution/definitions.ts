@@ -1,7 +1,7 @@
 import { parseOrchestration } from "../../shared/contracts/definition/index.ts";
 import type { Orchestration } from "../../shared/contracts/definition/index.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
-import { JsonValue } from "../../shared/contracts/json.ts";
+import { isObject, JsonValue } from "../../shared/contracts/json.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { TerminalError } from "../engine/step-errors.ts";
@@ -63,7 +63,15 @@ export class Definitions {
     const stored = await this.#store.readDefinition(kind, tenant, id);
     if (stored === null) return null;
     const json = JsonValue.parse(JSON.parse(stored.definition));
-    if (typeof json !== "object" || json === null || Array.isArray(json)) return null;
-    return { ...json, owner: stored.owner };
+    return isObject(json) ? { ...json, owner: stored.owner } : null;
+  }
+
+  /** The current definition of an MCP server, as `named` finds it, with the version and the known tools of its row. */
+  async mcpServer(tenant: TenantId, name: string): Promise<JsonObject | null> {
+    const stored = await this.#store.readMcpServer(tenant, name);
+    if (stored === null) return null;
+    const { id: _id, definition, ...row } = stored;
+    const json = JsonValue.parse(JSON.parse(definition));
+    return isObject(json) ? { ...json, name, ...row } : null;
   }
 }

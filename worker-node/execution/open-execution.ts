@@ -6,6 +6,7 @@ import { createSandbox } from "../engine/sandbox.ts";
 import { Journal } from "../journal/journal.ts";
 import { createModels } from "../models/create-models.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
+import { McpLister } from "../tools/mcp/lister.ts";
 import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
 import type { ExecutionDeps } from "./execution-state.ts";
@@ -20,20 +21,27 @@ export function openExecution(parts: {
   artifacts: ObjectStore | null;
   egress: ReturnType<typeof createEgress>;
   publish: (entries: LiveEntry[]) => void;
-}): { deps: Omit<ExecutionDeps, "confirm">; models: string; close(): Promise<void> } {
+}): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
   const { owner, config, store, artifacts, egress, publish } = parts;
   const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000);
   const sandbox = createSandbox();
+  const tools = createTools({
+    egress,
+    timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
+    masterKey: config.MASTER_KEY ?? null,
+    saveListing: (found) => store.saveMcpListing(found),
+  });
+  const lister = new McpLister(store, tools.mcp);
   const deps = {
     owner,
     journal: new Journal(owner, store, publish),
     definitions: new Definitions(store),
     models,
-    tools: createTools(egress, config.TOOL_TIMEOUT_SECONDS * 1_000, config.MASTER_KEY ?? null),
+    tools,
     sandbox,
     artifacts,
     turns: new TrackTurns(),
     store,
   };
-  return { deps, models: models.describe(), close: () => sandbox.close() };
+  return { deps, lister, models: models.describe(), close: () => sandbox.close() };
 }

@@ -30,8 +30,8 @@ export type TrackFailure = Omit<FailedVisit, "is"> & {
   /** The visit of the track's own step. It may have failed in a branch of that step. */
   step: Step;
   visit: number;
-  /** The path of the step that failed. */
-  path: string;
+  /** The path of the step that failed; null: a limit of the run was reached, between two steps. */
+  path: string | null;
   /** The run fails, whatever `on_branch_error` says: the failure is none of this branch alone. */
   isOfRun: boolean;
 };

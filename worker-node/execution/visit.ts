@@ -289,6 +289,7 @@ function contextOf(
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id) => waitForStore(trackSignal, () => definitions.named("agents", tenant, id)),
     tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
+    mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
     checkCost,
     models: {

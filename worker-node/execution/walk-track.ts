@@ -54,7 +54,8 @@ export async function walkTrack(at: TrackWalk): Promise<TrackEnd> {
   const step = walk.definition.steps.find(({ id }) => id === track.next) ?? at.walk.definition.steps[0];
   if (step === undefined) throw new Error(todo.error.message);
   const visit = (track.visits.get(step.id) ?? 0) + 1;
-  return { ...failureOf(track, step, visit, todo.error), isOfRun: todo.error.step_id === null };
+  const failure = failureOf(track, step, visit, todo.error);
+  return todo.error.step_id === null ? { ...failure, path: null, isOfRun: true } : failure;
 }
 
 type Visited = ({ is: "result" } & Result) | Extract<TrackEnd, { is: "failed" }> | { is: "waited" };

@@ -176,7 +176,7 @@ async function resolveOutcomes(
   entries: readonly NewEntry[],
   mayBeCommitted: boolean,
 ): Promise<Map<RunId, Outcome>> {
-  const committed = new Set(mayBeCommitted ? await store.findCommitted(entries.map(placeOf)) : []);
+  const committed = new Set(mayBeCommitted ? await store.findCommitted(entries.map(entryKeyOf)) : []);
   const snapshots = await store.readRunSnapshots(entries.map(({ run_id }) => run_id));
   const byRun = new Map(snapshots.map((snapshot) => [snapshot.run_id, snapshot]));
   return new Map(
@@ -185,7 +185,8 @@ async function resolveOutcomes(
       const { signals = 0, cancel = false } = run ?? {};
       if (committed.has(entry.run_id)) return [entry.run_id, { is: "committed", signals, cancel }];
       const isOwner = run?.status === "running" && run.owner === entry.owner && run.attempt === entry.attempt;
-      if (isOwner && entry.kind === "park" && signals !== entry.signals) {
+      // A park without signals is that of one track, and no signal refuses it.
+      if (isOwner && entry.kind === "park" && entry.signals !== null && signals !== entry.signals) {
         return [entry.run_id, { is: "refused", signals, cancel }];
       }
       return [entry.run_id, { is: "fenced" }];
@@ -194,7 +195,7 @@ async function resolveOutcomes(
 }
 
 /** Where the journal has the entry, if it was committed. */
-function placeOf(entry: NewEntry) {
+function entryKeyOf(entry: NewEntry) {
   const { run_id, known_seq, attempt } = entry;
   return { run_id, seq: known_seq + eventsOf(entry), attempt };
 }

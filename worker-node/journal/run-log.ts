@@ -10,7 +10,7 @@ import type { EarlierResult, EntryContent, NewEntry } from "../../shared/store/j
 import { Stop } from "../execution/stop.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
-/** The part of a deadline for a parallel or loop step without a limit of its own: between two of its tracks' entries. */
+/** Stands in a deadline for the timeout of a parallel or loop step without its own: the time until the next entry of one of its tracks. */
 const FORK_SECONDS = 60;
 /** Time beyond a step's own before a run without a new entry counts as stuck. */
 const DEADLINE_SLACK_MS = 30_000;
@@ -83,7 +83,7 @@ export class RunLog {
   /** The entry that is being committed, and the appended entries in it: its earlier results, then itself. None: a note. */
   #inFlight: { entry: NewEntry; appended: readonly Appended[] } | null = null;
   #noteDeadlineMs = 60_000;
-  /** The deadline of each step that runs, by its path. */
+  /** The deadlines of the steps that run, by path. */
   readonly #running = new Map<string, number>();
   #currentStep: string | null = null;
   #isClosed = false;
@@ -138,7 +138,7 @@ export class RunLog {
     this.#running.set(path, deadlineOf(step));
   }
 
-  /** The step at `path` does not run any more. */
+  /** The step at `path` no longer runs. */
   leave(path: string): void {
     this.#running.delete(path);
   }
@@ -405,7 +405,7 @@ class PendingEvents {
   }
 }
 
-/** The longest time without a new entry while a worker runs this step; null: the step around the track that has ended. */
+/** The longest time without a new entry while a worker runs this step. Null: the track has ended, and the step around it runs. */
 export function deadlineOf(step: Step | null): number {
   return (step?.timeout_seconds ?? FORK_SECONDS) * 1_000 + DEADLINE_SLACK_MS;
 }

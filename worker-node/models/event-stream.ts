@@ -12,6 +12,8 @@ const MAX_EVENT_CHARS = 16_000_000;
 const MAX_BODY_CHARS = 128_000_000;
 /** Characters of JSON between events, such as an error page. */
 const MAX_STRAY_CHARS = 1_000_000;
+/** Characters that are parsed to see whether they are JSON between events. After that only the end of the body is tried. */
+const MAX_TRIED_CHARS = 4 * MAX_STRAY_CHARS;
 /** `error` is not in the standard: servers of llama.cpp write `error: {…}` for an error within an answer. */
 const FIELDS = new Set(["data", "event", "id", "retry", "error"]);
 
@@ -31,6 +33,9 @@ export class EventReader {
   #dataChars = 0;
   #stray: string[] = [];
   #strayChars = 0;
+  /** Of the stray lines: has one come since they were last parsed, and how many characters were parsed so far. */
+  #hasNewStray = false;
+  #triedChars = 0;
   #hasJson = false;
   #isAtEnd = false;
 
@@ -68,7 +73,7 @@ export class EventReader {
     return [...events, ...lines.map((data) => ({ name: undefined, data }))];
   }
 
-  /** Is there JSON in place of events, or text that is neither an event nor the beginning of JSON? */
+  /** Whether there is JSON in place of events, or text that is neither an event nor the beginning of JSON. */
   get hasPage(): boolean {
     return this.#hasJson || /^\s*[^\s{[]/.test(this.#stray.join("\n"));
   }
@@ -77,11 +82,12 @@ export class EventReader {
     if (line === "") return this.#flush();
     if (line.startsWith(":")) return [];
     const colon = line.indexOf(":");
-    // Some servers indent their lines, write a space before the colon, or `Data`.
+    // Some servers indent their lines, write a space before the colon, or write `Data`.
     const field = (colon < 0 ? line : line.slice(0, colon)).trim().toLowerCase();
     if (!FIELDS.has(field)) {
       this.#strayChars += line.length;
       if (this.#strayChars <= MAX_STRAY_CHARS) this.#stray.push(line);
+      this.#hasNewStray = true;
       return [];
     }
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
@@ -97,8 +103,8 @@ export class EventReader {
   #flush(): StreamEvent[] {
     const events: StreamEvent[] = [];
     if (this.#data.length > 0) events.push({ name: this.#name, data: this.#data.join("\n") });
-    const stray = this.#stray.join("\n");
-    if (parseJson(stray) !== undefined) {
+    const stray = this.#strayJson();
+    if (stray !== undefined) {
       events.push({ name: undefined, data: stray });
       this.#hasJson = true;
       this.#forgetStray();
@@ -107,6 +113,16 @@ export class EventReader {
     this.#dataChars = 0;
     this.#name = undefined;
     return events;
+  }
+
+  /** The stray lines so far, if they are JSON. A body in which each event has another one costs no more than a few parses of all. */
+  #strayJson(): string | undefined {
+    const mayTry = this.#isAtEnd || this.#triedChars + this.#strayChars <= MAX_TRIED_CHARS;
+    if (!this.#hasNewStray || !mayTry) return undefined;
+    const stray = this.#stray.join("\n");
+    this.#triedChars += stray.length;
+    this.#hasNewStray = false;
+    return parseJson(stray) === undefined ? undefined : stray;
   }
 
   #forgetStray(): void {

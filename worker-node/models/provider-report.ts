@@ -35,11 +35,11 @@ export type ProviderReport = {
   tools: readonly string[];
   /** Calls in OpenAI's form that are held back, because their names may still grow. */
   openCalls: OpenCall[];
-  /** The calls that the SDK knows of: the last id at each index. */
+  /** The calls that were passed to the SDK: the last id at each index. */
   begunCalls: Map<number | undefined, string | undefined>;
-  /** An event had several choices. */
-  hasChoices: boolean;
-  /** The choices that the answer's text and its calls are taken from. */
+  /** Whether an event had several choices. */
+  hasSeveralChoices: boolean;
+  /** The indices of the choices from which the text and the calls of the answer are taken. */
   chosen: Map<"text" | "call", number>;
 };
 
@@ -71,7 +71,7 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     tools,
     openCalls: [],
     begunCalls: new Map(),
-    hasChoices: false,
+    hasSeveralChoices: false,
     chosen: new Map(),
   };
 }
@@ -83,7 +83,7 @@ export type Format = {
    * for the SDK. `name` is that of the SSE event.
    */
   read(event: JsonObject, name: string | undefined, report: ProviderReport): JsonObject[];
-  /** What the end of the stream adds for the SDK. */
+  /** What the SDK gets after the last event of the stream. */
   end?(report: ProviderReport): JsonObject[];
 };
 

@@ -33,7 +33,7 @@ export function retryHintMs(
   return resets.length === 0 ? undefined : Math.max(...resets);
 }
 
-/** Headers beside `Retry-After` that name a wait (gateways, Discord), and those that name it in milliseconds (Azure). */
+/** Headers besides `Retry-After` that name a wait (gateways, Discord); below them headers that name it in milliseconds (Azure). */
 const WAIT_HEADERS = ["x-retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset-after"];
 const MS_HEADERS = ["x-retry-after-ms", "x-ms-retry-after-ms", "retry-after-milliseconds"];
 const WAIT_FIELDS = [

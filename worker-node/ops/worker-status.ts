@@ -36,7 +36,8 @@ export class WorkerStatus {
     return {
       worker_id: this.#config.workerId,
       active_jobs: this.#slots.active,
-      max_jobs: this.#slots.most,
+      max_jobs: this.#slots.total,
+      spare_jobs: this.#slots.most - this.#slots.total,
       uptime: Math.round(performance.now() - this.#startedMs) / 1_000,
       loop_lag_ms: this.loopLagMs(),
     };

@@ -14,10 +14,10 @@ export function parseRetryAfterMs(
   const header = headers["retry-after"];
   if (header === undefined) return undefined;
   const seconds = Number(header);
-  // More than 31 years is no wait.
+  // As a wait it would be more than 31 years.
   if (seconds >= 1e9) return Math.max(0, seconds * 1_000 - nowMs);
   if (seconds >= 0) return seconds * 1_000;
-  // JavaScript reads a date into almost any text with a number.
+  // `Date.parse` finds a date in almost any text with a number.
   const date = /\d{4}-\d{2}-\d{2}|\d{2}:\d{2}:\d{2}/.test(header) ? Date.parse(header) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - nowMs);
 }

@@ -6,15 +6,16 @@ import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery, ownerOf } from "../../definitions/definition-request.ts";
 import { noDefinition } from "../../definitions/definition-view.ts";
+import { kindNames } from "../../definitions/kinds.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
 const routeOf = (kind: Kind) =>
   createRoute({
     method: "delete",
-    path: `/api/v2/${kind}/{id}`,
-    operationId: `delete${kind === "agents" ? "Agent" : "Tool"}`,
+    path: `/api/v2/${kindNames[kind].path}/{id}`,
+    operationId: `delete${kindNames[kind].operation}`,
     tags: ["Definitions"],
-    summary: `Delete one of the ${kind}`,
+    summary: `Delete one of the ${kindNames[kind].many}`,
     security: [{ key: ["definitions:write"] }],
     middleware: [needs("definitions:write")] as const,
     request: { params: z.object({ id: z.string() }), query: OwnerQuery },
@@ -25,7 +26,7 @@ export const deleteDefinition = (kind: Kind) => (api: Api) => {
   api.openapi(routeOf(kind), async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    if (!(await remove(c.get("services").sql, kind, owner, id))) throw noDefinition(kind.slice(0, -1), id);
+    if (!(await remove(c.get("services").sql, kind, owner, id))) throw noDefinition(kindNames[kind].one, id);
     return c.body(null, 204);
   });
 };

@@ -1,21 +1,24 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { readDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import { readListingState } from "../../../shared/store/definitions/mcp-servers.ts";
 import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
+import { listingView } from "../../definitions/mcp-server-view.ts";
 import { maskTool } from "../../definitions/masked-tool.ts";
+import { kindNames } from "../../definitions/kinds.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 
 const routeOf = (kind: Kind) =>
   createRoute({
     method: "get",
-    path: `/api/v2/${kind}/{id}`,
-    operationId: `get${kind === "agents" ? "Agent" : "Tool"}`,
+    path: `/api/v2/${kindNames[kind].path}/{id}`,
+    operationId: `get${kindNames[kind].operation}`,
     tags: ["Definitions"],
-    summary: `Read one of the ${kind}`,
+    summary: `Read one of the ${kindNames[kind].many}`,
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,
     request: { params: z.object({ id: z.string() }), query: OwnerQuery },
@@ -28,8 +31,12 @@ export const getDefinition = (kind: Kind) => (api: Api) => {
     const { sql, config } = c.get("services");
     const tenant = tenantOf(c.get("principal"), c.req.valid("query").tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readDefinition(sql, kind, tenant, id);
-    if (!stored) throw noDefinition(kind.slice(0, -1), id);
+    if (!stored) throw noDefinition(kindNames[kind].one, id);
     const document = Definition.parse({ ...JSON.parse(stored.definition), id, version: stored.version });
-    return c.json(kind === "tools" ? Definition.parse(maskTool(document)) : document, 200);
+    if (kind === "agents") return c.json(document, 200);
+    const shown = Definition.parse(maskTool(document));
+    if (kind === "tools") return c.json(shown, 200);
+    const state = await readListingState(sql, stored.owner, id);
+    return c.json({ ...shown, listing: listingView(state) }, 200);
   });
 };

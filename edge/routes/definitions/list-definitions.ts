@@ -6,21 +6,22 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Summary, summaryOf } from "../../definitions/definition-view.ts";
+import { kindNames } from "../../definitions/kinds.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
 
 const routeOf = (kind: Kind) =>
   createRoute({
     method: "get",
-    path: `/api/v2/${kind}`,
-    operationId: `list${kind === "agents" ? "Agent" : "Tool"}s`,
+    path: `/api/v2/${kindNames[kind].path}`,
+    operationId: `list${kindNames[kind].operation}s`,
     tags: ["Definitions"],
-    summary: `List the ${kind} that a tenant may use`,
+    summary: `List the ${kindNames[kind].many} that a tenant may use`,
     description: "The tenant's own and the shared ones, ordered by id. The header `Link` has the next page.",
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,
     request: { query: OwnerQuery.extend(PageQuery.shape) },
-    responses: { 200: json(z.array(Summary), `The ${kind}`), ...problems(422) },
+    responses: { 200: json(z.array(Summary), `The ${kindNames[kind].many}`), ...problems(422) },
   });
 
 export const listDefinitions = (kind: Kind) => (api: Api) => {

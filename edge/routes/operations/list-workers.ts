@@ -27,7 +27,7 @@ const Worker = z
   })
   .meta({ id: "Worker" });
 
-/** Workers have no MCP servers yet. */
+/** No worker is without an MCP server that others have: each use is a connection of its own. */
 const NONE: string[] = [];
 
 const route = createRoute({

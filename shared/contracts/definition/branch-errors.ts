@@ -9,15 +9,15 @@ import type { OrchestrationDocument } from "./orchestration.ts";
 import type { Step } from "./step.ts";
 
 /**
- * What is wrong with the branches of parallel steps and the bodies of loops: every step must belong to one track, and what
- * a track does must be visible in its own branch.
+ * The errors in the branches of parallel steps and the bodies of loops: a step belongs to one branch at most, and an edge
+ * leads into a branch or out of it only where the branch begins or ends.
  */
 export function branchErrors({ steps, entry_step_id }: OrchestrationDocument): FieldError[] {
   const forks = steps.filter(isFork);
   if (forks.length === 0) return [];
   const branches = forks.flatMap((fork) => branchesOf(fork, steps));
   const shared = sharedSteps(branches, steps);
-  // The other rules follow the branches of a step, which must be one.
+  // The other rules need the one branch of each step.
   if (shared.length > 0) return shared;
   const owners = branchOfSteps(steps);
   return steps.flatMap((step, index) => [
@@ -36,7 +36,7 @@ function sharedSteps(branches: readonly Branch[], steps: readonly Step[]): Field
   return branches.flatMap((branch) => {
     const path = `steps[${steps.indexOf(branch.fork)}].${branch.field}`;
     const own = branch.steps.includes(branch.fork.id)
-      ? [{ path, message: `the branch leads to its own step "${branch.fork.id}"` }]
+      ? [{ path, message: `leads back to "${branch.fork.id}", the step that the branch belongs to` }]
       : [];
     const twice = branch.steps.flatMap((id) => {
       const other = owners.get(id);
@@ -61,18 +61,22 @@ function nameOf({ fork, index }: Branch): string {
 /** Edges that lead into a branch from outside, or out of it to anything but the step after it. */
 function leavingEdges(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
   const own = owners.get(step.id);
-  // In a list the order of the list counts, so only decisions lead elsewhere.
+  // In a list a step is followed by the next one of the list: its `next_step_id` is not read, only the targets of decisions are.
   const edges = own?.isList ? routesOf(step) : exitsOf(step);
   return edges.flatMap(({ field, target }) => {
-    const of = owners.get(target);
-    const isSame = of?.fork === own?.fork && of?.index === own?.index;
-    if (isSame || (own !== undefined && target === own.fork.next_step_id)) return [];
-    const message =
-      of === undefined || own !== undefined
-        ? `leads out of ${own ? nameOf(own) : "the run"} to "${target}": a branch ends where a target is null or the step after "${own?.fork.id}"`
-        : `"${target}" belongs to ${nameOf(of)}: only "${of.fork.id}" leads there`;
-    return [{ path: `${path}.${field}`, message }];
+    const other = owners.get(target);
+    if (other === own || target === own?.fork.next_step_id) return [];
+    const at = `${path}.${field}`;
+    if (own !== undefined) return [{ path: at, message: leavingError(own, target) }];
+    if (other === undefined) return [];
+    return [
+      { path: at, message: `"${target}" belongs to ${nameOf(other)}: only "${other.fork.id}" leads there` },
+    ];
   });
+}
+
+function leavingError(branch: Branch, target: string): string {
+  return `leads out of ${nameOf(branch)} to "${target}": a branch ends where a target is null or the step after "${branch.fork.id}"`;
 }
 
 function endInBranch(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {
@@ -93,7 +97,7 @@ function nestingErrors(step: Step, path: string, owners: ReadonlyMap<string, Bra
     own = owners.get(own.fork.id);
   }
   if (depth <= limits.nesting) return [];
-  return [{ path, message: `is inside of more than ${limits.nesting - 1} other parallel and loop steps` }];
+  return [{ path, message: `is inside more than ${limits.nesting - 1} other parallel and loop steps` }];
 }
 
 function entryInBranch(step: Step, entry: string, owners: ReadonlyMap<string, Branch>): FieldError[] {

@@ -3,9 +3,9 @@ import { isFork } from "./step.ts";
 import type { ForkStep, Step } from "./step.ts";
 
 /**
- * A branch of a parallel step, or the body of a loop: the steps that its tracks execute. `isList`: in the order in which
- * they are named. Else the branch begins with the one step that is named and follows its `next_step_id`, up to that of the
- * parallel step.
+ * A branch of a parallel step, or the body of a loop: the steps that its tracks execute. `isList`: in the order in which the
+ * definition names them. Else the definition names the first step, and the branch has all steps that it leads to, up to the
+ * step that follows the parallel step.
  */
 export type Branch = {
   fork: ForkStep;
@@ -26,7 +26,7 @@ export function branchesOf(fork: Step, steps: readonly Step[]): Branch[] {
   });
 }
 
-/** The steps that each branch of a step names. A loop has one body. */
+/** The steps that the definition names for each branch. A loop has one body. */
 function namedBranches(fork: ForkStep): { field: string; ids: readonly string[] }[] {
   return fork.type === "loop"
     ? [{ field: "loop_step_ids[0]", ids: fork.loop_step_ids }]
@@ -64,7 +64,7 @@ export function outermostOf(step: string, branches: ReadonlyMap<string, Branch>)
   return current;
 }
 
-/** The ids of the steps that a loop repeats, also within branches: they know `item` and `index`. */
+/** The ids of the steps that a loop repeats, also in branches inside it: their code and templates may read `item` and `index`. */
 export function stepsInLoops(steps: readonly Step[]): Set<string> {
   const branches = branchOfSteps(steps);
   const isInLoop = (id: string): boolean => {

@@ -17,10 +17,10 @@ export const SANDBOX_NAMES: readonly string[] = [
   "FinalizationRegistry",
 ].flatMap((line) => line.split(", "));
 
-/** What is in a function besides its parameters. */
+/** What every function has besides its parameters. */
 const IN_FUNCTIONS = ["arguments"];
 const KNOWN: ReadonlySet<string> = new Set([...SANDBOX_NAMES, ...IN_FUNCTIONS]);
-/** With one of these a program may make names that cannot be read from its text. */
+/** With one of these a script may define names that its text does not show. */
 const MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
 
 /** A name that nothing defines, and the offset of its first use in the script. */
@@ -28,10 +28,10 @@ type UnboundName = { name: string; offset: number; nearest: string | null };
 
 /**
  * The names that a script uses and that neither it nor the sandbox defines: a use of one fails the step. A name counts as
- * defined wherever the script defines or sets it. Uses in `typeof` and in a `try` that catches are there to fail.
+ * defined wherever the script defines or sets it. Uses in `typeof`, and in a `try` with a `catch`, do not count: they may fail.
  *
- * @param keys keys of state, which code reads as `state.key`
- * @param variables names that this script has besides
+ * @param keys keys of state, which code reads as `state.key`: one of them is suggested for a name that is like it
+ * @param variables names that this script has besides those of the sandbox
  */
 export function unboundNames(
   script: CodeNode,
@@ -121,7 +121,7 @@ function usedNames(script: CodeNode): { name: string; offset: number }[] {
   return used;
 }
 
-/** The parts of a node in which an identifier is the use of a name: not a key, a label, or what may fail. */
+/** The parts of a node in which an identifier is the use of a name: no key, no label, and no code that may fail. */
 function usingParts(node: CodeNode): unknown[] {
   const without = (...fields: string[]): unknown[] =>
     Object.entries(node).flatMap(([field, value]) => (fields.includes(field) ? [] : [value]));
@@ -149,18 +149,4 @@ function usingParts(node: CodeNode): unknown[] {
     default:
       return without();
   }
-}
-
-/** An integer of a script whose digits a number cannot hold, and what it becomes. */
-type LongLiteral = { digits: string; becomes: string; offset: number };
-
-/** The integers of a script that are read with other digits, or as Infinity. Only integers count: decimals are rounded by design. */
-export function longLiterals(script: CodeNode): LongLiteral[] {
-  return nodesOf(script).flatMap(({ type, value, raw, start }) => {
-    if (type !== "Literal" || typeof value !== "number" || typeof raw !== "string") return [];
-    const digits = raw.replaceAll("_", "");
-    const isInteger = /^(?:[1-9]\d*|0[xob][\da-f]+)$/i.test(digits);
-    const isKept = Number.isFinite(value) && (!isInteger || BigInt(digits) === BigInt(value));
-    return isKept ? [] : [{ digits: raw, becomes: String(value), offset: Number(start) }];
-  });
 }

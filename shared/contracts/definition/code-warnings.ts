@@ -1,19 +1,20 @@
 import { stepsInLoops } from "./branches.ts";
-import { longLiterals, unboundNames } from "./code-names.ts";
+import { unboundNames } from "./code-names.ts";
 import { parseScript } from "./code-nodes.ts";
-import { codeOf, placeOf, scriptOfCode } from "./code.ts";
+import { codeOf, lineAndColumn, scriptOfCode } from "./code.ts";
 import { settableKeys } from "./graph.ts";
+import { longLiterals } from "./long-literals.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 
-/** What is reported of the code of one step. */
+/** The most warnings about the code of one step. */
 const MAX_WARNINGS = 5;
-/** The variables of code in a loop. */
+/** The variables that code of a step in a loop has. */
 const OF_LOOPS = ["item", "index"];
 
 /**
  * A warning for each name that nothing defines, whose use fails the step, and for each integer that is read with other
- * digits, with line and column. The code compiles.
+ * digits, with line and column. The code is known to compile.
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const keys = settableKeys(orchestration);
@@ -26,7 +27,7 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
     const names = unboundNames(nodes, keys, inLoops.has(step.id) ? OF_LOOPS : []).map(
       ({ name, offset, nearest }) => ({
         offset,
-        message: `${name} is no name here${nearest === null ? ": code reads state and the built-ins of JavaScript, without clock and network" : `: did you mean ${nearest}?`}`,
+        message: `nothing defines ${name}${nearest === null ? ": code reads state and the built-ins of JavaScript, without clock and network" : `: did you mean ${nearest}?`}`,
       }),
     );
     const literals = longLiterals(nodes).map(({ digits, becomes, offset }) => ({
@@ -36,7 +37,7 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
     const found = [...names, ...literals].toSorted((a, b) => a.offset - b.offset);
     return found.slice(0, MAX_WARNINGS).map(({ offset, message }) => ({
       path: `steps[${index}].${code.field}`,
-      message: `${placeOf(code.text, Math.min(offsetOf(offset), code.text.length))}: ${message}`,
+      message: `${lineAndColumn(code.text, Math.min(offsetOf(offset), code.text.length))}: ${message}`,
     }));
   });
 }

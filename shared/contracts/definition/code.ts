@@ -55,16 +55,16 @@ function syntaxError({ text, isExpression }: Code, step: string): string | null 
   const offset = Math.min(offsetOf(fault.offset), text.length);
   const rest = text.slice(offset).trimEnd();
   const near = rest === "" ? "at the end" : `near ${JSON.stringify(rest.slice(0, NEAR_CHARS))}`;
-  return `step "${step}" has a syntax error in ${placeOf(text, offset)}: ${fault.message}, ${near}`;
+  return `step "${step}" has a syntax error in ${lineAndColumn(text, offset)}: ${fault.message}, ${near}`;
 }
 
 /** The line and the column of an offset in a text. */
-export function placeOf(text: string, offset: number): string {
+export function lineAndColumn(text: string, offset: number): string {
   const before = text.slice(0, offset).split(/\r\n|[\n\r\u2028\u2029]/);
   return `line ${before.length}, column ${(before.at(-1) ?? "").length + 1}`;
 }
 
-/** What the sandbox compiles, and the place in the code of an offset in it. */
+/** The script that the sandbox compiles for this code, and the function that finds an offset of the script in the code. */
 export function scriptOfCode({ text, isExpression }: Omit<Code, "field">): ConditionScript {
   return isExpression ? scriptOf(text) : { script: text, offsetOf: Number };
 }

@@ -4,18 +4,23 @@
  * - `read`: a run, a check or an answer of the API reads it.
  * - `kept`: for editors and people. GET gives it back as it was saved, and no run reads it.
  * - `record`: what the predecessor, or our own answer, wrote about the definition. It is accepted and not kept.
- * - `settled`: a setting of the predecessor of which every value means what is done here. It is accepted and not kept.
- * - `later`: it would change a run and is not built yet. It is refused with `not_yet`, unless it is empty or has one of
- *   the values `means`, with which it asks for nothing else than what is done.
+ * - `settled`: a setting of the predecessor that has no effect here, whatever its value is. It is accepted and not kept.
+ * - `later`: it would change a run and is not built yet. It is refused with `not_yet`, unless it is empty or has a value of
+ *   `noEffect`, which asks for what the engine does anyway.
  */
-export type FieldClass = "read" | "kept" | "record" | "settled" | { later: true; means: readonly unknown[] };
+export type FieldClass =
+  | "read"
+  | "kept"
+  | "record"
+  | "settled"
+  | { later: true; noEffect: readonly unknown[] };
 
 type Table = { readonly [field: string]: FieldClass };
 
 const all = (fieldClass: FieldClass, fields: string): Table =>
   Object.fromEntries(fields.split(" ").map((field) => [field, fieldClass]));
 
-const later = (...means: readonly unknown[]): FieldClass => ({ later: true, means });
+const later = (...noEffect: readonly unknown[]): FieldClass => ({ later: true, noEffect });
 
 export const fieldClasses = {
   orchestration: {
@@ -68,11 +73,19 @@ export const fieldClasses = {
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),
   },
+  mcpServer: {
+    ...all("read", "name description server_type url headers public_headers token oauth"),
+    ...all("kept", "label"),
+    ...all("record", "id version created_at updated_at listing status"),
+    enabled: later(true),
+    ...all(later(), "command args env"),
+  },
+  oauthClient: all("read", "issuer client_id client_secret scope"),
 } satisfies { [record: string]: Table };
 
-/** Whether a field that is not built yet asks for something. Null and what is empty mean that the field is not there. */
+/** Whether a field that is not built yet asks for something. With null or an empty value it does not: that means absent. */
 export function asksForLater(fieldClass: FieldClass | undefined, value: unknown): boolean {
   if (typeof fieldClass !== "object" || value === null || value === "" || value === undefined) return false;
   if (typeof value === "object") return Object.keys(value).length > 0;
-  return !fieldClass.means.includes(value);
+  return !fieldClass.noEffect.includes(value);
 }

@@ -17,11 +17,11 @@ export const limits = {
   schemaKeys: 200,
   tools: 100,
   iterations: 1_000,
-  /** Iterations of a loop step. */
+  /** Iterations of a loop step: rounds, or items of its list. */
   rounds: 10_000,
   /** Tracks of one parallel or loop step that move at the same time. */
   concurrency: 50,
-  /** Parallel and loop steps inside each other. */
+  /** How many parallel and loop steps may be inside each other. */
   nesting: 4,
   totalTurns: 100_000,
 } as const;

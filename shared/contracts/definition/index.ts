@@ -1,10 +1,15 @@
 export type { Agent } from "./agent.ts";
+export { builtInTools, isBuiltIn } from "./built-in-tools.ts";
 export { codeWarnings } from "./code-warnings.ts";
 export { uncheckedFields } from "./forms.ts";
+export { McpListing, McpTool } from "./mcp-server.ts";
+export type { ListedTool, McpServer } from "./mcp-server.ts";
 export type { Orchestration } from "./orchestration.ts";
 export {
   parseAgent,
+  parseMcpServer,
   parseNewAgent,
+  parseNewMcpServer,
   parseNewOrchestration,
   parseNewTool,
   parseOrchestration,
@@ -22,8 +27,9 @@ export { isFork, pathOfList } from "./step.ts";
 export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
+export { isAllOfServer, serverIn, toolsInBoth } from "./tool-names.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
-export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-places.ts";
+export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";
 export { laterFields, unknownFields, unreadTurns } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";

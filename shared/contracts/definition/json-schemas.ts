@@ -22,7 +22,7 @@ const OPTIONS = {
     jsonSchema: z.core.JSONSchema.BaseSchema;
   }) {
     const meaning = nullMeanings.get(zodSchema)?.nullMeans;
-    if (meaning === "end") jsonSchema.description = "Null and an empty text: the run ends there";
+    if (meaning === "end") jsonSchema.description = "With null or an empty text the run ends there";
     if (meaning === "absent") jsonSchema.description = "Null and an empty text mean that it is not set";
     if (meaning !== "default" || !z.safeParse(zodSchema, null).success) return;
     const { default: value, ...given } = jsonSchema;
@@ -86,7 +86,7 @@ function schemaOf(
   return {
     ...json,
     ...(later.length > 0 && {
-      description: `Not built yet, and refused unless they ask for nothing: ${later.join(", ")}`,
+      description: `Not built yet, and refused with not_yet unless empty or without effect: ${later.join(", ")}`,
     }),
     properties: Object.fromEntries(
       Object.entries(properties).map(([name, field]) => [

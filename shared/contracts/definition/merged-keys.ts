@@ -9,7 +9,7 @@ type Writer = { key: string; step: Step; index: number };
 /**
  * The keys that several branches of a parallel step write and that the merge step after it names in `input_keys`. The join
  * makes each of them the list of the branches' values, in the order of the branches, and the merge takes each value. Any
- * other key must be of one branch: the result would depend on which branch is the last.
+ * other key may be written by one branch only: else the value would depend on which branch ends last.
  */
 export function mergedKeys(fork: ForkStep, steps: readonly Step[]): string[] {
   if (fork.type !== "parallel") return [];
@@ -27,7 +27,7 @@ export function writersOf(fork: ForkStep, key: string, steps: readonly Step[]): 
   );
 }
 
-/** The steps of a branch that write a key, those of branches inside it included. `depth` bounds steps that hold each other. */
+/** The steps of a branch that write a key, those of branches inside it included. `depth` bounds the search when two steps are in branches of each other. */
 export function writersIn(branch: Branch, steps: readonly Step[], depth = 0): Writer[] {
   if (depth > limits.nesting) return [];
   return branch.steps.flatMap((id) => {

@@ -5,8 +5,9 @@ import { agentModelErrors, stepModelErrors } from "./models.ts";
 import { repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, referencesOf, toolsOf } from "./references.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
+import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
-import { toolRequestErrors } from "./tool-request.ts";
+import { headerErrors, toolRequestErrors } from "./tool-request.ts";
 import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
 import { unreadValues } from "./unread-values.ts";
@@ -14,6 +15,7 @@ import { fieldErrorsOf } from "../../errors.ts";
 import { stepsWithoutEnd } from "./walks.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Agent } from "./agent.ts";
+import type { McpServer } from "./mcp-server.ts";
 import type { Orchestration } from "./orchestration.ts";
 import type { Tool } from "./tool.ts";
 
@@ -110,6 +112,59 @@ export function parseTool(json: unknown): Parsed<Tool> {
       message: `tools of type ${parsed.data.tool_type} are not available yet: the type must be http`,
     },
   ]);
+}
+
+/** Parses an MCP server that is to be saved. */
+export function parseNewMcpServer(json: unknown): Parsed<McpServer> {
+  const parsed = parseMcpServer(json);
+  return parsed.ok ? alsoInvalid(parsed, headerErrors(parsed.definition.headers)) : parsed;
+}
+
+/** Parses an MCP server. Never throws. */
+export function parseMcpServer(json: unknown): Parsed<McpServer> {
+  const parsed = McpServerDocument.safeParse(json);
+  if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
+  const { token, server_type, ...server } = parsed.data;
+  if (server_type === "stdio") {
+    const message = "servers of type stdio are not available yet: the type must be remote";
+    return notYet([{ path: "server_type", message }]);
+  }
+  const hasHeader = Object.keys(server.headers).some((name) => name.toLowerCase() === "authorization");
+  const errors = [
+    ...urlErrors(server.url),
+    ...(token !== "" && hasHeader
+      ? [
+          {
+            path: "token",
+            message: "is sent as the header Authorization, which headers has too: leave one out",
+          },
+        ]
+      : []),
+    ...(server.oauth !== null && (token !== "" || hasHeader)
+      ? [
+          {
+            path: "oauth",
+            message: "gives the header Authorization, which the server has already: leave one out",
+          },
+        ]
+      : []),
+  ];
+  if (errors.length > 0) return invalid(errors);
+  const headers = token === "" ? server.headers : { ...server.headers, Authorization: `Bearer ${token}` };
+  return { ok: true, definition: { ...server, server_type, headers } };
+}
+
+function urlErrors(url: string): FieldError[] {
+  const parsed = URL.parse(url);
+  const message =
+    parsed === null || !/^https?:$/.test(parsed.protocol)
+      ? "must be the http or https URL of the MCP server"
+      : parsed.username !== "" || parsed.password !== ""
+        ? "must have no user or password: send them as the header Authorization"
+        : /[{}]/.test(url) || parsed.hash !== ""
+          ? "must have no placeholder and no #"
+          : null;
+  return message === null ? [] : [{ path: "url", message }];
 }
 
 function invalid(errors: FieldError[]): Parsed<never> {

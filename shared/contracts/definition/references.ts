@@ -1,13 +1,13 @@
 import { suggestions } from "../../nearest-name.ts";
 import { modelOf } from "../model-name.ts";
 import { modelError } from "./models.ts";
-import { TOOL_NAME } from "./tool.ts";
+import { coversTool, isToolPattern, TOOL_NAME } from "./tool-names.ts";
 import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
 
-/** A definition that another one names, and the field that names it. */
-export type Reference = { path: string; kind: "agents" | "tools"; id: string };
+/** A definition that another one names, and the field that names it. `one`: it must be one tool, and not `server__*`. */
+export type Reference = { path: string; kind: "agents" | "tools"; id: string; one?: true };
 
 /** The stored fields of an agent on which a step depends. */
 type StoredAgent = { tools: readonly string[]; model: string | null; provider: string | null };
@@ -24,7 +24,9 @@ export function referencesOf({ steps }: Pick<OrchestrationDocument, "steps">): R
   return steps.flatMap((step, index): Reference[] => {
     const at = `steps[${index}]`;
     if (step.type === "agent") return [{ path: `${at}.agent_id`, kind: "agents", id: step.agent_id }];
-    return step.type === "tool" ? [{ path: `${at}.forced_tool`, kind: "tools", id: step.forced_tool }] : [];
+    return step.type === "tool"
+      ? [{ path: `${at}.forced_tool`, kind: "tools", id: step.forced_tool, one: true }]
+      : [];
   });
 }
 
@@ -36,7 +38,7 @@ export function toolsOf({ tools }: AgentDocument): Reference[] {
 /** Names that no stored definition can ever have. */
 export function impossibleReferences(references: readonly Reference[]): FieldError[] {
   return references
-    .filter(({ kind, id }) => kind === "tools" && !TOOL_NAME.test(id))
+    .filter(({ kind, id, one }) => kind === "tools" && !(one ? TOOL_NAME.test(id) : isToolPattern(id)))
     .map(({ path, id }) => ({ path, message: `no tool can have the name ${JSON.stringify(id)}` }));
 }
 
@@ -60,7 +62,7 @@ export function unfitAgents(orchestration: Orchestration, known: Known): FieldEr
     if (agent === undefined || step.type !== "agent") return [];
     const unknownTools = (step.allowed_tools ?? [])
       .map((name, i) => ({ name, path: `steps[${index}].allowed_tools[${i}]` }))
-      .filter(({ name }) => !agent.tools.includes(name))
+      .filter(({ name }) => !agent.tools.some((tool) => coversTool(tool, name) || coversTool(name, tool)))
       .map(({ name, path }) => ({
         path,
         message: `the agent "${step.agent_id}" has no tool "${name}"${suggest(name, agent.tools)}`,

@@ -47,13 +47,13 @@ const prompted = {
   model: orNull(z.string().max(limits.nameChars)),
 };
 
-/** What steps have in common that divide a run into several tracks. */
+/** The fields of all steps that divide a run into several tracks. */
 const forking = {
-  /** The step's own limit, of time in which the run is not paused; null: only the run's own limit holds. */
+  /** The step's own limit; the time in which the run is paused does not count. Null: only the run's limit holds. */
   timeout_seconds: orNull(z.number().int().min(1).max(2_592_000)),
   /** How many tracks move at the same time; null: all branches, or one iteration after the other. */
   concurrency: orNull(z.number().int().min(1).max(limits.concurrency)),
-  /** `fail_fast`: the first failure stops the others and fails the step. `collect`: all go on, and the result has the errors. */
+  /** `fail_fast`: the first failure stops the other tracks and fails the step. `collect`: they go on, and the result has the errors. */
   on_branch_error: orDefault(z.enum(["fail_fast", "collect"]).default("fail_fast")),
 };
 
@@ -103,7 +103,7 @@ const steps = {
     ...forking,
     type: z.literal("loop"),
     loop_count: orDefault(z.number().int().min(1).max(limits.rounds).default(3)),
-    /** The list in state with an iteration for each of its items; null: `loop_count` iterations. */
+    /** Where the list is in state whose items get one iteration each; null: `loop_count` iterations. */
     for_each: orNull(
       z
         .string()
@@ -197,7 +197,7 @@ export function isFork(step: Step): step is ForkStep {
   return step.type === "parallel" || step.type === "loop";
 }
 
-/** A step that a track executes by itself. */
+/** A step that does not divide the run: one executor gives its result. */
 export type LeafStep = Exclude<Step, ForkStep>;
 
 /**

@@ -16,7 +16,7 @@ export function toolRequestErrors({ url, headers, inputSchema }: Tool): FieldErr
   return [...urlErrors(url), ...unknownArguments(url, inputSchema), ...headerErrors(headers)];
 }
 
-/** Places of other systems in a URL: `/:id` and `<id>` for an argument. */
+/** Warnings about the placeholders of other systems in a URL: `/:id` and `<id>` for an argument. */
 function foreignPlaces(url: string, properties: readonly string[]): FieldError[] {
   return [...url.matchAll(/(?<=[/=]):(\w{1,100})|<(\w{1,100})>/g)].flatMap(([place, ofPath, ofTag]) => {
     const name = ofPath ?? ofTag ?? "";
@@ -25,7 +25,7 @@ function foreignPlaces(url: string, properties: readonly string[]): FieldError[]
   });
 }
 
-/** Headers that look as if something were filled in. The value may be a secret, so it is not in the message. */
+/** Warnings about headers that end in what looks like a variable. The value may be a secret, so it is not in the message. */
 function headerWarnings(headers: Readonly<Record<string, string>>): FieldError[] {
   return Object.entries(headers)
     .filter(([, value]) =>
@@ -37,7 +37,10 @@ function headerWarnings(headers: Readonly<Record<string, string>>): FieldError[]
     }));
 }
 
-/** What the tool's author should look at: arguments that the URL needs and that a model cannot know of, because `inputSchema` does not require them. */
+/**
+ * Warnings about a tool: arguments that its URL needs and that a model cannot know of, because `inputSchema` does not require
+ * them; and places in its URL and headers in which nothing is filled in.
+ */
 export function toolWarnings({ url, headers, inputSchema }: Tool): FieldError[] {
   const properties = propertiesOf(inputSchema);
   return [
@@ -101,7 +104,8 @@ function argumentsIn(url: string, properties: readonly string[]): string[] {
   return [...new Set(names)];
 }
 
-function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
+/** What is wrong with the headers of requests to the outside. */
+export function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
   return Object.entries(headers).flatMap(([name, value]) => {
     const message = headerError(name, value);
     return message === null ? [] : [{ path: `headers.${name}`, message }];

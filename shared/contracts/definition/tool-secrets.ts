@@ -8,9 +8,13 @@ const WithSecrets = z.looseObject({
   url: z.string().default(""),
   headers: z.record(z.string(), z.string()).default({}),
   public_headers: z.array(z.string()).default([]),
+  oauth: z.looseObject({ client_secret: z.string() }).nullish(),
 });
 
-/** Secrets of a tool by their place in it: `headers.X-Api-Key`, `url?key` (a query value), `url/2` (a part of the path). */
+/**
+ * Secrets of a tool, or of an MCP server, by their place in it: `headers.X-Api-Key`, `url?key` (a query value), `url/2` (a part of
+ * the path), `oauth.client_secret`.
+ */
 export type ToolSecrets = Readonly<Record<string, string>>;
 
 /** Headers that describe the request or the response, and carry no credential. */
@@ -66,9 +70,10 @@ export function credentialsOf(tool: Record<string, unknown>): string[] {
   });
 }
 
-type Place = { path: string; in: "header" | "query" | "path"; name: string };
+type Place = { path: string; in: "header" | "query" | "path" | "field"; name: string };
 
 function isSecret({ in: where, name }: Place, value: string, isPublic: ReadonlySet<string>): boolean {
+  if (where === "field") return value !== "";
   // The arguments of a call fill in a value that has a placeholder.
   if (where !== "header" && (value === "" || value.includes("{"))) return false;
   if (where === "path") return RANDOM.test(value);
@@ -85,12 +90,15 @@ function mapValues<Tool extends Record<string, unknown>>(
   tool: Tool,
   change: (at: Place, value: string) => string,
 ): Tool {
-  const { url, headers } = WithSecrets.parse(tool);
+  const { url, headers, oauth } = WithSecrets.parse(tool);
   const changed = Object.entries(headers).map(([name, value]) => [
     name,
     change({ path: `headers.${name}`, in: "header", name }, value),
   ]);
-  return { ...tool, url: mapUrl(url, change), headers: Object.fromEntries(changed) };
+  const mapped = { ...tool, url: mapUrl(url, change), headers: Object.fromEntries(changed) };
+  if (oauth === null || oauth === undefined) return mapped;
+  const at: Place = { path: "oauth.client_secret", in: "field", name: "client_secret" };
+  return { ...mapped, oauth: { ...oauth, client_secret: change(at, oauth.client_secret) } };
 }
 
 /** Works on the text: a URL with placeholders must come back as it was written. */
@@ -116,7 +124,7 @@ function mapUrl(url: string, change: (at: Place, value: string) => string): stri
 }
 
 function nameOf(path: string): string {
-  return path.replace(/^(headers\.|url\?|url\/)/, "");
+  return path.replace(/^(headers\.|url\?|url\/|oauth\.)/, "");
 }
 
 function decoded(value: string): string {

@@ -1,9 +1,8 @@
 import { z } from "zod";
+import { TOOL_NAME } from "./tool-names.ts";
 import { argumentSchemaOf } from "./tool-schema.ts";
 import { JsonTable, limits, orDefault, orNull, Strings, text } from "./fields.ts";
 
-/** The name by which a model calls a tool. All providers accept this form. */
-export const TOOL_NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/;
 const ToolName = z
   .string()
   .regex(TOOL_NAME, "must be 1 to 64 letters, digits, _ or - and begin with a letter or _");

@@ -1,94 +1,112 @@
-import { suggestions } from "../../nearest-name.ts";
-import { stepsInLoops } from "./branches.ts";
-import { codeOf, textsInCode } from "./code.ts";
-import { settableKeys } from "./graph.ts";
-import { templateOf } from "./step.ts";
-import { placeholdersOf, unfilledPlaces } from "./template.ts";
-import type { FieldError } from "../../errors.ts";
-import type { Suggest } from "../../nearest-name.ts";
-import type { AgentDocument } from "./agent.ts";
-import type { OrchestrationDocument } from "./orchestration.ts";
-import type { Step } from "./step.ts";
+import { nearestName } from "../../nearest-name.ts";
+import { almostPlaceholders, placeholdersOf, WORDS_LIKE_STATE } from "./template.ts";
 
-/** What is reported of one field. */
-const MAX_PLACES = 5;
+/** A place that looks like a placeholder and is none. `fault`: a sentence whose subject is the place. `key`: the key of state in it. */
+type UnfilledPlace = { place: string; fault: string; key: string | null };
+
+/** The names that the placeholders of a step's template may have. */
+type Names = {
+  known: ReadonlySet<string>;
+  outputs: ReadonlyMap<string, string | null>;
+  inLoop: boolean;
+};
+
+const BRACES = /\{([^{}]{1,100})\}/g;
+const NAME = /^[A-Za-z_][\w-]*$/;
+/** Names, with the separators that authors write between the parts of a path. */
+const PATH = /^[A-Za-z_][\w-]*(?:\s*(?:\.+|->|::|[/:])\s*[A-Za-z_][\w-]*|\s+[A-Za-z_][\w-]*)*\.?$/;
+const DOTTED = /^[A-Za-z_][\w-]*(?:\s*\.+\s*[A-Za-z_][\w-]*)*\.?$/;
+const SEPARATOR = /\s*(?:\.+|->|::|[/:])\s*|\s+/;
+/** Placeholders of other systems: `<state.key>`, `[[state.key]]`, `%state.key%`, `$state.key`, `{% if state.key %}`. */
+const FOREIGN = /(?:[<[%$]\s{0,5}|\{%[^{}%]{0,100}?)state\.([A-Za-z_][\w-]*)/g;
+/** The names that other systems give to the message of a run. */
+const MESSAGE_NAMES: ReadonlySet<string> = new Set(["message", "user_input", "user_query", "userinput"]);
 
 /**
- * A warning for each place in a text that looks like a placeholder and goes out as it is written: another spelling, or a
- * field in which no placeholder is filled in. It is a warning, because a prompt may be about such texts.
+ * Places of a template that go out as they are written, although they look like placeholders: `{topic}` for a key of state,
+ * `{stat.topic}`, `{state-topic}`, `{draft.output}`; and placeholders of which a part stays, `{{state.topic}}` and
+ * `${state.topic}`. JSON, code and prose in braces do not look like one. Spellings that `almostPlaceholders` finds are not repeated.
+ *
+ * @param names `known`: the keys of state; `outputs`: the output key of each step, by the step's id; `inLoop`: a loop repeats the step
  */
-export function unfilledWarnings(orchestration: OrchestrationDocument): FieldError[] {
-  const suggest = suggestions();
-  const known = settableKeys(orchestration);
-  const outputs = new Map(orchestration.steps.map(({ id, output_key }) => [id, output_key]));
-  const inLoops = stepsInLoops(orchestration.steps);
-  return orchestration.steps.flatMap((step, index) => {
-    const source = templateOf(step);
-    const ofTemplate =
-      source === null
-        ? []
-        : unfilledPlaces(source.template, { known, outputs, inLoop: inLoops.has(step.id) })
-            .slice(0, MAX_PLACES)
-            .map(({ place, right, key }) => ({
-              path: `steps[${index}].${source.field}`,
-              message: `${place} ${right}${unknownKey(key, known, suggest)}`,
-            }));
-    return [...ofTemplate, ...textsWithoutPlaces(step, `steps[${index}]`)];
-  });
-}
-
-/** A warning for each placeholder in the system prompt of an agent, where none is filled in. */
-export function agentUnfilledWarnings({ system_prompt }: AgentDocument): FieldError[] {
-  return placesIn(system_prompt).map((place) => ({
-    path: "system_prompt",
-    message: `${place} goes out as it is written: write it in the prompt_template of a step`,
-  }));
-}
-
-function unknownKey(key: string | null, known: ReadonlySet<string>, suggest: Suggest): string {
-  return key === null || known.has(key) ? "" : suggest(key, [...known]);
-}
-
-/** Texts of a step that go to people and models as they are written. */
-function textsWithoutPlaces(step: Step, path: string): FieldError[] {
-  return plainTexts(step).flatMap(({ field, text, instead }) =>
-    placesIn(text).map((place) => ({
-      path: `${path}.${field}`,
-      message: `${place} goes out as it is written: ${instead}`,
-    })),
-  );
-}
-
-type PlainText = { field: string; text: string; instead: string };
-
-function plainTexts(step: Step): PlainText[] {
-  switch (step.type) {
-    case "human":
-      return step.human_fields.flatMap(({ label, placeholder = "", description = "" }, i) =>
-        Object.entries({ label, placeholder, description }).map(([name, text]) => ({
-          field: `human_fields[${i}].${name}`,
-          text,
-          instead: "write it in human_prompt",
-        })),
-      );
-    case "evaluator":
-      return Object.entries(step.route_descriptions).map(([label, text]) => ({
-        field: `route_descriptions.${label}`,
-        text,
-        instead: "write it in evaluator_prompt",
-      }));
-    case "transform": {
-      const code = codeOf(step);
-      const texts = code === null ? [] : textsInCode(code);
-      const instead = "in code, a template literal has ${state.key}";
-      return texts.map((text) => ({ field: "transform_code", text, instead }));
-    }
-    default:
-      return [];
+export function unfilledPlaces(template: string, { known, outputs, inLoop }: Names): UnfilledPlace[] {
+  const exact = new Set(placeholdersOf(template, inLoop).map(({ from }) => from));
+  const ofLoop = new Set(placeholdersOf(template, true).map(({ from }) => from));
+  const almost = new Set(almostPlaceholders(template));
+  const byLowercase = new Map([...known].map((key) => [key.toLowerCase(), key]));
+  const found = new Map<string, UnfilledPlace>();
+  const add = (unfilled: UnfilledPlace | null): void => {
+    if (unfilled !== null) found.set(unfilled.place, unfilled);
+  };
+  for (const match of template.matchAll(BRACES)) {
+    const [place, inner = ""] = match;
+    const [before, after] = [template[match.index - 1], template[match.index + place.length]];
+    if (exact.has(match.index)) add(halfFilled(place, before, after));
+    else if (ofLoop.has(match.index) && !byLowercase.has(inner.trim().toLowerCase())) add(outsideLoop(place));
+    else if (!almost.has(place)) add(unfilledPlace(place, inner.trim(), byLowercase, outputs));
   }
+  for (const match of template.matchAll(FOREIGN)) {
+    const [place, key = ""] = match;
+    if (known.has(key)) add({ place, fault: `goes out as it is written: write {state.${key}}`, key });
+  }
+  return [...found.values()];
 }
 
-function placesIn(text: string): string[] {
-  const places = placeholdersOf(text).map(({ from, to }) => text.slice(from, to));
-  return [...new Set(places)].slice(0, MAX_PLACES);
+function outsideLoop(place: string): UnfilledPlace {
+  return {
+    place,
+    fault: "goes out as it is written: only the steps of a loop have an item and an index",
+    key: null,
+  };
+}
+
+/** A placeholder in the syntax of another system, a part of which stays around the value. */
+function halfFilled(place: string, before = "", after = ""): UnfilledPlace | null {
+  if (before === "{" && after === "}") {
+    return {
+      place: `{${place}}`,
+      fault: `leaves a brace on both sides of the value: write ${place}`,
+      key: null,
+    };
+  }
+  if (before !== "$") return null;
+  return {
+    place: `$${place}`,
+    fault: `leaves a $ before the value: write ${place}, unless the $ is meant`,
+    key: null,
+  };
+}
+
+function unfilledPlace(
+  place: string,
+  inner: string,
+  byLowercase: ReadonlyMap<string, string>,
+  outputs: ReadonlyMap<string, string | null>,
+): UnfilledPlace | null {
+  const unfilled = (key: string | null, path: readonly string[] = []): UnfilledPlace => {
+    const instead = key === null ? "{input}, or {state.key}" : `{state.${[key, ...path].join(".")}}`;
+    return { place, fault: `goes out as it is written: write ${instead}`, key };
+  };
+  const keyOf = (name = ""): string | undefined => byLowercase.get(name.toLowerCase());
+  if (MESSAGE_NAMES.has(inner.toLowerCase())) {
+    return { place, fault: "goes out as it is written: write {input} for the message of the run", key: null };
+  }
+  const joined = /^state[_-]+([A-Za-z]\w*)$/i.exec(inner)?.[1];
+  if (NAME.test(inner)) {
+    const key = keyOf(inner);
+    if (key !== undefined) return unfilled(key);
+    return joined === undefined ? null : unfilled(keyOf(joined) ?? joined);
+  }
+  if (!PATH.test(inner)) return null;
+  const [first = "", ...rest] = inner.split(SEPARATOR).filter((part) => part !== "");
+  const isState =
+    WORDS_LIKE_STATE.has(first.toLowerCase()) || (nearestName(first, ["state"])?.distance ?? 2) <= 1;
+  const ofRest = keyOf(rest[0]);
+  // Words with other things between them are prose, unless they name a key of state.
+  if (!DOTTED.test(inner)) return isState && ofRest !== undefined ? unfilled(ofRest, rest.slice(1)) : null;
+  if (isState) return unfilled(ofRest ?? rest[0] ?? null, rest.slice(1));
+  const key = keyOf(first);
+  if (key !== undefined) return unfilled(key, rest);
+  const output = outputs.get(first) ?? outputs.get(rest[0] ?? "");
+  return output === undefined || output === null ? unfilled(ofRest ?? null, rest.slice(1)) : unfilled(output);
 }

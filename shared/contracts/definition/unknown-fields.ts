@@ -6,7 +6,7 @@ import { stepShapes } from "./step.ts";
 import { toolShapes } from "./tool.ts";
 import type { FieldClass } from "./field-classes.ts";
 
-export type DefinitionKind = "orchestrations" | "agents" | "tools";
+export type DefinitionKind = "orchestrations" | "agents" | "tools" | "mcp_servers";
 
 /** The fields of a record, and what is in them. `byType`: what the record is by its type, which is in the field `typeIn`. */
 type Fields = {
@@ -45,6 +45,9 @@ const kinds: { [Kind in DefinitionKind]: Fields } = {
     },
   }),
   agents: fields("agent", fieldClasses.agent),
+  mcp_servers: fields("MCP server", fieldClasses.mcpServer, {
+    inner: { oauth: { of: fields("OAuth client", fieldClasses.oauthClient), each: "value" } },
+  }),
   tools: fields("tool", fieldClasses.tool, { typeIn: "tool_type", byType: byType(toolShapes) }),
 };
 

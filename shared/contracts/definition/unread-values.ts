@@ -74,7 +74,7 @@ export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">):
   });
 }
 
-/** A label that a model cannot choose: its answer is compared without regard to letter case and to spaces around it. */
+/** The error of a label that no model can choose: a model's answer is compared without its letter case and the spaces around it. */
 function labelError(label: string, earlier: readonly string[]): string | null {
   if (label.trim() === "") return "has an empty label, which no model can choose";
   if (label.trim() !== label) return `the label ${JSON.stringify(label)} begins or ends with a space`;

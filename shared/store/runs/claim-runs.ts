@@ -68,7 +68,7 @@ export function claimRuns(
 
 /**
  * A direct claim: up to `slots` due runs of these lanes from Postgres alone, while Redis is unreachable. One claimer at
- * a time counts the tenants' limits; tenants take turns, and none holds more of the owner's slots than its share.
+ * a time counts the tenants' limits. Tenants take turns, and none takes more of the owner's slots than its share.
  */
 export function claimDirectly(
   sql: Sql,

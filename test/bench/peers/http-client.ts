@@ -2,8 +2,8 @@ import type { Socket } from "node:net";
 import { connected, isWhole } from "../load.ts";
 
 /**
- * Requests over kept connections, one in flight on each, at the cost of the load generator of `npm run bench`. HTTP is the client of
- * ours, of Restate's ingress and of a DBOS application; `fetch` would cost more than some of the servers.
+ * Requests over kept connections, one in flight on each, at the cost of the load generator of `npm run bench`. It is the
+ * client of our edge, of Restate's ingress and of a DBOS application: `fetch` would cost more than some of these servers.
  */
 export class HttpClient {
   readonly #port: number;

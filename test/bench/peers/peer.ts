@@ -1,4 +1,4 @@
-/** What the bench knows of a participant, ours and each peer. One file beside this one holds each of them. */
+/** A participant of the bench: ours, the floor, or a peer. Each has a file in this folder. */
 
 import type { Service } from "../../../local/processes/child.ts";
 
@@ -9,7 +9,7 @@ import type { Service } from "../../../local/processes/child.ts";
 export type Kind = "one" | "five";
 export type Job = { id: string; kind: Kind };
 
-/** The stores of a participant, which nobody else uses, and the server that steps call. */
+/** The stores of one participant, which no other uses, and the server that steps call. */
 export type Place = { dir: string; postgresUrl: string; redisUrl: string; toolUrl: string };
 
 /** How often each step of each job was executed, by `<job>/s<number of the step>`. */
@@ -20,7 +20,7 @@ export type Running = {
   submit(kind: Kind): Promise<string>;
   /** Executes jobs from now on. Until then submitted jobs wait. */
   open(): Promise<void>;
-  /** Jobs wait again. All submitted ones have ended. */
+  /** Jobs wait again. It is called when all submitted jobs have ended. */
   close(): Promise<void>;
   /** The number of jobs that have ended since the start. */
   countEnded(): number | Promise<number>;

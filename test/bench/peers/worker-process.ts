@@ -10,7 +10,7 @@ import { Ready, Report } from "./work.ts";
 const END_MS = 10_000;
 const JOB_MS = 30_000;
 
-/** What the workers of a peer have reported since the start, in whatever number of processes. */
+/** A peer's worker, in one process after another: what all of them have reported since the start. */
 export class PeerWorker {
   readonly #name: string;
   readonly #place: Place;

@@ -24,11 +24,11 @@ export type Figures = Record<Figure, number>;
 const WARM = 200;
 const LEAST = 50;
 const ALONE = 200;
-/** Of fewer samples the p50 would be the first one, which comes after a pause and warms up. */
+/** With fewer samples the p50 would be that of the first jobs, which come after a pause and warm up. */
 const LEAST_ALONE = 20;
 const IDLE_MS = 1_000;
 const POLL_MS = 50;
-/** Without another job that ends in this time the bench goes on. A participant that executes step by step ends none for long. */
+/** When no further job ends in this time, the bench goes on. It is long, because a participant that executes step by step ends its jobs late. */
 const STALL_MS = 60_000;
 
 /** Measures one round. @param seconds about how long each workload lasts */

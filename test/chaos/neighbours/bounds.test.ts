@@ -23,7 +23,7 @@ function soundEvidence(): NeighbourEvidence {
     failedClients: [],
     ends: new Map([["spinning", new Set(["expression", "transform"])]]),
     deaths: [],
-    taken: [{ name: "worker-1", largestMiB: 500, cpuMs: 1 }],
+    taken: [{ name: "worker-1", largestMiB: 500, cpuMs: 1, mainCpuMs: 1, waitedMs: 0 }],
   };
 }
 
@@ -44,7 +44,11 @@ test.each<Damage>([
   [QUIET, "slow runs", (e) => e.beside.runsMs.push(10_001)],
   ["202 means it will finish", "a run that did not complete", (e) => e.beside.lost.push("run_1 is queued")],
   ["no tenant ends a process", "a dead worker", (e) => e.deaths.push("worker-1 was restarted")],
-  ["memory is bounded", "a large worker", (e) => (e.taken = [{ name: "w", largestMiB: 1_401, cpuMs: 1 }])],
+  [
+    "memory is bounded",
+    "a large worker",
+    (e) => (e.taken = [{ name: "w", largestMiB: 1_401, cpuMs: 1, mainCpuMs: 1, waitedMs: 0 }]),
+  ],
   [
     "every response is expected",
     "a 500",

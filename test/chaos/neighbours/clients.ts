@@ -216,7 +216,16 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
       },
     }),
   },
-  state: { clients: 1, begin: () => ({ everyMs: 2_000, act: () => run("state", "loud_state") }) },
+  state: {
+    clients: 1,
+    begin: () => ({
+      everyMs: 1_000,
+      act: (number) =>
+        number % 2 === 0
+          ? run("state", "loud_state", { message: "x".repeat(LARGE_CHARS) })
+          : run("state", "loud_values"),
+    }),
+  },
   journal: { clients: 1, begin: () => ({ everyMs: 2_000, act: () => run("journal", "loud_journal") }) },
 };
 

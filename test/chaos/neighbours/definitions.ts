@@ -133,10 +133,14 @@ export const loudOrchestrations: Record<KindName, readonly Orchestration[]> = {
   dropped: [orchestration("loud_events", [fill("fill", "large"), print("show", "{state.large}")])],
   guessing: [],
   definitions: [],
-  // Six values of 3 MB pass the 16 MiB of a state. With more and smaller ones a run did not get that far in a minute.
+  // 17 values of 1 MB pass the 16 MiB of a state. The second one's programs read states of megabytes, until one has no memory left.
   state: [
     orchestration(
       "loud_state",
+      Array.from({ length: 20 }, (_, n) => ({ ...print(`show${n}`, "{input}"), output_key: `large${n}` })),
+    ),
+    orchestration(
+      "loud_values",
       Array.from({ length: 6 }, (_, n) => fill(`fill${n}`, `large${n}`, "語")),
     ),
   ],

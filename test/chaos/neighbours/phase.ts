@@ -27,7 +27,7 @@ import type { LoudEnds, Measured, NeighbourEvidence } from "./bounds.ts";
 import { quietWork } from "./definitions.ts";
 import { limitsOf, quiet, tenantOf } from "./kinds.ts";
 import type { KindName } from "./kinds.ts";
-import { ProcessWatch } from "./process-watch.ts";
+import { ProcessWatch, since } from "./process-watch.ts";
 import { QuietTenant } from "./quiet-tenant.ts";
 import { Counts, LOUD_CLIENTS, Setup } from "./setup.ts";
 
@@ -116,10 +116,7 @@ async function besideNeighbours(
       kinds,
       ends: await endsOf(sql, kinds),
       deaths: deathsOf(system),
-      taken: takenAfter.map((taken, index) => ({
-        ...taken,
-        cpuMs: taken.cpuMs - (takenBefore[index]?.cpuMs ?? 0),
-      })),
+      taken: takenAfter.map((taken, index) => since(taken, takenBefore[index])),
     };
     watch.stop();
     return report(evidence, [...checkNeighbours(evidence), ...restless], system, options);
@@ -217,9 +214,11 @@ function report(
     );
   }
   console.log(`runs alone / beside: ${alone.runs.length} / ${beside.runs.length}`);
-  for (const { name, largestMiB, cpuMs } of taken) {
+  console.log(`${"processor time (s)".padEnd(20)}    all   main thread   main thread waited    MiB`);
+  for (const { name, largestMiB, cpuMs, mainCpuMs, waitedMs } of taken) {
+    const seconds = (ms: number, width: number) => (ms / 1_000).toFixed(1).padStart(width);
     console.log(
-      `${name.padEnd(14)} ${(cpuMs / 1_000).toFixed(1).padStart(6)} s of processor time, ${largestMiB.toFixed(0)} MiB`,
+      `${name.padEnd(20)} ${seconds(cpuMs, 6)} ${seconds(mainCpuMs, 13)} ${seconds(waitedMs, 20)} ${largestMiB.toFixed(0).padStart(6)}`,
     );
   }
   for (const kind of kinds) {

@@ -126,7 +126,7 @@ test("a schema says where null means the default, where it means nothing, and wh
   });
   expect(SwitchStep["properties"]).toMatchObject({
     retry: { anyOf: [{ type: "object" }, { type: "null" }], description: "Null means the default" },
-    next_step_id: { description: "Null and an empty text: the run ends there" },
+    next_step_id: { description: "With null or an empty text the run ends there" },
     position_x: { description: expect.stringContaining("No run reads it") },
   });
   expect(Agent["description"]).toContain("repos");

@@ -260,7 +260,7 @@ describe("a feed's viewers", () => {
       expect(seqs.length).toBeGreaterThan(1_990);
     }
     await live.until(({ frames }) => frames.length === 20);
-  }, 60_000);
+  }, 180_000);
 
   test("end the reading of Postgres when the last one has left, whether by abort or by cancel", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });

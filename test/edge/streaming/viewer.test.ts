@@ -126,7 +126,7 @@ class ViewerSimulation {
     if (entries.length === 0) this.viewer.caughtUp(position);
     for (const entry of entries) {
       this.take({ entry, from: this.viewer.next });
-      this.viewer.haveSent(entry);
+      this.viewer.entrySent(entry);
     }
   }
 
@@ -193,7 +193,7 @@ describe("a viewer", () => {
   test("is not ended by a `done` of the journal that lies before a retry", () => {
     const viewer = new Viewer(run, 0);
     viewer.startPage();
-    viewer.haveSent({ seq: 1, events_n: 1, events: '{"type":"done"}' });
+    viewer.entrySent({ seq: 1, events_n: 1, events: '{"type":"done"}' });
     viewer.startPage();
     viewer.caughtUp({ event_seq: 1, status: "queued" });
     expect(viewer.mode).toBe("live");

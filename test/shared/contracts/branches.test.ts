@@ -151,13 +151,13 @@ describe("the branches of a definition", () => {
       "steps that hold each other",
       [print("a"), parallel("p", [["q", "x"]]), parallel("q", [["p", "y"]]), print("x"), print("y")],
       "steps[1]",
-      "is inside of more than",
+      "is inside more than",
     ],
     [
       "five of them inside each other",
       [loop("a", ["b"]), loop("b", ["c"]), loop("c", ["d"]), loop("d", ["e"]), loop("e", ["x"]), print("x")],
       "steps[4]",
-      "is inside of more than 3 other parallel and loop steps",
+      "is inside more than 3 other parallel and loop steps",
     ],
   ])("may not be %s", (_name, steps, path, message) => {
     expect(errorsOf(...steps)).toContainEqual([path, expect.stringContaining(message)]);

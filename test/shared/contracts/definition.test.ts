@@ -11,6 +11,7 @@ import {
 import { AgentDocument } from "../../../shared/contracts/definition/agent.ts";
 import { fieldClasses } from "../../../shared/contracts/definition/field-classes.ts";
 import { HumanFieldRecord } from "../../../shared/contracts/definition/human.ts";
+import { McpServerDocument, OAuthClient } from "../../../shared/contracts/definition/mcp-server.ts";
 import { OrchestrationDocument, StateField } from "../../../shared/contracts/definition/orchestration.ts";
 import { Retry, stepShapes } from "../../../shared/contracts/definition/step.ts";
 import { toolShapes } from "../../../shared/contracts/definition/tool.ts";
@@ -533,6 +534,8 @@ describe("a field that nothing reads", () => {
       humanField: [HumanFieldRecord.shape],
       agent: [AgentDocument.shape],
       tool: Object.values(toolShapes),
+      mcpServer: [McpServerDocument.shape],
+      oauthClient: [OAuthClient.shape],
     };
     for (const [record, shapes] of Object.entries(schemas)) {
       const inSchemas = new Set(shapes.flatMap((shape) => Object.keys(shape)));

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { repeatedKeys } from "../../../shared/contracts/repeated-keys.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 const found = (json: string) => repeatedKeys(json, JSON.parse(json)).map((path) => path.join("."));
 
@@ -29,4 +30,17 @@ test("no object of JSON.stringify has a repeated key, whatever its strings hold"
 test("a deep and a wide body are searched too", () => {
   expect(found(`${'{"a":'.repeat(50_000)}{"b":1,"b":2}${"}".repeat(50_000)}`)).toHaveLength(1);
   expect(found(`[${'{"a":1,"a":2},'.repeat(50_000)}0]`)).toHaveLength(10);
+});
+
+// Fails when a large body keeps an isolate busy, in which the requests of other tenants wait.
+test("a string of megabytes costs a small part of what its parse costs", () => {
+  const json = JSON.stringify({ message: "x".repeat(4_000_000) });
+  const timeOf = (work: () => unknown): number => {
+    const startMs = cpuMs();
+    for (let i = 0; i < 20; i++) work();
+    return cpuMs() - startMs;
+  };
+  const value: unknown = JSON.parse(json);
+  const parseMs = timeOf(() => JSON.parse(json));
+  expect(timeOf(() => repeatedKeys(json, value)) * 4).toBeLessThan(parseMs);
 });

@@ -83,7 +83,7 @@ describe("a text that looks like a placeholder and goes out as it is written", (
     expect(unfilledWarnings(saved({ type: "print", print_content }))).toEqual([]);
   });
 
-  test("is seen where no placeholder is filled in", () => {
+  test("gets a warning in fields in which no placeholder is filled in", () => {
     const form = { key: "k", label: "{state.topic}?", description: "Of {input}" };
     expect(unfilledWarnings(saved({ type: "human", human_prompt: "?", human_fields: [form] }))).toEqual([
       {
@@ -115,7 +115,7 @@ describe("a text that looks like a placeholder and goes out as it is written", (
     ]);
   });
 
-  test("is found in time, also in texts that consist of braces", () => {
+  test("is found in linear time, also in texts that consist of braces", () => {
     const texts = [
       "{a.".repeat(20_000),
       "{ ".repeat(30_000),
@@ -130,15 +130,15 @@ describe("a text that looks like a placeholder and goes out as it is written", (
 
 describe("a name in code that nothing defines", () => {
   test.each([
-    ["stat.topic == 'x'", "line 1, column 1: stat is no name here: did you mean state?"],
-    ["state.a and sate.topic", "line 1, column 13: sate is no name here: did you mean state?"],
-    ["topic == 'x'", "line 1, column 1: topic is no name here: did you mean state.topic?"],
-    ["1 > max_m", "line 1, column 5: max_m is no name here: did you mean state.max_n?"],
+    ["stat.topic == 'x'", "line 1, column 1: nothing defines stat: did you mean state?"],
+    ["state.a and sate.topic", "line 1, column 13: nothing defines sate: did you mean state?"],
+    ["topic == 'x'", "line 1, column 1: nothing defines topic: did you mean state.topic?"],
+    ["1 > max_m", "line 1, column 5: nothing defines max_m: did you mean state.max_n?"],
     ["input != ''", "did you mean state.user_input?"],
-    ["state.n > 3 || Mth.min(1)", "line 1, column 16: Mth is no name here: did you mean Math?"],
-    ["new Date() > 3", "Date is no name here: code reads state and the built-ins of JavaScript"],
-    ["fetch('https://example.com/')", "fetch is no name here"],
-    ["[1].some((item) => itme > 1)", "line 1, column 20: itme is no name here: did you mean item?"],
+    ["state.n > 3 || Mth.min(1)", "line 1, column 16: nothing defines Mth: did you mean Math?"],
+    ["new Date() > 3", "nothing defines Date: code reads state and the built-ins of JavaScript"],
+    ["fetch('https://example.com/')", "nothing defines fetch"],
+    ["[1].some((item) => itme > 1)", "line 1, column 20: nothing defines itme: did you mean item?"],
   ])("gets a warning with line, column and the nearest name: %s", (code, message) => {
     const targets = { if_true_step_id: "write", if_false_step_id: "write" };
     for (const step of [
@@ -154,17 +154,17 @@ describe("a name in code that nothing defines", () => {
     }
   });
 
-  test("gets it in a transform too, once for each name", () => {
+  test("gets a warning in a transform too, once for each name", () => {
     const transform_code =
       "const rows = state.topic\n  .map((row) => rwo.id)\nresult = rows.concat(rwo, itmes)";
     expect(codeWarnings(saved({ type: "transform", transform_code }))).toEqual([
       {
         path: "steps[0].transform_code",
-        message: "line 2, column 17: rwo is no name here: did you mean row?",
+        message: "line 2, column 17: nothing defines rwo: did you mean row?",
       },
       {
         path: "steps[0].transform_code",
-        message: expect.stringMatching(/^line 3, column 27: itmes is no name here/),
+        message: expect.stringMatching(/^line 3, column 27: nothing defines itmes/),
       },
     ]);
   });

@@ -113,7 +113,9 @@ export function fakeContext(given: {
       return typeof ref === "string" ? (given.blobs?.[ref] ?? null) : value;
     },
     models: { generate },
+    mcpServer: async () => null,
     tools: {
+      toolsOf: async () => [],
       async call({ tool, args, effectKey }) {
         const { name } = tool;
         if (typeof name !== "string") throw new Error("a tool without a name");

@@ -54,6 +54,17 @@ test("a tenant's endless conditions do not delay another tenant's condition", as
   expect(ended()).toBeLessThanOrEqual(1);
 });
 
+/** Uses more processor time than a short program may. */
+const LONG = "for (let i = 0; i < 1e7; i++); result = 1";
+
+test("endless programs of several tenants leave a thread to tenants with short ones", async () => {
+  const loud = ["loud-1", "loud-2", "loud-3"];
+  for (const tenant of loud) await of(tenant).transform(LONG, {});
+  const ended = loud.map((tenant) => flood(3, () => of(tenant).transform(ENDLESS, {})));
+  expect(await of("quiet").transform("result = 1", {})).toBe(1);
+  expect(ended.map((count) => count())).toEqual([0, 0, 0]);
+});
+
 /** The priority of each thread of this process: the 19th field of its line, the 17th after its name. */
 function priorities(): number[] {
   return readdirSync("/proc/self/task").map((thread) => {
@@ -67,6 +78,21 @@ test.runIf(process.platform === "linux")(
   async () => {
     await of("loud").evaluate("1 + 1", {});
     expect(priorities().filter((one) => one === getPriority() + 5)).toHaveLength(1);
+  },
+);
+
+test.runIf(process.platform === "linux")(
+  "a long program yields it to short ones, also while it runs",
+  async () => {
+    const own = getPriority();
+    flood(1, () => of("loud").transform(ENDLESS, {}));
+    await expect.poll(priorities).toContain(own + 10);
+    stopping.abort(new Error("it has run long enough"));
+    stopping = new AbortController();
+    await of("loud").transform(LONG, {});
+    // The next program gets a thread with the usual priority: the same one or, where its priority cannot be raised, another.
+    await of("loud").transform("result = 1", {});
+    await expect.poll(() => priorities().filter((one) => one > own)).toEqual([own + 5]);
   },
 );
 

@@ -70,7 +70,7 @@ describe("a program", () => {
     await expect(sandbox.transform("throw new Error('boom')", state)).rejects.toThrow("boom");
   });
 
-  // Fails when a program that throws a value is told to have used up its memory, or that value is not named.
+  // Fails when the error of a program that throws a value is about memory, or does not name that value.
   test.each([
     ["throw null", "it threw null"],
     ["throw undefined", "it threw undefined"],
@@ -93,14 +93,14 @@ describe("a program", () => {
     });
   });
 
-  test("that uses up its memory is told so, also after one that threw null", async () => {
+  test("that uses up its memory fails with that reason, also after a program that threw null", async () => {
     const hungry = "const all = []; for (;;) all.push('x'.repeat(10000) + all.length)";
     await expect(sandbox.transform("throw null", state)).rejects.toThrow("it threw null");
     await expect(sandbox.transform(hungry, state)).rejects.toThrow("memory");
     await expect(sandbox.transform("throw null", state)).rejects.toThrow("it threw null");
   });
 
-  test("may use the names that a save knows, and no others", async () => {
+  test("may use the names that the check of a saved definition knows, and no others", async () => {
     const names = await sandbox.transform("result = Object.getOwnPropertyNames(globalThis)", state);
     expect(z.array(z.string()).parse(names).toSorted()).toEqual(SANDBOX_NAMES.toSorted());
   });

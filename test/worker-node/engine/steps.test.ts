@@ -288,7 +288,7 @@ describe("evaluator", () => {
 describe("tool", () => {
   const fields = { type: "tool", forced_tool: "search", output_key: "out" };
 
-  // Fails when a step that needs its tool passes for done, or asks a model for other arguments.
+  // Fails when a step that needs its tool counts as done, or asks a model for other arguments.
   test.each([{}, { prompt_template: "Search." }])(
     "%j: whose tool does not accept its headers fails with a code of its own",
     async (more) => {

@@ -209,6 +209,18 @@ describe("a branch that fails", () => {
     },
   );
 
+  // Fails when the error names a step that has no part in it.
+  test("by a limit of the run, before its first step, fails the run and no step", async () => {
+    const fork = fanout([["b"], ["c"]], { concurrency: 1, on_branch_error: "collect" });
+    harness.definition = { ...steps(fork, print("b"), print("c")), max_total_turns: 1 };
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(linesOf(run).filter(({ type }) => type === "step_error")).toEqual([]);
+    expect(linesOf(run).find(({ type }) => type === "orchestration_error")).toMatchObject({
+      code: "max_total_turns",
+    });
+  });
+
   test("inside of another fork fails the branch around it, which `collect` keeps apart", async () => {
     harness.definition = steps(
       fanout([["i"], ["z"]], { on_branch_error: "collect", output_key: "all" }),

@@ -101,7 +101,7 @@ export class ExecutionHarness {
           return { text: await this.generate(request), tool_calls: [], usage };
         },
       },
-      tools: { call: (request) => this.callTool(request) },
+      tools: { toolsOf: async () => [], call: (request) => this.callTool(request) },
       sandbox: {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
       },

@@ -72,7 +72,7 @@ function newWorker(): FleetMember {
       journal: new Journal(owner, state, () => {}),
       definitions: new Definitions(state),
       models: { generate: ({ signal }) => silentPeer(signal) },
-      tools: { call: refuse },
+      tools: { toolsOf: async () => [], call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       turns: new TrackTurns(),

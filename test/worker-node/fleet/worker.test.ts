@@ -187,7 +187,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
           return { text: await step(signal), tool_calls: [], usage };
         },
       },
-      tools: { call: refuse },
+      tools: { toolsOf: async () => [], call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       turns: new TrackTurns(),

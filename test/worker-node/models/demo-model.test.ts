@@ -64,7 +64,12 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
       const result = await runStep(now.step, {
         ...fakeContext({ message: "the history of tea", state: progress.state }).context,
         models: createModels({ DEFAULT_MODEL: "demo/fast" }, 1_000),
-        tools: createTools(createEgress("127.0.0.1"), 5_000, null),
+        tools: createTools({
+          egress: createEgress("127.0.0.1"),
+          timeoutMs: 5_000,
+          masterKey: null,
+          saveListing: async () => {},
+        }),
         sandbox: sandbox.of({ tenant: "demo", signal: new AbortController().signal }),
         agent: async (name) => agents?.get(name) ?? null,
         tool: async (name) => tools?.get(name) ?? null,

@@ -15,6 +15,29 @@ test("the time for one long line is linear in its length, whatever its pieces ar
   expect(cpuMs() - startedAt).toBeLessThan(4_000);
 });
 
+// Fails when each empty line parses all garbage before it again: an answer of 2 MB then stops the worker's thread for seconds.
+test("the time for garbage between events is linear in its length", () => {
+  const timeOf = (body: string): number => {
+    const startedAt = cpuMs();
+    const reader = new EventReader();
+    reader.push(body);
+    reader.end();
+    return cpuMs() - startedAt;
+  };
+  const garbage = `${"[0] ".repeat(100)}\n\n`;
+  timeOf(garbage.repeat(100));
+  expect(timeOf(garbage.repeat(4_000))).toBeLessThan(timeOf(`data: ${garbage}`.repeat(4_000)) + 1_000);
+});
+
+test("a long page of JSON with empty lines in it is found at the end of the body at the latest", () => {
+  const reader = new EventReader();
+  reader.push("[\n");
+  for (let n = 0; n < 200; n++) expect(reader.push(`"${"x".repeat(4_000)}",\n\n`)).toEqual([]);
+  const [page, ...others] = [...reader.push("1]\n\n"), ...reader.end()];
+  expect(page?.data).toHaveLength(2 + 200 * 4_004 + 2);
+  expect(others).toEqual([]);
+});
+
 test.each<[string, string]>([
   ["a line", PIECE],
   ["the lines of one event", `data: ${PIECE}\n`],

@@ -17,7 +17,7 @@ const raw =
 const lines = text("all").split("\n");
 const message = JSON.stringify({ choices: [{ delta: { content: "all" }, finish_reason: "stop" }] }, null, 2);
 
-// Fails when a spelling of a stream that has a whole answer loses it.
+// Fails when the answer of a stream in an unusual spelling is lost.
 test.each<[string, Answer]>([
   ["without a length, until the connection ends", raw([], text("all"))],
   ["with a length that is too long", raw(["Content-Length: 99999"], text("all"))],
@@ -54,7 +54,7 @@ test("calls that are a list as JSON text are made", async () => {
   });
 });
 
-// Fails when a part of an answer passes for the whole.
+// Fails when a part of an answer counts as the whole answer.
 test.each<[string, Answer, string]>([
   ["with a length that is too short", raw(["Content-Length: 60"], text("all")), "model_cut"],
   ["cut in a letter", cut(text("ü").slice(0, 40)), "model_cut"],
@@ -66,7 +66,7 @@ test.each<[string, Answer, string]>([
   expect(await run(oc, stream, text("all"))).toMatchObject({ response: "all", retries: [code] });
 });
 
-test("a call whose arguments are cut by the connection is not told to the model as its mistake", async () => {
+test("a call whose arguments the connection cut is not reported to the model as its mistake", async () => {
   const half = call('{"q":"a"}').slice(0, 120);
   expect(await runStep(server, ag1, [cut(half), text("fine")])).toMatchObject({
     response: "fine",

@@ -20,7 +20,7 @@ import {
 const { server, run } = aProvider();
 const made = { response: "fine", toolCalls: [{ q: "a" }], retries: [] };
 
-/** The first piece of a call, and one that follows. */
+/** The first piece of a call, and a later piece. */
 const first = (name: string | null | undefined, args?: string) =>
   callChunk("", { function: { name, arguments: args } });
 const next = (fn: object, more: object = {}) => chunk({ tool_calls: [{ index: 0, function: fn, ...more }] });
@@ -84,7 +84,7 @@ test.each([
 });
 
 describe("a tool's name in another spelling", () => {
-  // Fails when such a call is told to the model as one of a tool that does not exist.
+  // Fails when such a call is reported to the model as a call of a tool that does not exist.
   test.each([
     "functions.lookup",
     "functions.lookup:0",

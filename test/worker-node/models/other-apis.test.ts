@@ -83,7 +83,7 @@ test.each([
 
 const incomplete = (reason: string) => ({ status: "incomplete", incomplete_details: { reason } });
 const limited = { code: "rate_limit_exceeded", message: "m" };
-// Fails when an answer of another API that is not complete passes for one that is.
+// Fails when an incomplete answer of another API counts as complete.
 test.each<[string, string, string]>([
   [
     "reached Ollama's limit",
@@ -130,7 +130,7 @@ describe("a body under 200 that is no stream", () => {
       reply.end(content);
     };
 
-  // Fails when it is called a cut answer: then nobody looks at the base URL.
+  // Fails when the error is `model_cut`, which does not lead the operator to the base URL.
   test.each([
     ["a page", "<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"],
     ["a page with a script", '<html><script>\nvar a = {"x":1};\n</script>\n{\n}</html>'],

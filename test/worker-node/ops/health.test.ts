@@ -39,7 +39,8 @@ test.each([
 const HEALTH = {
   worker_id: "w-1",
   active_jobs: 0,
-  max_jobs: 20,
+  max_jobs: 10,
+  spare_jobs: 10,
   uptime: 1,
   loop_lag_ms: 0,
   status: "ok" as const,

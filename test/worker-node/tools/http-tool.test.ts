@@ -50,7 +50,12 @@ function call(
 ): Promise<Json> {
   received = [];
   const stored = { name: "t", tool_type: "http", url: base, ...tool };
-  return createTools(createEgress(allow), timeoutMs, null).call({
+  return createTools({
+    egress: createEgress(allow),
+    timeoutMs: timeoutMs,
+    masterKey: null,
+    saveListing: async () => {},
+  }).call({
     tool: stored,
     args,
     effectKey: "run:s:1:tool.1",

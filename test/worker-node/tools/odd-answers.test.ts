@@ -22,7 +22,12 @@ afterAll(() => {
 function call(): Promise<unknown> {
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no port");
-  return createTools(createEgress("127.0.0.1"), 20_000, null).call({
+  return createTools({
+    egress: createEgress("127.0.0.1"),
+    timeoutMs: 20_000,
+    masterKey: null,
+    saveListing: async () => {},
+  }).call({
     tool: { name: "t", tool_type: "http", url: `http://127.0.0.1:${address.port}` },
     args: {},
     effectKey: "run:s:1:tool.1",
@@ -96,7 +101,7 @@ test.each<[string, (string | Uint8Array)[], unknown]>([
 
 const rejection = (code: string) => ({ name: "ToolRejection", code });
 const unreachable = { name: "RetryableError", code: "unreachable", answered: false };
-// Fails when an answer that cannot be used takes a worker's memory, ends an agent, or passes for a result.
+// Fails when an answer that cannot be used takes a worker's memory, ends an agent, or counts as a result.
 test.each<[string, (string | Uint8Array)[], object]>([
   ["a bomb of gzip", encoded("gzip", zlib.gzipSync(huge)), rejection("answer_too_large")],
   ["a bomb of deflate", encoded("deflate", zlib.deflateSync(huge)), rejection("answer_too_large")],
@@ -139,7 +144,7 @@ test.each<[string, (string | Uint8Array)[], object]>([
     ["HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n"],
     { code: "tool_unavailable" },
   ],
-])("an answer that is %s is told apart", async (_, pieces, error) => {
+])("an answer that is %s fails with the code of its fault", async (_, pieces, error) => {
   bytes = pieces;
   await expect(call()).rejects.toMatchObject(error);
 });

@@ -1,4 +1,4 @@
-import { parseAgent } from "../../../shared/contracts/definition/index.ts";
+import { parseAgent, toolsInBoth } from "../../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
 import { Conversation, textOf } from "../conversation.ts";
 import { deltas } from "../deltas.ts";
@@ -97,7 +97,6 @@ async function loadAgent(id: string, context: StepContext): Promise<Agent> {
 }
 
 /** The agent's tools, restricted by the step. A step cannot give an agent a tool that it does not have. */
-function allowed(definition: Agent, step: StepOf<"agent">): string[] {
-  const { allowed_tools } = step;
-  return definition.tools.filter((name) => allowed_tools === null || allowed_tools.includes(name));
+function allowed({ tools }: Agent, { allowed_tools }: StepOf<"agent">): readonly string[] {
+  return allowed_tools === null ? tools : toolsInBoth(tools, allowed_tools);
 }

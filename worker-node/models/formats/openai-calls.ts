@@ -5,8 +5,8 @@ import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { OpenCall, ProviderReport } from "../provider-report.ts";
 
 /**
- * The calls in a delta as the SDK takes them, which reads the first piece of a name as the whole. A call is held back until
- * its arguments begin: a name comes before its arguments, in one piece or in several.
+ * The calls in a delta, for the SDK, which takes the first piece of a name for the whole name. So a call is held back until its
+ * arguments begin: a name comes before its arguments, in one piece or in several.
  */
 export function callsIn(delta: JsonObject, report: ProviderReport): JsonObject[] {
   return piecesOf(delta).flatMap((piece) => passOn(piece, report));
@@ -15,11 +15,11 @@ export function callsIn(delta: JsonObject, report: ProviderReport): JsonObject[]
 /** The calls that are held back when the stream ends: those without arguments. */
 export function openCallsAtEnd(report: ProviderReport): JsonObject[] {
   const calls = report.openCalls.splice(0);
-  // With no arguments at all the SDK makes one call of two.
+  // With empty arguments the SDK would take a call for a continuation of the call before it.
   return calls.map((call) => start({ ...call, args: call.args || "{}" }, report));
 }
 
-/** `function_call` is the form from before `tool_calls`. Some gateways write the list as JSON text. */
+/** The pieces of calls in a delta. `function_call` is the older form of `tool_calls`. Some gateways write the list as JSON text. */
 function piecesOf(delta: JsonObject): OpenCall[] {
   const text = textOf(delta["tool_calls"]);
   const written = text === undefined ? delta["tool_calls"] : parseJson(text);
@@ -64,12 +64,12 @@ function passOn(piece: OpenCall, report: ProviderReport): JsonObject[] {
   return [start(open, report)];
 }
 
-/** Is `piece` the name of the call that has begun at its index, once more and with nothing else? */
+/** Whether `piece` only repeats the name of the call that has begun at its index. */
 function isRepeated({ index, id, args }: OpenCall, { begunCalls }: ProviderReport): boolean {
   return args === "" && (id === undefined || begunCalls.get(index) === id);
 }
 
-/** Is `piece` the beginning of another call, though it has the index of one that is open? */
+/** Whether `piece` begins another call, although it has the index of a call that is held back. */
 function isOther(open: OpenCall, piece: OpenCall, tools: readonly string[]): boolean {
   if (piece.names.length === 0 || open.names.length === 0) return false;
   if (open.id !== undefined && piece.id !== undefined && open.id !== piece.id) return true;

@@ -3,7 +3,7 @@ import { listOf, textOf } from "../json-fields.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { ProviderReport } from "../provider-report.ts";
 
-/** Mistral writes thoughts as items of the content, and takes no other field for them. Then the whole list goes back. */
+/** Notes the items of the content. Mistral writes thoughts as items, and takes them back in no other field: then the whole list goes back. */
 export function noteItems(items: readonly JsonObject[], report: ProviderReport): void {
   for (const item of items) report.content = joined(report.content, item);
   if (items.some((item) => item["type"] !== "text") || report.opaque["content"] !== undefined)
@@ -14,7 +14,7 @@ export function noteItems(items: readonly JsonObject[], report: ProviderReport):
 const OPAQUE_TEXTS = ["reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "thinking"];
 const OPAQUE_LISTS = ["reasoning_details", "thinking_blocks"];
 
-/** Notes the fields of a message or a piece of one that go back unchanged. */
+/** Notes the fields of a message, or of a piece of a message, that go back unchanged. */
 export function noteOpaque(delta: JsonObject, report: ProviderReport): void {
   for (const name of OPAQUE_TEXTS) {
     const piece = textOf(delta[name]);

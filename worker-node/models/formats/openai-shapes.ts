@@ -42,7 +42,7 @@ function ofResponsesEvent(type: string, event: JsonObject, report: ProviderRepor
   }
 }
 
-/** A whole response; after events it adds only what they have left out. */
+/** The event for a whole response. After other events it has only the text, or the calls, that these did not have. */
 function ofResponse(response: JsonObject, report: ProviderReport): JsonObject {
   const { error, usage = null } = response;
   const status = textOf(response["status"]) ?? "";

@@ -33,7 +33,7 @@ export const openaiFormat: Format = {
   },
 };
 
-/** Nothing else: the SDK gives up on a field of another type, also on one that it does not need. */
+/** An event for the SDK, with nothing else: the SDK gives up on a field of another type, also on a field that it does not need. */
 function asChunk(delta: JsonObject, { finish }: ProviderReport): JsonObject {
   return { choices: [{ index: 0, delta: { role: "assistant", ...delta }, finish_reason: finish ?? null }] };
 }
@@ -41,18 +41,18 @@ function asChunk(delta: JsonObject, { finish }: ProviderReport): JsonObject {
 /** The choices of an event, in the order of their indices. */
 function choicesOf(event: JsonObject, report: ProviderReport): JsonObject[] {
   const choices = isObject(event["choices"]) ? [event["choices"]] : listOf(event["choices"]).map(objectOf);
-  report.hasChoices ||= choices.length > 1;
+  report.hasSeveralChoices ||= choices.length > 1;
   return choices.toSorted((a, b) => tokenCount(a["index"]) - tokenCount(b["index"]));
 }
 
-/** Some servers count events in the index of their one choice, so it says nothing until an event has several choices. */
+/** The index of a choice. Some servers count events in the index of their only choice, so it is 0 until an event has several choices. */
 function indexOf({ index }: JsonObject, report: ProviderReport): number {
-  return report.hasChoices ? tokenCount(index) : 0;
+  return report.hasSeveralChoices ? tokenCount(index) : 0;
 }
 
 /**
- * Some servers send an empty word with the events around the one that ends the answer. Of two choices that make one answer, the
- * end that is not complete counts.
+ * Notes the finish reason of a choice. Some servers send an empty reason with the events around the last one. When two choices
+ * make one answer, the reason that is not complete counts.
  */
 function noteFinish(choice: JsonObject, report: ProviderReport): void {
   const finish = choice["finish_reason"];
@@ -111,7 +111,7 @@ function deltaOf(choices: readonly JsonObject[], report: ProviderReport): JsonOb
   };
 }
 
-/** Does the answer have its text, or its calls, from this choice? The first that has any decides. */
+/** Whether the answer takes its text, or its calls, from this choice: the first choice that has any decides. */
 function takes(kind: "text" | "call", isThere: boolean, choice: JsonObject, report: ProviderReport): boolean {
   const index = indexOf(choice, report);
   if (isThere && !report.chosen.has(kind)) report.chosen.set(kind, index);
@@ -134,7 +134,7 @@ function itemsOf(content: Json | undefined): JsonObject[] {
   });
 }
 
-/** Is an item a part of the answer? Servers name it in several ways; thoughts have their own names. */
+/** Whether an item of the content is a part of the answer. Servers name its type in several ways; thoughts have types of their own. */
 function isText({ type }: JsonObject): boolean {
   return type === undefined || type === null || type === "text" || type === "output_text";
 }

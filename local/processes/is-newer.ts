@@ -1,4 +1,4 @@
-/** When sources were written last. */
+/** Whether a build is newer than its sources. */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 

@@ -1,0 +1,31 @@
+import { McpListing } from "../../shared/contracts/definition/index.ts";
+import type { McpServer } from "../../shared/contracts/definition/index.ts";
+import type { FieldError } from "../../shared/errors.ts";
+import type { McpListingState } from "../../shared/store/definitions/mcp-servers.ts";
+
+/**
+ * What is known of a server's tools. `state`: `pending`, no worker has tried to list them since the last save; `listed`; `failed`,
+ * with the reason in `error`. `tools` are the last that were found, which runs use until there are others.
+ */
+export function listingView(found: McpListingState | null) {
+  const listing = found?.listing ? McpListing.parse(JSON.parse(found.listing)) : { tools: [], left_out: [] };
+  const error = found?.list_error ?? null;
+  return {
+    state: error !== null ? "failed" : found?.is_current ? "listed" : "pending",
+    listed_at: found?.listed_at?.toISOString() ?? null,
+    error,
+    tools: listing.tools.map(({ name, description }) => ({ name, description })),
+    left_out: listing.left_out,
+  };
+}
+
+/** What the author of an MCP server should look at. The edge reaches no server: a worker lists the tools, and its guard judges the address. */
+export function serverWarnings({ url }: McpServer): FieldError[] {
+  const message =
+    "was not called yet: a worker lists the server's tools within seconds, and GET shows them, or why it cannot, in listing";
+  const isPlain = url.startsWith("http:");
+  return [
+    { path: "url", message },
+    ...(isPlain ? [{ path: "url", message: "sends the server's credentials without encryption" }] : []),
+  ];
+}

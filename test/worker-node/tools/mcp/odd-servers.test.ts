@@ -1,0 +1,248 @@
+import { createServer } from "node:http";
+import zlib from "node:zlib";
+import { afterEach, describe, expect, test } from "vitest";
+import { McpListing } from "../../../../shared/contracts/definition/index.ts";
+import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
+import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
+import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
+import { listen, newServer, rawServer, writeJson } from "./servers.ts";
+import type { TestServer } from "./servers.ts";
+
+const open: TestServer[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((server) => server.close()));
+});
+async function started<Server extends TestServer>(starting: Promise<Server>): Promise<Server> {
+  const server = await starting;
+  open.push(server);
+  return server;
+}
+
+function at(url: string, more: JsonObject = {}) {
+  const tools = new McpTools({
+    egress: createEgress("127.0.0.1"),
+    timeoutMs: 10_000,
+    masterKey: null,
+    saveListing: async () => {},
+  });
+  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
+  const never = new AbortController().signal;
+  return {
+    list: async () => McpListing.parse(await tools.list(server, never)),
+    call: (args: JsonObject = {}, inputSchema: JsonObject = { type: "object" }): Promise<Json> => {
+      const tool = { tool_type: "mcp", name: "srv__t", tool: "t", description: "", inputSchema, server };
+      return tools.call(tool, args, "key", never);
+    },
+  };
+}
+
+const tool = (name: string, more: object = {}) => ({ name, inputSchema: { type: "object" }, ...more });
+
+describe("the tools of a server", () => {
+  test("are those of all its pages", async () => {
+    const pages: { [cursor: string]: object } = {
+      "": { tools: [tool("a")], nextCursor: "2" },
+      "2": { tools: [tool("b")], nextCursor: "3" },
+      "3": { tools: [tool("c")] },
+    };
+    const server = await started(
+      rawServer({ "tools/list": ({ cursor }) => pages[typeof cursor === "string" ? cursor : ""] }),
+    );
+    expect((await at(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a", "b", "c"]);
+  });
+
+  test("whose pages have no end are an error, and no loop", async () => {
+    let page = 0;
+    const server = await started(
+      rawServer({ "tools/list": () => ({ tools: [], nextCursor: String((page += 1)) }) }),
+    );
+    await expect(at(server.url).list()).rejects.toMatchObject({ name: "ToolRejection" });
+    expect(page).toBeLessThan(100);
+  });
+
+  test("keep apart two names that providers cannot, and leave out one that is too large", async () => {
+    const tools = [tool("a.b"), tool("a_b"), tool("huge", { description: "x".repeat(40_000) })];
+    const server = await started(rawServer({ "tools/list": () => ({ tools }) }));
+    const { tools: offered, left_out } = await at(server.url).list();
+    const hashed = expect.stringMatching(/^srv__a_b_[0-9a-f]{8}$/);
+    expect(offered.map(({ name }) => name)).toEqual(["srv__a_b", hashed]);
+    expect(left_out).toMatchObject([{ tool: "huge", reason: expect.stringContaining("32768") }]);
+  });
+});
+
+describe("the answer of a call", () => {
+  const answering = (result: object, write = writeJson) =>
+    started(rawServer({ "tools/call": () => result }, write));
+
+  test("is text where there is text, and names what is not kept", async () => {
+    const content = [
+      { type: "text", text: "one" },
+      { type: "image", data: "aGk=", mimeType: "image/png" },
+      { type: "resource", resource: { uri: "file:///a", text: "two" } },
+      { type: "resource_link", uri: "file:///b", name: "b" },
+    ];
+    const server = await answering({ content });
+    expect(await at(server.url).call()).toBe("one\n[image image/png: not kept]\ntwo\n[resource file:///b]");
+  });
+
+  test("that asks for input, as a server of another protocol may, is told to the model by name", async () => {
+    const server = await answering({ resultType: "input_required", inputRequests: {} });
+    await expect(at(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
+  });
+
+  test("is decoded when the server compresses it, whatever the request says", async () => {
+    const server = await answering({ content: [{ type: "text", text: "small" }] }, (response, answer) => {
+      response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" });
+      response.end(zlib.gzipSync(JSON.stringify(answer)));
+    });
+    expect(await at(server.url).call()).toBe("small");
+  });
+
+  // Fails when the limit counts what arrives: a small body may hold a gigabyte.
+  test("is limited by what comes out of the decoder", async () => {
+    const server = await answering(
+      { content: [{ type: "text", text: "x".repeat(4_000_000) }] },
+      (response, answer) => {
+        response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" });
+        response.end(zlib.gzipSync(JSON.stringify(answer)));
+      },
+    );
+    await expect(at(server.url).call()).rejects.toMatchObject({
+      name: "ToolRejection",
+      code: "answer_too_large",
+    });
+  });
+
+  test("has no credential when the server quotes what it received", async () => {
+    const server = await answering({ content: [{ type: "text", text: "you sent Bearer sesame-1234-abcd" }] });
+    const more = { headers: { Authorization: "Bearer sesame-1234-abcd" } };
+    expect(await at(server.url, more).call()).toBe("you sent ***");
+  });
+
+  test("is not asked for when an argument has more digits than JavaScript can write", async () => {
+    const server = await answering({ content: [] });
+    const schema = { type: "object", properties: { id: { type: "integer" } } };
+    await expect(at(server.url).call({ id: "12345678901234567890" }, schema)).rejects.toMatchObject({
+      name: "ToolRejection",
+      message: expect.stringContaining("id"),
+    });
+    expect(server.received).toEqual([]);
+  });
+});
+
+describe("a server behind OAuth", () => {
+  /** An issuer and a server that takes its token alone. `tokens`: how often one was asked for. */
+  async function guarded(secret: string) {
+    const inner = await started(newServer());
+    const asked: string[] = [];
+    const server = await started(
+      listen((request, response) => {
+        const send = (status: number, body: object, headers = {}): void => {
+          response
+            .writeHead(status, { "content-type": "application/json", ...headers })
+            .end(JSON.stringify(body));
+        };
+        const origin = `http://${request.headers.host}`;
+        if (request.url?.startsWith("/.well-known/oauth-protected-resource")) {
+          return send(200, { resource: `${origin}/mcp`, authorization_servers: [origin] });
+        }
+        if (request.url?.startsWith("/.well-known/")) {
+          return send(200, {
+            issuer: origin,
+            authorization_endpoint: `${origin}/authorize`,
+            token_endpoint: `${origin}/token`,
+            response_types_supported: ["code"],
+            token_endpoint_auth_methods_supported: ["client_secret_basic"],
+          });
+        }
+        if (request.url === "/token") {
+          asked.push(request.headers.authorization ?? "");
+          const isRight = request.headers.authorization === `Basic ${btoa(`me:${secret}`)}`;
+          return isRight
+            ? send(200, { access_token: "token-1", token_type: "Bearer" })
+            : send(401, { error: "invalid_client" });
+        }
+        if (request.headers.authorization !== "Bearer token-1") {
+          return send(
+            401,
+            {},
+            {
+              "www-authenticate": `Bearer resource_metadata="${origin}/.well-known/oauth-protected-resource/mcp"`,
+            },
+          );
+        }
+        forward(request, response, inner.url);
+      }),
+    );
+    return { server, asked, issuer: new URL(server.url).origin };
+  }
+
+  test("gets a token of the client's credentials", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234");
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    expect((await at(server.url, { oauth }).list()).tools.map(({ name }) => name)).toContain("srv__add");
+    expect(asked).toHaveLength(1);
+  });
+
+  // Fails when the library's requests to an authorization server carry what the tenant has given for the MCP server.
+  test("at another address does not send the server's headers to the authorization server", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234");
+    const front = await started(
+      listen((request, response) => {
+        if (request.headers.authorization === "Bearer token-1") return forward(request, response, server.url);
+        const origin = `http://${request.headers.host}`;
+        if (request.url?.startsWith("/.well-known/oauth-protected-resource")) {
+          return writeJson(response, { resource: `${origin}/mcp`, authorization_servers: [issuer] });
+        }
+        const metadata = `${origin}/.well-known/oauth-protected-resource/mcp`;
+        response.writeHead(401, { "www-authenticate": `Bearer resource_metadata="${metadata}"` }).end();
+      }),
+    );
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    await at(front.url, { oauth, headers: { "X-Key": "team-secret-1" } }).list();
+    expect(asked).toHaveLength(1);
+    expect(front.received.every(({ headers }) => headers["x-key"] === "team-secret-1")).toBe(true);
+    const toIssuer = server.received.filter(({ url }) => url !== "/mcp");
+    expect(toIssuer.map(({ url }) => url)).toContain("/token");
+    expect(toIssuer.filter(({ headers }) => headers["x-key"] !== undefined)).toEqual([]);
+  });
+
+  test("of another issuer never gets the credentials, and wrong ones are told without their secret", async () => {
+    const { server, asked, issuer } = await guarded("sesame-1234");
+    const elsewhere = {
+      issuer: "https://auth.example.com",
+      client_id: "me",
+      client_secret: "sesame-1234",
+      scope: "",
+    };
+    await expect(at(server.url, { oauth: elsewhere }).list()).rejects.toThrow();
+    expect(asked).toEqual([]);
+    const wrong = { issuer, client_id: "me", client_secret: "wrong-secret-1", scope: "" };
+    const error: unknown = await at(server.url, { oauth: wrong })
+      .list()
+      .catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
+    expect(String(error)).not.toContain("wrong-secret");
+  });
+});
+
+/** Passes a request on to another server of the test. */
+function forward(
+  ...[request, response, url]: [...Parameters<Parameters<typeof createServer>[1] & object>, string]
+): void {
+  void (async () => {
+    let body = "";
+    for await (const chunk of request) body += String(chunk);
+    const headers = new Headers(
+      Object.entries(request.headers).map(([name, value]) => [name, String(value)]),
+    );
+    for (const name of ["host", "connection", "content-length", "transfer-encoding"]) headers.delete(name);
+    const answer = await fetch(url, {
+      method: request.method ?? "GET",
+      headers,
+      ...(body !== "" && { body }),
+    });
+    response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "" });
+    response.end(await answer.text());
+  })();
+}

@@ -1,0 +1,196 @@
+/** MCP servers of the official packages, on this machine: the newest protocol, the older one with sessions, and the oldest transport. */
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import { McpServer as OldServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { SSEServerTransport } from "@modelcontextprotocol/sdk/server/sse.js";
+import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
+import { McpServer, createMcpHandler, inputRequired } from "@modelcontextprotocol/server";
+import { z } from "zod";
+
+/** A server with an address. `received`: method and path of each request. `close` cuts its connections. */
+export type TestServer = {
+  url: string;
+  received: { method: string; url: string; headers: IncomingMessage["headers"] }[];
+  close(): Promise<void>;
+};
+
+export async function listen(respond: RequestListener): Promise<TestServer> {
+  const received: TestServer["received"] = [];
+  const server = createServer((request, response) => {
+    received.push({ method: request.method ?? "", url: request.url ?? "", headers: request.headers });
+    respond(request, response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return {
+    url: `http://127.0.0.1:${address.port}/mcp`,
+    received,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+const addends = { a: z.number(), b: z.number() };
+const text = (value: string) => ({ content: [{ type: "text" as const, text: value }] });
+
+/** A server of protocol 2026-07-28, without sessions. `seen`: the metadata of each call. */
+export async function newServer(): Promise<TestServer & { seen: unknown[] }> {
+  const seen: unknown[] = [];
+  const handler = createMcpHandler(() => {
+    const server = new McpServer({ name: "new", version: "1" });
+    server.registerTool(
+      "add",
+      {
+        description: "Adds two numbers",
+        inputSchema: z.object(addends),
+        outputSchema: z.object({ sum: z.number() }),
+      },
+      async ({ a, b }, context) => {
+        seen.push(context.mcpReq._meta);
+        return { content: [{ type: "text", text: "the sum" }], structuredContent: { sum: a + b } };
+      },
+    );
+    server.registerTool("fail", { inputSchema: z.object({}) }, async () => ({
+      ...text("no such row"),
+      isError: true,
+    }));
+    server.registerTool("a.dotted.name", { inputSchema: z.object({}) }, async () => text("plain text"));
+    server.registerTool("ask", { inputSchema: z.object({}) }, async () =>
+      inputRequired({
+        inputRequests: {
+          sure: inputRequired.elicit({ message: "Sure?", requestedSchema: z.object({ yes: z.boolean() }) }),
+        },
+      }),
+    );
+    return server;
+  });
+  const server = await listen((request, response) => void respond(request, response));
+  const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const body = await textOf(request);
+    const headers = new Headers(
+      Object.entries(request.headers).map(([name, value]) => [name, String(value)]),
+    );
+    const method = request.method ?? "GET";
+    const answer = await handler.fetch(
+      new Request(server.url, { method, headers, ...(body !== "" && { body }) }),
+    );
+    response.writeHead(answer.status, Object.fromEntries(answer.headers));
+    response.end(await answer.text());
+  };
+  return { ...server, seen };
+}
+
+/** A server of protocol 2025-11-25 with sessions. `forget` loses all sessions, as a restart does. */
+export async function oldServer(): Promise<
+  TestServer & { sessions: Map<string, unknown>; forgetAfter: Set<string> }
+> {
+  const sessions = new Map<string, StreamableHTTPServerTransport>();
+  const forgetAfter = new Set<string>();
+  const server = await listen((request, response) => void respond(request, response));
+  const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const id = request.headers["mcp-session-id"];
+    const body = await bodyOf(request);
+    const known = typeof id === "string" ? sessions.get(id) : undefined;
+    if (known !== undefined) {
+      const method = z.looseObject({ method: z.string() }).safeParse(body).data?.method ?? "";
+      if (forgetAfter.delete(method)) sessions.delete(String(id));
+      else return known.handleRequest(request, response, body);
+    }
+    if (id !== undefined) {
+      response
+        .writeHead(404)
+        .end(
+          JSON.stringify({ jsonrpc: "2.0", error: { code: -32001, message: "Session not found" }, id: null }),
+        );
+      return;
+    }
+    const transport = new StreamableHTTPServerTransport({
+      sessionIdGenerator: () => randomUUID(),
+      onsessioninitialized: (session) => void sessions.set(session, transport),
+      onsessionclosed: (session) => void sessions.delete(session),
+    });
+    await withTools().connect(transport);
+    await transport.handleRequest(request, response, body);
+  };
+  return { ...server, sessions, forgetAfter };
+}
+
+/** A server that knows the oldest transport alone: a stream by GET, and messages by POST to another path. */
+export async function sseServer(): Promise<TestServer> {
+  const transports = new Map<string, SSEServerTransport>();
+  return listen((request, response) => {
+    const url = new URL(request.url ?? "/", "http://localhost");
+    if (request.method === "GET" && url.pathname === "/mcp") {
+      const transport = new SSEServerTransport("/messages", response);
+      transports.set(transport.sessionId, transport);
+      void withTools().connect(transport);
+      return;
+    }
+    const transport = transports.get(url.searchParams.get("sessionId") ?? "");
+    if (url.pathname === "/messages" && transport) void transport.handlePostMessage(request, response);
+    else response.writeHead(405).end();
+  });
+}
+
+function withTools(): OldServer {
+  const server = new OldServer({ name: "old", version: "1" });
+  server.registerTool("add", { description: "Adds", inputSchema: addends }, async ({ a, b }) =>
+    text(`{"sum":${a + b}}`),
+  );
+  server.registerTool("ask", {}, async () => {
+    const answer = await server.server.elicitInput({
+      message: "Sure?",
+      requestedSchema: { type: "object", properties: { yes: { type: "boolean" } } },
+    });
+    return text(answer.action);
+  });
+  return server;
+}
+
+async function bodyOf(request: IncomingMessage): Promise<unknown> {
+  const body = await textOf(request);
+  return body === "" ? undefined : JSON.parse(body);
+}
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  let body = "";
+  for await (const chunk of request) body += String(chunk);
+  return body;
+}
+
+type RawAnswers = { [method: string]: (params: Record<string, unknown>) => unknown };
+
+/** A server of protocol 2025-11-25 without sessions that answers each method as the test says, in whatever bytes. */
+export function rawServer(
+  answers: RawAnswers,
+  write: (response: ServerResponse, answer: object) => void = writeJson,
+): Promise<TestServer> {
+  const Rpc = z.looseObject({
+    id: z.unknown().optional(),
+    method: z.string(),
+    params: z.record(z.string(), z.unknown()).default({}),
+  });
+  const initialize = () => ({
+    protocolVersion: "2025-11-25",
+    capabilities: { tools: {} },
+    serverInfo: { name: "raw", version: "1" },
+  });
+  const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    if (request.method !== "POST") return void response.writeHead(405).end();
+    const { id, method, params } = Rpc.parse(await bodyOf(request));
+    if (id === undefined) return void response.writeHead(202).end();
+    const all: RawAnswers = { initialize, ...answers };
+    const result = all[method]?.(params);
+    const error = { code: -32_601, message: "Method not found" };
+    write(response, { jsonrpc: "2.0", id, ...(result === undefined ? { error } : { result }) });
+  };
+  return listen((request, response) => void respond(request, response));
+}
+
+export function writeJson(response: ServerResponse, answer: object): void {
+  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
+}

@@ -1,0 +1,65 @@
+import { z } from "zod";
+import { headerErrors } from "../../../shared/contracts/definition/tool-request.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
+import { parseJson } from "../../engine/parse-json.ts";
+import type { Egress } from "../../outbound/egress-guard.ts";
+import { send } from "../../outbound/request.ts";
+import type { OutboundResponse } from "../../outbound/request.ts";
+
+const MAX_RESPONSE_BYTES = 1024 * 1024;
+const Arguments = z.object({
+  url: z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).max(8_192),
+  method: z.enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]).nullish(),
+  headers: z.record(z.string(), z.string()).nullish(),
+  body: z.string().nullish(),
+});
+
+/** Limits and identity of one call. */
+type Call = { egress: Egress; timeoutMs: number; effectKey: string; signal: AbortSignal };
+
+/**
+ * The built-in tool `http_request`. The model has chosen the address, so everything that this address does is told to the model: each
+ * status is a result, and an address that is refused or cannot be reached is a ToolRejection.
+ * @throws ToolRejection; RetryableError `tool_timeout`
+ */
+export async function httpRequest(args: JsonObject, { egress, effectKey, ...limits }: Call): Promise<Json> {
+  const parsed = Arguments.safeParse(args);
+  if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
+  const { url: address, method: named, headers: given, body = null } = parsed.data;
+  const url = new URL(address);
+  const method = named ?? "GET";
+  const [wrong] = headerErrors(given ?? {});
+  if (wrong !== undefined) throw new ToolRejection(`${wrong.path} ${wrong.message}`);
+  if (url.username !== "" || url.password !== "")
+    throw new ToolRejection("the URL must have no user or password");
+  const isRead = method === "GET" || method === "HEAD";
+  if (isRead && body !== null) throw new ToolRejection(`a ${method} request has no body`);
+  const headers = { ...given, ...(!isRead && { "Idempotency-Key": effectKey }) };
+  const request = {
+    url,
+    method,
+    headers,
+    body,
+    ...limits,
+    timeoutCode: "tool_timeout",
+    maxResponseBytes: MAX_RESPONSE_BYTES,
+  };
+  return resultOf(await send(request, egress).catch(toldToModel));
+}
+
+function resultOf({ status, headers, body }: OutboundResponse): Json {
+  return {
+    status,
+    content_type: headers["content-type"] ?? null,
+    ...(headers["location"] !== undefined && { location: headers["location"] }),
+    body: parseJson(body) ?? body,
+  };
+}
+
+function toldToModel(error: unknown): never {
+  const isOfAddress =
+    error instanceof TerminalError || (error instanceof RetryableError && error.code === "unreachable");
+  if (!isOfAddress) throw error;
+  throw new ToolRejection(error.message, { code: error.code, cause: error });
+}

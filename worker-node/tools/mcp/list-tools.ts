@@ -1,0 +1,72 @@
+import { createHash } from "node:crypto";
+import { argumentSchemaOf } from "../../../shared/contracts/definition/tool-schema.ts";
+import type { ListedTool, McpListing } from "../../../shared/contracts/definition/index.ts";
+import { JsonRecord } from "../../../shared/contracts/json.ts";
+import { withServer } from "./connection.ts";
+import type { ServerAccess } from "./connection.ts";
+
+/** The most tools that a server may offer. Providers take at most 128 in a request, with all other tools. */
+const MAX_TOOLS = 200;
+/** Characters of the descriptions and schemas of one tool. */
+const MAX_TOOL_CHARS = 32_768;
+const MAX_NAME_CHARS = 64;
+
+/**
+ * The tools of a server, all pages, under the names by which agents and models call them. A tool that no model can be offered is left
+ * out with its reason; the others stay.
+ * @throws as `withServer`
+ */
+export async function listTools(access: ServerAccess): Promise<McpListing> {
+  const { tools } = await withServer(access, ({ client, signal, timeoutMs }) =>
+    client.listTools(undefined, { signal, timeout: timeoutMs }),
+  );
+  const listing: McpListing = { tools: [], left_out: [] };
+  const names = new Set<string>();
+  for (const { name: tool, description = "", inputSchema } of tools) {
+    const listed = listedTool(access.server.name, { tool, description, inputSchema });
+    const reason =
+      "reason" in listed
+        ? listed.reason
+        : listing.tools.length >= MAX_TOOLS
+          ? `only ${MAX_TOOLS} are kept`
+          : null;
+    if (reason !== null || "reason" in listed) {
+      if (listing.left_out.length < MAX_TOOLS)
+        listing.left_out.push({ tool: tool.slice(0, 200), reason: reason ?? "" });
+      continue;
+    }
+    const name = names.has(listed.name) ? toolName(access.server.name, tool, true) : listed.name;
+    names.add(name);
+    listing.tools.push({ ...listed, name });
+  }
+  return listing;
+}
+
+type Offered = { tool: string; description: string; inputSchema: unknown };
+
+function listedTool(
+  server: string,
+  { tool, description, inputSchema }: Offered,
+): ListedTool | { reason: string } {
+  const given = JsonRecord.safeParse(inputSchema);
+  if (!given.success) return { reason: "its inputSchema is no JSON object, or too deep" };
+  const schema = argumentSchemaOf(given.data);
+  if ("error" in schema) return { reason: `its inputSchema ${schema.error}` };
+  const listed = { name: toolName(server, tool, false), tool, description, inputSchema: schema.schema };
+  const chars = JSON.stringify(listed).length;
+  return chars > MAX_TOOL_CHARS
+    ? { reason: `it has ${chars} characters, and may have ${MAX_TOOL_CHARS}` }
+    : listed;
+}
+
+/**
+ * `server__tool` in the form that every provider accepts: letters, digits, `_` and `-`, at most 64 of them. MCP allows more, so a name
+ * that would be too long ends in eight digits of the hash of the tool's own name, as a name does that another tool has already: it
+ * stays the same in whatever order the server lists its tools.
+ */
+export function toolName(server: string, tool: string, isTaken: boolean): string {
+  const name = `${server}__${tool.replaceAll(/[^A-Za-z0-9_-]/g, "_")}`;
+  if (name.length <= MAX_NAME_CHARS && !isTaken) return name;
+  const hash = createHash("sha256").update(tool).digest("hex").slice(0, 8);
+  return `${name.slice(0, MAX_NAME_CHARS - hash.length - 1)}_${hash}`;
+}

@@ -1,0 +1,87 @@
+import {
+  MissingRequiredClientCapabilityError,
+  ProtocolError,
+  SdkError,
+  SdkErrorCode,
+  UnauthorizedError,
+} from "@modelcontextprotocol/client";
+import { withoutSecrets } from "../../../shared/contracts/definition/tool-secrets.ts";
+import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+import { messageOf } from "../../../shared/log.ts";
+import { redact } from "../../../shared/security/redact.ts";
+import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
+import { retryHintMs } from "../../models/retry-hint.ts";
+import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
+import { namedCause } from "../../outbound/named-cause.ts";
+
+const QUOTED_CHARS = 300;
+const MIN_SECRET_CHARS = 4;
+
+/** The server did not answer in the time of a call. */
+export function notInTime({ name }: McpServer, timeoutMs: number, cause: unknown): RetryableError {
+  const message = `the MCP server ${name} did not answer in ${timeoutMs / 1_000} s`;
+  return new RetryableError("tool_timeout", message, { cause });
+}
+
+/**
+ * What a failed use of a server means.
+ *
+ * - ToolRejection: the server refused the call (`tool_rejected`), its answer cannot be used (`answer_too_large`, `answer_encoding`,
+ *   `mcp_answer`), or it asks for input of a person (`mcp_input_required`). A model may do something else.
+ * - RetryableError: it is not available (`tool_unavailable`), or cannot be reached (`mcp_unreachable`).
+ * - TerminalError: it does not accept the credentials (`tool_unauthorized`), the guard refuses its address (`egress_blocked`), or it
+ *   redirects (`tool_redirected`).
+ *
+ * No error contains a secret of the server.
+ */
+export function errorOfServer(server: McpServer, error: unknown, exchange: GuardedFetch): Error {
+  const name = `the MCP server ${server.name}`;
+  const cause = exchange.failure;
+  if (cause instanceof TerminalError) {
+    if (cause.code === "egress_blocked") return cause;
+    return new ToolRejection(`${name} answered, but ${cause.message}`, { code: cause.code, cause });
+  }
+  const said = quote(server, messageOf(error));
+  if (needsMore(error)) {
+    const message = `${name} asks for input of a person, or answers with a task, which is not available yet`;
+    return new ToolRejection(message, { code: "mcp_input_required", cause: error });
+  }
+  // A protocol error is an answer to the request, whatever the status of an earlier exchange was.
+  if (error instanceof ProtocolError) return new ToolRejection(`${name}: ${said}`, { cause: error });
+  const refusal = exchange.refusal;
+  const status = refusal?.status ?? 0;
+  if (error instanceof UnauthorizedError || status === 401 || status === 403) {
+    const message = `${name} does not accept the credentials (HTTP ${status || 401})`;
+    return new TerminalError("tool_unauthorized", message, { cause: error });
+  }
+  if (status >= 300 && status < 400) {
+    const message = `${name} answered HTTP ${status}: redirects to other servers are not followed`;
+    return new TerminalError("tool_redirected", message, { cause: error });
+  }
+  if (status >= 500 || status === 408 || status === 425 || status === 429) {
+    const headers = Object.fromEntries(refusal?.headers ?? []);
+    const hint = { headers, body: undefined, message: "", isRateLimit: status === 429 };
+    const retryAfterMs = retryHintMs(hint, Date.now());
+    const message = `${name} answered HTTP ${status}`;
+    return new RetryableError("tool_unavailable", message, { cause: error, retryAfterMs, answered: true });
+  }
+  if (cause !== null) {
+    const message = `${name} cannot be reached, or closed the connection${namedCause(cause)}`;
+    return new RetryableError("mcp_unreachable", message, { cause });
+  }
+  if (status >= 400) return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error });
+  return new ToolRejection(`the answer of ${name} is no MCP: ${said}`, { code: "mcp_answer", cause: error });
+}
+
+/** A server that keeps to the protocol asks only clients that declare that they can answer; others answer with a result of another type. */
+function needsMore(error: unknown): boolean {
+  if (error instanceof MissingRequiredClientCapabilityError) return true;
+  return error instanceof SdkError && error.code === SdkErrorCode.UnsupportedResultType;
+}
+
+/** The beginning of what a server said, without its secrets and their words. */
+export function quote(server: McpServer, text: string): string {
+  const secrets = Object.values(withoutSecrets(server).secrets);
+  const words = secrets.flatMap((secret) => [secret, ...secret.split(/\s+/)]);
+  return redact(text, words, MIN_SECRET_CHARS).trim().slice(0, QUOTED_CHARS);
+}

@@ -1,0 +1,25 @@
+import { SealError } from "../../shared/security/seal.ts";
+import type { MasterKey } from "../../shared/security/seal.ts";
+import { openTool } from "../../shared/security/sealed-tool.ts";
+import { RetryableError } from "../engine/step-errors.ts";
+
+/**
+ * A stored tool or MCP server with its secrets, for one call: no other part of a worker has them.
+ * @throws RetryableError `tool_sealed`: another try may run on a worker that has the right key
+ */
+export async function openSecrets(
+  masterKey: MasterKey | null,
+  sealedAs: { owner: string; name: string },
+  stored: Record<string, unknown>,
+): Promise<Record<string, unknown>> {
+  try {
+    return await openTool(masterKey, sealedAs, stored);
+  } catch (cause) {
+    if (!(cause instanceof SealError)) throw cause;
+    throw new RetryableError(
+      "tool_sealed",
+      "the secrets of the tool cannot be opened: MASTER_KEY is missing, or another one",
+      { cause },
+    );
+  }
+}
