@@ -44,7 +44,7 @@ export function commitFailure(
   state.size.end(track, fork);
   addResult(state.progress, checkpoint);
   const step_path = stepPath(track, step.id);
-  const events = [{ ...stepError(step, error), path }, ...onEnd()];
+  const events = [{ ...stepError(step, error), path: path ?? step_path }, ...onEnd()];
   appendUnconfirmed(state, step_path, {
     kind: "step",
     step_path,
