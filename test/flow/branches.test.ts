@@ -1,4 +1,5 @@
 /** Parallel branches and loops on real stores, with worker processes and tools that a test holds, breaks and counts. */
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -59,7 +60,7 @@ beforeAll(async () => {
   for (const name of TOOLS) {
     await api.define("tools", name, { name, tool_type: "http", method: "POST", url: `${base}/${name}` });
   }
-  await api.startWorker("a", { EGRESS_ALLOW: "127.0.0.1" });
+  await api.startWorker("a", { EGRESS_ALLOW: "127.0.0.1", DEFAULT_MODEL: "demo/fast" });
 });
 afterAll(async () => {
   for (const { resolve } of held.values()) resolve();
@@ -221,7 +222,7 @@ describe("a branch that fails", () => {
     broken.clear();
     expect((await api.call("POST", runPath(run, "retry"))).status).toBe(202);
     expect(await untilEnd(api, run)).toBe("completed");
-    expect(callsOf(run)).toEqual(["fan[0].one:1", "fan[1].two:1", "fan[1].two:1"]);
+    expect(callsOf(run).toSorted()).toEqual(["fan[0].one:1", "fan[1].two:1", "fan[1].two:1"]);
     expect(await resultOf(run)).toMatchObject({ final_state: { one: "one", two: "two" } });
   });
 
@@ -258,6 +259,37 @@ test("a loop calls the tool of its body once in each round, with a key of its ow
       n: [0, 2, 4],
       all: { one: ["one", "one", "one"], n: [0, 2, 4] },
     },
+  });
+});
+
+describe("the demo orchestrations", () => {
+  const demo = async (id: string, message: string): Promise<JsonObject> => {
+    const file = new URL(`../../local/demo/definitions/orchestrations/${id}.json`, import.meta.url);
+    const saved = await api.call("PUT", `/api/v2/orchestrations/${id}`, {
+      body: JSON.parse(await readFile(file, "utf8")),
+    });
+    expect(await bodyOf(saved)).toMatchObject({ warnings: [] });
+    const run = await api.start(id, { message });
+    expect(await untilEnd(api, run, 60_000)).toBe("completed");
+    return Object((await resultOf(run))["final_state"]);
+  };
+
+  test("research in parallel, merge the notes, and review the draft twice", { timeout: 90_000 }, async () => {
+    const state = await demo("orch_parallel_research", "tea");
+    for (const source of ["Facts (facts)", "Figures (figures)", "Views (views)"]) {
+      expect(state["research_notes"]).toContain(`[${source}]`);
+    }
+    expect([state["notes"], state["review"], state["draft"]].map((list) => Object(list).length)).toEqual([
+      3, 2, 2,
+    ]);
+    expect(state["response"]).toBe(Object(state["draft"])[1]);
+  });
+
+  test("go through the topics of a message", { timeout: 90_000 }, async () => {
+    const { topics, descriptions, response } = await demo("orch_for_each", "tea, coffee, water, milk");
+    expect(topics).toEqual(["tea", "coffee", "water", "milk"]);
+    expect(Object(descriptions)).toHaveLength(4);
+    for (const topic of ["tea", "coffee", "water", "milk"]) expect(response).toContain(`${topic}: `);
   });
 });
 

@@ -87,20 +87,33 @@ type Tries = {
 
 /** Tries a step until it has a result, fails for good, or has to wait for longer than a slot should be held. */
 export async function visitStep(visit: Visit): Promise<Visited> {
-  const { state, track, signal } = visit;
+  const { state, track } = visit;
   const turns = [...track.turns];
   const tries = triesBefore(track.retry);
+  /** The model calls of the current try. */
+  const usage: Usage[] = [];
+  const spent = (): number => costOf([...turns.flatMap(usageOfTurn), ...tries.unchargedUsage, ...usage]);
+  // Also while the next try waits: other branches must not spend what this one has.
+  state.spending.add(spent);
+  try {
+    return await tryUntilDecided(visit, tries, turns, usage);
+  } finally {
+    state.spending.delete(spent);
+  }
+}
+
+async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage: Usage[]): Promise<Visited> {
+  const { state, track, signal } = visit;
   const path = stepPath(track, visit.step.id);
   const inRun = track.path === "" ? "" : `${path}:`;
   for (;;) {
     tries.count += 1;
     const effectSuffix = suffixOf(state.progress.rewinds, tries.refused);
-    const usage: Usage[] = [];
     try {
       const { count, unchargedUsage } = tries;
       return await tryStep(visit, { turns, tries: count, effectSuffix, unchargedUsage, usage });
     } catch (error) {
-      for (const [i, call] of usage.entries()) {
+      for (const [i, call] of usage.splice(0).entries()) {
         tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}` });
       }
       if (signal.aborted) {
@@ -213,16 +226,9 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
     const events = result.events.map((event) => inTrack(track, event));
     return () => question.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
   };
-  const { turns, unchargedUsage, usage } = thisTry;
-  const spent = (): number => costOf([...turns.flatMap(usageOfTurn), ...unchargedUsage, ...usage]);
-  state.spending.add(spent);
-  try {
-    const store = await within(limit.signal, run()).finally(() => limit.clear());
-    // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
-    return await within(signal, store());
-  } finally {
-    state.spending.delete(spent);
-  }
+  const store = await within(limit.signal, run()).finally(() => limit.clear());
+  // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
+  return await within(signal, store());
 }
 
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */

@@ -59,7 +59,7 @@ describe("a flush", () => {
       { seq: 2, events_n: 2, events: stepEntry(run).events },
     ]);
     expect(await readStoredPage(store.sql, run.run_id, 0, 2)).toEqual({
-      entries: [{ seq: 2, kind: "step", output: "{}", events: null, age_ms: null }],
+      entries: [{ seq: 2, kind: "step", step_path: "a", output: "{}", events: null, age_ms: null }],
       more: false,
       rewinds: [],
     });

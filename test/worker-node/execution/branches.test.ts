@@ -10,7 +10,7 @@ import { Stop } from "../../../worker-node/execution/stop.ts";
 import { POISON } from "../fake-store.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 import { until } from "../../services/waiting.ts";
-import { ExecutionHarness, steps } from "./execution-harness.ts";
+import { ExecutionHarness, steps, usage } from "./execution-harness.ts";
 
 let harness: ExecutionHarness;
 beforeEach(() => {
@@ -237,6 +237,30 @@ describe("a branch that fails", () => {
     });
     expect(stateOf(run)).not.toHaveProperty("y");
   });
+});
+
+// Fails when the calls of a failed try count only while a try of that visit is under way.
+test("what a failed try has cost counts for other branches while the next try waits", async () => {
+  harness.definition = {
+    ...steps(fanout([["x", "z"], ["y"]]), llm("x"), llm("z"), llm("y")),
+    max_total_cost_usd: 0.0001,
+  };
+  const hasFailed = Promise.withResolvers<void>();
+  harness.models = {
+    generate: async ({ effectKey, onUsage }) => {
+      if (!effectKey.includes(".y:")) {
+        await hasFailed.promise;
+        return { text: "text", tool_calls: [], usage: { ...usage, cost_micro_usd: 0 } };
+      }
+      onUsage?.({ ...usage, cost_micro_usd: 100 });
+      setImmediate(hasFailed.resolve);
+      throw new RetryableError("busy", "come back later", { retryAfterMs: 4_000 });
+    },
+  };
+  const { run, ending } = harness.begin();
+  expect(await ending).toEqual({ is: "ended" });
+  expect(harness.store.row(run.run_id).error).toContain('"code":"max_total_cost"');
+  expect(harness.calls.map(callOf)).toEqual(["a[0].x:1:model.1", "a[1].y:1:model.1"]);
 });
 
 describe("a key that several branches write", () => {
