@@ -48,8 +48,8 @@ export class DatabasePool {
   #isProbing = false;
   /** Pools with a connection that completed its login. */
   readonly #loggedIn = new WeakSet<Sql>();
-  /** The last query got no answer. */
-  #hasJustFailed = false;
+  /** The connections on which the last query got no answer; null: it got one. */
+  #lastFailed: Sql | null = null;
 
   /** @param timeoutMs after this time a query without a result has failed, and its outcome is unknown */
   constructor(env: Env, max: number, timeoutMs: number) {
@@ -97,14 +97,15 @@ export class DatabasePool {
     try {
       const result = await Promise.race([run(sql), timeout]);
       this.#answered += 1;
-      this.#hasJustFailed = false;
+      this.#lastFailed = null;
       return result;
     } catch (error) {
       if (isDatabaseUnreachable(error)) {
         this.#retire(sql);
-        // A connection that broke was not tried: the next one is.
-        const wasTried = performance.now() - startedMs >= SLOW_QUERY_MS || this.#hasJustFailed;
-        this.#hasJustFailed = true;
+        // A connection that broke was not tried: the next pool's is. All connections of one pool may break at the same moment.
+        const isNext = this.#lastFailed !== null && this.#lastFailed !== sql;
+        const wasTried = performance.now() - startedMs >= SLOW_QUERY_MS || isNext;
+        this.#lastFailed = sql;
         const known = this.#loggedIn.has(sql)
           ? error
           : new NeverSentError("no login succeeded", { cause: error });

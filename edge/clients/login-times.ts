@@ -2,8 +2,8 @@ import { POSTGRES_CONNECT_MS } from "../../shared/timing.ts";
 
 /** So many logins are remembered. */
 const REMEMBERED = 8;
-/** A login that takes this many times as long as the longest of the others will hardly succeed. */
-const FACTOR = 2;
+/** A login that takes this many times as long as half of the others will hardly succeed. */
+const FACTOR = 4;
 
 /**
  * How long logins to Postgres have taken, and therefore how long the next one may take. A database is not away because the
@@ -18,12 +18,13 @@ export class LoginTimes {
   }
 
   /**
-   * The time after which a login has failed, in milliseconds: twice the longest of the last eight, at least
+   * The time after which a login has failed, in milliseconds: four times the median of the last eight, at least
    * `leastMs`, and at most `POSTGRES_CONNECT_MS`, which is also the limit of the first login.
    */
   limitMs(leastMs: number): number {
     if (this.#tookMs.length === 0) return POSTGRES_CONNECT_MS;
-    return Math.min(POSTGRES_CONNECT_MS, Math.max(leastMs, FACTOR * Math.max(...this.#tookMs)));
+    const median = this.#tookMs.toSorted((a, b) => a - b)[(this.#tookMs.length - 1) >> 1] ?? 0;
+    return Math.min(POSTGRES_CONNECT_MS, Math.max(leastMs, FACTOR * median));
   }
 }
 

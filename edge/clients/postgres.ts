@@ -20,7 +20,7 @@ export function openDatabase(
   max = 5,
   { onlogin = () => {}, onclose = () => {} }: { onlogin?: () => void; onclose?: () => void } = {},
 ): Sql {
-  const openedMs = performance.now();
+  let begunMs = performance.now();
   const stopTimer = afterOwnTime(loginTimes.limitMs(CONNECT_MS), () => void closeDatabase(sql));
   let isLoggedIn = false;
   const sql = postgres(env.HYPERDRIVE.connectionString, {
@@ -31,12 +31,15 @@ export function openDatabase(
     // A server sends its parameters first, as soon as the login is complete.
     onparameter: () => {
       stopTimer();
-      // The first connection begins at once, the others of this pool later.
-      if (!isLoggedIn) loginTimes.add(performance.now() - openedMs);
+      // The first connection begins at once, and again when it was closed; the others of this pool begin later.
+      if (!isLoggedIn) loginTimes.add(performance.now() - begunMs);
       isLoggedIn = true;
       onlogin();
     },
-    onclose,
+    onclose: () => {
+      begunMs = performance.now();
+      onclose();
+    },
   });
   return sql;
 }
