@@ -7,7 +7,6 @@ import type { WorkerProcess } from "../services/worker-process.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
 import { startEdge, type Edge } from "./edge.ts";
 
-const S3 = { accessKeyId: "local", secretAccessKey: "localsecret" };
 const BUCKET = "synapse-artifacts";
 const LARGE = "x".repeat(40_000);
 
@@ -21,27 +20,22 @@ const Result = z.looseObject({ output: Reference, final_state: z.looseObject({ b
 const get = (path: string, headers: Record<string, string> = {}) => edge.call("GET", path, { headers });
 
 /** The bucket, as a worker reaches it. */
-const artifacts = () =>
-  createObjectStore({
-    endpoint: `${edge.base}/cdn-cgi/local/r2/s3`,
-    bucket: BUCKET,
-    region: "auto",
-    credentials: S3,
-    requestMs: 60_000,
-  });
+const artifacts = () => {
+  const { endpoint, ...credentials } = edge.s3;
+  return createObjectStore({ endpoint, bucket: BUCKET, region: "auto", credentials, requestMs: 60_000 });
+};
 
 beforeAll(async () => {
   edge = await startEdge();
-  const endpoint = `${edge.base}/cdn-cgi/local/r2/s3`;
   worker = spawnWorker("a", {
     REDIS_URL: edge.stores.service.url,
     SCALE_POSTGRES_URL: edge.stores.postgresUrl,
     WORKER_HEALTH_PORT: "0",
     MASTER_KEY,
-    S3_ENDPOINT: endpoint,
+    S3_ENDPOINT: edge.s3.endpoint,
     S3_BUCKET: BUCKET,
-    S3_ACCESS_KEY_ID: S3.accessKeyId,
-    S3_SECRET_ACCESS_KEY: S3.secretAccessKey,
+    S3_ACCESS_KEY_ID: edge.s3.accessKeyId,
+    S3_SECRET_ACCESS_KEY: edge.s3.secretAccessKey,
   });
   await worker.untilLogged("worker.ready");
   const step = {

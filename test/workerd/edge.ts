@@ -9,8 +9,13 @@ import { MASTER_KEY, SMOKE, startTestStores, type TestStores } from "../edge/tes
 import { builtEdge } from "../services/built-edge.ts";
 import { Proxy } from "./proxy.ts";
 
+/** The keys of the bucket. */
+const S3_KEYS = { accessKeyId: "test", secretAccessKey: "test" };
+
 export type Edge = {
   base: string;
+  /** The S3 endpoint of the edge's bucket, as workers reach it. */
+  s3: { endpoint: string } & typeof S3_KEYS;
   stores: TestStores;
   /** Proxies between the edge and its stores. */
   postgres: Proxy;
@@ -39,12 +44,12 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
   const postgresUrl = new URL(stores.postgresUrl);
   postgresUrl.host = `127.0.0.1:${await postgres.listen()}`;
   const data = mkdtempSync(join(tmpdir(), "synapse-edge-"));
-  const port = await freePort(0);
+  const [port, s3Port] = [await freePort(0), await freePort(0)];
   const edge = await startEdgeProcess(await builtEdge(), {
     data,
     ports: [port],
-    s3Port: await freePort(0),
-    s3: { accessKeyId: "test", secretAccessKey: "test" },
+    s3Port,
+    s3: S3_KEYS,
     postgresUrl: postgresUrl.href,
     vars,
   });
@@ -71,6 +76,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
 
   return {
     base,
+    s3: { endpoint: `http://127.0.0.1:${s3Port}/cdn-cgi/local/r2/s3`, ...S3_KEYS },
     stores,
     postgres,
     redis,
