@@ -48,6 +48,8 @@ export class DatabasePool {
   #isProbing = false;
   /** Pools with a connection that completed its login. */
   readonly #loggedIn = new WeakSet<Sql>();
+  /** No login has succeeded yet: the first one has the whole time for a connection, also on a machine that has just started. */
+  #isCold = true;
   /** The connections on which the last query got no answer; null: it got one. */
   #lastFailed: Sql | null = null;
 
@@ -127,7 +129,7 @@ export class DatabasePool {
     for (const sent of this.#sent) {
       const ageMs = nowMs - sent.sentMs;
       if (ageMs >= this.#timeoutMs) sent.giveUp(new NoAnswerError("the database sent no result in time"));
-      if (ageMs < SLOW_QUERY_MS || sent.isSlow) continue;
+      if (ageMs < SLOW_QUERY_MS || sent.isSlow || this.#isCold) continue;
       sent.isSlow = true;
       void this.#probe(sent.sql);
     }
@@ -155,7 +157,11 @@ export class DatabasePool {
 
   #open(): Sql {
     const sql: Sql = openDatabase(this.#env, this.#max, {
-      onlogin: () => void this.#loggedIn.add(sql),
+      isFirst: this.#isCold,
+      onlogin: () => {
+        this.#isCold = false;
+        this.#loggedIn.add(sql);
+      },
       onclose: () => {
         if (this.#sql === sql) this.#sql = null;
       },

@@ -1,12 +1,16 @@
 import postgres from "postgres";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
+import { POSTGRES_CONNECT_MS } from "../../shared/timing.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { loginTimes } from "./login-times.ts";
 
 /** A database that usually answers at once, and has not completed a login after this time, is unreachable: queries fail within a second. */
 const CONNECT_MS = 850;
+
+/** `isFirst`: no login of the caller has succeeded yet, so it has the whole time for a connection. */
+type ConnectionEvents = { isFirst?: boolean; onlogin?: () => void; onclose?: () => void };
 
 /**
  * Opens Postgres through Hyperdrive. The connections belong to the request or the object that opens them, and the runtime
@@ -18,10 +22,11 @@ const CONNECT_MS = 850;
 export function openDatabase(
   env: Env,
   max = 5,
-  { onlogin = () => {}, onclose = () => {} }: { onlogin?: () => void; onclose?: () => void } = {},
+  { isFirst = false, onlogin = () => {}, onclose = () => {} }: ConnectionEvents = {},
 ): Sql {
   let begunMs = performance.now();
-  const stopTimer = afterOwnTime(loginTimes.limitMs(CONNECT_MS), () => void closeDatabase(sql));
+  const limitMs = isFirst ? POSTGRES_CONNECT_MS : loginTimes.limitMs(CONNECT_MS);
+  const stopTimer = afterOwnTime(limitMs, () => void closeDatabase(sql));
   let isLoggedIn = false;
   const sql = postgres(env.HYPERDRIVE.connectionString, {
     ...connectionOptions,
