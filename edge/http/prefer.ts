@@ -18,7 +18,7 @@ export function prefers(c: Context<ApiEnv>, preference: string): boolean {
 
 /**
  * The seconds of `Prefer: wait=N` (RFC 7240, 4.3); null: the request does not wait.
- * @throws AppError `invalid` for a wait that is not from 0 to 60 whole seconds: it would be cut without a word
+ * @throws AppError `invalid` for a wait that is not from 0 to 60 whole seconds: another number would be changed without an error
  */
 export function waitSecondsOf(c: Context<ApiEnv>): number | null {
   const waits = preferencesOf(c).filter((preference) => /^wait(?:=|$)/.test(preference));

@@ -58,7 +58,7 @@ export const eventSchemas = {
     agent_context: JsonValue,
     expires_at: z.string(),
   }),
-  /** The run waits for a human, and occupies no worker meanwhile. */
+  /** The run waits for a human in every branch that has not ended, and occupies no worker meanwhile. */
   paused: NoFields,
   human_response: StepRef.extend({ response: JsonValue }),
   loop_limit_reached: z.object({

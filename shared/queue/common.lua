@@ -123,7 +123,7 @@ local function first_ready_member(tenant, lane)
 end
 
 -- Wakes one worker that blocks on this marker: `wake(lane)` is for workers with an open slot, `wake_spare(lane)` for workers
--- that has only spare slots. A script does so once for each marker.
+-- that have only spare slots. A script does so once for each marker.
 local is_marked = {}
 local function push_marker(marker)
   if is_marked[marker] then return end
@@ -133,7 +133,7 @@ end
 
 -- A tenant with fewer leases than this has a right to a spare slot of some worker. A tenant with more may have one too: it
 -- gets it from the next claim of that worker, at the latest when a run of the worker ends. So a tenant that holds all slots
--- wakes nobody in vain with each job that it enqueues.
+-- wakes no worker in vain with each job that it enqueues.
 local FEW_LEASES = 8
 
 -- Wakes a worker for a job that has become ready.

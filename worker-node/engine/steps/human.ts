@@ -12,8 +12,8 @@ const PROMPT_CHARS = 10_000;
 const CONTEXT_CHARS = 10_000;
 
 /**
- * Asks a person, and occupies no worker until the answer is there. The answer is stored under `output_key`, and always
- * under `human_response` too. Without an answer in `human_timeout_seconds` the step fails.
+ * Asks a person. The run occupies no worker until the answer is there, unless another branch of it moves. The answer is
+ * stored under `output_key`, and always under `human_response` too. Without an answer in `human_timeout_seconds` the step fails.
  */
 export const human: Executor<"human"> = async (step, context) => {
   const { reply } = context;
