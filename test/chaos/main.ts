@@ -1,6 +1,6 @@
 /**
- * `npm run chaos -- --minutes N --seed S`: the whole system under faults (fault-phase.ts). `--only neighbours`: a quiet tenant
- * beside hostile ones (neighbours/phase.ts); `--only all`: both. `--minutes` is the time of
+ * `npm run chaos -- --minutes N --seed S`: the whole system under faults (fault-phase.ts), then a quiet tenant beside hostile ones
+ * (neighbours/phase.ts). `--only faults` and `--only neighbours` have one of both. `--minutes` is the time of
  * the faults, `--seconds` that of the neighbours, and `--kinds spinning,state` has only these neighbours.
  *
  * The seed decides the schedule of faults, the load, and the failures of model and tool. It does not decide the timing
@@ -20,7 +20,7 @@ const Options = z.object({
     .int()
     .default(() => Math.floor(Math.random() * 1e9)),
   short: z.boolean().default(false),
-  only: z.enum(["faults", "neighbours", "all"], "--only is faults, neighbours or all").default("faults"),
+  only: z.enum(["faults", "neighbours", "all"], "--only is faults, neighbours or all").default("all"),
   seconds: z.coerce.number("--seconds is a number").min(5).max(3_600).default(60),
   kinds: z
     .string()

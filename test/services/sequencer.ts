@@ -6,6 +6,7 @@ import type { TestSpecification } from "vitest/node";
 /** Seconds that a file takes on a quiet machine with two cores, where it is more than five. Only order depends on it. */
 const SECONDS: Record<string, number> = {
   "chaos/chaos.deep.test.ts": 105,
+  "chaos/neighbours.deep.test.ts": 85,
   "flow/kills.deep.test.ts": 45,
   "local/killed-processes.deep.test.ts": 60,
   "shared/queue/mutations.test.ts": 20,
