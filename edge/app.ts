@@ -20,6 +20,7 @@ import { callState } from "./routes/internal/call-state.ts";
 import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
 import { getArtifact } from "./routes/runs/get-artifact.ts";
 import { getDeadLetter } from "./routes/operations/get-dead-letter.ts";
+import { getMetrics } from "./routes/operations/get-metrics.ts";
 import { getQueueStats } from "./routes/operations/get-queue-stats.ts";
 import { health } from "./routes/operations/health.ts";
 import { listArtifacts } from "./routes/runs/list-artifacts.ts";
@@ -123,6 +124,7 @@ const routes: readonly ((api: Api) => void)[] = [
   putDefinition("mcp_servers"),
   deleteDefinition("mcp_servers"),
   getQueueStats,
+  getMetrics,
   listWorkers,
   // Clients of the predecessor system use the second prefix.
   listTenants("/scale"),

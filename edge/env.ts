@@ -60,6 +60,8 @@ const Config = z.object({
   STREAM_TOKEN_SECRET: secret,
   /** Absent: the workers reach Postgres directly, and /internal does not exist. */
   STATE_SECRET: secret.optional(),
+  /** A scraper may send it instead of an API key, for the metrics alone. */
+  METRICS_TOKEN: secret.optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
   /** Private hosts and networks to which webhooks may nevertheless be sent. The workers must have the same value. */

@@ -11,7 +11,12 @@ import type { EdgeSettings } from "./edge/workerd-config.ts";
 import { keepAlive } from "./processes/keep-alive.ts";
 import { firstFreePort, keptPort, lastPort } from "./processes/free-ports.ts";
 import { projectFolder } from "./processes/programs.ts";
-import { edgeVariables, workerVariables, type EdgeVariables } from "./settings/environment.ts";
+import {
+  edgeVariables,
+  metricsTokenOf,
+  workerVariables,
+  type EdgeVariables,
+} from "./settings/environment.ts";
 import type { Facts } from "./settings/facts.ts";
 import { defaultDataFolder, type Options } from "./settings/options.ts";
 import { openSecrets, writePrivate, type Secrets } from "./settings/secrets.ts";
@@ -73,8 +78,7 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
   if (data === defaultDataFolder) writeWranglerFiles(build, postgres.url, variables.decided);
 
   const s3 = s3Of(build, settings, options.dev);
-  const metricsToken = env.METRICS_TOKEN || secrets.metrics_token;
-  const workerEnv = workerVariables(known, s3, data, metricsToken);
+  const workerEnv = workerVariables(known, s3, data);
   const startEdge = (signal: AbortSignal): Promise<RunningEdges> =>
     options.dev
       ? startWranglerDev(build, settings, variables.requested, signal)
@@ -101,7 +105,7 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
     postgres_pid: postgres.pid(),
     s3,
     models: fleet.models,
-    metrics_token: metricsToken,
+    metrics_token: metricsTokenOf(known),
     workers: fleet.workers(),
   });
 }

@@ -14,6 +14,8 @@ import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
 import { publishLive } from "./clients/publish.ts";
+import { CounterReports } from "./ops/counter-reports.ts";
+import { Counters } from "./ops/counters.ts";
 import { portOf } from "./ops/health-server.ts";
 import { serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
@@ -45,7 +47,8 @@ export async function startWorker(
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
   const live = publishLive(redis.commands, config.EVENT_SHARDS);
   const publish = hooks.publish?.(live) ?? live;
-  const execution = openExecution({ owner, config, store, artifacts, egress, publish });
+  const counters = new Counters();
+  const execution = openExecution({ owner, config, store, artifacts, egress, publish, count: counters });
 
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
   const status = new WorkerStatus(config, slots);
@@ -58,9 +61,12 @@ export async function startWorker(
     report: () => status.forBeat(),
   });
   redis.onCancelHint(() => void member.heartbeat.beatAgain());
+  const { repairs } = member.reconciler;
+  const reports = new CounterReports({ owner, store, counters, repairs, sent: sender.sent });
   const ops = await serveOps({ config, store, redis, artifacts, status, slots, member, sender });
   await member.start();
   execution.lister.start();
+  reports.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.total };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
@@ -73,6 +79,7 @@ export async function startWorker(
     const lists = execution.lister.stop();
     await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists]);
     await member.stop();
+    await reports.stop();
     ops.close();
     redis.close();
     await Promise.all([execution.close(), opened.close()]);

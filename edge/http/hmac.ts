@@ -12,6 +12,11 @@ export async function verify(secret: string, text: string, hex: string): Promise
   return crypto.subtle.verify("HMAC", await keyOf(secret), fromHex(hex), utf8(text));
 }
 
+/** Whether two secrets are the same, in a time that does not depend on where they differ. */
+export async function isSameSecret(one: string, other: string): Promise<boolean> {
+  return verify(one, "", await sign(other, ""));
+}
+
 function keyOf(secret: string | Uint8Array<ArrayBuffer>): Promise<CryptoKey> {
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   return crypto.subtle.importKey(

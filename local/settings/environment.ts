@@ -29,6 +29,7 @@ export function edgeVariables(known: Known): EdgeVariables {
     UPSTASH_REDIS_REST_TOKEN: secrets.rest_token,
     PREPARE_STATEMENTS: new URL(known.postgresUrl).searchParams.get("prepare") === "false" ? "0" : "1",
     STREAM_TOKEN_SECRET: secrets.stream_token_secret,
+    METRICS_TOKEN: metricsTokenOf(known),
   };
   // An empty variable counts as not set.
   const names = variableNames.filter((name) => !(name in decided));
@@ -37,7 +38,12 @@ export function edgeVariables(known: Known): EdgeVariables {
   return { decided, requested };
 }
 
-export function workerVariables(known: Known, s3: S3Facts, dataFolder: string, metricsToken: string) {
+/** The token for the metrics of the edge and of the workers. */
+export function metricsTokenOf({ env, secrets }: Pick<Known, "env" | "secrets">): string {
+  return env.METRICS_TOKEN || secrets.metrics_token;
+}
+
+export function workerVariables(known: Known, s3: S3Facts, dataFolder: string) {
   return {
     ...sharedVariables(known),
     SCALE_POSTGRES_URL: known.postgresUrl,
@@ -49,7 +55,7 @@ export function workerVariables(known: Known, s3: S3Facts, dataFolder: string, m
     SYNAPSE_DATA_DIR: dataFolder,
     // Less than the grace that a child has at Ctrl-C.
     WORKER_DRAIN_SECONDS: "2",
-    METRICS_TOKEN: metricsToken,
+    METRICS_TOKEN: metricsTokenOf(known),
   };
 }
 

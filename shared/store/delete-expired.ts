@@ -1,3 +1,4 @@
+import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
 
 /** The most deliveries, and the most idempotency keys, that one call deletes. */
@@ -5,7 +6,7 @@ const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, and deliveries that have had an outcome for 30 days.
+ * 24 hours, and deliveries that have had an outcome for 30 days. What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -27,5 +28,6 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     )
     select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys))::int
       as largest_batch`;
+  await foldCounters(sql);
   return (row?.largest_batch ?? 0) >= BATCH;
 }

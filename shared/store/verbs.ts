@@ -16,6 +16,8 @@ import { deleteExpired } from "./delete-expired.ts";
 import { flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
+import { countRuns } from "./metrics/count-runs.ts";
+import { CounterValue, MAX_VALUES, saveCounters } from "./metrics/counters.ts";
 import { ClaimedRun, claimDirectly, claimRuns, handBack, readInput } from "./runs/claim-runs.ts";
 import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from "./runs/due-runs.ts";
 import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
@@ -266,6 +268,18 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([]),
       result: z.object({ due: z.number(), overdue: z.number() }),
       run: countDueDeliveries,
+    }),
+    countRuns: bind({
+      name: "countRuns",
+      args: z.tuple([]),
+      result: z.boolean(),
+      run: (sql) => countRuns(sql),
+    }),
+    saveCounters: bind({
+      name: "saveCounters",
+      args: z.tuple([Incarnation, z.array(CounterValue).max(MAX_VALUES)]),
+      result: z.null(),
+      run: saveCounters,
     }),
     deleteExpired: bind({
       name: "deleteExpired",

@@ -165,6 +165,8 @@ function bound(store: Statements): Statements {
     saveDeliveryTry: (...args) => store.saveDeliveryTry(...args),
     releaseDeliveries: (...args) => store.releaseDeliveries(...args),
     countDueDeliveries: () => store.countDueDeliveries(),
+    countRuns: () => store.countRuns(),
+    saveCounters: (...args) => store.saveCounters(...args),
     deleteExpired: () => store.deleteExpired(),
   };
 }

@@ -461,6 +461,15 @@ export class PostgresModel implements Statements {
     return { due: 0, overdue: 0 };
   }
 
+  /** Metrics are not part of the core. */
+  countRuns(): boolean {
+    return false;
+  }
+
+  saveCounters(): null {
+    return null;
+  }
+
   /** No history lasts until a retention. */
   deleteExpired(): boolean {
     return false;

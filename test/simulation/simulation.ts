@@ -11,6 +11,7 @@ import type { Markers } from "../../worker-node/fleet/slots.ts";
 import { workerTiming } from "../../worker-node/fleet/worker-timing.ts";
 import type { Reconciler } from "../../worker-node/reconciler/reconciler.ts";
 import type { Worker } from "../../worker-node/fleet/worker.ts";
+import { Counters } from "../../worker-node/ops/counters.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Auditor } from "./auditor.ts";
 import { Clock, SimProcess, START_MS, randomOf } from "./clock.ts";
@@ -172,6 +173,7 @@ export class Simulation {
         sandbox: { of: () => SANDBOX },
         artifacts: null,
         turns: new TrackTurns(2),
+        count: new Counters(),
         store,
       },
     });

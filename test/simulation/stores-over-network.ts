@@ -48,6 +48,8 @@ export function storeOverNetwork(
     saveDeliveryTry: (...args) => call("saveDeliveryTry", () => store.saveDeliveryTry(...args)),
     releaseDeliveries: (...args) => call("releaseDeliveries", () => store.releaseDeliveries(...args)),
     countDueDeliveries: (...args) => call("countDueDeliveries", () => store.countDueDeliveries(...args)),
+    countRuns: (...args) => call("countRuns", () => store.countRuns(...args)),
+    saveCounters: (...args) => call("saveCounters", () => store.saveCounters(...args)),
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }

@@ -36,5 +36,7 @@ export const refusingStore: StateStore = {
   saveDeliveryTry: refuse,
   releaseDeliveries: refuse,
   countDueDeliveries: refuse,
+  countRuns: refuse,
+  saveCounters: refuse,
   deleteExpired: refuse,
 };

@@ -3,6 +3,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
+import type { Count } from "../../shared/metrics.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
@@ -29,6 +30,8 @@ export type ExecutionDeps = {
   /** The turns of branches and iterations. */
   turns: TrackTurns;
   store: Pick<StateStore, "readInput" | "readStoredPage" | "readWaits">;
+  /** Counts what the metrics of the fleet show. */
+  count: Count;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
 };

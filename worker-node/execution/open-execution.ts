@@ -1,9 +1,11 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
+import type { Count } from "../../shared/metrics.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Config } from "../config.ts";
 import { createSandbox } from "../engine/sandbox.ts";
 import { Journal } from "../journal/journal.ts";
+import { countedModels } from "../models/counted-models.ts";
 import { createModels } from "../models/create-models.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpLister } from "../tools/mcp/lister.ts";
@@ -21,8 +23,9 @@ export function openExecution(parts: {
   artifacts: ObjectStore | null;
   egress: ReturnType<typeof createEgress>;
   publish: (entries: LiveEntry[]) => void;
+  count: Count;
 }): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
-  const { owner, config, store, artifacts, egress, publish } = parts;
+  const { owner, config, store, artifacts, egress, publish, count } = parts;
   const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000);
   const sandbox = createSandbox();
   const tools = createTools({
@@ -36,12 +39,13 @@ export function openExecution(parts: {
     owner,
     journal: new Journal(owner, store, publish),
     definitions: new Definitions(store),
-    models,
+    models: countedModels(models, count),
     tools,
     sandbox,
     artifacts,
     turns: new TrackTurns(),
     store,
+    count,
   };
   return { deps, lister, models: models.describe(), close: () => sandbox.close() };
 }

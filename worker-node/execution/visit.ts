@@ -120,6 +120,8 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
       }
+      const { code } = error instanceof Stop ? { code: error.why } : failureOf(error);
+      state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);
       if (decided.is !== "retry") return decided;
       await sleep(decided.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
@@ -233,7 +235,7 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
 
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
-  { walk, track, step, visit, large }: Visit,
+  { state, walk, track, step, visit, large }: Visit,
   { turns, tries, unchargedUsage }: Try,
   result: StepResult,
   began: { at: number; ms: number },
@@ -241,9 +243,11 @@ async function resultOf(
   const { waitedMs = 0 } = result;
   const place = { definition: walk.definition, track, step, visit };
   const stored = { ...result, set: await large.storeValues(result.set) };
+  const durationMs = waitedMs + performance.now() - began.ms;
+  state.deps.count.observe("synapse_step_duration_seconds", { step_type: step.type }, durationMs / 1_000);
   const { checkpoint, events } = toCheckpoint(place, stored, {
     startedAt: new Date(began.at - waitedMs).toISOString(),
-    durationMs: waitedMs + performance.now() - began.ms,
+    durationMs,
     tries,
     earlierUsage: [...turns.flatMap(usageOfTurn), ...unchargedUsage],
   });

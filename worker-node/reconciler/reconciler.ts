@@ -86,8 +86,10 @@ export class Reconciler {
   async #pass(): Promise<void> {
     const isReconciler = await this.#reclaimRuns();
     await this.#repairQueue();
-    // Last: no run waits for it, and its failure must not keep the queue from being repaired.
-    if (isReconciler) await this.#retention.pass();
+    // Last: no run waits for them, and their failure must not keep the queue from being repaired.
+    if (!isReconciler) return;
+    if (await this.#deps.store.countRuns()) this.#isPassRequested = true;
+    await this.#retention.pass();
   }
 
   /** The repairs that need Postgres alone. @returns false when another worker makes them */

@@ -11,6 +11,7 @@ import type { ExecutionDeps } from "../../../worker-node/execution/execution-sta
 import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
+import { Counters } from "../../../worker-node/ops/counters.ts";
 import { FakeStore } from "../fake-store.ts";
 
 export const print = { type: "print", print_content: "text" };
@@ -107,6 +108,7 @@ export class ExecutionHarness {
       },
       artifacts: this.artifacts,
       turns: new TrackTurns(),
+      count: new Counters(),
       store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
       confirm: async () => {},
     };

@@ -15,6 +15,7 @@ import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { FleetMember } from "../../../worker-node/fleet-member.ts";
 import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
+import { Counters } from "../../../worker-node/ops/counters.ts";
 import { startRedis } from "../../services/services.ts";
 import { silentPeer, slowPeer } from "../../services/waiting.ts";
 import { acme, openStore } from "../../shared/store/store-fixture.ts";
@@ -76,6 +77,7 @@ function newWorker(): FleetMember {
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       turns: new TrackTurns(),
+      count: new Counters(),
       store: state,
     },
   });

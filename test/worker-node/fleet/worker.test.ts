@@ -19,6 +19,7 @@ import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import type { WorkerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { Worker } from "../../../worker-node/fleet/worker.ts";
+import { Counters } from "../../../worker-node/ops/counters.ts";
 import { silentPeer, slowPeer, turn } from "../../services/waiting.ts";
 import { FakeStore } from "../fake-store.ts";
 
@@ -191,6 +192,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       turns: new TrackTurns(),
+      count: new Counters(),
       store,
       confirm: async () => {},
     },

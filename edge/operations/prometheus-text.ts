@@ -1,0 +1,90 @@
+/** Writes metrics in the text format 0.0.4 of Prometheus. */
+import { BUCKET, series } from "../../shared/metrics.ts";
+import type { Labels, Series } from "../../shared/metrics.ts";
+import type { CounterValue } from "../../shared/store/metrics/counters.ts";
+
+export const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+/** The most combinations of labels of one series. What comes later is added up under `other`. */
+const MAX_LABELS = 1_000;
+const OTHER = "other";
+
+/** A metric of which the value is read when it is asked for. */
+export type Gauge = {
+  name: string;
+  help: string;
+  values: readonly { labels: Labels; value: number }[];
+};
+
+/** The text of gauges, and of the series of the fleet with the counters in the order in which their labels were first seen. */
+export function prometheusText(gauges: readonly Gauge[], counters: readonly CounterValue[]): string {
+  const lines = gauges.flatMap(({ name, help, values }) => [
+    ...head(name, help, "gauge"),
+    ...values.map(({ labels, value }) => sample(name, labels, value)),
+  ]);
+  const byName = Map.groupBy(counters, (counter) => counter.series);
+  for (const [name, metric] of Object.entries<Series>(series))
+    lines.push(...seriesLines(name, metric, byName));
+  return `${lines.join("\n")}\n`;
+}
+
+function seriesLines(
+  name: string,
+  metric: Series,
+  byName: ReadonlyMap<string, readonly CounterValue[]>,
+): string[] {
+  if (metric.type === "counter") {
+    const values = folded(byName.get(name) ?? [], metric.labels);
+    return [...head(name, metric.help, "counter"), ...samplesOf(name, values)];
+  }
+  const buckets = folded(byName.get(`${name}_bucket`) ?? [], metric.labels);
+  const ofAll = buckets.filter(({ labels }) => labels[BUCKET] === "+Inf");
+  const withoutBucket = (labels: Labels): Labels =>
+    Object.fromEntries(Object.entries(labels).filter(([label]) => label !== BUCKET));
+  const counts = ofAll.map(({ labels, value }) => ({ labels: withoutBucket(labels), value }));
+  return [
+    ...head(name, metric.help, "histogram"),
+    ...samplesOf(`${name}_bucket`, buckets),
+    ...samplesOf(`${name}_sum`, folded(byName.get(`${name}_sum`) ?? [], metric.labels)),
+    ...samplesOf(`${name}_count`, counts),
+  ];
+}
+
+type Sample = { labels: Labels; value: number };
+
+/**
+ * The first `MAX_LABELS` combinations of `names` as they are, and the others added up under `other`. Labels keep their place in
+ * this order, so the value of a combination that is shown never jumps.
+ */
+function folded(values: readonly CounterValue[], names: readonly string[]): Sample[] {
+  const shown = new Set<string>();
+  const samples = new Map<string, Sample>();
+  for (const { labels, value } of values) {
+    const combination = JSON.stringify(names.map((name) => labels[name]));
+    const isShown = shown.has(combination) || shown.size < MAX_LABELS;
+    if (isShown) shown.add(combination);
+    const others = Object.fromEntries(names.map((name) => [name, OTHER]));
+    const written = isShown ? labels : { ...labels, ...others };
+    const id = JSON.stringify(written);
+    const known = samples.get(id);
+    samples.set(id, { labels: written, value: (known?.value ?? 0) + value });
+  }
+  return [...samples.values()];
+}
+
+function head(name: string, help: string, type: string): string[] {
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`];
+}
+
+function samplesOf(name: string, samples: readonly Sample[]): string[] {
+  return samples.map(({ labels, value }) => sample(name, labels, value));
+}
+
+function sample(name: string, labels: Labels, value: number): string {
+  const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escaped(text)}"`);
+  return `${name}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${value}`;
+}
+
+function escaped(text: string): string {
+  return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+}

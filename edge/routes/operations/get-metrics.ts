@@ -1,0 +1,96 @@
+import { createRoute } from "@hono/zod-openapi";
+import { createMiddleware } from "hono/factory";
+import { z } from "zod";
+import { keys } from "../../../shared/keys.ts";
+import { readCounters } from "../../../shared/store/metrics/counters.ts";
+import { listWorkers } from "../../../shared/store/workers/worker-rows.ts";
+import type { QueueStats } from "../../../shared/queue/stats.ts";
+import { problems } from "../../http/api.ts";
+import type { Api, ApiEnv } from "../../http/api.ts";
+import { isSameSecret } from "../../http/hmac.ts";
+import { bearerKey, needsPlatform } from "../../http/middleware/principal.ts";
+import { CONTENT_TYPE, prometheusText } from "../../operations/prometheus-text.ts";
+import type { Gauge } from "../../operations/prometheus-text.ts";
+import type { Services } from "../../services.ts";
+
+/** Requires METRICS_TOKEN, or a platform key with the scope `admin`: the metrics show all tenants. */
+const needsMetricsToken = createMiddleware<ApiEnv>(async (c, next) => {
+  const { METRICS_TOKEN } = c.get("services").config;
+  if (METRICS_TOKEN !== undefined && (await isSameSecret(METRICS_TOKEN, bearerKey(c)))) return next();
+  return needsPlatform("admin")(c, next);
+});
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/metrics",
+  operationId: "getMetrics",
+  tags: ["Operations"],
+  summary: "Read the metrics of the fleet",
+  description:
+    "In the text format of Prometheus, for all edges and workers together. The bearer is METRICS_TOKEN, or a platform key with " +
+    "the scope `admin`. Runs are counted 15 to 20 s after they were accepted or have ended; what workers count arrives " +
+    "every 10 s. Without Redis the gauges of the queue are absent.",
+  security: [{ key: ["admin"] }],
+  middleware: [needsMetricsToken] as const,
+  responses: {
+    200: { description: "The metrics", content: { [CONTENT_TYPE]: { schema: z.string() } } },
+    ...problems(),
+  },
+});
+
+export function getMetrics(api: Api): void {
+  api.openapi(route, async (c) => {
+    const services = c.get("services");
+    const [counters, workers, queue] = await Promise.all([
+      readCounters(services.sql),
+      listWorkers(services.sql),
+      queueStats(services),
+    ]);
+    const online = workers.filter(({ status }) => status === "online" || status === "draining");
+    const gauges: Gauge[] = [
+      ...queueGauges(queue),
+      gauge("synapse_active_workers", "Workers that beat", online.length),
+      gauge(
+        "synapse_active_runs",
+        "Runs that these workers execute",
+        online.reduce((sum, { active }) => sum + active, 0),
+      ),
+      gauge(
+        "synapse_slots",
+        "Runs that these workers may execute at once",
+        online.reduce((sum, { slots }) => sum + slots, 0),
+      ),
+    ];
+    return c.text(prometheusText(gauges, counters), 200, { "content-type": CONTENT_TYPE });
+  });
+}
+
+function gauge(name: string, help: string, value: number): Gauge {
+  return { name, help, values: [{ labels: {}, value }] };
+}
+
+/** The stats of each shard; null while Redis cannot be reached or a shard is being rebuilt. */
+async function queueStats({ queue }: Services): Promise<QueueStats[] | null> {
+  const shards = Array.from({ length: queue.shards }, (_, shard) => queue.stats(shard));
+  return Promise.all(shards).catch(() => null);
+}
+
+function queueGauges(shards: readonly QueueStats[] | null): Gauge[] {
+  const up = gauge("synapse_queue_up", "1 while the queue can be counted", shards === null ? 0 : 1);
+  if (shards === null) return [up];
+  const sum = (of: "ready" | "due" | "timer") => shards.reduce((total, stats) => total + stats[of], 0);
+  return [
+    up,
+    {
+      name: "synapse_queue_depth",
+      help: "Runs that are ready and that no worker has claimed",
+      values: shards.map((stats, shard) => ({
+        labels: { queue_name: keys.ready(shard) },
+        value: stats.ready,
+      })),
+    },
+    gauge("queue_waiting_jobs", "The sum of synapse_queue_depth, for an autoscaler", sum("ready")),
+    gauge("synapse_queue_delayed_runs", "Runs that are queued for a later time", sum("due")),
+    gauge("synapse_queue_paused_runs", "Runs that wait for an answer, a timer or another run", sum("timer")),
+  ];
+}

@@ -1,0 +1,88 @@
+/**
+ * The series of GET /api/v2/metrics that are counted over the whole fleet, under the names of the predecessor where it had one.
+ * Workers count what they see in memory; runs are counted in Postgres (shared/store/metrics/).
+ */
+type Counter = { readonly type: "counter"; readonly help: string; readonly labels: readonly string[] };
+type Histogram = Omit<Counter, "type"> & { readonly type: "histogram"; readonly buckets: readonly number[] };
+export type Series = Counter | Histogram;
+
+export const series = {
+  synapse_runs_enqueued_total: {
+    type: "counter",
+    help: "Runs that were accepted",
+    labels: ["orch_id", "tenant_id"],
+  },
+  synapse_runs_completed_total: {
+    type: "counter",
+    help: "Runs that have ended, by their status: completed, failed or cancelled",
+    labels: ["status", "tenant_id"],
+  },
+  synapse_run_duration_seconds: {
+    type: "histogram",
+    help: "From a run's first pickup to its end",
+    labels: ["tenant_id"],
+    buckets: [1, 5, 15, 30, 60, 120, 300, 600, 1_800, 3_600],
+  },
+  synapse_run_queue_seconds: {
+    type: "histogram",
+    help: "From a run's acceptance to its first pickup, counted at its end",
+    labels: ["tenant_id"],
+    buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3_600],
+  },
+  synapse_step_duration_seconds: {
+    type: "histogram",
+    help: "Durations of steps that had a result",
+    labels: ["step_type"],
+    buckets: [0.1, 0.5, 1, 5, 15, 30, 60, 120],
+  },
+  synapse_step_failures_total: {
+    type: "counter",
+    help: "Failed tries of steps, by the code of the error",
+    labels: ["step_type", "code"],
+  },
+  synapse_model_call_seconds: {
+    type: "histogram",
+    help: "Durations of model calls that had an answer",
+    labels: ["provider"],
+    buckets: [0.1, 0.5, 1, 2, 5, 10, 30, 60, 120],
+  },
+  synapse_model_tokens_total: {
+    type: "counter",
+    help: "Tokens of model calls that had an answer, by kind: input or output",
+    labels: ["provider", "model", "kind"],
+  },
+  synapse_model_cost_usd_total: {
+    type: "counter",
+    help: "Cost of model calls that had an answer, in USD, by the known prices",
+    labels: ["provider", "model"],
+  },
+  synapse_repairs_total: {
+    type: "counter",
+    help: "Repairs of the reconciler, by kind of fault",
+    labels: ["kind"],
+  },
+  synapse_webhook_deliveries_total: {
+    type: "counter",
+    help: "Webhook requests that were sent, by outcome",
+    labels: ["outcome"],
+  },
+} as const satisfies Record<string, Series>;
+
+export type SeriesName = keyof typeof series;
+
+type Named<Type extends Series["type"]> = {
+  [Name in SeriesName]: (typeof series)[Name]["type"] extends Type ? Name : never;
+}[SeriesName];
+export type CounterName = Named<"counter">;
+export type HistogramName = Named<"histogram">;
+
+/** The label that a bucket of a histogram has, with its upper bound. */
+export const BUCKET = "le";
+
+export type Labels = Readonly<Record<string, string>>;
+
+/** What the parts of a worker count with. */
+export type Count = {
+  add(name: CounterName, labels: Labels, amount?: number): void;
+  observe(name: HistogramName, labels: Labels, seconds: number): void;
+};

@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { countRuns } from "../../../shared/store/metrics/count-runs.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { prometheusText } from "../../../edge/operations/prometheus-text.ts";
+import { startApp, type TestApp } from "../app.ts";
+
+const METRICS_TOKEN = "a-token-for-the-scraper";
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp({ METRICS_TOKEN });
+});
+afterAll(() => app.stop());
+
+const metrics = (key: string | null) => app.call("GET", "/api/v2/metrics", { key });
+
+test("the metrics need METRICS_TOKEN or a platform key with the scope admin", async () => {
+  const tenantKey = await app.stores.key(TenantId.parse("acme"));
+  expect((await metrics(METRICS_TOKEN)).status).toBe(200);
+  expect((await metrics(app.platformKey)).status).toBe(200);
+  expect((await metrics(tenantKey)).status).toBe(403);
+  expect((await metrics(`${METRICS_TOKEN}x`)).status).toBe(401);
+  expect((await metrics(null)).status).toBe(401);
+});
+
+test("an accepted run is in the depth of the queue at once, and in the counters when it is counted", async () => {
+  await app.stores.sql`update metric_positions set counted_to = now()`;
+  await app.call("POST", "/api/v2/orchestrations/orch_smoke/run", { body: { tenant_id: "acme" } });
+  await app.settled();
+  await countRuns(app.stores.sql, 0);
+  const answer = await metrics(METRICS_TOKEN);
+  expect(answer.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+  const lines = (await answer.text()).split("\n");
+  expect(lines).toContain('synapse_queue_depth{queue_name="synapse:orchestrations:default"} 1');
+  expect(lines).toContain("queue_waiting_jobs 1");
+  expect(lines).toContain("synapse_active_workers 0");
+  expect(lines).toContain("# TYPE synapse_step_duration_seconds histogram");
+  expect(lines).toContain('synapse_runs_enqueued_total{orch_id="orch_smoke",tenant_id="acme"} 1');
+});
+
+test("labels beyond the first thousand of a series are added up, and those that are shown stay", () => {
+  const series = "synapse_runs_enqueued_total";
+  const counted = Array.from({ length: 1_200 }, (_, i) => ({
+    series,
+    labels: { orch_id: `o${i}`, tenant_id: "acme" },
+    value: 1,
+  }));
+  const lines = prometheusText([], counted)
+    .split("\n")
+    .filter((line) => line.startsWith(series));
+  expect(lines).toHaveLength(1_001);
+  expect(lines).toContain(`${series}{orch_id="o999",tenant_id="acme"} 1`);
+  expect(lines.at(-1)).toBe(`${series}{orch_id="other",tenant_id="other"} 200`);
+});
+
+test("a quote, a backslash and a line break in a label are escaped", () => {
+  const labels = { kind: 'a"b\\c\nd' };
+  const text = prometheusText([], [{ series: "synapse_repairs_total", labels, value: 2 }]);
+  expect(text).toContain(String.raw`synapse_repairs_total{kind="a\"b\\c\nd"} 2`);
+});

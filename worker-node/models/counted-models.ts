@@ -1,0 +1,19 @@
+import type { Count } from "../../shared/metrics.ts";
+import type { Models } from "../engine/ports.ts";
+
+/** The same models; each call that has an answer is counted with its duration, its tokens and its cost. */
+export function countedModels(models: Models, count: Count): Models {
+  return {
+    ...models,
+    async generate(request) {
+      const began = performance.now();
+      const answer = await models.generate(request);
+      const { provider, model, input_tokens, output_tokens, cost_micro_usd } = answer.usage;
+      count.observe("synapse_model_call_seconds", { provider }, (performance.now() - began) / 1_000);
+      count.add("synapse_model_tokens_total", { provider, model, kind: "input" }, input_tokens);
+      count.add("synapse_model_tokens_total", { provider, model, kind: "output" }, output_tokens);
+      count.add("synapse_model_cost_usd_total", { provider, model }, cost_micro_usd / 1e6);
+      return answer;
+    },
+  };
+}
