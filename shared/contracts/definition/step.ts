@@ -129,7 +129,12 @@ const steps = {
     type: z.literal("transform"),
     transform_code: required(limits.codeChars, "is required for a transform step"),
   }),
-  extract_json: z.object({ ...common, type: z.literal("extract_json") }),
+  extract_json: z.object({
+    ...common,
+    type: z.literal("extract_json"),
+    /** The model that is asked once for the JSON of a text that has none. */
+    model: prompted.model,
+  }),
   if_else: z.object({
     ...common,
     type: z.literal("if_else"),

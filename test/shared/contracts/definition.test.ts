@@ -406,7 +406,7 @@ describe("a field that nothing reads", () => {
     ["llm", { human_timeout_seconds: 60 }, "human_timeout_seconds", "human"],
     ["transform", { merge_strategy: "dict" }, "merge_strategy", "merge"],
     ["if_else", { switch_cases: { a: null } }, "switch_cases", "switch"],
-    ["end", { model: "openai/gpt-4.1" }, "model", "agent, llm, tool, evaluator"],
+    ["end", { model: "openai/gpt-4.1" }, "model", "agent, llm, tool, evaluator, extract_json"],
   ])("of a step of type %s is one of another type: %j", (type, more, field, owners) => {
     expect(unknownFields("orchestrations", document([flat("a", type, more)]))).toEqual([
       {

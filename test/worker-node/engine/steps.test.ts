@@ -142,12 +142,39 @@ describe("extract_json", () => {
     expect(two.set).toEqual({ out: [{ x: 1 }, [2]] });
   });
 
-  test("fails on text without JSON", async () => {
-    const { context } = fakeContext({ state: { a: "I would rather not." } });
+  test("asks the model once for the JSON of a text that has none, and charges the call", async () => {
+    const { context, modelCalls } = fakeContext({
+      answers: ['```json\n{"x": 1, "y": [2]}\n```'],
+      state: { a: '{"x": 1, "y": [2', b: "later" },
+    });
+    const done = await run(step({ ...fields, model: "demo/echo" }), context);
+    expect(done.set).toEqual({ out: { x: 1, y: [2] } });
+    expect(modelCalls).toHaveLength(1);
+    expect(modelCalls[0]).toMatchObject({ model: "demo/echo", tools: [] });
+    expect(modelCalls[0]?.messages.at(-1)?.content).toBe('{"x": 1, "y": [2\n\nlater');
+    expect(done.usage).toHaveLength(1);
+    expect(done.effects).toHaveLength(1);
+  });
+
+  test("does not call the model for a text with JSON, nor for no text at all", async () => {
+    const found = fakeContext({ state: { a: "[1]" } });
+    await run(step(fields), found.context);
+    expect(found.modelCalls).toEqual([]);
+    const blank = fakeContext({ state: { a: " ", c: "elsewhere" } });
+    await expect(run(step(fields), blank.context)).rejects.toMatchObject({ code: "no_json" });
+    expect(blank.modelCalls).toEqual([]);
+  });
+
+  test("fails when the model finds no JSON either", async () => {
+    const { context, modelCalls } = fakeContext({
+      answers: ["There is none.", "unused"],
+      state: { a: "I would rather not." },
+    });
     await expect(run(step(fields), context)).rejects.toMatchObject({
       name: "TerminalError",
       code: "no_json",
     });
+    expect(modelCalls).toHaveLength(1);
   });
 });
 

@@ -1,21 +1,50 @@
+import { modelOf } from "../../../shared/contracts/model-name.ts";
 import { TextBudget } from "../bounded-text.ts";
+import { Conversation } from "../conversation.ts";
 import { namesOf } from "../events.ts";
 import { TerminalError } from "../step-errors.ts";
 import { findJson } from "../find-json.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { Executor, StepContext } from "../ports.ts";
+import type { Json } from "../../../shared/contracts/json.ts";
+import type { Executor, StepContext, StepResult } from "../ports.ts";
+
+const REPAIR =
+  "The text below should hold JSON, and a parser finds none in it: it may be cut, or written in another notation. " +
+  "Answer with the JSON that it means, complete and valid, and with nothing else. Add no value that the text does not have.";
 
 /**
  * Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets, but not
- * in what a model thought aloud. One value becomes the output, several become a list. Text without JSON fails the step:
- * the steps that follow could not use "no JSON".
+ * in what a model thought aloud. One value becomes the output, several become a list. A text without JSON goes to the
+ * model, once. Without JSON in its answer the step fails: the steps that follow could not use "no JSON".
  */
 export const extractJson: Executor<"extract_json"> = async (step, context) => {
-  const [first, ...more] = findJson(...(await textsOf(step, context)));
-  if (first === undefined) {
-    throw new TerminalError("no_json", `there is no JSON in the text of ${step.input_keys.join(", ")}`);
+  const texts = await textsOf(step, context);
+  const found = findJson(...texts);
+  if (found.length > 0) return resultOf(step, found);
+  if (texts.every((text) => text.trim() === "")) throw noJson(step, "there is no text");
+  const conversation = new Conversation(context, [
+    { role: "system", content: REPAIR },
+    { role: "user", content: texts.join("\n\n") },
+  ]);
+  const { content } = await conversation.callModel({
+    model: modelOf(step.model),
+    tools: [],
+    toolChoice: "auto",
+  });
+  const repaired = findJson(content);
+  if (repaired.length === 0) {
+    // The call is charged with the failure: it is in the usage of the try.
+    throw noJson(step, "there is no JSON in the text, and none in what a model made of it");
   }
+  return { ...resultOf(step, repaired), usage: conversation.usage, effects: conversation.effects };
+};
+
+function noJson(step: StepOf<"extract_json">, what: string): TerminalError {
+  return new TerminalError("no_json", `${what}: input_keys ${step.input_keys.join(", ")}`);
+}
+
+function resultOf(step: StepOf<"extract_json">, [first = null, ...more]: readonly Json[]): StepResult {
   const value = more.length === 0 ? first : [first, ...more];
   return {
     set: outputOf(step, value),
@@ -33,7 +62,7 @@ export const extractJson: Executor<"extract_json"> = async (step, context) => {
     response: value,
     effects: [],
   };
-};
+}
 
 async function textsOf(step: StepOf<"extract_json">, context: StepContext): Promise<string[]> {
   const budget = new TextBudget("the text to search for JSON");

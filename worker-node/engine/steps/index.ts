@@ -28,7 +28,7 @@ const executors: { [Type in LeafStep["type"]]: Registered<Type> } = {
   llm: withEffects(llm),
   tool: withEffects(tool),
   transform: pure(transform),
-  extract_json: pure(extractJson),
+  extract_json: withEffects(extractJson),
   if_else: pure(ifElse),
   switch: pure(switchStep),
   merge: pure(merge),
