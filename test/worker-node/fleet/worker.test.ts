@@ -151,7 +151,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     address: "",
     status: "online" as const,
     lanes: [...lanes],
-    slots: slots.total,
+    slots: slots.openTotal,
     active: slots.active,
     loop_lag_ms: 0,
   });
