@@ -2,7 +2,7 @@ import { mergedKeys } from "../../shared/contracts/definition/index.ts";
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { addTurn } from "../../shared/journal/fold.ts";
-import { childOf, placeOf, stepPath } from "../../shared/journal/track.ts";
+import { getOrCreateTrack, placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 import { inTrack, stepStart } from "../engine/events.ts";
 import { next } from "../engine/machine.ts";
@@ -62,7 +62,7 @@ export function beginTrack(
   fork: Fork,
   index: number,
 ): RunEvent[] {
-  const child = childOf(track, index);
+  const child = getOrCreateTrack(track, index);
   const todo = next(walk.definition, state.progress, child);
   const begun = inTrack(track, forkerOf(step).track(step, index, fork));
   return todo.do === "step" ? [begun, stepStart(todo.step, child)] : [begun];

@@ -1,6 +1,6 @@
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import { childOf, stepPath } from "../../shared/journal/track.ts";
+import { getOrCreateTrack, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
 import { commitFailure, joined } from "./fork-results.ts";
@@ -93,7 +93,7 @@ class TracksOf {
         following = this.#begun++;
         return beginTrack(this.#at, this.#step, this.#fork, following);
       };
-      const track = childOf(this.#at.track, index);
+      const track = getOrCreateTrack(this.#at.track, index);
       const restarts = this.#at.restarts && index === first;
       const end = await this.#walkTrack({ ...this.#at, track, signal: this.#stop.signal, restarts, onEnd });
       if (end.is === "failed") this.#onFailure(track, end, onEnd);
