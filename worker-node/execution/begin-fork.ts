@@ -10,10 +10,10 @@ import { forkerOf } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import { appendUnconfirmed } from "./execution-state.ts";
 import type { Forked } from "./visit.ts";
-import type { TrackWalk } from "./track-walk.ts";
+import type { TrackScope } from "./track-scope.ts";
 
 /** Begins a visit of a parallel or loop step: its tracks, and the first events of those that move at once. */
-export function beginFork(at: TrackWalk, step: ForkStep, visit: number, forked: Forked): Fork {
+export function beginFork(at: TrackScope, step: ForkStep, visit: number, forked: Forked): Fork {
   const { state, track } = at;
   const { in: kind, count } = forked;
   const run_ms = runMs(at);
@@ -46,7 +46,7 @@ function forkOf({ fork, path }: Track): Fork {
 }
 
 /** How long the run has run, without pauses. */
-export function runMs({ walk }: TrackWalk): number {
+export function runMs({ walk }: TrackScope): number {
   return Math.max(0, walk.definition.timeout_minutes * 60_000 - (walk.endsAtMs - performance.now()));
 }
 
@@ -57,7 +57,7 @@ export function limitOf(step: ForkStep, { count }: Fork): number {
 
 /** The events with which a track begins. */
 export function beginTrack(
-  { state, walk, track }: TrackWalk,
+  { state, walk, track }: TrackScope,
   step: ForkStep,
   fork: Fork,
   index: number,

@@ -12,11 +12,11 @@ import { deadlineOf } from "../journal/run-log.ts";
 import { appendUnconfirmed, largeValuesAt } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
 import type { Result } from "./visit.ts";
-import type { TrackFailure, TrackWalk } from "./track-walk.ts";
+import type { TrackFailure, TrackScope } from "./track-scope.ts";
 
 /** Commits that a track has failed, while the others go on. */
 export function commitFailure(
-  { state }: TrackWalk,
+  { state }: TrackScope,
   fork: Fork,
   track: Track,
   { step, visit, path, error, tries, usage: own }: TrackFailure,
@@ -59,7 +59,7 @@ export function commitFailure(
 
 /** The result of a fork whose tracks have all ended. */
 export async function joined(
-  { state, walk, track }: TrackWalk,
+  { state, walk, track }: TrackScope,
   step: ForkStep,
   fork: Fork,
 ): Promise<{ is: "result" } & Result> {
