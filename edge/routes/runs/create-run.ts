@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { z } from "zod";
 import { digestOf } from "../../../shared/bytes.ts";
+import { asksForSomething } from "../../../shared/contracts/definition/field-classes.ts";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
@@ -25,6 +26,8 @@ import type { Services } from "../../services.ts";
 
 /** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
 const NOT_YET = ["delay_seconds", "run_at", "singleton_key", "attachments"] as const;
+/** Their values, besides null and empty ones, that ask for what happens anyway. */
+const NO_EFFECT = [0];
 
 const RunRequest = z
   .looseObject({
@@ -135,15 +138,8 @@ function refuseOtherMessage({ message, state }: RunRequest): void {
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
 }
 
-/** Whether a value of a field that is not built yet asks for what happens without it. */
-function asksForNothing(value: unknown): boolean {
-  return value === undefined || value === null || value === "" || value === 0 || isEmptyList(value);
-}
-
-const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
-
 function refuseUnbuilt(body: RunRequest): void {
-  const unbuilt = NOT_YET.filter((field) => !asksForNothing(body[field]));
+  const unbuilt = NOT_YET.filter((field) => asksForSomething(body[field], NO_EFFECT));
   if (unbuilt.length === 0) return;
   throw new AppError("not_yet", `Not available yet: ${unbuilt.join(", ")}.`, {
     fields: unbuilt.map((path) => ({ path, message: "is not available yet" })),
