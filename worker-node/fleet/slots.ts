@@ -1,7 +1,7 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { LANES } from "../../shared/contracts/run.ts";
-import type { HeldRuns, Room } from "../../shared/queue/queue.ts";
+import type { HeldRuns, Room } from "../../shared/queue/claim.ts";
 
 /**
  * A worker has this many times WORKER_CONCURRENCY slots. Any tenant may take an open slot, and `openTotal` of them are open; the
