@@ -26,10 +26,12 @@ export type ClaimRequest = Room & {
 };
 
 /**
- * The queue's reply to a claim. `excess`: those of `runs` whose lease had lapsed while their tenant had more leases than slots. Only if Postgres calls such
- * a run running already, it takes a slot, and may be claimed. `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. `stillReady`: how many jobs of the shard remain
- * ready. When the caller got fewer than it asked for, it may not take them: their tenants have no free slot or are at their share
- * of the caller, or it does not serve their lanes.
+ * The queue's reply to a claim.
+ * - `excess`: those of `runs` whose lease had lapsed while their tenant had more leases than slots. The worker may claim such a
+ *   run only if Postgres calls it running already: then it takes a slot in any case.
+ * - `nextMs`: the time until the next job is due or the next lease lapses, at most 60 s.
+ * - `stillReady`: how many jobs of the shard remain ready. A worker that got fewer jobs than it asked for may not take them:
+ *   their tenants have no free slot or are at their share of the worker, or the worker does not serve their lanes.
  */
 export type Claim = { runs: JobName[]; excess: RunId[]; nextMs: number; stillReady: number };
 
