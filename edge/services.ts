@@ -9,8 +9,8 @@ import { queueOf } from "./runs/admit.ts";
 import type { EdgeQueue } from "./runs/admit.ts";
 import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
-import type { FeedJoin, RunJoin } from "./streaming/viewer-admission.ts";
-import { noSeat } from "./streaming/viewer-admission.ts";
+import type { FeedJoin, RunJoin } from "./streaming/viewer-join.ts";
+import { noSeat } from "./streaming/seats.ts";
 
 /** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {

@@ -68,7 +68,7 @@ export async function startWorker(
   execution.lister.start();
   reports.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
-  const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.total };
+  const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
 
   const drain = async (): Promise<void> => {

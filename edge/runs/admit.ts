@@ -5,7 +5,7 @@ import type { ErrorCode } from "../../shared/errors.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import { Queue } from "../../shared/queue/queue.ts";
-import type { QueueVerdict } from "../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";

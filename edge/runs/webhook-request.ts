@@ -3,7 +3,7 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { isBadPort } from "../../shared/security/egress-policy.ts";
 import { AppError } from "../../shared/errors.ts";
-import { placeOf, seal } from "../../shared/security/seal.ts";
+import { sealedPlace, seal } from "../../shared/security/seal.ts";
 import type { Config } from "../env.ts";
 
 type WebhookFields = { webhook_url?: string | null | undefined; webhook_secret?: string | null | undefined };
@@ -40,7 +40,7 @@ export async function webhookOf(
   }
   return {
     webhook_url: url.href,
-    webhook_secret: await seal(MASTER_KEY, secret, placeOf(run, SECRET_FIELD)),
+    webhook_secret: await seal(MASTER_KEY, secret, sealedPlace(run, SECRET_FIELD)),
   };
 }
 

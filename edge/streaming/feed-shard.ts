@@ -4,7 +4,9 @@ import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
 import type { Env } from "../env.ts";
-import { FEED_SEATS, FeedJoin, ViewerAdmission } from "./viewer-admission.ts";
+import { FeedJoin } from "./viewer-join.ts";
+import { FEED_SEATS } from "./seats.ts";
+import { ViewerAdmission } from "./viewer-admission.ts";
 import { TenantFeed } from "./tenant-feed.ts";
 
 /** One for the poll and one for viewers that catch up. */

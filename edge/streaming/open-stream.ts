@@ -14,7 +14,7 @@ import { noRun } from "../runs/run-view.ts";
 import { reconnectLater } from "./sse-writer.ts";
 import { expiryOf, readStreamToken } from "./token.ts";
 import type { TokenClaim } from "./token.ts";
-import type { Grant } from "./viewer-admission.ts";
+import type { Grant } from "./viewer-join.ts";
 
 /**
  * Streams the events of a run after number `after`, from the relay of its shard, also those of a run that has ended: all

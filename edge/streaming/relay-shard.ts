@@ -14,7 +14,9 @@ import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { pause } from "./pause.ts";
 import { RELAY_TIMING, Relay } from "./relay.ts";
-import { RUN_SEATS, RunJoin, ViewerAdmission } from "./viewer-admission.ts";
+import { RunJoin } from "./viewer-join.ts";
+import { RUN_SEATS } from "./seats.ts";
+import { ViewerAdmission } from "./viewer-admission.ts";
 
 const MAX_CONNECTIONS = 4;
 

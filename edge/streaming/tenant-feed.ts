@@ -1,24 +1,22 @@
 import { eventJson } from "../../shared/events/lines.ts";
-import type { FeedPage, FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
+import type { TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import { isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 import { LATE_COMMIT_MS, SCAN_OVERLAP_MS } from "../../shared/timing.ts";
 import { log } from "../../shared/log.ts";
 import { FeedLog } from "./feed-log.ts";
+import { FeedReads } from "./feed-reads.ts";
+import type { FeedReader } from "./feed-reads.ts";
 import { pause } from "./pause.ts";
 import { SseWriter } from "./sse-writer.ts";
 
 /** Times of this file are microseconds of Postgres' clock. */
 const MS = 1_000;
-const SECOND = 1_000 * MS;
 
 /** Entries appear at most this long after their time, so every query reads this much of the past again. */
 const REREAD_US = LATE_COMMIT_MS * MS;
 
 /** A viewer that reconnects starts this long before its id: it gets what appeared late, and some events twice. */
 const OVERLAP_US = SCAN_OVERLAP_MS * MS;
-
-/** One query covers at most this much time, so that a page of a long past does not sort everything after it. */
-const SLICE_US = 15 * SECOND;
 
 /** Entries that the feed keeps for viewers that take them at their own pace. */
 const LOG_BYTES = 4 * 1024 * 1024;
@@ -27,14 +25,6 @@ const LOG_BYTES = 4 * 1024 * 1024;
 const BURST_PAUSE_MS = 200;
 
 const encoder = new TextEncoder();
-
-/** Reads the entries of the feed's tenant from Postgres. */
-export type FeedReader = {
-  /** The time of Postgres' clock. */
-  clock(): Promise<number>;
-  /** A page after a position or from a time on, and before `untilUs`. */
-  page(after: FeedPlace | number, untilUs: number): Promise<FeedPage>;
-};
 
 export type FeedTiming = { pollMs: number; keepaliveMs: number };
 const FEED_TIMING: FeedTiming = { pollMs: 1_000, keepaliveMs: 15_000 };
@@ -56,13 +46,12 @@ type FeedViewer = {
  * The events of all runs of a tenant, or of all tenants, for all viewers of that feed: one poll finds new entries, and
  * each viewer takes them from a common log at its own pace. Within one stream no event comes twice.
  *
- * A viewer that comes back first catches up from its id on. Viewers catch up one query at a time, and the feed rests after
- * each for as long as it took, so that half of one connection is the most that they cost Postgres.
+ * A viewer that comes back first catches up from its id on.
  *
  * All streams end when Postgres is unreachable, and the viewers come back.
  */
 export class TenantFeed {
-  readonly #reader: FeedReader;
+  readonly #reads: FeedReads;
   readonly #timing: FeedTiming;
   readonly #viewers = new Set<FeedViewer>();
   readonly #log = new FeedLog(LOG_BYTES);
@@ -77,12 +66,10 @@ export class TenantFeed {
   readonly #stopping = new AbortController();
   /** Settles when the feed knows which entries were there before it began. */
   #begun: Promise<void> | null = null;
-  /** The end of the latest catching-up query, which the next one waits for. */
-  #pace: Promise<unknown> = Promise.resolve();
 
   /** @param nowUs the time of Postgres' clock: the feed begins here */
   constructor(reader: FeedReader, nowUs: number, timing: FeedTiming = FEED_TIMING) {
-    this.#reader = reader;
+    this.#reads = new FeedReads(reader, this.#stopping.signal);
     this.#timing = timing;
     this.#readToUs = nowUs;
   }
@@ -119,7 +106,7 @@ export class TenantFeed {
   /** Remembers the entries that are there already, and then finds new ones, until the last viewer has left. */
   async #begin(): Promise<void> {
     try {
-      await this.#readBetween(this.#readToUs - REREAD_US, this.#readToUs, async (page) => {
+      await this.#readForAll(this.#readToUs, async (page) => {
         for (const entry of page) this.#found.set(nameOf(entry), entry.at_us);
       });
       void this.#poll(this.#stopping.signal);
@@ -131,8 +118,8 @@ export class TenantFeed {
   async #poll(signal: AbortSignal): Promise<void> {
     try {
       while (!signal.aborted) {
-        const nowUs = await this.#reader.clock();
-        await this.#readBetween(this.#readToUs - REREAD_US, nowUs, (page) => this.#publish(page));
+        const nowUs = await this.#reads.clock();
+        await this.#readForAll(nowUs, (page) => this.#publish(page));
         this.#readToUs = nowUs;
         this.#readTo = this.#log.end;
         this.#forgetBefore(nowUs - REREAD_US);
@@ -142,6 +129,12 @@ export class TenantFeed {
     } catch (error) {
       this.#end(error);
     }
+  }
+
+  /** Reads the entries up to a time, with those that may have appeared late. */
+  #readForAll(toUs: number, take: (page: readonly TimedEntry[]) => Promise<void>): Promise<void> {
+    const isOpen = () => this.#viewers.size > 0;
+    return this.#reads.now({ fromUs: this.#readToUs - REREAD_US, toUs, isOpen, take });
   }
 
   /** Forgets the names of entries that will not be read again. */
@@ -194,56 +187,21 @@ export class TenantFeed {
       const untilUs = this.#readToUs;
       const rereadFromUs = untilUs - REREAD_US;
       viewer.place = this.#readTo;
-      await this.#readBetween(
+      await this.#reads.inTurn({
         fromUs,
-        untilUs,
-        async (page) => {
+        toUs: untilUs,
+        isOpen: () => viewer.writer.isOpen,
+        take: async (page) => {
           for (const entry of page) {
             if (!viewer.writer.isOpen || viewer.sent.has(nameOf(entry))) continue;
             if (entry.at_us >= rereadFromUs) viewer.sent.set(nameOf(entry), entry.at_us);
             await send(viewer, entry);
           }
         },
-        viewer,
-      );
+      });
       for (const [name, atUs] of viewer.sent) if (atUs < rereadFromUs) viewer.sent.delete(name);
       fromUs = rereadFromUs;
     } while (viewer.writer.isOpen && viewer.place < this.#log.first);
-  }
-
-  /** Reads the entries of a span of time in pages. For a viewer that catches up each query waits for its turn. */
-  async #readBetween(
-    fromUs: number,
-    toUs: number,
-    take: (page: readonly TimedEntry[]) => Promise<void>,
-    viewer?: FeedViewer,
-  ): Promise<void> {
-    let after: FeedPlace | number = fromUs;
-    let untilUs = Math.min(fromUs + SLICE_US, toUs);
-    const isOpen = () => (viewer ? viewer.writer.isOpen : this.#viewers.size > 0);
-    while (isOpen()) {
-      const read = () => this.#reader.page(after, untilUs);
-      const { entries, more }: FeedPage = await (viewer ? this.#inTurn(read) : read());
-      await take(entries);
-      const last = entries.at(-1);
-      if (more && last) after = last;
-      else if (untilUs >= toUs) return;
-      else [after, untilUs] = [untilUs, Math.min(untilUs + SLICE_US, toUs)];
-    }
-  }
-
-  /** Reads when the queries of other viewers that catch up are over, and rests afterwards. */
-  async #inTurn<Page>(read: () => Promise<Page>): Promise<Page> {
-    const before = this.#pace;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#pace = promise;
-    await before;
-    const startedMs = performance.now();
-    try {
-      return await read();
-    } finally {
-      void pause(performance.now() - startedMs, this.#stopping.signal).then(resolve);
-    }
   }
 
   /** With an id, so that a viewer which reconnects to a quiet feed does not read the whole silence again. */

@@ -46,7 +46,7 @@ export function signingKey(secret: string): Uint8Array<ArrayBuffer> | null {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-/** The field of a run for which its secret is sealed: see `placeOf`. */
+/** The field of a run for which its secret is sealed: see `sealedPlace`. */
 export const SECRET_FIELD = "webhook_secret";
 
 /** What a delivery reports: how a run ended, or that it waits for a human. */

@@ -33,18 +33,18 @@ export const REFERS_TO_EVENTS = '{"set_from":';
  * @param events the last events of the entry
  */
 export function writeResult(checkpoint: Checkpoint, events: readonly RunEvent[]): string {
-  const places = Object.entries(checkpoint.set).flatMap(([key, value]) => {
-    const place = placeOf(value, events);
-    return place === null ? [] : [[key, place] as const];
+  const shown = Object.entries(checkpoint.set).flatMap(([key, value]) => {
+    const eventField = eventFieldOf(value, events);
+    return eventField === null ? [] : [[key, eventField] as const];
   });
-  if (places.length === 0) return JSON.stringify(checkpoint);
-  const set_from = Object.fromEntries(places);
+  if (shown.length === 0) return JSON.stringify(checkpoint);
+  const set_from = Object.fromEntries(shown);
   const inSet = Object.entries(checkpoint.set).filter(([key]) => !Object.hasOwn(set_from, key));
   return JSON.stringify({ set_from, ...checkpoint, set: Object.fromEntries(inSet) });
 }
 
-/** Where an event has this very value, if it is long. */
-function placeOf(value: Json, events: readonly RunEvent[]): { line: number; field: string } | null {
+/** The line and the field of the event that has this very value; null when none has it, or the value is short. */
+function eventFieldOf(value: Json, events: readonly RunEvent[]): { line: number; field: string } | null {
   const mayBeLong =
     typeof value === "string" ? value.length > LONG_CHARS : typeof value === "object" && value !== null;
   if (!mayBeLong) return null;
@@ -61,10 +61,10 @@ function placeOf(value: Json, events: readonly RunEvent[]): { line: number; fiel
 function readResult(json: unknown, events: string): Checkpoint {
   const { set_from } = SetFrom.parse(json);
   const checkpoint = Checkpoint.parse(json);
-  const places = Object.entries(set_from);
-  if (places.length === 0) return checkpoint;
+  const shown = Object.entries(set_from);
+  if (shown.length === 0) return checkpoint;
   const lines = events.split("\n");
-  const values = places.map(([key, { line, field }]) => {
+  const values = shown.map(([key, { line, field }]) => {
     const event = z.record(z.string(), z.unknown()).parse(JSON.parse(lines.at(-line) ?? "null"));
     return [key, JsonValue.parse(event[field])] as const;
   });

@@ -105,13 +105,16 @@ export function placeOf({ place }: Pick<Track, "place">): { track?: readonly num
   return place.length === 0 ? {} : { track: place };
 }
 
-/** The track at a place below `root`. @throws Error when no step has divided the track above it */
+/**
+ * The track at a place below `root`. A track on the way that has no entry yet begins here.
+ * @throws Error when no step has divided the track above it
+ */
 export function trackAt(root: Track, place: readonly number[] = []): Track {
-  return place.reduce(childOf, root);
+  return place.reduce(getOrCreateTrack, root);
 }
 
-/** The track with this number in the current fork of `track`, from its beginning if it has no entry yet. */
-export function childOf(track: Track, index: number): Track {
+/** The track with this number in the current fork of `track`. Without an entry in the journal it begins here, and the fork has it from now on. */
+export function getOrCreateTrack(track: Track, index: number): Track {
   const { fork } = track;
   if (fork === null) throw new Error(`nothing has divided the track "${track.path}"`);
   const known = fork.tracks.get(index);

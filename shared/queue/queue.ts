@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { RunId } from "../contracts/ids.ts";
 import type { TenantId } from "../contracts/ids.ts";
-import { LANES, Lane } from "../contracts/run.ts";
+import type { Lane } from "../contracts/run.ts";
 import { queueShardOf } from "../keys.ts";
+import { claimArgs, readClaim } from "./claim.ts";
+import type { Claim, ClaimRequest } from "./claim.ts";
 import { readProgress } from "./index-progress.ts";
 import type { IndexProgress, KnownScan } from "./index-progress.ts";
 import { jobArgs, readJobNames, waitingJobArgs } from "./job.ts";
@@ -14,54 +16,8 @@ import { ShardScripts, scripts } from "./scripts.ts";
 import { RESERVATION_MS } from "../timing.ts";
 import { readStats, readTenantStats } from "./stats.ts";
 import type { QueueStats, TenantQueueStats } from "./stats.ts";
-
-/** The queue's reply for one run that is to be admitted. A refused run takes neither a place nor a token. */
-export type QueueVerdict =
-  /** The run has a reservation. */
-  | { ok: true }
-  /** The tenant's rate is used up; the next token comes in `retryMs`. */
-  | { ok: false; reason: "rate"; retryMs: number }
-  /** The tenant has `limit` runs queued or reserved, which is its quota. */
-  | { ok: false; reason: "queued"; limit: number }
-  /**
-   * - `depth`: the shard has as many runs queued as it may.
-   * - `disabled`: the tenant may not run anything.
-   * - `unknown`: this Redis has no limits of the tenant; push them and admit again.
-   * - `cold`: the shard has no index, and nothing is reserved.
-   * - `rebuilding`: the run has a reservation, but the queue cannot check quota and depth yet. A caller that checks
-   *   them in Postgres may accept the run.
-   */
-  | { ok: false; reason: "depth" | "disabled" | "unknown" | "cold" | "rebuilding" };
-
-/** How many runs of a tenant a worker holds in a lane. */
-export type HeldRuns = { tenant: TenantId; lane: Lane; count: number };
-
-/**
- * How tenants share a worker. `open`, `openLanes`: how many of its slots, and of those of each lane, any tenant may take; the
- * others are spare: for tenants that hold fewer runs (`held`) in it than slots are free.
- */
-export type Shares = { open: number; openLanes: Partial<Record<Lane, number>>; held: readonly HeldRuns[] };
-
-/** `slots`: how many jobs a worker may take; `lanes`: how many of each lane; `shares`: of which tenants. */
-export type Room = { slots: number; lanes: Partial<Record<Lane, number>>; shares?: Shares };
-
-/** `ended`: runs of the worker that have ended. Without `shares` all slots are open. */
-export type ClaimRequest = Room & {
-  shard: number;
-  owner: string;
-  leaseMs: number;
-  ended: readonly RunId[];
-};
-
-/**
- * `excess`: those of `runs` whose lease had lapsed while their tenant had more leases than slots. Only if Postgres calls such
- * a run running already, it takes a slot, and may be claimed. `nextMs`: the time until the next due job or lapse of a lease, at most 60 s. `stillReady`: how many jobs of the shard remain
- * ready. When the caller got fewer than it asked for, it may not take them: their tenants have no free slot or are at their share
- * of the caller, or it does not serve their lanes.
- */
-export type Claim = { runs: JobName[]; excess: RunId[]; nextMs: number; stillReady: number };
-
-const ClaimReply = z.tuple([z.number(), z.number(), z.array(RunId)]).rest(z.string());
+import { readVerdict } from "./verdict.ts";
+import type { QueueVerdict } from "./verdict.ts";
 
 export type RenewRequest = { shard: number; owner: string; leaseMs: number; runs: readonly RunId[] };
 
@@ -118,20 +74,8 @@ export class Queue {
   }
 
   /** Finishes `ended`, then leases up to `slots` jobs to `owner`: lapsed leases first, then the tenants in turn. */
-  async claim({ shard, owner, leaseMs, slots, lanes, shares, ended }: ClaimRequest): Promise<Claim> {
-    const { open, openLanes, held } = shares ?? { open: slots, openLanes: lanes, held: [] };
-    const args = [owner, String(leaseMs), String(slots), String(open), String(ended.length), ...ended];
-    args.push(
-      String(held.length),
-      ...held.flatMap(({ tenant, lane, count }) => [tenant, lane, String(count)]),
-    );
-    for (const lane of Lane.options) {
-      const cap = lanes[lane] ?? 0;
-      if (cap > 0) args.push(lane, String(cap), String(openLanes[lane] ?? 0), String(LANES[lane].weight));
-    }
-    const reply = await this.#scripts.run(shard, scripts.claim, args);
-    const [nextMs, stillReady, excess, ...names] = ClaimReply.parse(reply);
-    return { runs: readJobNames(names), excess, nextMs, stillReady };
+  async claim(request: ClaimRequest): Promise<Claim> {
+    return readClaim(await this.#scripts.run(request.shard, scripts.claim, claimArgs(request)));
   }
 
   /**
@@ -238,25 +182,5 @@ export class Queue {
   /** Records that the shard has all limits that were changed by a time. A lower time or another epoch changes nothing. */
   async advanceLimits(shard: number, epoch: string, limitsUptoMs: number): Promise<void> {
     await this.#scripts.run(shard, scripts.index, ["limits", epoch, String(limitsUptoMs)]);
-  }
-}
-
-/** Reads one text of admit.lua's reply. */
-function readVerdict(text: string): QueueVerdict {
-  const [word, value] = text.split(" ");
-  switch (word) {
-    case "ok":
-      return { ok: true };
-    case "rate":
-      return { ok: false, reason: "rate", retryMs: Number(value) };
-    case "queued":
-      return { ok: false, reason: "queued", limit: Number(value) };
-    case "depth":
-    case "disabled":
-    case "unknown":
-    case "rebuilding":
-      return { ok: false, reason: word };
-    default:
-      throw new Error(`admit.lua replied ${JSON.stringify(text)}, which is no verdict`);
   }
 }

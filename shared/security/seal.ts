@@ -33,7 +33,7 @@ export class SealError extends Error {
 
 /**
  * Seals a text: it opens only with the same key, and only for the same place.
- * @param place where the value belongs, by `placeOf`. A value that is moved to another row does not open.
+ * @param place where the value belongs, by `sealedPlace`. A value that is moved to another row does not open.
  */
 export async function seal(key: MasterKey, text: string, place: string): Promise<string> {
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
@@ -55,7 +55,7 @@ export async function unseal(key: MasterKey, sealed: string, place: string): Pro
 }
 
 /** The place of a sealed value: a field of the object with this id. */
-export function placeOf(id: string, field: string): string {
+export function sealedPlace(id: string, field: string): string {
   return `${id}/${field}`;
 }
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { withSecrets } from "../contracts/definition/tool-secrets.ts";
-import { placeOf, SealError, seal, unseal } from "./seal.ts";
+import { sealedPlace, SealError, seal, unseal } from "./seal.ts";
 import type { MasterKey } from "./seal.ts";
 
 /**
@@ -40,7 +40,7 @@ export function sealSecret(
   path: string,
   secret: string,
 ): Promise<string> {
-  return seal(key, secret, placeOf(`tool/${owner}/${name}`, path));
+  return seal(key, secret, sealedPlace(`tool/${owner}/${name}`, path));
 }
 
 /** The name under which the secrets of an MCP server are sealed. No tool can have it. */
@@ -60,7 +60,7 @@ export async function openTool(
 ): Promise<Record<string, unknown>> {
   const opened = Object.entries(sealedOf(stored) ?? {}).map(async ([path, sealed]) => {
     if (!key) throw new SealError("this worker has no MASTER_KEY to open the secrets of the tool with");
-    return [path, await unseal(key, sealed, placeOf(`tool/${owner}/${name}`, path))] as const;
+    return [path, await unseal(key, sealed, sealedPlace(`tool/${owner}/${name}`, path))] as const;
   });
   return withSecrets(withoutSealed(stored), Object.fromEntries(await Promise.all(opened)));
 }

@@ -2,16 +2,12 @@
  * The objects of the edge that serve viewers, in this process. The relay has no live stream: it finds new events by its
  * check of Postgres.
  */
-import {
-  FEED_SEATS,
-  noSeat,
-  RUN_SEATS,
-  type FeedJoin,
-  type RunJoin,
-  ViewerAdmission,
-} from "../../edge/streaming/viewer-admission.ts";
+import { type FeedJoin, type RunJoin } from "../../edge/streaming/viewer-join.ts";
+import { FEED_SEATS, noSeat, RUN_SEATS } from "../../edge/streaming/seats.ts";
+import { ViewerAdmission } from "../../edge/streaming/viewer-admission.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
-import { TenantFeed, type FeedReader } from "../../edge/streaming/tenant-feed.ts";
+import type { FeedReader } from "../../edge/streaming/feed-reads.ts";
+import { TenantFeed } from "../../edge/streaming/tenant-feed.ts";
 import { journalClock, readPage, readTenantEntries } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";

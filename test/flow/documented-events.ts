@@ -1,6 +1,6 @@
 /** Compares the events that flow tests commit with the API's document. */
 import { z } from "zod";
-import { eventComponents } from "../../shared/contracts/event-schemas.ts";
+import { eventComponents } from "../../shared/contracts/event-components.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { eventJson } from "../../shared/events/lines.ts";
 import type { Sql } from "../../shared/store/sql.ts";

@@ -1,6 +1,6 @@
 /** Models of Postgres, each without one condition: the tests of simulation and contract must fail with them. */
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { EntryColumns } from "../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { PostgresModel } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";

@@ -7,14 +7,9 @@ import { Lane } from "../../shared/contracts/run.ts";
 import type { IndexProgress, KnownScan } from "../../shared/queue/index-progress.ts";
 import type { Job, JobName, JobWait } from "../../shared/queue/job.ts";
 import type { Limits } from "../../shared/queue/limits.ts";
-import type {
-  Claim,
-  ClaimRequest,
-  LeasesToRestore,
-  QueueVerdict,
-  RenewRequest,
-  Renewal,
-} from "../../shared/queue/queue.ts";
+import type { LeasesToRestore, RenewRequest, Renewal } from "../../shared/queue/queue.ts";
+import type { Claim, ClaimRequest } from "../../shared/queue/claim.ts";
+import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { Model } from "../shared/queue/model.ts";
 import { WorkerRoom } from "../shared/queue/shares.ts";

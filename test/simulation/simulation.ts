@@ -155,7 +155,7 @@ export class Simulation {
         address: "http://sim",
         status: "online" as const,
         lanes: Lane.options,
-        slots: slots.total,
+        slots: slots.openTotal,
         active: slots.active,
         loop_lag_ms: 0,
       }),

@@ -1,7 +1,8 @@
 /** StateStore and Queue of one process: each call passes the network to the model of its store. */
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Queue } from "../../shared/queue/queue.ts";
-import type { ClaimRequest, LeasesToRestore, RenewRequest } from "../../shared/queue/queue.ts";
+import type { LeasesToRestore, RenewRequest } from "../../shared/queue/queue.ts";
+import type { ClaimRequest } from "../../shared/queue/claim.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import type { SimProcess } from "./clock.ts";
 import type { Args, Statements } from "./postgres-model.ts";

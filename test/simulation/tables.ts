@@ -3,7 +3,7 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewRun, RunStatus } from "../../shared/contracts/run.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import type { EntryColumns } from "../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 
 export type RunRow = Pick<
   NewRun,

@@ -1,8 +1,8 @@
 /** The model of Postgres that test/simulation/contract.test.ts holds to Postgres, behind a connection that fails on demand. */
 import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import { columnsOf } from "../../shared/store/journal/flush.ts";
-import type { EntryColumns } from "../../shared/store/journal/flush.ts";
+import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
+import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { PostgresModel } from "../simulation/postgres-model.ts";
 import type { RunRow } from "../simulation/tables.ts";

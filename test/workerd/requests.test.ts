@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
-import { masterKey, placeOf, unseal } from "../../shared/security/seal.ts";
+import { masterKey, sealedPlace, unseal } from "../../shared/security/seal.ts";
 import { pgArray } from "../../shared/store/sql.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
 import { pace } from "../services/waiting.ts";
@@ -78,7 +78,7 @@ test("a webhook secret that the edge has sealed opens in a worker", async () => 
   const run = await edge.start({ webhook_url: "https://hooks.example.com/", webhook_secret });
   const [row] = await edge.stores.sql`select webhook_secret from runs where run_id = ${run}`;
   const sealed = String(row?.["webhook_secret"]);
-  expect(await unseal(masterKey().parse(MASTER_KEY), sealed, placeOf(run, SECRET_FIELD))).toBe(
+  expect(await unseal(masterKey().parse(MASTER_KEY), sealed, sealedPlace(run, SECRET_FIELD))).toBe(
     webhook_secret,
   );
 });

@@ -92,23 +92,7 @@ export function toCheckpoint(
   result: StepResult,
   timing: Timing,
 ): { checkpoint: Checkpoint; events: RunEvent[] } {
-  const usage = [...timing.earlierUsage, ...result.usage];
-  const checkpoint: Checkpoint = {
-    ...placeOf(track),
-    step: step.id,
-    visit,
-    type: step.type,
-    name: step.name,
-    set: result.set,
-    next: null,
-    output_key: step.output_key,
-    started_at: timing.startedAt,
-    duration_ms: Math.round(timing.durationMs),
-    tries: timing.tries,
-    tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
-    cost_micro_usd: costOf(usage),
-    effects: [...result.effects],
-  };
+  const checkpoint = endOfTrack({ track, step, visit }, result, timing);
   const target = result.ends ? null : result.route ? result.route.target : (step.next_step_id ?? null);
   const visitsAfter = (id: string): number => visitsOf(track, id) + (id === step.id ? 1 : 0);
   const limited = applyLoopLimits(definition, visitsAfter, target);
@@ -121,6 +105,31 @@ export function toCheckpoint(
       ...(result.after ?? []),
       ...limited.events,
     ],
+  };
+}
+
+/** The checkpoint of a visit after which its track ends. */
+export function endOfTrack(
+  { track, step, visit }: Omit<VisitOf, "definition">,
+  { set, usage: own, effects }: Pick<StepResult, "set" | "usage" | "effects">,
+  { startedAt, durationMs, tries, earlierUsage }: Timing,
+): Checkpoint {
+  const usage = [...earlierUsage, ...own];
+  return {
+    ...placeOf(track),
+    step: step.id,
+    visit,
+    type: step.type,
+    name: step.name,
+    set,
+    next: null,
+    output_key: step.output_key,
+    started_at: startedAt,
+    duration_ms: Math.round(durationMs),
+    tries,
+    tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
+    cost_micro_usd: costOf(usage),
+    effects: [...effects],
   };
 }
 

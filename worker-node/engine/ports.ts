@@ -146,8 +146,8 @@ export type Tools = {
 
 /** JavaScript in a QuickJS sandbox: no network, no clock, memory and time limits. Errors are TerminalErrors. */
 export type Sandbox = {
-  /** The value of one expression over `state` and the names in `each`; `True`, `False`, `None` are defined. */
-  evaluate(expression: string, state: JsonObject, each?: JsonObject): Promise<Json>;
-  /** Runs a program that reads `state` and the names in `each`, and sets `result`; returns `result`. */
-  transform(code: string, state: JsonObject, each?: JsonObject): Promise<Json>;
+  /** The value of one expression over `state` and the names in `loopVariables`; `True`, `False`, `None` are defined. */
+  evaluate(expression: string, state: JsonObject, loopVariables?: JsonObject): Promise<Json>;
+  /** Runs a program that reads `state` and the names in `loopVariables`, and sets `result`; returns `result`. */
+  transform(code: string, state: JsonObject, loopVariables?: JsonObject): Promise<Json>;
 };

@@ -51,14 +51,14 @@ async function textsOf(
     const [key = "", ...rest] = first.path;
     const rootName = nameOf({ ...first, path: first.path.slice(0, 1) });
     if (root.name !== rootName) {
-      const of = first.of === "each" ? values.each : values.state;
+      const of = first.of === "loop" ? values.each : values.state;
       const value = first.of === "input" ? values.message : await valueAt(of, [key], values.load);
       root = { name: rootName, value };
     }
     const value = root.value === undefined ? undefined : await valueAt(root.value, rest, values.load);
     if (value === undefined) {
       const place = template.slice(first.from, first.to);
-      const where = first.of === "each" ? "this iteration" : "state";
+      const where = first.of === "loop" ? "this iteration" : "state";
       throw new TerminalError("template", `the template reads ${place}, which ${where} does not have`);
     }
     budget.expect(value, 1 + more.length);

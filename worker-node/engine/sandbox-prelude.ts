@@ -7,7 +7,7 @@ import { TOKEN } from "../../shared/contracts/long-integers.ts";
  * `JSON.parse` reads an integer beyond 2^53 as a text of its digits, as everything else that reads JSON for a run does.
  */
 export const PRELUDE = `
-Object.assign(globalThis, JSON.parse(__each), {
+Object.assign(globalThis, JSON.parse(__loopVariables), {
   state: JSON.parse(__state), True: true, False: false, None: null,
   len: (value) => value == null ? 0 : value.length ?? Object.keys(value).length,
   str: (value) => String(value), int: (value) => Math.trunc(Number(value)), float: (value) => Number(value),
@@ -27,7 +27,7 @@ Object.defineProperty(Object.prototype, "get", {
   };
 })();
 delete globalThis.__state;
-delete globalThis.__each;
+delete globalThis.__loopVariables;
 delete globalThis.Date;
 delete globalThis.performance;
 `;

@@ -3,12 +3,12 @@ import { z } from "zod";
 /** What a new thread of the sandbox sends when it can run programs. */
 export const READY = "ready";
 
-/** `state` and `each` are JSON texts of objects: the properties of `each` are variables. `limitMs`: of processor time. */
+/** `state` and `loopVariables` are JSON texts of objects: the properties of `loopVariables` are variables. `limitMs`: of processor time. */
 export type Program = {
   code: "expression" | "transform";
   source: string;
   state: string;
-  each: string;
+  loopVariables: string;
   limitMs: number;
 };
 

@@ -106,7 +106,7 @@ function resultIn(program: Program, isOver: () => boolean): ProgramResult {
 }
 
 function resultOf(
-  { code, source, state, each }: Program,
+  { code, source, state, loopVariables }: Program,
   context: QuickJSContext,
   isOver: () => boolean,
 ): ProgramResult {
@@ -114,7 +114,9 @@ function resultOf(
   context.runtime.setInterruptHandler(isOver);
   try {
     context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
-    context.newString(each).consume((text) => context.setProp(context.global, "__each", text));
+    context
+      .newString(loopVariables)
+      .consume((text) => context.setProp(context.global, "__loopVariables", text));
     const scripts = code === "transform" ? [source, READ_RESULT] : [scriptOf(source).script];
     const json = evaluate(context, scripts, code === "transform" ? "result" : "the value", isOver);
     return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };

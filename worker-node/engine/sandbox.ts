@@ -24,11 +24,14 @@ export function createSandbox(): SharedSandbox {
     code: Program["code"],
     source: string,
     state: JsonObject,
-    each: JsonObject,
+    loopVariables: JsonObject,
     limitMs: number,
     caller: Caller,
   ): Promise<Json> => {
-    const result = await pool.run({ code, source, state, each: JSON.stringify(each), limitMs }, caller);
+    const result = await pool.run(
+      { code, source, state, loopVariables: JSON.stringify(loopVariables), limitMs },
+      caller,
+    );
     if ("failed" in result) throw new TerminalError(code, failureText(result, code, limitMs));
     const value = parseResult(result.json);
     if (value !== undefined) return value;
@@ -36,9 +39,10 @@ export function createSandbox(): SharedSandbox {
   };
   return {
     of: (caller) => ({
-      evaluate: (expression, state, each = {}) =>
-        run("expression", expression, state, each, EXPRESSION_MS, caller),
-      transform: (code, state, each = {}) => run("transform", code, state, each, TRANSFORM_MS, caller),
+      evaluate: (expression, state, loopVariables = {}) =>
+        run("expression", expression, state, loopVariables, EXPRESSION_MS, caller),
+      transform: (code, state, loopVariables = {}) =>
+        run("transform", code, state, loopVariables, TRANSFORM_MS, caller),
     }),
     close: () => pool.close(),
   };

@@ -2,7 +2,7 @@ import { mergedKeys } from "../../shared/contracts/definition/index.ts";
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { addTurn } from "../../shared/journal/fold.ts";
-import { childOf, placeOf, stepPath } from "../../shared/journal/track.ts";
+import { getOrCreateTrack, placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 import { inTrack, stepStart } from "../engine/events.ts";
 import { next } from "../engine/machine.ts";
@@ -10,10 +10,10 @@ import { forkerOf } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import { appendUnconfirmed } from "./execution-state.ts";
 import type { Forked } from "./visit.ts";
-import type { TrackWalk } from "./track-walk.ts";
+import type { TrackScope } from "./track-scope.ts";
 
 /** Begins a visit of a parallel or loop step: its tracks, and the first events of those that move at once. */
-export function beginFork(at: TrackWalk, step: ForkStep, visit: number, forked: Forked): Fork {
+export function beginFork(at: TrackScope, step: ForkStep, visit: number, forked: Forked): Fork {
   const { state, track } = at;
   const { in: kind, count } = forked;
   const run_ms = runMs(at);
@@ -46,7 +46,7 @@ function forkOf({ fork, path }: Track): Fork {
 }
 
 /** How long the run has run, without pauses. */
-export function runMs({ walk }: TrackWalk): number {
+export function runMs({ walk }: TrackScope): number {
   return Math.max(0, walk.definition.timeout_minutes * 60_000 - (walk.endsAtMs - performance.now()));
 }
 
@@ -57,12 +57,12 @@ export function limitOf(step: ForkStep, { count }: Fork): number {
 
 /** The events with which a track begins. */
 export function beginTrack(
-  { state, walk, track }: TrackWalk,
+  { state, walk, track }: TrackScope,
   step: ForkStep,
   fork: Fork,
   index: number,
 ): RunEvent[] {
-  const child = childOf(track, index);
+  const child = getOrCreateTrack(track, index);
   const todo = next(walk.definition, state.progress, child);
   const begun = inTrack(track, forkerOf(step).track(step, index, fork));
   return todo.do === "step" ? [begun, stepStart(todo.step, child)] : [begun];

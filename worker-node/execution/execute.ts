@@ -16,7 +16,7 @@ import { readProgress } from "./read-progress.ts";
 import { StateSize } from "./state-size.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
-import { ResultRejected } from "./track-walk.ts";
+import { ResultRejected } from "./track-scope.ts";
 import { Waits } from "./waits.ts";
 import { walkTrack } from "./walk-track.ts";
 

@@ -1,45 +1,30 @@
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { addResult } from "../../shared/journal/fold.ts";
 import { writeResult } from "../../shared/journal/records.ts";
-import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import { stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 import { inTrack, stepError } from "../engine/events.ts";
-import { costOf, toCheckpoint } from "../engine/machine.ts";
+import { endOfTrack, toCheckpoint } from "../engine/machine.ts";
 import { forkerOf } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import { appendUnconfirmed, largeValuesAt } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
 import type { Result } from "./visit.ts";
-import type { TrackFailure, TrackWalk } from "./track-walk.ts";
+import type { TrackFailure, TrackScope } from "./track-scope.ts";
 
 /** Commits that a track has failed, while the others go on. */
 export function commitFailure(
-  { state }: TrackWalk,
+  { state }: TrackScope,
   fork: Fork,
   track: Track,
   { step, visit, path, error, tries, usage: own }: TrackFailure,
   onEnd: () => RunEvent[],
 ): void {
   const usage = [...own, ...state.unchargedUsage.splice(0)];
-  const checkpoint: Checkpoint = {
-    ...placeOf(track),
-    step: step.id,
-    visit,
-    type: step.type,
-    name: step.name,
-    set: {},
-    next: null,
-    output_key: step.output_key,
-    started_at: new Date().toISOString(),
-    duration_ms: 0,
-    tries,
-    tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
-    cost_micro_usd: costOf(usage),
-    effects: [],
-    error,
-  };
+  const timing = { startedAt: new Date().toISOString(), durationMs: 0, tries, earlierUsage: [] };
+  const end = endOfTrack({ track, step, visit }, { set: {}, usage, effects: [] }, timing);
+  const checkpoint = { ...end, error };
   if (track.fork) state.size.join(track.fork);
   state.size.end(track, fork);
   addResult(state.progress, checkpoint);
@@ -59,7 +44,7 @@ export function commitFailure(
 
 /** The result of a fork whose tracks have all ended. */
 export async function joined(
-  { state, walk, track }: TrackWalk,
+  { state, walk, track }: TrackScope,
   step: ForkStep,
   fork: Fork,
 ): Promise<{ is: "result" } & Result> {

@@ -1,32 +1,32 @@
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import { childOf, stepPath } from "../../shared/journal/track.ts";
+import { getOrCreateTrack, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
 import { commitFailure, joined } from "./fork-results.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import type { Result } from "./visit.ts";
-import { failureOf } from "./track-walk.ts";
-import type { TrackEnd, TrackFailure, TrackWalk } from "./track-walk.ts";
+import { failureOf } from "./track-scope.ts";
+import type { TrackEnd, TrackFailure, TrackScope } from "./track-scope.ts";
 
 /** A track stops because another one of its fork has failed. */
 class Abandoned extends Error {}
 
 /** Moves the tracks of a fork to their ends by `walkTrack`, as many at a time as the step allows, and joins them. */
 export async function walkFork(
-  at: TrackWalk,
+  at: TrackScope,
   step: ForkStep,
   fork: Fork,
   walkTrack: WalkTrack,
 ): Promise<({ is: "result" } & Result) | ({ is: "failed" } & TrackFailure)> {
   const { state, track, signal } = at;
   const limit = timeLimit(at, step, fork);
-  const tracks = new TracksOf(at, step, fork, limit, walkTrack);
-  await tracks.walk();
+  const walk = new ForkWalk(at, step, fork, limit, walkTrack);
+  await walk.toEnd();
   limit.clear();
   signal.throwIfAborted();
   if (!limit.signal.aborted) return joined(at, step, fork);
-  const { failed } = tracks;
+  const { failed } = walk;
   if (failed) return { ...failed, step, visit: fork.visit };
   const reason: unknown = limit.signal.reason;
   if (!(reason instanceof Stop)) throw reason;
@@ -36,19 +36,19 @@ export async function walkFork(
 }
 
 /** Stops the tracks of a fork: with the track above it, or when the step's own time is over. */
-function timeLimit(at: TrackWalk, step: ForkStep, fork: Fork): ReturnType<typeof withTimeout> {
+function timeLimit(at: TrackScope, step: ForkStep, fork: Fork): ReturnType<typeof withTimeout> {
   const { timeout_seconds: seconds } = step;
   const leftMs = seconds === null ? Infinity : seconds * 1_000 - (runMs(at) - fork.run_ms);
   const message = `step "${stepPath(at.track, step.id)}" took longer than its ${seconds} s`;
   return withTimeout(at.signal, leftMs, () => new Stop("step_timeout", message));
 }
 
-type WalkTrack = (at: TrackWalk) => Promise<TrackEnd>;
+type WalkTrack = (at: TrackScope) => Promise<TrackEnd>;
 type Stopping = Pick<ReturnType<typeof withTimeout>, "signal" | "abort">;
 
-/** The tracks of one fork. */
-class TracksOf {
-  readonly #at: TrackWalk;
+/** The walk of one fork: it moves the fork's tracks, as many at a time as the step allows. */
+class ForkWalk {
+  readonly #at: TrackScope;
   readonly #step: ForkStep;
   readonly #fork: Fork;
   readonly #stop: Stopping;
@@ -58,7 +58,7 @@ class TracksOf {
   /** The failure that fails the step. */
   failed: ({ is: "failed" } & TrackFailure) | null = null;
 
-  constructor(at: TrackWalk, step: ForkStep, fork: Fork, stop: Stopping, walkTrack: WalkTrack) {
+  constructor(at: TrackScope, step: ForkStep, fork: Fork, stop: Stopping, walkTrack: WalkTrack) {
     this.#at = at;
     this.#step = step;
     this.#fork = fork;
@@ -68,7 +68,7 @@ class TracksOf {
   }
 
   /** Walks all tracks that have not ended, until they have, or `stop` is aborted. */
-  async walk(): Promise<void> {
+  async toEnd(): Promise<void> {
     const { waits } = this.#at;
     const begun = Array.from({ length: this.#begun }, (_, i) => i);
     const live = begun.filter((index) => this.#fork.ended[index] === undefined);
@@ -93,7 +93,7 @@ class TracksOf {
         following = this.#begun++;
         return beginTrack(this.#at, this.#step, this.#fork, following);
       };
-      const track = childOf(this.#at.track, index);
+      const track = getOrCreateTrack(this.#at.track, index);
       const restarts = this.#at.restarts && index === first;
       const end = await this.#walkTrack({ ...this.#at, track, signal: this.#stop.signal, restarts, onEnd });
       if (end.is === "failed") this.#onFailure(track, end, onEnd);

@@ -15,8 +15,8 @@ import { appendUnconfirmed, confirmResults, largeValuesAt } from "./execution-st
 import type { ExecutionState } from "./execution-state.ts";
 import { visitStep } from "./visit.ts";
 import type { Result } from "./visit.ts";
-import { failureOf, ResultRejected } from "./track-walk.ts";
-import type { TrackEnd, TrackWalk } from "./track-walk.ts";
+import { failureOf, ResultRejected } from "./track-scope.ts";
+import type { TrackEnd, TrackScope } from "./track-scope.ts";
 import { beginFork } from "./begin-fork.ts";
 import { walkFork } from "./walk-fork.ts";
 
@@ -24,7 +24,7 @@ import { walkFork } from "./walk-fork.ts";
 const MAX_UNCONFIRMED = 32;
 
 /** Moves a track from step to step and through its waits, to its end. */
-export async function walkTrack(at: TrackWalk): Promise<TrackEnd> {
+export async function walkTrack(at: TrackScope): Promise<TrackEnd> {
   const { state, track, walk, waits, signal } = at;
   await waits.restOfRetry(track, signal);
   let todo = next(walk.definition, state.progress, track);
@@ -61,7 +61,7 @@ export async function walkTrack(at: TrackWalk): Promise<TrackEnd> {
 type Visited = ({ is: "result" } & Result) | Extract<TrackEnd, { is: "failed" }> | { is: "waited" };
 
 /** Visits a step until it has a result, has failed, or has waited: then what the track does next is decided anew. */
-async function visitOnce(at: TrackWalk, step: Step, visit: number): Promise<Visited> {
+async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Visited> {
   const { state, walk, track, signal } = at;
   if (isFork(step) && track.fork) return walkFork(at, step, track.fork, walkTrack);
   const path = stepPath(track, step.id);
@@ -92,7 +92,7 @@ async function visitOnce(at: TrackWalk, step: Step, visit: number): Promise<Visi
  * has. The step's own timeout has not begun.
  * @returns ends its turn
  */
-async function turnOf({ state: { run, deps }, track, signal }: TrackWalk, step: Step): Promise<() => void> {
+async function turnOf({ state: { run, deps }, track, signal }: TrackScope, step: Step): Promise<() => void> {
   if (track.place.length === 0 || isFork(step) || isPure(step)) return () => {};
   return deps.turns.take(run.run_id, run.tenant_id, signal);
 }
@@ -113,7 +113,7 @@ function sizeAfter({ size, progress }: ExecutionState, track: Track, { checkpoin
 
 /** The result of a visit, with the start of the step that follows, or of the track that begins when this one ends. */
 function stepEntry(
-  { track, onEnd }: TrackWalk,
+  { track, onEnd }: TrackScope,
   { checkpoint, usage, ...result }: Result,
   todo: Next,
 ): Append {

@@ -1,18 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { ColdError } from "../../shared/queue/scripts.ts";
-import type { Claim, Queue, Room } from "../../shared/queue/queue.ts";
-import type { JobName } from "../../shared/queue/job.ts";
-import type { StateStore } from "../../shared/store/state.ts";
-import type { DirectClaims } from "./direct-claim.ts";
-import type { EndedRuns, Executions } from "./executions.ts";
-import type { Heartbeat } from "./heartbeat.ts";
-import type { QueueLinks } from "./queue-links.ts";
-import { releaseMoved, restoreRunningLeases } from "./restore-leases.ts";
-import type { UnresolvedLeases } from "./restore-leases.ts";
-import type { Markers, Slots } from "./slots.ts";
-import type { WorkerTiming } from "./worker-timing.ts";
+import type { Claim } from "../../shared/queue/claim.ts";
+import { ShardClaims } from "./shard-claims.ts";
+import type { ClaimDeps } from "./shard-claims.ts";
+import type { Markers } from "./slots.ts";
 
 /** The longest wait for a marker: a lost marker delays a claim by at most this. */
 export const MAX_WAIT_MS = 2_000;
@@ -21,18 +12,7 @@ const FINISH_DELAY_MS = 20;
 /** The pause between two tries while a store is unreachable. */
 const PAUSE_MS = 500;
 
-export type ClaimLoopDeps = {
-  owner: Incarnation;
-  store: StateStore;
-  queue: Queue;
-  links: QueueLinks;
-  heartbeat: Heartbeat;
-  slots: Slots;
-  executions: Executions;
-  ended: EndedRuns;
-  unresolved: UnresolvedLeases;
-  directClaims: DirectClaims;
-  timing: WorkerTiming;
+export type ClaimLoopDeps = ClaimDeps & {
   /**
    * Waits for one of the shard's markers, at most `ms`. At most one call per shard is under way.
    * @returns whether it took a marker
@@ -43,14 +23,13 @@ export type ClaimLoopDeps = {
 };
 
 /**
- * Claims runs of one queue shard again and again, each time as many as there are free slots. docs/protocol.md 5.2. When
- * nothing is ready it waits for a marker, and claims without one after at most `MAX_WAIT_MS`.
+ * Claims runs of one queue shard again and again, each time as many as there are free slots: `ShardClaims` makes each claim.
+ * When nothing is ready the loop waits for a marker, and claims without one after at most `MAX_WAIT_MS`.
  */
 export class ClaimLoop {
   readonly #deps: ClaimLoopDeps;
   readonly #shard: number;
-  /** How often this worker had been silent when this shard was last synchronized. */
-  #silences = 0;
+  readonly #claims: ShardClaims;
   #isStopped = false;
   /** The latest claim, while the loop waits for work. */
   #lastClaim: Claim | null = null;
@@ -61,6 +40,7 @@ export class ClaimLoop {
   constructor(shard: number, deps: ClaimLoopDeps) {
     this.#shard = shard;
     this.#deps = deps;
+    this.#claims = new ShardClaims(shard, deps);
   }
 
   /**
@@ -102,7 +82,7 @@ export class ClaimLoop {
         // Of a run that ends during the claim, the slot was not free for it.
         const { released } = slots;
         const room = slots.room();
-        const claim = await this.#claimAndBegin(room);
+        const claim = await this.#claims.claimAndBegin(room);
         if (!claim) {
           await sleep(PAUSE_MS);
           continue;
@@ -161,113 +141,6 @@ export class ClaimLoop {
     const { queue, owner, slots, timing } = this.#deps;
     const { leaseMs } = timing;
     await queue.claim({ ...slots.room(), shard: this.#shard, owner, leaseMs, slots: 0, ended: [] });
-  }
-
-  /** Claims the runs that there is room for and begins them. Null: the queue is unreachable or cold, or this worker counts as silent. */
-  async #claimAndBegin(room: Room): Promise<Claim | null> {
-    const { slots, links, heartbeat, directClaims } = this.#deps;
-    slots.reserve(room.slots);
-    try {
-      if (!heartbeat.isFresh) {
-        await heartbeat.beat();
-        if (!heartbeat.isFresh) return null;
-      }
-      // Other workers may have claimed directly meanwhile: this shard is synchronized before its next claim.
-      if (heartbeat.silences !== this.#silences) links.reportFailed(this.#shard);
-      this.#silences = heartbeat.silences;
-      const claim = await this.#claimFromQueue(room);
-      if (claim) {
-        const againMs = await this.#claimFromPostgres(claim);
-        return { ...claim, nextMs: Math.min(claim.nextMs, againMs) };
-      }
-      if (links.of(this.#shard) === "direct") await directClaims.claim(room);
-      return null;
-    } finally {
-      slots.unreserve(room.slots);
-    }
-  }
-
-  async #claimFromQueue(room: Room): Promise<Claim | null> {
-    const { queue, owner, links, ended, unresolved, timing } = this.#deps;
-    const shard = this.#shard;
-    const finished = ended.take(shard);
-    try {
-      if (links.of(shard) !== "up") await this.#synchronize();
-      await unresolved.reconcileAll();
-      const { leaseMs } = timing;
-      const claim = await queue.claim({
-        ...room,
-        shard,
-        owner,
-        leaseMs,
-        ended: finished.map(({ run }) => run),
-      });
-      links.reportClaimed(shard);
-      return claim;
-    } catch (error) {
-      // It is unknown whether Redis finished the ended runs. To finish them again is harmless. Unfinished, their leases would
-      // take slots until they lapse.
-      ended.add(shard, finished);
-      if (error instanceof ColdError) links.reportCold(shard);
-      else if (links.of(shard) === "up")
-        log.warn("worker.queue_unreachable", { shard, message: messageOf(error) });
-      links.reportFailed(shard);
-      return null;
-    }
-  }
-
-  /** Before the first claim from a queue that was unreachable: runs that were claimed directly take slots that it has not counted. */
-  async #synchronize(): Promise<void> {
-    const { queue, links, heartbeat } = this.#deps;
-    await queue.readIndex(this.#shard); // throws when the shard cannot be reached, or is cold
-    links.reportAnswered(this.#shard);
-    await heartbeat.announceQueue();
-    await releaseMoved(this.#deps, await restoreRunningLeases(this.#deps, this.#shard));
-  }
-
-  /**
-   * Takes the right to move the runs that the queue leased, and begins them.
-   * @returns the time until the first of the others may be claimed again, in milliseconds
-   */
-  async #claimFromPostgres({ runs: jobs, excess }: Claim): Promise<number> {
-    const { store, owner, heartbeat, executions, unresolved } = this.#deps;
-    // For a run that this worker executes already, the queue only gave the lease again.
-    const fresh = jobs.filter(({ run }) => !executions.has(run));
-    if (fresh.length === 0) return Infinity;
-    const claimable = await this.#withinLimits(fresh, excess);
-    // While this worker was silent, runs of the same tenants may have been claimed directly, in slots that the queue has
-    // given away since. The leases are reconciled after the next synchronization.
-    if (!heartbeat.isFresh || heartbeat.silences !== this.#silences) {
-      unresolved.add(fresh);
-      return 0;
-    }
-    // The process may be stopped here for any time: then Postgres counts a silence, and the statement claims nothing.
-    const known = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
-    const claimed = await store.claim(owner, claimable, ...known).catch((error: unknown) => {
-      unresolved.add(fresh);
-      throw error;
-    });
-    await executions.begin(claimed);
-    const claimedIds = new Set(claimed.map(({ run_id }) => run_id));
-    return unresolved.reconcile(fresh.filter(({ run }) => !claimedIds.has(run)));
-  }
-
-  /**
-   * Those of the leased runs whose claim passes no limit: of the excess leases only the runs that Postgres calls running, which
-   * take a slot already. The others are released, and wait for a slot.
-   */
-  async #withinLimits(jobs: readonly JobName[], excess: readonly RunId[]): Promise<RunId[]> {
-    const { store, unresolved } = this.#deps;
-    const runs = jobs.map(({ run }) => run);
-    if (excess.length === 0) return runs;
-    const snapshots = await store.readRunSnapshots(excess).catch((error: unknown) => {
-      unresolved.add(jobs);
-      throw error;
-    });
-    const running = new Set(
-      snapshots.filter(({ status }) => status === "running").map(({ run_id }) => run_id),
-    );
-    return runs.filter((run) => running.has(run) || !excess.includes(run));
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Lane } from "../../shared/contracts/run.ts";
-import type { Room } from "../../shared/queue/queue.ts";
+import type { Room } from "../../shared/queue/claim.ts";
 import type { Executions } from "./executions.ts";
 
 /** The most runs that one call may claim: see the verb `claimDirectly`. */

@@ -1,13 +1,13 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 import { LANES } from "../../shared/contracts/run.ts";
-import type { HeldRuns, Room } from "../../shared/queue/queue.ts";
+import type { HeldRuns, Room } from "../../shared/queue/claim.ts";
 
 /**
- * A worker has this many times `total` slots, for the runs of all tenants together. Of `total` any tenant may take one; the
- * others are spare: for tenants that hold fewer runs here than slots are free. So a tenant that is alone holds up to `total`, two
- * hold two thirds of it each, and a tenant that holds none finds a slot as long as fewer than 2 × `total` tenants hold one,
- * however long their runs last.
+ * A worker has this many times WORKER_CONCURRENCY slots. Any tenant may take an open slot, and `openTotal` of them are open; the
+ * others are spare: for tenants that hold fewer runs here than slots are free. So a tenant that is alone holds up to
+ * `openTotal`, two hold two thirds of that each, and a tenant that holds none finds a slot as long as fewer tenants hold one
+ * than the worker has slots, however long their runs last.
  */
 const ALL_SLOTS = 2;
 
@@ -24,8 +24,8 @@ export type Markers = { open: Lane[]; spare: Lane[] };
 
 /** Which runs this worker executes, and which it may still take: of which lanes, and of which tenants. */
 export class Slots {
-  /** WORKER_CONCURRENCY: what a tenant that is alone may hold. */
-  readonly total: number;
+  /** WORKER_CONCURRENCY: how many slots are open, which is what a tenant that is alone may hold. */
+  readonly openTotal: number;
   readonly lanes: readonly Lane[];
   readonly #held = new Map<RunId, Held>();
   #stateBytes = 0;
@@ -34,8 +34,8 @@ export class Slots {
   #freed = Promise.withResolvers<void>();
   #released = Promise.withResolvers<void>();
 
-  constructor(total: number, lanes: readonly Lane[]) {
-    this.total = total;
+  constructor(openTotal: number, lanes: readonly Lane[]) {
+    this.openTotal = openTotal;
     this.lanes = lanes;
   }
 
@@ -43,14 +43,14 @@ export class Slots {
     return this.#held.size;
   }
 
-  /** How many runs this worker executes at most. */
-  get most(): number {
-    return ALL_SLOTS * this.total;
+  /** How many slots there are, open and spare ones: the most runs that this worker executes. */
+  get total(): number {
+    return ALL_SLOTS * this.openTotal;
   }
 
   /** Slots that a claim may ask for now, open and spare ones. */
   get free(): number {
-    return this.most - this.#held.size - this.#reserved;
+    return this.total - this.#held.size - this.#reserved;
   }
 
   /** Resolves when a slot or a reservation is freed next. */
@@ -106,8 +106,8 @@ export class Slots {
   /** What a claim may take now. */
   room(): Required<Room> {
     const slots = this.free;
-    const open = this.#hasMuchState ? 0 : Math.max(0, slots - (this.most - this.total));
-    const openLanes = lanesOf(this.lanes, this.total);
+    const open = this.#hasMuchState ? 0 : Math.max(0, slots - (this.total - this.openTotal));
+    const openLanes = lanesOf(this.lanes, this.openTotal);
     const lanes = Object.fromEntries(this.lanes.map((lane) => [lane, ALL_SLOTS * (openLanes[lane] ?? 0)]));
     for (const { lane } of this.#held.values()) {
       openLanes[lane] = (openLanes[lane] ?? 0) - 1;
@@ -141,7 +141,7 @@ export class Slots {
       return Array.from(byLane, ([lane, { length }]) => ({
         tenant,
         lane,
-        count: isAtShare ? this.most : length,
+        count: isAtShare ? this.total : length,
       }));
     });
   }

@@ -6,8 +6,9 @@ import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
+import type { Outcome } from "./entry-queue.ts";
 import { RunLog } from "./run-log.ts";
-import type { LoggedRun, Outcome } from "./run-log.ts";
+import type { LoggedRun } from "./run-log.ts";
 
 /** Flushes at the same time. With one, Postgres and the executions would take turns, and each would be idle half of the time. */
 const MAX_FLUSHES = 2;

@@ -6,24 +6,19 @@ import { whenJournalTooLarge } from "../../shared/journal/budget.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
-import type { EarlierResult, EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
+import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
 import { Stop } from "../execution/stop.ts";
+import { EntryQueue, earlierResults, linesOf } from "./entry-queue.ts";
+import type { Appended, AppendOutcome, Outcome } from "./entry-queue.ts";
+import { PendingEvents } from "./pending-events.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
 /** Stands in a deadline for the timeout of a parallel or loop step without its own: the time until the next entry of one of its tracks. */
 const FORK_SECONDS = 60;
 /** Time beyond a step's own before a run without a new entry counts as stuck. */
 const DEADLINE_SLACK_MS = 30_000;
-/** How long events wait for a result of their run to be committed with, before they are committed alone. */
-const NOTE_MS = 10;
-/** The same for the text of models. `SLOW_DELTA_MS` applies while a flush takes longer than `DELTA_MS`. */
-const DELTA_MS = 50;
-const SLOW_DELTA_MS = 250;
 
-/** The most results that are committed in the statement of a later entry of their run, and the bytes after which no more are. */
-const MAX_EARLIER = 64;
-const MAX_EARLIER_BYTES = 256 * 1024;
-
+/** What the log needs to know of its run: the fence, and what the run had when this worker claimed it. */
 export type LoggedRun = Pick<
   ClaimedRun,
   "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id" | "journal_bytes"
@@ -31,32 +26,6 @@ export type LoggedRun = Pick<
 
 /** An entry as an execution appends it: the run log adds the fence and writes the events as lines. */
 export type Append = EntryContent & { events: readonly RunEvent[] };
-
-/**
- * The result of one entry's flush. `fenced`: another worker moves the run, so this one stops and writes nothing more.
- * `refused`: a park that missed a signal; the execution decides again. `rejected`: Postgres will never take the entry.
- */
-export type Outcome =
-  | { is: "committed"; signals: number; cancel: boolean }
-  | { is: "fenced" }
-  | { is: "refused"; signals: number; cancel: boolean }
-  | { is: "rejected"; message: string };
-
-/** What an append resolves to. A fenced one rejects with a Stop instead. */
-export type AppendOutcome = Exclude<Outcome, { is: "fenced" }>;
-
-/**
- * An appended entry. `pending`: the lines of events that were pending when it was appended; they stand before its own.
- * `isAlone`: Postgres rejected it together with others, so it is tried alone.
- */
-type Appended = {
-  content: Append;
-  isAlone: boolean;
-  pending: string[];
-  lines: string[];
-  resolve(outcome: AppendOutcome): void;
-  reject(stop: Stop): void;
-};
 
 type LogParts = {
   owner: Incarnation;
@@ -78,8 +47,7 @@ export class RunLog {
   readonly #run: LoggedRun;
   readonly #parts: LogParts;
   readonly #pending: PendingEvents;
-  /** A queue: an execution that is stopped appends the end of its run while a result may still be in it. */
-  readonly #queue: Appended[] = [];
+  readonly #queue = new EntryQueue();
   /** The entry that is being committed, and the appended entries in it: its earlier results, then itself. None: a note. */
   #inFlight: { entry: NewEntry; appended: readonly Appended[] } | null = null;
   #noteDeadlineMs = 60_000;
@@ -180,38 +148,29 @@ export class RunLog {
 
   /** True when there is something to commit now. */
   hasMore(): boolean {
-    return this.#queue.length > 0 || this.#pending.isDue;
+    return !this.#queue.isEmpty || this.#pending.isDue;
   }
 
   /** The entry to commit next; null while one is in flight or there is none. Each is followed by `onOutcome`. */
   take(): NewEntry | null {
     if (this.#inFlight !== null || !this.hasMore()) return null;
-    const appended = this.#takeAppended();
+    const appended = this.#queue.take();
     const last = appended.at(-1);
     const entry = last
-      ? { ...last.content, ...this.#fence(), ...linesOf(last), earlier: earlierOf(appended.slice(0, -1)) }
+      ? {
+          ...last.content,
+          ...this.#fence(),
+          ...linesOf(last),
+          earlier: earlierResults(appended.slice(0, -1)),
+        }
       : this.#noteOf(this.#pending.take());
     this.#inFlight = { entry, appended };
     return entry;
   }
 
-  /** The next entry of the queue, after the results before it that can be committed in the same statement. */
-  #takeAppended(): Appended[] {
-    const taken: Appended[] = [];
-    let bytes = 0;
-    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
-      taken.push(next);
-      bytes += bytesOf(next);
-      const [following] = this.#queue;
-      const goesOn = following && goesBefore(next, following);
-      if (!goesOn || taken.length > MAX_EARLIER || bytes > MAX_EARLIER_BYTES) break;
-    }
-    return taken;
-  }
-
-  #noteOf(lines: readonly string[]): NewEntry {
+  #noteOf(lines: string[]): NewEntry {
     const content = { step_path: this.#currentStep, deadline_ms: this.#deadlineMs(this.#noteDeadlineMs) };
-    return { kind: "note", ...content, ...this.#fence(), ...joined(lines), earlier: [] };
+    return { kind: "note", ...content, ...this.#fence(), ...linesOf({ pending: [], lines }), earlier: [] };
   }
 
   #fence() {
@@ -247,26 +206,16 @@ export class RunLog {
     if (!last) return;
     if (outcome.is === "rejected" && earlier.length > 0) {
       // Each is tried alone, which shows the one that Postgres does not take.
-      this.#queue.unshift(...appended.map((each) => ({ ...each, isAlone: true })));
+      this.#queue.putBack(appended.map((each) => ({ ...each, isAlone: true })));
       return;
     }
-    this.#queue.unshift(...earlier);
+    this.#queue.putBack(earlier);
     this.#pending.putBack(last.pending);
     this.#settle(last, outcome);
     // The results after a rejected one follow from it: they are not committed without it.
     const { kind } = last.content;
-    if (outcome.is === "rejected" && (kind === "step" || kind === "turn")) this.#rejectResults(outcome);
-  }
-
-  #rejectResults(outcome: Outcome): void {
-    const appended = this.#queue.splice(0);
-    for (const each of appended) {
-      const { kind } = each.content;
-      const isResult =
-        kind === "step" || kind === "turn" || (kind === "end" && each.content.step_path !== null);
-      if (isResult) this.#settle(each, outcome);
-      else this.#queue.push(each);
-    }
+    if (outcome.is !== "rejected" || (kind !== "step" && kind !== "turn")) return;
+    for (const result of this.#queue.takeResults()) this.#settle(result, outcome);
   }
 
   #liveOf(entry: NewEntry): LiveEntry {
@@ -323,86 +272,6 @@ export class RunLog {
 /** Whether the run keeps its slot after this entry. */
 function goesOnAfter(entry: EntryContent): boolean {
   return entry.kind !== "end" && (entry.kind !== "park" || entry.status === null);
-}
-
-/** Whether an entry can be committed in the statement of the one that follows it: it is a result that charges nothing. */
-function goesBefore({ content, isAlone }: Appended, following: Appended): boolean {
-  const isEarlier = content.kind === "step" && content.usage.length === 0 && !isAlone;
-  const { kind } = following.content;
-  return isEarlier && !following.isAlone && (kind === "step" || kind === "end");
-}
-
-function earlierOf(appended: readonly Appended[]): EarlierResult[] {
-  return appended.flatMap((each) => {
-    if (each.content.kind !== "step") return [];
-    const { kind, step_path, visit, output } = each.content;
-    return [{ kind, step_path, visit, output, ...linesOf(each) }];
-  });
-}
-
-function linesOf({ pending, lines }: Appended) {
-  return joined([...pending, ...lines]);
-}
-
-function bytesOf({ content, pending, lines }: Appended): number {
-  const output = content.kind === "note" ? 0 : content.output.length;
-  return [...pending, ...lines].reduce((sum, line) => sum + line.length, output);
-}
-
-function joined(lines: readonly string[]): { events: string; events_n: number } {
-  return { events: lines.join("\n"), events_n: lines.length };
-}
-
-/** Event lines of one run that no entry carries yet. */
-class PendingEvents {
-  readonly #onDue: () => void;
-  readonly #lastFlushMs: () => number;
-  #lines: string[] = [];
-  #isDue = false;
-  #timer: NodeJS.Timeout | undefined;
-  #timerAtMs = Infinity;
-
-  /** @param onDue the events have waited long enough for another entry, and need one of their own */
-  constructor(onDue: () => void, lastFlushMs: () => number) {
-    this.#onDue = onDue;
-    this.#lastFlushMs = lastFlushMs;
-  }
-
-  /** True when the events have waited long enough. */
-  get isDue(): boolean {
-    return this.#isDue;
-  }
-
-  /** Adds events, with the lines that they are written as. */
-  add(events: readonly RunEvent[], lines: readonly string[]): void {
-    this.#lines.push(...lines);
-    const onlyText = events.every((event) => event.type === "llm_delta");
-    const waitMs = onlyText ? (this.#lastFlushMs() > DELTA_MS ? SLOW_DELTA_MS : DELTA_MS) : NOTE_MS;
-    const atMs = performance.now() + waitMs;
-    if (this.#isDue || atMs >= this.#timerAtMs) return;
-    clearTimeout(this.#timer);
-    this.#timerAtMs = atMs;
-    this.#timer = setTimeout(() => {
-      this.#timerAtMs = Infinity;
-      this.#isDue = true;
-      this.#onDue();
-    }, waitMs);
-  }
-
-  /** Removes all lines: an entry carries them now, or the run is over here. */
-  take(): string[] {
-    clearTimeout(this.#timer);
-    this.#timerAtMs = Infinity;
-    this.#isDue = false;
-    const lines = this.#lines;
-    this.#lines = [];
-    return lines;
-  }
-
-  /** Puts back the lines of an entry that was not committed: the run's next entry carries them. */
-  putBack(lines: readonly string[]): void {
-    this.#lines = [...lines, ...this.#lines];
-  }
 }
 
 /** The longest time without a new entry while a worker runs this step. Null: the track has ended, and the step around it runs. */

@@ -31,7 +31,7 @@ export async function serveOps(deps: {
     sent: sender.sent,
     lateRuns: () => reconciler.lateRuns,
     active: () => slots.active,
-    slots: slots.total,
+    slots: slots.openTotal,
     loopLagMs: measureLoopLag(),
   });
   const health = () =>

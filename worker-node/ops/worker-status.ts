@@ -26,7 +26,7 @@ export class WorkerStatus {
       address: `http://${hostname()}:${WORKER_HEALTH_PORT}`,
       status: this.isDraining ? "draining" : "online",
       lanes: WORKER_LANES,
-      slots: this.#slots.total,
+      slots: this.#slots.openTotal,
       active: this.#slots.active,
       loop_lag_ms: this.loopLagMs(),
     };
@@ -36,8 +36,8 @@ export class WorkerStatus {
     return {
       worker_id: this.#config.workerId,
       active_jobs: this.#slots.active,
-      max_jobs: this.#slots.total,
-      spare_jobs: this.#slots.most - this.#slots.total,
+      max_jobs: this.#slots.openTotal,
+      spare_jobs: this.#slots.total - this.#slots.openTotal,
       uptime: Math.round(performance.now() - this.#startedMs) / 1_000,
       loop_lag_ms: this.loopLagMs(),
     };

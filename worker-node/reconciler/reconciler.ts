@@ -2,7 +2,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
-import { indexShards } from "./rebuild.ts";
+import { indexShards } from "./rebuild-emptied-redis.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./push-limits.ts";
 import type { RepairDeps, Repairs } from "./reconciler-deps.ts";

@@ -1,5 +1,5 @@
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
-import { SealError, placeOf, unseal } from "../../shared/security/seal.ts";
+import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
@@ -58,5 +58,5 @@ async function secretOf(
   if (secret === null) return null;
   if (!masterKey)
     throw new SealError("webhook_unsigned: this worker has no MASTER_KEY to open the secret with");
-  return unseal(masterKey, secret, placeOf(run_id, SECRET_FIELD));
+  return unseal(masterKey, secret, sealedPlace(run_id, SECRET_FIELD));
 }

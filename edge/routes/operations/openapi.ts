@@ -1,5 +1,5 @@
-import { definitionSchemas } from "../../../shared/contracts/definition/json-schemas.ts";
-import { eventComponents } from "../../../shared/contracts/event-schemas.ts";
+import { definitionComponents } from "../../../shared/contracts/definition/definition-components.ts";
+import { eventComponents } from "../../../shared/contracts/event-components.ts";
 import { DeliveryType, WebhookBody } from "../../../shared/contracts/webhook.ts";
 import type { Api } from "../../http/api.ts";
 
@@ -23,7 +23,7 @@ export function openapi(api: Api): void {
     name: "token",
     description: "A stream token, for a browser's EventSource",
   });
-  for (const [name, schema] of Object.entries(definitionSchemas())) {
+  for (const [name, schema] of Object.entries(definitionComponents())) {
     api.openAPIRegistry.registerComponent("schemas", name, schema);
   }
   for (const type of DeliveryType.options) addWebhook(api, type);

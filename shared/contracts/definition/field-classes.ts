@@ -83,9 +83,17 @@ export const fieldClasses = {
   oauthClient: all("read", "issuer client_id client_secret scope"),
 } satisfies { [record: string]: Table };
 
-/** Whether a field that is not built yet asks for something. With null or an empty value it does not: that means absent. */
+/** Whether the value of a field asks for what is not built yet. */
 export function asksForLater(fieldClass: FieldClass | undefined, value: unknown): boolean {
-  if (typeof fieldClass !== "object" || value === null || value === "" || value === undefined) return false;
+  return typeof fieldClass === "object" && asksForSomething(value, fieldClass.noEffect);
+}
+
+/**
+ * Whether the value of a field that is not built yet asks for something. A null or empty value means that the field is
+ * absent, and a value of `noEffect` asks for what happens anyway.
+ */
+export function asksForSomething(value: unknown, noEffect: readonly unknown[]): boolean {
+  if (value === null || value === "" || value === undefined) return false;
   if (typeof value === "object") return Object.keys(value).length > 0;
-  return !fieldClass.noEffect.includes(value);
+  return !noEffect.includes(value);
 }

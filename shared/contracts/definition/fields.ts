@@ -16,9 +16,10 @@ export const limits = {
   keys: 100,
   schemaKeys: 200,
   tools: 100,
-  iterations: 1_000,
+  /** `max_iterations` of a step. */
+  maxIterations: 1_000,
   /** Iterations of a loop step: rounds, or items of its list. */
-  rounds: 10_000,
+  loopIterations: 10_000,
   /** Tracks of one parallel or loop step that move at the same time. */
   concurrency: 50,
   /** How many parallel and loop steps may be inside each other. */

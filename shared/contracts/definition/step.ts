@@ -35,7 +35,7 @@ const common = {
    * After so many results of this step the run skips it. 0 removes this limit, which is refused for a step in a cycle
    * that no other step ends.
    */
-  max_iterations: orDefault(z.number().int().min(0).max(limits.iterations).default(3)),
+  max_iterations: orDefault(z.number().int().min(0).max(limits.maxIterations).default(3)),
   timeout_seconds: orDefault(z.number().int().min(1).max(86_400).default(300)),
   retry: orDefault(Retry.default({ attempts: 3, base_seconds: 1, max_seconds: 60 })),
   position_x: orNull(z.number()),
@@ -102,7 +102,7 @@ const steps = {
     ...common,
     ...forking,
     type: z.literal("loop"),
-    loop_count: orDefault(z.number().int().min(1).max(limits.rounds).default(3)),
+    loop_count: orDefault(z.number().int().min(1).max(limits.loopIterations).default(3)),
     /** Where the list is in state whose items get one iteration each; null: `loop_count` iterations. */
     for_each: orNull(
       z

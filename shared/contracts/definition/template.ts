@@ -2,13 +2,13 @@ import { nearestName } from "../../nearest-name.ts";
 
 /**
  * A placeholder in a template: `{input}` with an empty path, `{state.a.b}` with the path `["a", "b"]`, and in a loop
- * `{index}` and `{item.a}`, whose paths begin with their own name (`of` is `each`). Spaces inside the braces do not matter. Other braces are
+ * `{index}` and `{item.a}`, whose paths begin with their own name (`of` is `loop`). Spaces inside the braces do not matter. Other braces are
  * plain text.
  */
 export type Placeholder = {
   from: number;
   to: number;
-  of: "input" | "state" | "each";
+  of: "input" | "state" | "loop";
   path: readonly string[];
 };
 
@@ -32,11 +32,11 @@ export const WORDS_LIKE_STATE: ReadonlySet<string> = new Set([
 /** The placeholders of a template, in order. @param inLoop false: `{item}` and `{index}` are plain text */
 export function placeholdersOf(template: string, inLoop = false): Placeholder[] {
   return [...template.matchAll(PLACEHOLDER)].flatMap((match): Placeholder[] => {
-    const [text, ofState, ofEach] = match;
+    const [text, ofState, ofLoop] = match;
     const place = { from: match.index, to: match.index + text.length };
     if (ofState !== undefined) return [{ ...place, of: "state", path: ofState.split(".") }];
-    if (ofEach === undefined) return [{ ...place, of: "input", path: [] }];
-    return inLoop ? [{ ...place, of: "each", path: ofEach.split(".") }] : [];
+    if (ofLoop === undefined) return [{ ...place, of: "input", path: [] }];
+    return inLoop ? [{ ...place, of: "loop", path: ofLoop.split(".") }] : [];
   });
 }
 

@@ -1,14 +1,15 @@
 import { utf8 } from "../../bytes.ts";
 import type { RunId } from "../../contracts/ids.ts";
-import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
-import type { RunStatus } from "../../contracts/run.ts";
 import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
+import { insertDeadLetters } from "../runs/dead-letters.ts";
 import { insertWaits } from "../runs/waits.ts";
-import type { NewWait } from "../runs/waits.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliveries.ts";
-import type { DeadLetter, EarlierResult, NewEntry } from "./new-entry.ts";
+import { chargeUsage, usageRows } from "./charge-usage.ts";
+import { columnsOf } from "./entry-columns.ts";
+import type { EntryColumns } from "./entry-columns.ts";
+import type { EarlierResult, NewEntry } from "./new-entry.ts";
 
 /**
  * An entry that was committed. `event_seq`: the number of its last event. `signals`, `cancel`: what the run has received
@@ -113,77 +114,6 @@ function sum<Item>(items: readonly Item[], read: (item: Item) => number): number
   return items.reduce((total, item) => total + read(item), 0);
 }
 
-/** An entry as the statement of a flush takes it: every kind has every column. */
-export type EntryColumns = Pick<
-  NewEntry,
-  "run_id" | "attempt" | "owner" | "known_seq" | "events" | "events_n" | "earlier"
-> & {
-  kind: EntryKind;
-  step_path: string | null;
-  visit: number | null;
-  output: string | null;
-  deadline_ms: number;
-  current_step: string | null;
-  /** Committed results: that of this entry, if it has one, and the earlier ones. */
-  steps: number;
-  usage: readonly Usage[];
-  /** The run's new status; null: it continues to run. */
-  status: Exclude<RunStatus, "running"> | null;
-  wake_ms: number | null;
-  signals: number | null;
-  waits: readonly NewWait[];
-  error: string | null;
-  dead_letter: DeadLetter | null;
-};
-
-/** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
-const UNCHANGED_COLUMNS = {
-  visit: null,
-  output: null,
-  usage: [],
-  status: null,
-  wake_ms: null,
-  signals: null,
-  waits: [],
-  error: null,
-  dead_letter: null,
-} as const;
-
-/** The one place that maps the kinds of entries to columns. */
-export function columnsOf(entry: NewEntry): EntryColumns {
-  switch (entry.kind) {
-    case "step":
-      return { ...UNCHANGED_COLUMNS, ...entry, steps: entry.earlier.length + 1 };
-    case "turn":
-    case "note":
-      return {
-        ...UNCHANGED_COLUMNS,
-        ...entry,
-        steps: entry.earlier.length,
-        current_step: entry.step_path,
-      };
-    case "park":
-      return {
-        ...UNCHANGED_COLUMNS,
-        ...entry,
-        steps: entry.earlier.length,
-        current_step: entry.step_path,
-        wake_ms:
-          entry.wake_ms === null
-            ? null
-            : Math.min(entry.wake_ms, ...entry.waits.map((wait) => wait.deadline_ms ?? Infinity)),
-      };
-    case "end":
-      return {
-        ...UNCHANGED_COLUMNS,
-        ...entry,
-        deadline_ms: 0,
-        current_step: null,
-        steps: entry.earlier.length + (entry.step_path === null ? 0 : 1),
-      };
-  }
-}
-
 /**
  * The CTE `moved` of a flush, with the CTEs that it needs: the runs of the entries `e` whose fences hold, changed as their
  * entries say. `hasEnds`: some of the entries end their run.
@@ -251,56 +181,12 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
         e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
 }
 
-/** The CTE `charges`: one row for each model call of the entries. Empty for a flush that charges nothing, as most do. */
-function usageRows(sql: Sql, entries: readonly EntryColumns[]) {
-  const rows = entries.flatMap(({ run_id, usage }) => usage.map((call) => ({ run_id, ...call })));
-  if (rows.length === 0) return sql``;
-  return sql`, charges as (
-      select * from unnest(
-        ${pgArray(rows.map((u) => u.run_id))}::text[], ${pgArray(rows.map((u) => u.call))}::text[],
-        ${pgArray(rows.map((u) => u.provider))}::text[], ${pgArray(rows.map((u) => u.model))}::text[],
-        ${pgArray(rows.map((u) => u.input_tokens))}::int[], ${pgArray(rows.map((u) => u.output_tokens))}::int[],
-        ${pgArray(rows.map((u) => u.cost_micro_usd))}::bigint[]
-      ) as u(run_id, call, provider, model, input_tokens, output_tokens, cost)
-    )`;
-}
-
-/** The CTE that writes the rows of `charges` whose entries were committed. */
-function chargeUsage(sql: Sql, entries: readonly EntryColumns[]) {
-  if (entries.every(({ usage }) => usage.length === 0)) return sql``;
-  return sql`, charged as (
-      insert into usage (run_id, seq, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
-      select run_id, m.event_seq, u.call, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost
-      from moved m join charges u using (run_id)
-    )`;
-}
-
 function tokensOf({ usage }: EntryColumns): number {
   return sum(usage, (call) => call.input_tokens + call.output_tokens);
 }
 
 function costOf({ usage }: EntryColumns): number {
   return sum(usage, (call) => call.cost_micro_usd);
-}
-
-/** The CTE that writes one dead letter for each end in failure: it exists if and only if the run has failed. */
-function insertDeadLetters(sql: Sql, entries: readonly EntryColumns[]) {
-  const letters = entries.flatMap(({ run_id, dead_letter }) =>
-    dead_letter ? [{ run_id, ...dead_letter }] : [],
-  );
-  if (letters.length === 0) return sql``;
-  return sql`, inserted_dead_letters as (
-      insert into dead_letters (run_id, seq, tenant_id, orchestration_id, code, message, stack, step_id, tries, attempt,
-        first_failed_at)
-      select run_id, m.event_seq, m.tenant_id, m.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries,
-        m.attempt, coalesce(d.first_failed_at, now())
-      from moved m join unnest(
-        ${pgArray(letters.map((d) => d.run_id))}::text[], ${pgArray(letters.map((d) => d.code))}::text[],
-        ${pgArray(letters.map((d) => d.message))}::text[], ${pgArray(letters.map((d) => d.stack))}::text[],
-        ${pgArray(letters.map((d) => d.step_id))}::text[], ${pgArray(letters.map((d) => d.tries))}::int[],
-        ${pgArray(letters.map((d) => d.first_failed_at))}::timestamptz[]
-      ) as d(run_id, code, message, stack, step_id, tries, first_failed_at) using (run_id)
-    )`;
 }
 
 /** Whether the entry parks the run until a human has answered. */

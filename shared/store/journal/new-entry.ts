@@ -106,7 +106,7 @@ const added = { ...Fence.shape, ...Lines.shape, earlier: z.array(EarlierResult).
 
 /**
  * One entry on its way into a run's journal, as a worker sends it, with the `earlier` results of its run. `columnsOf` in
- * flush.ts maps it to columns.
+ * entry-columns.ts maps it to columns.
  */
 export const NewEntry = z.discriminatedUnion("kind", [
   StepEntry.extend(added),

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
-import { masterKey, placeOf, unseal } from "../../../shared/security/seal.ts";
+import { masterKey, sealedPlace, unseal } from "../../../shared/security/seal.ts";
 import { claimDeliveries } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { saveDeliveryTry } from "../../../shared/store/webhooks/delivery-outcomes.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
@@ -38,7 +38,7 @@ describe("a request to run", () => {
     expect(url).toBe(HOOK);
     expect(secret).toMatch(/^v1\./);
     const key = masterKey().parse(MASTER_KEY);
-    const opened = (run: string) => unseal(key, String(secret), placeOf(run, SECRET_FIELD));
+    const opened = (run: string) => unseal(key, String(secret), sealedPlace(run, SECRET_FIELD));
     expect(await opened(one)).toBe(SECRET);
     await expect(opened(two)).rejects.toThrow("another place");
   });

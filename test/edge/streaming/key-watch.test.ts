@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { KeyWatch } from "../../../edge/streaming/viewer-admission.ts";
+import { KeyWatch } from "../../../edge/streaming/key-watch.ts";
 import { KEY_CHECK_MS } from "../../../shared/timing.ts";
 
 beforeEach(() => void vi.useFakeTimers());

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { ViewerAdmission, Seats } from "../../../edge/streaming/viewer-admission.ts";
+import { Seats } from "../../../edge/streaming/seats.ts";
+import { ViewerAdmission } from "../../../edge/streaming/viewer-admission.ts";
 
 const LIMITS = { all: 20, tenant: 10, key: 8, stream: 5 };
 const seat = (tenant: string, keyId = "k", stream = "r") => ({ tenant, keyId, stream });

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
-import { FEED_SEATS } from "../../../edge/streaming/viewer-admission.ts";
+import { FEED_SEATS } from "../../../edge/streaming/seats.ts";
 import { TenantFeed } from "../../../edge/streaming/tenant-feed.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
 import { feedReader } from "../test-relay.ts";

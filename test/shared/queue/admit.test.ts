@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { QueueVerdict } from "../../../shared/queue/queue.ts";
+import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
 import { job, limits, runOf, START_MS, tenant, TestQueue } from "./fixture.ts";
 import { makeQuotaReady, rebuildShard } from "./rebuild-shard.ts";
 

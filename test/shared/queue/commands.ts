@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
-import type { Shares } from "../../../shared/queue/queue.ts";
+import type { Shares } from "../../../shared/queue/claim.ts";
 import { job, limits, START_MS, tenant } from "./fixture.ts";
 
 const TENANTS = ["acme", "beta", "gamma"] as const;

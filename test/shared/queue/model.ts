@@ -8,14 +8,9 @@ import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
-import type {
-  Claim,
-  ClaimRequest,
-  LeasesToRestore,
-  QueueVerdict,
-  RenewRequest,
-  Renewal,
-} from "../../../shared/queue/queue.ts";
+import type { LeasesToRestore, RenewRequest, Renewal } from "../../../shared/queue/queue.ts";
+import type { Claim, ClaimRequest } from "../../../shared/queue/claim.ts";
+import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
 import { WorkerRoom } from "./shares.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";

@@ -1,7 +1,7 @@
 /** The slots of a worker as its tenants share them: what a claim may take of whom. */
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
-import type { Room } from "../../../shared/queue/queue.ts";
+import type { Room } from "../../../shared/queue/claim.ts";
 
 export class WorkerRoom {
   #slots: number;

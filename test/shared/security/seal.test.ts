@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
-import { SealError, masterKey, placeOf, seal, unseal } from "../../../shared/security/seal.ts";
+import { SealError, masterKey, sealedPlace, seal, unseal } from "../../../shared/security/seal.ts";
 
 const HEX = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const key = masterKey().parse(HEX);
 const other = masterKey().parse(Buffer.alloc(32, 7).toString("base64"));
-const place = placeOf("run_1", "webhook_secret");
+const place = sealedPlace("run_1", "webhook_secret");
 const SECRET = "sésame – 秘密 \u0000";
 
 test("a sealed text opens again, and each seal of it is different", async () => {
@@ -17,7 +17,7 @@ test("a sealed text opens again, and each seal of it is different", async () => 
 // Fails when the associated data is left out.
 test("a sealed text opens only for the place that it was sealed for", async () => {
   const sealed = await seal(key, SECRET, place);
-  for (const elsewhere of [placeOf("run_2", "webhook_secret"), placeOf("run_1", "other")]) {
+  for (const elsewhere of [sealedPlace("run_2", "webhook_secret"), sealedPlace("run_1", "other")]) {
     await expect(unseal(key, sealed, elsewhere)).rejects.toThrow(SealError);
   }
 });

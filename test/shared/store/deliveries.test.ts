@@ -3,7 +3,7 @@ import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
 import { cancelRuns } from "../../../shared/store/runs/mark-cancelled.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import type { EntryColumns } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { claimDeliveries, readEvents } from "../../../shared/store/webhooks/claim-deliveries.ts";

@@ -1,7 +1,7 @@
 /** Parents, children and waits, and the entries with which runs park and end. */
 import type { Incarnation, RunId } from "../../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
-import type { EntryColumns } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import type { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { readWaits } from "../../../shared/store/runs/waits.ts";

@@ -7,7 +7,7 @@ import type { NewRun } from "../../../shared/contracts/run.ts";
 import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
-import type { EntryColumns } from "../../../shared/store/journal/flush.ts";
+import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
 import { connectionOptions } from "../../../shared/store/sql.ts";

@@ -62,7 +62,7 @@ function newWorker(): FleetMember {
       address: "",
       status: "online" as const,
       lanes: Lane.options,
-      slots: slots.total,
+      slots: slots.openTotal,
       active: slots.active,
       loop_lag_ms: 0,
     }),

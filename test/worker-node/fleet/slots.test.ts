@@ -47,8 +47,8 @@ describe("the slots of a worker", () => {
       fc.property(
         fc.integer({ min: 10, max: 12 }),
         fc.array(arrival, { maxLength: 200 }),
-        (total, arrivals) => {
-          slots = new Slots(total, Lane.options);
+        (openTotal, arrivals) => {
+          slots = new Slots(openTotal, Lane.options);
           const held: RunId[] = [];
           for (const { of, ends } of arrivals) {
             const first = ends ? held.shift() : undefined;

@@ -3,7 +3,8 @@ import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/id
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
-import type { Claim, ClaimRequest, LeasesToRestore } from "../../../shared/queue/queue.ts";
+import type { LeasesToRestore } from "../../../shared/queue/queue.ts";
+import type { Claim, ClaimRequest } from "../../../shared/queue/claim.ts";
 import type { Job, JobName, JobWait } from "../../../shared/queue/job.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { RunSnapshot } from "../../../shared/store/runs/run-snapshots.ts";
@@ -152,7 +153,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     address: "",
     status: "online" as const,
     lanes: [...lanes],
-    slots: slots.total,
+    slots: slots.openTotal,
     active: slots.active,
     loop_lag_ms: 0,
   });

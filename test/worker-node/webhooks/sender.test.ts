@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
-import { masterKey, placeOf, seal } from "../../../shared/security/seal.ts";
+import { masterKey, sealedPlace, seal } from "../../../shared/security/seal.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { stateStore } from "../../../shared/store/state.ts";
@@ -39,7 +39,7 @@ afterEach(async () => {
 /** Ends a run with a webhook, so that its delivery is due. */
 async function makeDue(url = receiver.url(), secret: string | null = null): Promise<void> {
   const { run_id } = newRun();
-  const webhook_secret = secret && (await seal(key, secret, placeOf(run_id, SECRET_FIELD)));
+  const webhook_secret = secret && (await seal(key, secret, sealedPlace(run_id, SECRET_FIELD)));
   const run = await store.startRun({ run_id, webhook_url: url, webhook_secret });
   await flush(store.sql, [endEntry(run)]);
 }

@@ -54,10 +54,10 @@ export async function itemsOf(
   if (!Array.isArray(value)) {
     throw new TerminalError("no_list", `for_each reads ${for_each}, which is no list`);
   }
-  if (value.length > limits.rounds) {
+  if (value.length > limits.loopIterations) {
     throw new TerminalError(
       "too_many_items",
-      `${for_each} has ${value.length} items, and a loop may have at most ${limits.rounds}`,
+      `${for_each} has ${value.length} items, and a loop may have at most ${limits.loopIterations}`,
     );
   }
   return value;

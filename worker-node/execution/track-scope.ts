@@ -7,8 +7,8 @@ import type { ExecutionState, RejectedResult, Walk } from "./execution-state.ts"
 import type { FailedVisit, Result } from "./visit.ts";
 import type { Waits } from "./waits.ts";
 
-/** A track that is walked. */
-export type TrackWalk = {
+/** What the walk of one track has: what all steps of its run have in common, the track, and what surrounds it. */
+export type TrackScope = {
   state: ExecutionState;
   walk: Walk;
   waits: Waits;

@@ -1,27 +1,15 @@
 import { z } from "zod";
 import { eventSchemas, largeTexts } from "./event.ts";
 import { Reference } from "./journal-entry.ts";
+import { componentOf, inPlace, refTo, unionOf } from "./json-schemas.ts";
+import type { JsonSchema } from "./json-schemas.ts";
 
-type Schema = Record<string, unknown>;
-
-const refTo = (name: string) => ({ $ref: `#/components/schemas/${name}` });
-
-/** Writes every part in its place. A large text may be a reference. */
-const OPTIONS = {
-  unrepresentable: "any",
-  metadata: z.registry<{ id?: string }>(),
-  override({
-    zodSchema,
-    jsonSchema,
-  }: {
-    zodSchema: z.core.$ZodType;
-    jsonSchema: z.core.JSONSchema.BaseSchema;
-  }) {
-    if (!largeTexts.has(zodSchema)) return;
-    delete jsonSchema.type;
-    jsonSchema.anyOf = [{ type: "string" }, refTo("Reference")];
-  },
-} as const;
+/** A large text may be a reference. */
+const OPTIONS = inPlace(({ zodSchema, jsonSchema }) => {
+  if (!largeTexts.has(zodSchema)) return;
+  delete jsonSchema.type;
+  jsonSchema.anyOf = [{ type: "string" }, refTo("Reference")];
+});
 
 /** What every event has beside its own fields. */
 const Envelope = z.object({
@@ -43,10 +31,9 @@ const InTrack = z.object({
  * The JSON schemas of events as clients get them, for the API's document: a component for each type, `Event`, which is one of
  * them, and `EventStream`. New types may come: clients ignore those that they do not know.
  */
-export function eventComponents(): { [name: string]: Schema } {
-  const types = Object.entries(eventSchemas);
-  const each = types.map(([type, fields]): [string, Schema] => [
-    nameOf(type),
+export function eventComponents(): { [name: string]: JsonSchema } {
+  const each = Object.entries(eventSchemas).map(([type, fields]): [string, JsonSchema] => [
+    componentOf(type, "Event"),
     schemaOf(
       Envelope.extend({ type: z.literal(type) })
         .extend(fields.shape)
@@ -58,11 +45,7 @@ export function eventComponents(): { [name: string]: Schema } {
     ...Object.fromEntries(each),
     Event: {
       description: "New types may come: ignore those that you do not know",
-      oneOf: each.map(([name]) => refTo(name)),
-      discriminator: {
-        propertyName: "type",
-        mapping: Object.fromEntries(types.map(([type]) => [type, refTo(nameOf(type)).$ref])),
-      },
+      ...unionOf(Object.keys(eventSchemas), "Event", "type"),
     },
     EventStream: {
       type: "string",
@@ -73,11 +56,7 @@ export function eventComponents(): { [name: string]: Schema } {
   };
 }
 
-function nameOf(type: string): string {
-  return `${type.replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase())}Event`;
-}
-
-function schemaOf(schema: z.ZodObject): Schema {
+function schemaOf(schema: z.ZodObject): JsonSchema {
   const { $schema: _, additionalProperties: __, ...json } = z.toJSONSchema(schema, OPTIONS);
   return json;
 }

@@ -5,22 +5,13 @@ import { nullMeanings } from "./fields.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { stepSchemas } from "./step.ts";
 import { toolSchemas } from "./tool.ts";
+import { componentOf, inPlace, refTo, unionOf } from "../json-schemas.ts";
+import type { JsonSchema } from "../json-schemas.ts";
 import type { FieldClass } from "./field-classes.ts";
 
-type Schema = Record<string, unknown>;
-
-/** Writes every part of a schema in its place, without references to components, and what null means there. */
+/** A schema also says what null means in each place. */
 const OPTIONS = {
-  io: "input",
-  unrepresentable: "any",
-  metadata: z.registry<{ id?: string }>(),
-  override({
-    zodSchema,
-    jsonSchema,
-  }: {
-    zodSchema: z.core.$ZodType;
-    jsonSchema: z.core.JSONSchema.BaseSchema;
-  }) {
+  ...inPlace(({ zodSchema, jsonSchema }) => {
     const meaning = nullMeanings.get(zodSchema)?.nullMeans;
     if (meaning === "end") jsonSchema.description = "With null or an empty text the run ends there";
     if (meaning === "absent") jsonSchema.description = "Null and an empty text mean that it is not set";
@@ -29,25 +20,24 @@ const OPTIONS = {
     for (const key of Object.keys(given)) delete jsonSchema[key];
     Object.assign(jsonSchema, { anyOf: [given, { type: "null" }], description: "Null means the default" });
     if (value !== undefined) jsonSchema.default = value;
-  },
+  }),
+  io: "input",
 } as const;
-
-const refTo = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 
 /**
  * The JSON schemas of definitions as a request may hold them, for the API's document: each type of step and tool is a
  * component of its own. A definition's id stands in the path, so its body may leave it out. Null means the default.
  */
-export function definitionSchemas(): { [name: string]: Schema } {
+export function definitionComponents(): { [name: string]: JsonSchema } {
   const steps = byType(stepSchemas, "Step");
   const tools = byType(toolSchemas, "Tool");
   const orchestration = schemaOf(OrchestrationDocument, "id", fieldClasses.orchestration);
   const properties = z.record(z.string(), z.unknown()).parse(orchestration["properties"]);
   return {
-    ...steps.each,
-    ...tools.each,
-    Step: steps.union("type"),
-    Tool: tools.union("tool_type"),
+    ...steps,
+    ...tools,
+    Step: unionOf(Object.keys(stepSchemas), "Step", "type"),
+    Tool: unionOf(Object.keys(toolSchemas), "Tool", "tool_type"),
     Agent: schemaOf(AgentDocument, "id", fieldClasses.agent),
     Orchestration: {
       ...orchestration,
@@ -56,31 +46,23 @@ export function definitionSchemas(): { [name: string]: Schema } {
   };
 }
 
-/** A component for each type, and their union. The field `propertyName` of `union` has the name of the type. */
-function byType(schemas: { [type: string]: z.ZodType }, ending: string) {
-  const nameOf = (type: string) =>
-    type.replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase()) + ending;
-  const types = Object.keys(schemas);
+/** A component for each type. */
+function byType(schemas: { [type: string]: z.ZodType }, ending: string): { [name: string]: JsonSchema } {
   const [idField, classes] =
     ending === "Tool" ? (["name", fieldClasses.tool] as const) : ([null, fieldClasses.step] as const);
-  return {
-    each: Object.fromEntries(types.map((type) => [nameOf(type), schemaOf(schemas[type], idField, classes)])),
-    union: (propertyName: string): Schema => ({
-      oneOf: types.map((type) => refTo(nameOf(type))),
-      discriminator: {
-        propertyName,
-        mapping: Object.fromEntries(types.map((type) => [type, refTo(nameOf(type)).$ref])),
-      },
-    }),
-  };
+  return Object.fromEntries(
+    Object.entries(schemas).map(([type, schema]) => [
+      componentOf(type, ending),
+      schemaOf(schema, idField, classes),
+    ]),
+  );
 }
 
 function schemaOf(
-  schema: z.ZodType | undefined,
+  schema: z.ZodType,
   idField: string | null,
   classes: { readonly [field: string]: FieldClass },
-): Schema {
-  if (schema === undefined) return {};
+): JsonSchema {
   const { $schema: _, required, properties = {}, ...json } = z.toJSONSchema(schema, OPTIONS);
   const later = Object.keys(classes).filter((name) => typeof classes[name] === "object");
   return {

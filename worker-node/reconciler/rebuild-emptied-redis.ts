@@ -4,7 +4,10 @@ import { restoreRunningLeases, releaseMoved } from "../fleet/restore-leases.ts";
 import { pushLimitsAfter } from "./push-limits.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
-/** docs/protocol.md 7.2. Guarantee: every shard has an index. Cold shards are rebuilt first. */
+/**
+ * What happens when Redis is emptied: docs/protocol.md 7.2. Guarantee: when this resolves, every shard has an index; a cold
+ * shard is rebuilt from Postgres first.
+ */
 export async function indexShards(deps: RepairDeps): Promise<{ shards: Shards; rebuilt: boolean }> {
   const shards: Shards = new Map();
   let rebuilt = false;
@@ -13,7 +16,7 @@ export async function indexShards(deps: RepairDeps): Promise<{ shards: Shards; r
       shards.set(shard, await deps.queue.readIndex(shard));
     } catch (error) {
       if (!(error instanceof ColdError)) throw error;
-      await rebuild(deps, shard);
+      await rebuildShard(deps, shard);
       rebuilt = true;
       shards.set(shard, await deps.queue.readIndex(shard));
     }
@@ -22,13 +25,14 @@ export async function indexShards(deps: RepairDeps): Promise<{ shards: Shards; r
 }
 
 /**
- * The leases of running runs are restored before anything may be claimed, so that no tenant's limit is passed meanwhile.
+ * Gives a cold shard its index again. The leases of running runs are restored before anything may be claimed, so that no
+ * tenant's limit is passed meanwhile.
  *
  * Two reconcilers may rebuild a shard at once, when one pauses for longer than its lock. The epoch of the latest `reset()`
  * wins: the other reconciler gets ColdError, and its next pass reads the index again. Its limit pushes are versioned and therefore
  * harmless.
  */
-async function rebuild(deps: RepairDeps, shard: number): Promise<void> {
+async function rebuildShard(deps: RepairDeps, shard: number): Promise<void> {
   const { queue, repairs } = deps;
   const epoch = await queue.reset(shard);
   if (epoch === null) return;

@@ -1,0 +1,17 @@
+import { z } from "zod";
+import { RunId, TenantId } from "../../shared/contracts/ids.ts";
+
+/** The permission of a viewer: an API key, or a stream token that was created with it and is valid until `untilMs`. */
+const Grant = z.object({ keyId: z.string(), untilMs: z.number().nullable() });
+export type Grant = z.infer<typeof Grant>;
+
+/** A viewer of the events of a run after number `after`. The edge sends it to the relay, which does not authorise. */
+export const RunJoin = Grant.extend({ run: RunId, after: z.number().int(), tenant: z.string() });
+export type RunJoin = z.infer<typeof RunJoin>;
+
+/** A viewer of a feed: of a tenant, or of all tenants if `tenant` is null. `lastUs`: the id of its last event. */
+export const FeedJoin = Grant.omit({ untilMs: true }).extend({
+  tenant: TenantId.nullable(),
+  lastUs: z.number().nullable(),
+});
+export type FeedJoin = z.infer<typeof FeedJoin>;

@@ -1,0 +1,30 @@
+import type { RunId } from "../../contracts/ids.ts";
+import type { Usage } from "../../contracts/journal-entry.ts";
+import { pgArray } from "../sql.ts";
+import type { Sql } from "../sql.ts";
+
+type Charging = readonly { run_id: RunId; usage: readonly Usage[] }[];
+
+/** The CTE `charges`: one row for each model call of the entries. Empty for a flush that charges nothing, as most do. */
+export function usageRows(sql: Sql, entries: Charging) {
+  const rows = entries.flatMap(({ run_id, usage }) => usage.map((call) => ({ run_id, ...call })));
+  if (rows.length === 0) return sql``;
+  return sql`, charges as (
+      select * from unnest(
+        ${pgArray(rows.map((u) => u.run_id))}::text[], ${pgArray(rows.map((u) => u.call))}::text[],
+        ${pgArray(rows.map((u) => u.provider))}::text[], ${pgArray(rows.map((u) => u.model))}::text[],
+        ${pgArray(rows.map((u) => u.input_tokens))}::int[], ${pgArray(rows.map((u) => u.output_tokens))}::int[],
+        ${pgArray(rows.map((u) => u.cost_micro_usd))}::bigint[]
+      ) as u(run_id, call, provider, model, input_tokens, output_tokens, cost)
+    )`;
+}
+
+/** The CTE that writes the rows of `charges` whose entries were committed. */
+export function chargeUsage(sql: Sql, entries: Charging) {
+  if (entries.every(({ usage }) => usage.length === 0)) return sql``;
+  return sql`, charged as (
+      insert into usage (run_id, seq, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
+      select run_id, m.event_seq, u.call, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost
+      from moved m join charges u using (run_id)
+    )`;
+}

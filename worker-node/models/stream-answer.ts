@@ -1,0 +1,161 @@
+import { argumentsOf } from "../engine/tool-arguments.ts";
+import { PartCollector } from "./answer-parts.ts";
+import { costMicroUsd } from "./cost.ts";
+import { isToolChoiceViolation } from "./model-error.ts";
+import { openModel } from "./providers.ts";
+import { refuseIncomplete } from "./refuse-incomplete.ts";
+import { toSdkMessages } from "./sdk-messages.ts";
+import { Thoughts } from "./thoughts.ts";
+import { toolNameOf } from "./tool-name.ts";
+import type { ToolSet } from "ai";
+import { estimatedTokens } from "./token-count.ts";
+import type { Tokens } from "./cost.ts";
+import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
+import type { AnswerPiece } from "./thoughts.ts";
+import type { ModelEnv } from "./providers.ts";
+import type { ProviderReport } from "./provider-report.ts";
+
+export type RemoteModelName = Parameters<typeof openModel>[1];
+
+/** Imports the SDK at the first model call, and disables its warnings on the console: the log has one line format. */
+async function loadSdk(): Promise<typeof import("ai")> {
+  Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
+  return import("ai");
+}
+
+/**
+ * Streams one answer from a provider, and puts its parts together. `report` gets what the provider says of the call beside
+ * the answer; `onBytes` is called with every byte that comes.
+ * @throws the provider's error, or the error of an incomplete answer
+ */
+export async function streamAnswer(
+  env: ModelEnv,
+  name: RemoteModelName,
+  request: ModelRequest,
+  report: ProviderReport,
+  onBytes: () => void,
+): Promise<ModelAnswer> {
+  const model = await openModel(env, name, report, onBytes);
+  const sdk = await loadSdk();
+  const result = sdk.streamText({
+    model,
+    messages: request.messages.flatMap(toSdkMessages),
+    allowSystemInMessages: true,
+    tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
+    ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
+    headers: { "Idempotency-Key": request.effectKey },
+    maxRetries: 0,
+    abortSignal: request.signal,
+    // The stream delivers errors too; the default handler would print them.
+    onError: () => {},
+  });
+  const thoughts = new Thoughts();
+  const parts = new PartCollector();
+  const calls: ToolCall[] = [];
+  const ids = new Set(request.messages.flatMap(callIdsOf));
+  /** The arguments of calls as the model writes them, by the id of the call. */
+  const written = new Map<string, string>();
+  let text = "";
+  let failure: unknown;
+  const publish = (piece: AnswerPiece): void => {
+    if (piece.restarts) {
+      text = "";
+      request.onRestart?.();
+    }
+    text += piece.text;
+    if (piece.text !== "") request.onText(piece.text);
+  };
+  try {
+    for await (const part of result.fullStream) {
+      switch (part.type) {
+        case "text-start":
+        case "reasoning-start":
+          parts.text(part.type === "text-start" ? "text" : "reasoning", part.id, "", part.providerMetadata);
+          break;
+        case "text-delta":
+          parts.text("text", part.id, part.text, part.providerMetadata);
+          publish(thoughts.push(part.text));
+          break;
+        case "reasoning-delta":
+          parts.text("reasoning", part.id, part.text, part.providerMetadata);
+          break;
+        case "text-end":
+        case "reasoning-end":
+          parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
+          break;
+        case "tool-input-delta":
+          written.set(part.id, (written.get(part.id) ?? "") + part.delta);
+          break;
+        case "tool-call": {
+          const id = unusedId(part.toolCallId, ids);
+          parts.call(id, part.providerMetadata);
+          // The SDK rounds long integers, and gives up on text around the arguments.
+          const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
+          written.delete(part.toolCallId);
+          calls.push({ id, name: toolNameOf(part.toolName, report.tools), args: argumentsOf(args) ?? args });
+          break;
+        }
+        case "error":
+          failure ??= isToolChoiceViolation(part.error) ? undefined : part.error;
+          break;
+        case "abort":
+          throw request.signal.reason;
+        default:
+          break;
+      }
+    }
+  } catch (error) {
+    request.signal.throwIfAborted();
+    // The SDK gives up the stream over a call that it cannot read. What the provider reported still comes first.
+    failure ??= error;
+  }
+  refuseIncomplete(name, report, calls, failure);
+  publish(thoughts.end());
+  // A limit on money must hold for a provider that reports no tokens as well.
+  if (request.mustHavePrice === true) report.tokens ??= estimated(request, text, calls);
+  const answer = { text, tool_calls: calls, usage: usageOf(name, report) };
+  const opaque = parts.parts(report.opaque, answer.text);
+  return opaque === undefined ? answer : { ...answer, parts: opaque };
+}
+
+/** The tokens of a call by the length of its texts. */
+function estimated(request: ModelRequest, text: string, calls: readonly ToolCall[]): Tokens {
+  const sent = JSON.stringify([request.messages, request.tools]);
+  return {
+    input: estimatedTokens(sent),
+    cachedInput: 0,
+    output: estimatedTokens(text + (calls.length === 0 ? "" : JSON.stringify(calls))),
+  };
+}
+
+function callIdsOf(message: Message): string[] {
+  return message.role === "assistant" ? (message.tool_calls ?? []).map(({ id }) => id) : [];
+}
+
+/**
+ * The id of a call, changed when another call of the conversation has it, and added to `ids`. Servers repeat ids within an
+ * answer and from turn to turn; a result would then belong to the wrong call, and Anthropic refuses the conversation.
+ */
+function unusedId(id: string, ids: Set<string>): string {
+  let unused = id;
+  for (let n = 2; ids.has(unused); n++) unused = `${id}_${n}`;
+  ids.add(unused);
+  return unused;
+}
+
+/** The usage of a call, as far as the provider has reported it. */
+export function usageOf(name: ModelName, { tokens }: ProviderReport): ModelAnswer["usage"] {
+  const counted = tokens ?? { input: 0, cachedInput: 0, output: 0 };
+  return {
+    provider: name.provider,
+    model: name.model,
+    input_tokens: counted.input,
+    output_tokens: counted.output,
+    cost_micro_usd: costMicroUsd(name, counted),
+  };
+}
+
+function toSdkTool(sdk: typeof import("ai"), spec: ToolSpec): ToolSet[string] {
+  return { description: spec.description, inputSchema: sdk.jsonSchema(spec.parameters) };
+}
