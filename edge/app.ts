@@ -67,9 +67,17 @@ export function createApp(servicesOf: ServicesOf): Api {
   // A worker's flush has up to 4 MiB, which JSON escapes may double.
   app.use("/internal/*", limitBody(16));
   for (const add of routes) add(app);
-  app.notFound((c) => noRoute(app, c));
+  app.notFound(async (c) => (await assetOf(c)) ?? noRoute(app, c));
   app.onError((error, c) => problemResponse(error, c.get("requestId") ?? ""));
   return app;
+}
+
+/** A static file. On the platform it is served before this Worker is called, so this is for plain workerd. */
+async function assetOf({ env, req }: Context<ApiEnv>): Promise<Response | null> {
+  if (env.ASSETS === undefined || req.method !== "GET") return null;
+  const response = await env.ASSETS.fetch(req.raw);
+  // The headers of a fetched response are immutable, those of a copy are not.
+  return response.status === 404 ? null : new Response(response.body, response);
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];

@@ -39,6 +39,8 @@ export type Env = {
   DATABASE: { getByName(name: string): DatabaseObject };
   /** Absent: the workers have no object store either, and large values are in Postgres. */
   ARTIFACTS?: R2Bucket;
+  /** The static files of edge/assets. Absent in tests without a runtime. */
+  ASSETS?: Fetcher;
   /** Absent where the platform has no rate limiter. */
   KEY_LOOKUPS?: RateLimit;
 };

@@ -5,10 +5,11 @@
  * PUTs were lost).
  */
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { rootCertificates } from "node:tls";
 import { z } from "zod";
 import { S3Keys, type EdgeBuild } from "./build.ts";
+import { projectFolder } from "../processes/programs.ts";
 import { capnpText, Embed, type Capnp } from "./capnp.ts";
 import {
   bucketBinding,
@@ -41,6 +42,7 @@ export function workerdConfig(build: EdgeBuild, settings: EdgeSettings, postgres
       { name: "do:storage", disk: { path: durableObjectsFolder(data), writable: true } },
       { name: "postgres", external: { address: postgres, tcp: {} } },
       { name: "internet", network: { allow: ["public", "private", "240.0.0.0/4"], tlsOptions: trusted() } },
+      ...assetServices(),
       ...simulatorServices(data),
       ...(bucket ? [s3Service(bucket.id, settings.s3)] : []),
     ],
@@ -85,6 +87,7 @@ function edgeService({ script, options }: EdgeBuild, settings: EdgeSettings, ind
         })),
         ...Object.entries(options.r2Buckets).map(([binding, { id }]) => bucketBinding(binding, id)),
         ...Object.keys(options.hyperdrives).map((binding) => hyperdrive(binding, settings.postgresUrl)),
+        { name: "ASSETS", service: { name: "assets" } },
         ...Object.entries(options.ratelimits).map(([binding, { namespace_id, simple }]) =>
           rateLimitBinding(binding, namespace_id, simple.limit, simple.period),
         ),
@@ -97,6 +100,22 @@ function edgeService({ script, options }: EdgeBuild, settings: EdgeSettings, ind
       durableObjectStorage: { localDisk: "do:storage" },
     },
   };
+}
+
+/** The static files, as the binding ASSETS of wrangler.toml serves them. */
+function assetServices(): Capnp[] {
+  const script = join(projectFolder, "local/edge/assets.worker.mjs");
+  return [
+    { name: "assets:files", disk: { path: join(projectFolder, "edge/assets") } },
+    {
+      name: "assets",
+      worker: {
+        modules: [{ name: "assets.js", esModule: new Embed(script) }],
+        compatibilityDate: "2026-10-23",
+        bindings: [{ name: "FILES", service: { name: "assets:files" } }],
+      },
+    },
+  ];
 }
 
 function hyperdrive(name: string, postgresUrl: string): Capnp {

@@ -1,0 +1,39 @@
+/** The static files of the Worker: the page of the API's reference and the documents. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startEdge, type Edge } from "./edge.ts";
+
+let edge: Edge;
+beforeAll(async () => {
+  edge = await startEdge();
+}, 60_000);
+afterAll(() => edge.stop());
+
+async function get(path: string): Promise<{ status: number; type: string; text: string }> {
+  const answer = await fetch(edge.base + path);
+  const type = answer.headers.get("content-type") ?? "";
+  return { status: answer.status, type, text: await answer.text() };
+}
+
+test("the page /docs needs nothing from another server", async () => {
+  const page = await get("/docs");
+  expect(page).toMatchObject({ status: 200, type: "text/html; charset=utf-8" });
+  const addresses = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address = ""]) => address);
+  const local = addresses.filter((address) => address !== "data:,");
+  expect(local).toEqual(["/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"]);
+  for (const address of [...local, "/api/v2/openapi.json"]) expect((await get(address)).status).toBe(200);
+});
+
+test("every document that llms.txt names is served as Markdown", async () => {
+  const { text } = await get("/llms.txt");
+  const paths = [...text.matchAll(/\]\((\/docs\/[^)]+)\)/g)].map(([, path = ""]) => path);
+  expect(paths).toContain("/docs/protocol.md");
+  for (const path of paths) {
+    expect(await get(path)).toMatchObject({ status: 200, type: "text/markdown; charset=utf-8" });
+  }
+});
+
+test("a path without a file is a problem that says so, and no other file of the folder is served", async () => {
+  for (const path of ["/docs/none.md", "/.gitignore", "/docs/..%2f..%2fpackage.json"]) {
+    expect(await get(path)).toMatchObject({ status: 404, type: "application/problem+json" });
+  }
+});
