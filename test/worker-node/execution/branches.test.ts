@@ -383,7 +383,7 @@ describe("a loop", () => {
     expect(many).toBeLessThan(4 * few);
   });
 
-  test("over what is no list fails", async () => {
+  test("over a value that is no list fails", async () => {
     harness.definition = steps(
       { id: "a", type: "loop", for_each: "user_input", loop_step_ids: ["x"] },
       print("x"),

@@ -101,7 +101,7 @@ test("a store that does not answer a step ends its request with an error that is
   await expect(loadValue(null, reference, "acme")).rejects.toMatchObject(away);
 });
 
-test("a put that fails is tried again, and one that is refused is not", async () => {
+test("a put that fails is tried again, and a put that is refused is not", async () => {
   let puts = 0;
   const failing = (error: Error): ObjectStore => ({
     get: never,

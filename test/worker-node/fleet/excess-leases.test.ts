@@ -96,7 +96,7 @@ async function buildIndex(): Promise<void> {
 
 // Fails when a lapsed lease is claimed although its tenant has more leases than slots, and Postgres does not call its run
 // running: the tenant has two running runs then, and its limit is 1.
-test("a run whose claimer died passes no limit when its lease lapses after another run was claimed directly", async () => {
+test("no limit is exceeded when the lease of a run whose claimer died lapses after another run was claimed directly", async () => {
   await setLimit(1);
   await buildIndex();
   const leased = await store.accept();
