@@ -27,7 +27,7 @@ test("a large value is stored as an object, and loaded as it was", async () => {
   expect(await loadValue(store, out["text"] ?? null, "acme")).toBe(large("x"));
 });
 
-// Fails when two calls at once put the value twice.
+// Fails when two calls at the same time put the value twice.
 test("a large value under two names is stored once", async () => {
   const store = memory();
   const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({

@@ -117,7 +117,7 @@ test("no limit is exceeded when the lease of a run whose claimer died lapses aft
     ended: [],
   });
   expect(claim.runs).toEqual([{ run: leased, tenant: acme }]);
-  // The queue was away meanwhile: another worker claimed a run directly, which Postgres had room for.
+  // The queue was unreachable meanwhile: another worker claimed a run directly, for which Postgres had room.
   const running = await store.startRun();
   const member = newWorker();
   await member.start();
@@ -127,7 +127,7 @@ test("no limit is exceeded when the lease of a run whose claimer died lapses aft
 });
 
 // Fails when a tenant's lapsed leases are not claimed because it has more leases than slots: after its limit was lowered, the
-// runs of a dead worker would stand still.
+// runs of a dead worker would not move.
 test("the runs of a dead worker are taken over although their tenant's limit was lowered", async () => {
   await setLimit(2);
   await buildIndex();
