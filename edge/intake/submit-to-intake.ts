@@ -45,7 +45,7 @@ function combinersOf(config: Config): Record<SizeClass, RunCombiner>[] {
   return fresh;
 }
 
-/** A run without its texts. */
+/** The bytes of a run without its texts. */
 const RUN_BYTES = 1_000;
 
 /** From this size on a run is large: large runs share their batches with each other only. */

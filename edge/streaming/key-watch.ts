@@ -7,7 +7,7 @@ type WatchedKey = { viewers: Map<() => void, number | null>; checkedAtMs: number
 /**
  * Ends the streams whose key is revoked or has expired, and those whose stream token has expired.
  *
- * A key that has just come is checked at the next tick, because the edge may have found it in its cache. Then all keys
+ * A key that was just added is checked at the next tick, because the edge may have found it in its cache. Then all keys
  * that are due are checked in one query. While Postgres is unreachable no stream ends: the check is repeated.
  */
 export class KeyWatch {
@@ -20,7 +20,7 @@ export class KeyWatch {
     this.#readValid = readValid;
   }
 
-  /** Calls `end` when the grant is no longer valid. Returns what removes it from the watch. */
+  /** Calls `end` when the grant is no longer valid. @returns a function that removes the viewer from the watch */
   add({ keyId, untilMs }: Grant, end: () => void): () => void {
     const key = this.#keys.get(keyId) ?? { viewers: new Map(), checkedAtMs: -Infinity };
     this.#keys.set(keyId, key);

@@ -81,7 +81,7 @@ function hasKeyInHeader(c: Context<ApiEnv>): boolean {
   return c.req.header("authorization") !== undefined;
 }
 
-/** What the tokens say. Each must be genuine, and the key that created it still valid. */
+/** What the tokens say. Each token must be genuine, and the key that created it must still be valid. */
 async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promise<TokenClaim[]> {
   const { config } = c.get("services");
   const read = await Promise.all(tokens.map((token) => readStreamToken(config.STREAM_TOKEN_SECRET, token)));

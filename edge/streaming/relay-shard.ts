@@ -137,7 +137,7 @@ export class LiveFeed {
         await redis.connect();
         await this.#read(redis);
       } catch {
-        if (this.#following && !signal.aborted) log.info("relay.redis_lost", { stream: this.#key });
+        if (this.#following && !signal.aborted) log.info("relay.redis_unreachable", { stream: this.#key });
         this.#following = false;
       } finally {
         signal.removeEventListener("abort", close);

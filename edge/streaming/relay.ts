@@ -94,7 +94,7 @@ export class Relay {
     return writer;
   }
 
-  /** Sends a live entry to the viewers of its run. None waits for another: a slow one reads the journal instead. */
+  /** Sends a live entry to the viewers of its run. No viewer waits for another: a slow viewer reads the journal instead. */
   onEntry(entry: LiveEntry): void {
     const encoded = new Map<number, Uint8Array>();
     const aheadBytes = liveAheadBytes(this.#viewers);
@@ -216,7 +216,10 @@ export class Relay {
     if (viewer.mode === "ended") writer.close();
   }
 
-  /** Checks often only the viewers that needed the failed read. Further failures are not logged until all viewers have been read again. */
+  /**
+   * From now on checks the viewers of the failed read often, and no others. Further failures are not logged until all viewers
+   * have been read again.
+   */
   #onReadFailed(subscriptions: readonly Subscription[], error: unknown): void {
     if (this.#failed.size === 0)
       log.error("relay.read_failed", { error: error instanceof Error ? error.message : "unknown" });

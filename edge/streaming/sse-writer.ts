@@ -40,7 +40,7 @@ const LIVE_AHEAD_BYTES = 64 * 1024;
 /** The unsent bytes of live entries in one object, divided evenly among its viewers; each may have 16 KiB and one entry in any case. */
 const LIVE_BYTES = 32 * 1024 * 1024;
 
-/** Of an object with so many viewers: one with more unsent bytes than this gets no further live entry. */
+/** In an object with so many viewers, a viewer with more unsent bytes than this gets no further live entry. */
 export function liveAheadBytes(viewers: number): number {
   return Math.max(READ_AHEAD_BYTES, Math.min(LIVE_AHEAD_BYTES, LIVE_BYTES / viewers));
 }
@@ -93,7 +93,7 @@ export class SseWriter {
     return this.#unsentBytes() > aheadBytes;
   }
 
-  /** Sends bytes at once. The caller bounds them: it tests `isBehind`, waits for `room`, or sends few. */
+  /** Sends bytes without a wait. The caller bounds them: it tests `isBehind`, waits for `room`, or sends few. */
   send(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length;) at += this.sendPiece(bytes, at);
   }

@@ -4,7 +4,7 @@ import type { Json, JsonObject } from "../contracts/json.ts";
 import { publicState } from "./fold.ts";
 import type { Progress } from "./fold.ts";
 
-/** What the end of a run shows of a step that has no result. */
+/** The part of a step that the end of a run shows when the step has no result. */
 type StepName = { id: string; name: string; type: string };
 
 /**

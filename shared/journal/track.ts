@@ -28,7 +28,7 @@ export type Track = {
   questionId: string | null;
   /** The key that its last step with an `output_key` has written. */
   lastKey: string | null;
-  /** The keys that are the list of several branches' values, with the parallel step of these branches. */
+  /** The keys whose value is a list with an item for each branch of a parallel step, and the id of that step. */
   merged: Map<string, string>;
   /** The tracks of the current visit, if its step divides this track. */
   fork: Fork | null;
@@ -113,7 +113,7 @@ export function trackAt(root: Track, place: readonly number[] = []): Track {
   return place.reduce(getOrCreateTrack, root);
 }
 
-/** The track with this number in the current fork of `track`. Without an entry in the journal it begins here, and the fork has it from now on. */
+/** The track with this number in the current fork of `track`. A track without an entry in the journal begins here. */
 export function getOrCreateTrack(track: Track, index: number): Track {
   const { fork } = track;
   if (fork === null) throw new Error(`nothing has divided the track "${track.path}"`);
@@ -162,7 +162,7 @@ export function applyToTrack(root: Track, checkpoint: Checkpoint): void {
   );
 }
 
-/** Keeps of a track that has ended what the join needs. */
+/** Removes a track that has ended, and keeps the part of its state that the join needs. */
 function endTrack(parent: Track, index: number, error: EndedTrack["error"]): void {
   const { fork } = parent;
   const track = fork?.tracks.get(index);
@@ -176,15 +176,17 @@ function endTrack(parent: Track, index: number, error: EndedTrack["error"]): voi
   fork.endedCount += 1;
 }
 
-/** The keys of the engine, and the answer that every human step writes, are no lists after a loop. */
+/** After a loop, the engine's own keys and `human_response`, which every human step writes, do not become lists. */
 function isOutput(key: string): boolean {
   return !key.startsWith("_") && key !== "human_response";
 }
 
 /**
- * The keys that the join of a fork writes. Of branches: what each has written, and of a merged key the list of their values,
- * null where a branch has not written it. Of iterations: for each key that any of them
- * has written the list of its values, null where an iteration has not written it; of rounds also the other keys.
+ * The keys that the join of a fork writes.
+ * - After branches: the keys that each has written. A merged key has the list of their values, null where a branch has not
+ *   written it.
+ * - After iterations: for each key that any of them has written the list of its values, null where an iteration has not
+ *   written it. After rounds also every other key that they have written, with its last value.
  */
 export function joinedKeys({ in: of, count, ended, carried, merged = [] }: Fork): JsonObject {
   const keys = new Set(ended.flatMap(({ kept }) => Object.keys(kept)));

@@ -144,7 +144,7 @@ local function read_head(lane)
   end
 end
 
--- `ring_times`: the virtual time of each ring. It never goes back: a tenant that was passed over starts earlier than it.
+-- `ring_times`: the virtual time of each ring. It never goes back, although a tenant that was passed over starts earlier.
 local lanes_time, lane_next_start, ring_times = 0, {}, {}
 if n_ready == 0 then
   -- A tenant in a ring has a ready job, unless a key was lost a moment ago.

@@ -181,7 +181,7 @@ end
 -- `next_start`: see `repair_ring`, for a ready job that a claim serves. `state` nil removes the job.
 local function move(job, state, at_ms, next_start)
   local from, tenant = job.state, job.tenant
-  -- Without a ready job nobody gets the slot.
+  -- Without a ready job no tenant waits for the slot.
   local had_no_free_slot = from == "leased" and n_ready ~= 0 and not has_free_slot(tenant)
 
   local left, entered, member = COUNTED[from], COUNTED[state], tenant .. "\0" .. job.run
@@ -208,7 +208,7 @@ local function move(job, state, at_ms, next_start)
   end
   if state then write_job(job) else redis.call("HDEL", jobs, job.run) end
 
-  -- A slot that became free is for all ready jobs of the tenant; without a free slot it leaves all rings.
+  -- A slot that became free is for all ready jobs of the tenant. A tenant without a free slot leaves all rings.
   if had_no_free_slot or (state == "leased" and not has_free_slot(tenant)) then
     repair_rings(tenant)
   elseif state == "ready" then

@@ -16,7 +16,7 @@ export type JobWait = { status: "queued" | "paused"; delayMs: number };
 /** Ten minutes of waiting outweigh the highest priority (10), so that ageing bounds every wait. */
 const MS_PER_PRIORITY = 60_000;
 
-/** The rank of a job among its tenant's: the time it was queued, earlier by a minute for each point of priority. */
+/** The rank of a job among the jobs of its tenant: the time at which it was queued, a minute earlier for each point of priority. */
 export function scoreOf(queuedAtMs: number, priority: number): number {
   return queuedAtMs - priority * MS_PER_PRIORITY;
 }

@@ -1,4 +1,4 @@
--- Store the limits of tenants, and put the tenants into or out of the rings at once.
+-- Store the limits of tenants, and put the tenants into or out of the rings immediately.
 --
 -- Acts on a cold shard too. A lower version never replaces a higher one.
 --

@@ -1,6 +1,6 @@
 -- Delete all keys of a cold shard: the first step of a rebuild.
 --
--- Two reconcilers may rebuild a shard at once, because the lock of a paused reconciler lapses. Two rules make that safe:
+-- Two reconcilers may rebuild a shard at the same time, because the lock of a paused reconciler lapses. Two rules make that safe:
 -- 1. A shard with an index is not deleted. A reconciler that read "cold" before another one began the index would
 --    otherwise delete the jobs of a queue in use.
 -- 2. Each reset deletes the leases of the rebuild before it and supersedes it: only the epoch of the latest reset may

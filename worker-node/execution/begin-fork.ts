@@ -12,7 +12,7 @@ import { appendUnconfirmed } from "./execution-state.ts";
 import type { Forked } from "./visit.ts";
 import type { TrackScope } from "./track-scope.ts";
 
-/** Begins a visit of a parallel or loop step: its tracks, and the first events of those that move at once. */
+/** Begins a visit of a parallel or loop step: commits the fork, with the first events of the tracks that begin with it. */
 export function beginFork(at: TrackScope, step: ForkStep, visit: number, forked: Forked): Fork {
   const { state, track } = at;
   const { in: kind, count } = forked;

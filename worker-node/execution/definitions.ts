@@ -39,7 +39,7 @@ export class Definitions {
   }
 
   #keep(key: string, definition: Orchestration, chars: number): void {
-    // Two runs may have read the same version at once.
+    // Two runs may have read the same version at the same time.
     this.#forget(key);
     this.#versions.set(key, { definition, chars });
     this.#chars += chars;

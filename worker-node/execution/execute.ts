@@ -69,7 +69,8 @@ export async function execute(
 /** Moves a run from step to step, until it ends or parks. */
 async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Ending> {
   const { run, deps } = state;
-  // Before the definition, the input and the journal are read: what crashed three workers must not crash a fourth.
+  // Checked before the definition, the input and the journal are read: a value that crashed three workers must not crash a
+  // fourth.
   if (run.crash_count >= POISON_CRASHES) {
     const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
     return failRun(state, { code: "poison", message, step_id: null });

@@ -53,9 +53,12 @@ export type ExecutionState = {
   rejected: RejectedResult | null;
   /** The size of its state. */
   readonly size: StateSize;
-  /** Model calls of stopped visits: the next result of a step that stops others, or the end of the run, charges them. */
+  /**
+   * The model calls of stopped visits that are not charged yet. The failure of the branch or of the step that stopped them
+   * charges them, or else the end of the run.
+   */
   readonly unchargedUsage: Usage[];
-  /** What the visits under way have cost so far, as far as no result reports it. */
+  /** For each visit under way, a function that returns what it has cost so far and no result has reported. */
   readonly spending: Set<() => number>;
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
@@ -117,7 +120,7 @@ export type Parked = {
 /** `ended`: this worker ended the run. `dropped`: the run is not this worker's any more. */
 export type Ended = { is: "ended" } | { is: "dropped" };
 
-/** How an execution left its run: ended or dropped, parked (`delayMs` to its wake-up), or stopped and still this worker's. */
+/** How an execution left its run: ended, dropped, parked (it wakes after `delayMs`), or stopped while it is still this worker's. */
 export type Ending =
   | Ended
   | { is: "parked"; status: "queued" | "paused"; delayMs: number }

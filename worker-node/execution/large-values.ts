@@ -83,7 +83,7 @@ export class LargeValues {
       url,
     };
     const put = putWithRetries(this.#store, key, json, this.#limits).then(() => reference);
-    // Before the put ends, so that the same value under another name waits for this put.
+    // Remembered before the put ends, so that the same value under another name waits for this put.
     this.#put.set(json, put);
     return put;
   }

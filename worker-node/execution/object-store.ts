@@ -4,7 +4,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "../outbound/named-cause.ts";
 import { within } from "./stop.ts";
 
-/** How long a step waits at least for an object store that does not answer: longer than a wait that keeps the slot. */
+/** The shortest wait before a step is tried again after the object store did not answer. It is long enough to give the slot back. */
 const AWAY_MS = 10_000;
 
 /** Limits of the requests of a step's values. They stay below the slack of an entry's deadline (`run-log.ts`). */

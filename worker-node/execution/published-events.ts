@@ -28,7 +28,7 @@ function divide(text: string, eventOf: (part: string) => RunEvent): string[] {
   if (text.length < 2 || Buffer.byteLength(JSON.stringify(eventOf(text))) <= INLINE_LIMIT_BYTES)
     return [text];
   let middle = Math.floor(text.length / 2);
-  // Not between the two halves of a character beyond U+FFFF.
+  // A text is never divided between the two halves of a character beyond U+FFFF.
   if (isLowSurrogate(text, middle) && text.length > 2) middle += 1;
   return [text.slice(0, middle), text.slice(middle)].flatMap((part) => divide(part, eventOf));
 }

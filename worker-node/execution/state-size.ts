@@ -2,7 +2,7 @@ import { Reference } from "../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 
-/** The size of a value as JSON: `bytes` counts a reference as the value behind it, `held` as what is in this process. */
+/** The size of a value as JSON. `bytes` counts a reference as the value behind it, `held` counts the reference alone. */
 type Size = { bytes: number; held: number };
 
 /**
@@ -16,7 +16,10 @@ export class StateSize {
   readonly #onHeld: (bytes: number) => void;
   #total: Size = { bytes: 0, held: 0 };
 
-  /** @param onHeld gets the bytes of the state that are in the memory of this process, of a reference its own, after each change */
+  /**
+   * @param onHeld gets, after each change, the bytes of the state that are in the memory of this process: of a large value,
+   * those of its reference
+   */
   constructor(onHeld: (bytes: number) => void = () => {}) {
     this.#onHeld = onHeld;
   }
@@ -62,7 +65,7 @@ export class StateSize {
     this.#keep(fork, size);
   }
 
-  /** The tracks of a fork are joined: what they held counts no more. */
+  /** The tracks of a fork are joined: their values no longer count. */
   join(fork: Fork): void {
     this.#add({ bytes: 0, held: 0 }, this.#ended.get(fork));
     this.#ended.delete(fork);

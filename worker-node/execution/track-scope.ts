@@ -32,11 +32,11 @@ export type TrackFailure = Omit<FailedVisit, "is"> & {
   visit: number;
   /** The path of the step that failed; null: a limit of the run was reached, between two steps. */
   path: string | null;
-  /** The run fails, whatever `on_branch_error` says: the failure is none of this branch alone. */
+  /** The failure concerns the whole run, not this branch alone: the run fails, whatever `on_branch_error` says. */
   isOfRun: boolean;
 };
 
-/** Postgres will never take a result: the run fails with what came before it. */
+/** Postgres will never take a result: the run fails, with the results before it. */
 export class ResultRejected extends Error {
   readonly result: RejectedResult;
 
@@ -46,7 +46,7 @@ export class ResultRejected extends Error {
   }
 }
 
-/** A visit of a step of `track` has failed. */
+/** The failure of a visit of a step of `track`. */
 export function failureOf(
   track: Track,
   step: Step,

@@ -1,20 +1,20 @@
 import { within } from "./stop.ts";
 
 /**
- * The branches and iterations that may be in a step with effects at once on one worker, beside one of each run. A run of a
- * thousand iterations must not open as many connections, nor take those of other tenants.
+ * The most branches and iterations of a worker that may be in a step with effects at the same time, besides one track of each
+ * run. A run of a thousand iterations must not open a thousand connections, nor take those of other tenants.
  */
 const MAX_TRACKS = 64;
 
 type Waiter = { run: string; begin(end: () => void): void };
 
 /**
- * Turns for the tracks of a worker's runs. One track of each run has its turn at once, so that every run moves; further
+ * Turns for the tracks of a worker's runs. One track of each run gets its turn without a wait, so that every run moves; further
  * tracks share MAX_TRACKS turns, which the tenants that wait get one after the other.
  */
 export class TrackTurns {
   #free: number;
-  /** Runs of which one track has the turn that is the run's own. */
+  /** The runs whose own turn is taken by one of their tracks. */
   readonly #moving = new Set<string>();
   /** The tracks that wait, by tenant; the tenant that gets the next turn is the first. */
   readonly #waiting = new Map<string, Waiter[]>();
@@ -25,7 +25,7 @@ export class TrackTurns {
 
   /**
    * Waits until a track of `run` may begin a step.
-   * @returns gives the turn back; it must be called once
+   * @returns a function that gives the turn back: the caller calls it once
    * @throws the reason of `signal`
    */
   async take(run: string, tenant: string, signal: AbortSignal): Promise<() => void> {
@@ -45,7 +45,7 @@ export class TrackTurns {
     try {
       return await within(signal, promise);
     } catch (error) {
-      // It may have got its turn in the moment of the abort.
+      // The track may have got its turn at the moment of the abort.
       if (!this.#remove(tenant, waiter)) (await promise)();
       throw error;
     }
@@ -72,7 +72,7 @@ export class TrackTurns {
     }
     const [tenant, waiters] = first;
     this.#remove(tenant, next);
-    // The other tenants that wait are before this one now.
+    // This tenant goes behind the other tenants that wait.
     if (this.#waiting.delete(tenant)) this.#waiting.set(tenant, waiters);
     next.begin(() => this.#endShared());
   }

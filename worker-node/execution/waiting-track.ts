@@ -28,7 +28,7 @@ export function leftOf({ wait, sinceMs }: Waiting, nowMs: number): number {
   return Math.max(0, wait.afterMs - (nowMs - sinceMs));
 }
 
-/** A park once more, with what is left of its wait: what it has charged, asked and published is committed. */
+/** The park of a track again, with what is left of its wait. Its charges, question and events are left out: they are committed. */
 export function repeated(waiting: Waiting, nowMs: number): Parked {
   const { wait } = waiting;
   const wait_ms = leftOf(waiting, nowMs);

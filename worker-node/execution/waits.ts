@@ -7,7 +7,7 @@ import { SHORT_WAIT_MS } from "./visit.ts";
 import { isKnown, leftOf, parkEntry, repeated } from "./waiting-track.ts";
 import type { Waiting } from "./waiting-track.ts";
 
-/** A run that wakes because its timeout has come must find that the timeout has passed. */
+/** When a run wakes because of its timeout, the timeout must have passed by the worker's clock too. */
 const TIMEOUT_SLACK_MS = 1_000;
 /** Node counts timers in 32 bits. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -15,8 +15,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const PAUSED: RunEvent = { type: "paused" };
 
 /**
- * The tracks of a run that wait. While others move, a wait is committed and the run keeps its slot. When no track can move,
- * the run parks until the first of the waits is over. An answer makes the tracks with a question read it.
+ * The tracks of a run that wait. While another track moves, a wait is committed and the run keeps its slot. When no track can
+ * move, the run parks until the first of the waits is over. When an answer arrives, each track with a question reads its own.
  *
  * Each track that moves holds a token, which `suspend` gives back for the time of the wait.
  */
@@ -116,7 +116,7 @@ export class Waits {
     }
   }
 
-  /** Lets a track go on; while a park of the run is under way, once that has been refused. */
+  /** Lets a track go on. While a park of the run is under way, the track goes on only when that park has been refused. */
   #wake(waiting: Waiting): void {
     if (this.#parking) {
       void this.#parking.then(() => this.#wake(waiting));
@@ -142,7 +142,10 @@ export class Waits {
       });
   }
 
-  /** Gives the slot back until the first wait is over. Its entry has the park that is not committed yet, or repeats one. */
+  /**
+   * Gives the slot back until the first wait is over. The entry is the park of a track that is not committed yet; when all
+   * are committed, it repeats one.
+   */
   async #park(nowMs: number): Promise<void> {
     const all = [...this.#waiting].toSorted((a, b) => leftOf(a, nowMs) - leftOf(b, nowMs));
     const shown = all.find(({ isCommitted }) => !isCommitted) ?? all[0];

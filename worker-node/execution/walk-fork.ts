@@ -72,11 +72,11 @@ class ForkWalk {
     const { waits } = this.#at;
     const begun = Array.from({ length: this.#begun }, (_, i) => i);
     const live = begun.filter((index) => this.#fork.ended[index] === undefined);
-    // The track above gives its token to these, and gets it back from the last of them.
+    // The track above gives its token to these tracks, and gets it back from the last of them.
     waits.enter(Math.max(0, live.length - 1));
     let moving = live.length;
     const walks = live.map(async (index) => {
-      // When one fails, the others stop. The first reason is what the step, or the run, fails with.
+      // When one track fails, the others stop. The step, or the run, fails with the first reason.
       await this.#walkFrom(index).catch((error: unknown) => this.#stop.abort(error));
       moving -= 1;
       if (moving > 0) waits.leave();
@@ -84,7 +84,7 @@ class ForkWalk {
     await Promise.all(walks);
   }
 
-  /** Walks a track, and after each one that ends the one that begins with its end. */
+  /** Walks a track. When it ends, the next track that has not begun may begin in its place, and is walked too. */
   async #walkFrom(first: number): Promise<void> {
     for (let index: number | null = first; index !== null;) {
       let following: number | null = null;

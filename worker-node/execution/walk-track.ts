@@ -20,7 +20,10 @@ import type { TrackEnd, TrackScope } from "./track-scope.ts";
 import { beginFork } from "./begin-fork.ts";
 import { walkFork } from "./walk-fork.ts";
 
-/** The most unconfirmed results: then even a step without effects waits, because a commit is where a cancel is noticed. */
+/**
+ * The most unconfirmed results. When there are as many, even a step without effects waits for their commits, because the
+ * worker notices a cancel at a commit.
+ */
 const MAX_UNCONFIRMED = 32;
 
 /** Moves a track from step to step and through its waits, to its end. */
@@ -60,7 +63,7 @@ export async function walkTrack(at: TrackScope): Promise<TrackEnd> {
 
 type Visited = ({ is: "result" } & Result) | Extract<TrackEnd, { is: "failed" }> | { is: "waited" };
 
-/** Visits a step until it has a result, has failed, or has waited: then what the track does next is decided anew. */
+/** Visits a step until it has a result, has failed, or has waited. After a wait the track decides anew what it does next. */
 async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Visited> {
   const { state, walk, track, signal } = at;
   if (isFork(step) && track.fork) return walkFork(at, step, track.fork, walkTrack);
@@ -88,9 +91,9 @@ async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Vis
 }
 
 /**
- * Waits until a branch or an iteration may begin a step with effects: many tracks of one run must not take what the worker
- * has. The step's own timeout has not begun.
- * @returns ends its turn
+ * Waits until a branch or an iteration may begin a step with effects, so that the many tracks of one run do not use up the
+ * worker's turns. The step's own timeout begins after this wait.
+ * @returns a function that ends the turn
  */
 async function turnOf({ state: { run, deps }, track, signal }: TrackScope, step: Step): Promise<() => void> {
   if (track.place.length === 0 || isFork(step) || isPure(step)) return () => {};

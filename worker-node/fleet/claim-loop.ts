@@ -7,7 +7,7 @@ import type { Markers } from "./slots.ts";
 
 /** The longest wait for a marker: a lost marker delays a claim by at most this. */
 export const MAX_WAIT_MS = 2_000;
-/** An idle worker waits this long for a claim that finishes its ended runs: in a steady stream of runs that saves a call for each. */
+/** An idle worker finishes its ended runs after this time, unless a claim does so before: that saves most of these calls. */
 const FINISH_DELAY_MS = 20;
 /** The pause between two tries while a store is unreachable. */
 const PAUSE_MS = 500;
@@ -44,7 +44,7 @@ export class ClaimLoop {
   }
 
   /**
-   * How long ended runs may wait to be finished: null while a claim follows at once that finishes them. 0 after `stop`, and
+   * How long ended runs may wait to be finished. Null: a claim that finishes them follows immediately. 0 after `stop`, and
    * when ready jobs may be waiting for the slots of these runs.
    */
   get finishDelayMs(): number | null {
@@ -79,7 +79,7 @@ export class ClaimLoop {
           await slots.freed;
           continue;
         }
-        // Of a run that ends during the claim, the slot was not free for it.
+        // Read before the claim: the slot of a run that ends during the claim was not free for it.
         const { released } = slots;
         const room = slots.room();
         const claim = await this.#claims.claimAndBegin(room);
@@ -102,13 +102,13 @@ export class ClaimLoop {
   }
 
   /**
-   * Waits for a marker or for the next due job; and for a run that ends, when not every lane has an open slot: jobs may be
-   * ready for which that run made room.
+   * Waits for a marker, and at most until the next job is due. While a lane has no open slot, the end of a run ends the wait
+   * too: the run may have made room for jobs that are ready.
    */
   async #waitForWork(claim: Claim, markers: Markers, released: Promise<void>): Promise<void> {
     const { slots, ended, endWaits } = this.#deps;
     const isAllOpen = markers.open.length === slots.lanes.length;
-    // The claim that follows the end of a run finishes that run.
+    // Without any open slot, the end of a run ends this wait: the claim that follows finishes the run.
     const isFollowed = markers.open.length === 0;
     if (!isFollowed) {
       this.#lastClaim = claim;
@@ -117,7 +117,7 @@ export class ClaimLoop {
     const waitMs = Math.min(MAX_WAIT_MS, Math.max(1, claim.nextMs));
     const pending = this.#marker;
     const taken = pending?.taken ?? this.#waitForMarker(markers, waitMs);
-    // A lane that has got an open slot since then has markers for which the pending wait does not wait.
+    // The pending wait does not know the marker of a lane that has got an open slot since it began.
     if (pending && !markers.open.every((lane) => pending.of.open.includes(lane))) endWaits();
     const ends = [taken];
     if (!isAllOpen) ends.push(released);
@@ -136,7 +136,7 @@ export class ClaimLoop {
     return taken;
   }
 
-  /** A claim of nothing makes a marker for the jobs that are ready: the taken one would have called another worker. */
+  /** Wakes another worker in place of this one: a claim of no job pushes a marker again for the jobs that are ready. */
   async #passOnMarker(): Promise<void> {
     const { queue, owner, slots, timing } = this.#deps;
     const { leaseMs } = timing;

@@ -57,7 +57,7 @@ export class Executions {
   }
 
   /**
-   * Executes a run anew that is executed here under an earlier attempt: stops that execution and begins when it has ended.
+   * Executes a run that this worker still executes under an earlier attempt: stops that execution and begins when it has ended.
    * The caller does not wait. If the old execution never ends, two beats name the run as this worker's while its new attempt
    * is not executed, and it is handed back.
    */
@@ -105,7 +105,7 @@ export class Executions {
     const done = execute(claimed, execution, runLog, stop.signal, holdState)
       .then((ending) => {
         log.info("run.execution_ended", { run, attempt, ending: ending.is });
-        // Before the queue is updated: a renewal in between would take the lease again.
+        // Untracked before the queue is updated: a renewal in between would take the lease again.
         tracked.untrack(run);
         return this.#deps.ended.onEnd(job, ending);
       })
@@ -145,7 +145,7 @@ async function handBack(
 type EndedRunsDeps = {
   owner: Incarnation;
   queue: Queue;
-  /** How long the shard's ended runs may wait to be finished; null while a claim follows at once that finishes them. */
+  /** How long the shard's ended runs may wait to be finished. Null: a claim that finishes them follows immediately. */
   delayMs(shard: number): number | null;
 };
 

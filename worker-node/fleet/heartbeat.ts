@@ -85,7 +85,7 @@ export class Heartbeat {
     return this.#beating;
   }
 
-  /** A beat that is sent after this call: one under way may have read before the change that the caller was notified of. */
+  /** Sends a beat after this call, even if one is under way: that one may have read before the change that the caller knows of. */
   async beatAgain(): Promise<void> {
     await this.#beating;
     await this.beat();
@@ -139,7 +139,10 @@ export class Heartbeat {
     await this.#handBackStrays(strays, sentMs);
   }
 
-  /** Compares each tracked run with the reply of a beat, and stops or notifies its execution. @returns the jobs of runs that are not this worker's any more */
+  /**
+   * Compares each tracked run with the reply of a beat, and stops or notifies its execution.
+   * @returns the jobs of runs that are not this worker's any more
+   */
   #compareTracked(owned: readonly OwnedRun[], sentMs: number): Job[] {
     const { tracked } = this.#deps;
     const byRun = new Map(owned.map((run) => [run.run_id, run]));
@@ -155,7 +158,7 @@ export class Heartbeat {
     return gone;
   }
 
-  /** Ends the leases of runs that are not this worker's any more: they would keep other workers from them until they lapse. */
+  /** Ends the leases of runs that are not this worker's any more: until they lapse they would keep other workers from these runs. */
   async #releaseGone(jobs: readonly Job[]): Promise<void> {
     if (jobs.length === 0) return;
     // The next worker that claims them reads their status in Postgres.

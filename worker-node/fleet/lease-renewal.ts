@@ -95,7 +95,7 @@ export class LeaseRenewal {
       if (error instanceof ColdError) links.reportCold(shard);
       else {
         log.warn("lease.renew_failed", { shard, message: messageOf(error) });
-        // A worker without a free slot does not claim, so it would not find out otherwise.
+        // Reported here too: a worker without a free slot does not claim, and would not notice that the shard is unreachable.
         links.reportFailed(shard);
       }
     }

@@ -97,13 +97,13 @@ export async function reconcileLeases(
     if (!snapshot || TERMINAL.has(snapshot.status)) {
       await queue.finish([name], holder);
     } else if (snapshot.status === "running" && snapshot.owner !== null) {
-      // Also of a silent owner: a release would free the slot of a run that Postgres counts as running.
+      // Restored for a silent owner too: a release would free the slot of a run that Postgres counts as running.
       const leaseMs = restoredLeaseMs(snapshot);
       againMs = Math.min(againMs, leaseMs);
       await queue.restoreLeases({ jobs: [jobOf(snapshot)], owner: snapshot.owner, holder, leaseMs });
       restored.set(snapshot.owner, [...(restored.get(snapshot.owner) ?? []), name]);
     } else {
-      // Due later, or locked by another statement at this moment.
+      // The run is due later, or another statement has its row locked at this moment.
       const delayMs = Math.max(snapshot.due_in_ms, MIN_DELAY_MS);
       againMs = Math.min(againMs, delayMs);
       const status = snapshot.status === "paused" ? ("paused" as const) : ("queued" as const);

@@ -43,7 +43,10 @@ export class ShardClaims {
     this.#deps = deps;
   }
 
-  /** Claims the runs that there is room for and begins them. Null: the queue is unreachable or cold, or this worker counts as silent. */
+  /**
+   * Claims the runs that there is room for and begins them.
+   * @returns null when the queue is unreachable or cold, or this worker counts as silent
+   */
   async claimAndBegin(room: Room): Promise<Claim | null> {
     const { slots, links, heartbeat, directClaims } = this.#deps;
     slots.reserve(room.slots);
@@ -96,7 +99,7 @@ export class ShardClaims {
     }
   }
 
-  /** Before the first claim from a queue that was unreachable: runs that were claimed directly take slots that it has not counted. */
+  /** Precedes the first claim from a queue that was unreachable: it has not counted the slots of runs that were claimed directly. */
   async #synchronize(): Promise<void> {
     const { queue, links, heartbeat } = this.#deps;
     await queue.readIndex(this.#shard); // throws when the shard cannot be reached, or is cold
@@ -133,8 +136,8 @@ export class ShardClaims {
   }
 
   /**
-   * Those of the leased runs whose claim passes no limit: of the excess leases only the runs that Postgres calls running, which
-   * take a slot already. The others are released, and wait for a slot.
+   * The leased runs whose claim exceeds no limit. Of the excess leases these are the runs that Postgres calls running, because
+   * they take a slot already. The other excess leases are released, and their runs wait for a slot.
    */
   async #withinLimits(jobs: readonly JobName[], excess: readonly RunId[]): Promise<RunId[]> {
     const { store, unresolved } = this.#deps;

@@ -12,8 +12,8 @@ import type { HeldRuns, Room } from "../../shared/queue/claim.ts";
 const ALL_SLOTS = 2;
 
 /**
- * The bytes of state that all runs of a worker may hold before tenants are told apart. As with slots, half of it is for any tenant;
- * beyond that a tenant may begin another run only while its runs hold less than is free.
+ * The bytes of state that all runs of a worker may hold. As with slots, half of it is for any tenant; beyond that a tenant may
+ * begin another run only while its own runs hold less than is free.
  */
 const STATE_BYTES = 256 * 1024 * 1024;
 
@@ -116,7 +116,7 @@ export class Slots {
     return { slots, lanes, shares: { open, openLanes, held: this.#heldRuns() } };
   }
 
-  /** The markers to wait for. A lane that is full here has a marker for other workers all the time. */
+  /** The markers to wait for. Those of lanes that are full here are left out: they are for other workers. */
   markers(): Markers {
     const { slots, lanes, shares } = this.room();
     const isOpen = (lane: Lane): boolean => shares.open > 0 && (shares.openLanes[lane] ?? 0) > 0;

@@ -15,7 +15,7 @@ const MAX_FLUSHES = 2;
 const MAX_ENTRIES = 256;
 const MAX_BYTES = 4 * 1024 * 1024;
 const MAX_BACKOFF_MS = 2_000;
-/** A batch that timed out this often, while Postgres answers small queries at once, has an entry that is the cause. */
+/** A batch that timed out this often, while Postgres answers small queries quickly, has an entry that is the cause. */
 const MAX_TIMEOUTS = 2;
 /** A small query takes less than this unless Postgres is overloaded. */
 const SMALL_QUERY_MS = 1_000;
@@ -143,7 +143,7 @@ export class Journal {
     return live;
   }
 
-  /** Whether a small query takes no time, so that it is not the load that makes a flush slow. */
+  /** Whether a small query is quick: then an entry of the batch, and not the load of Postgres, makes the flush slow. */
   async #isPostgresQuick(batch: InFlight[]): Promise<boolean> {
     const startedMs = performance.now();
     try {

@@ -13,7 +13,7 @@ import type { Appended, AppendOutcome, Outcome } from "./entry-queue.ts";
 import { PendingEvents } from "./pending-events.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
-/** Stands in a deadline for the timeout of a parallel or loop step without its own: the time until the next entry of one of its tracks. */
+/** A deadline counts this for a parallel or loop step without a timeout. The steps in it have longer deadlines if they need them. */
 const FORK_SECONDS = 60;
 /** Time beyond a step's own before a run without a new entry counts as stuck. */
 const DEADLINE_SLACK_MS = 30_000;
@@ -151,7 +151,7 @@ export class RunLog {
     return !this.#queue.isEmpty || this.#pending.isDue;
   }
 
-  /** The entry to commit next; null while one is in flight or there is none. Each is followed by `onOutcome`. */
+  /** The entry to commit next; null while one is in flight or there is none. The caller reports its outcome to `onOutcome`. */
   take(): NewEntry | null {
     if (this.#inFlight !== null || !this.hasMore()) return null;
     const appended = this.#queue.take();

@@ -47,7 +47,7 @@ describe("a position in the query", () => {
     },
   );
 
-  test("that a client adds to the one it began with is the newer one, and the header's goes before both", async () => {
+  test("that a client adds on a reconnect counts instead of its first one, and a position in the header instead of both", async () => {
     const { run } = await endedRun();
     const base = run.slice(-13);
     const path = `${runPath(run, "stream")}?last_event_id=${base}-1&lastEventId=${base}-2`;

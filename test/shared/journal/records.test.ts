@@ -73,8 +73,8 @@ test("a short value is stored with the result: an output that refers to nothing 
   });
 });
 
-// Fails when a value that a client or a model wrote is taken for a place in the events.
-test("a value that looks like such a place stays a value", () => {
+// Fails when a value that a client or a model wrote is taken for a reference to an event line.
+test("a value that looks like a reference to an event line stays a value", () => {
   const set = { set_from: { out: { line: 1, field: "type" } } };
   expect(recordOf(entryOf(set, [final("x")]))).toEqual({ kind: "step", record: checkpointOf(set) });
 });

@@ -140,7 +140,7 @@ describe("a claim", () => {
     expect(await t.claim("w1", 10)).toEqual([4, 3, 2, 1]);
   });
 
-  test("takes more than a thousand jobs at once", async () => {
+  test("takes more than a thousand jobs in one call", async () => {
     const many = Array.from({ length: 5000 }, (_, number) => number);
     await t.begin(limits("acme", { maxConcurrentRuns: 10_000 }));
     await t.queue.enqueue(many.map((number) => job(number, "acme")));

@@ -118,7 +118,7 @@ describe("a shard without an index", () => {
   });
 });
 
-describe("when two reconcilers rebuild a shard at once", () => {
+describe("when two reconcilers rebuild a shard at the same time", () => {
   /** Run 1 uses the tenant's only slot, as Postgres says. */
   const single = limits("acme", { maxConcurrentRuns: 1 });
   const restoreRunning = (epoch: string) =>

@@ -9,7 +9,7 @@ afterAll(() => t.stop());
 beforeEach(() => t.begin(limits("acme")));
 
 describe("an enqueued job", () => {
-  test("is ready at once, and once, however often the call is repeated", async () => {
+  test("is ready immediately, and is one job however often the call is repeated", async () => {
     for (let i = 0; i < 3; i++) await t.queue.enqueue([job(1, "acme")]);
     expect(await t.queue.stats(0)).toMatchObject({ ready: 1, lanes: { default: { ready: 1 } } });
     expect(await t.claim("w1", 10)).toEqual([1]);

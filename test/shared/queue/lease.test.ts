@@ -117,7 +117,7 @@ describe("restoreLeases", () => {
     expect(await t.claim("w2", 5)).toEqual([7]);
   });
 
-  test("for the same holder does not forget an enqueue that met the lease", async () => {
+  test("for the same holder keeps the time of an enqueue that came during the lease", async () => {
     await t.claim("w1", 1);
     await t.queue.enqueue([job(1, "acme")]);
     await t.queue.restoreLeases({ jobs: [job(1, "acme")], owner: "w1", leaseMs: LEASE_MS });

@@ -170,12 +170,12 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     "",
   ],
   [
-    "what a worker holds already counts for nobody",
+    "the runs that a worker holds already count for no tenant",
     "claim.lua",
     "hold(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]))",
     "",
   ],
-  ["what a claim takes counts for nobody", "claim.lua", "hold(job.tenant, job.lane, 1)", ""],
+  ["the runs that a claim takes count for no tenant", "claim.lua", "hold(job.tenant, job.lane, 1)", ""],
   ["open slots are never used up", "claim.lua", "slots, open = slots - 1, open - 1", "slots = slots - 1"],
   [
     "a tenant at its share hides the others of its ring",

@@ -379,11 +379,11 @@ describe("a loop", () => {
     };
     await roundsMs(1_000);
     const [few, many] = [await roundsMs(1_000), await roundsMs(8_000)];
-    // Four times: what the test's store and the garbage collector do with eight times the entries is in it too.
+    // Four times, because the test's store and the garbage collector have eight times the entries to work on too.
     expect(many).toBeLessThan(4 * few);
   });
 
-  test("over what is no list fails", async () => {
+  test("over a value that is no list fails", async () => {
     harness.definition = steps(
       { id: "a", type: "loop", for_each: "user_input", loop_step_ids: ["x"] },
       print("x"),

@@ -157,7 +157,7 @@ describe("a run's journal", () => {
     expect(errorOf(run)["code"]).toBe("unreadable");
   });
 
-  test("with an entry that is no entry fails the run with `unreadable`", async () => {
+  test("with an entry that cannot be parsed fails the run with `unreadable`", async () => {
     const { run, ending } = harness.begin({ attempt: 1, event_seq: 5 }, [
       { seq: 5, kind: "step", output: "{}" },
     ]);

@@ -88,7 +88,7 @@ describe("an execution", () => {
     expect(harness.store.entriesOf(run.run_id)).toEqual([]);
   });
 
-  // Fails when a fenced end is an error; a fenced step is none.
+  // Fails when a fenced end counts as an error, although a fenced step does not.
   test("of a run that another worker takes over during its cancel is dropped too", async () => {
     harness.generate = ({ signal }) => silentPeer(signal);
     const { run, ending } = harness.begin();

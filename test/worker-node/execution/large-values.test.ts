@@ -27,7 +27,7 @@ test("a large value is stored as an object, and loaded as it was", async () => {
   expect(await loadValue(store, out["text"] ?? null, "acme")).toBe(large("x"));
 });
 
-// Fails when two calls at once put the value twice.
+// Fails when two calls at the same time put the value twice.
 test("a large value under two names is stored once", async () => {
   const store = memory();
   const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({
@@ -101,7 +101,7 @@ test("a store that does not answer a step ends its request with an error that is
   await expect(loadValue(null, reference, "acme")).rejects.toMatchObject(away);
 });
 
-test("a put that fails is tried again, and one that is refused is not", async () => {
+test("a put that fails is tried again, and a put that is refused is not", async () => {
   let puts = 0;
   const failing = (error: Error): ObjectStore => ({
     get: never,

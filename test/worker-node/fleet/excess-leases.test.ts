@@ -98,7 +98,7 @@ async function buildIndex(): Promise<void> {
 
 // Fails when a lapsed lease is claimed although its tenant has more leases than slots, and Postgres does not call its run
 // running: the tenant has two running runs then, and its limit is 1.
-test("a run whose claimer died passes no limit when its lease lapses after another run was claimed directly", async () => {
+test("no limit is exceeded when the lease of a run whose claimer died lapses after another run was claimed directly", async () => {
   await setLimit(1);
   await buildIndex();
   const leased = await store.accept();
@@ -119,7 +119,7 @@ test("a run whose claimer died passes no limit when its lease lapses after anoth
     ended: [],
   });
   expect(claim.runs).toEqual([{ run: leased, tenant: acme }]);
-  // The queue was away meanwhile: another worker claimed a run directly, which Postgres had room for.
+  // The queue was unreachable meanwhile: another worker claimed a run directly, for which Postgres had room.
   const running = await store.startRun();
   const member = newWorker();
   await member.start();
@@ -129,7 +129,7 @@ test("a run whose claimer died passes no limit when its lease lapses after anoth
 });
 
 // Fails when a tenant's lapsed leases are not claimed because it has more leases than slots: after its limit was lowered, the
-// runs of a dead worker would stand still.
+// runs of a dead worker would not move.
 test("the runs of a dead worker are taken over although their tenant's limit was lowered", async () => {
   await setLimit(2);
   await buildIndex();

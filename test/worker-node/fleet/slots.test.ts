@@ -41,7 +41,7 @@ describe("the slots of a worker", () => {
     expect(takeAll(quiet)).toHaveLength(5);
   });
 
-  test("have room for a newcomer beside as many tenants as a worker has slots less one, in any order of arrivals and ends", () => {
+  test("have room for one more tenant as long as fewer tenants hold runs than there are slots, in any order of arrivals and ends", () => {
     const arrival = fc.record({ of: fc.nat(18), ends: fc.boolean() });
     fc.assert(
       fc.property(
@@ -65,7 +65,7 @@ describe("the slots of a worker", () => {
     );
   });
 
-  test("are shared inside a lane too, of which a tenant alone holds the lane's share", () => {
+  test("are shared inside a lane too: a tenant that is alone there holds the lane's open slots", () => {
     expect(takeAll(greedy, "bulk")).toHaveLength(5);
     expect(mayTake(greedy)).toBe(true);
     expect(mayTake(quiet, "bulk")).toBe(true);
@@ -88,7 +88,7 @@ describe("the slots of a worker", () => {
 });
 
 describe("the state that a worker holds", () => {
-  test("lets a tenant with much of it begin no run, and any other tenant one", () => {
+  test("keeps a tenant that holds much of it from another run, and no other tenant", () => {
     const [first] = takeAll(greedy).map((run, at) => {
       if (at < 4) slots.holdState(run, 40 * MIB);
       else slots.release(run);
