@@ -42,7 +42,12 @@ export function claimArgs({ owner, leaseMs, slots, lanes, shares, ended }: Claim
   const { open, openLanes, held } = shares ?? { open: slots, openLanes: lanes, held: [] };
   const lanesWithRoom = Lane.options.filter((lane) => (lanes[lane] ?? 0) > 0);
   return [
-    ...[owner, String(leaseMs), String(slots), String(open), String(ended.length), ...ended],
+    owner,
+    String(leaseMs),
+    String(slots),
+    String(open),
+    String(ended.length),
+    ...ended,
     String(held.length),
     ...held.flatMap(({ tenant, lane, count }) => [tenant, lane, String(count)]),
     ...lanesWithRoom.flatMap((lane) => [
