@@ -33,7 +33,7 @@ test("every document that llms.txt names is served as Markdown", async () => {
 });
 
 test("a path without a file is a problem that says so, and no other file of the folder is served", async () => {
-  for (const path of ["/docs/none.md", "/.gitignore", "/docs/..%2f..%2fpackage.json"]) {
+  for (const path of ["/docs/none.txt", "/.gitignore", "/docs/..%2f..%2fpackage.json"]) {
     expect(await get(path)).toMatchObject({ status: 404, type: "application/problem+json" });
   }
 });
