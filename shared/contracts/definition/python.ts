@@ -6,7 +6,7 @@ import type { CodeNode } from "./code-nodes.ts";
  * each line once, however long.
  */
 const PYTHON =
-  /^[ \t]*(?:(?:def|elif|except|with|class|if|for|while|else|try|finally)\b[^({\n]*(?:\([^{\n]*)?:|import\s+\w|from\s+[\w.]+\s+import\b|#)|\bfor\s+\w+(?:\s*,\s*\w+)?\s+in\b|\bf["']|\blambda\b|\b(?:not|and|or)\s/m;
+  /^[ \t]*(?:(?:def|elif|except|with|class|if|for|while|else|try|finally)\b[^({\n]*(?:\([^{\n]*)?:|import\s+\w[\w.]*[ \t]*(?:$|,|as\b)|from\s+[\w.]+\s+import\b|#)|\bfor\s+\w+(?:\s*,\s*\w+)?\s+in\b|\bf["']|\blambda\b|\b(?:not|and|or)\s/m;
 
 /** For a program that is no JavaScript: what to write instead when it is Python, else nothing. */
 export function pythonHint(program: string): string {
