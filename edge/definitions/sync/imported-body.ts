@@ -19,23 +19,26 @@ const MACHINE_FIELDS = {
     "names databases of the predecessor's settings. The agent is imported without them: give it a tool that queries the database",
 } as const;
 
+/** `renamed`: fields that the body has in place of those of the bundle, so that errors lead to the bundle. */
+type Imported = { body: Body; warnings: FieldError[]; renamed?: ReadonlyMap<string, string> };
+
 /**
  * A definition of a bundle as a save takes it. Redacted secrets become masks, which keep a stored secret and are refused where
  * there is none; fields that only the predecessor's machine gives a meaning are left out, with a warning for each.
  */
-export function importedBody(kind: DefinitionKind, body: Body): { body: Body; warnings: FieldError[] } {
+export function importedBody(kind: DefinitionKind, body: Body): Imported {
   switch (kind) {
     case "agents":
       return withoutMachineFields(body);
     case "tools":
     case "mcp_servers":
-      return { body: withMasks(body), warnings: [] };
+      return { warnings: [], ...withMasks(body) };
     case "orchestrations":
       return { body, warnings: [] };
   }
 }
 
-function withoutMachineFields(body: Body): { body: Body; warnings: FieldError[] } {
+function withoutMachineFields(body: Body): Imported {
   const found = Object.entries(MACHINE_FIELDS).filter(([field]) => {
     const value = body[field];
     return Array.isArray(value) && value.length > 0;
@@ -48,18 +51,20 @@ function withoutMachineFields(body: Body): { body: Body; warnings: FieldError[] 
   };
 }
 
-function withMasks(body: Body): Body {
+/** A token is kept as the header Authorization, so its mask is there. */
+function withMasks(body: Body): Pick<Imported, "body" | "renamed"> {
   const { token, headers } = body;
   const masked = isTable(headers)
     ? Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, maskOf(value)]))
     : headers;
-  if (typeof token !== "string" || !REDACTED.test(token)) {
-    return headers === undefined ? body : { ...body, headers: masked };
-  }
-  // A token is kept as this header.
-  return { ...body, token: "", headers: { ...(isTable(masked) ? masked : {}), Authorization: MASK } };
+  if (maskOf(token) !== MASK) return { body: headers === undefined ? body : { ...body, headers: masked } };
+  const withToken = { ...(isTable(masked) ? masked : {}), Authorization: MASK };
+  return {
+    body: { ...body, token: "", headers: withToken },
+    renamed: new Map([["headers.Authorization", "token"]]),
+  };
 }
 
 function maskOf(value: unknown): unknown {
-  return typeof value === "string" && REDACTED.test(value) ? MASK : value;
+  return typeof value === "string" && (value === MASK || REDACTED.test(value)) ? MASK : value;
 }

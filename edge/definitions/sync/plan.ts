@@ -105,7 +105,7 @@ async function judge(
   { kind, path, id, body: given }: Identified,
   stored: OwnDefinition | null,
 ): Promise<Outcome> {
-  const { body, warnings } = importedBody(kind, given);
+  const { body, warnings, renamed } = importedBody(kind, given);
   try {
     const read = await readDefinition(services, kind, { id, owner, body, isLenient: false, planned });
     const isSame = await isStoredSo(services, { kind, owner, id }, stored, read.row.definition);
@@ -120,15 +120,22 @@ async function judge(
       warnings: [...warnings, ...read.warnings],
     };
   } catch (error) {
-    return refused({ kind, path, id }, error);
+    return refused({ kind, path, id }, error, renamed);
   }
 }
 
 /** @throws `error` unless it is about this definition alone */
-export function refused({ kind, path, id }: Pick<Accepted, "kind" | "path" | "id">, error: unknown): Refused {
+export function refused(
+  { kind, path, id }: Pick<Accepted, "kind" | "path" | "id">,
+  error: unknown,
+  renamed: ReadonlyMap<string, string> = new Map(),
+): Refused {
   const { code, message, fields } = toAppError(error);
   if (code !== "invalid" && code !== "not_yet") throw error;
-  const errors = fields ?? [{ path: "", message }];
+  const errors = (fields ?? [{ path: "", message }]).map((one) => ({
+    ...one,
+    path: renamed.get(one.path) ?? one.path,
+  }));
   const more = errors.length - MAX_ERRORS;
   const shown =
     more <= 0 ? errors : [...errors.slice(0, MAX_ERRORS), { path: "", message: `${more} more errors` }];

@@ -285,7 +285,7 @@ describe("a secret that an export has redacted", () => {
           path: "custom_tools[0].headers.Authorization",
           message: expect.stringContaining("send the value"),
         },
-        { id: "hub", path: "mcp_servers[0].headers.Authorization" },
+        { id: "hub", path: "mcp_servers[0].token", message: expect.stringContaining("redacted") },
       ],
     });
     const complete = {

@@ -104,9 +104,9 @@ describe.each(["orchestrations", "agents", "tools", "mcp_servers"] as const)("a 
   });
 
   test("is made by one of many that have seen the same", async () => {
-    const versions = await Promise.all(Array.from({ length: 10 }, (_, i) => save("one", `${i}`, 0)));
+    const versions = await Promise.all(Array.from({ length: 10 }, (_, i) => save("raced", `${i}`, 0)));
     expect(versions.filter((version) => version !== null)).toEqual([1]);
-    expect(await stored("one")).toMatchObject({ version: 1, definition: `${versions.indexOf(1)}` });
+    expect(await stored("raced")).toMatchObject({ version: 1, definition: `${versions.indexOf(1)}` });
   });
 
   test("is read back by its owner alone, also when it is deleted", async () => {
