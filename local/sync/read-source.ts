@@ -75,8 +75,12 @@ function jsonFilesIn(folder: string): string[] {
 function ofKind(kind: Kind, json: unknown, file: string): SourceEntry {
   const table = Table.safeParse(json);
   if (!table.success) throw new Error(`${file} is no definition: it must be a JSON object`);
+  return { kind, at: file, json: named(kind, table.data, file) };
+}
+
+function named(kind: Kind, json: Record<string, unknown>, file: string): Record<string, unknown> {
   const field = kind === "tools" || kind === "mcp_servers" ? "name" : "id";
-  return { kind, at: file, json: { [field]: basename(file, ".json"), ...table.data } };
+  return { [field]: basename(file, ".json"), ...json };
 }
 
 /** The definitions in a file that may be a bundle, a definition, or a list of definitions. */
@@ -84,7 +88,9 @@ function entriesIn(json: unknown, file: string): SourceEntry[] {
   if (Array.isArray(json)) return json.flatMap((item, i) => definitionIn(item, `${file} [${i}]`));
   const lists = Lists.safeParse(json);
   const given = lists.success ? listsOf(lists.data) : [];
-  if (given.length === 0) return definitionIn(json, file);
+  if (given.length === 0) {
+    return definitionIn(json, file).map((entry) => ({ ...entry, json: named(entry.kind, entry.json, file) }));
+  }
   return given.flatMap(([list, kind, items]) =>
     items.map((item, i) => {
       const at = `${file} ${list}[${i}]`;

@@ -82,8 +82,11 @@ async function post({ url, key, tenant }: Target, body: object): Promise<Result>
 }
 
 function add(sent: Sent, part: readonly SourceEntry[], result: Result): void {
-  const findings = (found: readonly { path: string; message: string }[]): Finding[] =>
-    found.map(({ path, message }) => ({ at: placeOf(path, part), message }));
+  const findings = (found: Result["warnings"]): Finding[] =>
+    found.map(({ kind, id, path, message }) => ({
+      at: path.startsWith("delete") ? `--delete ${kind}/${id}` : placeOf(path, part),
+      message,
+    }));
   sent.errors.push(...findings(result.errors));
   sent.warnings.push(...findings(result.warnings));
   for (const kind of KINDS) {

@@ -174,3 +174,78 @@ export const researchAndReview = (model: string | null = null): Fields =>
     ],
     { max_total_turns: 300, timeout_minutes: 45 },
   );
+
+/** Branches as the first step, to which an evaluator may go back, and two of whose labels have one target. */
+export const market = (model: string | null = null): Fields =>
+  exportedOrchestration("orch_market_like", [
+    exportedStep("gather", "parallel", {
+      parallel_branches: [["news"], ["prices"], ["people"]],
+      next_step_id: "merge_all",
+    }),
+    ...["news", "prices", "people"].map((id) =>
+      exportedStep(id, "agent", {
+        agent_id: "agent_reader",
+        prompt_template: `Find ${id}`,
+        output_key: `${id}_found`,
+        next_step_id: "merge_all",
+        max_turns: 35,
+      }),
+    ),
+    exportedStep("merge_all", "merge", {
+      merge_strategy: "concat",
+      input_keys: ["news_found", "prices_found", "people_found"],
+      output_key: "found",
+      next_step_id: "verdict",
+      max_turns: 35,
+    }),
+    exportedStep("verdict", "evaluator", {
+      evaluator_prompt: "Go or no go?",
+      model,
+      route_map: { go: "report", no_go: "report", need_more: "gather" },
+      input_keys: ["found"],
+      output_key: "verdict",
+    }),
+    exportedStep("report", "agent", {
+      agent_id: "agent_author",
+      input_keys: ["found", "verdict"],
+      output_key: "report",
+    }),
+  ]);
+
+/** Steps that are not in the order of their execution, a person who approves by a select, and a branch that ends at once. */
+export const approval = (model: string | null = null): Fields =>
+  exportedOrchestration("orch_approval_like", [
+    exportedStep("plan", "agent", { agent_id: "agent_author", output_key: "plan", next_step_id: "sort" }),
+    exportedStep("told", "llm", {
+      prompt_template: "Tell them.",
+      input_keys: ["result"],
+      output_key: "told",
+    }),
+    exportedStep("sort", "evaluator", {
+      evaluator_prompt: "What now?",
+      model,
+      route_map: { needs_approval: "ask", ready: "build", blocked: null },
+      input_keys: ["plan"],
+      output_key: "sorted",
+    }),
+    exportedStep("build", "agent", {
+      agent_id: "agent_reader",
+      input_keys: ["plan", "approval"],
+      output_key: "result",
+      next_step_id: "told",
+    }),
+    exportedStep("ask", "human", {
+      human_prompt: "Build this?",
+      human_fields: [{ key: "decision", label: "Decision", type: "select", options: ["approve", "change"] }],
+      human_timeout_seconds: 86400,
+      input_keys: ["plan"],
+      output_key: "approval",
+      next_step_id: "decide",
+    }),
+    exportedStep("decide", "evaluator", {
+      evaluator_prompt: "Approved?",
+      model,
+      route_map: { approved: "build", again: "plan" },
+      input_keys: ["approval"],
+    }),
+  ]);
