@@ -1,0 +1,23 @@
+import type { StepType } from "../../../shared/contracts/definition/step.ts";
+import type { StepContract } from "./case.ts";
+import { end, extractJson, ifElse, merge, print, switchStep, transform } from "./flow-steps.ts";
+import { agent, evaluator, llm, tool } from "./model-steps.ts";
+import { human, loop, parallel } from "./track-steps.ts";
+
+/** The contract of each step type, in the order of docs/steps.md. A type without one does not compile. */
+export const contracts: { [Type in StepType]: StepContract } = {
+  llm,
+  agent,
+  tool,
+  evaluator,
+  if_else: ifElse,
+  switch: switchStep,
+  transform,
+  extract_json: extractJson,
+  merge,
+  print,
+  end,
+  human,
+  parallel,
+  loop,
+};
