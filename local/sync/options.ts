@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { defaultDataFolder } from "../settings/options.ts";
 
-export const usage = `Usage: npm run sync -- DIR|FILE [--url http://127.0.0.1:8123] [--key sk-syn-…] [--tenant acme] [--dry-run] [--delete agents/agent_old]
+const usage = `Usage: npm run sync -- DIR|FILE [--url http://127.0.0.1:8123] [--key sk-syn-…] [--tenant acme] [--dry-run] [--delete agents/agent_old]
 DIR has the folders tools, mcp_servers, agents and orchestrations with one JSON file a definition, and bundles of the predecessor.
 Without --url and --key: SYNAPSE_URL and SYNAPSE_API_KEY, else those of npm start in .synapse/dev.json.
 --delete may be given several times. Nothing else is deleted.`;

@@ -78,9 +78,9 @@ function harnessOf(
       return modelAnswer(answerFor(one, key), key);
     },
   };
-  harness.callTool = async ({ tool, effectKey }) => {
+  harness.callTool = async ({ tool: { name }, effectKey }) => {
     calls.push(withoutRun(effectKey));
-    const answer = one.tools?.[String(tool["name"])] ?? null;
+    const answer = one.tools?.[typeof name === "string" ? name : ""] ?? null;
     const refused = WithMessage.safeParse(answer);
     if (refused.success) throw new ToolRejection(refused.data.refuses);
     return answer;
