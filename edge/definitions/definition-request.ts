@@ -6,8 +6,8 @@ import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { LENIENT, prefers } from "../http/prefer.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
-import { readDefinition } from "./read-definition.ts";
-import type { DefinitionToSave } from "./read-definition.ts";
+import { definitionToSave } from "./definition-to-save.ts";
+import type { DefinitionToSave } from "./definition-to-save.ts";
 import type { DefinitionKind } from "../../shared/contracts/definition/index.ts";
 
 /** For the documentation of routes that save definitions. */
@@ -36,7 +36,7 @@ export async function requireDefinition(
   { id, owner, body }: { id: string; owner: Owner; body: Record<string, unknown> },
 ): Promise<DefinitionToSave> {
   const isLenient = prefers(c, LENIENT);
-  const read = await readDefinition(c.get("services"), kind, { id, owner, body, isLenient });
+  const found = await definitionToSave(c.get("services"), kind, { id, owner, body, isLenient });
   if (isLenient) c.header("Preference-Applied", LENIENT);
-  return read;
+  return found;
 }

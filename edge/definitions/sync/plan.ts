@@ -7,8 +7,8 @@ import type { OwnDefinition } from "../../../shared/store/definitions/own-defini
 import { toAppError } from "../../http/problem.ts";
 import type { Services } from "../../services.ts";
 import { NewDefinitionId } from "../definition-request.ts";
-import { readDefinition } from "../read-definition.ts";
-import type { DefinitionToSave } from "../read-definition.ts";
+import { definitionToSave } from "../definition-to-save.ts";
+import type { DefinitionToSave } from "../definition-to-save.ts";
 import { KINDS } from "./bundle.ts";
 import type { Entry } from "./bundle.ts";
 import { inGroups } from "./in-groups.ts";
@@ -107,7 +107,7 @@ async function judge(
 ): Promise<Outcome> {
   const { body, warnings, renamed } = importedBody(kind, given);
   try {
-    const read = await readDefinition(services, kind, { id, owner, body, isLenient: false, planned });
+    const read = await definitionToSave(services, kind, { id, owner, body, isLenient: false, planned });
     const isSame = await isStoredSo(services, { kind, owner, id }, stored, read.row.definition);
     const isNew = stored === null || stored.is_deleted;
     return {

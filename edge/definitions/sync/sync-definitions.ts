@@ -8,6 +8,7 @@ import { readOwnDefinitions } from "../../../shared/store/definitions/own-defini
 import type { Services } from "../../services.ts";
 import { KINDS, entriesOf } from "./bundle.ts";
 import type { SyncRequest } from "./bundle.ts";
+import { isStoredSo } from "./is-stored-so.ts";
 import { inGroups } from "./in-groups.ts";
 import { planSync, refused } from "./plan.ts";
 import type { Accepted, Outcome, Refused } from "./plan.ts";
@@ -34,7 +35,7 @@ export async function syncDefinitions(
 }
 
 async function saveAll(
-  services: Pick<Services, "sql">,
+  services: Pick<Services, "sql" | "config">,
   owner: Owner,
   planned: readonly Outcome[],
 ): Promise<Outcome[]> {
@@ -48,14 +49,23 @@ async function saveAll(
   return outcomes;
 }
 
-async function save({ sql }: Pick<Services, "sql">, owner: Owner, one: Accepted): Promise<Outcome> {
-  const { kind, row, seen } = one;
+async function save(
+  services: Pick<Services, "sql" | "config">,
+  owner: Owner,
+  one: Accepted,
+): Promise<Outcome> {
+  const { sql } = services;
+  const { kind, id, row, seen } = one;
   try {
     const version =
       kind === "orchestrations"
         ? await saveOrchestrationIf(sql, owner, row, seen)
         : await saveDefinitionIf(sql, kind, owner, row, seen);
-    return version === null ? overtaken(one) : one;
+    if (version !== null) return one;
+    // Another save was first. It may have been that of the same bundle.
+    const stored = (await readOwnDefinitions(sql, kind, owner, [id])).get(id) ?? null;
+    const isSame = await isStoredSo(services, { kind, owner, id }, stored, row.definition);
+    return isSame ? { ...one, is: "unchanged" } : overtaken(one);
   } catch (error) {
     return refused(one, error);
   }

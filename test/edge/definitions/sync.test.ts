@@ -27,11 +27,12 @@ async function sync(body: object, { key = acme, query = "" } = {}): Promise<Reco
   const answer = await app.call("POST", `/scale/sync${query}`, { key, body });
   return { status: answer.status, ...(await bodyOf(answer)) };
 }
-async function get(path: string, key = acme) {
+async function get(path: string, key = acme): Promise<Record<string, unknown>> {
   const answer = await app.call("GET", `/api/v2/${path}`, { key });
   return { status: answer.status, ...(await bodyOf(answer)) };
 }
 
+const PATHS = ["orchestrations/orch_imported", "agents/agent_reader", "tools/look_up", "mcp-servers/notes"];
 const url = "https://tools.example.com/call";
 const bundle = () =>
   exportedBundle({
@@ -85,12 +86,7 @@ describe("a bundle of the predecessor", () => {
         mcp_servers: { unchanged: 1 },
       },
     });
-    for (const path of [
-      "orchestrations/orch_imported",
-      "agents/agent_reader",
-      "tools/look_up",
-      "mcp-servers/notes",
-    ]) {
+    for (const path of PATHS) {
       expect(await get(path)).toMatchObject({ version: 1 });
     }
   });
@@ -113,28 +109,29 @@ describe("a bundle of the predecessor", () => {
   // Fails when two requests that read the same version both write: a second version would equal the first.
   test("that is sent twice at once is stored once", async () => {
     const results = await Promise.all([sync(bundle()), sync(bundle())]);
-    for (const result of results) {
-      expect(result).toMatchObject({ status: 200 });
-      for (const error of Array.isArray(result["errors"]) ? result["errors"] : []) {
-        expect(error).toMatchObject({ code: "conflict" });
-      }
-    }
-    for (const path of [
-      "orchestrations/orch_imported",
-      "agents/agent_reader",
-      "tools/look_up",
-      "mcp-servers/notes",
-    ]) {
-      expect(await get(path)).toMatchObject({ version: 1 });
-    }
+    for (const result of results) expect(result).toMatchObject({ status: 200, total_synced: 5, errors: [] });
+    for (const path of PATHS) expect(await get(path)).toMatchObject({ version: 1 });
+  });
+
+  // Fails when a definition is written over one that was saved after it was compared.
+  test("that is sent at once with a different one leaves each definition as one of both have it", async () => {
+    const other = { agents: [exportedAgent("agent_author", { name: "Other" })] };
+    const results = await Promise.all([sync(bundle()), sync(other)]);
+    const { name, version } = await get("agents/agent_author");
+    expect(["Other", "Agent agent_author"]).toContain(name);
+    const errors = results.flatMap((result) => result["errors"]);
+    // Both were written, one after the other; or the second one found that it was overtaken.
+    expect([version, errors]).toEqual(
+      version === 2 ? [2, []] : [1, [expect.objectContaining({ id: "agent_author", code: "conflict" })]],
+    );
   });
 
   test("is checked by a dry run in the same way, which stores nothing", async () => {
     const dry = await sync({ ...bundle(), dry_run: true });
     expect(dry).toMatchObject({ dry_run: true, total_synced: 5, errors: [], warnings: [{ id: "notes" }] });
-    expect((await get("agents/agent_author")).status).toBe(404);
+    expect((await get("agents/agent_author"))["status"]).toBe(404);
     expect(await sync(bundle(), { query: "?dry_run=true" })).toMatchObject({ dry_run: true });
-    expect((await get("agents/agent_author")).status).toBe(404);
+    expect((await get("agents/agent_author"))["status"]).toBe(404);
     expect(await sync(bundle())).toMatchObject({ details: { agents: { created: 2 } } });
   });
 
@@ -206,8 +203,8 @@ describe("a definition of a bundle that cannot be saved", () => {
       ]),
     );
     expect(await get("agents/agent_author")).toMatchObject({ status: 200, name: "Agent agent_author" });
-    expect((await get("orchestrations/orch_fine")).status).toBe(200);
-    expect((await get("orchestrations/orch_python")).status).toBe(404);
+    expect((await get("orchestrations/orch_fine"))["status"]).toBe(200);
+    expect((await get("orchestrations/orch_python"))["status"]).toBe(404);
   });
 
   // Fails when Python that happens to be JavaScript is found by the first run that comes to it.
@@ -323,9 +320,9 @@ describe("deletions", () => {
       errors: [],
       details: { agents: { deleted: 1 }, orchestrations: { deleted: 1 } },
     });
-    expect((await get("agents/agent_author")).status).toBe(404);
-    expect((await get("orchestrations/orch_imported")).status).toBe(404);
-    expect((await get("agents/agent_reader")).status).toBe(200);
+    expect((await get("agents/agent_author"))["status"]).toBe(404);
+    expect((await get("orchestrations/orch_imported"))["status"]).toBe(404);
+    expect((await get("agents/agent_reader"))["status"]).toBe(200);
   });
 
   test("of what is not there are a warning, and of what the same request saves an error", async () => {
@@ -338,14 +335,14 @@ describe("deletions", () => {
       errors: [{ id: "agent_author", path: "delete[0]" }],
       warnings: [{ id: "none", kind: "tools", path: "delete[1]" }],
     });
-    expect((await get("agents/agent_author")).status).toBe(200);
+    expect((await get("agents/agent_author"))["status"]).toBe(200);
   });
 
   test("in a dry run delete nothing", async () => {
     await sync(bundle());
     const dry = await sync({ dry_run: true, delete: ["agents/agent_author", "agents/none"] });
     expect(dry).toMatchObject({ details: { agents: { deleted: 1 } }, warnings: [{ id: "none" }] });
-    expect((await get("agents/agent_author")).status).toBe(200);
+    expect((await get("agents/agent_author"))["status"]).toBe(200);
   });
 });
 

@@ -1,7 +1,7 @@
 /** The contract of each step type: what docs/steps.md says, executed, and executed again from every point of its journal. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { projectFolder } from "../../../local/processes/programs.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { documentOf } from "./document.ts";
@@ -10,6 +10,9 @@ import { contracts } from "./table.ts";
 
 const sandbox = createSandbox();
 afterAll(() => sandbox.close());
+// Half of the cases fail on purpose, and a run that fails is logged.
+beforeEach(() => void vi.spyOn(console, "error").mockImplementation(() => {}));
+afterEach(() => void vi.restoreAllMocks());
 
 const all = Object.entries(contracts).flatMap(([type, { cases }]) => cases.map((one) => ({ type, ...one })));
 

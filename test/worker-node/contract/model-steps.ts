@@ -2,10 +2,6 @@
 import type { StepContract } from "./case.ts";
 
 const search = (query: string) => ({ calls: [{ name: "search", args: { query } }] });
-const choose = (route: string) => ({
-  calls: [{ name: "choose_route", args: { route, reasoning: "It is so." } }],
-});
-const once = { retry: { attempts: 1 } };
 
 export const llm: StepContract = {
   does: "Calls a model once. The prompt is the run's message as its goal, the values of `input_keys`, and the task in `prompt_template`.",
@@ -71,7 +67,7 @@ export const agent: StepContract = {
     },
     {
       that: "fails when the agent still calls tools after `max_turns` answers",
-      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", max_turns: 1, ...once }],
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", max_turns: 1 }],
       agents: { agent_reader: { tools: ["search"] } },
       tools: { search: { hits: 2 } },
       model: { a: [search("tea")] },
@@ -83,7 +79,7 @@ export const agent: StepContract = {
     },
     {
       that: "fails before its first call when a tool of the agent is not stored",
-      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", ...once }],
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader" }],
       agents: { agent_reader: { tools: ["serach"] } },
       gives: { state: {}, calls: [], error: { code: "unknown_tool", message: 'there is no tool "serach"' } },
     },
@@ -129,74 +125,6 @@ export const tool: StepContract = {
         state: {},
         calls: ["a:1:tool.1"],
         error: { code: "tool_rejected", message: "The tool refused the call: the query is too short" },
-      },
-    },
-  ],
-};
-
-export const evaluator: StepContract = {
-  does: "Lets a model choose one of the labels of `route_map`, and goes to its target. The label is stored under `output_key`.",
-  cases: [
-    {
-      that: "goes where the model says",
-      steps: [
-        {
-          id: "a",
-          type: "evaluator",
-          evaluator_prompt: "Is {input} good?",
-          route_map: { good: null, bad: "b" },
-          output_key: "verdict",
-        },
-        { id: "b", type: "print", print_content: "It is bad.", output_key: "text" },
-      ],
-      model: { a: [choose("bad")] },
-      gives: {
-        state: {
-          verdict: "bad",
-          text: "It is bad.",
-        },
-        calls: ["a:1:model.1"],
-      },
-    },
-    {
-      that: "tells the model the labels when it names none of them, and asks again",
-      steps: [{ id: "a", type: "evaluator", route_map: { good: null, bad: null }, output_key: "verdict" }],
-      model: { a: ["Well.", choose("good")] },
-      gives: {
-        state: { verdict: "good" },
-        checkpoints: 2,
-        calls: ["a:1:model.1", "a:1:model.2"],
-      },
-    },
-    {
-      that: "fails after three such answers, unless it has a `default_route`; it never guesses",
-      steps: [{ id: "a", type: "evaluator", route_map: { good: null }, ...once }],
-      model: { a: ["Well.", "Hm.", "Who knows?"] },
-      gives: {
-        state: {},
-        calls: ["a:1:model.1", "a:1:model.2", "a:1:model.3"],
-        error: {
-          code: "no_route",
-          message: "the model did not choose a route in 3 answers, and there is no default_route",
-        },
-      },
-    },
-    {
-      that: "is visited again by a cycle, up to `max_iterations` results of a step in it",
-      steps: [
-        {
-          id: "a",
-          type: "evaluator",
-          route_map: { good: null, again: "b" },
-          output_key: "verdict",
-          max_iterations: 2,
-        },
-        { id: "b", type: "print", print_content: "again", next_step_id: "a" },
-      ],
-      model: { a: [choose("again")], "a#2": [choose("good")] },
-      gives: {
-        state: { verdict: "good" },
-        calls: ["a:1:model.1", "a:2:model.1"],
       },
     },
   ],

@@ -34,10 +34,10 @@ export type DefinitionToSave = { row: NewDefinition & { description: string }; w
 type Reader = (services: Pick<Services, "sql" | "config">, given: Given) => Promise<DefinitionToSave>;
 
 /**
- * Checks a definition as a save does, and seals its secrets. It stores nothing.
+ * Checks a definition as every save does, and seals its secrets. It stores nothing.
  * @throws AppError `invalid` or `not_yet`, with the path of each field
  */
-export function readDefinition(
+export function definitionToSave(
   services: Pick<Services, "sql" | "config">,
   kind: DefinitionKind,
   given: Given,
