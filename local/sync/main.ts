@@ -8,12 +8,16 @@ import { readSource } from "./read-source.ts";
 import { sendDefinitions } from "./send.ts";
 
 try {
-  const { source, url, key, tenant, isDryRun, deletions } = readSyncOptions(
+  const { source, url, key, tenant, isDryRun, isLenient, deletions } = readSyncOptions(
     process.argv.slice(2),
     process.env,
   );
   const entries = source === null ? [] : readSource(source);
-  const sent = await sendDefinitions({ url, key, tenant }, entries, { dry_run: isDryRun, delete: deletions });
+  const sent = await sendDefinitions({ url, key, tenant }, entries, {
+    dry_run: isDryRun,
+    delete: deletions,
+    isLenient,
+  });
   for (const { at, message } of sent.warnings) console.log(`warning  ${at}: ${message}`);
   for (const { at, message } of sent.errors) console.log(`error    ${at}: ${message}`);
   const { created, updated, unchanged, deleted } = sent.counts;

@@ -5,10 +5,10 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { defaultDataFolder } from "../settings/options.ts";
 
-const usage = `Usage: npm run sync -- DIR|FILE [--url http://127.0.0.1:8123] [--key sk-syn-…] [--tenant acme] [--dry-run] [--delete agents/agent_old]
+const usage = `Usage: npm run sync -- DIR|FILE [--url http://127.0.0.1:8123] [--key sk-syn-…] [--tenant acme] [--dry-run] [--lenient] [--delete agents/agent_old]
 DIR has the folders tools, mcp_servers, agents and orchestrations with one JSON file a definition, and bundles of the predecessor.
 Without --url and --key: SYNAPSE_URL and SYNAPSE_API_KEY, else those of npm start in .synapse/dev.json.
---delete may be given several times. Nothing else is deleted.`;
+--lenient ignores fields that nothing reads. --delete may be given several times. Nothing else is deleted.`;
 
 const Facts = z.object({ api_base: z.string(), api_key: z.string() });
 
@@ -18,6 +18,7 @@ export type SyncOptions = {
   key: string;
   tenant: string | undefined;
   isDryRun: boolean;
+  isLenient: boolean;
   deletions: string[];
 };
 
@@ -33,6 +34,7 @@ export function readSyncOptions(
     key: text,
     tenant: text,
     "dry-run": { type: "boolean" },
+    lenient: { type: "boolean" },
     delete: { type: "string", multiple: true },
   } as const;
   const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
@@ -51,6 +53,7 @@ export function readSyncOptions(
     key: key ?? required(facts).api_key,
     tenant: values.tenant,
     isDryRun: values["dry-run"] ?? false,
+    isLenient: values.lenient ?? false,
     deletions,
   };
 }

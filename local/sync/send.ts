@@ -7,8 +7,9 @@ import type { SourceEntry } from "./read-source.ts";
 /** Less than the 1 MiB of a body. A definition that is larger is sent alone, and refused by name. */
 const MAX_BYTES = 900_000;
 
-export type Target = { url: string; key: string; tenant?: string | undefined };
-type Changes = { dry_run: boolean; delete: readonly string[] };
+type Target = { url: string; key: string; tenant?: string | undefined };
+/** `isLenient`: fields that nothing reads are ignored. */
+type Changes = { dry_run: boolean; delete: readonly string[]; isLenient?: boolean };
 type Result = z.infer<typeof SyncResult>;
 
 /** A part of an error or a warning: `at` is the file, and the path in it. */
@@ -34,10 +35,11 @@ export async function sendDefinitions(
     warnings: [],
     counts: { created: 0, updated: 0, unchanged: 0, deleted: 0 },
   };
-  for (const part of partsOf(entries)) add(sent, part, await post(target, bodyOf(part, changes.dry_run)));
+  const { dry_run, isLenient = false } = changes;
+  for (const part of partsOf(entries)) add(sent, part, await post(target, bodyOf(part, dry_run), isLenient));
   for (let at = 0; at < changes.delete.length; at += MAX_ENTRIES) {
     const names = changes.delete.slice(at, at + MAX_ENTRIES);
-    add(sent, [], await post(target, { dry_run: changes.dry_run, delete: names }));
+    add(sent, [], await post(target, { dry_run, delete: names }, isLenient));
   }
   return sent;
 }
@@ -67,12 +69,16 @@ function bodyOf(part: readonly SourceEntry[], dry_run: boolean): object {
 const ofKind = (part: readonly SourceEntry[], kind: SourceEntry["kind"]) =>
   part.filter((entry) => entry.kind === kind);
 
-async function post({ url, key, tenant }: Target, body: object): Promise<Result> {
+async function post({ url, key, tenant }: Target, body: object, isLenient: boolean): Promise<Result> {
   const address = new URL("scale/sync", url.endsWith("/") ? url : `${url}/`);
   if (tenant !== undefined) address.searchParams.set("tenant_id", tenant);
   const answer = await fetch(address, {
     method: "POST",
-    headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+    headers: {
+      authorization: `Bearer ${key}`,
+      "content-type": "application/json",
+      ...(isLenient && { prefer: "handling=lenient" }),
+    },
     body: JSON.stringify(body),
     signal: AbortSignal.timeout(60_000),
   });

@@ -35,6 +35,9 @@ export type Accepted = Pick<Entry, "kind" | "path"> & {
 
 export type Outcome = Refused | Accepted;
 
+/** Whose definitions a sync changes. `isLenient`: fields that nothing reads are ignored, as in a lenient PUT. */
+export type SyncScope = { owner: Owner; isLenient: boolean };
+
 type SyncServices = Pick<Services, "sql" | "config">;
 type Identified = Entry & { id: string; body: Record<string, unknown> };
 
@@ -44,7 +47,7 @@ type Identified = Entry & { id: string; body: Record<string, unknown> };
  */
 export async function planSync(
   services: SyncServices,
-  owner: Owner,
+  { owner, isLenient }: SyncScope,
   entries: readonly Entry[],
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
@@ -63,7 +66,7 @@ export async function planSync(
     const planned = plannedBy(outcomes);
     outcomes.push(
       ...(await inGroups(ofKind, (entry) =>
-        judge(services, { owner, planned }, entry, stored.get(entry.id) ?? null),
+        judge(services, { owner, isLenient, planned }, entry, stored.get(entry.id) ?? null),
       )),
     );
   }
@@ -101,13 +104,13 @@ function identify(entry: Entry, seen: Set<string>): Identified | Refused {
 
 async function judge(
   services: SyncServices,
-  { owner, planned }: { owner: Owner; planned: ReturnType<typeof plannedBy> },
+  { owner, isLenient, planned }: SyncScope & { planned: ReturnType<typeof plannedBy> },
   { kind, path, id, body: given }: Identified,
   stored: OwnDefinition | null,
 ): Promise<Outcome> {
   const { body, warnings, renamed } = importedBody(kind, given);
   try {
-    const read = await definitionToSave(services, kind, { id, owner, body, isLenient: false, planned });
+    const read = await definitionToSave(services, kind, { id, owner, body, isLenient, planned });
     const isSame = await isStoredSo(services, { kind, owner, id }, stored, read.row.definition);
     const isNew = stored === null || stored.is_deleted;
     return {

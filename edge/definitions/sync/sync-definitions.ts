@@ -11,7 +11,7 @@ import type { SyncRequest } from "./bundle.ts";
 import { isStoredSo } from "./is-stored-so.ts";
 import { inGroups } from "./in-groups.ts";
 import { planSync, refused } from "./plan.ts";
-import type { Accepted, Outcome, Refused } from "./plan.ts";
+import type { Accepted, Outcome, Refused, SyncScope } from "./plan.ts";
 
 /** A definition that the request names to delete. `absent`: the owner has none of that id. */
 export type Deletion = Pick<Accepted, "kind" | "path" | "id"> & { is: "deleted" | "absent" };
@@ -24,11 +24,12 @@ export type Deletion = Pick<Accepted, "kind" | "path" | "id"> & { is: "deleted" 
  */
 export async function syncDefinitions(
   services: Pick<Services, "sql" | "config">,
-  owner: Owner,
+  scope: SyncScope,
   request: SyncRequest,
   isDryRun: boolean,
 ): Promise<(Outcome | Deletion)[]> {
-  const planned = await planSync(services, owner, entriesOf(request));
+  const { owner } = scope;
+  const planned = await planSync(services, scope, entriesOf(request));
   const outcomes = isDryRun ? planned : await saveAll(services, owner, planned);
   const sent = new Set(planned.map(({ kind, id }) => `${kind}/${id}`));
   return [...outcomes, ...(await deleteAll(services, owner, request.delete, sent, isDryRun))];

@@ -23,8 +23,11 @@ beforeEach(async () => {
   acme = await app.stores.key(`acme-${(tenants += 1)}`);
 });
 
-async function sync(body: object, { key = acme, query = "" } = {}): Promise<Record<string, unknown>> {
-  const answer = await app.call("POST", `/scale/sync${query}`, { key, body });
+async function sync(
+  body: object,
+  { key = acme, query = "", headers = {} } = {},
+): Promise<Record<string, unknown>> {
+  const answer = await app.call("POST", `/scale/sync${query}`, { key, body, headers });
   return { status: answer.status, ...(await bodyOf(answer)) };
 }
 async function get(path: string, key = acme): Promise<Record<string, unknown>> {
@@ -297,6 +300,16 @@ describe("a secret that an export has redacted", () => {
     const other = { ...server, url: "https://elsewhere.example.com/mcp" };
     expect(await sync({ mcp_servers: [other] })).toMatchObject({ errors: [{ id: "hub" }] });
   });
+});
+
+test("a field that nothing reads refuses its definition, unless the request is lenient", async () => {
+  const agents = [exportedAgent("agent_author", { toolz: ["x"] })];
+  expect(await sync({ agents })).toMatchObject({
+    total_synced: 0,
+    errors: [{ path: "agents[0].toolz", message: expect.stringContaining('did you mean "tools"') }],
+  });
+  const headers = { prefer: "handling=lenient" };
+  expect(await sync({ agents }, { headers })).toMatchObject({ total_synced: 1 });
 });
 
 test("what names the predecessor's machine is left out of an agent, with a warning", async () => {
