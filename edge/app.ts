@@ -12,10 +12,12 @@ import { deleteDefinition } from "./routes/definitions/delete-definition.ts";
 import { deleteOrchestration } from "./routes/definitions/delete-orchestration.ts";
 import { getDefinition } from "./routes/definitions/get-definition.ts";
 import { getOrchestration } from "./routes/definitions/get-orchestration.ts";
+import { getSyncStatus } from "./routes/definitions/get-sync-status.ts";
 import { listDefinitions } from "./routes/definitions/list-definitions.ts";
 import { listOrchestrations } from "./routes/definitions/list-orchestrations.ts";
 import { putDefinition } from "./routes/definitions/put-definition.ts";
 import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
+import { syncBundle } from "./routes/definitions/sync-definitions.ts";
 import { callState } from "./routes/internal/call-state.ts";
 import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
 import { getArtifact } from "./routes/runs/get-artifact.ts";
@@ -147,6 +149,8 @@ const routes: readonly ((api: Api) => void)[] = [
     deleteDeadLetter(prefix),
     listDeliveries(prefix),
     redeliver(prefix),
+    syncBundle(prefix),
+    getSyncStatus(prefix),
   ]),
   callState,
   health,

@@ -1,14 +1,14 @@
 import { z } from "zod";
 import type { Context } from "hono";
-import { laterFields, unknownFields } from "../../shared/contracts/definition/index.ts";
-import type { DefinitionKind, Parsed } from "../../shared/contracts/definition/index.ts";
 import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
-import { AppError, pathText } from "../../shared/errors.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { LENIENT, prefers } from "../http/prefer.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
+import { definitionToSave } from "./definition-to-save.ts";
+import type { DefinitionToSave } from "./definition-to-save.ts";
+import type { DefinitionKind } from "../../shared/contracts/definition/index.ts";
 
 /** For the documentation of routes that save definitions. */
 export const UNKNOWN_FIELDS =
@@ -26,55 +26,17 @@ export function ownerOf(principal: Principal, named: TenantId | undefined): Owne
 }
 
 /**
- * The definition in a request. Fields that nothing reads are refused with the other wrong fields; a caller that prefers
- * `handling=lenient` (RFC 7240) has them ignored, and the response says so.
+ * The definition in a request. Fields that nothing reads are refused; a caller that prefers `handling=lenient` (RFC 7240) has
+ * them ignored, and the response says so.
  * @throws AppError `invalid` or `not_yet`, with the path of each field
  */
-export function requireDefinition<Definition>(
+export async function requireDefinition(
   c: Context<ApiEnv>,
   kind: DefinitionKind,
-  body: Record<string, unknown>,
-  parse: (json: unknown) => Parsed<Definition>,
-): Definition {
-  refuseProto(body);
+  { id, owner, body }: { id: string; owner: Owner; body: Record<string, unknown> },
+): Promise<DefinitionToSave> {
   const isLenient = prefers(c, LENIENT);
-  const unknown = isLenient ? [] : unknownFields(kind, body);
-  const later = laterFields(kind, body);
-  const parsed = parse(body);
-  if (parsed.ok && unknown.length + later.length === 0) {
-    if (isLenient) c.header("Preference-Applied", LENIENT);
-    return parsed.definition;
-  }
-  const isInvalid = unknown.length > 0 || (!parsed.ok && parsed.code === "invalid");
-  const code = isInvalid ? "invalid" : "not_yet";
-  const fields = [...unknown, ...(parsed.ok ? [] : parsed.errors), ...later];
-  const named = fields.map((error) => error.path || "the body").slice(0, 5);
-  const what = code === "not_yet" ? "Not available yet" : "Not valid";
-  throw new AppError(code, `${what}: ${named.join(", ")}.`, { fields });
-}
-
-/** A table with a key `__proto__` is read without it. @throws AppError `invalid` */
-function refuseProto(body: Record<string, unknown>): void {
-  const pending: { value: unknown; path: (string | number)[] }[] = [{ value: body, path: [] }];
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    const { value, path } = next;
-    if (typeof value !== "object" || value === null) continue;
-    if (!Array.isArray(value) && Object.hasOwn(value, "__proto__")) {
-      const at = pathText([...path, "__proto__"]);
-      const fields = [{ path: at, message: "is no name for a key of a definition" }];
-      throw new AppError("invalid", `Not valid: ${at}.`, { fields });
-    }
-    const inner = Array.isArray(value) ? [...value.entries()] : Object.entries(value);
-    pending.push(...inner.map(([key, item]) => ({ value: item, path: [...path, key] })));
-  }
-}
-
-/** The body with the path's id in `field`. A body may repeat that id; another id is `invalid`. */
-export function withId(body: Record<string, unknown>, id: string, field = "id"): Record<string, unknown> {
-  if (body[field] !== undefined && body[field] !== id) {
-    throw new AppError("invalid", `The ${field} in the body differs from the id in the path.`, {
-      fields: [{ path: field, message: `must be ${id}, as in the path` }],
-    });
-  }
-  return { ...body, [field]: id };
+  const found = await definitionToSave(c.get("services"), kind, { id, owner, body, isLenient });
+  if (isLenient) c.header("Preference-Applied", LENIENT);
+  return found;
 }

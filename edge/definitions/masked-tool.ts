@@ -47,7 +47,7 @@ export async function textToStore(
     else if (secret === undefined || secret === MASK) {
       wrong.push({
         path,
-        message: "is masked, and no value of it is stored for this server: send the value",
+        message: "is masked or redacted, and no value of it is stored for this server: send the value",
       });
     } else if (!key) {
       const message = "cannot be stored: this installation has no MASTER_KEY to seal secrets with";

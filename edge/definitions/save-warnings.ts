@@ -28,14 +28,26 @@ export const WARNINGS =
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
 
+/**
+ * What a request saves beside the definition in question: `agents` with the fields on which steps depend, the names of `tools`,
+ * and those of MCP servers, whose tools are not known yet.
+ */
+export type Planned = {
+  agents: Known["agents"];
+  tools: ReadonlySet<string>;
+  mcpServers: ReadonlySet<string>;
+};
+export const NOTHING_PLANNED: Planned = { agents: new Map(), tools: new Set(), mcpServers: new Set() };
+
 /** What the owner of an orchestration has to save or change before it can run to its end. */
 export async function orchestrationWarnings(
   sql: Sql,
   owner: Owner,
   orchestration: Orchestration,
+  planned: Planned,
 ): Promise<FieldError[]> {
   const references = referencesOf(orchestration);
-  const known = await lookUp(sql, owner, references);
+  const known = await lookUp(sql, owner, references, planned);
   return [
     ...missingReferences(references, known),
     ...unfitAgents(orchestration, known),
@@ -49,15 +61,25 @@ export async function orchestrationWarnings(
 }
 
 /** Warnings about the tools that an agent names and that are not stored, and about placeholders that nothing fills in. */
-export async function agentWarnings(sql: Sql, owner: Owner, agent: Agent): Promise<FieldError[]> {
+export async function agentWarnings(
+  sql: Sql,
+  owner: Owner,
+  agent: Agent,
+  planned: Planned,
+): Promise<FieldError[]> {
   const references = toolsOf(agent);
-  const known = await lookUp(sql, owner, references);
+  const known = await lookUp(sql, owner, references, planned);
   return [...missingReferences(references, known), ...agentUnfilledWarnings(agent)].slice(0, MAX_WARNINGS);
 }
 
-async function lookUp(sql: Sql, owner: Owner, references: readonly Reference[]): Promise<Known> {
+async function lookUp(
+  sql: Sql,
+  owner: Owner,
+  references: readonly Reference[],
+  planned: Planned,
+): Promise<Known> {
   const named = (kind: Reference["kind"]) => [
-    ...new Set(references.filter((r) => r.kind === kind).map(({ id }) => id)),
+    ...new Set(references.filter((r) => r.kind === kind && !planned[kind].has(r.id)).map(({ id }) => id)),
   ];
   const [agentIds, toolNames] = [named("agents"), named("tools")];
   const [agents, tools] = await Promise.all([
@@ -65,7 +87,9 @@ async function lookUp(sql: Sql, owner: Owner, references: readonly Reference[]):
     toolNames.length === 0 ? [] : lookUpTools(sql, owner, toolNames),
   ]);
   const stored = new Set<string>([...tools, ...toolNames.filter(isBuiltIn)]);
-  const unknown = toolNames.filter((name) => !stored.has(name));
+  const unknown = toolNames.filter(
+    (name) => !stored.has(name) && !planned.mcpServers.has(serverIn(name) ?? ""),
+  );
   const { offered, unlisted } = await lookUpMcpTools(sql, owner, unknown);
   // Nearly always all are there, and nothing has to be suggested.
   const [otherAgents, otherTools] = await Promise.all([
@@ -75,9 +99,15 @@ async function lookUp(sql: Sql, owner: Owner, references: readonly Reference[]):
       : listIds(sql, "tools", owner, MAX_SUGGESTED),
   ]);
   return {
-    agents: new Map(agents.map((agent) => [agent.id, agent])),
-    tools: new Set([...stored, ...unknown.filter((name) => offered.has(name) || unlisted(name))]),
-    suggest: { agents: otherAgents, tools: [...offered, ...otherTools] },
+    agents: new Map([...agents.map((agent) => [agent.id, agent] as const), ...planned.agents]),
+    tools: new Set([
+      ...planned.tools,
+      ...toolNames.filter((name) => !unknown.includes(name) || offered.has(name) || unlisted(name)),
+    ]),
+    suggest: {
+      agents: [...planned.agents.keys(), ...otherAgents],
+      tools: [...planned.tools, ...offered, ...otherTools],
+    },
   };
 }
 

@@ -5,16 +5,18 @@
  * version of the product therefore adds its new demos to an old folder, but does not change existing ones: PUT the
  * file, or start on a new folder (`--data`).
  */
-import { readdirSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
+import { KINDS } from "../../edge/definitions/sync/bundle.ts";
 import { Scope, SHARED } from "../../shared/contracts/tenant.ts";
 import { saveApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { idsEverSaved } from "../../shared/store/definitions/stored-definition.ts";
 import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
 import { projectFolder } from "../processes/programs.ts";
 import { startLimitMs, tooLate } from "../processes/start-limit.ts";
+import { readSource } from "../sync/read-source.ts";
+import { sendDefinitions } from "../sync/send.ts";
 
 /** Saves this data folder's key: a platform key with all scopes. */
 export async function seedApiKey(postgresUrl: string, apiKey: string): Promise<void> {
@@ -30,8 +32,8 @@ export async function seedApiKey(postgresUrl: string, apiKey: string): Promise<v
 type Search = { url: string; lastUrl: string };
 
 /**
- * PUTs each of `local/demo/definitions/<kind>/<id>.json` that was never saved before, through the API.
- * @throws Error with the API's response to the first definition that it refuses
+ * Saves each definition of `local/demo/definitions` that was never saved before, through the API.
+ * @throws Error with the first definition that the API refuses, and why
  */
 export async function seedDefinitions(
   postgresUrl: string,
@@ -39,24 +41,22 @@ export async function seedDefinitions(
   apiKey: string,
   search: Search,
 ): Promise<void> {
+  const all = readSource(join(projectFolder, "local/demo/definitions"), (text) =>
+    text.replaceAll("${DEMO_SEARCH_URL}", search.url),
+  );
   await withSql(postgresUrl, async (sql) => {
-    // The order matters: agents name tools, orchestrations name agents.
-    for (const kind of ["tools", "agents", "orchestrations"] as const) {
-      const savedIds = await idsEverSaved(sql, kind, SHARED);
-      const folder = join(projectFolder, "local/demo/definitions", kind);
-      const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
-      const puts = files.map(async (file) => {
-        const id = basename(file, ".json");
-        if (savedIds.has(id)) return;
-        const definition = readFileSync(join(folder, file), "utf8");
-        await put(
-          `${apiBase}/api/v2/${kind}/${id}`,
-          definition.replaceAll("${DEMO_SEARCH_URL}", search.url),
-          apiKey,
-        );
-      });
-      await Promise.all(puts);
-    }
+    const saved = await Promise.all(
+      KINDS.map(async (kind) => [kind, await idsEverSaved(sql, kind, SHARED)] as const),
+    );
+    const savedIds = new Map(saved);
+    const entries = all.filter(({ kind, json }) => {
+      const ids = savedIds.get(kind);
+      return !ids?.has(String(json["id"] ?? json["name"]));
+    });
+    const target = { url: apiBase, key: apiKey };
+    const { errors } = await sendDefinitions(target, entries, { dry_run: false, delete: [] });
+    const [first] = errors;
+    if (first) throw new Error(`The demo definition ${first.at} was refused: ${first.message}`);
     if (search.url !== search.lastUrl) await moveSearchTools(sql, search);
   });
 }
@@ -79,17 +79,6 @@ async function withSql(postgresUrl: string, work: (sql: Sql) => Promise<unknown>
   } finally {
     await sql.end({ timeout: 1 });
   }
-}
-
-async function put(url: string, body: string, apiKey: string): Promise<void> {
-  const answer = await fetch(url, {
-    method: "PUT",
-    headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
-    body,
-    signal: AbortSignal.timeout(10_000),
-  });
-  if (!answer.ok) throw new Error(`PUT ${url} answered ${answer.status}: ${await answer.text()}`);
-  await answer.body?.cancel();
 }
 
 /**

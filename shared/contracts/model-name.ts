@@ -53,6 +53,9 @@ export function parseModelName(name: string): ModelName | null {
 
 /** The error text of a name that determines no provider, with the nearest name that does. */
 export function unknownModel(name: string): string {
+  if (/^cli[./]/.test(name)) {
+    return `"${name}" is a program on the predecessor's machine, which is not started here: name its provider's model, such as anthropic/claude-sonnet-4-6`;
+  }
   const nearest = nearestModel(name);
   const hint =
     nearest === null

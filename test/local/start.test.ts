@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
@@ -118,6 +118,41 @@ test("dev.json and secrets.json are readable by their owner only", () => {
   for (const name of ["dev.json", "secrets.json"]) {
     expect(statSync(join(dir, name)).mode & 0o777).toBe(0o600);
   }
+});
+
+// Fails when the folder is sent in an order or a number in which the API refuses it, or when a refused definition is no error of the command.
+test("npm run sync saves a folder in as many requests as it needs, and names the file of each error", () => {
+  const folder = join(dir, "definitions");
+  mkdirSync(join(folder, "agents"), { recursive: true });
+  for (let i = 0; i < 120; i++) {
+    const agent = { name: `Agent ${i}`, system_prompt: "x".repeat(10_000) };
+    writeFileSync(join(folder, "agents", `agent_${i}.json`), JSON.stringify(agent));
+  }
+  const steps = [{ id: "a", type: "agent", agent_id: "agent_119" }];
+  const orchestrations = [{ id: "orch_many", name: "Many", entry_step_id: "a", steps }, { id: "orch_bad" }];
+  writeFileSync(join(folder, "pack.json"), JSON.stringify({ synapse_export: true, orchestrations }));
+  const sync = (...flags: string[]) => {
+    const { api_base, api_key } = facts();
+    const { command, args, env } = nodeProgram("local/sync/main.ts", {
+      SYNAPSE_URL: api_base,
+      SYNAPSE_API_KEY: api_key,
+    });
+    return spawnSync(command, [...args, ...flags], { env, encoding: "utf8", timeout: 60_000 });
+  };
+  const first = sync(folder, "--tenant", "acme");
+  expect(first.stdout).toContain("error    pack.json orchestrations[1]: name: is required");
+  expect(first.stdout).toContain(" 0 warnings.");
+  expect(first.stdout).toContain("121 created, 0 updated, 0 unchanged, 0 deleted");
+  expect(first.status).toBe(1);
+  const second = sync(
+    join(folder, "agents", "agent_1.json"),
+    "--tenant",
+    "acme",
+    "--delete",
+    "agents/agent_0",
+  );
+  expect(second.stdout).toBe("0 created, 0 updated, 1 unchanged, 1 deleted; 0 errors, 0 warnings.\n");
+  expect(second.status).toBe(0);
 });
 
 // Fails when a bundle lacks the sandbox's thread, or the packages of the object store.

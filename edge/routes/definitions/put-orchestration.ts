@@ -1,6 +1,5 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { parseNewOrchestration, unreadTurns } from "../../../shared/contracts/definition/index.ts";
 import { saveOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -10,9 +9,8 @@ import {
   requireDefinition,
   UNKNOWN_FIELDS,
   ownerOf,
-  withId,
 } from "../../definitions/definition-request.ts";
-import { orchestrationWarnings, WARNINGS } from "../../definitions/save-warnings.ts";
+import { WARNINGS } from "../../definitions/save-warnings.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -38,13 +36,9 @@ export function putOrchestration(api: Api): void {
   api.openapi(route, async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    const body = withId(c.req.valid("json"), id);
-    const definition = requireDefinition(c, "orchestrations", body, parseNewOrchestration);
-    const { name, description } = definition;
-    const row = { id, name, description, definition: JSON.stringify(definition) };
-    const { sql } = c.get("services");
-    const warnings = [...unreadTurns(body), ...(await orchestrationWarnings(sql, owner, definition))];
-    const version = await saveOrchestration(sql, owner, row);
+    const body = c.req.valid("json");
+    const { row, warnings } = await requireDefinition(c, "orchestrations", { id, owner, body });
+    const version = await saveOrchestration(c.get("services").sql, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });
 }

@@ -1,9 +1,10 @@
 import { stepsInLoops } from "./branches.ts";
 import { unboundNames } from "./code-names.ts";
-import { parseScript } from "./code-nodes.ts";
+import { nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, lineAndColumn, scriptOfCode } from "./code.ts";
 import { settableKeys } from "./graph.ts";
 import { longLiterals } from "./long-literals.ts";
+import { pythonCalls } from "./python.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 
@@ -13,8 +14,8 @@ const MAX_WARNINGS = 5;
 const OF_LOOPS = ["item", "index"];
 
 /**
- * A warning for each name that nothing defines, whose use fails the step, and for each integer that is read with other
- * digits, with line and column. The code is known to compile.
+ * A warning for each name that nothing defines and each method that only Python has, whose uses fail the step, and for each
+ * integer that is read with other digits, with line and column. The code is known to compile.
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const keys = settableKeys(orchestration);
@@ -34,7 +35,9 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
       offset,
       message: `${digits} is read as ${becomes}: write it as text, in quotes`,
     }));
-    const found = [...names, ...literals].toSorted((a, b) => a.offset - b.offset);
+    const found = [...names, ...literals, ...pythonCalls(nodesOf(nodes))].toSorted(
+      (a, b) => a.offset - b.offset,
+    );
     return found.slice(0, MAX_WARNINGS).map(({ offset, message }) => ({
       path: `steps[${index}].${code.field}`,
       message: `${lineAndColumn(code.text, Math.min(offsetOf(offset), code.text.length))}: ${message}`,

@@ -1,5 +1,6 @@
 import { nodesOf, parseScript } from "./code-nodes.ts";
 import { nestingOf, scriptOf } from "./condition.ts";
+import { pythonHint } from "./python.ts";
 import { placeholdersOf } from "./template.ts";
 import type { CodeNode } from "./code-nodes.ts";
 import type { ConditionScript } from "./condition.ts";
@@ -55,7 +56,8 @@ function syntaxError({ text, isExpression }: Code, step: string): string | null 
   const offset = Math.min(offsetOf(fault.offset), text.length);
   const rest = text.slice(offset).trimEnd();
   const near = rest === "" ? "at the end" : `near ${JSON.stringify(rest.slice(0, NEAR_CHARS))}`;
-  return `step "${step}" has a syntax error in ${lineAndColumn(text, offset)}: ${fault.message}, ${near}`;
+  const hint = isExpression ? "" : pythonHint(text);
+  return `step "${step}" has a syntax error in ${lineAndColumn(text, offset)}: ${fault.message}, ${near}${hint}`;
 }
 
 /** The line and the column of an offset in a text. */

@@ -109,7 +109,7 @@ export function parseTool(json: unknown): Parsed<Tool> {
   return notYet([
     {
       path: "tool_type",
-      message: `tools of type ${parsed.data.tool_type} are not available yet: the type must be http`,
+      message: `tools of type ${parsed.data.tool_type} are not available yet: let a tool of type http do the same, or a transform step in JavaScript`,
     },
   ]);
 }
@@ -126,7 +126,8 @@ export function parseMcpServer(json: unknown): Parsed<McpServer> {
   if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
   const { token, server_type, ...server } = parsed.data;
   if (server_type === "stdio") {
-    const message = "servers of type stdio are not available yet: the type must be remote";
+    const message =
+      "servers of type stdio are not available yet: start its command behind a gateway that speaks Streamable HTTP, and save the URL of that as a server of type remote";
     return notYet([{ path: "server_type", message }]);
   }
   const hasHeader = Object.keys(server.headers).some((name) => name.toLowerCase() === "authorization");

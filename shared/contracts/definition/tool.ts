@@ -51,8 +51,8 @@ export type ToolDocument = z.infer<typeof ToolDocument>;
 /** Each type of tool that can be saved. */
 export const toolSchemas = { http: Http };
 
-/** The fields of each type of tool. */
-export const toolShapes = { http: Http.shape, python: Python.shape };
+/** The fields of each type of tool. The predecessor writes those of both types on a tool in Python. */
+export const toolShapes = { http: Http.shape, python: { ...Http.shape, ...Python.shape } };
 
 /** A tool that the engine can call. */
 export type Tool = z.infer<typeof Http>;

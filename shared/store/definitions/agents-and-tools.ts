@@ -14,16 +14,31 @@ export async function saveDefinition(
   sql: Sql,
   kind: Kind,
   owner: Owner,
-  { id, name, definition }: NewDefinition,
+  row: NewDefinition,
 ): Promise<number> {
+  return z.number().parse(await saveDefinitionIf(sql, kind, owner, row, null));
+}
+
+/**
+ * Saves an agent or a tool if its version is still `seen` (0: there was none). Null: any version.
+ * @returns the number of the new version; null when another save was first
+ */
+export async function saveDefinitionIf(
+  sql: Sql,
+  kind: Kind,
+  owner: Owner,
+  { id, name, definition }: NewDefinition,
+  seen: number | null,
+): Promise<number | null> {
   const [row] = await sql<{ version: number }[]>`
     insert into ${sql(kind)} as d (tenant_id, id, name, definition, version)
     values (${owner}, ${id}, ${name}, ${definition}, 1)
     on conflict (tenant_id, id) do update set
       name = excluded.name, definition = excluded.definition,
       version = d.version + 1, updated_at = now(), deleted_at = null
+      where d.version = coalesce(${seen}::int, d.version)
     returning version`;
-  return z.number().parse(row?.version);
+  return row?.version ?? null;
 }
 
 /** The tenant's own agent or tool, else the shared one with that id. Null when there is neither. */

@@ -5,7 +5,8 @@ import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import type { Kind } from "./stored-definition.ts";
 
-const StoredAgent = z.object({
+/** The fields of an agent on which other definitions depend. */
+export const AgentFields = z.object({
   id: z.string(),
   tools: z.array(z.string()).catch([]),
   model: z.string().nullable().catch(null),
@@ -17,14 +18,14 @@ export async function lookUpAgents(
   sql: Sql,
   owner: Owner,
   ids: readonly string[],
-): Promise<z.infer<typeof StoredAgent>[]> {
+): Promise<z.infer<typeof AgentFields>[]> {
   const rows = await sql`
     select distinct on (id) id, definition::json -> 'tools' as tools, definition::json -> 'model' as model,
       definition::json -> 'provider' as provider
     from agents
     where tenant_id in (${owner}, ${SHARED}) and id = any(${pgArray(ids)}::text[]) and deleted_at is null
     order by id, tenant_id desc`;
-  return rows.map((row) => StoredAgent.parse(row));
+  return rows.map((row) => AgentFields.parse(row));
 }
 
 /** Those of `names` that are tools of the owner, or shared ones. */

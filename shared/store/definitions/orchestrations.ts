@@ -13,8 +13,21 @@ import type { NewDefinition } from "./stored-definition.ts";
 export async function saveOrchestration(
   sql: Sql,
   owner: Owner,
-  { id, name, description, definition }: NewDefinition & { description: string },
+  row: NewDefinition & { description: string },
 ): Promise<number> {
+  return z.number().parse(await saveOrchestrationIf(sql, owner, row, null));
+}
+
+/**
+ * Saves an orchestration if its version is still `seen` (0: there was none). Null: any version.
+ * @returns the number of the new version; null when another save was first
+ */
+export async function saveOrchestrationIf(
+  sql: Sql,
+  owner: Owner,
+  { id, name, description, definition }: NewDefinition & { description: string },
+  seen: number | null,
+): Promise<number | null> {
   const [row] = await sql<{ version: number }[]>`
     with saved as (
       insert into orchestrations as o (tenant_id, id, name, description, version)
@@ -22,12 +35,13 @@ export async function saveOrchestration(
       on conflict (tenant_id, id) do update set
         name = excluded.name, description = excluded.description,
         version = o.version + 1, updated_at = now(), deleted_at = null
+        where o.version = coalesce(${seen}::int, o.version)
       returning tenant_id, id, version
     )
     insert into orchestration_versions (tenant_id, id, version, definition)
     select tenant_id, id, version, ${definition} from saved
     returning version`;
-  return z.number().parse(row?.version);
+  return row?.version ?? null;
 }
 
 /**

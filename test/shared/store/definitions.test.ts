@@ -7,13 +7,16 @@ import {
   listDefinitions,
   readDefinition,
   saveDefinition,
+  saveDefinitionIf,
 } from "../../../shared/store/definitions/agents-and-tools.ts";
 import {
   deleteOrchestration,
   listOrchestrations,
   readOrchestration,
   saveOrchestration,
+  saveOrchestrationIf,
 } from "../../../shared/store/definitions/orchestrations.ts";
+import { readOwnDefinitions } from "../../../shared/store/definitions/own-definitions.ts";
 import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
 import { freshDatabase } from "../../services/services.ts";
 
@@ -81,5 +84,37 @@ describe.each(["agents", "tools"] as const)("%s", (kind) => {
     expect(await listDefinitions(sql, kind, acme, "", 10)).toHaveLength(1);
     expect(await deleteDefinition(sql, kind, acme, "one")).toBe(true);
     expect(await readDefinition(sql, kind, acme, "one")).toMatchObject({ owner: "" });
+  });
+});
+
+// Fails when a save that has compared an older version writes over a newer one.
+describe.each(["orchestrations", "agents", "tools", "mcp_servers"] as const)("a save of %s", (kind) => {
+  const save = (id: string, text: string, seen: number) =>
+    kind === "orchestrations"
+      ? saveOrchestrationIf(sql, acme, row(id, text), seen)
+      : saveDefinitionIf(sql, kind, acme, row(id, text), seen);
+  const stored = async (id: string) => (await readOwnDefinitions(sql, kind, acme, [id])).get(id);
+
+  test("that has seen another version than the newest writes nothing", async () => {
+    expect(await save("seen", "1", 0)).toBe(1);
+    expect(await save("seen", "2", 0)).toBe(null);
+    expect(await save("seen", "2", 1)).toBe(2);
+    expect(await save("seen", "3", 1)).toBe(null);
+    expect(await stored("seen")).toEqual({ id: "seen", version: 2, definition: "2", is_deleted: false });
+  });
+
+  test("is made by one of many that have seen the same", async () => {
+    const versions = await Promise.all(Array.from({ length: 10 }, (_, i) => save("raced", `${i}`, 0)));
+    expect(versions.filter((version) => version !== null)).toEqual([1]);
+    expect(await stored("raced")).toMatchObject({ version: 1, definition: `${versions.indexOf(1)}` });
+  });
+
+  test("is read back by its owner alone, also when it is deleted", async () => {
+    await save("own", "1", 0);
+    await (kind === "orchestrations"
+      ? deleteOrchestration(sql, acme, "own")
+      : deleteDefinition(sql, kind, acme, "own"));
+    expect(await stored("own")).toMatchObject({ is_deleted: true });
+    expect((await readOwnDefinitions(sql, kind, globex, ["own"])).size).toBe(0);
   });
 });

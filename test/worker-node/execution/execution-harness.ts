@@ -44,6 +44,8 @@ export class ExecutionHarness {
   readonly named = new Map<string, JsonObject>();
   /** The models, in place of `generate`. */
   models: Models | null = null;
+  /** The sandbox, in place of `transform`. */
+  sandbox: ExecutionDeps["sandbox"] | null = null;
   transform: (code: string, state: JsonObject) => Promise<Json> = notInThisTest;
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
@@ -103,7 +105,7 @@ export class ExecutionHarness {
         },
       },
       tools: { toolsOf: async () => [], call: (request) => this.callTool(request) },
-      sandbox: {
+      sandbox: this.sandbox ?? {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
       },
       artifacts: this.artifacts,

@@ -1,0 +1,93 @@
+import {
+  parseNewAgent,
+  parseNewMcpServer,
+  parseNewOrchestration,
+  parseNewTool,
+  toolWarnings,
+  unreadTurns,
+} from "../../shared/contracts/definition/index.ts";
+import type { DefinitionKind } from "../../shared/contracts/definition/index.ts";
+import type { Owner } from "../../shared/contracts/tenant.ts";
+import type { FieldError } from "../../shared/errors.ts";
+import { readStoredTool, sealedNameOfServer } from "../../shared/security/sealed-tool.ts";
+import { readOwnDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
+import type { NewDefinition } from "../../shared/store/definitions/stored-definition.ts";
+import type { Services } from "../services.ts";
+import { checkDefinition, withId } from "./check-definition.ts";
+import { isMasked, textToStore } from "./masked-tool.ts";
+import { serverWarnings } from "./mcp-server-view.ts";
+import { NOTHING_PLANNED, agentWarnings, orchestrationWarnings } from "./save-warnings.ts";
+import type { Planned } from "./save-warnings.ts";
+
+/** `planned`: definitions that the same request saves, so that no warning says that they are missing. */
+type Given = {
+  id: string;
+  owner: Owner;
+  body: Record<string, unknown>;
+  isLenient: boolean;
+  planned?: Planned;
+};
+
+/** A definition as it is to be stored, and the warnings about it. */
+export type DefinitionToSave = { row: NewDefinition & { description: string }; warnings: FieldError[] };
+
+type Reader = (services: Pick<Services, "sql" | "config">, given: Given) => Promise<DefinitionToSave>;
+
+/**
+ * Checks a definition as every save does, and seals its secrets. It stores nothing.
+ * @throws AppError `invalid` or `not_yet`, with the path of each field
+ */
+export function definitionToSave(
+  services: Pick<Services, "sql" | "config">,
+  kind: DefinitionKind,
+  given: Given,
+): Promise<DefinitionToSave> {
+  return readers[kind](services, given);
+}
+
+const readOrchestration: Reader = async ({ sql }, { id, owner, body, isLenient, planned }) => {
+  const orchestration = checkDefinition("orchestrations", withId(body, id), parseNewOrchestration, isLenient);
+  const { name, description } = orchestration;
+  const stored = await orchestrationWarnings(sql, owner, orchestration, planned ?? NOTHING_PLANNED);
+  return {
+    row: { id, name, description, definition: JSON.stringify(orchestration) },
+    warnings: [...unreadTurns(body), ...stored],
+  };
+};
+
+const readAgent: Reader = async ({ sql }, { id, owner, body, isLenient, planned }) => {
+  const agent = checkDefinition("agents", withId(body, id), parseNewAgent, isLenient);
+  const { name, description } = agent;
+  return {
+    row: { id, name, description, definition: JSON.stringify(agent) },
+    warnings: await agentWarnings(sql, owner, agent, planned ?? NOTHING_PLANNED),
+  };
+};
+
+/** The id of a tool is its name. A tool that was read and is sent back has masks in place of its secrets, which stay as they are. */
+const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient }) => {
+  const tool = checkDefinition("tools", withId(body, id, "name"), parseNewTool, isLenient);
+  const stored = isMasked(tool) ? await readOwnDefinition(sql, "tools", owner, id) : null;
+  const known = stored === null ? null : readStoredTool(stored);
+  const definition = await textToStore(tool, { owner, name: id }, known, config.MASTER_KEY);
+  const { name, description } = tool;
+  return { row: { id, name, description, definition }, warnings: toolWarnings(tool) };
+};
+
+/** The id of an MCP server is its name. Its secrets are kept as those of a tool are. */
+const readServer: Reader = async ({ sql, config }, { id, owner, body, isLenient }) => {
+  const server = checkDefinition("mcp_servers", withId(body, id, "name"), parseNewMcpServer, isLenient);
+  const stored = isMasked(server) ? await readOwnDefinition(sql, "mcp_servers", owner, id) : null;
+  const known = stored === null ? null : readStoredTool(stored);
+  const sealedAs = { owner, name: sealedNameOfServer(id) };
+  const definition = await textToStore(server, sealedAs, known, config.MASTER_KEY);
+  const { label, description } = server;
+  return { row: { id, name: label ?? id, description, definition }, warnings: serverWarnings(server) };
+};
+
+const readers: { [Kind in DefinitionKind]: Reader } = {
+  orchestrations: readOrchestration,
+  agents: readAgent,
+  tools: readTool,
+  mcp_servers: readServer,
+};

@@ -1,0 +1,158 @@
+import type { DefinitionKind } from "../../../shared/contracts/definition/index.ts";
+import type { Owner } from "../../../shared/contracts/tenant.ts";
+import type { FieldError } from "../../../shared/errors.ts";
+import { AgentFields } from "../../../shared/store/definitions/look-up.ts";
+import { readOwnDefinitions } from "../../../shared/store/definitions/own-definitions.ts";
+import type { OwnDefinition } from "../../../shared/store/definitions/own-definitions.ts";
+import { toAppError } from "../../http/problem.ts";
+import type { Services } from "../../services.ts";
+import { NewDefinitionId } from "../definition-request.ts";
+import { definitionToSave } from "../definition-to-save.ts";
+import type { DefinitionToSave } from "../definition-to-save.ts";
+import { KINDS } from "./bundle.ts";
+import type { Entry } from "./bundle.ts";
+import { inGroups } from "./in-groups.ts";
+import { importedBody, isTable } from "./imported-body.ts";
+import { isStoredSo } from "./is-stored-so.ts";
+
+/** The most errors of one definition that the response has. */
+const MAX_ERRORS = 20;
+
+/** A definition that is not saved, and why. `id` null: it has none that can be read. */
+export type Refused = Pick<Entry, "kind" | "path"> & {
+  is: "refused";
+  id: string | null;
+  code: string;
+  errors: readonly FieldError[];
+};
+
+/** A definition that is valid. `seen`: the version that is stored, 0 for none. */
+export type Accepted = Pick<Entry, "kind" | "path"> & {
+  is: "created" | "updated" | "unchanged";
+  id: string;
+  seen: number;
+} & DefinitionToSave;
+
+export type Outcome = Refused | Accepted;
+
+/** Whose definitions a sync changes. `isLenient`: fields that nothing reads are ignored, as in a lenient PUT. */
+export type SyncScope = { owner: Owner; isLenient: boolean };
+
+type SyncServices = Pick<Services, "sql" | "config">;
+type Identified = Entry & { id: string; body: Record<string, unknown> };
+
+/**
+ * What a sync of these definitions does to each of them. It stores nothing. Definitions of earlier kinds count as stored for the
+ * warnings about later ones; those that are refused do not.
+ */
+export async function planSync(
+  services: SyncServices,
+  { owner, isLenient }: SyncScope,
+  entries: readonly Entry[],
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  const identified: Identified[] = [];
+  const seen = new Set<string>();
+  for (const entry of entries) {
+    const found = identify(entry, seen);
+    if ("is" in found) outcomes.push(found);
+    else identified.push(found);
+  }
+  for (const kind of KINDS) {
+    const ofKind = identified.filter((entry) => entry.kind === kind);
+    if (ofKind.length === 0) continue;
+    const ids = ofKind.map(({ id }) => id);
+    const stored = await readOwnDefinitions(services.sql, kind, owner, ids);
+    const planned = plannedBy(outcomes);
+    outcomes.push(
+      ...(await inGroups(ofKind, (entry) =>
+        judge(services, { owner, isLenient, planned }, entry, stored.get(entry.id) ?? null),
+      )),
+    );
+  }
+  return outcomes;
+}
+
+/** Tools and MCP servers are stored under their names. */
+function idFieldOf(kind: DefinitionKind): "id" | "name" {
+  return kind === "tools" || kind === "mcp_servers" ? "name" : "id";
+}
+
+function identify(entry: Entry, seen: Set<string>): Identified | Refused {
+  const { kind, path, json } = entry;
+  const refuse = (id: string | null, error: FieldError): Refused => ({
+    is: "refused",
+    kind,
+    path,
+    id,
+    code: "invalid",
+    errors: [error],
+  });
+  if (!isTable(json)) return refuse(null, { path: "", message: "must be an object" });
+  const field = idFieldOf(kind);
+  const id = NewDefinitionId.safeParse(json[field]);
+  if (!id.success) {
+    const [issue] = id.error.issues;
+    const message = json[field] === undefined ? "is required" : (issue?.message ?? "is no id");
+    return refuse(null, { path: field, message });
+  }
+  const name = `${kind}/${id.data}`;
+  if (seen.has(name)) return refuse(id.data, { path: field, message: "is the id of an earlier one, too" });
+  seen.add(name);
+  return { ...entry, id: id.data, body: json };
+}
+
+async function judge(
+  services: SyncServices,
+  { owner, isLenient, planned }: SyncScope & { planned: ReturnType<typeof plannedBy> },
+  { kind, path, id, body: given }: Identified,
+  stored: OwnDefinition | null,
+): Promise<Outcome> {
+  const { body, warnings, renamed } = importedBody(kind, given);
+  try {
+    const read = await definitionToSave(services, kind, { id, owner, body, isLenient, planned });
+    const isSame = await isStoredSo(services, { kind, owner, id }, stored, read.row.definition);
+    const isNew = stored === null || stored.is_deleted;
+    return {
+      is: isSame ? "unchanged" : isNew ? "created" : "updated",
+      kind,
+      path,
+      id,
+      seen: stored?.version ?? 0,
+      row: read.row,
+      warnings: [...warnings, ...read.warnings],
+    };
+  } catch (error) {
+    return refused({ kind, path, id }, error, renamed);
+  }
+}
+
+/** @throws `error` unless it is about this definition alone */
+export function refused(
+  { kind, path, id }: Pick<Accepted, "kind" | "path" | "id">,
+  error: unknown,
+  renamed: ReadonlyMap<string, string> = new Map(),
+): Refused {
+  const { code, message, fields } = toAppError(error);
+  if (code !== "invalid" && code !== "not_yet") throw error;
+  const errors = (fields ?? [{ path: "", message }]).map((one) => ({
+    ...one,
+    path: renamed.get(one.path) ?? one.path,
+  }));
+  const more = errors.length - MAX_ERRORS;
+  const shown =
+    more <= 0 ? errors : [...errors.slice(0, MAX_ERRORS), { path: "", message: `${more} more errors` }];
+  return { is: "refused", kind, path, id, code, errors: shown };
+}
+
+function plannedBy(outcomes: readonly Outcome[]) {
+  const accepted = outcomes.filter((outcome): outcome is Accepted => outcome.is !== "refused");
+  const of = (kind: DefinitionKind) => accepted.filter((one) => one.kind === kind);
+  return {
+    agents: new Map(
+      of("agents").map(({ id, row }) => [id, AgentFields.parse({ ...JSON.parse(row.definition), id })]),
+    ),
+    tools: new Set(of("tools").map(({ id }) => id)),
+    mcpServers: new Set(of("mcp_servers").map(({ id }) => id)),
+  };
+}

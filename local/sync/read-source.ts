@@ -1,0 +1,131 @@
+/** The definitions in a file or a folder, for `POST /scale/sync`. */
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, extname, join, relative } from "node:path";
+import { z } from "zod";
+import { KINDS } from "../../edge/definitions/sync/bundle.ts";
+
+type Kind = (typeof KINDS)[number];
+
+/** A definition, and where it is: a file, and in a bundle its place. */
+export type SourceEntry = { kind: Kind; at: string; json: Record<string, unknown> };
+
+const Table = z.record(z.string(), z.unknown());
+const Lists = z.looseObject({
+  tools: z.array(z.unknown()).nullish(),
+  custom_tools: z.array(z.unknown()).nullish(),
+  mcp_servers: z.array(z.unknown()).nullish(),
+  agents: z.array(z.unknown()).nullish(),
+  orchestrations: z.array(z.unknown()).nullish(),
+});
+
+/**
+ * Reads a bundle, a definition, or a folder of both: `<kind>/<id>.json`, and JSON files beside these folders. They are returned kind
+ * by kind, in the order in which they are saved.
+ * @param change what is done to the text of each file before it is read
+ * @throws Error that names the file which is no JSON, or no definition
+ */
+export function readSource(path: string, change = (text: string): string => text): SourceEntry[] {
+  const read = (file: string): unknown => parse(file, change(readFileSync(file, "utf8")));
+  const found = statSync(path).isDirectory() ? readFolder(path, read) : entriesIn(read(path), basename(path));
+  return KINDS.flatMap((kind) => withoutCopies(found.filter((entry) => entry.kind === kind)));
+}
+
+/** Bundles that belong together repeat what they share. Null means the same as absent in the fields of a definition. */
+function withoutCopies(entries: readonly SourceEntry[]): SourceEntry[] {
+  const seen = new Set<string>();
+  return entries.filter(({ json }) => {
+    const fields = Object.entries(json).filter(([, value]) => value !== null);
+    const text = JSON.stringify(fields.toSorted(([a], [b]) => (a < b ? -1 : 1)));
+    return seen.size < seen.add(text).size;
+  });
+}
+
+function parse(file: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`${file} is no JSON: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+  }
+}
+
+function readFolder(folder: string, read: (file: string) => unknown): SourceEntry[] {
+  return readdirSync(folder, { withFileTypes: true })
+    .filter(({ name }) => !name.startsWith("."))
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .flatMap((entry) => {
+      const path = join(folder, entry.name);
+      if (!entry.isDirectory()) {
+        return extname(entry.name) === ".json" ? entriesIn(read(path), entry.name) : [];
+      }
+      const kind = KINDS.find((one) => one === entry.name);
+      if (kind === undefined)
+        throw new Error(`${path} is no folder of definitions: they are ${KINDS.join(", ")}`);
+      return jsonFilesIn(path).map((file) => ofKind(kind, read(file), relative(folder, file)));
+    });
+}
+
+function jsonFilesIn(folder: string): string[] {
+  const names = readdirSync(folder).filter((name) => extname(name) === ".json" && !name.startsWith("."));
+  return names.toSorted().map((name) => join(folder, name));
+}
+
+/** A file without the id of its definition has it in its name. */
+function ofKind(kind: Kind, json: unknown, file: string): SourceEntry {
+  const table = Table.safeParse(json);
+  if (!table.success) throw new Error(`${file} is no definition: it must be a JSON object`);
+  return { kind, at: file, json: named(kind, table.data, file) };
+}
+
+function named(kind: Kind, json: Record<string, unknown>, file: string): Record<string, unknown> {
+  const field = kind === "tools" || kind === "mcp_servers" ? "name" : "id";
+  return { [field]: basename(file, ".json"), ...json };
+}
+
+/** The definitions in a file that may be a bundle, a definition, or a list of definitions. */
+function entriesIn(json: unknown, file: string): SourceEntry[] {
+  if (Array.isArray(json)) return json.flatMap((item, i) => definitionIn(item, `${file} [${i}]`));
+  const lists = Lists.safeParse(json);
+  const given = lists.success ? listsOf(lists.data) : [];
+  if (given.length === 0) {
+    return definitionIn(json, file).map((entry) => ({ ...entry, json: named(entry.kind, entry.json, file) }));
+  }
+  return given.flatMap(([list, kind, items]) =>
+    items.map((item, i) => {
+      const at = `${file} ${list}[${i}]`;
+      const table = Table.safeParse(item);
+      if (!table.success) throw new Error(`${at} is no definition: it must be a JSON object`);
+      return { kind, at, json: table.data };
+    }),
+  );
+}
+
+function listsOf(bundle: z.infer<typeof Lists>): [string, Kind, unknown[]][] {
+  const isBundle = bundle["synapse_export"] === true || !("steps" in bundle || "system_prompt" in bundle);
+  if (!isBundle) return [];
+  return (["tools", "custom_tools", ...KINDS.slice(1)] as const).flatMap((list) => {
+    const items = bundle[list];
+    const kind = KINDS.find((one) => one === list) ?? "tools";
+    return Array.isArray(items) ? [[list, kind, items] satisfies [string, Kind, unknown[]]] : [];
+  });
+}
+
+/** A definition outside of the folders: its fields say what it is. The predecessor's list of its examples names files, and is none. */
+function definitionIn(json: unknown, at: string): SourceEntry[] {
+  const table = Table.safeParse(json);
+  const fields: Record<string, unknown> = table.success ? table.data : {};
+  if ("file" in fields && "orchestration_count" in fields) return [];
+  const kind = kindOf(fields);
+  if (kind !== null) return [{ kind, at, json: fields }];
+  throw new Error(
+    `${at} is no bundle and no definition: put it into a folder ${KINDS.join(", ")}, or remove it`,
+  );
+}
+
+function kindOf(fields: Record<string, unknown>): Kind | null {
+  if ("steps" in fields) return "orchestrations";
+  if ("tool_type" in fields) return "tools";
+  if ("system_prompt" in fields) return "agents";
+  return "server_type" in fields ? "mcp_servers" : null;
+}

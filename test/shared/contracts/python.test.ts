@@ -1,0 +1,64 @@
+import { describe, expect, test } from "vitest";
+import { parseScript, nodesOf } from "../../../shared/contracts/definition/code-nodes.ts";
+import { pythonCalls, pythonHint } from "../../../shared/contracts/definition/python.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
+
+describe("a program that is no JavaScript", () => {
+  test.each([
+    "def total(items):\n    return sum(items)\nresult = total(state['items'])",
+    "result = [item['name'] for item in state['items']]",
+    "import json\nresult = json.loads(state['text'])",
+    "from datetime import date\nresult = date.today()",
+    "if state['n'] > 1:\n    result = 1\nelse:\n    result = 2",
+    "# the sum\nresult = 1",
+    "result = f'{x}'",
+    "result = sorted(state['items'], key=lambda item: item['n'])",
+    "result = not state['done']",
+    "try:\n    result = 1\nexcept ValueError:\n    result = 2",
+  ])("and looks like Python gets a hint: %j", (program) => {
+    expect(pythonHint(program)).toContain("write JavaScript");
+  });
+
+  test.each([
+    "result = ;",
+    "for (const x of y) { result += }",
+    "if (a) { b: c } else d(",
+    "const f = (x) => x +",
+    "import x from 'y'",
+    "label: for (const key in state) { result = key ",
+  ])("and looks like a mistake in JavaScript gets none: %j", (program) => {
+    expect(pythonHint(program)).toBe("");
+  });
+
+  // Fails when a pattern reads a part of the text again for each place at which it could begin.
+  test("is looked at in a time that grows with its length alone", () => {
+    const before = cpuMs();
+    for (const part of [
+      "(",
+      "\n",
+      "def ",
+      "def a\n",
+      "for ",
+      "for a ,",
+      "import ",
+      "if (",
+      "from a.",
+      "# ",
+    ]) {
+      pythonHint(part.repeat(Math.floor(65_536 / part.length)));
+    }
+    for (const start of ["for", "for a", "from a", "import a"]) pythonHint(start + " ".repeat(65_000));
+    expect(cpuMs() - before).toBeLessThan(2_000);
+  });
+});
+
+test.each([
+  ["result = state.name.upper()", ["upper() is a method of Python: write toUpperCase()"]],
+  ["const list = []; list.append(1); result = list", ["append() is a method of Python: write push(value)"]],
+  ['result = ", ".join(state.items)', ["texts have no join(), as in Python: write list.join(text)"]],
+  ["result = state.items.join(', ')", []],
+  ["const o = { items() { return [] } }; result = o.items()", []],
+  ["result = state.items.length", []],
+])("calls that only Python has are found in %s", (program, messages) => {
+  expect(pythonCalls(nodesOf(parseScript(program))).map(({ message }) => message)).toEqual(messages);
+});

@@ -1,0 +1,131 @@
+/** The contracts of the steps that call a model or a tool. */
+import type { StepContract } from "./case.ts";
+
+const search = (query: string) => ({ calls: [{ name: "search", args: { query } }] });
+
+export const llm: StepContract = {
+  does: "Calls a model once. The prompt is the run's message as its goal, the values of `input_keys`, and the task in `prompt_template`.",
+  cases: [
+    {
+      that: "stores the model's text under `output_key`",
+      steps: [{ id: "a", type: "llm", prompt_template: "Greet {state.name}", output_key: "greeting" }],
+      state: { name: "Ada" },
+      model: { a: ["Hello Ada"] },
+      gives: {
+        state: { greeting: "Hello Ada" },
+        events: ["step_start", "final", "step_complete"],
+        calls: ["a:1:model.1"],
+      },
+    },
+    {
+      that: "fails the run when the model fails, and goes to no other step",
+      steps: [
+        { id: "a", type: "llm", output_key: "text", next_step_id: "b" },
+        { id: "b", type: "print", print_content: "never" },
+      ],
+      model: { a: [{ fails: "model_refused" }] },
+      gives: {
+        state: {},
+        calls: ["a:1:model.1"],
+        error: { code: "model_refused", message: "the model has failed" },
+      },
+    },
+    {
+      that: "fails when the prompt needs a key that state does not have",
+      steps: [{ id: "a", type: "llm", prompt_template: "Greet {state.name}", input_keys: ["name"] }],
+      gives: {
+        state: {},
+        calls: [],
+        error: { code: "template", message: "the template reads {state.name}, which state does not have" },
+      },
+    },
+  ],
+};
+
+export const agent: StepContract = {
+  does: "Lets a saved agent work with its tools, turn by turn, until it answers without a call of a tool. Each turn is a checkpoint.",
+  cases: [
+    {
+      that: "makes the calls that the agent asks for, and stores its answer",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", output_key: "found" }],
+      agents: { agent_reader: { tools: ["search"] } },
+      tools: { search: { hits: 2 } },
+      model: { a: [search("tea"), search("green tea"), "Two hits."] },
+      gives: {
+        state: { found: "Two hits." },
+        checkpoints: 5,
+        calls: ["a:1:model.1", "a:1:tool.1.1", "a:1:model.2", "a:1:tool.2.1", "a:1:model.3"],
+      },
+    },
+    {
+      that: "tells the agent why a tool refuses a call, and the agent goes on",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", output_key: "found" }],
+      agents: { agent_reader: { tools: ["search"] } },
+      tools: { search: { refuses: "the query is too short" } },
+      model: { a: [search(""), "I found nothing."] },
+      gives: { state: { found: "I found nothing." }, calls: ["a:1:model.1", "a:1:tool.1.1", "a:1:model.2"] },
+    },
+    {
+      that: "fails when the agent still calls tools after `max_turns` answers",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", max_turns: 1 }],
+      agents: { agent_reader: { tools: ["search"] } },
+      tools: { search: { hits: 2 } },
+      model: { a: [search("tea")] },
+      gives: {
+        state: {},
+        calls: ["a:1:model.1", "a:1:tool.1.1"],
+        error: { code: "max_turns", message: "the agent has not answered in 1 turns" },
+      },
+    },
+    {
+      that: "fails before its first call when a tool of the agent is not stored",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader" }],
+      agents: { agent_reader: { tools: ["serach"] } },
+      gives: { state: {}, calls: [], error: { code: "unknown_tool", message: 'there is no tool "serach"' } },
+    },
+  ],
+};
+
+export const tool: StepContract = {
+  does: "Calls one tool. With a `prompt_template` or a `model`, a model fills in the arguments; else they are the values of `input_keys` by name, and a tool with one argument gets the run's message.",
+  cases: [
+    {
+      that: "takes its arguments from state, without a model",
+      steps: [{ id: "a", type: "tool", forced_tool: "search", input_keys: ["query"], output_key: "hits" }],
+      state: { query: "tea" },
+      tools: { search: ["green", "black"] },
+      gives: {
+        state: { hits: ["green", "black"] },
+        events: ["step_start", "tool_execution", "tool_result", "final", "step_complete"],
+        calls: ["a:1:tool.1"],
+      },
+    },
+    {
+      that: "lets a model fill in the arguments, and commits them before the call",
+      steps: [
+        {
+          id: "a",
+          type: "tool",
+          forced_tool: "search",
+          prompt_template: "Search for {input}",
+          output_key: "hits",
+        },
+      ],
+      message: "tea",
+      tools: { search: ["green"] },
+      model: { a: [search("tea")] },
+      gives: { state: { hits: ["green"] }, checkpoints: 2, calls: ["a:1:model.1", "a:1:tool.1"] },
+    },
+    {
+      that: "fails when the tool refuses the call: no error becomes a result",
+      steps: [{ id: "a", type: "tool", forced_tool: "search", input_keys: ["query"], output_key: "hits" }],
+      state: { query: "" },
+      tools: { search: { refuses: "the query is too short" } },
+      gives: {
+        state: {},
+        calls: ["a:1:tool.1"],
+        error: { code: "tool_rejected", message: "The tool refused the call: the query is too short" },
+      },
+    },
+  ],
+};

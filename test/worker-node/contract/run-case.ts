@@ -1,0 +1,178 @@
+/** Executes a case as workers do: from its beginning, or from any point at which its journal may have been left. */
+import { z } from "zod";
+import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import { recordOf } from "../../../shared/journal/records.ts";
+import type { Wait } from "../../../shared/store/runs/waits.ts";
+import type { SharedSandbox } from "../../../worker-node/engine/sandbox.ts";
+import { TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
+import type { ModelAnswer } from "../../../worker-node/engine/ports.ts";
+import { ExecutionHarness, steps, usage } from "../execution/execution-harness.ts";
+import type { Answer, Case } from "./case.ts";
+
+export type Outcome = {
+  state: JsonObject;
+  events: string[];
+  error: { code: string; message: string } | null;
+  checkpoints: number;
+  /** The calls that this execution made, as effect keys without the run's id. */
+  calls: string[];
+  journal: StoredEntry[];
+};
+
+const WithMessage = z.looseObject({ refuses: z.string() });
+const Silent = z.looseObject({ silent: z.literal(true) });
+const Line = z.looseObject({ type: z.string() });
+const Failure = z.object({ code: z.string(), message: z.string() }).nullable();
+/** A run has as many lives as it has questions and retries; more are a defect. */
+const MAX_LIVES = 10;
+
+/**
+ * The run of a case, with as many workers as its pauses demand.
+ * @param before what earlier workers have committed
+ */
+export async function runCase(
+  one: Case,
+  sandbox: SharedSandbox,
+  before: StoredEntry[] = [],
+): Promise<Outcome> {
+  const calls: string[] = [];
+  let journal = before;
+  for (let life = 1; life <= MAX_LIVES; life++) {
+    const harness = harnessOf(one, sandbox, journal, calls);
+    const seq = journal.at(-1)?.seq ?? 0;
+    const { run, ending } = harness.begin(inputOf(one, seq), journal);
+    const ended = await ending;
+    harness.checkEntries();
+    journal = harness.store.model.tables
+      .entriesOf(run.run_id)
+      .map(({ seq: at, kind, output, events }) => ({ seq: at, kind, output, events }));
+    if (ended.is === "ended") return { ...endOf(one, journal), calls, journal };
+    if (ended.is !== "parked") throw new Error(`the execution ${ended.is}`);
+  }
+  throw new Error(`the run has not ended after ${MAX_LIVES} workers`);
+}
+
+function inputOf({ message = "hello", state = {} }: Case, seq: number) {
+  const input = JSON.stringify({ message, state });
+  return seq === 0 ? { input } : { input, attempt: 1, event_seq: seq };
+}
+
+function harnessOf(
+  one: Case,
+  sandbox: SharedSandbox,
+  journal: readonly StoredEntry[],
+  calls: string[],
+): ExecutionHarness {
+  const harness = new ExecutionHarness();
+  const schema = Object.keys(one.state ?? {}).map((key) => [key, { type: "any" }]);
+  harness.definition = { ...steps(...one.steps), state_schema: Object.fromEntries(schema) };
+  harness.sandbox = sandbox;
+  for (const [id, agent] of Object.entries(one.agents ?? {}))
+    harness.named.set(id, { id, name: id, ...agent });
+  for (const name of Object.keys(one.tools ?? {})) harness.named.set(name, toolOf(name));
+  harness.models = {
+    generate: async ({ effectKey }) => {
+      const key = withoutRun(effectKey);
+      calls.push(key);
+      return modelAnswer(answerFor(one, key), key);
+    },
+  };
+  harness.callTool = async ({ tool: { name }, effectKey }) => {
+    calls.push(withoutRun(effectKey));
+    const answer = one.tools?.[typeof name === "string" ? name : ""] ?? null;
+    const refused = WithMessage.safeParse(answer);
+    if (refused.success) throw new ToolRejection(refused.data.refuses);
+    return answer;
+  };
+  harness.readWaits = async (_run, ids) =>
+    ids.map((id) => waitOf(one, id, journal)).filter((wait) => wait !== null);
+  return harness;
+}
+
+const toolOf = (name: string): JsonObject => ({
+  name,
+  tool_type: "http",
+  description: "",
+  url: "https://tools.example.com/",
+  inputSchema: { type: "object", properties: { query: { type: "string" } } },
+});
+
+/** `run:path:visit:call`, without the run, which is another one in each execution. */
+const withoutRun = (effectKey: string): string => effectKey.split(":").slice(1).join(":");
+
+function answerFor(one: Case, key: string): Answer {
+  const [, path = "", visit = "", n = ""] = /^(.*):(\d+):model\.(\d+)/.exec(key) ?? [];
+  const name = visit === "1" ? path : `${path}#${visit}`;
+  const answer = one.model?.[name]?.[Number(n) - 1];
+  if (answer === undefined)
+    throw new TerminalError("not_scripted", `${key} is called, and the case has no answer`);
+  return answer;
+}
+
+function modelAnswer(answer: Answer, key: string): ModelAnswer {
+  if (typeof answer === "string") return { text: answer, tool_calls: [], usage };
+  if ("fails" in answer) throw new TerminalError(answer.fails, "the model has failed");
+  const tool_calls = answer.calls.map((call, i) => ({ id: `${key}.${i}`, ...call }));
+  return { text: "", tool_calls, usage };
+}
+
+/** A question that was asked is answered, or its time has passed. */
+function waitOf(one: Case, wait_id: string, journal: readonly StoredEntry[]): Wait | null {
+  const isAsked = journal.some(
+    ({ kind, output }) => kind === "park" && output?.includes(`"wait_id":"${wait_id}"`),
+  );
+  if (!isAsked) return null;
+  const answer = one.persons?.[wait_id.replace(/:1$/, "")] ?? null;
+  const isSilent = Silent.safeParse(answer).success;
+  return {
+    wait_id,
+    kind: "human",
+    child_run_id: null,
+    state: isSilent ? "expired" : "answered",
+    due_in_ms: 0,
+    open_for_ms: 1,
+    answer: isSilent ? null : JSON.stringify(answer),
+    answered_by: isSilent ? null : "key_1",
+  };
+}
+
+function endOf(one: Case, journal: readonly StoredEntry[]): Omit<Outcome, "calls" | "journal"> {
+  const lines = journal.flatMap(({ events }) =>
+    (events ?? "").split("\n").map((line) => Line.parse(JSON.parse(line))),
+  );
+  const final = lines.findLast(({ type }) => type === "orchestration_complete")?.["final_state"];
+  const given = new Set(["user_input", "user_query", ...Object.keys(one.state ?? {})]);
+  const state = Object.entries(z.record(z.string(), z.json()).parse(final)).filter(
+    ([key]) => !given.has(key),
+  );
+  const last = z.looseObject({ error: Failure.optional() }).parse(JSON.parse(journal.at(-1)?.output ?? "{}"));
+  return {
+    state: Object.fromEntries(state),
+    events: lines.flatMap((line) => (isOfStep(line) ? [line.type] : [])),
+    checkpoints: journal.filter(({ kind }) => kind === "step" || kind === "turn" || kind === "end").length,
+    error: last.error ? { code: last.error.code, message: last.error.message } : null,
+  };
+}
+
+/** Deltas come as the time allows. */
+const isOfStep = (line: { [field: string]: unknown; type: string }): boolean =>
+  "orch_step_id" in line && line.type !== "llm_delta";
+
+/**
+ * The calls whose outcomes a journal holds: none of them may be made again. A visit that has failed for good names no effects, so
+ * they are those that it made in `calls`.
+ */
+export function committedCalls(journal: readonly StoredEntry[], calls: readonly string[]): string[] {
+  const Turn = z.looseObject({ effects: z.array(z.string()).default([]) });
+  return journal.flatMap((entry) => {
+    const found = recordOf(entry);
+    if (found.kind === "step") {
+      const { step, visit, error, effects } = found.record;
+      const ofVisit = (call: string): boolean => `.${call}`.includes(`.${step}:${visit}:`);
+      return error === undefined ? effects.map(withoutRun) : calls.filter(ofVisit);
+    }
+    if (found.kind !== "turn" || found.record.data === null) return [];
+    return Turn.parse(found.record.data).effects.map(withoutRun);
+  });
+}

@@ -1,0 +1,152 @@
+/** The contracts of the steps that divide a run into tracks, or let it wait. */
+import type { StepContract } from "./case.ts";
+
+const llmStep = (id: string, more: object = {}) => ({ id, type: "llm", output_key: id, ...more });
+
+export const parallel: StepContract = {
+  does: "Runs its branches at the same time, each with its own view of state and its own checkpoints. A branch is a list of steps, or one step that is followed to the step after the `parallel`.",
+  cases: [
+    {
+      that: "has what all branches wrote, and under its `output_key` what became of each",
+      steps: [
+        {
+          id: "a",
+          type: "parallel",
+          parallel_branches: [["x"], ["y", "z"]],
+          output_key: "all",
+          next_step_id: "m",
+        },
+        llmStep("x"),
+        llmStep("y"),
+        llmStep("z", { input_keys: ["y"] }),
+        { id: "m", type: "merge", input_keys: ["x", "z"], merge_strategy: "dict", output_key: "both" },
+      ],
+      model: { "a[0].x": ["X"], "a[1].y": ["Y"], "a[1].z": ["Z"] },
+      gives: {
+        state: {
+          x: "X",
+          y: "Y",
+          z: "Z",
+          all: [
+            { status: "completed", output: "X" },
+            { status: "completed", output: "Z" },
+          ],
+          both: { x: "X", z: "Z" },
+        },
+      },
+    },
+    {
+      that: "goes on with the other branches after a failure, with `on_branch_error` set to `collect`",
+      steps: [
+        {
+          id: "a",
+          type: "parallel",
+          parallel_branches: [["x"], ["y"]],
+          on_branch_error: "collect",
+          output_key: "all",
+        },
+        llmStep("x"),
+        llmStep("y"),
+      ],
+      model: { "a[0].x": [{ fails: "model_refused" }], "a[1].y": ["Y"] },
+      gives: {
+        state: {
+          y: "Y",
+          all: [
+            {
+              status: "failed",
+              error: { code: "model_refused", message: "the model has failed", step_id: "x" },
+            },
+            { status: "completed", output: "Y" },
+          ],
+        },
+      },
+    },
+    {
+      that: "waits in one branch for a person while the other goes on",
+      steps: [
+        { id: "a", type: "parallel", parallel_branches: [["ask", "x"], ["y"]] },
+        { id: "ask", type: "human", human_prompt: "Which?", output_key: "which" },
+        llmStep("x", { input_keys: ["which"] }),
+        llmStep("y"),
+      ],
+      persons: { "a[0].ask": "the first" },
+      model: { "a[0].x": ["X"], "a[1].y": ["Y"] },
+      gives: { state: { which: "the first", human_response: "the first", x: "X", y: "Y" } },
+    },
+  ],
+};
+
+export const loop: StepContract = {
+  does: "Repeats its steps, `loop_count` times or for each item of the list that `for_each` names. Afterwards each `output_key` of its steps is the list of its values.",
+  cases: [
+    {
+      that: "goes on with the state of the round before",
+      steps: [
+        { id: "a", type: "loop", loop_count: 3, loop_step_ids: ["add"], output_key: "lists" },
+        { id: "add", type: "transform", transform_code: "result = (state.n ?? 0) + 1", output_key: "n" },
+      ],
+      gives: { state: { n: [1, 2, 3], lists: { add: [1, 2, 3] } } },
+    },
+    {
+      that: "gives each item of a list an iteration of its own, with `{item}` and `{index}`",
+      steps: [
+        { id: "a", type: "loop", for_each: "state.teas", concurrency: 2, loop_step_ids: ["taste"] },
+        llmStep("taste", { prompt_template: "{index}: {item.name}", output_key: "notes" }),
+      ],
+      state: { teas: [{ name: "green" }, { name: "black" }] },
+      model: { "a[0].taste": ["grassy"], "a[1].taste": ["malty"] },
+      gives: { state: { notes: ["grassy", "malty"] } },
+    },
+    {
+      that: "fails when `for_each` names no list",
+      steps: [{ id: "a", type: "loop", for_each: "state.teas", loop_step_ids: ["taste"] }, llmStep("taste")],
+      state: { teas: "green" },
+      gives: {
+        state: {},
+        calls: [],
+        error: { code: "no_list", message: "for_each reads state.teas, which is no list" },
+      },
+    },
+  ],
+};
+
+export const human: StepContract = {
+  does: "Asks a person. The run is paused, and takes no slot, until the answer is there; the answer is stored under `output_key` and under `human_response`.",
+  cases: [
+    {
+      that: "goes on with the answer, and asks once",
+      steps: [
+        {
+          id: "a",
+          type: "human",
+          human_prompt: "Publish {state.title}?",
+          human_fields: [{ key: "decision", type: "select", options: ["yes", "no"] }],
+          output_key: "answer",
+          next_step_id: "b",
+        },
+        { id: "b", type: "print", print_content: "{state.answer.decision}", output_key: "shown" },
+      ],
+      state: { title: "Tea" },
+      persons: { a: { decision: "yes" } },
+      gives: {
+        state: { answer: { decision: "yes" }, human_response: { decision: "yes" }, shown: "yes" },
+        events: [
+          "step_start",
+          "human_input_required",
+          "human_response",
+          "step_complete",
+          "step_start",
+          "final",
+          "step_complete",
+        ],
+      },
+    },
+    {
+      that: "fails when no answer came in `human_timeout_seconds`",
+      steps: [{ id: "a", type: "human", human_prompt: "Publish?", human_timeout_seconds: 60 }],
+      persons: { a: { silent: true } },
+      gives: { state: {}, error: { code: "human_timeout", message: "no answer came within 60 s" } },
+    },
+  ],
+};
