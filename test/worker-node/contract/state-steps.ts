@@ -49,7 +49,7 @@ export const transform: StepContract = {
 };
 
 export const extractJson: StepContract = {
-  does: "Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. Several values become a list.",
+  does: "Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. Several values become a list. A text without JSON goes to the model, once.",
   cases: [
     {
       that: "finds an object in a text",
@@ -58,10 +58,25 @@ export const extractJson: StepContract = {
       gives: { state: { order: { total: 12 } }, events: ["step_start", "final", "step_complete"] },
     },
     {
-      that: "fails on a text without JSON",
+      that: "asks the model once for the JSON of a text that has none",
+      steps: [{ id: "a", type: "extract_json", input_keys: ["answer"], output_key: "order" }],
+      state: { answer: '{"total": 12, "items": ["te' },
+      model: { a: ['{"total": 12, "items": ["te"]}'] },
+      gives: { state: { order: { total: 12, items: ["te"] } }, calls: ["a:1:model.1"] },
+    },
+    {
+      that: "fails when the model's answer has no JSON either",
       steps: [{ id: "a", type: "extract_json", input_keys: ["answer"], output_key: "order" }],
       state: { answer: "I would rather not." },
-      gives: { state: {}, error: { code: "no_json", message: "there is no JSON in the text of answer" } },
+      model: { a: ["There is none."] },
+      gives: {
+        state: {},
+        calls: ["a:1:model.1"],
+        error: {
+          code: "no_json",
+          message: "there is no JSON in the text, and none in what a model made of it: input_keys answer",
+        },
+      },
     },
   ],
 };
