@@ -8,8 +8,10 @@ import { log, messageOf } from "../../shared/log.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { answerWait, listOpenQuestions, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
-import type { Question, AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import { answerWait, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import type { AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import { isQuestion, listOpenWaits } from "../../shared/store/runs/open-waits.ts";
+import type { Question } from "../../shared/store/runs/open-waits.ts";
 import type { Services } from "../services.ts";
 import { findRun } from "./run-view.ts";
 
@@ -66,7 +68,7 @@ export async function answer(
 async function findQuestion(sql: Sql, run: RunRow, to: QuestionRef): Promise<Question | AnswerRefusal> {
   // Two tries: the question may be opened between the read of the open questions and the read of the reason.
   for (let tries = 0; tries < 2; tries++) {
-    const question = choose(await listOpenQuestions(sql, run.run_id), to, run);
+    const question = choose((await listOpenWaits(sql, run.run_id)).filter(isQuestion), to, run);
     if (question) return question;
     const why = await readAnswerRefusal(sql, null, run.run_id, to.questionId ?? "");
     if (why) return why;

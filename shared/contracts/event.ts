@@ -58,7 +58,9 @@ export const eventSchemas = {
     agent_context: JsonValue,
     expires_at: z.string(),
   }),
-  /** The run waits for a human in every branch that has not ended, and occupies no worker meanwhile. */
+  /** A wait step has begun to wait. */
+  timer_started: StepRef.extend({ until: z.iso.datetime() }),
+  /** The run waits for a human or a time in every branch that has not ended, and occupies no worker meanwhile. */
   paused: NoFields,
   human_response: StepRef.extend({ response: JsonValue }),
   loop_limit_reached: z.object({

@@ -124,17 +124,17 @@ export const RetryPark = z.object({
 });
 export type RetryPark = z.infer<typeof RetryPark>;
 
-/** A visit asked a question; `wait_id` is the question's id among the run's waits. */
-const AnswerPark = z.object({
+/** A visit asked a question, or started a timer; `wait_id` is its id among the run's waits. */
+const WaitPark = z.object({
   track: Place,
   step: z.string(),
   visit: z.number().int(),
-  reason: z.literal("answer"),
+  reason: z.enum(["answer", "timer"]),
   wait_id: z.string(),
 });
 
 /** What a track waits for. When no track of its run can move, the run gives its slot back. */
-export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, AnswerPark]);
+export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, WaitPark]);
 export type ParkRecord = z.infer<typeof ParkRecord>;
 
 /** How a run ended. */

@@ -251,10 +251,10 @@ export class PostgresModel implements Statements {
   /** A wait that exists stays as it is. */
   #openWaits({ run_id, waits }: EntryColumns): void {
     const known = new Set(this.tables.waitsOf(run_id).map(({ wait_id }) => wait_id));
-    for (const { wait_id, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
+    for (const { wait_id, kind, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
       const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
       const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null };
-      this.tables.waits.push({ run_id, wait_id, ...open });
+      this.tables.waits.push({ run_id, wait_id, kind, ...open });
     }
   }
 
@@ -264,7 +264,7 @@ export class PostgresModel implements Statements {
       .waitsOf(run)
       .filter(({ wait_id }) => waitIds.includes(wait_id))
       .map((wait): Wait => {
-        const { wait_id, deadline_at, opened_at, answer } = wait;
+        const { wait_id, kind, deadline_at, opened_at, answer } = wait;
         if (deadline_at !== null && deadline_at <= now) wait.answered_by ??= this.closedBy();
         const { answered_by } = wait;
         const isClosed = answered_by === "deadline" || answered_by === "retry";
@@ -272,7 +272,7 @@ export class PostgresModel implements Statements {
         const due_in_ms = deadline_at === null ? null : deadline_at - now;
         return {
           wait_id,
-          kind: "human",
+          kind,
           child_run_id: null,
           state,
           due_in_ms,

@@ -9,7 +9,7 @@ import type { Fork } from "../../shared/journal/track.ts";
 export type Executor<Type extends LeafStep["type"]> = (
   step: StepOf<Type>,
   context: StepContext,
-) => Promise<StepResult | StepQuestion>;
+) => Promise<StepResult | StepWait>;
 
 /** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
 export type Forker<Type extends "parallel" | "loop"> = {
@@ -53,7 +53,7 @@ export type StepContext = {
   mcpServer(name: string): Promise<JsonObject | null>;
   /** The committed turns of this visit, in order: the `data` of each. */
   turns: readonly Json[];
-  /** The state of the question that this visit asked; null when it has to ask. */
+  /** The state of the wait that this visit opened; null: it has opened none. */
   reply: Reply | null;
   /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
@@ -67,13 +67,25 @@ export type StepContext = {
   checkCost(): void;
 };
 
-/** `openForMs`: time since the question was asked. `expired`: its time passed without an answer. */
-export type Reply = { is: "answered"; answer: Json; openForMs: number } | { is: "open" } | { is: "expired" };
+/**
+ * The state of a visit's question or timer. `openForMs`: time since it was opened. `expired`: its time is over, and no answer
+ * came. `closed`: a client's retry of the run closed it `leftMs` before its time; the visit opens another.
+ */
+export type Reply =
+  | { is: "answered"; answer: Json; openForMs: number }
+  | { is: "open" }
+  | { is: "expired"; openForMs: number }
+  | { is: "closed"; leftMs: number };
 
-/** What a step returns that needs a person's answer: the run parks until there is one, then the step runs again. */
-export type StepQuestion = {
-  /** Null when the visit's question is open already. */
-  question: { prompt: string; fields: readonly FormField[]; timeoutMs: number } | null;
+/** A question to a person, or a timer. */
+export type NewStepWait =
+  | { kind: "human"; prompt: string; fields: readonly FormField[]; timeoutMs: number }
+  | { kind: "timer"; timeoutMs: number };
+
+/** What a step returns that waits for an answer or a time: its track parks until then, and the step runs again. */
+export type StepWait = {
+  /** Null when the visit's wait is open already. */
+  waitFor: NewStepWait | null;
   /** Committed with the park. */
   events: RunEvent[];
 };

@@ -167,8 +167,8 @@ export class Waits {
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
     // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question: then the tracks
-    // with questions move again, and the tries and charges of a retry that no entry has must not be lost.
-    const isLost = !shown.isCommitted && shown.wait.park.reason === "retry";
+    // with questions move again. A timer that no entry has would begin anew, and a retry would lose its tries and charges.
+    const isLost = !shown.isCommitted && shown.wait.park.reason !== "answer";
     if (isLost && all.length > 1 && !this.#walk.signal.aborted) {
       await this.#commit(shown.track, shown.wait);
       shown.isCommitted = true;
@@ -180,7 +180,7 @@ export class Waits {
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
     const first = Math.min(...all.map((waiting) => leftOf(waiting, nowMs)));
     const leftMs = Math.max(0, this.#walk.endsAtMs - nowMs);
-    // The run's time stands still while it is paused for answers.
+    // The run's time stands still while it is paused for answers and timers.
     return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
   }
 }

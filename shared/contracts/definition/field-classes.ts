@@ -41,6 +41,7 @@ export const fieldClasses = {
       "parallel_branches merge_strategy loop_count loop_step_ids for_each concurrency on_branch_error",
     ),
     ...all("read", "human_prompt human_fields human_channel_id human_timeout_seconds"),
+    ...all("read", "wait_seconds wait_until"),
     ...all("read", "transform_code if_condition if_true_step_id if_false_step_id"),
     ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),
     cache_responses_enabled: later(false),

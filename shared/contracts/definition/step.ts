@@ -122,7 +122,17 @@ const steps = {
     human_prompt: text(limits.promptChars),
     human_fields: orDefault(z.array(HumanField).max(limits.keys).default([])),
     human_channel_id: orNull(z.string().max(limits.nameChars)),
-    human_timeout_seconds: orDefault(z.number().int().min(1).max(31_536_000).default(3_600)),
+    human_timeout_seconds: orDefault(z.number().int().min(1).max(limits.waitSeconds).default(3_600)),
+  }),
+  wait: z.object({
+    ...common,
+    type: z.literal("wait"),
+    /** How long it waits; a text is rendered. */
+    wait_seconds: orNull(
+      z.union([z.number().min(0).max(limits.waitSeconds), z.string().max(limits.nameChars)]),
+    ),
+    /** The time until which it waits, as RFC 3339 writes it; placeholders are filled in. */
+    wait_until: orNull(z.string().max(limits.nameChars)),
   }),
   transform: z.object({
     ...common,
@@ -173,6 +183,7 @@ export const Step = z.discriminatedUnion("type", [
   steps.merge,
   steps.loop,
   steps.human,
+  steps.wait,
   steps.transform,
   steps.extract_json,
   steps.if_else,
@@ -214,6 +225,10 @@ export function templateOf(step: Step): { field: string; template: string } | nu
       return { field: "evaluator_prompt", template: step.evaluator_prompt };
     case "human":
       return { field: "human_prompt", template: step.human_prompt };
+    case "wait":
+      return typeof step.wait_seconds === "string"
+        ? { field: "wait_seconds", template: step.wait_seconds }
+        : { field: "wait_until", template: step.wait_until ?? "" };
     case "print":
       return { field: "print_content", template: step.print_content };
     default:

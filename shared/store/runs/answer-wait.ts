@@ -1,10 +1,8 @@
 import { z } from "zod";
-import { FormField } from "../../contracts/definition/human.ts";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 import { signalRun } from "./family.ts";
-import { readPrompt } from "./waits.ts";
 
 /** A run whose wait was answered: what the queue needs to enqueue it, and its owner while it is running. */
 const AnsweredRun = z.object({
@@ -87,33 +85,4 @@ export async function readAnswerRefusal(
   if (!wait) return { is: "unknown" };
   if (wait.taken) return { is: "taken", by: wait.by, answer: wait.answer };
   return wait.ended ? { is: "ended" } : null;
-}
-
-/** A question as the API shows it. Times in milliseconds since 1970. */
-export const Question = z.object({
-  wait_id: z.string(),
-  step_id: z.string(),
-  prompt: z.string().transform(readPrompt),
-  fields: z
-    .string()
-    .transform((text) => JSON.parse(text))
-    .pipe(z.array(FormField)),
-  opened_at_ms: z.number(),
-  deadline_at_ms: z.number().nullable(),
-});
-export type Question = z.infer<typeof Question>;
-
-/**
- * The open questions of a run, the oldest first, 100 at most. It does not check the tenant: the caller has read the run
- * for its principal before.
- */
-export async function listOpenQuestions(sql: Sql, run: RunId): Promise<Question[]> {
-  const rows = await sql`
-    select w.wait_id, w.step_id, coalesce(w.prompt, '') as prompt, coalesce(w.fields, '[]') as fields,
-      extract(epoch from w.opened_at)::float8 * 1000 as opened_at_ms,
-      extract(epoch from w.deadline_at)::float8 * 1000 as deadline_at_ms
-    from waits w join runs r using (run_id)
-    where w.run_id = ${run} and w.kind = 'human' and w.answered_at is null and r.ended_at is null
-    order by w.opened_at, w.wait_id limit 100`;
-  return rows.map((row) => Question.parse(row));
 }

@@ -17,8 +17,8 @@ describe("a human step", () => {
   test("asks with its rendered prompt, and publishes the question", async () => {
     const before = Date.now();
     const result = await runStep(step(fields), fakeContext({ state }).context);
-    if (!("question" in result)) throw new Error("the step did not ask");
-    expect(result.question).toMatchObject(question);
+    if (!("waitFor" in result)) throw new Error("the step did not ask");
+    expect(result.waitFor).toMatchObject(question);
     expect(result.events).toMatchObject([
       {
         type: "human_input_required",
@@ -37,7 +37,7 @@ describe("a human step", () => {
   // Fails when an open question is published or rendered again: the object store that rendering reads may be unreachable now.
   test("whose run wakes without an answer keeps its question open, and does not publish it again", async () => {
     const { context } = fakeContext({ state: {}, reply: { is: "open" } });
-    expect(await runStep(step(fields), context)).toEqual({ question: null, events: [] });
+    expect(await runStep(step(fields), context)).toEqual({ waitFor: null, events: [] });
   });
 
   test("stores the answer under its key and as human_response, and reports how long the question was open", async () => {
@@ -56,7 +56,7 @@ describe("a human step", () => {
   // Fails when an expired question counts as answered.
   test("whose question expires fails, and the error names the limit", async () => {
     await expect(
-      runStep(step(fields), fakeContext({ state, reply: { is: "expired" } }).context),
+      runStep(step(fields), fakeContext({ state, reply: { is: "expired", openForMs: 90_000 } }).context),
     ).rejects.toMatchObject({
       name: "TerminalError",
       code: "human_timeout",
@@ -66,6 +66,6 @@ describe("a human step", () => {
 
   test("asks with the text as it is rendered, also with characters that Postgres does not hold in text", async () => {
     const result = await runStep(step(fields), fakeContext({ state: { draft: "a\u0000b\ud800" } }).context);
-    expect(result).toMatchObject({ question: { prompt: "Publish a\u0000b\ud800?" } });
+    expect(result).toMatchObject({ waitFor: { prompt: "Publish a\u0000b\ud800?" } });
   });
 });

@@ -5,7 +5,7 @@ import { namesOf } from "../events.ts";
 import { clip } from "../prompt.ts";
 import { asText, valueAt } from "../run-state.ts";
 import { renderTemplate } from "../render-template.ts";
-import type { Executor, StepContext, StepQuestion } from "../ports.ts";
+import type { Executor, StepContext, StepWait } from "../ports.ts";
 
 /** The most characters of the rendered question, which events contain in full. Long material belongs in `input_keys`. */
 const PROMPT_CHARS = 10_000;
@@ -30,18 +30,19 @@ export const human: Executor<"human"> = async (step, context) => {
       throw new TerminalError("human_timeout", `no answer came within ${step.human_timeout_seconds} s`);
     case "open":
       // The run woke for another reason than an answer. The question was published before.
-      return { question: null, events: [] };
+      return { waitFor: null, events: [] };
+    case "closed":
     case undefined:
       return questionOf(step, context);
   }
 };
 
-async function questionOf(step: StepOf<"human">, context: StepContext): Promise<StepQuestion> {
+async function questionOf(step: StepOf<"human">, context: StepContext): Promise<StepWait> {
   const prompt = clip(await renderTemplate(step.human_prompt, context), PROMPT_CHARS);
   const fields = step.human_fields;
   const timeoutMs = step.human_timeout_seconds * 1_000;
   return {
-    question: { prompt, fields, timeoutMs },
+    waitFor: { kind: "human", prompt, fields, timeoutMs },
     events: [
       {
         type: "human_input_required",
