@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { ShownVote } from "../../shared/contracts/approval.ts";
+import type { Decision } from "../../shared/contracts/approval.ts";
 import { FormField } from "../../shared/contracts/definition/human.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
@@ -10,7 +12,7 @@ import { readRun } from "../../shared/store/runs/read-runs.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { isQuestion } from "../../shared/store/runs/open-waits.ts";
-import type { OpenWait } from "../../shared/store/runs/open-waits.ts";
+import type { OpenWait, Question } from "../../shared/store/runs/open-waits.ts";
 import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
@@ -36,6 +38,19 @@ const Waiting = z.discriminatedUnion("reason", [
     fields: z.array(FormField),
     asked_at: z.iso.datetime(),
     expires_at: time,
+    /** Who may answer, and who has; null: anyone may, and the first answer counts. */
+    approval: z
+      .object({
+        approvers: z.array(z.string()),
+        /** Null: the first answer of an approver counts. */
+        needed: z.number().int().nullable(),
+        approved: z.number().int(),
+        rejected: z.number().int(),
+        /** How often the question has gone to a further group. */
+        level: z.number().int(),
+        votes: z.array(ShownVote),
+      })
+      .nullable(),
   }),
 ]);
 
@@ -129,7 +144,31 @@ function waitOf(wait: OpenWait): RunView["waits"][number] {
   const { prompt, fields, deadline_at_ms } = wait;
   const asked_at = isoTime(opened_at_ms);
   const expires_at = isoTime(deadline_at_ms);
-  return { reason: "human", question_id: wait_id, step_id, path, prompt, fields, asked_at, expires_at };
+  const approval = approvalOf(wait);
+  return {
+    reason: "human",
+    question_id: wait_id,
+    step_id,
+    path,
+    prompt,
+    fields,
+    asked_at,
+    expires_at,
+    approval,
+  };
+}
+
+function approvalOf({ approvers, approvals_needed: needed, level, votes }: Question) {
+  if (approvers === null) return null;
+  const countOf = (of: Decision): number => votes.filter(({ decision }) => decision === of).length;
+  return {
+    approvers,
+    needed,
+    approved: countOf("approve"),
+    rejected: countOf("reject"),
+    level,
+    votes,
+  };
 }
 
 /** The response for a run that has been queued, by a start or a retry. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { AnsweredBy } from "./approval.ts";
 import { JsonRecord, JsonValue } from "./json.ts";
 
 /**
@@ -71,6 +72,8 @@ export const Checkpoint = z.object({
   tries: z.number().int().positive(),
   tokens: z.number(),
   cost_micro_usd: z.number(),
+  /** Of a human step: the source of its answer. Null: no answer came in time. */
+  answered_by: AnsweredBy.nullable().exactOptional(),
   /** The effect keys of this visit's calls to the outside: `run:step path:visit:call[:try]`. */
   effects: z.array(z.string()),
   /** The visit and its track have failed; the other tracks of the fork go on (`on_branch_error` is `collect`). */

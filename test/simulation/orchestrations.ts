@@ -161,6 +161,11 @@ export const orchestrations = {
         type: "human",
         human_prompt: "Go on?",
         human_timeout_seconds: 30,
+        approvers: ["ann"],
+        escalate_to: [
+          { after_seconds: 4, approvers: ["bob"] },
+          { after_seconds: 11, approvers: ["cat"] },
+        ],
         output_key: "human_response",
       },
       { id: "doze", type: "wait", wait_seconds: "9" },

@@ -63,6 +63,7 @@ export type WaitRow = {
   deadline_at: number | null;
   answer: string | null;
   answered_by: string | null;
+  level: number;
 };
 
 export class Tables {

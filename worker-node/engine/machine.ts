@@ -108,6 +108,7 @@ export function toCheckpoint(
     tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
     cost_micro_usd: costOf(usage),
     effects: [...result.effects],
+    ...(result.answeredBy !== undefined && { answered_by: result.answeredBy }),
   };
   const target = result.ends ? null : result.route ? result.route.target : (step.next_step_id ?? null);
   const visitsAfter = (id: string): number => visitsOf(track, id) + (id === step.id ? 1 : 0);

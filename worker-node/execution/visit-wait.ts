@@ -44,25 +44,41 @@ export class VisitWait {
     const wait = await readThrough(state, openedId, signal);
     if (!wait) return null;
     const openForMs = Math.max(0, wait.open_for_ms);
+    // An edge of an earlier version says no level: then the question stays with its group.
+    const { votes = [], level = Infinity, prompt = "", person = null, due_in_ms: dueInMs } = wait;
     if (wait.state === "answered") {
-      return { is: "answered", answer: JsonValue.parse(JSON.parse(wait.answer ?? "null")), openForMs };
+      const by = { key_id: wait.answered_by ?? "", person };
+      return {
+        is: "answered",
+        answer: JsonValue.parse(JSON.parse(wait.answer ?? "null")),
+        by,
+        votes,
+        openForMs,
+      };
     }
-    if (openedId !== this.#id) return { is: "closed", leftMs: wait.due_in_ms ?? 0 };
+    if (openedId !== this.#id) return { is: "closed", leftMs: dueInMs ?? 0 };
     // No signal ends a timer.
     this.#signals = this.#kind === "timer" ? null : signals;
-    this.#dueInMs = wait.due_in_ms;
-    return wait.state === "open" ? { is: "open" } : { is: "expired", openForMs };
+    this.#dueInMs = dueInMs;
+    if (wait.state === "expired") return { is: "expired", votes, openForMs };
+    return { is: "open", openForMs, dueInMs: dueInMs ?? 0, level, prompt };
   }
 
   /** How the track waits. Its time counts from when the wait was opened. */
-  async park({ waitFor, events }: StepWait, large: LargeValues, usage: readonly Usage[]): Promise<Parked> {
+  async park(
+    { waitFor, againInMs = Infinity, events }: StepWait,
+    large: LargeValues,
+    usage: readonly Usage[],
+  ): Promise<Parked> {
     const named = events.map((event) =>
-      event.type === "human_input_required" ? { ...event, question_id: this.#id } : event,
+      event.type === "human_input_required" || event.type === "human_escalated"
+        ? { ...event, question_id: this.#id }
+        : event,
     );
     return {
       is: "wait",
       status: "paused",
-      afterMs: waitFor?.timeoutMs ?? this.#dueInMs ?? 0,
+      afterMs: Math.min(againInMs, waitFor?.timeoutMs ?? this.#dueInMs ?? 0),
       park: {
         ...placeOf(this.#track),
         step: this.#step,
@@ -78,17 +94,21 @@ export class VisitWait {
   }
 
   #newWait(waitFor: NewStepWait): NewWait {
-    const question =
-      waitFor.kind === "human"
-        ? { prompt: waitFor.prompt, fields: JSON.stringify(waitFor.fields) }
-        : { prompt: null, fields: null };
-    return {
+    const named = {
       wait_id: this.#id,
       step_id: this.#step,
-      kind: waitFor.kind,
-      ...question,
       deadline_ms: waitFor.timeoutMs,
       child_run_id: null,
+    };
+    if (waitFor.kind === "timer") return { ...named, kind: "timer", prompt: null, fields: null };
+    const { prompt, fields, approvers, approvalsNeeded, level } = waitFor;
+    return {
+      ...named,
+      kind: "human",
+      prompt,
+      fields: JSON.stringify(fields),
+      ...(approvers.length > 0 && { approvers: [...approvers], level }),
+      ...(approvalsNeeded !== null && { approvals_needed: approvalsNeeded }),
     };
   }
 }

@@ -11,7 +11,7 @@ import {
   Targets,
   text,
 } from "./fields.ts";
-import { HumanField } from "./human.ts";
+import { Escalation, HumanField, People } from "./human.ts";
 
 /**
  * How many tries a failing step has, and the time between them: exponential from `base_seconds`, with full jitter.
@@ -123,6 +123,15 @@ const steps = {
     human_fields: orDefault(z.array(HumanField).max(limits.keys).default([])),
     human_channel_id: orNull(z.string().max(limits.nameChars)),
     human_timeout_seconds: orDefault(z.number().int().min(1).max(limits.waitSeconds).default(3_600)),
+    /** `default`: the defaults of the fields become the answer. `route`: the run goes to `timeout_step_id`. */
+    on_timeout: orDefault(z.enum(["fail", "default", "route"]).default("fail")),
+    timeout_step_id: OptionalTarget,
+    /** The only persons who may answer; empty: anyone with the key. */
+    approvers: orDefault(People.default([])),
+    /** How many of them must approve; null: the first answer counts. */
+    approvals_needed: orNull(z.number().int().min(1).max(limits.approvers)),
+    /** Groups to which an open question goes too, each after its time. */
+    escalate_to: orDefault(z.array(Escalation).max(limits.escalations).default([])),
   }),
   wait: z.object({
     ...common,

@@ -56,7 +56,7 @@ describe("a wait step", () => {
   });
 
   test("goes on when its timer is over, and reports how long it was", async () => {
-    const { context } = fakeContext({ reply: { is: "expired", openForMs: 5_000 } });
+    const { context } = fakeContext({ reply: { is: "expired", votes: [], openForMs: 5_000 } });
     expect(await runStep(wait({ wait_seconds: 5 }), context)).toMatchObject({ set: {}, waitedMs: 5_000 });
   });
 
