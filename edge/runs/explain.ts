@@ -116,11 +116,11 @@ function waiting(facts: RunFacts): Cause {
   const { now_ms, waits, wake_at_ms, last_at_ms } = facts;
   const sinceMs = waits[0]?.opened_at_ms ?? last_at_ms;
   const since = sinceMs === null ? "" : ` since ${isoTime(sinceMs)}`;
-  const isOver = wake_at_ms !== null && wake_at_ms <= now_ms;
-  const over = isOver ? "; the wait is over, and a worker is about to claim it" : "";
   // An escalation wakes the run before the deadline of its question.
   const deadlines = waits.flatMap(({ deadline_at_ms }) => deadline_at_ms ?? []);
   const untilMs = deadlines.length > 0 ? Math.min(...deadlines) : wake_at_ms;
+  const isOver = untilMs !== null && untilMs <= now_ms;
+  const over = isOver ? "; the wait is over, and a worker is about to claim it" : "";
   const until = untilMs === null || isOver ? over : `, until ${isoTime(untilMs)} at the latest`;
   const how = waits.some(({ kind }) => kind === "human") ? " POST …/resume answers." : "";
   return {

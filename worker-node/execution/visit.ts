@@ -205,10 +205,11 @@ type Try = {
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
 async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
-  const began = { at: Date.now(), ms: performance.now() };
   const wait = new VisitWait(visit, thisTry.effectSuffix);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
   const reply = await wait.reply(state, signal);
+  // After it: the reply says how long the wait has been open until now.
+  const began = { at: Date.now(), ms: performance.now() };
   const limitSeconds = step.timeout_seconds ?? BEGIN_FORK_SECONDS;
   const limit = withTimeout(
     signal,

@@ -255,6 +255,11 @@ describe("the diagnosis of a run", () => {
       );
       expect(blocked_by[1]).toEqual({ kind: "time", until: at(60), path: "fan[1].nap" });
     }
+    // An escalation wakes the run before its question expires.
+    const asked = [wait({ deadline_at_ms: NOW + 60_000 })];
+    expect(why({ status: "paused", waits: asked, wake_at_ms: NOW - 1_000 }).sentence).toContain(
+      `, until ${at(60)} at the latest.`,
+    );
     expect(why({ attempt: 1, park, waits: [timer], wake_at_ms: NOW + 30_000 })).toMatchObject({
       reason: "retry_wait",
     });

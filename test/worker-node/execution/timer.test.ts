@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { Wait } from "../../../shared/store/runs/waits.ts";
@@ -14,8 +14,11 @@ beforeEach(() => {
     { id: "b", ...print },
   );
 });
-// Fails when an entry is committed that the next worker, or the edge, cannot read.
-afterEach(() => harness.checkEntries());
+afterEach(() => {
+  vi.restoreAllMocks();
+  // Fails when an entry is committed that the next worker, or the edge, cannot read.
+  harness.checkEntries();
+});
 
 const timer = (changes: Partial<Wait>): Wait => ({
   wait_id: "a:1",
@@ -78,13 +81,21 @@ describe("a timer", () => {
     expect(JSON.parse(step?.output ?? "").duration_ms).toBeGreaterThanOrEqual(60_005);
   });
 
-  // Fails when a claim that comes shortly before the time parks the run once more.
+  // Fails when a claim that comes shortly before the time parks the run once more, or the rest is counted twice.
   test("that is nearly over keeps the slot for the rest", async () => {
+    const now = performance.now.bind(performance);
     let reads = 0;
-    harness.readWaits = async () => [(reads += 1) === 1 ? timer({ due_in_ms: 3 }) : over];
+    harness.readWaits = async () => {
+      reads += 1;
+      if (reads === 1) return [timer({ due_in_ms: 3 })];
+      // The rest took 30 s, which is part of the time that the timer has been open.
+      vi.spyOn(performance, "now").mockImplementation(() => now() + 30_000);
+      return [over];
+    };
     const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
     expect(entriesOf(run).map(({ kind }) => kind)).toEqual(["step", "end"]);
+    expect(JSON.parse(entriesOf(run)[0]?.output ?? "").duration_ms).toBeLessThan(90_000);
   });
 
   // Fails when a retry of the run by a client starts the time again, or counts its time as over.
