@@ -16,8 +16,8 @@ const Blocker = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("worker"), worker_id: z.string(), last_heard_at: z.iso.datetime().nullable() }),
   z.object({ kind: z.literal("queue"), state: z.enum(["away", "rebuilding"]) }),
-  z.object({ kind: z.literal("time"), until: z.iso.datetime() }),
   /** `path`: the step that waits, `fanout[1].ask` in a branch or a loop. */
+  z.object({ kind: z.literal("time"), until: z.iso.datetime(), path: z.string().exactOptional() }),
   z.object({
     kind: z.literal("answer"),
     of: z.string(),

@@ -1,4 +1,5 @@
 import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
+import type { RetryPark } from "../../shared/contracts/journal-entry.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { isoTime } from "../http/time.ts";
 import { noWorkerSentence, workersOf } from "./diagnosis-view.ts";
@@ -8,12 +9,18 @@ import type { Blocker, Cause, QueueState } from "./diagnosis-view.ts";
 export function notYetDue(facts: RunFacts): Cause {
   const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
-  const park = facts.park === null ? null : ParkRecord.parse(JSON.parse(facts.park));
-  if (park?.reason !== "retry") {
+  const retry = retryOf(facts);
+  if (retry === null) {
     const sentence = `The run starts at ${until}.`;
     return { reason: "delayed", sentence, blocked_by, sinceMs: facts.queued_at_ms };
   }
-  return retryWait(park, facts.wake_at_ms ?? facts.now_ms);
+  return retryWait(retry, facts.wake_at_ms ?? facts.now_ms);
+}
+
+/** The wait for the next try of a step with which the run has parked; null: it has parked for another reason, or not at all. */
+export function retryOf({ park }: Pick<RunFacts, "park">): RetryPark | null {
+  const record = park === null ? null : ParkRecord.parse(JSON.parse(park));
+  return record?.reason === "retry" ? record : null;
 }
 
 /** A failed step is tried again at a time. */

@@ -6,7 +6,7 @@ import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts
 import { isoTime } from "../http/time.ts";
 import { diagnosisOf, noWorkerSentence, workersOf } from "./diagnosis-view.ts";
 import type { Blocker, Cause, Diagnosis, QueueState } from "./diagnosis-view.ts";
-import { notYetDue, ready, retryWait } from "./explain-queued.ts";
+import { notYetDue, ready, retryOf, retryWait } from "./explain-queued.ts";
 
 /**
  * Why a run does not progress, from what Postgres and the queue know.
@@ -26,9 +26,11 @@ function causeOf(facts: RunFacts, queue: QueueState, isolation: boolean, isReady
     case "running":
       return running(facts);
     case "paused":
-      return paused(facts);
+      return waiting(facts);
     case "queued":
-      return isReady ? ready(facts, queue, isolation) : notYetDue(facts);
+      if (isReady) return ready(facts, queue, isolation);
+      // A run of several branches may wait for an answer and for the next try of a step: its last entry has one of the two.
+      return facts.waits.length > 0 && retryOf(facts) === null ? waiting(facts) : notYetDue(facts);
   }
 }
 
@@ -110,25 +112,38 @@ const AWAITED = {
   timer: "its time",
 } as const;
 
-function paused(facts: RunFacts): Cause {
+function waiting(facts: RunFacts): Cause {
   const { now_ms, waits, wake_at_ms, last_at_ms } = facts;
-  const of = waits[0]?.kind ?? "timer";
   const sinceMs = waits[0]?.opened_at_ms ?? last_at_ms;
   const since = sinceMs === null ? "" : ` since ${isoTime(sinceMs)}`;
-  const isOver = wake_at_ms !== null && wake_at_ms <= now_ms;
+  // An escalation wakes the run before the deadline of its question.
+  const deadlines = waits.flatMap(({ deadline_at_ms }) => deadline_at_ms ?? []);
+  const untilMs = deadlines.length > 0 ? Math.min(...deadlines) : wake_at_ms;
+  const isOver = untilMs !== null && untilMs <= now_ms;
   const over = isOver ? "; the wait is over, and a worker is about to claim it" : "";
-  const until = wake_at_ms === null || isOver ? over : `, until ${isoTime(wake_at_ms)} at the latest`;
-  const paths = waits.map(pathOfWait);
-  const step = paths.length === 0 ? "" : ` (${paths.length === 1 ? "step" : "steps"} ${paths.join(", ")})`;
-  const how = of === "human" ? " POST …/resume answers." : "";
+  const until = untilMs === null || isOver ? over : `, until ${isoTime(untilMs)} at the latest`;
+  const how = waits.some(({ kind }) => kind === "human") ? " POST …/resume answers." : "";
   return {
     reason: "waiting",
-    sentence: `The run waits for ${AWAITED[of]}${step}${since}${until}.${how}`,
-    blocked_by: waits.length === 0 ? [{ kind: "answer", of }] : waits.map(blockerOf),
+    sentence: `The run waits for ${awaited(waits)}${since}${until}.${how}`,
+    blocked_by: waits.length === 0 ? [{ kind: "answer", of: "timer" }] : waits.map(blockerOf),
     sinceMs,
   };
 }
 
+/** `a person to answer (steps a, b) and its time (step c)`. */
+function awaited(waits: RunFacts["waits"]): string {
+  const byKind = Map.groupBy(waits, ({ kind }) => kind);
+  const parts = Array.from(byKind, ([kind, of]) => {
+    const paths = of.map(pathOfWait).join(", ");
+    return `${AWAITED[kind]} (${of.length === 1 ? "step" : "steps"} ${paths})`;
+  });
+  return parts.join(" and ") || AWAITED.timer;
+}
+
 function blockerOf(wait: RunFacts["waits"][number]): Blocker {
+  if (wait.kind === "timer" && wait.deadline_at_ms !== null) {
+    return { kind: "time", until: isoTime(wait.deadline_at_ms), path: pathOfWait(wait) };
+  }
   return { kind: "answer", of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
 }

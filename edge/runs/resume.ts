@@ -1,22 +1,28 @@
-import { answerErrors } from "../../shared/contracts/definition/human.ts";
+import { utf8 } from "../../shared/bytes.ts";
+import { Decision, MAX_VOTE_BYTES } from "../../shared/contracts/approval.ts";
+import { answerErrors, withDefaults } from "../../shared/contracts/definition/human.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
+import type { FieldError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { answerWait, listOpenQuestions, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
-import type { Question, AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import { answerWait, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import type { AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
+import { isQuestion, listOpenWaits } from "../../shared/store/runs/open-waits.ts";
+import type { Question } from "../../shared/store/runs/open-waits.ts";
 import type { Services } from "../services.ts";
 import { findRun } from "./run-view.ts";
 
 /** The question that a request answers: by id, by step, or (both null) the only open question of the run. */
 export type QuestionRef = { questionId: string | null; stepId: string | null };
 
-export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject };
+/** `person`: who answers, as the client names them; null: the client names nobody. */
+export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject; person: string | null };
 
 /**
  * Answers a question that a run has asked a person: docs/protocol.md 5.6. An answer is accepted also while the tenant's
@@ -25,33 +31,32 @@ export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject };
  * An answer that names its question is accepted once; the same answer by the same key then succeeds again, so a client
  * that did not get the response may repeat the request. An answer without a name goes to the question that is open when
  * it arrives.
- * @returns `replayed`: this answer had been accepted before
- * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (another answer was first); `several_questions`
- *   when several are open and the request names none of them; `invalid` for an answer that does not fit the form
+ * @returns `replayed`: this answer had been accepted before. `waits`: the question stays open for more approvals
+ * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (another answer was first, or this person has
+ *   answered); `several_questions` when several are open and the request names none of them; `invalid` for an answer that
+ *   does not fit the form, or of a person who may not answer
  */
 export async function answer(
   { sql, queue, waitUntil }: Services,
   principal: Principal,
-  { runId, to, response }: Answer,
-): Promise<{ replayed: boolean }> {
+  { runId, to, response, person }: Answer,
+): Promise<{ replayed: boolean; waits: boolean }> {
   const run = await findRun(sql, principal, runId);
-  const question = await findQuestion(sql, run, to);
-  if ("wait_id" in question) requireFit(question, response);
-  const text = JSON.stringify(response);
-  const outcome =
-    "wait_id" in question
-      ? await answerWait(sql, {
-          tenant: principal.tenant,
-          run: runId,
-          waitId: question.wait_id,
-          answer: text,
-          by: principal.key_id,
-        })
-      : question;
-  if (outcome.is !== "answered") {
-    if (isSameAnswer(outcome, to, principal.key_id, text)) return { replayed: true };
-    throw notAnswered(outcome);
-  }
+  const question = await findQuestion(sql, run, to, person);
+  const given = { by: principal.key_id, person };
+  const filled = withDefaults("fields" in question ? question.fields : [], response);
+  if (!("wait_id" in question)) return replayed(question, to, { ...given, answer: JSON.stringify(filled) });
+  const { answer: text, decision } = requireFit(question, filled, person);
+  const answered = { ...given, answer: text };
+  const outcome = await answerWait(sql, {
+    ...answered,
+    tenant: principal.tenant,
+    run: runId,
+    waitId: question.wait_id,
+    decision,
+  });
+  if (outcome.is === "voted") return { replayed: false, waits: true };
+  if (outcome.is !== "answered") return replayed(outcome, to, answered);
   const { status } = outcome.run;
   // A run that is still running is about to park: its park is refused, and its worker finds the answer.
   if (status === "queued") {
@@ -59,16 +64,22 @@ export async function answer(
     // After the commit. If this enqueue fails, the reconciler enqueues the job.
     waitUntil(queue.enqueue([job]).catch(logNotEnqueued));
   }
-  return { replayed: false };
+  return { replayed: false, waits: false };
 }
 
 /** The open question that a request means, or why the named question is not open. `answer` answers no other wait. */
-async function findQuestion(sql: Sql, run: RunRow, to: QuestionRef): Promise<Question | AnswerRefusal> {
+async function findQuestion(
+  sql: Sql,
+  run: RunRow,
+  to: QuestionRef,
+  person: string | null,
+): Promise<Question | AnswerRefusal> {
   // Two tries: the question may be opened between the read of the open questions and the read of the reason.
   for (let tries = 0; tries < 2; tries++) {
-    const question = choose(await listOpenQuestions(sql, run.run_id), to, run);
+    const question = choose((await listOpenWaits(sql, run.run_id)).filter(isQuestion), to, run);
     if (question) return question;
-    const why = await readAnswerRefusal(sql, null, run.run_id, to.questionId ?? "");
+    const named = { tenant: null, run: run.run_id, waitId: to.questionId ?? "", person };
+    const why = await readAnswerRefusal(sql, named);
     if (why) return why;
   }
   return { is: "unknown" };
@@ -98,31 +109,67 @@ function choose(
   return question;
 }
 
-function requireFit(question: Question, response: JsonObject): void {
-  const fields = answerErrors(question.fields, response);
-  if (fields.length === 0) return;
+/** The answer as it is stored, and to a question that needs approvals its decision. @throws AppError `invalid` */
+function requireFit(
+  question: Question,
+  response: JsonObject,
+  person: string | null,
+): { answer: string; decision: Decision | null } {
+  const text = JSON.stringify(response);
+  const vote = question.approvals_needed === null ? null : Decision.safeParse(response["decision"]);
+  const fields = [...answerErrors(question.fields, response), ...approverErrors(question.approvers, person)];
+  if (vote?.success === false) {
+    fields.push({ path: "response.decision", message: `must be one of ${Decision.options.join(", ")}` });
+  }
+  if (vote !== null && utf8(text).length > MAX_VOTE_BYTES) {
+    fields.push({ path: "response", message: `of an approver may have at most ${MAX_VOTE_BYTES} bytes` });
+  }
+  if (fields.length === 0) return { answer: text, decision: vote?.data ?? null };
   const detail = `Not valid: ${fields.map(({ path, message }) => `${path} ${message}`).join("; ")}.`;
   throw new AppError("invalid", detail, { fields });
 }
 
-/** Whether the accepted answer is this one: the same text by the same key to a question that the request names. */
-function isSameAnswer(
-  outcome: AnswerRefusal,
+function approverErrors(approvers: readonly string[] | null, person: string | null): FieldError[] {
+  if (approvers === null || (person !== null && approvers.includes(person))) return [];
+  const problem =
+    person === null ? "is required for this question: it" : "names a person who may not answer: it";
+  return [{ path: "answered_by", message: `${problem} must be one of ${approvers.join(", ")}` }];
+}
+
+type Given = { by: string; person: string | null; answer: string };
+
+/** The outcome of an answer that was not stored now. @throws AppError unless the very same answer was stored before */
+function replayed(
+  refusal: AnswerRefusal,
   { questionId }: QuestionRef,
-  by: string,
-  text: string,
-): boolean {
-  return questionId !== null && outcome.is === "taken" && outcome.by === by && outcome.answer === text;
+  given: Given,
+): { replayed: true; waits: boolean } {
+  if (questionId !== null && wasStored(refusal, given)) {
+    return { replayed: true, waits: refusal.is === "voted_before" };
+  }
+  throw notAnswered(refusal, given.person);
+}
+
+/** Whether the stored answer, or a stored vote, is this one: the same text by the same key and person. */
+function wasStored(refusal: AnswerRefusal, { by, person, answer: text }: Given): boolean {
+  if (refusal.is !== "taken" && refusal.is !== "voted_before") return false;
+  const { votes } = refusal;
+  if (votes.length > 0) {
+    return votes.some((vote) => vote.person === person && vote.key_id === by && vote.answer === text);
+  }
+  return refusal.is === "taken" && refusal.by === by && refusal.person === person && refusal.answer === text;
 }
 
 function finished({ status }: Pick<RunRow, "status">): AppError {
   return new AppError("run_finished", `The run is ${status}; it takes no more answers.`);
 }
 
-function notAnswered(outcome: AnswerRefusal): AppError {
+function notAnswered(outcome: AnswerRefusal, person: string | null): AppError {
   switch (outcome.is) {
     case "taken":
       return new AppError("conflict", "The question already has an answer, or it has expired.");
+    case "voted_before":
+      return new AppError("conflict", `${person ?? "This person"} has answered the question already.`);
     case "ended":
       return new AppError("run_finished", "The run has ended; it takes no more answers.");
     case "unknown":

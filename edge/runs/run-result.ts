@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { AnsweredBy } from "../../shared/contracts/approval.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { JsonRecord, JsonValue } from "../../shared/contracts/json.ts";
 import { countedEntries } from "../../shared/journal/fold.ts";
@@ -23,6 +24,8 @@ const StepResult = z.object({
   tries: z.number().int(),
   tokens_used: z.number().int(),
   cost_usd: z.number(),
+  /** Of a human step: the source of its answer. Null: no answer came in time. */
+  answered_by: AnsweredBy.nullable().exactOptional(),
 });
 
 /** What became of a run that has ended. */
@@ -86,5 +89,6 @@ function stepOf(result: Checkpoint, path: string): z.infer<typeof StepResult> {
     tries: result.tries,
     tokens_used: result.tokens,
     cost_usd: result.cost_micro_usd / 1_000_000,
+    ...(result.answered_by !== undefined && { answered_by: result.answered_by }),
   };
 }

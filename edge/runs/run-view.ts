@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { ShownVote } from "../../shared/contracts/approval.ts";
+import type { Decision } from "../../shared/contracts/approval.ts";
 import { FormField } from "../../shared/contracts/definition/human.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
@@ -9,7 +11,8 @@ import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import type { Question } from "../../shared/store/runs/answer-wait.ts";
+import { isQuestion } from "../../shared/store/runs/open-waits.ts";
+import type { OpenWait, Question } from "../../shared/store/runs/open-waits.ts";
 import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
@@ -17,6 +20,13 @@ const time = z.iso.datetime().nullable();
 /** What a run, or a branch of it, waits for. */
 const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
+  z.object({
+    reason: z.literal("timer"),
+    step_id: z.string(),
+    path: z.string(),
+    since: z.iso.datetime(),
+    until: z.iso.datetime(),
+  }),
   z.object({
     reason: z.literal("human"),
     /** Names the question in an answer. */
@@ -28,6 +38,19 @@ const Waiting = z.discriminatedUnion("reason", [
     fields: z.array(FormField),
     asked_at: z.iso.datetime(),
     expires_at: time,
+    /** Who may answer, and who has; null: anyone may, and the first answer counts. */
+    approval: z
+      .object({
+        approvers: z.array(z.string()),
+        /** Null: the first answer of an approver counts. */
+        needed: z.number().int().nullable(),
+        approved: z.number().int(),
+        rejected: z.number().int(),
+        /** How often the question has gone to a further group. */
+        level: z.number().int(),
+        votes: z.array(ShownVote),
+      })
+      .nullable(),
   }),
 ]);
 
@@ -59,22 +82,22 @@ export const RunView = z
     error: RunError.nullable(),
     /** The first of `waits`. */
     waiting: Waiting.nullable(),
-    /** The open questions, the oldest first, 100 at most; or the time of the next try. */
+    /** The open questions, then the timers, the oldest first, 100 at most; or the time of the next try. */
     waits: z.array(Waiting),
   })
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-/** @param questions the open questions of the run */
-export function viewOf(row: RunRow, questions: readonly Question[] = []): RunView {
-  const waits = waitsOf(row, questions);
+/** @param open the open questions and timers of the run */
+export function viewOf(row: RunRow, open: readonly OpenWait[] = []): RunView {
+  const waits = waitsOf(row, open);
   return {
     run_id: row.run_id,
     orchestration_id: row.orchestration_id,
     status: row.status,
     current_step_id: row.current_step_id === null ? null : stepOfPath(row.current_step_id),
     current_step_path: row.current_step_id,
-    waiting_for_human: questions.length > 0,
+    waiting_for_human: open.some(isQuestion),
     worker_id: row.worker_id,
     total_cost_usd: row.cost_micro_usd / 1_000_000,
     total_tokens_used: row.tokens,
@@ -97,21 +120,55 @@ export function viewOf(row: RunRow, questions: readonly Question[] = []): RunVie
 
 /**
  * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
- * question is open this is not shown, because the run may wake for another reason too.
+ * question or a timer is open this is not shown, because the run may wake for another reason too.
  */
-function waitsOf(row: RunRow, questions: readonly Question[]): RunView["waits"] {
-  if (questions.length > 0) return questions.map(waitOf);
+function waitsOf(row: RunRow, open: readonly OpenWait[]): RunView["waits"] {
+  if (open.length > 0) return open.map(waitOf);
   const until = isoTime(row.wake_at_ms);
   if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
   return [{ reason: "retry", until }];
 }
 
-function waitOf(question: Question): RunView["waits"][number] {
-  const { wait_id, step_id, prompt, fields, opened_at_ms, deadline_at_ms } = question;
+function waitOf(wait: OpenWait): RunView["waits"][number] {
+  const { wait_id, step_id, opened_at_ms } = wait;
+  const path = pathOfWait(wait);
+  if (wait.kind === "timer") {
+    return {
+      reason: "timer",
+      step_id,
+      path,
+      since: isoTime(opened_at_ms),
+      until: isoTime(wait.deadline_at_ms),
+    };
+  }
+  const { prompt, fields, deadline_at_ms } = wait;
   const asked_at = isoTime(opened_at_ms);
   const expires_at = isoTime(deadline_at_ms);
-  const path = pathOfWait(question);
-  return { reason: "human", question_id: wait_id, step_id, path, prompt, fields, asked_at, expires_at };
+  const approval = approvalOf(wait);
+  return {
+    reason: "human",
+    question_id: wait_id,
+    step_id,
+    path,
+    prompt,
+    fields,
+    asked_at,
+    expires_at,
+    approval,
+  };
+}
+
+function approvalOf({ approvers, approvals_needed: needed, level, votes }: Question) {
+  if (approvers === null) return null;
+  const countOf = (of: Decision): number => votes.filter(({ decision }) => decision === of).length;
+  return {
+    approvers,
+    needed,
+    approved: countOf("approve"),
+    rejected: countOf("reject"),
+    level,
+    votes,
+  };
 }
 
 /** The response for a run that has been queued, by a start or a retry. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { AnsweredBy } from "./approval.ts";
 import { JsonRecord, JsonValue } from "./json.ts";
 
 /** Texts in which a value over 32 KiB may be replaced by a reference, for the API's document. */
@@ -57,10 +58,35 @@ export const eventSchemas = {
     channel_id: z.string().nullable(),
     agent_context: JsonValue,
     expires_at: z.string(),
+    /** The only persons who may answer, and how many of them must approve (null: the first answer counts). */
+    approvers: z.array(z.string()).exactOptional(),
+    approvals_needed: z.number().int().nullable().exactOptional(),
   }),
-  /** The run waits for a human in every branch that has not ended, and occupies no worker meanwhile. */
+  /** An open question goes to a further group, the `level`-th; those before it may still answer. */
+  human_escalated: StepRef.extend({
+    question_id: z.string().exactOptional(),
+    level: z.number().int(),
+    approvers: z.array(z.string()),
+    approvals_needed: z.number().int().nullable(),
+    prompt: largeText(),
+    fields: JsonValue,
+    channel_id: z.string().nullable(),
+    expires_at: z.string(),
+  }),
+  /** No answer came in time: the defaults are the answer, or the run goes to `target_step_id`. */
+  human_timed_out: StepRef.extend({
+    on_timeout: z.enum(["default", "route"]),
+    target_step_id: z.string().nullable(),
+  }),
+  /** A wait step has begun to wait. */
+  timer_started: StepRef.extend({ until: z.iso.datetime() }),
+  /** The run waits for a human or a time in every branch that has not ended, and occupies no worker meanwhile. */
   paused: NoFields,
-  human_response: StepRef.extend({ response: JsonValue }),
+  /** `answered_by`: null when no answer came in time and the defaults count. */
+  human_response: StepRef.extend({
+    response: JsonValue,
+    answered_by: AnsweredBy.nullable().exactOptional(),
+  }),
   loop_limit_reached: z.object({
     orch_step_id: z.string(),
     iterations: z.number().int(),

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { AnsweredBy } from "./approval.ts";
 import { JsonRecord, JsonValue } from "./json.ts";
 
 /**
@@ -71,6 +72,8 @@ export const Checkpoint = z.object({
   tries: z.number().int().positive(),
   tokens: z.number(),
   cost_micro_usd: z.number(),
+  /** Of a human step: the source of its answer. Null: no answer came in time. */
+  answered_by: AnsweredBy.nullable().exactOptional(),
   /** The effect keys of this visit's calls to the outside: `run:step path:visit:call[:try]`. */
   effects: z.array(z.string()),
   /** The visit and its track have failed; the other tracks of the fork go on (`on_branch_error` is `collect`). */
@@ -124,17 +127,17 @@ export const RetryPark = z.object({
 });
 export type RetryPark = z.infer<typeof RetryPark>;
 
-/** A visit asked a question; `wait_id` is the question's id among the run's waits. */
-const AnswerPark = z.object({
+/** A visit asked a question, or started a timer; `wait_id` is its id among the run's waits. */
+const WaitPark = z.object({
   track: Place,
   step: z.string(),
   visit: z.number().int(),
-  reason: z.literal("answer"),
+  reason: z.enum(["answer", "timer"]),
   wait_id: z.string(),
 });
 
 /** What a track waits for. When no track of its run can move, the run gives its slot back. */
-export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, AnswerPark]);
+export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, WaitPark]);
 export type ParkRecord = z.infer<typeof ParkRecord>;
 
 /** How a run ended. */

@@ -70,7 +70,7 @@ export const WebhookBody = z
     ended_at: z.iso.datetime().nullable(),
     metadata: JsonValue,
     correlation_id: z.string().nullable(),
-    /** Of `run.waiting`: the question that the run asks. */
+    /** Of `run.waiting`: the question that the run asks, or gives to a further group, with that group as `approvers`. */
     waiting: JsonValue.optional(),
   })
   .meta({ id: "WebhookBody" });

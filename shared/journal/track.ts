@@ -24,8 +24,8 @@ export type Track = {
   retry: RetryPark | null;
   /** How much of that wait was left when the journal was read. */
   retryInMs: number;
-  /** The `wait_id` of the last question that the current visit asked, in this life of the run or an earlier one. */
-  questionId: string | null;
+  /** The `wait_id` of the last wait that the current visit opened, in this life of the run or an earlier one. */
+  waitId: string | null;
   /** The key that its last step with an `output_key` has written. */
   lastKey: string | null;
   /** The keys whose value is a list with an item for each branch of a parallel step, and the id of that step. */
@@ -70,7 +70,7 @@ function newTrack(place: readonly number[], path: string, state: JsonObject): Tr
     turns: [],
     retry: null,
     retryInMs: 0,
-    questionId: null,
+    waitId: null,
     lastKey: null,
     merged: new Map(),
     fork: null,
@@ -146,7 +146,7 @@ export function applyToTrack(root: Track, checkpoint: Checkpoint): void {
   track.visits.set(step, visitsOf(track, step) + 1);
   track.turns = [];
   track.retry = null;
-  track.questionId = null;
+  track.waitId = null;
   for (const key of Object.keys(written)) track.merged.delete(key);
   for (const key of track.fork?.merged ?? []) {
     if (Object.hasOwn(joined, key) && !Object.hasOwn(set, key)) track.merged.set(key, step);

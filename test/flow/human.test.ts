@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { until } from "../services/waiting.ts";
 import { bodyOf, runPath } from "../edge/app.ts";
+import { WebhookReceiver } from "../worker-node/webhooks/webhook-receiver.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
@@ -31,6 +32,15 @@ const define = (id: string, human: object, more: object = {}) =>
     steps: [print("draft", "the text", "ask"), ask(human), print("last", "{state.verdict.decision}")],
     ...more,
   });
+const defineWait = (id: string, wait: object) =>
+  api.define("orchestrations", id, {
+    name: id,
+    entry_step_id: "nap",
+    steps: [
+      { id: "nap", name: "Nap", type: "wait", next_step_id: "last", ...wait },
+      { id: "last", type: "print", print_content: "rested" },
+    ],
+  });
 
 beforeAll(async () => {
   api = await startApi();
@@ -38,7 +48,20 @@ beforeAll(async () => {
   await define("hurries", { human_timeout_seconds: 1 });
   // A minute for the run, and a day for the answer.
   await define("short", { human_timeout_seconds: 86_400 }, { timeout_minutes: 1 });
-  await api.startWorker("a");
+  await define("panel", {
+    approvers: ["ann", "bob"],
+    approvals_needed: 2,
+    escalate_to: [{ after_seconds: 1, approvers: ["cat"] }],
+    human_fields: [{ key: "note", default: "none" }],
+  });
+  await define("defaults", {
+    human_timeout_seconds: 1,
+    on_timeout: "default",
+    human_fields: [{ key: "decision", default: "no", required: true }],
+  });
+  await defineWait("naps", { wait_seconds: 1 });
+  await defineWait("sleeps", { wait_seconds: "{input}" });
+  await api.startWorker("a", { EGRESS_ALLOW: "127.0.0.1" });
 });
 afterAll(() => api.stop());
 
@@ -46,6 +69,11 @@ const resume = (run: string, decision: string) =>
   api.call("POST", runPath(run, "resume"), { body: { response: { decision } } });
 const statusOf = async (run: string) => bodyOf(await api.call("GET", runPath(run, "status")));
 const resultOf = async (run: string) => bodyOf(await api.call("GET", runPath(run, "result")));
+/** The types of the run's events, in order. */
+const typesOf = async (run: string) => {
+  const stream = await (await api.call("GET", runPath(run, "stream"))).text();
+  return Array.from(stream.matchAll(/,"seq":\d+,"type":"(\w+)"/g), ([, type]) => type).join(" ");
+};
 
 describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
   // Fails when a human step holds its slot, the answer does not reach state, or an event is missing.
@@ -64,9 +92,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
       final_state: { verdict: { decision: "yes" }, human_response: { decision: "yes" }, last: "yes" },
       attempt: 2,
     });
-    const stream = await (await api.call("GET", runPath(run, "stream"))).text();
-    const types = Array.from(stream.matchAll(/,"seq":\d+,"type":"(\w+)"/g), ([, type]) => type);
-    expect(types.join(" ")).toBe(
+    expect(await typesOf(run)).toBe(
       "worker_picked_up orchestration_start step_start final step_complete step_start " +
         "human_input_required paused worker_picked_up human_response step_complete " +
         "step_start final step_complete orchestration_complete final done",
@@ -107,6 +133,60 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     expect(Object(step).duration_seconds).toBeGreaterThan(3_600);
   });
 
+  // Fails when a group is not told, or told twice, or the votes of several persons are not one answer.
+  test("that nobody has answered goes to the next group, and needs the approvals of two persons", async () => {
+    const receiver = await WebhookReceiver.listen();
+    const run = await api.start("panel", { webhook_url: receiver.url() });
+    const bodies = (await receiver.waitForRequests(2)).map(({ body }) => JSON.parse(body));
+    // Deliveries may overtake each other.
+    const told = bodies.toSorted((a, b) => (a.waiting.level ?? 0) - (b.waiting.level ?? 0));
+    const asked = { question_id: "ask:1", step_id: "ask", prompt: "Publish the text?", approvals_needed: 2 };
+    expect(told).toMatchObject([
+      { type: "run.waiting", run_id: run, waiting: { ...asked, approvers: ["ann", "bob"] } },
+      { type: "run.waiting", run_id: run, waiting: { ...asked, approvers: ["cat"], level: 1 } },
+    ]);
+    const vote = async (answered_by: string) => {
+      const body = { response: { decision: "approve" }, answered_by, question_id: "ask:1" };
+      return (await bodyOf(await api.call("POST", runPath(run, "resume"), { body })))["status"];
+    };
+    expect(await vote("ann")).toBe("waiting");
+    expect(await statusOf(run)).toMatchObject({
+      status: "paused",
+      waiting: { approval: { approvers: ["ann", "bob", "cat"], needed: 2, approved: 1, level: 1 } },
+    });
+    expect(await vote("cat")).toBe("resuming");
+    expect(await untilEnd(api, run)).toBe("completed");
+    const result = await resultOf(run);
+    const response = { decision: "approve", note: "none" };
+    expect(result).toMatchObject({
+      output: "approve",
+      final_state: {
+        verdict: {
+          decision: "approve",
+          votes: [
+            { person: "ann", response },
+            { person: "cat", response },
+          ],
+        },
+      },
+    });
+    expect(Object(result["steps"])[1]).toMatchObject({
+      step_id: "ask",
+      answered_by: { key_id: expect.stringMatching(/^key_/), person: "cat" },
+    });
+    expect(await count(api, run, "human_escalated")).toBe(1);
+    receiver.close();
+  });
+
+  test("that nobody has answered in time goes on with its defaults", async () => {
+    const run = await api.start("defaults");
+    expect(await untilEnd(api, run)).toBe("completed");
+    const result = await resultOf(run);
+    expect(result).toMatchObject({ output: "no", final_state: { verdict: { decision: "no" } } });
+    expect(Object(result["steps"])[1]).toMatchObject({ step_id: "ask", answered_by: null });
+    expect(await typesOf(run)).toContain("worker_picked_up human_timed_out human_response step_complete");
+  });
+
   // Fails when a park and an answer can both be committed at one moment: the run would stay parked with its answer.
   test("goes on with an answer that comes at the moment of the park", async () => {
     const runs = await Promise.all(Array.from({ length: 30 }, () => api.start("asks")));
@@ -116,5 +196,51 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
       }),
     );
     for (const run of runs) expect(await untilEnd(api, run)).toBe("completed");
+  });
+});
+
+describe.concurrent("a run with a wait step", { timeout: 120_000 }, () => {
+  // Fails when the step holds its slot, or nothing acts on its time.
+  test("parks without a worker, and goes on at its time", async () => {
+    const run = await api.start("naps");
+    expect(await untilEnd(api, run)).toBe("completed");
+    expect(await typesOf(run)).toBe(
+      "worker_picked_up orchestration_start step_start timer_started paused worker_picked_up step_complete " +
+        "step_start final step_complete orchestration_complete final done",
+    );
+    const result = await resultOf(run);
+    expect(result).toMatchObject({ output: "rested", attempt: 2 });
+    const [nap] = Object.values(Object(result["steps"]));
+    expect(Object(nap).duration_seconds).toBeGreaterThanOrEqual(1);
+  });
+
+  // Fails when a client sees a question in a timer, or a retry after a cancel starts the whole time again.
+  test("says until when it waits, can be cancelled, and keeps the rest of its time for a retry", async () => {
+    const run = await api.start("sleeps", { message: "86400" });
+    await api.until(run, ["paused"]);
+    const paused = await statusOf(run);
+    expect(paused).toMatchObject({
+      waiting_for_human: false,
+      current_step_id: "nap",
+      waiting: { reason: "timer", step_id: "nap", path: "nap" },
+    });
+    const first = Object(paused["waiting"]);
+    expect(Date.parse(first.until) - Date.parse(first.since)).toBe(86_400_000);
+    expect(await bodyOf(await api.call("GET", runPath(run, "why")))).toMatchObject({
+      reason: "waiting",
+      blocked_by: [{ kind: "time", until: first.until, path: "nap" }],
+      sentence: expect.stringMatching(/^The run waits for its time \(step nap\) since .*, until /),
+    });
+    const answer = await api.call("POST", runPath(run, "resume"), { body: { response: "go on" } });
+    expect([answer.status, (await bodyOf(answer))["code"]]).toEqual([409, "not_waiting"]);
+    expect((await api.call("POST", runPath(run, "cancel"))).status).toBe(200);
+    expect(await statusOf(run)).toMatchObject({ status: "cancelled", waiting: null });
+    await api.stores.sql`
+      update waits set opened_at = opened_at - interval '1 hour', deadline_at = deadline_at - interval '1 hour'
+      where run_id = ${run}`;
+    expect((await api.call("POST", runPath(run, "retry"))).status).toBe(202);
+    await api.until(run, ["paused"]);
+    const again = Object((await statusOf(run))["waiting"]);
+    expect(Date.parse(again.until)).toBeLessThan(Date.parse(first.until) - 3_500_000);
   });
 });

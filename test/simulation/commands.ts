@@ -167,7 +167,9 @@ function perform(sim: Simulation, each: Command): void {
       return;
     }
     case "answer": {
-      const asking = sim.postgres.tables.waits.filter(({ answered_by }) => answered_by === null);
+      const asking = sim.postgres.tables.waits.filter(
+        ({ kind, answered_by }) => kind === "human" && answered_by === null,
+      );
       const wait = asking[each.nth % Math.max(1, asking.length)];
       if (wait) sim.edge.answer(wait.run_id);
       return;

@@ -135,7 +135,10 @@ export function answerWait(
   const row = tables.runs.get(run);
   const wait = tables.waitsOf(run).find(({ wait_id }) => wait_id === waitId);
   if (!row || !wait) return { is: "unknown" };
-  if (wait.answered_by !== null) return { is: "taken", by: wait.answered_by, answer: wait.answer };
+  if (wait.answered_by !== null) {
+    const { answer: stored, answered_by } = wait;
+    return { is: "taken", by: answered_by, person: null, answer: stored, votes: [], fields: [] };
+  }
   if (row.ended_at !== null) return { is: "ended" };
   Object.assign(wait, { answer, answered_by: by });
   row.signals += 1;

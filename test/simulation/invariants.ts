@@ -1,4 +1,5 @@
 /** docs/protocol.md 14 and the promises of docs/architecture.md 2, as far as the tables at rest show them. */
+import { z } from "zod";
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { recordOf } from "../../shared/journal/records.ts";
 import type { StoredEntry } from "../../shared/contracts/journal-entry.ts";
@@ -15,7 +16,15 @@ export async function violationsAtRest(sim: Simulation): Promise<string[]> {
   for (const run of sim.edge.accepted)
     if (!tables.runs.has(run)) found.push(`${run} was accepted and has no row`);
   for (const row of tables.runs.values()) {
-    for (const check of [checkEnd, checkTiles, checkResults, checkUsage, checkLetters, checkOutcome]) {
+    for (const check of [
+      checkEnd,
+      checkTiles,
+      checkResults,
+      checkUsage,
+      checkLetters,
+      checkEscalations,
+      checkOutcome,
+    ]) {
       const violations = await check(row, tables);
       found.push(
         ...violations.map((what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`),
@@ -106,6 +115,29 @@ function checkLetters(row: RunRow, tables: Tables): string[] {
   const due = row.status === "failed" ? 1 : 0;
   return open === due ? [] : [`${open} open dead letters`];
 }
+
+/** 5.6: a question goes to each further group once, in order, and its wait has the level that was told last. */
+function checkEscalations(row: RunRow, tables: Tables): string[] {
+  const told = tables.entriesOf(row.run_id).flatMap(({ events }) =>
+    events.split("\n").flatMap((line) => {
+      const event = Escalated.safeParse(JSON.parse(line));
+      return event.success ? [event.data] : [];
+    }),
+  );
+  return tables.waitsOf(row.run_id).flatMap(({ wait_id, level }) => {
+    const levels = told.flatMap((event) => (event.question_id === wait_id ? [event.level] : []));
+    const due = Array.from({ length: level }, (_, n) => n + 1);
+    return levels.join() === due.join()
+      ? []
+      : [`${wait_id} has level ${level}, and was told to the groups ${levels.join()}`];
+  });
+}
+
+const Escalated = z.object({
+  type: z.literal("human_escalated"),
+  question_id: z.string(),
+  level: z.number(),
+});
 
 /** 2.6: no silent success. A failed run has an error that its orchestration may have. */
 async function checkOutcome(row: RunRow, tables: Tables): Promise<string[]> {

@@ -149,6 +149,32 @@ export const orchestrations = {
     usage: 0,
     workMs: 14_000,
   },
+  rests: {
+    // Timers beside a long retry and a question: each ends at its time, however often the run moves to another worker.
+    steps: [
+      fork("fan", [["nap", "fetch"], ["flaky"], ["asked"], ["doze"]]),
+      { id: "nap", type: "wait", wait_seconds: 7 },
+      tool("fetch"),
+      tool("flaky", { retry: { attempts: 5, base_seconds: 1, max_seconds: 2 } }),
+      {
+        id: "asked",
+        type: "human",
+        human_prompt: "Go on?",
+        human_timeout_seconds: 30,
+        approvers: ["ann"],
+        escalate_to: [
+          { after_seconds: 4, approvers: ["bob"] },
+          { after_seconds: 11, approvers: ["cat"] },
+        ],
+        output_key: "human_response",
+      },
+      { id: "doze", type: "wait", wait_seconds: "9" },
+      { id: "last", type: "wait", wait_seconds: 3 },
+    ],
+    outcomes: ["completed", "human_timeout"],
+    usage: 0,
+    workMs: 40_000,
+  },
   killer: {
     steps: [print("first", "killer"), tool("killer"), print("last")],
     outcomes: ["poison"],

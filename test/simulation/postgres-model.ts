@@ -248,13 +248,18 @@ export class PostgresModel implements Statements {
     }
   }
 
-  /** A wait that exists stays as it is. */
+  /** A wait that exists stays as it is, unless it is open and goes to a further group. */
   #openWaits({ run_id, waits }: EntryColumns): void {
-    const known = new Set(this.tables.waitsOf(run_id).map(({ wait_id }) => wait_id));
-    for (const { wait_id, deadline_ms } of waits.filter((wait) => !known.has(wait.wait_id))) {
+    const known = new Map(this.tables.waitsOf(run_id).map((wait) => [wait.wait_id, wait]));
+    for (const { wait_id, kind, deadline_ms, level = 0 } of waits) {
+      const wait = known.get(wait_id);
+      if (wait) {
+        if (wait.answered_by === null) wait.level = Math.max(wait.level, level);
+        continue;
+      }
       const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
-      const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null };
-      this.tables.waits.push({ run_id, wait_id, ...open });
+      const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null, level };
+      this.tables.waits.push({ run_id, wait_id, kind, ...open });
     }
   }
 
@@ -264,7 +269,7 @@ export class PostgresModel implements Statements {
       .waitsOf(run)
       .filter(({ wait_id }) => waitIds.includes(wait_id))
       .map((wait): Wait => {
-        const { wait_id, deadline_at, opened_at, answer } = wait;
+        const { wait_id, kind, deadline_at, opened_at, answer, level } = wait;
         if (deadline_at !== null && deadline_at <= now) wait.answered_by ??= this.closedBy();
         const { answered_by } = wait;
         const isClosed = answered_by === "deadline" || answered_by === "retry";
@@ -272,13 +277,17 @@ export class PostgresModel implements Statements {
         const due_in_ms = deadline_at === null ? null : deadline_at - now;
         return {
           wait_id,
-          kind: "human",
+          kind,
           child_run_id: null,
           state,
           due_in_ms,
           open_for_ms: now - opened_at,
           answer,
           answered_by,
+          level,
+          prompt: "?",
+          person: null,
+          votes: [],
         };
       })
       .toSorted((a, b) => order(a.wait_id, b.wait_id));

@@ -4,6 +4,7 @@ import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewRun, RunStatus } from "../../shared/contracts/run.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
+import type { NewWait } from "../../shared/store/runs/waits.ts";
 
 export type RunRow = Pick<
   NewRun,
@@ -51,14 +52,18 @@ export type TenantRow = {
 
 export type Letter = { run_id: RunId; seq: number; code: string; attempt: number; resolved: boolean };
 
+type WaitKind = NewWait["kind"];
+
 /** `answered_by`: null while the wait is open. */
 export type WaitRow = {
   run_id: RunId;
   wait_id: string;
+  kind: WaitKind;
   opened_at: number;
   deadline_at: number | null;
   answer: string | null;
   answered_by: string | null;
+  level: number;
 };
 
 export class Tables {

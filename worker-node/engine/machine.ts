@@ -111,7 +111,7 @@ export function toCheckpoint(
 /** The checkpoint of a visit after which its track ends. */
 export function endOfTrack(
   { track, step, visit }: Omit<VisitOf, "definition">,
-  { set, usage: own, effects }: Pick<StepResult, "set" | "usage" | "effects">,
+  { set, usage: own, effects, answeredBy }: Pick<StepResult, "set" | "usage" | "effects" | "answeredBy">,
   { startedAt, durationMs, tries, earlierUsage }: Timing,
 ): Checkpoint {
   const usage = [...earlierUsage, ...own];
@@ -130,6 +130,7 @@ export function endOfTrack(
     tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
     cost_micro_usd: costOf(usage),
     effects: [...effects],
+    ...(answeredBy !== undefined && { answered_by: answeredBy }),
   };
 }
 

@@ -1,3 +1,4 @@
+import type { AnsweredBy, Vote } from "../../shared/contracts/approval.ts";
 import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
@@ -9,7 +10,7 @@ import type { Fork } from "../../shared/journal/track.ts";
 export type Executor<Type extends LeafStep["type"]> = (
   step: StepOf<Type>,
   context: StepContext,
-) => Promise<StepResult | StepQuestion>;
+) => Promise<StepResult | StepWait>;
 
 /** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
 export type Forker<Type extends "parallel" | "loop"> = {
@@ -53,7 +54,7 @@ export type StepContext = {
   mcpServer(name: string): Promise<JsonObject | null>;
   /** The committed turns of this visit, in order: the `data` of each. */
   turns: readonly Json[];
-  /** The state of the question that this visit asked; null when it has to ask. */
+  /** The state of the wait that this visit opened; null: it has opened none. */
   reply: Reply | null;
   /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
@@ -67,13 +68,30 @@ export type StepContext = {
   checkCost(): void;
 };
 
-/** `openForMs`: time since the question was asked. `expired`: its time passed without an answer. */
-export type Reply = { is: "answered"; answer: Json; openForMs: number } | { is: "open" } | { is: "expired" };
+/**
+ * The state of a visit's question or timer. `openForMs`: time since it was opened. `expired`: its time is over, and no answer
+ * came. `level`: how often the question has gone to a further group. `closed`: a client's retry of the run closed it `leftMs` before its time; the visit opens another.
+ */
+export type Reply =
+  | { is: "answered"; answer: Json; by: AnsweredBy; votes: readonly Vote[]; openForMs: number }
+  | { is: "open"; openForMs: number; dueInMs: number; level: number; prompt: string }
+  | { is: "expired"; votes: readonly Vote[]; openForMs: number }
+  | { is: "closed"; leftMs: number };
 
-/** What a step returns that needs a person's answer: the run parks until there is one, then the step runs again. */
-export type StepQuestion = {
-  /** Null when the visit's question is open already. */
-  question: { prompt: string; fields: readonly FormField[]; timeoutMs: number } | null;
+/** A question to a person, or a timer. */
+export type NewStepWait =
+  | ({ kind: "human"; prompt: string; fields: readonly FormField[]; timeoutMs: number } & Approvals)
+  | { kind: "timer"; timeoutMs: number };
+
+/** The only persons who may answer a question (empty: anyone), how many of them must approve, and the number of its escalations. */
+type Approvals = { approvers: readonly string[]; approvalsNeeded: number | null; level: number };
+
+/** What a step returns that waits for an answer or a time: its track parks until then, and the step runs again. */
+export type StepWait = {
+  /** Null when the visit's wait is open already, and stays as it is. */
+  waitFor: NewStepWait | null;
+  /** The step runs again after this time, if the wait is still open; absent: when the wait is over. */
+  againInMs?: number;
   /** Committed with the park. */
   events: RunEvent[];
 };
@@ -93,6 +111,8 @@ export type StepResult = {
   /** The step's answer: the run's response if this is its last step. */
   response?: Json;
   effects: readonly string[];
+  /** Of a human step: the source of its answer; null: no answer came in time. */
+  answeredBy?: AnsweredBy | null;
   /** How long the visit had waited for an answer before this execution of the step. */
   waitedMs?: number;
   /** True for `end`: the run completes here, whatever follows. */

@@ -103,7 +103,7 @@ export type Walk = {
 /** A wait that is too long to hold the run's slot. */
 export type Parked = {
   is: "wait";
-  /** `queued`: until a time. `paused`: for an answer from outside, at most until a time. That time is in `afterMs`. */
+  /** `queued`: until the next try. `paused`: for an answer or a timer, at most until a time. `afterMs`: until that time. */
   status: "queued" | "paused";
   afterMs: number;
   park: ParkRecord;

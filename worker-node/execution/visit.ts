@@ -27,9 +27,9 @@ import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import type { LargeValues } from "./large-values.ts";
-import { Question } from "./question.ts";
 import { sizeOf } from "./state-size.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
+import { VisitWait } from "./visit-wait.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
 /** The time in which a parallel or loop step must begin: it may load a list. Its `timeout_seconds` counts for all its tracks. */
@@ -207,10 +207,11 @@ type Try = {
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
 async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
-  const began = { at: Date.now(), ms: performance.now() };
-  const question = new Question(visit, thisTry.effectSuffix);
+  const wait = new VisitWait(visit, thisTry.effectSuffix);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
-  const reply = await question.reply(state, signal);
+  const reply = await wait.reply(state, signal);
+  // After it: the reply says how long the wait has been open until now.
+  const began = { at: Date.now(), ms: performance.now() };
   const limitSeconds = step.timeout_seconds ?? BEGIN_FORK_SECONDS;
   const limit = withTimeout(
     signal,
@@ -224,9 +225,9 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
       return async () => ({ is: "forked", ...fork });
     }
     const result = await runStep(step, context);
-    if (!("question" in result)) return () => resultOf(visit, thisTry, result, began);
+    if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
     const events = result.events.map((event) => inTrack(track, event));
-    return () => question.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
+    return () => wait.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
   };
   const store = await within(limit.signal, run()).finally(() => limit.clear());
   // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.

@@ -16,8 +16,8 @@ export type Waiting = {
 };
 
 /** Whether the wait is in the journal already. */
-export function isKnown(track: Track, { park }: Parked): boolean {
-  return park.reason === "answer" ? track.questionId === park.wait_id : track.retry?.tries === park.tries;
+export function isKnown(track: Track, { park, waits }: Parked): boolean {
+  return park.reason === "retry" ? track.retry?.tries === park.tries : waits.length === 0;
 }
 
 /**

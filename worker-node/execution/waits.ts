@@ -57,10 +57,7 @@ export class Waits {
    */
   async suspend(track: Track, wait: Parked, signal: AbortSignal): Promise<void> {
     let isCommitted = isKnown(track, wait);
-    if (!isCommitted && this.#moving > 1) {
-      await this.#commit(track, wait);
-      isCommitted = true;
-    }
+    if (!isCommitted && this.#moving > 1) isCommitted = await this.#commit(track, wait);
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const sinceMs = performance.now();
@@ -101,13 +98,18 @@ export class Waits {
     );
   }
 
-  /** Commits the wait of one track while others move. */
-  async #commit(track: Track, wait: Parked): Promise<void> {
+  /**
+   * Commits the wait of one track while others move.
+   * @returns false: a question that goes to a further group may have been answered meanwhile
+   */
+  async #commit(track: Track, wait: Parked): Promise<boolean> {
     const { runLog, progress } = this.#state;
     const entry = parkEntry(track, wait);
-    const outcome = await runLog.append({ ...entry, status: null, wake_ms: null, signals: null });
+    const outcome = await runLog.append({ ...entry, status: null, wake_ms: null, signals: wait.signals });
     if (outcome.is === "rejected") throw new Error(outcome.message);
+    if (outcome.is === "refused") return false;
     addPark(progress, wait.park, 0);
+    return true;
   }
 
   #wakeAnswered(): void {
@@ -170,11 +172,10 @@ export class Waits {
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
     // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question: then the tracks
-    // with questions move again, and the tries and charges of a retry that no entry has must not be lost.
-    const isLost = !shown.isCommitted && shown.wait.park.reason === "retry";
+    // with questions move again. A timer that no entry has would begin anew, and a retry would lose its tries and charges.
+    const isLost = !shown.isCommitted && shown.wait.park.reason !== "answer";
     if (isLost && all.length > 1 && !this.#walk.signal.aborted) {
-      await this.#commit(shown.track, shown.wait);
-      shown.isCommitted = true;
+      shown.isCommitted = await this.#commit(shown.track, shown.wait);
     }
     this.#parking = null;
     this.#wakeAnswered();
@@ -183,7 +184,7 @@ export class Waits {
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
     const first = Math.min(...all.map((waiting) => leftOf(waiting, nowMs)));
     const leftMs = Math.max(0, this.#walk.endsAtMs - nowMs);
-    // The run's time stands still while it is paused for answers.
+    // The run's time stands still while it is paused for answers and timers.
     return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
   }
 }

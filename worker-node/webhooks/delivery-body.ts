@@ -3,6 +3,18 @@ import { JsonValue } from "../../shared/contracts/json.ts";
 import { RunError } from "../../shared/contracts/run.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 
+const questionFields = {
+  question_id: z.string().optional(),
+  orch_step_id: z.string(),
+  path: z.string().optional(),
+  prompt: z.string(),
+  fields: JsonValue,
+  expires_at: z.string().nullish(),
+  approvers: z.array(z.string()).optional(),
+  approvals_needed: z.number().nullish(),
+  correlation_id: z.string().optional(),
+};
+
 /** The event lines of a journal entry that a delivery's body quotes. */
 const DeliverySnapshot = z.discriminatedUnion("type", [
   z.object({
@@ -11,18 +23,11 @@ const DeliverySnapshot = z.discriminatedUnion("type", [
     correlation_id: z.string().optional(),
   }),
   z.object({ type: z.literal("final"), response: JsonValue }),
-  z.object({
-    type: z.literal("human_input_required"),
-    question_id: z.string().optional(),
-    orch_step_id: z.string(),
-    prompt: z.string(),
-    fields: JsonValue,
-    expires_at: z.string().nullish(),
-    correlation_id: z.string().optional(),
-  }),
+  z.object({ type: z.literal("human_input_required"), ...questionFields }),
+  z.object({ type: z.literal("human_escalated"), level: z.number(), ...questionFields }),
 ]);
 type DeliverySnapshot = z.infer<typeof DeliverySnapshot>;
-type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" }>;
+type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" | "human_escalated" }>;
 
 /**
  * The body of a delivery, as JSON text: byte for byte the same on every try, because it depends on the delivery and its
@@ -40,7 +45,9 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
   // Steps have `final` events too; the run's own is the last.
   const complete = snapshot.findLast((event) => event.type === "orchestration_complete");
   const final = snapshot.findLast((event) => event.type === "final");
-  const question = snapshot.findLast((event) => event.type === "human_input_required");
+  const question = snapshot.findLast(
+    (event) => event.type === "human_input_required" || event.type === "human_escalated",
+  );
   const isWaiting = type === "run.waiting";
   return JSON.stringify({
     type,
@@ -62,9 +69,14 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
   });
 }
 
-function waitingOf({ question_id, orch_step_id, prompt, fields, expires_at }: QuestionEvent) {
-  const id = question_id === undefined ? {} : { question_id };
-  return { ...id, step_id: orch_step_id, prompt, fields, ...(expires_at && { expires_at }) };
+/** `approvers`: of an escalation the group that the question goes to now. What a question does not have is absent. */
+function waitingOf(question: QuestionEvent) {
+  const { question_id, orch_step_id: step_id, path, prompt, fields, expires_at } = question;
+  const { approvers, approvals_needed } = question;
+  const group = approvers && { approvers, approvals_needed: approvals_needed ?? null };
+  const level = question.type === "human_escalated" ? { level: question.level } : {};
+  const expires = expires_at ? { expires_at } : {};
+  return { question_id, step_id, path, prompt, fields, ...expires, ...group, ...level };
 }
 
 function isoTimeOf(ms: number | null): string | null {

@@ -33,6 +33,8 @@ export function routesOf(step: Step): Edge[] {
   switch (step.type) {
     case "evaluator":
       return edgesOfTable("route_map", step.route_map);
+    case "human":
+      return edge("timeout_step_id", step.timeout_step_id);
     case "if_else":
       return [
         ...edge("if_true_step_id", step.if_true_step_id),

@@ -41,6 +41,8 @@ export const fieldClasses = {
       "parallel_branches merge_strategy loop_count loop_step_ids for_each concurrency on_branch_error",
     ),
     ...all("read", "human_prompt human_fields human_channel_id human_timeout_seconds"),
+    ...all("read", "on_timeout timeout_step_id approvers approvals_needed escalate_to"),
+    ...all("read", "wait_seconds wait_until"),
     ...all("read", "transform_code if_condition if_true_step_id if_false_step_id"),
     ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),
     cache_responses_enabled: later(false),
@@ -53,10 +55,8 @@ export const fieldClasses = {
     include_full_history: later(true),
   },
   retry: all("read", "attempts base_seconds max_seconds"),
-  humanField: {
-    ...all("read", "key name label type options required placeholder description"),
-    default: later(false),
-  },
+  humanField: all("read", "key name label type options required placeholder description default min max"),
+  escalation: all("read", "after_seconds approvers"),
   agent: {
     ...all("read", "id name type system_prompt tools model provider max_turns"),
     ...all("kept", "description avatar"),

@@ -25,6 +25,11 @@ export const limits = {
   /** How many parallel and loop steps may be inside each other. */
   nesting: 4,
   totalTurns: 100_000,
+  /** Persons of one group of approvers, and groups to which a question goes after the first. */
+  approvers: 50,
+  escalations: 5,
+  /** The longest wait for a time or for an answer: a year. */
+  waitSeconds: 31_536_000,
 } as const;
 
 /**

@@ -1,5 +1,6 @@
-import { CHECKED } from "./human.ts";
+import { CHECKED, TEXT, valueError } from "./human.ts";
 import type { FieldError } from "../../errors.ts";
+import type { FormField } from "./human.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 
 /** Fields of one form with the same key: an answer has one value for both. */
@@ -17,6 +18,31 @@ export function repeatedFormKeys({ steps }: Pick<OrchestrationDocument, "steps">
           ],
     );
   });
+}
+
+/** Defaults that their own fields would refuse, and bounds that no value has. */
+export function formErrors({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+  return steps.flatMap((step, index) => {
+    if (step.type !== "human") return [];
+    return step.human_fields.flatMap((field, i) =>
+      fieldErrors(field).map(({ path, message }) => ({
+        path: `steps[${index}].human_fields[${i}].${path}`,
+        message,
+      })),
+    );
+  });
+}
+
+function fieldErrors(field: FormField): FieldError[] {
+  const { type, min, max } = field;
+  const hasBounds = TEXT.has(type) || type === "number" || type === "integer";
+  if (min !== undefined && !hasBounds) return [{ path: "min", message: `has no effect for type ${type}` }];
+  if (max !== undefined && !hasBounds) return [{ path: "max", message: `has no effect for type ${type}` }];
+  if (min !== undefined && max !== undefined && min > max) {
+    return [{ path: "max", message: `must be at least min, which is ${min}` }];
+  }
+  const message = field.default === undefined ? null : valueError(field, field.default);
+  return message === null ? [] : [{ path: "default", message }];
 }
 
 /** Warnings about fields whose answers are not checked as their author may think. */

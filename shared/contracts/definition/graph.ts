@@ -4,6 +4,7 @@ import { edgesOf } from "./edges.ts";
 import { endlessCycles, unreachableSteps } from "./walks.ts";
 import { almostPlaceholders, placeholdersOf } from "./template.ts";
 import { templateOf } from "./step.ts";
+import { waitError } from "./wait-times.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../nearest-name.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -105,6 +106,10 @@ function missingFields(step: Step, path: string, suggest: Suggest): FieldError[]
       return step.human_prompt !== ""
         ? []
         : missing("human_prompt", "is required: a human step must have a question");
+    case "wait": {
+      const error = waitError(step);
+      return error === null ? [] : missing(error.field, error.message);
+    }
     default:
       return [];
   }

@@ -1,9 +1,20 @@
 import { z } from "zod";
 import type { FieldError } from "../../errors.ts";
+import { plainName } from "../ids.ts";
+import { JsonValue } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";
 import { limits, orDefault, orNull } from "./fields.ts";
 
-const TEXT: ReadonlySet<string> = new Set(["text", "textarea", "string", "email", "url", "date", "datetime"]);
+/** The types of fields whose values are texts. */
+export const TEXT: ReadonlySet<string> = new Set([
+  "text",
+  "textarea",
+  "string",
+  "email",
+  "url",
+  "date",
+  "datetime",
+]);
 /** The types of fields whose answers are checked. */
 export const CHECKED = [...TEXT, "number", "integer", "boolean", "checkbox", "select"];
 
@@ -14,13 +25,18 @@ export const FormField = z
     label: z.string(),
     /**
      * `text` and its variants, `number`, `integer`, `boolean`, `checkbox` and `select` (one of `options`) are
-     * checked; values of any other type are not.
+     * checked, the formats of `email`, `url`, `date` and `datetime` too; values of any other type are not.
      */
     type: z.string(),
     options: z.array(z.string()).nullable(),
     required: z.boolean(),
     placeholder: z.string().exactOptional(),
     description: z.string().exactOptional(),
+    /** The value of a field that an answer leaves out. */
+    default: JsonValue.exactOptional(),
+    /** The smallest and the largest number; of a text the fewest and the most characters. */
+    min: z.number().exactOptional(),
+    max: z.number().exactOptional(),
   })
   .meta({ id: "FormField" });
 export type FormField = z.infer<typeof FormField>;
@@ -29,6 +45,15 @@ const name = z
   .string()
   .max(limits.nameChars)
   .refine((key) => key !== "__proto__", "must not be __proto__");
+
+/** Persons by the names under which clients report their answers. */
+export const People = z.array(plainName(200)).max(limits.approvers);
+
+/** A group of approvers that gets a question when it has been open for a time. */
+export const Escalation = z.object({
+  after_seconds: z.number().int().min(1).max(limits.waitSeconds),
+  approvers: People,
+});
 
 /** A field as its author writes it in a definition. Existing definitions use `key` or `name`. */
 export const HumanFieldRecord = z.object({
@@ -40,6 +65,9 @@ export const HumanFieldRecord = z.object({
   required: orDefault(z.boolean().default(false)),
   placeholder: orNull(z.string().max(limits.nameChars)),
   description: orNull(z.string().max(limits.descriptionChars)),
+  default: orNull(JsonValue),
+  min: orNull(z.number()),
+  max: orNull(z.number()),
 });
 
 export const HumanField = HumanFieldRecord.transform((field, context): FormField => {
@@ -48,7 +76,7 @@ export const HumanField = HumanFieldRecord.transform((field, context): FormField
     context.addIssue({ code: "custom", message: "a field must have a key (or a name)" });
     return z.NEVER;
   }
-  const { type, options, required, placeholder, description } = field;
+  const { type, options, required, placeholder, description, min, max } = field;
   return {
     key,
     label: field.label ?? key,
@@ -57,8 +85,19 @@ export const HumanField = HumanFieldRecord.transform((field, context): FormField
     required,
     ...(placeholder !== null && { placeholder }),
     ...(description !== null && { description }),
+    ...(field.default !== null && { default: field.default }),
+    ...(min !== null && { min }),
+    ...(max !== null && { max }),
   };
 });
+
+/** An answer with the defaults of the fields that it leaves out. */
+export function withDefaults(fields: readonly FormField[], answer: JsonObject): JsonObject {
+  const missing = fields.flatMap((field) =>
+    field.default !== undefined && isAbsent(valueOf(field, answer)) ? [[field.key, field.default]] : [],
+  );
+  return { ...answer, ...Object.fromEntries(missing) };
+}
 
 /**
  * Checks an answer against the fields of its form. A field that is not required may be absent, null or "". Values
@@ -66,20 +105,30 @@ export const HumanField = HumanFieldRecord.transform((field, context): FormField
  */
 export function answerErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
   return fields.flatMap((field) => {
-    const value = Object.hasOwn(answer, field.key) ? (answer[field.key] ?? null) : null;
-    const isAbsent = value === null || value === "";
-    const message = isAbsent ? (field.required ? "is required" : null) : valueError(field, value);
+    const value = valueOf(field, answer);
+    const message = isAbsent(value) ? (field.required ? "is required" : null) : valueError(field, value);
     return message === null ? [] : [{ path: `response.${field.key}`, message }];
   });
 }
 
+function valueOf({ key }: FormField, answer: JsonObject): Json {
+  return Object.hasOwn(answer, key) ? (answer[key] ?? null) : null;
+}
+
+function isAbsent(value: Json): boolean {
+  return value === null || value === "";
+}
+
 /** The error of a value that is present; null: none. */
-function valueError({ type, options }: FormField, value: Json): string | null {
+export function valueError(field: FormField, value: Json): string | null {
+  const { type, options } = field;
   switch (type) {
     case "number":
-      return typeof value === "number" ? null : "must be a number";
+      return typeof value === "number" ? boundError(field, value, "") : "must be a number";
     case "integer":
-      return Number.isSafeInteger(value) ? null : "must be a whole number";
+      return typeof value === "number" && Number.isSafeInteger(value)
+        ? boundError(field, value, "")
+        : "must be a whole number";
     case "boolean":
     case "checkbox":
       return typeof value === "boolean" ? null : "must be true or false";
@@ -89,6 +138,28 @@ function valueError({ type, options }: FormField, value: Json): string | null {
         ? null
         : `must be one of ${options.join(", ")}`;
     default:
-      return typeof value === "string" || !TEXT.has(type) ? null : "must be text";
+      if (!TEXT.has(type)) return null;
+      if (typeof value !== "string") return "must be text";
+      return formatError(type, value) ?? boundError(field, value.length, " characters");
   }
+}
+
+function boundError({ min, max }: FormField, size: number, unit: string): string | null {
+  if (min !== undefined && size < min) return `must be at least ${min}${unit}`;
+  return max !== undefined && size > max ? `must be at most ${max}${unit}` : null;
+}
+
+const FORMATS: { [type: string]: { schema: z.ZodType; message: string } } = {
+  email: { schema: z.email(), message: "must be an email address" },
+  url: { schema: z.url({ protocol: /^https?$/ }), message: "must be an http or https URL" },
+  date: { schema: z.iso.date(), message: "must be a date such as 2026-06-04" },
+  datetime: {
+    schema: z.iso.datetime({ offset: true, local: true }),
+    message: "must be a time such as 2026-06-04T09:15:30Z",
+  },
+};
+
+function formatError(type: string, value: string): string | null {
+  const format = Object.hasOwn(FORMATS, type) ? FORMATS[type] : undefined;
+  return format === undefined || format.schema.safeParse(value).success ? null : format.message;
 }

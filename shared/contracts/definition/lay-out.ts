@@ -33,6 +33,8 @@ function withinBranch(step: Step, { fork, isList, steps }: Branch): Step {
         switch_cases: table(moved.switch_cases),
         switch_default_step_id: within(moved.switch_default_step_id),
       };
+    case "human":
+      return { ...moved, timeout_step_id: within(moved.timeout_step_id) };
     case "if_else":
       return {
         ...moved,

@@ -2,7 +2,8 @@ import { AgentDocument, isRunnableAgent } from "./agent.ts";
 import { useSentences } from "../schema-messages.ts";
 import { codeErrors } from "./code.ts";
 import { agentModelErrors, stepModelErrors } from "./models.ts";
-import { repeatedFormKeys } from "./forms.ts";
+import { approvalErrors } from "./approval-errors.ts";
+import { formErrors, repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, referencesOf, toolsOf } from "./references.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { McpServerDocument } from "./mcp-server.ts";
@@ -63,6 +64,8 @@ function newErrors(document: OrchestrationDocument): FieldError[] {
     ...unreadValues(document),
     ...impossibleReferences(referencesOf(document)),
     ...repeatedFormKeys(document),
+    ...formErrors(document),
+    ...approvalErrors(document),
   ];
 }
 

@@ -11,7 +11,7 @@ import {
   Targets,
   text,
 } from "./fields.ts";
-import { HumanField } from "./human.ts";
+import { Escalation, HumanField, People } from "./human.ts";
 
 /**
  * How many tries a failing step has, and the time between them: exponential from `base_seconds`, with full jitter.
@@ -122,7 +122,26 @@ const steps = {
     human_prompt: text(limits.promptChars),
     human_fields: orDefault(z.array(HumanField).max(limits.keys).default([])),
     human_channel_id: orNull(z.string().max(limits.nameChars)),
-    human_timeout_seconds: orDefault(z.number().int().min(1).max(31_536_000).default(3_600)),
+    human_timeout_seconds: orDefault(z.number().int().min(1).max(limits.waitSeconds).default(3_600)),
+    /** `default`: the defaults of the fields become the answer. `route`: the run goes to `timeout_step_id`. */
+    on_timeout: orDefault(z.enum(["fail", "default", "route"]).default("fail")),
+    timeout_step_id: OptionalTarget,
+    /** The only persons who may answer; empty: anyone with the key. */
+    approvers: orDefault(People.default([])),
+    /** How many of them must approve; null: the first answer counts. */
+    approvals_needed: orNull(z.number().int().min(1).max(limits.approvers)),
+    /** Groups to which an open question goes too, each after its time. */
+    escalate_to: orDefault(z.array(Escalation).max(limits.escalations).default([])),
+  }),
+  wait: z.object({
+    ...common,
+    type: z.literal("wait"),
+    /** How long it waits; a text is rendered. */
+    wait_seconds: orNull(
+      z.union([z.number().min(0).max(limits.waitSeconds), z.string().max(limits.nameChars)]),
+    ),
+    /** The time until which it waits, as RFC 3339 writes it; placeholders are filled in. */
+    wait_until: orNull(z.string().max(limits.nameChars)),
   }),
   transform: z.object({
     ...common,
@@ -178,6 +197,7 @@ export const Step = z.discriminatedUnion("type", [
   steps.merge,
   steps.loop,
   steps.human,
+  steps.wait,
   steps.transform,
   steps.extract_json,
   steps.if_else,
@@ -219,6 +239,10 @@ export function templateOf(step: Step): { field: string; template: string } | nu
       return { field: "evaluator_prompt", template: step.evaluator_prompt };
     case "human":
       return { field: "human_prompt", template: step.human_prompt };
+    case "wait":
+      return typeof step.wait_seconds === "string"
+        ? { field: "wait_seconds", template: step.wait_seconds }
+        : { field: "wait_until", template: step.wait_until ?? "" };
     case "print":
       return { field: "print_content", template: step.print_content };
     default:

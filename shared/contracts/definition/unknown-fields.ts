@@ -33,6 +33,7 @@ const step = fields("step", fieldClasses.step, {
   inner: {
     retry: { of: fields("retry", fieldClasses.retry), each: "value" },
     human_fields: { of: fields("field", fieldClasses.humanField), each: "item" },
+    escalate_to: { of: fields("escalation", fieldClasses.escalation), each: "item" },
   },
   byType: byType(stepShapes),
 });

@@ -62,6 +62,9 @@ export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">):
     ) {
       return [warning("if_true_step_id", "no value has a target: a run that comes here fails with no_route")];
     }
+    if (step.type === "wait" && step.output_key !== null) {
+      return [warning("output_key", "is never set: a step of type wait has no output")];
+    }
     if (step.type !== "end") return [];
     return [
       ...((step.next_step_id ?? null) === null

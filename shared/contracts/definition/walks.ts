@@ -103,6 +103,8 @@ function canEnd(step: Step): boolean {
   switch (step.type) {
     case "end":
       return true;
+    case "human":
+      return isOpen(step.next_step_id) || (step.on_timeout === "route" && step.timeout_step_id === null);
     case "evaluator":
       return [step.next_step_id, ...Object.values(step.route_map)].includes(null);
     case "if_else":

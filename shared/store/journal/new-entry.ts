@@ -64,12 +64,12 @@ const ParkEntry = z.object({
   /** JSON text of a ParkRecord. */
   output: z.string(),
   usage,
-  /** Null: other tracks of the run move, so that it keeps its slot. Then `wake_ms` and `signals` are null too. */
+  /** Null: other tracks of the run move, so that it keeps its slot. Then `wake_ms` is null too. */
   status: z.enum(["queued", "paused"]).nullable(),
   /** The run wakes after this time, or at the first deadline of its waits if that is earlier. */
   wake_ms: z.number().int().nullable(),
   waits: z.array(NewWait).readonly(),
-  /** The signals that the worker has seen: when the run has had more, the park is refused. */
+  /** The signals that the worker has seen: when the run has had more, the park is refused. Null: no signal matters. */
   signals: z.number().int().nullable(),
   deadline_ms,
 });

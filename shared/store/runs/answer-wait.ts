@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { FormField } from "../../contracts/definition/human.ts";
+import type { Decision, Vote } from "../../contracts/approval.ts";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 import { signalRun } from "./family.ts";
-import { readPrompt } from "./waits.ts";
+import { FieldsText, VotesText } from "./waits.ts";
 
 /** A run whose wait was answered: what the queue needs to enqueue it, and its owner while it is running. */
 const AnsweredRun = z.object({
@@ -17,15 +17,31 @@ const AnsweredRun = z.object({
   queued_at_ms: z.number(),
 });
 
-/** What became of an answer. */
-export type AnswerOutcome = { is: "answered"; run: z.infer<typeof AnsweredRun> } | AnswerRefusal;
+/** What a wait has been answered, with the fields of its form. */
+const StoredAnswer = z.object({
+  ended: z.boolean(),
+  taken: z.boolean(),
+  by: z.string().nullable(),
+  person: z.string().nullable(),
+  answer: z.string().nullable(),
+  votes: VotesText,
+  fields: FieldsText,
+});
+type StoredAnswer = z.infer<typeof StoredAnswer>;
+
+/** What became of an answer. `voted`: it is stored, and the question stays open for more approvals. */
+export type AnswerOutcome =
+  | { is: "answered"; run: z.infer<typeof AnsweredRun> }
+  | { is: "voted" }
+  | AnswerRefusal;
 
 /**
- * Why a wait takes no answer. `taken`: it has the answer `answer` already, or (null) it was closed without one. `ended`: the run has ended.
- * `unknown`: the tenant has no such wait.
+ * Why a wait takes no answer. `taken`: it has the answer `answer` of the key `by` already, or (null) it was closed without one. `voted_before`:
+ * this person has answered already. `ended`: the run has ended. `unknown`: the tenant has no such wait.
  */
 export type AnswerRefusal =
-  | { is: "taken"; by: string | null; answer: string | null }
+  | ({ is: "taken" } & Omit<StoredAnswer, "ended" | "taken">)
+  | { is: "voted_before"; votes: Vote[] }
   | { is: "ended" | "unknown" };
 
 export type NewAnswer = {
@@ -37,16 +53,26 @@ export type NewAnswer = {
   answer: string;
   /** The source of the answer, for people: the id of a key. */
   by: string;
+  /** The person whom the client names; absent: none. */
+  person?: string | null;
+  /** The vote of that person, to a question that needs approvals. */
+  decision?: Decision | null;
 };
 
 /**
  * Answers a wait of a tenant's run and makes the run due: one statement, so that of several answers one wins.
  * docs/protocol.md 5.6. A wait whose deadline has passed takes an answer until a worker has read it as expired.
+ *
+ * A question that needs approvals gets a vote instead, one of each person. The vote with which the approvals are reached, or
+ * can no longer be reached, closes the question. Two votes change the same row one after the other, and the second
+ * reads what the first has written; so exactly one closes it.
  */
-export async function answerWait(
-  sql: Sql,
-  { tenant, run, waitId, answer, by }: NewAnswer,
-): Promise<AnswerOutcome> {
+export async function answerWait(sql: Sql, given: NewAnswer): Promise<AnswerOutcome> {
+  const { tenant, run, waitId, answer, by, person = null, decision = null } = given;
+  const closes = sql`(w.approvals_needed is null or 1 + (
+          select count(*) from jsonb_array_elements(w.votes) v where v->>'decision' = ${decision}
+        ) >= case ${decision}::text
+          when 'approve' then w.approvals_needed else cardinality(w.approvers) - w.approvals_needed + 1 end)`;
   // Twice: a park may open the wait after the statement has not found it and before the refusal is read.
   for (let tries = 0; tries < 2; tries++) {
     const [row] = await sql`
@@ -55,65 +81,48 @@ export async function answerWait(
         where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant}) and ended_at is null
         for update
       ), answered as (
-        update waits w set answer = ${answer}, answered_at = now(), answered_by = ${by}
+        update waits w set
+          votes = case when w.approvals_needed is null then w.votes else w.votes || jsonb_build_object(
+            'person', ${person}::text, 'decision', ${decision}::text, 'key_id', ${by}::text, 'answer', ${answer}::text,
+            'at', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) end,
+          answer = case when w.approvals_needed is null then ${answer}
+            when ${closes} then jsonb_build_object('decision', ${decision}::text)::text end,
+          answered_at = case when ${closes} then now() end,
+          answered_by = case when ${closes} then ${by} end,
+          person = case when ${closes} then ${person} end
         from locked l
         where w.run_id = l.run_id and w.wait_id = ${waitId} and w.answered_at is null
-        returning w.run_id
+          and (w.approvers is null or ${person}::text = any(w.approvers))
+          and (w.approvals_needed is null or (${decision}::text is not null
+            and not w.votes @> jsonb_build_array(jsonb_build_object('person', ${person}::text))))
+        returning w.run_id, w.answered_at is not null as closed
+      ), resumed as (
+        update runs r set ${signalRun(sql)} from answered a where r.run_id = a.run_id and a.closed
+        returning r.run_id, r.tenant_id, r.status, r.owner, r.lane, r.priority,
+          floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms
       )
-      update runs r set ${signalRun(sql)} from answered a where r.run_id = a.run_id
-      returning r.run_id, r.tenant_id, r.status, r.owner, r.lane, r.priority,
-        floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms`;
-    if (row) return { is: "answered", run: AnsweredRun.parse(row) };
-    const refusal = await readAnswerRefusal(sql, tenant, run, waitId);
+      select a.closed, r.* from answered a left join resumed r using (run_id)`;
+    if (row) return row["closed"] ? { is: "answered", run: AnsweredRun.parse(row) } : { is: "voted" };
+    const refusal = await readAnswerRefusal(sql, given);
     if (refusal) return refusal;
   }
   return { is: "unknown" };
 }
 
-/**
- * Why a wait of a tenant's run takes no answer; null: it takes one now.
- * @param tenant null: any tenant, for a platform key
- */
+/** Why a wait of a tenant's run takes no answer of this person; null: it takes one now. */
 export async function readAnswerRefusal(
   sql: Sql,
-  tenant: TenantId | null,
-  run: RunId,
-  waitId: string,
+  { tenant, run, waitId, person }: Pick<NewAnswer, "tenant" | "run" | "waitId" | "person">,
 ): Promise<AnswerRefusal | null> {
-  const [wait] = await sql<{ ended: boolean; taken: boolean; by: string | null; answer: string | null }[]>`
-    select r.ended_at is not null as ended, w.answered_at is not null as taken, w.answered_by as by, w.answer
+  const [row] = await sql`
+    select r.ended_at is not null as ended, w.answered_at is not null as taken, w.answered_by as by, w.person, w.answer,
+      w.votes::text as votes, coalesce(w.fields, '[]') as fields
     from waits w join runs r using (run_id)
     where w.run_id = ${run} and w.wait_id = ${waitId} and (${tenant}::text is null or r.tenant_id = ${tenant})`;
-  if (!wait) return { is: "unknown" };
-  if (wait.taken) return { is: "taken", by: wait.by, answer: wait.answer };
-  return wait.ended ? { is: "ended" } : null;
-}
-
-/** A question as the API shows it. Times in milliseconds since 1970. */
-export const Question = z.object({
-  wait_id: z.string(),
-  step_id: z.string(),
-  prompt: z.string().transform(readPrompt),
-  fields: z
-    .string()
-    .transform((text) => JSON.parse(text))
-    .pipe(z.array(FormField)),
-  opened_at_ms: z.number(),
-  deadline_at_ms: z.number().nullable(),
-});
-export type Question = z.infer<typeof Question>;
-
-/**
- * The open questions of a run, the oldest first, 100 at most. It does not check the tenant: the caller has read the run
- * for its principal before.
- */
-export async function listOpenQuestions(sql: Sql, run: RunId): Promise<Question[]> {
-  const rows = await sql`
-    select w.wait_id, w.step_id, coalesce(w.prompt, '') as prompt, coalesce(w.fields, '[]') as fields,
-      extract(epoch from w.opened_at)::float8 * 1000 as opened_at_ms,
-      extract(epoch from w.deadline_at)::float8 * 1000 as deadline_at_ms
-    from waits w join runs r using (run_id)
-    where w.run_id = ${run} and w.kind = 'human' and w.answered_at is null and r.ended_at is null
-    order by w.opened_at, w.wait_id limit 100`;
-  return rows.map((row) => Question.parse(row));
+  if (!row) return { is: "unknown" };
+  const { ended, taken, ...stored } = StoredAnswer.parse(row);
+  if (taken) return { is: "taken", ...stored };
+  if (ended) return { is: "ended" };
+  const { votes } = stored;
+  return votes.some((vote) => vote.person === person) ? { is: "voted_before", votes } : null;
 }

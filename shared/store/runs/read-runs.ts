@@ -38,8 +38,8 @@ const RunRow = z.object({
   /** Time to its wake-up: negative when that has passed, null when the run has ended. */
   due_in_ms: z.number().nullable(),
   cancel_requested: z.boolean(),
-  /** A question of the run is open. */
-  asks: z.boolean(),
+  /** A question or a timer of the run is open. */
+  waits: z.boolean(),
 });
 export type RunRow = z.infer<typeof RunRow>;
 
@@ -59,7 +59,7 @@ export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Pr
       extract(epoch from wake_at - now())::float8 * 1000 as due_in_ms,
       cancel_requested_at is not null as cancel_requested,
       ended_at is null and exists (
-        select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks
+        select from waits w where w.run_id = runs.run_id and w.kind in ('human', 'timer') and w.answered_at is null) as waits
     from runs
     where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
   return row ? RunRow.parse(row) : null;

@@ -1,11 +1,13 @@
 import { z } from "zod";
+import { Vote } from "../../contracts/approval.ts";
+import { FormField } from "../../contracts/definition/human.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 export const WaitKind = z.enum(["human", "timer", "child", "turn", "budget"]);
 
-/** A wait that a park opens. Its id is chosen by the run, and is the same after a crash. */
+/** A wait that a park opens, or a question that it gives to a further group. Its id is chosen by the run, and is the same after a crash. */
 export const NewWait = z.object({
   wait_id: z.string(),
   /** The step that waits. */
@@ -18,27 +20,41 @@ export const NewWait = z.object({
   deadline_ms: z.number().nullable(),
   /** The run whose end is the answer. */
   child_run_id: RunId.nullable(),
+  /** Of a question: the only persons who may answer. Absent: anyone may. */
+  approvers: z.array(z.string()).exactOptional(),
+  /** How many of them must approve. Absent: the first answer counts. */
+  approvals_needed: z.number().int().exactOptional(),
+  /** How often the question has gone to a further group. An open wait with a lower level gets this level and its approvers. */
+  level: z.number().int().exactOptional(),
 });
 export type NewWait = z.infer<typeof NewWait>;
 
 /**
  * The part of a flush that inserts the waits of its entries: each together with its entry, or not at all. A wait that
- * exists stays unchanged: an earlier park has opened it, or its answer came before this park.
+ * exists stays unchanged, because an earlier park has opened it, or its answer came before this park. The exception is an open
+ * question that goes to a further group.
  */
 export function insertWaits(sql: Sql, entries: readonly { run_id: RunId; waits: readonly NewWait[] }[]) {
   const waits = entries.flatMap((entry) => entry.waits.map((wait) => ({ run_id: entry.run_id, ...wait })));
   if (waits.length === 0) return sql``;
   return sql`, inserted_waits as (
-      insert into waits (run_id, wait_id, step_id, kind, prompt, fields, deadline_at, child_run_id)
+      insert into waits (run_id, wait_id, step_id, kind, prompt, fields, deadline_at, child_run_id,
+        approvers, approvals_needed, level)
       select run_id, w.wait_id, w.step_id, w.kind, w.prompt, w.fields, now() + w.deadline_ms * interval '1 millisecond',
-        w.child_run_id
+        w.child_run_id,
+        case when w.approvers is not null then array(select jsonb_array_elements_text(w.approvers::jsonb)) end,
+        w.approvals_needed, coalesce(w.level, 0)
       from moved m join unnest(
         ${pgArray(waits.map((w) => w.run_id))}::text[], ${pgArray(waits.map((w) => w.wait_id))}::text[],
         ${pgArray(waits.map((w) => w.step_id))}::text[], ${pgArray(waits.map((w) => w.kind))}::text[],
         ${pgArray(waits.map((w) => promptText(w.prompt)))}::text[], ${pgArray(waits.map((w) => w.fields))}::text[],
-        ${pgArray(waits.map((w) => w.deadline_ms))}::float8[], ${pgArray(waits.map((w) => w.child_run_id))}::text[]
-      ) as w(run_id, wait_id, step_id, kind, prompt, fields, deadline_ms, child_run_id) using (run_id)
-      on conflict (run_id, wait_id) do nothing
+        ${pgArray(waits.map((w) => w.deadline_ms))}::float8[], ${pgArray(waits.map((w) => w.child_run_id))}::text[],
+        ${pgArray(waits.map((w) => (w.approvers === undefined ? null : JSON.stringify(w.approvers))))}::text[],
+        ${pgArray(waits.map((w) => w.approvals_needed ?? null))}::int[], ${pgArray(waits.map((w) => w.level ?? null))}::int[]
+      ) as w(run_id, wait_id, step_id, kind, prompt, fields, deadline_ms, child_run_id, approvers, approvals_needed, level)
+        using (run_id)
+      on conflict (run_id, wait_id) do update set level = excluded.level, approvers = excluded.approvers
+        where waits.level < excluded.level and waits.answered_at is null
     )`;
 }
 
@@ -55,6 +71,18 @@ export function readPrompt(stored: string): string {
     return stored;
   }
 }
+
+/** The fields of a question, from their column. */
+export const FieldsText = z
+  .string()
+  .transform((text) => JSON.parse(text))
+  .pipe(z.array(FormField));
+
+/** The votes of a question, from their column as text. */
+export const VotesText = z
+  .string()
+  .transform((text) => JSON.parse(text))
+  .pipe(z.array(Vote));
 
 /**
  * `answered_by` of a wait that was closed without an answer: its deadline was read as passed, or a client retried the
@@ -77,6 +105,12 @@ export const Wait = z.object({
   answer: z.string().nullable(),
   /** For people: the id of a key, or of the run whose end is the answer. */
   answered_by: z.string().nullable(),
+  /** Of a question: the person who answered, as the client names them. An edge of an earlier version does not say it, nor what follows. */
+  person: z.string().nullable().exactOptional(),
+  votes: z.array(Vote).exactOptional(),
+  /** Of a question: how often it has gone to a further group, and its prompt. */
+  level: z.number().int().exactOptional(),
+  prompt: z.string().exactOptional(),
 });
 export type Wait = z.infer<typeof Wait>;
 
@@ -93,12 +127,15 @@ export async function readWaits(sql: Sql, run: RunId, waitIds: readonly string[]
     update waits set answered_at = now(), answered_by = ${CLOSED_BY.deadline}
     where ${requested} and answered_at is null and deadline_at <= now()`;
   const rows = await sql`
-    select wait_id, kind, child_run_id, answer, answered_by,
+    select wait_id, kind, child_run_id, answer, answered_by, person, votes::text as votes, level,
+      coalesce(prompt, '') as prompt,
       case when answered_at is null then 'open'
         when answered_by in (${CLOSED_BY.deadline}, ${CLOSED_BY.retry}) then 'expired'
         else 'answered' end as state,
       extract(epoch from deadline_at - now())::float8 * 1000 as due_in_ms,
       extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms
     from waits where ${requested} order by wait_id`;
-  return rows.map((row) => Wait.parse(row));
+  return rows.map(({ votes, prompt, ...row }) =>
+    Wait.parse({ ...row, votes: VotesText.parse(votes), prompt: readPrompt(prompt) }),
+  );
 }

@@ -23,7 +23,8 @@ export function everyEndHasADelivery({ runs, journal, deliveries }: Evidence): V
 /** The delivery of an entry; null: none. */
 function deliveryOf({ kind, seq, output, events }: JournalRow): string | null {
   if (kind === "end" && output !== null) return `run.${EndRecord.parse(JSON.parse(output)).status} at ${seq}`;
-  return kind === "park" && events.includes('"human_input_required"') ? `run.waiting at ${seq}` : null;
+  const asks = events.includes('"human_input_required"') || events.includes('"human_escalated"');
+  return kind === "park" && asks ? `run.waiting at ${seq}` : null;
 }
 
 /** docs/protocol.md 12: webhook requests at least once, under the same id. */

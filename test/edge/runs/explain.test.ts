@@ -72,6 +72,7 @@ const wait = (changes: Partial<RunFacts["waits"][number]> = {}): RunFacts["waits
   wait_id: "ask:1",
   step_id: "ask",
   opened_at_ms: NOW - 5_000,
+  deadline_at_ms: null,
   ...changes,
 });
 
@@ -231,6 +232,37 @@ describe("the diagnosis of a run", () => {
       "fan[0].ask",
       "fan[1].ask#2[0].ask",
     ]);
+  });
+
+  // Fails when a timer counts as an answer, or a run that also waits for the next try of a step is said to start later.
+  test("names the time of a timer beside what the other branches wait for", () => {
+    const timer = wait({
+      kind: "timer",
+      wait_id: "fan[1].nap:1",
+      step_id: "nap",
+      deadline_at_ms: NOW + 60_000,
+    });
+    for (const status of ["paused", "queued"] as const) {
+      const { reason, sentence, blocked_by } = why({
+        status,
+        waits: [wait(), timer],
+        attempt: 1,
+        wake_at_ms: NOW + 30_000,
+      });
+      expect(reason).toBe("waiting");
+      expect(sentence).toMatch(
+        /^The run waits for a person to answer \(step ask\) and its time \(step fan\[1\]\.nap\)/,
+      );
+      expect(blocked_by[1]).toEqual({ kind: "time", until: at(60), path: "fan[1].nap" });
+    }
+    // An escalation wakes the run before its question expires.
+    const asked = [wait({ deadline_at_ms: NOW + 60_000 })];
+    expect(why({ status: "paused", waits: asked, wake_at_ms: NOW - 1_000 }).sentence).toContain(
+      `, until ${at(60)} at the latest.`,
+    );
+    expect(why({ attempt: 1, park, waits: [timer], wake_at_ms: NOW + 30_000 })).toMatchObject({
+      reason: "retry_wait",
+    });
   });
 
   test("names the answer that a paused run waits for, and the error that ended a run", () => {

@@ -16,7 +16,11 @@ const FIELDS = [
 ];
 
 /** A paused run that asks a person one question in each of these steps. */
-async function runWithQuestions(steps: string[] = ["ask"], body: object = {}): Promise<FakeWorker> {
+async function runWithQuestions(
+  steps: string[] = ["ask"],
+  body: object = {},
+  changes: object = {},
+): Promise<FakeWorker> {
   const worker = await FakeWorker.claim(
     app.stores.sql,
     await startRun(app, { body: { message: "hi", ...body } }),
@@ -36,6 +40,7 @@ async function runWithQuestions(steps: string[] = ["ask"], body: object = {}): P
       fields: JSON.stringify(FIELDS),
       deadline_ms: 60_000,
       child_run_id: null,
+      ...changes,
     })),
   });
   return worker;
@@ -246,4 +251,101 @@ describe("an answer", () => {
       by: "retry",
     });
   });
+});
+
+describe("a question with approvers", () => {
+  const ask = (changes: object = {}) =>
+    runWithQuestions(["ask"], {}, { approvers: ["ann", "bob", "cat"], approvals_needed: 2, ...changes });
+  const vote = (run: string, answered_by: string | undefined, decision = "approve", more: object = {}) =>
+    resume(run, { response: { decision }, ...(answered_by && { answered_by }), ...more });
+
+  test("shows who may answer, who has, and how many approvals are missing", async () => {
+    const { run } = await ask();
+    const first = await vote(run, "bob");
+    expect([first.status, await first.json()]).toMatchObject([202, { run_id: run, status: "waiting" }]);
+    expect(await statusOf(run)).toMatchObject({
+      status: "paused",
+      waiting: {
+        approval: {
+          approvers: ["ann", "bob", "cat"],
+          needed: 2,
+          approved: 1,
+          rejected: 0,
+          level: 0,
+          votes: [{ person: "bob", decision: "approve", at: expect.stringMatching(/^20.*Z$/) }],
+        },
+      },
+    });
+    const last = await vote(run, "ann");
+    expect([last.status, await last.json()]).toMatchObject([202, { status: "resuming" }]);
+    await app.settled();
+    expect(await statusOf(run)).toMatchObject({ status: "queued", waiting: null });
+  });
+
+  // Fails when an answer of nobody, of a stranger, or without a decision counts.
+  test.each([
+    [{}, "answered_by", "is required for this question: it must be one of ann, bob, cat"],
+    [
+      { answered_by: "eve" },
+      "answered_by",
+      "names a person who may not answer: it must be one of ann, bob, cat",
+    ],
+    [
+      { answered_by: "ann", response: { decision: "maybe" } },
+      "response.decision",
+      "must be one of approve, reject",
+    ],
+    [
+      { answered_by: "ann", response: { decision: "approve", note: "x".repeat(16_384) } },
+      "response",
+      "of an approver may have at most 16384 bytes",
+    ],
+  ])("refuses an answer with a wrong part, and names it (%#)", async (body, path, message) => {
+    const { run } = await ask({ fields: "[]" });
+    const refused = await resume(run, { ...approve, ...body });
+    expect([refused.status, (await bodyOf(refused))["errors"]]).toEqual([422, [{ path, message }]]);
+    expect(await statusOf(run)).toMatchObject({ waiting: { approval: { votes: [] } } });
+  });
+
+  test("takes one answer of each person, and the same answer again to the named question", async () => {
+    const { run } = await ask();
+    const named = { question_id: "ask:1" };
+    await vote(run, "ann", "approve", named);
+    const again = await vote(run, "ann", "approve", named);
+    expect([again.status, again.headers.get("idempotent-replayed"), (await bodyOf(again))["status"]]).toEqual(
+      [202, "true", "waiting"],
+    );
+    const changed = await vote(run, "ann", "reject", named);
+    expect([changed.status, (await bodyOf(changed))["detail"]]).toEqual([
+      409,
+      "ann has answered the question already.",
+    ]);
+    await vote(run, "bob", "approve", named);
+    const late = await vote(run, "bob", "approve", named);
+    expect([late.status, (await bodyOf(late))["status"]]).toEqual([202, "resuming"]);
+    expect((await vote(run, "cat", "approve", named)).status).toBe(409);
+  });
+
+  test("and without a number takes the first answer, and records who gave it", async () => {
+    const { run } = await runWithQuestions(["ask"], {}, { approvers: ["ann", "bob"] });
+    expect((await vote(run, "eve")).status).toBe(422);
+    expect((await vote(run, "bob")).status).toBe(202);
+    expect((await vote(run, "ann")).status).toBe(409);
+    const [wait] = await app.stores.sql`select answered_by, person from waits where run_id = ${run}`;
+    expect(wait).toEqual({ answered_by: expect.stringMatching(/^key_/), person: "bob" });
+  });
+});
+
+// Fails when the defaults are missing in the stored answer, or a repetition is compared without them.
+test("an answer gets the defaults of its form, and is accepted again as it was sent", async () => {
+  const fields = JSON.stringify([
+    { key: "note", label: "Note", type: "text", options: null, required: true, default: "none" },
+  ]);
+  const { run } = await runWithQuestions(["ask"], {}, { fields });
+  const sent = { response: {}, question_id: "ask:1", answered_by: "ann" };
+  expect((await resume(run, sent)).status).toBe(202);
+  const [wait] = await app.stores.sql`select answer from waits where run_id = ${run}`;
+  expect(wait).toEqual({ answer: '{"note":"none"}' });
+  expect((await resume(run, sent)).headers.get("idempotent-replayed")).toBe("true");
+  expect((await resume(run, { ...sent, answered_by: "bob" })).status).toBe(409);
 });

@@ -10,7 +10,7 @@ import {
 } from "../../../shared/contracts/definition/index.ts";
 import { AgentDocument } from "../../../shared/contracts/definition/agent.ts";
 import { fieldClasses } from "../../../shared/contracts/definition/field-classes.ts";
-import { HumanFieldRecord } from "../../../shared/contracts/definition/human.ts";
+import { Escalation, HumanFieldRecord } from "../../../shared/contracts/definition/human.ts";
 import { McpServerDocument, OAuthClient } from "../../../shared/contracts/definition/mcp-server.ts";
 import { OrchestrationDocument, StateField } from "../../../shared/contracts/definition/orchestration.ts";
 import { Retry, stepShapes } from "../../../shared/contracts/definition/step.ts";
@@ -446,19 +446,12 @@ describe("a field that nothing reads", () => {
       document([flat("a", "llm", { cache_responses_enabled: true })]),
       "steps[0].cache_responses_enabled",
     ],
-    [
-      "orchestrations",
-      document([flat("a", "human", { human_fields: [{ key: "k", default: "yes" }] })]),
-      "steps[0].human_fields[0].default",
-    ],
   ])("of %s and is not built yet is reported, unless it is empty or switched off: %j", (kind, json, path) => {
     expect(unknownFields(kind, json)).toEqual([]);
     expect(laterFields(kind, json)).toEqual([{ path, message: "is not available yet" }]);
     const empty = { delegate_agent_ids: [], db_configs: [], orchestration_id: null };
     expect(laterFields("agents", empty)).toEqual([]);
-    const off = document([
-      flat("a", "llm", { cache_responses_enabled: false, human_fields: [{ default: "" }] }),
-    ]);
+    const off = document([flat("a", "llm", { cache_responses_enabled: false })]);
     expect(laterFields("orchestrations", off)).toEqual([]);
   });
 
@@ -532,6 +525,7 @@ describe("a field that nothing reads", () => {
       step: Object.values(stepShapes),
       retry: [Retry.shape],
       humanField: [HumanFieldRecord.shape],
+      escalation: [Escalation.shape],
       agent: [AgentDocument.shape],
       tool: Object.values(toolShapes),
       mcpServer: [McpServerDocument.shape],

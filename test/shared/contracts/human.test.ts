@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HumanField, answerErrors } from "../../../shared/contracts/definition/human.ts";
+import { HumanField, answerErrors, withDefaults } from "../../../shared/contracts/definition/human.ts";
 
 const field = (fields: object) => HumanField.parse({ key: "k", ...fields });
 const select = { type: "select", options: ["approve", "reject"] };
@@ -24,11 +24,36 @@ test.each([
   [select, null, null],
   [{ ...select, required: true }, "", "is required"],
   [{ required: true }, undefined, "is required"],
+  [{ type: "number", min: 1, max: 5 }, 5, null],
+  [{ type: "number", min: 1 }, 0.5, "must be at least 1"],
+  [{ type: "integer", max: 5 }, 6, "must be at most 5"],
+  [{ min: 2 }, "a", "must be at least 2 characters"],
+  [{ type: "textarea", max: 3 }, "four", "must be at most 3 characters"],
+  [{ type: "email" }, "ann@example.com", null],
+  [{ type: "email" }, "ann", "must be an email address"],
+  [{ type: "url" }, "https://example.com/a", null],
+  [{ type: "url" }, "javascript:alert(1)", "must be an http or https URL"],
+  [{ type: "date" }, "2026-06-04", null],
+  [{ type: "date" }, "2026-13-04", "must be a date such as 2026-06-04"],
+  [{ type: "datetime" }, "2026-06-04T09:15", null],
+  [{ type: "datetime" }, "2026-06-04T09:15:30+02:00", null],
+  [{ type: "datetime" }, "today", "must be a time such as 2026-06-04T09:15:30Z"],
 ])("the field %j with the value %j has the error %s", (fields, value, message) => {
   const answer = value === undefined ? {} : { k: value };
   expect(answerErrors([field(fields)], answer)).toEqual(
     message === null ? [] : [{ path: "response.k", message }],
   );
+});
+
+// Fails when a default replaces a value that was given, also false and 0.
+test("an answer has the defaults of the fields that it leaves out", () => {
+  const fields = [
+    field({ key: "a", type: "number", default: 5 }),
+    field({ key: "b", type: "boolean", default: true }),
+  ];
+  expect(withDefaults(fields, {})).toEqual({ a: 5, b: true });
+  expect(withDefaults(fields, { a: 0, b: false, c: 1 })).toEqual({ a: 0, b: false, c: 1 });
+  expect(withDefaults(fields, { a: null })).toEqual({ a: 5, b: true });
 });
 
 test("values that no field names are accepted, and inherited properties are no answers", () => {

@@ -146,6 +146,24 @@ test("of the entries of a life only the end and parks for a human insert a deliv
   ]);
 });
 
+// Fails when the group of an escalation is not told, or is told in a statement of its own.
+test("the park with which a question goes to a further group inserts a delivery of its own", async () => {
+  const run = await startRun();
+  const asked = { approvers: ["ann"], deadline_ms: 60_000 };
+  await flush(store.sql, [parkEntry(run, [humanWait("w", asked)])]);
+  await store.sql`update runs set wake_at = now() where run_id = ${run.run_id}`;
+  const claimed = { ...(await store.claim(run.owner, run.run_id)), owner: run.owner };
+  const escalated = parkEntry(claimed, [humanWait("w", { ...asked, approvers: ["ann", "bob"], level: 1 })]);
+  await flush(store.sql, [escalated]);
+  // The reply was lost: the worker repeats the flush.
+  await flush(store.sql, [escalated]);
+  const seqs = (await rows()).map(({ run_id, seq, type }) => [run_id === run.run_id, seq, type]);
+  expect(seqs).toEqual([
+    [true, 2, "run.waiting"],
+    [true, 4, "run.waiting"],
+  ]);
+});
+
 // Fails when the parts of the body are read from the run at the time of sending.
 test("each end of a run that is retried has a delivery of its own, which keeps the state of that end", async () => {
   const run = await startRun();

@@ -134,8 +134,10 @@ describe("an answer", () => {
     const [wait] = await store.sql`select answered_by from waits where run_id = ${run.run_id}`;
     const winner = names.findIndex((_, n) => outcomes[n]?.is === "answered");
     expect(wait?.["answered_by"]).toBe(names[winner]);
-    const taken = { is: "taken", by: names[winner], answer: '{"yes":true}' };
-    expect(outcomes.filter((_, n) => n !== winner)).toEqual(Array.from({ length: 7 }, () => taken));
+    const taken = { is: "taken", by: names[winner], person: null, answer: '{"yes":true}', votes: [] };
+    expect(outcomes.filter((_, n) => n !== winner)).toEqual(
+      Array.from({ length: 7 }, () => expect.objectContaining(taken)),
+    );
     expect(await store.row(run.run_id)).toMatchObject({ signals: 1 });
   });
 

@@ -117,17 +117,19 @@ function modelAnswer(answer: Answer, key: string): ModelAnswer {
   return { text: "", tool_calls, usage };
 }
 
-/** A question that was asked is answered, or its time has passed. */
+/** A question that was asked is answered, or its time has passed, as that of a timer. */
 function waitOf(one: Case, wait_id: string, journal: readonly StoredEntry[]): Wait | null {
   const isAsked = journal.some(
     ({ kind, output }) => kind === "park" && output?.includes(`"wait_id":"${wait_id}"`),
   );
   if (!isAsked) return null;
-  const answer = one.persons?.[wait_id.replace(/:1$/, "")] ?? null;
+  const path = wait_id.replace(/:1$/, "");
+  const isTimer = one.steps.some(({ id, type }) => id === path && type === "wait");
+  const answer = isTimer ? { silent: true } : (one.persons?.[path] ?? null);
   const isSilent = Silent.safeParse(answer).success;
   return {
     wait_id,
-    kind: "human",
+    kind: isTimer ? "timer" : "human",
     child_run_id: null,
     state: isSilent ? "expired" : "answered",
     due_in_ms: 0,

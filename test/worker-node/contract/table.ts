@@ -3,7 +3,7 @@ import type { StepContract } from "./case.ts";
 import { end, evaluator, ifElse, switchStep } from "./decision-steps.ts";
 import { agent, llm, tool } from "./model-steps.ts";
 import { extractJson, merge, print, transform } from "./state-steps.ts";
-import { human, loop, parallel } from "./track-steps.ts";
+import { human, loop, parallel, wait } from "./track-steps.ts";
 
 /** The contract of each step type, in the order of docs/steps.md. A type without one does not compile. */
 export const contracts: { [Type in StepType]: StepContract } = {
@@ -19,6 +19,7 @@ export const contracts: { [Type in StepType]: StepContract } = {
   print,
   end,
   human,
+  wait,
   parallel,
   loop,
 };

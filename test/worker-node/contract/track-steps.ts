@@ -143,10 +143,80 @@ export const human: StepContract = {
       },
     },
     {
+      that: "takes the defaults of its fields for the answer when `on_timeout` is `default`",
+      steps: [
+        {
+          id: "a",
+          type: "human",
+          human_prompt: "Publish?",
+          human_fields: [{ key: "decision", type: "select", options: ["yes", "no"], default: "no" }],
+          human_timeout_seconds: 60,
+          on_timeout: "default",
+          output_key: "answer",
+        },
+      ],
+      persons: { a: { silent: true } },
+      gives: { state: { answer: { decision: "no" }, human_response: { decision: "no" } } },
+    },
+    {
+      that: "goes to `timeout_step_id` when no answer came and `on_timeout` is `route`",
+      steps: [
+        {
+          id: "a",
+          type: "human",
+          human_prompt: "Publish?",
+          human_timeout_seconds: 60,
+          on_timeout: "route",
+          timeout_step_id: "late",
+          next_step_id: "b",
+        },
+        { id: "b", type: "print", print_content: "in time", output_key: "shown" },
+        { id: "late", type: "print", print_content: "too late", output_key: "shown" },
+      ],
+      persons: { a: { silent: true } },
+      gives: { state: { human_response: null, shown: "too late" } },
+    },
+    {
       that: "fails when no answer came in `human_timeout_seconds`",
       steps: [{ id: "a", type: "human", human_prompt: "Publish?", human_timeout_seconds: 60 }],
       persons: { a: { silent: true } },
       gives: { state: {}, error: { code: "human_timeout", message: "no answer came within 60 s" } },
+    },
+  ],
+};
+
+export const wait: StepContract = {
+  does: "Waits for a duration (`wait_seconds`) or until a time (`wait_until`), a year at most. The run is paused, and takes no slot, until then.",
+  cases: [
+    {
+      that: "goes on when the time has passed",
+      steps: [
+        { id: "a", type: "wait", wait_seconds: "{state.seconds}", next_step_id: "b" },
+        { id: "b", type: "print", print_content: "later", output_key: "shown" },
+      ],
+      state: { seconds: 3_600 },
+      gives: {
+        state: { shown: "later" },
+        events: ["step_start", "timer_started", "step_complete", "step_start", "final", "step_complete"],
+      },
+    },
+    {
+      that: "goes on immediately when the time is over already",
+      steps: [{ id: "a", type: "wait", wait_until: "2020-01-01T00:00:00Z" }],
+      gives: { state: {}, events: ["step_start", "step_complete"] },
+    },
+    {
+      that: "fails on a time that nobody can read",
+      steps: [{ id: "a", type: "wait", wait_until: "{state.when}" }],
+      state: { when: "tomorrow" },
+      gives: {
+        state: {},
+        error: {
+          code: "wait_time",
+          message:
+            'wait_until is "tomorrow": it must be a time as RFC 3339 writes it, such as 2026-06-04T09:15:30Z',
+        },
+      },
     },
   ],
 };

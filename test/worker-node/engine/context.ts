@@ -150,6 +150,6 @@ const inputSchema = { type: "object", properties: { query: { type: "string" } } 
 /** The result of a step that asks no person. */
 export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
   const result = await runStep(...given);
-  if ("question" in result) throw new Error(`the step asks a person: ${result.question?.prompt}`);
+  if ("waitFor" in result) throw new Error(`the step waits: ${JSON.stringify(result.waitFor)}`);
   return result;
 }

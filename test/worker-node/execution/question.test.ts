@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
-import { ExecutionHarness, print, steps } from "./execution-harness.ts";
+import { ExecutionHarness, llm, print, steps } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
 
 let harness: ExecutionHarness;
@@ -131,5 +131,81 @@ describe("a question", () => {
     expect(await ending).toMatchObject({ is: "parked" });
     expect(entriesOf(run)).toMatchObject([{ waits: [{ wait_id: "a:1:r1" }] }]);
     expect(harness.eventsOf(run)).toContain('"question_id":"a:1:r1"');
+  });
+
+  describe("that goes to a further group", () => {
+    const waiting = { ...wait, level: 0, prompt: "Go on?" };
+    const branches = { id: "a", type: "parallel", parallel_branches: [["x"], ["y"]] };
+    const escalating = {
+      ...human,
+      approvers: ["ann"],
+      escalate_to: [{ after_seconds: 30, approvers: ["bob"] }],
+    };
+    beforeEach(() => {
+      harness.definition = steps({ id: "a", ...escalating, next_step_id: "b" }, { id: "b", ...print });
+    });
+
+    test("wakes its run before the deadline, and tells the group with the park that stores its level", async () => {
+      const first = harness.begin();
+      expect(await first.ending).toMatchObject({ is: "parked", delayMs: 30_000 });
+      expect(entriesOf(first.run)).toMatchObject([{ waits: [{ approvers: ["ann"], deadline_ms: 60_000 }] }]);
+      harness.readWaits = async () => [waiting];
+      const { run, ending } = beginAgain();
+      expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 20_000 });
+      expect(entriesOf(run)).toMatchObject([
+        { wake_ms: 20_000, signals: 0, waits: [{ wait_id: "a:1", level: 1, approvers: ["ann", "bob"] }] },
+      ]);
+      expect(harness.eventsOf(run)).toMatch(/"type":"human_escalated".*"question_id":"a:1"/);
+    });
+
+    // Fails when the group is told again after a crash: the level that the wait has is what was committed.
+    test("is not told to it again", async () => {
+      harness.readWaits = async () => [{ ...waiting, level: 1 }];
+      const { run, ending } = beginAgain();
+      expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 20_000 });
+      expect(entriesOf(run)).toMatchObject([{ waits: [] }]);
+      expect(harness.eventsOf(run)).not.toContain("human_escalated");
+    });
+
+    // Fails when a group is told of a question that has been answered meanwhile, also while another branch moves.
+    test.each([
+      ["the run parks", steps({ id: "a", ...escalating })],
+      ["another branch moves", steps(branches, { id: "x", ...escalating }, { id: "y", ...llm })],
+    ])("is not told to it when the answer arrives first, while %s", async (_when, definition) => {
+      harness.definition = definition;
+      const inBranch = _when === "another branch moves";
+      const path = inBranch ? "a[0].x" : "a";
+      const { promise: isAnswered, resolve } = Promise.withResolvers<void>();
+      harness.generate = async () => {
+        await isAnswered;
+        return "text";
+      };
+      let reads = 0;
+      harness.readWaits = async (id) => {
+        reads += 1;
+        const named = { ...waiting, wait_id: `${path}:1` };
+        if (reads > 1) {
+          resolve();
+          return [{ ...named, state: "answered", answer: '"yes"', answered_by: "key_1" }];
+        }
+        harness.store.row(id).signals = 1;
+        return [named];
+      };
+      const place = inBranch ? { track: [0], step: "x" } : { step: "a" };
+      const park = { ...place, visit: 1, reason: "answer", wait_id: `${path}:1` };
+      const fork = { in: "branches", count: 2, began_at: "2026-06-04T00:00:00.000Z", run_ms: 0 };
+      const begun = {
+        seq: 2,
+        kind: "turn" as const,
+        output: JSON.stringify({ step: "a", visit: 1, data: null, fork }),
+      };
+      const { run, ending } = harness.begin({ attempt: 1, event_seq: 5 }, [
+        ...(inBranch ? [begun] : []),
+        { seq: 3, kind: "park", output: JSON.stringify(park) },
+      ]);
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.store.row(run.run_id).status).toBe("completed");
+      expect(harness.eventsOf(run)).not.toContain("human_escalated");
+    });
   });
 });

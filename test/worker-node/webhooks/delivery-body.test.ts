@@ -94,6 +94,16 @@ test("the body of a pause has the question, and no output", () => {
     expires_at: "2026-06-04T00:00:00.000Z",
   });
   expect(bodyWith({ ...question, expires_at: null }).waiting).not.toHaveProperty("expires_at");
+  const asked = { path: "fan[0].approve", approvers: ["ann"], approvals_needed: null, question_id: "q" };
+  expect(bodyWith({ ...question, ...asked }).waiting).toMatchObject(asked);
+  // The group of an escalation gets the whole question.
+  const escalated = { ...question, ...asked, type: "human_escalated", level: 1, approvers: ["bob"] };
+  expect(bodyWith(escalated).waiting).toMatchObject({
+    ...asked,
+    prompt: "Go on?",
+    level: 1,
+    approvers: ["bob"],
+  });
 });
 
 test("without its journal entry a body has what the delivery row holds", () => {

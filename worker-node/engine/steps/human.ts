@@ -1,67 +1,76 @@
+import type { Vote } from "../../../shared/contracts/approval.ts";
+import { withDefaults } from "../../../shared/contracts/definition/human.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
+import { JsonValue, isObject } from "../../../shared/contracts/json.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
-import { clip } from "../prompt.ts";
-import { asText, valueAt } from "../run-state.ts";
-import { renderTemplate } from "../render-template.ts";
-import type { Executor, StepContext, StepQuestion } from "../ports.ts";
+import type { Executor, Reply, StepResult } from "../ports.ts";
+import { askPerson, goOnAsking } from "./ask-person.ts";
 
-/** The most characters of the rendered question, which events contain in full. Long material belongs in `input_keys`. */
-const PROMPT_CHARS = 10_000;
-const CONTEXT_CHARS = 10_000;
+type Human = StepOf<"human">;
+type Over<State extends Reply["is"]> = Extract<Reply, { is: State }>;
 
 /**
- * Asks a person. The run occupies no worker until the answer is there, unless another branch of it moves. The answer is
- * stored under `output_key`, and always under `human_response` too. Without an answer in `human_timeout_seconds` the step fails.
+ * Asks a person, or several of whom some must approve. The run occupies no worker until the answer is there, unless another
+ * branch of it moves. The answer is stored under `output_key`, and always under `human_response` too. `on_timeout` says what
+ * becomes of a question without an answer.
  */
 export const human: Executor<"human"> = async (step, context) => {
   const { reply } = context;
   switch (reply?.is) {
     case "answered":
-      return {
-        set: { [step.output_key ?? "human_response"]: reply.answer, human_response: reply.answer },
-        events: [{ type: "human_response", ...namesOf(step), response: reply.answer }],
-        usage: [],
-        effects: [],
-        waitedMs: reply.openForMs,
-      };
+      return answered(step, reply);
     case "expired":
-      throw new TerminalError("human_timeout", `no answer came within ${step.human_timeout_seconds} s`);
+      return timedOut(step, reply);
     case "open":
-      // The run woke for another reason than an answer. The question was published before.
-      return { question: null, events: [] };
+      // The run woke for another reason than an answer.
+      return goOnAsking(step, reply);
+    case "closed":
     case undefined:
-      return questionOf(step, context);
+      return askPerson(step, context);
   }
 };
 
-async function questionOf(step: StepOf<"human">, context: StepContext): Promise<StepQuestion> {
-  const prompt = clip(await renderTemplate(step.human_prompt, context), PROMPT_CHARS);
-  const fields = step.human_fields;
-  const timeoutMs = step.human_timeout_seconds * 1_000;
+function answered(step: Human, { answer, by, votes, openForMs }: Over<"answered">): StepResult {
+  const response = step.approvals_needed === null ? answer : withVotes(answer, votes);
   return {
-    question: { prompt, fields, timeoutMs },
-    events: [
-      {
-        type: "human_input_required",
-        ...namesOf(step),
-        prompt,
-        fields: fields.map((field): Json => ({ ...field })),
-        channel_id: step.human_channel_id,
-        agent_context: await agentContext(step, context),
-        expires_at: new Date(Date.now() + timeoutMs).toISOString(),
-      },
-    ],
+    set: answerKeys(step, response),
+    events: [{ type: "human_response", ...namesOf(step), response, answered_by: by }],
+    usage: [],
+    effects: [],
+    answeredBy: by,
+    waitedMs: openForMs,
   };
 }
 
-/** The values of `input_keys`, as text, which the person sees beside the question. */
-async function agentContext(step: StepOf<"human">, context: StepContext): Promise<Json> {
-  const shown: { [key: string]: string } = {};
-  for (const key of new Set(step.input_keys)) {
-    const value = await valueAt(context.state, [key], context.load);
-    if (value !== undefined) shown[key] = clip(asText(value), CONTEXT_CHARS);
+/** No answer came in time. Approvals that were not reached in time are a rejection. */
+function timedOut(step: Human, { votes, openForMs }: Over<"expired">): StepResult {
+  const { on_timeout } = step;
+  if (on_timeout === "fail") {
+    throw new TerminalError("human_timeout", `no answer came within ${step.human_timeout_seconds} s`);
   }
-  return step.input_keys.length === 0 ? null : shown;
+  const over = { usage: [], effects: [], answeredBy: null, waitedMs: openForMs };
+  const target = (on_timeout === "route" ? step.timeout_step_id : step.next_step_id) ?? null;
+  const event = { type: "human_timed_out" as const, ...namesOf(step), on_timeout, target_step_id: target };
+  // An answer of an earlier visit must not count for this one.
+  if (on_timeout === "route")
+    return { ...over, set: answerKeys(step, null), route: { target }, events: [event] };
+  const defaults = withDefaults(step.human_fields, {});
+  const response =
+    step.approvals_needed === null ? defaults : withVotes({ ...defaults, decision: "reject" }, votes);
+  const shown = { type: "human_response" as const, ...namesOf(step), response, answered_by: null };
+  return { ...over, set: answerKeys(step, response), events: [event, shown] };
+}
+
+function answerKeys(step: Human, response: Json): StepResult["set"] {
+  return { [step.output_key ?? "human_response"]: response, human_response: response };
+}
+
+/** What the approvers decided, with the answer of each. */
+function withVotes(decided: Json, votes: readonly Vote[]): Json {
+  const shown = votes.map(({ person, decision, answer, at }): Json => {
+    return { person, decision, response: JsonValue.parse(JSON.parse(answer)), at };
+  });
+  return { ...(isObject(decided) && decided), votes: shown };
 }

@@ -12,9 +12,10 @@ import { print } from "./print.ts";
 import { switchStep } from "./switch.ts";
 import { tool } from "./tool.ts";
 import { transform } from "./transform.ts";
+import { wait } from "./wait.ts";
 import { isFork } from "../../../shared/contracts/definition/index.ts";
 import type { ForkStep, LeafStep, Step, StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { Executor, Forker, StepContext, StepQuestion, StepResult } from "../ports.ts";
+import type { Executor, Forker, StepContext, StepWait, StepResult } from "../ports.ts";
 
 /**
  * The executor of each step type. To add a type:
@@ -34,6 +35,7 @@ const executors: { [Type in LeafStep["type"]]: Registered<Type> } = {
   merge: pure(merge),
   evaluator: withEffects(evaluator),
   human: withEffects(human),
+  wait: withEffects(wait),
   print: pure(print),
   end: pure(end),
 };
@@ -47,7 +49,7 @@ export function forkerOf<Type extends ForkStep["type"]>({ type }: { type: Type }
 }
 
 /**
- * `isPure`: the step makes no call to the outside and asks no question, so its repetition does no harm. It begins while the
+ * `isPure`: the step makes no call to the outside and waits for nothing, so its repetition does no harm. It begins while the
  * results before it are on their way to Postgres; every other step waits until they are committed.
  */
 type Registered<Type extends LeafStep["type"]> = { run: Executor<Type>; isPure: boolean };
@@ -66,7 +68,7 @@ export function isPure(step: Step): boolean {
 }
 
 /** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
-export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepQuestion> {
+export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepWait> {
   return execute(step.type, step, context);
 }
 
@@ -74,6 +76,6 @@ function execute<Type extends LeafStep["type"]>(
   type: Type,
   step: StepOf<Type>,
   context: StepContext,
-): Promise<StepResult | StepQuestion> {
+): Promise<StepResult | StepWait> {
   return executors[type].run(step, context);
 }

@@ -1,0 +1,59 @@
+import { z } from "zod";
+import { ShownVote } from "../../contracts/approval.ts";
+import type { RunId } from "../../contracts/ids.ts";
+import type { Sql } from "../sql.ts";
+import { FieldsText, readPrompt } from "./waits.ts";
+
+const common = { wait_id: z.string(), step_id: z.string(), opened_at_ms: z.number() };
+
+/** A question as the API shows it. Times in milliseconds since 1970. */
+const Question = z.object({
+  ...common,
+  kind: z.literal("human"),
+  prompt: z.string().transform(readPrompt),
+  fields: FieldsText,
+  deadline_at_ms: z.number().nullable(),
+  /** The only persons who may answer; null: anyone may. */
+  approvers: z.array(z.string()).nullable(),
+  approvals_needed: z.number().nullable(),
+  level: z.number(),
+  votes: z
+    .string()
+    .transform((text) => JSON.parse(text))
+    .pipe(z.array(ShownVote)),
+});
+export type Question = z.infer<typeof Question>;
+
+/** A timer as the API shows it. */
+const Timer = z.object({ ...common, kind: z.literal("timer"), deadline_at_ms: z.number() });
+
+/** What a run waits for, as the API shows it. */
+const OpenWait = z.discriminatedUnion("kind", [Question, Timer]);
+export type OpenWait = z.infer<typeof OpenWait>;
+
+/**
+ * The open questions and timers of a run: questions before timers, the oldest first, 100 at most. It does not check the
+ * tenant: the caller has read the run for its principal before.
+ */
+export async function listOpenWaits(sql: Sql, run: RunId): Promise<OpenWait[]> {
+  const rows = await sql`
+    select w.kind, w.wait_id, w.step_id, coalesce(w.prompt, '') as prompt, coalesce(w.fields, '[]') as fields,
+      to_json(w.approvers) as approvers, w.approvals_needed, w.level, ${shownVotes(sql)} as votes,
+      extract(epoch from w.opened_at)::float8 * 1000 as opened_at_ms,
+      extract(epoch from w.deadline_at)::float8 * 1000 as deadline_at_ms
+    from waits w join runs r using (run_id)
+    where w.run_id = ${run} and w.kind in ('human', 'timer') and w.answered_at is null and r.ended_at is null
+    order by w.kind = 'human' desc, w.opened_at, w.wait_id limit 100`;
+  return rows.map((row) => OpenWait.parse(row));
+}
+
+/** The votes of a wait `w` without the answers, which may be long. */
+function shownVotes(sql: Sql) {
+  return sql`(
+        select coalesce(jsonb_agg(vote - 'answer' - 'key_id' order by n), '[]')::text
+        from jsonb_array_elements(w.votes) with ordinality as each(vote, n))`;
+}
+
+export function isQuestion(wait: OpenWait): wait is Question {
+  return wait.kind === "human";
+}
