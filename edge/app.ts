@@ -24,6 +24,7 @@ import { getQueueStats } from "./routes/operations/get-queue-stats.ts";
 import { health } from "./routes/operations/health.ts";
 import { listArtifacts } from "./routes/runs/list-artifacts.ts";
 import { listDeadLetters } from "./routes/operations/list-dead-letters.ts";
+import { listRunsAt } from "./routes/operations/list-runs.ts";
 import { listDeliveries } from "./routes/operations/list-deliveries.ts";
 import { listTenants } from "./routes/operations/list-tenants.ts";
 import { listWorkers } from "./routes/operations/list-workers.ts";
@@ -40,6 +41,7 @@ import { explainRun } from "./routes/runs/explain-run.ts";
 import { getRunResult } from "./routes/runs/get-run-result.ts";
 import { getRunStatus } from "./routes/runs/get-run-status.ts";
 import { listRunEvents } from "./routes/runs/list-run-events.ts";
+import { listRuns } from "./routes/runs/list-runs.ts";
 import { resumeRun } from "./routes/runs/resume-run.ts";
 import { retryRun } from "./routes/runs/retry-run.ts";
 import { retryRuns } from "./routes/runs/retry-runs.ts";
@@ -92,6 +94,8 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
 /** Every route, in the order of the documentation. Each function adds its route to the app. */
 const routes: readonly ((api: Api) => void)[] = [
   createRun,
+  // Before the routes of orchestrations: no orchestration has the id `runs`.
+  listRuns,
   getRunStatus,
   getRunResult,
   listArtifacts,
@@ -135,6 +139,7 @@ const routes: readonly ((api: Api) => void)[] = [
     getDeadLetter(prefix),
     retryDeadLetter(prefix),
     deleteDeadLetter(prefix),
+    listRunsAt(prefix),
     listDeliveries(prefix),
     redeliver(prefix),
   ]),
