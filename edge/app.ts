@@ -17,6 +17,15 @@ import { listOrchestrations } from "./routes/definitions/list-orchestrations.ts"
 import { putDefinition } from "./routes/definitions/put-definition.ts";
 import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
 import { callState } from "./routes/internal/call-state.ts";
+import { changeTenant } from "./routes/operations/change-tenant.ts";
+import { createApiKey } from "./routes/operations/create-api-key.ts";
+import { deleteTenant } from "./routes/operations/delete-tenant.ts";
+import { getTenant } from "./routes/operations/get-tenant.ts";
+import { getUsage } from "./routes/operations/get-usage.ts";
+import { listApiKeys } from "./routes/operations/list-api-keys.ts";
+import { listAudit } from "./routes/operations/list-audit.ts";
+import { revokeApiKey } from "./routes/operations/revoke-api-key.ts";
+import { rotateApiKey } from "./routes/operations/rotate-api-key.ts";
 import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
 import { getArtifact } from "./routes/runs/get-artifact.ts";
 import { getDeadLetter } from "./routes/operations/get-dead-letter.ts";
@@ -129,11 +138,18 @@ const routes: readonly ((api: Api) => void)[] = [
   getQueueStats,
   listWorkers,
   // Clients of the predecessor system use the second prefix.
-  listTenants("/scale"),
-  saveTenant("/scale"),
-  listTenants("/api/scale"),
-  saveTenant("/api/scale"),
   ...["/scale", "/api/scale"].flatMap((prefix) => [
+    listTenants(prefix),
+    saveTenant(prefix),
+    getTenant(prefix),
+    changeTenant(prefix),
+    deleteTenant(prefix),
+    getUsage(prefix),
+    listApiKeys(prefix),
+    createApiKey(prefix),
+    rotateApiKey(prefix),
+    revokeApiKey(prefix),
+    listAudit(prefix),
     listDeadLetters(prefix),
     retryDeadLetters(prefix),
     getDeadLetter(prefix),

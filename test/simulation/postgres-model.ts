@@ -534,6 +534,7 @@ function limitsOf(row: TenantRow): ChangedLimits {
     maxQueuedRuns: row.max_queued_runs,
     requestsPerSecond: 1_000,
     weight: 1,
+    disabled: false,
     updated_at: text(row.updated_at),
   };
 }
