@@ -30,13 +30,20 @@ import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
 import { getArtifact } from "./routes/runs/get-artifact.ts";
 import { getDeadLetter } from "./routes/operations/get-dead-letter.ts";
 import { getQueueStats } from "./routes/operations/get-queue-stats.ts";
+import { getAnalytics } from "./routes/operations/get-analytics.ts";
+import { getConfig } from "./routes/operations/get-config.ts";
+import { getQueue } from "./routes/operations/get-queue.ts";
+import { testS3At, testStoreAt } from "./routes/operations/test-stores.ts";
 import { health } from "./routes/operations/health.ts";
 import { listArtifacts } from "./routes/runs/list-artifacts.ts";
 import { listDeadLetters } from "./routes/operations/list-dead-letters.ts";
 import { listRunsAt } from "./routes/operations/list-runs.ts";
 import { listDeliveries } from "./routes/operations/list-deliveries.ts";
 import { listTenants } from "./routes/operations/list-tenants.ts";
-import { listWorkers } from "./routes/operations/list-workers.ts";
+import { drainWorker } from "./routes/operations/drain-worker.ts";
+import { getWorkerHealth } from "./routes/operations/get-worker-health.ts";
+import { removeWorker } from "./routes/operations/remove-worker.ts";
+import { listWorkers, listWorkersAt } from "./routes/operations/list-workers.ts";
 import { openapi } from "./routes/operations/openapi.ts";
 import { redeliver } from "./routes/operations/redeliver-webhook.ts";
 import { retryDeadLetter } from "./routes/operations/retry-dead-letter.ts";
@@ -150,6 +157,16 @@ const routes: readonly ((api: Api) => void)[] = [
     rotateApiKey(prefix),
     revokeApiKey(prefix),
     listAudit(prefix),
+    listWorkersAt(prefix),
+    getWorkerHealth(prefix),
+    drainWorker(prefix),
+    removeWorker(prefix),
+    getQueue(prefix),
+    getAnalytics(prefix),
+    getConfig(prefix),
+    testStoreAt(prefix, "redis"),
+    testStoreAt(prefix, "postgres"),
+    testS3At(prefix),
     listDeadLetters(prefix),
     retryDeadLetters(prefix),
     getDeadLetter(prefix),

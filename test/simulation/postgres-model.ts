@@ -315,7 +315,7 @@ export class PostgresModel implements Statements {
         cancel: cancel_requested_at !== null,
       }),
     );
-    return { silences, owned };
+    return { silences, drain: false, owned };
   }
 
   readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
