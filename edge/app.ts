@@ -19,17 +19,34 @@ import { putDefinition } from "./routes/definitions/put-definition.ts";
 import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
 import { syncBundle } from "./routes/definitions/sync-definitions.ts";
 import { callState } from "./routes/internal/call-state.ts";
+import { changeTenant } from "./routes/operations/change-tenant.ts";
+import { createApiKey } from "./routes/operations/create-api-key.ts";
+import { deleteTenant } from "./routes/operations/delete-tenant.ts";
+import { getTenant } from "./routes/operations/get-tenant.ts";
+import { getUsage } from "./routes/operations/get-usage.ts";
+import { listApiKeys } from "./routes/operations/list-api-keys.ts";
+import { listAudit } from "./routes/operations/list-audit.ts";
+import { revokeApiKey } from "./routes/operations/revoke-api-key.ts";
+import { rotateApiKey } from "./routes/operations/rotate-api-key.ts";
 import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
 import { getArtifact } from "./routes/runs/get-artifact.ts";
 import { getDeadLetter } from "./routes/operations/get-dead-letter.ts";
 import { getMetrics } from "./routes/operations/get-metrics.ts";
 import { getQueueStats } from "./routes/operations/get-queue-stats.ts";
+import { getAnalytics } from "./routes/operations/get-analytics.ts";
+import { getConfig } from "./routes/operations/get-config.ts";
+import { getQueue } from "./routes/operations/get-queue.ts";
+import { testS3At, testStoreAt } from "./routes/operations/test-stores.ts";
 import { health } from "./routes/operations/health.ts";
 import { listArtifacts } from "./routes/runs/list-artifacts.ts";
 import { listDeadLetters } from "./routes/operations/list-dead-letters.ts";
+import { listRunsAt } from "./routes/operations/list-runs.ts";
 import { listDeliveries } from "./routes/operations/list-deliveries.ts";
 import { listTenants } from "./routes/operations/list-tenants.ts";
-import { listWorkers } from "./routes/operations/list-workers.ts";
+import { drainWorker } from "./routes/operations/drain-worker.ts";
+import { getWorkerHealth } from "./routes/operations/get-worker-health.ts";
+import { removeWorker } from "./routes/operations/remove-worker.ts";
+import { listWorkers, listWorkersAt } from "./routes/operations/list-workers.ts";
 import { openapi } from "./routes/operations/openapi.ts";
 import { redeliver } from "./routes/operations/redeliver-webhook.ts";
 import { retryDeadLetter } from "./routes/operations/retry-dead-letter.ts";
@@ -43,6 +60,7 @@ import { explainRun } from "./routes/runs/explain-run.ts";
 import { getRunResult } from "./routes/runs/get-run-result.ts";
 import { getRunStatus } from "./routes/runs/get-run-status.ts";
 import { listRunEvents } from "./routes/runs/list-run-events.ts";
+import { listRuns } from "./routes/runs/list-runs.ts";
 import { resumeRun } from "./routes/runs/resume-run.ts";
 import { retryRun } from "./routes/runs/retry-run.ts";
 import { retryRuns } from "./routes/runs/retry-runs.ts";
@@ -103,6 +121,8 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
 /** Every route, in the order of the documentation. Each function adds its route to the app. */
 const routes: readonly ((api: Api) => void)[] = [
   createRun,
+  // Before the routes of orchestrations: no orchestration has the id `runs`.
+  listRuns,
   getRunStatus,
   getRunResult,
   listArtifacts,
@@ -137,16 +157,34 @@ const routes: readonly ((api: Api) => void)[] = [
   getMetrics,
   listWorkers,
   // Clients of the predecessor system use the second prefix.
-  listTenants("/scale"),
-  saveTenant("/scale"),
-  listTenants("/api/scale"),
-  saveTenant("/api/scale"),
   ...["/scale", "/api/scale"].flatMap((prefix) => [
+    listTenants(prefix),
+    saveTenant(prefix),
+    getTenant(prefix),
+    changeTenant(prefix),
+    deleteTenant(prefix),
+    getUsage(prefix),
+    listApiKeys(prefix),
+    createApiKey(prefix),
+    rotateApiKey(prefix),
+    revokeApiKey(prefix),
+    listAudit(prefix),
+    listWorkersAt(prefix),
+    getWorkerHealth(prefix),
+    drainWorker(prefix),
+    removeWorker(prefix),
+    getQueue(prefix),
+    getAnalytics(prefix),
+    getConfig(prefix),
+    testStoreAt(prefix, "redis"),
+    testStoreAt(prefix, "postgres"),
+    testS3At(prefix),
     listDeadLetters(prefix),
     retryDeadLetters(prefix),
     getDeadLetter(prefix),
     retryDeadLetter(prefix),
     deleteDeadLetter(prefix),
+    listRunsAt(prefix),
     listDeliveries(prefix),
     redeliver(prefix),
     syncBundle(prefix),

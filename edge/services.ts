@@ -1,8 +1,13 @@
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
+import { log } from "../shared/log.ts";
 import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { openArtifacts } from "./clients/artifacts.ts";
 import type { ArtifactStore } from "./clients/artifacts.ts";
+import { askHealth } from "./clients/ask-worker.ts";
+import type { WorkerHealth } from "./clients/ask-worker.ts";
+import { publish } from "./clients/publish.ts";
+import { tryPostgres, tryRedis } from "./clients/try-store.ts";
 import { sharedDatabase } from "./clients/database.ts";
 import { submitToIntake } from "./intake/submit-to-intake.ts";
 import { queueOf } from "./runs/admit.ts";
@@ -36,6 +41,13 @@ export type Services = {
    * @throws AppError `too_many_streams`
    */
   feed(join: FeedJoin, signal: AbortSignal): Promise<Response>;
+  /** A worker's own report of its health; null when it has not answered after `ms`. @throws AppError `redis_away` */
+  askHealth(incarnation: string, ms: number): Promise<WorkerHealth | null>;
+  /** Makes workers beat at once, as far as Redis is reachable: the reply of their beat has news for them. */
+  hintWorkers(incarnations: readonly string[]): Promise<void>;
+  /** Connects to another store than this edge's own. @throws Error when it cannot be used */
+  tryRedis(url: string): Promise<void>;
+  tryPostgres(url: string): Promise<void>;
   /** False when this address has sent too many keys that this isolate has not cached. */
   mayLookUpKey(address: string): Promise<boolean>;
 };
@@ -73,6 +85,14 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
       const name = join.tenant ?? "*";
       return streamOf(env.FEED.getByName(name), join, signal);
     },
+    askHealth: (incarnation, ms) => askHealth(config, incarnation, ms),
+    async hintWorkers(incarnations) {
+      await publish(config, [], incarnations).catch(() => {
+        log.info("workers.not_hinted", { workers: incarnations.length });
+      });
+    },
+    tryRedis,
+    tryPostgres,
     async mayLookUpKey(address) {
       return env.KEY_LOOKUPS ? (await env.KEY_LOOKUPS.limit({ key: address })).success : true;
     },

@@ -28,6 +28,7 @@ export const errors = {
   rebuilding: { status: 503, title: "The queue is being rebuilt" },
   artifacts_away: { status: 503, title: "The object store cannot be reached" },
   database_away: { status: 503, title: "The database cannot be reached" },
+  worker_silent: { status: 504, title: "The worker did not answer" },
   no_worker: { status: 503, title: "No worker is available" },
 } as const satisfies Record<string, { status: number; title: string }>;
 

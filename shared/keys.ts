@@ -9,7 +9,8 @@ import type { RunId, TenantId } from "./contracts/ids.ts";
  * | `synapse:orchestrations:<shard>` | zset of ready runs | queue scripts | as long as runs are ready |
  * | `{synapse:orchestrations:<shard>}:*` | the shard's other structures, named in queue/common.lua | queue scripts | until a rebuild |
  * | `{e<i>}:live` | stream of committed entries | workers, edge → relay | MAXLEN ~ 10 000 |
- * | `ctl:<incarnation>` | channel of cancel hints | edge → worker | none: a message is received or lost |
+ * | `ctl:<incarnation>` | channel of hints (cancel, drain) and questions | edge → worker | none: a message is received or lost |
+ * | `answer:<question>` | channel of one answer | worker → edge | none |
  */
 export const keys = {
   /**
@@ -25,7 +26,18 @@ export const keys = {
   endWait: (shard: number, incarnation: string) => `{${keys.ready(shard)}}:end_wait:${incarnation}`,
   live: (eventShard: number) => `{e${eventShard}}:live`,
   control: (incarnation: string) => `ctl:${incarnation}`,
+  answer: (question: string) => `answer:${question}`,
 };
+
+/** The message that asks a worker for its health. `question`: the name of the channel of the answer. */
+export function healthQuestion(question: string): string {
+  return `health ${question}`;
+}
+
+/** The question of such a message; null: it is another one. */
+export function healthQuestionOf(message: string): string | null {
+  return /^health ([0-9a-f]{32})$/.exec(message)?.[1] ?? null;
+}
 
 /** The numbers of shards unless the environment sets others. They must be the same in all processes of one Redis. */
 export const DEFAULT_SHARDS = { queue: 1, event: 1 };

@@ -21,6 +21,8 @@ export type FleetMemberDeps = {
   timing: WorkerTiming;
   isolation: boolean;
   report(): WorkerReport;
+  /** See Heartbeat. */
+  onDrain?: () => void;
   waitForWork: ClaimLoopDeps["waitForWork"];
   endWaits: ClaimLoopDeps["endWaits"];
   execution: Omit<ExecutionDeps, "confirm">;

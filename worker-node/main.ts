@@ -14,7 +14,7 @@ try {
   const starting = startWorker(readConfig(process.env));
   // A signal also ends a worker that waits for an unreachable Postgres.
   const worker = await Promise.race([starting, signalled]);
-  await signalled;
+  await Promise.race([signalled, worker?.drainRequested]);
   await worker?.drain();
   log.flush();
   process.exit(0);

@@ -17,7 +17,7 @@ import { publishLive } from "./clients/publish.ts";
 import { CounterReports } from "./ops/counter-reports.ts";
 import { Counters } from "./ops/counters.ts";
 import { portOf } from "./ops/health-server.ts";
-import { serveOps } from "./ops/serve-ops.ts";
+import { healthReader, serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
 import { Sender } from "./webhooks/sender.ts";
@@ -30,11 +30,14 @@ export type TestHooks = {
   publish?(publish: (entries: LiveEntry[]) => void): (entries: LiveEntry[]) => void;
 };
 
-/** Wires a worker together and starts it. Resolves once it serves its health and claims runs. @returns the function that drains it */
+/**
+ * Wires a worker together and starts it. Resolves once it serves its health and claims runs.
+ * @returns the function that drains it, and the promise of an operator's request to do so
+ */
 export async function startWorker(
   config: Config,
   hooks: TestHooks = {},
-): Promise<{ drain(): Promise<void> }> {
+): Promise<{ drain(): Promise<void>; drainRequested: Promise<void> }> {
   const owner = newIncarnation(config.workerId);
   const opened = await openStore(config);
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
@@ -52,6 +55,7 @@ export async function startWorker(
 
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
   const status = new WorkerStatus(config, slots);
+  const drainRequested = Promise.withResolvers<void>();
   const shared = { owner, store, queue, slots, waitForWork: redis.waitForWork, endWaits: redis.endWaits };
   const member = new FleetMember({
     ...shared,
@@ -59,11 +63,14 @@ export async function startWorker(
     timing: workerTiming,
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
+    onDrain: () => drainRequested.resolve(),
   });
-  redis.onCancelHint(() => void member.heartbeat.beatAgain());
   const { repairs } = member.reconciler;
   const reports = new CounterReports({ owner, store, counters, repairs, sent: sender.sent });
-  const ops = await serveOps({ config, store, redis, artifacts, status, slots, member, sender });
+  redis.onHint(() => void member.heartbeat.beatAgain());
+  const health = healthReader({ store, redis, artifacts, status });
+  redis.onHealthQuestion(async () => JSON.stringify(await health()));
+  const ops = await serveOps({ config, store, health, slots, member, sender });
   await member.start();
   execution.lister.start();
   reports.start();
@@ -85,5 +92,5 @@ export async function startWorker(
     await Promise.all([execution.close(), opened.close()]);
     log.info("worker.stopped", { worker: config.workerId });
   };
-  return { drain };
+  return { drain, drainRequested: drainRequested.promise };
 }

@@ -5,7 +5,8 @@ import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import type { Config } from "../env.ts";
 
 /**
- * Publishes committed entries to the live streams, and a cancel hint to the workers in `owners`.
+ * Publishes committed entries to the live streams, and a hint to the workers in `owners`: the reply of their next beat has
+ * news for them (a cancel, a drain), so they beat at once.
  *
  * One request for all, after the commit. Losing it costs a delay and nothing else: the relay's check finds the entries
  * for its viewers, and a worker's next beat finds the cancel.
@@ -21,7 +22,7 @@ export async function publish(
       "XADD",
       ...xaddArgs(keys.live(eventShardOf(entry.run, config.EVENT_SHARDS)), entry),
     ]),
-    ...Array.from(owners, (owner) => ["PUBLISH", keys.control(owner), "cancel"]),
+    ...Array.from(owners, (owner) => ["PUBLISH", keys.control(owner), "hint"]),
   ];
   if (commands.length === 0) return;
   const response = await fetch(new URL("pipeline", withSlash(config.UPSTASH_REDIS_REST_URL)), {

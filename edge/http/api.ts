@@ -1,12 +1,22 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { AppError } from "../../shared/errors.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import type { Env } from "../env.ts";
 import { Problem, invalidFields } from "./problem.ts";
 import type { Services } from "../services.ts";
 
+/** What the handler of an audited route says of its change: `target` is the id of what is changed. */
+type AuditFacts = { target: string | null; tenant: TenantId | null };
+
 /** What middleware has set when a route's handler runs. */
-export type Variables = { requestId: string; services: Services; principal: Principal };
+export type Variables = {
+  requestId: string;
+  services: Services;
+  principal: Principal;
+  /** Set by the handlers of routes that are audited. */
+  audit?: AuditFacts;
+};
 export type ApiEnv = { Bindings: Env; Variables: Variables };
 
 /** The app, as routes are added to it. */

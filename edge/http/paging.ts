@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { ApiEnv } from "./api.ts";
 
-/** Lists are plain arrays, paged by a `Link` header. A cursor is the id after which a page begins. */
+/** How a list is paged. A cursor names the item after which a page begins. */
 export const PageQuery = z.object({
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z
@@ -13,9 +13,13 @@ export const PageQuery = z.object({
 
 /** Sets the `Link` to the next page when this page is full. `ids`: the items of this page. */
 export function linkNext(c: Context<ApiEnv>, limit: number, ids: readonly string[]): void {
-  const last = ids.at(-1);
-  if (last === undefined || ids.length < limit) return;
+  linkCursor(c, ids.length < limit ? null : (ids.at(-1) ?? null));
+}
+
+/** Sets the `Link` to the page that begins at `cursor`; null: there is none. */
+export function linkCursor(c: Context<ApiEnv>, cursor: string | null): void {
+  if (cursor === null) return;
   const url = new URL(c.req.url);
-  url.searchParams.set("cursor", last);
+  url.searchParams.set("cursor", cursor);
   c.header("Link", `<${url.pathname}${url.search}>; rel="next"`);
 }

@@ -1,6 +1,7 @@
 import { openDatabase } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
+import { deleteObjectsOfTenants } from "./delete-objects.ts";
 import { deleteExpiredIdempotencyKeys } from "./delete-idempotency-keys.ts";
 import { sealTools } from "./seal-tools.ts";
 
@@ -9,5 +10,6 @@ export async function cronTick(env: Env): Promise<void> {
   const { MASTER_KEY } = readConfig(env);
   const sql = openDatabase(env, 1);
   await deleteExpiredIdempotencyKeys(sql);
+  await deleteObjectsOfTenants(sql, env.ARTIFACTS);
   if (MASTER_KEY) await sealTools(sql, MASTER_KEY);
 }

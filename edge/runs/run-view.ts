@@ -88,6 +88,15 @@ export const RunView = z
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
+/** A run in a list: without what it waits for. */
+export const RunSummary = RunView.omit({ waiting: true, waits: true }).meta({ id: "RunSummary" });
+export type RunSummary = z.infer<typeof RunSummary>;
+
+export function summaryOf(row: RunRow): RunSummary {
+  const { waiting: _waiting, waits: _waits, ...summary } = viewOf(row);
+  return { ...summary, waiting_for_human: row.asks };
+}
+
 /** @param open the open questions and timers of the run */
 export function viewOf(row: RunRow, open: readonly OpenWait[] = []): RunView {
   const waits = waitsOf(row, open);

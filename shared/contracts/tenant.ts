@@ -22,7 +22,7 @@ export type Owner = TenantId | typeof SHARED;
 
 const limit = z.number().int().min(0).max(1_000_000_000);
 
-/** A tenant and its limits. A limit of 0 disables the tenant. */
+/** A tenant and its limits. A limit of 0 keeps all its runs from starting. */
 export const Tenant = z.object({
   tenant_id: TenantId,
   name: z.string(),
@@ -30,13 +30,20 @@ export const Tenant = z.object({
   max_queued_runs: limit,
   requests_per_second: limit,
   weight: z.number().int().min(1).max(1000),
+  /** It starts no runs. Its limits are those that hold when it is enabled again. */
+  disabled: z.boolean(),
+  /** Its deletion was requested: it is disabled, its keys are revoked, and what belongs to it is being deleted. */
+  deleting: z.boolean(),
   version: z.coerce.number().int(),
 });
 export type Tenant = z.infer<typeof Tenant>;
 
-/** A change of a tenant. Absent fields keep their values; for a new tenant they get the defaults. */
-export const TenantRequest = Tenant.omit({ version: true })
+/** A change of a tenant. Absent fields keep their values. */
+export const TenantChange = Tenant.omit({ version: true, tenant_id: true, deleting: true })
   .extend({ name: plainText(200) })
-  .partial()
-  .required({ tenant_id: true });
+  .partial();
+export type TenantChange = z.infer<typeof TenantChange>;
+
+/** A tenant that is created or changed. For a new tenant absent fields get the defaults. */
+export const TenantRequest = TenantChange.extend({ tenant_id: TenantId });
 export type TenantRequest = z.infer<typeof TenantRequest>;

@@ -28,6 +28,8 @@ const ENTRY_RULE =
 export type EgressPolicy = {
   /** Whether this address may be connected to. */
   allows(address: string): boolean;
+  /** Whether an operator has listed this host of a URL, an address or a name. A public one that is not listed is not. */
+  lists(host: string): boolean;
   /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
   allowsName(name: string): boolean;
   /**
@@ -61,13 +63,18 @@ export function egressPolicyOf(allow: string): EgressPolicy {
     else if (isHostName(entry)) names.add(entry);
     else throw new Error(`entry ${index + 1} ${ENTRY_RULE}`);
   }
+  const isListed = (address: Address): boolean =>
+    ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
   const allows = (text: string): boolean => {
     const address = ipaddr.process(text);
-    const listed = ranges.some(([base, bits]) => base.kind() === address.kind() && address.match(base, bits));
-    return listed || isPublic(address);
+    return isListed(address) || isPublic(address);
   };
   return {
     allows,
+    lists(host) {
+      const text = host.replace(/^\[|\]$/g, "");
+      return isAddress(text) ? isListed(ipaddr.process(text)) : names.has(text.toLowerCase());
+    },
     allowsName: (name) => names.has(name.toLowerCase()),
     refuses(host) {
       const address = host.replace(/^\[|\]$/g, "");

@@ -1,12 +1,14 @@
 import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
+import { deleteOfTenants } from "./tenants/delete-tenants.ts";
 
 /** The most deliveries, and the most idempotency keys, that one call deletes. */
 const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, and deliveries that have had an outcome for 30 days. What deleted workers have counted is kept in the common sums.
+ * 24 hours, deliveries that have had an outcome for 30 days, audit rows older than a year, and what belongs to deleted
+ * tenants. What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -25,9 +27,14 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
         order by created_at limit ${BATCH})
       returning 1
+    ), deleted_audit as (
+      delete from audit where audit_id in (
+        select audit_id from audit where at < now() - interval '365 days' order by at limit ${BATCH})
+      returning 1
     )
-    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys))::int
-      as largest_batch`;
+    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys),
+      (select count(*) from deleted_audit))::int as largest_batch`;
   await foldCounters(sql);
-  return (row?.largest_batch ?? 0) >= BATCH;
+  const hasMoreOfTenants = await deleteOfTenants(sql);
+  return hasMoreOfTenants || (row?.largest_batch ?? 0) >= BATCH;
 }

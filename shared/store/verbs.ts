@@ -138,7 +138,10 @@ export function bindVerbs(bind: Bind) {
       name: "beat",
       args: z.tuple([Beat]),
       // An edge of a version that does not count silences sends the runs alone.
-      result: z.union([BeatReply, z.array(OwnedRun).transform((owned) => ({ silences: null, owned }))]),
+      result: z.union([
+        BeatReply,
+        z.array(OwnedRun).transform((owned) => ({ silences: null, drain: false, owned })),
+      ]),
       run: beat,
     }),
     readPinnedDefinition: bind({

@@ -207,8 +207,9 @@ export class Differential {
 
   async #limit(tenant: (typeof TENANTS)[number], max_concurrent_runs: number): Promise<[unknown, unknown]> {
     const limits = { max_concurrent_runs, max_queued_runs: 3 };
-    const { version } = await saveTenant(this.#sql, { tenant_id: tenant, ...limits }, 1_000);
-    statements.saveTenant(this.#model, tenant, limits).version = version;
+    const saved = await saveTenant(this.#sql, { tenant_id: tenant, ...limits }, 1_000);
+    if (!saved) throw new Error("no history deletes a tenant");
+    statements.saveTenant(this.#model, tenant, limits).version = saved.version;
     return [null, null];
   }
 

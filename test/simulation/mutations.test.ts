@@ -88,7 +88,7 @@ const beatIgnored: Parts["store"] = (store) => {
     },
     beat: async (self) => {
       const { silences } = await store.beat(self);
-      return { silences, owned: [...claimed.values()] };
+      return { silences, drain: false, owned: [...claimed.values()] };
     },
   };
 };

@@ -324,7 +324,7 @@ export class PostgresModel implements Statements {
         cancel: cancel_requested_at !== null,
       }),
     );
-    return { silences, owned };
+    return { silences, drain: false, owned };
   }
 
   readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
@@ -552,6 +552,7 @@ function limitsOf(row: TenantRow): ChangedLimits {
     maxQueuedRuns: row.max_queued_runs,
     requestsPerSecond: 1_000,
     weight: 1,
+    disabled: false,
     updated_at: text(row.updated_at),
   };
 }

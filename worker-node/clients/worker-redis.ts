@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster, Redis } from "ioredis";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
-import { keys } from "../../shared/keys.ts";
+import { healthQuestionOf, keys } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Config } from "../config.ts";
 import { parseRedisUrl } from "./redis-url.ts";
@@ -27,8 +27,13 @@ export type WorkerRedis = {
   ): Promise<boolean>;
   /** Ends the waits under way. What `commands` sends after this call finds no wait of this worker. */
   endWaits(this: void): void;
-  /** Calls `listener` when a run of this worker was cancelled; the reply of the next beat names the run. A hint may be lost. */
-  onCancelHint(listener: () => void): void;
+  /**
+   * Calls `listener` when the reply of the next beat has news for this worker: a cancel of a run, or a drain. A hint may be
+   * lost.
+   */
+  onHint(listener: () => void): void;
+  /** Answers each question after this worker's health with the text that `read` returns. */
+  onHealthQuestion(read: () => Promise<string>): void;
   close(): void;
 };
 
@@ -69,7 +74,21 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
         commands.del(end).catch(() => {});
       }
     },
-    onCancelHint: (listener) => void control.on("message", listener),
+    onHint(listener) {
+      control.on("message", (_channel, message) => {
+        if (healthQuestionOf(message) === null) listener();
+      });
+    },
+    onHealthQuestion(read) {
+      control.on("message", (_channel, message) => {
+        const question = healthQuestionOf(message);
+        if (question === null) return;
+        // The asker waits for a time only, so an answer that cannot be sent needs no other.
+        void read()
+          .then((text) => commands.publish(keys.answer(question), text))
+          .catch((error: unknown) => log.info("worker.health_not_sent", { message: messageOf(error) }));
+      });
+    },
     close() {
       for (const connection of [commands, control, ...blocking]) connection.disconnect();
     },

@@ -19,6 +19,8 @@ export type HeartbeatDeps = {
   timing: WorkerTiming;
   tracked: TrackedRuns;
   report: () => WorkerReport;
+  /** Called after each beat whose reply asks this worker to drain. */
+  onDrain?: () => void;
 };
 
 /**
@@ -126,6 +128,7 @@ export class Heartbeat {
     }
     links.reportPostgres(true);
     const { owned } = reply;
+    if (reply.drain) this.#deps.onDrain?.();
     this.#areSilencesCounted = reply.silences !== null;
     const isFirst = this.#confirmedMs === -Infinity;
     const wasSilent = !isFirst && sentMs - this.#confirmedMs > this.#deps.timing.freshConfirmationMs;

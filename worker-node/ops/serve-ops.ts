@@ -9,21 +9,38 @@ import type { Sender } from "../webhooks/sender.ts";
 import { serveHealth } from "./health-server.ts";
 import { createMetrics } from "./metrics.ts";
 import { readHealth } from "./read-health.ts";
+import type { Health } from "./read-health.ts";
 import { measureLoopLag } from "./worker-status.ts";
 import type { WorkerStatus } from "./worker-status.ts";
+
+/** What a worker's health is read from. */
+type HealthSources = {
+  store: StateStore;
+  redis: WorkerRedis;
+  artifacts: CheckedObjectStore | null;
+  status: WorkerStatus;
+};
+
+/** Reads a worker's health: one request to each of its stores. */
+export function healthReader({ store, redis, artifacts, status }: HealthSources): () => Promise<Health> {
+  return () =>
+    readHealth(status, {
+      postgres: () => store.readRunSnapshots([]),
+      redis: () => redis.commands.ping(),
+      objectStore: artifacts && (() => artifacts.check()),
+    });
+}
 
 /** Serves a worker's health and metrics. @returns the server, listening */
 export async function serveOps(deps: {
   config: Config;
   store: StateStore;
-  redis: WorkerRedis;
-  artifacts: CheckedObjectStore | null;
-  status: WorkerStatus;
+  health: () => Promise<Health>;
   slots: Slots;
   member: FleetMember;
   sender: Sender;
 }): Promise<Server> {
-  const { config, store, redis, artifacts, status, slots, sender } = deps;
+  const { config, store, health, slots, sender } = deps;
   const { reconciler } = deps.member;
   const metrics = createMetrics({
     store,
@@ -34,11 +51,5 @@ export async function serveOps(deps: {
     slots: slots.openTotal,
     loopLagMs: measureLoopLag(),
   });
-  const health = () =>
-    readHealth(status, {
-      postgres: () => store.readRunSnapshots([]),
-      redis: () => redis.commands.ping(),
-      objectStore: artifacts && (() => artifacts.check()),
-    });
   return serveHealth(config.WORKER_HEALTH_PORT, health, { ...metrics, token: config.METRICS_TOKEN });
 }

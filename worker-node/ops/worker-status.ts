@@ -24,6 +24,7 @@ export class WorkerStatus {
       worker_id: workerId,
       hostname: hostname(),
       address: `http://${hostname()}:${WORKER_HEALTH_PORT}`,
+      pid: process.pid,
       status: this.isDraining ? "draining" : "online",
       lanes: WORKER_LANES,
       slots: this.#slots.openTotal,

@@ -28,10 +28,11 @@ export function knownUrl(api: Api) {
     documented ??= documentedRoutes(api);
     const { known, lists, needsKey } = documented.get(route) ?? UNDOCUMENTED;
     const values = c.req.queries();
-    const names = Object.keys(values);
-    const repeated = names.filter(
-      (name) => known.includes(name) && !lists.has(name) && (values[name]?.length ?? 0) > 1,
-    );
+    const names = Object.keys(values).map((name) => patternOf(name, known));
+    const repeated = Object.keys(values).filter((name) => {
+      const pattern = patternOf(name, known);
+      return known.includes(pattern) && !lists.has(pattern) && (values[name]?.length ?? 0) > 1;
+    });
     if (needsKey && (repeated.length > 0 || !names.every((name) => known.includes(name)))) {
       await principalOf(c.get("services"), bearerKey(c), addressOf(c));
     }
@@ -46,6 +47,12 @@ export function knownUrl(api: Api) {
  */
 type DocumentedRoute = { known: readonly string[]; lists: ReadonlySet<string>; needsKey: boolean };
 const UNDOCUMENTED: DocumentedRoute = { known: [], lists: new Set(), needsKey: false };
+
+/** The documented name `metadata.*` stands for all parameters that begin with `metadata.` and go on. */
+function patternOf(name: string, known: readonly string[]): string {
+  const pattern = `${name.split(".", 1)[0]}.*`;
+  return name.length >= pattern.length && name !== pattern && known.includes(pattern) ? pattern : name;
+}
 
 function repeatedNames(names: readonly string[]): AppError {
   const message = "is given more than once, and one value is read: send it once";

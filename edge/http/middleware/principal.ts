@@ -7,6 +7,7 @@ import { AppError } from "../../../shared/errors.ts";
 import { findPrincipal } from "../../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../api.ts";
 import type { Services } from "../../services.ts";
+import { keyUsed } from "./key-use.ts";
 
 /** A principal is cached this long, so a revoked key works this much longer at most. */
 const CACHE_MS = 30_000;
@@ -58,6 +59,7 @@ export function bearerKey(c: Context<ApiEnv>): string {
 export async function principalOf(services: Services, key: string, address: string): Promise<Principal> {
   const principal = await cachedPrincipal(services, key, address);
   services.takeTurnsOf(principal.tenant ?? principal.key_id);
+  keyUsed(services, principal.key_id);
   return principal;
 }
 

@@ -4,6 +4,7 @@ import { dismissDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
 import { operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import { audited } from "../../http/middleware/audited.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
 const routeAt = (prefix: string) =>
@@ -15,7 +16,7 @@ const routeAt = (prefix: string) =>
     summary: "Dismiss a dead letter",
     description: "Removes it from the list. Its run does not change and can still be retried.",
     security: [{ key: ["admin"] }],
-    middleware: [needs("admin")] as const,
+    middleware: [needs("admin"), audited("deleteDeadLetter")] as const,
     request: { params: z.object({ id: DeadLetterId }) },
     responses: { 204: { description: "Dismissed" }, ...problems(404) },
   });

@@ -85,6 +85,9 @@ const ABOUT = {
     { name: "Streams", description: "Server-sent events of runs" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
     { name: "Webhooks", description: "What receivers of `webhook_url` get" },
-    { name: "Operations", description: "Health, tenants, dead letters and webhook deliveries" },
+    {
+      name: "Operations",
+      description: "Health, tenants, keys, the audit, workers, dead letters and webhook deliveries",
+    },
   ],
 };

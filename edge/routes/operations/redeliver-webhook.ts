@@ -6,6 +6,7 @@ import { redeliver as makeDue } from "../../../shared/store/webhooks/delivery-ro
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
+import { audited } from "../../http/middleware/audited.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
 const routeAt = (prefix: string) =>
@@ -19,7 +20,7 @@ const routeAt = (prefix: string) =>
       "The delivery is due at once, whatever its outcome, and is tried for another 24 hours: the same body under the " +
       "same `webhook-id`.",
     security: [{ key: ["admin"] }],
-    middleware: [needs("admin")] as const,
+    middleware: [needs("admin"), audited("redeliverWebhook")] as const,
     request: { params: z.object({ id: DeliveryId }) },
     responses: { 202: json(Delivery, "Due again"), ...problems(404) },
   });

@@ -5,6 +5,7 @@ import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import { audited } from "../../http/middleware/audited.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
@@ -19,7 +20,7 @@ const routeAt = (prefix: string) =>
     description:
       "The same as a retry of the run: it continues from its last result, and the dead letter leaves the list.",
     security: [{ key: ["admin"] }],
-    middleware: [needs("admin")] as const,
+    middleware: [needs("admin"), audited("retryDeadLetter")] as const,
     request: { params: z.object({ id: DeadLetterId }) },
     responses: { 202: json(RunAccepted, "Queued again"), ...problems(404, 409, 429) },
   });

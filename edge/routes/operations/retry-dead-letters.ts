@@ -11,6 +11,7 @@ import {
   idOf,
   partsOf,
 } from "../../operations/dead-letter-view.ts";
+import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
@@ -40,7 +41,7 @@ const routeAt = (prefix: string) =>
       "The dead letters that match the filter, the newest first, at most `limit` in a request; `next_cursor` has the " +
       "next page. Each has its own result: `queued`, or the code of its error. `dry_run` only counts.",
     security: [{ key: ["admin"] }],
-    middleware: [needs("admin"), jsonBody({ schema: Request })] as const,
+    middleware: [needs("admin"), jsonBody({ schema: Request }), audited("retryDeadLetters")] as const,
     request: { body: { required: true, content: { "application/json": { schema: Request } } } },
     responses: { 200: json(BulkResult, "The result of each"), ...problems(400, 413, 415, 422) },
   });

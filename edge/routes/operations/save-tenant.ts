@@ -2,13 +2,13 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { TenantRequest } from "../../../shared/contracts/tenant.ts";
-import { limitsOf } from "../../../shared/store/tenants/tenant-limits.ts";
 import { saveTenant as save } from "../../../shared/store/tenants/tenant-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { log } from "../../../shared/log.ts";
+import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
+import { pushLimits, tenantIsBeingDeleted } from "../../operations/tenant-change.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -16,10 +16,12 @@ const routeAt = (prefix: string) =>
     path: `${prefix}/tenants`,
     operationId: operationIdAt(prefix, "saveTenant"),
     tags: ["Operations"],
-    summary: "Create a tenant, or change its limits",
-    description: "Absent fields keep their value. A limit of 0 disables. Limits take effect within 5 s.",
+    summary: "Create a tenant, or change it",
+    description:
+      "Absent fields keep their value. A limit of 0, or `disabled`, keeps the tenant's runs from starting. Limits take " +
+      "effect within 5 s. A tenant that was deleted is created anew.",
     security: [{ key: ["admin"] }],
-    middleware: [needsPlatform("admin"), jsonBody({ schema: TenantRequest })] as const,
+    middleware: [needsPlatform("admin"), jsonBody({ schema: TenantRequest }), audited("saveTenant")] as const,
     request: {
       body: {
         required: true,
@@ -28,21 +30,18 @@ const routeAt = (prefix: string) =>
     },
     responses: {
       201: json(z.object({ status: z.literal("created"), tenant_id: TenantId }), "Saved"),
-      ...problems(400, 413, 415, 422),
+      ...problems(400, 409, 413, 415, 422),
     },
   });
 
 export const saveTenant = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { sql, queue, config } = c.get("services");
-    const tenant = await save(sql, c.req.valid("json"), config.RATE_LIMIT_PER_TENANT_RPS);
-    try {
-      // After the commit, so that the queue never has limits that Postgres does not have.
-      await queue.pushLimits([limitsOf(tenant, config.ENABLE_TENANT_ISOLATION)]);
-    } catch {
-      // The limits are saved; the reconciler pushes them when the queue is reachable again.
-      log.info("tenant.limits_not_pushed", { tenant: tenant.tenant_id });
-    }
+    const services = c.get("services");
+    const request = c.req.valid("json");
+    c.set("audit", { target: request.tenant_id, tenant: request.tenant_id });
+    const tenant = await save(services.sql, request, services.config.RATE_LIMIT_PER_TENANT_RPS);
+    if (!tenant) throw tenantIsBeingDeleted();
+    await pushLimits(services, tenant);
     return c.json({ status: "created" as const, tenant_id: tenant.tenant_id }, 201);
   });
 };

@@ -23,8 +23,8 @@ export function usageRows(sql: Sql, entries: Charging) {
 export function chargeUsage(sql: Sql, entries: Charging) {
   if (entries.every(({ usage }) => usage.length === 0)) return sql``;
   return sql`, charged as (
-      insert into usage (run_id, seq, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
-      select run_id, m.event_seq, u.call, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost
+      insert into usage (run_id, seq, tenant_id, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
+      select run_id, m.event_seq, m.tenant_id, u.call, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost
       from moved m join charges u using (run_id)
     )`;
 }

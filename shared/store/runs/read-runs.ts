@@ -8,7 +8,7 @@ import type { Sql } from "../sql.ts";
 const ms = z.number().nullable();
 
 /** A run as the API shows it. Times in milliseconds since 1970, money in micro-dollars. */
-const RunRow = z.object({
+export const RunRow = z.object({
   run_id: RunId,
   tenant_id: z.string(),
   orchestration_id: z.string(),
@@ -40,6 +40,8 @@ const RunRow = z.object({
   cancel_requested: z.boolean(),
   /** A question or a timer of the run is open. */
   waits: z.boolean(),
+  /** A question of the run is open. */
+  asks: z.boolean(),
 });
 export type RunRow = z.infer<typeof RunRow>;
 
@@ -49,7 +51,15 @@ export type RunRow = z.infer<typeof RunRow>;
  */
 export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Promise<RunRow | null> {
   const [row] = await sql`
-    select run_id, tenant_id, orchestration_id, definition_version, status, attempt, owner, worker_id, event_seq,
+    select ${runColumns(sql)}
+    from runs
+    where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return row ? RunRow.parse(row) : null;
+}
+
+/** The columns of a RunRow. */
+export function runColumns(sql: Sql) {
+  return sql`run_id, tenant_id, orchestration_id, definition_version, status, attempt, owner, worker_id, event_seq,
       current_step_id, step_count, tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd,
       correlation_id, session_id, triggered_by, error, metadata,
       extract(epoch from queued_at)::float8 * 1000 as queued_at_ms,
@@ -59,10 +69,9 @@ export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Pr
       extract(epoch from wake_at - now())::float8 * 1000 as due_in_ms,
       cancel_requested_at is not null as cancel_requested,
       ended_at is null and exists (
-        select from waits w where w.run_id = runs.run_id and w.kind in ('human', 'timer') and w.answered_at is null) as waits
-    from runs
-    where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
-  return row ? RunRow.parse(row) : null;
+        select from waits w where w.run_id = runs.run_id and w.kind in ('human', 'timer') and w.answered_at is null) as waits,
+      ended_at is null and exists (
+        select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks`;
 }
 
 /** The status of runs and the number of their last committed event: what viewers compare their position with. */

@@ -7,21 +7,27 @@ import type { Sql } from "../sql.ts";
 /** More than any tenant reaches: the maxima that the queue gets where tenants are not isolated. */
 const UNLIMITED = 1_000_000_000;
 
-/** A tenant's limits as the queue takes them. `isolation` false (ENABLE_TENANT_ISOLATION=0) lifts the `max_*` limits. */
+/**
+ * A tenant's limits as the queue takes them: 0 for a disabled tenant. `isolation` false (ENABLE_TENANT_ISOLATION=0) lifts the
+ * `max_*` limits of the others.
+ */
 export function limitsOf(tenant: Tenant, isolation: boolean): Limits {
+  const { disabled } = tenant;
   const limits = {
     tenant: tenant.tenant_id,
     version: tenant.version,
-    maxConcurrentRuns: tenant.max_concurrent_runs,
-    maxQueuedRuns: tenant.max_queued_runs,
+    disabled,
+    maxConcurrentRuns: disabled ? 0 : tenant.max_concurrent_runs,
+    maxQueuedRuns: disabled ? 0 : tenant.max_queued_runs,
     requestsPerSecond: tenant.requests_per_second,
     weight: tenant.weight,
   };
   return isolation ? limits : withoutMaxima(limits);
 }
 
-/** The limits of a tenant that is not isolated: only its rate and its weight hold. */
-export function withoutMaxima(limits: Limits): Limits {
+/** The limits of a tenant that is not isolated: only its rate and its weight hold, unless it is disabled. */
+export function withoutMaxima<Of extends Limits & { disabled: boolean }>(limits: Of): Of {
+  if (limits.disabled) return limits;
   return { ...limits, maxConcurrentRuns: UNLIMITED, maxQueuedRuns: UNLIMITED };
 }
 
@@ -34,6 +40,8 @@ export const ChangedLimits = z.object({
   requestsPerSecond: z.number(),
   weight: z.number(),
   updated_at: z.string(),
+  /** An edge of a version that disables no tenants does not say it. */
+  disabled: z.boolean().default(false),
 });
 export type ChangedLimits = z.infer<typeof ChangedLimits>;
 
@@ -50,7 +58,7 @@ export async function listChangedLimits(
   return sql<ChangedLimits[]>`
     select tenant_id as tenant, version::float8 as version, max_concurrent_runs as "maxConcurrentRuns",
       max_queued_runs as "maxQueuedRuns", requests_per_second as "requestsPerSecond", weight,
-      updated_at::text as updated_at
+      updated_at::text as updated_at, disabled_at is not null as disabled
     from tenants t where (updated_at, tenant_id) > (${after.at}::text::timestamptz, ${after.tenant})
     order by t.updated_at, t.tenant_id limit ${limit}`;
 }

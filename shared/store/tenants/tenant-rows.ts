@@ -1,6 +1,6 @@
 import type { TenantId } from "../../contracts/ids.ts";
 import { Tenant } from "../../contracts/tenant.ts";
-import type { TenantRequest } from "../../contracts/tenant.ts";
+import type { TenantChange, TenantRequest } from "../../contracts/tenant.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -26,46 +26,98 @@ async function readTenant(sql: Sql, tenant: TenantId): Promise<Tenant> {
 
 /**
  * Creates or changes a tenant; fields that are absent keep their value. Each change increases `version`, so that the
- * queue never replaces newer limits with older ones.
+ * queue never replaces newer limits with older ones. A tenant that was deleted is created anew.
  * @param requestsPerSecond the rate of a new tenant whose request names none
+ * @returns null while the tenant is being deleted
  */
 export async function saveTenant(
   sql: Sql,
-  request: TenantRequest,
+  { tenant_id, ...change }: TenantRequest,
   requestsPerSecond: number,
-): Promise<Tenant> {
+): Promise<Tenant | null> {
+  const { name = null, max_concurrent_runs = null, max_queued_runs = null, weight = null } = change;
+  const concurrent = sql`coalesce(${max_concurrent_runs}::int, 100)`;
+  const queued = sql`coalesce(${max_queued_runs}::int, 1000)`;
+  const rate = change.requests_per_second ?? null;
+  const disabled = change.disabled === true;
+  const [row] = await sql`
+    insert into tenants as t (tenant_id, name, requests_per_second, weight, max_concurrent_runs, max_queued_runs,
+      disabled_at, enabled_concurrent_runs, enabled_queued_runs)
+    values (${tenant_id}, coalesce(${name}, ''), coalesce(${rate}::int, ${requestsPerSecond}::int),
+      coalesce(${weight}::int, 1), ${disabled ? sql`0, 0, now(), ${concurrent}, ${queued}` : sql`${concurrent}, ${queued}, null, null, null`})
+    on conflict (tenant_id) do update set ${changes(sql, change)}, deleted_at = null, purged_at = null,
+      requests_per_second = coalesce(${rate}::int,
+        case when t.purged_at is null then t.requests_per_second else ${requestsPerSecond}::int end)
+      where t.deleted_at is null or t.purged_at is not null
+    returning ${columns(sql)}`;
+  return row ? Tenant.parse(row) : null;
+}
+
+/** Changes a tenant. @returns null when there is no such tenant, or it is being deleted */
+export async function changeTenant(sql: Sql, tenant: TenantId, change: TenantChange): Promise<Tenant | null> {
+  const [row] = await sql`
+    update tenants t set ${changes(sql, change)},
+      requests_per_second = coalesce(${change.requests_per_second ?? null}::int, t.requests_per_second)
+    where tenant_id = ${tenant} and deleted_at is null
+    returning ${columns(sql)}`;
+  return row ? Tenant.parse(row) : null;
+}
+
+/** What a change sets, except the rate. While a tenant is disabled its maxima are 0, and two columns keep those that come back. */
+function changes(sql: Sql, change: TenantChange) {
   const {
-    tenant_id,
     name = null,
     max_concurrent_runs = null,
     max_queued_runs = null,
     weight = null,
-  } = request;
-  const rate = request.requests_per_second ?? null;
+    disabled = null,
+  } = change;
+  const isDisabled = sql`coalesce(${disabled}::boolean, t.disabled_at is not null and t.purged_at is null)`;
+  const concurrent = sql`coalesce(${max_concurrent_runs}::int, t.enabled_concurrent_runs, t.max_concurrent_runs)`;
+  const queued = sql`coalesce(${max_queued_runs}::int, t.enabled_queued_runs, t.max_queued_runs)`;
+  return sql`
+      name = coalesce(${name}, t.name), weight = coalesce(${weight}::int, t.weight),
+      disabled_at = case when ${isDisabled} then coalesce(t.disabled_at, now()) end,
+      max_concurrent_runs = case when ${isDisabled} then 0 else ${concurrent} end,
+      max_queued_runs = case when ${isDisabled} then 0 else ${queued} end,
+      enabled_concurrent_runs = case when ${isDisabled} then ${concurrent} end,
+      enabled_queued_runs = case when ${isDisabled} then ${queued} end,
+      version = t.version + 1, updated_at = now()`;
+}
+
+/**
+ * Requests the deletion of a tenant: it is disabled and all its keys are revoked at once. What belongs to it is deleted later, by
+ * `deleteOfTenants`. A repeated request changes nothing.
+ * @returns null when there is no such tenant, or nothing is left of it
+ */
+export async function requestTenantDeletion(sql: Sql, tenant: TenantId): Promise<Tenant | null> {
   const [row] = await sql`
-    insert into tenants as t (tenant_id, name, max_concurrent_runs, max_queued_runs, requests_per_second, weight)
-    values (${tenant_id}, coalesce(${name}, ''), coalesce(${max_concurrent_runs}::int, 100),
-            coalesce(${max_queued_runs}::int, 1000), coalesce(${rate}::int, ${requestsPerSecond}::int),
-            coalesce(${weight}::int, 1))
-    on conflict (tenant_id) do update set
-      name = coalesce(${name}, t.name),
-      max_concurrent_runs = coalesce(${max_concurrent_runs}::int, t.max_concurrent_runs),
-      max_queued_runs = coalesce(${max_queued_runs}::int, t.max_queued_runs),
-      requests_per_second = coalesce(${rate}::int, t.requests_per_second),
-      weight = coalesce(${weight}::int, t.weight),
-      version = t.version + 1,
-      updated_at = now()
+    with revoked as (
+      update api_keys set revoked_at = now() where tenant_id = ${tenant} and revoked_at is null
+    )
+    update tenants t set ${changes(sql, { disabled: true })}, deleted_at = coalesce(t.deleted_at, now())
+    where tenant_id = ${tenant} and purged_at is null
     returning ${columns(sql)}`;
-  return Tenant.parse(row);
+  return row ? Tenant.parse(row) : null;
+}
+
+/** One tenant; null when there is none, or nothing is left of it. */
+export async function findTenant(sql: Sql, tenant: TenantId): Promise<Tenant | null> {
+  const [row] = await sql`
+    select ${columns(sql)} from tenants where tenant_id = ${tenant} and purged_at is null`;
+  return row ? Tenant.parse(row) : null;
 }
 
 /** A page of tenants, ordered by id, with ids after `after`. */
 export async function listTenants(sql: Sql, after: string, limit: number): Promise<Tenant[]> {
   const rows = await sql`
-    select ${columns(sql)} from tenants where tenant_id > ${after} order by tenant_id limit ${limit}`;
+    select ${columns(sql)} from tenants where tenant_id > ${after} and purged_at is null
+    order by tenant_id limit ${limit}`;
   return rows.map((row) => Tenant.parse(row));
 }
 
 function columns(sql: Sql) {
-  return sql`tenant_id, name, max_concurrent_runs, max_queued_runs, requests_per_second, weight, version`;
+  return sql`tenant_id, name, coalesce(enabled_concurrent_runs, max_concurrent_runs) as max_concurrent_runs,
+    coalesce(enabled_queued_runs, max_queued_runs) as max_queued_runs, requests_per_second, weight,
+    disabled_at is not null as disabled, deleted_at is not null as deleting, version`;
 }

@@ -11,6 +11,8 @@ export const Beat = z.object({
   worker_id: z.string(),
   hostname: z.string(),
   address: z.string(),
+  /** Its process on its host. A worker of an earlier version does not say it. */
+  pid: z.number().int().optional(),
   status: z.enum(["online", "draining", "offline"]),
   /** The lanes whose runs it claims. */
   lanes: z.array(Lane).min(1),
@@ -36,9 +38,13 @@ export type OwnedRun = z.infer<typeof OwnedRun>;
 /**
  * The reply to a beat. `owned`: all running runs that the worker owns; it must stop an execution of a run that is not among
  * them. `silences`: how often it was silent so far, which its next claims name. Null: an edge of a version that does not
- * count them.
+ * count them. `drain`: an operator has asked the worker to drain.
  */
-export const BeatReply = z.object({ silences: z.number().int().nullable(), owned: z.array(OwnedRun) });
+export const BeatReply = z.object({
+  silences: z.number().int().nullable(),
+  drain: z.boolean().default(false),
+  owned: z.array(OwnedRun),
+});
 export type BeatReply = z.infer<typeof BeatReply>;
 
 /** A worker's sign of life (docs/protocol.md 5.3). */
@@ -46,18 +52,18 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
   const [row] = await sql<BeatReply[]>`
     with beaten as (
       insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active,
-        loop_lag_ms, redis_ok, silent_after)
+        loop_lag_ms, redis_ok, silent_after, pid)
       values (${worker.incarnation}, ${worker.worker_id}, ${worker.hostname}, ${worker.address}, ${worker.status},
         ${pgArray(worker.lanes)}::text[], ${worker.slots}, ${worker.active}, ${worker.loop_lag_ms}, ${worker.redis_ok},
-        ${worker.silent_after_ms} * interval '1 millisecond')
+        ${worker.silent_after_ms} * interval '1 millisecond', ${worker.pid ?? null})
       on conflict (incarnation) do update set status = excluded.status, lanes = excluded.lanes,
         slots = excluded.slots, active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok,
-        silent_after = excluded.silent_after, beat_at = now(),
+        silent_after = excluded.silent_after, pid = excluded.pid, beat_at = now(),
         silences = workers.silences
           + (workers.beat_at + workers.silent_after < clock_timestamp() + ${SILENCE_MARGIN_MS} * interval '1 millisecond')::int
-      returning silences
+      returning silences, drain_requested_at is not null as drain
     )
-    select silences, (
+    select silences, drain, (
       select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
         'cancel', cancel_requested_at is not null)), '[]')
       from runs where owner = ${worker.incarnation} and status = 'running') as owned

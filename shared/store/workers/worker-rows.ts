@@ -11,6 +11,8 @@ export type WorkerRow = {
   worker_id: string;
   hostname: string;
   address: string;
+  /** Null: a worker of an earlier version. */
+  pid: number | null;
   status: "online" | "draining" | "silent" | "offline";
   lanes: Lane[];
   slots: number;
@@ -23,7 +25,50 @@ export type WorkerRow = {
 /** The incarnations that have beaten in the last day, the newest first, 1,000 at most. */
 export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
   return sql<WorkerRow[]>`
-    select incarnation, worker_id, hostname, address, to_json(lanes) as lanes, slots, loop_lag_ms, shown.status,
+    ${shownWorkers(sql)} where beat_at > now() - interval '1 day' order by registered_at desc limit 1000`;
+}
+
+/** The newest life of the worker with this name, or the life with this name; null: there is none. */
+export async function findWorker(sql: Sql, name: string): Promise<WorkerRow | null> {
+  const [row] = await sql<WorkerRow[]>`
+    ${shownWorkers(sql)} where incarnation = ${name} or worker_id = ${name}
+    order by beat_at desc limit 1`;
+  return row ?? null;
+}
+
+/**
+ * Asks the lives of a worker that are not offline to drain. Each learns of it by its next beat, so the request survives a
+ * loss of Redis.
+ * @returns their incarnations
+ */
+export async function requestDrain(sql: Sql, name: string): Promise<string[]> {
+  const rows = await sql<{ incarnation: string }[]>`
+    update workers set drain_requested_at = coalesce(drain_requested_at, now())
+    where (incarnation = ${name} or worker_id = ${name}) and not ${isOffline(sql)}
+    returning incarnation`;
+  return rows.map(({ incarnation }) => incarnation);
+}
+
+/**
+ * Deletes the rows of a worker's lives that are offline and own no running run. The row of any other life stays: its runs would
+ * count as abandoned.
+ * @returns how many were deleted
+ */
+export async function removeWorker(sql: Sql, name: string): Promise<number> {
+  const rows = await sql`
+    delete from workers where (incarnation = ${name} or worker_id = ${name}) and ${isOffline(sql)}
+      and not exists (select from runs r where r.owner = workers.incarnation and r.status = 'running')
+    returning 1`;
+  return rows.length;
+}
+
+function isOffline(sql: Sql): PendingQuery<Row[]> {
+  return sql`(status = 'offline' or beat_at < now() - ${OFFLINE_AFTER_MS} * interval '1 millisecond')`;
+}
+
+function shownWorkers(sql: Sql): PendingQuery<Row[]> {
+  return sql`
+    select incarnation, worker_id, hostname, address, pid, to_json(lanes) as lanes, slots, loop_lag_ms, shown.status,
       case when shown.status = 'offline' then 0 else active end as active,
       extract(epoch from beat_at)::float8 * 1000 as beat_at_ms,
       extract(epoch from registered_at)::float8 * 1000 as registered_at_ms
@@ -33,9 +78,7 @@ export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
         when w.status = 'offline' or beat_at < now() - ${OFFLINE_AFTER_MS} * interval '1 millisecond' then 'offline'
         when silent_at(w) < now() then 'silent'
         else w.status
-      end as status) shown
-    where beat_at > now() - interval '1 day'
-    order by registered_at desc limit 1000`;
+      end as status) shown`;
 }
 
 /** A select of the workers that claim runs: those that are neither silent nor draining. */

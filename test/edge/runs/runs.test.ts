@@ -4,6 +4,7 @@ import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { ALL_LANES } from "../../shared/queue/fixture.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
+import { untilOwnersCanBeSilent } from "../../shared/store/postgres-uptime.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -321,6 +322,7 @@ describe("operations", () => {
   // Fails when a worker is online here and silent in `…/why`, or an offline worker still has jobs.
   test("a worker is listed as silent as soon as `…/why` reports it so, and as offline without jobs", async () => {
     const { sql } = app.stores;
+    await untilOwnersCanBeSilent(sql);
     const afterBeat = async (secondsAgo: number, status = "online") => {
       await sql`update workers set beat_at = now() - ${secondsAgo} * interval '1 second', status = ${status}, active = 3`;
       const list = await (await app.call("GET", "/api/v2/workers")).json();

@@ -40,6 +40,8 @@ describe("a tenant", () => {
       max_queued_runs: 0,
       requests_per_second: 1000,
       weight: 3,
+      disabled: false,
+      deleting: false,
       version: 2,
     });
     expect(await ensureTenant(sql, id("acme"), 1)).toEqual(changed);
@@ -54,6 +56,8 @@ describe("a tenant", () => {
 
   test("has no max_ limits in the queue when tenants are not isolated, and keeps its rate and weight", async () => {
     const tenant = await ensureTenant(sql, id("open"), 7);
+    const disabled = { ...tenant, disabled: true };
+    expect(limitsOf(disabled, false)).toMatchObject({ maxConcurrentRuns: 0, maxQueuedRuns: 0 });
     expect(limitsOf(tenant, true)).toMatchObject({
       maxConcurrentRuns: 100,
       maxQueuedRuns: 1000,

@@ -27,18 +27,20 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     isPostgresUnreachable: false,
     isRedisUnreachable: false,
     silences: 0,
+    drain: false,
   };
   const handedBack: RunId[] = [];
   const restored: RunId[] = [];
   const released: RunId[] = [];
   const coldShards: number[] = [];
   let beats = 0;
+  let drains = 0;
   const store: StateStore = {
     ...refusingStore,
     async beat() {
       beats += 1;
       if (replies.isPostgresUnreachable) throw new Error("connection refused");
-      return { silences: replies.silences, owned: replies.owned };
+      return { silences: replies.silences, drain: replies.drain, owned: replies.owned };
     },
     async handBack(_owner, runs) {
       handedBack.push(...runs.map(({ run_id }) => run_id));
@@ -70,6 +72,9 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     links,
     timing,
     tracked,
+    onDrain: () => {
+      drains += 1;
+    },
     report: () => ({
       worker_id: "w",
       hostname: "h",
@@ -96,9 +101,26 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     });
     return run;
   };
-  const stores = { replies, handedBack, restored, released, coldShards, beats: () => beats };
+  const stores = {
+    replies,
+    handedBack,
+    restored,
+    released,
+    coldShards,
+    beats: () => beats,
+    drains: () => drains,
+  };
   return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, superseded, track };
 }
+
+test("a beat whose reply asks the worker to drain says so", async () => {
+  const { replies, heartbeat, drains } = openLeaseRenewal();
+  await heartbeat.beat();
+  expect(drains()).toBe(0);
+  replies.drain = true;
+  await heartbeat.beat();
+  expect(drains()).toBe(1);
+});
 
 const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
   run_id,

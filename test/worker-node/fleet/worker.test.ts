@@ -120,7 +120,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     ...fakeStore.store,
     beat: async ({ redis_ok }) => {
       calls.push(redis_ok ? "beat: the queue is reachable" : "beat: the queue is unreachable");
-      return { silences: 0, owned: [] };
+      return { silences: 0, drain: false, owned: [] };
     },
     takeLock: async (name) => {
       calls.push(`lock ${name}`);

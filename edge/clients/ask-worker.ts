@@ -1,0 +1,91 @@
+import { z } from "zod";
+import { randomHex } from "../../shared/contracts/ids.ts";
+import { healthQuestion, keys } from "../../shared/keys.ts";
+import { messageOf } from "../../shared/log.ts";
+import { AppError } from "../../shared/errors.ts";
+import type { Config } from "../env.ts";
+
+/** The most characters of an answer that are read. */
+const MAX_CHARS = 64 * 1024;
+
+/** A worker's own report: what it finds when it asks each of its stores for this answer. */
+export const WorkerHealth = z.looseObject({
+  status: z.enum(["ok", "degraded", "draining"]),
+  worker_id: z.string(),
+  active_jobs: z.number().int(),
+  max_jobs: z.number().int(),
+  uptime: z.number(),
+  pg_connected: z.boolean(),
+  redis_connected: z.boolean(),
+  s3_connected: z.boolean().nullable(),
+});
+export type WorkerHealth = z.infer<typeof WorkerHealth>;
+
+/**
+ * Asks a worker for its health, through Redis: an edge cannot reach the addresses of workers. The question is published once the
+ * subscription to the channel of its answer is confirmed, so no answer is missed, and nothing polls.
+ * @returns null when the worker has not answered after `ms`
+ * @throws AppError `redis_away`
+ */
+export async function askHealth(
+  config: Config,
+  incarnation: string,
+  ms: number,
+): Promise<WorkerHealth | null> {
+  const question = randomHex(16);
+  const signal = AbortSignal.timeout(ms);
+  try {
+    const stream = await send(config, `subscribe/${keys.answer(question)}`, signal);
+    for await (const message of messagesOf(stream)) {
+      if (message.startsWith("subscribe,")) {
+        const asked = ["publish", keys.control(incarnation), healthQuestion(question)].map(
+          encodeURIComponent,
+        );
+        await (await send(config, asked.join("/"), signal)).text();
+      } else if (message.startsWith("message,")) {
+        return WorkerHealth.parse(JSON.parse(message.slice(`message,${keys.answer(question)},`.length)));
+      }
+    }
+    throw new Error("the subscription ended");
+  } catch (cause) {
+    if (signal.aborted) return null;
+    if (cause instanceof z.ZodError || cause instanceof SyntaxError) throw cause;
+    throw new AppError("redis_away", `The queue cannot be reached: ${messageOf(cause)}.`, {
+      retryAfterSeconds: 2,
+    });
+  }
+}
+
+async function send(config: Config, path: string, signal: AbortSignal): Promise<Response> {
+  const base = config.UPSTASH_REDIS_REST_URL.replace(/\/*$/, "/");
+  const response = await fetch(new URL(path, base), {
+    method: "POST",
+    headers: { authorization: `Bearer ${config.UPSTASH_REDIS_REST_TOKEN}`, accept: "text/event-stream" },
+    signal,
+  });
+  if (response.ok) return response;
+  await response.body?.cancel();
+  throw new Error(`it answered HTTP ${response.status}`);
+}
+
+/** The data of each server-sent event. */
+async function* messagesOf({ body }: Response): AsyncGenerator<string> {
+  if (!body) return;
+  let text = "";
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+      text += chunk.value;
+      if (text.length > MAX_CHARS) throw new Error("the answer is too long");
+      const events = text.split(/\r?\n\r?\n/);
+      text = events.pop() ?? "";
+      for (const event of events) {
+        const data = event.split(/\r?\n/).filter((line) => line.startsWith("data: "));
+        if (data.length > 0) yield data.map((line) => line.slice("data: ".length)).join("\n");
+      }
+    }
+  } finally {
+    // Ends the subscription too.
+    await reader.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,41 @@
+import { Redis } from "ioredis";
+import postgres from "postgres";
+import { connectionOptions } from "../../shared/store/sql.ts";
+
+/** A try has this long in all. */
+const TRY_MS = 4_000;
+
+/** Connects to a Redis and sends PING. @throws Error when it does not reply in time, or refuses */
+export async function tryRedis(url: string): Promise<void> {
+  const redis = new Redis(url, {
+    protocol: 2,
+    lazyConnect: true,
+    connectTimeout: TRY_MS,
+    commandTimeout: TRY_MS,
+    enableReadyCheck: false,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+  });
+  // The same error also rejects the pending command.
+  redis.on("error", () => {});
+  try {
+    await redis.connect();
+    await redis.ping();
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Connects to a Postgres and sends a statement. @throws Error when it does not reply in time, or refuses */
+export async function tryPostgres(url: string): Promise<void> {
+  const sql = postgres(url, { ...connectionOptions, max: 1, prepare: false });
+  // The driver connects again and again to a server that closes its connections cleanly.
+  const timer = setTimeout(() => void sql.end({ timeout: 0 }), TRY_MS);
+  try {
+    await sql`select 1`;
+  } finally {
+    clearTimeout(timer);
+    await sql.end({ timeout: 0 });
+  }
+}

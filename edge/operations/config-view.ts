@@ -1,0 +1,70 @@
+import { z } from "zod";
+import { MASK } from "../../shared/contracts/definition/tool-secrets.ts";
+import { variableNames } from "../env.ts";
+import type { Config } from "../env.ts";
+
+/** A variable of the edge, as operators see it. */
+export const ConfigView = z
+  .object({
+    name: z.string(),
+    /** Null: it is not set. Secrets are masked; of URLs, credentials and query. */
+    value: z.string().nullable(),
+    origin: z.enum(["environment", "default", "unset"]),
+    secret: z.boolean(),
+    /** What changes it. */
+    change: z.string(),
+  })
+  .meta({ id: "ConfigVariable" });
+
+type Name = keyof Config;
+
+const SECRETS: ReadonlySet<Name> = new Set([
+  "UPSTASH_REDIS_REST_TOKEN",
+  "STREAM_TOKEN_SECRET",
+  "STATE_SECRET",
+  "MASTER_KEY",
+]);
+/** Their addresses are shown, with their credentials masked. They are kept as secrets too. */
+const CONNECTIONS: ReadonlySet<Name> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST_URL"]);
+
+/** Every variable of this edge with its effective value. `env`: what the platform gives the Worker. */
+export function configOf(env: object, config: Config): z.infer<typeof ConfigView>[] {
+  const given = new Map<string, unknown>(Object.entries(env));
+  return variableNames.map((name) => {
+    const raw = given.get(name);
+    const effective = typeof raw === "string" ? raw : textOf(config[name]);
+    const secret = SECRETS.has(name);
+    return {
+      name,
+      value:
+        effective === null
+          ? null
+          : secret
+            ? MASK
+            : CONNECTIONS.has(name)
+              ? withoutCredentials(effective)
+              : effective,
+      origin: typeof raw === "string" ? "environment" : effective === null ? "unset" : "default",
+      secret,
+      change:
+        secret || name === "REDIS_URL"
+          ? `npx wrangler secret put ${name}`
+          : `set ${name} under [vars] in wrangler.toml, then npx wrangler deploy`,
+    };
+  });
+}
+
+/** A default in the form in which the variable is written. */
+function textOf(value: Config[Name]): string | null {
+  if (value === undefined) return null;
+  if (typeof value === "boolean") return value ? "1" : "0";
+  if (typeof value === "number" || typeof value === "string") return String(value);
+  return Array.isArray(value) ? value.join(",") : "";
+}
+
+function withoutCredentials(text: string): string {
+  if (!URL.canParse(text)) return MASK;
+  const url = new URL(text);
+  const credentials = url.username || url.password ? `${MASK}@` : "";
+  return `${url.protocol}//${credentials}${url.host}${url.pathname}`;
+}

@@ -1,0 +1,56 @@
+import { z } from "zod";
+import { AppError } from "../../shared/errors.ts";
+import type { Config } from "../env.ts";
+
+/** The outcome of a test of a store: not the store's own words, which may name what is behind it. */
+export const StoreTest = z
+  .object({ status: z.enum(["ok", "error"]), message: z.string() })
+  .meta({ id: "StoreTest" });
+export type StoreTest = z.infer<typeof StoreTest>;
+
+/** Runs a test of a store. */
+export async function testStore(connect: () => Promise<unknown>): Promise<StoreTest> {
+  try {
+    await connect();
+    return { status: "ok", message: "The store replied." };
+  } catch (error) {
+    return { status: "error", message: reasonOf(error) };
+  }
+}
+
+/** The kinds of failures that an operator can do something about, by what drivers write. */
+const REASONS: [RegExp, string][] = [
+  [/password|auth|WRONGPASS|NOAUTH|28P01|28000|SCRAM/i, "The store refused the credentials."],
+  [/database .* does not exist|3D000/i, "The store has no such database."],
+  [/ENOTFOUND|EAI_AGAIN|resolve/i, "The name of the host cannot be resolved."],
+  [/ECONNREFUSED|refused/i, "The host refused the connection."],
+  [/time|did not reply/i, "The store did not reply in time."],
+  [/certificate|TLS|SSL/i, "The connection could not be encrypted."],
+];
+
+function reasonOf(error: unknown): string {
+  const code = z.object({ code: z.string() }).safeParse(error).data?.code ?? "";
+  const text = `${code} ${error instanceof Error ? error.message : ""}`;
+  return REASONS.find(([pattern]) => pattern.test(text))?.[1] ?? "The store cannot be used.";
+}
+
+/**
+ * The URL to connect to. An edge connects for a caller to hosts that the operator has named, in EGRESS_ALLOW or as a store of this
+ * edge, and to no other: it would find out for its callers which servers exist.
+ * @throws AppError `invalid` for another protocol; `forbidden` for another host
+ */
+export function allowedTarget(
+  config: Config,
+  text: string,
+  protocols: readonly string[],
+  field: string,
+): string {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !protocols.includes(url.protocol)) {
+    const message = `must be a URL that begins with ${protocols.map((name) => `${name}//`).join(" or ")}`;
+    throw new AppError("invalid", `Not valid: ${field}.`, { fields: [{ path: field, message }] });
+  }
+  const own = [config.REDIS_URL, config.UPSTASH_REDIS_REST_URL].map((store) => new URL(store).host);
+  if (own.includes(url.host) || config.EGRESS_ALLOW.lists(url.hostname)) return text;
+  throw new AppError("forbidden", "This host is not one that the operator allows: add it to EGRESS_ALLOW.");
+}

@@ -1,0 +1,57 @@
+import { z } from "zod";
+import { Lane } from "../../shared/contracts/run.ts";
+import type { Principal } from "../../shared/contracts/tenant.ts";
+import { AppError } from "../../shared/errors.ts";
+import type { WorkerRow } from "../../shared/store/workers/worker-rows.ts";
+
+/** A life of a worker's process. */
+export const WorkerView = z
+  .object({
+    worker_id: z.string(),
+    /** One life of the process. A restarted process has the same `worker_id` and another incarnation. */
+    incarnation: z.string(),
+    /** Null for a tenant's key: the machines are the operator's. */
+    hostname: z.string().nullable(),
+    address: z.string().nullable(),
+    pid: z.number().int().nullable(),
+    /** `silent`: no beat for so long that other workers take its runs over; `offline`: no beat for 90 s, or stopped. */
+    status: z.enum(["online", "draining", "silent", "offline"]),
+    lanes: z.array(Lane),
+    /** Null for a tenant's key: the load is that of all tenants. */
+    active_jobs: z.number().int().nullable(),
+    max_jobs: z.number().int().nullable(),
+    last_heartbeat: z.iso.datetime(),
+    registered_at: z.iso.datetime(),
+    loop_lag_ms: z.number().int().nullable(),
+    mcp_disabled: z.array(z.string()),
+  })
+  .meta({ id: "Worker" });
+
+/** No worker is without an MCP server that others have: each use is a connection of its own. */
+const NONE: string[] = [];
+
+export function workerViewOf(row: WorkerRow, { tenant }: Principal): z.infer<typeof WorkerView> {
+  const isOperator = tenant === null;
+  return {
+    worker_id: row.worker_id,
+    incarnation: row.incarnation,
+    hostname: isOperator ? row.hostname : null,
+    address: isOperator ? row.address : null,
+    pid: isOperator ? row.pid : null,
+    status: row.status,
+    lanes: row.lanes,
+    active_jobs: isOperator ? row.active : null,
+    max_jobs: isOperator ? row.slots : null,
+    last_heartbeat: new Date(row.beat_at_ms).toISOString(),
+    registered_at: new Date(row.registered_at_ms).toISOString(),
+    loop_lag_ms: isOperator ? row.loop_lag_ms : null,
+    mcp_disabled: NONE,
+  };
+}
+
+/** In a path: a worker's id, or one of its incarnations. */
+export const WorkerName = z.object({ id: z.string().min(1).max(200) });
+
+export function noWorkerOfName(): AppError {
+  return new AppError("not_found", "There is no such worker.");
+}

@@ -1,0 +1,93 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { TenantId, plainName } from "../../../shared/contracts/ids.ts";
+import { Scope } from "../../../shared/contracts/tenant.ts";
+import type { Principal } from "../../../shared/contracts/tenant.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { countValidKeys, newApiKey, readApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
+import { ensureTenant } from "../../../shared/store/tenants/tenant-rows.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { audited } from "../../http/middleware/audited.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
+import { NewApiKey, keyViewOf, noKey, requireScopes } from "../../operations/api-key-view.ts";
+import { tenantIsBeingDeleted } from "../../operations/tenant-change.ts";
+import type { Services } from "../../services.ts";
+
+/** The most valid keys of a tenant, and of the platform. */
+const MAX_KEYS = 1_000;
+
+const Request = z
+  .object({
+    name: plainName(200),
+    tenant_id: TenantId.optional(),
+    platform: z.boolean().default(false).meta({ description: "A key that may name any tenant" }),
+    scopes: z.array(Scope).min(1).max(Scope.options.length),
+    expires_at: z.iso.datetime({ offset: true }).optional(),
+  })
+  .meta({ id: "ApiKeyRequest" });
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "post",
+    path: `${prefix}/api-keys`,
+    operationId: operationIdAt(prefix, "createApiKey"),
+    tags: ["Operations"],
+    summary: "Create an API key",
+    description:
+      "The response has the key, this once. A tenant's key makes keys of its tenant; a platform key names the tenant, or says " +
+      "`platform: true`. A key can give the scopes that it has, and no others.",
+    security: [{ key: ["admin"] }],
+    middleware: [needs("admin"), jsonBody({ schema: Request }), audited("createApiKey")] as const,
+    request: { body: { required: true, content: { "application/json": { schema: Request } } } },
+    responses: { 201: json(NewApiKey, "The key"), ...problems(400, 409, 413, 415, 422) },
+  });
+
+export const createApiKey = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const services = c.get("services");
+    const { sql } = services;
+    const principal = c.get("principal");
+    const { name, scopes, expires_at, ...owner } = c.req.valid("json");
+    const tenant = ownerOf(principal, owner);
+    requireScopes(principal, scopes);
+    const expiresAt = expires_at === undefined ? null : new Date(expires_at);
+    if (expiresAt !== null && expiresAt.getTime() <= Date.now()) throw inThePast();
+    await requireRoom(services, tenant);
+    const key = newApiKey();
+    const keyId = await saveApiKey(sql, key, { tenant, name, scopes, ...(expiresAt && { expiresAt }) });
+    c.set("audit", { target: keyId, tenant });
+    const row = await readApiKey(sql, tenant, keyId);
+    if (!row) throw noKey();
+    return c.json({ ...keyViewOf(row), key }, 201);
+  });
+};
+
+/** The tenant of the new key; null: the platform. A forgotten field must not make a key that opens every tenant. */
+function ownerOf(
+  principal: Principal,
+  { tenant_id, platform }: { tenant_id?: TenantId | undefined; platform: boolean },
+): TenantId | null {
+  const tenant = tenantFilterOf(principal, tenant_id);
+  if (platform && principal.tenant !== null) {
+    throw new AppError("forbidden", "This key belongs to a tenant: it cannot make keys of the platform.");
+  }
+  if (platform === (tenant === null)) return tenant;
+  const message = "or platform: true must be given, and not both";
+  throw new AppError("invalid", "Not valid: tenant_id.", { fields: [{ path: "tenant_id", message }] });
+}
+
+/** @throws AppError `conflict` for a tenant that is being deleted, or has too many keys */
+async function requireRoom({ sql, config }: Services, tenant: TenantId | null): Promise<void> {
+  if (tenant !== null && (await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)).deleting) {
+    throw tenantIsBeingDeleted();
+  }
+  if ((await countValidKeys(sql, tenant)) < MAX_KEYS) return;
+  throw new AppError("conflict", `There are ${MAX_KEYS} valid keys already; revoke some of them first.`);
+}
+
+function inThePast(): AppError {
+  const fields = [{ path: "expires_at", message: "must be in the future" }];
+  return new AppError("invalid", "Not valid: expires_at.", { fields });
+}

@@ -1,0 +1,25 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { json, operationIdAt, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needsPlatform } from "../../http/middleware/principal.ts";
+import { ConfigView, configOf } from "../../operations/config-view.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "get",
+    path: `${prefix}/config`,
+    operationId: operationIdAt(prefix, "getConfig"),
+    tags: ["Operations"],
+    summary: "Read the variables of this edge",
+    description:
+      "Each with its effective value, where it comes from, and what changes it. Secrets are masked. Postgres is the binding HYPERDRIVE, whose " +
+      "address an edge does not know; workers have variables of their own.",
+    security: [{ key: ["admin"] }],
+    middleware: [needsPlatform("admin")] as const,
+    responses: { 200: json(z.array(ConfigView), "The variables"), ...problems() },
+  });
+
+export const getConfig = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), (c) => c.json(configOf(c.env, c.get("services").config), 200));
+};

@@ -1,0 +1,75 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { Lane } from "../../../shared/contracts/run.ts";
+import { countDeadLetters } from "../../../shared/store/runs/dead-letters.ts";
+import { countLanes } from "../../../shared/store/runs/lane-counts.ts";
+import type { LaneCounts } from "../../../shared/store/runs/lane-counts.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needsPlatform } from "../../http/middleware/principal.ts";
+
+const count = z.number().int();
+
+const QueueOfLanes = z
+  .object({
+    available: z.literal(true),
+    queued: count,
+    active: count,
+    failed: count,
+    /** Dead letters that nobody has retried or dismissed. */
+    dlq_count: count,
+    lanes: z.record(
+      Lane,
+      z.object({
+        waiting: count,
+        active: count,
+        completed: count,
+        failed: count,
+        delayed: count,
+        total: count,
+      }),
+    ),
+  })
+  .meta({ id: "QueueOfLanes" });
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "get",
+    path: `${prefix}/queue`,
+    operationId: operationIdAt(prefix, "getQueue"),
+    tags: ["Operations"],
+    summary: "Count the runs of each lane",
+    description:
+      "`waiting`: queued and due; `delayed`: queued for later; `active`: running; `completed` and `failed`: ended in the last 24 hours; " +
+      "`total`: their sum. Read from Postgres: also while Redis is away. At most 200,000 queued runs are counted, and the latest " +
+      "100,000 that ended.",
+    security: [{ key: ["admin"] }],
+    middleware: [needsPlatform("admin")] as const,
+    responses: { 200: json(QueueOfLanes, "The counts"), ...problems() },
+  });
+
+export const getQueue = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { sql } = c.get("services");
+    const [rows, dlq_count] = await Promise.all([
+      countLanes(sql),
+      countDeadLetters(sql, { tenant: null, orchestration: null, code: null }),
+    ]);
+    const sum = (of: (row: LaneCounts) => number) => rows.reduce((total, row) => total + of(row), 0);
+    const lanes = rows.map(({ lane, ...counts }) => {
+      const total = Object.values(counts).reduce((all, n) => all + n, 0);
+      return [lane, { ...counts, total }];
+    });
+    return c.json(
+      {
+        available: true as const,
+        queued: sum(({ waiting, delayed }) => waiting + delayed),
+        active: sum(({ active }) => active),
+        failed: sum(({ failed }) => failed),
+        dlq_count,
+        lanes: QueueOfLanes.shape.lanes.parse(Object.fromEntries(lanes)),
+      },
+      200,
+    );
+  });
+};

@@ -1,0 +1,105 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { AppError } from "../../../shared/errors.ts";
+import { ColdError } from "../../../shared/queue/scripts.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { audited } from "../../http/middleware/audited.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needsPlatform } from "../../http/middleware/principal.ts";
+import { StoreTest, allowedTarget, testStore } from "../../operations/store-test.ts";
+import type { Services } from "../../services.ts";
+
+const url = z.string().min(1).max(2_000).optional();
+
+/** What each test takes, and what it does: with a store of this edge, or with that of a URL. */
+const TESTS = {
+  redis: {
+    operation: "testRedis",
+    schema: z.object({ redis_url: url }).meta({ id: "TestRedis" }),
+    protocols: ["redis:", "rediss:"],
+    own: ({ queue }: Services) =>
+      // A cold queue is reachable: its Redis has replied.
+      queue.stats(0).catch((error: unknown) => {
+        if (!(error instanceof ColdError)) throw error;
+      }),
+    other: ({ tryRedis }: Services, target: string) => tryRedis(target),
+  },
+  postgres: {
+    operation: "testPostgres",
+    schema: z.object({ postgres_url: url }).meta({ id: "TestPostgres" }),
+    protocols: ["postgres:", "postgresql:"],
+    own: async ({ sql }: Services) => sql`select 1`,
+    other: ({ tryPostgres }: Services, target: string) => tryPostgres(target),
+  },
+} as const;
+
+const routeAt = (prefix: string, name: keyof typeof TESTS) => {
+  const { operation, schema } = TESTS[name];
+  return createRoute({
+    method: "post",
+    path: `${prefix}/test-${name}`,
+    operationId: operationIdAt(prefix, operation),
+    tags: ["Operations"],
+    summary: `Test whether this edge can use its ${name === "redis" ? "Redis" : "Postgres"}, or another one`,
+    description: `Without \`${name}_url\` its own. The host of a URL must be one of its own or be named in EGRESS_ALLOW (403 otherwise).`,
+    security: [{ key: ["admin"] }],
+    middleware: [needsPlatform("admin"), jsonBody({ schema, optional: true }), audited(operation)] as const,
+    request: { body: { content: { "application/json": { schema } } } },
+    responses: { 200: json(StoreTest, "The outcome"), ...problems(400, 413, 415, 422) },
+  });
+};
+
+export const testStoreAt = (prefix: string, name: keyof typeof TESTS) => (api: Api) => {
+  const { schema, protocols, own, other } = TESTS[name];
+  api.openapi(routeAt(prefix, name), async (c) => {
+    const services = c.get("services");
+    const [[field, given] = ["", undefined]] = Object.entries(schema.parse(c.req.valid("json") ?? {}));
+    if (given === undefined) return c.json(await testStore(() => own(services)), 200);
+    const target = allowedTarget(services.config, given, protocols, field);
+    return c.json(await testStore(() => other(services, target)), 200);
+  });
+};
+
+/** The edge reaches its bucket by a binding; it cannot try another one yet. */
+const OTHER_S3 = [
+  "s3_bucket",
+  "s3_region",
+  "s3_prefix",
+  "s3_access_key_id",
+  "s3_secret_access_key",
+  "s3_endpoint_url",
+];
+
+const S3Request = z.object({}).meta({ id: "TestS3" });
+
+const s3RouteAt = (prefix: string) =>
+  createRoute({
+    method: "post",
+    path: `${prefix}/test-s3`,
+    operationId: operationIdAt(prefix, "testS3"),
+    tags: ["Operations"],
+    summary: "Test whether this edge can use its object store",
+    description:
+      "Lists one object of the bucket behind the binding ARTIFACTS. Another store cannot be tested yet (422 `not_yet`).",
+    security: [{ key: ["admin"] }],
+    middleware: [
+      needsPlatform("admin"),
+      jsonBody({ schema: S3Request, notYet: OTHER_S3, optional: true }),
+      audited("testS3"),
+    ] as const,
+    request: { body: { content: { "application/json": { schema: S3Request } } } },
+    responses: { 200: json(StoreTest, "The outcome"), ...problems(400, 413, 415, 422) },
+  });
+
+export const testS3At = (prefix: string) => (api: Api) => {
+  api.openapi(s3RouteAt(prefix), async (c) => {
+    const { artifacts } = c.get("services");
+    const given: object = c.req.header("content-type") === undefined ? {} : await c.req.json();
+    const asked = Object.keys(given).filter((name) => OTHER_S3.includes(name));
+    const fields = asked.map((path) => ({ path, message: "is not available yet" }));
+    if (fields.length > 0)
+      throw new AppError("not_yet", "Only the bucket of this edge can be tested yet.", { fields });
+    return c.json(await testStore(() => artifacts.list("", undefined, 1)), 200);
+  });
+};

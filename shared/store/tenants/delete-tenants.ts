@@ -1,0 +1,75 @@
+import type { Sql } from "../sql.ts";
+
+/** The most runs, and the most rows of each other table, that one call deletes. */
+const BATCH = 1_000;
+/** The runs of one call have together at most this much journal, and one of them more at most: deleting it takes about a second. */
+const BATCH_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Deletes a part of what belongs to tenants whose deletion was requested, and marks those of which nothing is left
+ * (docs/protocol.md 7.8).
+ *
+ * A worker that executes a run which is deleted here is fenced: its next flush finds no run. A run that was admitted before
+ * the request may be committed after it, so a tenant is marked a minute after its request at the earliest.
+ * @returns true when something was deleted, so that more may be left
+ */
+export async function deleteOfTenants(sql: Sql): Promise<boolean> {
+  const open = await sql`select from tenants where deleted_at is not null and purged_at is null limit 1`;
+  if (open.length === 0) return false;
+  const [row] = await sql<{ deleted: number }[]>`
+    with deleting as materialized (
+      select tenant_id from tenants where deleted_at is not null and purged_at is null order by deleted_at limit 10
+    ), locked as (
+      -- Rows are compared, and the limit is a literal: see list-runs.ts.
+      select r.run_id, r.journal_bytes from deleting d cross join lateral (
+        select run_id, journal_bytes from runs
+        where (tenant_id, run_id) > (d.tenant_id, '') and tenant_id <= d.tenant_id
+        order by tenant_id, run_id limit 1000 for update skip locked
+      ) r
+    ), doomed as materialized (
+      select run_id from (
+        select run_id, sum(journal_bytes) over (order by run_id) - journal_bytes as bytes_before from locked
+      ) r where bytes_before < ${BATCH_BYTES} limit ${BATCH}
+    ), deleted_runs as (delete from runs where run_id in (select run_id from doomed) returning 1
+    ), deleted_entries as (delete from journal where run_id in (select run_id from doomed)
+    ), deleted_waits as (delete from waits where run_id in (select run_id from doomed)
+    ), deleted_usage as (delete from usage where run_id in (select run_id from doomed)
+    ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
+    ), deleted_deliveries as (
+      delete from webhook_deliveries where delivery_id in (
+        select delivery_id from webhook_deliveries where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_idempotency_keys as (
+      delete from idempotency_keys where (tenant_id, key) in (
+        select tenant_id, key from idempotency_keys where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_versions as (
+      delete from orchestration_versions where (tenant_id, id, version) in (
+        select tenant_id, id, version from orchestration_versions
+        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_orchestrations as (
+      delete from orchestrations where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_agents as (delete from agents where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_tools as (delete from tools where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_mcp_servers as (
+      delete from mcp_servers where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_keys as (
+      delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
+    ), counted as (
+      select (select count(*) from deleted_runs) + (select count(*) from deleted_deliveries)
+        + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
+        + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
+        + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)
+        + (select count(*) from deleted_keys) as deleted
+    ), purged as (
+      -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
+      update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,
+        enabled_concurrent_runs = 100, enabled_queued_runs = 1000
+      from counted
+      where counted.deleted = 0 and t.deleted_at < now() - interval '1 minute' and t.purged_at is null
+        and not exists (select from runs r where r.tenant_id = t.tenant_id)
+    )
+    select deleted::int from counted`;
+  return (row?.deleted ?? 0) > 0;
+}

@@ -1,0 +1,193 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
+import { Scope } from "../../../shared/contracts/tenant.ts";
+import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
+import { FakeWorker, failRun } from "../fake-workers.ts";
+
+const Operation = z.looseObject({ security: z.array(z.record(z.string(), z.array(z.string()))) });
+const Paths = z.record(z.string(), z.record(z.string(), Operation));
+type Route = { method: string; template: string; scope: Scope };
+
+let app: TestApp;
+let routes: Route[];
+let keys: Record<"owner" | "other" | "platform" | "revoked" | "expired", string>;
+/** What acme has, by the place of its id in paths. */
+let ids: Record<string, string>;
+
+beforeAll(async () => {
+  app = await startApp();
+  const { stores } = app;
+  keys = {
+    owner: await stores.key("acme"),
+    other: await stores.key("globex"),
+    platform: app.platformKey,
+    revoked: await stores.key("acme"),
+    expired: await stores.key("acme", Scope.options, new Date(Date.now() - 1_000)),
+  };
+  await stores.sql`update api_keys set revoked_at = now() where prefix = ${keys.revoked.slice(0, 12)}`;
+  for (const tenant_id of ["acme", "globex"])
+    await app.call("POST", "/scale/tenants", { body: { tenant_id } });
+  const put = async (path: string, body: object) => {
+    const answer = await app.call("PUT", `/api/v2/${path}`, { key: keys.owner, body });
+    if (!answer.ok) throw new Error(`PUT ${path}: ${await answer.text()}`);
+  };
+  await put("orchestrations/acme-graph", {
+    name: "G",
+    entry_step_id: "a",
+    steps: [{ id: "a", name: "A", type: "end" }],
+  });
+  await put("agents/acme-agent", { name: "A" });
+  await put("tools/acme-tool", {
+    name: "acme-tool",
+    description: "d",
+    tool_type: "http",
+    method: "GET",
+    url: "https://example.com/",
+  });
+  await put("mcp-servers/acme-mcp", { url: "https://example.com/mcp" });
+  const webhook_url = "https://hooks.example.com/";
+  const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
+  const failed = await failRun(stores.sql, await start());
+  const [delivery] = await stores.sql<{ delivery_id: string }[]>`select delivery_id from webhook_deliveries`;
+  const made = await app.call("POST", "/scale/api-keys", {
+    key: keys.owner,
+    body: { name: "n", scopes: ["runs:read"] },
+  });
+  await FakeWorker.claim(stores.sql, await start());
+  // It is offline, so it is not asked for its health; it owns a run, so it is not removed.
+  await stores.sql`update workers set beat_at = now() - interval '91 seconds'`;
+  ids = {
+    runs: await start(),
+    orchestrations: "acme-graph",
+    agents: "acme-agent",
+    tools: "acme-tool",
+    "mcp-servers": "acme-mcp",
+    dlq: `${failed.run}.${failed.seq}`,
+    webhooks: delivery?.delivery_id ?? "",
+    "api-keys": String((await bodyOf(made)).id),
+    tenants: "acme",
+    workers: "w",
+  };
+  routes = Object.entries(
+    Paths.parse((await bodyOf(await app.call("GET", "/api/v2/openapi.json"))).paths),
+  ).flatMap(([template, operations]) =>
+    Object.entries(operations).flatMap(([method, { security }]) => {
+      const scope = Scope.safeParse(security[0]?.key?.[0]);
+      return scope.success ? [{ method: method.toUpperCase(), template, scope: scope.data }] : [];
+    }),
+  );
+});
+afterAll(() => app.stop());
+
+/** The path to something that acme has. */
+function pathOf(template: string): string {
+  return template.replace("{name}", "a~b").replaceAll(/([\w-]+)\/\{(?:id|run_id)\}/g, (_, kind: string) => {
+    const id = ids[kind];
+    if (id === undefined) throw new Error(`there is no ${kind} to try ${template} with: add one here`);
+    return `${kind}/${encodeURIComponent(id)}`;
+  });
+}
+
+/** The bodies that are valid, so that the look-up of what they are for follows. Elsewhere {} is sent. */
+const BODIES: Record<string, object> = {
+  "/api/v2/orchestrations/runs/{run_id}/resume": { response: "yes" },
+};
+
+const call = ({ method, template }: Route, key: string | null) =>
+  app.call(method, pathOf(template), {
+    key,
+    ...(["POST", "PUT", "PATCH"].includes(method) && { body: BODIES[template] ?? {} }),
+  });
+
+async function callAll(
+  key: string | null,
+  check: (route: Route, answer: Response) => Promise<unknown>,
+): Promise<void> {
+  for (const route of routes) {
+    const answer = await call(route, key);
+    const outcome = await check(route, answer);
+    if (!answer.bodyUsed) await answer.body?.cancel();
+    expect({ route: `${route.method} ${route.template}`, outcome }).toEqual({
+      route: `${route.method} ${route.template}`,
+      outcome: "as it should be",
+    });
+  }
+}
+const RIGHT = "as it should be";
+const status = (expected: number) => async (_route: Route, answer: Response) =>
+  answer.status === expected ? RIGHT : answer.status;
+
+/** What belongs to the operator: a tenant's key is refused, whatever its scopes are. */
+const OF_THE_PLATFORM =
+  /\/scale\/(workers|queue$|config$|test-)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
+const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
+
+describe("every route that requires a key", () => {
+  test("is in the table", () => expect(routes.length).toBeGreaterThan(80));
+
+  test.each([
+    ["no key", () => null],
+    ["an unknown key", () => newApiKey()],
+    ["a revoked key", () => keys.revoked],
+    ["an expired key", () => keys.expired],
+  ])("answers 401 to %s", (_what, keyOf) => callAll(keyOf(), status(401)));
+
+  test.each(Scope.options)(
+    "answers 403 to a key that has every scope but %s, where it needs that",
+    async (scope) => {
+      const key = await app.stores.key(
+        "acme",
+        Scope.options.filter((each) => each !== scope),
+      );
+      const all = routes;
+      routes = all.filter((route) => route.scope === scope);
+      try {
+        await callAll(key, status(403));
+      } finally {
+        routes = all;
+      }
+    },
+  );
+
+  // Fails when a route reads or changes something of another tenant, or says that it exists.
+  test("answers another tenant's key as if what acme has did not exist", () =>
+    callAll(keys.other, async (route, answer) => {
+      if (isOfPlatform(route)) return answer.status === 403 ? RIGHT : answer.status;
+      const isNamed = route.template.includes("{") && route.method !== "PUT";
+      if (isNamed) return answer.status === 404 ? RIGHT : answer.status;
+      // A list of its own, or a body that is not valid.
+      if (![200, 422].includes(answer.status)) return answer.status;
+      const isStream = answer.headers.get("content-type") === "text/event-stream";
+      // The audit shows globex its own requests, which name what acme has.
+      const isOwn = isStream || route.template.endsWith("/scale/audit");
+      const text = isOwn ? "" : await answer.text();
+      // The fleet is no tenant's: a tenant's key sees which workers there are.
+      const seen = Object.entries(ids).filter(([kind, id]) => kind !== "workers" && text.includes(id));
+      return seen.length === 0 ? RIGHT : { shows: seen };
+    }));
+
+  // Last, because it deletes what acme has; what is deleted is not called again, except by its second prefix.
+  test("serves the right key", async () => {
+    const order = ({ method, template }: Route) => {
+      if (method !== "DELETE") return 1;
+      // A dead letter that was retried cannot be dismissed.
+      return template.includes("/dlq/") ? 0 : template.includes("/tenants/") ? 3 : 2;
+    };
+    routes = routes.toSorted((a, b) => order(a) - order(b));
+    const deleted = new Set<string>();
+    await callAll(keys.owner, async (route, answer) => {
+      const response = isOfPlatform(route) ? await call(route, keys.platform) : answer;
+      const { status: code } = response;
+      if (response !== answer) await response.body?.cancel();
+      const place = `${route.method} ${route.template.replace(/^\/api\/scale/, "/scale")}`;
+      const isRepeated = route.method === "DELETE" && deleted.has(place);
+      deleted.add(place);
+      // No artifact was written; a worker that owns a run is not removed (409); {} is not what most bodies are (422).
+      const isAbsent = route.template.endsWith("/artifacts/{name}") || isRepeated;
+      const served = code < 400 || [409, 422].includes(code) || (isAbsent && code === 404);
+      const asked = route.template.endsWith("/workers/{id}/health") && code === 504;
+      return served || asked ? RIGHT : code;
+    });
+  });
+});

@@ -1,0 +1,271 @@
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { deleteObjectsOfTenants } from "../../../edge/operations/delete-objects.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts";
+import { readUsage } from "../../../shared/store/tenants/usage.ts";
+import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { FakeWorker, failRun } from "../fake-workers.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+const T = "/scale/tenants";
+const save = (body: object) => app.call("POST", T, { body });
+const read = async (id: string) => bodyOf(await app.call("GET", `${T}/${id}`));
+
+describe("a tenant that is disabled", () => {
+  test("starts no runs until it is enabled again, with the limits that it had or was given meanwhile", async () => {
+    await save({ tenant_id: "paused", max_concurrent_runs: 7, max_queued_runs: 9 });
+    const key = await app.stores.key("paused");
+    const first = await startRun(app, { key });
+    const off = await app.call("PATCH", `${T}/paused`, { body: { disabled: true } });
+    expect(await bodyOf(off)).toMatchObject({ disabled: true, max_concurrent_runs: 7, max_queued_runs: 9 });
+    const refused = await app.call("POST", RUN, { key, body: {} });
+    expect([refused.status, (await bodyOf(refused)).code]).toEqual([429, "tenant_disabled"]);
+    // What it has can be read.
+    expect((await app.call("GET", runPath(first, "status"), { key })).status).toBe(200);
+    await app.call("PATCH", `${T}/paused`, { body: { max_queued_runs: 3 } });
+    expect((await app.call("POST", RUN, { key, body: {} })).status).toBe(429);
+    await app.call("PATCH", `/api/scale/tenants/paused`, { body: { disabled: false } });
+    expect(await read("paused")).toMatchObject({
+      disabled: false,
+      max_concurrent_runs: 7,
+      max_queued_runs: 3,
+    });
+    expect((await app.call("POST", RUN, { key, body: {} })).status).toBe(202);
+  });
+
+  test("starts none without Redis either", async () => {
+    await save({ tenant_id: "off", disabled: true });
+    const key = await app.stores.key("off");
+    await app.stores.withoutRedis(async () => {
+      expect((await app.call("POST", RUN, { key, body: {} })).status).toBe(429);
+    });
+  });
+});
+
+test("a tenant's key reads its own tenant and no other, and changes none", async () => {
+  await save({ tenant_id: "mine", name: "Mine" });
+  await save({ tenant_id: "theirs" });
+  const key = await app.stores.key("mine");
+  expect(await bodyOf(await app.call("GET", `${T}/mine`, { key }))).toMatchObject({
+    name: "Mine",
+    deleting: false,
+  });
+  for (const path of [`${T}/theirs`, `${T}/theirs/usage`, `${T}/nowhere`]) {
+    expect([path, (await app.call("GET", path, { key })).status]).toEqual([path, 404]);
+  }
+  expect((await app.call("PATCH", `${T}/mine`, { key, body: { weight: 9 } })).status).toBe(403);
+  expect((await app.call("DELETE", `${T}/mine`, { key })).status).toBe(403);
+  expect((await app.call("PATCH", `${T}/nowhere`, { body: { weight: 9 } })).status).toBe(404);
+  expect((await app.call("DELETE", `${T}/nowhere`)).status).toBe(404);
+});
+
+const CALL = { provider: "openai", input_tokens: 10, output_tokens: 5, cost_micro_usd: 1_500 };
+
+describe("usage", () => {
+  test("has each day and model, and its sum is that of the runs", async () => {
+    const key = await app.stores.key("spender");
+    await save({ tenant_id: "spender" });
+    const days = ["2026-01-05T23:59:59.9Z", "2026-01-06T00:00:00Z"];
+    for (const [n, at] of days.entries()) {
+      const worker = await FakeWorker.claim(app.stores.sql, await startRun(app, { key }));
+      await worker.write({
+        kind: "step",
+        usage: [
+          { ...CALL, call: "a", model: "one" },
+          { ...CALL, call: "b", model: `m${n}` },
+        ],
+      });
+      await app.stores.sql`update usage set at = ${at} where run_id = ${worker.run}`;
+    }
+    const path = `${T}/spender/usage?from=2026-01-05&to=2026-01-06`;
+    const one = { calls: 1, input_tokens: 10, output_tokens: 5, cost_usd: 0.0015 };
+    expect(await bodyOf(await app.call("GET", path, { key }))).toEqual({
+      tenant_id: "spender",
+      from: "2026-01-05",
+      to: "2026-01-06",
+      days: [
+        { day: "2026-01-05", model: "openai/m0", ...one },
+        { day: "2026-01-05", model: "openai/one", ...one },
+        { day: "2026-01-06", model: "openai/m1", ...one },
+        { day: "2026-01-06", model: "openai/one", ...one },
+      ],
+      total_tokens: 60,
+      total_cost_usd: 0.006,
+    });
+    const [runs] = await app.stores.sql`
+      select sum(tokens)::int as tokens, sum(cost_micro_usd)::int as cost from runs where tenant_id = 'spender'`;
+    expect(runs).toEqual({ tokens: 60, cost: 6_000 });
+  });
+
+  // Workers of the version before write charges during a deployment.
+  test("counts the charges of workers that do not write the tenant", async () => {
+    const run = await startRun(app, { key: await app.stores.key("older") });
+    await app.stores.sql`
+      insert into usage (run_id, seq, call, provider, model, input_tokens, output_tokens, cost_micro_usd)
+      values (${run}, 1, 'a', 'p', 'm', 1, 2, 3)`;
+    const today = new Date().toISOString().slice(0, 10);
+    expect(await readUsage(app.stores.sql, TenantId.parse("older"), today, today)).toMatchObject([
+      { cost_micro_usd: 3 },
+    ]);
+  });
+
+  test.each(["from=2026-01-02&to=2026-01-01", "from=2026-01-01&to=2026-02-01", "from=today"])(
+    "of %s is not valid",
+    async (query) => {
+      await save({ tenant_id: "spender" });
+      const answer = await app.call("GET", `${T}/spender/usage?${query}`);
+      expect([answer.status, (await bodyOf(answer)).errors]).toMatchObject([422, [{ path: "from" }]]);
+    },
+  );
+});
+
+/** The tables with rows of a tenant, or of runs of it. */
+async function tablesWith(tenant: string, runs: readonly string[]): Promise<string[]> {
+  const { sql } = app.stores;
+  const columns = await sql<{ table_name: string; column_name: string }[]>`
+    select table_name, column_name from information_schema.columns
+    where table_schema = 'public' and column_name in ('tenant_id', 'run_id')`;
+  const found = new Set<string>();
+  for (const { table_name, column_name } of columns) {
+    const rows = await sql`
+      select from ${sql(table_name)} where ${sql(column_name)} in ${sql([tenant, ...runs])} limit 1`;
+    if (rows.length > 0) found.add(table_name);
+  }
+  return [...found].toSorted();
+}
+
+describe("a tenant that is deleted", () => {
+  test("loses its keys at once, and then, in batches, all that belongs to it, and no other tenant anything", async () => {
+    await save({ tenant_id: "gone", name: "Gone" });
+    const key = await app.stores.key("gone");
+    const definition = { name: "D", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
+    expect((await app.call("PUT", "/api/v2/orchestrations/orch_d", { key, body: definition })).status).toBe(
+      200,
+    );
+    expect((await app.call("PUT", "/api/v2/agents/a", { key, body: { name: "A" } })).status).toBe(200);
+    const start = async () => {
+      const webhook_url = "https://hooks.example.com/";
+      return startRun(app, {
+        key,
+        body: { webhook_url },
+        headers: { "idempotency-key": crypto.randomUUID() },
+      });
+    };
+    const runs = [await start(), await start(), await start()];
+    const worker = await FakeWorker.claim(app.stores.sql, runs[0] ?? "");
+    await worker.write({ kind: "step", usage: [{ ...CALL, call: "a", model: "m" }] });
+    await failRun(app.stores.sql, runs[1] ?? "");
+    const other = await startRun(app, { key: await app.stores.key("stays") });
+
+    const answer = await app.call("DELETE", `${T}/gone`);
+    expect(await bodyOf(answer)).toEqual({ status: "deleted", tenant_id: "gone" });
+    expect(await read("gone")).toMatchObject({ deleting: true, disabled: true });
+    const [valid] = await app.stores
+      .sql`select from api_keys where tenant_id = 'gone' and revoked_at is null`;
+    expect(valid).toBeUndefined();
+    for (const method of ["PATCH", "POST"]) {
+      const path = method === "POST" ? T : `${T}/gone`;
+      const body = { disabled: false, ...(method === "POST" && { tenant_id: "gone" }) };
+      expect([method, (await app.call(method, path, { body })).status]).toEqual([method, 409]);
+    }
+    const refused = await app.call("POST", RUN, { body: { tenant_id: "gone" } });
+    expect((await bodyOf(refused)).code).toBe("tenant_disabled");
+
+    // Half of it is deleted when a process dies; another one goes on.
+    while (await deleteOfTenants(app.stores.sql));
+    // The worker of a run that is gone writes nothing.
+    expect(await worker.write({ kind: "step" })).toBeUndefined();
+    expect(await tablesWith("gone", runs)).toEqual(["audit", "tenants"]);
+    expect((await app.call("GET", runPath(other, "status"))).status).toBe(200);
+
+    // A minute later it is not shown any more, and its id can be used again.
+    expect(await read("gone")).toMatchObject({ deleting: true });
+    await app.stores
+      .sql`update tenants set deleted_at = now() - interval '61 seconds' where tenant_id = 'gone'`;
+    expect(await deleteOfTenants(app.stores.sql)).toBe(false);
+    expect((await app.call("GET", `${T}/gone`)).status).toBe(404);
+    const Tenants = z.array(z.looseObject({ tenant_id: z.string() }));
+    const listed = Tenants.parse(await (await app.call("GET", T)).json());
+    expect(listed.map(({ tenant_id }) => tenant_id)).not.toContain("gone");
+    expect((await app.call("DELETE", `${T}/gone`)).status).toBe(404);
+    expect((await save({ tenant_id: "gone", max_queued_runs: 5 })).status).toBe(201);
+    expect(await read("gone")).toMatchObject({
+      name: "",
+      disabled: false,
+      deleting: false,
+      max_concurrent_runs: 100,
+      max_queued_runs: 5,
+      requests_per_second: 1000,
+    });
+    expect((await app.call("POST", RUN, { body: { tenant_id: "gone" } })).status).toBe(202);
+  });
+
+  // Fails when a migration adds a table and its rows outlive their tenant.
+  test("loses its rows in every table that names a tenant or a run", async () => {
+    const statement = await readFile(
+      new URL("../../../shared/store/tenants/delete-tenants.ts", import.meta.url),
+      "utf8",
+    );
+    const tables = await app.stores.sql<{ table_name: string }[]>`
+      select distinct table_name from information_schema.columns
+      where table_schema = 'public' and column_name in ('tenant_id', 'run_id') order by 1`;
+    // The row of the tenant, and what administrators did with it, stay.
+    const kept = ["audit", "tenants"];
+    const missing = tables.filter(
+      ({ table_name }) => !kept.includes(table_name) && !statement.includes(`delete from ${table_name} `),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  // A run that was admitted before the request may be committed after the first batches.
+  test("is not done while a run of it exists, however late that run was committed", async () => {
+    await save({ tenant_id: "late" });
+    await app.call("DELETE", `${T}/late`);
+    await app.stores
+      .sql`update tenants set deleted_at = now() - interval '2 minutes' where tenant_id = 'late'`;
+    await app.stores.sql`
+      insert into runs (run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, correlation_id, input)
+      values ('run_aaaaaaaaaaaa_1780499750067', 'late', 'o', '', 1, now(), 'c', '{}')`;
+    expect(await deleteOfTenants(app.stores.sql)).toBe(true);
+    expect(await read("late")).toMatchObject({ deleting: true });
+    expect(await deleteOfTenants(app.stores.sql)).toBe(false);
+    expect((await app.call("GET", `${T}/late`)).status).toBe(404);
+  });
+
+  test("loses its objects in the cron of the edge, those of a tenant created anew under its id stay", async () => {
+    await app.stores.sql`
+      insert into tenants (tenant_id, purged_at, deleted_at, objects_before) values ('bucket', now(), now(), '2026-06-01')`;
+    const object = (key: string, day: string) => ({ key, uploaded: new Date(day) });
+    let objects = [
+      ...Array.from({ length: 5 }, (_, n) => object(`bucket/run/${n}`, "2026-05-01")),
+      object("bucket/run/new", "2026-07-01"),
+      object("buckets/run/other", "2026-05-01"),
+    ];
+    const calls: string[] = [];
+    const bucket = {
+      async list({ prefix = "", cursor }: { prefix?: string; cursor?: string } = {}) {
+        const rest = objects.filter(({ key }) => key.startsWith(prefix) && key > (cursor ?? ""));
+        const page = rest.slice(0, 2);
+        if (prefix.startsWith("bucket")) calls.push(`list ${prefix}`);
+        return { objects: page, truncated: rest.length > 2, cursor: page.at(-1)?.key };
+      },
+      async delete(keys: string | string[]) {
+        objects = objects.filter(({ key }) => !keys.includes(key));
+      },
+    };
+    await deleteObjectsOfTenants(app.stores.sql, Object.create(bucket));
+    expect(objects.map(({ key }) => key)).toEqual(["bucket/run/new", "buckets/run/other"]);
+    await deleteObjectsOfTenants(app.stores.sql, Object.create(bucket));
+    expect(new Set(calls)).toEqual(new Set(["list bucket/"]));
+    const open = await app.stores
+      .sql`select from tenants where tenant_id = 'bucket' and objects_before is not null`;
+    expect(open).toHaveLength(0);
+  });
+});

@@ -1,0 +1,39 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { bodyOf } from "../edge/app.ts";
+import { startApi, untilEnd } from "./api.ts";
+import type { FlowApi } from "./api.ts";
+
+let api: FlowApi;
+beforeAll(async () => {
+  api = await startApi();
+});
+afterAll(() => api.stop());
+
+test("a worker answers for its health through Redis, and ends when it is asked to drain; another one goes on", async () => {
+  const leaver = await api.startWorker("leaver");
+  const answer = await bodyOf(await api.call("GET", "/scale/workers/leaver/health"));
+  expect(answer).toMatchObject({
+    status: "ok",
+    worker_id: "leaver",
+    data: {
+      status: "ok",
+      worker_id: "leaver",
+      pg_connected: true,
+      redis_connected: true,
+      s3_connected: null,
+    },
+  });
+  const listed = await (await api.call("GET", "/scale/workers")).json();
+  expect(listed).toMatchObject([{ worker_id: "leaver", pid: leaver.pid, status: "online" }]);
+
+  await api.startWorker("stayer");
+  expect((await api.call("POST", "/scale/workers/leaver/drain")).status).toBe(202);
+  await leaver.untilLogged("worker.stopped");
+  // No signal ends it: it ends by itself, and reports success.
+  const code = await new Promise<number | null>((resolve) => {
+    if (leaver.process.exitCode !== null) resolve(leaver.process.exitCode);
+    else leaver.process.once("exit", resolve);
+  });
+  expect(code).toBe(0);
+  expect(await untilEnd(api, await api.start("orch_smoke", { message: "hi" }))).toBe("completed");
+});
