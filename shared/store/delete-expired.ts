@@ -5,7 +5,7 @@ const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, and deliveries that have had an outcome for 30 days.
+ * 24 hours, deliveries that have had an outcome for 30 days, and chat sessions that were deleted, or never had a turn, for a day.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -24,8 +24,18 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
         order by created_at limit ${BATCH})
       returning 1
+    ), deleted_sessions as (
+      delete from chat_sessions where session_id in (
+        (select session_id from chat_sessions where deleted_at < now() - interval '1 day' limit ${BATCH})
+        union all
+        (select session_id from chat_sessions
+         where newest_base = '' and created_at < now() - interval '1 day' limit ${BATCH}))
+      returning session_id
+    ), deleted_messages as (
+      -- Those that a turn added while its session was deleted.
+      delete from chat_messages m using deleted_sessions d where m.session_id = d.session_id
     )
-    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys))::int
-      as largest_batch`;
+    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys),
+      (select count(*) from deleted_sessions))::int as largest_batch`;
   return (row?.largest_batch ?? 0) >= BATCH;
 }

@@ -23,6 +23,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
+import { agentOf, chatOf } from "./chat-context.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -89,6 +90,7 @@ type Tries = {
 export async function visitStep(visit: Visit): Promise<Visited> {
   const { state, track } = visit;
   const turns = [...track.turns];
+  if (state.reply) state.reply.turns = turns;
   const tries = triesBefore(track.retry);
   /** The model calls of the current try. */
   const usage: Usage[] = [];
@@ -233,12 +235,13 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
 
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
-  { walk, track, step, visit, large }: Visit,
+  { state, walk, track, step, visit, large }: Visit,
   { turns, tries, unchargedUsage }: Try,
   result: StepResult,
   began: { at: number; ms: number },
 ): Promise<Tried> {
   const { waitedMs = 0 } = result;
+  state.reply?.answer(result.response);
   const place = { definition: walk.definition, track, step, visit };
   const stored = { ...result, set: await large.storeValues(result.set) };
   const { checkpoint, events } = toCheckpoint(place, stored, {
@@ -287,7 +290,8 @@ function contextOf(
     sandbox: sandbox.of({ tenant, signal }),
     tools,
     // Reads that wait for the store: an unreachable store uses up no try of the step.
-    agent: (id) => waitForStore(trackSignal, () => definitions.named("agents", tenant, id)),
+    agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
+    chat: chatOf(state, walk, trackSignal),
     tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
     mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
@@ -308,7 +312,10 @@ function contextOf(
     },
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
-      if (!signal.aborted) runLog.note(events.map((event) => inTrack(track, event)).flatMap(publishedEvents));
+      if (signal.aborted) return;
+      const published = events.map((event) => inTrack(track, event)).flatMap(publishedEvents);
+      state.reply?.hear(published);
+      runLog.note(published);
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();

@@ -1,27 +1,25 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { createMiddleware } from "hono/factory";
 import { z } from "zod";
-import { digestOf } from "../../../shared/bytes.ts";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
-import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
-import { MAX_WAITING_BYTES } from "../../../shared/contracts/run.ts";
+import type { NewRun, RunInput } from "../../../shared/contracts/run.ts";
 import { WebhookSecret, WebhookUrl } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
 import type { Config } from "../../env.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { sign } from "../../http/hmac.ts";
+import { holdBody, whileHeld } from "../../http/held-bodies.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
 import { MAX_WAIT_SECONDS } from "../../http/prefer.ts";
+import { fingerprintOf } from "../../runs/request-fingerprint.ts";
 import { RunResult } from "../../runs/run-result.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
+import { submitUntilRoom } from "../../runs/submit-until-room.ts";
 import { waitForEnd } from "../../runs/wait-for-end.ts";
 import { webhookOf } from "../../runs/webhook-request.ts";
-import type { Services } from "../../services.ts";
 
 /** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
 const NOT_YET = ["delay_seconds", "run_at", "singleton_key", "attachments"] as const;
@@ -96,24 +94,6 @@ export function createRun(api: Api): void {
   });
 }
 
-/** The pauses after which a refused request with a key is submitted again. A commit takes some 10 ms. */
-const FULL_PAUSES_MS = [100, 300];
-
-/**
- * Submits a run, and again when the queue is full. Another edge may be serving the same request at this moment: it has
- * reserved the last place and not committed the run yet, so a 429 would be wrong a moment later. The pause is here and not
- * in the batch, where other requests would wait for it.
- */
-async function submitUntilRoom(submit: Services["submit"], run: NewRun): Promise<SubmitResult> {
-  let result = await submit(run);
-  for (const pauseMs of run.idempotency_key === null ? [] : FULL_PAUSES_MS) {
-    if (result.is !== "refused" || result.code !== "queue_full") break;
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    result = await submit(run);
-  }
-  return result;
-}
-
 type ParsedRequest = { id: string; key: string | null; body: RunRequest };
 
 /** @throws AppError `not_found` for an id that no orchestration can have, `malformed_json`, `invalid` */
@@ -182,77 +162,4 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
     request_hash: key === null ? null : await fingerprintOf(meaning, body.webhook_secret ?? null, config),
     ...webhook,
   };
-}
-
-/**
- * The fingerprint of the run that a request describes, not of its text: the order of keys, defaults that are written out and
- * ignored fields do not change it. It has an HMAC in place of the secret: without MASTER_KEY, guesses of the secret cannot
- * be tested with it.
- */
-async function fingerprintOf(
-  meaning: object,
-  secret: string | null,
-  { MASTER_KEY }: Config,
-): Promise<string> {
-  const sealed = MASTER_KEY && secret !== null ? await sign(MASTER_KEY, secret) : secret;
-  return digestOf("SHA-256", JSON.stringify({ ...meaning, secret: sealed }, sortedKeys));
-}
-
-/** For JSON.stringify: writes the fields of every object in one order. */
-function sortedKeys(_key: string, value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-/** Bodies of all tenants that are held at once. Only large ones are refused for it: small ones are not what fills an isolate. */
-const MAX_HELD_BYTES = 64 * 1024 * 1024;
-const LARGE_BYTES = 64 * 1024;
-
-/** The bytes of the bodies that this isolate holds while their runs are accepted, by tenant. */
-const held = new Map<TenantId, number>();
-
-/**
- * Counts a request's body as held for the tenant of its key, before the body is read. A platform key names the tenant in
- * its body: the handler counts that one with `whileHeld`.
- */
-const holdBody = createMiddleware<ApiEnv>(async (c, next) => {
-  const { tenant } = c.get("principal");
-  return tenant === null ? next() : whileHeld(c, tenant, next);
-});
-
-/**
- * Counts a request's body as held for a tenant while `accept` runs.
- * @throws AppError `rate_limited` when the tenant's requests hold 16 MiB, `capacity` when those of all tenants hold 64 MiB
- */
-export async function whileHeld<Result>(
-  c: Context<ApiEnv>,
-  tenant: TenantId,
-  accept: () => Promise<Result>,
-): Promise<Result> {
-  // A body without a length has been read already, to count it.
-  const bytes = Number(c.req.header("content-length") ?? (await c.req.text()).length);
-  const before = held.get(tenant) ?? 0;
-  if (before > 0 && before + bytes > MAX_WAITING_BYTES) {
-    throw new AppError(
-      "rate_limited",
-      `The requests of tenant ${tenant} that are being accepted hold 16 MiB; try again in a moment.`,
-      { retryAfterSeconds: 1 },
-    );
-  }
-  if (bytes > LARGE_BYTES && allHeld() + bytes > MAX_HELD_BYTES) {
-    const detail = "The requests that are being accepted hold 64 MiB; try again in a moment.";
-    throw new AppError("capacity", detail, { retryAfterSeconds: 1 });
-  }
-  held.set(tenant, before + bytes);
-  try {
-    return await accept();
-  } finally {
-    const after = (held.get(tenant) ?? 0) - bytes;
-    if (after > 0) held.set(tenant, after);
-    else held.delete(tenant);
-  }
-}
-
-function allHeld(): number {
-  return Array.from(held.values()).reduce((sum, bytes) => sum + bytes, 0);
 }

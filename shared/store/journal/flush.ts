@@ -1,7 +1,9 @@
 import { utf8 } from "../../bytes.ts";
+import type { ChatReply } from "../../contracts/chat.ts";
 import type { RunId } from "../../contracts/ids.ts";
 import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
 import type { RunStatus } from "../../contracts/run.ts";
+import { insertReplies } from "../chat/messages.ts";
 import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import { insertWaits } from "../runs/waits.ts";
 import type { NewWait } from "../runs/waits.ts";
@@ -72,7 +74,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
     from moved`;
@@ -134,6 +136,7 @@ export type EntryColumns = Pick<
   waits: readonly NewWait[];
   error: string | null;
   dead_letter: DeadLetter | null;
+  reply: ChatReply | null;
 };
 
 /** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
@@ -147,6 +150,7 @@ const UNCHANGED_COLUMNS = {
   waits: [],
   error: null,
   dead_letter: null,
+  reply: null,
 } as const;
 
 /** The one place that maps the kinds of entries to columns. */
@@ -179,6 +183,7 @@ export function columnsOf(entry: NewEntry): EntryColumns {
         ...entry,
         deadline_ms: 0,
         current_step: null,
+        reply: entry.reply ?? null,
         steps: entry.earlier.length + (entry.step_path === null ? 0 : 1),
       };
   }
@@ -301,6 +306,10 @@ function insertDeadLetters(sql: Sql, entries: readonly EntryColumns[]) {
         ${pgArray(letters.map((d) => d.first_failed_at))}::timestamptz[]
       ) as d(run_id, code, message, stack, step_id, tries, first_failed_at) using (run_id)
     )`;
+}
+
+function repliesOf(entries: readonly EntryColumns[]) {
+  return entries.flatMap(({ run_id, reply }) => (reply === null ? [] : [{ run_id, ...reply }]));
 }
 
 /** Whether the entry parks the run until a human has answered. */
