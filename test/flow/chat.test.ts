@@ -47,7 +47,7 @@ test("50 turns that are sent to a session at once run one at a time, in the orde
   const turns = await Promise.all(said.map((message) => chat.say({ message, session_id })));
   await chat.api.stores.redis.flushall();
   const ids = turns.map(({ turn_id }) => turn_id).toSorted((a, b) => (a.slice(-13) < b.slice(-13) ? -1 : 1));
-  for (const turn of ids) expect(await untilEnd(chat.api, turn, 120_000)).toBe("completed");
+  for (const turn of ids) expect(await untilEnd(chat.api, turn, 60_000)).toBe("completed");
   expect(chat.mostAtOnce).toBe(1);
   const ends = await chat.api.stores.sql`
     select run_id from runs where chat_session = ${session_id} order by ended_at, run_id`;
