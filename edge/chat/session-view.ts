@@ -46,7 +46,11 @@ export const SESSION_PATH = "/api/v2/chat/{session_id}";
 export const SessionParams = z.object({ session_id: z.string() });
 
 /** The session that a path names. @throws AppError `not_found`, also for a session of another tenant */
-export async function findSession(sql: Sql, principal: Principal, id: string): Promise<SessionRow> {
+export async function findSession(
+  sql: Sql,
+  principal: Pick<Principal, "tenant">,
+  id: string,
+): Promise<SessionRow> {
   const session = SessionId.safeParse(id);
   const row = session.success ? await readSession(sql, principal.tenant, session.data) : null;
   if (!row) throw noSession();

@@ -4,15 +4,13 @@ import type { RunId, SessionId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { readSession } from "../../shared/store/chat/sessions.ts";
-import type { SessionRow } from "../../shared/store/chat/sessions.ts";
 import { readRunsToWatch } from "../../shared/store/runs/read-runs.ts";
 import type { RunToWatch } from "../../shared/store/runs/read-runs.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { addressOf, bearerKey, principalOf, requireScope } from "../http/middleware/principal.ts";
 import { toAppError } from "../http/problem.ts";
-import { noSession } from "../chat/session-view.ts";
+import { findSession, noSession } from "../chat/session-view.ts";
 import { noRun } from "../runs/run-view.ts";
 import { reconnectLater } from "./sse-writer.ts";
 import { expiryOf, readStreamToken } from "./token.ts";
@@ -62,22 +60,21 @@ export async function authorizedRuns(
  */
 export async function authorizedSession(
   c: Context<ApiEnv>,
-  id: SessionId,
+  id: string,
   tokens: readonly string[],
-): Promise<{ session: SessionRow; grant: Grant }> {
+): Promise<{ session: SessionId; grant: Grant }> {
   const { sql } = c.get("services");
   const [first] = tokens;
   if (first === undefined || hasKeyInHeader(c) || first.startsWith("sk-syn-")) {
     const principal = await viewerPrincipal(c, tokens);
-    const session = await readSession(sql, principal.tenant, id);
-    if (!session) throw noSession();
-    return { session, grant: { keyId: principal.key_id, untilMs: null } };
+    const { session_id } = await findSession(sql, principal, id);
+    return { session: session_id, grant: { keyId: principal.key_id, untilMs: null } };
   }
   const claim = (await validClaims(c, tokens)).findLast(({ opens }) => opens === id);
-  const session = claim ? await readSession(sql, null, id) : null;
-  if (!claim || !session) throw noSession();
+  if (!claim) throw noSession();
+  const { session_id } = await findSession(sql, { tenant: null }, id);
   // A session has no end.
-  return { session, grant: unexpired(claim, null) };
+  return { session: session_id, grant: unexpired(claim, null) };
 }
 
 /** The runs in the order of `runs`. @throws AppError `not_found` when one is missing */

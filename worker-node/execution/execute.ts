@@ -139,7 +139,7 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
 /** Notes the pickup and the start of the run. */
 function noteBeginning(state: ExecutionState, definition: Orchestration): void {
   const { runLog, run, pendingEvents } = state;
-  const name = { orchestration_id: definition.id, orchestration_name: definition.name };
+  const name = { orchestration_id: run.orchestration_id, orchestration_name: definition.name };
   runLog.note(pendingEvents);
   state.pendingEvents = [];
   if (run.event_seq === 0 && run.chat_session) {

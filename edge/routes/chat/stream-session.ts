@@ -9,7 +9,7 @@ import { DELTA_RULE } from "../../../shared/events/delta-text.ts";
 import { parseEventId, readPosition } from "../../../shared/events/lines.ts";
 import type { RunToWatch } from "../../../shared/store/runs/read-runs.ts";
 import { readTurn } from "../../../shared/store/chat/turns.ts";
-import { noTurn, SESSION_PATH, SessionParams, sessionIdOf } from "../../chat/session-view.ts";
+import { noTurn, SESSION_PATH, SessionParams } from "../../chat/session-view.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import type { Services } from "../../services.ts";
@@ -50,13 +50,13 @@ export function streamSession(api: Api): void {
   api.openapi(route, (c) =>
     streamOrLater(async () => {
       const { turn_id, ...query } = c.req.valid("query");
-      const id = sessionIdOf(c.req.valid("param").session_id);
-      const { session, grant } = await authorizedSession(c, id, query.token);
+      const { session_id } = c.req.valid("param");
+      const { session, grant } = await authorizedSession(c, session_id, query.token);
       const lastId = lastEventIdOf(c.req.valid("header"), query);
       const { sql } = c.get("services");
       const place = turn_id
-        ? await placeIn(sql, session.session_id, turn_id, lastId)
-        : await placeOf(sql, session.session_id, lastId);
+        ? await placeIn(sql, session, turn_id, lastId)
+        : await placeOf(sql, session, lastId);
       if (place === null) return new Response(null, { status: 204 });
       return open(c, place, grant);
     }),
