@@ -9,6 +9,11 @@ export function notYetDue(facts: RunFacts): Cause {
   const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
   const park = facts.park === null ? null : ParkRecord.parse(JSON.parse(facts.park));
+  if (park?.reason !== "retry" && facts.turn_before !== null) {
+    const sentence = `The turn waits for turn ${facts.turn_before} of its session.`;
+    const turn = { kind: "turn" as const, turn_id: facts.turn_before };
+    return { reason: "earlier_turn", sentence, blocked_by: [turn], sinceMs: facts.queued_at_ms };
+  }
   if (park?.reason !== "retry") {
     const sentence = `The run starts at ${until}.`;
     return { reason: "delayed", sentence, blocked_by, sinceMs: facts.queued_at_ms };
