@@ -1,4 +1,4 @@
--- Chat: sessions, and their history in rows that are only added. docs/protocol.md 12.
+-- Chat: sessions, and their history in rows that are only added. docs/protocol.md 5.13.
 
 create table chat_sessions (
   session_id       text primary key,

@@ -21,7 +21,7 @@ export function isNext(sql: Sql) {
 }
 
 /**
- * Makes waiting turns due whose earlier turns have ended: docs/protocol.md 12.2. It is called after each end of a turn, and
+ * Makes waiting turns due whose earlier turns have ended: docs/protocol.md 5.13. It is called after each end of a turn, and
  * after each accept of a turn that waits; the reconciler calls it for what a crash between has left.
  * @param session null: of all sessions, at most 1,000 turns
  * @returns the turns that are due now, for the queue

@@ -184,6 +184,16 @@ describe("the turns of a session", () => {
     expect(new Set(rows.map(({ said }) => said))).toEqual(new Set(["0", ...texts]));
   });
 
+  // Fails when a turn is refused because another turn of its session got a later id first.
+  test("are submitted again under a later id when another one was first", async () => {
+    const { session_id } = await say({ message: "1" });
+    await app.stores.sql`
+      update chat_sessions set reserved_base = '8999999999998', newest_base = '9000000000000'
+      where session_id = ${session_id}`;
+    const { turn_id } = await say({ message: "2", session_id });
+    expect(turn_id).toMatch(/_9000000000001$/);
+  });
+
   test("of which one waits for a person is cancelled by the next message", async () => {
     const first = await say({ message: "1" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
