@@ -15,6 +15,8 @@ create table chat_sessions (
 );
 create index chat_sessions_listed on chat_sessions (tenant_id, newest_base desc, session_id desc)
   where deleted_at is null and newest_base <> '';
+create index chat_sessions_of_all on chat_sessions (newest_base desc, session_id desc)
+  where deleted_at is null and newest_base <> '';
 -- For retention: sessions that never had a turn, and deleted ones.
 create index chat_sessions_unused on chat_sessions (created_at) where newest_base = '';
 create index chat_sessions_deleted on chat_sessions (deleted_at) where deleted_at is not null;

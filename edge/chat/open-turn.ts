@@ -76,6 +76,6 @@ function titleOf(message: string): string {
   return Array.from(message.trim().replaceAll(/\s+/g, " ")).slice(0, TITLE_CHARS).join("");
 }
 
-export function invalid(path: string, message: string): AppError {
+function invalid(path: string, message: string): AppError {
   return new AppError("invalid", `Not valid: ${path}.`, { fields: [{ path, message }] });
 }

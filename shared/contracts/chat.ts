@@ -4,7 +4,7 @@ import { JsonValue } from "./json.ts";
 import type { Json, JsonObject } from "./json.ts";
 
 /** The id of the only step of a turn. */
-export const CHAT_STEP = "chat";
+const CHAT_STEP = "chat";
 
 /** A turn ends after this time without an answer, and after so many answers with tool calls. */
 const TURN_MINUTES = 30;

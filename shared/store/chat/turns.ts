@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { baseOf, RunId, SessionId } from "../../contracts/ids.ts";
+import { RunId, SessionId } from "../../contracts/ids.ts";
 import type { RunToWatch } from "../runs/read-runs.ts";
 import { readRunsToWatch } from "../runs/read-runs.ts";
 import type { EntryLines } from "../../events/lines.ts";
@@ -56,9 +56,4 @@ export async function readTurnEntries(
         order by right(r.run_id, 13), j.seq limit ${limit}) j) page
     where bytes_before < ${PAGE_BYTES} order by base, seq`;
   return rows.map((row) => TurnEntry.parse(row));
-}
-
-/** The place before the first event of a turn. */
-export function beginningOf(run: RunId): { base: string; seq: number } {
-  return { base: baseOf(run), seq: 0 };
 }

@@ -37,9 +37,10 @@ const get = (session: string, rest: string, options: CallOptions = {}) =>
   app.call("GET", `/api/v2/chat/${session}/${rest}`, options);
 
 async function say(body: JsonObject, options: CallOptions = {}) {
-  const answer = await post({ agent: "helper", ...body }, options);
-  if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
-  const turn = Turn.parse(await answer.json());
+  const response = await post({ agent: "helper", ...body }, options);
+  if (response.status !== 202)
+    throw new Error(`POST responseed ${response.status}: ${await response.text()}`);
+  const turn = Turn.parse(await response.json());
   await app.settled();
   return turn;
 }

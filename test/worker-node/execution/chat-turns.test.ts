@@ -5,7 +5,7 @@ import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
-import { silentPeer } from "../../services/waiting.ts";
+import { silentPeer, slowPeer } from "../../services/waiting.ts";
 import { ExecutionHarness } from "./execution-harness.ts";
 
 const session = newSessionId();
@@ -69,11 +69,13 @@ describe("the execution of a chat turn", () => {
     harness.generate = async ({ onText, onRestart, signal }) => {
       onText("thought aloud");
       onRestart?.();
+      // Viewers get at most 20 pieces a second.
+      await slowPeer(60);
       onText("So far");
       return silentPeer(signal);
     };
     const { run, ending } = harness.begin(turn);
-    await expect.poll(() => harness.calls.length).toBe(1);
+    await expect.poll(() => harness.eventsOf(run)).toContain("So far");
     harness.stop.abort(new Stop("cancel", "the run was cancelled"));
     await ending;
     expect(replyOf(run)).toEqual({ session, content: "So far", tool_calls: [], cut: true });
