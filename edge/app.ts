@@ -17,6 +17,15 @@ import { listDefinitions } from "./routes/definitions/list-definitions.ts";
 import { listOrchestrations } from "./routes/definitions/list-orchestrations.ts";
 import { putDefinition } from "./routes/definitions/put-definition.ts";
 import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
+import { cancelTurn } from "./routes/chat/cancel-turn.ts";
+import { createSessionToken } from "./routes/chat/create-session-token.ts";
+import { createTurn, MAX_CHAT_MIB } from "./routes/chat/create-turn.ts";
+import { deleteSession } from "./routes/chat/delete-session.ts";
+import { getSession } from "./routes/chat/get-session.ts";
+import { listSessionEvents } from "./routes/chat/list-session-events.ts";
+import { listSessions } from "./routes/chat/list-sessions.ts";
+import { renameSession } from "./routes/chat/rename-session.ts";
+import { streamSession } from "./routes/chat/stream-session.ts";
 import { syncBundle } from "./routes/definitions/sync-definitions.ts";
 import { callState } from "./routes/internal/call-state.ts";
 import { changeTenant } from "./routes/operations/change-tenant.ts";
@@ -81,7 +90,7 @@ export function createApp(servicesOf: ServicesOf): Api {
   });
   app.use(crossOrigin);
   app.use(knownUrl(app));
-  app.use("/api/*", limitBody(1));
+  app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB }));
   app.use("/scale/*", limitBody(1));
   app.use("/internal/*", signedHead);
   // A worker's flush has up to 4 MiB, which JSON escapes may double.
@@ -137,6 +146,15 @@ const routes: readonly ((api: Api) => void)[] = [
   cancelRuns,
   retryRuns,
   streamRuns,
+  createTurn,
+  listSessions,
+  getSession,
+  streamSession,
+  createSessionToken,
+  listSessionEvents,
+  cancelTurn,
+  renameSession,
+  deleteSession,
   listOrchestrations,
   getOrchestration,
   putOrchestration,

@@ -1,4 +1,4 @@
--- Counters of the fleet, from which GET /api/v2/metrics is made: docs/protocol.md 7.10.
+-- Counters of the fleet, from which GET /api/v2/metrics is made: docs/protocol.md 7.11.
 create table metric_counters (
   -- An incarnation: what this worker has counted since it started. Empty: the sum of the workers that are gone, and what Postgres
   -- counts itself.

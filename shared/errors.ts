@@ -13,6 +13,7 @@ export const errors = {
   run_finished: { status: 409, title: "The run has already finished" },
   conflict: { status: 409, title: "Another request was first" },
   several_questions: { status: 409, title: "The run waits for several answers" },
+  session_busy: { status: 409, title: "A turn of this session has not ended" },
   not_waiting: { status: 409, title: "The run is not waiting for an answer" },
   too_large: { status: 413, title: "The body is too large" },
   unsupported_media_type: { status: 415, title: "The body must be application/json" },

@@ -1,5 +1,7 @@
 import { OrchestrationDocument } from "../../shared/contracts/definition/orchestration.ts";
-import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import { callsOfTurns } from "../../shared/contracts/chat.ts";
+import type { ChatReply } from "../../shared/contracts/chat.ts";
+import type { RunId, SessionId, TenantId } from "../../shared/contracts/ids.ts";
 import type { EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { RunInput, TERMINAL } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -7,13 +9,16 @@ import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { fold, initialProgress, initialState } from "../../shared/journal/fold.ts";
+import type { Progress } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
+import { readTurnText } from "../../shared/store/chat/messages.ts";
 import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/mark-cancelled.ts";
 import type { CancelEnd, FamilyMember, CancellableRun } from "../../shared/store/runs/mark-cancelled.ts";
 import { pagesOf } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { publish } from "../clients/publish.ts";
 import type { Services } from "../services.ts";
+import { wakeNextTurn } from "./wake-turn.ts";
 
 /** Runs may change while they are cancelled. Then they are read and cancelled again, in this many passes at most. */
 const MAX_PASSES = 5;
@@ -57,6 +62,8 @@ export async function cancel(
     const entries = committed.ended.map(({ entry }) => entry);
     const published = Promise.all([publish(config, entries, committed.owners), queue.finish(jobs, "")]);
     waitUntil(published.catch(logNotPublished));
+    const sessions = new Set(committed.ended.flatMap(({ run: { chat_session } }) => chat_session ?? []));
+    for (const session of sessions) waitUntil(wakeNextTurn({ sql, queue }, session));
   }
 }
 
@@ -136,7 +143,20 @@ async function makeEnd(sql: Sql, row: CancellableRun): Promise<CancelEnd> {
     events: events.map((event) => writeLine(event, new Date(), row.correlation_id)).join("\n"),
     events_n: events.length,
     output: JSON.stringify(record),
+    reply: row.chat_session && (await cutReply(sql, run_id, row.chat_session, progress)),
   };
+}
+
+/** The answer of a chat turn as far as it came before the cancel; null: it has none. */
+async function cutReply(
+  sql: Sql,
+  run: RunId,
+  session: SessionId,
+  { turns }: Progress,
+): Promise<ChatReply | null> {
+  const content = await readTurnText(sql, run);
+  const tool_calls = callsOfTurns(turns);
+  return content === "" && tool_calls.length === 0 ? null : { session, content, tool_calls, cut: true };
 }
 
 const Schema = OrchestrationDocument.shape.state_schema;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { RunId } from "../../shared/contracts/ids.ts";
 import { Lane, RunStatus } from "../../shared/contracts/run.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { isoTime } from "../http/time.ts";
@@ -16,6 +17,7 @@ const Blocker = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("worker"), worker_id: z.string(), last_heard_at: z.iso.datetime().nullable() }),
   z.object({ kind: z.literal("queue"), state: z.enum(["away", "rebuilding"]) }),
+  z.object({ kind: z.literal("turn"), turn_id: RunId }),
   /** `path`: the step that waits, `fanout[1].ask` in a branch or a loop. */
   z.object({ kind: z.literal("time"), until: z.iso.datetime(), path: z.string().exactOptional() }),
   z.object({
@@ -37,6 +39,7 @@ export const Diagnosis = z
       "cancelling",
       "worker_silent",
       "worker_overdue",
+      "earlier_turn",
       "delayed",
       "retry_wait",
       "waiting",

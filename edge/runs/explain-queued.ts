@@ -10,6 +10,11 @@ export function notYetDue(facts: RunFacts): Cause {
   const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
   const retry = retryOf(facts);
+  if (retry === null && facts.turn_before !== null) {
+    const sentence = `The turn waits for turn ${facts.turn_before} of its session.`;
+    const turn = { kind: "turn" as const, turn_id: facts.turn_before };
+    return { reason: "earlier_turn", sentence, blocked_by: [turn], sinceMs: facts.queued_at_ms };
+  }
   if (retry === null) {
     const sentence = `The run starts at ${until}.`;
     return { reason: "delayed", sentence, blocked_by, sinceMs: facts.queued_at_ms };

@@ -5,7 +5,8 @@ import {
   parseOrchestration,
 } from "../../shared/contracts/definition/index.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
-import type { Refusal, RunStatus } from "../../shared/contracts/run.ts";
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import type { Refusal } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { retryPlace } from "../../shared/journal/rewind.ts";
@@ -39,7 +40,7 @@ export async function retry(
   const { sql, queue, config, waitUntil } = services;
   const run = await readRetriableRun(sql, tenant, runId);
   if (!run) throw noRun();
-  requireRetriable(run.status);
+  requireRetriable(run);
   const keep_seq = fromStep === null ? run.event_seq : await keepUntil(sql, run, fromStep);
 
   const admitDeps: AdmitDeps = { config, queue, query: (use) => use(sql) };
@@ -65,8 +66,12 @@ export async function retry(
   waitUntil(Promise.all([queue.enqueue([job]), publish(config, [entry])]).catch(logNotEnqueued));
 }
 
-/** @throws AppError that says why a run in this status cannot be retried */
-function requireRetriable(status: RunStatus): void {
+/** @throws AppError that says why a run cannot be retried */
+function requireRetriable({ status, chat_session }: RetriableRun): void {
+  // A later turn may have begun, and the turns of a session run one after the other.
+  if (chat_session !== null && TERMINAL.has(status)) {
+    throw new AppError("run_finished", "A chat turn is not retried: send its message again.");
+  }
   if (status === "failed" || status === "cancelled") return;
   if (status === "completed")
     throw new AppError("run_finished", "The run completed; there is nothing to retry.");

@@ -1,7 +1,8 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewRun, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
+import type { NewRun, NewTurn, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { jobOf } from "../../shared/queue/job.ts";
+import { whyNotTaken } from "../../shared/store/chat/accept-turns.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { inHalves } from "../../shared/store/halves.ts";
 import { acceptRuns, findAccepted, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
@@ -193,7 +194,7 @@ async function updateQueue(
     const row = accepted.get(run.run_id);
     if (!row) return [];
     const job = jobOf({ ...run, queued_at_ms: row.queued_at_ms });
-    return [{ ...job, status: "queued" as const, delayMs: run.delay_ms }];
+    return [{ ...job, status: "queued" as const, delayMs: row.delay_ms }];
   });
   const names = unused.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
   const update = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
@@ -210,7 +211,11 @@ async function resultOf(
   run: NewRun,
   { admissions, accepted, failed }: Outcome & { admissions: Admissions },
 ): Promise<SubmitResult> {
-  if (accepted.has(run.run_id)) return { is: "accepted", run_id: run.run_id, replayed: false };
+  const row = accepted.get(run.run_id);
+  if (row) {
+    const waits = run.turn !== undefined && row.delay_ms > 0;
+    return { is: "accepted", run_id: run.run_id, replayed: false, waits };
+  }
   const error = failed.get(run.run_id);
   if (error !== undefined) return failedBy(error);
   const admission = admissions.get(run.run_id);
@@ -218,6 +223,8 @@ async function resultOf(
   if (admission.is === "refused") return { is: "refused", ...admission.refusal };
   const earlier = await findEarlier(deps, run);
   if (earlier) return earlier;
+  const notTaken = run.turn && (await turnRefusal(deps, run.turn, run.run_id));
+  if (notTaken) return { is: "refused", ...notTaken };
   if (admission.is === "full") return { is: "refused", ...admission.refusal };
   return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
 }
@@ -248,9 +255,26 @@ async function whyNotCommitted(
     detail: `There is no orchestration ${run.orchestration_id}.`,
   };
   if (quotaCheckedBy === "queue") return unknown;
+  if (run.turn) return refusedByPostgres(deps, run.tenant_id);
   const { tenant_id, orchestration_id } = run;
   const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
   return definition === null ? unknown : refusedByPostgres(deps, tenant_id);
+}
+
+/** Why the session of a chat turn did not take it; null: the session had no reason. */
+async function turnRefusal(
+  { query }: Pick<AdmitDeps, "query">,
+  { session, rejects_busy }: NewTurn,
+  run: RunId,
+): Promise<Refusal | null> {
+  const why = await query((sql) => whyNotTaken(sql, session, run, rejects_busy));
+  if (why === null) return null;
+  const refusals: Record<typeof why, Refusal> = {
+    unknown: { code: "not_found", detail: "There is no such session." },
+    busy: { code: "session_busy", detail: "A turn of this session has not ended, and on_busy is reject." },
+    outrun: { code: "conflict", detail: "Other turns of the session were first; try again." },
+  };
+  return refusals[why];
 }
 
 /** The result of a run whose submission failed. A committed run never gets it. */

@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import { z } from "zod";
-import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { RunId, SessionId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
@@ -10,6 +10,7 @@ import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { addressOf, bearerKey, principalOf, requireScope } from "../http/middleware/principal.ts";
 import { toAppError } from "../http/problem.ts";
+import { findSession, noSession } from "../chat/session-view.ts";
 import { noRun } from "../runs/run-view.ts";
 import { reconnectLater } from "./sse-writer.ts";
 import { expiryOf, readStreamToken } from "./token.ts";
@@ -52,6 +53,30 @@ export async function authorizedRuns(
   return rows.map((row) => ({ row, grant: grantOf(row, claims) }));
 }
 
+/**
+ * The session if this caller may see the events of its turns, and the caller's permission: an API key, or a stream token of the
+ * session.
+ * @throws AppError `unauthorized`, `forbidden` or `not_found`
+ */
+export async function authorizedSession(
+  c: Context<ApiEnv>,
+  id: string,
+  tokens: readonly string[],
+): Promise<{ session: SessionId; grant: Grant }> {
+  const { sql } = c.get("services");
+  const [first] = tokens;
+  if (first === undefined || hasKeyInHeader(c) || first.startsWith("sk-syn-")) {
+    const principal = await viewerPrincipal(c, tokens);
+    const { session_id } = await findSession(sql, principal, id);
+    return { session: session_id, grant: { keyId: principal.key_id, untilMs: null } };
+  }
+  const claim = (await validClaims(c, tokens)).findLast(({ opens }) => opens === id);
+  if (!claim) throw noSession();
+  const { session_id } = await findSession(sql, { tenant: null }, id);
+  // A session has no end.
+  return { session: session_id, grant: unexpired(claim, null) };
+}
+
 /** The runs in the order of `runs`. @throws AppError `not_found` when one is missing */
 async function readAll(
   c: Context<ApiEnv>,
@@ -90,7 +115,7 @@ async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promi
   if (claims.length < tokens.length) {
     throw new AppError(
       "unauthorized",
-      "This stream token is not valid. Create one with POST …/runs/{run_id}/stream-token.",
+      "This stream token is not valid. Create one with POST …/stream-token of the run or the chat session.",
     );
   }
   const keyIds = [...new Set(claims.map(({ keyId }) => keyId))];
@@ -101,9 +126,14 @@ async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promi
 
 /** @throws AppError `not_found` without a token for this run, `unauthorized` for one that has expired */
 function grantOf(row: RunToWatch, claims: readonly TokenClaim[]): Grant {
-  const claim = claims.findLast(({ run }) => run === row.run_id);
+  const claim = claims.findLast(({ opens }) => opens === row.run_id);
   if (!claim) throw noRun();
-  const untilMs = expiryOf(claim.madeAtMs, row.ended_at_ms);
+  return unexpired(claim, row.ended_at_ms);
+}
+
+/** @throws AppError `unauthorized` for a token that has expired */
+function unexpired(claim: TokenClaim, endedAtMs: number | null): Grant {
+  const untilMs = expiryOf(claim.madeAtMs, endedAtMs);
   if (Date.now() > untilMs)
     throw new AppError("unauthorized", "This stream token has expired. Create a new one.");
   return { keyId: claim.keyId, untilMs };

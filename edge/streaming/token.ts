@@ -1,4 +1,5 @@
-import { RunId } from "../../shared/contracts/ids.ts";
+import { z } from "zod";
+import { RunId, SessionId } from "../../shared/contracts/ids.ts";
 import { sign, verify } from "../http/hmac.ts";
 
 /**
@@ -10,12 +11,22 @@ const AFTER_END_MS = 3_600_000;
 /** No token is valid for longer, whatever becomes of its run: a paused run may have no end. */
 const MAX_AGE_MS = 7 * 24 * 3_600_000;
 
-/** What a token says: which run it opens, when it was created, and with which API key. */
-export type TokenClaim = { run: RunId; madeAtMs: number; keyId: string };
+/** A token as the API returns it. */
+export const StreamToken = z
+  .object({ token: z.string(), stream_url: z.string(), expires_at: z.iso.datetime() })
+  .meta({ id: "StreamToken" });
 
-/** Creates a token that allows to read one run's events: `syn-st.<run>.<created, seconds>.<key id>.<HMAC-SHA256>`. */
-export async function makeStreamToken(secret: string, { run, madeAtMs, keyId }: TokenClaim): Promise<string> {
-  const claim = `syn-st.${run}.${Math.floor(madeAtMs / 1000)}.${keyId}`;
+const Opens = z.union([RunId, SessionId]);
+
+/** What a token says: which run or chat session it opens, when it was created, and with which API key. */
+export type TokenClaim = { opens: z.infer<typeof Opens>; madeAtMs: number; keyId: string };
+
+/** Creates a token that allows to read the events of a run or a session: `syn-st.<id>.<created, seconds>.<key id>.<HMAC-SHA256>`. */
+export async function makeStreamToken(
+  secret: string,
+  { opens, madeAtMs, keyId }: TokenClaim,
+): Promise<string> {
+  const claim = `syn-st.${opens}.${Math.floor(madeAtMs / 1000)}.${keyId}`;
   return `${claim}.${await sign(secret, claim)}`;
 }
 
@@ -25,10 +36,10 @@ export async function makeStreamToken(secret: string, { run, madeAtMs, keyId }: 
  */
 export async function readStreamToken(secret: string, token: string): Promise<TokenClaim | null> {
   const parts = /^(syn-st\.([^.]+)\.([0-9]{1,12})\.([^.]+))\.([0-9a-f]{64})$/.exec(token);
-  const [, claim = "", run, made, keyId = "", signature = ""] = parts ?? [];
-  const id = RunId.safeParse(run);
+  const [, claim = "", opens, made, keyId = "", signature = ""] = parts ?? [];
+  const id = Opens.safeParse(opens);
   if (!id.success || !(await verify(secret, claim, signature))) return null;
-  return { run: id.data, madeAtMs: Number(made) * 1000, keyId };
+  return { opens: id.data, madeAtMs: Number(made) * 1000, keyId };
 }
 
 /** The time at which a token expires when its run ended at `endedAtMs`; null: the run has not ended, and this is the latest time. */

@@ -16,6 +16,8 @@ const NoFields = z.object({});
  */
 export const eventSchemas = {
   worker_picked_up: z.object({ worker_id: z.string(), attempt: z.number().int() }),
+  /** Of a chat turn: the first event after its pickup. */
+  session: z.object({ session_id: z.string(), turn_id: z.string(), agent_id: z.string() }),
   orchestration_start: z.object({ orchestration_id: z.string(), orchestration_name: z.string() }),
   step_start: StepRef.extend({ step_type: z.string() }),
   step_complete: StepRef.extend({ duration_seconds: z.number() }),
@@ -32,6 +34,12 @@ export const eventSchemas = {
   llm_delta: z.object({ orch_step_id: z.string(), text: z.string(), first: z.literal(true).exactOptional() }),
   /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
   llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int() }),
+  /** The oldest messages of a chat's history were summarized: the model gets the summary in their place from here on. */
+  history_compacted: StepRef.extend({
+    messages: z.number().int(),
+    chars_before: z.number().int(),
+    chars_after: z.number().int(),
+  }),
   tool_execution: StepRef.extend({ tool_name: z.string(), args: JsonValue }),
   tool_result: StepRef.extend({ tool_name: z.string(), preview: z.string() }),
   routing_decision: StepRef.extend({

@@ -35,6 +35,13 @@ export const RunId = z
   .brand("RunId");
 export type RunId = z.infer<typeof RunId>;
 
+/** The id of a chat session. */
+export const SessionId = z
+  .string()
+  .regex(/^sess_[0-9a-f]{16}$/, "must look like sess_b639c740430d4a9a")
+  .brand("SessionId");
+export type SessionId = z.infer<typeof SessionId>;
+
 /** The id of an orchestration, an agent or a step, chosen by its author. */
 export const DefinitionId = z
   .string()
@@ -56,6 +63,10 @@ export function randomHex(bytes: number): string {
 
 export function newRunId(nowMs: number): RunId {
   return RunId.parse(`run_${randomHex(6)}_${nowMs}`);
+}
+
+export function newSessionId(): SessionId {
+  return SessionId.parse(`sess_${randomHex(8)}`);
 }
 
 export function newIncarnation(workerId: string): Incarnation {

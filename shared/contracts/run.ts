@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { DefinitionId, RunId, TenantId } from "./ids.ts";
+import { DefinitionId, RunId, SessionId, TenantId } from "./ids.ts";
 import { JsonRecord } from "./json.ts";
 import type { ErrorCode } from "../errors.ts";
 
@@ -28,8 +28,20 @@ export const LANES = {
 export const RunInput = z.object({
   message: z.string(),
   state: JsonRecord,
+  /** The images of a chat turn's message, as data URIs. */
+  images: z.array(z.string()).exactOptional(),
 });
 export type RunInput = z.infer<typeof RunInput>;
+
+/** What makes a run a turn of a chat session. Its definition is a version that the edge has stored: see chat/definition.ts. */
+export const NewTurn = z.object({
+  session: SessionId,
+  definition_tenant: z.string(),
+  definition_version: z.number().int(),
+  /** True: the turn is refused if another turn of its session has not ended; false: it waits for that turn. */
+  rejects_busy: z.boolean(),
+});
+export type NewTurn = z.infer<typeof NewTurn>;
 
 /** A run as the edge submits it: it is admitted, then committed. */
 export const NewRun = z.object({
@@ -54,6 +66,8 @@ export const NewRun = z.object({
    */
   webhook_url: z.string().nullable(),
   webhook_secret: z.string().nullable(),
+  /** Absent: the run is no chat turn. */
+  turn: NewTurn.exactOptional(),
 });
 export type NewRun = z.infer<typeof NewRun>;
 
@@ -63,9 +77,12 @@ export const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 /** Why a run is not accepted, as data: an AppError would lose its class in the RPC reply of the intake object. */
 export type Refusal = { code: ErrorCode; detail: string; retryAfterSeconds?: number };
 
-/** The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. */
+/**
+ * The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. `waits`: the run is a chat
+ * turn that begins when the turns before it have ended.
+ */
 export type SubmitResult =
-  | { is: "accepted"; run_id: RunId; replayed: boolean }
+  | { is: "accepted"; run_id: RunId; replayed: boolean; waits?: boolean }
   | ({ is: "refused" } & Refusal);
 
 /** The reason of a run's failure, as it is stored. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { utf8 } from "../bytes.ts";
+import { ToolCalls } from "./chat.ts";
 import { JsonValue } from "./json.ts";
 
 const MAX_URL_CHARS = 2_048;
@@ -74,6 +75,28 @@ export const WebhookBody = z
     waiting: JsonValue.optional(),
   })
   .meta({ id: "WebhookBody" });
+
+/** The body of a delivery about a chat turn: its type is `chat.…` where that of another run is `run.…`. */
+export const ChatWebhookBody = z
+  .object({
+    type: z.string(),
+    session_id: z.string(),
+    turn_id: z.string(),
+    agent_id: z.string().nullable(),
+    tenant_id: z.string(),
+    status: z.string(),
+    /** The answer, or the text so far of a turn that ended before it; null: there is none. */
+    message: z.object({ role: z.literal("assistant"), content: z.string() }).nullable(),
+    tool_calls: ToolCalls,
+    error: JsonValue,
+    total_cost_usd: z.number(),
+    total_tokens_used: z.number(),
+    started_at: z.iso.datetime().nullable(),
+    ended_at: z.iso.datetime().nullable(),
+    metadata: JsonValue,
+    correlation_id: z.string().nullable(),
+  })
+  .meta({ id: "ChatWebhookBody" });
 
 /** How a delivery ended: the receiver took it, refused it for good, or did not take it for 24 hours. */
 export const DeliveryOutcome = z.enum(["delivered", "rejected", "expired"]);

@@ -32,3 +32,8 @@ export function addDeltas(
   }
   return joined;
 }
+
+/** The text in `texts` of a run with one step. */
+export function onlyText(texts: ReadonlyMap<string, string>): string {
+  return [...texts.values()].at(-1) ?? "";
+}

@@ -44,8 +44,14 @@ export function frames(run: RunId, entry: EntryLines, from = 1): string {
  * An absent id, `0` and `0-0` mean the start. An id of another run is malformed.
  */
 export function readPosition(run: RunId, id: string | undefined): number | null {
-  if (id === undefined || id === "" || id === "0" || id === "0-0") return 0;
-  const match = /^([0-9]{13})-([0-9]{1,9})$/.exec(id);
-  if (!match || match[1] !== baseOf(run)) return null;
-  return Number(match[2]);
+  const position = parseEventId(id);
+  if (position === "start") return 0;
+  return position?.base === baseOf(run) ? position.seq : null;
+}
+
+/** The base of the run and the number in an event's id; null for a malformed id. An absent id, `0` and `0-0` mean the start. */
+export function parseEventId(id: string | undefined): { base: string; seq: number } | "start" | null {
+  if (id === undefined || id === "" || id === "0" || id === "0-0") return "start";
+  const [, base, seq] = /^([0-9]{13})-([0-9]{1,9})$/.exec(id) ?? [];
+  return base === undefined || seq === undefined ? null : { base, seq: Number(seq) };
 }

@@ -7,8 +7,8 @@ const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, deliveries that have had an outcome for 30 days, audit rows older than a year, and what belongs to deleted
- * tenants. What deleted workers have counted is kept in the common sums.
+ * 24 hours, deliveries that have had an outcome for 30 days, audit rows older than a year, chat sessions that were deleted, or
+ * never had a turn, for a day, and what belongs to deleted tenants. What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -31,9 +31,19 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
       delete from audit where audit_id in (
         select audit_id from audit where at < now() - interval '365 days' order by at limit ${BATCH})
       returning 1
+    ), deleted_sessions as (
+      delete from chat_sessions where session_id in (
+        (select session_id from chat_sessions where deleted_at < now() - interval '1 day' limit ${BATCH})
+        union all
+        (select session_id from chat_sessions
+         where newest_base = '' and created_at < now() - interval '1 day' limit ${BATCH}))
+      returning session_id
+    ), deleted_messages as (
+      -- Those that a turn added while its session was deleted.
+      delete from chat_messages m using deleted_sessions d where m.session_id = d.session_id
     )
     select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys),
-      (select count(*) from deleted_audit))::int as largest_batch`;
+      (select count(*) from deleted_audit), (select count(*) from deleted_sessions))::int as largest_batch`;
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
   return hasMoreOfTenants || (row?.largest_batch ?? 0) >= BATCH;

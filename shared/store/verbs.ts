@@ -1,7 +1,10 @@
 import { z } from "zod";
-import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
+import { ChatHistory, Summary } from "../contracts/chat.ts";
+import { Incarnation, RunId, SessionId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
 import { Lane } from "../contracts/run.ts";
+import { readChatHistory, readTurnText, saveChatSummary } from "./chat/messages.ts";
+import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
 import {
   McpListed,
@@ -173,6 +176,30 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([McpListed]),
       result: z.null(),
       run: saveMcpListing,
+    }),
+    readChatHistory: bind({
+      name: "readChatHistory",
+      args: z.tuple([SessionId, z.string()]),
+      result: ChatHistory,
+      run: readChatHistory,
+    }),
+    saveChatSummary: bind({
+      name: "saveChatSummary",
+      args: z.tuple([SessionId, z.string(), Summary]),
+      result: z.null(),
+      run: saveChatSummary,
+    }),
+    readTurnText: bind({
+      name: "readTurnText",
+      args: z.tuple([RunId]),
+      result: z.string(),
+      run: readTurnText,
+    }),
+    wakeTurns: bind({
+      name: "wakeTurns",
+      args: z.tuple([SessionId.nullable()]),
+      result: z.array(DueRun),
+      run: wakeTurns,
     }),
     takeLock: bind({
       name: "takeLock",

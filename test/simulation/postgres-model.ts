@@ -449,6 +449,23 @@ export class PostgresModel implements Statements {
     return this.#all(hasNoWakeup).length;
   }
 
+  /** No run of the simulation is a chat turn. */
+  readChatHistory(): Answer<"readChatHistory"> {
+    return { summary: null, messages: [] };
+  }
+
+  saveChatSummary(): null {
+    return null;
+  }
+
+  readTurnText(): string {
+    return "";
+  }
+
+  wakeTurns(): DueRun[] {
+    return [];
+  }
+
   /** No run of the simulation has a webhook: deliveries are not part of the core. */
   claimDeliveries(): Answer<"claimDeliveries"> {
     return { deliveries: [], after: null, missed: 0, expired: 0 };
@@ -530,6 +547,7 @@ export class PostgresModel implements Statements {
       orchestration_id: row.orchestration_id,
       definition_tenant: row.tenant_id,
       definition_version: 1,
+      chat_session: null,
       cancel: row.cancel_requested_at !== null,
       running_for_ms: this.now - (row.started_at ?? this.now) - row.paused_for,
     };

@@ -3,7 +3,7 @@ import { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { RetryableError } from "./step-errors.ts";
 import type { AnswerText } from "./deltas.ts";
-import type { Json } from "../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, StepContext, ToolSpec } from "./ports.ts";
 
 const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
@@ -27,9 +27,9 @@ export function usageOfTurn(data: Json): Usage[] {
   return Turn.parse(data).usage;
 }
 
-/** The `data` of a turn that adds nothing to a conversation but what its calls used. */
-export function turnOfUsage(usage: readonly Usage[]): Json {
-  return Turn.parse({ messages: [], usage, effects: [] });
+/** The `data` of a turn that adds nothing to a conversation but what its calls used, and their effect keys. */
+export function turnOfUsage(usage: readonly Usage[], effects: readonly string[] = []): JsonObject {
+  return Turn.parse({ messages: [], usage, effects });
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { AnsweredBy, Vote } from "../../shared/contracts/approval.ts";
+import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
@@ -50,6 +51,8 @@ export type StepContext = {
   tools: Tools;
   sandbox: Sandbox;
   agent(id: string): Promise<JsonObject | null>;
+  /** The session of a chat turn; null: the run is no chat turn. */
+  chat: Chat | null;
   tool(name: string): Promise<JsonObject | null>;
   mcpServer(name: string): Promise<JsonObject | null>;
   /** The committed turns of this visit, in order: the `data` of each. */
@@ -66,6 +69,14 @@ export type StepContext = {
   confirm(): Promise<void>;
   /** Throws when the run has reached its money limit. Model calls check it; so must work that only another model call can use. */
   checkCost(): void;
+};
+
+/** What a chat turn knows of its session. `images`: of its message, as data URIs. The history ends before the turn and never changes. */
+export type Chat = {
+  images: readonly string[];
+  history(): Promise<ChatHistory>;
+  /** Stores a summary for later turns. Of two summaries of one turn the first stays. */
+  saveSummary(summary: Summary): Promise<void>;
 };
 
 /**
@@ -119,8 +130,10 @@ export type StepResult = {
   ends?: boolean;
 };
 
+/** `images`: data URIs, which the model gets after the text. */
 export type Message =
-  | { role: "system" | "user"; content: string }
+  | { role: "system"; content: string }
+  | { role: "user"; content: string; images?: readonly string[] }
   | { role: "assistant"; content: string; tool_calls?: ToolCall[]; parts?: Json }
   | { role: "tool"; tool_call_id: string; tool_name: string; content: string };
 

@@ -1,5 +1,6 @@
 import { parseOrchestration } from "../../shared/contracts/definition/index.ts";
 import type { Orchestration } from "../../shared/contracts/definition/index.ts";
+import { agentOfTurn, turnDefinitionId } from "../../shared/contracts/chat.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import { isObject, JsonValue } from "../../shared/contracts/json.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
@@ -13,10 +14,13 @@ import { TerminalError } from "../engine/step-errors.ts";
 const MAX_VERSIONS = 500;
 const MAX_CHARS = 16 * 1024 * 1024;
 
+/** A version as it is kept: `agent` is that of a chat turn. */
+type Version = { definition: Orchestration; agent: JsonObject | null; chars: number };
+
 /** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
 export class Definitions {
   readonly #store: StateStore;
-  readonly #versions = new Map<string, { definition: Orchestration; chars: number }>();
+  readonly #versions = new Map<string, Version>();
   #chars = 0;
 
   constructor(store: StateStore) {
@@ -25,24 +29,36 @@ export class Definitions {
 
   /** @throws TerminalError when the version does not exist, or cannot be executed */
   async orchestration(tenant: string, id: string, version: number): Promise<Orchestration> {
+    return (await this.#version(tenant, id, version)).definition;
+  }
+
+  /** The agent that the version of a chat turn holds; null: the version is no turn's. @throws TerminalError as `orchestration` */
+  async agentOfTurn(tenant: string, id: string, version: number): Promise<JsonObject | null> {
+    return (await this.#version(tenant, id, version)).agent;
+  }
+
+  async #version(tenant: string, id: string, version: number): Promise<Version> {
     const key = `${tenant}\0${id}\0${version}`;
     const cached = this.#versions.get(key);
-    if (cached) return cached.definition;
+    if (cached) return cached;
     const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
-    const parsed = parseOrchestration(JSON.parse(text));
+    const json: unknown = JSON.parse(text);
+    const parsed = parseOrchestration(json);
     if (!parsed.ok)
       throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be executed`);
-    this.#keep(key, parsed.definition, text.length);
-    return parsed.definition;
+    const agent = id.startsWith(turnDefinitionId("")) ? agentOfTurn(json) : null;
+    const read = { definition: parsed.definition, agent, chars: text.length };
+    this.#keep(key, read);
+    return read;
   }
 
-  #keep(key: string, definition: Orchestration, chars: number): void {
+  #keep(key: string, version: Version): void {
     // Two runs may have read the same version at the same time.
     this.#forget(key);
-    this.#versions.set(key, { definition, chars });
-    this.#chars += chars;
+    this.#versions.set(key, version);
+    this.#chars += version.chars;
     for (const oldest of this.#versions.keys()) {
       const isFull = this.#versions.size > MAX_VERSIONS || this.#chars > MAX_CHARS;
       if (!isFull || oldest === key) break;

@@ -14,6 +14,7 @@ import { operatorTrace, traceOf } from "./failure-trace.ts";
 import { ifStored } from "./large-values.ts";
 import { readProgress } from "./read-progress.ts";
 import type { Result } from "./visit.ts";
+import { waitForStore } from "./wait-for-store.ts";
 
 /** What a run ends with besides its status. */
 type EndParts = {
@@ -55,6 +56,10 @@ export async function endRun(
       : (error?.message ?? "The run was cancelled.");
   const record: EndRecord = { status, checkpoint: last?.checkpoint ?? null, response, error };
   const large = largeValuesAt(state, `end.${run.attempt}`);
+  // Beyond any limit of the run: without its answer the history would be wrong for ever.
+  const reply = await state.reply?.row(status === "completed", (of) =>
+    waitForStore(new AbortController().signal, () => state.deps.store.readTurnText(of)),
+  );
   const closing = endEvents({ run_id: run.run_id, steps }, record, progress);
   const outcome = await runLog.append({
     kind: "end",
@@ -70,6 +75,7 @@ export async function endRun(
     usage: [...(last?.usage ?? []), ...usage, ...state.unchargedUsage],
     status,
     error: error === null ? null : JSON.stringify(error),
+    ...(reply && { reply }),
     dead_letter: deadLetter ?? (error && { ...error, stack: null, tries: 1, first_failed_at: null }),
   });
   if (outcome.is === "committed") return { is: "ended" };

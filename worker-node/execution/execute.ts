@@ -13,6 +13,7 @@ import { confirmResults, largeValuesAt } from "./execution-state.ts";
 import type { Ending, ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
 import { readProgress } from "./read-progress.ts";
+import { TurnReply } from "./turn-reply.ts";
 import { StateSize } from "./state-size.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
@@ -47,6 +48,7 @@ export async function execute(
     unconfirmed: new Set(),
     rejected: null,
     size: new StateSize(onStateHeld),
+    reply: run.chat_session ? new TurnReply(run.run_id, run.chat_session) : null,
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
@@ -87,6 +89,7 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   const initial = initialState(definition, input);
   state.initial = await ifStored(largeValuesAt(state, "input").storeValues(initial), initial);
   await readProgress(state, signal);
+  if (state.reply) state.reply.turns = state.progress.turns;
   state.size.reset(state.progress);
   if (run.cancel) return endRun(state, "cancelled");
 
@@ -99,7 +102,8 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   );
   try {
     const { signal: ofRun, abort } = limit;
-    const walk = { definition: layOut(definition), message: input.message, endsAtMs, signal: ofRun, abort };
+    const { message, images = [] } = input;
+    const walk = { definition: layOut(definition), message, images, endsAtMs, signal: ofRun, abort };
     return await walkSteps(state, walk);
   } finally {
     limit.clear();
@@ -136,9 +140,14 @@ async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
 /** Notes the pickup and the start of the run. */
 function noteBeginning(state: ExecutionState, definition: Orchestration): void {
   const { runLog, run, pendingEvents } = state;
-  const name = { orchestration_id: definition.id, orchestration_name: definition.name };
+  const name = { orchestration_id: run.orchestration_id, orchestration_name: definition.name };
   runLog.note(pendingEvents);
   state.pendingEvents = [];
+  if (run.event_seq === 0 && run.chat_session) {
+    runLog.note([
+      { type: "session", session_id: run.chat_session, turn_id: run.run_id, agent_id: definition.id },
+    ]);
+  }
   if (run.event_seq === 0) runLog.note([{ type: "orchestration_start", ...name }]);
 }
 

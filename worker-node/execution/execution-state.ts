@@ -16,6 +16,7 @@ import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { StateSize } from "./state-size.ts";
+import type { TurnReply } from "./turn-reply.ts";
 import type { TrackTurns } from "./track-turns.ts";
 
 /** What all executions of a worker share. */
@@ -29,7 +30,10 @@ export type ExecutionDeps = {
   artifacts: ObjectStore | null;
   /** The turns of branches and iterations. */
   turns: TrackTurns;
-  store: Pick<StateStore, "readInput" | "readStoredPage" | "readWaits">;
+  store: Pick<
+    StateStore,
+    "readInput" | "readStoredPage" | "readWaits" | "readChatHistory" | "saveChatSummary" | "readTurnText"
+  >;
   /** Counts what the metrics of the fleet show. */
   count: Count;
   /** Throws unless this worker may still move the run. */
@@ -60,6 +64,8 @@ export type ExecutionState = {
   readonly unchargedUsage: Usage[];
   /** For each visit under way, a function that returns what it has cost so far and no result has reported. */
   readonly spending: Set<() => number>;
+  /** Of a chat turn: its answer so far. */
+  readonly reply: TurnReply | null;
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
 };
@@ -93,6 +99,8 @@ export type Walk = {
   definition: Orchestration;
   /** The message that started the run. */
   message: string;
+  /** The images of a chat turn's message, as data URIs. */
+  images: readonly string[];
   /** When the run's time is over, by this process's monotonic clock. */
   endsAtMs: number;
   signal: AbortSignal;

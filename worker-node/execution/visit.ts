@@ -23,6 +23,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
+import { agentOf, chatOf } from "./chat-context.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -89,6 +90,7 @@ type Tries = {
 export async function visitStep(visit: Visit): Promise<Visited> {
   const { state, track } = visit;
   const turns = [...track.turns];
+  if (state.reply) state.reply.turns = turns;
   const tries = triesBefore(track.retry);
   /** The model calls of the current try. */
   const usage: Usage[] = [];
@@ -242,6 +244,7 @@ async function resultOf(
   began: { at: number; ms: number },
 ): Promise<Tried> {
   const { waitedMs = 0 } = result;
+  state.reply?.answer(result.response);
   const place = { definition: walk.definition, track, step, visit };
   const stored = { ...result, set: await large.storeValues(result.set) };
   const durationMs = waitedMs + performance.now() - began.ms;
@@ -292,7 +295,8 @@ function contextOf(
     sandbox: sandbox.of({ tenant, signal }),
     tools,
     // Reads that wait for the store: an unreachable store uses up no try of the step.
-    agent: (id) => waitForStore(trackSignal, () => definitions.named("agents", tenant, id)),
+    agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
+    chat: chatOf(state, walk, trackSignal),
     tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
     mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
@@ -313,7 +317,10 @@ function contextOf(
     },
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
-      if (!signal.aborted) runLog.note(events.map((event) => inTrack(track, event)).flatMap(publishedEvents));
+      if (signal.aborted) return;
+      const published = events.map((event) => inTrack(track, event)).flatMap(publishedEvents);
+      state.reply?.hear(published);
+      runLog.note(published);
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();

@@ -109,6 +109,7 @@ export class Executions {
         tracked.untrack(run);
         return this.#deps.ended.onEnd(job, ending);
       })
+      .then(() => this.#wakeNextTurn(claimed))
       .catch((error: unknown) => log.error("run.ending_failed", { run, message: messageOf(error) }))
       .finally(() => {
         tracked.untrack(run);
@@ -116,6 +117,20 @@ export class Executions {
         slots.release(run);
       });
     this.#executions.set(run, { job, attempt, stop, done });
+  }
+
+  /** After a chat turn: the next turn of its session is ready at once. The reconciler finds what this leaves (protocol 7.10). */
+  async #wakeNextTurn({ chat_session: session, run_id: run }: ClaimedRun): Promise<void> {
+    if (session === null || session === undefined) return;
+    const { store, queue } = this.#deps;
+    try {
+      const due = await store.wakeTurns(session);
+      if (due.length > 0) {
+        await queue.enqueue(due.map((turn) => ({ ...jobOf(turn), status: turn.status, delayMs: 0 })));
+      }
+    } catch (error) {
+      log.warn("chat.turn_not_woken", { run, message: messageOf(error) });
+    }
   }
 }
 

@@ -11,8 +11,9 @@ type SdkPart = Exclude<Extract<ModelMessage, { role: "assistant" }>["content"], 
 export function toSdkMessages(message: Message): ModelMessage[] {
   switch (message.role) {
     case "system":
-    case "user":
       return isBlank(message.content) ? [] : [message];
+    case "user":
+      return toUser(message);
     case "assistant":
       return toAssistant(message);
     case "tool": {
@@ -26,6 +27,18 @@ export function toSdkMessages(message: Message): ModelMessage[] {
       return [{ role: "tool", content: [result] }];
     }
   }
+}
+
+function toUser({ content, images = [] }: Extract<Message, { role: "user" }>): ModelMessage[] {
+  const text = isBlank(content) ? [] : [{ type: "text" as const, text: content }];
+  if (images.length === 0) return text.length === 0 ? [] : [{ role: "user", content }];
+  return [{ role: "user", content: [...text, ...images.map(toImage)] }];
+}
+
+/** An image as the SDK takes it: its base64, and the type that the data URI names. */
+function toImage(uri: string) {
+  const [, mediaType = "image/*", data = ""] = /^data:([^;,]+);base64,(.*)$/s.exec(uri) ?? [];
+  return { type: "file" as const, mediaType, data };
 }
 
 function toAssistant(message: AssistantMessage): ModelMessage[] {

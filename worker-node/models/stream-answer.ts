@@ -121,7 +121,9 @@ export async function streamAnswer(
 
 /** The tokens of a call by the length of its texts. */
 function estimated(request: ModelRequest, text: string, calls: readonly ToolCall[]): Tokens {
-  const sent = JSON.stringify([request.messages, request.tools]);
+  // Providers count an image by its size in pixels, not by its bytes.
+  const messages = request.messages.map((message) => ({ ...message, images: undefined }));
+  const sent = JSON.stringify([messages, request.tools]);
   return {
     input: estimatedTokens(sent),
     cachedInput: 0,

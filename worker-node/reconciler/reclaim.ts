@@ -4,8 +4,9 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 import { StallDetector } from "./stall-detector.ts";
 
 /**
- * docs/protocol.md 7.3 and 7.4. Guarantee: a run is queued again 30 s after its worker fell silent, or 30 s after its
- * deadline when its worker beats but does not move it. Needs Postgres alone, so it goes on while Redis is unreachable.
+ * docs/protocol.md 7.3, 7.4 and 7.10. Guarantee: a run is queued again 30 s after its worker fell silent, or 30 s after its
+ * deadline when its worker beats but does not move it; a chat turn is due once the turns before it have ended. Needs Postgres
+ * alone, so it goes on while Redis is unreachable.
  */
 export class Reclaim {
   readonly #deps: RepairDeps;
@@ -27,6 +28,7 @@ export class Reclaim {
   async pass(): Promise<void> {
     await this.#reclaimFromSilent();
     await this.#reclaimOverdue();
+    await this.#wakeTurns();
   }
 
   async #reclaimFromSilent(): Promise<void> {
@@ -54,6 +56,14 @@ export class Reclaim {
     const runs = await store.reclaimOverdue(stuck);
     repairs.overdue += runs.length;
     for (const run of runs) log.warn("reconciler.run_overdue", { run: run.run_id });
+    await this.#notifyQueue(enqueueDue(this.#deps.queue, runs));
+  }
+
+  /** Turns that wait although nothing is before them: a worker or an edge died between the end of a turn and `wakeTurns`. */
+  async #wakeTurns(): Promise<void> {
+    const { store, repairs } = this.#deps;
+    const runs = await store.wakeTurns(null);
+    repairs.turns += runs.length;
     await this.#notifyQueue(enqueueDue(this.#deps.queue, runs));
   }
 

@@ -10,7 +10,7 @@ import type { WorkerTiming } from "../fleet/worker-timing.ts";
 
 /** How often this process made each kind of repair. The names are labels of `synapse_repairs_total`. */
 export type Repairs = Record<
-  "enqueued" | "rebuilt" | "silent" | "overdue" | "limits" | "forgotten" | "stray",
+  "enqueued" | "rebuilt" | "silent" | "overdue" | "turns" | "limits" | "forgotten" | "stray",
   number
 >;
 

@@ -27,6 +27,7 @@ export class Reconciler {
     rebuilt: 0,
     silent: 0,
     overdue: 0,
+    turns: 0,
     limits: 0,
     forgotten: 0,
     stray: 0,

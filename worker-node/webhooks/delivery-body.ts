@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ToolCalls } from "../../shared/contracts/chat.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { RunError } from "../../shared/contracts/run.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
@@ -37,6 +38,7 @@ type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" | 
  * @param events the event lines of the delivery's journal entry; null when they are too long, or the entry is deleted
  */
 export function bodyOf(delivery: DueDelivery, events: string | null): string {
+  if (delivery.turn !== null) return turnBodyOf(delivery, delivery.turn, events);
   const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
   const snapshot = (events?.split("\n") ?? []).flatMap((line): DeliverySnapshot[] => {
     const parsed = DeliverySnapshot.safeParse(JSON.parse(line));
@@ -67,6 +69,56 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
     ...(events === null && { truncated: true }),
     ...(isWaiting && { waiting: question ? waitingOf(question) : null }),
   });
+}
+
+/** What the delivery of a chat turn quotes of its session. The texts are null when the session has been deleted. */
+const TurnOfDelivery = z.object({
+  session_id: z.string(),
+  agent_id: z.string().nullable(),
+  reply: z.string().nullable(),
+  tool_calls: z.string().nullable(),
+});
+
+/** The body for a chat turn. Its texts do not change: the history only grows. */
+function turnBodyOf(delivery: DueDelivery, turn: string, events: string | null): string {
+  const { session_id, agent_id, reply, tool_calls } = TurnOfDelivery.parse(JSON.parse(turn));
+  const {
+    type,
+    run_id,
+    tenant_id,
+    status,
+    error,
+    cost_micro_usd,
+    tokens,
+    metadata,
+    started_at_ms,
+    ended_at_ms,
+  } = delivery;
+  return JSON.stringify({
+    type: type.replace("run.", "chat."),
+    session_id,
+    turn_id: run_id,
+    agent_id,
+    tenant_id,
+    status,
+    message: reply === null ? null : { role: "assistant", content: reply },
+    tool_calls: ToolCalls.parse(JSON.parse(tool_calls ?? "[]")),
+    error: error === null ? null : RunError.parse(JSON.parse(error)),
+    total_cost_usd: cost_micro_usd / 1_000_000,
+    total_tokens_used: tokens,
+    started_at: isoTimeOf(started_at_ms),
+    ended_at: isoTimeOf(ended_at_ms),
+    metadata: metadata === null ? {} : JSON.parse(metadata),
+    correlation_id: correlationOf(events),
+  });
+}
+
+const Correlated = z.object({ correlation_id: z.string() });
+
+/** Every event line has the correlation id of its run. */
+function correlationOf(events: string | null): string | null {
+  const line = events?.split("\n", 1)[0];
+  return line === undefined ? null : (Correlated.safeParse(JSON.parse(line)).data?.correlation_id ?? null);
 }
 
 /** `approvers`: of an escalation the group that the question goes to now. What a question does not have is absent. */

@@ -10,8 +10,14 @@ import { serveKnown } from "../unknown-names.ts";
 
 const MIB = 1024 * 1024;
 
-/** Refuses bodies over `mib` MiB, also bodies without a Content-Length. */
-export function limitBody(mib: number) {
+/** Refuses bodies over `mib` MiB, also bodies without a Content-Length. `larger`: paths with a limit of their own. */
+export function limitBody(mib: number, larger: Readonly<Record<string, number>> = {}) {
+  const others = new Map(Object.entries(larger).map(([path, most]) => [path, limitTo(most)]));
+  const usual = limitTo(mib);
+  return createMiddleware<ApiEnv>((c, next) => (others.get(c.req.path) ?? usual)(c, next));
+}
+
+function limitTo(mib: number) {
   const tooLarge = () => {
     throw new AppError("too_large", `A body may have at most ${mib} MiB.`);
   };

@@ -1,6 +1,6 @@
 import { definitionComponents } from "../../../shared/contracts/definition/definition-components.ts";
 import { eventComponents } from "../../../shared/contracts/event-components.ts";
-import { DeliveryType, WebhookBody } from "../../../shared/contracts/webhook.ts";
+import { ChatWebhookBody, DeliveryType, WebhookBody } from "../../../shared/contracts/webhook.ts";
 import type { Api } from "../../http/api.ts";
 
 /** The component that describes the body of a PUT. Definitions have a parser of their own, which names every field. */
@@ -27,6 +27,7 @@ export function openapi(api: Api): void {
     api.openAPIRegistry.registerComponent("schemas", name, schema);
   }
   for (const type of DeliveryType.options) addWebhook(api, type);
+  for (const status of ["completed", "failed", "cancelled"]) addChatWebhook(api, status);
   // Made once in an isolate: it takes some 20 ms of processor time, and the route needs no key.
   let document: string | undefined;
   api.get("/api/v2/openapi.json", (c) => {
@@ -43,16 +44,34 @@ function addWebhook(api: Api, type: DeliveryType): void {
     operationId: `onRun${ending.charAt(0).toUpperCase()}${ending.slice(1)}`,
     tags: ["Webhooks"],
     summary: type === "run.waiting" ? "A run waits for a person" : `A run has ended as ${ending}`,
-    description: "Signed as Standard Webhooks do and in `X-Synapse-Signature`, where the run has a secret.",
+    description: ABOUT_WEBHOOKS,
     security: [],
     request: { body: { required: true, content: { "application/json": { schema: WebhookBody } } } },
-    responses: {
-      "2XX": { description: "The delivery is taken" },
-      "4XX": { description: "404, 408 and 429 are tried again; any other is final" },
-      "5XX": { description: "Tried again for 24 hours" },
-    },
+    responses: WEBHOOK_RESPONSES,
   });
 }
+
+function addChatWebhook(api: Api, status: string): void {
+  api.openAPIRegistry.registerWebhook({
+    method: "post",
+    path: `chat.${status}`,
+    operationId: `onChat${status.charAt(0).toUpperCase()}${status.slice(1)}`,
+    tags: ["Webhooks"],
+    summary: `A chat turn has ended as ${status}`,
+    description: ABOUT_WEBHOOKS,
+    security: [],
+    request: { body: { required: true, content: { "application/json": { schema: ChatWebhookBody } } } },
+    responses: WEBHOOK_RESPONSES,
+  });
+}
+
+const ABOUT_WEBHOOKS =
+  "Signed as Standard Webhooks do and in `X-Synapse-Signature`, where the run has a secret.";
+const WEBHOOK_RESPONSES = {
+  "2XX": { description: "The delivery is taken" },
+  "4XX": { description: "404, 408 and 429 are tried again; any other is final" },
+  "5XX": { description: "Tried again for 24 hours" },
+};
 
 function documentOf(api: Api) {
   const document = api.getOpenAPI31Document(ABOUT);
@@ -83,6 +102,7 @@ const ABOUT = {
   tags: [
     { name: "Runs", description: "Start runs, and what became of them" },
     { name: "Streams", description: "Server-sent events of runs" },
+    { name: "Chat", description: "Sessions with an agent: each turn is a run" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
     { name: "Webhooks", description: "What receivers of `webhook_url` get" },
     {

@@ -4,13 +4,13 @@ import { z } from "zod";
 import { asksForSomething } from "../../../shared/contracts/definition/field-classes.ts";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
-import type { NewRun, RunInput, SubmitResult } from "../../../shared/contracts/run.ts";
+import type { NewRun, RunInput } from "../../../shared/contracts/run.ts";
 import { WebhookSecret, WebhookUrl } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
 import type { Config } from "../../env.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { holdBody, whileHeld } from "../../http/middleware/held-bodies.ts";
+import { holdBody, whileHeld } from "../../http/held-bodies.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
@@ -18,9 +18,9 @@ import { MAX_WAIT_SECONDS } from "../../http/prefer.ts";
 import { fingerprintOf } from "../../runs/request-fingerprint.ts";
 import { RunResult } from "../../runs/run-result.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
+import { submitUntilRoom } from "../../runs/submit-until-room.ts";
 import { waitForEnd } from "../../runs/wait-for-end.ts";
 import { webhookOf } from "../../runs/webhook-request.ts";
-import type { Services } from "../../services.ts";
 
 /** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
 const NOT_YET = ["delay_seconds", "run_at", "singleton_key", "attachments"] as const;
@@ -95,24 +95,6 @@ export function createRun(api: Api): void {
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     return c.json(acceptedOf(result.run_id), 202);
   });
-}
-
-/** The pauses after which a refused request with a key is submitted again. A commit takes some 10 ms. */
-const FULL_PAUSES_MS = [100, 300];
-
-/**
- * Submits a run, and again when the queue is full. Another edge may be serving the same request at this moment: it has
- * reserved the last place and not committed the run yet, so a 429 would be wrong a moment later. The pause is here and not
- * in the batch, where other requests would wait for it.
- */
-async function submitUntilRoom(submit: Services["submit"], run: NewRun): Promise<SubmitResult> {
-  let result = await submit(run);
-  for (const pauseMs of run.idempotency_key === null ? [] : FULL_PAUSES_MS) {
-    if (result.is !== "refused" || result.code !== "queue_full") break;
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    result = await submit(run);
-  }
-  return result;
 }
 
 type ParsedRequest = { id: string; key: string | null; body: RunRequest };

@@ -5,11 +5,7 @@ import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { isoTime } from "../../http/time.ts";
 import { findRun } from "../../runs/run-view.ts";
-import { expiryOf, makeStreamToken } from "../../streaming/token.ts";
-
-const StreamToken = z
-  .object({ token: z.string(), stream_url: z.string(), expires_at: z.iso.datetime() })
-  .meta({ id: "StreamToken" });
+import { expiryOf, makeStreamToken, StreamToken } from "../../streaming/token.ts";
 
 const route = createRoute({
   method: "post",
@@ -33,7 +29,7 @@ export function createStreamToken(api: Api): void {
     const { sql, config } = c.get("services");
     const principal = c.get("principal");
     const row = await findRun(sql, principal, c.req.valid("param").run_id);
-    const claim = { run: row.run_id, madeAtMs: Date.now(), keyId: principal.key_id };
+    const claim = { opens: row.run_id, madeAtMs: Date.now(), keyId: principal.key_id };
     const token = await makeStreamToken(config.STREAM_TOKEN_SECRET, claim);
     const stream_url = `/api/v2/orchestrations/runs/${row.run_id}/stream?token=${token}`;
     return c.json({ token, stream_url, expires_at: isoTime(expiryOf(claim.madeAtMs, row.ended_at_ms)) }, 201);

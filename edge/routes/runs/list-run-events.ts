@@ -3,26 +3,15 @@ import { z } from "zod";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { DELTA_RULE } from "../../../shared/events/delta-text.ts";
-import { eventId, eventJson, readPosition } from "../../../shared/events/lines.ts";
-import type { EntryLines } from "../../../shared/events/lines.ts";
+import { readPosition } from "../../../shared/events/lines.ts";
 import { readEntries } from "../../../shared/store/journal/read-journal.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { eventsOf, ListedEvents } from "../../runs/listed-events.ts";
 import { findRun } from "../../runs/run-view.ts";
 
-const Event = z
-  .looseObject({ type: z.string(), run_id: z.string(), seq: z.number().int(), ts: z.string() })
-  .meta({ id: "Event" });
-
-const Events = z
-  .object({
-    run_id: z.string(),
-    count: z.number().int(),
-    events: z.array(z.object({ id: z.string(), event: Event })),
-    next_cursor: z.string().nullable(),
-  })
-  .meta({ id: "Events" });
+const Events = z.object({ run_id: z.string(), ...ListedEvents.shape }).meta({ id: "Events" });
 
 const route = createRoute({
   method: "get",
@@ -91,12 +80,4 @@ async function readEvents(
     .flatMap((entry) => eventsOf(run, entry))
     .filter(({ event }) => event.seq > after && event.seq <= last)
     .slice(0, limit);
-}
-
-function eventsOf(run: RunId, entry: EntryLines) {
-  const first = entry.seq - entry.events_n + 1;
-  return entry.events.split("\n").map((line, i) => ({
-    id: eventId(run, first + i),
-    event: Event.parse(JSON.parse(eventJson(run, first + i, line))),
-  }));
 }

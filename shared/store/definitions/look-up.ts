@@ -43,3 +43,13 @@ export async function listIds(sql: Sql, kind: Kind, owner: Owner, limit: number)
     order by updated_at desc limit ${limit}`;
   return rows.map(({ id }) => id);
 }
+
+/** The id of the first agent by name that the owner may use; null: there is none. */
+export async function firstAgent(sql: Sql, owner: Owner): Promise<string | null> {
+  const [row] = await sql<{ id: string }[]>`
+    select id from (
+      select distinct on (id) id, name from agents
+      where tenant_id in (${owner}, ${SHARED}) and deleted_at is null order by id, tenant_id desc) a
+    order by name, id limit 1`;
+  return row?.id ?? null;
+}

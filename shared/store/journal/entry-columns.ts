@@ -1,3 +1,4 @@
+import type { ChatReply } from "../../contracts/chat.ts";
 import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
 import type { RunStatus } from "../../contracts/run.ts";
 import type { NewWait } from "../runs/waits.ts";
@@ -24,6 +25,7 @@ export type EntryColumns = Pick<
   waits: readonly NewWait[];
   error: string | null;
   dead_letter: DeadLetter | null;
+  reply: ChatReply | null;
 };
 
 /** The values of the columns that a kind of entry does not have: they leave the run running and unchanged. */
@@ -37,6 +39,7 @@ const UNCHANGED_COLUMNS = {
   waits: [],
   error: null,
   dead_letter: null,
+  reply: null,
 } as const;
 
 /** The one place that maps the kinds of entries to columns. */
@@ -69,6 +72,7 @@ export function columnsOf(entry: NewEntry): EntryColumns {
         ...entry,
         deadline_ms: 0,
         current_step: null,
+        reply: entry.reply ?? null,
         steps: entry.earlier.length + (entry.step_path === null ? 0 : 1),
       };
   }

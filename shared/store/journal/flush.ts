@@ -1,5 +1,6 @@
 import { utf8 } from "../../bytes.ts";
 import type { RunId } from "../../contracts/ids.ts";
+import { insertReplies } from "../chat/messages.ts";
 import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import { insertDeadLetters } from "../runs/dead-letters.ts";
 import { insertWaits } from "../runs/waits.ts";
@@ -73,7 +74,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
     from moved`;
@@ -187,6 +188,10 @@ function tokensOf({ usage }: EntryColumns): number {
 
 function costOf({ usage }: EntryColumns): number {
   return sum(usage, (call) => call.cost_micro_usd);
+}
+
+function repliesOf(entries: readonly EntryColumns[]) {
+  return entries.flatMap(({ run_id, reply }) => (reply === null ? [] : [{ run_id, ...reply }]));
 }
 
 /** Whether the entry parks the run until a human has answered. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ChatReply } from "../../contracts/chat.ts";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Usage } from "../../contracts/journal-entry.ts";
 import { NewWait } from "../runs/waits.ts";
@@ -86,6 +87,8 @@ const EndEntry = z.object({
   /** JSON text of a RunError when the run fails. */
   error: z.string().nullable(),
   dead_letter: DeadLetter.nullable(),
+  /** Of a chat turn: its answer, which is added to the history of its session. */
+  reply: ChatReply.nullish(),
 });
 
 /** What a worker's entry holds besides its fence and its events, by kind. `rewind` is missing: only the edge writes it. */

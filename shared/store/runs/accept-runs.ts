@@ -1,6 +1,7 @@
 import type { RunId, TenantId } from "../../contracts/ids.ts";
 import type { NewRun } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
+import { insertQuestions, pinnedTurns, takenTurns, withTurn } from "../chat/accept-turns.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -9,15 +10,20 @@ import type { Sql } from "../sql.ts";
  */
 export type QuotaCheckedBy = "queue" | "postgres";
 
-/** For each accepted run the time at which it was queued, in milliseconds since 1970, and its version. */
-export type AcceptedRuns = Map<RunId, { queued_at_ms: number; definition_version: number }>;
+/**
+ * For each accepted run the time at which it was queued, in milliseconds since 1970, its version, and how long it waits at
+ * most before it is due.
+ */
+export type AcceptedRuns = Map<RunId, Omit<AcceptedRow, "run_id">>;
+type AcceptedRow = { run_id: RunId; queued_at_ms: number; definition_version: number; delay_ms: number };
 
 /**
  * Accepts admitted runs: commits them all in one statement, each pinned to the newest version of its definition (the
  * tenant's own, else the shared one).
  *
  * A run that is missing from the result was not accepted: its definition does not exist, or its idempotency key is
- * taken (`findIdempotent` returns the run that has it), or its tenant's queue is full.
+ * taken (`findIdempotent` returns the run that has it), or its tenant's queue is full, or it is a chat turn that its session
+ * did not take (`whyNotTaken`).
  * @param runs at most one for each idempotency key
  */
 export async function acceptRuns(
@@ -25,20 +31,24 @@ export async function acceptRuns(
   runs: readonly NewRun[],
   quotaCheckedBy: QuotaCheckedBy = "queue",
 ): Promise<AcceptedRuns> {
-  const rows = await sql<{ run_id: RunId; queued_at_ms: number; definition_version: number }[]>`
+  const hasTurns = runs.some(({ turn }) => turn !== undefined);
+  const rows = await sql<AcceptedRow[]>`
     with submitted as (
-      select * from json_to_recordset(${JSON.stringify(runs)}::text::json) as r(
+      select * from json_to_recordset(${JSON.stringify(runs.map(withTurn))}::text::json) as r(
         run_id text, tenant_id text, orchestration_id text, lane text, priority int, correlation_id text,
         session_id text, triggered_by text, input text, metadata text, delay_ms float8,
-        idempotency_key text, request_hash text, webhook_url text, webhook_secret text)
+        idempotency_key text, request_hash text, webhook_url text, webhook_secret text,
+        chat_session text, turn_tenant text, turn_version int, rejects_busy boolean)
     ), admitted as (
       ${quotaCheckedBy === "postgres" ? withinQuota(sql) : sql`select * from submitted`}
-    ), pinned as (
-      select distinct on (a.run_id) a.run_id, o.tenant_id as definition_tenant, o.version
+    ), ${hasTurns ? takenTurns(sql) : sql``} pinned as (
+      (select distinct on (a.run_id) a.run_id, o.tenant_id as definition_tenant, o.version, a.delay_ms
       from admitted a
       join orchestrations o
         on o.id = a.orchestration_id and o.tenant_id in (a.tenant_id, '') and o.deleted_at is null
-      order by a.run_id, o.tenant_id desc
+      where a.chat_session is null
+      order by a.run_id, o.tenant_id desc)
+      ${hasTurns ? pinnedTurns(sql) : sql``}
     ), keyed as (
       insert into idempotency_keys as k (tenant_id, key, request_hash, run_id)
       select a.tenant_id, a.idempotency_key, a.request_hash, a.run_id
@@ -48,25 +58,33 @@ export async function acceptRuns(
         set request_hash = excluded.request_hash, run_id = excluded.run_id, created_at = now()
         where k.created_at < now() - interval '24 hours'
       returning k.run_id
-    )
+    ), accepted as (
     insert into runs (
       run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
-      correlation_id, session_id, triggered_by, input, metadata, webhook_url, webhook_secret)
+      correlation_id, session_id, triggered_by, input, metadata, webhook_url, webhook_secret, chat_session)
     select a.run_id, a.tenant_id, a.orchestration_id, p.definition_tenant, p.version,
-      now() + a.delay_ms * interval '1 millisecond', a.lane, a.priority,
-      a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.webhook_url, a.webhook_secret
+      now() + p.delay_ms * interval '1 millisecond', a.lane, a.priority,
+      a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.webhook_url, a.webhook_secret,
+      a.chat_session
     from admitted a join pinned p using (run_id)
     where a.idempotency_key is null or exists (select from keyed k where k.run_id = a.run_id)
-    returning run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms`;
+    returning run_id, definition_version, ${queuedTimes(sql)}, chat_session, input
+    )${hasTurns ? insertQuestions(sql) : sql``}
+    select run_id, definition_version, queued_at_ms, delay_ms from accepted`;
   return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
 }
 
 /** Those of the runs that are committed, as `acceptRuns` returns them: for a caller that did not get its result. */
 export async function findAccepted(sql: Sql, runs: readonly RunId[]): Promise<AcceptedRuns> {
-  const rows = await sql<{ run_id: RunId; queued_at_ms: number; definition_version: number }[]>`
-    select run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms
+  const rows = await sql<AcceptedRow[]>`
+    select run_id, definition_version, ${queuedTimes(sql)}
     from runs where run_id = any(${pgArray(runs)}::text[])`;
   return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
+}
+
+function queuedTimes(sql: Sql) {
+  return sql`floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms,
+      greatest(0, extract(epoch from coalesce(wake_at, now()) - now()))::float8 * 1000 as delay_ms`;
 }
 
 /** As many of each tenant's submitted runs as its queue has room for, in the order of their ids. */

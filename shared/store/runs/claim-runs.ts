@@ -1,9 +1,10 @@
 import { z } from "zod";
-import { RunId, TenantId, workerOf } from "../../contracts/ids.ts";
+import { RunId, SessionId, TenantId, workerOf } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
 import { CLAIM_DEADLINE_MS, SILENCE_MARGIN_MS } from "../../timing.ts";
 import { boundedRows, pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
+import { isNext } from "../chat/turn-order.ts";
 
 /** A longer input is not returned by a claim, which may be of many runs: `readInput` reads it for one of them. */
 const INLINE_INPUT_BYTES = 64 * 1024;
@@ -26,6 +27,8 @@ export const ClaimedRun = z.object({
   lane: Lane,
   priority: z.number(),
   correlation_id: z.string(),
+  /** The session that it is a turn of; absent or null: it is no chat turn. */
+  chat_session: SessionId.nullish(),
   /** JSON text of RunInput; null: it is long, and `readInput` reads it. */
   input: z.string().nullable(),
   queued_at_ms: z.number(),
@@ -47,6 +50,8 @@ export type ClaimedRun = z.infer<typeof ClaimedRun>;
  *
  * Nothing is claimed when the owner itself is silent, or was silent more often than it knows: other workers may have claimed
  * directly meanwhile, in slots that the queue had given to this owner before.
+ *
+ * A chat turn is not claimed before all earlier turns of its session have ended.
  * @param silences how often the owner was silent when it synchronized with the queue; absent: it does not know
  */
 export function claimRuns(
@@ -87,7 +92,7 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       where case r.status
         when 'running' then not exists (
           select from workers w where w.incarnation = r.owner and silent_at(w) >= now())
-        else r.ended_at is null and r.wake_at <= now() + interval '2 seconds'
+        else r.ended_at is null and r.wake_at <= now() + interval '2 seconds' and ${isNext(sql)}
       end
       for update of r skip locked
     )
@@ -100,7 +105,7 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
     from claimable c where r.run_id = c.run_id
     returning r.run_id, r.tenant_id, r.orchestration_id, r.definition_tenant, r.definition_version, r.attempt,
       r.event_seq, r.signals, r.crash_count, r.cancel_requested_at is not null as cancel, r.lane, r.priority,
-      r.correlation_id, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
+      r.correlation_id, r.chat_session, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
       r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes`;
 }

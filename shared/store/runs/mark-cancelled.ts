@@ -1,9 +1,11 @@
 import { z } from "zod";
-import { RunId, TenantId } from "../../contracts/ids.ts";
+import type { ChatReply } from "../../contracts/chat.ts";
+import { RunId, SessionId, TenantId } from "../../contracts/ids.ts";
 import { RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliveries.ts";
+import { insertReplies } from "../chat/messages.ts";
 import { afterLocks, endedRelatives, lockFamily, notifyFamily } from "./family.ts";
 
 /** A run that a cancel reaches: the run that the client named, or one of its descendants. */
@@ -13,6 +15,8 @@ export const FamilyMember = z.object({
   status: RunStatus,
   /** The bytes of its input and its journal, from which its last entry is made. */
   bytes: z.number(),
+  /** The session that it is a turn of. */
+  chat_session: SessionId.nullable(),
 });
 export type FamilyMember = z.infer<typeof FamilyMember>;
 
@@ -24,13 +28,14 @@ export type FamilyMember = z.infer<typeof FamilyMember>;
 export async function readFamily(sql: Sql, tenant: TenantId | null, run: RunId): Promise<FamilyMember[]> {
   const rows = await sql`
     with recursive family as (
-      select r.run_id, r.tenant_id, r.status, 0 as depth, r.journal_bytes + octet_length(r.input) as bytes from runs r
+      select r.run_id, r.tenant_id, r.status, 0 as depth, r.journal_bytes + octet_length(r.input) as bytes, r.chat_session
+      from runs r
       where r.run_id = ${run} and (${tenant}::text is null or r.tenant_id = ${tenant})
       union all
-      select c.run_id, c.tenant_id, c.status, f.depth + 1, c.journal_bytes + octet_length(c.input)
+      select c.run_id, c.tenant_id, c.status, f.depth + 1, c.journal_bytes + octet_length(c.input), c.chat_session
       from runs c join family f on c.parent_run_id = f.run_id where f.depth < 16
     )
-    select run_id, tenant_id, status, bytes::float8 as bytes
+    select run_id, tenant_id, status, bytes::float8 as bytes, chat_session
     from family where depth = 0 or status not in ('completed', 'failed', 'cancelled')
     order by depth, run_id limit 10000`;
   return rows.map((row) => FamilyMember.parse(row));
@@ -45,13 +50,14 @@ const CancellableRun = z.object({
   input: z.string(),
   /** JSON text of the `state_schema` of the definition that it is pinned to. */
   state_schema: z.string().nullable(),
+  chat_session: SessionId.nullable(),
 });
 export type CancellableRun = z.infer<typeof CancellableRun>;
 
 /** Those of `runs` that are queued or paused now. */
 export async function readCancellableRuns(sql: Sql, runs: readonly RunId[]): Promise<CancellableRun[]> {
   const rows = await sql`
-    select r.run_id, r.event_seq, r.correlation_id, r.input, (v.definition::json -> 'state_schema')::text as state_schema
+    select r.run_id, r.event_seq, r.correlation_id, r.input, r.chat_session, (v.definition::json -> 'state_schema')::text as state_schema
     from runs r left join orchestration_versions v
       on v.tenant_id = r.definition_tenant and v.id = r.orchestration_id and v.version = r.definition_version
     where r.run_id = any(${pgArray(runs)}::text[]) and r.status in ('queued', 'paused')`;
@@ -68,6 +74,8 @@ export type CancelEnd = {
   events_n: number;
   /** JSON text of EndRecord. */
   output: string;
+  /** Of a chat turn: its answer as far as it came. */
+  reply?: ChatReply | null;
 };
 
 /** The status of a run after the statement: `cancelled`; `running`: its owner will end it; `queued`: the worker that claims it will. */
@@ -124,8 +132,12 @@ export async function cancelRuns(
     ), ${notifyFamily(sql, sql`ended`)}, written as (
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)
       select run_id, event_seq, events_n, attempt, 'end', output, events from ended
-    )${insertDeliveries(sql, sql`ended`)}
+    )${insertReplies(sql, sql`ended`, repliesOf(ends))}${insertDeliveries(sql, sql`ended`)}
     select run_id, status, owner, event_seq from notified join marked using (run_id)
     union all
     select run_id, status, owner, event_seq from ended`;
+}
+
+function repliesOf(ends: readonly CancelEnd[]) {
+  return ends.flatMap(({ run_id, reply }) => (reply ? [{ run_id, ...reply }] : []));
 }

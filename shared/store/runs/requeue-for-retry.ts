@@ -17,6 +17,7 @@ export const RetriableRun = z.object({
   orchestration_id: z.string(),
   definition_tenant: z.string(),
   definition_version: z.number(),
+  chat_session: z.string().nullable(),
 });
 export type RetriableRun = z.infer<typeof RetriableRun>;
 
@@ -31,7 +32,7 @@ export async function readRetriableRun(
 ): Promise<RetriableRun | null> {
   const [row] = await sql`
     select run_id, tenant_id, status, event_seq, lane, priority, correlation_id, orchestration_id, definition_tenant,
-      definition_version
+      definition_version, chat_session
     from runs where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
   return row ? RetriableRun.parse(row) : null;
 }

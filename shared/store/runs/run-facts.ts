@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { RunId, TenantId } from "../../contracts/ids.ts";
+import { RunId } from "../../contracts/ids.ts";
+import type { TenantId } from "../../contracts/ids.ts";
 import { Lane, RunError, RunStatus } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 import { activeWorkers } from "../workers/worker-rows.ts";
@@ -51,6 +52,8 @@ export const RunFacts = z.object({
       deadline_at_ms: ms,
     }),
   ),
+  /** Of a chat turn: the first turn of its session that has not ended, if that is an earlier one. */
+  turn_before: RunId.nullable(),
   max_concurrent_runs: z.number(),
   tenant_running: z.number(),
   /** Due runs of its tenant and lane that are claimed before it. */
@@ -84,6 +87,8 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
         select line from (select substring(last.events from '[^\n]*$') as line) l where line like '%"step_retry"%'
       ) end as held_retry,
       q.waits,
+      (select o.run_id from runs o where o.chat_session = r.chat_session and o.ended_at is null
+          and right(o.run_id, 13) < right(r.run_id, 13) order by right(o.run_id, 13) limit 1) as turn_before,
       t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
       case when r.status = 'queued' then (

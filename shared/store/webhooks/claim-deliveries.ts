@@ -2,6 +2,7 @@ import { z } from "zod";
 import { RunId } from "../../contracts/ids.ts";
 import { DeliveryId, DeliveryType } from "../../contracts/webhook.ts";
 import { WEBHOOK_LEASE_MS } from "../../timing.ts";
+import { turnOfDelivery } from "../chat/messages.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
@@ -43,6 +44,8 @@ export const DueDelivery = Receiver.extend({
   error: z.string().nullable(),
   /** JSON text of the client's metadata; null when the run has been deleted, or the edge is older than this field. */
   metadata: z.string().nullable().default(null),
+  /** Of a chat turn: JSON text of its session and its reply. */
+  turn: z.string().nullable().default(null),
   /**
    * The number of this claim of the delivery: the fence. So it is at least the number of requests that were sent (a
    * claim can be released, or lapse).
@@ -146,7 +149,7 @@ export async function claimDeliveries(
       c.delivery_id, c.run_id, c.seq, c.tenant_id, c.host,
       c.orchestration_id, c.type, c.url, c.secret, c.status, c.tokens::float8 as tokens,
       c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures,
-      (select metadata from runs r where r.run_id = c.run_id) as metadata,
+      (select metadata from runs r where r.run_id = c.run_id) as metadata, ${turnOfDelivery(sql)},
       extract(epoch from c.started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from c.ended_at)::float8 * 1000 as ended_at_ms
     from (select) one

@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { expect, test } from "vitest";
 import type { ApiEnv } from "../../../edge/http/api.ts";
-import { whileHeld } from "../../../edge/http/middleware/held-bodies.ts";
+import { whileHeld } from "../../../edge/http/held-bodies.ts";
 import { problemResponse } from "../../../edge/http/problem.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 

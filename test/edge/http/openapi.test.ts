@@ -74,6 +74,9 @@ test("every reference leads to a component; each type of step is one, with its t
     "run.failed",
     "run.cancelled",
     "run.waiting",
+    "chat.completed",
+    "chat.failed",
+    "chat.cancelled",
   ]);
 });
 

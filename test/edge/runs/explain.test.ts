@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { explain } from "../../../edge/runs/explain.ts";
-import { newIncarnation } from "../../../shared/contracts/ids.ts";
+import { newIncarnation, RunId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { keys } from "../../../shared/keys.ts";
 import type { RunFacts } from "../../../shared/store/runs/run-facts.ts";
@@ -41,6 +41,7 @@ const ready: RunFacts = {
   park: null,
   held_retry: null,
   waits: [],
+  turn_before: null,
   max_concurrent_runs: 5,
   tenant_running: 0,
   ahead: 0,
@@ -155,6 +156,14 @@ describe("the diagnosis of a run", () => {
       blocked_by: [{ kind: "queue", state: "away" }],
     });
     expect(explain(ready, "rebuilding", true).sentence).toContain("rebuilt");
+  });
+
+  test("names the turn that a chat turn waits for", () => {
+    const turn_before = RunId.parse("run_2483e1773407_1780499750067");
+    expect(why({ wake_at_ms: NOW + 86_400_000, turn_before })).toMatchObject({
+      reason: "earlier_turn",
+      blocked_by: [{ kind: "turn", turn_id: turn_before }],
+    });
   });
 
   test("gives the time of a retry and of a delayed start", () => {

@@ -4,7 +4,7 @@ import { newRunId } from "../../../shared/contracts/ids.ts";
 
 const SECRET = "a-secret-of-some-length";
 const run = newRunId(1_780_499_750_067);
-const claim = { run, madeAtMs: 1_780_499_751_999, keyId: "key_0011223344556677" };
+const claim = { opens: run, madeAtMs: 1_780_499_751_999, keyId: "key_0011223344556677" };
 const HOUR = 3_600_000;
 
 describe("a stream token", () => {

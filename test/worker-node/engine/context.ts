@@ -4,6 +4,7 @@ import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type {
+  Chat,
   Message,
   ModelAnswer,
   ModelRequest,
@@ -68,6 +69,7 @@ export function fakeContext(given: {
   confirm?: () => Promise<void>;
   crashAtTurn?: number;
   reply?: Reply;
+  chat?: Chat;
 }): FakeContext {
   const answers = [...(given.answers ?? [])];
   const seen: Omit<FakeContext, "context"> = {
@@ -131,6 +133,7 @@ export function fakeContext(given: {
       given.tools?.[name] === undefined
         ? null
         : { name, tool_type: "http", url: "https://example.com/", inputSchema },
+    chat: given.chat ?? null,
     turns: given.turns ?? [],
     reply: given.reply ?? null,
     note: (...events) => void seen.noted.push(...events),

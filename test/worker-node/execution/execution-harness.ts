@@ -51,6 +51,9 @@ export class ExecutionHarness {
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
 
+  readChatHistory: ExecutionDeps["store"]["readChatHistory"] = notInThisTest;
+  readTurnText: ExecutionDeps["store"]["readTurnText"] = notInThisTest;
+
   /** @param journal what the run has committed before */
   begin(changes: Partial<ClaimedRun> = {}, journal: readonly StoredEntry[] = []) {
     const run: ClaimedRun = {
@@ -111,7 +114,12 @@ export class ExecutionHarness {
       artifacts: this.artifacts,
       turns: new TrackTurns(),
       count: new Counters(),
-      store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
+      store: {
+        ...store,
+        readWaits: (id, names) => this.readWaits(id, names),
+        readChatHistory: (id, before) => this.readChatHistory(id, before),
+        readTurnText: (run) => this.readTurnText(run),
+      },
       confirm: async () => {},
     };
   }

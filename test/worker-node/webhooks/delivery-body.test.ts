@@ -33,6 +33,7 @@ const failed: DueDelivery = {
   ended_at_ms: 1_780_499_751_000,
   error: '{"code":"boom","message":"it broke","step_id":"two"}',
   metadata: '{"order":1,"lone \\udfff":"nul \\u0000"}',
+  turn: null,
   tries: 1,
   failures: 0,
 };

@@ -1,6 +1,7 @@
 import { parseAgent, toolsInBoth } from "../../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
 import { Conversation, textOf } from "../conversation.ts";
+import { openChat, systemMessage } from "../chat.ts";
 import { deltas } from "../deltas.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
@@ -22,14 +23,17 @@ import type { Toolbox } from "../toolbox.ts";
 export const agent: Executor<"agent"> = async (step, context) => {
   const definition = await loadAgent(step.agent_id, context);
   const toolbox = await openToolbox(allowed(definition, step), context);
-  const conversation = new Conversation(context, [
-    ...(definition.system_prompt === ""
-      ? []
-      : [{ role: "system" as const, content: definition.system_prompt }]),
-    { role: "user", content: await composePrompt(step, step.prompt_template, context) },
-  ]);
   const maxTurns = Math.min(step.max_turns, definition.max_turns ?? step.max_turns);
   const model = modelOf(step.model) ?? modelOf(definition.model, definition.provider);
+  const conversation = new Conversation(
+    context,
+    context.chat === null
+      ? [
+          ...systemMessage(definition.system_prompt),
+          { role: "user", content: await composePrompt(step, step.prompt_template, context) },
+        ]
+      : await openChat({ step, context, chat: context.chat, model, systemPrompt: definition.system_prompt }),
+  );
   for (;;) {
     if (conversation.last?.role === "assistant") {
       // The agent needs another answer after its tools.

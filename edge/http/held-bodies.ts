@@ -1,9 +1,9 @@
-import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
-import type { TenantId } from "../../../shared/contracts/ids.ts";
-import { MAX_WAITING_BYTES } from "../../../shared/contracts/run.ts";
-import { AppError } from "../../../shared/errors.ts";
-import type { ApiEnv } from "../api.ts";
+import type { Context } from "hono";
+import type { TenantId } from "../../shared/contracts/ids.ts";
+import { MAX_WAITING_BYTES } from "../../shared/contracts/run.ts";
+import { AppError } from "../../shared/errors.ts";
+import type { ApiEnv } from "./api.ts";
 
 /** Bodies of all tenants that are held at once. Only large ones are refused for it: small ones are not what fills an isolate. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;

@@ -1,0 +1,99 @@
+import { newRunId } from "../../shared/contracts/ids.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import { reserveBase } from "../../shared/store/chat/sessions.ts";
+import { readOpenTurns } from "../../shared/store/chat/turn-order.ts";
+import type { Config } from "../env.ts";
+import { cancel } from "../runs/cancel.ts";
+import { fingerprintOf } from "../runs/request-fingerprint.ts";
+import { submitUntilRoom } from "../runs/submit-until-room.ts";
+import { wakeNextTurn } from "../runs/wake-turn.ts";
+import { webhookOf } from "../runs/webhook-request.ts";
+import type { Services } from "../services.ts";
+import type { ChatRequest } from "./chat-request.ts";
+import type { Opening } from "./open-turn.ts";
+import { noSession } from "./session-view.ts";
+
+/** How often a turn is submitted again because another turn of its session got a later base first. */
+const MAX_OUTRUN = 20;
+
+/**
+ * Submits a turn under a base of its own, as a run (docs/protocol.md 5.14).
+ * @throws AppError `not_found` when the session has been deleted meanwhile
+ */
+export async function submitTurn(
+  services: Services,
+  opening: Opening,
+  body: ChatRequest,
+  key: string | null,
+): Promise<SubmitResult> {
+  for (let outrun = 0; ; outrun++) {
+    const base = await reserveBase(services.sql, { ...opening, base: String(Date.now()) });
+    if (base === null) throw noSession();
+    const run = await toRun(opening, base, body, key, services.config);
+    const result = await submitUntilRoom(services.submit, run);
+    if (result.is !== "refused" || result.code !== "conflict" || outrun === MAX_OUTRUN) return result;
+  }
+}
+
+async function toRun(
+  { session, tenant, definition }: Opening,
+  base: string,
+  body: ChatRequest,
+  key: string | null,
+  config: Config,
+): Promise<NewRun> {
+  const run = newRunId(Number(base));
+  const { message, webhook_secret } = body;
+  const images = body.images ?? [];
+  const webhook = await webhookOf(body, run, config);
+  const routing = {
+    tenant_id: tenant,
+    orchestration_id: definition.id,
+    lane: "interactive" as const,
+    priority: body.priority ?? 0,
+    delay_ms: 0,
+  };
+  const { agent, session_id, metadata, correlation_id, on_busy } = body;
+  const asked = { agent, session_id, message, images, metadata, correlation_id, on_busy };
+  const meaning = { tenant, priority: routing.priority, ...asked, url: webhook.webhook_url };
+  return {
+    ...routing,
+    run_id: run,
+    session_id: session,
+    correlation_id: correlation_id ?? run,
+    triggered_by: "api",
+    input: JSON.stringify({ message, state: {}, ...(images.length > 0 && { images }) }),
+    metadata: JSON.stringify(metadata ?? {}),
+    idempotency_key: key,
+    request_hash: key === null ? null : await fingerprintOf(meaning, webhook_secret ?? null, config),
+    ...webhook,
+    turn: {
+      session,
+      definition_tenant: definition.owner,
+      definition_version: definition.version,
+      rejects_busy: on_busy === "reject",
+    },
+  };
+}
+
+/**
+ * After the accept of a turn that waits: ends the turn under way if it is to be interrupted, or waits for a person, who speaks
+ * now. The turn is accepted, so a failure here is no failure of the request: then the turn waits for the other one.
+ */
+export async function afterBusy(
+  services: Services,
+  { tenant, session }: Opening,
+  turn: RunId,
+  { on_busy }: ChatRequest,
+): Promise<void> {
+  try {
+    const [underWay] = await readOpenTurns(services.sql, session, 1);
+    const ends = on_busy === "interrupt" || underWay?.status === "paused";
+    if (underWay && underWay.run_id !== turn && ends) await cancel(services, tenant, underWay.run_id);
+  } catch (error) {
+    log.warn("chat.not_interrupted", { session, turn, message: messageOf(error) });
+  }
+  services.waitUntil(wakeNextTurn(services, session));
+}

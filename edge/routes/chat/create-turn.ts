@@ -1,0 +1,74 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { RunId, SessionId, plainName } from "../../../shared/contracts/ids.ts";
+import { sessionOfTurn } from "../../../shared/store/chat/turns.ts";
+import { ChatRequest, refuseAttachments } from "../../chat/chat-request.ts";
+import { openingOf } from "../../chat/open-turn.ts";
+import { noSession } from "../../chat/session-view.ts";
+import { afterBusy, submitTurn } from "../../chat/submit-turn.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { holdBody, whileHeld } from "../../http/held-bodies.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
+import { refusedError } from "../../http/problem.ts";
+
+/** The most MiB of a request: the images are in it. */
+export const MAX_CHAT_MIB = 10;
+
+const TurnAccepted = z
+  .object({
+    session_id: SessionId,
+    turn_id: RunId,
+    status: z.literal("queued"),
+    stream_url: z.string(),
+    status_url: z.string(),
+  })
+  .meta({ id: "ChatTurn" });
+
+const route = createRoute({
+  method: "post",
+  path: "/api/v2/chat",
+  operationId: "createChatTurn",
+  tags: ["Chat"],
+  summary: "Say something to an agent",
+  description:
+    "Without `session_id` a new session begins, with the agent `agent` or, without one, the first agent by name. After a 202 " +
+    "the message is in the history, and the turn will reach an end. A turn is a run in the lane `interactive`: all routes of " +
+    "runs take its `turn_id`. The turns of a session run one after the other. While one has not ended, `on_busy` decides: " +
+    "`enqueue` (default) waits for it; `interrupt` cancels the turn that is under way, which keeps its text so far; " +
+    "`reject` is a 409. A turn that waits for a person is cancelled by the next message.",
+  security: [{ key: ["runs:write"] }],
+  middleware: [
+    needs("runs:write"),
+    holdBody,
+    jsonBody({ schema: ChatRequest, notYet: ["attachments"] }),
+  ] as const,
+  request: {
+    headers: z.object({ "idempotency-key": plainName(255).optional() }),
+    body: { required: true, content: { "application/json": { schema: ChatRequest } } },
+  },
+  responses: { 202: json(TurnAccepted, "Accepted"), ...problems(400, 404, 409, 413, 415, 422, 429) },
+});
+
+export function createTurn(api: Api): void {
+  api.openapi(route, async (c) => {
+    const services = c.get("services");
+    const body = c.req.valid("json");
+    refuseAttachments(body["attachments"]);
+    const principal = c.get("principal");
+    const owner = tenantFilterOf(principal, body.tenant_id ?? undefined);
+    const opening = await openingOf(services.sql, owner, services.config.DEFAULT_TENANT_ID, body);
+    const key = c.req.valid("header")["idempotency-key"] ?? null;
+    const submitted = () => submitTurn(services, opening, body, key);
+    const result = await (principal.tenant === null ? whileHeld(c, opening.tenant, submitted) : submitted());
+    if (result.is === "refused") throw refusedError(result);
+    if (result.replayed) c.header("Idempotent-Replayed", "true");
+    if (result.waits) await afterBusy(services, opening, result.run_id, body);
+    const session = result.replayed ? await sessionOfTurn(services.sql, result.run_id) : opening.session;
+    if (session === null) throw noSession();
+    const url = `/api/v2/chat/${session}`;
+    const accepted = { session_id: session, turn_id: result.run_id, status: "queued" as const };
+    return c.json({ ...accepted, stream_url: `${url}/stream`, status_url: `${url}/status` }, 202);
+  });
+}

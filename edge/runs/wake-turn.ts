@@ -1,0 +1,23 @@
+import type { SessionId } from "../../shared/contracts/ids.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import { jobOf } from "../../shared/queue/job.ts";
+import { wakeTurns } from "../../shared/store/chat/turn-order.ts";
+import type { Services } from "../services.ts";
+
+/**
+ * Makes the next turn of a session due and ready, if it waits and nothing is before it any more. Never throws: what it
+ * leaves, the reconciler finds (docs/protocol.md 7.10).
+ */
+export async function wakeNextTurn(
+  { sql, queue }: Pick<Services, "sql" | "queue">,
+  session: SessionId,
+): Promise<void> {
+  try {
+    const due = await wakeTurns(sql, session);
+    if (due.length > 0) {
+      await queue.enqueue(due.map((run) => ({ ...jobOf(run), status: run.status, delayMs: 0 })));
+    }
+  } catch (error) {
+    log.info("chat.turn_not_woken", { session, error: messageOf(error) });
+  }
+}

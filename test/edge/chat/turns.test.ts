@@ -1,0 +1,386 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { newIncarnation, RunId, SessionId } from "../../../shared/contracts/ids.ts";
+import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
+import { wakeTurns } from "../../../shared/store/chat/turn-order.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import { bodyOf, runPath, startApp } from "../app.ts";
+import type { CallOptions, TestApp } from "../app.ts";
+import { FakeWorker, eventTypesOf } from "../fake-workers.ts";
+
+const MIB = 1024 * 1024;
+const PNG = `data:image/png;base64,${Buffer.from("png").toString("base64")}`;
+const Turn = z.object({ session_id: SessionId, turn_id: RunId, status: z.string() }).loose();
+
+let app: TestApp;
+let acme: string;
+let globex: string;
+beforeAll(async () => {
+  app = await startApp();
+  [acme, globex] = [await app.stores.key("acme"), await app.stores.key("globex")];
+  for (const [id, name, key] of [
+    ["helper", "Helper", undefined],
+    ["acmes", "Aaron", acme],
+  ] as const) {
+    const saved = await app.call("PUT", `/api/v2/agents/${id}`, {
+      body: { name, system_prompt: "help" },
+      ...(key && { key }),
+    });
+    if (!saved.ok) throw new Error(await saved.text());
+  }
+}, 60_000);
+afterAll(() => app.stop());
+
+const post = (body: JsonObject, options: CallOptions = {}) =>
+  app.call("POST", "/api/v2/chat", { body, ...options });
+const get = (session: string, rest: string, options: CallOptions = {}) =>
+  app.call("GET", `/api/v2/chat/${session}/${rest}`, options);
+
+async function say(body: JsonObject, options: CallOptions = {}) {
+  const response = await post({ agent: "helper", ...body }, options);
+  if (response.status !== 202)
+    throw new Error(`POST responseed ${response.status}: ${await response.text()}`);
+  const turn = Turn.parse(await response.json());
+  await app.settled();
+  return turn;
+}
+
+/** A fake worker's turn: it ends as completed, with this answer in the history. */
+async function answer(turn: z.infer<typeof Turn>, content: string): Promise<void> {
+  const worker = await FakeWorker.claim(app.stores.sql, turn.turn_id);
+  const reply = { session: turn.session_id, content, tool_calls: [], cut: false };
+  const output = JSON.stringify({ status: "completed", checkpoint: null, response: content, error: null });
+  await worker.write({
+    kind: "end",
+    step_path: null,
+    output,
+    status: "completed",
+    reply,
+    events: '{"type":"done","ts":""}',
+  });
+}
+
+const failsWith = async (response: Response) => [response.status, (await bodyOf(response))["code"]];
+
+describe("a chat turn", () => {
+  // Fails when the answer has other fields than the predecessor's clients read.
+  test("answers with its session, its turn and exactly the URL of the stream", async () => {
+    const turn = await say({ message: "Summarize\n our sales", session_id: null });
+    expect(turn).toEqual({
+      session_id: expect.stringMatching(/^sess_[0-9a-f]{16}$/),
+      turn_id: expect.stringMatching(/^run_/),
+      status: "queued",
+      stream_url: `/api/v2/chat/${turn.session_id}/stream`,
+      status_url: `/api/v2/chat/${turn.session_id}/status`,
+    });
+    expect(await bodyOf(await get(turn.session_id, "status"))).toMatchObject({
+      session_id: turn.session_id,
+      agent_id: "helper",
+      status: "queued",
+      title: "Summarize our sales",
+      messages: [{ role: "user", content: "Summarize\n our sales", turn_id: turn.turn_id }],
+      worker_id: null,
+    });
+    const run = await bodyOf(await app.call("GET", runPath(turn.turn_id, "status")));
+    expect(run).toMatchObject({ session_id: turn.session_id, orchestration_id: "chat:helper" });
+  });
+
+  test("goes to the first agent by name when the request names none, and of an unknown agent or session is a 404", async () => {
+    const turn = Turn.parse(await (await post({ message: "hi" }, { key: acme })).json());
+    expect(await bodyOf(await get(turn.session_id, "status", { key: acme }))).toMatchObject({
+      agent_id: "acmes",
+    });
+    expect(await failsWith(await post({ message: "hi", agent: "nobody" }))).toEqual([404, "not_found"]);
+    for (const session_id of ["sess_0123456789abcdef", "mine"]) {
+      expect(await failsWith(await post({ message: "hi", session_id }))).toEqual([404, "not_found"]);
+    }
+    const other = await post({ message: "hi", session_id: turn.session_id, agent: "helper" }, { key: acme });
+    expect(await failsWith(other)).toEqual([422, "invalid"]);
+  });
+
+  test("is refused with the field that is wrong", async () => {
+    const wrong: [JsonObject, string][] = [
+      [{}, "message"],
+      [{ message: " " }, "message"],
+      [{ message: "a\0b" }, "message"],
+      [{ message: "hi", images: Array.from({ length: 6 }, () => PNG) }, "images"],
+      [{ message: "hi", images: ["https://example.com/a.png"] }, "images[0]"],
+      [{ message: "hi", images: ["data:image/svg+xml;base64,AAAA"] }, "images[0]"],
+      [{ message: "hi", on_busy: "wait" }, "on_busy"],
+      [{ message: "hi", attachments: ["a"] }, "attachments"],
+      [{ message: "hi", tenant: "acme" }, "tenant"],
+    ];
+    for (const [body, path] of wrong) {
+      const refused = await post(body);
+      const { errors } = z
+        .object({ errors: z.array(z.object({ path: z.string() })) })
+        .parse(await refused.json());
+      expect([refused.status, errors[0]?.path]).toEqual([422, path]);
+    }
+  });
+
+  test("may have images of 10 MiB together, and any other body 1 MiB", async () => {
+    const image = (bytes: number) => `data:image/png;base64,${"A".repeat(bytes)}`;
+    expect((await post({ agent: "helper", message: "", images: [image(4 * MIB)] })).status).toBe(202);
+    expect((await post({ message: "", images: [image(11 * MIB)] })).status).toBe(413);
+    const run = { message: "a".repeat(MIB) };
+    expect((await app.call("POST", "/api/v2/orchestrations/orch_smoke/run", { body: run })).status).toBe(413);
+  });
+
+  test("with an Idempotency-Key is accepted once, also without a session", async () => {
+    const headers = { "idempotency-key": "chat-1" };
+    const [first, again] = [
+      await say({ message: "once" }, { headers }),
+      await say({ message: "once" }, { headers }),
+    ];
+    expect(again).toEqual(first);
+    const other = await post({ agent: "helper", message: "other" }, { headers });
+    expect(await failsWith(other)).toEqual([409, "idempotency_conflict"]);
+  });
+
+  test("counts as queued, and passes the limits of all runs", async () => {
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "small", name: "S", max_queued_runs: 2 } });
+    const key = await app.stores.key("small");
+    const { session_id } = await say({ message: "1" }, { key });
+    await say({ message: "2", session_id }, { key });
+    expect(await failsWith(await post({ message: "3", session_id }, { key }))).toEqual([429, "queue_full"]);
+  });
+});
+
+describe("the turns of a session", () => {
+  // Fails when the claim does not check, whatever woke the turn.
+  test("are claimed one after the other, also when a later one is due", async () => {
+    const first = await say({ message: "1" });
+    const second = await say({ message: "2", session_id: first.session_id });
+    await app.stores.sql`update runs set wake_at = now() where run_id = ${second.turn_id}`;
+    const claim = () => claimRuns(app.stores.sql, newIncarnation("w"), [second.turn_id]);
+    expect(await claim()).toEqual([]);
+    await answer(first, "one");
+    expect(await claim()).toHaveLength(1);
+  });
+
+  // Fails when nobody looks after a crash between the end of a turn and the wake-up of the next one.
+  test("are woken by the reconciler's statement when the end of the turn before them woke nothing", async () => {
+    const first = await say({ message: "1" });
+    const second = await say({ message: "2", session_id: first.session_id });
+    expect(await wakeTurns(app.stores.sql, null)).toEqual([]);
+    await answer(first, "one");
+    expect(await wakeTurns(app.stores.sql, null)).toMatchObject([
+      { run_id: second.turn_id, status: "queued" },
+    ]);
+    expect(await wakeTurns(app.stores.sql, null)).toEqual([]);
+  });
+
+  // Fails when bases are not reserved under a lock, or an outrun turn is refused.
+  test("have growing ids, however many requests come at once, and none is lost", async () => {
+    const { session_id } = await say({ message: "0" });
+    const texts = Array.from({ length: 30 }, (_, i) => `m${i}`);
+    await Promise.all(texts.map((message) => say({ message, session_id })));
+    const rows = await app.stores.sql`
+      select right(run_id, 13) as base, input::json ->> 'message' as said from runs
+      where chat_session = ${session_id} order by queued_at, right(run_id, 13)`;
+    const bases = rows.map(({ base }) => String(base));
+    expect(new Set(bases).size).toBe(31);
+    expect(bases).toEqual(bases.toSorted());
+    expect(new Set(rows.map(({ said }) => said))).toEqual(new Set(["0", ...texts]));
+  });
+
+  // Fails when a turn is refused because another turn of its session got a later id first.
+  test("are submitted again under a later id when another one was first", async () => {
+    const { session_id } = await say({ message: "1" });
+    await app.stores.sql`
+      update chat_sessions set reserved_base = '8999999999998', newest_base = '9000000000000'
+      where session_id = ${session_id}`;
+    const { turn_id } = await say({ message: "2", session_id });
+    expect(turn_id).toMatch(/_9000000000001$/);
+  });
+
+  // Fails when the way without the queue's counts does not take turns, or gives a refusal of the session another code.
+  test("are accepted in order while Redis is away, and reject is a 409 there too", async () => {
+    const { first, second, rejected } = await app.stores.withoutRedis(async () => {
+      const turn = await say({ message: "1" });
+      const { session_id } = turn;
+      return {
+        first: turn,
+        second: await say({ message: "2", session_id }),
+        rejected: await failsWith(await post({ message: "3", session_id, on_busy: "reject" })),
+      };
+    });
+    expect(rejected).toEqual([409, "session_busy"]);
+    const claim = () => claimRuns(app.stores.sql, newIncarnation("w"), [second.turn_id]);
+    expect(await claim()).toEqual([]);
+    await answer(first, "one");
+    await wakeTurns(app.stores.sql, first.session_id);
+    expect(await claim()).toHaveLength(1);
+  });
+
+  test("of which one waits for a person is cancelled by the next message", async () => {
+    const first = await say({ message: "1" });
+    const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
+    const wait = {
+      wait_id: "chat:1",
+      step_id: "chat",
+      kind: "human",
+      prompt: "May I?",
+      fields: "[]",
+      deadline_ms: 60_000,
+    };
+    await worker.write({
+      kind: "park",
+      step_path: "chat",
+      output: JSON.stringify({ step: "chat", visit: 1, reason: "answer", wait_id: "chat:1" }),
+      events: '{"type":"llm_delta","orch_step_id":"chat","first":true,"text":"I would"}',
+      status: "paused",
+      wake_ms: 60_000,
+      waits: [{ ...wait, kind: "human", child_run_id: null }],
+    });
+    const second = await say({ message: "no, wait", session_id: first.session_id });
+    expect(await bodyOf(await app.call("GET", runPath(first.turn_id, "status")))).toMatchObject({
+      status: "cancelled",
+    });
+    expect(await claimRuns(app.stores.sql, newIncarnation("w"), [second.turn_id])).toHaveLength(1);
+    const { messages } = await bodyOf(await get(first.session_id, "status"));
+    expect(messages).toMatchObject([
+      { role: "user", content: "1" },
+      { role: "assistant", content: "I would", cut: true },
+      { role: "user", content: "no, wait" },
+    ]);
+  });
+
+  test("are not retried: a later turn may have begun", async () => {
+    const turn = await say({ message: "1" });
+    await (await FakeWorker.claim(app.stores.sql, turn.turn_id)).end("failed");
+    const retried = await app.call("POST", runPath(turn.turn_id, "retry"));
+    expect(await failsWith(retried)).toEqual([409, "run_finished"]);
+  });
+});
+
+describe("a session", () => {
+  test("of another tenant does not exist", async () => {
+    const { session_id } = await say({ message: "secret" }, { key: acme });
+    const calls: [string, string, CallOptions][] = [
+      ["GET", `${session_id}/status`, {}],
+      ["GET", `${session_id}/stream`, {}],
+      ["GET", `${session_id}/events`, {}],
+      ["POST", `${session_id}/cancel`, {}],
+      ["POST", `${session_id}/stream-token`, {}],
+      ["PATCH", session_id, { body: { title: "mine" } }],
+      ["DELETE", session_id, {}],
+    ];
+    for (const [method, path, options] of calls) {
+      const refused = await app.call(method, `/api/v2/chat/${path}`, { ...options, key: globex });
+      expect([method, path, ...(await failsWith(refused))]).toEqual([method, path, 404, "not_found"]);
+    }
+    const refused = await post({ message: "hi", session_id }, { key: globex });
+    expect(await failsWith(refused)).toEqual([404, "not_found"]);
+    const listed = await bodyOf(await app.call("GET", "/api/v2/chat", { key: globex }));
+    expect(listed).toEqual({ data: [], next_cursor: null });
+  });
+
+  test("is not read or changed by a key without the scope", async () => {
+    const { session_id } = await say({ message: "hi" });
+    const none = await app.stores.key(null, ["definitions:write"]);
+    for (const [method, path] of [
+      ["GET", ""],
+      ["GET", `/${session_id}/status`],
+      ["GET", `/${session_id}/stream`],
+      ["GET", `/${session_id}/events`],
+      ["POST", `/${session_id}/cancel`],
+      ["POST", `/${session_id}/stream-token`],
+      ["DELETE", `/${session_id}`],
+    ]) {
+      const refused = await app.call(String(method), `/api/v2/chat${path}`, { key: none });
+      expect([method, path, refused.status]).toEqual([method, path, 403]);
+    }
+  });
+
+  test("is listed by its newest turn, renamed and deleted with its history; its runs stay", async () => {
+    const key = await app.stores.key("lists");
+    const [a, b] = [await say({ message: "a" }, { key }), await say({ message: "b" }, { key })];
+    await say({ message: "again", session_id: a.session_id }, { key });
+    const list = async (query = "") => bodyOf(await app.call("GET", `/api/v2/chat${query}`, { key }));
+    const page = await list("?limit=1");
+    expect(page).toMatchObject({ data: [{ session_id: a.session_id, title: "a" }] });
+    const rest = await list(`?limit=1&cursor=${String(page["next_cursor"])}`);
+    expect(rest).toMatchObject({ data: [{ session_id: b.session_id }] });
+    const renamed = await app.call("PATCH", `/api/v2/chat/${b.session_id}`, {
+      key,
+      body: { title: "Plans" },
+    });
+    expect(await bodyOf(renamed)).toMatchObject({ title: "Plans" });
+
+    expect((await app.call("DELETE", `/api/v2/chat/${b.session_id}`, { key })).status).toBe(204);
+    expect((await get(b.session_id, "status", { key })).status).toBe(404);
+    const messages = await app.stores.sql`select 1 from chat_messages where session_id = ${b.session_id}`;
+    expect(messages).toHaveLength(0);
+    expect(await bodyOf(await app.call("GET", runPath(b.turn_id, "status"), { key }))).toMatchObject({
+      status: "cancelled",
+    });
+    expect(await list()).toMatchObject({ data: [{ session_id: a.session_id }], next_cursor: null });
+  });
+
+  test("pages its history backwards, and every message once", async () => {
+    const first = await say({ message: "q0" });
+    await answer(first, "a0");
+    for (const n of [1, 2]) {
+      await answer(await say({ message: `q${n}`, session_id: first.session_id }), `a${n}`);
+    }
+    const Page = z.object({
+      messages: z.array(z.object({ content: z.string() })),
+      next_cursor: z.string().nullable(),
+    });
+    const page = async (cursor: string) => {
+      const read = await get(first.session_id, `status?limit=4${cursor}`);
+      const { messages, next_cursor } = Page.parse(await read.json());
+      return { said: messages.map(({ content }) => content), next_cursor };
+    };
+    const newest = await page("");
+    expect(newest.said).toEqual(["q1", "a1", "q2", "a2"]);
+    expect(await page(`&cursor=${newest.next_cursor}`)).toEqual({ said: ["q0", "a0"], next_cursor: null });
+  });
+
+  test("streams the turn that an event id belongs to, then the turn after it, and 204 after the last one", async () => {
+    const first = await say({ message: "1" });
+    await answer(first, "one");
+    const second = await say({ message: "2", session_id: first.session_id });
+    await answer(second, "two");
+    const token = z
+      .object({ token: z.string() })
+      .parse(await bodyOf(await app.call("POST", `/api/v2/chat/${first.session_id}/stream-token`))).token;
+    const stream = (query: string) =>
+      app.call("GET", `/api/v2/chat/${first.session_id}/stream?token=${token}${query}`, { key: null });
+    const runOf = async (query: string) =>
+      /"run_id":"(run_[0-9a-f_]+)"/.exec(await (await stream(query)).text())?.[1];
+    const idOf = (turn: string, seq: number) => `&last_event_id=${turn.slice(-13)}-${seq}`;
+    expect(await runOf("")).toBe(second.turn_id);
+    expect(await runOf(`&turn_id=${first.turn_id}`)).toBe(first.turn_id);
+    expect(await runOf(idOf(first.turn_id, 0))).toBe(first.turn_id);
+    expect(await runOf(idOf(first.turn_id, 1))).toBe(second.turn_id);
+    expect((await stream(idOf(second.turn_id, 1))).status).toBe(204);
+    expect((await stream("&last_event_id=1000000000000-1")).status).toBe(400);
+    const otherRun = await app.call("GET", `${runPath(first.turn_id, "stream")}?token=${token}`, {
+      key: null,
+    });
+    expect(otherRun.status).toBe(404);
+  });
+
+  test("lists the events of all its turns in order, page by page", async () => {
+    const first = await say({ message: "1" });
+    await answer(first, "one");
+    const second = await say({ message: "2", session_id: first.session_id });
+    await answer(second, "two");
+    const Page = z.object({
+      events: z.array(z.object({ id: z.string() })),
+      next_cursor: z.string().nullable(),
+    });
+    const ids: string[] = [];
+    for (let cursor: string | null = ""; cursor !== null;) {
+      const read = await get(first.session_id, `events?limit=1${cursor && `&cursor=${cursor}`}`);
+      const page = Page.parse(await read.json());
+      ids.push(...page.events.map(({ id }) => id));
+      cursor = page.next_cursor;
+    }
+    expect(ids).toEqual([first, second].map(({ turn_id }) => `${turn_id.slice(-13)}-1`));
+    expect(await eventTypesOf(app.stores.sql, first.turn_id)).toEqual(["done"]);
+  });
+});

@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { baseOf, newRunId, newSessionId } from "../../../shared/contracts/ids.ts";
+import type { RunId, SessionId } from "../../../shared/contracts/ids.ts";
+import type { NewRun } from "../../../shared/contracts/run.ts";
+import { deleteExpired } from "../../../shared/store/delete-expired.ts";
+import { flush } from "../../../shared/store/journal/flush.ts";
+import { readMessages } from "../../../shared/store/chat/messages.ts";
+import { deleteSession, reserveBase } from "../../../shared/store/chat/sessions.ts";
+import { wakeTurns } from "../../../shared/store/chat/turn-order.ts";
+import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
+import { acme, newRun, openStore, stepEntry } from "./store-fixture.ts";
+import type { Store } from "./store-fixture.ts";
+
+let store: Store;
+beforeAll(async () => {
+  store = await openStore();
+});
+afterAll(() => store.close());
+
+const definition = { owner: "acme", id: "chat:a", version: 1, definition: "{}" };
+
+/** A turn with a base of its own that is submitted in `session`. */
+async function newTurn(
+  session: SessionId,
+  more: Partial<NewRun> = {},
+  rejects_busy = false,
+): Promise<NewRun> {
+  const opened = { session, tenant: acme, agent: "a", title: "t", definition, base: "1800000000000" };
+  const base = await reserveBase(store.sql, opened);
+  if (base === null) throw new Error("the session is deleted");
+  const turn = { session, definition_tenant: "acme", definition_version: 1, rejects_busy };
+  return newRun({ run_id: newRunId(Number(base)), orchestration_id: "chat:a", turn, ...more });
+}
+
+async function accept(runs: readonly NewRun[]): Promise<{ run: RunId; waits: boolean }[]> {
+  const accepted = await acceptRuns(store.sql, runs);
+  return [...accepted].map(([run, { delay_ms }]) => ({ run, waits: delay_ms > 0 }));
+}
+
+/** Claims a turn and ends it, with an answer. */
+async function finish(run: RunId, session: SessionId, content = "ok"): Promise<void> {
+  const owner = await store.addWorker();
+  const claimed = { ...(await store.claim(owner, run)), owner };
+  const reply = { session, content, tool_calls: [], cut: false };
+  const end = stepEntry(claimed, { kind: "end", status: "completed", reply });
+  expect(await flush(store.sql, [end])).toHaveLength(1);
+}
+
+describe("a session", () => {
+  // Fails when the statement reads the session with a snapshot from before its lock.
+  test("takes turns in the order of their bases, of which all but the first wait, from any number of statements at once", async () => {
+    const session = newSessionId();
+    const turns = await Promise.all(Array.from({ length: 20 }, () => newTurn(session)));
+    const results = (await Promise.all(turns.map((turn) => accept([turn])))).flat();
+    const taken = results.toSorted((a, b) => (baseOf(a.run) < baseOf(b.run) ? -1 : 1));
+    expect(taken.map(({ waits }) => waits)).toEqual(taken.map((_, i) => i > 0));
+    const rows = await store.sql`select right(run_id, 13) as base, queued_at from runs
+      where chat_session = ${session} order by queued_at`;
+    expect(rows.length).toBe(taken.length);
+  });
+
+  test("does not take a turn below its newest one, and takes those of one statement in their order", async () => {
+    const session = newSessionId();
+    const [first, second, third] = [await newTurn(session), await newTurn(session), await newTurn(session)];
+    expect(new Set(await accept([third, second]))).toEqual(
+      new Set([
+        { run: second.run_id, waits: false },
+        { run: third.run_id, waits: true },
+      ]),
+    );
+    expect(await accept([first])).toEqual([]);
+    expect(await store.sql`select 1 from chat_messages where session_id = ${session}`).toHaveLength(2);
+  });
+
+  test("takes a turn that is not to wait only when no other one is open", async () => {
+    const session = newSessionId();
+    const [first] = await accept([await newTurn(session, {}, true)]);
+    expect(await accept([await newTurn(session, {}, true)])).toEqual([]);
+    if (first) await finish(first.run, session);
+    expect(await accept([await newTurn(session, {}, true)])).toHaveLength(1);
+  });
+
+  // Fails when either side looks before the other's commit: then the turn would wait for its last resort, a day.
+  test("wakes a turn that is accepted while the turn before it ends", async () => {
+    const session = newSessionId();
+    const [first] = await accept([await newTurn(session)]);
+    if (!first) throw new Error("not accepted");
+    const other = await store.sql.reserve();
+    await other`begin`;
+    // The accept has its lock and its snapshot, and is not committed.
+    const second = await newTurn(session);
+    await acceptRuns(other, [second]);
+    await finish(first.run, session);
+    expect(await wakeTurns(store.sql, session)).toEqual([]);
+    await other`commit`;
+    other.release();
+    expect(await wakeTurns(store.sql, session)).toMatchObject([{ run_id: second.run_id }]);
+  });
+
+  test("that is deleted takes no turn and no answer, and retention removes its row", async () => {
+    const session = newSessionId();
+    const [first] = await accept([await newTurn(session)]);
+    const late = await newTurn(session);
+    expect(await deleteSession(store.sql, acme, session)).toBe(true);
+    expect(await accept([late])).toEqual([]);
+    if (first) await finish(first.run, session);
+    expect(await readMessages(store.sql, session, null, 10)).toEqual([]);
+    await store.sql`update chat_sessions set deleted_at = now() - interval '2 days' where session_id = ${session}`;
+    await deleteExpired(store.sql);
+    expect(await store.sql`select 1 from chat_sessions where session_id = ${session}`).toHaveLength(0);
+  });
+
+  // Fails when the answer is written beside the end: a worker that was fenced would add a second answer.
+  test("gets the answer of a turn with the end of its run, and from a fenced worker none", async () => {
+    const session = newSessionId();
+    const [first] = await accept([await newTurn(session)]);
+    if (!first) throw new Error("not accepted");
+    const owner = await store.addWorker();
+    const claimed = { ...(await store.claim(owner, first.run)), owner };
+    const reply = { session, content: "\0 text", tool_calls: [{ tool: "t", args: { a: 1 } }], cut: true };
+    const end = (attempt: number) =>
+      stepEntry({ ...claimed, attempt }, { kind: "end", status: "cancelled", reply });
+    expect(await flush(store.sql, [end(0)])).toEqual([]);
+    expect(await readMessages(store.sql, session, null, 10)).toHaveLength(1);
+    await flush(store.sql, [end(claimed.attempt)]);
+    expect((await readMessages(store.sql, session, null, 10))[0]).toMatchObject({
+      n: 2,
+      content: "\uFFFD text",
+      tool_calls: [{ tool: "t", args: { a: 1 } }],
+      cut: true,
+    });
+  });
+});

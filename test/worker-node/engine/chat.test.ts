@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import type { ChatHistory, Summary } from "../../../shared/contracts/chat.ts";
+import type { Chat } from "../../../worker-node/engine/ports.ts";
+import { fakeContext, run, step } from "./context.ts";
+
+const fields = { type: "agent", agent_id: "helper", output_key: "out" };
+const agents = { helper: { id: "helper", name: "H", system_prompt: "You help.", tools: [] } };
+
+/** A history of turns, each with a question and an answer. */
+function historyOf(turns: number, chars = 1): ChatHistory["messages"] {
+  return Array.from({ length: turns }, (_, i) => {
+    const base = String(1_780_000_000_000 + i);
+    return [
+      { base, role: "user" as const, content: `q${i}`.padEnd(chars, "."), images: 0 },
+      { base, role: "assistant" as const, content: `a${i}`, images: 0 },
+    ];
+  }).flat();
+}
+
+function chatOf(messages: ChatHistory["messages"], summary: Summary | null = null) {
+  const saved: Summary[] = [];
+  const chat: Chat = {
+    images: [],
+    history: async () => ({ summary, messages }),
+    saveSummary: async (made) => void saved.push(made),
+  };
+  return { chat, saved };
+}
+
+const said = (messages: readonly { role: string; content: string }[] = []) =>
+  messages.map(({ role, content }) => `${role}: ${content}`);
+
+describe("a chat turn", () => {
+  test("sends a short history as it is, and makes one model call", async () => {
+    const { chat, saved } = chatOf(historyOf(2));
+    const { context, modelCalls } = fakeContext({ agents, chat, message: "now", answers: ["fine"] });
+    expect(await run(step(fields), context)).toMatchObject({ response: "fine" });
+    expect(modelCalls).toHaveLength(1);
+    expect(said(modelCalls[0]?.messages)).toEqual([
+      "system: You help.",
+      "user: q0",
+      "assistant: a0",
+      "user: q1",
+      "assistant: a1",
+      "user: now",
+    ]);
+    expect(saved).toEqual([]);
+  });
+
+  // Fails when the whole history is sent, the summary is not stored, or what it covers is sent too.
+  test.each([
+    ["many messages", historyOf(40), 20],
+    ["many characters", historyOf(10, 9_000), 4],
+  ])("replaces the oldest of %s by a summary, which it stores", async (_, messages, kept) => {
+    const { chat, saved } = chatOf(messages, { content: "long ago", covers: "1" });
+    const { context, modelCalls, committedTurns, noted } = fakeContext({
+      agents,
+      chat,
+      message: "now",
+      answers: ["They met.", "fine"],
+    });
+    await run(step(fields), context);
+    const old = messages.slice(0, messages.length - kept);
+    expect(modelCalls[0]?.effectKey).toBe("run_1:s:1:summary");
+    expect(modelCalls[0]?.messages.at(-1)?.content).toContain("long ago");
+    expect(modelCalls[0]?.messages.at(-1)?.content).toContain("assistant: a0");
+    expect(modelCalls[1]?.messages[0]?.content).toBe(
+      "You help.\n\n## Earlier in this conversation\nThey met.",
+    );
+    expect(modelCalls[1]?.messages).toHaveLength(kept + 2);
+    expect(saved).toEqual([{ content: "They met.", covers: old.at(-1)?.base }]);
+    expect(committedTurns).toMatchObject([{ usage: [{ call: "summary" }] }]);
+    expect(noted).toMatchObject([{ type: "history_compacted", messages: old.length }, { type: "llm_delta" }]);
+  });
+
+  // Fails when a summary is requested, and paid for, again after a crash; or a crash before its store loses it.
+  test("makes a summary once: after a crash it stores the committed one", async () => {
+    const first = chatOf(historyOf(40));
+    const crashed = fakeContext({ agents, chat: first.chat, message: "now", answers: ["They met."] });
+    await expect(run(step(fields), crashed.context)).rejects.toThrow();
+    const again = chatOf(historyOf(40));
+    const turns = crashed.committedTurns.map(({ data }) => data);
+    const { context, modelCalls } = fakeContext({
+      agents,
+      chat: again.chat,
+      turns,
+      message: "now",
+      answers: ["fine"],
+    });
+    expect(await run(step(fields), context)).toMatchObject({ response: "fine" });
+    expect(modelCalls).toHaveLength(1);
+    expect(again.saved).toEqual(first.saved);
+  });
+});

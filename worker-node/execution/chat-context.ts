@@ -1,0 +1,33 @@
+import { baseOf } from "../../shared/contracts/ids.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { StepContext } from "../engine/ports.ts";
+import type { Definitions } from "./definitions.ts";
+import type { ExecutionState, Walk } from "./execution-state.ts";
+import { waitForStore } from "./wait-for-store.ts";
+
+/** What the step of a chat turn reaches of its session; null: the run is no chat turn. */
+export function chatOf(
+  { run, deps }: ExecutionState,
+  { images }: Walk,
+  signal: AbortSignal,
+): StepContext["chat"] {
+  const { chat_session: session, run_id } = run;
+  if (session === null || session === undefined) return null;
+  const base = baseOf(run_id);
+  return {
+    images,
+    history: () => waitForStore(signal, () => deps.store.readChatHistory(session, base)),
+    saveSummary: async (summary) => {
+      await waitForStore(signal, () => deps.store.saveChatSummary(session, base, summary));
+    },
+  };
+}
+
+/** The agent of a step: a chat turn has the version that it is pinned to, any other run the newest. */
+export function agentOf(definitions: Definitions, run: ClaimedRun, id: string): Promise<JsonObject | null> {
+  const { definition_tenant, orchestration_id, definition_version, tenant_id } = run;
+  return run.chat_session
+    ? definitions.agentOfTurn(definition_tenant, orchestration_id, definition_version)
+    : definitions.named("agents", tenant_id, id);
+}
