@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { workerOf } from "../../shared/contracts/ids.ts";
+import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
 import { pathOfWait } from "../../shared/journal/track.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
@@ -110,8 +111,20 @@ const AWAITED = {
   timer: "its time",
 } as const;
 
+/** The run is to start another one, for which there is no room at present; null: that is not what it waits for. */
+function waitsForRoom({ park: text, waits, wake_at_ms }: RunFacts): Cause | null {
+  const park = text === null || waits.length > 0 ? null : ParkRecord.parse(JSON.parse(text));
+  if (park?.reason !== "room") return null;
+  const { orchestration_id, why, step: path } = park;
+  const again = wake_at_ms === null ? "" : ` It tries again at ${isoTime(wake_at_ms)}.`;
+  const sentence = `The run waits to start a run of ${orchestration_id} (step ${path}): ${why}.${again}`;
+  return { reason: "waiting", sentence, blocked_by: [{ kind: "queue_room", orchestration_id, path }] };
+}
+
 function paused(facts: RunFacts): Cause {
   const { now_ms, waits, wake_at_ms, last_at_ms } = facts;
+  const room = waitsForRoom(facts);
+  if (room !== null) return room;
   const of = waits[0]?.kind ?? "timer";
   const sinceMs = waits[0]?.opened_at_ms ?? last_at_ms;
   const since = sinceMs === null ? "" : ` since ${isoTime(sinceMs)}`;
@@ -130,5 +143,6 @@ function paused(facts: RunFacts): Cause {
 }
 
 function blockerOf(wait: RunFacts["waits"][number]): Blocker {
-  return { kind: "answer", of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
+  const of = { kind: "answer" as const, of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
+  return wait.child_run_id === null ? of : { ...of, run_id: wait.child_run_id };
 }

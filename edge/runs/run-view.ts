@@ -2,13 +2,14 @@ import { z } from "zod";
 import { FormField } from "../../shared/contracts/definition/human.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
-import { RunError, RunStatus } from "../../shared/contracts/run.ts";
+import { RunError, RunStatus, TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
-import { readRun } from "../../shared/store/runs/read-runs.ts";
-import type { RunRow } from "../../shared/store/runs/read-runs.ts";
+import { listChildren, readRun } from "../../shared/store/runs/read-runs.ts";
+import type { ChildRow, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
+import { listOpenQuestions } from "../../shared/store/runs/answer-wait.ts";
 import type { Question } from "../../shared/store/runs/answer-wait.ts";
 import { isoTime } from "../http/time.ts";
 
@@ -29,7 +30,25 @@ const Waiting = z.discriminatedUnion("reason", [
     asked_at: z.iso.datetime(),
     expires_at: time,
   }),
+  /** The end of a run that this one has started. */
+  z.object({
+    reason: z.literal("child"),
+    run_id: RunId,
+    orchestration_id: z.string(),
+    step_id: z.string(),
+    path: z.string(),
+  }),
 ]);
+
+/** A run that a step has started. */
+const Child = z.object({
+  run_id: RunId,
+  orchestration_id: z.string(),
+  /** The step of this run, and where it is: `fanout[1].research` in a branch or a loop, elsewhere its id. */
+  step_id: z.string(),
+  path: z.string(),
+  status: RunStatus,
+});
 
 /** A run as clients see it. */
 export const RunView = z
@@ -59,15 +78,31 @@ export const RunView = z
     error: RunError.nullable(),
     /** The first of `waits`. */
     waiting: Waiting.nullable(),
-    /** The open questions, the oldest first, 100 at most; or the time of the next try. */
+    /** The open questions, the oldest first, 100 at most, and the children that it waits for; or the time of the next try. */
     waits: z.array(Waiting),
+    /** The run that has started this one. */
+    parent_run_id: RunId.nullable(),
+    /** The runs that this one has started, the oldest first. */
+    children: z.array(Child),
   })
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-/** @param questions the open questions of the run */
-export function viewOf(row: RunRow, questions: readonly Question[] = []): RunView {
-  const waits = waitsOf(row, questions);
+/** What a run waits for, and what it has started. */
+type Related = { questions: readonly Question[]; children: readonly ChildRow[] };
+
+/** The open questions of a run, and its children. */
+export async function readRelated(sql: Sql, { run_id, asks, has_children }: RunRow): Promise<Related> {
+  const [questions, children] = await Promise.all([
+    // A question in a branch may be open while other branches move.
+    asks ? listOpenQuestions(sql, run_id) : [],
+    has_children ? listChildren(sql, run_id) : [],
+  ]);
+  return { questions, children };
+}
+
+export function viewOf(row: RunRow, { questions, children }: Related): RunView {
+  const waits = waitsOf(row, questions, children);
   return {
     run_id: row.run_id,
     orchestration_id: row.orchestration_id,
@@ -92,6 +127,8 @@ export function viewOf(row: RunRow, questions: readonly Question[] = []): RunVie
     error: row.error,
     waiting: waits[0] ?? null,
     waits,
+    parent_run_id: row.parent_run_id,
+    children: children.map((child) => ({ ...childOf(child), status: child.status })),
   };
 }
 
@@ -99,11 +136,25 @@ export function viewOf(row: RunRow, questions: readonly Question[] = []): RunVie
  * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
  * question is open this is not shown, because the run may wake for another reason too.
  */
-function waitsOf(row: RunRow, questions: readonly Question[]): RunView["waits"] {
-  if (questions.length > 0) return questions.map(waitOf);
+function waitsOf(
+  row: RunRow,
+  questions: readonly Question[],
+  children: readonly ChildRow[],
+): RunView["waits"] {
+  if (TERMINAL.has(row.status)) return [];
+  const awaited = children.filter(({ status, wait_id }) => wait_id !== null && !TERMINAL.has(status));
+  const waits = [
+    ...questions.map(waitOf),
+    ...awaited.map((child) => ({ reason: "child" as const, ...childOf(child) })),
+  ];
+  if (waits.length > 0) return waits;
   const until = isoTime(row.wake_at_ms);
   if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
   return [{ reason: "retry", until }];
+}
+
+function childOf({ run_id, orchestration_id, step_path }: ChildRow) {
+  return { run_id, orchestration_id, step_id: stepOfPath(step_path), path: step_path };
 }
 
 function waitOf(question: Question): RunView["waits"][number] {

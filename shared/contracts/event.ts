@@ -7,6 +7,7 @@ export const largeTexts = z.registry<{ isLarge: true }>();
 const largeText = () => z.string().register(largeTexts, { isLarge: true });
 
 const StepRef = z.object({ orch_step_id: z.string(), step_name: z.string() });
+const NestedRun = z.object({ nested_run_id: z.string(), nested_orch_id: z.string() });
 const NoFields = z.object({});
 
 /**
@@ -58,7 +59,7 @@ export const eventSchemas = {
     agent_context: JsonValue,
     expires_at: z.string(),
   }),
-  /** The run waits for a human in every branch that has not ended, and occupies no worker meanwhile. */
+  /** The run waits for a human or for another run in every branch that has not ended, and occupies no worker meanwhile. */
   paused: NoFields,
   human_response: StepRef.extend({ response: JsonValue }),
   loop_limit_reached: z.object({
@@ -73,6 +74,13 @@ export const eventSchemas = {
   /** `iteration` counts from 1; `index` in templates from 0. */
   loop_iteration: StepRef.extend({ iteration: z.number().int(), total: z.number().int() }),
   loop_complete: StepRef.extend({ iterations_completed: z.number().int() }),
+  /** The step has started a run, whose events are in a stream of its own. `waits`: the step goes on when that run has ended. */
+  child_started: StepRef.extend({ ...NestedRun.shape, waits: z.boolean() }),
+  child_completed: StepRef.extend({
+    ...NestedRun.shape,
+    status: z.enum(["completed", "failed", "cancelled"]),
+    error: largeText().nullable(),
+  }),
   merge_complete: StepRef.extend({ input_count: z.number().int(), strategy: z.string() }),
   transform_result: StepRef.extend({ result: JsonValue }),
   /** A checkpoint inside a step that has no other event. */

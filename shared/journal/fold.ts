@@ -82,7 +82,8 @@ export function addResult(progress: Progress, checkpoint: Checkpoint): void {
 /** Adds to `progress` that a track waits. `retryInMs`: how much of a retry's wait is left. */
 export function addPark(progress: Progress, record: ParkRecord, retryInMs: number): void {
   const track = trackAt(progress, record.track);
-  if (record.reason === "answer") {
+  if (record.reason === "room") return;
+  if (record.reason !== "retry") {
     track.questionId = record.wait_id;
     return;
   }

@@ -28,6 +28,12 @@ export type RunRow = Pick<
   step_count: number;
   journal_bytes: number;
   error: string | null;
+  /** Absent: no run has started it. */
+  parent_run_id?: RunId;
+  parent_wait_id?: string | null;
+  depth?: number;
+  cost_limit_micro_usd?: number | null;
+  time_limit_ms?: number | null;
 };
 
 export type JournalRow = Pick<
@@ -59,6 +65,8 @@ export type WaitRow = {
   deadline_at: number | null;
   answer: string | null;
   answered_by: string | null;
+  /** Absent: it waits for a person. */
+  child_run_id?: RunId;
 };
 
 export class Tables {

@@ -27,8 +27,13 @@ export type WorkerRedis = {
   ): Promise<boolean>;
   /** Ends the waits under way. What `commands` sends after this call finds no wait of this worker. */
   endWaits(this: void): void;
-  /** Calls `listener` when a run of this worker was cancelled; the reply of the next beat names the run. A hint may be lost. */
-  onCancelHint(listener: () => void): void;
+  /**
+   * Calls `listener` when a run of this worker was cancelled or has received something else; the reply of the next beat names the
+   * run. A hint may be lost.
+   */
+  onHint(listener: () => void): void;
+  /** Gives a worker such a hint. */
+  hint(this: void, owner: string): void;
   close(): void;
 };
 
@@ -69,7 +74,8 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
         commands.del(end).catch(() => {});
       }
     },
-    onCancelHint: (listener) => void control.on("message", listener),
+    onHint: (listener) => void control.on("message", listener),
+    hint: (owner) => void commands.publish(keys.control(owner), "signal").catch(() => {}),
     close() {
       for (const connection of [commands, control, ...blocking]) connection.disconnect();
     },

@@ -4,7 +4,10 @@ import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
@@ -28,10 +31,24 @@ export type ExecutionDeps = {
   artifacts: ObjectStore | null;
   /** The turns of branches and iterations. */
   turns: TrackTurns;
-  store: Pick<StateStore, "readInput" | "readStoredPage" | "readWaits">;
+  children: ChildStarts;
+  store: Pick<StateStore, "readInput" | "readStoredPage" | "readWaits" | "startChild" | "cancelChild">;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
 };
+
+/** How executions reach the queue for the runs that they start. */
+export type ChildStarts = {
+  /** Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. */
+  admit(child: JobName): Promise<ChildAdmission>;
+  /** Enqueues runs that have become due, and tells the workers of those that run. It returns at once; what is lost is repaired. */
+  notify(runs: readonly SignalledRun[]): void;
+};
+
+/** `wait`: there is no room in the queue, or it cannot be asked; `why` is a part of a sentence for people. */
+export type ChildAdmission =
+  | { is: "admitted"; quotaCheckedBy: QuotaCheckedBy }
+  | { is: "wait"; afterMs: number; why: string };
 
 /** How far the execution of a run has come. */
 export type ExecutionState = {

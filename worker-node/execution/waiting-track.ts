@@ -16,8 +16,16 @@ export type Waiting = {
 };
 
 /** Whether the wait is in the journal already. */
-export function isKnown(track: Track, { park }: Parked): boolean {
-  return park.reason === "answer" ? track.questionId === park.wait_id : track.retry?.tries === park.tries;
+export function isKnown(track: Track, { park, waits }: Parked): boolean {
+  switch (park.reason) {
+    case "answer":
+    case "child":
+      return track.questionId === park.wait_id && waits.length === 0;
+    case "retry":
+      return track.retry?.tries === park.tries;
+    case "room":
+      return false;
+  }
 }
 
 /**

@@ -112,7 +112,8 @@ export class Waits {
 
   #wakeAnswered(): void {
     for (const waiting of this.#waiting) {
-      if (waiting.wait.park.reason === "answer") this.#wake(waiting);
+      const { reason } = waiting.wait.park;
+      if (reason === "answer" || reason === "child") this.#wake(waiting);
     }
   }
 

@@ -1,24 +1,12 @@
 import { z } from "zod";
 import { FormField } from "../../contracts/definition/human.ts";
-import { RunId, TenantId } from "../../contracts/ids.ts";
-import { Lane } from "../../contracts/run.ts";
+import type { RunId, TenantId } from "../../contracts/ids.ts";
 import type { Sql } from "../sql.ts";
-import { signalRun } from "./family.ts";
+import { SignalledRun, signalRun } from "./family.ts";
 import { readPrompt } from "./waits.ts";
 
-/** A run whose wait was answered: what the queue needs to enqueue it, and its owner while it is running. */
-const AnsweredRun = z.object({
-  run_id: RunId,
-  tenant_id: TenantId,
-  status: z.enum(["queued", "running"]),
-  owner: z.string().nullable(),
-  lane: Lane,
-  priority: z.number(),
-  queued_at_ms: z.number(),
-});
-
 /** What became of an answer. */
-export type AnswerOutcome = { is: "answered"; run: z.infer<typeof AnsweredRun> } | AnswerRefusal;
+export type AnswerOutcome = { is: "answered"; run: SignalledRun } | AnswerRefusal;
 
 /**
  * Why a wait takes no answer. `taken`: it has the answer `answer` already, or (null) it was closed without one. `ended`: the run has ended.
@@ -63,7 +51,7 @@ export async function answerWait(
       update runs r set ${signalRun(sql)} from answered a where r.run_id = a.run_id
       returning r.run_id, r.tenant_id, r.status, r.owner, r.lane, r.priority,
         floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms`;
-    if (row) return { is: "answered", run: AnsweredRun.parse(row) };
+    if (row) return { is: "answered", run: SignalledRun.parse(row) };
     const refusal = await readAnswerRefusal(sql, tenant, run, waitId);
     if (refusal) return refusal;
   }

@@ -43,7 +43,13 @@ export const RunFacts = z.object({
   held_retry: z.string().nullable(),
   /** The open waits of the run, the oldest first. */
   waits: z.array(
-    z.object({ kind: WaitKind, wait_id: z.string(), step_id: z.string(), opened_at_ms: z.number() }),
+    z.object({
+      kind: WaitKind,
+      wait_id: z.string(),
+      step_id: z.string(),
+      child_run_id: z.string().nullable(),
+      opened_at_ms: z.number(),
+    }),
   ),
   max_concurrent_runs: z.number(),
   tenant_running: z.number(),
@@ -97,7 +103,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     ) last on true
     cross join lateral (
       select coalesce(json_agg(open order by opened_at_ms, wait_id), '[]') as waits from (
-        select kind, wait_id, step_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms
+        select kind, wait_id, step_id, child_run_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms
         from waits w where w.run_id = r.run_id and w.answered_at is null
         order by opened_at, wait_id limit ${MAX_WAITS}) open
     ) q

@@ -77,6 +77,10 @@ export const Wait = z.object({
   answer: z.string().nullable(),
   /** For people: the id of a key, or of the run whose end is the answer. */
   answered_by: z.string().nullable(),
+  /** What the child has used so far. An edge of an earlier version does not send it. */
+  child_usage: z
+    .object({ input_tokens: z.number(), output_tokens: z.number(), cost_micro_usd: z.number() })
+    .nullish(),
 });
 export type Wait = z.infer<typeof Wait>;
 
@@ -98,7 +102,12 @@ export async function readWaits(sql: Sql, run: RunId, waitIds: readonly string[]
         when answered_by in (${CLOSED_BY.deadline}, ${CLOSED_BY.retry}) then 'expired'
         else 'answered' end as state,
       extract(epoch from deadline_at - now())::float8 * 1000 as due_in_ms,
-      extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms
+      extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms,
+      case when child_run_id is not null then (
+        select json_build_object('input_tokens', coalesce(sum(u.input_tokens), 0),
+          'output_tokens', coalesce(sum(u.output_tokens), 0), 'cost_micro_usd', coalesce(sum(u.cost_micro_usd), 0))
+        from usage u where u.run_id = child_run_id
+      ) end as child_usage
     from waits where ${requested} order by wait_id`;
   return rows.map((row) => Wait.parse(row));
 }

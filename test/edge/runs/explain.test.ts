@@ -71,6 +71,7 @@ const wait = (changes: Partial<RunFacts["waits"][number]> = {}): RunFacts["waits
   kind: "human",
   wait_id: "ask:1",
   step_id: "ask",
+  child_run_id: null,
   opened_at_ms: NOW - 5_000,
   ...changes,
 });

@@ -4,6 +4,8 @@ import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type {
+  ChildReply,
+  ChildRequest,
   Message,
   ModelAnswer,
   ModelRequest,
@@ -47,6 +49,8 @@ export type FakeContext = {
   toolCalls: { name: string; args: Json; effectKey: string }[];
   noted: RunEvent[];
   committedTurns: { data: Json; usage: readonly Usage[] }[];
+  children: ChildRequest[];
+  charged: Usage[];
 };
 
 /**
@@ -68,6 +72,7 @@ export function fakeContext(given: {
   confirm?: () => Promise<void>;
   crashAtTurn?: number;
   reply?: Reply;
+  child?: (request: ChildRequest) => ChildReply;
 }): FakeContext {
   const answers = [...(given.answers ?? [])];
   const seen: Omit<FakeContext, "context"> = {
@@ -75,6 +80,8 @@ export function fakeContext(given: {
     toolCalls: [],
     noted: [],
     committedTurns: [],
+    children: [],
+    charged: [],
   };
   const unused = async (): Promise<Json> => {
     throw new Error("this test needs no sandbox");
@@ -141,6 +148,11 @@ export function fakeContext(given: {
     signal: new AbortController().signal,
     confirm: given.confirm ?? (async () => {}),
     checkCost: () => {},
+    child: async (request) => {
+      seen.children.push(request);
+      return given.child?.(request) ?? { is: "open" };
+    },
+    charge: (usage) => void seen.charged.push(usage),
   };
   return { ...seen, context };
 }
@@ -150,6 +162,7 @@ const inputSchema = { type: "object", properties: { query: { type: "string" } } 
 /** The result of a step that asks no person. */
 export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
   const result = await runStep(...given);
+  if ("isWaiting" in result) throw new Error("the step waits for another run");
   if ("question" in result) throw new Error(`the step asks a person: ${result.question?.prompt}`);
   return result;
 }

@@ -12,6 +12,7 @@ import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 import { FakeStore } from "../fake-store.ts";
+import { noChildren } from "../fakes.ts";
 
 export const print = { type: "print", print_content: "text" };
 export const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -107,6 +108,7 @@ export class ExecutionHarness {
       },
       artifacts: this.artifacts,
       turns: new TrackTurns(),
+      children: noChildren,
       store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
       confirm: async () => {},
     };

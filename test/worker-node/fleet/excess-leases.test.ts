@@ -13,6 +13,7 @@ import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { Slots } from "../../../worker-node/fleet/slots.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { FleetMember } from "../../../worker-node/fleet-member.ts";
+import { noChildren } from "../fakes.ts";
 import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { startRedis } from "../../services/services.ts";
@@ -76,6 +77,7 @@ function newWorker(): FleetMember {
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       turns: new TrackTurns(),
+      children: noChildren,
       store: state,
     },
   });

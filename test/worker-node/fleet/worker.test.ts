@@ -10,6 +10,7 @@ import type { RunSnapshot } from "../../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
+import { noChildren } from "../fakes.ts";
 import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
@@ -191,6 +192,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       turns: new TrackTurns(),
+      children: noChildren,
       store,
       confirm: async () => {},
     },

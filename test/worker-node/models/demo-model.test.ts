@@ -78,7 +78,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
             ? { is: "answered", answer: answers.shift() ?? null, openForMs: 0 }
             : null,
       });
-      if ("question" in result) throw new Error(`${now.step.id} asks a question`);
+      if ("question" in result || "isWaiting" in result) throw new Error(`${now.step.id} asks a question`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, earlierUsage: [] };
       addResult(
         progress,

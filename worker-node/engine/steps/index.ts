@@ -7,6 +7,7 @@ import { ifElse } from "./if-else.ts";
 import { llm } from "./llm.ts";
 import { loop } from "./loop.ts";
 import { merge } from "./merge.ts";
+import { orchestration } from "./orchestration.ts";
 import { parallel } from "./parallel.ts";
 import { print } from "./print.ts";
 import { switchStep } from "./switch.ts";
@@ -14,7 +15,7 @@ import { tool } from "./tool.ts";
 import { transform } from "./transform.ts";
 import { isFork } from "../../../shared/contracts/definition/index.ts";
 import type { ForkStep, LeafStep, Step, StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { Executor, Forker, StepContext, StepQuestion, StepResult } from "../ports.ts";
+import type { Executor, Forker, StepContext, StepQuestion, StepResult, StepWait } from "../ports.ts";
 
 /**
  * The executor of each step type. To add a type:
@@ -35,6 +36,7 @@ const executors: { [Type in LeafStep["type"]]: Registered<Type> } = {
   evaluator: withEffects(evaluator),
   human: withEffects(human),
   print: pure(print),
+  orchestration: withEffects(orchestration),
   end: pure(end),
 };
 
@@ -66,7 +68,7 @@ export function isPure(step: Step): boolean {
 }
 
 /** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
-export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepQuestion> {
+export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepQuestion | StepWait> {
   return execute(step.type, step, context);
 }
 
@@ -74,6 +76,6 @@ function execute<Type extends LeafStep["type"]>(
   type: Type,
   step: StepOf<Type>,
   context: StepContext,
-): Promise<StepResult | StepQuestion> {
+): Promise<StepResult | StepQuestion | StepWait> {
   return executors[type].run(step, context);
 }
