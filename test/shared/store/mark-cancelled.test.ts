@@ -55,7 +55,6 @@ test("one statement ends the queued runs of a family and marks the running ones"
     wake_at: null,
     owner: null,
     event_seq: 2,
-    notified: null,
   });
   expect([ended.ended_at, ended.cancel_requested_at].every((time) => time instanceof Date)).toBe(true);
   const entries = await store.sql`select seq, kind, events_n from journal where run_id = ${waiting}`;

@@ -1,6 +1,7 @@
 /** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
+import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
@@ -12,7 +13,6 @@ import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 import { FakeStore } from "../fake-store.ts";
-import { noChildren } from "../fakes.ts";
 
 export const print = { type: "print", print_content: "text" };
 export const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -34,6 +34,7 @@ const notInThisTest = async (): Promise<never> => Promise.reject(new Error("not 
 
 export class ExecutionHarness {
   readonly store = new FakeStore();
+  readonly owner = owner;
   readonly stop = new AbortController();
   /** Model calls, in order. */
   readonly calls: ModelRequest[] = [];
@@ -48,6 +49,10 @@ export class ExecutionHarness {
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
+  admit: ExecutionDeps["children"]["admit"] = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
+  /** The runs that the queue was told of, in order. */
+  readonly notified: RunId[] = [];
+  onNotified: (run: RunId) => void = () => {};
 
   /** @param journal what the run has committed before */
   begin(changes: Partial<ClaimedRun> = {}, journal: readonly StoredEntry[] = []) {
@@ -72,6 +77,11 @@ export class ExecutionHarness {
       const entry = { seq, kind, output, run_id: run.run_id, attempt: 1, step_path: null, visit: null };
       this.store.model.tables.write({ ...entry, events: events ?? "", events_n: 1 });
     }
+    return this.resume(run);
+  }
+
+  /** Executes a run that a worker has claimed, from its journal on. */
+  resume(run: ClaimedRun) {
     const deps = this.#deps();
     const runLog = deps.journal.open(run, this.stop);
     return { run, runLog, ending: execute(run, deps, runLog, this.stop.signal) };
@@ -108,7 +118,13 @@ export class ExecutionHarness {
       },
       artifacts: this.artifacts,
       turns: new TrackTurns(),
-      children: noChildren,
+      children: {
+        admit: (child) => this.admit(child),
+        notify: (runs) => {
+          this.notified.push(...runs.map(({ run_id }) => run_id));
+          for (const { run_id } of runs) this.onNotified(run_id);
+        },
+      },
       store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
       confirm: async () => {},
     };
