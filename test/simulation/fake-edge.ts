@@ -185,7 +185,7 @@ export class FakeEdge {
       const by = `key_${++this.#requests}`;
       const wait = await this.#query(process, "read", () => {
         const waits = this.#sim.postgres.tables.waitsOf(run);
-        return waits.find(({ answered_by }) => answered_by === null)?.wait_id;
+        return waits.find((each) => each.answered_by === null && each.child_run_id === undefined)?.wait_id;
       });
       if (wait === undefined) return;
       const outcome = await this.#query(process, "answer", () =>
