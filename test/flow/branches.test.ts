@@ -291,6 +291,13 @@ describe("the demo orchestrations", () => {
     expect(Object(descriptions)).toHaveLength(4);
     for (const topic of ["tea", "coffee", "water", "milk"]) expect(response).toContain(`${topic}: `);
   });
+
+  // After the one before it, which saves the orchestration that this one runs.
+  test("introduce what another orchestration has written", { timeout: 90_000 }, async () => {
+    const { descriptions, introduction, response } = await demo("orch_nested", "tea, coffee");
+    expect(descriptions).toContain("tea: ");
+    expect(response).toBe(`${String(introduction)}\n\n${String(descriptions)}`);
+  });
 });
 
 // Fails when the fold loses a branch, or a committed branch is repeated. The last test: it kills the worker.

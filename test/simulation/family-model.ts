@@ -116,6 +116,7 @@ export function cancelChild({ tables, now }: Clocked, parent: RunId, child: RunI
 /** Whether a claim of this run finds that it is to be cancelled: also when its parent has ended without seeing it. */
 export function isCancelled({ tables }: Clocked, row: RunRow): boolean {
   const parent = row.parent_run_id === undefined ? undefined : tables.runs.get(row.parent_run_id);
-  const isOrphan = row.parent_wait_id !== null && parent !== undefined && parent.ended_at !== null;
+  const isNew = row.event_seq === 0 && row.parent_wait_id !== null;
+  const isOrphan = isNew && parent !== undefined && parent.ended_at !== null;
   return row.cancel_requested_at !== null || isOrphan;
 }

@@ -6,7 +6,7 @@ const refuse = async (): Promise<never> => {
 };
 
 /** The queue of a worker whose runs start no others. */
-export const noChildren: ChildStarts = { admit: refuse, notify: () => {} };
+export const noChildren: ChildStarts = { admit: refuse, giveBack: () => {}, notify: () => {} };
 
 /** A store that refuses every call. A test replaces the verbs that it is about. */
 export const refusingStore: StateStore = {

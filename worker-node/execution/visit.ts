@@ -23,8 +23,8 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
+import { spentBy } from "./child-limits.ts";
 import { Children } from "./children.ts";
-import type { ChildLimits } from "./children.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -212,7 +212,7 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
   const began = { at: Date.now(), ms: performance.now() };
   const question = new Question(visit, thisTry.effectSuffix);
-  const children = new Children(visit, () => limitsOfChild(visit));
+  const children = new Children(visit);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
   const reply = startsRuns(step) ? null : await question.reply(state, signal);
   // The timeout of an orchestration step is that of its wait.
@@ -269,19 +269,6 @@ async function resultOf(
 /** Whether a step may start runs and wait for them. The wait for a person is that of other steps. */
 function startsRuns({ type }: Step): boolean {
   return type === "orchestration" || type === "agent";
-}
-
-/** What the run has cost in this life, visits under way included. */
-function spentBy({ spending, progress }: ExecutionState): number {
-  return [...spending].reduce((sum, visitCost) => sum + visitCost(), progress.costMicroUsd);
-}
-
-/** What the run has left for a child that starts now. */
-function limitsOfChild({ state, walk }: Visit): ChildLimits {
-  const { max_total_cost_usd: limit } = walk.definition;
-  const leftMs = Math.max(1, Math.round(walk.endsAtMs - performance.now()));
-  if (limit === null) return { costMicroUsd: null, timeMs: leftMs };
-  return { costMicroUsd: Math.max(1, Math.floor(limit * 1_000_000 - spentBy(state))), timeMs: leftMs };
 }
 
 /** What the step can reach during this try. */

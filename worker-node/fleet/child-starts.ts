@@ -6,7 +6,7 @@ import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { ChildAdmission, ChildStarts } from "../execution/execution-state.ts";
 
 type ChildStartsDeps = {
-  queue: Pick<Queue, "admit" | "enqueue">;
+  queue: Pick<Queue, "admit" | "enqueue" | "finish">;
   /** The most runs that one shard of the queue may hold. */
   maxDepth: number;
   isolation: boolean;
@@ -26,10 +26,13 @@ export function childStarts({ queue, maxDepth, isolation, hint }: ChildStartsDep
         return waitFor(5_000, "the queue cannot be reached");
       }
     },
+    giveBack(child) {
+      queue.finish([child], "").catch(logNotTold);
+    },
     notify(runs) {
       const due = runs.filter(({ status }) => status === "queued");
       const jobs = due.map((run) => ({ ...jobOf(run), status: "queued" as const, delayMs: 0 }));
-      if (jobs.length > 0) queue.enqueue(jobs).catch(logNotEnqueued);
+      if (jobs.length > 0) queue.enqueue(jobs).catch(logNotTold);
       for (const { owner } of runs) if (owner !== null) hint(owner);
     },
   };
@@ -64,9 +67,9 @@ function waitFor(leastMs: number, why: string): ChildAdmission {
   return { is: "wait", afterMs: Math.round(leastMs * (1 + Math.random() / 2)), why };
 }
 
-function logNotEnqueued(error: unknown): void {
-  // The reconciler enqueues them: they are due in Postgres.
-  log.info("child.not_enqueued", { message: messageOf(error) });
+function logNotTold(error: unknown): void {
+  // The reconciler enqueues runs that are due in Postgres, and reservations lapse.
+  log.info("child.queue_not_told", { message: messageOf(error) });
 }
 
 /** The runs that committed entries have notified, each once. */

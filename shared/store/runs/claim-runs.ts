@@ -103,8 +103,9 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
     from claimable c where r.run_id = c.run_id
     returning r.run_id, r.tenant_id, r.orchestration_id, r.definition_tenant, r.definition_version, r.attempt,
       r.event_seq, r.signals, r.crash_count, r.lane, r.priority,
-      -- A parent that ended at the moment in which it started this run has not seen it.
-      r.cancel_requested_at is not null or r.parent_wait_id is not null and exists (
+      -- A parent that ended at the moment in which it started this run has not seen it. A run that has begun was seen, and one that
+      -- a client retries goes on without its parent.
+      r.cancel_requested_at is not null or r.parent_wait_id is not null and r.event_seq = 0 and exists (
         select from runs p where p.run_id = r.parent_run_id and p.ended_at is not null) as cancel,
       r.correlation_id, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,

@@ -2,9 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
+import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { MAX_CHILDREN, MAX_DEPTH, cancelChild, startChild } from "../../../shared/store/runs/start-child.ts";
 import type { NewChild } from "../../../shared/store/runs/start-child.ts";
-import { childRunId } from "../../../worker-node/execution/children.ts";
+import { childRunId } from "../../../worker-node/execution/start-child.ts";
 import { childWait, endEntry, parkEntry, readAllWaits } from "./family-fixture.ts";
 import type { StartedRun } from "./family-fixture.ts";
 import { newRun, openStore, stepEntry } from "./store-fixture.ts";
@@ -187,6 +188,17 @@ describe("the end of a parent", () => {
     await flush(store.sql, [endEntry(parent)]);
     await store.sql`update runs set parent_run_id = ${parent.run_id} where run_id = ${child}`;
     expect(await store.claim(await store.addWorker(), child)).toMatchObject({ cancel: true });
+  });
+
+  // Fails when every child of an ended parent is cancelled at its claim: a client could not retry one.
+  test("does not keep a client from a retry of a child", async () => {
+    const parent = await store.startRun();
+    const child = await startedChild(parent);
+    await flush(store.sql, [endEntry(child, { status: "failed" })]);
+    await flush(store.sql, [endEntry({ ...parent, signals: 1 }, { status: "failed" })]);
+    const { event_seq: known_seq } = await store.row(child.run_id);
+    await retryRun(store.sql, { ...child, known_seq, output: '{"keep_seq":2}', event: "{}" });
+    expect(await store.claim(await store.addWorker(), child.run_id)).toMatchObject({ cancel: false });
   });
 });
 

@@ -3,7 +3,7 @@ import type { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
-import { childRunId } from "../../../worker-node/execution/children.ts";
+import { childRunId } from "../../../worker-node/execution/start-child.ts";
 import { notifyFamily } from "../../simulation/family-model.ts";
 import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
 
@@ -152,6 +152,8 @@ describe("a run that starts another one", () => {
     expect(await ending).toEqual({ is: "ended" });
     expect(harness.errorOf(run)).toContain(code);
     expect(childrenOf(run)).toEqual([]);
+    // No reservation is left to lapse.
+    expect(harness.givenBack).toHaveLength(code === "child_input_too_large" ? 0 : 1);
   });
 });
 

@@ -52,6 +52,8 @@ export class ExecutionHarness {
   admit: ExecutionDeps["children"]["admit"] = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
   /** The runs that the queue was told of, in order. */
   readonly notified: RunId[] = [];
+  /** The places in the queue that were given back. */
+  readonly givenBack: RunId[] = [];
   onNotified: (run: RunId) => void = () => {};
 
   /** @param journal what the run has committed before */
@@ -120,6 +122,7 @@ export class ExecutionHarness {
       turns: new TrackTurns(),
       children: {
         admit: (child) => this.admit(child),
+        giveBack: ({ run }) => void this.givenBack.push(run),
         notify: (runs) => {
           this.notified.push(...runs.map(({ run_id }) => run_id));
           for (const { run_id } of runs) this.onNotified(run_id);
