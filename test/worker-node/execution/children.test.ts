@@ -75,15 +75,22 @@ describe("a run that starts another one", () => {
     expect(childrenOf(run)).toHaveLength(1);
   });
 
-  // Fails when the wait is read after the signals, or the park does not carry them: the run would wait for ever.
-  test("goes on when that run ends before the park", async () => {
-    // Its start has been committed at this moment, and the park has not been made.
-    harness.onNotified = (child) => end(child);
-    const { run, ending } = harness.begin();
-    expect(await ending).toEqual({ is: "ended" });
-    expect(harness.store.row(run.run_id).status).toBe("completed");
-    expect(childrenOf(run)).toHaveLength(1);
-  });
+  // Fails when the wait is read before the signals, or the park does not carry them: the run would wait for ever. A beat may
+  // have told the worker of the signal, which the read of the wait came before.
+  test.each([[false], [true]])(
+    "goes on when that run ends before the park (a beat has told of it: %s)",
+    async (told) => {
+      // Its start has been committed at this moment, and the park has not been made.
+      harness.onNotified = (child) => {
+        end(child);
+        if (told) runLog.signals = harness.store.row(run.run_id).signals;
+      };
+      const { run, runLog, ending } = harness.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.store.row(run.run_id).status).toBe("completed");
+      expect(childrenOf(run)).toHaveLength(1);
+    },
+  );
 
   // Fails when a full queue fails the step, uses up a try, or counts the waiting run as queued.
   test("waits for room without a slot, a try or a place in the queue, and says why", async () => {
@@ -191,6 +198,56 @@ describe("a run in a branch", () => {
     expect(harness.eventsOf(run)).toContain('"one":"1"');
     expect(harness.eventsOf(run)).toContain('"three":"3"');
     expect(harness.calls).toHaveLength(1);
+  });
+});
+
+describe("an agent that starts two runs in one answer", () => {
+  const spawn = (id: string) => ({
+    id,
+    name: "spawn_run",
+    args: { orchestration_id: "child", message: `work of ${id}` },
+  });
+
+  // Fails when the second wait is not stored because a park of the first one is: `why` would not show it, and its deadline be lost.
+  test("waits for both, also when there was no room for one of them at first, and asks its model once", async () => {
+    harness.named.set("helper", {
+      id: "helper",
+      name: "H",
+      tools: ["spawn_run"],
+      orchestration_ids: ["child"],
+    });
+    harness.definition = steps({ id: "a", type: "agent", agent_id: "helper", output_key: "text" });
+    harness.models = {
+      generate: async ({ messages }) => {
+        const isFirst = messages.at(-1)?.role !== "tool";
+        return {
+          text: isFirst ? "" : "done",
+          tool_calls: isFirst ? [spawn("one"), spawn("two")] : [],
+          usage,
+        };
+      },
+    };
+    const second = "a:1:tool.1.2";
+    harness.admit = async ({ run: child }) =>
+      child === childRunId(run.run_id, second)
+        ? { is: "wait", afterMs: 5_000, why: "full" }
+        : { is: "admitted", quotaCheckedBy: "queue" };
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 5_000 });
+    harness.admit = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked", status: "paused" });
+    const names = ["a:1:tool.1.1", second];
+    expect(harness.store.model.tables.waitsOf(run.run_id).map(({ wait_id }) => wait_id)).toEqual(names);
+    for (const name of names) {
+      end(childRunId(run.run_id, name), "completed", `result of ${name}`);
+      await beginAgain(run).ending;
+    }
+    expect(harness.store.row(run.run_id).status).toBe("completed");
+    expect(harness.calls).toHaveLength(2);
+    expect(JSON.stringify(harness.calls[1]?.messages)).toMatch(
+      /result of a:1:tool.1.1.*result of a:1:tool.1.2/,
+    );
+    expect(childrenOf(run)).toHaveLength(2);
   });
 });
 
