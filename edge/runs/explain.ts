@@ -130,7 +130,10 @@ function paused(facts: RunFacts): Cause {
   const since = sinceMs === null ? "" : ` since ${isoTime(sinceMs)}`;
   const isOver = wake_at_ms !== null && wake_at_ms <= now_ms;
   const over = isOver ? "; the wait is over, and a worker is about to claim it" : "";
-  const until = wake_at_ms === null || isOver ? over : `, until ${isoTime(wake_at_ms)} at the latest`;
+  // A run that waits for another one without a limit looks again once a day: that is no limit.
+  const isUnlimited = of === "child" && wake_at_ms !== null && wake_at_ms - now_ms > 3_600_000;
+  const until =
+    wake_at_ms === null || isOver || isUnlimited ? over : `, until ${isoTime(wake_at_ms)} at the latest`;
   const paths = waits.map(pathOfWait);
   const step = paths.length === 0 ? "" : ` (${paths.length === 1 ? "step" : "steps"} ${paths.join(", ")})`;
   const how = of === "human" ? " POST …/resume answers." : "";

@@ -84,7 +84,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries, hasEnds)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
       ${hasEnds ? sql`, ${notifiedBy(sql)} as notified` : sql``}

@@ -23,9 +23,15 @@ export type NewWait = z.infer<typeof NewWait>;
 
 /**
  * The part of a flush that inserts the waits of its entries: each together with its entry, or not at all. A wait that
- * exists stays unchanged: an earlier park has opened it, or its answer came before this park.
+ * exists stays unchanged: an earlier park has opened it, or its answer came before this park. A wait for a child that ends in
+ * this very flush is left to the end, which inserts it with its answer: one statement cannot write a row twice.
+ * @param hasEnds some of the entries end their run
  */
-export function insertWaits(sql: Sql, entries: readonly { run_id: RunId; waits: readonly NewWait[] }[]) {
+export function insertWaits(
+  sql: Sql,
+  entries: readonly { run_id: RunId; waits: readonly NewWait[] }[],
+  hasEnds: boolean,
+) {
   const waits = entries.flatMap((entry) => entry.waits.map((wait) => ({ run_id: entry.run_id, ...wait })));
   if (waits.length === 0) return sql``;
   return sql`, inserted_waits as (
@@ -38,8 +44,14 @@ export function insertWaits(sql: Sql, entries: readonly { run_id: RunId; waits: 
         ${pgArray(waits.map((w) => promptText(w.prompt)))}::text[], ${pgArray(waits.map((w) => w.fields))}::text[],
         ${pgArray(waits.map((w) => w.deadline_ms))}::float8[], ${pgArray(waits.map((w) => w.child_run_id))}::text[]
       ) as w(run_id, wait_id, step_id, kind, prompt, fields, deadline_ms, child_run_id) using (run_id)
+      where ${hasEnds ? isNotAnswered(sql) : sql`true`}
       on conflict (run_id, wait_id) do nothing
     )`;
+}
+
+function isNotAnswered(sql: Sql) {
+  return sql`not exists (select from family f join ended d on d.run_id = f.run_id
+        where f.relative = m.run_id and f.wait_id = w.wait_id)`;
 }
 
 /** A prompt as it is stored: JSON text, because a column of text can hold neither U+0000 nor half of a surrogate pair. */

@@ -234,6 +234,28 @@ describe("the diagnosis of a run", () => {
     ]);
   });
 
+  test("names the run that a run waits for, and the room that it waits for to start one", () => {
+    const child = wait({ kind: "child", wait_id: "sub:1", step_id: "sub", child_run_id: "run_2" });
+    const waiting = why({ status: "paused", waits: [child], wake_at_ms: NOW + 86_000_000 });
+    expect(waiting.sentence).toBe(`The run waits for a run that it has started (step sub) since ${at(-5)}.`);
+    expect(waiting.blocked_by).toEqual([
+      { kind: "answer", of: "child", wait_id: "sub:1", path: "sub", run_id: "run_2" },
+    ]);
+    const room = {
+      step: "sub",
+      visit: 1,
+      reason: "room",
+      orchestration_id: "other",
+      why: "the queue is full",
+    };
+    const full = why({ status: "paused", waits: [], park: JSON.stringify(room), wake_at_ms: NOW + 5_000 });
+    expect(full).toMatchObject({
+      reason: "waiting",
+      sentence: `The run waits to start a run of other (step sub): the queue is full. It tries again at ${at(5)}.`,
+      blocked_by: [{ kind: "queue_room", orchestration_id: "other", path: "sub" }],
+    });
+  });
+
   test("names the answer that a paused run waits for, and the error that ended a run", () => {
     expect(why({ status: "paused", waits: [wait()], wake_at_ms: NOW + 60_000 })).toMatchObject({
       reason: "waiting",
