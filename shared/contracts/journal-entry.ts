@@ -137,7 +137,7 @@ const AnswerPark = z.object({
 const ChildPark = AnswerPark.extend({ reason: z.literal("child") });
 
 /** A visit is to start a child, and the queue of the tenant has no room for it: it tries again after `wait_ms`. */
-export const RoomPark = z.object({
+const RoomPark = z.object({
   track: Place,
   step: z.string(),
   visit: z.number().int(),
